@@ -1,0 +1,134 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What can go wrong, as one family.
+
+* GPUError
+    + InvalidValue          a value that the user gave
+        - InvalidAddress
+        - InvalidAlias
+        - InvalidDeviceSpec
+    + DocumentError         a file that cannot be read or must not be edited
+        - DocumentChanged   somebody else wrote it since it was read
+        - UnsafeEdit        the edit is refused; carries it as a patch
+    + CloudError            an API that refused, failed or did not answer
+        - NotFound
+        - Ambiguous         a name that several objects bear
+        - Forbidden         policy hides it from this user
+        - Conflict          somebody else changed it meanwhile
+        - Unsupported       the cloud is older than the request needs
+        - Unreachable       no endpoint, no connection, no answer in time
+    + RehearsalError        the embedded cloud could not do what was asked
+
+``str()`` of each is one complete line for the user: what failed, on which
+object, the server's own words, what to do next. The shell prints it and
+exits with status 1.
+"""
+
+__all__ = [
+    'Ambiguous',
+    'CloudError',
+    'Conflict',
+    'DocumentChanged',
+    'DocumentError',
+    'Forbidden',
+    'GPUError',
+    'InvalidAddress',
+    'InvalidAlias',
+    'InvalidDeviceSpec',
+    'InvalidValue',
+    'NotFound',
+    'RehearsalError',
+    'UnsafeEdit',
+    'Unreachable',
+    'Unsupported',
+]
+
+
+class GPUError(Exception):
+    """Base class of everything that this package raises on purpose."""
+
+
+class InvalidValue(GPUError, ValueError):
+    """A value that the user gave is not acceptable."""
+
+
+class InvalidAddress(InvalidValue):
+    """Not the address of a PCI device."""
+
+
+class InvalidAlias(InvalidValue):
+    """Not a ``[pci]alias`` that Nova would accept."""
+
+
+class InvalidDeviceSpec(InvalidValue):
+    """Not a ``[pci]device_spec`` that Nova would accept."""
+
+
+class DocumentError(GPUError):
+    """A file cannot be read, or must not be edited."""
+
+
+class DocumentChanged(DocumentError):
+    """The file changed after it was read; nothing was written."""
+
+
+class UnsafeEdit(DocumentError):
+    """The edit cannot be made safely; nothing was written.
+
+    :param message: What is in the way, on which file.
+    :param patch: The unified diff that the user can apply by hand.
+    """
+
+    def __init__(self, message: str, patch: str = '') -> None:
+        super().__init__(message)
+        self.patch = patch
+
+
+class CloudError(GPUError):
+    """An API refused, failed or did not answer.
+
+    :param message: What failed, on which object, the server's own words.
+    :param status: The HTTP status, or None where no answer came.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotFound(CloudError):
+    """No object bears this name or id."""
+
+
+class Ambiguous(CloudError):
+    """Several objects bear this name; the message lists them."""
+
+
+class Forbidden(CloudError):
+    """The policy of the service hides this from the user."""
+
+
+class Conflict(CloudError):
+    """Somebody else changed the object meanwhile."""
+
+
+class Unsupported(CloudError):
+    """The cloud is older than the request needs."""
+
+
+class Unreachable(CloudError):
+    """No endpoint, no connection, or no answer in time."""
+
+
+class RehearsalError(GPUError):
+    """The embedded cloud could not do what was asked."""

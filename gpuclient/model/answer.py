@@ -1,0 +1,48 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a source answered, and what it did not.
+
+No answer is silently partial: whoever reads several sources returns what it
+got together with a :class:`Failure` for each source that did not answer.
+"""
+
+import dataclasses
+import typing
+
+T = typing.TypeVar('T')
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A source that did not answer, so that rows or values may be missing."""
+
+    #: What was read, as the user knows it: ``inventories of 0000:04:00.0 on
+    #: edpm-compute-0``.
+    source: str
+    #: Why it failed, in the words of the server where it gave any.
+    reason: str
+
+    def __str__(self) -> str:
+        return f'{self.source}: {self.reason}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer(typing.Generic[T]):
+    """A value with the sources that are missing from it."""
+
+    value: T
+    #: Sources whose rows may be missing from the value.
+    failures: tuple[Failure, ...] = ()
+    #: Names of the fields that policy hides from this user: their value is
+    #: None in every record.
+    hidden: frozenset[str] = frozenset()

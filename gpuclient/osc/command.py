@@ -1,0 +1,112 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Typed bases of our commands, and the rules that all of them keep.
+
+* Bad news that a command cannot mend goes to stderr, the data to stdout.
+* A source that did not answer: the rows that there are on stdout, one line a
+  failed source on stderr, exit status 1 (:meth:`Command.report`).
+* A check that ran and found something exits with :data:`FOUND`
+  (:meth:`Command.found`).
+"""
+
+import argparse
+import collections.abc
+import typing
+
+from cliff import lister
+from cliff import show
+from openstack import connection
+from openstackclient import shell
+from osc_lib import clientmanager
+from osc_lib.command import command
+
+from gpuclient.i18n import _
+from gpuclient.model import answer
+
+#: Exit status of a command that failed, or whose answer is partial.
+FAILED = 1
+#: Exit status of a check that ran and found something.
+FOUND = 3
+
+
+class _ClientManager(clientmanager.ClientManager):
+    gpu: connection.Connection
+
+
+class _App(shell.OpenStackShell):
+    client_manager: _ClientManager
+
+
+class Command(command.Command):
+    app: _App
+
+    _status = 0
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        # cliff's display commands always answer 0 (cliff/display.py:run).
+        self._status = 0
+        return super().run(parsed_args) or self._status
+
+    def report(
+        self, failures: collections.abc.Iterable[answer.Failure]
+    ) -> None:
+        """Say which sources did not answer and let the run fail for it."""
+        for failure in failures:
+            self.log.error('%s', failure)
+            self._status = FAILED
+
+    def found(self) -> None:
+        """Let the run end with :data:`FOUND`, unless something failed."""
+        self._status = self._status or FOUND
+
+    @property
+    def connection(self) -> connection.Connection:
+        """The connection of this run; the shell has authenticated it."""
+        return self.app.client_manager.gpu
+
+    def optional_connection(self) -> tuple[connection.Connection | None, str]:
+        """Return a connection for a command that also works without one.
+
+        For commands with ``auth_required = False``: the shell then leaves
+        the credentials alone.
+
+        :returns: The connection and an empty text, or None and the reason
+            why there is none.
+        """
+        options = self.app.options
+        try:
+            region = self.app.cloud_config.get_one(
+                cloud=options.cloud, argparse=options
+            )
+            if not region.config.get('auth', {}).get('auth_url'):
+                return None, _('no cloud is configured')
+            cloud = connection.Connection(config=region)
+            cloud.authorize()
+        except Exception as exc:
+            # Every kind of misconfiguration has an exception of its own in
+            # three libraries; all of them mean that there is no cloud.
+            return None, ' '.join(str(exc).split())
+        return cloud, ''
+
+
+class Lister(Command, lister.Lister):
+    """A command that shows rows."""
+
+
+class ShowOne(Command, show.ShowOne):
+    """A command that shows one object."""
+
+
+Rows: typing.TypeAlias = tuple[
+    tuple[str, ...], collections.abc.Sequence[tuple[typing.Any, ...]]
+]
