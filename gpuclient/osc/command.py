@@ -26,8 +26,8 @@ import typing
 from cliff import lister
 from cliff import show
 from openstack import connection
+from openstackclient.common import clientmanager
 from openstackclient import shell
-from osc_lib import clientmanager
 from osc_lib.command import command
 
 from gpuclient.i18n import _
@@ -70,7 +70,7 @@ class Command(command.Command):
         self._status = self._status or FOUND
 
     @property
-    def connection(self) -> connection.Connection:
+    def cloud(self) -> connection.Connection:
         """The connection of this run; the shell has authenticated it."""
         return self.app.client_manager.gpu
 
