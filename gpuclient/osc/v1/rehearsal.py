@@ -1,0 +1,242 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Commands on the rehearsal cloud: ``openstack gpu rehearsal ...``."""
+
+import argparse
+import sys
+import typing
+
+from cliff import columns
+
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import answer
+from gpuclient.osc import command
+from gpuclient.rehearsal import control
+from gpuclient.rehearsal import spec
+from gpuclient.rehearsal import state
+
+
+class _ServicesColumn(columns.FormattableColumn[list[dict[str, typing.Any]]]):
+    """Services: a line each for people, a list of objects for programs."""
+
+    def human_readable(self) -> str:
+        lines = []
+        for service in self._value:
+            title = service['name']
+            if service['host']:
+                title += f' on {service["host"]}'
+            line = f'{title}: {service["state"]}'
+            if service['port']:
+                line += f', port {service["port"]}'
+            if service['message']:
+                line += f': {service["message"]}'
+            lines.append(line)
+        return '\n'.join(lines)
+
+
+class _Rehearsal(command.ShowOne):
+    """What the commands that show a cloud have in common"""
+
+    auth_required = False
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        _add_where(parser)
+        return parser
+
+    def present(
+        self, cloud: control.Cloud
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        """Return the columns and values that show a cloud."""
+        services = [
+            {
+                'name': service.name,
+                'host': service.host,
+                'pid': service.pid if cloud.running else None,
+                'port': service.port,
+                'state': service.state if cloud.running else state.STOPPED,
+                'message': service.message,
+            }
+            for service in cloud.record.services
+        ]
+        return (
+            (
+                'name',
+                'state',
+                'message',
+                'directory',
+                'use',
+                'registered',
+                'pid',
+                'memory_mb',
+                'services',
+            ),
+            (
+                cloud.folder.name,
+                cloud.state,
+                cloud.record.message,
+                str(cloud.folder),
+                cloud.folder.use,
+                cloud.record.registered,
+                cloud.record.supervisor.pid if cloud.running else None,
+                cloud.memory_mb,
+                _ServicesColumn(services),
+            ),
+        )
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'name',
+        metavar='<name>',
+        nargs='?',
+        help=_('Name of the rehearsal cloud (default: rehearsal)'),
+    )
+    parser.add_argument(
+        '--directory',
+        metavar='<directory>',
+        help=_(
+            'Folder of its state (default: a folder of that name below '
+            '$XDG_STATE_HOME/gpuclient/rehearsal)'
+        ),
+    )
+
+
+class StartRehearsal(_Rehearsal):
+    _description = _(
+        """Start a real OpenStack on this machine with simulated GPUs
+
+Keystone, Placement, Glance and Nova run as processes of yours on 127.0.0.1.
+A cloud that was stopped starts again with the servers that it had. The value
+of "use" is the line for your shell that makes the openstack command use it.
+A service that Nova refuses to start is named on stderr, with Nova's message,
+and the exit status is 1; the rest of the cloud runs.
+
+Example:
+
+    openstack gpu rehearsal start lab --hosts 4 --gpus 8"""
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--hosts',
+            metavar='<number>',
+            type=int,
+            help=_('Number of compute hosts (default: 1)'),
+        )
+        parser.add_argument(
+            '--gpus',
+            metavar='<number>',
+            type=int,
+            help=_('Number of NVIDIA A100 cards of each host (default: 2)'),
+        )
+        parser.add_argument(
+            '--spec',
+            metavar='<file>',
+            help=_(
+                'YAML or JSON file that describes the hosts, their devices '
+                'and the configuration of each service'
+            ),
+        )
+        parser.add_argument(
+            '--register',
+            action='store_true',
+            help=_(
+                'Add the cloud to your clouds.yaml, too; a name that '
+                'exists there and is not ours is refused'
+            ),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        document = None
+        if parsed_args.spec is not None:
+            if parsed_args.hosts is not None or parsed_args.gpus is not None:
+                raise exceptions.InvalidValue(
+                    _('--spec says it all: leave out --hosts and --gpus')
+                )
+            document = spec.load(parsed_args.spec)
+        elif parsed_args.hosts is not None or parsed_args.gpus is not None:
+            document = spec.default(
+                hosts=1 if parsed_args.hosts is None else parsed_args.hosts,
+                gpus=2 if parsed_args.gpus is None else parsed_args.gpus,
+            )
+        cloud = control.start(
+            control.folder(parsed_args.name, parsed_args.directory),
+            document,
+            _say if sys.stderr.isatty() else None,
+        )
+        self.report(
+            answer.Failure(service.title, service.message)
+            for service in cloud.record.refused
+        )
+        return self.present(cloud)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class ShowRehearsal(_Rehearsal):
+    _description = _(
+        """Show a rehearsal cloud and its services
+
+Example:
+
+    openstack gpu rehearsal show lab -f json"""
+    )
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        return self.present(
+            control.look(
+                control.folder(parsed_args.name, parsed_args.directory)
+            )
+        )
+
+
+class StopRehearsal(command.Command):
+    _description = _(
+        """Stop a rehearsal cloud
+
+Its state stays and the next start goes on with it, unless --delete is given.
+
+Example:
+
+    openstack gpu rehearsal stop lab --delete"""
+    )
+
+    auth_required = False
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        _add_where(parser)
+        parser.add_argument(
+            '--delete',
+            action='store_true',
+            help=_(
+                'Delete its state and its entries in your clouds.yaml, too'
+            ),
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        control.stop(
+            control.folder(parsed_args.name, parsed_args.directory),
+            delete=parsed_args.delete,
+        )

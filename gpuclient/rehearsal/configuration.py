@@ -1,0 +1,365 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The configuration files of the services.
+
+Every Nova service reads files of its own, as on real machines::
+
+    etc/nova/nova.conf            what all Nova services have in common
+    etc/nova/SERVICE.d/
+        10-user.conf, 20-...      the user's own texts, unchanged
+        90-rehearsal.conf         what the user's text cannot change
+
+Nova reads them in this order: of an option that takes one value the last
+wins, values of an option that takes several (``[pci]alias``,
+``[pci]device_spec``) add up.
+"""
+
+import importlib.metadata
+import os
+import pathlib
+import typing
+
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.rehearsal import spec
+from gpuclient.rehearsal import state
+
+#: The host that the services of the control plane run on.
+CONTROLLER = 'controller'
+REGION = 'RegionOne'
+DATABASES = (
+    'keystone',
+    'placement',
+    'glance',
+    'nova_api',
+    'nova_cell0',
+    'nova_cell1',
+)
+
+_KEYSTONE = """\
+[DEFAULT]
+log_file = {log}
+[database]
+connection = {database}
+sqlite_synchronous = False
+[token]
+provider = fernet
+expiration = 86400
+[fernet_tokens]
+key_repository = {fernet}
+[credential]
+key_repository = {fernet}
+[identity]
+password_hash_rounds = 4
+[cache]
+enabled = True
+backend = dogpile.cache.memory
+"""
+
+_PLACEMENT = """\
+[DEFAULT]
+log_file = {log}
+[api]
+auth_strategy = keystone
+[placement]
+randomize_allocation_candidates = True
+[placement_database]
+connection = {database}
+sqlite_synchronous = False
+[keystone_authtoken]
+{authtoken}"""
+
+_GLANCE = """\
+[DEFAULT]
+log_file = {log}
+enabled_backends = disk:file
+enabled_import_methods = []
+worker_self_reference_url = {url}
+node_staging_uri = file://{staging}
+[glance_store]
+default_backend = disk
+[disk]
+filesystem_store_datadir = {images}
+[os_glance_staging_store]
+filesystem_store_datadir = {staging}
+[os_glance_tasks_store]
+filesystem_store_datadir = {staging}
+[database]
+connection = {database}
+sqlite_synchronous = False
+[paste_deploy]
+flavor = keystone
+config_file = {paste}
+[oslo_concurrency]
+lock_path = {lock}
+[keystone_authtoken]
+{authtoken}"""
+
+# What the user's text may change.
+_NOVA = """\
+[DEFAULT]
+my_ip = 127.0.0.1
+use_journal = False
+report_interval = 10
+service_down_time = 60
+manager_shutdown_timeout = 3
+graceful_shutdown_timeout = 10
+update_resources_interval = 60
+initial_cpu_allocation_ratio = 4.0
+[filter_scheduler]
+enabled_filters = ComputeFilter,ComputeCapabilitiesFilter,\
+ImagePropertiesFilter,ServerGroupAntiAffinityFilter,\
+ServerGroupAffinityFilter,NUMATopologyFilter,PciPassthroughFilter
+[quota]
+instances = -1
+cores = -1
+ram = -1
+[vnc]
+enabled = False
+"""
+
+# What the user's text may not: without it there is no cloud.
+_NOVA_OWN = """\
+[DEFAULT]
+host = {host}
+log_file = {log}
+log_dir =
+use_syslog = False
+state_path = {state}
+instances_path = {state}/instances
+transport_url = {transport}
+compute_driver = rehearsal.Driver
+[api_database]
+connection = {api_database}
+sqlite_synchronous = False
+[database]
+connection = {cell_database}
+sqlite_synchronous = False
+[keystone_authtoken]
+{authtoken}[placement]
+{auth}[service_user]
+send_service_user_token = False
+[neutron]
+endpoint_override = {neutron}
+{auth}[glance]
+endpoint_override = {glance}
+[oslo_concurrency]
+lock_path = {lock}
+"""
+
+
+class Files:
+    """The configuration files of a cloud, in its state folder.
+
+    :param folder: The state folder.
+    :param ports: The port of each service that listens.
+    :param passwords: The password of each user.
+    :param transport: The ``transport_url`` of Nova.
+    """
+
+    def __init__(
+        self,
+        folder: state.Folder,
+        ports: dict[str, int],
+        passwords: dict[str, str],
+        transport: str,
+    ) -> None:
+        self._folder = folder
+        self._ports = ports
+        self._passwords = passwords
+        self._transport = transport
+
+    def url(self, service: str) -> str:
+        """Return the address of a service that listens."""
+        url = f'http://127.0.0.1:{self._ports[service]}'
+        return f'{url}/v2.1' if service.startswith('nova-api') else url
+
+    @property
+    def auth_url(self) -> str:
+        """The address of Keystone that clients use."""
+        return f'{self.url("keystone")}/v3'
+
+    def database(self, name: str) -> str:
+        """Return the connection of a database."""
+        return database_url(self._folder.file('db', f'{name}.sqlite'))
+
+    def nova_arguments(self, service: str) -> list[str]:
+        """Return the arguments that a Nova service is started with."""
+        return [
+            '--config-file',
+            self._folder.file('etc', 'nova', 'nova.conf'),
+            '--config-dir',
+            self._folder.file('etc', 'nova', f'{service}.d'),
+        ]
+
+    def write(self, cloud: spec.Spec) -> None:
+        """Write every file anew."""
+        for folder in (
+            'db',
+            'etc/fernet',
+            'etc/keystone',
+            'etc/placement',
+            'etc/glance',
+            'etc/nova',
+            'images',
+            'lock.d',
+            'log',
+            'staging',
+        ):
+            self._folder.path.joinpath(folder).mkdir(
+                mode=0o700, parents=True, exist_ok=True
+            )
+        common = {
+            'authtoken': self._authtoken(),
+            'lock': self._folder.file('lock.d'),
+        }
+        self._write(
+            'etc/keystone/keystone.conf',
+            _KEYSTONE,
+            log=self.log('keystone'),
+            database=self.database('keystone'),
+            fernet=self._folder.file('etc', 'fernet'),
+        )
+        self._write(
+            'etc/placement/placement.conf',
+            _PLACEMENT,
+            log=self.log('placement'),
+            database=self.database('placement'),
+            **common,
+        )
+        self._write(
+            'etc/glance/glance-api.conf',
+            _GLANCE,
+            log=self.log('glance'),
+            database=self.database('glance'),
+            images=self._folder.file('images'),
+            staging=self._folder.file('staging'),
+            url=self.url('glance'),
+            paste=_data_file('glance', 'etc/glance/glance-api-paste.ini'),
+            **common,
+        )
+        self._write('etc/nova/nova.conf', _NOVA)
+        paste = _data_file('nova', 'etc/nova/api-paste.ini')
+        self._write(
+            'etc/nova/api-paste.ini',
+            '{text}',
+            text=pathlib.Path(paste).read_text(encoding='utf-8'),
+        )
+        for service in (*cloud.apis, cloud.conductor, cloud.scheduler):
+            self._write_nova(service.name, CONTROLLER, service.config)
+        for host in cloud.hosts:
+            self._write_nova(
+                f'nova-compute-{host.name}', host.name, (host.config,)
+            )
+
+    def _write_nova(
+        self, service: str, host: str, texts: tuple[str, ...]
+    ) -> None:
+        folder = f'etc/nova/{service}.d'
+        path = self._folder.path / folder
+        path.mkdir(mode=0o700, exist_ok=True)
+        for old in path.iterdir():
+            old.unlink()
+        directory = self._folder.path / 'nova' / service
+        directory.joinpath('instances').mkdir(parents=True, exist_ok=True)
+        for number, text in enumerate(texts, 1):
+            self._write(f'{folder}/{number}0-user.conf', '{text}', text=text)
+        self._write(
+            f'{folder}/90-rehearsal.conf',
+            _NOVA_OWN,
+            host=host,
+            log=self.log(service),
+            state=os.fspath(directory),
+            transport=self._transport,
+            api_database=self.database('nova_api'),
+            cell_database=self.database('nova_cell1'),
+            auth=self._auth(),
+            authtoken=self._authtoken(),
+            neutron=self.url('neutron'),
+            glance=self.url('glance'),
+            lock=self._folder.file('lock.d'),
+        )
+
+    def write_clouds_yaml(self) -> None:
+        """Write the clouds.yaml of this cloud."""
+        import yaml
+
+        state.write_private(
+            self._folder.clouds_yaml,
+            yaml.safe_dump({'clouds': self.clouds()}, sort_keys=False),
+        )
+
+    def clouds(self) -> dict[str, typing.Any]:
+        """Return the entries of clouds.yaml by name."""
+        name = self._folder.name
+        return {
+            name: self._cloud('admin', 'admin'),
+            f'{name}-demo-admin': self._cloud('admin', 'demo'),
+            f'{name}-member': self._cloud('member', 'demo'),
+        }
+
+    def _cloud(self, user: str, project: str) -> dict[str, typing.Any]:
+        return {
+            'auth': {
+                'auth_url': self.auth_url,
+                'username': user,
+                'password': self._passwords[user],
+                'project_name': project,
+                'user_domain_id': 'default',
+                'project_domain_id': 'default',
+            },
+            'region_name': REGION,
+            'identity_api_version': '3',
+        }
+
+    def log(self, service: str) -> str:
+        """Return the log file of a service."""
+        return self._folder.file('log', f'{service}.log')
+
+    def _auth(self) -> str:
+        return (
+            f'auth_url = {self.auth_url}\n'
+            'auth_type = password\n'
+            'username = nova\n'
+            f'password = {self._passwords["nova"]}\n'
+            'project_name = service\n'
+            'user_domain_id = default\n'
+            'project_domain_id = default\n'
+            f'region_name = {REGION}\n'
+        )
+
+    def _authtoken(self) -> str:
+        return (
+            f'www_authenticate_uri = {self.auth_url}\n'
+            'service_token_roles_required = True\n'
+            f'{self._auth()}'
+        )
+
+    def _write(self, path: str, template: str, **values: str) -> None:
+        state.write_private(self._folder.file(path), template.format(**values))
+
+
+def database_url(path: str) -> str:
+    """Return the URL of an SQLite database for SQLAlchemy."""
+    return f'sqlite:///{path}?timeout=60'
+
+
+def _data_file(distribution: str, path: str) -> str:
+    """Return where pip put a data file of a distribution."""
+    for file in importlib.metadata.files(distribution) or ():
+        if file.as_posix().endswith(path):
+            return os.fspath(file.locate())
+    raise exceptions.RehearsalError(
+        _('The installation of %(distribution)s has no %(path)s')
+        % {'distribution': distribution, 'path': path}
+    )

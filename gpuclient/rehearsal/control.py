@@ -1,0 +1,251 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Start, stop and look at a rehearsal cloud, from outside of it.
+
+Imports nothing of the services: the process that runs them does.
+"""
+
+import collections.abc
+import contextlib
+import dataclasses
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import typing
+
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.rehearsal import spec
+from gpuclient.rehearsal import state
+
+#: Seconds that a cloud may take to stop: its services get some of them to end
+#: by themselves, stage by stage (supervisor.py).
+_STOP = 60
+#: What the extra ``rehearsal`` installs.
+_MODULES = ('cheroot', 'glance', 'keystone', 'nova', 'placement')
+
+Say: typing.TypeAlias = collections.abc.Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cloud:
+    """A rehearsal cloud as it is now."""
+
+    folder: state.Folder
+    record: state.Record
+    #: Whether a process of it lives.
+    running: bool
+
+    @property
+    def state(self) -> str:
+        """``starting``, ``ready``, ``failed`` or ``stopped``."""
+        if self.running or self.record.supervisor.state == state.FAILED:
+            return self.record.supervisor.state
+        return state.STOPPED
+
+    @property
+    def memory_mb(self) -> int:
+        """Memory of all its processes in MiB, shared pages counted once."""
+        if not self.running:
+            return 0
+        return state.memory_mb([self.record.supervisor, *self.record.services])
+
+
+def check_installed() -> None:
+    """Refuse to go on where the services are not installed.
+
+    :raises RehearsalError: The extra is missing.
+    """
+    missing = [
+        name for name in _MODULES if importlib.util.find_spec(name) is None
+    ]
+    if missing:
+        raise exceptions.RehearsalError(
+            _(
+                'A rehearsal cloud needs %(modules)s: '
+                "pip install 'python-gpuclient[rehearsal]'"
+            )
+            % {'modules': ', '.join(missing)}
+        )
+
+
+def folder(name: str | None, directory: str | None) -> state.Folder:
+    """Return the state folder that a name or a directory means.
+
+    A directory alone means the cloud that lives in it, whatever its name.
+    """
+    if directory and name is None:
+        known = state.Folder('rehearsal', directory)
+        if known.exists():
+            return state.Folder(known.read().name, directory)
+    return state.Folder(name or 'rehearsal', directory)
+
+
+def look(where: state.Folder) -> Cloud:
+    """Return the cloud in a folder.
+
+    :raises RehearsalError: There is none.
+    """
+    record = where.read()
+    if record.name != where.name:
+        raise exceptions.RehearsalError(
+            _('The rehearsal cloud in %(path)s is %(name)s, not %(other)s')
+            % {'path': where, 'name': record.name, 'other': where.name}
+        )
+    return Cloud(where, record, where.locked())
+
+
+def start(
+    where: state.Folder,
+    document: typing.Any = None,
+    say: Say | None = None,
+) -> Cloud:
+    """Start a cloud, unless it runs, and wait until it is ready.
+
+    :param document: The spec; that of the last start by default, and at the
+        first start one host with two cards.
+    :param say: Called with each line of progress.
+    :returns: The cloud; some of its services may have refused to start.
+    :raises InvalidValue: The spec is wrong.
+    :raises RehearsalError: The cloud could not start.
+    """
+    if document is not None:
+        spec.read(document)
+    if where.exists():
+        cloud = look(where)
+        if cloud.running:
+            return cloud
+    check_installed()
+    where.create()
+    if document is None and not os.path.exists(where.file('spec.json')):
+        document = spec.default(hosts=1, gpus=2)
+    if document is not None:
+        state.write_private(
+            where.file('spec.json'), json.dumps(document, indent=1)
+        )
+    os.makedirs(where.file('log'), mode=0o700, exist_ok=True)
+    process, progress = _launch(where)
+    try:
+        with open(progress, encoding='utf-8') as lines:
+            for line in lines:
+                if say is not None:
+                    say(line.rstrip())
+    except BaseException:
+        # Interrupted: leave nothing behind that nobody knows of.
+        process.terminate()
+        process.wait()
+        raise
+    if not where.exists() or look(where).state != state.READY:
+        process.wait()
+        reason = _reason(where)
+        raise exceptions.RehearsalError(
+            _('Rehearsal cloud %(name)s did not start: %(reason)s (%(log)s)')
+            % {
+                'name': where.name,
+                'reason': reason,
+                'log': where.file('log'),
+            }
+        )
+    return look(where)
+
+
+def stop(where: state.Folder, delete: bool = False) -> bool:
+    """Stop a cloud, and wait until all its processes are gone.
+
+    :param delete: Delete its state, too.
+    :returns: Whether it ran.
+    :raises RehearsalError: There is none, or it did not stop.
+    """
+    cloud = look(where)
+    if cloud.running:
+        gone = state.end(cloud.record.supervisor, signal.SIGTERM, _STOP)
+        if not gone:
+            state.end(cloud.record.supervisor, signal.SIGKILL, 5)
+        # The kernel ends what the supervisor left (supervisor.py), so this
+        # waits for it rather than doing it.
+        for service in where.read().services:
+            state.end(service, signal.SIGKILL, 5)
+        if where.locked():
+            raise exceptions.RehearsalError(
+                _('Rehearsal cloud %(name)s did not stop; see %(log)s')
+                % {'name': where.name, 'log': where.file('log')}
+            )
+    if delete:
+        try:
+            shutil.rmtree(where.path)
+        except OSError as exc:
+            raise exceptions.RehearsalError(
+                _('Cannot delete %(path)s: %(reason)s')
+                % {'path': where, 'reason': exc}
+            ) from exc
+    return cloud.running
+
+
+def _launch(where: state.Folder) -> tuple[subprocess.Popen[bytes], int]:
+    """Start the supervisor; return it and where its progress is read."""
+    reader, writer = os.pipe()
+    # Credentials and options of the caller's clouds are not for our services,
+    # and nothing here goes through a proxy.
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith('OS_') and not key.lower().endswith('_proxy')
+    }
+    environment['no_proxy'] = '*'
+    with (
+        contextlib.closing(_Descriptor(writer)),
+        open(where.file('log', 'supervisor.log'), 'ab') as log,
+    ):
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                # The working folder is not where modules are imported from.
+                '-P',
+                '-m',
+                'gpuclient.rehearsal.supervisor',
+                where.name,
+                os.fspath(where.path),
+                str(writer),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=where.path,
+            env=environment,
+            pass_fds=(writer,),
+            start_new_session=True,
+        )
+    return process, reader
+
+
+@dataclasses.dataclass(frozen=True)
+class _Descriptor:
+    number: int
+
+    def close(self) -> None:
+        os.close(self.number)
+
+
+def _reason(where: state.Folder) -> str:
+    """Return why a cloud did not start."""
+    if where.exists() and look(where).record.message:
+        return look(where).record.message
+    with open(
+        where.file('log', 'supervisor.log'), encoding='utf-8', errors='replace'
+    ) as stream:
+        lines = [line.strip() for line in stream if line.strip()]
+    return lines[-1] if lines else _('it said nothing')

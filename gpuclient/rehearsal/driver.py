@@ -1,0 +1,244 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A compute driver whose hosts and devices are simulated.
+
+Nova's own fake driver runs the servers; Nova's own libvirt driver says what
+CPUs, NUMA cells and memory pages the host offers, asked about a host that the
+spec describes. So ``[compute]cpu_dedicated_set`` and its like mean here what
+they mean on a real host, and what libvirt refuses is refused here.
+"""
+
+import json
+import os
+import types
+import typing
+
+import nova.conf
+from nova.virt import fake
+from nova.virt import hardware
+from nova.virt.libvirt import driver as libvirt
+from nova.virt import node
+import os_resource_classes
+
+from gpuclient.rehearsal import spec
+from gpuclient.rehearsal import state
+
+CONF = nova.conf.CONF
+
+#: The host of this process; set before the driver is made.
+HOST: spec.Host | None = None
+
+_Resources: typing.TypeAlias = dict[str, typing.Any]
+
+
+class _Host:
+    """What libvirt says of a host (nova/virt/libvirt/host.py:Host)."""
+
+    def __init__(self, host: spec.Host) -> None:
+        self._spec = host
+
+    def get_online_cpus(self) -> set[int]:
+        return {cpu for cell in self._spec.cells for cpu in cell.cpus}
+
+    get_available_cpus = get_online_cpus
+
+    def get_capabilities(self) -> types.SimpleNamespace:
+        cells = [
+            _cell(number, cell) for number, cell in enumerate(self._spec.cells)
+        ]
+        topology = types.SimpleNamespace(cells=cells)
+        return types.SimpleNamespace(
+            host=types.SimpleNamespace(topology=topology)
+        )
+
+
+def _cell(number: int, cell: spec.Cell) -> types.SimpleNamespace:
+    cpus: list[types.SimpleNamespace] = []
+    for start in range(0, len(cell.cpus), cell.threads):
+        siblings = cell.cpus[start : start + cell.threads]
+        cpus.extend(
+            types.SimpleNamespace(id=cpu, socket_id=number, siblings=siblings)
+            for cpu in siblings
+        )
+    kilobytes = cell.memory_mb * 1024
+    small = kilobytes - sum(size * total for size, total in cell.hugepages)
+    return types.SimpleNamespace(
+        id=number,
+        cpus=cpus,
+        memory=kilobytes,
+        mempages=[
+            types.SimpleNamespace(size=size, total=total)
+            for size, total in ((4, small // 4), *cell.hugepages)
+        ],
+    )
+
+
+def devices(host: spec.Host) -> list[dict[str, typing.Any]]:
+    """Return the devices of a host as libvirt's driver reports them.
+
+    As ``nova/virt/libvirt/host.py:_get_pcidev_info``.
+    """
+    found = []
+    for device in host.devices:
+        for function in device.functions():
+            name = function.address.replace(':', '_').replace('.', '_')
+            record: dict[str, typing.Any] = {
+                'dev_id': f'pci_{name}',
+                'address': function.address,
+                'vendor_id': function.vendor_id,
+                'product_id': function.product_id,
+                'numa_node': function.numa_node,
+                'label': f'label_{function.vendor_id}_{function.product_id}',
+                'dev_type': function.type,
+                'status': 'available',
+            }
+            if function.parent_address:
+                record['parent_addr'] = function.parent_address
+            found.append(record)
+    return found
+
+
+class Driver(fake.FakeDriver):  # type: ignore[misc]
+    """The driver of a compute host of a rehearsal cloud."""
+
+    capabilities: typing.ClassVar[dict[str, bool]] = {
+        **fake.FakeDriver.capabilities,
+        'supports_pcpus': True,
+    }
+
+    _check_cpu_set_configuration = (
+        libvirt.LibvirtDriver._check_cpu_set_configuration
+    )
+    _get_vcpu_available = libvirt.LibvirtDriver._get_vcpu_available
+    _get_pcpu_available = libvirt.LibvirtDriver._get_pcpu_available
+    _get_host_numa_topology = libvirt.LibvirtDriver._get_host_numa_topology
+
+    def __init__(self, virtapi: object, read_only: bool = False) -> None:
+        if HOST is None:
+            raise RuntimeError('no host was chosen')
+        self._spec = HOST
+        self._host_of_libvirt = _Host(HOST)
+        self.vcpus = HOST.vcpus
+        self.memory_mb = HOST.memory_mb
+        self.local_gb = HOST.disk_gb
+        super().__init__(virtapi, read_only)
+        self._reserved_hugepages = hardware.numa_get_reserved_huge_pages()
+        self._guests = os.path.join(CONF.state_path, 'guests.json')
+
+    def _has_numa_support(self) -> bool:
+        return True
+
+    def init_host(self, host: str) -> None:
+        super().init_host(host)
+        # The methods of the libvirt driver look here for their host.
+        self._host = self._host_of_libvirt
+        self._check_cpu_set_configuration()
+        self._set_nodes([self._spec.hypervisor_hostname])
+        self._load()
+
+    # -- servers that outlive the process -----------------------------------
+
+    def _load(self) -> None:
+        if not os.path.exists(self._guests):
+            return
+        with open(self._guests, encoding='utf-8') as stream:
+            for uuid, (name, power) in json.load(stream).items():
+                self.instances[uuid] = fake.FakeInstance(name, power, uuid)
+
+    def _save(self) -> None:
+        guests = {
+            uuid: (guest.name, guest.state)
+            for uuid, guest in list(self.instances.items())
+        }
+        state.write_private(self._guests, json.dumps(guests))
+
+    def spawn(self, *args: typing.Any, **kwargs: typing.Any) -> None:
+        super().spawn(*args, **kwargs)
+        self._save()
+
+    def destroy(self, *args: typing.Any, **kwargs: typing.Any) -> None:
+        super().destroy(*args, **kwargs)
+        self._save()
+
+    def power_on(self, *args: typing.Any, **kwargs: typing.Any) -> None:
+        super().power_on(*args, **kwargs)
+        self._save()
+
+    def power_off(self, *args: typing.Any, **kwargs: typing.Any) -> None:
+        super().power_off(*args, **kwargs)
+        self._save()
+
+    def finish_revert_migration(
+        self, *args: typing.Any, **kwargs: typing.Any
+    ) -> None:
+        super().finish_revert_migration(*args, **kwargs)
+        self._save()
+
+    # -- the host -----------------------------------------------------------
+
+    def get_host_ip_addr(self) -> str:
+        return str(CONF.my_ip)
+
+    def get_host_uptime(self) -> str:
+        return ' 12:00:00 up 1 day,  0:00,  0 users,  load average: 0, 0, 0'
+
+    def get_volume_connector(self, instance: object) -> dict[str, str]:
+        return {
+            'ip': str(CONF.my_block_storage_ip),
+            'initiator': 'rehearsal',
+            'host': self._spec.name,
+        }
+
+    def get_nodenames_by_uuid(self, refresh: bool = False) -> dict[str, str]:
+        return {node.get_local_node_uuid(): self._spec.hypervisor_hostname}
+
+    def get_available_resource(self, nodename: str) -> _Resources:
+        resources: _Resources = super().get_available_resource(nodename)
+        if not resources:
+            return resources
+        resources['uuid'] = node.get_local_node_uuid()
+        resources['vcpus'] = len(self._get_vcpu_available())
+        topology = self._get_host_numa_topology()
+        resources['numa_topology'] = topology._to_json()
+        resources['pci_passthrough_devices'] = json.dumps(devices(self._spec))
+        return resources
+
+    def update_provider_tree(
+        self,
+        provider_tree: typing.Any,
+        nodename: str,
+        allocations: typing.Any = None,
+    ) -> None:
+        super().update_provider_tree(provider_tree, nodename, allocations)
+        # As nova/virt/libvirt/driver.py:update_provider_tree does.
+        inventory = dict(provider_tree.data(nodename).inventory)
+        vcpus = len(self._get_vcpu_available())
+        pcpus = len(self._get_pcpu_available())
+        if vcpus:
+            inventory['VCPU'] = {
+                **inventory['VCPU'],
+                'total': vcpus,
+                'max_unit': vcpus,
+            }
+        else:
+            del inventory['VCPU']
+        if pcpus:
+            inventory[os_resource_classes.PCPU] = {
+                'total': pcpus,
+                'min_unit': 1,
+                'max_unit': pcpus,
+                'step_size': 1,
+                'allocation_ratio': 1,
+                'reserved': 0,
+            }
+        provider_tree.update_inventory(nodename, inventory)

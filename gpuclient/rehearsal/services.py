@@ -1,0 +1,355 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The services, each run by a function in a process of its own.
+
+A function here is called in a process that was forked for it, with modules
+imported and no configuration read. It starts the service with the service's
+own start-up code, says when it is ready, and returns or raises when the
+service has ended or refuses to start.
+"""
+
+import collections.abc
+import dataclasses
+import importlib
+import os
+import signal
+import socket
+import sys
+import threading
+import typing
+
+from gpuclient.rehearsal import configuration
+from gpuclient.rehearsal import identity
+from gpuclient.rehearsal import neutron
+from gpuclient.rehearsal import spec
+from gpuclient.rehearsal import state
+
+#: Threads of an HTTP server.
+_THREADS = 8
+
+Application: typing.TypeAlias = collections.abc.Callable[..., typing.Any]
+Ready: typing.TypeAlias = collections.abc.Callable[[], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cloud:
+    """What the services have to know of their cloud."""
+
+    folder: state.Folder
+    spec: spec.Spec
+    files: configuration.Files
+    passwords: dict[str, str]
+    #: The listening socket of each service that has one.
+    sockets: dict[str, socket.socket]
+
+
+# Imported once, before the processes are forked: what all services need ...
+COMMON = (
+    'alembic.command',
+    'cheroot.wsgi',
+    'jsonschema',
+    'keystoneauth1.identity.v3',
+    'keystoneauth1.session',
+    'keystonemiddleware.auth_token',
+    'oslo_db.sqlalchemy.enginefacade',
+    'oslo_messaging',
+    'oslo_middleware',
+    'oslo_policy.policy',
+    'oslo_versionedobjects.base',
+    'paste.deploy',
+    'routes',
+    'sqlalchemy.orm',
+    'webob',
+)
+# ... and what the services of Nova need.
+NOVA = (
+    'nova.service',
+    'nova.objects',
+    'nova.conductor.manager',
+    'nova.scheduler.manager',
+    'nova.compute.manager',
+    'nova.virt.fake',
+    'nova.cmd.compute',
+    'nova.cmd.conductor',
+    'nova.cmd.scheduler',
+    'nova.objects.host_mapping',
+    'nova.api.openstack.compute.routes',
+    'nova.api.openstack.wsgi_app',
+    'gpuclient.rehearsal.driver',
+    'gpuclient.rehearsal.messaging',
+)
+
+
+def import_common() -> None:
+    """Import what all services need, with Nova's choice of threads."""
+    os.environ['OS_NOVA_DISABLE_EVENTLET_PATCHING'] = '1'
+    from nova import monkey_patch
+
+    # Also makes an import of eventlet an error: nothing here may patch the
+    # standard library behind our back.
+    monkey_patch.patch(backend='threading')
+    for name in COMMON:
+        importlib.import_module(name)
+    from gpuclient.rehearsal import sqlite
+
+    sqlite.install()
+
+
+def import_nova() -> None:
+    """Import what the services of Nova need."""
+    for name in NOVA:
+        importlib.import_module(name)
+    # nova.virt.driver:load_compute_driver looks below nova.virt only.
+    sys.modules['nova.virt.rehearsal'] = sys.modules[
+        'gpuclient.rehearsal.driver'
+    ]
+    sys.modules['nova.objects'].register_all()
+
+
+def serve(application: Application, sock: socket.socket, ready: Ready) -> None:
+    """Serve a WSGI application on a listening socket until SIGTERM."""
+    from cheroot import wsgi
+
+    class Server(wsgi.Server):
+        def bind(self, *args: typing.Any) -> socket.socket:
+            self.socket = sock
+            return sock
+
+    server = Server(
+        sock.getsockname(), application, numthreads=_THREADS, timeout=60
+    )
+    server.shutdown_timeout = 1
+    server.prepare()
+
+    def stop(*_args: object) -> None:
+        threading.Thread(target=server.stop, daemon=True).start()
+
+    signal.signal(signal.SIGTERM, stop)
+    ready()
+    server.serve()
+
+
+def run_keystone(cloud: Cloud, ready: Ready) -> None:
+    """Fill and serve Keystone."""
+    # Keystone imports eventlet; it does not use it here.
+    sys.meta_path[:] = [
+        finder
+        for finder in sys.meta_path
+        if type(finder).__name__ != 'PoisonEventletImport'
+    ]
+    os.environ['OS_KEYSTONE_CONFIG_DIR'] = cloud.folder.file('etc', 'keystone')
+    identity.make_keys(cloud.folder.file('etc', 'fernet'))
+    sys.argv = ['keystone']
+    import keystone.cmd.bootstrap
+    import keystone.server.flask.core
+
+    # Keystone's managers can be made once a process only; so those that fill
+    # the database live in another.
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            keystone.server.configure(
+                config_files=keystone.server.flask.core._get_config_files()
+            )
+            identity.fill(cloud.passwords, _catalog(cloud))
+            status = 0
+        except Exception:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(status)
+    application = importlib.import_module('keystone.wsgi.api').application
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        raise RuntimeError('Keystone could not be filled')
+    serve(application, cloud.sockets['keystone'], ready)
+
+
+def _catalog(cloud: Cloud) -> dict[tuple[str, str], str]:
+    return {
+        ('identity', 'keystone'): cloud.files.auth_url,
+        ('placement', 'placement'): cloud.files.url('placement'),
+        ('image', 'glance'): cloud.files.url('glance'),
+        ('network', 'neutron'): cloud.files.url('neutron'),
+        ('compute', 'nova'): cloud.files.url('nova-api-1'),
+    }
+
+
+def run_placement(cloud: Cloud, ready: Ready) -> None:
+    """Serve Placement."""
+    os.environ['OS_PLACEMENT_CONFIG_DIR'] = cloud.folder.file(
+        'etc', 'placement'
+    )
+    sys.argv = ['placement-api']
+    application = importlib.import_module('placement.wsgi.api').application
+    serve(application, cloud.sockets['placement'], ready)
+
+
+def run_glance(cloud: Cloud, ready: Ready) -> None:
+    """Serve Glance."""
+    os.environ['OS_GLANCE_CONFIG_DIR'] = cloud.folder.file('etc', 'glance')
+    sys.argv = ['glance-api']
+    application = importlib.import_module('glance.wsgi.api').application
+    serve(application, cloud.sockets['glance'], ready)
+
+
+def run_neutron(cloud: Cloud, ready: Ready) -> None:
+    """Serve the Neutron that has no networks."""
+    serve(neutron.application, cloud.sockets['neutron'], ready)
+
+
+def run_api(cloud: Cloud, name: str, ready: Ready) -> None:
+    """Serve a nova-api."""
+    arguments = cloud.files.nova_arguments(name)
+    # nova/api/openstack/wsgi_app.py takes its files from the environment and
+    # a folder of them from the command line.
+    os.environ['OS_NOVA_CONFIG_DIR'] = cloud.folder.file('etc', 'nova')
+    sys.argv = ['nova-api-os-compute', *arguments[2:]]
+    application = importlib.import_module(
+        'nova.wsgi.osapi_compute'
+    ).application
+    serve(application, cloud.sockets[name], ready)
+
+
+def run_control(cloud: Cloud, binary: str, ready: Ready) -> None:
+    """Run nova-conductor or nova-scheduler.
+
+    As ``nova.cmd.conductor:main`` and ``nova.cmd.scheduler:main``, but in
+    this process: those fork workers.
+    """
+    from nova import config
+    from nova import objects
+    from nova import service
+    from oslo_log import log
+
+    kind = binary.removeprefix('nova-')
+    rpcapi = importlib.import_module(f'nova.{kind}.rpcapi')
+    sys.argv = [binary, *cloud.files.nova_arguments(binary)]
+    config.parse_args(sys.argv)
+    log.setup(config.CONF, 'nova')
+    objects.Service.enable_min_version_cache()
+    server = service.Service.create(binary=binary, topic=rpcapi.RPC_TOPIC)
+    _when_started(ready)
+    service.serve(server, workers=1, no_fork=True)
+    service.wait()
+
+
+def run_compute(cloud: Cloud, host: str, ready: Ready) -> None:
+    """Run nova-compute."""
+    from nova.cmd import compute
+
+    from gpuclient.rehearsal import driver
+
+    sys.argv = [
+        'nova-compute',
+        *cloud.files.nova_arguments(f'nova-compute-{host}'),
+    ]
+    driver.HOST = cloud.spec.host(host)
+    _when_started(ready)
+    compute.main()
+
+
+def _when_started(ready: Ready) -> None:
+    """Call a function when the service of this process has started."""
+    from nova import service
+
+    start = service.Service.start
+
+    def started(self: typing.Any) -> None:
+        start(self)
+        # Its first report comes after five seconds otherwise, and a service
+        # that was stopped for long is taken for dead until then.
+        self.servicegroup_api._driver._report_state(self)
+        ready()
+
+    service.Service.start = started
+
+
+def map_cells(cloud: Cloud) -> None:
+    """Let the API database know the cells, as ``nova-manage cell_v2`` does."""
+    from nova import config
+    from nova import context
+    from nova import exception
+    from nova import objects
+
+    config.parse_args(
+        ['nova-manage', *cloud.files.nova_arguments('nova-conductor')]
+    )
+    admin = context.get_admin_context()
+    # The transport of cell0, which has no services (nova/cmd/manage.py).
+    cells = (
+        (objects.CellMapping.CELL0_UUID, 'cell0', 'none:///'),
+        (_CELL1_UUID, 'cell1', config.CONF.transport_url),
+    )
+    for uuid, name, transport in cells:
+        values = {
+            'transport_url': transport,
+            'database_connection': cloud.files.database(f'nova_{name}'),
+        }
+        try:
+            cell = objects.CellMapping.get_by_uuid(admin, uuid)
+        except exception.CellMappingNotFound:
+            objects.CellMapping(admin, uuid=uuid, name=name, **values).create()
+        else:
+            for key, value in values.items():
+                setattr(cell, key, value)
+            cell.save()
+
+
+_CELL1_UUID = '6f1d9c1e-5d0a-4d0e-9c0b-7265686561c1'
+
+
+def map_hosts(cloud: Cloud) -> None:
+    """Map new hosts to their cell, as ``nova-manage cell_v2`` does."""
+    from nova import config
+    from nova import context
+    from nova.objects import host_mapping
+
+    config.parse_args(
+        ['nova-manage', *cloud.files.nova_arguments('nova-conductor')]
+    )
+    host_mapping.discover_hosts(context.get_admin_context())
+
+
+def make_image(cloud: Cloud) -> None:
+    """Make the public image ``blank`` of 1 MiB where it is missing."""
+    from keystoneauth1 import session
+    from keystoneauth1.identity import v3
+
+    client = session.Session(
+        v3.Password(
+            auth_url=cloud.files.auth_url,
+            username='admin',
+            password=cloud.passwords['admin'],
+            project_name='admin',
+            user_domain_id='default',
+            project_domain_id='default',
+        )
+    )
+    url = f'{cloud.files.url("glance")}/v2/images'
+    images = client.get(f'{url}?name=blank').json()['images']
+    if any(image['status'] == 'active' for image in images):
+        return
+    image = client.post(
+        url,
+        json={
+            'name': 'blank',
+            'visibility': 'public',
+            'disk_format': 'raw',
+            'container_format': 'bare',
+        },
+    ).json()
+    client.put(
+        f'{url}/{image["id"]}/file',
+        data=bytes(1 << 20),
+        headers={'Content-Type': 'application/octet-stream'},
+    )

@@ -1,0 +1,358 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The folder in which a rehearsal cloud lives, and its processes.
+
+The supervisor of a cloud holds a lock on the folder as long as one of the
+cloud's processes lives, and keeps :attr:`Folder.record` up to date. A process
+is known by its id together with the moment at which it started, so that an
+id which the kernel gave to somebody else meanwhile is never taken for ours.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import pathlib
+import select
+import signal
+import tempfile
+import typing
+
+import platformdirs
+
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.rehearsal import spec
+
+#: States of a service, in the order in which it passes them. ``refused``:
+#: it ended before it was ready. ``ended``: it ended after that.
+STARTING = 'starting'
+READY = 'ready'
+REFUSED = 'refused'
+ENDED = 'ended'
+#: State of a cloud that does not run.
+STOPPED = 'stopped'
+#: State of a cloud that could not start.
+FAILED = 'failed'
+
+# A path goes into configuration files, database URLs and socket addresses,
+# each of which has signs of its own that mean something.
+_UNSAFE = set(' \t\n\r$%?#\'"\\;:,@')
+#: Longest path of a folder: the address of a Unix socket in it has 107 bytes.
+_LONGEST = 80
+
+
+@dataclasses.dataclass
+class Process:
+    """A process of a cloud."""
+
+    #: ``keystone``, ``nova-compute`` ...
+    name: str
+    #: The host that Nova knows the service by, where it has one.
+    host: str | None = None
+    pid: int | None = None
+    #: When it started, in clock ticks since the machine did.
+    started: int | None = None
+    port: int | None = None
+    state: str = STARTING
+    #: Why it refused to start or ended, in its own words.
+    message: str = ''
+
+    @property
+    def title(self) -> str:
+        """The name for people: ``nova-compute on edpm-compute-0``."""
+        return f'{self.name} on {self.host}' if self.host else self.name
+
+
+@dataclasses.dataclass
+class Record:
+    """What the supervisor says of its cloud."""
+
+    name: str
+    supervisor: Process
+    services: list[Process]
+    #: Why the cloud failed.
+    message: str = ''
+    #: Names of its entries in the user's own clouds.yaml, and that file.
+    registered: list[str] = dataclasses.field(default_factory=list)
+    registered_in: str = ''
+
+    @classmethod
+    def loads(cls, text: str) -> 'Record':
+        values = json.loads(text)
+        return cls(
+            name=values['name'],
+            supervisor=Process(**values['supervisor']),
+            services=[Process(**item) for item in values['services']],
+            message=values['message'],
+            registered=values['registered'],
+            registered_in=values['registered_in'],
+        )
+
+    def dumps(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @property
+    def refused(self) -> list[Process]:
+        """The services that are not there although they should be."""
+        return [
+            service
+            for service in self.services
+            if service.state in (REFUSED, ENDED)
+        ]
+
+
+class Folder:
+    """The state folder of a cloud.
+
+    :param name: The name of the cloud.
+    :param directory: The folder; one below the user's XDG state folder by
+        default.
+    :raises InvalidValue: The name or the path cannot be used.
+    """
+
+    def __init__(self, name: str, directory: str | None = None) -> None:
+        if not spec.NAME.fullmatch(name):
+            raise exceptions.InvalidValue(
+                _(
+                    'Name %(name)r of a rehearsal cloud: use letters, '
+                    'digits, dots, dashes and underscores, at most 63'
+                )
+                % {'name': name}
+            )
+        if directory:
+            path = pathlib.Path(directory).absolute()
+        else:
+            path = (
+                platformdirs.user_state_path('gpuclient') / 'rehearsal' / name
+            )
+        text = os.fspath(path)
+        if not text.isprintable() or _UNSAFE & set(text):
+            raise exceptions.InvalidValue(
+                _(
+                    'Directory %(path)r: choose one without spaces and '
+                    'signs such as $ %% ? #'
+                )
+                % {'path': text}
+            )
+        if len(os.fsencode(text)) > _LONGEST:
+            raise exceptions.InvalidValue(
+                _(
+                    'Directory %(path)s: choose one of at most %(most)s '
+                    'bytes, a socket in it has to fit into 107'
+                )
+                % {'path': text, 'most': _LONGEST}
+            )
+        self.name = name
+        self.path = path
+
+    def __str__(self) -> str:
+        return os.fspath(self.path)
+
+    def file(self, *parts: str) -> str:
+        """Return the path of something in the folder."""
+        return os.fspath(self.path.joinpath(*parts))
+
+    @property
+    def clouds_yaml(self) -> str:
+        """The clouds.yaml of this cloud."""
+        return self.file('clouds.yaml')
+
+    @property
+    def use(self) -> str:
+        """The line for a shell that makes ``openstack`` use this cloud."""
+        return (
+            f'export OS_CLIENT_CONFIG_FILE={self.clouds_yaml} '
+            f'OS_CLOUD={self.name}'
+        )
+
+    def exists(self) -> bool:
+        """Say whether a cloud was ever started here."""
+        return os.path.exists(self.file('state.json'))
+
+    def create(self) -> None:
+        """Make the folder.
+
+        :raises RehearsalError: It cannot be made, or holds something else.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            strange = not self.exists() and any(self.path.iterdir())
+        except OSError as exc:
+            raise exceptions.RehearsalError(
+                _('Cannot make the directory %(path)s: %(reason)s')
+                % {'path': self, 'reason': exc.strerror}
+            ) from exc
+        if strange:
+            raise exceptions.RehearsalError(
+                _(
+                    'Directory %(path)s holds something that is not a '
+                    'rehearsal cloud; name an empty one'
+                )
+                % {'path': self}
+            )
+
+    # -- the record ---------------------------------------------------------
+
+    def read(self) -> Record:
+        """Return what the supervisor said last.
+
+        :raises RehearsalError: There is no cloud in this folder.
+        """
+        try:
+            with open(self.file('state.json'), encoding='utf-8') as stream:
+                return Record.loads(stream.read())
+        except FileNotFoundError as exc:
+            raise exceptions.RehearsalError(
+                _('There is no rehearsal cloud %(name)s in %(path)s')
+                % {'name': self.name, 'path': self}
+            ) from exc
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            raise exceptions.RehearsalError(
+                _('Cannot read %(path)s: %(reason)s')
+                % {'path': self.file('state.json'), 'reason': exc}
+            ) from exc
+
+    def write(self, record: Record) -> None:
+        """Replace the record, whole or not at all."""
+        write_private(self.file('state.json'), record.dumps())
+
+    # -- the lock -----------------------------------------------------------
+
+    def lock(self) -> int | None:
+        """Take the lock of the folder.
+
+        Every process that inherits the descriptor keeps the lock.
+
+        :returns: The descriptor, or None where a process of the cloud holds
+            the lock.
+        """
+        descriptor = os.open(
+            self.file('lock'), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return descriptor
+
+    def locked(self) -> bool:
+        """Say whether a process of the cloud lives."""
+        if not os.path.exists(self.file('lock')):
+            return False
+        descriptor = self.lock()
+        if descriptor is None:
+            return True
+        os.close(descriptor)
+        return False
+
+
+def write_private(path: str, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    folder, name = os.path.split(path)
+    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f'.{name}.')
+    try:
+        with open(descriptor, 'w', encoding='utf-8') as stream:
+            stream.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+# -- processes --------------------------------------------------------------
+
+
+def start_time(pid: int) -> int | None:
+    """Return when a process started, or None where it is gone.
+
+    In clock ticks since the machine started (proc(5), stat, field 22).
+    """
+    try:
+        with open(f'/proc/{pid}/stat', encoding='ascii') as stream:
+            text = stream.read()
+    except (OSError, UnicodeDecodeError):
+        return None
+    # The second field is the command in parentheses, which may hold anything.
+    fields = text.rpartition(')')[2].split()
+    if fields[0] in 'ZX':
+        return None
+    return int(fields[19])
+
+
+def lives(process: Process) -> bool:
+    """Say whether a process that was recorded still runs."""
+    return (
+        process.pid is not None
+        and process.started is not None
+        and start_time(process.pid) == process.started
+    )
+
+
+@contextlib.contextmanager
+def handle(process: Process) -> typing.Iterator[int | None]:
+    """Give a descriptor of a recorded process, None where it is gone.
+
+    Signals sent through the descriptor reach this process or nobody.
+    """
+    if process.pid is None:
+        yield None
+        return
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        yield None
+        return
+    try:
+        yield descriptor if lives(process) else None
+    finally:
+        os.close(descriptor)
+
+
+def end(process: Process, number: signal.Signals, timeout: float) -> bool:
+    """Send a signal to a recorded process and wait for its end.
+
+    :returns: Whether it is gone.
+    """
+    with handle(process) as descriptor:
+        if descriptor is None:
+            return True
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, number)
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(timeout * 1000))
+
+
+def memory_mb(processes: typing.Iterable[Process]) -> int:
+    """Return the memory of processes in MiB, shared pages counted once.
+
+    The sum of the proportional set sizes (proc(5), smaps_rollup).
+    """
+    kilobytes = 0
+    for process in processes:
+        if not lives(process):
+            continue
+        with (
+            contextlib.suppress(OSError),
+            open(
+                f'/proc/{process.pid}/smaps_rollup', encoding='ascii'
+            ) as stream,
+        ):
+            for line in stream:
+                if line.startswith('Pss:'):
+                    kilobytes += int(line.split()[1])
+    return kilobytes // 1024
