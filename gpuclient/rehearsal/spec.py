@@ -332,22 +332,14 @@ def _cell(entry: '_Mapping') -> Cell:
         raise entry.wrong('cpus', _('CPUs such as 0-15,32-47'), text)
     threads = entry.integer('threads', 2, least=1)
     memory = entry.integer('memory_mb', least=1)
-    pages = entry.get('hugepages', {})
-    if not isinstance(pages, dict):
-        raise entry.wrong('hugepages', _('numbers by page size in KiB'), pages)
-    for size, number in pages.items():
-        if (
-            type(size) is not int
-            or size <= 4
-            or type(number) is not int
-            or number < 0
-        ):
-            raise entry.wrong(
-                'hugepages',
-                _('numbers of pages by size in KiB'),
-                {size: number},
-            )
-    if sum(size * number for size, number in pages.items()) > memory * 1024:
+    pages: dict[int, int] = {}
+    for item in entry.mappings('hugepages', []):
+        size = item.integer('size_kb', least=5)
+        if size in pages:
+            raise item.wrong('size_kb', _('each size once'), size)
+        pages[size] = item.integer('total', least=0)
+        item.done()
+    if sum(size * total for size, total in pages.items()) > memory * 1024:
         raise entry.wrong(
             'hugepages', _('pages within the memory of the cell'), pages
         )

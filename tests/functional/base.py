@@ -1,0 +1,320 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The real ``openstack`` shell against a real, embedded OpenStack."""
+
+import dataclasses
+import io
+import json
+import logging
+import os
+import pathlib
+import shutil
+import tempfile
+import time
+import typing
+import unittest.mock
+import uuid
+
+import fixtures
+import openstack
+from openstack import connection
+from openstackclient import shell
+from osc_lib import clientmanager
+import testtools
+
+#: Names the clouds.yaml of the cloud that tests/functional/run.py started.
+CLOUDS_YAML = 'GPUCLIENT_FUNCTIONAL_CLOUDS_YAML'
+#: The entry of the admin there, and that of a plain member of a project.
+ADMIN = 'functional'
+MEMBER = 'functional-member'
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a command left behind."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def run_openstack(*arguments: str) -> Result:
+    """Run the real shell in this process."""
+    root = logging.getLogger()
+    # The shell adds handlers for its stderr and never takes them away.
+    before = list(root.handlers)
+    level = root.level
+    stdout, stderr = io.StringIO(), io.StringIO()
+    try:
+        with (
+            unittest.mock.patch('sys.stdout', stdout),
+            unittest.mock.patch('sys.stderr', stderr),
+            # It makes one client of a kind in a process, and one run of the
+            # shell is not to be another user's.
+            unittest.mock.patch.object(
+                clientmanager.ClientCache,
+                '__get__',
+                lambda self, instance, owner: self.factory(instance),
+            ),
+        ):
+            root.handlers[:] = []
+            try:
+                status = shell.main(list(arguments))
+            except SystemExit as exc:
+                # argparse's way to say that the usage was wrong.
+                status = exc.code if isinstance(exc.code, int) else 1
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    return Result(status or 0, stdout.getvalue(), stderr.getvalue())
+
+
+class ShellTestCase(testtools.TestCase):
+    """Runs commands; the environment says nothing of clouds."""
+
+    #: ``--os-cloud`` of the commands.
+    os_cloud: str | None = None
+
+    def setUp(self) -> None:
+        super().setUp()
+        for name in list(os.environ):
+            if name.startswith('OS_') or name.lower().endswith('_proxy'):
+                self.useFixture(fixtures.EnvironmentVariable(name))
+        self.useFixture(fixtures.EnvironmentVariable('no_proxy', '*'))
+
+    def run_command(
+        self, *arguments: str, os_cloud: str | None = None
+    ) -> Result:
+        """Run a command, whatever comes of it; a traceback never may."""
+        cloud = os_cloud or self.os_cloud
+        prefix = ['--os-cloud', cloud] if cloud else []
+        result = run_openstack(*prefix, *arguments)
+        self.assertNotIn('Traceback', result.stderr)
+        return result
+
+    def openstack(
+        self,
+        *arguments: str,
+        status: int = 0,
+        os_cloud: str | None = None,
+    ) -> typing.Any:
+        """Run a command and return its output, parsed where it is JSON.
+
+        Fails on any other exit status, and when a command that succeeded
+        wrote to stderr.
+        """
+        result = self.run_command(*arguments, os_cloud=os_cloud)
+        command = 'openstack ' + ' '.join(arguments)
+        self.assertEqual(
+            status,
+            result.status,
+            f'{command}\n{result.stdout}\n{result.stderr}',
+        )
+        if not status:
+            self.assertEqual('', result.stderr, command)
+        if 'json' in arguments and result.stdout:
+            return json.loads(result.stdout)
+        return result.stdout
+
+    def refused(
+        self, *arguments: str, status: int = 1, os_cloud: str | None = None
+    ) -> str:
+        """Run a command that fails; return what it wrote to stderr."""
+        result = self.run_command(*arguments, os_cloud=os_cloud)
+        self.assertEqual(
+            status, result.status, f'{result.stdout}\n{result.stderr}'
+        )
+        return result.stderr.strip()
+
+
+class CloudTestCase(ShellTestCase):
+    """A test on the cloud that all functional tests of a run share.
+
+    ``tests/functional/cloud.yaml`` says what hosts, devices and aliases it
+    has. Others use it at the same time: make what you need under a name of
+    your own (:meth:`unique`), and expect to see what others made.
+    """
+
+    os_cloud = ADMIN
+
+    def setUp(self) -> None:
+        super().setUp()
+        path = os.environ.get(CLOUDS_YAML)
+        if not path:
+            self.fail(
+                f'{CLOUDS_YAML} is not set: run functional tests with '
+                '"python -m tests.functional.run", which starts the cloud'
+            )
+        self.useFixture(
+            fixtures.EnvironmentVariable('OS_CLIENT_CONFIG_FILE', path)
+        )
+        self._connections: dict[str, connection.Connection] = {}
+
+    def as_member(self, *arguments: str, status: int = 0) -> typing.Any:
+        """As :meth:`openstack`, as a plain member of the project demo."""
+        return self.openstack(*arguments, status=status, os_cloud=MEMBER)
+
+    def connect(self, os_cloud: str = ADMIN) -> connection.Connection:
+        """Return an SDK connection."""
+        if os_cloud not in self._connections:
+            cloud = openstack.connect(cloud=os_cloud)
+            self.addCleanup(cloud.close)
+            self._connections[os_cloud] = cloud
+        return self._connections[os_cloud]
+
+    @staticmethod
+    def unique(prefix: str = 'test') -> str:
+        """Return a name that nobody else uses."""
+        return f'{prefix}-{uuid.uuid4().hex[:8]}'
+
+    def make_flavor(
+        self,
+        aliases: str | None = None,
+        *,
+        vcpus: int = 1,
+        ram: int = 512,
+        is_public: bool = True,
+        **extra_specs: str,
+    ) -> typing.Any:
+        """Make a flavor; it is deleted when the test ends.
+
+        :param aliases: The value of ``pci_passthrough:alias``.
+        """
+        compute = self.connect().compute
+        flavor = compute.create_flavor(
+            name=self.unique('flavor'),
+            vcpus=vcpus,
+            ram=ram,
+            disk=1,
+            is_public=is_public,
+        )
+        self.addCleanup(compute.delete_flavor, flavor.id)
+        if aliases is not None:
+            extra_specs['pci_passthrough:alias'] = aliases
+        if extra_specs:
+            response = compute.post(
+                f'/flavors/{flavor.id}/os-extra_specs',
+                json={'extra_specs': extra_specs},
+                microversion='2.86',
+            )
+            self.assertEqual(200, response.status_code, response.text)
+        return flavor
+
+    def boot(
+        self,
+        flavor: typing.Any,
+        *,
+        status: str = 'ACTIVE',
+        os_cloud: str = ADMIN,
+        host: str | None = None,
+        name: str | None = None,
+    ) -> typing.Any:
+        """Boot a server and wait until it has a status.
+
+        It is deleted when the test ends.
+
+        :param host: The compute service to boot it on (admin only).
+        """
+        compute = self.connect(os_cloud).compute
+        (image,) = self.connect().image.images(name='blank')
+        request: dict[str, typing.Any] = {
+            'name': name or self.unique('server'),
+            'flavorRef': flavor.id,
+            'imageRef': image.id,
+            'networks': 'none',
+        }
+        if host is not None:
+            request['host'] = host
+        response = compute.post(
+            '/servers', json={'server': request}, microversion='2.90'
+        )
+        self.assertEqual(202, response.status_code, response.text)
+        server_id = response.json()['server']['id']
+        self.addCleanup(self.delete, server_id)
+        return self.wait_for_server(server_id, status)
+
+    def wait_for_server(
+        self, server_id: str, status: str, timeout: float = 90
+    ) -> typing.Any:
+        """Return a server as soon as it has a status."""
+        compute = self.connect().compute
+        deadline = time.monotonic() + timeout
+        while True:
+            server = compute.get_server(server_id)
+            if server.status == status and server.task_state is None:
+                return server
+            if server.status == 'ERROR' or time.monotonic() > deadline:
+                self.fail(
+                    f'server {server.name} is {server.status}, '
+                    f'not {status}: {server.fault}'
+                )
+            time.sleep(0.1)
+
+    def delete(self, server_id: str) -> None:
+        """Delete a server, if it is there, and wait until it is gone."""
+        compute = self.connect().compute
+        compute.delete_server(server_id, ignore_missing=True)
+        deadline = time.monotonic() + 90
+        while compute.find_server(
+            server_id, ignore_missing=True, all_projects=True
+        ):
+            if time.monotonic() > deadline:
+                self.fail(f'server {server_id} is still there')
+            time.sleep(0.1)
+
+
+class OwnCloudTestCase(ShellTestCase):
+    """A test that starts clouds of its own."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        # Short: the path of a socket in it has 107 bytes.
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix='gpu-'))
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+        self.useFixture(
+            fixtures.EnvironmentVariable(
+                'XDG_STATE_HOME', os.fspath(self.directory / 'state')
+            )
+        )
+        self.useFixture(
+            fixtures.EnvironmentVariable(
+                'XDG_CONFIG_HOME', os.fspath(self.directory / 'config')
+            )
+        )
+
+    def start(
+        self, name: str, *arguments: str, status: int = 0
+    ) -> dict[str, typing.Any]:
+        """Start a cloud and make the commands that follow use it.
+
+        It is stopped when the test ends.
+        """
+        self.addCleanup(self.run_command, 'gpu', 'rehearsal', 'stop', name)
+        result = self.run_command(
+            'gpu', 'rehearsal', 'start', name, '-f', 'json', *arguments
+        )
+        self.assertEqual(status, result.status, result.stderr)
+        self.start_errors = result.stderr
+        cloud: dict[str, typing.Any] = json.loads(result.stdout)
+        self.use(cloud)
+        return cloud
+
+    def use(self, cloud: dict[str, typing.Any]) -> None:
+        """Make the commands that follow use a cloud."""
+        self.useFixture(
+            fixtures.EnvironmentVariable(
+                'OS_CLIENT_CONFIG_FILE',
+                os.path.join(cloud['directory'], 'clouds.yaml'),
+            )
+        )
+        self.os_cloud = cloud['name']

@@ -1,0 +1,87 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Run the functional tests: ``python -m tests.functional.run [TESTS ...]``.
+
+Starts the cloud of ``cloud.yaml`` in a temporary folder, runs the tests with
+stestr (whose arguments may follow), stops the cloud and returns the status of
+the tests.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+from gpuclient import exceptions
+from gpuclient.rehearsal import control
+from gpuclient.rehearsal import spec
+
+from tests.functional import base
+
+_HERE = pathlib.Path(__file__).parent
+_WORKERS = 2
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit status of the tests."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix='gpu-') as temporary:
+        folder = control.folder(base.ADMIN, os.path.join(temporary, 'cloud'))
+        try:
+            cloud = control.start(
+                folder, spec.load(os.fspath(_HERE / 'cloud.yaml')), print
+            )
+        except exceptions.GPUError as exc:
+            print(exc, file=sys.stderr)
+            return 1
+        try:
+            for service in cloud.record.refused:
+                print(f'{service.title}: {service.message}', file=sys.stderr)
+            if cloud.record.refused:
+                return 1
+            started = time.monotonic()
+            status = _run_tests(folder.clouds_yaml, arguments)
+            ended = time.monotonic()
+        finally:
+            control.stop(folder)
+    print(
+        f'functional tests: start of the cloud {started - began:.1f} s, '
+        f'tests {ended - started:.1f} s, '
+        f'stop {time.monotonic() - ended:.1f} s'
+    )
+    return status
+
+
+def _run_tests(clouds_yaml: str, arguments: list[str]) -> int:
+    return subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'stestr',
+            '--test-path',
+            os.fspath(_HERE),
+            'run',
+            '--concurrency',
+            str(_WORKERS),
+            *arguments,
+        ],
+        cwd=_HERE.parent.parent,
+        env={**os.environ, base.CLOUDS_YAML: clouds_yaml},
+        check=False,
+    ).returncode
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
