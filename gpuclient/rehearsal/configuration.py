@@ -110,6 +110,7 @@ _NOVA = """\
 [DEFAULT]
 my_ip = 127.0.0.1
 use_journal = False
+log_options = False
 report_interval = 10
 service_down_time = 60
 manager_shutdown_timeout = 3

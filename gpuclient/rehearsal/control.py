@@ -206,6 +206,8 @@ def _launch(where: state.Folder) -> tuple[subprocess.Popen[bytes], int]:
         if not key.startswith('OS_') and not key.lower().endswith('_proxy')
     }
     environment['no_proxy'] = '*'
+    # Memory that a thread freed is not kept for this thread alone.
+    environment['MALLOC_ARENA_MAX'] = '2'
     with (
         contextlib.closing(_Descriptor(writer)),
         open(where.file('log', 'supervisor.log'), 'ab') as log,

@@ -100,15 +100,25 @@ def import_common() -> None:
     monkey_patch.patch(backend='threading')
     for name in COMMON:
         importlib.import_module(name)
+    import stevedore
+
     from gpuclient.rehearsal import sqlite
 
     sqlite.install()
+    # Reads the entry points of all that is installed, once for everybody.
+    stevedore.ExtensionManager('oslo.policy.rule_checks')
 
 
 def import_nova() -> None:
     """Import what the services of Nova need."""
     for name in NOVA:
         importlib.import_module(name)
+    import sqlalchemy.orm
+    import stevedore
+
+    # What every nova-compute, or every service with a database, would do.
+    stevedore.ExtensionManager('os_vif')
+    sqlalchemy.orm.configure_mappers()
     # nova.virt.driver:load_compute_driver looks below nova.virt only.
     sys.modules['nova.virt.rehearsal'] = sys.modules[
         'gpuclient.rehearsal.driver'

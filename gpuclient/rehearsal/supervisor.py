@@ -164,6 +164,7 @@ class Supervisor:
         cloud = services.Cloud(
             self._folder, described, files, passwords, self._sockets
         )
+        self._freeze()
         databases.prepare(self._folder, self._run_jobs)
         files.write_clouds_yaml()
         self._start_service(
@@ -179,11 +180,18 @@ class Supervisor:
             'neutron', functools.partial(services.run_neutron, cloud)
         )
         services.import_nova()
-        # What is there now will be there in every child; let none copy its
-        # pages only to count references again.
+        self._freeze()
+        self._start_nova(cloud)
+
+    @staticmethod
+    def _freeze() -> None:
+        """Keep the garbage collector off what all children have.
+
+        It would write to each object, and so copy the pages that the
+        children share.
+        """
         gc.collect()
         gc.freeze()
-        self._start_nova(cloud)
 
     def _start_nova(self, cloud: services.Cloud) -> None:
         deadline = (
