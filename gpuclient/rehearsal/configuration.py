@@ -305,7 +305,6 @@ class Files:
         name = self._folder.name
         return {
             name: self._cloud('admin', 'admin'),
-            f'{name}-demo-admin': self._cloud('admin', 'demo'),
             f'{name}-member': self._cloud('member', 'demo'),
         }
 

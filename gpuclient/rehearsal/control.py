@@ -25,10 +25,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import typing
 
 from gpuclient import exceptions
 from gpuclient.i18n import _
+from gpuclient.rehearsal import clouds_yaml
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
 
@@ -113,22 +115,28 @@ def start(
     where: state.Folder,
     document: typing.Any = None,
     say: Say | None = None,
+    register: bool = False,
 ) -> Cloud:
     """Start a cloud, unless it runs, and wait until it is ready.
 
     :param document: The spec; that of the last start by default, and at the
         first start one host with two cards.
     :param say: Called with each line of progress.
+    :param register: Add its entries to the user's clouds.yaml.
     :returns: The cloud; some of its services may have refused to start.
     :raises InvalidValue: The spec is wrong.
     :raises RehearsalError: The cloud could not start.
     """
     if document is not None:
         spec.read(document)
+    file = _register_where(where) if register else ''
     if where.exists():
         cloud = look(where)
         if cloud.running:
-            return cloud
+            _same_spec(where, document)
+            if say is not None:
+                say(_('%s runs already') % where.name)
+            return _registered(_settled(where), file)
     check_installed()
     where.create()
     if document is None and not os.path.exists(where.file('spec.json')):
@@ -149,7 +157,8 @@ def start(
         process.terminate()
         process.wait()
         raise
-    if not where.exists() or look(where).state != state.READY:
+    # Somebody else may have started it at the same time.
+    if not where.exists() or _settled(where).state != state.READY:
         process.wait()
         reason = _reason(where)
         raise exceptions.RehearsalError(
@@ -160,7 +169,76 @@ def start(
                 'log': where.file('log'),
             }
         )
-    return look(where)
+    return _registered(look(where), file)
+
+
+def _same_spec(where: state.Folder, document: typing.Any) -> None:
+    """Refuse another spec for a cloud that runs."""
+    if document is None:
+        return
+    with open(where.file('spec.json'), encoding='utf-8') as stream:
+        if json.load(stream) == document:
+            return
+    raise exceptions.RehearsalError(
+        _(
+            'Rehearsal cloud %(name)s runs with another spec: stop it first, '
+            'then start it with the new one'
+        )
+        % {'name': where.name}
+    )
+
+
+def _settled(where: state.Folder) -> Cloud:
+    """Return a cloud once it is not starting any more."""
+    while True:
+        cloud = look(where)
+        if cloud.state != state.STARTING:
+            return cloud
+        time.sleep(0.2)
+
+
+def _names(where: state.Folder) -> tuple[str, ...]:
+    return (where.name, f'{where.name}-member')
+
+
+def _register_where(where: state.Folder) -> str:
+    """Return the user's clouds.yaml, if our names are free there."""
+    file = clouds_yaml.path()
+    if os.path.realpath(file) == os.path.realpath(where.clouds_yaml):
+        raise exceptions.RehearsalError(
+            _(
+                'OS_CLIENT_CONFIG_FILE names the own file of this cloud; '
+                'unset it to register the cloud in yours'
+            )
+        )
+    record = where.read() if where.exists() else None
+    ours = record.registered if record and record.registered_in == file else ()
+    clouds_yaml.check(file, _names(where), ours)
+    return file
+
+
+def _registered(cloud: Cloud, file: str) -> Cloud:
+    """Write the entries of a cloud to the user's clouds.yaml.
+
+    Also of a cloud that was registered earlier: its ports may have changed.
+    """
+    import yaml
+
+    record = cloud.record
+    if not file and not record.registered:
+        return cloud
+    file = file or record.registered_in
+    with open(cloud.folder.clouds_yaml, encoding='utf-8') as stream:
+        entries = yaml.safe_load(stream)['clouds']
+    ours = record.registered if record.registered_in == file else ()
+    clouds_yaml.add(file, entries, ours)
+    if record.registered and record.registered_in != file:
+        clouds_yaml.remove(record.registered_in, record.registered)
+    state.write_private(
+        cloud.folder.file('registered.json'),
+        json.dumps({'names': sorted(entries), 'file': file}),
+    )
+    return look(cloud.folder)
 
 
 def stop(where: state.Folder, delete: bool = False) -> bool:
@@ -185,6 +263,10 @@ def stop(where: state.Folder, delete: bool = False) -> bool:
                 % {'name': where.name, 'log': where.file('log')}
             )
     if delete:
+        if cloud.record.registered:
+            clouds_yaml.remove(
+                cloud.record.registered_in, cloud.record.registered
+            )
         try:
             shutil.rmtree(where.path)
         except OSError as exc:

@@ -96,12 +96,13 @@ class Record:
             supervisor=Process(**values['supervisor']),
             services=[Process(**item) for item in values['services']],
             message=values['message'],
-            registered=values['registered'],
-            registered_in=values['registered_in'],
         )
 
     def dumps(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=1)
+        values = dataclasses.asdict(self)
+        # Who registers the cloud writes that down, in a file of its own.
+        del values['registered'], values['registered_in']
+        return json.dumps(values, indent=1)
 
     @property
     def refused(self) -> list[Process]:
@@ -212,7 +213,15 @@ class Folder:
         """
         try:
             with open(self.file('state.json'), encoding='utf-8') as stream:
-                return Record.loads(stream.read())
+                record = Record.loads(stream.read())
+            with (
+                contextlib.suppress(FileNotFoundError),
+                open(self.file('registered.json'), encoding='utf-8') as stream,
+            ):
+                values = json.load(stream)
+                record.registered = values['names']
+                record.registered_in = values['file']
+            return record
         except FileNotFoundError as exc:
             raise exceptions.RehearsalError(
                 _('There is no rehearsal cloud %(name)s in %(path)s')

@@ -222,8 +222,6 @@ class Supervisor:
 
     def _keep(self, old: state.Record) -> None:
         """Take over from the record of an earlier start."""
-        self._record.registered = old.registered
-        self._record.registered_in = old.registered_in
         self._record.services = [
             state.Process(service.name, service.host, port=service.port)
             for service in old.services

@@ -19,6 +19,8 @@ import logging
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 import typing
@@ -77,6 +79,17 @@ def run_openstack(*arguments: str) -> Result:
         root.handlers[:] = before
         root.setLevel(level)
     return Result(status or 0, stdout.getvalue(), stderr.getvalue())
+
+
+def run_program(*arguments: str) -> Result:
+    """Run the real shell in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, '-m', 'openstackclient.shell', *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
 class ShellTestCase(testtools.TestCase):

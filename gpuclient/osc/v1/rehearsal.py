@@ -179,6 +179,7 @@ Example:
             control.folder(parsed_args.name, parsed_args.directory),
             document,
             _say if sys.stderr.isatty() else None,
+            parsed_args.register,
         )
         self.report(
             answer.Failure(service.title, service.message)

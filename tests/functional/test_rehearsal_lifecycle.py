@@ -1,0 +1,183 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A cloud's life: start, second start, kill, stop, register, side by side."""
+
+import json
+import os
+import pathlib
+import signal
+import stat
+import threading
+import time
+
+import fixtures
+import openstack
+
+from gpuclient.rehearsal import state
+from tests.functional import base
+
+
+def _processes(cloud):
+    """Return the processes of a cloud as its folder knows them."""
+    record = json.loads(
+        pathlib.Path(cloud['directory'], 'state.json').read_text()
+    )
+    return [
+        state.Process(**item)
+        for item in [record['supervisor'], *record['services']]
+    ]
+
+
+class TestLifecycle(base.OwnCloudTestCase):
+    def _boot(self, name):
+        cloud = openstack.connect(cloud=self.os_cloud)
+        self.addCleanup(cloud.close)
+        (image,) = cloud.image.images(name='blank')
+        flavor = cloud.compute.create_flavor(
+            name=name, vcpus=1, ram=512, disk=1
+        )
+        cloud.compute.create_flavor_extra_specs(
+            flavor, {'pci_passthrough:alias': 'nvidia_a2:1'}
+        )
+        server = cloud.compute.create_server(
+            name=name, flavor_id=flavor.id, image_id=image.id, networks='none'
+        )
+        return cloud.compute.wait_for_server(server, interval=0.2, wait=60)
+
+    def test_life(self):
+        cloud = self.start('life', '--register')
+        self.assertEqual('ready', cloud['state'])
+        self.assertEqual(
+            {'ready'}, {service['state'] for service in cloud['services']}
+        )
+        processes = _processes(cloud)
+        self.assertTrue(all(map(state.lives, processes)))
+
+        # Nobody else can read it; nothing listens but on 127.0.0.1.
+        folder = pathlib.Path(cloud['directory'])
+        for path in (folder, folder / 'clouds.yaml', folder / 'state.json'):
+            self.assertEqual(0, stat.S_IMODE(path.stat().st_mode) & 0o077)
+        self.assertEqual(
+            f'export OS_CLIENT_CONFIG_FILE={folder}/clouds.yaml OS_CLOUD=life',
+            cloud['use'],
+        )
+
+        # A start of a cloud that runs changes nothing.
+        again = self.openstack(
+            'gpu', 'rehearsal', 'start', 'life', '-f', 'json'
+        )
+        self.assertEqual(cloud['pid'], again['pid'])
+        message = self.refused(
+            'gpu', 'rehearsal', 'start', 'life', '--hosts', '2'
+        )
+        self.assertIn('runs with another spec', message)
+
+        # The entries in the user's file are there.
+        self.assertEqual(['life', 'life-member'], cloud['registered'])
+        registered = self.directory / 'config/openstack/clouds.yaml'
+        self.assertIn('life-member:', registered.read_text())
+        self.assertEqual(0o600, stat.S_IMODE(registered.stat().st_mode))
+
+        # A server outlives the processes, however they end.
+        server = self._boot('survivor')
+        os.kill(cloud['pid'], signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while any(map(state.lives, processes)):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+        shown = self.openstack(
+            'gpu', 'rehearsal', 'show', 'life', '-f', 'json'
+        )
+        self.assertEqual('stopped', shown['state'])
+        self.assertIsNone(shown['pid'])
+        self.start('life')
+        compute = openstack.connect(cloud='life').compute
+        found = compute.get_server(server.id)
+        self.assertEqual('ACTIVE', found.status)
+        compute.stop_server(found)
+        compute.wait_for_server(found, status='SHUTOFF', interval=0.2)
+        compute.delete_server(found)
+        compute.wait_for_delete(found, interval=0.2, wait=60)
+        hypervisors = self.openstack('hypervisor', 'list', '-f', 'json')
+        self.assertEqual(1, len(hypervisors))
+
+        processes = _processes(cloud)
+        self.openstack('gpu', 'rehearsal', 'stop', 'life')
+        self.assertFalse(any(map(state.lives, processes)))
+        self.openstack('gpu', 'rehearsal', 'stop', 'life', '--delete')
+        self.assertFalse(folder.exists())
+        self.assertNotIn('life', registered.read_text())
+        self.os_cloud = None
+        message = self.refused('gpu', 'rehearsal', 'stop', 'life')
+        self.assertIn('There is no rehearsal cloud life', message)
+
+    def test_side_by_side_without_a_template(self):
+        """Two clouds that start at once do not get in each other's way."""
+        self.useFixture(
+            fixtures.EnvironmentVariable(
+                'XDG_CACHE_HOME', os.fspath(self.directory / 'cache')
+            )
+        )
+        results = {}
+
+        def start(name):
+            # In a process of its own: the shell is not made for threads.
+            results[name] = base.run_program(
+                'gpu', 'rehearsal', 'start', name, '-f', 'json'
+            )
+
+        threads = [
+            threading.Thread(target=start, args=(name,))
+            for name in ('left', 'right')
+        ]
+        for name in ('left', 'right'):
+            self.addCleanup(self.run_command, 'gpu', 'rehearsal', 'stop', name)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        ports = []
+        for name, result in results.items():
+            self.assertEqual(0, result.status, result.stderr)
+            cloud = json.loads(result.stdout)
+            self.use(cloud)
+            ports += [s['port'] for s in cloud['services'] if s['port']]
+            (hypervisor,) = self.openstack('hypervisor', 'list', '-f', 'json')
+            self.assertEqual('up', hypervisor['State'], name)
+        self.assertEqual(10, len(set(ports)))
+        templates = list(
+            (self.directory / 'cache/gpuclient/rehearsal').glob('databases-*')
+        )
+        self.assertEqual(1, len(templates))
+
+    def test_start_that_fails_says_why(self):
+        spec = self.directory / 'spec.json'
+        spec.write_text(
+            json.dumps(
+                {
+                    'control_plane': {
+                        'conductor': {'config': '[DEFAULT\nx = 1\n'}
+                    },
+                    'hosts': [],
+                }
+            )
+        )
+        message = self.refused(
+            'gpu', 'rehearsal', 'start', 'bad', '--spec', os.fspath(spec)
+        )
+        self.assertIn('Rehearsal cloud bad did not start', message)
+        self.assertIn('nova-conductor', message)
+        self.assertIn("Invalid section (must end with ]): '[DEFAULT'", message)
+        shown = self.openstack('gpu', 'rehearsal', 'show', 'bad', '-f', 'json')
+        self.assertEqual('failed', shown['state'])
+        self.assertIn('nova-conductor', shown['message'])
