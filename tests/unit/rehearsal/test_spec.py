@@ -1,0 +1,374 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import json
+
+import ddt
+import fixtures
+import testtools
+
+from gpuclient import exceptions
+from gpuclient.rehearsal import spec
+
+_CARD = {'address': '0000:04:00.0', 'vendor_id': '10de', 'product_id': '20f1'}
+
+
+def _with_device(**changes):
+    return {'hosts': [{'name': 'a', 'devices': [{**_CARD, **changes}]}]}
+
+
+class TestDefault(testtools.TestCase):
+    def test_one_host_of_the_origin_document(self):
+        described = spec.read(spec.default(1, 2))
+        (host,) = described.hosts
+        self.assertEqual('edpm-compute-0', host.name)
+        self.assertEqual(
+            'edpm-compute-0.ctlplane.example.com', host.hypervisor_hostname
+        )
+        self.assertEqual(
+            [('0000:04:00.0', 0), ('0000:82:00.0', 1)],
+            [(device.address, device.numa_node) for device in host.devices],
+        )
+        self.assertEqual(
+            {('10de', '20f1', 'type-PF')},
+            {(d.vendor_id, d.product_id, d.type) for d in host.devices},
+        )
+        self.assertIn('report_in_placement = True', host.config)
+        self.assertEqual(
+            (
+                '[filter_scheduler]\npci_in_placement = True\n',
+                '[pci]\nalias = {"vendor_id": "10de", "product_id": "20f1", '
+                '"device_type": "type-PF", "name": "nvidia_a2"}\n',
+            ),
+            described.apis[0].config,
+        )
+        self.assertEqual(
+            described.apis[0].config[:1], described.scheduler.config
+        )
+
+    def test_every_size_is_a_spec(self):
+        for gpus in range(spec.MOST_GPUS + 1):
+            document = spec.default(2, gpus)
+            described = spec.read(json.loads(json.dumps(document)))
+            self.assertEqual(
+                [gpus, gpus], [len(host.devices) for host in described.hosts]
+            )
+
+    def test_out_of_range(self):
+        for hosts, gpus, words in (
+            (0, 2, '--hosts takes 1 to 200, not 0'),
+            (201, 2, '--hosts takes 1 to 200, not 201'),
+            (1, -1, '--gpus takes 0 to 16, not -1'),
+            (1, 17, '--gpus takes 0 to 16, not 17'),
+        ):
+            error = self.assertRaises(
+                exceptions.InvalidValue, spec.default, hosts, gpus
+            )
+            self.assertEqual(words, str(error))
+
+
+class TestRead(testtools.TestCase):
+    def test_what_is_left_out(self):
+        described = spec.read({'hosts': [{'name': 'a'}]})
+        (host,) = described.hosts
+        self.assertEqual('a', host.hypervisor_hostname)
+        self.assertEqual(
+            (64, 262144, 2000), (host.vcpus, host.memory_mb, host.disk_gb)
+        )
+        self.assertEqual(2, len(host.cells))
+        self.assertEqual(['nova-api-1'], [api.name for api in described.apis])
+        self.assertEqual((), described.apis[0].config)
+
+    def test_virtual_functions(self):
+        described = spec.read(
+            _with_device(type='type-PF', vfs=9, vf_product_id='20F2')
+        )
+        functions = described.hosts[0].devices[0].functions()
+        self.assertEqual(
+            [
+                '0000:04:00.0',
+                '0000:04:00.1',
+                '0000:04:00.7',
+                '0000:04:01.0',
+                '0000:04:01.1',
+            ],
+            [functions[number].address for number in (0, 1, 7, 8, 9)],
+        )
+        self.assertEqual(
+            ('type-VF', '0000:04:00.0', '20f2'),
+            (
+                functions[9].type,
+                functions[9].parent_address,
+                functions[9].product_id,
+            ),
+        )
+
+    def test_numa(self):
+        described = spec.read(
+            {
+                'hosts': [
+                    {
+                        'name': 'a',
+                        'numa': [
+                            {
+                                'cpus': '0-3,8',
+                                'memory_mb': 4096,
+                                'hugepages': [{'size_kb': 2048, 'total': 512}],
+                            }
+                        ],
+                    }
+                ]
+            }
+        )
+        (cell,) = described.hosts[0].cells
+        self.assertEqual((0, 1, 2, 3, 8), cell.cpus)
+        self.assertEqual(((2048, 512),), cell.hugepages)
+        self.assertEqual(4096, described.hosts[0].memory_mb)
+
+    def test_host_by_name(self):
+        described = spec.read(spec.default(2, 0))
+        self.assertEqual(
+            'edpm-compute-1', described.host('edpm-compute-1').name
+        )
+        self.assertRaises(KeyError, described.host, 'nobody')
+
+
+@ddt.ddt
+class TestRefused(testtools.TestCase):
+    @ddt.data(
+        (None, 'spec: expected a mapping, not null'),
+        ([], 'spec: expected a mapping, not []'),
+        ({}, 'hosts is missing'),
+        ({'hosts': {}}, 'hosts: expected a list, not {}'),
+        ({'hosts': [1]}, 'hosts[0]: expected a mapping, not 1'),
+        (
+            {'hosts': [], 'x': 1},
+            'x is not a key of a spec; known here: control_plane, hosts',
+        ),
+        ({'hosts': [{}]}, 'hosts[0].name is missing'),
+        (
+            {'hosts': [{'name': 'a b'}]},
+            'hosts[0].name: expected letters, digits, dots, dashes, '
+            'underscores, not "a b"',
+        ),
+        (
+            {'hosts': [{'name': 'a'}, {'name': 'a'}]},
+            'hosts[1].name: a is used twice',
+        ),
+        (
+            {
+                'hosts': [
+                    {'name': 'a', 'hypervisor_hostname': 'x'},
+                    {'name': 'b', 'hypervisor_hostname': 'x'},
+                ]
+            },
+            'hosts[1].hypervisor_hostname: x is used twice',
+        ),
+        (
+            {'hosts': [{'name': 'a', 'vcpu': 4}]},
+            'hosts[0].vcpu is not a key of a spec; known here: config, '
+            'devices, disk_gb, hypervisor_hostname, memory_mb, name, numa, '
+            'vcpus',
+        ),
+        (
+            {'hosts': [{'name': 'a', 'vcpus': True}]},
+            'hosts[0].vcpus: expected a whole number of at least 2, not true',
+        ),
+        (
+            {'hosts': [{'name': 'a', 'config': 'x\x1b'}]},
+            'hosts[0].config: expected printable text, not "x\\u001b"',
+        ),
+        (
+            {'hosts': [{'name': 'a', 'config': 1}]},
+            'hosts[0].config: expected text, not 1',
+        ),
+        (
+            {'hosts': [], 'control_plane': {'api': []}},
+            'control_plane.api: expected at least one entry, not []',
+        ),
+        (
+            {'hosts': [], 'control_plane': {'api': [{'port': 1}]}},
+            'control_plane.api[0].port is not a key of a spec; known here: '
+            'config',
+        ),
+        (
+            {'hosts': [], 'control_plane': {'cells': 1}},
+            'control_plane.cells is not a key of a spec; known here: api, '
+            'conductor, config, scheduler',
+        ),
+        (
+            {'hosts': [{'name': 'a', 'numa': []}]},
+            'hosts[0].numa: expected at least one cell, not []',
+        ),
+        (
+            {'hosts': [{'name': 'a', 'numa': [{'cpus': '3-1'}]}]},
+            'hosts[0].numa[0].cpus: expected CPUs such as 0-15,32-47, '
+            'not "3-1"',
+        ),
+        (
+            {
+                'hosts': [
+                    {
+                        'name': 'a',
+                        'vcpus': 2,
+                        'numa': [{'cpus': '0', 'memory_mb': 1}],
+                    }
+                ]
+            },
+            'hosts[0].vcpus: the cells of numa say it already',
+        ),
+        (
+            {
+                'hosts': [
+                    {
+                        'name': 'a',
+                        'numa': [
+                            {'cpus': '0', 'memory_mb': 1},
+                            {'cpus': '0', 'memory_mb': 1},
+                        ],
+                    }
+                ]
+            },
+            'hosts[0].numa: expected each CPU in one cell only, not [0, 0]',
+        ),
+        (
+            {
+                'hosts': [
+                    {
+                        'name': 'a',
+                        'numa': [
+                            {
+                                'cpus': '0',
+                                'memory_mb': 1,
+                                'hugepages': [{'size_kb': 2048, 'total': 1}],
+                            }
+                        ],
+                    }
+                ]
+            },
+            'hosts[0].numa[0].hugepages: expected pages within the memory of '
+            'the cell, not {"2048": 1}',
+        ),
+        (
+            {
+                'hosts': [
+                    {
+                        'name': 'a',
+                        'numa': [
+                            {
+                                'cpus': '0',
+                                'memory_mb': 9,
+                                'hugepages': [
+                                    {'size_kb': 2048, 'total': 1},
+                                    {'size_kb': 2048, 'total': 1},
+                                ],
+                            }
+                        ],
+                    }
+                ]
+            },
+            'hosts[0].numa[0].hugepages[1].size_kb: expected each size once, '
+            'not 2048',
+        ),
+        (
+            _with_device(address='04:00.0'),
+            'hosts[0].devices[0].address: expected such as 0000:04:00.0, '
+            'not "04:00.0"',
+        ),
+        (
+            _with_device(vendor_id=4318),
+            'hosts[0].devices[0].vendor_id: expected four hexadecimal digits '
+            'in quotes, not 4318',
+        ),
+        (
+            _with_device(type='type-GPU'),
+            'hosts[0].devices[0].type: expected one of type-PCI, type-PF, '
+            'type-VF, not "type-GPU"',
+        ),
+        (
+            _with_device(numa_node=2),
+            'hosts[0].devices[0].numa_node: the host has no NUMA node 2',
+        ),
+        (
+            _with_device(vfs=2),
+            'hosts[0].devices[0].vfs: expected type-PF devices only, not 2',
+        ),
+        (
+            _with_device(type='type-PF', vfs=256),
+            'hosts[0].devices[0].vfs: expected functions that fit on one '
+            'bus, not 256',
+        ),
+        (
+            _with_device(type='type-VF'),
+            'hosts[0].devices[0].parent_address: expected address of the '
+            'physical function, not null',
+        ),
+        (
+            _with_device(parent_address='0000:04:00.0'),
+            'hosts[0].devices[0].parent_address: expected type-VF devices '
+            'only, not "0000:04:00.0"',
+        ),
+        (
+            {
+                'hosts': [
+                    {
+                        'name': 'a',
+                        'devices': [
+                            {**_CARD, 'type': 'type-PF', 'vfs': 1},
+                            {**_CARD, 'address': '0000:04:00.1'},
+                        ],
+                    }
+                ]
+            },
+            'hosts[0].devices[1].address: 0000:04:00.1 is used twice',
+        ),
+    )
+    @ddt.unpack
+    def test_refused(self, document, message):
+        error = self.assertRaises(exceptions.InvalidValue, spec.read, document)
+        self.assertEqual(message, str(error))
+
+
+class TestLoad(testtools.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.path = self.useFixture(fixtures.TempDir()).join('spec.yaml')
+
+    def _refused(self, data):
+        with open(self.path, 'wb') as stream:
+            stream.write(data)
+        return str(
+            self.assertRaises(exceptions.InvalidValue, spec.load, self.path)
+        )
+
+    def test_yaml_and_json(self):
+        for data in ("hosts:\n- {name: 'a'}\n", '{"hosts": [{"name": "a"}]}'):
+            with open(self.path, 'w') as stream:
+                stream.write(data)
+            self.assertEqual(
+                'a', spec.read(spec.load(self.path)).hosts[0].name
+            )
+
+    def test_refused(self):
+        self.assertEqual(
+            f'Cannot read {self.path}: it is not UTF-8', self._refused(b'\xff')
+        )
+        message = self._refused(b'hosts: [')
+        self.assertIn(f'Cannot read {self.path}: while parsing', message)
+        self.assertNotIn('\n', message)
+        error = self.assertRaises(
+            exceptions.InvalidValue, spec.load, self.path + '.none'
+        )
+        self.assertEqual(
+            f'Cannot read {self.path}.none: No such file or directory',
+            str(error),
+        )

@@ -1,0 +1,192 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+
+import ddt
+import fixtures
+import testtools
+
+from gpuclient import exceptions
+from gpuclient.rehearsal import state
+
+
+def _process(**changes):
+    return state.Process(
+        'me',
+        **{
+            'pid': os.getpid(),
+            'started': state.start_time(os.getpid()),
+            **changes,
+        },
+    )
+
+
+@ddt.ddt
+class TestFolder(testtools.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.directory = self.useFixture(fixtures.TempDir())
+
+    def test_default_place(self):
+        self.useFixture(
+            fixtures.EnvironmentVariable('XDG_STATE_HOME', '/tmp/state')
+        )
+        folder = state.Folder('lab')
+        self.assertEqual('/tmp/state/gpuclient/rehearsal/lab', str(folder))
+        self.assertEqual(
+            'export OS_CLIENT_CONFIG_FILE='
+            '/tmp/state/gpuclient/rehearsal/lab/clouds.yaml OS_CLOUD=lab',
+            folder.use,
+        )
+
+    @ddt.data('', '.', '..', '../x', 'a/b', '-a', 'a b', 'a\n', 'a' * 64)
+    def test_name_refused(self, name):
+        error = self.assertRaises(exceptions.InvalidValue, state.Folder, name)
+        self.assertIn(f'Name {name!r} of a rehearsal cloud', str(error))
+
+    @ddt.data('a b', 'a$b', 'a%b', 'a?b', "a'b", 'a\nb', 'a:b')
+    def test_directory_refused(self, name):
+        error = self.assertRaises(
+            exceptions.InvalidValue, state.Folder, 'x', f'/tmp/{name}'
+        )
+        self.assertIn('choose one without spaces', str(error))
+
+    def test_directory_too_long(self):
+        error = self.assertRaises(
+            exceptions.InvalidValue, state.Folder, 'x', '/' + 'a' * 80
+        )
+        self.assertIn('at most 80 bytes', str(error))
+
+    def test_create(self):
+        folder = state.Folder('x', self.directory.join('new', 'one'))
+        folder.create()
+        self.assertEqual(0o700, stat.S_IMODE(folder.path.stat().st_mode))
+        folder.create()
+
+    def test_folder_of_something_else(self):
+        path = self.directory.join('photos')
+        os.mkdir(path)
+        with open(os.path.join(path, 'cat.jpeg'), 'w'):
+            pass
+        error = self.assertRaises(
+            exceptions.RehearsalError, state.Folder('x', path).create
+        )
+        self.assertEqual(
+            f'Directory {path} holds something that is not a rehearsal '
+            'cloud; name an empty one',
+            str(error),
+        )
+
+    def test_folder_that_cannot_be_made(self):
+        path = self.directory.join('file')
+        with open(path, 'w'):
+            pass
+        error = self.assertRaises(
+            exceptions.RehearsalError,
+            state.Folder('x', f'{path}/below').create,
+        )
+        self.assertEqual(
+            f'Cannot make the directory {path}/below: Not a directory',
+            str(error),
+        )
+
+    def test_record(self):
+        folder = state.Folder('x', self.directory.path)
+        self.assertFalse(folder.exists())
+        record = state.Record(
+            'x',
+            state.Process('supervisor', pid=1),
+            [
+                state.Process(
+                    'nova-compute', 'a', state=state.REFUSED, message='why'
+                ),
+                state.Process('keystone', port=5000, state=state.READY),
+            ],
+        )
+        folder.write(record)
+        self.assertTrue(folder.exists())
+        self.assertEqual(record, folder.read())
+        self.assertEqual(
+            0o600, stat.S_IMODE(os.stat(folder.file('state.json')).st_mode)
+        )
+        (refused,) = record.refused
+        self.assertEqual('nova-compute on a', refused.title)
+
+    def test_no_record(self):
+        folder = state.Folder('x', self.directory.path)
+        error = self.assertRaises(exceptions.RehearsalError, folder.read)
+        self.assertEqual(
+            f'There is no rehearsal cloud x in {folder}', str(error)
+        )
+
+    def test_broken_record(self):
+        folder = state.Folder('x', self.directory.path)
+        with open(folder.file('state.json'), 'w') as stream:
+            stream.write('{')
+        error = self.assertRaises(exceptions.RehearsalError, folder.read)
+        self.assertIn(f'Cannot read {folder.file("state.json")}: ', str(error))
+
+    def test_lock(self):
+        folder = state.Folder('x', self.directory.path)
+        self.assertFalse(folder.locked())
+        descriptor = folder.lock()
+        self.assertTrue(folder.locked())
+        self.assertIsNone(folder.lock())
+        os.close(descriptor)
+        self.assertFalse(folder.locked())
+
+
+class TestProcesses(testtools.TestCase):
+    def test_lives(self):
+        self.assertTrue(state.lives(_process()))
+        self.assertFalse(state.lives(_process(pid=None)))
+
+    def test_recycled_pid_is_nobody(self):
+        """A process that started at another time is somebody else's."""
+        other = _process(started=_process().started - 1)
+        self.assertFalse(state.lives(other))
+        # It would end this very process.
+        self.assertTrue(state.end(other, signal.SIGKILL, 0))
+
+    def test_end(self):
+        child = subprocess.Popen(
+            [sys.executable, '-c', 'import signal; signal.pause()']
+        )
+        self.addCleanup(child.wait)
+        process = _process(pid=child.pid, started=state.start_time(child.pid))
+        self.assertFalse(state.end(process, signal.SIGCONT, 0))
+        self.assertTrue(state.end(process, signal.SIGTERM, 10))
+        # It is gone although nobody has waited for it.
+        self.assertFalse(state.lives(process))
+        self.assertTrue(state.end(process, signal.SIGTERM, 0))
+
+    def test_memory(self):
+        self.assertGreater(state.memory_mb([_process()]), 5)
+        self.assertEqual(0, state.memory_mb([_process(started=1)]))
+
+
+class TestWritePrivate(testtools.TestCase):
+    def test_whole_or_not_at_all(self):
+        directory = self.useFixture(fixtures.TempDir())
+        path = directory.join('file')
+        state.write_private(path, 'old')
+        self.assertRaises(
+            UnicodeEncodeError, state.write_private, path, 'new\udc00'
+        )
+        with open(path) as stream:
+            self.assertEqual('old', stream.read())
+        self.assertEqual(['file'], os.listdir(directory.path))
