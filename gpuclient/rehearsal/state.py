@@ -189,7 +189,10 @@ class Folder:
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            strange = not self.exists() and any(self.path.iterdir())
+            # The spec is the first thing that is written here.
+            strange = any(self.path.iterdir()) and not os.path.exists(
+                self.file('spec.json')
+            )
         except OSError as exc:
             raise exceptions.RehearsalError(
                 _('Cannot make the directory %(path)s: %(reason)s')

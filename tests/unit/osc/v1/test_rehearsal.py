@@ -1,0 +1,255 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import argparse
+import importlib.util
+import io
+import json
+import os
+import pathlib
+import unittest.mock
+
+import fixtures
+from openstackclient import shell
+import testtools
+
+from gpuclient import exceptions
+from gpuclient.osc.v1 import rehearsal
+from gpuclient.rehearsal import control
+from gpuclient.rehearsal import spec
+from gpuclient.rehearsal import state
+
+_GOLDEN = pathlib.Path(__file__).parent / 'golden'
+
+
+class TestCommands(testtools.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.directory = self.useFixture(fixtures.TempDir()).join('lab')
+        self.folder = state.Folder('lab', self.directory)
+        for name in list(os.environ):
+            if name.startswith('OS_'):
+                self.useFixture(fixtures.EnvironmentVariable(name))
+
+    def _run(self, command, *arguments):
+        app = unittest.mock.Mock()
+        instance = command(app, argparse.Namespace())
+        instance.app.stdout = io.StringIO()
+        parser = instance.get_parser('x')
+        parsed = parser.parse_args([*arguments, '--directory', self.directory])
+        status = instance.run(parsed)
+        return status, instance.app.stdout.getvalue()
+
+    def _refused(self, command, *arguments):
+        return str(
+            self.assertRaises(
+                exceptions.GPUError, self._run, command, *arguments
+            )
+        )
+
+    def _make(self):
+        self.folder.create()
+        self.folder.write(
+            state.Record(
+                'lab',
+                state.Process(
+                    'supervisor', pid=4242, started=1, state=state.READY
+                ),
+                [
+                    state.Process(
+                        'keystone',
+                        pid=4243,
+                        started=2,
+                        port=5000,
+                        state=state.READY,
+                    ),
+                    state.Process(
+                        'nova-compute',
+                        'edpm-compute-0',
+                        state=state.REFUSED,
+                        message="Invalid PCI alias definition: 'PF'",
+                    ),
+                ],
+            )
+        )
+
+    def _golden(self, name, text):
+        found = json.loads(text.replace(self.directory, '/DIRECTORY'))
+        expected = json.loads((_GOLDEN / f'{name}.json').read_text())
+        self.assertEqual(expected, found)
+
+    def test_show_running(self):
+        self._make()
+        with (
+            unittest.mock.patch.object(state.Folder, 'locked', lambda s: True),
+            unittest.mock.patch.object(
+                state, 'memory_mb', lambda processes: 512
+            ),
+        ):
+            status, text = self._run(
+                rehearsal.ShowRehearsal, 'lab', '-f', 'json'
+            )
+            self._golden('rehearsal_show', text)
+            self.assertEqual(0, status)
+            _status, table = self._run(rehearsal.ShowRehearsal, 'lab')
+        self.assertIn('keystone: ready, port 5000', table)
+        self.assertIn(
+            'nova-compute on edpm-compute-0: refused: Invalid PCI alias',
+            table,
+        )
+
+    def test_show_stopped(self):
+        self._make()
+        _status, text = self._run(rehearsal.ShowRehearsal, '-f', 'json')
+        self._golden('rehearsal_show_stopped', text)
+
+    def test_refused_service_is_a_partial_answer(self):
+        self._make()
+        cloud = control.look(self.folder)
+        with unittest.mock.patch.object(
+            control, 'start', return_value=cloud
+        ) as start:
+            status, text = self._run(
+                rehearsal.StartRehearsal, 'lab', '--hosts', '3', '-f', 'json'
+            )
+        self.assertEqual(1, status)
+        self.assertEqual('lab', json.loads(text)['name'])
+        self.assertEqual(spec.default(3, 2), start.call_args.args[1])
+
+    def test_no_such_cloud(self):
+        for command in (rehearsal.ShowRehearsal, rehearsal.StopRehearsal):
+            self.assertEqual(
+                f'There is no rehearsal cloud lab in {self.directory}',
+                self._refused(command, 'lab'),
+            )
+
+    def test_another_cloud_in_the_directory(self):
+        self._make()
+        self.assertEqual(
+            f'The rehearsal cloud in {self.directory} is lab, not other',
+            self._refused(rehearsal.ShowRehearsal, 'other'),
+        )
+
+    def test_spec_and_hosts(self):
+        self.assertEqual(
+            '--spec says it all: leave out --hosts and --gpus',
+            self._refused(
+                rehearsal.StartRehearsal, '--spec', 'x', '--gpus', '0'
+            ),
+        )
+
+    def test_wrong_spec_changes_nothing(self):
+        path = self.useFixture(fixtures.TempDir()).join('spec.yaml')
+        with open(path, 'w') as stream:
+            stream.write('hosts: [{name: a, gpus: 2}]')
+        message = self._refused(rehearsal.StartRehearsal, '--spec', path)
+        self.assertIn('hosts[0].gpus is not a key of a spec', message)
+        self.assertFalse(os.path.exists(self.directory))
+
+    def test_extra_is_missing(self):
+        find = importlib.util.find_spec
+
+        def without_nova(name, *arguments):
+            return None if name == 'nova' else find(name, *arguments)
+
+        with unittest.mock.patch.object(
+            importlib.util, 'find_spec', without_nova
+        ):
+            self.assertEqual(
+                'A rehearsal cloud needs nova: '
+                "pip install 'python-gpuclient[rehearsal]'",
+                self._refused(rehearsal.StartRehearsal),
+            )
+        self.assertFalse(os.path.exists(self.directory))
+
+    def test_register_in_its_own_file(self):
+        self.useFixture(
+            fixtures.EnvironmentVariable(
+                'OS_CLIENT_CONFIG_FILE', self.folder.clouds_yaml
+            )
+        )
+        self.assertEqual(
+            'OS_CLIENT_CONFIG_FILE names the own file of this cloud; unset '
+            'it to register the cloud in yours',
+            self._refused(rehearsal.StartRehearsal, 'lab', '--register'),
+        )
+
+    def test_register_a_name_of_somebody_else(self):
+        path = self.useFixture(fixtures.TempDir()).join('clouds.yaml')
+        with open(path, 'w') as stream:
+            stream.write('clouds: {lab-member: {}}\n')
+        self.useFixture(
+            fixtures.EnvironmentVariable('OS_CLIENT_CONFIG_FILE', path)
+        )
+        self.assertEqual(
+            f'Cloud lab-member in {path} is not ours: choose another name '
+            'for the rehearsal cloud',
+            self._refused(rehearsal.StartRehearsal, 'lab', '--register'),
+        )
+        self.assertFalse(os.path.exists(self.directory))
+
+    def test_running_with_another_spec(self):
+        self._make()
+        state.write_private(
+            self.folder.file('spec.json'), json.dumps(spec.default(1, 2))
+        )
+        with unittest.mock.patch.object(
+            state.Folder, 'locked', lambda s: True
+        ):
+            self.assertEqual(
+                'Rehearsal cloud lab runs with another spec: stop it first, '
+                'then start it with the new one',
+                self._refused(rehearsal.StartRehearsal, 'lab', '--hosts', '2'),
+            )
+
+    def test_supervisor_that_says_nothing(self):
+        """Its last line is the reason when it left no record."""
+        with unittest.mock.patch.object(
+            control.sys, 'executable', '/bin/false'
+        ):
+            message = self._refused(rehearsal.StartRehearsal, 'lab')
+            # Nor is what it left in the way of the next start.
+            again = self._refused(rehearsal.StartRehearsal, 'lab')
+        self.assertEqual(message, again)
+        self.assertEqual(
+            'Rehearsal cloud lab did not start: it said nothing '
+            f'({self.directory}/log)',
+            message,
+        )
+
+    def test_stop_that_does_not(self):
+        self._make()
+        with unittest.mock.patch.object(
+            state.Folder, 'locked', lambda s: True
+        ):
+            self.assertEqual(
+                f'Rehearsal cloud lab did not stop; see {self.directory}/log',
+                self._refused(rehearsal.StopRehearsal, 'lab'),
+            )
+
+    def test_stop_and_delete(self):
+        self._make()
+        self.assertEqual((0, ''), self._run(rehearsal.StopRehearsal, 'lab'))
+        self.assertEqual(
+            (0, ''), self._run(rehearsal.StopRehearsal, 'lab', '--delete')
+        )
+        self.assertFalse(os.path.exists(self.directory))
+
+    def test_no_cloud_is_needed(self):
+        """The shell asks for no credentials."""
+        stream = io.StringIO()
+        with unittest.mock.patch('sys.stderr', stream):
+            status = shell.main(
+                ['gpu', 'rehearsal', 'show', '--directory', self.directory]
+            )
+        self.assertEqual(1, status)
+        self.assertIn('There is no rehearsal cloud', stream.getvalue())
