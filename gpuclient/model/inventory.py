@@ -12,7 +12,34 @@
 
 """PCI devices as Placement and Nova know them, and who uses them."""
 
+import collections
+import collections.abc
 import dataclasses
+import re
+
+from gpuclient import exceptions
+from gpuclient.model import pci
+
+#: Extra spec of a flavor that asks for PCI devices.
+ALIAS_EXTRA_SPEC = 'pci_passthrough:alias'
+#: Consumer type that Nova gives the allocations of a server.
+INSTANCE = 'INSTANCE'
+#: Consumer type that holds the devices of the source host while a server
+#: moves (nova/conductor/tasks/migrate.py:replace_allocation_with_migration).
+MIGRATION = 'MIGRATION'
+#: How many candidates an error message lists.
+_CANDIDATES = 20
+
+# <hypervisor hostname>_0000:82:00.0 of a PCI device
+# (nova/compute/pci_placement_translator.py:_get_rp_name_for_address), or
+# <hypervisor hostname>_pci_0000_82_00_0 of a device that gives mediated
+# devices (nova/virt/libvirt/driver.py:_ensure_pgpu_providers).
+_PROVIDER_NAME = re.compile(
+    r'(?P<host>.+)_'
+    r'(?:(?P<address>[0-9A-F]{4}:[0-9A-F]{2}:[0-9A-F]{2}\.[0-7])'
+    r'|pci_(?P<mediated>[0-9a-f]{4}_[0-9a-f]{2}_[0-9a-f]{2}_[0-7]))',
+    re.ASCII | re.IGNORECASE | re.DOTALL,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +55,8 @@ class Consumer:
     #: Placement's consumer type, ``INSTANCE`` or ``MIGRATION``; ``unknown``
     #: for consumers older than microversion 1.38, None if not read.
     consumer_type: str | None = None
+    #: Name of the server; None where Nova shows this user no such server.
+    name: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,3 +122,244 @@ class Server:
     #: Extra specs of the flavor that it booted with; None if policy hides
     #: them.
     extra_specs: dict[str, str] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Totals:
+    """Units of several devices together."""
+
+    total: int
+    reserved: int
+    used: int
+    free: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a name stands for."""
+
+    #: ``device``, ``host``, ``resource class`` or ``alias``.
+    kind: str
+    devices: tuple[Device, ...]
+
+
+def split_provider_name(name: str) -> tuple[str | None, str | None]:
+    """Return hypervisor hostname and device address of a provider's name.
+
+    :returns: Both None for a name that holds no address. The address is in
+        lower case, ``0000:82:00.0``, for either form that Nova writes.
+    """
+    match = _PROVIDER_NAME.fullmatch(name)
+    if match is None:
+        return None, None
+    text = match['address']
+    if text is None:
+        domain, bus, slot, function = match['mediated'].split('_')
+        text = f'{domain}:{bus}:{slot}.{function}'
+    try:
+        return match['host'], str(pci.parse_address(text))
+    except exceptions.InvalidAddress:
+        return None, None
+
+
+def provider_address(provider_name: str, host: str) -> str | None:
+    """Return the address of a device, from the name of its provider.
+
+    :param host: Hypervisor hostname of the compute node that it belongs to.
+    :returns: None where the name is not that of a device of this host.
+    """
+    found, address = split_provider_name(provider_name)
+    return address if found == host else None
+
+
+def totals(devices: collections.abc.Iterable[Device]) -> Totals:
+    """Add up the units of devices; what could not be read counts as none."""
+    devices = tuple(devices)
+    return Totals(
+        total=sum(device.total or 0 for device in devices),
+        reserved=sum(device.reserved or 0 for device in devices),
+        used=sum(device.used or 0 for device in devices),
+        free=sum(device.free or 0 for device in devices),
+    )
+
+
+def order(device: Device) -> tuple[str, str, str, str]:
+    """Sort key: by host, then by address."""
+    return (
+        device.host,
+        device.address or '',
+        device.name,
+        device.resource_class or '',
+    )
+
+
+def select(
+    devices: collections.abc.Iterable[Device],
+    *,
+    project_id: str | None = None,
+    free: bool = False,
+    used: bool = False,
+) -> tuple[Device, ...]:
+    """Return the devices that every given condition holds for.
+
+    A device whose numbers or consumers could not be read stays in, so that
+    no filter hides what is not known.
+
+    :param project_id: Keep devices of which this project holds units.
+    :param free: Keep devices with at least one free unit.
+    :param used: Keep devices with at least one unit in use.
+    """
+
+    def keep(device: Device) -> bool:
+        if free and device.free == 0:
+            return False
+        if used and device.used == 0:
+            return False
+        if project_id is None or device.consumers is None:
+            return True
+        return any(
+            consumer.project_id in (project_id, None)
+            for consumer in device.consumers
+        )
+
+    return tuple(device for device in devices if keep(device))
+
+
+def find(devices: collections.abc.Sequence[Device], name: str) -> Found | None:
+    """Return the devices that a name stands for, the most specific first.
+
+    A provider's id or name, the address of a device, a hypervisor hostname
+    or its provider's id, a resource class; in this order, so that one name
+    never stands for two things.
+
+    :returns: None where no device answers to the name.
+    :raises gpuclient.exceptions.Ambiguous: An address that several devices
+        have; the message lists their provider names, each of which can be
+        given instead.
+    """
+    found = [
+        device for device in devices if name in (device.uuid, device.name)
+    ]
+    if not found:
+        try:
+            address = str(pci.parse_address(name))
+        except exceptions.InvalidAddress:
+            pass
+        else:
+            found = [device for device in devices if device.address == address]
+            names = sorted({device.name for device in found})
+            if len(names) > 1:
+                raise exceptions.Ambiguous(
+                    f'{len(names)} devices have the address {address!r}; '
+                    f'name one of: {_listed(names)}'
+                )
+    if found:
+        return Found('device', tuple(found))
+    for kind, keys in (
+        ('host', lambda device: (device.host, device.root_uuid)),
+        ('resource class', lambda device: (device.resource_class,)),
+    ):
+        found = [device for device in devices if name in keys(device)]
+        if found:
+            return Found(kind, tuple(found))
+    return None
+
+
+def _listed(names: list[str]) -> str:
+    shown = ', '.join(names[:_CANDIDATES])
+    more = len(names) - _CANDIDATES
+    return f'{shown} and {more} more' if more > 0 else shown
+
+
+def held(
+    devices: collections.abc.Iterable[Device],
+) -> dict[str, tuple[Device, ...]]:
+    """Return which devices each consumer holds, by consumer id."""
+    answer: dict[str, list[Device]] = collections.defaultdict(list)
+    for device in devices:
+        for consumer in device.consumers or ():
+            answer[consumer.uuid].append(device)
+    return {
+        uuid: tuple(sorted(found, key=order)) for uuid, found in answer.items()
+    }
+
+
+def requested_aliases(
+    extra_specs: collections.abc.Mapping[str, str] | None,
+) -> dict[str, int]:
+    """Return how many devices of which alias a flavor asks for.
+
+    Reads what Nova stored, good or bad: a part without a count is left out,
+    since every boot fails on it
+    (``nova/pci/request.py:_translate_alias_to_requests``).
+    """
+    requests: dict[str, int] = {}
+    for part in (extra_specs or {}).get(ALIAS_EXTRA_SPEC, '').split(','):
+        name, separator, count = part.partition(':')
+        if separator and count.strip().isdecimal():
+            name = name.strip()
+            requests[name] = requests.get(name, 0) + int(count)
+    return requests
+
+
+def asks_for_devices(server: Server) -> bool | None:
+    """Return whether the flavor of a server asks for PCI devices.
+
+    By alias, or by resource class as ``resources:CUSTOM_PCI_10DE_20F1``.
+
+    :returns: None where policy hides the extra specs.
+    """
+    if server.extra_specs is None:
+        return None
+    return any(
+        key == ALIAS_EXTRA_SPEC
+        or re.match(r'resources[^:]*:(CUSTOM_|PGPU$|VGPU$)', key)
+        for key in server.extra_specs
+    )
+
+
+def alias_classes(
+    name: str,
+    servers: collections.abc.Iterable[Server],
+    devices: collections.abc.Iterable[Device],
+) -> tuple[frozenset[str], tuple[Server, ...]]:
+    """Infer what an alias stands for from servers that asked for it.
+
+    Nova tells nobody its aliases, but a server whose flavor asks for one
+    holds devices of the resource class that the alias named when it booted.
+    A server that asks for this alias alone, and holds just as many units,
+    is proof. Where there is none, a single class that every server with the
+    alias holds enough units of is.
+
+    :returns: The resource classes and the servers that show them; both
+        empty where the servers do not tell.
+    """
+    by_consumer: dict[str, collections.Counter[str]] = {}
+    for device in devices:
+        for consumer in device.consumers or ():
+            if device.resource_class is not None:
+                by_consumer.setdefault(consumer.uuid, collections.Counter())[
+                    device.resource_class
+                ] += consumer.amount
+    proof: list[Server] = []
+    proven: set[str] = set()
+    hints: list[Server] = []
+    common: set[str] | None = None
+    for server in servers:
+        requests = requested_aliases(server.extra_specs)
+        units = by_consumer.get(server.uuid)
+        if not requests.get(name) or not units:
+            continue
+        if list(requests) == [name] and units.total() == requests[name]:
+            proof.append(server)
+            proven |= set(units)
+        enough = {
+            key for key, count in units.items() if count >= requests[name]
+        }
+        hints.append(server)
+        common = enough if common is None else common & enough
+    if proof:
+        return frozenset(proven), tuple(proof)
+    if common is not None and len(common) == 1:
+        return frozenset(common), tuple(hints)
+    return frozenset(), ()
