@@ -292,7 +292,9 @@ def _launch(where: state.Folder) -> tuple[subprocess.Popen[bytes], int]:
     environment['MALLOC_ARENA_MAX'] = '2'
     with (
         contextlib.closing(_Descriptor(writer)),
-        open(where.file('log', 'supervisor.log'), 'ab') as log,
+        open(
+            where.file('log', 'supervisor.log'), 'ab', opener=_private
+        ) as log,
     ):
         process = subprocess.Popen(
             [
@@ -314,6 +316,10 @@ def _launch(where: state.Folder) -> tuple[subprocess.Popen[bytes], int]:
             start_new_session=True,
         )
     return process, reader
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 @dataclasses.dataclass(frozen=True)

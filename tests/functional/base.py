@@ -39,6 +39,8 @@ CLOUDS_YAML = 'GPUCLIENT_FUNCTIONAL_CLOUDS_YAML'
 #: The entry of the admin there, and that of a plain member of a project.
 ADMIN = 'functional'
 MEMBER = 'functional-member'
+#: The shell as a program of its own.
+PROGRAM = (sys.executable, '-m', 'openstackclient.shell')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +86,7 @@ def run_openstack(*arguments: str) -> Result:
 def run_program(*arguments: str) -> Result:
     """Run the real shell in a process of its own."""
     done = subprocess.run(
-        [sys.executable, '-m', 'openstackclient.shell', *arguments],
+        [*PROGRAM, *arguments],
         capture_output=True,
         text=True,
         check=False,

@@ -17,6 +17,7 @@ import os
 import pathlib
 import signal
 import stat
+import subprocess
 import threading
 import time
 
@@ -159,6 +160,30 @@ class TestLifecycle(base.OwnCloudTestCase):
             (self.directory / 'cache/gpuclient/rehearsal').glob('databases-*')
         )
         self.assertEqual(1, len(templates))
+
+    def test_interrupted_start_leaves_nothing_behind(self):
+        program = subprocess.Popen(
+            [*base.PROGRAM, 'gpu', 'rehearsal', 'start', 'ctrlc'],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.addCleanup(program.kill)
+        folder = state.Folder('ctrlc')
+        deadline = time.monotonic() + 60
+        while not (
+            folder.exists()
+            and any(service.pid for service in folder.read().services)
+        ):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+        program.send_signal(signal.SIGINT)
+        _stdout, stderr = program.communicate(timeout=60)
+        self.assertNotEqual(0, program.returncode)
+        self.assertNotIn('Traceback', stderr)
+        self.assertFalse(folder.locked())
+        # What there is of it is no obstacle to the next start.
+        self.start('ctrlc')
 
     def test_start_that_fails_says_why(self):
         spec = self.directory / 'spec.json'
