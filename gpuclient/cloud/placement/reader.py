@@ -1,0 +1,152 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How this package asks Placement: at which microversion, how many at once."""
+
+import collections.abc
+import concurrent.futures
+import typing
+
+from keystoneauth1 import adapter
+from keystoneauth1 import exceptions as ksa_exceptions
+from openstack import exceptions as sdk_exceptions
+
+from gpuclient.cloud import request
+from gpuclient import exceptions
+from gpuclient.i18n import _
+
+T = typing.TypeVar('T')
+R = typing.TypeVar('R')
+
+Version: typing.TypeAlias = tuple[int, int]
+
+#: The newest microversion whose answers we know.
+NEWEST: Version = (1, 39)
+#: The oldest that can list providers by trait.
+OLDEST: Version = (1, 18)
+#: Requests in flight; keystoneauth keeps ten connections alive. More buys
+#: nothing, since Placement is bound by its processors.
+THREADS = 8
+#: After so many requests in a row that got no answer, Placement is down and
+#: nobody waits for the rest.
+GIVE_UP = 8
+
+
+class Reader:
+    """Reads of one Placement service.
+
+    :param placement: The SDK proxy, ``connection.placement``.
+    :raises gpuclient.exceptions.Unreachable: There is no Placement endpoint,
+        or it does not answer.
+    :raises gpuclient.exceptions.Unsupported: It is older than
+        :data:`OLDEST`.
+    """
+
+    def __init__(self, placement: adapter.Adapter) -> None:
+        self._placement = placement
+        self._unanswered = 0
+        self.version = min(NEWEST, _newest(placement))
+        if self.version < OLDEST:
+            raise exceptions.Unsupported(
+                _(
+                    'Placement %(oldest)s or later is needed to find PCI '
+                    'devices; this cloud has %(version)s'
+                )
+                % {'oldest': _text(OLDEST), 'version': _text(self.version)}
+            )
+
+    def get(
+        self, path: str, what: str, **params: typing.Any
+    ) -> dict[str, typing.Any]:
+        """Return the JSON body of a read.
+
+        :param what: What this read does, for the error message.
+        :raises gpuclient.exceptions.CloudError: With the server's words.
+        """
+        if self._unanswered >= GIVE_UP:
+            raise exceptions.Unreachable(
+                _(
+                    '%(what)s was not tried: the last %(count)d requests to '
+                    'Placement got no answer'
+                )
+                % {'what': what, 'count': GIVE_UP}
+            )
+        try:
+            answer = request.get(
+                self._placement,
+                path,
+                what,
+                microversion=_text(self.version),
+                **params,
+            )
+        except exceptions.CloudError as exc:
+            # Only a hint to stop early: a lost update between threads is
+            # of no harm.
+            self._unanswered = self._unanswered + 1 if unanswered(exc) else 0
+            raise
+        self._unanswered = 0
+        return typing.cast(dict[str, typing.Any], answer)
+
+    def each(
+        self,
+        function: collections.abc.Callable[[T], R],
+        items: collections.abc.Iterable[T],
+    ) -> list[R]:
+        """Return what a function answers for each item, in their order.
+
+        Several run at once, over connections that the session keeps open.
+        """
+        items = list(items)
+        if len(items) < 2:
+            return [function(item) for item in items]
+        executor = concurrent.futures.ThreadPoolExecutor(
+            min(THREADS, len(items))
+        )
+        try:
+            return list(executor.map(function, items))
+        finally:
+            executor.shutdown(cancel_futures=True)
+
+
+def unanswered(exc: exceptions.CloudError) -> bool:
+    """Return whether the service itself did not answer."""
+    return (
+        isinstance(exc, exceptions.Unreachable)
+        or exc.status in request.RETRIABLE
+    )
+
+
+def _newest(placement: adapter.Adapter) -> Version:
+    try:
+        data = placement.get_endpoint_data()
+    except (
+        ksa_exceptions.ClientException,
+        sdk_exceptions.SDKException,
+    ) as exc:
+        raise exceptions.Unreachable(
+            _('Placement cannot be used: %(words)s')
+            % {'words': ' '.join(str(exc).split())}
+        ) from exc
+    if data is None or data.max_microversion is None:
+        raise exceptions.Unreachable(
+            _(
+                'Placement cannot be used: its endpoint %(url)s does not '
+                'say which microversions it knows'
+            )
+            % {'url': data.url if data else ''}
+        )
+    major, minor = data.max_microversion
+    return int(major), int(minor)
+
+
+def _text(version: Version) -> str:
+    return f'{version[0]}.{version[1]}'
