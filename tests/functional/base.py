@@ -34,6 +34,8 @@ from openstackclient import shell
 from osc_lib import clientmanager
 import testtools
 
+from gpuclient.rehearsal import control
+
 #: Names the clouds.yaml of the cloud that tests/functional/run.py started.
 CLOUDS_YAML = 'GPUCLIENT_FUNCTIONAL_CLOUDS_YAML'
 #: The entry of the admin there, and that of a plain member of a project.
@@ -314,7 +316,7 @@ class OwnCloudTestCase(ShellTestCase):
 
         It is stopped when the test ends.
         """
-        self.addCleanup(self.run_command, 'gpu', 'rehearsal', 'stop', name)
+        self.stop_at_the_end(name)
         result = self.run_command(
             'gpu', 'rehearsal', 'start', name, '-f', 'json', *arguments
         )
@@ -323,6 +325,20 @@ class OwnCloudTestCase(ShellTestCase):
         cloud: dict[str, typing.Any] = json.loads(result.stdout)
         self.use(cloud)
         return cloud
+
+    def stop_at_the_end(self, name: str) -> None:
+        """Stop a cloud when the test ends, and fail where it does not.
+
+        Not through the shell, which some test may have led astray.
+        """
+        folder = control.folder(name, None)
+
+        def stop() -> None:
+            if folder.exists():
+                control.stop(folder)
+            self.assertFalse(folder.locked())
+
+        self.addCleanup(stop)
 
     def use(self, cloud: dict[str, typing.Any]) -> None:
         """Make the commands that follow use a cloud."""

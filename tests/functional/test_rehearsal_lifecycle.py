@@ -142,7 +142,7 @@ class TestLifecycle(base.OwnCloudTestCase):
             for name in ('left', 'right')
         ]
         for name in ('left', 'right'):
-            self.addCleanup(self.run_command, 'gpu', 'rehearsal', 'stop', name)
+            self.stop_at_the_end(name)
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -169,6 +169,7 @@ class TestLifecycle(base.OwnCloudTestCase):
             text=True,
         )
         self.addCleanup(program.kill)
+        self.stop_at_the_end('ctrlc')
         folder = state.Folder('ctrlc')
         deadline = time.monotonic() + 60
         while not (
@@ -197,6 +198,7 @@ class TestLifecycle(base.OwnCloudTestCase):
                 }
             )
         )
+        self.stop_at_the_end('bad')
         message = self.refused(
             'gpu', 'rehearsal', 'start', 'bad', '--spec', os.fspath(spec)
         )
