@@ -12,7 +12,8 @@
 
 """What things are.
 
-Pure: the standard library only, frozen dataclasses, no input or output, no
+Pure: the standard library (and the two lists of names that OpenStack keeps,
+os-traits and os-resource-classes), frozen dataclasses, no input or output, no
 SDK, no clock, no environment. Everything else may import this package; it
 imports nothing of ours but :mod:`gpuclient.exceptions`.
 """

@@ -1,0 +1,61 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Nova's normal forms of the names that Placement knows devices by.
+
+An alias and a device spec meet in these names: both sides go through them
+before they are compared (``nova/compute/pci_placement_translator.py``).
+"""
+
+_CUSTOM = 'CUSTOM_'
+
+
+def resource_class(
+    vendor_id: str | None, product_id: str | None, requested: str | None = None
+) -> str:
+    """Return the resource class of a device, or of a request for one.
+
+    ``CUSTOM_PCI_10DE_20F1`` unless one is requested; that one is changed to
+    upper case and, unless it is a standard class or begins with ``CUSTOM_``
+    already, made a legal custom one
+    (``pci_placement_translator.py:get_resource_class``). A name that begins
+    with ``CUSTOM_`` is taken as it is, legal or not.
+    """
+    import os_resource_classes
+
+    if not requested:
+        return f'CUSTOM_PCI_{vendor_id}_{product_id}'.upper()
+    name = requested.upper()
+    if name in os_resource_classes.STANDARDS or name.startswith(_CUSTOM):
+        return name
+    return str(os_resource_classes.normalize_name(name))
+
+
+def traits(text: str) -> frozenset[str]:
+    """Return the traits that a comma separated text stands for.
+
+    A standard trait in its exact spelling is kept; anything else is changed
+    to upper case and, unless it begins with ``CUSTOM_`` then, made a legal
+    custom trait. Spaces count: `` big`` becomes ``CUSTOM__BIG``
+    (``pci_placement_translator.py:get_traits``).
+    """
+    if not text:
+        return frozenset()
+    import os_traits
+
+    standard, others = os_traits.check_traits(text.split(','))
+    return frozenset(standard) | {
+        name.upper()
+        if name.upper().startswith(_CUSTOM)
+        else str(os_traits.normalize_name(name.upper()))
+        for name in others
+    }

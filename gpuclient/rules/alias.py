@@ -1,0 +1,195 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Rules about ``[pci]alias``: what Nova accepts and nobody can want.
+
+What Nova itself refuses is in :mod:`gpuclient.model.alias`.
+"""
+
+import collections.abc
+import re
+
+from gpuclient.model import alias as alias_model
+from gpuclient.model import naming
+from gpuclient.rules import finding
+
+_ID = re.compile('[0-9a-fA-F]{4}', re.ASCII)
+_LEGAL_NAME = re.compile('[A-Z0-9_]{1,255}', re.ASCII)
+#: Flavors separate aliases by commas and counts by colons; the rest would
+#: have to be escaped in some file or command line.
+_FORBIDDEN_IN_NAMES = ':,"\'`\\'
+
+
+def _error(code: str, message: str) -> finding.Finding:
+    return finding.Finding(code, finding.Severity.ERROR, message)
+
+
+def _warning(code: str, message: str) -> finding.Finding:
+    return finding.Finding(code, finding.Severity.WARNING, message)
+
+
+def _has_control(text: str) -> bool:
+    return not text.isprintable()
+
+
+def check(alias: alias_model.Alias) -> tuple[finding.Finding, ...]:
+    """Return what is wrong with an alias that Nova itself accepts.
+
+    Errors are stricter than Nova and say so.
+    """
+    return (
+        *_check_name(alias.name),
+        *_check_ids(alias),
+        *_check_values(alias),
+        *_check_class(alias),
+        *_check_traits(alias),
+        *_check_device_type(alias),
+    )
+
+
+def _check_name(name: str) -> collections.abc.Iterator[finding.Finding]:
+    if not name.strip():
+        yield _error(
+            'GPU101',
+            'The name of an alias must not be blank: no flavor could ask for '
+            'it (stricter than Nova)',
+        )
+        return
+    bad = sorted(
+        {
+            character
+            for character in name
+            if character in _FORBIDDEN_IN_NAMES or _has_control(character)
+        }
+    )
+    if bad:
+        yield _error(
+            'GPU102',
+            f'The name {name!r} contains {", ".join(map(repr, bad))}: a '
+            f'flavor writes NAME:COUNT, separated by commas, and the name '
+            f'has to survive configuration files and command lines (stricter '
+            f'than Nova)',
+        )
+
+
+def _check_ids(
+    alias: alias_model.Alias,
+) -> collections.abc.Iterator[finding.Finding]:
+    for key in ('vendor_id', 'product_id'):
+        value = getattr(alias, key)
+        if value is not None and not _ID.fullmatch(value):
+            yield _error(
+                'GPU103',
+                f'{key} {value!r} is not four hexadecimal digits: no device '
+                f'has such an id (stricter than Nova)',
+            )
+
+
+def _check_values(
+    alias: alias_model.Alias,
+) -> collections.abc.Iterator[finding.Finding]:
+    for key in ('resource_class', 'traits'):
+        value = getattr(alias, key)
+        if value is not None and _has_control(value):
+            yield _error(
+                'GPU104',
+                f'{key} {value!r} contains a control character (stricter '
+                f'than Nova)',
+            )
+
+
+def _check_class(
+    alias: alias_model.Alias,
+) -> collections.abc.Iterator[finding.Finding]:
+    if not alias.resource_class or _has_control(alias.resource_class):
+        return
+    normal = naming.resource_class(None, None, alias.resource_class)
+    if not _LEGAL_NAME.fullmatch(normal):
+        yield _error(
+            'GPU105',
+            f'resource_class {alias.resource_class!r} becomes {normal!r}, '
+            f'which Placement refuses: capital letters, digits and '
+            f'underscores only, at most 255 (stricter than Nova)',
+        )
+    elif normal != alias.resource_class:
+        yield _warning(
+            'GPU111',
+            f'resource_class {alias.resource_class!r} is read as {normal!r}',
+        )
+
+
+def _check_traits(
+    alias: alias_model.Alias,
+) -> collections.abc.Iterator[finding.Finding]:
+    if not alias.traits or _has_control(alias.traits):
+        return
+    for text in alias.traits.split(','):
+        (normal,) = naming.traits(text) or ('',)
+        if not _LEGAL_NAME.fullmatch(normal) or normal == 'CUSTOM_':
+            yield _error(
+                'GPU106',
+                f'trait {text!r} becomes {normal!r}, which is not the name '
+                f'of a trait (stricter than Nova)',
+            )
+        elif normal != text:
+            advice = ''
+            if text != text.strip():
+                (meant,) = naming.traits(text.strip())
+                advice = f'; without the space it would be {meant!r}'
+            yield _warning(
+                'GPU112', f'trait {text!r} is read as {normal!r}{advice}'
+            )
+
+
+def _check_device_type(
+    alias: alias_model.Alias,
+) -> collections.abc.Iterator[finding.Finding]:
+    if alias.device_type is None:
+        # nova/pci/stats.py:_filter_pools_for_pfs
+        yield _warning(
+            'GPU113',
+            'Without a device type the alias never matches a type-PF device; '
+            'a card that has SR-IOV is one',
+        )
+
+
+def same_name(
+    alias: alias_model.Alias,
+    others: collections.abc.Iterable[alias_model.Alias],
+) -> tuple[alias_model.Alias | None, alias_model.Alias | None]:
+    """Return what else bears the name of an alias.
+
+    :returns: One with the same meaning and one with another; None each where
+        there is none.
+    """
+    same = different = None
+    for other in others:
+        if other.name == alias.name:
+            if other.meaning == alias.meaning:
+                same = same or other
+            else:
+                different = different or other
+    return same, different
+
+
+def clash(
+    alias: alias_model.Alias, other: alias_model.Alias, where: str
+) -> finding.Finding:
+    """Return the finding that a name has two meanings.
+
+    :param where: Where the other one stands: a file and a line.
+    """
+    return _error(
+        'GPU107',
+        f'{where} gives {alias.name!r} another meaning: {other.render()}; '
+        f'choose another name, or change that line',
+    )

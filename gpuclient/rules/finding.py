@@ -1,0 +1,53 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a rule says about a thing, or about two things that must agree."""
+
+import dataclasses
+import enum
+
+
+class Severity(enum.StrEnum):
+    """How bad a finding is."""
+
+    #: It does not work, or stops a service.
+    ERROR = 'error'
+    #: It works, though perhaps not as it was meant.
+    WARNING = 'warning'
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that a rule has found."""
+
+    #: Stable, ``GPU101``; each has a place in the documentation.
+    code: str
+    severity: Severity
+    #: One sentence: what is wrong with what, and what to do.
+    message: str
+
+    def __str__(self) -> str:
+        return f'{self.code}: {self.message}'
+
+
+def errors(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Return the findings that are errors."""
+    return tuple(
+        finding for finding in findings if finding.severity is Severity.ERROR
+    )
+
+
+def warnings(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Return the findings that are warnings."""
+    return tuple(
+        finding for finding in findings if finding.severity is Severity.WARNING
+    )
