@@ -48,8 +48,8 @@ __all__ = [
     'InvalidValue',
     'NotFound',
     'RehearsalError',
-    'UnsafeEdit',
     'Unreachable',
+    'UnsafeEdit',
     'Unsupported',
 ]
 

@@ -17,15 +17,13 @@ that is not ours is not touched, and the file is whole at every moment.
 """
 
 import collections.abc
-import contextlib
 import io
 import os
-import stat
-import tempfile
 import typing
 
 import platformdirs
 
+from gpuclient.documents import atomic
 from gpuclient import exceptions
 from gpuclient.i18n import _
 
@@ -193,36 +191,23 @@ def _dump(document: typing.Any) -> str:
 
 def _replace(file: str, old: str, new: str) -> bool:
     """Write a file unless it changed; say whether it was written."""
-    # A link stays one; what it points at is replaced.
-    target = os.path.realpath(file)
-    folder = os.path.dirname(target)
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(
-            dir=folder, prefix='.clouds.yaml.'
-        )
-        try:
-            with open(descriptor, 'w', encoding='utf-8', newline='') as stream:
-                stream.write(new)
-                stream.flush()
-                os.fsync(stream.fileno())
-            with contextlib.suppress(FileNotFoundError):
-                status = os.stat(target)
-                os.chmod(temporary, stat.S_IMODE(status.st_mode))
-                if (status.st_uid, status.st_gid) != (
-                    os.geteuid(),
-                    os.getegid(),
-                ):
-                    os.chown(temporary, status.st_uid, status.st_gid)
-            if _read(file)[2] != old:
-                return False
-            os.replace(temporary, target)
-            return True
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+        if not os.path.exists(file):
+            os.makedirs(
+                os.path.dirname(os.path.realpath(file)),
+                mode=0o700,
+                exist_ok=True,
+            )
+            # Made here, so that nobody else ever sees the passwords.
+            os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
+        atomic.replace(file, old.encode(), new.encode())
+    except exceptions.DocumentChanged:
+        return False
+    except exceptions.DocumentError as exc:
+        raise exceptions.RehearsalError(str(exc)) from exc
     except OSError as exc:
         raise exceptions.RehearsalError(
             _('Cannot write %(path)s: %(reason)s')
             % {'path': file, 'reason': exc.strerror}
         ) from exc
+    return True

@@ -1,0 +1,163 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Replace a file so that it is whole, old or new, at any moment."""
+
+import contextlib
+import errno
+import os
+import stat
+import tempfile
+
+from gpuclient import exceptions
+from gpuclient.i18n import _
+
+
+def read(path: str) -> bytes:
+    """Return the content of a regular file.
+
+    :raises gpuclient.exceptions.DocumentError: There is none, or it cannot
+        be read.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise exceptions.DocumentError(
+                _('Cannot read %(path)s: it is not a regular file')
+                % {'path': path}
+            )
+        with open(path, 'rb') as stream:
+            return stream.read()
+    except OSError as exc:
+        raise exceptions.DocumentError(
+            _('Cannot read %(path)s: %(reason)s')
+            % {'path': path, 'reason': exc.strerror}
+        ) from exc
+
+
+def check_replaceable(path: str) -> str:
+    """Return the file that a replacement would write.
+
+    A link stays one; what it points at is replaced.
+
+    :raises gpuclient.exceptions.UnsafeEdit: It is read-only, a mount point
+        or has a second name, so that a replacement fails, or leaves the
+        other place with the old content.
+    """
+    target = os.path.realpath(path)
+    status = os.stat(target)
+    # Root could write it, but somebody took the write permission away.
+    if not status.st_mode & 0o222 or not os.access(target, os.W_OK):
+        raise exceptions.UnsafeEdit(
+            _('Cannot edit %(path)s: it is read-only') % {'path': path}
+        )
+    if not os.access(os.path.dirname(target), os.W_OK):
+        raise exceptions.UnsafeEdit(
+            _('Cannot edit %(path)s: its folder is read-only') % {'path': path}
+        )
+    if _is_mount_point(target):
+        raise exceptions.UnsafeEdit(
+            _(
+                'Cannot edit %(path)s: it is a mount point, so it cannot be '
+                'replaced; edit the file that is mounted there'
+            )
+            % {'path': path}
+        )
+    if status.st_nlink > 1:
+        raise exceptions.UnsafeEdit(
+            _(
+                'Cannot edit %(path)s: it has %(count)d hard links, and the '
+                'others would keep the old content'
+            )
+            % {'path': path, 'count': status.st_nlink}
+        )
+    return target
+
+
+def _is_mount_point(target: str) -> bool:
+    # os.path.ismount() sees no bind mount within one file system.
+    try:
+        with open(
+            '/proc/self/mountinfo', encoding='utf-8', errors='surrogateescape'
+        ) as stream:
+            # proc(5) writes blanks and backslashes as octal escapes.
+            escaped = ''.join(
+                f'\\{ord(character):03o}'
+                if character in ' \t\n\\'
+                else character
+                for character in target
+            )
+            return any(line.split(' ')[4] == escaped for line in stream)
+    except OSError:
+        return False
+
+
+def replace(path: str, old: bytes, new: bytes) -> None:
+    """Write a file, keeping owner, mode and extended attributes.
+
+    :param old: What was read; somebody else's edit is not overwritten.
+    :raises gpuclient.exceptions.DocumentChanged: Its content is another.
+    :raises gpuclient.exceptions.UnsafeEdit: See :func:`check_replaceable`.
+    :raises gpuclient.exceptions.DocumentError: The system refused.
+    """
+    try:
+        _replace(path, old, new)
+    except OSError as exc:
+        kind = (
+            exceptions.UnsafeEdit
+            if exc.errno in (errno.EBUSY, errno.EROFS, errno.EACCES)
+            else exceptions.DocumentError
+        )
+        raise kind(
+            _('Cannot write %(path)s: %(reason)s')
+            % {'path': path, 'reason': exc.strerror}
+        ) from exc
+
+
+def _replace(path: str, old: bytes, new: bytes) -> None:
+    target = check_replaceable(path)
+    folder, name = os.path.split(target)
+    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f'.{name}.')
+    try:
+        with open(descriptor, 'wb') as stream:
+            stream.write(new)
+            stream.flush()
+            _copy_attributes(target, temporary)
+            os.fsync(stream.fileno())
+        if read(target) != old:
+            raise exceptions.DocumentChanged(
+                _(
+                    '%(path)s changed after it was read; nothing was '
+                    'written: run the command again'
+                )
+                % {'path': path}
+            )
+        os.replace(temporary, target)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+    folder_descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(folder_descriptor)
+    finally:
+        os.close(folder_descriptor)
+
+
+def _copy_attributes(source: str, target: str) -> None:
+    status = os.stat(source)
+    if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+        os.chown(target, status.st_uid, status.st_gid)
+    # After chown, which clears the set-id bits.
+    os.chmod(target, stat.S_IMODE(status.st_mode))
+    for attribute in os.listxattr(source):
+        # Access lists and SELinux labels; some are the kernel's to set.
+        with contextlib.suppress(OSError):
+            os.setxattr(target, attribute, os.getxattr(source, attribute))

@@ -1,0 +1,344 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A plain ``nova.conf``: read as oslo.config does, edited in place.
+
+Every byte outside an edit stays as it is: comments, order, blank lines, line
+ends, a byte order mark, duplicate sections.
+"""
+
+import codecs
+import collections.abc
+import dataclasses
+import difflib
+import io
+import os
+import typing
+
+from gpuclient.documents import atomic
+from gpuclient import exceptions
+from gpuclient.i18n import _
+
+#: Where Nova looks for ``[pci]alias``: the option and its deprecated name
+#: (``nova/conf/pci.py``).
+ALIAS = (('pci', 'alias'), ('DEFAULT', 'pci_alias'))
+#: The same for ``[pci]device_spec``.
+DEVICE_SPEC = (
+    ('pci', 'device_spec'),
+    ('pci', 'passthrough_whitelist'),
+    ('DEFAULT', 'pci_passthrough_whitelist'),
+)
+PCI_IN_PLACEMENT = (('filter_scheduler', 'pci_in_placement'),)
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """One value of an option that may have several."""
+
+    #: As oslo.config hands it over: lines joined, outer quotes taken off.
+    text: str
+    #: Line of the file that it begins on, from 1.
+    line: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Assignment:
+    section: str
+    option: str
+    text: str
+    #: Index of its first line, and of the line after its last.
+    start: int
+    end: int
+
+
+class NovaConf:
+    """One file in the format of oslo.config.
+
+    :param path: As the user named it; it is only used in messages and when
+        the file is written.
+    :param content: Its bytes.
+    :raises gpuclient.exceptions.DocumentError: oslo.config would refuse it.
+    """
+
+    def __init__(self, path: str, content: bytes) -> None:
+        self.path = path
+        self._original = content
+        #: It begins with a byte order mark, which oslo.config cannot read.
+        self.has_mark = content.startswith(codecs.BOM_UTF8)
+        try:
+            text = content.decode('utf-8-sig')
+        except UnicodeDecodeError as exc:
+            raise exceptions.DocumentError(
+                _('Cannot read %(path)s: it is not UTF-8 (byte %(position)d)')
+                % {'path': path, 'position': exc.start}
+            ) from exc
+        self._lines = self._before = _lines(text)
+        self._parse()
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> 'NovaConf':
+        """Read a file.
+
+        :raises gpuclient.exceptions.DocumentError: It cannot be read, or
+            oslo.config would refuse it.
+        """
+        path = os.fspath(path)
+        return cls(path, atomic.read(path))
+
+    def values(self, *names: tuple[str, str]) -> tuple[Value, ...]:
+        """Return the values of an option, in the order of the file.
+
+        :param names: Section and option, and its deprecated names. As in
+            oslo.config the case of a section does not matter, of an option
+            it does.
+        """
+        wanted = {(_normal(section), option) for section, option in names}
+        return tuple(
+            Value(item.text, item.start + 1)
+            for item in self._assignments
+            if (item.section, item.option) in wanted
+        )
+
+    def add(self, section: str, option: str, text: str) -> None:
+        """Add a value: after the last one of the option, or to its section.
+
+        A section that the file has not is added at the end.
+
+        :raises gpuclient.exceptions.InvalidValue: The value would not read
+            back as one value.
+        """
+        _check_value(text)
+        section = _normal(section)
+        line = f'{option} = {text}'
+        same = [
+            item
+            for item in self._assignments
+            if (item.section, item.option) == (section, option)
+        ]
+        if same:
+            self._insert(same[-1].end, [line])
+        elif section in self._ends:
+            self._insert(self._ends[section], [line])
+        else:
+            gap = [''] if self._lines and self._lines[-1].strip() else []
+            self._insert(len(self._lines), [*gap, f'[{section}]', line])
+        self._parse()
+
+    def replace(self, value: Value, text: str) -> None:
+        """Put another text where a value is.
+
+        :raises gpuclient.exceptions.InvalidValue: The text would not read
+            back as one value.
+        """
+        _check_value(text)
+        item = self._at(value)
+        first = self._lines[item.start]
+        ending = self._lines[item.end - 1]
+        ending = ending[len(ending.rstrip('\r\n')) :]
+        cut = min(
+            position
+            for position in (first.find('='), first.find(':'))
+            if position >= 0
+        )
+        rest = first[cut + 1 :]
+        blanks = rest[: len(rest) - len(rest.lstrip(' \t'))]
+        self._lines = [
+            *self._lines[: item.start],
+            f'{first[: cut + 1]}{blanks}{text}{ending}',
+            *self._lines[item.end :],
+        ]
+        self._parse()
+
+    def remove(self, value: Value) -> None:
+        """Take a value out, with all of its lines."""
+        item = self._at(value)
+        self._lines = [*self._lines[: item.start], *self._lines[item.end :]]
+        self._parse()
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to write."""
+        return self._lines != self._before
+
+    def diff(self) -> str:
+        """Return the edits as a unified diff; empty where there are none."""
+        return ''.join(
+            line
+            if line.endswith('\n')
+            else f'{line}\n\\ No newline at end of file\n'
+            for line in difflib.unified_diff(
+                self._before,
+                self._lines,
+                fromfile=self.path,
+                tofile=self.path,
+            )
+        )
+
+    def check_writable(self) -> None:
+        """Find out before a write whether the file may be replaced.
+
+        :raises gpuclient.exceptions.UnsafeEdit: With the patch.
+        """
+        try:
+            atomic.check_replaceable(self.path)
+        except exceptions.UnsafeEdit as exc:
+            raise exceptions.UnsafeEdit(str(exc), self.diff()) from exc
+
+    def write(self) -> None:
+        """Replace the file, unless nothing changed.
+
+        :raises gpuclient.exceptions.DocumentChanged: Somebody else wrote it
+            since it was read.
+        :raises gpuclient.exceptions.UnsafeEdit: It must not be replaced; the
+            error carries the edits as a patch.
+        """
+        if not self.changed:
+            return
+        mark = codecs.BOM_UTF8 if self.has_mark else b''
+        content = mark + ''.join(self._lines).encode()
+        try:
+            atomic.replace(self.path, self._original, content)
+        except exceptions.UnsafeEdit as exc:
+            raise exceptions.UnsafeEdit(str(exc), self.diff()) from exc
+        self._original = content
+        self._before = self._lines
+
+    def _at(self, value: Value) -> _Assignment:
+        return next(
+            item for item in self._assignments if item.start == value.line - 1
+        )
+
+    def _insert(self, position: int, lines: list[str]) -> None:
+        ending = self._ending()
+        before, after = self._lines[:position], self._lines[position:]
+        new = [f'{line}{ending}' for line in lines]
+        if before and not before[-1].endswith(('\n', '\r')):
+            # The last line of the file has no end, and keeps none.
+            before = [*before[:-1], before[-1] + ending]
+            new[-1] = lines[-1]
+        self._lines = [*before, *new, *after]
+
+    def _ending(self) -> str:
+        for line in self._lines:
+            content = line.rstrip('\r\n')
+            if line != content:
+                return line[len(content) :]
+        return '\n'
+
+    def _parse(self) -> None:
+        """Find the assignments (``oslo_config/iniparser.py:BaseParser``)."""
+        self._assignments: list[_Assignment] = []
+        #: Where a line can be added to a section: after its last line that
+        #: is not blank. Of several sections with one name, the last counts.
+        self._ends: dict[str, int] = {}
+        section: str | None = None
+        key = ''
+        texts: list[str] = []
+        start = 0
+
+        def flush(end: int) -> None:
+            nonlocal key
+            if key:
+                if section is None:
+                    raise self._error(
+                        start, 'Section must be started before assignment'
+                    )
+                self._assignments.append(
+                    _Assignment(section, key, '\n'.join(texts), start, end)
+                )
+            key = ''
+
+        for index, raw in enumerate(self._lines):
+            line = raw.rstrip()
+            if not line:
+                flush(index)
+                continue
+            if line.startswith((' ', '\t')):
+                if not key:
+                    raise self._error(index, 'Unexpected continuation line')
+                texts.append(line.lstrip())
+                if section is not None:
+                    self._ends[section] = index + 1
+                continue
+            flush(index)
+            if line.startswith('['):
+                if not line.endswith(']'):
+                    raise self._error(
+                        index, 'Invalid section (must end with ])'
+                    )
+                if len(line) <= 2:
+                    raise self._error(index, 'Empty section name')
+                section = _normal(line[1:-1])
+            elif not line.startswith(('#', ';')):
+                key, text = self._split(index, line)
+                texts, start = [text], index
+            if section is not None and not line.startswith(('#', ';')):
+                self._ends[section] = index + 1
+        flush(len(self._lines))
+
+    def _split(self, index: int, line: str) -> tuple[str, str]:
+        positions = [line.find(mark) for mark in ':=' if mark in line]
+        if not positions:
+            raise self._error(index, "No ':' or '=' found in assignment")
+        cut = min(positions)
+        key, text = line[:cut].strip(), line[cut + 1 :].strip()
+        if not key:
+            raise self._error(index, 'Key cannot be empty')
+        if text and text[0] == text[-1] and text[0] in '"\'':
+            text = text[1:-1]
+        return key, text
+
+    def _error(self, index: int, words: str) -> exceptions.DocumentError:
+        return exceptions.DocumentError(
+            _('%(path)s, line %(line)d: %(words)s: %(text)r')
+            % {
+                'path': self.path,
+                'line': index + 1,
+                'words': words,
+                'text': self._lines[index].rstrip(),
+            }
+        )
+
+
+def _lines(text: str) -> list[str]:
+    """Split where open() does; str.splitlines() knows more line ends."""
+    return io.StringIO(text, newline='').readlines()
+
+
+def _normal(section: str) -> str:
+    """Return a section's name as oslo.config compares it."""
+    # oslo_config/cfg.py:_normalize_group_name
+    return section if section == 'DEFAULT' else section.lower()
+
+
+def _check_value(text: str) -> None:
+    if (
+        not text.isprintable()
+        or text != text.strip()
+        or (text and text[0] == text[-1] and text[0] in '"\'')
+    ):
+        raise exceptions.InvalidValue(
+            _('%(text)r is not one value on one line of a configuration file')
+            % {'text': text}
+        )
+
+
+def boolean(values: collections.abc.Sequence[Value]) -> bool | None:
+    """Return what a boolean option is set to; the last value counts.
+
+    :returns: None where it is not set, or to something that is no boolean.
+    """
+    words: dict[str, typing.Literal[True, False]] = {
+        **dict.fromkeys(('true', '1', 'on', 'yes'), True),
+        **dict.fromkeys(('false', '0', 'off', 'no'), False),
+    }
+    return words.get(values[-1].text.lower()) if values else None

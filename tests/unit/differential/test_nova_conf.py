@@ -1,0 +1,116 @@
+"""Our reading of a configuration file, held against oslo.config's."""
+
+import os
+import tempfile
+
+import hypothesis
+from hypothesis import strategies
+from oslo_config import cfg
+import testtools
+
+from gpuclient import exceptions
+from gpuclient.documents import nova_conf
+
+LINES = strategies.sampled_from(
+    (
+        '',
+        ' ',
+        '\x0c',
+        '[pci]',
+        '[PCI]',
+        '[DEFAULT]',
+        '[x] ',
+        '[x',
+        '[]',
+        '[ pci ]',
+        '# note',
+        ';note = 1',
+        'alias = {"name": "a"}',
+        'alias={"name":',
+        'alias : "b"',
+        "alias = '",
+        "alias = ''",
+        'alias',
+        'alias =',
+        ' = x',
+        '= x',
+        'ali as = x',
+        'pci_alias = c',
+        'other: a = b',
+        '  "more": 1}',
+        '\tmore',
+        ' # indented',
+        '\u2028',
+        'alias = a\u2028b',
+        'alias = \x85c',
+    )
+)
+ENDS = strategies.sampled_from(('\n', '\n', '\r\n', '\r'))
+DOCUMENTS = strategies.lists(
+    strategies.tuples(LINES, ENDS).map(''.join), max_size=12
+).map(''.join)
+
+
+def of_oslo(content: str) -> list[str] | None:
+    """Return the values of [pci]alias, or None where the file is refused."""
+    conf = cfg.ConfigOpts()
+    conf.register_opt(
+        cfg.MultiStrOpt(
+            'alias',
+            default=[],
+            deprecated_name='pci_alias',
+            deprecated_group='DEFAULT',
+        ),
+        'pci',
+    )
+    with tempfile.NamedTemporaryFile('w', newline='') as stream:
+        stream.write(content)
+        stream.flush()
+        try:
+            conf(
+                ['--config-file', stream.name],
+                project='test',
+                default_config_dirs=[],
+            )
+        except cfg.ConfigFileParseError:
+            return None
+        return list(conf.pci.alias)
+
+
+def of_ours(content: str) -> list[str] | None:
+    try:
+        document = nova_conf.NovaConf('nova.conf', content.encode())
+    except exceptions.DocumentError:
+        return None
+    return [value.text for value in document.values(*nova_conf.ALIAS)]
+
+
+class TestNovaConf(testtools.TestCase):
+    @hypothesis.settings(
+        max_examples=500, deadline=None, derandomize='CI' in os.environ
+    )
+    @hypothesis.given(DOCUMENTS)
+    def test_read(self, content: str) -> None:
+        oslo, ours = of_oslo(content), of_ours(content)
+        self.assertEqual(oslo is None, ours is None, repr(content))
+        # oslo.config groups values by the name they go by.
+        self.assertEqual(sorted(oslo or ()), sorted(ours or ()))
+
+    @hypothesis.settings(
+        max_examples=300, deadline=None, derandomize='CI' in os.environ
+    )
+    @hypothesis.given(DOCUMENTS)
+    def test_add(self, content: str) -> None:
+        hypothesis.assume(of_ours(content) is not None)
+        document = nova_conf.NovaConf('nova.conf', content.encode())
+        document.add('pci', 'alias', '{"new": 1}')
+        after = ''.join(document._lines)
+        self.assertEqual(
+            sorted([*(of_oslo(content) or ()), '{"new": 1}']),
+            sorted(of_oslo(after) or ()),
+        )
+        line = 'alias = {"new": 1}'
+        self.assertEqual(1, after.count(line))
+        self.assertTrue(
+            content.startswith(after[: after.index(line)].rstrip('\r\n[pci]'))
+        )
