@@ -18,6 +18,7 @@ import dataclasses
 import re
 
 from gpuclient import exceptions
+from gpuclient.model import alias as alias_model
 from gpuclient.model import pci
 
 #: Extra spec of a flavor that asks for PCI devices.
@@ -269,6 +270,23 @@ def _listed(names: list[str]) -> str:
     shown = ', '.join(names[:_CANDIDATES])
     more = len(names) - _CANDIDATES
     return f'{shown} and {more} more' if more > 0 else shown
+
+
+def of_alias(
+    devices: collections.abc.Iterable[Device], alias: alias_model.Alias
+) -> tuple[Device, ...]:
+    """Return the devices that Placement offers to a request by an alias.
+
+    By resource class and traits, as ``nova/objects/request_spec.py`` asks;
+    the device type and the NUMA policy, which Nova matches on the host, are
+    not in Placement.
+    """
+    return tuple(
+        device
+        for device in devices
+        if device.resource_class == alias.placement_class
+        and alias.placement_traits <= set(device.traits)
+    )
 
 
 def held(

@@ -1,0 +1,85 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which servers there are, and what their flavors ask for."""
+
+import typing
+
+from openstack.compute.v2 import _proxy
+
+from gpuclient.cloud.nova import version
+from gpuclient.cloud import request
+from gpuclient.i18n import _
+from gpuclient.model import inventory
+
+#: The first to show the flavor that a server booted with, extra specs
+#: included where policy allows.
+FLAVOR_EMBEDDED = '2.47'
+_PAGE = 1000
+
+
+def list_servers(
+    compute: _proxy.Proxy,
+    *,
+    all_projects: bool = False,
+    project_id: str | None = None,
+    user_id: str | None = None,
+    service_host: str | None = None,
+) -> tuple[inventory.Server, ...]:
+    """Return servers, with one request for a thousand of them.
+
+    :param service_host: Nova ignores it unless the user may see hosts.
+    :raises gpuclient.exceptions.Unsupported: Nova is older than
+        :data:`FLAVOR_EMBEDDED`.
+    :raises gpuclient.exceptions.CloudError: With the server's own words.
+    """
+    version.require(compute, FLAVOR_EMBEDDED, _('reading servers'))
+    params: dict[str, typing.Any] = {'limit': _PAGE}
+    if all_projects:
+        params['all_tenants'] = 'True'
+    for key, value in (
+        ('project_id', project_id),
+        ('user_id', user_id),
+        ('host', service_host),
+    ):
+        if value is not None:
+            params[key] = value
+    servers: list[inventory.Server] = []
+    while True:
+        page = request.get(
+            compute,
+            '/servers/detail',
+            _('reading servers'),
+            microversion=FLAVOR_EMBEDDED,
+            **params,
+        )
+        servers += [_server(record) for record in page['servers']]
+        # The link holds the address of the service as it knows itself, so
+        # only its meaning is used: there is more, after the last one.
+        if not page.get('servers_links') or not page['servers']:
+            return tuple(servers)
+        params['marker'] = page['servers'][-1]['id']
+
+
+def _server(record: dict[str, typing.Any]) -> inventory.Server:
+    flavor = record.get('flavor') or {}
+    return inventory.Server(
+        uuid=record['id'],
+        name=record['name'],
+        status=record['status'],
+        project_id=record.get('tenant_id'),
+        user_id=record.get('user_id'),
+        service_host=record.get('OS-EXT-SRV-ATTR:host'),
+        host=record.get('OS-EXT-SRV-ATTR:hypervisor_hostname'),
+        flavor_name=flavor.get('original_name'),
+        extra_specs=flavor.get('extra_specs'),
+    )

@@ -1,0 +1,60 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which compute API versions a cloud has."""
+
+from openstack.compute.v2 import _proxy
+from keystoneauth1 import exceptions as ksa_exceptions
+from openstack import exceptions as sdk_exceptions
+from openstack import utils
+
+from gpuclient import exceptions
+from gpuclient.i18n import _
+
+
+def require(compute: _proxy.Proxy, microversion: str, what: str) -> None:
+    """Make sure that Nova has a microversion.
+
+    :param what: What needs it, for the message.
+    :raises gpuclient.exceptions.Unsupported: It has not.
+    :raises gpuclient.exceptions.Unreachable: It does not answer.
+    """
+    try:
+        supported = utils.supports_microversion(compute, microversion)
+        data = None if supported else compute.get_endpoint_data()
+    except (
+        ksa_exceptions.ClientException,
+        sdk_exceptions.SDKException,
+    ) as exc:
+        raise exceptions.Unreachable(
+            _('%(what)s failed: %(words)s')
+            % {'what': what, 'words': ' '.join(str(exc).split())}
+        ) from exc
+    if supported:
+        return
+    if data is None:
+        raise exceptions.Unreachable(
+            _('%(what)s failed: the Compute service does not answer')
+            % {'what': what}
+        )
+    newest = data.max_microversion
+    raise exceptions.Unsupported(
+        _(
+            '%(what)s needs compute API microversion %(needed)s; this cloud '
+            'has %(newest)s'
+        )
+        % {
+            'what': what,
+            'needed': microversion,
+            'newest': '.'.join(map(str, newest)) if newest else '2.0',
+        }
+    )

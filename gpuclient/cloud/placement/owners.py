@@ -1,0 +1,197 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Who holds the devices.
+
+Placement has no bulk read of allocations. Each pair of a device and its
+consumer is read from the cheaper end: of a host with fewer servers that may
+hold devices than devices in use, the servers are asked; of any other, the
+devices. A device whose use that does not explain (a migration, a consumer
+that Nova does not know) is read on its own, so the answer never rests on
+Nova alone.
+"""
+
+import collections
+import collections.abc
+import dataclasses
+
+from keystoneauth1 import adapter
+
+from gpuclient.cloud.placement import reader as placement_reader
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import answer
+from gpuclient.model import inventory
+
+_CONSUMER_TYPES = (1, 38)
+
+
+class _Read:
+    def __init__(
+        self,
+        reader: placement_reader.Reader,
+        servers: collections.abc.Iterable[inventory.Server],
+    ) -> None:
+        self.reader = reader
+        self.servers = {server.uuid: server for server in servers}
+        #: Who a consumer is, without an amount.
+        self.consumers: dict[str, inventory.Consumer] = {}
+        #: Units by provider and resource class, by consumer.
+        self.units: dict[tuple[str, str], dict[str, int]] = (
+            collections.defaultdict(dict)
+        )
+        self.failures: list[answer.Failure] = []
+        self.unread: set[str] = set()
+
+    def unexplained(
+        self, devices: collections.abc.Iterable[inventory.Device]
+    ) -> list[inventory.Device]:
+        """Return devices with use that no known consumer accounts for."""
+        return [
+            device
+            for device in devices
+            if device.used
+            and device.uuid not in self.unread
+            and device.resource_class is not None
+            and sum(self.units[device.uuid, device.resource_class].values())
+            != device.used
+        ]
+
+    def read_consumer(self, uuid: str) -> None:
+        """Learn what a consumer holds, and whose it is."""
+        try:
+            record = self.reader.get(
+                f'/allocations/{uuid}',
+                _('reading the allocations of %s') % uuid,
+            )
+        except exceptions.CloudError as exc:
+            self.failures.append(
+                answer.Failure(_('consumer %s') % uuid, str(exc))
+            )
+            return
+        for provider, allocation in record['allocations'].items():
+            for name, amount in allocation['resources'].items():
+                self.units[provider, name][uuid] = amount
+        if not record['allocations']:
+            return
+        kind = None
+        if self.reader.version >= _CONSUMER_TYPES:
+            kind = record.get('consumer_type')
+        server = self.servers.get(uuid)
+        self.consumers[uuid] = inventory.Consumer(
+            uuid=uuid,
+            amount=0,
+            project_id=record.get('project_id'),
+            user_id=record.get('user_id'),
+            consumer_type=kind,
+            name=server.name if server else None,
+        )
+
+    def read_device(self, device: inventory.Device) -> None:
+        """Learn who holds units of a device."""
+        try:
+            record = self.reader.get(
+                f'/resource_providers/{device.uuid}/allocations',
+                _('reading the allocations of %s') % device.name,
+            )
+        except exceptions.NotFound:
+            self.unread.add(device.uuid)
+        except exceptions.CloudError as exc:
+            self.failures.append(
+                answer.Failure(
+                    _('servers that hold %(device)s of %(host)s')
+                    % {
+                        'device': device.address or device.name,
+                        'host': device.host,
+                    },
+                    str(exc),
+                )
+            )
+            self.unread.add(device.uuid)
+        else:
+            # What a server held a moment ago is no longer true.
+            for key in [key for key in self.units if key[0] == device.uuid]:
+                del self.units[key]
+            for uuid, allocation in record['allocations'].items():
+                for name, amount in allocation['resources'].items():
+                    self.units[device.uuid, name][uuid] = amount
+
+    def holders(
+        self, device: inventory.Device
+    ) -> tuple[inventory.Consumer, ...] | None:
+        if device.uuid in self.unread or device.used is None:
+            return None
+        found = self.units.get((device.uuid, device.resource_class or ''), {})
+        return tuple(
+            dataclasses.replace(
+                self.consumers.get(uuid, inventory.Consumer(uuid, 0)),
+                amount=amount,
+            )
+            for uuid, amount in sorted(found.items())
+        )
+
+
+def read_owners(
+    placement: adapter.Adapter,
+    devices: collections.abc.Sequence[inventory.Device],
+    servers: collections.abc.Sequence[inventory.Server],
+) -> answer.Answer[tuple[inventory.Device, ...]]:
+    """Return the devices with their consumers.
+
+    :param servers: The servers of all projects where they are known: fewer
+        requests are needed then, and consumers have names. None of them has
+        to be there.
+    """
+    in_use = [device for device in devices if device.used]
+    if not in_use:
+        return answer.Answer(
+            tuple(
+                dataclasses.replace(
+                    device, consumers=None if device.used is None else ()
+                )
+                for device in devices
+            )
+        )
+    read = _Read(placement_reader.Reader(placement), servers)
+    by_host: dict[str, list[inventory.Device]] = collections.defaultdict(list)
+    for device in in_use:
+        by_host[device.host].append(device)
+    candidates: dict[str, list[str]] = collections.defaultdict(list)
+    for server in servers:
+        if server.host in by_host and inventory.asks_for_devices(server):
+            candidates[server.host].append(server.uuid)
+    read.reader.each(
+        read.read_consumer,
+        [
+            uuid
+            for host, uuids in candidates.items()
+            if len(uuids) <= len(by_host[host])
+            for uuid in uuids
+        ],
+    )
+    read.reader.each(read.read_device, read.unexplained(in_use))
+    wanted = {device.uuid for device in devices}
+    unknown = {
+        uuid
+        for (provider, _name), units in read.units.items()
+        if provider in wanted
+        for uuid in units
+        if uuid not in read.consumers
+    }
+    read.reader.each(read.read_consumer, sorted(unknown))
+    return answer.Answer(
+        tuple(
+            dataclasses.replace(device, consumers=read.holders(device))
+            for device in devices
+        ),
+        tuple(sorted(set(read.failures), key=str)),
+    )

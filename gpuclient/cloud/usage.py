@@ -1,0 +1,147 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The devices of a cloud together with who holds them."""
+
+import collections.abc
+import dataclasses
+
+from openstack import connection
+
+from gpuclient.cloud import keystone
+from gpuclient.cloud.nova import hypervisors
+from gpuclient.cloud.nova import servers as nova_servers
+from gpuclient.cloud.placement import devices as placement_devices
+from gpuclient.cloud.placement import owners
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import answer
+from gpuclient.model import inventory
+
+SERVER_NAMES = 'server names'
+PROJECT_NAMES = 'project names'
+
+
+@dataclasses.dataclass(frozen=True)
+class Usage:
+    """Devices with their consumers."""
+
+    devices: tuple[inventory.Device, ...]
+    #: Servers of all projects; empty where policy hides them, or where no
+    #: device is in use and nobody had to ask.
+    servers: tuple[inventory.Server, ...]
+    #: Names of projects, by id; empty likewise.
+    projects: dict[str, str]
+
+
+def read_usage(
+    cloud: connection.Connection,
+    *,
+    host: str | None = None,
+    resource_class: str | None = None,
+    traits: collections.abc.Iterable[str] = (),
+) -> answer.Answer[Usage]:
+    """Return the PCI devices that Placement knows, and who holds them.
+
+    Names come from Nova and Keystone, which are only asked while a device is
+    in use; a user whom they hide them from gets ids.
+
+    :param host: Hypervisor hostname, or the name of the compute service.
+    :raises gpuclient.exceptions.CloudError: Placement gives no list of
+        devices, or none to this user.
+    """
+    try:
+        found = _devices(cloud, host, resource_class, tuple(traits))
+    except exceptions.Forbidden as exc:
+        raise exceptions.Forbidden(
+            _(
+                '%(reason)s. Placement shows devices to administrators only '
+                '(policy placement:resource_providers:list)'
+            )
+            % {'reason': exc},
+            status=exc.status,
+        ) from exc
+    devices = found.value
+    failures = list(found.failures)
+    servers: tuple[inventory.Server, ...] = ()
+    projects: dict[str, str] = {}
+    hidden: set[str] = set()
+    if any(device.used for device in devices):
+        try:
+            servers = nova_servers.list_servers(
+                cloud.compute, all_projects=True
+            )
+        except exceptions.Forbidden:
+            hidden.add(SERVER_NAMES)
+        except exceptions.CloudError as exc:
+            failures.append(answer.Failure(_('names of servers'), str(exc)))
+        owned = owners.read_owners(cloud.placement, devices, servers)
+        devices = owned.value
+        failures += owned.failures
+        try:
+            projects = keystone.project_names(cloud.identity)
+        except exceptions.Forbidden:
+            hidden.add(PROJECT_NAMES)
+        except exceptions.CloudError as exc:
+            failures.append(answer.Failure(_('names of projects'), str(exc)))
+    else:
+        devices = owners.read_owners(cloud.placement, devices, ()).value
+    return answer.Answer(
+        Usage(devices, servers, projects), tuple(failures), frozenset(hidden)
+    )
+
+
+def _devices(
+    cloud: connection.Connection,
+    host: str | None,
+    resource_class: str | None,
+    traits: tuple[str, ...],
+) -> answer.Answer[tuple[inventory.Device, ...]]:
+    def read(
+        name: str | None,
+    ) -> answer.Answer[tuple[inventory.Device, ...]]:
+        return placement_devices.read_devices(
+            cloud.placement,
+            host=name,
+            resource_class=resource_class,
+            traits=traits,
+        )
+
+    try:
+        return read(host)
+    except exceptions.NotFound:
+        if host is None:
+            raise
+        names = hypervisor_hostnames(cloud, host)
+        if not names:
+            raise
+    answers = [read(name) for name in names]
+    return answer.Answer(
+        tuple(device for found in answers for device in found.value),
+        tuple(failure for found in answers for failure in found.failures),
+    )
+
+
+def hypervisor_hostnames(
+    cloud: connection.Connection, service_host: str
+) -> tuple[str, ...]:
+    """Return the hypervisor hostnames of a compute service.
+
+    :returns: Empty where there is no such service, or none that this user may
+        see.
+    """
+    try:
+        return hypervisors.hypervisor_hostnames(cloud.compute, service_host)
+    except exceptions.CloudError:
+        # The question came up because a name is not known elsewhere: that
+        # is what the user is told.
+        return ()

@@ -1,0 +1,153 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How values look in tables; JSON and YAML have them as they are."""
+
+import collections.abc
+import typing
+
+from cliff import columns
+
+from gpuclient.model import inventory
+
+Record: typing.TypeAlias = dict[str, typing.Any]
+
+# Spreadsheets take a cell that begins so for a formula.
+_FORMULA = ('=', '+', '-', '@')
+
+
+def escape(text: str) -> str:
+    """Return a text that cannot move the cursor or become a formula.
+
+    Names of servers and projects are other people's input.
+    """
+    shown = ''.join(
+        character
+        if character.isprintable()
+        else character.encode('unicode_escape').decode()
+        for character in text
+    )
+    return f"'{shown}" if shown.startswith(_FORMULA) else shown
+
+
+class TextColumn(columns.FormattableColumn[str | None]):
+    """Somebody else's text."""
+
+    def human_readable(self) -> str:
+        return 'None' if self._value is None else escape(self._value)
+
+
+class ListColumn(columns.FormattableColumn[list[str] | None]):
+    """Texts, a line each."""
+
+    def human_readable(self) -> str:
+        if self._value is None:
+            return 'None'
+        return '\n'.join(escape(text) for text in self._value)
+
+
+class NamedColumn(columns.FormattableColumn[list[Record] | None]):
+    """Objects with a name and an id, a line each: the name, or the id."""
+
+    def human_readable(self) -> str:
+        if self._value is None:
+            return 'None'
+        return '\n'.join(
+            escape(record['name'] or record['id']) for record in self._value
+        )
+
+
+class CountsColumn(columns.FormattableColumn[dict[str, int] | None]):
+    """Aliases with a number of devices each, as flavors write them."""
+
+    def human_readable(self) -> str:
+        if self._value is None:
+            return 'None'
+        return ', '.join(
+            f'{escape(name)}:{count}' for name, count in self._value.items()
+        )
+
+
+class DevicesColumn(columns.FormattableColumn[list[Record] | None]):
+    """Devices, a line each."""
+
+    def human_readable(self) -> str:
+        if self._value is None:
+            return 'None'
+        return '\n'.join(_device_line(record) for record in self._value)
+
+
+def _device_line(record: Record) -> str:
+    line = f'{record["address"] or record["id"]} on {escape(record["host"])}'
+    if record.get('amount', 1) != 1:
+        line = f'{record["amount"]} of {line}'
+    if 'servers' not in record:
+        return line
+    total, used = record['total'], record['used']
+    line += f': {record["resource_class"]}, {used} of {total} used'
+    if record['reserved']:
+        line += f', {record["reserved"]} reserved'
+    holders = [
+        escape(server['name'] or server['id'])
+        for server in record['servers'] or ()
+    ]
+    return f'{line} by {", ".join(holders)}' if holders else line
+
+
+def servers(device: inventory.Device) -> list[Record] | None:
+    """Return the servers, and other consumers, that hold a device."""
+    if device.consumers is None:
+        return None
+    return [
+        {
+            'id': consumer.uuid,
+            'name': consumer.name,
+            'type': consumer.consumer_type,
+            'amount': consumer.amount,
+        }
+        for consumer in device.consumers
+    ]
+
+
+def projects(
+    device: inventory.Device, names: collections.abc.Mapping[str, str]
+) -> list[Record] | None:
+    """Return the projects that hold a device."""
+    if device.consumers is None:
+        return None
+    return [
+        {'id': project, 'name': names.get(project)}
+        for project in dict.fromkeys(
+            consumer.project_id
+            for consumer in device.consumers
+            if consumer.project_id is not None
+        )
+    ]
+
+
+def device(
+    found: inventory.Device, names: collections.abc.Mapping[str, str]
+) -> Record:
+    """Return a device as an object for programs."""
+    return {
+        'id': found.uuid,
+        'host': found.host,
+        'address': found.address,
+        'resource_class': found.resource_class,
+        'total': found.total,
+        'reserved': found.reserved,
+        'used': found.used,
+        'free': found.free,
+        'traits': list(found.traits),
+        'servers': servers(found),
+        'projects': projects(found, names),
+    }

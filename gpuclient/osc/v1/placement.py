@@ -1,0 +1,267 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Devices as Placement knows them: ``openstack gpu placement ...``."""
+
+import argparse
+import typing
+
+from openstackclient.identity import common as identity_common
+
+from gpuclient.cloud import usage
+from gpuclient.documents import aliases as alias_documents
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import inventory
+from gpuclient.osc import columns
+from gpuclient.osc import command
+
+
+class ListPlacement(command.Lister):
+    _description = _(
+        """List the PCI devices that compute hosts report to Placement
+
+Names of servers and projects are null where policy hides them. If a source
+does not answer, the rows there are are shown, the source is named on stderr
+and the exit status is 1.
+
+Example:
+
+    openstack gpu placement list --used"""
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--host',
+            metavar='<host>',
+            help=_(
+                'Only devices of this host (hypervisor hostname, or name of '
+                'its compute service)'
+            ),
+        )
+        parser.add_argument(
+            '--resource-class',
+            metavar='<resource-class>',
+            help=_('Only devices of this resource class'),
+        )
+        parser.add_argument(
+            '--trait',
+            metavar='<trait>',
+            dest='traits',
+            action='append',
+            default=[],
+            help=_('Only devices with this trait (repeat for several)'),
+        )
+        parser.add_argument(
+            '--project',
+            metavar='<project>',
+            help=_('Only devices that this project holds (name or ID)'),
+        )
+        identity_common.add_project_domain_option_to_parser(parser)
+        parser.add_argument(
+            '--free',
+            action='store_true',
+            help=_('Only devices with a free unit'),
+        )
+        parser.add_argument(
+            '--used',
+            action='store_true',
+            help=_('Only devices with a unit in use'),
+        )
+        parser.add_argument(
+            '--long',
+            action='store_true',
+            help=_('List additional fields in output'),
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
+        project_id = None
+        if parsed_args.project is not None:
+            project_id = identity_common.find_project_id_sdk(
+                self.cloud.identity,
+                parsed_args.project,
+                parsed_args.project_domain,
+            )
+        found = usage.read_usage(
+            self.cloud,
+            host=parsed_args.host,
+            resource_class=parsed_args.resource_class,
+            traits=parsed_args.traits,
+        )
+        self.report(found.failures)
+        names = found.value.projects
+        devices = inventory.select(
+            found.value.devices,
+            project_id=project_id,
+            free=parsed_args.free,
+            used=parsed_args.used,
+        )
+        headers: tuple[str, ...] = (
+            'Host',
+            'Address',
+            'Resource Class',
+            'Total',
+            'Reserved',
+            'Used',
+            'Traits',
+            'Servers',
+            'Projects',
+        )
+        if parsed_args.long:
+            headers += ('Free', 'Provider ID', 'Provider Name')
+
+        def row(device: inventory.Device) -> tuple[typing.Any, ...]:
+            values: tuple[typing.Any, ...] = (
+                columns.TextColumn(device.host),
+                device.address,
+                device.resource_class,
+                device.total,
+                device.reserved,
+                device.used,
+                columns.ListColumn(list(device.traits)),
+                columns.NamedColumn(columns.servers(device)),
+                columns.NamedColumn(columns.projects(device, names)),
+            )
+            if parsed_args.long:
+                values += (
+                    device.free,
+                    device.uuid,
+                    columns.TextColumn(device.name),
+                )
+            return values
+
+        return headers, [row(device) for device in devices]
+
+
+class ShowPlacement(command.ShowOne):
+    _description = _(
+        """Show what a host, device, resource class or alias has and uses
+
+A name is looked up among devices (PCI address, ID or name of the resource
+provider), then hosts, resource classes and aliases. Nova tells nobody what
+its aliases mean: an alias is taken from the configuration files given, or
+else inferred from servers that booted with it; "source" says which.
+
+Example:
+
+    openstack gpu placement show CUSTOM_PCI_10DE_20F1"""
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'name',
+            metavar='<name>',
+            help=_('Host, device, resource class or alias'),
+        )
+        parser.add_argument(
+            '--config',
+            metavar='<file>',
+            dest='files',
+            action='append',
+            default=[],
+            help=_(
+                'nova.conf that defines the alias (repeat for several files)'
+            ),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        name = parsed_args.name
+        documents = alias_documents.read_all(parsed_args.files)
+        found = usage.read_usage(self.cloud)
+        devices = found.value.devices
+        source = None
+        match = inventory.find(devices, name)
+        if match is None:
+            hosts = set(usage.hypervisor_hostnames(self.cloud, name))
+            of_host = tuple(
+                device for device in devices if device.host in hosts
+            )
+            if of_host:
+                match = inventory.Found('host', of_host)
+        if match is None:
+            match, source = self._find_alias(name, documents, found.value)
+        self.report(found.failures)
+        totals = inventory.totals(match.devices)
+        return (
+            (
+                'name',
+                'kind',
+                'source',
+                'total',
+                'reserved',
+                'used',
+                'free',
+                'devices',
+            ),
+            (
+                columns.TextColumn(name),
+                match.kind,
+                columns.TextColumn(source),
+                totals.total,
+                totals.reserved,
+                totals.used,
+                totals.free,
+                columns.DevicesColumn(
+                    [
+                        columns.device(device, found.value.projects)
+                        for device in match.devices
+                    ]
+                ),
+            ),
+        )
+
+    @staticmethod
+    def _find_alias(
+        name: str,
+        documents: tuple[alias_documents.AliasDocument, ...],
+        use: usage.Usage,
+    ) -> tuple[inventory.Found, str]:
+        for document in documents:
+            for defined in document.aliases:
+                if defined.alias.name == name:
+                    return (
+                        inventory.Found(
+                            'alias',
+                            inventory.of_alias(use.devices, defined.alias),
+                        ),
+                        defined.where,
+                    )
+        classes, servers = inventory.alias_classes(
+            name, use.servers, use.devices
+        )
+        if classes:
+            return (
+                inventory.Found(
+                    'alias',
+                    tuple(
+                        device
+                        for device in use.devices
+                        if device.resource_class in classes
+                    ),
+                ),
+                _('servers that booted with it: %s')
+                % ', '.join(server.name for server in servers[:3]),
+            )
+        raise exceptions.NotFound(
+            _(
+                'No host, device or resource class is called %(name)r, and '
+                'no server shows what an alias of that name means; to look '
+                'an alias up, name the file that defines it with --config'
+            )
+            % {'name': name}
+        )

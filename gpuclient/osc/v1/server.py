@@ -1,0 +1,224 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Servers and their devices: ``openstack gpu server ...``."""
+
+import argparse
+import typing
+
+from openstackclient.identity import common as identity_common
+
+from gpuclient.cloud import keystone
+from gpuclient.cloud.nova import servers as nova_servers
+from gpuclient.cloud.placement import devices as placement_devices
+from gpuclient.cloud.placement import owners
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import answer
+from gpuclient.model import inventory
+from gpuclient.osc import columns
+from gpuclient.osc import command
+
+
+class ListServer(command.Lister):
+    _description = _(
+        """List servers that hold PCI devices, or whose flavor asks for them
+
+Hosts and devices are null for users whom policy hides them from, as it does
+from ordinary members of a project.
+
+Example:
+
+    openstack gpu server list --all-projects"""
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--all-projects',
+            action='store_true',
+            help=_('Include all projects (admin only)'),
+        )
+        parser.add_argument(
+            '--project',
+            metavar='<project>',
+            help=_('Search by project (admin only) (name or ID)'),
+        )
+        identity_common.add_project_domain_option_to_parser(parser)
+        parser.add_argument(
+            '--user',
+            metavar='<user>',
+            help=_('Search by user (name or ID)'),
+        )
+        identity_common.add_user_domain_option_to_parser(parser)
+        parser.add_argument(
+            '--host',
+            metavar='<hostname>',
+            help=_('Search by hostname of the compute service (admin only)'),
+        )
+        parser.add_argument(
+            '--long',
+            action='store_true',
+            help=_('List additional fields in output'),
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
+        servers = self._servers(parsed_args)
+        devices, hidden = self._devices(servers)
+        held = inventory.held(devices)
+        projects: dict[str, str] = {}
+        if servers:
+            try:
+                projects = keystone.project_names(self.cloud.identity)
+            except exceptions.Forbidden:
+                # A member sees ids.
+                pass
+            except exceptions.CloudError as exc:
+                self.report([answer.Failure(_('names of projects'), str(exc))])
+        headers: tuple[str, ...] = (
+            'ID',
+            'Name',
+            'Status',
+            'Project',
+            'Host',
+            'Flavor',
+            'Devices',
+        )
+        if parsed_args.long:
+            headers += ('Aliases', 'Project ID', 'User ID', 'Service Host')
+
+        def row(server: inventory.Server) -> tuple[typing.Any, ...]:
+            values: tuple[typing.Any, ...] = (
+                server.uuid,
+                columns.TextColumn(server.name),
+                server.status,
+                columns.TextColumn(
+                    projects.get(server.project_id or '', server.project_id)
+                ),
+                columns.TextColumn(server.host),
+                columns.TextColumn(server.flavor_name),
+                columns.DevicesColumn(
+                    None
+                    if hidden
+                    else [
+                        _held(device, server)
+                        for device in held.get(server.uuid, ())
+                    ]
+                ),
+            )
+            if parsed_args.long:
+                values += (
+                    columns.CountsColumn(
+                        inventory.requested_aliases(server.extra_specs)
+                        if server.extra_specs is not None
+                        else None
+                    ),
+                    server.project_id,
+                    server.user_id,
+                    columns.TextColumn(server.service_host),
+                )
+            return values
+
+        return headers, [
+            row(server)
+            for server in servers
+            if server.uuid in held
+            or inventory.asks_for_devices(server) is not False
+        ]
+
+    def _servers(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[inventory.Server, ...]:
+        project_id = user_id = None
+        if parsed_args.project is not None:
+            project_id = identity_common.find_project_id_sdk(
+                self.cloud.identity,
+                parsed_args.project,
+                parsed_args.project_domain,
+            )
+        if parsed_args.user is not None:
+            user_id = identity_common.find_user_id_sdk(
+                self.cloud.identity,
+                parsed_args.user,
+                parsed_args.user_domain,
+            )
+        servers = nova_servers.list_servers(
+            self.cloud.compute,
+            all_projects=parsed_args.all_projects or project_id is not None,
+            project_id=project_id,
+            user_id=user_id,
+            service_host=parsed_args.host,
+        )
+        if parsed_args.host is not None and any(
+            server.service_host is None for server in servers
+        ):
+            # Nova drops a filter that the user may not use, and answers as
+            # if it had not been there.
+            raise exceptions.Forbidden(
+                _(
+                    '--host needs a user who may see the hosts of servers '
+                    '(policy os_compute_api:os-extended-server-attributes)'
+                )
+            )
+        return servers
+
+    def _devices(
+        self, servers: tuple[inventory.Server, ...]
+    ) -> tuple[tuple[inventory.Device, ...], bool]:
+        """Return the devices in use, and whether policy hides them."""
+        if not any(
+            inventory.asks_for_devices(server) is not False
+            for server in servers
+        ):
+            return (), False
+        try:
+            found = placement_devices.read_devices(self.cloud.placement)
+            owned = owners.read_owners(
+                self.cloud.placement, found.value, servers
+            )
+        except exceptions.Forbidden as exc:
+            if all(
+                inventory.asks_for_devices(server) is None
+                for server in servers
+            ):
+                raise exceptions.Forbidden(
+                    _(
+                        'Nothing shows this user which servers have devices: '
+                        'the extra specs of flavors are hidden (policy '
+                        'os_compute_api:os-flavor-extra-specs:index) and '
+                        '%(reason)s'
+                    )
+                    % {'reason': exc}
+                ) from exc
+            return (), True
+        except exceptions.CloudError as exc:
+            self.report([answer.Failure(_('devices of servers'), str(exc))])
+            return (), True
+        self.report((*found.failures, *owned.failures))
+        return owned.value, False
+
+
+def _held(
+    device: inventory.Device, server: inventory.Server
+) -> columns.Record:
+    return {
+        'id': device.uuid,
+        'host': device.host,
+        'address': device.address,
+        'resource_class': device.resource_class,
+        'amount': sum(
+            consumer.amount
+            for consumer in device.consumers or ()
+            if consumer.uuid == server.uuid
+        ),
+    }
