@@ -19,6 +19,7 @@ from gpuclient.documents import nova_conf
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
+from gpuclient.rules import alias as alias_rules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,3 +83,55 @@ def read_all(
 ) -> tuple[AliasDocument, ...]:
     """Read the aliases of several files, see :func:`read`."""
     return tuple(read(path) for path in paths)
+
+
+def add(
+    document: AliasDocument,
+    alias: alias_model.Alias,
+    *,
+    pci_in_placement: bool = False,
+) -> bool:
+    """Add an alias to a file, in memory; write it with ``document.write()``.
+
+    :param pci_in_placement: What the service has where its file does not say.
+    :returns: False where the file has the alias already.
+    :raises gpuclient.exceptions.InvalidAlias: The service would refuse to
+        start with it, or the name has another meaning there.
+    """
+    same, different = alias_rules.same_name(
+        alias, [defined.alias for defined in document.aliases]
+    )
+    if different is not None:
+        where = next(
+            defined.where
+            for defined in document.aliases
+            if defined.alias is different
+        )
+        raise exceptions.InvalidAlias(
+            str(alias_rules.clash(alias, different, where))
+        )
+    texts = [defined.text for defined in document.aliases]
+    if same is None:
+        texts.append(alias.render())
+    in_placement = (
+        pci_in_placement
+        if document.pci_in_placement is None
+        else document.pci_in_placement
+    )
+    try:
+        alias_model.merge(texts, in_placement)
+    except exceptions.InvalidAlias as exc:
+        hint = ''
+        if not in_placement and not alias.has_ids:
+            hint = _(
+                '; it takes an alias without ids only with '
+                '[filter_scheduler]pci_in_placement = True (if another file '
+                'of the service has it, say --pci-in-placement)'
+            )
+        raise exceptions.InvalidAlias(
+            _('The service of %(path)s would not start: %(words)s%(hint)s')
+            % {'path': document.path, 'words': exc, 'hint': hint}
+        ) from exc
+    if same is None:
+        document.document.add('pci', 'alias', alias.render())
+    return same is None

@@ -29,6 +29,9 @@ INSTANCE = 'INSTANCE'
 #: moves (nova/conductor/tasks/migrate.py:replace_allocation_with_migration).
 MIGRATION = 'MIGRATION'
 #: How many candidates an error message lists.
+#: Traits that Nova gives each PCI device
+#: (``nova/compute/pci_placement_translator.py:_get_traits_for_dev``).
+OF_EACH = ('COMPUTE_MANAGED_PCI_DEVICE', 'OWNER_NOVA')
 _CANDIDATES = 20
 
 # <hypervisor hostname>_0000:82:00.0 of a PCI device

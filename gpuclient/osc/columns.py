@@ -39,6 +39,16 @@ def escape(text: str) -> str:
     return f"'{shown}" if shown.startswith(_FORMULA) else shown
 
 
+def escape_lines(text: str) -> str:
+    """Return lines, a diff, with what could move the cursor escaped."""
+    return ''.join(
+        character
+        if character.isprintable() or character in '\n\r\t'
+        else character.encode('unicode_escape').decode()
+        for character in text
+    )
+
+
 class TextColumn(columns.FormattableColumn[str | None]):
     """Somebody else's text."""
 
@@ -53,6 +63,15 @@ class ListColumn(columns.FormattableColumn[list[str] | None]):
         if self._value is None:
             return 'None'
         return '\n'.join(escape(text) for text in self._value)
+
+
+class TraitsColumn(columns.FormattableColumn[list[str]]):
+    """Traits; tables leave out those that every device has."""
+
+    def human_readable(self) -> str:
+        return '\n'.join(
+            trait for trait in self._value if trait not in inventory.OF_EACH
+        )
 
 
 class NamedColumn(columns.FormattableColumn[list[Record] | None]):
@@ -74,6 +93,45 @@ class CountsColumn(columns.FormattableColumn[dict[str, int] | None]):
             return 'None'
         return ', '.join(
             f'{escape(name)}:{count}' for name, count in self._value.items()
+        )
+
+
+class PropertiesColumn(columns.FormattableColumn[dict[str, str] | None]):
+    """Extra specs; null where policy hides them."""
+
+    def human_readable(self) -> str:
+        if self._value is None:
+            return 'None'
+        return ', '.join(
+            f"{escape(key)}='{escape(value)}'"
+            for key, value in sorted(self._value.items())
+        )
+
+
+class FilesColumn(columns.FormattableColumn[list[Record]]):
+    """Files that are edited, with their diffs."""
+
+    def human_readable(self) -> str:
+        lines = []
+        for record in self._value:
+            lines.append(
+                f'{escape(record["path"])} '
+                f'({", ".join(record["services"])}): {record["state"]}'
+            )
+            if record['diff']:
+                diff = escape_lines(record['diff']).replace('\r', '')
+                lines.append(diff.rstrip('\n').replace('\t', '    '))
+        return '\n'.join(lines)
+
+
+class DefinitionsColumn(columns.FormattableColumn[list[Record]]):
+    """Where aliases are defined, and as what."""
+
+    def human_readable(self) -> str:
+        return '\n'.join(
+            f'{escape(record["path"])}, line {record["line"]}: '
+            f'{escape(record["value"])}'
+            for record in self._value
         )
 
 

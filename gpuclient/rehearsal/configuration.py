@@ -57,6 +57,8 @@ provider = fernet
 expiration = 86400
 [fernet_tokens]
 key_repository = {fernet}
+[fernet_receipts]
+key_repository = {fernet}
 [credential]
 key_repository = {fernet}
 [identity]

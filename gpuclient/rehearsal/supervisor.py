@@ -384,7 +384,9 @@ class Supervisor:
             status = (
                 exc.code if isinstance(exc.code, int) else int(bool(exc.code))
             )
-            self._tell(number, state.REFUSED, '')
+            # A code that is a text is what the service has to say.
+            words = '' if isinstance(exc.code, int | None) else _message(exc)
+            self._tell(number, state.REFUSED, words)
         except BaseException as exc:
             with contextlib.suppress(Exception):
                 traceback.print_exc()
@@ -555,7 +557,8 @@ class Supervisor:
 
     def _say(self, text: str) -> None:
         line = f'{time.monotonic() - self._began:6.1f} s  {text}'
-        print(line, flush=True)
+        sys.stdout.write(f'{line}\n')
+        sys.stdout.flush()
         if self._progress is not None:
             try:
                 os.write(self._progress, line.encode() + b'\n')
@@ -644,7 +647,7 @@ def main() -> int:
     # Inherited by every process of the cloud.
     lock = folder.lock()
     if lock is None:
-        print('the cloud runs already')
+        sys.stdout.write('the cloud runs already\n')
         return 1
     fcntl.fcntl(lock, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     return Supervisor(folder, int(progress)).run()

@@ -26,7 +26,7 @@ _ID = re.compile('[0-9a-fA-F]{4}', re.ASCII)
 _LEGAL_NAME = re.compile('[A-Z0-9_]{1,255}', re.ASCII)
 #: Flavors separate aliases by commas and counts by colons; the rest would
 #: have to be escaped in some file or command line.
-_FORBIDDEN_IN_NAMES = ':,"\'`\\'
+_FORBIDDEN_IN_NAMES = ':,"\'`\\$'
 
 
 def _error(code: str, message: str) -> finding.Finding:
@@ -104,6 +104,13 @@ def _check_values(
                 'GPU104',
                 f'{key} {value!r} contains a control character (stricter '
                 f'than Nova)',
+            )
+        if value is not None and '$' in value:
+            # oslo_config/cfg.py:ConfigOpts._substitute
+            yield _error(
+                'GPU104',
+                f'{key} {value!r} contains a $, which oslo.config takes for '
+                f'a reference to another option (stricter than Nova)',
             )
 
 
@@ -192,4 +199,47 @@ def clash(
         'GPU107',
         f'{where} gives {alias.name!r} another meaning: {other.render()}; '
         f'choose another name, or change that line',
+    )
+
+
+def needs_pci_in_placement(alias: alias_model.Alias) -> finding.Finding:
+    """Return the finding that an alias has no ids, so not every Nova has it.
+
+    nova-compute reads the option for this check only
+    (``nova/pci/request.py:_validate_required_ids``).
+    """
+    return _warning(
+        'GPU114',
+        f'Alias {alias.name!r} has no vendor_id and product_id: nova-api and '
+        f'every nova-compute refuse to start with it unless their '
+        f'configuration has [filter_scheduler]pci_in_placement = True',
+    )
+
+
+def other_class(
+    alias: alias_model.Alias,
+    classes: collections.abc.Collection[str],
+    servers: collections.abc.Sequence[str],
+) -> finding.Finding:
+    """Return the finding that servers with the alias hold other devices.
+
+    :param classes: Resource classes of what they hold.
+    """
+    return _warning(
+        'GPU115',
+        f'nova-api knows {alias.name!r} already, and servers that booted '
+        f'with it ({", ".join(map(repr, servers[:3]))}) hold '
+        f'{", ".join(sorted(classes))}, not {alias.placement_class}',
+    )
+
+
+def matches_nothing(alias: alias_model.Alias) -> finding.Finding:
+    """Return the finding that Placement has no device for an alias."""
+    traits = ''.join(
+        f' with trait {trait}' for trait in sorted(alias.placement_traits)
+    )
+    return _warning(
+        'GPU116',
+        f'Placement has no device of resource class {alias.placement_class}'
+        f'{traits}: no compute reports one',
     )

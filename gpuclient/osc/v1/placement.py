@@ -129,7 +129,7 @@ Example:
                 device.total,
                 device.reserved,
                 device.used,
-                columns.ListColumn(list(device.traits)),
+                columns.TraitsColumn(list(device.traits)),
                 columns.NamedColumn(columns.servers(device)),
                 columns.NamedColumn(columns.projects(device, names)),
             )

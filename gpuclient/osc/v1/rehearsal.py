@@ -189,7 +189,8 @@ Example:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    sys.stderr.write(f'{line}\n')
+    sys.stderr.flush()
 
 
 class ShowRehearsal(_Rehearsal):

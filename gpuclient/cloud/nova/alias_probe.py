@@ -1,0 +1,350 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Ask the running nova-api whether it knows an alias.
+
+No API lists aliases. But nova-api looks the aliases of the flavor up before
+it refuses a request for another reason (``nova/compute/api.py``:
+``_validate_and_build_base_options`` comes before
+``_check_and_transform_bdm``), so a request that is bound to be refused tells
+whether the alias was found. This one is refused for two reasons, either of
+which comes before the first write: it asks for two servers that share a
+volume, in a server group that does not exist.
+"""
+
+import collections
+import collections.abc
+import contextlib
+import dataclasses
+import enum
+import os
+import re
+import time
+import typing
+import uuid
+
+from openstack.compute.v2 import _proxy
+
+from gpuclient.cloud.nova import flavors as nova_flavors
+from gpuclient.cloud.nova import version
+from gpuclient.cloud import request
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import answer
+from gpuclient.model import flavor as flavor_model
+
+MICROVERSION = nova_flavors.VALIDATED
+
+#: Beginning of the names of our short-lived flavors.
+PREFIX = 'gpuclient-probe.'
+#: Seconds after which such a flavor is nobody's.
+LEFTOVER_AGE = 300
+
+_NOT_DEFINED = re.compile('PCI alias (?P<name>.*) is not defined', re.DOTALL)
+_BROKEN = (
+    'Invalid PCI alias definition',
+    # nova/pci/request.py:_validate_multispec, _validate_required_ids
+    'The PCI alias(es) ',
+)
+_DEFINED = re.compile(
+    'Cannot attach one or more volumes to multiple instances'
+    '|Instance group .* could not be found'
+)
+
+
+class Verdict(enum.StrEnum):
+    """What nova-api's answer means."""
+
+    DEFINED = 'defined'
+    NOT_DEFINED = 'not defined'
+    #: Some alias in its configuration stops it from reading any.
+    BROKEN = 'broken'
+    #: The answer tells nothing, or there was no way to ask.
+    UNKNOWN = 'unknown'
+
+
+@dataclasses.dataclass(frozen=True)
+class Reply:
+    """One answer."""
+
+    verdict: Verdict
+    #: The server's own words, or why it could not be asked.
+    words: str
+
+
+def ask(
+    compute: _proxy.Proxy, alias: str, flavor: flavor_model.Flavor
+) -> Reply:
+    """Ask once, over a connection of its own.
+
+    :param flavor: One that asks for the alias.
+    """
+    # So that a balancer chooses a nova-api anew.
+    compute.session.session.close()
+    name = f'gpuclient-probe-{uuid.uuid4()}'
+    try:
+        response = request.send(
+            compute,
+            'POST',
+            '/servers',
+            _('asking nova-api for alias %r') % alias,
+            microversion=MICROVERSION,
+            check=False,
+            json=_request(name, flavor.id),
+        )
+    except exceptions.CloudError as exc:
+        return Reply(Verdict.UNKNOWN, str(exc))
+    words = request.server_words(response)
+    if response.status_code == 202:
+        # Nothing known lets this happen; servers that nobody asked for are
+        # not left behind.
+        _delete_servers(compute, name)
+        return Reply(Verdict.UNKNOWN, _('nova-api accepted the request'))
+    if response.status_code == 400:
+        match = _NOT_DEFINED.search(words)
+        if match is not None:
+            if match['name'] == alias:
+                return Reply(Verdict.NOT_DEFINED, words)
+            return Reply(Verdict.UNKNOWN, words)
+        if any(beginning in words for beginning in _BROKEN):
+            return Reply(Verdict.BROKEN, words)
+        if _DEFINED.search(words):
+            return Reply(Verdict.DEFINED, words)
+    return Reply(Verdict.UNKNOWN, words)
+
+
+def _request(name: str, flavor_id: str) -> dict[str, typing.Any]:
+    return {
+        'server': {
+            'name': name,
+            'flavorRef': flavor_id,
+            'networks': 'none',
+            'min_count': 2,
+            'max_count': 2,
+            'block_device_mapping_v2': [
+                # A root disk that needs no image.
+                {
+                    'boot_index': 0,
+                    'source_type': 'blank',
+                    'destination_type': 'local',
+                    'volume_size': 1,
+                },
+                {
+                    'boot_index': -1,
+                    'source_type': 'volume',
+                    'destination_type': 'volume',
+                    'uuid': str(uuid.uuid4()),
+                },
+            ],
+        },
+        'OS-SCH-HNT:scheduler_hints': {'group': str(uuid.uuid4())},
+    }
+
+
+def _delete_servers(compute: _proxy.Proxy, name: str) -> None:
+    with contextlib.suppress(exceptions.CloudError):
+        # Nova adds a number to the name of each.
+        servers = request.get(
+            compute, '/servers', _('reading servers'), name=f'^{name}'
+        )['servers']
+        for server in servers:
+            request.send(
+                compute,
+                'DELETE',
+                f'/servers/{server["id"]}',
+                _('deleting server %s') % server['id'],
+            )
+
+
+class Prober:
+    """Asks for aliases, with what flavors there are.
+
+    A context manager: a flavor that had to be made is deleted at its end,
+    whatever ends it.
+
+    :param make_flavors: Make a private flavor for an alias that no visible
+        flavor asks for.
+    """
+
+    def __init__(
+        self,
+        compute: _proxy.Proxy,
+        flavors: collections.abc.Sequence[flavor_model.Flavor],
+        *,
+        make_flavors: bool = True,
+    ) -> None:
+        self._compute = compute
+        self._flavors = [
+            flavor for flavor in flavors if not flavor.name.startswith(PREFIX)
+        ]
+        self._leftovers = [
+            flavor for flavor in flavors if is_leftover(flavor.name)
+        ]
+        self._make_flavors = make_flavors
+        self._made: dict[str, flavor_model.Flavor] = {}
+        self._ids: list[str] = []
+        #: Flavors of ours that could not be deleted, after the end.
+        self.failures: list[answer.Failure] = []
+
+    def __enter__(self) -> 'Prober':
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        for flavor_id in self._ids:
+            try:
+                nova_flavors.delete_flavor(
+                    self._compute, flavor_id, missing_ok=True
+                )
+            except exceptions.CloudError as exc:
+                self.failures.append(
+                    answer.Failure(
+                        _('temporary flavor %s') % flavor_id, str(exc)
+                    )
+                )
+        if self._make_flavors:
+            for flavor in self._leftovers:
+                # Of a run that was killed. Only who can make flavors can
+                # delete them; for others they are in nobody's way.
+                with contextlib.suppress(exceptions.CloudError):
+                    nova_flavors.delete_flavor(
+                        self._compute, flavor.id, missing_ok=True
+                    )
+
+    def ask(self, alias: str, attempts: int = 1) -> dict[Reply, int]:
+        """Ask several times; return how often each answer came.
+
+        Answers that mean the same count as one, with the words of the first.
+        """
+        counts: collections.Counter[Verdict] = collections.Counter()
+        words: dict[Verdict, str] = {}
+        for _attempt in range(attempts):
+            reply = self._ask_once(alias)
+            counts[reply.verdict] += 1
+            words.setdefault(reply.verdict, reply.words)
+        return {
+            Reply(verdict, words[verdict]): count
+            for verdict, count in counts.items()
+        }
+
+    def _ask_once(self, alias: str) -> Reply:
+        try:
+            version.require(
+                self._compute, MICROVERSION, _('asking nova-api for aliases')
+            )
+        except exceptions.CloudError as exc:
+            return Reply(Verdict.UNKNOWN, str(exc))
+        reply = None
+        for flavor in _candidates(self._flavors, alias):
+            reply = ask(self._compute, alias, flavor)
+            if reply.verdict is not Verdict.UNKNOWN:
+                return reply
+        if not self._make_flavors:
+            return reply or Reply(
+                Verdict.UNKNOWN, _('no visible flavor asks for it')
+            )
+        try:
+            flavor = self._make(alias)
+        except exceptions.Forbidden as exc:
+            return reply or Reply(
+                Verdict.UNKNOWN,
+                _(
+                    'no visible flavor asks for it, and this user may not '
+                    'make one (policy os_compute_api:os-flavor-manage:create '
+                    'and os_compute_api:os-flavor-extra-specs:create): '
+                    '%(reason)s'
+                )
+                % {'reason': exc},
+            )
+        except exceptions.CloudError as exc:
+            return reply or Reply(Verdict.UNKNOWN, str(exc))
+        reply = ask(self._compute, alias, flavor)
+        if 'Flavor' in reply.words and 'could not be found' in reply.words:
+            # Another run took ours for a leftover.
+            del self._made[alias]
+            reply = ask(self._compute, alias, self._make(alias))
+        return reply
+
+    def _make(self, alias: str) -> flavor_model.Flavor:
+        """Make a private flavor that asks for an alias alone."""
+        if alias in self._made:
+            return self._made[alias]
+        # The id is ours to choose, so that it can be deleted even if the
+        # answer never arrives.
+        flavor_id = str(uuid.uuid4())
+        self._ids.append(flavor_id)
+        try:
+            flavor = nova_flavors.create_flavor(
+                self._compute,
+                _name(),
+                vcpus=1,
+                ram=64,
+                disk=1,
+                is_public=False,
+                flavor_id=flavor_id,
+            )
+        except exceptions.Forbidden:
+            self._ids.remove(flavor_id)
+            raise
+        nova_flavors.write_extra_specs(
+            self._compute, flavor, {flavor_model.ALIASES: f'{alias}:1'}
+        )
+        self._made[alias] = flavor
+        return flavor
+
+
+def _candidates(
+    flavors: collections.abc.Iterable[flavor_model.Flavor], alias: str
+) -> list[flavor_model.Flavor]:
+    """Return a few flavors that ask for an alias, the simplest first.
+
+    Nova names the first alias that it does not find, and other extra specs
+    have checks of their own that come first.
+    """
+    found = [flavor for flavor in flavors if alias in (flavor.aliases or {})]
+    found.sort(
+        key=lambda flavor: (
+            len(flavor.aliases or {}),
+            len(flavor.extra_specs or {}),
+            flavor.name,
+        )
+    )
+    return found[:3]
+
+
+def _name() -> str:
+    return (
+        f'{PREFIX}{int(time.time())}.{uuid.getnode():x}.{os.getpid()}.'
+        f'{uuid.uuid4().hex[:8]}'
+    )
+
+
+def is_leftover(name: str) -> bool:
+    """Return whether a flavor of this name was left behind by a dead run.
+
+    One of this machine whose process is gone, or one that is old.
+    """
+    match = re.fullmatch(
+        re.escape(PREFIX) + r'(\d+)\.([0-9a-f]+)\.(\d+)\.[0-9a-f]+', name
+    )
+    if match is None:
+        return False
+    if time.time() - int(match[1]) > LEFTOVER_AGE:
+        return True
+    if int(match[2], 16) != uuid.getnode():
+        return False
+    try:
+        os.kill(int(match[3]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False

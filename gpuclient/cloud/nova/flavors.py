@@ -1,0 +1,233 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Flavors: read them, and write their extra specs so that Nova checks them.
+
+Nova validates extra specs from compute microversion 2.86 on only, whatever
+the client's default is; the SDK's calls send an older one.
+"""
+
+import collections.abc
+import typing
+import urllib.parse
+
+from openstack.compute.v2 import _proxy
+
+from gpuclient.cloud.nova import version
+from gpuclient.cloud import request
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import flavor as flavor_model
+
+#: The first that validates extra specs.
+VALIDATED = '2.86'
+#: The first that shows extra specs in a list.
+_LISTED = '2.61'
+#: The last that takes extra specs that nobody validates.
+_UNVALIDATED = '2.85'
+_PAGE = 1000
+
+
+def require_validation(compute: _proxy.Proxy) -> None:
+    """Make sure that Nova validates extra specs.
+
+    :raises gpuclient.exceptions.Unsupported: It is older than 2.86.
+    """
+    version.require(compute, VALIDATED, _('Writing extra specs'))
+
+
+def list_flavors(
+    compute: _proxy.Proxy,
+) -> tuple[flavor_model.Flavor, ...]:
+    """Return all flavors that the user may see, private ones included."""
+    version.require(compute, _LISTED, _('reading flavors'))
+    params: dict[str, typing.Any] = {'limit': _PAGE, 'is_public': 'None'}
+    flavors: list[flavor_model.Flavor] = []
+    while True:
+        page = request.get(
+            compute,
+            '/flavors/detail',
+            _('reading flavors'),
+            microversion=_LISTED,
+            **params,
+        )
+        flavors += [_flavor(record) for record in page['flavors']]
+        if not page.get('flavors_links') or not page['flavors']:
+            return tuple(flavors)
+        params['marker'] = page['flavors'][-1]['id']
+
+
+def find_flavor(
+    compute: _proxy.Proxy,
+    name_or_id: str,
+    flavors: collections.abc.Iterable[flavor_model.Flavor] | None = None,
+) -> flavor_model.Flavor:
+    """Return the flavor that a name or an id stands for, an id first.
+
+    :param flavors: The flavors there are, where they are known already.
+    :raises gpuclient.exceptions.NotFound: There is none that the user sees.
+    """
+    flavors = list_flavors(compute) if flavors is None else tuple(flavors)
+    for key in ('id', 'name'):
+        for flavor in flavors:
+            if getattr(flavor, key) == name_or_id:
+                return flavor
+    raise exceptions.NotFound(
+        _('No flavor has the name or ID %(flavor)r') % {'flavor': name_or_id}
+    )
+
+
+def create_flavor(
+    compute: _proxy.Proxy,
+    name: str,
+    *,
+    vcpus: int,
+    ram: int,
+    disk: int,
+    is_public: bool,
+    flavor_id: str | None = None,
+    **others: typing.Any,
+) -> flavor_model.Flavor:
+    """Make a flavor without extra specs.
+
+    :param ram: MiB.
+    :param disk: GiB.
+    """
+    body = {
+        'name': name,
+        'vcpus': vcpus,
+        'ram': ram,
+        'disk': disk,
+        'os-flavor-access:is_public': is_public,
+        **{key: value for key, value in others.items() if value is not None},
+    }
+    if flavor_id is not None:
+        body['id'] = flavor_id
+    record = request.send(
+        compute,
+        'POST',
+        '/flavors',
+        _('creating flavor %r') % name,
+        microversion=_LISTED,
+        json={'flavor': body},
+    ).json()['flavor']
+    return _flavor(record)
+
+
+def delete_flavor(
+    compute: _proxy.Proxy, flavor_id: str, *, missing_ok: bool = False
+) -> None:
+    """Delete a flavor."""
+    try:
+        request.send(
+            compute,
+            'DELETE',
+            f'/flavors/{_quoted(flavor_id)}',
+            _('deleting flavor %s') % flavor_id,
+        )
+    except exceptions.NotFound:
+        if not missing_ok:
+            raise
+
+
+def add_access(
+    compute: _proxy.Proxy, flavor: flavor_model.Flavor, project_id: str
+) -> None:
+    """Let a project use a private flavor."""
+    request.send(
+        compute,
+        'POST',
+        f'/flavors/{_quoted(flavor.id)}/action',
+        _('giving project %(project)s access to flavor %(flavor)r')
+        % {'project': project_id, 'flavor': flavor.name},
+        json={'addTenantAccess': {'tenant': project_id}},
+    )
+
+
+def read_extra_specs(
+    compute: _proxy.Proxy, flavor: flavor_model.Flavor
+) -> dict[str, str]:
+    """Return the extra specs that a flavor has now."""
+    return typing.cast(
+        dict[str, str],
+        request.get(
+            compute,
+            f'/flavors/{_quoted(flavor.id)}/os-extra_specs',
+            _('reading the extra specs of flavor %r') % flavor.name,
+        )['extra_specs'],
+    )
+
+
+def write_extra_specs(
+    compute: _proxy.Proxy,
+    flavor: flavor_model.Flavor,
+    extra_specs: collections.abc.Mapping[str, str],
+) -> None:
+    """Set extra specs, validated by Nova where it can.
+
+    :raises gpuclient.exceptions.CloudError: With the server's own words.
+    """
+    validated = {
+        key: value
+        for key, value in extra_specs.items()
+        if key not in flavor_model.UNVALIDATED
+    }
+    others = {
+        key: value
+        for key, value in extra_specs.items()
+        if key in flavor_model.UNVALIDATED
+    }
+    for specs, microversion in (
+        (validated, VALIDATED),
+        (others, _UNVALIDATED),
+    ):
+        if specs:
+            request.send(
+                compute,
+                'POST',
+                f'/flavors/{_quoted(flavor.id)}/os-extra_specs',
+                _('setting %(keys)s of flavor %(flavor)r')
+                % {'keys': ', '.join(specs), 'flavor': flavor.name},
+                microversion=microversion,
+                json={'extra_specs': specs},
+            )
+
+
+def delete_extra_spec(
+    compute: _proxy.Proxy, flavor: flavor_model.Flavor, key: str
+) -> None:
+    """Take an extra spec away."""
+    request.send(
+        compute,
+        'DELETE',
+        f'/flavors/{_quoted(flavor.id)}/os-extra_specs/{_quoted(key)}',
+        _('unsetting %(key)s of flavor %(flavor)r')
+        % {'key': key, 'flavor': flavor.name},
+        microversion=VALIDATED,
+    )
+
+
+def _quoted(text: str) -> str:
+    # An id is free text, chosen by whoever made the flavor.
+    return urllib.parse.quote(text, safe='')
+
+
+def _flavor(record: dict[str, typing.Any]) -> flavor_model.Flavor:
+    return flavor_model.Flavor(
+        id=record['id'],
+        name=record['name'],
+        vcpus=record['vcpus'],
+        ram=record['ram'],
+        disk=record['disk'],
+        is_public=record['os-flavor-access:is_public'],
+        extra_specs=record.get('extra_specs'),
+    )

@@ -1,0 +1,772 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Aliases: ``openstack gpu alias create``, ``list`` and ``show``."""
+
+import argparse
+import collections
+import collections.abc
+import dataclasses
+import os
+import typing
+
+from openstack import connection
+
+from gpuclient.cloud.nova import alias_probe
+from gpuclient.cloud.nova import flavors as nova_flavors
+from gpuclient.cloud.placement import devices as placement_devices
+from gpuclient.cloud import usage
+from gpuclient.documents import aliases as alias_documents
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import alias as alias_model
+from gpuclient.model import answer
+from gpuclient.model import flavor as flavor_model
+from gpuclient.model import inventory
+from gpuclient.model import pci
+from gpuclient.osc import columns
+from gpuclient.osc import command
+from gpuclient.osc import options
+from gpuclient.rules import alias as alias_rules
+from gpuclient.rules import finding
+
+_API = 'nova-api'
+_COMPUTE = 'nova-compute'
+
+
+class CreateAlias(command.ShowOne):
+    _description = _(
+        """Define a PCI alias: judge it, and print or write its line
+
+The alias is judged as Nova does when it starts, within every file given. With
+files, the line is added to each that has not got it, and "restart" names the
+services to restart; Nova has no API for aliases, so nothing changes until
+then. Placement is asked what the alias would match, and nova-api whether it
+knows the name; without a cloud these are shown as skipped.
+
+Example:
+
+    openstack gpu alias create nvidia_a2 --vendor-id 10de --product-id 20f1
+        --device-type type-PF --config /etc/nova/nova.conf --dry-run"""
+    )
+
+    auth_required = False
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'name', metavar='<name>', help=_('Name of the alias')
+        )
+        parser.add_argument(
+            '--vendor-id',
+            metavar='<id>',
+            help=_('Vendor of the devices: four hexadecimal digits'),
+        )
+        parser.add_argument(
+            '--product-id',
+            metavar='<id>',
+            help=_('Product of the devices: four hexadecimal digits'),
+        )
+        # Nova's own words for a wrong value are better than argparse's.
+        parser.add_argument(
+            '--device-type',
+            metavar='<type>',
+            help=_(
+                'Type of the devices: %s; without it, type-PF devices never '
+                'match'
+            )
+            % ', '.join(pci.DEVICE_TYPES),
+        )
+        parser.add_argument(
+            '--numa-policy',
+            metavar='<policy>',
+            help=_('NUMA affinity of the devices: %s (default: %s)')
+            % (
+                ', '.join(alias_model.NUMA_POLICIES),
+                alias_model.DEFAULT_NUMA_POLICY,
+            ),
+        )
+        parser.add_argument(
+            '--resource-class',
+            metavar='<resource-class>',
+            help=_(
+                'Resource class of the devices in Placement, in place of or '
+                'beside the ids'
+            ),
+        )
+        parser.add_argument(
+            '--trait',
+            metavar='<trait>',
+            dest='traits',
+            action='append',
+            default=[],
+            help=_('Trait that the devices must have (repeat for several)'),
+        )
+        parser.add_argument(
+            '--live-migratable',
+            metavar='<yes|no>',
+            choices=('yes', 'no'),
+            help=_('Whether servers with the devices can be live migrated'),
+        )
+        parser.add_argument(
+            '--api-config',
+            metavar='<file>',
+            dest='api_files',
+            action='append',
+            default=[],
+            help=_(
+                'nova.conf of a nova-api to add it to (repeat for several)'
+            ),
+        )
+        parser.add_argument(
+            '--compute-config',
+            metavar='<file>',
+            dest='compute_files',
+            action='append',
+            default=[],
+            help=_(
+                'nova.conf of a nova-compute to add it to (repeat for several)'
+            ),
+        )
+        parser.add_argument(
+            '--config',
+            metavar='<file>',
+            dest='files',
+            action='append',
+            default=[],
+            help=_(
+                'nova.conf that both services read, to add it to (repeat for '
+                'several)'
+            ),
+        )
+        parser.add_argument(
+            '--pci-in-placement',
+            action='store_true',
+            help=_(
+                'Judge as with [filter_scheduler]pci_in_placement = True '
+                'where a file does not say'
+            ),
+        )
+        parser.add_argument(
+            '--dry-run',
+            action='store_true',
+            help=_('Show what would be written, and write nothing'),
+        )
+        parser.add_argument(
+            '--require-cloud',
+            action='store_true',
+            help=_('Fail if the cloud cannot be asked'),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        alias = _alias(parsed_args)
+        warnings = _judge(alias, parsed_args.pci_in_placement)
+        edits = _edits(parsed_args)
+        for edit in edits:
+            edit.changed = alias_documents.add(
+                edit.document,
+                alias,
+                pci_in_placement=parsed_args.pci_in_placement,
+            )
+            if edit.document.document.has_mark:
+                warnings.append(
+                    _(
+                        '%s begins with a byte order mark, with which '
+                        'oslo.config refuses to read it'
+                    )
+                    % edit.document.path
+                )
+        live = self._ask(alias, parsed_args)
+        warnings += live.warnings
+        if not parsed_args.dry_run:
+            self._write(edits)
+        line = f'alias = {alias.render()}'
+        restart = sorted(
+            {name for edit in edits if edit.changed for name in edit.services}
+        )
+        return (
+            (
+                'name',
+                'api_line',
+                'compute_line',
+                'resource_class',
+                'traits',
+                'placement',
+                'total',
+                'used',
+                'free',
+                'hosts',
+                'nova_api',
+                'nova_api_message',
+                'files',
+                'restart',
+                'warnings',
+            ),
+            (
+                columns.TextColumn(alias.name),
+                line,
+                line,
+                alias.placement_class,
+                columns.ListColumn(sorted(alias.placement_traits)),
+                columns.TextColumn(live.placement),
+                live.total,
+                live.used,
+                live.free,
+                columns.ListColumn(live.hosts),
+                live.nova_api,
+                columns.TextColumn(live.words),
+                columns.FilesColumn(
+                    [
+                        {
+                            'path': edit.document.path,
+                            'services': edit.services,
+                            'state': _state(edit, parsed_args.dry_run),
+                            'diff': edit.diff,
+                        }
+                        for edit in edits
+                    ]
+                ),
+                columns.ListColumn(restart),
+                columns.ListColumn(warnings),
+            ),
+        )
+
+    def _ask(
+        self, alias: alias_model.Alias, parsed_args: argparse.Namespace
+    ) -> '_Live':
+        required = parsed_args.require_cloud
+        cloud, reason = self.optional_connection()
+        if cloud is None:
+            if required:
+                raise exceptions.Unreachable(
+                    _('The cloud cannot be asked: %(reason)s')
+                    % {'reason': reason}
+                )
+            return _Live(
+                placement=_('skipped: %s') % reason,
+                nova_api=_SKIPPED,
+                words=reason,
+            )
+        # Not even for a moment is anything written on a dry run.
+        return _ask_cloud(
+            cloud, alias, required, make_flavors=not parsed_args.dry_run
+        )
+
+    def _write(self, edits: list['_Edit']) -> None:
+        """Write the files, all of them or, foreseeably, none."""
+        changed = [edit for edit in edits if edit.changed]
+        try:
+            for edit in changed:
+                edit.document.document.check_writable()
+            for edit in changed:
+                edit.diff = edit.document.document.diff()
+                edit.document.document.write()
+                edit.written = True
+        except exceptions.DocumentError as exc:
+            if isinstance(exc, exceptions.UnsafeEdit) and exc.patch:
+                # For the user to apply by hand.
+                self.app.stdout.write(columns.escape_lines(exc.patch))
+            done = [edit.document.path for edit in edits if edit.written]
+            if done:
+                raise exceptions.DocumentError(
+                    _('%(reason)s (written before: %(paths)s)')
+                    % {'reason': exc, 'paths': ', '.join(done)}
+                ) from exc
+            raise
+
+
+_SKIPPED = 'skipped'
+
+
+@dataclasses.dataclass
+class _Edit:
+    """What happens to one file."""
+
+    document: alias_documents.AliasDocument
+    services: list[str]
+    changed: bool = False
+    written: bool = False
+    _diff: str | None = None
+
+    @property
+    def diff(self) -> str:
+        if self._diff is None:
+            return self.document.document.diff()
+        return self._diff
+
+    @diff.setter
+    def diff(self, text: str) -> None:
+        self._diff = text
+
+
+@dataclasses.dataclass
+class _Live:
+    """What the cloud says of an alias that is being defined."""
+
+    placement: str
+    nova_api: str
+    words: str | None = None
+    total: int | None = None
+    used: int | None = None
+    free: int | None = None
+    hosts: list[str] | None = None
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+
+def _state(edit: _Edit, dry_run: bool) -> str:
+    if not edit.changed:
+        return 'unchanged'
+    return 'would change' if dry_run else 'changed'
+
+
+def _alias(parsed_args: argparse.Namespace) -> alias_model.Alias:
+    """Return the alias that the options define, as Nova would read it."""
+    live_migratable = parsed_args.live_migratable
+    alias = alias_model.Alias(
+        name=parsed_args.name,
+        vendor_id=parsed_args.vendor_id,
+        product_id=parsed_args.product_id,
+        device_type=parsed_args.device_type,
+        numa_policy=parsed_args.numa_policy,
+        resource_class=parsed_args.resource_class,
+        traits=','.join(parsed_args.traits) or None,
+        live_migratable=(
+            None if live_migratable is None else live_migratable == 'yes'
+        ),
+    )
+    return alias_model.parse(alias.render())
+
+
+def _judge(alias: alias_model.Alias, pci_in_placement: bool) -> list[str]:
+    """Refuse what Nova refuses, or nobody can want; return warnings."""
+    findings = alias_rules.check(alias)
+    errors = finding.errors(findings)
+    if errors:
+        raise exceptions.InvalidAlias('; '.join(map(str, errors)))
+    warnings = [str(found) for found in finding.warnings(findings)]
+    try:
+        alias_model.merge([alias.render()], pci_in_placement)
+    except exceptions.InvalidAlias:
+        if pci_in_placement:
+            raise
+        # Right for a service with pci_in_placement alone, or for none.
+        alias_model.merge([alias.render()], True)
+        warnings.append(str(alias_rules.needs_pci_in_placement(alias)))
+    return warnings
+
+
+def _edits(parsed_args: argparse.Namespace) -> list[_Edit]:
+    """Read the files; one that is named twice is one file."""
+    services: dict[str, tuple[str, list[str]]] = {}
+    for paths, names in (
+        (parsed_args.api_files, [_API]),
+        (parsed_args.compute_files, [_COMPUTE]),
+        (parsed_args.files, [_API, _COMPUTE]),
+    ):
+        for path in paths:
+            _first, found = services.setdefault(
+                os.path.realpath(path), (path, [])
+            )
+            found += [name for name in names if name not in found]
+    return [
+        _Edit(alias_documents.read(path), sorted(names))
+        for path, names in services.values()
+    ]
+
+
+def _ask_cloud(
+    cloud: connection.Connection,
+    alias: alias_model.Alias,
+    required: bool,
+    *,
+    make_flavors: bool,
+) -> _Live:
+    live = _Live(placement='ok', nova_api=_SKIPPED)
+    try:
+        found = placement_devices.read_devices(
+            cloud.placement, resource_class=alias.placement_class
+        )
+    except exceptions.CloudError as exc:
+        if required:
+            raise
+        live.placement = _('skipped: %s') % exc
+    else:
+        if required and found.failures:
+            raise exceptions.CloudError(str(found.failures[0]))
+        devices = inventory.of_alias(found.value, alias)
+        totals = inventory.totals(devices)
+        live.total, live.used = totals.total, totals.used
+        live.free = totals.free
+        live.hosts = sorted({device.host for device in devices})
+        if found.failures:
+            live.placement = _('incomplete: %s') % found.failures[0]
+        elif not devices:
+            live.warnings.append(str(alias_rules.matches_nothing(alias)))
+    try:
+        flavors = nova_flavors.list_flavors(cloud.compute)
+        with alias_probe.Prober(
+            cloud.compute, flavors, make_flavors=make_flavors
+        ) as prober:
+            (reply,) = prober.ask(alias.name)
+    except exceptions.CloudError as exc:
+        if required:
+            raise
+        live.words = str(exc)
+        return live
+    live.nova_api, live.words = str(reply.verdict), reply.words
+    if reply.verdict is alias_probe.Verdict.DEFINED:
+        live.warnings += _meaning_differs(cloud, alias)
+    return live
+
+
+def _meaning_differs(
+    cloud: connection.Connection, alias: alias_model.Alias
+) -> list[str]:
+    """Return a warning where servers show another meaning of the name."""
+    try:
+        use = usage.read_usage(cloud).value
+    except exceptions.CloudError:
+        return []
+    classes, servers = inventory.alias_classes(
+        alias.name, use.servers, use.devices
+    )
+    if not classes or alias.placement_class in classes:
+        return []
+    names = [server.name for server in servers]
+    return [str(alias_rules.other_class(alias, classes, names))]
+
+
+@dataclasses.dataclass
+class _Known:
+    """All that is known of one alias."""
+
+    name: str
+    definitions: list[alias_documents.DefinedAlias]
+    flavors: list[flavor_model.Flavor]
+    reply: alias_probe.Reply | None = None
+    devices: tuple[inventory.Device, ...] | None = None
+    resource_classes: tuple[str, ...] = ()
+    source: str | None = None
+
+    @property
+    def totals(self) -> inventory.Totals | None:
+        if self.devices is None:
+            return None
+        return inventory.totals(self.devices)
+
+
+class _Joined(command.Command):
+    """What the commands that join documents and cloud have in common"""
+
+    auth_required = False
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--config',
+            metavar='<file>',
+            dest='files',
+            action='append',
+            default=[],
+            help=_('nova.conf that defines aliases (repeat for several)'),
+        )
+        return parser
+
+    def join(
+        self, files: collections.abc.Iterable[str], only: str | None = None
+    ) -> list[_Known]:
+        """Return what is known of each alias, or of one."""
+        definitions: dict[str, list[alias_documents.DefinedAlias]] = (
+            collections.defaultdict(list)
+        )
+        for document in alias_documents.read_all(files):
+            for defined in document.aliases:
+                definitions[defined.alias.name].append(defined)
+        cloud, reason = self.optional_connection()
+        flavors: tuple[flavor_model.Flavor, ...] = ()
+        if cloud is None:
+            if not definitions and not files:
+                raise exceptions.Unreachable(
+                    _(
+                        'There is nothing to read aliases from: give a '
+                        'nova.conf with --config, or a cloud (%(reason)s)'
+                    )
+                    % {'reason': reason}
+                )
+        else:
+            flavors = self._flavors(cloud)
+        names = {only} if only is not None else set(definitions)
+        if only is None:
+            for flavor in flavors:
+                names.update(flavor.aliases or ())
+        known = [
+            _Known(
+                name,
+                definitions.get(name, []),
+                [
+                    flavor
+                    for flavor in flavors
+                    if name in (flavor.aliases or {})
+                ],
+            )
+            for name in sorted(names)
+        ]
+        if cloud is not None and known:
+            self._ask_nova(cloud, flavors, known)
+            self._ask_placement(cloud, known)
+        for one in known:
+            if not one.resource_classes and one.definitions:
+                one.resource_classes = _classes(one)
+                one.source = one.definitions[0].where
+        return known
+
+    def _flavors(
+        self, cloud: connection.Connection
+    ) -> tuple[flavor_model.Flavor, ...]:
+        try:
+            return nova_flavors.list_flavors(cloud.compute)
+        except exceptions.CloudError as exc:
+            self.report([answer.Failure(_('flavors'), str(exc))])
+            return ()
+
+    def _ask_nova(
+        self,
+        cloud: connection.Connection,
+        flavors: tuple[flavor_model.Flavor, ...],
+        known: list[_Known],
+    ) -> None:
+        # To look is not to change anything: no flavor is made for it.
+        with alias_probe.Prober(
+            cloud.compute, flavors, make_flavors=False
+        ) as prober:
+            for one in known:
+                (one.reply,) = prober.ask(one.name)
+
+    def _ask_placement(
+        self, cloud: connection.Connection, known: list[_Known]
+    ) -> None:
+        try:
+            found = usage.read_usage(cloud)
+        except exceptions.Forbidden:
+            # A member does not see devices.
+            return
+        except exceptions.CloudError as exc:
+            self.report([answer.Failure(_('devices'), str(exc))])
+            return
+        self.report(found.failures)
+        use = found.value
+        for one in known:
+            if one.definitions:
+                one.resource_classes = _classes(one)
+                one.source = one.definitions[0].where
+                one.devices = tuple(
+                    device
+                    for device in use.devices
+                    if any(
+                        inventory.of_alias([device], defined.alias)
+                        for defined in one.definitions
+                    )
+                )
+                continue
+            classes, servers = inventory.alias_classes(
+                one.name, use.servers, use.devices
+            )
+            if classes:
+                one.resource_classes = tuple(sorted(classes))
+                one.source = _('servers that booted with it: %s') % ', '.join(
+                    server.name for server in servers[:3]
+                )
+                one.devices = tuple(
+                    device
+                    for device in use.devices
+                    if device.resource_class in classes
+                )
+
+
+def _classes(known: _Known) -> tuple[str, ...]:
+    return tuple(
+        sorted(
+            {
+                defined.alias.placement_class
+                for defined in known.definitions
+                if defined.alias.placement_class is not None
+            }
+        )
+    )
+
+
+class ListAlias(_Joined, command.Lister):
+    _description = _(
+        """List aliases that configuration files define or flavors ask for
+
+Nova has no list of its aliases: they come from the files given and from the
+flavors that you see. "Nova API" is the answer of the running nova-api, which
+is asked where a flavor asks for the alias. What cannot be known is null.
+
+Example:
+
+    openstack gpu alias list --config /etc/nova/nova.conf"""
+    )
+
+    def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
+        rows = []
+        for known in self.join(parsed_args.files):
+            totals = known.totals
+            rows.append(
+                (
+                    columns.TextColumn(known.name),
+                    columns.ListColumn(
+                        [defined.where for defined in known.definitions]
+                    ),
+                    columns.ListColumn(
+                        [flavor.name for flavor in known.flavors]
+                    ),
+                    columns.ListColumn(list(known.resource_classes) or None),
+                    totals.total if totals else None,
+                    totals.used if totals else None,
+                    totals.free if totals else None,
+                    str(known.reply.verdict) if known.reply else _SKIPPED,
+                )
+            )
+        return (
+            'Name',
+            'Defined In',
+            'Flavors',
+            'Resource Classes',
+            'Total',
+            'Used',
+            'Free',
+            'Nova API',
+        ), rows
+
+
+class ShowAlias(_Joined, command.ShowOne):
+    _description = _(
+        """Show what is known of an alias
+
+Joins the configuration files given, the flavors that ask for it, the devices
+in Placement, and what the running nova-api answers. What cannot be known is
+null.
+
+Example:
+
+    openstack gpu alias show nvidia_a2 --config /etc/nova/nova.conf"""
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'name', metavar='<name>', help=_('Name of the alias')
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        name = parsed_args.name
+        options.check_alias_name(name)
+        (known,) = self.join(parsed_args.files, name)
+        reply = known.reply
+        if (
+            not known.definitions
+            and not known.flavors
+            and (
+                reply is None
+                or reply.verdict is not alias_probe.Verdict.DEFINED
+            )
+        ):
+            raise exceptions.NotFound(
+                _(
+                    'No file given and no flavor that you see has an alias '
+                    '%(name)r; "gpu alias verify" asks nova-api for it'
+                )
+                % {'name': name}
+            )
+        totals = known.totals
+        return (
+            (
+                'name',
+                'definitions',
+                'resource_classes',
+                'traits',
+                'source',
+                'flavors',
+                'total',
+                'reserved',
+                'used',
+                'free',
+                'hosts',
+                'nova_api',
+                'nova_api_message',
+                'findings',
+            ),
+            (
+                columns.TextColumn(name),
+                columns.DefinitionsColumn(
+                    [
+                        {
+                            'path': defined.path,
+                            'line': defined.line,
+                            'value': defined.text,
+                        }
+                        for defined in known.definitions
+                    ]
+                ),
+                columns.ListColumn(list(known.resource_classes) or None),
+                columns.ListColumn(
+                    sorted(
+                        {
+                            trait
+                            for defined in known.definitions
+                            for trait in defined.alias.placement_traits
+                        }
+                    )
+                    if known.definitions
+                    else None
+                ),
+                columns.TextColumn(known.source),
+                columns.ListColumn([flavor.name for flavor in known.flavors]),
+                totals.total if totals else None,
+                totals.reserved if totals else None,
+                totals.used if totals else None,
+                totals.free if totals else None,
+                columns.ListColumn(
+                    None
+                    if known.devices is None
+                    else sorted({device.host for device in known.devices})
+                ),
+                str(reply.verdict) if reply else _SKIPPED,
+                columns.TextColumn(reply.words if reply else None),
+                columns.ListColumn(_disagreements(known)),
+            ),
+        )
+
+
+def _disagreements(known: _Known) -> list[str]:
+    """Return where files give the alias different meanings."""
+    findings: list[str] = []
+    for defined in known.definitions:
+        findings += map(str, alias_rules.check(defined.alias))
+    for defined in known.definitions[1:]:
+        first = known.definitions[0]
+        if defined.alias.meaning != first.alias.meaning:
+            findings.append(
+                str(
+                    alias_rules.clash(
+                        first.alias, defined.alias, defined.where
+                    )
+                )
+            )
+    return list(dict.fromkeys(findings))

@@ -1,0 +1,89 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Ask nova-api for aliases: ``openstack gpu alias verify``."""
+
+import argparse
+import typing
+
+from gpuclient.cloud.nova import alias_probe
+from gpuclient.cloud.nova import flavors as nova_flavors
+from gpuclient.i18n import _
+from gpuclient.model import answer
+from gpuclient.osc import columns
+from gpuclient.osc import command
+from gpuclient.osc import options
+
+
+class VerifyAlias(command.Lister):
+    _description = _(
+        """Ask the running nova-api whether it knows PCI aliases
+
+No server is created: nova-api looks the alias up before it refuses the
+request for another reason. Where no visible flavor asks for the alias, and
+you may make flavors, a private one is made for the moment. Each attempt
+opens a connection of its own, so that several nova-api behind a balancer are
+asked; answers that differ are shown with the number of times each came.
+
+The exit status is 0 if every answer is "defined", 3 if one is "not defined"
+or "broken", and 1 if one is "unknown".
+
+Example:
+
+    openstack gpu alias verify nvidia_a2 --attempts 20"""
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'names',
+            metavar='<alias>',
+            nargs='+',
+            help=_('Name of an alias (repeat for several)'),
+        )
+        parser.add_argument(
+            '--attempts',
+            metavar='<number>',
+            type=options.positive,
+            default=1,
+            help=_('Times to ask for each alias (default: 1)'),
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
+        rows: list[tuple[typing.Any, ...]] = []
+        names = list(dict.fromkeys(parsed_args.names))
+        for name in names:
+            options.check_alias_name(name)
+        compute = self.cloud.compute
+        with alias_probe.Prober(
+            compute, nova_flavors.list_flavors(compute)
+        ) as prober:
+            for name in names:
+                replies = prober.ask(name, parsed_args.attempts)
+                for reply, count in replies.items():
+                    rows.append(
+                        (
+                            columns.TextColumn(name),
+                            str(reply.verdict),
+                            count,
+                            columns.TextColumn(reply.words),
+                        )
+                    )
+                    if reply.verdict is alias_probe.Verdict.UNKNOWN:
+                        self.report(
+                            [answer.Failure(_('alias %r') % name, reply.words)]
+                        )
+                    elif reply.verdict is not alias_probe.Verdict.DEFINED:
+                        self.found()
+        self.report(prober.failures)
+        return ('Alias', 'Answer', 'Attempts', 'Message'), rows

@@ -1,0 +1,647 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Flavors that ask for devices: ``openstack gpu flavor ...``."""
+
+import argparse
+import collections.abc
+import typing
+
+from openstack.compute.v2 import _proxy
+from openstackclient.identity import common as identity_common
+from osc_lib.cli import parseractions
+
+from gpuclient.cloud.nova import alias_probe
+from gpuclient.cloud.nova import flavors as nova_flavors
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import alias as alias_model
+from gpuclient.model import flavor as flavor_model
+from gpuclient.osc import columns
+from gpuclient.osc import command
+from gpuclient.osc import options
+from gpuclient.rules import finding
+from gpuclient.rules import flavor as flavor_rules
+
+_NUMA_POLICY = 'hw:pci_numa_affinity_policy'
+
+
+class _FlavorCommand(command.ShowOne):
+    """What the commands that show a flavor have in common"""
+
+    def present(
+        self, flavor: flavor_model.Flavor, **others: typing.Any
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        """Return the columns and values that show a flavor."""
+        findings = flavor_rules.check(flavor.extra_specs or {})
+        return (
+            (
+                'id',
+                'name',
+                'vcpus',
+                'ram',
+                'disk',
+                'is_public',
+                'aliases',
+                'properties',
+                'findings',
+                *others,
+            ),
+            (
+                columns.TextColumn(flavor.id),
+                columns.TextColumn(flavor.name),
+                flavor.vcpus,
+                flavor.ram,
+                flavor.disk,
+                flavor.is_public,
+                columns.CountsColumn(flavor.aliases),
+                columns.PropertiesColumn(flavor.extra_specs),
+                columns.ListColumn([str(found) for found in findings]),
+                *others.values(),
+            ),
+        )
+
+    @property
+    def compute(self) -> _proxy.Proxy:
+        return self.cloud.compute
+
+
+def _add_alias_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--alias',
+        metavar='<name:count>',
+        dest='aliases',
+        action='append',
+        default=[],
+        help=_(
+            'Number of devices of an alias that each server gets (repeat for '
+            'several aliases)'
+        ),
+    )
+
+
+def _add_write_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--numa-policy',
+        metavar='<policy>',
+        choices=alias_model.NUMA_POLICIES,
+        help=_(
+            'NUMA affinity of the devices (%s); it overrides that of the alias'
+        )
+        % ', '.join(alias_model.NUMA_POLICIES),
+    )
+    parser.add_argument(
+        '--property',
+        metavar='<key=value>',
+        action=parseractions.KeyValueAction,
+        dest='properties',
+        help=_('Another property of the flavor (repeat for several)'),
+    )
+    parser.add_argument(
+        '--force',
+        action='store_true',
+        help=_(
+            'Write although nova-api does not know an alias, a count is 0, '
+            'or devices are asked for twice'
+        ),
+    )
+
+
+def _requests(parsed_args: argparse.Namespace) -> dict[str, int]:
+    """Return the devices that the options ask for, by alias."""
+    requests: dict[str, int] = {}
+    for text in parsed_args.aliases:
+        name, count = flavor_model.parse_request(text, force=parsed_args.force)
+        if name in requests:
+            raise exceptions.InvalidValue(
+                _('--alias is given twice for alias %(name)r') % {'name': name}
+            )
+        requests[name] = count
+    return requests
+
+
+def _new_specs(
+    parsed_args: argparse.Namespace, requests: dict[str, int]
+) -> dict[str, str]:
+    """Return the extra specs to write."""
+    specs = dict(parsed_args.properties or {})
+    if flavor_model.ALIASES in specs:
+        raise exceptions.InvalidValue(
+            _('Use --alias instead of --property %(key)s')
+            % {'key': flavor_model.ALIASES}
+        )
+    if parsed_args.numa_policy is not None:
+        specs[_NUMA_POLICY] = parsed_args.numa_policy
+    if requests:
+        specs[flavor_model.ALIASES] = flavor_model.write_aliases(requests)
+    return specs
+
+
+def _check_aliases(
+    compute: _proxy.Proxy,
+    names: collections.abc.Iterable[str],
+    flavors: collections.abc.Sequence[flavor_model.Flavor],
+) -> list[str]:
+    """Refuse aliases that nova-api denies; return what it left open."""
+    open_questions = []
+    with alias_probe.Prober(compute, flavors) as prober:
+        for name in names:
+            for reply in prober.ask(name):
+                if reply.verdict is alias_probe.Verdict.UNKNOWN:
+                    open_questions.append(
+                        _('Alias %(name)r could not be checked: %(words)s')
+                        % {'name': name, 'words': reply.words}
+                    )
+                elif reply.verdict is not alias_probe.Verdict.DEFINED:
+                    raise exceptions.InvalidAlias(
+                        _(
+                            'nova-api refuses alias %(name)r: %(words)s; '
+                            'define it with "gpu alias create" and restart '
+                            'nova-api, or write it anyway with --force'
+                        )
+                        % {'name': name, 'words': reply.words}
+                    )
+    return open_questions
+
+
+def _check_specs(
+    name: str, specs: collections.abc.Mapping[str, str], force: bool
+) -> None:
+    errors = finding.errors(flavor_rules.check(specs))
+    if errors and not force:
+        raise exceptions.InvalidValue(
+            _('Flavor %(flavor)r was not changed: %(findings)s (--force)')
+            % {
+                'flavor': name,
+                'findings': '; '.join(str(found) for found in errors),
+            }
+        )
+
+
+def _read_back(
+    compute: _proxy.Proxy,
+    flavor: flavor_model.Flavor,
+    written: collections.abc.Mapping[str, str | None],
+) -> flavor_model.Flavor:
+    """Return the flavor as it is now.
+
+    :param written: What was set, or unset where it is None.
+    :raises gpuclient.exceptions.Conflict: It is not what was written.
+    """
+    specs = nova_flavors.read_extra_specs(compute, flavor)
+    lost = [key for key, value in written.items() if specs.get(key) != value]
+    if lost:
+        raise exceptions.Conflict(
+            _(
+                'Flavor %(flavor)r was changed by somebody else at the same '
+                'time: %(key)s is %(value)r now; run the command again'
+            )
+            % {
+                'flavor': flavor.name,
+                'key': lost[0],
+                'value': specs.get(lost[0]),
+            }
+        )
+    return flavor_model.Flavor(
+        **{
+            field: getattr(flavor, field)
+            for field in (
+                'id',
+                'name',
+                'vcpus',
+                'ram',
+                'disk',
+                'is_public',
+            )
+        },
+        extra_specs=specs,
+    )
+
+
+class SetFlavor(_FlavorCommand):
+    _description = _(
+        """Let a flavor ask for PCI devices
+
+The request is sent with compute API microversion 2.86, with which Nova
+checks the value, whatever the default of this client is. Aliases are merged
+by name into those that the flavor asks for. Servers keep the flavor that they
+booted with; resize them to let them have the new one.
+
+Example:
+
+    openstack gpu flavor set device_passthrough --alias nvidia_a2:1"""
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'flavor',
+            metavar='<flavor>',
+            help=_('Flavor to modify (name or ID)'),
+        )
+        _add_alias_option(parser)
+        parser.add_argument(
+            '--no-alias',
+            action='store_true',
+            help=_(
+                'Remove all aliases from the flavor (specify both --no-alias '
+                'and --alias to replace them)'
+            ),
+        )
+        _add_write_options(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        requests = _requests(parsed_args)
+        if not (
+            requests
+            or parsed_args.no_alias
+            or parsed_args.properties
+            or parsed_args.numa_policy
+        ):
+            raise exceptions.InvalidValue(
+                _('Nothing to set: give --alias NAME:COUNT')
+            )
+        compute = self.compute
+        nova_flavors.require_validation(compute)
+        flavors = nova_flavors.list_flavors(compute)
+        flavor = nova_flavors.find_flavor(compute, parsed_args.flavor, flavors)
+        # The list may be old already; this is what is merged into.
+        present = nova_flavors.read_extra_specs(compute, flavor)
+        aliases = present.get(flavor_model.ALIASES, '')
+        merged = dict(requests)
+        if not parsed_args.no_alias:
+            had, broken = flavor_model.read_aliases(aliases)
+            if broken and requests:
+                raise exceptions.InvalidValue(
+                    _(
+                        '%(key)s of flavor %(flavor)r is %(value)r, which '
+                        'Nova cannot read; replace it with --no-alias '
+                        '--alias NAME:COUNT'
+                    )
+                    % {
+                        'key': flavor_model.ALIASES,
+                        'flavor': flavor.name,
+                        'value': aliases,
+                    }
+                )
+            merged = {**had, **requests}
+        specs = _new_specs(parsed_args, merged if requests else {})
+        after = {**present, **specs}
+        if parsed_args.no_alias and not requests:
+            after.pop(flavor_model.ALIASES, None)
+        _check_specs(flavor.name, after, parsed_args.force)
+        open_questions = []
+        if requests and not parsed_args.force:
+            open_questions = _check_aliases(compute, requests, flavors)
+        nova_flavors.write_extra_specs(compute, flavor, specs)
+        written: dict[str, str | None] = dict(specs)
+        if parsed_args.no_alias and not requests and aliases:
+            nova_flavors.delete_extra_spec(
+                compute, flavor, flavor_model.ALIASES
+            )
+            written[flavor_model.ALIASES] = None
+        return self.present(
+            _read_back(compute, flavor, written),
+            notes=columns.ListColumn([*open_questions, _existing()]),
+        )
+
+
+def _existing() -> str:
+    return _('Existing servers keep the flavor that they booted with')
+
+
+class UnsetFlavor(_FlavorCommand):
+    _description = _(
+        """Take device requests away from a flavor
+
+Servers keep the flavor that they booted with.
+
+Example:
+
+    openstack gpu flavor unset device_passthrough --alias nvidia_a2"""
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'flavor',
+            metavar='<flavor>',
+            help=_('Flavor to modify (name or ID)'),
+        )
+        parser.add_argument(
+            '--alias',
+            metavar='<name>',
+            dest='aliases',
+            action='append',
+            default=[],
+            help=_('Alias to take away (repeat for several)'),
+        )
+        parser.add_argument(
+            '--numa-policy',
+            action='store_true',
+            help=_('Take the NUMA affinity of the devices away'),
+        )
+        parser.add_argument(
+            '--property',
+            metavar='<key>',
+            dest='properties',
+            action='append',
+            default=[],
+            help=_('Property to take away (repeat for several)'),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        keys = list(parsed_args.properties)
+        if parsed_args.numa_policy:
+            keys.append(_NUMA_POLICY)
+        if not keys and not parsed_args.aliases:
+            raise exceptions.InvalidValue(
+                _('Nothing to unset: give --alias NAME')
+            )
+        compute = self.compute
+        nova_flavors.require_validation(compute)
+        flavor = nova_flavors.find_flavor(compute, parsed_args.flavor)
+        present = nova_flavors.read_extra_specs(compute, flavor)
+        requests, broken = flavor_model.read_aliases(
+            present.get(flavor_model.ALIASES, '')
+        )
+        missing = [
+            name for name in parsed_args.aliases if name not in requests
+        ]
+        missing += [key for key in keys if key not in present]
+        if missing:
+            raise exceptions.NotFound(
+                _('Flavor %(flavor)r has no %(missing)s; nothing was changed')
+                % {
+                    'flavor': flavor.name,
+                    'missing': ', '.join(map(repr, missing)),
+                }
+            )
+        written: dict[str, str | None] = dict.fromkeys(keys)
+        if parsed_args.aliases:
+            left = {
+                name: count
+                for name, count in requests.items()
+                if name not in parsed_args.aliases
+            }
+            if broken:
+                raise exceptions.InvalidValue(
+                    _(
+                        '%(key)s of flavor %(flavor)r is %(value)r, which '
+                        'Nova cannot read; clear it with "gpu flavor set '
+                        '--no-alias"'
+                    )
+                    % {
+                        'key': flavor_model.ALIASES,
+                        'flavor': flavor.name,
+                        'value': present[flavor_model.ALIASES],
+                    }
+                )
+            value = flavor_model.write_aliases(left)
+            written[flavor_model.ALIASES] = value or None
+        for key, text in written.items():
+            if text is None:
+                nova_flavors.delete_extra_spec(compute, flavor, key)
+            else:
+                nova_flavors.write_extra_specs(compute, flavor, {key: text})
+        return self.present(
+            _read_back(compute, flavor, written),
+            notes=columns.ListColumn([_existing()]),
+        )
+
+
+class ShowFlavor(_FlavorCommand):
+    _description = _(
+        """Show a flavor and the devices that it asks for
+
+"findings" says what is wrong with its requests.
+
+Example:
+
+    openstack gpu flavor show device_passthrough"""
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'flavor',
+            metavar='<flavor>',
+            help=_('Flavor to show (name or ID)'),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        return self.present(
+            nova_flavors.find_flavor(self.compute, parsed_args.flavor)
+        )
+
+
+class ListFlavor(command.Lister):
+    _description = _(
+        """List flavors that ask for PCI devices
+
+Example:
+
+    openstack gpu flavor list --alias nvidia_a2"""
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--alias',
+            metavar='<name>',
+            help=_('Only flavors that ask for this alias'),
+        )
+        parser.add_argument(
+            '--all',
+            action='store_true',
+            help=_('Flavors without devices, too'),
+        )
+        parser.add_argument(
+            '--long',
+            action='store_true',
+            help=_('List additional fields in output'),
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
+        flavors = nova_flavors.list_flavors(self.cloud.compute)
+        if flavors and all(flavor.extra_specs is None for flavor in flavors):
+            raise exceptions.Forbidden(
+                _(
+                    'Nova shows this user no extra specs, so no flavor tells '
+                    'what it asks for (policy '
+                    'os_compute_api:os-flavor-extra-specs:index)'
+                )
+            )
+        headers: tuple[str, ...] = (
+            'ID',
+            'Name',
+            'VCPUs',
+            'RAM',
+            'Disk',
+            'Is Public',
+            'Aliases',
+        )
+        if parsed_args.long:
+            headers += ('Properties', 'Findings')
+
+        def row(flavor: flavor_model.Flavor) -> tuple[typing.Any, ...]:
+            values: tuple[typing.Any, ...] = (
+                columns.TextColumn(flavor.id),
+                columns.TextColumn(flavor.name),
+                flavor.vcpus,
+                flavor.ram,
+                flavor.disk,
+                flavor.is_public,
+                columns.CountsColumn(flavor.aliases),
+            )
+            if parsed_args.long:
+                values += (
+                    columns.PropertiesColumn(flavor.extra_specs),
+                    columns.ListColumn(
+                        [
+                            str(found)
+                            for found in flavor_rules.check(
+                                flavor.extra_specs or {}
+                            )
+                        ]
+                    ),
+                )
+            return values
+
+        return headers, [
+            row(flavor)
+            for flavor in sorted(flavors, key=lambda flavor: flavor.name)
+            if (parsed_args.all or flavor_model.is_for_devices(flavor))
+            and (
+                parsed_args.alias is None
+                or parsed_args.alias in (flavor.aliases or {})
+            )
+        ]
+
+
+class CreateFlavor(_FlavorCommand):
+    _description = _(
+        """Create a flavor that asks for PCI devices
+
+It is private unless --public is given: devices are few, and whoever sees the
+flavor may use them up. If its properties are refused, the flavor is deleted
+again.
+
+Example:
+
+    openstack gpu flavor create gpu.a100 --vcpus 8 --ram 65536 --disk 80
+        --alias nvidia_a2:1 --project research"""
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'name', metavar='<flavor-name>', help=_('New flavor name')
+        )
+        parser.add_argument('--id', metavar='<id>', help=_('Unique flavor ID'))
+        for option, metavar, default, text in (
+            ('--ram', '<size-mb>', 256, _('Memory size in MB')),
+            ('--disk', '<size-gb>', 0, _('Disk size in GB')),
+            ('--ephemeral', '<size-gb>', 0, _('Ephemeral disk size in GB')),
+            ('--swap', '<size-mb>', 0, _('Additional swap size in MB')),
+            ('--vcpus', '<vcpus>', 1, _('Number of vcpus')),
+        ):
+            parser.add_argument(
+                option,
+                type=options.not_negative,
+                metavar=metavar,
+                default=default,
+                help=_('%(text)s (default: %(default)d)')
+                % {'text': text, 'default': default},
+            )
+        access = parser.add_mutually_exclusive_group()
+        access.add_argument(
+            '--public',
+            action='store_true',
+            help=_('Flavor is available to all projects'),
+        )
+        access.add_argument(
+            '--private',
+            dest='public',
+            action='store_false',
+            default=False,
+            help=_('Flavor is not available to other projects (default)'),
+        )
+        parser.add_argument(
+            '--project',
+            metavar='<project>',
+            dest='projects',
+            action='append',
+            default=[],
+            help=_(
+                'Allow <project> to access the private flavor (name or ID) '
+                '(repeat for several)'
+            ),
+        )
+        identity_common.add_project_domain_option_to_parser(parser)
+        _add_alias_option(parser)
+        _add_write_options(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        if parsed_args.projects and parsed_args.public:
+            raise exceptions.InvalidValue(
+                _('--project is only allowed with --private')
+            )
+        requests = _requests(parsed_args)
+        specs = _new_specs(parsed_args, requests)
+        _check_specs(parsed_args.name, specs, parsed_args.force)
+        compute = self.compute
+        nova_flavors.require_validation(compute)
+        projects = [
+            identity_common.find_project_id_sdk(
+                self.cloud.identity, project, parsed_args.project_domain
+            )
+            for project in parsed_args.projects
+        ]
+        open_questions = []
+        if requests and not parsed_args.force:
+            open_questions = _check_aliases(
+                compute, requests, nova_flavors.list_flavors(compute)
+            )
+        flavor = nova_flavors.create_flavor(
+            compute,
+            parsed_args.name,
+            vcpus=parsed_args.vcpus,
+            ram=parsed_args.ram,
+            disk=parsed_args.disk,
+            is_public=parsed_args.public,
+            flavor_id=parsed_args.id,
+            swap=parsed_args.swap,
+            **{'OS-FLV-EXT-DATA:ephemeral': parsed_args.ephemeral},
+        )
+        try:
+            nova_flavors.write_extra_specs(compute, flavor, specs)
+            for project_id in projects:
+                nova_flavors.add_access(compute, flavor, project_id)
+            flavor = _read_back(compute, flavor, specs)
+        except BaseException:
+            nova_flavors.delete_flavor(compute, flavor.id, missing_ok=True)
+            raise
+        return self.present(flavor, notes=columns.ListColumn(open_questions))
