@@ -28,7 +28,6 @@ from gpuclient.model import answer
 from gpuclient.model import inventory
 
 SERVER_NAMES = 'server names'
-PROJECT_NAMES = 'project names'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +87,7 @@ def read_usage(
         devices = owned.value
         failures += owned.failures
         try:
-            projects = keystone.project_names(cloud.identity)
-        except exceptions.Forbidden:
-            hidden.add(PROJECT_NAMES)
+            projects = keystone.project_names(cloud)
         except exceptions.CloudError as exc:
             failures.append(answer.Failure(_('names of projects'), str(exc)))
     else:

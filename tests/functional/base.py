@@ -33,8 +33,11 @@ from openstack import connection
 from openstackclient import shell
 from osc_lib import clientmanager
 import testtools
+import yaml
 
 from gpuclient.rehearsal import control
+
+from tests.functional import proxy
 
 #: Names the clouds.yaml of the cloud that tests/functional/run.py started.
 CLOUDS_YAML = 'GPUCLIENT_FUNCTIONAL_CLOUDS_YAML'
@@ -180,6 +183,43 @@ class CloudTestCase(ShellTestCase):
     def as_member(self, *arguments: str, status: int = 0) -> typing.Any:
         """As :meth:`openstack`, as a plain member of the project demo."""
         return self.openstack(*arguments, status=status, os_cloud=MEMBER)
+
+    def through(
+        self,
+        service: str,
+        rule: proxy.Rule = lambda request: None,
+        os_cloud: str = ADMIN,
+    ) -> proxy.Proxy:
+        """Send the requests of the commands that follow through a proxy.
+
+        :param service: ``compute``, ``placement`` or ``identity``.
+        """
+        url = self.connect(os_cloud).session.get_endpoint(
+            service_type=service, interface='public'
+        )
+        between = proxy.Proxy(url, rule)
+        self.enterContext(between)
+        self.configure(**{f'{service}_endpoint_override': between.url})
+        return between
+
+    def configure(self, **settings: typing.Any) -> None:
+        """Let the commands that follow use other settings of the clouds."""
+        path = os.environ['OS_CLIENT_CONFIG_FILE']
+        with open(path, encoding='utf-8') as stream:
+            document = yaml.safe_load(stream)
+        for cloud in document['clouds'].values():
+            for key, value in settings.items():
+                if isinstance(value, dict):
+                    cloud[key] = {**cloud.get(key, {}), **value}
+                else:
+                    cloud[key] = value
+        folder = self.useFixture(fixtures.TempDir()).path
+        changed = os.path.join(folder, 'clouds.yaml')
+        with open(changed, 'w', encoding='utf-8') as stream:
+            yaml.safe_dump(document, stream)
+        self.useFixture(
+            fixtures.EnvironmentVariable('OS_CLIENT_CONFIG_FILE', changed)
+        )
 
     def connect(self, os_cloud: str = ADMIN) -> connection.Connection:
         """Return an SDK connection."""

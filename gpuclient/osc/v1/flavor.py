@@ -20,6 +20,7 @@ from openstack.compute.v2 import _proxy
 from openstackclient.identity import common as identity_common
 from osc_lib.cli import parseractions
 
+from gpuclient.cloud import keystone
 from gpuclient.cloud.nova import alias_probe
 from gpuclient.cloud.nova import flavors as nova_flavors
 from gpuclient import exceptions
@@ -615,8 +616,8 @@ Example:
         compute = self.compute
         nova_flavors.require_validation(compute)
         projects = [
-            identity_common.find_project_id_sdk(
-                self.cloud.identity, project, parsed_args.project_domain
+            keystone.find_project(
+                self.cloud, project, parsed_args.project_domain
             )
             for project in parsed_args.projects
         ]

@@ -17,6 +17,7 @@ import typing
 
 from openstackclient.identity import common as identity_common
 
+from gpuclient.cloud import keystone
 from gpuclient.cloud import usage
 from gpuclient.documents import aliases as alias_documents
 from gpuclient import exceptions
@@ -88,8 +89,8 @@ Example:
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         project_id = None
         if parsed_args.project is not None:
-            project_id = identity_common.find_project_id_sdk(
-                self.cloud.identity,
+            project_id = keystone.find_project(
+                self.cloud,
                 parsed_args.project,
                 parsed_args.project_domain,
             )

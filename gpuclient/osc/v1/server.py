@@ -79,10 +79,7 @@ Example:
         projects: dict[str, str] = {}
         if servers:
             try:
-                projects = keystone.project_names(self.cloud.identity)
-            except exceptions.Forbidden:
-                # A member sees ids.
-                pass
+                projects = keystone.project_names(self.cloud)
             except exceptions.CloudError as exc:
                 self.report([answer.Failure(_('names of projects'), str(exc))])
         headers: tuple[str, ...] = (
@@ -102,9 +99,7 @@ Example:
                 server.uuid,
                 columns.TextColumn(server.name),
                 server.status,
-                columns.TextColumn(
-                    projects.get(server.project_id or '', server.project_id)
-                ),
+                columns.TextColumn(projects.get(server.project_id or '')),
                 columns.TextColumn(server.host),
                 columns.TextColumn(server.flavor_name),
                 columns.DevicesColumn(
@@ -141,14 +136,14 @@ Example:
     ) -> tuple[inventory.Server, ...]:
         project_id = user_id = None
         if parsed_args.project is not None:
-            project_id = identity_common.find_project_id_sdk(
-                self.cloud.identity,
+            project_id = keystone.find_project(
+                self.cloud,
                 parsed_args.project,
                 parsed_args.project_domain,
             )
         if parsed_args.user is not None:
-            user_id = identity_common.find_user_id_sdk(
-                self.cloud.identity,
+            user_id = keystone.find_user(
+                self.cloud,
                 parsed_args.user,
                 parsed_args.user_domain,
             )
