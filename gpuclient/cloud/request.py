@@ -17,6 +17,7 @@ was asked, of which object, and what the server answered.
 """
 
 import json
+import logging
 import re
 import typing
 
@@ -29,6 +30,11 @@ from gpuclient import exceptions
 from gpuclient.i18n import _
 
 #: Answers that a later try may mend.
+# keystoneauth warns of each retry; in the end there is an answer, or one error
+# that says it all. Everything else it logs there is for --debug.
+_LOG = logging.getLogger('gpuclient.http')
+_LOG.addFilter(lambda record: record.levelno != logging.WARNING)
+
 RETRIABLE = (429, 502, 503, 504)
 #: How often a read is tried again.
 RETRIES = 3
@@ -116,6 +122,7 @@ def send(
             method,
             microversion=microversion,
             raise_exc=False,
+            logger=_LOG,
             **kwargs,
         )
     except (

@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,8 @@ CLOUDS_YAML = 'GPUCLIENT_FUNCTIONAL_CLOUDS_YAML'
 ADMIN = 'functional'
 MEMBER = 'functional-member'
 #: The shell as a program of its own.
+#: Seconds after which a test fails, whatever it waits for.
+_TIMEOUT = 150
 PROGRAM = (sys.executable, '-m', 'openstackclient.shell')
 
 
@@ -107,10 +110,59 @@ class ShellTestCase(testtools.TestCase):
 
     def setUp(self) -> None:
         super().setUp()
+        self.useFixture(fixtures.Timeout(_TIMEOUT, gentle=True))
         for name in list(os.environ):
             if name.startswith('OS_') or name.lower().endswith('_proxy'):
                 self.useFixture(fixtures.EnvironmentVariable(name))
         self.useFixture(fixtures.EnvironmentVariable('no_proxy', '*'))
+        self._connections: dict[str, connection.Connection] = {}
+
+    def through(
+        self,
+        service: str,
+        rule: proxy.Rule = lambda request: None,
+        os_cloud: str | None = None,
+    ) -> proxy.Proxy:
+        """Send the requests of the commands that follow through a proxy.
+
+        :param service: ``compute``, ``placement`` or ``identity``.
+        """
+        url = self.connect(os_cloud).session.get_endpoint(
+            service_type=service, interface='public'
+        )
+        between = proxy.Proxy(url, rule)
+        self.enterContext(between)
+        self.configure(**{f'{service}_endpoint_override': between.url})
+        return between
+
+    def configure(self, **settings: typing.Any) -> None:
+        """Let the commands that follow use other settings of the clouds."""
+        path = os.environ['OS_CLIENT_CONFIG_FILE']
+        with open(path, encoding='utf-8') as stream:
+            document = yaml.safe_load(stream)
+        for cloud in document['clouds'].values():
+            for key, value in settings.items():
+                if isinstance(value, dict):
+                    cloud[key] = {**cloud.get(key, {}), **value}
+                else:
+                    cloud[key] = value
+        folder = self.useFixture(fixtures.TempDir()).path
+        changed = os.path.join(folder, 'clouds.yaml')
+        with open(changed, 'w', encoding='utf-8') as stream:
+            yaml.safe_dump(document, stream)
+        self.useFixture(
+            fixtures.EnvironmentVariable('OS_CLIENT_CONFIG_FILE', changed)
+        )
+
+    def connect(self, os_cloud: str | None = None) -> connection.Connection:
+        """Return an SDK connection."""
+        os_cloud = os_cloud or self.os_cloud
+        assert os_cloud is not None
+        if os_cloud not in self._connections:
+            cloud = openstack.connect(cloud=os_cloud)
+            self.addCleanup(cloud.close)
+            self._connections[os_cloud] = cloud
+        return self._connections[os_cloud]
 
     def run_command(
         self, *arguments: str, os_cloud: str | None = None
@@ -157,6 +209,19 @@ class ShellTestCase(testtools.TestCase):
         return result.stderr.strip()
 
 
+def normalized(value: typing.Any) -> typing.Any:
+    """Return output with what differs from run to run taken out."""
+    if isinstance(value, dict):
+        return {key: normalized(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [normalized(item) for item in value]
+    if isinstance(value, str):
+        return re.sub(
+            '[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}', '<id>', value
+        )
+    return value
+
+
 class CloudTestCase(ShellTestCase):
     """A test on the cloud that all functional tests of a run share.
 
@@ -178,56 +243,22 @@ class CloudTestCase(ShellTestCase):
         self.useFixture(
             fixtures.EnvironmentVariable('OS_CLIENT_CONFIG_FILE', path)
         )
-        self._connections: dict[str, connection.Connection] = {}
+
+    def assert_golden(self, name: str, output: typing.Any) -> None:
+        """Compare output with a file of ``golden/``.
+
+        Keys, their order, types and values are an interface. Set
+        GPUCLIENT_WRITE_GOLDEN to write the files anew, and read the diff.
+        """
+        path = pathlib.Path(__file__).parent / 'golden' / f'{name}.json'
+        text = json.dumps(normalized(output), indent=1) + '\n'
+        if os.environ.get('GPUCLIENT_WRITE_GOLDEN'):
+            path.write_text(text)
+        self.assertEqual(path.read_text(), text)
 
     def as_member(self, *arguments: str, status: int = 0) -> typing.Any:
         """As :meth:`openstack`, as a plain member of the project demo."""
         return self.openstack(*arguments, status=status, os_cloud=MEMBER)
-
-    def through(
-        self,
-        service: str,
-        rule: proxy.Rule = lambda request: None,
-        os_cloud: str = ADMIN,
-    ) -> proxy.Proxy:
-        """Send the requests of the commands that follow through a proxy.
-
-        :param service: ``compute``, ``placement`` or ``identity``.
-        """
-        url = self.connect(os_cloud).session.get_endpoint(
-            service_type=service, interface='public'
-        )
-        between = proxy.Proxy(url, rule)
-        self.enterContext(between)
-        self.configure(**{f'{service}_endpoint_override': between.url})
-        return between
-
-    def configure(self, **settings: typing.Any) -> None:
-        """Let the commands that follow use other settings of the clouds."""
-        path = os.environ['OS_CLIENT_CONFIG_FILE']
-        with open(path, encoding='utf-8') as stream:
-            document = yaml.safe_load(stream)
-        for cloud in document['clouds'].values():
-            for key, value in settings.items():
-                if isinstance(value, dict):
-                    cloud[key] = {**cloud.get(key, {}), **value}
-                else:
-                    cloud[key] = value
-        folder = self.useFixture(fixtures.TempDir()).path
-        changed = os.path.join(folder, 'clouds.yaml')
-        with open(changed, 'w', encoding='utf-8') as stream:
-            yaml.safe_dump(document, stream)
-        self.useFixture(
-            fixtures.EnvironmentVariable('OS_CLIENT_CONFIG_FILE', changed)
-        )
-
-    def connect(self, os_cloud: str = ADMIN) -> connection.Connection:
-        """Return an SDK connection."""
-        if os_cloud not in self._connections:
-            cloud = openstack.connect(cloud=os_cloud)
-            self.addCleanup(cloud.close)
-            self._connections[os_cloud] = cloud
-        return self._connections[os_cloud]
 
     @staticmethod
     def unique(prefix: str = 'test') -> str:

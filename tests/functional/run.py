@@ -19,6 +19,7 @@ the tests.
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,8 @@ _WORKERS = 2
 
 def main(arguments: list[str]) -> int:
     """Return the exit status of the tests."""
+    # The cloud is stopped then, too.
+    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(1))
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix='gpu-') as temporary:
         folder = control.folder(base.ADMIN, os.path.join(temporary, 'cloud'))

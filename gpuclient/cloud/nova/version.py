@@ -12,11 +12,12 @@
 
 """Which compute API versions a cloud has."""
 
-from openstack.compute.v2 import _proxy
+from keystoneauth1 import discover
 from keystoneauth1 import exceptions as ksa_exceptions
+from openstack.compute.v2 import _proxy
 from openstack import exceptions as sdk_exceptions
-from openstack import utils
 
+from gpuclient.cloud import request
 from gpuclient import exceptions
 from gpuclient.i18n import _
 
@@ -29,8 +30,9 @@ def require(compute: _proxy.Proxy, microversion: str, what: str) -> None:
     :raises gpuclient.exceptions.Unreachable: It does not answer.
     """
     try:
-        supported = utils.supports_microversion(compute, microversion)
-        data = None if supported else compute.get_endpoint_data()
+        # Not openstack.utils.supports_microversion: it answers for the
+        # default microversion of the client, which we do not use.
+        data = compute.get_endpoint_data()
     except (
         ksa_exceptions.ClientException,
         sdk_exceptions.SDKException,
@@ -39,14 +41,15 @@ def require(compute: _proxy.Proxy, microversion: str, what: str) -> None:
             _('%(what)s failed: %(words)s')
             % {'what': what, 'words': ' '.join(str(exc).split())}
         ) from exc
-    if supported:
+    if data is None or not data.max_microversion:
+        # No answer to the question for versions looks just like the answer
+        # of a Nova that has none.
+        request.send(compute, 'GET', '', what, check=False)
+    elif discover.version_between(
+        data.min_microversion, data.max_microversion, microversion
+    ):
         return
-    if data is None:
-        raise exceptions.Unreachable(
-            _('%(what)s failed: the Compute service does not answer')
-            % {'what': what}
-        )
-    newest = data.max_microversion
+    newest = data.max_microversion if data else None
     raise exceptions.Unsupported(
         _(
             '%(what)s needs compute API microversion %(needed)s; this cloud '

@@ -1,0 +1,421 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""``openstack gpu alias create``, ``list`` and ``show`` on a real cloud."""
+
+import json
+import os
+import pathlib
+
+import fixtures
+
+from tests.functional import base
+
+IDS = ('--vendor-id', '10de', '--product-id', '20f1')
+A2 = (*IDS, '--device-type', 'type-PF')
+LINE = (
+    'alias = {"name": "nvidia_a2", "vendor_id": "10de", '
+    '"product_id": "20f1", "device_type": "type-PF"}'
+)
+
+
+class AliasTestCase(base.CloudTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+
+    def file(self, content: str, name: str = 'nova.conf') -> str:
+        path = self.folder / name
+        path.write_bytes(content.encode())
+        return os.fspath(path)
+
+    def create(self, *arguments: str) -> dict:
+        return self.openstack(
+            'gpu', 'alias', 'create', *arguments, '-f', 'json'
+        )
+
+    def denied(self, *arguments: str) -> str:
+        words = self.refused('gpu', 'alias', 'create', *arguments)
+        self.assertEqual(1, len(words.splitlines()), words)
+        return words
+
+
+class TestCreate(AliasTestCase):
+    def test_prints_the_lines(self) -> None:
+        shown = self.create('nvidia_a2', *A2)
+        self.assertEqual(LINE, shown['api_line'])
+        self.assertEqual(LINE, shown['compute_line'])
+        self.assertEqual('CUSTOM_PCI_10DE_20F1', shown['resource_class'])
+        self.assertEqual('ok', shown['placement'])
+        self.assertEqual(2, shown['total'])
+        self.assertEqual(
+            ['edpm-compute-0.ctlplane.example.com'], shown['hosts']
+        )
+        self.assertEqual('defined', shown['nova_api'])
+        self.assertEqual([], shown['restart'])
+        self.assertEqual([], shown['warnings'])
+
+    def test_resource_class_and_traits(self) -> None:
+        shown = self.create(
+            'new',
+            *('--resource-class', 'gpu_h100', '--trait', 'nvlink'),
+            *('--device-type', 'type-PF', '--pci-in-placement'),
+        )
+        self.assertEqual('CUSTOM_GPU_H100', shown['resource_class'])
+        self.assertEqual(['CUSTOM_NVLINK'], shown['traits'])
+        self.assertEqual(2, shown['total'])
+        self.assertEqual('not defined', shown['nova_api'])
+        self.assertEqual(
+            ['GPU111', 'GPU112'],
+            [warning[:6] for warning in shown['warnings']],
+        )
+
+    def test_edits_files(self) -> None:
+        both = self.file('[DEFAULT]\r\n[pci]\r\n# mine\r\n')
+        api = self.file('[filter_scheduler]\npci_in_placement = 1\n', 'api')
+        dry = self.create(
+            *('nvidia_a2', *A2, '--config', both, '--api-config', api),
+            '--dry-run',
+        )
+        self.assertEqual(
+            ['would change', 'would change'],
+            [file['state'] for file in dry['files']],
+        )
+        self.assertNotIn('alias', pathlib.Path(both).read_text())
+        done = self.create(
+            'nvidia_a2', *A2, '--config', both, '--api-config', api
+        )
+        self.assertEqual(
+            [file['diff'] for file in dry['files']],
+            [file['diff'] for file in done['files']],
+        )
+        self.assertEqual(['nova-api', 'nova-compute'], done['restart'])
+        self.assertEqual(
+            f'[DEFAULT]\r\n[pci]\r\n{LINE}\r\n# mine\r\n'.encode(),
+            pathlib.Path(both).read_bytes(),
+        )
+        self.assertEqual(
+            f'[filter_scheduler]\npci_in_placement = 1\n\n[pci]\n{LINE}\n',
+            pathlib.Path(api).read_text(),
+        )
+        # Once more: nothing to do, nothing to restart.
+        again = self.create(
+            'nvidia_a2', *A2, '--config', both, '--api-config', api
+        )
+        self.assertEqual([], again['restart'])
+        self.assertEqual(
+            ['unchanged', 'unchanged'],
+            [file['state'] for file in again['files']],
+        )
+
+    def test_each_service_as_it_is_configured(self) -> None:
+        alias = ('h100', '--resource-class', 'CUSTOM_GPU_H100')
+        api = self.file('[filter_scheduler]\npci_in_placement = 1\n', 'api')
+        compute = self.file('[pci]\n', 'compute')
+        self.create(*alias, '--api-config', api, '--dry-run')
+        words = self.denied(
+            *alias, '--api-config', api, '--compute-config', compute
+        )
+        self.assertIn(f'The service of {compute} would not start', words)
+        self.assertIn('does not have vendor_id and product_id', words)
+        self.assertIn('--pci-in-placement', words)
+        self.assertNotIn('alias', pathlib.Path(api).read_text())
+        self.create(
+            *alias,
+            '--api-config',
+            api,
+            '--compute-config',
+            compute,
+            '--pci-in-placement',
+        )
+        self.assertIn('alias', pathlib.Path(compute).read_text())
+
+    def test_refused(self) -> None:
+        file = self.file('[pci]\n')
+        for arguments, words in (
+            ((*IDS, '--device-type', 'type-GPU'), "'type-GPU' is not one of"),
+            ((*IDS, '--numa-policy', 'near'), "'near' is not one of"),
+            (
+                ('--vendor-id', '0x10de', '--product-id', '20f1'),
+                "'0x10de' does not match",
+            ),
+            (
+                ('--vendor-id', '10de', '--product-id', '20f'),
+                "'20f' does not match",
+            ),
+            ((), 'does not have vendor_id and product_id'),
+        ):
+            self.assertIn(
+                words, self.denied('a', *arguments, '--config', file)
+            )
+        for name, words in (
+            ('', "'' should be non-empty"),
+            ('  ', 'must not be blank'),
+            ('a:b', "contains ':'"),
+            ('a,b', "contains ','"),
+            ('a"b', 'stricter than Nova'),
+            ("a'b", 'stricter than Nova'),
+            ('a$b', 'stricter than Nova'),
+            ('a\nb', 'stricter than Nova'),
+            ('a\x1b[0m', 'stricter than Nova'),
+        ):
+            said = self.denied(name, *IDS, '--config', file)
+            self.assertIn(words, said)
+            self.assertNotIn('\x1b', said)
+        for option in ('--resource-class', '--trait'):
+            said = self.denied(
+                'a', *IDS, option, 'x\n[evil]', '--config', file
+            )
+            self.assertIn('control character', said)
+        self.assertEqual('[pci]\n', pathlib.Path(file).read_text())
+
+    def test_another_meaning(self) -> None:
+        file = self.file(f'[pci]\n\n# mine\n{LINE}\n')
+        words = self.denied('nvidia_a2', *IDS, '--config', file)
+        self.assertIn(f'{file}, line 4', words)
+        self.assertIn('another meaning', words)
+        self.assertIn(LINE.removeprefix('alias = '), words)
+
+    def test_servers_show_another_meaning(self) -> None:
+        self.boot(self.make_flavor('nvidia_pci:1'))
+        shown = self.create(
+            'nvidia_pci', *IDS, '--device-type', 'type-PCI', '--dry-run'
+        )
+        self.assertIn('GPU115', shown['warnings'][0])
+        self.assertIn('CUSTOM_PCI_10DE_25B6', shown['warnings'][0])
+
+    def test_a_file_with_a_broken_alias(self) -> None:
+        file = self.file("[pci]\nalias = {'name': 'a'}\n")
+        words = self.denied('nvidia_a2', *A2, '--config', file)
+        self.assertIn(f'{file}, line 2: Invalid PCI alias definition', words)
+
+    def test_files_that_are_refused(self) -> None:
+        read_only = self.file('[pci]\n', 'read-only')
+        os.chmod(read_only, 0o444)
+        loop = self.folder / 'loop'
+        loop.symlink_to(loop)
+        binary = self.folder / 'binary'
+        binary.write_bytes(b'[pci]\n\xff\n')
+        good = self.file('[pci]\n', 'good')
+        for path, words in (
+            (self.folder / 'missing', 'No such file'),
+            (self.folder, 'not a regular file'),
+            (loop, 'Too many levels of symbolic links'),
+            (binary, 'not UTF-8'),
+            (read_only, 'read-only'),
+        ):
+            result = self.run_command(
+                *('gpu', 'alias', 'create', 'nvidia_a2', *A2),
+                *('--config', good, '--config', os.fspath(path)),
+            )
+            self.assertEqual(1, result.status)
+            self.assertIn(words, result.stderr)
+            self.assertIn(os.fspath(path), result.stderr)
+            self.assertEqual(1, len(result.stderr.strip().splitlines()))
+        # What could not be written is shown as a patch.
+        self.assertIn(f'+{LINE}\n', result.stdout)
+        self.assertEqual('[pci]\n', pathlib.Path(good).read_text())
+
+    def test_byte_order_mark(self) -> None:
+        file = self.file('\ufeff[pci]\n')
+        shown = self.create('nvidia_a2', *A2, '--config', file)
+        self.assertIn('byte order mark', shown['warnings'][0])
+        self.assertEqual(
+            f'\ufeff[pci]\n{LINE}\n', pathlib.Path(file).read_text()
+        )
+
+    def test_matches_nothing(self) -> None:
+        shown = self.create(
+            'none',
+            '--vendor-id',
+            '10de',
+            '--product-id',
+            'ffff',
+            '--device-type',
+            'type-PF',
+        )
+        self.assertIn('GPU116', shown['warnings'][0])
+
+    def test_what_was_written_is_read_by_nova(self) -> None:
+        """The line survives oslo.config and Nova's own reader."""
+        import nova.conf
+        from nova.pci import request
+        from oslo_config import cfg
+
+        file = self.file('[pci]\n')
+        self.create(
+            'nvidia_a2',
+            *A2,
+            '--live-migratable',
+            'yes',
+            '--trait',
+            'A,B',
+            '--config',
+            file,
+        )
+        conf = cfg.ConfigOpts()
+        nova.conf.pci.register_opts(conf)
+        conf(['--config-file', file], project='nova', default_config_dirs=[])
+        nova.conf.CONF.set_override('alias', conf.pci.alias, 'pci')
+        self.addCleanup(nova.conf.CONF.clear_override, 'alias', 'pci')
+        request.get_alias_from_config.cache_clear()
+        self.addCleanup(request.get_alias_from_config.cache_clear)
+        self.assertEqual(
+            {
+                'nvidia_a2': (
+                    'legacy',
+                    [
+                        {
+                            'vendor_id': '10de',
+                            'product_id': '20f1',
+                            'dev_type': 'type-PF',
+                            'live_migratable': 'true',
+                            'traits': 'A,B',
+                        }
+                    ],
+                )
+            },
+            request.get_alias_from_config(),
+        )
+
+
+class TestWithoutCloud(AliasTestCase):
+    os_cloud = None
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.useFixture(
+            fixtures.EnvironmentVariable('OS_CLIENT_CONFIG_FILE', '/dev/null')
+        )
+
+    def test_create(self) -> None:
+        file = self.file('[pci]\n')
+        shown = self.create('nvidia_a2', *A2, '--config', file)
+        self.assertIn('skipped', shown['placement'])
+        self.assertEqual('skipped', shown['nova_api'])
+        self.assertIsNone(shown['total'])
+        self.assertEqual(f'[pci]\n{LINE}\n', pathlib.Path(file).read_text())
+        words = self.denied('b', *A2, '--config', file, '--require-cloud')
+        self.assertIn('The cloud cannot be asked', words)
+        self.assertNotIn('"b"', pathlib.Path(file).read_text())
+
+    def test_list_and_show(self) -> None:
+        file = self.file(f'[pci]\n{LINE}\n')
+        (row,) = self.openstack(
+            'gpu', 'alias', 'list', '--config', file, '-f', 'json'
+        )
+        self.assertEqual('nvidia_a2', row['Name'])
+        self.assertEqual('skipped', row['Nova API'])
+        self.assertIsNone(row['Total'])
+        shown = self.openstack(
+            *('gpu', 'alias', 'show', 'nvidia_a2', '--config', file),
+            *('-f', 'json'),
+        )
+        self.assertEqual(['CUSTOM_PCI_10DE_20F1'], shown['resource_classes'])
+        self.assertIsNone(shown['used'])
+        self.assertIn(
+            'nothing to read aliases from',
+            self.refused('gpu', 'alias', 'list'),
+        )
+
+    def test_other_commands_need_one(self) -> None:
+        for arguments in (
+            ('placement', 'list'),
+            ('placement', 'show', 'x'),
+            ('server', 'list'),
+            ('flavor', 'list'),
+            ('flavor', 'show', 'x'),
+            ('flavor', 'set', 'x', '--alias', 'a:1'),
+            ('alias', 'verify', 'a'),
+        ):
+            words = self.refused('gpu', *arguments)
+            self.assertIn('auth-url', words)
+            self.assertEqual(1, len(words.splitlines()), words)
+
+
+class TestListAndShow(AliasTestCase):
+    def test_joined(self) -> None:
+        flavor = self.make_flavor('nvidia_h100:1')
+        wrong = self.make_flavor('nosuch:1')
+        server = self.boot(flavor)
+        other = json.dumps(
+            {'name': 'mine', **{'vendor_id': '10de', 'product_id': '25b6'}}
+        )
+        file = self.file(f'[pci]\nalias = {other}\n')
+        rows = {
+            row['Name']: row
+            for row in self.openstack(
+                'gpu', 'alias', 'list', '--config', file, '-f', 'json'
+            )
+        }
+        self.assertIn(flavor.name, rows['nvidia_h100']['Flavors'])
+        self.assertEqual(
+            ['CUSTOM_GPU_H100'], rows['nvidia_h100']['Resource Classes']
+        )
+        self.assertEqual(2, rows['nvidia_h100']['Total'])
+        self.assertEqual('defined', rows['nvidia_h100']['Nova API'])
+        self.assertIn(wrong.name, rows['nosuch']['Flavors'])
+        self.assertEqual('not defined', rows['nosuch']['Nova API'])
+        self.assertIsNone(rows['nosuch']['Total'])
+        # No flavor asks for it, so nova-api was not asked.
+        self.assertEqual([f'{file}, line 2'], rows['mine']['Defined In'])
+        self.assertEqual('unknown', rows['mine']['Nova API'])
+        self.assertEqual(4, rows['mine']['Total'])
+
+        shown = self.openstack(
+            'gpu', 'alias', 'show', 'nvidia_h100', '-f', 'json'
+        )
+        self.assertIn(server.name, shown['source'])
+        self.assertEqual(
+            ['edpm-compute-3.ctlplane.example.com'], shown['hosts']
+        )
+        found = self.openstack(
+            *('gpu', 'placement', 'show', 'mine', '--config', file),
+            *('-f', 'json'),
+        )
+        self.assertEqual(
+            ('alias', f'{file}, line 2', 4),
+            (found['kind'], found['source'], found['total']),
+        )
+
+    def test_as_a_member(self) -> None:
+        flavor = self.make_flavor('nvidia_pci:1')
+        shown = self.as_member(
+            'gpu', 'alias', 'show', 'nvidia_pci', '-f', 'json'
+        )
+        self.assertIn(flavor.name, shown['flavors'])
+        self.assertEqual('defined', shown['nova_api'])
+        self.assertIsNone(shown['total'])
+        listed = self.as_member('gpu', 'alias', 'list', '-f', 'json')
+        self.assertIn('nvidia_pci', [row['Name'] for row in listed])
+
+    def test_files_that_disagree(self) -> None:
+        api = self.file(f'[pci]\n{LINE}\n', 'api')
+        compute = self.file(
+            f'[pci]\n{LINE.replace("type-PF", "type-PCI")}\n', 'compute'
+        )
+        shown = self.openstack(
+            *('gpu', 'alias', 'show', 'nvidia_a2', '--config', api),
+            *('--config', compute, '-f', 'json'),
+        )
+        self.assertIn('GPU107', shown['findings'][0])
+        self.assertIn(f'{compute}, line 2', shown['findings'][0])
+
+    def test_unknown(self) -> None:
+        self.assertIn(
+            "has an alias 'nobody'",
+            self.refused('gpu', 'alias', 'show', 'nobody'),
+        )
+        self.assertIn(
+            'is not the name of an alias',
+            self.refused('gpu', 'alias', 'show', 'a:b'),
+        )

@@ -1,0 +1,223 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""``openstack gpu alias verify``: what it says, and what it leaves behind."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import openstack
+import sqlalchemy
+
+from gpuclient.cloud.nova import alias_probe
+
+from tests.functional import base
+from tests.functional import proxy
+
+
+def rows(cloud_folder: pathlib.Path) -> dict[str, int]:
+    """Return the number of rows of each table of Nova and Placement."""
+    counts = {}
+    for path in sorted((cloud_folder / 'db').glob('*.sqlite')):
+        if path.stem.startswith(('nova', 'placement')):
+            engine = sqlalchemy.create_engine(f'sqlite:///{path}')
+            with engine.connect() as connection:
+                for table in sqlalchemy.inspect(engine).get_table_names():
+                    counts[f'{path.stem}.{table}'] = connection.execute(
+                        sqlalchemy.text(f'SELECT count(*) FROM "{table}"')
+                    ).scalar_one()
+            engine.dispose()
+    return counts
+
+
+class TestVerify(base.CloudTestCase):
+    def verify(self, *arguments: str, status: int = 0, **kwargs: str) -> dict:
+        result = self.run_command(
+            'gpu', 'alias', 'verify', *arguments, '-f', 'json', **kwargs
+        )
+        self.assertEqual(status, result.status, result.stderr)
+        self.stderr = result.stderr
+        return {row['Alias']: row for row in json.loads(result.stdout)}
+
+    def test_as_admin(self) -> None:
+        answers = self.verify('nvidia_a2', 'nosuch', status=3)
+        self.assertEqual('defined', answers['nvidia_a2']['Answer'])
+        self.assertEqual('not defined', answers['nosuch']['Answer'])
+        self.assertIn(
+            'PCI alias nosuch is not defined', answers['nosuch']['Message']
+        )
+        self.assertEqual('', self.stderr)
+
+    def test_as_a_member(self) -> None:
+        self.make_flavor('nvidia_pci:1')
+        answers = self.verify(
+            'nvidia_pci', 'nosuch', status=1, os_cloud=base.MEMBER
+        )
+        self.assertEqual('defined', answers['nvidia_pci']['Answer'])
+        self.assertEqual('unknown', answers['nosuch']['Answer'])
+        self.assertIn('os-flavor-manage:create', self.stderr)
+        self.assertEqual(1, len(self.stderr.strip().splitlines()))
+
+    def test_bad_names(self) -> None:
+        for name in ('a:b', 'a,b', '', ' a', 'a\nb'):
+            self.assertIn(
+                'is not the name of an alias',
+                self.refused('gpu', 'alias', 'verify', name),
+            )
+        self.refused(
+            'gpu', 'alias', 'verify', 'a', '--attempts', '0', status=2
+        )
+
+    def flavors(self) -> list[str]:
+        return [
+            flavor.name
+            for flavor in self.connect().compute.flavors(is_public=None)
+            if flavor.name.startswith(alias_probe.PREFIX)
+        ]
+
+    def test_other_answers_are_unknown(self) -> None:
+        """Whatever else comes is never taken for a yes."""
+        flavor = self.make_flavor('nvidia_a2:1')
+        for answer, words in (
+            (
+                proxy.Answer(500, '{"computeFault": {"message": "oops"}}'),
+                'oops',
+            ),
+            (proxy.Answer(400, '{"badRequest": {"message": "no"}}'), 'no'),
+            (proxy.Answer(403, '<html>no</html>', 'text/html'), 'HTTP 403'),
+            (proxy.Answer(202, '{"server": {"id": "x"}}'), 'accepted'),
+        ):
+
+            def rule(
+                request: proxy.Request, answer: proxy.Answer = answer
+            ) -> proxy.Answer | None:
+                if request.method == 'POST' and request.path.endswith(
+                    '/servers'
+                ):
+                    return answer
+                return None
+
+            self.through('compute', rule)
+            answers = self.verify('nvidia_a2', status=1)
+            self.assertEqual('unknown', answers['nvidia_a2']['Answer'])
+            self.assertIn(words, self.stderr)
+        self.assertTrue(flavor)
+
+    def _killed(self, number: int) -> int:
+        """Kill a run while nova-api keeps it waiting; return its status."""
+        asked: list[proxy.Request] = []
+
+        def rule(request: proxy.Request) -> proxy.Answer | None:
+            if (
+                not asked
+                and request.method == 'POST'
+                and request.path.endswith('/servers')
+            ):
+                asked.append(request)
+                return proxy.HANG
+            return None
+
+        self.through('compute', rule)
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                *('-m', 'openstackclient.shell', '--os-cloud', base.ADMIN),
+                *('gpu', 'alias', 'verify', self.unique('alias')),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(os.environ),
+        )
+        deadline = time.monotonic() + 60
+        while not asked and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.assertEqual(1, len(asked))
+        self.assertEqual(1, len(self.flavors()))
+        process.send_signal(number)
+        _stdout, stderr = process.communicate(timeout=60)
+        self.assertNotIn(b'Traceback', stderr)
+        return process.returncode
+
+    def test_interrupted_and_killed(self) -> None:
+        """Ctrl-C takes the flavor away; after a kill the next run does."""
+        self._killed(signal.SIGINT)
+        self.assertEqual([], self.flavors())
+        self.assertEqual(-signal.SIGKILL, self._killed(signal.SIGKILL))
+        self.assertEqual(1, len(self.flavors()))
+        self.verify('nvidia_a2')
+        self.assertEqual([], self.flavors())
+
+
+class TestVerifyReplicas(base.OwnCloudTestCase):
+    def test_replicas_that_disagree(self) -> None:
+        """Five hosts, two nova-api with different aliases, one balancer."""
+        spec = pathlib.Path(__file__).parent / 'differing.yaml'
+        cloud = self.start('diff', '--spec', os.fspath(spec), status=1)
+        folder = pathlib.Path(cloud['directory'])
+        ports = {
+            service['name']: service['port'] for service in cloud['services']
+        }
+        between = self.enterContext(
+            proxy.Balancer([ports['nova-api-1'], ports['nova-api-2']])
+        )
+        self.configure(
+            compute_endpoint_override=f'http://127.0.0.1:{between.port}/v2.1'
+        )
+        connection = openstack.connect(cloud='diff')
+        self.addCleanup(connection.close)
+        before = rows(folder)
+        self.assertIn('nova_cell1.instances', before)
+        result = self.run_command(
+            *('gpu', 'alias', 'verify', 'nvidia_a2', 'nvidia_pci'),
+            *('--attempts', '20', '-f', 'json'),
+        )
+        self.assertEqual((3, ''), (result.status, result.stderr))
+        answers = {
+            (row['Alias'], row['Answer']): row['Attempts']
+            for row in json.loads(result.stdout)
+        }
+        self.assertEqual(20, answers['nvidia_pci', 'defined'])
+        self.assertEqual(
+            20,
+            answers['nvidia_a2', 'defined']
+            + answers['nvidia_a2', 'not defined'],
+        )
+        self.assertGreater(answers['nvidia_a2', 'defined'], 5)
+        self.assertGreater(answers['nvidia_a2', 'not defined'], 5)
+
+        # Nothing is left: no server, no flavor, no allocation.
+        self.assertEqual(before, rows(folder))
+        self.assertEqual([], list(connection.compute.servers()))
+
+    def test_nova_api_that_refused_to_start(self) -> None:
+        spec = self.directory / 'spec.yaml'
+        spec.write_text(
+            """
+control_plane:
+  api:
+    - config: |
+        [pci]
+        alias = {"name": "broken", "vendor_id": "0x10de", "product_id": "20f1"}
+hosts:
+  - name: only
+"""
+        )
+        self.start('api', '--spec', os.fspath(spec), status=1)
+        self.assertIn("'0x10de' does not match", self.start_errors)
+        words = self.refused('gpu', 'alias', 'verify', 'broken')
+        self.assertIn('Unable to establish connection', words)
+        self.assertEqual(1, len(words.splitlines()), words)

@@ -1,0 +1,197 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Clouds that fail: one clear line each, and no answer silently partial."""
+
+import json
+
+from tests.functional import base
+from tests.functional import proxy
+
+READS = (
+    ('gpu', 'placement', 'list'),
+    ('gpu', 'placement', 'show', 'edpm-compute-4.ctlplane.example.com'),
+)
+HOST = 'edpm-compute-1.ctlplane.example.com'
+
+
+class TestFailures(base.CloudTestCase):
+    def failed(self, *arguments: str, os_cloud: str | None = None) -> str:
+        """Run a command that has nothing to show; return its one line."""
+        result = self.run_command(*arguments, os_cloud=os_cloud)
+        self.assertEqual((1, ''), (result.status, result.stdout.strip()))
+        self.assertEqual(1, len(result.stderr.strip().splitlines()))
+        return result.stderr
+
+    def test_no_such_cloud(self) -> None:
+        for command in (*READS, ('gpu', 'server', 'list')):
+            self.assertIn(
+                'nosuchcloud', self.failed(*command, os_cloud='nosuchcloud')
+            )
+
+    def test_wrong_password(self) -> None:
+        self.configure(auth={'password': 'wrong'})
+        for command in (*READS, ('gpu', 'flavor', 'list')):
+            words = self.failed(*command)
+            self.assertIn('HTTP 401', words)
+            self.assertNotIn('wrong', words)
+
+    def test_no_placement_endpoint(self) -> None:
+        self.configure(placement_service_type='absent')
+        for command in READS:
+            self.assertIn('Placement cannot be used', self.failed(*command))
+        # Others go on, and say what is missing.
+        flavor = self.make_flavor('nvidia_pci:1')
+        server = self.boot(flavor)
+        result = self.run_command('gpu', 'server', 'list', '-f', 'json')
+        self.assertEqual(1, result.status)
+        self.assertIn(server.id, result.stdout)
+        self.assertIn('devices of servers: Placement', result.stderr)
+        shown = self.openstack(
+            *('gpu', 'alias', 'create', 'nvidia_pci', '--vendor-id', '10de'),
+            *('--product-id', '25b6', '--device-type', 'type-PCI'),
+            *('-f', 'json'),
+        )
+        self.assertIn('skipped: Placement', shown['placement'])
+        self.assertEqual('defined', shown['nova_api'])
+        self.refused(
+            *('gpu', 'alias', 'create', 'nvidia_pci', '--vendor-id', '10de'),
+            *('--product-id', '25b6', '--require-cloud'),
+        )
+
+    def test_placement_says_no(self) -> None:
+        for answer, words in (
+            (
+                proxy.Answer(403, '{"errors": [{"detail": "not you"}]}'),
+                'not you (HTTP 403 Forbidden)',
+            ),
+            (proxy.Answer(503, '<h1>busy</h1>', 'text/html'), 'HTTP 503'),
+            (proxy.Answer(200, 'x', 'text/plain'), 'is not JSON'),
+        ):
+
+            def rule(
+                request: proxy.Request, answer: proxy.Answer = answer
+            ) -> proxy.Answer | None:
+                return (
+                    answer if '/resource_providers' in request.path else None
+                )
+
+            between = self.through('placement', rule)
+            for command in READS:
+                self.assertIn(words, self.failed(*command))
+            if answer.status == 503:
+                # It may be there again in a moment.
+                self.assertEqual(
+                    8, between.paths().count('/resource_providers')
+                )
+
+    def boot_two(self) -> None:
+        flavor = self.make_flavor('nvidia_pci:1')
+        for _server in range(2):
+            self.boot(flavor)
+
+    def test_no_answer_in_mid_read(self) -> None:
+        """Rows that are there are shown, what is missing is named."""
+        self.boot_two()
+        self.configure(api_timeout=0.5)
+
+        def rule(request: proxy.Request) -> proxy.Answer | None:
+            return proxy.HANG if '/allocations' in request.path else None
+
+        self.through('placement', rule)
+        result = self.run_command(
+            *('gpu', 'placement', 'list', '--host', HOST, '-f', 'json')
+        )
+        self.assertEqual(1, result.status)
+        rows = json.loads(result.stdout)
+        self.assertEqual(4, len(rows))
+        self.assertEqual(
+            2, len([row for row in rows if row['Servers'] is None])
+        )
+        for line in result.stderr.strip().splitlines():
+            self.assertRegex(line, 'servers that hold|consumer ')
+            self.assertIn('timed out', line)
+
+    def test_half_an_answer(self) -> None:
+        """Placement's bulk read fails, and one device with it."""
+        refused = []
+
+        def rule(request: proxy.Request) -> proxy.Answer | None:
+            if 'allocation_candidates' in request.path:
+                return proxy.Answer(400, '{"errors": [{"detail": "no"}]}')
+            if request.path.endswith('/inventories'):
+                refused.append(request.path)
+                if request.path == refused[0]:
+                    return proxy.Answer(500, 'broken', 'text/plain')
+            return None
+
+        self.through('placement', rule)
+        result = self.run_command(*('gpu', 'placement', 'list', '-f', 'json'))
+        self.assertEqual(1, result.status)
+        self.assertIn('PCI device 0000:', result.stderr)
+        self.assertIn('broken (HTTP 500', result.stderr)
+        self.assertEqual(1, len(result.stderr.strip().splitlines()))
+        rows = json.loads(result.stdout)
+        self.assertEqual(1, [row['Total'] for row in rows].count(None))
+        self.assertGreater(len(rows), 9)
+
+    def test_nova_and_keystone_fail(self) -> None:
+        """Names are missing, devices are not."""
+        self.boot_two()
+
+        def busy(request: proxy.Request) -> proxy.Answer | None:
+            if '/servers/detail' in request.path or '/projects' in (
+                request.path
+            ):
+                return proxy.Answer(500, 'busy', 'text/plain')
+            return None
+
+        for service, source in (
+            ('compute', 'names of servers'),
+            ('identity', 'names of projects'),
+        ):
+            with self.subTest(service):
+                self.through(service, busy)
+                result = self.run_command(
+                    *('gpu', 'placement', 'list', '--host', HOST),
+                    *('--used', '-f', 'json'),
+                )
+                self.assertEqual(1, result.status)
+                self.assertIn(source, result.stderr)
+                self.assertIn('busy (HTTP 500', result.stderr)
+                for row in json.loads(result.stdout):
+                    self.assertEqual(1, len(row['Servers']))
+
+    def test_nova_is_away(self) -> None:
+        self.configure(compute_endpoint_override='http://127.0.0.1:1/v2.1')
+        for command in (
+            ('gpu', 'server', 'list'),
+            ('gpu', 'flavor', 'set', 'x', '--alias', 'a:1'),
+            ('gpu', 'alias', 'verify', 'a'),
+        ):
+            self.assertIn('127.0.0.1', self.failed(*command))
+
+
+class TestRequests(base.OwnCloudTestCase):
+    """How many requests a whole-cloud read costs."""
+
+    def test_four_hosts_of_eight(self) -> None:
+        self.start('big', '--hosts', '4', '--gpus', '8')
+        between = self.through('placement')
+        rows = self.openstack('gpu', 'placement', 'list', '-f', 'json')
+        self.assertEqual(32, len(rows))
+        self.assertEqual({1}, {row['Total'] for row in rows})
+        self.assertEqual(
+            ['/', '/allocation_candidates', '/resource_providers'],
+            sorted(path for path in between.paths()),
+            'one to learn the version, one for names, one for numbers',
+        )

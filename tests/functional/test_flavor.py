@@ -1,0 +1,348 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""``openstack gpu flavor`` on a real Nova: what it writes, and refuses."""
+
+import json
+
+from tests.functional import base
+from tests.functional import proxy
+
+SPEC = 'pci_passthrough:alias'
+NOTE = 'Existing servers keep the flavor that they booted with'
+
+
+class TestFlavor(base.CloudTestCase):
+    def specs(self, flavor: object) -> dict[str, str]:
+        return (
+            self.connect()
+            .compute.get_flavor(flavor.id, get_extra_specs=True)
+            .extra_specs
+        )
+
+    def set(self, flavor: object, *arguments: str) -> dict:
+        return self.openstack(
+            *('gpu', 'flavor', 'set', flavor.name, '-f', 'json'), *arguments
+        )
+
+    def test_merge_and_replace(self) -> None:
+        flavor = self.make_flavor()
+        shown = self.set(flavor, '--alias', 'nvidia_a2:1')
+        self.assertEqual({'nvidia_a2': 1}, shown['aliases'])
+        self.assertEqual([NOTE], shown['notes'])
+        self.set(flavor, '--alias', 'nvidia_pci:2')
+        self.assertEqual('nvidia_a2:1,nvidia_pci:2', self.specs(flavor)[SPEC])
+        self.set(flavor, '--alias', 'nvidia_a2:3')
+        self.assertEqual('nvidia_a2:3,nvidia_pci:2', self.specs(flavor)[SPEC])
+        self.set(flavor, '--no-alias', '--alias', 'nvidia_vf:1')
+        self.assertEqual('nvidia_vf:1', self.specs(flavor)[SPEC])
+        self.set(flavor, '--no-alias')
+        self.assertEqual({}, self.specs(flavor))
+        # Nothing is there to clear: nothing goes wrong.
+        self.set(flavor, '--no-alias')
+
+    def test_microversion(self) -> None:
+        """2.86 on the wire, whatever the client's default is."""
+        flavor = self.make_flavor()
+        between = self.through('compute')
+        for default in ((), ('2.1',), ('2.100',)):
+            between.requests.clear()
+            arguments = [
+                *('gpu', 'flavor', 'set', flavor.name),
+                *('--alias', 'nvidia_a2:1', '--force'),
+            ]
+            if default:
+                arguments = ['--os-compute-api-version', *default, *arguments]
+            self.openstack(*arguments)
+            (write,) = [
+                request
+                for request in between.requests
+                if request.method == 'POST'
+            ]
+            self.assertTrue(write.path.endswith('/os-extra_specs'))
+            self.assertEqual(
+                'compute 2.86', write.headers['openstack-api-version']
+            )
+            self.assertEqual(
+                {'extra_specs': {SPEC: 'nvidia_a2:1'}}, json.loads(write.body)
+            )
+
+    def test_large_bars(self) -> None:
+        """Nova 2.86 refuses these keys, which guests with many GPUs need."""
+        flavor = self.make_flavor()
+        between = self.through('compute')
+        self.set(
+            flavor,
+            *('--property', 'hw:maxphysaddr_mode=emulate'),
+            *('--property', 'hw:cpu_policy=dedicated'),
+        )
+        self.assertEqual(
+            {
+                'hw:maxphysaddr_mode': 'emulate',
+                'hw:cpu_policy': 'dedicated',
+            },
+            self.specs(flavor),
+        )
+        self.assertEqual(
+            {
+                'hw:maxphysaddr_mode': 'compute 2.85',
+                'hw:cpu_policy': 'compute 2.86',
+            },
+            {
+                next(iter(json.loads(request.body)['extra_specs'])): (
+                    request.headers['openstack-api-version']
+                )
+                for request in between.requests
+                if request.method == 'POST'
+            },
+        )
+
+    def test_words_of_the_server(self) -> None:
+        flavor = self.make_flavor()
+        words = self.refused(
+            *('gpu', 'flavor', 'set', flavor.name),
+            *('--property', 'hw:cpu_policy=often'),
+        )
+        self.assertIn('setting hw:cpu_policy', words)
+        self.assertIn('Validation failed', words)
+        self.assertIn('HTTP 400', words)
+        self.assertEqual(1, len(words.splitlines()))
+        self.assertEqual({}, self.specs(flavor))
+
+    def test_refused(self) -> None:
+        flavor = self.make_flavor('nvidia_a2:1')
+        for arguments, words in (
+            (('--alias', 'a'), "'a' is not NAME:COUNT"),
+            (('--alias', 'a:0'), "'a:0' asks for no device"),
+            (('--alias', 'a:-1'), "'a:-1' is not NAME:COUNT"),
+            (('--alias', 'a:b'), "'a:b' is not NAME:COUNT"),
+            (('--alias', ':1'), "':1' is not NAME:COUNT"),
+            (('--alias', 'a,b:1'), 'no colon, comma'),
+            (('--alias', 'a:1', '--alias', 'a:2'), 'given twice'),
+            (('--alias', 'nosuch:1'), 'PCI alias nosuch is not defined'),
+            (('--property', f'{SPEC}=a:1'), 'Use --alias'),
+            ((), 'Nothing to set'),
+            (
+                (
+                    *('--alias', 'nvidia_pci:1'),
+                    *('--property', 'resources:CUSTOM_PCI_10DE_20F1=1'),
+                ),
+                'GPU703',
+            ),
+        ):
+            said = self.refused(
+                'gpu', 'flavor', 'set', flavor.name, *arguments
+            )
+            self.assertIn(words, said)
+            self.assertEqual(1, len(said.splitlines()), said)
+        self.assertEqual({SPEC: 'nvidia_a2:1'}, self.specs(flavor))
+        self.assertIn(
+            "No flavor has the name or ID 'noflavor'",
+            self.refused(
+                *('gpu', 'flavor', 'set', 'noflavor', '--alias'),
+                'nvidia_a2:1',
+            ),
+        )
+        # argparse's own.
+        self.refused(
+            *('gpu', 'flavor', 'set', flavor.name, '--numa-policy', 'near'),
+            status=2,
+        )
+
+    def test_force(self) -> None:
+        flavor = self.make_flavor()
+        shown = self.set(
+            flavor, '--alias', 'nosuch:1', '--alias', 'nvidia_a2:0', '--force'
+        )
+        self.assertEqual('nosuch:1,nvidia_a2:0', self.specs(flavor)[SPEC])
+        self.assertIn('GPU701', shown['findings'][0])
+
+    def test_a_value_that_nova_cannot_read(self) -> None:
+        flavor = self.make_flavor()
+        compute = self.connect().compute
+        compute.create_flavor_extra_specs(flavor, {SPEC: 'nvidia_a2'})
+        for command in ('set', 'unset'):
+            request = 'nvidia_a2' if command == 'unset' else 'nvidia_a2:1'
+            words = self.refused(
+                'gpu', 'flavor', command, flavor.name, '--alias', request
+            )
+            self.assertIn(
+                "'nvidia_a2'" if command == 'unset' else 'cannot read', words
+            )
+        shown = self.openstack(
+            'gpu', 'flavor', 'show', flavor.id, '-f', 'json'
+        )
+        self.assertIn('GPU702', shown['findings'][0])
+        self.set(flavor, '--no-alias', '--alias', 'nvidia_a2:1')
+        self.assertEqual('nvidia_a2:1', self.specs(flavor)[SPEC])
+
+    def test_unset(self) -> None:
+        flavor = self.make_flavor(
+            'nvidia_a2:1,nvidia_pci:1', **{'hw:cpu_policy': 'shared'}
+        )
+        self.openstack(
+            'gpu', 'flavor', 'unset', flavor.name, '--alias', 'nvidia_a2'
+        )
+        self.assertEqual('nvidia_pci:1', self.specs(flavor)[SPEC])
+        words = self.refused(
+            'gpu', 'flavor', 'unset', flavor.name, '--alias', 'nvidia_a2'
+        )
+        self.assertIn("has no 'nvidia_a2'", words)
+        self.openstack(
+            *('gpu', 'flavor', 'unset', flavor.name, '--alias', 'nvidia_pci'),
+            *('--property', 'hw:cpu_policy'),
+        )
+        self.assertEqual({}, self.specs(flavor))
+        self.assertIn(
+            'Nothing to unset',
+            self.refused('gpu', 'flavor', 'unset', flavor.name),
+        )
+
+    def test_lost_update(self) -> None:
+        """Somebody else writes between our write and our look at it."""
+        flavor = self.make_flavor()
+        compute = self.connect().compute
+        wrote = []
+
+        def interfere(request: proxy.Request) -> None:
+            if request.method == 'POST':
+                wrote.append(request)
+            elif wrote and request.path.endswith('/os-extra_specs'):
+                compute.create_flavor_extra_specs(
+                    flavor, {SPEC: 'nvidia_vf:1'}
+                )
+
+        self.through('compute', interfere)
+        words = self.refused(
+            *('gpu', 'flavor', 'set', flavor.name, '--force'),
+            *('--alias', 'nvidia_a2:1'),
+        )
+        self.assertIn('changed by somebody else', words)
+        self.assertIn("'nvidia_vf:1' now", words)
+
+    def test_existing_server_keeps_its_flavor(self) -> None:
+        flavor = self.make_flavor('nvidia_pci:1')
+        server = self.boot(flavor)
+        self.set(flavor, '--no-alias', '--alias', 'nvidia_vf:1')
+        rows = self.openstack('gpu', 'server', 'list', '--long', '-f', 'json')
+        (mine,) = [row for row in rows if row['ID'] == server.id]
+        self.assertEqual({'nvidia_pci': 1}, mine['Aliases'])
+
+    def test_create(self) -> None:
+        name = self.unique()
+        shown = self.openstack(
+            *('gpu', 'flavor', 'create', name, '--ram', '1024', '--vcpus'),
+            *('2', '--disk', '1', '--alias', 'nvidia_a2:1', '--project'),
+            *('demo', '-f', 'json'),
+        )
+        compute = self.connect().compute
+        self.addCleanup(compute.delete_flavor, shown['id'])
+        self.assertFalse(shown['is_public'])
+        listed = self.as_member('gpu', 'flavor', 'list', '-f', 'json')
+        self.assertIn(name, [row['Name'] for row in listed])
+        words = self.refused(
+            'gpu', 'flavor', 'create', name, '--alias', 'nvidia_a2:1'
+        )
+        self.assertIn('already exists', words)
+        self.assertIn('HTTP 409', words)
+        self.refused('gpu', 'flavor', 'create', 'x', '--ram', '-1', status=2)
+        self.assertIn(
+            '--project is only allowed with --private',
+            self.refused(
+                *('gpu', 'flavor', 'create', 'x', '--public'),
+                *('--project', 'demo'),
+            ),
+        )
+
+    def test_create_leaves_nothing_half_made(self) -> None:
+        name = self.unique()
+        words = self.refused(
+            *('gpu', 'flavor', 'create', name, '--alias', 'nvidia_a2:1'),
+            *('--property', 'hw:cpu_policy=often'),
+        )
+        self.assertIn('Validation failed', words)
+        words = self.refused(
+            'gpu', 'flavor', 'create', name, '--alias', 'nosuch:1'
+        )
+        self.assertIn('PCI alias nosuch is not defined', words)
+        self.assertIsNone(self.connect().compute.find_flavor(name))
+
+    def test_list(self) -> None:
+        plain = self.make_flavor()
+        asks = self.make_flavor('nvidia_a2:1', is_public=False)
+        claims = self.make_flavor(**{'resources:CUSTOM_PCI_10DE_20F1': '1'})
+        names = [
+            row['Name']
+            for row in self.openstack('gpu', 'flavor', 'list', '-f', 'json')
+        ]
+        self.assertIn(asks.name, names)
+        self.assertIn(claims.name, names)
+        self.assertNotIn(plain.name, names)
+        every = self.openstack('gpu', 'flavor', 'list', '--all', '-f', 'json')
+        self.assertIn(plain.name, [row['Name'] for row in every])
+        shown = self.openstack(
+            'gpu', 'flavor', 'show', claims.name, '-f', 'json'
+        )
+        self.assertIn('GPU704', shown['findings'][0])
+        visible = self.as_member('gpu', 'flavor', 'list', '-f', 'json')
+        self.assertNotIn(asks.name, [row['Name'] for row in visible])
+
+    def test_as_a_member(self) -> None:
+        flavor = self.make_flavor('nvidia_a2:1')
+        for arguments in (
+            ('set', flavor.name, '--alias', 'nvidia_a2:2'),
+            ('unset', flavor.name, '--alias', 'nvidia_a2'),
+            ('create', self.unique(), '--alias', 'nvidia_a2:1'),
+        ):
+            words = self.refused(
+                'gpu', 'flavor', *arguments, os_cloud=base.MEMBER
+            )
+            self.assertIn("Policy doesn't allow", words)
+            self.assertEqual(1, len(words.splitlines()))
+        self.assertEqual({SPEC: 'nvidia_a2:1'}, self.specs(flavor))
+
+    def test_a_nova_that_is_too_old(self) -> None:
+        """One clear line; nothing is sent that it would not check."""
+        flavor = self.make_flavor()
+        between = self.through('compute')
+
+        def older(request: proxy.Request) -> proxy.Answer | None:
+            if request.path.rstrip('/').endswith('/v2.1'):
+                return proxy.Answer(
+                    200,
+                    json.dumps(
+                        {
+                            'version': {
+                                'id': 'v2.1',
+                                'status': 'CURRENT',
+                                'version': '2.85',
+                                'min_version': '2.1',
+                                'links': [
+                                    {'rel': 'self', 'href': between.url}
+                                ],
+                            }
+                        }
+                    ),
+                )
+            return None
+
+        between.rule = older
+        words = self.refused(
+            *('gpu', 'flavor', 'set', flavor.name),
+            *('--alias', 'nvidia_a2:1'),
+        )
+        self.assertEqual(
+            'Writing extra specs needs compute API microversion 2.86; this '
+            'cloud has 2.85',
+            words,
+        )
+        self.assertEqual([], between.paths('POST'))

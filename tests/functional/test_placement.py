@@ -1,0 +1,257 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""``openstack gpu placement`` and ``gpu server`` on a real cloud."""
+
+from tests.functional import base
+
+HOST = 'edpm-compute-1.ctlplane.example.com'
+
+
+class TestPlacement(base.CloudTestCase):
+    def list(self, *arguments: str, **kwargs: object) -> list[dict]:
+        return self.openstack(
+            *('gpu', 'placement', 'list', '-f', 'json'), *arguments, **kwargs
+        )
+
+    def test_filters(self) -> None:
+        server = self.boot(self.make_flavor('nvidia_pci:1'))
+        every = self.list('--host', 'edpm-compute-1')
+        self.assertEqual(4, len(every))
+        self.assertEqual({HOST}, {row['Host'] for row in every})
+        self.assertEqual(every, self.list('--host', HOST))
+        used = self.list('--host', HOST, '--used')
+        free = self.list('--host', HOST, '--free')
+        self.assertEqual(every, sorted(used + free, key=every.index))
+        (mine,) = [
+            row
+            for row in used
+            if server.id in [holder['id'] for holder in row['Servers']]
+        ]
+        self.assertEqual(1, mine['Used'])
+        self.assertEqual([server.name], [mine['Servers'][0]['name']])
+        self.assertEqual(
+            ['admin'], [item['name'] for item in mine['Projects']]
+        )
+        self.assertIn(mine, self.list('--project', 'admin'))
+        self.assertNotIn(mine, self.list('--project', 'demo'))
+
+        self.delete(server.id)
+        self.assertNotIn(
+            server.id,
+            [
+                holder['id']
+                for row in self.list('--host', HOST)
+                for holder in row['Servers']
+            ],
+        )
+
+    def test_classes_and_traits(self) -> None:
+        for arguments in (
+            ('--resource-class', 'CUSTOM_GPU_H100'),
+            ('--trait', 'CUSTOM_NVLINK'),
+            ('--trait', 'CUSTOM_NVLINK', '--trait', 'OWNER_NOVA'),
+        ):
+            rows = self.list(*arguments)
+            self.assertEqual(
+                [
+                    ('edpm-compute-3.ctlplane.example.com', '0000:04:00.0'),
+                    ('edpm-compute-3.ctlplane.example.com', '0000:82:00.0'),
+                ],
+                [(row['Host'], row['Address']) for row in rows],
+            )
+        self.assertEqual([], self.list('--resource-class', 'CUSTOM_NONE'))
+
+    def test_functions_of_one_device(self) -> None:
+        """A PF stands for its VFs, which several servers may hold."""
+        flavor = self.make_flavor('nvidia_vf:1')
+        servers = {self.boot(flavor).id for _server in range(2)}
+        rows = self.list('--host', 'edpm-compute-2')
+        self.assertEqual([4, 4], [row['Total'] for row in rows])
+        holders = {
+            holder['id']: holder['amount']
+            for row in rows
+            for holder in row['Servers']
+        }
+        self.assertEqual(
+            dict.fromkeys(servers, 1),
+            {key: holders[key] for key in servers},
+        )
+
+    def test_show_says_what_a_name_is(self) -> None:
+        address = self.refused('gpu', 'placement', 'show', '0000:04:00.0')
+        self.assertIn('3 devices have the address', address)
+        self.assertIn('edpm-compute-2.ctlplane.example.com_0000:04', address)
+        name = 'edpm-compute-2.ctlplane.example.com_0000:04:00.0'
+        found = self.openstack('gpu', 'placement', 'show', name, '-f', 'json')
+        self.assertEqual(('device', 4), (found['kind'], found['total']))
+        by_id = self.openstack(
+            *('gpu', 'placement', 'show', found['devices'][0]['id']),
+            *('-f', 'json'),
+        )
+        self.assertEqual(found['devices'], by_id['devices'])
+        self.assertIn(
+            "called 'no such thing'",
+            self.refused('gpu', 'placement', 'show', 'no such thing'),
+        )
+
+    def test_a_trait_that_is_none(self) -> None:
+        self.assertIn(
+            'is not the name of a trait',
+            self.refused('gpu', 'placement', 'list', '--trait', '!A'),
+        )
+        self.assertIn(
+            'CUSTOM_NOBODY_MADE_IT',
+            self.refused(
+                *('gpu', 'placement', 'list', '--trait'),
+                'CUSTOM_NOBODY_MADE_IT',
+            ),
+        )
+
+    def test_unknown_names(self) -> None:
+        for option, value, words in (
+            ('--host', 'nohost', "no compute host 'nohost'"),
+            ('--project', 'noone', "No project has the name or ID 'noone'"),
+        ):
+            self.assertIn(
+                words,
+                self.refused('gpu', 'placement', 'list', option, value),
+            )
+        self.assertIn(
+            "No domain has the name or ID 'nodomain'",
+            self.refused(
+                *('gpu', 'placement', 'list', '--project', 'demo'),
+                *('--project-domain', 'nodomain'),
+            ),
+        )
+
+    def test_as_a_member(self) -> None:
+        """There is nothing to show: the policy is named."""
+        for arguments in (('list',), ('show', 'edpm-compute-0')):
+            words = self.refused(
+                'gpu', 'placement', *arguments, os_cloud=base.MEMBER
+            )
+            self.assertIn('placement:resource_providers:list', words)
+            self.assertEqual(1, len(words.splitlines()))
+
+
+class TestServer(base.CloudTestCase):
+    def list(self, *arguments: str, **kwargs: object) -> dict[str, dict]:
+        rows = self.openstack(
+            *('gpu', 'server', 'list', '-f', 'json'), *arguments, **kwargs
+        )
+        return {row['ID']: row for row in rows}
+
+    def test_projects_users_and_hosts(self) -> None:
+        flavor = self.make_flavor('nvidia_pci:1')
+        plain = self.boot(self.make_flavor())
+        admins = self.boot(flavor).id
+        members = self.boot(flavor, os_cloud=base.MEMBER).id
+
+        own = self.list()
+        self.assertIn(admins, own)
+        self.assertNotIn(members, own)
+        self.assertNotIn(plain.id, own)
+        every = self.list('--all-projects')
+        self.assertEqual({admins, members}, {admins, members} & set(every))
+        self.assertEqual('demo', every[members]['Project'])
+        self.assertEqual(
+            [HOST], [device['host'] for device in every[members]['Devices']]
+        )
+        self.assertNotIn(admins, self.list('--project', 'demo'))
+        self.assertIn(members, self.list('--project', 'demo'))
+        self.assertNotIn(admins, self.list('--host', 'edpm-compute-2'))
+        self.assertIn(admins, self.list('--host', 'edpm-compute-1'))
+        user = self.connect(base.MEMBER).current_user_id
+        self.assertIn(members, self.list('--all-projects', '--user', user))
+        self.assertNotIn(admins, self.list('--all-projects', '--user', user))
+
+        # What policy hides from a member is null, and no error.
+        mine = self.list(os_cloud=base.MEMBER)
+        self.assertNotIn(admins, mine)
+        self.assertIsNone(mine[members]['Devices'])
+        self.assertIsNone(mine[members]['Host'])
+        self.assertEqual('demo', mine[members]['Project'])
+
+    def test_what_a_member_may_not_ask(self) -> None:
+        self.boot(self.make_flavor('nvidia_pci:1'), os_cloud=base.MEMBER)
+        for option, words in (
+            (('--all-projects',), 'servers:detail:get_all_tenants'),
+            (('--host', 'x'), 'os-extended-server-attributes'),
+        ):
+            self.assertIn(
+                words,
+                self.refused(
+                    *('gpu', 'server', 'list', *option), os_cloud=base.MEMBER
+                ),
+            )
+
+    def test_unknown_user(self) -> None:
+        self.assertIn(
+            "No user has the name or ID 'noone'",
+            self.refused('gpu', 'server', 'list', '--user', 'noone'),
+        )
+
+    def test_hostile_names(self) -> None:
+        """Tables cannot be made to move the cursor; JSON is exact."""
+        cloud = self.connect()
+        project = cloud.identity.create_project(
+            name=f'=cmd|"\x1b[31m\n{self.unique()}',
+            domain_id='default',
+        )
+        self.addCleanup(cloud.identity.delete_project, project)
+        cloud.identity.assign_project_role_to_user(
+            project,
+            cloud.current_user_id,
+            cloud.identity.find_role('admin'),
+        )
+        flavor = self.make_flavor('nvidia_pci:1')
+        self.configure(auth={'project_name': None, 'project_id': project.id})
+        self._connections.clear()
+        server = self.boot(flavor, name='=cmd|x')
+        row = self.list()[server.id]
+        self.assertEqual(
+            ('=cmd|x', project.name), (row['Name'], row['Project'])
+        )
+        for command in (('server',), ('placement', '--used')):
+            table = self.openstack('gpu', command[0], 'list', *command[1:])
+            self.assertIn("'=cmd|x", table)
+            self.assertIn('\'=cmd|"\\x1b[31m\\n', table)
+            self.assertNotIn('\x1b', table)
+
+    def test_hostile_host(self) -> None:
+        placement = self.connect().placement
+        host = f'=host\x1b[2J\n{self.unique()}'
+        root = placement.create_resource_provider(name=host)
+        self.addCleanup(placement.delete_resource_provider, root)
+        device = placement.create_resource_provider(
+            name=f'{host}_0000:04:00.0', parent_provider_id=root.id
+        )
+        self.addCleanup(placement.delete_resource_provider, device)
+        placement.put(
+            f'/resource_providers/{device.id}/traits',
+            json={
+                'resource_provider_generation': 0,
+                'traits': ['COMPUTE_MANAGED_PCI_DEVICE'],
+            },
+            microversion='1.39',
+        )
+        (row,) = self.openstack(
+            *('gpu', 'placement', 'list', '--host', host, '-f', 'json')
+        )
+        self.assertEqual(
+            (host, '0000:04:00.0', None),
+            (row['Host'], row['Address'], row['Total']),
+        )
+        table = self.openstack('gpu', 'placement', 'list', '--host', host)
+        self.assertIn("'=host\\x1b[2J\\n", table)
+        self.assertNotIn('\x1b', table)
