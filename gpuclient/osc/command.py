@@ -25,6 +25,7 @@ import typing
 
 from cliff import lister
 from cliff import show
+from keystoneauth1 import exceptions as ksa_exceptions
 from openstack import connection
 from openstackclient.common import clientmanager
 from openstackclient import shell
@@ -88,10 +89,10 @@ class Command(command.Command):
             region = self.app.cloud_config.get_one(
                 cloud=options.cloud, argparse=options
             )
-            if not region.config.get('auth', {}).get('auth_url'):
-                return None, _('no cloud is configured')
             cloud = connection.Connection(config=region)
             cloud.authorize()
+        except ksa_exceptions.MissingRequiredOptions:
+            return None, _('no cloud is configured')
         except Exception as exc:
             # Every kind of misconfiguration has an exception of its own in
             # three libraries; all of them mean that there is no cloud.

@@ -1,0 +1,70 @@
+# Every target makes the virtual environment that it needs; nothing else has
+# to be installed than Python 3.11 or later, git and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Says that the environment has what these files ask for.
+READY := $(VENV)/.ready
+LINT := $(VENV)/.lint
+DOCS := $(VENV)/.docs
+
+.PHONY: help test unit functional demo lint docs releasenotes benchmark clean
+
+help:
+	@echo 'make demo          the whole chain on a real OpenStack, on this machine'
+	@echo 'make test          all tests: unit, then functional'
+	@echo 'make unit          unit tests only'
+	@echo 'make functional    functional tests only, on an embedded cloud'
+	@echo 'make lint          ruff and mypy'
+	@echo 'make docs          the documentation, in doc/build/html'
+	@echo 'make releasenotes  the release notes, in releasenotes/build/html'
+	@echo 'make benchmark     what start-up costs, beside osc-placement'
+	@echo 'make clean         delete the virtual environment and what was built'
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo 'Python 3.11 or later is needed: make PYTHON=python3.11 ...' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
+$(READY): $(VENV)/bin/python setup.cfg requirements.txt test-requirements.txt
+	$(BIN)/pip install --quiet --editable '.[rehearsal]' --requirement test-requirements.txt
+	@touch $@
+
+$(LINT): $(READY)
+	$(BIN)/pip install --quiet mypy ruff
+	@touch $@
+
+$(DOCS): $(READY) doc/requirements.txt
+	$(BIN)/pip install --quiet --requirement doc/requirements.txt
+	@touch $@
+
+test: $(READY)
+	$(BIN)/python -m tests.run
+
+unit: $(READY)
+	$(BIN)/python -m tests.run unit
+
+functional: $(READY)
+	$(BIN)/python -m tests.run functional
+
+demo: $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash doc/demo/demo.sh
+
+lint: $(LINT)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(DOCS)
+	$(BIN)/sphinx-build -W --keep-going -q -b html doc/source doc/build/html
+
+releasenotes: $(DOCS)
+	$(BIN)/sphinx-build -W --keep-going -q -b html releasenotes/source releasenotes/build/html
+
+benchmark: $(READY)
+	$(BIN)/python -m tests.benchmarks.startup
+
+clean:
+	rm -rf $(VENV) .stestr .mypy_cache .ruff_cache .hypothesis doc/build releasenotes/build

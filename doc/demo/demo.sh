@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+# The chain of a passed-through GPU, on two NVIDIA A100 of one host: from the
+# lines of configuration to the table that says which server holds which card.
+# Run it with "make demo", which makes all that it needs.
+
+set -euo pipefail
+
+began=$(date +%s)
+work=$(mktemp -d /tmp/gpu-demo.XXXXXX)
+# Not the caller's clouds.
+for name in "${!OS_@}"; do unset "$name"; done
+export XDG_STATE_HOME=$work/state XDG_CONFIG_HOME=$work/config
+
+finish() {
+    status=$?
+    openstack gpu rehearsal stop demo --delete >/dev/null 2>&1 || true
+    rm -rf "$work"
+    if [ $status -ne 0 ]; then
+        echo "The demo ended early, with status $status." >&2
+    fi
+}
+trap finish EXIT
+# So that the above happens then, too.
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+say() { printf '\n# %s\n' "$*"; }
+
+show() {
+    printf '\n$'
+    printf ' %q' "$@"
+    printf '\n'
+}
+
+run() {
+    show "$@"
+    "$@"
+}
+
+cd "$work"
+
+say 'The configuration of nova-api and of the compute host, without an alias.'
+cat > nova-api.conf <<'END'
+[filter_scheduler]
+pci_in_placement = True
+END
+cat > nova-compute.conf <<'END'
+[pci]
+report_in_placement = True
+device_spec = { "vendor_id":"10de", "product_id":"20f1", "address": "0000:04:00.0" }
+device_spec = { "vendor_id":"10de", "product_id":"20f1", "address": "0000:82:00.0" }
+END
+run cat nova-api.conf nova-compute.conf
+
+say 'Define the alias in both, before there is a cloud to ask.'
+run openstack gpu alias create nvidia_a2 \
+    --vendor-id 10de --product-id 20f1 --device-type type-PF \
+    --api-config nova-api.conf --compute-config nova-compute.conf
+
+say 'Start a real OpenStack with these files: one host, two cards.'
+{
+    echo 'control_plane:'
+    echo '  config: |'
+    echo '    [filter_scheduler]'
+    echo '    pci_in_placement = True'
+    echo '  api:'
+    echo '    - config: |'
+    sed 's/^/        /' nova-api.conf
+    echo 'hosts:'
+    echo '  - name: edpm-compute-0'
+    echo '    hypervisor_hostname: edpm-compute-0.ctlplane.example.com'
+    echo '    numa:'
+    echo "      - {cpus: '0-15', memory_mb: 65536}"
+    echo "      - {cpus: '16-31', memory_mb: 65536}"
+    echo '    devices:'
+    for card in '04:00.0 0' '82:00.0 1'; do
+        set -- $card
+        echo "      - {address: '0000:$1', vendor_id: '10de', product_id: '20f1', type: type-PF, numa_node: $2}"
+    done
+    echo '    config: |'
+    sed 's/^/      /' nova-compute.conf
+} > cloud.yaml
+starting=$(date +%s)
+run openstack gpu rehearsal start demo --spec cloud.yaml -c name -c state -c memory_mb
+started=$(date +%s)
+eval "$(openstack gpu rehearsal show demo -f value -c use)"
+
+say 'Placement has a provider for each card; nova-api knows the alias.'
+run openstack gpu placement list
+run openstack gpu alias verify nvidia_a2 nvidia_a3 || [ $? -eq 3 ]
+
+say 'Let a flavor ask for a card (compute API microversion 2.86).'
+run openstack flavor create device_passthrough --vcpus 1 --ram 512 --disk 1 -c name -c ram -c vcpus
+run openstack gpu flavor set device_passthrough --alias nvidia_a2:1
+
+boot() {
+    cloud=$1
+    run openstack --os-cloud "$cloud" --os-compute-api-version 2.90 server create "$2" \
+        --flavor device_passthrough --image blank --nic none --wait \
+        -c name -c status
+}
+
+say 'A server gets a card, and so does a second one, of another project.'
+boot demo gpu-1
+run openstack gpu server list
+boot demo-member gpu-2
+
+say 'A third finds none left, and Nova says so.'
+boot demo-member gpu-3 && { echo 'gpu-3 should have found no card' >&2; exit 1; }
+run openstack --os-cloud demo-member server show gpu-3 -c name -c status -c fault
+run openstack gpu placement list
+run openstack gpu placement show nvidia_a2 -c name -c kind -c total -c used -c free
+
+say 'Deleting the first frees its card.'
+run openstack server delete gpu-1 --wait
+run openstack gpu placement list --free
+run openstack --os-cloud demo-member server delete gpu-3 --wait
+
+say 'Which server of which project holds which card.'
+run openstack gpu server list --all-projects
+
+ended=$(date +%s)
+echo
+echo "The demo took $((ended - began)) s, $((started - starting)) s of it the start of the cloud."

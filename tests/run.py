@@ -1,0 +1,77 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Run the tests and count them: ``python -m tests.run [unit|functional]``.
+
+Arguments that follow are stestr's. The last line is ``N passed, N failed``;
+the exit status is 0 if none failed and some passed.
+"""
+
+import re
+import subprocess
+import sys
+import time
+
+_COMMANDS = {
+    'unit': ('stestr', 'run'),
+    'functional': ('tests.functional.run',),
+}
+_TOTAL = re.compile(r' - (?P<kind>Passed|Failed|Skipped): (?P<number>\d+)')
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit status of the tests."""
+    kinds = list(_COMMANDS)
+    if arguments and arguments[0] in _COMMANDS:
+        kinds = [arguments[0]]
+        arguments = arguments[1:]
+    totals = {'Passed': 0, 'Failed': 0, 'Skipped': 0}
+    statuses = []
+    lines = []
+    for kind in kinds:
+        began = time.monotonic()
+        found = dict.fromkeys(totals, 0)
+        statuses.append(_run(kind, arguments, found))
+        for key, number in found.items():
+            totals[key] += number
+        lines.append(
+            f'{kind} tests: {found["Passed"]} passed, '
+            f'{found["Failed"]} failed, {found["Skipped"]} skipped, '
+            f'{time.monotonic() - began:.0f} s'
+        )
+    failed = totals['Failed']
+    if any(statuses) and not failed:
+        # They did not get as far as to fail.
+        failed = 1
+    print()
+    print('\n'.join(lines))
+    print(f'{totals["Passed"]} passed, {failed} failed', flush=True)
+    return 1 if failed or not totals['Passed'] else 0
+
+
+def _run(kind: str, arguments: list[str], totals: dict[str, int]) -> int:
+    with subprocess.Popen(
+        [sys.executable, '-m', *_COMMANDS[kind], *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end='', flush=True)
+            match = _TOTAL.fullmatch(line.rstrip())
+            if match is not None:
+                totals[match['kind']] += int(match['number'])
+    return process.returncode
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
