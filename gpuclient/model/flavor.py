@@ -59,7 +59,7 @@ def parse_request(text: str, *, force: bool = False) -> tuple[str, int]:
         would be read as more than one request.
     """
     name, separator, number = text.rpartition(':')
-    name = name.strip()
+    name = name.strip(' ')
     if not separator or not name or not re.fullmatch('[0-9]+', number):
         raise exceptions.InvalidValue(
             f'{text!r} is not NAME:COUNT, the name of an alias and a number '
@@ -82,17 +82,21 @@ def parse_request(text: str, *, force: bool = False) -> tuple[str, int]:
 def read_aliases(value: str) -> tuple[dict[str, int], tuple[str, ...]]:
     """Return what a stored value asks for, and the parts that are broken.
 
-    A broken part lets every boot fail
+    Read as leniently as Nova does; a broken part lets every boot fail
     (``nova/pci/request.py:_translate_alias_to_requests``).
     """
     requests: dict[str, int] = {}
     broken = []
     for part in value.split(',') if value else ():
+        name, _colon, number = part.partition(':')
         try:
-            name, count = parse_request(part.strip(), force=True)
-        except exceptions.InvalidValue:
+            count = int(number)
+        except ValueError:
+            count = -1
+        if count < 0:
             broken.append(part)
         else:
+            name = name.strip()
             requests[name] = requests.get(name, 0) + count
     return requests, tuple(broken)
 

@@ -19,10 +19,10 @@ import re
 
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
+from gpuclient.model import flavor as flavor_model
 from gpuclient.model import pci
 
 #: Extra spec of a flavor that asks for PCI devices.
-ALIAS_EXTRA_SPEC = 'pci_passthrough:alias'
 #: Consumer type that Nova gives the allocations of a server.
 INSTANCE = 'INSTANCE'
 #: Consumer type that holds the devices of the source host while a server
@@ -308,19 +308,9 @@ def held(
 def requested_aliases(
     extra_specs: collections.abc.Mapping[str, str] | None,
 ) -> dict[str, int]:
-    """Return how many devices of which alias a flavor asks for.
-
-    Reads what Nova stored, good or bad: a part without a count is left out,
-    since every boot fails on it
-    (``nova/pci/request.py:_translate_alias_to_requests``).
-    """
-    requests: dict[str, int] = {}
-    for part in (extra_specs or {}).get(ALIAS_EXTRA_SPEC, '').split(','):
-        name, separator, count = part.partition(':')
-        if separator and count.strip().isdecimal():
-            name = name.strip()
-            requests[name] = requests.get(name, 0) + int(count)
-    return requests
+    """Return how many devices of which alias a flavor asks for."""
+    value = (extra_specs or {}).get(flavor_model.ALIASES, '')
+    return flavor_model.read_aliases(value)[0]
 
 
 def asks_for_devices(server: Server) -> bool | None:
@@ -333,7 +323,7 @@ def asks_for_devices(server: Server) -> bool | None:
     if server.extra_specs is None:
         return None
     return any(
-        key == ALIAS_EXTRA_SPEC
+        key == flavor_model.ALIASES
         or re.match(r'resources[^:]*:(CUSTOM_|PGPU$|VGPU$)', key)
         for key in server.extra_specs
     )

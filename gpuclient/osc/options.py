@@ -50,7 +50,11 @@ def check_alias_name(name: str) -> None:
 
     :raises gpuclient.exceptions.InvalidValue: It could not.
     """
-    if flavor_model.read_aliases(f'{name}:1') != ({name: 1}, ()):
+    try:
+        usable = flavor_model.parse_request(f'{name}:1') == (name, 1)
+    except exceptions.InvalidValue:
+        usable = False
+    if not usable:
         raise exceptions.InvalidValue(
             _(
                 '%(name)r is not the name of an alias: a flavor asks for '

@@ -1,0 +1,114 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Imports run one way, and the plugin costs next to nothing."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import testtools
+
+import gpuclient
+
+ROOT = pathlib.Path(gpuclient.__file__).parent
+#: What each package may import of ours, besides itself.
+ALLOWED = {
+    'model': {'model', 'exceptions'},
+    'rules': {'model', 'rules', 'exceptions'},
+    'documents': {'model', 'rules', 'exceptions', 'i18n'},
+    'cloud': {'model', 'rules', 'exceptions', 'i18n'},
+    'host': {'model', 'rules', 'exceptions', 'i18n'},
+    'rehearsal': {'documents', 'model', 'rules', 'exceptions', 'i18n'},
+    'osc': {
+        'cloud',
+        'documents',
+        'host',
+        'rehearsal',
+        'rules',
+        'model',
+        'exceptions',
+        'i18n',
+    },
+}
+#: What the pure packages may import of others, all of it lazily.
+PURE = {'os_traits', 'os_resource_classes'}
+
+
+def imported(path: pathlib.Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, path
+            names |= {f'{node.module}.{alias.name}' for alias in node.names}
+    return names
+
+
+class TestImports(testtools.TestCase):
+    def test_arrows(self) -> None:
+        for package, allowed in ALLOWED.items():
+            for path in (ROOT / package).rglob('*.py'):
+                ours = {
+                    name.split('.')[1]
+                    for name in imported(path)
+                    if name.startswith('gpuclient.')
+                }
+                self.assertEqual(set(), ours - allowed - {package}, path)
+
+    def test_model_and_rules_are_pure(self) -> None:
+        for package in ('model', 'rules'):
+            for path in (ROOT / package).rglob('*.py'):
+                others = {
+                    name.split('.')[0]
+                    for name in imported(path)
+                    if not name.startswith('gpuclient.')
+                }
+                self.assertEqual(
+                    set(), others - sys.stdlib_module_names - PURE, path
+                )
+                self.assertFalse(
+                    others & {'os', 'time', 'subprocess', 'socket'}, path
+                )
+
+    def test_only_cloud_and_commands_know_the_sdk(self) -> None:
+        for path in ROOT.rglob('*.py'):
+            package = path.relative_to(ROOT).parts[0]
+            if package not in ('cloud', 'osc', 'rehearsal'):
+                self.assertFalse(
+                    [
+                        name
+                        for name in imported(path)
+                        if name.split('.')[0] in ('openstack', 'requests')
+                    ],
+                    path,
+                )
+
+    def test_plugin_module(self) -> None:
+        """It is imported for every openstack command there is."""
+        script = (
+            'import sys\n'
+            'before = set(sys.modules)\n'
+            'import gpuclient.osc.plugin\n'
+            'print(*sorted({name.split(".")[0] for name in sys.modules}'
+            ' - {name.split(".")[0] for name in before}'
+            ' - sys.stdlib_module_names))\n'
+        )
+        done = subprocess.run(
+            [sys.executable, '-c', script],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        self.assertEqual('gpuclient', done.stdout.strip())
