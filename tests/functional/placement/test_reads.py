@@ -1,0 +1,427 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Reads of a real Placement, in process, held against a plain read.
+
+The plain read asks for inventories, usages, traits and allocations of each
+provider in turn: slow, and obviously right. Ours has to say the same in every
+state that a cloud can be in, at every microversion.
+"""
+
+import typing
+import unittest.mock
+import uuid
+
+import ddt
+import fixtures
+from keystoneauth1 import adapter
+from keystoneauth1 import session
+from keystoneauth1 import token_endpoint
+from placement.tests.functional.fixtures import placement as placement_fixture
+import testtools
+
+from gpuclient import exceptions
+from gpuclient.cloud.placement import devices as placement_devices
+from gpuclient.cloud.placement import owners
+from gpuclient.cloud.placement import reader
+from gpuclient.model import inventory
+
+A100 = 'CUSTOM_PCI_10DE_20F1'
+VF = 'CUSTOM_PCI_10DE_20F2'
+TRAITS = (placement_devices.MANAGED, 'OWNER_NOVA')
+MB, GB = 'MEMORY_MB', 'DISK_GB'
+
+
+class _Placement(placement_fixture.PlacementFixture):
+    def __init__(self, **options: typing.Any) -> None:
+        super().__init__()
+        self._options = options
+
+    def _configure_placement(self, conf_fixture: typing.Any) -> None:
+        conf_fixture.config(group='placement', **self._options)
+
+
+class _Counting(adapter.Adapter):
+    """Counts requests, and makes them one at a time.
+
+    The database is one connection in memory.
+    """
+
+    paths: list[str]
+
+    def request(self, url: str, method: str, **kwargs: typing.Any) -> object:
+        self.paths.append(url)
+        return super().request(url, method, **kwargs)
+
+
+class PlacementTestCase(testtools.TestCase):
+    options: typing.ClassVar[dict[str, typing.Any]] = {}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.useFixture(fixtures.FakeLogger())
+        # In one process wsgi-intercept and threads do not go together.
+        self.useFixture(
+            fixtures.MonkeyPatch('gpuclient.cloud.placement.reader.THREADS', 1)
+        )
+        service = self.useFixture(_Placement(**self.options))
+        self.placement = _Counting(
+            session.Session(
+                auth=token_endpoint.Token(service.endpoint, service.token)
+            ),
+            service_type='placement',
+            endpoint_override=service.endpoint,
+        )
+        self.placement.paths = []
+        for name in ('CUSTOM_NVLINK',):
+            self.send('PUT', f'/traits/{name}')
+
+    def send(self, method: str, path: str, body: object = None) -> typing.Any:
+        response = adapter.Adapter.request(
+            self.placement,
+            path,
+            method,
+            json=body,
+            microversion='1.39',
+            raise_exc=False,
+        )
+        self.assertLess(response.status_code, 300, response.text)
+        return response.json() if response.content else None
+
+    def provider(
+        self,
+        name: str,
+        inventories: dict[str, dict[str, int]],
+        traits: tuple[str, ...] = (),
+        parent: str | None = None,
+    ) -> str:
+        identity = str(uuid.uuid4())
+        body = {'name': name, 'uuid': identity}
+        if parent:
+            body['parent_provider_uuid'] = parent
+        self.send('POST', '/resource_providers', body)
+        for key in inventories:
+            if key.startswith('CUSTOM_'):
+                self.send('PUT', f'/resource_classes/{key}')
+        self.send(
+            'PUT',
+            f'/resource_providers/{identity}/inventories',
+            {
+                'resource_provider_generation': 0,
+                'inventories': inventories,
+            },
+        )
+        generation = self.send('GET', f'/resource_providers/{identity}')
+        self.send(
+            'PUT',
+            f'/resource_providers/{identity}/traits',
+            {
+                'resource_provider_generation': generation['generation'],
+                'traits': list(traits),
+            },
+        )
+        return identity
+
+    def host(
+        self,
+        name: str,
+        devices: int = 2,
+        *,
+        classes: dict[str, dict[str, int]] | None = None,
+        traits: tuple[str, ...] = (),
+    ) -> tuple[str, list[str]]:
+        """Make a host with devices; return their ids."""
+        root = self.provider(
+            name, {'VCPU': {'total': 8}, MB: {'total': 64}, GB: {'total': 9}}
+        )
+        return root, [
+            self.provider(
+                f'{name}_0000:{number + 4:02X}:00.0',
+                {A100: {'total': 1}} if classes is None else classes,
+                (*TRAITS, *traits),
+                root,
+            )
+            for number in range(devices)
+        ]
+
+    def allocate(
+        self,
+        allocations: dict[str, dict[str, int]],
+        *,
+        project: str = 'p1',
+        kind: str = 'INSTANCE',
+    ) -> str:
+        consumer = str(uuid.uuid4())
+        self.send(
+            'PUT',
+            f'/allocations/{consumer}',
+            {
+                'allocations': {
+                    provider: {'resources': resources}
+                    for provider, resources in allocations.items()
+                },
+                'project_id': project,
+                'user_id': 'u1',
+                'consumer_generation': None,
+                'consumer_type': kind,
+            },
+        )
+        return consumer
+
+    def plainly(self) -> list[tuple[typing.Any, ...]]:
+        """Return what every provider of a device has, read one by one."""
+        rows = []
+        providers = self.send('GET', '/resource_providers')
+        names = {
+            provider['uuid']: provider['name']
+            for provider in providers['resource_providers']
+        }
+        for provider in providers['resource_providers']:
+            base = f'/resource_providers/{provider["uuid"]}'
+            traits = sorted(self.send('GET', f'{base}/traits')['traits'])
+            if placement_devices.MANAGED not in traits:
+                continue
+            used = self.send('GET', f'{base}/usages')['usages']
+            held = self.send('GET', f'{base}/allocations')['allocations']
+            found = self.send('GET', f'{base}/inventories')['inventories']
+            for key, record in (found or {None: {}}).items():
+                rows.append(
+                    (
+                        names[provider['root_provider_uuid']],
+                        provider['uuid'],
+                        key,
+                        record.get('total'),
+                        record.get('reserved'),
+                        used.get(key) if key else None,
+                        tuple(traits),
+                        sorted(
+                            (consumer, units['resources'][key])
+                            for consumer, units in held.items()
+                            if key in units['resources']
+                        ),
+                    )
+                )
+        return sorted(rows, key=str)
+
+    def read(
+        self,
+        servers: tuple[inventory.Server, ...] = (),
+        **filters: typing.Any,
+    ) -> list[inventory.Device]:
+        found = placement_devices.read_devices(self.placement, **filters)
+        self.assertEqual((), found.failures)
+        owned = owners.read_owners(self.placement, found.value, servers)
+        self.assertEqual((), owned.failures)
+        return list(owned.value)
+
+    @staticmethod
+    def rows(
+        devices: list[inventory.Device],
+    ) -> list[tuple[typing.Any, ...]]:
+        return sorted(
+            (
+                (
+                    device.host,
+                    device.uuid,
+                    device.resource_class,
+                    device.total,
+                    device.reserved,
+                    device.used,
+                    device.traits,
+                    sorted(
+                        (consumer.uuid, consumer.amount)
+                        for consumer in device.consumers or ()
+                    ),
+                )
+                for device in devices
+            ),
+            key=str,
+        )
+
+    def make_everything(self) -> tuple[inventory.Server, ...]:
+        """Make hosts in every state; return the servers that Nova knows."""
+        self.provider('cpu-only', {'VCPU': {'total': 8}, MB: {'total': 64}})
+        self.host('idle', 4)
+        _root, devices = self.host('used', 2)
+        first = self.allocate({devices[0]: {A100: 1}})
+        second = self.allocate({devices[1]: {A100: 1}})
+        _root, functions = self.host('functions', classes={VF: {'total': 4}})
+        third = self.allocate({functions[0]: {VF: 2}, functions[1]: {VF: 1}})
+        self.allocate({functions[0]: {VF: 1}}, kind='MIGRATION')
+        _root, devices = self.host('drained', traits=('CUSTOM_NVLINK',))
+        self.reserve(devices[0], A100, 1)
+        self.host('once', traits=(placement_devices.ONE_TIME_USE,))
+        _root, devices = self.host(
+            'once-used', traits=(placement_devices.ONE_TIME_USE,)
+        )
+        self.allocate({devices[0]: {A100: 1}})
+        self.reserve(devices[0], A100, 1)
+        root, devices = self.host('no-memory', 3)
+        self.allocate({root: {MB: 64}, devices[2]: {A100: 1}})
+        root, devices = self.host('full')
+        self.allocate(
+            {
+                root: {'VCPU': 8, MB: 64, GB: 9},
+                devices[0]: {A100: 1},
+                devices[1]: {A100: 1},
+            }
+        )
+        self.host('empty', 1, classes={})
+        self.host(
+            'two-classes', 1, classes={A100: {'total': 1}, VF: {'total': 1}}
+        )
+        self.host('one-function', 1, classes={VF: {'total': 1}})
+        # Not what Nova names its providers.
+        root, _devices = self.host('odd', 0)
+        self.provider('something', {A100: {'total': 1}}, TRAITS, root)
+        return (
+            *(
+                self.server(identity, 'used')
+                for identity in (first, second, str(uuid.uuid4()))
+            ),
+            self.server(third, 'functions'),
+            # Nova has it on another host than Placement.
+            self.server(str(uuid.uuid4()), 'no-memory'),
+        )
+
+    def reserve(self, provider: str, key: str, reserved: int) -> None:
+        base = f'/resource_providers/{provider}/inventories/{key}'
+        record = self.send('GET', base)
+        record['reserved'] = reserved
+        self.send('PUT', base, record)
+
+    @staticmethod
+    def server(identity: str, host: str) -> inventory.Server:
+        return inventory.Server(
+            uuid=identity,
+            name=f'server {identity}',
+            status='ACTIVE',
+            project_id='p1',
+            user_id='u1',
+            service_host=host,
+            host=host,
+            extra_specs={'pci_passthrough:alias': 'a:1'},
+        )
+
+
+@ddt.ddt
+class TestReads(PlacementTestCase):
+    @ddt.data((1, 18), (1, 29), (1, 31), (1, 36), (1, 39))
+    def test_same_as_the_plain_read(self, version: tuple[int, int]) -> None:
+        servers = self.make_everything()
+        expected = self.plainly()
+        self.assertEqual(24, len(expected))
+        with unittest.mock.patch.object(reader, 'NEWEST', version):
+            for known in ((), servers):
+                self.assertEqual(expected, self.rows(self.read(known)))
+
+    def test_consumers(self) -> None:
+        servers = self.make_everything()
+        consumers = {
+            consumer.uuid: consumer
+            for device in self.read(servers)
+            for consumer in device.consumers or ()
+        }
+        named = [one for one in consumers.values() if one.name]
+        self.assertEqual(3, len(named))
+        self.assertEqual({'p1'}, {one.project_id for one in named})
+        self.assertEqual({'u1'}, {one.user_id for one in named})
+        self.assertEqual(
+            1,
+            len(
+                [
+                    one
+                    for one in consumers.values()
+                    if one.consumer_type == inventory.MIGRATION
+                ]
+            ),
+        )
+
+    def test_filters(self) -> None:
+        self.make_everything()
+        everything = self.read()
+        self.assertEqual(
+            [device for device in everything if device.host == 'no-memory'],
+            self.read(host='no-memory'),
+        )
+        self.assertEqual(
+            [device for device in everything if device.resource_class == VF],
+            self.read(resource_class=VF),
+        )
+        self.assertEqual(
+            [
+                device
+                for device in everything
+                if 'CUSTOM_NVLINK' in device.traits
+            ],
+            self.read(traits=['CUSTOM_NVLINK']),
+        )
+        self.assertEqual([], self.read(host='drained', resource_class=VF))
+        for host in ('nowhere', 'idle_0000:04:00.0'):
+            self.assertRaises(exceptions.NotFound, self.read, host=host)
+
+    def test_few_requests(self) -> None:
+        """Two for a cloud with room, whatever its size."""
+        for number in range(6):
+            self.host(f'host-{number}', 4)
+        self.placement.paths.clear()
+        self.assertEqual(24, len(self.read()))
+        self.assertEqual(
+            ['/resource_providers', '/allocation_candidates'],
+            self.placement.paths,
+        )
+
+    def test_requests_for_owners(self) -> None:
+        """One for each server, or for each device: what is fewer."""
+        identities = []
+        for number in range(6):
+            _root, devices = self.host(f'host-{number}', 4)
+            identities.append(
+                (
+                    self.allocate({one: {A100: 1} for one in devices}),
+                    f'host-{number}',
+                )
+            )
+        servers = tuple(self.server(*one) for one in identities)
+        self.placement.paths.clear()
+        self.assertEqual(24, len(self.read(servers)))
+        self.assertEqual(2 + 6, len(self.placement.paths))
+
+    def test_too_old(self) -> None:
+        with unittest.mock.patch.object(reader, 'OLDEST', (1, 99)):
+            error = self.assertRaises(exceptions.Unsupported, self.read)
+        self.assertIn('Placement 1.99 or later is needed', str(error))
+
+    def test_no_trait(self) -> None:
+        """A Placement that knows no managed devices is told apart."""
+        with unittest.mock.patch.object(
+            placement_devices, 'MANAGED', 'COMPUTE_NEVER_HEARD_OF'
+        ):
+            error = self.assertRaises(exceptions.Unsupported, self.read)
+        self.assertIn('too old to report PCI devices', str(error))
+
+    def test_nothing(self) -> None:
+        self.provider('cpu-only', {'VCPU': {'total': 8}})
+        self.assertEqual([], self.read())
+
+
+class TestCapped(PlacementTestCase):
+    """A service that cuts its answers short."""
+
+    options: typing.ClassVar[dict[str, typing.Any]] = {
+        'max_allocation_candidates': 2
+    }
+
+    def test_same_as_the_plain_read(self) -> None:
+        servers = self.make_everything()
+        expected = self.plainly()
+        self.assertEqual(expected, self.rows(self.read(servers)))
