@@ -36,7 +36,7 @@ class TestJSON(base.CloudTestCase):
         self.json(
             'flavor_create',
             *('gpu', 'flavor', 'create', 'golden', '--ram', '512'),
-            *('--disk', '1', '--alias', 'nvidia_l4:1', '--public'),
+            *('--disk', '1', '--alias', 'nvidia_l4:2', '--public'),
         )
         compute = self.connect().compute
         flavor = compute.find_flavor('golden')
@@ -54,8 +54,8 @@ class TestJSON(base.CloudTestCase):
             *('gpu', 'flavor', 'list', '--alias', 'nvidia_l4', '--long'),
         )
 
-        self.boot(flavor, name='golden-admin')
-        self.boot(flavor, name='golden-member', os_cloud=base.MEMBER)
+        # It holds both cards: which of two servers has which is chance.
+        server = self.boot(flavor, name='golden-admin')
         self.json(
             'placement_list',
             *('gpu', 'placement', 'list', '--host', 'edpm-compute-4'),
@@ -63,7 +63,7 @@ class TestJSON(base.CloudTestCase):
         self.json(
             'placement_list_long',
             *('gpu', 'placement', 'list', '--host', 'edpm-compute-4'),
-            *('--project', 'demo', '--long'),
+            *('--project', 'admin', '--long'),
         )
         for kind, name in (
             ('host', 'edpm-compute-4.ctlplane.example.com'),
@@ -79,13 +79,6 @@ class TestJSON(base.CloudTestCase):
             *('gpu', 'server', 'list', '--all-projects', '--long'),
             *('--host', 'edpm-compute-4'),
         )
-        mine = [
-            server
-            for server in self.as_member('gpu', 'server', 'list', '-f', 'json')
-            if server['Name'] == 'golden-member'
-        ]
-        self.assert_golden('server_list_member', mine)
-
         self.json(
             'alias_verify',
             *('gpu', 'alias', 'verify', 'nvidia_l4', '--attempts', '2'),
@@ -119,3 +112,12 @@ class TestJSON(base.CloudTestCase):
         self.assertIn(
             f'alias = {_ALIAS}\n', pathlib.Path('nova.conf').read_text()
         )
+
+        self.delete(server.id)
+        self.boot(flavor, name='golden-member', os_cloud=base.MEMBER)
+        mine = [
+            server
+            for server in self.as_member('gpu', 'server', 'list', '-f', 'json')
+            if server['Name'] == 'golden-member'
+        ]
+        self.assert_golden('server_list_member', mine)
