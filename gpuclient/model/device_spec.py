@@ -1,0 +1,601 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The ``[pci]device_spec`` option: which devices a compute may give away.
+
+:func:`parse` accepts and refuses as ``nova/pci/whitelist.py`` and
+``nova/pci/devspec.py`` do, :func:`first_match` finds the entry that counts
+for a device, and :func:`providers` says what nova-compute makes of the devices
+in Placement (``nova/compute/pci_placement_translator.py``).
+"""
+
+import collections.abc
+import dataclasses
+import json
+import re
+import string
+import typing
+
+from gpuclient import exceptions
+from gpuclient.model import naming
+
+ANY = '*'
+_REGEX_ANY = '.*'
+_MAXIMA = {
+    'vendor_id': 0xFFFF,
+    'product_id': 0xFFFF,
+    'domain': 0xFFFF,
+    'bus': 0xFF,
+    'slot': 0x1F,
+    'func': 0x7,
+}
+_FORMATS = {
+    'vendor_id': '%04x',
+    'product_id': '%04x',
+    'domain': '%04x',
+    'bus': '%02x',
+    'slot': '%02x',
+    'func': '%01x',
+}
+#: Keys with a meaning; Nova keeps any other as a tag, without a word.
+KEYS = (
+    'address',
+    'devname',
+    'live_migratable',
+    'managed',
+    'one_time_use',
+    'physical_network',
+    'product_id',
+    'remote_managed',
+    'resource_class',
+    'traits',
+    'trusted',
+    'vendor_id',
+)
+_TRUE = ('1', 't', 'true', 'on', 'y', 'yes')
+_FALSE = ('0', 'f', 'false', 'off', 'n', 'no')
+
+Tags: typing.TypeAlias = dict[str, typing.Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class HostDevice:
+    """A PCI device of a host, as libvirt tells Nova."""
+
+    #: ``0000:04:00.0``, lower case.
+    address: str
+    #: Four hexadecimal digits, lower case.
+    vendor_id: str
+    product_id: str
+    #: ``type-PCI``, ``type-PF`` or ``type-VF``.
+    device_type: str = 'type-PCI'
+    #: Address of the PF of a VF.
+    parent_address: str | None = None
+    #: Of its vital product data (VPD); remote managed devices need one.
+    serial_number: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """What Nova looks up on the host itself while it reads the option."""
+
+    devices: tuple[HostDevice, ...] = ()
+    #: Addresses of network interfaces, by their names.
+    interfaces: collections.abc.Mapping[str, str] = dataclasses.field(
+        default_factory=dict
+    )
+
+    def physical_function(self, address: str) -> HostDevice | None:
+        """Return the PF of an address."""
+        for device in self.devices:
+            if device.address == address and device.device_type == 'type-PF':
+                return device
+        return None
+
+    def vf_product_id(self, address: str) -> str | None:
+        """Return the product of the VFs of a PF."""
+        for device in self.devices:
+            if device.parent_address == address:
+                return device.product_id
+        return None
+
+
+_NO_HOST = Host()
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+    """Which addresses an entry matches."""
+
+    #: Hexadecimal digits or ``*``; regular expressions if :attr:`regex`.
+    domain: str
+    bus: str
+    slot: str
+    func: str
+    #: Nova applies these with ``re.match``: a beginning is enough.
+    regex: bool = False
+    #: It names a PF, so that its VFs match, too.
+    physical_function: bool = False
+
+    @property
+    def fields(self) -> tuple[str, str, str, str]:
+        return self.domain, self.bus, self.slot, self.func
+
+    @property
+    def is_single(self) -> bool:
+        """Whether Nova takes it for the address of one device."""
+        return all(
+            character in string.hexdigits
+            for field in self.fields
+            for character in field
+        )
+
+    def __str__(self) -> str:
+        return f'{self.domain}:{self.bus}:{self.slot}.{self.func}'
+
+    def matches(self, device: HostDevice) -> bool:
+        """Return whether a device, or the PF that it belongs to, matches."""
+        if self.physical_function and device.parent_address:
+            if self._matches(device.parent_address):
+                return True
+        return self._matches(device.address)
+
+    def _matches(self, address: str) -> bool:
+        found = _fields(address)
+        if self.regex:
+            return all(
+                re.match(pattern, field)
+                for pattern, field in zip(self.fields, found, strict=True)
+            )
+        # A PF is compared as it is: it cannot hold an asterisk.
+        return all(
+            wanted in (ANY, field)
+            for wanted, field in zip(self.fields, found, strict=True)
+        )
+
+
+def _fields(address: str) -> tuple[str, str, str, str]:
+    rest, _dot, func = address.partition('.')
+    domain, bus, slot = rest.split(':')
+    return domain, bus, slot, func
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceSpec:
+    """One entry of the option."""
+
+    #: Four hexadecimal digits, lower case, or ``*``.
+    vendor_id: str
+    product_id: str
+    #: None for one that names an interface that the host has not.
+    address: Address | None
+    #: Name of a network interface.
+    devname: str | None
+    #: All other keys, with booleans in Nova's normal form.
+    tags: Tags
+    #: The entry as it was written.
+    written: Tags = dataclasses.field(default_factory=dict)
+
+    @property
+    def remote_managed(self) -> bool:
+        return _is_true(self.tags.get('remote_managed'))
+
+    def matches(self, device: HostDevice) -> bool:
+        """Return whether this entry covers a device."""
+        return (
+            self.address is not None
+            and self.vendor_id in (ANY, device.vendor_id)
+            and self.product_id in (ANY, device.product_id)
+            and self.address.matches(device)
+            and (not self.remote_managed or bool(device.serial_number))
+        )
+
+    @property
+    def in_placement(self) -> bool:
+        """Whether its devices are reported to Placement.
+
+        Those with a physical network are Neutron's
+        (``pci_placement_translator.py:PlacementView._add_dev``).
+        """
+        return not self.tags.get('physical_network')
+
+    def resource_class(self, device: HostDevice) -> str:
+        """Return the resource class of a device."""
+        return naming.resource_class(
+            device.vendor_id,
+            device.product_id,
+            self.tags.get('resource_class'),
+        )
+
+    @property
+    def traits(self) -> frozenset[str]:
+        """The traits of the provider, but for those of one-time use."""
+        found = naming.traits(self.tags.get('traits') or '')
+        if self.tags.get('live_migratable') == 'true':
+            found |= {'HW_PCI_LIVE_MIGRATABLE'}
+        return found | {'COMPUTE_MANAGED_PCI_DEVICE'}
+
+    @property
+    def unknown_keys(self) -> tuple[str, ...]:
+        """Keys that Nova keeps and nobody reads: typing errors."""
+        return tuple(key for key in self.tags if key not in KEYS)
+
+
+def _invalid(reason: str) -> exceptions.InvalidDeviceSpec:
+    # nova/exception.py:PciConfigInvalidSpec
+    return exceptions.InvalidDeviceSpec(
+        f'Invalid [pci]device_spec config: {reason}'
+    )
+
+
+def _wrong_address(address: typing.Any) -> exceptions.InvalidDeviceSpec:
+    return exceptions.InvalidDeviceSpec(
+        f'The PCI address {address} has an incorrect format.'
+    )
+
+
+def _crash(exc: Exception) -> exceptions.InvalidDeviceSpec:
+    """Return the error for what Nova does not foresee, and ends of."""
+    return exceptions.InvalidDeviceSpec(
+        f'nova-compute ends with {type(exc).__name__}: {exc}'
+    )
+
+
+def parse(
+    text: str, *, report_in_placement: bool = True, host: Host = _NO_HOST
+) -> tuple[DeviceSpec, ...]:
+    """Return the entries of one value of the option.
+
+    :param report_in_placement: ``[pci]report_in_placement`` of the compute.
+    :param host: What is known of the host; without it no address is that of
+        a PF, so VFs match by their own addresses only.
+    :raises gpuclient.exceptions.InvalidDeviceSpec: nova-compute would not
+        start, with Nova's own words.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise _invalid(f"Invalid entry: '{text}'") from exc
+    if isinstance(found, dict):
+        found = [found]
+    elif not isinstance(found, list):
+        raise _invalid(f"Invalid entry: '{text}'; Expecting list or dict")
+    specs = []
+    for entry in found:
+        if not isinstance(entry, dict):
+            raise _invalid(f"Invalid entry: '{entry}'; Expecting dict")
+        try:
+            specs.append(_parse_entry(entry, report_in_placement, host))
+        except (AttributeError, TypeError) as exc:
+            raise _crash(exc) from exc
+    return tuple(specs)
+
+
+def parse_all(
+    texts: collections.abc.Iterable[str],
+    *,
+    report_in_placement: bool = True,
+    host: Host = _NO_HOST,
+) -> tuple[DeviceSpec, ...]:
+    """Return the entries of all values of a compute, in their order.
+
+    :raises gpuclient.exceptions.InvalidDeviceSpec: See :func:`parse`.
+    """
+    return tuple(
+        spec
+        for text in texts
+        for spec in parse(
+            text, report_in_placement=report_in_placement, host=host
+        )
+    )
+
+
+def first_match(
+    specs: collections.abc.Iterable[DeviceSpec], device: HostDevice
+) -> DeviceSpec | None:
+    """Return the entry that counts for a device: the first that matches."""
+    return next((spec for spec in specs if spec.matches(device)), None)
+
+
+def _parse_entry(
+    entry: Tags, report_in_placement: bool, host: Host
+) -> DeviceSpec:
+    # In the order of nova/pci/devspec.py:PciDeviceSpec._init_dev_details.
+    tags = dict(entry)
+    vendor_id = tags.pop('vendor_id', ANY)
+    product_id = tags.pop('product_id', ANY)
+    devname = tags.pop('devname', None)
+    address = tags.pop('address', None)
+    vendor_id = _hexadecimal('vendor_id', vendor_id.strip())
+    product_id = _hexadecimal('product_id', product_id)
+    if address and devname:
+        raise exceptions.InvalidDeviceSpec(
+            'Invalid PCI Whitelist: The PCI whitelist can specify devname or '
+            'address, but not both'
+        )
+    found: Address | None
+    if devname:
+        found = _of_interface(devname, host)
+    else:
+        found = _parse_address(address or '*:*:*.*', host)
+    for tag in ('managed', 'live_migratable', 'one_time_use'):
+        if tags.get(tag) is not None:
+            tags[tag] = _normal_boolean(tag, tags[tag])
+    if tags.get('one_time_use') == 'true' and not report_in_placement:
+        raise _invalid(
+            'one_time_use=true requires pci.report_in_placement to be enabled'
+        )
+    spec = DeviceSpec(vendor_id, product_id, found, devname, tags, entry)
+    if spec.remote_managed:
+        _check_remote_managed(spec, host)
+    return spec
+
+
+def _hexadecimal(name: str, value: str) -> str:
+    """Return a number in Nova's form, or ``*``.
+
+    Python's int() takes signs, underscores, blanks and ``0x``, so Nova does.
+    """
+    if value == ANY:
+        return value
+    try:
+        number = int(value, 16)
+    except ValueError as exc:
+        raise _invalid(
+            f"property {name} ('{value}') does not parse as a hex number."
+        ) from exc
+    if number > _MAXIMA[name]:
+        raise _invalid(
+            f'property {name} ({value}) is greater than the maximum '
+            f'allowable value ({_MAXIMA[name]:X}).'
+        )
+    return _FORMATS[name] % number
+
+
+def _of_interface(devname: str, host: Host) -> Address | None:
+    address = host.interfaces.get(devname)
+    if not address:
+        return None
+    if host.physical_function(address) is not None:
+        return dataclasses.replace(
+            _parse_glob(address), physical_function=True
+        )
+    return _parse_address(address, host)
+
+
+def _parse_address(address: typing.Any, host: Host) -> Address:
+    if isinstance(address, str):
+        found = _parse_glob(address)
+    elif isinstance(address, dict):
+        found = _parse_regex(address)
+    else:
+        raise _wrong_address(address)
+    return dataclasses.replace(
+        found,
+        physical_function=found.is_single
+        and host.physical_function(str(found)) is not None,
+    )
+
+
+def _parse_glob(address: str) -> Address:
+    """Read ``[[domain:]bus:]slot[.func]``, each ``*`` or hexadecimal."""
+    fields = dict.fromkeys(('domain', 'bus', 'slot', 'func'), ANY)
+    rest, _dot, func = address.partition('.')
+    if func:
+        fields['func'] = _hexadecimal('func', func.strip())
+    if rest:
+        parts = rest.split(':')
+        if len(parts) > 3:
+            raise _wrong_address(address)
+        parts = [ANY] * (3 - len(parts)) + parts
+        for name, part in zip(('domain', 'bus', 'slot'), parts, strict=True):
+            fields[name] = _hexadecimal(name, part.strip() or ANY)
+    return Address(
+        fields['domain'], fields['bus'], fields['slot'], fields['func']
+    )
+
+
+def _parse_regex(address: Tags) -> Address:
+    """Read an object of regular expressions, a field each."""
+    fields = {
+        name: address.get(key, _REGEX_ANY)
+        for name, key in (
+            ('domain', 'domain'),
+            ('bus', 'bus'),
+            ('slot', 'slot'),
+            ('func', 'function'),
+        )
+    }
+    try:
+        for pattern in fields.values():
+            re.compile(pattern)
+    except re.error as exc:
+        raise _wrong_address(address) from exc
+    return Address(**fields, regex=True)
+
+
+def _words(value: typing.Any) -> str:
+    return str(value).strip().lower()
+
+
+def _is_true(value: typing.Any) -> bool:
+    """Read a boolean as ``oslo_utils.strutils:bool_from_string`` does."""
+    return _words(value) in _TRUE
+
+
+def _normal_boolean(tag: str, value: typing.Any) -> str:
+    words = _words(value)
+    if words in _TRUE:
+        return 'true'
+    if words in _FALSE:
+        return 'false'
+    acceptable = ', '.join(f"'{word}'" for word in sorted(_TRUE + _FALSE))
+    raise _invalid(
+        f"Cannot parse tag '{tag}': Unrecognized value '{value}', acceptable "
+        f'values are: {acceptable}'
+    )
+
+
+def _check_remote_managed(spec: DeviceSpec, host: Host) -> None:
+    """Refuse PFs: nobody could set their representors up."""
+    if spec.address is None:
+        raise exceptions.InvalidDeviceSpec(
+            'Invalid PCI Whitelist: A device specified as "remote_managed" '
+            'is not actually present on the host'
+        )
+    if not spec.address.physical_function:
+        return
+    if spec.devname is None:
+        # Nova looks in sysfs for the name of a Python object, since these
+        # addresses have no text (PciAddressGlobSpec, PciAddressRegexSpec).
+        raise exceptions.InvalidDeviceSpec(
+            f'PCI device {spec.address} not found: remote_managed works with '
+            f'the addresses of VFs, or a devname, and not with the address '
+            f'of their PF'
+        )
+    address = str(spec.address)
+    function = host.physical_function(address)
+    if function is None:
+        return
+    vendor_matches = spec.vendor_id in (function.vendor_id, ANY)
+    if spec.product_id == host.vf_product_id(address) and vendor_matches:
+        return
+    if spec.product_id in (function.product_id, ANY) and vendor_matches:
+        raise exceptions.InvalidDeviceSpec(
+            'Invalid PCI Whitelist: PFs must not have the "remote_managed"'
+            f'tag, device address: {address}'
+        )
+    raise _invalid(
+        f'the specified VF vendor ID {spec.vendor_id} and product ID '
+        f'{spec.product_id} do not match the expected VF IDs based on the '
+        f'corresponding PF identified by PCI address {address}'
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Provider:
+    """A resource provider that nova-compute makes of devices."""
+
+    #: ``<hypervisor hostname>_<ADDRESS>``.
+    name: str
+    resource_class: str
+    total: int
+    traits: frozenset[str]
+    devices: tuple[HostDevice, ...]
+
+
+def providers(
+    hypervisor_hostname: str,
+    specs: collections.abc.Sequence[DeviceSpec],
+    devices: collections.abc.Iterable[HostDevice],
+) -> tuple[Provider, ...]:
+    """Return what nova-compute reports to Placement, by name.
+
+    A type-PCI or type-PF device is a provider of its own; VFs are units of
+    the provider of their PF.
+
+    :raises gpuclient.exceptions.InvalidDeviceSpec: nova-compute refuses to
+        report them, with Nova's own words
+        (``pci_placement_translator.py:PciResourceProvider``).
+    """
+    for spec in specs:
+        if spec.devname:
+            raise _report(
+                'Invalid [pci]device_spec configuration. PCI Placement '
+                "reporting does not support 'devname' based device "
+                f'specification but we got {spec.written}. '
+                'Please use PCI address in the configuration instead.'
+            )
+    found: dict[str, Provider] = {}
+    for device in devices:
+        spec_of_device = first_match(specs, device)
+        if spec_of_device is None or not spec_of_device.in_placement:
+            continue
+        try:
+            _add(found, hypervisor_hostname, spec_of_device, device)
+        except (AttributeError, TypeError) as exc:
+            # A resource class or traits that are no text.
+            raise _crash(exc) from exc
+    return tuple(found[name] for name in sorted(found))
+
+
+def _report(reason: str) -> exceptions.InvalidDeviceSpec:
+    # nova/exception.py:PlacementPciException
+    return exceptions.InvalidDeviceSpec(
+        f'Failed to gather or report PCI resources to Placement: {reason}'
+    )
+
+
+def _add(
+    found: dict[str, Provider],
+    hypervisor_hostname: str,
+    spec: DeviceSpec,
+    device: HostDevice,
+) -> None:
+    is_function = device.device_type == 'type-VF'
+    address = device.parent_address if is_function else device.address
+    if address is None:
+        raise _report(f'{device.address} is a VF of no PF')
+    name = f'{hypervisor_hostname}_{address.upper()}'
+    resource_class = spec.resource_class(device)
+    traits = spec.traits
+    present = found.get(name)
+    if present is None:
+        if is_function:
+            _check_no_one_time_use(spec, name)
+        elif spec.tags.get('one_time_use') == 'true':
+            traits |= {'HW_PCI_ONE_TIME_USE'}
+        found[name] = Provider(name, resource_class, 1, traits, (device,))
+        return
+    addresses = ','.join(other.address for other in present.devices)
+    parent = next(
+        (
+            other
+            for other in (*present.devices, device)
+            if other.device_type != 'type-VF'
+        ),
+        None,
+    )
+    if parent is not None:
+        raise exceptions.InvalidDeviceSpec(
+            f'Configuring both {device.address} and {addresses} in '
+            f'[pci]device_spec is not supported. Either the parent PF or its '
+            f'children VFs can be configured.'
+        )
+    if resource_class != present.resource_class:
+        raise exceptions.InvalidDeviceSpec(
+            f'VFs from the same PF cannot be configured with different '
+            f"'resource_class' values in [pci]device_spec. We got "
+            f'{resource_class} for {device.address} and '
+            f'{present.resource_class} for {addresses}.'
+        )
+    if traits != present.traits:
+        raise exceptions.InvalidDeviceSpec(
+            f'VFs from the same PF cannot be configured with different set '
+            f"of 'traits' in [pci]device_spec. We got "
+            f'{",".join(sorted(traits))} for {device.address} and '
+            f'{",".join(sorted(present.traits))} for {addresses}.'
+        )
+    _check_no_one_time_use(spec, name)
+    found[name] = dataclasses.replace(
+        present,
+        total=present.total + 1,
+        devices=(*present.devices, device),
+    )
+
+
+def _check_no_one_time_use(spec: DeviceSpec, name: str) -> None:
+    if 'one_time_use' in spec.tags:
+        raise _report(
+            'Only type-PCI and type-PF devices may set one_time_use and '
+            f'{name} does not qualify'
+        )
