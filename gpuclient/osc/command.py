@@ -19,6 +19,8 @@
   (:meth:`Command.found`).
 """
 
+from __future__ import annotations
+
 import argparse
 import collections.abc
 import typing
@@ -32,7 +34,9 @@ from openstackclient import shell
 from osc_lib.command import command
 
 from gpuclient.i18n import _
-from gpuclient.model import answer
+
+if typing.TYPE_CHECKING:
+    from gpuclient.model import answer
 
 #: Exit status of a command that failed, or whose answer is partial.
 FAILED = 1

@@ -112,3 +112,35 @@ class TestImports(testtools.TestCase):
             check=True,
         )
         self.assertEqual('gpuclient', done.stdout.strip())
+
+    def test_command_modules(self) -> None:
+        """cliff loads them all for every openstack command there is."""
+        script = (
+            'import importlib, pathlib, sys, types\n'
+            'import gpuclient.osc.v1 as package\n'
+            'for path in pathlib.Path(package.__path__[0]).glob("*.py"):\n'
+            '    importlib.import_module(f"gpuclient.osc.v1.{path.stem}")\n'
+            'print(*sorted(name for name, module in sys.modules.items()'
+            ' if name.startswith("gpuclient.")'
+            ' and type(module) is types.ModuleType'
+            ' and not hasattr(module, "__path__")))\n'
+        )
+        done = subprocess.run(
+            [sys.executable, '-c', script],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        executed = {
+            name
+            for name in done.stdout.split()
+            if not name.startswith('gpuclient.osc.v1.')
+        }
+        self.assertEqual(
+            {
+                'gpuclient.i18n',
+                'gpuclient.osc.command',
+                'gpuclient.osc.lazy',
+            },
+            executed,
+        )

@@ -12,32 +12,38 @@
 
 """Aliases: ``openstack gpu alias create``, ``list`` and ``show``."""
 
+from __future__ import annotations
+
 import argparse
 import collections
 import collections.abc
-import dataclasses
 import os
 import typing
 
-from openstack import connection
-
-from gpuclient.cloud.nova import alias_probe
-from gpuclient.cloud.nova import flavors as nova_flavors
-from gpuclient.cloud.placement import devices as placement_devices
-from gpuclient.cloud import usage
-from gpuclient.documents import aliases as alias_documents
-from gpuclient import exceptions
 from gpuclient.i18n import _
-from gpuclient.model import alias as alias_model
-from gpuclient.model import answer
-from gpuclient.model import flavor as flavor_model
-from gpuclient.model import inventory
-from gpuclient.model import pci
-from gpuclient.osc import columns
 from gpuclient.osc import command
-from gpuclient.osc import options
-from gpuclient.rules import alias as alias_rules
-from gpuclient.rules import finding
+from gpuclient.osc import lazy
+
+with lazy.imports():
+    from gpuclient.cloud.nova import alias_probe
+    from gpuclient.cloud.nova import flavors as nova_flavors
+    from gpuclient.cloud.placement import devices as placement_devices
+    from gpuclient.cloud import usage
+    from gpuclient.documents import aliases as alias_documents
+    from gpuclient import exceptions
+    from gpuclient.model import alias as alias_model
+    from gpuclient.model import answer
+    from gpuclient.model import flavor as flavor_model
+    from gpuclient.model import inventory
+    from gpuclient.model import pci
+    from gpuclient.osc import alias_records
+    from gpuclient.osc import columns
+    from gpuclient.osc import options
+    from gpuclient.rules import alias as alias_rules
+    from gpuclient.rules import finding
+
+if typing.TYPE_CHECKING:
+    from openstack import connection
 
 _API = 'nova-api'
 _COMPUTE = 'nova-compute'
@@ -245,7 +251,7 @@ Example:
 
     def _ask(
         self, alias: alias_model.Alias, parsed_args: argparse.Namespace
-    ) -> '_Live':
+    ) -> alias_records.Live:
         required = parsed_args.require_cloud
         cloud, reason = self.optional_connection()
         if cloud is None:
@@ -254,7 +260,7 @@ Example:
                     _('The cloud cannot be asked: %(reason)s')
                     % {'reason': reason}
                 )
-            return _Live(
+            return alias_records.Live(
                 placement=_('skipped: %s') % reason,
                 nova_api=_SKIPPED,
                 words=reason,
@@ -264,7 +270,7 @@ Example:
             cloud, alias, required, make_flavors=not parsed_args.dry_run
         )
 
-    def _write(self, edits: list['_Edit']) -> None:
+    def _write(self, edits: list[alias_records.Edit]) -> None:
         """Write the files, all of them or, foreseeably, none."""
         changed = [edit for edit in edits if edit.changed]
         try:
@@ -290,42 +296,7 @@ Example:
 _SKIPPED = 'skipped'
 
 
-@dataclasses.dataclass
-class _Edit:
-    """What happens to one file."""
-
-    document: alias_documents.AliasDocument
-    services: list[str]
-    changed: bool = False
-    written: bool = False
-    _diff: str | None = None
-
-    @property
-    def diff(self) -> str:
-        if self._diff is None:
-            return self.document.document.diff()
-        return self._diff
-
-    @diff.setter
-    def diff(self, text: str) -> None:
-        self._diff = text
-
-
-@dataclasses.dataclass
-class _Live:
-    """What the cloud says of an alias that is being defined."""
-
-    placement: str
-    nova_api: str
-    words: str | None = None
-    total: int | None = None
-    used: int | None = None
-    free: int | None = None
-    hosts: list[str] | None = None
-    warnings: list[str] = dataclasses.field(default_factory=list)
-
-
-def _state(edit: _Edit, dry_run: bool) -> str:
+def _state(edit: alias_records.Edit, dry_run: bool) -> str:
     if not edit.changed:
         return 'unchanged'
     return 'would change' if dry_run else 'changed'
@@ -367,7 +338,7 @@ def _judge(alias: alias_model.Alias, pci_in_placement: bool) -> list[str]:
     return warnings
 
 
-def _edits(parsed_args: argparse.Namespace) -> list[_Edit]:
+def _edits(parsed_args: argparse.Namespace) -> list[alias_records.Edit]:
     """Read the files; one that is named twice is one file."""
     services: dict[str, tuple[str, list[str]]] = {}
     for paths, names in (
@@ -381,7 +352,7 @@ def _edits(parsed_args: argparse.Namespace) -> list[_Edit]:
             )
             found += [name for name in names if name not in found]
     return [
-        _Edit(alias_documents.read(path), sorted(names))
+        alias_records.Edit(alias_documents.read(path), sorted(names))
         for path, names in services.values()
     ]
 
@@ -392,8 +363,8 @@ def _ask_cloud(
     required: bool,
     *,
     make_flavors: bool,
-) -> _Live:
-    live = _Live(placement='ok', nova_api=_SKIPPED)
+) -> alias_records.Live:
+    live = alias_records.Live(placement='ok', nova_api=_SKIPPED)
     try:
         found = placement_devices.read_devices(
             cloud.placement, resource_class=alias.placement_class
@@ -448,25 +419,6 @@ def _meaning_differs(
     return [str(alias_rules.other_class(alias, classes, names))]
 
 
-@dataclasses.dataclass
-class _Known:
-    """All that is known of one alias."""
-
-    name: str
-    definitions: list[alias_documents.DefinedAlias]
-    flavors: list[flavor_model.Flavor]
-    reply: alias_probe.Reply | None = None
-    devices: tuple[inventory.Device, ...] | None = None
-    resource_classes: tuple[str, ...] = ()
-    source: str | None = None
-
-    @property
-    def totals(self) -> inventory.Totals | None:
-        if self.devices is None:
-            return None
-        return inventory.totals(self.devices)
-
-
 class _Joined(command.Command):
     """What the commands that join documents and cloud have in common"""
 
@@ -486,7 +438,7 @@ class _Joined(command.Command):
 
     def join(
         self, files: collections.abc.Iterable[str], only: str | None = None
-    ) -> list[_Known]:
+    ) -> list[alias_records.Known]:
         """Return what is known of each alias, or of one."""
         definitions: dict[str, list[alias_documents.DefinedAlias]] = (
             collections.defaultdict(list)
@@ -512,7 +464,7 @@ class _Joined(command.Command):
             for flavor in flavors:
                 names.update(flavor.aliases or ())
         known = [
-            _Known(
+            alias_records.Known(
                 name,
                 definitions.get(name, []),
                 [
@@ -545,7 +497,7 @@ class _Joined(command.Command):
         self,
         cloud: connection.Connection,
         flavors: tuple[flavor_model.Flavor, ...],
-        known: list[_Known],
+        known: list[alias_records.Known],
     ) -> None:
         # To look is not to change anything: no flavor is made for it.
         with alias_probe.Prober(
@@ -555,7 +507,7 @@ class _Joined(command.Command):
                 (one.reply,) = prober.ask(one.name)
 
     def _ask_placement(
-        self, cloud: connection.Connection, known: list[_Known]
+        self, cloud: connection.Connection, known: list[alias_records.Known]
     ) -> None:
         try:
             found = usage.read_usage(cloud)
@@ -595,7 +547,7 @@ class _Joined(command.Command):
                 )
 
 
-def _classes(known: _Known) -> tuple[str, ...]:
+def _classes(known: alias_records.Known) -> tuple[str, ...]:
     return tuple(
         sorted(
             {
@@ -754,7 +706,7 @@ Example:
         )
 
 
-def _disagreements(known: _Known) -> list[str]:
+def _disagreements(known: alias_records.Known) -> list[str]:
     """Return where files give the alias different meanings."""
     findings: list[str] = []
     for defined in known.definitions:

@@ -12,16 +12,21 @@
 
 """Ask nova-api for aliases: ``openstack gpu alias verify``."""
 
+from __future__ import annotations
+
 import argparse
 import typing
 
-from gpuclient.cloud.nova import alias_probe
-from gpuclient.cloud.nova import flavors as nova_flavors
 from gpuclient.i18n import _
-from gpuclient.model import answer
-from gpuclient.osc import columns
 from gpuclient.osc import command
-from gpuclient.osc import options
+from gpuclient.osc import lazy
+
+with lazy.imports():
+    from gpuclient.cloud.nova import alias_probe
+    from gpuclient.cloud.nova import flavors as nova_flavors
+    from gpuclient.model import answer
+    from gpuclient.osc import columns
+    from gpuclient.osc import options
 
 
 class VerifyAlias(command.Lister):

@@ -12,26 +12,33 @@
 
 """Flavors that ask for devices: ``openstack gpu flavor ...``."""
 
+from __future__ import annotations
+
 import argparse
 import collections.abc
 import typing
 
-from openstack.compute.v2 import _proxy
 from openstackclient.identity import common as identity_common
 from osc_lib.cli import parseractions
 
-from gpuclient.cloud import keystone
-from gpuclient.cloud.nova import alias_probe
-from gpuclient.cloud.nova import flavors as nova_flavors
-from gpuclient import exceptions
 from gpuclient.i18n import _
-from gpuclient.model import alias as alias_model
-from gpuclient.model import flavor as flavor_model
-from gpuclient.osc import columns
 from gpuclient.osc import command
-from gpuclient.osc import options
-from gpuclient.rules import finding
-from gpuclient.rules import flavor as flavor_rules
+from gpuclient.osc import lazy
+
+with lazy.imports():
+    from gpuclient.cloud import keystone
+    from gpuclient.cloud.nova import alias_probe
+    from gpuclient.cloud.nova import flavors as nova_flavors
+    from gpuclient import exceptions
+    from gpuclient.model import alias as alias_model
+    from gpuclient.model import flavor as flavor_model
+    from gpuclient.osc import columns
+    from gpuclient.osc import options
+    from gpuclient.rules import finding
+    from gpuclient.rules import flavor as flavor_rules
+
+if typing.TYPE_CHECKING:
+    from openstack.compute.v2 import _proxy
 
 _NUMA_POLICY = 'hw:pci_numa_affinity_policy'
 

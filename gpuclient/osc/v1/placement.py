@@ -12,19 +12,24 @@
 
 """Devices as Placement knows them: ``openstack gpu placement ...``."""
 
+from __future__ import annotations
+
 import argparse
 import typing
 
 from openstackclient.identity import common as identity_common
 
-from gpuclient.cloud import keystone
-from gpuclient.cloud import usage
-from gpuclient.documents import aliases as alias_documents
-from gpuclient import exceptions
 from gpuclient.i18n import _
-from gpuclient.model import inventory
-from gpuclient.osc import columns
 from gpuclient.osc import command
+from gpuclient.osc import lazy
+
+with lazy.imports():
+    from gpuclient.cloud import keystone
+    from gpuclient.cloud import usage
+    from gpuclient.documents import aliases as alias_documents
+    from gpuclient import exceptions
+    from gpuclient.model import inventory
+    from gpuclient.osc import columns
 
 
 class ListPlacement(command.Lister):

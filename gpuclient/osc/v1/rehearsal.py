@@ -12,19 +12,24 @@
 
 """Commands on the rehearsal cloud: ``openstack gpu rehearsal ...``."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 import typing
 
 from cliff import columns
 
-from gpuclient import exceptions
 from gpuclient.i18n import _
-from gpuclient.model import answer
 from gpuclient.osc import command
-from gpuclient.rehearsal import control
-from gpuclient.rehearsal import spec
-from gpuclient.rehearsal import state
+from gpuclient.osc import lazy
+
+with lazy.imports():
+    from gpuclient import exceptions
+    from gpuclient.model import answer
+    from gpuclient.rehearsal import control
+    from gpuclient.rehearsal import spec
+    from gpuclient.rehearsal import state
 
 
 class _ServicesColumn(columns.FormattableColumn[list[dict[str, typing.Any]]]):

@@ -12,21 +12,26 @@
 
 """Servers and their devices: ``openstack gpu server ...``."""
 
+from __future__ import annotations
+
 import argparse
 import typing
 
 from openstackclient.identity import common as identity_common
 
-from gpuclient.cloud import keystone
-from gpuclient.cloud.nova import servers as nova_servers
-from gpuclient.cloud.placement import devices as placement_devices
-from gpuclient.cloud.placement import owners
-from gpuclient import exceptions
 from gpuclient.i18n import _
-from gpuclient.model import answer
-from gpuclient.model import inventory
-from gpuclient.osc import columns
 from gpuclient.osc import command
+from gpuclient.osc import lazy
+
+with lazy.imports():
+    from gpuclient.cloud import keystone
+    from gpuclient.cloud.nova import servers as nova_servers
+    from gpuclient.cloud.placement import devices as placement_devices
+    from gpuclient.cloud.placement import owners
+    from gpuclient import exceptions
+    from gpuclient.model import answer
+    from gpuclient.model import inventory
+    from gpuclient.osc import columns
 
 
 class ListServer(command.Lister):
