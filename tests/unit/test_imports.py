@@ -141,6 +141,7 @@ class TestImports(testtools.TestCase):
                 'gpuclient.i18n',
                 'gpuclient.osc.command',
                 'gpuclient.osc.lazy',
+                'gpuclient.osc.plugin',
             },
             executed,
         )
