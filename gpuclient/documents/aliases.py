@@ -14,12 +14,17 @@
 
 import collections.abc
 import dataclasses
+import typing
 
 from gpuclient.documents import nova_conf
+from gpuclient.documents import rhoso
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
 from gpuclient.rules import alias as alias_rules
+
+
+_YAML = ('.yaml', '.yml')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,53 +33,110 @@ class DefinedAlias:
 
     alias: alias_model.Alias
     #: As the file has it.
-    text: str
+    value: nova_conf.Value
+    conf: nova_conf.NovaConf
     path: str
-    line: int
+
+    @property
+    def text(self) -> str:
+        return self.value.text
+
+    @property
+    def line(self) -> int:
+        return self.value.line
 
     @property
     def where(self) -> str:
         return f'{self.path}, line {self.line}'
 
 
+ConfigurationFile: typing.TypeAlias = nova_conf.NovaConf | rhoso.YamlFile
+
+
 @dataclasses.dataclass(frozen=True)
 class AliasDocument:
-    """A configuration file, as far as aliases are concerned."""
+    """The configuration of a service, as far as aliases are concerned."""
 
-    document: nova_conf.NovaConf
+    #: The file that it is, or is part of.
+    file: ConfigurationFile
+    #: All that the service reads of this file, in order.
+    confs: tuple[nova_conf.NovaConf, ...]
+    #: The service that reads it; None where the file does not say.
+    service: str | None
+    #: Its file, and the place in it.
+    where: str
     aliases: tuple[DefinedAlias, ...]
     #: ``[filter_scheduler]pci_in_placement``; None where it is not set.
     pci_in_placement: bool | None
 
     @property
     def path(self) -> str:
-        return self.document.path
+        return self.file.path
 
 
-def read(path: str) -> AliasDocument:
-    """Read the aliases of a file.
+def read(path: str) -> tuple[AliasDocument, ...]:
+    """Read the aliases of a file: of nova-api and nova-compute.
 
-    :raises gpuclient.exceptions.DocumentError: The file cannot be read.
+    A plain nova.conf is one document; YAML has one for each text in it.
+
+    :raises gpuclient.exceptions.DocumentError: The file cannot be read, or
+        has no such configuration.
     :raises gpuclient.exceptions.InvalidAlias: One of its aliases is broken,
         with its line and Nova's own words.
     """
-    document = nova_conf.NovaConf.read(path)
-    defined = []
-    for value in document.values(*nova_conf.ALIAS):
-        try:
-            alias = alias_model.parse(value.text)
-        except exceptions.InvalidAlias as exc:
-            raise exceptions.InvalidAlias(
-                _('%(path)s, line %(line)d: %(words)s')
-                % {'path': path, 'line': value.line, 'words': exc}
-            ) from exc
-        defined.append(
-            DefinedAlias(alias, value.text, document.path, value.line)
+    if not path.endswith(_YAML):
+        conf = nova_conf.NovaConf.read(path)
+        return (_document(conf, (conf,), None, path),)
+    file = rhoso.YamlFile.read(path)
+    groups: dict[tuple[str, str], list[rhoso.Part]] = {}
+    for part in file.parts:
+        if part.service in (rhoso.API, rhoso.COMPUTE):
+            groups.setdefault((part.group, part.service), []).append(part)
+    found = tuple(
+        _document(
+            file,
+            tuple(part.conf for part in parts),
+            service,
+            f'{path}, {parts[0].keys}',
         )
+        for (_group, service), parts in groups.items()
+    )
+    if not found:
+        raise exceptions.DocumentError(
+            _(
+                '%(path)s has no configuration of nova-api '
+                '(nova.apiServiceTemplate.customServiceConfig) or of '
+                'nova-compute (nova.pci.conf, nova.compute.conf, or a '
+                'ConfigMap with a .conf key)'
+            )
+            % {'path': path}
+        )
+    return found
+
+
+def _document(
+    file: ConfigurationFile,
+    confs: tuple[nova_conf.NovaConf, ...],
+    service: str | None,
+    where: str,
+) -> AliasDocument:
+    defined = []
+    in_placement = None
+    for conf in confs:
+        for value in conf.values(*nova_conf.ALIAS):
+            try:
+                alias = alias_model.parse(value.text)
+            except exceptions.InvalidAlias as exc:
+                raise exceptions.InvalidAlias(
+                    _('%(path)s, line %(line)d: %(words)s')
+                    % {'path': file.path, 'line': value.line, 'words': exc}
+                ) from exc
+            defined.append(DefinedAlias(alias, value, conf, file.path))
+        values = conf.values(*nova_conf.PCI_IN_PLACEMENT)
+        if values:
+            in_placement = nova_conf.boolean(values)
     return AliasDocument(
-        document,
-        tuple(defined),
-        nova_conf.boolean(document.values(*nova_conf.PCI_IN_PLACEMENT)),
+        file, confs, service, where, tuple(defined), in_placement
     )
 
 
@@ -82,7 +144,7 @@ def read_all(
     paths: collections.abc.Iterable[str],
 ) -> tuple[AliasDocument, ...]:
     """Read the aliases of several files, see :func:`read`."""
-    return tuple(read(path) for path in paths)
+    return tuple(document for path in paths for document in read(path))
 
 
 def add(
@@ -91,10 +153,10 @@ def add(
     *,
     pci_in_placement: bool = False,
 ) -> bool:
-    """Add an alias to a file, in memory; write it with ``document.write()``.
+    """Add an alias to a document, in memory; ``document.file`` writes it.
 
     :param pci_in_placement: What the service has where its file does not say.
-    :returns: False where the file has the alias already.
+    :returns: False where the document has the alias already.
     :raises gpuclient.exceptions.InvalidAlias: The service would refuse to
         start with it, or the name has another meaning there.
     """
@@ -113,6 +175,84 @@ def add(
     texts = [defined.text for defined in document.aliases]
     if same is None:
         texts.append(alias.render())
+    _judge(document, texts, alias, pci_in_placement)
+    if same is None:
+        _best(document).add('pci', 'alias', alias.render())
+    return same is None
+
+
+def _best(document: AliasDocument) -> nova_conf.NovaConf:
+    """Return where a new alias belongs, of several files of a service."""
+    for defined in document.aliases:
+        return defined.conf
+    for conf in document.confs:
+        if conf.has_section('pci'):
+            return conf
+    return document.confs[0]
+
+
+def change(
+    document: AliasDocument,
+    name: str,
+    changes: collections.abc.Mapping[str, typing.Any],
+    *,
+    pci_in_placement: bool = False,
+) -> alias_model.Alias | None:
+    """Change keys of an alias in a document, in memory.
+
+    :param changes: New values of fields of the alias; None takes a key out.
+    :returns: The alias as it is now, or None where the document has none of
+        that name.
+    :raises gpuclient.exceptions.InvalidAlias: The service would refuse to
+        start with it, or several values bear the name.
+    """
+    found = [
+        defined for defined in document.aliases if defined.alias.name == name
+    ]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise exceptions.InvalidAlias(
+            _(
+                '%(where)s defines %(name)r %(count)d times, as alternatives; '
+                'change the lines by hand'
+            )
+            % {'where': document.where, 'name': name, 'count': len(found)}
+        )
+    (defined,) = found
+    changed = alias_model.parse(
+        dataclasses.replace(defined.alias, **changes).render()
+    )
+    texts = [
+        changed.render() if other is defined else other.text
+        for other in document.aliases
+    ]
+    _judge(document, texts, changed, pci_in_placement)
+    if changed != defined.alias:
+        defined.conf.replace(defined.value, changed.render())
+    return changed
+
+
+def remove(document: AliasDocument, name: str) -> bool:
+    """Take an alias out of a document, in memory.
+
+    :returns: Whether it had one of that name.
+    """
+    found = [
+        defined for defined in document.aliases if defined.alias.name == name
+    ]
+    # From the end, so that the lines of the others stay.
+    for defined in reversed(found):
+        defined.conf.remove(defined.value)
+    return bool(found)
+
+
+def _judge(
+    document: AliasDocument,
+    texts: list[str],
+    alias: alias_model.Alias,
+    pci_in_placement: bool,
+) -> None:
     in_placement = (
         pci_in_placement
         if document.pci_in_placement is None
@@ -129,9 +269,6 @@ def add(
                 'of the service has it, say --pci-in-placement)'
             )
         raise exceptions.InvalidAlias(
-            _('The service of %(path)s would not start: %(words)s%(hint)s')
-            % {'path': document.path, 'words': exc, 'hint': hint}
+            _('The service of %(where)s would not start: %(words)s%(hint)s')
+            % {'where': document.where, 'words': exc, 'hint': hint}
         ) from exc
-    if same is None:
-        document.document.add('pci', 'alias', alias.render())
-    return same is None

@@ -66,11 +66,16 @@ class NovaConf:
     :param path: As the user named it; it is only used in messages and when
         the file is written.
     :param content: Its bytes.
+    :param first_line: Number of the first line, where this is part of a
+        larger file.
     :raises gpuclient.exceptions.DocumentError: oslo.config would refuse it.
     """
 
-    def __init__(self, path: str, content: bytes) -> None:
+    def __init__(
+        self, path: str, content: bytes, *, first_line: int = 1
+    ) -> None:
         self.path = path
+        self._first_line = first_line
         self._original = content
         #: It begins with a byte order mark, which oslo.config cannot read.
         self.has_mark = content.startswith(codecs.BOM_UTF8)
@@ -81,7 +86,7 @@ class NovaConf:
                 _('Cannot read %(path)s: it is not UTF-8 (byte %(position)d)')
                 % {'path': path, 'position': exc.start}
             ) from exc
-        self._lines = self._before = _lines(text)
+        self._lines = self._before = split_lines(text)
         self._parse()
 
     @classmethod
@@ -103,10 +108,14 @@ class NovaConf:
         """
         wanted = {(_normal(section), option) for section, option in names}
         return tuple(
-            Value(item.text, item.start + 1)
+            Value(item.text, item.start + self._first_line)
             for item in self._assignments
             if (item.section, item.option) in wanted
         )
+
+    def has_section(self, section: str) -> bool:
+        """Return whether the file has a section of this name."""
+        return _normal(section) in self._ends
 
     def add(self, section: str, option: str, text: str) -> None:
         """Add a value: after the last one of the option, or to its section.
@@ -165,23 +174,18 @@ class NovaConf:
         self._parse()
 
     @property
+    def text(self) -> str:
+        """The whole text as it is now, without a byte order mark."""
+        return ''.join(self._lines)
+
+    @property
     def changed(self) -> bool:
         """Whether there is anything to write."""
         return self._lines != self._before
 
     def diff(self) -> str:
         """Return the edits as a unified diff; empty where there are none."""
-        return ''.join(
-            line
-            if line.endswith('\n')
-            else f'{line}\n\\ No newline at end of file\n'
-            for line in difflib.unified_diff(
-                self._before,
-                self._lines,
-                fromfile=self.path,
-                tofile=self.path,
-            )
-        )
+        return unified_diff(self.path, self._before, self._lines)
 
     def check_writable(self) -> None:
         """Find out before a write whether the file may be replaced.
@@ -204,7 +208,7 @@ class NovaConf:
         if not self.changed:
             return
         mark = codecs.BOM_UTF8 if self.has_mark else b''
-        content = mark + ''.join(self._lines).encode()
+        content = mark + self.text.encode()
         try:
             atomic.replace(self.path, self._original, content)
         except exceptions.UnsafeEdit as exc:
@@ -214,7 +218,9 @@ class NovaConf:
 
     def _at(self, value: Value) -> _Assignment:
         return next(
-            item for item in self._assignments if item.start == value.line - 1
+            item
+            for item in self._assignments
+            if item.start == value.line - self._first_line
         )
 
     def _insert(self, position: int, lines: list[str]) -> None:
@@ -302,14 +308,26 @@ class NovaConf:
             _('%(path)s, line %(line)d: %(words)s: %(text)r')
             % {
                 'path': self.path,
-                'line': index + 1,
+                'line': index + self._first_line,
                 'words': words,
                 'text': self._lines[index].rstrip(),
             }
         )
 
 
-def _lines(text: str) -> list[str]:
+def unified_diff(path: str, before: list[str], after: list[str]) -> str:
+    """Return the difference of the lines of a file, for patch(1)."""
+    return ''.join(
+        line
+        if line.endswith('\n')
+        else f'{line}\n\\ No newline at end of file\n'
+        for line in difflib.unified_diff(
+            before, after, fromfile=path, tofile=path
+        )
+    )
+
+
+def split_lines(text: str) -> list[str]:
     """Split where open() does; str.splitlines() knows more line ends."""
     return io.StringIO(text, newline='').readlines()
 

@@ -21,27 +21,6 @@ from gpuclient.model import inventory
 
 
 @dataclasses.dataclass
-class Edit:
-    """What happens to one file."""
-
-    document: alias_documents.AliasDocument
-    services: list[str]
-    changed: bool = False
-    written: bool = False
-    _diff: str | None = None
-
-    @property
-    def diff(self) -> str:
-        if self._diff is None:
-            return self.document.document.diff()
-        return self._diff
-
-    @diff.setter
-    def diff(self, text: str) -> None:
-        self._diff = text
-
-
-@dataclasses.dataclass
 class Live:
     """What the cloud says of an alias that is being defined."""
 

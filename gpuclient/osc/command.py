@@ -27,13 +27,10 @@ import typing
 
 from cliff import lister
 from cliff import show
-from keystoneauth1 import exceptions as ksa_exceptions
 from openstack import connection
 from openstackclient.common import clientmanager
 from openstackclient import shell
 from osc_lib.command import command
-
-from gpuclient.i18n import _
 
 if typing.TYPE_CHECKING:
     from gpuclient.model import answer
@@ -95,8 +92,6 @@ class Command(command.Command):
             )
             cloud = connection.Connection(config=region)
             cloud.authorize()
-        except ksa_exceptions.MissingRequiredOptions:
-            return None, _('no cloud is configured')
         except Exception as exc:
             # Every kind of misconfiguration has an exception of its own in
             # three libraries; all of them mean that there is no cloud.

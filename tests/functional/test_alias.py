@@ -419,3 +419,151 @@ class TestListAndShow(AliasTestCase):
             'is not the name of an alias',
             self.refused('gpu', 'alias', 'show', 'a:b'),
         )
+
+
+class TestSetAndDelete(AliasTestCase):
+    def test_set(self) -> None:
+        file = self.file(f'[pci]\n# mine\n{LINE}\n')
+        arguments = (
+            *('gpu', 'alias', 'set', 'nvidia_a2', '--config', file),
+            *('--numa-policy', 'preferred', '-f', 'json'),
+        )
+        dry = self.openstack(*arguments, '--dry-run')
+        self.assertEqual('would change', dry['files'][0]['state'])
+        self.assertIn(LINE, pathlib.Path(file).read_text())
+        done = self.openstack(*arguments)
+        self.assertEqual(dry['files'][0]['diff'], done['files'][0]['diff'])
+        self.assertEqual(['nova-api', 'nova-compute'], done['restart'])
+        self.assertEqual(
+            f'[pci]\n# mine\n{LINE[:-1]}, "numa_policy": "preferred"}}\n',
+            pathlib.Path(file).read_text(),
+        )
+        again = self.openstack(*arguments)
+        self.assertEqual([], again['restart'])
+        self.openstack(*arguments[:6], '--no-numa-policy')
+        self.assertEqual(
+            f'[pci]\n# mine\n{LINE}\n', pathlib.Path(file).read_text()
+        )
+
+    def test_set_refused(self) -> None:
+        file = self.file(f'[pci]\n{LINE}\n')
+        two = self.file(f'[pci]\n{LINE}\n{LINE}\n', 'two')
+        for arguments, words in (
+            (('nvidia_a2',), 'Nothing to set'),
+            (('nvidia_a2', '--vendor-id', '10de'), 'has no API for aliases'),
+            (
+                ('other', '--vendor-id', '10de', '--config', file),
+                "does not define alias 'other'",
+            ),
+            (
+                ('nvidia_a2', '--device-type', 'PF', '--config', file),
+                "'PF' is not one of",
+            ),
+            (
+                ('nvidia_a2', '--resource-class', 'x\ny', '--config', file),
+                'control character',
+            ),
+            (
+                (
+                    *('nvidia_a2', '--numa-policy', 'legacy'),
+                    *('--no-numa-policy', '--config', file),
+                ),
+                'contradicts',
+            ),
+            (
+                ('nvidia_a2', '--no-device-type', '--config', two),
+                "defines 'nvidia_a2' 2 times",
+            ),
+        ):
+            said = self.refused('gpu', 'alias', 'set', *arguments)
+            self.assertIn(words, said)
+            self.assertEqual(1, len(said.splitlines()))
+        self.assertEqual(f'[pci]\n{LINE}\n', pathlib.Path(file).read_text())
+
+    def test_delete(self) -> None:
+        alias = LINE.replace('nvidia_a2', self.unique('alias'))
+        name = alias.split('"')[3]
+        file = self.file(f'[pci]\n# mine\n{alias}\n')
+        flavor = self.make_flavor(f'{name}:1')
+        words = self.refused('gpu', 'alias', 'delete', name, '--config', file)
+        self.assertIn(f"in use by flavor '{flavor.name}'", words)
+        self.assertIn(alias, pathlib.Path(file).read_text())
+        dry = self.openstack(
+            *('gpu', 'alias', 'delete', name, '--config', file, '--force'),
+            *('--dry-run', '-f', 'json'),
+        )
+        self.assertEqual('ok', dry['use'])
+        self.assertEqual([flavor.name], dry['flavors'])
+        self.openstack(
+            'gpu', 'alias', 'delete', name, '--config', file, '--force'
+        )
+        self.assertEqual('[pci]\n# mine\n', pathlib.Path(file).read_text())
+        words = self.refused('gpu', 'alias', 'delete', name, '--config', file)
+        self.assertIn(f"No file given defines alias '{name}'", words)
+
+    def test_delete_what_a_server_booted_with(self) -> None:
+        flavor = self.make_flavor('nvidia_pci:1')
+        server = self.boot(flavor, os_cloud=base.MEMBER)
+        self.openstack(
+            *('gpu', 'flavor', 'set', flavor.name, '--no-alias'),
+        )
+        file = self.file(
+            '[pci]\nalias = {"name": "nvidia_pci", "vendor_id": "10de", '
+            '"product_id": "25b6"}\n'
+        )
+        words = self.refused(
+            'gpu', 'alias', 'delete', 'nvidia_pci', '--config', file
+        )
+        self.assertIn(server.name, words)
+
+    def test_values_of_rhoso(self) -> None:
+        """The diff touches its lines only; once more changes nothing."""
+        path = self.folder / 'values.yaml'
+        path.write_text(
+            '# mine\n'
+            'data:\n'
+            '  nova:\n'
+            '    apiServiceTemplate:\n'
+            '      customServiceConfig: |\n'
+            '        [filter_scheduler]\n'
+            '        pci_in_placement = True\n'
+            '    pci:  # cards\n'
+            '      conf: |\n'
+            '        [pci]\n'
+            '        report_in_placement = True\n'
+        )
+        file = os.fspath(path)
+        done = self.create('nvidia_a2', *A2, '--config', file)
+        self.assertEqual(['nova-api', 'nova-compute'], done['restart'])
+        for line in done['files'][0]['diff'].splitlines():
+            if line[0] in '+-' and line[:3] not in ('+++', '---'):
+                self.assertIn(line[1:].strip(), ('', '[pci]', LINE))
+                self.assertEqual('+', line[0])
+        after = path.read_text()
+        self.assertEqual(2, after.count(f'        {LINE}\n'))
+        self.assertEqual(
+            [], self.create('nvidia_a2', *A2, '--config', file)['restart']
+        )
+        self.assertEqual(after, path.read_text())
+        shown = self.openstack(
+            *('gpu', 'alias', 'show', 'nvidia_a2', '--config', file),
+            *('-f', 'json'),
+        )
+        self.assertEqual(2, len(shown['definitions']))
+        self.assertIn(
+            'has no configuration of nova-compute',
+            self.denied(
+                'b',
+                *A2,
+                '--compute-config',
+                self.yaml_of_api(),
+            ),
+        )
+
+    def yaml_of_api(self) -> str:
+        path = self.folder / 'api.yaml'
+        path.write_text(
+            'nova:\n  apiServiceTemplate:\n    customServiceConfig: |\n'
+            '      [pci]\n'
+        )
+        return os.fspath(path)

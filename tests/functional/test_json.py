@@ -97,6 +97,16 @@ class TestJSON(base.CloudTestCase):
             *('--config', 'nova.conf'),
         )
         self.json(
+            'alias_set',
+            *('gpu', 'alias', 'set', 'nvidia_l4', '--numa-policy', 'legacy'),
+            *('--config', 'nova.conf', '--dry-run'),
+        )
+        self.json(
+            'alias_delete',
+            *('gpu', 'alias', 'delete', 'nvidia_l4', '--config', 'nova.conf'),
+            *('--force', '--dry-run'),
+        )
+        self.json(
             'alias_show',
             *('gpu', 'alias', 'show', 'nvidia_l4', '--config', 'nova.conf'),
         )

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import collections
 import collections.abc
-import os
 import typing
 
 from gpuclient.i18n import _
@@ -35,7 +34,7 @@ with lazy.imports():
     from gpuclient.model import answer
     from gpuclient.model import flavor as flavor_model
     from gpuclient.model import inventory
-    from gpuclient.model import pci
+    from gpuclient.osc import alias_files
     from gpuclient.osc import alias_records
     from gpuclient.osc import columns
     from gpuclient.osc import options
@@ -44,9 +43,6 @@ with lazy.imports():
 
 if typing.TYPE_CHECKING:
     from openstack import connection
-
-_API = 'nova-api'
-_COMPUTE = 'nova-compute'
 
 
 class CreateAlias(command.ShowOne):
@@ -72,101 +68,8 @@ Example:
         parser.add_argument(
             'name', metavar='<name>', help=_('Name of the alias')
         )
-        parser.add_argument(
-            '--vendor-id',
-            metavar='<id>',
-            help=_('Vendor of the devices: four hexadecimal digits'),
-        )
-        parser.add_argument(
-            '--product-id',
-            metavar='<id>',
-            help=_('Product of the devices: four hexadecimal digits'),
-        )
-        # Nova's own words for a wrong value are better than argparse's.
-        parser.add_argument(
-            '--device-type',
-            metavar='<type>',
-            help=_(
-                'Type of the devices: %s; without it, type-PF devices never '
-                'match'
-            )
-            % ', '.join(pci.DEVICE_TYPES),
-        )
-        parser.add_argument(
-            '--numa-policy',
-            metavar='<policy>',
-            help=_('NUMA affinity of the devices: %s (default: %s)')
-            % (
-                ', '.join(alias_model.NUMA_POLICIES),
-                alias_model.DEFAULT_NUMA_POLICY,
-            ),
-        )
-        parser.add_argument(
-            '--resource-class',
-            metavar='<resource-class>',
-            help=_(
-                'Resource class of the devices in Placement, in place of or '
-                'beside the ids'
-            ),
-        )
-        parser.add_argument(
-            '--trait',
-            metavar='<trait>',
-            dest='traits',
-            action='append',
-            default=[],
-            help=_('Trait that the devices must have (repeat for several)'),
-        )
-        parser.add_argument(
-            '--live-migratable',
-            metavar='<yes|no>',
-            choices=('yes', 'no'),
-            help=_('Whether servers with the devices can be live migrated'),
-        )
-        parser.add_argument(
-            '--api-config',
-            metavar='<file>',
-            dest='api_files',
-            action='append',
-            default=[],
-            help=_(
-                'nova.conf of a nova-api to add it to (repeat for several)'
-            ),
-        )
-        parser.add_argument(
-            '--compute-config',
-            metavar='<file>',
-            dest='compute_files',
-            action='append',
-            default=[],
-            help=_(
-                'nova.conf of a nova-compute to add it to (repeat for several)'
-            ),
-        )
-        parser.add_argument(
-            '--config',
-            metavar='<file>',
-            dest='files',
-            action='append',
-            default=[],
-            help=_(
-                'nova.conf that both services read, to add it to (repeat for '
-                'several)'
-            ),
-        )
-        parser.add_argument(
-            '--pci-in-placement',
-            action='store_true',
-            help=_(
-                'Judge as with [filter_scheduler]pci_in_placement = True '
-                'where a file does not say'
-            ),
-        )
-        parser.add_argument(
-            '--dry-run',
-            action='store_true',
-            help=_('Show what would be written, and write nothing'),
-        )
+        alias_files.add_value_options(parser)
+        alias_files.add_options(parser)
         parser.add_argument(
             '--require-cloud',
             action='store_true',
@@ -179,29 +82,22 @@ Example:
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         alias = _alias(parsed_args)
         warnings = _judge(alias, parsed_args.pci_in_placement)
-        edits = _edits(parsed_args)
+        edits = alias_files.read(parsed_args)
         for edit in edits:
-            edit.changed = alias_documents.add(
-                edit.document,
-                alias,
-                pci_in_placement=parsed_args.pci_in_placement,
-            )
-            if edit.document.document.has_mark:
-                warnings.append(
-                    _(
-                        '%s begins with a byte order mark, with which '
-                        'oslo.config refuses to read it'
-                    )
-                    % edit.document.path
-                )
+            for document in edit.documents:
+                if alias_documents.add(
+                    document,
+                    alias,
+                    pci_in_placement=parsed_args.pci_in_placement,
+                ):
+                    edit.restart.update(alias_files.services(edit, document))
+            warnings += alias_files.warn_of(edit)
         live = self._ask(alias, parsed_args)
         warnings += live.warnings
         if not parsed_args.dry_run:
-            self._write(edits)
+            alias_files.write(self.app, edits)
         line = f'alias = {alias.render()}'
-        restart = sorted(
-            {name for edit in edits if edit.changed for name in edit.services}
-        )
+        restart = alias_files.restart(edits)
         return (
             (
                 'name',
@@ -233,17 +129,7 @@ Example:
                 columns.ListColumn(live.hosts),
                 live.nova_api,
                 columns.TextColumn(live.words),
-                columns.FilesColumn(
-                    [
-                        {
-                            'path': edit.document.path,
-                            'services': edit.services,
-                            'state': _state(edit, parsed_args.dry_run),
-                            'diff': edit.diff,
-                        }
-                        for edit in edits
-                    ]
-                ),
+                alias_files.present(edits, parsed_args.dry_run),
                 columns.ListColumn(restart),
                 columns.ListColumn(warnings),
             ),
@@ -270,36 +156,8 @@ Example:
             cloud, alias, required, make_flavors=not parsed_args.dry_run
         )
 
-    def _write(self, edits: list[alias_records.Edit]) -> None:
-        """Write the files, all of them or, foreseeably, none."""
-        changed = [edit for edit in edits if edit.changed]
-        try:
-            for edit in changed:
-                edit.document.document.check_writable()
-            for edit in changed:
-                edit.diff = edit.document.document.diff()
-                edit.document.document.write()
-                edit.written = True
-        except exceptions.DocumentError as exc:
-            if isinstance(exc, exceptions.UnsafeEdit) and exc.patch:
-                # For the user to apply by hand.
-                self.app.stdout.write(columns.escape_lines(exc.patch))
-            done = [edit.document.path for edit in edits if edit.written]
-            if done:
-                raise exceptions.DocumentError(
-                    _('%(reason)s (written before: %(paths)s)')
-                    % {'reason': exc, 'paths': ', '.join(done)}
-                ) from exc
-            raise
-
 
 _SKIPPED = 'skipped'
-
-
-def _state(edit: alias_records.Edit, dry_run: bool) -> str:
-    if not edit.changed:
-        return 'unchanged'
-    return 'would change' if dry_run else 'changed'
 
 
 def _alias(parsed_args: argparse.Namespace) -> alias_model.Alias:
@@ -336,25 +194,6 @@ def _judge(alias: alias_model.Alias, pci_in_placement: bool) -> list[str]:
         alias_model.merge([alias.render()], True)
         warnings.append(str(alias_rules.needs_pci_in_placement(alias)))
     return warnings
-
-
-def _edits(parsed_args: argparse.Namespace) -> list[alias_records.Edit]:
-    """Read the files; one that is named twice is one file."""
-    services: dict[str, tuple[str, list[str]]] = {}
-    for paths, names in (
-        (parsed_args.api_files, [_API]),
-        (parsed_args.compute_files, [_COMPUTE]),
-        (parsed_args.files, [_API, _COMPUTE]),
-    ):
-        for path in paths:
-            _first, found = services.setdefault(
-                os.path.realpath(path), (path, [])
-            )
-            found += [name for name in names if name not in found]
-    return [
-        alias_records.Edit(alias_documents.read(path), sorted(names))
-        for path, names in services.values()
-    ]
 
 
 def _ask_cloud(

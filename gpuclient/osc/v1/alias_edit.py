@@ -1,0 +1,265 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Change and delete aliases: ``openstack gpu alias set`` and ``delete``."""
+
+from __future__ import annotations
+
+import argparse
+import typing
+
+from gpuclient.i18n import _
+from gpuclient.osc import command
+from gpuclient.osc import lazy
+
+with lazy.imports():
+    from gpuclient.cloud.nova import flavors as nova_flavors
+    from gpuclient.cloud.nova import servers as nova_servers
+    from gpuclient.documents import aliases as alias_documents
+    from gpuclient import exceptions
+    from gpuclient.model import alias as alias_model
+    from gpuclient.model import inventory
+    from gpuclient.osc import alias_files
+    from gpuclient.osc import columns
+    from gpuclient.rules import alias as alias_rules
+    from gpuclient.rules import finding
+
+_SKIPPED = 'skipped'
+
+
+class SetAlias(command.ShowOne):
+    _description = _(
+        """Change a PCI alias in configuration files
+
+The alias is changed in place in every file given, each of which has to define
+it, and judged as Nova does when it starts. "restart" names the services to
+restart; Nova has no API for aliases, so nothing changes until then.
+
+Example:
+
+    openstack gpu alias set nvidia_a2 --numa-policy preferred
+        --config /etc/nova/nova.conf --dry-run"""
+    )
+
+    auth_required = False
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'name', metavar='<name>', help=_('Name of the alias')
+        )
+        alias_files.add_value_options(parser)
+        for option, text in (
+            ('device-type', _('Match devices of any type but type-PF')),
+            ('numa-policy', _('Leave the NUMA policy to Nova')),
+            ('resource-class', _('Leave the resource class to the ids')),
+            ('trait', _('Require no trait')),
+        ):
+            parser.add_argument(
+                f'--no-{option}', action='store_true', help=text
+            )
+        alias_files.add_options(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        name = parsed_args.name
+        changes = _changes(parsed_args)
+        if not changes:
+            raise exceptions.InvalidValue(_('Nothing to set'))
+        edits = alias_files.read_some(parsed_args)
+        warnings: list[str] = []
+        aliases: list[alias_model.Alias] = []
+        for edit in edits:
+            for document in edit.documents:
+                alias = alias_documents.change(
+                    document,
+                    name,
+                    changes,
+                    pci_in_placement=parsed_args.pci_in_placement,
+                )
+                if alias is None:
+                    raise exceptions.NotFound(
+                        _('%(where)s does not define alias %(name)r')
+                        % {'where': document.where, 'name': name}
+                    )
+                aliases.append(alias)
+                findings = alias_rules.check(alias)
+                errors = finding.errors(findings)
+                if errors:
+                    raise exceptions.InvalidAlias('; '.join(map(str, errors)))
+                warnings += map(str, finding.warnings(findings))
+                if any(conf.changed for conf in document.confs):
+                    edit.restart.update(alias_files.services(edit, document))
+            warnings += alias_files.warn_of(edit)
+        if not parsed_args.dry_run:
+            alias_files.write(self.app, edits)
+        return (
+            ('name', 'lines', 'files', 'restart', 'warnings'),
+            (
+                columns.TextColumn(name),
+                columns.ListColumn(
+                    list(
+                        dict.fromkeys(
+                            f'alias = {alias.render()}' for alias in aliases
+                        )
+                    )
+                ),
+                alias_files.present(edits, parsed_args.dry_run),
+                columns.ListColumn(alias_files.restart(edits)),
+                columns.ListColumn(list(dict.fromkeys(warnings))),
+            ),
+        )
+
+
+def _changes(parsed_args: argparse.Namespace) -> dict[str, typing.Any]:
+    """Return the fields of an alias that the options change."""
+    changes: dict[str, typing.Any] = {
+        key: getattr(parsed_args, key)
+        for key in (
+            'vendor_id',
+            'product_id',
+            'device_type',
+            'numa_policy',
+            'resource_class',
+        )
+        if getattr(parsed_args, key) is not None
+    }
+    if parsed_args.traits:
+        changes['traits'] = ','.join(parsed_args.traits)
+    if parsed_args.live_migratable is not None:
+        changes['live_migratable'] = parsed_args.live_migratable == 'yes'
+    for option, key in (
+        ('no_device_type', 'device_type'),
+        ('no_numa_policy', 'numa_policy'),
+        ('no_resource_class', 'resource_class'),
+        ('no_trait', 'traits'),
+    ):
+        if getattr(parsed_args, option):
+            if key in changes:
+                raise exceptions.InvalidValue(
+                    _('--%(option)s contradicts another option')
+                    % {'option': option.replace('_', '-')}
+                )
+            changes[key] = None
+    return changes
+
+
+class DeleteAlias(command.ShowOne):
+    _description = _(
+        """Delete a PCI alias from configuration files
+
+Refused while a flavor asks for it, or a server that booted with it exists:
+neither could be booted, resized or moved any more. Without a cloud that check
+is shown as skipped.
+
+Example:
+
+    openstack gpu alias delete nvidia_a2 --config /etc/nova/nova.conf"""
+    )
+
+    auth_required = False
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'name', metavar='<name>', help=_('Name of the alias')
+        )
+        alias_files.add_options(parser)
+        parser.add_argument(
+            '--force',
+            action='store_true',
+            help=_('Delete it although it is in use'),
+        )
+        parser.add_argument(
+            '--require-cloud',
+            action='store_true',
+            help=_('Fail if the cloud cannot be asked'),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        name = parsed_args.name
+        edits = alias_files.read_some(parsed_args)
+        for edit in edits:
+            for document in edit.documents:
+                if alias_documents.remove(document, name):
+                    edit.restart.update(alias_files.services(edit, document))
+        if not any(edit.changed for edit in edits):
+            raise exceptions.NotFound(
+                _('No file given defines alias %(name)r') % {'name': name}
+            )
+        check, flavors, servers = self._users(parsed_args)
+        if (flavors or servers) and not parsed_args.force:
+            raise exceptions.Conflict(
+                _(
+                    'Alias %(name)r is in use by %(users)s; nothing was '
+                    'changed (--force)'
+                )
+                % {
+                    'name': name,
+                    'users': ', '.join(
+                        [
+                            *(f'flavor {flavor!r}' for flavor in flavors[:5]),
+                            *(f'server {server!r}' for server in servers[:5]),
+                        ]
+                    ),
+                }
+            )
+        if not parsed_args.dry_run:
+            alias_files.write(self.app, edits)
+        return (
+            ('name', 'use', 'flavors', 'servers', 'files', 'restart'),
+            (
+                columns.TextColumn(name),
+                columns.TextColumn(check),
+                columns.ListColumn(flavors),
+                columns.ListColumn(servers),
+                alias_files.present(edits, parsed_args.dry_run),
+                columns.ListColumn(alias_files.restart(edits)),
+            ),
+        )
+
+    def _users(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[str, list[str], list[str]]:
+        """Return how the check went, and the flavors and servers."""
+        name = parsed_args.name
+        cloud, reason = self.optional_connection()
+        if cloud is None:
+            if parsed_args.require_cloud:
+                raise exceptions.Unreachable(
+                    _('The cloud cannot be asked: %(reason)s')
+                    % {'reason': reason}
+                )
+            return f'{_SKIPPED}: {reason}', [], []
+        try:
+            flavors = [
+                flavor.name
+                for flavor in nova_flavors.list_flavors(cloud.compute)
+                if name in (flavor.aliases or {})
+            ]
+            servers = [
+                server.name
+                for server in nova_servers.list_servers(
+                    cloud.compute, all_projects=True
+                )
+                if name in inventory.requested_aliases(server.extra_specs)
+            ]
+        except exceptions.CloudError as exc:
+            if parsed_args.require_cloud:
+                raise
+            return f'{_SKIPPED}: {exc}', [], []
+        return 'ok', flavors, servers
