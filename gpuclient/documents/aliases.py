@@ -17,14 +17,11 @@ import dataclasses
 import typing
 
 from gpuclient.documents import nova_conf
-from gpuclient.documents import rhoso
+from gpuclient.documents import services
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
 from gpuclient.rules import alias as alias_rules
-
-
-_YAML = ('.yaml', '.yml')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,93 +47,43 @@ class DefinedAlias:
         return f'{self.path}, line {self.line}'
 
 
-ConfigurationFile: typing.TypeAlias = nova_conf.NovaConf | rhoso.YamlFile
-
-
 @dataclasses.dataclass(frozen=True)
-class AliasDocument:
+class AliasDocument(services.ServiceConfiguration):
     """The configuration of a service, as far as aliases are concerned."""
 
-    #: The file that it is, or is part of.
-    file: ConfigurationFile
-    #: All that the service reads of this file, in order.
-    confs: tuple[nova_conf.NovaConf, ...]
-    #: The service that reads it; None where the file does not say.
-    service: str | None
-    #: Its file, and the place in it.
-    where: str
     aliases: tuple[DefinedAlias, ...]
     #: ``[filter_scheduler]pci_in_placement``; None where it is not set.
     pci_in_placement: bool | None
-
-    @property
-    def path(self) -> str:
-        return self.file.path
 
 
 def read(path: str) -> tuple[AliasDocument, ...]:
     """Read the aliases of a file: of nova-api and nova-compute.
 
-    A plain nova.conf is one document; YAML has one for each text in it.
-
-    :raises gpuclient.exceptions.DocumentError: The file cannot be read, or
-        has no such configuration.
+    :raises gpuclient.exceptions.DocumentError: See :func:`services.read`.
     :raises gpuclient.exceptions.InvalidAlias: One of its aliases is broken,
         with its line and Nova's own words.
     """
-    if not path.endswith(_YAML):
-        conf = nova_conf.NovaConf.read(path)
-        return (_document(conf, (conf,), None, path),)
-    file = rhoso.YamlFile.read(path)
-    groups: dict[tuple[str, str], list[rhoso.Part]] = {}
-    for part in file.parts:
-        if part.service in (rhoso.API, rhoso.COMPUTE):
-            groups.setdefault((part.group, part.service), []).append(part)
-    found = tuple(
-        _document(
-            file,
-            tuple(part.conf for part in parts),
-            service,
-            f'{path}, {parts[0].keys}',
-        )
-        for (_group, service), parts in groups.items()
-    )
-    if not found:
-        raise exceptions.DocumentError(
-            _(
-                '%(path)s has no configuration of nova-api '
-                '(nova.apiServiceTemplate.customServiceConfig) or of '
-                'nova-compute (nova.pci.conf, nova.compute.conf, or a '
-                'ConfigMap with a .conf key)'
-            )
-            % {'path': path}
-        )
-    return found
+    return tuple(_document(found) for found in services.read(path))
 
 
-def _document(
-    file: ConfigurationFile,
-    confs: tuple[nova_conf.NovaConf, ...],
-    service: str | None,
-    where: str,
-) -> AliasDocument:
+def _document(found: services.ServiceConfiguration) -> AliasDocument:
     defined = []
-    in_placement = None
-    for conf in confs:
-        for value in conf.values(*nova_conf.ALIAS):
-            try:
-                alias = alias_model.parse(value.text)
-            except exceptions.InvalidAlias as exc:
-                raise exceptions.InvalidAlias(
-                    _('%(path)s, line %(line)d: %(words)s')
-                    % {'path': file.path, 'line': value.line, 'words': exc}
-                ) from exc
-            defined.append(DefinedAlias(alias, value, conf, file.path))
-        values = conf.values(*nova_conf.PCI_IN_PLACEMENT)
-        if values:
-            in_placement = nova_conf.boolean(values)
+    for conf, value in found.values(*nova_conf.ALIAS):
+        try:
+            alias = alias_model.parse(value.text)
+        except exceptions.InvalidAlias as exc:
+            raise exceptions.InvalidAlias(
+                _('%(path)s, line %(line)d: %(words)s')
+                % {'path': found.path, 'line': value.line, 'words': exc}
+            ) from exc
+        defined.append(DefinedAlias(alias, value, conf, found.path))
     return AliasDocument(
-        file, confs, service, where, tuple(defined), in_placement
+        found.file,
+        found.confs,
+        found.service,
+        found.where,
+        tuple(defined),
+        found.boolean(*nova_conf.PCI_IN_PLACEMENT),
     )
 
 
@@ -177,18 +124,8 @@ def add(
         texts.append(alias.render())
     _judge(document, texts, alias, pci_in_placement)
     if same is None:
-        _best(document).add('pci', 'alias', alias.render())
+        document.best(*nova_conf.ALIAS).add('pci', 'alias', alias.render())
     return same is None
-
-
-def _best(document: AliasDocument) -> nova_conf.NovaConf:
-    """Return where a new alias belongs, of several files of a service."""
-    for defined in document.aliases:
-        return defined.conf
-    for conf in document.confs:
-        if conf.has_section('pci'):
-            return conf
-    return document.confs[0]
 
 
 def change(

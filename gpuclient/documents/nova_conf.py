@@ -37,6 +37,7 @@ DEVICE_SPEC = (
     ('pci', 'passthrough_whitelist'),
     ('DEFAULT', 'pci_passthrough_whitelist'),
 )
+REPORT_IN_PLACEMENT = (('pci', 'report_in_placement'),)
 PCI_IN_PLACEMENT = (('filter_scheduler', 'pci_in_placement'),)
 
 

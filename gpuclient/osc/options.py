@@ -16,7 +16,9 @@ import argparse
 
 from gpuclient import exceptions
 from gpuclient.i18n import _
+from gpuclient.model import alias as alias_model
 from gpuclient.model import flavor as flavor_model
+from gpuclient.model import pci
 
 
 def positive(text: str) -> int:
@@ -63,3 +65,65 @@ def check_alias_name(name: str) -> None:
             )
             % {'name': name}
         )
+
+
+def add_alias_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what an alias is."""
+    parser.add_argument(
+        '--vendor-id',
+        metavar='<id>',
+        help=_('Vendor of the devices: four hexadecimal digits'),
+    )
+    parser.add_argument(
+        '--product-id',
+        metavar='<id>',
+        help=_('Product of the devices: four hexadecimal digits'),
+    )
+    # Nova's own words for a wrong value are better than argparse's.
+    parser.add_argument(
+        '--device-type',
+        metavar='<type>',
+        help=_(
+            'Type of the devices: %s; without it, type-PF devices never match'
+        )
+        % ', '.join(pci.DEVICE_TYPES),
+    )
+    parser.add_argument(
+        '--numa-policy',
+        metavar='<policy>',
+        help=_('NUMA affinity of the devices: %s (default: %s)')
+        % (
+            ', '.join(alias_model.NUMA_POLICIES),
+            alias_model.DEFAULT_NUMA_POLICY,
+        ),
+    )
+    parser.add_argument(
+        '--resource-class',
+        metavar='<resource-class>',
+        help=_(
+            'Resource class of the devices in Placement, in place of or '
+            'beside the ids'
+        ),
+    )
+    parser.add_argument(
+        '--trait',
+        metavar='<trait>',
+        dest='traits',
+        action='append',
+        default=[],
+        help=_('Trait that the devices must have (repeat for several)'),
+    )
+    parser.add_argument(
+        '--live-migratable',
+        metavar='<yes|no>',
+        choices=('yes', 'no'),
+        help=_('Whether servers with the devices can be live migrated'),
+    )
+    parser.add_argument(
+        '--pci-in-placement',
+        action='store_true',
+        help=_(
+            'Judge as with [filter_scheduler]pci_in_placement = True '
+            'where a file does not say'
+        ),
+    )

@@ -64,9 +64,9 @@ class TestCommands(testtools.TestCase):
 
     def test_classes_are_named_after_the_command(self) -> None:
         for name, target in entry_points().items():
-            _gpu, thing, action = name.split('_')
+            _gpu, *thing, action = name.split('_')
             self.assertEqual(
-                f'{action.capitalize()}{thing.capitalize()}',
+                ''.join(word.capitalize() for word in (action, *thing)),
                 target.rpartition(':')[2],
             )
 
@@ -77,7 +77,8 @@ class TestCommands(testtools.TestCase):
             for path in (ROOT / 'releasenotes' / 'notes').iterdir()
         )
         for name in entry_points():
-            _gpu, thing, action = name.split('_')
+            _gpu, *words, action = name.split('_')
+            thing = ' '.join(words)
             self.assertRegex(text, rf'gpu {thing}[^.]*{action}', name)
             self.assertRegex(
                 notes,
@@ -103,7 +104,8 @@ class TestDocuments(testtools.TestCase):
         names = {name.replace('_', ' ') for name in entry_points()}
         for path in (ROOT / 'README.rst', *DOC.rglob('*.rst')):
             for words in re.findall(
-                r'\$ openstack (?:--\S+ \S+ )?(gpu \w+ \w+)', path.read_text()
+                r'\$ openstack (?:--\S+ \S+ )?(gpu (?:device )?\w+ \w+)',
+                path.read_text(),
             ):
                 self.assertIn(words, names, path)
 

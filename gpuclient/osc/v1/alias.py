@@ -34,9 +34,9 @@ with lazy.imports():
     from gpuclient.model import answer
     from gpuclient.model import flavor as flavor_model
     from gpuclient.model import inventory
-    from gpuclient.osc import alias_files
     from gpuclient.osc import alias_records
     from gpuclient.osc import columns
+    from gpuclient.osc import config_files
     from gpuclient.osc import options
     from gpuclient.rules import alias as alias_rules
     from gpuclient.rules import finding
@@ -68,8 +68,8 @@ Example:
         parser.add_argument(
             'name', metavar='<name>', help=_('Name of the alias')
         )
-        alias_files.add_value_options(parser)
-        alias_files.add_options(parser)
+        options.add_alias_options(parser)
+        config_files.add_options(parser)
         parser.add_argument(
             '--require-cloud',
             action='store_true',
@@ -82,7 +82,7 @@ Example:
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         alias = _alias(parsed_args)
         warnings = _judge(alias, parsed_args.pci_in_placement)
-        edits = alias_files.read(parsed_args)
+        edits = config_files.read(parsed_args, alias_documents.read)
         for edit in edits:
             for document in edit.documents:
                 if alias_documents.add(
@@ -90,14 +90,14 @@ Example:
                     alias,
                     pci_in_placement=parsed_args.pci_in_placement,
                 ):
-                    edit.restart.update(alias_files.services(edit, document))
-            warnings += alias_files.warn_of(edit)
+                    edit.note_restart(document)
+            warnings += config_files.warn_of(edit)
         live = self._ask(alias, parsed_args)
         warnings += live.warnings
         if not parsed_args.dry_run:
-            alias_files.write(self.app, edits)
+            config_files.write(self.app, edits)
         line = f'alias = {alias.render()}'
-        restart = alias_files.restart(edits)
+        restart = config_files.restart(edits)
         return (
             (
                 'name',
@@ -129,7 +129,7 @@ Example:
                 columns.ListColumn(live.hosts),
                 live.nova_api,
                 columns.TextColumn(live.words),
-                alias_files.present(edits, parsed_args.dry_run),
+                config_files.present(edits, parsed_args.dry_run),
                 columns.ListColumn(restart),
                 columns.ListColumn(warnings),
             ),

@@ -28,8 +28,9 @@ with lazy.imports():
     from gpuclient import exceptions
     from gpuclient.model import alias as alias_model
     from gpuclient.model import inventory
-    from gpuclient.osc import alias_files
     from gpuclient.osc import columns
+    from gpuclient.osc import config_files
+    from gpuclient.osc import options
     from gpuclient.rules import alias as alias_rules
     from gpuclient.rules import finding
 
@@ -57,7 +58,7 @@ Example:
         parser.add_argument(
             'name', metavar='<name>', help=_('Name of the alias')
         )
-        alias_files.add_value_options(parser)
+        options.add_alias_options(parser)
         for option, text in (
             ('device-type', _('Match devices of any type but type-PF')),
             ('numa-policy', _('Leave the NUMA policy to Nova')),
@@ -67,7 +68,7 @@ Example:
             parser.add_argument(
                 f'--no-{option}', action='store_true', help=text
             )
-        alias_files.add_options(parser)
+        config_files.add_options(parser)
         return parser
 
     def take_action(
@@ -77,7 +78,7 @@ Example:
         changes = _changes(parsed_args)
         if not changes:
             raise exceptions.InvalidValue(_('Nothing to set'))
-        edits = alias_files.read_some(parsed_args)
+        edits = config_files.read_some(parsed_args, alias_documents.read)
         warnings: list[str] = []
         aliases: list[alias_model.Alias] = []
         for edit in edits:
@@ -99,11 +100,10 @@ Example:
                 if errors:
                     raise exceptions.InvalidAlias('; '.join(map(str, errors)))
                 warnings += map(str, finding.warnings(findings))
-                if any(conf.changed for conf in document.confs):
-                    edit.restart.update(alias_files.services(edit, document))
-            warnings += alias_files.warn_of(edit)
+                edit.note_restart(document)
+            warnings += config_files.warn_of(edit)
         if not parsed_args.dry_run:
-            alias_files.write(self.app, edits)
+            config_files.write(self.app, edits)
         return (
             ('name', 'lines', 'files', 'restart', 'warnings'),
             (
@@ -115,8 +115,8 @@ Example:
                         )
                     )
                 ),
-                alias_files.present(edits, parsed_args.dry_run),
-                columns.ListColumn(alias_files.restart(edits)),
+                config_files.present(edits, parsed_args.dry_run),
+                columns.ListColumn(config_files.restart(edits)),
                 columns.ListColumn(list(dict.fromkeys(warnings))),
             ),
         )
@@ -175,7 +175,7 @@ Example:
         parser.add_argument(
             'name', metavar='<name>', help=_('Name of the alias')
         )
-        alias_files.add_options(parser)
+        config_files.add_options(parser)
         parser.add_argument(
             '--force',
             action='store_true',
@@ -192,11 +192,11 @@ Example:
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         name = parsed_args.name
-        edits = alias_files.read_some(parsed_args)
+        edits = config_files.read_some(parsed_args, alias_documents.read)
         for edit in edits:
             for document in edit.documents:
                 if alias_documents.remove(document, name):
-                    edit.restart.update(alias_files.services(edit, document))
+                    edit.note_restart(document)
         if not any(edit.changed for edit in edits):
             raise exceptions.NotFound(
                 _('No file given defines alias %(name)r') % {'name': name}
@@ -219,7 +219,7 @@ Example:
                 }
             )
         if not parsed_args.dry_run:
-            alias_files.write(self.app, edits)
+            config_files.write(self.app, edits)
         return (
             ('name', 'use', 'flavors', 'servers', 'files', 'restart'),
             (
@@ -227,8 +227,8 @@ Example:
                 columns.TextColumn(check),
                 columns.ListColumn(flavors),
                 columns.ListColumn(servers),
-                alias_files.present(edits, parsed_args.dry_run),
-                columns.ListColumn(alias_files.restart(edits)),
+                config_files.present(edits, parsed_args.dry_run),
+                columns.ListColumn(config_files.restart(edits)),
             ),
         )
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Configuration files that commands on aliases edit."""
+"""Configuration files that commands edit."""
 
 import argparse
 import collections.abc
@@ -18,84 +18,24 @@ import dataclasses
 import os
 import typing
 
-from gpuclient.documents import aliases as alias_documents
+from gpuclient.documents import services
 from gpuclient import exceptions
 from gpuclient.i18n import _
-from gpuclient.model import alias as alias_model
-from gpuclient.model import pci
 from gpuclient.osc import columns
 
-_API = 'nova-api'
-_COMPUTE = 'nova-compute'
 
+def add_options(
+    parser: argparse.ArgumentParser, *, of_api: bool = True
+) -> None:
+    """Add the options that name files, and say how to treat them.
 
-def add_value_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what an alias is."""
-    parser.add_argument(
-        '--vendor-id',
-        metavar='<id>',
-        help=_('Vendor of the devices: four hexadecimal digits'),
-    )
-    parser.add_argument(
-        '--product-id',
-        metavar='<id>',
-        help=_('Product of the devices: four hexadecimal digits'),
-    )
-    # Nova's own words for a wrong value are better than argparse's.
-    parser.add_argument(
-        '--device-type',
-        metavar='<type>',
-        help=_(
-            'Type of the devices: %s; without it, type-PF devices never match'
-        )
-        % ', '.join(pci.DEVICE_TYPES),
-    )
-    parser.add_argument(
-        '--numa-policy',
-        metavar='<policy>',
-        help=_('NUMA affinity of the devices: %s (default: %s)')
-        % (
-            ', '.join(alias_model.NUMA_POLICIES),
-            alias_model.DEFAULT_NUMA_POLICY,
-        ),
-    )
-    parser.add_argument(
-        '--resource-class',
-        metavar='<resource-class>',
-        help=_(
-            'Resource class of the devices in Placement, in place of or '
-            'beside the ids'
-        ),
-    )
-    parser.add_argument(
-        '--trait',
-        metavar='<trait>',
-        dest='traits',
-        action='append',
-        default=[],
-        help=_('Trait that the devices must have (repeat for several)'),
-    )
-    parser.add_argument(
-        '--live-migratable',
-        metavar='<yes|no>',
-        choices=('yes', 'no'),
-        help=_('Whether servers with the devices can be live migrated'),
-    )
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name files, and say how to treat them."""
-    parser.add_argument(
-        '--api-config',
-        metavar='<file>',
-        dest='api_files',
-        action='append',
-        default=[],
-        help=_(
-            'Configuration of a nova-api: a nova.conf, or YAML of RHOSO '
-            '(repeat for several)'
-        ),
-    )
+    :param of_api: nova-api reads what is edited, too.
+    """
+    if of_api:
+        _add_api_option(parser)
+        parser.set_defaults(both=[services.API, services.COMPUTE])
+    else:
+        parser.set_defaults(api_files=[], both=[services.COMPUTE])
     parser.add_argument(
         '--compute-config',
         metavar='<file>',
@@ -119,27 +59,36 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ),
     )
     parser.add_argument(
-        '--pci-in-placement',
-        action='store_true',
-        help=_(
-            'Judge as with [filter_scheduler]pci_in_placement = True '
-            'where a file does not say'
-        ),
-    )
-    parser.add_argument(
         '--dry-run',
         action='store_true',
         help=_('Show what would be written, and write nothing'),
     )
 
 
+def _add_api_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--api-config',
+        metavar='<file>',
+        dest='api_files',
+        action='append',
+        default=[],
+        help=_(
+            'Configuration of a nova-api: a nova.conf, or YAML of RHOSO '
+            '(repeat for several)'
+        ),
+    )
+
+
+T = typing.TypeVar('T', bound=services.ServiceConfiguration)
+
+
 @dataclasses.dataclass
-class Edit:
+class Edit(typing.Generic[T]):
     """What happens to one file."""
 
-    file: alias_documents.ConfigurationFile
+    file: services.ConfigurationFile
     #: The configuration in it that is edited.
-    documents: list[alias_documents.AliasDocument]
+    documents: list[T]
     services: list[str]
     #: Services of the documents that have changed.
     restart: set[str] = dataclasses.field(default_factory=set)
@@ -155,6 +104,15 @@ class Edit:
     def diff(self) -> str:
         return self._diff if self.written else self.file.diff()
 
+    def note_restart(self, document: T) -> None:
+        """Remember that the services of a document have to be restarted."""
+        if document.changed:
+            self.restart.update(
+                self.services
+                if document.service is None
+                else [document.service]
+            )
+
     def write(self) -> None:
         """Write the file; see ``NovaConf.write``."""
         self._diff = self.file.diff()
@@ -162,12 +120,7 @@ class Edit:
         self.written = True
 
 
-def services(edit: Edit, document: alias_documents.AliasDocument) -> list[str]:
-    """Return the services that read a part of a file."""
-    return edit.services if document.service is None else [document.service]
-
-
-def warn_of(edit: Edit) -> list[str]:
+def warn_of(edit: Edit[T]) -> list[str]:
     if not edit.file.has_mark:
         return []
     return [
@@ -179,7 +132,7 @@ def warn_of(edit: Edit) -> list[str]:
     ]
 
 
-def present(edits: list[Edit], dry_run: bool) -> columns.FilesColumn:
+def present(edits: list[Edit[T]], dry_run: bool) -> columns.FilesColumn:
     return columns.FilesColumn(
         [
             {
@@ -193,7 +146,7 @@ def present(edits: list[Edit], dry_run: bool) -> columns.FilesColumn:
     )
 
 
-def write(app: typing.Any, edits: list[Edit]) -> None:
+def write(app: typing.Any, edits: list[Edit[T]]) -> None:
     """Write the files, all of them or, foreseeably, none."""
     changed = [edit for edit in edits if edit.changed]
     try:
@@ -214,24 +167,27 @@ def write(app: typing.Any, edits: list[Edit]) -> None:
         raise
 
 
-def _state(edit: Edit, dry_run: bool) -> str:
+def _state(edit: Edit[T], dry_run: bool) -> str:
     if not edit.changed:
         return 'unchanged'
     return 'would change' if dry_run else 'changed'
 
 
-def restart(edits: collections.abc.Iterable[Edit]) -> list[str]:
+def restart(edits: collections.abc.Iterable[Edit[T]]) -> list[str]:
     """Return the services that have to be restarted."""
     return sorted(set().union(*(edit.restart for edit in edits)))
 
 
-def read(parsed_args: argparse.Namespace) -> list[Edit]:
+def read(
+    parsed_args: argparse.Namespace,
+    reader: collections.abc.Callable[[str], tuple[T, ...]],
+) -> list[Edit[T]]:
     """Read the files; one that is named twice is one file."""
     found_services: dict[str, tuple[str, list[str]]] = {}
     for paths, names in (
-        (parsed_args.api_files, [_API]),
-        (parsed_args.compute_files, [_COMPUTE]),
-        (parsed_args.files, [_API, _COMPUTE]),
+        (parsed_args.api_files, [services.API]),
+        (parsed_args.compute_files, [services.COMPUTE]),
+        (parsed_args.files, parsed_args.both),
     ):
         for path in paths:
             _first, found = found_services.setdefault(
@@ -239,28 +195,36 @@ def read(parsed_args: argparse.Namespace) -> list[Edit]:
             )
             found += [name for name in names if name not in found]
     return [
-        _edit(path, sorted(names)) for path, names in found_services.values()
+        _edit(path, sorted(names), reader)
+        for path, names in found_services.values()
     ]
 
 
-def read_some(parsed_args: argparse.Namespace) -> list[Edit]:
+def read_some(
+    parsed_args: argparse.Namespace,
+    reader: collections.abc.Callable[[str], tuple[T, ...]],
+) -> list[Edit[T]]:
     """Read the files, of which there has to be one."""
-    edits = read(parsed_args)
+    edits = read(parsed_args, reader)
     if not edits:
         raise exceptions.InvalidValue(
             _(
-                'Nova has no API for aliases: name the files to change with '
-                '--config, --api-config or --compute-config'
+                'Nova has no API for this: name the files to change with '
+                '--config, --compute-config or, for nova-api, --api-config'
             )
         )
     return edits
 
 
-def _edit(path: str, names: list[str]) -> Edit:
+def _edit(
+    path: str,
+    names: list[str],
+    reader: collections.abc.Callable[[str], tuple[T, ...]],
+) -> Edit[T]:
     """Read a file; of YAML, which says so itself, what the services read."""
     documents = [
         document
-        for document in alias_documents.read(path)
+        for document in reader(path)
         if document.service in (None, *names)
     ]
     if not documents:

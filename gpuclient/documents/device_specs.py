@@ -1,0 +1,160 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The device specs that configuration files define."""
+
+import collections.abc
+import dataclasses
+import json
+import typing
+
+from gpuclient.documents import nova_conf
+from gpuclient.documents import services
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import device_spec
+
+
+@dataclasses.dataclass(frozen=True)
+class DefinedSpec:
+    """One entry of a ``[pci]device_spec`` value of a file."""
+
+    spec: device_spec.DeviceSpec
+    #: The value that it is in, which may have several entries.
+    value: nova_conf.Value
+    conf: nova_conf.NovaConf
+    path: str
+
+    @property
+    def where(self) -> str:
+        return f'{self.path}, line {self.value.line}'
+
+
+@dataclasses.dataclass(frozen=True)
+class SpecDocument(services.ServiceConfiguration):
+    """The configuration of a compute, as far as device specs go."""
+
+    specs: tuple[DefinedSpec, ...]
+    #: ``[pci]report_in_placement``; None where it is not set.
+    report_in_placement: bool | None
+
+
+def read(path: str) -> tuple[SpecDocument, ...]:
+    """Read the device specs of a file: of its computes.
+
+    :raises gpuclient.exceptions.DocumentError: See :func:`services.read`.
+    :raises gpuclient.exceptions.InvalidDeviceSpec: One of them is broken,
+        with its line and Nova's own words.
+    """
+    return tuple(
+        _document(found)
+        for found in services.read(path)
+        if found.service in (None, services.COMPUTE)
+    )
+
+
+def _document(found: services.ServiceConfiguration) -> SpecDocument:
+    report = found.boolean(*nova_conf.REPORT_IN_PLACEMENT)
+    defined = []
+    for conf, value in found.values(*nova_conf.DEVICE_SPEC):
+        try:
+            specs = device_spec.parse(
+                value.text, report_in_placement=bool(report)
+            )
+        except exceptions.InvalidDeviceSpec as exc:
+            raise exceptions.InvalidDeviceSpec(
+                _('%(path)s, line %(line)d: %(words)s')
+                % {'path': found.path, 'line': value.line, 'words': exc}
+            ) from exc
+        defined += [
+            DefinedSpec(spec, value, conf, found.path) for spec in specs
+        ]
+    return SpecDocument(
+        found.file,
+        found.confs,
+        found.service,
+        found.where,
+        tuple(defined),
+        report,
+    )
+
+
+def render(entry: dict[str, typing.Any]) -> str:
+    """Return the value for a configuration file: JSON on one line."""
+    return json.dumps(entry)
+
+
+def add(document: SpecDocument, entry: dict[str, typing.Any]) -> bool:
+    """Add an entry to a document, in memory; ``document.file`` writes it.
+
+    :returns: False where it is there already.
+    :raises gpuclient.exceptions.InvalidDeviceSpec: nova-compute would not
+        start with it.
+    """
+    text = render(entry)
+    (spec,) = _judged(document, text)
+    if any(_same(defined.spec, spec) for defined in document.specs):
+        return False
+    document.best(*nova_conf.DEVICE_SPEC).add('pci', 'device_spec', text)
+    return True
+
+
+def _judged(
+    document: SpecDocument, text: str
+) -> tuple[device_spec.DeviceSpec, ...]:
+    try:
+        return device_spec.parse(
+            text, report_in_placement=bool(document.report_in_placement)
+        )
+    except exceptions.InvalidDeviceSpec as exc:
+        raise exceptions.InvalidDeviceSpec(
+            _('The service of %(where)s would not start: %(words)s')
+            % {'where': document.where, 'words': exc}
+        ) from exc
+
+
+def _same(
+    first: device_spec.DeviceSpec, second: device_spec.DeviceSpec
+) -> bool:
+    return dataclasses.replace(first, written={}) == dataclasses.replace(
+        second, written={}
+    )
+
+
+def remove(
+    document: SpecDocument,
+    chosen: collections.abc.Callable[[device_spec.DeviceSpec], bool],
+) -> int:
+    """Take entries out of a document, in memory; return their number.
+
+    Of a value with several entries the others stay.
+    """
+    count = 0
+    values: dict[tuple[int, int], list[DefinedSpec]] = {}
+    for defined in document.specs:
+        key = (document.confs.index(defined.conf), defined.value.line)
+        values.setdefault(key, []).append(defined)
+    # From the end, so that the lines of the others stay.
+    for key in sorted(values, reverse=True):
+        entries = values[key]
+        left = [one.spec.written for one in entries if not chosen(one.spec)]
+        if len(left) == len(entries):
+            continue
+        count += len(entries) - len(left)
+        first = entries[0]
+        if not left:
+            first.conf.remove(first.value)
+        elif len(left) == 1:
+            first.conf.replace(first.value, render(left[0]))
+        else:
+            first.conf.replace(first.value, json.dumps(left))
+    return count

@@ -1,0 +1,292 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Device specs in files: ``openstack gpu device spec ...``."""
+
+from __future__ import annotations
+
+import argparse
+import typing
+
+from gpuclient.i18n import _
+from gpuclient.osc import command
+from gpuclient.osc import lazy
+
+with lazy.imports():
+    from gpuclient.documents import device_specs
+    from gpuclient import exceptions
+    from gpuclient.model import device_spec
+    from gpuclient.osc import columns
+    from gpuclient.osc import config_files
+    from gpuclient.rules import device_spec as device_spec_rules
+    from gpuclient.rules import finding
+
+
+def _add_ids(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--address',
+        metavar='<address>',
+        help=_(
+            'PCI address, [[domain:]bus:]slot[.function], each hexadecimal '
+            'or *'
+        ),
+    )
+    parser.add_argument(
+        '--vendor-id', metavar='<id>', help=_('Vendor of the devices')
+    )
+    parser.add_argument(
+        '--product-id', metavar='<id>', help=_('Product of the devices')
+    )
+
+
+class CreateDeviceSpec(command.ShowOne):
+    _description = _(
+        """Let a compute give devices away
+
+Adds an entry to [pci]device_spec of the files given, judged as nova-compute
+does when it starts. Without a file the line is printed.
+
+Example:
+
+    openstack gpu device spec create --address 0000:04:00.0
+        --vendor-id 10de --product-id 20f1
+        --compute-config /etc/nova/nova.conf"""
+    )
+
+    auth_required = False
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        _add_ids(parser)
+        parser.add_argument(
+            '--resource-class',
+            metavar='<resource-class>',
+            help=_('Resource class of the devices in Placement'),
+        )
+        parser.add_argument(
+            '--trait',
+            metavar='<trait>',
+            dest='traits',
+            action='append',
+            default=[],
+            help=_('Trait of the devices (repeat for several)'),
+        )
+        for option, text in (
+            ('managed', _('Whether libvirt binds the driver of the device')),
+            ('live-migratable', _('Whether servers can be live migrated')),
+            ('one-time-use', _('Whether a device is reserved after its use')),
+        ):
+            parser.add_argument(
+                f'--{option}',
+                metavar='<yes|no>',
+                choices=('yes', 'no'),
+                help=text,
+            )
+        config_files.add_options(parser, of_api=False)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        entry = _entry(parsed_args)
+        (spec,) = device_spec.parse(device_specs.render(entry))
+        findings = tuple(device_spec_rules.check(spec))
+        errors = finding.errors(findings)
+        if errors:
+            raise exceptions.InvalidDeviceSpec('; '.join(map(str, errors)))
+        warnings = [str(found) for found in finding.warnings(findings)]
+        edits = config_files.read(parsed_args, device_specs.read)
+        for edit in edits:
+            for document in edit.documents:
+                if not device_specs.add(document, entry):
+                    continue
+                edit.note_restart(document)
+                earlier = [defined.spec for defined in document.specs]
+                other = device_spec_rules.shadowed(spec, earlier)
+                if other is not None:
+                    where = document.specs[earlier.index(other)].where
+                    warnings.append(
+                        str(device_spec_rules.never_reached(where))
+                    )
+                if not document.report_in_placement:
+                    warnings.append(str(device_spec_rules.not_reported()))
+            warnings += config_files.warn_of(edit)
+        if not parsed_args.dry_run:
+            config_files.write(self.app, edits)
+        return (
+            ('line', 'files', 'restart', 'warnings'),
+            (
+                f'device_spec = {device_specs.render(entry)}',
+                config_files.present(edits, parsed_args.dry_run),
+                columns.ListColumn(config_files.restart(edits)),
+                columns.ListColumn(list(dict.fromkeys(warnings))),
+            ),
+        )
+
+
+def _entry(parsed_args: argparse.Namespace) -> dict[str, typing.Any]:
+    entry = {
+        'address': parsed_args.address,
+        'vendor_id': parsed_args.vendor_id,
+        'product_id': parsed_args.product_id,
+        'resource_class': parsed_args.resource_class,
+        'traits': ','.join(parsed_args.traits) or None,
+        'managed': parsed_args.managed,
+        'live_migratable': parsed_args.live_migratable,
+        'one_time_use': parsed_args.one_time_use,
+    }
+    for key, value in entry.items():
+        if value is not None and (not value.isprintable() or '$' in value):
+            raise exceptions.InvalidDeviceSpec(
+                _(
+                    '%(key)s %(value)r has a control character, or a $, '
+                    'which oslo.config takes for a reference to an option '
+                    '(stricter than Nova)'
+                )
+                % {'key': key, 'value': value}
+            )
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+class DeleteDeviceSpec(command.ShowOne):
+    _description = _(
+        """Take devices back from a compute
+
+Removes the entries of [pci]device_spec that have the address, vendor and
+product given; of a line with several entries the others stay. nova-compute
+keeps a device that a server holds, and complains, until it is free.
+
+Example:
+
+    openstack gpu device spec delete --address 0000:04:00.0
+        --compute-config /etc/nova/nova.conf"""
+    )
+
+    auth_required = False
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        _add_ids(parser)
+        config_files.add_options(parser, of_api=False)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        wanted = {
+            key: getattr(parsed_args, key)
+            for key in ('address', 'vendor_id', 'product_id')
+            if getattr(parsed_args, key) is not None
+        }
+        if not wanted:
+            raise exceptions.InvalidValue(
+                _('Say which: give --address, --vendor-id or --product-id')
+            )
+        (like,) = device_spec.parse(device_specs.render(wanted))
+
+        def chosen(spec: device_spec.DeviceSpec) -> bool:
+            return all(
+                getattr(spec, key) == getattr(like, key) for key in wanted
+            )
+
+        edits = config_files.read_some(parsed_args, device_specs.read)
+        count = 0
+        for edit in edits:
+            for document in edit.documents:
+                count += device_specs.remove(document, chosen)
+                edit.note_restart(document)
+        if not count:
+            raise exceptions.NotFound(
+                _('No file given has a device spec with %(wanted)s')
+                % {
+                    'wanted': ', '.join(
+                        f'{key} {value!r}' for key, value in wanted.items()
+                    )
+                }
+            )
+        if not parsed_args.dry_run:
+            config_files.write(self.app, edits)
+        return (
+            ('deleted', 'files', 'restart'),
+            (
+                count,
+                config_files.present(edits, parsed_args.dry_run),
+                columns.ListColumn(config_files.restart(edits)),
+            ),
+        )
+
+
+class ListDeviceSpec(command.Lister):
+    _description = _(
+        """List the entries of [pci]device_spec of configuration files
+
+In the order in which nova-compute tries them: the first that matches a device
+counts.
+
+Example:
+
+    openstack gpu device spec list --compute-config /etc/nova/nova.conf"""
+    )
+
+    auth_required = False
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        config_files.add_options(parser, of_api=False)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
+        rows = []
+        for edit in config_files.read_some(parsed_args, device_specs.read):
+            for document in edit.documents:
+                for number, defined in enumerate(document.specs):
+                    spec = defined.spec
+                    before = document.specs[:number]
+                    findings = list(device_spec_rules.check(spec))
+                    earlier = [one.spec for one in before]
+                    other = device_spec_rules.shadowed(spec, earlier)
+                    if other is not None:
+                        findings.append(
+                            device_spec_rules.never_reached(
+                                before[earlier.index(other)].where
+                            )
+                        )
+                    rows.append(
+                        (
+                            columns.TextColumn(defined.where),
+                            columns.TextColumn(
+                                spec.devname
+                                if spec.address is None
+                                else str(spec.address)
+                            ),
+                            spec.vendor_id,
+                            spec.product_id,
+                            columns.TextColumn(
+                                _text(spec.tags.get('resource_class'))
+                            ),
+                            columns.TextColumn(_text(spec.tags.get('traits'))),
+                            columns.ListColumn(list(map(str, findings))),
+                        )
+                    )
+        return (
+            'Defined In',
+            'Address',
+            'Vendor ID',
+            'Product ID',
+            'Resource Class',
+            'Traits',
+            'Findings',
+        ), rows
+
+
+def _text(value: typing.Any) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,134 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""``openstack gpu device spec``, which needs no cloud."""
+
+import os
+import pathlib
+
+import fixtures
+
+from tests.functional import base
+
+SPEC = ('--address', '0000:04:00.0', '--vendor-id', '10de')
+LINE = 'device_spec = {"address": "0000:04:00.0", "vendor_id": "10de"}'
+
+
+class TestDeviceSpec(base.ShellTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.useFixture(
+            fixtures.EnvironmentVariable('OS_CLIENT_CONFIG_FILE', '/dev/null')
+        )
+        self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+
+    def file(self, content: str, name: str = 'nova.conf') -> str:
+        path = self.folder / name
+        path.write_text(content)
+        return os.fspath(path)
+
+    def run_json(self, *arguments: str) -> object:
+        return self.openstack(
+            'gpu', 'device', 'spec', *arguments, '-f', 'json'
+        )
+
+    def test_create_list_delete(self) -> None:
+        file = self.file('[pci]\nreport_in_placement = True\n# mine\n')
+        create = ('create', *SPEC, '--compute-config', file)
+        dry = self.run_json(*create, '--dry-run')
+        self.assertEqual('would change', dry['files'][0]['state'])
+        done = self.run_json(*create)
+        self.assertEqual(['line', 'files', 'restart', 'warnings'], list(done))
+        self.assertEqual(LINE, done['line'])
+        self.assertEqual(['nova-compute'], done['restart'])
+        self.assertEqual([], done['warnings'])
+        content = f'[pci]\nreport_in_placement = True\n{LINE}\n# mine\n'
+        self.assertEqual(content, pathlib.Path(file).read_text())
+        self.assertEqual([], self.run_json(*create)['restart'])
+
+        self.assertEqual(
+            [
+                {
+                    'Defined In': f'{file}, line 3',
+                    'Address': '0000:04:00.0',
+                    'Vendor ID': '10de',
+                    'Product ID': '*',
+                    'Resource Class': None,
+                    'Traits': None,
+                    'Findings': [],
+                }
+            ],
+            self.run_json('list', '--config', file),
+        )
+        deleted = self.run_json(
+            'delete', '--vendor-id', '0x10DE', '--config', file
+        )
+        self.assertEqual(['deleted', 'files', 'restart'], list(deleted))
+        self.assertEqual(1, deleted['deleted'])
+        self.assertEqual(
+            content.replace(f'{LINE}\n', ''), pathlib.Path(file).read_text()
+        )
+
+    def test_values_of_rhoso(self) -> None:
+        file = self.file(
+            'data:\n  nova:\n    pci:\n      conf: |\n        [pci]\n'
+            '    apiServiceTemplate:\n      customServiceConfig: |\n'
+            '        [pci]\n',
+            'values.yaml',
+        )
+        done = self.run_json('create', *SPEC, '--config', file)
+        self.assertEqual(['nova-compute'], done['files'][0]['services'])
+        self.assertIn('GPU214', done['warnings'][0])
+        self.assertEqual(
+            'data:\n  nova:\n    pci:\n      conf: |\n        [pci]\n'
+            f'        {LINE}\n'
+            '    apiServiceTemplate:\n      customServiceConfig: |\n'
+            '        [pci]\n',
+            pathlib.Path(file).read_text(),
+        )
+
+    def test_refused(self) -> None:
+        file = self.file('[pci]\ndevice_spec = {"vendor_id": "10de"}\n')
+        before = pathlib.Path(file).read_text()
+        for arguments, words in (
+            (('create',), 'GPU201'),
+            (('create', '--vendor-id', 'zz'), 'does not parse as a hex'),
+            (('create', '--address', '0000:04:20.0'), 'maximum allowable'),
+            (('create', *SPEC, '--trait', 'a\nb'), 'control character'),
+            (('create', *SPEC, '--trait', '$a'), 'reference to an option'),
+            (
+                ('create', *SPEC, '--one-time-use', 'yes'),
+                'report_in_placement to be enabled',
+            ),
+            (('delete',), 'Say which'),
+            (('delete', '--address', '05:00.0'), 'No file given has'),
+            (('delete', '--address', 'x'), 'does not parse as a hex'),
+        ):
+            said = self.refused(
+                *('gpu', 'device', 'spec', *arguments),
+                *('--compute-config', file),
+            )
+            self.assertIn(words, said)
+            self.assertEqual(1, len(said.splitlines()), said)
+        for command in ('list', 'delete'):
+            arguments = SPEC if command == 'delete' else ()
+            self.assertIn(
+                'name the files',
+                self.refused('gpu', 'device', 'spec', command, *arguments),
+            )
+        self.assertEqual(before, pathlib.Path(file).read_text())
+        self.assertIn(
+            'GPU213',
+            self.run_json('create', *SPEC, '--compute-config', file)[
+                'warnings'
+            ][0],
+        )
