@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""``openstack gpu device spec``, which needs no cloud."""
+"""Commands on files alone, which need no cloud."""
 
 import os
 import pathlib
@@ -131,4 +131,62 @@ class TestDeviceSpec(base.ShellTestCase):
             self.run_json('create', *SPEC, '--compute-config', file)[
                 'warnings'
             ][0],
+        )
+
+
+class TestConfigCheck(base.ShellTestCase):
+    """``openstack gpu config check``, which needs no cloud."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.useFixture(
+            fixtures.EnvironmentVariable('OS_CLIENT_CONFIG_FILE', '/dev/null')
+        )
+        self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self.path = self.folder / 'nova.conf'
+
+    def check(self, content: str, status: int, *arguments: str) -> object:
+        self.path.write_text(content)
+        return self.openstack(
+            *('gpu', 'config', 'check', os.fspath(self.folder)),
+            *('-f', 'json', *arguments),
+            status=status,
+        )
+
+    def test_exit_status(self) -> None:
+        broken = '[pci]\nalias = {"name": "a", "device_type": "type-PF"}\n'
+        (row,) = self.check(broken, 3)
+        self.assertEqual(
+            {
+                'Severity': 'error',
+                'Code': 'GPU301',
+                'File': os.fspath(self.path),
+                'Line': 2,
+                'Message': 'nova-api and nova-compute would not start: The '
+                'PCI alias(es) a does not have vendor_id and product_id '
+                'fields set.',
+            },
+            row,
+        )
+        self.assertEqual([row], self.check(broken, 0, '--fail-on', 'none'))
+        suspicious = '[pci]\ndevice_spec = {"vendor_id": "10de", "x": "y"}\n'
+        (row,) = self.check(suspicious, 0)
+        self.assertEqual('warning', row['Severity'])
+        self.check(suspicious, 3, '--fail-on', 'warning')
+        self.assertEqual([], self.check('[pci]\n', 0))
+
+    def test_unreadable(self) -> None:
+        (row,) = self.check('[pci\n', 3)
+        self.assertEqual('GPU300', row['Code'])
+        self.assertIn('Invalid section', row['Message'])
+        missing = os.fspath(self.folder / 'missing')
+        self.assertIn(
+            'No such file',
+            self.openstack('gpu', 'config', 'check', missing, status=3),
+        )
+        empty = self.folder / 'empty'
+        empty.mkdir()
+        self.assertIn(
+            'There is no configuration of Nova',
+            self.refused('gpu', 'config', 'check', os.fspath(empty)),
         )

@@ -1,0 +1,103 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Trees of configuration: ``openstack gpu config ...``."""
+
+from __future__ import annotations
+
+import argparse
+
+from gpuclient.i18n import _
+from gpuclient.osc import command
+from gpuclient.osc import lazy
+
+with lazy.imports():
+    from gpuclient import exceptions
+    from gpuclient.documents import tree
+    from gpuclient.osc import columns
+    from gpuclient.rules import configuration as configuration_rules
+    from gpuclient.rules import finding
+
+_NONE = 'none'
+
+
+class CheckConfig(command.Lister):
+    _description = _(
+        """Check configuration of Nova before a service reads it
+
+Reads nova.conf files, folders of drop-ins (*.conf.d) and the YAML of RHOSO in
+the files and folders given, and says what would stop a service, leave a card
+without use, or differ between nova-api and the computes. Each finding has a
+code that the documentation explains. No cloud is needed.
+
+The exit status is 3 if there is a finding at or above --fail-on.
+
+Example:
+
+    openstack gpu config check /etc/nova"""
+    )
+
+    auth_required = False
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'paths',
+            metavar='<path>',
+            nargs='+',
+            help=_('File, or folder of files (repeat for several)'),
+        )
+        parser.add_argument(
+            '--fail-on',
+            metavar='<severity>',
+            choices=('error', 'warning', _NONE),
+            default='error',
+            help=_(
+                'Least severity that makes the exit status 3: error '
+                '(default), warning, or none'
+            ),
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
+        found = tree.read(parsed_args.paths)
+        if not found.files and not found.unreadable:
+            raise exceptions.NotFound(
+                _('There is no configuration of Nova in %(paths)s')
+                % {'paths': ', '.join(parsed_args.paths)}
+            )
+        located = (
+            *(
+                configuration_rules.unreadable(path, reason)
+                for path, reason in found.unreadable
+            ),
+            *configuration_rules.check(found.services),
+        )
+        severities = {one.finding.severity for one in located}
+        if parsed_args.fail_on != _NONE and (
+            finding.Severity.ERROR in severities
+            or (
+                parsed_args.fail_on == 'warning'
+                and finding.Severity.WARNING in severities
+            )
+        ):
+            self.found()
+        return ('Severity', 'Code', 'File', 'Line', 'Message'), [
+            (
+                str(one.finding.severity),
+                one.finding.code,
+                columns.TextColumn(one.place.path),
+                one.place.line,
+                columns.TextColumn(one.finding.message),
+            )
+            for one in located
+        ]

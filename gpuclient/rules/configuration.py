@@ -1,0 +1,402 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Rules about the configuration of services, and of services together."""
+
+import collections.abc
+import dataclasses
+import re
+
+from gpuclient import exceptions
+from gpuclient.model import alias as alias_model
+from gpuclient.model import configuration
+from gpuclient.model import device_spec
+from gpuclient.model import naming
+from gpuclient.rules import alias as alias_rules
+from gpuclient.rules import device_spec as device_spec_rules
+from gpuclient.rules import finding
+
+#: What templates and examples leave for the operator to fill in.
+_PLACEHOLDER = re.compile(
+    r'_replaced_|CHANGE_?ME|<[A-Za-z][\w .-]*>|\bTODO\b|\bXXXX\b',
+    re.IGNORECASE,
+)
+_FILTER = 'PciPassthroughFilter'
+
+
+@dataclasses.dataclass(frozen=True)
+class Located:
+    """A finding, and where the thing stands that it is about."""
+
+    finding: finding.Finding
+    place: configuration.Place
+
+
+def _error(code: str, message: str) -> finding.Finding:
+    return finding.Finding(code, finding.Severity.ERROR, message)
+
+
+def _warning(code: str, message: str) -> finding.Finding:
+    return finding.Finding(code, finding.Severity.WARNING, message)
+
+
+def unreadable(path: str, reason: str) -> Located:
+    """Return the finding that a file could not be read."""
+    return Located(_error('GPU300', reason), configuration.Place(path))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Alias:
+    alias: alias_model.Alias
+    setting: configuration.Setting
+    service: configuration.Service
+
+
+@dataclasses.dataclass(frozen=True)
+class _Spec:
+    spec: device_spec.DeviceSpec
+    setting: configuration.Setting
+    service: configuration.Service
+
+
+def check(
+    services: collections.abc.Sequence[configuration.Service],
+) -> tuple[Located, ...]:
+    """Return what is wrong with services, and between them, by place."""
+    found: list[Located] = []
+    aliases: list[_Alias] = []
+    specs: list[_Spec] = []
+    for service in services:
+        found += _check_placeholders(service)
+        readable = _parse_aliases(service, found)
+        aliases += readable
+        specs += _parse_specs(service, found)
+        found += _check_merged(service, readable)
+    found += _check_sides(aliases, services)
+    found += _check_targets(aliases, specs)
+    found += _check_tracking(services)
+    found += _check_filters(services, aliases)
+    return tuple(
+        sorted(
+            dict.fromkeys(found),
+            key=lambda one: (
+                one.place.path,
+                one.place.line or 0,
+                one.finding.code,
+                one.finding.message,
+            ),
+        )
+    )
+
+
+def _check_placeholders(
+    service: configuration.Service,
+) -> collections.abc.Iterator[Located]:
+    for setting in (*service.aliases, *service.device_specs):
+        match = _PLACEHOLDER.search(setting.text)
+        if match is not None:
+            yield Located(
+                _error(
+                    'GPU303',
+                    f'The placeholder {match[0]!r} was not filled in',
+                ),
+                setting.place,
+            )
+
+
+def _parse_aliases(
+    service: configuration.Service, found: list[Located]
+) -> list[_Alias]:
+    """Return the aliases that can be read; add what is wrong with each."""
+    aliases = []
+    for setting in service.aliases:
+        try:
+            alias = alias_model.parse(setting.text)
+        except exceptions.InvalidAlias as exc:
+            # nova/api/openstack/wsgi_app.py, nova/compute/manager.py
+            found.append(
+                Located(
+                    _error(
+                        'GPU301',
+                        f'{" and ".join(_parsers(service))} would not start: '
+                        f'{exc}',
+                    ),
+                    setting.place,
+                )
+            )
+            continue
+        aliases.append(_Alias(alias, setting, service))
+        found += [
+            Located(one, setting.place) for one in alias_rules.check(alias)
+        ]
+    return aliases
+
+
+def _parsers(service: configuration.Service) -> list[str]:
+    """Return the services that parse aliases when they start."""
+    return [
+        name
+        for name in (configuration.API, configuration.COMPUTE)
+        if service.is_read_by(name)
+    ] or ['nova']
+
+
+def _check_merged(
+    service: configuration.Service, aliases: list[_Alias]
+) -> collections.abc.Iterator[Located]:
+    if len(aliases) != len(service.aliases) or not aliases:
+        # The broken ones were told of.
+        return
+    try:
+        alias_model.merge(
+            [one.setting.text for one in aliases],
+            bool(service.pci_in_placement),
+        )
+    except exceptions.InvalidAlias as exc:
+        yield Located(
+            _error(
+                'GPU301',
+                f'{" and ".join(_parsers(service))} would not start: {exc}',
+            ),
+            aliases[-1].setting.place,
+        )
+
+
+def _parse_specs(
+    service: configuration.Service, found: list[Located]
+) -> list[_Spec]:
+    """Return the entries that can be read; add what is wrong with each."""
+    specs: list[_Spec] = []
+    for setting in service.device_specs:
+        try:
+            entries = device_spec.parse(
+                setting.text,
+                report_in_placement=bool(service.report_in_placement),
+            )
+        except exceptions.InvalidDeviceSpec as exc:
+            found.append(
+                Located(
+                    _error('GPU302', f'nova-compute would not start: {exc}'),
+                    setting.place,
+                )
+            )
+            continue
+        for spec in entries:
+            found += [
+                Located(one, setting.place)
+                for one in device_spec_rules.check(spec)
+            ]
+            earlier = [one.spec for one in specs]
+            other = device_spec_rules.shadowed(spec, earlier)
+            if other is not None:
+                where = specs[earlier.index(other)].setting.place
+                found.append(
+                    Located(
+                        device_spec_rules.never_reached(str(where)),
+                        setting.place,
+                    )
+                )
+            specs.append(_Spec(spec, setting, service))
+    return specs
+
+
+def _check_sides(
+    aliases: list[_Alias],
+    services: collections.abc.Sequence[configuration.Service],
+) -> collections.abc.Iterator[Located]:
+    """Compare the aliases of nova-api with those of the computes.
+
+    nova-api reads them to boot servers, nova-compute to move them
+    (``nova/compute/resource_tracker.py:ResourceTracker._move_claim``).
+    """
+    sides = {
+        name: [one for one in aliases if one.service.is_read_by(name)]
+        for name in (configuration.API, configuration.COMPUTE)
+    }
+    present = {
+        name: any(service.is_read_by(name) for service in services)
+        for name in sides
+    }
+    if not all(present.values()):
+        # One side was not given: nothing can be said.
+        return
+    api, compute = sides[configuration.API], sides[configuration.COMPUTE]
+    # An alias that cannot be read may be the very one that is missed.
+    complete = {
+        name: all(
+            sum(one.service is service for one in found)
+            == len(service.aliases)
+            for service in services
+            if service.is_read_by(name)
+        )
+        for name, found in sides.items()
+    }
+    for one in compute:
+        same = [other for other in api if other.alias.name == one.alias.name]
+        if not same and complete[configuration.API]:
+            yield Located(
+                _warning(
+                    'GPU305',
+                    f'nova-api has no alias {one.alias.name!r}: no server '
+                    f'can ask for it',
+                ),
+                one.setting.place,
+            )
+        elif same and all(
+            other.alias.meaning != one.alias.meaning for other in same
+        ):
+            yield Located(
+                _error(
+                    'GPU304',
+                    f'{one.alias.name!r} means something else on nova-api '
+                    f'({same[0].setting.place}): servers get one kind of '
+                    f'device and are moved to another',
+                ),
+                one.setting.place,
+            )
+    names = {one.alias.name for one in compute}
+    for one in api:
+        if one.alias.name not in names and complete[configuration.COMPUTE]:
+            yield Located(
+                _error(
+                    'GPU306',
+                    f'No compute has alias {one.alias.name!r}: its servers '
+                    f'can be booted, and not resized, migrated or evacuated',
+                ),
+                one.setting.place,
+            )
+
+
+def _check_targets(
+    aliases: list[_Alias], specs: list[_Spec]
+) -> collections.abc.Iterator[Located]:
+    """Find aliases that no device spec has devices for."""
+    if not specs:
+        return
+    for one in aliases:
+        if not any(_may_match(one.alias, other.spec) for other in specs):
+            yield Located(
+                _error(
+                    'GPU307',
+                    f'No device spec gives devices of alias '
+                    f'{one.alias.name!r} away: there will be none '
+                    f'({one.alias.placement_class})',
+                ),
+                one.setting.place,
+            )
+
+
+def _may_match(alias: alias_model.Alias, spec: device_spec.DeviceSpec) -> bool:
+    for wanted, given in (
+        (alias.vendor_id, spec.vendor_id),
+        (alias.product_id, spec.product_id),
+    ):
+        if (
+            wanted is not None
+            and given != device_spec.ANY
+            and wanted.lower() != given
+        ):
+            return False
+    requested = spec.tags.get('resource_class')
+    if alias.resource_class or requested:
+        # Without one, either side makes its class of the ids, and those
+        # agree or are not known.
+        mine, theirs = alias.placement_class, requested
+        if not isinstance(theirs, str) or not theirs:
+            if alias.has_ids:
+                return mine == naming.resource_class(
+                    alias.vendor_id, alias.product_id
+                )
+            return mine is not None and mine.startswith('CUSTOM_PCI_')
+        return mine == naming.resource_class(None, None, theirs)
+    return True
+
+
+def _check_tracking(
+    services: collections.abc.Sequence[configuration.Service],
+) -> collections.abc.Iterator[Located]:
+    """Check that Placement is used by all or by none."""
+    control = [
+        service
+        for service in services
+        if any(
+            service.is_read_by(name)
+            for name in (
+                configuration.API,
+                configuration.SCHEDULER,
+                configuration.CONDUCTOR,
+            )
+        )
+    ]
+    on = [service for service in control if service.pci_in_placement]
+    if not on:
+        return
+    for service in control:
+        if not service.pci_in_placement:
+            names = [
+                name
+                for name in service.readers
+                if name != configuration.COMPUTE
+            ]
+            yield Located(
+                _error(
+                    'GPU308',
+                    f'[filter_scheduler]pci_in_placement is on in '
+                    f'{on[0].place}, and not here ({", ".join(names)}): '
+                    f'nova-api, scheduler and conductors have to agree',
+                ),
+                service.place,
+            )
+    for service in services:
+        if (
+            service.is_read_by(configuration.COMPUTE)
+            and service.device_specs
+            and not service.report_in_placement
+        ):
+            yield Located(
+                _error(
+                    'GPU309',
+                    f'[filter_scheduler]pci_in_placement is on in '
+                    f'{on[0].place}, but this compute has no '
+                    f'[pci]report_in_placement = True: its devices are never '
+                    f'found',
+                ),
+                service.device_specs[0].place,
+            )
+
+
+def _check_filters(
+    services: collections.abc.Sequence[configuration.Service],
+    aliases: list[_Alias],
+) -> collections.abc.Iterator[Located]:
+    """Check that the scheduler looks at devices.
+
+    The filter is not among Nova's defaults
+    (``nova/conf/scheduler.py:enabled_filters``).
+    """
+    if not aliases:
+        return
+    for service in services:
+        setting = service.enabled_filters
+        if (
+            service.is_read_by(configuration.SCHEDULER)
+            and setting is not None
+            and _FILTER not in re.split(r'[,\s]+', setting.text)
+        ):
+            yield Located(
+                _error(
+                    'GPU310',
+                    f'[filter_scheduler]enabled_filters has no {_FILTER}: '
+                    f'servers are sent to hosts that have no device for them',
+                ),
+                setting.place,
+            )

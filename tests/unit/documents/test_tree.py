@@ -1,0 +1,250 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Trees of configuration: what is found, and what is left alone."""
+
+import os
+import pathlib
+import shutil
+import tempfile
+
+import ddt
+import testtools
+
+from gpuclient.documents import tree
+from gpuclient.rules import configuration as configuration_rules
+
+ALIAS = (
+    'alias = {"vendor_id": "10de", "product_id": "20f1", '
+    '"device_type": "type-PF", "name": "nvidia_a2"}\n'
+)
+SPEC = (
+    'device_spec = {"vendor_id": "10de", "product_id": "20f1", '
+    '"address": "0000:04:00.0"}\n'
+)
+ON = '[filter_scheduler]\npci_in_placement = True\n'
+CLEAN = {
+    'nova-api.conf': f'{ON}[pci]\n{ALIAS}',
+    'nova-scheduler.conf': (
+        f'{ON}enabled_filters = ComputeFilter,PciPassthroughFilter\n'
+    ),
+    'nova-conductor.conf': ON,
+    'nova-compute.conf': (f'[pci]\nreport_in_placement = True\n{SPEC}{ALIAS}'),
+}
+API, COMPUTE = 'nova-api.conf', 'nova-compute.conf'
+SCHEDULER = 'nova-scheduler.conf'
+
+
+class TreeTestCase(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def write(self, files: dict[str, str]) -> None:
+        for name, content in files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+
+    def check(self, files: dict[str, str]) -> list[tuple[str, str, object]]:
+        self.write(files)
+        found = tree.read([os.fspath(self.folder)])
+        self.assertEqual((), found.unreadable)
+        return [
+            (
+                one.finding.code,
+                os.path.relpath(one.place.path, self.folder),
+                one.place.line,
+            )
+            for one in configuration_rules.check(found.services)
+        ]
+
+
+def changed(name: str, old: str, new: str) -> dict[str, str]:
+    assert old in CLEAN[name]
+    return {**CLEAN, name: CLEAN[name].replace(old, new)}
+
+
+@ddt.ddt
+class TestCheck(TreeTestCase):
+    def test_clean(self) -> None:
+        self.assertEqual([], self.check(CLEAN))
+
+    def test_clean_in_one_file(self) -> None:
+        self.assertEqual(
+            [],
+            self.check(
+                {
+                    'nova.conf': f'{ON}[pci]\nreport_in_placement = 1\n'
+                    f'{ALIAS}{SPEC}'
+                }
+            ),
+        )
+
+    def test_one_side_alone_is_not_compared(self) -> None:
+        for name in (API, COMPUTE):
+            self.assertEqual([], self.check({name: CLEAN[name]}))
+            (self.folder / name).unlink()
+
+    @ddt.data(
+        (changed(API, '"type-PF"', '"PF"'), [('GPU301', API, 4)]),
+        (
+            changed(API, ALIAS, ALIAS + ALIAS),
+            [('GPU301', API, 5)],
+        ),
+        (
+            changed(COMPUTE, '"0000:04:00.0"', '"0000:04:99.0"'),
+            [('GPU302', COMPUTE, 3)],
+        ),
+        (
+            changed(COMPUTE, '0000:04:00.0', '<address>'),
+            [('GPU302', COMPUTE, 3), ('GPU303', COMPUTE, 3)],
+        ),
+        (
+            changed(COMPUTE, ALIAS, ALIAS.replace('type-PF', 'type-PCI')),
+            [('GPU304', COMPUTE, 4)],
+        ),
+        (
+            changed(COMPUTE, ALIAS, ALIAS + ALIAS.replace('_a2', '_a3')),
+            [('GPU305', COMPUTE, 5)],
+        ),
+        (changed(COMPUTE, ALIAS, ''), [('GPU306', API, 4)]),
+        (
+            changed(COMPUTE, SPEC, SPEC.replace('20f1', '2330')),
+            [('GPU307', API, 4), ('GPU307', COMPUTE, 4)],
+        ),
+        (changed(SCHEDULER, 'True', 'False'), [('GPU308', SCHEDULER, None)]),
+        (
+            changed(COMPUTE, 'report_in_placement = True\n', ''),
+            [('GPU309', COMPUTE, 2)],
+        ),
+        (
+            changed(SCHEDULER, ',PciPassthroughFilter', ''),
+            [('GPU310', SCHEDULER, 3)],
+        ),
+        (
+            changed(COMPUTE, SPEC, SPEC + SPEC),
+            [('GPU213', COMPUTE, 4)],
+        ),
+    )
+    @ddt.unpack
+    def test_each_rule(
+        self, files: dict[str, str], expected: list[tuple[str, str, object]]
+    ) -> None:
+        self.assertEqual(expected, self.check(files))
+
+    def test_drop_ins_add_up(self) -> None:
+        """oslo.config concatenates the values of all files of a folder."""
+        self.assertEqual(
+            [('GPU301', 'nova.conf.d/20-b.conf', 2)],
+            self.check(
+                {
+                    'nova.conf.d/10-a.conf': f'{ON}[pci]\n{ALIAS}',
+                    'nova.conf.d/20-b.conf': f'[pci]\n{ALIAS}',
+                }
+            ),
+        )
+
+    def test_resource_classes(self) -> None:
+        alias = (
+            'alias = {"name": "h", "resource_class": "gpu_h100", '
+            '"device_type": "type-PF"}\n'
+        )
+        spec = 'device_spec = {"vendor_id": "10de", "resource_class": "%s"}\n'
+        for name, codes in (
+            ('CUSTOM_GPU_H100', ['GPU111']),
+            ('gpu_h100', ['GPU111']),
+            ('CUSTOM_OTHER', ['GPU111', 'GPU307']),
+        ):
+            found = self.check(
+                {
+                    'nova.conf': f'{ON}[pci]\nreport_in_placement = 1\n'
+                    f'{alias}{spec % name}'
+                }
+            )
+            self.assertEqual(codes, [one[0] for one in found])
+
+    def test_values_of_rhoso(self) -> None:
+        """The example of the origin document, and one with a mistake."""
+        control_plane = (
+            'data:\n  nova:\n'
+            '    apiServiceTemplate:\n      customServiceConfig: |\n'
+            '        [filter_scheduler]\n        pci_in_placement = True\n'
+            '        [pci]\n'
+            '        alias = { "vendor_id":"10de", "product_id":"20f1", '
+            '"device_type":"type-PF", "name":"nvidia_a2" }\n'
+            '    schedulerServiceTemplate:\n      customServiceConfig: |\n'
+            '        [filter_scheduler]\n        pci_in_placement = True\n'
+            '    cellTemplates:\n      cell1:\n'
+            '        conductorServiceTemplate:\n'
+            '          customServiceConfig: |\n'
+            '            [filter_scheduler]\n'
+            '            pci_in_placement = True\n'
+        )
+        nodeset = (
+            'data:\n  nova:\n    pci:\n      conf: |\n        [pci]\n'
+            '        report_in_placement = True\n'
+            '        device_spec = { "vendor_id":"10de", '
+            '"product_id":"20f1", "address": "0000:04:00.0" }\n'
+            '        device_spec = { "vendor_id":"10de", '
+            '"product_id":"20f1", "address": "0000:82:00.0" }\n'
+            '        alias = { "vendor_id":"10de", "product_id":"20f1", '
+            '"device_type":"type-PF", "name":"nvidia_a2" }\n'
+        )
+        files = {
+            'control-plane/service-values.yaml': control_plane,
+            'edpm/nodeset/values.yaml': nodeset,
+        }
+        self.assertEqual([], self.check(files))
+        files['edpm/nodeset/values.yaml'] = nodeset.replace(
+            '"type-PF"', '"type-VF"'
+        )
+        self.assertEqual(
+            [('GPU304', 'edpm/nodeset/values.yaml', 9)], self.check(files)
+        )
+
+
+class TestRead(TreeTestCase):
+    def test_what_cannot_be_read_is_told(self) -> None:
+        self.write({'nova.conf': 'broken\n', 'other.conf': 'broken\n'})
+        (self.folder / 'nova.yaml').write_bytes(b'\xff')
+        (self.folder / 'loop.conf').symlink_to('loop.conf')
+        found = tree.read([os.fspath(self.folder)])
+        self.assertEqual(
+            ['nova.conf', 'nova.yaml'],
+            sorted(os.path.basename(path) for path, _why in found.unreadable),
+        )
+        self.assertEqual(0, found.files)
+        missing = os.fspath(self.folder / 'missing')
+        found = tree.read([missing, missing])
+        self.assertEqual(
+            [(missing, f'Cannot read {missing}: No such file or directory')],
+            list(found.unreadable),
+        )
+
+    def test_links_to_folders_are_not_followed(self) -> None:
+        self.write(CLEAN)
+        (self.folder / 'again').symlink_to(self.folder)
+        self.assertEqual(4, tree.read([os.fspath(self.folder)]).files)
+
+    def test_files_of_others_are_left_alone(self) -> None:
+        self.write(
+            {
+                'glance-api.conf': '[DEFAULT]\n',
+                'values.yaml': 'a: 1\n',
+                '.git/nova.conf': 'broken',
+            }
+        )
+        self.assertEqual(
+            tree.Tree((), 0, ()), tree.read([os.fspath(self.folder)])
+        )
