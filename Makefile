@@ -30,6 +30,8 @@ $(VENV)/bin/python:
 
 $(READY): $(VENV)/bin/python setup.cfg requirements.txt test-requirements.txt
 	$(BIN)/pip install --quiet --editable '.[rehearsal]' --requirement test-requirements.txt
+	@# What another build left here would hide the commands of this one.
+	@rm -rf python_gpuclient.egg-info
 	@touch $@
 
 $(LINT): $(READY)

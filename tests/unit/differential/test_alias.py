@@ -46,6 +46,19 @@ GOOD = strategies.fixed_dictionaries(
         'live_migratable': strategies.sampled_from(('yes', 'no')),
     },
 )
+#: Right, but for what several values together may break.
+RIGHT = strategies.fixed_dictionaries(
+    {
+        'name': strategies.sampled_from(('a', 'b', 'c ', 'd', 'é')),
+        'vendor_id': strategies.sampled_from(('10de', '10DE')),
+        'product_id': strategies.just('20f1'),
+    },
+    optional={
+        'device_type': strategies.just('type-PF'),
+        'live_migratable': strategies.sampled_from(('yes', ' OFF ')),
+        'traits': strategies.just('a, b'),
+    },
+).map(json.dumps)
 TEXTS = strategies.one_of(
     GOOD.map(json.dumps),
     GOOD.map(json.dumps),

@@ -217,6 +217,63 @@ TEXTS = strategies.one_of(
 )
 
 
+#: Corners, and what comes of them.
+CHOSEN = (
+    ('{"vendor_id": "10de\\n", "product_id": "20f2"}', 'accepted'),
+    ('{"vendor_id": "10de", "product_id": "20f2\\n"}', 'accepted'),
+    ('{"vendor_id": 4318}', 'refused'),
+    ('{"product_id": 4318}', 'refused'),
+    ('{"vendor_id": "\u0661"}', 'accepted'),
+    ('{"address": "0000:04:00.0"}', 'not reported'),
+    ('{"address": "0000:04:00.0", "product_id": "20f2"}', 'accepted'),
+    ('{"address": "0000:04:00.0", "devname": "eth0"}', 'refused'),
+    ('{"devname": "pf0"}', 'not reported'),
+    ('{"devname": "gone", "remote_managed": "true"}', 'refused'),
+    (
+        '{"address": "0000:04:00.0", "remote_managed": "true"}',
+        'refused',
+    ),
+    (
+        '{"address": "0000:04:00.0", "product_id": "ffff", '
+        '"remote_managed": "true"}',
+        'refused',
+    ),
+    (
+        '{"address": "0000:04:00.0", "product_id": "20f2", '
+        '"remote_managed": "true"}',
+        'refused',
+    ),
+    ('{"devname": "pf0", "remote_managed": "true"}', 'refused'),
+    (
+        '{"devname": "pf0", "product_id": "ffff", "remote_managed": "true"}',
+        'refused',
+    ),
+    (
+        '{"devname": "pf0", "product_id": "20f2", "remote_managed": "true"}',
+        'not reported',
+    ),
+    ('{"managed": "sometimes"}', 'refused'),
+    (
+        '[{"address": "0000:04:00.1", "resource_class": "a"}, '
+        '{"product_id": "20f2"}]',
+        'not reported',
+    ),
+    (
+        '[{"address": "0000:04:00.1", "traits": "a"}, {"product_id": "20f2"}]',
+        'not reported',
+    ),
+    ('{"product_id": "20f2", "one_time_use": "no"}', 'not reported'),
+    ('{"product_id": "25b6", "one_time_use": "yes"}', 'accepted'),
+    ('{"product_id": "25b6", "resource_class": 7}', 'not reported'),
+    ('{"address": {"bus": "("}}', 'refused'),
+    ('{"address": {"bus": 4}}', 'refused'),
+    ('{}', 'not reported'),
+    ('"x"', 'refused'),
+    ('{"vendor_id": "1", "vendor_id": "10de"}', 'not reported'),
+    ('{"address": "1:2:3:4"}', 'refused'),
+)
+
+
 class NovaHost:
     """Makes Nova look at :data:`HOST` in the place of sysfs."""
 
@@ -394,62 +451,7 @@ class TestDeviceSpec(testtools.TestCase):
     def test_verdict(self, texts: list[str], report: bool) -> None:
         self.compare(texts, report)
 
-    @ddt.data(
-        ('{"vendor_id": "10de\\n", "product_id": "20f2"}', 'accepted'),
-        ('{"vendor_id": "10de", "product_id": "20f2\\n"}', 'accepted'),
-        ('{"vendor_id": 4318}', 'refused'),
-        ('{"product_id": 4318}', 'refused'),
-        ('{"vendor_id": "\u0661"}', 'accepted'),
-        ('{"address": "0000:04:00.0"}', 'not reported'),
-        ('{"address": "0000:04:00.0", "product_id": "20f2"}', 'accepted'),
-        ('{"address": "0000:04:00.0", "devname": "eth0"}', 'refused'),
-        ('{"devname": "pf0"}', 'not reported'),
-        ('{"devname": "gone", "remote_managed": "true"}', 'refused'),
-        (
-            '{"address": "0000:04:00.0", "remote_managed": "true"}',
-            'refused',
-        ),
-        (
-            '{"address": "0000:04:00.0", "product_id": "ffff", '
-            '"remote_managed": "true"}',
-            'refused',
-        ),
-        (
-            '{"address": "0000:04:00.0", "product_id": "20f2", '
-            '"remote_managed": "true"}',
-            'refused',
-        ),
-        ('{"devname": "pf0", "remote_managed": "true"}', 'refused'),
-        (
-            '{"devname": "pf0", "product_id": "ffff", '
-            '"remote_managed": "true"}',
-            'refused',
-        ),
-        (
-            '{"devname": "pf0", "product_id": "20f2", '
-            '"remote_managed": "true"}',
-            'not reported',
-        ),
-        ('{"managed": "sometimes"}', 'refused'),
-        (
-            '[{"address": "0000:04:00.1", "resource_class": "a"}, '
-            '{"product_id": "20f2"}]',
-            'not reported',
-        ),
-        (
-            '[{"address": "0000:04:00.1", "traits": "a"}, '
-            '{"product_id": "20f2"}]',
-            'not reported',
-        ),
-        ('{"product_id": "20f2", "one_time_use": "no"}', 'not reported'),
-        ('{"product_id": "25b6", "one_time_use": "yes"}', 'accepted'),
-        ('{"product_id": "25b6", "resource_class": 7}', 'not reported'),
-        ('{"address": {"bus": "("}}', 'refused'),
-        ('{"address": {"bus": 4}}', 'refused'),
-        ('{}', 'not reported'),
-        ('"x"', 'refused'),
-        ('{"vendor_id": "1", "vendor_id": "10de"}', 'not reported'),
-    )
+    @ddt.data(*CHOSEN)
     @ddt.unpack
     def test_chosen(self, text: str, verdict: str) -> None:
         self.assertEqual(verdict, self.compare([text], True))
