@@ -22,6 +22,7 @@ import re
 import typing
 
 from keystoneauth1 import adapter
+from keystoneauth1 import discover
 from keystoneauth1 import exceptions as ksa_exceptions
 from openstack import exceptions as sdk_exceptions
 import requests
@@ -142,6 +143,27 @@ def send(
     if check and response.status_code >= 400:
         raise error(response, what)
     return response
+
+
+def endpoint_data(
+    service: adapter.Adapter, what: str
+) -> discover.EndpointData | None:
+    """Return what a service says of itself: its address and microversions.
+
+    :param what: Why it is asked, for the error message.
+    :raises gpuclient.exceptions.Unreachable: There is no such service, or it
+        does not answer.
+    """
+    try:
+        return service.get_endpoint_data()
+    except (
+        ksa_exceptions.ClientException,
+        sdk_exceptions.SDKException,
+    ) as exc:
+        raise exceptions.Unreachable(
+            _('%(what)s failed: %(words)s')
+            % {'what': what, 'words': ' '.join(str(exc).split())}
+        ) from exc
 
 
 def get(

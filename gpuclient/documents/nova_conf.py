@@ -25,6 +25,7 @@ import os
 import typing
 
 from gpuclient.documents import atomic
+from gpuclient.documents import editable
 from gpuclient import exceptions
 from gpuclient.i18n import _
 
@@ -61,7 +62,7 @@ class _Assignment:
     end: int
 
 
-class NovaConf:
+class NovaConf(editable.EditableFile):
     """One file in the format of oslo.config.
 
     :param path: As the user named it; it is only used in messages and when
@@ -75,9 +76,8 @@ class NovaConf:
     def __init__(
         self, path: str, content: bytes, *, first_line: int = 1
     ) -> None:
-        self.path = path
+        super().__init__(path, content)
         self._first_line = first_line
-        self._original = content
         #: It begins with a byte order mark, which oslo.config cannot read.
         self.has_mark = content.startswith(codecs.BOM_UTF8)
         try:
@@ -188,34 +188,9 @@ class NovaConf:
         """Return the edits as a unified diff; empty where there are none."""
         return unified_diff(self.path, self._before, self._lines)
 
-    def check_writable(self) -> None:
-        """Find out before a write whether the file may be replaced.
-
-        :raises gpuclient.exceptions.UnsafeEdit: With the patch.
-        """
-        try:
-            atomic.check_replaceable(self.path)
-        except exceptions.UnsafeEdit as exc:
-            raise exceptions.UnsafeEdit(str(exc), self.diff()) from exc
-
-    def write(self) -> None:
-        """Replace the file, unless nothing changed.
-
-        :raises gpuclient.exceptions.DocumentChanged: Somebody else wrote it
-            since it was read.
-        :raises gpuclient.exceptions.UnsafeEdit: It must not be replaced; the
-            error carries the edits as a patch.
-        """
-        if not self.changed:
-            return
+    def content(self) -> bytes:
         mark = codecs.BOM_UTF8 if self.has_mark else b''
-        content = mark + self.text.encode()
-        try:
-            atomic.replace(self.path, self._original, content)
-        except exceptions.UnsafeEdit as exc:
-            raise exceptions.UnsafeEdit(str(exc), self.diff()) from exc
-        self._original = content
-        self._before = self._lines
+        return mark + self.text.encode()
 
     def _at(self, value: Value) -> _Assignment:
         return next(

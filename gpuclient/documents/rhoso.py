@@ -27,6 +27,7 @@ import typing
 import yaml
 
 from gpuclient.documents import atomic
+from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
 from gpuclient.i18n import _
@@ -70,19 +71,15 @@ class Part:
     indent: str
 
 
-class YamlFile:
+class YamlFile(editable.EditableFile):
     """A YAML file with nova.conf texts in it.
 
     :raises gpuclient.exceptions.DocumentError: It is not YAML, or one of the
         texts is refused by oslo.config.
     """
 
-    #: YAML takes a byte order mark.
-    has_mark = False
-
     def __init__(self, path: str, content: bytes) -> None:
-        self.path = path
-        self._original = content
+        super().__init__(path, content)
         if len(content) > LARGEST:
             raise exceptions.DocumentError(
                 _('Cannot read %(path)s: it is larger than %(size)d MiB')
@@ -118,43 +115,28 @@ class YamlFile:
             )
         return nova_conf.unified_diff(self.path, self._lines, self._edited())
 
-    def check_writable(self) -> None:
-        """Find out before a write whether the file may be replaced.
+    def content(self) -> bytes:
+        return ''.join(self._edited()).encode()
 
-        :raises gpuclient.exceptions.UnsafeEdit: With the patch.
-        """
+    def obstacle(self) -> str:
         for part in self.parts:
             if part.conf.changed and part.obstacle:
-                raise exceptions.UnsafeEdit(
-                    _('Cannot edit %(path)s in place: %(keys)s %(obstacle)s')
-                    % {
-                        'path': self.path,
-                        'keys': part.keys,
-                        'obstacle': part.obstacle,
-                    },
-                    self.diff(),
-                )
-        try:
-            atomic.check_replaceable(self.path)
-        except exceptions.UnsafeEdit as exc:
-            raise exceptions.UnsafeEdit(str(exc), self.diff()) from exc
+                return _(
+                    'Cannot edit %(path)s in place: %(keys)s %(obstacle)s'
+                ) % {
+                    'path': self.path,
+                    'keys': part.keys,
+                    'obstacle': part.obstacle,
+                }
+        return ''
 
-    def write(self) -> None:
-        """Replace the file, unless nothing changed.
-
-        :raises gpuclient.exceptions.DocumentChanged: Somebody else wrote it
-            since it was read.
-        :raises gpuclient.exceptions.UnsafeEdit: It must not be edited; the
-            error carries the edits as a patch.
-        """
-        if not self.changed:
-            return
-        self.check_writable()
-        new = ''.join(self._edited()).encode()
-        try:
-            atomic.replace(self.path, self._original, new)
-        except exceptions.UnsafeEdit as exc:
-            raise exceptions.UnsafeEdit(str(exc), self.diff()) from exc
+    def services(self) -> collections.abc.Iterator[tuple[str, list[Part]]]:
+        """Yield each service, and the parts that it reads together."""
+        groups: dict[tuple[str, str], list[Part]] = {}
+        for part in self.parts:
+            groups.setdefault((part.group, part.service), []).append(part)
+        for (_group, service), parts in groups.items():
+            yield service, parts
 
     def _edited(self) -> list[str]:
         lines = list(self._lines)

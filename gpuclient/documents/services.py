@@ -87,11 +87,17 @@ def read(path: str) -> tuple[ServiceConfiguration, ...]:
         conf = nova_conf.NovaConf.read(path)
         return (ServiceConfiguration(conf, (conf,), None, path),)
     file = rhoso.YamlFile.read(path)
-    groups: dict[tuple[str, str], list[rhoso.Part]] = {}
-    for part in file.parts:
-        if part.service in (API, COMPUTE):
-            groups.setdefault((part.group, part.service), []).append(part)
-    if not groups:
+    found = tuple(
+        ServiceConfiguration(
+            file,
+            tuple(part.conf for part in parts),
+            service,
+            f'{path}, {parts[0].keys}',
+        )
+        for service, parts in file.services()
+        if service in (API, COMPUTE)
+    )
+    if not found:
         raise exceptions.DocumentError(
             _(
                 '%(path)s has no configuration of nova-api '
@@ -101,12 +107,4 @@ def read(path: str) -> tuple[ServiceConfiguration, ...]:
             )
             % {'path': path}
         )
-    return tuple(
-        ServiceConfiguration(
-            file,
-            tuple(part.conf for part in parts),
-            service,
-            f'{path}, {parts[0].keys}',
-        )
-        for (_group, service), parts in groups.items()
-    )
+    return found

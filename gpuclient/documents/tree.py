@@ -129,10 +129,7 @@ def _readers(path: str) -> tuple[str, ...]:
 def _of_yaml(
     file: rhoso.YamlFile,
 ) -> collections.abc.Iterator[configuration.Service]:
-    groups: dict[tuple[str, str], list[rhoso.Part]] = {}
-    for part in file.parts:
-        groups.setdefault((part.group, part.service), []).append(part)
-    for (_group, service), parts in groups.items():
+    for service, parts in file.services():
         yield _service(
             (service,),
             configuration.Place(file.path, parts[0].start + 1),

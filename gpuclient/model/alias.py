@@ -24,6 +24,7 @@ import re
 import typing
 
 from gpuclient import exceptions
+from gpuclient.model import boolean
 from gpuclient.model import naming
 from gpuclient.model import pci
 
@@ -48,8 +49,6 @@ _KEYS: dict[str, tuple[str, ...]] = {
 _LONGEST_NAME = 256
 #: ``nova/pci/utils.py:PCI_VENDOR_PATTERN``, which takes any digit of Unicode.
 _ID_PATTERN = '^([\\da-fA-F]{4})$'
-_TRUE = ('1', 't', 'true', 'on', 'y', 'yes')
-_FALSE = ('0', 'f', 'false', 'off', 'n', 'no')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,16 +211,10 @@ def _check(spec: typing.Any) -> None:
 
 
 def _boolean(text: str) -> bool:
-    """Read a boolean as ``oslo_utils.strutils:bool_from_string`` does."""
-    word = text.strip().lower()
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    acceptable = ', '.join(f"'{word}'" for word in sorted(_TRUE + _FALSE))
-    raise _invalid(
-        f"Unrecognized value '{text}', acceptable values are: {acceptable}"
-    )
+    try:
+        return boolean.parse(text)
+    except ValueError as exc:
+        raise _invalid(str(exc)) from exc
 
 
 def merge(

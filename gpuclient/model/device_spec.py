@@ -26,6 +26,7 @@ import string
 import typing
 
 from gpuclient import exceptions
+from gpuclient.model import boolean
 from gpuclient.model import naming
 
 ANY = '*'
@@ -61,8 +62,6 @@ KEYS = (
     'trusted',
     'vendor_id',
 )
-_TRUE = ('1', 't', 'true', 'on', 'y', 'yes')
-_FALSE = ('0', 'f', 'false', 'off', 'n', 'no')
 
 Tags: typing.TypeAlias = dict[str, typing.Any]
 
@@ -187,7 +186,7 @@ class DeviceSpec:
 
     @property
     def remote_managed(self) -> bool:
-        return _is_true(self.tags.get('remote_managed'))
+        return boolean.is_true(self.tags.get('remote_managed'))
 
     def matches(self, device: HostDevice) -> bool:
         """Return whether this entry covers a device."""
@@ -423,26 +422,11 @@ def _parse_regex(address: Tags) -> Address:
     return Address(**fields, regex=True)
 
 
-def _words(value: typing.Any) -> str:
-    return str(value).strip().lower()
-
-
-def _is_true(value: typing.Any) -> bool:
-    """Read a boolean as ``oslo_utils.strutils:bool_from_string`` does."""
-    return _words(value) in _TRUE
-
-
 def _normal_boolean(tag: str, value: typing.Any) -> str:
-    words = _words(value)
-    if words in _TRUE:
-        return 'true'
-    if words in _FALSE:
-        return 'false'
-    acceptable = ', '.join(f"'{word}'" for word in sorted(_TRUE + _FALSE))
-    raise _invalid(
-        f"Cannot parse tag '{tag}': Unrecognized value '{value}', acceptable "
-        f'values are: {acceptable}'
-    )
+    try:
+        return 'true' if boolean.parse(value) else 'false'
+    except ValueError as exc:
+        raise _invalid(f"Cannot parse tag '{tag}': {exc}") from exc
 
 
 def _check_remote_managed(spec: DeviceSpec, host: Host) -> None:

@@ -32,6 +32,9 @@ from openstackclient.common import clientmanager
 from openstackclient import shell
 from osc_lib.command import command
 
+from gpuclient import exceptions
+from gpuclient.i18n import _
+
 if typing.TYPE_CHECKING:
     from gpuclient.model import answer
 
@@ -76,12 +79,15 @@ class Command(command.Command):
         """The connection of this run; the shell has authenticated it."""
         return self.app.client_manager.gpu
 
-    def optional_connection(self) -> tuple[connection.Connection | None, str]:
+    def optional_connection(
+        self, required: bool = False
+    ) -> tuple[connection.Connection | None, str]:
         """Return a connection for a command that also works without one.
 
         For commands with ``auth_required = False``: the shell then leaves
         the credentials alone.
 
+        :param required: Fail where there is none.
         :returns: The connection and an empty text, or None and the reason
             why there is none.
         """
@@ -95,7 +101,13 @@ class Command(command.Command):
         except Exception as exc:
             # Every kind of misconfiguration has an exception of its own in
             # three libraries; all of them mean that there is no cloud.
-            return None, ' '.join(str(exc).split())
+            reason = ' '.join(str(exc).split())
+            if required:
+                raise exceptions.Unreachable(
+                    _('The cloud cannot be asked: %(reason)s')
+                    % {'reason': reason}
+                ) from exc
+            return None, reason
         return cloud, ''
 
 

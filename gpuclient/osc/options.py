@@ -127,3 +127,27 @@ def add_alias_options(parser: argparse.ArgumentParser) -> None:
             'where a file does not say'
         ),
     )
+
+
+def add_require_cloud(parser: argparse.ArgumentParser) -> None:
+    """Add the option that makes the live checks obligatory."""
+    parser.add_argument(
+        '--require-cloud',
+        action='store_true',
+        help=_('Fail if the cloud cannot be asked'),
+    )
+
+
+def add_alias_files(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names files to read aliases from."""
+    parser.add_argument(
+        '--config',
+        metavar='<file>',
+        dest='files',
+        action='append',
+        default=[],
+        help=_(
+            'File that defines aliases: a nova.conf, or YAML of RHOSO '
+            '(repeat for several)'
+        ),
+    )

@@ -450,7 +450,7 @@ class TestSetAndDelete(AliasTestCase):
         two = self.file(f'[pci]\n{LINE}\n{LINE}\n', 'two')
         for arguments, words in (
             (('nvidia_a2',), 'Nothing to set'),
-            (('nvidia_a2', '--vendor-id', '10de'), 'has no API for aliases'),
+            (('nvidia_a2', '--vendor-id', '10de'), 'has no API for this'),
             (
                 ('other', '--vendor-id', '10de', '--config', file),
                 "does not define alias 'other'",

@@ -48,20 +48,20 @@ class TestFailures(base.CloudTestCase):
     def test_no_placement_endpoint(self) -> None:
         self.configure(placement_service_type='absent')
         for command in READS:
-            self.assertIn('Placement cannot be used', self.failed(*command))
+            self.assertIn('asking Placement failed', self.failed(*command))
         # Others go on, and say what is missing.
         flavor = self.make_flavor('nvidia_pci:1')
         server = self.boot(flavor)
         result = self.run_command('gpu', 'server', 'list', '-f', 'json')
         self.assertEqual(1, result.status)
         self.assertIn(server.id, result.stdout)
-        self.assertIn('devices of servers: Placement', result.stderr)
+        self.assertIn('devices of servers: asking Placement', result.stderr)
         shown = self.openstack(
             *('gpu', 'alias', 'create', 'nvidia_pci', '--vendor-id', '10de'),
             *('--product-id', '25b6', '--device-type', 'type-PCI'),
             *('-f', 'json'),
         )
-        self.assertIn('skipped: Placement', shown['placement'])
+        self.assertIn('skipped: asking Placement', shown['placement'])
         self.assertEqual('defined', shown['nova_api'])
         self.refused(
             *('gpu', 'alias', 'create', 'nvidia_pci', '--vendor-id', '10de'),

@@ -138,6 +138,7 @@ class TestImports(testtools.TestCase):
         }
         self.assertEqual(
             {
+                'gpuclient.exceptions',
                 'gpuclient.i18n',
                 'gpuclient.osc.command',
                 'gpuclient.osc.lazy',

@@ -13,9 +13,7 @@
 """Which compute API versions a cloud has."""
 
 from keystoneauth1 import discover
-from keystoneauth1 import exceptions as ksa_exceptions
 from openstack.compute.v2 import _proxy
-from openstack import exceptions as sdk_exceptions
 
 from gpuclient.cloud import request
 from gpuclient import exceptions
@@ -29,18 +27,9 @@ def require(compute: _proxy.Proxy, microversion: str, what: str) -> None:
     :raises gpuclient.exceptions.Unsupported: It has not.
     :raises gpuclient.exceptions.Unreachable: It does not answer.
     """
-    try:
-        # Not openstack.utils.supports_microversion: it answers for the
-        # default microversion of the client, which we do not use.
-        data = compute.get_endpoint_data()
-    except (
-        ksa_exceptions.ClientException,
-        sdk_exceptions.SDKException,
-    ) as exc:
-        raise exceptions.Unreachable(
-            _('%(what)s failed: %(words)s')
-            % {'what': what, 'words': ' '.join(str(exc).split())}
-        ) from exc
+    # Not openstack.utils.supports_microversion: it answers for the default
+    # microversion of the client, which we do not use.
+    data = request.endpoint_data(compute, what)
     if data is None or not data.max_microversion:
         # No answer to the question for versions looks just like the answer
         # of a Nova that has none.

@@ -17,8 +17,6 @@ import concurrent.futures
 import typing
 
 from keystoneauth1 import adapter
-from keystoneauth1 import exceptions as ksa_exceptions
-from openstack import exceptions as sdk_exceptions
 
 from gpuclient.cloud import request
 from gpuclient import exceptions
@@ -126,16 +124,7 @@ def unanswered(exc: exceptions.CloudError) -> bool:
 
 
 def _newest(placement: adapter.Adapter) -> Version:
-    try:
-        data = placement.get_endpoint_data()
-    except (
-        ksa_exceptions.ClientException,
-        sdk_exceptions.SDKException,
-    ) as exc:
-        raise exceptions.Unreachable(
-            _('Placement cannot be used: %(words)s')
-            % {'words': ' '.join(str(exc).split())}
-        ) from exc
+    data = request.endpoint_data(placement, _('asking Placement'))
     if data is None or data.max_microversion is None:
         raise exceptions.Unreachable(
             _(

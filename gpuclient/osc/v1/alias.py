@@ -70,11 +70,7 @@ Example:
         )
         options.add_alias_options(parser)
         config_files.add_options(parser)
-        parser.add_argument(
-            '--require-cloud',
-            action='store_true',
-            help=_('Fail if the cloud cannot be asked'),
-        )
+        options.add_require_cloud(parser)
         return parser
 
     def take_action(
@@ -139,13 +135,8 @@ Example:
         self, alias: alias_model.Alias, parsed_args: argparse.Namespace
     ) -> alias_records.Live:
         required = parsed_args.require_cloud
-        cloud, reason = self.optional_connection()
+        cloud, reason = self.optional_connection(required)
         if cloud is None:
-            if required:
-                raise exceptions.Unreachable(
-                    _('The cloud cannot be asked: %(reason)s')
-                    % {'reason': reason}
-                )
             return alias_records.Live(
                 placement=_('skipped: %s') % reason,
                 nova_api=_SKIPPED,
@@ -265,14 +256,7 @@ class _Joined(command.Command):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            '--config',
-            metavar='<file>',
-            dest='files',
-            action='append',
-            default=[],
-            help=_('nova.conf that defines aliases (repeat for several)'),
-        )
+        options.add_alias_files(parser)
         return parser
 
     def join(

@@ -181,11 +181,7 @@ Example:
             action='store_true',
             help=_('Delete it although it is in use'),
         )
-        parser.add_argument(
-            '--require-cloud',
-            action='store_true',
-            help=_('Fail if the cloud cannot be asked'),
-        )
+        options.add_require_cloud(parser)
         return parser
 
     def take_action(
@@ -237,13 +233,8 @@ Example:
     ) -> tuple[str, list[str], list[str]]:
         """Return how the check went, and the flavors and servers."""
         name = parsed_args.name
-        cloud, reason = self.optional_connection()
+        cloud, reason = self.optional_connection(parsed_args.require_cloud)
         if cloud is None:
-            if parsed_args.require_cloud:
-                raise exceptions.Unreachable(
-                    _('The cloud cannot be asked: %(reason)s')
-                    % {'reason': reason}
-                )
             return f'{_SKIPPED}: {reason}', [], []
         try:
             flavors = [

@@ -30,6 +30,7 @@ with lazy.imports():
     from gpuclient import exceptions
     from gpuclient.model import inventory
     from gpuclient.osc import columns
+    from gpuclient.osc import options
 
 
 class ListPlacement(command.Lister):
@@ -171,16 +172,7 @@ Example:
             metavar='<name>',
             help=_('Host, device, resource class or alias'),
         )
-        parser.add_argument(
-            '--config',
-            metavar='<file>',
-            dest='files',
-            action='append',
-            default=[],
-            help=_(
-                'nova.conf that defines the alias (repeat for several files)'
-            ),
-        )
+        options.add_alias_files(parser)
         return parser
 
     def take_action(
