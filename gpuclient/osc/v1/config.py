@@ -34,7 +34,7 @@ class CheckConfig(command.Lister):
     _description = _(
         """Check configuration of Nova before a service reads it
 
-Reads nova.conf files, folders of drop-ins (*.conf.d) and the YAML of RHOSO in
+Reads nova.conf files, folders of drop-ins (.conf.d) and the YAML of RHOSO in
 the files and folders given, and says what would stop a service, leave a card
 without use, or differ between nova-api and the computes. Each finding has a
 code that the documentation explains. No cloud is needed.
