@@ -12,8 +12,10 @@
 
 """Replace a file so that it is whole, old or new, at any moment."""
 
+import collections.abc
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 import tempfile
@@ -132,23 +134,36 @@ def _replace(path: str, old: bytes, new: bytes) -> None:
             stream.flush()
             _copy_attributes(target, temporary)
             os.fsync(stream.fileno())
-        if read(target) != old:
-            raise exceptions.DocumentChanged(
-                _(
-                    '%(path)s changed after it was read; nothing was '
-                    'written: run the command again'
+        with _locked(folder) as folder_descriptor:
+            if read(target) != old:
+                raise exceptions.DocumentChanged(
+                    _(
+                        '%(path)s changed after it was read; nothing was '
+                        'written: run the command again'
+                    )
+                    % {'path': path}
                 )
-                % {'path': path}
-            )
-        os.replace(temporary, target)
+            os.replace(temporary, target)
+            os.fsync(folder_descriptor)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-    folder_descriptor = os.open(folder, os.O_RDONLY)
+
+
+@contextlib.contextmanager
+def _locked(folder: str) -> collections.abc.Iterator[int]:
+    """Keep other runs from replacing files of a folder at the same time.
+
+    The folder is locked because the file itself will be another one.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder_descriptor)
+        # Some network file systems have no locks.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
     finally:
-        os.close(folder_descriptor)
+        os.close(descriptor)
 
 
 def _copy_attributes(source: str, target: str) -> None:

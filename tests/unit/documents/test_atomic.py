@@ -1,0 +1,145 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A file is whole, old or new, whatever happens to who edits it."""
+
+import collections.abc
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import tempfile
+import typing
+
+import testtools
+
+from gpuclient import exceptions
+from gpuclient.documents import nova_conf
+
+OLD = '[pci]\n' + ''.join(f'# line {number}\n' for number in range(5000))
+#: What Python tells of before it asks the system.
+EVENTS = ('open', 'os.', 'tempfile.', 'fcntl.')
+
+
+def in_child(function: collections.abc.Callable[[], typing.Any]) -> int:
+    """Run a function in a process of its own; return how it ended."""
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            function()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+class TestReplace(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.path = self.folder / 'nova.conf'
+        self.path.write_text(OLD)
+
+    def add(self, text: str) -> None:
+        document = nova_conf.NovaConf.read(self.path)
+        document.add('pci', 'alias', text)
+        document.write()
+
+    def test_killed_at_every_step(self) -> None:
+        new = OLD.replace('[pci]\n', '[pci]\nalias = {}\n', 1)
+        steps = 0
+        contents = []
+        while True:
+            self.path.write_text(OLD)
+            left = [steps]
+
+            def die(
+                event: str, _arguments: object, left: list[int] = left
+            ) -> None:
+                if event.startswith(EVENTS):
+                    left[0] -= 1
+                    if left[0] == -1:
+                        os.kill(os.getpid(), signal.SIGKILL)
+
+            def edit(
+                hook: collections.abc.Callable[..., None] = die,
+            ) -> None:
+                sys.addaudithook(hook)
+                self.add('{}')
+
+            status = in_child(edit)
+            contents.append(self.path.read_text())
+            self.assertIn(contents[-1], (OLD, new), f'step {steps}')
+            if not status:
+                break
+            self.assertEqual(-signal.SIGKILL, status, f'step {steps}')
+            steps += 1
+        # It was killed before and after the file was replaced.
+        self.assertGreater(steps, 10)
+        self.assertEqual(OLD, contents[0])
+        self.assertEqual(new, contents[-1])
+
+    def test_no_space(self) -> None:
+        """What is refused half way leaves nothing."""
+
+        def edit() -> None:
+            import resource
+
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+            try:
+                self.add('{}')
+            except exceptions.DocumentError as exc:
+                assert 'Cannot write' in str(exc), exc
+            else:
+                raise AssertionError('it was written')
+
+        self.assertEqual(0, in_child(edit))
+        self.assertEqual(OLD, self.path.read_text())
+        self.assertEqual(['nova.conf'], os.listdir(self.folder))
+
+    def test_two_editors(self) -> None:
+        """No edit is lost: it is there, or it was refused."""
+        self.path.write_text('[pci]\n')
+        written = self.folder / 'written'
+
+        def edit(name: str) -> None:
+            for number in range(40):
+                text = f'{{"name": "{name}-{number}"}}'
+                try:
+                    self.add(text)
+                except exceptions.DocumentChanged:
+                    continue
+                with open(written, 'a') as stream:
+                    stream.write(f'{text}\n')
+
+        children = []
+        for name in ('a', 'b', 'c'):
+            child = os.fork()
+            if not child:
+                status = 1
+                try:
+                    edit(name)
+                    status = 0
+                finally:
+                    os._exit(status)
+            children.append(child)
+        for child in children:
+            self.assertEqual(0, os.waitpid(child, 0)[1])
+        said = written.read_text().splitlines()
+        document = nova_conf.NovaConf.read(self.path)
+        there = [value.text for value in document.values(('pci', 'alias'))]
+        self.assertEqual(sorted(said), sorted(there))
+        self.assertGreater(len(said), 10)
