@@ -1,0 +1,191 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Readers and random input: an answer or one clear line, never anything else.
+
+``GPUCLIENT_FUZZ`` is the number of inputs of each kind, for long runs.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+
+import hypothesis
+from hypothesis import strategies
+import testtools
+
+from gpuclient import exceptions
+from gpuclient.documents import aliases
+from gpuclient.documents import device_specs
+from gpuclient.documents import nova_conf
+from gpuclient.documents import rhoso
+from gpuclient.documents import tree
+from gpuclient.model import alias as alias_model
+from gpuclient.model import device_spec
+from gpuclient.rules import alias as alias_rules
+from gpuclient.rules import configuration as configuration_rules
+from gpuclient.rules import device_spec as device_spec_rules
+
+SETTINGS = hypothesis.settings(
+    max_examples=int(os.environ.get('GPUCLIENT_FUZZ', '300')),
+    deadline=None,
+    derandomize='CI' in os.environ,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+PIECES = strategies.sampled_from(
+    (
+        '[pci]\n',
+        'alias = ',
+        'device_spec = ',
+        '{"name": "a", "vendor_id": "10de", "product_id": "20f1"}\n',
+        '{"address": {"bus": ".*"}, "traits": "a, b"}\n',
+        '[filter_scheduler]\npci_in_placement = True\n',
+        'report_in_placement = yes\n',
+        'nova:\n',
+        '  pci:\n',
+        '    conf: |\n',
+        '      [pci]\n',
+        '      alias = {}\n',
+        'kind: ConfigMap\n',
+        'data:\n',
+        '  x.conf: |\n    [pci]\n',
+        '---\n',
+        '- ',
+        '&a ',
+        '*a\n',
+        '!!python/object:os.system\n',
+        '{{ x }}',
+        '{% raw %}',
+        '\t',
+        '\r\n',
+        '\x00',
+        '\u2028',
+        '\ufeff',
+        '#',
+        '"',
+        "'",
+        '$',
+        '%YAML 1.2\n',
+        '? ',
+        ': ',
+        '>-\n',
+        '  ',
+        '\n',
+    )
+)
+TEXTS = strategies.lists(
+    strategies.one_of(PIECES, PIECES, strategies.text(max_size=5)),
+    max_size=20,
+).map(''.join)
+CONTENTS = strategies.one_of(
+    TEXTS.map(lambda text: text.encode('utf-8', 'surrogatepass')),
+    strategies.binary(max_size=60),
+)
+ENTRY = {'address': '0000:04:00.0'}
+ALIAS = alias_model.Alias('z', '10de', '20f1', 'type-PF')
+
+
+class TestReaders(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    @SETTINGS
+    @hypothesis.given(CONTENTS)
+    def test_files(self, content: bytes) -> None:
+        for name in ('nova.conf', 'nova.yaml'):
+            path = self.folder / name
+            path.write_bytes(content)
+            found = tree.read([os.fspath(path)])
+            for one in configuration_rules.check(found.services):
+                self.assertTrue(str(one.finding))
+            for reader in (aliases, device_specs):
+                try:
+                    documents = reader.read(os.fspath(path))
+                except exceptions.GPUError as exc:
+                    self.assertNotIn('\n', str(exc))
+                    continue
+                for document in documents:
+                    self._edit(document)
+                self.assertEqual(
+                    content if not documents else path.read_bytes(),
+                    path.read_bytes(),
+                )
+
+    def _edit(self, document: object) -> None:
+        """Add an entry; what can be written reads back."""
+        before = document.file.content()
+        try:
+            if isinstance(document, aliases.AliasDocument):
+                aliases.add(document, ALIAS)
+            else:
+                device_specs.add(document, ENTRY)
+            document.file.check_writable()
+        except exceptions.GPUError as exc:
+            self.assertNotIn('\n', str(exc))
+            return
+        after = document.file.content()
+        if document.file.changed:
+            again = (
+                rhoso.YamlFile('x', after).parts
+                if isinstance(document.file, rhoso.YamlFile)
+                else (nova_conf.NovaConf('x', after),)
+            )
+            self.assertTrue(again)
+            self.assertGreater(len(after), len(before))
+        for line in before.splitlines():
+            self.assertIn(line, after)
+
+    @SETTINGS
+    @hypothesis.given(
+        strategies.one_of(
+            TEXTS,
+            strategies.recursive(
+                strategies.one_of(
+                    strategies.none(),
+                    strategies.booleans(),
+                    strategies.floats(),
+                    strategies.text(max_size=4),
+                ),
+                lambda inner: strategies.one_of(
+                    strategies.lists(inner, max_size=3),
+                    strategies.dictionaries(
+                        strategies.sampled_from(
+                            ('name', 'vendor_id', 'address', 'traits', 'x')
+                        ),
+                        inner,
+                        max_size=4,
+                    ),
+                ),
+                max_leaves=8,
+            ).map(json.dumps),
+        )
+    )
+    def test_values(self, text: str) -> None:
+        try:
+            alias = alias_model.parse(text)
+        except exceptions.InvalidAlias:
+            pass
+        else:
+            alias_rules.check(alias)
+            self.assertEqual(alias, alias_model.parse(alias.render()))
+        try:
+            specs = device_spec.parse(text)
+        except exceptions.InvalidDeviceSpec:
+            return
+        device = device_spec.HostDevice('0000:04:00.0', '10de', '20f1')
+        for spec in specs:
+            list(device_spec_rules.check(spec))
+            spec.matches(device)
