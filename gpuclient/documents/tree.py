@@ -27,6 +27,7 @@ _YAML = ('.yaml', '.yml')
 _SKIPPED = {'.git', '.tox', '.venv', '__pycache__', 'node_modules'}
 #: A folder whose files oslo.config reads one after the other.
 _DROP_INS = '.conf.d'
+_KOLLA_SERVICES = tuple(f'{name}.conf' for name in configuration.ALL)
 _FILTERS = (('filter_scheduler', 'enabled_filters'),)
 
 
@@ -51,7 +52,7 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
     """
     services: list[configuration.Service] = []
     unreadable: list[tuple[str, str]] = []
-    drop_ins: dict[str, list[tuple[str, nova_conf.NovaConf]]] = {}
+    plain: dict[str, nova_conf.NovaConf] = {}
     count = 0
     for path, named in _files(paths):
         try:
@@ -64,27 +65,97 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
                 conf = nova_conf.NovaConf.read(path)
                 if not named and not _concerns_devices(path, conf):
                     continue
-                folder = os.path.dirname(path)
-                if folder.endswith(_DROP_INS):
-                    drop_ins.setdefault(folder, []).append((path, conf))
-                else:
-                    services.append(
-                        _service(
-                            _readers(path),
-                            configuration.Place(path),
-                            [(path, conf)],
-                        )
-                    )
+                plain[path] = conf
         except exceptions.DocumentError as exc:
             if named or _is_about_nova(path):
                 unreadable.append((path, str(exc)))
             continue
         count += 1
-    for folder, confs in drop_ins.items():
+    for root in sorted(_kolla_roots(plain)):
+        services += _of_kolla(root, plain)
+    folders: dict[str, list[str]] = {}
+    for path in plain:
+        folder = os.path.dirname(path)
+        # Files of a folder of drop-ins add up; others stand alone.
+        key = folder if folder.endswith(_DROP_INS) else path
+        folders.setdefault(key, []).append(path)
+    for key, members in folders.items():
         services.append(
-            _service(_readers(folder), configuration.Place(folder), confs)
+            _service(
+                _readers(key),
+                configuration.Place(key),
+                [(path, plain[path]) for path in members],
+            )
         )
     return Tree(tuple(services), count, tuple(unreadable))
+
+
+def _kolla_roots(plain: collections.abc.Iterable[str]) -> set[str]:
+    """Return the folders that are the custom configuration of Kolla.
+
+    They have a folder ``nova`` with files of services or of hosts in it, and
+    a nova.conf beside that, or the name that Kolla and Kayobe give them.
+    """
+    plain = set(plain)
+    roots = set()
+    for path in plain:
+        folder, name = os.path.split(path)
+        if name == 'nova.conf':
+            folder = os.path.dirname(folder)
+        elif name not in _KOLLA_SERVICES:
+            continue
+        root, nova = os.path.split(folder)
+        if nova == 'nova' and (
+            os.path.join(root, 'nova.conf') in plain
+            or os.path.basename(root) == 'config'
+        ):
+            roots.add(root)
+    return roots
+
+
+def _of_kolla(
+    root: str, plain: dict[str, nova_conf.NovaConf]
+) -> collections.abc.Iterator[configuration.Service]:
+    """Yield the services of a Kolla tree; takes its files out of the others.
+
+    Layers, of which a later one replaces an option of an earlier one with all
+    its values (``kolla-ansible``: ``roles/nova-cell/tasks/config.yml``,
+    ``action_plugins/merge_configs.py``).
+    """
+    nova = os.path.join(root, 'nova')
+    shared = [
+        path
+        for path in (
+            os.path.join(root, 'global.conf'),
+            os.path.join(root, 'nova.conf'),
+        )
+        if path in plain
+    ]
+    hosts = sorted(
+        path
+        for path in plain
+        if os.path.basename(path) == 'nova.conf'
+        and os.path.dirname(os.path.dirname(path)) == nova
+    )
+    used = {*shared, *hosts}
+    for service in configuration.ALL:
+        own = os.path.join(nova, f'{service}.conf')
+        layers = [*shared, *([own] if own in plain else [])]
+        used.update(layers)
+        # Hosts of the control plane may have files, too; computes differ
+        # from host to host.
+        variants = hosts if service == configuration.COMPUTE else []
+        for host in variants or ['']:
+            paths = [*layers, *([host] if host else [])]
+            if paths:
+                yield _service(
+                    (service,),
+                    configuration.Place(paths[-1]),
+                    [(path, plain[path]) for path in paths],
+                    replace=True,
+                )
+    for path in used:
+        del plain[path]
 
 
 def _files(
@@ -141,7 +212,29 @@ def _service(
     readers: tuple[str, ...],
     place: configuration.Place,
     confs: list[tuple[str, nova_conf.NovaConf]],
+    *,
+    replace: bool = False,
 ) -> configuration.Service:
+    """Return what a service reads of files, in their order.
+
+    :param replace: An option of a later file takes the place of an earlier
+        one's; otherwise their values add up.
+    """
+
+    def values(
+        names: tuple[tuple[str, str], ...],
+    ) -> list[tuple[str, nova_conf.Value]]:
+        found: list[tuple[str, nova_conf.Value]] = []
+        for name in names if replace else [None]:
+            option: list[tuple[str, nova_conf.Value]] = []
+            for path, conf in confs:
+                here = conf.values(*(names if name is None else [name]))
+                if here and replace:
+                    option.clear()
+                option += [(path, value) for value in here]
+            found += option
+        return found
+
     def settings(
         names: tuple[tuple[str, str], ...],
     ) -> tuple[configuration.Setting, ...]:
@@ -149,14 +242,11 @@ def _service(
             configuration.Setting(
                 value.text, configuration.Place(path, value.line)
             )
-            for path, conf in confs
-            for value in conf.values(*names)
+            for path, value in values(names)
         )
 
     def boolean(names: tuple[tuple[str, str], ...]) -> bool | None:
-        return nova_conf.boolean(
-            [value for _path, conf in confs for value in conf.values(*names)]
-        )
+        return nova_conf.boolean([value for _path, value in values(names)])
 
     filters = settings(_FILTERS)
     return configuration.Service(

@@ -214,6 +214,57 @@ class TestCheck(TreeTestCase):
         )
 
 
+class TestKolla(TreeTestCase):
+    """A later layer replaces an option of an earlier one, values and all."""
+
+    def test_layers(self) -> None:
+        tree_of_kolla = {
+            # One file for all, which the computes' own replaces.
+            'config/nova.conf': f'{ON}[pci]\n{ALIAS}',
+            'config/nova/nova-compute.conf': (
+                f'[pci]\nreport_in_placement = True\n{SPEC}'
+            ),
+        }
+        self.assertEqual([], self.check(tree_of_kolla))
+        # Concatenated, as oslo.config does, this would be an outage.
+        tree_of_kolla['config/nova/nova-api.conf'] = f'[pci]\n{ALIAS}'
+        self.assertEqual([], self.check(tree_of_kolla))
+        other = ALIAS.replace('nvidia_a2', 'nvidia_a3')
+        tree_of_kolla['config/nova/nova-api.conf'] = f'[pci]\n{other}'
+        self.assertEqual(
+            [
+                ('GPU305', 'config/nova.conf', 4),
+                ('GPU306', 'config/nova/nova-api.conf', 2),
+            ],
+            self.check(tree_of_kolla),
+        )
+
+    def test_hosts(self) -> None:
+        host = f'[pci]\nreport_in_placement = True\n{SPEC}'
+        self.assertEqual(
+            [('GPU302', 'config/nova/gpu-1/nova.conf', 3)],
+            self.check(
+                {
+                    'config/nova.conf': f'{ON}[pci]\n{ALIAS}',
+                    'config/nova/gpu-0/nova.conf': host,
+                    'config/nova/gpu-1/nova.conf': host.replace(
+                        '04:00.0', '04:00.9'
+                    ),
+                }
+            ),
+        )
+
+    def test_a_plain_folder_is_none_of_kolla(self) -> None:
+        self.write(
+            {
+                'etc/nova/nova.conf': ON,
+                'etc/nova/nova-compute.conf': '[pci]\n',
+            }
+        )
+        found = tree.read([os.fspath(self.folder)])
+        self.assertEqual(2, len(found.services))
+
+
 class TestRead(TreeTestCase):
     def test_what_cannot_be_read_is_told(self) -> None:
         self.write({'nova.conf': 'broken\n', 'other.conf': 'broken\n'})
