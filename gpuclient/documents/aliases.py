@@ -74,7 +74,11 @@ def _document(found: services.ServiceConfiguration) -> AliasDocument:
         except exceptions.InvalidAlias as exc:
             raise exceptions.InvalidAlias(
                 _('%(path)s, line %(line)d: %(words)s')
-                % {'path': found.path, 'line': value.line, 'words': exc}
+                % {
+                    'path': found.path,
+                    'line': value.line,
+                    'words': ' '.join(str(exc).split()),
+                }
             ) from exc
         defined.append(DefinedAlias(alias, value, conf, found.path))
     return AliasDocument(
@@ -207,5 +211,9 @@ def _judge(
             )
         raise exceptions.InvalidAlias(
             _('The service of %(where)s would not start: %(words)s%(hint)s')
-            % {'where': document.where, 'words': exc, 'hint': hint}
+            % {
+                'where': document.where,
+                'words': ' '.join(str(exc).split()),
+                'hint': hint,
+            }
         ) from exc

@@ -73,7 +73,11 @@ def _document(found: services.ServiceConfiguration) -> SpecDocument:
         except exceptions.InvalidDeviceSpec as exc:
             raise exceptions.InvalidDeviceSpec(
                 _('%(path)s, line %(line)d: %(words)s')
-                % {'path': found.path, 'line': value.line, 'words': exc}
+                % {
+                    'path': found.path,
+                    'line': value.line,
+                    'words': ' '.join(str(exc).split()),
+                }
             ) from exc
         defined += [
             DefinedSpec(spec, value, conf, found.path) for spec in specs
@@ -118,7 +122,7 @@ def _judged(
     except exceptions.InvalidDeviceSpec as exc:
         raise exceptions.InvalidDeviceSpec(
             _('The service of %(where)s would not start: %(words)s')
-            % {'where': document.where, 'words': exc}
+            % {'where': document.where, 'words': ' '.join(str(exc).split())}
         ) from exc
 
 

@@ -49,6 +49,9 @@ _TEMPLATES = {
 #: Of Jinja and of Go templates.
 _TEMPLATE_MARKS = ('{{', '{%')
 
+#: Ten times as fast where PyYAML was built with it.
+_LOADER: typing.Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+
 Keys: typing.TypeAlias = tuple[str, ...]
 
 
@@ -157,7 +160,7 @@ class YamlFile(editable.EditableFile):
 
     def _find(self) -> collections.abc.Iterator[Part]:
         try:
-            documents = list(yaml.compose_all(self._text, yaml.SafeLoader))
+            documents = list(yaml.compose_all(self._text, _LOADER))
         except yaml.YAMLError as exc:
             raise exceptions.DocumentError(
                 _('Cannot read %(path)s: %(reason)s')
@@ -175,9 +178,11 @@ class YamlFile(editable.EditableFile):
 
     def _anchors(self) -> set[int]:
         """Return the marks of nodes that other places refer to."""
+        if '&' not in self._text:
+            return set()
         return {
             event.start_mark.index
-            for event in yaml.parse(self._text, yaml.SafeLoader)
+            for event in yaml.parse(self._text, _LOADER)
             if isinstance(event, yaml.ScalarEvent) and event.anchor
         }
 

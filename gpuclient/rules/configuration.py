@@ -14,6 +14,7 @@
 
 import collections.abc
 import dataclasses
+import posixpath
 import re
 
 from gpuclient import exceptions
@@ -73,18 +74,8 @@ def check(
 ) -> tuple[Located, ...]:
     """Return what is wrong with services, and between them, by place."""
     found: list[Located] = []
-    aliases: list[_Alias] = []
-    specs: list[_Spec] = []
-    for service in services:
-        found += _check_placeholders(service)
-        readable = _parse_aliases(service, found)
-        aliases += readable
-        specs += _parse_specs(service, found)
-        found += _check_merged(service, readable)
-    found += _check_sides(aliases, services)
-    found += _check_targets(aliases, specs)
-    found += _check_tracking(services)
-    found += _check_filters(services, aliases)
+    for deployment in deployments(services):
+        found += _check_deployment(deployment)
     return tuple(
         sorted(
             dict.fromkeys(found),
@@ -96,6 +87,66 @@ def check(
             ),
         )
     )
+
+
+def deployments(
+    services: collections.abc.Iterable[configuration.Service],
+) -> list[list[configuration.Service]]:
+    """Return the services that belong together.
+
+    A repository often has many deployments. One is what the lowest folder
+    holds that has both a service of the control plane and a compute in it;
+    what is in no such folder is taken together.
+    """
+    left = list(services)
+    folders: dict[str, list[configuration.Service]] = {}
+    for service in left:
+        folder = posixpath.dirname(posixpath.normpath(service.place.path))
+        while True:
+            folders.setdefault(folder, []).append(service)
+            above = posixpath.dirname(folder)
+            if above == folder:
+                break
+            folder = above
+    found = []
+    # The lowest first.
+    for folder in sorted(folders, key=lambda one: -one.count('/')):
+        members = [one for one in folders[folder] if one in left]
+        if any(_is_control(one) for one in members) and any(
+            one.is_read_by(configuration.COMPUTE) for one in members
+        ):
+            found.append(members)
+            left = [one for one in left if one not in members]
+    return [*found, left] if left else found
+
+
+def _is_control(service: configuration.Service) -> bool:
+    return any(
+        service.is_read_by(name)
+        for name in configuration.ALL
+        if name != configuration.COMPUTE
+    )
+
+
+def _check_deployment(
+    services: collections.abc.Sequence[configuration.Service],
+) -> list[Located]:
+    found: list[Located] = []
+    aliases: list[_Alias] = []
+    specs: list[_Spec] = []
+    for service in services:
+        found += _check_placeholders(service)
+        readable = _parse_aliases(service, found)
+        aliases += readable
+        specs += _parse_specs(service, found)
+        found += _check_merged(service, readable)
+    found += _check_sides(aliases, services)
+    if not any(one.finding.code == 'GPU302' for one in found):
+        # A spec that cannot be read may be the very one that is missed.
+        found += _check_targets(aliases, specs)
+    found += _check_tracking(services, specs)
+    found += _check_filters(services, aliases)
+    return found
 
 
 def _check_placeholders(
@@ -283,16 +334,30 @@ def _check_targets(
     if not specs:
         return
     for one in aliases:
-        if not any(_may_match(one.alias, other.spec) for other in specs):
-            yield Located(
-                _error(
-                    'GPU307',
-                    f'No device spec gives devices of alias '
-                    f'{one.alias.name!r} away: there will be none '
-                    f'({one.alias.placement_class})',
-                ),
-                one.setting.place,
-            )
+        if any(_may_match(one.alias, other.spec) for other in specs):
+            continue
+        swapped = dataclasses.replace(
+            one.alias,
+            vendor_id=one.alias.product_id,
+            product_id=one.alias.vendor_id,
+        )
+        hint = ''.join(
+            f'; {other.setting.place} has vendor and product the other way '
+            f'round'
+            for other in specs
+            if device_spec.ANY
+            not in (other.spec.vendor_id, other.spec.product_id)
+            and _may_match(swapped, other.spec)
+        )
+        yield Located(
+            _error(
+                'GPU307',
+                f'No device spec gives devices of alias {one.alias.name!r} '
+                f'away: there will be none ({one.alias.placement_class})'
+                f'{hint}',
+            ),
+            one.setting.place,
+        )
 
 
 def _may_match(alias: alias_model.Alias, spec: device_spec.DeviceSpec) -> bool:
@@ -323,20 +388,10 @@ def _may_match(alias: alias_model.Alias, spec: device_spec.DeviceSpec) -> bool:
 
 def _check_tracking(
     services: collections.abc.Sequence[configuration.Service],
+    specs: list[_Spec],
 ) -> collections.abc.Iterator[Located]:
     """Check that Placement is used by all or by none."""
-    control = [
-        service
-        for service in services
-        if any(
-            service.is_read_by(name)
-            for name in (
-                configuration.API,
-                configuration.SCHEDULER,
-                configuration.CONDUCTOR,
-            )
-        )
-    ]
+    control = [service for service in services if _is_control(service)]
     on = [service for service in control if service.pci_in_placement]
     if not on:
         return
@@ -359,8 +414,12 @@ def _check_tracking(
     for service in services:
         if (
             service.is_read_by(configuration.COMPUTE)
-            and service.device_specs
             and not service.report_in_placement
+            # Devices with a physical network are Neutron's.
+            and any(
+                one.service is service and one.spec.in_placement
+                for one in specs
+            )
         ):
             yield Located(
                 _error(

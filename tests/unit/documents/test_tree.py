@@ -143,6 +143,38 @@ class TestCheck(TreeTestCase):
     ) -> None:
         self.assertEqual(expected, self.check(files))
 
+    def test_deployments_are_not_compared(self) -> None:
+        """A repository has many; each is checked for itself."""
+        spec = SPEC.replace('20f1', '2330')
+        alias = ALIAS.replace('20f1', '2330')
+        files = {f'a/{name}': text for name, text in CLEAN.items()}
+        files |= {
+            'b/control/nova-api.conf': f'[pci]\n{alias}',
+            'b/edpm/nova-compute.conf': f'[pci]\n{spec}{alias}',
+        }
+        self.assertEqual([], self.check(files))
+
+    def test_swapped_ids(self) -> None:
+        swapped = SPEC.replace('10de', 'x').replace('20f1', '10de')
+        swapped = swapped.replace('"x"', '"20f1"')
+        self.write(changed(COMPUTE, SPEC, swapped))
+        found = tree.read([os.fspath(self.folder)])
+        message = configuration_rules.check(found.services)[0].finding.message
+        self.assertIn('vendor and product the other way round', message)
+
+    def test_devices_of_neutron(self) -> None:
+        self.assertEqual(
+            [],
+            self.check(
+                changed(
+                    COMPUTE,
+                    'report_in_placement = True\n',
+                    'device_spec = {"vendor_id": "8086", '
+                    '"physical_network": "net"}\nreport_in_placement = True\n',
+                )
+            ),
+        )
+
     def test_drop_ins_add_up(self) -> None:
         """oslo.config concatenates the values of all files of a folder."""
         self.assertEqual(
