@@ -98,25 +98,28 @@ def deployments(
     holds that has both a service of the control plane and a compute in it;
     what is in no such folder is taken together.
     """
-    left = list(services)
-    folders: dict[str, list[configuration.Service]] = {}
-    for service in left:
+    services = list(services)
+    folders: dict[str, list[int]] = {}
+    for number, service in enumerate(services):
         folder = posixpath.dirname(posixpath.normpath(service.place.path))
         while True:
-            folders.setdefault(folder, []).append(service)
+            folders.setdefault(folder, []).append(number)
             above = posixpath.dirname(folder)
             if above == folder:
                 break
             folder = above
     found = []
+    taken: set[int] = set()
     # The lowest first.
     for folder in sorted(folders, key=lambda one: -one.count('/')):
-        members = [one for one in folders[folder] if one in left]
+        numbers = [one for one in folders[folder] if one not in taken]
+        members = [services[one] for one in numbers]
         if any(_is_control(one) for one in members) and any(
             one.is_read_by(configuration.COMPUTE) for one in members
         ):
             found.append(members)
-            left = [one for one in left if one not in members]
+            taken.update(numbers)
+    left = [one for at, one in enumerate(services) if at not in taken]
     return [*found, left] if left else found
 
 
