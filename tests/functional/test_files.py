@@ -12,6 +12,7 @@
 
 """Commands on files alone, which need no cloud."""
 
+import json
 import os
 import pathlib
 
@@ -174,6 +175,37 @@ class TestConfigCheck(base.ShellTestCase):
         self.assertEqual('warning', row['Severity'])
         self.check(suspicious, 3, '--fail-on', 'warning')
         self.assertEqual([], self.check('[pci]\n', 0))
+
+    def test_sarif(self) -> None:
+        log = self.folder / 'found.sarif'
+        self.check(
+            '[pci]\nalias = {"name": "a", "device_type": "type-PF"}\n',
+            3,
+            *('--sarif', os.fspath(log)),
+        )
+        document = json.loads(log.read_text())
+        self.assertEqual('2.1.0', document['version'])
+        (run,) = document['runs']
+        self.assertEqual([{'id': 'GPU301'}], run['tool']['driver']['rules'])
+        (result,) = run['results']
+        self.assertEqual(
+            ('GPU301', 'error'), (result['ruleId'], result['level'])
+        )
+        (location,) = result['locations']
+        self.assertEqual(
+            {
+                'artifactLocation': {'uri': self.path.as_uri()},
+                'region': {'startLine': 2},
+            },
+            location['physicalLocation'],
+        )
+        self.assertIn(
+            'Cannot write',
+            self.refused(
+                *('gpu', 'config', 'check', os.fspath(self.path)),
+                *('--sarif', os.fspath(self.folder)),
+            ),
+        )
 
     def test_unreadable(self) -> None:
         (row,) = self.check('[pci\n', 3)

@@ -24,6 +24,7 @@ with lazy.imports():
     from gpuclient import exceptions
     from gpuclient.documents import tree
     from gpuclient.osc import columns
+    from gpuclient.osc import sarif
     from gpuclient.rules import configuration as configuration_rules
     from gpuclient.rules import finding
 
@@ -66,6 +67,14 @@ Example:
                 '(default), warning, or none'
             ),
         )
+        parser.add_argument(
+            '--sarif',
+            metavar='<file>',
+            help=_(
+                'Also write the findings to a file in SARIF, for code review '
+                'systems'
+            ),
+        )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
@@ -82,6 +91,8 @@ Example:
             ),
             *configuration_rules.check(found.services),
         )
+        if parsed_args.sarif is not None:
+            sarif.write(parsed_args.sarif, located)
         severities = {one.finding.severity for one in located}
         if parsed_args.fail_on != _NONE and (
             finding.Severity.ERROR in severities

@@ -1,0 +1,93 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Findings in SARIF 2.1.0, which code review systems show beside the lines."""
+
+import collections.abc
+import json
+import os
+import typing
+import urllib.parse
+
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.rules import configuration
+from gpuclient.rules import finding
+
+_SCHEMA = 'https://json.schemastore.org/sarif-2.1.0.json'
+_LEVELS = {
+    finding.Severity.ERROR: 'error',
+    finding.Severity.WARNING: 'warning',
+}
+
+
+def render(
+    findings: collections.abc.Iterable[configuration.Located],
+) -> str:
+    """Return the log; paths below the working directory are relative."""
+    results = []
+    codes: dict[str, None] = {}
+    for one in findings:
+        codes.setdefault(one.finding.code)
+        place: dict[str, typing.Any] = {
+            'artifactLocation': {'uri': _uri(one.place.path)}
+        }
+        if one.place.line is not None:
+            place['region'] = {'startLine': one.place.line}
+        results.append(
+            {
+                'ruleId': one.finding.code,
+                'level': _LEVELS[one.finding.severity],
+                'message': {'text': one.finding.message},
+                'locations': [{'physicalLocation': place}],
+            }
+        )
+    log = {
+        '$schema': _SCHEMA,
+        'version': '2.1.0',
+        'runs': [
+            {
+                'tool': {
+                    'driver': {
+                        'name': 'openstack gpu config check',
+                        'rules': [{'id': code} for code in sorted(codes)],
+                    }
+                },
+                'results': results,
+            }
+        ],
+    }
+    return json.dumps(log, indent=1) + '\n'
+
+
+def _uri(path: str) -> str:
+    relative = os.path.relpath(path)
+    if relative.startswith(os.pardir):
+        return 'file://' + urllib.parse.quote(os.path.abspath(path))
+    return urllib.parse.quote(relative.replace(os.sep, '/'))
+
+
+def write(
+    path: str, findings: collections.abc.Iterable[configuration.Located]
+) -> None:
+    """Write the log to a file.
+
+    :raises gpuclient.exceptions.DocumentError: The system refused.
+    """
+    try:
+        with open(path, 'w', encoding='utf-8') as stream:
+            stream.write(render(findings))
+    except OSError as exc:
+        raise exceptions.DocumentError(
+            _('Cannot write %(path)s: %(reason)s')
+            % {'path': path, 'reason': exc.strerror}
+        ) from exc
