@@ -369,7 +369,7 @@ class TestListAndShow(AliasTestCase):
         # No flavor asks for it, so nova-api was not asked.
         self.assertEqual([f'{file}, line 2'], rows['mine']['Defined In'])
         self.assertEqual('unknown', rows['mine']['Nova API'])
-        self.assertEqual(4, rows['mine']['Total'])
+        self.assertEqual(6, rows['mine']['Total'])
 
         shown = self.openstack(
             'gpu', 'alias', 'show', 'nvidia_h100', '-f', 'json'
@@ -383,7 +383,7 @@ class TestListAndShow(AliasTestCase):
             *('-f', 'json'),
         )
         self.assertEqual(
-            ('alias', f'{file}, line 2', 4),
+            ('alias', f'{file}, line 2', 6),
             (found['kind'], found['source'], found['total']),
         )
 

@@ -113,7 +113,7 @@ class TestFailures(base.CloudTestCase):
         )
         self.assertEqual(1, result.status)
         rows = json.loads(result.stdout)
-        self.assertEqual(4, len(rows))
+        self.assertEqual(6, len(rows))
         used = [row for row in rows if row['Used']]
         self.assertGreaterEqual(len(used), 2)
         self.assertEqual([None] * len(used), [row['Servers'] for row in used])
@@ -142,7 +142,7 @@ class TestFailures(base.CloudTestCase):
         self.assertEqual(1, len(result.stderr.strip().splitlines()))
         rows = json.loads(result.stdout)
         self.assertEqual(1, [row['Total'] for row in rows].count(None))
-        self.assertGreater(len(rows), 9)
+        self.assertGreater(len(rows), 13)
 
     def test_nova_and_keystone_fail(self) -> None:
         """Names are missing, devices are not."""
