@@ -27,8 +27,6 @@ from gpuclient.i18n import _
 from gpuclient.model import answer
 from gpuclient.model import inventory
 
-SERVER_NAMES = 'server names'
-
 
 @dataclasses.dataclass(frozen=True)
 class Usage:
@@ -73,14 +71,14 @@ def read_usage(
     failures = list(found.failures)
     servers: tuple[inventory.Server, ...] = ()
     projects: dict[str, str] = {}
-    hidden: set[str] = set()
     if any(device.used for device in devices):
         try:
             servers = nova_servers.list_servers(
                 cloud.compute, all_projects=True
             )
         except exceptions.Forbidden:
-            hidden.add(SERVER_NAMES)
+            # Ids are there all the same.
+            pass
         except exceptions.CloudError as exc:
             failures.append(answer.Failure(_('names of servers'), str(exc)))
         owned = owners.read_owners(cloud.placement, devices, servers)
@@ -92,9 +90,7 @@ def read_usage(
             failures.append(answer.Failure(_('names of projects'), str(exc)))
     else:
         devices = owners.read_owners(cloud.placement, devices, ()).value
-    return answer.Answer(
-        Usage(devices, servers, projects), tuple(failures), frozenset(hidden)
-    )
+    return answer.Answer(Usage(devices, servers, projects), tuple(failures))
 
 
 def _devices(

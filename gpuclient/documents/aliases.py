@@ -25,26 +25,10 @@ from gpuclient.rules import alias as alias_rules
 
 
 @dataclasses.dataclass(frozen=True)
-class DefinedAlias:
+class DefinedAlias(services.Defined):
     """One ``[pci]alias`` value of a file."""
 
     alias: alias_model.Alias
-    #: As the file has it.
-    value: nova_conf.Value
-    conf: nova_conf.NovaConf
-    path: str
-
-    @property
-    def text(self) -> str:
-        return self.value.text
-
-    @property
-    def line(self) -> int:
-        return self.value.line
-
-    @property
-    def where(self) -> str:
-        return f'{self.path}, line {self.line}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +64,7 @@ def _document(found: services.ServiceConfiguration) -> AliasDocument:
                     'words': ' '.join(str(exc).split()),
                 }
             ) from exc
-        defined.append(DefinedAlias(alias, value, conf, found.path))
+        defined.append(DefinedAlias(value, conf, found.path, alias))
     return AliasDocument(
         found.file,
         found.confs,

@@ -25,18 +25,10 @@ from gpuclient.model import device_spec
 
 
 @dataclasses.dataclass(frozen=True)
-class DefinedSpec:
-    """One entry of a ``[pci]device_spec`` value of a file."""
+class DefinedSpec(services.Defined):
+    """One entry of a ``[pci]device_spec`` value, which may have several."""
 
     spec: device_spec.DeviceSpec
-    #: The value that it is in, which may have several entries.
-    value: nova_conf.Value
-    conf: nova_conf.NovaConf
-    path: str
-
-    @property
-    def where(self) -> str:
-        return f'{self.path}, line {self.value.line}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +72,7 @@ def _document(found: services.ServiceConfiguration) -> SpecDocument:
                 }
             ) from exc
         defined += [
-            DefinedSpec(spec, value, conf, found.path) for spec in specs
+            DefinedSpec(value, conf, found.path, spec) for spec in specs
         ]
     return SpecDocument(
         found.file,
@@ -145,7 +137,7 @@ def remove(
     count = 0
     values: dict[tuple[int, int], list[DefinedSpec]] = {}
     for defined in document.specs:
-        key = (document.confs.index(defined.conf), defined.value.line)
+        key = (document.confs.index(defined.conf), defined.line)
         values.setdefault(key, []).append(defined)
     # From the end, so that the lines of the others stay.
     for key in sorted(values, reverse=True):

@@ -30,6 +30,29 @@ ConfigurationFile: typing.TypeAlias = nova_conf.NovaConf | rhoso.YamlFile
 
 
 @dataclasses.dataclass(frozen=True)
+class Defined:
+    """Where something is defined."""
+
+    #: The value that it is, or is part of.
+    value: nova_conf.Value
+    conf: nova_conf.NovaConf
+    path: str
+
+    @property
+    def text(self) -> str:
+        """As the file has it."""
+        return self.value.text
+
+    @property
+    def line(self) -> int:
+        return self.value.line
+
+    @property
+    def where(self) -> str:
+        return f'{self.path}, line {self.line}'
+
+
+@dataclasses.dataclass(frozen=True)
 class ServiceConfiguration:
     """What a service reads of a file."""
 

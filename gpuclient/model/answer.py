@@ -43,6 +43,3 @@ class Answer(typing.Generic[T]):
     value: T
     #: Sources whose rows may be missing from the value.
     failures: tuple[Failure, ...] = ()
-    #: Names of the fields that policy hides from this user: their value is
-    #: None in every record.
-    hidden: frozenset[str] = frozenset()

@@ -341,7 +341,7 @@ class TestReads(PlacementTestCase):
                 [
                     one
                     for one in consumers.values()
-                    if one.consumer_type == inventory.MIGRATION
+                    if one.consumer_type == 'MIGRATION'
                 ]
             ),
         )
