@@ -29,10 +29,6 @@ _LEGAL_NAME = re.compile('[A-Z0-9_]{1,255}', re.ASCII)
 _FORBIDDEN_IN_NAMES = ':,"\'`\\$'
 
 
-def _error(code: str, message: str) -> finding.Finding:
-    return finding.Finding(code, finding.Severity.ERROR, message)
-
-
 def _warning(code: str, message: str) -> finding.Finding:
     return finding.Finding(code, finding.Severity.WARNING, message)
 
@@ -58,10 +54,10 @@ def check(alias: alias_model.Alias) -> tuple[finding.Finding, ...]:
 
 def _check_name(name: str) -> collections.abc.Iterator[finding.Finding]:
     if not name.strip():
-        yield _error(
+        yield finding.stricter(
             'GPU101',
             'The name of an alias must not be blank: no flavor could ask for '
-            'it (stricter than Nova)',
+            'it',
         )
         return
     bad = sorted(
@@ -72,12 +68,11 @@ def _check_name(name: str) -> collections.abc.Iterator[finding.Finding]:
         }
     )
     if bad:
-        yield _error(
+        yield finding.stricter(
             'GPU102',
             f'The name {name!r} contains {", ".join(map(repr, bad))}: a '
             f'flavor writes NAME:COUNT, separated by commas, and the name '
-            f'has to survive configuration files and command lines (stricter '
-            f'than Nova)',
+            f'has to survive configuration files and command lines',
         )
 
 
@@ -87,10 +82,10 @@ def _check_ids(
     for key in ('vendor_id', 'product_id'):
         value = getattr(alias, key)
         if value is not None and not _ID.fullmatch(value):
-            yield _error(
+            yield finding.stricter(
                 'GPU103',
                 f'{key} {value!r} is not four hexadecimal digits: no device '
-                f'has such an id (stricter than Nova)',
+                f'has such an id',
             )
 
 
@@ -100,17 +95,16 @@ def _check_values(
     for key in ('resource_class', 'traits'):
         value = getattr(alias, key)
         if value is not None and _has_control(value):
-            yield _error(
+            yield finding.stricter(
                 'GPU104',
-                f'{key} {value!r} contains a control character (stricter '
-                f'than Nova)',
+                f'{key} {value!r} contains a control character',
             )
         if value is not None and '$' in value:
             # oslo_config/cfg.py:ConfigOpts._substitute
-            yield _error(
+            yield finding.stricter(
                 'GPU104',
                 f'{key} {value!r} contains a $, which oslo.config takes for '
-                f'a reference to another option (stricter than Nova)',
+                f'a reference to another option',
             )
 
 
@@ -121,11 +115,11 @@ def _check_class(
         return
     normal = naming.resource_class(None, None, alias.resource_class)
     if not _LEGAL_NAME.fullmatch(normal):
-        yield _error(
+        yield finding.stricter(
             'GPU105',
             f'resource_class {alias.resource_class!r} becomes {normal!r}, '
             f'which Placement refuses: capital letters, digits and '
-            f'underscores only, at most 255 (stricter than Nova)',
+            f'underscores only, at most 255',
         )
     elif normal != alias.resource_class:
         yield _warning(
@@ -142,10 +136,10 @@ def _check_traits(
     for text in alias.traits.split(','):
         (normal,) = naming.traits(text) or ('',)
         if not _LEGAL_NAME.fullmatch(normal) or normal == 'CUSTOM_':
-            yield _error(
+            yield finding.stricter(
                 'GPU106',
                 f'trait {text!r} becomes {normal!r}, which is not the name '
-                f'of a trait (stricter than Nova)',
+                f'of a trait',
             )
         elif normal != text:
             advice = ''
@@ -195,7 +189,7 @@ def clash(
 
     :param where: Where the other one stands: a file and a line.
     """
-    return _error(
+    return finding.stricter(
         'GPU107',
         f'{where} gives {alias.name!r} another meaning: {other.render()}; '
         f'choose another name, or change that line',

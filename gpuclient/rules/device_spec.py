@@ -23,12 +23,10 @@ def check(
 ) -> collections.abc.Iterator[finding.Finding]:
     """Yield what is wrong with an entry that Nova itself accepts."""
     if _matches_all(spec):
-        yield finding.Finding(
+        yield finding.stricter(
             'GPU201',
-            finding.Severity.ERROR,
             'It names no address, vendor or product, so it matches every PCI '
-            'device of the host: disks and network cards, too (stricter than '
-            'Nova)',
+            'device of the host: disks and network cards, too',
         )
     for key in spec.unknown_keys:
         # nova/pci/devspec.py:PciDeviceSpec keeps it as a tag.
@@ -50,6 +48,20 @@ def check(
                     f'The expression {pattern!r} for {name} matches whatever '
                     f'begins with it; end it with $ to match all of it',
                 )
+
+
+def check_new(
+    entry: collections.abc.Mapping[str, str],
+) -> collections.abc.Iterator[finding.Finding]:
+    """Yield what must not be written, whatever Nova would make of it."""
+    for key, value in entry.items():
+        if not value.isprintable() or '$' in value:
+            # oslo_config/cfg.py:ConfigOpts._substitute
+            yield finding.stricter(
+                'GPU202',
+                f'{key} {value!r} has a control character, or a $, which '
+                f'oslo.config takes for a reference to an option',
+            )
 
 
 def _matches_all(spec: device_spec.DeviceSpec) -> bool:

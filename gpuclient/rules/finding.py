@@ -14,6 +14,7 @@
 
 import dataclasses
 import enum
+import typing
 
 
 class Severity(enum.StrEnum):
@@ -37,6 +38,33 @@ class Finding:
 
     def __str__(self) -> str:
         return f'{self.code}: {self.message}'
+
+
+#: What Nova takes and ``create`` and ``set`` refuse all the same: the whole
+#: list. ``check`` shows these, too; a parser that Nova has accepts them.
+STRICTER_THAN_NOVA: typing.Final = frozenset(
+    {
+        'GPU101',
+        'GPU102',
+        'GPU103',
+        'GPU104',
+        'GPU105',
+        'GPU106',
+        'GPU107',
+        'GPU201',
+        'GPU202',
+    }
+)
+
+
+def stricter(code: str, message: str) -> Finding:
+    """Return an error where Nova itself would have none; it says so.
+
+    :param code: One of :data:`STRICTER_THAN_NOVA`.
+    """
+    if code not in STRICTER_THAN_NOVA:
+        raise ValueError(code)
+    return Finding(code, Severity.ERROR, f'{message} (stricter than Nova)')
 
 
 def errors(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:

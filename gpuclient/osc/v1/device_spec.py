@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import argparse
+import collections.abc
 import typing
 
 from gpuclient.i18n import _
@@ -98,11 +99,10 @@ Example:
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         entry = _entry(parsed_args)
+        _refuse(device_spec_rules.check_new(entry))
         (spec,) = device_spec.parse(device_specs.render(entry))
         findings = tuple(device_spec_rules.check(spec))
-        errors = finding.errors(findings)
-        if errors:
-            raise exceptions.InvalidDeviceSpec('; '.join(map(str, errors)))
+        _refuse(findings)
         warnings = [str(found) for found in finding.warnings(findings)]
         edits = config_files.read(parsed_args, device_specs.read)
         for edit in edits:
@@ -133,7 +133,7 @@ Example:
         )
 
 
-def _entry(parsed_args: argparse.Namespace) -> dict[str, typing.Any]:
+def _entry(parsed_args: argparse.Namespace) -> dict[str, str]:
     entry = {
         'address': parsed_args.address,
         'vendor_id': parsed_args.vendor_id,
@@ -144,17 +144,13 @@ def _entry(parsed_args: argparse.Namespace) -> dict[str, typing.Any]:
         'live_migratable': parsed_args.live_migratable,
         'one_time_use': parsed_args.one_time_use,
     }
-    for key, value in entry.items():
-        if value is not None and (not value.isprintable() or '$' in value):
-            raise exceptions.InvalidDeviceSpec(
-                _(
-                    '%(key)s %(value)r has a control character, or a $, '
-                    'which oslo.config takes for a reference to an option '
-                    '(stricter than Nova)'
-                )
-                % {'key': key, 'value': value}
-            )
     return {key: value for key, value in entry.items() if value is not None}
+
+
+def _refuse(findings: collections.abc.Iterable[finding.Finding]) -> None:
+    errors = finding.errors(tuple(findings))
+    if errors:
+        raise exceptions.InvalidDeviceSpec('; '.join(map(str, errors)))
 
 
 class DeleteDeviceSpec(command.ShowOne):
