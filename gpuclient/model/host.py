@@ -1,0 +1,318 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A compute host, as its kernel and its boot configuration describe it.
+
+A value that the kernel does not offer is None here; what it offers and what
+could not be read stands in :attr:`Host.unreadable`, too.
+"""
+
+import collections.abc
+import dataclasses
+
+from gpuclient.model import answer
+from gpuclient.model import device_spec
+from gpuclient.model import pci
+
+#: Base classes of the PCI specification (Code and ID Assignment, 1.2).
+DISPLAY_CONTROLLER = 0x03
+BRIDGE = 0x06
+PROCESSING_ACCELERATOR = 0x12
+#: Class and subclass.
+AUDIO_DEVICE = 0x0403
+PCI_BRIDGES = (0x0604, 0x0609)
+
+#: Who makes GPUs that guests are given; others, ASPEED and Matrox first of
+#: all, make the display of a management controller.
+GPU_VENDORS = {'10de': 'NVIDIA', '1002': 'AMD', '8086': 'Intel'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    """A base address register, as ``resource`` in sysfs has it."""
+
+    #: 0 to 5.
+    number: int
+    #: In bytes; 0 where firmware and kernel found no room for it.
+    size: int
+    is_io: bool = False
+    is_64_bit: bool = False
+    prefetchable: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """A PCI device (a function of one, to be exact)."""
+
+    address: pci.Address
+    #: Four hexadecimal digits, lower case.
+    vendor_id: str | None = None
+    product_id: str | None = None
+    subsystem_vendor_id: str | None = None
+    subsystem_product_id: str | None = None
+    #: Class, subclass and programming interface: 0x030200.
+    class_code: int | None = None
+    #: The driver that has it.
+    driver: str | None = None
+    #: The only driver that may have it.
+    driver_override: str | None = None
+    #: Number of its IOMMU group.
+    group: int | None = None
+    bars: tuple[Bar, ...] = ()
+    #: None where the firmware does not say (-1 in sysfs).
+    numa_node: int | None = None
+    #: Whether the firmware showed its messages on it; None for what is no
+    #: VGA device.
+    boot_vga: bool | None = None
+    #: How the kernel can reset it, in the order that it tries them; empty
+    #: where it cannot, None where nothing says.
+    reset_methods: tuple[str, ...] | None = None
+    #: ``D0``, ``D3hot``, ``D3cold``, ``unknown``.
+    power_state: str | None = None
+    d3cold_allowed: bool | None = None
+    #: Whether its configuration space has the SR-IOV capability; None where
+    #: that could not be read, which takes root.
+    has_sriov_capability: bool | None = None
+    #: False where its configuration space reads as all ones: it is off, or
+    #: fell off the bus. None where it could not be read.
+    responds: bool | None = None
+    #: Most VFs that it can have; None where the kernel does not offer any.
+    sriov_total_vfs: int | None = None
+    #: VFs that it has now.
+    sriov_num_vfs: int | None = None
+    #: The PF of a VF.
+    physical_function: pci.Address | None = None
+    virtual_functions: tuple[pci.Address, ...] = ()
+
+    @property
+    def ids(self) -> str:
+        """Vendor and product: ``10de:20f1``."""
+        return f'{self.vendor_id or "????"}:{self.product_id or "????"}'
+
+    @property
+    def base_class(self) -> int | None:
+        return None if self.class_code is None else self.class_code >> 16
+
+    @property
+    def device_class(self) -> int | None:
+        """Class and subclass: 0x0302."""
+        return None if self.class_code is None else self.class_code >> 8
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether it is a display controller or processing accelerator."""
+        return self.base_class in (DISPLAY_CONTROLLER, PROCESSING_ACCELERATOR)
+
+    @property
+    def is_bridge(self) -> bool:
+        return self.device_class in PCI_BRIDGES
+
+    @property
+    def device_type(self) -> str:
+        """What libvirt says it is, and Nova after it.
+
+        libvirt gives a device the capability ``phys_function`` where sysfs
+        has a link ``physfn``, and ``virt_functions`` where ``sriov_totalvfs``
+        is above zero or there are links ``virtfnN``
+        (``src/node_device/node_device_driver.c``, once
+        ``virNodeDeviceGetPCISRIOVCaps``); Nova makes types of them
+        (``nova/virt/libvirt/host.py:_get_device_type``).
+        """
+        if self.physical_function is not None:
+            return 'type-VF'
+        if self.sriov_total_vfs or self.virtual_functions:
+            return 'type-PF'
+        return 'type-PCI'
+
+    @property
+    def bar_bytes(self) -> int:
+        """What its memory BARs take in all, in bytes."""
+        return sum(bar.size for bar in self.bars if not bar.is_io)
+
+    @property
+    def for_nova(self) -> device_spec.HostDevice:
+        """The device as ``[pci]device_spec`` entries are matched with it."""
+        return device_spec.HostDevice(
+            str(self.address),
+            self.vendor_id or '',
+            self.product_id or '',
+            self.device_type,
+            None
+            if self.physical_function is None
+            else str(self.physical_function),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class HugePages:
+    """The pool of huge pages of one size, of a NUMA node."""
+
+    size_kib: int
+    total: int
+    free: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A NUMA node."""
+
+    number: int
+    cpus: frozenset[int] = frozenset()
+    memory_kib: int | None = None
+    huge_pages: tuple[HugePages, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Cpu:
+    """A logical CPU that is online."""
+
+    number: int
+    #: Number of its package: the socket.
+    package: int | None = None
+    core: int | None = None
+    #: The CPUs of its core, itself among them.
+    siblings: frozenset[int] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True)
+class IommuGroup:
+    number: int
+    #: The default domain: ``identity``, ``DMA``, ``DMA-FQ`` ...
+    domain: str | None = None
+    #: Kinds of its reserved regions: ``direct`` is one that firmware keeps
+    #: for itself (RMRR), with which a device cannot be given away.
+    reserved: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Directive:
+    """A line of a file of modprobe.d."""
+
+    #: ``blacklist``, ``options``, ``softdep``, ``install``, ``alias`` ...
+    command: str
+    #: The module (for an alias, the wildcard) with ``_`` for ``-``.
+    module: str
+    #: The rest of the line.
+    rest: str
+    path: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Initramfs:
+    """The initramfs of the kernel that runs, as far as it can be read."""
+
+    path: str
+    #: Names of the modules in it, with ``_`` for ``-``; None where it could
+    #: not be read.
+    modules: frozenset[str] | None = None
+    #: Why it could not be read.
+    reason: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class BootArguments:
+    """Kernel arguments that a file has for boots to come."""
+
+    path: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """All that is known of a host."""
+
+    #: Its host name, or the name of the bundle that does not say.
+    name: str
+    #: All its PCI devices, by address.
+    devices: tuple[Device, ...] = ()
+    #: ``6.1.0-56-amd64``
+    kernel: str | None = None
+    #: ``ID`` and ``ID_LIKE`` of os-release, in this order.
+    distribution: tuple[str, ...] = ()
+    #: ``GenuineIntel``, ``AuthenticAMD`` ...
+    cpu_vendor: str | None = None
+    #: Bits of a physical address of the CPU.
+    physical_address_bits: int | None = None
+    cpus: tuple[Cpu, ...] = ()
+    #: CPUs that the scheduler of the kernel leaves alone (``isolcpus=``).
+    isolated_cpus: frozenset[int] = frozenset()
+    #: What tuned is told to isolate: the text of ``isolated_cores``.
+    tuned_isolated_cores: str | None = None
+    tuned_profile: str | None = None
+    nodes: tuple[Node, ...] = ()
+    #: What the kernel was started with; None where it could not be read.
+    kernel_arguments: str | None = None
+    #: What later boots are started with.
+    boot_arguments: tuple[BootArguments, ...] = ()
+    #: IOMMUs that the kernel uses: ``dmar0``, ``ivhd0``, ``smmu3.0`` ...
+    iommus: tuple[str, ...] = ()
+    groups: tuple[IommuGroup, ...] = ()
+    #: Tables of the firmware: ``DMAR`` tells of Intel's IOMMU, ``IVRS`` of
+    #: AMD's, ``IORT`` of Arm's. None where they could not be listed.
+    acpi_tables: tuple[str, ...] | None = None
+    #: Loaded modules, with ``_`` for ``-``.
+    modules: frozenset[str] = frozenset()
+    #: Modules that are part of the kernel; None where that is not known.
+    builtin_modules: frozenset[str] | None = None
+    #: Parameters of vfio_pci as they are in force.
+    vfio_pci_parameters: collections.abc.Mapping[str, str] = dataclasses.field(
+        default_factory=dict
+    )
+    directives: tuple[Directive, ...] = ()
+    #: Modules that systemd loads (modules-load.d), and the file of each.
+    modules_load: tuple[tuple[str, str], ...] = ()
+    #: Modules that the makers of an initramfs are told to put into it and
+    #: load (dracut's ``force_drivers``, initramfs-tools' ``modules``).
+    initramfs_modules: tuple[tuple[str, str], ...] = ()
+    initramfs: Initramfs | None = None
+    #: Files that are there and could not be read.
+    unreadable: tuple[answer.Failure, ...] = ()
+
+    @property
+    def gpus(self) -> tuple[Device, ...]:
+        """Its display controllers and processing accelerators."""
+        return tuple(device for device in self.devices if device.is_gpu)
+
+    def device(self, address: pci.Address) -> Device | None:
+        return next(
+            (one for one in self.devices if one.address == address), None
+        )
+
+    def group(self, number: int) -> IommuGroup | None:
+        return next((one for one in self.groups if one.number == number), None)
+
+    def siblings(self, device: Device) -> tuple[Device, ...]:
+        """Return the other devices of the IOMMU group of a device."""
+        if device.group is None:
+            return ()
+        return tuple(
+            one
+            for one in self.devices
+            if one.group == device.group and one.address != device.address
+        )
+
+    def functions(self, device: Device) -> tuple[Device, ...]:
+        """Return the other functions of the card that a device is on."""
+        place = device.address
+        return tuple(
+            one
+            for one in self.devices
+            if (one.address.domain, one.address.bus, one.address.slot)
+            == (place.domain, place.bus, place.slot)
+            and one.address != place
+            and one.physical_function is None
+        )
+
+    @property
+    def iommu_on(self) -> bool:
+        """Whether devices can be given to guests: there are IOMMU groups."""
+        return any(device.group is not None for device in self.devices)

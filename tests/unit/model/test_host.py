@@ -1,0 +1,71 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import testtools
+
+from gpuclient.model import host
+from gpuclient.model import pci
+
+
+def device(address: str, **values: object) -> host.Device:
+    return host.Device(pci.parse_address(address), **values)
+
+
+class TestDevice(testtools.TestCase):
+    def test_device_type(self) -> None:
+        """As libvirt: a VF has a PF; a PF can have VFs, or has some."""
+        one = pci.parse_address('0000:04:00.0')
+        for values, expected in (
+            ({}, 'type-PCI'),
+            ({'sriov_total_vfs': 0}, 'type-PCI'),
+            ({'sriov_total_vfs': 16}, 'type-PF'),
+            ({'virtual_functions': (one,)}, 'type-PF'),
+            ({'physical_function': one}, 'type-VF'),
+            ({'physical_function': one, 'sriov_total_vfs': 1}, 'type-VF'),
+        ):
+            self.assertEqual(
+                expected, device('0000:05:00.0', **values).device_type
+            )
+
+    def test_classes(self) -> None:
+        for code, gpu, bridge in (
+            (0x030000, True, False),
+            (0x030200, True, False),
+            (0x120000, True, False),
+            (0x040300, False, False),
+            (0x060400, False, True),
+            (0x060000, False, False),
+            (None, False, False),
+        ):
+            found = device('0000:05:00.0', class_code=code)
+            self.assertEqual((gpu, bridge), (found.is_gpu, found.is_bridge))
+
+    def test_memory_bars(self) -> None:
+        found = device(
+            '0000:05:00.0',
+            bars=(host.Bar(0, 16 << 20), host.Bar(5, 128, is_io=True)),
+        )
+        self.assertEqual(16 << 20, found.bar_bytes)
+
+    def test_siblings_and_functions(self) -> None:
+        card = device('0000:05:00.0', group=3)
+        audio = device('0000:05:00.1', group=3)
+        other = device('0000:06:00.0', group=3)
+        virtual = device(
+            '0000:05:00.4', group=9, physical_function=card.address
+        )
+        found = host.Host('compute', (card, audio, virtual, other))
+        self.assertEqual((audio, other), found.siblings(card))
+        self.assertEqual((audio,), found.functions(card))
+        self.assertEqual((), found.siblings(device('0000:07:00.0')))
+        self.assertTrue(found.iommu_on)
+        self.assertFalse(host.Host('compute').iommu_on)
