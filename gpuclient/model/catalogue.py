@@ -1,0 +1,250 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""GPU models: their PCI ids, and what a host and a guest have to know of them.
+
+The tables are in :mod:`gpuclient.model.gpus`; :func:`builtin` has all of it.
+"""
+
+import collections.abc
+import dataclasses
+import functools
+import re
+
+from gpuclient import exceptions
+from gpuclient.model import naming
+
+#: Vendors of the catalogue: the id that the PCI SIG gave, and the name.
+VENDORS = {'1002': 'AMD', '10de': 'NVIDIA', '8086': 'Intel'}
+
+#: What the open kernel modules of NVIDIA are to a model.
+OPEN_KERNEL_MODULES = ('required', 'supported', 'unsupported')
+
+_IDS = re.compile(
+    r'(?:0x)?([0-9a-f]{4}):(?:0x)?([0-9a-f]{4})', re.ASCII | re.IGNORECASE
+)
+_WORD = re.compile('[a-z0-9]+', re.ASCII)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    """A base address register: memory of the device in the host's space."""
+
+    #: 0 to 5, as in the header of the PCI specification; a register of 64 bit
+    #: takes the next number, too.
+    number: int
+    #: Bytes, a power of two.
+    size: int
+    #: Of 64 bit and prefetchable: it can be placed above 4 GiB, where a guest
+    #: needs address space for it.
+    prefetchable: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """One GPU as the market knows it. What no source confirms is None."""
+
+    #: Lower case; usable as the name of an alias: ``nvidia_a100_pcie_40gb``.
+    slug: str
+    #: ``NVIDIA A100 PCIe 40GB``.
+    name: str
+    #: The part of the name that variants have in common: ``A100``.
+    designation: str
+    #: Four hexadecimal digits, lower case.
+    vendor_id: str
+    #: The same. Some models share it; see :attr:`subsystem_ids`.
+    product_id: str
+    #: The vendor's name for the generation: ``Ampere``, ``CDNA 3``.
+    architecture: str
+    #: What libvirt and Nova say it is, the usual first: ``type-PF`` for a
+    #: card that exposes SR-IOV, ``type-PCI`` for one that does not; both where
+    #: a mode or the firmware decides.
+    device_types: tuple[str, ...]
+    #: Memory of the GPU in MiB, as the vendor states it.
+    memory_mb: int | None = None
+    #: In the order of their numbers; empty where no source has them.
+    bars: tuple[Bar, ...] = ()
+    #: Whether boards exist that link it by NVSwitches, whose fabric has to be
+    #: set up before a guest can use it.
+    nvswitch: bool = False
+    #: Kernel driver of the guest: ``nvidia``, ``amdgpu``, ``i915``, ``xe``.
+    driver: str | None = None
+    #: Lowest branch of the driver that supports it: ``450``.
+    driver_floor: str | None = None
+    #: One of :data:`OPEN_KERNEL_MODULES`; None where that is no question.
+    open_kernel_modules: str | None = None
+    #: ``PCIe``, ``SXM4``, ``OAM`` ...
+    form_factor: str | None = None
+    #: Product id of the audio function that sits beside the GPU on the card,
+    #: in the same IOMMU group; the vendor is the same.
+    audio_product_id: str | None = None
+    #: Vendor and product of the subsystem, ``10de:157e``, which tell it from
+    #: another model with the same ids; empty for a model that has its own.
+    subsystem_ids: tuple[str, ...] = ()
+    #: What else one has to know: on what the device type depends.
+    notes: str | None = None
+    #: Where each part of this is from.
+    sources: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> str:
+        """``10de:20f1``, as lspci writes it."""
+        return f'{self.vendor_id}:{self.product_id}'
+
+    @property
+    def vendor(self) -> str:
+        """Name of the vendor; its id for one that :data:`VENDORS` lacks."""
+        return VENDORS.get(self.vendor_id, self.vendor_id)
+
+    @property
+    def device_type(self) -> str:
+        """The usual one of :attr:`device_types`."""
+        return self.device_types[0]
+
+    @property
+    def needs_open_kernel_modules(self) -> bool | None:
+        """Whether only NVIDIA's open kernel modules drive it."""
+        if self.open_kernel_modules is None:
+            return None
+        return self.open_kernel_modules == 'required'
+
+    @property
+    def resource_class(self) -> str:
+        """A resource class for it: ``CUSTOM_NVIDIA_A100_PCIE_40GB``."""
+        return naming.resource_class(None, None, self.slug)
+
+    @property
+    def largest_bar(self) -> Bar | None:
+        """The one that a guest needs most address space for."""
+        return max(self.bars, key=lambda bar: bar.size, default=None)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Return the words of a name: letters and digits, in lower case."""
+    return tuple(_WORD.findall(text.lower()))
+
+
+def parse_ids(text: str) -> tuple[str, str] | None:
+    """Return vendor and product of ``10de:20f1``, or None."""
+    match = _IDS.fullmatch(text.strip())
+    return None if match is None else (match[1].lower(), match[2].lower())
+
+
+class Catalogue:
+    """Models, with no two of the same slug.
+
+    :param models: In the order in which they are listed.
+    """
+
+    def __init__(self, models: collections.abc.Iterable[Model]) -> None:
+        self.models = tuple(models)
+        self._by_slug = {model.slug: model for model in self.models}
+        self._by_ids: dict[tuple[str, str], tuple[Model, ...]] = {}
+        for model in self.models:
+            ids = model.vendor_id, model.product_id
+            self._by_ids[ids] = (*self._by_ids.get(ids, ()), model)
+
+    def by_ids(
+        self,
+        vendor_id: str | None,
+        product_id: str | None,
+        subsystem: str | None = None,
+    ) -> tuple[Model, ...]:
+        """Return the models with two ids, in either case.
+
+        Most often one; several, such as A2 and A16, share their ids.
+
+        :param subsystem: ``10de:157e``, which tells those apart.
+        """
+        if vendor_id is None or product_id is None:
+            return ()
+        found = self._by_ids.get((vendor_id.lower(), product_id.lower()), ())
+        if subsystem is None:
+            return found
+        wanted = subsystem.lower()
+        return (
+            tuple(model for model in found if wanted in model.subsystem_ids)
+            or found
+        )
+
+    def by_name(self, text: str) -> Model:
+        """Return the model that a text means.
+
+        A slug, ``10de:20f1``, a name (with or without the vendor's), or as
+        many words of it as tell it from all others.
+
+        :raises gpuclient.exceptions.NotFound: There is none.
+        :raises gpuclient.exceptions.Ambiguous: There are several; the message
+            names them.
+        """
+        found = self.find(text)
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise exceptions.NotFound(
+                f'The catalogue has no model {text!r}; "openstack gpu model '
+                f'list" has all of them, and a file of yours can add to it'
+            )
+        raise exceptions.Ambiguous(
+            f'{text!r} may be any of {len(found)} models: '
+            f'{", ".join(model.slug for model in found)}'
+        )
+
+    def find(self, text: str) -> tuple[Model, ...]:
+        """Return all models that a text may mean; see :meth:`by_name`."""
+        ids = parse_ids(text)
+        if ids is not None:
+            return self.by_ids(*ids)
+        wanted = words(text)
+        if not wanted:
+            return ()
+        slug = self._by_slug.get('_'.join(wanted))
+        if slug is not None:
+            return (slug,)
+        whole = tuple(
+            model
+            for model in self.models
+            if wanted in (words(model.name), words(model.name)[1:])
+        )
+        return whole or tuple(
+            model
+            for model in self.models
+            if set(wanted) <= {*words(model.name), *words(model.slug)}
+        )
+
+    def of_vendor(self, vendor: str) -> tuple[Model, ...]:
+        """Return the models of a vendor: its id or its name, in any case."""
+        wanted = vendor.lower()
+        return tuple(
+            model
+            for model in self.models
+            if wanted in (model.vendor_id, model.vendor.lower())
+        )
+
+    def of_designation(self, designation: str) -> tuple[Model, ...]:
+        """Return the variants of a model: all ``A100``."""
+        wanted = words(designation)
+        return tuple(
+            model
+            for model in self.models
+            if words(model.designation) == wanted
+        )
+
+
+@functools.cache
+def builtin() -> Catalogue:
+    """Return the models that we know."""
+    from gpuclient.model.gpus import amd
+    from gpuclient.model.gpus import intel
+    from gpuclient.model.gpus import nvidia
+
+    return Catalogue((*nvidia.MODELS, *amd.MODELS, *intel.MODELS))
