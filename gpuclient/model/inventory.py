@@ -108,6 +108,58 @@ class Device:
 
 
 @dataclasses.dataclass(frozen=True)
+class Resource:
+    """What a host has of one resource class, its devices aside."""
+
+    #: ``VCPU``, ``PCPU``, ``MEMORY_MB``, ``DISK_GB`` or any other class that
+    #: the root provider has an inventory of.
+    resource_class: str
+    #: Units that servers can hold altogether: total less reserved, times the
+    #: allocation ratio, rounded down
+    #: (``placement/objects/inventory.py:Inventory.capacity``).
+    capacity: int
+    #: Units that consumers hold.
+    used: int
+
+    @property
+    def free(self) -> int:
+        """Units that can still be allocated, never below zero."""
+        return max(0, self.capacity - self.used)
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """A compute node that reports PCI devices, as Placement knows it."""
+
+    #: Id of the root provider.
+    uuid: str
+    #: Hypervisor hostname, which is the name of the root provider.
+    name: str
+    #: By resource class, sorted; None if not read. What a sharing provider
+    #: gives the host is not in it.
+    resources: tuple[Resource, ...] | None = None
+    #: Of the root provider, sorted; empty if not read.
+    traits: tuple[str, ...] = ()
+
+    def resource(self, resource_class: str) -> Resource | None:
+        """Return what it has of a class; None where it has none."""
+        for found in self.resources or ():
+            if found.resource_class == resource_class:
+                return found
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """The devices of a cloud and the hosts that they are in."""
+
+    #: Sorted by host and address.
+    devices: tuple[Device, ...]
+    #: Each host that has a device, sorted by name.
+    hosts: tuple[Host, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Server:
     """A Nova server, as far as devices are concerned."""
 

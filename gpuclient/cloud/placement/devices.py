@@ -80,6 +80,10 @@ class _Read:
         #: Final records, by provider id: one a resource class, none where
         #: the provider has gone meanwhile.
         self.done: dict[str, tuple[inventory.Device, ...]] = {}
+        #: Hypervisor hostname of each root provider.
+        self.roots: dict[str, str] = {}
+        #: Their summaries, by provider id.
+        self.root_summaries: dict[str, Summary] = {}
         self.failures: list[answer.Failure] = []
 
     def missing(self) -> list[list[inventory.Device]]:
@@ -116,6 +120,7 @@ class _Read:
         hosts = self._hosts(providers) if host is None else {}
         for provider in providers:
             name = hosts.get(provider['root_provider_uuid'], host or '')
+            self.roots[provider['root_provider_uuid']] = name
             self.named[provider['uuid']] = inventory.Device(
                 uuid=provider['uuid'],
                 name=provider['name'],
@@ -157,6 +162,8 @@ class _Read:
         for uuid, summary in found['provider_summaries'].items():
             if uuid in self.named:
                 self.summaries[uuid] = summary
+            elif uuid in self.roots:
+                self.root_summaries[uuid] = summary
 
     def read_all_hosts(self) -> None:
         """Ask about all hosts at once, while that is worth it."""
@@ -225,9 +232,9 @@ class _Read:
 
     def _read_device(self, device: inventory.Device) -> None:
         try:
-            inventories = self.ask(device, 'inventories')
-            used = self.ask(device, 'usages')
-            traits = tuple(sorted(self.ask(device, 'traits')))
+            inventories = self.ask(device.uuid, 'inventories')
+            used = self.ask(device.uuid, 'usages')
+            traits = tuple(sorted(self.ask(device.uuid, 'traits')))
         except exceptions.NotFound:
             self.done[device.uuid] = ()
         except exceptions.CloudError as exc:
@@ -249,12 +256,49 @@ class _Read:
             if not inventories and self.resource_class is None:
                 self.done[device.uuid] = (device,)
 
-    def ask(
-        self, device: inventory.Device, what: str
-    ) -> dict[str, typing.Any]:
-        """Return the inventories, usages or traits of a device."""
+    def read_hosts(self) -> tuple[inventory.Host, ...]:
+        """Return the hosts; asks where no summary told of them."""
+        hosts = self.reader.each(self._read_root, self.roots)
+        return tuple(sorted(hosts, key=lambda host: (host.name, host.uuid)))
+
+    def _read_root(self, uuid: str) -> inventory.Host:
+        host = inventory.Host(uuid, self.roots[uuid])
+        summary = self.root_summaries.get(uuid)
+        if summary is None:
+            try:
+                inventories = self.ask(uuid, 'inventories')
+                used = self.ask(uuid, 'usages')
+                traits = self.ask(uuid, 'traits')
+            except exceptions.CloudError as exc:
+                self.failures.append(
+                    answer.Failure(
+                        _('resources of host %s') % host.name, str(exc)
+                    )
+                )
+                return host
+            summary = {
+                'resources': {
+                    name: {
+                        'capacity': _capacity(found),
+                        'used': used.get(name, 0),
+                    }
+                    for name, found in inventories.items()
+                },
+                'traits': traits,
+            }
+        return dataclasses.replace(
+            host,
+            resources=tuple(
+                inventory.Resource(name, found['capacity'], found['used'])
+                for name, found in sorted(summary['resources'].items())
+            ),
+            traits=tuple(sorted(summary['traits'])),
+        )
+
+    def ask(self, provider: str, what: str) -> dict[str, typing.Any]:
+        """Return the inventories, usages or traits of a provider."""
         answered = self.reader.get(
-            f'/resource_providers/{device.uuid}/{what}',
+            f'/resource_providers/{provider}/{what}',
             _('reading its %s') % what,
         )
         return typing.cast(dict[str, typing.Any], answered[what])
@@ -274,7 +318,7 @@ class _Read:
 
         def read(uuid: str) -> None:
             try:
-                inventories[uuid] = self.ask(self.named[uuid], 'inventories')
+                inventories[uuid] = self.ask(uuid, 'inventories')
             except exceptions.NotFound:
                 inventories[uuid] = {}
             except exceptions.CloudError as exc:
@@ -297,6 +341,19 @@ class _Read:
                 self.done[uuid] = ()
             elif not summary['resources'] and self.resource_class is None:
                 self.done[uuid] = (device,)
+
+    def devices(self) -> tuple[inventory.Device, ...]:
+        """Return the records, sorted by host and address."""
+        return tuple(
+            sorted(
+                (device for found in self.done.values() for device in found),
+                key=inventory.order,
+            )
+        )
+
+    def named_failures(self) -> tuple[answer.Failure, ...]:
+        """Return what could not be read, sorted."""
+        return tuple(sorted(self.failures, key=str))
 
     def _unclear(
         self, inventories: dict[str, dict[str, Summary] | None]
@@ -358,6 +415,16 @@ def _counted(
     )
 
 
+def _capacity(record: Summary) -> int:
+    """Return what a summary would say of an inventory.
+
+    As ``placement/objects/allocation_candidate.py:_build_provider_summaries``.
+    """
+    return int(
+        (record['total'] - record['reserved']) * record['allocation_ratio']
+    )
+
+
 def _root(reader: placement_reader.Reader, host: str) -> str:
     """Return the id of the provider of a compute node."""
     providers = reader.get(
@@ -397,7 +464,34 @@ def read_devices(
     :raises gpuclient.exceptions.CloudError: The list of devices could not be
         read, so there is nothing to return.
     """
-    traits = tuple(traits)
+    read = _read(placement, host, resource_class, tuple(traits))
+    return answer.Answer(read.devices(), read.named_failures())
+
+
+def read_snapshot(
+    placement: adapter.Adapter, *, host: str | None = None
+) -> answer.Answer[inventory.Snapshot]:
+    """Return the PCI devices and the hosts that they are in.
+
+    The same read as :func:`read_devices`, for the same requests: what a host
+    has of memory and processors stands beside its devices. Only a host that
+    has none of anything left costs three requests more.
+
+    :raises gpuclient.exceptions.CloudError: As :func:`read_devices`.
+    """
+    read = _read(placement, host, None, ())
+    hosts = read.read_hosts()
+    return answer.Answer(
+        inventory.Snapshot(read.devices(), hosts), read.named_failures()
+    )
+
+
+def _read(
+    placement: adapter.Adapter,
+    host: str | None,
+    resource_class: str | None,
+    traits: tuple[str, ...],
+) -> _Read:
     for trait in traits:
         # Placement gives ``!`` and ``,`` a meaning of their own.
         if not _TRAIT.fullmatch(trait):
@@ -414,12 +508,4 @@ def read_devices(
     read.read_each_host()
     read.read_each_device()
     read.count()
-    return answer.Answer(
-        tuple(
-            sorted(
-                (device for found in read.done.values() for device in found),
-                key=inventory.order,
-            )
-        ),
-        tuple(sorted(read.failures, key=str)),
-    )
+    return read

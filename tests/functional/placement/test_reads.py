@@ -369,6 +369,39 @@ class TestReads(PlacementTestCase):
         for host in ('nowhere', 'idle_0000:04:00.0'):
             self.assertRaises(exceptions.NotFound, self.read, host=host)
 
+    @ddt.data((1, 18), (1, 29), (1, 36), (1, 39))
+    def test_hosts(self, version: tuple[int, int]) -> None:
+        """What hosts have beside their devices comes with the same read."""
+        self.make_everything()
+        # Ratio and reserved count as Placement's own answer has them.
+        base = f'/resource_providers/{self.host("ratio", 1)[0]}'
+        record = self.send('GET', f'{base}/inventories/VCPU')
+        record.update(reserved=1, allocation_ratio=1.5)
+        self.send('PUT', f'{base}/inventories/VCPU', record)
+        with unittest.mock.patch.object(reader, 'NEWEST', version):
+            found = placement_devices.read_snapshot(self.placement)
+        self.assertEqual((), found.failures)
+        self.assertEqual(25, len(found.value.devices))
+        hosts = {host.name: host for host in found.value.hosts}
+        self.assertEqual(
+            sorted({device.host for device in found.value.devices}),
+            list(hosts),
+        )
+        self.assertEqual(
+            (
+                inventory.Resource(GB, 9, 9),
+                inventory.Resource(MB, 64, 64),
+                inventory.Resource('VCPU', 8, 8),
+            ),
+            hosts['full'].resources,
+        )
+        self.assertEqual(
+            [inventory.Resource(MB, 64, 64), 0],
+            [hosts['no-memory'].resource(MB), hosts['full'].resource(MB).free],
+        )
+        self.assertEqual(10, hosts['ratio'].resource('VCPU').capacity)
+        self.assertIsNone(hosts['ratio'].resource('PCPU'))
+
     def test_few_requests(self) -> None:
         """Two for a cloud with room, whatever its size."""
         for number in range(6):
