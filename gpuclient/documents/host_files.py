@@ -1,0 +1,334 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The files, kernel arguments and commands that give a host's GPUs away.
+
+Pure: nothing is read or written. :func:`prepare` has it all for one kind of
+host. What makes it work, whatever loads first:
+
+* ``softdep DRIVER pre: vfio-pci``: whoever loads a driver that could claim
+  the card has vfio-pci loaded before (``modprobe.d(5)``).
+* By ids, ``options vfio-pci ids=``, and the same as a kernel argument, for
+  kernels that have vfio-pci built in.
+* By address, for one of several cards with the same ids: an ``install`` line
+  that writes ``driver_override`` of the devices before vfio-pci is loaded, so
+  before any driver of the ``softdep`` lines is. A udev rule comes too late
+  where the event of another card has loaded a driver that claims both.
+* modprobe.d, and vfio-pci itself, are in the initramfs, where drivers are
+  loaded first.
+"""
+
+import collections.abc
+import dataclasses
+import re
+
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import pci
+
+#: Debian and Ubuntu: initramfs-tools, grub.
+DEBIAN = 'debian'
+#: RHEL and what is made like it: dracut, grubby.
+RHEL = 'rhel'
+#: Data plane nodes of Red Hat OpenStack Services on OpenShift: RHEL, with
+#: kernel arguments and tuned set by roles of edpm-ansible.
+RHOSO = 'rhoso'
+SYSTEMS = (DEBIAN, RHEL, RHOSO)
+
+INTEL = 'intel'
+AMD = 'amd'
+CPU_VENDORS = (INTEL, AMD)
+
+#: What all files of ours are named.
+NAME = 'gpu-passthrough'
+MODPROBE = f'/etc/modprobe.d/{NAME}.conf'
+MODULES_LOAD = f'/etc/modules-load.d/{NAME}.conf'
+DRACUT = f'/etc/dracut.conf.d/{NAME}.conf'
+INITRAMFS_HOOK = f'/etc/initramfs-tools/hooks/{NAME}'
+GRUB = f'/etc/default/grub.d/{NAME}.cfg'
+#: The first line of each, but for the hook, where it is the second.
+MARK = '# Made by "openstack gpu": edits are lost when it is made again.'
+
+#: The profile that the origin of RHOSO's GPU example sets.
+TUNED_PROFILE = 'cpu-partitioning-powersave'
+
+#: Drivers that claim GPUs of a vendor, by vendor id. They bind to the device
+#: itself; what only sits on top of them (nvidia_drm) is not named.
+_DRIVERS = {
+    '10de': ('nouveau', 'nova_core', 'nvidia', 'nvidiafb'),
+    '1002': ('amdgpu', 'radeon'),
+    '8086': ('i915', 'xe'),
+}
+#: Drivers that claim the other functions of a card: audio, USB, USB-C.
+_OF_FUNCTIONS = ('snd_hda_intel', 'xhci_pci', 'i2c_nvidia_gpu')
+#: Blacklisted where a host keeps no card of the vendor. Cards of AMD and
+#: Intel are no reason: their drivers run consoles of hosts, too.
+_BLACKLISTED = {'10de': _DRIVERS['10de']}
+
+_IDS = re.compile('[0-9a-f]{4}:[0-9a-f]{4}', re.ASCII)
+_CORES = re.compile(r'\d+(-\d+)?(,\d+(-\d+)?)*', re.ASCII)
+_MODULE = re.compile('[A-Za-z0-9_-]+', re.ASCII)
+_PROFILE = re.compile('[A-Za-z0-9][A-Za-z0-9._-]*', re.ASCII)
+#: No blank, quote or anything that a shell, grub or YAML expands.
+_ARGUMENT = re.compile('[A-Za-z0-9_.,:;=/@+~^-]+', re.ASCII)
+
+
+@dataclasses.dataclass(frozen=True)
+class Passthrough:
+    """What a host is to be prepared for.
+
+    :raises gpuclient.exceptions.InvalidValue: Something in it could not stand
+        in the files as it is meant, or it names no device.
+    """
+
+    #: ``intel`` or ``amd``.
+    cpu_vendor: str
+    #: ``vendor:product`` of the devices, each four lower case hexadecimal
+    #: digits: every device with them goes to guests, so the other functions
+    #: of a card, its audio, belong here, too.
+    ids: tuple[str, ...] = ()
+    #: Devices that go to guests while others with the same ids stay.
+    addresses: tuple[pci.Address, ...] = ()
+    #: Vendors of the devices at these addresses.
+    vendor_ids: tuple[str, ...] = ()
+    #: Drivers that could claim the devices, besides those that are known.
+    rivals: tuple[str, ...] = ()
+    #: Drivers that must not be loaded at all; None: those of a vendor whose
+    #: cards are all given away, where that is safe.
+    blacklist: tuple[str, ...] | None = None
+    #: More kernel arguments, such as those of hugepages.
+    arguments: tuple[str, ...] = ()
+    #: CPUs that tuned takes away from the host, as ``2-11,14``; None: tuned
+    #: is left alone.
+    isolated_cores: str | None = None
+    tuned_profile: str = TUNED_PROFILE
+
+    def __post_init__(self) -> None:
+        if self.cpu_vendor not in CPU_VENDORS:
+            raise exceptions.InvalidValue(
+                _('CPU vendor %(value)r is none of %(known)s')
+                % {'value': self.cpu_vendor, 'known': ', '.join(CPU_VENDORS)}
+            )
+        if not self.ids and not self.addresses:
+            raise exceptions.InvalidValue(
+                _('No device is named, by its ids or by its address')
+            )
+        cores = (self.isolated_cores,) if self.isolated_cores else ()
+        for what, pattern, values in (
+            (_('Device ids'), _IDS, self.ids),
+            (_('Driver'), _MODULE, (*self.rivals, *(self.blacklist or ()))),
+            (_('Kernel argument'), _ARGUMENT, self.arguments),
+            (_('Isolated cores'), _CORES, cores),
+            (_('Profile of tuned'), _PROFILE, (self.tuned_profile,)),
+        ):
+            for value in values:
+                if not pattern.fullmatch(value):
+                    raise exceptions.InvalidValue(
+                        _('%(what)s %(value)r is not of the form %(form)s')
+                        % {
+                            'what': what,
+                            'value': value,
+                            'form': pattern.pattern,
+                        }
+                    )
+
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """Drivers that are loaded only after vfio-pci."""
+        known = [
+            driver
+            for vendor in self._vendors
+            for driver in _DRIVERS.get(vendor, ())
+        ]
+        return _unique((*known, *self.rivals, *_OF_FUNCTIONS))
+
+    @property
+    def blacklisted(self) -> tuple[str, ...]:
+        """Drivers that no device alias loads."""
+        if self.blacklist is not None:
+            return self.blacklist
+        if self.addresses:
+            # The cards that stay with the host need their driver.
+            return ()
+        return _unique(
+            driver
+            for vendor in self._vendors
+            for driver in _BLACKLISTED.get(vendor, ())
+        )
+
+    @property
+    def _vendors(self) -> tuple[str, ...]:
+        return _unique((*(ids[:4] for ids in self.ids), *self.vendor_ids))
+
+
+@dataclasses.dataclass(frozen=True)
+class HostFile:
+    """A file of the host, whole."""
+
+    #: Absolute.
+    path: str
+    content: str
+    mode: int = 0o644
+
+
+@dataclasses.dataclass(frozen=True)
+class Preparation:
+    """What prepares a host, and what takes it back."""
+
+    kernel_arguments: tuple[str, ...]
+    files: tuple[HostFile, ...]
+    #: To run as root, in this order, when the files are there.
+    commands: tuple[str, ...]
+    #: To run as root, in this order; the host is then as before, but for
+    #: what tuned was set to.
+    undo: tuple[str, ...]
+
+
+def prepare(wanted: Passthrough, system: str) -> Preparation:
+    """Return all that prepares a host.
+
+    :param system: One of :data:`SYSTEMS`. On RHOSO it is the playbook and the
+        roles of edpm-ansible that do it, so there are no commands; see
+        ``rhoso_host``.
+    """
+    arguments = kernel_arguments(wanted, system)
+    files = [_modprobe(wanted), _modules_load()]
+    commands: list[str] = []
+    undo: list[str] = []
+    text = ' '.join(arguments)
+    if system == DEBIAN:
+        files += [_initramfs_hook(), _grub(text)]
+        commands = ['update-initramfs -u -k all', 'update-grub']
+        undo = list(commands)
+    else:
+        files.append(_dracut())
+    if system == RHEL:
+        dracut = 'dracut --regenerate-all --force'
+        grubby = 'grubby --update-kernel=ALL'
+        commands = [dracut, f'{grubby} --args="{text}"']
+        undo = [dracut, f'{grubby} --remove-args="{text}"']
+    if wanted.isolated_cores is not None and system != RHOSO:
+        files.append(_tuned(wanted))
+        commands.append(f'tuned-adm profile {wanted.tuned_profile}')
+        # The one that tuned recommends for the host.
+        undo.append('tuned-adm auto_profile')
+    if system != RHOSO:
+        ours = ' '.join(file.path for file in files if f'/{NAME}' in file.path)
+        commands.append('systemctl reboot')
+        undo = [f'rm -f {ours}', *undo, 'systemctl reboot']
+    return Preparation(arguments, tuple(files), tuple(commands), tuple(undo))
+
+
+def kernel_arguments(wanted: Passthrough, system: str) -> tuple[str, ...]:
+    """Return what the kernel's command line has to have.
+
+    There is no ``amd_iommu=on``: the kernel does not know it, and has AMD's
+    IOMMU on by itself (``drivers/iommu/amd/init.c:parse_amd_iommu_options``).
+    ``rd.driver.pre`` is dracut's (``dracut.cmdline(7)``); initramfs-tools does
+    not know it.
+    """
+    arguments = ['intel_iommu=on'] if wanted.cpu_vendor == INTEL else []
+    arguments.append('iommu=pt')
+    if wanted.ids:
+        arguments.append(f'vfio-pci.ids={",".join(_unique(wanted.ids))}')
+    if system != DEBIAN:
+        arguments.append('rd.driver.pre=vfio-pci')
+    return _unique((*arguments, *wanted.arguments))
+
+
+def _modprobe(wanted: Passthrough) -> HostFile:
+    lines = []
+    if wanted.ids:
+        lines.append(f'options vfio-pci ids={",".join(_unique(wanted.ids))}')
+    if wanted.addresses:
+        lines.append(_override(wanted.addresses))
+    lines += [f'softdep {driver} pre: vfio-pci' for driver in wanted.drivers]
+    lines += [f'blacklist {driver}' for driver in wanted.blacklisted]
+    if 'nouveau' in wanted.blacklisted:
+        # Should somebody load it by its name all the same.
+        lines.append('options nouveau modeset=0')
+    return _file(MODPROBE, lines)
+
+
+def _override(addresses: tuple[pci.Address, ...]) -> str:
+    # One line: modprobe.d is what both dracut and initramfs-tools put into
+    # the initramfs; a script they would have to be told of. A device that is
+    # not there must not keep vfio-pci from the others.
+    each = ' '.join(str(address) for address in sorted(set(addresses)))
+    override = '/sys/bus/pci/devices/$address/driver_override'
+    return (
+        f'install vfio-pci for address in {each}; do '
+        f'[ ! -e {override} ] || echo vfio-pci > {override}; done; '
+        f'/sbin/modprobe --ignore-install vfio-pci $CMDLINE_OPTS'
+    )
+
+
+def _modules_load() -> HostFile:
+    return _file(MODULES_LOAD, ['vfio', 'vfio_iommu_type1', 'vfio-pci'])
+
+
+def _dracut() -> HostFile:
+    return _file(
+        DRACUT,
+        [
+            'add_drivers+=" vfio vfio_iommu_type1 vfio-pci "',
+            '# As rd.driver.pre=vfio-pci does.',
+            'force_drivers+=" vfio-pci "',
+            '# Without hostonly=yes dracut leaves /etc/modprobe.d out.',
+            f'install_items+=" {MODPROBE} "',
+        ],
+    )
+
+
+def _initramfs_hook() -> HostFile:
+    # /etc/modprobe.d is there without us (hook-functions).
+    return _file(
+        INITRAMFS_HOOK,
+        [
+            'PREREQ=""',
+            'if [ "$1" = prereqs ]; then echo "$PREREQ"; exit 0; fi',
+            '. /usr/share/initramfs-tools/hook-functions',
+            'force_load vfio_iommu_type1',
+            'force_load vfio-pci',
+        ],
+        first='#!/bin/sh',
+        mode=0o755,
+    )
+
+
+def _grub(arguments: str) -> HostFile:
+    return _file(
+        GRUB, [f'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX {arguments}"']
+    )
+
+
+def _tuned(wanted: Passthrough) -> HostFile:
+    return _file(
+        f'/etc/tuned/{wanted.tuned_profile}-variables.conf',
+        [f'isolated_cores={wanted.isolated_cores}'],
+    )
+
+
+def _file(
+    path: str,
+    lines: collections.abc.Iterable[str],
+    *,
+    first: str | None = None,
+    mode: int = 0o644,
+) -> HostFile:
+    every = [MARK, *lines] if first is None else [first, MARK, *lines]
+    return HostFile(path, ''.join(f'{line}\n' for line in every), mode)
+
+
+def _unique(values: collections.abc.Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))
