@@ -16,7 +16,10 @@
     + InvalidValue          a value that the user gave
         - InvalidAddress
         - InvalidAlias
+        - InvalidCPUSet
         - InvalidDeviceSpec
+        - InvalidHugePages
+        - InvalidKernelArgument
     + DocumentError         a file that cannot be read or must not be edited
         - DocumentChanged   somebody else wrote it since it was read
         - UnsafeEdit        the edit is refused; carries it as a patch
@@ -44,7 +47,10 @@ __all__ = [
     'GPUError',
     'InvalidAddress',
     'InvalidAlias',
+    'InvalidCPUSet',
     'InvalidDeviceSpec',
+    'InvalidHugePages',
+    'InvalidKernelArgument',
     'InvalidValue',
     'NotFound',
     'RehearsalError',
@@ -70,8 +76,20 @@ class InvalidAlias(InvalidValue):
     """Not a ``[pci]alias`` that Nova would accept."""
 
 
+class InvalidCPUSet(InvalidValue):
+    """Not a set of CPUs for the one who reads it."""
+
+
 class InvalidDeviceSpec(InvalidValue):
     """Not a ``[pci]device_spec`` that Nova would accept."""
+
+
+class InvalidHugePages(InvalidValue):
+    """Not a reservation or a size of memory pages."""
+
+
+class InvalidKernelArgument(InvalidValue):
+    """Not a kernel argument, or not one that can be written down."""
 
 
 class DocumentError(GPUError):

@@ -26,6 +26,7 @@ import typing
 
 from gpuclient import exceptions
 from gpuclient.i18n import _
+from gpuclient.model import cpu
 
 #: What may be the name of a cloud, of a host or of an alias of one.
 NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,62}')
@@ -327,7 +328,10 @@ def _host(entry: '_Mapping') -> Host:
 
 def _cell(entry: '_Mapping') -> Cell:
     text = entry.text('cpus')
-    cpus = _cpu_set(text)
+    try:
+        cpus = tuple(sorted(cpu.parse(text)))
+    except exceptions.InvalidCPUSet:
+        cpus = ()
     if not cpus:
         raise entry.wrong('cpus', _('CPUs such as 0-15,32-47'), text)
     threads = entry.integer('threads', 2, least=1)
@@ -526,14 +530,3 @@ def _places(gpus: int) -> collections.abc.Iterator[tuple[str, int]]:
     for number in range(gpus):
         bus = 0x04 + number * (0xF0 // MOST_GPUS)
         yield f'0000:{bus:02x}:00.0', number * 2 // gpus
-
-
-def _cpu_set(text: str) -> tuple[int, ...]:
-    cpus: set[int] = set()
-    for part in text.split(','):
-        match = re.fullmatch(r'\s*(\d{1,4})(?:-(\d{1,4}))?\s*', part)
-        if match is None:
-            return ()
-        first = int(match[1])
-        cpus.update(range(first, int(match[2] or first) + 1))
-    return tuple(sorted(cpus))

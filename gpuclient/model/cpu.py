@@ -1,0 +1,375 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""CPU sets and memory pages, as Nova, the kernel and TuneD read them.
+
+Three readers, three formats: Nova's options take ranges and ``^``
+exclusions, kernel parameters take ranges and strides, TuneD takes ranges,
+negations and masks. What one of them takes another may refuse.
+"""
+
+import collections.abc
+import dataclasses
+import decimal
+import math
+import re
+
+from gpuclient import exceptions
+
+#: No machine has a CPU with this number (Linux: at most 8192 CPUs). Nova has
+#: no limit: a range of billions would only exhaust its memory.
+LIMIT = 65536
+
+KIB = 1024
+
+#: Digits of any script, as Nova has it.
+_NOVA_SIZE = re.compile(r'([-+]?\d*\.?\d+)([KMGTPEZYRQ]i?)?(b|bit|B)')
+_KERNEL_SIZE = re.compile(
+    r'(?P<number>0x[0-9a-f]+|0[0-7]*|[0-9]+)(?P<unit>[KMGTPE]?)',
+    re.ASCII | re.IGNORECASE,
+)
+_REGION = re.compile(
+    r'(?:(?P<all>(?i:all))|(?P<first>[0-9]+|N)(?:-(?P<last>[0-9]+|N))?)'
+    r'(?::(?P<used>[0-9]+|N)/(?P<group>[0-9]+|N))?',
+    re.ASCII,
+)
+
+
+def parse(text: str) -> frozenset[int]:
+    """Return the CPUs of an option of Nova, ``0-7,^3``.
+
+    :raises gpuclient.exceptions.InvalidCPUSet: In the words of
+        ``nova/virt/hardware.py:parse_cpu_spec``; a number beyond
+        :data:`LIMIT` is refused, too.
+    """
+    included: set[int] = set()
+    excluded: set[int] = set()
+    for part in text.split(','):
+        rule = part.strip()
+        if not rule:
+            continue
+        target, body = included, rule
+        if '-' in rule:
+            kind = 'range'
+            if rule[0] == '^':
+                target, body = excluded, rule[1:]
+        elif rule[0] == '^':
+            kind, target, body = 'exclusion', excluded, rule[1:]
+        else:
+            kind = 'inclusion'
+        try:
+            numbers = [int(number) for number in body.split('-', 1)]
+        except ValueError:
+            numbers = [1, 0]
+        if numbers[0] > numbers[-1]:
+            raise exceptions.InvalidCPUSet(
+                f'Invalid {kind} expression {rule!r}'
+            )
+        target.update(_numbers(numbers[0], numbers[-1]))
+    return frozenset(included - excluded)
+
+
+def parse_option(option: str, text: str) -> frozenset[int] | None:
+    """Return the CPUs of ``[compute]cpu_dedicated_set`` and its like.
+
+    :returns: None where the option is empty, which is as if it were not set.
+    :raises gpuclient.exceptions.InvalidCPUSet: As :func:`parse`; and where no
+        CPU is left (``nova/virt/hardware.py:get_cpu_dedicated_set``).
+    """
+    if not text:
+        return None
+    cpus = parse(text)
+    if not cpus:
+        raise exceptions.InvalidCPUSet(
+            f"No CPUs available after parsing '{option}' config, {text!r}"
+        )
+    return cpus
+
+
+def render(cpus: collections.abc.Iterable[int]) -> str:
+    """Return CPUs as all readers take them: ``0-3,8``.
+
+    The same as ``nova/virt/hardware.py:format_cpu_spec``.
+    """
+    ranges: list[list[int]] = []
+    for number in sorted(set(cpus)):
+        if ranges and ranges[-1][-1] == number - 1:
+            ranges[-1][1:] = [number]
+        else:
+            ranges.append([number])
+    return ','.join('-'.join(map(str, one)) for one in ranges)
+
+
+def parse_list(text: str, total: int | None = None) -> frozenset[int]:
+    """Return the CPUs of a kernel parameter or a file of sysfs.
+
+    Ranges, ``range:used/group``, ``all``, and ``N`` for the last CPU
+    (``lib/bitmap.c:bitmap_parselist`` of the kernel).
+
+    :param total: Number of CPUs of the machine, for ``all`` and ``N``.
+    :raises gpuclient.exceptions.InvalidCPUSet: The kernel would refuse it, or
+        it needs the number of CPUs and that is not known.
+    """
+    found: set[int] = set()
+    for region in re.split(r'[,\s]+', text.strip(', \t\r\n')):
+        if not region:
+            continue
+        match = _REGION.fullmatch(region)
+        if match is None:
+            raise exceptions.InvalidCPUSet(f'Invalid CPU list {region!r}')
+        ends = ('0', 'N') if match['all'] else match.group('first', 'last')
+        first = _bound(ends[0], total)
+        last = first if ends[1] is None else _bound(ends[1], total)
+        used = group = last + 1
+        if match['used']:
+            used = _bound(match['used'], total)
+            group = _bound(match['group'], total)
+        if (
+            first > last
+            or not group
+            or used > group
+            # Only a range may be divided.
+            or (match['used'] and ends[1] is None)
+        ):
+            raise exceptions.InvalidCPUSet(f'Invalid CPU list {region!r}')
+        for start in _numbers(first, last)[::group]:
+            found.update(range(start, min(start + used, last + 1)))
+    return frozenset(found)
+
+
+def parse_tuned(text: str) -> frozenset[int]:
+    """Return the CPUs of ``isolated_cores`` of TuneD.
+
+    Ranges, ``^`` or ``!`` for negation, and hexadecimal masks that end with
+    an empty part (``tuned/utils/commands.py:commands.cpulist_unpack``). TuneD
+    takes a list that it cannot read for an empty one.
+
+    :raises gpuclient.exceptions.InvalidCPUSet: It cannot be read.
+    """
+    parts: list[str] = []
+    mask: str | None = None
+    for part in text.strip("'").split(','):
+        if mask is None and part[:2].lower() == '0x':
+            mask = part
+        elif mask is None:
+            parts.append(part)
+        elif part:
+            mask += part
+        else:
+            parts.append(mask)
+            mask = None
+    if mask is not None:
+        parts.append(mask)
+    found: set[int] = set()
+    removed: set[int] = set()
+    for part in filter(None, parts):
+        target, body = found, part
+        if part[0] in '^!':
+            target, body = removed, part[1:]
+        is_mask = part[:2].lower() == '0x'
+        try:
+            numbers = [
+                int(one, 16 if is_mask else 10) for one in body.split('-')[:2]
+            ]
+        except ValueError as exc:
+            raise exceptions.InvalidCPUSet(
+                f'Invalid CPU list {part!r}'
+            ) from exc
+        target.update(
+            _bits(numbers[0]) if is_mask else _numbers(numbers[0], numbers[-1])
+        )
+    return frozenset(found - removed)
+
+
+def _bits(mask: int) -> collections.abc.Iterator[int]:
+    if mask.bit_length() > LIMIT:
+        raise exceptions.InvalidCPUSet(
+            f'No machine has CPU {mask.bit_length() - 1}'
+        )
+    for number in range(mask.bit_length()):
+        if mask >> number & 1:
+            yield number
+
+
+def _bound(text: str, total: int | None) -> int:
+    if text != 'N':
+        return int(text)
+    if total is None:
+        raise exceptions.InvalidCPUSet(
+            'The number of CPUs is not known, so "all" and "N" are not'
+        )
+    return total - 1
+
+
+def _numbers(first: int, last: int) -> range:
+    if max(abs(first), abs(last)) >= LIMIT:
+        raise exceptions.InvalidCPUSet(
+            f'No machine has CPU {max(abs(first), abs(last))}'
+        )
+    return range(first, last + 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReservedPages:
+    """Pages that Nova leaves to the host: ``[DEFAULT]reserved_huge_pages``."""
+
+    #: NUMA node.
+    node: int
+    #: Page size; a fraction of a KiB is no page of any host.
+    size_kib: decimal.Decimal | int
+    count: int
+
+    @property
+    def memory_kib(self) -> int:
+        """Memory that is reserved."""
+        return int(self.size_kib * self.count)
+
+    def render(self) -> str:
+        """Return it as nova.conf has it."""
+        return f'node:{self.node},size:{self.size_kib},count:{self.count}'
+
+
+def parse_reserved(text: str) -> ReservedPages:
+    """Return what one value of ``[DEFAULT]reserved_huge_pages`` reserves.
+
+    Nova reads ``size`` in KiB, or with a unit (``1GB`` is ``1GiB``). Without
+    a trailing ``B``, as the kernel has it, it is refused
+    (``nova/virt/hardware.py:numa_get_reserved_huge_pages``,
+    ``oslo_utils/strutils.py:string_to_bytes``). Of other keys Nova says
+    nothing.
+
+    :raises gpuclient.exceptions.InvalidHugePages: nova-compute would not
+        start.
+    """
+    values = _dictionary(text)
+    try:
+        return ReservedPages(
+            int(values['node']),
+            _size_kib(values['size']),
+            int(values['count']),
+        )
+    except (ValueError, KeyError) as exc:
+        # Nova's words have the parsed option, with all its values, in them.
+        raise exceptions.InvalidHugePages(
+            f"The format of the option 'reserved_huge_pages' is invalid. "
+            f"(found '{text}')"
+        ) from exc
+
+
+def _dictionary(text: str) -> dict[str, str]:
+    """Read a value as ``oslo_config/types.py:Dict`` does."""
+    found: dict[str, str] = {}
+    pairs = text.strip().split(',') if text.strip() else []
+    while pairs:
+        pair = pairs.pop(0)
+        while ':' not in pair and pairs:
+            pair += ',' + pairs.pop(0)
+        key, colon, value = pair.partition(':')
+        if not colon:
+            raise exceptions.InvalidHugePages(
+                'Value should be NAME:VALUE pairs separated by ","'
+            )
+        key = key.strip()
+        if not key:
+            raise exceptions.InvalidHugePages('Key name should not be empty')
+        if key in found:
+            raise exceptions.InvalidHugePages(f'Duplicate key {key}')
+        found[key] = value.strip()
+    return found
+
+
+def _size_kib(text: str) -> decimal.Decimal | int:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    match = _NOVA_SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f'Invalid string format: {text}')
+    size = decimal.Decimal(match[1])
+    if match[3] != 'B':
+        size /= 8
+    if match[2]:
+        size *= KIB ** ('KMGTPEZYRQ'.index(match[2][0]) + 1)
+    size = decimal.Decimal(math.ceil(size)) / KIB
+    return int(size) if size == int(size) else size
+
+
+def parse_size(text: str) -> int:
+    """Return a size in bytes as the kernel reads it: ``1G``, ``2048K``.
+
+    What follows the unit is ignored, so ``1GB`` is ``1G``
+    (``lib/cmdline.c:memparse`` of the kernel).
+
+    :raises gpuclient.exceptions.InvalidHugePages: It begins with no number.
+    """
+    match = _KERNEL_SIZE.match(text)
+    if match is None:
+        raise exceptions.InvalidHugePages(f'{text!r} is not a size')
+    number = match['number']
+    if number[:2].lower() == '0x':
+        size = int(number, 16)
+    else:
+        size = int(number, 8 if number[0] == '0' else 10)
+    unit = match['unit'].upper()
+    return size * KIB ** ('KMGTPE'.index(unit) + 1) if unit else size
+
+
+def render_size(size: int) -> str:
+    """Return a size in bytes in the largest unit of the kernel that fits."""
+    for power, unit in reversed(list(enumerate('KMGTPE', 1))):
+        if size and size % KIB**power == 0:
+            return f'{size // KIB**power}{unit}'
+    return str(size)
+
+
+def cpu_vendor(model: str) -> str | None:
+    """Return who makes the CPUs that have a model of libvirt.
+
+    The names are those of libvirt (``src/cpu_map``).
+
+    :returns: ``AMD``, ``Intel``, or None where the name does not tell.
+    """
+    name = model.strip().lower()
+    for vendor, beginnings in _VENDORS.items():
+        if name.startswith(beginnings):
+            return vendor
+    return None
+
+
+_VENDORS = {
+    'AMD': ('epyc', 'opteron', 'phenom', 'athlon', 'dhyana'),
+    'Intel': (
+        'broadwell',
+        'cascadelake',
+        'clearwaterforest',
+        'conroe',
+        'cooperlake',
+        'core',
+        'denverton',
+        'graniterapids',
+        'haswell',
+        'icelake',
+        'ivybridge',
+        'kabylake',
+        'knightsmill',
+        'nehalem',
+        'penryn',
+        'pentium',
+        'sandybridge',
+        'sapphirerapids',
+        'sierraforest',
+        'skylake',
+        'snowridge',
+        'westmere',
+    ),
+}

@@ -1,0 +1,147 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""CPU sets and reserved pages: our verdicts against Nova's."""
+
+import decimal
+import typing
+
+import hypothesis
+from hypothesis import strategies
+from nova import exception
+from nova.virt import hardware
+import testtools
+
+from gpuclient import exceptions
+from gpuclient.model import cpu
+
+SPECS = strategies.text('0123456789,-^ +_x٣', max_size=12)
+RULES = strategies.lists(
+    strategies.one_of(
+        strategies.integers(0, 300).map(str),
+        strategies.tuples(
+            strategies.sampled_from(('', '^', ' ', '^ ')),
+            strategies.integers(0, 40),
+            strategies.integers(0, 60),
+        ).map(lambda one: f'{one[0]}{one[1]}-{one[2]}'),
+        strategies.integers(0, 40).map(lambda one: f'^{one}'),
+        strategies.sampled_from(('', ' ', '^', '-', 'a', '3-', '-3', '5--3')),
+    ),
+    max_size=6,
+).map(','.join)
+RESERVATIONS = strategies.tuples(
+    strategies.sampled_from(('node:0', 'node:1', 'node:x', 'node: 2', '')),
+    strategies.sampled_from(
+        (
+            'size:2048',
+            'size:1GB',
+            'size:1G',
+            'size:1GiB',
+            'size:.5MB',
+            'size:2Mb',
+            'size:8bit',
+            'size:1.5KB',
+            'size:1_0',
+            'size:٣KB',
+            'size:',
+            'pages:4',
+        )
+    ),
+    strategies.sampled_from(
+        ('count:64', 'count:-1', 'count:', 'count', 'a:b')
+    ),
+    strategies.sampled_from(('', ',node:3', ',x', ',:1', ',other:1,2')),
+).map(lambda one: ','.join(part for part in one[:3] if part) + one[3])
+
+
+def reserved_by_nova(values: list[str]) -> typing.Any:
+    """Return what Nova makes of values, or the words of its refusal."""
+    option = hardware.CONF._opts['reserved_huge_pages']['opt']
+    try:
+        parsed = [option.type(value) for value in values]
+        hardware.CONF.set_override('reserved_huge_pages', parsed)
+        try:
+            return dict(hardware.numa_get_reserved_huge_pages())
+        finally:
+            hardware.CONF.clear_override('reserved_huge_pages')
+    except (ValueError, exception.InvalidReservedMemoryPagesOption) as exc:
+        return str(exc)
+
+
+class TestCpuSets(testtools.TestCase):
+    @hypothesis.settings(max_examples=600, deadline=None)
+    @hypothesis.given(text=strategies.one_of(SPECS, RULES))
+    def test_parse(self, text: str) -> None:
+        try:
+            expected: typing.Any = hardware.parse_cpu_spec(text)
+        except exception.Invalid as exc:
+            expected = str(exc)
+        except (MemoryError, OverflowError):
+            hypothesis.assume(False)
+        found: typing.Any
+        try:
+            found = set(cpu.parse(text))
+        except exceptions.InvalidCPUSet as exc:
+            found = str(exc)
+            if found.startswith('No machine has'):
+                return
+        self.assertEqual(expected, found)
+
+    @hypothesis.settings(max_examples=100, deadline=None)
+    @hypothesis.given(
+        cpus=strategies.sets(strategies.integers(0, 70), max_size=40)
+    )
+    def test_render(self, cpus: set[int]) -> None:
+        self.assertEqual(hardware.format_cpu_spec(cpus), cpu.render(cpus))
+        self.assertEqual(cpus, set(cpu.parse(cpu.render(cpus))))
+        self.assertEqual(cpus, set(cpu.parse_list(cpu.render(cpus))))
+        self.assertEqual(cpus, set(cpu.parse_tuned(cpu.render(cpus))))
+
+    def test_nothing_is_left(self) -> None:
+        hardware.CONF.set_override('cpu_dedicated_set', '3,^3', 'compute')
+        self.addCleanup(
+            hardware.CONF.clear_override, 'cpu_dedicated_set', 'compute'
+        )
+        theirs = self.assertRaises(
+            exception.Invalid, hardware.get_cpu_dedicated_set
+        )
+        ours = self.assertRaises(
+            exceptions.InvalidCPUSet,
+            cpu.parse_option,
+            '[compute] cpu_dedicated_set',
+            '3,^3',
+        )
+        self.assertEqual(str(theirs), str(ours))
+        self.assertIsNone(cpu.parse_option('[compute] cpu_shared_set', ''))
+
+
+class TestReservedPages(testtools.TestCase):
+    @hypothesis.settings(max_examples=400, deadline=None)
+    @hypothesis.given(text=RESERVATIONS)
+    def test_parse(self, text: str) -> None:
+        expected = reserved_by_nova([text])
+        try:
+            found = cpu.parse_reserved(text)
+        except exceptions.InvalidHugePages as exc:
+            self.assertIsInstance(expected, str)
+            if not expected.startswith('The format'):
+                self.assertEqual(expected, str(exc))
+            else:
+                # Nova shows what oslo.config made of it.
+                self.assertEqual(
+                    expected.split('(found')[0], str(exc).split('(found')[0]
+                )
+            return
+        self.assertEqual(
+            {found.node: {decimal.Decimal(found.size_kib): found.count}},
+            expected,
+        )
