@@ -13,6 +13,7 @@
 """CPU sets and reserved pages: our verdicts against Nova's."""
 
 import decimal
+import os
 import typing
 
 import hypothesis
@@ -78,7 +79,9 @@ def reserved_by_nova(values: list[str]) -> typing.Any:
 
 
 class TestCpuSets(testtools.TestCase):
-    @hypothesis.settings(max_examples=600, deadline=None)
+    @hypothesis.settings(
+        max_examples=600, deadline=None, derandomize='CI' in os.environ
+    )
     @hypothesis.given(text=strategies.one_of(SPECS, RULES))
     def test_parse(self, text: str) -> None:
         try:
@@ -96,7 +99,9 @@ class TestCpuSets(testtools.TestCase):
                 return
         self.assertEqual(expected, found)
 
-    @hypothesis.settings(max_examples=100, deadline=None)
+    @hypothesis.settings(
+        max_examples=100, deadline=None, derandomize='CI' in os.environ
+    )
     @hypothesis.given(
         cpus=strategies.sets(strategies.integers(0, 70), max_size=40)
     )
@@ -125,7 +130,9 @@ class TestCpuSets(testtools.TestCase):
 
 
 class TestReservedPages(testtools.TestCase):
-    @hypothesis.settings(max_examples=400, deadline=None)
+    @hypothesis.settings(
+        max_examples=400, deadline=None, derandomize='CI' in os.environ
+    )
     @hypothesis.given(text=RESERVATIONS)
     def test_parse(self, text: str) -> None:
         expected = reserved_by_nova([text])
