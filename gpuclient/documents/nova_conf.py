@@ -109,10 +109,21 @@ class NovaConf(editable.EditableFile):
         """
         wanted = {(_normal(section), option) for section, option in names}
         return tuple(
-            Value(item.text, item.start + self._first_line)
-            for item in self._assignments
-            if (item.section, item.option) in wanted
+            value
+            for section, option, value in self.options()
+            if (section, option) in wanted
         )
+
+    def options(
+        self,
+    ) -> collections.abc.Iterator[tuple[str, str, Value]]:
+        """Yield section, option and value of all that the file sets."""
+        for item in self._assignments:
+            yield (
+                item.section,
+                item.option,
+                Value(item.text, item.start + self._first_line),
+            )
 
     def has_section(self, section: str) -> bool:
         """Return whether the file has a section of this name."""
@@ -291,6 +302,30 @@ class NovaConf(editable.EditableFile):
         )
 
 
+def render(
+    options: collections.abc.Iterable[tuple[str, str, str]],
+) -> str:
+    """Return a file that reads back as these values.
+
+    :param options: Section, option and text of each value, as
+        :meth:`NovaConf.options` has them.
+    """
+    lines: list[str] = []
+    current: str | None = None
+    for section, option, text in options:
+        if section != current:
+            lines.append(f'[{section}]')
+            current = section
+        first, *more = text.split('\n')
+        if first != first.strip() or (
+            first and first[0] == first[-1] and first[0] in '"\''
+        ):
+            first = f'"{first}"'
+        lines.append(f'{option} = {first}'.rstrip())
+        lines += [f'  {line}' for line in more]
+    return ''.join(f'{line}\n' for line in lines)
+
+
 def unified_diff(path: str, before: list[str], after: list[str]) -> str:
     """Return the difference of the lines of a file, for patch(1)."""
     return ''.join(
@@ -326,7 +361,7 @@ def _check_value(text: str) -> None:
         )
 
 
-def boolean(values: collections.abc.Sequence[Value]) -> bool | None:
+def boolean(texts: collections.abc.Sequence[str]) -> bool | None:
     """Return what a boolean option is set to; the last value counts.
 
     :returns: None where it is not set, or to something that is no boolean.
@@ -335,4 +370,4 @@ def boolean(values: collections.abc.Sequence[Value]) -> bool | None:
         **dict.fromkeys(('true', '1', 'on', 'yes'), True),
         **dict.fromkeys(('false', '0', 'off', 'no'), False),
     }
-    return words.get(values[-1].text.lower()) if values else None
+    return words.get(texts[-1].lower()) if texts else None

@@ -85,7 +85,7 @@ class ServiceConfiguration:
     def boolean(self, *names: tuple[str, str]) -> bool | None:
         """Return what a boolean option is set to; the last value counts."""
         return nova_conf.boolean(
-            [value for _conf, value in self.values(*names)]
+            [value.text for _conf, value in self.values(*names)]
         )
 
     def best(self, *names: tuple[str, str]) -> nova_conf.NovaConf:

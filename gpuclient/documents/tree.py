@@ -221,40 +221,48 @@ def _service(
         one's; otherwise their values add up.
     """
 
-    def values(
-        names: tuple[tuple[str, str], ...],
-    ) -> list[tuple[str, nova_conf.Value]]:
-        found: list[tuple[str, nova_conf.Value]] = []
-        for name in names if replace else [None]:
-            option: list[tuple[str, nova_conf.Value]] = []
-            for path, conf in confs:
-                here = conf.values(*(names if name is None else [name]))
-                if here and replace:
-                    option.clear()
-                option += [(path, value) for value in here]
-            found += option
-        return found
+    options = tuple(_merged(confs, replace))
 
     def settings(
         names: tuple[tuple[str, str], ...],
     ) -> tuple[configuration.Setting, ...]:
         return tuple(
-            configuration.Setting(
-                value.text, configuration.Place(path, value.line)
-            )
-            for path, value in values(names)
+            option.setting
+            for option in options
+            if (option.section, option.name) in names
         )
 
     def boolean(names: tuple[tuple[str, str], ...]) -> bool | None:
-        return nova_conf.boolean([value for _path, value in values(names)])
+        return nova_conf.boolean([setting.text for setting in settings(names)])
 
     filters = settings(_FILTERS)
     return configuration.Service(
         readers=readers,
         place=place,
+        options=options,
         aliases=settings(nova_conf.ALIAS),
         device_specs=settings(nova_conf.DEVICE_SPEC),
         pci_in_placement=boolean(nova_conf.PCI_IN_PLACEMENT),
         report_in_placement=boolean(nova_conf.REPORT_IN_PLACEMENT),
         enabled_filters=filters[-1] if filters else None,
     )
+
+
+def _merged(
+    confs: list[tuple[str, nova_conf.NovaConf]], replace: bool
+) -> collections.abc.Iterator[configuration.Option]:
+    """Yield what files set together, in their order."""
+    last: dict[tuple[str, str], int] = {}
+    for number, (_path, conf) in enumerate(confs):
+        for section, name, _value in conf.options():
+            last[section, name] = number
+    for number, (path, conf) in enumerate(confs):
+        for section, name, value in conf.options():
+            if not replace or last[section, name] == number:
+                yield configuration.Option(
+                    section,
+                    name,
+                    configuration.Setting(
+                        value.text, configuration.Place(path, value.line)
+                    ),
+                )

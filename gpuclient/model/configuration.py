@@ -43,12 +43,25 @@ class Setting:
 
 
 @dataclasses.dataclass(frozen=True)
+class Option:
+    """A value of an option, with the option that it is of."""
+
+    #: As oslo.config compares it: ``DEFAULT``, all others in lower case.
+    section: str
+    name: str
+    setting: Setting
+
+
+@dataclasses.dataclass(frozen=True)
 class Service:
     """All that a service reads: one file, or several that add up."""
 
     #: Which services read it.
     readers: tuple[str, ...]
     place: Place
+    #: All that it reads, in the order in which it counts. Values that a later
+    #: layer replaced are not among them.
+    options: tuple[Option, ...] = dataclasses.field(default=(), repr=False)
     #: ``[pci]alias``
     aliases: tuple[Setting, ...] = ()
     #: ``[pci]device_spec``

@@ -152,12 +152,15 @@ class TestRead(DocumentTestCase):
             '[filter_scheduler]\npci_in_placement = no\n'
             'pci_in_placement = True\n[a]\nb = maybe\n'
         )
-        self.assertIs(
-            True,
-            nova_conf.boolean(document.values(*nova_conf.PCI_IN_PLACEMENT)),
-        )
-        self.assertIsNone(nova_conf.boolean(document.values(('a', 'b'))))
-        self.assertIsNone(nova_conf.boolean(document.values(('a', 'c'))))
+
+        def read(*names: tuple[str, str]) -> bool | None:
+            return nova_conf.boolean(
+                [value.text for value in document.values(*names)]
+            )
+
+        self.assertIs(True, read(*nova_conf.PCI_IN_PLACEMENT))
+        self.assertIsNone(read(('a', 'b')))
+        self.assertIsNone(read(('a', 'c')))
 
 
 @ddt.ddt

@@ -271,6 +271,34 @@ class TestKolla(TreeTestCase):
             self.check(tree_of_kolla),
         )
 
+    def test_options_are_merged(self) -> None:
+        """What a later layer replaced is not there; the rest keeps places."""
+        self.write(
+            {
+                'config/nova.conf': '[DEFAULT]\na = 1\nb = 2\n[PCI]\nc = 3\n',
+                'config/nova/nova-api.conf': '[pci]\nc = 4\nc = 5\n',
+            }
+        )
+        found = tree.read([os.fspath(self.folder)])
+        (api,) = (one for one in found.services if 'nova-api' in one.readers)
+        self.assertEqual(
+            [
+                ('DEFAULT', 'a', '1', 'config/nova.conf:2'),
+                ('DEFAULT', 'b', '2', 'config/nova.conf:3'),
+                ('pci', 'c', '4', 'config/nova/nova-api.conf:2'),
+                ('pci', 'c', '5', 'config/nova/nova-api.conf:3'),
+            ],
+            [
+                (
+                    one.section,
+                    one.name,
+                    one.setting.text,
+                    os.path.relpath(str(one.setting.place), self.folder),
+                )
+                for one in api.options
+            ],
+        )
+
     def test_hosts(self) -> None:
         host = f'[pci]\nreport_in_placement = True\n{SPEC}'
         self.assertEqual(
