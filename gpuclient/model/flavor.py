@@ -41,6 +41,10 @@ class Flavor:
     is_public: bool
     #: None where policy hides them.
     extra_specs: dict[str, str] | None = None
+    #: GiB.
+    ephemeral: int = 0
+    #: MiB.
+    swap: int = 0
 
     @property
     def aliases(self) -> dict[str, int] | None:

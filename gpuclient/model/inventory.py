@@ -22,16 +22,15 @@ from gpuclient.model import alias as alias_model
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import pci
 
-#: Extra spec of a flavor that asks for PCI devices.
 #: Consumer type that Nova gives the allocations of a server.
 INSTANCE = 'INSTANCE'
 #: Consumer type that holds the devices of the source host while a server
 #: moves (nova/conductor/tasks/migrate.py:replace_allocation_with_migration).
 MIGRATION = 'MIGRATION'
-#: How many candidates an error message lists.
 #: Traits that Nova gives each PCI device
 #: (``nova/compute/pci_placement_translator.py:_get_traits_for_dev``).
 OF_EACH = ('COMPUTE_MANAGED_PCI_DEVICE', 'OWNER_NOVA')
+#: How many candidates an error message lists.
 _CANDIDATES = 20
 
 # <hypervisor hostname>_0000:82:00.0 of a PCI device
@@ -120,11 +119,29 @@ class Resource:
     capacity: int
     #: Units that consumers hold.
     used: int
+    #: Least, most, and granularity of what one consumer may take, where
+    #: that was read; Nova sets the most to what the host physically has.
+    min_unit: int = 1
+    max_unit: int | None = None
+    step_size: int = 1
 
     @property
     def free(self) -> int:
         """Units that can still be allocated, never below zero."""
         return max(0, self.capacity - self.used)
+
+    def fits(self, amount: int) -> int:
+        """Return how many more consumers of an amount above zero fit.
+
+        ``placement/objects/allocation.py:_check_capacity_exceeded``
+        """
+        if (
+            amount < self.min_unit
+            or (self.max_unit is not None and amount > self.max_unit)
+            or amount % self.step_size
+        ):
+            return 0
+        return self.free // amount
 
 
 @dataclasses.dataclass(frozen=True)

@@ -230,4 +230,7 @@ def _flavor(record: dict[str, typing.Any]) -> flavor_model.Flavor:
         disk=record['disk'],
         is_public=record['os-flavor-access:is_public'],
         extra_specs=record.get('extra_specs'),
+        ephemeral=record.get('OS-FLV-EXT-DATA:ephemeral') or 0,
+        # Nova writes no swap as an empty text below 2.75.
+        swap=record.get('swap') or 0,
     )

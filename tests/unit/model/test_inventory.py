@@ -259,3 +259,21 @@ class TestAliases(testtools.TestCase):
         self.assertEqual(
             {'s1': (third, first)}, inventory.held([first, second, third])
         )
+
+
+@ddt.ddt
+class TestResource(testtools.TestCase):
+    @ddt.data(
+        (inventory.Resource('VCPU', 10, 0), 3, 3),
+        (inventory.Resource('VCPU', 10, 8), 3, 0),
+        (inventory.Resource('VCPU', 10, 12), 1, 0),
+        (inventory.Resource('VCPU', 10, 0, max_unit=2), 3, 0),
+        (inventory.Resource('VCPU', 10, 0, min_unit=4), 3, 0),
+        (inventory.Resource('VCPU', 10, 0, step_size=2), 3, 0),
+        (inventory.Resource('VCPU', 10, 0, step_size=2), 4, 2),
+    )
+    @ddt.unpack
+    def test_fits(
+        self, resource: inventory.Resource, amount: int, expected: int
+    ) -> None:
+        self.assertEqual(expected, resource.fits(amount))
