@@ -35,9 +35,35 @@ class DefinedAlias(services.Defined):
 class AliasDocument(services.ServiceConfiguration):
     """The configuration of a service, as far as aliases are concerned."""
 
-    aliases: tuple[DefinedAlias, ...]
-    #: ``[filter_scheduler]pci_in_placement``; None where it is not set.
-    pci_in_placement: bool | None
+    @property
+    def aliases(self) -> tuple[DefinedAlias, ...]:
+        """What it defines now; what a template makes of it is not known.
+
+        :raises gpuclient.exceptions.InvalidAlias: One of them is broken, with
+            its line and Nova's own words.
+        """
+        defined = []
+        for conf, value in self.values(*nova_conf.ALIAS):
+            if value.depends:
+                continue
+            try:
+                alias = alias_model.parse(value.text)
+            except exceptions.InvalidAlias as exc:
+                raise exceptions.InvalidAlias(
+                    _('%(path)s, line %(line)d: %(words)s')
+                    % {
+                        'path': conf.path,
+                        'line': value.line,
+                        'words': ' '.join(str(exc).split()),
+                    }
+                ) from exc
+            defined.append(DefinedAlias(value, conf, conf.path, alias))
+        return tuple(defined)
+
+    @property
+    def pci_in_placement(self) -> bool | None:
+        """``[filter_scheduler]pci_in_placement``; None where it is not set."""
+        return self.boolean(*nova_conf.PCI_IN_PLACEMENT)
 
 
 def read(path: str) -> tuple[AliasDocument, ...]:
@@ -47,32 +73,14 @@ def read(path: str) -> tuple[AliasDocument, ...]:
     :raises gpuclient.exceptions.InvalidAlias: One of its aliases is broken,
         with its line and Nova's own words.
     """
-    return tuple(_document(found) for found in services.read(path))
-
-
-def _document(found: services.ServiceConfiguration) -> AliasDocument:
-    defined = []
-    for conf, value in found.values(*nova_conf.ALIAS):
-        try:
-            alias = alias_model.parse(value.text)
-        except exceptions.InvalidAlias as exc:
-            raise exceptions.InvalidAlias(
-                _('%(path)s, line %(line)d: %(words)s')
-                % {
-                    'path': found.path,
-                    'line': value.line,
-                    'words': ' '.join(str(exc).split()),
-                }
-            ) from exc
-        defined.append(DefinedAlias(value, conf, found.path, alias))
-    return AliasDocument(
-        found.file,
-        found.confs,
-        found.service,
-        found.where,
-        tuple(defined),
-        found.boolean(*nova_conf.PCI_IN_PLACEMENT),
+    documents = tuple(
+        AliasDocument(found.file, found.reading)
+        for found in services.read(path)
     )
+    for document in documents:
+        # Broken ones are told of before anything is done.
+        _known = document.aliases
+    return documents
 
 
 def read_all(
@@ -95,24 +103,24 @@ def add(
     :raises gpuclient.exceptions.InvalidAlias: The service would refuse to
         start with it, or the name has another meaning there.
     """
+    aliases = document.aliases
     same, different = alias_rules.same_name(
-        alias, [defined.alias for defined in document.aliases]
+        alias, [defined.alias for defined in aliases]
     )
     if different is not None:
         where = next(
-            defined.where
-            for defined in document.aliases
-            if defined.alias is different
+            defined.where for defined in aliases if defined.alias is different
         )
         raise exceptions.InvalidAlias(
             str(alias_rules.clash(alias, different, where))
         )
-    texts = [defined.text for defined in document.aliases]
+    texts = [defined.text for defined in aliases]
     if same is None:
         texts.append(alias.render())
     _judge(document, texts, alias, pci_in_placement)
     if same is None:
         document.best(*nova_conf.ALIAS).add('pci', 'alias', alias.render())
+        services.check_effect(document, nova_conf.ALIAS, texts)
     return same is None
 
 
@@ -131,9 +139,8 @@ def change(
     :raises gpuclient.exceptions.InvalidAlias: The service would refuse to
         start with it, or several values bear the name.
     """
-    found = [
-        defined for defined in document.aliases if defined.alias.name == name
-    ]
+    aliases = document.aliases
+    found = [defined for defined in aliases if defined.alias.name == name]
     if not found:
         return None
     if len(found) > 1:
@@ -150,7 +157,7 @@ def change(
     )
     texts = [
         changed.render() if other is defined else other.text
-        for other in document.aliases
+        for other in aliases
     ]
     _judge(document, texts, changed, pci_in_placement)
     if changed != defined.alias:
@@ -163,12 +170,17 @@ def remove(document: AliasDocument, name: str) -> bool:
 
     :returns: Whether it had one of that name.
     """
-    found = [
-        defined for defined in document.aliases if defined.alias.name == name
-    ]
+    aliases = document.aliases
+    found = [defined for defined in aliases if defined.alias.name == name]
     # From the end, so that the lines of the others stay.
     for defined in reversed(found):
         defined.conf.remove(defined.value)
+    if found:
+        services.check_effect(
+            document,
+            nova_conf.ALIAS,
+            [one.text for one in aliases if one.alias.name != name],
+        )
     return bool(found)
 
 

@@ -19,30 +19,83 @@ import fcntl
 import os
 import stat
 import tempfile
+import typing
 
 from gpuclient import exceptions
 from gpuclient.i18n import _
+
+#: Bytes; configuration is small, and what is larger is something else.
+LARGEST = 16 * 2**20
+#: Lines and items.
+MOST = 200_000
+#: Extended attributes by which the kernel knows the content of a file.
+_OF_CONTENT = {'security.ima', 'security.evm'}
 
 
 def read(path: str) -> bytes:
     """Return the content of a regular file.
 
-    :raises gpuclient.exceptions.DocumentError: There is none, or it cannot
-        be read.
+    :raises gpuclient.exceptions.DocumentError: There is none, it cannot be
+        read, or it is too large for configuration.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise exceptions.DocumentError(
-                _('Cannot read %(path)s: it is not a regular file')
-                % {'path': path}
-            )
-        with open(path, 'rb') as stream:
-            return stream.read()
+        # Not to wait for whoever writes to a FIFO.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                with open(descriptor, 'rb', closefd=False) as stream:
+                    return read_stream(path, stream)
+        finally:
+            os.close(descriptor)
     except OSError as exc:
         raise exceptions.DocumentError(
             _('Cannot read %(path)s: %(reason)s')
             % {'path': path, 'reason': exc.strerror}
         ) from exc
+    raise exceptions.DocumentError(
+        _(
+            'Cannot read %(path)s: it is not a regular file (standard input '
+            'is -)'
+        )
+        % {'path': path}
+    )
+
+
+def read_stream(path: str, stream: typing.BinaryIO) -> bytes:
+    """Return all of a stream, unless it is too large for configuration.
+
+    :param path: What messages call it.
+    :raises gpuclient.exceptions.DocumentError: It is too large.
+    """
+    content = stream.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise exceptions.DocumentError(
+            _('Cannot read %(path)s: it is larger than %(size)d MiB')
+            % {'path': path, 'size': LARGEST // 2**20}
+        )
+    return content
+
+
+def decode(path: str, content: bytes) -> str:
+    """Return the text of a file.
+
+    :raises gpuclient.exceptions.DocumentError: It is not UTF-8, or has so
+        many lines or items that reading it would take all memory.
+    """
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as exc:
+        raise exceptions.DocumentError(
+            _('Cannot read %(path)s: it is not UTF-8 (byte %(position)d)')
+            % {'path': path, 'position': exc.start}
+        ) from exc
+    # What YAML makes of a few bytes takes a thousand times as many.
+    if sum(map(text.count, '\r\n,[{')) > MOST:
+        raise exceptions.DocumentError(
+            _('Cannot read %(path)s: it has more than %(most)d lines or items')
+            % {'path': path, 'most': MOST}
+        )
+    return text
 
 
 def check_replaceable(path: str) -> str:
@@ -172,7 +225,33 @@ def _copy_attributes(source: str, target: str) -> None:
         os.chown(target, status.st_uid, status.st_gid)
     # After chown, which clears the set-id bits.
     os.chmod(target, stat.S_IMODE(status.st_mode))
-    for attribute in os.listxattr(source):
-        # Access lists and SELinux labels; some are the kernel's to set.
-        with contextlib.suppress(OSError):
-            os.setxattr(target, attribute, os.getxattr(source, attribute))
+    for attribute in _attributes(source):
+        value = os.getxattr(source, attribute)
+        try:
+            os.setxattr(target, attribute, value)
+        except OSError as exc:
+            # The folder may have given it the same one (SELinux).
+            if attribute in _attributes(target) and value == os.getxattr(
+                target, attribute
+            ):
+                continue
+            raise exceptions.UnsafeEdit(
+                _(
+                    'Cannot edit %(path)s: its extended attribute '
+                    '%(attribute)s cannot be kept: %(reason)s'
+                )
+                % {
+                    'path': source,
+                    'attribute': attribute,
+                    'reason': exc.strerror,
+                }
+            ) from exc
+
+
+def _attributes(path: str) -> list[str]:
+    """Return the extended attributes that are not of the content itself."""
+    try:
+        return sorted(set(os.listxattr(path)) - _OF_CONTENT)
+    except OSError:
+        # A file system that has none.
+        return []

@@ -35,9 +35,40 @@ class DefinedSpec(services.Defined):
 class SpecDocument(services.ServiceConfiguration):
     """The configuration of a compute, as far as device specs go."""
 
-    specs: tuple[DefinedSpec, ...]
-    #: ``[pci]report_in_placement``; None where it is not set.
-    report_in_placement: bool | None
+    @property
+    def specs(self) -> tuple[DefinedSpec, ...]:
+        """What it has now; what a template makes of it is not known.
+
+        :raises gpuclient.exceptions.InvalidDeviceSpec: One of them is broken,
+            with its line and Nova's own words.
+        """
+        report = bool(self.report_in_placement)
+        defined = []
+        for conf, value in self.values(*nova_conf.DEVICE_SPEC):
+            if value.depends:
+                continue
+            try:
+                specs = device_spec.parse(
+                    value.text, report_in_placement=report
+                )
+            except exceptions.InvalidDeviceSpec as exc:
+                raise exceptions.InvalidDeviceSpec(
+                    _('%(path)s, line %(line)d: %(words)s')
+                    % {
+                        'path': conf.path,
+                        'line': value.line,
+                        'words': ' '.join(str(exc).split()),
+                    }
+                ) from exc
+            defined += [
+                DefinedSpec(value, conf, conf.path, spec) for spec in specs
+            ]
+        return tuple(defined)
+
+    @property
+    def report_in_placement(self) -> bool | None:
+        """``[pci]report_in_placement``; None where it is not set."""
+        return self.boolean(*nova_conf.REPORT_IN_PLACEMENT)
 
 
 def read(path: str) -> tuple[SpecDocument, ...]:
@@ -47,41 +78,15 @@ def read(path: str) -> tuple[SpecDocument, ...]:
     :raises gpuclient.exceptions.InvalidDeviceSpec: One of them is broken,
         with its line and Nova's own words.
     """
-    return tuple(
-        _document(found)
+    documents = tuple(
+        SpecDocument(found.file, found.reading)
         for found in services.read(path)
         if found.service in (None, services.COMPUTE)
     )
-
-
-def _document(found: services.ServiceConfiguration) -> SpecDocument:
-    report = found.boolean(*nova_conf.REPORT_IN_PLACEMENT)
-    defined = []
-    for conf, value in found.values(*nova_conf.DEVICE_SPEC):
-        try:
-            specs = device_spec.parse(
-                value.text, report_in_placement=bool(report)
-            )
-        except exceptions.InvalidDeviceSpec as exc:
-            raise exceptions.InvalidDeviceSpec(
-                _('%(path)s, line %(line)d: %(words)s')
-                % {
-                    'path': found.path,
-                    'line': value.line,
-                    'words': ' '.join(str(exc).split()),
-                }
-            ) from exc
-        defined += [
-            DefinedSpec(value, conf, found.path, spec) for spec in specs
-        ]
-    return SpecDocument(
-        found.file,
-        found.confs,
-        found.service,
-        found.where,
-        tuple(defined),
-        report,
-    )
+    for document in documents:
+        # Broken ones are told of before anything is done.
+        _known = document.specs
+    return documents
 
 
 def render(entry: dict[str, typing.Any]) -> str:
@@ -100,7 +105,9 @@ def add(document: SpecDocument, entry: dict[str, typing.Any]) -> bool:
     (spec,) = _judged(document, text)
     if any(_same(defined.spec, spec) for defined in document.specs):
         return False
+    texts = [*document.texts(*nova_conf.DEVICE_SPEC), text]
     document.best(*nova_conf.DEVICE_SPEC).add('pci', 'device_spec', text)
+    services.check_effect(document, nova_conf.DEVICE_SPEC, texts)
     return True
 
 
@@ -136,6 +143,7 @@ def remove(
     """
     count = 0
     values: dict[tuple[int, int], list[DefinedSpec]] = {}
+    texts: list[str] = []
     for defined in document.specs:
         key = (document.confs.index(defined.conf), defined.line)
         values.setdefault(key, []).append(defined)
@@ -143,14 +151,17 @@ def remove(
     for key in sorted(values, reverse=True):
         entries = values[key]
         left = [one.spec.written for one in entries if not chosen(one.spec)]
+        first = entries[0]
         if len(left) == len(entries):
+            texts.append(first.text)
             continue
         count += len(entries) - len(left)
-        first = entries[0]
-        if not left:
-            first.conf.remove(first.value)
-        elif len(left) == 1:
-            first.conf.replace(first.value, render(left[0]))
+        if left:
+            text = render(left[0]) if len(left) == 1 else json.dumps(left)
+            texts.append(text)
+            first.conf.replace(first.value, text)
         else:
-            first.conf.replace(first.value, json.dumps(left))
+            first.conf.remove(first.value)
+    if count:
+        services.check_effect(document, nova_conf.DEVICE_SPEC, texts)
     return count

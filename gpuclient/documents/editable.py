@@ -12,13 +12,67 @@
 
 """What all files that are edited in place have in common."""
 
+from __future__ import annotations
+
 import abc
+import collections.abc
+import dataclasses
+import typing
 
 from gpuclient.documents import atomic
 from gpuclient import exceptions
 
+if typing.TYPE_CHECKING:
+    from gpuclient.documents import nova_conf
 
-class EditableFile(abc.ABC):
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What a service reads of files."""
+
+    #: The service; None where the file does not say.
+    service: str | None
+    #: In the order in which it reads them.
+    confs: tuple[nova_conf.NovaConf, ...]
+    #: The place within the file, ``data.nova.pci.conf``; empty for all of it.
+    keys: str = ''
+    line: int | None = None
+    #: An option of a later one takes the place of an earlier one's;
+    #: otherwise their values add up.
+    replace: bool = False
+    #: Where an option belongs that none of them has; None if any will do.
+    home: nova_conf.NovaConf | None = None
+
+
+class Editable(abc.ABC):
+    """A file, or several, as they were read, with edits in memory.
+
+    :param path: As the user named it.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    @property
+    @abc.abstractmethod
+    def files(self) -> tuple[EditableFile, ...]:
+        """The files that it consists of."""
+
+    @abc.abstractmethod
+    def readings(self) -> collections.abc.Iterator[Reading]:
+        """Yield what each service reads of it."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to write."""
+        return any(file.changed for file in self.files)
+
+    def diff(self) -> str:
+        """Return the edits as a unified diff; empty where there are none."""
+        return ''.join(file.diff() for file in self.files)
+
+
+class EditableFile(Editable):
     """A file as it was read, with edits in memory.
 
     :param path: As the user named it.
@@ -27,19 +81,23 @@ class EditableFile(abc.ABC):
 
     #: It begins with a byte order mark that its readers cannot take.
     has_mark = False
+    #: It is standard input; with its edits it goes to standard output.
+    is_stream = False
 
     def __init__(self, path: str, content: bytes) -> None:
-        self.path = path
+        super().__init__(path)
         self._original = content
 
     @property
+    def files(self) -> tuple[EditableFile, ...]:
+        return (self,)
+
+    @property
     @abc.abstractmethod
-    def changed(self) -> bool:
-        """Whether there is anything to write."""
+    def changed(self) -> bool: ...
 
     @abc.abstractmethod
-    def diff(self) -> str:
-        """Return the edits as a unified diff; empty where there are none."""
+    def diff(self) -> str: ...
 
     @abc.abstractmethod
     def content(self) -> bytes:
@@ -49,14 +107,23 @@ class EditableFile(abc.ABC):
         """Return why the edits cannot be made in place; empty if they can."""
         return ''
 
-    def check_writable(self) -> None:
-        """Find out before a write whether the file may be replaced.
+    def check_possible(self) -> None:
+        """Find out whether the edits can be made in place.
 
         :raises gpuclient.exceptions.UnsafeEdit: With the patch.
         """
         obstacle = self.obstacle()
         if obstacle:
             raise exceptions.UnsafeEdit(obstacle, self.diff())
+
+    def check_writable(self) -> None:
+        """Find out before a write whether the file may be replaced.
+
+        :raises gpuclient.exceptions.UnsafeEdit: With the patch.
+        """
+        self.check_possible()
+        if self.is_stream:
+            return
         try:
             atomic.check_replaceable(self.path)
         except exceptions.UnsafeEdit as exc:
@@ -70,7 +137,7 @@ class EditableFile(abc.ABC):
         :raises gpuclient.exceptions.UnsafeEdit: It must not be edited; the
             error carries the edits as a patch.
         """
-        if not self.changed:
+        if not self.changed or self.is_stream:
             return
         self.check_writable()
         content = self.content()

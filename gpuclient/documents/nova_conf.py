@@ -26,6 +26,7 @@ import typing
 
 from gpuclient.documents import atomic
 from gpuclient.documents import editable
+from gpuclient.documents import jinja
 from gpuclient import exceptions
 from gpuclient.i18n import _
 
@@ -50,6 +51,9 @@ class Value:
     text: str
     #: Line of the file that it begins on, from 1.
     line: int
+    #: What a template makes of it, or whether it is there at all, is not
+    #: known.
+    depends: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +64,7 @@ class _Assignment:
     #: Index of its first line, and of the line after its last.
     start: int
     end: int
+    depends: bool
 
 
 class NovaConf(editable.EditableFile):
@@ -70,35 +75,43 @@ class NovaConf(editable.EditableFile):
     :param content: Its bytes.
     :param first_line: Number of the first line, where this is part of a
         larger file.
+    :param template: It is rendered with Jinja before a service reads it.
     :raises gpuclient.exceptions.DocumentError: oslo.config would refuse it.
     """
 
     def __init__(
-        self, path: str, content: bytes, *, first_line: int = 1
+        self,
+        path: str,
+        content: bytes,
+        *,
+        first_line: int = 1,
+        template: bool = False,
     ) -> None:
         super().__init__(path, content)
         self._first_line = first_line
+        #: Why an edit cannot be made in place.
+        self._obstacle = ''
         #: It begins with a byte order mark, which oslo.config cannot read.
         self.has_mark = content.startswith(codecs.BOM_UTF8)
-        try:
-            text = content.decode('utf-8-sig')
-        except UnicodeDecodeError as exc:
-            raise exceptions.DocumentError(
-                _('Cannot read %(path)s: it is not UTF-8 (byte %(position)d)')
-                % {'path': path, 'position': exc.start}
-            ) from exc
-        self._lines = self._before = split_lines(text)
+        text = atomic.decode(path, content)
+        self._lines = self._before = split_lines(text.removeprefix('\ufeff'))
+        self.is_template = template
         self._parse()
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> 'NovaConf':
+    def read(
+        cls, path: str | os.PathLike[str], *, template: bool = False
+    ) -> 'NovaConf':
         """Read a file.
 
         :raises gpuclient.exceptions.DocumentError: It cannot be read, or
             oslo.config would refuse it.
         """
         path = os.fspath(path)
-        return cls(path, atomic.read(path))
+        return cls(path, atomic.read(path), template=template)
+
+    def readings(self) -> collections.abc.Iterator[editable.Reading]:
+        yield editable.Reading(None, (self,))
 
     def values(self, *names: tuple[str, str]) -> tuple[Value, ...]:
         """Return the values of an option, in the order of the file.
@@ -122,7 +135,7 @@ class NovaConf(editable.EditableFile):
             yield (
                 item.section,
                 item.option,
-                Value(item.text, item.start + self._first_line),
+                Value(item.text, self._number(item.start), item.depends),
             )
 
     def has_section(self, section: str) -> bool:
@@ -137,7 +150,7 @@ class NovaConf(editable.EditableFile):
         :raises gpuclient.exceptions.InvalidValue: The value would not read
             back as one value.
         """
-        _check_value(text)
+        self._check_value(text)
         section = _normal(section)
         line = f'{option} = {text}'
         same = [
@@ -160,8 +173,9 @@ class NovaConf(editable.EditableFile):
         :raises gpuclient.exceptions.InvalidValue: The text would not read
             back as one value.
         """
-        _check_value(text)
+        self._check_value(text)
         item = self._at(value)
+        self._check_lines(item)
         first = self._lines[item.start]
         ending = self._lines[item.end - 1]
         ending = ending[len(ending.rstrip('\r\n')) :]
@@ -182,7 +196,11 @@ class NovaConf(editable.EditableFile):
     def remove(self, value: Value) -> None:
         """Take a value out, with all of its lines."""
         item = self._at(value)
-        self._lines = [*self._lines[: item.start], *self._lines[item.end :]]
+        self._check_lines(item)
+        before, after = self._lines[: item.start], self._lines[item.end :]
+        if before and not after and not self._has_last_end():
+            before = [*before[:-1], before[-1].rstrip('\r\n')]
+        self._lines = [*before, *after]
         self._parse()
 
     @property
@@ -203,14 +221,56 @@ class NovaConf(editable.EditableFile):
         mark = codecs.BOM_UTF8 if self.has_mark else b''
         return mark + self.text.encode()
 
+    def obstacle(self) -> str:
+        return self._obstacle
+
+    def _number(self, index: int) -> int:
+        """Return the number of a line in the file."""
+        return index + self._first_line
+
     def _at(self, value: Value) -> _Assignment:
         return next(
             item
             for item in self._assignments
-            if item.start == value.line - self._first_line
+            if (self._number(item.start), item.text)
+            == (value.line, value.text)
         )
 
+    def _check_value(self, text: str) -> None:
+        if (
+            not text.isprintable()
+            or text != text.strip()
+            or (text and text[0] == text[-1] and text[0] in '"\'')
+        ):
+            raise exceptions.InvalidValue(
+                _(
+                    '%(text)r is not one value on one line of a '
+                    'configuration file'
+                )
+                % {'text': text}
+            )
+        if self.is_template and jinja.is_template(text):
+            raise exceptions.InvalidValue(
+                _('%(text)r would be taken for a template in %(path)s')
+                % {'text': text, 'path': self.path}
+            )
+
+    def _check_lines(self, item: _Assignment) -> None:
+        """Remember that lines are edited that Jinja makes something of."""
+        if item.depends or self._read[item.start : item.end] != [
+            line.rstrip('\r\n') for line in self._lines[item.start : item.end]
+        ]:
+            self._refuse(item.start)
+
+    def _refuse(self, index: int) -> None:
+        self._obstacle = _(
+            'Cannot edit %(path)s in place: line %(line)d is part of a '
+            'template'
+        ) % {'path': self.path, 'line': self._number(index)}
+
     def _insert(self, position: int, lines: list[str]) -> None:
+        if not self._open[position]:
+            self._refuse(position - 1)
         ending = self._ending()
         before, after = self._lines[:position], self._lines[position:]
         new = [f'{line}{ending}' for line in lines]
@@ -219,6 +279,9 @@ class NovaConf(editable.EditableFile):
             before = [*before[:-1], before[-1] + ending]
             new[-1] = lines[-1]
         self._lines = [*before, *new, *after]
+
+    def _has_last_end(self) -> bool:
+        return self._lines[-1].endswith(('\n', '\r'))
 
     def _ending(self) -> str:
         for line in self._lines:
@@ -237,6 +300,15 @@ class NovaConf(editable.EditableFile):
         key = ''
         texts: list[str] = []
         start = 0
+        read = (
+            jinja.read(self._lines)
+            if self.is_template
+            else [jinja.Line(line, False, True) for line in self._lines]
+        )
+        #: What is left of each line to read.
+        self._read = [line.text.rstrip('\r\n') for line in read]
+        #: Whether a line can be put before each, and after the last.
+        self._open = [*(line.open for line in read), True]
 
         def flush(end: int) -> None:
             nonlocal key
@@ -246,11 +318,18 @@ class NovaConf(editable.EditableFile):
                         start, 'Section must be started before assignment'
                     )
                 self._assignments.append(
-                    _Assignment(section, key, '\n'.join(texts), start, end)
+                    _Assignment(
+                        section,
+                        key,
+                        '\n'.join(texts),
+                        start,
+                        end,
+                        any(line.depends for line in read[start:end]),
+                    )
                 )
             key = ''
 
-        for index, raw in enumerate(self._lines):
+        for index, raw in enumerate(self._read):
             line = raw.rstrip()
             if not line:
                 flush(index)
@@ -295,7 +374,7 @@ class NovaConf(editable.EditableFile):
             _('%(path)s, line %(line)d: %(words)s: %(text)r')
             % {
                 'path': self.path,
-                'line': index + self._first_line,
+                'line': self._number(index),
                 'words': words,
                 'text': self._lines[index].rstrip(),
             }
@@ -349,16 +428,22 @@ def _normal(section: str) -> str:
     return section if section == 'DEFAULT' else section.lower()
 
 
-def _check_value(text: str) -> None:
-    if (
-        not text.isprintable()
-        or text != text.strip()
-        or (text and text[0] == text[-1] and text[0] in '"\'')
-    ):
-        raise exceptions.InvalidValue(
-            _('%(text)r is not one value on one line of a configuration file')
-            % {'text': text}
-        )
+def merged(
+    reading: editable.Reading,
+) -> collections.abc.Iterator[tuple[NovaConf, str, str, Value]]:
+    """Yield what a service reads: file, section, option and value, in order.
+
+    Values that a later file replaced are not among them.
+    """
+    last: dict[tuple[str, str], int] = {}
+    if reading.replace:
+        for number, conf in enumerate(reading.confs):
+            for section, option, _value in conf.options():
+                last[section, option] = number
+    for number, conf in enumerate(reading.confs):
+        for section, option, value in conf.options():
+            if last.get((section, option), number) == number:
+                yield conf, section, option, value
 
 
 def boolean(texts: collections.abc.Sequence[str]) -> bool | None:

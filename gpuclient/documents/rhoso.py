@@ -28,6 +28,7 @@ import yaml
 
 from gpuclient.documents import atomic
 from gpuclient.documents import editable
+from gpuclient.documents import jinja
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
 from gpuclient.i18n import _
@@ -37,8 +38,6 @@ COMPUTE = 'nova-compute'
 CONDUCTOR = 'nova-conductor'
 SCHEDULER = 'nova-scheduler'
 
-#: Configuration is small; what is larger is something else.
-LARGEST = 16 * 1024 * 1024
 _DEEPEST = 200
 
 _TEMPLATES = {
@@ -46,9 +45,6 @@ _TEMPLATES = {
     'conductorServiceTemplate': CONDUCTOR,
     'schedulerServiceTemplate': SCHEDULER,
 }
-#: Of Jinja and of Go templates.
-_TEMPLATE_MARKS = ('{{', '{%')
-
 #: Ten times as fast where PyYAML was built with it.
 _LOADER: typing.Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 
@@ -83,18 +79,7 @@ class YamlFile(editable.EditableFile):
 
     def __init__(self, path: str, content: bytes) -> None:
         super().__init__(path, content)
-        if len(content) > LARGEST:
-            raise exceptions.DocumentError(
-                _('Cannot read %(path)s: it is larger than %(size)d MiB')
-                % {'path': path, 'size': LARGEST // 2**20}
-            )
-        try:
-            self._text = content.decode()
-        except UnicodeDecodeError as exc:
-            raise exceptions.DocumentError(
-                _('Cannot read %(path)s: it is not UTF-8 (byte %(position)d)')
-                % {'path': path, 'position': exc.start}
-            ) from exc
+        self._text = atomic.decode(path, content)
         self._lines = nova_conf.split_lines(self._text)
         self.parts = tuple(self._find())
 
@@ -140,6 +125,15 @@ class YamlFile(editable.EditableFile):
             groups.setdefault((part.group, part.service), []).append(part)
         for (_group, service), parts in groups.items():
             yield service, parts
+
+    def readings(self) -> collections.abc.Iterator[editable.Reading]:
+        for service, parts in self.services():
+            yield editable.Reading(
+                service,
+                tuple(part.conf for part in parts),
+                keys=parts[0].keys,
+                line=parts[0].start + 1,
+            )
 
     def _edited(self) -> list[str]:
         lines = list(self._lines)
@@ -267,7 +261,7 @@ class YamlFile(editable.EditableFile):
             obstacle = _('is not a block of lines ("|")')
         elif node.start_mark.index in anchors:
             obstacle = _('has an anchor that other places refer to')
-        elif any(mark in node.value for mark in _TEMPLATE_MARKS):
+        elif jinja.is_template(node.value):
             obstacle = _('is a template')
         elif text.replace('\r\n', '\n').rstrip() != node.value.rstrip():
             obstacle = _('is indented in a way that this tool does not know')
@@ -276,7 +270,12 @@ class YamlFile(editable.EditableFile):
         elif start == end:
             indent = ' ' * (key.start_mark.column + 2)
         return Part(
-            nova_conf.NovaConf(self.path, text.encode(), first_line=start + 1),
+            nova_conf.NovaConf(
+                self.path,
+                text.encode(),
+                first_line=start + 1,
+                template=jinja.is_template(node.value),
+            ),
             service,
             name,
             f'{document}.{".".join(keys[:-2] if values else keys[:-1])}',

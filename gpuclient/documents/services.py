@@ -14,8 +14,13 @@
 
 import collections.abc
 import dataclasses
+import os
+import sys
 import typing
 
+from gpuclient.documents import atomic
+from gpuclient.documents import editable
+from gpuclient.documents import kolla
 from gpuclient.documents import nova_conf
 from gpuclient.documents import rhoso
 from gpuclient import exceptions
@@ -24,9 +29,14 @@ from gpuclient.i18n import _
 API = rhoso.API
 COMPUTE = rhoso.COMPUTE
 
-_YAML = ('.yaml', '.yml')
+#: The name of standard input on a command line, and in messages.
+STANDARD_INPUT = '-'
+_STANDARD_INPUT = '<stdin>'
+YAML = ('.yaml', '.yml')
+#: A folder whose files oslo.config reads one after the other.
+DROP_INS = '.conf.d'
 
-ConfigurationFile: typing.TypeAlias = nova_conf.NovaConf | rhoso.YamlFile
+Names: typing.TypeAlias = tuple[tuple[str, str], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,16 +64,28 @@ class Defined:
 
 @dataclasses.dataclass(frozen=True)
 class ServiceConfiguration:
-    """What a service reads of a file."""
+    """What a service reads of a file, or of several."""
 
-    #: The file that it is, or is part of.
-    file: ConfigurationFile
-    #: All that the service reads of this file, in order.
-    confs: tuple[nova_conf.NovaConf, ...]
-    #: The service that reads it; None where the file does not say.
-    service: str | None
-    #: Its file, and the place in it.
-    where: str
+    #: What it is, or is part of.
+    file: editable.Editable
+    reading: editable.Reading
+
+    @property
+    def confs(self) -> tuple[nova_conf.NovaConf, ...]:
+        """All that the service reads of it, in order."""
+        return self.reading.confs
+
+    @property
+    def service(self) -> str | None:
+        """The service that reads it; None where the file does not say."""
+        return self.reading.service
+
+    @property
+    def where(self) -> str:
+        """Its file, and the place in it."""
+        if self.reading.keys:
+            return f'{self.path}, {self.reading.keys}'
+        return self.confs[-1].path if self.reading.replace else self.path
 
     @property
     def path(self) -> str:
@@ -78,9 +100,17 @@ class ServiceConfiguration:
         self, *names: tuple[str, str]
     ) -> collections.abc.Iterator[tuple[nova_conf.NovaConf, nova_conf.Value]]:
         """Yield the values of an option, with what they stand in."""
-        for conf in self.confs:
-            for value in conf.values(*names):
+        for conf, section, option, value in nova_conf.merged(self.reading):
+            if (section, option) in names:
                 yield conf, value
+
+    def texts(self, *names: tuple[str, str]) -> list[str]:
+        """Return the values of an option that no template decides on."""
+        return [
+            value.text
+            for _conf, value in self.values(*names)
+            if not value.depends
+        ]
 
     def boolean(self, *names: tuple[str, str]) -> bool | None:
         """Return what a boolean option is set to; the last value counts."""
@@ -89,36 +119,88 @@ class ServiceConfiguration:
         )
 
     def best(self, *names: tuple[str, str]) -> nova_conf.NovaConf:
-        """Return where a new value of an option belongs."""
-        for conf, _value in self.values(*names):
+        """Return where a new value of an option belongs.
+
+        :raises gpuclient.exceptions.DocumentError: There is no such file.
+        """
+        # The first name is the one that is written.
+        for conf, _value in (*self.values(names[0]), *self.values(*names)):
             return conf
+        if self.reading.replace:
+            if self.reading.home is None:
+                raise exceptions.DocumentError(
+                    _(
+                        '%(path)s has no file for this: create nova.conf or '
+                        'nova/%(service)s.conf in it'
+                    )
+                    % {'path': self.path, 'service': self.service}
+                )
+            return self.reading.home
         for conf in self.confs:
             if conf.has_section(names[0][0]):
                 return conf
         return self.confs[0]
 
 
+def open_file(path: str) -> editable.EditableFile:
+    """Read a file, or standard input, as what it is.
+
+    :raises gpuclient.exceptions.DocumentError: It cannot be read.
+    """
+    if path == STANDARD_INPUT:
+        content = atomic.read_stream(_STANDARD_INPUT, sys.stdin.buffer)
+        file = _parse(_STANDARD_INPUT, content, not _looks_like_ini(content))
+        file.is_stream = True
+        return file
+    return _parse(path, atomic.read(path), path.endswith(YAML))
+
+
+def _parse(path: str, content: bytes, is_yaml: bool) -> editable.EditableFile:
+    if is_yaml:
+        return rhoso.YamlFile(path, content)
+    return nova_conf.NovaConf(
+        path, content, template=kolla.root_of(path) is not None
+    )
+
+
+def _looks_like_ini(content: bytes) -> bool:
+    """Return whether the first line that says anything begins a section."""
+    for line in content.removeprefix(b'\xef\xbb\xbf').splitlines():
+        text = line.strip()
+        if text and not text.startswith((b'#', b';', b'{%', b'{#')):
+            return text.startswith(b'[')
+    return True
+
+
+def _open(path: str) -> editable.Editable:
+    if not os.path.isdir(path):
+        return open_file(path)
+    if path.rstrip('/').endswith(DROP_INS):
+        return kolla.DropIns(path)
+    if kolla.is_root(path):
+        return kolla.CustomConfiguration(path.rstrip('/') or path)
+    raise exceptions.DocumentError(
+        _(
+            '%(path)s is a folder, and neither one of drop-ins (.conf.d) nor '
+            'the custom configuration of Kolla: name the file'
+        )
+        % {'path': path}
+    )
+
+
 def read(path: str) -> tuple[ServiceConfiguration, ...]:
-    """Read a file: what it has of nova-api and nova-compute.
+    """Read a file or folder: what it has of nova-api and nova-compute.
 
     A plain nova.conf is one configuration; YAML has one for each service.
 
-    :raises gpuclient.exceptions.DocumentError: The file cannot be read, or
-        has no such configuration.
+    :raises gpuclient.exceptions.DocumentError: It cannot be read, or has no
+        such configuration.
     """
-    if not path.endswith(_YAML):
-        conf = nova_conf.NovaConf.read(path)
-        return (ServiceConfiguration(conf, (conf,), None, path),)
-    file = rhoso.YamlFile.read(path)
+    file = _open(path)
     found = tuple(
-        ServiceConfiguration(
-            file,
-            tuple(part.conf for part in parts),
-            service,
-            f'{path}, {parts[0].keys}',
-        )
-        for service, parts in file.services()
-        if service in (API, COMPUTE)
+        ServiceConfiguration(file, reading)
+        for reading in file.readings()
+        if reading.service in (None, API, COMPUTE)
     )
     if not found:
         raise exceptions.DocumentError(
@@ -128,6 +210,34 @@ def read(path: str) -> tuple[ServiceConfiguration, ...]:
                 'nova-compute (nova.pci.conf, nova.compute.conf, or a '
                 'ConfigMap with a .conf key)'
             )
-            % {'path': path}
+            % {'path': file.path}
         )
     return found
+
+
+def check_effect(
+    document: ServiceConfiguration, names: Names, texts: list[str]
+) -> None:
+    """Make sure that an edit has the effect that it should have.
+
+    :param texts: The values that the service should read then.
+    :raises gpuclient.exceptions.UnsafeEdit: Another layer comes into effect.
+    """
+    if not document.reading.replace or any(
+        conf.obstacle() for conf in document.confs
+    ):
+        return
+    if sorted(document.texts(*names)) != sorted(texts):
+        raise exceptions.UnsafeEdit(
+            _(
+                'Cannot edit %(path)s: with this, %(option)s of an earlier '
+                'layer would come into effect for %(where)s, since a later '
+                'one replaces all its values; edit the layers by hand'
+            )
+            % {
+                'path': document.path,
+                'option': names[0][1],
+                'where': document.where,
+            },
+            document.file.diff(),
+        )

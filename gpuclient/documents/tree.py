@@ -16,18 +16,16 @@ import collections.abc
 import dataclasses
 import os
 
+from gpuclient.documents import editable
+from gpuclient.documents import kolla
 from gpuclient.documents import nova_conf
-from gpuclient.documents import rhoso
+from gpuclient.documents import services
 from gpuclient import exceptions
 from gpuclient.model import configuration
 
 _PLAIN = ('.conf', '.ini')
-_YAML = ('.yaml', '.yml')
 #: Folders that hold no configuration.
 _SKIPPED = {'.git', '.tox', '.venv', '__pycache__', 'node_modules'}
-#: A folder whose files oslo.config reads one after the other.
-_DROP_INS = '.conf.d'
-_KOLLA_SERVICES = tuple(f'{name}.conf' for name in configuration.ALL)
 _FILTERS = (('filter_scheduler', 'enabled_filters'),)
 
 
@@ -50,112 +48,57 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
 
     :raises gpuclient.exceptions.DocumentError: There is no such path.
     """
-    services: list[configuration.Service] = []
+    found: list[configuration.Service] = []
     unreadable: list[tuple[str, str]] = []
     plain: dict[str, nova_conf.NovaConf] = {}
     count = 0
     for path, named in _files(paths):
         try:
-            if path.endswith(_YAML):
-                found = list(_of_yaml(rhoso.YamlFile.read(path)))
-                if not found:
-                    continue
-                services += found
-            else:
-                conf = nova_conf.NovaConf.read(path)
-                if not named and not _concerns_devices(path, conf):
-                    continue
-                plain[path] = conf
+            file = services.open_file(path)
         except exceptions.DocumentError as exc:
             if named or _is_about_nova(path):
                 unreadable.append((path, str(exc)))
             continue
-        count += 1
-    for root in sorted(_kolla_roots(plain)):
-        services += _of_kolla(root, plain)
-    folders: dict[str, list[str]] = {}
-    for path in plain:
+        if not isinstance(file, nova_conf.NovaConf):
+            here = [
+                _service((str(reading.service),), file.path, reading)
+                for reading in file.readings()
+            ]
+            found += here
+            count += bool(here)
+        elif named or _concerns_devices(path, file):
+            plain[path] = file
+            count += 1
+    found += _of_kolla(plain)
+    folders: dict[str, list[nova_conf.NovaConf]] = {}
+    for path, conf in plain.items():
         folder = os.path.dirname(path)
         # Files of a folder of drop-ins add up; others stand alone.
-        key = folder if folder.endswith(_DROP_INS) else path
-        folders.setdefault(key, []).append(path)
-    for key, members in folders.items():
-        services.append(
-            _service(
-                _readers(key),
-                configuration.Place(key),
-                [(path, plain[path]) for path in members],
-            )
+        key = folder if folder.endswith(services.DROP_INS) else conf.path
+        folders.setdefault(key, []).append(conf)
+    for key, confs in folders.items():
+        found.append(
+            _service(_readers(key), key, editable.Reading(None, tuple(confs)))
         )
-    return Tree(tuple(services), count, tuple(unreadable))
-
-
-def _kolla_roots(plain: collections.abc.Iterable[str]) -> set[str]:
-    """Return the folders that are the custom configuration of Kolla.
-
-    They have a folder ``nova`` with files of services or of hosts in it, and
-    a nova.conf beside that, or the name that Kolla and Kayobe give them.
-    """
-    plain = set(plain)
-    roots = set()
-    for path in plain:
-        folder, name = os.path.split(path)
-        if name == 'nova.conf':
-            folder = os.path.dirname(folder)
-        elif name not in _KOLLA_SERVICES:
-            continue
-        root, nova = os.path.split(folder)
-        if nova == 'nova' and (
-            os.path.join(root, 'nova.conf') in plain
-            or os.path.basename(root) == 'config'
-        ):
-            roots.add(root)
-    return roots
+    return Tree(tuple(found), count, tuple(unreadable))
 
 
 def _of_kolla(
-    root: str, plain: dict[str, nova_conf.NovaConf]
+    plain: dict[str, nova_conf.NovaConf],
 ) -> collections.abc.Iterator[configuration.Service]:
-    """Yield the services of a Kolla tree; takes its files out of the others.
-
-    Layers, of which a later one replaces an option of an earlier one with all
-    its values (``kolla-ansible``: ``roles/nova-cell/tasks/config.yml``,
-    ``action_plugins/merge_configs.py``).
-    """
-    nova = os.path.join(root, 'nova')
-    shared = [
-        path
-        for path in (
-            os.path.join(root, 'global.conf'),
-            os.path.join(root, 'nova.conf'),
-        )
-        if path in plain
-    ]
-    hosts = sorted(
-        path
-        for path in plain
-        if os.path.basename(path) == 'nova.conf'
-        and os.path.dirname(os.path.dirname(path)) == nova
-    )
-    used = {*shared, *hosts}
-    for service in configuration.ALL:
-        own = os.path.join(nova, f'{service}.conf')
-        layers = [*shared, *([own] if own in plain else [])]
-        used.update(layers)
-        # Hosts of the control plane may have files, too; computes differ
-        # from host to host.
-        variants = hosts if service == configuration.COMPUTE else []
-        for host in variants or ['']:
-            paths = [*layers, *([host] if host else [])]
-            if paths:
-                yield _service(
-                    (service,),
-                    configuration.Place(paths[-1]),
-                    [(path, plain[path]) for path in paths],
-                    replace=True,
-                )
-    for path in used:
-        del plain[path]
+    """Yield the services of Kolla trees; takes their files out of the rest."""
+    roots: dict[str, dict[str, nova_conf.NovaConf]] = {}
+    for path, conf in plain.items():
+        root = kolla.root_of(path)
+        if root is not None:
+            roots.setdefault(root, {})[path] = conf
+    for root, confs in sorted(roots.items()):
+        for reading in kolla.readings(root, confs):
+            yield _service(
+                (str(reading.service),), reading.confs[-1].path, reading
+            )
+        for path in confs:
+            del plain[path]
 
 
 def _files(
@@ -173,7 +116,7 @@ def _files(
             folders[:] = sorted(set(folders) - _SKIPPED)
             for name in sorted(names):
                 file = os.path.join(folder, name)
-                if name.endswith(_PLAIN + _YAML) and file not in seen:
+                if name.endswith(_PLAIN + services.YAML) and file not in seen:
                     seen.add(file)
                     yield file, False
 
@@ -197,34 +140,15 @@ def _readers(path: str) -> tuple[str, ...]:
     return configuration.ALL
 
 
-def _of_yaml(
-    file: rhoso.YamlFile,
-) -> collections.abc.Iterator[configuration.Service]:
-    for service, parts in file.services():
-        yield _service(
-            (service,),
-            configuration.Place(file.path, parts[0].start + 1),
-            [(file.path, part.conf) for part in parts],
-        )
-
-
 def _service(
-    readers: tuple[str, ...],
-    place: configuration.Place,
-    confs: list[tuple[str, nova_conf.NovaConf]],
-    *,
-    replace: bool = False,
+    readers: tuple[str, ...], path: str, reading: editable.Reading
 ) -> configuration.Service:
-    """Return what a service reads of files, in their order.
+    """Return what services read of files."""
 
-    :param replace: An option of a later file takes the place of an earlier
-        one's; otherwise their values add up.
-    """
-
-    options = tuple(_merged(confs, replace))
+    options = tuple(_options(reading))
 
     def settings(
-        names: tuple[tuple[str, str], ...],
+        names: services.Names,
     ) -> tuple[configuration.Setting, ...]:
         return tuple(
             option.setting
@@ -232,13 +156,13 @@ def _service(
             if (option.section, option.name) in names
         )
 
-    def boolean(names: tuple[tuple[str, str], ...]) -> bool | None:
+    def boolean(names: services.Names) -> bool | None:
         return nova_conf.boolean([setting.text for setting in settings(names)])
 
     filters = settings(_FILTERS)
     return configuration.Service(
         readers=readers,
-        place=place,
+        place=configuration.Place(path, reading.line),
         options=options,
         aliases=settings(nova_conf.ALIAS),
         device_specs=settings(nova_conf.DEVICE_SPEC),
@@ -248,21 +172,16 @@ def _service(
     )
 
 
-def _merged(
-    confs: list[tuple[str, nova_conf.NovaConf]], replace: bool
+def _options(
+    reading: editable.Reading,
 ) -> collections.abc.Iterator[configuration.Option]:
-    """Yield what files set together, in their order."""
-    last: dict[tuple[str, str], int] = {}
-    for number, (_path, conf) in enumerate(confs):
-        for section, name, _value in conf.options():
-            last[section, name] = number
-    for number, (path, conf) in enumerate(confs):
-        for section, name, value in conf.options():
-            if not replace or last[section, name] == number:
-                yield configuration.Option(
-                    section,
-                    name,
-                    configuration.Setting(
-                        value.text, configuration.Place(path, value.line)
-                    ),
-                )
+    for conf, section, name, value in nova_conf.merged(reading):
+        yield configuration.Option(
+            section,
+            name,
+            configuration.Setting(
+                value.text,
+                configuration.Place(conf.path, value.line),
+                value.depends,
+            ),
+        )

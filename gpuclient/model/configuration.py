@@ -40,6 +40,9 @@ class Setting:
 
     text: str
     place: Place
+    #: What a template makes of it, or whether it is there at all, is not
+    #: known.
+    depends: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -118,6 +118,24 @@ class Lister(Command, lister.Lister):
 class ShowOne(Command, show.ShowOne):
     """A command that shows one object."""
 
+    #: What it writes in place of that, as a filter.
+    document: str | None = None
+
+    def produce_output(
+        self,
+        parsed_args: argparse.Namespace,
+        column_names: collections.abc.Sequence[str],
+        data: collections.abc.Sequence[typing.Any],
+    ) -> int:
+        if self.document is None:
+            return super().produce_output(parsed_args, column_names, data)
+        for name, value in zip(column_names, data, strict=True):
+            if name == 'warnings':
+                for warning in value.machine_readable():
+                    self.log.warning('%s', warning)
+        self.app.stdout.write(self.document)
+        return 0
+
 
 Rows: typing.TypeAlias = tuple[
     tuple[str, ...], collections.abc.Sequence[tuple[typing.Any, ...]]

@@ -18,10 +18,13 @@ import dataclasses
 import os
 import typing
 
+from gpuclient.documents import editable
+from gpuclient.documents import nova_conf
 from gpuclient.documents import services
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.osc import columns
+from gpuclient.osc import command
 
 
 def add_options(
@@ -38,24 +41,27 @@ def add_options(
         parser.set_defaults(api_files=[], both=[services.COMPUTE])
     parser.add_argument(
         '--compute-config',
-        metavar='<file>',
+        metavar='<path>',
         dest='compute_files',
         action='append',
         default=[],
         help=_(
-            'Configuration of a nova-compute: a nova.conf, or YAML of '
-            'RHOSO (repeat for several)'
+            'Configuration of a nova-compute: a nova.conf, YAML of RHOSO, a '
+            'folder of drop-ins or the custom configuration of Kolla; - for '
+            'standard input (repeat for several)'
         ),
     )
     parser.add_argument(
         '--config',
-        metavar='<file>',
+        metavar='<path>',
         dest='files',
         action='append',
         default=[],
         help=_(
-            'Configuration of both: a nova.conf that both read, or YAML of '
-            'RHOSO with either or both in it (repeat for several)'
+            'Configuration of both: a nova.conf that both read, YAML of '
+            'RHOSO with either or both in it, a folder of drop-ins or the '
+            'custom configuration of Kolla; - for standard input (repeat for '
+            'several)'
         ),
     )
     parser.add_argument(
@@ -68,41 +74,48 @@ def add_options(
 def _add_api_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--api-config',
-        metavar='<file>',
+        metavar='<path>',
         dest='api_files',
         action='append',
         default=[],
         help=_(
-            'Configuration of a nova-api: a nova.conf, or YAML of RHOSO '
-            '(repeat for several)'
+            'Configuration of a nova-api: a nova.conf, YAML of RHOSO, a '
+            'folder of drop-ins or the custom configuration of Kolla; - for '
+            'standard input (repeat for several)'
         ),
     )
 
 
 T = typing.TypeVar('T', bound=services.ServiceConfiguration)
+#: A configuration, and what is read of it.
+Before: typing.TypeAlias = tuple[services.ServiceConfiguration, list[str]]
 
 
 @dataclasses.dataclass
 class Edit(typing.Generic[T]):
-    """What happens to one file."""
+    """What happens to one file, or to the files of one folder."""
 
-    file: services.ConfigurationFile
+    file: editable.Editable
     #: The configuration in it that is edited.
     documents: list[T]
     services: list[str]
+    #: What other services read of it, before it is edited.
+    others: list[Before]
     #: Services of the documents that have changed.
     restart: set[str] = dataclasses.field(default_factory=set)
-    written: bool = False
-    #: As it was before the file was written.
-    _diff: str = ''
 
     @property
     def changed(self) -> bool:
-        return self.written or self.file.changed
+        return self.file.changed
 
     @property
-    def diff(self) -> str:
-        return self._diff if self.written else self.file.diff()
+    def files(self) -> list[editable.EditableFile]:
+        """Those that have changed."""
+        return [file for file in self.file.files if file.changed]
+
+    @property
+    def shown(self) -> list[editable.Editable]:
+        return [*self.files] or [self.file]
 
     def note_restart(self, document: T) -> None:
         """Remember that the services of a document have to be restarted."""
@@ -113,22 +126,48 @@ class Edit(typing.Generic[T]):
                 else [document.service]
             )
 
-    def write(self) -> None:
-        """Write the file; see ``NovaConf.write``."""
-        self._diff = self.file.diff()
-        self.file.write()
-        self.written = True
+    def check(self) -> None:
+        """Find out whether the edits are those that were asked for.
+
+        :raises gpuclient.exceptions.UnsafeEdit: They are not, or cannot be
+            made in place.
+        """
+        for document, texts in self.others:
+            if _texts(document) != texts:
+                raise exceptions.UnsafeEdit(
+                    _(
+                        'Cannot edit %(path)s: %(service)s of %(where)s reads '
+                        'the same file, and would change, too; name the '
+                        'folder with --config to edit both sides'
+                    )
+                    % {
+                        'path': self.file.path,
+                        'service': document.service,
+                        'where': document.where,
+                    },
+                    self.file.diff(),
+                )
+        for file in self.files:
+            file.check_possible()
+
+
+def _texts(document: services.ServiceConfiguration) -> list[str]:
+    """Return what a service reads of devices."""
+    texts = document.texts(*nova_conf.ALIAS)
+    if document.service == services.COMPUTE:
+        texts += document.texts(*nova_conf.DEVICE_SPEC)
+    return texts
 
 
 def warn_of(edit: Edit[T]) -> list[str]:
-    if not edit.file.has_mark:
-        return []
     return [
         _(
             '%s begins with a byte order mark, with which oslo.config '
             'refuses to read it'
         )
-        % edit.file.path
+        % file.path
+        for file in edit.file.files
+        if file.has_mark
     ]
 
 
@@ -136,29 +175,47 @@ def present(edits: list[Edit[T]], dry_run: bool) -> columns.FilesColumn:
     return columns.FilesColumn(
         [
             {
-                'path': edit.file.path,
+                'path': file.path,
                 'services': edit.services,
-                'state': _state(edit, dry_run),
-                'diff': edit.diff,
+                'state': _state(file, dry_run),
+                'diff': file.diff(),
             }
             for edit in edits
+            for file in edit.shown
         ]
     )
 
 
-def write(app: typing.Any, edits: list[Edit[T]]) -> None:
-    """Write the files, all of them or, foreseeably, none."""
-    changed = [edit for edit in edits if edit.changed]
+def write(
+    shown: command.ShowOne, edits: list[Edit[T]], *, dry_run: bool
+) -> None:
+    """Write the files, all of them or, foreseeably, none.
+
+    What came from standard input goes to standard output.
+
+    :param shown: The command that is run.
+    :param dry_run: Only find out whether it is possible.
+    """
+    done: list[str] = []
     try:
-        for edit in changed:
-            edit.file.check_writable()
-        for edit in changed:
-            edit.write()
+        for edit in edits:
+            edit.check()
+        if dry_run:
+            return
+        changed = [file for edit in edits for file in edit.files]
+        for file in changed:
+            file.check_writable()
+        for file in changed:
+            file.write()
+            done.append(file.path)
+        for edit in edits:
+            for file in edit.file.files:
+                if file.is_stream:
+                    shown.document = file.content().decode()
     except exceptions.DocumentError as exc:
         if isinstance(exc, exceptions.UnsafeEdit) and exc.patch:
             # For the user to apply by hand.
-            app.stdout.write(columns.escape_lines(exc.patch))
-        done = [edit.file.path for edit in edits if edit.written]
+            shown.app.stdout.write(columns.escape_lines(exc.patch))
         if done:
             raise exceptions.DocumentError(
                 _('%(reason)s (written before: %(paths)s)')
@@ -167,8 +224,8 @@ def write(app: typing.Any, edits: list[Edit[T]]) -> None:
         raise
 
 
-def _state(edit: Edit[T], dry_run: bool) -> str:
-    if not edit.changed:
+def _state(file: editable.Editable, dry_run: bool) -> str:
+    if not file.changed:
         return 'unchanged'
     return 'would change' if dry_run else 'changed'
 
@@ -191,7 +248,10 @@ def read(
     ):
         for path in paths:
             _first, found = found_services.setdefault(
-                os.path.realpath(path), (path, [])
+                path
+                if path == services.STANDARD_INPUT
+                else os.path.realpath(path),
+                (path, []),
             )
             found += [name for name in names if name not in found]
     return [
@@ -222,19 +282,24 @@ def _edit(
     reader: collections.abc.Callable[[str], tuple[T, ...]],
 ) -> Edit[T]:
     """Read a file; of YAML, which says so itself, what the services read."""
+    found = reader(path)
     documents = [
-        document
-        for document in reader(path)
-        if document.service in (None, *names)
+        document for document in found if document.service in (None, *names)
     ]
     if not documents:
         raise exceptions.DocumentError(
             _('%(path)s has no configuration of %(services)s')
             % {'path': path, 'services': ' or '.join(names)}
         )
-    found = {document.service for document in documents} - {None}
+    there = {document.service for document in documents} - {None}
+    others = [
+        services.ServiceConfiguration(documents[0].file, reading)
+        for reading in documents[0].file.readings()
+        if reading.service in {services.API, services.COMPUTE} - {*names}
+    ]
     return Edit(
         documents[0].file,
         documents,
-        sorted(name for name in names if not found or name in found),
+        sorted(name for name in names if not there or name in there),
+        [(other, _texts(other)) for other in others],
     )

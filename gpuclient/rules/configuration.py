@@ -144,7 +144,11 @@ def _check_deployment(
         specs += _parse_specs(service, found)
         found += _check_merged(service, readable)
     found += _check_sides(aliases, services)
-    if not any(one.finding.code == 'GPU302' for one in found):
+    if not any(one.finding.code == 'GPU302' for one in found) and not any(
+        setting.depends
+        for service in services
+        for setting in service.device_specs
+    ):
         # A spec that cannot be read may be the very one that is missed.
         found += _check_targets(aliases, specs)
     found += _check_tracking(services, specs)
@@ -173,6 +177,8 @@ def _parse_aliases(
     """Return the aliases that can be read; add what is wrong with each."""
     aliases = []
     for setting in service.aliases:
+        if setting.depends:
+            continue
         try:
             alias = alias_model.parse(setting.text)
         except exceptions.InvalidAlias as exc:
@@ -231,6 +237,8 @@ def _parse_specs(
     """Return the entries that can be read; add what is wrong with each."""
     specs: list[_Spec] = []
     for setting in service.device_specs:
+        if setting.depends:
+            continue
         try:
             entries = device_spec.parse(
                 setting.text,
@@ -389,6 +397,15 @@ def _may_match(alias: alias_model.Alias, spec: device_spec.DeviceSpec) -> bool:
     return True
 
 
+def _is_open(service: configuration.Service, section: str, name: str) -> bool:
+    """Return whether a template decides what an option is."""
+    return any(
+        option.setting.depends
+        for option in service.options
+        if (option.section, option.name) == (section, name)
+    )
+
+
 def _check_tracking(
     services: collections.abc.Sequence[configuration.Service],
     specs: list[_Spec],
@@ -399,7 +416,9 @@ def _check_tracking(
     if not on:
         return
     for service in control:
-        if not service.pci_in_placement:
+        if not service.pci_in_placement and not _is_open(
+            service, 'filter_scheduler', 'pci_in_placement'
+        ):
             names = [
                 name
                 for name in service.readers
@@ -418,6 +437,7 @@ def _check_tracking(
         if (
             service.is_read_by(configuration.COMPUTE)
             and not service.report_in_placement
+            and not _is_open(service, 'pci', 'report_in_placement')
             # Devices with a physical network are Neutron's.
             and any(
                 one.service is service and one.spec.in_placement
@@ -452,6 +472,7 @@ def _check_filters(
         if (
             service.is_read_by(configuration.SCHEDULER)
             and setting is not None
+            and not setting.depends
             and _FILTER not in re.split(r'[,\s]+', setting.text)
         ):
             yield Located(

@@ -81,17 +81,16 @@ Example:
         edits = config_files.read(parsed_args, alias_documents.read)
         for edit in edits:
             for document in edit.documents:
-                if alias_documents.add(
+                alias_documents.add(
                     document,
                     alias,
                     pci_in_placement=parsed_args.pci_in_placement,
-                ):
-                    edit.note_restart(document)
+                )
+                edit.note_restart(document)
             warnings += config_files.warn_of(edit)
         live = self._ask(alias, parsed_args)
         warnings += live.warnings
-        if not parsed_args.dry_run:
-            config_files.write(self.app, edits)
+        config_files.write(self, edits, dry_run=parsed_args.dry_run)
         line = f'alias = {alias.render()}'
         restart = config_files.restart(edits)
         return (

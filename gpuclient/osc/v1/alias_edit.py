@@ -102,8 +102,7 @@ Example:
                 warnings += map(str, finding.warnings(findings))
                 edit.note_restart(document)
             warnings += config_files.warn_of(edit)
-        if not parsed_args.dry_run:
-            config_files.write(self.app, edits)
+        config_files.write(self, edits, dry_run=parsed_args.dry_run)
         return (
             ('name', 'lines', 'files', 'restart', 'warnings'),
             (
@@ -191,8 +190,8 @@ Example:
         edits = config_files.read_some(parsed_args, alias_documents.read)
         for edit in edits:
             for document in edit.documents:
-                if alias_documents.remove(document, name):
-                    edit.note_restart(document)
+                alias_documents.remove(document, name)
+                edit.note_restart(document)
         if not any(edit.changed for edit in edits):
             raise exceptions.NotFound(
                 _('No file given defines alias %(name)r') % {'name': name}
@@ -214,8 +213,7 @@ Example:
                     ),
                 }
             )
-        if not parsed_args.dry_run:
-            config_files.write(self.app, edits)
+        config_files.write(self, edits, dry_run=parsed_args.dry_run)
         return (
             ('name', 'use', 'flavors', 'servers', 'files', 'restart'),
             (

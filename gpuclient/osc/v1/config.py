@@ -35,10 +35,10 @@ class CheckConfig(command.Lister):
     _description = _(
         """Check configuration of Nova before a service reads it
 
-Reads nova.conf files, folders of drop-ins (.conf.d) and the YAML of RHOSO in
-the files and folders given, and says what would stop a service, leave a card
-without use, or differ between nova-api and the computes. Each finding has a
-code that the documentation explains. No cloud is needed.
+Reads nova.conf files, folders of drop-ins (.conf.d), the YAML of RHOSO and the
+layers of Kolla in the files and folders given, and says what would stop a
+service, leave a card without use, or differ between nova-api and the computes.
+Each finding has a code that the documentation explains. No cloud is needed.
 
 The exit status is 3 if there is a finding at or above --fail-on.
 
@@ -55,7 +55,10 @@ Example:
             'paths',
             metavar='<path>',
             nargs='+',
-            help=_('File, or folder of files (repeat for several)'),
+            help=_(
+                'File, folder of files, or - for standard input (repeat for '
+                'several)'
+            ),
         )
         parser.add_argument(
             '--fail-on',

@@ -107,21 +107,21 @@ Example:
         edits = config_files.read(parsed_args, device_specs.read)
         for edit in edits:
             for document in edit.documents:
+                before = document.specs
                 if not device_specs.add(document, entry):
                     continue
                 edit.note_restart(document)
-                earlier = [defined.spec for defined in document.specs]
+                earlier = [defined.spec for defined in before]
                 other = device_spec_rules.shadowed(spec, earlier)
                 if other is not None:
-                    where = document.specs[earlier.index(other)].where
+                    where = before[earlier.index(other)].where
                     warnings.append(
                         str(device_spec_rules.never_reached(where))
                     )
                 if not document.report_in_placement:
                     warnings.append(str(device_spec_rules.not_reported()))
             warnings += config_files.warn_of(edit)
-        if not parsed_args.dry_run:
-            config_files.write(self.app, edits)
+        config_files.write(self, edits, dry_run=parsed_args.dry_run)
         return (
             ('line', 'files', 'restart', 'warnings'),
             (
@@ -209,8 +209,7 @@ Example:
                     )
                 }
             )
-        if not parsed_args.dry_run:
-            config_files.write(self.app, edits)
+        config_files.write(self, edits, dry_run=parsed_args.dry_run)
         return (
             ('deleted', 'files', 'restart'),
             (

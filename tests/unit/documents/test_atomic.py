@@ -12,14 +12,19 @@
 
 """A file is whole, old or new, whatever happens to who edits it."""
 
+import collections
 import collections.abc
+import contextlib
+import errno
 import os
 import pathlib
 import shutil
 import signal
+import stat
 import sys
 import tempfile
 import typing
+import unittest.mock
 
 import testtools
 
@@ -90,6 +95,50 @@ class TestReplace(testtools.TestCase):
         self.assertGreater(steps, 10)
         self.assertEqual(OLD, contents[0])
         self.assertEqual(new, contents[-1])
+
+    def test_extended_attributes_stay(self) -> None:
+        attributes = {}
+        for name in ('user.note', 'security.note', 'trusted.note'):
+            # Not every file system has all, nor everybody may set them.
+            with contextlib.suppress(OSError):
+                os.setxattr(self.path, name, b'keep me')
+                attributes[name] = b'keep me'
+        os.chmod(self.path, 0o4750)
+        self.add('{}')
+        self.assertEqual(0o4750, stat.S_IMODE(self.path.stat().st_mode))
+        self.assertEqual(
+            attributes,
+            {
+                name: os.getxattr(self.path, name)
+                for name in os.listxattr(self.path)
+                if name.endswith('.note')
+            },
+        )
+
+    def test_an_attribute_that_cannot_be_kept(self) -> None:
+        label = b'system_u:object_r:nova_etc_t:s0'
+        held = {os.fspath(self.path): label}
+
+        def refuse(*_arguments: object) -> None:
+            raise PermissionError(errno.EPERM, 'Operation not permitted')
+
+        for name, function in (
+            ('listxattr', lambda path: ['security.ima', 'security.selinux']),
+            ('getxattr', lambda path, name: held.get(os.fspath(path), b'')),
+            ('setxattr', refuse),
+        ):
+            self.enterContext(
+                unittest.mock.patch.object(os, name, function, create=True)
+            )
+        error = self.assertRaises(exceptions.UnsafeEdit, self.add, '{}')
+        self.assertIn('attribute security.selinux cannot be kept', str(error))
+        self.assertIn('+alias = {}', error.patch)
+        self.assertEqual(OLD, self.path.read_text())
+        self.assertEqual(['nova.conf'], os.listdir(self.folder))
+        # The folder gave the new file the same label.
+        held = collections.defaultdict(lambda: label)
+        self.add('{}')
+        self.assertNotEqual(OLD, self.path.read_text())
 
     def test_no_space(self) -> None:
         """What is refused half way leaves nothing."""

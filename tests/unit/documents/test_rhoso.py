@@ -24,6 +24,8 @@ import yaml
 
 from gpuclient import exceptions
 from gpuclient.documents import aliases
+from gpuclient.documents import atomic
+from gpuclient.documents import nova_conf
 from gpuclient.documents import rhoso
 from gpuclient.model import alias as alias_model
 
@@ -296,13 +298,14 @@ class TestRefused(YamlTestCase):
         self.assertIn('has no configuration of nova-api', str(error))
 
     def test_too_large(self) -> None:
-        error = self.assertRaises(
-            exceptions.DocumentError,
-            rhoso.YamlFile,
-            'x.yaml',
-            b'#' * (rhoso.LARGEST + 1),
-        )
-        self.assertIn('larger than 16 MiB', str(error))
+        for reader in (rhoso.YamlFile, nova_conf.NovaConf):
+            error = self.assertRaises(
+                exceptions.DocumentError,
+                reader,
+                'x.yaml',
+                b'#\n' * (atomic.MOST + 1),
+            )
+            self.assertIn('has more than 200000 lines', str(error))
 
     def test_a_billion_laughs(self) -> None:
         text = 'a0: &a0 [x]\n' + ''.join(

@@ -1,0 +1,192 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The custom configuration of Kolla, and of Kayobe, which renders it first.
+
+Layers, of which a later one replaces an option of an earlier one with all its
+values (``kolla-ansible``: ``roles/nova/tasks/config.yml``,
+``roles/nova-cell/tasks/config.yml``, ``action_plugins/merge_configs.py``)::
+
+    global.conf  nova.conf  nova/<service>.conf
+    nova/<host>/nova.conf  nova/<host>/<service>.conf
+
+What Kolla's own template sets before them is not known here.
+"""
+
+import collections.abc
+import os
+
+from gpuclient.documents import editable
+from gpuclient.documents import nova_conf
+from gpuclient.model import configuration
+
+_NOVA = 'nova.conf'
+_SHARED = ('global.conf', _NOVA)
+_FILES = {service: f'{service}.conf' for service in configuration.ALL}
+#: What Kolla calls the conductor above the cells.
+_SUPER_CONDUCTOR = 'nova-super-conductor.conf'
+
+Confs = collections.abc.Mapping[str, nova_conf.NovaConf]
+
+
+def root_of(path: str) -> str | None:
+    """Return the folder of custom configuration that a file is a layer of."""
+    folder, name = os.path.split(path)
+    roots = []
+    if name in _SHARED:
+        roots.append(folder)
+    if name == _NOVA or name.startswith('nova-'):
+        for _level in ('nova', 'host'):
+            above, nova = os.path.split(folder)
+            if nova == 'nova':
+                roots.append(above)
+            folder = above
+    return next((root for root in roots if is_root(root)), None)
+
+
+def is_root(folder: str) -> bool:
+    """Return whether a folder is the custom configuration of Kolla.
+
+    It has a folder ``nova`` with files of services or of hosts in it, and a
+    nova.conf beside that or the name ``config``; or it is ``kolla/config``,
+    as Kolla and Kayobe call it.
+    """
+    above, name = os.path.split(os.path.abspath(folder))
+    if (os.path.basename(above), name) == ('kolla', 'config'):
+        return any(
+            os.path.lexists(os.path.join(folder, one))
+            for one in (*_SHARED, 'nova')
+        )
+    if name != 'config' and not os.path.lexists(os.path.join(folder, _NOVA)):
+        return False
+    nova = os.path.join(folder, 'nova')
+    return any(
+        os.path.lexists(os.path.join(nova, name)) for name in _FILES.values()
+    ) or bool(_hosts(nova))
+
+
+def _hosts(nova: str) -> list[str]:
+    """Return the folders of hosts, which have files of their own."""
+    try:
+        names = sorted(os.listdir(nova))
+    except OSError:
+        return []
+    return [
+        folder
+        for folder in (os.path.join(nova, name) for name in names)
+        if any(
+            os.path.lexists(os.path.join(folder, name))
+            for name in (_NOVA, *_FILES.values())
+        )
+    ]
+
+
+def readings(
+    root: str, confs: Confs
+) -> collections.abc.Iterator[editable.Reading]:
+    """Yield what each service reads of the files below a folder."""
+    nova = os.path.join(root, 'nova')
+    hosts = sorted(
+        {
+            os.path.dirname(path)
+            for path in confs
+            if os.path.dirname(os.path.dirname(path)) == nova
+        }
+    )
+
+    def layers(*paths: str) -> list[nova_conf.NovaConf]:
+        return [confs[path] for path in paths if path in confs]
+
+    shared = [os.path.join(root, name) for name in _SHARED]
+    for service, name in (
+        *_FILES.items(),
+        (configuration.CONDUCTOR, _SUPER_CONDUCTOR),
+    ):
+        own = os.path.join(nova, name)
+        if name == _SUPER_CONDUCTOR and own not in confs:
+            # As the conductors of cells.
+            continue
+        common = layers(*shared, own)
+        home = layers(own, shared[-1])
+        variants = [common]
+        # Which hosts are of the control plane is not known; what differs
+        # from host to host are computes.
+        for host in hosts if service == configuration.COMPUTE else []:
+            of_host = layers(
+                os.path.join(host, _NOVA), os.path.join(host, name)
+            )
+            if of_host:
+                variants.append([*common, *of_host])
+        for found in variants:
+            if found:
+                yield editable.Reading(
+                    service,
+                    tuple(found),
+                    replace=True,
+                    home=home[0] if home else None,
+                )
+
+
+def paths_of(root: str) -> list[str]:
+    """Return the layers that a folder has."""
+    nova = os.path.join(root, 'nova')
+    names = (_NOVA, _SUPER_CONDUCTOR, *_FILES.values())
+    found = [
+        *(os.path.join(root, name) for name in _SHARED),
+        *(os.path.join(nova, name) for name in names[1:]),
+        *(os.path.join(host, name) for host in _hosts(nova) for name in names),
+    ]
+    return [path for path in found if os.path.lexists(path)]
+
+
+class CustomConfiguration(editable.Editable):
+    """All layers of a folder.
+
+    :raises gpuclient.exceptions.DocumentError: One of them cannot be read.
+    """
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self._confs = {
+            path: nova_conf.NovaConf.read(path, template=True)
+            for path in paths_of(root)
+        }
+
+    @property
+    def files(self) -> tuple[editable.EditableFile, ...]:
+        return tuple(self._confs.values())
+
+    def readings(self) -> collections.abc.Iterator[editable.Reading]:
+        return readings(self.path, self._confs)
+
+
+class DropIns(editable.Editable):
+    """A folder of files that oslo.config reads one after the other.
+
+    :raises gpuclient.exceptions.DocumentError: One of them cannot be read.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self._confs = tuple(
+            nova_conf.NovaConf.read(os.path.join(folder, name))
+            for name in sorted(os.listdir(folder))
+            if name.endswith('.conf') and not name.startswith('.')
+        )
+
+    @property
+    def files(self) -> tuple[editable.EditableFile, ...]:
+        return self._confs
+
+    def readings(self) -> collections.abc.Iterator[editable.Reading]:
+        if self._confs:
+            yield editable.Reading(None, self._confs)

@@ -1,0 +1,374 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Commands that edit files, on every kind of configuration that there is."""
+
+import argparse
+import collections.abc
+import io
+import json
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+import types
+import typing
+import unittest.mock
+
+import ddt
+import testtools
+
+from gpuclient import exceptions
+from gpuclient.osc import command as base
+from gpuclient.osc.v1 import alias
+from gpuclient.osc.v1 import alias_edit
+from gpuclient.osc.v1 import config
+from gpuclient.osc.v1 import device_spec
+
+IDS = ('--vendor-id', '10de', '--product-id', '20f1')
+CREATE = ('a', *IDS, '--device-type', 'type-PF')
+SPEC = ('--address', '0000:04:00.0', *IDS)
+CONTROL_PLANE = """\
+# ours
+data:
+  nova:
+    apiServiceTemplate:
+      customServiceConfig: |
+        [pci]
+        # mine
+"""
+NODESET = """\
+data:
+  nova:
+    pci:
+      conf: |
+        [pci]
+        report_in_placement = True
+"""
+#: As ``oc get -o yaml`` prints them.
+LIST = """\
+apiVersion: v1
+items:
+- apiVersion: core.openstack.org/v1beta1
+  kind: OpenStackControlPlane
+  spec:
+    nova:
+      template:
+        apiServiceTemplate:
+          customServiceConfig: |
+            [pci]
+- apiVersion: v1
+  data:
+    03-gpu-nova.conf: |
+      [pci]
+      report_in_placement = True
+  kind: ConfigMap
+kind: List
+metadata:
+  resourceVersion: ""
+"""
+BOTH = '[pci]\nreport_in_placement = True\n'
+
+
+class Kind(typing.NamedTuple):
+    """Files, and how a command is told of them."""
+
+    files: dict[str, str]
+    options: tuple[str, ...]
+
+
+KINDS = {
+    'a nova.conf of both': Kind({'nova.conf': BOTH}, ('--config=nova.conf',)),
+    'a nova.conf of each': Kind(
+        {'nova-api.conf': '[pci]\n', 'nova-compute.conf': BOTH},
+        ('--api-config=nova-api.conf', '--compute-config=nova-compute.conf'),
+    ),
+    'line ends of Windows': Kind(
+        {'nova.conf': BOTH.replace('\n', '\r\n')}, ('--config=nova.conf',)
+    ),
+    'no end of the last line': Kind(
+        {'nova.conf': BOTH.rstrip()}, ('--config=nova.conf',)
+    ),
+    'drop-ins': Kind(
+        {'nova.conf.d/01.conf': '[DEFAULT]\n', 'nova.conf.d/02.conf': BOTH},
+        ('--config=nova.conf.d',),
+    ),
+    'values of RHOSO': Kind(
+        {'service-values.yaml': CONTROL_PLANE, 'values.yaml': NODESET},
+        ('--config=service-values.yaml', '--config=values.yaml'),
+    ),
+    'documents in one file': Kind(
+        {'all.yaml': f'{CONTROL_PLANE}---\n{NODESET}'}, ('--config=all.yaml',)
+    ),
+    'a list of objects': Kind({'list.yaml': LIST}, ('--config=list.yaml',)),
+    'Kolla, one layer': Kind(
+        {'kolla/config/nova.conf': BOTH}, ('--config=kolla/config',)
+    ),
+    'Kolla, a layer for each': Kind(
+        {
+            'kolla/config/nova/nova-api.conf': '[pci]\n',
+            'kolla/config/nova/nova-compute.conf': BOTH,
+        },
+        ('--config=kolla/config',),
+    ),
+    'Kayobe': Kind(
+        {
+            'kolla/config/nova.conf': (
+                '{% if x %}\n[libvirt]\na = {{ b }}\n{% endif %}\n'
+                f'{{% raw %}}\n{BOTH}{{% endraw %}}\n'
+            )
+        },
+        ('--config=kolla/config',),
+    ),
+}
+
+
+class FilesTestCase(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.folder)
+
+    def write(self, kind: Kind) -> None:
+        for name, text in kind.files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text.encode())
+
+    def content(self) -> dict[str, str]:
+        return {
+            os.path.relpath(path, self.folder): path.read_bytes().decode()
+            for path in self.folder.rglob('*')
+            if path.is_file()
+        }
+
+    def run_command(
+        self, kind: type[base.Command], *arguments: str
+    ) -> tuple[int, str]:
+        app = unittest.mock.Mock()
+        # As where there is no cloud.
+        app.cloud_config.get_one.side_effect = ValueError('no cloud')
+        app.stdout = io.StringIO()
+        shown = kind(app, argparse.Namespace())
+        self.addCleanup(setattr, kind, 'log', kind.log)
+        kind.log = unittest.mock.Mock()
+        parsed = shown.get_parser('x').parse_args([*arguments, '-f', 'json'])
+        status = shown.run(parsed)
+        self.log = kind.log
+        return status, app.stdout.getvalue()
+
+    def json(self, kind: type[base.Command], *arguments: str) -> typing.Any:
+        status, text = self.run_command(kind, *arguments)
+        self.assertEqual(0, status)
+        return json.loads(text)
+
+
+@ddt.ddt
+class TestKinds(FilesTestCase):
+    def lines_of(self, name: str) -> set[str]:
+        """Return the lines of files that have a text in them."""
+        return {
+            line.strip()
+            for text in self.content().values()
+            for line in text.splitlines()
+            if name in line
+        }
+
+    def without(
+        self, chosen: collections.abc.Callable[[str], bool]
+    ) -> dict[str, list[str]]:
+        """Return the lines of files but for those chosen."""
+        return {
+            path: [line for line in text.splitlines() if not chosen(line)]
+            for path, text in self.content().items()
+        }
+
+    @ddt.data(*KINDS)
+    def test_aliases(self, name: str) -> None:
+        kind = KINDS[name]
+        self.write(kind)
+        before = self.content()
+        create = (*CREATE, *kind.options)
+        dry = self.json(alias.CreateAlias, *create, '--dry-run')
+        self.assertEqual(before, self.content())
+        done = self.json(alias.CreateAlias, *create)
+        self.assertEqual(['nova-api', 'nova-compute'], done['restart'])
+        for planned, file in zip(dry['files'], done['files'], strict=True):
+            self.assertEqual('would change', planned['state'])
+            self.assertEqual('changed', file['state'])
+            self.assertEqual(planned['diff'], file['diff'])
+            self.assertIn('\n+', file['diff'])
+        self.assertEqual(
+            {path: text.splitlines() for path, text in before.items()},
+            self.without(lambda line: '"name": "a"' in line),
+        )
+        created = self.content()
+        again = self.json(alias.CreateAlias, *create)
+        self.assertEqual([], again['restart'])
+        self.assertEqual(
+            {'unchanged'}, {one['state'] for one in again['files']}
+        )
+        self.assertEqual(created, self.content())
+
+        change = ('a', '--numa-policy', 'socket', *kind.options)
+        self.json(alias_edit.SetAlias, *change, '--dry-run')
+        self.assertEqual(created, self.content())
+        changed = self.json(alias_edit.SetAlias, *change)
+        self.assertEqual(['nova-api', 'nova-compute'], changed['restart'])
+        self.assertEqual({*changed['lines']}, self.lines_of('"name": "a"'))
+        self.assertIn('"socket"', changed['lines'][0])
+        changed = self.json(alias_edit.SetAlias, *change)
+        self.assertEqual([], changed['restart'])
+
+        delete = ('a', *kind.options)
+        self.json(alias_edit.DeleteAlias, *delete, '--dry-run')
+        self.assertNotEqual(before, self.content())
+        deleted = self.json(alias_edit.DeleteAlias, *delete)
+        self.assertEqual(['nova-api', 'nova-compute'], deleted['restart'])
+        self.assertEqual(before, self.content())
+        self.assertRaises(
+            exceptions.NotFound, self.json, alias_edit.DeleteAlias, *delete
+        )
+
+    @ddt.data(*KINDS)
+    def test_device_specs(self, name: str) -> None:
+        kind = KINDS[name]
+        options = [
+            option
+            for option in kind.options
+            if not option.startswith('--api-config')
+            and option != '--config=service-values.yaml'
+        ]
+        self.write(kind)
+        before = self.content()
+        create = (*SPEC, *options)
+        dry = self.json(device_spec.CreateDeviceSpec, *create, '--dry-run')
+        self.assertEqual(before, self.content())
+        done = self.json(device_spec.CreateDeviceSpec, *create)
+        self.assertEqual(
+            [one['diff'] for one in dry['files']],
+            [one['diff'] for one in done['files']],
+        )
+        self.assertEqual(['nova-compute'], done['restart'])
+        self.assertEqual([], done['warnings'])
+        self.assertEqual({done['line']}, self.lines_of('device_spec'))
+        created = self.content()
+        again = self.json(device_spec.CreateDeviceSpec, *create)
+        self.assertEqual([], again['restart'])
+        self.assertEqual(created, self.content())
+        (row,) = self.json(device_spec.ListDeviceSpec, *options)
+        self.assertEqual('20f1', row['Product ID'])
+        delete = ('--address', '0000:04:00.0', *options)
+        self.json(device_spec.DeleteDeviceSpec, *delete, '--dry-run')
+        self.assertEqual(created, self.content())
+        self.assertEqual(
+            1, self.json(device_spec.DeleteDeviceSpec, *delete)['deleted']
+        )
+        self.assertEqual(before, self.content())
+
+    @ddt.data(*KINDS)
+    def test_clean(self, name: str) -> None:
+        """What was created here, the check has nothing against."""
+        kind = KINDS[name]
+        self.write(kind)
+        self.json(alias.CreateAlias, *CREATE, *kind.options)
+        options = [option for option in kind.options if 'api' not in option]
+        if name == 'values of RHOSO':
+            options = ['--config=values.yaml']
+        self.json(device_spec.CreateDeviceSpec, *SPEC, *options)
+        self.assertEqual([], self.json(config.CheckConfig, '.'))
+
+    def test_one_side_of_a_layer_that_both_read(self) -> None:
+        self.write(KINDS['Kolla, one layer'])
+        before = self.content()
+        for side, other in (
+            ('--compute-config', 'nova-api'),
+            ('--api-config', 'nova-compute'),
+        ):
+            for dry in ((), ('--dry-run',)):
+                error = self.assertRaises(
+                    exceptions.UnsafeEdit,
+                    self.run_command,
+                    alias.CreateAlias,
+                    *(*CREATE, side, 'kolla/config', *dry),
+                )
+                self.assertIn(f'{other} of kolla/config/nova', str(error))
+                self.assertIn('reads the same file', str(error))
+        self.assertEqual(before, self.content())
+
+
+class TestStandardInput(FilesTestCase):
+    """As a filter: the document with the edit is what is written."""
+
+    def feed(self, text: str) -> None:
+        stream = types.SimpleNamespace(buffer=io.BytesIO(text.encode()))
+        self.enterContext(unittest.mock.patch.object(sys, 'stdin', stream))
+
+    def test_edits(self) -> None:
+        for text in (BOTH, NODESET, f'\ufeff{BOTH}', '# only\n', LIST):
+            self.feed(text)
+            status, after = self.run_command(
+                alias.CreateAlias, *CREATE, '--config', '-'
+            )
+            self.assertEqual(0, status)
+            self.assertEqual(
+                2 if text == LIST else 1, after.count('"name": "a"'), text
+            )
+            self.feed(after)
+            status, again = self.run_command(
+                alias.CreateAlias, *CREATE, '--config', '-'
+            )
+            self.assertEqual(after, again)
+            self.feed(after)
+            dry = self.json(
+                *(alias_edit.DeleteAlias, 'a', '--config', '-', '--dry-run')
+            )
+            self.assertEqual('<stdin>', dry['files'][0]['path'])
+
+    def test_warnings_go_elsewhere(self) -> None:
+        self.feed('[pci]\n')
+        _status, text = self.run_command(
+            device_spec.CreateDeviceSpec, *SPEC, '--config', '-'
+        )
+        self.assertTrue(text.startswith('[pci]\ndevice_spec = {'), text)
+        (call,) = self.log.warning.call_args_list
+        self.assertIn('GPU214', call.args[1])
+
+    def test_refused(self) -> None:
+        for text, words in (
+            ('nova: {pci: {conf: "[pci]"}}\n', 'is not a block of lines'),
+            ('[pci\n', '<stdin>, line 1'),
+            ('a: [\n', 'Cannot read <stdin>'),
+            ('\udc80', 'Cannot read <stdin>: it is not UTF-8'),
+        ):
+            stream = types.SimpleNamespace(
+                buffer=io.BytesIO(text.encode('utf-8', 'surrogateescape'))
+            )
+            with unittest.mock.patch.object(sys, 'stdin', stream):
+                error = self.assertRaises(
+                    exceptions.DocumentError,
+                    self.run_command,
+                    *(alias.CreateAlias, *CREATE, '--config', '-'),
+                )
+            self.assertIn(words, str(error))
+
+    def test_check(self) -> None:
+        self.feed(NODESET.replace('report', 'alias = {}\n        report'))
+        status, text = self.run_command(config.CheckConfig, '-')
+        self.assertEqual(3, status)
+        (row,) = json.loads(text)
+        self.assertEqual(
+            ('GPU301', '<stdin>', 6), (row['Code'], row['File'], row['Line'])
+        )
