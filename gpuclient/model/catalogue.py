@@ -64,11 +64,11 @@ class Model:
     #: The same. Some models share it; see :attr:`subsystem_ids`.
     product_id: str
     #: The vendor's name for the generation: ``Ampere``, ``CDNA 3``.
-    architecture: str
+    architecture: str | None = None
     #: What libvirt and Nova say it is, the usual first: ``type-PF`` for a
     #: card that exposes SR-IOV, ``type-PCI`` for one that does not; both where
-    #: a mode or the firmware decides.
-    device_types: tuple[str, ...]
+    #: a mode or the firmware decides, empty where no source says it.
+    device_types: tuple[str, ...] = ()
     #: Memory of the GPU in MiB, as the vendor states it.
     memory_mb: int | None = None
     #: In the order of their numbers; empty where no source has them.
@@ -106,9 +106,9 @@ class Model:
         return VENDORS.get(self.vendor_id, self.vendor_id)
 
     @property
-    def device_type(self) -> str:
-        """The usual one of :attr:`device_types`."""
-        return self.device_types[0]
+    def device_type(self) -> str | None:
+        """The usual one of :attr:`device_types`; None where none is known."""
+        return self.device_types[0] if self.device_types else None
 
     @property
     def needs_open_kernel_modules(self) -> bool | None:

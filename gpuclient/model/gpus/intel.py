@@ -10,8 +10,191 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""GPUs of Intel."""
+"""GPUs of Intel.
+
+Ids and names are those of pci.ids and of the kernel's list. A card is a
+type-PF where the kernel's xe driver has SR-IOV for it; whether the capability
+is there depends on the firmware of the card.
+"""
 
 from gpuclient.model import catalogue
 
-MODELS: tuple[catalogue.Model, ...] = ()
+_IDS = 'pci.ids 2026.06.16 (https://pci-ids.ucw.cz)'
+_KERNEL = 'include/drm/intel/pciids.h of the Linux kernel'
+_SRIOV = 'device type: has_sriov in drivers/gpu/drm/xe/xe_pci.c, Linux 7.1'
+
+_FIRMWARE = 'SR-IOV depends on the firmware of the card'
+
+
+def _model(
+    name: str,
+    designation: str,
+    product_id: str,
+    architecture: str,
+    device_types: tuple[str, ...] = (),
+    memory_gb: int | None = None,
+    *,
+    driver: str | None = None,
+    form_factor: str | None = 'PCIe',
+    notes: str | None = None,
+    sources: tuple[str, ...] = (),
+) -> catalogue.Model:
+    return catalogue.Model(
+        slug='_'.join(catalogue.words(f'Intel {name}')),
+        name=f'Intel {name}',
+        designation=designation,
+        vendor_id='8086',
+        product_id=product_id,
+        architecture=architecture,
+        device_types=device_types,
+        memory_mb=None if memory_gb is None else memory_gb * 1024,
+        driver=driver,
+        form_factor=form_factor,
+        notes=notes,
+        sources=(_IDS, _KERNEL, *sources),
+    )
+
+
+_FLEX_MEMORY = 'memory: reports of the announcement at Hot Chips 2022'
+_MAX_MEMORY = (
+    'memory: reports of the announcement of the Data Center GPU Max series'
+)
+
+MODELS: tuple[catalogue.Model, ...] = (
+    _model(
+        'Data Center GPU Flex 140',
+        'Flex 140',
+        '56c1',
+        'Xe HPG',
+        ('type-PF', 'type-PCI'),
+        6,
+        driver='i915',
+        notes=f'One card has two GPUs and 12 GB; {_FIRMWARE}',
+        sources=(_SRIOV, _FLEX_MEMORY),
+    ),
+    _model(
+        'Data Center GPU Flex 170',
+        'Flex 170',
+        '56c0',
+        'Xe HPG',
+        ('type-PF', 'type-PCI'),
+        16,
+        driver='i915',
+        notes=_FIRMWARE,
+        sources=(_SRIOV, _FLEX_MEMORY),
+    ),
+    _model(
+        'Data Center GPU Flex 170V',
+        'Flex 170V',
+        '56c2',
+        'Xe HPG',
+        ('type-PF', 'type-PCI'),
+        None,
+        driver='i915',
+        notes=_FIRMWARE,
+        sources=(_SRIOV,),
+    ),
+    _model(
+        'Data Center GPU Max 1100',
+        'Max 1100',
+        '0bda',
+        'Xe HPC',
+        (),
+        48,
+        driver='i915',
+        sources=(_MAX_MEMORY,),
+    ),
+    _model(
+        'Data Center GPU Max 1550',
+        'Max 1550',
+        '0bd5',
+        'Xe HPC',
+        (),
+        128,
+        driver='i915',
+        form_factor='OAM',
+        sources=(_MAX_MEMORY,),
+    ),
+    _model(
+        'Data Center GPU Max 1350',
+        'Max 1350',
+        '0bd7',
+        'Xe HPC',
+        (),
+        96,
+        driver='i915',
+        form_factor='OAM',
+        sources=(_MAX_MEMORY,),
+    ),
+    _model(
+        'Arc Pro A40',
+        'Arc Pro A40',
+        '56b1',
+        'Xe HPG',
+        (),
+        None,
+        driver='i915',
+    ),
+    _model(
+        'Arc Pro A50',
+        'Arc Pro A50',
+        '56b1',
+        'Xe HPG',
+        (),
+        None,
+        driver='i915',
+    ),
+    _model(
+        'Arc Pro A60',
+        'Arc Pro A60',
+        '56b3',
+        'Xe HPG',
+        (),
+        None,
+        driver='i915',
+    ),
+    _model(
+        'Arc Pro B50',
+        'Arc Pro B50',
+        'e212',
+        'Xe2 HPG',
+        ('type-PF', 'type-PCI'),
+        None,
+        driver='xe',
+        notes=_FIRMWARE,
+        sources=(_SRIOV,),
+    ),
+    _model(
+        'Arc Pro B60',
+        'Arc Pro B60',
+        'e211',
+        'Xe2 HPG',
+        ('type-PF', 'type-PCI'),
+        None,
+        driver='xe',
+        notes=_FIRMWARE,
+        sources=(_SRIOV,),
+    ),
+    _model(
+        'Arc Pro B65',
+        'Arc Pro B65',
+        'e222',
+        'Xe2 HPG',
+        ('type-PF', 'type-PCI'),
+        None,
+        driver='xe',
+        notes=_FIRMWARE,
+        sources=(_SRIOV,),
+    ),
+    _model(
+        'Arc Pro B70',
+        'Arc Pro B70',
+        'e223',
+        'Xe2 HPG',
+        ('type-PF', 'type-PCI'),
+        None,
+        driver='xe',
+        notes=_FIRMWARE,
+        sources=(_SRIOV,),
+    ),
+)

@@ -10,10 +10,20 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import re
+
 import testtools
 
+from gpuclient.documents import pci_ids
 from gpuclient import exceptions
 from gpuclient.model import catalogue
+
+
+#: pci.ids has other words for these: ``GH100 [H100L 94GB]``.
+_OTHER_NAMES = {
+    ('10de:2321', 'H100 NVL'): 'H100L 94GB',
+    ('1002:66a1', 'MI60'): 'MI50',
+}
 
 
 class TestLookUps(testtools.TestCase):
@@ -80,6 +90,7 @@ class TestLookUps(testtools.TestCase):
             "'10de:25b6' may be any of 2 models: nvidia_a16, nvidia_a2",
             str(error),
         )
+        self.assertRaises(exceptions.Ambiguous, self.catalogue.by_name, 'a100')
 
     def test_of_vendor(self) -> None:
         found = self.catalogue.of_vendor('nvidia')
@@ -110,3 +121,97 @@ class TestModel(testtools.TestCase):
             catalogue.Bar(1, 64 * 1024**3, prefetchable=True),
             model.largest_bar,
         )
+
+
+class TestTables(testtools.TestCase):
+    """What the tables say, against the database of PCI ids and itself."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.models = catalogue.builtin().models
+
+    def test_enough_of_each_vendor(self) -> None:
+        self.assertGreaterEqual(len(self.models), 40)
+        for vendor in catalogue.VENDORS:
+            self.assertGreaterEqual(
+                len(catalogue.builtin().of_vendor(vendor)), 10
+            )
+
+    def test_ids_against_the_database(self) -> None:
+        names = pci_ids.load()
+        for model in self.models:
+            name = names.device(model.vendor_id, model.product_id)
+            self.assertIsNotNone(name, model)
+            wanted = _OTHER_NAMES.get(
+                (model.ids, model.designation), model.designation
+            )
+            self.assertLessEqual(
+                set(catalogue.words(wanted)),
+                set(catalogue.words(name)),
+                model,
+            )
+            # Models that share ids may differ in it.
+            sizes = re.findall(r'(\d+) ?GB', name)
+            shared = catalogue.builtin().by_ids(
+                model.vendor_id, model.product_id
+            )
+            if len(sizes) == len(shared) == 1 and model.memory_mb is not None:
+                self.assertEqual(model.memory_mb, int(sizes[0]) * 1024, model)
+            if model.audio_product_id is not None:
+                self.assertIn(
+                    'Audio',
+                    names.device(model.vendor_id, model.audio_product_id),
+                    model,
+                )
+
+    def test_form(self) -> None:
+        for model in self.models:
+            self.assertRegex(model.slug, r'\A[a-z0-9]+(_[a-z0-9]+)*\Z')
+            self.assertRegex(model.ids, r'\A[0-9a-f]{4}:[0-9a-f]{4}\Z')
+            self.assertIn(model.vendor_id, catalogue.VENDORS)
+            self.assertTrue(model.name.startswith(f'{model.vendor} '))
+            self.assertLessEqual(
+                set(catalogue.words(model.designation)),
+                set(catalogue.words(model.name)),
+            )
+            self.assertLessEqual(
+                set(model.device_types), {'type-PCI', 'type-PF'}
+            )
+            self.assertTrue(model.sources, model)
+            self.assertIn(
+                model.open_kernel_modules,
+                (*catalogue.OPEN_KERNEL_MODULES, None),
+            )
+            numbers = [bar.number for bar in model.bars]
+            self.assertEqual(sorted(set(numbers)), numbers)
+            for bar in model.bars:
+                self.assertEqual(0, bar.size & (bar.size - 1), model)
+                self.assertIn(bar.number, range(6))
+
+    def test_slugs_and_names_are_unique(self) -> None:
+        for values in (
+            [model.slug for model in self.models],
+            [model.name for model in self.models],
+            [(model.ids, model.name) for model in self.models],
+        ):
+            self.assertEqual(len(values), len(set(values)))
+
+    def test_every_model_is_found_by_its_names(self) -> None:
+        found = catalogue.builtin()
+        for model in self.models:
+            for text in (model.slug, model.name):
+                self.assertEqual(model, found.by_name(text))
+            self.assertIn(
+                model, found.by_ids(model.vendor_id, model.product_id)
+            )
+            for subsystem in model.subsystem_ids:
+                self.assertEqual(
+                    (model,),
+                    found.by_ids(model.vendor_id, model.product_id, subsystem),
+                )
+
+    def test_resource_classes_are_legal(self) -> None:
+        for model in self.models:
+            self.assertEqual(
+                f'CUSTOM_{model.slug.upper()}', model.resource_class
+            )

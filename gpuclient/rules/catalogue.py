@@ -1,0 +1,313 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Rules about what the catalogue of GPU models says of an alias.
+
+All are warnings: Nova takes any ids, and a card may be newer than the
+catalogue. A name that says no model gives no finding.
+"""
+
+import collections.abc
+import re
+import typing
+
+from gpuclient.model import alias as alias_model
+from gpuclient.model import catalogue as catalogue_model
+from gpuclient.rules import finding
+
+Names: typing.TypeAlias = collections.abc.Callable[[str, str], str | None]
+
+#: Vendors whose PCI devices are GPUs, as far as aliases are concerned; Intel
+#: makes network cards and accelerators, too.
+_OF_GPUS = ('1002', '10de')
+#: NVSwitches, which go to a guest together with the GPUs that they link.
+_NVSWITCHES = {('10de', '1af1'), ('10de', '22a3')}
+#: Words of names that are no model.
+_BRANDS = {
+    'accelerator',
+    'ada',
+    'alias',
+    'amd',
+    'arc',
+    'blackwell',
+    'card',
+    'center',
+    'data',
+    'device',
+    'flex',
+    'generation',
+    'gpu',
+    'instinct',
+    'intel',
+    'max',
+    'nvidia',
+    'oam',
+    'passthrough',
+    'pci',
+    'pcie',
+    'pf',
+    'pgpu',
+    'pro',
+    'quadro',
+    'radeon',
+    'rtx',
+    'sxm',
+    'sxm2',
+    'sxm3',
+    'sxm4',
+    'sxm5',
+    'sxm6',
+    'tesla',
+    'vf',
+}
+_VENDOR_WORDS = {
+    'amd': '1002',
+    'arc': '8086',
+    'flex': '8086',
+    'instinct': '1002',
+    'intel': '8086',
+    'nvidia': '10de',
+    'quadro': '10de',
+    'radeon': '1002',
+    'rtx': '10de',
+    'tesla': '10de',
+}
+#: ``A2``, ``T4``, ``L40``: as much the name of a rack or a zone.
+_SHORT = re.compile('[a-z][0-9]{1,2}', re.ASCII)
+_MEMORY = re.compile('([0-9]{1,3})g(?:i?b)?', re.ASCII)
+
+
+def check_alias(
+    alias: alias_model.Alias,
+    catalogue: catalogue_model.Catalogue,
+    names: Names | None = None,
+) -> tuple[finding.Finding, ...]:
+    """Return what is odd about an alias, as far as GPU models are known.
+
+    :param names: Returns the name that a database of PCI ids has for a vendor
+        and a product, or None: ids that it knows are no mistyped ones.
+    """
+    if alias.vendor_id is None or alias.product_id is None:
+        return ()
+    vendor_id, product_id = alias.vendor_id.lower(), alias.product_id.lower()
+    models = catalogue.by_ids(vendor_id, product_id)
+    if models:
+        return (
+            *_other_model(alias, models, catalogue),
+            *_other_type(alias, models),
+        )
+    if product_id in catalogue_model.VENDORS and (
+        product_id in _OF_GPUS or catalogue.by_ids(product_id, vendor_id)
+    ):
+        return (_swapped(alias, catalogue.by_ids(product_id, vendor_id)),)
+    if (
+        vendor_id not in _OF_GPUS
+        or (vendor_id, product_id) in _NVSWITCHES
+        # The virtual functions of a card may have ids of their own.
+        or alias.device_type == 'type-VF'
+        or any(
+            model.audio_product_id == product_id
+            for model in catalogue.of_vendor(vendor_id)
+        )
+        or (names is not None and names(vendor_id, product_id) is not None)
+    ):
+        return ()
+    return (_unknown(alias, catalogue),)
+
+
+def _warning(code: str, message: str) -> finding.Finding:
+    return finding.Finding(code, finding.Severity.WARNING, message)
+
+
+def _ids(alias: alias_model.Alias) -> str:
+    return f'{alias.vendor_id}:{alias.product_id}'
+
+
+def _join(models: collections.abc.Iterable[catalogue_model.Model]) -> str:
+    return ' or '.join(dict.fromkeys(model.name for model in models))
+
+
+def _unknown(
+    alias: alias_model.Alias, catalogue: catalogue_model.Catalogue
+) -> finding.Finding:
+    named = _named(alias.name, catalogue)
+    advice = ''.join(f'; {model.name} is {model.ids}' for model in named[:3])
+    return _warning(
+        'GPU117',
+        f'No GPU model that we know has the ids {_ids(alias)} of alias '
+        f'{alias.name!r}: compare them with lspci -nn{advice}',
+    )
+
+
+def _swapped(
+    alias: alias_model.Alias,
+    models: tuple[catalogue_model.Model, ...],
+) -> finding.Finding:
+    of = f' of {_join(models)}' if models else ''
+    return _warning(
+        'GPU118',
+        f'vendor_id {alias.vendor_id!r} and product_id {alias.product_id!r} '
+        f'of alias {alias.name!r} are the ids{of} the other way round',
+    )
+
+
+def _other_model(
+    alias: alias_model.Alias,
+    models: tuple[catalogue_model.Model, ...],
+    catalogue: catalogue_model.Catalogue,
+) -> collections.abc.Iterator[finding.Finding]:
+    named = _named(alias.name, catalogue)
+    if not named:
+        return
+    if not any(_may_mean(alias.name, model, named) for model in models):
+        right = ', '.join(
+            dict.fromkeys(
+                f'{model.name} is {model.ids}' for model in named[:3]
+            )
+        )
+        yield _warning(
+            'GPU119',
+            f'The name of alias {alias.name!r} says '
+            f'{named[0].designation}, but its ids {_ids(alias)} are those of '
+            f'{_join(models)} ({right})',
+        )
+        return
+    memory = _named_memory(alias)
+    sizes = {model.memory_mb for model in models}
+    if (
+        memory is not None
+        and memory not in sizes
+        and None not in sizes
+        and any(model.memory_mb == memory for model in named)
+    ):
+        yield _warning(
+            'GPU119',
+            f'The name of alias {alias.name!r} says {memory // 1024} GB, but '
+            f'its ids {_ids(alias)} are those of {_join(models)}',
+        )
+
+
+def _other_type(
+    alias: alias_model.Alias, models: tuple[catalogue_model.Model, ...]
+) -> collections.abc.Iterator[finding.Finding]:
+    expected = tuple(
+        dict.fromkeys(kind for model in models for kind in model.device_types)
+    )
+    wanted = alias.device_type
+    if (
+        wanted is None
+        or wanted in expected
+        or any(not model.device_types for model in models)
+        or (wanted == 'type-VF' and 'type-PF' in expected)
+    ):
+        return
+    yield _warning(
+        'GPU120',
+        f'Alias {alias.name!r} asks for {wanted} devices, but '
+        f'{_join(models)} is {" or ".join(expected)} on most hosts: where it '
+        f'is, the alias never matches it; sriov_totalvfs of the device says '
+        f'which (0 or no such file: type-PCI)',
+    )
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """Return the words of a name, without brands stuck to them."""
+    words = []
+    for word in catalogue_model.words(name):
+        for brand in ('nvidia', 'tesla', 'rtx', 'gpu'):
+            rest = word.removeprefix(brand)
+            if rest != word and _is_distinctive(rest):
+                words.append(brand)
+                word = rest
+        words.append(word)
+    return tuple(words)
+
+
+def _is_distinctive(word: str) -> bool:
+    return any(character.isdigit() for character in word)
+
+
+def _named(
+    name: str, catalogue: catalogue_model.Catalogue
+) -> tuple[catalogue_model.Model, ...]:
+    """Return the models that the name of an alias says, the longest match."""
+    words = _words(name)
+    vendors = {_VENDOR_WORDS[word] for word in words if word in _VENDOR_WORDS}
+    found: list[catalogue_model.Model] = []
+    longest = 0
+    for model in catalogue.models:
+        wanted = catalogue_model.words(model.designation)
+        length = len(wanted)
+        if (
+            (vendors and model.vendor_id not in vendors)
+            or length < longest
+            or not _contains(words, wanted)
+            or (
+                not vendors
+                and length == 1
+                and _SHORT.fullmatch(wanted[0])
+                and not _only_about(words, wanted[0])
+            )
+        ):
+            continue
+        if length > longest:
+            found.clear()
+            longest = length
+        found.append(model)
+    return tuple(found)
+
+
+def _contains(words: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    return ''.join(wanted) in words or any(
+        words[at : at + len(wanted)] == wanted
+        for at in range(len(words) - len(wanted) + 1)
+    )
+
+
+def _only_about(words: tuple[str, ...], model: str) -> bool:
+    """Whether all words of a name are about GPUs."""
+    return all(
+        word == model or word in _BRANDS or _MEMORY.fullmatch(word)
+        for word in words
+    )
+
+
+def _may_mean(
+    name: str,
+    model: catalogue_model.Model,
+    named: tuple[catalogue_model.Model, ...],
+) -> bool:
+    """Whether a name that says some models may mean one all the same."""
+    words = _words(name)
+    own = catalogue_model.words(model.designation)
+    longest = len(catalogue_model.words(named[0].designation))
+    if _contains(words, own) and len(own) >= longest:
+        return True
+    # "h100" alone may be an H100 NVL.
+    return longest == 1 and any(
+        word in words for word in own if _is_distinctive(word)
+    )
+
+
+def _named_memory(alias: alias_model.Alias) -> int | None:
+    """Return the size in MiB that the name of an alias says.
+
+    Of a virtual function it may be that of a profile, ``a100-4g-20gb``.
+    """
+    if alias.device_type == 'type-VF':
+        return None
+    sizes = [
+        int(match[1])
+        for word in catalogue_model.words(alias.name)
+        if (match := _MEMORY.fullmatch(word)) is not None
+    ]
+    return sizes[0] * 1024 if len(sizes) == 1 else None
