@@ -16,6 +16,7 @@ import collections.abc
 import dataclasses
 import os
 
+from gpuclient.documents import data_plane
 from gpuclient.documents import editable
 from gpuclient.documents import kolla
 from gpuclient.documents import nova_conf
@@ -38,6 +39,10 @@ class Tree:
     files: int
     #: Files that could not be read, with the reason.
     unreadable: tuple[tuple[str, str], ...]
+    #: How hosts are set up.
+    data_plane: configuration.DataPlane = dataclasses.field(
+        default_factory=configuration.DataPlane
+    )
 
 
 def read(paths: collections.abc.Iterable[str]) -> Tree:
@@ -51,6 +56,7 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
     found: list[configuration.Service] = []
     unreadable: list[tuple[str, str]] = []
     plain: dict[str, nova_conf.NovaConf] = {}
+    hosts = data_plane.Found()
     count = 0
     for path, named in _files(paths):
         try:
@@ -65,7 +71,8 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
                 for reading in file.readings()
             ]
             found += here
-            count += bool(here)
+            text = file.content().decode()
+            count += hosts.read(file.path, text) or bool(here)
         elif named or _concerns_devices(path, file):
             plain[path] = file
             count += 1
@@ -80,7 +87,8 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
         found.append(
             _service(_readers(key), key, editable.Reading(None, tuple(confs)))
         )
-    return Tree(tuple(found), count, tuple(unreadable))
+    plane, merged = hosts.data_plane(found)
+    return Tree(merged, count, tuple(unreadable), plane)
 
 
 def _of_kolla(

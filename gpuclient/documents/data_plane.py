@@ -1,0 +1,390 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The data plane of RHOSO: how its hosts are set up, and of which machines.
+
+Read are OpenStackDataPlaneNodeSet, OpenStackDataPlaneService and
+BareMetalHost objects, also in a List, and the values of kustomize that they
+are made of (``architecture``: ``lib/dataplane/nodeset/kustomization.yaml``,
+``dt/nova/nova04delta/edpm``).
+"""
+
+import collections.abc
+import dataclasses
+import typing
+
+import yaml
+
+from gpuclient.model import configuration
+
+#: Ten times as fast where PyYAML was built with it.
+_LOADER: typing.Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+#: One of these is in each file that has anything of it.
+_MARKS = (
+    'edpm_',
+    'bmhLabelSelector',
+    'bootMACAddress',
+    'kind: ConfigMap',
+    'kind: OpenStackDataPlane',
+)
+
+#: What stands in a base of kustomize for what comes from the values.
+_REPLACED = '_replaced_'
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """Lines of a file, from 1, that one object takes."""
+
+    #: Name of the object; empty where it has none.
+    name: str
+    path: str
+    first: int
+    last: int
+
+    def holds(self, place: configuration.Place) -> bool:
+        """Return whether something stands in these lines."""
+        return (
+            place.path == self.path
+            and place.line is not None
+            and self.first <= place.line <= self.last
+        )
+
+
+@dataclasses.dataclass
+class Found:
+    """What files have of the data plane."""
+
+    #: Each with the lines of the object that it was read from.
+    node_sets: list[tuple[configuration.NodeSet, Span]] = dataclasses.field(
+        default_factory=list
+    )
+    machines: list[configuration.Machine] = dataclasses.field(
+        default_factory=list
+    )
+    services: list[configuration.DataPlaneService] = dataclasses.field(
+        default_factory=list
+    )
+    config_maps: list[Span] = dataclasses.field(default_factory=list)
+
+    def read(self, path: str, text: str) -> bool:
+        """Add what a file has.
+
+        :returns: Whether that is anything; a file that is no YAML has none.
+        """
+        if not any(mark in text for mark in _MARKS):
+            return False
+        try:
+            documents = list(yaml.compose_all(text, _LOADER))
+        except (yaml.YAMLError, RecursionError, ValueError):
+            return False
+        before = len(self.node_sets) + len(self.machines) + len(self.services)
+        for document in documents:
+            self._read_object(path, document)
+        return before < (
+            len(self.node_sets) + len(self.machines) + len(self.services)
+        )
+
+    def _read_object(self, path: str, node: yaml.Node | None) -> None:
+        reader = _Reader(path)
+        kind = reader.text(node, 'kind')
+        span = reader.span(node)
+        if kind == 'List':
+            for item in reader.items(reader.get(node, 'items')):
+                self._read_object(path, item)
+        elif kind == 'OpenStackDataPlaneNodeSet':
+            spec = reader.get(node, 'spec')
+            template = reader.get(spec, 'nodeTemplate')
+            self.node_sets.append(
+                (reader.node_set(spec, template, spec, spec), span)
+            )
+        elif kind == 'OpenStackDataPlaneService':
+            self.services.append(reader.service(node))
+        elif kind == 'BareMetalHost':
+            machine = reader.machine_object(node)
+            # kustomize puts the values in its place.
+            if all(one.text != _REPLACED for one in machine.settings):
+                self.machines.append(machine)
+        elif kind == 'ConfigMap':
+            self.config_maps.append(span)
+            self._read_values(reader, reader.get(node, 'data'), span)
+        elif kind is None:
+            self._read_values(reader, reader.get(node, 'data') or node, span)
+
+    def _read_values(
+        self, reader: '_Reader', data: yaml.Node | None, span: Span
+    ) -> None:
+        nodes = reader.get(data, 'nodeset')
+        if reader.get(nodes, 'ansible', 'ansibleVars') is not None:
+            self.node_sets.append(
+                (reader.node_set(nodes, nodes, nodes, data), span)
+            )
+        for key, value in reader.pairs(data):
+            if reader.get(value, 'bootMACAddress') is not None:
+                self.machines.append(
+                    reader.machine(
+                        key, value, reader.get(value, 'labels'), value
+                    )
+                )
+
+    def data_plane(
+        self, services: collections.abc.Sequence[configuration.Service]
+    ) -> tuple[configuration.DataPlane, tuple[configuration.Service, ...]]:
+        """Return it all, and services with those joined that are one.
+
+        nova-compute reads all ConfigMaps that its data plane service mounts.
+        """
+        by_path: dict[str, list[configuration.Service]] = {}
+        for one in services:
+            if one.is_read_by(configuration.COMPUTE):
+                by_path.setdefault(one.place.path, []).append(one)
+
+        def within(span: Span) -> list[configuration.Service]:
+            return [
+                one
+                for one in by_path.get(span.path, ())
+                if span.holds(one.place)
+            ]
+
+        maps: dict[str, list[Span]] = {}
+        for span in self.config_maps:
+            maps.setdefault(span.name, []).append(span)
+        joined: dict[str, configuration.Service] = {}
+        wholes: dict[int, configuration.Service | None] = {}
+        for service in self.services:
+            members = [
+                one
+                for name in service.config_maps
+                for span in maps.get(name, ())
+                for one in within(span)
+            ]
+            if members:
+                joined[service.name] = configuration.merge(members)
+                wholes.update((id(one), None) for one in members)
+                wholes[id(members[0])] = joined[service.name]
+        node_sets = []
+        for node_set, span in self.node_sets:
+            own = within(span)
+            own += [
+                joined[name.text]
+                for name in node_set.services or ()
+                if name.text in joined
+            ]
+            node_sets.append(
+                dataclasses.replace(node_set, computes=tuple(own))
+            )
+        merged = (wholes.get(id(one), one) for one in services)
+        return (
+            configuration.DataPlane(
+                tuple(node_sets), tuple(self.machines), tuple(self.services)
+            ),
+            tuple(one for one in merged if one is not None),
+        )
+
+
+class _Reader:
+    """Reads objects of one file."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def pairs(
+        self, node: yaml.Node | None
+    ) -> collections.abc.Iterator[tuple[str, yaml.Node]]:
+        """Yield keys and values; a key that is there twice, twice."""
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    yield str(key.value), value
+
+    def items(
+        self, node: yaml.Node | None
+    ) -> collections.abc.Iterator[yaml.Node]:
+        if isinstance(node, yaml.SequenceNode):
+            yield from node.value
+
+    def get(self, node: yaml.Node | None, *keys: str) -> yaml.Node | None:
+        """Return the value below keys; None where there is none."""
+        for key in keys:
+            # As PyYAML has it: of several, the last.
+            node = dict(self.pairs(node)).get(key)
+        return node
+
+    def text(self, node: yaml.Node | None, *keys: str) -> str | None:
+        found = self.get(node, *keys)
+        if isinstance(found, yaml.ScalarNode):
+            return str(found.value)
+        return None
+
+    def place(self, node: yaml.Node) -> configuration.Place:
+        return configuration.Place(self._path, node.start_mark.line + 1)
+
+    def setting(
+        self, node: yaml.Node | None, *keys: str
+    ) -> configuration.Setting | None:
+        found = self.get(node, *keys)
+        if isinstance(found, yaml.ScalarNode):
+            return configuration.Setting(str(found.value), self.place(found))
+        return None
+
+    def span(self, node: yaml.Node | None) -> Span:
+        if node is None:
+            return Span('', self._path, 0, 0)
+        return Span(
+            self.text(node, 'metadata', 'name') or '',
+            self._path,
+            node.start_mark.line + 1,
+            node.end_mark.line + 1,
+        )
+
+    def labels(self, node: yaml.Node | None) -> configuration.Labels:
+        return tuple(
+            (key, str(value.value))
+            for key, value in self.pairs(node)
+            if isinstance(value, yaml.ScalarNode)
+        )
+
+    def host_settings(
+        self, node: yaml.Node | None
+    ) -> configuration.HostSettings:
+        return configuration.HostSettings(
+            kernel_arguments=self.setting(node, 'edpm_kernel_args'),
+            tuned_profile=self.setting(node, 'edpm_tuned_profile'),
+            isolated_cores=self.setting(node, 'edpm_tuned_isolated_cores'),
+            pmd_cores=self.setting(node, 'edpm_ovs_dpdk_pmd_core_list'),
+            reboot_strategy=self.setting(node, 'edpm_reboot_strategy'),
+            more_huge_pages=bool(
+                list(self.pairs(self.get(node, 'edpm_kernel_hugepages')))
+            ),
+        )
+
+    def node_set(
+        self,
+        node: yaml.Node | None,
+        template: yaml.Node | None,
+        nodes: yaml.Node | None,
+        top: yaml.Node | None,
+    ) -> configuration.NodeSet:
+        """Return a node set.
+
+        :param template: What has ``ansible`` for all nodes.
+        :param nodes: What has ``nodes`` and ``services``.
+        :param top: What has ``baremetalSetTemplate``.
+        """
+        place = (
+            configuration.Place(self._path)
+            if node is None
+            else self.place(node)
+        )
+        shared = self.host_settings(
+            self.get(template, 'ansible', 'ansibleVars')
+        )
+        settings = [shared]
+        members = []
+        for name, member in self.pairs(self.get(nodes, 'nodes')):
+            own = self.host_settings(
+                self.get(member, 'ansible', 'ansibleVars')
+            )
+            changes = {
+                field.name: getattr(own, field.name)
+                for field in dataclasses.fields(own)
+                if getattr(own, field.name)
+            }
+            if changes:
+                settings.append(dataclasses.replace(shared, **changes))
+            members.append(
+                configuration.Node(
+                    name,
+                    self.labels(self.get(member, 'bmhLabelSelector')),
+                    self.place(member),
+                )
+            )
+        services = self.get(nodes, 'services')
+        selector = self.get(top, 'baremetalSetTemplate', 'bmhLabelSelector')
+        known = self.text(top, 'preProvisioned') not in ('true', 'True')
+        return configuration.NodeSet(
+            place=place,
+            settings=tuple(settings),
+            services=None
+            if services is None
+            else tuple(
+                configuration.Setting(str(one.value), self.place(one))
+                for one in self.items(services)
+                if isinstance(one, yaml.ScalarNode)
+            ),
+            selector=self.labels(selector),
+            selector_place=self.place(selector)
+            if known and selector is not None
+            else None,
+            nodes=tuple(members),
+        )
+
+    def service(
+        self, node: yaml.Node | None
+    ) -> configuration.DataPlaneService:
+        spec = self.get(node, 'spec')
+        name = self.text(node, 'metadata', 'name') or ''
+        return configuration.DataPlaneService(
+            name=name,
+            place=configuration.Place(self._path, self.span(node).first),
+            # The webhook of the operator makes it the name.
+            type=self.text(spec, 'edpmServiceType') or name,
+            config_maps=tuple(
+                found
+                for source in self.items(self.get(spec, 'dataSources'))
+                if (found := self.text(source, 'configMapRef', 'name'))
+            ),
+        )
+
+    def machine_object(self, node: yaml.Node | None) -> configuration.Machine:
+        machine = self.machine(
+            self.text(node, 'metadata', 'name') or '',
+            node,
+            self.get(node, 'metadata', 'labels'),
+            self.get(node, 'spec'),
+        )
+        hardware = self.get(node, 'status', 'hardware')
+        return dataclasses.replace(
+            machine,
+            cpus=_number(self.text(hardware, 'cpu', 'count')),
+            memory_mb=_number(self.text(hardware, 'ramMebibytes')),
+            cpu_model=self.text(hardware, 'cpu', 'model'),
+        )
+
+    def machine(
+        self,
+        name: str,
+        node: yaml.Node | None,
+        labels: yaml.Node | None,
+        spec: yaml.Node | None,
+    ) -> configuration.Machine:
+        settings = (
+            self.setting(spec, 'bmc', 'address'),
+            self.setting(spec, 'bmc', 'credentialsName'),
+            self.setting(spec, 'bootMACAddress'),
+            *(
+                self.setting(spec, 'rootDeviceHints', key)
+                for key, _value in self.pairs(
+                    self.get(spec, 'rootDeviceHints')
+                )
+            ),
+        )
+        return configuration.Machine(
+            name=name,
+            place=configuration.Place(self._path, self.span(node).first),
+            labels=self.labels(labels),
+            settings=tuple(one for one in settings if one is not None),
+        )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None

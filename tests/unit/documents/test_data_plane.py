@@ -1,0 +1,232 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The data plane of RHOSO: what is read of node sets, machines, services."""
+
+import os
+import pathlib
+import shutil
+import tempfile
+
+import testtools
+
+from gpuclient.documents import tree
+from gpuclient.model import configuration
+
+NODE_SET = """\
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: edpm-nodeset-values
+data:
+  preProvisioned: false
+  baremetalSetTemplate:
+    bmhLabelSelector:
+      app: openstack
+  nodeset:
+    ansible:
+      ansibleVars:
+        edpm_kernel_args: "intel_iommu=on iommu=pt"
+        edpm_tuned_profile: cpu-partitioning
+        edpm_tuned_isolated_cores: "4-23,28-47"
+        edpm_reboot_strategy: force
+    nodes:
+      edpm-compute-0:
+        bmhLabelSelector:
+          nodeName: edpm-compute-0
+      edpm-compute-1:
+        ansible:
+          ansibleVars:
+            edpm_kernel_args: "amd_iommu=on"
+    services:
+      - bootstrap
+      - nova-custom-gpu
+  nova:
+    compute:
+      conf: |
+        [compute]
+        cpu_dedicated_set = 4-23
+    pci:
+      conf: |
+        [pci]
+        report_in_placement = True
+"""
+MACHINES = """\
+kind: ConfigMap
+metadata:
+  name: baremetalhost-values
+data:
+  edpm-compute-0:
+    labels:
+      app: openstack
+    bmc:
+      address: redfish://example
+    bootMACAddress: 52:54:00:00:00:01
+    rootDeviceHints:
+      deviceName: /dev/vda
+"""
+OBJECTS = """\
+apiVersion: v1
+kind: List
+items:
+- kind: OpenStackDataPlaneNodeSet
+  spec:
+    services: [nova-custom-gpu]
+    nodeTemplate:
+      ansible:
+        ansibleVars:
+          edpm_kernel_args: quiet
+    baremetalSetTemplate:
+      bmhLabelSelector: {app: openstack}
+    nodes:
+      a: {}
+- kind: OpenStackDataPlaneService
+  metadata: {name: nova-custom-gpu}
+  spec:
+    edpmServiceType: nova
+    dataSources:
+    - configMapRef: {name: gpu-nova}
+    - configMapRef: {name: cpu-nova}
+    - secretRef: {name: x}
+- kind: BareMetalHost
+  metadata:
+    name: a
+    labels: {app: openstack}
+  spec:
+    bootMACAddress: 52:54:00:00:00:01
+  status:
+    hardware:
+      ramMebibytes: 131072
+      cpu: {count: 48, model: Intel(R) Xeon(R)}
+- kind: BareMetalHost
+  metadata:
+    name: base
+  spec:
+    bootMACAddress: _replaced_
+---
+kind: ConfigMap
+metadata: {name: gpu-nova}
+data:
+  03-gpu-nova.conf: |
+    [pci]
+    alias = {"name": "a"}
+---
+kind: ConfigMap
+metadata: {name: cpu-nova}
+data:
+  25-cpu.conf: |
+    [pci]
+    report_in_placement = True
+    [compute]
+    cpu_dedicated_set = 4-23
+"""
+
+
+class DataPlaneTestCase(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def read(self, **files: str) -> tree.Tree:
+        for name, content in files.items():
+            (self.folder / f'{name}.yaml').write_text(content)
+        found = tree.read([os.fspath(self.folder)])
+        self.assertEqual((), found.unreadable)
+        return found
+
+
+class TestValues(DataPlaneTestCase):
+    def test_node_set(self) -> None:
+        found = self.read(values=NODE_SET)
+        (node_set,) = found.data_plane.node_sets
+        shared, own = node_set.settings
+        self.assertEqual(
+            ['intel_iommu=on iommu=pt', 'amd_iommu=on'],
+            [
+                one.kernel_arguments.text
+                for one in (shared, own)
+                if one.kernel_arguments
+            ],
+        )
+        self.assertEqual(shared.isolated_cores, own.isolated_cores)
+        assert shared.isolated_cores and shared.tuned_profile
+        self.assertEqual(
+            ('4-23,28-47', 15),
+            (shared.isolated_cores.text, shared.isolated_cores.place.line),
+        )
+        assert node_set.services is not None
+        self.assertEqual(
+            [('bootstrap', 26), ('nova-custom-gpu', 27)],
+            [(one.text, one.place.line) for one in node_set.services],
+        )
+        self.assertEqual((('app', 'openstack'),), node_set.selector)
+        self.assertEqual(
+            [
+                ('edpm-compute-0', (('nodeName', 'edpm-compute-0'),)),
+                ('edpm-compute-1', ()),
+            ],
+            [(one.name, one.selector) for one in node_set.nodes],
+        )
+        (compute,) = node_set.computes
+        setting = compute.last('compute', 'cpu_dedicated_set')
+        assert setting is not None
+        self.assertEqual('4-23', setting.text)
+        self.assertTrue(compute.report_in_placement)
+
+    def test_machines(self) -> None:
+        found = self.read(values=MACHINES)
+        (machine,) = found.data_plane.machines
+        self.assertEqual(
+            ('edpm-compute-0', (('app', 'openstack'),)),
+            (machine.name, machine.labels),
+        )
+        self.assertEqual(
+            ['redfish://example', '52:54:00:00:00:01', '/dev/vda'],
+            [one.text for one in machine.settings],
+        )
+
+    def test_provisioned_by_others(self) -> None:
+        found = self.read(
+            values=NODE_SET.replace(
+                'preProvisioned: false', 'preProvisioned: true'
+            )
+        )
+        (node_set,) = found.data_plane.node_sets
+        self.assertIsNone(node_set.selector_place)
+
+
+class TestObjects(DataPlaneTestCase):
+    def test_objects(self) -> None:
+        found = self.read(objects=OBJECTS)
+        plane = found.data_plane
+        (node_set,) = plane.node_sets
+        (service,) = plane.services
+        (machine,) = plane.machines
+        self.assertEqual(
+            ('nova', ('gpu-nova', 'cpu-nova')),
+            (service.type, service.config_maps),
+        )
+        self.assertEqual(
+            (48, 131072, 'Intel(R) Xeon(R)'),
+            (machine.cpus, machine.memory_mb, machine.cpu_model),
+        )
+        # What the service mounts is one configuration.
+        (compute,) = found.services
+        self.assertEqual((compute,), node_set.computes)
+        self.assertTrue(compute.report_in_placement)
+        self.assertEqual(1, len(compute.aliases))
+        self.assertEqual((configuration.COMPUTE,), compute.readers)
+
+    def test_not_yaml(self) -> None:
+        found = self.read(values='edpm_kernel_args: {{ a }}\n  - x\n')
+        self.assertEqual(configuration.DataPlane(), found.data_plane)
