@@ -9,11 +9,12 @@ READY := $(VENV)/.ready
 LINT := $(VENV)/.lint
 DOCS := $(VENV)/.docs
 
-.PHONY: help test unit functional demo lint docs releasenotes benchmark clean
+.PHONY: help test test-ci test-host unit functional demo lint docs releasenotes benchmark clean
 
 help:
 	@echo 'make demo          the whole chain on a real OpenStack, on this machine'
 	@echo 'make test          all tests: unit, then functional'
+	@echo 'make test-host     tests on a real kernel, in virtual machines; needs root'
 	@echo 'make unit          unit tests only'
 	@echo 'make functional    functional tests only, on an embedded cloud'
 	@echo 'make lint          ruff and mypy'
@@ -44,6 +45,13 @@ $(DOCS): $(READY) doc/requirements.txt
 
 test: $(READY)
 	$(BIN)/python -m tests.run
+
+# Those, and what a few boots of a real kernel show.
+test-ci: $(READY)
+	$(BIN)/python -m tests.run unit functional host-fast
+
+test-host: $(READY)
+	$(BIN)/python -m tests.run host
 
 unit: $(READY)
 	$(BIN)/python -m tests.run unit

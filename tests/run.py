@@ -10,9 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Run the tests and count them: ``python -m tests.run [unit|functional]``.
+"""Run the tests and count them: ``python -m tests.run [KIND ...]``.
 
-Arguments that follow are stestr's. The last line is ``N passed, N failed``;
+The kinds are unit, functional, host-fast and host; without one, it is the
+first two, which need nothing of the machine. Arguments that follow are
+stestr's. The last line is ``N passed, N failed``;
 the exit status is 0 if none failed and some passed.
 """
 
@@ -24,16 +26,20 @@ import time
 _COMMANDS = {
     'unit': ('stestr', 'run'),
     'functional': ('tests.functional.run',),
+    'host-fast': ('tests.host.run', 'fast'),
+    'host': ('tests.host.run',),
 }
+_DEFAULT = ['unit', 'functional']
 _TOTAL = re.compile(r' - (?P<kind>Passed|Failed|Skipped): (?P<number>\d+)')
 
 
 def main(arguments: list[str]) -> int:
     """Return the exit status of the tests."""
-    kinds = list(_COMMANDS)
-    if arguments and arguments[0] in _COMMANDS:
-        kinds = [arguments[0]]
+    kinds = []
+    while arguments and arguments[0] in _COMMANDS:
+        kinds.append(arguments[0])
         arguments = arguments[1:]
+    kinds = kinds or _DEFAULT
     totals = {'Passed': 0, 'Failed': 0, 'Skipped': 0}
     statuses = []
     lines = []

@@ -1,0 +1,243 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""A virtual machine that boots once."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import typing
+
+from gpuclient.documents import host_files
+
+from tests.host import device as device_module
+from tests.host import provide
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+#: A quiet machine of two cores boots in eight seconds.
+TIMEOUT = 600
+
+#: Names the file in which each boot leaves its time, if it is set.
+TIMES = 'GPUCLIENT_HOST_TIMES'
+
+#: Intel's IOMMU. caching-mode is what VFIO in the guest needs.
+INTEL_IOMMU = 'intel-iommu,intremap=on,caching-mode=on'
+CARD = device_module.Device()
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What is in it."""
+
+    #: Devices that bear ids of our choice.
+    cards: tuple[device_module.Device, ...] = (CARD,)
+    #: Values of more ``-device`` options, before the cards.
+    devices: tuple[str, ...] = ()
+    #: None for a machine without one.
+    iommu: str | None = INTEL_IOMMU
+    #: NUMA nodes; each has a CPU and its part of the memory.
+    nodes: int = 1
+    memory_mb: int = 768
+
+    def memory(self) -> list[str]:
+        """Return QEMU's options for memory and CPUs.
+
+        The process that answers for the cards has to see the memory.
+        """
+        options = ['-m', str(self.memory_mb), '-smp', str(self.nodes)]
+        size = self.memory_mb // self.nodes
+        for node in range(self.nodes):
+            options += [
+                '-object',
+                f'memory-backend-memfd,id=memory{node},share=on,size={size}M',
+                '-numa',
+                f'node,nodeid={node},cpus={node},memdev=memory{node}',
+            ]
+        return options
+
+
+@dataclasses.dataclass(frozen=True)
+class Boot:
+    """What came of a boot."""
+
+    seconds: float
+    #: What ``guest.py`` wrote.
+    result: dict[str, typing.Any]
+    kernel_messages: str
+
+    def device(self, address: str) -> dict[str, typing.Any]:
+        """Return what sysfs says of a device."""
+        found: dict[str, typing.Any] = self.result['raw']['devices'][address]
+        return found
+
+
+class BootFailed(Exception):
+    """The guest did not do what it had to; with its last words."""
+
+
+def boot(
+    machine: Machine,
+    arguments: str,
+    files: tuple[host_files.HostFile, ...] = (),
+    before: str = '',
+) -> Boot:
+    """Boot with kernel arguments and files of ``/etc``; wait for the end.
+
+    :param files: They are in the initramfs, too.
+    :param before: What the guest runs first, a shell script.
+    :raises BootFailed: The guest did not end as it should.
+    """
+    with tempfile.TemporaryDirectory(prefix='gpu-host-') as name:
+        folder = pathlib.Path(name)
+        image = folder / 'initrd.gz'
+        _write_image(image, folder / 'tree', files)
+        share = folder / 'share'
+        share.mkdir()
+        (share / 'run').write_text(before + _RUN)
+        began = time.monotonic()
+        console = _run(
+            machine,
+            folder,
+            [
+                '-kernel',
+                os.fspath(next(provide.kernel().glob('boot/vmlinuz-*'))),
+                '-initrd',
+                os.fspath(image),
+                '-append',
+                # The kernel gives up where a busy machine of the test lets
+                # it wait too long for its timer.
+                f'console=ttyS0 panic=-1 no_timer_check {arguments}',
+                *_folder('root', '/', 0x1D, 'readonly=on,multidevs=remap'),
+                *_folder('share', os.fspath(share), 0x1E, 'multidevs=remap'),
+            ],
+        )
+        seconds = time.monotonic() - began
+        if TIMES in os.environ:
+            with open(os.environ[TIMES], 'a') as times:
+                times.write(f'{seconds:.1f} {arguments}\n')
+        try:
+            status = (share / 'status').read_text().strip()
+            output = (share / 'output').read_text()
+            messages = (share / 'dmesg').read_text()
+        except FileNotFoundError as exc:
+            raise BootFailed(f'the guest wrote nothing:\n{console}') from exc
+        if status != '0':
+            raise BootFailed(f'the guest failed with {status}:\n{output}')
+        result = json.loads((share / 'result').read_text())
+    return Boot(seconds, result, messages)
+
+
+def _folder(tag: str, path: str, slot: int, options: str) -> list[str]:
+    """Return the options of QEMU that share a folder with the guest."""
+    return [
+        '-fsdev',
+        f'local,id={tag},path={path},security_model=none,{options}',
+        '-device',
+        f'virtio-9p-pci,fsdev={tag},mount_tag={tag},bus=pcie.0,addr={slot:x}',
+    ]
+
+
+#: In the guest: the reader, with the Python that runs the tests.
+_RUN = f"""
+cd {ROOT}
+exec {sys.executable} -m tests.host.guest /mnt/result
+"""
+
+
+def _write_image(
+    image: pathlib.Path,
+    tree: pathlib.Path,
+    files: tuple[host_files.HostFile, ...],
+) -> None:
+    for file in files:
+        for base in (tree, tree / 'case'):
+            target = base / file.path.lstrip('/')
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(file.content)
+            target.chmod(file.mode)
+    shutil.copy(provide.initramfs(), image)
+    if files:
+        # The kernel unpacks one archive after the other, at multiples of
+        # four bytes (Documentation/driver-api/early-userspace/
+        # buffer-format.rst).
+        with open(image, 'ab') as stream:
+            stream.write(b'\0' * (-stream.tell() % 4))
+            stream.write(provide.pack(tree))
+
+
+def _run(machine: Machine, folder: pathlib.Path, arguments: list[str]) -> str:
+    """Run QEMU to its end; return what was on the console."""
+    servers = [device_module.Server(card) for card in machine.cards]
+    console = folder / 'console'
+    devices = [*machine.devices]
+    if machine.iommu is not None:
+        devices.insert(0, machine.iommu)
+    devices += [
+        server.device.option(server.theirs.fileno()) for server in servers
+    ]
+    command = [
+        'qemu-system-x86_64',
+        '-accel',
+        'tcg,thread=multi',
+        '-cpu',
+        'qemu64',
+        '-machine',
+        'q35,kernel-irqchip=split',
+        *machine.memory(),
+        '-nodefaults',
+        '-no-user-config',
+        '-display',
+        'none',
+        '-no-reboot',
+        '-serial',
+        f'file:{console}',
+        *(part for one in devices for part in ('-device', one)),
+        *arguments,
+    ]
+    try:
+        with subprocess.Popen(
+            command,
+            pass_fds=[server.theirs.fileno() for server in servers],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                _output, words = process.communicate(timeout=TIMEOUT)
+            except subprocess.TimeoutExpired as exc:
+                process.kill()
+                raise BootFailed(
+                    f'no end after {TIMEOUT} s:\n{_tail(console)}'
+                ) from exc
+            except BaseException:
+                process.kill()
+                raise
+    finally:
+        for server in servers:
+            server.close()
+    if process.returncode:
+        raise BootFailed(f'QEMU ended with {process.returncode}: {words}')
+    return _tail(console)
+
+
+def _tail(console: pathlib.Path) -> str:
+    if not console.exists():
+        return ''
+    lines = console.read_text(errors='replace').splitlines()
+    return '\n'.join(lines[-60:])

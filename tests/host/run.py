@@ -1,0 +1,77 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Run the tests of a host: ``python -m tests.host.run [fast] [TESTS ...]``.
+
+They boot Debian's kernel in a virtual machine; see
+``doc/source/contributor/host.rst``. ``fast`` leaves out those that need a
+Debian of their own. Arguments that follow are stestr's. How long each boot
+took is printed at the end.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from tests.host import machine
+from tests.host import provide
+
+_HERE = pathlib.Path(__file__).parent
+#: Each virtual machine keeps a CPU busy.
+_WORKERS = 2
+_FAST = ('--exclude-regex', r'tests\.host\.test_debian')
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit status of the tests."""
+    options: tuple[str, ...] = ()
+    if arguments[:1] == ['fast']:
+        options = _FAST
+        arguments = arguments[1:]
+    try:
+        provide.programs()
+        provide.initramfs()
+    except provide.CannotProvide as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    with tempfile.NamedTemporaryFile('r', prefix='gpu-boots-') as times:
+        status = subprocess.run(
+            [
+                sys.executable,
+                '-m',
+                'stestr',
+                '--test-path',
+                os.fspath(_HERE),
+                'run',
+                '--concurrency',
+                str(_WORKERS),
+                *options,
+                *arguments,
+            ],
+            cwd=_HERE.parent.parent,
+            env={**os.environ, machine.TIMES: times.name},
+            check=False,
+        ).returncode
+        seconds = [float(line.split()[0]) for line in times]
+    if seconds:
+        print(
+            f'host tests: {len(seconds)} boots, {min(seconds):.1f} to '
+            f'{max(seconds):.1f} s each, {sum(seconds):.0f} s in all'
+        )
+    return status
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
