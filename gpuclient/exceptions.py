@@ -17,6 +17,7 @@
         - InvalidAddress
         - InvalidAlias
         - InvalidCPUSet
+        - InvalidDescription
         - InvalidDeviceSpec
         - InvalidHugePages
         - InvalidKernelArgument
@@ -48,6 +49,7 @@ __all__ = [
     'InvalidAddress',
     'InvalidAlias',
     'InvalidCPUSet',
+    'InvalidDescription',
     'InvalidDeviceSpec',
     'InvalidHugePages',
     'InvalidKernelArgument',
@@ -78,6 +80,10 @@ class InvalidAlias(InvalidValue):
 
 class InvalidCPUSet(InvalidValue):
     """Not a set of CPUs for the one who reads it."""
+
+
+class InvalidDescription(InvalidValue):
+    """Not the description of a deployment; begins with the place in it."""
 
 
 class InvalidDeviceSpec(InvalidValue):

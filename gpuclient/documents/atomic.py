@@ -177,6 +177,55 @@ def replace(path: str, old: bytes, new: bytes) -> None:
         ) from exc
 
 
+def create(path: str, content: bytes, mode: int = 0o644) -> None:
+    """Write a file that is not there, and the folders above it.
+
+    :param mode: As the file shall have it, less what the umask takes away.
+    :raises gpuclient.exceptions.DocumentChanged: Somebody else made one.
+    :raises gpuclient.exceptions.DocumentError: The system refused.
+    """
+    folder, name = os.path.split(path)
+    try:
+        os.makedirs(folder or '.', exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(
+            dir=folder or '.', prefix=f'.{name}.'
+        )
+        try:
+            with open(descriptor, 'wb') as stream:
+                stream.write(content)
+                stream.flush()
+                os.fchmod(stream.fileno(), mode & ~_umask())
+                os.fsync(stream.fileno())
+            with _locked(folder or '.') as folder_descriptor:
+                # Unlike a rename, it fails where there is a file.
+                os.link(temporary, path)
+                os.fsync(folder_descriptor)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+    except FileExistsError as exc:
+        raise exceptions.DocumentChanged(
+            _(
+                '%(path)s was made by somebody else meanwhile; nothing was '
+                'written: run the command again'
+            )
+            % {'path': exc.filename2 or exc.filename or path}
+        ) from exc
+    except OSError as exc:
+        raise exceptions.DocumentError(
+            _('Cannot write %(path)s: %(reason)s')
+            % {'path': path, 'reason': exc.strerror}
+        ) from exc
+
+
+def _umask() -> int:
+    """Return the bits that files shall not have."""
+    # There is no way to read it alone.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 def _replace(path: str, old: bytes, new: bytes) -> None:
     target = check_replaceable(path)
     folder, name = os.path.split(target)

@@ -50,6 +50,9 @@ class Editable(abc.ABC):
     :param path: As the user named it.
     """
 
+    #: There is no such file yet.
+    is_new = False
+
     def __init__(self, path: str) -> None:
         self.path = path
 

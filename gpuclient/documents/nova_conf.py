@@ -405,14 +405,19 @@ def render(
     return ''.join(f'{line}\n' for line in lines)
 
 
-def unified_diff(path: str, before: list[str], after: list[str]) -> str:
+def unified_diff(
+    path: str, before: list[str], after: list[str], *, is_new: bool = False
+) -> str:
     """Return the difference of the lines of a file, for patch(1)."""
     return ''.join(
         line
         if line.endswith('\n')
         else f'{line}\n\\ No newline at end of file\n'
         for line in difflib.unified_diff(
-            before, after, fromfile=path, tofile=path
+            before,
+            after,
+            fromfile='/dev/null' if is_new else path,
+            tofile=path,
         )
     )
 

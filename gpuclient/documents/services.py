@@ -147,12 +147,24 @@ def open_file(path: str) -> editable.EditableFile:
 
     :raises gpuclient.exceptions.DocumentError: It cannot be read.
     """
+    name, content = read_content(path)
     if path == STANDARD_INPUT:
-        content = atomic.read_stream(_STANDARD_INPUT, sys.stdin.buffer)
-        file = _parse(_STANDARD_INPUT, content, not _looks_like_ini(content))
+        file = _parse(name, content, not _looks_like_ini(content))
         file.is_stream = True
         return file
-    return _parse(path, atomic.read(path), path.endswith(YAML))
+    return _parse(path, content, path.endswith(YAML))
+
+
+def read_content(path: str) -> tuple[str, bytes]:
+    """Return what messages call a file, or standard input, and its bytes.
+
+    :raises gpuclient.exceptions.DocumentError: It cannot be read.
+    """
+    if path == STANDARD_INPUT:
+        return _STANDARD_INPUT, atomic.read_stream(
+            _STANDARD_INPUT, sys.stdin.buffer
+        )
+    return path, atomic.read(path)
 
 
 def _parse(path: str, content: bytes, is_yaml: bool) -> editable.EditableFile:

@@ -25,8 +25,18 @@ from gpuclient import exceptions
 from gpuclient.model import configuration
 
 _PLAIN = ('.conf', '.ini')
-#: Folders that hold no configuration.
-_SKIPPED = {'.git', '.tox', '.venv', '__pycache__', 'node_modules'}
+#: Folders that hold no configuration, or that of the host itself.
+_SKIPPED = {
+    '.git',
+    '.tox',
+    '.venv',
+    '__pycache__',
+    'dracut.conf.d',
+    'modprobe.d',
+    'modules-load.d',
+    'node_modules',
+    'tuned',
+}
 _FILTERS = (('filter_scheduler', 'enabled_filters'),)
 
 

@@ -227,6 +227,8 @@ def write(
 def _state(file: editable.Editable, dry_run: bool) -> str:
     if not file.changed:
         return 'unchanged'
+    if file.is_new:
+        return 'would create' if dry_run else 'created'
     return 'would change' if dry_run else 'changed'
 
 

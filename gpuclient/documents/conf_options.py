@@ -1,0 +1,214 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Options of Nova that have to have certain values, beside what is there."""
+
+import collections.abc
+import dataclasses
+import json
+import typing
+
+from gpuclient.documents import nova_conf
+from gpuclient.documents import values
+from gpuclient import exceptions
+from gpuclient.model import alias as alias_model
+from gpuclient.model import cpu
+from gpuclient.model import device_spec
+
+
+def _everything(_text: str) -> bool:
+    return True
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option, and all the values of it that are ours."""
+
+    section: str
+    name: str
+    values: tuple[str, ...]
+    #: Names it had before, with their sections; what they are set to counts.
+    others: tuple[tuple[str, str], ...] = ()
+    #: Which of the values that are there are ours, to be replaced.
+    owns: collections.abc.Callable[[str], bool] = _everything
+    #: What two spellings of one value have in common.
+    meaning: collections.abc.Callable[[str], typing.Any] = str.strip
+
+    def apply(self, conf: nova_conf.NovaConf) -> None:
+        """Give a nova.conf the values, in memory; values of others stay."""
+        wanted = {self.meaning(text): text for text in self.values}
+        surplus: list[nova_conf.Value] = []
+        for value in conf.values((self.section, self.name), *self.others):
+            if self.owns(value.text):
+                meaning = self.meaning(value.text)
+                if wanted.pop(meaning, None) is None:
+                    surplus.append(value)
+        texts = list(wanted.values())
+        # From the end, so that the lines of the others stay.
+        for number in reversed(range(len(surplus))):
+            if number < len(texts):
+                conf.replace(surplus[number], texts[number])
+            else:
+                conf.remove(surplus[number])
+        for text in texts[len(surplus) :]:
+            conf.add(self.section, self.name, text)
+
+
+def setting(section: str, name: str, value: object) -> Option:
+    """Return an option that has one value."""
+    return Option(section, name, (str(value),), meaning=str.lower)
+
+
+def cpu_set(section: str, name: str, cpus: frozenset[int]) -> Option:
+    """Return an option that is a set of CPUs."""
+
+    def meaning(text: str) -> typing.Any:
+        try:
+            return cpu.parse(text)
+        except exceptions.InvalidValue:
+            return text
+
+    return Option(section, name, (cpu.render(cpus),), meaning=meaning)
+
+
+def reserved_pages(
+    size_kib: int, counts: collections.abc.Sequence[int]
+) -> Option:
+    """Return ``[DEFAULT]reserved_huge_pages``; other page sizes stay.
+
+    :param counts: Number of pages of each NUMA node.
+    """
+
+    def meaning(text: str) -> typing.Any:
+        try:
+            return cpu.parse_reserved(text)
+        except exceptions.InvalidValue:
+            return text
+
+    def owns(text: str) -> bool:
+        found = meaning(text)
+        return (
+            isinstance(found, cpu.ReservedPages) and found.size_kib == size_kib
+        )
+
+    return Option(
+        'DEFAULT',
+        'reserved_huge_pages',
+        tuple(
+            cpu.ReservedPages(node, size_kib, count).render()
+            for node, count in enumerate(counts)
+            if count
+        ),
+        owns=owns,
+        meaning=meaning,
+    )
+
+
+def aliases(wanted: collections.abc.Sequence[alias_model.Alias]) -> Option:
+    """Return ``[pci]alias`` with aliases in it; others of it stay."""
+    names = {alias.name for alias in wanted}
+
+    def owns(text: str) -> bool:
+        try:
+            return alias_model.parse(text).name in names
+        except exceptions.InvalidAlias:
+            return False
+
+    return Option(
+        'pci',
+        'alias',
+        tuple(alias.render() for alias in wanted),
+        nova_conf.ALIAS[1:],
+        owns,
+        _of_alias,
+    )
+
+
+def _of_alias(text: str) -> typing.Any:
+    return alias_model.parse(text).meaning
+
+
+def device_specs(
+    entries: collections.abc.Sequence[dict[str, str]],
+    ids: collections.abc.Collection[tuple[str, str]],
+) -> Option:
+    """Return ``[pci]device_spec`` with entries in it.
+
+    :param ids: Vendor and product of the devices that are ours: values for
+        other devices stay.
+    """
+
+    def owns(text: str) -> bool:
+        # A placeholder for an address is no device spec, and ours.
+        try:
+            found = json.loads(text)
+        except ValueError:
+            return False
+        parts = found if isinstance(found, list) else [found]
+        return bool(parts) and all(
+            isinstance(part, dict)
+            and (
+                str(part.get('vendor_id')).lower(),
+                str(part.get('product_id')).lower(),
+            )
+            in ids
+            for part in parts
+        )
+
+    return Option(
+        'pci',
+        'device_spec',
+        tuple(json.dumps(entry) for entry in entries),
+        nova_conf.DEVICE_SPEC[1:],
+        owns,
+        _of_specs,
+    )
+
+
+def _of_specs(text: str) -> typing.Any:
+    try:
+        specs = device_spec.parse(text)
+    except exceptions.InvalidDeviceSpec:
+        return text
+    return tuple(
+        (
+            spec.address,
+            spec.vendor_id,
+            spec.product_id,
+            json.dumps(spec.tags, sort_keys=True),
+        )
+        for spec in specs
+    )
+
+
+def merged(path: str, text: str, options: tuple[Option, ...]) -> str:
+    """Return the text of a nova.conf with options in it.
+
+    :raises gpuclient.exceptions.DocumentError: oslo.config would refuse it.
+    """
+    conf = nova_conf.NovaConf(path, text.encode())
+    for option in options:
+        option.apply(conf)
+    return conf.text
+
+
+@dataclasses.dataclass(frozen=True)
+class Conf(values.Merge):
+    """A nova.conf inside YAML."""
+
+    #: Where it stands, for messages.
+    path: str
+    options: tuple[Option, ...]
+
+    def merged(self, old: typing.Any) -> str:
+        text = old if isinstance(old, str) else ''
+        return merged(self.path, text, self.options)

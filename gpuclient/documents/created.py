@@ -1,0 +1,195 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Files that a description makes, beside what is there already."""
+
+import collections.abc
+import os
+import stat
+
+from gpuclient.documents import atomic
+from gpuclient.documents import conf_options
+from gpuclient.documents import creation
+from gpuclient.documents import editable
+from gpuclient.documents import host_files
+from gpuclient.documents import nova_conf
+from gpuclient.documents import plain_tree
+from gpuclient.documents import rhoso_tree
+from gpuclient.documents import services
+from gpuclient.documents import values
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import catalogue
+from gpuclient.model import description
+
+
+class CreatedFile(editable.EditableFile):
+    """A file of the output, as it is and as it shall be.
+
+    :param path: As the user named the folder, and the path in it.
+    :param old: Its bytes; None where there is no file.
+    :param artefact: What it shall have.
+    :raises gpuclient.exceptions.DocumentError: It cannot be read as what it
+        is to be.
+    """
+
+    def __init__(
+        self, path: str, old: bytes | None, artefact: creation.Artefact
+    ) -> None:
+        super().__init__(path, old or b'')
+        self.is_new = old is None
+        self.services = list(artefact.services)
+        self._mode = 0o644
+        self._obstacle = self._patch = ''
+        text = atomic.decode(path, old or b'')
+        if isinstance(artefact, creation.Text):
+            new = artefact.content
+            if host_files.NAME not in artefact.path:
+                # Other settings of it belong to somebody else.
+                new = _with_settings(text, new)
+            self._mode = artefact.mode
+        elif isinstance(artefact, creation.Conf):
+            new = conf_options.merged(path, text, artefact.options)
+        else:
+            merged = values.merge(path, text, artefact.objects)
+            new = merged.text
+            self._obstacle, self._patch = merged.obstacle, merged.patch
+        self._before, self._after = text, new
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to write."""
+        return (
+            self.is_new
+            or bool(self._obstacle)
+            or (self._before != self._after)
+        )
+
+    def diff(self) -> str:
+        """Return the edits as a unified diff; empty where there are none."""
+        if self._obstacle:
+            # Not what the file would be; what is wanted of it.
+            return self._patch
+        return nova_conf.unified_diff(
+            self.path,
+            nova_conf.split_lines(self._before),
+            nova_conf.split_lines(self._after),
+            is_new=self.is_new,
+        )
+
+    def readings(self) -> collections.abc.Iterator[editable.Reading]:
+        # It is written, and not read as what a service reads.
+        return iter(())
+
+    def content(self) -> bytes:
+        return self._after.encode()
+
+    def obstacle(self) -> str:
+        return self._obstacle
+
+    def check_writable(self) -> None:
+        if not self.is_new:
+            super().check_writable()
+
+    def write(self) -> None:
+        if not self.is_new:
+            super().write()
+            return
+        atomic.create(self.path, self.content(), self._mode)
+
+
+def read_description(
+    path: str, models: catalogue.Catalogue
+) -> description.Description:
+    """Return the description that a file holds, YAML or JSON.
+
+    :param path: ``-`` for standard input.
+    :raises gpuclient.exceptions.DocumentError: It is neither.
+    :raises gpuclient.exceptions.InvalidDescription: See
+        :func:`gpuclient.model.description.parse`; with the path.
+    """
+    name, content = services.read_content(path)
+    try:
+        return description.parse(
+            values.load(name, atomic.decode(name, content)), models
+        )
+    except exceptions.InvalidDescription as exc:
+        raise exceptions.InvalidDescription(f'{name}: {exc}') from exc
+
+
+def create(wanted: description.Description) -> creation.Creation:
+    """Return what a description makes for its target.
+
+    :raises gpuclient.exceptions.InvalidDescription: Nova would refuse it.
+    """
+    makers: dict[
+        str,
+        collections.abc.Callable[[description.Description], creation.Creation],
+    ] = {'rhoso': rhoso_tree.create, 'plain': plain_tree.create}
+    return makers[wanted.target](wanted)
+
+
+def read(
+    folder: str, artefacts: collections.abc.Iterable[creation.Artefact]
+) -> tuple[CreatedFile, ...]:
+    """Return the files of a folder as they are and as they shall be.
+
+    :raises gpuclient.exceptions.DocumentError: One of them cannot be read, or
+        leads out of the folder.
+    """
+    found = []
+    for artefact in artefacts:
+        path = os.path.join(folder, artefact.path)
+        _check_inside(folder, path)
+        old = atomic.read(path) if os.path.lexists(path) else None
+        found.append(CreatedFile(path, old, artefact))
+    return tuple(found)
+
+
+def _check_inside(folder: str, path: str) -> None:
+    root = os.path.realpath(folder)
+    if os.path.commonpath([root, os.path.realpath(path)]) != root:
+        raise exceptions.DocumentError(
+            _('Cannot write %(path)s: a link leads out of %(folder)s')
+            % {'path': path, 'folder': folder}
+        )
+    above = os.path.dirname(path)
+    while not os.path.lexists(above) and above:
+        above = os.path.dirname(above)
+    if above and not stat.S_ISDIR(os.stat(above).st_mode):
+        raise exceptions.DocumentError(
+            _('Cannot write %(path)s: %(above)s is not a folder')
+            % {'path': path, 'above': above}
+        )
+
+
+def _with_settings(text: str, wanted: str) -> str:
+    """Return ``key=value`` lines with some of them set."""
+    if not text:
+        return wanted
+    lines = nova_conf.split_lines(text)
+    for line in nova_conf.split_lines(wanted):
+        key, equals, _value = line.partition('=')
+        if not equals or line.startswith('#'):
+            continue
+        same = [
+            number
+            for number, other in enumerate(lines)
+            if other.partition('=')[0].strip() == key
+        ]
+        if same:
+            lines[same[-1]] = line
+        else:
+            if not lines[-1].endswith('\n'):
+                lines[-1] += '\n'
+            lines.append(line)
+    return ''.join(lines)

@@ -1,0 +1,321 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a description makes of the services and the hosts it is about.
+
+Pure: nothing is read or written.
+"""
+
+import collections.abc
+import dataclasses
+import typing
+
+from gpuclient.documents import conf_options
+from gpuclient.documents import host_files
+from gpuclient.documents import values
+from gpuclient import exceptions
+from gpuclient.model import alias as alias_model
+from gpuclient.model import configuration
+from gpuclient.model import cpu
+from gpuclient.model import description as description_model
+from gpuclient.model import device_spec
+from gpuclient.model import kernel
+from gpuclient.rules import alias as alias_rules
+from gpuclient.rules import finding
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A file that is ours as a whole."""
+
+    #: Relative to the folder of the output.
+    path: str
+    content: str
+    #: What reads it, to be restarted; empty for files of the host itself.
+    services: tuple[str, ...] = ()
+    mode: int = 0o644
+
+
+@dataclasses.dataclass(frozen=True)
+class Conf:
+    """A nova.conf that has to have options."""
+
+    path: str
+    options: tuple[conf_options.Option, ...]
+    services: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Yaml:
+    """A YAML file that has to have objects."""
+
+    path: str
+    objects: tuple[values.Object, ...]
+    services: tuple[str, ...] = ()
+
+
+Artefact: typing.TypeAlias = Text | Conf | Yaml
+
+
+@dataclasses.dataclass(frozen=True)
+class Creation:
+    """All that a description makes."""
+
+    artefacts: tuple[Artefact, ...]
+    #: What is left to do, in this order.
+    next_steps: tuple[str, ...]
+    warnings: tuple[str, ...]
+    #: Resource providers that Placement will have: those whose addresses are
+    #: known.
+    providers: tuple[device_spec.Provider, ...]
+
+
+def check(wanted: description_model.Description) -> tuple[str, ...]:
+    """Judge the aliases as the services will; return warnings.
+
+    :raises gpuclient.exceptions.InvalidDescription: Nova would refuse them,
+        or we do.
+    """
+    warnings = []
+    for number, alias in enumerate(wanted.aliases):
+        findings = tuple(alias_rules.check(alias))
+        for found in finding.errors(findings):
+            raise exceptions.InvalidDescription(f'aliases[{number}]: {found}')
+        warnings += [str(found) for found in finding.warnings(findings)]
+    try:
+        alias_model.merge(
+            [alias.render() for alias in wanted.aliases],
+            wanted.pci_in_placement,
+        )
+    except exceptions.InvalidAlias as exc:
+        raise exceptions.InvalidDescription(f'aliases: {exc}') from exc
+    return tuple(warnings)
+
+
+def control_options(
+    wanted: description_model.Description, service: str
+) -> tuple[conf_options.Option, ...]:
+    """Return the options of a service of the control plane."""
+    tracking = conf_options.setting(
+        'filter_scheduler', 'pci_in_placement', wanted.pci_in_placement
+    )
+    if service == configuration.API:
+        return conf_options.aliases(wanted.aliases), tracking
+    return (tracking,)
+
+
+def pci_options(
+    wanted: description_model.Description, host: description_model.Host
+) -> tuple[conf_options.Option, ...]:
+    """Return the options of a compute that are about its cards."""
+    ids = {
+        (alias.vendor_id or '', alias.product_id or '')
+        for alias in wanted.aliases
+    }
+    return (
+        conf_options.device_specs(spec_entries(wanted, host), ids),
+        conf_options.aliases(wanted.aliases),
+        conf_options.setting(
+            'pci', 'report_in_placement', wanted.report_in_placement
+        ),
+    )
+
+
+def spec_entries(
+    wanted: description_model.Description, host: description_model.Host
+) -> list[dict[str, str]]:
+    """Return the ``[pci]device_spec`` entries of a host."""
+    entries = []
+    for cards in host.cards:
+        alias = wanted.alias(cards.alias)
+        entry = {
+            'vendor_id': alias.vendor_id or '',
+            'product_id': alias.product_id or '',
+        }
+        # Both sides have to lead to the same names in Placement.
+        if alias.resource_class is not None:
+            entry['resource_class'] = alias.resource_class
+        if alias.traits is not None:
+            entry['traits'] = alias.traits
+        if alias.live_migratable is not None:
+            entry['live_migratable'] = ('no', 'yes')[alias.live_migratable]
+        entries += [
+            {**entry, 'address': address} for address in cards.addresses
+        ] or [entry]
+    return entries
+
+
+def compute_options(
+    host: description_model.Host,
+) -> tuple[conf_options.Option, ...]:
+    """Return the options of a compute that are about CPUs and memory."""
+    options = []
+    if host.reserved_host_memory_mb is not None:
+        options.append(
+            conf_options.setting(
+                'DEFAULT',
+                'reserved_host_memory_mb',
+                host.reserved_host_memory_mb,
+            )
+        )
+    pages = host.huge_pages
+    if pages is not None:
+        options.append(
+            conf_options.reserved_pages(pages.size // cpu.KIB, pages.reserved)
+        )
+    for name, cpus in (
+        ('cpu_shared_set', host.shared),
+        ('cpu_dedicated_set', host.dedicated),
+    ):
+        if cpus is not None:
+            options.append(conf_options.cpu_set('compute', name, cpus))
+    return tuple(options)
+
+
+def passthrough(
+    wanted: description_model.Description, host: description_model.Host
+) -> host_files.Passthrough:
+    """Return what a host is to be prepared for."""
+    ids: list[str] = []
+    for cards in host.cards:
+        alias = wanted.alias(cards.alias)
+        ids.append(f'{alias.vendor_id}:{alias.product_id}')
+        # The audio function sits in the IOMMU group of its card.
+        if alias.name in wanted.audio:
+            ids.append(f'{alias.vendor_id}:{wanted.audio[alias.name]}')
+    return host_files.Passthrough(
+        cpu_vendor=host.cpu_vendor,
+        ids=tuple(dict.fromkeys(ids)),
+        arguments=(*huge_page_arguments(host.huge_pages), *host.kernel_args),
+        isolated_cores=(
+            None if host.dedicated is None else cpu.render(host.dedicated)
+        ),
+        tuned_profile=wanted.rhoso.tuned_profile,
+    )
+
+
+def huge_page_arguments(
+    pages: description_model.HugePages | None,
+) -> tuple[str, ...]:
+    """Return the kernel arguments that set pages aside.
+
+    One number for all nodes is spread evenly; a number for each is what
+    kernels from 5.16 on know (``kernel-parameters.txt``: ``hugepages=``).
+    """
+    if pages is None:
+        return ()
+    size = cpu.render_size(pages.size)
+    count = (
+        str(sum(pages.counts))
+        if len(set(pages.counts)) == 1
+        else ','.join(
+            f'{node}:{count}' for node, count in enumerate(pages.counts)
+        )
+    )
+    return (
+        f'default_hugepagesz={size}',
+        f'hugepagesz={size}',
+        f'hugepages={count}',
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelArguments(values.Merge):
+    """A kernel command line that has to have arguments; others stay."""
+
+    arguments: tuple[str, ...]
+
+    def merged(self, old: typing.Any) -> str:
+        text = old if isinstance(old, str) else ''
+        found = before = kernel.parse(text)
+        wanted = kernel.parse(' '.join(self.arguments))
+        if wanted.has('hugepages') and wanted.huge_pages != found.huge_pages:
+            names = ('default_hugepagesz', 'hugepagesz', 'hugepages')
+            found = kernel.CommandLine(
+                (
+                    *(one for one in found.arguments if one.key not in names),
+                    *(one for one in wanted.arguments if one.key in names),
+                )
+            )
+        for one in wanted.arguments:
+            found = _with_argument(found, one)
+        return text if found == before else found.render()
+
+
+def _with_argument(
+    found: kernel.CommandLine, wanted: kernel.Argument
+) -> kernel.CommandLine:
+    """Return a command line with one argument, beside what it has of it."""
+    key, value = wanted.key, wanted.value
+    if key in ('default_hugepagesz', 'hugepagesz', 'hugepages'):
+        return found
+    if key == 'rd.driver.pre' and value is not None:
+        if value.replace('-', '_') in found.early_drivers:
+            return found
+        return kernel.CommandLine((*found.arguments, wanted))
+    if key == 'vfio_pci.ids' and value is not None:
+        ids = [one.render() for one in found.vfio_ids]
+        new = [one for one in value.split(',') if one not in ids]
+        if not new and ids:
+            return found
+        return found.with_argument(wanted.name, ','.join([*ids, *new]))
+    if key in ('intel_iommu', 'iommu') and value in found.words(wanted.name):
+        return found
+    if value in found.values(wanted.name) or (
+        value is None and found.has(wanted.name)
+    ):
+        return found
+    return found.with_argument(wanted.name, value)
+
+
+def providers(
+    wanted: description_model.Description,
+) -> tuple[device_spec.Provider, ...]:
+    """Return the resource providers of cards whose addresses are known."""
+    found: list[device_spec.Provider] = []
+    for host in wanted.hosts:
+        devices = []
+        for cards in host.cards:
+            alias = wanted.alias(cards.alias)
+            devices += [
+                device_spec.HostDevice(
+                    address,
+                    alias.vendor_id or '',
+                    alias.product_id or '',
+                    alias.device_type or '',
+                )
+                for address in cards.addresses
+            ]
+        (option, *_others) = pci_options(wanted, host)
+        found += device_spec.providers(
+            host.hypervisor_hostname,
+            device_spec.parse_all(option.values),
+            devices,
+        )
+    return tuple(found)
+
+
+def tracking_steps(
+    wanted: description_model.Description,
+) -> collections.abc.Iterator[str]:
+    """Yield what to heed when Placement is to track devices."""
+    if wanted.pci_in_placement:
+        yield (
+            'On an upgrade of a running cloud: the computes first, with '
+            'report_in_placement; look at "openstack gpu placement list"; '
+            'then the control plane, with pci_in_placement'
+        )
+    elif wanted.report_in_placement:
+        yield (
+            'When every compute reports its devices (look at "openstack gpu '
+            'placement list"), set pci_in_placement: true and create again'
+        )

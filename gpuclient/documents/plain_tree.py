@@ -1,0 +1,93 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A description as the files of hosts that no installer looks after.
+
+A folder for each host, with the paths that its files have on it, and one for
+the services of the control plane.
+"""
+
+import collections.abc
+
+from gpuclient.documents import creation
+from gpuclient.documents import host_files
+from gpuclient.model import configuration
+from gpuclient.model import description as description_model
+
+#: Drop-ins that the services read after ``/etc/nova/nova.conf``.
+_CONTROL = 'control-plane/etc/nova/{service}.conf.d/50-gpu.conf'
+_COMPUTE = '{host}/etc/nova/nova-compute.conf.d/50-gpu.conf'
+_HOSTS = 'hosts'
+
+_CONTROL_SERVICES = (
+    configuration.API,
+    configuration.SCHEDULER,
+    configuration.CONDUCTOR,
+)
+
+
+def create(wanted: description_model.Description) -> creation.Creation:
+    """Return the files, and what is left to do.
+
+    :raises gpuclient.exceptions.InvalidDescription: Nova would refuse it.
+    """
+    warnings = creation.check(wanted)
+    artefacts: list[creation.Artefact] = [
+        creation.Conf(
+            _CONTROL.format(service=service),
+            creation.control_options(wanted, service),
+            (service,),
+        )
+        for service in _CONTROL_SERVICES
+    ]
+    steps = list(creation.tracking_steps(wanted))
+    steps.append(
+        'Copy what is in control-plane to the hosts of the services; they '
+        'read it with --config-dir /etc/nova/SERVICE.conf.d'
+    )
+    for host in wanted.hosts:
+        folder = f'{_HOSTS}/{host.name}'
+        ready = host_files.prepare(
+            creation.passthrough(wanted, host), wanted.plain.system
+        )
+        artefacts += [
+            creation.Text(f'{folder}{file.path}', file.content, mode=file.mode)
+            for file in ready.files
+        ]
+        artefacts.append(
+            creation.Conf(
+                _COMPUTE.format(host=folder),
+                (
+                    *creation.compute_options(host),
+                    *creation.pci_options(wanted, host),
+                ),
+                (configuration.COMPUTE,),
+            )
+        )
+        steps.append(
+            f'On {host.name}: copy what is in {folder}, move the servers '
+            f'away, then {_commands(ready.commands)}'
+        )
+    steps.append(
+        'openstack gpu alias verify '
+        + ' '.join(alias.name for alias in wanted.aliases)
+    )
+    return creation.Creation(
+        tuple(artefacts),
+        tuple(steps),
+        warnings,
+        creation.providers(wanted),
+    )
+
+
+def _commands(commands: collections.abc.Sequence[str]) -> str:
+    return ' && '.join(commands)

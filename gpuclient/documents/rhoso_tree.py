@@ -1,0 +1,526 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A description as the files of RHOSO.
+
+The folders, files and keys are those of the examples of
+openstack-k8s-operators/architecture (``examples/dt/nova/nova04delta``); the
+kustomizations there (``dt/nova/nova04delta``, ``lib/dataplane``) carry the
+values into the custom resources.
+"""
+
+import collections.abc
+import dataclasses
+import typing
+
+from gpuclient.documents import conf_options
+from gpuclient.documents import creation
+from gpuclient.documents import rhoso_host
+from gpuclient.documents import values
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import configuration
+from gpuclient.model import cpu
+from gpuclient.model import description as description_model
+
+CONTROL_PLANE = 'control-plane/service-values.yaml'
+BARE_METAL_HOSTS = 'edpm/baremetalhosts/values.yaml'
+NODE_SET = 'edpm/nodeset/values.yaml'
+SERVICES = 'edpm/nodeset/nova_gpu.yaml'
+DEPLOYMENT_VALUES = 'edpm/deployment/values.yaml'
+DEPLOYMENT = 'edpm/deployment/openstackdataplanedeployment.yaml'
+
+#: The OpenStackDataPlaneService that takes the place of ``nova``.
+NOVA_SERVICE = 'nova-custom-gpu'
+_DATA_PLANE = 'dataplane.openstack.org/v1beta1'
+#: ConfigMaps that the service mounts, and the file in each.
+_CPU_MAP = ('cpu-pinning-nova', '25-cpu-pinning-nova.conf')
+_PCI_MAP = ('gpu-nova', '03-gpu-nova.conf')
+_LOCAL = {'config.kubernetes.io/local-config': 'true'}
+_COMMENT = '# local-config: referenced, but not emitted by kustomize\n'
+
+#: Services of a node set, in the order in which they run. The kernel
+#: arguments are set by configure-os, and the initramfs is made after it and
+#: before the reboot.
+_SERVICES = (
+    'bootstrap',
+    'download-cache',
+    'configure-network',
+    'validate-network',
+    'install-os',
+    'configure-os',
+    rhoso_host.SERVICE,
+    'ssh-known-hosts',
+    'run-os',
+    'reboot-os',
+    'install-certs',
+    'libvirt',
+    'ovn',
+    'neutron-ovn',
+    NOVA_SERVICE,
+    'neutron-metadata',
+    'telemetry',
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Default(values.Merge):
+    """A value for where there is none."""
+
+    value: typing.Any
+
+    def merged(self, old: typing.Any) -> typing.Any:
+        return self.value if old is None else old
+
+
+@dataclasses.dataclass(frozen=True)
+class _ServiceList(values.Merge):
+    """The services of a node set: ours in their places, others as they are."""
+
+    #: For messages.
+    path: str
+
+    def merged(self, old: typing.Any) -> list[str]:
+        if not isinstance(old, list) or not old:
+            return list(_SERVICES)
+        found = list(old)
+        if NOVA_SERVICE not in found:
+            other = [
+                one
+                for one in found
+                if isinstance(one, str) and one.startswith('nova-custom')
+            ]
+            if other:
+                raise exceptions.DocumentError(
+                    _(
+                        'Cannot edit %(path)s: service %(other)s is there, '
+                        'and %(ours)s would configure nova-compute, too; add '
+                        'the data sources of one to the other'
+                    )
+                    % {
+                        'path': self.path,
+                        'other': other[0],
+                        'ours': NOVA_SERVICE,
+                    }
+                )
+            if 'nova' in found:
+                found[found.index('nova')] = NOVA_SERVICE
+            else:
+                _insert(found, NOVA_SERVICE)
+        if rhoso_host.SERVICE not in found:
+            _insert(found, rhoso_host.SERVICE)
+        return found
+
+
+def _insert(found: list[str], name: str) -> None:
+    """Put a service before the first that runs after it."""
+    later = _SERVICES[_SERVICES.index(name) + 1 :]
+    found.insert(
+        next(
+            (at for at, other in enumerate(found) if other in later),
+            len(found),
+        ),
+        name,
+    )
+
+
+def create(wanted: description_model.Description) -> creation.Creation:
+    """Return the files, and what is left to do.
+
+    :raises gpuclient.exceptions.InvalidDescription: Nova would refuse it.
+    """
+    warnings = creation.check(wanted)
+    artefacts = [
+        _control_plane(wanted),
+        _node_set(wanted),
+        _services(wanted),
+        _deployment_values(),
+        _deployment(wanted),
+    ]
+    if wanted.hosts[0].bare_metal is not None:
+        artefacts.insert(1, _bare_metal_hosts(wanted))
+    return creation.Creation(
+        tuple(artefacts),
+        tuple(_next_steps(wanted)),
+        warnings,
+        creation.providers(wanted),
+    )
+
+
+def _values(name: str, data: dict[str, typing.Any]) -> values.Object:
+    return values.Object(
+        'v1',
+        'ConfigMap',
+        name,
+        {'data': data},
+        {'annotations': _LOCAL},
+        _COMMENT,
+        alone=True,
+    )
+
+
+def _control_plane(wanted: description_model.Description) -> creation.Yaml:
+    def config(service: str, keys: str) -> dict[str, typing.Any]:
+        return {
+            'customServiceConfig': conf_options.Conf(
+                f'{CONTROL_PLANE}, data.nova.{keys}.customServiceConfig',
+                creation.control_options(wanted, service),
+            )
+        }
+
+    conductor = 'conductorServiceTemplate'
+    nova: dict[str, typing.Any] = {
+        'apiServiceTemplate': config(configuration.API, 'apiServiceTemplate'),
+        **{
+            cell: {
+                conductor: config(
+                    configuration.CONDUCTOR, f'{cell}.{conductor}'
+                )
+            }
+            for cell in wanted.rhoso.cells
+        },
+        'schedulerServiceTemplate': config(
+            configuration.SCHEDULER, 'schedulerServiceTemplate'
+        ),
+    }
+    return creation.Yaml(
+        CONTROL_PLANE,
+        (_values('service-values', {'nova': nova}),),
+        (configuration.API, configuration.CONDUCTOR, configuration.SCHEDULER),
+    )
+
+
+def _bare_metal_hosts(wanted: description_model.Description) -> creation.Yaml:
+    data: dict[str, typing.Any] = {'metal3_inspection': _Default('disabled')}
+    for host in wanted.hosts:
+        found = host.bare_metal
+        if found is None:
+            continue
+        entry: dict[str, typing.Any] = {
+            'online': found.online,
+            'labels': _labels(wanted, host),
+            'bmc': {
+                'address': found.bmc_address,
+                'credentialsName': found.credentials_name,
+                'disableCertificateVerification': (
+                    found.disable_certificate_verification
+                ),
+            },
+            'bootMACAddress': found.boot_mac_address,
+        }
+        if found.root_device_hints:
+            entry['rootDeviceHints'] = found.root_device_hints
+        if found.preprovisioning_network_data is not None:
+            entry['preprovisioningNetworkData'] = {
+                'nmstate': values.dump(found.preprovisioning_network_data)
+            }
+        data[host.name] = entry
+    return creation.Yaml(
+        BARE_METAL_HOSTS, (_values('baremetalhost-values', data),)
+    )
+
+
+def _labels(
+    wanted: description_model.Description, host: description_model.Host
+) -> dict[str, str]:
+    """Return labels that the selectors of the node set find the host by."""
+    return {**wanted.rhoso.labels, 'nodeName': host.name, **host.labels}
+
+
+def _node_set(wanted: description_model.Description) -> creation.Yaml:
+    first = wanted.hosts[0]
+    rhoso = wanted.rhoso
+    data: dict[str, typing.Any] = {
+        'preProvisioned': first.bare_metal is None,
+    }
+    networks = {
+        host.name: {'networkData': values.dump(host.bare_metal.network_data)}
+        for host in wanted.hosts
+        if host.bare_metal is not None
+        and host.bare_metal.network_data is not None
+    }
+    if networks:
+        data['baremetalHostsNetworkData'] = networks
+    if first.bare_metal is not None:
+        data['baremetalSetTemplate'] = {
+            'ctlplaneInterface': rhoso.ctlplane_interface,
+            'cloudUserName': _stated(wanted, 'cloud_user', rhoso.cloud_user),
+            'bmhNamespace': _stated(wanted, 'namespace', rhoso.namespace),
+            'bmhLabelSelector': _stated(wanted, 'labels', rhoso.labels),
+            'passwordSecret': _stated(
+                wanted,
+                'password_secret',
+                {
+                    'name': rhoso.password_secret,
+                    'namespace': rhoso.namespace,
+                },
+            ),
+        }
+    data['nodeset'] = {
+        'ansible': {
+            'ansibleUser': _stated(wanted, 'cloud_user', rhoso.cloud_user),
+            'ansiblePort': _Default(22),
+            'ansibleVars': _variables(wanted),
+        },
+        'networks': _stated(wanted, 'networks', _networks(wanted)),
+        'nodes': {host.name: _node(wanted, host) for host in wanted.hosts},
+        'services': _ServiceList(NODE_SET),
+    }
+    data['nova'] = {
+        name: {
+            'conf': conf_options.Conf(
+                f'{NODE_SET}, data.nova.{name}.conf', options
+            )
+        }
+        for name, options in (
+            ('compute', creation.compute_options(first)),
+            ('pci', creation.pci_options(wanted, first)),
+        )
+        if options
+    }
+    return creation.Yaml(
+        NODE_SET,
+        (_values('edpm-nodeset-values', data),),
+        (configuration.COMPUTE,),
+    )
+
+
+def _stated(
+    wanted: description_model.Description, key: str, value: typing.Any
+) -> typing.Any:
+    """Return a value; one that nobody stated gives way to what is there."""
+    return value if key in wanted.rhoso.stated else _Default(value)
+
+
+def _variables(wanted: description_model.Description) -> dict[str, typing.Any]:
+    first = wanted.hosts[0]
+    ready = rhoso_host.variables(creation.passthrough(wanted, first))
+    found: dict[str, typing.Any] = {
+        'edpm_kernel_args': creation.KernelArguments(
+            tuple(ready['edpm_kernel_args'].split(' '))
+        ),
+        'edpm_reboot_strategy': _stated(
+            wanted, 'reboot_strategy', wanted.rhoso.reboot_strategy
+        ),
+    }
+    if first.dedicated is not None:
+        found['edpm_tuned_profile'] = _stated(
+            wanted, 'tuned_profile', wanted.rhoso.tuned_profile
+        )
+        found['edpm_tuned_isolated_cores'] = _CPUs(first.dedicated)
+    return {**found, **wanted.rhoso.ansible_vars}
+
+
+@dataclasses.dataclass(frozen=True)
+class _CPUs(values.Merge):
+    """CPUs, in whatever spelling is there."""
+
+    cpus: frozenset[int]
+
+    def merged(self, old: typing.Any) -> str:
+        if isinstance(old, str):
+            try:
+                if cpu.parse_tuned(old) == self.cpus:
+                    return old
+            except exceptions.InvalidValue:
+                pass
+        return cpu.render(self.cpus)
+
+
+def _networks(
+    wanted: description_model.Description,
+) -> list[dict[str, typing.Any]]:
+    return [
+        {
+            **({'defaultRoute': True} if network.default_route else {}),
+            'name': network.name,
+            'subnetName': network.subnet_name,
+        }
+        for network in wanted.rhoso.networks
+    ]
+
+
+def _node(
+    wanted: description_model.Description, host: description_model.Host
+) -> dict[str, typing.Any]:
+    node: dict[str, typing.Any] = {'hostName': host.name}
+    if host.bare_metal is not None:
+        node['bmhLabelSelector'] = {
+            'nodeName': _labels(wanted, host)['nodeName']
+        }
+        if host.bare_metal.network_data is not None:
+            node['networkData'] = {
+                'name': f'{host.name}-network-data',
+                'namespace': wanted.rhoso.namespace,
+            }
+    if host.fixed_ips:
+        node['networks'] = [
+            {
+                **network,
+                **(
+                    {'fixedIP': host.fixed_ips[network['name']]}
+                    if network['name'] in host.fixed_ips
+                    else {}
+                ),
+            }
+            for network in _networks(wanted)
+        ]
+    return node
+
+
+def _services(wanted: description_model.Description) -> creation.Yaml:
+    first = wanted.hosts[0]
+    maps = [
+        one
+        for one, options in (
+            (_CPU_MAP, creation.compute_options(first)),
+            (_PCI_MAP, creation.pci_options(wanted, first)),
+        )
+        if options
+    ]
+    cell = wanted.rhoso.cells[-1]
+    sources = [
+        *({'configMapRef': {'name': name}} for name, _file in maps),
+        {'secretRef': {'name': f'nova-{cell}-compute-config'}},
+        {'secretRef': {'name': 'nova-migration-ssh-key'}},
+    ]
+    namespace = {'namespace': wanted.rhoso.namespace}
+    return creation.Yaml(
+        SERVICES,
+        (
+            *(
+                values.Object(
+                    'v1',
+                    'ConfigMap',
+                    name,
+                    # Its content comes from the values of the node set.
+                    {'data': {file: _Default('_replaced_')}},
+                    namespace,
+                )
+                for name, file in maps
+            ),
+            values.Object(
+                _DATA_PLANE,
+                'OpenStackDataPlaneService',
+                NOVA_SERVICE,
+                {
+                    'spec': {
+                        'edpmServiceType': 'nova',
+                        'dataSources': _Sources(tuple(sources)),
+                        'playbook': 'osp.edpm.nova',
+                        'tlsCerts': _Default(
+                            {
+                                'default': {
+                                    'contents': ['dnsnames', 'ips'],
+                                    'networks': ['ctlplane'],
+                                    'issuer': 'osp-rootca-issuer-internal',
+                                }
+                            }
+                        ),
+                        'caCerts': _Default('combined-ca-bundle'),
+                        'containerImageFields': _Default(['NovaComputeImage']),
+                    }
+                },
+                namespace,
+            ),
+            values.Object(
+                _DATA_PLANE,
+                'OpenStackDataPlaneService',
+                rhoso_host.SERVICE,
+                {
+                    'spec': {
+                        'playbookContents': rhoso_host.playbook(
+                            creation.passthrough(wanted, first)
+                        )
+                    }
+                },
+                namespace,
+            ),
+        ),
+        (configuration.COMPUTE,),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sources(values.Merge):
+    """Data sources of a service, beside those that are there."""
+
+    sources: tuple[dict[str, typing.Any], ...]
+
+    def merged(self, old: typing.Any) -> list[typing.Any]:
+        found = list(old) if isinstance(old, list) else []
+        return [*found, *(one for one in self.sources if one not in found)]
+
+
+def _deployment_values() -> creation.Yaml:
+    return creation.Yaml(
+        DEPLOYMENT_VALUES, (_values('edpm-deployment-values', {}),)
+    )
+
+
+def _deployment(wanted: description_model.Description) -> creation.Yaml:
+    return creation.Yaml(
+        DEPLOYMENT,
+        (
+            values.Object(
+                _DATA_PLANE,
+                'OpenStackDataPlaneDeployment',
+                wanted.rhoso.deployment,
+                {'spec': {'nodeSets': _Names((wanted.rhoso.node_set,))}},
+                {'namespace': wanted.rhoso.namespace},
+            ),
+        ),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Names(values.Merge):
+    """Names of a list, beside those that are there."""
+
+    names: tuple[str, ...]
+
+    def merged(self, old: typing.Any) -> list[typing.Any]:
+        found = list(old) if isinstance(old, list) else []
+        return [*found, *(name for name in self.names if name not in found)]
+
+
+def _next_steps(
+    wanted: description_model.Description,
+) -> collections.abc.Iterator[str]:
+    rhoso = wanted.rhoso
+    yield from creation.tracking_steps(wanted)
+    secrets = [rhoso.ssh_key_secret, 'nova-migration-ssh-key']
+    if wanted.hosts[0].bare_metal is not None:
+        secrets.append(rhoso.password_secret)
+        secrets += [
+            host.bare_metal.credentials_name
+            for host in wanted.hosts
+            if host.bare_metal is not None
+        ]
+    yield (
+        f'Make sure that namespace {rhoso.namespace} has the secrets '
+        f'{", ".join(dict.fromkeys(secrets))}'
+    )
+    yield (
+        'openstack gpu config check on the folder, then kustomize build and '
+        'oc apply: control-plane, edpm/baremetalhosts, edpm/nodeset, '
+        'edpm/deployment'
+    )
+    yield (
+        f'A node set that is deployed already takes a new '
+        f'OpenStackDataPlaneDeployment, of another name than '
+        f'{rhoso.deployment}; with edpm_reboot_strategy auto its hosts are '
+        f'not rebooted: move the servers away and reboot them'
+    )
+    yield 'openstack gpu alias verify ' + ' '.join(
+        alias.name for alias in wanted.aliases
+    )

@@ -1,0 +1,640 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Set keys of a YAML file in its text: every other byte stays.
+
+YAML is only parsed to find where things stand, and again to see that nothing
+but the keys that were asked for is another now.
+"""
+
+import abc
+import collections.abc
+import dataclasses
+import difflib
+import math
+import re
+import typing
+
+import yaml
+
+from gpuclient.documents import atomic
+from gpuclient.documents import nova_conf
+from gpuclient import exceptions
+from gpuclient.i18n import _
+
+_INDENT = 2
+_DEEPEST = 100
+
+
+class Merge(abc.ABC):
+    """A value that keeps a part of what is there."""
+
+    @abc.abstractmethod
+    def merged(self, old: typing.Any) -> typing.Any:
+        """Return the new value.
+
+        :param old: What is there; None where there is nothing.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class Object:
+    """What one document of a file has to have."""
+
+    api_version: str
+    kind: str
+    name: str
+    #: Nested mappings; each leaf is data, or a :class:`Merge`. What a document
+    #: has beside it stays.
+    body: collections.abc.Mapping[str, typing.Any]
+    #: Further keys of ``metadata``, for a document that is created.
+    metadata: collections.abc.Mapping[str, typing.Any] = dataclasses.field(
+        default_factory=dict
+    )
+    #: Lines to stand above a document that is created.
+    comment: str = ''
+    #: A file that has one document of the kind has this one, whatever its
+    #: name is.
+    alone: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Merged:
+    """A text with what it has to have."""
+
+    text: str
+    #: Why it cannot have all of it; empty where it has.
+    obstacle: str = ''
+    #: What is left to do by hand then.
+    patch: str = ''
+
+
+class _Obstacle(Exception):
+    """A place cannot be edited."""
+
+    def __init__(self, words: str, wanted: typing.Any) -> None:
+        super().__init__(words)
+        self.wanted = wanted
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Reads scalars as YAML 1.2 does, and refuses a key that is there twice.
+
+    YAML 1.1 takes ``0000:04:00.0`` for a number to the base of 60.
+    """
+
+    yaml_implicit_resolvers: typing.ClassVar[dict[str, typing.Any]] = {}
+
+    def construct_mapping(
+        self, node: yaml.Node, deep: bool = False
+    ) -> dict[typing.Any, typing.Any]:
+        seen = set()
+        for key, _value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None,
+                        None,
+                        f'the key {key.value!r} is there twice',
+                        key.start_mark,
+                    )
+                seen.add(key.value)
+        found: dict[typing.Any, typing.Any] = super().construct_mapping(
+            node, deep=deep
+        )
+        return found
+
+
+for _tag, _pattern, _first in (
+    ('null', r'~|null|Null|NULL|', ['~', 'n', 'N', '']),
+    ('bool', r'true|True|TRUE|false|False|FALSE', list('tTfF')),
+    ('int', r'[-+]?(0|[1-9][0-9]*)', list('-+0123456789')),
+    (
+        'float',
+        # A number without a dot is the id of a product: 20e5.
+        r'[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?',
+        list('-+.0123456789'),
+    ),
+    ('merge', '<<', ['<']),
+):
+    _Loader.add_implicit_resolver(
+        f'tag:yaml.org,2002:{_tag}', re.compile(f'^(?:{_pattern})$'), _first
+    )
+
+
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
+    """Writes as the repositories of RHOSO are written."""
+
+    def increase_indent(
+        self, flow: bool = False, indentless: bool = False
+    ) -> None:
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: typing.Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = '|' if '\n' in text else None
+    return dumper.represent_scalar('tag:yaml.org,2002:str', text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+# What other readers take for a number, and PyYAML does not.
+_Dumper.add_implicit_resolver(
+    'tag:yaml.org,2002:float',
+    re.compile(r'^[-+]?[0-9.]+[eE][-+]?[0-9]+$|^0o[0-7]+$'),
+    list('-+.0123456789'),
+)
+
+
+def load(path: str, text: str) -> typing.Any:
+    """Return the data of a document, read as YAML 1.2 (or JSON) is.
+
+    :raises gpuclient.exceptions.DocumentError: It is not one.
+    """
+    documents = _load_all(path, text)
+    if len(documents) != 1:
+        raise exceptions.DocumentError(
+            _('Cannot read %(path)s: it has %(count)d documents, not one')
+            % {'path': path, 'count': len(documents)}
+        )
+    return documents[0]
+
+
+def _load_all(path: str, text: str) -> list[typing.Any]:
+    return _parsed(
+        path, lambda: [_construct(node) for node in _compose(path, text)]
+    )
+
+
+def _compose(path: str, text: str) -> list[yaml.Node]:
+    """Return the nodes of all documents.
+
+    :raises gpuclient.exceptions.DocumentError: It is not YAML, or becomes
+        larger without end where it refers to its own parts.
+    """
+    nodes = _parsed(path, lambda: list(yaml.compose_all(text, _Loader)))
+    sizes: dict[int, float] = {}
+    (size,) = _parsed(path, lambda: [sum(_size(one, sizes) for one in nodes)])
+    if size > atomic.MOST:
+        raise exceptions.DocumentError(
+            _('Cannot read %(path)s: it has more than %(most)d lines or items')
+            % {'path': path, 'most': atomic.MOST}
+        )
+    return nodes
+
+
+def _size(node: yaml.Node, sizes: dict[int, float]) -> float:
+    """Return the number of nodes with each reference written out."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in sizes:
+        # What it has if it is a part of itself.
+        sizes[id(node)] = math.inf
+        sizes[id(node)] = 1 + sum(
+            _size(part, sizes)
+            for item in node.value
+            for part in (item if isinstance(item, tuple) else (item,))
+        )
+    return sizes[id(node)]
+
+
+def _parsed(
+    path: str, parse: collections.abc.Callable[[], list[typing.Any]]
+) -> list[typing.Any]:
+    try:
+        return parse()
+    except yaml.YAMLError as exc:
+        raise exceptions.DocumentError(
+            _('Cannot read %(path)s: %(reason)s')
+            % {'path': path, 'reason': ' '.join(str(exc).split())}
+        ) from exc
+    except (RecursionError, ValueError, TypeError) as exc:
+        raise exceptions.DocumentError(
+            _('Cannot read %(path)s: it is no data, or nested too deeply')
+            % {'path': path}
+        ) from exc
+
+
+def dump(data: typing.Any) -> str:
+    """Return data as YAML, in the order of its keys."""
+    return str(
+        yaml.dump(
+            data,
+            Dumper=_Dumper,
+            default_flow_style=False,
+            sort_keys=False,
+            width=10**6,
+        )
+    )
+
+
+def merge(
+    path: str, text: str, objects: collections.abc.Iterable[Object]
+) -> Merged:
+    """Return a text with what objects have to have.
+
+    :param path: For messages.
+    :param text: Of the file as it is; empty for a new one.
+    :raises gpuclient.exceptions.DocumentError: It is not YAML.
+    """
+    _load_all(path, text)
+    mark = '\ufeff' if text.startswith('\ufeff') else ''
+    body = text[len(mark) :]
+    obstacles: list[tuple[str, typing.Any]] = []
+    for found in objects:
+        try:
+            body = _merge_object(path, body, found)
+        except _Obstacle as exc:
+            obstacles.append((str(exc), exc.wanted))
+    if not obstacles:
+        return Merged(mark + body)
+    return Merged(
+        mark + body,
+        _('Cannot edit %(path)s in place: %(obstacle)s')
+        % {'path': path, 'obstacle': obstacles[0][0]},
+        ''.join(f'# {words}\n{dump(wanted)}' for words, wanted in obstacles),
+    )
+
+
+def _merge_object(path: str, text: str, wanted: Object) -> str:
+    nodes = _compose(path, text)
+    node = _find(nodes, wanted)
+    if node is None:
+        return _append(text, _created(wanted))
+    editor = _Editor(text)
+    editor.mapping(node, wanted.body, ())
+    edited = editor.apply()
+    if edited != text:
+        _verify(path, text, edited, nodes.index(node), wanted)
+    return edited
+
+
+def _verify(
+    path: str, text: str, edited: str, index: int, wanted: Object
+) -> None:
+    """Make sure that nothing else has changed."""
+    expected = _load_all(path, text)
+    expected[index] = _overlaid(expected[index], wanted.body)
+    try:
+        same = _normal(_load_all(path, edited)) == _normal(expected)
+    except exceptions.DocumentError:
+        same = False
+    if not same:
+        raise _Obstacle(
+            _('its layout is one that this tool does not know'),
+            _overlaid({}, wanted.body),
+        )
+
+
+def _normal(value: typing.Any) -> typing.Any:
+    """Return data without the line ends at the end of texts."""
+    if isinstance(value, dict):
+        return {key: _normal(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_normal(item) for item in value]
+    return value.rstrip('\n') if isinstance(value, str) else value
+
+
+def _overlaid(
+    data: typing.Any, wanted: collections.abc.Mapping[str, typing.Any]
+) -> dict[str, typing.Any]:
+    """Return data with what is wanted of it."""
+    found = dict(data) if isinstance(data, dict) else {}
+    for key, value in wanted.items():
+        old = found.get(key)
+        if isinstance(value, Merge):
+            found[key] = value.merged(old)
+        elif isinstance(value, collections.abc.Mapping):
+            found[key] = _overlaid(old, value)
+        else:
+            found[key] = value
+    return found
+
+
+def _find(nodes: list[typing.Any], wanted: Object) -> yaml.MappingNode | None:
+    same_kind = []
+    for node in nodes:
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        if _scalar(node, 'kind') != wanted.kind:
+            continue
+        same_kind.append(node)
+        metadata = _value(node, 'metadata')
+        if (
+            isinstance(metadata, yaml.MappingNode)
+            and _scalar(metadata, 'name') == wanted.name
+        ):
+            return node
+    return same_kind[0] if wanted.alone and len(same_kind) == 1 else None
+
+
+def _value(node: yaml.MappingNode, name: str) -> yaml.Node | None:
+    for key, value in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.value == name:
+            return value
+    return None
+
+
+def _scalar(node: yaml.MappingNode, name: str) -> str | None:
+    value = _value(node, name)
+    return value.value if isinstance(value, yaml.ScalarNode) else None
+
+
+def _created(wanted: Object) -> str:
+    return (
+        wanted.comment
+        + '---\n'
+        + dump(
+            {
+                'apiVersion': wanted.api_version,
+                'kind': wanted.kind,
+                'metadata': {'name': wanted.name, **wanted.metadata},
+                **_overlaid({}, wanted.body),
+            }
+        )
+    )
+
+
+def _append(text: str, document: str) -> str:
+    if text and not text.endswith('\n'):
+        text += '\n'
+    return text + document
+
+
+class _Editor:
+    """Edits of one text, found in one pass."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._edits: list[tuple[int, int, str]] = []
+
+    def apply(self) -> str:
+        """Return the text with the edits."""
+        text = self._text
+        ending = '\r\n' if '\r\n' in text else '\n'
+        # From the end, so that the places of the others stay; of two at one
+        # place, the one that was found later stands after the other.
+        for _number, (start, end, new) in sorted(
+            enumerate(self._edits),
+            key=lambda edit: (*edit[1][:2], edit[0]),
+            reverse=True,
+        ):
+            new = new.replace('\n', ending)
+            if start == len(text) and text and not text.endswith('\n'):
+                new = ending + new.removesuffix(ending)
+            text = text[:start] + new + text[end:]
+        return text
+
+    def mapping(
+        self,
+        node: yaml.MappingNode,
+        wanted: collections.abc.Mapping[str, typing.Any],
+        keys: tuple[str, ...],
+    ) -> None:
+        """Find the edits that give a mapping what it has to have."""
+        if len(keys) > _DEEPEST:
+            raise _Obstacle(_('it is nested too deeply'), dict(wanted))
+        present = {
+            key.value: (key, value)
+            for key, value in node.value
+            if isinstance(key, yaml.ScalarNode)
+        }
+        missing = {}
+        for name, value in wanted.items():
+            if name in present:
+                self._present(*present[name], value, (*keys, name))
+            else:
+                missing[name] = value
+        if not missing:
+            return
+        data = _overlaid({}, missing)
+        if node.flow_style or not node.value:
+            raise _Obstacle(
+                _('%s is not written with a key on each line')
+                % '.'.join(keys),
+                data,
+            )
+        column = node.value[0][0].start_mark.column
+        self._insert(self._line_end(self._end_of(node)), data, column)
+
+    def _present(
+        self,
+        key: yaml.ScalarNode,
+        node: yaml.Node,
+        wanted: typing.Any,
+        keys: tuple[str, ...],
+    ) -> None:
+        where = '.'.join(keys)
+        old = _construct(node)
+        if isinstance(wanted, collections.abc.Mapping):
+            new = _overlaid(old, wanted)
+        elif isinstance(wanted, Merge):
+            new = wanted.merged(old)
+        else:
+            new = wanted
+        if _normal(new) == _normal(old) and type(new) is type(old):
+            return
+        start = node.start_mark.index
+        if start < key.end_mark.index or self._text[start : start + 1] in (
+            '&',
+            '!',
+            '*',
+        ):
+            raise _Obstacle(
+                _('%s has an anchor, or refers to one') % where, new
+            )
+        if old in (None, {}, []):
+            self._fill(key, node, new)
+        elif isinstance(old, dict) and isinstance(new, dict):
+            if not isinstance(wanted, collections.abc.Mapping):
+                wanted = new
+            self.mapping(node, wanted, keys)
+        elif isinstance(old, list) and isinstance(new, list):
+            self._list(node, old, new)
+        elif isinstance(old, (dict, list)) or isinstance(new, (dict, list)):
+            raise _Obstacle(_('%s is of another type') % where, new)
+        else:
+            self._replace(key, node, new, where)
+
+    def _fill(
+        self, key: yaml.ScalarNode, node: yaml.Node, new: typing.Any
+    ) -> None:
+        """Write a value where there is none, or an empty one."""
+        colon = self._text.index(':', key.end_mark.index)
+        end = max(node.end_mark.index, colon + 1)
+        if isinstance(node, yaml.ScalarNode) and not node.value:
+            end = colon + 1
+        if isinstance(new, (dict, list)):
+            self._edits.append((colon + 1, end, ''))
+            column = key.start_mark.column + _INDENT
+            self._insert(self._line_end(end), new, column)
+        else:
+            self._write(colon + 1, end, ' ', key.start_mark.column, new)
+
+    def _write(
+        self,
+        start: int,
+        end: int,
+        blank: str,
+        column: int,
+        new: typing.Any,
+        style: str | None = None,
+    ) -> None:
+        """Write a scalar in place of a part of a line.
+
+        :param style: The quotes of a text of one line.
+        """
+        text = dump({'x': new})
+        if style is not None and isinstance(new, str) and '\n' not in new:
+            text = 'x: ' + yaml.dump(
+                new, Dumper=_Dumper, default_style=style, width=10**6
+            )
+        first, *rest = text.splitlines(keepends=True)
+        self._edits.append(
+            (start, end, blank + first.removeprefix('x: ').rstrip('\n'))
+        )
+        if rest:
+            self._edits.append(
+                (
+                    self._line_end(end),
+                    self._line_end(end),
+                    ''.join(_indented(line, column) for line in rest),
+                )
+            )
+
+    def _replace(
+        self,
+        key: yaml.ScalarNode,
+        node: yaml.Node,
+        new: typing.Any,
+        where: str,
+    ) -> None:
+        """Write a scalar in place of another."""
+        start, end = node.start_mark.index, self._end_of(node)
+        is_block = isinstance(new, str) and '\n' in new
+        if node.style == '|' and is_block:
+            first = self._line_end(start)
+            line = self._text[first : self._line_end(first)]
+            column = len(line) - len(line.lstrip(' '))
+            if first >= end:
+                column = key.start_mark.column + _INDENT
+            lines = nova_conf.split_lines(new.rstrip('\n') + '\n')
+            self._edits.append(
+                (
+                    first,
+                    self._line_end(end),
+                    ''.join(_indented(line, column) for line in lines),
+                )
+            )
+        elif node.style in ('|', '>') and is_block:
+            raise _Obstacle(_('%s is folded (">")') % where, new)
+        else:
+            style = node.style if node.style in ('"', "'") else None
+            self._write(start, end, '', key.start_mark.column, new, style)
+
+    def _list(
+        self,
+        node: yaml.SequenceNode,
+        old: list[typing.Any],
+        new: list[typing.Any],
+    ) -> None:
+        column = node.start_mark.column
+        if node.flow_style:
+            text = yaml.dump(
+                new, Dumper=_Dumper, default_flow_style=True, width=10**6
+            )
+            self._edits.append(
+                (node.start_mark.index, node.end_mark.index, text.rstrip('\n'))
+            )
+        elif any(isinstance(item, (dict, list)) for item in (*old, *new)):
+            lines = dump(new).splitlines(keepends=True)
+            text = ''.join(_indented(line, column) for line in lines)
+            self._edits.append(
+                (node.start_mark.index, self._end_of(node), text.strip())
+            )
+        else:
+            self._items(node, old, new, column)
+
+    def _items(
+        self,
+        node: yaml.SequenceNode,
+        old: list[typing.Any],
+        new: list[typing.Any],
+        column: int,
+    ) -> None:
+        """Edit a list of scalars item by item: their comments stay."""
+        starts = [
+            self._text.rfind('\n', 0, item.start_mark.index) + 1
+            for item in node.value
+        ]
+        starts.append(self._line_end(self._end_of(node)))
+        matcher = difflib.SequenceMatcher(
+            None, list(map(repr, old)), list(map(repr, new)), autojunk=False
+        )
+        for tag, i1, i2, j1, j2 in matcher.get_opcodes():
+            if tag == 'equal':
+                continue
+            for number in range(i1, i2):
+                self._edits.append(
+                    (
+                        starts[number],
+                        self._line_end(self._end_of(node.value[number])),
+                        '',
+                    )
+                )
+            if j1 != j2:
+                self._insert(starts[i1], new[j1:j2], column)
+
+    def _insert(self, position: int, data: typing.Any, column: int) -> None:
+        text = ''.join(
+            _indented(line, column)
+            for line in dump(data).splitlines(keepends=True)
+        )
+        self._edits.append((position, position, text))
+
+    def _line_end(self, index: int) -> int:
+        """Return where the line after the one of an index begins."""
+        found = self._text.find('\n', index)
+        return len(self._text) if found < 0 else found + 1
+
+    def _end_of(self, node: yaml.Node) -> int:
+        """Return where the last character of a node is.
+
+        The marks of the parser reach to the next token, over comments.
+        """
+        start: int = node.start_mark.index
+        end: int = node.end_mark.index
+        if isinstance(node, yaml.ScalarNode):
+            return start + len(self._text[start:end].rstrip())
+        if node.flow_style or not node.value:
+            return end
+        last = node.value[-1]
+        if isinstance(node, yaml.MappingNode):
+            key, last = last
+            if last.start_mark.index < key.end_mark.index:
+                # A reference to an anchor.
+                end = key.end_mark.index
+                return end
+        elif last.start_mark.index < start:
+            raise _Obstacle(_('it refers to an anchor'), {})
+        return self._end_of(last)
+
+
+def _construct(node: yaml.Node) -> typing.Any:
+    loader = _Loader('')
+    return loader.construct_document(node)
+
+
+def _indented(line: str, column: int) -> str:
+    return ' ' * column + line if line.strip() else line

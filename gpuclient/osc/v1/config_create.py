@@ -1,0 +1,110 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Configuration from a description: ``openstack gpu config create``."""
+
+from __future__ import annotations
+
+import argparse
+import typing
+
+from gpuclient.i18n import _
+from gpuclient.osc import command
+from gpuclient.osc import lazy
+
+with lazy.imports():
+    from gpuclient.documents import created
+    from gpuclient.model import catalogue
+    from gpuclient.osc import columns
+    from gpuclient.osc import config_files
+
+
+class CreateConfig(command.ShowOne):
+    _description = _(
+        """Create the configuration of a deployment from a description
+
+Reads a short YAML or JSON file that says which cards of which hosts servers
+get through which alias, and writes every file that has to agree: those of the
+control plane, of the computes and of their kernels. In files that are there
+only what the description says is changed; all else stays. No cloud is needed.
+
+Example:
+
+    openstack gpu config create gpu.yaml --output examples/dt/nova/gpu
+        --dry-run"""
+    )
+
+    auth_required = False
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'description',
+            metavar='<file>',
+            help=_(
+                'Description of the deployment, YAML or JSON (- for standard '
+                'input)'
+            ),
+        )
+        parser.add_argument(
+            '--output',
+            metavar='<folder>',
+            required=True,
+            help=_('Folder to write to; what is in it is edited'),
+        )
+        parser.add_argument(
+            '--dry-run',
+            action='store_true',
+            help=_('Show what would be written, and write nothing'),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        wanted = created.read_description(
+            parsed_args.description, catalogue.builtin()
+        )
+        creation = created.create(wanted)
+        edits: list[config_files.Edit[typing.Any]] = [
+            config_files.Edit(
+                file,
+                [],
+                file.services,
+                [],
+                set(file.services) if file.changed else set(),
+            )
+            for file in created.read(parsed_args.output, creation.artefacts)
+        ]
+        config_files.write(self, edits, dry_run=parsed_args.dry_run)
+        return (
+            (
+                'name',
+                'target',
+                'files',
+                'providers',
+                'restart',
+                'next_steps',
+                'warnings',
+            ),
+            (
+                wanted.name,
+                wanted.target,
+                config_files.present(edits, parsed_args.dry_run),
+                columns.ListColumn(
+                    [provider.name for provider in creation.providers]
+                ),
+                columns.ListColumn(config_files.restart(edits)),
+                columns.ListColumn(list(creation.next_steps)),
+                columns.ListColumn(list(creation.warnings)),
+            ),
+        )

@@ -1,0 +1,197 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What ``gpu config create`` writes, as oslo.config and Nova read it."""
+
+import contextlib
+import os
+import pathlib
+import typing
+
+import fixtures
+import nova.conf
+from nova.pci import request as nova_request
+from nova.pci import whitelist
+from nova.virt import hardware
+from oslo_config import cfg
+import testtools
+import yaml
+
+import gpuclient
+from gpuclient.documents import created
+from gpuclient.model import catalogue
+from gpuclient.model import configuration
+from gpuclient.model import description
+
+_EXAMPLES = (
+    pathlib.Path(gpuclient.__file__).parent.parent
+    / 'doc'
+    / 'source'
+    / 'user'
+    / 'examples'
+)
+#: Where each nova.conf stands in values of RHOSO: the file, its keys, the
+#: services that read it.
+_PLACES = (
+    ('control-plane/service-values.yaml', 'apiServiceTemplate', 'nova-api'),
+    (
+        'control-plane/service-values.yaml',
+        'schedulerServiceTemplate',
+        'nova-scheduler',
+    ),
+    (
+        'control-plane/service-values.yaml',
+        'cell0.conductorServiceTemplate',
+        'nova-conductor',
+    ),
+    (
+        'control-plane/service-values.yaml',
+        'cell1.conductorServiceTemplate',
+        'nova-conductor',
+    ),
+    ('edpm/nodeset/values.yaml', 'compute', 'nova-compute'),
+    ('edpm/nodeset/values.yaml', 'pci', 'nova-compute'),
+)
+
+
+class TestNova(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = self.useFixture(fixtures.TempDir()).path
+
+    def create(self, name: str) -> description.Description:
+        wanted = created.read_description(
+            os.fspath(_EXAMPLES / f'{name}.yaml'), catalogue.builtin()
+        )
+        for file in created.read(
+            self.folder, created.create(wanted).artefacts
+        ):
+            file.write()
+        return wanted
+
+    def file(self, name: str, text: str) -> str:
+        path = pathlib.Path(self.folder, name)
+        path.write_text(text)
+        return os.fspath(path)
+
+    @contextlib.contextmanager
+    def reads(self, paths: list[str]) -> typing.Iterator[cfg.ConfigOpts]:
+        """Let Nova read files, as a service that starts does."""
+        conf = nova.conf.CONF
+        conf.clear()
+        conf(
+            ['--config-file', '/dev/null']
+            + [word for path in paths for word in ('--config-file', path)],
+            project='nova',
+        )
+        nova_request.get_alias_from_config.cache_clear()
+        try:
+            yield conf
+        finally:
+            nova_request.get_alias_from_config.cache_clear()
+            conf.clear()
+            conf([], default_config_files=[], project='nova')
+
+    def assert_control(
+        self, wanted: description.Description, service: str, path: str
+    ) -> None:
+        with self.reads([path]) as conf:
+            self.assertIs(True, conf.filter_scheduler.pci_in_placement)
+            names = set(nova_request.get_alias_from_config())
+        self.assertEqual(
+            {alias.name for alias in wanted.aliases}
+            if service == configuration.API
+            else set(),
+            names,
+        )
+
+    def assert_compute(
+        self,
+        wanted: description.Description,
+        host: description.Host,
+        paths: list[str],
+    ) -> None:
+        with self.reads(paths) as conf:
+            self.assertIs(True, conf.pci.report_in_placement)
+            self.assertEqual(
+                {alias.name for alias in wanted.aliases},
+                set(nova_request.get_alias_from_config()),
+            )
+            # Alone, a spec has no use for the host's own devices.
+            specs = whitelist.Whitelist(conf.pci.device_spec).specs
+            self.assertEqual(host.dedicated, hardware.get_cpu_dedicated_set())
+            self.assertEqual(host.shared, hardware.get_cpu_shared_set())
+            self.assertEqual(
+                host.reserved_host_memory_mb, conf.reserved_host_memory_mb
+            )
+            pages = host.huge_pages
+            assert pages is not None
+            self.assertEqual(
+                {
+                    node: {pages.size // 1024: count}
+                    for node, count in enumerate(pages.reserved)
+                    if count
+                },
+                {
+                    node: dict(found)
+                    for node, found in (
+                        hardware.numa_get_reserved_huge_pages().items()
+                    )
+                },
+            )
+        for cards in host.cards:
+            alias = wanted.alias(cards.alias)
+            for address in cards.addresses or ('0000:99:00.0',):
+                device = {
+                    'address': address,
+                    'vendor_id': alias.vendor_id,
+                    'product_id': alias.product_id,
+                    'dev_type': alias.device_type,
+                }
+                self.assertEqual(
+                    1, sum(spec.match(device) for spec in specs), address
+                )
+
+    def test_rhoso(self) -> None:
+        wanted = self.create('rhoso')
+        computes = []
+        for path, keys, service in _PLACES:
+            node = yaml.safe_load(pathlib.Path(self.folder, path).read_text())[
+                'data'
+            ]['nova']
+            for key in keys.split('.'):
+                node = node[key]
+            text = node.get('customServiceConfig') or node['conf']
+            file = self.file(f'{keys}.conf', text)
+            if service == configuration.COMPUTE:
+                computes.append(file)
+            else:
+                self.assert_control(wanted, service, file)
+        self.assert_compute(wanted, wanted.hosts[0], computes)
+
+    def test_plain(self) -> None:
+        wanted = self.create('plain')
+        for service in ('nova-api', 'nova-scheduler', 'nova-conductor'):
+            self.assert_control(
+                wanted,
+                service,
+                f'{self.folder}/control-plane/etc/nova/{service}.conf.d/'
+                '50-gpu.conf',
+            )
+        for host in wanted.hosts:
+            self.assert_compute(
+                wanted,
+                host,
+                [
+                    f'{self.folder}/hosts/{host.name}/etc/nova/'
+                    'nova-compute.conf.d/50-gpu.conf'
+                ],
+            )

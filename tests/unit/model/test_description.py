@@ -1,0 +1,422 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Descriptions: what they say, and what is refused."""
+
+import copy
+import typing
+
+import testtools
+
+from gpuclient.documents import host_files
+from gpuclient import exceptions
+from gpuclient.model import catalogue
+from gpuclient.model import cpu
+from gpuclient.model import description
+
+_MODEL = catalogue.Model(
+    slug='nvidia_test',
+    name='NVIDIA Test',
+    designation='Test',
+    vendor_id='10de',
+    product_id='2684',
+    architecture='Test',
+    device_types=('type-PCI',),
+    audio_product_id='22ba',
+)
+_DATA: dict[str, typing.Any] = {
+    'target': 'rhoso',
+    'aliases': [{'name': 'gpu', 'model': 'test'}],
+    'compute': {
+        'cpu_vendor': 'intel',
+        'numa_nodes': [
+            {'cpus': '0-3,8-11', 'memory_mb': 65536},
+            {'cpus': '4-7,12-15'},
+        ],
+        'cpu': {'reserved_cores': 1, 'threads_per_core': 2},
+        'huge_pages': {'size': '1G', 'count': 32, 'reserved': [1, 0]},
+        'cards': [{'alias': 'gpu', 'addresses': ['0000:04:00.0']}],
+    },
+    'rhoso': {'ctlplane_interface': 'eno2'},
+    'hosts': [
+        {
+            'name': 'compute-0',
+            'bare_metal': {
+                'bmc': {
+                    'address': 'redfish://192.0.2.1/redfish/v1/Systems/1',
+                    'credentials_name': 'bmc-secret',
+                },
+                'boot_mac_address': '52:54:00:AB:CD:EF',
+                'root_device_hints': {
+                    'device_name': '/dev/sda',
+                    'rotational': False,
+                    'min_size_gigabytes': 100,
+                },
+            },
+        }
+    ],
+}
+
+
+def changed(path: str, value: typing.Any) -> dict[str, typing.Any]:
+    """Return the data with one value changed; None takes it out."""
+    data = copy.deepcopy(_DATA)
+    *keys, last = path.split('.')
+    place: typing.Any = data
+    for key in keys:
+        if isinstance(place, list):
+            place = place[int(key)]
+        else:
+            place = place.setdefault(key, {})
+    if isinstance(place, list):
+        place[int(last) :] = [value]
+    elif value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return data
+
+
+def parse(data: typing.Any) -> description.Description:
+    return description.parse(data, catalogue.Catalogue([_MODEL]))
+
+
+class TestParse(testtools.TestCase):
+    def test_all(self) -> None:
+        found = parse(_DATA)
+        (alias,) = found.aliases
+        self.assertEqual(
+            ('gpu', '10de', '2684', 'type-PCI'),
+            (
+                alias.name,
+                alias.vendor_id,
+                alias.product_id,
+                alias.device_type,
+            ),
+        )
+        self.assertEqual({'gpu': '22ba'}, found.audio)
+        (host,) = found.hosts
+        self.assertEqual('0,4,8,12', cpu.render(host.shared or ()))
+        self.assertEqual(
+            '1-3,5-7,9-11,13-15', cpu.render(host.dedicated or ())
+        )
+        self.assertEqual(
+            description.HugePages(2**30, (32, 32), (1, 0)), host.huge_pages
+        )
+        self.assertEqual('compute-0', host.hypervisor_hostname)
+        assert host.bare_metal is not None
+        self.assertEqual('52:54:00:ab:cd:ef', host.bare_metal.boot_mac_address)
+        self.assertEqual(
+            {
+                'deviceName': '/dev/sda',
+                'minSizeGigabytes': 100,
+                'rotational': False,
+            },
+            host.bare_metal.root_device_hints,
+        )
+
+    def test_names_that_placement_will_have(self) -> None:
+        (alias,) = parse(
+            changed(
+                'aliases.0',
+                {
+                    'name': 'gpu',
+                    'vendor_id': '10DE',
+                    'product_id': 2684,
+                    'device_type': 'type-PF',
+                    'resource_class': 'a-b',
+                    'traits': ['fast', 'HW_GPU_API_VULKAN'],
+                    'live_migratable': False,
+                },
+            )
+        ).aliases
+        self.assertEqual('CUSTOM_A_B', alias.resource_class)
+        self.assertEqual('CUSTOM_FAST,HW_GPU_API_VULKAN', alias.traits)
+        self.assertEqual('2684', alias.product_id)
+        self.assertIs(False, alias.live_migratable)
+
+    def test_a_host_has_its_own_value_before_the_common_one(self) -> None:
+        data = changed('hosts.0.cpu', {'dedicated': '4-15'})
+        (host,) = parse(data).hosts
+        self.assertEqual('4-15', cpu.render(host.dedicated or ()))
+        self.assertIsNone(host.shared)
+
+    def test_the_same_words_as_host_files(self) -> None:
+        self.assertEqual(host_files.CPU_VENDORS, description.CPU_VENDORS)
+        self.assertEqual(
+            {host_files.DEBIAN, host_files.RHEL}, set(description.SYSTEMS)
+        )
+
+
+class TestRefused(testtools.TestCase):
+    """Each in one line that begins with the place."""
+
+    CASES: typing.ClassVar[dict[str, tuple[str, typing.Any]]] = {
+        # Strictness.
+        "description: unknown key 'alias'": ('alias', []),
+        "hosts[0]: unknown key 'card'": ('hosts.0.card', []),
+        "aliases[0]: unknown key 'vendor'": ('aliases.0.vendor', '10de'),
+        "rhoso: unknown key 'tuned'": ('rhoso.tuned', 'x'),
+        "compute: unknown key 'kernel'": ('compute.kernel', 'x'),
+        'description: target is missing': ('target', None),
+        "target: 'kolla' is not one of rhoso, plain": ('target', 'kolla'),
+        'hosts[0]: name is missing': ('hosts.0.name', None),
+        'aliases: it is empty': ('aliases', []),
+        "hosts: 'x' is no list": ('hosts', 'x'),
+        "compute: 'x' is no mapping": ('compute', 'x'),
+        "hosts[0]: 'x' is no mapping": ('hosts.0', 'x'),
+        "pci_in_placement: 'yes' is not true": ('pci_in_placement', 'yes'),
+        'report_in_placement: with pci_in_placement': (
+            'report_in_placement',
+            False,
+        ),
+        # Secrets.
+        'hosts[0].bare_metal.bmc.password: a description names secrets': (
+            'hosts.0.bare_metal.bmc.password',
+            'x',
+        ),
+        'rhoso.ansible_vars.admin_password: a description names': (
+            'rhoso.ansible_vars.admin_password',
+            'x',
+        ),
+        'hosts[0].bare_metal.network_data.wifi.passphrase: a description': (
+            'hosts.0.bare_metal.network_data',
+            {'wifi': {'passphrase': 'x'}},
+        ),
+        'hosts[0].bare_metal.bmc.address: it is not an address': (
+            'hosts.0.bare_metal.bmc.address',
+            'https://root:calvin@192.0.2.1/',
+        ),
+        # What could become something else in a file.
+        "hosts[0].hypervisor_hostname: 'a\\n[pci]' has a line end": (
+            'hosts.0.hypervisor_hostname',
+            'a\n[pci]',
+        ),
+        "hosts[0].hypervisor_hostname: '{{ x }}' is a template": (
+            'hosts.0.hypervisor_hostname',
+            '{{ x }}',
+        ),
+        "rhoso.ansible_vars.x[0]: '{% x %}' is a template": (
+            'rhoso.ansible_vars.x',
+            ['{% x %}'],
+        ),
+        'rhoso.ansible_vars: the key 1 is no text': (
+            'rhoso.ansible_vars',
+            {1: 'x'},
+        ),
+        "compute.kernel_args[0]: 'a b' is not possible": (
+            'compute.kernel_args',
+            ['a b'],
+        ),
+        "compute.kernel_args[0]: '$(reboot)' is not possible": (
+            'compute.kernel_args',
+            ['$(reboot)'],
+        ),
+        "compute.kernel_args: 'hugepages=1' is made from huge_pages": (
+            'compute.kernel_args',
+            ['hugepages=1'],
+        ),
+        "compute.kernel_args: 'vfio-pci.ids=1:2' is made from": (
+            'compute.kernel_args',
+            ['vfio-pci.ids=1:2'],
+        ),
+        'rhoso.ansible_vars.edpm_kernel_args: it is made from kernel_args': (
+            'rhoso.ansible_vars.edpm_kernel_args',
+            'quiet',
+        ),
+        "aliases[0].resource_class: '$x' is not possible": (
+            'aliases.0.resource_class',
+            '$x',
+        ),
+        "aliases[0].traits[0]: ' a' is not possible": (
+            'aliases.0.traits',
+            [' a'],
+        ),
+        "hosts[0].labels.a: 'x: y' is not possible": (
+            'hosts.0.labels',
+            {'a': 'x: y'},
+        ),
+        'rhoso.ansible_vars.x: nan is no number': (
+            'rhoso.ansible_vars.x',
+            float('nan'),
+        ),
+        # Aliases and cards.
+        'aliases[0].model: The catalogue has no model': (
+            'aliases.0.model',
+            'voodoo',
+        ),
+        'aliases[0].model: it has the ids already': (
+            'aliases.0.vendor_id',
+            '10de',
+        ),
+        'aliases[0].model: give a model of': ('aliases.0.model', None),
+        'aliases[0].device_type: this is for whole cards': (
+            'aliases.0.device_type',
+            'type-VF',
+        ),
+        "aliases[0].name: 'gpu': Invalid PCI alias definition: 'type-X' is": (
+            'aliases.0.device_type',
+            'type-X',
+        ),
+        'aliases[0].device_type: say which: type-PCI, type-PF': (
+            'aliases.0',
+            {'name': 'gpu', 'vendor_id': '10de', 'product_id': '20f1'},
+        ),
+        "aliases[1].name: 'gpu' is there twice": (
+            'aliases.1',
+            {'name': 'gpu', 'model': 'test'},
+        ),
+        "aliases[1]: no host has cards of 'other'": (
+            'aliases.1',
+            {'name': 'other', 'model': 'test'},
+        ),
+        "compute.cards[0].alias: there is no alias 'x'": (
+            'compute.cards',
+            [{'alias': 'x', 'all': True}],
+        ),
+        'compute.cards[0].addresses[0]: ': (
+            'compute.cards.0.addresses',
+            ['4:0'],
+        ),
+        'compute.cards[0].addresses: give some, or "all: true"': (
+            'compute.cards',
+            [{'alias': 'gpu'}],
+        ),
+        'compute.cards: 0000:04:00.0 is there twice': (
+            'compute.cards.0.addresses',
+            ['0000:04:00.0', '04:00.0'],
+        ),
+        "compute.cards: of alias 'gpu' all cards are there": (
+            'compute.cards.1',
+            {'alias': 'gpu', 'all': True},
+        ),
+        # CPUs and memory.
+        'compute.numa_nodes[1].cpus: another node has': (
+            'compute.numa_nodes.1',
+            {'cpus': '0-3'},
+        ),
+        "compute.numa_nodes[0].cpus: Invalid range expression '3-1'": (
+            'compute.numa_nodes.0',
+            {'cpus': '3-1'},
+        ),
+        'compute.cpu.reserved_cores: it stands in place of': (
+            'compute.cpu.shared',
+            '0',
+        ),
+        'compute.cpu.threads_per_core: reserved_cores needs it': (
+            'compute.cpu.threads_per_core',
+            None,
+        ),
+        'compute.cpu.threads_per_core: it goes with reserved_cores': (
+            'compute.cpu.reserved_cores',
+            None,
+        ),
+        'compute.cpu.reserved_cores: of CPUs 0-3,8-11, 2 a core, 4 cores': (
+            'compute.cpu.reserved_cores',
+            4,
+        ),
+        'compute.cpu.dedicated: no NUMA node has CPUs 16': (
+            'compute.cpu',
+            {'dedicated': '15-16'},
+        ),
+        'compute.cpu.shared: CPUs 3 are dedicated, too': (
+            'compute.cpu',
+            {'shared': '0-3', 'dedicated': '3-15'},
+        ),
+        'compute.cpu.dedicated: no CPU is left for the host': (
+            'compute.cpu',
+            {'dedicated': '0-15'},
+        ),
+        'compute.huge_pages.size: it is not one of 2M, 1G': (
+            'compute.huge_pages.size',
+            '4M',
+        ),
+        'compute.huge_pages.size: ': ('compute.huge_pages.size', 'big'),
+        'compute.huge_pages.count: it has 3 numbers, and the host 2': (
+            'compute.huge_pages.count',
+            [1, 2, 3],
+        ),
+        'compute.huge_pages.count: node 0 has 65536 MiB, and the pages': (
+            'compute.huge_pages.count',
+            64,
+        ),
+        'compute.huge_pages.count: there is no page': (
+            'compute.huge_pages',
+            {'size': '2M', 'count': 0},
+        ),
+        'compute.huge_pages.reserved: node 1 has 32 pages, and 33': (
+            'compute.huge_pages.reserved',
+            [0, 33],
+        ),
+        'compute.huge_pages.count: -1 is not a number of 0': (
+            'compute.huge_pages.count',
+            -1,
+        ),
+        # Hosts of RHOSO.
+        'rhoso.ctlplane_interface: it is missing': (
+            'rhoso.ctlplane_interface',
+            None,
+        ),
+        "hosts[0].fixed_ips: there is no network 'x'": (
+            'hosts.0.fixed_ips',
+            {'x': '192.0.2.1'},
+        ),
+        "hosts[1].name: 'compute-0' is there twice": (
+            'hosts.1',
+            {'name': 'compute-0'},
+        ),
+        'hosts[1].bare_metal: of compute-0 and compute-1 one has it': (
+            'hosts.1',
+            {'name': 'compute-1'},
+        ),
+        'hosts[1].cpu_vendor: compute-1 differs from compute-0': (
+            'hosts.1',
+            {
+                'name': 'compute-1',
+                'cpu_vendor': 'amd',
+                'bare_metal': _DATA['hosts'][0]['bare_metal'],
+            },
+        ),
+        'plain: the target is rhoso': ('plain', {'system': 'rhel'}),
+    }
+
+    def test_all(self) -> None:
+        for words, (path, value) in self.CASES.items():
+            with self.subTest(words):
+                error = self.assertRaises(
+                    exceptions.InvalidDescription, parse, changed(path, value)
+                )
+                self.assertThat(
+                    str(error), testtools.matchers.StartsWith(words)
+                )
+                self.assertNotIn('\n', str(error))
+
+    def test_no_mapping(self) -> None:
+        for data in (None, [], 'x', 1):
+            self.assertRaises(exceptions.InvalidDescription, parse, data)
+
+    def test_a_node_set_is_not_for_plain_hosts(self) -> None:
+        data = changed('target', 'plain')
+        del data['rhoso']
+        error = self.assertRaises(exceptions.InvalidDescription, parse, data)
+        self.assertEqual(
+            'hosts[0].bare_metal: the target is plain', str(error)
+        )
+
+    def test_nested_without_end(self) -> None:
+        data: typing.Any = {}
+        data['x'] = data
+        error = self.assertRaises(
+            exceptions.InvalidDescription,
+            parse,
+            {**_DATA, 'rhoso': {'ansible_vars': data}},
+        )
+        self.assertIn('it is nested too deeply', str(error))

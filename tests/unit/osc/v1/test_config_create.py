@@ -1,0 +1,289 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""``openstack gpu config create`` on the examples of the documentation."""
+
+import argparse
+import io
+import json
+import os
+import pathlib
+import stat
+import sys
+import types
+import typing
+import unittest.mock
+
+import fixtures
+import testtools
+
+import gpuclient
+from gpuclient.documents import atomic
+from gpuclient import exceptions
+from gpuclient.osc.v1 import config
+from gpuclient.osc.v1 import config_create
+
+_GOLDEN = pathlib.Path(__file__).parent / 'golden'
+_EXAMPLES = (
+    pathlib.Path(gpuclient.__file__).parent.parent
+    / 'doc'
+    / 'source'
+    / 'user'
+    / 'examples'
+)
+
+
+class TestCreate(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.folder)
+
+    def run_command(
+        self, command: typing.Any, *arguments: str
+    ) -> tuple[int, typing.Any]:
+        app = types.SimpleNamespace(
+            stdout=io.StringIO(), options=argparse.Namespace()
+        )
+        instance = command(app, argparse.Namespace())
+        parsed = instance.get_parser('x').parse_args(
+            [*arguments, '-f', 'json']
+        )
+        status = instance.run(parsed)
+        return status, json.loads(app.stdout.getvalue())
+
+    def create(self, name: str, *arguments: str) -> dict[str, typing.Any]:
+        status, found = self.run_command(
+            config_create.CreateConfig,
+            os.fspath(_EXAMPLES / f'{name}.yaml'),
+            *('--output', 'out', *arguments),
+        )
+        self.assertEqual(0, status)
+        return typing.cast(dict[str, typing.Any], found)
+
+    def refused(self, *arguments: str) -> str:
+        error = self.assertRaises(
+            exceptions.GPUError,
+            self.run_command,
+            config_create.CreateConfig,
+            *arguments,
+        )
+        self.assertNotIn('\n', str(error))
+        return str(error)
+
+    def tree(self) -> dict[str, str]:
+        return {
+            os.fspath(path): path.read_text()
+            for path in sorted(pathlib.Path('out').rglob('*'))
+            if path.is_file()
+        }
+
+    def test_golden(self) -> None:
+        """The files themselves are in the diffs."""
+        for name in ('rhoso', 'plain'):
+            found = self.create(name, '--dry-run')
+            self.assertFalse(pathlib.Path('out').exists())
+            text = json.dumps(found, indent=1) + '\n'
+            path = _GOLDEN / f'config_create_{name}.json'
+            if os.environ.get('GPUCLIENT_WRITE_GOLDEN'):
+                path.write_text(text)
+            self.assertEqual(path.read_text(), text)
+
+    def test_twice(self) -> None:
+        for name in ('rhoso', 'plain'):
+            first = self.create(name)
+            self.assertEqual(
+                {'created'}, {file['state'] for file in first['files']}
+            )
+            tree = self.tree()
+            self.assertEqual(
+                sorted(tree), sorted(file['path'] for file in first['files'])
+            )
+            second = self.create(name)
+            self.assertEqual(
+                {('unchanged', '')},
+                {(file['state'], file['diff']) for file in second['files']},
+            )
+            self.assertEqual([], second['restart'])
+            self.assertEqual(tree, self.tree())
+            for path in tree:
+                pathlib.Path(path).unlink()
+
+    def test_check_is_clean(self) -> None:
+        # Files of hosts must not be taken for nova.conf, wherever they lie.
+        for folder, name in (('nova', 'rhoso'), ('nova2', 'plain')):
+            os.mkdir(folder)
+            os.chdir(folder)
+            self.create(name)
+            os.chdir(self.folder)
+            status, found = self.run_command(
+                config.CheckConfig, folder, '--fail-on', 'warning'
+            )
+            self.assertEqual([], found)
+            self.assertEqual(0, status)
+
+    def test_only_its_own(self) -> None:
+        """Comments, order and keys of others stay, down to the byte."""
+        self.create('rhoso')
+        path = pathlib.Path('out/edpm/nodeset/values.yaml')
+        before = (
+            path.read_text()
+            .replace('ansibleVars:\n', 'ansibleVars:  # ours\n')
+            .replace('rd.driver.pre=vfio-pci pci=realloc', 'quiet tsx=off', 1)
+            .replace(
+                '        [pci]\n',
+                '        # cards\n        [pci]\n        device_spec = '
+                '{"vendor_id": "15b3", "product_id": "1018", '
+                '"physical_network": "x"}\n',
+            )
+            .replace(
+                '      - telemetry\n', '      - telemetry\n      - mine\n'
+            )
+            .replace('  nodeset:\n', '  ssh_keys: {private: a}\n  nodeset:\n')
+        )
+        path.write_text(before)
+        path.chmod(0o640)
+        files = {file['path']: file for file in self.create('rhoso')['files']}
+        changed = files[os.fspath(path)]
+        self.assertEqual('changed', changed['state'])
+        self.assertEqual(
+            [
+                line
+                for line in changed['diff'].splitlines()
+                if line[:1] in '+-' and line[:3] not in ('+++', '---')
+            ],
+            [
+                line
+                for sign, text in (('-', before), ('+', path.read_text()))
+                for line in [
+                    sign + one
+                    for one in text.splitlines()
+                    if 'edpm_kernel_args' in one
+                ]
+            ],
+        )
+        self.assertIn(
+            'quiet tsx=off rd.driver.pre=vfio-pci pci=realloc\n',
+            path.read_text(),
+        )
+        self.assertEqual(0o640, stat.S_IMODE(path.stat().st_mode))
+
+    def test_changed_meanwhile(self) -> None:
+        self.create('rhoso')
+        path = pathlib.Path('out/control-plane/service-values.yaml')
+        path.write_text(path.read_text().replace('pci_in_placement', 'x', 1))
+        check = atomic.check_replaceable
+
+        def somebody(name: str) -> str:
+            with path.open('a') as stream:
+                stream.write('# somebody\n')
+            return check(name)
+
+        with unittest.mock.patch.object(
+            atomic, 'check_replaceable', side_effect=somebody
+        ):
+            words = self.refused(
+                os.fspath(_EXAMPLES / 'rhoso.yaml'), '--output', 'out'
+            )
+        self.assertIn('changed after it was read', words)
+
+    def test_made_meanwhile(self) -> None:
+        link = os.link
+
+        def somebody(source: str, target: str) -> None:
+            pathlib.Path(target).write_text('mine')
+            link(source, target)
+
+        with unittest.mock.patch.object(os, 'link', side_effect=somebody):
+            words = self.refused(
+                os.fspath(_EXAMPLES / 'rhoso.yaml'), '--output', 'out'
+            )
+        self.assertIn('was made by somebody else meanwhile', words)
+        self.assertEqual(
+            {'out/control-plane/service-values.yaml': 'mine'}, self.tree()
+        )
+
+    def test_standard_input(self) -> None:
+        content = (_EXAMPLES / 'plain.yaml').read_bytes()
+        with unittest.mock.patch.object(
+            sys, 'stdin', io.TextIOWrapper(io.BytesIO(content))
+        ):
+            status, found = self.run_command(
+                config_create.CreateConfig, '-', '--output', 'out'
+            )
+        self.assertEqual((0, 'plain'), (status, found['target']))
+
+    def test_refused(self) -> None:
+        example = os.fspath(_EXAMPLES / 'rhoso.yaml')
+        file = self.folder / 'x.yaml'
+        laughs = b'a0: &a0 [x]\n' + b''.join(
+            b'a%d: &a%d [%s]\n'
+            % (one, one, b','.join([b'*a%d' % (one - 1)] * 9))
+            for one in range(1, 12)
+        )
+        for content, words in (
+            (b'\xff', 'it is not UTF-8'),
+            (b'a: [', 'Cannot read'),
+            (b'a: 1\na: 2', "the key 'a' is there twice"),
+            (b'target: rhoso\nx: 1', f'{file}: description: '),
+            (b'a: &a [*a]', 'it has more than 200000 lines or items'),
+            (laughs, 'it has more than 200000 lines or items'),
+            (b'#' * (16 * 2**20 + 1), 'it is larger than 16 MiB'),
+        ):
+            file.write_bytes(content)
+            self.assertIn(
+                words, self.refused(os.fspath(file), '--output', 'out')
+            )
+        self.assertIn(
+            'No such file', self.refused('missing.yaml', '--output', 'out')
+        )
+        pathlib.Path('file').write_text('')
+        self.assertIn(
+            'file is not a folder', self.refused(example, '--output', 'file')
+        )
+        os.makedirs('out')
+        os.symlink('/', 'out/edpm')
+        self.assertIn(
+            'a link leads out of out', self.refused(example, '--output', 'out')
+        )
+        os.unlink('out/edpm')
+        os.makedirs('out/control-plane/service-values.yaml')
+        self.assertIn(
+            'it is not a regular file',
+            self.refused(example, '--output', 'out'),
+        )
+
+    def test_two_services_of_nova(self) -> None:
+        self.create('rhoso')
+        path = pathlib.Path('out/edpm/nodeset/values.yaml')
+        path.write_text(
+            path.read_text().replace('nova-custom-gpu', 'nova-custom-sriov')
+        )
+        words = self.refused(
+            os.fspath(_EXAMPLES / 'rhoso.yaml'), '--output', 'out'
+        )
+        self.assertIn('service nova-custom-sriov is there', words)
+
+    def test_not_in_place(self) -> None:
+        """The edit is shown as a patch, and nothing is written."""
+        path = pathlib.Path('out/control-plane/service-values.yaml')
+        path.parent.mkdir(parents=True)
+        text = (
+            'kind: ConfigMap\nmetadata: {name: service-values}\n'
+            'data: {nova: {apiServiceTemplate: {}}}\n'
+        )
+        path.write_text(text)
+        words = self.refused(
+            os.fspath(_EXAMPLES / 'rhoso.yaml'), '--output', 'out'
+        )
+        self.assertIn('data.nova is not written with a key on each', words)
+        self.assertEqual({os.fspath(path): text}, self.tree())
