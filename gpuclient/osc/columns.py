@@ -144,6 +144,34 @@ class DevicesColumn(columns.FormattableColumn[list[Record] | None]):
         return '\n'.join(_device_line(record) for record in self._value)
 
 
+class SizeColumn(columns.FormattableColumn[int | None]):
+    """Bytes of a memory region, a power of two: ``64 GiB``."""
+
+    def human_readable(self) -> str:
+        return 'None' if self._value is None else _size(self._value)
+
+
+class BarsColumn(columns.FormattableColumn[list[Record] | None]):
+    """Base address registers, a line each."""
+
+    def human_readable(self) -> str:
+        if self._value is None:
+            return 'None'
+        return '\n'.join(
+            f'BAR {record["number"]}: {_size(record["size"])}'
+            + (', prefetchable' if record['prefetchable'] else '')
+            for record in self._value
+        )
+
+
+def _size(size: int) -> str:
+    for unit in ('B', 'KiB', 'MiB'):
+        if size < 1024:
+            return f'{size} {unit}'
+        size //= 1024
+    return f'{size} GiB'
+
+
 def _device_line(record: Record) -> str:
     line = f'{record["address"] or record["id"]} on {escape(record["host"])}'
     if record.get('amount', 1) != 1:

@@ -67,8 +67,34 @@ def check_alias_name(name: str) -> None:
         )
 
 
+def add_catalogue(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the user's own GPU models."""
+    parser.add_argument(
+        '--catalogue',
+        metavar='<file>',
+        help=_(
+            'File with GPU models of your own (default: catalogue.yaml in '
+            '~/.config/gpuclient, if it is there)'
+        ),
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the options that take ids from the catalogue."""
+    parser.add_argument(
+        '--model',
+        metavar='<model>',
+        help=_(
+            'GPU model that other options take their values from where they '
+            'are not given: slug, name or PCI ids, as in "gpu model list"'
+        ),
+    )
+    add_catalogue(parser)
+
+
 def add_alias_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what an alias is."""
+    add_model(parser)
     parser.add_argument(
         '--vendor-id',
         metavar='<id>',

@@ -124,6 +124,22 @@ def check_alias(
     return (_unknown(alias, catalogue),)
 
 
+def check_choice(
+    model: catalogue_model.Model,
+) -> tuple[finding.Finding, ...]:
+    """Return that the usual device type of a model is a choice."""
+    if len(model.device_types) < 2:
+        return ()
+    why = f' ({model.notes})' if model.notes else ''
+    return (
+        _warning(
+            'GPU121',
+            f'{model.name} is {" or ".join(model.device_types)}, as the card '
+            f'is set up; {model.device_type} is taken{why}',
+        ),
+    )
+
+
 def _warning(code: str, message: str) -> finding.Finding:
     return finding.Finding(code, finding.Severity.WARNING, message)
 

@@ -29,6 +29,7 @@ with lazy.imports():
     from gpuclient.cloud.placement import devices as placement_devices
     from gpuclient.cloud import usage
     from gpuclient.documents import aliases as alias_documents
+    from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient import exceptions
     from gpuclient.model import alias as alias_model
     from gpuclient.model import answer
@@ -37,6 +38,7 @@ with lazy.imports():
     from gpuclient.osc import alias_records
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
+    from gpuclient.osc import models
     from gpuclient.osc import options
     from gpuclient.rules import alias as alias_rules
     from gpuclient.rules import finding
@@ -55,10 +57,13 @@ services to restart; Nova has no API for aliases, so nothing changes until
 then. Placement is asked what the alias would match, and nova-api whether it
 knows the name; without a cloud these are shown as skipped.
 
+--model takes the ids and the device type from the catalogue of GPU models
+("gpu model list"); options that are given win.
+
 Example:
 
-    openstack gpu alias create nvidia_a2 --vendor-id 10de --product-id 20f1
-        --device-type type-PF --config /etc/nova/nova.conf --dry-run"""
+    openstack gpu alias create nvidia_a2 --model nvidia_a2
+        --config /etc/nova/nova.conf --dry-run"""
     )
 
     auth_required = False
@@ -76,8 +81,11 @@ Example:
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        known = catalogue_documents.load(parsed_args.catalogue)
+        warnings = models.fill(parsed_args, known, device_type=True)
         alias = _alias(parsed_args)
-        warnings = _judge(alias, parsed_args.pci_in_placement)
+        warnings += _judge(alias, parsed_args.pci_in_placement)
+        warnings += models.judge(alias, known)
         edits = config_files.read(parsed_args, alias_documents.read)
         for edit in edits:
             for document in edit.documents:

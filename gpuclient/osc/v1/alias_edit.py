@@ -25,11 +25,13 @@ with lazy.imports():
     from gpuclient.cloud.nova import flavors as nova_flavors
     from gpuclient.cloud.nova import servers as nova_servers
     from gpuclient.documents import aliases as alias_documents
+    from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient import exceptions
     from gpuclient.model import alias as alias_model
     from gpuclient.model import inventory
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
+    from gpuclient.osc import models
     from gpuclient.osc import options
     from gpuclient.rules import alias as alias_rules
     from gpuclient.rules import finding
@@ -75,11 +77,14 @@ Example:
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         name = parsed_args.name
+        known = catalogue_documents.load(parsed_args.catalogue)
+        warnings = models.fill(
+            parsed_args, known, device_type=not parsed_args.no_device_type
+        )
         changes = _changes(parsed_args)
         if not changes:
             raise exceptions.InvalidValue(_('Nothing to set'))
         edits = config_files.read_some(parsed_args, alias_documents.read)
-        warnings: list[str] = []
         aliases: list[alias_model.Alias] = []
         for edit in edits:
             for document in edit.documents:
@@ -100,6 +105,7 @@ Example:
                 if errors:
                     raise exceptions.InvalidAlias('; '.join(map(str, errors)))
                 warnings += map(str, finding.warnings(findings))
+                warnings += models.judge(alias, known)
                 edit.note_restart(document)
             warnings += config_files.warn_of(edit)
         config_files.write(self, edits, dry_run=parsed_args.dry_run)

@@ -23,11 +23,14 @@ from gpuclient.osc import command
 from gpuclient.osc import lazy
 
 with lazy.imports():
+    from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient.documents import device_specs
     from gpuclient import exceptions
     from gpuclient.model import device_spec
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
+    from gpuclient.osc import models
+    from gpuclient.osc import options
     from gpuclient.rules import device_spec as device_spec_rules
     from gpuclient.rules import finding
 
@@ -59,14 +62,14 @@ does when it starts. Without a file the line is printed.
 Example:
 
     openstack gpu device spec create --address 0000:04:00.0
-        --vendor-id 10de --product-id 20f1
-        --compute-config /etc/nova/nova.conf"""
+        --model nvidia_a100_pcie_40gb --compute-config /etc/nova/nova.conf"""
     )
 
     auth_required = False
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
+        options.add_model(parser)
         _add_ids(parser)
         parser.add_argument(
             '--resource-class',
@@ -98,6 +101,10 @@ Example:
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        if parsed_args.model is not None:
+            models.fill(
+                parsed_args, catalogue_documents.load(parsed_args.catalogue)
+            )
         entry = _entry(parsed_args)
         _refuse(device_spec_rules.check_new(entry))
         (spec,) = device_spec.parse(device_specs.render(entry))
