@@ -365,9 +365,7 @@ class NovaConf(editable.EditableFile):
         key, text = line[:cut].strip(), line[cut + 1 :].strip()
         if not key:
             raise self._error(index, 'Key cannot be empty')
-        if text and text[0] == text[-1] and text[0] in '"\'':
-            text = text[1:-1]
-        return key, text
+        return key, unquoted(text)
 
     def _error(self, index: int, words: str) -> exceptions.DocumentError:
         return exceptions.DocumentError(
@@ -403,6 +401,13 @@ def render(
         lines.append(f'{option} = {first}'.rstrip())
         lines += [f'  {line}' for line in more]
     return ''.join(f'{line}\n' for line in lines)
+
+
+def unquoted(text: str) -> str:
+    """Return a value without the quotes around it, as oslo.config does."""
+    if text and text[0] == text[-1] and text[0] in '"\'':
+        return text[1:-1]
+    return text
 
 
 def unified_diff(

@@ -153,18 +153,7 @@ class YamlFile(editable.EditableFile):
         return lines
 
     def _find(self) -> collections.abc.Iterator[Part]:
-        try:
-            documents = list(yaml.compose_all(self._text, _LOADER))
-        except yaml.YAMLError as exc:
-            raise exceptions.DocumentError(
-                _('Cannot read %(path)s: %(reason)s')
-                % {'path': self.path, 'reason': ' '.join(str(exc).split())}
-            ) from exc
-        except (RecursionError, ValueError) as exc:
-            raise exceptions.DocumentError(
-                _('Cannot read %(path)s: it is nested too deeply')
-                % {'path': self.path}
-            ) from exc
+        documents = compose(self.path, self._text)
         anchors = self._anchors()
         for document in documents:
             if document is not None:
@@ -302,6 +291,24 @@ class YamlFile(editable.EditableFile):
                 break
             end = index + 1
         return start, end, indent
+
+
+def compose(path: str, text: str) -> list[yaml.Node]:
+    """Return the documents of a YAML file.
+
+    :raises gpuclient.exceptions.DocumentError: It is not YAML.
+    """
+    try:
+        return list(yaml.compose_all(text, _LOADER))
+    except yaml.YAMLError as exc:
+        raise exceptions.DocumentError(
+            _('Cannot read %(path)s: %(reason)s')
+            % {'path': path, 'reason': ' '.join(str(exc).split())}
+        ) from exc
+    except (RecursionError, ValueError) as exc:
+        raise exceptions.DocumentError(
+            _('Cannot read %(path)s: it is nested too deeply') % {'path': path}
+        ) from exc
 
 
 def _service(keys: Keys) -> str | None:

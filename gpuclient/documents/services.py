@@ -19,9 +19,11 @@ import sys
 import typing
 
 from gpuclient.documents import atomic
+from gpuclient.documents import devstack
 from gpuclient.documents import editable
 from gpuclient.documents import kolla
 from gpuclient.documents import nova_conf
+from gpuclient.documents import openstack_ansible
 from gpuclient.documents import rhoso
 from gpuclient import exceptions
 from gpuclient.i18n import _
@@ -169,7 +171,11 @@ def read_content(path: str) -> tuple[str, bytes]:
 
 def _parse(path: str, content: bytes, is_yaml: bool) -> editable.EditableFile:
     if is_yaml:
+        if openstack_ansible.has_variables(content):
+            return openstack_ansible.VariablesFile(path, content)
         return rhoso.YamlFile(path, content)
+    if devstack.is_local_conf(content):
+        return devstack.LocalConf(path, content)
     return nova_conf.NovaConf(
         path, content, template=kolla.root_of(path) is not None
     )

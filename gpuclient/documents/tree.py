@@ -20,6 +20,8 @@ from gpuclient.documents import data_plane
 from gpuclient.documents import editable
 from gpuclient.documents import kolla
 from gpuclient.documents import nova_conf
+from gpuclient.documents import openstack_ansible
+from gpuclient.documents import rhoso
 from gpuclient.documents import services
 from gpuclient import exceptions
 from gpuclient.model import configuration
@@ -67,6 +69,7 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
     unreadable: list[tuple[str, str]] = []
     plain: dict[str, nova_conf.NovaConf] = {}
     hosts = data_plane.Found()
+    variables: dict[str, list[openstack_ansible.VariablesFile]] = {}
     count = 0
     for path, named in _files(paths):
         try:
@@ -75,18 +78,28 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
             if named or _is_about_nova(path):
                 unreadable.append((path, str(exc)))
             continue
-        if not isinstance(file, nova_conf.NovaConf):
+        if isinstance(file, openstack_ansible.VariablesFile):
+            variables.setdefault(file.root, []).append(file)
+            count += 1
+        elif not isinstance(file, nova_conf.NovaConf):
             here = [
-                _service((str(reading.service),), file.path, reading)
+                _service(_names(reading), file.path, reading)
                 for reading in file.readings()
             ]
             found += here
-            text = file.content().decode()
-            count += hosts.read(file.path, text) or bool(here)
+            told = isinstance(file, rhoso.YamlFile) and hosts.read(
+                file.path, file.content().decode()
+            )
+            count += told or bool(here)
         elif named or _concerns_devices(path, file):
             plain[path] = file
             count += 1
     found += _of_kolla(plain)
+    for files in variables.values():
+        found += [
+            _service(_names(reading), path, reading)
+            for path, reading in openstack_ansible.readings(files)
+        ]
     folders: dict[str, list[nova_conf.NovaConf]] = {}
     for path, conf in plain.items():
         folder = os.path.dirname(path)
@@ -112,11 +125,14 @@ def _of_kolla(
             roots.setdefault(root, {})[path] = conf
     for root, confs in sorted(roots.items()):
         for reading in kolla.readings(root, confs):
-            yield _service(
-                (str(reading.service),), reading.confs[-1].path, reading
-            )
+            yield _service(_names(reading), reading.confs[-1].path, reading)
         for path in confs:
             del plain[path]
+
+
+def _names(reading: editable.Reading) -> tuple[str, ...]:
+    """Return the services that a file says it is read by."""
+    return configuration.ALL if reading.service is None else (reading.service,)
 
 
 def _files(

@@ -176,7 +176,7 @@ def _parse_aliases(
 ) -> list[_Alias]:
     """Return the aliases that can be read; add what is wrong with each."""
     aliases = []
-    for setting in service.aliases:
+    for setting in service.aliases if _parsers(service) else ():
         if setting.depends:
             continue
         try:
@@ -207,7 +207,7 @@ def _parsers(service: configuration.Service) -> list[str]:
         name
         for name in (configuration.API, configuration.COMPUTE)
         if service.is_read_by(name)
-    ] or ['nova']
+    ]
 
 
 def _check_merged(

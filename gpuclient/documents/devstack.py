@@ -1,0 +1,139 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""devstack's ``local.conf``, as its shell reads it.
+
+``[[post-config|$NOVA_CONF]]`` is set in the nova.conf of all services, and
+``[[post-config|$NOVA_CPU_CONF]]`` in that of nova-compute, which begins as a
+copy of it (``devstack``: ``inc/meta-config``,
+``lib/nova:start_nova_compute``). ``[[local|localrc]]`` is shell, and ignored.
+
+Each value goes through ``read`` and ``eval`` between double quotes: of JSON
+that is written as in a nova.conf the quotes are lost. ``\\\\"`` keeps them.
+"""
+
+import collections.abc
+import re
+import shlex
+
+from gpuclient.documents import atomic
+from gpuclient.documents import derived
+from gpuclient.documents import editable
+from gpuclient.documents import nova_conf
+from gpuclient.model import configuration
+
+_META = re.compile(r'\[\[([^\]|]+)\|([^\]]*)\]\]')
+_PHASE = 'post-config'
+_ALL = '$NOVA_CONF'
+_COMPUTE = '$NOVA_CPU_CONF'
+#: How people write the name of the file.
+_NAMES = {
+    _ALL: _ALL,
+    '${NOVA_CONF}': _ALL,
+    '$NOVA_CONF_DIR/nova.conf': _ALL,
+    '/etc/nova/nova.conf': _ALL,
+    # devstack looks for this very text.
+    _COMPUTE: _COMPUTE,
+}
+
+
+def is_local_conf(content: bytes) -> bool:
+    """Return whether a file has devstack's sections of sections."""
+    return re.search(rb'^\[\[[^\]|]+\|[^\]]*\]\]', content, re.M) is not None
+
+
+class LocalConf(derived.DerivedFile):
+    """A ``local.conf``.
+
+    :raises gpuclient.exceptions.DocumentError: It cannot be read.
+    """
+
+    tool = 'devstack'
+
+    def __init__(self, path: str, content: bytes) -> None:
+        super().__init__(path, content)
+        options: dict[str, list[derived.Option]] = {}
+        for name, option in _options(atomic.decode(path, content)):
+            options.setdefault(name, []).append(option)
+        self._confs = {
+            name: derived.DerivedConf(path, found)
+            for name, found in sorted(options.items())
+        }
+
+    @property
+    def confs(self) -> collections.abc.Iterable[derived.DerivedConf]:
+        return self._confs.values()
+
+    def readings(self) -> collections.abc.Iterator[editable.Reading]:
+        shared = [self._confs[_ALL]] if _ALL in self._confs else []
+        if _COMPUTE not in self._confs:
+            if shared:
+                yield editable.Reading(None, tuple(shared))
+            return
+        compute = self._confs[_COMPUTE]
+        for service in configuration.ALL if shared else ():
+            if service != configuration.COMPUTE:
+                yield editable.Reading(service, tuple(shared))
+        yield editable.Reading(
+            configuration.COMPUTE,
+            (*shared, compute),
+            replace=True,
+            home=compute,
+        )
+
+    def write_edit(
+        self, mark: str, section: str, option: str, text: str
+    ) -> str:
+        written = text.replace('\\', '\\' * 4).replace('"', '\\\\"')
+        return f'[{section}]\n{mark}{option} = {written}\n'
+
+
+def _options(
+    text: str,
+) -> collections.abc.Iterator[tuple[str, derived.Option]]:
+    """Yield what is set in which file (``inc/meta-config``)."""
+    name: str | None = None
+    section = ''
+    for number, line in enumerate(text.split('\n'), 1):
+        meta = _META.match(line)
+        if meta is not None:
+            name = _NAMES.get(meta[2]) if meta[1] == _PHASE else None
+            section = ''
+            continue
+        if name is None or not line or line[0] in ' \t\r':
+            continue
+        if re.match(r'\[.+\]', line):
+            section = re.sub(r'[\[\]]', '', line.split()[0])
+        elif not line.startswith('#') and '=' in line and section:
+            option, _equals, value = line.partition('=')
+            yield (
+                name,
+                (
+                    section if section == 'DEFAULT' else section.lower(),
+                    option.strip(),
+                    _value(value.strip(), number),
+                ),
+            )
+
+
+def _value(text: str, line: int) -> nova_conf.Value:
+    """Return what the shell leaves of a value."""
+    # read, without -r, then eval.
+    read = re.sub(r'\\(.)', r'\1', f'"{text}"')
+    try:
+        words = shlex.split(read)
+    except ValueError:
+        # A quote that is never closed.
+        words = [text]
+    depends = '$' in read or '`' in read
+    found = nova_conf.unquoted(words[0] if words else '')
+    return nova_conf.Value(found, line, depends)

@@ -1,0 +1,327 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Variables of OpenStack-Ansible that end up in nova.conf.
+
+The role writes ``nova_pci_alias`` and ``nova_device_spec`` into it
+(``openstack-ansible-os_nova``: ``templates/nova.conf.j2``); what
+``nova_nova_conf_overrides`` has replaces an option with all its values
+(``ansible-config_template``: ``plugins/action/config_template.py``). A
+variable is taken whole from the place that comes last: ``group_vars``,
+``host_vars``, then ``user_*.yml``, which are given as extra variables.
+"""
+
+import collections.abc
+import json
+import os
+import re
+import typing
+
+import yaml
+
+from gpuclient.documents import atomic
+from gpuclient.documents import derived
+from gpuclient.documents import editable
+from gpuclient.documents import jinja
+from gpuclient.documents import nova_conf
+from gpuclient.documents import rhoso
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import configuration
+
+_OVERRIDES = 'nova_nova_conf_overrides'
+_ALIAS = 'nova_pci_alias'
+_DEVICE_SPEC = 'nova_device_spec'
+#: The old name of that, which it falls back to.
+_WHITELIST = 'nova_pci_passthrough_whitelist'
+_FILTERS = 'nova_scheduler_default_filters'
+_MORE_FILTERS = 'nova_scheduler_extra_filters'
+#: In the order in which nova.conf has them.
+_VARIABLES = (
+    *(_WHITELIST, _DEVICE_SPEC, _ALIAS, _FILTERS, _MORE_FILTERS),
+    _OVERRIDES,
+)
+_PATTERN = re.compile(
+    rf'^["\']?({"|".join(_VARIABLES)})["\']?[ \t]*:'.encode(), re.M
+)
+#: Values are small.
+_DEEPEST = 8
+_MOST = 1000
+
+_CONTROL = (
+    configuration.API,
+    configuration.CONDUCTOR,
+    configuration.SCHEDULER,
+)
+#: Parts of the names of groups, and which services run on their hosts.
+_GROUPS = (
+    ('nova_api', (configuration.API,)),
+    ('nova_conductor', (configuration.CONDUCTOR,)),
+    ('nova_scheduler', (configuration.SCHEDULER,)),
+    ('infra', _CONTROL),
+    ('compute', (configuration.COMPUTE,)),
+    ('nova_all', configuration.ALL),
+)
+
+
+def has_variables(content: bytes) -> bool:
+    """Return whether a file sets one of the variables."""
+    return _PATTERN.search(content) is not None
+
+
+class VariablesFile(derived.DerivedFile):
+    """A file of variables.
+
+    :raises gpuclient.exceptions.DocumentError: It is not YAML, or a value is
+        far too large for one.
+    """
+
+    tool = 'OpenStack-Ansible'
+
+    def __init__(self, path: str, content: bytes) -> None:
+        super().__init__(path, content)
+        #: What each variable puts into nova.conf.
+        self.variables: dict[str, derived.DerivedConf] = {}
+        for document in rhoso.compose(path, atomic.decode(path, content)):
+            if isinstance(document, yaml.MappingNode):
+                for key, value in document.value:
+                    if getattr(key, 'value', None) in _VARIABLES:
+                        self.variables[key.value] = derived.DerivedConf(
+                            path, self._options(key.value, value)
+                        )
+
+    @property
+    def confs(self) -> collections.abc.Iterable[derived.DerivedConf]:
+        return self.variables.values()
+
+    def readings(self) -> collections.abc.Iterator[editable.Reading]:
+        return _readings([self.variables], self.services)
+
+    @property
+    def root(self) -> str:
+        """The folder that ``group_vars`` and ``user_*.yml`` are in."""
+        return self._place[0]
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services whose hosts have the variables; none if all have."""
+        _root, kind, name = self._place
+        if kind == 'host_vars':
+            # Cards are in computes.
+            return (configuration.COMPUTE,)
+        if kind == 'group_vars':
+            for part, services in _GROUPS:
+                if part in name:
+                    return services
+        return configuration.ALL
+
+    @property
+    def order(self) -> int:
+        """What comes later counts."""
+        _root, kind, _name = self._place
+        if kind == 'host_vars':
+            return 2
+        if kind == 'group_vars':
+            return 0 if self.services == configuration.ALL else 1
+        return 3
+
+    @property
+    def host(self) -> str | None:
+        _root, kind, name = self._place
+        return name if kind == 'host_vars' else None
+
+    @property
+    def _place(self) -> tuple[str, str, str]:
+        """The root, the kind of folder, and the name of group or host."""
+        parts = self.path.split('/')
+        for kind in ('group_vars', 'host_vars'):
+            if kind in parts[:-1]:
+                at = len(parts) - 1 - parts[::-1].index(kind)
+                name = os.path.splitext(parts[at + 1])[0]
+                return '/'.join(parts[:at]), kind, name
+        return os.path.dirname(self.path), '', ''
+
+    def write_edit(
+        self, mark: str, section: str, option: str, text: str
+    ) -> str:
+        quoted = "'" + text.replace("'", "''") + "'"
+        if _OVERRIDES in self.variables and any(
+            (section, option) == (one[0], one[1])
+            for one in self.variables[_OVERRIDES].options()
+        ):
+            return (
+                f' {_OVERRIDES}:\n   {section}:\n     {option}:\n'
+                f'{mark}      ? {quoted}\n'
+            )
+        name = _ALIAS if option == 'alias' else _DEVICE_SPEC
+        return f' {name}:\n{mark}  - {quoted}\n'
+
+    def _options(
+        self, name: str, node: yaml.Node
+    ) -> collections.abc.Iterator[derived.Option]:
+        if name == _OVERRIDES:
+            yield from self._overrides(node)
+        elif name in (_FILTERS, _MORE_FILTERS):
+            yield (
+                *('filter_scheduler', 'enabled_filters'),
+                self._value(node, ','.join(map(str, self._items(node)))),
+            )
+        else:
+            option = 'alias' if name == _ALIAS else 'device_spec'
+            alone = isinstance(node, yaml.SequenceNode)
+            for item in node.value if alone else [node]:
+                found = self._plain(item)
+                if option == 'device_spec' and isinstance(found, dict):
+                    found = json.dumps(found)
+                yield 'pci', option, self._value(item, found)
+
+    def _overrides(
+        self, node: yaml.Node
+    ) -> collections.abc.Iterator[derived.Option]:
+        """Yield options as config_template writes them (_option_write)."""
+        if not isinstance(node, yaml.MappingNode):
+            return
+        for section, items in node.value:
+            if not isinstance(items, yaml.MappingNode):
+                yield (
+                    *('DEFAULT', str(section.value)),
+                    self._value(items, self._written(items)),
+                )
+                continue
+            name = str(section.value)
+            name = name if name == 'DEFAULT' else name.lower()
+            for key, value in items.value:
+                option = str(key.value)
+                if isinstance(value, yaml.MappingNode) and not any(
+                    self._plain(item) for _key, item in value.value
+                ):
+                    # A set: one line each, sorted.
+                    for one in sorted(
+                        (one for one, _none in value.value),
+                        key=lambda one: str(one.value),
+                    ):
+                        yield name, option, self._value(one, self._plain(one))
+                    continue
+                yield name, option, self._value(value, self._written(value))
+
+    def _written(self, node: yaml.Node) -> typing.Any:
+        if isinstance(node, yaml.SequenceNode):
+            return ','.join(map(str, self._items(node)))
+        return self._plain(node)
+
+    def _items(self, node: yaml.Node) -> list[typing.Any]:
+        found = self._plain(node)
+        return found if isinstance(found, list) else [found]
+
+    def _value(self, node: yaml.Node, found: typing.Any) -> nova_conf.Value:
+        text = '\n'.join(line.strip() for line in str(found).split('\n'))
+        text = nova_conf.unquoted(text.strip())
+        return nova_conf.Value(
+            text, node.start_mark.line + 1, jinja.is_template(text)
+        )
+
+    def _plain(self, node: yaml.Node) -> typing.Any:
+        left = [_MOST]
+
+        def plain(node: yaml.Node, depth: int) -> typing.Any:
+            left[0] -= 1
+            # An alias in an alias in an alias is a small text.
+            if depth > _DEEPEST or left[0] < 0:
+                raise exceptions.DocumentError(
+                    _(
+                        'Cannot read %(path)s, line %(line)d: a value has too '
+                        'many parts'
+                    )
+                    % {'path': self.path, 'line': node.start_mark.line + 1}
+                )
+            if isinstance(node, yaml.MappingNode):
+                return {
+                    str(plain(key, depth + 1)): plain(value, depth + 1)
+                    for key, value in node.value
+                }
+            if isinstance(node, yaml.SequenceNode):
+                return [plain(item, depth + 1) for item in node.value]
+            return _scalar(node)
+
+        return plain(node, 0)
+
+
+def _scalar(node: yaml.Node) -> typing.Any:
+    """Return a scalar as Ansible has it; numbers as they are written."""
+    if node.tag == 'tag:yaml.org,2002:bool':
+        return node.value.lower() in ('yes', 'true', 'on')
+    if node.tag == 'tag:yaml.org,2002:null':
+        return None
+    return node.value
+
+
+def readings(
+    files: collections.abc.Iterable[VariablesFile],
+) -> collections.abc.Iterator[tuple[str, editable.Reading]]:
+    """Yield what each service reads of files of one root, and where."""
+    files = sorted(files, key=lambda file: (file.order, file.path))
+    hosts = sorted({file.host for file in files if file.host is not None})
+    for service in configuration.ALL:
+        of_service = [file for file in files if service in file.services]
+        variants = [[file for file in of_service if file.host is None]]
+        if service == configuration.COMPUTE:
+            variants += [
+                [file for file in of_service if file.host in (None, host)]
+                for host in hosts
+            ]
+        for chosen in variants:
+            for reading in _readings(
+                [file.variables for file in chosen], (service,)
+            ):
+                yield chosen[-1].path, reading
+
+
+def _readings(
+    files: list[dict[str, derived.DerivedConf]],
+    services: tuple[str, ...],
+) -> collections.abc.Iterator[editable.Reading]:
+    last: dict[str, derived.DerivedConf] = {}
+    for variables in files:
+        last |= variables
+    if _DEVICE_SPEC in last:
+        last.pop(_WHITELIST, None)
+    if _FILTERS in last and _MORE_FILTERS in last:
+        last[_FILTERS] = _joined(last[_FILTERS], last.pop(_MORE_FILTERS))
+    confs = [last[name] for name in _VARIABLES if name in last]
+    if not confs:
+        return
+    for service in [None] if services == configuration.ALL else services:
+        yield editable.Reading(
+            service, tuple(confs), replace=True, home=confs[-1]
+        )
+
+
+def _joined(
+    first: derived.DerivedConf, second: derived.DerivedConf
+) -> derived.DerivedConf:
+    """Return one list of filters."""
+    (section, option, value), *_rest = first.options()
+    more = [other for _section, _option, other in second.options()]
+    return derived.DerivedConf(
+        first.path,
+        [
+            (
+                section,
+                option,
+                nova_conf.Value(
+                    ','.join(other.text for other in (value, *more)),
+                    value.line,
+                    any(other.depends for other in (value, *more)),
+                ),
+            )
+        ],
+    )

@@ -1,0 +1,301 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Files of deployment tools that are read and checked only."""
+
+import os
+import pathlib
+import shutil
+import tempfile
+
+import ddt
+import testtools
+
+from gpuclient import exceptions
+from gpuclient.documents import aliases
+from gpuclient.documents import device_specs
+from gpuclient.documents import tree
+from gpuclient.model import alias as alias_model
+from gpuclient.rules import configuration as configuration_rules
+
+ALIAS = alias_model.Alias('a', '10de', '20f1', 'type-PF')
+TEXT = ALIAS.render()
+#: As devstack's shell leaves it whole.
+ESCAPED = TEXT.replace('"', '\\\\"')
+SPEC = '{"vendor_id": "10de", "product_id": "20f1"}'
+
+
+class ToolTestCase(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def write(self, files: dict[str, str]) -> None:
+        for name, text in files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def services(self, files: dict[str, str]) -> tree.Tree:
+        self.write(files)
+        found = tree.read([os.fspath(self.folder)])
+        self.assertEqual((), found.unreadable)
+        return found
+
+    def codes(self, files: dict[str, str]) -> list[tuple[str, str, object]]:
+        return [
+            (
+                one.finding.code,
+                os.path.relpath(one.place.path, self.folder),
+                one.place.line,
+            )
+            for one in configuration_rules.check(self.services(files).services)
+        ]
+
+    def options(self, files: dict[str, str], reader: str) -> list[list[str]]:
+        """Return section, option and value of what a service reads."""
+        return [
+            [
+                f'[{option.section}]{option.name}={option.setting.text}'
+                for option in service.options
+            ]
+            for service in self.services(files).services
+            if reader in service.readers
+        ]
+
+
+@ddt.ddt
+class TestDevstack(ToolTestCase):
+    # What inc/meta-config and inc/ini-config make of each.
+    @ddt.data(
+        ('{"name": "a"}', '{name: a}'),
+        (r'{\"name\":\"a\"}', '{name:a}'),
+        (r'{\"name\": \"one a\"}', '{name: one'),
+        (r'{\\"name\\": \\"a\\"}', '{"name": "a"}'),
+        (r'{\\\"name\\\": \\\"a\\\"}', '{"name": "a"}'),
+        ('\'{"name": "a"}\'', '{name: a}'),
+        ('A,B, C', 'A,B, C'),
+        ('a"', 'a"'),
+    )
+    @ddt.unpack
+    def test_values(self, written: str, read: str) -> None:
+        text = f'[[post-config|$NOVA_CONF]]\n[pci]\nx = {written}\n'
+        self.assertEqual(
+            [[f'[pci]x={read}']],
+            self.options({'local.conf': text}, 'nova-api'),
+        )
+
+    def test_sections(self) -> None:
+        files = {
+            'local.conf': (
+                '[[local|localrc]]\nalias={}\n[pci]\n'
+                '[[post-config|$NOVA_CONF]]\nlost = 1\n[pci]\n  # x\n'
+                'a = 1\n  continued\nb: 2\n[filter_scheduler]\nf = $X\n'
+                '[[post-config|/etc/neutron/neutron.conf]]\n[pci]\nc = 1\n'
+                '[[post-config|$NOVA_CPU_CONF]]\n[PCI]\na = 3\na = 4\n'
+                '[[extra|$NOVA_CONF]]\n[pci]\nd = 1\n'
+            )
+        }
+        self.assertEqual(
+            [['[pci]a=1', '[filter_scheduler]f=$X']],
+            self.options(files, 'nova-api'),
+        )
+        self.assertEqual(
+            [['[filter_scheduler]f=$X', '[pci]a=3', '[pci]a=4']],
+            self.options(files, 'nova-compute'),
+        )
+
+    def test_check(self) -> None:
+        text = (
+            '[[post-config|$NOVA_CONF]]\n[filter_scheduler]\n'
+            'enabled_filters = ComputeFilter,PciPassthroughFilter\n[pci]\n'
+            f'alias = {ESCAPED}\n'
+            '[[post-config|$NOVA_CPU_CONF]]\n[pci]\ndevice_spec = '
+            + SPEC.replace('"', '\\\\"')
+        )
+        self.assertEqual([], self.codes({'local.conf': text}))
+        self.assertEqual(
+            {('GPU301', 'local.conf', 5)},
+            set(self.codes({'local.conf': text.replace(ESCAPED, TEXT)})),
+        )
+
+    def test_edit_is_refused(self) -> None:
+        self.write({'local.conf': '[[post-config|$NOVA_CONF]]\n[pci]\nx=1\n'})
+        path = os.fspath(self.folder / 'local.conf')
+        (document,) = aliases.read(path)
+        self.assertTrue(aliases.add(document, ALIAS))
+        error = self.assertRaises(
+            exceptions.UnsafeEdit, document.file.check_writable
+        )
+        self.assertIn('Files of devstack are only read', str(error))
+        self.assertEqual(f'[pci]\n+alias = {ESCAPED}\n', error.patch)
+
+    def test_nothing_of_nova(self) -> None:
+        self.write({'local.conf': '[[local|localrc]]\nA=1\n'})
+        self.assertEqual((), self.services({}).services)
+
+
+@ddt.ddt
+class TestOpenStackAnsible(ToolTestCase):
+    # What the role's template and config_template write of each.
+    @ddt.data(
+        (f"nova_pci_alias:\n- '{TEXT}'\n- x\n", [f'alias={TEXT}', 'alias=x']),
+        ("nova_device_spec: '{}'\n", ['device_spec={}']),
+        (
+            'nova_device_spec:\n- vendor_id: "10de"\n  address: {bus: "04"}\n',
+            ['device_spec={"vendor_id": "10de", "address": {"bus": "04"}}'],
+        ),
+        (
+            'nova_pci_passthrough_whitelist: [a]\nnova_device_spec: [b]\n',
+            ['device_spec=b'],
+        ),
+        (
+            'nova_nova_conf_overrides: {pci: {alias: "a", b: [c, d]}}\n',
+            ['alias=a', 'b=c,d'],
+        ),
+        (
+            'nova_nova_conf_overrides:\n  PCI:\n    alias:\n'
+            "      ? 'b'\n      ? 'a'\n    on: true\n    off: {}\n",
+            ['alias=a', 'alias=b', 'on=True'],
+        ),
+        # A mapping that is no set is written as Python shows it.
+        (
+            'nova_nova_conf_overrides: {pci: {alias: {name: a}}}\n',
+            ["alias={'name': 'a'}"],
+        ),
+        # An override takes the place of all values.
+        (
+            'nova_pci_alias: [a, b]\n'
+            'nova_nova_conf_overrides: {pci: {alias: c}}\n',
+            ['alias=c'],
+        ),
+    )
+    @ddt.unpack
+    def test_values(self, text: str, expected: list[str]) -> None:
+        self.assertEqual(
+            [[f'[pci]{one}' for one in expected]],
+            self.options({'user_variables.yml': text}, 'nova-compute'),
+        )
+
+    def test_filters(self) -> None:
+        self.assertEqual(
+            [['[filter_scheduler]enabled_filters=a,b']],
+            self.options(
+                {
+                    'user_a.yml': 'nova_scheduler_default_filters: "a"\n',
+                    'user_b.yml': 'nova_scheduler_extra_filters: [b]\n',
+                },
+                'nova-scheduler',
+            ),
+        )
+
+    def test_places(self) -> None:
+        """User files count over hosts, hosts over groups, variable-wise."""
+        files = {
+            'group_vars/nova_all.yml': (
+                'nova_pci_alias: [all]\nnova_device_spec: [all]\n'
+            ),
+            'group_vars/nova_api_os_compute/x.yml': 'nova_pci_alias: [api]\n',
+            'group_vars/compute_hosts.yml': 'nova_device_spec: [group]\n',
+            'host_vars/c1/nova.yml': 'nova_device_spec: [c1]\n',
+            'user_x.yml': 'nova_nova_conf_overrides: {pci: {y: 1}}\n',
+        }
+        self.assertEqual(
+            [['[pci]device_spec=all', '[pci]alias=api', '[pci]y=1']],
+            self.options(files, 'nova-api'),
+        )
+        self.assertEqual(
+            [
+                ['[pci]device_spec=group', '[pci]alias=all', '[pci]y=1'],
+                ['[pci]device_spec=c1', '[pci]alias=all', '[pci]y=1'],
+            ],
+            self.options(files, 'nova-compute'),
+        )
+
+    def test_check(self) -> None:
+        files = {
+            'user_variables.yml': (
+                'nova_nova_conf_overrides:\n  pci:\n'
+                '    report_in_placement: true\n    alias:\n'
+                f"      ? '{TEXT}'\n"
+                'nova_scheduler_extra_filters: [PciPassthroughFilter]\n'
+            ),
+            'host_vars/c1.yml': (
+                f"nova_device_spec:\n- '{SPEC}'\n- '{{{{x}}}}'\n"
+            ),
+        }
+        self.assertEqual([], self.codes(files))
+        files['host_vars/c1.yml'] = "nova_device_spec:\n- '{'\n"
+        self.assertEqual(
+            [('GPU302', 'host_vars/c1.yml', 2)], self.codes(files)
+        )
+
+    @ddt.data(
+        ('nova_pci_alias: []\n', f" nova_pci_alias:\n+  - '{TEXT}'\n"),
+        (
+            'nova_nova_conf_overrides: {pci: {alias: {}}}\nnova_pci_alias: ["'
+            + TEXT.replace('"', '\\"').replace('20f1', '2330')
+            + '"]\n',
+            '',
+        ),
+    )
+    @ddt.unpack
+    def test_edit_is_refused(self, text: str, patch: str) -> None:
+        self.write({'user_variables.yml': text})
+        path = os.fspath(self.folder / 'user_variables.yml')
+        (document,) = aliases.read(path)
+        if not patch:
+            # It is there already, with another meaning.
+            error = self.assertRaises(
+                exceptions.InvalidAlias, aliases.add, document, ALIAS
+            )
+            self.assertIn('another meaning', str(error))
+            return
+        aliases.add(document, ALIAS)
+        error = self.assertRaises(
+            exceptions.UnsafeEdit, document.file.check_writable
+        )
+        self.assertIn('Files of OpenStack-Ansible are only', str(error))
+        self.assertEqual(patch, error.patch)
+
+    def test_change_and_remove(self) -> None:
+        text = f"nova_nova_conf_overrides:\n  pci:\n    alias: '{TEXT}'\n"
+        self.write({'user_variables.yml': text})
+        path = os.fspath(self.folder / 'user_variables.yml')
+        (document,) = aliases.read(path)
+        aliases.change(document, 'a', {'numa_policy': 'socket'})
+        self.assertIn('\n+      ? \'{"name": "a"', document.file.diff())
+        self.assertIn("\n-      ? '", document.file.diff())
+        (document,) = aliases.read(path)
+        self.assertTrue(aliases.remove(document, 'a'))
+        (spec,) = device_specs.read(path)
+        self.assertTrue(device_specs.add(spec, {'vendor_id': '10de'}))
+        self.assertEqual(
+            ' nova_device_spec:\n+  - \'{"vendor_id": "10de"}\'\n',
+            spec.file.diff(),
+        )
+
+    def test_unreadable(self) -> None:
+        laughs = 'a0: &a0 [x]\n' + ''.join(
+            f'a{number}: &a{number} [{f"*a{number - 1}," * 9}]\n'
+            for number in range(1, 30)
+        )
+        for text, words in (
+            ('nova_pci_alias: [\n', 'while parsing'),
+            (f'{laughs}nova_pci_alias: [*a29]\n', 'too many parts'),
+            (f'nova_pci_alias: [[{"x," * 1000}]]\n', 'too many parts'),
+        ):
+            self.write({'user_nova.yml': text})
+            (unreadable,) = tree.read([os.fspath(self.folder)]).unreadable
+            self.assertIn(words, unreadable[1])
+            self.assertNotIn('\n', unreadable[1])
