@@ -31,7 +31,6 @@
         - Conflict          somebody else changed it meanwhile
         - Unsupported       the cloud is older than the request needs
         - Unreachable       no endpoint, no connection, no answer in time
-    + HostError             a host, or a bundle of one, that cannot be read
     + RehearsalError        the embedded cloud could not do what was asked
 
 ``str()`` of each is one complete line for the user: what failed, on which
@@ -47,7 +46,6 @@ __all__ = [
     'DocumentError',
     'Forbidden',
     'GPUError',
-    'HostError',
     'InvalidAddress',
     'InvalidAlias',
     'InvalidCPUSet',
@@ -154,10 +152,6 @@ class Unsupported(CloudError):
 
 class Unreachable(CloudError):
     """No endpoint, no connection, or no answer in time."""
-
-
-class HostError(GPUError):
-    """A host, or a bundle of one, cannot be read."""
 
 
 class RehearsalError(GPUError):

@@ -26,6 +26,7 @@ from gpuclient.documents import plain_tree
 from gpuclient.documents import rhoso_tree
 from gpuclient.documents import services
 from gpuclient.documents import values
+from gpuclient.documents import yaml_file
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import catalogue
@@ -120,7 +121,7 @@ def read_description(
     name, content = services.read_content(path)
     try:
         return description.parse(
-            values.load(name, atomic.decode(name, content)), models
+            yaml_file.parse(name, atomic.decode(name, content)), models
         )
     except exceptions.InvalidDescription as exc:
         raise exceptions.InvalidDescription(f'{name}: {exc}') from exc
@@ -140,19 +141,34 @@ def create(wanted: description.Description) -> creation.Creation:
 
 def read(
     folder: str, artefacts: collections.abc.Iterable[creation.Artefact]
-) -> tuple[CreatedFile, ...]:
+) -> tuple[tuple[CreatedFile, ...], tuple[str, ...]]:
     """Return the files of a folder as they are and as they shall be.
 
+    :returns: The files, and those that somebody else keeps in place of ours.
     :raises gpuclient.exceptions.DocumentError: One of them cannot be read, or
         leads out of the folder.
     """
     found = []
+    others: dict[str, None] = {}
     for artefact in artefacts:
         path = os.path.join(folder, artefact.path)
         _check_inside(folder, path)
         old = atomic.read(path) if os.path.lexists(path) else None
-        found.append(CreatedFile(path, old, artefact))
-    return tuple(found)
+        whole = getattr(artefact, 'part_of', '')
+        if whole == artefact.path and old is not None:
+            if host_files.MARK.encode() not in old:
+                others[whole] = None
+        if whole not in others:
+            found.append(CreatedFile(path, old, artefact))
+    return tuple(found), tuple(others)
+
+
+def not_ours(path: str) -> str:
+    """Return what to heed where somebody else keeps a kustomization."""
+    return _(
+        '%(path)s is not ours and stays as it is: see that it takes what is '
+        'new in the files beside it, of every host'
+    ) % {'path': path}
 
 
 def _check_inside(folder: str, path: str) -> None:

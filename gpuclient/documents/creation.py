@@ -30,6 +30,7 @@ from gpuclient.model import description as description_model
 from gpuclient.model import device_spec
 from gpuclient.model import kernel
 from gpuclient.rules import alias as alias_rules
+from gpuclient.rules import catalogue as catalogue_rules
 from gpuclient.rules import finding
 
 
@@ -43,6 +44,9 @@ class Text:
     #: What reads it, to be restarted; empty for files of the host itself.
     services: tuple[str, ...] = ()
     mode: int = 0o644
+    #: A file that this one is a part of; where somebody else's is there,
+    #: neither is ours.
+    part_of: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +95,8 @@ def check(wanted: description_model.Description) -> tuple[str, ...]:
         for found in finding.errors(findings):
             raise exceptions.InvalidDescription(f'aliases[{number}]: {found}')
         warnings += [str(found) for found in finding.warnings(findings)]
+    for model in wanted.assumed.values():
+        warnings += [str(one) for one in catalogue_rules.check_choice(model)]
     try:
         alias_model.merge(
             [alias.render() for alias in wanted.aliases],

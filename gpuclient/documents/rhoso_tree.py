@@ -13,9 +13,8 @@
 """A description as the files of RHOSO.
 
 The folders, files and keys are those of the examples of
-openstack-k8s-operators/architecture (``examples/dt/nova/nova04delta``); the
-kustomizations there (``dt/nova/nova04delta``, ``lib/dataplane``) carry the
-values into the custom resources.
+openstack-k8s-operators/architecture (``examples/dt/nova/nova04delta``), whose
+kustomizations, or ours, carry the values into the custom resources.
 """
 
 import collections.abc
@@ -25,6 +24,7 @@ import typing
 from gpuclient.documents import conf_options
 from gpuclient.documents import creation
 from gpuclient.documents import rhoso_host
+from gpuclient.documents import rhoso_kustomization
 from gpuclient.documents import values
 from gpuclient import exceptions
 from gpuclient.i18n import _
@@ -41,10 +41,6 @@ DEPLOYMENT = 'edpm/deployment/openstackdataplanedeployment.yaml'
 
 #: The OpenStackDataPlaneService that takes the place of ``nova``.
 NOVA_SERVICE = 'nova-custom-gpu'
-_DATA_PLANE = 'dataplane.openstack.org/v1beta1'
-#: ConfigMaps that the service mounts, and the file in each.
-_CPU_MAP = ('cpu-pinning-nova', '25-cpu-pinning-nova.conf')
-_PCI_MAP = ('gpu-nova', '03-gpu-nova.conf')
 _LOCAL = {'config.kubernetes.io/local-config': 'true'}
 _COMMENT = '# local-config: referenced, but not emitted by kustomize\n'
 
@@ -139,7 +135,7 @@ def create(wanted: description_model.Description) -> creation.Creation:
     :raises gpuclient.exceptions.InvalidDescription: Nova would refuse it.
     """
     warnings = creation.check(wanted)
-    artefacts = [
+    artefacts: list[creation.Artefact] = [
         _control_plane(wanted),
         _node_set(wanted),
         _services(wanted),
@@ -148,6 +144,7 @@ def create(wanted: description_model.Description) -> creation.Creation:
     ]
     if wanted.hosts[0].bare_metal is not None:
         artefacts.insert(1, _bare_metal_hosts(wanted))
+    artefacts += rhoso_kustomization.create(wanted)
     return creation.Creation(
         tuple(artefacts),
         tuple(_next_steps(wanted)),
@@ -254,6 +251,9 @@ def _node_set(wanted: description_model.Description) -> creation.Yaml:
         data['baremetalSetTemplate'] = {
             'ctlplaneInterface': rhoso.ctlplane_interface,
             'cloudUserName': _stated(wanted, 'cloud_user', rhoso.cloud_user),
+            'deploymentSSHSecret': _stated(
+                wanted, 'ssh_key_secret', rhoso.ssh_key_secret
+            ),
             'bmhNamespace': _stated(wanted, 'namespace', rhoso.namespace),
             'bmhLabelSelector': _stated(wanted, 'labels', rhoso.labels),
             'passwordSecret': _stated(
@@ -379,14 +379,7 @@ def _node(
 
 def _services(wanted: description_model.Description) -> creation.Yaml:
     first = wanted.hosts[0]
-    maps = [
-        one
-        for one, options in (
-            (_CPU_MAP, creation.compute_options(first)),
-            (_PCI_MAP, creation.pci_options(wanted, first)),
-        )
-        if options
-    ]
+    maps = tuple(rhoso_kustomization.maps(wanted).values())
     cell = wanted.rhoso.cells[-1]
     sources = [
         *({'configMapRef': {'name': name}} for name, _file in maps),
@@ -409,7 +402,7 @@ def _services(wanted: description_model.Description) -> creation.Yaml:
                 for name, file in maps
             ),
             values.Object(
-                _DATA_PLANE,
+                rhoso_kustomization.DATA_PLANE,
                 'OpenStackDataPlaneService',
                 NOVA_SERVICE,
                 {
@@ -433,7 +426,7 @@ def _services(wanted: description_model.Description) -> creation.Yaml:
                 namespace,
             ),
             values.Object(
-                _DATA_PLANE,
+                rhoso_kustomization.DATA_PLANE,
                 'OpenStackDataPlaneService',
                 rhoso_host.SERVICE,
                 {
@@ -472,7 +465,7 @@ def _deployment(wanted: description_model.Description) -> creation.Yaml:
         DEPLOYMENT,
         (
             values.Object(
-                _DATA_PLANE,
+                rhoso_kustomization.DATA_PLANE,
                 'OpenStackDataPlaneDeployment',
                 wanted.rhoso.deployment,
                 {'spec': {'nodeSets': _Names((wanted.rhoso.node_set,))}},

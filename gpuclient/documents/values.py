@@ -20,14 +20,13 @@ import abc
 import collections.abc
 import dataclasses
 import difflib
-import math
 import re
 import typing
 
 import yaml
 
-from gpuclient.documents import atomic
 from gpuclient.documents import nova_conf
+from gpuclient.documents import yaml_file
 from gpuclient import exceptions
 from gpuclient.i18n import _
 
@@ -86,51 +85,6 @@ class _Obstacle(Exception):
         self.wanted = wanted
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """Reads scalars as YAML 1.2 does, and refuses a key that is there twice.
-
-    YAML 1.1 takes ``0000:04:00.0`` for a number to the base of 60.
-    """
-
-    yaml_implicit_resolvers: typing.ClassVar[dict[str, typing.Any]] = {}
-
-    def construct_mapping(
-        self, node: yaml.Node, deep: bool = False
-    ) -> dict[typing.Any, typing.Any]:
-        seen = set()
-        for key, _value in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None,
-                        None,
-                        f'the key {key.value!r} is there twice',
-                        key.start_mark,
-                    )
-                seen.add(key.value)
-        found: dict[typing.Any, typing.Any] = super().construct_mapping(
-            node, deep=deep
-        )
-        return found
-
-
-for _tag, _pattern, _first in (
-    ('null', r'~|null|Null|NULL|', ['~', 'n', 'N', '']),
-    ('bool', r'true|True|TRUE|false|False|FALSE', list('tTfF')),
-    ('int', r'[-+]?(0|[1-9][0-9]*)', list('-+0123456789')),
-    (
-        'float',
-        # A number without a dot is the id of a product: 20e5.
-        r'[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?',
-        list('-+.0123456789'),
-    ),
-    ('merge', '<<', ['<']),
-):
-    _Loader.add_implicit_resolver(
-        f'tag:yaml.org,2002:{_tag}', re.compile(f'^(?:{_pattern})$'), _first
-    )
-
-
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
     """Writes as the repositories of RHOSO are written."""
 
@@ -157,75 +111,6 @@ _Dumper.add_implicit_resolver(
 )
 
 
-def load(path: str, text: str) -> typing.Any:
-    """Return the data of a document, read as YAML 1.2 (or JSON) is.
-
-    :raises gpuclient.exceptions.DocumentError: It is not one.
-    """
-    documents = _load_all(path, text)
-    if len(documents) != 1:
-        raise exceptions.DocumentError(
-            _('Cannot read %(path)s: it has %(count)d documents, not one')
-            % {'path': path, 'count': len(documents)}
-        )
-    return documents[0]
-
-
-def _load_all(path: str, text: str) -> list[typing.Any]:
-    return _parsed(
-        path, lambda: [_construct(node) for node in _compose(path, text)]
-    )
-
-
-def _compose(path: str, text: str) -> list[yaml.Node]:
-    """Return the nodes of all documents.
-
-    :raises gpuclient.exceptions.DocumentError: It is not YAML, or becomes
-        larger without end where it refers to its own parts.
-    """
-    nodes = _parsed(path, lambda: list(yaml.compose_all(text, _Loader)))
-    sizes: dict[int, float] = {}
-    (size,) = _parsed(path, lambda: [sum(_size(one, sizes) for one in nodes)])
-    if size > atomic.MOST:
-        raise exceptions.DocumentError(
-            _('Cannot read %(path)s: it has more than %(most)d lines or items')
-            % {'path': path, 'most': atomic.MOST}
-        )
-    return nodes
-
-
-def _size(node: yaml.Node, sizes: dict[int, float]) -> float:
-    """Return the number of nodes with each reference written out."""
-    if isinstance(node, yaml.ScalarNode):
-        return 1
-    if id(node) not in sizes:
-        # What it has if it is a part of itself.
-        sizes[id(node)] = math.inf
-        sizes[id(node)] = 1 + sum(
-            _size(part, sizes)
-            for item in node.value
-            for part in (item if isinstance(item, tuple) else (item,))
-        )
-    return sizes[id(node)]
-
-
-def _parsed(
-    path: str, parse: collections.abc.Callable[[], list[typing.Any]]
-) -> list[typing.Any]:
-    try:
-        return parse()
-    except yaml.YAMLError as exc:
-        raise exceptions.DocumentError(
-            _('Cannot read %(path)s: %(reason)s')
-            % {'path': path, 'reason': ' '.join(str(exc).split())}
-        ) from exc
-    except (RecursionError, ValueError, TypeError) as exc:
-        raise exceptions.DocumentError(
-            _('Cannot read %(path)s: it is no data, or nested too deeply')
-            % {'path': path}
-        ) from exc
-
-
 def dump(data: typing.Any) -> str:
     """Return data as YAML, in the order of its keys."""
     return str(
@@ -248,7 +133,7 @@ def merge(
     :param text: Of the file as it is; empty for a new one.
     :raises gpuclient.exceptions.DocumentError: It is not YAML.
     """
-    _load_all(path, text)
+    yaml_file.parse_all(path, text)
     mark = '\ufeff' if text.startswith('\ufeff') else ''
     body = text[len(mark) :]
     obstacles: list[tuple[str, typing.Any]] = []
@@ -268,7 +153,7 @@ def merge(
 
 
 def _merge_object(path: str, text: str, wanted: Object) -> str:
-    nodes = _compose(path, text)
+    nodes = yaml_file.compose_all(path, text)
     node = _find(nodes, wanted)
     if node is None:
         return _append(text, _created(wanted))
@@ -284,10 +169,10 @@ def _verify(
     path: str, text: str, edited: str, index: int, wanted: Object
 ) -> None:
     """Make sure that nothing else has changed."""
-    expected = _load_all(path, text)
+    expected = yaml_file.parse_all(path, text)
     expected[index] = _overlaid(expected[index], wanted.body)
     try:
-        same = _normal(_load_all(path, edited)) == _normal(expected)
+        same = _normal(yaml_file.parse_all(path, edited)) == _normal(expected)
     except exceptions.DocumentError:
         same = False
     if not same:
@@ -436,7 +321,7 @@ class _Editor:
         keys: tuple[str, ...],
     ) -> None:
         where = '.'.join(keys)
-        old = _construct(node)
+        old = yaml_file.construct(node)
         if isinstance(wanted, collections.abc.Mapping):
             new = _overlaid(old, wanted)
         elif isinstance(wanted, Merge):
@@ -629,11 +514,6 @@ class _Editor:
         elif last.start_mark.index < start:
             raise _Obstacle(_('it refers to an anchor'), {})
         return self._end_of(last)
-
-
-def _construct(node: yaml.Node) -> typing.Any:
-    loader = _Loader('')
-    return loader.construct_document(node)
 
 
 def _indented(line: str, column: int) -> str:

@@ -10,8 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Files of YAML that are ours, read whole and strictly."""
+"""YAML, read strictly: what is ours whole, and what we edit."""
 
+import collections.abc
+import math
+import re
 import typing
 
 import yaml
@@ -20,12 +23,15 @@ from gpuclient.documents import atomic
 from gpuclient import exceptions
 from gpuclient.i18n import _
 
-#: What is larger is no file that somebody wrote.
-LARGEST = 4 * 1024 * 1024
 
+class Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Reads scalars as YAML 1.2 does, and refuses a key that is given twice.
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """Refuses a key that is given twice; YAML would take the last."""
+    YAML 1.1 takes ``0000:04:00.0`` for a number to the base of 60, and the
+    last of two values.
+    """
+
+    yaml_implicit_resolvers: typing.ClassVar[dict[str, typing.Any]] = {}
 
     def construct_mapping(
         self, node: yaml.MappingNode, deep: bool = False
@@ -42,6 +48,23 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         return super().construct_mapping(node, deep)
 
 
+for _tag, _pattern, _first in (
+    ('null', r'~|null|Null|NULL|', ['~', 'n', 'N', '']),
+    ('bool', r'true|True|TRUE|false|False|FALSE', list('tTfF')),
+    ('int', r'[-+]?(0|[1-9][0-9]*)', list('-+0123456789')),
+    (
+        'float',
+        # A number without a dot is the id of a product: 20e5.
+        r'[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?',
+        list('-+.0123456789'),
+    ),
+    ('merge', '<<', ['<']),
+):
+    Loader.add_implicit_resolver(
+        f'tag:yaml.org,2002:{_tag}', re.compile(f'^(?:{_pattern})$'), _first
+    )
+
+
 def load(path: str) -> typing.Any:
     """Return the data of a file with one document of YAML.
 
@@ -49,21 +72,81 @@ def load(path: str) -> typing.Any:
         YAML; the message is one line with the path and, where it has one, the
         line.
     """
-    content = atomic.read(path)
-    if len(content) > LARGEST:
+    return parse(path, atomic.decode(path, atomic.read(path)))
+
+
+def parse(path: str, text: str) -> typing.Any:
+    """Return the data of a text with one document; None where it is empty.
+
+    :param path: For messages.
+    :raises gpuclient.exceptions.DocumentError: See :func:`load`.
+    """
+    (node,) = _guarded(path, lambda: [yaml.compose(text, Loader)])
+    if node is None:
+        return None
+    _check_size(path, [node])
+    (data,) = _guarded(path, lambda: [construct(node)])
+    return data
+
+
+def parse_all(path: str, text: str) -> list[typing.Any]:
+    """Return the data of all documents.
+
+    :raises gpuclient.exceptions.DocumentError: See :func:`load`.
+    """
+    return _guarded(
+        path, lambda: [construct(node) for node in compose_all(path, text)]
+    )
+
+
+def construct(node: yaml.Node) -> typing.Any:
+    """Return the data of a node."""
+    return Loader('').construct_document(node)
+
+
+def compose_all(path: str, text: str) -> list[yaml.Node]:
+    """Return the nodes of all documents, with their places in the text.
+
+    :raises gpuclient.exceptions.DocumentError: It is not YAML, or becomes
+        larger without end where it refers to its own parts.
+    """
+    nodes = _guarded(path, lambda: list(yaml.compose_all(text, Loader)))
+    _check_size(path, nodes)
+    return nodes
+
+
+def _check_size(path: str, nodes: list[yaml.Node]) -> None:
+    sizes: dict[int, float] = {}
+    (size,) = _guarded(path, lambda: [sum(_size(one, sizes) for one in nodes)])
+    if size > atomic.MOST:
         raise exceptions.DocumentError(
-            _('Cannot read %(path)s: it is larger than %(size)d MiB')
-            % {'path': path, 'size': LARGEST // 2**20}
+            _('Cannot read %(path)s: it has more than %(most)d lines or items')
+            % {'path': path, 'most': atomic.MOST}
         )
+
+
+def _size(node: yaml.Node, sizes: dict[int, float]) -> float:
+    """Return the number of nodes with each reference written out."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in sizes:
+        # What it has if it is a part of itself.
+        sizes[id(node)] = math.inf
+        sizes[id(node)] = 1 + sum(
+            _size(part, sizes)
+            for item in node.value
+            for part in (item if isinstance(item, tuple) else (item,))
+        )
+    return sizes[id(node)]
+
+
+def _guarded(
+    path: str, read: collections.abc.Callable[[], list[typing.Any]]
+) -> list[typing.Any]:
     try:
-        return yaml.load(content.decode(), _Loader)  # noqa: S506
-    except UnicodeDecodeError as exc:
-        raise exceptions.DocumentError(
-            _('Cannot read %(path)s: it is not UTF-8 (byte %(position)d)')
-            % {'path': path, 'position': exc.start}
-        ) from exc
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        # ValueError: a date such as 2025-13-45.
+        return read()
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as exc:
+        # TypeError: a key that is a mapping.
         mark = getattr(exc, 'problem_mark', None)
         raise exceptions.DocumentError(
             _('%(where)s: %(reason)s')

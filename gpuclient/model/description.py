@@ -227,6 +227,8 @@ class Description:
     aliases: tuple[alias_model.Alias, ...]
     #: Product ids of the audio function on cards of an alias, by its name.
     audio: dict[str, str]
+    #: Models that gave an alias its device type, by the name of the alias.
+    assumed: dict[str, catalogue.Model]
     hosts: tuple[Host, ...]
     rhoso: Rhoso
     plain: Plain
@@ -256,16 +258,16 @@ def parse(data: typing.Any, models: catalogue.Catalogue) -> Description:
             'with pci_in_placement the computes have to report their devices',
         )
     aliases: list[alias_model.Alias] = []
-    audio = {}
+    assumed = {}
     for item in top.mappings('aliases'):
-        alias, audio_id = _alias(item, models)
+        alias, model = _alias(item, models)
         if any(other.name == alias.name for other in aliases):
             raise strict.error(
                 item.where('name'), f'{alias.name!r} is there twice'
             )
         aliases.append(alias)
-        if audio_id is not None:
-            audio[alias.name] = audio_id
+        if model is not None:
+            assumed[alias.name] = model
     rhoso = _rhoso(top.mapping('rhoso', {}))
     plain = top.mapping('plain', {})
     system = plain.text('system', SYSTEMS[0], choices=SYSTEMS)
@@ -286,7 +288,13 @@ def parse(data: typing.Any, models: catalogue.Catalogue) -> Description:
         pci_in_placement,
         report_in_placement,
         tuple(aliases),
-        audio,
+        {
+            alias.name: model.audio_product_id
+            for alias in aliases
+            for model in models.by_ids(alias.vendor_id, alias.product_id)
+            if model.audio_product_id is not None
+        },
+        assumed,
         hosts,
         rhoso,
         Plain(system),
@@ -295,12 +303,12 @@ def parse(data: typing.Any, models: catalogue.Catalogue) -> Description:
 
 def _alias(
     item: strict.Mapping, models: catalogue.Catalogue
-) -> tuple[alias_model.Alias, str | None]:
+) -> tuple[alias_model.Alias, catalogue.Model | None]:
     name = item.text('name', pattern=_WORD)
     vendor_id = item.text('vendor_id', None)
     product_id = item.text('product_id', None)
     device_type = item.text('device_type', None)
-    audio_id = None
+    assumed = None
     model_name = item.text('model', None)
     if model_name is not None:
         if vendor_id is not None or product_id is not None:
@@ -310,9 +318,9 @@ def _alias(
         except exceptions.GPUError as exc:
             raise strict.error(item.where('model'), str(exc)) from exc
         vendor_id, product_id = model.vendor_id, model.product_id
-        audio_id = model.audio_product_id
         if device_type is None:
             device_type = model.device_type
+            assumed = model
     if vendor_id is None or product_id is None:
         raise strict.error(
             item.where('model'),
@@ -356,7 +364,7 @@ def _alias(
         )
     except exceptions.InvalidAlias as exc:
         raise strict.error(item.where('name'), f'{name!r}: {exc}') from exc
-    return alias, audio_id
+    return alias, assumed
 
 
 #: Keys of a host that ``compute`` may have for all of them.

@@ -24,9 +24,11 @@ with lazy.imports():
     from gpuclient import exceptions
     from gpuclient.documents import tree
     from gpuclient.osc import columns
-    from gpuclient.osc import options
     from gpuclient.osc import sarif
     from gpuclient.rules import configuration as configuration_rules
+    from gpuclient.rules import finding
+
+_NONE = 'none'
 
 
 class CheckConfig(command.Lister):
@@ -58,7 +60,16 @@ Example:
                 'several)'
             ),
         )
-        options.add_fail_on(parser)
+        parser.add_argument(
+            '--fail-on',
+            metavar='<severity>',
+            choices=('error', 'warning', _NONE),
+            default='error',
+            help=_(
+                'Least severity that makes the exit status 3: error '
+                '(default), warning, or none'
+            ),
+        )
         parser.add_argument(
             '--sarif',
             metavar='<file>',
@@ -85,8 +96,13 @@ Example:
         )
         if parsed_args.sarif is not None:
             sarif.write(parsed_args.sarif, located)
-        if options.fails(
-            parsed_args, {one.finding.severity for one in located}
+        severities = {one.finding.severity for one in located}
+        if parsed_args.fail_on != _NONE and (
+            finding.Severity.ERROR in severities
+            or (
+                parsed_args.fail_on == 'warning'
+                and finding.Severity.WARNING in severities
+            )
         ):
             self.found()
         return ('Severity', 'Code', 'File', 'Line', 'Message'), [

@@ -22,10 +22,12 @@ from gpuclient.osc import command
 from gpuclient.osc import lazy
 
 with lazy.imports():
+    from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient.documents import created
-    from gpuclient.model import catalogue
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
+    from gpuclient.osc import models
+    from gpuclient.osc import options
 
 
 class CreateConfig(command.ShowOne):
@@ -66,15 +68,16 @@ Example:
             action='store_true',
             help=_('Show what would be written, and write nothing'),
         )
+        options.add_catalogue(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
-        wanted = created.read_description(
-            parsed_args.description, catalogue.builtin()
-        )
+        known = catalogue_documents.load(parsed_args.catalogue)
+        wanted = created.read_description(parsed_args.description, known)
         creation = created.create(wanted)
+        files, others = created.read(parsed_args.output, creation.artefacts)
         edits: list[config_files.Edit[typing.Any]] = [
             config_files.Edit(
                 file,
@@ -83,7 +86,7 @@ Example:
                 [],
                 set(file.services) if file.changed else set(),
             )
-            for file in created.read(parsed_args.output, creation.artefacts)
+            for file in files
         ]
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
         return (
@@ -105,6 +108,16 @@ Example:
                 ),
                 columns.ListColumn(config_files.restart(edits)),
                 columns.ListColumn(list(creation.next_steps)),
-                columns.ListColumn(list(creation.warnings)),
+                columns.ListColumn(
+                    [
+                        *creation.warnings,
+                        *(
+                            warning
+                            for alias in wanted.aliases
+                            for warning in models.judge(alias, known)
+                        ),
+                        *map(created.not_ours, others),
+                    ]
+                ),
             ),
         )

@@ -201,7 +201,7 @@ class TestRefused(_Case):
         ('a: 1\n---\nb: 2\n', ':2: but found another document'),
         ('models: !!python/object:os.x {}', ':1: could not determine'),
         ('models: {? [] : 1}', ':1: found unhashable key'),
-        ('models: 2025-13-45', ': month must be in 1..12'),
+        ('models: 2025-13-45', ': models: a mapping is expected'),
         ('[' * 5000, ': maximum recursion depth exceeded'),
         ('a: "\0"', ': unacceptable character #x0000'),
     )
@@ -214,7 +214,7 @@ class TestRefused(_Case):
     def test_not_text(self):
         for content, message in (
             (b'\xff\xfe', 'it is not UTF-8 (byte 0)'),
-            (b'#' * (4 * 2**20 + 1), 'it is larger than 4 MiB'),
+            (b'#' * (16 * 2**20 + 1), 'it is larger than 16 MiB'),
         ):
             error = self.assertRaises(
                 exceptions.DocumentError, self.load, content

@@ -201,35 +201,6 @@ class TestMerge(testtools.TestCase):
             '!!python/object/apply:os.system ["true"]',
         ):
             self.assertRaises(exceptions.DocumentError, merge, text, {'a': 1})
-            self.assertRaises(
-                exceptions.DocumentError, values.load, 'x.yaml', text
-            )
-
-
-class TestLoad(testtools.TestCase):
-    def test_as_yaml_1_2(self) -> None:
-        """No number to the base of 60, no octal number, no yes and no."""
-        for text in (
-            '0000:04:00.0',
-            '52:54:00:12:34:56',
-            'yes',
-            'off',
-            '0102',
-            '20e5',
-            '1e37',
-            '2026-11-25',
-            '0x10de',
-        ):
-            self.assertEqual(text, values.load('x.yaml', text))
-        for text, value in (('12', 12), ('true', True), ('~', None)):
-            self.assertEqual(value, values.load('x.yaml', text))
-
-    def test_one_document(self) -> None:
-        for text in ('', '---\na: 1\n---\nb: 1\n'):
-            error = self.assertRaises(
-                exceptions.DocumentError, values.load, 'x.yaml', text
-            )
-            self.assertIn('documents, not one', str(error))
 
 
 _SCALARS = strategies.one_of(

@@ -12,10 +12,12 @@
 """``openstack gpu config create`` on the examples of the documentation."""
 
 import argparse
+import copy
 import io
 import json
 import os
 import pathlib
+import re
 import stat
 import sys
 import types
@@ -24,9 +26,11 @@ import unittest.mock
 
 import fixtures
 import testtools
+import yaml
 
 import gpuclient
 from gpuclient.documents import atomic
+from gpuclient.documents import yaml_file
 from gpuclient import exceptions
 from gpuclient.osc.v1 import config
 from gpuclient.osc.v1 import config_create
@@ -232,8 +236,8 @@ class TestCreate(testtools.TestCase):
         )
         for content, words in (
             (b'\xff', 'it is not UTF-8'),
-            (b'a: [', 'Cannot read'),
-            (b'a: 1\na: 2', "the key 'a' is there twice"),
+            (b'a: [', f'{file}:1: '),
+            (b'a: 1\na: 2', "the key 'a' is given twice"),
             (b'target: rhoso\nx: 1', f'{file}: description: '),
             (b'a: &a [*a]', 'it has more than 200000 lines or items'),
             (laughs, 'it has more than 200000 lines or items'),
@@ -260,6 +264,66 @@ class TestCreate(testtools.TestCase):
         self.assertIn(
             'it is not a regular file',
             self.refused(example, '--output', 'out'),
+        )
+
+    def test_kustomizations(self) -> None:
+        """They find every value and object that they name, of all hosts."""
+        data = yaml_file.parse('x', (_EXAMPLES / 'rhoso.yaml').read_text())
+        other = copy.deepcopy(data['hosts'][0])
+        other['name'] = 'edpm-compute-1.rack-2'
+        del other['bare_metal']['root_device_hints']
+        data['hosts'].append(other)
+        pathlib.Path('two.json').write_text(json.dumps(data))
+        self.run_command(
+            config_create.CreateConfig, 'two.json', '--output', 'out'
+        )
+        hosts = set()
+        for path in pathlib.Path('out/edpm').rglob('kustomization.yaml'):
+            found = yaml.safe_load(path.read_text())
+            documents = [
+                document
+                for name in found['resources']
+                for document in yaml.safe_load_all(
+                    (path.parent / name).read_text()
+                )
+            ]
+            names = {
+                (document['kind'], document['metadata']['name']): document
+                for document in documents
+            }
+            self.assertEqual(len(documents), len(names))
+            for one in found.get('replacements', ()):
+                source = one['source']
+                value = names[source['kind'], source['name']]
+                for key in re.split(r'(?<!\\)\.', source['fieldPath']):
+                    value = value[key.replace('\\.', '.')]
+                for target in one['targets']:
+                    if 'name' in target['select']:
+                        self.assertIn(tuple(target['select'].values()), names)
+            hosts |= {name for kind, name in names if kind == 'BareMetalHost'}
+        self.assertEqual({'edpm-compute-0', 'edpm-compute-1.rack-2'}, hosts)
+
+    def test_kustomization_of_others(self) -> None:
+        self.create('rhoso')
+        path = pathlib.Path('out/edpm/nodeset/kustomization.yaml')
+        path.write_text('resources: [values.yaml]\n')
+        for name in ('openstackdataplanenodeset', 'network-data-secrets'):
+            path.with_name(f'{name}.yaml').unlink()
+        found = self.create('rhoso')
+        self.assertEqual(
+            [
+                'edpm/nodeset/kustomization.yaml is not ours and stays as it '
+                'is: see that it takes what is new in the files beside it, of '
+                'every host'
+            ],
+            found['warnings'],
+        )
+        self.assertEqual(
+            {'unchanged'}, {file['state'] for file in found['files']}
+        )
+        self.assertEqual(
+            ['kustomization.yaml', 'nova_gpu.yaml', 'values.yaml'],
+            sorted(one.name for one in path.parent.iterdir()),
         )
 
     def test_two_services_of_nova(self) -> None:

@@ -1,0 +1,285 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Kustomizations that carry the values of a description into objects.
+
+As those of openstack-k8s-operators/architecture (``lib/dataplane`` and
+``dt/nova/nova04delta``), for any number of hosts, and with secrets that are
+named in place of secrets in files.
+"""
+
+import collections.abc
+import posixpath
+import typing
+
+from gpuclient.documents import creation
+from gpuclient.documents import host_files
+from gpuclient.documents import values
+from gpuclient.model import description as description_model
+
+_NAME = 'kustomization.yaml'
+_BARE_METAL_HOSTS = 'edpm/baremetalhosts'
+_NODE_SET = 'edpm/nodeset'
+_DEPLOYMENT = 'edpm/deployment'
+
+DATA_PLANE = 'dataplane.openstack.org/v1beta1'
+#: ConfigMaps that nova-compute mounts, and the file in each.
+CPU_MAP = ('cpu-pinning-nova', '25-cpu-pinning-nova.conf')
+PCI_MAP = ('gpu-nova', '03-gpu-nova.conf')
+
+Record: typing.TypeAlias = dict[str, typing.Any]
+
+
+def create(
+    wanted: description_model.Description,
+) -> collections.abc.Iterator[creation.Text]:
+    """Yield the kustomizations, and the objects that they fill."""
+    if any(host.bare_metal is not None for host in wanted.hosts):
+        yield from _bare_metal_hosts(wanted)
+    yield from _node_set(wanted)
+    yield _kustomization(
+        _DEPLOYMENT, ['values.yaml', 'openstackdataplanedeployment.yaml'], []
+    )
+
+
+def _kustomization(
+    folder: str, resources: list[str], replacements: list[Record]
+) -> creation.Text:
+    path = posixpath.join(folder, _NAME)
+    found: Record = {
+        'apiVersion': 'kustomize.config.k8s.io/v1beta1',
+        'kind': 'Kustomization',
+        'resources': resources,
+    }
+    if replacements:
+        found['replacements'] = replacements
+    return creation.Text(path, _text([found]), part_of=path)
+
+
+def _objects(folder: str, name: str, objects: list[Record]) -> creation.Text:
+    return creation.Text(
+        posixpath.join(folder, name),
+        _text(objects),
+        part_of=posixpath.join(folder, _NAME),
+    )
+
+
+def _text(objects: list[Record]) -> str:
+    return ''.join(
+        [
+            f'{host_files.MARK}\n',
+            *(f'---\n{values.dump(one)}' for one in objects),
+        ]
+    )
+
+
+def _replacement(
+    source: str, field: str, kind: str, name: str, target: str
+) -> Record:
+    """Return what puts a field of the values into a field of an object."""
+    return {
+        'source': {'kind': 'ConfigMap', 'name': source, 'fieldPath': field},
+        'targets': [
+            {
+                'select': {'kind': kind, 'name': name},
+                'fieldPaths': [target],
+                'options': {'create': True},
+            }
+        ],
+    }
+
+
+def _escaped(key: str) -> str:
+    """Return a key as it stands in a path of kustomize."""
+    return key.replace('.', '\\.')
+
+
+def _secret(name: str, namespace: str) -> Record:
+    return {
+        'apiVersion': 'v1',
+        'kind': 'Secret',
+        'metadata': {'name': name, 'namespace': namespace},
+        'type': 'Opaque',
+        'stringData': {},
+    }
+
+
+def _bare_metal_hosts(
+    wanted: description_model.Description,
+) -> collections.abc.Iterator[creation.Text]:
+    namespace = wanted.rhoso.namespace
+    objects: list[Record] = []
+    replacements = []
+    for host in wanted.hosts:
+        found = host.bare_metal
+        if found is None:
+            continue
+        fields = {
+            'metadata.labels': 'labels',
+            'spec.bmc': 'bmc',
+            'spec.bootMACAddress': 'bootMACAddress',
+            'spec.online': 'online',
+        }
+        spec: Record = {
+            'architecture': 'x86_64',
+            'automatedCleaningMode': 'metadata',
+            'bootMode': 'UEFI',
+            'online': True,
+        }
+        if found.root_device_hints:
+            fields['spec.rootDeviceHints'] = 'rootDeviceHints'
+        data = f'data.{_escaped(host.name)}'
+        if found.preprovisioning_network_data is not None:
+            secret = f'{host.name}-preprovision-network-data'
+            spec['preprovisioningNetworkDataName'] = secret
+            objects.append(_secret(secret, namespace))
+            replacements.append(
+                _replacement(
+                    'baremetalhost-values',
+                    f'{data}.preprovisioningNetworkData',
+                    'Secret',
+                    secret,
+                    'stringData',
+                )
+            )
+        objects.append(
+            {
+                'apiVersion': 'metal3.io/v1alpha1',
+                'kind': 'BareMetalHost',
+                'metadata': {
+                    'name': host.name,
+                    'namespace': namespace,
+                    'labels': {},
+                    'annotations': {'inspect.metal3.io': ''},
+                },
+                'spec': spec,
+            }
+        )
+        replacements += [
+            _replacement(
+                'baremetalhost-values',
+                f'{data}.{field}',
+                'BareMetalHost',
+                host.name,
+                target,
+            )
+            for target, field in fields.items()
+        ]
+    inspection = _replacement(
+        'baremetalhost-values',
+        'data.metal3_inspection',
+        'BareMetalHost',
+        '',
+        r'metadata.annotations.inspect\.metal3\.io',
+    )
+    del inspection['targets'][0]['select']['name']
+    yield _kustomization(
+        _BARE_METAL_HOSTS,
+        ['values.yaml', 'baremetalhosts.yaml'],
+        [inspection, *replacements],
+    )
+    yield _objects(_BARE_METAL_HOSTS, 'baremetalhosts.yaml', objects)
+
+
+def _node_set(
+    wanted: description_model.Description,
+) -> collections.abc.Iterator[creation.Text]:
+    rhoso = wanted.rhoso
+    first = wanted.hosts[0]
+    fields = {
+        'spec.preProvisioned': 'preProvisioned',
+        'spec.nodeTemplate.ansible': 'nodeset.ansible',
+        'spec.nodeTemplate.networks': 'nodeset.networks',
+        'spec.nodes': 'nodeset.nodes',
+        'spec.services': 'nodeset.services',
+    }
+    if first.bare_metal is not None:
+        fields['spec.baremetalSetTemplate'] = 'baremetalSetTemplate'
+    source = 'edpm-nodeset-values'
+    replacements = [
+        _replacement(
+            source,
+            f'data.{field}',
+            'OpenStackDataPlaneNodeSet',
+            rhoso.node_set,
+            target,
+        )
+        for target, field in fields.items()
+    ]
+    replacements += [
+        _replacement(
+            source,
+            f'data.nova.{part}.conf',
+            'ConfigMap',
+            name,
+            f'data.{_escaped(file)}',
+        )
+        for part, (name, file) in maps(wanted).items()
+    ]
+    secrets = []
+    for host in wanted.hosts:
+        if host.bare_metal is None or host.bare_metal.network_data is None:
+            continue
+        name = f'{host.name}-network-data'
+        secrets.append(_secret(name, rhoso.namespace))
+        replacements.append(
+            _replacement(
+                source,
+                f'data.baremetalHostsNetworkData.{_escaped(host.name)}',
+                'Secret',
+                name,
+                'stringData',
+            )
+        )
+    resources = [
+        'values.yaml',
+        'nova_gpu.yaml',
+        'openstackdataplanenodeset.yaml',
+    ]
+    if secrets:
+        resources.append('network-data-secrets.yaml')
+    yield _kustomization(_NODE_SET, resources, replacements)
+    yield _objects(
+        _NODE_SET,
+        'openstackdataplanenodeset.yaml',
+        [
+            {
+                'apiVersion': DATA_PLANE,
+                'kind': 'OpenStackDataPlaneNodeSet',
+                'metadata': {
+                    'name': rhoso.node_set,
+                    'namespace': rhoso.namespace,
+                },
+                'spec': {
+                    'env': [{'name': 'ANSIBLE_FORCE_COLOR', 'value': 'True'}],
+                    'networkAttachments': ['ctlplane'],
+                    'nodeTemplate': {
+                        'ansibleSSHPrivateKeySecret': rhoso.ssh_key_secret,
+                        'managementNetwork': 'ctlplane',
+                    },
+                },
+            }
+        ],
+    )
+    if secrets:
+        yield _objects(_NODE_SET, 'network-data-secrets.yaml', secrets)
+
+
+def maps(
+    wanted: description_model.Description,
+) -> dict[str, tuple[str, str]]:
+    """Return the ConfigMaps that there are, by the key of their values."""
+    found = (
+        {'compute': CPU_MAP}
+        if creation.compute_options(wanted.hosts[0])
+        else {}
+    )
+    return {**found, 'pci': PCI_MAP}
