@@ -23,6 +23,7 @@ import dataclasses
 import itertools
 import re
 
+from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import boolean
 from gpuclient.model import cpu
@@ -39,10 +40,6 @@ _MAXPHYSADDR = {
     'passthrough': 'COMPUTE_ADDRESS_SPACE_PASSTHROUGH',
     'emulate': 'COMPUTE_ADDRESS_SPACE_EMULATED',
 }
-
-
-class UnknownAlias(Exception):
-    """Nobody says what an alias of a flavor stands for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +132,9 @@ def demand(
     do.
 
     :param aliases: What the aliases stand for, by name.
-    :raises UnknownAlias: The flavor asks for another one.
+    :raises gpuclient.exceptions.NotFound: The flavor asks for another one.
+    :raises gpuclient.exceptions.InvalidCPUSet: Nobody could boot it: its mask
+        of dedicated CPUs cannot be read.
     """
     specs = flavor.extra_specs or {}
     resources: dict[str, int] = {}
@@ -182,7 +181,10 @@ def demand(
     for name, count in (flavor.aliases or {}).items():
         alias = aliases.get(name)
         if alias is None or alias.placement_class is None:
-            raise UnknownAlias(name)
+            raise exceptions.NotFound(
+                f'Nobody says what alias {name!r} stands for: name the file '
+                f'that defines it with --config'
+            )
         if count:
             devices.append(
                 DeviceRequest(
@@ -384,6 +386,93 @@ def _most(
     ):
         most -= 1
     return most
+
+
+@dataclasses.dataclass(frozen=True)
+class HostForecast:
+    """How many more servers of a flavor fit on a host."""
+
+    host: Host
+    #: Why Nova sends none there; empty where it may.
+    refusal: str
+    #: As if it might.
+    fit: Fit
+
+    @property
+    def count(self) -> int:
+        return 0 if self.refusal else self.fit.count
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecast:
+    """How many more servers of a flavor fit."""
+
+    flavor: flavor_model.Flavor
+    #: None where it is not known what the flavor asks for.
+    demand: Demand | None
+    #: Why not; empty where it is.
+    unknown: str
+    hosts: tuple[HostForecast, ...] = ()
+
+    @property
+    def count(self) -> int | None:
+        """Of all hosts; None where it is not known."""
+        if self.demand is None:
+            return None
+        return sum(host.count for host in self.hosts)
+
+    @property
+    def limited_by(self) -> dict[str, int]:
+        """On how many hosts what is short that have free devices for it."""
+        found: dict[str, int] = {}
+        for one in self.hosts:
+            for name in (one.refusal,) if one.refusal else one.fit.limited_by:
+                found[name] = found.get(name, 0) + 1
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def forecast(
+    flavor: flavor_model.Flavor,
+    hosts: collections.abc.Iterable[Host],
+    aliases: collections.abc.Mapping[str, alias_model.Alias],
+    *,
+    project_id: str | None = None,
+    zone: str | None = None,
+) -> Forecast:
+    """Return how many more servers of a flavor fit, host by host.
+
+    Hosts without any device that the flavor could use are left out.
+
+    :param aliases: What aliases stand for, by name.
+    :param project_id: Whose servers they are; None to leave it out of account.
+    :param zone: The availability zone that they ask for.
+    """
+    try:
+        wanted = demand(flavor, aliases)
+    except (exceptions.NotFound, exceptions.InvalidCPUSet) as exc:
+        return Forecast(flavor, None, str(exc))
+    return Forecast(
+        flavor,
+        wanted,
+        '',
+        tuple(
+            HostForecast(
+                host,
+                refusal(host, wanted, project_id=project_id, zone=zone),
+                fit(host, wanted),
+            )
+            for host in hosts
+            if _concerns(host, wanted)
+        ),
+    )
+
+
+def _concerns(host: Host, wanted: Demand) -> bool:
+    classes = {
+        *wanted.resources,
+        *(request.resource_class for request in wanted.devices),
+    }
+    return any(device.resource_class in classes for device in host.devices)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -164,6 +164,24 @@ class BarsColumn(columns.FormattableColumn[list[Record] | None]):
         )
 
 
+class ForecastColumn(columns.FormattableColumn[list[Record]]):
+    """Hosts, and how many more servers fit there, a line each."""
+
+    def human_readable(self) -> str:
+        return '\n'.join(
+            f'{escape(record["host"])}: {record["fits"]} ('
+            + escape(
+                record['refused']
+                or ', '.join(
+                    f'{name} {count}'
+                    for name, count in record['limits'].items()
+                )
+            )
+            + ')'
+            for record in self._value
+        )
+
+
 def _size(size: int) -> str:
     for unit in ('B', 'KiB', 'MiB'):
         if size < 1024:

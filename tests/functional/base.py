@@ -46,8 +46,6 @@ CLOUDS_YAML = 'GPUCLIENT_FUNCTIONAL_CLOUDS_YAML'
 ADMIN = 'functional'
 MEMBER = 'functional-member'
 #: The shell as a program of its own.
-#: Seconds after which a test fails, whatever it waits for.
-_TIMEOUT = 150
 PROGRAM = (sys.executable, '-m', 'openstackclient.shell')
 
 
@@ -107,10 +105,12 @@ class ShellTestCase(testtools.TestCase):
 
     #: ``--os-cloud`` of the commands.
     os_cloud: str | None = None
+    #: Seconds after which a test fails, whatever it waits for.
+    timeout = 150
 
     def setUp(self) -> None:
         super().setUp()
-        self.useFixture(fixtures.Timeout(_TIMEOUT, gentle=True))
+        self.useFixture(fixtures.Timeout(self.timeout, gentle=True))
         for name in list(os.environ):
             if name.startswith('OS_') or name.lower().endswith('_proxy'):
                 self.useFixture(fixtures.EnvironmentVariable(name))
@@ -208,6 +208,18 @@ class ShellTestCase(testtools.TestCase):
         )
         return result.stderr.strip()
 
+    def assert_golden(self, name: str, output: typing.Any) -> None:
+        """Compare output with a file of ``golden/``.
+
+        Keys, their order, types and values are an interface. Set
+        GPUCLIENT_WRITE_GOLDEN to write the files anew, and read the diff.
+        """
+        path = pathlib.Path(__file__).parent / 'golden' / f'{name}.json'
+        text = json.dumps(normalized(output), indent=1) + '\n'
+        if os.environ.get('GPUCLIENT_WRITE_GOLDEN'):
+            path.write_text(text)
+        self.assertEqual(path.read_text(), text)
+
 
 def normalized(value: typing.Any) -> typing.Any:
     """Return output with what differs from run to run taken out."""
@@ -243,18 +255,6 @@ class CloudTestCase(ShellTestCase):
         self.useFixture(
             fixtures.EnvironmentVariable('OS_CLIENT_CONFIG_FILE', path)
         )
-
-    def assert_golden(self, name: str, output: typing.Any) -> None:
-        """Compare output with a file of ``golden/``.
-
-        Keys, their order, types and values are an interface. Set
-        GPUCLIENT_WRITE_GOLDEN to write the files anew, and read the diff.
-        """
-        path = pathlib.Path(__file__).parent / 'golden' / f'{name}.json'
-        text = json.dumps(normalized(output), indent=1) + '\n'
-        if os.environ.get('GPUCLIENT_WRITE_GOLDEN'):
-            path.write_text(text)
-        self.assertEqual(path.read_text(), text)
 
     def as_member(self, *arguments: str, status: int = 0) -> typing.Any:
         """As :meth:`openstack`, as a plain member of the project demo."""

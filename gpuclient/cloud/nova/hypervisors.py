@@ -9,13 +9,79 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+"""Compute nodes: how Nova's two names of a host belong together, and state."""
 
-"""How Nova's two names of a host belong together."""
+import collections.abc
+import dataclasses
+import typing
 
 from openstack.compute.v2 import _proxy
 
 from gpuclient.cloud import request
 from gpuclient.i18n import _
+
+#: The first that names the service in each record; from 2.88 on each costs
+#: a call to the compute for its uptime.
+_WITH_SERVICE = '2.53'
+_PAGE = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Hypervisor:
+    """A compute node, as Nova knows it."""
+
+    #: Hypervisor hostname, by which Placement knows it, too.
+    name: str
+    #: Name of its compute service.
+    service_host: str | None
+    #: Its service is not disabled.
+    enabled: bool
+    #: Its service reports itself.
+    up: bool
+    disabled_reason: str | None = None
+
+    @property
+    def closed(self) -> str:
+        """Why it gets no new servers; empty where it does.
+
+        ``nova/scheduler/filters/compute_filter.py``
+        """
+        if not self.enabled:
+            reason = (
+                f': {self.disabled_reason}' if self.disabled_reason else ''
+            )
+            return _('nova-compute is disabled%s') % reason
+        return '' if self.up else _('nova-compute is down')
+
+
+def list_hypervisors(
+    compute: _proxy.Proxy,
+) -> collections.abc.Iterator[Hypervisor]:
+    """Yield all compute nodes, with one request for a thousand of them.
+
+    :raises gpuclient.exceptions.CloudError: With the server's own words.
+    """
+    params: dict[str, typing.Any] = {'limit': _PAGE}
+    while True:
+        page = request.get(
+            compute,
+            '/os-hypervisors/detail',
+            _('reading hypervisors'),
+            microversion=_WITH_SERVICE,
+            **params,
+        )
+        for record in page['hypervisors']:
+            service = record.get('service') or {}
+            yield Hypervisor(
+                name=str(record['hypervisor_hostname']),
+                service_host=service.get('host'),
+                enabled=record.get('status') == 'enabled',
+                up=record.get('state') == 'up',
+                disabled_reason=service.get('disabled_reason'),
+            )
+        if not page.get('hypervisors_links') or not page['hypervisors']:
+            return
+        params['marker'] = page['hypervisors'][-1]['id']
 
 
 def hypervisor_hostnames(
@@ -29,15 +95,8 @@ def hypervisor_hostnames(
 
     :raises gpuclient.exceptions.CloudError: With the server's own words.
     """
-    # 2.53: the service is part of the answer, which needs no detail for it.
-    records = request.get(
-        compute,
-        '/os-hypervisors/detail',
-        _('reading hypervisors'),
-        microversion='2.53',
-    )['hypervisors']
     return tuple(
-        str(record['hypervisor_hostname'])
-        for record in records
-        if (record.get('service') or {}).get('host') == service_host
+        found.name
+        for found in list_hypervisors(compute)
+        if found.service_host == service_host
     )

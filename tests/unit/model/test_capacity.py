@@ -19,6 +19,7 @@ import hypothesis
 from hypothesis import strategies
 import testtools
 
+from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import capacity
 from gpuclient.model import flavor as flavor_model
@@ -156,7 +157,7 @@ class TestFit(testtools.TestCase):
         self.assertEqual(0, found.count)
 
     def test_unknown_alias(self) -> None:
-        self.assertRaises(capacity.UnknownAlias, demand, 'nosuch:1')
+        self.assertRaises(exceptions.NotFound, demand, 'nosuch:1')
 
     @ddt.data(
         ({}, ()),

@@ -1,0 +1,102 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What aliases mean, as far as a cloud shows it."""
+
+import collections.abc
+import dataclasses
+
+from openstack import connection
+
+from gpuclient.cloud.nova import servers as nova_servers
+from gpuclient.cloud import request
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import alias as alias_model
+from gpuclient.model import inventory
+
+#: How many servers are asked what an alias stands for.
+_WITNESSES = 3
+
+
+def infer(
+    cloud: connection.Connection,
+    names: collections.abc.Collection[str],
+    devices: collections.abc.Iterable[inventory.Device],
+) -> dict[str, alias_model.Alias]:
+    """Return what servers show of aliases: their resource classes.
+
+    Nova tells nobody what its aliases mean; see
+    :func:`inventory.alias_classes`. Read are the allocations of a few servers
+    of each alias.
+
+    :returns: By name; without those that no server shows, or that show
+        several classes.
+    :raises gpuclient.exceptions.CloudError: Nova gives no list of servers, or
+        Placement no allocations.
+    """
+    if not names:
+        return {}
+    servers = nova_servers.list_servers(cloud.compute, all_projects=True)
+    by_uuid = {device.uuid: device for device in devices}
+    found: dict[str, alias_model.Alias] = {}
+    for name in names:
+        # Those that ask for nothing else are proof.
+        asking = sorted(
+            (
+                server
+                for server in servers
+                if inventory.requested_aliases(server.extra_specs).get(name)
+            ),
+            key=lambda server: len(
+                inventory.requested_aliases(server.extra_specs)
+            ),
+        )[:_WITNESSES]
+        classes, _servers = inventory.alias_classes(
+            name,
+            asking,
+            [
+                device
+                for server in asking
+                for device in _held(cloud, server, by_uuid)
+            ],
+        )
+        if len(classes) == 1:
+            (resource_class,) = classes
+            found[name] = alias_model.Alias(
+                name, resource_class=resource_class
+            )
+    return found
+
+
+def _held(
+    cloud: connection.Connection,
+    server: inventory.Server,
+    devices: collections.abc.Mapping[str, inventory.Device],
+) -> collections.abc.Iterator[inventory.Device]:
+    """Yield the devices that a server holds, with it as their consumer."""
+    try:
+        allocations = request.get(
+            cloud.placement,
+            f'/allocations/{server.uuid}',
+            _('reading the allocations of server %s') % server.name,
+        )['allocations']
+    except exceptions.NotFound:
+        return
+    for uuid, allocation in allocations.items():
+        device = devices.get(uuid)
+        amount = allocation['resources'].get(
+            device and device.resource_class, 0
+        )
+        if device is not None and amount:
+            yield dataclasses.replace(
+                device, consumers=(inventory.Consumer(server.uuid, amount),)
+            )

@@ -1,0 +1,144 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The hosts that servers with devices can be sent to."""
+
+import collections.abc
+import dataclasses
+
+from openstack import connection
+
+from gpuclient.cloud.nova import aggregates
+from gpuclient.cloud.nova import hypervisors
+from gpuclient.cloud.placement import devices as placement_devices
+from gpuclient.cloud.placement import reader as placement_reader
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import answer
+from gpuclient.model import capacity
+from gpuclient.model import inventory
+
+
+def read_hosts(
+    cloud: connection.Connection,
+) -> answer.Answer[tuple[capacity.Host, ...]]:
+    """Return the hosts that have PCI devices, as far as servers go.
+
+    Beside the read of devices it takes one request for the aggregates and
+    one for a thousand compute nodes.
+
+    :raises gpuclient.exceptions.CloudError: Placement gives no list of
+        devices, or Nova none of its compute nodes.
+    """
+    found = placement_devices.read_snapshot(cloud.placement)
+    nodes = {
+        node.name: node for node in hypervisors.list_hypervisors(cloud.compute)
+    }
+    groups = aggregates.list_aggregates(cloud.compute)
+    devices: dict[str, list[inventory.Device]] = {}
+    for device in found.value.devices:
+        devices.setdefault(device.root_uuid, []).append(device)
+
+    def host(record: inventory.Host) -> capacity.Host:
+        node = nodes.get(record.name)
+        service_host = None if node is None else node.service_host
+        return capacity.Host(
+            node=record,
+            service_host=service_host,
+            devices=tuple(devices.get(record.uuid, ())),
+            aggregates=tuple(
+                group for group in groups if service_host in group.hosts
+            ),
+            closed=_('Nova knows no such compute node')
+            if node is None
+            else node.closed,
+        )
+
+    return answer.Answer(
+        tuple(host(record) for record in found.value.hosts), found.failures
+    )
+
+
+def check_units(
+    cloud: connection.Connection,
+    hosts: collections.abc.Sequence[capacity.Host],
+    demands: collections.abc.Iterable[capacity.Demand],
+) -> answer.Answer[tuple[capacity.Host, ...]]:
+    """Return the hosts with what one server may take of them at most.
+
+    The read of all hosts tells how much is left, not how much of it Placement
+    gives one consumer. One request a resource class asks for the most that
+    any of the demands takes; hosts that do not answer to that, though they
+    have it, are read.
+    """
+    reader = placement_reader.Reader(cloud.placement)
+    most: dict[str, int] = {}
+    for demand in demands:
+        for name, amount in demand.resources.items():
+            most[name] = max(most.get(name, 0), amount)
+    found = {host.node.uuid: host for host in hosts}
+    failures = []
+    for name, amount in most.items():
+        doubtful = {
+            uuid
+            for uuid, host in found.items()
+            if (resource := host.node.resource(name)) is not None
+            and resource.fits(amount)
+        }
+        if not doubtful:
+            continue
+        try:
+            doubtful -= {
+                provider['uuid']
+                for provider in reader.get(
+                    '/resource_providers',
+                    _('asking for providers with room'),
+                    resources=f'{name}:{amount}',
+                )['resource_providers']
+            }
+            for host in reader.each(
+                lambda uuid: _with_units(reader, found[uuid]), doubtful
+            ):
+                found[host.node.uuid] = host
+        except exceptions.CloudError as exc:
+            failures.append(
+                answer.Failure(
+                    _('least and most units of %s') % name, str(exc)
+                )
+            )
+    return answer.Answer(tuple(found.values()), tuple(failures))
+
+
+def _with_units(
+    reader: placement_reader.Reader, host: capacity.Host
+) -> capacity.Host:
+    inventories = reader.get(
+        f'/resource_providers/{host.node.uuid}/inventories',
+        _('reading the inventories of %s') % host.node.name,
+    )['inventories']
+    return dataclasses.replace(
+        host,
+        node=dataclasses.replace(
+            host.node,
+            resources=tuple(
+                dataclasses.replace(
+                    resource,
+                    **{
+                        key: inventories[resource.resource_class][key]
+                        for key in ('min_unit', 'max_unit', 'step_size')
+                    },
+                )
+                if resource.resource_class in inventories
+                else resource
+                for resource in host.node.resources or ()
+            ),
+        ),
+    )

@@ -1,0 +1,39 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Host aggregates."""
+
+from openstack.compute.v2 import _proxy
+
+from gpuclient.cloud import request
+from gpuclient.i18n import _
+from gpuclient.model import capacity
+
+
+def list_aggregates(
+    compute: _proxy.Proxy,
+) -> tuple[capacity.Aggregate, ...]:
+    """Return all host aggregates.
+
+    :raises gpuclient.exceptions.CloudError: With the server's own words.
+    """
+    records = request.get(
+        compute, '/os-aggregates', _('reading host aggregates')
+    )['aggregates']
+    return tuple(
+        capacity.Aggregate(
+            name=record['name'],
+            hosts=frozenset(record['hosts']),
+            # The availability zone is among the metadata, too.
+            metadata=dict(record['metadata']),
+        )
+        for record in records
+    )

@@ -1,0 +1,345 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""How many more servers fit: ``openstack gpu capacity ...``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import typing
+
+from openstackclient.identity import common as identity_common
+
+from gpuclient.i18n import _
+from gpuclient.osc import command
+from gpuclient.osc import lazy
+
+with lazy.imports():
+    from gpuclient.cloud import aliases as cloud_aliases
+    from gpuclient.cloud import capacity as cloud_capacity
+    from gpuclient.cloud import keystone
+    from gpuclient.cloud.nova import flavors as nova_flavors
+    from gpuclient.documents import aliases as alias_documents
+    from gpuclient import exceptions
+    from gpuclient.model import alias as alias_model
+    from gpuclient.model import answer
+    from gpuclient.model import capacity
+    from gpuclient.model import flavor as flavor_model
+    from gpuclient.osc import columns
+    from gpuclient.osc import options
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cloud:
+    hosts: tuple[capacity.Host, ...]
+    aliases: dict[str, alias_model.Alias]
+    #: Names of those that servers showed, not files.
+    inferred: frozenset[str]
+    forecasts: tuple[capacity.Forecast, ...]
+
+
+class _CapacityCommand(command.Command):
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--project',
+            metavar='<project>',
+            help=_('Count what this project may use (name or ID)'),
+        )
+        identity_common.add_project_domain_option_to_parser(parser)
+        parser.add_argument(
+            '--availability-zone',
+            metavar='<zone>',
+            help=_('Count hosts of this availability zone'),
+        )
+        options.add_alias_files(parser)
+        return parser
+
+    def forecast(
+        self,
+        parsed_args: argparse.Namespace,
+        flavors: tuple[flavor_model.Flavor, ...],
+    ) -> _Cloud:
+        """Read the cloud, and say how many more of each flavor fit."""
+        project_id = None
+        if parsed_args.project is not None:
+            project_id = keystone.find_project(
+                self.cloud, parsed_args.project, parsed_args.project_domain
+            )
+        defined = {
+            one.alias.name: one.alias
+            for document in alias_documents.read_all(parsed_args.files)
+            for one in document.aliases
+        }
+        found = cloud_capacity.read_hosts(self.cloud)
+        self.report(found.failures)
+        wanted = {name for flavor in flavors for name in flavor.aliases or {}}
+        try:
+            inferred = cloud_aliases.infer(
+                self.cloud,
+                sorted(wanted - set(defined)),
+                [device for host in found.value for device in host.devices],
+            )
+        except exceptions.CloudError as exc:
+            self.report([answer.Failure(_('meaning of aliases'), str(exc))])
+            inferred = {}
+        known = {**inferred, **defined}
+
+        def forecasts(
+            hosts: tuple[capacity.Host, ...],
+        ) -> tuple[capacity.Forecast, ...]:
+            return tuple(
+                capacity.forecast(
+                    flavor,
+                    hosts,
+                    known,
+                    project_id=project_id,
+                    zone=parsed_args.availability_zone,
+                )
+                for flavor in flavors
+            )
+
+        checked = cloud_capacity.check_units(
+            self.cloud,
+            found.value,
+            [one.demand for one in forecasts(found.value) if one.demand],
+        )
+        self.report(checked.failures)
+        return _Cloud(
+            checked.value,
+            known,
+            frozenset(inferred),
+            forecasts(checked.value),
+        )
+
+
+def _notes(forecast: capacity.Forecast, cloud: _Cloud) -> list[str]:
+    """Return what has to be known to trust the figures."""
+    if forecast.demand is None:
+        return [forecast.unknown]
+    notes = [
+        _('At most: Nova matches %s on the host') % what
+        for what in forecast.demand.at_most
+    ]
+    notes += [
+        _('%(alias)s is taken for %(class)s, which its servers hold')
+        % {'alias': name, 'class': cloud.aliases[name].resource_class}
+        for name in forecast.flavor.aliases or {}
+        if name in cloud.inferred
+    ]
+    return notes
+
+
+class ListCapacity(_CapacityCommand, command.Lister):
+    _description = _(
+        """List how many more servers of each GPU flavor fit
+
+Computed from what Placement and Nova say of each host, as they decide:
+allocation ratios, reserved devices, traits, aggregates and disabled computes
+included. Each flavor is counted as if it were the only one. "Fits" is null
+where nobody says what an alias stands for: name the files that define it with
+--config, or boot a server with it. "Exact" is false where Nova also matches
+NUMA nodes or huge pages, which no API tells: fewer may fit.
+
+With --stranded, lists the free devices that no flavor can use.
+
+Example:
+
+    openstack gpu capacity list --project research"""
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--stranded',
+            action='store_true',
+            help=_('List free devices that no flavor can use, and why'),
+        )
+        parser.add_argument(
+            '--long',
+            action='store_true',
+            help=_('List additional fields in output'),
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
+        cloud = self.forecast(
+            parsed_args,
+            tuple(
+                sorted(
+                    filter(
+                        flavor_model.is_for_devices,
+                        nova_flavors.list_flavors(self.cloud.compute),
+                    ),
+                    key=lambda flavor: flavor.name,
+                )
+            ),
+        )
+        return (
+            _stranded(cloud)
+            if parsed_args.stranded
+            else _fits(cloud, parsed_args.long)
+        )
+
+
+def _fits(cloud: _Cloud, long: bool) -> command.Rows:
+    headers: tuple[str, ...] = (
+        'Flavor',
+        'Aliases',
+        'Fits',
+        'Hosts',
+        'Exact',
+        'Limited By',
+    )
+    if long:
+        headers += ('Flavor ID', 'Largest', 'Notes')
+
+    def row(forecast: capacity.Forecast) -> tuple[typing.Any, ...]:
+        flavor, demand = forecast.flavor, forecast.demand
+        values: tuple[typing.Any, ...] = (
+            columns.TextColumn(flavor.name),
+            columns.CountsColumn(flavor.aliases),
+            forecast.count,
+            None
+            if demand is None
+            else sum(host.count > 0 for host in forecast.hosts),
+            None if demand is None else not demand.at_most,
+            columns.CountsColumn(
+                None if demand is None else forecast.limited_by
+            ),
+        )
+        if long:
+            values += (
+                columns.TextColumn(flavor.id),
+                columns.CountsColumn(
+                    {
+                        name: capacity.largest(
+                            cloud.hosts, cloud.aliases[name]
+                        )
+                        for name in flavor.aliases or {}
+                        if name in cloud.aliases
+                    }
+                ),
+                columns.ListColumn(_notes(forecast, cloud)),
+            )
+        return values
+
+    return headers, [row(forecast) for forecast in cloud.forecasts]
+
+
+def _stranded(cloud: _Cloud) -> command.Rows:
+    fits: dict[str, list[tuple[capacity.Demand, capacity.Fit]]] = {}
+    refused: dict[str, str] = {}
+    for forecast in cloud.forecasts:
+        for one in forecast.hosts:
+            if forecast.demand is None:
+                continue
+            if one.refusal:
+                refused.setdefault(one.host.node.uuid, one.refusal)
+                continue
+            fits.setdefault(one.host.node.uuid, []).append(
+                (forecast.demand, one.fit)
+            )
+    rows = []
+    for host in cloud.hosts:
+        usable = fits.get(host.node.uuid, [])
+        for found in capacity.stranded(host, usable):
+            limits = list(found.limited_by)
+            if not limits:
+                limits = [
+                    host.closed
+                    or refused.get(host.node.uuid)
+                    or _('no flavor asks for it')
+                ]
+            rows.append(
+                (
+                    columns.TextColumn(host.node.name),
+                    found.resource_class,
+                    found.free,
+                    found.stranded,
+                    columns.ListColumn(limits),
+                )
+            )
+    return (
+        ('Host', 'Resource Class', 'Free', 'Stranded', 'Limited By'),
+        rows,
+    )
+
+
+class ShowCapacity(_CapacityCommand, command.ShowOne):
+    _description = _(
+        """Show how many more servers of a flavor fit, host by host
+
+Of each host that has devices for the flavor: how many more servers fit, what
+there is least of, how many each thing would allow on its own, and why Nova
+sends none there, if so.
+
+Example:
+
+    openstack gpu capacity show gpu.a100"""
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'flavor',
+            metavar='<flavor>',
+            help=_('Flavor to count (name or ID)'),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        flavor = nova_flavors.find_flavor(
+            self.cloud.compute, parsed_args.flavor
+        )
+        cloud = self.forecast(parsed_args, (flavor,))
+        (forecast,) = cloud.forecasts
+        if forecast.demand is None:
+            raise exceptions.NotFound(
+                _('Flavor %(flavor)r: %(reason)s')
+                % {'flavor': flavor.name, 'reason': forecast.unknown}
+            )
+        return (
+            (
+                'id',
+                'name',
+                'aliases',
+                'resources',
+                'fits',
+                'exact',
+                'hosts',
+                'notes',
+            ),
+            (
+                columns.TextColumn(flavor.id),
+                columns.TextColumn(flavor.name),
+                columns.CountsColumn(flavor.aliases),
+                columns.CountsColumn(forecast.demand.resources),
+                forecast.count,
+                not forecast.demand.at_most,
+                columns.ForecastColumn(
+                    [
+                        {
+                            'host': one.host.node.name,
+                            'fits': one.count,
+                            'limited_by': list(one.fit.limited_by),
+                            'limits': one.fit.limits,
+                            'refused': one.refusal or None,
+                        }
+                        for one in forecast.hosts
+                    ]
+                ),
+                columns.ListColumn(_notes(forecast, cloud)),
+            ),
+        )
