@@ -16,7 +16,7 @@ Every Nova service reads files of its own, as on real machines::
 
     etc/nova/nova.conf            what all Nova services have in common
     etc/nova/SERVICE.d/
-        10-user.conf, 20-...      the user's own texts, unchanged
+        10-user.conf, 11-...      the user's own texts, unchanged
         90-rehearsal.conf         what the user's text cannot change
 
 Nova reads them in this order: of an option that takes one value the last
@@ -34,8 +34,6 @@ from gpuclient.i18n import _
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
 
-#: The host that the services of the control plane run on.
-CONTROLLER = 'controller'
 REGION = 'RegionOne'
 DATABASES = (
     'keystone',
@@ -258,11 +256,11 @@ class Files:
             '{text}',
             text=pathlib.Path(paste).read_text(encoding='utf-8'),
         )
-        for service in (*cloud.apis, cloud.conductor, cloud.scheduler):
-            self._write_nova(service.name, CONTROLLER, service.config)
+        for service in cloud.control_plane:
+            self._write_nova(service.name, service.host, service.config)
         for host in cloud.hosts:
             self._write_nova(
-                f'nova-compute-{host.name}', host.name, (host.config,)
+                f'nova-compute-{host.name}', host.name, host.config
             )
 
     def _write_nova(
@@ -275,8 +273,8 @@ class Files:
             old.unlink()
         directory = self._folder.path / 'nova' / service
         directory.joinpath('instances').mkdir(parents=True, exist_ok=True)
-        for number, text in enumerate(texts, 1):
-            self._write(f'{folder}/{number}0-user.conf', '{text}', text=text)
+        for number, text in enumerate(texts):
+            self._write(f'{folder}/{user_file(number)}', '{text}', text=text)
         self._write(
             f'{folder}/90-rehearsal.conf',
             _NOVA_OWN,
@@ -349,6 +347,14 @@ class Files:
 
     def _write(self, path: str, template: str, **values: str) -> None:
         state.write_private(self._folder.file(path), template.format(**values))
+
+
+def user_file(number: int) -> str:
+    """Return the name of the file that has a text of the user's.
+
+    :param number: Which of the texts of the service, from 0.
+    """
+    return f'{10 + number}-user.conf'
 
 
 def database_url(path: str) -> str:

@@ -25,6 +25,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import typing
 
@@ -39,6 +40,9 @@ from gpuclient.rehearsal import state
 _STOP = 60
 #: What the extra ``rehearsal`` installs.
 _MODULES = ('cheroot', 'glance', 'keystone', 'nova', 'placement')
+
+if typing.TYPE_CHECKING:
+    from openstack import connection
 
 Say: typing.TypeAlias = collections.abc.Callable[[str], None]
 
@@ -116,6 +120,7 @@ def start(
     document: typing.Any = None,
     say: Say | None = None,
     register: bool = False,
+    bound: bool = False,
 ) -> Cloud:
     """Start a cloud, unless it runs, and wait until it is ready.
 
@@ -123,6 +128,7 @@ def start(
         first start one host with two cards.
     :param say: Called with each line of progress.
     :param register: Add its entries to the user's clouds.yaml.
+    :param bound: Stop the cloud when this process ends, however it ends.
     :returns: The cloud; some of its services may have refused to start.
     :raises InvalidValue: The spec is wrong.
     :raises RehearsalError: The cloud could not start.
@@ -146,7 +152,7 @@ def start(
             where.file('spec.json'), json.dumps(document, indent=1)
         )
     os.makedirs(where.file('log'), mode=0o700, exist_ok=True)
-    process, progress = _launch(where)
+    process, progress = _launch(where, bound)
     try:
         with open(progress, encoding='utf-8') as lines:
             for line in lines:
@@ -241,6 +247,122 @@ def _registered(cloud: Cloud, file: str) -> Cloud:
     return look(cloud.folder)
 
 
+@contextlib.contextmanager
+def temporary(
+    document: typing.Any, say: Say | None = None
+) -> collections.abc.Iterator[Cloud]:
+    """Start a cloud that is gone at the end, with all that it wrote.
+
+    Whatever ends the block: SIGTERM and SIGHUP do so, too, as ``SystemExit``.
+    Nothing interrupts the stop.
+
+    :param document: The spec.
+    :param say: Called with each line of progress.
+    :returns: The cloud. Where it could not start because a service of Nova
+        refused to, its state is ``failed`` and the record has the reason.
+    :raises InvalidValue: The spec is wrong.
+    :raises RehearsalError: The cloud could not start.
+    """
+    with _ended_by(signal.SIGTERM, signal.SIGHUP):
+        path = tempfile.mkdtemp(prefix='gpu-rehearse-')
+        where = state.Folder(os.path.basename(path), path)
+        try:
+            yield _start_some(where, document, say, bound=True)
+        finally:
+            with _ignored(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if where.exists():
+                    stop(where)
+                shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def kept(
+    where: state.Folder, document: typing.Any, say: Say | None = None
+) -> collections.abc.Iterator[Cloud]:
+    """Start a cloud that stays; otherwise as :func:`temporary`.
+
+    :raises RehearsalError: There is one of this name already.
+    """
+    if where.exists():
+        raise exceptions.RehearsalError(
+            _(
+                'There is a rehearsal cloud %(name)s already: choose another '
+                'name, or delete it (openstack gpu rehearsal stop %(name)s '
+                '--delete)'
+            )
+            % {'name': where.name}
+        )
+    yield _start_some(where, document, say, bound=False)
+
+
+def _start_some(
+    where: state.Folder, document: typing.Any, say: Say | None, bound: bool
+) -> Cloud:
+    """Start a cloud; be content with one that Nova refused to run in."""
+    try:
+        return start(where, document, say, bound=bound)
+    except exceptions.RehearsalError:
+        if where.exists():
+            cloud = look(where)
+            if any(
+                service.name.startswith('nova-')
+                for service in cloud.record.refused
+            ):
+                return cloud
+        raise
+
+
+@contextlib.contextmanager
+def _ended_by(
+    *numbers: signal.Signals,
+) -> collections.abc.Iterator[None]:
+    """Let signals raise ``SystemExit`` where they would kill."""
+
+    def leave(number: int, _frame: object) -> typing.NoReturn:
+        # As a shell reports who a signal has ended.
+        sys.exit(128 + number)
+
+    with _handled(leave, *numbers):
+        yield
+
+
+@contextlib.contextmanager
+def _ignored(*numbers: signal.Signals) -> collections.abc.Iterator[None]:
+    with _handled(signal.SIG_IGN, *numbers):
+        yield
+
+
+@contextlib.contextmanager
+def _handled(
+    handler: typing.Any, *numbers: signal.Signals
+) -> collections.abc.Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def connect(cloud: Cloud) -> 'connection.Connection':
+    """Return a connection to a cloud, as its admin.
+
+    Nothing of the user's own environment, clouds or proxies has a part in it.
+    """
+    from openstack import config
+    from openstack import connection
+
+    region = config.OpenStackConfig(
+        config_files=[cloud.folder.clouds_yaml],
+        secure_files=[],
+        vendor_files=[],
+        load_envvars=False,
+    ).get_one(cloud=cloud.folder.name)
+    found = connection.Connection(config=region)
+    found.session.session.trust_env = False
+    return found
+
+
 def stop(where: state.Folder, delete: bool = False) -> bool:
     """Stop a cloud, and wait until all its processes are gone.
 
@@ -277,7 +399,9 @@ def stop(where: state.Folder, delete: bool = False) -> bool:
     return cloud.running
 
 
-def _launch(where: state.Folder) -> tuple[subprocess.Popen[bytes], int]:
+def _launch(
+    where: state.Folder, bound: bool
+) -> tuple[subprocess.Popen[bytes], int]:
     """Start the supervisor; return it and where its progress is read."""
     reader, writer = os.pipe()
     # Credentials and options of the caller's clouds are not for our services,
@@ -306,6 +430,7 @@ def _launch(where: state.Folder) -> tuple[subprocess.Popen[bytes], int]:
                 where.name,
                 os.fspath(where.path),
                 str(writer),
+                str(os.getpid() if bound else 0),
             ],
             stdin=subprocess.DEVNULL,
             stdout=log,

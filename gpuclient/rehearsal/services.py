@@ -230,20 +230,22 @@ def run_api(cloud: Cloud, name: str, ready: Ready) -> None:
     serve(application, cloud.sockets[name], ready)
 
 
-def run_control(cloud: Cloud, binary: str, ready: Ready) -> None:
-    """Run nova-conductor or nova-scheduler.
+def run_control(cloud: Cloud, kind: str, name: str, ready: Ready) -> None:
+    """Run a nova-conductor or a nova-scheduler.
 
     As ``nova.cmd.conductor:main`` and ``nova.cmd.scheduler:main``, but in
     this process: those fork workers.
+
+    :param kind: ``conductor`` or ``scheduler``.
     """
     from nova import config
     from nova import objects
     from nova import service
     from oslo_log import log
 
-    kind = binary.removeprefix('nova-')
+    binary = f'nova-{kind}'
     rpcapi = importlib.import_module(f'nova.{kind}.rpcapi')
-    sys.argv = [binary, *cloud.files.nova_arguments(binary)]
+    sys.argv = [binary, *cloud.files.nova_arguments(name)]
     config.parse_args(sys.argv)
     log.setup(config.CONF, 'nova')
     objects.Service.enable_min_version_cache()

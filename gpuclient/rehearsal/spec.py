@@ -35,6 +35,10 @@ _ADDRESS = re.compile(
 )
 _ID = re.compile(r'[0-9A-Fa-f]{4}')
 _TYPES = ('type-PCI', 'type-PF', 'type-VF')
+#: The host that the services of the control plane run on.
+CONTROLLER = 'controller'
+#: Texts of one service: their files are numbered with two digits.
+_MOST_TEXTS = 80
 
 #: Most hosts and most cards of a host that ``--hosts`` and ``--gpus`` take.
 MOST_HOSTS = 200
@@ -107,8 +111,8 @@ class Host:
     disk_gb: int
     cells: tuple[Cell, ...]
     devices: tuple[Device, ...] = ()
-    #: The user's own text for the nova.conf of this host.
-    config: str = ''
+    #: The user's own texts for its nova.conf, a file each.
+    config: tuple[str, ...] = ()
 
     @property
     def vcpus(self) -> int:
@@ -120,9 +124,12 @@ class Host:
 class Service:
     """A service of the control plane."""
 
+    #: ``nova-api-1``, ``nova-conductor``, ``nova-conductor-2`` ...
     name: str
     #: The user's own texts for its nova.conf, a file each.
     config: tuple[str, ...] = ()
+    #: The host that Nova knows it by; two of a kind need two.
+    host: str = CONTROLLER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,9 +138,15 @@ class Spec:
 
     #: One nova-api an entry; the catalog points at the first.
     apis: tuple[Service, ...]
-    conductor: Service
-    scheduler: Service
+    #: Without the first there is no cloud.
+    conductors: tuple[Service, ...]
+    schedulers: tuple[Service, ...]
     hosts: tuple[Host, ...]
+
+    @property
+    def control_plane(self) -> tuple[Service, ...]:
+        """All services of Nova but the computes."""
+        return (*self.conductors, *self.schedulers, *self.apis)
 
     def host(self, name: str) -> Host:
         """Return the host with a name.
@@ -235,12 +248,11 @@ def read(document: typing.Any) -> Spec:
     if not entries:
         raise control.wrong('api', _('at least one entry'), [])
     apis = tuple(
-        _service(f'nova-api-{number}', shared, entry)
+        Service(f'nova-api-{number}', (*shared, *_own_config(entry)))
         for number, entry in enumerate(entries, 1)
     )
-    conductor, scheduler = (
-        _service(f'nova-{key}', shared, control.mapping(key, {}))
-        for key in ('conductor', 'scheduler')
+    conductors, schedulers = (
+        _services(control, key, shared) for key in ('conductor', 'scheduler')
     )
     control.done()
     hosts = tuple(_host(entry) for entry in top.mappings('hosts'))
@@ -256,14 +268,34 @@ def read(document: typing.Any) -> Spec:
                 )
             seen.add(value)
     return Spec(
-        apis=apis, conductor=conductor, scheduler=scheduler, hosts=hosts
+        apis=apis, conductors=conductors, schedulers=schedulers, hosts=hosts
     )
 
 
-def _service(name: str, shared: str, entry: '_Mapping') -> Service:
+def _services(
+    control: '_Mapping', key: str, shared: tuple[str, ...]
+) -> tuple[Service, ...]:
+    """Return the services of a key that takes one, or a list of several."""
+    if isinstance(control.get(key, {}), dict):
+        entries = [control.mapping(key, {})]
+    else:
+        entries = control.mappings(key)
+        if not entries:
+            raise control.wrong(key, _('at least one entry'), [])
+    return tuple(
+        Service(
+            f'nova-{key}' if number == 1 else f'nova-{key}-{number}',
+            (*shared, *_own_config(entry)),
+            CONTROLLER if number == 1 else f'{CONTROLLER}-{number}',
+        )
+        for number, entry in enumerate(entries, 1)
+    )
+
+
+def _own_config(entry: '_Mapping') -> tuple[str, ...]:
     own = entry.config()
     entry.done()
-    return Service(name, tuple(text for text in (shared, own) if text))
+    return own
 
 
 def _host(entry: '_Mapping') -> Host:
@@ -465,12 +497,21 @@ class _Mapping:
             )
         return value
 
-    def config(self) -> str:
-        value = self.text('config', '')
-        for character in value:
-            if not character.isprintable() and character not in '\t\n\r':
-                raise self.wrong('config', _('printable text'), value)
-        return value
+    def config(self) -> tuple[str, ...]:
+        """Return the texts of nova.conf: one, or a list of them."""
+        value = self.get('config', '')
+        texts = value if isinstance(value, list) else [value]
+        for text in texts:
+            if not isinstance(text, str):
+                raise self.wrong('config', _('text'), text)
+            for character in text:
+                if not character.isprintable() and character not in '\t\n\r':
+                    raise self.wrong('config', _('printable text'), text)
+        if len(texts) > _MOST_TEXTS:
+            raise self.wrong(
+                'config', _('at most %s texts') % _MOST_TEXTS, len(texts)
+            )
+        return tuple(text for text in texts if text)
 
     def mapping(self, key: str, default: typing.Any = _MISSING) -> '_Mapping':
         return _Mapping(self.get(key, default), self.path(key))

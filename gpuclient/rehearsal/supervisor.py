@@ -201,10 +201,17 @@ class Supervisor:
         )
         self._help('cells', functools.partial(services.map_cells, cloud))
         self._wait(lambda: self._helped('cells'), deadline)
-        for binary in ('nova-conductor', 'nova-scheduler'):
-            self._start_service(
-                binary, functools.partial(services.run_control, cloud, binary)
-            )
+        for kind, members in (
+            ('conductor', cloud.spec.conductors),
+            ('scheduler', cloud.spec.schedulers),
+        ):
+            for member in members:
+                self._start_service(
+                    member.name,
+                    functools.partial(
+                        services.run_control, cloud, kind, member.name
+                    ),
+                )
         for api in cloud.spec.apis:
             self._start_service(
                 api.name, functools.partial(services.run_api, cloud, api.name)
@@ -230,36 +237,20 @@ class Supervisor:
     def _plan(self, described: spec.Spec) -> None:
         """Write the services down before they start."""
         planned = [
-            state.Process(
-                name,
-                configuration.CONTROLLER if name in own else None,
-                port=(
-                    self._sockets[name].getsockname()[1]
-                    if name in self._sockets
-                    else None
-                ),
-            )
-            for own in [
-                {
-                    'nova-conductor',
-                    'nova-scheduler',
-                    *(api.name for api in described.apis),
-                }
-            ]
-            for name in (
-                'keystone',
-                'placement',
-                'glance',
-                'neutron',
-                'nova-conductor',
-                'nova-scheduler',
-                *(api.name for api in described.apis),
-            )
+            state.Process(name)
+            for name in ('keystone', 'placement', 'glance', 'neutron')
         ]
+        planned.extend(
+            state.Process(service.name, service.host)
+            for service in described.control_plane
+        )
         planned.extend(
             state.Process('nova-compute', host.name)
             for host in described.hosts
         )
+        for process in planned:
+            if process.name in self._sockets:
+                process.port = self._sockets[process.name].getsockname()[1]
         self._record.services = planned
 
     def _listen(self, names: list[str]) -> None:
@@ -580,8 +571,11 @@ class Supervisor:
         """End the services: those first that need the others to end well."""
         self._say(_('stopping'))
         for stage in (
-            lambda name: name.startswith('nova-') and name != 'nova-conductor',
-            lambda name: name == 'nova-conductor',
+            lambda name: (
+                name.startswith('nova-')
+                and not name.startswith('nova-conductor')
+            ),
+            lambda name: name.startswith('nova-conductor'),
             lambda name: True,
         ):
             self._stop_stage(stage)
@@ -640,9 +634,16 @@ def _last_words(path: str) -> str:
 
 
 def main() -> int:
-    """Run the cloud of a folder: ``supervisor NAME FOLDER PROGRESS``."""
-    name, directory, progress = sys.argv[1:]
+    """Run a cloud: ``supervisor NAME FOLDER PROGRESS PARENT``.
+
+    PARENT is the process whose end is the cloud's, or 0.
+    """
+    name, directory, progress, parent = sys.argv[1:]
     os.umask(0o077)
+    if int(parent):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != int(parent):
+            return 1
     folder = state.Folder(name, directory)
     # Inherited by every process of the cloud.
     lock = folder.lock()

@@ -42,7 +42,8 @@ class TestDefault(testtools.TestCase):
             {('10de', '20f1', 'type-PF')},
             {(d.vendor_id, d.product_id, d.type) for d in host.devices},
         )
-        self.assertIn('report_in_placement = True', host.config)
+        (text,) = host.config
+        self.assertIn('report_in_placement = True', text)
         self.assertEqual(
             (
                 '[filter_scheduler]\npci_in_placement = True\n',
@@ -52,7 +53,7 @@ class TestDefault(testtools.TestCase):
             described.apis[0].config,
         )
         self.assertEqual(
-            described.apis[0].config[:1], described.scheduler.config
+            described.apis[0].config[:1], described.schedulers[0].config
         )
 
     def test_every_size_is_a_spec(self):
@@ -87,6 +88,27 @@ class TestRead(testtools.TestCase):
         self.assertEqual(2, len(host.cells))
         self.assertEqual(['nova-api-1'], [api.name for api in described.apis])
         self.assertEqual((), described.apis[0].config)
+
+    def test_several_of_a_kind(self):
+        described = spec.read(
+            {
+                'control_plane': {
+                    'config': ['[a]', ''],
+                    'conductor': [{'config': '[b]'}, {'config': ['[c]']}],
+                },
+                'hosts': [{'name': 'a', 'config': ['[d]', '[e]']}],
+            }
+        )
+        self.assertEqual(
+            [
+                spec.Service('nova-conductor', ('[a]', '[b]'), 'controller'),
+                spec.Service(
+                    'nova-conductor-2', ('[a]', '[c]'), 'controller-2'
+                ),
+            ],
+            list(described.conductors),
+        )
+        self.assertEqual(('[d]', '[e]'), described.hosts[0].config)
 
     def test_virtual_functions(self):
         described = spec.read(
@@ -190,6 +212,18 @@ class TestRefused(testtools.TestCase):
         (
             {'hosts': [{'name': 'a', 'config': 1}]},
             'hosts[0].config: expected text, not 1',
+        ),
+        (
+            {'hosts': [{'name': 'a', 'config': [1]}]},
+            'hosts[0].config: expected text, not 1',
+        ),
+        (
+            {'hosts': [{'name': 'a', 'config': [''] * 81}]},
+            'hosts[0].config: expected at most 80 texts, not 81',
+        ),
+        (
+            {'hosts': [], 'control_plane': {'scheduler': []}},
+            'control_plane.scheduler: expected at least one entry, not []',
         ),
         (
             {'hosts': [], 'control_plane': {'api': []}},
