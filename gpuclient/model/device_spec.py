@@ -26,6 +26,7 @@ import string
 import typing
 
 from gpuclient import exceptions
+from gpuclient.model import alias as alias_model
 from gpuclient.model import boolean
 from gpuclient.model import naming
 
@@ -197,6 +198,43 @@ class DeviceSpec:
             and self.address.matches(device)
             and (not self.remote_managed or bool(device.serial_number))
         )
+
+    def serves(
+        self,
+        device: HostDevice,
+        alias: alias_model.Alias,
+        *,
+        in_placement: bool,
+    ) -> bool:
+        """Return whether a server that asks for an alias may get a device.
+
+        The device is one that this entry counts for. NUMA affinity is left
+        out: it depends on the server (``nova/pci/stats.py:
+        PciDeviceStats._filter_pools``; ``nova/objects/request_spec.py``).
+
+        :param in_placement: ``[filter_scheduler]pci_in_placement``; without
+            it nobody compares resource classes and traits.
+        """
+        if in_placement and (
+            alias.placement_class != self.resource_class(device)
+            or not alias.placement_traits <= self.traits
+        ):
+            return False
+        if alias.live_migratable is not None and (
+            self.tags.get('live_migratable')
+            != ('false', 'true')[alias.live_migratable]
+        ):
+            return False
+        if (alias.vendor_id or device.vendor_id).lower() != device.vendor_id:
+            return False
+        if (
+            alias.product_id or device.product_id
+        ).lower() != device.product_id:
+            return False
+        if alias.device_type is None:
+            # PFs are only for those who ask for them.
+            return device.device_type != 'type-PF'
+        return alias.device_type == device.device_type
 
     @property
     def in_placement(self) -> bool:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import collections.abc
+import sys
 import typing
 
 from cliff import lister
@@ -73,6 +74,13 @@ class Command(command.Command):
     def found(self) -> None:
         """Let the run end with :data:`FOUND`, unless something failed."""
         self._status = self._status or FOUND
+
+    @staticmethod
+    def say(line: str) -> None:
+        """Tell whoever watches how a long run goes on."""
+        if sys.stderr.isatty():
+            sys.stderr.write(f'{line}\n')
+            sys.stderr.flush()
 
     @property
     def cloud(self) -> connection.Connection:

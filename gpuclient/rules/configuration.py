@@ -101,7 +101,7 @@ def deployments(
     services = list(services)
     folders: dict[str, list[int]] = {}
     for number, service in enumerate(services):
-        folder = posixpath.dirname(posixpath.normpath(service.place.path))
+        folder = _folder(service)
         while True:
             folders.setdefault(folder, []).append(number)
             above = posixpath.dirname(folder)
@@ -121,6 +121,17 @@ def deployments(
             taken.update(numbers)
     left = [one for at, one in enumerate(services) if at not in taken]
     return [*found, left] if left else found
+
+
+def _folder(service: configuration.Service) -> str:
+    """Return the folder that holds all that a service reads."""
+    paths = {one.setting.place.path for one in service.options}
+    return posixpath.commonpath(
+        [
+            posixpath.dirname(posixpath.normpath(path))
+            for path in (paths or {service.place.path})
+        ]
+    )
 
 
 def _is_control(service: configuration.Service) -> bool:

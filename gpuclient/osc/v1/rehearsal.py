@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import typing
 
 from cliff import columns
@@ -183,7 +182,7 @@ Example:
         cloud = control.start(
             control.folder(parsed_args.name, parsed_args.directory),
             document,
-            _say if sys.stderr.isatty() else None,
+            self.say,
             parsed_args.register,
         )
         self.report(
@@ -191,11 +190,6 @@ Example:
             for service in cloud.record.refused
         )
         return self.present(cloud)
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f'{line}\n')
-    sys.stderr.flush()
 
 
 class ShowRehearsal(_Rehearsal):

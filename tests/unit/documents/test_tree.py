@@ -271,6 +271,23 @@ class TestKolla(TreeTestCase):
             self.check(tree_of_kolla),
         )
 
+    def test_layers_are_one_deployment(self) -> None:
+        """Those of a service reach over folders."""
+        found = self.check(
+            {
+                'config/nova.conf': f'{ON}[pci]\n{ALIAS}',
+                'config/nova/nova-scheduler.conf': (
+                    '[filter_scheduler]\nenabled_filters = '
+                    'PciPassthroughFilter\n'
+                ),
+                'config/nova/nova-compute.conf': (
+                    '[pci]\nreport_in_placement = True\n'
+                    + SPEC.replace('20f1', '2330')
+                ),
+            }
+        )
+        self.assertEqual([('GPU307', 'config/nova.conf', 4)], found)
+
     def test_options_are_merged(self) -> None:
         """What a later layer replaced is not there; the rest keeps places."""
         self.write(

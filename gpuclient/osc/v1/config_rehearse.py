@@ -1,0 +1,172 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Trees of configuration in a real Nova: ``openstack gpu config rehearse``."""
+
+from __future__ import annotations
+
+import argparse
+
+from gpuclient.i18n import _
+from gpuclient.osc import command
+from gpuclient.osc import lazy
+
+with lazy.imports():
+    from gpuclient.documents import catalogue as catalogue_file
+    from gpuclient import exceptions
+    from gpuclient.documents import tree
+    from gpuclient.osc import columns
+    from gpuclient.osc import rehearsing
+    from gpuclient.rehearsal import control
+    from gpuclient.rehearsal import plan as planning
+    from gpuclient.rehearsal import report as reporting
+    from gpuclient.rehearsal import simulation
+    from gpuclient.rules import configuration as configuration_rules
+
+
+class RehearseConfig(command.Lister):
+    _description = _(
+        """Run configuration of Nova in a real cloud on this machine
+
+Starts Keystone, Placement, Glance and Nova in a temporary folder, on exactly
+the configuration in the files and folders given; simulates the devices that
+its device specs are about; boots servers with each alias until no more fit;
+and takes everything away again. A service that Nova refuses to start is shown
+with Nova's own message, beside the codes of the findings with which "gpu
+config check" tells of the same.
+
+The exit status is 3 if a service is refused, a device does not reach
+Placement, or fewer servers boot than the documents promise.
+
+Example:
+
+    openstack gpu config rehearse control-plane/ edpm/"""
+    )
+
+    auth_required = False
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'paths',
+            metavar='<path>',
+            nargs='+',
+            help=_('File, or folder of files (repeat for several)'),
+        )
+        parser.add_argument(
+            '--devices',
+            metavar='<number>',
+            type=int,
+            help=_(
+                'Cards of each id that a host has, where its device specs '
+                'name no address (default: 2)'
+            ),
+        )
+        parser.add_argument(
+            '--device',
+            metavar='<host>=<address>,<vendor>:<product>[,<type>[,<numa>]]',
+            dest='given',
+            action='append',
+            default=[],
+            help=_(
+                'A device that a host has, with its device type (type-PCI, '
+                'type-PF, type-VF) and NUMA node (repeat for several)'
+            ),
+        )
+        parser.add_argument(
+            '--keep',
+            metavar='<name>',
+            help=_(
+                'Let the cloud run on as the rehearsal cloud of this name, '
+                'for "gpu rehearsal show" and "gpu rehearsal stop"'
+            ),
+        )
+        parser.add_argument(
+            '--long',
+            action='store_true',
+            help=_('Also list the options that a rehearsal leaves out'),
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
+        found = tree.read(parsed_args.paths)
+        if not found.files and not found.unreadable:
+            raise exceptions.NotFound(
+                _('There is no configuration of Nova in %(paths)s')
+                % {'paths': ', '.join(parsed_args.paths)}
+            )
+        plan = planning.make(
+            found.services,
+            models=catalogue_file.load(),
+            data_plane=found.data_plane,
+            given=[simulation.parse_device(one) for one in parsed_args.given],
+            count=_count(parsed_args.devices),
+        )
+        report = reporting.Report(
+            plan, configuration_rules.check(found.services)
+        )
+        start = (
+            control.temporary(plan.document, self.say)
+            if parsed_args.keep is None
+            else control.kept(
+                control.folder(parsed_args.keep, None), plan.document, self.say
+            )
+        )
+        with start as cloud:
+            answered = rehearsing.run(cloud, plan, report, self.say)
+        self.report(answered.failures)
+        rows = [*report.unreadable(found.unreadable), *answered.value]
+        if any(row.bad for row in rows):
+            self.found()
+        if parsed_args.long:
+            rows += report.options()
+        return (
+            (
+                'Kind',
+                'Host',
+                'Name',
+                'State',
+                'Expected',
+                'Actual',
+                'Codes',
+                'Detail',
+                'File',
+                'Line',
+            ),
+            [_values(row) for row in rows],
+        )
+
+
+def _values(row: reporting.Row) -> tuple[object, ...]:
+    return (
+        row.kind,
+        columns.TextColumn(row.host),
+        columns.TextColumn(row.name),
+        row.state,
+        row.expected,
+        row.actual,
+        columns.ListColumn(list(row.codes)),
+        columns.TextColumn(row.detail),
+        columns.TextColumn(row.place.path if row.place else None),
+        row.place.line if row.place else None,
+    )
+
+
+def _count(number: int | None) -> int:
+    if number is None:
+        return simulation.DEVICES
+    if not 1 <= number <= simulation.MOST_DEVICES:
+        raise exceptions.InvalidValue(
+            _('--devices takes 1 to %(most)d, not %(number)d')
+            % {'most': simulation.MOST_DEVICES, 'number': number}
+        )
+    return number

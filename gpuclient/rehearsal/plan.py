@@ -1,0 +1,506 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What to rehearse of a tree of configuration.
+
+:func:`make` turns the documents of one deployment into the spec of a cloud
+(:mod:`gpuclient.rehearsal.spec`), and remembers which document each text is
+from and what should come of it.
+"""
+
+import collections.abc
+import dataclasses
+import itertools
+import os
+import re
+import typing
+
+from gpuclient.documents import nova_conf
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import alias as alias_model
+from gpuclient.model import catalogue
+from gpuclient.model import configuration
+from gpuclient.model import device_spec
+from gpuclient.rehearsal import simulation
+from gpuclient.rehearsal import spec
+from gpuclient.rules import configuration as configuration_rules
+
+#: What becomes of an option that is not rehearsed.
+REPLACED = 'replaced'
+LEFT_OUT = 'left out'
+UNREAD = 'unread'
+
+# Sections about other services and machines, most of them with credentials.
+_SECTIONS_REPLACED = {
+    'api_database',
+    'cache',
+    'database',
+    'glance',
+    'keystone',
+    'keystone_authtoken',
+    'neutron',
+    'nova_sys_admin',
+    'oslo_concurrency',
+    'oslo_limit',
+    'oslo_middleware',
+    'oslo_policy',
+    'placement',
+    'placement_database',
+    'profiler',
+    'quota',
+    'service_user',
+    'ssl',
+    'wsgi',
+}
+_SECTIONS_LEFT_OUT = {
+    'barbican',
+    'barbican_service_user',
+    'cinder',
+    'console',
+    'consoleauth',
+    'cyborg',
+    'ironic',
+    'key_manager',
+    'manila',
+    'mks',
+    'notifications',
+    'remote_debug',
+    'serial_console',
+    'spice',
+    'vault',
+    'vendordata_dynamic_auth',
+    'vmware',
+    'vnc',
+    'zvm',
+}
+_PREFIXES_REPLACED = ('oslo_messaging_', 'privsep', 'vif_plug_', 'os_vif_')
+_DEFAULT_REPLACED = re.compile(
+    'host|my_ip|my_block_storage_ip|transport_url|control_exchange|rpc_.*'
+    '|log_.*|logging_.*|default_log_levels|use_(syslog|journal|json|stderr)'
+    '|use_eventlog|syslog_.*|debug|verbose|rate_limit_.*|publish_errors'
+    '|state_path|instances_path|pybasedir|bindir|tempdir|rootwrap_config'
+    '|use_rootwrap_daemon|compute_driver|enabled_apis|enabled_ssl_apis'
+    '|.*_(listen|listen_port|workers)|workers|ssl_only|cert|key|conn_pool_.*'
+    '|executor_thread_pool_size|pci_passthrough_devices'
+)
+#: The simulated driver is not libvirt's.
+_SECTIONS_UNREAD = {'devices', 'image_cache', 'libvirt'}
+_SECRET = re.compile(
+    'passw|secret|token|credential|private|api_?key|auth|_key$|^key$'
+    '|connection'
+)
+#: ``rabbit://nova:secret@...``
+_SECRET_VALUE = re.compile(r'://[^/\s]*@')
+
+_TEMPLATE = re.compile(r'\{\{|\{%')
+_NO_DATA_PLANE = configuration.DataPlane()
+
+# Names that say what a file is, not whose.
+_GENERAL = {
+    'compute',
+    'conf',
+    'config',
+    'etc',
+    'kolla',
+    'kustomization',
+    'nova',
+    'nova-compute',
+    'nova-cpu',
+    'service-values',
+    'values',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class NotRehearsed:
+    """An option that has no effect in a rehearsal."""
+
+    option: configuration.Option
+    #: :data:`REPLACED`, :data:`LEFT_OUT` or :data:`UNREAD`.
+    state: str
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """``[DEFAULT]transport_url``."""
+        return f'[{self.option.section}]{self.option.name}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A service of the cloud, and the documents that it reads."""
+
+    #: As the record of the cloud has it: ``nova-api-1``, ``nova-compute``.
+    name: str
+    host: str
+    documents: tuple[configuration.Service, ...]
+    texts: tuple[str, ...]
+    #: The file that each text is from.
+    paths: tuple[str, ...]
+    not_rehearsed: tuple[NotRehearsed, ...]
+
+    @property
+    def place(self) -> configuration.Place | None:
+        """The document that is its own; None where it has none."""
+        return self.documents[-1].place if self.documents else None
+
+    @property
+    def service(self) -> configuration.Service:
+        """All documents as the one that the service takes them for."""
+        if not self.documents:
+            return configuration.Service((), configuration.Place(''))
+        return configuration.merge(self.documents)
+
+    def aliases(self) -> tuple[alias_model.Alias, ...]:
+        """Return the aliases that can be read."""
+        found = []
+        for setting in self.service.aliases:
+            try:
+                found.append(alias_model.parse(setting.text))
+            except exceptions.InvalidAlias:
+                # Nova says so when it starts.
+                continue
+        return tuple(found)
+
+    def entries(
+        self,
+    ) -> tuple[list[simulation.Entry], list[simulation.Unknown]]:
+        """Return the device specs, and those that cannot be read."""
+        service = self.service
+        found: list[simulation.Entry] = []
+        unknown: list[simulation.Unknown] = []
+        for setting in service.device_specs:
+            try:
+                entries = device_spec.parse(
+                    setting.text,
+                    report_in_placement=bool(service.report_in_placement),
+                )
+            except exceptions.InvalidDeviceSpec as exc:
+                unknown.append(simulation.Unknown(setting, str(exc)))
+                continue
+            found += [(entry, setting) for entry in entries]
+        return found, unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """A simulated compute host."""
+
+    part: Part
+    devices: tuple[spec.Device, ...]
+    unknown: tuple[simulation.Unknown, ...]
+    size: simulation.Size
+
+    @property
+    def name(self) -> str:
+        return self.part.host
+
+    def matched(
+        self,
+    ) -> collections.abc.Iterator[
+        tuple[device_spec.HostDevice, simulation.Entry]
+    ]:
+        """Yield the devices that the host gives away, and by which entry."""
+        entries, _unknown = self.part.entries()
+        for device in simulation.host_devices(self.devices):
+            for entry in entries:
+                if entry[0].matches(device):
+                    yield device, entry
+                    break
+
+    def count(
+        self,
+        aliases: collections.abc.Sequence[alias_model.Alias],
+        in_placement: bool,
+    ) -> int:
+        """Return how many devices of this host serve any of some aliases.
+
+        :param in_placement: ``[filter_scheduler]pci_in_placement``.
+        """
+        return sum(
+            any(
+                entry.serves(device, alias, in_placement=in_placement)
+                for alias in aliases
+            )
+            for device, (entry, _setting) in self.matched()
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A cloud to start, and what its parts are from."""
+
+    #: nova-api, nova-conductor and nova-scheduler.
+    control_plane: tuple[Part, ...]
+    hosts: tuple[Host, ...]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return (*self.control_plane, *(host.part for host in self.hosts))
+
+    @property
+    def api(self) -> Part:
+        """The nova-api that is asked."""
+        return self.control_plane[0]
+
+    @property
+    def document(self) -> dict[str, typing.Any]:
+        """The spec of the cloud."""
+        kinds: dict[str, list[dict[str, typing.Any]]] = {}
+        for part in self.control_plane:
+            kind = part.name.split('-')[1]
+            kinds.setdefault(kind, []).append({'config': list(part.texts)})
+        return {
+            'control_plane': kinds,
+            'hosts': [
+                {
+                    'name': host.name,
+                    'numa': list(host.size.numa),
+                    'devices': [_as_document(one) for one in host.devices],
+                    'config': list(host.part.texts),
+                }
+                for host in self.hosts
+            ],
+        }
+
+
+def _as_document(device: spec.Device) -> dict[str, typing.Any]:
+    return {
+        key: value
+        for key, value in dataclasses.asdict(device).items()
+        if value is not None
+    }
+
+
+def make(
+    services: collections.abc.Iterable[configuration.Service],
+    *,
+    models: catalogue.Catalogue,
+    data_plane: configuration.DataPlane = _NO_DATA_PLANE,
+    given: collections.abc.Iterable[tuple[str, spec.Device]] = (),
+    count: int = simulation.DEVICES,
+) -> Plan:
+    """Return what to rehearse of services.
+
+    What all services read comes first, then what only one reads. A compute
+    configuration is a host, a second configuration of another service is a
+    second service of its kind.
+
+    :param models: Tell the types of devices.
+    :param data_plane: Tells names and huge pages of hosts.
+    :param given: Devices that hosts have, by the names of the hosts.
+    :param count: Devices of each id of a host, where nothing tells.
+    :raises gpuclient.exceptions.InvalidValue: The services are of several
+        deployments, or a device is of a host that is not there.
+    """
+    deployments = configuration_rules.deployments(services)
+    if len(deployments) > 1:
+        raise exceptions.InvalidValue(
+            _(
+                'There are %(number)d deployments here, one cloud cannot be '
+                'all of them: name the files or the folder of one (%(paths)s)'
+            )
+            % {
+                'number': len(deployments),
+                'paths': ', '.join(
+                    os.path.commonpath(
+                        [os.path.dirname(one.place.path) for one in members]
+                    )
+                    or '.'
+                    for members in deployments
+                ),
+            }
+        )
+    members = [one for deployment in deployments for one in deployment]
+    shared = [one for one in members if len(one.readers) > 1]
+    control_plane = [
+        _part(
+            _name(kind, number),
+            spec.CONTROLLER if number == 1 else f'{spec.CONTROLLER}-{number}',
+            [*shared, *own],
+        )
+        for kind in (
+            configuration.API,
+            configuration.CONDUCTOR,
+            configuration.SCHEDULER,
+        )
+        for number, own in enumerate(_variants(members, kind, True), 1)
+    ]
+    named = list(given)
+    parts = []
+    node_sets: list[configuration.NodeSet | None] = []
+    taken: set[str] = set()
+    for own in _variants(members, configuration.COMPUTE, bool(shared)):
+        documents = [*shared, *own]
+        node_set = next(
+            (
+                one
+                for one in data_plane.node_sets
+                if documents[-1] in one.computes
+            ),
+            None,
+        )
+        node_sets.append(node_set)
+        name = _free(_host_name(documents[-1], node_set), taken)
+        taken.add(name)
+        parts.append(_part(configuration.COMPUTE, name, documents))
+    for name, _device in named:
+        if name not in taken:
+            raise exceptions.InvalidValue(
+                _(
+                    'There is no host %(name)r to simulate a device of; '
+                    'there are: %(hosts)s'
+                )
+                % {
+                    'name': name,
+                    'hosts': ', '.join(sorted(taken)) or _('none'),
+                }
+            )
+    aliases = [
+        alias for part in (*parts, *control_plane) for alias in part.aliases()
+    ]
+    hosts = []
+    for part, node_set in zip(parts, node_sets, strict=True):
+        entries, unread = part.entries()
+        devices, unknown = simulation.simulate(
+            entries,
+            aliases,
+            models,
+            [device for name, device in named if name == part.host],
+            count,
+        )
+        hosts.append(
+            Host(
+                part,
+                devices,
+                (*unread, *unknown),
+                simulation.size(part.service, devices, _settings(node_set)),
+            )
+        )
+    return Plan(tuple(control_plane), tuple(hosts))
+
+
+def _variants(
+    members: collections.abc.Iterable[configuration.Service],
+    kind: str,
+    without: bool,
+) -> list[list[configuration.Service]]:
+    """Return the configurations that only one kind of service reads.
+
+    :param without: There is one without a configuration of its own, too.
+    """
+    own = [[one] for one in members if one.readers == (kind,)]
+    return own or ([[]] if without else [])
+
+
+def _name(kind: str, number: int) -> str:
+    if kind == configuration.API:
+        return f'{kind}-{number}'
+    return kind if number == 1 else f'{kind}-{number}'
+
+
+def _settings(
+    node_set: configuration.NodeSet | None,
+) -> configuration.HostSettings:
+    if node_set is None or not node_set.settings:
+        return configuration.HostSettings()
+    return node_set.settings[0]
+
+
+def _host_name(
+    service: configuration.Service, node_set: configuration.NodeSet | None
+) -> str:
+    """Return a name for the host of a compute configuration."""
+    setting = service.last('DEFAULT', 'host')
+    if setting is not None and setting.is_known:
+        return setting.text
+    if node_set is not None and node_set.nodes:
+        return node_set.nodes[0].name
+    path = os.path.abspath(service.place.path)
+    while path != os.path.dirname(path):
+        path, base = os.path.split(path)
+        stem = re.sub(r'\.(conf|ini|ya?ml|d)\b', '', base)
+        if stem.lower() not in _GENERAL:
+            return stem
+        if base == 'nova':
+            # Above it is the deployment, not the host.
+            break
+    return ''
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """Return a name for a host that no other host has."""
+    name = re.sub(r'[^A-Za-z0-9._-]+', '-', name).strip('-._')[:56]
+    name = name or 'compute'
+    if name not in taken:
+        return name
+    return next(
+        f'{name}-{number}'
+        for number in itertools.count(2)
+        if f'{name}-{number}' not in taken
+    )
+
+
+def _part(
+    name: str,
+    host: str,
+    documents: collections.abc.Sequence[configuration.Service],
+) -> Part:
+    texts: list[str] = []
+    paths: list[str] = []
+    not_rehearsed: list[NotRehearsed] = []
+    options = [option for document in documents for option in document.options]
+    for path, group in itertools.groupby(
+        options, lambda option: option.setting.place.path
+    ):
+        kept = []
+        for option in group:
+            why = _judge(option)
+            if why is not None:
+                not_rehearsed.append(why)
+            if why is None or why.state == UNREAD:
+                kept.append((option.section, option.name, option.setting.text))
+        texts.append(nova_conf.render(kept))
+        paths.append(path)
+    return Part(
+        name,
+        host,
+        tuple(documents),
+        tuple(texts),
+        tuple(paths),
+        tuple(not_rehearsed),
+    )
+
+
+def _judge(option: configuration.Option) -> NotRehearsed | None:
+    """Return why an option is not rehearsed; None where it is."""
+    section, name = option.section, option.name
+    if option.setting.depends or _TEMPLATE.search(option.setting.text):
+        return NotRehearsed(option, LEFT_OUT, _('a template makes its value'))
+    if section in _SECTIONS_REPLACED or section.startswith(_PREFIXES_REPLACED):
+        state = REPLACED
+    elif section == 'DEFAULT' and _DEFAULT_REPLACED.fullmatch(name):
+        state = REPLACED
+    elif section in _SECTIONS_LEFT_OUT:
+        return NotRehearsed(
+            option, LEFT_OUT, _('there is no such service in a rehearsal')
+        )
+    elif _SECRET.search(name) or _SECRET_VALUE.search(option.setting.text):
+        return NotRehearsed(option, LEFT_OUT, _('it may hold a secret'))
+    elif section in _SECTIONS_UNREAD:
+        return NotRehearsed(
+            option, UNREAD, _('the simulated driver does not read it')
+        )
+    else:
+        return None
+    return NotRehearsed(option, state, _('a rehearsal has its own'))

@@ -1,0 +1,157 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Trees of configuration in a real Nova."""
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import fixtures
+
+from gpuclient.rehearsal import state
+from tests.functional import base
+
+_TREES = pathlib.Path(__file__).parent / 'trees'
+
+
+class TestRehearse(base.OwnCloudTestCase):
+    def setUp(self):
+        super().setUp()
+        self.temporary = self.directory / 't'
+        self.temporary.mkdir()
+        self.useFixture(
+            fixtures.MonkeyPatch('tempfile.tempdir', os.fspath(self.temporary))
+        )
+        self.useFixture(
+            fixtures.EnvironmentVariable('TMPDIR', os.fspath(self.temporary))
+        )
+
+    def rehearse(self, *arguments, status=0):
+        rows = self.openstack(
+            'gpu',
+            'config',
+            'rehearse',
+            '-f',
+            'json',
+            *arguments,
+            status=status,
+        )
+        self.assertEqual([], os.listdir(self.temporary))
+        return rows
+
+    def copy(self, name):
+        folder = self.directory / name
+        shutil.copytree(_TREES / name, folder)
+        os.chdir(folder)
+        return folder
+
+    def test_the_example_of_the_origin_document(self):
+        self.addCleanup(os.chdir, os.getcwd())
+        self.copy('origin')
+        self.assert_golden('config_rehearse', self.rehearse('.'))
+
+    def test_what_is_wrong_is_told(self):
+        """Nova's own words, and which finding told of it before."""
+        self.addCleanup(os.chdir, os.getcwd())
+        folder = self.copy('plain')
+        self.stop_at_the_end('kept')
+        rows = self.rehearse('--keep', 'kept', '--long', '.', status=3)
+        self.assertEqual(
+            [
+                ('service', 'nova-api-1', 'started', None, None, []),
+                ('service', 'nova-conductor', 'started', None, None, []),
+                ('service', 'nova-scheduler', 'started', None, None, []),
+                # pci_in_placement is in nova.conf, which it reads, too.
+                ('service', 'nova-compute', 'started', None, None, []),
+                ('device', '0000:04:00.0', 'reported', 1, 1, []),
+                ('device', '0000:1b:00.0', 'reported', 1, 1, []),
+                ('device', '0000:82:00.0', 'reported', 1, 1, []),
+                ('alias', 'h100:1', 'fails', 0, 0, []),
+                ('alias', 'l40:1', 'boots', 2, 2, []),
+                ('alias', 'l40:2', 'boots', 1, 1, []),
+            ],
+            [
+                (
+                    row['Kind'],
+                    row['Name'],
+                    row['State'],
+                    row['Expected'],
+                    row['Actual'],
+                    row['Codes'],
+                )
+                for row in rows
+                if row['Kind'] != 'option'
+            ],
+        )
+        (failed,) = (row for row in rows if row['Name'] == 'h100:1')
+        self.assertEqual('No valid host was found.', failed['Detail'])
+        self.assertEqual(
+            [
+                ('[DEFAULT]transport_url', 'replaced', 3),
+                ('[database]connection', 'replaced', 6),
+                ('[keystone_authtoken]auth_url', 'replaced', 8),
+                ('[keystone_authtoken]password', 'replaced', 9),
+                ('[libvirt]cpu_mode', 'unread', 11),
+            ],
+            [
+                (row['Name'], row['State'], row['Line'])
+                for row in rows
+                if row['Kind'] == 'option'
+            ],
+        )
+
+        # It runs on, and holds nothing that is secret.
+        cloud = self.openstack(
+            'gpu', 'rehearsal', 'show', 'kept', '-f', 'json'
+        )
+        self.assertEqual('ready', cloud['state'])
+        for path in pathlib.Path(cloud['directory']).rglob('*'):
+            if path.is_file():
+                self.assertNotIn(b'hunter2', path.read_bytes(), path)
+        message = self.refused(
+            'gpu', 'config', 'rehearse', '--keep', 'kept', os.fspath(folder)
+        )
+        self.assertIn('There is a rehearsal cloud kept already', message)
+
+    def test_interrupted_run_leaves_nothing_behind(self):
+        program = subprocess.Popen(
+            [
+                *base.PROGRAM,
+                *('gpu', 'config', 'rehearse', os.fspath(_TREES / 'origin')),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.addCleanup(program.kill)
+        deadline = time.monotonic() + 60
+        folders = []
+        while not folders or not folders[0].exists():
+            self.assertLess(time.monotonic(), deadline)
+            self.assertIsNone(program.poll())
+            folders = [
+                state.Folder('x', os.fspath(path))
+                for path in self.temporary.iterdir()
+            ]
+            time.sleep(0.05)
+        supervisor = folders[0].read().supervisor
+        self.assertTrue(state.lives(supervisor))
+        program.send_signal(signal.SIGTERM)
+        _stdout, stderr = program.communicate(timeout=60)
+        self.assertEqual(1, program.returncode)
+        self.assertEqual('', stderr)
+        self.assertFalse(state.lives(supervisor))
+        self.assertEqual([], os.listdir(self.temporary))

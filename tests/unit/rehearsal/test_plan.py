@@ -1,0 +1,416 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a tree of configuration becomes, before it is started."""
+
+import os
+import pathlib
+import shutil
+import tempfile
+
+import ddt
+import testtools
+
+from gpuclient.documents import tree
+from gpuclient import exceptions
+from gpuclient.model import alias as alias_model
+from gpuclient.model import catalogue
+from gpuclient.model import configuration
+from gpuclient.model import device_spec
+from gpuclient.rehearsal import plan as planning
+from gpuclient.rehearsal import simulation
+from gpuclient.rehearsal import spec
+
+ALIAS = (
+    'alias = {"vendor_id": "10de", "product_id": "20f1", '
+    '"device_type": "type-PF", "name": "nvidia_a2"}\n'
+)
+MODELS = catalogue.builtin()
+PLACE = configuration.Place('nova.conf', 1)
+
+
+def simulate(
+    *texts: str, aliases: tuple[str, ...] = (), **kwargs: object
+) -> tuple[list[tuple[str, str, str, object]], list[str]]:
+    devices, unknown = simulation.simulate(
+        [
+            (entry, configuration.Setting(text, PLACE))
+            for text in texts
+            for entry in device_spec.parse(text)
+        ],
+        [alias_model.parse(text) for text in aliases],
+        MODELS,
+        **kwargs,
+    )
+    return [
+        (
+            one.address,
+            f'{one.vendor_id}:{one.product_id}',
+            one.type,
+            one.numa_node,
+        )
+        for one in devices
+    ], [one.reason for one in unknown]
+
+
+@ddt.ddt
+class TestSimulate(testtools.TestCase):
+    def test_an_address_is_one_device(self) -> None:
+        self.assertEqual(
+            (
+                [
+                    ('0000:04:00.0', '10de:20f1', 'type-PF', 0),
+                    ('0000:82:00.0', '10de:20f1', 'type-PF', 1),
+                ],
+                [],
+            ),
+            simulate(
+                '{"vendor_id": "10de", "product_id": "20f1", '
+                '"address": "0000:04:00.0"}',
+                '{"vendor_id": "10de", "product_id": "20f1", '
+                '"address": "0000:82:00.0"}',
+            ),
+        )
+
+    @ddt.data(
+        ('{%s}', ['0000:04:00.0', '0000:82:00.0', '0000:13:00.0']),
+        (
+            '{%s, "address": "*:41:*.*"}',
+            ['0000:41:00.0', '0000:41:01.0', '0000:41:02.0'],
+        ),
+        (
+            '{%s, "address": {"bus": "a[0-9]$", "function": "[12]"}}',
+            ['0000:a0:00.1', '0000:a1:00.1', '0000:a2:00.1'],
+        ),
+        (
+            '{%s, "address": {"domain": "0001", "bus": "04", "slot": "1f"}}',
+            ['0001:04:1f.0', '0001:04:1f.1', '0001:04:1f.2'],
+        ),
+    )
+    @ddt.unpack
+    def test_addresses_that_match(
+        self, text: str, addresses: list[str]
+    ) -> None:
+        text %= '"vendor_id": "10de", "product_id": "20f1"'
+        devices, unknown = simulate(text, count=3)
+        self.assertEqual(addresses, [one[0] for one in devices])
+        self.assertEqual([], unknown)
+
+    def test_virtual_functions(self) -> None:
+        text = '{"vendor_id": "10de", "product_id": "20f2"}'
+        alias = (
+            '{"name": "a", "vendor_id": "10de", "product_id": "20f2", '
+            '"device_type": "type-VF"}'
+        )
+        devices, _unknown = simulate(text, aliases=(alias,))
+        self.assertEqual(
+            [
+                ('0000:04:00.1', '10de:20f2', 'type-VF', 0),
+                ('0000:04:00.2', '10de:20f2', 'type-VF', 0),
+            ],
+            devices,
+        )
+        # Its own physical function would be a function of itself.
+        text = text.replace('}', ', "address": "0000:04:00.0"}')
+        self.assertEqual(
+            (
+                [],
+                [
+                    'no free address for a type-VF fits it: describe it with '
+                    '--device'
+                ],
+            ),
+            simulate(text, aliases=(alias,)),
+        )
+
+    @ddt.data(
+        # What the catalogue knows is not asked of the alias.
+        ('20f1', 'type-PCI', 'type-PF'),
+        ('ffff', 'type-PF', 'type-PF'),
+        ('ffff', None, 'type-PCI'),
+    )
+    @ddt.unpack
+    def test_type(
+        self, product: str, of_alias: str | None, expected: str
+    ) -> None:
+        ids = f'"vendor_id": "10de", "product_id": "{product}"'
+        device_type = f', "device_type": "{of_alias}"' if of_alias else ''
+        devices, _unknown = simulate(
+            f'{{{ids}}}', aliases=(f'{{"name": "a", {ids}{device_type}}}',)
+        )
+        self.assertEqual({expected}, {one[2] for one in devices})
+
+    def test_ids_of_aliases(self) -> None:
+        aliases = tuple(
+            f'{{"name": "a", "vendor_id": "{vendor}", "product_id": '
+            f'"{product}"}}'
+            for vendor, product in (('10de', '20f1'), ('1002', '74a1'))
+        )
+        devices, _unknown = simulate(
+            '{"vendor_id": "10de", "address": "04:00.0"}', aliases=aliases
+        )
+        self.assertEqual(['10de:20f1'], [one[1] for one in devices])
+        devices, _unknown = simulate('{}', aliases=aliases, count=1)
+        # One entry is about both.
+        self.assertEqual(
+            ['10de:20f1', '1002:74a1'], [one[1] for one in devices]
+        )
+        self.assertEqual(
+            (
+                [],
+                [
+                    'nothing tells its ids: describe it with --device',
+                    'network interfaces are not simulated',
+                ],
+            ),
+            simulate('{}', '{"devname": "eth0"}'),
+        )
+
+    def test_devices_that_are_given(self) -> None:
+        _host, given = simulation.parse_device(
+            'gpu-0=0000:C1:00.0,10DE:20F1,type-PF,0'
+        )
+        devices, _unknown = simulate(
+            '{"vendor_id": "10de", "product_id": "20f1"}', given=[given]
+        )
+        self.assertEqual(
+            [('0000:c1:00.0', '10de:20f1', 'type-PF', 0)], devices
+        )
+
+    def test_device_options(self) -> None:
+        self.assertEqual(
+            (
+                'gpu-0',
+                spec.Device(
+                    '0000:c1:00.4',
+                    '10de',
+                    '20f2',
+                    'type-VF',
+                    1,
+                    parent_address='0000:c1:00.0',
+                ),
+            ),
+            simulation.parse_device('gpu-0=c1:00.4,10de:20f2,type-VF'),
+        )
+        for text in (
+            'gpu-0',
+            'gpu-0=04:00.0',
+            '=04:00.0,10de:20f1',
+            'gpu-0=04:00.0,10de:20f1,type-GPU',
+            'gpu-0=04:00.0,10de:20f1,type-PF,x',
+        ):
+            error = self.assertRaises(
+                exceptions.InvalidValue, simulation.parse_device, text
+            )
+            self.assertIn(f'{text!r} is not a device: write HOST=', str(error))
+        error = self.assertRaises(
+            exceptions.InvalidAddress,
+            simulation.parse_device,
+            'gpu-0=04:00,10de:20f1',
+        )
+        self.assertIn("'04:00'", str(error))
+
+
+class PlanTestCase(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def plan(self, files: dict[str, str], **kwargs: object) -> planning.Plan:
+        for name, content in files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        found = tree.read([os.fspath(self.folder)])
+        self.assertEqual((), found.unreadable)
+        plan = planning.make(
+            found.services,
+            models=MODELS,
+            data_plane=found.data_plane,
+            **kwargs,
+        )
+        # Whatever comes of it is a spec.
+        spec.read(plan.document)
+        return plan
+
+
+class TestPlan(PlanTestCase):
+    def test_what_all_read_comes_first(self) -> None:
+        plan = self.plan(
+            {
+                'nova.conf': '[DEFAULT]\ndebug = 1\n[pci]\n' + ALIAS,
+                'nova-compute.conf': (
+                    '[compute]\ncpu_dedicated_set = 4-99\n'
+                    '[DEFAULT]\nhost = gpu.example.com\n'
+                    'reserved_host_memory_mb = 200000\n'
+                ),
+            }
+        )
+        self.assertEqual(
+            [
+                ('nova-api-1', 'controller'),
+                ('nova-conductor', 'controller'),
+                ('nova-scheduler', 'controller'),
+                ('nova-compute', 'gpu.example.com'),
+            ],
+            [(part.name, part.host) for part in plan.parts],
+        )
+        (host,) = plan.hosts
+        self.assertEqual(
+            (
+                '[pci]\n' + ALIAS,
+                '[compute]\ncpu_dedicated_set = 4-99\n'
+                '[DEFAULT]\nreserved_host_memory_mb = 200000\n',
+            ),
+            host.part.texts,
+        )
+        self.assertEqual(
+            ['nova.conf', 'nova-compute.conf'],
+            [os.path.basename(path) for path in host.part.paths],
+        )
+        # It has the CPUs and the memory that its options ask for, and no
+        # CPUs for servers that are not pinned.
+        self.assertEqual(
+            [('0-49', 400000), ('50-99', 400000)],
+            [(one['cpus'], one['memory_mb']) for one in host.size.numa],
+        )
+        self.assertFalse(host.size.shared)
+
+    def test_secrets_stay_away(self) -> None:
+        plan = self.plan(
+            {
+                'nova.conf': '# hunter2\n[DEFAULT]\n'
+                'transport_url = rabbit://nova:hunter2@h/\n'
+                'odd_url = http://nova:hunter2@h/\n'
+                'admin_password = hunter2\n'
+                'cpu_allocation_ratio = 2\n'
+                '[database]\nconnection = mysql://nova:hunter2@h/nova\n'
+                '[oslo_messaging_rabbit]\nrabbit_password = hunter2\n'
+                '[vendordata_dynamic_auth]\npassword = hunter2\n'
+                '[libvirt]\nvirt_type = kvm\nrbd_secret_uuid = hunter2\n'
+                '[pci]\nalias = {{ x }}\n'
+            }
+        )
+        for part in plan.parts:
+            self.assertEqual(
+                (
+                    '[DEFAULT]\ncpu_allocation_ratio = 2\n'
+                    '[libvirt]\nvirt_type = kvm\n',
+                ),
+                part.texts,
+            )
+            self.assertEqual(
+                [
+                    ('[DEFAULT]transport_url', 'replaced'),
+                    ('[DEFAULT]odd_url', 'left out'),
+                    ('[DEFAULT]admin_password', 'left out'),
+                    ('[database]connection', 'replaced'),
+                    ('[oslo_messaging_rabbit]rabbit_password', 'replaced'),
+                    ('[vendordata_dynamic_auth]password', 'left out'),
+                    ('[libvirt]virt_type', 'unread'),
+                    ('[libvirt]rbd_secret_uuid', 'left out'),
+                    ('[pci]alias', 'left out'),
+                ],
+                [(one.name, one.state) for one in part.not_rehearsed],
+            )
+
+    def test_hosts_of_kolla(self) -> None:
+        plan = self.plan(
+            {
+                'config/nova.conf': '[pci]\n' + ALIAS,
+                'config/nova/gpu-0/nova.conf': '[pci]\ndevice_spec = {}\n',
+                'config/nova/gpu-1/nova.conf': '[pci]\ndevice_spec = {}\n',
+            },
+            count=1,
+        )
+        self.assertLessEqual(
+            {'gpu-0', 'gpu-1'}, {host.name for host in plan.hosts}
+        )
+        # Where there is nothing to tell hosts apart by, they are numbered.
+        self.assertEqual(
+            ['a', 'a-2', 'compute'],
+            list(map(str, _free_names(['a', 'a', '!!']))),
+        )
+
+    def test_nodeset(self) -> None:
+        plan = self.plan(
+            {
+                'values.yaml': 'data:\n  nodeset:\n    ansible:\n'
+                '      ansibleVars:\n'
+                '        edpm_kernel_args: hugepagesz=1G hugepages=400\n'
+                '    nodes:\n      edpm-compute-7:\n        hostName: x\n'
+                '  nova:\n    compute:\n      conf: |\n'
+                '        [compute]\n        cpu_shared_set = 0-3\n'
+            }
+        )
+        (host,) = plan.hosts
+        self.assertEqual('edpm-compute-7', host.name)
+        self.assertEqual(
+            [{'size_kb': 1048576, 'total': 200}],
+            host.size.numa[0]['hugepages'],
+        )
+        self.assertEqual(2 * 200 * 1024, host.size.numa[0]['memory_mb'])
+
+    def test_reserved_pages_without_kernel_arguments(self) -> None:
+        plan = self.plan(
+            {
+                'nova-compute.conf': '[DEFAULT]\n'
+                'reserved_huge_pages = node:2,size:2048,count:8\n'
+                'reserved_huge_pages = broken\n'
+                '[compute]\ncpu_shared_set = 3-1\n'
+            }
+        )
+        (host,) = plan.hosts
+        self.assertEqual(
+            [[], [], [{'size_kb': 2048, 'total': 16}]],
+            [one['hugepages'] for one in host.size.numa],
+        )
+
+    def test_several_deployments_are_refused(self) -> None:
+        files = {'nova-api.conf': '[pci]\n', 'nova-compute.conf': '[pci]\n'}
+        error = self.assertRaises(
+            exceptions.InvalidValue,
+            self.plan,
+            {
+                f'{folder}/{name}': text
+                for folder in ('a', 'b')
+                for name, text in files.items()
+            },
+        )
+        self.assertEqual(
+            'There are 2 deployments here, one cloud cannot be all of them: '
+            'name the files or the folder of one '
+            f'({self.folder}/a, {self.folder}/b)',
+            str(error),
+        )
+
+    def test_device_of_no_host(self) -> None:
+        error = self.assertRaises(
+            exceptions.InvalidValue,
+            self.plan,
+            {'nova-compute.conf': '[DEFAULT]\nhost = a\n'},
+            given=[simulation.parse_device('b=04:00.0,10de:20f1')],
+        )
+        self.assertEqual(
+            "There is no host 'b' to simulate a device of; there are: a",
+            str(error),
+        )
+
+
+def _free_names(names: list[str]) -> list[str]:
+    taken: set[str] = set()
+    found = []
+    for name in names:
+        found.append(planning._free(name, taken))
+        taken.add(found[-1])
+    return found
