@@ -118,10 +118,11 @@ def aliases(wanted: collections.abc.Sequence[alias_model.Alias]) -> Option:
     names = {alias.name for alias in wanted}
 
     def owns(text: str) -> bool:
-        try:
-            return alias_model.parse(text).name in names
-        except exceptions.InvalidAlias:
-            return False
+        # One that Nova refuses is ours, too, by its name.
+        found = _json(text)
+        return (
+            isinstance(found, dict) and str(found.get('name')).strip() in names
+        )
 
     return Option(
         'pci',
@@ -134,7 +135,17 @@ def aliases(wanted: collections.abc.Sequence[alias_model.Alias]) -> Option:
 
 
 def _of_alias(text: str) -> typing.Any:
-    return alias_model.parse(text).meaning
+    try:
+        return alias_model.parse(text).meaning
+    except exceptions.InvalidAlias:
+        return text
+
+
+def _json(text: str) -> typing.Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def device_specs(
@@ -149,10 +160,7 @@ def device_specs(
 
     def owns(text: str) -> bool:
         # A placeholder for an address is no device spec, and ours.
-        try:
-            found = json.loads(text)
-        except ValueError:
-            return False
+        found = _json(text)
         parts = found if isinstance(found, list) else [found]
         return bool(parts) and all(
             isinstance(part, dict)

@@ -23,6 +23,7 @@ from gpuclient.documents import conf_options
 from gpuclient.documents import host_files
 from gpuclient.documents import values
 from gpuclient import exceptions
+from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
 from gpuclient.model import configuration
 from gpuclient.model import cpu
@@ -174,7 +175,7 @@ def compute_options(
             )
         )
     pages = host.huge_pages
-    if pages is not None:
+    if pages is not None and pages.reserved is not None:
         options.append(
             conf_options.reserved_pages(pages.size // cpu.KIB, pages.reserved)
         )
@@ -242,6 +243,10 @@ class KernelArguments(values.Merge):
 
     def merged(self, old: typing.Any) -> str:
         text = old if isinstance(old, str) else ''
+        if '--' in text.split():
+            raise exceptions.InvalidKernelArgument(
+                _('%r has arguments of init, after --; take them out') % text
+            )
         found = before = kernel.parse(text)
         wanted = kernel.parse(' '.join(self.arguments))
         if wanted.has('hugepages') and wanted.huge_pages != found.huge_pages:
@@ -288,7 +293,7 @@ def providers(
 ) -> tuple[device_spec.Provider, ...]:
     """Return the resource providers of cards whose addresses are known."""
     found: list[device_spec.Provider] = []
-    for host in wanted.hosts:
+    for host in wanted.hosts if wanted.report_in_placement else ():
         devices = []
         for cards in host.cards:
             alias = wanted.alias(cards.alias)

@@ -79,7 +79,7 @@ class _Default(values.Merge):
 
 
 @dataclasses.dataclass(frozen=True)
-class _ServiceList(values.Merge):
+class ServiceList(values.Merge):
     """The services of a node set: ours in their places, others as they are."""
 
     #: For messages.
@@ -273,7 +273,7 @@ def _node_set(wanted: description_model.Description) -> creation.Yaml:
         },
         'networks': _stated(wanted, 'networks', _networks(wanted)),
         'nodes': {host.name: _node(wanted, host) for host in wanted.hosts},
-        'services': _ServiceList(NODE_SET),
+        'services': ServiceList(NODE_SET),
     }
     data['nova'] = {
         name: {

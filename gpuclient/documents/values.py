@@ -25,6 +25,7 @@ import typing
 
 import yaml
 
+from gpuclient.documents import jinja
 from gpuclient.documents import nova_conf
 from gpuclient.documents import yaml_file
 from gpuclient import exceptions
@@ -330,6 +331,9 @@ class _Editor:
             new = wanted
         if _normal(new) == _normal(old) and type(new) is type(old):
             return
+        if isinstance(wanted, Merge) and isinstance(old, str):
+            if jinja.is_template(old):
+                raise _Obstacle(_('%s is a template') % where, new)
         start = node.start_mark.index
         if start < key.end_mark.index or self._text[start : start + 1] in (
             '&',

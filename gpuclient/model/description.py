@@ -115,8 +115,9 @@ class HugePages:
     size: int
     #: For each NUMA node.
     counts: tuple[int, ...]
-    #: Of these, left to the host itself.
-    reserved: tuple[int, ...]
+    #: Of these, left to the host itself; None where the description does not
+    #: say.
+    reserved: tuple[int, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -383,14 +384,12 @@ def _hosts(
     top: strict.Mapping, aliases: list[alias_model.Alias]
 ) -> tuple[Host, ...]:
     common = top.mapping('compute', {})
-    defaults = {key: common.get(key, None) for key in _COMMON}
+    for key in _COMMON:
+        common.get(key, None)
     common.done()
-    defaults = {
-        key: value for key, value in defaults.items() if value is not None
-    }
     names = {alias.name for alias in aliases}
     hosts: list[Host] = []
-    for item in top.mappings('hosts', defaults):
+    for item in top.mappings('hosts', common):
         host = _host(item, names)
         if any(other.name == host.name for other in hosts):
             raise strict.error(
@@ -460,9 +459,12 @@ def _cpu_set(
     if text is default:
         return None
     try:
-        return cpu.parse_option(key, text) or cpu.parse_option(key, ',')
+        found = cpu.parse(text)
     except exceptions.InvalidValue as exc:
         raise strict.error(item.where(key), str(exc)) from exc
+    if not found:
+        raise strict.error(item.where(key), f'{text!r} names no CPU')
+    return found
 
 
 def _cpus(
@@ -558,10 +560,15 @@ def _huge_pages(
             f'it is not one of {", ".join(map(cpu.render_size, PAGE_SIZES))}',
         )
     counts = _each_node(item, 'count', len(nodes), strict.REQUIRED)
-    reserved = _each_node(item, 'reserved', len(nodes), 0)
+    reserved = (
+        _each_node(item, 'reserved', len(nodes), None)
+        if 'reserved' in item
+        else None
+    )
+    item.get('reserved', None)
     item.done()
     for number, node in enumerate(nodes):
-        if reserved[number] > counts[number]:
+        if reserved is not None and reserved[number] > counts[number]:
             raise strict.error(
                 item.where('reserved'),
                 f'node {number} has {counts[number]} pages, and '

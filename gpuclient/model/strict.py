@@ -16,7 +16,6 @@ Nothing passes that could become something else in a file that it is written
 to: a line end, a template, a secret.
 """
 
-import collections.abc
 import math
 import re
 import typing
@@ -57,12 +56,16 @@ class Mapping:
         self,
         value: typing.Any,
         where: str,
-        defaults: collections.abc.Mapping[str, typing.Any] | None = None,
+        defaults: 'Mapping | None' = None,
     ) -> None:
         if not isinstance(value, dict):
             raise error(where, f'{value!r} is no mapping')
         self._own = value
-        self._value = {**(defaults or {}), **value}
+        self._defaults = defaults
+        self._value: dict[typing.Any, typing.Any] = {
+            **(defaults._value if defaults is not None else {}),
+            **value,
+        }
         self._where = where
         self._known: list[str] = []
 
@@ -75,8 +78,14 @@ class Mapping:
 
     def where(self, key: str) -> str:
         """Return the place of a key, for messages."""
-        if key in self._value and key not in self._own:
-            return f'compute.{key}'
+        if (
+            self._defaults is not None
+            and key in self._value
+            and key not in self._own
+        ):
+            return self._defaults.where(key)
+        if not key.isprintable():
+            key = repr(key)
         return f'{self._where}.{key}' if self._where else key
 
     def get(self, key: str, default: typing.Any = REQUIRED) -> typing.Any:
@@ -139,7 +148,7 @@ class Mapping:
     def mappings(
         self,
         key: str,
-        defaults: collections.abc.Mapping[str, typing.Any] | None = None,
+        defaults: 'Mapping | None' = None,
     ) -> list['Mapping']:
         """Return a list of mappings, with at least one.
 

@@ -138,7 +138,7 @@ class TestNova(testtools.TestCase):
             self.assertEqual(
                 {
                     node: {pages.size // 1024: count}
-                    for node, count in enumerate(pages.reserved)
+                    for node, count in enumerate(pages.reserved or ())
                     if count
                 },
                 {

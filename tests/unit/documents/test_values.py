@@ -177,6 +177,7 @@ class TestMerge(testtools.TestCase):
             ('a: {b: 1}', {'a': {'c': 2}}, 'data.a is not written'),
             ('a: {b: 1}', {'a': 2}, 'data.a is of another type'),
             ('a: >\n    b', {'a': 'x\ny\n'}, 'data.a is folded'),
+            ('a: "{{ b }} c"', {'a': _Upper()}, 'data.a is a template'),
         ):
             text = (
                 'kind: ConfigMap\nmetadata: {name: values}\n'

@@ -14,8 +14,11 @@
 import copy
 import typing
 
+import hypothesis
+from hypothesis import strategies
 import testtools
 
+from gpuclient.documents import created
 from gpuclient.documents import host_files
 from gpuclient import exceptions
 from gpuclient.model import catalogue
@@ -307,6 +310,10 @@ class TestRefused(testtools.TestCase):
             'compute.numa_nodes.0',
             {'cpus': '3-1'},
         ),
+        "compute.numa_nodes[0].cpus: '3,^3' names no CPU": (
+            'compute.numa_nodes.0',
+            {'cpus': '3,^3'},
+        ),
         'compute.cpu.reserved_cores: it stands in place of': (
             'compute.cpu.shared',
             '0',
@@ -420,3 +427,52 @@ class TestRefused(testtools.TestCase):
             {**_DATA, 'rhoso': {'ansible_vars': data}},
         )
         self.assertIn('it is nested too deeply', str(error))
+
+
+def _paths(value: typing.Any, path: tuple[typing.Any, ...] = ()) -> typing.Any:
+    """Yield the places of all values of the data."""
+    items: typing.Any = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    for key, item in items:
+        yield (*path, key)
+        yield from _paths(item, (*path, key))
+
+
+_ANY = strategies.recursive(
+    strategies.one_of(
+        strategies.none(),
+        strategies.booleans(),
+        strategies.integers(-2, 10**6),
+        strategies.floats(),
+        strategies.text(max_size=6),
+        strategies.sampled_from(
+            ('0-3', 'gpu', 'type-PF', '1G', 'amd', 'a\n[pci]', '{{ x }}', '$x')
+        ),
+    ),
+    lambda inner: strategies.one_of(
+        strategies.lists(inner, max_size=3),
+        strategies.dictionaries(strategies.text(max_size=4), inner),
+    ),
+    max_leaves=4,
+)
+
+
+class TestAny(testtools.TestCase):
+    @hypothesis.settings(max_examples=500, deadline=None)
+    @hypothesis.given(strategies.sampled_from([*_paths(_DATA)]), _ANY)
+    def test_any(
+        self, path: tuple[typing.Any, ...], value: typing.Any
+    ) -> None:
+        """Whatever one value is, it is understood or refused in one line."""
+        data = copy.deepcopy(_DATA)
+        place: typing.Any = data
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        try:
+            created.create(parse(data))
+        except exceptions.InvalidValue as exc:
+            self.assertTrue(str(exc).isprintable(), str(exc))
