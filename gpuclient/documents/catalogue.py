@@ -86,22 +86,22 @@ def _merged(
                 )
                 % place
             )
-        values = {
+        found = {
             key: _value(key, value, f'{place}.{key}')
             for key, value in _mapping(fields, place).items()
         }
         model = models.get(slug)
-        values.setdefault(
+        found.setdefault(
             'sources', (*(model.sources if model is not None else ()), path)
         )
         if model is None:
             for key in _REQUIRED:
-                if key not in values:
+                if key not in found:
                     raise _Wrong(_('%s.%s is missing') % (place, key))
-            values.setdefault('designation', values['name'])
-            models[slug] = catalogue.Model(slug=slug, **values)
+            found.setdefault('designation', found['name'])
+            models[slug] = catalogue.Model(slug=slug, **found)
         else:
-            models[slug] = dataclasses.replace(model, **values)
+            models[slug] = dataclasses.replace(model, **found)
     return list(models.values())
 
 

@@ -17,12 +17,11 @@ type-PF where AMD's host driver for SR-IOV (GIM) supports it, or where pci.ids
 knows virtual functions of it.
 """
 
+import functools
+
 from gpuclient.model import catalogue
+from gpuclient.model.gpus import table
 
-_MIB = 1024**2
-_GIB = 1024**3
-
-_IDS = 'pci.ids 2026.06.16 (https://pci-ids.ucw.cz)'
 _DRM = 'data/amdgpu.ids of libdrm'
 _SPECS = (
     'memory, architecture: docs/reference/gpu-specs.rst of ROCm '
@@ -30,50 +29,22 @@ _SPECS = (
 )
 _GIM = 'device type: release notes of amd/MxGPU-Virtualization, 8.5.0.K'
 
-_PF = ('type-PF',)
-
 _VEGA_20 = (
     'MI50 of 16 and of 32 GB, MI60 and Radeon Pro VII have the same ids and '
     'differ in the revision'
 )
 _MI200 = 'One module of 128 GB has two GPUs'
 
-
-def _model(
-    name: str,
-    designation: str,
-    product_id: str,
-    architecture: str,
-    device_types: tuple[str, ...] = (),
-    memory_gb: int | None = None,
-    *,
-    bars: tuple[catalogue.Bar, ...] = (),
-    form_factor: str | None = 'PCIe',
-    notes: str | None = None,
-    sources: tuple[str, ...] = (),
-) -> catalogue.Model:
-    return catalogue.Model(
-        slug='_'.join(catalogue.words(f'AMD {name}')),
-        name=f'AMD {name}',
-        designation=designation,
-        vendor_id='1002',
-        product_id=product_id,
-        architecture=architecture,
-        device_types=device_types,
-        memory_mb=None if memory_gb is None else memory_gb * 1024,
-        bars=bars,
-        driver='amdgpu',
-        form_factor=form_factor,
-        notes=notes,
-        sources=(_IDS, _SPECS, *sources),
-    )
+_model = functools.partial(
+    table.gpu, '1002', driver='amdgpu', common_sources=(_SPECS,)
+)
 
 
 def _bars(gib: int) -> tuple[catalogue.Bar, ...]:
     """Return BAR0, BAR2 and BAR5: memory, doorbells, registers."""
     return (
-        catalogue.Bar(0, gib * _GIB, prefetchable=True),
-        catalogue.Bar(2, 2 * _MIB, prefetchable=True),
+        catalogue.Bar(0, gib * table.GIB, prefetchable=True),
+        catalogue.Bar(2, 2 * table.MIB, prefetchable=True),
         catalogue.Bar(5, 512 * 1024),
     )
 
@@ -114,7 +85,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'MI210',
         '740f',
         'CDNA2',
-        _PF,
+        table.PF,
         64,
         bars=_bars(64),
         sources=(_DRM, _GIM, 'BARs: lspci in ROCm/rocm-xio issue 181'),
@@ -166,7 +137,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'MI300X',
         '74a1',
         'CDNA3',
-        _PF,
+        table.PF,
         192,
         form_factor='OAM',
         sources=(_GIM,),
@@ -185,7 +156,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'MI325X',
         '74a5',
         'CDNA3',
-        _PF,
+        table.PF,
         256,
         form_factor='OAM',
         sources=(_GIM,),
@@ -195,7 +166,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'MI350X',
         '75a0',
         'CDNA4',
-        _PF,
+        table.PF,
         288,
         form_factor='OAM',
         sources=(_GIM,),
@@ -205,7 +176,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'MI355X',
         '75a3',
         'CDNA4',
-        _PF,
+        table.PF,
         288,
         form_factor='OAM',
         sources=(_GIM,),
@@ -215,7 +186,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'V620',
         '73a1',
         'RDNA2',
-        _PF,
+        table.PF,
         32,
         notes='Its virtual functions are 1002:73ae',
     ),
@@ -224,7 +195,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'V710',
         '7461',
         'RDNA3',
-        _PF,
+        table.PF,
         28,
         sources=(_GIM,),
     ),

@@ -17,43 +17,17 @@ type-PF where the kernel's xe driver has SR-IOV for it; whether the capability
 is there depends on the firmware of the card.
 """
 
-from gpuclient.model import catalogue
+import functools
 
-_IDS = 'pci.ids 2026.06.16 (https://pci-ids.ucw.cz)'
+from gpuclient.model import catalogue
+from gpuclient.model.gpus import table
+
 _KERNEL = 'include/drm/intel/pciids.h of the Linux kernel'
 _SRIOV = 'device type: has_sriov in drivers/gpu/drm/xe/xe_pci.c, Linux 7.1'
 
 _FIRMWARE = 'SR-IOV depends on the firmware of the card'
 
-
-def _model(
-    name: str,
-    designation: str,
-    product_id: str,
-    architecture: str,
-    device_types: tuple[str, ...] = (),
-    memory_gb: int | None = None,
-    *,
-    driver: str | None = None,
-    form_factor: str | None = 'PCIe',
-    notes: str | None = None,
-    sources: tuple[str, ...] = (),
-) -> catalogue.Model:
-    return catalogue.Model(
-        slug='_'.join(catalogue.words(f'Intel {name}')),
-        name=f'Intel {name}',
-        designation=designation,
-        vendor_id='8086',
-        product_id=product_id,
-        architecture=architecture,
-        device_types=device_types,
-        memory_mb=None if memory_gb is None else memory_gb * 1024,
-        driver=driver,
-        form_factor=form_factor,
-        notes=notes,
-        sources=(_IDS, _KERNEL, *sources),
-    )
-
+_model = functools.partial(table.gpu, '8086', common_sources=(_KERNEL,))
 
 _FLEX_MEMORY = 'memory: reports of the announcement at Hot Chips 2022'
 _MAX_MEMORY = (
@@ -66,7 +40,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Flex 140',
         '56c1',
         'Xe HPG',
-        ('type-PF', 'type-PCI'),
+        table.PF_OR_PCI,
         6,
         driver='i915',
         notes=f'One card has two GPUs and 12 GB; {_FIRMWARE}',
@@ -77,7 +51,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Flex 170',
         '56c0',
         'Xe HPG',
-        ('type-PF', 'type-PCI'),
+        table.PF_OR_PCI,
         16,
         driver='i915',
         notes=_FIRMWARE,
@@ -88,7 +62,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Flex 170V',
         '56c2',
         'Xe HPG',
-        ('type-PF', 'type-PCI'),
+        table.PF_OR_PCI,
         None,
         driver='i915',
         notes=_FIRMWARE,
@@ -158,7 +132,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Arc Pro B50',
         'e212',
         'Xe2 HPG',
-        ('type-PF', 'type-PCI'),
+        table.PF_OR_PCI,
         None,
         driver='xe',
         notes=_FIRMWARE,
@@ -169,7 +143,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Arc Pro B60',
         'e211',
         'Xe2 HPG',
-        ('type-PF', 'type-PCI'),
+        table.PF_OR_PCI,
         None,
         driver='xe',
         notes=_FIRMWARE,
@@ -180,7 +154,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Arc Pro B65',
         'e222',
         'Xe2 HPG',
-        ('type-PF', 'type-PCI'),
+        table.PF_OR_PCI,
         None,
         driver='xe',
         notes=_FIRMWARE,
@@ -191,7 +165,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Arc Pro B70',
         'e223',
         'Xe2 HPG',
-        ('type-PF', 'type-PCI'),
+        table.PF_OR_PCI,
         None,
         driver='xe',
         notes=_FIRMWARE,

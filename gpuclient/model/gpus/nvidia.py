@@ -20,12 +20,11 @@ number of virtual functions from Turing on, and NVIDIA's vGPU uses them from
 Ampere on, so a data centre card that has vGPU types there is a type-PF.
 """
 
+import dataclasses
+
 from gpuclient.model import catalogue
+from gpuclient.model.gpus import table
 
-_MIB = 1024**2
-_GIB = 1024**3
-
-_IDS = 'pci.ids 2026.06.16 (https://pci-ids.ucw.cz)'
 _README = (
     'ids, lowest driver branch: README.md of NVIDIA/open-gpu-kernel-modules, '
     'tags 515.48.07 to 595.45.04'
@@ -61,11 +60,9 @@ _OPEN_KERNEL_MODULES = {
     'Blackwell': 'required',
 }
 
-_PF = ('type-PF',)
-_PCI = ('type-PCI',)
 #: Without SR-IOV in the mode for displays, with it in the other.
 _DISPLAY = ('type-PCI', 'type-PF')
-_NO_DISPLAY = ('type-PF', 'type-PCI')
+_NO_DISPLAY = table.PF_OR_PCI
 _MODE = (
     'SR-IOV is exposed in the mode without display outputs only; '
     'displaymodeselector of NVIDIA changes the mode, and the BAR sizes with it'
@@ -97,50 +94,47 @@ def _model(
     sources: tuple[str, ...] = (),
 ) -> catalogue.Model:
     turing_or_later = architecture not in ('Maxwell', 'Pascal', 'Volta')
-    return catalogue.Model(
-        slug='_'.join(catalogue.words(f'NVIDIA {name}')),
-        name=f'NVIDIA {name}',
-        designation=designation,
-        vendor_id='10de',
-        product_id=product_id,
-        architecture=architecture,
-        device_types=device_types,
-        memory_mb=None if memory_gb is None else memory_gb * 1024,
-        bars=bars,
+    return dataclasses.replace(
+        table.gpu(
+            '10de',
+            name,
+            designation,
+            product_id,
+            architecture,
+            device_types,
+            memory_gb,
+            bars=bars,
+            driver='nvidia',
+            form_factor=form_factor,
+            notes=notes,
+            common_sources=(*((_README,) if turing_or_later else ()), _OPEN),
+            sources=sources,
+        ),
         nvswitch=nvswitch,
-        driver='nvidia',
         driver_floor=None if floor is None else str(floor),
         open_kernel_modules=(
             open_kernel_modules or _OPEN_KERNEL_MODULES[architecture]
         ),
-        form_factor=form_factor,
         audio_product_id=audio,
         subsystem_ids=subsystem_ids,
-        notes=notes,
-        sources=(
-            _IDS,
-            *((_README,) if turing_or_later else ()),
-            _OPEN,
-            *sources,
-        ),
     )
 
 
 def _bars(gib: float) -> tuple[catalogue.Bar, ...]:
     """Return BAR0, BAR1 and BAR3 of a GPU before Hopper."""
     return (
-        catalogue.Bar(0, 16 * _MIB),
-        catalogue.Bar(1, int(gib * _GIB), prefetchable=True),
-        catalogue.Bar(3, 32 * _MIB, prefetchable=True),
+        catalogue.Bar(0, 16 * table.MIB),
+        catalogue.Bar(1, int(gib * table.GIB), prefetchable=True),
+        catalogue.Bar(3, 32 * table.MIB, prefetchable=True),
     )
 
 
 def _wide_bars(registers_mib: int, gib: int) -> tuple[catalogue.Bar, ...]:
     """Return BAR0, BAR2 and BAR4 of a GPU from Hopper on, all of 64 bit."""
     return (
-        catalogue.Bar(0, registers_mib * _MIB, prefetchable=True),
-        catalogue.Bar(2, gib * _GIB, prefetchable=True),
-        catalogue.Bar(4, 32 * _MIB, prefetchable=True),
+        catalogue.Bar(0, registers_mib * table.MIB, prefetchable=True),
+        catalogue.Bar(2, gib * table.GIB, prefetchable=True),
+        catalogue.Bar(4, 32 * table.MIB, prefetchable=True),
     )
 
 
@@ -176,7 +170,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'P40',
         '1b38',
         'Pascal',
-        _PCI,
+        table.PCI,
         24,
         sources=(
             'device type: GPU passthrough guide of OSISM (osism.tech)',
@@ -207,7 +201,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'V100',
         '1db4',
         'Volta',
-        _PCI,
+        table.PCI,
         16,
         sources=(_STACKHPC,),
     ),
@@ -216,7 +210,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'V100',
         '1db6',
         'Volta',
-        _PCI,
+        table.PCI,
         32,
         sources=(_STACKHPC,),
     ),
@@ -225,7 +219,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'V100',
         '1db1',
         'Volta',
-        _PCI,
+        table.PCI,
         16,
         form_factor='SXM2',
         sources=(_STACKHPC,),
@@ -235,7 +229,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'V100',
         '1db5',
         'Volta',
-        _PCI,
+        table.PCI,
         32,
         form_factor='SXM2',
         sources=(_STACKHPC,),
@@ -245,7 +239,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'V100',
         '1db8',
         'Volta',
-        _PCI,
+        table.PCI,
         32,
         form_factor='SXM3',
         nvswitch=True,
@@ -256,7 +250,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'V100S',
         '1df6',
         'Volta',
-        _PCI,
+        table.PCI,
         32,
         sources=(_STACKHPC,),
     ),
@@ -266,7 +260,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'T4',
         '1eb8',
         'Turing',
-        _PF,
+        table.PF,
         16,
         bars=_bars(0.25),
         sources=(
@@ -322,7 +316,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'A100',
         '20f1',
         'Ampere',
-        _PF,
+        table.PF,
         40,
         bars=_bars(64),
         sources=(
@@ -336,7 +330,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'A100',
         '20b5',
         'Ampere',
-        _PF,
+        table.PF,
         80,
         sources=(_STACKHPC, _VGPU),
     ),
@@ -345,7 +339,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'A100',
         '20b0',
         'Ampere',
-        _PF,
+        table.PF,
         40,
         bars=_bars(64),
         form_factor='SXM4',
@@ -361,7 +355,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'A100',
         '20b2',
         'Ampere',
-        _PF,
+        table.PF,
         80,
         bars=_bars(128),
         form_factor='SXM4',
@@ -377,7 +371,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'A800',
         '20f5',
         'Ampere',
-        _PF,
+        table.PF,
         80,
         sources=(_VGPU,),
     ),
@@ -386,7 +380,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'A800',
         '20f3',
         'Ampere',
-        _PF,
+        table.PF,
         80,
         form_factor='SXM4',
         nvswitch=True,
@@ -397,7 +391,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'A30',
         '20b7',
         'Ampere',
-        _PF,
+        table.PF,
         24,
         bars=_bars(32),
         sources=(
@@ -421,7 +415,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'A10',
         '2236',
         'Ampere',
-        _PF,
+        table.PF,
         24,
         sources=(_VGPU,),
     ),
@@ -430,7 +424,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'A10G',
         '2237',
         'Ampere',
-        _PF,
+        table.PF,
         24,
         sources=(_VGPU,),
     ),
@@ -439,7 +433,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'A16',
         '25b6',
         'Ampere',
-        _PF,
+        table.PF,
         16,
         subsystem_ids=('10de:14a9',),
         notes='One card has four GPUs; shares its ids with the A2',
@@ -450,7 +444,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'A2',
         '25b6',
         'Ampere',
-        _PF,
+        table.PF,
         16,
         subsystem_ids=('10de:157e',),
         notes='Shares its ids with the A16',
@@ -536,7 +530,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'L4',
         '27b8',
         'Ada Lovelace',
-        _PF,
+        table.PF,
         24,
         floor=525,
         bars=_bars(32),
@@ -585,7 +579,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'L2',
         '27b6',
         'Ada Lovelace',
-        _PF,
+        table.PF,
         24,
         floor=535,
         sources=(_VGPU,),
@@ -672,7 +666,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'H100',
         '2331',
         'Hopper',
-        _PF,
+        table.PF,
         80,
         floor=520,
         sources=(_VGPU,),
@@ -682,7 +676,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'H100',
         '2330',
         'Hopper',
-        _PF,
+        table.PF,
         80,
         floor=525,
         form_factor='SXM5',
@@ -694,7 +688,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'H100',
         '2339',
         'Hopper',
-        _PF,
+        table.PF,
         94,
         floor=525,
         form_factor='SXM5',
@@ -706,7 +700,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'H100 NVL',
         '2321',
         'Hopper',
-        _PF,
+        table.PF,
         94,
         floor=535,
         sources=(_STACKHPC, _VGPU),
@@ -716,7 +710,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'H800',
         '2322',
         'Hopper',
-        _PF,
+        table.PF,
         80,
         floor=525,
         sources=(_VGPU,),
@@ -726,7 +720,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'H800',
         '2324',
         'Hopper',
-        _PF,
+        table.PF,
         80,
         floor=525,
         form_factor='SXM5',
@@ -738,7 +732,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'H20',
         '2329',
         'Hopper',
-        _PF,
+        table.PF,
         96,
         floor=535,
         bars=_wide_bars(16, 128),
@@ -751,7 +745,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'H200',
         '2335',
         'Hopper',
-        _PF,
+        table.PF,
         141,
         floor=550,
         form_factor='SXM5',
@@ -763,7 +757,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'H200 NVL',
         '233b',
         'Hopper',
-        _PF,
+        table.PF,
         141,
         floor=565,
         sources=(_VGPU, _MIG),
@@ -773,7 +767,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'GH200',
         '2342',
         'Hopper',
-        _PF,
+        table.PF,
         96,
         floor=535,
         form_factor='Grace Hopper',
@@ -790,7 +784,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'GH200',
         '2348',
         'Hopper',
-        _PF,
+        table.PF,
         144,
         floor=565,
         form_factor='Grace Hopper',
@@ -807,7 +801,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'B200',
         '2901',
         'Blackwell',
-        _PF,
+        table.PF,
         180,
         floor=570,
         bars=_wide_bars(64, 256),
@@ -824,7 +818,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'GB200',
         '2941',
         'Blackwell',
-        _PF,
+        table.PF,
         186,
         floor=570,
         form_factor='Grace Blackwell',
@@ -836,7 +830,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'B300',
         '3182',
         'Blackwell',
-        _PF,
+        table.PF,
         269,
         floor=580,
         form_factor='SXM6',
@@ -859,7 +853,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'RTX PRO 6000',
         '2bb5',
         'Blackwell',
-        _PF,
+        table.PF,
         96,
         floor=575,
         sources=(_VGPU, _MIG),

@@ -27,6 +27,7 @@ import testtools
 
 from gpuclient import exceptions
 from gpuclient.documents import aliases
+from gpuclient.documents import catalogue
 from gpuclient.documents import device_specs
 from gpuclient.documents import nova_conf
 from gpuclient.documents import rhoso
@@ -58,6 +59,11 @@ PIECES = strategies.sampled_from(
         '      [pci]\n',
         '      alias = {}\n',
         'kind: ConfigMap\n',
+        'models:\n',
+        '  gpu:\n',
+        '    name: GPU\n',
+        "    vendor_id: '10de'\n",
+        '    bars: [{number: 1, size: 2}]\n',
         'data:\n',
         '  x.conf: |\n    [pci]\n',
         '---\n',
@@ -123,6 +129,19 @@ class TestReaders(testtools.TestCase):
                     content if not documents else path.read_bytes(),
                     path.read_bytes(),
                 )
+
+    @SETTINGS
+    @hypothesis.given(CONTENTS)
+    def test_catalogue(self, content: bytes) -> None:
+        path = self.folder / 'catalogue.yaml'
+        path.write_bytes(content)
+        try:
+            found = catalogue.load(os.fspath(path))
+        except exceptions.DocumentError as exc:
+            self.assertNotIn('\n', str(exc))
+            self.assertIn(os.fspath(path), str(exc))
+        else:
+            self.assertGreater(len(found.models), 100)
 
     def _edit(self, document: object) -> None:
         """Add an entry; what can be written reads back."""
