@@ -12,12 +12,13 @@
 
 """GPUs of NVIDIA.
 
-Product ids, names and the lowest branch of the driver are those of the lists
-of supported GPUs in NVIDIA's open kernel modules; what is older than those,
-and the names of chips and of audio functions, is from pci.ids. Whether a GPU
-exposes SR-IOV depends on its generation and on its mode: the driver reads the
-number of virtual functions from Turing on, and NVIDIA's vGPU uses them from
-Ampere on, so a data centre card that has vGPU types there is a type-PF.
+Product ids and names are those of the lists of supported GPUs in NVIDIA's open
+kernel modules; what is older than those, and audio functions, are from
+pci.ids. The lowest branch of the driver is the first whose list, or, before
+there were lists, whose changelog has the GPU. Whether a GPU exposes SR-IOV
+depends on its generation and on its mode: the driver reads the number of
+virtual functions from Turing on, and NVIDIA's vGPU uses them from Ampere on,
+so a data centre card that has vGPU types there is a type-PF.
 """
 
 import dataclasses
@@ -26,8 +27,11 @@ from gpuclient.model import catalogue
 from gpuclient.model.gpus import table
 
 _README = (
-    'ids, lowest driver branch: README.md of NVIDIA/open-gpu-kernel-modules, '
-    'tags 515.48.07 to 595.45.04'
+    'ids, driver branches from 515 on: README.md of '
+    'NVIDIA/open-gpu-kernel-modules, tags 515.48.07 to 595.45.04'
+)
+_CHANGELOG = (
+    'lowest driver branch: NVIDIA_Changelog of the NVIDIA driver 470.256.02'
 )
 _VGPU = (
     'memory, vGPU types: src/nvidia/generated/g_nv_name_released.h of '
@@ -94,6 +98,8 @@ def _model(
     sources: tuple[str, ...] = (),
 ) -> catalogue.Model:
     turing_or_later = architecture not in ('Maxwell', 'Pascal', 'Volta')
+    # The open kernel modules began with branch 515.
+    changelog = floor is not None and floor < 515
     return dataclasses.replace(
         table.gpu(
             '10de',
@@ -107,7 +113,11 @@ def _model(
             driver='nvidia',
             form_factor=form_factor,
             notes=notes,
-            common_sources=(*((_README,) if turing_or_later else ()), _OPEN),
+            common_sources=(
+                *((_README,) if turing_or_later else ()),
+                *((_CHANGELOG,) if changelog else ()),
+                _OPEN,
+            ),
             sources=sources,
         ),
         nvswitch=nvswitch,
@@ -163,6 +173,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Pascal',
         (),
         8,
+        floor=375,
         sources=(_AKASH,),
     ),
     _model(
@@ -172,6 +183,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Pascal',
         table.PCI,
         24,
+        floor=367,
         sources=(
             'device type: GPU passthrough guide of OSISM (osism.tech)',
             _AKASH,
@@ -184,6 +196,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Pascal',
         (),
         16,
+        floor=375,
         sources=(_AKASH,),
     ),
     _model(
@@ -193,6 +206,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Pascal',
         (),
         16,
+        floor=375,
         form_factor='SXM2',
     ),
     # Volta
@@ -203,6 +217,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Volta',
         table.PCI,
         16,
+        floor=384,
         sources=(_STACKHPC,),
     ),
     _model(
@@ -212,6 +227,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Volta',
         table.PCI,
         32,
+        floor=390,
         sources=(_STACKHPC,),
     ),
     _model(
@@ -221,6 +237,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Volta',
         table.PCI,
         16,
+        floor=384,
         form_factor='SXM2',
         sources=(_STACKHPC,),
     ),
@@ -231,6 +248,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Volta',
         table.PCI,
         32,
+        floor=390,
         form_factor='SXM2',
         sources=(_STACKHPC,),
     ),
@@ -241,6 +259,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Volta',
         table.PCI,
         32,
+        floor=410,
         form_factor='SXM3',
         nvswitch=True,
         sources=(_STACKHPC,),
@@ -252,6 +271,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Volta',
         table.PCI,
         32,
+        floor=440,
         sources=(_STACKHPC,),
     ),
     # Turing
@@ -262,6 +282,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Turing',
         table.PF,
         16,
+        floor=410,
         bars=_bars(0.25),
         sources=(
             _STACKHPC,
@@ -276,6 +297,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Turing',
         (),
         8,
+        floor=410,
         sources=(_AKASH,),
     ),
     _model(
@@ -285,6 +307,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Turing',
         (),
         None,
+        floor=410,
     ),
     _model(
         'Quadro RTX 6000',
@@ -293,6 +316,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Turing',
         (),
         None,
+        floor=410,
         notes='Shares its ids with the Quadro RTX 8000',
     ),
     _model(
@@ -302,6 +326,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Turing',
         (),
         48,
+        floor=410,
         bars=_bars(0.25),
         subsystem_ids=('10de:129e', '1028:129e', '103c:129e'),
         notes='Shares its ids with the Quadro RTX 6000',
@@ -318,6 +343,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         table.PF,
         40,
+        floor=450,
         bars=_bars(64),
         sources=(
             _STACKHPC,
@@ -332,6 +358,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         table.PF,
         80,
+        floor=470,
         sources=(_STACKHPC, _VGPU),
     ),
     _model(
@@ -341,6 +368,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         table.PF,
         40,
+        floor=450,
         bars=_bars(64),
         form_factor='SXM4',
         nvswitch=True,
@@ -357,6 +385,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         table.PF,
         80,
+        floor=450,
         bars=_bars(128),
         form_factor='SXM4',
         nvswitch=True,
@@ -373,6 +402,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         table.PF,
         80,
+        floor=515,
         sources=(_VGPU,),
     ),
     _model(
@@ -382,6 +412,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         table.PF,
         80,
+        floor=515,
         form_factor='SXM4',
         nvswitch=True,
         sources=(_VGPU,),
@@ -393,6 +424,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         table.PF,
         24,
+        floor=460,
         bars=_bars(32),
         sources=(
             _STACKHPC,
@@ -407,6 +439,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         _NO_DISPLAY,
         48,
+        floor=460,
         notes=_MODE,
         sources=(_STACKHPC, _VGPU),
     ),
@@ -417,6 +450,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         table.PF,
         24,
+        floor=460,
         sources=(_VGPU,),
     ),
     _model(
@@ -426,6 +460,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         table.PF,
         24,
+        floor=460,
         sources=(_VGPU,),
     ),
     _model(
@@ -435,6 +470,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         table.PF,
         16,
+        floor=470,
         subsystem_ids=('10de:14a9',),
         notes='One card has four GPUs; shares its ids with the A2',
         sources=(_VGPU,),
@@ -446,6 +482,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         table.PF,
         16,
+        floor=470,
         subsystem_ids=('10de:157e',),
         notes='Shares its ids with the A16',
         sources=(_VGPU,),
@@ -457,6 +494,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         _DISPLAY,
         48,
+        floor=460,
         audio='1aef',
         notes=_MODE,
         sources=(_STACKHPC, _VGPU),
@@ -478,6 +516,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         _DISPLAY,
         24,
+        floor=460,
         audio='1aef',
         notes=_MODE,
         sources=(_VGPU,),
@@ -489,6 +528,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         (),
         None,
+        floor=470,
     ),
     _model(
         'RTX A4000',
@@ -497,6 +537,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         (),
         None,
+        floor=460,
         bars=_bars(0.25),
         audio='228b',
         sources=(
@@ -510,6 +551,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         (),
         6,
+        floor=470,
         sources=(_AKASH,),
     ),
     _model(
@@ -519,6 +561,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         (),
         12,
+        floor=470,
         bars=_bars(0.25),
         sources=(
             'BARs: lspci in geerlingguy/raspberry-pi-pcie-devices issue 509',
