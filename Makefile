@@ -9,12 +9,14 @@ READY := $(VENV)/.ready
 LINT := $(VENV)/.lint
 DOCS := $(VENV)/.docs
 
-.PHONY: help test test-ci test-host unit functional demo lint docs releasenotes benchmark clean
+.PHONY: help test test-ci test-host test-kill fuzz unit functional demo lint docs releasenotes benchmark clean
 
 help:
 	@echo 'make demo          the whole chain on a real OpenStack, on this machine'
 	@echo 'make test          all tests: unit, then functional'
 	@echo 'make test-host     tests on a real kernel, in virtual machines; needs root'
+	@echo 'make test-kill     edits killed at every system call; needs strace'
+	@echo 'make fuzz          a million random documents for the readers'
 	@echo 'make unit          unit tests only'
 	@echo 'make functional    functional tests only, on an embedded cloud'
 	@echo 'make lint          ruff and mypy'
@@ -52,6 +54,12 @@ test-ci: $(READY)
 
 test-host: $(READY)
 	$(BIN)/python -m tests.run host
+
+test-kill: $(READY)
+	$(BIN)/python -m tests.kill.run
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz --count 1000000
 
 unit: $(READY)
 	$(BIN)/python -m tests.run unit

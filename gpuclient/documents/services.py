@@ -151,10 +151,10 @@ def open_file(path: str) -> editable.EditableFile:
     """
     name, content = read_content(path)
     if path == STANDARD_INPUT:
-        file = _parse(name, content, not _looks_like_ini(content))
+        file = parse(name, content, is_yaml=not _looks_like_ini(content))
         file.is_stream = True
         return file
-    return _parse(path, content, path.endswith(YAML))
+    return parse(path, content, is_yaml=path.endswith(YAML))
 
 
 def read_content(path: str) -> tuple[str, bytes]:
@@ -169,7 +169,13 @@ def read_content(path: str) -> tuple[str, bytes]:
     return path, atomic.read(path)
 
 
-def _parse(path: str, content: bytes, is_yaml: bool) -> editable.EditableFile:
+def parse(
+    path: str, content: bytes, *, is_yaml: bool
+) -> editable.EditableFile:
+    """Return a file as what it is.
+
+    :raises gpuclient.exceptions.DocumentError: It is broken.
+    """
     if is_yaml:
         if openstack_ansible.has_variables(content):
             return openstack_ansible.VariablesFile(path, content)

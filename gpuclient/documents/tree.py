@@ -83,7 +83,7 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
             count += 1
         elif not isinstance(file, nova_conf.NovaConf):
             here = [
-                _service(_names(reading), file.path, reading)
+                service(_names(reading), file.path, reading)
                 for reading in file.readings()
             ]
             found += here
@@ -97,7 +97,7 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
     found += _of_kolla(plain)
     for files in variables.values():
         found += [
-            _service(_names(reading), path, reading)
+            service(_names(reading), path, reading)
             for path, reading in openstack_ansible.readings(files)
         ]
     folders: dict[str, list[nova_conf.NovaConf]] = {}
@@ -108,7 +108,7 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
         folders.setdefault(key, []).append(conf)
     for key, confs in folders.items():
         found.append(
-            _service(_readers(key), key, editable.Reading(None, tuple(confs)))
+            service(_readers(key), key, editable.Reading(None, tuple(confs)))
         )
     plane, merged = hosts.data_plane(found)
     return Tree(merged, count, tuple(unreadable), plane)
@@ -125,7 +125,7 @@ def _of_kolla(
             roots.setdefault(root, {})[path] = conf
     for root, confs in sorted(roots.items()):
         for reading in kolla.readings(root, confs):
-            yield _service(_names(reading), reading.confs[-1].path, reading)
+            yield service(_names(reading), reading.confs[-1].path, reading)
         for path in confs:
             del plain[path]
 
@@ -174,7 +174,7 @@ def _readers(path: str) -> tuple[str, ...]:
     return configuration.ALL
 
 
-def _service(
+def service(
     readers: tuple[str, ...], path: str, reading: editable.Reading
 ) -> configuration.Service:
     """Return what services read of files."""

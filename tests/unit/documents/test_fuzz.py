@@ -37,6 +37,7 @@ from gpuclient.model import device_spec
 from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import configuration as configuration_rules
 from gpuclient.rules import device_spec as device_spec_rules
+from tests.fuzz import run
 
 SETTINGS = hypothesis.settings(
     max_examples=int(os.environ.get('GPUCLIENT_FUZZ', '300')),
@@ -208,3 +209,13 @@ class TestReaders(testtools.TestCase):
         for spec in specs:
             list(device_spec_rules.check(spec))
             spec.matches(device)
+
+
+class TestDocuments(testtools.TestCase):
+    """The beginning of the long run, ``make fuzz``."""
+
+    def test_documents(self) -> None:
+        outcome = run.run(1, range(4000))
+        self.assertEqual([], outcome.failures)
+        for name in ('readable', 'unreadable', 'edits', 'refused edits'):
+            self.assertGreater(outcome.counts[name], 100, name)
