@@ -20,7 +20,6 @@ import urllib.parse
 
 from gpuclient import exceptions
 from gpuclient.i18n import _
-from gpuclient.rules import configuration
 from gpuclient.rules import finding
 
 _SCHEMA = 'https://json.schemastore.org/sarif-2.1.0.json'
@@ -31,7 +30,7 @@ _LEVELS = {
 
 
 def render(
-    findings: collections.abc.Iterable[configuration.Located],
+    findings: collections.abc.Iterable[finding.Located],
 ) -> str:
     """Return the log; paths below the working directory are relative."""
     results = []
@@ -77,7 +76,7 @@ def _uri(path: str) -> str:
 
 
 def write(
-    path: str, findings: collections.abc.Iterable[configuration.Located]
+    path: str, findings: collections.abc.Iterable[finding.Located]
 ) -> None:
     """Write the log to a file.
 

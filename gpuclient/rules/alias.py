@@ -29,10 +29,6 @@ _LEGAL_NAME = re.compile('[A-Z0-9_]{1,255}', re.ASCII)
 _FORBIDDEN_IN_NAMES = ':,"\'`\\$'
 
 
-def _warning(code: str, message: str) -> finding.Finding:
-    return finding.Finding(code, finding.Severity.WARNING, message)
-
-
 def _has_control(text: str) -> bool:
     return not text.isprintable()
 
@@ -122,7 +118,7 @@ def _check_class(
             f'underscores only, at most 255',
         )
     elif normal != alias.resource_class:
-        yield _warning(
+        yield finding.warning(
             'GPU111',
             f'resource_class {alias.resource_class!r} is read as {normal!r}',
         )
@@ -146,7 +142,7 @@ def _check_traits(
             if text != text.strip():
                 (meant,) = naming.traits(text.strip())
                 advice = f'; without the space it would be {meant!r}'
-            yield _warning(
+            yield finding.warning(
                 'GPU112', f'trait {text!r} is read as {normal!r}{advice}'
             )
 
@@ -156,7 +152,7 @@ def _check_device_type(
 ) -> collections.abc.Iterator[finding.Finding]:
     if alias.device_type is None:
         # nova/pci/stats.py:_filter_pools_for_pfs
-        yield _warning(
+        yield finding.warning(
             'GPU113',
             'Without a device type the alias never matches a type-PF device; '
             'a card that has SR-IOV is one',
@@ -202,7 +198,7 @@ def needs_pci_in_placement(alias: alias_model.Alias) -> finding.Finding:
     nova-compute reads the option for this check only
     (``nova/pci/request.py:_validate_required_ids``).
     """
-    return _warning(
+    return finding.warning(
         'GPU114',
         f'Alias {alias.name!r} has no vendor_id and product_id: nova-api and '
         f'every nova-compute refuse to start with it unless their '
@@ -219,7 +215,7 @@ def other_class(
 
     :param classes: Resource classes of what they hold.
     """
-    return _warning(
+    return finding.warning(
         'GPU115',
         f'nova-api knows {alias.name!r} already, and servers that booted '
         f'with it ({", ".join(map(repr, servers[:3]))}) hold '
@@ -232,7 +228,7 @@ def matches_nothing(alias: alias_model.Alias) -> finding.Finding:
     traits = ''.join(
         f' with trait {trait}' for trait in sorted(alias.placement_traits)
     )
-    return _warning(
+    return finding.warning(
         'GPU116',
         f'Placement has no device of resource class {alias.placement_class}'
         f'{traits}: no compute reports one',

@@ -132,16 +132,12 @@ def check_choice(
         return ()
     why = f' ({model.notes})' if model.notes else ''
     return (
-        _warning(
+        finding.warning(
             'GPU121',
             f'{model.name} is {" or ".join(model.device_types)}, as the card '
             f'is set up; {model.device_type} is taken{why}',
         ),
     )
-
-
-def _warning(code: str, message: str) -> finding.Finding:
-    return finding.Finding(code, finding.Severity.WARNING, message)
 
 
 def _ids(alias: alias_model.Alias) -> str:
@@ -157,7 +153,7 @@ def _unknown(
 ) -> finding.Finding:
     named = _named(alias.name, catalogue)
     advice = ''.join(f'; {model.name} is {model.ids}' for model in named[:3])
-    return _warning(
+    return finding.warning(
         'GPU117',
         f'No GPU model that we know has the ids {_ids(alias)} of alias '
         f'{alias.name!r}: compare them with lspci -nn{advice}',
@@ -169,7 +165,7 @@ def _swapped(
     models: tuple[catalogue_model.Model, ...],
 ) -> finding.Finding:
     of = f' of {_join(models)}' if models else ''
-    return _warning(
+    return finding.warning(
         'GPU118',
         f'vendor_id {alias.vendor_id!r} and product_id {alias.product_id!r} '
         f'of alias {alias.name!r} are the ids{of} the other way round',
@@ -190,7 +186,7 @@ def _other_model(
                 f'{model.name} is {model.ids}' for model in named[:3]
             )
         )
-        yield _warning(
+        yield finding.warning(
             'GPU119',
             f'The name of alias {alias.name!r} says '
             f'{named[0].designation}, but its ids {_ids(alias)} are those of '
@@ -205,7 +201,7 @@ def _other_model(
         and None not in sizes
         and any(model.memory_mb == memory for model in named)
     ):
-        yield _warning(
+        yield finding.warning(
             'GPU119',
             f'The name of alias {alias.name!r} says {memory // 1024} GB, but '
             f'its ids {_ids(alias)} are those of {_join(models)}',
@@ -226,7 +222,7 @@ def _other_type(
         or (wanted == 'type-VF' and 'type-PF' in expected)
     ):
         return
-    yield _warning(
+    yield finding.warning(
         'GPU120',
         f'Alias {alias.name!r} asks for {wanted} devices, but '
         f'{_join(models)} is {" or ".join(expected)} on most hosts: where it '

@@ -34,25 +34,11 @@ _PLACEHOLDER = re.compile(
 _FILTER = 'PciPassthroughFilter'
 
 
-@dataclasses.dataclass(frozen=True)
-class Located:
-    """A finding, and where the thing stands that it is about."""
-
-    finding: finding.Finding
-    place: configuration.Place
-
-
-def _error(code: str, message: str) -> finding.Finding:
-    return finding.Finding(code, finding.Severity.ERROR, message)
-
-
-def _warning(code: str, message: str) -> finding.Finding:
-    return finding.Finding(code, finding.Severity.WARNING, message)
-
-
-def unreadable(path: str, reason: str) -> Located:
+def unreadable(path: str, reason: str) -> finding.Located:
     """Return the finding that a file could not be read."""
-    return Located(_error('GPU300', reason), configuration.Place(path))
+    return finding.Located(
+        finding.error('GPU300', reason), configuration.Place(path)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +57,9 @@ class _Spec:
 
 def check(
     services: collections.abc.Sequence[configuration.Service],
-) -> tuple[Located, ...]:
+) -> tuple[finding.Located, ...]:
     """Return what is wrong with services, and between them, by place."""
-    found: list[Located] = []
+    found: list[finding.Located] = []
     for deployment in deployments(services):
         found += _check_deployment(deployment)
     return tuple(
@@ -144,8 +130,8 @@ def _is_control(service: configuration.Service) -> bool:
 
 def _check_deployment(
     services: collections.abc.Sequence[configuration.Service],
-) -> list[Located]:
-    found: list[Located] = []
+) -> list[finding.Located]:
+    found: list[finding.Located] = []
     aliases: list[_Alias] = []
     specs: list[_Spec] = []
     for service in services:
@@ -169,12 +155,12 @@ def _check_deployment(
 
 def _check_placeholders(
     service: configuration.Service,
-) -> collections.abc.Iterator[Located]:
+) -> collections.abc.Iterator[finding.Located]:
     for setting in (*service.aliases, *service.device_specs):
         match = _PLACEHOLDER.search(setting.text)
         if match is not None:
-            yield Located(
-                _error(
+            yield finding.Located(
+                finding.error(
                     'GPU303',
                     f'The placeholder {match[0]!r} was not filled in',
                 ),
@@ -183,7 +169,7 @@ def _check_placeholders(
 
 
 def _parse_aliases(
-    service: configuration.Service, found: list[Located]
+    service: configuration.Service, found: list[finding.Located]
 ) -> list[_Alias]:
     """Return the aliases that can be read; add what is wrong with each."""
     aliases = []
@@ -195,8 +181,8 @@ def _parse_aliases(
         except exceptions.InvalidAlias as exc:
             # nova/api/openstack/wsgi_app.py, nova/compute/manager.py
             found.append(
-                Located(
-                    _error(
+                finding.Located(
+                    finding.error(
                         'GPU301',
                         f'{" and ".join(_parsers(service))} would not start: '
                         f'{exc}',
@@ -207,7 +193,8 @@ def _parse_aliases(
             continue
         aliases.append(_Alias(alias, setting, service))
         found += [
-            Located(one, setting.place) for one in alias_rules.check(alias)
+            finding.Located(one, setting.place)
+            for one in alias_rules.check(alias)
         ]
     return aliases
 
@@ -223,7 +210,7 @@ def _parsers(service: configuration.Service) -> list[str]:
 
 def _check_merged(
     service: configuration.Service, aliases: list[_Alias]
-) -> collections.abc.Iterator[Located]:
+) -> collections.abc.Iterator[finding.Located]:
     if len(aliases) != len(service.aliases) or not aliases:
         # The broken ones were told of.
         return
@@ -233,8 +220,8 @@ def _check_merged(
             bool(service.pci_in_placement),
         )
     except exceptions.InvalidAlias as exc:
-        yield Located(
-            _error(
+        yield finding.Located(
+            finding.error(
                 'GPU301',
                 f'{" and ".join(_parsers(service))} would not start: {exc}',
             ),
@@ -243,7 +230,7 @@ def _check_merged(
 
 
 def _parse_specs(
-    service: configuration.Service, found: list[Located]
+    service: configuration.Service, found: list[finding.Located]
 ) -> list[_Spec]:
     """Return the entries that can be read; add what is wrong with each."""
     specs: list[_Spec] = []
@@ -257,15 +244,17 @@ def _parse_specs(
             )
         except exceptions.InvalidDeviceSpec as exc:
             found.append(
-                Located(
-                    _error('GPU302', f'nova-compute would not start: {exc}'),
+                finding.Located(
+                    finding.error(
+                        'GPU302', f'nova-compute would not start: {exc}'
+                    ),
                     setting.place,
                 )
             )
             continue
         for spec in entries:
             found += [
-                Located(one, setting.place)
+                finding.Located(one, setting.place)
                 for one in device_spec_rules.check(spec)
             ]
             earlier = [one.spec for one in specs]
@@ -273,7 +262,7 @@ def _parse_specs(
             if other is not None:
                 where = specs[earlier.index(other)].setting.place
                 found.append(
-                    Located(
+                    finding.Located(
                         device_spec_rules.never_reached(str(where)),
                         setting.place,
                     )
@@ -285,7 +274,7 @@ def _parse_specs(
 def _check_sides(
     aliases: list[_Alias],
     services: collections.abc.Sequence[configuration.Service],
-) -> collections.abc.Iterator[Located]:
+) -> collections.abc.Iterator[finding.Located]:
     """Compare the aliases of nova-api with those of the computes.
 
     nova-api reads them to boot servers, nova-compute to move them
@@ -316,8 +305,8 @@ def _check_sides(
     for one in compute:
         same = [other for other in api if other.alias.name == one.alias.name]
         if not same and complete[configuration.API]:
-            yield Located(
-                _warning(
+            yield finding.Located(
+                finding.warning(
                     'GPU305',
                     f'nova-api has no alias {one.alias.name!r}: no server '
                     f'can ask for it',
@@ -327,8 +316,8 @@ def _check_sides(
         elif same and all(
             other.alias.meaning != one.alias.meaning for other in same
         ):
-            yield Located(
-                _error(
+            yield finding.Located(
+                finding.error(
                     'GPU304',
                     f'{one.alias.name!r} means something else on nova-api '
                     f'({same[0].setting.place}): servers get one kind of '
@@ -339,8 +328,8 @@ def _check_sides(
     names = {one.alias.name for one in compute}
     for one in api:
         if one.alias.name not in names and complete[configuration.COMPUTE]:
-            yield Located(
-                _error(
+            yield finding.Located(
+                finding.error(
                     'GPU306',
                     f'No compute has alias {one.alias.name!r}: its servers '
                     f'can be booted, and not resized, migrated or evacuated',
@@ -351,7 +340,7 @@ def _check_sides(
 
 def _check_targets(
     aliases: list[_Alias], specs: list[_Spec]
-) -> collections.abc.Iterator[Located]:
+) -> collections.abc.Iterator[finding.Located]:
     """Find aliases that no device spec has devices for."""
     if not specs:
         return
@@ -371,8 +360,8 @@ def _check_targets(
             not in (other.spec.vendor_id, other.spec.product_id)
             and _may_match(swapped, other.spec)
         )
-        yield Located(
-            _error(
+        yield finding.Located(
+            finding.error(
                 'GPU307',
                 f'No device spec gives devices of alias {one.alias.name!r} '
                 f'away: there will be none ({one.alias.placement_class})'
@@ -420,7 +409,7 @@ def _is_open(service: configuration.Service, section: str, name: str) -> bool:
 def _check_tracking(
     services: collections.abc.Sequence[configuration.Service],
     specs: list[_Spec],
-) -> collections.abc.Iterator[Located]:
+) -> collections.abc.Iterator[finding.Located]:
     """Check that Placement is used by all or by none."""
     control = [service for service in services if _is_control(service)]
     on = [service for service in control if service.pci_in_placement]
@@ -435,8 +424,8 @@ def _check_tracking(
                 for name in service.readers
                 if name != configuration.COMPUTE
             ]
-            yield Located(
-                _error(
+            yield finding.Located(
+                finding.error(
                     'GPU308',
                     f'[filter_scheduler]pci_in_placement is on in '
                     f'{on[0].place}, and not here ({", ".join(names)}): '
@@ -455,8 +444,8 @@ def _check_tracking(
                 for one in specs
             )
         ):
-            yield Located(
-                _error(
+            yield finding.Located(
+                finding.error(
                     'GPU309',
                     f'[filter_scheduler]pci_in_placement is on in '
                     f'{on[0].place}, but this compute has no '
@@ -470,7 +459,7 @@ def _check_tracking(
 def _check_filters(
     services: collections.abc.Sequence[configuration.Service],
     aliases: list[_Alias],
-) -> collections.abc.Iterator[Located]:
+) -> collections.abc.Iterator[finding.Located]:
     """Check that the scheduler looks at devices.
 
     The filter is not among Nova's defaults
@@ -486,8 +475,8 @@ def _check_filters(
             and not setting.depends
             and _FILTER not in re.split(r'[,\s]+', setting.text)
         ):
-            yield Located(
-                _error(
+            yield finding.Located(
+                finding.error(
                     'GPU310',
                     f'[filter_scheduler]enabled_filters has no {_FILTER}: '
                     f'servers are sent to hosts that have no device for them',

@@ -16,6 +16,8 @@ import dataclasses
 import enum
 import typing
 
+from gpuclient.model import configuration
+
 
 class Severity(enum.StrEnum):
     """How bad a finding is."""
@@ -65,6 +67,24 @@ def stricter(code: str, message: str) -> Finding:
     if code not in STRICTER_THAN_NOVA:
         raise ValueError(code)
     return Finding(code, Severity.ERROR, f'{message} (stricter than Nova)')
+
+
+@dataclasses.dataclass(frozen=True)
+class Located:
+    """A finding, and where the thing stands that it is about."""
+
+    finding: Finding
+    place: configuration.Place
+
+
+def error(code: str, message: str) -> Finding:
+    """Return a finding of something that does not work."""
+    return Finding(code, Severity.ERROR, message)
+
+
+def warning(code: str, message: str) -> Finding:
+    """Return a finding of something that works, though perhaps not well."""
+    return Finding(code, Severity.WARNING, message)
 
 
 def errors(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
