@@ -34,6 +34,7 @@ _MARKS = (
     'bmhLabelSelector',
     'bootMACAddress',
     'kind: ConfigMap',
+    'servicesOverride',
     'kind: OpenStackDataPlane',
 )
 
@@ -75,6 +76,9 @@ class Found:
         default_factory=list
     )
     config_maps: list[Span] = dataclasses.field(default_factory=list)
+    overrides: list[configuration.Setting] = dataclasses.field(
+        default_factory=list
+    )
 
     def read(self, path: str, text: str) -> bool:
         """Add what a file has.
@@ -109,6 +113,10 @@ class Found:
             )
         elif kind == 'OpenStackDataPlaneService':
             self.services.append(reader.service(node))
+        elif kind == 'OpenStackDataPlaneDeployment':
+            self.overrides += reader.settings(
+                reader.get(node, 'spec', 'servicesOverride')
+            )
         elif kind == 'BareMetalHost':
             machine = reader.machine_object(node)
             # kustomize puts the values in its place.
@@ -128,6 +136,7 @@ class Found:
             self.node_sets.append(
                 (reader.node_set(nodes, nodes, nodes, data), span)
             )
+        self.overrides += reader.settings(reader.get(data, 'servicesOverride'))
         for key, value in reader.pairs(data):
             if reader.get(value, 'bootMACAddress') is not None:
                 self.machines.append(
@@ -185,7 +194,15 @@ class Found:
         merged = (wholes.get(id(one), one) for one in services)
         return (
             configuration.DataPlane(
-                tuple(node_sets), tuple(self.machines), tuple(self.services)
+                tuple(node_sets),
+                tuple(self.machines),
+                tuple(
+                    dataclasses.replace(
+                        one, configuration=joined.get(one.name)
+                    )
+                    for one in self.services
+                ),
+                tuple(self.overrides),
             ),
             tuple(one for one in merged if one is not None),
         )
@@ -235,6 +252,15 @@ class _Reader:
         if isinstance(found, yaml.ScalarNode):
             return configuration.Setting(str(found.value), self.place(found))
         return None
+
+    def settings(
+        self, node: yaml.Node | None
+    ) -> tuple[configuration.Setting, ...]:
+        return tuple(
+            configuration.Setting(str(one.value), self.place(one))
+            for one in self.items(node)
+            if isinstance(one, yaml.ScalarNode)
+        )
 
     def span(self, node: yaml.Node | None) -> Span:
         if node is None:
@@ -314,13 +340,7 @@ class _Reader:
         return configuration.NodeSet(
             place=place,
             settings=tuple(settings),
-            services=None
-            if services is None
-            else tuple(
-                configuration.Setting(str(one.value), self.place(one))
-                for one in self.items(services)
-                if isinstance(one, yaml.ScalarNode)
-            ),
+            services=None if services is None else self.settings(services),
             selector=self.labels(selector),
             selector_place=self.place(selector)
             if known and selector is not None

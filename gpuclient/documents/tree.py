@@ -16,6 +16,7 @@ import collections.abc
 import dataclasses
 import os
 
+from gpuclient.documents import atomic
 from gpuclient.documents import data_plane
 from gpuclient.documents import editable
 from gpuclient.documents import kolla
@@ -39,6 +40,16 @@ _SKIPPED = {
     'node_modules',
     'tuned',
 }
+#: What only Nova's configuration has, and how RHOSO prepares hosts for it.
+_MARKS = (
+    b'[pci]',
+    b'cpu_dedicated_set',
+    b'customServiceConfig',
+    b'device_spec',
+    b'edpm_kernel_args',
+    b'passthrough_whitelist',
+    b'pci_in_placement',
+)
 _FILTERS = (('filter_scheduler', 'enabled_filters'),)
 
 
@@ -75,7 +86,7 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
         try:
             file = services.open_file(path)
         except exceptions.DocumentError as exc:
-            if named or _is_about_nova(path):
+            if named or _is_about_nova(path) or _mentions_devices(path):
                 unreadable.append((path, str(exc)))
             continue
         if isinstance(file, openstack_ansible.VariablesFile):
@@ -156,7 +167,18 @@ def _files(
 
 
 def _is_about_nova(path: str) -> bool:
-    return 'nova' in path.lower()
+    """Return whether a file is Nova's by its name or its folder's."""
+    folder, name = os.path.split(path.lower())
+    return 'nova' in name or os.path.basename(folder).startswith('nova')
+
+
+def _mentions_devices(path: str) -> bool:
+    """Return whether a file that is not understood has to do with Nova."""
+    try:
+        content = atomic.read(path)
+    except exceptions.DocumentError:
+        return False
+    return any(mark in content for mark in _MARKS)
 
 
 def _concerns_devices(path: str, conf: nova_conf.NovaConf) -> bool:

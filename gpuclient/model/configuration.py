@@ -146,6 +146,20 @@ class HostSettings:
     #: ``edpm_kernel_hugepages`` sets huge pages, too.
     more_huge_pages: bool = False
 
+    def all(self) -> tuple[Setting, ...]:
+        """Return all that are set."""
+        return tuple(
+            one
+            for one in (
+                self.kernel_arguments,
+                self.tuned_profile,
+                self.isolated_cores,
+                self.pmd_cores,
+                self.reboot_strategy,
+            )
+            if one is not None
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Node:
@@ -202,6 +216,8 @@ class DataPlaneService:
     type: str
     #: Names of the ConfigMaps that it mounts.
     config_maps: tuple[str, ...] = ()
+    #: What they have for nova-compute, as far as they are known.
+    configuration: Service | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,3 +227,6 @@ class DataPlane:
     node_sets: tuple[NodeSet, ...] = ()
     machines: tuple[Machine, ...] = ()
     services: tuple[DataPlaneService, ...] = ()
+    #: Names of services that deployments have in place of those of their node
+    #: sets: ``servicesOverride``.
+    overrides: tuple[Setting, ...] = ()

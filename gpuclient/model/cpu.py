@@ -30,6 +30,8 @@ from gpuclient import exceptions
 LIMIT = 65536
 
 KIB = 1024
+#: Sizes of ordinary pages, of x86 and of arm64.
+SMALL_PAGES_KIB = (4, 16, 64)
 
 #: Digits of any script, as Nova has it.
 _NOVA_SIZE = re.compile(r'([-+]?\d*\.?\d+)([KMGTPEZYRQ]i?)?(b|bit|B)')

@@ -13,6 +13,7 @@
 """The GPU model that options name, and what is known of aliases by it."""
 
 import argparse
+import functools
 
 from gpuclient.documents import pci_ids
 from gpuclient.model import alias as alias_model
@@ -52,6 +53,17 @@ def judge(alias: alias_model.Alias, models: catalogue.Catalogue) -> list[str]:
         str(found)
         for found in catalogue_rules.check_alias(alias, models, _name)
     ]
+
+
+@functools.cache
+def _names() -> pci_ids.Names | None:
+    return pci_ids.load()
+
+
+def known_name(vendor_id: str, product_id: str) -> str | None:
+    """Return the name of a device; None only where a database lacks it."""
+    names = _names()
+    return '' if names is None else names.device(vendor_id, product_id)
 
 
 def _name(vendor_id: str, product_id: str) -> str | None:

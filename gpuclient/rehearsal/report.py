@@ -98,7 +98,7 @@ class Report:
     def __init__(
         self,
         plan: planning.Plan,
-        located: collections.abc.Iterable[configuration_rules.Located],
+        located: collections.abc.Iterable[finding.Located],
     ) -> None:
         self._plan = plan
         self._errors = [
@@ -434,7 +434,7 @@ class Report:
 
 
 def _codes(
-    located: collections.abc.Iterable[configuration_rules.Located],
+    located: collections.abc.Iterable[finding.Located],
 ) -> tuple[str, ...]:
     return tuple(sorted({one.finding.code for one in located}))
 

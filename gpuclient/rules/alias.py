@@ -16,9 +16,11 @@ What Nova itself refuses is in :mod:`gpuclient.model.alias`.
 """
 
 import collections.abc
+import dataclasses
 import re
 
 from gpuclient.model import alias as alias_model
+from gpuclient.model import configuration
 from gpuclient.model import naming
 from gpuclient.rules import finding
 
@@ -27,6 +29,15 @@ _LEGAL_NAME = re.compile('[A-Z0-9_]{1,255}', re.ASCII)
 #: Flavors separate aliases by commas and counts by colons; the rest would
 #: have to be escaped in some file or command line.
 _FORBIDDEN_IN_NAMES = ':,"\'`\\$'
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """An alias, and who has it."""
+
+    alias: alias_model.Alias
+    setting: configuration.Setting
+    service: configuration.Service
 
 
 def _has_control(text: str) -> bool:

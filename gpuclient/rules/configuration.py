@@ -19,12 +19,20 @@ import re
 
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
+from gpuclient.model import catalogue as catalogue_model
 from gpuclient.model import configuration
+from gpuclient.model import cpu
 from gpuclient.model import device_spec
 from gpuclient.model import naming
 from gpuclient.rules import alias as alias_rules
+from gpuclient.rules import catalogue as catalogue_rules
+from gpuclient.rules import cpu as cpu_rules
+from gpuclient.rules import data_plane as data_plane_rules
 from gpuclient.rules import device_spec as device_spec_rules
+from gpuclient.rules import devices as devices_rules
 from gpuclient.rules import finding
+from gpuclient.rules import kernel as kernel_rules
+from gpuclient.rules import options as options_rules
 
 #: What templates and examples leave for the operator to fill in.
 _PLACEHOLDER = re.compile(
@@ -32,36 +40,88 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _FILTER = 'PciPassthroughFilter'
+_NUMA_FILTER = 'NUMATopologyFilter'
+#: Sections whose values are looked at.
+_SECTIONS = ('compute', 'devices', 'filter_scheduler', 'pci')
 
 
 def unreadable(path: str, reason: str) -> finding.Located:
-    """Return the finding that a file could not be read."""
+    """Return the finding that a file could not be read.
+
+    What becomes of a template is not known; all else no service can read.
+    """
+    template = any(mark in reason for mark in ('{{', '{%'))
     return finding.Located(
-        finding.error('GPU300', reason), configuration.Place(path)
+        (finding.warning if template else finding.error)('GPU300', reason),
+        configuration.Place(path),
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Alias:
-    alias: alias_model.Alias
-    setting: configuration.Setting
-    service: configuration.Service
+class _Entries:
+    """The aliases and device specs that can be read, by service."""
 
+    def __init__(self) -> None:
+        self._aliases: dict[int, list[alias_rules.Entry]] = {}
+        self._specs: dict[int, list[device_spec_rules.Entry]] = {}
 
-@dataclasses.dataclass(frozen=True)
-class _Spec:
-    spec: device_spec.DeviceSpec
-    setting: configuration.Setting
-    service: configuration.Service
+    def add(
+        self,
+        service: configuration.Service,
+        aliases: list[alias_rules.Entry],
+        specs: list[device_spec_rules.Entry],
+    ) -> None:
+        self._aliases[id(service)] = aliases
+        self._specs[id(service)] = specs
+
+    def aliases(
+        self, services: collections.abc.Iterable[configuration.Service]
+    ) -> list[alias_rules.Entry]:
+        return [
+            one
+            for service in services
+            for one in self._aliases.get(id(service), ())
+        ]
+
+    def specs(
+        self, services: collections.abc.Iterable[configuration.Service]
+    ) -> list[device_spec_rules.Entry]:
+        return [
+            one
+            for service in services
+            for one in self._specs.get(id(service), ())
+        ]
 
 
 def check(
     services: collections.abc.Sequence[configuration.Service],
+    data_plane: configuration.DataPlane | None = None,
+    catalogue: catalogue_model.Catalogue | None = None,
+    names: catalogue_rules.Names | None = None,
 ) -> tuple[finding.Located, ...]:
-    """Return what is wrong with services, and between them, by place."""
+    """Return what is wrong with services, and between them, by place.
+
+    :param data_plane: How the hosts of these services are set up.
+    :param catalogue: The GPU models that are known; the built-in ones by
+        default.
+    :param names: What a database of PCI ids has; without one, ids that the
+        catalogue lacks are not judged.
+    """
+    catalogue = catalogue or catalogue_model.builtin()
+    data_plane = data_plane or configuration.DataPlane()
     found: list[finding.Located] = []
+    entries = _Entries()
+    for service in services:
+        found += _check_service(
+            service, entries, catalogue, names or _any_name
+        )
     for deployment in deployments(services):
-        found += _check_deployment(deployment)
+        found += _check_deployment(deployment, entries)
+    found += options_rules.check(services)
+    for node_set in data_plane.node_sets:
+        found += _check_node_set(node_set, data_plane, entries, catalogue)
+    found += data_plane_rules.check_deployed(data_plane)
+    for machine in data_plane.machines:
+        found += _check_placeholders(machine.settings)
     return tuple(
         sorted(
             dict.fromkeys(found),
@@ -73,6 +133,113 @@ def check(
             ),
         )
     )
+
+
+def _check_service(
+    service: configuration.Service,
+    entries: _Entries,
+    catalogue: catalogue_model.Catalogue,
+    names: catalogue_rules.Names,
+) -> list[finding.Located]:
+    """Return what is wrong with a service by itself."""
+    found = [
+        *_check_placeholders(
+            option.setting
+            for option in service.options
+            if option.section in _SECTIONS
+            or option.name.startswith('reserved_')
+        )
+    ]
+    aliases = _parse_aliases(service, found)
+    for one in aliases:
+        found += [
+            finding.Located(other, one.setting.place)
+            for other in catalogue_rules.check_alias(
+                one.alias, catalogue, names
+            )
+        ]
+    specs = _parse_specs(service, found)
+    entries.add(service, aliases, specs)
+    found += _check_merged(service, aliases)
+    found += cpu_rules.check_service(service)
+    found += devices_rules.check_mediated(service, specs, catalogue)
+    return found
+
+
+def _any_name(_vendor_id: str, _product_id: str) -> str:
+    return ''
+
+
+def _check_node_set(
+    node_set: configuration.NodeSet,
+    data_plane: configuration.DataPlane,
+    entries: _Entries,
+    catalogue: catalogue_model.Catalogue,
+) -> list[finding.Located]:
+    """Return what is wrong with how hosts are set up."""
+    computes = node_set.computes
+    specs = entries.specs(computes)
+    written = data_plane_rules.related(node_set, data_plane.machines)
+    machines = data_plane_rules.machines_of(node_set, written)
+    vendors = _cpu_vendors(computes, machines)
+    found = [
+        *_check_placeholders(node_set.services or ()),
+        *data_plane_rules.check_services(node_set, data_plane.services),
+        *data_plane_rules.check_machines(node_set, written),
+    ]
+    for service in computes:
+        found += devices_rules.check_migration(
+            service,
+            entries.aliases([service]),
+            entries.specs([service]),
+            # nova-operator: templates/nova/nova.conf
+            default=True,
+        )
+    for settings in node_set.settings:
+        found += _check_placeholders(settings.all())
+        found += data_plane_rules.check_reboot(settings)
+        found += cpu_rules.check_hosts(
+            settings,
+            computes,
+            passthrough=any(
+                kernel_rules.is_passed_through(one.spec) for one in specs
+            ),
+        )
+        found += cpu_rules.check_machines(settings, computes, machines)
+        arguments = settings.kernel_arguments
+        if arguments is not None and arguments.is_known:
+            found += kernel_rules.check(
+                arguments,
+                specs,
+                cpu_rules.reserved_pages(computes),
+                vendors,
+                catalogue,
+                more_huge_pages=settings.more_huge_pages,
+            )
+    return found
+
+
+def _cpu_vendors(
+    computes: collections.abc.Iterable[configuration.Service],
+    machines: collections.abc.Iterable[configuration.Machine],
+) -> frozenset[str]:
+    """Return who makes the CPUs, as far as that is written down."""
+    models = [
+        model
+        for service in computes
+        for setting in service.values('libvirt', 'cpu_models', 'cpu_model')
+        for model in setting.text.split(',')
+    ]
+    names = [
+        *map(cpu.cpu_vendor, models),
+        *(
+            vendor
+            for machine in machines
+            for vendor in ('AMD', 'Intel')
+            if (machine.cpu_model or '').startswith(vendor)
+        ),
+    ]
+    return frozenset(name for name in names if name is not None)
 
 
 def deployments(
@@ -130,33 +297,38 @@ def _is_control(service: configuration.Service) -> bool:
 
 def _check_deployment(
     services: collections.abc.Sequence[configuration.Service],
+    entries: _Entries,
 ) -> list[finding.Located]:
-    found: list[finding.Located] = []
-    aliases: list[_Alias] = []
-    specs: list[_Spec] = []
-    for service in services:
-        found += _check_placeholders(service)
-        readable = _parse_aliases(service, found)
-        aliases += readable
-        specs += _parse_specs(service, found)
-        found += _check_merged(service, readable)
-    found += _check_sides(aliases, services)
-    if not any(one.finding.code == 'GPU302' for one in found) and not any(
+    """Return what is wrong between services."""
+    aliases = entries.aliases(services)
+    specs = entries.specs(services)
+    found = [*_check_sides(aliases, services)]
+    texts = sum(len(one.device_specs) for one in services)
+    if texts == len({one.setting for one in specs}) and not any(
         setting.depends
         for service in services
         for setting in service.device_specs
     ):
         # A spec that cannot be read may be the very one that is missed.
         found += _check_targets(aliases, specs)
+        found += devices_rules.check_migratable(
+            aliases,
+            specs,
+            lambda one, other: _may_match(one.alias, other.spec),
+        )
     found += _check_tracking(services, specs)
     found += _check_filters(services, aliases)
+    for service in services:
+        found += devices_rules.check_migration(
+            service, entries.aliases([service]), entries.specs([service])
+        )
     return found
 
 
 def _check_placeholders(
-    service: configuration.Service,
+    settings: collections.abc.Iterable[configuration.Setting],
 ) -> collections.abc.Iterator[finding.Located]:
-    for setting in (*service.aliases, *service.device_specs):
+    for setting in settings:
         match = _PLACEHOLDER.search(setting.text)
         if match is not None:
             yield finding.Located(
@@ -170,7 +342,7 @@ def _check_placeholders(
 
 def _parse_aliases(
     service: configuration.Service, found: list[finding.Located]
-) -> list[_Alias]:
+) -> list[alias_rules.Entry]:
     """Return the aliases that can be read; add what is wrong with each."""
     aliases = []
     for setting in service.aliases if _parsers(service) else ():
@@ -191,7 +363,7 @@ def _parse_aliases(
                 )
             )
             continue
-        aliases.append(_Alias(alias, setting, service))
+        aliases.append(alias_rules.Entry(alias, setting, service))
         found += [
             finding.Located(one, setting.place)
             for one in alias_rules.check(alias)
@@ -209,7 +381,7 @@ def _parsers(service: configuration.Service) -> list[str]:
 
 
 def _check_merged(
-    service: configuration.Service, aliases: list[_Alias]
+    service: configuration.Service, aliases: list[alias_rules.Entry]
 ) -> collections.abc.Iterator[finding.Located]:
     if len(aliases) != len(service.aliases) or not aliases:
         # The broken ones were told of.
@@ -231,9 +403,9 @@ def _check_merged(
 
 def _parse_specs(
     service: configuration.Service, found: list[finding.Located]
-) -> list[_Spec]:
+) -> list[device_spec_rules.Entry]:
     """Return the entries that can be read; add what is wrong with each."""
-    specs: list[_Spec] = []
+    specs: list[device_spec_rules.Entry] = []
     for setting in service.device_specs:
         if setting.depends:
             continue
@@ -267,12 +439,12 @@ def _parse_specs(
                         setting.place,
                     )
                 )
-            specs.append(_Spec(spec, setting, service))
+            specs.append(device_spec_rules.Entry(spec, setting, service))
     return specs
 
 
 def _check_sides(
-    aliases: list[_Alias],
+    aliases: list[alias_rules.Entry],
     services: collections.abc.Sequence[configuration.Service],
 ) -> collections.abc.Iterator[finding.Located]:
     """Compare the aliases of nova-api with those of the computes.
@@ -339,7 +511,7 @@ def _check_sides(
 
 
 def _check_targets(
-    aliases: list[_Alias], specs: list[_Spec]
+    aliases: list[alias_rules.Entry], specs: list[device_spec_rules.Entry]
 ) -> collections.abc.Iterator[finding.Located]:
     """Find aliases that no device spec has devices for."""
     if not specs:
@@ -408,7 +580,7 @@ def _is_open(service: configuration.Service, section: str, name: str) -> bool:
 
 def _check_tracking(
     services: collections.abc.Sequence[configuration.Service],
-    specs: list[_Spec],
+    specs: list[device_spec_rules.Entry],
 ) -> collections.abc.Iterator[finding.Located]:
     """Check that Placement is used by all or by none."""
     control = [service for service in services if _is_control(service)]
@@ -458,28 +630,48 @@ def _check_tracking(
 
 def _check_filters(
     services: collections.abc.Sequence[configuration.Service],
-    aliases: list[_Alias],
+    aliases: list[alias_rules.Entry],
 ) -> collections.abc.Iterator[finding.Located]:
     """Check that the scheduler looks at devices.
 
     The filter is not among Nova's defaults
     (``nova/conf/scheduler.py:enabled_filters``).
     """
-    if not aliases:
-        return
+    pinned = [
+        setting
+        for service in services
+        if service.is_read_by(configuration.COMPUTE)
+        for setting in (
+            *service.values('compute', 'cpu_dedicated_set'),
+            *service.values('DEFAULT', 'reserved_huge_pages'),
+        )
+    ]
     for service in services:
         setting = service.enabled_filters
         if (
-            service.is_read_by(configuration.SCHEDULER)
-            and setting is not None
-            and not setting.depends
-            and _FILTER not in re.split(r'[,\s]+', setting.text)
+            not service.is_read_by(configuration.SCHEDULER)
+            or setting is None
+            or setting.depends
         ):
+            continue
+        filters = re.split(r'[,\s]+', setting.text)
+        if aliases and _FILTER not in filters:
             yield finding.Located(
                 finding.error(
                     'GPU310',
                     f'[filter_scheduler]enabled_filters has no {_FILTER}: '
                     f'servers are sent to hosts that have no device for them',
+                ),
+                setting.place,
+            )
+        if pinned and _NUMA_FILTER not in filters:
+            yield finding.Located(
+                finding.warning(
+                    'GPU311',
+                    f'[filter_scheduler]enabled_filters has no '
+                    f'{_NUMA_FILTER}: pinned servers and those with huge '
+                    f'pages are sent to hosts that have no room for them '
+                    f'({pinned[0].place})',
                 ),
                 setting.place,
             )

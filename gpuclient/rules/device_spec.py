@@ -13,9 +13,20 @@
 """Rules about ``[pci]device_spec``: what Nova accepts without a word."""
 
 import collections.abc
+import dataclasses
 
+from gpuclient.model import configuration
 from gpuclient.model import device_spec
 from gpuclient.rules import finding
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A device spec, and who has it."""
+
+    spec: device_spec.DeviceSpec
+    setting: configuration.Setting
+    service: configuration.Service
 
 
 def check(

@@ -19,11 +19,14 @@ import argparse
 from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import lazy
+from gpuclient.osc import options
 
 with lazy.imports():
     from gpuclient import exceptions
+    from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient.documents import tree
     from gpuclient.osc import columns
+    from gpuclient.osc import models
     from gpuclient.osc import sarif
     from gpuclient.rules import configuration as configuration_rules
     from gpuclient.rules import finding
@@ -35,10 +38,11 @@ class CheckConfig(command.Lister):
     _description = _(
         """Check configuration of Nova before a service reads it
 
-Reads nova.conf files, folders of drop-ins (.conf.d), the YAML of RHOSO and the
-layers of Kolla in the files and folders given, and says what would stop a
-service, leave a card without use, or differ between nova-api and the computes.
-Each finding has a code that the documentation explains. No cloud is needed.
+Reads nova.conf files, folders of drop-ins (.conf.d), the YAML of RHOSO (node
+sets, data plane services and bare metal hosts, too) and the layers of Kolla in
+the files and folders given, and says what would stop a service, leave a card
+without use or cores idle, or differ between nova-api and the computes. Each
+finding has a code that the documentation explains. No cloud is needed.
 
 The exit status is 3 if there is a finding at or above --fail-on.
 
@@ -78,6 +82,7 @@ Example:
                 'systems'
             ),
         )
+        options.add_catalogue(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
@@ -92,7 +97,12 @@ Example:
                 configuration_rules.unreadable(path, reason)
                 for path, reason in found.unreadable
             ),
-            *configuration_rules.check(found.services),
+            *configuration_rules.check(
+                found.services,
+                found.data_plane,
+                catalogue_documents.load(parsed_args.catalogue),
+                models.known_name,
+            ),
         )
         if parsed_args.sarif is not None:
             sarif.write(parsed_args.sarif, located)

@@ -112,7 +112,7 @@ Example:
             count=_count(parsed_args.devices),
         )
         report = reporting.Report(
-            plan, configuration_rules.check(found.services)
+            plan, configuration_rules.check(found.services, found.data_plane)
         )
         start = (
             control.temporary(plan.document, self.say)

@@ -228,5 +228,10 @@ class TestObjects(DataPlaneTestCase):
         self.assertEqual((configuration.COMPUTE,), compute.readers)
 
     def test_not_yaml(self) -> None:
-        found = self.read(values='edpm_kernel_args: {{ a }}\n  - x\n')
+        path = self.folder / 'values.yaml'
+        path.write_text('edpm_kernel_args: {{ a }}\n  - x\n')
+        found = tree.read([os.fspath(self.folder)])
         self.assertEqual(configuration.DataPlane(), found.data_plane)
+        self.assertEqual(
+            [os.fspath(path)], [one[0] for one in found.unreadable]
+        )

@@ -116,7 +116,9 @@ class TestReaders(testtools.TestCase):
             path = self.folder / name
             path.write_bytes(content)
             found = tree.read([os.fspath(path)])
-            for one in configuration_rules.check(found.services):
+            for one in configuration_rules.check(
+                found.services, found.data_plane
+            ):
                 self.assertTrue(str(one.finding))
             for reader in (aliases, device_specs):
                 try:

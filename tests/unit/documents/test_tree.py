@@ -25,7 +25,7 @@ from gpuclient.rules import configuration as configuration_rules
 
 ALIAS = (
     'alias = {"vendor_id": "10de", "product_id": "20f1", '
-    '"device_type": "type-PF", "name": "nvidia_a2"}\n'
+    '"device_type": "type-PF", "name": "nvidia_a100"}\n'
 )
 SPEC = (
     'device_spec = {"vendor_id": "10de", "product_id": "20f1", '
@@ -112,10 +112,10 @@ class TestCheck(TreeTestCase):
         ),
         (
             changed(COMPUTE, ALIAS, ALIAS.replace('type-PF', 'type-PCI')),
-            [('GPU304', COMPUTE, 4)],
+            [('GPU120', COMPUTE, 4), ('GPU304', COMPUTE, 4)],
         ),
         (
-            changed(COMPUTE, ALIAS, ALIAS + ALIAS.replace('_a2', '_a3')),
+            changed(COMPUTE, ALIAS, ALIAS + ALIAS.replace('_a100', '_card')),
             [('GPU305', COMPUTE, 5)],
         ),
         (changed(COMPUTE, ALIAS, ''), [('GPU306', API, 4)]),
@@ -146,7 +146,7 @@ class TestCheck(TreeTestCase):
     def test_deployments_are_not_compared(self) -> None:
         """A repository has many; each is checked for itself."""
         spec = SPEC.replace('20f1', '2330')
-        alias = ALIAS.replace('20f1', '2330')
+        alias = ALIAS.replace('20f1', '2330').replace('a100', 'h100')
         files = {f'a/{name}': text for name, text in CLEAN.items()}
         files |= {
             'b/control/nova-api.conf': f'[pci]\n{alias}',
@@ -214,7 +214,7 @@ class TestCheck(TreeTestCase):
             '        [filter_scheduler]\n        pci_in_placement = True\n'
             '        [pci]\n'
             '        alias = { "vendor_id":"10de", "product_id":"20f1", '
-            '"device_type":"type-PF", "name":"nvidia_a2" }\n'
+            '"device_type":"type-PF", "name":"nvidia_a100" }\n'
             '    schedulerServiceTemplate:\n      customServiceConfig: |\n'
             '        [filter_scheduler]\n        pci_in_placement = True\n'
             '    cellTemplates:\n      cell1:\n'
@@ -231,7 +231,7 @@ class TestCheck(TreeTestCase):
             '        device_spec = { "vendor_id":"10de", '
             '"product_id":"20f1", "address": "0000:82:00.0" }\n'
             '        alias = { "vendor_id":"10de", "product_id":"20f1", '
-            '"device_type":"type-PF", "name":"nvidia_a2" }\n'
+            '"device_type":"type-PF", "name":"nvidia_a100" }\n'
         )
         files = {
             'control-plane/service-values.yaml': control_plane,
@@ -261,7 +261,7 @@ class TestKolla(TreeTestCase):
         # Concatenated, as oslo.config does, this would be an outage.
         tree_of_kolla['config/nova/nova-api.conf'] = f'[pci]\n{ALIAS}'
         self.assertEqual([], self.check(tree_of_kolla))
-        other = ALIAS.replace('nvidia_a2', 'nvidia_a3')
+        other = ALIAS.replace('nvidia_a100', 'nvidia_a3')
         tree_of_kolla['config/nova/nova-api.conf'] = f'[pci]\n{other}'
         self.assertEqual(
             [

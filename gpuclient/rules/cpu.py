@@ -1,0 +1,376 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Rules about CPU sets and memory: of Nova, of the kernel and of TuneD."""
+
+import collections.abc
+
+from gpuclient import exceptions
+from gpuclient.model import configuration
+from gpuclient.model import cpu
+from gpuclient.model import kernel
+from gpuclient.rules import finding
+
+_DEDICATED = 'cpu_dedicated_set'
+_SHARED = 'cpu_shared_set'
+#: Profiles of TuneD that take isolated cores; all others that it has do not.
+_PARTITIONING = (
+    'cpu-partitioning',
+    'cpu-partitioning-powersave',
+    'realtime',
+    'realtime-virtual-guest',
+    'realtime-virtual-host',
+)
+_STOCK_PROFILES = (
+    'accelerator-performance',
+    'balanced',
+    'hpc-compute',
+    'latency-performance',
+    'network-latency',
+    'network-throughput',
+    'powersave',
+    'throughput-performance',
+    'virtual-guest',
+    'virtual-host',
+)
+#: The default of the role edpm_tuned.
+_DEFAULT_PROFILE = 'throughput-performance'
+
+_Findings = collections.abc.Iterator[finding.Located]
+
+
+def reserved_pages(
+    services: collections.abc.Iterable[configuration.Service],
+) -> tuple[cpu.ReservedPages, ...]:
+    """Return what services reserve, as far as it can be read."""
+    found = []
+    for service in services:
+        for setting in service.values('DEFAULT', 'reserved_huge_pages'):
+            try:
+                found.append(cpu.parse_reserved(setting.text))
+            except exceptions.InvalidHugePages:
+                continue
+    return tuple(found)
+
+
+def _cpus(
+    service: configuration.Service, name: str
+) -> tuple[frozenset[int], configuration.Setting | None]:
+    """Return a CPU set of Nova; empty where it is not set or not known."""
+    setting = service.last('compute', name)
+    if setting is None or not setting.is_known:
+        return frozenset(), None
+    try:
+        return cpu.parse(setting.text), setting
+    except exceptions.InvalidCPUSet:
+        return frozenset(), None
+
+
+def check_service(service: configuration.Service) -> _Findings:
+    """Yield what would stop nova-compute, in Nova's words.
+
+    ``nova/virt/libvirt/driver.py:LibvirtDriver._check_cpu_set_configuration``
+    and ``nova/virt/hardware.py:numa_get_reserved_huge_pages`` run when it
+    starts.
+    """
+    if not service.is_read_by(configuration.COMPUTE):
+        return
+    for section, name, option in (
+        ('DEFAULT', 'vcpu_pin_set', 'vcpu_pin_set'),
+        ('compute', _SHARED, '[compute] cpu_shared_set'),
+        ('compute', _DEDICATED, '[compute] cpu_dedicated_set'),
+    ):
+        setting = service.last(section, name)
+        if setting is None or not setting.is_known:
+            continue
+        try:
+            cpu.parse_option(option, setting.text)
+        except exceptions.InvalidCPUSet as exc:
+            yield _stopped('GPU501', f'{name}: {exc}', setting)
+    yield from _check_sets(service)
+    for setting in service.values('DEFAULT', 'reserved_huge_pages'):
+        if not setting.is_known:
+            continue
+        try:
+            pages = cpu.parse_reserved(setting.text)
+        except exceptions.InvalidHugePages as exc:
+            yield _stopped('GPU508', f'reserved_huge_pages: {exc}', setting)
+            continue
+        if (
+            pages.size_kib not in cpu.SMALL_PAGES_KIB
+            and pages.size_kib * cpu.KIB not in kernel.HUGE_PAGE_SIZES
+        ):
+            yield finding.Located(
+                finding.warning(
+                    'GPU511',
+                    f'reserved_huge_pages: no host has pages of '
+                    f'{pages.size_kib} KiB, so nothing is reserved; the '
+                    f'size is in KiB, or has a unit such as 1GB',
+                ),
+                setting.place,
+            )
+
+
+def _stopped(
+    code: str, message: str, setting: configuration.Setting
+) -> finding.Located:
+    return finding.Located(
+        finding.error(code, f'nova-compute would not start: {message}'),
+        setting.place,
+    )
+
+
+def _check_sets(service: configuration.Service) -> _Findings:
+    dedicated, setting = _cpus(service, _DEDICATED)
+    shared, other = _cpus(service, _SHARED)
+    pinned = service.last('DEFAULT', 'vcpu_pin_set')
+    if pinned is not None and pinned.text:
+        if setting is not None and dedicated:
+            yield _stopped(
+                'GPU503',
+                "The 'vcpu_pin_set' config option has been deprecated and "
+                "cannot be defined alongside '[compute] cpu_dedicated_set'. "
+                "Unset 'vcpu_pin_set'.",
+                pinned,
+            )
+        return
+    if setting is not None and dedicated & shared:
+        yield _stopped(
+            'GPU502',
+            f"The '[compute] cpu_dedicated_set' and '[compute] "
+            f"cpu_shared_set' configuration options must be disjoint. Both "
+            f'have {cpu.render(dedicated & shared)}',
+            setting,
+        )
+    reserved = service.last('DEFAULT', 'reserved_host_cpus')
+    if (
+        reserved is not None
+        and (setting or other)
+        and reserved.text.strip() not in ('', '0')
+    ):
+        yield _stopped(
+            'GPU503',
+            "The 'reserved_host_cpus' config option cannot be defined "
+            "alongside the '[compute] cpu_shared_set' or '[compute] "
+            "cpu_dedicated_set' options. Unset 'reserved_host_cpus'.",
+            reserved,
+        )
+
+
+def check_hosts(
+    settings: configuration.HostSettings,
+    computes: collections.abc.Sequence[configuration.Service],
+    *,
+    passthrough: bool,
+) -> _Findings:
+    """Compare the cores that hosts isolate with those that Nova uses.
+
+    :param passthrough: The hosts give devices away.
+    """
+    setting = settings.isolated_cores
+    tuned: frozenset[int] = frozenset()
+    if setting is not None and setting.is_known:
+        try:
+            tuned = cpu.parse_tuned(setting.text)
+        except exceptions.InvalidCPUSet as exc:
+            yield finding.Located(
+                finding.error(
+                    'GPU512',
+                    f'TuneD takes isolated cores that it cannot read for '
+                    f'none: {exc}',
+                ),
+                setting.place,
+            )
+            return
+        if tuned:
+            yield from _check_profile(settings, setting)
+    kernels, arguments = _isolated_by_kernel(settings)
+    if tuned and kernels and arguments is not None:
+        yield from _check_both(tuned, kernels, arguments, passthrough)
+    isolated, place = tuned | kernels, setting or arguments
+    if isolated and place is not None:
+        for service in computes:
+            yield from _compare(
+                isolated, isolated - _pmd(settings), place, service
+            )
+
+
+def _isolated_by_kernel(
+    settings: configuration.HostSettings,
+) -> tuple[frozenset[int], configuration.Setting | None]:
+    arguments = settings.kernel_arguments
+    if arguments is None or not arguments.is_known:
+        return frozenset(), None
+    try:
+        return kernel.parse(arguments.text).isolated_cpus(), arguments
+    except exceptions.InvalidCPUSet:
+        # Or it depends on the number of CPUs.
+        return frozenset(), None
+
+
+def _pmd(settings: configuration.HostSettings) -> frozenset[int]:
+    """Return the cores of Open vSwitch."""
+    setting = settings.pmd_cores
+    if setting is None:
+        return frozenset()
+    try:
+        return cpu.parse(setting.text)
+    except exceptions.InvalidCPUSet:
+        return frozenset()
+
+
+def _check_profile(
+    settings: configuration.HostSettings, cores: configuration.Setting
+) -> _Findings:
+    """Check that the profile takes isolated cores.
+
+    The role fails otherwise (``edpm-ansible``,
+    ``roles/edpm_tuned/tasks/configure.yml``).
+    """
+    profile = settings.tuned_profile
+    name = _DEFAULT_PROFILE if profile is None else profile.text
+    if name in _STOCK_PROFILES:
+        yield finding.Located(
+            finding.error(
+                'GPU513',
+                f'The profile {name!r} of TuneD takes no isolated cores, and '
+                f'the deployment fails ("Tuned profile conf file is not '
+                f'available to configure isolated cores"): set '
+                f'edpm_tuned_profile to {_PARTITIONING[0]!r}',
+            ),
+            (profile or cores).place,
+        )
+
+
+def _check_both(
+    tuned: frozenset[int],
+    kernels: frozenset[int],
+    arguments: configuration.Setting,
+    passthrough: bool,
+) -> _Findings:
+    if tuned != kernels:
+        yield finding.Located(
+            finding.warning(
+                'GPU507',
+                f'isolcpus isolates {cpu.render(kernels)}, and TuneD '
+                f'{cpu.render(tuned)}: leave isolcpus out',
+            ),
+            arguments.place,
+        )
+    elif passthrough:
+        yield finding.Located(
+            finding.warning(
+                'GPU507',
+                'isolcpus isolates the cores that TuneD isolates: leave it '
+                'out, or a change needs both and a reboot',
+            ),
+            arguments.place,
+        )
+
+
+def _compare(
+    isolated: frozenset[int],
+    for_servers: frozenset[int],
+    place: configuration.Setting,
+    service: configuration.Service,
+) -> _Findings:
+    dedicated, setting = _cpus(service, _DEDICATED)
+    shared, other = _cpus(service, _SHARED)
+    if setting is not None and dedicated:
+        idle = for_servers - dedicated - shared
+        if idle:
+            yield finding.Located(
+                finding.warning(
+                    'GPU504',
+                    f'Cores {cpu.render(idle)} are isolated ({place.place}) '
+                    f'and in no CPU set of Nova: nothing runs on them',
+                ),
+                setting.place,
+            )
+        exposed = dedicated - isolated
+        if exposed:
+            yield finding.Located(
+                finding.warning(
+                    'GPU505',
+                    f'Cores {cpu.render(exposed)} are for pinned servers and '
+                    f'not isolated ({place.place}): the host runs on them, '
+                    f'too',
+                ),
+                setting.place,
+            )
+    if other is not None and shared & isolated:
+        yield finding.Located(
+            finding.warning(
+                'GPU506',
+                f'Cores {cpu.render(shared & isolated)} are for unpinned '
+                f'servers and isolated ({place.place}): the kernel does not '
+                f'spread load over them',
+            ),
+            other.place,
+        )
+
+
+def check_machines(
+    settings: configuration.HostSettings,
+    computes: collections.abc.Sequence[configuration.Service],
+    machines: collections.abc.Sequence[configuration.Machine],
+) -> _Findings:
+    """Compare CPU sets and memory with what machines have."""
+    counts = [one.cpus for one in machines if one.cpus]
+    for service in computes if counts else ():
+        for name in (_DEDICATED, _SHARED):
+            cpus, setting = _cpus(service, name)
+            beyond = {number for number in cpus if number >= min(counts)}
+            if setting is not None and beyond:
+                yield finding.Located(
+                    finding.error(
+                        'GPU510',
+                        f"nova-compute would not start: Invalid '[compute] "
+                        f"{name}' config: one or more of the configured "
+                        f'CPUs is not available. There are {min(counts)} '
+                        f'CPUs, and no {cpu.render(beyond)}',
+                    ),
+                    setting.place,
+                )
+    memories = [one.memory_mb for one in machines if one.memory_mb]
+    arguments = settings.kernel_arguments
+    if not memories or arguments is None or not arguments.is_known:
+        return
+    pages = kernel.parse(arguments.text).huge_pages
+    taken = sum(pool.size * pool.count for pool in pages.pools) // 2**20
+    if taken >= min(memories):
+        yield finding.Located(
+            finding.error(
+                'GPU509',
+                f'The huge pages take {taken} MiB, and a machine has '
+                f'{min(memories)} MiB: the kernel gets fewer of them',
+            ),
+            arguments.place,
+        )
+        return
+    for service in computes:
+        setting = service.last('DEFAULT', 'reserved_host_memory_mb')
+        if (
+            taken
+            and setting is not None
+            and setting.text.isdecimal()
+            and taken + int(setting.text) > min(memories)
+        ):
+            yield finding.Located(
+                finding.warning(
+                    'GPU509',
+                    f'The huge pages take {taken} MiB of {min(memories)} MiB, '
+                    f'which leaves less than the {setting.text} MiB that are '
+                    f'kept for the host',
+                ),
+                setting.place,
+            )

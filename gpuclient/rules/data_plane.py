@@ -1,0 +1,287 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Rules about the node sets of RHOSO: what is deployed, in which order."""
+
+import collections.abc
+import posixpath
+
+from gpuclient.model import configuration
+from gpuclient.rules import finding
+
+_NOVA = 'nova'
+_REBOOT = 'reboot-os'
+#: What has to come before what, and why. The order is that of the operator's
+#: default (``openstack-operator``: ``openstackdataplanenodeset_types.go``)
+#: and of ``architecture``: ``examples/dt/nova/nova04delta``; edpm_kernel and
+#: edpm_tuned run in ``bootstrap`` (``edpm-ansible``:
+#: ``playbooks/bootstrap.yml``).
+_ORDER = (
+    (
+        'vfio-pci-bind',
+        _REBOOT,
+        'what it writes counts after the next reboot',
+    ),
+    (
+        'bootstrap',
+        _REBOOT,
+        'it sets kernel arguments, which count after the next reboot',
+    ),
+    (
+        _REBOOT,
+        _NOVA,
+        'hosts that run Nova are not rebooted, unless edpm_reboot_strategy '
+        'is force',
+    ),
+    ('install-certs', 'libvirt', 'libvirt needs the certificates'),
+    ('libvirt', _NOVA, 'nova-compute starts where libvirt runs'),
+)
+
+_Findings = collections.abc.Iterator[finding.Located]
+
+
+def check_services(
+    node_set: configuration.NodeSet,
+    services: collections.abc.Sequence[configuration.DataPlaneService],
+) -> _Findings:
+    """Check what is deployed on the nodes, and in which order.
+
+    :param services: All that are known, of any node set.
+    """
+    if node_set.services is None:
+        return
+    known = [one for one in node_set.services if one.is_known]
+    types = {one.name: one.type for one in services}
+    first: dict[str, configuration.Setting] = {}
+    for setting in known:
+        kind = _type(setting.text, types)
+        if kind not in first:
+            first[kind] = setting
+        elif setting.text != first[kind].text:
+            # openstack-operator: internal/dataplane/service.go:dedupe
+            yield finding.Located(
+                finding.error(
+                    'GPU316',
+                    f'{setting.text!r} is not deployed: '
+                    f'{first[kind].text!r} before it is of the type '
+                    f'{kind!r}, too',
+                ),
+                setting.place,
+            )
+    order = list(first)
+    for earlier, later, reason in _ORDER:
+        if (
+            earlier in first
+            and later in first
+            and order.index(earlier) > order.index(later)
+        ):
+            yield finding.Located(
+                finding.warning(
+                    'GPU315',
+                    f'{first[earlier].text!r} comes after '
+                    f'{first[later].text!r}: {reason}',
+                ),
+                first[earlier].place,
+            )
+
+
+def check_deployed(
+    data_plane: configuration.DataPlane,
+) -> _Findings:
+    """Find configuration of nova-compute that reaches no host.
+
+    The service ``nova`` mounts ``nova-extra-config`` alone; a service of
+    one's own takes its place in the list of a node set.
+    """
+    types = {one.name: one.type for one in data_plane.services}
+    deployed = {
+        setting.text: setting
+        for node_set in data_plane.node_sets
+        for setting in (*(node_set.services or ()), *data_plane.overrides)
+    }
+    others = [
+        setting
+        for name, setting in deployed.items()
+        if _type(name, types) == _NOVA
+    ]
+    for service in data_plane.services:
+        if (
+            service.type == _NOVA
+            and service.configuration is not None
+            and service.name not in deployed
+            and others
+        ):
+            yield finding.Located(
+                finding.warning(
+                    'GPU317',
+                    f'No node set deploys {service.name!r}, which has '
+                    f'configuration of nova-compute; {others[0].place} has '
+                    f'{others[0].text!r}',
+                ),
+                service.place,
+            )
+
+
+def _type(name: str, types: collections.abc.Mapping[str, str]) -> str:
+    """Return the edpmServiceType of a service."""
+    if name in types:
+        return types[name]
+    # As those that the documentation of RHOSO has users make are called.
+    return _NOVA if name.startswith('nova-custom') else name
+
+
+def check_reboot(settings: configuration.HostSettings) -> _Findings:
+    """Check that hosts that get kernel arguments are rebooted."""
+    strategy, arguments = settings.reboot_strategy, settings.kernel_arguments
+    if (
+        strategy is not None
+        and strategy.text.strip().lower() == 'never'
+        and arguments is not None
+        and arguments.text.strip()
+    ):
+        yield finding.Located(
+            finding.warning(
+                'GPU318',
+                f'edpm_reboot_strategy is never, and hosts need a reboot for '
+                f'their kernel arguments ({arguments.place})',
+            ),
+            strategy.place,
+        )
+
+
+def machines_of(
+    node_set: configuration.NodeSet,
+    machines: collections.abc.Iterable[configuration.Machine],
+) -> list[configuration.Machine]:
+    """Return the machines that the selector of a node set matches."""
+    return [
+        one
+        for one in machines
+        if _matches(node_set.selector, one.labels)
+        and any(_matches(node.selector, one.labels) for node in node_set.nodes)
+    ]
+
+
+def _matches(
+    selector: configuration.Labels, labels: configuration.Labels
+) -> bool:
+    return set(selector) <= set(labels)
+
+
+def related(
+    node_set: configuration.NodeSet,
+    machines: collections.abc.Iterable[configuration.Machine],
+) -> list[configuration.Machine]:
+    """Return the machines that are written down for a node set.
+
+    They stand in its folder, or in one beside it or below.
+    """
+    above = posixpath.dirname(posixpath.dirname(_path(node_set.place)))
+    found = []
+    for one in machines:
+        folder = posixpath.dirname(_path(one.place))
+        if above in (folder, posixpath.dirname(folder)) or (
+            folder == posixpath.dirname(_path(node_set.place))
+        ):
+            found.append(one)
+    return found
+
+
+def _path(place: configuration.Place) -> str:
+    return posixpath.normpath(place.path)
+
+
+def check_machines(
+    node_set: configuration.NodeSet,
+    machines: collections.abc.Sequence[configuration.Machine],
+) -> _Findings:
+    """Check that each node finds a machine, as the operator looks for one.
+
+    ``openstack-baremetal-operator``: ``openstackbaremetalset.go``, which
+    takes machines with all labels of the set's selector, and of these one
+    with all of the node's for each node.
+
+    :param machines: Those of the node set; none where none are known.
+    """
+    if not machines or node_set.selector_place is None or not node_set.nodes:
+        return
+    available = [
+        one for one in machines if _matches(node_set.selector, one.labels)
+    ]
+    if not available:
+        yield finding.Located(
+            finding.error(
+                'GPU319',
+                f'bmhLabelSelector {_render(node_set.selector)} matches no '
+                f'machine: {_known(machines)}',
+            ),
+            node_set.selector_place,
+        )
+        return
+    candidates = {
+        node.name: [
+            number
+            for number, one in enumerate(available)
+            if _matches(node.selector, one.labels)
+        ]
+        for node in node_set.nodes
+    }
+    lonely = [one for one in node_set.nodes if not candidates[one.name]]
+    for node in lonely:
+        yield finding.Located(
+            finding.error(
+                'GPU319',
+                f'bmhLabelSelector {_render(node.selector)} of '
+                f'{node.name!r} matches no machine: {_known(available)}',
+            ),
+            node.place,
+        )
+    if not lonely and not _assign(candidates):
+        yield finding.Located(
+            finding.error(
+                'GPU320',
+                f'There are {len(node_set.nodes)} nodes, and not a machine '
+                f'for each ("unable to find {len(node_set.nodes)} requested '
+                f'BaremetalHosts"): {_known(available)}',
+            ),
+            node_set.selector_place,
+        )
+
+
+def _render(labels: configuration.Labels) -> str:
+    return ', '.join(f'{key}: {value}' for key, value in labels) or '{}'
+
+
+def _known(
+    machines: collections.abc.Sequence[configuration.Machine],
+) -> str:
+    text = '; '.join(
+        f'{one.name} has {_render(one.labels)}' for one in machines[:3]
+    )
+    more = len(machines) - 3
+    return f'{text}; {more} more' if more > 0 else text
+
+
+def _assign(candidates: dict[str, list[int]]) -> bool:
+    """Return whether each can have one of its own (augmenting paths)."""
+    owner: dict[int, str] = {}
+
+    def place(name: str, tried: set[int]) -> bool:
+        for number in candidates[name]:
+            if number not in tried:
+                tried.add(number)
+                if number not in owner or place(owner[number], tried):
+                    owner[number] = name
+                    return True
+        return False
+
+    return all(place(name, set()) for name in candidates)

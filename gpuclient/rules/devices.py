@@ -1,0 +1,173 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Rules about other uses of devices that are passed through.
+
+Mediated devices (``[devices]enabled_mdev_types``) need the driver of the
+vendor on the card, passthrough takes the card from it.
+"""
+
+import collections.abc
+
+from gpuclient import exceptions
+from gpuclient.model import boolean
+from gpuclient.model import catalogue as catalogue_model
+from gpuclient.model import configuration
+from gpuclient.model import device_spec
+from gpuclient.model import pci
+from gpuclient.rules import alias as alias_rules
+from gpuclient.rules import device_spec as device_spec_rules
+from gpuclient.rules import finding
+from gpuclient.rules import kernel as kernel_rules
+
+_POST_COPY = 'live_migration_permit_post_copy'
+
+
+def check_mediated(
+    service: configuration.Service,
+    specs: collections.abc.Sequence[device_spec_rules.Entry],
+    catalogue: catalogue_model.Catalogue,
+) -> collections.abc.Iterator[finding.Located]:
+    """Find cards that are to be passed through and divided as well.
+
+    :param specs: Of the service.
+    """
+    setting = service.last(
+        'devices', 'enabled_mdev_types', 'enabled_vgpu_types'
+    )
+    if setting is None or not setting.is_known or not setting.text.strip():
+        return
+    given = [one for one in specs if kernel_rules.is_passed_through(one.spec)]
+    types = [one.strip() for one in setting.text.split(',') if one.strip()]
+    own = False
+    for name in types:
+        for section in (f'mdev_{name}', f'vgpu_{name}'):
+            addresses = service.last(section.lower(), 'device_addresses')
+            if addresses is None:
+                continue
+            own = True
+            for address in addresses.text.split(','):
+                for one in given:
+                    if _names(one.spec, address.strip()):
+                        yield finding.Located(
+                            finding.error(
+                                'GPU314',
+                                f'{address.strip()} is to be divided into '
+                                f'{name}, and {one.setting.place} passes it '
+                                f'through: it cannot be both',
+                            ),
+                            addresses.place,
+                        )
+    if own:
+        return
+    for one in given:
+        models = catalogue.by_ids(one.spec.vendor_id, one.spec.product_id)
+        if models:
+            yield finding.Located(
+                finding.warning(
+                    'GPU314',
+                    f'[devices]enabled_mdev_types is for cards that are '
+                    f'divided, and {one.setting.place} passes '
+                    f'{models[0].name} through: leave it out, or name the '
+                    f'divided cards in [mdev_{types[0]}]device_addresses',
+                ),
+                setting.place,
+            )
+            return
+
+
+def _names(spec: device_spec.DeviceSpec, address: str) -> bool:
+    """Return whether an entry names the very address."""
+    found = spec.address
+    if found is None or found.regex or device_spec.ANY in found.fields:
+        return False
+    domain, bus, slot, function = found.fields
+    try:
+        return pci.parse_address(address) == pci.parse_address(
+            f'{domain:0>4}:{bus:0>2}:{slot:0>2}.{function}'
+        )
+    except exceptions.InvalidAddress:
+        return False
+
+
+def check_migration(
+    service: configuration.Service,
+    aliases: collections.abc.Sequence[alias_rules.Entry],
+    specs: collections.abc.Sequence[device_spec_rules.Entry],
+    *,
+    default: bool = False,
+) -> collections.abc.Iterator[finding.Located]:
+    """Compare live migration of devices with post-copy, which excludes it.
+
+    A device has to move while the server stands still; with post-copy the
+    server runs on the target before all of its memory is there (Nova's
+    ``doc/source/admin/pci-passthrough.rst``).
+
+    :param aliases: Of the service, as are the specs.
+    :param default: What is where the service does not say.
+    """
+    setting = service.last('libvirt', _POST_COPY)
+    on = default if setting is None else boolean.is_true(setting.text)
+    migratable = [
+        *(one.setting for one in specs if _is_migratable(one.spec)),
+        *(one.setting for one in aliases if one.alias.live_migratable),
+    ]
+    if on and migratable:
+        yield finding.Located(
+            finding.warning(
+                'GPU901',
+                f'[libvirt]{_POST_COPY} is on'
+                f'{"" if setting else " by default"}, and devices are '
+                f'live-migratable: a migration that goes over to post-copy '
+                f'fails; turn it off on hosts that have them',
+            ),
+            (setting or migratable[0]).place,
+        )
+
+
+def _is_migratable(spec: device_spec.DeviceSpec) -> bool:
+    return boolean.is_true(spec.tags.get('live_migratable'))
+
+
+def check_migratable(
+    aliases: collections.abc.Sequence[alias_rules.Entry],
+    specs: collections.abc.Sequence[device_spec_rules.Entry],
+    may_match: collections.abc.Callable[
+        [alias_rules.Entry, device_spec_rules.Entry], bool
+    ],
+) -> collections.abc.Iterator[finding.Located]:
+    """Find aliases that ask for what no device spec says of its devices.
+
+    An alias that says ``live_migratable`` gets devices whose spec says the
+    same, yes or no; one that does not gets any (``nova/pci/stats.py:
+    _filter_pools_for_live_migratable_devices``).
+    """
+    for one in aliases:
+        wanted = one.alias.live_migratable
+        if wanted is None:
+            continue
+        own = [other for other in specs if may_match(one, other)]
+        if own and not any(
+            'live_migratable' in other.spec.tags
+            and _is_migratable(other.spec) == wanted
+            for other in own
+        ):
+            word = 'yes' if wanted else 'no'
+            yield finding.Located(
+                finding.error(
+                    'GPU902',
+                    f'Alias {one.alias.name!r} asks for live_migratable = '
+                    f'{word}, and no device spec for its devices says so '
+                    f'({own[0].setting.place}): there will be none',
+                ),
+                one.setting.place,
+            )

@@ -1,0 +1,75 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Rules about options that nobody reads: misspelled, or in the wrong file."""
+
+import collections.abc
+import re
+
+from gpuclient.model import configuration
+from gpuclient.model import nova_options
+from gpuclient.rules import finding
+
+#: All else is something other than an option, such as a host of Ansible.
+_NAME = re.compile('[a-z0-9_-]+', re.ASCII)
+_COMPUTE = (configuration.COMPUTE,)
+_READERS: dict[tuple[str, str], tuple[str, ...]] = {
+    ('pci', 'alias'): (configuration.API, configuration.COMPUTE),
+    ('pci', 'device_spec'): _COMPUTE,
+    ('pci', 'passthrough_whitelist'): _COMPUTE,
+    ('pci', 'report_in_placement'): _COMPUTE,
+    ('compute', 'cpu_dedicated_set'): _COMPUTE,
+    ('compute', 'cpu_shared_set'): _COMPUTE,
+    ('DEFAULT', 'reserved_huge_pages'): _COMPUTE,
+    ('devices', 'enabled_mdev_types'): _COMPUTE,
+    ('devices', 'enabled_vgpu_types'): _COMPUTE,
+    ('filter_scheduler', 'enabled_filters'): (configuration.SCHEDULER,),
+}
+
+
+def check(
+    services: collections.abc.Sequence[configuration.Service],
+) -> collections.abc.Iterator[finding.Located]:
+    """Yield options that have no effect.
+
+    A file may be read by several services: an option in it has an effect if
+    one of them reads it.
+    """
+    readers: dict[configuration.Place, set[str]] = {}
+    options: dict[configuration.Place, tuple[str, str]] = {}
+    for service in services:
+        for one in service.options:
+            place = one.setting.place
+            readers.setdefault(place, set()).update(service.readers)
+            options[place] = one.section, one.name
+    for place, (section, name) in options.items():
+        if _NAME.fullmatch(name) and not nova_options.is_known(section, name):
+            similar = nova_options.similar(section, name)
+            hint = f'; it has {similar!r}' if similar else ''
+            yield finding.Located(
+                finding.warning(
+                    'GPU312',
+                    f'Nova has no option [{section}]{name}, and says nothing '
+                    f'about it{hint}',
+                ),
+                place,
+            )
+        wanted = _READERS.get((section, name))
+        if wanted is not None and not readers[place] & set(wanted):
+            yield finding.Located(
+                finding.warning(
+                    'GPU313',
+                    f'{" and ".join(sorted(readers[place]))} does not read '
+                    f'[{section}]{name}; {" and ".join(wanted)} does',
+                ),
+                place,
+            )

@@ -1,0 +1,723 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The rules of ``gpu config check`` on trees of RHOSO, each and none."""
+
+import os
+import pathlib
+import shutil
+import tempfile
+import textwrap
+
+import ddt
+import testtools
+
+from gpuclient.documents import tree
+from gpuclient.rules import configuration as configuration_rules
+from gpuclient.rules import finding
+
+CONTROL = 'control-plane/service-values.yaml'
+NODES = 'edpm/nodeset/values.yaml'
+MACHINES = 'edpm/baremetalhosts/values.yaml'
+OBJECTS = 'objects.yaml'
+ALIAS = (
+    'alias = { "vendor_id":"10de", "product_id":"20f1", '
+    '"device_type":"type-PF", "name":"nvidia_a100" }'
+)
+SPEC = (
+    'device_spec = { "vendor_id":"10de", "product_id":"20f1", '
+    '"address": "0000:04:00.0" }'
+)
+ARGUMENTS = (
+    'default_hugepagesz=1GB hugepagesz=1G hugepages=64 intel_iommu=on '
+    'iommu=pt vfio-pci.ids=10de:20f1 rd.driver.pre=vfio-pci'
+)
+CLEAN = {
+    CONTROL: f"""\
+kind: ConfigMap
+metadata:
+  name: service-values
+data:
+  nova:
+    apiServiceTemplate:
+      customServiceConfig: |
+        [pci]
+        {ALIAS}
+        [filter_scheduler]
+        pci_in_placement = True
+    schedulerServiceTemplate:
+      customServiceConfig: |
+        [filter_scheduler]
+        pci_in_placement = True
+        enabled_filters = ComputeFilter,PciPassthroughFilter,NUMATopologyFilter
+    cell1:
+      conductorServiceTemplate:
+        customServiceConfig: |
+          [filter_scheduler]
+          pci_in_placement = True
+""",
+    NODES: f"""\
+kind: ConfigMap
+metadata:
+  name: edpm-nodeset-values
+data:
+  preProvisioned: false
+  baremetalSetTemplate:
+    bmhLabelSelector:
+      app: openstack
+  nodeset:
+    ansible:
+      ansibleVars:
+        edpm_kernel_args: "{ARGUMENTS}"
+        edpm_reboot_strategy: force
+        edpm_tuned_profile: cpu-partitioning-powersave
+        edpm_tuned_isolated_cores: "4-23,28-47"
+    nodes:
+      edpm-compute-0:
+        hostName: edpm-compute-0
+        bmhLabelSelector:
+          nodeName: edpm-compute-0
+    services:
+      - vfio-pci-bind
+      - bootstrap
+      - configure-os
+      - reboot-os
+      - install-certs
+      - libvirt
+      - nova-custom-gpu
+      - telemetry
+  nova:
+    compute:
+      conf: |
+        [DEFAULT]
+        reserved_host_memory_mb = 4096
+        reserved_huge_pages = node:0,size:4,count:524160
+        reserved_huge_pages = node:0,size:1GB,count:2
+        [compute]
+        cpu_shared_set = 0-3,24-27
+        cpu_dedicated_set = 4-23,28-47
+    pci:
+      conf: |
+        [pci]
+        report_in_placement = True
+        {SPEC}
+        {ALIAS}
+""",
+    MACHINES: """\
+kind: ConfigMap
+metadata:
+  name: baremetalhost-values
+data:
+  edpm-compute-0:
+    labels:
+      app: openstack
+      nodeName: edpm-compute-0
+    bmc:
+      address: redfish-virtualmedia+https://192.0.2.1/redfish/v1/Systems/1
+      credentialsName: bmc-secret
+    bootMACAddress: 52:54:00:00:00:01
+    rootDeviceHints:
+      deviceName: /dev/vda
+""",
+}
+#: As "oc get -o yaml" prints them.
+CLEAN_OBJECTS = {
+    OBJECTS: f"""\
+apiVersion: v1
+kind: List
+items:
+- kind: OpenStackControlPlane
+  spec:
+    nova:
+      template:
+        apiServiceTemplate:
+          customServiceConfig: |
+            [pci]
+            {ALIAS}
+- kind: OpenStackDataPlaneNodeSet
+  metadata:
+    name: openstack-edpm
+  spec:
+    preProvisioned: false
+    baremetalSetTemplate:
+      bmhLabelSelector:
+        app: openstack
+    nodeTemplate:
+      ansible:
+        ansibleVars:
+          edpm_kernel_args: intel_iommu=on iommu=pt hugepagesz=1G hugepages=64
+          edpm_tuned_profile: cpu-partitioning
+          edpm_tuned_isolated_cores: "4-23"
+    nodes:
+      edpm-compute-0: {{}}
+    services:
+    - bootstrap
+    - reboot-os
+    - libvirt
+    - nova-custom-gpu
+- kind: OpenStackDataPlaneService
+  metadata:
+    name: nova-custom-gpu
+  spec:
+    edpmServiceType: nova
+    dataSources:
+    - configMapRef:
+        name: gpu-nova
+    - configMapRef:
+        name: cpu-nova
+- kind: BareMetalHost
+  metadata:
+    name: host-0
+    labels:
+      app: openstack
+  spec:
+    bootMACAddress: 52:54:00:00:00:01
+  status:
+    hardware:
+      ramMebibytes: 131072
+      cpu:
+        count: 24
+        model: Intel(R) Xeon(R) Gold 6342
+---
+kind: ConfigMap
+metadata:
+  name: gpu-nova
+data:
+  03-gpu-nova.conf: |
+    [pci]
+    device_spec = {{"vendor_id": "10de", "product_id": "20f1"}}
+    {ALIAS}
+---
+kind: ConfigMap
+metadata:
+  name: cpu-nova
+data:
+  25-cpu-nova.conf: |
+    [DEFAULT]
+    reserved_host_memory_mb = 4096
+    [compute]
+    cpu_shared_set = 0-3
+    cpu_dedicated_set = 4-23
+""",
+}
+
+
+class CheckTestCase(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def check(self, files: dict[str, str]) -> list[finding.Located]:
+        for name, content in files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        found = tree.read([os.fspath(self.folder)])
+        return [
+            *(
+                configuration_rules.unreadable(*one)
+                for one in found.unreadable
+            ),
+            *configuration_rules.check(found.services, found.data_plane),
+        ]
+
+    def codes(self, files: dict[str, str]) -> list[tuple[str, str, int]]:
+        """Return codes with the file and the text of the line."""
+        return [
+            (
+                one.finding.code,
+                os.path.relpath(one.place.path, self.folder),
+                one.place.line or 0,
+            )
+            for one in self.check(files)
+        ]
+
+    def check_change(
+        self,
+        clean: dict[str, str],
+        name: str,
+        old: str,
+        new: str,
+        expected: list[tuple[str, str]],
+    ) -> None:
+        """Compare what one change makes with codes and texts of lines."""
+        assert clean[name].count(old) == 1, (old, clean[name].count(old))
+        files = {**clean, name: clean[name].replace(old, new)}
+        found = []
+        for code, file, line in self.codes(files):
+            text = files[file].splitlines()[line - 1].strip() if line else ''
+            found.append((code, text))
+        self.assertEqual(
+            [one[0] for one in expected], [one[0] for one in found]
+        )
+        for (_code, beginning), (_same, text) in zip(
+            expected, found, strict=True
+        ):
+            self.assertTrue(text.startswith(beginning), text)
+
+
+@ddt.ddt
+class TestValues(CheckTestCase):
+    def test_clean(self) -> None:
+        self.assertEqual([], self.check(CLEAN))
+
+    @ddt.data(
+        # The control plane.
+        (
+            CONTROL,
+            ',NUMATopologyFilter',
+            '',
+            [('GPU311', 'enabled_filters')],
+        ),
+        (
+            CONTROL,
+            'enabled_filters',
+            'enabled_filtes',
+            [('GPU312', 'enabled_filtes')],
+        ),
+        (
+            CONTROL,
+            '        enabled_filters',
+            '        [pci]\n        report_in_placement = True\n'
+            '        [filter_scheduler]\n        enabled_filters',
+            [('GPU313', 'report_in_placement')],
+        ),
+        # Devices.
+        (
+            NODES,
+            '        [pci]\n        report',
+            '        [devices]\n        enabled_mdev_types = nvidia-35\n'
+            '        [pci]\n        report',
+            [('GPU314', 'enabled_mdev_types')],
+        ),
+        (
+            NODES,
+            '        [pci]\n        report',
+            '        [devices]\n        enabled_mdev_types = nvidia-35\n'
+            '        [mdev_nvidia-35]\n'
+            '        device_addresses = 0000:05:00.0, 0000:04:00.0\n'
+            '        [pci]\n        report',
+            [('GPU314', 'device_addresses')],
+        ),
+        (
+            NODES,
+            '        [pci]\n        report',
+            '        [devices]\n        enabled_mdev_types = nvidia-35\n'
+            '        [mdev_nvidia-35]\n'
+            '        device_addresses = 0000:05:00.0\n'
+            '        [pci]\n        report',
+            [],
+        ),
+        (
+            NODES,
+            '        [pci]\n        report',
+            '        [devices]\n        mdev_enabled_types = nvidia-35\n'
+            '        [pci]\n        report',
+            [('GPU312', 'mdev_enabled_types')],
+        ),
+        (
+            NODES,
+            '"address": "0000:04:00.0"',
+            '"address": "0000:04:00.0", "live_migratable": "yes"',
+            [('GPU901', 'device_spec')],
+        ),
+        (
+            NODES,
+            '"name":"nvidia_a100"',
+            '"name":"nvidia_a100", "live_migratable": "yes"',
+            [('GPU304', 'alias'), ('GPU901', 'alias'), ('GPU902', 'alias')],
+        ),
+        # Services of the node set.
+        (
+            NODES,
+            '      - vfio-pci-bind\n      - bootstrap\n      - configure-os\n'
+            '      - reboot-os\n',
+            '      - bootstrap\n      - configure-os\n'
+            '      - reboot-os\n      - vfio-pci-bind\n',
+            [('GPU315', '- vfio-pci-bind')],
+        ),
+        (
+            NODES,
+            '      - libvirt\n      - nova-custom-gpu\n',
+            '      - nova-custom-gpu\n      - libvirt\n',
+            [('GPU315', '- libvirt')],
+        ),
+        (
+            NODES,
+            '      - nova-custom-gpu\n',
+            '      - nova\n      - nova-custom-gpu\n',
+            [('GPU316', '- nova-custom-gpu')],
+        ),
+        (
+            NODES,
+            'edpm_reboot_strategy: force',
+            'edpm_reboot_strategy: never',
+            [('GPU318', 'edpm_reboot_strategy')],
+        ),
+        # Machines.
+        (
+            NODES,
+            'app: openstack',
+            'app: other',
+            [('GPU319', 'app: other')],
+        ),
+        (
+            MACHINES,
+            'nodeName: edpm-compute-0',
+            'nodeName: edpm-compute-1',
+            [('GPU319', 'hostName')],
+        ),
+        (
+            NODES,
+            '    services:\n',
+            '      edpm-compute-1: {}\n    services:\n',
+            [('GPU320', 'app: openstack')],
+        ),
+        (
+            MACHINES,
+            'redfish-virtualmedia+https://192.0.2.1/redfish/v1/Systems/1',
+            'CHANGEME',
+            [('GPU303', 'address')],
+        ),
+        (
+            MACHINES,
+            '52:54:00:00:00:01',
+            '_replaced_',
+            [('GPU303', 'bootMACAddress')],
+        ),
+        # Kernel arguments.
+        (
+            NODES,
+            'vfio-pci.ids=10de:20f1',
+            'vfio-pci.ids=10de:2330',
+            [('GPU401', 'edpm_kernel_args'), ('GPU402', 'edpm_kernel_args')],
+        ),
+        (
+            NODES,
+            'vfio-pci.ids=10de:20f1',
+            'vfio-pci.ids=20f1:10de',
+            [('GPU401', 'edpm_kernel_args')],
+        ),
+        # The sound of the card.
+        (
+            NODES,
+            'vfio-pci.ids=10de:20f1',
+            'vfio_pci.ids=10de:20f1,10de:1aef',
+            [],
+        ),
+        (
+            NODES,
+            'vfio-pci.ids=10de:20f1',
+            'vfio-pci.ids=10de:20f1,nvidia',
+            [('GPU403', 'edpm_kernel_args')],
+        ),
+        (
+            NODES,
+            'intel_iommu=on',
+            'intel_iommu=off',
+            [('GPU404', 'edpm_kernel_args')],
+        ),
+        (
+            NODES,
+            'intel_iommu=on ',
+            '',
+            [('GPU405', 'edpm_kernel_args')],
+        ),
+        (NODES, 'intel_iommu=on', 'amd_iommu=on', []),
+        (
+            NODES,
+            'intel_iommu=on',
+            'amd_iommu=on kvm_intel.nested=1',
+            [('GPU406', 'edpm_kernel_args')],
+        ),
+        (
+            NODES,
+            '        [compute]\n',
+            '        [libvirt]\n        cpu_models = EPYC-Rome\n'
+            '        [compute]\n',
+            [('GPU406', 'edpm_kernel_args')],
+        ),
+        (NODES, 'iommu=pt ', '', [('GPU407', 'edpm_kernel_args')]),
+        (
+            NODES,
+            ' rd.driver.pre=vfio-pci',
+            '',
+            [('GPU408', 'edpm_kernel_args')],
+        ),
+        (
+            NODES,
+            'hugepagesz=1G hugepages=64',
+            'hugepagesz=3G hugepages=64',
+            [('GPU409', 'edpm_kernel_args'), ('GPU409', 'edpm_kernel_args')],
+        ),
+        (
+            NODES,
+            'hugepages=64',
+            'hugepages=2',
+            [('GPU410', 'edpm_kernel_args')],
+        ),
+        (
+            NODES,
+            'hugepages=64',
+            'hugepages=0:1,1:32',
+            [('GPU410', 'edpm_kernel_args')],
+        ),
+        (
+            NODES,
+            'size:1GB,count:2',
+            'size:2048,count:2',
+            [('GPU411', 'edpm_kernel_args')],
+        ),
+        # What a template makes of it is not known.
+        (
+            NODES,
+            ARGUMENTS,
+            '{{ arguments }}',
+            [],
+        ),
+        # CPUs and memory.
+        (
+            NODES,
+            'cpu_dedicated_set = 4-23,28-47',
+            'cpu_dedicated_set = 4-23,28-47-50',
+            [('GPU501', 'cpu_dedicated_set')],
+        ),
+        (
+            NODES,
+            'cpu_dedicated_set = 4-23,28-47',
+            'cpu_dedicated_set = 3-23,28-47',
+            [('GPU502', 'cpu_dedicated_set'), ('GPU505', 'cpu_dedicated_set')],
+        ),
+        (
+            NODES,
+            'reserved_host_memory_mb = 4096',
+            'vcpu_pin_set = 0-3',
+            [('GPU503', 'vcpu_pin_set')],
+        ),
+        (
+            NODES,
+            'reserved_host_memory_mb = 4096',
+            'reserved_host_cpus = 2',
+            [('GPU503', 'reserved_host_cpus')],
+        ),
+        (
+            NODES,
+            'cpu_dedicated_set = 4-23,28-47',
+            'cpu_dedicated_set = 8-23,32-47',
+            [('GPU504', 'cpu_dedicated_set')],
+        ),
+        (
+            NODES,
+            'edpm_tuned_isolated_cores: "4-23,28-47"',
+            'edpm_tuned_isolated_cores: "5-23,28-47"',
+            [('GPU505', 'cpu_dedicated_set')],
+        ),
+        (
+            NODES,
+            'edpm_tuned_isolated_cores: "4-23,28-47"',
+            'edpm_tuned_isolated_cores: "3-23,28-47"',
+            [('GPU506', 'cpu_shared_set')],
+        ),
+        (
+            NODES,
+            'rd.driver.pre',
+            'isolcpus=4-22 rd.driver.pre',
+            [('GPU507', 'edpm_kernel_args')],
+        ),
+        (
+            NODES,
+            'rd.driver.pre',
+            'isolcpus=4-23,28-47 rd.driver.pre',
+            [('GPU507', 'edpm_kernel_args')],
+        ),
+        (
+            NODES,
+            'size:1GB,count:2',
+            'size:1G,count:2',
+            [('GPU508', 'reserved_huge_pages')],
+        ),
+        (
+            NODES,
+            'size:1GB,count:2',
+            'size:1024,count:2',
+            [('GPU511', 'reserved_huge_pages')],
+        ),
+        (
+            NODES,
+            'edpm_tuned_isolated_cores: "4-23,28-47"',
+            'edpm_tuned_isolated_cores: "4-23;28-47"',
+            [('GPU512', 'edpm_tuned_isolated_cores')],
+        ),
+        (
+            NODES,
+            'edpm_tuned_profile: cpu-partitioning-powersave',
+            'edpm_tuned_profile: virtual-host',
+            [('GPU513', 'edpm_tuned_profile')],
+        ),
+        (
+            NODES,
+            '        edpm_tuned_profile: cpu-partitioning-powersave\n',
+            '',
+            [('GPU513', 'edpm_tuned_isolated_cores')],
+        ),
+        # The cores of Open vSwitch are not idle.
+        (
+            NODES,
+            '        edpm_tuned_profile',
+            '        edpm_ovs_dpdk_pmd_core_list: "48-49"\n'
+            '        edpm_tuned_profile',
+            [],
+        ),
+    )
+    @ddt.unpack
+    def test_each_rule(
+        self, name: str, old: str, new: str, expected: list[tuple[str, str]]
+    ) -> None:
+        self.check_change(CLEAN, name, old, new, expected)
+
+    def test_cores_of_open_vswitch(self) -> None:
+        self.assertEqual(
+            [],
+            self.check(
+                {
+                    **CLEAN,
+                    NODES: CLEAN[NODES].replace(
+                        'edpm_tuned_isolated_cores: "4-23,28-47"',
+                        'edpm_tuned_isolated_cores: "4-23,28-49"\n'
+                        '        edpm_ovs_dpdk_pmd_core_list: "48-49"',
+                    ),
+                }
+            ),
+        )
+
+    def test_a_node_of_its_own(self) -> None:
+        """Variables of a node count in place of those of all."""
+        found = self.check(
+            {
+                **CLEAN,
+                NODES: CLEAN[NODES].replace(
+                    '        hostName: edpm-compute-0\n',
+                    '        hostName: edpm-compute-0\n        ansible:\n'
+                    '          ansibleVars:\n'
+                    '            edpm_kernel_args: iommu=off\n',
+                ),
+            }
+        )
+        self.assertEqual(['GPU404'], [one.finding.code for one in found])
+
+    def test_machines_of_others(self) -> None:
+        """Where none is written down for a node set, none is missed."""
+        files = dict(CLEAN)
+        files[f'other/{MACHINES}'] = files.pop(MACHINES).replace(
+            'app: openstack', 'app: other'
+        )
+        self.assertEqual([], self.check(files))
+
+    def test_template_that_cannot_be_read(self) -> None:
+        found = self.check({'nova/nova.conf': '{{ define }}\n[pci]\n'})
+        self.assertEqual(
+            [('GPU300', finding.Severity.WARNING)],
+            [(one.finding.code, one.finding.severity) for one in found],
+        )
+
+    def test_file_of_others_that_cannot_be_read(self) -> None:
+        self.assertEqual(
+            [], self.check({'os_nova_role/files/kvm.conf': 'options kvm a=1'})
+        )
+
+
+@ddt.ddt
+class TestObjects(CheckTestCase):
+    def test_clean(self) -> None:
+        self.assertEqual([], self.check(CLEAN_OBJECTS))
+
+    @ddt.data(
+        (
+            '    - nova-custom-gpu\n',
+            '    - nova\n',
+            [('GPU317', '- kind: OpenStackDataPlaneService')],
+        ),
+        (
+            'cpu_dedicated_set = 4-23',
+            'cpu_dedicated_set = 4-24',
+            [('GPU505', 'cpu_dedicated_set'), ('GPU510', 'cpu_dedicated_set')],
+        ),
+        (
+            'hugepages=64',
+            'hugepages=200',
+            [('GPU509', 'edpm_kernel_args')],
+        ),
+        (
+            'hugepages=64',
+            'hugepages=126',
+            [('GPU509', 'reserved_host_memory_mb')],
+        ),
+        (
+            'Intel(R) Xeon(R) Gold 6342',
+            'AMD EPYC 7543',
+            [('GPU406', 'edpm_kernel_args')],
+        ),
+        (
+            '      app: openstack\n  spec',
+            '      app: x\n  spec',
+            [('GPU319', 'app: openstack')],
+        ),
+    )
+    @ddt.unpack
+    def test_each_rule(
+        self, old: str, new: str, expected: list[tuple[str, str]]
+    ) -> None:
+        self.check_change(CLEAN_OBJECTS, OBJECTS, old, new, expected)
+
+    def test_deployed_by_override(self) -> None:
+        """A deployment may have other services than its node sets."""
+        text = CLEAN_OBJECTS[OBJECTS].replace(
+            '    - nova-custom-gpu\n', '    - nova\n'
+        )
+        text += textwrap.dedent(
+            """\
+            ---
+            kind: OpenStackDataPlaneDeployment
+            spec:
+              servicesOverride: [nova-custom-gpu]
+            """
+        )
+        self.assertEqual([], self.check({OBJECTS: text}))
+
+
+class TestExample(CheckTestCase):
+    """The published example of GPU passthrough, as its text gives it."""
+
+    ALIAS = ALIAS.replace('nvidia_a100', 'nvidia_a2')
+
+    def test_example(self) -> None:
+        """All that is odd is the name: A2, and the ids of an A100."""
+        files = {
+            CONTROL: CLEAN[CONTROL].replace(ALIAS, self.ALIAS),
+            NODES: CLEAN[NODES]
+            .replace(ALIAS, self.ALIAS)
+            .replace(SPEC, f'{SPEC}\n        {SPEC.replace("04", "82")}')
+            .replace('default_hugepagesz=1GB hugepagesz=1G hugepages=64 ', '')
+            .replace(
+                '        reserved_huge_pages = node:0,size:1GB,count:2\n', ''
+            ),
+            MACHINES: CLEAN[MACHINES],
+        }
+        self.assertEqual(
+            [('GPU119', CONTROL, 9), ('GPU119', NODES, 45)],
+            self.codes(files),
+        )
+        self.assertEqual(
+            {finding.Severity.WARNING},
+            {one.finding.severity for one in self.check(files)},
+        )
