@@ -141,6 +141,7 @@ class TestImports(testtools.TestCase):
                 'gpuclient.exceptions',
                 'gpuclient.i18n',
                 'gpuclient.osc.command',
+                'gpuclient.osc.everywhere',
                 'gpuclient.osc.lazy',
                 'gpuclient.osc.plugin',
             },

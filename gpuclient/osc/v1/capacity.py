@@ -21,6 +21,7 @@ from openstackclient.identity import common as identity_common
 
 from gpuclient.i18n import _
 from gpuclient.osc import command
+from gpuclient.osc import everywhere
 from gpuclient.osc import lazy
 
 with lazy.imports():
@@ -139,7 +140,7 @@ def _notes(forecast: capacity.Forecast, cloud: _Cloud) -> list[str]:
     return notes
 
 
-class ListCapacity(_CapacityCommand, command.Lister):
+class ListCapacity(_CapacityCommand, everywhere.Lister):
     _description = _(
         """List how many more servers of each GPU flavor fit
 
@@ -171,7 +172,7 @@ Example:
         )
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
+    def list_cloud(self, parsed_args: argparse.Namespace) -> command.Rows:
         cloud = self.forecast(
             parsed_args,
             tuple(

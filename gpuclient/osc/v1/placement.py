@@ -21,6 +21,7 @@ from openstackclient.identity import common as identity_common
 
 from gpuclient.i18n import _
 from gpuclient.osc import command
+from gpuclient.osc import everywhere
 from gpuclient.osc import lazy
 
 with lazy.imports():
@@ -33,7 +34,7 @@ with lazy.imports():
     from gpuclient.osc import options
 
 
-class ListPlacement(command.Lister):
+class ListPlacement(everywhere.Lister):
     _description = _(
         """List the PCI devices that compute hosts report to Placement
 
@@ -92,7 +93,7 @@ Example:
         )
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
+    def list_cloud(self, parsed_args: argparse.Namespace) -> command.Rows:
         project_id = None
         if parsed_args.project is not None:
             project_id = keystone.find_project(

@@ -21,6 +21,7 @@ from openstackclient.identity import common as identity_common
 
 from gpuclient.i18n import _
 from gpuclient.osc import command
+from gpuclient.osc import everywhere
 from gpuclient.osc import lazy
 
 with lazy.imports():
@@ -34,7 +35,7 @@ with lazy.imports():
     from gpuclient.osc import columns
 
 
-class ListServer(command.Lister):
+class ListServer(everywhere.Lister):
     _description = _(
         """List servers that hold PCI devices, or whose flavor asks for them
 
@@ -77,7 +78,7 @@ Example:
         )
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
+    def list_cloud(self, parsed_args: argparse.Namespace) -> command.Rows:
         servers = self._servers(parsed_args)
         devices, hidden = self._devices(servers)
         held = inventory.held(devices)
