@@ -227,8 +227,9 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Volta',
         table.PCI,
         32,
+        bars=_bars(32),
         floor=390,
-        sources=(_STACKHPC,),
+        sources=(_STACKHPC, 'BARs: lshw of guests that have the card'),
     ),
     _model(
         'Tesla V100 SXM2 16GB',
@@ -280,10 +281,11 @@ MODELS: tuple[catalogue.Model, ...] = (
         'T4',
         '1eb8',
         'Turing',
-        table.PF,
+        table.PF_OR_PCI,
         16,
         floor=410,
         bars=_bars(0.25),
+        notes='Hosts are known that see either type',
         sources=(
             _STACKHPC,
             _VGPU,

@@ -10,13 +10,20 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import functools
+
 import ddt
 import testtools
 
+from gpuclient.documents import pci_ids
 from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue
 from gpuclient.rules import catalogue as catalogue_rules
 from gpuclient.rules import finding
+
+
+#: Reading the database takes as long as all the tests together.
+_names = functools.cache(pci_ids.load)
 
 
 def check(name, ids, device_type=None, names=None):
@@ -173,6 +180,41 @@ class TestCheckAlias(testtools.TestCase):
             ),
         ):
             self.assertEqual(message, str(check(*arguments)[0]))
+
+    @ddt.data(
+        # Of the guides of StackHPC, StarlingX and OSISM, and others.
+        ('h100_80_sxm', '10de:2330', 'type-PF'),
+        ('a100_80_sxm', '10de:20b2', 'type-PF'),
+        ('a100_40_sxm', '10de:20b0', 'type-PF'),
+        ('v100_32_sxm3', '10de:1db8', 'type-PCI'),
+        ('v100s_32', '10de:1df6', 'type-PCI'),
+        ('a6000', '10de:2230', 'type-PCI'),
+        ('nva6000vga', '10de:2230', 'type-PF'),
+        ('a40', '10de:2235', 'type-PF'),
+        ('gpuA40', '10de:2235', None),
+        ('t4', '10de:1eb8', 'type-PF'),
+        ('nvidia-tesla-t4-pf', '10de:1eb8', 'type-PF'),
+        ('T4', '10de:1eb8', 'type-PCI'),
+        ('l40', '10de:26b5', 'type-PF'),
+        ('l40s', '10de:26b9', 'type-PCI'),
+        ('h100l', '10de:2321', 'type-PF'),
+        ('h100', '10de:2339', None),
+        ('nvidia-tesla-m60', '10de:13f2', None),
+        ('nvidia-tesla-p40', '10de:1b38', None),
+        ('nvidiap40', '10de:1b38', 'type-PCI'),
+        ('gpu_nvidia_v100', '10de:1db5', 'type-PCI'),
+        ('a30', '10de:20b7', 'type-PF'),
+        ('K80', '10de:102d', 'type-PCI'),
+        ('gpu-rtx3080', '10de:2206', None),
+        ('g3090', '10de:2204', 'type-PCI'),
+        ('geforce-gtx', '10de:2584', 'type-PCI'),
+        ('matrox-g200e', '102b:0522', None),
+        ('qat-c62x-pf', '8086:37c8', None),
+    )
+    @ddt.unpack
+    def test_aliases_of_others(self, name, ids, device_type):
+        """No false alarm for what is in use."""
+        self.assertEqual((), check(name, ids, device_type, _names().device))
 
     def test_every_model_under_its_own_name(self):
         """No false alarm for anything that the catalogue itself has."""
