@@ -42,6 +42,8 @@ class Reading:
     replace: bool = False
     #: Where an option belongs that none of them has; None if any will do.
     home: nova_conf.NovaConf | None = None
+    #: Whether one service reads them together cannot be told.
+    is_ambiguous: bool = False
 
 
 class Editable(abc.ABC):
@@ -64,6 +66,10 @@ class Editable(abc.ABC):
     @abc.abstractmethod
     def readings(self) -> collections.abc.Iterator[Reading]:
         """Yield what each service reads of it."""
+
+    def edit_readings(self) -> collections.abc.Iterator[Reading]:
+        """Yield readings, as they are to be edited."""
+        return self.readings()
 
     @property
     def changed(self) -> bool:

@@ -40,10 +40,26 @@ SCHEDULER = 'nova-scheduler'
 
 _DEEPEST = 200
 
+#: What holds a ``customServiceConfig``, below ``nova``: in custom resources,
+#: and the shorter names that values of kustomize have (``architecture``:
+#: ``dt/nova/nova03gamma``, ``dt/dcn``). Left out are metadata and noVNC, which
+#: read nothing of devices, and novaComputeTemplates, whose drivers, of Ironic
+#: and for tests, give none away.
 _TEMPLATES = {
     'apiServiceTemplate': API,
     'conductorServiceTemplate': CONDUCTOR,
     'schedulerServiceTemplate': SCHEDULER,
+    'cell0Conductor': CONDUCTOR,
+    'cell1Conductor': CONDUCTOR,
+    'nova': API,
+}
+#: Resources that stand for what is below ``nova`` in OpenStackControlPlane,
+#: which makes them (``nova-operator``: ``api/nova/v1beta1``).
+_NOVA_KINDS = ('Nova', 'NovaCell')
+_KINDS = {
+    'NovaAPI': API,
+    'NovaConductor': CONDUCTOR,
+    'NovaScheduler': SCHEDULER,
 }
 #: Ten times as fast where PyYAML was built with it.
 _LOADER: typing.Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
@@ -68,6 +84,19 @@ class Part:
     start: int
     end: int
     indent: str
+    #: Name of the ConfigMap whose file it is; None where it is none.
+    config_map: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Object:
+    """What is known of the object that a node is in."""
+
+    kind: str | None = None
+    #: Its name.
+    name: str = ''
+    #: Another object makes it anew.
+    owned: bool = False
 
 
 class YamlFile(editable.EditableFile):
@@ -81,7 +110,10 @@ class YamlFile(editable.EditableFile):
         super().__init__(path, content)
         self._text = atomic.decode(path, content)
         self._lines = nova_conf.split_lines(self._text)
-        self.parts = tuple(self._find())
+        #: ConfigMaps that data plane services read, and whether as Nova's.
+        self._mounted: list[tuple[bool, tuple[str, ...]]] = []
+        found = tuple(self._find())
+        self.parts = tuple(part for part in found if not self._of_others(part))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> 'YamlFile':
@@ -135,6 +167,54 @@ class YamlFile(editable.EditableFile):
                 line=parts[0].start + 1,
             )
 
+    def edit_readings(self) -> collections.abc.Iterator[editable.Reading]:
+        """Yield readings, with ConfigMaps together that one compute reads.
+
+        An OpenStackDataPlaneService says so (``dataSources``). Without one,
+        all ConfigMaps are taken for those of one compute; where several of
+        them have devices, it cannot be told which are.
+        """
+        maps = [part for part in self.parts if part.config_map is not None]
+        for reading in self.readings():
+            if all(reading.confs[0] is not part.conf for part in maps):
+                yield reading
+        for is_nova, names in self._mounted:
+            found = [
+                part for part in maps if is_nova and part.config_map in names
+            ]
+            maps = [part for part in maps if part not in found]
+            if found:
+                yield self._together(found, is_ambiguous=False)
+        if maps:
+            holders = {
+                part.config_map
+                for part in maps
+                if part.conf.has_section('pci')
+            }
+            yield self._together(maps, is_ambiguous=len(holders) > 1)
+
+    def _of_others(self, part: Part) -> bool:
+        """Return whether only data plane services of others read it."""
+        readers = [
+            is_nova
+            for is_nova, names in self._mounted
+            if part.config_map in names
+        ]
+        return bool(readers) and not any(readers)
+
+    def _together(
+        self, parts: list[Part], *, is_ambiguous: bool
+    ) -> editable.Reading:
+        """Return files that are mounted in one folder, by their names."""
+        parts = sorted(parts, key=lambda part: part.keys.split('data.')[-1])
+        return editable.Reading(
+            COMPUTE,
+            tuple(part.conf for part in parts),
+            keys=parts[0].keys,
+            line=parts[0].start + 1,
+            is_ambiguous=is_ambiguous,
+        )
+
     def _edited(self) -> list[str]:
         lines = list(self._lines)
         # From the end, so that the places of the others stay.
@@ -155,9 +235,10 @@ class YamlFile(editable.EditableFile):
     def _find(self) -> collections.abc.Iterator[Part]:
         documents = compose(self.path, self._text)
         anchors = self._anchors()
-        for document in documents:
+        for number, document in enumerate(documents):
             if document is not None:
-                yield from self._walk(document, (), anchors, set())
+                self._document = number
+                yield from self._walk(document, (), anchors, set(), _Object())
 
     def _anchors(self) -> set[int]:
         """Return the marks of nodes that other places refer to."""
@@ -175,6 +256,7 @@ class YamlFile(editable.EditableFile):
         keys: Keys,
         anchors: set[int],
         seen: set[int],
+        within: _Object,
     ) -> collections.abc.Iterator[Part]:
         # An alias is the very node that it refers to: once is enough, and a
         # billion laughs stay one.
@@ -184,28 +266,47 @@ class YamlFile(editable.EditableFile):
         if isinstance(node, yaml.SequenceNode):
             for number, item in enumerate(node.value):
                 yield from self._walk(
-                    item, (*keys, str(number)), anchors, seen
+                    item, (*keys, str(number)), anchors, seen, within
                 )
         elif isinstance(node, yaml.MappingNode):
-            is_map = any(
-                key.value == 'kind' and value.value == 'ConfigMap'
-                for key, value in node.value
-                if isinstance(key, yaml.ScalarNode)
-                and isinstance(value, yaml.ScalarNode)
-            )
+            within = _object(node) or within
+            if within.kind == 'OpenStackDataPlaneService':
+                self._note_service(node, within)
+            is_map = within.kind == 'ConfigMap'
             for key, value in node.value:
                 if not isinstance(key, yaml.ScalarNode):
                     continue
                 below = (*keys, str(key.value))
                 if isinstance(value, yaml.ScalarNode):
-                    service = _service(below)
+                    service = _service(below, within)
                     if service is not None and id(value) not in seen:
                         seen.add(id(value))
-                        yield self._part(key, value, below, service, anchors)
+                        part = self._part(key, value, below, service, anchors)
+                        if within.owned and not part.obstacle:
+                            part = dataclasses.replace(
+                                part, obstacle=_('is made by its owner')
+                            )
+                        yield part
                 elif is_map and key.value == 'data':
-                    yield from self._config_map(value, below, anchors, seen)
+                    yield from self._config_map(
+                        value, below, anchors, seen, within
+                    )
                 else:
-                    yield from self._walk(value, below, anchors, seen)
+                    yield from self._walk(value, below, anchors, seen, within)
+
+    def _note_service(self, node: yaml.MappingNode, within: _Object) -> None:
+        """Remember which ConfigMaps a data plane service reads."""
+        spec = _below(node, 'spec')
+        # The webhook of the operator makes the type the name.
+        kind = _text(_below(spec, 'edpmServiceType')) or within.name
+        sources = _below(spec, 'dataSources')
+        names = (
+            _text(_below(source, 'configMapRef', 'name'))
+            for source in (
+                sources.value if isinstance(sources, yaml.SequenceNode) else ()
+            )
+        )
+        self._mounted.append(('nova' in kind, tuple(filter(None, names))))
 
     def _config_map(
         self,
@@ -213,6 +314,7 @@ class YamlFile(editable.EditableFile):
         keys: Keys,
         anchors: set[int],
         seen: set[int],
+        within: _Object,
     ) -> collections.abc.Iterator[Part]:
         """Find files among the data of a ConfigMap, as computes mount them."""
         if isinstance(data, yaml.MappingNode):
@@ -222,11 +324,12 @@ class YamlFile(editable.EditableFile):
                     and str(key.value).endswith('.conf')
                     and _looks_like_nova(value.value)
                 ):
-                    yield self._part(
+                    part = self._part(
                         key, value, (*keys, str(key.value)), COMPUTE, anchors
                     )
+                    yield dataclasses.replace(part, config_map=within.name)
         # Values files of kustomize are ConfigMaps with all else in them.
-        yield from self._walk(data, keys, anchors, seen)
+        yield from self._walk(data, keys, anchors, seen, within)
 
     def _part(
         self,
@@ -238,7 +341,6 @@ class YamlFile(editable.EditableFile):
     ) -> Part:
         name = '.'.join(keys)
         values = keys[-1] == 'conf'
-        document = self._text.count('\n---', 0, node.start_mark.index)
         header = node.start_mark.line
         start, end, indent = self._block(header, key.start_mark.column)
         text = ''.join(
@@ -267,7 +369,7 @@ class YamlFile(editable.EditableFile):
             ),
             service,
             name,
-            f'{document}.{".".join(keys[:-2] if values else keys[:-1])}',
+            f'{self._document}.{".".join(keys[:-2] if values else keys[:-1])}',
             obstacle,
             start,
             end,
@@ -311,10 +413,45 @@ def compose(path: str, text: str) -> list[yaml.Node]:
         ) from exc
 
 
-def _service(keys: Keys) -> str | None:
+def _below(node: yaml.Node | None, *keys: str) -> yaml.Node | None:
+    """Return what is below keys; None where there is none."""
+    for name in keys:
+        node = next(
+            (
+                value
+                for key, value in (
+                    node.value if isinstance(node, yaml.MappingNode) else ()
+                )
+                if isinstance(key, yaml.ScalarNode) and key.value == name
+            ),
+            None,
+        )
+    return node
+
+
+def _text(node: yaml.Node | None) -> str:
+    return str(node.value) if isinstance(node, yaml.ScalarNode) else ''
+
+
+def _object(node: yaml.MappingNode) -> _Object | None:
+    """Return what a mapping says of itself, if it is an object."""
+    kind = _text(_below(node, 'kind'))
+    if not kind:
+        return None
+    return _Object(
+        kind,
+        _text(_below(node, 'metadata', 'name')),
+        _below(node, 'metadata', 'ownerReferences') is not None,
+    )
+
+
+def _service(keys: Keys, within: _Object) -> str | None:
     """Return the service that reads the value of a key."""
-    if keys[-1] == 'customServiceConfig' and 'nova' in keys:
-        return _TEMPLATES.get(keys[-2])
+    if keys[-1] == 'customServiceConfig':
+        if within.kind in _KINDS and keys[-2:-1] == ('spec',):
+            return _KINDS[within.kind]
+        if 'nova' in keys or within.kind in _NOVA_KINDS:
+            return _TEMPLATES.get(keys[-2]) if len(keys) > 1 else None
     if len(keys) > 2 and keys[-3:] in (
         ('nova', 'pci', 'conf'),
         ('nova', 'compute', 'conf'),

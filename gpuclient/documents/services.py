@@ -125,6 +125,15 @@ class ServiceConfiguration:
 
         :raises gpuclient.exceptions.DocumentError: There is no such file.
         """
+        if self.reading.is_ambiguous:
+            raise exceptions.DocumentError(
+                _(
+                    '%(path)s has several ConfigMaps with [pci] in them, and '
+                    'nothing says which of them one nova-compute reads: add '
+                    'the OpenStackDataPlaneService to the file'
+                )
+                % {'path': self.path}
+            )
         # The first name is the one that is written.
         for conf, _value in (*self.values(names[0]), *self.values(*names)):
             return conf
@@ -223,7 +232,7 @@ def read(path: str) -> tuple[ServiceConfiguration, ...]:
     file = _open(path)
     found = tuple(
         ServiceConfiguration(file, reading)
-        for reading in file.readings()
+        for reading in file.edit_readings()
         if reading.service in (None, API, COMPUTE)
     )
     if not found:

@@ -296,7 +296,7 @@ def _edit(
     there = {document.service for document in documents} - {None}
     others = [
         services.ServiceConfiguration(documents[0].file, reading)
-        for reading in documents[0].file.readings()
+        for reading in documents[0].file.edit_readings()
         if reading.service in {services.API, services.COMPUTE} - {*names}
     ]
     return Edit(

@@ -158,7 +158,7 @@ def _edit(
 ) -> list[tuple[services.Names, str]]:
     """Add an alias and a device spec; return what was added."""
     changed = []
-    for reading in file.readings():
+    for reading in file.edit_readings():
         try:
             if aliases.add(aliases.AliasDocument(file, reading), _ALIAS):
                 changed.append((nova_conf.ALIAS, _ALIAS.render()))
@@ -177,7 +177,7 @@ def _edit(
 def _texts(file: editable.Editable, names: services.Names) -> set[str]:
     return {
         text
-        for reading in file.readings()
+        for reading in file.edit_readings()
         for text in services.ServiceConfiguration(file, reading).texts(*names)
     }
 

@@ -160,6 +160,73 @@ class TestFind(YamlTestCase):
             self.parts(f'kind: List\nitems:\n{items}'),
         )
 
+    def test_resources_that_the_operator_makes(self) -> None:
+        """Nova and what is made of it (nova-operator: api/nova/v1beta1)."""
+        conf = 'customServiceConfig: |\n%s[pci]\n'
+        template = (
+            'apiServiceTemplate',
+            'schedulerServiceTemplate',
+            'metadataServiceTemplate',
+        )
+        nova = 'kind: Nova\nspec:\n' + ''.join(
+            f'  {name}:\n    {conf % (6 * " ")}' for name in template
+        )
+        nova += '  cellTemplates:\n    cell1:\n' + ''.join(
+            f'      {name}:\n        {conf % (10 * " ")}'
+            for name in (
+                'conductorServiceTemplate',
+                'noVNCProxyServiceTemplate',
+            )
+        )
+        nova += (
+            '      novaComputeTemplates:\n        ironic:\n          '
+            f'{conf % (12 * " ")}'
+        )
+        cell = f'conductorServiceTemplate:\n    {conf % (6 * " ")}'
+        text = f'{nova}---\nkind: NovaCell\nspec:\n  {cell}'
+        for kind in (
+            'NovaAPI',
+            'NovaConductor',
+            'NovaScheduler',
+            'NovaCompute',
+        ):
+            text += f'---\nkind: {kind}\nspec:\n  {conf % (4 * " ")}'
+        text += f'---\nkind: CinderAPI\nspec:\n  {conf % (4 * " ")}'
+        self.assertEqual(
+            [
+                'nova-api',
+                'nova-scheduler',
+                'nova-conductor',
+                'nova-conductor',
+                'nova-api',
+                'nova-conductor',
+                'nova-scheduler',
+            ],
+            [service for service, _keys in self.parts(text)],
+        )
+        owned = text.replace(
+            'kind: NovaAPI\n',
+            'kind: NovaAPI\nmetadata:\n  ownerReferences: [{kind: Nova}]\n',
+        )
+        self.assertEqual(
+            ['', '', '', '', 'is made by its owner', '', ''],
+            [part.obstacle for part in self.read(owned).parts],
+        )
+
+    def test_shorter_names_of_values(self) -> None:
+        self.assertEqual(
+            ['nova-api', 'nova-conductor'],
+            [
+                service
+                for service, _keys in self.parts(
+                    'data:\n  nova:\n    customServiceConfig: |\n      [pci]\n'
+                    '    cell1Conductor:\n      customServiceConfig: |\n'
+                    '        [pci]\n'
+                    '  cinder:\n    customServiceConfig: |\n      [pci]\n'
+                )
+            ],
+        )
+
     def test_files_of_one_service_are_one_configuration(self) -> None:
         self.read(NODESET)
         (document,) = aliases.read(os.fspath(self.path))
@@ -178,6 +245,83 @@ class TestFind(YamlTestCase):
         )
         line = text.split('\n').index('        alias = {}') + 1
         self.assertIn(f'{self.path}, line {line}: ', str(error))
+
+
+def config_map(name: str, file: str, text: str) -> str:
+    return (
+        f'---\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata:\n'
+        f'  {file}: |\n    {text}\n'
+    )
+
+
+def data_plane_service(name: str, *maps: str, kind: str = 'nova') -> str:
+    sources = ''.join(f'  - configMapRef: {{name: {one}}}\n' for one in maps)
+    return (
+        '---\nkind: OpenStackDataPlaneService\n'
+        f'metadata: {{name: {name}}}\nspec:\n  edpmServiceType: {kind}\n'
+        f'  dataSources:\n{sources}'
+    )
+
+
+class TestConfigMaps(YamlTestCase):
+    """nova-compute reads all that its data plane service mounts."""
+
+    PINNING = config_map('cpu', '25-cpu.conf', '[compute]')
+    DEVICES = config_map('gpu', '03-gpu.conf', '[pci]')
+
+    def documents(self, text: str) -> tuple[aliases.AliasDocument, ...]:
+        self.read(text)
+        return aliases.read(os.fspath(self.path))
+
+    def test_of_one_service(self) -> None:
+        service = data_plane_service('nova-gpu', 'cpu', 'gpu')
+        for text in (
+            self.PINNING + self.DEVICES + service,
+            service + self.PINNING + self.DEVICES,
+            # Without it they are taken for one's.
+            self.PINNING + self.DEVICES,
+        ):
+            (document,) = self.documents(text)
+            # By the names of the files, as oslo.config reads a folder.
+            self.assertEqual(
+                ['[pci]\n', '[compute]\n'],
+                [conf.text for conf in document.confs],
+            )
+            after = self.added(text)
+            self.assertEqual(
+                text.replace('    [pci]\n', f'    [pci]\n    {LINE}\n'), after
+            )
+
+    def test_of_two_services(self) -> None:
+        text = (
+            self.DEVICES
+            + config_map('gpu2', '03-gpu.conf', '[pci]')
+            + data_plane_service('a', 'gpu')
+            + data_plane_service('b', 'gpu2')
+        )
+        self.assertEqual(2, len(self.documents(text)))
+        self.assertEqual(2, self.added(text).count(LINE))
+
+    def test_which_is_not_known(self) -> None:
+        text = self.DEVICES + config_map('gpu2', '03-gpu.conf', '[pci]')
+        (document,) = self.documents(text)
+        error = self.assertRaises(
+            exceptions.DocumentError, aliases.add, document, ALIAS
+        )
+        self.assertIn('add the OpenStackDataPlaneService', str(error))
+
+    def test_of_another_service(self) -> None:
+        text = (
+            config_map('ovn', '01-ovn.conf', '[DEFAULT]')
+            + self.DEVICES
+            + data_plane_service('neutron-ovn', 'ovn', kind='neutron-ovn')
+            + data_plane_service('nova-gpu', 'gpu', kind='')
+        )
+        (document,) = self.documents(text)
+        self.assertEqual(1, len(document.confs))
+        self.assertEqual(
+            [('nova-compute', 'data.03-gpu.conf')], self.parts(text)
+        )
 
 
 class TestEdit(YamlTestCase):

@@ -376,3 +376,77 @@ class TestRead(TreeTestCase):
         self.assertEqual(
             tree.Tree((), 0, ()), tree.read([os.fspath(self.folder)])
         )
+
+
+class TestBadInput(TreeTestCase):
+    """One clear line for each, at once, and with little memory."""
+
+    def reason(self, path: str) -> str:
+        ((_path, reason),) = tree.read([path]).unreadable
+        self.assertNotIn('\n', reason)
+        return reason
+
+    def test_what_is_no_file(self) -> None:
+        fifo = os.fspath(self.folder / 'nova.conf')
+        os.mkfifo(fifo)
+        for path in (fifo, '/dev/zero'):
+            self.assertIn('not a regular file', self.reason(path))
+        self.assertIn(
+            'not a regular file', self.reason(os.fspath(self.folder))
+        )
+
+    def test_large_files(self) -> None:
+        for name in ('nova.conf', 'nova.yaml'):
+            path = self.folder / name
+            with open(path, 'wb') as stream:
+                stream.truncate(50 * 2**20)
+            self.assertIn('larger than 16 MiB', self.reason(os.fspath(path)))
+            # Small to the eye, and what it becomes is not.
+            path.write_bytes(b'a = 1\n' * 300_000)
+            self.assertIn('lines or items', self.reason(os.fspath(path)))
+
+    def test_encodings(self) -> None:
+        path = self.folder / 'nova.conf'
+        for content, words in (
+            ('[pci]\n'.encode('utf-16'), 'not UTF-8 (byte 0)'),
+            (b'[pci]\n\xe9\n', 'not UTF-8 (byte 6)'),
+            (b'\xef\xbb\xbf[pci]\r\nalias\r\n', 'line 2: No'),
+            (b'\t[pci]\n', 'Unexpected continuation'),
+        ):
+            path.write_bytes(content)
+            self.assertIn(words, self.reason(os.fspath(path)))
+
+    def test_no_permission(self) -> None:
+        path = self.folder / 'nova.conf'
+        path.write_text('[pci]\n')
+        path.chmod(0)
+        self.folder.chmod(0o755)
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                if os.geteuid() == 0:
+                    os.seteuid(65534)
+                reason = tree.read([os.fspath(path)]).unreadable[0][1]
+                status = int('Permission denied' not in reason)
+            finally:
+                os._exit(status)
+        self.assertEqual(0, os.waitpid(child, 0)[1])
+
+    def test_loops_of_links(self) -> None:
+        (self.folder / 'a').mkdir()
+        (self.folder / 'a' / 'b').symlink_to(self.folder)
+        (self.folder / 'nova.conf').symlink_to('nova.conf')
+        self.assertIn('Too many levels', self.reason(os.fspath(self.folder)))
+
+    def test_a_thousand_aliases(self) -> None:
+        lines = ''.join(
+            ALIAS.replace('nvidia_a2', f'gpu-{number}')
+            for number in range(1000)
+        )
+        spec = f'[pci]\n{lines}{SPEC}'
+        self.assertEqual([], self.check({'nova.conf': spec}))
+        self.assertEqual(
+            [('GPU301', 'nova.conf', 1005)],
+            self.check({'nova.conf': f'{ON}[pci]\n{lines}{ALIAS * 2}'})[-1:],
+        )
