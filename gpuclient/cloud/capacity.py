@@ -38,10 +38,12 @@ def read_hosts(
     :raises gpuclient.exceptions.CloudError: Placement gives no list of
         devices, or Nova none of its compute nodes.
     """
-    found = placement_devices.read_snapshot(cloud.placement)
     nodes = {
         node.name: node for node in hypervisors.list_hypervisors(cloud.compute)
     }
+    found = placement_devices.read_snapshot(
+        cloud.placement, count_hosts=lambda: len(nodes)
+    )
     groups = aggregates.list_aggregates(cloud.compute)
     devices: dict[str, list[inventory.Device]] = {}
     for device in found.value.devices:

@@ -36,6 +36,7 @@ from gpuclient.i18n import _
 _LOG = logging.getLogger('gpuclient.http')
 _LOG.addFilter(lambda record: record.levelno != logging.WARNING)
 
+#: Answers that a later try may mend.
 RETRIABLE = (429, 502, 503, 504)
 #: How often a read is tried again.
 RETRIES = 3
@@ -117,15 +118,13 @@ def send(
         kwargs.setdefault('connect_retries', RETRIES)
         kwargs.setdefault('status_code_retries', RETRIES)
         kwargs.setdefault('retriable_status_codes', RETRIABLE)
+    kwargs.update(microversion=microversion, raise_exc=False, logger=_LOG)
     try:
-        response = service.request(
-            path,
-            method,
-            microversion=microversion,
-            raise_exc=False,
-            logger=_LOG,
-            **kwargs,
-        )
+        response = _request(service, method, path, kwargs)
+        if response.status_code == 401:
+            # keystoneauth asks for a new token and tries again, but not where
+            # another thread has just found the same token expired.
+            response = _request(service, method, path, kwargs)
     except (
         ksa_exceptions.ClientException,
         sdk_exceptions.SDKException,
@@ -143,6 +142,25 @@ def send(
     if check and response.status_code >= 400:
         raise error(response, what)
     return response
+
+
+def _request(
+    service: adapter.Adapter,
+    method: str,
+    path: str,
+    kwargs: dict[str, typing.Any],
+) -> requests.Response:
+    """Send a request, and a read again whose answer broke off.
+
+    keystoneauth leaves that to us: it tries again where a connection fails,
+    not where an answer does (``keystoneauth1/session.py:_send_request``).
+    """
+    for _retry in range(kwargs.get('connect_retries', 0)):
+        try:
+            return service.request(path, method, **kwargs)
+        except ksa_exceptions.UnknownConnectionError:
+            continue
+    return service.request(path, method, **kwargs)
 
 
 def endpoint_data(

@@ -14,6 +14,7 @@
 
 import collections.abc
 import dataclasses
+import functools
 
 from openstack import connection
 
@@ -27,14 +28,18 @@ from gpuclient.i18n import _
 from gpuclient.model import answer
 from gpuclient.model import inventory
 
+#: GPU hosts are few where they are no larger part of all hosts than this.
+_FEW_HOSTS = 0.2
+
 
 @dataclasses.dataclass(frozen=True)
 class Usage:
     """Devices with their consumers."""
 
     devices: tuple[inventory.Device, ...]
-    #: Servers of all projects; empty where policy hides them, or where no
-    #: device is in use and nobody had to ask.
+    #: Servers of all projects, at least those on hosts with a device in use;
+    #: empty where policy hides them, or where no device is in use and nobody
+    #: had to ask.
     servers: tuple[inventory.Server, ...]
     #: Names of projects, by id; empty likewise.
     projects: dict[str, str]
@@ -57,7 +62,8 @@ def read_usage(
         devices, or none to this user.
     """
     try:
-        found = _devices(cloud, host, resource_class, tuple(traits))
+        size = _Size(cloud)
+        found = _devices(cloud, size, host, resource_class, tuple(traits))
     except exceptions.Forbidden as exc:
         raise exceptions.Forbidden(
             _(
@@ -72,18 +78,28 @@ def read_usage(
     servers: tuple[inventory.Server, ...] = ()
     projects: dict[str, str] = {}
     if any(device.used for device in devices):
+        hosts = _worth_asking(devices, size, host)
         try:
             servers = nova_servers.list_servers(
-                cloud.compute, all_projects=True
+                cloud.compute, all_projects=True, hosts=hosts
             )
         except exceptions.Forbidden:
             # Ids are there all the same.
-            pass
+            hosts = None
         except exceptions.CloudError as exc:
+            hosts = None
             failures.append(answer.Failure(_('names of servers'), str(exc)))
         owned = owners.read_owners(cloud.placement, devices, servers)
         devices = owned.value
         failures += owned.failures
+        if hosts is not None:
+            try:
+                servers += _elsewhere(cloud, devices)
+            except exceptions.CloudError as exc:
+                failures.append(
+                    answer.Failure(_('names of servers'), str(exc))
+                )
+            devices = inventory.name_consumers(devices, servers)
         try:
             projects = keystone.project_names(cloud)
         except exceptions.CloudError as exc:
@@ -93,8 +109,62 @@ def read_usage(
     return answer.Answer(Usage(devices, servers, projects), tuple(failures))
 
 
+class _Size:
+    """How large the cloud is, asked once and only if somebody wants it."""
+
+    def __init__(self, cloud: connection.Connection) -> None:
+        self._cloud = cloud
+
+    @functools.cached_property
+    def found(self) -> hypervisors.Size | None:
+        return hypervisors.size(self._cloud.compute)
+
+    def hosts(self) -> int | None:
+        return self.found.hosts if self.found else None
+
+
+def _worth_asking(
+    devices: collections.abc.Iterable[inventory.Device],
+    size: _Size,
+    host: str | None,
+) -> tuple[str, ...] | None:
+    """Return the hosts to ask Nova for, or None for all servers at once.
+
+    All servers come in pages of a thousand. Those of one host, or of few GPU
+    hosts among many, are fewer.
+    """
+    hosts = sorted({device.host for device in devices if device.used})
+    if host is not None:
+        return tuple(hosts)
+    if 'found' not in vars(size) or size.found is None:
+        # Nobody needed to know, so the cloud is small or full of GPUs.
+        return None
+    pages = size.found.servers // nova_servers.PAGE
+    part = len(hosts) / max(1, size.found.hosts)
+    return tuple(hosts) if pages > 1 and part < _FEW_HOSTS else None
+
+
+def _elsewhere(
+    cloud: connection.Connection,
+    devices: collections.abc.Iterable[inventory.Device],
+) -> tuple[inventory.Server, ...]:
+    """Return servers that hold devices of a host that they are not on."""
+    uuids = {
+        consumer.uuid
+        for device in devices
+        for consumer in device.consumers or ()
+        if consumer.name is None
+        and consumer.consumer_type != inventory.MIGRATION
+    }
+    found = [
+        nova_servers.find_server(cloud.compute, uuid) for uuid in sorted(uuids)
+    ]
+    return tuple(server for server in found if server is not None)
+
+
 def _devices(
     cloud: connection.Connection,
+    size: _Size,
     host: str | None,
     resource_class: str | None,
     traits: tuple[str, ...],
@@ -107,6 +177,7 @@ def _devices(
             host=name,
             resource_class=resource_class,
             traits=traits,
+            count_hosts=size.hosts,
         )
 
     try:

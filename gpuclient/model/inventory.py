@@ -374,6 +374,27 @@ def held(
     }
 
 
+def name_consumers(
+    devices: collections.abc.Iterable[Device],
+    servers: collections.abc.Iterable[Server],
+) -> tuple[Device, ...]:
+    """Return the devices with the names of the servers that hold them."""
+    names = {server.uuid: server.name for server in servers}
+
+    def named(consumer: Consumer) -> Consumer:
+        name = names.get(consumer.uuid, consumer.name)
+        return dataclasses.replace(consumer, name=name)
+
+    return tuple(
+        dataclasses.replace(
+            device, consumers=tuple(map(named, device.consumers))
+        )
+        if device.consumers
+        else device
+        for device in devices
+    )
+
+
 def requested_aliases(
     extra_specs: collections.abc.Mapping[str, str] | None,
 ) -> dict[str, int]:

@@ -130,6 +130,10 @@ def serve(application: Application, sock: socket.socket, ready: Ready) -> None:
     """Serve a WSGI application on a listening socket until SIGTERM."""
     from cheroot import wsgi
 
+    # Or each answer on an open connection waits for an acknowledgement;
+    # cheroot says so for sockets of its own only.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
     class Server(wsgi.Server):
         def bind(self, *args: typing.Any) -> socket.socket:
             self.socket = sock

@@ -93,6 +93,10 @@ class Answer:
 
 #: Told to hang until the client has gone.
 HANG = Answer(0)
+#: Told to close the connection without an answer.
+DROP = Answer(0, 'drop')
+#: Told to close the connection in the middle of the service's answer.
+CUT = Answer(0, 'cut')
 
 Rule: typing.TypeAlias = collections.abc.Callable[[Request], Answer | None]
 
@@ -163,6 +167,10 @@ class Proxy:
                 if answer is HANG:
                     proxy._closed.wait()
                     self.close_connection = True
+                elif answer is DROP:
+                    self.close_connection = True
+                elif answer is CUT:
+                    self._forward(request, cut=True)
                 elif answer is not None:
                     self._send(
                         answer.status,
@@ -174,7 +182,7 @@ class Proxy:
 
             do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _serve
 
-            def _forward(self, request: Request) -> None:
+            def _forward(self, request: Request, cut: bool = False) -> None:
                 upstream = http.client.HTTPConnection(
                     proxy._address, timeout=60
                 )
@@ -194,12 +202,17 @@ class Proxy:
                         response.status,
                         dict(response.getheaders()),
                         response.read(),
+                        cut,
                     )
                 finally:
                     upstream.close()
 
             def _send(
-                self, status: int, headers: dict[str, str], body: bytes
+                self,
+                status: int,
+                headers: dict[str, str],
+                body: bytes,
+                cut: bool = False,
             ) -> None:
                 self.send_response(status)
                 for key, value in headers.items():
@@ -207,6 +220,9 @@ class Proxy:
                         self.send_header(key, value)
                 self.send_header('Content-Length', str(len(body)))
                 self.end_headers()
+                if cut:
+                    body = body[: len(body) // 2]
+                    self.close_connection = True
                 if self.command != 'HEAD':
                     self.wfile.write(body)
 

@@ -12,7 +12,14 @@
 
 """Clouds that fail: one clear line each, and no answer silently partial."""
 
+import contextlib
+import itertools
 import json
+import threading
+import typing
+import urllib.parse
+
+from gpuclient.cloud.nova import servers
 
 from tests.functional import base
 from tests.functional import proxy
@@ -179,6 +186,155 @@ class TestFailures(base.CloudTestCase):
             ('gpu', 'alias', 'verify', 'a'),
         ):
             self.assertIn('127.0.0.1', self.failed(*command))
+
+
+class _Seldom:
+    """A rule that interferes with the first request of every twenty.
+
+    Candidate queries are refused, so that each device is asked for on its
+    own, several at once.
+    """
+
+    def __init__(self, answer: proxy.Answer) -> None:
+        self._answer = answer
+        self._count = itertools.count()
+        self.hits = 0
+
+    def __call__(self, request: proxy.Request) -> proxy.Answer | None:
+        if next(self._count) % 20 == 0:
+            self.hits += 1
+            return self._answer
+        return _refuse_candidates(request)
+
+
+def _refuse_candidates(request: proxy.Request) -> proxy.Answer | None:
+    if 'allocation_candidates' in request.path:
+        return proxy.Answer(400, '{"errors": [{"detail": "no"}]}')
+    return None
+
+
+class TestRecovery(base.OwnCloudTestCase):
+    """A Placement that fails now and then is read to the last device."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.start('weak', '--hosts', '2', '--gpus', '8')
+
+    def rows(self) -> list[dict[str, typing.Any]]:
+        found: list[dict[str, typing.Any]] = self.openstack(
+            'gpu', 'placement', 'list', '--long', '-f', 'json'
+        )
+        return found
+
+    def test_recovery(self) -> None:
+        """One cloud for all: to start it takes longest."""
+        expected = self.rows()
+        self.assertEqual(16, len(expected))
+        for name, answer, settings in (
+            ('busy', proxy.Answer(503, 'busy', 'text/plain'), {}),
+            ('dropped', proxy.DROP, {}),
+            ('cut off', proxy.CUT, {}),
+            ('silent', proxy.HANG, {'api_timeout': 5}),
+        ):
+            with self.subTest(name):
+                self.configure(**settings)
+                rule = _Seldom(answer)
+                self.through('placement', rule)
+                self.assertEqual(expected, self.rows())
+                self.assertGreaterEqual(rule.hits, 3)
+
+    def test_one_host_is_lost(self) -> None:
+        """What never answers is named; all others are exact."""
+        expected = self.rows()
+        lost = expected[0]['Provider ID']
+
+        def rule(request: proxy.Request) -> proxy.Answer | None:
+            if lost in request.path:
+                return proxy.Answer(503, 'busy', 'text/plain')
+            return _refuse_candidates(request)
+
+        self.through('placement', rule)
+        result = self.run_command(
+            'gpu', 'placement', 'list', '--long', '-f', 'json'
+        )
+        self.assertEqual(1, result.status)
+        self.assertIn(expected[0]['Address'], result.stderr)
+        self.assertIn(expected[0]['Host'], result.stderr)
+        self.assertIn('HTTP 503', result.stderr)
+        rows = {row['Provider ID']: row for row in json.loads(result.stdout)}
+        self.assertIsNone(rows.pop(lost)['Total'])
+        self.assertEqual(
+            expected[1:],
+            [rows[row['Provider ID']] for row in expected[1:]],
+        )
+
+    def test_expired_token(self) -> None:
+        """A token expires while eight threads read: nobody notices."""
+        expected = self.rows()
+        expired: set[str] = set()
+        together = threading.Barrier(4)
+        refused = []
+
+        def rule(request: proxy.Request) -> proxy.Answer | None:
+            token = request.headers.get('x-auth-token', '')
+            if request.path.endswith('/usages') and not expired:
+                expired.add(token)
+            if token in expired:
+                refused.append(request.path)
+                # All of them hear of it at the same time.
+                with contextlib.suppress(threading.BrokenBarrierError):
+                    together.wait(2)
+                return proxy.Answer(401, '{"message": "expired"}')
+            return _refuse_candidates(request)
+
+        self.through('placement', rule)
+        self.assertEqual(expected, self.rows())
+        self.assertGreaterEqual(len(refused), 4)
+
+
+class TestServersOfAHost(base.CloudTestCase):
+    """Nova is asked for the servers of the hosts in question only."""
+
+    def names(self) -> set[str]:
+        rows = self.openstack(
+            *('gpu', 'placement', 'list', '--host', HOST),
+            *('--used', '-f', 'json'),
+        )
+        return {server['name'] for row in rows for server in row['Servers']}
+
+    def test_names(self) -> None:
+        server = self.boot(self.make_flavor('nvidia_pci:1'))
+        between = self.through('compute')
+        self.assertIn(server.name, self.names())
+        asked = [
+            urllib.parse.unquote(request.path)
+            for request in between.requests
+            if '/servers' in request.path
+        ]
+        self.assertEqual(1, len(asked), asked)
+        self.assertIn(
+            '^(edpm-compute-1[.]ctlplane[.]example[.]com)$', asked[0]
+        )
+        # One that Nova has on another host is asked for by its id.
+        between.rule = lambda request: (
+            proxy.Answer(200, '{"servers": []}')
+            if '/servers/detail' in request.path
+            else None
+        )
+        self.assertIn(server.name, self.names())
+
+    def test_no_other_servers(self) -> None:
+        """Nova itself leaves out what is on other hosts."""
+        here = self.boot(self.make_flavor('nvidia_pci:1'))
+        there = self.boot(self.make_flavor('nvidia_l4:1'))
+        compute = self.connect().compute
+        found = servers.list_servers(
+            compute, all_projects=True, hosts=['edpm-compute-1', HOST]
+        )
+        ids = {server.uuid for server in found}
+        self.assertIn(here.id, ids)
+        self.assertNotIn(there.id, ids)
+        self.assertEqual({HOST}, {server.host for server in found})
 
 
 class TestRequests(base.OwnCloudTestCase):

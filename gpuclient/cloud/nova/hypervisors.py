@@ -9,7 +9,8 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Compute nodes: how Nova's two names of a host belong together, and state."""
+
+"""Compute nodes: how many, Nova's two names of each, and their state."""
 
 import collections.abc
 import dataclasses
@@ -18,6 +19,7 @@ import typing
 from openstack.compute.v2 import _proxy
 
 from gpuclient.cloud import request
+from gpuclient import exceptions
 from gpuclient.i18n import _
 
 #: The first that names the service in each record; from 2.88 on each costs
@@ -82,6 +84,40 @@ def list_hypervisors(
         if not page.get('hypervisors_links') or not page['hypervisors']:
             return
         params['marker'] = page['hypervisors'][-1]['id']
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """How large a cloud is, disabled hosts left out."""
+
+    hosts: int
+    servers: int
+
+
+def size(compute: _proxy.Proxy) -> Size | None:
+    """Return how large the cloud is, with one request.
+
+    It helps to choose between ways to read the cloud and nothing depends on
+    it, so no answer is no failure.
+    """
+    try:
+        # 2.88 took it away.
+        found = request.get(
+            compute,
+            '/os-hypervisors/statistics',
+            _('reading how many hosts there are'),
+            microversion=_WITH_SERVICE,
+        )['hypervisor_statistics']
+    except exceptions.CloudError:
+        return None
+    # Sums of no host are null.
+    return Size(int(found['count'] or 0), int(found['running_vms'] or 0))
+
+
+def count(compute: _proxy.Proxy) -> int | None:
+    """Return how many hosts there are; None as :func:`size`."""
+    found = size(compute)
+    return found.hosts if found else None
 
 
 def hypervisor_hostnames(

@@ -12,19 +12,24 @@
 
 """Which servers there are, and what their flavors ask for."""
 
+import collections.abc
 import typing
 
 from openstack.compute.v2 import _proxy
 
 from gpuclient.cloud.nova import version
 from gpuclient.cloud import request
+from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import inventory
 
 #: The first to show the flavor that a server booted with, extra specs
 #: included where policy allows.
 FLAVOR_EMBEDDED = '2.47'
-_PAGE = 1000
+#: Servers of a page, ``[api]max_limit`` of Nova where it is the default.
+PAGE = 1000
+#: Hosts of a request; their names have to fit into an address.
+_HOSTS = 40
 
 
 def list_servers(
@@ -34,16 +39,19 @@ def list_servers(
     project_id: str | None = None,
     user_id: str | None = None,
     service_host: str | None = None,
+    hosts: collections.abc.Sequence[str] | None = None,
 ) -> tuple[inventory.Server, ...]:
     """Return servers, with one request for a thousand of them.
 
     :param service_host: Nova ignores it unless the user may see hosts.
+    :param hosts: Hypervisor hostnames; only servers there, with a request
+        for some dozens of them. Nova ignores it likewise.
     :raises gpuclient.exceptions.Unsupported: Nova is older than
         :data:`FLAVOR_EMBEDDED`.
     :raises gpuclient.exceptions.CloudError: With the server's own words.
     """
     version.require(compute, FLAVOR_EMBEDDED, _('reading servers'))
-    params: dict[str, typing.Any] = {'limit': _PAGE}
+    params: dict[str, typing.Any] = {'limit': PAGE}
     if all_projects:
         params['all_tenants'] = 'True'
     for key, value in (
@@ -53,6 +61,41 @@ def list_servers(
     ):
         if value is not None:
             params[key] = value
+    if hosts is None:
+        return tuple(_pages(compute, params))
+    found: list[inventory.Server] = []
+    for start in range(0, len(hosts), _HOSTS):
+        # Nova matches a regular expression
+        # (nova/db/main/api.py:_regex_instance_filter).
+        names = '|'.join(
+            host.replace('.', '[.]') for host in hosts[start : start + _HOSTS]
+        )
+        found += _pages(compute, {**params, 'node': f'^({names})$'})
+    return tuple(found)
+
+
+def find_server(
+    compute: _proxy.Proxy, server_id: str
+) -> inventory.Server | None:
+    """Return a server, or None where Nova shows this user no such server.
+
+    :raises gpuclient.exceptions.CloudError: With the server's own words.
+    """
+    try:
+        record = request.get(
+            compute,
+            f'/servers/{server_id}',
+            _('reading server %s') % server_id,
+            microversion=FLAVOR_EMBEDDED,
+        )['server']
+    except exceptions.NotFound:
+        return None
+    return _server(record)
+
+
+def _pages(
+    compute: _proxy.Proxy, params: dict[str, typing.Any]
+) -> list[inventory.Server]:
     servers: list[inventory.Server] = []
     while True:
         page = request.get(
@@ -66,8 +109,8 @@ def list_servers(
         # The link holds the address of the service as it knows itself, so
         # only its meaning is used: there is more, after the last one.
         if not page.get('servers_links') or not page['servers']:
-            return tuple(servers)
-        params['marker'] = page['servers'][-1]['id']
+            return servers
+        params = {**params, 'marker': page['servers'][-1]['id']}
 
 
 def _server(record: dict[str, typing.Any]) -> inventory.Server:

@@ -19,13 +19,11 @@ providers at once, so two reads are joined:
    It names every device, those in full use included, and is the check list:
    what the later reads leave out is read on its own, so the answer is whole.
 2. ``GET /allocation_candidates``, whose summaries hold capacity, usage and
-   traits of each provider of a tree. A tree is in them while its host can
-   still give the resource that was asked for, here a megabyte of memory.
-   From 1.36 on the question can be narrowed to hosts that have PCI devices.
+   traits of each provider of a tree: see :mod:`.candidates`.
 
-Hosts that the second read left out are asked for one by one (``in_tree``),
-and devices still missing provider by provider. Inventories are read where
-capacity alone does not tell total and reserved apart.
+Devices of trees that have nothing left to give are read one by one, and
+inventories where capacity alone does not tell total and reserved apart: see
+:mod:`.totals`.
 """
 
 import collections.abc
@@ -35,71 +33,46 @@ import typing
 
 from keystoneauth1 import adapter
 
+from gpuclient.cloud.placement import candidates
 from gpuclient.cloud.placement import reader as placement_reader
+from gpuclient.cloud.placement import totals
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import answer
 from gpuclient.model import inventory
 
-#: What Nova puts on the provider of each PCI device
-#: (nova/compute/pci_placement_translator.py:_get_traits_for_dev).
-MANAGED = 'COMPUTE_MANAGED_PCI_DEVICE'
-#: A device that Nova reserves for good once a server had it; always a whole
-#: device (pci_placement_translator.py:PciResourceProvider.add_child).
-ONE_TIME_USE = 'HW_PCI_ONE_TIME_USE'
-
-#: Microversions that bring what we use.
-_NESTED_CANDIDATES = (1, 29)
-_IN_TREE_CANDIDATES = (1, 31)
-_SAME_SUBTREE = (1, 36)
-
-#: What nearly every compute node can still give a little of.
-_RESOURCES = ('MEMORY_MB', 'VCPU', 'DISK_GB')
-#: The same for a host that may have no memory left, or a single host.
-_HOST_RESOURCES = ('VCPU', 'DISK_GB', 'MEMORY_MB')
-#: As many hosts are sooner asked one by one than all hosts once more.
-_FEW_HOSTS = 4
-
 _TRAIT = re.compile(r'[A-Z0-9_]{1,255}')
-
-Summary: typing.TypeAlias = dict[str, typing.Any]
 
 
 class _Read:
     """One read of the devices, and what is known of them so far."""
 
     def __init__(
-        self, reader: placement_reader.Reader, resource_class: str | None
+        self,
+        reader: placement_reader.Reader,
+        resource_class: str | None,
+        count_hosts: candidates.CountHosts,
     ) -> None:
         self.reader = reader
         self.resource_class = resource_class
+        self._count_hosts = count_hosts
         #: Records that hold names only, by provider id: the check list.
         self.named: dict[str, inventory.Device] = {}
-        #: Summaries of allocation candidates, by provider id.
-        self.summaries: dict[str, Summary] = {}
+        #: Hypervisor hostname of each root provider.
+        self.roots: dict[str, str] = {}
+        #: Summaries by provider id, roots included.
+        self.summaries: dict[str, candidates.Summary] = {}
         #: Final records, by provider id: one a resource class, none where
         #: the provider has gone meanwhile.
         self.done: dict[str, tuple[inventory.Device, ...]] = {}
-        #: Hypervisor hostname of each root provider.
-        self.roots: dict[str, str] = {}
-        #: Their summaries, by provider id.
-        self.root_summaries: dict[str, Summary] = {}
         self.failures: list[answer.Failure] = []
-
-    def missing(self) -> list[list[inventory.Device]]:
-        """Return the devices that nothing is known of, a list a host."""
-        trees: dict[str, list[inventory.Device]] = {}
-        for uuid, device in self.named.items():
-            if uuid not in self.summaries and uuid not in self.done:
-                trees.setdefault(device.root_uuid, []).append(device)
-        return list(trees.values())
 
     def wanted(self, name: str) -> bool:
         return self.resource_class in (name, None)
 
     def list_devices(self, host: str | None, traits: tuple[str, ...]) -> None:
         """Fill the check list."""
-        params = {'required': ','.join((MANAGED, *traits))}
+        params = {'required': ','.join((placement_reader.MANAGED, *traits))}
         if host is not None:
             params['in_tree'] = _root(self.reader, host)
         try:
@@ -107,13 +80,13 @@ class _Read:
                 '/resource_providers', _('reading the PCI devices'), **params
             )['resource_providers']
         except exceptions.CloudError as exc:
-            if exc.status == 400 and MANAGED in str(exc):
+            if exc.status == 400 and placement_reader.MANAGED in str(exc):
                 raise exceptions.Unsupported(
                     _(
                         'Placement does not know the trait %(trait)s: this '
                         'cloud is too old to report PCI devices to Placement'
                     )
-                    % {'trait': MANAGED},
+                    % {'trait': placement_reader.MANAGED},
                     status=exc.status,
                 ) from exc
             raise
@@ -129,7 +102,7 @@ class _Read:
                 address=inventory.provider_address(provider['name'], name),
             )
 
-    def _hosts(self, providers: list[Summary]) -> dict[str, str]:
+    def _hosts(self, providers: list[candidates.Summary]) -> dict[str, str]:
         """Return the hypervisor hostname of each root provider.
 
         The names of its devices begin with it; where they do not, or do not
@@ -155,85 +128,43 @@ class _Read:
             hosts[root] = name or root
         return hosts
 
-    def candidates(self, what: str, **params: str) -> None:
-        """Learn the summaries of the hosts that can give a resource."""
-        # No limit: it would cut hosts from the answer.
-        found = self.reader.get('/allocation_candidates', what, **params)
-        for uuid, summary in found['provider_summaries'].items():
-            if uuid in self.named:
-                self.summaries[uuid] = summary
-            elif uuid in self.roots:
-                self.root_summaries[uuid] = summary
-
-    def read_all_hosts(self) -> None:
-        """Ask about all hosts at once, while that is worth it."""
-        enough = 1
-        for resource in _RESOURCES:
-            before = len(self.missing())
-            if before <= enough or self.reader.version < _NESTED_CANDIDATES:
-                return
-            params = {'resources': f'{resource}:1'}
-            if self.reader.version >= _SAME_SUBTREE:
-                # The group without resources leaves out hosts that have no
-                # PCI device.
-                params = {
-                    'resources_C': f'{resource}:1',
-                    'required_G': MANAGED,
-                    'same_subtree': '_C,_G',
-                    'group_policy': 'none',
-                }
-            try:
-                self.candidates(
-                    _('reading the allocation candidates'), **params
+    def read_summaries(self) -> None:
+        """Learn what candidate queries tell."""
+        trees: dict[str, set[str]] = {}
+        for uuid, device in self.named.items():
+            trees.setdefault(device.root_uuid, set()).add(uuid)
+        self.search = search = candidates.Search(
+            self.reader,
+            {root: frozenset(uuids) for root, uuids in trees.items()},
+            self._count_hosts,
+        )
+        search.run()
+        self.summaries = search.summaries
+        for root, exc in search.unanswered.items():
+            # A line a host, not one for each of its devices.
+            self.failures.append(
+                answer.Failure(
+                    _('PCI devices of %s') % self.roots[root], str(exc)
                 )
-            except exceptions.CloudError:
-                # There is another way to know: the hosts are asked one by
-                # one, and say themselves what is wrong.
-                return
-            if 2 * len(self.missing()) > before:
-                # The hosts are full, or the service caps its answer
-                # ([placement]max_allocation_candidates).
-                return
-            enough = _FEW_HOSTS
-
-    def read_each_host(self) -> None:
-        """Ask about each host that the read of all hosts left out."""
-        if self.reader.version >= _IN_TREE_CANDIDATES:
-            self.reader.each(self._read_host, self.missing())
-
-    def _read_host(self, devices: list[inventory.Device]) -> None:
-        host = devices[0].host
-        what = _('reading the allocation candidates of %s') % host
-        for resource in _HOST_RESOURCES:
-            try:
-                self.candidates(
-                    what,
-                    resources=f'{resource}:1',
-                    in_tree=devices[0].root_uuid,
-                )
-            except exceptions.CloudError as exc:
-                if placement_reader.unanswered(exc):
-                    # A line a host, not one for each of its devices.
-                    self.failures.append(
-                        answer.Failure(_('PCI devices of %s') % host, str(exc))
-                    )
-                    for device in devices:
-                        self.done[device.uuid] = (device,)
-                return
-            if any(device.uuid in self.summaries for device in devices):
-                return
+            )
+            for uuid in trees[root] - self.summaries.keys():
+                self.done[uuid] = (self.named[uuid],)
 
     def read_each_device(self) -> None:
         """Ask about each device that is still missing."""
         self.reader.each(
             self._read_device,
-            [device for devices in self.missing() for device in devices],
+            [
+                device
+                for uuid, device in self.named.items()
+                if uuid not in self.summaries and uuid not in self.done
+            ],
         )
 
     def _read_device(self, device: inventory.Device) -> None:
         try:
             inventories = self.ask(device.uuid, 'inventories')
-            used = self.ask(device.uuid, 'usages')
+            used = self._used(device, inventories)
             traits = tuple(sorted(self.ask(device.uuid, 'traits')))
         except exceptions.NotFound:
             self.done[device.uuid] = ()
@@ -256,6 +187,23 @@ class _Read:
             if not inventories and self.resource_class is None:
                 self.done[device.uuid] = (device,)
 
+    def _used(
+        self,
+        device: inventory.Device,
+        inventories: dict[str, candidates.Summary],
+    ) -> dict[str, int]:
+        """Return the units in use by resource class."""
+        for name, record in inventories.items():
+            if (
+                record['total'] != 1
+                or record['reserved']
+                or record['min_unit'] != 1
+                or record['allocation_ratio'] != 1.0
+                or not self.search.exhausted(device.uuid, name)
+            ):
+                return self.ask(device.uuid, 'usages')
+        return dict.fromkeys(inventories, 1)
+
     def read_hosts(self) -> tuple[inventory.Host, ...]:
         """Return the hosts; asks where no summary told of them."""
         hosts = self.reader.each(self._read_root, self.roots)
@@ -263,7 +211,7 @@ class _Read:
 
     def _read_root(self, uuid: str) -> inventory.Host:
         host = inventory.Host(uuid, self.roots[uuid])
-        summary = self.root_summaries.get(uuid)
+        summary = self.summaries.get(uuid)
         if summary is None:
             try:
                 inventories = self.ask(uuid, 'inventories')
@@ -314,7 +262,7 @@ class _Read:
 
     def count(self) -> None:
         """Turn the summaries into records."""
-        inventories: dict[str, dict[str, Summary] | None] = {}
+        inventories: totals.Inventories = {}
 
         def read(uuid: str) -> None:
             try:
@@ -325,22 +273,51 @@ class _Read:
                 self.fail(self.named[uuid], exc)
                 inventories[uuid] = None
 
-        while unclear := self._unclear(inventories):
+        summaries = {
+            uuid: {
+                **summary,
+                'resources': {
+                    name: units
+                    for name, units in summary['resources'].items()
+                    if self.wanted(name)
+                },
+            }
+            for uuid, summary in self.summaries.items()
+            if uuid in self.named
+        }
+        while unclear := totals.unclear(summaries, inventories):
             self.reader.each(read, sorted(unclear))
-        for uuid, summary in self.summaries.items():
+        for uuid, summary in summaries.items():
+            read_too = inventories.get(uuid)
+            if read_too == {}:
+                self.done[uuid] = ()
+                continue
+            if read_too and summary['resources'].keys() != {
+                name for name in read_too if self.wanted(name)
+            }:
+                # It changed meanwhile; what there is now is read as one.
+                self._read_device(self.named[uuid])
+                continue
             device = dataclasses.replace(
                 self.named[uuid], traits=tuple(sorted(summary['traits']))
             )
-            self.done[uuid] = tuple(
-                _counted(device, name, units, inventories)
-                for name, units in summary['resources'].items()
-                if self.wanted(name)
-                and name in (inventories.get(uuid) or summary['resources'])
-            )
-            if inventories.get(uuid) == {}:
-                self.done[uuid] = ()
-            elif not summary['resources'] and self.resource_class is None:
-                self.done[uuid] = (device,)
+            records = []
+            for name, units in summary['resources'].items():
+                total, reserved = totals.divide(
+                    uuid, name, units['capacity'], inventories
+                )
+                records.append(
+                    dataclasses.replace(
+                        device,
+                        resource_class=name,
+                        total=total,
+                        reserved=reserved,
+                        used=units['used'],
+                    )
+                )
+            if not records and self.resource_class is None:
+                records = [device]
+            self.done[uuid] = tuple(records)
 
     def devices(self) -> tuple[inventory.Device, ...]:
         """Return the records, sorted by host and address."""
@@ -355,67 +332,8 @@ class _Read:
         """Return what could not be read, sorted."""
         return tuple(sorted(self.failures, key=str))
 
-    def _unclear(
-        self, inventories: dict[str, dict[str, Summary] | None]
-    ) -> set[str]:
-        """Return the providers whose inventories have to be read.
 
-        A summary holds ``capacity``, which is total less reserved. A whole
-        device has a total of one. The providers of a resource class are
-        either all whole devices or all parents of virtual functions; the
-        latter show themselves by more than one unit.
-        """
-        units = [
-            (uuid, name, found)
-            for uuid, summary in self.summaries.items()
-            for name, found in summary['resources'].items()
-            if self.wanted(name)
-        ]
-        shared = {name for _uuid, name, found in units if _several(found)} | {
-            name
-            for found in inventories.values()
-            for name, record in (found or {}).items()
-            if record['total'] > 1
-        }
-        return {
-            uuid
-            for uuid, name, found in units
-            if uuid not in inventories
-            and (
-                name in shared
-                or (
-                    found['capacity'] == 0
-                    and ONE_TIME_USE not in self.summaries[uuid]['traits']
-                )
-            )
-        }
-
-
-def _several(units: Summary) -> bool:
-    return bool(units['capacity'] > 1 or units['used'] > 1)
-
-
-def _counted(
-    device: inventory.Device,
-    name: str,
-    units: Summary,
-    inventories: dict[str, dict[str, Summary] | None],
-) -> inventory.Device:
-    total: int | None = 1
-    reserved: int | None = 1 - units['capacity']
-    if device.uuid in inventories:
-        record = (inventories[device.uuid] or {}).get(name, {})
-        total, reserved = record.get('total'), record.get('reserved')
-    return dataclasses.replace(
-        device,
-        resource_class=name,
-        total=total,
-        reserved=reserved,
-        used=units['used'],
-    )
-
-
-def _capacity(record: Summary) -> int:
+def _capacity(record: candidates.Summary) -> int:
     """Return what a summary would say of an inventory.
 
     As ``placement/objects/allocation_candidate.py:_build_provider_summaries``.
@@ -444,32 +362,37 @@ def read_devices(
     host: str | None = None,
     resource_class: str | None = None,
     traits: collections.abc.Iterable[str] = (),
+    count_hosts: candidates.CountHosts = lambda: None,
 ) -> answer.Answer[tuple[inventory.Device, ...]]:
     """Return the PCI devices that Placement knows, sorted by host.
 
-    Total, reserved and used are what Placement holds, with one inference: a
-    provider that shows one unit, in a resource class of which no provider
-    shows more, is a whole device with a total of one. A device that could
-    not be read keeps its place, with None for its numbers, and the answer
-    names it among the failures. A provider with several resource classes,
-    which Nova never makes, gives a record for each.
+    Used is what Placement holds, and so are total and reserved, with the
+    inferences of :mod:`.totals`. A device that could not be read keeps its
+    place, with None for its numbers, and the answer names it among the
+    failures. A provider with several resource classes, which Nova never
+    makes, gives a record for each.
 
     :param placement: The SDK proxy, ``connection.placement``.
     :param host: Hypervisor hostname of the only host to read.
     :param resource_class: The only resource class to return; a device whose
         class could not be read is returned too.
     :param traits: Traits that a device must all have.
+    :param count_hosts: Tells how many hosts the cloud has, or None; asked
+        where it helps to choose what to read.
     :raises gpuclient.exceptions.NotFound: Placement knows no such host.
     :raises gpuclient.exceptions.InvalidValue: Not the name of a trait.
     :raises gpuclient.exceptions.CloudError: The list of devices could not be
         read, so there is nothing to return.
     """
-    read = _read(placement, host, resource_class, tuple(traits))
+    read = _read(placement, host, resource_class, tuple(traits), count_hosts)
     return answer.Answer(read.devices(), read.named_failures())
 
 
 def read_snapshot(
-    placement: adapter.Adapter, *, host: str | None = None
+    placement: adapter.Adapter,
+    *,
+    host: str | None = None,
+    count_hosts: candidates.CountHosts = lambda: None,
 ) -> answer.Answer[inventory.Snapshot]:
     """Return the PCI devices and the hosts that they are in.
 
@@ -479,7 +402,7 @@ def read_snapshot(
 
     :raises gpuclient.exceptions.CloudError: As :func:`read_devices`.
     """
-    read = _read(placement, host, None, ())
+    read = _read(placement, host, None, (), count_hosts)
     hosts = read.read_hosts()
     return answer.Answer(
         inventory.Snapshot(read.devices(), hosts), read.named_failures()
@@ -491,6 +414,7 @@ def _read(
     host: str | None,
     resource_class: str | None,
     traits: tuple[str, ...],
+    count_hosts: candidates.CountHosts,
 ) -> _Read:
     for trait in traits:
         # Placement gives ``!`` and ``,`` a meaning of their own.
@@ -502,10 +426,11 @@ def _read(
                 )
                 % {'trait': trait}
             )
-    read = _Read(placement_reader.Reader(placement), resource_class)
+    read = _Read(
+        placement_reader.Reader(placement), resource_class, count_hosts
+    )
     read.list_devices(host, traits)
-    read.read_all_hosts()
-    read.read_each_host()
+    read.read_summaries()
     read.read_each_device()
     read.count()
     return read

@@ -17,7 +17,8 @@ consumer is read from the cheaper end: of a host with fewer servers that may
 hold devices than devices in use, the servers are asked; of any other, the
 devices. A device whose use that does not explain (a migration, a consumer
 that Nova does not know) is read on its own, so the answer never rests on
-Nova alone.
+Nova alone. What was allocated or freed since the devices were read shows
+likewise, and such a device gets the use that its allocations add up to.
 """
 
 import collections
@@ -51,15 +52,17 @@ class _Read:
         )
         self.failures: list[answer.Failure] = []
         self.unread: set[str] = set()
+        #: Devices whose allocations were read, all of them at one time.
+        self.whole: set[str] = set()
 
     def unexplained(
         self, devices: collections.abc.Iterable[inventory.Device]
     ) -> list[inventory.Device]:
-        """Return devices with use that no known consumer accounts for."""
+        """Return devices with other use than known consumers account for."""
         return [
             device
             for device in devices
-            if device.used
+            if device.used is not None
             and device.uuid not in self.unread
             and device.resource_class is not None
             and sum(self.units[device.uuid, device.resource_class].values())
@@ -118,6 +121,7 @@ class _Read:
             )
             self.unread.add(device.uuid)
         else:
+            self.whole.add(device.uuid)
             # What a server held a moment ago is no longer true.
             for key in [key for key in self.units if key[0] == device.uuid]:
                 del self.units[key]
@@ -125,18 +129,22 @@ class _Read:
                 for name, amount in allocation['resources'].items():
                     self.units[device.uuid, name][uuid] = amount
 
-    def holders(
-        self, device: inventory.Device
-    ) -> tuple[inventory.Consumer, ...] | None:
+    def owned(self, device: inventory.Device) -> inventory.Device:
+        """Return a device with its consumers."""
         if device.uuid in self.unread or device.used is None:
-            return None
+            return device
         found = self.units.get((device.uuid, device.resource_class or ''), {})
-        return tuple(
-            dataclasses.replace(
-                self.consumers.get(uuid, inventory.Consumer(uuid, 0)),
-                amount=amount,
-            )
-            for uuid, amount in sorted(found.items())
+        if device.uuid in self.whole:
+            device = dataclasses.replace(device, used=sum(found.values()))
+        return dataclasses.replace(
+            device,
+            consumers=tuple(
+                dataclasses.replace(
+                    self.consumers.get(uuid, inventory.Consumer(uuid, 0)),
+                    amount=amount,
+                )
+                for uuid, amount in sorted(found.items())
+            ),
         )
 
 
@@ -178,7 +186,7 @@ def read_owners(
             for uuid in uuids
         ],
     )
-    read.reader.each(read.read_device, read.unexplained(in_use))
+    read.reader.each(read.read_device, read.unexplained(devices))
     wanted = {device.uuid for device in devices}
     unknown = {
         uuid
@@ -189,9 +197,6 @@ def read_owners(
     }
     read.reader.each(read.read_consumer, sorted(unknown))
     return answer.Answer(
-        tuple(
-            dataclasses.replace(device, consumers=read.holders(device))
-            for device in devices
-        ),
+        tuple(map(read.owned, devices)),
         tuple(sorted(set(read.failures), key=str)),
     )

@@ -17,6 +17,7 @@ import concurrent.futures
 import typing
 
 from keystoneauth1 import adapter
+from keystoneauth1 import discover
 
 from gpuclient.cloud import request
 from gpuclient import exceptions
@@ -26,6 +27,10 @@ T = typing.TypeVar('T')
 R = typing.TypeVar('R')
 
 Version: typing.TypeAlias = tuple[int, int]
+
+#: What Nova puts on the provider of each PCI device
+#: (nova/compute/pci_placement_translator.py:_get_traits_for_dev).
+MANAGED = 'COMPUTE_MANAGED_PCI_DEVICE'
 
 #: The newest microversion whose answers we know.
 NEWEST: Version = (1, 39)
@@ -124,16 +129,26 @@ def unanswered(exc: exceptions.CloudError) -> bool:
 
 
 def _newest(placement: adapter.Adapter) -> Version:
-    data = request.endpoint_data(placement, _('asking Placement'))
-    if data is None or data.max_microversion is None:
-        raise exceptions.Unreachable(
-            _(
-                'Placement cannot be used: its endpoint %(url)s does not '
-                'say which microversions it knows'
+    what = _('asking Placement')
+    data = request.endpoint_data(placement, what)
+    newest = data.max_microversion if data else None
+    if newest is None:
+        # keystoneauth asks once, and takes a service that is busy for one
+        # without microversions.
+        try:
+            versions = request.get(placement, '/', what)['versions']
+            newest = discover.normalize_version_number(
+                versions[0]['max_version']
             )
-            % {'url': data.url if data else ''}
-        )
-    major, minor = data.max_microversion
+        except (LookupError, TypeError) as exc:
+            raise exceptions.Unreachable(
+                _(
+                    'Placement cannot be used: its endpoint %(url)s does not '
+                    'say which microversions it knows'
+                )
+                % {'url': data.url if data else ''}
+            ) from exc
+    major, minor = newest
     return int(major), int(minor)
 
 

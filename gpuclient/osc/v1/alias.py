@@ -26,6 +26,7 @@ from gpuclient.osc import lazy
 with lazy.imports():
     from gpuclient.cloud.nova import alias_probe
     from gpuclient.cloud.nova import flavors as nova_flavors
+    from gpuclient.cloud.nova import hypervisors
     from gpuclient.cloud.placement import devices as placement_devices
     from gpuclient.cloud import usage
     from gpuclient.documents import aliases as alias_documents
@@ -204,7 +205,9 @@ def _ask_cloud(
     live = alias_records.Live(placement='ok', nova_api=_SKIPPED)
     try:
         found = placement_devices.read_devices(
-            cloud.placement, resource_class=alias.placement_class
+            cloud.placement,
+            resource_class=alias.placement_class,
+            count_hosts=lambda: hypervisors.count(cloud.compute),
         )
     except exceptions.CloudError as exc:
         if required:

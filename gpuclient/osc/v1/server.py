@@ -26,6 +26,7 @@ from gpuclient.osc import lazy
 
 with lazy.imports():
     from gpuclient.cloud import keystone
+    from gpuclient.cloud.nova import hypervisors
     from gpuclient.cloud.nova import servers as nova_servers
     from gpuclient.cloud.placement import devices as placement_devices
     from gpuclient.cloud.placement import owners
@@ -183,7 +184,10 @@ Example:
         ):
             return (), False
         try:
-            found = placement_devices.read_devices(self.cloud.placement)
+            found = placement_devices.read_devices(
+                self.cloud.placement,
+                count_hosts=lambda: hypervisors.count(self.cloud.compute),
+            )
             owned = owners.read_owners(
                 self.cloud.placement, found.value, servers
             )

@@ -17,6 +17,7 @@ provider in turn: slow, and obviously right. Ours has to say the same in every
 state that a cloud can be in, at every microversion.
 """
 
+import collections.abc
 import typing
 import unittest.mock
 import uuid
@@ -33,11 +34,12 @@ from gpuclient import exceptions
 from gpuclient.cloud.placement import devices as placement_devices
 from gpuclient.cloud.placement import owners
 from gpuclient.cloud.placement import reader
+from gpuclient.cloud.placement import totals
 from gpuclient.model import inventory
 
 A100 = 'CUSTOM_PCI_10DE_20F1'
 VF = 'CUSTOM_PCI_10DE_20F2'
-TRAITS = (placement_devices.MANAGED, 'OWNER_NOVA')
+TRAITS = (reader.MANAGED, 'OWNER_NOVA')
 MB, GB = 'MEMORY_MB', 'DISK_GB'
 
 
@@ -57,10 +59,17 @@ class _Counting(adapter.Adapter):
     """
 
     paths: list[str]
+    #: Called after a request whose path has this end.
+    after: tuple[str, collections.abc.Callable[[], object]] | None = None
 
     def request(self, url: str, method: str, **kwargs: typing.Any) -> object:
         self.paths.append(url)
-        return super().request(url, method, **kwargs)
+        answer = super().request(url, method, **kwargs)
+        if self.after and url.endswith(self.after[0]):
+            _end, change = self.after
+            self.after = None
+            change()
+        return answer
 
 
 class PlacementTestCase(testtools.TestCase):
@@ -188,7 +197,7 @@ class PlacementTestCase(testtools.TestCase):
         for provider in providers['resource_providers']:
             base = f'/resource_providers/{provider["uuid"]}'
             traits = sorted(self.send('GET', f'{base}/traits')['traits'])
-            if placement_devices.MANAGED not in traits:
+            if reader.MANAGED not in traits:
                 continue
             used = self.send('GET', f'{base}/usages')['usages']
             held = self.send('GET', f'{base}/allocations')['allocations']
@@ -259,10 +268,8 @@ class PlacementTestCase(testtools.TestCase):
         self.allocate({functions[0]: {VF: 1}}, kind='MIGRATION')
         _root, devices = self.host('drained', traits=('CUSTOM_NVLINK',))
         self.reserve(devices[0], A100, 1)
-        self.host('once', traits=(placement_devices.ONE_TIME_USE,))
-        _root, devices = self.host(
-            'once-used', traits=(placement_devices.ONE_TIME_USE,)
-        )
+        self.host('once', traits=(totals.ONE_TIME_USE,))
+        _root, devices = self.host('once-used', traits=(totals.ONE_TIME_USE,))
         self.allocate({devices[0]: {A100: 1}})
         self.reserve(devices[0], A100, 1)
         root, devices = self.host('no-memory', 3)
@@ -413,6 +420,101 @@ class TestReads(PlacementTestCase):
             self.placement.paths,
         )
 
+    def test_few_requests_for_functions(self) -> None:
+        """One parent of functions speaks for those that are like it."""
+        for number in range(6):
+            self.host(f'host-{number}', 1, classes={VF: {'total': 4}})
+        self.placement.paths.clear()
+        self.assertEqual({(4, 0)}, self.numbers(self.read()))
+        self.assertEqual(3, len(self.placement.paths))
+
+    def numbers(
+        self, devices: list[inventory.Device]
+    ) -> set[tuple[int | None, int | None]]:
+        return {(device.total, device.reserved) for device in devices}
+
+    def test_reserved_functions(self) -> None:
+        """Of one parent, or of all."""
+        parents = [
+            self.host(f'host-{number}', 1, classes={VF: {'total': 4}})[1][0]
+            for number in range(6)
+        ]
+        self.reserve(parents[2], VF, 1)
+        self.assertEqual({(4, 0), (4, 1)}, self.numbers(self.read()))
+        self.assertEqual(self.plainly(), self.rows(self.read()))
+        for parent in parents:
+            self.reserve(parent, VF, 1)
+        self.assertEqual({(4, 1)}, self.numbers(self.read()))
+        self.assertEqual(self.plainly(), self.rows(self.read()))
+
+    def test_few_among_many(self) -> None:
+        """Only the trees of GPU hosts are asked for."""
+        self.make_everything()
+        expected = self.plainly()
+        self.placement.paths.clear()
+        found = self.read(count_hosts=lambda: 10_000)
+        self.assertEqual(expected, self.rows(found))
+        self.assertIn('/resource_classes', self.placement.paths)
+
+    def test_nothing_left(self) -> None:
+        """Devices of trees that can give nothing are read with two requests.
+
+        That they are in use, lists of free devices tell.
+        """
+        self.host('free', 1)
+        for number in range(2):
+            root, devices = self.host(f'full-{number}', 3)
+            self.allocate(
+                {
+                    root: {'VCPU': 8, MB: 64, GB: 9},
+                    **{device: {A100: 1} for device in devices},
+                }
+            )
+        # One that is not in use, and one that is both.
+        self.reserve(devices[0], A100, 1)
+        root, devices = self.host('reserved', 1)
+        self.allocate({root: {'VCPU': 8, MB: 64, GB: 9}})
+        self.reserve(devices[0], A100, 1)
+        expected = self.plainly()
+        self.placement.paths.clear()
+        found = placement_devices.read_devices(self.placement)
+        asked = [path.rpartition('/')[2] for path in self.placement.paths]
+        self.assertEqual((7, 7, 2), self.counts(asked))
+        with_owners = owners.read_owners(self.placement, found.value, ())
+        self.assertEqual(expected, self.rows(list(with_owners.value)))
+
+    @staticmethod
+    def counts(asked: list[str]) -> tuple[int, int, int]:
+        return (
+            asked.count('inventories'),
+            asked.count('traits'),
+            asked.count('usages'),
+        )
+
+    @ddt.data('/resource_providers', '/allocation_candidates', '/inventories')
+    def test_change_meanwhile(self, after: str) -> None:
+        """Each row is true of one moment, whenever the cloud changes."""
+        servers = self.make_everything()
+        before = self.plainly()
+        _root, devices = self.host('busy', 3)
+        gone = self.allocate({devices[0]: {A100: 1}})
+
+        def change() -> None:
+            self.send('DELETE', f'/allocations/{gone}')
+            self.allocate({devices[1]: {A100: 1}})
+            self.send('DELETE', f'/resource_providers/{devices[2]}')
+            self.host('new', 1)
+
+        self.placement.after = (after, change)
+        rows = self.rows(self.read(servers))
+        self.assertIsNone(self.placement.after)
+        of_busy = [row for row in rows if row[0] == 'busy']
+        others = [row for row in rows if row[0] != 'busy']
+        self.assertEqual(before, others)
+        for row in of_busy:
+            used, consumers = row[5], row[7]
+            self.assertEqual(used, sum(amount for _id, amount in consumers))
+
     def test_requests_for_owners(self) -> None:
         """One for each server, or for each device: what is fewer."""
         identities = []
@@ -437,7 +539,7 @@ class TestReads(PlacementTestCase):
     def test_no_trait(self) -> None:
         """A Placement that knows no managed devices is told apart."""
         with unittest.mock.patch.object(
-            placement_devices, 'MANAGED', 'COMPUTE_NEVER_HEARD_OF'
+            reader, 'MANAGED', 'COMPUTE_NEVER_HEARD_OF'
         ):
             error = self.assertRaises(exceptions.Unsupported, self.read)
         self.assertIn('too old to report PCI devices', str(error))

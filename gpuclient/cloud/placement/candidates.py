@@ -1,0 +1,297 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What candidate queries tell of whole trees, asked as seldom as possible.
+
+``GET /allocation_candidates`` answers with a summary of every provider in
+each tree that can give what was asked for, devices in full use included
+(``placement/objects/allocation_candidate.py:_merge_candidates``). There is no
+question that every tree answers, so they are asked from the widest to the
+narrowest, each for the trees that are still missing only:
+
+1. All hosts with a megabyte of memory; of few GPU hosts among many others,
+   the trees with a free device of each resource class instead.
+2. While many are missing, the next resource, then each class of device: the
+   service may cap its answers (``[placement]max_allocation_candidates``).
+3. Tree by tree, ``in_tree``, by what a host without memory may have left.
+4. Of trees that still do not answer, those that a list of providers with a
+   free unit of some class has: one list serves all trees.
+
+A tree that has nothing left at all stays missing; the lists tell then that
+its devices are in use.
+"""
+
+import collections.abc
+import typing
+
+from gpuclient.cloud.placement import reader as placement_reader
+from gpuclient import exceptions
+from gpuclient.i18n import _
+
+Summary: typing.TypeAlias = dict[str, typing.Any]
+
+#: Microversions that bring what we use.
+_NESTED = (1, 29)
+_IN_TREE = (1, 31)
+_SAME_SUBTREE = (1, 36)
+
+#: What nearly every compute node can still give a little of, the likeliest
+#: first: memory comes in units that flavors seldom use up to the last.
+_RESOURCES = ('MEMORY_MB', 'VCPU', 'DISK_GB')
+#: The same for a host that the question for memory left out.
+_HOST_RESOURCES = ('VCPU', 'DISK_GB', 'PCPU', 'MEMORY_MB')
+#: So many trees are sooner asked one by one than all hosts once more.
+_FEW = 4
+#: Of all trees, the part of which the same is true: to ask that part one by
+#: one costs Placement as much as to ask all.
+_PART = 25
+#: GPU hosts are few where the cloud has so many times more hosts: a summary
+#: of each of these then costs Placement more than to ask the trees without a
+#: free device one by one.
+_SPARSE = 40
+#: What a candidate costs Placement, in summaries of hosts without devices.
+#: The narrow question makes one of each device, the wide one has a summary of
+#: each host. ``tests/benchmarks/placement`` measures such things.
+_CANDIDATE = 0.5
+
+CountHosts: typing.TypeAlias = collections.abc.Callable[[], int | None]
+
+
+class Search:
+    """The summaries of devices and their hosts, as far as they are known.
+
+    :param trees: The devices of each tree, by the id of its root.
+    :param count_hosts: Tells how many hosts the cloud has, or None; called
+        at most once, and only where it matters.
+    """
+
+    def __init__(
+        self,
+        reader: placement_reader.Reader,
+        trees: dict[str, frozenset[str]],
+        count_hosts: CountHosts,
+    ) -> None:
+        self._reader = reader
+        self._trees = trees
+        self._count_hosts = count_hosts
+        #: Resources that every tree has been asked for.
+        self._asked: set[str] = set()
+        #: Providers with a free unit, by resource class, of classes that
+        #: were asked for.
+        self._free: dict[str, frozenset[str]] = {}
+        #: By provider id, roots included.
+        self.summaries: dict[str, Summary] = {}
+        #: Why a tree was not read at all, by the id of its root.
+        self.unanswered: dict[str, exceptions.CloudError] = {}
+
+    def missing(self) -> list[str]:
+        """Return the roots of trees of which a device is not known."""
+        return [
+            root
+            for root, devices in self._trees.items()
+            if root not in self.unanswered
+            and not devices <= self.summaries.keys()
+        ]
+
+    def run(self) -> None:
+        """Ask until every tree has answered that can."""
+        if self._reader.version < _NESTED:
+            return
+        missing = len(self.missing())
+        if missing > 1:
+            hosts = self._count_hosts() if missing > _FEW else None
+            if hosts is not None and _SPARSE * missing < hosts:
+                self._ask_classes(self._custom_classes())
+            else:
+                self._ask_all(hosts)
+                if self._many_missing():
+                    self._ask_classes(self._device_classes())
+        if self._reader.version >= _IN_TREE:
+            self._ask_trees()
+
+    def _many_missing(self) -> bool:
+        return len(self.missing()) > max(_FEW, len(self._trees) // _PART)
+
+    def _ask(self, what: str, **params: str) -> int:
+        """Learn the summaries of an answer; return how many trees it has."""
+        # No limit: it would cut hosts from the answer.
+        found = self._reader.get('/allocation_candidates', what, **params)
+        trees = 0
+        for uuid, summary in found['provider_summaries'].items():
+            root = summary['root_provider_uuid']
+            if root in self._trees:
+                self.summaries[uuid] = summary
+                trees += uuid == root
+        return trees
+
+    def _try(self, **params: str) -> bool:
+        """Ask all hosts; return whether there was an answer.
+
+        Where there was none, there is another way to know: the hosts are
+        asked one by one, and say themselves what is wrong.
+        """
+        try:
+            self._ask(_('reading the allocation candidates'), **params)
+        except exceptions.CloudError:
+            return False
+        return True
+
+    def _ask_all(self, hosts: int | None) -> None:
+        """Ask all hosts at once, while that is worth it."""
+        devices = sum(len(found) for found in self._trees.values())
+        narrow = self._reader.version >= _SAME_SUBTREE and (
+            hosts is None or _CANDIDATE * devices < hosts - len(self._trees)
+        )
+        asked = set()
+        for resource in _RESOURCES:
+            before = len(self.missing())
+            params = {'resources1': f'{resource}:1'}
+            if narrow:
+                # The group without resources leaves out hosts that have no
+                # PCI device.
+                params.update(
+                    required2=placement_reader.MANAGED,
+                    same_subtree='1,2',
+                    group_policy='none',
+                )
+            if not self._try(**params):
+                return
+            asked.add(resource)
+            if not self._many_missing():
+                # So it is not the service that leaves trees out.
+                self._asked = asked
+                return
+            if 2 * len(self.missing()) > before:
+                # The hosts are full, or the service caps its answer.
+                return
+
+    def _custom_classes(self) -> list[str]:
+        """Return the resource classes that devices of the cloud may have."""
+        try:
+            records = self._reader.get(
+                '/resource_classes', _('reading the resource classes')
+            )['resource_classes']
+        except exceptions.CloudError:
+            return []
+        names = [
+            record['name']
+            for record in records
+            if record['name'].startswith('CUSTOM_')
+        ]
+        # Otherwise there are fewer trees than classes to ask for.
+        return names if len(names) < len(self._trees) else []
+
+    def _device_classes(self) -> list[str]:
+        """Return the resource classes of the devices that are known."""
+        return sorted(
+            {
+                name
+                for uuid, summary in self.summaries.items()
+                if uuid not in self._trees
+                for name in summary['resources']
+            }
+        )
+
+    def _ask_classes(self, classes: collections.abc.Iterable[str]) -> None:
+        """Ask for the trees that have a free device of each class."""
+        self._reader.each(
+            lambda name: self._try(resources1=f'{name}:1'), classes
+        )
+
+    def _ask_trees(self) -> None:
+        """Ask each tree that is missing."""
+        roots = self._summaries_of_roots()
+        resources = [
+            resource
+            for resource in _HOST_RESOURCES
+            if resource not in self._asked
+            and (
+                not roots
+                or any(resource in root['resources'] for root in roots)
+            )
+        ]
+        lists = self._device_classes()
+        for resource in resources:
+            # Most trees have the first, few have others: many trees are not
+            # asked in vain.
+            if resource == _HOST_RESOURCES[0] or len(self.missing()) <= _FEW:
+                self._ask_each(dict.fromkeys(self.missing(), resource))
+            else:
+                lists.append(resource)
+        if self.missing():
+            self._reader.each(self._list_free, lists)
+            self._ask_each(self._with_free_unit(lists))
+
+    def _summaries_of_roots(self) -> list[Summary]:
+        return [
+            self.summaries[root]
+            for root in self._trees
+            if root in self.summaries
+        ]
+
+    def _ask_each(self, resources: dict[str, str]) -> None:
+        """Ask trees, each for one unit of a resource class."""
+
+        def ask(root: str) -> None:
+            try:
+                self._ask(
+                    _('reading the allocation candidates of one host'),
+                    resources1=f'{resources[root]}:1',
+                    in_tree1=root,
+                )
+            except exceptions.CloudError as exc:
+                if placement_reader.unanswered(exc):
+                    self.unanswered[root] = exc
+
+        self._reader.each(ask, resources)
+
+    def _list_free(self, name: str) -> None:
+        """Learn which providers have a free unit of a class."""
+        try:
+            providers = self._reader.get(
+                '/resource_providers',
+                _('reading the providers with free units'),
+                resources=f'{name}:1',
+            )['resource_providers']
+        except exceptions.CloudError:
+            return
+        self._free[name] = frozenset(
+            provider['uuid'] for provider in providers
+        )
+
+    def _with_free_unit(self, classes: list[str]) -> dict[str, str]:
+        """Return which missing trees have a free unit, of which class."""
+        found: dict[str, str] = {}
+        for root in self.missing():
+            providers = {root, *self._trees[root]}
+            for name in classes:
+                if not providers.isdisjoint(self._free.get(name, ())):
+                    found[root] = name
+        return found
+
+    def exhausted(self, uuid: str, name: str) -> bool:
+        """Return whether a device is known to have no free unit of a class.
+
+        Only of classes of whole devices, whose one unit is in use then:
+        Placement allocates no more than there is.
+        """
+        return (
+            name in self._free
+            and uuid not in self._free[name]
+            and all(
+                summary['resources'][name]['capacity'] <= 1
+                and summary['resources'][name]['used'] <= 1
+                for summary in self.summaries.values()
+                if name in summary['resources']
+            )
+        )

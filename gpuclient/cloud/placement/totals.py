@@ -1,0 +1,105 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What a summary leaves open: how capacity divides into total and reserved.
+
+A summary holds ``capacity``, which is total less reserved. Inventories tell
+them apart, at a request a device; they are read where nothing else tells.
+
+* The providers of a resource class are either all whole devices, with a
+  total of one, or all parents of virtual functions. The latter show
+  themselves by more than one unit.
+* A whole device without capacity is reserved; Nova does that to a device for
+  one-time use (``nova/compute/pci_placement_translator.py:
+  PciResourceProvider._handle_one_time_use``). Any other device without
+  capacity is read, for it may be the parent of virtual functions.
+* Several parents of one class with the same capacity are alike: one of them is
+  read, and if it has nothing reserved, the others have nothing either.
+  Whoever reserves functions of some parents makes these differ.
+"""
+
+import collections
+import typing
+
+from gpuclient.cloud.placement import candidates
+
+#: A device that Nova reserves for good once a server had it; always a whole
+#: device (pci_placement_translator.py:PciResourceProvider.add_child).
+ONE_TIME_USE = 'HW_PCI_ONE_TIME_USE'
+#: As many parents of one class with the same capacity are taken as alike.
+_ALIKE = 4
+
+#: The inventories of providers that were read; None where that failed.
+Inventories: typing.TypeAlias = dict[str, dict[str, candidates.Summary] | None]
+
+
+def unclear(
+    summaries: dict[str, candidates.Summary], inventories: Inventories
+) -> set[str]:
+    """Return the providers whose inventories have to be read.
+
+    What these say may make others unclear: ask again once they are read.
+
+    :param summaries: The summaries of devices, with the resource classes
+        that matter.
+    """
+    several = {
+        name
+        for summary in summaries.values()
+        for name, units in summary['resources'].items()
+        if units['capacity'] > 1 or units['used'] > 1
+    } | {
+        name
+        for found in inventories.values()
+        for name, record in (found or {}).items()
+        if record['total'] > 1
+    }
+    answer: set[str] = set()
+    alike: dict[tuple[str, int], list[str]] = collections.defaultdict(list)
+    for uuid, summary in summaries.items():
+        for name, units in summary['resources'].items():
+            if units['capacity'] == 0:
+                if name in several or ONE_TIME_USE not in summary['traits']:
+                    answer.add(uuid)
+            elif name in several:
+                alike[name, units['capacity']].append(uuid)
+    for (name, _capacity), uuids in alike.items():
+        uuids.sort()
+        witnesses = uuids
+        if len(uuids) >= _ALIKE:
+            witnesses = uuids[:1]
+            if _reserved(inventories, uuids[0], name):
+                witnesses = uuids
+        answer.update(witnesses)
+    return answer - inventories.keys()
+
+
+def _reserved(inventories: Inventories, uuid: str, name: str) -> bool:
+    """Return whether a provider that was read has units reserved."""
+    if uuid not in inventories:
+        return False
+    record = (inventories[uuid] or {}).get(name)
+    return record is None or record['reserved'] > 0
+
+
+def divide(
+    uuid: str, name: str, capacity: int, inventories: Inventories
+) -> tuple[int | None, int | None]:
+    """Return total and reserved of a resource class of a provider.
+
+    :returns: Both None where they had to be read and could not.
+    """
+    if uuid in inventories:
+        record = (inventories[uuid] or {}).get(name, {})
+        return record.get('total'), record.get('reserved')
+    return (capacity, 0) if capacity else (1, 1)

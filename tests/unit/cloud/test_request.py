@@ -1,0 +1,100 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+import typing
+
+from keystoneauth1 import adapter
+from keystoneauth1 import plugin
+from keystoneauth1 import session
+import requests
+import requests_mock
+import testtools
+
+from gpuclient.cloud import request
+from gpuclient import exceptions
+
+URL = 'http://placement'
+
+
+class _Shared(plugin.BaseAuthPlugin):
+    """What another thread has just found expired.
+
+    That thread threw the token away, so this one has nothing to throw away,
+    which keystoneauth takes for a final answer
+    (``keystoneauth1/session.py:Session.request``).
+    """
+
+    def __init__(self, *tokens: str) -> None:
+        super().__init__()
+        self._tokens = list(tokens)
+
+    def get_token(self, session: object, **kwargs: object) -> str:
+        return self._tokens.pop(0)
+
+    def invalidate(self) -> bool:
+        return False
+
+
+class TestTokens(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.mock = self.enterContext(requests_mock.Mocker())
+        self.mock.get(URL, status_code=401)
+        self.mock.get(
+            URL, request_headers={'X-Auth-Token': 'new'}, json={'a': 1}
+        )
+
+    def read(self, *tokens: str) -> typing.Any:
+        service = adapter.Adapter(
+            session.Session(auth=_Shared(*tokens)), endpoint_override=URL
+        )
+        return request.get(service, '/', 'reading it')
+
+    def test_new_token(self) -> None:
+        self.assertEqual({'a': 1}, self.read('old', 'new'))
+        self.assertEqual(2, self.mock.call_count)
+
+    def test_no_right(self) -> None:
+        error = self.assertRaises(
+            exceptions.Forbidden, self.read, 'old', 'old'
+        )
+        self.assertIn('reading it failed: HTTP 401', str(error))
+
+
+class TestRetries(testtools.TestCase):
+    """Failures that the next try mends, and those that none does."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.mock = self.enterContext(requests_mock.Mocker())
+        self.service = adapter.Adapter(
+            session.Session(), endpoint_override=URL
+        )
+
+    def send(self, method: str = 'GET') -> typing.Any:
+        return request.send(self.service, method, '/', 'asking')
+
+    def test_broken_off(self) -> None:
+        broken = requests.exceptions.ChunkedEncodingError('broken off')
+        self.mock.get(URL, [{'exc': broken}, {'json': {}}])
+        self.assertEqual(200, self.send().status_code)
+        self.mock.get(URL, exc=broken)
+        error = self.assertRaises(exceptions.Unreachable, self.send)
+        self.assertIn('broken off', str(error))
+        self.assertEqual(2 + 1 + request.RETRIES, self.mock.call_count)
+
+    def test_writes_are_sent_once(self) -> None:
+        broken = requests.exceptions.ChunkedEncodingError('broken off')
+        self.mock.put(URL, exc=broken)
+        self.assertRaises(exceptions.Unreachable, self.send, 'PUT')
+        self.assertEqual(1, self.mock.call_count)
