@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LINT := $(VENV)/.lint
 DOCS := $(VENV)/.docs
+BENCHMARK := $(VENV)/.benchmark
 
 .PHONY: help test test-ci test-host test-kill fuzz unit functional demo lint docs releasenotes benchmark clean
 
@@ -22,7 +23,7 @@ help:
 	@echo 'make lint          ruff and mypy'
 	@echo 'make docs          the documentation, in doc/build/html'
 	@echo 'make releasenotes  the release notes, in releasenotes/build/html'
-	@echo 'make benchmark     what start-up costs, beside osc-placement'
+	@echo 'make benchmark     what start-up and reads of large clouds cost, beside others'
 	@echo 'make clean         delete the virtual environment and what was built'
 
 $(VENV)/bin/python:
@@ -43,6 +44,10 @@ $(LINT): $(READY)
 
 $(DOCS): $(READY) doc/requirements.txt
 	$(BIN)/pip install --quiet --requirement doc/requirements.txt
+	@touch $@
+
+$(BENCHMARK): $(READY) tests/benchmarks/requirements.txt
+	$(BIN)/pip install --quiet --requirement tests/benchmarks/requirements.txt
 	@touch $@
 
 test: $(READY)
@@ -81,8 +86,9 @@ docs: $(DOCS)
 releasenotes: $(DOCS)
 	$(BIN)/sphinx-build -W --keep-going -q -b html releasenotes/source releasenotes/build/html
 
-benchmark: $(READY)
+benchmark: $(BENCHMARK)
 	$(BIN)/python -m tests.benchmarks.startup
+	$(BIN)/python -m tests.benchmarks.placement.run
 
 clean:
 	rm -rf $(VENV) .stestr .mypy_cache .ruff_cache .hypothesis doc/build releasenotes/build
