@@ -117,8 +117,16 @@ def check(
     for deployment in deployments(services):
         found += _check_deployment(deployment, entries)
     found += options_rules.check(services)
+    machines = data_plane_rules.by_folder(data_plane.machines)
+    types = {one.name: one.type for one in data_plane.services}
     for node_set in data_plane.node_sets:
-        found += _check_node_set(node_set, data_plane, entries, catalogue)
+        found += data_plane_rules.check_services(node_set, types)
+        found += _check_node_set(
+            node_set,
+            data_plane_rules.related(node_set, machines),
+            entries,
+            catalogue,
+        )
     found += data_plane_rules.check_deployed(data_plane)
     for machine in data_plane.machines:
         found += _check_placeholders(machine.settings)
@@ -172,19 +180,20 @@ def _any_name(_vendor_id: str, _product_id: str) -> str:
 
 def _check_node_set(
     node_set: configuration.NodeSet,
-    data_plane: configuration.DataPlane,
+    written: collections.abc.Sequence[configuration.Machine],
     entries: _Entries,
     catalogue: catalogue_model.Catalogue,
 ) -> list[finding.Located]:
-    """Return what is wrong with how hosts are set up."""
+    """Return what is wrong with how hosts are set up.
+
+    :param written: The machines that are written down for them.
+    """
     computes = node_set.computes
     specs = entries.specs(computes)
-    written = data_plane_rules.related(node_set, data_plane.machines)
     machines = data_plane_rules.machines_of(node_set, written)
     vendors = _cpu_vendors(computes, machines)
     found = [
         *_check_placeholders(node_set.services or ()),
-        *data_plane_rules.check_services(node_set, data_plane.services),
         *data_plane_rules.check_machines(node_set, written),
     ]
     for service in computes:

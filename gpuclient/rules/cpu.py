@@ -67,7 +67,7 @@ def _cpus(
 ) -> tuple[frozenset[int], configuration.Setting | None]:
     """Return a CPU set of Nova; empty where it is not set or not known."""
     setting = service.last('compute', name)
-    if setting is None or not setting.is_known:
+    if setting is None or not setting.is_known or not setting.text:
         return frozenset(), None
     try:
         return cpu.parse(setting.text), setting

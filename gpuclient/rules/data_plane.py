@@ -51,16 +51,15 @@ _Findings = collections.abc.Iterator[finding.Located]
 
 def check_services(
     node_set: configuration.NodeSet,
-    services: collections.abc.Sequence[configuration.DataPlaneService],
+    types: collections.abc.Mapping[str, str],
 ) -> _Findings:
     """Check what is deployed on the nodes, and in which order.
 
-    :param services: All that are known, of any node set.
+    :param types: ``edpmServiceType`` of the services that are known.
     """
     if node_set.services is None:
         return
     known = [one for one in node_set.services if one.is_known]
-    types = {one.name: one.type for one in services}
     first: dict[str, configuration.Setting] = {}
     for setting in known:
         kind = _type(setting.text, types)
@@ -177,23 +176,30 @@ def _matches(
     return set(selector) <= set(labels)
 
 
+def by_folder(
+    machines: collections.abc.Iterable[configuration.Machine],
+) -> dict[str, list[configuration.Machine]]:
+    """Return machines by their folder, and by the folder above it."""
+    found: dict[str, list[configuration.Machine]] = {}
+    for one in machines:
+        folder = posixpath.dirname(_path(one.place))
+        for key in dict.fromkeys((folder, posixpath.dirname(folder))):
+            found.setdefault(key, []).append(one)
+    return found
+
+
 def related(
     node_set: configuration.NodeSet,
-    machines: collections.abc.Iterable[configuration.Machine],
+    folders: collections.abc.Mapping[str, list[configuration.Machine]],
 ) -> list[configuration.Machine]:
     """Return the machines that are written down for a node set.
 
-    They stand in its folder, or in one beside it or below.
+    They stand in its folder, in one beside it, or in the one above.
+
+    :param folders: What :func:`by_folder` returns.
     """
-    above = posixpath.dirname(posixpath.dirname(_path(node_set.place)))
-    found = []
-    for one in machines:
-        folder = posixpath.dirname(_path(one.place))
-        if above in (folder, posixpath.dirname(folder)) or (
-            folder == posixpath.dirname(_path(node_set.place))
-        ):
-            found.append(one)
-    return found
+    folder = posixpath.dirname(_path(node_set.place))
+    return folders.get(posixpath.dirname(folder), [])
 
 
 def _path(place: configuration.Place) -> str:

@@ -16,14 +16,18 @@ import decimal
 import os
 import typing
 
+import fixtures
 import hypothesis
 from hypothesis import strategies
 from nova import exception
 from nova.virt import hardware
+from nova.virt.libvirt import driver
 import testtools
 
 from gpuclient import exceptions
+from gpuclient.model import configuration
 from gpuclient.model import cpu
+from gpuclient.rules import cpu as cpu_rules
 
 SPECS = strategies.text('0123456789,-^ +_x٣', max_size=12)
 RULES = strategies.lists(
@@ -152,3 +156,81 @@ class TestReservedPages(testtools.TestCase):
             {found.node: {decimal.Decimal(found.size_kib): found.count}},
             expected,
         )
+
+
+SETS = strategies.sampled_from(
+    (None, '', '0-3', '4-7', '2-5', '0,^0', '3-1', 'a', ' ,', '8')
+)
+
+
+class TestStart(testtools.TestCase):
+    """What nova-compute says of its CPU sets when it starts."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        # Nova warns of options that it has deprecated.
+        self.useFixture(fixtures.FakeLogger())
+
+    @hypothesis.settings(
+        max_examples=400, deadline=None, derandomize='CI' in os.environ
+    )
+    @hypothesis.given(
+        shared=SETS,
+        dedicated=SETS,
+        pinned=SETS,
+        reserved=strategies.sampled_from((None, '0', '2')),
+    )
+    def test_start(
+        self,
+        shared: str | None,
+        dedicated: str | None,
+        pinned: str | None,
+        reserved: str | None,
+    ) -> None:
+        options = (
+            ('compute', 'cpu_shared_set', shared),
+            ('compute', 'cpu_dedicated_set', dedicated),
+            ('DEFAULT', 'vcpu_pin_set', pinned),
+            ('DEFAULT', 'reserved_host_cpus', reserved),
+        )
+        expected = ''
+        for section, name, text in options:
+            group = None if section == 'DEFAULT' else section
+            value = (
+                int(text) if name == 'reserved_host_cpus' and text else text
+            )
+            if value is not None:
+                hardware.CONF.set_override(name, value, group)
+        try:
+            driver.LibvirtDriver._check_cpu_set_configuration(None)
+        except exception.NovaException as exc:
+            expected = str(exc)
+        finally:
+            hardware.CONF.reset()
+            for section, name, _text in options:
+                hardware.CONF.clear_override(
+                    name, None if section == 'DEFAULT' else section
+                )
+        place = configuration.Place('nova.conf')
+        service = configuration.Service(
+            (configuration.COMPUTE,),
+            place,
+            options=tuple(
+                configuration.Option(
+                    section, name, configuration.Setting(text, place)
+                )
+                for section, name, text in options
+                if text is not None
+            ),
+        )
+        found = [
+            one.finding.message for one in cpu_rules.check_service(service)
+        ]
+        if not expected:
+            self.assertEqual([], found)
+        else:
+            # Nova ends at the first.
+            self.assertTrue(
+                any(expected in message for message in found),
+                f'{expected!r} is not in {found}',
+            )
