@@ -31,6 +31,7 @@
         - Conflict          somebody else changed it meanwhile
         - Unsupported       the cloud is older than the request needs
         - Unreachable       no endpoint, no connection, no answer in time
+    + HostError             a host, or a bundle of one, that cannot be read
     + RehearsalError        the embedded cloud could not do what was asked
 
 ``str()`` of each is one complete line for the user: what failed, on which
@@ -46,6 +47,7 @@ __all__ = [
     'DocumentError',
     'Forbidden',
     'GPUError',
+    'HostError',
     'InvalidAddress',
     'InvalidAlias',
     'InvalidCPUSet',
@@ -152,6 +154,10 @@ class Unsupported(CloudError):
 
 class Unreachable(CloudError):
     """No endpoint, no connection, or no answer in time."""
+
+
+class HostError(GPUError):
+    """A host, or a bundle of one, cannot be read."""
 
 
 class RehearsalError(GPUError):

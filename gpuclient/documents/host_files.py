@@ -34,6 +34,7 @@ import re
 
 from gpuclient import exceptions
 from gpuclient.i18n import _
+from gpuclient.model import host
 from gpuclient.model import pci
 
 #: Debian and Ubuntu: initramfs-tools, grub.
@@ -62,18 +63,9 @@ MARK = '# Made by "openstack gpu": edits are lost when it is made again.'
 #: The profile that the origin of RHOSO's GPU example sets.
 TUNED_PROFILE = 'cpu-partitioning-powersave'
 
-#: Drivers that claim GPUs of a vendor, by vendor id. They bind to the device
-#: itself; what only sits on top of them (nvidia_drm) is not named.
-_DRIVERS = {
-    '10de': ('nouveau', 'nova_core', 'nvidia', 'nvidiafb'),
-    '1002': ('amdgpu', 'radeon'),
-    '8086': ('i915', 'xe'),
-}
-#: Drivers that claim the other functions of a card: audio, USB, USB-C.
-_OF_FUNCTIONS = ('snd_hda_intel', 'xhci_pci', 'i2c_nvidia_gpu')
 #: Blacklisted where a host keeps no card of the vendor. Cards of AMD and
 #: Intel are no reason: their drivers run consoles of hosts, too.
-_BLACKLISTED = {'10de': _DRIVERS['10de']}
+_BLACKLISTED = {'10de': host.GPU_DRIVERS['10de']}
 
 _IDS = re.compile('[0-9a-f]{4}:[0-9a-f]{4}', re.ASCII)
 _CORES = re.compile(r'\d+(-\d+)?(,\d+(-\d+)?)*', re.ASCII)
@@ -148,9 +140,9 @@ class Passthrough:
         known = [
             driver
             for vendor in self._vendors
-            for driver in _DRIVERS.get(vendor, ())
+            for driver in host.GPU_DRIVERS.get(vendor, ())
         ]
-        return _unique((*known, *self.rivals, *_OF_FUNCTIONS))
+        return _unique((*known, *self.rivals, *host.FUNCTION_DRIVERS))
 
     @property
     def blacklisted(self) -> tuple[str, ...]:

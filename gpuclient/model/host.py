@@ -20,6 +20,7 @@ import collections.abc
 import dataclasses
 
 from gpuclient.model import answer
+from gpuclient.model import catalogue
 from gpuclient.model import device_spec
 from gpuclient.model import pci
 
@@ -33,7 +34,17 @@ PCI_BRIDGES = (0x0604, 0x0609)
 
 #: Who makes GPUs that guests are given; others, ASPEED and Matrox first of
 #: all, make the display of a management controller.
-GPU_VENDORS = {'10de': 'NVIDIA', '1002': 'AMD', '8086': 'Intel'}
+GPU_VENDORS = tuple(catalogue.VENDORS)
+
+#: Modules that claim GPUs of a vendor, by its id. They bind to the device
+#: itself; what only sits on top of them (nvidia_drm) is not named.
+GPU_DRIVERS = {
+    '10de': ('nouveau', 'nova_core', 'nvidia', 'nvidiafb'),
+    '1002': ('amdgpu', 'radeon'),
+    '8086': ('i915', 'xe'),
+}
+#: Modules that claim the other functions of a card: audio, USB, USB-C.
+FUNCTION_DRIVERS = ('snd_hda_intel', 'xhci_pci', 'i2c_nvidia_gpu')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +108,11 @@ class Device:
     def ids(self) -> str:
         """Vendor and product: ``10de:20f1``."""
         return f'{self.vendor_id or "????"}:{self.product_id or "????"}'
+
+    @property
+    def subsystem(self) -> str:
+        """Vendor and product of the subsystem, which tells variants apart."""
+        return f'{self.subsystem_vendor_id}:{self.subsystem_product_id}'
 
     @property
     def base_class(self) -> int | None:
@@ -216,6 +232,8 @@ class Initramfs:
     modules: frozenset[str] | None = None
     #: Why it could not be read.
     reason: str | None = None
+    #: ``dracut`` or ``initramfs-tools``, where it tells.
+    maker: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,12 +288,20 @@ class Host:
     directives: tuple[Directive, ...] = ()
     #: Modules that systemd loads (modules-load.d), and the file of each.
     modules_load: tuple[tuple[str, str], ...] = ()
-    #: Modules that the makers of an initramfs are told to put into it and
-    #: load (dracut's ``force_drivers``, initramfs-tools' ``modules``).
+    #: Modules that are put into each initramfs, and the file that has it
+    #: (dracut's ``add_drivers``, initramfs-tools' ``modules``).
     initramfs_modules: tuple[tuple[str, str], ...] = ()
+    #: Those that it loads before udev loads drivers (dracut's
+    #: ``force_drivers``, initramfs-tools' ``modules``).
+    forced_modules: tuple[tuple[str, str], ...] = ()
     initramfs: Initramfs | None = None
     #: Files that are there and could not be read.
     unreadable: tuple[answer.Failure, ...] = ()
+
+    @property
+    def for_nova(self) -> device_spec.Host:
+        """The host as ``[pci]device_spec`` is read on it."""
+        return device_spec.Host(tuple(one.for_nova for one in self.devices))
 
     @property
     def gpus(self) -> tuple[Device, ...]:

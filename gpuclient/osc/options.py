@@ -13,12 +13,14 @@
 """Options and arguments that several commands have."""
 
 import argparse
+import collections.abc
 
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import pci
+from gpuclient.rules import finding
 
 
 def positive(text: str) -> int:
@@ -176,4 +178,35 @@ def add_alias_files(parser: argparse.ArgumentParser) -> None:
             'File that defines aliases: a nova.conf, or YAML of RHOSO '
             '(repeat for several)'
         ),
+    )
+
+
+#: In place of a severity: nothing changes the exit status.
+NEVER = 'none'
+
+
+def add_fail_on(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says which findings make a check fail."""
+    parser.add_argument(
+        '--fail-on',
+        metavar='<severity>',
+        choices=(*map(str, finding.Severity), NEVER),
+        default=str(finding.Severity.ERROR),
+        help=_(
+            'Least severity that makes the exit status 3: error (default), '
+            'warning, or none'
+        ),
+    )
+
+
+def fails(
+    parsed_args: argparse.Namespace,
+    severities: collections.abc.Container[finding.Severity | None],
+) -> bool:
+    """Return whether there is a finding at or above ``--fail-on``."""
+    if parsed_args.fail_on == NEVER:
+        return False
+    return finding.Severity.ERROR in severities or (
+        parsed_args.fail_on == finding.Severity.WARNING
+        and finding.Severity.WARNING in severities
     )

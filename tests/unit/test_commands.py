@@ -104,7 +104,8 @@ class TestDocuments(testtools.TestCase):
         names = {name.replace('_', ' ') for name in entry_points()}
         for path in (ROOT / 'README.rst', *DOC.rglob('*.rst')):
             for words in re.findall(
-                r'\$ openstack (?:--\S+ \S+ )?(gpu (?:device )?\w+ \w+)',
+                r'\$ openstack (?:--\S+ \S+ )?'
+                r'(gpu (?:device |host (?=bundle|config))?\w+ \w+)',
                 path.read_text(),
             ):
                 self.assertIn(words, names, path)

@@ -19,7 +19,6 @@ import argparse
 from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import lazy
-from gpuclient.osc import options
 
 with lazy.imports():
     from gpuclient import exceptions
@@ -27,11 +26,9 @@ with lazy.imports():
     from gpuclient.documents import tree
     from gpuclient.osc import columns
     from gpuclient.osc import models
+    from gpuclient.osc import options
     from gpuclient.osc import sarif
     from gpuclient.rules import configuration as configuration_rules
-    from gpuclient.rules import finding
-
-_NONE = 'none'
 
 
 class CheckConfig(command.Lister):
@@ -64,16 +61,7 @@ Example:
                 'several)'
             ),
         )
-        parser.add_argument(
-            '--fail-on',
-            metavar='<severity>',
-            choices=('error', 'warning', _NONE),
-            default='error',
-            help=_(
-                'Least severity that makes the exit status 3: error '
-                '(default), warning, or none'
-            ),
-        )
+        options.add_fail_on(parser)
         parser.add_argument(
             '--sarif',
             metavar='<file>',
@@ -106,13 +94,8 @@ Example:
         )
         if parsed_args.sarif is not None:
             sarif.write(parsed_args.sarif, located)
-        severities = {one.finding.severity for one in located}
-        if parsed_args.fail_on != _NONE and (
-            finding.Severity.ERROR in severities
-            or (
-                parsed_args.fail_on == 'warning'
-                and finding.Severity.WARNING in severities
-            )
+        if options.fails(
+            parsed_args, {one.finding.severity for one in located}
         ):
             self.found()
         return ('Severity', 'Code', 'File', 'Line', 'Message'), [

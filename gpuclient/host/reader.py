@@ -1,0 +1,659 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Files of a host -> :class:`gpuclient.model.host.Host`.
+
+``Documentation/ABI/testing/sysfs-bus-pci`` and its neighbours in the kernel
+say what the files mean.
+"""
+
+import collections.abc
+import dataclasses
+import os
+import re
+import shlex
+
+from gpuclient import exceptions
+from gpuclient.host import collect
+from gpuclient.i18n import _
+from gpuclient.model import answer
+from gpuclient.model import cpu
+from gpuclient.model import host
+from gpuclient.model import pci
+
+_DEVICES = 'sys/bus/pci/devices/'
+_CPUS = 'sys/devices/system/cpu/'
+_NODES = 'sys/devices/system/node/'
+_GROUPS = 'sys/kernel/iommu_groups/'
+_VFIO_PCI = 'sys/module/vfio_pci/parameters/'
+#: What every device has.
+_OF_EACH = ('class', 'vendor', 'device', 'resource')
+#: What every host has.
+_OF_ALL = (
+    'proc/cmdline',
+    'proc/cpuinfo',
+    'proc/sys/kernel/osrelease',
+    f'{_CPUS}online',
+)
+#: Flags of a resource (``include/linux/ioport.h`` of the kernel).
+_IO = 0x100
+_PREFETCH = 0x2000
+_64_BIT = 0x100000
+_BARS = 6
+#: Of a name, in characters.
+_LONGEST = 255
+#: Arm's CPUs have implementers, and no vendor.
+_ARM = 'ARM'
+
+
+def read(root: str = '/', *, initramfs: bool = True) -> host.Host:
+    """Return what is known of a host.
+
+    :param root: Folder with its files; this machine, if it is ``/``.
+    :param initramfs: List the initramfs, too, which takes seconds.
+    :raises gpuclient.exceptions.HostError: There is no such folder.
+    """
+    check_root(root)
+    return parse(collect.collect(root, initramfs), root)
+
+
+def check_root(root: str) -> None:
+    """Make sure that there is a folder to read a host from.
+
+    :raises gpuclient.exceptions.HostError: There is not.
+    """
+    if not os.path.isdir(root):
+        raise exceptions.HostError(
+            _('There is no folder %(root)s to read a host from')
+            % {'root': root}
+        )
+
+
+def parse(tree: collect.Tree, name: str) -> host.Host:
+    """Return what the files of a host say.
+
+    :param name: For a host that does not know its own.
+    """
+    return _Parser(tree).result(name)
+
+
+class _Parser:
+    def __init__(self, tree: collect.Tree) -> None:
+        self._tree = tree
+        self._failures = dict(tree.unreadable)
+
+    def result(self, name: str) -> host.Host:
+        modules = self._words('proc/modules')
+        builtin = self._builtin()
+        vendor, bits = self._processor()
+        found = host.Host(
+            name=self._word('proc/sys/kernel/hostname') or name,
+            devices=self._devices(),
+            kernel=self._word('proc/sys/kernel/osrelease'),
+            distribution=self._distribution(),
+            cpu_vendor=vendor,
+            physical_address_bits=bits,
+            cpus=self._cpus(),
+            isolated_cpus=self._cpu_list(f'{_CPUS}isolated') or frozenset(),
+            tuned_isolated_cores=self._tuned_cores(),
+            tuned_profile=self._word('etc/tuned/active_profile'),
+            nodes=self._nodes(),
+            kernel_arguments=self._text('proc/cmdline'),
+            boot_arguments=self._boot_arguments(),
+            iommus=tuple(self._names('sys/class/iommu/')),
+            groups=self._groups(),
+            acpi_tables=self._acpi_tables(),
+            modules=frozenset(map(_module, modules)),
+            builtin_modules=builtin,
+            vfio_pci_parameters={
+                path[len(_VFIO_PCI) :]: self._word(path) or ''
+                for path in self._below(_VFIO_PCI)
+            },
+            directives=self._directives(),
+            modules_load=self._modules_load(),
+            initramfs_modules=self._initramfs_modules(
+                'add_drivers', 'force_drivers'
+            ),
+            forced_modules=self._initramfs_modules('force_drivers'),
+            initramfs=self._initramfs(),
+        )
+        for path in _OF_ALL:
+            if path not in self._tree.files:
+                self._failures.setdefault(path, _('it is not there'))
+        # The last: all that came before adds to it.
+        return dataclasses.replace(
+            found,
+            unreadable=tuple(
+                answer.Failure(f'/{path}', reason)
+                for path, reason in sorted(self._failures.items())
+            ),
+        )
+
+    # Files.
+
+    def _below(self, folder: str) -> list[str]:
+        """Return the files below a folder, in order."""
+        return sorted(
+            path for path in self._tree.files if path.startswith(folder)
+        )
+
+    def _names(self, folder: str) -> list[str]:
+        return [
+            path[len(folder) :]
+            for path in self._below(folder)
+            if '/' not in path[len(folder) :]
+        ]
+
+    def _fail(self, path: str, reason: str) -> None:
+        self._failures.setdefault(path, reason)
+
+    def _text(self, path: str) -> str | None:
+        content = self._tree.files.get(path)
+        if content is None:
+            return None
+        try:
+            text = content.decode().strip()
+        except UnicodeDecodeError:
+            self._fail(path, _('it is not text'))
+            return None
+        if '\0' in text:
+            self._fail(path, _('it is not text'))
+            return None
+        return text
+
+    def _word(self, path: str) -> str | None:
+        """Return a text that is a name, or a word."""
+        text = self._text(path)
+        if text is None or (text.isprintable() and len(text) <= _LONGEST):
+            return text
+        self._fail(path, _('it is no single word'))
+        return None
+
+    def _lines(self, path: str) -> list[str]:
+        return (self._text(path) or '').splitlines()
+
+    def _words(self, path: str) -> list[str]:
+        """Return the first word of each line."""
+        return [line.split()[0] for line in self._lines(path) if line.strip()]
+
+    def _number(self, path: str, base: int = 10) -> int | None:
+        text = self._text(path)
+        if text is None:
+            return None
+        if re.fullmatch('(0x)?[0-9a-f]{1,16}|-1', text, re.I | re.A):
+            try:
+                return int(text, base)
+            except ValueError:
+                pass
+        self._fail(path, _('%r is not a number') % text[:40])
+        return None
+
+    def _cpu_list(self, path: str) -> frozenset[int] | None:
+        text = self._text(path)
+        if text is None:
+            return None
+        try:
+            return cpu.parse_list(text)
+        except exceptions.InvalidCPUSet as exc:
+            self._fail(path, str(exc))
+            return None
+
+    # Devices.
+
+    def _devices(self) -> tuple[host.Device, ...]:
+        names = {
+            path[len(_DEVICES) :].split('/')[0]
+            for path in (*self._tree.files, *self._tree.links)
+            if path.startswith(_DEVICES)
+        }
+        found = []
+        for name in sorted(names):
+            folder = f'{_DEVICES}{name}/'
+            try:
+                address = pci.parse_address(name)
+            except exceptions.InvalidAddress:
+                # Nova skips domains of more than four digits, too
+                # (nova/pci/manager.py); a GPU there should be told of.
+                code = self._number(f'{folder}class', 16)
+                if code is None or code >> 16 in (
+                    host.DISPLAY_CONTROLLER,
+                    host.PROCESSING_ACCELERATOR,
+                ):
+                    self._fail(
+                        folder.rstrip('/'),
+                        _('Nova takes no address like this'),
+                    )
+                continue
+            found.append(self._device(address, folder))
+        return tuple(sorted(found, key=lambda one: one.address))
+
+    def _device(self, address: pci.Address, folder: str) -> host.Device:
+        files, links = self._tree.files, self._tree.links
+        for attribute in _OF_EACH:
+            if folder + attribute not in files:
+                self._fail(folder + attribute, _('it is not there'))
+        node = self._number(f'{folder}numa_node')
+        config = files.get(f'{folder}config')
+        override = self._word(f'{folder}driver_override')
+        return host.Device(
+            address,
+            vendor_id=self._id(f'{folder}vendor'),
+            product_id=self._id(f'{folder}device'),
+            subsystem_vendor_id=self._id(f'{folder}subsystem_vendor'),
+            subsystem_product_id=self._id(f'{folder}subsystem_device'),
+            class_code=self._number(f'{folder}class', 16),
+            driver=links.get(f'{folder}driver'),
+            driver_override=None if override == '(null)' else override or None,
+            group=self._group(f'{folder}iommu_group'),
+            bars=self._bars(f'{folder}resource'),
+            numa_node=None if node == -1 else node,
+            boot_vga=self._flag(f'{folder}boot_vga'),
+            reset_methods=self._reset_methods(folder),
+            power_state=self._word(f'{folder}power_state'),
+            d3cold_allowed=self._flag(f'{folder}d3cold_allowed'),
+            has_sriov_capability=(
+                # Who is not root is shown the first 64 bytes.
+                None
+                if config is None or len(config) <= 0x100
+                else collect.SRIOV in collect.extended_capabilities(config)
+            ),
+            responds=(
+                None
+                if config is None or len(config) < 4
+                else config[:4] != b'\xff\xff\xff\xff'
+            ),
+            sriov_total_vfs=self._number(f'{folder}sriov_totalvfs'),
+            sriov_num_vfs=self._number(f'{folder}sriov_numvfs'),
+            physical_function=self._linked(f'{folder}physfn'),
+            virtual_functions=self._virtual_functions(folder),
+        )
+
+    def _id(self, path: str) -> str | None:
+        number = self._number(path, 16)
+        if number is None:
+            return None
+        if not 0 <= number <= 0xFFFF:
+            self._fail(path, _('it is no id of four digits'))
+            return None
+        return f'{number:04x}'
+
+    def _flag(self, path: str) -> bool | None:
+        number = self._number(path)
+        return None if number is None else bool(number)
+
+    def _group(self, path: str) -> int | None:
+        name = self._tree.links.get(path)
+        if name is None:
+            return None
+        if not re.fullmatch('[0-9]{1,9}', name, re.A):
+            self._fail(path, _('%r is not a number') % name[:40])
+            return None
+        return int(name)
+
+    def _linked(self, path: str) -> pci.Address | None:
+        name = self._tree.links.get(path)
+        if name is None:
+            return None
+        try:
+            return pci.parse_address(name)
+        except exceptions.InvalidAddress as exc:
+            self._fail(path, str(exc))
+            return None
+
+    def _virtual_functions(self, folder: str) -> tuple[pci.Address, ...]:
+        found = []
+        # libvirt counts up, too, until there is none.
+        number = 0
+        while f'{folder}virtfn{number}' in self._tree.links:
+            address = self._linked(f'{folder}virtfn{number}')
+            if address is not None:
+                found.append(address)
+            number += 1
+        return tuple(found)
+
+    def _reset_methods(self, folder: str) -> tuple[str, ...] | None:
+        path = f'{folder}reset_method'
+        if path in self._tree.files:
+            text = self._text(path)
+            return None if text is None else tuple(text.split())
+        if path in self._failures:
+            return None
+        if f'{folder}reset' in self._tree.files:
+            # Before Linux 5.15: it can be reset, nothing says how.
+            return ('reset',)
+        # Both files are there for what can be reset only
+        # (drivers/pci/pci-sysfs.c:pci_dev_reset_attr_is_visible).
+        return ()
+
+    def _bars(self, path: str) -> tuple[host.Bar, ...]:
+        found = []
+        for number, line in enumerate(self._lines(path)[:_BARS]):
+            match = re.fullmatch(
+                '0x([0-9a-f]{16}) 0x([0-9a-f]{16}) 0x([0-9a-f]{16})',
+                line.strip(),
+                re.A,
+            )
+            if match is None:
+                self._fail(path, _('%r is no resource') % line[:60])
+                break
+            start, end, flags = (int(one, 16) for one in match.groups())
+            if flags:
+                found.append(
+                    host.Bar(
+                        number,
+                        end - start + 1 if end > start else 0,
+                        bool(flags & _IO),
+                        bool(flags & _64_BIT),
+                        bool(flags & _PREFETCH),
+                    )
+                )
+        return tuple(found)
+
+    def _groups(self) -> tuple[host.IommuGroup, ...]:
+        numbers = {
+            path[len(_GROUPS) :].split('/')[0] for path in self._below(_GROUPS)
+        } | {
+            name
+            for path, name in self._tree.links.items()
+            if path.startswith(_DEVICES) and path.endswith('/iommu_group')
+        }
+        found = []
+        for number in numbers:
+            if not re.fullmatch('[0-9]{1,9}', number, re.A):
+                continue
+            folder = f'{_GROUPS}{number}/'
+            regions = self._lines(f'{folder}reserved_regions')
+            found.append(
+                host.IommuGroup(
+                    int(number),
+                    self._word(f'{folder}type'),
+                    tuple(
+                        dict.fromkeys(
+                            line.split()[-1]
+                            for line in regions
+                            if line.strip()
+                        )
+                    ),
+                )
+            )
+        return tuple(sorted(found, key=lambda group: group.number))
+
+    # CPUs and memory.
+
+    def _processor(self) -> tuple[str | None, int | None]:
+        vendor = bits = None
+        for line in self._lines('proc/cpuinfo'):
+            key, _colon, value = line.partition(':')
+            if key.strip() == 'vendor_id':
+                vendor = value.strip() or None
+            elif key.strip() == 'CPU implementer':
+                vendor = _ARM
+            elif key.strip() == 'address sizes':
+                match = re.match(r'\s*([0-9]{1,3}) bits physical', value)
+                bits = int(match[1]) if match else None
+        return vendor, bits
+
+    def _cpus(self) -> tuple[host.Cpu, ...]:
+        online = self._cpu_list(f'{_CPUS}online')
+        found = []
+        for number in sorted(online or ()):
+            folder = f'{_CPUS}cpu{number}/topology/'
+            siblings = self._cpu_list(f'{folder}thread_siblings_list')
+            found.append(
+                host.Cpu(
+                    number,
+                    self._number(f'{folder}physical_package_id'),
+                    self._number(f'{folder}core_id'),
+                    siblings or frozenset(),
+                )
+            )
+        return tuple(found)
+
+    def _nodes(self) -> tuple[host.Node, ...]:
+        numbers = set()
+        for path in self._below(_NODES):
+            match = re.match('node([0-9]{1,4})/', path[len(_NODES) :], re.A)
+            if match is not None:
+                numbers.add(int(match[1]))
+        return tuple(self._node(number) for number in sorted(numbers))
+
+    def _node(self, number: int) -> host.Node:
+        folder = f'{_NODES}node{number}/'
+        memory = re.search(
+            r'MemTotal:\s*([0-9]{1,15}) kB',
+            self._text(f'{folder}meminfo') or '',
+            re.A,
+        )
+        if memory is None and f'{folder}meminfo' in self._tree.files:
+            self._fail(f'{folder}meminfo', _('it has no MemTotal'))
+        pools = []
+        pattern = re.compile(
+            re.escape(f'{folder}hugepages/hugepages-')
+            + '([0-9]{1,12})kB/nr_hugepages',
+            re.A,
+        )
+        for path in self._below(f'{folder}hugepages/'):
+            match = pattern.fullmatch(path)
+            total = None if match is None else self._number(path)
+            if match is not None and total is not None:
+                pools.append(
+                    host.HugePages(
+                        int(match[1]),
+                        total,
+                        self._number(path.replace('/nr_', '/free_')),
+                    )
+                )
+        return host.Node(
+            number,
+            self._cpu_list(f'{folder}cpulist') or frozenset(),
+            int(memory[1]) if memory else None,
+            tuple(sorted(pools, key=lambda pool: pool.size_kib)),
+        )
+
+    def _tuned_cores(self) -> str | None:
+        """Return the setting of the profile that is in force, or of any."""
+        profile = self._word('etc/tuned/active_profile') or ''
+        found = {}
+        for path in self._below('etc/tuned/'):
+            for line in self._lines(path):
+                key, equals, value = line.partition('=')
+                if equals and key.strip() == 'isolated_cores':
+                    found[path] = value.strip()
+        mine = f'etc/tuned/{profile}-variables.conf'
+        return found.get(mine) or next(iter(found.values()), None)
+
+    # Modules, and what the kernel is started with.
+
+    def _distribution(self) -> tuple[str, ...]:
+        found: dict[str, list[str]] = {}
+        for line in self._lines('etc/os-release'):
+            key, _equals, value = line.partition('=')
+            found[key] = value.strip('"\'').split()
+        return tuple(
+            dict.fromkeys((*found.get('ID', ()), *found.get('ID_LIKE', ())))
+        )
+
+    def _acpi_tables(self) -> tuple[str, ...] | None:
+        folder = 'sys/firmware/acpi/tables'
+        if folder in self._failures:
+            return None
+        found = self._names(f'{folder}/')
+        # A host without ACPI says nothing of its firmware.
+        return tuple(found) if found else None
+
+    def _builtin(self) -> frozenset[str] | None:
+        for path in self._below('lib/modules/'):
+            if path.endswith('/modules.builtin'):
+                return frozenset(
+                    _module(line) for line in self._lines(path) if line
+                )
+        return None
+
+    def _configuration(self, kind: str) -> list[str]:
+        """Return the files of modprobe.d and the like that count.
+
+        One in an earlier folder takes the place of one of the same name in a
+        later folder; all are read in the order of their names.
+        """
+        found: dict[str, str] = {}
+        for folder in collect.FOLDERS:
+            for path in self._below(f'{folder}/{kind}/'):
+                found.setdefault(path.rpartition('/')[2], path)
+        return [path for _name, path in sorted(found.items())]
+
+    def _directives(self) -> tuple[host.Directive, ...]:
+        found = []
+        for path in self._configuration('modprobe.d'):
+            for line in self._lines(path):
+                words = line.split(None, 2)
+                if len(words) > 1:
+                    found.append(
+                        host.Directive(
+                            words[0],
+                            _module(words[1]),
+                            words[2].strip() if len(words) > 2 else '',
+                            f'/{path}',
+                        )
+                    )
+        return tuple(found)
+
+    def _modules_load(self) -> tuple[tuple[str, str], ...]:
+        paths = [*self._configuration('modules-load.d'), 'etc/modules']
+        return tuple(
+            (_module(word), f'/{path}')
+            for path in paths
+            for word in self._words(path)
+        )
+
+    def _initramfs_modules(self, *keys: str) -> tuple[tuple[str, str], ...]:
+        """Return the modules of an initramfs, and the file of each.
+
+        :param keys: Settings of dracut.
+        """
+        path = 'etc/initramfs-tools/modules'
+        found = [(_module(word), f'/{path}') for word in self._words(path)]
+        for path in self._below('etc/initramfs-tools/hooks/'):
+            for line in self._lines(path):
+                found += [
+                    (_module(word), f'/{path}') for word in line.split()[1:2]
+                ]
+        for path in (
+            'etc/dracut.conf',
+            *self._below('usr/lib/dracut/'),
+            *self._below('etc/dracut.conf.d/'),
+        ):
+            for line in self._lines(path):
+                key, _equals, value = line.partition('=')
+                if key.strip().rstrip('+') in keys:
+                    found += [
+                        (_module(word), f'/{path}')
+                        for word in value.strip().strip('"\'').split()
+                    ]
+        return tuple(found)
+
+    def _initramfs(self) -> host.Initramfs | None:
+        folder = f'{collect.INITRAMFS}/'
+        for path in sorted(
+            one
+            for one in (*self._tree.files, *self._failures)
+            if one.startswith(folder)
+        ):
+            image = '/' + path[len(folder) :].replace('+', '/')
+            # Told of here and not as a failure: it often takes root, or a
+            # younger Python.
+            reason = self._failures.pop(path, None)
+            if reason is not None:
+                return host.Initramfs(image, reason=reason)
+            content = self._tree.files[path].decode('utf-8', 'replace')
+            # As ``find`` writes them, or without the dot.
+            names = [name.removeprefix('./') for name in content.split('\n')]
+            return host.Initramfs(
+                image,
+                frozenset(
+                    _module(name)
+                    for name in names
+                    if re.search(r'\.ko(\.\w+)?$', name)
+                ),
+                maker=next(
+                    (
+                        collect.MAKERS[name]
+                        for name in names
+                        if name in collect.MAKERS
+                    ),
+                    None,
+                ),
+            )
+        return None
+
+    def _boot_arguments(self) -> tuple[host.BootArguments, ...]:
+        found = []
+        grub = [
+            path
+            for path in ('etc/default/grub', *self._below('etc/default/grub.'))
+            if path in self._tree.files
+        ]
+        values: dict[str, str] = {}
+        for path in grub:
+            for line in self._lines(path):
+                _assign(values, line)
+        if grub:
+            found.append(
+                host.BootArguments(
+                    f'/{grub[0]}',
+                    ' '.join(
+                        values[name]
+                        for name in (
+                            'GRUB_CMDLINE_LINUX',
+                            'GRUB_CMDLINE_LINUX_DEFAULT',
+                        )
+                        if values.get(name)
+                    ),
+                )
+            )
+        text = self._text('etc/kernel/cmdline')
+        if text is not None:
+            found.append(host.BootArguments('/etc/kernel/cmdline', text))
+        for path in self._below('boot/loader/entries/'):
+            for line in self._lines(path):
+                found.append(
+                    host.BootArguments(
+                        f'/{path}', line.partition(' ')[2].strip()
+                    )
+                )
+        return tuple(found)
+
+
+def _assign(
+    values: collections.abc.MutableMapping[str, str], line: str
+) -> None:
+    """Follow an assignment of a shell, ``A="$A b"`` and ``A+=" b"``."""
+    match = re.match(r'\s*(\w+)(\+?)=', line)
+    if match is None:
+        return
+    try:
+        value = ''.join(shlex.split(line[match.end() :], comments=True)[:1])
+    except ValueError:
+        # A quote without its counterpart: the shell would refuse it, too.
+        return
+    value = re.sub(
+        r'\$(?:\{(\w+)\}|(\w+))',
+        lambda one: values.get(one[1] or one[2], ''),
+        value,
+    )
+    name = match[1]
+    values[name] = values.get(name, '') + value if match[2] else value
+
+
+def _module(path: str) -> str:
+    """Return the name of a module, of its file or as somebody wrote it."""
+    name = path.strip().rpartition('/')[2]
+    return re.sub(r'\.ko(\.\w+)?$', '', name).replace('-', '_')

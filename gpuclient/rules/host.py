@@ -1,0 +1,430 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Rules about a host that is to give its GPUs to guests.
+
+Pure, and whole: every thing that is looked at gives a verdict, good ones too,
+so that silence is never taken for health.
+"""
+
+import collections.abc
+
+from gpuclient import exceptions
+from gpuclient.model import catalogue
+from gpuclient.model import cpu
+from gpuclient.model import host as host_model
+from gpuclient.rules import host_binding
+from gpuclient.rules import host_device
+from gpuclient.rules import host_remedy
+from gpuclient.rules import host_view
+from gpuclient.rules import verdict
+
+Verdicts = collections.abc.Iterator[verdict.Verdict]
+
+#: Who says so in the firmware, and what the setup calls it.
+_FIRMWARE = {
+    'GenuineIntel': ('DMAR', 'VT-d'),
+    'AuthenticAMD': ('IVRS', 'AMD-Vi (IOMMU)'),
+    'HygonGenuine': ('IVRS', 'the IOMMU'),
+    'ARM': ('IORT', 'the SMMU'),
+}
+_INTEL = 'GenuineIntel'
+_AMD = ('AuthenticAMD', 'HygonGenuine')
+#: More than this of a node in huge pages leaves the host too little.
+_MOST_IN_PAGES = 0.95
+
+
+def check(
+    host: host_model.Host,
+    intent: host_view.Intent | None = None,
+    models: catalogue.Catalogue | None = None,
+) -> tuple[verdict.Verdict, ...]:
+    """Return what there is to say of a host: of itself, then of its GPUs.
+
+    :param intent: What is known of its use; without it, a card is for guests
+        that vfio-pci has or claims, or that is a GPU and no console.
+    :param models: GPU models, for what device type they should have.
+    """
+    view = host_view.View(
+        host, intent or host_view.Intent(), models or catalogue.builtin()
+    )
+    found: list[verdict.Verdict] = []
+    for rule in (
+        _readable,
+        _devices,
+        _iommu,
+        _iommu_arguments,
+        _iommu_mode,
+        host_binding.ids,
+        host_binding.duplicates,
+        _huge_pages,
+        _memory,
+        _cpus,
+    ):
+        found += rule(view)
+    for device in host.devices:
+        use = view.uses.get(device.address)
+        if use is None:
+            continue
+        for_guests, reason = use
+        whose = 'for guests' if for_guests else 'kept by the host'
+        found += verdict.of_device(
+            device.address, [verdict.passed('use', f'{whose}: {reason}')]
+        )
+        if for_guests:
+            found += host_device.check(view, device)
+            for binding in (host_binding.functions, host_binding.race):
+                found += verdict.of_device(
+                    device.address, binding(view, device)
+                )
+    # The host first, then device by device.
+    return tuple(
+        sorted(
+            found, key=lambda one: () if one.device is None else (one.device,)
+        )
+    )
+
+
+def _readable(view: host_view.View) -> Verdicts:
+    check = 'readable'
+    for failure in view.host.unreadable:
+        yield verdict.warn(
+            'GPU460',
+            check,
+            str(failure),
+            'Read the host as root; what cannot be read is not checked',
+        )
+    if not view.host.unreadable:
+        yield verdict.passed(check, 'all that is there was read')
+
+
+def _devices(view: host_view.View) -> Verdicts:
+    check = 'devices'
+    intent = view.intent
+    missing = [
+        address
+        for address in sorted(intent.addresses or ())
+        if view.host.device(address) is None
+    ]
+    for address in missing:
+        yield verdict.fail(
+            'GPU457',
+            check,
+            f'there is no device {address}',
+            'Look for it with "openstack gpu host show"; it may have moved, '
+            'or is off',
+        )
+    for words in view.spec_errors:
+        yield verdict.fail(
+            'GPU456',
+            check,
+            f'nova-compute would not start: {words}',
+            'Correct [pci]device_spec; see "openstack gpu config check"',
+        )
+    for spec in view.specs:
+        if not any(
+            view.spec_of(device) == spec for device in view.host.devices
+        ):
+            yield verdict.warn(
+                'GPU456',
+                check,
+                f'no device is taken by [pci]device_spec {spec.written}',
+                'Compare ids and addresses with "openstack gpu host show"',
+            )
+    count = len(view.for_guests)
+    if not view.host.gpus:
+        yield verdict.warn(
+            'GPU461',
+            check,
+            'the host has no display controller and no processing accelerator',
+            'See whether the cards have power and the firmware lists them',
+        )
+    elif not count:
+        yield verdict.warn(
+            'GPU461',
+            check,
+            f'none of {len(view.host.gpus)} display controllers and '
+            f'accelerators is for guests',
+            'Name those that are with --device, or by configuration with '
+            'their [pci]device_spec',
+        )
+    elif not missing:
+        yield verdict.passed(check, f'{count} for guests')
+
+
+def _iommu(view: host_view.View) -> Verdicts:
+    check = 'IOMMU'
+    host = view.host
+    if host.iommu_on:
+        count = len({one.group for one in host.devices} - {None})
+        units = f' ({", ".join(host.iommus)})' if host.iommus else ''
+        yield verdict.passed(check, f'on: {count} groups{units}')
+        return
+    reason, remedy = _why_off(view)
+    # Nothing hangs on it where there is nothing to give away.
+    make = verdict.fail if view.for_guests else verdict.warn
+    yield make('GPU420', check, f'off, there are no groups: {reason}', remedy)
+
+
+def _why_off(view: host_view.View) -> tuple[str, str]:
+    """Return why a host has no IOMMU groups, and what to do."""
+    host = view.host
+    off = view.arguments.iommu_off
+    if off is not None:
+        return (
+            f'the kernel was started with {off}',
+            host_remedy.remove_arguments(host, off),
+        )
+    table, setting = _FIRMWARE.get(host.cpu_vendor or '', ('', ''))
+    if (
+        table
+        and host.acpi_tables is not None
+        and table not in host.acpi_tables
+    ):
+        return (
+            f'the firmware has no table {table}',
+            f'Turn {setting} on in the firmware setup',
+        )
+    if host.cpu_vendor == _INTEL and not view.arguments.intel_iommu_on:
+        for path, arguments in view.later:
+            if arguments.intel_iommu_on:
+                return (
+                    'the kernel was started without intel_iommu=on',
+                    f'Reboot: {path} has it',
+                )
+        return (
+            'the kernel was started without intel_iommu=on',
+            host_remedy.add_arguments(host, 'intel_iommu=on iommu=pt'),
+        )
+    return (
+        'nothing that was read says why',
+        f'Turn {setting or "the IOMMU"} on in the firmware setup; '
+        f'"dmesg | grep -i -e DMAR -e AMD-Vi -e SMMU" has the kernel\'s words',
+    )
+
+
+def _iommu_arguments(view: host_view.View) -> Verdicts:
+    check = 'IOMMU arguments'
+    host = view.host
+    wrong = None
+    if host.cpu_vendor in _AMD and view.arguments.has('intel_iommu'):
+        wrong = 'intel_iommu'
+    elif host.cpu_vendor == _INTEL and view.arguments.has('amd_iommu'):
+        wrong = 'amd_iommu'
+    if wrong is None:
+        shown = [
+            one.name if one.value is None else f'{one.name}={one.value}'
+            for one in view.arguments.arguments
+            if one.key in ('iommu', 'intel_iommu', 'amd_iommu')
+            or one.key.startswith('iommu.')
+        ]
+        yield verdict.passed(check, ' '.join(shown) or 'none')
+        return
+    make = verdict.warn if host.iommu_on else verdict.fail
+    yield make(
+        'GPU421',
+        check,
+        f'{wrong} is for CPUs of the other vendor, this one is '
+        f'{host.cpu_vendor}',
+        'Have intel_iommu=on for Intel; AMD needs no argument: its IOMMU is '
+        'on where the firmware has it on',
+    )
+
+
+def _iommu_mode(view: host_view.View) -> Verdicts:
+    check = 'IOMMU mode'
+    host = view.host
+    if not host.iommu_on:
+        return
+    domains = {one.domain for one in host.groups} - {None}
+    if (
+        domains <= {'identity'}
+        if domains
+        else view.arguments.iommu_passthrough
+    ):
+        yield verdict.passed(check, 'devices of the host bypass it (identity)')
+        return
+    seen = ', '.join(sorted(filter(None, domains))) or 'not known'
+    yield verdict.warn(
+        'GPU422',
+        check,
+        f'memory accesses of devices of the host are translated (groups of '
+        f'type {seen}), which costs network and storage performance',
+        host_remedy.add_arguments(host, 'iommu=pt'),
+    )
+
+
+def _huge_pages(view: host_view.View) -> Verdicts:
+    check = 'huge pages'
+    host = view.host
+    nodes = {one.number: one for one in host.nodes}
+    there: dict[int, int] = {}
+    for node in host.nodes:
+        for pool in node.huge_pages:
+            there[pool.size_kib] = there.get(pool.size_kib, 0) + pool.total
+    bad = False
+    wanted = view.arguments.huge_pages
+    for problem in wanted.problems:
+        bad = True
+        yield verdict.warn(
+            'GPU447',
+            check,
+            f'the kernel left an argument out: {problem}',
+            'Give hugepagesz before each hugepages',
+        )
+    for asked in wanted.pools if host.nodes else ():
+        have = there.get(asked.size // cpu.KIB, 0)
+        if have < asked.count:
+            bad = True
+            yield verdict.fail(
+                'GPU447',
+                check,
+                f'the kernel was to set {asked.count} of '
+                f'{cpu.render_size(asked.size)} aside, and there are {have}',
+                'Ask for fewer, or see what else takes memory at boot; pages '
+                'of 1G are only to be had then',
+            )
+    for reserved in view.intent.reserved_pages:
+        place = nodes.get(reserved.node)
+        have = sum(
+            pool.total
+            for pool in (() if place is None else place.huge_pages)
+            if pool.size_kib == reserved.size_kib
+        )
+        if have < reserved.count:
+            bad = True
+            yield verdict.fail(
+                'GPU448',
+                check,
+                f'reserved_huge_pages = {reserved.render()}, and '
+                + (
+                    f'node {reserved.node} has {have} of them'
+                    if place is not None
+                    else f'there is no node {reserved.node}'
+                ),
+                'Reserve what is there, by node and size in KiB',
+            )
+    if not bad:
+        shown = ', '.join(
+            f'{count} of {cpu.render_size(size * cpu.KIB)}'
+            for size, count in sorted(there.items())
+            if count
+        )
+        yield verdict.passed(check, shown or 'none are set aside')
+
+
+def _memory(view: host_view.View) -> Verdicts:
+    """Check that huge pages leave the host its memory."""
+    check = 'memory'
+    known = [one for one in view.host.nodes if one.memory_kib]
+    if not known:
+        return
+    bad = False
+    for node in known:
+        total = node.memory_kib or 0
+        pages = sum(one.total * one.size_kib for one in node.huge_pages)
+        if pages > total * _MOST_IN_PAGES:
+            bad = True
+            yield verdict.warn(
+                'GPU449',
+                check,
+                f'huge pages take {pages >> 10} of {total >> 10} MiB of node '
+                f'{node.number}',
+                'Set fewer aside: the host, QEMU and the tables of VFIO live '
+                'in the rest',
+            )
+    total = sum(one.memory_kib or 0 for one in known)
+    pages = sum(
+        pool.total * pool.size_kib for one in known for pool in one.huge_pages
+    )
+    left = (total - pages) >> 10
+    reserved = view.intent.reserved_memory_mb
+    if reserved is not None and left < reserved:
+        bad = True
+        yield verdict.fail(
+            'GPU449',
+            check,
+            f'reserved_host_memory_mb is {reserved}, and huge pages leave '
+            f'{left} MiB of {total >> 10}',
+            'Set fewer huge pages aside, or reserve less',
+        )
+    if not bad:
+        yield verdict.passed(
+            check, f'{left} of {total >> 10} MiB are not in huge pages'
+        )
+
+
+def _cpus(view: host_view.View) -> Verdicts:
+    check = 'CPUs'
+    host, intent = view.host, view.intent
+    online = frozenset(one.number for one in host.cpus)
+    isolated = host.isolated_cpus
+    tuned = _tuned(host)
+    if tuned is None:
+        yield verdict.warn(
+            'GPU450',
+            check,
+            f'tuned cannot read isolated_cores = {host.tuned_isolated_cores}, '
+            f'and takes it for an empty list',
+            'Correct it: 2-15,18-31',
+        )
+    isolated |= tuned or frozenset()
+    bad = tuned is None
+    for option, cpus in (
+        ('cpu_dedicated_set', intent.dedicated_cpus),
+        ('cpu_shared_set', intent.shared_cpus),
+    ):
+        beyond = (cpus or frozenset()) - online
+        if beyond and online:
+            bad = True
+            yield verdict.fail(
+                'GPU451',
+                check,
+                f'{option} has {cpu.render(beyond)}, which the host has not',
+                f'Have CPUs of {cpu.render(online)} only',
+            )
+    if intent.dedicated_cpus is not None:
+        for some, text in (
+            (
+                (intent.dedicated_cpus & online) - isolated,
+                'are in cpu_dedicated_set and not isolated: tasks of the host '
+                'run on them, too',
+            ),
+            (
+                isolated - intent.dedicated_cpus,
+                'are isolated and not in cpu_dedicated_set: nobody uses them',
+            ),
+        ):
+            if some:
+                bad = True
+                yield verdict.warn(
+                    'GPU450',
+                    check,
+                    f'{cpu.render(some)} {text}',
+                    'Have the same CPUs in isolated_cores of tuned (or '
+                    'isolcpus) and in cpu_dedicated_set',
+                )
+    if not bad:
+        shown = cpu.render(isolated)
+        yield verdict.passed(
+            check,
+            f'{len(online)} online, '
+            + (f'{shown} isolated' if shown else 'none isolated'),
+        )
+
+
+def _tuned(host: host_model.Host) -> frozenset[int] | None:
+    """Return what tuned isolates; None for what it cannot read."""
+    try:
+        return cpu.parse_tuned(host.tuned_isolated_cores or '')
+    except exceptions.InvalidCPUSet:
+        return None

@@ -1,0 +1,515 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Rules about a device that is for guests.
+
+Each takes a view of the host and a device, and yields verdicts on the one
+thing that it looks at.
+"""
+
+import collections.abc
+
+from gpuclient.model import cpu
+from gpuclient.model import host as host_model
+from gpuclient.rules import host_remedy
+from gpuclient.rules import host_view
+from gpuclient.rules import verdict
+
+Verdicts = collections.abc.Iterator[verdict.Verdict]
+
+_KNOWN_RIVALS = {
+    # As sysfs has them, where the module has another name.
+    'NovaCore': 'nova_core',
+    'nvidia-gpu': 'i2c_nvidia_gpu',
+    'xhci_hcd': 'xhci_pci',
+}
+_NVIDIA = 'nvidia'
+_CREATE = '"openstack gpu host config create" makes all files'
+
+
+def check(
+    view: host_view.View, device: host_model.Device
+) -> collections.abc.Iterator[verdict.Verdict]:
+    """Yield what there is to say of a device that is for guests."""
+    for rule in (
+        _driver,
+        _group,
+        _device_type,
+        _sriov,
+        _boot_vga,
+        _reset,
+        _power,
+        _numa_node,
+        _cpus,
+        _huge_pages,
+    ):
+        yield from verdict.of_device(device.address, rule(view, device))
+
+
+def is_harmless(device: host_model.Device) -> bool:
+    """Whether a device may stay as it is in the group of one that is given.
+
+    It has no driver, one that does not touch it, or VFIO's own, or it is a
+    bridge (``drivers/vfio/vfio.c:vfio_dev_viable``; since Linux 5.19
+    ``drivers/iommu/iommu.c:iommu_group_claim_dma_owner``).
+    """
+    return (
+        device.driver is None
+        or device.driver in host_view.HARMLESS_DRIVERS
+        or host_view.is_vfio(device.driver)
+        or device.is_bridge
+    )
+
+
+def name(device: host_model.Device) -> str:
+    """Return address, ids and driver: ``0000:04:00.1 (10de:10ef, none)``."""
+    return f'{device.address} ({device.ids}, {device.driver or "no driver"})'
+
+
+def _driver(view: host_view.View, device: host_model.Device) -> Verdicts:
+    check = 'driver'
+    driver = device.driver
+    if host_view.is_vfio(driver):
+        yield verdict.passed(check, f'{driver} has it')
+        return
+    claim = view.claim(device)
+    spec = view.spec_of(device)
+    managed = spec is None or spec.tags.get('managed') != 'false'
+    if device.physical_function is not None and driver == _NVIDIA:
+        yield _of_vgpu(managed)
+        return
+    if driver is not None and driver not in host_view.HARMLESS_DRIVERS:
+        if view.host.iommu_on:
+            remedy = _claim_remedy(view, device, claim, driver)
+        else:
+            remedy = 'Turn the IOMMU on first: vfio-pci does nothing without'
+        yield verdict.fail('GPU424', check, f'{driver} has it', remedy)
+        return
+    has = f'{driver} has it' if driver else 'no driver has it'
+    if not view.host.iommu_on:
+        yield verdict.fail(
+            'GPU425',
+            check,
+            f'{has}: without an IOMMU vfio-pci refuses it (error -22)',
+            'Turn the IOMMU on first',
+        )
+        return
+    if managed and claim is None and not view.ids:
+        yield verdict.warn(
+            'GPU425',
+            check,
+            f'{has}, and nothing gives it to vfio-pci at boot: libvirt does '
+            f'so when a server starts (managed: yes), unless another driver '
+            f'comes first',
+            _claim_remedy(view, device, claim, None),
+        )
+        return
+    reason = (
+        f'although vfio-pci claims it ({claim.where})'
+        if claim is not None
+        else 'vfio-pci.ids leaves it out'
+        if view.ids
+        else 'and device_spec says managed: no, so libvirt will not bind it'
+    )
+    yield verdict.fail(
+        'GPU425',
+        check,
+        f'{has}, {reason}',
+        _claim_remedy(view, device, claim, None),
+    )
+
+
+def _of_vgpu(managed: bool) -> verdict.Verdict:
+    """Judge a VF of NVIDIA's, whose driver is one of VFIO for VFs.
+
+    "Vendor-specific VFIO framework" of NVIDIA's vGPU documentation; Nova
+    leaves such a device alone with ``managed``: no
+    (``nova/virt/libvirt/driver.py:_get_guest_pci_device``).
+    """
+    if not managed:
+        return verdict.passed('driver', 'nvidia has it, for vGPU')
+    return verdict.warn(
+        'GPU424',
+        'driver',
+        'nvidia has it, which serves VFs itself where vGPU is set up; libvirt '
+        'would take it away (managed: yes)',
+        'For vGPU, have managed: no in its [pci]device_spec; else give it to '
+        'vfio-pci when the VFs have been made',
+    )
+
+
+def _claim_remedy(
+    view: host_view.View,
+    device: host_model.Device,
+    claim: host_view.Claim | None,
+    rival: str | None,
+) -> str:
+    """Return how vfio-pci gets a device at the next boot."""
+    if device.physical_function is not None:
+        return (
+            f'Write vfio-pci to driver_override of {device.address} when the '
+            f'VFs have been made, or let libvirt do so (managed: yes)'
+        )
+    pending = _pending(view, device)
+    if pending is not None:
+        return f'Reboot: {pending} has vfio-pci.ids with {device.ids}'
+    if claim is not None:
+        # It was to be, and was not.
+        text = host_remedy.load_early(view.host)
+    elif any(
+        other.ids == device.ids
+        for other in view.kept
+        if other.address != device.address
+    ):
+        text = (
+            f'Write vfio-pci to driver_override of {device.address} before '
+            f'the driver is loaded: others with its ids stay with the host'
+        )
+    else:
+        wanted = [one.render() for one in view.ids]
+        for one in (device, *view.host.functions(device)):
+            if one.ids not in wanted and not one.is_bridge:
+                wanted.append(one.ids)
+        text = host_remedy.add_arguments(
+            view.host, f'vfio-pci.ids={",".join(wanted)}'
+        )
+    if rival is not None:
+        module = _KNOWN_RIVALS.get(rival, rival)
+        if module in host_model.GPU_DRIVERS.get(device.vendor_id or '', ()):
+            text = f'Blacklist {module} in /etc/modprobe.d. {text}'
+    return f'{text}; {_CREATE}'
+
+
+def _pending(view: host_view.View, device: host_model.Device) -> str | None:
+    """Return the file by which the next boot gives a device to vfio-pci."""
+    if any(host_view.matches(one, device) for one in view.ids):
+        return None
+    for path, arguments in view.later:
+        if any(host_view.matches(one, device) for one in arguments.vfio_ids):
+            return path
+    return None
+
+
+def _group(view: host_view.View, device: host_model.Device) -> Verdicts:
+    check = 'group'
+    host = view.host
+    if device.group is None:
+        if host.iommu_on:
+            yield verdict.fail(
+                'GPU428',
+                check,
+                'it is in no IOMMU group, though others are',
+                'See whether the firmware has the IOMMU on for its slot, and '
+                'dmesg for what the kernel says of it',
+            )
+        else:
+            yield verdict.fail(
+                'GPU428',
+                check,
+                'it is in no IOMMU group: there is no IOMMU',
+                'Turn the IOMMU on first',
+            )
+        return
+    siblings = host.siblings(device)
+    bad = [one for one in siblings if not is_harmless(one)]
+    functions = host.functions(device)
+    if bad:
+        wanted = ','.join(
+            dict.fromkeys(one.ids for one in bad if one in functions)
+        )
+        if all(one in functions for one in bad):
+            remedy = (
+                f'Give the other functions of the card to vfio-pci as well: '
+                f'add {wanted} to vfio-pci.ids; {_CREATE}'
+            )
+        else:
+            remedy = (
+                'Give these to vfio-pci, too, where the host can do without; '
+                'or turn ACS on in the firmware, or put the card into '
+                'another slot'
+            )
+        yield verdict.fail(
+            'GPU426',
+            check,
+            f'group {device.group} is not viable: it has '
+            f'{", ".join(map(name, bad))}',
+            remedy,
+        )
+    record = host.group(device.group)
+    # drivers/iommu/intel/iommu.c:device_rmrr_is_relaxable
+    if (
+        host.cpu_vendor == 'GenuineIntel'
+        and record is not None
+        and 'direct' in record.reserved
+    ):
+        yield verdict.fail(
+            'GPU427',
+            check,
+            f'firmware keeps memory for group {device.group} (RMRR): the '
+            f'kernel refuses it "due to platform RMRR requirement"',
+            'Turn off in the firmware setup what uses the card (management '
+            'access to it), or ask the vendor for firmware without',
+        )
+        bad = [device]
+    others = [
+        one
+        for one in siblings
+        if one not in functions and view.uses.get(one.address, (False, ''))[0]
+    ]
+    if others:
+        yield verdict.warn(
+            'GPU429',
+            check,
+            f'group {device.group} has {", ".join(map(name, others))}, too, '
+            f'for guests: a group can only go to one server at a time',
+            'Turn ACS on in the firmware or put the cards into slots of '
+            'groups of their own; else let flavors ask for all of them',
+        )
+    elif not bad:
+        have = (
+            f' with {", ".join(map(name, siblings))}'
+            if siblings
+            else ', alone'
+        )
+        yield verdict.passed(check, f'group {device.group}{have}')
+
+
+def _device_type(view: host_view.View, device: host_model.Device) -> Verdicts:
+    check = 'device type'
+    found = device.device_type
+    aliases = view.aliases_of(device)
+    # An alias without a type takes any but a PF
+    # (nova/pci/stats.py:_filter_pools_for_pfs).
+    fitting = [
+        one
+        for one in aliases
+        if one.device_type == found
+        or (one.device_type is None and found != 'type-PF')
+    ]
+    if aliases and not fitting:
+        asked = ', '.join(
+            f'alias {one.name!r} asks for {one.device_type or "no type"}'
+            for one in aliases
+        )
+        yield verdict.fail(
+            'GPU436',
+            check,
+            f'libvirt says {found}; {asked}',
+            f'Give the alias device_type {found}, on nova-api and the '
+            f'computes; or change whether the card exposes SR-IOV',
+        )
+        return
+    models = view.models_of(device)
+    expected = {one for model in models for one in model.device_types}
+    if expected and found != 'type-VF' and found not in expected:
+        yield verdict.warn(
+            'GPU437',
+            check,
+            f'libvirt says {found}; {models[0].name} is '
+            f'{" or ".join(sorted(expected))}',
+            (
+                'Turn on SR-IOV, ARI and memory above 4 GiB in the firmware '
+                'setup; or have device_type type-PCI in the alias'
+                if found == 'type-PCI'
+                else f'Have device_type {found} in the alias'
+            ),
+        )
+        return
+    known = f', as {models[0].name} has it' if found in expected else ''
+    asked = ''.join(f'; alias {one.name!r} asks for it' for one in fitting[:1])
+    yield verdict.passed(check, f'{found}{known}{asked}')
+
+
+def _sriov(view: host_view.View, device: host_model.Device) -> Verdicts:
+    check = 'SR-IOV'
+    if device.physical_function is not None:
+        yield verdict.passed(
+            check, f'it is a VF of {device.physical_function}'
+        )
+    elif device.has_sriov_capability and device.sriov_total_vfs is None:
+        yield verdict.warn(
+            'GPU438',
+            check,
+            'it has the capability, and the kernel offers no VFs: libvirt '
+            'says type-PCI',
+            'Turn SR-IOV on in the firmware setup, so that VFs get memory; '
+            'else have device_type type-PCI in the alias',
+        )
+    elif device.sriov_num_vfs or device.virtual_functions:
+        count = device.sriov_num_vfs or len(device.virtual_functions)
+        yield verdict.warn(
+            'GPU439',
+            check,
+            f'it is for guests as a whole, and has {count} VFs',
+            f'Write 0 to sriov_numvfs of {device.address}, or give the VFs '
+            f'to guests and not the card',
+        )
+    elif device.sriov_total_vfs:
+        yield verdict.passed(
+            check, f'it can have {device.sriov_total_vfs} VFs, and has none'
+        )
+    elif device.has_sriov_capability is None:
+        yield verdict.passed(check, 'the kernel offers no VFs')
+    else:
+        yield verdict.passed(check, 'it has no such capability')
+
+
+def _boot_vga(view: host_view.View, device: host_model.Device) -> Verdicts:
+    check = 'boot VGA'
+    if not device.boot_vga:
+        yield verdict.passed(check, 'the console is not on it')
+        return
+    yield verdict.warn(
+        'GPU440',
+        check,
+        'the firmware shows its messages on it, and the console of the host '
+        'may hold its memory ("BAR 1: can\'t reserve")',
+        'Choose another card for the display in the firmware setup. Or: '
+        + host_remedy.add_arguments(
+            view.host, 'initcall_blacklist=sysfb_init'
+        ),
+    )
+
+
+def _reset(view: host_view.View, device: host_model.Device) -> Verdicts:
+    check = 'reset'
+    methods = device.reset_methods
+    if methods:
+        yield verdict.passed(check, ', '.join(methods))
+    elif methods is None:
+        yield verdict.warn(
+            'GPU441',
+            check,
+            'how it is reset could not be read',
+            'Read /sys/bus/pci/devices/.../reset_method as root',
+        )
+    else:
+        yield verdict.warn(
+            'GPU441',
+            check,
+            'the kernel knows no way to reset it: a server gets it as the '
+            'one before left it, memory and all',
+            'Look for firmware of the card that has FLR; else do not share '
+            'the card between tenants',
+        )
+
+
+def _power(view: host_view.View, device: host_model.Device) -> Verdicts:
+    check = 'power'
+    state = device.power_state
+    idle = view.host.vfio_pci_parameters.get('disable_idle_d3')
+    if state == 'D3cold':
+        yield verdict.warn(
+            'GPU442',
+            check,
+            'it is in D3cold: some cards do not come back ("Unable to change '
+            'power state from D3cold to D0, device inaccessible")',
+            'Put "options vfio-pci disable_idle_d3=1" into a file in '
+            f'/etc/modprobe.d, {host_remedy.remake_initramfs(view.host)}',
+        )
+    elif device.responds is False or state in ('unknown', 'error'):
+        yield verdict.fail(
+            'GPU423',
+            check,
+            'it does not answer: its configuration space reads as all ones'
+            if device.responds is False
+            else f'its power state is {state}',
+            'Turn the host off and on again (a reboot may not do); look at '
+            'power cables and seating of the card',
+        )
+    else:
+        cold = {True: 'D3cold allowed', False: 'D3cold not allowed'}.get(
+            device.d3cold_allowed  # type: ignore[arg-type]
+        )
+        parts = [state or 'no state known', cold]
+        if idle is not None:
+            parts.append(f'disable_idle_d3={idle}')
+        yield verdict.passed(check, ', '.join(one for one in parts if one))
+
+
+def _numa_node(view: host_view.View, device: host_model.Device) -> Verdicts:
+    check = 'NUMA node'
+    count = len(view.host.nodes)
+    if device.numa_node is not None:
+        yield verdict.passed(check, f'node {device.numa_node} of {count}')
+    elif count > 1:
+        yield verdict.warn(
+            'GPU445',
+            check,
+            f'the firmware does not say which of {count} nodes it is on: '
+            f'Nova takes it for a device of none, which policy "required" '
+            f'never matches',
+            'Update the firmware; until then use numa_policy "preferred"',
+        )
+    else:
+        yield verdict.passed(check, 'the host has one node')
+
+
+def _cpus(view: host_view.View, device: host_model.Device) -> Verdicts:
+    """Check that pinned servers find CPUs on the device's node."""
+    check = 'CPUs'
+    node = next(
+        (one for one in view.host.nodes if one.number == device.numa_node),
+        None,
+    )
+    dedicated = view.intent.dedicated_cpus
+    what = 'cpu_dedicated_set' if dedicated is not None else 'isolated CPUs'
+    pinned = dedicated if dedicated is not None else view.host.isolated_cpus
+    if node is None or not pinned:
+        return
+    here = pinned & node.cpus
+    if here:
+        yield verdict.passed(
+            check, f'{len(here)} of {what} on node {node.number}'
+        )
+        return
+    yield verdict.warn(
+        'GPU452',
+        check,
+        f'none of {what} is on node {node.number}, where the card is: '
+        f'servers with pinned CPUs get it across sockets, or with numa '
+        f'policy "required" not at all',
+        f'Isolate CPUs of node {node.number}, too, and have them in '
+        f'cpu_dedicated_set',
+    )
+
+
+def _huge_pages(view: host_view.View, device: host_model.Device) -> Verdicts:
+    """Check that the device's node has huge pages where the host has."""
+    check = 'huge pages'
+    pools = {
+        one.number: sum(pool.total for pool in one.huge_pages)
+        for one in view.host.nodes
+    }
+    if device.numa_node not in pools or not any(pools.values()):
+        return
+    if pools[device.numa_node]:
+        node = next(
+            one for one in view.host.nodes if one.number == device.numa_node
+        )
+        yield verdict.passed(
+            check,
+            f'node {node.number} has '
+            + ', '.join(
+                f'{pool.total} of {cpu.render_size(pool.size_kib * cpu.KIB)}'
+                for pool in node.huge_pages
+                if pool.total
+            ),
+        )
+        return
+    yield verdict.warn(
+        'GPU446',
+        check,
+        f'node {device.numa_node}, where the card is, has none; other nodes '
+        f'have',
+        'Let the kernel spread them evenly: hugepages=COUNT without a node',
+    )

@@ -1,0 +1,320 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which devices of a host are for guests, and who claims them at boot."""
+
+import dataclasses
+import functools
+import re
+
+from gpuclient import exceptions
+from gpuclient.model import alias as alias_model
+from gpuclient.model import catalogue
+from gpuclient.model import cpu
+from gpuclient.model import device_spec
+from gpuclient.model import host as host_model
+from gpuclient.model import kernel
+from gpuclient.model import pci
+
+VFIO_PCI = 'vfio_pci'
+#: Drivers that take devices for nobody, besides vfio-pci and its variants:
+#: what VFIO lets be in a group (``drivers/vfio/vfio.c`` before Linux 5.19;
+#: since then, drivers with ``driver_managed_dma``).
+HARMLESS_DRIVERS = ('pci-stub', 'pcieport')
+_ADDRESS = re.compile(r'[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]', re.I)
+_ANY = 0xFFFFFFFF
+
+
+@dataclasses.dataclass(frozen=True)
+class Intent:
+    """What a host is meant for, as far as the user has said it."""
+
+    #: Devices that are for guests; None: the rest of this tells.
+    addresses: frozenset[pci.Address] | None = None
+    #: Values of ``[pci]device_spec``.
+    device_specs: tuple[str, ...] = ()
+    #: Whether the configuration given is that of a nova-compute: then what
+    #: no device spec matches is not for guests.
+    of_compute: bool = False
+    aliases: tuple[alias_model.Alias, ...] = ()
+    #: Whether the devices of these aliases are for guests, and no others.
+    only_aliases: bool = False
+    #: ``[compute]cpu_dedicated_set``; None where it is not known.
+    dedicated_cpus: frozenset[int] | None = None
+    #: ``[compute]cpu_shared_set``.
+    shared_cpus: frozenset[int] | None = None
+    #: ``[DEFAULT]reserved_huge_pages``
+    reserved_pages: tuple[cpu.ReservedPages, ...] = ()
+    #: ``[DEFAULT]reserved_host_memory_mb``
+    reserved_memory_mb: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """How vfio-pci comes to a device at boot."""
+
+    #: ``kernel arguments``, or a file.
+    where: str
+    #: By its ids; otherwise by its address.
+    by_ids: bool
+
+
+def is_vfio(driver: str | None) -> bool:
+    """Whether a driver is vfio-pci, or a variant of it for some device."""
+    return driver is not None and 'vfio' in driver.replace('_', '-').split('-')
+
+
+class View:
+    """A host, seen with what is meant of it."""
+
+    def __init__(
+        self,
+        host: host_model.Host,
+        intent: Intent,
+        models: catalogue.Catalogue,
+    ) -> None:
+        self.host = host
+        self.intent = intent
+        self.models = models
+        self.arguments = kernel.parse(host.kernel_arguments or '')
+        #: Those of boots to come, with the file that has them.
+        self.later = tuple(
+            (one.path, kernel.parse(one.text)) for one in host.boot_arguments
+        )
+
+    # Who it is for.
+
+    @functools.cached_property
+    def specs(self) -> tuple[device_spec.DeviceSpec, ...]:
+        """The device specs that Nova can read."""
+        return tuple(spec for one in self._parsed.values() for spec in one)
+
+    @functools.cached_property
+    def spec_errors(self) -> tuple[str, ...]:
+        """What Nova says of those that it cannot read."""
+        return tuple(
+            self._words_of[text]
+            for text in self.intent.device_specs
+            if text in self._words_of
+        )
+
+    @functools.cached_property
+    def _words_of(self) -> dict[str, str]:
+        found = {}
+        for text in self.intent.device_specs:
+            try:
+                device_spec.parse(text, host=self.host.for_nova)
+            except exceptions.InvalidDeviceSpec as exc:
+                found[text] = str(exc)
+        return found
+
+    @functools.cached_property
+    def _parsed(self) -> dict[str, tuple[device_spec.DeviceSpec, ...]]:
+        return {
+            text: device_spec.parse(text, host=self.host.for_nova)
+            for text in self.intent.device_specs
+            if text not in self._words_of
+        }
+
+    def spec_of(
+        self, device: host_model.Device
+    ) -> device_spec.DeviceSpec | None:
+        """Return the device spec by which nova-compute takes a device."""
+        return device_spec.first_match(self.specs, device.for_nova)
+
+    def aliases_of(
+        self, device: host_model.Device
+    ) -> tuple[alias_model.Alias, ...]:
+        """Return the aliases for the ids, or the class, of a device."""
+        spec = self.spec_of(device)
+        given = None if spec is None else spec.resource_class(device.for_nova)
+        return tuple(
+            alias
+            for alias in self.intent.aliases
+            if (
+                f'{alias.vendor_id}:{alias.product_id}'.lower() == device.ids
+                if alias.has_ids
+                else given is not None and alias.placement_class == given
+            )
+        )
+
+    def models_of(
+        self, device: host_model.Device
+    ) -> tuple[catalogue.Model, ...]:
+        """Return the models of the catalogue that a device may be."""
+        return self.models.by_ids(
+            device.vendor_id, device.product_id, device.subsystem
+        )
+
+    @functools.cached_property
+    def uses(self) -> dict[pci.Address, tuple[bool, str]]:
+        """Whether each GPU is for guests, and what tells.
+
+        Other devices are in it where they are named, or handed over by a
+        device spec.
+        """
+        found = {}
+        for device in self.host.devices:
+            use = self._use(device)
+            if use is not None:
+                found[device.address] = use
+        return found
+
+    def _use(self, device: host_model.Device) -> tuple[bool, str] | None:
+        intent = self.intent
+        if intent.addresses is not None:
+            if device.address in intent.addresses:
+                return True, 'it was named'
+            return (False, 'it was not named') if device.is_gpu else None
+        if intent.only_aliases:
+            return self._use_by_alias(device)
+        if intent.of_compute or self.specs:
+            if self.spec_of(device) is not None:
+                return True, '[pci]device_spec has it'
+            if device.is_gpu:
+                return False, 'no [pci]device_spec has it'
+            return None
+        if not device.is_gpu:
+            return None
+        if intent.aliases:
+            return self._use_by_alias(device)
+        return self._likely_use(device)
+
+    def _use_by_alias(
+        self, device: host_model.Device
+    ) -> tuple[bool, str] | None:
+        names = [alias.name for alias in self.aliases_of(device)]
+        if names:
+            return True, f'alias {names[0]!r} is for it'
+        return (False, 'no alias is for it') if device.is_gpu else None
+
+    def _likely_use(self, device: host_model.Device) -> tuple[bool, str]:
+        """Guess from the host alone."""
+        if is_vfio(device.driver):
+            return True, f'{device.driver} has it'
+        claim = self.claim(device)
+        if claim is not None:
+            return True, f'vfio-pci claims it ({claim.where})'
+        if device.virtual_functions:
+            return False, 'its VFs are there for guests'
+        if device.base_class == host_model.PROCESSING_ACCELERATOR:
+            return True, 'it is a processing accelerator'
+        if device.vendor_id not in host_model.GPU_VENDORS:
+            return False, 'it is no GPU that guests are given'
+        if device.boot_vga:
+            return False, 'the firmware shows its messages on it'
+        return True, 'it is a GPU, and no console'
+
+    @functools.cached_property
+    def for_guests(self) -> tuple[host_model.Device, ...]:
+        return tuple(
+            device
+            for device in self.host.devices
+            if self.uses.get(device.address, (False, ''))[0]
+        )
+
+    @functools.cached_property
+    def kept(self) -> tuple[host_model.Device, ...]:
+        """The GPUs that the host keeps."""
+        return tuple(
+            device
+            for device in self.host.gpus
+            if not self.uses[device.address][0]
+        )
+
+    # Who claims it.
+
+    @property
+    def vfio_is_builtin(self) -> bool:
+        return VFIO_PCI in (self.host.builtin_modules or ())
+
+    @functools.cached_property
+    def ids_source(self) -> tuple[str, kernel.CommandLine] | None:
+        """Where vfio-pci has its ids from, and these as an argument.
+
+        Of several settings the last counts; modprobe has those of the kernel
+        arguments after those of its files. Files do nothing for a module
+        that is part of the kernel.
+        """
+        if self.arguments.last('vfio-pci.ids') is not None:
+            return 'the kernel arguments', self.arguments
+        return None if self.vfio_is_builtin else self.ids_of_files
+
+    @functools.cached_property
+    def ids_of_files(self) -> tuple[str, kernel.CommandLine] | None:
+        """The last ids that a file of modprobe.d has."""
+        found = None
+        for directive in self.host.directives:
+            if (directive.command, directive.module) != ('options', VFIO_PCI):
+                continue
+            for word in directive.rest.split():
+                if word.startswith('ids='):
+                    found = (
+                        directive.path,
+                        kernel.parse(f'vfio-pci.{word}'),
+                    )
+        return found
+
+    @functools.cached_property
+    def ids(self) -> tuple[kernel.DeviceId, ...]:
+        return () if self.ids_source is None else self.ids_source[1].vfio_ids
+
+    @functools.cached_property
+    def _overridden(self) -> dict[str, str]:
+        """Addresses in ``install`` lines of vfio-pci, and their files.
+
+        Such a line runs before the module is loaded, and may write
+        ``driver_override``.
+        """
+        return {
+            address.lower(): directive.path
+            for directive in self.host.directives
+            if (directive.command, directive.module) == ('install', VFIO_PCI)
+            and 'driver_override' in directive.rest
+            for address in _ADDRESS.findall(directive.rest)
+        }
+
+    def claim(self, device: host_model.Device) -> Claim | None:
+        """Return how vfio-pci comes to a device; None where it does not."""
+        if is_vfio(device.driver_override):
+            return Claim('driver_override', by_ids=False)
+        path = self._overridden.get(str(device.address))
+        if path is not None:
+            return Claim(path, by_ids=False)
+        if (
+            self.ids_source is not None
+            and device.driver_override is None
+            and self.caught(device)
+        ):
+            return Claim(self.ids_source[0], by_ids=True)
+        return None
+
+    def caught(self, device: host_model.Device) -> bool:
+        """Whether the ids that vfio-pci is given are those of a device."""
+        return any(matches(one, device) for one in self.ids)
+
+
+def matches(wanted: kernel.DeviceId, device: host_model.Device) -> bool:
+    """Whether a device has ids, as ``pci_match_one_device`` compares them."""
+    if f'{wanted.vendor_id}:{wanted.product_id}' != device.ids:
+        return False
+    rest = [int(part, 16) for part in wanted.rest.split(':') if part.strip()]
+    # drivers/vfio/pci/vfio_pci.c:vfio_pci_fill_ids
+    defaults = [_ANY, _ANY, 0, 0]
+    subvendor, subdevice, code, mask = rest + defaults[len(rest) :]
+    for number, given in (
+        (subvendor, device.subsystem_vendor_id),
+        (subdevice, device.subsystem_product_id),
+    ):
+        if number != _ANY and (given is None or int(given, 16) != number):
+            return False
+    return not (code ^ (device.class_code or 0)) & mask

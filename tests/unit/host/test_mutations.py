@@ -1,0 +1,145 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Hosts of which something is broken: an answer, and what is broken named.
+
+``GPUCLIENT_FUZZ`` is the number of bundles, for long runs.
+"""
+
+import os
+import pathlib
+import random
+
+import fixtures
+import testtools
+
+from gpuclient import exceptions
+from gpuclient.host import bundle
+from gpuclient.host import collect
+from gpuclient.model import host as host_model
+from gpuclient.rules import host as host_rules
+from gpuclient.rules import verdict
+from tests.unit.host import trees
+
+COUNT = int(os.environ.get('GPUCLIENT_FUZZ', '200'))
+#: What is read of these is what they say, or is named; of others only part
+#: is read, or anything will do.
+_EXACT = ('sys/bus/pci/', 'sys/devices/', 'proc/sys/')
+#: Without these a host is not what it is.
+_ALWAYS = (
+    'class',
+    'vendor',
+    'device',
+    'resource',
+    'cmdline',
+    'cpuinfo',
+    'osrelease',
+    'online',
+)
+
+
+class TestMutations(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+
+    def check(self, path: pathlib.Path) -> host_model.Host:
+        """Judge a bundle; every verdict is whole."""
+        host = bundle.read(os.fspath(path))
+        found = host_rules.check(host)
+        self.assertTrue(found)
+        named = {one.evidence for one in found if one.code == 'GPU460'}
+        self.assertEqual(set(map(str, host.unreadable)), named)
+        for one in found:
+            self.assertEqual(
+                one.result is verdict.Result.PASS, one.code is None, one
+            )
+            self.assertTrue(one.evidence, one)
+            self.assertNotIn('\n', one.evidence)
+        return host
+
+    def test_mutated_bundles(self) -> None:
+        """Missing, garbage, permission denied, cut short."""
+        chance = random.Random(4)
+        done = dict.fromkeys(('missing', 'garbage', 'denied', 'short'), 0)
+        named = 0
+        for number in range(COUNT):
+            tree = chance.choice(trees.ALL)().tree()
+            path = chance.choice(sorted(tree.files))
+            kind = list(done)[number % 4]
+            done[kind] += 1
+            must = self.mutate(tree, path, kind, chance)
+            file = self.folder / f'{number}.tar'
+            file.write_bytes(collect.pack(tree))
+            host = self.check(file)
+            sources = [one.source for one in host.unreadable]
+            image = host.initramfs
+            if image is not None and image.reason is not None:
+                sources.append(f'/{path}')
+            if must:
+                self.assertIn(f'/{path}', sources, (kind, path))
+                named += 1
+        self.assertEqual(COUNT, sum(done.values()))
+        self.assertGreater(named, COUNT // 3)
+
+    def mutate(
+        self,
+        tree: collect.Tree,
+        path: str,
+        kind: str,
+        chance: random.Random,
+    ) -> bool:
+        """Break a file; return whether that has to be told of."""
+        content = tree.files[path]
+        if kind == 'missing':
+            del tree.files[path]
+            return path.rpartition('/')[2] in _ALWAYS
+        if kind == 'denied':
+            del tree.files[path]
+            tree.unreadable[path] = 'Permission denied'
+            return True
+        exact = path.startswith(_EXACT) and not path.endswith(
+            ('/config', '/reset')
+        )
+        if kind == 'garbage':
+            tree.files[path] = chance.randbytes(chance.randrange(1, 5000)) + (
+                b'\xff\x00'
+            )
+            return exact
+        # As a read that ended after a page, or within one.
+        tree.files[path] = (
+            (content * 4096)[:4096]
+            if chance.random() < (0.2)
+            else content[: chance.randrange(len(content) + 1)]
+        )
+        return False
+
+    def test_damaged_archives(self) -> None:
+        chance = random.Random(5)
+        whole = collect.pack(trees.a100().tree())
+        path = self.folder / 'x.tar'
+        refused = 0
+        for number in range(COUNT):
+            content = bytearray(whole)
+            if number % 2:
+                del content[chance.randrange(len(content)) :]
+            for _flip in range(chance.randrange(1, 20)):
+                if content:
+                    at = chance.randrange(len(content))
+                    content[at] = chance.randrange(256)
+            path.write_bytes(content)
+            try:
+                self.check(path)
+            except exceptions.HostError as exc:
+                refused += 1
+                self.assertNotIn('\n', str(exc))
+        self.assertGreater(refused, COUNT // 4)

@@ -1,0 +1,421 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Hosts read from folders: what is there, and what cannot be read."""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import pathlib
+import unittest.mock
+
+import fixtures
+import testtools
+
+from gpuclient import exceptions
+from gpuclient.host import collect
+from gpuclient.host import reader
+from gpuclient.model import host as host_model
+from gpuclient.model import pci
+from tests.unit.host import trees
+
+
+class TestCase(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.root = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+
+    def read(self, tree: trees.Tree) -> host_model.Host:
+        return reader.read(os.fspath(tree.write(self.root)))
+
+
+class TestRead(TestCase):
+    def test_folder_and_memory(self) -> None:
+        """All files of a host are read, and read as they are."""
+        for number, make in enumerate(trees.ALL):
+            tree = make()
+            root = self.root / str(number)
+            self.assertEqual(
+                tree.host(), reader.read(os.fspath(tree.write(root)))
+            )
+
+    def test_device(self) -> None:
+        host = self.read(trees.a100())
+        self.assertEqual((), host.unreadable)
+        device = host.device(pci.parse_address('0000:ca:00.0'))
+        self.assertEqual(
+            host_model.Device(
+                pci.parse_address('0000:ca:00.0'),
+                vendor_id='10de',
+                product_id='20f1',
+                subsystem_vendor_id='10de',
+                subsystem_product_id='1450',
+                class_code=0x030200,
+                driver='vfio-pci',
+                group=80,
+                bars=(
+                    host_model.Bar(0, 16 << 20),
+                    host_model.Bar(
+                        1, 64 << 30, is_64_bit=True, prefetchable=True
+                    ),
+                    host_model.Bar(
+                        3, 32 << 20, is_64_bit=True, prefetchable=True
+                    ),
+                ),
+                numa_node=1,
+                reset_methods=('flr', 'bus'),
+                power_state='D0',
+                d3cold_allowed=True,
+                has_sriov_capability=True,
+                responds=True,
+                sriov_total_vfs=16,
+                sriov_num_vfs=0,
+            ),
+            device,
+        )
+        self.assertEqual('type-PF', device.device_type)
+
+    def test_virtual_functions(self) -> None:
+        host = self.read(trees.vfs())
+        parent, *functions = host.devices
+        self.assertEqual(
+            tuple(one.address for one in functions), parent.virtual_functions
+        )
+        self.assertEqual(
+            ['type-PF', 'type-VF', 'type-VF'],
+            [one.device_type for one in host.devices],
+        )
+
+    def test_host(self) -> None:
+        tree = trees.a100()
+        tree.text('etc/tuned/active_profile', 'cpu-partitioning\n')
+        tree.text(
+            'etc/tuned/cpu-partitioning-variables.conf',
+            '# mine\nisolated_cores = 2-3\n',
+        )
+        tree.text('sys/module/vfio_pci/parameters/disable_idle_d3', 'Y\n')
+        tree.text('proc/cmdline', 'a rd.luks.key=/k b\n')
+        host = self.read(tree)
+        self.assertEqual('a100', host.name)
+        self.assertEqual('5.14.0-427.el9.x86_64', host.kernel)
+        self.assertEqual(('rhel', 'fedora'), host.distribution)
+        self.assertEqual(trees.INTEL, host.cpu_vendor)
+        self.assertEqual(46, host.physical_address_bits)
+        self.assertEqual(8, len(host.cpus))
+        self.assertEqual(1, host.cpus[7].package)
+        self.assertEqual(frozenset({2, 3, 6, 7}), host.isolated_cpus)
+        self.assertEqual('2-3', host.tuned_isolated_cores)
+        self.assertEqual('cpu-partitioning', host.tuned_profile)
+        self.assertEqual(frozenset({4, 5, 6, 7}), host.nodes[1].cpus)
+        self.assertEqual(134217728, host.nodes[1].memory_kib)
+        self.assertEqual(
+            (host_model.HugePages(1 << 20, 32, 32),), host.nodes[1].huge_pages
+        )
+        self.assertEqual('a rd.luks.key=*** b', host.kernel_arguments)
+        self.assertEqual(('dmar0',), host.iommus)
+        self.assertEqual(
+            host_model.IommuGroup(20, 'identity', ('msi',)), host.group(20)
+        )
+        self.assertEqual(('APIC', 'DMAR', 'MCFG'), host.acpi_tables)
+        self.assertEqual({'vfio_pci'}, host.modules)
+        self.assertEqual({'disable_idle_d3': 'Y'}, host.vfio_pci_parameters)
+
+    def test_files_of_modules(self) -> None:
+        tree = trees.Tree()
+        for path, content in (
+            ('etc/modprobe.d/b.conf', 'options a-b c=d e="f g"\n'),
+            ('etc/modprobe.d/a.conf', 'blacklist \\\nnouveau # not now\n'),
+            ('usr/lib/modprobe.d/a.conf', 'blacklist overridden\n'),
+            ('lib/modprobe.d/c.conf', '# blacklist x\nsoftdep y pre: z\n'),
+            ('etc/modprobe.d/c.txt', 'blacklist no\n'),
+            ('etc/modules-load.d/v.conf', '# a\nvfio-pci\n;b\n'),
+            ('etc/modules', 'loop\n'),
+            ('etc/initramfs-tools/modules', '# a\nvfio-pci ids=1:2\n'),
+            ('etc/dracut.conf.d/a.conf', 'add_drivers+=" x-y z "\n'
+             'force_drivers+=" vfio-pci "\nomit_drivers+=" w "\n'),
+        ):  # fmt: skip
+            tree.text(path, content)
+        host = self.read(tree)
+        self.assertEqual(
+            [
+                (
+                    'blacklist',
+                    'nouveau',
+                    '# not now',
+                    '/etc/modprobe.d/a.conf',
+                ),
+                ('options', 'a_b', 'c=d e="f g"', '/etc/modprobe.d/b.conf'),
+                ('softdep', 'y', 'pre: z', '/lib/modprobe.d/c.conf'),
+            ],
+            [
+                (one.command, one.module, one.rest, one.path)
+                for one in host.directives
+            ],
+        )
+        self.assertEqual(
+            (
+                ('vfio_pci', '/etc/modules-load.d/v.conf'),
+                ('loop', '/etc/modules'),
+            ),
+            host.modules_load,
+        )
+        dracut = '/etc/dracut.conf.d/a.conf'
+        tools = ('vfio_pci', '/etc/initramfs-tools/modules')
+        self.assertEqual((tools, ('vfio_pci', dracut)), host.forced_modules)
+        self.assertEqual(
+            (tools, ('x_y', dracut), ('z', dracut), ('vfio_pci', dracut)),
+            host.initramfs_modules,
+        )
+
+    def test_arguments_of_later_boots(self) -> None:
+        tree = trees.Tree()
+        machine = '0123456789abcdef' * 2
+        for path, content in (
+            ('etc/default/grub', '# GRUB_CMDLINE_LINUX="no"\n'
+             'GRUB_CMDLINE_LINUX="a b"\nGRUB_PASSWORD=secret\n'
+             'GRUB_CMDLINE_LINUX_DEFAULT=\'quiet\'\n'),
+            ('etc/default/grub.d/x.cfg',
+             'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX c"\n'
+             'GRUB_CMDLINE_LINUX+=" d"\nGRUB_CMDLINE_LINUX="broken\n'),
+            ('etc/kernel/cmdline', 'e token=abc\n'),
+            (f'boot/loader/entries/{machine}-5.conf',
+             'title t\noptions f g\n'),
+        ):  # fmt: skip
+            tree.text(path, content)
+        self.assertEqual(
+            (
+                host_model.BootArguments('/etc/default/grub', 'a b c d quiet'),
+                host_model.BootArguments('/etc/kernel/cmdline', 'e token=***'),
+                host_model.BootArguments(
+                    '/boot/loader/entries/***-5.conf', 'f g'
+                ),
+            ),
+            self.read(tree).boot_arguments,
+        )
+
+    def test_addresses_that_nova_skips(self) -> None:
+        tree = trees.Tree()
+        tree.device('10000:e1:00.0', '8086:0a54', 0x010802)
+        self.assertEqual((), self.read(tree).unreadable)
+        tree.device('10000:e2:00.0', trees.A100, 0x030200)
+        host = self.read(tree)
+        self.assertEqual((), host.devices)
+        self.assertEqual(
+            ['/sys/bus/pci/devices/10000:e2:00.0'],
+            [one.source for one in host.unreadable],
+        )
+
+    def test_old_kernel(self) -> None:
+        """Before Linux 5.15 nothing says how a device is reset."""
+        tree = trees.nouveau()
+        folder = 'sys/bus/pci/devices/0000:04:00.0/'
+        del tree.files[f'{folder}reset_method']
+        self.assertEqual(('reset',), tree.host().devices[0].reset_methods)
+        del tree.files[f'{folder}reset']
+        self.assertEqual((), tree.host().devices[0].reset_methods)
+
+
+class TestUnreadable(TestCase):
+    def named(self, host: host_model.Host) -> dict[str, str]:
+        return {one.source: one.reason for one in host.unreadable}
+
+    def test_missing(self) -> None:
+        tree = trees.a100()
+        paths = (
+            'proc/cmdline',
+            'proc/cpuinfo',
+            'sys/bus/pci/devices/0000:17:00.0/class',
+            'sys/bus/pci/devices/0000:17:00.0/resource',
+        )
+        for path in paths:
+            del tree.files[path]
+        self.assertEqual(
+            {f'/{path}': 'it is not there' for path in paths},
+            self.named(self.read(tree)),
+        )
+
+    def test_permission_denied(self) -> None:
+        tree = trees.a100()
+        denied = 'sys/bus/pci/devices/0000:17:00.0/reset_method'
+        real = os.open
+
+        def refusing(path: str, *arguments: object) -> int:
+            if str(path).endswith(denied):
+                raise PermissionError(13, 'Permission denied')
+            return real(path, *arguments)
+
+        with unittest.mock.patch.object(os, 'open', refusing):
+            host = self.read(tree)
+        self.assertEqual({f'/{denied}': 'Permission denied'}, self.named(host))
+        self.assertIsNone(
+            host.device(pci.parse_address('0000:17:00.0')).reset_methods
+        )
+
+    def test_garbage(self) -> None:
+        for path, content, words in (
+            ('vendor', b'\xff\xfe', 'not text'),
+            ('vendor', b'0x10de\0', 'not text'),
+            ('vendor', b'0x10de0', 'no id'),
+            ('device', b'twenty', 'not a number'),
+            ('class', b'', 'not a number'),
+            ('numa_node', b'1_0', 'not a number'),
+            ('numa_node', '\u0661'.encode(), 'not a number'),
+            ('resource', b'0x0 0x0\n', 'no resource'),
+        ):
+            tree = trees.nouveau()
+            path = f'sys/bus/pci/devices/0000:04:00.0/{path}'
+            tree.files[path] = content
+            found = self.named(tree.host())
+            self.assertEqual([f'/{path}'], list(found), content)
+            self.assertIn(words, found[f'/{path}'])
+        for path, content, words in (
+            ('sys/devices/system/cpu/online', b'0-', 'Invalid'),
+            ('sys/devices/system/cpu/isolated', b'0-9999999', 'No machine'),
+            ('sys/devices/system/node/node0/cpulist', b'x', 'Invalid'),
+            ('sys/devices/system/node/node0/meminfo', b'', 'no MemTotal'),
+        ):
+            tree = trees.nouveau()
+            tree.files[path] = content
+            found = self.named(tree.host())
+            self.assertIn(words, found[f'/{path}'])
+        for link in ('iommu_group', 'physfn'):
+            tree = trees.nouveau()
+            path = f'sys/bus/pci/devices/0000:04:00.0/{link}'
+            tree.links[path] = 'x'
+            self.assertEqual([f'/{path}'], list(self.named(tree.host())))
+
+    def test_not_files(self) -> None:
+        root = trees.nouveau().write(self.root)
+        (root / 'etc/kernel').mkdir(parents=True)
+        os.mkfifo(root / 'etc/kernel/cmdline')
+        (root / 'etc/modules').mkdir()
+        with (root / 'etc/dracut.conf').open('wb') as stream:
+            stream.truncate(collect.LARGEST_FILE + 1)
+        self.assertEqual(
+            {
+                '/etc/dracut.conf': 'it is larger than 16777216 bytes',
+                '/etc/kernel/cmdline': 'it is not a file',
+                '/etc/modules': 'Is a directory',
+            },
+            self.named(reader.read(os.fspath(root))),
+        )
+
+    def test_links_that_lead_out(self) -> None:
+        outside = self.useFixture(fixtures.TempDir()).path
+        pathlib.Path(outside, 'x.conf').write_text('blacklist a\n')
+        root = trees.nouveau().write(self.root)
+        (root / 'etc/modprobe.d').symlink_to(outside)
+        (root / 'etc/modules').symlink_to('/etc/hostname')
+        host = reader.read(os.fspath(root))
+        self.assertEqual((), host.directives)
+        self.assertEqual(
+            ['/etc/modprobe.d', '/etc/modules'], list(self.named(host))
+        )
+
+    def test_no_folder(self) -> None:
+        self.assertEqual(
+            'There is no folder /nowhere to read a host from',
+            str(
+                self.assertRaises(
+                    exceptions.HostError, reader.read, '/nowhere'
+                )
+            ),
+        )
+
+
+def cpio(*names: str) -> bytes:
+    """Return an archive of empty files, as cpio -H newc makes it."""
+    packed = b''
+    for name in (*names, 'TRAILER!!!'):
+        raw = name.encode() + b'\0'
+        content = b'' if name == 'TRAILER!!!' else b'content'
+        numbers = [1, 0o100644, 0, 0, 1, 0, len(content), 0, 0, 0, 0]
+        header = b'070701' + b''.join(
+            b'%08X' % number for number in (*numbers, len(raw), 0)
+        )
+        entry = header + raw
+        entry += b'\0' * (-len(entry) % 4) + content
+        packed += entry + b'\0' * (-len(entry) % 4)
+    return packed
+
+
+class TestInitramfs(TestCase):
+    EARLY = cpio('early_cpio', 'kernel/x86/microcode/GenuineIntel.bin')
+    NAMES = (
+        './usr/lib/modules/6/kernel/drivers/vfio/pci/vfio-pci.ko.xz',
+        'lib/modules/6/kernel/drivers/gpu/drm/nouveau/nouveau.ko',
+        'usr/lib/initrd-release',
+        'usr/bin/secret',
+    )
+
+    def listed(self, content: bytes) -> list[str]:
+        return collect.list_initramfs(io.BytesIO(content))
+
+    def test_archives(self) -> None:
+        main = cpio(*self.NAMES)
+        early = ['early_cpio', 'kernel/x86/microcode/GenuineIntel.bin']
+        for pack in (bytes, gzip.compress, lzma.compress, bz2.compress):
+            self.assertEqual(list(self.NAMES), self.listed(pack(main)))
+            for zeros in (0, 2, 510, 5000):
+                self.assertEqual(
+                    [*early, *self.NAMES],
+                    self.listed(self.EARLY + b'\0' * zeros + pack(main)),
+                )
+        alone = lzma.compress(main, format=lzma.FORMAT_ALONE)
+        self.assertEqual(list(self.NAMES), self.listed(alone))
+        self.assertEqual([], self.listed(b''))
+
+    def test_refused(self) -> None:
+        main = cpio(*self.NAMES)
+        for content, words in (
+            (b'\x28\xb5\x2f\xfd', 'zstd'),
+            (b'\x02\x21\x4c\x18', 'lz4'),
+            (b'MZ0000', 'no archive'),
+            (main[:200], 'damaged'),
+            (main.replace(b'070701', b'070702', 1)[:50], 'damaged'),
+        ):
+            exc = self.assertRaises(ValueError, self.listed, content)
+            self.assertIn(words, str(exc))
+
+    def test_read(self) -> None:
+        tree = trees.Tree()
+        image = f'boot/initrd.img-{tree.release}'
+        tree.files[image] = self.EARLY + gzip.compress(cpio(*self.NAMES))
+        host = self.read(tree)
+        self.assertEqual(
+            host_model.Initramfs(
+                f'/{image}',
+                frozenset({'vfio_pci', 'nouveau'}),
+                maker='dracut',
+            ),
+            host.initramfs,
+        )
+        self.assertIsNone(
+            reader.read(os.fspath(self.root), initramfs=False).initramfs
+        )
+        # The names of other files are nobody's business.
+        kept = collect.collect(os.fspath(self.root)).files
+        self.assertNotIn(b'secret', b''.join(kept.values()))
+
+    def test_damaged(self) -> None:
+        tree = trees.Tree()
+        image = f'boot/initramfs-{tree.release}.img'
+        whole = gzip.compress(cpio(*self.NAMES))
+        for content in (whole[:40], whole[:20] + b'\xff' * 30, b'070701x'):
+            tree.files[image] = content
+            host = self.read(tree)
+            self.assertEqual((), host.unreadable)
+            self.assertEqual(f'/{image}', host.initramfs.path)
+            self.assertIsNone(host.initramfs.modules)
+            self.assertTrue(host.initramfs.reason)

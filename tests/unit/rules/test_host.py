@@ -1,0 +1,607 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Every verdict on hosts, on hosts that differ in what it looks at."""
+
+import json
+import pathlib
+
+import testtools
+
+from gpuclient.host import reader
+from gpuclient.model import alias as alias_model
+from gpuclient.model import cpu
+from gpuclient.model import pci
+from gpuclient.rules import host as host_rules
+from gpuclient.rules import host_view
+from gpuclient.rules import verdict
+from tests.unit.host import trees
+
+GPU = '0000:04:00.0'
+TWIN = '0000:05:00.0'
+FAIL, WARN = verdict.Result.FAIL, verdict.Result.WARN
+
+
+def card(
+    arguments: str = trees.EARLY,
+    *,
+    address: str = GPU,
+    host: dict[str, object] | None = None,
+    **values: object,
+) -> trees.Tree:
+    """Return a host with one A100, fit but for what is given."""
+    found = trees.Tree(arguments=arguments, **(host or {}))
+    found.initramfs('vfio-pci', maker='dracut')
+    add(found, address, **values)
+    return found
+
+
+def add(found: trees.Tree, address: str, **values: object) -> None:
+    defaults = {'driver': 'vfio-pci', 'group': 4, 'total_vfs': 16}
+    found.device(address, trees.A100, 0x030200, **{**defaults, **values})
+
+
+def named(*addresses: str) -> host_view.Intent:
+    return host_view.Intent(
+        addresses=frozenset(map(pci.parse_address, addresses))
+    )
+
+
+def specs(*entries: dict[str, object], **values: object) -> host_view.Intent:
+    return host_view.Intent(
+        device_specs=tuple(map(json.dumps, entries)), of_compute=True, **values
+    )
+
+
+def alias(**keys: object) -> host_view.Intent:
+    text = json.dumps(
+        {'name': 'a', 'vendor_id': '10de', 'product_id': '20f1', **keys}
+    )
+    return host_view.Intent(aliases=(alias_model.parse(text),))
+
+
+class TestCase(testtools.TestCase):
+    def check(
+        self,
+        tree: trees.Tree,
+        intent: host_view.Intent | None = None,
+    ) -> list[verdict.Verdict]:
+        return list(host_rules.check(tree.host(), intent))
+
+    def bad(
+        self,
+        tree: trees.Tree,
+        intent: host_view.Intent | None = None,
+    ) -> dict[str, verdict.Verdict]:
+        """Return what is not a PASS, by its code."""
+        found = {}
+        for one in self.check(tree, intent):
+            if one.code is None:
+                self.assertEqual('PASS', one.result)
+                self.assertIsNone(one.remedy)
+            else:
+                self.assertTrue(one.evidence and one.remedy, one)
+                found[one.code] = one
+        return found
+
+    def finds(
+        self,
+        code: str,
+        result: verdict.Result,
+        words: str,
+        tree: trees.Tree,
+        intent: host_view.Intent | None = None,
+        remedy: str = '',
+    ) -> None:
+        found = self.bad(tree, intent)
+        self.assertIn(code, found, found)
+        self.assertEqual(result, found[code].result, found[code])
+        self.assertIn(words, found[code].evidence)
+        self.assertIn(remedy, found[code].remedy)
+
+
+class TestHosts(TestCase):
+    def test_fit(self) -> None:
+        """Hosts that are as they should be give no bad news, and good."""
+        for tree in (trees.a100(), trees.t4(), trees.mi300x(), card()):
+            self.assertEqual({}, self.bad(tree))
+        passed = {one.check for one in self.check(trees.a100())}
+        self.assertEqual(
+            {
+                'readable', 'devices', 'IOMMU', 'IOMMU arguments',
+                'IOMMU mode', 'vfio-pci.ids', 'duplicate ids', 'huge pages',
+                'memory', 'CPUs', 'use', 'driver', 'group', 'device type',
+                'SR-IOV', 'boot VGA', 'reset', 'power', 'NUMA node',
+                'driver race',
+            },
+            passed,
+        )  # fmt: skip
+
+    def test_unfit(self) -> None:
+        for make, codes in (
+            (trees.consumer, {'GPU422', 'GPU426', 'GPU440'}),
+            (trees.vfs, {'GPU424'}),
+            (
+                trees.iommu_off,
+                {'GPU420', 'GPU425', 'GPU428', 'GPU435', 'GPU437'},
+            ),
+            (trees.nouveau, {'GPU424', 'GPU434', 'GPU437'}),
+        ):
+            self.assertEqual(codes, set(self.bad(make())), make)
+
+    def test_every_code_is_tested(self) -> None:
+        text = pathlib.Path(__file__).read_text()
+        rules = pathlib.Path(host_rules.__file__).parent
+        for path in rules.glob('host*.py'):
+            for word in path.read_text().split("'"):
+                if word.startswith('GPU4') and word[3:].isdecimal():
+                    self.assertIn(word, text)
+
+    def test_summary(self) -> None:
+        found = verdict.summary(self.check(trees.nouveau()))
+        of_host = [one for one in found if one.device is None]
+        self.assertEqual(['PASS'], [one.result for one in of_host])
+        self.assertIn('IOMMU, ', of_host[0].check)
+        results = [one.result for one in found if one.device is not None]
+        self.assertEqual(['FAIL', 'FAIL', 'WARN', 'PASS'], results)
+
+
+class TestIommu(TestCase):
+    def test_why_off(self) -> None:
+        off = {'iommu': False}
+        grub = {'etc/default/grub': 'GRUB_CMDLINE_LINUX="intel_iommu=on"\n'}
+        for words, remedy, arguments, host, files in (
+            ('intel_iommu=off', 'Remove intel_iommu', 'intel_iommu=off',
+             {}, {}),
+            ('iommu=off', '--remove-args="iommu=off"', 'iommu=off',
+             {'system': trees.RHEL}, {}),
+            ('no table DMAR', 'VT-d', '', {'acpi': ['APIC']}, {}),
+            ('no table IVRS', 'AMD-Vi', '', {'vendor': trees.AMD}, {}),
+            ('without intel_iommu=on', 'Add intel_iommu=on', '', {}, {}),
+            ('without intel_iommu=on', 'Reboot: /etc/default/grub', '', {},
+             grub),
+            ('nothing that was read', 'dmesg', 'intel_iommu=on', {}, {}),
+            ('nothing that was read', 'dmesg', '', {'vendor': 'x'}, {}),
+        ):  # fmt: skip
+            tree = card(arguments, host={**off, **host}, driver=None)
+            for path, content in files.items():
+                tree.text(path, content)
+            self.finds('GPU420', FAIL, words, tree, remedy=remedy)
+
+    def test_on_without_an_argument(self) -> None:
+        """Debian's kernel has it on by itself: groups are what counts."""
+        tree = card('iommu=pt vfio-pci.ids=10de:20f1 rd.driver.pre=vfio-pci')
+        self.assertEqual({}, self.bad(tree))
+
+    def test_wrong_vendor(self) -> None:
+        amd = {'vendor': trees.AMD, 'acpi': ['IVRS']}
+        self.finds('GPU421', WARN, 'intel_iommu', card(host=amd))
+        self.finds(
+            'GPU421', WARN, 'amd_iommu', card(f'{trees.EARLY} amd_iommu=on')
+        )
+        off = card(host={**amd, 'iommu': False}, driver=None)
+        self.finds('GPU421', FAIL, 'intel_iommu', off)
+
+    def test_mode(self) -> None:
+        tree = card(host={'domain': 'DMA-FQ'})
+        self.finds('GPU422', WARN, 'DMA-FQ', tree, remedy='iommu=pt')
+
+    def test_nothing_depends_on_it(self) -> None:
+        tree = trees.Tree(iommu=False)
+        trees.bmc(tree)
+        self.finds('GPU420', WARN, 'without intel_iommu=on', tree)
+
+
+class TestDriver(TestCase):
+    def test_rivals(self) -> None:
+        for driver in ('nouveau', 'nvidia', 'nvidiafb', 'NovaCore'):
+            self.finds('GPU424', FAIL, f'{driver} has it', card(driver=driver))
+        tree = card('', driver='NovaCore')
+        self.finds('GPU424', FAIL, '', tree, remedy='Blacklist nova_core')
+        tree = card('', driver='nouveau', host={'iommu': False})
+        self.finds('GPU424', FAIL, '', tree, remedy='Turn the IOMMU on')
+
+    def test_variants_of_vfio(self) -> None:
+        for driver in ('vfio-pci', 'nvgrace-gpu-vfio-pci', 'mlx5_vfio_pci'):
+            self.assertEqual({}, self.bad(card(driver=driver)))
+
+    def test_unbound(self) -> None:
+        plain = card('intel_iommu=on iommu=pt', driver=None)
+        self.finds('GPU425', WARN, 'libvirt does so', plain,
+                   remedy='vfio-pci.ids=10de:20f1')  # fmt: skip
+        stub = card('iommu=pt', driver='pci-stub')
+        self.finds('GPU425', WARN, 'pci-stub has it', stub)
+        wrong = card('vfio-pci.ids=10de:20f0', driver=None)
+        self.finds('GPU425', FAIL, 'leaves it out', wrong,
+                   remedy='vfio-pci.ids=10de:20f0,10de:20f1')  # fmt: skip
+        late = card(driver=None)
+        self.finds('GPU425', FAIL, 'although vfio-pci claims it', late)
+        self.finds(
+            'GPU425',
+            FAIL,
+            'managed: no',
+            plain,
+            specs({'address': GPU, 'managed': 'no'}),
+        )
+
+    def test_virtual_functions(self) -> None:
+        tree = trees.vfs()
+        vf = '0000:41:00.4'
+        self.finds('GPU424', WARN, 'nvidia has it', tree, remedy='managed: no')
+        spec = {'vendor_id': '10de', 'product_id': '2235', 'address': vf}
+        self.assertEqual({}, self.bad(tree, specs({**spec, 'managed': 'no'})))
+        del tree.links[f'sys/bus/pci/devices/{vf}/driver']
+        self.finds('GPU425', WARN, 'no driver', tree, specs(spec),
+                   'when the VFs have been made')  # fmt: skip
+
+    def test_reboot_is_pending(self) -> None:
+        for path, content in (
+            ('etc/default/grub',
+             'GRUB_CMDLINE_LINUX="a"\nGRUB_CMDLINE_LINUX+=" '
+             'vfio-pci.ids=10de:20f1"\n'),
+            ('etc/kernel/cmdline', 'vfio-pci.ids=10de:20f1\n'),
+            ('boot/loader/entries/a.conf', 'options vfio-pci.ids=10de:20f1'),
+        ):  # fmt: skip
+            tree = card('iommu=pt', driver=None)
+            tree.text(path, content)
+            self.finds('GPU425', WARN, '', tree, remedy=f'Reboot: /{path}')
+
+
+class TestGroup(TestCase):
+    def test_harmless_siblings(self) -> None:
+        tree = card()
+        for slot, (code, driver) in enumerate((
+            (0x060400, 'pcieport'), (0x060400, 'shpchp'), (0x040300, None),
+            (0x040300, 'vfio-pci'), (0x040300, 'pci-stub'),
+        )):  # fmt: skip
+            tree.device(
+                f'0000:10:0{slot}.0', '8086:0001', code, driver=driver, group=4
+            )
+        self.assertEqual({}, self.bad(tree))
+
+    def test_not_viable(self) -> None:
+        tree = card()
+        tree.device(
+            '0000:04:00.1', '10de:1aef', 0x040300, driver='snd_hda_intel',
+            group=4,
+        )  # fmt: skip
+        self.finds('GPU426', FAIL, '0000:04:00.1 (10de:1aef, snd_hda_intel)',
+                   tree, remedy='add 10de:1aef')  # fmt: skip
+        other = card()
+        other.device('0000:10:00.0', '8086:1', 0x0C0330, driver='ahci',
+                     group=4)  # fmt: skip
+        self.finds('GPU426', FAIL, '', other, remedy='ACS')
+
+    def test_reserved_by_firmware(self) -> None:
+        path = 'sys/kernel/iommu_groups/4/reserved_regions'
+        region = '0x00000000bf800000 0x00000000bfffffff direct\n'
+        tree = card()
+        tree.text(path, region)
+        self.finds('GPU427', FAIL, 'RMRR', tree)
+        relaxable = card()
+        relaxable.text(path, region.replace('direct', 'direct-relaxable'))
+        self.assertEqual({}, self.bad(relaxable))
+
+    def test_no_group(self) -> None:
+        tree = card(group=None)
+        trees.bmc(tree)
+        self.finds('GPU428', FAIL, 'though others are', tree)
+
+    def test_cards_that_share_one(self) -> None:
+        tree = card()
+        add(tree, TWIN)
+        self.finds('GPU429', WARN, GPU, tree)
+
+
+class TestBinding(TestCase):
+    def test_ids_catch_a_card_of_the_host(self) -> None:
+        tree = card()
+        add(tree, TWIN, group=5)
+        self.finds('GPU430', FAIL, 'catches this card', tree, named(GPU),
+                   remedy=f'driver_override of {GPU}')  # fmt: skip
+
+    def test_subsystem_in_ids(self) -> None:
+        for ids, caught in (
+            ('10de:20f1:10de:1450', True),
+            ('10de:20f1:10de', True),
+            ('10de:20f1:10de:0001', False),
+            ('10de:20f1:10de:1450:030200:ffffff', True),
+            ('10de:20f1:10de:1450:030000:ffffff', False),
+        ):
+            tree = card(f'iommu=pt vfio-pci.ids={ids}', driver=None)
+            self.assertEqual(
+                not caught, 'GPU432' in self.bad(tree), (ids, self.bad(tree))
+            )
+
+    def test_missed_function(self) -> None:
+        tree = card()
+        tree.device('0000:04:00.1', '10de:1aef', 0x040300, group=4)
+        self.finds('GPU431', WARN, '10de:1aef, audio', tree,
+                   remedy='vfio-pci.ids=10de:20f1,10de:1aef')  # fmt: skip
+        tree = card('iommu=pt', override='vfio-pci')
+        tree.device('0000:04:00.1', '10de:1aef', 0x040300, group=4)
+        self.finds('GPU431', WARN, '', tree, remedy='driver_override')
+
+    def test_unused_and_wrong_ids(self) -> None:
+        unused = card(trees.EARLY.replace('20f1', '20f1,10de:20f2'))
+        self.finds('GPU432', WARN, '10de:20f2, which no device', unused)
+        wrong = card(trees.EARLY.replace('20f1', '20f1,card'))
+        self.finds('GPU432', WARN, 'card, which vfio-pci cannot', wrong)
+
+    def test_builtin(self) -> None:
+        path = 'lib/modules/6.1.0-56-amd64/modules.builtin'
+        tree = card('iommu=pt', driver=None)
+        tree.text('etc/modprobe.d/vfio.conf', 'options vfio-pci ids=10de:20f1')
+        tree.text(path, 'kernel/drivers/vfio/pci/vfio-pci.ko\n')
+        self.finds('GPU433', FAIL, '/etc/modprobe.d/vfio.conf', tree,
+                   remedy='vfio-pci.ids=10de:20f1')  # fmt: skip
+        tree = card('iommu=pt vfio-pci.ids=10de:20f1')
+        tree.text(path, 'kernel/drivers/vfio/pci/vfio-pci.ko\n')
+        self.assertEqual({}, self.bad(tree))
+
+    def race(self, *modules: str, maker: str, **files: str) -> trees.Tree:
+        tree = card(trees.BOUND)
+        tree.initramfs(*modules, maker=maker)
+        for path, content in files.items():
+            tree.text(path, content)
+        return tree
+
+    def test_race(self) -> None:
+        dracut, tools = 'dracut', 'initramfs-tools'
+        lost = self.race('nouveau', maker=dracut)
+        self.finds('GPU434', FAIL, 'comes too late', lost,
+                   remedy='rd.driver.pre=vfio-pci')  # fmt: skip
+        lost = self.race('nouveau', maker=tools)
+        self.finds('GPU434', FAIL, '', lost, remedy='softdep DRIVER pre')
+        open_ = self.race('nouveau', 'vfio-pci', maker=tools)
+        self.finds('GPU434', WARN, 'in /boot/initrd', open_)
+        self.finds('GPU434', WARN, 'from the root file system',
+                   self.race('ext4', maker=tools))  # fmt: skip
+        absent = card()
+        absent.initramfs('ext4', maker=dracut)
+        self.finds('GPU434', WARN, 'does not have it', absent)
+        # initramfs-tools knows no rd.driver.pre.
+        ignored = card()
+        ignored.initramfs('nouveau', 'vfio-pci', maker=tools)
+        self.finds('GPU434', WARN, '', ignored)
+
+    def test_race_won(self) -> None:
+        every = 'blacklist nouveau\nblacklist nova_core\nblacklist nvidiafb\n'
+        soft = 'softdep nvidia post: x pre: a vfio-pci\n'
+        for tree in (
+            self.race('nouveau', 'vfio-pci', maker='initramfs-tools',
+                      **{'etc/initramfs-tools/modules': '# a\nvfio-pci\n'}),
+            self.race('nouveau', 'vfio-pci', maker='initramfs-tools',
+                      **{'etc/initramfs-tools/hooks/x':
+                         '#!/bin/sh\nforce_load vfio-pci\n'}),
+            self.race('nouveau', 'vfio-pci', maker='dracut',
+                      **{'etc/dracut.conf.d/x.conf':
+                         'force_drivers+=" vfio-pci "\n'}),
+            self.race('nouveau', maker='initramfs-tools',
+                      **{'etc/modprobe.d/x.conf': every + soft}),
+            self.race('nouveau', maker='initramfs-tools',
+                      **{'etc/modprobe.d/x.conf': every
+                         + 'install nvidia /bin/false\n'}),
+        ):  # fmt: skip
+            self.assertEqual({}, self.bad(tree))
+        tree = card(f'{trees.BOUND} modprobe.blacklist=nouveau,nvidia,'
+                    f'nova_core,nvidiafb')  # fmt: skip
+        tree.initramfs('nouveau', maker='initramfs-tools')
+        self.assertEqual({}, self.bad(tree))
+
+    def test_unreadable_initramfs(self) -> None:
+        tree = card(trees.BOUND)
+        del tree.files[next(p for p in tree.files if 'initramfs' in p)]
+        self.finds('GPU435', WARN, 'no initramfs', tree)
+        files = tree.tree()
+        files.unreadable['gpuclient/initramfs/boot+initrd.img-6'] = 'zstd'
+        found = {
+            one.code: one for one in host_rules.check(reader.parse(files, ''))
+        }
+        self.assertIn('/boot/initrd.img-6', found['GPU435'].evidence)
+        self.assertIn('zstd', found['GPU435'].evidence)
+
+    def test_twins(self) -> None:
+        tree = card('iommu=pt', driver=None)
+        add(tree, TWIN, group=5, driver='nvidia')
+        self.finds('GPU454', WARN, TWIN, tree, named(GPU))
+        tree = card('iommu=pt', override='vfio-pci')
+        add(tree, TWIN, group=5, driver='nvidia')
+        found = self.bad(tree, named(GPU))
+        self.assertNotIn('GPU454', found)
+
+    def test_install_line(self) -> None:
+        """driver_override by address, as our own files write it."""
+        tree = card('iommu=pt')
+        add(tree, TWIN, group=5, driver='nvidia')
+        tree.text(
+            'etc/modprobe.d/x.conf',
+            f'install vfio-pci for address in {GPU}; do echo vfio-pci > '
+            f'/sys/bus/pci/devices/$address/driver_override; done\n'
+            'softdep nouveau pre: vfio-pci\nsoftdep nvidia pre: vfio-pci\n'
+            'softdep nova_core pre: vfio-pci\n'
+            'softdep nvidiafb pre: vfio-pci\n',
+        )
+        self.assertEqual({}, self.bad(tree, named(GPU)))
+
+
+class TestDevice(TestCase):
+    def test_does_not_answer(self) -> None:
+        gone = card(config=b'\xff' * 4096)
+        self.finds('GPU423', FAIL, 'all ones', gone)
+        self.finds('GPU423', FAIL, 'unknown', card(power='unknown'))
+
+    def test_device_type_against_alias(self) -> None:
+        for kind, plain in (('type-PCI', card()), (None, card())):
+            keys = {} if kind is None else {'device_type': kind}
+            self.finds('GPU436', FAIL, 'libvirt says type-PF', plain,
+                       alias(**keys), 'device_type type-PF')  # fmt: skip
+        self.assertEqual({}, self.bad(card(), alias(device_type='type-PF')))
+
+    def test_alias_by_class(self) -> None:
+        wanted = alias_model.parse(
+            '{"name": "a", "resource_class": "GPU", "device_type": "type-PCI"}'
+        )
+        intent = specs(
+            {'address': GPU, 'resource_class': 'gpu'}, aliases=(wanted,)
+        )
+        self.finds('GPU436', FAIL, '', card(), intent)
+
+    def test_device_type_against_catalogue(self) -> None:
+        self.finds('GPU437', WARN, 'is type-PF', card(total_vfs=None))
+
+    def test_sriov(self) -> None:
+        space = trees.config_space(sriov=True)
+        hidden = card(total_vfs=None, config=space)
+        self.finds('GPU438', WARN, 'offers no VFs', hidden)
+        with_vfs = card(vfs=('0000:04:00.4',))
+        self.finds('GPU439', WARN, 'has 1 VFs', with_vfs, named(GPU))
+        # Who is not root sees the first 64 bytes.
+        part = card(total_vfs=None, config=space[:64])
+        self.assertNotIn('GPU438', self.bad(part))
+
+    def test_boot_vga(self) -> None:
+        self.finds('GPU440', WARN, 'BAR 1', card(boot_vga=True))
+
+    def test_reset(self) -> None:
+        self.finds('GPU441', WARN, 'no way', card(reset=None))
+        unknown = card()
+        del unknown.files[f'sys/bus/pci/devices/{GPU}/reset_method']
+        self.assertEqual({}, self.bad(unknown))
+        unknown.files[f'sys/bus/pci/devices/{GPU}/reset_method'] = b'\xff'
+        self.finds('GPU441', WARN, 'could not be read', unknown)
+
+    def test_d3cold(self) -> None:
+        self.finds('GPU442', WARN, 'D3cold', card(power='D3cold'))
+
+    def test_numa_node(self) -> None:
+        tree = card(host={'nodes': 2}, node=-1)
+        self.finds('GPU445', WARN, 'which of 2 nodes', tree)
+        self.assertEqual({}, self.bad(card(node=-1)))
+
+
+class TestMemoryAndCpus(TestCase):
+    def test_pages_of_the_node(self) -> None:
+        tree = card(host={'nodes': 2}, node=1)
+        tree.pages(0, 16)
+        self.finds('GPU446', WARN, 'node 1', tree)
+
+    def test_fewer_than_asked(self) -> None:
+        tree = card(f'{trees.EARLY} hugepagesz=1G hugepages=64')
+        tree.pages(0, 60)
+        self.finds(
+            'GPU447', FAIL, 'set 64 of 1G aside, and there are 60', tree
+        )
+        wrong = card(f'{trees.EARLY} hugepagesz=3G hugepages=1')
+        self.finds('GPU447', WARN, 'no valid hugepagesz', wrong)
+
+    def test_reserved(self) -> None:
+        tree = card()
+        tree.pages(0, 4)
+        for text, words in (
+            ('node:0,size:1GB,count:8', 'node 0 has 4'),
+            ('node:3,size:1GB,count:1', 'no node 3'),
+        ):
+            intent = host_view.Intent(
+                reserved_pages=(cpu.parse_reserved(text),)
+            )
+            self.finds('GPU448', FAIL, words, tree, intent)
+
+    def test_memory(self) -> None:
+        tree = card()
+        tree.pages(0, 127)
+        self.finds('GPU449', WARN, 'of node 0', tree)
+        tree.pages(0, 120)
+        intent = host_view.Intent(reserved_memory_mb=16384)
+        self.finds('GPU449', FAIL, '16384', tree, intent)
+
+    def test_isolated(self) -> None:
+        tree = card()
+        tree.isolate('2-3')
+        for cpus, words in (
+            ({1, 2, 3}, '1 are in cpu_dedicated_set and not isolated'),
+            ({2}, '3 are isolated and not in'),
+        ):
+            intent = host_view.Intent(dedicated_cpus=frozenset(cpus))
+            self.finds('GPU450', WARN, words, tree, intent)
+        tuned = card()
+        tuned.text('etc/tuned/cpu-partitioning-variables.conf',
+                   'isolated_cores=2-3\n')  # fmt: skip
+        intent = host_view.Intent(dedicated_cpus=frozenset({2, 3}))
+        self.assertEqual({}, self.bad(tuned, intent))
+        tuned.text('etc/tuned/cpu-partitioning-variables.conf',
+                   'isolated_cores=2-x\n')  # fmt: skip
+        self.finds('GPU450', WARN, 'tuned cannot read', tuned)
+
+    def test_cpus_that_are_not_there(self) -> None:
+        intent = host_view.Intent(shared_cpus=frozenset({0, 9}))
+        self.finds('GPU451', FAIL, 'cpu_shared_set has 9', card(), intent)
+
+    def test_cpus_of_the_node(self) -> None:
+        tree = card(host={'nodes': 2}, node=1)
+        tree.isolate('2-3')
+        self.finds('GPU452', WARN, 'isolated CPUs is on node 1', tree)
+        intent = host_view.Intent(dedicated_cpus=frozenset({2, 3}))
+        self.finds('GPU452', WARN, 'cpu_dedicated_set', tree, intent)
+
+
+class TestUse(TestCase):
+    def uses(
+        self, tree: trees.Tree, intent: host_view.Intent | None = None
+    ) -> dict[str, bool]:
+        return {
+            str(one.device): one.evidence.startswith('for guests')
+            for one in self.check(tree, intent)
+            if one.check == 'use'
+        }
+
+    def test_of_options(self) -> None:
+        tree = card()
+        add(tree, TWIN, group=5)
+        trees.bmc(tree)
+        bmc = '0000:03:00.0'
+        for intent, guests in (
+            (None, {GPU, TWIN}),
+            (named(TWIN), {TWIN}),
+            (specs({'address': GPU}), {GPU}),
+            (specs({'vendor_id': '10de', 'product_id': '20f1'}), {GPU, TWIN}),
+            (specs(), set()),
+            (alias(device_type='type-PF'), {GPU, TWIN}),
+        ):
+            found = self.uses(tree, intent)
+            self.assertEqual({GPU, TWIN, bmc}, set(found))
+            self.assertEqual(guests, {key for key in found if found[key]})
+
+    def test_of_the_host(self) -> None:
+        for guest, values, arguments in (
+            (True, {'driver': None}, ''),
+            (True, {'driver': 'vfio-pci', 'boot_vga': True}, ''),
+            (True, {'driver': None, 'boot_vga': True}, trees.BOUND),
+            (False, {'driver': 'nouveau', 'boot_vga': True}, ''),
+            (False, {'driver': 'nvidia', 'vfs': ('0000:04:00.4',)}, ''),
+        ):
+            found = self.uses(card(arguments, **values))
+            self.assertEqual({GPU: guest}, found, values)
+
+    def test_what_is_missing(self) -> None:
+        self.finds('GPU457', FAIL, TWIN, card(), named(GPU, TWIN))
+        self.finds('GPU456', WARN, TWIN, card(),
+                   specs({'address': GPU}, {'address': TWIN}))  # fmt: skip
+        self.finds('GPU456', FAIL, 'would not start', card(),
+                   specs({'address': 'x'}))  # fmt: skip
+        self.finds('GPU461', WARN, 'none of 1', card(), specs())
+        self.finds('GPU461', WARN, 'has no display', trees.Tree())
+
+    def test_unreadable(self) -> None:
+        tree = card()
+        del tree.files['proc/cmdline']
+        self.finds('GPU460', WARN, '/proc/cmdline: it is not there', tree)
