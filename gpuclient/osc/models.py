@@ -51,7 +51,7 @@ def judge(alias: alias_model.Alias, models: catalogue.Catalogue) -> list[str]:
     """Return what the catalogue and the database of PCI ids find odd."""
     return [
         str(found)
-        for found in catalogue_rules.check_alias(alias, models, _name)
+        for found in catalogue_rules.check_alias(alias, models, known_name)
     ]
 
 
@@ -64,9 +64,3 @@ def known_name(vendor_id: str, product_id: str) -> str | None:
     """Return the name of a device; None only where a database lacks it."""
     names = _names()
     return '' if names is None else names.device(vendor_id, product_id)
-
-
-def _name(vendor_id: str, product_id: str) -> str | None:
-    """Look a device up; asked for at most one an alias, so never kept."""
-    names = pci_ids.load()
-    return None if names is None else names.device(vendor_id, product_id)

@@ -45,6 +45,10 @@ _STACKHPC = (
     'device type: etc/kayobe/stackhpc-compute.yml of '
     'stackhpc/stackhpc-kayobe-config'
 )
+_STACKHPC_V100 = (
+    'device type: of the boards with 32 GB in etc/kayobe/'
+    'stackhpc-compute.yml of stackhpc/stackhpc-kayobe-config'
+)
 _MIG = (
     'memory: https://docs.nvidia.com/datacenter/tesla/mig-user-guide/'
     'supported-gpus.html'
@@ -218,7 +222,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         table.PCI,
         16,
         floor=384,
-        sources=(_STACKHPC,),
+        sources=(_STACKHPC_V100,),
     ),
     _model(
         'Tesla V100 PCIe 32GB',
@@ -240,7 +244,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         16,
         floor=384,
         form_factor='SXM2',
-        sources=(_STACKHPC,),
+        sources=(_STACKHPC_V100,),
     ),
     _model(
         'Tesla V100 SXM2 32GB',

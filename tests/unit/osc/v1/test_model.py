@@ -295,6 +295,15 @@ class TestModelOption(_Case):
             *('--device-type', 'type-PCI'),
         )
         self.assertEqual(['GPU117'], warnings)
+        # Without a database nobody can say so.
+        self.useFixture(
+            fixtures.MonkeyPatch('gpuclient.osc.models._names', lambda: None)
+        )
+        _value, warnings = self.create(
+            *('rtx', '--vendor-id', '10de', '--product-id', 'fffe'),
+            *('--device-type', 'type-PCI'),
+        )
+        self.assertEqual([], warnings)
 
     def test_set(self):
         path = self.write(
