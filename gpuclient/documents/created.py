@@ -54,8 +54,7 @@ class CreatedFile(editable.EditableFile):
         text = atomic.decode(path, old or b'')
         if isinstance(artefact, creation.Text):
             new = artefact.content
-            if host_files.NAME not in artefact.path:
-                # Other settings of it belong to somebody else.
+            if artefact.settings:
                 new = _with_settings(text, new)
             self._mode = artefact.mode
         elif isinstance(artefact, creation.Conf):
@@ -154,12 +153,14 @@ def read(
         path = os.path.join(folder, artefact.path)
         _check_inside(folder, path)
         old = atomic.read(path) if os.path.lexists(path) else None
-        whole = getattr(artefact, 'part_of', '')
-        if whole == artefact.path and old is not None:
-            if host_files.MARK.encode() not in old:
-                others[whole] = None
-        if whole not in others:
-            found.append(CreatedFile(path, old, artefact))
+        if isinstance(artefact, creation.Text) and artefact.part_of:
+            whole = artefact.part_of
+            if whole == artefact.path and old is not None:
+                if host_files.MARK.encode() not in old:
+                    others[whole] = None
+            if whole in others:
+                continue
+        found.append(CreatedFile(path, old, artefact))
     return tuple(found), tuple(others)
 
 

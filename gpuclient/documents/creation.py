@@ -37,7 +37,7 @@ from gpuclient.rules import finding
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """A file that is ours as a whole."""
+    """A file that is ours as a whole, unless :attr:`settings` says other."""
 
     #: Relative to the folder of the output.
     path: str
@@ -45,6 +45,8 @@ class Text:
     #: What reads it, to be restarted; empty for files of the host itself.
     services: tuple[str, ...] = ()
     mode: int = 0o644
+    #: It has ``key=value`` lines of others, too, which stay.
+    settings: bool = False
     #: A file that this one is a part of; where somebody else's is there,
     #: neither is ours.
     part_of: str = ''

@@ -60,7 +60,13 @@ def create(wanted: description_model.Description) -> creation.Creation:
             creation.passthrough(wanted, host), wanted.plain.system
         )
         artefacts += [
-            creation.Text(f'{folder}{file.path}', file.content, mode=file.mode)
+            creation.Text(
+                f'{folder}{file.path}',
+                file.content,
+                mode=file.mode,
+                # That of tuned is not named after us.
+                settings=host_files.NAME not in file.path,
+            )
             for file in ready.files
         ]
         artefacts.append(

@@ -228,9 +228,16 @@ def _bare_metal_hosts(wanted: description_model.Description) -> creation.Yaml:
 
 def _labels(
     wanted: description_model.Description, host: description_model.Host
-) -> dict[str, str]:
+) -> dict[str, typing.Any]:
     """Return labels that the selectors of the node set find the host by."""
-    return {**wanted.rhoso.labels, 'nodeName': host.name, **host.labels}
+    return {
+        **{
+            key: _stated(wanted, 'labels', value)
+            for key, value in wanted.rhoso.labels.items()
+        },
+        **host.labels,
+        'nodeName': host.name,
+    }
 
 
 def _node_set(wanted: description_model.Description) -> creation.Yaml:
@@ -354,9 +361,7 @@ def _node(
 ) -> dict[str, typing.Any]:
     node: dict[str, typing.Any] = {'hostName': host.name}
     if host.bare_metal is not None:
-        node['bmhLabelSelector'] = {
-            'nodeName': _labels(wanted, host)['nodeName']
-        }
+        node['bmhLabelSelector'] = {'nodeName': host.name}
         if host.bare_metal.network_data is not None:
             node['networkData'] = {
                 'name': f'{host.name}-network-data',

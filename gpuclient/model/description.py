@@ -808,6 +808,13 @@ def _check_node_set(hosts: tuple[Host, ...], rhoso: Rhoso) -> None:
             )
     names = {network.name for network in rhoso.networks}
     for number, host in enumerate(hosts):
+        for key in host.labels:
+            if key in (*rhoso.labels, 'nodeName'):
+                raise strict.error(
+                    f'hosts[{number}].labels.{key}',
+                    'the node set selects hosts by it: it is made from '
+                    'rhoso.labels and the name',
+                )
         for network in host.fixed_ips:
             if network not in names:
                 raise strict.error(

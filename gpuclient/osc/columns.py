@@ -114,9 +114,10 @@ class FilesColumn(columns.FormattableColumn[list[Record]]):
     def human_readable(self) -> str:
         lines = []
         for record in self._value:
+            readers = ', '.join(record['services'])
             lines.append(
-                f'{escape(record["path"])} '
-                f'({", ".join(record["services"])}): {record["state"]}'
+                f'{escape(record["path"])}'
+                f'{f" ({readers})" if readers else ""}: {record["state"]}'
             )
             if record['diff']:
                 diff = escape_lines(record['diff']).replace('\r', '')

@@ -21,10 +21,15 @@ import time
 
 import fixtures
 
+import gpuclient
 from gpuclient.rehearsal import state
 from tests.functional import base
 
 _TREES = pathlib.Path(__file__).parent / 'trees'
+_EXAMPLE = (
+    pathlib.Path(gpuclient.__file__).parent.parent
+    / 'doc/source/user/examples/rhoso.yaml'
+)
 
 
 class TestRehearse(base.OwnCloudTestCase):
@@ -62,6 +67,25 @@ class TestRehearse(base.OwnCloudTestCase):
         self.addCleanup(os.chdir, os.getcwd())
         self.copy('origin')
         self.assert_golden('config_rehearse', self.rehearse('.'))
+
+    def test_what_config_create_writes(self):
+        """Nova reports exactly the cards of the description."""
+        created = self.openstack(
+            *('gpu', 'config', 'create', os.fspath(_EXAMPLE), '-f', 'json'),
+            *('--output', os.fspath(self.directory / 'out')),
+        )
+        rows = self.rehearse(os.fspath(self.directory / 'out'))
+        self.assertEqual(
+            sorted(
+                name.rpartition('_')[2].lower()
+                for name in created['providers']
+            ),
+            sorted(row['Name'] for row in rows if row['Kind'] == 'device'),
+        )
+        self.assertEqual(
+            {'started', 'reported', 'boots'}, {row['State'] for row in rows}
+        )
+        self.assertEqual([], [row for row in rows if row['Codes']])
 
     def test_what_is_wrong_is_told(self):
         """Nova's own words, and which finding told of it before."""

@@ -376,6 +376,10 @@ class TestRefused(testtools.TestCase):
             'hosts.0.fixed_ips',
             {'x': '192.0.2.1'},
         ),
+        'hosts[0].labels.app: the node set selects hosts by it': (
+            'hosts.0.labels',
+            {'app': 'mine'},
+        ),
         "hosts[1].name: 'compute-0' is there twice": (
             'hosts.1',
             {'name': 'compute-0'},

@@ -274,6 +274,8 @@ class TestCreate(testtools.TestCase):
         del other['bare_metal']['root_device_hints']
         data['hosts'].append(other)
         pathlib.Path('two.json').write_text(json.dumps(data))
+        # The second host comes later.
+        self.create('rhoso')
         self.run_command(
             config_create.CreateConfig, 'two.json', '--output', 'out'
         )
@@ -302,6 +304,21 @@ class TestCreate(testtools.TestCase):
                         self.assertIn(tuple(target['select'].values()), names)
             hosts |= {name for kind, name in names if kind == 'BareMetalHost'}
         self.assertEqual({'edpm-compute-0', 'edpm-compute-1.rack-2'}, hosts)
+
+    def test_settings_of_others(self) -> None:
+        self.create('plain')
+        folder = pathlib.Path('out/hosts/gpu-0/etc/tuned')
+        (path,) = folder.iterdir()
+        text = '# mine\nisolated_cores=1\nisolate_managed_irq=Y'
+        path.write_text(text)
+        self.create('plain')
+        new = text.replace('cores=1', 'cores=4-31,36-63')
+        self.assertEqual(new, path.read_text())
+        path.write_text('# mine')
+        self.create('plain')
+        self.assertEqual(
+            '# mine\nisolated_cores=4-31,36-63\n', path.read_text()
+        )
 
     def test_kustomization_of_others(self) -> None:
         self.create('rhoso')
