@@ -432,7 +432,7 @@ def _host_name(
         stem = re.sub(r'\.(conf|ini|ya?ml|d)\b', '', base)
         if stem.lower() not in _GENERAL:
             return stem
-        if base == 'nova':
+        if base == 'nova' and os.path.basename(path) != 'etc':
             # Above it is the deployment, not the host.
             break
     return ''

@@ -465,7 +465,7 @@ def _with_documents(part: planning.Part, words: str) -> str:
     """Put the names of documents where a message has those of our files."""
     for number, path in enumerate(part.paths):
         words = re.sub(
-            rf'\S*/{re.escape(files.user_file(number))}\b',
+            rf'[^\s\'"(]*/{re.escape(files.user_file(number))}\b',
             path.replace('\\', r'\\'),
             words,
         )

@@ -342,6 +342,20 @@ class TestPlan(PlanTestCase):
             list(map(str, _free_names(['a', 'a', '!!']))),
         )
 
+    def test_hosts_of_folders(self) -> None:
+        plan = self.plan(
+            {
+                f'hosts/{name}/etc/nova/nova-compute.conf.d/50-gpu.conf': (
+                    '[pci]\ndevice_spec = {"vendor_id": "10de", '
+                    '"product_id": "20f1"}\n'
+                )
+                for name in ('gpu-0', 'gpu-1')
+            }
+        )
+        self.assertEqual(
+            ['gpu-0', 'gpu-1'], [host.name for host in plan.hosts]
+        )
+
     def test_nodeset(self) -> None:
         plan = self.plan(
             {

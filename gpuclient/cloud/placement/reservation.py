@@ -1,0 +1,42 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Take devices out of use, and give them back."""
+
+from keystoneauth1 import adapter
+
+from gpuclient.cloud import request
+from gpuclient.i18n import _
+from gpuclient.model import inventory
+
+#: The first that has generations of providers and nested providers.
+_MICROVERSION = '1.18'
+
+
+def release(placement: adapter.Adapter, device: inventory.Device) -> None:
+    """Reserve nothing of a device any more.
+
+    Nova reserves one of one-time use when a server gets it, and leaves it to
+    somebody else to release it
+    (``nova/compute/pci_placement_translator.py:_handle_one_time_use``).
+
+    :raises gpuclient.exceptions.Conflict: Somebody else wrote it meanwhile.
+    :raises gpuclient.exceptions.CloudError: With Placement's own words.
+    """
+    path = f'/resource_providers/{device.uuid}/inventories'
+    what = _('releasing %s') % device.name
+    found = request.get(placement, path, what, microversion=_MICROVERSION)
+    for record in found['inventories'].values():
+        record['reserved'] = 0
+    request.send(
+        placement, 'PUT', path, what, microversion=_MICROVERSION, json=found
+    )

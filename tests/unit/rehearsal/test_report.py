@@ -1,0 +1,337 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What came of a rehearsal, told beside what its documents promised."""
+
+import os
+import typing
+
+from gpuclient.documents import tree
+from gpuclient.model import inventory
+from gpuclient.rehearsal import report as reporting
+from gpuclient.rehearsal import state
+from gpuclient.rules import configuration as configuration_rules
+
+from tests.unit.rehearsal import test_plan
+
+ON = '[filter_scheduler]\npci_in_placement = True\n'
+SPEC = (
+    'device_spec = {"vendor_id": "10de", "product_id": "20f1", '
+    '"address": "0000:04:00.0"}\n'
+)
+CLEAN = {
+    'nova-api.conf': f'{ON}[pci]\n{test_plan.ALIAS}',
+    'nova-conductor.conf': ON,
+    'nova-scheduler.conf': ON,
+    'nova-compute.conf': (
+        '[DEFAULT]\nhost = gpu-0\n'
+        f'[pci]\nreport_in_placement = True\n{SPEC}{test_plan.ALIAS}'
+    ),
+}
+
+
+class TestReport(test_plan.PlanTestCase):
+    def report(
+        self, files: dict[str, str], **kwargs: typing.Any
+    ) -> reporting.Report:
+        plan = self.plan(files, **kwargs)
+        services = tree.read([os.fspath(self.folder)]).services
+        self.processes = [
+            state.Process(part.name, part.host, state=state.READY)
+            for part in plan.parts
+        ]
+        return reporting.Report(plan, configuration_rules.check(services))
+
+    def refuse(self, name: str, message: str) -> None:
+        for process in self.processes:
+            if process.name == name:
+                process.state = state.REFUSED
+                process.message = message
+
+    def service(self, report: reporting.Report, name: str) -> list[object]:
+        (row,) = (
+            row for row in report.services(self.processes) if row.name == name
+        )
+        assert row.place is not None
+        return [
+            row.state,
+            row.codes,
+            row.detail,
+            os.path.basename(row.place.path),
+            row.place.line,
+            row.bad,
+        ]
+
+    def devices(
+        self, report: reporting.Report, *present: inventory.Device
+    ) -> list[tuple[object, ...]]:
+        return [
+            (
+                row.name,
+                row.state,
+                row.expected,
+                row.actual,
+                row.codes,
+                row.detail,
+                row.bad,
+            )
+            for row in report.devices(self.processes, present)
+        ]
+
+    def test_all_is_well(self) -> None:
+        report = self.report(CLEAN)
+        self.assertEqual(
+            ['started', (), '', 'nova-api.conf', None, False],
+            self.service(report, 'nova-api-1'),
+        )
+        self.assertEqual(
+            [
+                (
+                    '0000:04:00.0',
+                    'reported',
+                    1,
+                    1,
+                    (),
+                    'CUSTOM_PCI_10DE_20F1, CUSTOM_X',
+                    False,
+                )
+            ],
+            self.devices(
+                report,
+                inventory.Device(
+                    'id',
+                    'gpu-0_0000:04:00.0',
+                    'root',
+                    'gpu-0',
+                    '0000:04:00.0',
+                    'CUSTOM_PCI_10DE_20F1',
+                    total=1,
+                    traits=('COMPUTE_MANAGED_PCI_DEVICE', 'CUSTOM_X'),
+                ),
+            ),
+        )
+        self.assertEqual({'gpu-0': 1}, report.counts('nvidia_a2'))
+        row = report.booted('nvidia_a2', reporting.Outcome(1, 1, 1, 'No'))
+        self.assertEqual(
+            ('nvidia_a2:1', 'boots', 1, 1, '', False),
+            (
+                row.name,
+                row.state,
+                row.expected,
+                row.actual,
+                row.detail,
+                row.bad,
+            ),
+        )
+
+    def test_a_finding_with_the_words_of_nova(self) -> None:
+        files = {
+            **CLEAN,
+            'nova-compute.conf': CLEAN['nova-compute.conf'].replace(
+                '04:00.0', '04:00.9'
+            ),
+        }
+        report = self.report(files)
+        words = (
+            'Invalid [pci]device_spec config: property func (9) is greater '
+            'than the maximum allowable value (7).'
+        )
+        self.refuse('nova-compute', words)
+        self.assertEqual(
+            ['refused', ('GPU302',), words, 'nova-compute.conf', 5, True],
+            self.service(report, 'nova-compute'),
+        )
+        self.assertEqual(
+            [('unknown', 'missing', None, None, ('GPU302',), words, True)],
+            self.devices(report),
+        )
+        self.assertEqual(
+            [('nvidia_a2', 'skipped', 'no nova-compute started')],
+            [
+                (row.name, row.state, row.detail)
+                for row in report.skipped('no nova-compute started')
+            ],
+        )
+
+    def test_an_option_that_nova_names(self) -> None:
+        """Also where the checks had nothing to say, with the document."""
+        files = {
+            **CLEAN,
+            'nova-api.conf': CLEAN['nova-api.conf']
+            + '[DEFAULT]\nmax_limit = many\n',
+        }
+        report = self.report(files)
+        self.refuse(
+            'nova-api-1',
+            'Value for option max_limit from LocationInfo(location='
+            "<Locations.user: (4, True)>, detail='/tmp/x/etc/nova/"
+            "nova-api-1.d/10-user.conf') is not valid: invalid literal",
+        )
+        path = self.folder / 'nova-api.conf'
+        self.assertEqual(
+            [
+                'refused',
+                (),
+                'Value for option max_limit from LocationInfo(location='
+                f"<Locations.user: (4, True)>, detail='{path}') is not "
+                'valid: invalid literal',
+                'nova-api.conf',
+                6,
+                True,
+            ],
+            self.service(report, 'nova-api-1'),
+        )
+        self.refuse('nova-scheduler', 'No such file')
+        self.assertEqual(
+            ['refused', (), 'No such file', 'nova-scheduler.conf', None, True],
+            self.service(report, 'nova-scheduler'),
+        )
+
+    def test_of_several_values_the_one_with_the_address(self) -> None:
+        other = SPEC.replace('04:00.0', '82:00.0')
+        files = {
+            **CLEAN,
+            'nova-compute.conf': CLEAN['nova-compute.conf'] + other,
+        }
+        report = self.report(files)
+        self.refuse('nova-compute', 'device_spec: not so, 0000:82:00.0')
+        self.assertEqual(7, self.service(report, 'nova-compute')[4])
+
+    def test_devices_that_are_not_reported(self) -> None:
+        report = self.report(CLEAN)
+        self.assertEqual(
+            [
+                (
+                    '0000:04:00.0',
+                    'missing',
+                    1,
+                    0,
+                    (),
+                    'Placement has no provider gpu-0_0000:04:00.0',
+                    True,
+                )
+            ],
+            self.devices(report),
+        )
+        self.refuse('nova-compute', 'No')
+        self.assertEqual(
+            'nova-compute on gpu-0 did not start',
+            self.devices(report)[0][5],
+        )
+
+    def test_devices_that_nobody_reports(self) -> None:
+        compute = CLEAN['nova-compute.conf'].replace(
+            'report_in_placement = True\n', ''
+        )
+        report = self.report({**CLEAN, 'nova-compute.conf': compute})
+        self.assertEqual(
+            [
+                (
+                    '0000:04:00.0',
+                    'missing',
+                    1,
+                    0,
+                    ('GPU309',),
+                    '[pci]report_in_placement is off',
+                    True,
+                )
+            ],
+            self.devices(report),
+        )
+        # Without Placement, that is as it should be.
+        report = self.report(
+            {
+                name: text.replace('True', 'False')
+                for name, text in CLEAN.items()
+            }
+        )
+        self.assertEqual(
+            [('untracked', False)],
+            [(row[1], row[6]) for row in self.devices(report)],
+        )
+        # So it is for a device of a network.
+        report = self.report(
+            {
+                **CLEAN,
+                'nova-compute.conf': CLEAN['nova-compute.conf'].replace(
+                    '"address"', '"physical_network": "physnet", "address"'
+                ),
+            }
+        )
+        self.assertEqual(
+            [('untracked', "it is a network's", False)],
+            [(row[1], row[5], row[6]) for row in self.devices(report)],
+        )
+
+    def test_device_that_no_spec_matches(self) -> None:
+        report = self.report(
+            CLEAN,
+            given=[
+                test_plan.simulation.parse_device(
+                    'gpu-0=0000:82:00.0,10de:2330'
+                )
+            ],
+        )
+        self.assertEqual(
+            ['no device spec matches 10de:2330 there'],
+            [
+                row[5]
+                for row in self.devices(report)
+                if row[0] == '0000:82:00.0'
+            ],
+        )
+
+    def test_aliases_that_boot_less(self) -> None:
+        files = {
+            **CLEAN,
+            'nova-compute.conf': CLEAN['nova-compute.conf'].replace(
+                '"20f1", "address"', '"2330", "address"'
+            ),
+        }
+        report = self.report(files)
+        self.assertEqual({'gpu-0': 0}, report.counts('nvidia_a2'))
+        for outcome, expected in (
+            (reporting.Outcome(1, 0, 0, 'No valid host'), 'fails'),
+            (reporting.Outcome(1, 2, 1, 'No valid host'), 'short'),
+        ):
+            row = report.booted('nvidia_a2', outcome)
+            self.assertEqual(
+                (expected, ('GPU307',), 'No valid host', True),
+                (row.state, row.codes, row.detail, row.bad),
+            )
+        row = report.refused_alias('nvidia_a2', 'PCI alias is not defined')
+        self.assertEqual(
+            ('refused', 'PCI alias is not defined', True),
+            (row.state, row.detail, row.bad),
+        )
+
+    def test_options_and_documents(self) -> None:
+        report = self.report(
+            {'nova.conf': '[DEFAULT]\ntransport_url = x\n[pci]\n'}
+        )
+        # Of a file that four services read, once.
+        self.assertEqual(
+            [('option', '[DEFAULT]transport_url', 'replaced', False)],
+            [
+                (row.kind, row.name, row.state, row.bad)
+                for row in report.options()
+            ],
+        )
+        self.assertEqual(
+            'options not rehearsed: 1',
+            self.service(report, 'nova-api-1')[2],
+        )
+        (row,) = report.unreadable([('a/nova.conf', 'Cannot read it')])
+        self.assertEqual(
+            ('document', 'nova.conf', 'unreadable', ('GPU300',), True),
+            (row.kind, row.name, row.state, row.codes, row.bad),
+        )
