@@ -38,6 +38,8 @@ from gpuclient.rehearsal import state
 #: Seconds that a cloud may take to stop: its services get some of them to end
 #: by themselves, stage by stage (supervisor.py).
 _STOP = 60
+#: Seconds that the kernel may take to end what is left of it.
+_LAST = 10
 #: What the extra ``rehearsal`` installs.
 _MODULES = ('cheroot', 'glance', 'keystone', 'nova', 'placement')
 
@@ -270,9 +272,11 @@ def temporary(
             yield _start_some(where, document, say, bound=True)
         finally:
             with _ignored(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if where.exists():
-                    stop(where)
-                shutil.rmtree(path, ignore_errors=True)
+                try:
+                    if where.exists():
+                        stop(where)
+                finally:
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -379,6 +383,9 @@ def stop(where: state.Folder, delete: bool = False) -> bool:
         # waits for it rather than doing it.
         for service in where.read().services:
             state.end(service, signal.SIGKILL, 5)
+        deadline = time.monotonic() + _LAST
+        while where.locked() and time.monotonic() < deadline:
+            time.sleep(0.05)
         if where.locked():
             raise exceptions.RehearsalError(
                 _('Rehearsal cloud %(name)s did not stop; see %(log)s')

@@ -169,10 +169,12 @@ def run_keystone(cloud: Cloud, ready: Ready) -> None:
 
     # Keystone's managers can be made once a process only; so those that fill
     # the database live in another.
+    parent = os.getpid()
     child = os.fork()
     if not child:
         status = 1
         try:
+            state.end_with(parent, signal.SIGKILL)
             keystone.server.configure(
                 config_files=keystone.server.flask.core._get_config_files()
             )

@@ -19,6 +19,7 @@ id which the kernel gave to somebody else meanwhile is never taken for ours.
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import fcntl
 import json
@@ -45,6 +46,8 @@ ENDED = 'ended'
 STOPPED = 'stopped'
 #: State of a cloud that could not start.
 FAILED = 'failed'
+
+_PR_SET_PDEATHSIG = 1
 
 # A path goes into configuration files, database URLs and socket addresses,
 # each of which has signs of its own that mean something.
@@ -303,6 +306,19 @@ def start_time(pid: int) -> int | None:
     if fields[0] in 'ZX':
         return None
     return int(fields[19])
+
+
+def end_with(parent: int, number: signal.Signals) -> bool:
+    """Ask the kernel for a signal when the process that started us ends.
+
+    What this process forks has to ask for itself (prctl(2),
+    PR_SET_PDEATHSIG).
+
+    :param parent: Its id.
+    :returns: Whether it lives.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+    return os.getppid() == parent
 
 
 def lives(process: Process) -> bool:

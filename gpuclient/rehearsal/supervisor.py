@@ -22,7 +22,6 @@ It stays a process of one thread: a fork copies the calling thread only.
 
 import collections.abc
 import contextlib
-import ctypes
 import errno
 import fcntl
 import functools
@@ -56,7 +55,6 @@ _GRACE = 15
 #: Longest message of a service.
 _LONGEST = 900
 
-_PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 Job: typing.TypeAlias = collections.abc.Callable[[services.Ready], None]
@@ -391,8 +389,7 @@ class Supervisor:
     def _become_child(self, process: state.Process, log: str) -> None:
         """Let go of all that is the supervisor's."""
         # Whatever becomes of the supervisor, nothing is left behind.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != self._parent:
+        if not state.end_with(self._parent, signal.SIGKILL):
             os._exit(1)
         signal.set_wakeup_fd(-1)
         for number in _SIGNALS:
@@ -640,10 +637,8 @@ def main() -> int:
     """
     name, directory, progress, parent = sys.argv[1:]
     os.umask(0o077)
-    if int(parent):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != int(parent):
-            return 1
+    if int(parent) and not state.end_with(int(parent), signal.SIGTERM):
+        return 1
     folder = state.Folder(name, directory)
     # Inherited by every process of the cloud.
     lock = folder.lock()
