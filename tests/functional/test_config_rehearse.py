@@ -175,7 +175,7 @@ class TestRehearse(base.OwnCloudTestCase):
         self.assertTrue(state.lives(supervisor))
         program.send_signal(signal.SIGTERM)
         _stdout, stderr = program.communicate(timeout=60)
-        self.assertEqual(1, program.returncode)
+        self.assertEqual(128 + signal.SIGTERM, program.returncode)
         self.assertEqual('', stderr)
         self.assertFalse(state.lives(supervisor))
         self.assertEqual([], os.listdir(self.temporary))

@@ -21,14 +21,11 @@ from gpuclient.osc import command
 from gpuclient.osc import lazy
 
 with lazy.imports():
-    from gpuclient import exceptions
     from gpuclient.documents import catalogue as catalogue_documents
-    from gpuclient.documents import tree
     from gpuclient.osc import columns
-    from gpuclient.osc import models
+    from gpuclient.osc import config_trees
     from gpuclient.osc import options
     from gpuclient.osc import sarif
-    from gpuclient.rules import configuration as configuration_rules
 
 
 class CheckConfig(command.Lister):
@@ -74,23 +71,9 @@ Example:
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
-        found = tree.read(parsed_args.paths)
-        if not found.files and not found.unreadable:
-            raise exceptions.NotFound(
-                _('There is no configuration of Nova in %(paths)s')
-                % {'paths': ', '.join(parsed_args.paths)}
-            )
-        located = (
-            *(
-                configuration_rules.unreadable(path, reason)
-                for path, reason in found.unreadable
-            ),
-            *configuration_rules.check(
-                found.services,
-                found.data_plane,
-                catalogue_documents.load(parsed_args.catalogue),
-                models.known_name,
-            ),
+        located = config_trees.check(
+            config_trees.read(parsed_args.paths),
+            catalogue_documents.load(parsed_args.catalogue),
         )
         if parsed_args.sarif is not None:
             sarif.write(parsed_args.sarif, located)

@@ -21,16 +21,16 @@ from gpuclient.osc import command
 from gpuclient.osc import lazy
 
 with lazy.imports():
-    from gpuclient.documents import catalogue as catalogue_file
+    from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient import exceptions
-    from gpuclient.documents import tree
     from gpuclient.osc import columns
+    from gpuclient.osc import config_trees
+    from gpuclient.osc import options
     from gpuclient.osc import rehearsing
     from gpuclient.rehearsal import control
     from gpuclient.rehearsal import plan as planning
     from gpuclient.rehearsal import report as reporting
     from gpuclient.rehearsal import simulation
-    from gpuclient.rules import configuration as configuration_rules
 
 
 class RehearseConfig(command.Lister):
@@ -60,7 +60,10 @@ Example:
             'paths',
             metavar='<path>',
             nargs='+',
-            help=_('File, or folder of files (repeat for several)'),
+            help=_(
+                'File, folder of files, or - for standard input (repeat for '
+                'several)'
+            ),
         )
         parser.add_argument(
             '--devices',
@@ -95,25 +98,20 @@ Example:
             action='store_true',
             help=_('Also list the options that a rehearsal leaves out'),
         )
+        options.add_catalogue(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
-        found = tree.read(parsed_args.paths)
-        if not found.files and not found.unreadable:
-            raise exceptions.NotFound(
-                _('There is no configuration of Nova in %(paths)s')
-                % {'paths': ', '.join(parsed_args.paths)}
-            )
+        models = catalogue_documents.load(parsed_args.catalogue)
+        found = config_trees.read(parsed_args.paths)
         plan = planning.make(
             found.services,
-            models=catalogue_file.load(),
+            models=models,
             data_plane=found.data_plane,
             given=[simulation.parse_device(one) for one in parsed_args.given],
             count=_count(parsed_args.devices),
         )
-        report = reporting.Report(
-            plan, configuration_rules.check(found.services, found.data_plane)
-        )
+        report = reporting.Report(plan, config_trees.check(found, models))
         start = (
             control.temporary(plan.document, self.say)
             if parsed_args.keep is None
