@@ -22,6 +22,7 @@ from gpuclient.cloud.nova import boots
 from gpuclient.cloud.nova import flavors as nova_flavors
 from gpuclient.cloud.placement import devices as placement_devices
 from gpuclient.cloud.placement import reservation
+from gpuclient.cloud.placement import totals
 from gpuclient.cloud import request
 from gpuclient.i18n import _
 from gpuclient.model import answer
@@ -135,7 +136,7 @@ def _trial(
         client, flavors, image_id=image['id'], most=total + _MORE
     )
     for device in placement_devices.read_devices(
-        client.placement, traits=[placement_devices.ONE_TIME_USE]
+        client.placement, traits=[totals.ONE_TIME_USE]
     ).value:
         # The next servers are to find it as these did.
         reservation.release(client.placement, device)
