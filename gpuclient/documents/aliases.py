@@ -50,12 +50,7 @@ class AliasDocument(services.ServiceConfiguration):
                 alias = alias_model.parse(value.text)
             except exceptions.InvalidAlias as exc:
                 raise exceptions.InvalidAlias(
-                    _('%(path)s, line %(line)d: %(words)s')
-                    % {
-                        'path': conf.path,
-                        'line': value.line,
-                        'words': ' '.join(str(exc).split()),
-                    }
+                    services.located(conf, value, exc)
                 ) from exc
             defined.append(DefinedAlias(value, conf, conf.path, alias))
         return tuple(defined)

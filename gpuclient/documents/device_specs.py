@@ -53,12 +53,7 @@ class SpecDocument(services.ServiceConfiguration):
                 )
             except exceptions.InvalidDeviceSpec as exc:
                 raise exceptions.InvalidDeviceSpec(
-                    _('%(path)s, line %(line)d: %(words)s')
-                    % {
-                        'path': conf.path,
-                        'line': value.line,
-                        'words': ' '.join(str(exc).split()),
-                    }
+                    services.located(conf, value, exc)
                 ) from exc
             defined += [
                 DefinedSpec(value, conf, conf.path, spec) for spec in specs

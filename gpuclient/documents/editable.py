@@ -40,6 +40,8 @@ class Reading:
     #: An option of a later one takes the place of an earlier one's;
     #: otherwise their values add up.
     replace: bool = False
+    #: Which layer each is of, where several make one; values of these add up.
+    layers: tuple[int, ...] | None = None
     #: Where an option belongs that none of them has; None if any will do.
     home: nova_conf.NovaConf | None = None
     #: Whether one service reads them together cannot be told.

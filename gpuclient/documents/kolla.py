@@ -24,6 +24,7 @@ What Kolla's own template sets before them is not known here.
 
 import collections.abc
 import os
+import re
 
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
@@ -34,6 +35,8 @@ _SHARED = ('global.conf', _NOVA)
 _FILES = {service: f'{service}.conf' for service in configuration.ALL}
 #: What Kolla calls the conductor above the cells.
 _SUPER_CONDUCTOR = 'nova-super-conductor.conf'
+
+_ENVIRONMENT = re.compile('(.*/|)environments/[^/]+/kolla/config')
 
 Confs = collections.abc.Mapping[str, nova_conf.NovaConf]
 
@@ -90,21 +93,45 @@ def _hosts(nova: str) -> list[str]:
     ]
 
 
+def base_of(root: str) -> str | None:
+    """Return the folder that one of an environment of Kayobe adds to.
+
+    Kayobe puts files of the same name one behind the other (``kayobe``:
+    ``kolla_openstack_custom_config_ini_merge_strategy_default``).
+    """
+    found = _ENVIRONMENT.fullmatch(root)
+    return None if found is None else f'{found[1]}kolla/config'
+
+
 def readings(
-    root: str, confs: Confs
+    root: str, confs: Confs, base: str | None = None
 ) -> collections.abc.Iterator[editable.Reading]:
-    """Yield what each service reads of the files below a folder."""
+    """Yield what each service reads of the files below a folder.
+
+    :param base: The folder that it adds to, whose files are among these.
+    """
+    tops = [root] if base is None else [base, root]
     nova = os.path.join(root, 'nova')
     hosts = sorted(
         {
-            os.path.dirname(path)
+            os.path.basename(os.path.dirname(path))
             for path in confs
-            if os.path.dirname(os.path.dirname(path)) == nova
+            for top in tops
+            if os.path.dirname(os.path.dirname(path))
+            == os.path.join(top, 'nova')
         }
     )
 
-    def layers(*paths: str) -> list[nova_conf.NovaConf]:
-        return [confs[path] for path in paths if path in confs]
+    def layers(*paths: str) -> list[tuple[str, nova_conf.NovaConf]]:
+        """Return the files of layers, each with that of this folder."""
+        return [
+            (path, confs[one])
+            for path in paths
+            for one in (
+                os.path.join(top, os.path.relpath(path, root)) for top in tops
+            )
+            if one in confs
+        ]
 
     shared = [os.path.join(root, name) for name in _SHARED]
     for service, name in (
@@ -112,27 +139,29 @@ def readings(
         (configuration.CONDUCTOR, _SUPER_CONDUCTOR),
     ):
         own = os.path.join(nova, name)
-        if name == _SUPER_CONDUCTOR and own not in confs:
+        if name == _SUPER_CONDUCTOR and not layers(own):
             # As the conductors of cells.
             continue
         common = layers(*shared, own)
-        home = layers(own, shared[-1])
+        home = layers(own) or layers(shared[-1])
         variants = [common]
         # Which hosts are of the control plane is not known; what differs
         # from host to host are computes.
         for host in hosts if service == configuration.COMPUTE else []:
             of_host = layers(
-                os.path.join(host, _NOVA), os.path.join(host, name)
+                os.path.join(nova, host, _NOVA), os.path.join(nova, host, name)
             )
             if of_host:
                 variants.append([*common, *of_host])
         for found in variants:
             if found:
+                paths = [path for path, _conf in found]
                 yield editable.Reading(
                     service,
-                    tuple(found),
+                    tuple(conf for _path, conf in found),
                     replace=True,
-                    home=home[0] if home else None,
+                    layers=tuple(map(paths.index, paths)),
+                    home=home[-1][1] if home else None,
                 )
 
 

@@ -446,13 +446,14 @@ def merged(
     Values that a later file replaced are not among them.
     """
     last: dict[tuple[str, str], int] = {}
+    layers = reading.layers or range(len(reading.confs))
     if reading.replace:
-        for number, conf in enumerate(reading.confs):
+        for layer, conf in zip(layers, reading.confs, strict=True):
             for section, option, _value in conf.options():
-                last[section, option] = number
-    for number, conf in enumerate(reading.confs):
+                last[section, option] = layer
+    for layer, conf in zip(layers, reading.confs, strict=True):
         for section, option, value in conf.options():
-            if last.get((section, option), number) == number:
+            if last.get((section, option), layer) == layer:
                 yield conf, section, option, value
 
 

@@ -153,6 +153,17 @@ class ServiceConfiguration:
         return self.confs[0]
 
 
+def located(
+    conf: nova_conf.NovaConf, value: nova_conf.Value, exc: Exception
+) -> str:
+    """Return what is wrong with a value, and where, on one line."""
+    return _('%(path)s, line %(line)d: %(words)s') % {
+        'path': conf.path,
+        'line': value.line,
+        'words': ' '.join(str(exc).split()),
+    }
+
+
 def open_file(path: str) -> editable.EditableFile:
     """Read a file, or standard input, as what it is.
 

@@ -135,8 +135,11 @@ def _of_kolla(
         if root is not None:
             roots.setdefault(root, {})[path] = conf
     for root, confs in sorted(roots.items()):
-        for reading in kolla.readings(root, confs):
+        base = kolla.base_of(root)
+        both = {**roots.get(base or '', {}), **confs}
+        for reading in kolla.readings(root, both, base):
             yield service(_names(reading), reading.confs[-1].path, reading)
+    for confs in roots.values():
         for path in confs:
             del plain[path]
 

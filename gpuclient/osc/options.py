@@ -170,13 +170,14 @@ def add_alias_files(parser: argparse.ArgumentParser) -> None:
     """Add the option that names files to read aliases from."""
     parser.add_argument(
         '--config',
-        metavar='<file>',
+        metavar='<path>',
         dest='files',
         action='append',
         default=[],
         help=_(
-            'File that defines aliases: a nova.conf, or YAML of RHOSO '
-            '(repeat for several)'
+            'What defines aliases: a nova.conf, YAML of RHOSO, a folder of '
+            'drop-ins or the custom configuration of Kolla; - for standard '
+            'input (repeat for several)'
         ),
     )
 

@@ -278,7 +278,10 @@ class _Joined(command.Command):
         )
         for document in alias_documents.read_all(files):
             for defined in document.aliases:
-                definitions[defined.alias.name].append(defined)
+                known_of_name = definitions[defined.alias.name]
+                # Several services may read the same file.
+                if defined not in known_of_name:
+                    known_of_name.append(defined)
         cloud, reason = self.optional_connection()
         flavors: tuple[flavor_model.Flavor, ...] = ()
         if cloud is None:

@@ -248,11 +248,17 @@ Example:
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         rows = []
+        shown: list[device_specs.DefinedSpec] = []
         for edit in config_files.read_some(parsed_args, device_specs.read):
             for document in edit.documents:
-                for number, defined in enumerate(document.specs):
+                specs = document.specs
+                for number, defined in enumerate(specs):
+                    # Several computes may read the same file.
+                    if defined in shown:
+                        continue
+                    shown.append(defined)
                     spec = defined.spec
-                    before = document.specs[:number]
+                    before = specs[:number]
                     findings = list(device_spec_rules.check(spec))
                     earlier = [one.spec for one in before]
                     other = device_spec_rules.shadowed(spec, earlier)

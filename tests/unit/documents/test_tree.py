@@ -331,6 +331,29 @@ class TestKolla(TreeTestCase):
             ),
         )
 
+    def test_environments_of_kayobe(self) -> None:
+        """Files of the same name are put one behind the other."""
+        env = 'environments/lab/kolla/config'
+        files = {
+            'kolla/config/nova.conf': f'{ON}[pci]\n{ALIAS}',
+            f'{env}/nova.conf': '[pci]\n' + ALIAS.replace('_a100', '_card'),
+            f'{env}/nova/nova-compute.conf': (
+                f'[pci]\nreport_in_placement = True\n{SPEC}'
+            ),
+        }
+        self.assertEqual([], self.check(files))
+        (compute,) = (
+            one
+            for one in tree.read([os.fspath(self.folder)]).services
+            if one.readers == ('nova-compute',) and one.device_specs
+        )
+        self.assertEqual(2, len(compute.aliases))
+        self.assertTrue(compute.pci_in_placement)
+        files[f'{env}/nova/nova-compute.conf'] += ALIAS
+        self.assertEqual(
+            [('GPU306', f'{env}/nova.conf', 2)], self.check(files)
+        )
+
     def test_a_plain_folder_is_none_of_kolla(self) -> None:
         self.write(
             {
@@ -441,7 +464,7 @@ class TestBadInput(TreeTestCase):
 
     def test_a_thousand_aliases(self) -> None:
         lines = ''.join(
-            ALIAS.replace('nvidia_a2', f'gpu-{number}')
+            ALIAS.replace('nvidia_a100', f'card-{number}')
             for number in range(1000)
         )
         spec = f'[pci]\n{lines}{SPEC}'

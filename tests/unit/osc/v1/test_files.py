@@ -290,6 +290,20 @@ class TestKinds(FilesTestCase):
         self.json(device_spec.CreateDeviceSpec, *SPEC, *options)
         self.assertEqual([], self.json(config.CheckConfig, '.'))
 
+    def test_what_several_read_is_listed_once(self) -> None:
+        self.write(KINDS['Kolla, one layer'])
+        for name in ('h1', 'h2'):
+            path = self.folder / 'kolla/config/nova' / name / 'nova.conf'
+            path.parent.mkdir(parents=True)
+            path.write_text('[DEFAULT]\n')
+        options = ('--config', 'kolla/config')
+        self.json(alias.CreateAlias, *CREATE, *options)
+        self.json(device_spec.CreateDeviceSpec, *SPEC, *options)
+        (row,) = self.json(device_spec.ListDeviceSpec, *options)
+        self.assertEqual('kolla/config/nova.conf, line 4', row['Defined In'])
+        (row,) = self.json(alias.ListAlias, *options)
+        self.assertEqual(['kolla/config/nova.conf, line 3'], row['Defined In'])
+
     def test_one_side_of_a_layer_that_both_read(self) -> None:
         self.write(KINDS['Kolla, one layer'])
         before = self.content()
