@@ -9,6 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+
 """What aliases mean, as far as a cloud shows it."""
 
 import collections.abc
@@ -31,6 +32,7 @@ def infer(
     cloud: connection.Connection,
     names: collections.abc.Collection[str],
     devices: collections.abc.Iterable[inventory.Device],
+    servers: collections.abc.Sequence[inventory.Server] | None = None,
 ) -> dict[str, alias_model.Alias]:
     """Return what servers show of aliases: their resource classes.
 
@@ -38,6 +40,7 @@ def infer(
     :func:`inventory.alias_classes`. Read are the allocations of a few servers
     of each alias.
 
+    :param servers: Those of all projects, where they are known already.
     :returns: By name; without those that no server shows, or that show
         several classes.
     :raises gpuclient.exceptions.CloudError: Nova gives no list of servers, or
@@ -45,7 +48,8 @@ def infer(
     """
     if not names:
         return {}
-    servers = nova_servers.list_servers(cloud.compute, all_projects=True)
+    if servers is None:
+        servers = nova_servers.list_servers(cloud.compute, all_projects=True)
     by_uuid = {device.uuid: device for device in devices}
     found: dict[str, alias_model.Alias] = {}
     for name in names:

@@ -518,6 +518,35 @@ def stranded(
     return tuple(found)
 
 
+def stranded_by_host(
+    hosts: collections.abc.Iterable[Host],
+    forecasts: collections.abc.Iterable[Forecast],
+) -> collections.abc.Iterator[tuple[Host, tuple[Stranded, ...]]]:
+    """Yield hosts with free devices that none of the flavors can use."""
+    fits: dict[str, list[tuple[Demand, Fit]]] = {}
+    refusals: dict[str, str] = {}
+    for one in forecasts:
+        for each in one.hosts:
+            uuid = each.host.node.uuid
+            if each.refusal:
+                refusals.setdefault(uuid, each.refusal)
+            elif one.demand is not None:
+                fits.setdefault(uuid, []).append((one.demand, each.fit))
+    for host in hosts:
+        uuid = host.node.uuid
+        found = stranded(host, fits.get(uuid, ()))
+        reason = host.closed or refusals.get(uuid)
+        if reason:
+            found = tuple(
+                one
+                if one.limited_by
+                else dataclasses.replace(one, limited_by=(reason,))
+                for one in found
+            )
+        if found:
+            yield host, found
+
+
 def largest(
     hosts: collections.abc.Iterable[Host], alias: alias_model.Alias
 ) -> int:

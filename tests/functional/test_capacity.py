@@ -9,12 +9,14 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+
 """How many more servers fit: said before, and booted until none does."""
 
 import collections
 import time
 import typing
 
+from prometheus_client.openmetrics import parser
 import yaml
 
 from tests.functional import base
@@ -100,6 +102,7 @@ class TestForecast(base.OwnCloudTestCase):
             inferred['pci']['Notes'],
         )
         self.assertIsNone(inferred['wide']['Fits'])
+        self._metrics(aliases)
         # Nothing fits any more, and the forecast says that, too.
         for row in self.openstack(
             'gpu', 'capacity', 'list', '-f', 'json', *aliases
@@ -115,6 +118,64 @@ class TestForecast(base.OwnCloudTestCase):
         self.assertEqual(['PCPU'], left['pinned']['Limited By'])
         self.assertEqual(2, left['memory']['Stranded'])
         self.assertNotIn('pci', left)
+
+    def _metrics(self, aliases: tuple[str, ...]) -> None:
+        """What is booted is in the text, and the file is replaced whole."""
+        text = self.openstack('gpu', 'metrics', 'show', *aliases)
+        path = self.directory / 'gpu.prom'
+        path.write_text('old')
+        self.openstack(
+            'gpu', 'metrics', 'show', *aliases, '--output', str(path)
+        )
+        self.assertEqual(text, path.read_text())
+        samples = {
+            (sample.name, frozenset(sample.labels.values())): sample.value
+            for family in parser.text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+        for name, key, value in (
+            ('free_capacity_by_flavor_total', ('pci', 'True'), 0),
+            (
+                'free_capacity_hypervisor_by_flavor',
+                ('zone', 'zone', 'far', ''),
+                0,
+            ),
+            (
+                'hypervisor_placement_allocated',
+                ('vf', 'CUSTOM_PCI_10DE_3008'),
+                4,
+            ),
+            (
+                'hypervisor_placement_allocatable_capacity',
+                ('reserved', 'CUSTOM_PCI_10DE_3034'),
+                2,
+            ),
+            (
+                'gpu_device_used',
+                ('vf', '0000:01:00.0', 'CUSTOM_PCI_10DE_3008'),
+                2,
+            ),
+            ('gpu_stranded', ('memory', 'CUSTOM_PCI_10DE_3024'), 2),
+            (
+                'project_usage',
+                (
+                    self.connect().current_project_id,
+                    'admin',
+                    'CUSTOM_PCI_10DE_3000',
+                ),
+                3,
+            ),
+            (
+                'project_filter_aggregate',
+                (self.connect().current_project_id, 'kept'),
+                1,
+            ),
+        ):
+            self.assertEqual(
+                value,
+                samples.get((f'openstack_{name}', frozenset(key))),
+                (name, key),
+            )
 
     def _ask_for_some(
         self, listed: dict[str, typing.Any], aliases: tuple[str, ...]

@@ -9,12 +9,12 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+
 """How many more servers fit: ``openstack gpu capacity ...``."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import typing
 
 from openstackclient.identity import common as identity_common
@@ -25,27 +25,14 @@ from gpuclient.osc import everywhere
 from gpuclient.osc import lazy
 
 with lazy.imports():
-    from gpuclient.cloud import aliases as cloud_aliases
-    from gpuclient.cloud import capacity as cloud_capacity
     from gpuclient.cloud import keystone
     from gpuclient.cloud.nova import flavors as nova_flavors
-    from gpuclient.documents import aliases as alias_documents
     from gpuclient import exceptions
-    from gpuclient.model import alias as alias_model
-    from gpuclient.model import answer
     from gpuclient.model import capacity
     from gpuclient.model import flavor as flavor_model
     from gpuclient.osc import columns
+    from gpuclient.osc import forecasts
     from gpuclient.osc import options
-
-
-@dataclasses.dataclass(frozen=True)
-class _Cloud:
-    hosts: tuple[capacity.Host, ...]
-    aliases: dict[str, alias_model.Alias]
-    #: Names of those that servers showed, not files.
-    inferred: frozenset[str]
-    forecasts: tuple[capacity.Forecast, ...]
 
 
 class _CapacityCommand(command.Command):
@@ -69,61 +56,25 @@ class _CapacityCommand(command.Command):
         self,
         parsed_args: argparse.Namespace,
         flavors: tuple[flavor_model.Flavor, ...],
-    ) -> _Cloud:
+    ) -> forecasts.Cloud:
         """Read the cloud, and say how many more of each flavor fit."""
         project_id = None
         if parsed_args.project is not None:
             project_id = keystone.find_project(
                 self.cloud, parsed_args.project, parsed_args.project_domain
             )
-        defined = {
-            one.alias.name: one.alias
-            for document in alias_documents.read_all(parsed_args.files)
-            for one in document.aliases
-        }
-        found = cloud_capacity.read_hosts(self.cloud)
-        self.report(found.failures)
-        wanted = {name for flavor in flavors for name in flavor.aliases or {}}
-        try:
-            inferred = cloud_aliases.infer(
-                self.cloud,
-                sorted(wanted - set(defined)),
-                [device for host in found.value for device in host.devices],
-            )
-        except exceptions.CloudError as exc:
-            self.report([answer.Failure(_('meaning of aliases'), str(exc))])
-            inferred = {}
-        known = {**inferred, **defined}
-
-        def forecasts(
-            hosts: tuple[capacity.Host, ...],
-        ) -> tuple[capacity.Forecast, ...]:
-            return tuple(
-                capacity.forecast(
-                    flavor,
-                    hosts,
-                    known,
-                    project_id=project_id,
-                    zone=parsed_args.availability_zone,
-                )
-                for flavor in flavors
-            )
-
-        checked = cloud_capacity.check_units(
+        found = forecasts.read(
             self.cloud,
-            found.value,
-            [one.demand for one in forecasts(found.value) if one.demand],
+            flavors,
+            parsed_args.files,
+            project_id=project_id,
+            zone=parsed_args.availability_zone,
         )
-        self.report(checked.failures)
-        return _Cloud(
-            checked.value,
-            known,
-            frozenset(inferred),
-            forecasts(checked.value),
-        )
+        self.report(found.failures)
+        return found.value
 
 
-def _notes(forecast: capacity.Forecast, cloud: _Cloud) -> list[str]:
+def _notes(forecast: capacity.Forecast, cloud: forecasts.Cloud) -> list[str]:
     """Return what has to be known to trust the figures."""
     if forecast.demand is None:
         return [forecast.unknown]
@@ -192,7 +143,7 @@ Example:
         )
 
 
-def _fits(cloud: _Cloud, long: bool) -> command.Rows:
+def _fits(cloud: forecasts.Cloud, long: bool) -> command.Rows:
     headers: tuple[str, ...] = (
         'Flavor',
         'Aliases',
@@ -237,39 +188,22 @@ def _fits(cloud: _Cloud, long: bool) -> command.Rows:
     return headers, [row(forecast) for forecast in cloud.forecasts]
 
 
-def _stranded(cloud: _Cloud) -> command.Rows:
-    fits: dict[str, list[tuple[capacity.Demand, capacity.Fit]]] = {}
-    refused: dict[str, str] = {}
-    for forecast in cloud.forecasts:
-        for one in forecast.hosts:
-            if forecast.demand is None:
-                continue
-            if one.refusal:
-                refused.setdefault(one.host.node.uuid, one.refusal)
-                continue
-            fits.setdefault(one.host.node.uuid, []).append(
-                (forecast.demand, one.fit)
-            )
-    rows = []
-    for host in cloud.hosts:
-        usable = fits.get(host.node.uuid, [])
-        for found in capacity.stranded(host, usable):
-            limits = list(found.limited_by)
-            if not limits:
-                limits = [
-                    host.closed
-                    or refused.get(host.node.uuid)
-                    or _('no flavor asks for it')
-                ]
-            rows.append(
-                (
-                    columns.TextColumn(host.node.name),
-                    found.resource_class,
-                    found.free,
-                    found.stranded,
-                    columns.ListColumn(limits),
-                )
-            )
+def _stranded(cloud: forecasts.Cloud) -> command.Rows:
+    rows = [
+        (
+            columns.TextColumn(host.node.name),
+            one.resource_class,
+            one.free,
+            one.stranded,
+            columns.ListColumn(
+                list(one.limited_by) or [_('no flavor asks for it')]
+            ),
+        )
+        for host, found in capacity.stranded_by_host(
+            cloud.hosts, cloud.forecasts
+        )
+        for one in found
+    ]
     return (
         ('Host', 'Resource Class', 'Free', 'Stranded', 'Limited By'),
         rows,

@@ -1,0 +1,107 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the commands on capacity read, and compute of it."""
+
+import collections.abc
+import dataclasses
+
+from openstack import connection
+
+from gpuclient.cloud import aliases as cloud_aliases
+from gpuclient.cloud import capacity as cloud_capacity
+from gpuclient.documents import aliases as alias_documents
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import alias as alias_model
+from gpuclient.model import answer
+from gpuclient.model import capacity
+from gpuclient.model import flavor as flavor_model
+from gpuclient.model import inventory
+
+
+@dataclasses.dataclass(frozen=True)
+class Cloud:
+    """How many more servers of some flavors fit a cloud."""
+
+    hosts: tuple[capacity.Host, ...]
+    #: By name.
+    aliases: dict[str, alias_model.Alias]
+    #: Names of those that servers showed, not files.
+    inferred: frozenset[str]
+    forecasts: tuple[capacity.Forecast, ...]
+
+    @property
+    def devices(self) -> tuple[inventory.Device, ...]:
+        return tuple(device for host in self.hosts for device in host.devices)
+
+
+def read(
+    cloud: connection.Connection,
+    flavors: collections.abc.Collection[flavor_model.Flavor],
+    files: collections.abc.Iterable[str] = (),
+    *,
+    project_id: str | None = None,
+    zone: str | None = None,
+    servers: collections.abc.Sequence[inventory.Server] | None = None,
+) -> answer.Answer[Cloud]:
+    """Read the hosts of a cloud, and forecast each flavor.
+
+    :param files: Configuration that defines aliases.
+    :param servers: Those of all projects, where they are known already.
+    :raises gpuclient.exceptions.GPUError: A file cannot be read, Placement
+        gives no list of devices, or Nova none of its compute nodes.
+    """
+    defined = {
+        one.alias.name: one.alias
+        for document in alias_documents.read_all(files)
+        for one in document.aliases
+    }
+    found = cloud_capacity.read_hosts(cloud)
+    failures = list(found.failures)
+    wanted = {name for flavor in flavors for name in flavor.aliases or {}}
+    try:
+        inferred = cloud_aliases.infer(
+            cloud,
+            sorted(wanted - set(defined)),
+            [device for host in found.value for device in host.devices],
+            servers,
+        )
+    except exceptions.CloudError as exc:
+        failures.append(answer.Failure(_('meaning of aliases'), str(exc)))
+        inferred = {}
+    known = {**inferred, **defined}
+
+    def forecasts(
+        hosts: tuple[capacity.Host, ...],
+    ) -> tuple[capacity.Forecast, ...]:
+        return tuple(
+            capacity.forecast(
+                flavor, hosts, known, project_id=project_id, zone=zone
+            )
+            for flavor in flavors
+        )
+
+    checked = cloud_capacity.check_units(
+        cloud,
+        found.value,
+        [one.demand for one in forecasts(found.value) if one.demand],
+    )
+    return answer.Answer(
+        Cloud(
+            checked.value,
+            known,
+            frozenset(inferred),
+            forecasts(checked.value),
+        ),
+        (*failures, *checked.failures),
+    )
