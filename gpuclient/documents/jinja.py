@@ -50,9 +50,13 @@ def is_template(text: str) -> bool:
     return any(mark in text for mark in MARKS)
 
 
-def read(lines: list[str]) -> list[Line]:
-    """Return what is known of each line before it is rendered."""
-    spans = _spans(''.join(lines))
+def read(lines: list[str], *, twice: bool = False) -> list[Line]:
+    """Return what is known of each line before it is rendered.
+
+    :param twice: It is rendered once more, so that what stands between
+        ``{% raw %}`` and ``{% endraw %}`` is a template, too.
+    """
+    spans = _spans(''.join(lines), twice)
     found = []
     depth = at = begin = 0
     for line in lines:
@@ -103,7 +107,7 @@ class _Span(typing.NamedTuple):
     change: int
 
 
-def _spans(text: str) -> list[_Span]:
+def _spans(text: str, twice: bool) -> list[_Span]:
     spans = []
     position = 0
     while (found := _BEGIN.search(text, position)) is not None:
@@ -111,11 +115,17 @@ def _spans(text: str) -> list[_Span]:
         kind = found[0]
         if kind not in _ENDS:
             spans.append(_Span(start, position, 'raw', 0))
+            if twice:
+                continue
             last = _END_OF_RAW.search(text, position)
             if last is None:
                 break
             position = last.end()
             spans.append(_Span(*last.span(), 'raw', 0))
+            continue
+        if twice and (last := _END_OF_RAW.match(text, start)):
+            position = last.end()
+            spans.append(_Span(start, position, 'raw', 0))
             continue
         end = text.find(_ENDS[kind], position)
         if end < 0:

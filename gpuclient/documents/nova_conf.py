@@ -301,7 +301,7 @@ class NovaConf(editable.EditableFile):
         texts: list[str] = []
         start = 0
         read = (
-            jinja.read(self._lines)
+            jinja.read(self._lines, twice=_is_rendered_twice(self.path))
             if self.is_template
             else [jinja.Line(line, False, True) for line in self._lines]
         )
@@ -425,6 +425,11 @@ def unified_diff(
             tofile=path,
         )
     )
+
+
+def _is_rendered_twice(path: str) -> bool:
+    """Return whether Kayobe renders a file, and Kolla the result."""
+    return f'{os.sep}kayobe{os.sep}' in os.path.abspath(path)
 
 
 def split_lines(text: str) -> list[str]:

@@ -64,12 +64,18 @@ def check(
                 place,
             )
         wanted = _READERS.get((section, name))
-        if wanted is not None and not readers[place] & set(wanted):
+        if (
+            wanted is not None
+            # A layer of Kolla is for all, and another may replace a value.
+            and len(readers[place]) == 1
+            and not readers[place] & set(wanted)
+        ):
+            (reader,) = readers[place]
             yield finding.Located(
                 finding.warning(
                     'GPU313',
-                    f'{" and ".join(sorted(readers[place]))} does not read '
-                    f'[{section}]{name}; {" and ".join(wanted)} does',
+                    f'{reader} does not read [{section}]{name}; '
+                    f'{" and ".join(wanted)} does',
                 ),
                 place,
             )

@@ -85,6 +85,37 @@ class TestRead(testtools.TestCase):
             ],
         )
 
+    def test_rendered_twice(self) -> None:
+        """What Kayobe leaves as it is, Kolla renders."""
+        lines = nova_conf.split_lines(
+            '{% raw %}\n{% if a %}\nb = {{ c }}\n{% endif %}\n'
+            '{% endraw %}\nd = 1\n'
+        )
+        self.assertEqual(
+            [
+                ('#', False),
+                ('#', True),
+                ('b = {{ c }}', True),
+                ('#', True),
+                ('#', False),
+                ('d = 1', False),
+            ],
+            [
+                (line.text, line.depends)
+                for line in jinja.read(lines, twice=True)
+            ],
+        )
+
+    def test_conditions_of_kolla_in_kayobe(self) -> None:
+        document = nova_conf.NovaConf(
+            'etc/kayobe/kolla/config/nova.conf',
+            b'{% raw %}\n[compute]\n{% if a %}\n'
+            b'cpu_dedicated_set={{ b }}\n{% endif %}\n{% endraw %}\n',
+            template=True,
+        )
+        (value,) = document.values(('compute', 'cpu_dedicated_set'))
+        self.assertTrue(value.depends)
+
     def test_of_kayobe(self) -> None:
         """A condition around all of it, as in repositories of StackHPC."""
         document = conf(
