@@ -23,6 +23,7 @@ import typing
 
 from gpuclient.documents import conf_options
 from gpuclient.documents import creation
+from gpuclient.documents import host_files
 from gpuclient.documents import rhoso_host
 from gpuclient.documents import rhoso_kustomization
 from gpuclient.documents import values
@@ -311,10 +312,13 @@ def _stated(
 def _variables(wanted: description_model.Description) -> dict[str, typing.Any]:
     first = wanted.hosts[0]
     ready = rhoso_host.variables(creation.passthrough(wanted, first))
+    arguments = ready['edpm_kernel_args'].split(' ')
+    if first.cpu_vendor == host_files.AMD:
+        # The kernel does without: it tells readers, and "gpu config check",
+        # why there is no intel_iommu=on.
+        arguments.append('amd_iommu=on')
     found: dict[str, typing.Any] = {
-        'edpm_kernel_args': creation.KernelArguments(
-            tuple(ready['edpm_kernel_args'].split(' '))
-        ),
+        'edpm_kernel_args': creation.KernelArguments(tuple(arguments)),
         'edpm_reboot_strategy': _stated(
             wanted, 'reboot_strategy', wanted.rhoso.reboot_strategy
         ),

@@ -401,7 +401,12 @@ def _hosts(
 
 def _host(item: strict.Mapping, aliases: set[str]) -> Host:
     name = item.text('name', pattern=_NAME)
-    nodes = tuple(_node(node) for node in item.mappings('numa_nodes'))
+    nodes = (
+        tuple(_node(node) for node in item.mappings('numa_nodes'))
+        if 'numa_nodes' in item
+        else ()
+    )
+    item.get('numa_nodes', None)
     everything: set[int] = set()
     for number, node in enumerate(nodes):
         where = f'{item.where("numa_nodes")}[{number}].cpus'
@@ -487,6 +492,10 @@ def _cpus(
                 item.where('reserved_cores'),
                 'it stands in place of shared and dedicated',
             )
+        if not nodes:
+            raise strict.error(
+                item.where('reserved_cores'), 'it needs numa_nodes'
+            )
         if threads is None:
             raise strict.error(
                 item.where('threads_per_core'),
@@ -501,7 +510,7 @@ def _cpus(
             item.where('threads_per_core'), 'it goes with reserved_cores'
         )
     for key, cpus in (('shared', shared), ('dedicated', dedicated)):
-        if cpus is not None and cpus - everything:
+        if nodes and cpus is not None and cpus - everything:
             raise strict.error(
                 item.where(key),
                 f'no NUMA node has CPUs {cpu.render(cpus - everything)}',
@@ -513,7 +522,7 @@ def _cpus(
             f'CPUs {cpu.render(shared & dedicated)} are dedicated, too: '
             f'nova-compute would not start',
         )
-    if dedicated is not None and not everything - dedicated:
+    if nodes and dedicated is not None and not everything - dedicated:
         raise strict.error(
             item.where('dedicated'), 'no CPU is left for the host'
         )
@@ -559,6 +568,8 @@ def _huge_pages(
             item.where('size'),
             f'it is not one of {", ".join(map(cpu.render_size, PAGE_SIZES))}',
         )
+    if not nodes:
+        raise strict.error(host.where('huge_pages'), 'it needs numa_nodes')
     counts = _each_node(item, 'count', len(nodes), strict.REQUIRED)
     reserved = (
         _each_node(item, 'reserved', len(nodes), None)
@@ -720,7 +731,7 @@ def _rhoso(item: strict.Mapping) -> Rhoso:
     item.get('networks', None)
     found = Rhoso(
         namespace=item.text('namespace', 'openstack', _NAME),
-        cells=item.texts('cells', ('cell0', 'cell1'), _NAME),
+        cells=item.texts('cells', ('cell0', 'cell1'), _NAME, least=1),
         node_set=item.text('node_set', 'openstack-edpm', _NAME),
         deployment=item.text('deployment', 'edpm-deployment', _NAME),
         ctlplane_interface=item.text('ctlplane_interface', None, _WORD),

@@ -70,7 +70,7 @@ class Mapping:
         self._known: list[str] = []
 
     def __contains__(self, key: str) -> bool:
-        return key in self._value
+        return self._value.get(key) is not None
 
     def keys(self) -> list[str]:
         """Return the keys that it has."""
@@ -115,9 +115,15 @@ class Mapping:
         key: str,
         default: typing.Any = (),
         pattern: re.Pattern[str] | None = None,
+        least: int = 0,
     ) -> tuple[str, ...]:
-        """Return a list of texts."""
+        """Return a list of texts.
+
+        :param least: How many it has at least.
+        """
         value = self.get(key, default)
+        if len(self._list(key, value)) < least:
+            raise error(self.where(key), 'it is empty')
         return tuple(
             _text(item, f'{self.where(key)}[{number}]', pattern)
             for number, item in enumerate(self._list(key, value))

@@ -47,12 +47,25 @@ _DATA: dict[str, typing.Any] = {
         'cpu': {'reserved_cores': 1, 'threads_per_core': 2},
         'huge_pages': {'size': '1G', 'count': 32, 'reserved': [1, 0]},
         'cards': [{'alias': 'gpu', 'addresses': ['0000:04:00.0']}],
+        'kernel_args': ['quiet'],
     },
-    'rhoso': {'ctlplane_interface': 'eno2'},
+    'rhoso': {
+        'ctlplane_interface': 'eno2',
+        'cells': ['cell0', 'cell1'],
+        'labels': {'app': 'openstack'},
+        'networks': [{'name': 'ctlplane', 'default_route': True}],
+        'ansible_vars': {'a': [1, {'b': None}]},
+    },
     'hosts': [
         {
             'name': 'compute-0',
+            'labels': {'rack': 'a1'},
+            'fixed_ips': {'ctlplane': '192.0.2.9'},
             'bare_metal': {
+                'preprovisioning_network_data': {
+                    'interfaces': [{'name': 'a'}]
+                },
+                'network_data': {'interfaces': [{'name': 'a', 'mtu': 9000}]},
                 'bmc': {
                     'address': 'redfish://192.0.2.1/redfish/v1/Systems/1',
                     'credentials_name': 'bmc-secret',
@@ -150,6 +163,15 @@ class TestParse(testtools.TestCase):
         data = changed('hosts.0.cpu', {'dedicated': '4-15'})
         (host,) = parse(data).hosts
         self.assertEqual('4-15', cpu.render(host.dedicated or ()))
+        self.assertIsNone(host.shared)
+
+    def test_no_more_than_cards(self) -> None:
+        data = changed(
+            'compute', {key: _DATA['compute'][key] for key in ('cards',)}
+        )
+        data['hosts'][0]['cpu_vendor'] = 'amd'
+        (host,) = parse(data).hosts
+        self.assertEqual((), host.nodes)
         self.assertIsNone(host.shared)
 
     def test_the_same_words_as_host_files(self) -> None:
@@ -367,7 +389,16 @@ class TestRefused(testtools.TestCase):
             'compute.huge_pages.count',
             -1,
         ),
+        'compute.huge_pages: it needs numa_nodes': (
+            'compute',
+            {**_DATA['compute'], 'numa_nodes': None, 'cpu': None},
+        ),
+        'compute.cpu.reserved_cores: it needs numa_nodes': (
+            'compute',
+            {**_DATA['compute'], 'numa_nodes': None, 'huge_pages': None},
+        ),
         # Hosts of RHOSO.
+        'rhoso.cells: it is empty': ('rhoso.cells', []),
         'rhoso.ctlplane_interface: it is missing': (
             'rhoso.ctlplane_interface',
             None,

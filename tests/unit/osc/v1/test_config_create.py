@@ -135,6 +135,35 @@ class TestCreate(testtools.TestCase):
             self.assertEqual([], found)
             self.assertEqual(0, status)
 
+    def test_check_is_clean_of_little(self) -> None:
+        """Not much is said, and the CPUs are AMD's."""
+        alias = {
+            'name': 'gpu',
+            'vendor_id': '10de',
+            'product_id': '26b9',
+            'device_type': 'type-PF',
+        }
+        host = {
+            'name': 'gpu-0',
+            'cpu_vendor': 'amd',
+            'cards': [{'alias': 'gpu', 'all': True}],
+        }
+        for target in ('rhoso', 'plain'):
+            pathlib.Path('little.json').write_text(
+                json.dumps(
+                    {'target': target, 'aliases': [alias], 'hosts': [host]}
+                )
+            )
+            self.run_command(
+                config_create.CreateConfig, 'little.json', '--output', target
+            )
+            self.assertEqual(
+                (0, []),
+                self.run_command(
+                    config.CheckConfig, target, '--fail-on', 'warning'
+                ),
+            )
+
     def test_only_its_own(self) -> None:
         """Comments, order and keys of others stay, down to the byte."""
         self.create('rhoso')
