@@ -165,12 +165,14 @@ class Passthrough:
 
 @dataclasses.dataclass(frozen=True)
 class HostFile:
-    """A file of the host, whole."""
+    """A file of the host; ours as a whole, unless it says other."""
 
     #: Absolute.
     path: str
     content: str
     mode: int = 0o644
+    #: It has ``key=value`` lines of others, too, which stay.
+    settings: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -305,10 +307,11 @@ def _grub(arguments: str) -> HostFile:
 
 
 def _tuned(wanted: Passthrough) -> HostFile:
-    return _file(
+    file = _file(
         f'/etc/tuned/{wanted.tuned_profile}-variables.conf',
         [f'isolated_cores={wanted.isolated_cores}'],
     )
+    return dataclasses.replace(file, settings=True)
 
 
 def _file(

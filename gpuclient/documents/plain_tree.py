@@ -64,8 +64,7 @@ def create(wanted: description_model.Description) -> creation.Creation:
                 f'{folder}{file.path}',
                 file.content,
                 mode=file.mode,
-                # That of tuned is not named after us.
-                settings=host_files.NAME not in file.path,
+                settings=file.settings,
             )
             for file in ready.files
         ]

@@ -20,12 +20,41 @@ variables of the node set (``edpm-ansible``,
 data plane service. The YAML is text, so that it reads as one would write it.
 """
 
+import json
 import textwrap
 
 from gpuclient.documents import host_files
 
 #: Name of the OpenStackDataPlaneService.
 SERVICE = 'vfio-pci-bind'
+UNDO_SERVICE = 'vfio-pci-unbind'
+#: What is done with :func:`files`, in this order.
+STEPS = (
+    'Merge ansible-vars.yaml into spec of the OpenStackDataPlaneNodeSet',
+    f'oc apply --filename {SERVICE}.yaml',
+    f'Add {SERVICE} to spec.services of the OpenStackDataPlaneNodeSet, after '
+    'configure-os and before reboot-os',
+    'Create an OpenStackDataPlaneDeployment; the hosts have to reboot',
+)
+UNDO_STEPS = (
+    f'oc apply --filename {UNDO_SERVICE}.yaml',
+    f'Put {UNDO_SERVICE} in the place of {SERVICE} in spec.services of the '
+    'OpenStackDataPlaneNodeSet',
+    'Take what ansible-vars.yaml has out of the OpenStackDataPlaneNodeSet; '
+    'edpm_kernel leaves arguments on the hosts that it is no longer given: '
+    'delete GRUB_EDPM_KERNEL_ARGS in /etc/default/grub',
+    'Create an OpenStackDataPlaneDeployment; the hosts have to reboot',
+)
+
+#: dracut's paths have no leading slash.
+_READ = """\
+    - name: Read what the initramfs has
+      ansible.builtin.command:
+        argv: [lsinitrd, --file, {path}]
+      register: _gpu_initramfs
+      changed_when: false
+      failed_when: false
+""".format(path=host_files.MODPROBE.lstrip('/'))
 
 _PLAYBOOK = """\
 - name: Bind vfio-pci to GPUs
@@ -46,13 +75,7 @@ _PLAYBOOK = """\
         label: "{{ item.path }}"
       register: _gpu_files
 
-    - name: Read what the initramfs has
-      ansible.builtin.command:
-        argv: [lsinitrd, --file, %(modprobe)s]
-      register: _gpu_initramfs
-      changed_when: false
-      failed_when: false
-
+%(read)s
     # Also where a run before this one ended between the files and here.
     - name: Make the initramfs and the configuration of grub again
       when: >-
@@ -103,11 +126,14 @@ _UNDO = """\
 %(paths)s
       register: _gpu_files
 
+%(read)s
     - name: Make the initramfs
       ansible.builtin.command:
         argv: [dracut, --force]
       changed_when: true
-      when: _gpu_files is changed
+      when: >-
+        _gpu_files is changed or
+        _gpu_initramfs.stdout | default('') | trim != ''
 """
 
 _SERVICE = """\
@@ -156,8 +182,7 @@ def playbook(wanted: host_files.Passthrough) -> str:
     )
     return _PLAYBOOK % {
         'files': textwrap.indent(entries, ' ' * 8).rstrip('\n'),
-        # dracut's paths have no leading slash.
-        'modprobe': host_files.MODPROBE.lstrip('/'),
+        'read': _READ,
         'modprobe_content': f'_gpu_files.results[{modprobe}].item.content',
     }
 
@@ -166,19 +191,43 @@ def undo_playbook(wanted: host_files.Passthrough) -> str:
     """Return the playbook that takes :func:`playbook` back."""
     files = host_files.prepare(wanted, host_files.RHOSO).files
     return _UNDO % {
-        'paths': '\n'.join(f'        - {file.path}' for file in files)
+        'paths': '\n'.join(f'        - {file.path}' for file in files),
+        'read': _READ,
     }
 
 
-def data_plane_service(
-    wanted: host_files.Passthrough, name: str = SERVICE
-) -> str:
+def data_plane_service(wanted: host_files.Passthrough) -> str:
     """Return the OpenStackDataPlaneService that runs :func:`playbook`.
 
     In the node set it stands after ``configure-os``, which has the kernel
     arguments set, and before ``reboot-os``.
     """
+    return _service(SERVICE, playbook(wanted))
+
+
+def files(
+    wanted: host_files.Passthrough,
+) -> tuple[host_files.HostFile, ...]:
+    """Return the YAML for a node set of such hosts, and for the undo."""
+    ansible_vars = ''.join(
+        f'      {name}: {json.dumps(value)}\n'
+        for name, value in variables(wanted).items()
+    )
+    return (
+        host_files.HostFile(
+            'ansible-vars.yaml',
+            f'nodeTemplate:\n  ansible:\n    ansibleVars:\n{ansible_vars}',
+        ),
+        host_files.HostFile(f'{SERVICE}.yaml', data_plane_service(wanted)),
+        host_files.HostFile(
+            f'{UNDO_SERVICE}.yaml',
+            _service(UNDO_SERVICE, undo_playbook(wanted)),
+        ),
+    )
+
+
+def _service(name: str, text: str) -> str:
     return _SERVICE % {
         'name': name,
-        'playbook': textwrap.indent(playbook(wanted), ' ' * 4),
+        'playbook': textwrap.indent(text, ' ' * 4),
     }

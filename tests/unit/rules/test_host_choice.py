@@ -1,0 +1,101 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+import testtools
+
+from gpuclient import exceptions
+from gpuclient.model import host as host_model
+from gpuclient.model import pci
+from gpuclient.rules import host_choice
+
+
+def device(
+    address: str,
+    ids: str = '10de:20f1',
+    *,
+    class_code: int = 0x030200,
+    driver: str | None = None,
+) -> host_model.Device:
+    vendor_id, product_id = ids.split(':')
+    return host_model.Device(
+        pci.parse_address(address),
+        vendor_id,
+        product_id,
+        class_code=class_code,
+        driver=driver,
+    )
+
+
+FIRST = device('0000:03:00.0', driver='nouveau')
+AUDIO = device(
+    '0000:03:00.1',
+    '10de:1aef',
+    class_code=0x040300,
+    driver='snd_hda_intel',
+)
+SECOND = device('0000:82:00.0', driver='vfio-pci')
+OTHER = device('0000:83:00.0', '10de:2236')
+BRIDGE = device('0000:00:01.0', '8086:2030', class_code=0x060400)
+
+
+def choose(
+    *addresses: str,
+    ids: tuple[str, ...] = (),
+    devices: tuple[host_model.Device, ...] = (BRIDGE, FIRST, AUDIO, SECOND),
+) -> host_choice.Choice:
+    return host_choice.choose(
+        host_model.Host('compute-0', devices),
+        map(pci.parse_address, addresses),
+        ids,
+    )
+
+
+class TestChoose(testtools.TestCase):
+    def test_all_cards_of_the_ids(self) -> None:
+        choice = choose('0000:03:00.0', '0000:82:00.0')
+        self.assertEqual((FIRST, SECOND), choice.devices)
+        self.assertEqual((AUDIO,), choice.companions)
+        self.assertEqual(('10de:20f1', '10de:1aef'), choice.ids)
+        self.assertEqual((), choice.by_address)
+        self.assertFalse(choice.keeps_vendor)
+        self.assertEqual(('nouveau', 'snd_hda_intel'), choice.rivals)
+
+    def test_by_ids(self) -> None:
+        self.assertEqual(
+            choose('0000:03:00.0', '0000:82:00.0'), choose(ids=('10de:20f1',))
+        )
+
+    def test_one_of_two_identical_cards(self) -> None:
+        """Only its audio is the only one."""
+        choice = choose('0000:03:00.0')
+        self.assertEqual(('10de:1aef',), choice.ids)
+        self.assertEqual((FIRST,), choice.by_address)
+        self.assertEqual(('10de',), choice.vendor_ids)
+        self.assertTrue(choice.keeps_vendor)
+
+    def test_another_model_stays(self) -> None:
+        choice = choose('0000:03:00.0', devices=(FIRST, OTHER))
+        self.assertEqual(('10de:20f1',), choice.ids)
+        self.assertEqual((), choice.by_address)
+        self.assertTrue(choice.keeps_vendor)
+
+    def test_there_is_no_such_device(self) -> None:
+        for values in ({'ids': ('10de:20f2',)}, {'addresses': '0000:04:00.0'}):
+            error = self.assertRaises(
+                exceptions.InvalidValue,
+                choose,
+                *([values['addresses']] if 'addresses' in values else ()),
+                ids=tuple(values.get('ids', ())),
+            )
+            self.assertIn('compute-0 has no PCI device', str(error))
+            self.assertIn('gpu host show --all', str(error))
