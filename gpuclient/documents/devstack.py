@@ -135,5 +135,6 @@ def _value(text: str, line: int) -> nova_conf.Value:
         # A quote that is never closed.
         words = [text]
     depends = '$' in read or '`' in read
-    found = nova_conf.unquoted(words[0] if words else '')
+    # iniset echoes it without quotes.
+    found = nova_conf.unquoted(' '.join(words[0].split()) if words else '')
     return nova_conf.Value(found, line, depends)

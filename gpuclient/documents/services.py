@@ -147,10 +147,12 @@ class ServiceConfiguration:
                     % {'path': self.path, 'service': self.service}
                 )
             return self.reading.home
-        for conf in self.confs:
-            if conf.has_section(names[0][0]):
-                return conf
-        return self.confs[0]
+        holders = [
+            conf for conf in self.confs if conf.has_section(names[0][0])
+        ]
+        conf = (*holders, *self.confs)[0]
+        _check_layer(conf, names)
+        return conf
 
 
 def located(
@@ -257,6 +259,39 @@ def read(path: str) -> tuple[ServiceConfiguration, ...]:
             % {'path': file.path}
         )
     return found
+
+
+def _check_layer(conf: nova_conf.NovaConf, names: Names) -> None:
+    """Make sure that a first value does not replace those of other layers.
+
+    :raises gpuclient.exceptions.UnsafeEdit: The file is a layer of Kolla, and
+        it does.
+    """
+    root = kolla.root_of(conf.path)
+    if root is None:
+        return
+    for reading in kolla.CustomConfiguration(root).readings():
+        paths = [one.path for one in reading.confs]
+        for other, section, option, _value in nova_conf.merged(reading):
+            if (
+                (section, option) == names[0]
+                and conf.path in paths
+                and paths.index(other.path) < paths.index(conf.path)
+            ):
+                raise exceptions.UnsafeEdit(
+                    _(
+                        'Cannot edit %(path)s: for %(service)s its '
+                        '%(option)s would replace that of %(other)s, with all '
+                        'values; name the folder %(root)s'
+                    )
+                    % {
+                        'path': conf.path,
+                        'service': reading.service,
+                        'option': option,
+                        'other': other.path,
+                        'root': root or '.',
+                    }
+                )
 
 
 def check_effect(

@@ -221,6 +221,27 @@ class TestKolla(FolderTestCase):
         self.assertIsNone(document.service)
         self.assertTrue(document.confs[0].is_template)
 
+    def test_a_layer_that_would_replace_another(self) -> None:
+        files = {
+            'nova.conf': f'[pci]\n{OTHERS}',
+            'nova/nova-compute.conf': '[pci]\n',
+        }
+        self.write(files)
+        path = os.fspath(self.root / 'nova/nova-compute.conf')
+        (document,) = aliases.read(path)
+        error = self.assertRaises(
+            exceptions.UnsafeEdit, aliases.add, document, ALIAS
+        )
+        self.assertIn('alias would replace that of', str(error))
+        self.assertIn(f'name the folder {self.root}', str(error))
+        # Of device specs there are none to replace.
+        (compute,) = device_specs.read(path)
+        self.assertTrue(device_specs.add(compute, SPEC))
+        # Where it has some already, it replaces nothing that counts.
+        self.write({'nova/nova-compute.conf': f'[pci]\n{OTHERS}'})
+        (document,) = aliases.read(path)
+        self.assertTrue(aliases.add(document, ALIAS))
+
     def test_what_is_a_root(self) -> None:
         self.write({'nova.conf': '', 'nova/h1/nova.conf': ''})
         root = os.fspath(self.root)
