@@ -362,6 +362,10 @@ class _Reader:
                 found
                 for source in self.items(self.get(spec, 'dataSources'))
                 if (found := self.text(source, 'configMapRef', 'name'))
+            )
+            # As releases before had it.
+            + tuple(
+                one.text for one in self.settings(self.get(spec, 'configMaps'))
             ),
         )
 

@@ -227,6 +227,18 @@ class TestObjects(DataPlaneTestCase):
         self.assertEqual(1, len(compute.aliases))
         self.assertEqual((configuration.COMPUTE,), compute.readers)
 
+    def test_names_of_config_maps(self) -> None:
+        """As releases before had them."""
+        found = self.read(
+            objects='kind: OpenStackDataPlaneService\n'
+            'metadata: {name: nova-custom}\n'
+            'spec: {configMaps: [a, b]}\n'
+        )
+        (service,) = found.data_plane.services
+        self.assertEqual(
+            ('nova-custom', ('a', 'b')), (service.type, service.config_maps)
+        )
+
     def test_not_yaml(self) -> None:
         path = self.folder / 'values.yaml'
         path.write_text('edpm_kernel_args: {{ a }}\n  - x\n')

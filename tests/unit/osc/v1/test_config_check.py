@@ -1,0 +1,131 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""``openstack gpu config check``: rows, exit status and SARIF."""
+
+import argparse
+import io
+import json
+import os
+import pathlib
+import types
+import typing
+
+import fixtures
+import testtools
+
+from gpuclient.osc.v1 import config
+from tests.unit.documents import test_check
+
+
+class TestCheck(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.folder)
+        for name, content in test_check.CLEAN.items():
+            path = self.folder / 'tree' / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+
+    def change(self, name: str, old: str, new: str) -> None:
+        path = self.folder / 'tree' / name
+        text = path.read_text()
+        self.assertEqual(1, text.count(old))
+        path.write_text(text.replace(old, new))
+
+    def check(
+        self, *arguments: str
+    ) -> tuple[int, list[dict[str, typing.Any]]]:
+        app = types.SimpleNamespace(
+            stdout=io.StringIO(), options=argparse.Namespace()
+        )
+        command = config.CheckConfig(app, argparse.Namespace())
+        parsed = command.get_parser('check').parse_args(
+            ['tree', *arguments, '-f', 'json']
+        )
+        status = command.run(parsed)
+        return status, json.loads(app.stdout.getvalue())
+
+    def test_clean(self) -> None:
+        self.assertEqual((0, []), self.check('--fail-on', 'warning'))
+
+    def test_warning(self) -> None:
+        self.change(test_check.NODES, ' rd.driver.pre=vfio-pci', '')
+        line = (
+            test_check.CLEAN[test_check.NODES]
+            .splitlines()
+            .index(f'        edpm_kernel_args: "{test_check.ARGUMENTS}"')
+        )
+        row = {
+            'Severity': 'warning',
+            'Code': 'GPU408',
+            'File': f'tree/{test_check.NODES}',
+            'Line': line + 1,
+            'Message': 'There is no rd.driver.pre=vfio-pci: another driver '
+            'may have taken the card before vfio-pci is loaded',
+        }
+        for severity, status in (('error', 0), ('warning', 3), ('none', 0)):
+            self.assertEqual(
+                (status, [row]), self.check('--fail-on', severity)
+            )
+
+    def test_error(self) -> None:
+        self.change(
+            test_check.NODES,
+            'cpu_dedicated_set = 4-23,28-47',
+            'cpu_dedicated_set = 4-23;28-47',
+        )
+        for severity, status in (('error', 3), ('warning', 3), ('none', 0)):
+            found, rows = self.check('--fail-on', severity)
+            self.assertEqual(
+                (status, ['GPU501']), (found, [row['Code'] for row in rows])
+            )
+
+    def test_sarif(self) -> None:
+        self.change(test_check.NODES, 'iommu=pt ', '')
+        self.change(test_check.CONTROL, 'enabled_filters', 'enabled_filtes')
+        self.check('--sarif', 'out.sarif')
+        (run,) = json.loads(pathlib.Path('out.sarif').read_text())['runs']
+        self.assertEqual(
+            [{'id': 'GPU312'}, {'id': 'GPU407'}],
+            run['tool']['driver']['rules'],
+        )
+        self.assertEqual(
+            [
+                ('GPU312', 'warning', f'tree/{test_check.CONTROL}'),
+                ('GPU407', 'warning', f'tree/{test_check.NODES}'),
+            ],
+            [
+                (
+                    one['ruleId'],
+                    one['level'],
+                    one['locations'][0]['physicalLocation'][
+                        'artifactLocation'
+                    ]['uri'],
+                )
+                for one in run['results']
+            ],
+        )
+
+    def test_ids_that_no_database_has(self) -> None:
+        """Where there is a database, an id that it lacks is mistyped."""
+        for name in (test_check.CONTROL, test_check.NODES):
+            path = self.folder / 'tree' / name
+            path.write_text(
+                path.read_text()
+                .replace('20f1', 'fff1')
+                .replace('nvidia_a100', 'card')
+            )
+        _status, rows = self.check()
+        self.assertLessEqual({row['Code'] for row in rows}, {'GPU117'})
