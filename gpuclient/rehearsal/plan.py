@@ -31,6 +31,7 @@ from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue
 from gpuclient.model import configuration
 from gpuclient.model import device_spec
+from gpuclient.model import host as host_model
 from gpuclient.rehearsal import simulation
 from gpuclient.rehearsal import spec
 from gpuclient.rules import configuration as configuration_rules
@@ -200,6 +201,8 @@ class Host:
     devices: tuple[spec.Device, ...]
     unknown: tuple[simulation.Unknown, ...]
     size: simulation.Size
+    #: Those of the devices that the user described.
+    described: tuple[spec.Device, ...] = ()
 
     @property
     def name(self) -> str:
@@ -288,6 +291,7 @@ def make(
     models: catalogue.Catalogue,
     data_plane: configuration.DataPlane = _NO_DATA_PLANE,
     given: collections.abc.Iterable[tuple[str, spec.Device]] = (),
+    known: collections.abc.Iterable[host_model.Host] = (),
     count: int = simulation.DEVICES,
 ) -> Plan:
     """Return what to rehearse of services.
@@ -299,6 +303,7 @@ def make(
     :param models: Tell the types of devices.
     :param data_plane: Tells names and huge pages of hosts.
     :param given: Devices that hosts have, by the names of the hosts.
+    :param known: Hosts that were asked what they have.
     :param count: Devices of each id of a host, where nothing tells.
     :raises gpuclient.exceptions.InvalidValue: The services are of several
         deployments, or a device is of a host that is not there.
@@ -355,39 +360,62 @@ def make(
         taken.add(name)
         parts.append(_part(configuration.COMPUTE, name, documents))
     for name, _device in named:
-        if name not in taken:
-            raise exceptions.InvalidValue(
-                _(
-                    'There is no host %(name)r to simulate a device of; '
-                    'there are: %(hosts)s'
-                )
-                % {
-                    'name': name,
-                    'hosts': ', '.join(sorted(taken)) or _('none'),
-                }
-            )
+        _check_host(name, taken)
+    bundles = {_bundle_of(one.name, taken): one for one in known}
     aliases = [
         alias for part in (*parts, *control_plane) for alias in part.aliases()
     ]
     hosts = []
     for part, node_set in zip(parts, node_sets, strict=True):
         entries, unread = part.entries()
+        described = [device for name, device in named if name == part.host]
+        bundle = bundles.get(part.host)
+        present = () if bundle is None else simulation.of_host(bundle)
+        addresses = {one.address for one in described}
         devices, unknown = simulation.simulate(
             entries,
             aliases,
             models,
-            [device for name, device in named if name == part.host],
+            [
+                *described,
+                *(one for one in present if one.address not in addresses),
+            ],
             count,
+            complete=bundle is not None,
         )
         hosts.append(
             Host(
                 part,
                 devices,
                 (*unread, *unknown),
-                simulation.size(part.service, devices, _settings(node_set)),
+                simulation.size(
+                    part.service, devices, _settings(node_set), bundle
+                ),
+                tuple(described),
             )
         )
     return Plan(tuple(control_plane), tuple(hosts))
+
+
+def _check_host(name: str, taken: collections.abc.Collection[str]) -> None:
+    if name not in taken:
+        raise exceptions.InvalidValue(
+            _(
+                'There is no host %(name)r to simulate devices of; there '
+                'are: %(hosts)s'
+            )
+            % {'name': name, 'hosts': ', '.join(sorted(taken)) or _('none')}
+        )
+
+
+def _bundle_of(name: str, taken: collections.abc.Collection[str]) -> str:
+    """Return the host that a bundle is of: the only one, or by its name."""
+    if len(taken) == 1:
+        return next(iter(taken))
+    if name not in taken:
+        name = name.partition('.')[0]
+    _check_host(name, taken)
+    return name
 
 
 def _variants(

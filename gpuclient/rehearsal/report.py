@@ -319,7 +319,7 @@ class Report:
                     bad=True,
                 )
             )
-        for one in host.devices:
+        for one in host.described:
             if (one.parent_address or one.address) not in units:
                 rows.append(
                     Row(

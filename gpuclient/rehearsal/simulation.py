@@ -30,6 +30,7 @@ from gpuclient.model import catalogue
 from gpuclient.model import configuration
 from gpuclient.model import cpu
 from gpuclient.model import device_spec
+from gpuclient.model import host as host_model
 from gpuclient.model import kernel
 from gpuclient.model import pci
 from gpuclient.rehearsal import spec
@@ -146,6 +147,7 @@ def simulate(
     models: catalogue.Catalogue,
     given: collections.abc.Sequence[spec.Device] = (),
     count: int = DEVICES,
+    complete: bool = False,
 ) -> tuple[tuple[spec.Device, ...], tuple[Unknown, ...]]:
     """Return the devices that device specs are about.
 
@@ -157,11 +159,17 @@ def simulate(
     :param given: Devices that the host is known to have; an entry that is
         about one of them gets no others.
     :param count: Devices of each id, where no address is named.
+    :param complete: The host has no others.
     """
     devices = list(given)
     unknown: list[Unknown] = []
     for entry, setting in entries:
         if any(entry.matches(one) for one in host_devices(devices)):
+            continue
+        if complete:
+            unknown.append(
+                Unknown(setting, _('no device of the host matches it'))
+            )
             continue
         if entry.address is None:
             unknown.append(
@@ -311,6 +319,38 @@ def _addresses(
             yield text
 
 
+def of_host(host: host_model.Host) -> tuple[spec.Device, ...]:
+    """Return the devices that a host has, but for bridges."""
+    nodes = {node: number for number, node in enumerate(_nodes(host))}
+    return tuple(
+        spec.Device(
+            address=str(device.address),
+            vendor_id=device.vendor_id,
+            product_id=device.product_id,
+            type=device.device_type,
+            numa_node=nodes.get(device.numa_node),
+            parent_address=(
+                None
+                if device.physical_function is None
+                else str(device.physical_function)
+            ),
+        )
+        for device in host.devices
+        if device.vendor_id is not None
+        and device.product_id is not None
+        and not device.is_bridge
+    )
+
+
+def _nodes(host: host_model.Host) -> dict[int | None, host_model.Node]:
+    """Return the NUMA nodes that have CPUs and memory, by their numbers."""
+    return {
+        node.number: node
+        for node in host.nodes
+        if node.cpus and node.memory_kib
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class Size:
     """CPUs and memory of a host."""
@@ -325,11 +365,13 @@ def size(
     service: configuration.Service,
     devices: collections.abc.Iterable[spec.Device] = (),
     settings: configuration.HostSettings | None = None,
+    host: host_model.Host | None = None,
 ) -> Size:
     """Return a host that the options of its compute fit on.
 
     :param service: What the compute reads.
     :param settings: Its kernel arguments say which huge pages it has.
+    :param host: What the host itself says that it has.
     """
     dedicated = _cpus(service.last('compute', 'cpu_dedicated_set'))
     shared = _cpus(service.last('compute', 'cpu_shared_set'))
@@ -379,11 +421,24 @@ def size(
                 ],
             }
         )
+    if host is not None and _nodes(host):
+        numa = [_as_it_is(node) for node in _nodes(host).values()]
     return Size(
         tuple(numa),
         shared=bool(shared) or not dedicated,
         dedicated=bool(dedicated or old),
     )
+
+
+def _as_it_is(node: host_model.Node) -> dict[str, typing.Any]:
+    return {
+        'cpus': cpu.render(node.cpus),
+        'memory_mb': (node.memory_kib or 0) // cpu.KIB,
+        'hugepages': [
+            {'size_kb': pages.size_kib, 'total': pages.total}
+            for pages in node.huge_pages
+        ],
+    }
 
 
 def _cpus(setting: configuration.Setting | None) -> frozenset[int]:

@@ -23,6 +23,7 @@ from gpuclient.osc import lazy
 with lazy.imports():
     from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient import exceptions
+    from gpuclient.host import bundle as host_bundle
     from gpuclient.osc import columns
     from gpuclient.osc import config_trees
     from gpuclient.osc import options
@@ -86,6 +87,17 @@ Example:
             ),
         )
         parser.add_argument(
+            '--bundle',
+            metavar='<file>',
+            dest='bundles',
+            action='append',
+            default=[],
+            help=_(
+                'Bundle of a host ("gpu host bundle create"): what it has is '
+                'simulated, and nothing else (repeat for several)'
+            ),
+        )
+        parser.add_argument(
             '--keep',
             metavar='<name>',
             help=_(
@@ -109,6 +121,10 @@ Example:
             models=models,
             data_plane=found.data_plane,
             given=[simulation.parse_device(one) for one in parsed_args.given],
+            known=[
+                host_bundle.read(path, initramfs=False)
+                for path in parsed_args.bundles
+            ],
             count=_count(parsed_args.devices),
         )
         report = reporting.Report(plan, config_trees.check(found, models))

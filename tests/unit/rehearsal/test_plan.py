@@ -26,6 +26,8 @@ from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue
 from gpuclient.model import configuration
 from gpuclient.model import device_spec
+from gpuclient.model import host as host_model
+from gpuclient.model import pci
 from gpuclient.rehearsal import plan as planning
 from gpuclient.rehearsal import simulation
 from gpuclient.rehearsal import spec
@@ -390,6 +392,90 @@ class TestPlan(PlanTestCase):
             [one['hugepages'] for one in host.size.numa],
         )
 
+    def test_a_host_that_was_asked(self) -> None:
+        """It has what it has, whatever the documents name."""
+        text = (
+            '[pci]\ndevice_spec = {"vendor_id": "10de"}\n'
+            'device_spec = {"vendor_id": "1002"}\n'
+        )
+        known = host_model.Host(
+            'gpu-0.example.com',
+            devices=(
+                host_model.Device(
+                    pci.parse_address('c1:00.0'),
+                    '10de',
+                    '2330',
+                    numa_node=3,
+                    sriov_total_vfs=16,
+                ),
+                host_model.Device(
+                    pci.parse_address('c1:00.4'),
+                    '10de',
+                    '2331',
+                    physical_function=pci.parse_address('c1:00.0'),
+                ),
+                host_model.Device(
+                    pci.parse_address('00:01.0'),
+                    '8086',
+                    '1234',
+                    class_code=0x060400,
+                ),
+            ),
+            nodes=(
+                host_model.Node(0, frozenset({0, 1}), 2**21),
+                # Of a memory module, without CPUs.
+                host_model.Node(1, frozenset(), 2**21),
+                host_model.Node(
+                    3,
+                    frozenset({2, 3}),
+                    2**22,
+                    (host_model.HugePages(2048, 16),),
+                ),
+            ),
+        )
+        plan = self.plan({'nova-compute.conf': text}, known=[known])
+        (host,) = plan.hosts
+        self.assertEqual(
+            (
+                spec.Device('0000:c1:00.0', '10de', '2330', 'type-PF', 1),
+                spec.Device(
+                    '0000:c1:00.4',
+                    '10de',
+                    '2331',
+                    'type-VF',
+                    parent_address='0000:c1:00.0',
+                ),
+            ),
+            host.devices,
+        )
+        self.assertEqual(
+            ['no device of the host matches it'],
+            [one.reason for one in host.unknown],
+        )
+        self.assertEqual(
+            [
+                {'cpus': '0-1', 'memory_mb': 2048, 'hugepages': []},
+                {
+                    'cpus': '2-3',
+                    'memory_mb': 4096,
+                    'hugepages': [{'size_kb': 2048, 'total': 16}],
+                },
+            ],
+            list(host.size.numa),
+        )
+        # With several hosts, its name says which of them it is.
+        error = self.assertRaises(
+            exceptions.InvalidValue,
+            self.plan,
+            {'other/nova-compute.conf': '[DEFAULT]\nhost = a\n'},
+            known=[known],
+        )
+        self.assertEqual(
+            "There is no host 'gpu-0' to simulate devices of; there are: "
+            f'a, {self.folder.name}',
+            str(error),
+        )
+
     def test_several_deployments_are_refused(self) -> None:
         files = {'nova-api.conf': '[pci]\n', 'nova-compute.conf': '[pci]\n'}
         error = self.assertRaises(
@@ -416,7 +502,7 @@ class TestPlan(PlanTestCase):
             given=[simulation.parse_device('b=04:00.0,10de:20f1')],
         )
         self.assertEqual(
-            "There is no host 'b' to simulate a device of; there are: a",
+            "There is no host 'b' to simulate devices of; there are: a",
             str(error),
         )
 

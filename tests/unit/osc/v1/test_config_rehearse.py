@@ -69,7 +69,7 @@ class TestRehearseConfig(testtools.TestCase):
         )
         self.assertIn("'x' is not a device", self.refused('--device', 'x'))
         self.assertIn(
-            "There is no host 'x' to simulate a device of",
+            "There is no host 'x' to simulate devices of",
             self.refused('--device', 'x=04:00.0,10de:20f1'),
         )
         self.assertIn(
