@@ -70,14 +70,9 @@ def setting(section: str, name: str, value: object) -> Option:
 
 def cpu_set(section: str, name: str, cpus: frozenset[int]) -> Option:
     """Return an option that is a set of CPUs."""
-
-    def meaning(text: str) -> typing.Any:
-        try:
-            return cpu.parse(text)
-        except exceptions.InvalidValue:
-            return text
-
-    return Option(section, name, (cpu.render(cpus),), meaning=meaning)
+    return Option(
+        section, name, (cpu.render(cpus),), meaning=_read_by(cpu.parse)
+    )
 
 
 def reserved_pages(
@@ -87,12 +82,7 @@ def reserved_pages(
 
     :param counts: Number of pages of each NUMA node.
     """
-
-    def meaning(text: str) -> typing.Any:
-        try:
-            return cpu.parse_reserved(text)
-        except exceptions.InvalidValue:
-            return text
+    meaning = _read_by(cpu.parse_reserved)
 
     def owns(text: str) -> bool:
         found = meaning(text)
@@ -130,15 +120,26 @@ def aliases(wanted: collections.abc.Sequence[alias_model.Alias]) -> Option:
         tuple(alias.render() for alias in wanted),
         nova_conf.ALIAS[1:],
         owns,
-        _of_alias,
+        _read_by(_of_alias),
     )
 
 
+def _read_by(
+    parse: collections.abc.Callable[[str], typing.Any],
+) -> collections.abc.Callable[[str], typing.Any]:
+    """Return what reads a value; one that it refuses means itself."""
+
+    def meaning(text: str) -> typing.Any:
+        try:
+            return parse(text)
+        except exceptions.InvalidValue:
+            return text
+
+    return meaning
+
+
 def _of_alias(text: str) -> typing.Any:
-    try:
-        return alias_model.parse(text).meaning
-    except exceptions.InvalidAlias:
-        return text
+    return alias_model.parse(text).meaning
 
 
 def _json(text: str) -> typing.Any:
@@ -178,15 +179,11 @@ def device_specs(
         tuple(json.dumps(entry) for entry in entries),
         nova_conf.DEVICE_SPEC[1:],
         owns,
-        _of_specs,
+        _read_by(_of_specs),
     )
 
 
 def _of_specs(text: str) -> typing.Any:
-    try:
-        specs = device_spec.parse(text)
-    except exceptions.InvalidDeviceSpec:
-        return text
     return tuple(
         (
             spec.address,
@@ -194,7 +191,7 @@ def _of_specs(text: str) -> typing.Any:
             spec.product_id,
             json.dumps(spec.tags, sort_keys=True),
         )
-        for spec in specs
+        for spec in device_spec.parse(text)
     )
 
 

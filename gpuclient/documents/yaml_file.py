@@ -13,6 +13,7 @@
 """YAML, read strictly: what is ours whole, and what we edit."""
 
 import collections.abc
+import json
 import math
 import re
 import typing
@@ -81,12 +82,23 @@ def parse(path: str, text: str) -> typing.Any:
     :param path: For messages.
     :raises gpuclient.exceptions.DocumentError: See :func:`load`.
     """
+    if '\t' in text and _is_json(text):
+        # Where YAML takes none; texts of JSON hold none.
+        text = text.replace('\t', ' ')
     (node,) = _guarded(path, lambda: [yaml.compose(text, Loader)])
     if node is None:
         return None
     _check_size(path, [node])
     (data,) = _guarded(path, lambda: [construct(node)])
     return data
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def parse_all(path: str, text: str) -> list[typing.Any]:

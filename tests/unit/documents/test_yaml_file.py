@@ -36,6 +36,13 @@ class TestLoad(testtools.TestCase):
         for text, value in (('12', 12), ('true', True), ('~', None)):
             self.assertEqual(value, yaml_file.parse('x.yaml', text))
 
+    def test_json(self) -> None:
+        text = '{\n\t"a":\t["0000:04:00.0", 1, true, "\\t"]\n}\n'
+        self.assertEqual(
+            {'a': ['0000:04:00.0', 1, True, '\t']},
+            yaml_file.parse('x.json', text),
+        )
+
     def test_one_document(self) -> None:
         self.assertIsNone(yaml_file.parse('x.yaml', ''))
         error = self.assertRaises(

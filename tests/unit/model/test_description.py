@@ -496,7 +496,7 @@ _ANY = strategies.recursive(
 
 
 class TestAny(testtools.TestCase):
-    @hypothesis.settings(max_examples=500, deadline=None)
+    @hypothesis.settings(max_examples=200, deadline=None)
     @hypothesis.given(strategies.sampled_from([*_paths(_DATA)]), _ANY)
     def test_any(
         self, path: tuple[typing.Any, ...], value: typing.Any
