@@ -32,13 +32,13 @@ its devices are in use.
 """
 
 import collections.abc
+import functools
 import typing
 
 from gpuclient.cloud.placement import reader as placement_reader
+from gpuclient.cloud.placement import totals
 from gpuclient import exceptions
 from gpuclient.i18n import _
-
-Summary: typing.TypeAlias = dict[str, typing.Any]
 
 #: Microversions that bring what we use.
 _NESTED = (1, 29)
@@ -90,7 +90,7 @@ class Search:
         #: were asked for.
         self._free: dict[str, frozenset[str]] = {}
         #: By provider id, roots included.
-        self.summaries: dict[str, Summary] = {}
+        self.summaries: dict[str, totals.Summary] = {}
         #: Why a tree was not read at all, by the id of its root.
         self.unanswered: dict[str, exceptions.CloudError] = {}
 
@@ -232,7 +232,7 @@ class Search:
             self._reader.each(self._list_free, lists)
             self._ask_each(self._with_free_unit(lists))
 
-    def _summaries_of_roots(self) -> list[Summary]:
+    def _summaries_of_roots(self) -> list[totals.Summary]:
         return [
             self.summaries[root]
             for root in self._trees
@@ -288,10 +288,15 @@ class Search:
         return (
             name in self._free
             and uuid not in self._free[name]
-            and all(
-                summary['resources'][name]['capacity'] <= 1
-                and summary['resources'][name]['used'] <= 1
-                for summary in self.summaries.values()
-                if name in summary['resources']
-            )
+            and name not in self._shared
         )
+
+    @functools.cached_property
+    def _shared(self) -> set[str]:
+        """The classes of which some provider has several units."""
+        return {
+            name
+            for summary in self.summaries.values()
+            for name, units in summary['resources'].items()
+            if totals.several(units)
+        }

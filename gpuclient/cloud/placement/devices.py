@@ -61,7 +61,7 @@ class _Read:
         #: Hypervisor hostname of each root provider.
         self.roots: dict[str, str] = {}
         #: Summaries by provider id, roots included.
-        self.summaries: dict[str, candidates.Summary] = {}
+        self.summaries: dict[str, totals.Summary] = {}
         #: Final records, by provider id: one a resource class, none where
         #: the provider has gone meanwhile.
         self.done: dict[str, tuple[inventory.Device, ...]] = {}
@@ -102,7 +102,7 @@ class _Read:
                 address=inventory.provider_address(provider['name'], name),
             )
 
-    def _hosts(self, providers: list[candidates.Summary]) -> dict[str, str]:
+    def _hosts(self, providers: list[totals.Summary]) -> dict[str, str]:
         """Return the hypervisor hostname of each root provider.
 
         The names of its devices begin with it; where they do not, or do not
@@ -190,7 +190,7 @@ class _Read:
     def _used(
         self,
         device: inventory.Device,
-        inventories: dict[str, candidates.Summary],
+        inventories: dict[str, totals.Summary],
     ) -> dict[str, int]:
         """Return the units in use by resource class."""
         for name, record in inventories.items():
@@ -333,7 +333,7 @@ class _Read:
         return tuple(sorted(self.failures, key=str))
 
 
-def _capacity(record: candidates.Summary) -> int:
+def _capacity(record: totals.Summary) -> int:
     """Return what a summary would say of an inventory.
 
     As ``placement/objects/allocation_candidate.py:_build_provider_summaries``.

@@ -31,7 +31,8 @@ them apart, at a request a device; they are read where nothing else tells.
 import collections
 import typing
 
-from gpuclient.cloud.placement import candidates
+#: A provider in an answer to a candidate query, or its inventory of a class.
+Summary: typing.TypeAlias = dict[str, typing.Any]
 
 #: A device that Nova reserves for good once a server had it; always a whole
 #: device (pci_placement_translator.py:PciResourceProvider.add_child).
@@ -40,11 +41,16 @@ ONE_TIME_USE = 'HW_PCI_ONE_TIME_USE'
 _ALIKE = 4
 
 #: The inventories of providers that were read; None where that failed.
-Inventories: typing.TypeAlias = dict[str, dict[str, candidates.Summary] | None]
+Inventories: typing.TypeAlias = dict[str, dict[str, Summary] | None]
+
+
+def several(units: Summary) -> bool:
+    """Return whether a summary has more than one unit of a class."""
+    return bool(units['capacity'] > 1 or units['used'] > 1)
 
 
 def unclear(
-    summaries: dict[str, candidates.Summary], inventories: Inventories
+    summaries: dict[str, Summary], inventories: Inventories
 ) -> set[str]:
     """Return the providers whose inventories have to be read.
 
@@ -53,11 +59,11 @@ def unclear(
     :param summaries: The summaries of devices, with the resource classes
         that matter.
     """
-    several = {
+    shared = {
         name
         for summary in summaries.values()
         for name, units in summary['resources'].items()
-        if units['capacity'] > 1 or units['used'] > 1
+        if several(units)
     } | {
         name
         for found in inventories.values()
@@ -69,9 +75,9 @@ def unclear(
     for uuid, summary in summaries.items():
         for name, units in summary['resources'].items():
             if units['capacity'] == 0:
-                if name in several or ONE_TIME_USE not in summary['traits']:
+                if name in shared or ONE_TIME_USE not in summary['traits']:
                     answer.add(uuid)
-            elif name in several:
+            elif name in shared:
                 alike[name, units['capacity']].append(uuid)
     for (name, _capacity), uuids in alike.items():
         uuids.sort()
