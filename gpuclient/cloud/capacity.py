@@ -14,6 +14,7 @@
 
 import collections.abc
 import dataclasses
+import functools
 
 from openstack import connection
 
@@ -39,12 +40,18 @@ def read_hosts(
     :raises gpuclient.exceptions.CloudError: Placement gives no list of
         devices, or Nova none of its compute nodes.
     """
-    nodes = {
-        node.name: node for node in hypervisors.list_hypervisors(cloud.compute)
-    }
+
+    @functools.cache
+    def read_nodes() -> dict[str, hypervisors.Hypervisor]:
+        return {
+            node.name: node
+            for node in hypervisors.list_hypervisors(cloud.compute)
+        }
+
     found = placement_devices.read_snapshot(
-        cloud.placement, count_hosts=lambda: len(nodes)
+        cloud.placement, count_hosts=lambda: len(read_nodes())
     )
+    nodes = read_nodes()
     groups = aggregates.list_aggregates(cloud.compute)
     devices: dict[str, list[inventory.Device]] = {}
     for device in found.value.devices:
