@@ -15,6 +15,7 @@
 It is read and checked. An edit is refused, with what to add or take out.
 """
 
+import abc
 import collections.abc
 
 from gpuclient.documents import editable
@@ -80,15 +81,15 @@ class DerivedFile(editable.EditableFile):
     tool: str
 
     @property
+    @abc.abstractmethod
     def confs(self) -> collections.abc.Iterable[DerivedConf]:
         """All that it makes of this file."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def write_edit(
         self, mark: str, section: str, option: str, text: str
     ) -> str:
         """Return how an edit reads in the file."""
-        raise NotImplementedError
 
     @property
     def changed(self) -> bool:

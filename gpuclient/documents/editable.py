@@ -74,9 +74,14 @@ class Editable(abc.ABC):
         return self.readings()
 
     @property
+    def outside(self) -> tuple[EditableFile, ...]:
+        """Files that are read with it, and not to be edited."""
+        return ()
+
+    @property
     def changed(self) -> bool:
         """Whether there is anything to write."""
-        return any(file.changed for file in self.files)
+        return any(file.changed for file in (*self.files, *self.outside))
 
     def diff(self) -> str:
         """Return the edits as a unified diff; empty where there are none."""

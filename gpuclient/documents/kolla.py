@@ -178,24 +178,36 @@ def paths_of(root: str) -> list[str]:
 
 
 class CustomConfiguration(editable.Editable):
-    """All layers of a folder.
+    """All layers of a folder; what it adds to is read, and not edited.
 
     :raises gpuclient.exceptions.DocumentError: One of them cannot be read.
     """
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
-        self._confs = {
-            path: nova_conf.NovaConf.read(path, template=True)
-            for path in paths_of(root)
-        }
+        self._base = base_of(root)
+        self._confs = _read(root)
+        self._of_base = {} if self._base is None else _read(self._base)
 
     @property
     def files(self) -> tuple[editable.EditableFile, ...]:
         return tuple(self._confs.values())
 
     def readings(self) -> collections.abc.Iterator[editable.Reading]:
-        return readings(self.path, self._confs)
+        return readings(
+            self.path, {**self._of_base, **self._confs}, self._base
+        )
+
+    @property
+    def outside(self) -> tuple[editable.EditableFile, ...]:
+        return tuple(self._of_base.values())
+
+
+def _read(root: str) -> dict[str, nova_conf.NovaConf]:
+    return {
+        path: nova_conf.NovaConf.read(path, template=True)
+        for path in paths_of(root)
+    }
 
 
 class DropIns(editable.Editable):

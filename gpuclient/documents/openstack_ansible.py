@@ -113,7 +113,7 @@ class VariablesFile(derived.DerivedFile):
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The services whose hosts have the variables; none if all have."""
+        """The services whose hosts have the variables."""
         _root, kind, name = self._place
         if kind == 'host_vars':
             # Cards are in computes.

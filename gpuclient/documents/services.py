@@ -136,7 +136,7 @@ class ServiceConfiguration:
             )
         # The first name is the one that is written.
         for conf, _value in (*self.values(names[0]), *self.values(*names)):
-            return conf
+            return self._last_of_layer(conf)
         if self.reading.replace:
             if self.reading.home is None:
                 raise exceptions.DocumentError(
@@ -153,6 +153,18 @@ class ServiceConfiguration:
         conf = (*holders, *self.confs)[0]
         _check_layer(conf, names)
         return conf
+
+    def _last_of_layer(self, conf: nova_conf.NovaConf) -> nova_conf.NovaConf:
+        """Return the file of a layer whose values come last."""
+        layers = self.reading.layers
+        if layers is None:
+            return conf
+        layer = layers[self.confs.index(conf)]
+        return [
+            other
+            for other, number in zip(self.confs, layers, strict=True)
+            if number == layer
+        ][-1]
 
 
 def located(

@@ -132,6 +132,17 @@ class Edit(typing.Generic[T]):
         :raises gpuclient.exceptions.UnsafeEdit: They are not, or cannot be
             made in place.
         """
+        for file in self.file.outside:
+            if file.changed:
+                raise exceptions.UnsafeEdit(
+                    _(
+                        'Cannot edit %(path)s: %(other)s is what counts, '
+                        'which other environments read, too: name its '
+                        'folder, or make a file of that name in this one'
+                    )
+                    % {'path': self.file.path, 'other': file.path},
+                    file.diff(),
+                )
         for document, texts in self.others:
             if _texts(document) != texts:
                 raise exceptions.UnsafeEdit(

@@ -304,6 +304,46 @@ class TestKinds(FilesTestCase):
         (row,) = self.json(alias.ListAlias, *options)
         self.assertEqual(['kolla/config/nova.conf, line 3'], row['Defined In'])
 
+    def test_environments_of_kayobe(self) -> None:
+        """The file of the environment is edited, what it adds to is not."""
+        env = 'environments/lab/kolla/config'
+        kind = Kind(
+            {'kolla/config/nova.conf': BOTH, f'{env}/nova.conf': '[pci]\n'},
+            (f'--config={env}',),
+        )
+        self.write(kind)
+        self.json(alias.CreateAlias, *CREATE, *kind.options)
+        content = self.content()
+        self.assertEqual(BOTH, content['kolla/config/nova.conf'])
+        self.assertIn('"name": "a"', content[f'{env}/nova.conf'])
+        (self.folder / env / 'nova.conf').write_text('[pci]\n')
+        self.json(alias.CreateAlias, *CREATE, '--config=kolla/config')
+        before = self.content()
+        again = self.json(alias.CreateAlias, *CREATE, *kind.options)
+        self.assertEqual([], again['restart'])
+        for command, arguments in (
+            (alias_edit.DeleteAlias, ('a',)),
+            (alias_edit.SetAlias, ('a', '--numa-policy', 'socket')),
+        ):
+            error = self.assertRaises(
+                exceptions.UnsafeEdit,
+                self.run_command,
+                *(command, *arguments, *kind.options),
+            )
+            self.assertIn('other environments read, too', str(error))
+        (self.folder / env / 'nova.conf').unlink()
+        (self.folder / env / 'global.conf').write_text('[DEFAULT]\n')
+        error = self.assertRaises(
+            exceptions.UnsafeEdit,
+            self.run_command,
+            *(alias.CreateAlias, 'b', *CREATE[1:], *kind.options),
+        )
+        self.assertIn('or make a file of that name', str(error))
+        self.assertEqual(
+            before['kolla/config/nova.conf'],
+            self.content()['kolla/config/nova.conf'],
+        )
+
     def test_one_side_of_a_layer_that_both_read(self) -> None:
         self.write(KINDS['Kolla, one layer'])
         before = self.content()
