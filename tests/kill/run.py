@@ -12,13 +12,16 @@
 
 """Kill an edit at every system call: the file is whole, old or new.
 
+A file that the edit makes is whole, or not there.
+
 ``make test-kill``. It needs strace(1), which first writes down the system
 calls that an edit makes; then the edit is run once for each of them, and
 killed (SIGKILL) as that one is entered. The edits are those of the commands,
-through ``documents.aliases``.
+through ``documents.aliases`` and ``documents.created``.
 """
 
 import collections
+import collections.abc
 import ctypes
 import os
 import pathlib
@@ -31,6 +34,9 @@ import tempfile
 import typing
 
 from gpuclient.documents import aliases
+from gpuclient.documents import conf_options
+from gpuclient.documents import created
+from gpuclient.documents import creation
 from gpuclient.model import alias as alias_model
 
 ALIAS = alias_model.Alias('a', '10de', '20f1', 'type-PF')
@@ -43,6 +49,30 @@ _CALL = re.compile(r'^(?:\d+ +)?(\w+)\(', re.M)
 COMMENTS = ''.join(f'# line {number}\n' for number in range(2000))
 
 
+def _add(path: str) -> None:
+    """Add an alias to files."""
+    documents = aliases.read(path)
+    for document in documents:
+        aliases.add(document, ALIAS)
+    for file in documents[0].file.files:
+        file.write()
+
+
+def _create(path: str) -> None:
+    """Write a file that is there, and one in a folder that is not."""
+    files, _others = created.read(
+        path,
+        [
+            creation.Conf(
+                'nova.conf', (conf_options.aliases([ALIAS]),), ('nova-api',)
+            ),
+            creation.Text('etc/modprobe.d/x.conf', COMMENTS),
+        ],
+    )
+    for file in files:
+        file.write()
+
+
 class Edit(typing.NamedTuple):
     """Files, what is given to the command, and what they become."""
 
@@ -50,6 +80,7 @@ class Edit(typing.NamedTuple):
     after: dict[str, str]
     path: str
     link: str = ''
+    run: collections.abc.Callable[[str], None] = _add
 
 
 def _plus(text: str, marker: str, indent: str = '') -> str:
@@ -89,18 +120,19 @@ EDITS = {
         },
         'kolla/config',
     ),
+    'what a description makes': Edit(
+        {'out/nova.conf': _PLAIN},
+        {
+            'out/nova.conf': _plus(_PLAIN, '[pci]\n'),
+            'out/etc/modprobe.d/x.conf': COMMENTS,
+        },
+        'out',
+        run=_create,
+    ),
 }
 
 
-def _edit(path: str) -> None:
-    documents = aliases.read(path)
-    for document in documents:
-        aliases.add(document, ALIAS)
-    for file in documents[0].file.files:
-        file.write()
-
-
-def _stopped_child(path: str) -> int:
+def _stopped_child(edit: Edit, path: str) -> int:
     """Start an edit that waits to be continued; return its process."""
     child = os.fork()
     if child:
@@ -111,15 +143,15 @@ def _stopped_child(path: str) -> int:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_PR_SET_PTRACER, _ANY, 0, 0, 0)
         os.kill(os.getpid(), signal.SIGSTOP)
-        _edit(path)
+        edit.run(path)
         status = 0
     finally:
         os._exit(status)
 
 
-def _under_strace(path: str, *options: str) -> int:
+def _under_strace(edit: Edit, path: str, *options: str) -> int:
     """Run an edit; return how it ended."""
-    child = _stopped_child(path)
+    child = _stopped_child(edit, path)
     tracer = subprocess.Popen(
         ['strace', '-f', '-p', str(child), *options],
         stderr=subprocess.PIPE,
@@ -137,10 +169,10 @@ def _under_strace(path: str, *options: str) -> int:
     return status
 
 
-def _points(path: str) -> list[tuple[str, int]]:
+def _points(edit: Edit, path: str) -> list[tuple[str, int]]:
     """Return each system call of an edit, as the Nth of its name."""
     with tempfile.NamedTemporaryFile('r') as log:
-        status = _under_strace(path, '-o', log.name)
+        status = _under_strace(edit, path, '-o', log.name)
         names = _CALL.findall(log.read())
     if status != 0:
         raise SystemExit(f'the edit ended with status {status}')
@@ -171,25 +203,28 @@ def run(name: str, edit: Edit) -> collections.Counter[str]:
     seen: collections.Counter[str] = collections.Counter()
     folder = pathlib.Path(tempfile.mkdtemp())
     try:
-        for call, number in _points(_write(folder, edit)):
+        for call, number in _points(edit, _write(folder, edit)):
             where = f'{name}: killed at {call} {number}'
             status = _under_strace(
+                edit,
                 _write(folder, edit),
                 *('-o', '/dev/null'),
                 *('-e', f'inject={call}:signal=KILL:when={number}'),
             )
             if status != -signal.SIGKILL:
                 raise SystemExit(f'{where}, which ended with {status}')
-            for path in edit.before:
-                text = (folder / path).read_text()
-                if text == edit.after[path]:
+            for path, after in edit.after.items():
+                text = None
+                if (folder / path).exists():
+                    text = (folder / path).read_text()
+                if text == after:
                     seen['new'] += 1
-                elif text == edit.before[path]:
+                elif text == edit.before.get(path):
                     seen['old'] += 1
                 else:
                     raise SystemExit(
                         f'{where}: {path} is neither old nor new: '
-                        f'{text[:200]!r}'
+                        f'{(text or "")[:200]!r}'
                     )
             if edit.link and not (folder / edit.path).is_symlink():
                 raise SystemExit(f'{where}: the link is gone')
