@@ -199,6 +199,15 @@ class DeviceSpec:
             and (not self.remote_managed or bool(device.serial_number))
         )
 
+    def on(self, host: Host) -> 'DeviceSpec':
+        """Return the entry as it is read on a host.
+
+        What is single there is known to be the address of a PF, or not.
+        """
+        if self.address is None:
+            return self
+        return dataclasses.replace(self, address=_on(self.address, host))
+
     def serves(
         self,
         device: HostDevice,
@@ -416,10 +425,14 @@ def _parse_address(address: typing.Any, host: Host) -> Address:
         found = _parse_regex(address)
     else:
         raise _wrong_address(address)
+    return _on(found, host)
+
+
+def _on(address: Address, host: Host) -> Address:
     return dataclasses.replace(
-        found,
-        physical_function=found.is_single
-        and host.physical_function(str(found)) is not None,
+        address,
+        physical_function=address.is_single
+        and host.physical_function(str(address)) is not None,
     )
 
 

@@ -108,6 +108,20 @@ def devices(host: spec.Host) -> list[dict[str, typing.Any]]:
     return found
 
 
+def is_physical_function(
+    domain: str, bus: str, slot: str, function: str
+) -> bool:
+    """Answer for ``nova/pci/utils.py:is_physical_function``.
+
+    That looks into the sysfs of this machine, whose devices are others.
+    """
+    address = f'{domain}:{bus}:{slot}.{function}'
+    return HOST is not None and any(
+        device.address == address and device.type == 'type-PF'
+        for device in HOST.devices
+    )
+
+
 class Driver(fake.FakeDriver):  # type: ignore[misc]
     """The driver of a compute host of a rehearsal cloud."""
 

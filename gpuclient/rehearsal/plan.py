@@ -214,8 +214,13 @@ class Host:
         tuple[device_spec.HostDevice, simulation.Entry]
     ]:
         """Yield the devices that the host gives away, and by which entry."""
-        entries, _unknown = self.part.entries()
-        for device in simulation.host_devices(self.devices):
+        devices = simulation.host_devices(self.devices)
+        here = device_spec.Host(devices)
+        entries = [
+            (entry.on(here), setting)
+            for entry, setting in self.part.entries()[0]
+        ]
+        for device in devices:
             for entry in entries:
                 if entry[0].matches(device):
                     yield device, entry

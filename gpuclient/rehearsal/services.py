@@ -264,6 +264,7 @@ def run_control(cloud: Cloud, kind: str, name: str, ready: Ready) -> None:
 def run_compute(cloud: Cloud, host: str, ready: Ready) -> None:
     """Run nova-compute."""
     from nova.cmd import compute
+    from nova.pci import utils
 
     from gpuclient.rehearsal import driver
 
@@ -272,6 +273,7 @@ def run_compute(cloud: Cloud, host: str, ready: Ready) -> None:
         *cloud.files.nova_arguments(f'nova-compute-{host}'),
     ]
     driver.HOST = cloud.spec.host(host)
+    utils.is_physical_function = driver.is_physical_function
     _when_started(ready)
     compute.main()
 

@@ -65,6 +65,9 @@ _BUSES = tuple(
 _SLOTS = tuple(f'{slot:02x}' for slot in range(32))
 _FUNCTIONS = tuple(str(function) for function in range(8))
 
+#: Product of a PF that only its VFs are known of.
+_UNKNOWN = 'ffff'
+
 _DEVICE = re.compile(
     r'(?P<host>[^=]+)=(?P<address>[^,]+),'
     r'(?P<vendor_id>[0-9A-Fa-f]{4}):(?P<product_id>[0-9A-Fa-f]{4})'
@@ -124,6 +127,12 @@ def _parent(address: str) -> str:
     return f'{address[: len("0000:00:")]}00.0'
 
 
+def _is_parent(entry: device_spec.DeviceSpec) -> bool:
+    """Return whether an entry names function 0, for the VFs that it has."""
+    address = str(entry.address)
+    return entry.address is not None and address == _parent(address)
+
+
 def host_devices(
     devices: collections.abc.Iterable[spec.Device],
 ) -> tuple[device_spec.HostDevice, ...]:
@@ -164,7 +173,9 @@ def simulate(
     devices = list(given)
     unknown: list[Unknown] = []
     for entry, setting in entries:
-        if any(entry.matches(one) for one in host_devices(devices)):
+        present = host_devices(devices)
+        entry = entry.on(device_spec.Host(present))
+        if any(entry.matches(one) for one in present):
             continue
         if complete:
             unknown.append(
@@ -191,6 +202,19 @@ def simulate(
         for vendor_id, product_id in ids[:1] if single else ids:
             kind = _type(vendor_id, product_id, aliases, models)
             taken = {one.address for one in host_devices(devices)}
+            if single and kind == 'type-VF' and _is_parent(entry):
+                devices.append(
+                    spec.Device(
+                        address=_parent(str(entry.address)),
+                        vendor_id=vendor_id,
+                        product_id=_UNKNOWN,
+                        type='type-PF',
+                        numa_node=_numa_node(str(entry.address)),
+                        vfs=count,
+                        vf_product_id=product_id,
+                    )
+                )
+                continue
             found = [
                 spec.Device(
                     address=address,

@@ -116,6 +116,11 @@ Example:
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         models = catalogue_documents.load(parsed_args.catalogue)
         found = config_trees.read(parsed_args.paths)
+        if not found.services and not found.unreadable:
+            raise exceptions.NotFound(
+                _('No service of Nova reads anything in %(paths)s')
+                % {'paths': ', '.join(parsed_args.paths)}
+            )
         plan = planning.make(
             found.services,
             models=models,
@@ -128,17 +133,9 @@ Example:
             count=_count(parsed_args.devices),
         )
         report = reporting.Report(plan, config_trees.check(found, models))
-        start = (
-            control.temporary(plan.document, self.say)
-            if parsed_args.keep is None
-            else control.kept(
-                control.folder(parsed_args.keep, None), plan.document, self.say
-            )
-        )
-        with start as cloud:
-            answered = rehearsing.run(cloud, plan, report, self.say)
-        self.report(answered.failures)
-        rows = [*report.unreadable(found.unreadable), *answered.value]
+        rows = report.unreadable(found.unreadable)
+        if found.services:
+            rows += self._run(plan, report, parsed_args.keep)
         if any(row.bad for row in rows):
             self.found()
         if parsed_args.long:
@@ -158,6 +155,23 @@ Example:
             ),
             [_values(row) for row in rows],
         )
+
+    def _run(
+        self,
+        plan: planning.Plan,
+        report: reporting.Report,
+        keep: str | None,
+    ) -> list[reporting.Row]:
+        if keep is None:
+            start = control.temporary(plan.document, self.say)
+        else:
+            start = control.kept(
+                control.folder(keep, None), plan.document, self.say
+            )
+        with start as cloud:
+            answered = rehearsing.run(cloud, plan, report, self.say)
+        self.report(answered.failures)
+        return answered.value
 
 
 def _values(row: reporting.Row) -> tuple[object, ...]:

@@ -121,8 +121,12 @@ class TestSimulate(testtools.TestCase):
             ],
             devices,
         )
-        # Its own physical function would be a function of itself.
-        text = text.replace('}', ', "address": "0000:04:00.0"}')
+        # The address of their PF means them.
+        entry = text.replace('}', ', "address": "0000:04:00.0"}')
+        devices, _unknown = simulate(entry, aliases=(alias,), count=3)
+        self.assertEqual(
+            [('0000:04:00.0', '10de:ffff', 'type-PF', 0)], devices
+        )
         self.assertEqual(
             (
                 [],
@@ -131,7 +135,9 @@ class TestSimulate(testtools.TestCase):
                     '--device'
                 ],
             ),
-            simulate(text, aliases=(alias,)),
+            simulate(
+                text.replace('}', ', "address": "04:00.0"}'), aliases=(alias,)
+            ),
         )
 
     @ddt.data(

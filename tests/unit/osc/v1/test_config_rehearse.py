@@ -14,6 +14,7 @@
 
 import argparse
 import io
+import json
 import pathlib
 import unittest.mock
 
@@ -34,14 +35,20 @@ class TestRehearseConfig(testtools.TestCase):
         (self.folder / 't').mkdir()
         (self.folder / 'nova.conf').write_text('[pci]\n')
 
-    def refused(self, *arguments: str) -> str:
+    def run_command(self, *arguments: str) -> tuple[int, str]:
         app = unittest.mock.Mock()
         command = config_rehearse.RehearseConfig(app, argparse.Namespace())
         command.app.stdout = io.StringIO()
         parsed = command.get_parser('x').parse_args(
-            [*arguments, str(self.folder)]
+            ['-f', 'json', *arguments, str(self.folder)]
         )
-        error = self.assertRaises(exceptions.GPUError, command.run, parsed)
+        status = command.run(parsed)
+        return status, command.app.stdout.getvalue()
+
+    def refused(self, *arguments: str) -> str:
+        error = self.assertRaises(
+            exceptions.GPUError, self.run_command, *arguments
+        )
         self.assertEqual([], list((self.folder / 't').iterdir()))
         self.assertNotIn('\n', str(error))
         return str(error)
@@ -61,6 +68,27 @@ class TestRehearseConfig(testtools.TestCase):
         self.assertEqual(
             f'There is no configuration of Nova in {self.folder}',
             self.refused(),
+        )
+
+    def test_hosts_alone_are_nothing_to_rehearse(self) -> None:
+        (self.folder / 'nova.conf').unlink()
+        (self.folder / 'hosts.yaml').write_text(
+            'host-0:\n  bootMACAddress: 52:54:00:00:00:01\n'
+        )
+        self.assertEqual(
+            f'No service of Nova reads anything in {self.folder}',
+            self.refused(),
+        )
+
+    def test_documents_that_cannot_be_read(self) -> None:
+        """No cloud is started for nothing."""
+        (self.folder / 'nova.conf').write_text('[pci\n')
+        status, output = self.run_command()
+        self.assertEqual(3, status)
+        (row,) = json.loads(output)
+        self.assertEqual(
+            ('document', 'nova.conf', 'unreadable', ['GPU300']),
+            (row['Kind'], row['Name'], row['State'], row['Codes']),
         )
 
     def test_options(self) -> None:
