@@ -516,7 +516,8 @@ def _cpus(
                 f'no NUMA node has CPUs {cpu.render(cpus - everything)}',
             )
     if shared is not None and dedicated is not None and shared & dedicated:
-        # nova/virt/libvirt/driver.py:LibvirtDriver._get_pcpu_available
+        # nova/virt/libvirt/driver.py:
+        # LibvirtDriver._check_cpu_set_configuration
         raise strict.error(
             item.where('shared'),
             f'CPUs {cpu.render(shared & dedicated)} are dedicated, too: '
