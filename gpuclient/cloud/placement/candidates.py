@@ -123,28 +123,24 @@ class Search:
         return len(self.missing()) > max(_FEW, len(self._trees) // _PART)
 
     def _ask(self, what: str, **params: str) -> int:
-        """Learn the summaries of an answer; return how many trees it has."""
+        """Learn the summaries of an answer; return its candidates."""
         # No limit: it would cut hosts from the answer.
         found = self._reader.get('/allocation_candidates', what, **params)
-        trees = 0
         for uuid, summary in found['provider_summaries'].items():
-            root = summary['root_provider_uuid']
-            if root in self._trees:
+            if summary['root_provider_uuid'] in self._trees:
                 self.summaries[uuid] = summary
-                trees += uuid == root
-        return trees
+        return len(found['allocation_requests'])
 
-    def _try(self, **params: str) -> bool:
-        """Ask all hosts; return whether there was an answer.
+    def _try(self, **params: str) -> int | None:
+        """Ask all hosts; return how many candidates there are.
 
-        Where there was none, there is another way to know: the hosts are
+        Where there is no answer, there is another way to know: the hosts are
         asked one by one, and say themselves what is wrong.
         """
         try:
-            self._ask(_('reading the allocation candidates'), **params)
+            return self._ask(_('reading the allocation candidates'), **params)
         except exceptions.CloudError:
-            return False
-        return True
+            return None
 
     def _ask_all(self, hosts: int | None) -> None:
         """Ask all hosts at once, while that is worth it."""
@@ -152,9 +148,8 @@ class Search:
         narrow = self._reader.version >= _SAME_SUBTREE and (
             hosts is None or _CANDIDATE * devices < hosts - len(self._trees)
         )
-        asked = set()
+        counts: dict[str, int] = {}
         for resource in _RESOURCES:
-            before = len(self.missing())
             params = {'resources1': f'{resource}:1'}
             if narrow:
                 # The group without resources leaves out hosts that have no
@@ -164,16 +159,23 @@ class Search:
                     same_subtree='1,2',
                     group_policy='none',
                 )
-            if not self._try(**params):
+            count = self._try(**params)
+            if count is None:
                 return
-            asked.add(resource)
+            counts[resource] = count
             if not self._many_missing():
                 # So it is not the service that leaves trees out.
-                self._asked = asked
+                self._asked = set(counts)
                 return
-            if 2 * len(self.missing()) > before:
-                # The hosts are full, or the service caps its answer.
+            if list(counts.values()).count(count) > 1:
+                # The service caps its answers.
                 return
+        # An answer that is shorter than another was not capped.
+        self._asked = {
+            resource
+            for resource, count in counts.items()
+            if count < max(counts.values())
+        }
 
     def _custom_classes(self) -> list[str]:
         """Return the resource classes that devices of the cloud may have."""

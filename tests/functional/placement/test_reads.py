@@ -515,6 +515,23 @@ class TestReads(PlacementTestCase):
             used, consumers = row[5], row[7]
             self.assertEqual(used, sum(amount for _id, amount in consumers))
 
+    def test_many_hosts_without_memory(self) -> None:
+        """What they have left is asked for at once, not host by host."""
+        for number in range(8):
+            root, devices = self.host(f'host-{number}', 2)
+            left = {'VCPU': 8} if number < 7 else {}
+            if number:
+                self.allocate({root: {MB: 64, **left}, devices[0]: {A100: 1}})
+        expected = self.plainly()
+        self.placement.paths.clear()
+        found = placement_devices.read_devices(self.placement).value
+        self.assertEqual(
+            ['/resource_providers', *['/allocation_candidates'] * 3],
+            self.placement.paths,
+        )
+        owned = owners.read_owners(self.placement, found, ()).value
+        self.assertEqual(expected, self.rows(list(owned)))
+
     def test_requests_for_owners(self) -> None:
         """One for each server, or for each device: what is fewer."""
         identities = []
