@@ -351,9 +351,9 @@ class _Parser:
                     host.Bar(
                         number,
                         end - start + 1 if end > start else 0,
-                        bool(flags & _IO),
-                        bool(flags & _64_BIT),
-                        bool(flags & _PREFETCH),
+                        prefetchable=bool(flags & _PREFETCH),
+                        is_io=bool(flags & _IO),
+                        is_64_bit=bool(flags & _64_BIT),
                     )
                 )
         return tuple(found)

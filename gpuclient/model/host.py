@@ -48,16 +48,14 @@ FUNCTION_DRIVERS = ('snd_hda_intel', 'xhci_pci', 'i2c_nvidia_gpu')
 
 
 @dataclasses.dataclass(frozen=True)
-class Bar:
-    """A base address register, as ``resource`` in sysfs has it."""
+class Bar(catalogue.Bar):
+    """A base address register of a host, as ``resource`` in sysfs has it.
 
-    #: 0 to 5.
-    number: int
-    #: In bytes; 0 where firmware and kernel found no room for it.
-    size: int
+    Its size is 0 where firmware and kernel found no room for it.
+    """
+
     is_io: bool = False
     is_64_bit: bool = False
-    prefetchable: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,8 +26,8 @@ from gpuclient.rules import verdict
 
 Verdicts = collections.abc.Iterator[verdict.Verdict]
 
-_KNOWN_RIVALS = {
-    # As sysfs has them, where the module has another name.
+#: Modules of drivers, as sysfs has these, that have another name.
+_MODULES = {
     'NovaCore': 'nova_core',
     'nvidia-gpu': 'i2c_nvidia_gpu',
     'xhci_hcd': 'xhci_pci',
@@ -183,10 +183,15 @@ def _claim_remedy(
             view.host, f'vfio-pci.ids={",".join(wanted)}'
         )
     if rival is not None:
-        module = _KNOWN_RIVALS.get(rival, rival)
+        module = _module(rival)
         if module in host_model.GPU_DRIVERS.get(device.vendor_id or '', ()):
             text = f'Blacklist {module} in /etc/modprobe.d. {text}'
     return f'{text}; {_CREATE}'
+
+
+def _module(driver: str | None) -> str | None:
+    """Return the module of a driver."""
+    return _MODULES.get(driver or '', driver)
 
 
 def _pending(view: host_view.View, device: host_model.Device) -> str | None:
@@ -226,7 +231,20 @@ def _group(view: host_view.View, device: host_model.Device) -> Verdicts:
         wanted = ','.join(
             dict.fromkeys(one.ids for one in bad if one in functions)
         )
-        if all(one in functions for one in bad):
+        fixed = [
+            one
+            for one in bad
+            if _module(one.driver) in (host.builtin_modules or ())
+        ]
+        if fixed:
+            remedy = (
+                f'{", ".join(dict.fromkeys(str(one.driver) for one in fixed))}'
+                f' is part of the kernel and always first: when the host has '
+                f'booted, write the address to unbind of the driver and '
+                f'vfio-pci to driver_override of the device; or take the '
+                f'device away with pci-stub.ids'
+            )
+        elif all(one in functions for one in bad):
             remedy = (
                 f'Give the other functions of the card to vfio-pci as well: '
                 f'add {wanted} to vfio-pci.ids; {_CREATE}'

@@ -40,32 +40,31 @@ def uses_dracut(host: host_model.Host) -> bool | None:
 
 def add_arguments(host: host_model.Host, text: str) -> str:
     """Return how the host gets kernel arguments."""
-    if _is(host, _RHEL):
-        return (
-            f'Add them with: grubby --update-kernel=ALL --args="{text}", '
-            f'{_REBOOT}'
-        )
-    if _is(host, _DEBIAN):
-        return (
-            f'Add {text} to GRUB_CMDLINE_LINUX in /etc/default/grub, run '
-            f'update-grub, {_REBOOT}'
-        )
-    return f'Add {text} to the kernel arguments, {_REBOOT}'
+    return _change_arguments(host, 'Add', 'to', 'args', text)
 
 
 def remove_arguments(host: host_model.Host, text: str) -> str:
     """Return how the host gets rid of kernel arguments."""
+    return _change_arguments(host, 'Remove', 'from', 'remove-args', text)
+
+
+def _change_arguments(
+    host: host_model.Host, verb: str, where: str, option: str, text: str
+) -> str:
+    change = f'{verb} {text} {where}'
     if _is(host, _RHEL):
-        return (
-            f'Remove it with: grubby --update-kernel=ALL '
-            f'--remove-args="{text}", {_REBOOT}'
+        how = (
+            f'{change} the kernel arguments (grubby --update-kernel=ALL '
+            f'--{option}="{text}")'
         )
-    if _is(host, _DEBIAN):
-        return (
-            f'Remove {text} from GRUB_CMDLINE_LINUX in /etc/default/grub, run '
-            f'update-grub, {_REBOOT}'
+    elif _is(host, _DEBIAN):
+        how = (
+            f'{change} GRUB_CMDLINE_LINUX in /etc/default/grub, run '
+            f'update-grub'
         )
-    return f'Remove {text} from the kernel arguments, {_REBOOT}'
+    else:
+        how = f'{change} the kernel arguments'
+    return f'{how}, {_REBOOT}'
 
 
 def remake_initramfs(host: host_model.Host) -> str:

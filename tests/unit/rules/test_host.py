@@ -281,6 +281,18 @@ class TestGroup(TestCase):
                      group=4)  # fmt: skip
         self.finds('GPU426', FAIL, '', other, remedy='ACS')
 
+    def test_driver_that_is_part_of_the_kernel(self) -> None:
+        tree = card()
+        tree.device(
+            '0000:04:00.2', '10de:1ad8', 0x0C0330, driver='xhci_hcd', group=4
+        )
+        self.finds('GPU426', FAIL, '', tree, remedy='add 10de:1ad8')
+        tree.text(
+            'lib/modules/6.1.0-56-amd64/modules.builtin',
+            'kernel/drivers/usb/host/xhci-pci.ko\n',
+        )
+        self.finds('GPU426', FAIL, '', tree, remedy='is part of the kernel')
+
     def test_reserved_by_firmware(self) -> None:
         path = 'sys/kernel/iommu_groups/4/reserved_regions'
         region = '0x00000000bf800000 0x00000000bfffffff direct\n'
