@@ -113,7 +113,8 @@ def unpack(path: str) -> collect.Tree:
     :raises gpuclient.exceptions.HostError: See :func:`read`.
     """
     try:
-        content = pathlib.Path(path).read_bytes()
+        with open(path, 'rb') as stream:
+            content = stream.read(LARGEST_BUNDLE + 1)
     except OSError as exc:
         raise _refused(path, exc.strerror or str(exc)) from exc
     if content.startswith(_GZIP):

@@ -358,7 +358,15 @@ class Reader:
         if path not in self._lists:
             try:
                 self._inside(path)
-                found = sorted(os.listdir(self._absolute(path)))
+                found = []
+                for name in sorted(os.listdir(self._absolute(path))):
+                    if name.isprintable():
+                        found.append(name)
+                    else:
+                        # It could not stand in a bundle, or on a terminal.
+                        self.tree.unreadable[
+                            path + '/' + ascii(name)[1:-1]
+                        ] = 'its name is not text'
             except OSError as exc:
                 self._note(path, exc)
                 found = []
@@ -398,7 +406,7 @@ class Reader:
         # Not there, or gone since the folder was listed.
         if number not in (errno.ENOENT, errno.ENOTDIR, errno.ENODEV):
             reason = getattr(exc, 'strerror', None) or str(exc)
-            self.tree.unreadable[path] = reason
+            self.tree.unreadable[_MACHINE_ID.sub(MASK, path)] = reason
 
     def _read(self, rule: Rule, path: str) -> None:
         tree = self.tree
@@ -492,7 +500,9 @@ def read_manifest(content: bytes) -> 'dict[str, str]':
         raise ValueError(f'its format is not {FORMAT}')
     unreadable = manifest.get('unreadable')
     if not isinstance(unreadable, dict) or not all(
-        isinstance(reason, str) for reason in unreadable.values()
+        isinstance(text, str) and text.isprintable()
+        for pair in unreadable.items()
+        for text in pair
     ):
         raise ValueError('it does not say what could not be read')
     return dict(unreadable)

@@ -13,6 +13,7 @@
 """How values look in tables; JSON and YAML have them as they are."""
 
 import collections.abc
+import textwrap
 import typing
 
 from cliff import columns
@@ -21,6 +22,8 @@ from gpuclient.model import inventory
 
 Record: typing.TypeAlias = dict[str, typing.Any]
 
+#: Of a cell with sentences, in characters.
+_PROSE_WIDTH = 44
 # Spreadsheets take a cell that begins so for a formula.
 _FORMULA = ('=', '+', '-', '@')
 
@@ -54,6 +57,15 @@ class TextColumn(columns.FormattableColumn[str | None]):
 
     def human_readable(self) -> str:
         return 'None' if self._value is None else escape(self._value)
+
+
+class ProseColumn(TextColumn):
+    """Sentences, in lines that leave room for other columns."""
+
+    def human_readable(self) -> str:
+        if self._value is None:
+            return ''
+        return '\n'.join(textwrap.wrap(escape(self._value), _PROSE_WIDTH))
 
 
 class ListColumn(columns.FormattableColumn[list[str] | None]):

@@ -246,11 +246,13 @@ def _iommu_mode(view: host_view.View) -> Verdicts:
     if not host.iommu_on:
         return
     domains = {one.domain for one in host.groups} - {None}
-    if (
-        domains <= {'identity'}
-        if domains
-        else view.arguments.iommu_passthrough
-    ):
+    passthrough = view.arguments.iommu_passthrough
+    if domains:
+        # Devices that the kernel does not trust are translated all the same.
+        passthrough = domains == {'identity'} or (
+            passthrough and 'identity' in domains
+        )
+    if passthrough:
         yield verdict.passed(check, 'devices of the host bypass it (identity)')
         return
     seen = ', '.join(sorted(filter(None, domains))) or 'not known'

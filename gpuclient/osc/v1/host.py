@@ -372,11 +372,11 @@ Example:
                 (
                     columns.TextColumn(host.name),
                     None if one.device is None else str(one.device),
-                    one.check,
+                    columns.ProseColumn(one.check),
                     str(one.result),
                     one.code,
-                    columns.TextColumn(one.evidence),
-                    columns.TextColumn(one.remedy),
+                    columns.ProseColumn(one.evidence),
+                    columns.ProseColumn(one.remedy),
                 )
                 for one in (
                     found if parsed_args.long else verdict.summary(found)

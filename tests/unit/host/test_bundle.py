@@ -297,6 +297,10 @@ class TestHostile(TestCase):
             (manifest(b'[]'), 'its format is not 1'),
             (manifest(b'{"format": 2}'), 'its format is not 1'),
             (manifest(b'{"format": 1}'), 'could not be read'),
+            (
+                manifest(b'{"format": 1, "unreadable": {"\\u001b[2J": ""}}'),
+                'could not be read',
+            ),
             (manifest(b'\xff'), 'decode'),
             (manifest(b'[' * 100000), 'format'),
         ):

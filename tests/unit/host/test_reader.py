@@ -311,6 +311,24 @@ class TestUnreadable(TestCase):
             self.named(reader.read(os.fspath(root))),
         )
 
+    def test_names_that_are_no_text(self) -> None:
+        root = trees.nouveau().write(self.root)
+        (root / 'etc/modprobe.d').mkdir()
+        for name in (b'a\xff.conf', b'\x1b[2J.conf'):
+            path = os.path.join(os.fsencode(root), b'etc/modprobe.d', name)
+            pathlib.Path(os.fsdecode(path)).touch()
+        entries = root / 'boot/loader/entries'
+        entries.mkdir(parents=True)
+        (entries / f'{"0123456789abcdef" * 2}.conf').mkdir()
+        self.assertEqual(
+            {
+                '/boot/loader/entries/***.conf': 'Is a directory',
+                '/etc/modprobe.d/\\x1b[2J.conf': 'its name is not text',
+                '/etc/modprobe.d/a\\udcff.conf': 'its name is not text',
+            },
+            self.named(reader.read(os.fspath(root))),
+        )
+
     def test_links_that_lead_out(self) -> None:
         outside = self.useFixture(fixtures.TempDir()).path
         pathlib.Path(outside, 'x.conf').write_text('blacklist a\n')

@@ -194,6 +194,13 @@ class TestIommu(TestCase):
     def test_mode(self) -> None:
         tree = card(host={'domain': 'DMA-FQ'})
         self.finds('GPU422', WARN, 'DMA-FQ', tree, remedy='iommu=pt')
+        mixed = card()
+        mixed.device('0000:07:00.0', '8086:1137', 0x0C0330, group=9)
+        mixed.text('sys/kernel/iommu_groups/9/type', 'DMA\n')
+        self.assertEqual({}, self.bad(mixed))
+        unknown = card()
+        del unknown.files['sys/kernel/iommu_groups/4/type']
+        self.assertEqual({}, self.bad(unknown))
 
     def test_nothing_depends_on_it(self) -> None:
         tree = trees.Tree(iommu=False)

@@ -207,6 +207,15 @@ class TestCheck(TestCase):
         self.golden('host_check_long', found)
         self.assertEqual({'PASS'}, {row['Result'] for row in found})
 
+    def test_table(self) -> None:
+        """Sentences are wrapped, so that a row fits a screen."""
+        status, text = self.run_command(
+            host.CheckHost, self.bundle(trees.consumer())
+        )
+        self.assertEqual(3, status)
+        self.assertIn('| FAIL   | GPU426 | group 1 is not viable: it', text)
+        self.assertLess(max(map(len, text.splitlines())), 190)
+
     def test_fail_on(self) -> None:
         bad = self.root(trees.nouveau())
         odd = trees.t4()
