@@ -22,6 +22,7 @@ import dataclasses
 from gpuclient.model import answer
 from gpuclient.model import catalogue
 from gpuclient.model import device_spec
+from gpuclient.model import kernel
 from gpuclient.model import pci
 
 #: Base classes of the PCI specification (Code and ID Assignment, 1.2).
@@ -335,6 +336,24 @@ class Host:
             and one.address != place
             and one.physical_function is None
         )
+
+    def rivals(self, device: Device) -> tuple[str, ...]:
+        """Return the modules that may claim a card before vfio-pci does."""
+        found = GPU_DRIVERS.get(device.vendor_id or '', ())
+        if any(
+            one.device_class == AUDIO_DEVICE
+            for one in (device, *self.functions(device))
+        ):
+            found += ('snd_hda_intel',)
+        return found
+
+    @property
+    def blacklisted_modules(self) -> frozenset[str]:
+        """Modules that are not loaded for a device."""
+        line = kernel.parse(self.kernel_arguments or '')
+        return frozenset(
+            one.module for one in self.directives if one.command == 'blacklist'
+        ).union(line.blacklisted_modules)
 
     @property
     def iommu_on(self) -> bool:

@@ -144,8 +144,15 @@ def _kind(device: host_model.Device) -> str:
 def race(view: host_view.View, device: host_model.Device) -> Verdicts:
     """Check that vfio-pci is there before the drivers it competes with."""
     check = 'driver race'
-    if view.claim(device) is None:
+    claim = view.claim(device)
+    if claim is None:
         # The driver row says so.
+        return
+    if claim.where == host_view.OVERRIDE:
+        # Somebody wrote it, perhaps libvirt for the server that has it.
+        yield verdict.passed(
+            check, 'driver_override keeps others off until the next boot'
+        )
         return
     host = view.host
     rivals = _rivals(view, device)
@@ -211,26 +218,15 @@ def _path(image: host_model.Initramfs | None) -> str:
 
 
 def _rivals(view: host_view.View, device: host_model.Device) -> list[str]:
-    """Return the modules that may claim a card before vfio-pci does."""
-    host = view.host
-    found = list(host_model.GPU_DRIVERS.get(device.vendor_id or '', ()))
-    if any(
-        one.device_class == host_model.AUDIO_DEVICE
-        for one in (device, *host.functions(device))
-    ):
-        found.append('snd_hda_intel')
-    harmless = {
-        *view.arguments.blacklisted_modules,
-        *(
-            one.module
-            for one in host.directives
-            if one.command == 'blacklist'
-            # Never loaded: install MODULE /bin/false
-            or (one.command == 'install' and one.rest in _NEVER)
-            or (one.command == 'softdep' and _waits(one.rest))
-        ),
-    }
-    return [one for one in found if one not in harmless]
+    """Return the modules that nothing keeps from claiming a card first."""
+    harmless = view.host.blacklisted_modules.union(
+        one.module
+        for one in view.host.directives
+        # Never loaded: install MODULE /bin/false
+        if (one.command == 'install' and one.rest in _NEVER)
+        or (one.command == 'softdep' and _waits(one.rest))
+    )
+    return [one for one in view.host.rivals(device) if one not in harmless]
 
 
 _NEVER = ('/bin/false', '/bin/true', '/usr/bin/false', '/usr/bin/true')

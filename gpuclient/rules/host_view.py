@@ -26,6 +26,9 @@ from gpuclient.model import kernel
 from gpuclient.model import pci
 
 VFIO_PCI = 'vfio_pci'
+#: The file of sysfs that names the only driver of a device; the next boot
+#: does not know of it.
+OVERRIDE = 'driver_override'
 #: Drivers that take devices for nobody, besides vfio-pci and its variants:
 #: what VFIO lets be in a group (``drivers/vfio/vfio.c`` before Linux 5.19;
 #: since then, drivers with ``driver_managed_dma``).
@@ -62,7 +65,7 @@ class Intent:
 class Claim:
     """How vfio-pci comes to a device at boot."""
 
-    #: ``kernel arguments``, or a file.
+    #: ``the kernel arguments``, a file, or :data:`OVERRIDE`.
     where: str
     #: By its ids; otherwise by its address.
     by_ids: bool
@@ -285,11 +288,11 @@ class View:
 
     def claim(self, device: host_model.Device) -> Claim | None:
         """Return how vfio-pci comes to a device; None where it does not."""
-        if is_vfio(device.driver_override):
-            return Claim('driver_override', by_ids=False)
         path = self._overridden.get(str(device.address))
         if path is not None:
             return Claim(path, by_ids=False)
+        if is_vfio(device.driver_override):
+            return Claim(OVERRIDE, by_ids=False)
         if (
             self.ids_source is not None
             and device.driver_override is None

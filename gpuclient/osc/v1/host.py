@@ -236,6 +236,8 @@ _LONG_COLUMNS = (
     'Reset Methods',
     'Power State',
     'D3cold Allowed',
+    'Loaded Modules',
+    'Blacklisted Modules',
     'Node CPUs',
     'Node Isolated CPUs',
     'Node Huge Pages',
@@ -266,6 +268,8 @@ def _details(host: host_model.Host, device: host_model.Device) -> _Row:
         (one for one in host.nodes if one.number == device.numa_node), None
     )
     cpus = frozenset() if node is None else node.cpus
+    # Those that may claim the card.
+    modules = (*host.rivals(device), 'vfio_pci')
     return (
         None if device.class_code is None else f'{device.class_code:06x}',
         columns.TextColumn(device.driver_override),
@@ -305,6 +309,10 @@ def _details(host: host_model.Host, device: host_model.Device) -> _Row:
         ),
         columns.TextColumn(device.power_state),
         device.d3cold_allowed,
+        columns.ListColumn([one for one in modules if one in host.modules]),
+        columns.ListColumn(
+            [one for one in modules if one in host.blacklisted_modules]
+        ),
         cpu.render(cpus) or None,
         cpu.render(cpus & host.isolated_cpus) or None,
         _PagesColumn(

@@ -417,6 +417,12 @@ class TestBinding(TestCase):
         tree.initramfs('nouveau', maker='initramfs-tools')
         self.assertEqual({}, self.bad(tree))
 
+    def test_taken_by_libvirt(self) -> None:
+        """It writes driver_override for a server, until the next boot."""
+        tree = card('iommu=pt', override='vfio-pci')
+        tree.initramfs('nouveau', maker='dracut')
+        self.assertEqual({}, self.bad(tree))
+
     def test_unreadable_initramfs(self) -> None:
         tree = card(trees.BOUND)
         del tree.files[next(p for p in tree.files if 'initramfs' in p)]
