@@ -175,7 +175,13 @@ Example:
                 if parsed_args.long:
                     row += _details(host, device)
                 rows.append(row)
-            self.report(host.unreadable)
+            # What later boots are started with is not shown, and on some
+            # systems root's alone.
+            self.report(
+                failure
+                for failure in host.unreadable
+                if not failure.source.startswith('/boot/')
+            )
             if not found and not wanted:
                 self.log.warning(
                     _(

@@ -166,6 +166,16 @@ class TestShow(TestCase):
         self.assertIsNone(found[0]['Kernel Arguments'])
         self.assertEqual('/proc/cmdline: it is not there\n', self.log.output)
 
+    def test_entries_of_the_boot_loader(self) -> None:
+        tree = trees.a100().tree()
+        tree.unreadable['boot/loader/entries'] = 'Permission denied'
+        path = os.fspath(self.folder / 'x.tar')
+        bundle.write(path, tree)
+        self.run_json(host.ShowHost, path)
+        self.assertEqual('', self.log.output)
+        found = self.run_json(host.CheckHost, path)
+        self.assertIn('GPU460', {row['Code'] for row in found})
+
     def test_several(self) -> None:
         """One that cannot be read does not hide the others."""
         good = self.bundle(trees.t4())
