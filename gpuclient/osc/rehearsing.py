@@ -59,7 +59,7 @@ def run(
             [
                 *rows,
                 *report.devices(processes, ()),
-                *report.skipped(cloud.record.message),
+                *report.skipped(_('the cloud did not start')),
             ]
         )
     client = control.connect(cloud)
@@ -77,19 +77,16 @@ def _aliases(
     report: reporting.Report,
     say: control.Say,
 ) -> list[reporting.Row]:
-    if any(
-        one.name == plan.api.name and one.state != state.READY
-        for one in processes
-    ):
+    started = {one.name for one in processes if one.state == state.READY}
+    if plan.api.name not in started:
         return report.skipped(_('nova-api did not start'))
+    if not any(name.startswith(configuration.SCHEDULER) for name in started):
+        return report.skipped(_('no nova-scheduler started'))
     if not plan.api.documents:
         return report.skipped(_('there is no document of nova-api'))
     if not plan.hosts:
         return report.skipped(_('there is no document of nova-compute'))
-    if not any(
-        one.name == configuration.COMPUTE and one.state == state.READY
-        for one in processes
-    ):
+    if configuration.COMPUTE not in started:
         return report.skipped(_('no nova-compute started'))
     rows: list[reporting.Row] = []
     with alias_probe.Prober(client.compute, ()) as prober:

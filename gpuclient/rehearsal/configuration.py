@@ -35,6 +35,8 @@ from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
 
 REGION = 'RegionOne'
+#: The last that a service of Nova reads.
+OWN_FILE = '90-rehearsal.conf'
 DATABASES = (
     'keystone',
     'placement',
@@ -276,7 +278,7 @@ class Files:
         for number, text in enumerate(texts):
             self._write(f'{folder}/{user_file(number)}', '{text}', text=text)
         self._write(
-            f'{folder}/90-rehearsal.conf',
+            f'{folder}/{OWN_FILE}',
             _NOVA_OWN,
             host=host,
             log=self.log(service),

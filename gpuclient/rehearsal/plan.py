@@ -323,10 +323,7 @@ def make(
             % {
                 'number': len(deployments),
                 'paths': ', '.join(
-                    os.path.commonpath(
-                        [os.path.dirname(one.place.path) for one in members]
-                    )
-                    or '.'
+                    configuration_rules.folder_of(members) or '.'
                     for members in deployments
                 ),
             }
@@ -347,7 +344,7 @@ def make(
         for number, own in enumerate(_variants(members, kind, True), 1)
     ]
     named = list(given)
-    parts = []
+    parts: list[Part] = []
     node_sets: list[configuration.NodeSet | None] = []
     taken: set[str] = set()
     for own in _variants(members, configuration.COMPUTE, bool(shared)):
@@ -364,6 +361,14 @@ def make(
         name = _free(_host_name(documents[-1], node_set), taken)
         taken.add(name)
         parts.append(_part(configuration.COMPUTE, name, documents))
+    if len(parts) > spec.MOST_HOSTS:
+        raise exceptions.InvalidValue(
+            _(
+                'There are %(number)d hosts here, at most %(most)d can be '
+                'simulated: name the files of some'
+            )
+            % {'number': len(parts), 'most': spec.MOST_HOSTS}
+        )
     for name, _device in named:
         _check_host(name, taken)
     bundles = {_bundle_of(one.name, taken): one for one in known}

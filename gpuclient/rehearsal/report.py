@@ -180,8 +180,17 @@ class Report:
                 detail=detail,
                 place=part.place,
             )
-        words = _with_documents(part, process.message)
-        known, place = self._cause(part, words)
+        if process.state not in (state.REFUSED, state.ENDED):
+            return Row(
+                SERVICE,
+                part.host,
+                part.name,
+                SKIPPED,
+                detail=_('the cloud did not start'),
+                place=part.place,
+            )
+        known, place = self._cause(part, process.message)
+        words = _with_documents(part, process.message, place)
         return Row(
             SERVICE,
             part.host,
@@ -224,7 +233,7 @@ class Report:
         refused = {
             row.host: row.codes
             for row in self.services(processes)
-            if row.name == configuration.COMPUTE and row.bad
+            if row.name == configuration.COMPUTE and row.state != STARTED
         }
         present = {(one.host, one.address): one for one in found}
         rows: list[Row] = []
@@ -461,11 +470,22 @@ def _shared(words: str, option: configuration.Option) -> int:
     )
 
 
-def _with_documents(part: planning.Part, words: str) -> str:
-    """Put the names of documents where a message has those of our files."""
-    for number, path in enumerate(part.paths):
+def _with_documents(
+    part: planning.Part, words: str, place: configuration.Place | None
+) -> str:
+    """Put the names of documents where a message has those of our files.
+
+    :param place: What the message is about. oslo.config names the last file
+        of a folder, whichever has the option.
+    """
+    names = {
+        files.user_file(number): path for number, path in enumerate(part.paths)
+    }
+    if place is not None:
+        names[files.OWN_FILE] = place.path
+    for name, path in names.items():
         words = re.sub(
-            rf'[^\s\'"(]*/{re.escape(files.user_file(number))}\b',
+            rf'[^\s\'"(]*/{re.escape(name)}\b',
             path.replace('\\', r'\\'),
             words,
         )

@@ -263,7 +263,7 @@ def deployments(
     services = list(services)
     folders: dict[str, list[int]] = {}
     for number, service in enumerate(services):
-        folder = _folder(service)
+        folder = folder_of([service])
         while True:
             folders.setdefault(folder, []).append(number)
             above = posixpath.dirname(folder)
@@ -285,15 +285,23 @@ def deployments(
     return [*found, left] if left else found
 
 
-def _folder(service: configuration.Service) -> str:
-    """Return the folder that holds all that a service reads."""
-    paths = {one.setting.place.path for one in service.options}
-    return posixpath.commonpath(
-        [
-            posixpath.dirname(posixpath.normpath(path))
-            for path in (paths or {service.place.path})
-        ]
+def folder_of(
+    services: collections.abc.Iterable[configuration.Service],
+) -> str:
+    """Return the lowest folder that holds all that services read."""
+    paths: set[str] = set()
+    for service in services:
+        paths |= {one.setting.place.path for one in service.options} or {
+            service.place.path
+        }
+    folders = sorted(
+        {posixpath.dirname(posixpath.normpath(path)) for path in paths}
     )
+    try:
+        return posixpath.commonpath(folders)
+    except ValueError:
+        # Some were named from the root, others were not.
+        return folders[0]
 
 
 def _is_control(service: configuration.Service) -> bool:

@@ -21,6 +21,7 @@ import ddt
 import testtools
 
 from gpuclient.documents import tree
+from gpuclient.model import configuration
 from gpuclient.rules import configuration as configuration_rules
 
 ALIAS = (
@@ -287,6 +288,16 @@ class TestKolla(TreeTestCase):
             }
         )
         self.assertEqual([('GPU307', 'config/nova.conf', 4)], found)
+
+    def test_paths_of_both_kinds(self) -> None:
+        """What is named from the root and what is not have no folder."""
+        self.assertEqual(
+            '/etc/nova',
+            configuration_rules.folder_of(
+                configuration.Service((), configuration.Place(path))
+                for path in ('nova/nova.conf', '/etc/nova/nova.conf')
+            ),
+        )
 
     def test_options_are_merged(self) -> None:
         """What a later layer replaced is not there; the rest keeps places."""

@@ -500,6 +500,21 @@ class TestPlan(PlanTestCase):
             str(error),
         )
 
+    def test_too_many_hosts(self) -> None:
+        error = self.assertRaises(
+            exceptions.InvalidValue,
+            self.plan,
+            {
+                f'nova-compute-{number}.conf': '[pci]\n'
+                for number in range(201)
+            },
+        )
+        self.assertEqual(
+            'There are 201 hosts here, at most 200 can be simulated: name '
+            'the files of some',
+            str(error),
+        )
+
     def test_device_of_no_host(self) -> None:
         error = self.assertRaises(
             exceptions.InvalidValue,

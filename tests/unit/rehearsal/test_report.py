@@ -174,7 +174,7 @@ class TestReport(test_plan.PlanTestCase):
             'nova-api-1',
             'Value for option max_limit from LocationInfo(location='
             "<Locations.user: (4, True)>, detail='/tmp/x/etc/nova/"
-            "nova-api-1.d/10-user.conf') is not valid: invalid literal",
+            "nova-api-1.d/90-rehearsal.conf') is not valid: invalid literal",
         )
         path = self.folder / 'nova-api.conf'
         self.assertEqual(
@@ -194,6 +194,36 @@ class TestReport(test_plan.PlanTestCase):
         self.assertEqual(
             ['refused', (), 'No such file', 'nova-scheduler.conf', None, True],
             self.service(report, 'nova-scheduler'),
+        )
+
+    def test_what_never_started(self) -> None:
+        """Without the conductor there is no cloud."""
+        report = self.report(CLEAN)
+        for process in self.processes:
+            process.state = state.STOPPED
+        self.refuse('nova-conductor', 'See /tmp/x/nova-c.d/10-user.conf')
+        self.assertEqual(
+            [
+                'refused',
+                (),
+                f'See {self.folder}/nova-conductor.conf',
+                'nova-conductor.conf',
+                None,
+                True,
+            ],
+            self.service(report, 'nova-conductor'),
+        )
+        self.assertEqual(
+            ['skipped', (), 'the cloud did not start', 'nova-api.conf', False],
+            [
+                value
+                for at, value in enumerate(self.service(report, 'nova-api-1'))
+                if at != 4
+            ],
+        )
+        self.assertEqual(
+            ['nova-compute on gpu-0 did not start'],
+            [row[5] for row in self.devices(report)],
         )
 
     def test_of_several_values_the_one_with_the_address(self) -> None:
