@@ -100,6 +100,8 @@ class HugePages:
     default_size: int
     #: What the kernel complains of and leaves out.
     problems: tuple[str, ...] = ()
+    #: ``hugepages`` has no size before it, and none is set as the default.
+    unsized: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -387,6 +389,7 @@ class _HugePageReader:
 
     def result(self) -> HugePages:
         default = self._default or DEFAULT_HUGE_PAGE_SIZE
+        unsized = self._first is not None
         if self._first is not None:
             given = self._pools.get(default)
             if given is not None and given.count:
@@ -397,7 +400,10 @@ class _HugePageReader:
             else:
                 self._put(default, self._first)
         return HugePages(
-            tuple(self._pools.values()), default, tuple(self._problems)
+            tuple(self._pools.values()),
+            default,
+            tuple(self._problems),
+            unsized,
         )
 
     def _read_size(self, text: str, value: str) -> int | None:

@@ -175,6 +175,13 @@ def _check_pages(
     if pages.problems:
         # What there is in the end is not what was meant.
         return
+    if pages.unsized:
+        yield finding.warning(
+            'GPU412',
+            f'hugepages follows no hugepagesz: the pages have '
+            f'{cpu.render_size(pages.default_size)}, the default of x86; '
+            f'write hugepagesz before it',
+        )
     pools = {pool.size // cpu.KIB: pool for pool in pages.pools}
     for size, pool in pools.items():
         own = [one for one in reserved if one.size_kib == size]

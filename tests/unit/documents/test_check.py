@@ -462,6 +462,12 @@ class TestValues(CheckTestCase):
         ),
         (
             NODES,
+            'default_hugepagesz=1GB hugepagesz=1G hugepages=64',
+            'hugepages=64',
+            [('GPU411', 'edpm_kernel_args'), ('GPU412', 'edpm_kernel_args')],
+        ),
+        (
+            NODES,
             'hugepages=64',
             'hugepages=2',
             [('GPU410', 'edpm_kernel_args')],
