@@ -194,7 +194,11 @@ def _why_off(view: host_view.View) -> tuple[str, str]:
             f'the firmware has no table {table}',
             f'Turn {setting} on in the firmware setup',
         )
-    if host.cpu_vendor == _INTEL and not view.arguments.intel_iommu_on:
+    if (
+        host.cpu_vendor == _INTEL
+        and host.kernel_arguments is not None
+        and not view.arguments.intel_iommu_on
+    ):
         for path, arguments in view.later:
             if arguments.intel_iommu_on:
                 return (

@@ -177,6 +177,11 @@ class TestIommu(TestCase):
                 tree.text(path, content)
             self.finds('GPU420', FAIL, words, tree, remedy=remedy)
 
+    def test_arguments_that_nobody_could_read(self) -> None:
+        tree = card(host={'iommu': False}, driver=None)
+        del tree.files['proc/cmdline']
+        self.finds('GPU420', FAIL, 'nothing that was read says why', tree)
+
     def test_on_without_an_argument(self) -> None:
         """Debian's kernel has it on by itself: groups are what counts."""
         tree = card('iommu=pt vfio-pci.ids=10de:20f1 rd.driver.pre=vfio-pci')
