@@ -31,8 +31,10 @@ from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient.model import configuration
 
-_META = re.compile(r'\[\[([^\]|]+)\|([^\]]*)\]\]')
+_META = re.compile(r'\[\[([^\]|\n]+)\|([^\]\n]*)\]\]')
 _PHASE = 'post-config'
+#: Characters of a value that is looked at as a shell does.
+_LONGEST = 65536
 _ALL = '$NOVA_CONF'
 _COMPUTE = '$NOVA_CPU_CONF'
 #: How people write the name of the file.
@@ -48,7 +50,8 @@ _NAMES = {
 
 def is_local_conf(content: bytes) -> bool:
     """Return whether a file has devstack's sections of sections."""
-    return re.search(rb'^\[\[[^\]|]+\|[^\]]*\]\]', content, re.M) is not None
+    pattern = rb'^\[\[[^\]|\n]+\|[^\]\n]*\]\]'
+    return re.search(pattern, content, re.M) is not None
 
 
 class LocalConf(derived.DerivedFile):
@@ -127,6 +130,8 @@ def _options(
 
 def _value(text: str, line: int) -> nova_conf.Value:
     """Return what the shell leaves of a value."""
+    if len(text) > _LONGEST:
+        return nova_conf.Value(text, line)
     # read, without -r, then eval.
     read = re.sub(r'\\(.)', r'\1', f'"{text}"')
     try:

@@ -110,6 +110,7 @@ class _Span(typing.NamedTuple):
 def _spans(text: str, twice: bool) -> list[_Span]:
     spans = []
     position = 0
+    unended: set[str] = set()
     while (found := _BEGIN.search(text, position)) is not None:
         start, position = found.span()
         kind = found[0]
@@ -127,9 +128,10 @@ def _spans(text: str, twice: bool) -> list[_Span]:
             position = last.end()
             spans.append(_Span(start, position, 'raw', 0))
             continue
-        end = text.find(_ENDS[kind], position)
+        end = -1 if kind in unended else text.find(_ENDS[kind], position)
         if end < 0:
             # Jinja would refuse the file.
+            unended.add(kind)
             continue
         position = end + 2
         change = _change(text[start:position]) if kind == '{%' else 0

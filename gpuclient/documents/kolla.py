@@ -74,23 +74,22 @@ def is_root(folder: str) -> bool:
     nova = os.path.join(folder, 'nova')
     return any(
         os.path.lexists(os.path.join(nova, name)) for name in _FILES.values()
-    ) or bool(_hosts(nova))
+    ) or any(_hosts(nova))
 
 
-def _hosts(nova: str) -> list[str]:
-    """Return the folders of hosts, which have files of their own."""
+def _hosts(nova: str) -> collections.abc.Iterator[str]:
+    """Yield the folders of hosts, which have files of their own."""
     try:
         names = sorted(os.listdir(nova))
     except OSError:
-        return []
-    return [
-        folder
-        for folder in (os.path.join(nova, name) for name in names)
+        return
+    for name in names:
+        folder = os.path.join(nova, name)
         if any(
-            os.path.lexists(os.path.join(folder, name))
-            for name in (_NOVA, *_FILES.values())
-        )
-    ]
+            os.path.lexists(os.path.join(folder, file))
+            for file in (_NOVA, *_FILES.values())
+        ):
+            yield folder
 
 
 def base_of(root: str) -> str | None:

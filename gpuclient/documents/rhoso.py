@@ -113,7 +113,21 @@ class YamlFile(editable.EditableFile):
         #: ConfigMaps that data plane services read, and whether as Nova's.
         self._mounted: list[tuple[bool, tuple[str, ...]]] = []
         found = tuple(self._find())
-        self.parts = tuple(part for part in found if not self._of_others(part))
+        of_nova = self._names_of(True)
+        # What only data plane services of others read is no nova.conf.
+        of_others = self._names_of(False) - of_nova
+        self.parts = tuple(
+            part for part in found if part.config_map not in of_others
+        )
+
+    def _names_of(self, is_nova: bool) -> set[str]:
+        """Return the ConfigMaps of data plane services, Nova's or others'."""
+        return {
+            name
+            for of_nova, names in self._mounted
+            if of_nova == is_nova
+            for name in names
+        }
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> 'YamlFile':
@@ -174,33 +188,29 @@ class YamlFile(editable.EditableFile):
         all ConfigMaps are taken for those of one compute; where several of
         them have devices, it cannot be told which are.
         """
-        maps = [part for part in self.parts if part.config_map is not None]
+        maps: dict[str, list[Part]] = {}
+        for part in self.parts:
+            if part.config_map is not None:
+                maps.setdefault(part.config_map, []).append(part)
+        of_maps = {id(one.conf) for parts in maps.values() for one in parts}
         for reading in self.readings():
-            if all(reading.confs[0] is not part.conf for part in maps):
+            if id(reading.confs[0]) not in of_maps:
                 yield reading
         for is_nova, names in self._mounted:
             found = [
-                part for part in maps if is_nova and part.config_map in names
+                part
+                for name in names
+                if is_nova
+                for part in maps.pop(name, ())
             ]
-            maps = [part for part in maps if part not in found]
             if found:
                 yield self._together(found, is_ambiguous=False)
-        if maps:
+        left = [part for parts in maps.values() for part in parts]
+        if left:
             holders = {
-                part.config_map
-                for part in maps
-                if part.conf.has_section('pci')
+                one.config_map for one in left if one.conf.has_section('pci')
             }
-            yield self._together(maps, is_ambiguous=len(holders) > 1)
-
-    def _of_others(self, part: Part) -> bool:
-        """Return whether only data plane services of others read it."""
-        readers = [
-            is_nova
-            for is_nova, names in self._mounted
-            if part.config_map in names
-        ]
-        return bool(readers) and not any(readers)
+            yield self._together(left, is_ambiguous=len(holders) > 1)
 
     def _together(
         self, parts: list[Part], *, is_ambiguous: bool
@@ -342,7 +352,11 @@ class YamlFile(editable.EditableFile):
         name = '.'.join(keys)
         values = keys[-1] == 'conf'
         header = node.start_mark.line
-        start, end, indent = self._block(header, key.start_mark.column)
+        start, end, indent = (
+            self._block(header, key.start_mark.column)
+            if node.style == '|'
+            else (header, header, '')
+        )
         text = ''.join(
             line[len(indent) :] if line.strip() else line.lstrip(' ')
             for line in self._lines[start:end]
