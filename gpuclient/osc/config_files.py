@@ -117,6 +117,15 @@ class Edit(typing.Generic[T]):
     def shown(self) -> list[editable.Editable]:
         return [*self.files] or [self.file]
 
+    def readers(self, file: editable.Editable) -> list[str]:
+        """Return the services that read a file."""
+        names = {
+            document.service
+            for document in self.documents
+            if document.service is not None and file in document.confs
+        }
+        return sorted(names) or self.services
+
     def note_restart(self, document: T) -> None:
         """Remember that the services of a document have to be restarted."""
         if document.changed:
@@ -187,7 +196,7 @@ def present(edits: list[Edit[T]], dry_run: bool) -> columns.FilesColumn:
         [
             {
                 'path': file.path,
-                'services': edit.services,
+                'services': edit.readers(file),
                 'state': _state(file, dry_run),
                 'diff': file.diff(),
             }

@@ -344,6 +344,15 @@ class TestKinds(FilesTestCase):
             self.content()['kolla/config/nova.conf'],
         )
 
+    def test_readers_of_each_file(self) -> None:
+        kind = KINDS['Kolla, a layer for each']
+        self.write(kind)
+        done = self.json(alias.CreateAlias, *CREATE, *kind.options)
+        self.assertEqual(
+            [['nova-api'], ['nova-compute']],
+            [one['services'] for one in done['files']],
+        )
+
     def test_one_side_of_a_layer_that_both_read(self) -> None:
         self.write(KINDS['Kolla, one layer'])
         before = self.content()
