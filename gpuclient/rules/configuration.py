@@ -63,15 +63,24 @@ class _Entries:
     def __init__(self) -> None:
         self._aliases: dict[int, list[alias_rules.Entry]] = {}
         self._specs: dict[int, list[device_spec_rules.Entry]] = {}
+        #: Services with a device spec that cannot be read.
+        self._broken: set[int] = set()
 
     def add(
         self,
         service: configuration.Service,
         aliases: list[alias_rules.Entry],
         specs: list[device_spec_rules.Entry],
+        *,
+        broken: bool,
     ) -> None:
         self._aliases[id(service)] = aliases
         self._specs[id(service)] = specs
+        if broken:
+            self._broken.add(id(service))
+
+    def is_broken(self, service: configuration.Service) -> bool:
+        return id(service) in self._broken
 
     def aliases(
         self, services: collections.abc.Iterable[configuration.Service]
@@ -167,7 +176,12 @@ def _check_service(
             )
         ]
     specs = _parse_specs(service, found)
-    entries.add(service, aliases, specs)
+    entries.add(
+        service,
+        aliases,
+        specs,
+        broken=any(one.finding.code == 'GPU302' for one in found),
+    )
     found += _check_merged(service, aliases)
     found += cpu_rules.check_service(service)
     found += devices_rules.check_mediated(service, specs, catalogue)
@@ -320,11 +334,10 @@ def _check_deployment(
     aliases = entries.aliases(services)
     specs = entries.specs(services)
     found = [*_check_sides(aliases, services)]
-    texts = sum(len(one.device_specs) for one in services)
-    if texts == len({one.setting for one in specs}) and not any(
-        setting.depends
+    if not any(
+        entries.is_broken(service)
+        or any(setting.depends for setting in service.device_specs)
         for service in services
-        for setting in service.device_specs
     ):
         # A spec that cannot be read may be the very one that is missed.
         found += _check_targets(aliases, specs)

@@ -642,6 +642,23 @@ class TestValues(CheckTestCase):
         )
 
 
+class TestKolla(CheckTestCase):
+    def test_hosts_share_a_device_spec(self) -> None:
+        """What all hosts have is one finding, and hides no other."""
+        shared = (
+            '[pci]\ndevice_spec = {"vendor_id": "10de", '
+            '"product_id": "2330"}\n'
+        )
+        files = {
+            'config/nova.conf': shared + ALIAS + '\n',
+            'config/nova/a/nova.conf': '[DEFAULT]\nhost = a\n',
+            'config/nova/b/nova.conf': '[DEFAULT]\nhost = b\n',
+        }
+        self.assertEqual(
+            [('GPU307', 'config/nova.conf', 3)], self.codes(files)
+        )
+
+
 @ddt.ddt
 class TestObjects(CheckTestCase):
     def test_clean(self) -> None:
