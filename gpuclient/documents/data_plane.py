@@ -20,6 +20,7 @@ are made of (``architecture``: ``lib/dataplane/nodeset/kustomization.yaml``,
 
 import collections.abc
 import dataclasses
+import os
 import typing
 
 import yaml
@@ -28,6 +29,7 @@ from gpuclient.model import configuration
 
 #: Ten times as fast where PyYAML was built with it.
 _LOADER: typing.Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+_Object = typing.TypeVar('_Object')
 #: One of these is in each file that has anything of it.
 _MARKS = (
     'edpm_',
@@ -167,26 +169,37 @@ class Found:
         maps: dict[str, list[Span]] = {}
         for span in self.config_maps:
             maps.setdefault(span.name, []).append(span)
-        joined: dict[str, configuration.Service] = {}
         wholes: dict[int, configuration.Service | None] = {}
+        deployed: dict[str, list[configuration.DataPlaneService]] = {}
         for service in self.services:
             members = [
                 one
                 for name in service.config_maps
-                for span in maps.get(name, ())
+                for span in _nearest(
+                    service.place.path, maps.get(name, []), _path_of_span
+                )
                 for one in within(span)
+                # Several data plane services may mount one.
+                if id(one) not in wholes
             ]
             if members:
-                joined[service.name] = configuration.merge(members)
+                whole = configuration.merge(members)
                 wholes.update((id(one), None) for one in members)
-                wholes[id(members[0])] = joined[service.name]
+                wholes[id(members[0])] = whole
+                service = dataclasses.replace(service, configuration=whole)
+            deployed.setdefault(service.name, []).append(service)
         node_sets = []
         for node_set, span in self.node_sets:
             own = within(span)
             own += [
-                joined[name.text]
+                service.configuration
                 for name in node_set.services or ()
-                if name.text in joined
+                for service in _nearest(
+                    node_set.place.path,
+                    deployed.get(name.text, []),
+                    _path_of_service,
+                )
+                if service.configuration is not None
             ]
             node_sets.append(
                 dataclasses.replace(node_set, computes=tuple(own))
@@ -196,16 +209,46 @@ class Found:
             configuration.DataPlane(
                 tuple(node_sets),
                 tuple(self.machines),
-                tuple(
-                    dataclasses.replace(
-                        one, configuration=joined.get(one.name)
-                    )
-                    for one in self.services
-                ),
+                tuple(one for each in deployed.values() for one in each),
                 tuple(self.overrides),
             ),
             tuple(one for one in merged if one is not None),
         )
+
+
+def _nearest(
+    path: str,
+    candidates: list[_Object],
+    path_of: collections.abc.Callable[[_Object], str],
+) -> list[_Object]:
+    """Return the object of a name that a file means.
+
+    A tree may have several deployments, with objects of the same names: the
+    one in the file itself counts, or else the one in the nearest folder. Of
+    several none is meant.
+    """
+
+    found = [one for one in candidates if path_of(one) == path]
+    folder = path
+    while not found and folder and candidates:
+        above = os.path.dirname(folder)
+        found = [
+            one
+            for one in candidates
+            if path_of(one).startswith(os.path.join(above, ''))
+        ]
+        if above == folder:
+            break
+        folder = above
+    return found if len(found) == 1 else []
+
+
+def _path_of_span(span: Span) -> str:
+    return span.path
+
+
+def _path_of_service(service: configuration.DataPlaneService) -> str:
+    return service.place.path
 
 
 class _Reader:

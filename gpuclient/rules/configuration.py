@@ -126,13 +126,13 @@ def check(
     for deployment in deployments(services):
         found += _check_deployment(deployment, entries)
     found += options_rules.check(services)
-    machines = data_plane_rules.by_folder(data_plane.machines)
+    machines = data_plane_rules.Machines(data_plane.machines)
     types = {one.name: one.type for one in data_plane.services}
     for node_set in data_plane.node_sets:
         found += data_plane_rules.check_services(node_set, types)
         found += _check_node_set(
             node_set,
-            data_plane_rules.related(node_set, machines),
+            machines.of(node_set),
             entries,
             catalogue,
         )

@@ -176,30 +176,35 @@ def _matches(
     return set(selector) <= set(labels)
 
 
-def by_folder(
-    machines: collections.abc.Iterable[configuration.Machine],
-) -> dict[str, list[configuration.Machine]]:
-    """Return machines by their folder, and by the folder above it."""
-    found: dict[str, list[configuration.Machine]] = {}
-    for one in machines:
-        folder = posixpath.dirname(_path(one.place))
-        for key in dict.fromkeys((folder, posixpath.dirname(folder))):
-            found.setdefault(key, []).append(one)
-    return found
+class Machines:
+    """Machines, by where they are written down."""
 
+    def __init__(
+        self, machines: collections.abc.Iterable[configuration.Machine]
+    ) -> None:
+        self._within: dict[str, list[configuration.Machine]] = {}
+        self._below: dict[str, list[configuration.Machine]] = {}
+        for one in machines:
+            folder = posixpath.dirname(_path(one.place))
+            self._within.setdefault(folder, []).append(one)
+            above = posixpath.dirname(folder)
+            self._below.setdefault(above, []).append(one)
 
-def related(
-    node_set: configuration.NodeSet,
-    folders: collections.abc.Mapping[str, list[configuration.Machine]],
-) -> list[configuration.Machine]:
-    """Return the machines that are written down for a node set.
+    def of(
+        self, node_set: configuration.NodeSet
+    ) -> list[configuration.Machine]:
+        """Return the machines that are written down for a node set.
 
-    They stand in its folder, in one beside it, or in the one above.
-
-    :param folders: What :func:`by_folder` returns.
-    """
-    folder = posixpath.dirname(_path(node_set.place))
-    return folders.get(posixpath.dirname(folder), [])
+        They stand in its folder, or else in the one above, or in one that is
+        beside it.
+        """
+        folder = posixpath.dirname(_path(node_set.place))
+        above = posixpath.dirname(folder)
+        return (
+            self._within.get(folder)
+            or self._within.get(above)
+            or self._below.get(above, [])
+        )
 
 
 def _path(place: configuration.Place) -> str:

@@ -702,6 +702,23 @@ class TestObjects(CheckTestCase):
     ) -> None:
         self.check_change(CLEAN_OBJECTS, OBJECTS, old, new, expected)
 
+    def test_same_names_in_each_deployment(self) -> None:
+        text = CLEAN_OBJECTS[OBJECTS]
+        folders = {f'{name}/{OBJECTS}': text for name in ('a', 'b')}
+        self.assertEqual([], self.check(folders))
+        # And spread over files.
+        objects, *maps = text.split('---\n')
+        self.assertEqual(
+            [],
+            self.check(
+                {
+                    f'{folder}/{number}.yaml': part
+                    for folder in ('c', 'd')
+                    for number, part in enumerate((objects, *maps))
+                }
+            ),
+        )
+
     def test_deployed_by_override(self) -> None:
         """A deployment may have other services than its node sets."""
         text = CLEAN_OBJECTS[OBJECTS].replace(
