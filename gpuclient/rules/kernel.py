@@ -47,7 +47,7 @@ def check(
     found: list[finding.Finding] = []
     if given or line.vfio_ids:
         found += _check_iommu(line, vendors | line.cpu_vendors)
-    found += _check_ids(line, given, catalogue)
+    found += _check_ids(line, given, specs, catalogue)
     if line.vfio_ids and _VFIO_PCI not in line.early_drivers:
         found.append(
             finding.warning(
@@ -113,6 +113,7 @@ def _check_iommu(
 def _check_ids(
     line: kernel.CommandLine,
     given: collections.abc.Sequence[device_spec_rules.Entry],
+    specs: collections.abc.Sequence[device_spec_rules.Entry],
     catalogue: catalogue_model.Catalogue,
 ) -> collections.abc.Iterator[finding.Finding]:
     if not line.has('vfio-pci.ids'):
@@ -148,7 +149,8 @@ def _check_ids(
         if any(
             one.spec.vendor_id in (device_spec.ANY, vendor_id)
             and one.spec.product_id in (device_spec.ANY, product_id)
-            for one in given
+            # Those of Neutron, too.
+            for one in specs
         ):
             continue
         if (product_id, vendor_id) in missing:

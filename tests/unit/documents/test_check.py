@@ -606,6 +606,19 @@ class TestValues(CheckTestCase):
             ),
         )
 
+    def test_ids_of_neutron(self) -> None:
+        text = CLEAN[NODES].replace(
+            'vfio-pci.ids=10de:20f1', 'vfio-pci.ids=10de:20f1,15b3:1017'
+        )
+        found = self.check({**CLEAN, NODES: text})
+        self.assertEqual(['GPU402'], [one.finding.code for one in found])
+        text = text.replace(
+            SPEC,
+            f'{SPEC}\n        device_spec = {{"vendor_id": "15b3", '
+            f'"product_id": "1017", "physical_network": "a"}}',
+        )
+        self.assertEqual([], self.check({**CLEAN, NODES: text}))
+
     def test_a_node_of_its_own(self) -> None:
         """Variables of a node count in place of those of all."""
         found = self.check(
