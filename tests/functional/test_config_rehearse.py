@@ -25,6 +25,7 @@ import gpuclient
 from gpuclient.rehearsal import state
 from tests.functional import base
 
+_CODES = ['GPU302']
 _TREES = pathlib.Path(__file__).parent / 'trees'
 _EXAMPLE = (
     pathlib.Path(gpuclient.__file__).parent.parent
@@ -100,9 +101,11 @@ class TestRehearse(base.OwnCloudTestCase):
                 ('service', 'nova-scheduler', 'started', None, None, []),
                 # pci_in_placement is in nova.conf, which it reads, too.
                 ('service', 'nova-compute', 'started', None, None, []),
+                ('service', 'nova-compute', 'refused', None, None, _CODES),
                 ('device', '0000:04:00.0', 'reported', 1, 1, []),
                 ('device', '0000:1b:00.0', 'reported', 1, 1, []),
                 ('device', '0000:82:00.0', 'reported', 1, 1, []),
+                ('device', 'unknown', 'missing', None, None, _CODES),
                 ('alias', 'h100:1', 'fails', 0, 0, []),
                 ('alias', 'l40:1', 'boots', 2, 2, []),
                 ('alias', 'l40:2', 'boots', 1, 1, []),
@@ -119,6 +122,17 @@ class TestRehearse(base.OwnCloudTestCase):
                 for row in rows
                 if row['Kind'] != 'option'
             ],
+        )
+        (refused,) = (row for row in rows if row['State'] == 'refused')
+        self.assertEqual(
+            (
+                'gpu-1',
+                'Invalid [pci]device_spec config: property slot (99) is '
+                'greater than the maximum allowable value (1F).',
+                './gpu-1/nova-compute.conf',
+                3,
+            ),
+            tuple(refused[key] for key in ('Host', 'Detail', 'File', 'Line')),
         )
         (failed,) = (row for row in rows if row['Name'] == 'h100:1')
         self.assertEqual('No valid host was found.', failed['Detail'])

@@ -93,7 +93,11 @@ class TestLifecycle(base.OwnCloudTestCase):
         server = self._boot('survivor')
         os.kill(cloud['pid'], signal.SIGKILL)
         deadline = time.monotonic() + 20
-        while any(map(state.lives, processes)):
+        # The threads of a process may end after it.
+        while (
+            any(map(state.lives, processes))
+            or state.Folder('life', cloud['directory']).locked()
+        ):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.05)
         shown = self.openstack(
