@@ -11,17 +11,25 @@
 # under the License.
 
 
-"""Runs in the guest: ``python -m tests.host.guest FILE``.
+"""Runs in the guest: ``python -m tests.host.guest FILE [DEVICE ...]``.
 
 Writes, as JSON, what sysfs says in words of its own and, beside it, what our
-reader and rules make of the host.
+reader and rules make of the host whose DEVICEs are for guests; with
+``--tools``, what lspci and libvirt say, too.
 """
 
+import argparse
+import dataclasses
 import json
 import os
 import pathlib
-import sys
+import subprocess
 import typing
+
+from gpuclient.host import reader
+from gpuclient.model import pci
+from gpuclient.rules import host as rules
+from gpuclient.rules import host_view
 
 _DEVICES = pathlib.Path('/sys/bus/pci/devices')
 _GROUPS = pathlib.Path('/sys/kernel/iommu_groups')
@@ -78,9 +86,59 @@ def raw() -> dict[str, typing.Any]:
     }
 
 
-def main(path: str) -> None:
-    pathlib.Path(path).write_text(json.dumps({'raw': raw()}, indent=1))
+def tools() -> dict[str, typing.Any]:
+    """Return what lspci and libvirt say of the devices, as they print it."""
+    virsh = ('virsh', '--quiet', '--connect', 'nodedev:///system')
+    _run('systemctl', 'start', 'libvirtd.service')
+    names = _run(*virsh, 'nodedev-list', '--cap', 'pci').split()
+    return {
+        'lspci': _run('lspci', '-D', '-vmmkn'),
+        'nodedev': {
+            name: _run(*virsh, 'nodedev-dumpxml', name) for name in names
+        },
+    }
+
+
+def _run(*command: str) -> str:
+    return subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+
+
+def read(addresses: list[str]) -> dict[str, typing.Any]:
+    """Return what our reader and our rules make of the host."""
+    host = reader.read()
+    intent = host_view.Intent(
+        addresses=frozenset(map(pci.parse_address, addresses)) or None
+    )
+    return {
+        'devices': {
+            str(device.address): {
+                **dataclasses.asdict(device),
+                'physical_function': device.physical_function
+                and str(device.physical_function),
+                'device_type': device.device_type,
+            }
+            for device in host.devices
+        },
+        'verdicts': [
+            {**dataclasses.asdict(found), 'device': str(found.device or '')}
+            for found in rules.check(host, intent)
+        ],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--tools', action='store_true')
+    parser.add_argument('file', type=pathlib.Path)
+    parser.add_argument('devices', nargs='*')
+    arguments = parser.parse_args()
+    found = {'raw': raw(), **read(arguments.devices)}
+    if arguments.tools:
+        found |= tools()
+    arguments.file.write_text(json.dumps(found, indent=1, default=str))
 
 
 if __name__ == '__main__':
-    main(sys.argv[1])
+    main()

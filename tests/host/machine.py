@@ -39,6 +39,9 @@ TIMES = 'GPUCLIENT_HOST_TIMES'
 #: Intel's IOMMU. caching-mode is what VFIO in the guest needs.
 INTEL_IOMMU = 'intel-iommu,intremap=on,caching-mode=on'
 CARD = device_module.Device()
+#: Findings of each such card: it is not the type-PF that it should be, and
+#: cannot be reset.
+EMULATED = {'GPU437', 'GPU441'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Machine:
     devices: tuple[str, ...] = ()
     #: None for a machine without one.
     iommu: str | None = INTEL_IOMMU
+    #: Its disk, /dev/vda; what the guest writes is not kept.
+    disk: pathlib.Path | None = None
     #: NUMA nodes; each has a CPU and its part of the memory.
     nodes: int = 1
     memory_mb: int = 768
@@ -72,6 +77,11 @@ class Machine:
         return options
 
 
+def with_disk(machine: Machine, disk: pathlib.Path) -> Machine:
+    """Return a machine with a disk, and memory for a whole system."""
+    return dataclasses.replace(machine, disk=disk, memory_mb=1024)
+
+
 @dataclasses.dataclass(frozen=True)
 class Boot:
     """What came of a boot."""
@@ -86,6 +96,26 @@ class Boot:
         found: dict[str, typing.Any] = self.result['raw']['devices'][address]
         return found
 
+    def verdict(self, code: str, address: str = '') -> dict[str, str]:
+        """Return what our rules say with a code, of a device or the host."""
+        (found,) = (
+            one
+            for one in self.result['verdicts']
+            if (one['code'], one['device']) == (code, address)
+        )
+        return typing.cast(dict[str, str], found)
+
+    def codes(self, address: str = '') -> set[str]:
+        """Return the codes of the findings of a device, or of the host.
+
+        Without those that any emulated card has.
+        """
+        return {
+            one['code']
+            for one in self.result['verdicts']
+            if one['device'] == address and one['code'] is not None
+        } - EMULATED
+
 
 class BootFailed(Exception):
     """The guest did not do what it had to; with its last words."""
@@ -96,50 +126,70 @@ def boot(
     arguments: str,
     files: tuple[host_files.HostFile, ...] = (),
     before: str = '',
+    devices: tuple[str, ...] = (),
 ) -> Boot:
     """Boot with kernel arguments and files of ``/etc``; wait for the end.
 
     :param files: They are in the initramfs, too.
     :param before: What the guest runs first, a shell script.
+    :param devices: Those that are for guests; without them, as the host
+        itself tells.
     :raises BootFailed: The guest did not end as it should.
     """
     with tempfile.TemporaryDirectory(prefix='gpu-host-') as name:
         folder = pathlib.Path(name)
         image = folder / 'initrd.gz'
         _write_image(image, folder / 'tree', files)
-        share = folder / 'share'
-        share.mkdir()
-        (share / 'run').write_text(before + _RUN)
-        began = time.monotonic()
-        console = _run(
-            machine,
-            folder,
-            [
-                '-kernel',
-                os.fspath(next(provide.kernel().glob('boot/vmlinuz-*'))),
-                '-initrd',
-                os.fspath(image),
-                '-append',
-                # The kernel gives up where a busy machine of the test lets
-                # it wait too long for its timer.
-                f'console=ttyS0 panic=-1 no_timer_check {arguments}',
-                *_folder('root', '/', 0x1D, 'readonly=on,multidevs=remap'),
-                *_folder('share', os.fspath(share), 0x1E, 'multidevs=remap'),
-            ],
-        )
-        seconds = time.monotonic() - began
-        if TIMES in os.environ:
-            with open(os.environ[TIMES], 'a') as times:
-                times.write(f'{seconds:.1f} {arguments}\n')
-        try:
-            status = (share / 'status').read_text().strip()
-            output = (share / 'output').read_text()
-            messages = (share / 'dmesg').read_text()
-        except FileNotFoundError as exc:
-            raise BootFailed(f'the guest wrote nothing:\n{console}') from exc
-        if status != '0':
-            raise BootFailed(f'the guest failed with {status}:\n{output}')
-        result = json.loads((share / 'result').read_text())
+        script = f'{before}{_READ} {" ".join(devices)}\n'
+        return start(machine, folder, image, arguments, script)
+
+
+def start(
+    machine: Machine,
+    folder: pathlib.Path,
+    initramfs: pathlib.Path,
+    arguments: str,
+    script: str,
+) -> Boot:
+    """Start a machine and wait until it has run a script and gone off.
+
+    :param folder: Temporary, of this boot.
+    :param script: For the guest's shell; it writes ``/mnt/result``.
+    :raises BootFailed: The guest did not end as it should.
+    """
+    share = folder / 'share'
+    share.mkdir()
+    (share / 'run').write_text(script)
+    began = time.monotonic()
+    console = _run(
+        machine,
+        folder,
+        [
+            '-kernel',
+            os.fspath(next(provide.kernel().glob('boot/vmlinuz-*'))),
+            '-initrd',
+            os.fspath(initramfs),
+            '-append',
+            # The kernel gives up where a busy machine of the tests lets it
+            # wait too long for its timer.
+            f'console=ttyS0 panic=-1 no_timer_check {arguments}',
+            *_folder('root', '/', 0x1D, 'readonly=on,multidevs=remap'),
+            *_folder('share', os.fspath(share), 0x1E, 'multidevs=remap'),
+        ],
+    )
+    seconds = time.monotonic() - began
+    if TIMES in os.environ:
+        with open(os.environ[TIMES], 'a') as times:
+            times.write(f'{seconds:.1f} {arguments}\n')
+    try:
+        status = (share / 'status').read_text().strip()
+        output = (share / 'output').read_text()
+        messages = (share / 'dmesg').read_text()
+    except FileNotFoundError as exc:
+        raise BootFailed(f'the guest wrote nothing:\n{console}') from exc
+    if status != '0':
+        raise BootFailed(f'the guest failed with {status}:\n{output}')
+    result = json.loads((share / 'result').read_text())
     return Boot(seconds, result, messages)
 
 
@@ -153,11 +203,11 @@ def _folder(tag: str, path: str, slot: int, options: str) -> list[str]:
     ]
 
 
-#: In the guest: the reader, with the Python that runs the tests.
-_RUN = f"""
+#: In a guest whose root is the machine's: the reader, with the Python that
+#: runs the tests.
+_READ = f"""
 cd {ROOT}
-exec {sys.executable} -m tests.host.guest /mnt/result
-"""
+exec {sys.executable} -m tests.host.guest /mnt/result"""
 
 
 def _write_image(
@@ -188,6 +238,13 @@ def _run(machine: Machine, folder: pathlib.Path, arguments: list[str]) -> str:
     devices = [*machine.devices]
     if machine.iommu is not None:
         devices.insert(0, machine.iommu)
+    disk: list[str] = []
+    if machine.disk is not None:
+        disk = [
+            '-drive',
+            f'file={machine.disk},format=raw,if=none,id=disk,snapshot=on',
+        ]
+        devices.append('virtio-blk-pci,drive=disk,bus=pcie.0,addr=1c')
     devices += [
         server.device.option(server.theirs.fileno()) for server in servers
     ]
@@ -195,11 +252,13 @@ def _run(machine: Machine, folder: pathlib.Path, arguments: list[str]) -> str:
         'qemu-system-x86_64',
         '-accel',
         'tcg,thread=multi',
+        # Whose IOMMU it is; without a vendor it is AMD's.
         '-cpu',
-        'qemu64',
+        'qemu64,vendor=GenuineIntel',
         '-machine',
         'q35,kernel-irqchip=split',
         *machine.memory(),
+        *disk,
         '-nodefaults',
         '-no-user-config',
         '-display',

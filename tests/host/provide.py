@@ -41,6 +41,23 @@ _PACKAGES = {
 #: Has x-pci-proxy-dev; QEMU 10.0 crashes with it.
 _QEMU_VERSION = 'version 7.2.'
 _KERNEL = 'linux-image-amd64'
+_RELEASE = 'bookworm'
+#: Of a Debian to boot, beside what is essential: what makes an initramfs,
+#: and what reads and changes hosts in the tests.
+_DEBIAN_PACKAGES = (
+    'ansible-core',
+    'dracut-core',
+    'initramfs-tools',
+    'kmod',
+    'libvirt-clients',
+    'libvirt-daemon-system',
+    'pciutils',
+    'python3',
+    'systemd-sysv',
+    'udev',
+    'zstd',
+)
+_LIBVIRT = ('libvirtd.service', 'libvirtd.socket', 'libvirt-guests.service')
 _INIT = pathlib.Path(__file__).parent / 'init'
 #: In the initramfs, with all that they need: what mounts the root file
 #: system, vfio, and the drivers that could claim a device of a test.
@@ -142,9 +159,14 @@ def make(
     It is there whole or not at all.
     """
     folder = cache() / name
+    if folder.exists():
+        return folder
     with open(cache() / 'lock', 'w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
+            kind, _dash, _recipe = name.partition('-')
+            for old in cache().glob(f'{kind}-*'):
+                shutil.rmtree(old)
             temporary = pathlib.Path(tempfile.mkdtemp(dir=cache()))
             try:
                 temporary.chmod(0o755)
@@ -192,10 +214,8 @@ def version(folder: pathlib.Path) -> str:
 
 def initramfs() -> pathlib.Path:
     """Return the file of the initramfs that all fast boots share."""
-    recipe = hashlib.sha256(
-        _INIT.read_bytes() + pathlib.Path(__file__).read_bytes()
-    ).hexdigest()[:12]
     source = kernel()
+    recipe = _recipe(version(source), *_MODULES, _INIT.read_text())
     folder = make(
         f'initramfs-{recipe}', lambda folder: _make_initramfs(folder, source)
     )
@@ -261,3 +281,66 @@ def pack(tree: pathlib.Path) -> bytes:
         cwd=tree,
     )
     return done.stdout
+
+
+def debian() -> pathlib.Path:
+    """Return the root of a Debian, with the kernel's modules."""
+    programs({'debootstrap': 'debootstrap', 'e2fsprogs': 'mke2fs'})
+    source = kernel()
+    recipe = _recipe(version(source), *_DEBIAN_PACKAGES, *_LIBVIRT)
+    return make(
+        f'debian-{recipe}', lambda folder: _make_debian(folder, source)
+    )
+
+
+def _recipe(*parts: str) -> str:
+    return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
+
+
+def _make_debian(folder: pathlib.Path, source: pathlib.Path) -> None:
+    run('debootstrap', '--variant=minbase', _RELEASE, os.fspath(folder))
+    for command in (
+        ('install', '--yes', '--no-install-recommends', *_DEBIAN_PACKAGES),
+        ('clean',),
+    ):
+        inside(folder, 'apt-get', *command)
+    # The tests start it where they need it.
+    inside(folder, 'systemctl', 'disable', *_LIBVIRT)
+    release = version(source)
+    shutil.copytree(
+        source / 'lib' / 'modules' / release,
+        folder / 'usr' / 'lib' / 'modules' / release,
+        symlinks=True,
+    )
+    for path in (source / 'boot').iterdir():
+        shutil.copy(path, folder / 'boot')
+
+
+def inside(root: pathlib.Path, *command: str) -> str:
+    """Run a program in a root of its own; return its output.
+
+    :raises CannotProvide: It failed, with its last words.
+    """
+    # The mounts are gone with it.
+    script = (
+        'mount --bind /dev "$0/dev" && mount -t proc proc "$0/proc" && '
+        'mount -t sysfs -o ro sysfs "$0/sys" && '
+        'mount -t tmpfs tmpfs "$0/tmp" && exec chroot "$0" "$@"'
+    )
+    return run(
+        'unshare',
+        '--mount',
+        '--',
+        'sh',
+        '-c',
+        script,
+        os.fspath(root),
+        *command,
+        environment={
+            'DEBIAN_FRONTEND': 'noninteractive',
+            'HOME': '/root',
+            'LC_ALL': 'C.UTF-8',
+            'PATH': '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:'
+            '/sbin:/bin',
+        },
+    )

@@ -49,6 +49,9 @@ def main(arguments: list[str]) -> int:
     with tempfile.NamedTemporaryFile('r', prefix='gpu-boots-') as times:
         status = subprocess.run(
             [
+                # Machines and mounts go with the tests, however those end.
+                *('unshare', '--mount', '--pid', '--fork', '--mount-proc'),
+                '--kill-child',
                 sys.executable,
                 '-m',
                 'stestr',

@@ -43,6 +43,13 @@ AUDIO = '8086:2668'
 WITH_AUDIO = machine.Machine(cards=(), devices=('intel-hda,addr=5',))
 AUDIO_CARD = '0000:00:05.0'
 
+#: Of the NVMe controller of the second node.
+VFS = 'echo 2 > /sys/bus/pci/devices/0000:41:00.0/sriov_numvfs\n'
+
+#: Nothing of the initramfs is to be seen in these guests, so nothing tells who
+#: is loaded first, unless modprobe.d does.
+UNSEEN = 'GPU435'
+
 # Boots that several cases need.
 boot = functools.cache(machine.boot)
 
@@ -50,16 +57,28 @@ boot = functools.cache(machine.boot)
 class TestKernelArguments(testtools.TestCase):
     def assert_passes(self) -> None:
         """The same machine, prepared as the remedies say."""
-        found = boot(machine.Machine(), PREPARED)
+        ready = host_files.prepare(ALL_CARDS, host_files.DEBIAN)
+        found = boot(
+            machine.Machine(), ' '.join(ready.kernel_arguments), ready.files
+        )
         card = found.device(CARD)
         self.assertEqual('vfio-pci', card['driver'])
         groups = found.result['raw']['groups']
         self.assertEqual([CARD], groups[card['group']]['devices'])
         self.assertEqual('identity', groups[card['group']]['type'])
         self.assertIn(card['group'], found.result['raw']['vfio'])
+        self.assertEqual(set(), found.codes())
+        self.assertEqual(set(), found.codes(CARD))
+
+    def test_prepared(self) -> None:
+        self.assert_passes()
 
     def test_bound_early(self) -> None:
-        self.assert_passes()
+        """By arguments alone, as the origin of RHOSO's example has them."""
+        found = boot(machine.Machine(), PREPARED)
+        self.assertEqual('vfio-pci', found.device(CARD)['driver'])
+        self.assertEqual(set(), found.codes())
+        self.assertEqual({UNSEEN}, found.codes(CARD))
 
     def test_iommu_off(self) -> None:
         found = boot(
@@ -69,6 +88,11 @@ class TestKernelArguments(testtools.TestCase):
         self.assertEqual({}, found.result['raw']['groups'])
         self.assertIsNone(found.device(CARD)['driver'])
         self.assertIn('failed with error -22', found.kernel_messages)
+        self.assertEqual({'GPU420'}, found.codes())
+        self.assertEqual({'GPU425', 'GPU428', UNSEEN}, found.codes(CARD))
+        self.assertIn(
+            'Remove intel_iommu=off', found.verdict('GPU420')['remedy']
+        )
         self.assert_passes()
 
     def test_no_iommu(self) -> None:
@@ -76,6 +100,11 @@ class TestKernelArguments(testtools.TestCase):
         found = boot(machine.Machine(iommu=None), PREPARED)
         self.assertEqual({}, found.result['raw']['groups'])
         self.assertIsNone(found.device(CARD)['driver'])
+        self.assertEqual({'GPU420'}, found.codes())
+        self.assertEqual({'GPU425', 'GPU428', UNSEEN}, found.codes(CARD))
+        verdict = found.verdict('GPU420')
+        self.assertIn('no table DMAR', verdict['evidence'])
+        self.assertIn('Turn VT-d on', verdict['remedy'])
         self.assert_passes()
 
     def test_no_passthrough_domain(self) -> None:
@@ -84,13 +113,10 @@ class TestKernelArguments(testtools.TestCase):
             f'intel_iommu=on vfio-pci.ids=10de:20f1 {EARLY}',
         )
         self.assertEqual('vfio-pci', found.device(CARD)['driver'])
-        self.assertEqual(
-            {'DMA'},
-            {
-                group['type']
-                for group in found.result['raw']['groups'].values()
-            },
-        )
+        groups = found.result['raw']['groups'].values()
+        self.assertEqual({'DMA'}, {group['type'] for group in groups})
+        self.assertEqual({'GPU422'}, found.codes())
+        self.assertIn('Add iommu=pt', found.verdict('GPU422')['remedy'])
         self.assert_passes()
 
     def test_wrong_id(self) -> None:
@@ -98,7 +124,13 @@ class TestKernelArguments(testtools.TestCase):
             machine.Machine(), f'{IOMMU} vfio-pci.ids=10de:20f0 {EARLY}'
         )
         self.assertIsNone(found.device(CARD)['driver'])
-        self.assert_passes()
+        self.assertEqual({'GPU432'}, found.codes())
+        self.assertEqual({'GPU425'}, found.codes(CARD))
+        remedy = 'vfio-pci.ids=10de:20f0,10de:20f1'
+        self.assertIn(remedy, found.verdict('GPU425', CARD)['remedy'])
+        again = boot(machine.Machine(), f'{IOMMU} {remedy} {EARLY}')
+        self.assertEqual('vfio-pci', again.device(CARD)['driver'])
+        self.assertEqual({UNSEEN}, again.codes(CARD))
 
 
 class TestDrivers(testtools.TestCase):
@@ -106,15 +138,14 @@ class TestDrivers(testtools.TestCase):
         found = boot(machine.Machine(), IOMMU)
         self.assertIn('nouveau', found.result['raw']['modules'])
         self.assertNotEqual('vfio-pci', found.device(CARD)['driver'])
-        again = boot(
-            machine.Machine(),
-            IOMMU,
-            host_files.prepare(ALL_CARDS, host_files.DEBIAN).files,
+        self.assertEqual({'GPU425'}, found.codes(CARD))
+        self.assertIn(
+            'Add vfio-pci.ids=10de:20f1',
+            found.verdict('GPU425', CARD)['remedy'],
         )
-        self.assertEqual('vfio-pci', again.device(CARD)['driver'])
 
     def test_blacklisted(self) -> None:
-        """Our files without kernel arguments of theirs."""
+        """Our files, without kernel arguments of theirs."""
         found = boot(
             machine.Machine(),
             IOMMU,
@@ -122,6 +153,7 @@ class TestDrivers(testtools.TestCase):
         )
         self.assertNotIn('nouveau', found.result['raw']['modules'])
         self.assertEqual('vfio-pci', found.device(CARD)['driver'])
+        self.assertEqual(set(), found.codes(CARD))
 
     def test_another_driver_first(self) -> None:
         found = boot(
@@ -130,12 +162,19 @@ class TestDrivers(testtools.TestCase):
             'rd.driver.pre=pci-stub,vfio-pci',
         )
         self.assertEqual('pci-stub', found.device(CARD)['driver'])
+        self.assertIn(
+            'pci-stub has it', found.verdict('GPU425', CARD)['evidence']
+        )
 
     def test_race_lost(self) -> None:
         load = host_files.HostFile(host_files.MODULES_LOAD, 'vfio-pci\n')
         arguments = f'{IOMMU} vfio-pci.ids={AUDIO}'
-        found = boot(WITH_AUDIO, arguments, (load,))
+        found = boot(WITH_AUDIO, arguments, (load,), devices=(AUDIO_CARD,))
         self.assertEqual('snd_hda_intel', found.device(AUDIO_CARD)['driver'])
+        verdict = found.verdict('GPU424', AUDIO_CARD)
+        self.assertEqual('FAIL', verdict['result'])
+        self.assertIn('snd_hda_intel has it', verdict['evidence'])
+        self.assertIn('softdep', verdict['remedy'])
         again = boot(WITH_AUDIO, f'{arguments} {EARLY}', (load,))
         self.assertEqual('vfio-pci', again.device(AUDIO_CARD)['driver'])
 
@@ -144,13 +183,17 @@ class TestDrivers(testtools.TestCase):
         wanted = host_files.Passthrough(
             cpu_vendor=host_files.INTEL, ids=(AUDIO,)
         )
-        preparation = host_files.prepare(wanted, host_files.DEBIAN)
+        ready = host_files.prepare(wanted, host_files.DEBIAN)
         found = boot(
             WITH_AUDIO,
-            ' '.join(preparation.kernel_arguments),
-            preparation.files,
+            ' '.join(ready.kernel_arguments),
+            ready.files,
+            devices=(AUDIO_CARD,),
         )
         self.assertEqual('vfio-pci', found.device(AUDIO_CARD)['driver'])
+        # There is no GPU, which is true.
+        self.assertEqual({'GPU461'}, found.codes())
+        self.assertEqual(set(), found.codes(AUDIO_CARD))
 
 
 class TestOneOfTwo(testtools.TestCase):
@@ -173,11 +216,12 @@ class TestOneOfTwo(testtools.TestCase):
             ),
             vendor_ids=('10de', '8086'),
         )
-        preparation = host_files.prepare(wanted, host_files.DEBIAN)
+        ready = host_files.prepare(wanted, host_files.DEBIAN)
         found = boot(
             self.host,
-            ' '.join(preparation.kernel_arguments),
-            preparation.files,
+            ' '.join(ready.kernel_arguments),
+            ready.files,
+            devices=tuple(map(str, wanted.addresses)),
         )
         self.assertEqual(
             ['snd_hda_intel', 'vfio-pci', None, 'vfio-pci'],
@@ -186,6 +230,9 @@ class TestOneOfTwo(testtools.TestCase):
                 for slot in (5, 6, 7, 8)
             ],
         )
+        self.assertEqual(set(), found.codes())
+        for address in wanted.addresses:
+            self.assertEqual(set(), found.codes(str(address)))
         # The host's card has its driver, as far as that gets.
         self.assertIn('nouveau', found.result['raw']['modules'])
 
@@ -227,36 +274,56 @@ class TestTopology(testtools.TestCase):
             ),
         ),
     )
-    vfs = 'echo 2 > /sys/bus/pci/devices/0000:41:00.0/sriov_numvfs\n'
 
     def boot(self, ids: str) -> machine.Boot:
         return boot(
             self.host,
             f'{IOMMU} vfio-pci.ids={ids} {EARLY}',
-            before=self.vfs,
+            before=VFS,
         )
+
+    all_ids = '10de:20f1,10de:2236,10de:1aef'
 
     def test_nodes(self) -> None:
-        found = self.boot('10de:20f1,10de:2236,10de:1aef')
+        found = self.boot(self.all_ids)
         self.assertEqual('1', found.device('0000:42:00.0')['numa_node'])
+        self.assertEqual({UNSEEN}, found.codes('0000:42:00.0'))
+        # The firmware says nothing of these.
         self.assertEqual('-1', found.device('0000:03:00.0')['numa_node'])
+        self.assertEqual({'GPU445', UNSEEN}, found.codes('0000:03:00.0'))
 
     def test_group_behind_a_bridge(self) -> None:
-        found = self.boot('10de:20f1,10de:2236,10de:1aef')
-        group = found.device('0000:02:01.0')['group']
-        self.assertEqual(group, found.device('0000:02:02.0')['group'])
+        found = self.boot(self.all_ids)
+        first, second = '0000:02:01.0', '0000:02:02.0'
+        group = found.device(first)['group']
+        self.assertEqual(group, found.device(second)['group'])
+        verdict = found.verdict('GPU429', first)
+        self.assertEqual('WARN', verdict['result'])
+        self.assertIn(second, verdict['evidence'])
 
     def test_virtual_functions(self) -> None:
-        found = self.boot('10de:20f1,10de:2236,10de:1aef')
-        self.assertEqual('2', found.device('0000:41:00.0')['sriov_totalvfs'])
-        self.assertEqual(
-            '0000:41:00.0',
-            found.device('0000:41:00.1')['physical_function'],
-        )
+        found = self.boot(self.all_ids)
+        parent, child = '0000:41:00.0', '0000:41:00.1'
+        self.assertEqual('2', found.device(parent)['sriov_totalvfs'])
+        self.assertEqual(parent, found.device(child)['physical_function'])
+        devices = found.result['devices']
+        self.assertEqual('type-PF', devices[parent]['device_type'])
+        self.assertEqual('type-VF', devices[child]['device_type'])
+        self.assertEqual(2, devices[parent]['sriov_num_vfs'])
+        self.assertEqual(parent, devices[child]['physical_function'])
 
     def test_audio_function(self) -> None:
-        found = self.boot('10de:20f1,10de:2236,10de:1aef')
-        self.assertEqual('vfio-pci', found.device('0000:03:00.1')['driver'])
+        card, audio = '0000:03:00.0', '0000:03:00.1'
         found = self.boot('10de:20f1,10de:2236')
-        self.assertEqual('vfio-pci', found.device('0000:03:00.0')['driver'])
-        self.assertNotEqual('vfio-pci', found.device('0000:03:00.1')['driver'])
+        self.assertEqual('vfio-pci', found.device(card)['driver'])
+        self.assertEqual('snd_hda_intel', found.device(audio)['driver'])
+        self.assertEqual(
+            {'GPU426', 'GPU431', 'GPU445', UNSEEN}, found.codes(card)
+        )
+        verdict = found.verdict('GPU426', card)
+        self.assertEqual('FAIL', verdict['result'])
+        self.assertIn(f'{audio} (10de:1aef', verdict['evidence'])
+        self.assertIn('add 10de:1aef to vfio-pci.ids', verdict['remedy'])
+        again = self.boot(self.all_ids)
+        self.assertEqual('vfio-pci', again.device(audio)['driver'])
+        self.assertEqual({'GPU445', UNSEEN}, again.codes(card))
