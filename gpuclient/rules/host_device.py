@@ -434,7 +434,9 @@ def _power(view: host_view.View, device: host_model.Device) -> Verdicts:
             'Put "options vfio-pci disable_idle_d3=1" into a file in '
             f'/etc/modprobe.d, {host_remedy.remake_initramfs(view.host)}',
         )
-    elif device.responds is False or state in ('unknown', 'error'):
+    # Any device that a driver has left is "unknown", and not ill
+    # (drivers/pci/pci-driver.c:pci_device_remove).
+    elif device.responds is False or state == 'error':
         yield verdict.fail(
             'GPU423',
             check,

@@ -162,6 +162,7 @@ class TestDrivers(testtools.TestCase):
             'rd.driver.pre=pci-stub,vfio-pci',
         )
         self.assertEqual('pci-stub', found.device(CARD)['driver'])
+        self.assertEqual({'GPU425', UNSEEN}, found.codes(CARD))
         self.assertIn(
             'pci-stub has it', found.verdict('GPU425', CARD)['evidence']
         )

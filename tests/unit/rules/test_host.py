@@ -468,7 +468,8 @@ class TestDevice(TestCase):
     def test_does_not_answer(self) -> None:
         gone = card(config=b'\xff' * 4096)
         self.finds('GPU423', FAIL, 'all ones', gone)
-        self.finds('GPU423', FAIL, 'unknown', card(power='unknown'))
+        self.finds('GPU423', FAIL, 'error', card(power='error'))
+        self.assertEqual({}, self.bad(card(power='unknown')))
 
     def test_device_type_against_alias(self) -> None:
         for kind, plain in (('type-PCI', card()), (None, card())):
