@@ -16,6 +16,7 @@ import collections.abc
 import dataclasses
 import os
 import re
+import typing
 
 from gpuclient import exceptions
 from gpuclient.i18n import _
@@ -54,7 +55,9 @@ UNREADABLE = 'unreadable'
 #: What is wrong between documents, and stops devices from being found.
 _OF_TRACKING = ('GPU308', 'GPU309', 'GPU310')
 _ADDRESS = re.compile(r'[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]', re.ASCII)
-_IGNORED_TRAITS = inventory.OF_EACH
+
+#: A device, the entry that gives it away, and where that stands.
+_Member: typing.TypeAlias = tuple[device_spec.HostDevice, simulation.Entry]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,113 +241,82 @@ class Report:
         present = {(one.host, one.address): one for one in found}
         rows: list[Row] = []
         for host in self._plan.hosts:
-            rows += self._host(host, refused.get(host.name), present)
-        return rows
+            for address, members in sorted(_providers(host).items()):
+                record = present.pop((host.name, address), None)
+                rows.append(
+                    self._absent(
+                        host, address, members, refused.get(host.name)
+                    )
+                    if record is None
+                    else _present(record, len(members), members[0][1][1].place)
+                )
+            rows += self._without_device(host)
+            rows += _without_spec(host)
+        # Nobody expected these.
+        return rows + [_present(one, 0, None) for one in present.values()]
 
-    def _host(
+    def _absent(
         self,
         host: planning.Host,
+        address: str,
+        members: list[_Member],
         refused: tuple[str, ...] | None,
-        present: dict[tuple[str, str | None], inventory.Device],
-    ) -> list[Row]:
-        rows = []
-        tracked = any(
-            part.service.pci_in_placement for part in self._plan.control_plane
+    ) -> Row:
+        """Return the row of a device that Placement has not.
+
+        :param refused: The findings about its nova-compute where that did
+            not start; None where it did.
+        """
+        setting = members[0][1][1]
+        state_ = MISSING
+        if not any(
+            entry.in_placement for _device, (entry, _setting) in members
+        ):
+            state_, detail = UNTRACKED, _("it is a network's")
+        elif refused is not None:
+            detail = _('nova-compute on %s did not start') % host.name
+        elif not host.part.service.report_in_placement:
+            detail = _('[pci]report_in_placement is off')
+            if not any(
+                part.service.pci_in_placement
+                for part in self._plan.control_plane
+            ):
+                state_ = UNTRACKED
+        else:
+            detail = (
+                _('Placement has no provider %s')
+                % f'{host.name}_{address.upper()}'
+            )
+        bad = state_ == MISSING
+        return Row(
+            DEVICE,
+            host.name,
+            address,
+            state_,
+            len(members) if bad else 0,
+            0,
+            codes=(refused or self._codes_of(host.part, setting))
+            if bad
+            else (),
+            detail=detail,
+            place=setting.place,
+            bad=bad,
         )
-        units: dict[str, list[tuple[device_spec.HostDevice, simulation.Entry]]]
-        units = {}
-        for device, entry in host.matched():
-            address = device.parent_address or device.address
-            units.setdefault(address, []).append((device, entry))
-        for address, members in sorted(units.items()):
-            setting = members[0][1][1]
-            expected = len(members)
-            record = present.pop((host.name, address), None)
-            where = f'{host.name}_{address.upper()}'
-            if record is not None:
-                traits = [
-                    name
-                    for name in record.traits
-                    if name not in _IGNORED_TRAITS
-                ]
-                rows.append(
-                    Row(
-                        DEVICE,
-                        host.name,
-                        address,
-                        REPORTED,
-                        expected,
-                        record.total,
-                        detail=', '.join(
-                            (str(record.resource_class), *traits)
-                        ),
-                        place=setting.place,
-                        bad=record.total != expected,
-                    )
-                )
-                continue
-            away = [one for _device, (one, _setting) in members]
-            if not any(one.in_placement for one in away):
-                state_, detail, bad = UNTRACKED, _("it is a network's"), False
-            elif refused is not None:
-                state_, bad = MISSING, True
-                detail = _('nova-compute on %s did not start') % host.name
-            elif not host.part.service.report_in_placement:
-                state_, bad = (
-                    (MISSING, True) if tracked else (UNTRACKED, False)
-                )
-                detail = _('[pci]report_in_placement is off')
-            else:
-                state_, bad = MISSING, True
-                detail = _('Placement has no provider %s') % where
-            rows.append(
-                Row(
-                    DEVICE,
-                    host.name,
-                    address,
-                    state_,
-                    expected,
-                    0,
-                    codes=(refused or self._codes_of(host.part, setting))
-                    if bad
-                    else (),
-                    detail=detail,
-                    place=setting.place,
-                    bad=bad,
-                )
+
+    def _without_device(
+        self, host: planning.Host
+    ) -> collections.abc.Iterator[Row]:
+        for one in host.unknown:
+            yield Row(
+                DEVICE,
+                host.name,
+                _('unknown'),
+                MISSING,
+                codes=self._codes_of(host.part, one.setting),
+                detail=one.reason,
+                place=one.setting.place,
+                bad=True,
             )
-        for unknown in host.unknown:
-            rows.append(
-                Row(
-                    DEVICE,
-                    host.name,
-                    _('unknown'),
-                    MISSING,
-                    None,
-                    None,
-                    codes=self._codes_of(host.part, unknown.setting),
-                    detail=unknown.reason,
-                    place=unknown.setting.place,
-                    bad=True,
-                )
-            )
-        for one in host.described:
-            if (one.parent_address or one.address) not in units:
-                rows.append(
-                    Row(
-                        DEVICE,
-                        host.name,
-                        one.address,
-                        MISSING,
-                        1,
-                        0,
-                        detail=_('no device spec matches %(ids)s there')
-                        % {'ids': f'{one.vendor_id}:{one.product_id}'},
-                        place=host.part.place,
-                        bad=True,
-                    )
-                )
-        return rows
 
     def _codes_of(
         self, part: planning.Part, setting: configuration.Setting
@@ -440,6 +412,59 @@ class Report:
             for one in self._errors
             if one.place in places or one.finding.code in _OF_TRACKING
         )
+
+
+def _providers(host: planning.Host) -> dict[str, list[_Member]]:
+    """Return the devices that a host gives away, by their providers.
+
+    Nova makes one of a PF for all its VFs
+    (``nova/compute/pci_placement_translator.py``).
+    """
+    found: dict[str, list[_Member]] = {}
+    for device, entry in host.matched():
+        address = device.parent_address or device.address
+        found.setdefault(address, []).append((device, entry))
+    return found
+
+
+def _present(
+    record: inventory.Device,
+    expected: int,
+    place: configuration.Place | None,
+) -> Row:
+    traits = [name for name in record.traits if name not in inventory.OF_EACH]
+    return Row(
+        DEVICE,
+        record.host,
+        record.address or record.name,
+        REPORTED,
+        expected,
+        record.total,
+        detail=', '.join((str(record.resource_class), *traits)),
+        place=place,
+        bad=record.total != expected,
+    )
+
+
+def _without_spec(
+    host: planning.Host,
+) -> collections.abc.Iterator[Row]:
+    """Yield a row for each device that was described for nothing."""
+    matched = {device.address for device, _entry in host.matched()}
+    for device in host.described:
+        if matched.isdisjoint(one.address for one in device.functions()):
+            yield Row(
+                DEVICE,
+                host.name,
+                device.address,
+                MISSING,
+                1,
+                0,
+                detail=_('no device spec matches %(ids)s there')
+                % {'ids': f'{device.vendor_id}:{device.product_id}'},
+                place=host.part.place,
+                bad=True,
+            )
 
 
 def _codes(

@@ -302,6 +302,24 @@ class TestReport(test_plan.PlanTestCase):
             [(row[1], row[5], row[6]) for row in self.devices(report)],
         )
 
+    def test_a_device_that_nobody_expected(self) -> None:
+        report = self.report(CLEAN)
+        rows = self.devices(
+            report,
+            inventory.Device(
+                'id',
+                'gpu-0_0000:99:00.0',
+                'root',
+                'gpu-0',
+                '0000:99:00.0',
+                'CUSTOM_X',
+                total=1,
+            ),
+        )
+        self.assertEqual(
+            ('0000:99:00.0', 'reported', 0, 1, (), 'CUSTOM_X', True), rows[-1]
+        )
+
     def test_device_that_no_spec_matches(self) -> None:
         report = self.report(
             CLEAN,
