@@ -30,7 +30,6 @@ import requests
 from gpuclient import exceptions
 from gpuclient.i18n import _
 
-#: Answers that a later try may mend.
 # keystoneauth warns of each retry; in the end there is an answer, or one error
 # that says it all. Everything else it logs there is for --debug.
 _LOG = logging.getLogger('gpuclient.http')

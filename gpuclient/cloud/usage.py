@@ -20,6 +20,7 @@ from openstack import connection
 
 from gpuclient.cloud import keystone
 from gpuclient.cloud.nova import hypervisors
+from gpuclient.cloud.nova import pages as nova_pages
 from gpuclient.cloud.nova import servers as nova_servers
 from gpuclient.cloud.placement import devices as placement_devices
 from gpuclient.cloud.placement import owners
@@ -139,7 +140,7 @@ def _worth_asking(
     if 'found' not in vars(size) or size.found is None:
         # Nobody needed to know, so the cloud is small or full of GPUs.
         return None
-    pages = size.found.servers // nova_servers.PAGE
+    pages = size.found.servers // nova_pages.SIZE
     part = len(hosts) / max(1, size.found.hosts)
     return tuple(hosts) if pages > 1 and part < _FEW_HOSTS else None
 

@@ -22,6 +22,7 @@ import urllib.parse
 
 from openstack.compute.v2 import _proxy
 
+from gpuclient.cloud.nova import pages
 from gpuclient.cloud.nova import version
 from gpuclient.cloud import request
 from gpuclient import exceptions
@@ -34,7 +35,6 @@ VALIDATED = '2.86'
 _LISTED = '2.61'
 #: The last that takes extra specs that nobody validates.
 _UNVALIDATED = '2.85'
-_PAGE = 1000
 
 
 def require_validation(compute: _proxy.Proxy) -> None:
@@ -50,20 +50,17 @@ def list_flavors(
 ) -> tuple[flavor_model.Flavor, ...]:
     """Return all flavors that the user may see, private ones included."""
     version.require(compute, _LISTED, _('reading flavors'))
-    params: dict[str, typing.Any] = {'limit': _PAGE, 'is_public': 'None'}
-    flavors: list[flavor_model.Flavor] = []
-    while True:
-        page = request.get(
+    return tuple(
+        _flavor(record)
+        for record in pages.read(
             compute,
             '/flavors/detail',
+            'flavors',
             _('reading flavors'),
             microversion=_LISTED,
-            **params,
+            is_public='None',
         )
-        flavors += [_flavor(record) for record in page['flavors']]
-        if not page.get('flavors_links') or not page['flavors']:
-            return tuple(flavors)
-        params['marker'] = page['flavors'][-1]['id']
+    )
 
 
 def find_flavor(

@@ -14,10 +14,10 @@
 
 import collections.abc
 import dataclasses
-import typing
 
 from openstack.compute.v2 import _proxy
 
+from gpuclient.cloud.nova import pages
 from gpuclient.cloud import request
 from gpuclient import exceptions
 from gpuclient.i18n import _
@@ -25,7 +25,6 @@ from gpuclient.i18n import _
 #: The first that names the service in each record; from 2.88 on each costs
 #: a call to the compute for its uptime.
 _WITH_SERVICE = '2.53'
-_PAGE = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,27 +62,21 @@ def list_hypervisors(
 
     :raises gpuclient.exceptions.CloudError: With the server's own words.
     """
-    params: dict[str, typing.Any] = {'limit': _PAGE}
-    while True:
-        page = request.get(
-            compute,
-            '/os-hypervisors/detail',
-            _('reading hypervisors'),
-            microversion=_WITH_SERVICE,
-            **params,
+    for record in pages.read(
+        compute,
+        '/os-hypervisors/detail',
+        'hypervisors',
+        _('reading hypervisors'),
+        microversion=_WITH_SERVICE,
+    ):
+        service = record.get('service') or {}
+        yield Hypervisor(
+            name=str(record['hypervisor_hostname']),
+            service_host=service.get('host'),
+            enabled=record.get('status') == 'enabled',
+            up=record.get('state') == 'up',
+            disabled_reason=service.get('disabled_reason'),
         )
-        for record in page['hypervisors']:
-            service = record.get('service') or {}
-            yield Hypervisor(
-                name=str(record['hypervisor_hostname']),
-                service_host=service.get('host'),
-                enabled=record.get('status') == 'enabled',
-                up=record.get('state') == 'up',
-                disabled_reason=service.get('disabled_reason'),
-            )
-        if not page.get('hypervisors_links') or not page['hypervisors']:
-            return
-        params['marker'] = page['hypervisors'][-1]['id']
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ import typing
 
 from openstack.compute.v2 import _proxy
 
+from gpuclient.cloud.nova import pages
 from gpuclient.cloud.nova import version
 from gpuclient.cloud import request
 from gpuclient import exceptions
@@ -26,8 +27,6 @@ from gpuclient.model import inventory
 #: The first to show the flavor that a server booted with, extra specs
 #: included where policy allows.
 FLAVOR_EMBEDDED = '2.47'
-#: Servers of a page, ``[api]max_limit`` of Nova where it is the default.
-PAGE = 1000
 #: Hosts of a request; their names have to fit into an address.
 _HOSTS = 40
 
@@ -51,7 +50,7 @@ def list_servers(
     :raises gpuclient.exceptions.CloudError: With the server's own words.
     """
     version.require(compute, FLAVOR_EMBEDDED, _('reading servers'))
-    params: dict[str, typing.Any] = {'limit': PAGE}
+    params: dict[str, typing.Any] = {}
     if all_projects:
         params['all_tenants'] = 'True'
     for key, value in (
@@ -96,21 +95,17 @@ def find_server(
 def _pages(
     compute: _proxy.Proxy, params: dict[str, typing.Any]
 ) -> list[inventory.Server]:
-    servers: list[inventory.Server] = []
-    while True:
-        page = request.get(
+    return [
+        _server(record)
+        for record in pages.read(
             compute,
             '/servers/detail',
+            'servers',
             _('reading servers'),
             microversion=FLAVOR_EMBEDDED,
             **params,
         )
-        servers += [_server(record) for record in page['servers']]
-        # The link holds the address of the service as it knows itself, so
-        # only its meaning is used: there is more, after the last one.
-        if not page.get('servers_links') or not page['servers']:
-            return servers
-        params = {**params, 'marker': page['servers'][-1]['id']}
+    ]
 
 
 def _server(record: dict[str, typing.Any]) -> inventory.Server:

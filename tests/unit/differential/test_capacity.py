@@ -12,6 +12,7 @@
 
 """What a flavor asks Placement for, held against Nova's own code."""
 
+import os
 import typing
 from unittest import mock
 
@@ -138,7 +139,9 @@ def of_ours(flavor: flavor_model.Flavor) -> tuple[typing.Any, ...]:
 
 
 class TestDemand(testtools.TestCase):
-    @hypothesis.settings(deadline=None, max_examples=200)
+    @hypothesis.settings(
+        deadline=None, max_examples=200, derandomize='CI' in os.environ
+    )
     @hypothesis.given(
         SPECS,
         strategies.integers(4, 8),
@@ -157,5 +160,5 @@ class TestDemand(testtools.TestCase):
             expected = of_nova(flavor)
         except exception.NovaException:
             # nova-api refuses to create such a server at all.
-            hypothesis.assume(False)
+            return
         self.assertEqual(expected, of_ours(flavor))

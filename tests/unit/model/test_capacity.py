@@ -13,6 +13,7 @@
 import collections.abc
 import functools
 import itertools
+import os
 
 import ddt
 import hypothesis
@@ -190,7 +191,7 @@ class TestFit(testtools.TestCase):
         ),
         strategies.booleans(),
     )
-    @hypothesis.settings(deadline=None)
+    @hypothesis.settings(deadline=None, derandomize='CI' in os.environ)
     def test_as_trying_out(
         self,
         rooms: list[tuple[str, int, tuple[str, ...]]],

@@ -1,0 +1,52 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Lists that Nova gives page by page."""
+
+import collections.abc
+import typing
+
+from openstack.compute.v2 import _proxy
+
+from gpuclient.cloud import request
+
+#: Records a page; Nova gives no more at once unless its operator says so
+#: ([api]max_limit).
+SIZE = 1000
+
+
+def read(
+    compute: _proxy.Proxy,
+    path: str,
+    key: str,
+    what: str,
+    *,
+    microversion: str,
+    **params: typing.Any,
+) -> collections.abc.Iterator[dict[str, typing.Any]]:
+    """Yield the records of a list, with one request for a page of them.
+
+    :param key: Where the records stand in an answer, ``servers``.
+    :param what: What this read does, for the error message.
+    :raises gpuclient.exceptions.CloudError: With the server's own words.
+    """
+    params = {'limit': SIZE, **params}
+    while True:
+        page = request.get(
+            compute, path, what, microversion=microversion, **params
+        )
+        yield from page[key]
+        # The link holds the address of the service as it knows itself, so
+        # only its meaning is used: there is more, after the last one.
+        if not page.get(f'{key}_links') or not page[key]:
+            return
+        params['marker'] = page[key][-1]['id']
