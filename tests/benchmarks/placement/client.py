@@ -223,11 +223,12 @@ def _seconds() -> float:
 
 
 def _peak() -> int:
-    """Return the most memory that this process ever had, in bytes."""
+    """Return the most memory that this process or a child had, in bytes."""
     # Not ru_maxrss, which a process has from the one that started it.
     status = pathlib.Path('/proc/self/status').read_text()
     (kilobytes,) = re.findall(r'VmHWM:\s+(\d+) kB', status)
-    return 1024 * int(kilobytes)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return 1024 * max(int(kilobytes), children)
 
 
 def main() -> None:
