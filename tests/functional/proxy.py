@@ -18,6 +18,7 @@ import http.client
 import http.server
 import itertools
 import socket
+import sys
 import threading
 import typing
 
@@ -101,6 +102,17 @@ CUT = Answer(0, 'cut')
 Rule: typing.TypeAlias = collections.abc.Callable[[Request], Answer | None]
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(
+        self, request: typing.Any, client_address: typing.Any
+    ) -> None:
+        """Print no traceback for a client that has gone away."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Proxy:
     """An HTTP proxy in front of a service, which records and interferes.
 
@@ -117,10 +129,7 @@ class Proxy:
         self._address = address
         self.rule = rule
         self.requests: list[Request] = []
-        self._server = http.server.ThreadingHTTPServer(
-            ('127.0.0.1', 0), self._handler()
-        )
-        self._server.daemon_threads = True
+        self._server = _Server(('127.0.0.1', 0), self._handler())
         self._closed = threading.Event()
         self.url = (
             f'http://127.0.0.1:{self._server.server_address[1]}{slash}{path}'

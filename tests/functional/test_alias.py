@@ -211,7 +211,7 @@ class TestCreate(AliasTestCase):
         good = self.file('[pci]\n', 'good')
         for path, words in (
             (self.folder / 'missing', 'No such file'),
-            (self.folder, 'not a regular file'),
+            (self.folder, 'is a folder'),
             (loop, 'Too many levels of symbolic links'),
             (binary, 'not UTF-8'),
             (read_only, 'read-only'),
