@@ -24,6 +24,7 @@ from gpuclient.cloud.placement import devices as placement_devices
 from gpuclient.cloud.placement import reservation
 from gpuclient.cloud.placement import totals
 from gpuclient.cloud import request
+from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import answer
 from gpuclient.model import configuration
@@ -96,13 +97,16 @@ def _aliases(
                 rows.append(report.refused_alias(name, reply.words))
                 continue
             counts = report.counts(name)
-            for count in sorted({1, max(counts.values()) or 1}):
-                say(_('booting servers with %s') % f'{name}:{count}')
-                rows.append(
-                    report.booted(
-                        name, _trial(client, plan, name, count, counts)
-                    )
-                )
+            try:
+                for count in sorted({1, max(counts.values()) or 1}):
+                    say(_('booting servers with %s') % f'{name}:{count}')
+                    outcome = _trial(client, plan, name, count, counts)
+                    rows.append(report.booted(name, outcome))
+            except exceptions.CloudError as exc:
+                if exc.status is None or exc.status >= 500:
+                    raise
+                # No flavor can ask for it: ``a:b`` is a name, too.
+                rows.append(report.refused_alias(name, str(exc)))
     return rows
 
 

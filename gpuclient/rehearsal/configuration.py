@@ -75,6 +75,8 @@ log_file = {log}
 auth_strategy = keystone
 [placement]
 randomize_allocation_candidates = True
+max_allocation_candidates = 1000
+allocation_candidates_generation_strategy = breadth-first
 [placement_database]
 connection = {database}
 sqlite_synchronous = False
