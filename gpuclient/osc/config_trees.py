@@ -12,6 +12,7 @@
 
 """Trees of configuration that commands name, and what is wrong with them."""
 
+import argparse
 import collections.abc
 
 from gpuclient.documents import tree
@@ -21,6 +22,19 @@ from gpuclient.model import catalogue
 from gpuclient.osc import models as osc_models
 from gpuclient.rules import configuration as configuration_rules
 from gpuclient.rules import finding
+
+
+def add_paths(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name files and folders."""
+    parser.add_argument(
+        'paths',
+        metavar='<path>',
+        nargs='+',
+        help=_(
+            'File, folder of files, or - for standard input (repeat for '
+            'several)'
+        ),
+    )
 
 
 def read(paths: collections.abc.Sequence[str]) -> tree.Tree:

@@ -49,15 +49,7 @@ Example:
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'paths',
-            metavar='<path>',
-            nargs='+',
-            help=_(
-                'File, folder of files, or - for standard input (repeat for '
-                'several)'
-            ),
-        )
+        config_trees.add_paths(parser)
         options.add_fail_on(parser)
         parser.add_argument(
             '--sarif',

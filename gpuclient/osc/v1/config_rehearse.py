@@ -57,15 +57,7 @@ Example:
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'paths',
-            metavar='<path>',
-            nargs='+',
-            help=_(
-                'File, folder of files, or - for standard input (repeat for '
-                'several)'
-            ),
-        )
+        config_trees.add_paths(parser)
         parser.add_argument(
             '--devices',
             metavar='<number>',
