@@ -33,15 +33,15 @@ Wants=systemd-udev-settle.service
 Type=oneshot
 ExecStart=/bin/sh /usr/local/sbin/gpu-test
 """
-#: The host's files are at /host, what comes and goes at /mnt.
+#: The host's files are at /host, what comes and goes at /gpu-share.
 _TEST = """\
 modprobe 9pnet_virtio
-mkdir -p /host
+mkdir -p /host /gpu-share
 mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose root /host
-mount -t 9p -o trans=virtio,version=9p2000.L share /mnt
-/bin/sh /mnt/run > /mnt/output 2>&1
-echo $? > /mnt/status
-dmesg > /mnt/dmesg
+mount -t 9p -o trans=virtio,version=9p2000.L share /gpu-share
+/bin/sh /gpu-share/run > /gpu-share/output 2>&1
+echo $? > /gpu-share/status
+dmesg > /gpu-share/dmesg
 sync
 poweroff --force
 """
@@ -49,7 +49,7 @@ poweroff --force
 READ = f"""
 export PYTHONDONTWRITEBYTECODE=1
 export PYTHONPATH=/host{machine.ROOT}:/host{sysconfig.get_path('purelib')}
-python3 -m tests.host.guest /mnt/result"""
+python3 -m tests.host.guest /gpu-share/result"""
 _FAST = 'compress="gzip -1 -n"\n'
 _DISK_MB = 3072
 

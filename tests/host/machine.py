@@ -154,7 +154,7 @@ def start(
     """Start a machine and wait until it has run a script and gone off.
 
     :param folder: Temporary, of this boot.
-    :param script: For the guest's shell; it writes ``/mnt/result``.
+    :param script: For the guest's shell; it writes ``/gpu-share/result``.
     :raises BootFailed: The guest did not end as it should.
     """
     share = folder / 'share'
@@ -207,7 +207,7 @@ def _folder(tag: str, path: str, slot: int, options: str) -> list[str]:
 #: runs the tests.
 _READ = f"""
 cd {ROOT}
-exec {sys.executable} -m tests.host.guest /mnt/result"""
+exec {sys.executable} -m tests.host.guest /gpu-share/result"""
 
 
 def _write_image(

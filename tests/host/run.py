@@ -21,6 +21,7 @@ took is printed at the end.
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,8 @@ _FAST = ('--exclude-regex', r'tests\.host\.test_debian')
 
 def main(arguments: list[str]) -> int:
     """Return the exit status of the tests."""
+    # The tests are ended then, too.
+    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(1))
     options: tuple[str, ...] = ()
     if arguments[:1] == ['fast']:
         options = _FAST
