@@ -22,6 +22,7 @@ import dataclasses
 import difflib
 import io
 import os
+import re
 import typing
 
 from gpuclient.documents import atomic
@@ -368,15 +369,26 @@ class NovaConf(editable.EditableFile):
         return key, unquoted(text)
 
     def _error(self, index: int, words: str) -> exceptions.DocumentError:
+        shown = _without_value(self._lines[index].strip())
         return exceptions.DocumentError(
-            _('%(path)s, line %(line)d: %(words)s: %(text)r')
+            _('%(path)s, line %(line)d: %(words)s%(text)s')
             % {
                 'path': self.path,
                 'line': self._number(index),
                 'words': words,
-                'text': self._lines[index].rstrip(),
+                'text': f': {shown!r}' if shown else '',
             }
         )
+
+
+def _without_value(line: str) -> str:
+    """Return what may be shown of a line: any value could be a secret."""
+    if not any(character.isalnum() for character in line):
+        return line
+    if line.startswith('['):
+        return line
+    key, *values = re.split('[:=]', line, maxsplit=1)
+    return key.rstrip() if values else ''
 
 
 def render(

@@ -187,6 +187,16 @@ class TestRefused(DocumentTestCase):
     def test_content(self, content: str | bytes, words: str) -> None:
         self.assertIn(words, self.refused(self.document, content))
 
+    @ddt.data(
+        'password = hunter2\n',
+        '[database]\nconnection\n  = mysql://nova:hunter2@db\nhunter2\n',
+        '[database]\n  mysql://nova:hunter2@db\n',
+        '[database]\n= hunter2\n',
+    )
+    def test_no_value_is_shown(self, content: str) -> None:
+        """Any value may be a secret."""
+        self.assertNotIn('hunter2', self.refused(self.document, content))
+
     def test_missing(self) -> None:
         self.assertIn(
             'No such file',
