@@ -26,8 +26,8 @@ import re
 import typing
 
 from gpuclient.documents import atomic
+from gpuclient.documents.deployers import jinja
 from gpuclient.documents import editable
-from gpuclient.documents import jinja
 from gpuclient import exceptions
 from gpuclient.i18n import _
 

@@ -19,12 +19,12 @@ import sys
 import typing
 
 from gpuclient.documents import atomic
-from gpuclient.documents import devstack
+from gpuclient.documents.deployers import devstack
+from gpuclient.documents.deployers import kolla
+from gpuclient.documents.deployers import openstack_ansible
+from gpuclient.documents.deployers import rhoso
 from gpuclient.documents import editable
-from gpuclient.documents import kolla
 from gpuclient.documents import nova_conf
-from gpuclient.documents import openstack_ansible
-from gpuclient.documents import rhoso
 from gpuclient import exceptions
 from gpuclient.i18n import _
 

@@ -17,12 +17,12 @@ import dataclasses
 import os
 
 from gpuclient.documents import atomic
-from gpuclient.documents import data_plane
+from gpuclient.documents.deployers import data_plane
+from gpuclient.documents.deployers import kolla
+from gpuclient.documents.deployers import openstack_ansible
+from gpuclient.documents.deployers import rhoso
 from gpuclient.documents import editable
-from gpuclient.documents import kolla
 from gpuclient.documents import nova_conf
-from gpuclient.documents import openstack_ansible
-from gpuclient.documents import rhoso
 from gpuclient.documents import services
 from gpuclient import exceptions
 from gpuclient.model import configuration

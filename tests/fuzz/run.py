@@ -27,15 +27,15 @@ import sys
 import time
 import traceback
 
-from gpuclient import exceptions
 from gpuclient.documents import aliases
-from gpuclient.documents import data_plane
+from gpuclient.documents.deployers import data_plane
 from gpuclient.documents import derived
 from gpuclient.documents import device_specs
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient.documents import services
 from gpuclient.documents import tree
+from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import configuration
 from gpuclient.rules import configuration as configuration_rules

@@ -24,7 +24,7 @@ import tempfile
 import time
 import typing
 
-from gpuclient.documents import host_files
+from gpuclient.documents.created import host_files
 
 from tests.host import device as device_module
 from tests.host import provide

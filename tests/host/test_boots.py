@@ -21,7 +21,7 @@ import functools
 
 import testtools
 
-from gpuclient.documents import host_files
+from gpuclient.documents.created import host_files
 from gpuclient.model import pci
 
 from tests.host import device

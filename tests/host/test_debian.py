@@ -24,8 +24,8 @@ import ddt
 from nova.virt.libvirt import host as nova_host
 import testtools
 
-from gpuclient.documents import host_files
-from gpuclient.documents import rhoso_host
+from gpuclient.documents.created import host_files
+from gpuclient.documents.created import rhoso_host
 from gpuclient.model import pci
 
 from tests.host import debian

@@ -34,9 +34,9 @@ import tempfile
 import typing
 
 from gpuclient.documents import aliases
-from gpuclient.documents import conf_options
-from gpuclient.documents import created
-from gpuclient.documents import creation
+from gpuclient.documents.created import conf_options
+from gpuclient.documents.created import creation
+from gpuclient.documents.created import files as created
 from gpuclient.model import alias as alias_model
 
 ALIAS = alias_model.Alias('a', '10de', '20f1', 'type-PF')

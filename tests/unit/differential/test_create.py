@@ -26,7 +26,7 @@ import testtools
 import yaml
 
 import gpuclient
-from gpuclient.documents import created
+from gpuclient.documents.created import files as created
 from gpuclient.model import catalogue
 from gpuclient.model import configuration
 from gpuclient.model import description

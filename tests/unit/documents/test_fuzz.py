@@ -25,13 +25,13 @@ import hypothesis
 from hypothesis import strategies
 import testtools
 
-from gpuclient import exceptions
 from gpuclient.documents import aliases
 from gpuclient.documents import catalogue
+from gpuclient.documents.deployers import rhoso
 from gpuclient.documents import device_specs
 from gpuclient.documents import nova_conf
-from gpuclient.documents import rhoso
 from gpuclient.documents import tree
+from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import device_spec
 from gpuclient.rules import alias as alias_rules

@@ -22,11 +22,11 @@ import ddt
 import testtools
 import yaml
 
-from gpuclient import exceptions
 from gpuclient.documents import aliases
 from gpuclient.documents import atomic
+from gpuclient.documents.deployers import rhoso
 from gpuclient.documents import nova_conf
-from gpuclient.documents import rhoso
+from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 
 ALIAS = alias_model.Alias('a', '10de', '20f1', 'type-PF')

@@ -17,8 +17,8 @@ import ddt
 import testtools
 import yaml
 
-from gpuclient.documents import host_files
-from gpuclient.documents import rhoso_host
+from gpuclient.documents.created import host_files
+from gpuclient.documents.created import rhoso_host
 from gpuclient import exceptions
 from gpuclient.model import pci
 

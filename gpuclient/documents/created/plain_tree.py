@@ -18,8 +18,8 @@ the services of the control plane.
 
 import collections.abc
 
-from gpuclient.documents import creation
-from gpuclient.documents import host_files
+from gpuclient.documents.created import creation
+from gpuclient.documents.created import host_files
 from gpuclient.model import configuration
 from gpuclient.model import description as description_model
 

@@ -17,13 +17,13 @@ import os
 import stat
 
 from gpuclient.documents import atomic
-from gpuclient.documents import conf_options
-from gpuclient.documents import creation
+from gpuclient.documents.created import conf_options
+from gpuclient.documents.created import creation
+from gpuclient.documents.created import host_files
+from gpuclient.documents.created import plain_tree
+from gpuclient.documents.created import rhoso_tree
 from gpuclient.documents import editable
-from gpuclient.documents import host_files
 from gpuclient.documents import nova_conf
-from gpuclient.documents import plain_tree
-from gpuclient.documents import rhoso_tree
 from gpuclient.documents import services
 from gpuclient.documents import values
 from gpuclient.documents import yaml_file

@@ -27,8 +27,8 @@ import typing
 import yaml
 
 from gpuclient.documents import atomic
+from gpuclient.documents.deployers import jinja
 from gpuclient.documents import editable
-from gpuclient.documents import jinja
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
 from gpuclient.i18n import _

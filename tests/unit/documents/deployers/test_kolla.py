@@ -19,11 +19,11 @@ import tempfile
 
 import testtools
 
-from gpuclient import exceptions
 from gpuclient.documents import aliases
+from gpuclient.documents.deployers import kolla
 from gpuclient.documents import device_specs
-from gpuclient.documents import kolla
 from gpuclient.documents import services
+from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 
 ALIAS = alias_model.Alias('a', '10de', '20f1', 'type-PF')

@@ -29,11 +29,11 @@ import typing
 import yaml
 
 from gpuclient.documents import atomic
+from gpuclient.documents.deployers import jinja
+from gpuclient.documents.deployers import rhoso
 from gpuclient.documents import derived
 from gpuclient.documents import editable
-from gpuclient.documents import jinja
 from gpuclient.documents import nova_conf
-from gpuclient.documents import rhoso
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import configuration

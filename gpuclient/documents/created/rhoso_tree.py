@@ -21,11 +21,11 @@ import collections.abc
 import dataclasses
 import typing
 
-from gpuclient.documents import conf_options
-from gpuclient.documents import creation
-from gpuclient.documents import host_files
-from gpuclient.documents import rhoso_host
-from gpuclient.documents import rhoso_kustomization
+from gpuclient.documents.created import conf_options
+from gpuclient.documents.created import creation
+from gpuclient.documents.created import host_files
+from gpuclient.documents.created import rhoso_host
+from gpuclient.documents.created import rhoso_kustomization
 from gpuclient.documents import values
 from gpuclient import exceptions
 from gpuclient.i18n import _

@@ -15,9 +15,9 @@
 import ddt
 import testtools
 
-from gpuclient import exceptions
-from gpuclient.documents import jinja
+from gpuclient.documents.deployers import jinja
 from gpuclient.documents import nova_conf
+from gpuclient import exceptions
 
 ALIAS = ('pci', 'alias')
 

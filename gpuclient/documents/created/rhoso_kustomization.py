@@ -20,8 +20,8 @@ import collections.abc
 import posixpath
 import typing
 
-from gpuclient.documents import creation
-from gpuclient.documents import host_files
+from gpuclient.documents.created import creation
+from gpuclient.documents.created import host_files
 from gpuclient.documents import values
 from gpuclient.model import description as description_model
 
