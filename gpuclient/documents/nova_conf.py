@@ -388,7 +388,10 @@ def _without_value(line: str) -> str:
     if line.startswith('['):
         return line
     key, *values = re.split('[:=]', line, maxsplit=1)
-    return key.rstrip() if values else ''
+    if values:
+        return key.rstrip()
+    # That the line is a template explains the error.
+    return ' '.join(mark for mark in ('{{', '{%') if mark in line)
 
 
 def render(
