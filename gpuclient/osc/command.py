@@ -35,6 +35,10 @@ from osc_lib.command import command
 
 from gpuclient import exceptions
 from gpuclient.i18n import _
+from gpuclient.osc import lazy
+
+with lazy.imports():
+    from gpuclient.cloud import keystone
 
 if typing.TYPE_CHECKING:
     from gpuclient.model import answer
@@ -86,6 +90,18 @@ class Command(command.Command):
     def cloud(self) -> connection.Connection:
         """The connection of this run; the shell has authenticated it."""
         return self.app.client_manager.gpu
+
+    def project_id(self, parsed_args: argparse.Namespace) -> str | None:
+        """Return the id of the project that ``--project`` names, if it does.
+
+        :raises gpuclient.exceptions.CloudError: There is none, or more than
+            one.
+        """
+        if parsed_args.project is None:
+            return None
+        return keystone.find_project(
+            self.cloud, parsed_args.project, parsed_args.project_domain
+        )
 
     def optional_connection(
         self, required: bool = False

@@ -25,6 +25,7 @@ from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.osc import columns
 from gpuclient.osc import command
+from gpuclient.osc import options
 
 
 def add_options(
@@ -64,11 +65,7 @@ def add_options(
             'several)'
         ),
     )
-    parser.add_argument(
-        '--dry-run',
-        action='store_true',
-        help=_('Show what would be written, and write nothing'),
-    )
+    options.add_dry_run(parser)
 
 
 def _add_api_option(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,8 @@
 import argparse
 import collections.abc
 
+from openstackclient.identity import common as identity_common
+
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
@@ -69,6 +71,124 @@ def check_alias_name(name: str) -> None:
         )
 
 
+def add_long(parser: argparse.ArgumentParser) -> None:
+    """Add the option that lists more columns."""
+    parser.add_argument(
+        '--long',
+        action='store_true',
+        help=_('List additional fields in output'),
+    )
+
+
+def add_dry_run(parser: argparse.ArgumentParser) -> None:
+    """Add the option with which no file is written."""
+    parser.add_argument(
+        '--dry-run',
+        action='store_true',
+        help=_('Show what would be written, and write nothing'),
+    )
+
+
+def add_host(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the option that names a host.
+
+    :param text: What it does.
+    """
+    parser.add_argument('--host', metavar='<host>', help=text)
+
+
+def add_project(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the options that name a project, and its domain.
+
+    :param text: What it does.
+    """
+    parser.add_argument('--project', metavar='<project>', help=text)
+    identity_common.add_project_domain_option_to_parser(parser)
+
+
+def add_projects(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the options that name some projects, and their domain.
+
+    :param text: What they do.
+    """
+    parser.add_argument(
+        '--project',
+        metavar='<project>',
+        dest='projects',
+        action='append',
+        default=[],
+        help=text,
+    )
+    identity_common.add_project_domain_option_to_parser(parser)
+
+
+def add_flavor(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the argument that names a flavor.
+
+    :param text: What becomes of it.
+    """
+    parser.add_argument('flavor', metavar='<flavor>', help=text)
+
+
+def add_alias_name(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names an alias."""
+    parser.add_argument('name', metavar='<name>', help=_('Name of the alias'))
+
+
+def add_devices(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the option that names devices of a host.
+
+    :param text: What becomes of them.
+    """
+    parser.add_argument(
+        '--device',
+        metavar='<address>',
+        dest='devices',
+        action='append',
+        default=[],
+        help=text,
+    )
+
+
+def add_ids(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say whose devices, and which."""
+    parser.add_argument(
+        '--vendor-id',
+        metavar='<id>',
+        help=_('Vendor of the devices: four hexadecimal digits'),
+    )
+    parser.add_argument(
+        '--product-id',
+        metavar='<id>',
+        help=_('Product of the devices: four hexadecimal digits'),
+    )
+
+
+def add_resource_class(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the option that names a resource class of Placement.
+
+    :param text: What it does.
+    """
+    parser.add_argument(
+        '--resource-class', metavar='<resource-class>', help=text
+    )
+
+
+def add_traits(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the option that names traits of Placement.
+
+    :param text: What they do.
+    """
+    parser.add_argument(
+        '--trait',
+        metavar='<trait>',
+        dest='traits',
+        action='append',
+        default=[],
+        help=text,
+    )
+
+
 def add_catalogue(parser: argparse.ArgumentParser) -> None:
     """Add the option that names the user's own GPU models."""
     parser.add_argument(
@@ -97,16 +217,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 def add_alias_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what an alias is."""
     add_model(parser)
-    parser.add_argument(
-        '--vendor-id',
-        metavar='<id>',
-        help=_('Vendor of the devices: four hexadecimal digits'),
-    )
-    parser.add_argument(
-        '--product-id',
-        metavar='<id>',
-        help=_('Product of the devices: four hexadecimal digits'),
-    )
+    add_ids(parser)
     # Nova's own words for a wrong value are better than argparse's.
     parser.add_argument(
         '--device-type',
@@ -125,21 +236,15 @@ def add_alias_options(parser: argparse.ArgumentParser) -> None:
             alias_model.DEFAULT_NUMA_POLICY,
         ),
     )
-    parser.add_argument(
-        '--resource-class',
-        metavar='<resource-class>',
-        help=_(
+    add_resource_class(
+        parser,
+        _(
             'Resource class of the devices in Placement, in place of or '
             'beside the ids'
         ),
     )
-    parser.add_argument(
-        '--trait',
-        metavar='<trait>',
-        dest='traits',
-        action='append',
-        default=[],
-        help=_('Trait that the devices must have (repeat for several)'),
+    add_traits(
+        parser, _('Trait that the devices must have (repeat for several)')
     )
     parser.add_argument(
         '--live-migratable',

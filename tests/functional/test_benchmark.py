@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Whether the clouds of the benchmark are like those that Nova makes."""
 
 import typing

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """A whole Debian to prepare and boot: real dracut, initramfs-tools, udev."""
 
 import collections.abc

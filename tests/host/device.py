@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """PCI devices with any ids, for QEMU.
 
 No device that QEMU emulates lets one choose its vendor and product. But its

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Runs in the guest: ``python -m tests.host.guest FILE [DEVICE ...]``.
 
 Writes, as JSON, what sysfs says in words of its own and, beside it, what our

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """What a boot needs: programs, Debian's kernel, a small initramfs.
 
 Programs are installed, with apt, where they are not there. The kernel is

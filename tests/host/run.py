@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Run the tests of a host: ``python -m tests.host.run [fast] [TESTS ...]``.
 
 They boot Debian's kernel in a virtual machine; see

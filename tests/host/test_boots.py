@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Debian's kernel on hosts that are prepared well, badly and not at all.
 
 A case boots, has the kernel's own word for what is wrong asserted, then our

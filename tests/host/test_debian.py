@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Hosts whose initramfs a real dracut or initramfs-tools makes.
 
 The rival of vfio-pci is in the initramfs: snd_hda_intel, for two audio

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """What candidate queries tell of whole trees, asked as seldom as possible.
 
 ``GET /allocation_candidates`` answers with a summary of every provider in

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """What a summary leaves open: how capacity divides into total and reserved.
 
 A summary holds ``capacity``, which is total less reserved. Inventories tell

@@ -71,9 +71,7 @@ Example:
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'name', metavar='<name>', help=_('Name of the alias')
-        )
+        options.add_alias_name(parser)
         options.add_alias_options(parser)
         config_files.add_options(parser)
         options.add_require_cloud(parser)
@@ -455,9 +453,7 @@ Example:
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'name', metavar='<name>', help=_('Name of the alias')
-        )
+        options.add_alias_name(parser)
         return parser
 
     def take_action(

@@ -57,9 +57,7 @@ Example:
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'name', metavar='<name>', help=_('Name of the alias')
-        )
+        options.add_alias_name(parser)
         options.add_alias_options(parser)
         for option, text in (
             ('device-type', _('Match devices of any type but type-PF')),
@@ -177,9 +175,7 @@ Example:
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'name', metavar='<name>', help=_('Name of the alias')
-        )
+        options.add_alias_name(parser)
         config_files.add_options(parser)
         parser.add_argument(
             '--force',

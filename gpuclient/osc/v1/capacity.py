@@ -17,15 +17,12 @@ from __future__ import annotations
 import argparse
 import typing
 
-from openstackclient.identity import common as identity_common
-
 from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import everywhere
 from gpuclient.osc import lazy
 
 with lazy.imports():
-    from gpuclient.cloud import keystone
     from gpuclient.cloud.nova import flavors as nova_flavors
     from gpuclient import exceptions
     from gpuclient.model import capacity
@@ -38,12 +35,9 @@ with lazy.imports():
 class _CapacityCommand(command.Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            '--project',
-            metavar='<project>',
-            help=_('Count what this project may use (name or ID)'),
+        options.add_project(
+            parser, _('Count what this project may use (name or ID)')
         )
-        identity_common.add_project_domain_option_to_parser(parser)
         parser.add_argument(
             '--availability-zone',
             metavar='<zone>',
@@ -58,16 +52,11 @@ class _CapacityCommand(command.Command):
         flavors: tuple[flavor_model.Flavor, ...],
     ) -> forecasts.Cloud:
         """Read the cloud, and say how many more of each flavor fit."""
-        project_id = None
-        if parsed_args.project is not None:
-            project_id = keystone.find_project(
-                self.cloud, parsed_args.project, parsed_args.project_domain
-            )
         found = forecasts.read(
             self.cloud,
             flavors,
             parsed_args.files,
-            project_id=project_id,
+            project_id=self.project_id(parsed_args),
             zone=parsed_args.availability_zone,
         )
         self.report(found.failures)
@@ -116,11 +105,7 @@ Example:
             action='store_true',
             help=_('List free devices that no flavor can use, and why'),
         )
-        parser.add_argument(
-            '--long',
-            action='store_true',
-            help=_('List additional fields in output'),
-        )
+        options.add_long(parser)
         return parser
 
     def list_cloud(self, parsed_args: argparse.Namespace) -> command.Rows:
@@ -225,11 +210,7 @@ Example:
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'flavor',
-            metavar='<flavor>',
-            help=_('Flavor to count (name or ID)'),
-        )
+        options.add_flavor(parser, _('Flavor to count (name or ID)'))
         return parser
 
     def take_action(

@@ -63,11 +63,7 @@ Example:
             required=True,
             help=_('Folder to write to; what is in it is edited'),
         )
-        parser.add_argument(
-            '--dry-run',
-            action='store_true',
-            help=_('Show what would be written, and write nothing'),
-        )
+        options.add_dry_run(parser)
         options.add_catalogue(parser)
         return parser
 

@@ -44,12 +44,7 @@ def _add_ids(parser: argparse.ArgumentParser) -> None:
             'or *'
         ),
     )
-    parser.add_argument(
-        '--vendor-id', metavar='<id>', help=_('Vendor of the devices')
-    )
-    parser.add_argument(
-        '--product-id', metavar='<id>', help=_('Product of the devices')
-    )
+    options.add_ids(parser)
 
 
 class CreateDeviceSpec(command.ShowOne):
@@ -71,18 +66,11 @@ Example:
         parser = super().get_parser(prog_name)
         options.add_model(parser)
         _add_ids(parser)
-        parser.add_argument(
-            '--resource-class',
-            metavar='<resource-class>',
-            help=_('Resource class of the devices in Placement'),
+        options.add_resource_class(
+            parser, _('Resource class of the devices in Placement')
         )
-        parser.add_argument(
-            '--trait',
-            metavar='<trait>',
-            dest='traits',
-            action='append',
-            default=[],
-            help=_('Trait of the devices (repeat for several)'),
+        options.add_traits(
+            parser, _('Trait of the devices (repeat for several)')
         )
         for option, text in (
             ('managed', _('Whether libvirt binds the driver of the device')),

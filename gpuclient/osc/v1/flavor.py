@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import argparse
 import collections.abc
+import dataclasses
 import typing
 
-from openstackclient.identity import common as identity_common
 from osc_lib.cli import parseractions
 
 from gpuclient.i18n import _
@@ -219,20 +219,7 @@ def _read_back(
                 'value': specs.get(lost[0]),
             }
         )
-    return flavor_model.Flavor(
-        **{
-            field: getattr(flavor, field)
-            for field in (
-                'id',
-                'name',
-                'vcpus',
-                'ram',
-                'disk',
-                'is_public',
-            )
-        },
-        extra_specs=specs,
-    )
+    return dataclasses.replace(flavor, extra_specs=specs)
 
 
 class SetFlavor(_FlavorCommand):
@@ -251,11 +238,7 @@ Example:
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'flavor',
-            metavar='<flavor>',
-            help=_('Flavor to modify (name or ID)'),
-        )
+        options.add_flavor(parser, _('Flavor to modify (name or ID)'))
         _add_alias_option(parser)
         parser.add_argument(
             '--no-alias',
@@ -343,11 +326,7 @@ Example:
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'flavor',
-            metavar='<flavor>',
-            help=_('Flavor to modify (name or ID)'),
-        )
+        options.add_flavor(parser, _('Flavor to modify (name or ID)'))
         parser.add_argument(
             '--alias',
             metavar='<name>',
@@ -446,11 +425,7 @@ Example:
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'flavor',
-            metavar='<flavor>',
-            help=_('Flavor to show (name or ID)'),
-        )
+        options.add_flavor(parser, _('Flavor to show (name or ID)'))
         return parser
 
     def take_action(
@@ -482,11 +457,7 @@ Example:
             action='store_true',
             help=_('Flavors without devices, too'),
         )
-        parser.add_argument(
-            '--long',
-            action='store_true',
-            help=_('List additional fields in output'),
-        )
+        options.add_long(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
@@ -594,18 +565,13 @@ Example:
             default=False,
             help=_('Flavor is not available to other projects (default)'),
         )
-        parser.add_argument(
-            '--project',
-            metavar='<project>',
-            dest='projects',
-            action='append',
-            default=[],
-            help=_(
+        options.add_projects(
+            parser,
+            _(
                 'Allow <project> to access the private flavor (name or ID) '
                 '(repeat for several)'
             ),
         )
-        identity_common.add_project_domain_option_to_parser(parser)
         _add_alias_option(parser)
         _add_write_options(parser)
         return parser

@@ -86,17 +86,6 @@ def _add_hosts(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_devices(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument(
-        '--device',
-        metavar='<address>',
-        dest='devices',
-        action='append',
-        default=[],
-        help=text,
-    )
-
-
 def _addresses(
     parsed_args: argparse.Namespace,
 ) -> frozenset[pci_model.Address]:
@@ -140,7 +129,7 @@ Example:
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         _add_hosts(parser)
-        _add_devices(
+        options.add_devices(
             parser,
             _('Show this device, whatever it is (repeat for several)'),
         )
@@ -360,7 +349,7 @@ Example:
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         _add_hosts(parser)
-        _add_devices(
+        options.add_devices(
             parser,
             _('Device that is for guests (repeat for several)'),
         )

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """What prepares a host: ``openstack gpu host config ...``."""
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ with lazy.imports():
     from gpuclient.model import pci
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
+    from gpuclient.osc import options
     from gpuclient.rules import host_choice
     from gpuclient.rules import host_remedy
 
@@ -81,13 +81,8 @@ Example:
                 'machine)'
             ),
         )
-        parser.add_argument(
-            '--device',
-            metavar='<address>',
-            dest='devices',
-            action='append',
-            default=[],
-            help=_('Device that goes to guests (repeat for several)'),
+        options.add_devices(
+            parser, _('Device that goes to guests (repeat for several)')
         )
         parser.add_argument(
             '--id',
@@ -145,11 +140,7 @@ Example:
             metavar='<folder>',
             help=_('Folder to write the files below (default: show them)'),
         )
-        parser.add_argument(
-            '--dry-run',
-            action='store_true',
-            help=_('Show what would be written, and write nothing'),
-        )
+        options.add_dry_run(parser)
         return parser
 
     def take_action(

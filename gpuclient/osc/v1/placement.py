@@ -17,15 +17,12 @@ from __future__ import annotations
 import argparse
 import typing
 
-from openstackclient.identity import common as identity_common
-
 from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import everywhere
 from gpuclient.osc import lazy
 
 with lazy.imports():
-    from gpuclient.cloud import keystone
     from gpuclient.cloud import usage
     from gpuclient.documents import aliases as alias_documents
     from gpuclient import exceptions
@@ -49,33 +46,22 @@ Example:
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            '--host',
-            metavar='<host>',
-            help=_(
+        options.add_host(
+            parser,
+            _(
                 'Only devices of this host (hypervisor hostname, or name of '
                 'its compute service)'
             ),
         )
-        parser.add_argument(
-            '--resource-class',
-            metavar='<resource-class>',
-            help=_('Only devices of this resource class'),
+        options.add_resource_class(
+            parser, _('Only devices of this resource class')
         )
-        parser.add_argument(
-            '--trait',
-            metavar='<trait>',
-            dest='traits',
-            action='append',
-            default=[],
-            help=_('Only devices with this trait (repeat for several)'),
+        options.add_traits(
+            parser, _('Only devices with this trait (repeat for several)')
         )
-        parser.add_argument(
-            '--project',
-            metavar='<project>',
-            help=_('Only devices that this project holds (name or ID)'),
+        options.add_project(
+            parser, _('Only devices that this project holds (name or ID)')
         )
-        identity_common.add_project_domain_option_to_parser(parser)
         parser.add_argument(
             '--free',
             action='store_true',
@@ -86,21 +72,11 @@ Example:
             action='store_true',
             help=_('Only devices with a unit in use'),
         )
-        parser.add_argument(
-            '--long',
-            action='store_true',
-            help=_('List additional fields in output'),
-        )
+        options.add_long(parser)
         return parser
 
     def list_cloud(self, parsed_args: argparse.Namespace) -> command.Rows:
-        project_id = None
-        if parsed_args.project is not None:
-            project_id = keystone.find_project(
-                self.cloud,
-                parsed_args.project,
-                parsed_args.project_domain,
-            )
+        project_id = self.project_id(parsed_args)
         found = usage.read_usage(
             self.cloud,
             host=parsed_args.host,

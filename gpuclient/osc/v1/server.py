@@ -34,6 +34,7 @@ with lazy.imports():
     from gpuclient.model import answer
     from gpuclient.model import inventory
     from gpuclient.osc import columns
+    from gpuclient.osc import options
 
 
 class ListServer(everywhere.Lister):
@@ -55,28 +56,19 @@ Example:
             action='store_true',
             help=_('Include all projects (admin only)'),
         )
-        parser.add_argument(
-            '--project',
-            metavar='<project>',
-            help=_('Search by project (admin only) (name or ID)'),
+        options.add_project(
+            parser, _('Search by project (admin only) (name or ID)')
         )
-        identity_common.add_project_domain_option_to_parser(parser)
         parser.add_argument(
             '--user',
             metavar='<user>',
             help=_('Search by user (name or ID)'),
         )
         identity_common.add_user_domain_option_to_parser(parser)
-        parser.add_argument(
-            '--host',
-            metavar='<hostname>',
-            help=_('Search by hostname of the compute service (admin only)'),
+        options.add_host(
+            parser, _('Search by hostname of the compute service (admin only)')
         )
-        parser.add_argument(
-            '--long',
-            action='store_true',
-            help=_('List additional fields in output'),
-        )
+        options.add_long(parser)
         return parser
 
     def list_cloud(self, parsed_args: argparse.Namespace) -> command.Rows:
@@ -141,13 +133,8 @@ Example:
     def _servers(
         self, parsed_args: argparse.Namespace
     ) -> tuple[inventory.Server, ...]:
-        project_id = user_id = None
-        if parsed_args.project is not None:
-            project_id = keystone.find_project(
-                self.cloud,
-                parsed_args.project,
-                parsed_args.project_domain,
-            )
+        project_id = self.project_id(parsed_args)
+        user_id = None
         if parsed_args.user is not None:
             user_id = keystone.find_user(
                 self.cloud,

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Whether the fast way to fill Placement leaves what Nova would leave.
 
 A small cloud is filled in twice: by the rows that the benchmark writes, and

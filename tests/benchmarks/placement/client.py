@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """One read of a cloud in a process of its own, which measures itself.
 
 ``python -m tests.benchmarks.placement.client NAME PLACEMENT NOVA RESULT

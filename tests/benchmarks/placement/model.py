@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Clouds as Nova fills Placement, made up the same way in every run.
 
 The names, classes, traits and inventories of devices are those of

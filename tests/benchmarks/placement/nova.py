@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Stands in for Nova and Keystone, which the benchmark does not measure.
 
 Answers the few reads that go with those of Placement as the real services

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """What it costs to read a cloud: ``python -m tests.benchmarks.placement.run``.
 
 Fills a real Placement with clouds of several shapes, reads each of them in

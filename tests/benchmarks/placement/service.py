@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """A real Placement for a benchmark: PostgreSQL and worker processes.
 
 PostgreSQL runs in a temporary folder, as an unprivileged user where we are

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """One worker of a service: serves on a port that it shares with others.
 
 ``python -m tests.benchmarks.placement.worker APPLICATION PORT FOLDER``
