@@ -92,8 +92,13 @@ def write(path: str, tree: collect.Tree) -> int:
     content = collect.pack(tree)
     try:
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(number, 'wb') as stream:
-            stream.write(content)
+        try:
+            with os.fdopen(number, 'wb') as stream:
+                stream.write(content)
+        except BaseException:
+            # A part of a bundle is none.
+            os.unlink(path)
+            raise
     except OSError as exc:
         raise exceptions.HostError(
             _('The bundle %(path)s was not written: %(reason)s')

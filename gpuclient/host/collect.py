@@ -526,7 +526,11 @@ class _Counted:
 
     def skip(self, size: int) -> None:
         while size > 0:
-            size -= len(self.read(min(size, 1 << 20)) or b'\0' * size)
+            content = self.read(min(size, 1 << 20))
+            if not content:
+                # Whoever reads on finds that it has ended.
+                return
+            size -= len(content)
 
 
 def _zstd(stream: typing.Any) -> typing.Any:

@@ -22,6 +22,7 @@ import typing
 import uuid
 
 from gpuclient.rehearsal import configuration
+from gpuclient.rehearsal import state
 
 #: Users and the roles that they have on projects.
 USERS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -39,9 +40,7 @@ def make_keys(folder: str) -> None:
     for name in ('0', '1'):
         path = os.path.join(folder, name)
         if not os.path.exists(path):
-            with open(path, 'wb') as stream:
-                stream.write(fernet.Fernet.generate_key())
-            os.chmod(path, 0o600)
+            state.write_private(path, fernet.Fernet.generate_key().decode())
 
 
 def fill(passwords: dict[str, str], urls: dict[tuple[str, str], str]) -> None:

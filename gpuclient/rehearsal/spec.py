@@ -228,7 +228,8 @@ def load(path: str) -> typing.Any:
         raise exceptions.InvalidValue(
             _('Cannot read %(path)s: it is not UTF-8') % {'path': path}
         ) from exc
-    except yaml.YAMLError as exc:
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+        # PyYAML makes dates and numbers, and lets through what Python says.
         raise exceptions.InvalidValue(
             _('Cannot read %(path)s: %(reason)s')
             % {'path': path, 'reason': ' '.join(str(exc).split())}
@@ -551,7 +552,11 @@ class _Mapping:
 
 
 def _show(value: object) -> str:
-    text = json.dumps(value, default=str)
+    try:
+        text = json.dumps(value, default=str)
+    except (TypeError, ValueError, RecursionError):
+        # YAML has keys that are no text, and mappings that hold themselves.
+        text = str(value)
     return text if len(text) <= 80 else text[:77] + '...'
 
 

@@ -16,6 +16,7 @@ import gzip
 import io
 import os
 import pathlib
+import resource
 import stat
 import subprocess
 import sys
@@ -187,6 +188,23 @@ class TestBundle(TestCase):
         self.assertRaises(
             exceptions.HostError, bundle.collect_from, '/nowhere'
         )
+
+    def test_no_room(self) -> None:
+        """A disk that is full: nothing is left of the bundle."""
+        path = self.folder / 'x.tar'
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+        try:
+            exc = self.assertRaises(
+                exceptions.HostError,
+                bundle.write,
+                os.fspath(path),
+                collect.Tree(),
+            )
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        self.assertIn('was not written: File too large', str(exc))
+        self.assertFalse(path.exists())
 
 
 Member = tuple[tarfile.TarInfo, bytes]

@@ -18,6 +18,7 @@ import io
 import lzma
 import os
 import pathlib
+import tracemalloc
 import unittest.mock
 
 import fixtures
@@ -405,6 +406,14 @@ class TestInitramfs(TestCase):
         ):
             exc = self.assertRaises(ValueError, self.listed, content)
             self.assertIn(words, str(exc))
+
+    def test_a_size_that_is_not_there(self) -> None:
+        """No memory is set aside for what an archive only claims to have."""
+        archive = cpio('a')[:112].replace(b'%08X' % 7, b'F' * 8, 1)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        self.assertRaises(ValueError, self.listed, archive)
+        self.assertLess(tracemalloc.get_traced_memory()[1], 16 << 20)
 
     def test_read(self) -> None:
         tree = trees.Tree()

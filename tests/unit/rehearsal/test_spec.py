@@ -392,6 +392,18 @@ class TestLoad(testtools.TestCase):
                 'a', spec.read(spec.load(self.path)).hosts[0].name
             )
 
+    def test_what_json_has_not(self):
+        for data, message in (
+            ('hosts: {2026-01-01: a}', 'hosts: expected a list, not {date'),
+            ('hosts: &a {b: *a}', 'hosts: expected a list, not {'),
+        ):
+            with open(self.path, 'w') as stream:
+                stream.write(data)
+            error = self.assertRaises(
+                exceptions.InvalidValue, spec.read, spec.load(self.path)
+            )
+            self.assertIn(message, str(error))
+
     def test_refused(self):
         self.assertEqual(
             f'Cannot read {self.path}: it is not UTF-8', self._refused(b'\xff')
@@ -399,6 +411,13 @@ class TestLoad(testtools.TestCase):
         message = self._refused(b'hosts: [')
         self.assertIn(f'Cannot read {self.path}: while parsing', message)
         self.assertNotIn('\n', message)
+        for data, reason in (
+            (b'hosts: 2026-13-01', 'month must be in 1..12'),
+            (b'[' * 5000, 'maximum recursion depth exceeded'),
+        ):
+            message = self._refused(data)
+            self.assertIn(f'Cannot read {self.path}: {reason}', message)
+            self.assertNotIn('\n', message)
         error = self.assertRaises(
             exceptions.InvalidValue, spec.load, self.path + '.none'
         )
