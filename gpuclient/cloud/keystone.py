@@ -14,6 +14,7 @@
 
 import typing
 
+from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1 import identity
 from openstack import connection
 from openstack import exceptions as sdk_exceptions
@@ -99,7 +100,10 @@ def _find(
             )
             % {'kind': kind, 'name': name_or_id}
         ) from exc
-    except sdk_exceptions.SDKException as exc:
+    except (
+        ksa_exceptions.ClientException,
+        sdk_exceptions.SDKException,
+    ) as exc:
         raise exceptions.CloudError(
             _('Finding %(kind)s %(name)r failed: %(words)s')
             % {

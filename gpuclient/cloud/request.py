@@ -183,6 +183,24 @@ def endpoint_data(
         ) from exc
 
 
+class _Body(dict[str, typing.Any]):
+    """The object that a service answered, of which a part may be missing."""
+
+    def __init__(
+        self, content: dict[str, typing.Any], what: str, status: int
+    ) -> None:
+        super().__init__(content)
+        self._what = what
+        self._status = status
+
+    def __missing__(self, key: str) -> typing.NoReturn:
+        raise exceptions.CloudError(
+            _('%(what)s failed: the answer has no %(key)r')
+            % {'what': self._what, 'key': key},
+            status=self._status,
+        )
+
+
 def get(
     service: adapter.Adapter,
     path: str,
@@ -190,11 +208,12 @@ def get(
     *,
     microversion: str | None = None,
     **params: typing.Any,
-) -> typing.Any:
+) -> dict[str, typing.Any]:
     """Return the JSON body of a read.
 
     :raises gpuclient.exceptions.CloudError: With the server's own words, or
-        when the body is no JSON.
+        when the body is no JSON object. Likewise where something is looked
+        up in it, ``['servers']``, that is not there.
     """
     response = send(
         service,
@@ -205,9 +224,15 @@ def get(
         params=params,
     )
     try:
-        return response.json()
+        content = response.json()
     except requests.exceptions.JSONDecodeError as exc:
         raise exceptions.CloudError(
             _('%(what)s failed: the answer is not JSON') % {'what': what},
             status=response.status_code,
         ) from exc
+    if not isinstance(content, dict):
+        raise exceptions.CloudError(
+            _('%(what)s failed: the answer is no object') % {'what': what},
+            status=response.status_code,
+        )
+    return _Body(content, what, response.status_code)

@@ -97,7 +97,7 @@ class Reader:
             self._unanswered = self._unanswered + 1 if unanswered(exc) else 0
             raise
         self._unanswered = 0
-        return typing.cast(dict[str, typing.Any], answer)
+        return answer
 
     def each(
         self,
@@ -136,7 +136,9 @@ def _newest(placement: adapter.Adapter) -> Version:
         # keystoneauth asks once, and takes a service that is busy for one
         # without microversions.
         try:
-            versions = request.get(placement, '/', what)['versions']
+            versions: typing.Any = request.get(placement, '/', what).get(
+                'versions'
+            )
             newest = discover.normalize_version_number(
                 versions[0]['max_version']
             )

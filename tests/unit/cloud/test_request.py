@@ -70,6 +70,31 @@ class TestTokens(testtools.TestCase):
         self.assertIn('reading it failed: HTTP 401', str(error))
 
 
+class TestAnswers(testtools.TestCase):
+    """Answers of 200 that are not what was asked for."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.mock = self.enterContext(requests_mock.Mocker())
+        self.service = adapter.Adapter(
+            session.Session(), endpoint_override=URL
+        )
+
+    def test_odd(self) -> None:
+        for body, words in (
+            ('<html></html>', 'asking failed: the answer is not JSON'),
+            ('[{}]', 'asking failed: the answer is no object'),
+            ('null', 'asking failed: the answer is no object'),
+            ('{"b": 1}', "asking failed: the answer has no 'a'"),
+        ):
+            self.mock.get(URL, text=body)
+            error = self.assertRaises(
+                exceptions.CloudError,
+                lambda: request.get(self.service, '/', 'asking')['a'],
+            )
+            self.assertEqual((words, 200), (str(error), error.status))
+
+
 class TestRetries(testtools.TestCase):
     """Failures that the next try mends, and those that none does."""
 
