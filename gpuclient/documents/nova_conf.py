@@ -385,10 +385,11 @@ def _without_value(line: str) -> str:
     """Return what may be shown of a line: any value could be a secret."""
     if not any(character.isalnum() for character in line):
         return line
-    if line.startswith('['):
-        return line
+    if line.startswith('[') and ']' in line:
+        # What follows it may be an assignment.
+        return line[: line.index(']') + 1]
     key, *values = re.split('[:=]', line, maxsplit=1)
-    if values:
+    if values or line.startswith('['):
         return key.rstrip()
     # That the line is a template explains the error.
     return ' '.join(mark for mark in ('{{', '{%') if mark in line)

@@ -29,6 +29,8 @@ _SECRET = re.compile(
     r'passw|passphrase|secret|token|private|credential|authorized|api_?key',
     re.IGNORECASE,
 )
+#: What readers in Go take for a whole number.
+_MOST = 2**63 - 1
 _LABEL_KEY = re.compile(
     r'([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?',
     re.ASCII,
@@ -59,7 +61,7 @@ class Mapping:
         defaults: 'Mapping | None' = None,
     ) -> None:
         if not isinstance(value, dict):
-            raise error(where, f'{value!r} is no mapping')
+            raise error(where, f'{_shown(value, where)} is no mapping')
         self._own = value
         self._defaults = defaults
         self._value: dict[typing.Any, typing.Any] = {
@@ -84,7 +86,7 @@ class Mapping:
             and key not in self._own
         ):
             return self._defaults.where(key)
-        if not key.isprintable():
+        if not isinstance(key, str) or not key.isprintable():
             key = repr(key)
         return f'{self._where}.{key}' if self._where else key
 
@@ -174,7 +176,10 @@ class Mapping:
         if value is default:
             return value
         if not isinstance(value, dict):
-            raise error(self.where(key), f'{value!r} is no mapping')
+            raise error(
+                self.where(key),
+                f'{_shown(value, self.where(key))} is no mapping',
+            )
         _check_free(value, self.where(key))
         return value
 
@@ -228,20 +233,36 @@ def _text(
         raise error(where, f'{value!r} is not one of {", ".join(choices)}')
     _check_text(value, where)
     if pattern is not None and not pattern.fullmatch(value):
-        raise error(where, f'{value!r} is not possible here')
+        raise error(where, f'{_shown(value, where)} is not possible here')
     return value
+
+
+def _shown(value: typing.Any, where: str) -> str:
+    """Return what may be shown of a value: it may be a secret.
+
+    One that stands where the name of a secret belongs, and an address with a
+    password in it.
+    """
+    if _SECRET.search(where) or (isinstance(value, str) and '@' in value):
+        return 'the value'
+    return repr(value)
 
 
 def _check_text(value: str, where: str) -> None:
     if not value.isprintable():
-        raise error(where, f'{value!r} has a line end or control character')
+        raise error(
+            where,
+            f'{_shown(value, where)} has a line end or control character',
+        )
     for mark in _TEMPLATE_MARKS:
         if mark in value:
-            raise error(where, f'{value!r} is a template ({mark})')
+            raise error(
+                where, f'{_shown(value, where)} is a template ({mark})'
+            )
 
 
 def integer(value: typing.Any, where: str, least: int = 0) -> int:
-    if type(value) is not int or value < least:
+    if type(value) is not int or not least <= value <= _MOST:
         raise error(where, f'{value!r} is not a number of {least} or above')
     return value
 

@@ -192,6 +192,8 @@ class TestRefused(DocumentTestCase):
         '[database]\nconnection\n  = mysql://nova:hunter2@db\nhunter2\n',
         '[database]\n  mysql://nova:hunter2@db\n',
         '[database]\n= hunter2\n',
+        '[database] password = hunter2\n',
+        '[database password = hunter2\n',
     )
     def test_no_value_is_shown(self, content: str) -> None:
         """Any value may be a secret."""

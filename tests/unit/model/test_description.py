@@ -220,6 +220,27 @@ class TestRefused(testtools.TestCase):
             'hosts.0.bare_metal.bmc.address',
             'https://root:calvin@192.0.2.1/',
         ),
+        'hosts[0].bare_metal.bmc: the value is no mapping': (
+            'hosts.0.bare_metal.bmc',
+            'https://root:calvin@192.0.2.1/',
+        ),
+        'rhoso.ssh_key_secret: the value has a line end': (
+            'rhoso.ssh_key_secret',
+            '-----BEGIN OPENSSH PRIVATE KEY-----\n',
+        ),
+        'hosts[0].bare_metal.bmc.credentials_name: the value is not': (
+            'hosts.0.bare_metal.bmc.credentials_name',
+            'Calvin 1',
+        ),
+        # Odd input.
+        'hosts[0].fixed_ips: there is no network 1': (
+            'hosts.0.fixed_ips',
+            {1: '192.0.2.1'},
+        ),
+        'compute.reserved_host_memory_mb: 9223372036854775808 is not': (
+            'compute.reserved_host_memory_mb',
+            2**63,
+        ),
         # What could become something else in a file.
         "hosts[0].hypervisor_hostname: 'a\\n[pci]' has a line end": (
             'hosts.0.hypervisor_hostname',
