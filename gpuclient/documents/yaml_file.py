@@ -157,6 +157,11 @@ def _guarded(
 ) -> list[typing.Any]:
     try:
         return read()
+    except (AttributeError, LookupError) as exc:
+        # What PyYAML does not foresee: !!bool x
+        raise exceptions.DocumentError(
+            _('%(where)s: a value is not what its tag says') % {'where': path}
+        ) from exc
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as exc:
         # TypeError: a key that is a mapping.
         mark = getattr(exc, 'problem_mark', None)

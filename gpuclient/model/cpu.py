@@ -40,8 +40,9 @@ _KERNEL_SIZE = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _REGION = re.compile(
-    r'(?:(?P<all>(?i:all))|(?P<first>[0-9]+|N)(?:-(?P<last>[0-9]+|N))?)'
-    r'(?::(?P<used>[0-9]+|N)/(?P<group>[0-9]+|N))?',
+    r'(?:(?P<all>(?i:all))|(?P<first>[0-9]{1,18}|N)'
+    r'(?:-(?P<last>[0-9]{1,18}|N))?)'
+    r'(?::(?P<used>[0-9]{1,18}|N)/(?P<group>[0-9]{1,18}|N))?',
     re.ASCII,
 )
 
@@ -303,7 +304,8 @@ def _size_kib(text: str) -> decimal.Decimal | int:
     if match[2]:
         size *= KIB ** ('KMGTPEZYRQ'.index(match[2][0]) + 1)
     size = decimal.Decimal(math.ceil(size)) / KIB
-    return int(size) if size == int(size) else size
+    # As a whole number one without end could not be shown.
+    return int(size) if size < 2**63 and size == int(size) else size
 
 
 def parse_size(text: str) -> int:
@@ -315,13 +317,16 @@ def parse_size(text: str) -> int:
     :raises gpuclient.exceptions.InvalidHugePages: It begins with no number.
     """
     match = _KERNEL_SIZE.match(text)
-    if match is None:
-        raise exceptions.InvalidHugePages(f'{text!r} is not a size')
-    number = match['number']
-    if number[:2].lower() == '0x':
-        size = int(number, 16)
-    else:
-        size = int(number, 8 if number[0] == '0' else 10)
+    try:
+        if match is None:
+            raise ValueError(text)
+        number = match['number']
+        if number[:2].lower() == '0x':
+            size = int(number, 16)
+        else:
+            size = int(number, 8 if number[0] == '0' else 10)
+    except ValueError as exc:
+        raise exceptions.InvalidHugePages(f'{text!r} is not a size') from exc
     unit = match['unit'].upper()
     return size * KIB ** ('KMGTPE'.index(unit) + 1) if unit else size
 

@@ -270,6 +270,18 @@ class DeviceSpec:
             found |= {'HW_PCI_LIVE_MIGRATABLE'}
         return found | {'COMPUTE_MANAGED_PCI_DEVICE'}
 
+    def check_names(self) -> None:
+        """Find out whether Nova can make names of Placement of it.
+
+        :raises gpuclient.exceptions.InvalidDeviceSpec: Its resource class or
+            its traits are no text, on which nova-compute ends.
+        """
+        try:
+            naming.resource_class('', '', self.tags.get('resource_class'))
+            naming.traits(self.tags.get('traits') or '')
+        except (AttributeError, TypeError) as exc:
+            raise _crash(exc) from exc
+
     @property
     def unknown_keys(self) -> tuple[str, ...]:
         """Keys that Nova keeps and nobody reads: typing errors."""
@@ -321,7 +333,11 @@ def parse(
             raise _invalid(f"Invalid entry: '{entry}'; Expecting dict")
         try:
             specs.append(_parse_entry(entry, report_in_placement, host))
-        except (AttributeError, TypeError) as exc:
+        except (
+            *(AttributeError, TypeError),
+            # Of re.compile().
+            *(OverflowError, RecursionError),
+        ) as exc:
             raise _crash(exc) from exc
     return tuple(specs)
 

@@ -64,7 +64,7 @@ def parse_request(text: str, *, force: bool = False) -> tuple[str, int]:
     """
     name, separator, number = text.rpartition(':')
     name = name.strip(' ')
-    if not separator or not name or not re.fullmatch('[0-9]+', number):
+    if not separator or not name or not re.fullmatch('[0-9]{1,9}', number):
         raise exceptions.InvalidValue(
             f'{text!r} is not NAME:COUNT, the name of an alias and a number '
             f'of devices, like nvidia_a2:1'

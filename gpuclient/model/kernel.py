@@ -430,11 +430,11 @@ class _HugePageReader:
 def _pool(value: str) -> HugePagePool | None:
     """Return what ``hugepages=16`` or ``hugepages=0:2,1:2`` asks for."""
     if ':' not in value:
-        match = re.match('[0-9]+', value)
+        match = re.match('[0-9]{1,18}(?![0-9])', value)
         return None if match is None else HugePagePool(0, int(match[0]))
     nodes: dict[int, int] = {}
     for part in value.split(','):
-        match = re.fullmatch('([0-9]+):([0-9]+)', part)
+        match = re.fullmatch('([0-9]{1,18}):([0-9]{1,18})', part)
         if match is None:
             return None
         nodes[int(match[1])] = int(match[2])

@@ -13,6 +13,7 @@
 """Rules about CPU sets and memory: of Nova, of the kernel and of TuneD."""
 
 import collections.abc
+import re
 
 from gpuclient import exceptions
 from gpuclient.model import configuration
@@ -362,7 +363,7 @@ def check_machines(
         if (
             taken
             and setting is not None
-            and setting.text.isdecimal()
+            and re.fullmatch('[0-9]{1,18}', setting.text)
             and taken + int(setting.text) > min(memories)
         ):
             yield finding.Located(

@@ -115,7 +115,8 @@ class View:
         found = {}
         for text in self.intent.device_specs:
             try:
-                device_spec.parse(text, host=self.host.for_nova)
+                for spec in device_spec.parse(text, host=self.host.for_nova):
+                    spec.check_names()
             except exceptions.InvalidDeviceSpec as exc:
                 found[text] = str(exc)
         return found

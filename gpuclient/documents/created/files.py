@@ -14,7 +14,6 @@
 
 import collections.abc
 import os
-import stat
 
 from gpuclient.documents import atomic
 from gpuclient.documents.created import conf_options
@@ -182,7 +181,7 @@ def _check_inside(folder: str, path: str) -> None:
     above = os.path.dirname(path)
     while not os.path.lexists(above) and above:
         above = os.path.dirname(above)
-    if above and not stat.S_ISDIR(os.stat(above).st_mode):
+    if above and not os.path.isdir(above):
         raise exceptions.DocumentError(
             _('Cannot write %(path)s: %(above)s is not a folder')
             % {'path': path, 'above': above}

@@ -21,6 +21,7 @@ are made of (``architecture``: ``lib/dataplane/nodeset/kustomization.yaml``,
 import collections.abc
 import dataclasses
 import os
+import re
 import typing
 
 import yaml
@@ -94,19 +95,26 @@ class Found:
         except (yaml.YAMLError, RecursionError, ValueError):
             return False
         before = len(self.node_sets) + len(self.machines) + len(self.services)
+        seen: set[int] = set()
         for document in documents:
-            self._read_object(path, document)
+            self._read_object(path, document, seen)
         return before < (
             len(self.node_sets) + len(self.machines) + len(self.services)
         )
 
-    def _read_object(self, path: str, node: yaml.Node | None) -> None:
+    def _read_object(
+        self, path: str, node: yaml.Node | None, seen: set[int]
+    ) -> None:
+        # A List may refer to itself, or to one part many times.
+        if id(node) in seen:
+            return
+        seen.add(id(node))
         reader = _Reader(path)
         kind = reader.text(node, 'kind')
         span = reader.span(node)
         if kind == 'List':
             for item in reader.items(reader.get(node, 'items')):
-                self._read_object(path, item)
+                self._read_object(path, item, seen)
         elif kind == 'OpenStackDataPlaneNodeSet':
             spec = reader.get(node, 'spec')
             template = reader.get(spec, 'nodeTemplate')
@@ -454,4 +462,5 @@ class _Reader:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
+    found = re.fullmatch('[0-9]{1,18}', text or '')
+    return None if found is None else int(found[0])

@@ -111,6 +111,14 @@ class TestDocuments(testtools.TestCase):
         )
         self.assertIn(f'{self.path}, line 2: Invalid [pci]device', str(error))
 
+    def test_expression_that_ends_nova(self) -> None:
+        exc = self.assertRaises(
+            exceptions.InvalidDeviceSpec,
+            device_spec.parse,
+            '{"address": {"bus": "a{99999999999999999999}"}}',
+        )
+        self.assertIn('ends with OverflowError', str(exc))
+
     def test_remove(self) -> None:
         document = self.read(
             '[pci]\n'

@@ -59,6 +59,9 @@ class TestLoad(testtools.TestCase):
             '[' * 3000,
             'a: &a [*a]',
             '!!python/object/apply:os.system ["true"]',
+            '!!bool x',
+            '!!int ""',
+            '!!timestamp x',
         ):
             error = self.assertRaises(
                 exceptions.DocumentError, yaml_file.parse, 'x.yaml', text

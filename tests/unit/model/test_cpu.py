@@ -68,6 +68,7 @@ class TestLists(testtools.TestCase):
         for parse, text in (
             (cpu.parse, '0-999999999999'),
             (cpu.parse_list, '0-999999999999'),
+            (cpu.parse, f'0-{"9" * 4000}'),
             (cpu.parse_tuned, '0-999999999999'),
             (cpu.parse_tuned, '0x' + 'f' * 99999),
         ):
@@ -94,6 +95,14 @@ class TestSizes(testtools.TestCase):
             exceptions.InvalidHugePages, cpu.parse_size, 'G'
         )
         self.assertEqual("'G' is not a size", str(exc))
+
+    def test_numbers_without_end(self) -> None:
+        """Python reads no decimal number of more than 4300 digits."""
+        number = '9' * 5000
+        self.assertRaises(exceptions.InvalidHugePages, cpu.parse_size, number)
+        self.assertRaises(exceptions.InvalidCPUSet, cpu.parse_list, number)
+        reserved = cpu.parse_reserved(f'node:0,size:{number}MB,count:1')
+        self.assertIn('E+', f'{reserved.size_kib}')
 
     @ddt.data((2**30, '1G'), (3 * 2**20, '3M'), (1000, '1000'), (0, '0'))
     @ddt.unpack

@@ -192,6 +192,11 @@ class TestHugePages(testtools.TestCase):
                 'hugepages=0:: it is not a number',
             ],
         ),
+        (
+            f'hugepages={"1" * 5000}',
+            {},
+            [f'hugepages={"1" * 5000}: it is not a number'],
+        ),
     )
     @ddt.unpack
     def test_order(

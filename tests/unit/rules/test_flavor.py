@@ -42,6 +42,7 @@ class TestRequest(testtools.TestCase):
         '',
         'a: 1',
         'a:0x1',
+        'a:' + '1' * 5000,
     )
     def test_bad(self, text: str) -> None:
         error = self.assertRaises(

@@ -629,6 +629,8 @@ class TestUse(TestCase):
                    specs({'address': GPU}, {'address': TWIN}))  # fmt: skip
         self.finds('GPU456', FAIL, 'would not start', card(),
                    specs({'address': 'x'}))  # fmt: skip
+        self.finds('GPU456', FAIL, 'ends with AttributeError', card(),
+                   specs({'address': GPU, 'resource_class': 5}))  # fmt: skip
         self.finds('GPU461', WARN, 'none of 1', card(), specs())
         self.finds('GPU461', WARN, 'has no display', trees.Tree())
 

@@ -239,6 +239,16 @@ class TestObjects(DataPlaneTestCase):
             ('nova-custom', ('a', 'b')), (service.type, service.config_maps)
         )
 
+    def test_a_list_within_itself(self) -> None:
+        (self.folder / 'nova.yaml').write_text(
+            '&list\nkind: List\nitems:\n  - *list\n'
+            '  - {kind: BareMetalHost, spec: {bootMACAddress: x},\n'
+            '     status: {hardware: {ramMebibytes: "%s"}}}\n' % ('9' * 5000)
+        )
+        found = tree.read([os.fspath(self.folder)])
+        (machine,) = found.data_plane.machines
+        self.assertIsNone(machine.memory_mb)
+
     def test_not_yaml(self) -> None:
         path = self.folder / 'values.yaml'
         path.write_text('edpm_kernel_args: {{ a }}\n  - x\n')

@@ -289,6 +289,12 @@ class TestCreate(testtools.TestCase):
             'a link leads out of out', self.refused(example, '--output', 'out')
         )
         os.unlink('out/edpm')
+        os.symlink('missing', 'out/edpm')
+        self.assertIn(
+            'out/edpm is not a folder',
+            self.refused(example, '--output', 'out'),
+        )
+        os.unlink('out/edpm')
         os.makedirs('out/control-plane/service-values.yaml')
         self.assertIn(
             'it is not a regular file',
