@@ -416,19 +416,29 @@ def _check_merged(
     if len(aliases) != len(service.aliases) or not aliases:
         # The broken ones were told of.
         return
-    try:
-        alias_model.merge(
-            [one.setting.text for one in aliases],
-            bool(service.pci_in_placement),
-        )
-    except exceptions.InvalidAlias as exc:
-        yield finding.Located(
-            finding.error(
-                'GPU301',
-                f'{" and ".join(_parsers(service))} would not start: {exc}',
-            ),
-            aliases[-1].setting.place,
-        )
+    # What a template decides may be either.
+    possible = (
+        (True, False)
+        if _is_open(service, 'filter_scheduler', 'pci_in_placement')
+        else (bool(service.pci_in_placement),)
+    )
+    words = ''
+    for pci_in_placement in possible:
+        try:
+            alias_model.merge(
+                [one.setting.text for one in aliases], pci_in_placement
+            )
+        except exceptions.InvalidAlias as exc:
+            words = str(exc)
+        else:
+            return
+    yield finding.Located(
+        finding.error(
+            'GPU301',
+            f'{" and ".join(_parsers(service))} would not start: {words}',
+        ),
+        aliases[-1].setting.place,
+    )
 
 
 def _parse_specs(
@@ -442,7 +452,8 @@ def _parse_specs(
         try:
             entries = device_spec.parse(
                 setting.text,
-                report_in_placement=bool(service.report_in_placement),
+                report_in_placement=bool(service.report_in_placement)
+                or _is_open(service, 'pci', 'report_in_placement'),
             )
         except exceptions.InvalidDeviceSpec as exc:
             found.append(

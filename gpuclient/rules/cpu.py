@@ -135,7 +135,7 @@ def _check_sets(service: configuration.Service) -> _Findings:
     shared, other = _cpus(service, _SHARED)
     pinned = service.last('DEFAULT', 'vcpu_pin_set')
     if pinned is not None and pinned.text:
-        if setting is not None and dedicated:
+        if pinned.is_known and setting is not None and dedicated:
             yield _stopped(
                 'GPU503',
                 "The 'vcpu_pin_set' config option has been deprecated and "
@@ -155,6 +155,7 @@ def _check_sets(service: configuration.Service) -> _Findings:
     reserved = service.last('DEFAULT', 'reserved_host_cpus')
     if (
         reserved is not None
+        and reserved.is_known
         and (setting or other)
         and reserved.text.strip() not in ('', '0')
     ):
@@ -201,7 +202,7 @@ def check_hosts(
     if isolated and place is not None:
         for service in computes:
             yield from _compare(
-                isolated, isolated - _pmd(settings), place, service
+                isolated, _for_servers(isolated, settings), place, service
             )
 
 
@@ -218,13 +219,18 @@ def _isolated_by_kernel(
         return frozenset(), None
 
 
-def _pmd(settings: configuration.HostSettings) -> frozenset[int]:
-    """Return the cores of Open vSwitch."""
+def _for_servers(
+    isolated: frozenset[int], settings: configuration.HostSettings
+) -> frozenset[int]:
+    """Return the cores without those of Open vSwitch.
+
+    None at all where those are not known.
+    """
     setting = settings.pmd_cores
     if setting is None:
-        return frozenset()
+        return isolated
     try:
-        return cpu.parse(setting.text)
+        return isolated - cpu.parse(setting.text)
     except exceptions.InvalidCPUSet:
         return frozenset()
 

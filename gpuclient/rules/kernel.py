@@ -67,7 +67,7 @@ def is_passed_through(spec: device_spec.DeviceSpec) -> bool:
 
     Neutron's have a physical network, or are managed by a smart NIC.
     """
-    return spec.in_placement and not spec.tags.get('remote_managed')
+    return spec.in_placement and not spec.remote_managed
 
 
 def _check_iommu(

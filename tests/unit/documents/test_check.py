@@ -518,6 +518,18 @@ class TestValues(CheckTestCase):
         ),
         (
             NODES,
+            'reserved_host_memory_mb = 4096',
+            'reserved_host_cpus = {{ cpus }}',
+            [],
+        ),
+        (
+            NODES,
+            'reserved_host_memory_mb = 4096',
+            'vcpu_pin_set = {{ cpus }}',
+            [],
+        ),
+        (
+            NODES,
             'cpu_dedicated_set = 4-23,28-47',
             'cpu_dedicated_set = 8-23,32-47',
             [('GPU504', 'cpu_dedicated_set')],
@@ -619,6 +631,23 @@ class TestValues(CheckTestCase):
         )
         self.assertEqual([], self.check({**CLEAN, NODES: text}))
 
+    def test_devices_that_are_not_remote_managed(self) -> None:
+        text = CLEAN[NODES].replace(
+            '"address": "0000:04:00.0"',
+            '"address": "0000:04:00.0", "remote_managed": "false"',
+        )
+        text = text.replace('vfio-pci.ids=10de:20f1', 'vfio-pci.ids=10de:20f2')
+        found = self.check({**CLEAN, NODES: text})
+        self.assertIn('GPU401', [one.finding.code for one in found])
+
+    def test_cores_of_open_vswitch_in_a_template(self) -> None:
+        text = CLEAN[NODES].replace(
+            'edpm_tuned_isolated_cores: "4-23,28-47"',
+            'edpm_tuned_isolated_cores: "4-23,28-49"\n'
+            '        edpm_ovs_dpdk_pmd_core_list: "{{ cores }}"',
+        )
+        self.assertEqual([], self.check({**CLEAN, NODES: text}))
+
     def test_a_node_of_its_own(self) -> None:
         """Variables of a node count in place of those of all."""
         found = self.check(
@@ -656,6 +685,31 @@ class TestValues(CheckTestCase):
 
 
 class TestKolla(CheckTestCase):
+    def test_tracking_that_a_template_decides(self) -> None:
+        """An alias without ids may be right."""
+        alias = '{"name": "a", "resource_class": "CUSTOM_A"}'
+        for text, expected in (
+            ('pci_in_placement = {{ x }}', []),
+            ('{% if x %}\npci_in_placement = True\n{% endif %}', []),
+            ('pci_in_placement = False', ['GPU301']),
+        ):
+            found = self.check(
+                {
+                    'kolla/config/nova/nova-api.conf': (
+                        f'[pci]\nalias = {alias}\n[filter_scheduler]\n{text}\n'
+                    )
+                }
+            )
+            self.assertEqual(
+                expected,
+                [
+                    one.finding.code
+                    for one in found
+                    if one.finding.severity == finding.Severity.ERROR
+                ],
+                text,
+            )
+
     def test_hosts_share_a_device_spec(self) -> None:
         """What all hosts have is one finding, and hides no other."""
         shared = (
