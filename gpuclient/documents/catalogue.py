@@ -39,7 +39,7 @@ _MOST_BARS = 6
 
 
 def default_path() -> str:
-    """Return where the file is looked for: ``~/.config/gpuclient/...``."""
+    """Return the path: ``~/.config/gpuclient/catalogue.yaml``."""
     return os.path.join(
         platformdirs.user_config_dir('gpuclient'), 'catalogue.yaml'
     )

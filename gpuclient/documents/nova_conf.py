@@ -23,7 +23,6 @@ import difflib
 import io
 import os
 import re
-import typing
 
 from gpuclient.documents import atomic
 from gpuclient.documents.deployers import jinja
@@ -483,7 +482,8 @@ def boolean(texts: collections.abc.Sequence[str]) -> bool | None:
 
     :returns: None where it is not set, or to something that is no boolean.
     """
-    words: dict[str, typing.Literal[True, False]] = {
+    # oslo_config/types.py:Boolean
+    words = {
         **dict.fromkeys(('true', '1', 'on', 'yes'), True),
         **dict.fromkeys(('false', '0', 'off', 'no'), False),
     }

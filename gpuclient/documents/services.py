@@ -27,9 +27,10 @@ from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
 from gpuclient.i18n import _
+from gpuclient.model import configuration
 
-API = rhoso.API
-COMPUTE = rhoso.COMPUTE
+API = configuration.API
+COMPUTE = configuration.COMPUTE
 
 #: The name of standard input on a command line, and in messages.
 STANDARD_INPUT = '-'

@@ -72,9 +72,8 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
     """Read files, and all of a folder; links to folders are not followed.
 
     A file that is named has to have configuration of Nova; of a folder, only
-    those are read that do.
-
-    :raises gpuclient.exceptions.DocumentError: There is no such path.
+    those are read that do. One that cannot be read, or is not there, is among
+    :attr:`Tree.unreadable`.
     """
     found: list[configuration.Service] = []
     unreadable: list[tuple[str, str]] = []
@@ -203,7 +202,6 @@ def service(
     readers: tuple[str, ...], path: str, reading: editable.Reading
 ) -> configuration.Service:
     """Return what services read of files."""
-
     options = tuple(_options(reading))
 
     def settings(

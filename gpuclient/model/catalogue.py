@@ -111,13 +111,6 @@ class Model:
         return self.device_types[0] if self.device_types else None
 
     @property
-    def needs_open_kernel_modules(self) -> bool | None:
-        """Whether only NVIDIA's open kernel modules drive it."""
-        if self.open_kernel_modules is None:
-            return None
-        return self.open_kernel_modules == 'required'
-
-    @property
     def resource_class(self) -> str:
         """A resource class for it: ``CUSTOM_NVIDIA_A100_PCIE_40GB``."""
         return naming.resource_class(None, None, self.slug)
@@ -228,15 +221,6 @@ class Catalogue:
             model
             for model in self.models
             if wanted in (model.vendor_id, model.vendor.lower())
-        )
-
-    def of_designation(self, designation: str) -> tuple[Model, ...]:
-        """Return the variants of a model: all ``A100``."""
-        wanted = words(designation)
-        return tuple(
-            model
-            for model in self.models
-            if words(model.designation) == wanted
         )
 
 

@@ -27,7 +27,6 @@ from gpuclient.model import pci
 
 #: Base classes of the PCI specification (Code and ID Assignment, 1.2).
 DISPLAY_CONTROLLER = 0x03
-BRIDGE = 0x06
 PROCESSING_ACCELERATOR = 0x12
 #: Class and subclass.
 AUDIO_DEVICE = 0x0403

@@ -41,9 +41,8 @@ def check(
         )
     for key in spec.unknown_keys:
         # nova/pci/devspec.py:PciDeviceSpec keeps it as a tag.
-        yield finding.Finding(
+        yield finding.warning(
             'GPU211',
-            finding.Severity.WARNING,
             f'Nova does not know the key {key!r} and says nothing about it',
         )
     if spec.address is not None and spec.address.regex:
@@ -53,9 +52,8 @@ def check(
             strict=True,
         ):
             if pattern and pattern[-1] not in '$*' and pattern != '.*':
-                yield finding.Finding(
+                yield finding.warning(
                     'GPU212',
-                    finding.Severity.WARNING,
                     f'The expression {pattern!r} for {name} matches whatever '
                     f'begins with it; end it with $ to match all of it',
                 )
@@ -123,9 +121,8 @@ def never_reached(where: str) -> finding.Finding:
 
     :param where: Where that stands.
     """
-    return finding.Finding(
+    return finding.warning(
         'GPU213',
-        finding.Severity.WARNING,
         f'It is never reached: {where} matches all that it matches, and the '
         f'first entry that matches a device counts',
     )
@@ -133,9 +130,8 @@ def never_reached(where: str) -> finding.Finding:
 
 def not_reported() -> finding.Finding:
     """Return the finding that the compute tells Placement nothing."""
-    return finding.Finding(
+    return finding.warning(
         'GPU214',
-        finding.Severity.WARNING,
         '[pci]report_in_placement is not on here, so the devices do not '
         'reach Placement',
     )

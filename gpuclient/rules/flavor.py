@@ -33,25 +33,22 @@ def _check(
     )
     for name, count in requests.items():
         if not count:
-            yield finding.Finding(
+            yield finding.error(
                 'GPU701',
-                finding.Severity.ERROR,
                 f'It asks for 0 devices of alias {name!r}: servers boot '
                 f'without one',
             )
     for part in broken:
         # nova/pci/request.py:_translate_alias_to_requests
-        yield finding.Finding(
+        yield finding.error(
             'GPU702',
-            finding.Severity.ERROR,
             f'{part!r} in {flavor_model.ALIASES} is not NAME:COUNT: every '
             f'boot fails with HTTP 500',
         )
     resources = flavor_model.device_resources(extra_specs)
     if resources and requests:
-        yield finding.Finding(
+        yield finding.error(
             'GPU703',
-            finding.Severity.ERROR,
             f'It asks for devices twice, by alias and by '
             f'{", ".join(sorted(resources))}: a server needs both, and gets '
             f'only those of the alias',
@@ -59,9 +56,8 @@ def _check(
     elif resources:
         # nova/objects/request_spec.py: these are claimed in Placement and
         # never given to the guest.
-        yield finding.Finding(
+        yield finding.warning(
             'GPU704',
-            finding.Severity.WARNING,
             f'{", ".join(sorted(resources))} reserves devices in Placement '
             f'and gives the server none: use an alias',
         )

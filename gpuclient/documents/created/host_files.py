@@ -9,8 +9,6 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-
-
 """The files, kernel arguments and commands that give a host's GPUs away.
 
 Pure: nothing is read or written. :func:`prepare` has it all for one kind of
@@ -34,6 +32,7 @@ import re
 
 from gpuclient import exceptions
 from gpuclient.i18n import _
+from gpuclient.model import description
 from gpuclient.model import host
 from gpuclient.model import pci
 
@@ -60,8 +59,7 @@ GRUB = f'/etc/default/grub.d/{NAME}.cfg'
 #: The first line of each, but for the hook, where it is the second.
 MARK = '# Made by "openstack gpu": edits are lost when it is made again.'
 
-#: The profile that the origin of RHOSO's GPU example sets.
-TUNED_PROFILE = 'cpu-partitioning-powersave'
+TUNED_PROFILE = description.DEFAULT_TUNED_PROFILE
 
 #: Blacklisted where a host keeps no card of the vendor. Cards of AMD and
 #: Intel are no reason: their drivers run consoles of hosts, too.

@@ -9,8 +9,6 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-
-
 """How RHOSO prepares the hosts of a node set.
 
 Its roles edpm_kernel and edpm_tuned set kernel arguments and tuned, from
@@ -199,8 +197,8 @@ def undo_playbook(wanted: host_files.Passthrough) -> str:
 def data_plane_service(wanted: host_files.Passthrough) -> str:
     """Return the OpenStackDataPlaneService that runs :func:`playbook`.
 
-    In the node set it stands after ``configure-os``, which has the kernel
-    arguments set, and before ``reboot-os``.
+    In the node set it stands after ``bootstrap``, which has the kernel
+    arguments set, and ``configure-os``, and before ``reboot-os``.
     """
     return _service(SERVICE, playbook(wanted))
 

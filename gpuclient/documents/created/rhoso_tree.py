@@ -46,7 +46,7 @@ _LOCAL = {'config.kubernetes.io/local-config': 'true'}
 _COMMENT = '# local-config: referenced, but not emitted by kustomize\n'
 
 #: Services of a node set, in the order in which they run. The kernel
-#: arguments are set by configure-os, and the initramfs is made after it and
+#: arguments are set by bootstrap, and the initramfs is made after it and
 #: before the reboot.
 _SERVICES = (
     'bootstrap',
@@ -417,7 +417,7 @@ def _services(wanted: description_model.Description) -> creation.Yaml:
                 {
                     'spec': {
                         'edpmServiceType': 'nova',
-                        'dataSources': _Sources(tuple(sources)),
+                        'dataSources': _Items(tuple(sources)),
                         'playbook': 'osp.edpm.nova',
                         'tlsCerts': _Default(
                             {
@@ -453,14 +453,14 @@ def _services(wanted: description_model.Description) -> creation.Yaml:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Sources(values.Merge):
-    """Data sources of a service, beside those that are there."""
+class _Items(values.Merge):
+    """Items of a list, beside those that are there."""
 
-    sources: tuple[dict[str, typing.Any], ...]
+    items: tuple[typing.Any, ...]
 
     def merged(self, old: typing.Any) -> list[typing.Any]:
         found = list(old) if isinstance(old, list) else []
-        return [*found, *(one for one in self.sources if one not in found)]
+        return [*found, *(one for one in self.items if one not in found)]
 
 
 def _deployment_values() -> creation.Yaml:
@@ -477,22 +477,11 @@ def _deployment(wanted: description_model.Description) -> creation.Yaml:
                 rhoso_kustomization.DATA_PLANE,
                 'OpenStackDataPlaneDeployment',
                 wanted.rhoso.deployment,
-                {'spec': {'nodeSets': _Names((wanted.rhoso.node_set,))}},
+                {'spec': {'nodeSets': _Items((wanted.rhoso.node_set,))}},
                 {'namespace': wanted.rhoso.namespace},
             ),
         ),
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Names(values.Merge):
-    """Names of a list, beside those that are there."""
-
-    names: tuple[str, ...]
-
-    def merged(self, old: typing.Any) -> list[typing.Any]:
-        found = list(old) if isinstance(old, list) else []
-        return [*found, *(name for name in self.names if name not in found)]
 
 
 def _next_steps(

@@ -26,10 +26,10 @@ import typing
 
 import yaml
 
+from gpuclient.documents.deployers import rhoso
+from gpuclient import exceptions
 from gpuclient.model import configuration
 
-#: Ten times as fast where PyYAML was built with it.
-_LOADER: typing.Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 _Object = typing.TypeVar('_Object')
 #: One of these is in each file that has anything of it.
 _MARKS = (
@@ -91,8 +91,8 @@ class Found:
         if not any(mark in text for mark in _MARKS):
             return False
         try:
-            documents = list(yaml.compose_all(text, _LOADER))
-        except (yaml.YAMLError, RecursionError, ValueError):
+            documents = rhoso.compose(path, text)
+        except exceptions.DocumentError:
             return False
         before = len(self.node_sets) + len(self.machines) + len(self.services)
         seen: set[int] = set()
@@ -235,7 +235,6 @@ def _nearest(
     one in the file itself counts, or else the one in the nearest folder. Of
     several none is meant.
     """
-
     found = [one for one in candidates if path_of(one) == path]
     folder = path
     while not found and folder and candidates:

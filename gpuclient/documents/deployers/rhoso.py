@@ -32,11 +32,7 @@ from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
 from gpuclient.i18n import _
-
-API = 'nova-api'
-COMPUTE = 'nova-compute'
-CONDUCTOR = 'nova-conductor'
-SCHEDULER = 'nova-scheduler'
+from gpuclient.model import configuration
 
 _DEEPEST = 200
 
@@ -46,20 +42,20 @@ _DEEPEST = 200
 #: read nothing of devices, and novaComputeTemplates, whose drivers, of Ironic
 #: and for tests, give none away.
 _TEMPLATES = {
-    'apiServiceTemplate': API,
-    'conductorServiceTemplate': CONDUCTOR,
-    'schedulerServiceTemplate': SCHEDULER,
-    'cell0Conductor': CONDUCTOR,
-    'cell1Conductor': CONDUCTOR,
-    'nova': API,
+    'apiServiceTemplate': configuration.API,
+    'conductorServiceTemplate': configuration.CONDUCTOR,
+    'schedulerServiceTemplate': configuration.SCHEDULER,
+    'cell0Conductor': configuration.CONDUCTOR,
+    'cell1Conductor': configuration.CONDUCTOR,
+    'nova': configuration.API,
 }
 #: Resources that stand for what is below ``nova`` in OpenStackControlPlane,
 #: which makes them (``nova-operator``: ``api/nova/v1beta1``).
 _NOVA_KINDS = ('Nova', 'NovaCell')
 _KINDS = {
-    'NovaAPI': API,
-    'NovaConductor': CONDUCTOR,
-    'NovaScheduler': SCHEDULER,
+    'NovaAPI': configuration.API,
+    'NovaConductor': configuration.CONDUCTOR,
+    'NovaScheduler': configuration.SCHEDULER,
 }
 #: Ten times as fast where PyYAML was built with it.
 _LOADER: typing.Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
@@ -218,7 +214,7 @@ class YamlFile(editable.EditableFile):
         """Return files that are mounted in one folder, by their names."""
         parts = sorted(parts, key=lambda part: part.keys.split('data.')[-1])
         return editable.Reading(
-            COMPUTE,
+            configuration.COMPUTE,
             tuple(part.conf for part in parts),
             keys=parts[0].keys,
             line=parts[0].start + 1,
@@ -335,7 +331,11 @@ class YamlFile(editable.EditableFile):
                     and _looks_like_nova(value.value)
                 ):
                     part = self._part(
-                        key, value, (*keys, str(key.value)), COMPUTE, anchors
+                        key,
+                        value,
+                        (*keys, str(key.value)),
+                        configuration.COMPUTE,
+                        anchors,
                     )
                     yield dataclasses.replace(part, config_map=within.name)
         # Values files of kustomize are ConfigMaps with all else in them.
@@ -470,7 +470,7 @@ def _service(keys: Keys, within: _Object) -> str | None:
         ('nova', 'pci', 'conf'),
         ('nova', 'compute', 'conf'),
     ):
-        return COMPUTE
+        return configuration.COMPUTE
     return None
 
 

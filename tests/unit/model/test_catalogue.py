@@ -99,15 +99,6 @@ class TestLookUps(testtools.TestCase):
         self.assertEqual({'10de'}, {model.vendor_id for model in found})
         self.assertEqual((), self.catalogue.of_vendor('nobody'))
 
-    def test_of_designation(self) -> None:
-        self.assertEqual(
-            {'A100'},
-            {
-                model.designation
-                for model in self.catalogue.of_designation('a100')
-            },
-        )
-
 
 class TestModel(testtools.TestCase):
     def test_properties(self) -> None:
@@ -115,7 +106,6 @@ class TestModel(testtools.TestCase):
         self.assertEqual('10de:20f1', model.ids)
         self.assertEqual('NVIDIA', model.vendor)
         self.assertEqual('type-PF', model.device_type)
-        self.assertIs(False, model.needs_open_kernel_modules)
         self.assertEqual('CUSTOM_NVIDIA_A100_PCIE_40GB', model.resource_class)
         self.assertEqual(
             catalogue.Bar(1, 64 * 1024**3, prefetchable=True),
