@@ -62,7 +62,10 @@ def load(path: str | None = None) -> catalogue.Catalogue:
     try:
         return catalogue.Catalogue(_merged(known, data, path))
     except _Wrong as exc:
-        raise exceptions.DocumentError(f'{path}: {exc}') from exc
+        # A key may have a line end.
+        raise exceptions.DocumentError(
+            f'{path}: {" ".join(str(exc).split())}'
+        ) from exc
 
 
 class _Wrong(Exception):

@@ -96,7 +96,9 @@ class LocalConf(derived.DerivedFile):
     def write_edit(
         self, mark: str, section: str, option: str, text: str
     ) -> str:
-        written = text.replace('\\', '\\' * 4).replace('"', '\\\\"')
+        written = text.replace('\\', '\\' * 4)
+        # Nothing of it is for eval.
+        written = re.sub(r'(["`$])', r'\\\\\1', written)
         return f'[{section}]\n{mark}{option} = {written}\n'
 
 

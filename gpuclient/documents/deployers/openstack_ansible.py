@@ -163,6 +163,9 @@ class VariablesFile(derived.DerivedFile):
                 f'{mark}      ? {quoted}\n'
             )
         name = _ALIAS if option == 'alias' else _DEVICE_SPEC
+        if name == _DEVICE_SPEC and name not in self.variables:
+            # The new name would take the old one out of effect.
+            name = _WHITELIST if _WHITELIST in self.variables else name
         return f' {name}:\n{mark}  - {quoted}\n'
 
     def _options(

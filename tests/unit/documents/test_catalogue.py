@@ -184,6 +184,7 @@ class TestRefused(_Case):
             "models.x.subsystem_ids[0]: ids such as '10de:157e' are expected",
         ),
         ('models: {x: {sources: [1]}}', 'models.x.sources[0]: a text is'),
+        ('models: {"a\\nb": {}}', 'models.a b: a slug has'),
     )
     @ddt.unpack
     def test_field(self, text, message):

@@ -140,6 +140,23 @@ class TestDevstack(ToolTestCase):
         self.assertIn('Files of devstack are only read', str(error))
         self.assertEqual(f'[pci]\n+alias = {ESCAPED}\n', error.patch)
 
+    def test_nothing_is_run(self) -> None:
+        """The shell of devstack takes an edit for text."""
+        self.write(
+            {'local.conf': '[[post-config|$NOVA_CPU_CONF]]\n[pci]\nx=1\n'}
+        )
+        path = os.fspath(self.folder / 'local.conf')
+        (document,) = device_specs.read(path)
+        entry = {'vendor_id': '10de', 'physical_network': '`id` $(id)'}
+        device_specs.add(document, entry)
+        line = document.file.diff().partition('+')[2]
+        self.assertEqual(
+            'device_spec = {\\\\"vendor_id\\\\": \\\\"10de\\\\", '
+            '\\\\"physical_network\\\\": '
+            '\\\\"\\\\`id\\\\` \\\\$(id)\\\\"}\n',
+            line,
+        )
+
     def test_nothing_of_nova(self) -> None:
         self.write({'local.conf': '[[local|localrc]]\nA=1\n'})
         self.assertEqual((), self.services({}).services)
@@ -283,6 +300,17 @@ class TestOpenStackAnsible(ToolTestCase):
         self.assertEqual(
             ' nova_device_spec:\n+  - \'{"vendor_id": "10de"}\'\n',
             spec.file.diff(),
+        )
+
+    def test_old_name_of_device_specs(self) -> None:
+        self.write({'user_nova.yml': 'nova_pci_passthrough_whitelist: []\n'})
+        path = os.fspath(self.folder / 'user_nova.yml')
+        (document,) = device_specs.read(path)
+        device_specs.add(document, {'vendor_id': '10de'})
+        self.assertEqual(
+            ' nova_pci_passthrough_whitelist:\n'
+            '+  - \'{"vendor_id": "10de"}\'\n',
+            document.file.diff(),
         )
 
     def test_unreadable(self) -> None:
