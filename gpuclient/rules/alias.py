@@ -150,7 +150,7 @@ def _check_traits(
             )
         elif normal != text:
             advice = ''
-            if text != text.strip():
+            if text.strip() and text != text.strip():
                 (meant,) = naming.traits(text.strip())
                 advice = f'; without the space it would be {meant!r}'
             yield finding.warning(

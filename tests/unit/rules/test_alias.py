@@ -50,6 +50,7 @@ class TestCheck(testtools.TestCase):
         ({'traits': 'CUSTOM_A, CUSTOM_B'}, ['GPU112']),
         ({'traits': 'custom_a-b'}, ['GPU106']),
         ({'traits': 'CUSTOM_A,'}, ['GPU106']),
+        ({'traits': 'CUSTOM_A, '}, ['GPU112']),
         ({'device_type': None}, ['GPU113']),
     )
     @ddt.unpack
