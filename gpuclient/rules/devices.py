@@ -44,10 +44,12 @@ def check_mediated(
     setting = service.last(
         'devices', 'enabled_mdev_types', 'enabled_vgpu_types'
     )
-    if setting is None or not setting.is_known or not setting.text.strip():
+    if setting is None or not setting.is_known:
         return
     given = [one for one in specs if kernel_rules.is_passed_through(one.spec)]
     types = [one.strip() for one in setting.text.split(',') if one.strip()]
+    if not types:
+        return
     own = False
     for name in types:
         for section in (f'mdev_{name}', f'vgpu_{name}'):

@@ -312,6 +312,13 @@ class TestValues(CheckTestCase):
         (
             NODES,
             '        [pci]\n        report',
+            '        [devices]\n        enabled_mdev_types = ,\n'
+            '        [pci]\n        report',
+            [],
+        ),
+        (
+            NODES,
+            '        [pci]\n        report',
             '        [devices]\n        enabled_mdev_types = nvidia-35\n'
             '        [mdev_nvidia-35]\n'
             '        device_addresses = 0000:05:00.0\n'

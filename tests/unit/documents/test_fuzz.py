@@ -33,6 +33,7 @@ from gpuclient.documents import nova_conf
 from gpuclient.documents import tree
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
+from gpuclient.model import configuration
 from gpuclient.model import device_spec
 from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import configuration as configuration_rules
@@ -112,6 +113,82 @@ CONTENTS = strategies.one_of(
 )
 ENTRY = {'address': '0000:04:00.0'}
 ALIAS = alias_model.Alias('z', '10de', '20f1', 'type-PF')
+
+
+#: A service whose options the rules compare with each other.
+SERVICE = """\
+[pci]
+alias = {"name": "a", "vendor_id": "10de", "product_id": "20f1"}
+device_spec = {"vendor_id": "10de", "product_id": "20f1"}
+[compute]
+cpu_dedicated_set = 1-3
+cpu_shared_set = 5
+[filter_scheduler]
+enabled_filters = ComputeFilter
+pci_in_placement = True
+[DEFAULT]
+reserved_huge_pages = node:0,size:2048,count:1
+[devices]
+enabled_mdev_types = nvidia-35
+[mdev_nvidia-35]
+device_addresses = 0000:04:00.0
+"""
+OPTIONS = (
+    ('pci', 'alias'),
+    ('pci', 'device_spec'),
+    ('pci', 'report_in_placement'),
+    ('filter_scheduler', 'enabled_filters'),
+    ('filter_scheduler', 'pci_in_placement'),
+    ('compute', 'cpu_dedicated_set'),
+    ('compute', 'cpu_shared_set'),
+    ('DEFAULT', 'reserved_host_cpus'),
+    ('DEFAULT', 'reserved_huge_pages'),
+    ('DEFAULT', 'vcpu_pin_set'),
+    ('devices', 'enabled_mdev_types'),
+    ('mdev_nvidia-35', 'device_addresses'),
+    ('libvirt', 'cpu_models'),
+    ('libvirt', 'live_migration_permit_post_copy'),
+)
+VALUES = (
+    '',
+    ',',
+    '0-',
+    '^',
+    '-1',
+    '0-999999999999',
+    '9' * 5000,
+    '٠',
+    '$x',
+    '{{ x }}',
+    'true',
+    '{}',
+    '[]',
+    '[{}]',
+    'node:0,size:1GB,count:x',
+    '{"name": 5}',
+    '{"name": "a", "traits": " "}',
+    '{"name": "a", "traits": "A, "}',
+    '{"devname": ["a"]}',
+    '{"address": [1]}',
+    '{"address": {"bus": 5}}',
+    '{"address": {"bus": "a{99999999999999999999}"}}',
+    '{"vendor_id": "10de", "resource_class": 5, "traits": 7}',
+    '{"address": "0000:04:00.0", "physical_network": [1]}',
+    '{"address": "0000:04:00.0", "remote_managed": [1]}',
+)
+
+
+class TestOptions(testtools.TestCase):
+    def test_each_value(self) -> None:
+        """Whatever an option is set to beside others, it is judged."""
+        for section, option in OPTIONS:
+            for value in VALUES:
+                text = f'{SERVICE}[{section}]\n{option} = {value}\n'
+                conf = nova_conf.NovaConf('nova.conf', text.encode())
+                (reading,) = conf.readings()
+                service = tree.service(configuration.ALL, conf.path, reading)
+                for one in configuration_rules.check([service]):
+                    self.assertTrue(str(one.finding))
 
 
 class TestReaders(testtools.TestCase):
