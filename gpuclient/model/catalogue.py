@@ -71,7 +71,8 @@ class Model:
     device_types: tuple[str, ...] = ()
     #: Memory of the GPU in MiB, as the vendor states it.
     memory_mb: int | None = None
-    #: In the order of their numbers; empty where no source has them.
+    #: In the order of their numbers, as far as a source has them: often the
+    #: one to the memory alone; empty where none has any.
     bars: tuple[Bar, ...] = ()
     #: Whether boards exist that link it by NVSwitches, whose fabric has to be
     #: set up before a guest can use it.

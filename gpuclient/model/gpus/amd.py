@@ -40,12 +40,12 @@ _model = functools.partial(
 )
 
 
-def _bars(gib: int) -> tuple[catalogue.Bar, ...]:
+def _bars(gib: int, registers_kib: int = 512) -> tuple[catalogue.Bar, ...]:
     """Return BAR0, BAR2 and BAR5: memory, doorbells, registers."""
     return (
         catalogue.Bar(0, gib * table.GIB, prefetchable=True),
         catalogue.Bar(2, 2 * table.MIB, prefetchable=True),
-        catalogue.Bar(5, 512 * 1024),
+        catalogue.Bar(5, registers_kib * 1024),
     )
 
 
@@ -75,10 +75,14 @@ MODELS: tuple[catalogue.Model, ...] = (
         'MI100',
         '738c',
         'CDNA',
-        (),
+        table.PCI,
         32,
         bars=_bars(32),
-        sources=(_DRM, 'BARs: lspci -vv of the card'),
+        sources=(
+            _DRM,
+            'BARs: lspci -vv of the card',
+            'device type: no SR-IOV in lspci -vvv, ROCm/ROCm issue 1357',
+        ),
     ),
     _model(
         'Instinct MI210',
@@ -188,7 +192,11 @@ MODELS: tuple[catalogue.Model, ...] = (
         'RDNA2',
         table.PF,
         32,
+        bars=_bars(32, registers_kib=1024),
         notes='Its virtual functions are 1002:73ae',
+        sources=(
+            'BARs: lspci of a host with Resizable BAR that has the card',
+        ),
     ),
     _model(
         'Radeon PRO V710',

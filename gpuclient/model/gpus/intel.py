@@ -34,6 +34,25 @@ _MAX_MEMORY = (
     'memory: reports of the announcement of the Data Center GPU Max series'
 )
 
+_FLEX_BARS = (
+    'BARs: kernel log in "PCI resource allocation mismatch with BIOS", '
+    'linux-pci, 2022-11'
+)
+_PRO_MEMORY = (
+    'memory: "Intel Arc Pro for Local AI", after specifications of Intel'
+)
+
+
+def _bars(
+    gib: int, registers_prefetchable: bool = True
+) -> tuple[catalogue.Bar, ...]:
+    """Return BAR0 and BAR2: registers, memory."""
+    return (
+        catalogue.Bar(0, 16 * table.MIB, prefetchable=registers_prefetchable),
+        catalogue.Bar(2, gib * table.GIB, prefetchable=True),
+    )
+
+
 MODELS: tuple[catalogue.Model, ...] = (
     _model(
         'Data Center GPU Flex 140',
@@ -53,9 +72,14 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Xe HPG',
         table.PF_OR_PCI,
         16,
+        bars=_bars(16),
         driver='i915',
         notes=_FIRMWARE,
-        sources=(_SRIOV, _FLEX_MEMORY),
+        sources=(
+            _SRIOV,
+            _FLEX_MEMORY,
+            _FLEX_BARS,
+        ),
     ),
     _model(
         'Data Center GPU Flex 170V',
@@ -133,10 +157,15 @@ MODELS: tuple[catalogue.Model, ...] = (
         'e212',
         'Xe2 HPG',
         table.PF_OR_PCI,
-        None,
+        16,
+        bars=_bars(16, registers_prefetchable=False),
         driver='xe',
         notes=_FIRMWARE,
-        sources=(_SRIOV,),
+        sources=(
+            _SRIOV,
+            _PRO_MEMORY,
+            'BARs: kernel log in "Xen on Zen 3", xen-devel, 2026-04',
+        ),
     ),
     _model(
         'Arc Pro B60',
@@ -144,10 +173,15 @@ MODELS: tuple[catalogue.Model, ...] = (
         'e211',
         'Xe2 HPG',
         table.PF_OR_PCI,
-        None,
+        24,
+        bars=_bars(32)[1:],
         driver='xe',
         notes=_FIRMWARE,
-        sources=(_SRIOV,),
+        sources=(
+            _SRIOV,
+            _PRO_MEMORY,
+            'BAR2: lspci in intel/compute-runtime issue 880',
+        ),
     ),
     _model(
         'Arc Pro B65',
@@ -166,9 +200,14 @@ MODELS: tuple[catalogue.Model, ...] = (
         'e223',
         'Xe2 HPG',
         table.PF_OR_PCI,
-        None,
+        32,
+        bars=_bars(32),
         driver='xe',
         notes=_FIRMWARE,
-        sources=(_SRIOV,),
+        sources=(
+            _SRIOV,
+            _PRO_MEMORY,
+            'BARs: lspci in "Arc Pro B70 on Linux", 2026-08',
+        ),
     ),
 )

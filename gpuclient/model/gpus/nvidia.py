@@ -53,6 +53,20 @@ _MIG = (
     'memory: https://docs.nvidia.com/datacenter/tesla/mig-user-guide/'
     'supported-gpus.html'
 )
+_DENNEMAN = (
+    'BARs: "vSphere ML Accelerator Spectrum Deep Dive - ESXi Host BIOS, VM, '
+    'and vCenter Settings" (frankdenneman.nl, 2023-05), after the product '
+    'briefs of NVIDIA'
+)
+_DGX_H100 = (
+    'BARs: kernel log in "Slow PCI initialization during VM boot with '
+    'passthrough of large BAR Nvidia GPUs on DGX H100", linux-pci, 2024-12'
+)
+_GLS = 'frame buffer BAR: nvidia-smi -q in gls/{}_smi.py of thamada/gls'
+_TELEGRAF = (
+    'frame buffer BAR: plugins/inputs/nvidia_smi/testdata/{}.xml of '
+    'influxdata/telegraf'
+)
 _AKASH = 'memory: devices/pcie/gpus.json of akash-network/provider-configs'
 
 #: What NVIDIA's open kernel modules are to a generation. Grace Hopper, which
@@ -135,7 +149,7 @@ def _model(
 
 
 def _bars(gib: float) -> tuple[catalogue.Bar, ...]:
-    """Return BAR0, BAR1 and BAR3 of a GPU before Hopper."""
+    """Return BAR0, BAR1 and BAR3, as GPUs before Hopper have them."""
     return (
         catalogue.Bar(0, 16 * table.MIB),
         catalogue.Bar(1, int(gib * table.GIB), prefetchable=True),
@@ -143,13 +157,27 @@ def _bars(gib: float) -> tuple[catalogue.Bar, ...]:
     )
 
 
+def _aperture(gib: float) -> tuple[catalogue.Bar, ...]:
+    """Return BAR1 alone, the one to the frame buffer.
+
+    For a GPU of which a source has that one only, as nvidia-smi does: what
+    it calls BAR1 is the aperture to the frame buffer on every GPU.
+    """
+    return _bars(gib)[1:2]
+
+
 def _wide_bars(registers_mib: int, gib: int) -> tuple[catalogue.Bar, ...]:
-    """Return BAR0, BAR2 and BAR4 of a GPU from Hopper on, all of 64 bit."""
+    """Return BAR0, BAR2 and BAR4 of a Hopper or a B200, all of 64 bit."""
     return (
         catalogue.Bar(0, registers_mib * table.MIB, prefetchable=True),
         catalogue.Bar(2, gib * table.GIB, prefetchable=True),
         catalogue.Bar(4, 32 * table.MIB, prefetchable=True),
     )
+
+
+def _wide_aperture(gib: int) -> tuple[catalogue.Bar, ...]:
+    """Return BAR2 alone; see :func:`_aperture`."""
+    return _wide_bars(16, gib)[1:2]
 
 
 MODELS: tuple[catalogue.Model, ...] = (
@@ -169,6 +197,9 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Maxwell',
         (),
         None,
+        bars=_aperture(8),
+        notes='In graphics mode, which gpumodeswitch sets, BAR1 is 256 MiB',
+        sources=('BAR1: GPUMODESWITCH user guide of NVIDIA, DU-07764-001',),
     ),
     _model(
         'Tesla P4',
@@ -187,10 +218,12 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Pascal',
         table.PCI,
         24,
+        bars=_aperture(32),
         floor=367,
         sources=(
             'device type: GPU passthrough guide of OSISM (osism.tech)',
             _AKASH,
+            'BAR1: nvidia-smi -q of a host of vGPUs that has the card',
         ),
     ),
     _model(
@@ -198,10 +231,15 @@ MODELS: tuple[catalogue.Model, ...] = (
         'P100',
         '15f8',
         'Pascal',
-        (),
+        table.PCI,
         16,
+        bars=_bars(16),
         floor=375,
-        sources=(_AKASH,),
+        sources=(
+            _AKASH,
+            'device type: "Support for GPUs in OpenStack" of StackHPC',
+            'BARs: lspci -v of a host that has three of them',
+        ),
     ),
     _model(
         'Tesla P100 SXM2 16GB',
@@ -221,8 +259,13 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Volta',
         table.PCI,
         16,
+        bars=_aperture(16),
         floor=384,
-        sources=(_STACKHPC_V100,),
+        sources=(
+            _STACKHPC_V100,
+            _DENNEMAN,
+            'BAR1: nvidia-smi -q of a guest that has the card',
+        ),
     ),
     _model(
         'Tesla V100 PCIe 32GB',
@@ -242,9 +285,14 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Volta',
         table.PCI,
         16,
+        bars=_bars(16),
         floor=384,
         form_factor='SXM2',
-        sources=(_STACKHPC_V100,),
+        sources=(
+            _STACKHPC_V100,
+            'BARs: kernel log of a host that has the card',
+            _GLS.format('V100_x8'),
+        ),
     ),
     _model(
         'Tesla V100 SXM2 32GB',
@@ -253,9 +301,13 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Volta',
         table.PCI,
         32,
+        bars=_aperture(32),
         floor=390,
         form_factor='SXM2',
-        sources=(_STACKHPC,),
+        sources=(
+            _STACKHPC,
+            'BAR1: nvidia-smi -q of a node of Traverse, Princeton University',
+        ),
     ),
     _model(
         'Tesla V100 SXM3 32GB',
@@ -364,8 +416,13 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         table.PF,
         80,
+        bars=_bars(128)[:2],
         floor=470,
-        sources=(_STACKHPC, _VGPU),
+        sources=(
+            _STACKHPC,
+            _VGPU,
+            _DENNEMAN,
+        ),
     ),
     _model(
         'A100 SXM4 40GB',
@@ -445,9 +502,14 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         _NO_DISPLAY,
         48,
+        bars=_aperture(64),
         floor=460,
         notes=_MODE,
-        sources=(_STACKHPC, _VGPU),
+        sources=(
+            _STACKHPC,
+            _VGPU,
+            _GLS.format('A40x10'),
+        ),
     ),
     _model(
         'A10',
@@ -456,8 +518,12 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         table.PF,
         24,
+        bars=_bars(32),
         floor=460,
-        sources=(_VGPU,),
+        sources=(
+            _VGPU,
+            'BARs: lspci in "Benchmarking GPUs" (stevescargall.com, 2024-08)',
+        ),
     ),
     _model(
         'A10G',
@@ -466,8 +532,12 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         table.PF,
         24,
+        bars=_aperture(32),
         floor=460,
-        sources=(_VGPU,),
+        sources=(
+            _VGPU,
+            _TELEGRAF.format('a10g'),
+        ),
     ),
     _model(
         'A16',
@@ -476,10 +546,14 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         table.PF,
         16,
+        bars=_aperture(16),
         floor=470,
         subsystem_ids=('10de:14a9',),
         notes='One card has four GPUs; shares its ids with the A2',
-        sources=(_VGPU,),
+        sources=(
+            _VGPU,
+            'BAR1: nvidia-smi -q of a Nutanix AHV host that has the card',
+        ),
     ),
     _model(
         'A2',
@@ -488,10 +562,14 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         table.PF,
         16,
+        bars=_bars(16)[:2],
         floor=470,
         subsystem_ids=('10de:157e',),
         notes='Shares its ids with the A16',
-        sources=(_VGPU,),
+        sources=(
+            _VGPU,
+            _DENNEMAN,
+        ),
     ),
     _model(
         'RTX A6000',
@@ -500,10 +578,16 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         _DISPLAY,
         48,
+        bars=_bars(0.25),
         floor=460,
         audio='1aef',
-        notes=_MODE,
-        sources=(_STACKHPC, _VGPU),
+        notes=f'{_MODE}; BAR1 is then 64 GiB',
+        sources=(
+            _STACKHPC,
+            _VGPU,
+            'BARs: lspci of two hosts that have the card',
+            _GLS.format('RTX_A6000_x9'),
+        ),
     ),
     _model(
         'RTX A5500',
@@ -522,10 +606,14 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ampere',
         _DISPLAY,
         24,
+        bars=_aperture(0.25),
         floor=460,
         audio='1aef',
         notes=_MODE,
-        sources=(_VGPU,),
+        sources=(
+            _VGPU,
+            _TELEGRAF.format('dual_a5000-v13'),
+        ),
     ),
     _model(
         'RTX A4500',
@@ -619,9 +707,13 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ada Lovelace',
         _NO_DISPLAY,
         48,
+        bars=_aperture(64),
         floor=535,
         notes=_MODE,
-        sources=(_VGPU,),
+        sources=(
+            _VGPU,
+            'BAR1: nvidia-smi -q in NVIDIA/DCGM issue 132',
+        ),
     ),
     _model(
         'L2',
@@ -640,12 +732,15 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ada Lovelace',
         _DISPLAY,
         48,
+        bars=_bars(0.25),
         floor=525,
         audio='22ba',
-        notes=_MODE,
+        notes=f'{_MODE}; with Resizable BAR, BAR1 is 64 GiB',
         sources=(
             _VGPU,
             'audio function: asus-esc8000a-e12.md of luigifcruz/stelline',
+            _GLS.format('RTX6000Ada_x8'),
+            'BARs: lspci in asus-esc8000a-e12.md of luigifcruz/stelline',
         ),
     ),
     _model(
@@ -686,8 +781,12 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ada Lovelace',
         (),
         20,
+        bars=_aperture(0.25),
         floor=535,
-        sources=(_AKASH,),
+        sources=(
+            _AKASH,
+            _GLS.format('RTX4000Ada'),
+        ),
     ),
     _model(
         'RTX 4000 SFF Ada Generation',
@@ -696,8 +795,13 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ada Lovelace',
         (),
         20,
+        bars=_aperture(32),
         floor=525,
-        sources=(_AKASH,),
+        notes='BAR1 is that of a host with Resizable BAR',
+        sources=(
+            _AKASH,
+            _TELEGRAF.format('rtx-4000-sff-ada-v13'),
+        ),
     ),
     _model(
         'RTX 2000 Ada Generation',
@@ -706,8 +810,12 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Ada Lovelace',
         (),
         16,
+        bars=_aperture(0.25),
         floor=550,
-        sources=(_AKASH,),
+        sources=(
+            _AKASH,
+            _GLS.format('RTX2000Ada'),
+        ),
     ),
     # Hopper
     _model(
@@ -717,8 +825,12 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Hopper',
         table.PF,
         80,
+        bars=_wide_bars(16, 128)[:2],
         floor=520,
-        sources=(_VGPU,),
+        sources=(
+            _VGPU,
+            _DENNEMAN,
+        ),
     ),
     _model(
         'H100 SXM5 80GB',
@@ -727,10 +839,16 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Hopper',
         table.PF,
         80,
+        bars=_wide_bars(16, 128),
         floor=525,
         form_factor='SXM5',
         nvswitch=True,
-        sources=(_STACKHPC, _VGPU),
+        sources=(
+            _STACKHPC,
+            _VGPU,
+            _DGX_H100,
+            _GLS.format('H100SXMx8'),
+        ),
     ),
     _model(
         'H100 SXM5 94GB',
@@ -751,8 +869,13 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Hopper',
         table.PF,
         94,
+        bars=_wide_aperture(128),
         floor=535,
-        sources=(_STACKHPC, _VGPU),
+        sources=(
+            _STACKHPC,
+            _VGPU,
+            _GLS.format('H100NVLx2'),
+        ),
     ),
     _model(
         'H800 PCIe',
@@ -771,10 +894,14 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Hopper',
         table.PF,
         80,
+        bars=_wide_aperture(128),
         floor=525,
         form_factor='SXM5',
         nvswitch=True,
-        sources=(_VGPU,),
+        sources=(
+            _VGPU,
+            'BAR2: nvidia-smi -q of a host that has eight of them',
+        ),
     ),
     _model(
         'H20',
@@ -796,10 +923,16 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Hopper',
         table.PF,
         141,
+        bars=_wide_aperture(256),
         floor=550,
         form_factor='SXM5',
         nvswitch=True,
-        sources=(_VGPU, _MIG),
+        sources=(
+            _VGPU,
+            _MIG,
+            _GLS.format('H200'),
+            'BAR2: internal/captures of utkuozdemir/nvidia_gpu_exporter',
+        ),
     ),
     _model(
         'H200 NVL',
@@ -904,8 +1037,13 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Blackwell',
         table.PF,
         96,
+        bars=_aperture(128),
         floor=575,
-        sources=(_VGPU, _MIG),
+        sources=(
+            _VGPU,
+            _MIG,
+            'BAR1: nvidia-smi -q of a host of CubeCOS that has four of them',
+        ),
     ),
     _model(
         'RTX PRO 6000 Blackwell Workstation Edition',
@@ -914,9 +1052,17 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Blackwell',
         (),
         96,
+        bars=(
+            catalogue.Bar(0, 64 * table.MIB),
+            *_aperture(128),
+        ),
         floor=570,
         audio='22e8',
-        sources=(_MIG,),
+        notes='Without Resizable BAR, BAR1 is 256 MiB',
+        sources=(
+            _MIG,
+            'BARs: log of Firecracker with the card passed through',
+        ),
     ),
     _model(
         'RTX PRO 6000 Blackwell Max-Q Workstation Edition',
@@ -925,8 +1071,12 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Blackwell',
         (),
         96,
+        bars=_aperture(128),
         floor=570,
-        sources=(_MIG,),
+        sources=(
+            _MIG,
+            _TELEGRAF.format('pro-6000-maxq-blackwell-v13'),
+        ),
     ),
     _model(
         'RTX PRO 5000 Blackwell',

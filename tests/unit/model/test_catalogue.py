@@ -178,6 +178,22 @@ class TestTables(testtools.TestCase):
                 self.assertEqual(0, bar.size & (bar.size - 1), model)
                 self.assertIn(bar.number, range(6))
 
+    def test_enough_is_complete(self) -> None:
+        complete = [
+            model
+            for model in self.models
+            if model.memory_mb and model.device_types and model.bars
+        ]
+        self.assertGreaterEqual(len(complete), 38)
+
+    def test_bars_have_a_source(self) -> None:
+        for model in self.models:
+            said = any(
+                re.match(r'BARs?\b|BAR\d:|frame buffer BAR:', source)
+                for source in model.sources
+            )
+            self.assertEqual(bool(model.bars), said, model)
+
     def test_slugs_and_names_are_unique(self) -> None:
         for values in (
             [model.slug for model in self.models],
