@@ -84,8 +84,8 @@ class Lister(command.Lister):
             '--all-regions',
             action='store_true',
             help=_(
-                'List all regions of the catalog; adds the columns Cloud and '
-                'Region'
+                'List all regions that the catalog has a Placement in; adds '
+                'the columns Cloud and Region'
             ),
         )
         return parser
@@ -155,7 +155,11 @@ class Lister(command.Lister):
             if not parsed_args.all_regions:
                 yield name, place.config.region_name, place
                 continue
-            for region in _regions(place):
+            regions = _regions(place)
+            if not regions:
+                words = _('its catalog has no region with a Placement')
+                self.report([answer.Failure(_title(cloud, None), words)])
+            for region in regions:
                 yield name, region, _in_region(place, region)
 
     def _connect(self, cloud: str | None) -> connection.Connection:

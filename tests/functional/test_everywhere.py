@@ -53,7 +53,6 @@ class TestEverywhere(base.OwnCloudTestCase):
             'nosuch was not found',
             self.refused(*_LIST, '--cloud', 'nosuch'),
         )
-        self._regions(home)
         for command in ('server', 'capacity'):
             rows = self.openstack(
                 'gpu', command, 'list', '-f', 'json', '--cloud', 'one'
@@ -64,6 +63,7 @@ class TestEverywhere(base.OwnCloudTestCase):
         self.assertEqual('Host', next(iter(self.openstack(*_LIST)[0])))
         self.os_cloud = None
         self.assertIn('auth', self.refused(*_LIST))
+        self._regions(home)
 
     def _regions(self, home: str) -> None:
         """A second region with the same services, a third that is away."""
@@ -95,6 +95,14 @@ class TestEverywhere(base.OwnCloudTestCase):
         self.assertEqual(1, done.stderr.count('\n'), done.stderr)
         (line,) = done.stderr.strip().splitlines()
         self.assertTrue(line.startswith('cloud one, region Third: '), line)
+        # A catalog that says nothing of Placement leaves no cloud out
+        # unsaid.
+        for endpoint in identity.endpoints(service_id=services['placement']):
+            identity.delete_endpoint(endpoint)
+        self.assertIn(
+            'cloud one: its catalog has no region with a Placement',
+            self.refused(*_LIST, '--all-regions', '--cloud', 'one'),
+        )
 
     def _add_cloud(
         self, cloud: dict[str, str], name: str, changes: dict[str, object]

@@ -178,6 +178,61 @@ class TestFailures(base.CloudTestCase):
                 for row in json.loads(result.stdout):
                     self.assertEqual(1, len(row['Servers']))
 
+    def test_keystone_finds_nothing(self) -> None:
+        """A project is asked for by name, and the answer is odd."""
+        two = json.dumps(
+            {'projects': [{'id': one, 'name': 'x'} for one in 'ab']}
+        )
+        for answer, words in (
+            (proxy.Answer(500, 'busy', 'text/plain'), 'Finding project'),
+            (proxy.DROP, 'Finding project'),
+            (proxy.Answer(200, two), 'Several objects of kind project'),
+        ):
+
+            def rule(
+                request: proxy.Request, answer: proxy.Answer = answer
+            ) -> proxy.Answer | None:
+                if request.path.endswith('/projects/x'):
+                    return proxy.Answer(404)
+                return answer if '/projects' in request.path else None
+
+            self.through('identity', rule)
+            self.assertIn(
+                words, self.failed('gpu', 'server', 'list', '--project', 'x')
+            )
+
+    def test_a_flavor_that_stays(self) -> None:
+        """What was made to ask for an alias, and not deleted, is named."""
+        flavor = self.make_flavor()
+        shown = {
+            'id': flavor.id,
+            'name': flavor.name,
+            **dict.fromkeys(('vcpus', 'ram', 'disk'), 1),
+            'os-flavor-access:is_public': True,
+            'extra_specs': {},
+        }
+
+        def rule(request: proxy.Request) -> proxy.Answer | None:
+            if request.method == 'DELETE':
+                return proxy.Answer(500, 'busy', 'text/plain')
+            if '/flavors/detail' in request.path:
+                # None of them asks for an alias.
+                return proxy.Answer(200, json.dumps({'flavors': [shown]}))
+            return None
+
+        between = self.through('compute', rule)
+        ids = ('--vendor-id', '10de', '--product-id', '20f1')
+        for arguments, key in (
+            (('alias', 'create', 'nvidia_a2', *ids), 'warnings'),
+            (('flavor', 'set', flavor.id, '--alias', 'nvidia_a2:1'), 'notes'),
+        ):
+            found = self.openstack('gpu', *arguments, '-f', 'json')
+            self.assertIn('temporary flavor', ' '.join(found[key]))
+        compute = self.connect().compute
+        for request in between.requests:
+            if request.method == 'DELETE':
+                compute.delete_flavor(request.path.rpartition('/')[2])
+
     def test_nova_is_away(self) -> None:
         self.configure(compute_endpoint_override='http://127.0.0.1:1/v2.1')
         for command in (

@@ -20,6 +20,7 @@ import uuid
 
 from openstack import connection
 
+from gpuclient.cloud.nova import pages
 from gpuclient.cloud import request
 from gpuclient import exceptions
 from gpuclient.i18n import _
@@ -158,14 +159,16 @@ def _delete(cloud: connection.Connection, name: str) -> None:
 def _servers(
     cloud: connection.Connection, name: str
 ) -> list[dict[str, typing.Any]]:
-    found: list[dict[str, typing.Any]] = request.get(
-        cloud.compute,
-        '/servers/detail',
-        _('reading servers'),
-        microversion=_MICROVERSION,
-        name=f'^{name}',
-    )['servers']
-    return found
+    return list(
+        pages.read(
+            cloud.compute,
+            '/servers/detail',
+            'servers',
+            _('reading servers'),
+            microversion=_MICROVERSION,
+            name=f'^{name}',
+        )
+    )
 
 
 def _wait(

@@ -234,6 +234,7 @@ def _ask_cloud(
             raise
         live.words = str(exc)
         return live
+    live.warnings += map(str, prober.failures)
     live.nova_api, live.words = str(reply.verdict), reply.words
     if reply.verdict is alias_probe.Verdict.DEFINED:
         live.warnings += _meaning_differs(cloud, alias)

@@ -178,7 +178,7 @@ def _check_aliases(
                         )
                         % {'name': name, 'words': reply.words}
                     )
-    return open_questions
+    return [*open_questions, *map(str, prober.failures)]
 
 
 def _check_specs(
