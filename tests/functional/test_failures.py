@@ -178,6 +178,18 @@ class TestFailures(base.CloudTestCase):
                 for row in json.loads(result.stdout):
                     self.assertEqual(1, len(row['Servers']))
 
+    def test_an_alias_that_nobody_explains(self) -> None:
+        """What strands is not said as if its flavor were not there."""
+        flavor = self.make_flavor('unheard_of:1')
+        result = self.run_command(
+            'gpu', 'capacity', 'list', '--stranded', '-f', 'json'
+        )
+        self.assertEqual(0, result.status)
+        self.assertIn(
+            f'Flavor {flavor.name} is left out of account: ', result.stderr
+        )
+        self.assertIn('unheard_of', result.stderr)
+
     def test_keystone_finds_nothing(self) -> None:
         """A project is asked for by name, and the answer is odd."""
         two = json.dumps(

@@ -91,7 +91,8 @@ where nobody says what an alias stands for: name the files that define it with
 --config, or boot a server with it. "Exact" is false where Nova also matches
 NUMA nodes or huge pages, which no API tells: fewer may fit.
 
-With --stranded, lists the free devices that no flavor can use.
+With --stranded, lists the free devices that no flavor can use; flavors of
+which nobody says what they ask for are named on stderr.
 
 Example:
 
@@ -121,11 +122,18 @@ Example:
                 )
             ),
         )
-        return (
-            _stranded(cloud)
-            if parsed_args.stranded
-            else _fits(cloud, parsed_args.long)
-        )
+        if not parsed_args.stranded:
+            return _fits(cloud, parsed_args.long)
+        for forecast in cloud.forecasts:
+            if forecast.demand is None:
+                self.log.warning(
+                    _('Flavor %(flavor)s is left out of account: %(reason)s'),
+                    {
+                        'flavor': columns.escape(forecast.flavor.name),
+                        'reason': columns.escape(forecast.unknown),
+                    },
+                )
+        return _stranded(cloud)
 
 
 def _fits(cloud: forecasts.Cloud, long: bool) -> command.Rows:
