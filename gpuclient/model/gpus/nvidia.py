@@ -91,8 +91,12 @@ _MODE = (
 )
 
 _GRACE = (
-    'The memory of the GPU is in no BAR; the vfio variant driver '
-    'nvgrace-gpu-vfio-pci gives it to a guest'
+    'The memory of the GPU is reached by NVLink-C2C, not by a BAR; the vfio '
+    'variant driver nvgrace-gpu-vfio-pci gives it to a guest'
+)
+_GRACE_BARS = (
+    'BARs: lspci in "vfio/nvgpu: Add vfio pci variant module for grace '
+    'hopper", kvm, 2023-10'
 )
 _NVGRACE = 'nvgrace-gpu: drivers/vfio/pci/nvgrace-gpu of the Linux kernel'
 
@@ -951,6 +955,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         'Hopper',
         table.PF,
         96,
+        bars=_wide_bars(16, 128),
         floor=535,
         form_factor='Grace Hopper',
         open_kernel_modules='required',
@@ -959,6 +964,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             _VGPU,
             _MIG,
             _NVGRACE,
+            _GRACE_BARS,
         ),
     ),
     _model(
