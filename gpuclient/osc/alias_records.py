@@ -15,9 +15,15 @@
 import dataclasses
 
 from gpuclient.cloud.nova import alias_probe
+from gpuclient.cloud import usage
 from gpuclient.documents import aliases as alias_documents
+from gpuclient.i18n import _
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import inventory
+
+
+#: In place of an answer, where nobody was asked.
+SKIPPED = 'skipped'
 
 
 @dataclasses.dataclass
@@ -51,3 +57,30 @@ class Known:
         if self.devices is None:
             return None
         return inventory.totals(self.devices)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """What servers that booted with an alias show of it."""
+
+    resource_classes: tuple[str, ...]
+    devices: tuple[inventory.Device, ...]
+    #: Which servers, in words.
+    source: str
+
+
+def shown(name: str, use: usage.Usage) -> Shown | None:
+    """Return what servers show of an alias; None where no server does."""
+    classes, servers = inventory.alias_classes(name, use.servers, use.devices)
+    if not classes:
+        return None
+    return Shown(
+        tuple(sorted(classes)),
+        tuple(
+            device
+            for device in use.devices
+            if device.resource_class in classes
+        ),
+        _('servers that booted with it: %s')
+        % ', '.join(server.name for server in servers[:3]),
+    )

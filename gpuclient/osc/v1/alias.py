@@ -145,16 +145,13 @@ Example:
         if cloud is None:
             return alias_records.Live(
                 placement=_('skipped: %s') % reason,
-                nova_api=_SKIPPED,
+                nova_api=alias_records.SKIPPED,
                 words=reason,
             )
         # Not even for a moment is anything written on a dry run.
         return _ask_cloud(
             cloud, alias, required, make_flavors=not parsed_args.dry_run
         )
-
-
-_SKIPPED = 'skipped'
 
 
 def _alias(parsed_args: argparse.Namespace) -> alias_model.Alias:
@@ -200,7 +197,7 @@ def _ask_cloud(
     *,
     make_flavors: bool,
 ) -> alias_records.Live:
-    live = alias_records.Live(placement='ok', nova_api=_SKIPPED)
+    live = alias_records.Live(placement='ok', nova_api=alias_records.SKIPPED)
     try:
         found = placement_devices.read_devices(
             cloud.placement,
@@ -367,19 +364,11 @@ class _Joined(command.Command):
                     )
                 )
                 continue
-            classes, servers = inventory.alias_classes(
-                one.name, use.servers, use.devices
-            )
-            if classes:
-                one.resource_classes = tuple(sorted(classes))
-                one.source = _('servers that booted with it: %s') % ', '.join(
-                    server.name for server in servers[:3]
-                )
-                one.devices = tuple(
-                    device
-                    for device in use.devices
-                    if device.resource_class in classes
-                )
+            shown = alias_records.shown(one.name, use)
+            if shown is not None:
+                one.resource_classes = shown.resource_classes
+                one.source = shown.source
+                one.devices = shown.devices
 
 
 def _classes(known: alias_records.Known) -> tuple[str, ...]:
@@ -424,7 +413,9 @@ Example:
                     totals.total if totals else None,
                     totals.used if totals else None,
                     totals.free if totals else None,
-                    str(known.reply.verdict) if known.reply else _SKIPPED,
+                    str(known.reply.verdict)
+                    if known.reply
+                    else alias_records.SKIPPED,
                 )
             )
         return (
@@ -532,7 +523,7 @@ Example:
                     if known.devices is None
                     else sorted({device.host for device in known.devices})
                 ),
-                str(reply.verdict) if reply else _SKIPPED,
+                str(reply.verdict) if reply else alias_records.SKIPPED,
                 columns.TextColumn(reply.words if reply else None),
                 columns.ListColumn(_disagreements(known)),
             ),

@@ -29,14 +29,13 @@ with lazy.imports():
     from gpuclient import exceptions
     from gpuclient.model import alias as alias_model
     from gpuclient.model import inventory
+    from gpuclient.osc import alias_records
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
     from gpuclient.osc import models
     from gpuclient.osc import options
     from gpuclient.rules import alias as alias_rules
     from gpuclient.rules import finding
-
-_SKIPPED = 'skipped'
 
 
 class SetAlias(command.ShowOne):
@@ -235,7 +234,7 @@ Example:
         name = parsed_args.name
         cloud, reason = self.optional_connection(parsed_args.require_cloud)
         if cloud is None:
-            return f'{_SKIPPED}: {reason}', [], []
+            return f'{alias_records.SKIPPED}: {reason}', [], []
         try:
             flavors = [
                 flavor.name
@@ -252,5 +251,5 @@ Example:
         except exceptions.CloudError as exc:
             if parsed_args.require_cloud:
                 raise
-            return f'{_SKIPPED}: {exc}', [], []
+            return f'{alias_records.SKIPPED}: {exc}', [], []
         return 'ok', flavors, servers

@@ -27,6 +27,7 @@ with lazy.imports():
     from gpuclient.documents import aliases as alias_documents
     from gpuclient import exceptions
     from gpuclient.model import inventory
+    from gpuclient.osc import alias_records
     from gpuclient.osc import columns
     from gpuclient.osc import options
 
@@ -216,22 +217,9 @@ Example:
                         ),
                         defined.where,
                     )
-        classes, servers = inventory.alias_classes(
-            name, use.servers, use.devices
-        )
-        if classes:
-            return (
-                inventory.Found(
-                    'alias',
-                    tuple(
-                        device
-                        for device in use.devices
-                        if device.resource_class in classes
-                    ),
-                ),
-                _('servers that booted with it: %s')
-                % ', '.join(server.name for server in servers[:3]),
-            )
+        shown = alias_records.shown(name, use)
+        if shown is not None:
+            return inventory.Found('alias', shown.devices), shown.source
         raise exceptions.NotFound(
             _(
                 'No host, device or resource class is called %(name)r, and '
