@@ -119,6 +119,19 @@ class TestDocuments(testtools.TestCase):
         )
         self.assertIn('ends with OverflowError', str(exc))
 
+    def test_function_without_its_card(self) -> None:
+        function = device_spec.HostDevice(
+            '0000:04:00.4', '10de', '20f1', 'type-VF'
+        )
+        exc = self.assertRaises(
+            exceptions.InvalidDeviceSpec,
+            device_spec.providers,
+            'compute-0',
+            [parsed('{"vendor_id": "10de"}')],
+            [function],
+        )
+        self.assertIn('0000:04:00.4 is a VF of no PF', str(exc))
+
     def test_remove(self) -> None:
         document = self.read(
             '[pci]\n'

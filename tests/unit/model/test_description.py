@@ -233,6 +233,11 @@ class TestRefused(testtools.TestCase):
             'Calvin 1',
         ),
         # Odd input.
+        'rhoso.ansible_vars.a-b: ': ('rhoso.ansible_vars', {'a-b': 1}),
+        "rhoso.ansible_vars.x: b'a' is not possible here": (
+            'rhoso.ansible_vars.x',
+            b'a',
+        ),
         'hosts[0].fixed_ips: there is no network 1': (
             'hosts.0.fixed_ips',
             {1: '192.0.2.1'},
