@@ -435,3 +435,29 @@ class TestStandardInput(FilesTestCase):
         self.assertEqual(
             ('GPU301', '<stdin>', 6), (row['Code'], row['File'], row['Line'])
         )
+
+
+class TestOptions(FilesTestCase):
+    """Options that say nothing, or contradict each other."""
+
+    def test_refused(self) -> None:
+        change = (alias_edit.SetAlias, 'a', '--config', 'nova.conf')
+        for arguments, words in (
+            ((*change,), 'Nothing to set'),
+            (
+                (*change, '--trait', 'CUSTOM_A', '--no-trait'),
+                '--no-trait contradicts another option',
+            ),
+            (
+                (*change, '--numa-policy', 'legacy', '--no-numa-policy'),
+                '--no-numa-policy contradicts another option',
+            ),
+            (
+                (device_spec.DeleteDeviceSpec, '--config', 'nova.conf'),
+                'Say which: give --address, --vendor-id or --product-id',
+            ),
+        ):
+            error = self.assertRaises(
+                exceptions.InvalidValue, self.run_command, *arguments
+            )
+            self.assertIn(words, str(error))
