@@ -9,6 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+
 """The files, kernel arguments and commands that give a host's GPUs away.
 
 Pure: nothing is read or written. :func:`prepare` has it all for one kind of

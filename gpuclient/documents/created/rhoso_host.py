@@ -9,6 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+
 """How RHOSO prepares the hosts of a node set.
 
 Its roles edpm_kernel and edpm_tuned set kernel arguments and tuned, from

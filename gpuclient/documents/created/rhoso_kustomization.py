@@ -9,6 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+
 """Kustomizations that carry the values of a description into objects.
 
 As those of openstack-k8s-operators/architecture (``lib/dataplane`` and

@@ -42,8 +42,9 @@ class ShowMetrics(command.Command):
 
 For the textfile collector of the Prometheus node exporter: run it by a timer
 and name the file with --output, which is replaced as a whole. Names that the
-os-capacity exporter has, too, mean the same. If a source does not answer, what
-there is is written, the source is named on stderr and the exit status is 1.
+os-capacity exporter has, too, mean the same. If some hosts or devices cannot
+be read, the others are written, they are named on stderr and the exit status
+is 1; if there is no list of them at all, nothing is written.
 
 Needs the extra "metrics": pip install 'python-gpuclient[metrics]'
 
