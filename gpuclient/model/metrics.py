@@ -196,13 +196,14 @@ def _used(
 def _of_devices(
     devices: collections.abc.Sequence[inventory.Device],
 ) -> collections.abc.Iterator[Family]:
-    for key, meaning in (
-        ('total', 'Units of a PCI device: 1, or the VFs of a PF.'),
-        ('reserved', 'Units of a PCI device that nobody gets.'),
-        ('used', 'Units of a PCI device that consumers hold.'),
+    # Prometheus keeps the suffix _total for counters.
+    for name, key, meaning in (
+        ('units', 'total', 'Units of a PCI device: 1, or the VFs of a PF.'),
+        ('reserved', 'reserved', 'Units of a PCI device that nobody gets.'),
+        ('used', 'used', 'Units of a PCI device that consumers hold.'),
     ):
         yield Family(
-            f'openstack_gpu_device_{key}',
+            f'openstack_gpu_device_{name}',
             meaning,
             ('hypervisor', 'address', 'resource'),
             tuple(

@@ -117,7 +117,7 @@ class TestMetrics(testtools.TestCase):
                     ('h', 'VCPU'): 8,
                 },
                 'project_usage': {('p', EVIL, A100): 1},
-                'gpu_device_total': {
+                'gpu_device_units': {
                     ('h', f'0000:0{number}:00.0', A100): 1
                     for number in (1, 2, 3)
                 },
