@@ -232,7 +232,7 @@ def _peak() -> int:
 
 def main() -> None:
     name, placement, nova, path = sys.argv[1:5]
-    part = sys.argv[5].split() if len(sys.argv) > 5 else None
+    part = sys.stdin.read().split() if len(sys.argv) > 5 else None
     client = Client(connect(placement, nova), placement, part)
     # Their modules are loaded when they are first used.
     assert client.cloud.placement and client.cloud.compute

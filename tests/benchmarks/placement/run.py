@@ -254,8 +254,11 @@ class _Bench:
                 *(sys.executable, '-m', 'tests.benchmarks.placement.client'),
                 *(name, self._placement.url, self._nova.url),
                 os.fspath(self._result),
-                *([] if part is None else [' '.join(part)]),
+                *([] if part is None else ['-']),
             ],
+            # Too many for an argument.
+            input=' '.join(part or ()),
+            text=True,
             check=True,
         )
         load = self._placement.load() - before
