@@ -133,7 +133,7 @@ class TestPlaybook(testtools.TestCase):
     def stand_in(name: str, script: str) -> host_files.HostFile:
         return host_files.HostFile(
             f'/usr/local/bin/{name}',
-            f'#!/bin/sh\necho {name} "$@" >> /root/calls\n{script}\n',
+            f'#!/bin/sh\necho {name} "$@" >> /var/log/calls\n{script}\n',
             0o755,
         )
 
@@ -151,7 +151,7 @@ class TestPlaybook(testtools.TestCase):
         return int(recap[1])
 
     def calls(self) -> list[str]:
-        calls = (self.host.root / 'root' / 'calls').read_text().splitlines()
+        calls = (self.host.root / 'var/log/calls').read_text().splitlines()
         return [call for call in calls if not call.startswith('uname')]
 
     def test_playbook(self) -> None:
