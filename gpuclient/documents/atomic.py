@@ -16,6 +16,7 @@ import collections.abc
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import stat
 import tempfile
@@ -164,17 +165,53 @@ def replace(path: str, old: bytes, new: bytes) -> None:
     :raises gpuclient.exceptions.DocumentError: The system refused.
     """
     try:
-        _replace(path, old, new)
-    except OSError as exc:
-        kind = (
-            exceptions.UnsafeEdit
-            if exc.errno in (errno.EBUSY, errno.EROFS, errno.EACCES)
-            else exceptions.DocumentError
+        target = check_replaceable(path)
+        _replace(
+            target,
+            new,
+            functools.partial(_copy_attributes, target),
+            functools.partial(_check_unchanged, path, old),
         )
-        raise kind(
-            _('Cannot write %(path)s: %(reason)s')
-            % {'path': path, 'reason': exc.strerror}
-        ) from exc
+    except OSError as exc:
+        raise _not_written(path, exc) from exc
+
+
+def write(path: str, content: bytes) -> None:
+    """Write a file whatever it held, or one that is not there.
+
+    Of one that is there, owner, mode and extended attributes are kept. What
+    is no file, a terminal or a pipe, is written to.
+
+    :raises gpuclient.exceptions.UnsafeEdit: See :func:`check_replaceable`.
+    :raises gpuclient.exceptions.DocumentError: The system refused.
+    """
+    try:
+        target = os.path.realpath(path)
+        if not os.path.lexists(target):
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            _replace(target, content, functools.partial(_set_mode, 0o644))
+        elif stat.S_ISREG(os.stat(target).st_mode):
+            check_replaceable(path)
+            _replace(
+                target, content, functools.partial(_copy_attributes, target)
+            )
+        else:
+            with open(target, 'wb') as stream:
+                stream.write(content)
+    except OSError as exc:
+        raise _not_written(path, exc) from exc
+
+
+def _not_written(path: str, exc: OSError) -> exceptions.DocumentError:
+    kind = (
+        exceptions.UnsafeEdit
+        if exc.errno in (errno.EBUSY, errno.EROFS, errno.EACCES)
+        else exceptions.DocumentError
+    )
+    return kind(
+        _('Cannot write %(path)s: %(reason)s')
+        % {'path': path, 'reason': exc.strerror}
+    )
 
 
 def create(path: str, content: bytes, mode: int = 0o644) -> None:
@@ -184,25 +221,18 @@ def create(path: str, content: bytes, mode: int = 0o644) -> None:
     :raises gpuclient.exceptions.DocumentChanged: Somebody else made one.
     :raises gpuclient.exceptions.DocumentError: The system refused.
     """
-    folder, name = os.path.split(path)
+    folder = os.path.dirname(path) or '.'
     try:
-        os.makedirs(folder or '.', exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(
-            dir=folder or '.', prefix=f'.{name}.'
-        )
-        try:
-            with open(descriptor, 'wb') as stream:
-                stream.write(content)
-                stream.flush()
-                os.fchmod(stream.fileno(), mode & ~_umask())
-                os.fsync(stream.fileno())
-            with _locked(folder or '.') as folder_descriptor:
-                # Unlike a rename, it fails where there is a file.
-                os.link(temporary, path)
-                os.fsync(folder_descriptor)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+        os.makedirs(folder, exist_ok=True)
+        with (
+            _temporary(
+                path, content, functools.partial(_set_mode, mode)
+            ) as temporary,
+            _locked(folder) as descriptor,
+        ):
+            # Unlike a rename, it fails where there is a file.
+            os.link(temporary, path)
+            os.fsync(descriptor)
     except FileExistsError as exc:
         raise exceptions.DocumentChanged(
             _(
@@ -212,41 +242,66 @@ def create(path: str, content: bytes, mode: int = 0o644) -> None:
             % {'path': exc.filename2 or exc.filename or path}
         ) from exc
     except OSError as exc:
-        raise exceptions.DocumentError(
-            _('Cannot write %(path)s: %(reason)s')
-            % {'path': path, 'reason': exc.strerror}
-        ) from exc
+        raise _not_written(path, exc) from exc
 
 
-def _umask() -> int:
-    """Return the bits that files shall not have."""
+def _set_mode(mode: int, path: str) -> None:
+    """Give a file a mode, less what the umask takes away."""
     # There is no way to read it alone.
     mask = os.umask(0o077)
     os.umask(mask)
-    return mask
+    os.chmod(path, mode & ~mask)
 
 
-def _replace(path: str, old: bytes, new: bytes) -> None:
-    target = check_replaceable(path)
-    folder, name = os.path.split(target)
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f'.{name}.')
+def _check_unchanged(path: str, old: bytes) -> None:
+    if read(path) != old:
+        raise exceptions.DocumentChanged(
+            _(
+                '%(path)s changed after it was read; nothing was written: '
+                'run the command again'
+            )
+            % {'path': path}
+        )
+
+
+def _replace(
+    target: str,
+    content: bytes,
+    prepare: collections.abc.Callable[[str], None],
+    check: collections.abc.Callable[[], None] = lambda: None,
+) -> None:
+    """Let a file take the place of another one.
+
+    :param prepare: Gives the new file, by its name, what it shall have.
+    :param check: Raises where it should not, at the last moment.
+    """
+    with (
+        _temporary(target, content, prepare) as temporary,
+        _locked(os.path.dirname(target)) as descriptor,
+    ):
+        check()
+        os.replace(temporary, target)
+        os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def _temporary(
+    path: str,
+    content: bytes,
+    prepare: collections.abc.Callable[[str], None],
+) -> collections.abc.Iterator[str]:
+    """Write a file beside another one; delete it if it stays there."""
+    folder, name = os.path.split(path)
+    descriptor, temporary = tempfile.mkstemp(
+        dir=folder or '.', prefix=f'.{name}.'
+    )
     try:
         with open(descriptor, 'wb') as stream:
-            stream.write(new)
+            stream.write(content)
             stream.flush()
-            _copy_attributes(target, temporary)
+            prepare(temporary)
             os.fsync(stream.fileno())
-        with _locked(folder) as folder_descriptor:
-            if read(target) != old:
-                raise exceptions.DocumentChanged(
-                    _(
-                        '%(path)s changed after it was read; nothing was '
-                        'written: run the command again'
-                    )
-                    % {'path': path}
-                )
-            os.replace(temporary, target)
-            os.fsync(folder_descriptor)
+        yield temporary
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -269,9 +324,15 @@ def _locked(folder: str) -> collections.abc.Iterator[int]:
 
 
 def _copy_attributes(source: str, target: str) -> None:
-    status = os.stat(source)
-    if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-        os.chown(target, status.st_uid, status.st_gid)
+    status, made = os.stat(source), os.stat(target)
+    if (status.st_uid, status.st_gid) != (made.st_uid, made.st_gid):
+        try:
+            os.chown(target, status.st_uid, status.st_gid)
+        except PermissionError as exc:
+            raise exceptions.UnsafeEdit(
+                _('Cannot edit %(path)s: its owner cannot be kept: %(reason)s')
+                % {'path': source, 'reason': exc.strerror}
+            ) from exc
     # After chown, which clears the set-id bits.
     os.chmod(target, stat.S_IMODE(status.st_mode))
     for attribute in _attributes(source):

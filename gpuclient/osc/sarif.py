@@ -18,8 +18,7 @@ import os
 import typing
 import urllib.parse
 
-from gpuclient import exceptions
-from gpuclient.i18n import _
+from gpuclient.documents import atomic
 from gpuclient.rules import finding
 
 _SCHEMA = 'https://json.schemastore.org/sarif-2.1.0.json'
@@ -78,15 +77,8 @@ def _uri(path: str) -> str:
 def write(
     path: str, findings: collections.abc.Iterable[finding.Located]
 ) -> None:
-    """Write the log to a file.
+    """Write the log to a file, which is replaced as a whole.
 
     :raises gpuclient.exceptions.DocumentError: The system refused.
     """
-    try:
-        with open(path, 'w', encoding='utf-8') as stream:
-            stream.write(render(findings))
-    except OSError as exc:
-        raise exceptions.DocumentError(
-            _('Cannot write %(path)s: %(reason)s')
-            % {'path': path, 'reason': exc.strerror}
-        ) from exc
+    atomic.write(path, render(findings).encode())

@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from gpuclient.i18n import _
 from gpuclient.osc import command
@@ -97,10 +96,7 @@ Example:
                 projects,
             )
         )
-        path = parsed_args.output
-        if path is None:
+        if parsed_args.output is None:
             self.app.stdout.write(content.decode())
-        elif os.path.lexists(path):
-            atomic.replace(path, atomic.read(path), content)
         else:
-            atomic.create(path, content)
+            atomic.write(parsed_args.output, content)

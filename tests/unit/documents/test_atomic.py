@@ -29,11 +29,13 @@ import unittest.mock
 import testtools
 
 from gpuclient import exceptions
+from gpuclient.documents import atomic
 from gpuclient.documents import nova_conf
 
 OLD = '[pci]\n' + ''.join(f'# line {number}\n' for number in range(5000))
 #: What Python tells of before it asks the system.
 EVENTS = ('open', 'os.', 'tempfile.', 'fcntl.')
+NOBODY = 65534
 
 
 def in_child(function: collections.abc.Callable[[], typing.Any]) -> int:
@@ -49,7 +51,16 @@ def in_child(function: collections.abc.Callable[[], typing.Any]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-class TestReplace(testtools.TestCase):
+def as_user(function: collections.abc.Callable[[], typing.Any]) -> None:
+    """Run a function in this process, which may be root's no more."""
+    if not os.geteuid():
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    function()
+
+
+class AtomicTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.folder = pathlib.Path(tempfile.mkdtemp())
@@ -57,18 +68,26 @@ class TestReplace(testtools.TestCase):
         self.path = self.folder / 'nova.conf'
         self.path.write_text(OLD)
 
-    def add(self, text: str) -> None:
-        document = nova_conf.NovaConf.read(self.path)
-        document.add('pci', 'alias', text)
-        document.write()
+    def lock_folder(self) -> None:
+        """Let nobody but root write to the folder."""
+        self.folder.chmod(0o555)
+        self.addCleanup(self.folder.chmod, 0o755)
 
-    def test_killed_at_every_step(self) -> None:
-        new = OLD.replace('[pci]\n', '[pci]\nalias = {}\n', 1)
-        steps = 0
-        contents = []
+    def killed_at_every_step(
+        self,
+        function: collections.abc.Callable[[], typing.Any],
+        old: str | None,
+    ) -> list[str | None]:
+        """Return what the file holds after a kill at each step, and at none.
+
+        :param old: What it held before; None where there was none.
+        """
+        contents: list[str | None] = []
         while True:
-            self.path.write_text(OLD)
-            left = [steps]
+            self.path.unlink(missing_ok=True)
+            if old is not None:
+                self.path.write_text(old)
+            left = [len(contents)]
 
             def die(
                 event: str, _arguments: object, left: list[int] = left
@@ -78,23 +97,55 @@ class TestReplace(testtools.TestCase):
                     if left[0] == -1:
                         os.kill(os.getpid(), signal.SIGKILL)
 
-            def edit(
+            def run(
                 hook: collections.abc.Callable[..., None] = die,
             ) -> None:
                 sys.addaudithook(hook)
-                self.add('{}')
+                function()
 
-            status = in_child(edit)
-            contents.append(self.path.read_text())
-            self.assertIn(contents[-1], (OLD, new), f'step {steps}')
+            status = in_child(run)
+            contents.append(
+                self.path.read_text() if self.path.exists() else None
+            )
             if not status:
-                break
-            self.assertEqual(-signal.SIGKILL, status, f'step {steps}')
-            steps += 1
+                return contents
+            self.assertEqual(-signal.SIGKILL, status, f'step {len(contents)}')
+
+    def assertRefused(
+        self,
+        words: str,
+        function: collections.abc.Callable[[], typing.Any],
+    ) -> None:
+        """Hold that a user may not, in these words, and nothing is changed."""
+
+        def refused() -> None:
+            try:
+                function()
+            except exceptions.DocumentError as exc:
+                assert words in str(exc), exc
+            else:
+                raise AssertionError('it was written')
+
+        before = sorted(os.listdir(self.folder))
+        self.assertEqual(0, in_child(lambda: as_user(refused)))
+        self.assertEqual(OLD, self.path.read_text())
+        self.assertEqual(before, sorted(os.listdir(self.folder)))
+
+
+class TestReplace(AtomicTestCase):
+    def add(self, text: str) -> None:
+        document = nova_conf.NovaConf.read(self.path)
+        document.add('pci', 'alias', text)
+        document.write()
+
+    def test_killed_at_every_step(self) -> None:
+        new = OLD.replace('[pci]\n', '[pci]\nalias = {}\n', 1)
+        contents = self.killed_at_every_step(lambda: self.add('{}'), OLD)
         # It was killed before and after the file was replaced.
-        self.assertGreater(steps, 10)
+        self.assertGreater(len(contents), 10)
         self.assertEqual(OLD, contents[0])
         self.assertEqual(new, contents[-1])
+        self.assertEqual({OLD, new}, set(contents))
 
     def test_extended_attributes_stay(self) -> None:
         attributes = {}
@@ -139,6 +190,33 @@ class TestReplace(testtools.TestCase):
         held = collections.defaultdict(lambda: label)
         self.add('{}')
         self.assertNotEqual(OLD, self.path.read_text())
+
+    def test_read_only_folder(self) -> None:
+        self.path.chmod(0o666)
+        self.lock_folder()
+        self.assertRefused('its folder is read-only', lambda: self.add('{}'))
+
+    def test_an_owner_that_cannot_be_kept(self) -> None:
+        def refuse(*_arguments: object) -> None:
+            raise PermissionError(errno.EPERM, 'Operation not permitted')
+
+        # The file is of a group that not everybody could give it here.
+        real = os.stat
+
+        def stat_file(path: typing.Any) -> os.stat_result:
+            found = real(path)
+            if os.fspath(path) != os.fspath(self.path):
+                return found
+            return os.stat_result([*found[:5], 123456, *found[6:]])
+
+        self.enterContext(unittest.mock.patch.object(os, 'stat', stat_file))
+        self.enterContext(unittest.mock.patch.object(os, 'chown', refuse))
+        error = self.assertRaises(exceptions.UnsafeEdit, self.add, '{}')
+        self.assertIn(
+            'its owner cannot be kept: Operation not permitted', str(error)
+        )
+        self.assertIn('+alias = {}', error.patch)
+        self.assertEqual(OLD, self.path.read_text())
 
     def test_no_space(self) -> None:
         """What is refused half way leaves nothing."""
@@ -192,3 +270,51 @@ class TestReplace(testtools.TestCase):
         there = [value.text for value in document.values(('pci', 'alias'))]
         self.assertEqual(sorted(said), sorted(there))
         self.assertGreater(len(said), 10)
+
+
+class TestWrite(AtomicTestCase):
+    """Output, which takes the place of whatever was there."""
+
+    def write(self) -> None:
+        atomic.write(os.fspath(self.path), b'new')
+
+    def test_killed_at_every_step(self) -> None:
+        contents = self.killed_at_every_step(self.write, OLD)
+        self.assertGreater(len(contents), 10)
+        self.assertEqual({OLD, 'new'}, set(contents))
+        self.assertEqual('new', contents[-1])
+
+    def test_killed_before_there_is_a_file(self) -> None:
+        contents = self.killed_at_every_step(self.write, None)
+        self.assertEqual({None, 'new'}, set(contents))
+
+    def test_mode_and_links_stay(self) -> None:
+        self.path.chmod(0o640)
+        link = self.folder / 'link'
+        link.symlink_to('nova.conf')
+        atomic.write(os.fspath(link), b'new')
+        self.assertEqual('new', self.path.read_text())
+        self.assertEqual(0o640, stat.S_IMODE(self.path.stat().st_mode))
+        self.assertTrue(link.is_symlink())
+
+    def test_a_pipe(self) -> None:
+        pipe = self.folder / 'pipe'
+        os.mkfifo(pipe)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        atomic.write(os.fspath(pipe), b'new')
+        self.assertEqual(b'new', os.read(reader, 100))
+        self.assertTrue(pipe.is_fifo())
+
+    def test_a_folder(self) -> None:
+        error = self.assertRaises(
+            exceptions.DocumentError, atomic.write, os.fspath(self.folder), b''
+        )
+        self.assertIn('Is a directory', str(error))
+
+    def test_read_only_folder(self) -> None:
+        self.lock_folder()
+        other = os.fspath(self.folder / 'other')
+        self.assertRefused(
+            'Permission denied', lambda: atomic.write(other, b'new')
+        )
