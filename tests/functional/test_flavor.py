@@ -276,6 +276,28 @@ class TestFlavor(base.CloudTestCase):
         self.assertIn('PCI alias nosuch is not defined', words)
         self.assertIsNone(self.connect().compute.find_flavor(name))
 
+    def test_a_flavor_that_cannot_be_deleted_again(self) -> None:
+        name = self.unique()
+
+        def rule(request: proxy.Request) -> proxy.Answer | None:
+            if request.method == 'DELETE':
+                return proxy.Answer(500, 'busy', 'text/plain')
+            return None
+
+        self.through('compute', rule)
+        words = self.refused(
+            *('gpu', 'flavor', 'create', name),
+            *('--property', 'hw:cpu_policy=often'),
+        )
+        flavor = self.connect().compute.find_flavor(name)
+        self.addCleanup(self.connect().compute.delete_flavor, flavor.id)
+        self.assertRegex(
+            words,
+            f'^setting hw:cpu_policy .* Validation failed.*; flavor {name!r} '
+            f'is still there: deleting flavor {flavor.id} failed: busy '
+            r'\(HTTP 500',
+        )
+
     def test_list(self) -> None:
         plain = self.make_flavor()
         asks = self.make_flavor('nvidia_a2:1', is_public=False)

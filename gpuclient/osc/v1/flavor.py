@@ -615,7 +615,18 @@ Example:
             for project_id in projects:
                 nova_flavors.add_access(compute, flavor, project_id)
             flavor = _read_back(compute, flavor, specs)
-        except BaseException:
-            nova_flavors.delete_flavor(compute, flavor.id, missing_ok=True)
+        except BaseException as exc:
+            try:
+                nova_flavors.delete_flavor(compute, flavor.id, missing_ok=True)
+            except exceptions.CloudError as another:
+                raise exceptions.CloudError(
+                    _('%(words)s; flavor %(name)r is still there: %(more)s')
+                    % {
+                        # Whoever interrupts says nothing.
+                        'words': str(exc) or type(exc).__name__,
+                        'name': flavor.name,
+                        'more': another,
+                    }
+                ) from exc
             raise
         return self.present(flavor, notes=columns.ListColumn(open_questions))
