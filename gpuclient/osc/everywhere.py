@@ -113,16 +113,19 @@ class Lister(command.Lister):
     def _list_all(self, parsed_args: argparse.Namespace) -> command.Rows:
         headers: tuple[str, ...] = ()
         rows: list[tuple[typing.Any, ...]] = []
-        for cloud, region, place in self._places(parsed_args):
-            self._place = place
-            try:
-                headers, found = self.list_cloud(parsed_args)
-            except (
-                exceptions.CloudError,
-                sdk_exceptions.SDKException,
-            ) as exc:
-                self.report([answer.Failure(_title(cloud, region), str(exc))])
-            else:
+        with contextlib.closing(self._places(parsed_args)) as places:
+            for cloud, region, place in places:
+                self._place = place
+                try:
+                    headers, found = self.list_cloud(parsed_args)
+                except (
+                    exceptions.CloudError,
+                    sdk_exceptions.SDKException,
+                ) as exc:
+                    self.report(
+                        [answer.Failure(_title(cloud, region), str(exc))]
+                    )
+                    continue
                 rows += [
                     (
                         columns.TextColumn(cloud),
@@ -131,18 +134,19 @@ class Lister(command.Lister):
                     )
                     for row in found
                 ]
-            finally:
-                place.close()
         if not headers:
             raise exceptions.Unreachable(_('No cloud could be listed'))
         return ('Cloud', 'Region', *headers), rows
 
     def _places(
         self, parsed_args: argparse.Namespace
-    ) -> collections.abc.Iterator[
+    ) -> collections.abc.Generator[
         tuple[str | None, str | None, connection.Connection]
     ]:
-        """Yield the clouds and regions that let us in; report the others."""
+        """Yield the clouds and regions that let us in; report the others.
+
+        A connection is open until the next one is asked for.
+        """
         for cloud in parsed_args.clouds or [None]:
             try:
                 place = self._connect(cloud)
@@ -152,15 +156,17 @@ class Lister(command.Lister):
                 self.report([answer.Failure(_title(cloud, None), words)])
                 continue
             name = cloud or place.config.name
-            if not parsed_args.all_regions:
-                yield name, place.config.region_name, place
-                continue
-            regions = _regions(place)
-            if not regions:
-                words = _('its catalog has no region with a Placement')
-                self.report([answer.Failure(_title(cloud, None), words)])
-            for region in regions:
-                yield name, region, _in_region(place, region)
+            with place:
+                if not parsed_args.all_regions:
+                    yield name, place.config.region_name, place
+                    continue
+                regions = _regions(place)
+                if not regions:
+                    words = _('its catalog has no region with a Placement')
+                    self.report([answer.Failure(_title(cloud, None), words)])
+                for region in regions:
+                    with _in_region(place, region) as there:
+                        yield name, region, there
 
     def _connect(self, cloud: str | None) -> connection.Connection:
         if cloud is None:
@@ -170,8 +176,10 @@ class Lister(command.Lister):
             )
         else:
             config = self.app.cloud_config.get_one(cloud=cloud)
-        place = connection.Connection(config=config)
-        place.authorize()
+        with contextlib.ExitStack() as opened:
+            place = opened.enter_context(connection.Connection(config=config))
+            place.authorize()
+            opened.pop_all()
         return place
 
 

@@ -13,12 +13,29 @@
 """Several clouds and regions side by side."""
 
 import os
+import typing
 
+import fixtures
+from openstack import connection
 import yaml
 
 from tests.functional import base
 
 _LIST = ('gpu', 'placement', 'list', '-f', 'json')
+
+
+class _Connection(connection.Connection):
+    """A connection of which it is known whether it is open."""
+
+    opened: typing.ClassVar[list[connection.Connection]] = []
+
+    def __init__(self, *arguments: typing.Any, **kwargs: typing.Any) -> None:
+        super().__init__(*arguments, **kwargs)
+        self.opened.append(self)
+
+    def close(self) -> None:
+        super().close()
+        self.opened.remove(self)
 
 
 class TestEverywhere(base.OwnCloudTestCase):
@@ -31,6 +48,11 @@ class TestEverywhere(base.OwnCloudTestCase):
         )
         # Nothing but the names says which cloud is meant.
         self.os_cloud = None
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'openstack.connection.Connection', _Connection
+            )
+        )
         rows = self.openstack(*_LIST, '--cloud', 'one', '--cloud', 'two')
         self.assertEqual(
             [('one', home)] * 2 + [('two', home)] * 2,
@@ -58,6 +80,8 @@ class TestEverywhere(base.OwnCloudTestCase):
                 'gpu', command, 'list', '-f', 'json', '--cloud', 'one'
             )
             self.assertEqual([], rows)
+        # None is open when the next one is, nor in the end.
+        self.assertEqual([], _Connection.opened)
         # Without either option it is a list like any other.
         self.os_cloud = 'one'
         self.assertEqual('Host', next(iter(self.openstack(*_LIST)[0])))
@@ -95,6 +119,7 @@ class TestEverywhere(base.OwnCloudTestCase):
         self.assertEqual(1, done.stderr.count('\n'), done.stderr)
         (line,) = done.stderr.strip().splitlines()
         self.assertTrue(line.startswith('cloud one, region Third: '), line)
+        self.assertEqual([], _Connection.opened)
         # A catalog that says nothing of Placement leaves no cloud out
         # unsaid.
         for endpoint in identity.endpoints(service_id=services['placement']):
