@@ -18,13 +18,14 @@ pages and devices. Where a flavor depends on them, a figure is the most that
 can fit (:attr:`Demand.at_most`).
 """
 
+import bisect
 import collections.abc
 import dataclasses
-import itertools
 import re
 
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
+from gpuclient.model import assignment
 from gpuclient.model import boolean
 from gpuclient.model import cpu
 from gpuclient.model import flavor as flavor_model
@@ -349,43 +350,53 @@ def _most(
 ) -> int:
     """Return the most servers that can have their devices at once.
 
-    The requests of ``n`` servers can be met exactly if those of each set of
-    requests can, with all providers that any of the set may use (Hall's
-    theorem); with ``isolate`` a provider serves each server once at most, and
-    then a distribution over servers exists too, as the edges of a bipartite
-    graph have a colouring with as many colours as its greatest degree
-    (König's theorem). Where requests for several units meet others on the
-    same provider, the units of the largest are set aside.
+    With ``isolate`` a provider serves each server once at most. Then it is
+    enough that each has room for no more units than there are servers: a
+    distribution over servers exists too, as the edges of a bipartite graph
+    have a colouring with as many colours as its greatest degree (König's
+    theorem). Where requests for several units meet others on the same
+    provider, the units of the largest are set aside.
     """
-    units = max((request.units for request in requests), default=1)
-    rooms = [
-        (device, (device.free or 0) // units)
-        for device in devices
-        if (device.free or 0) >= units
+    units = max(request.units for request in requests)
+    # Providers that the same requests can use are as good as one.
+    pools: dict[tuple[int, ...], list[int]] = {}
+    for device in devices:
+        room = (device.free or 0) // units
+        if room:
+            users = tuple(
+                number
+                for number, request in enumerate(requests)
+                if _matches(device, request)
+            )
+            pools.setdefault(users, []).append(room)
+    usable = [
+        [number for number, users in enumerate(pools) if request in users]
+        for request in range(len(requests))
     ]
-    sets = [
-        (
-            sum(request.count for request in chosen),
+
+    def fit_together(servers: int) -> bool:
+        return assignment.can_be_met(
+            [request.count * servers for request in requests],
             [
-                room
-                for device, room in rooms
-                if any(_matches(device, request) for request in chosen)
+                sum(min(room, servers) if isolate else room for room in rooms)
+                for rooms in pools.values()
             ],
+            usable,
         )
-        for size in range(1, len(requests) + 1)
-        for chosen in itertools.combinations(requests, size)
-    ]
-    most = min((sum(free) // count for count, free in sets), default=0)
-    while (
-        isolate
-        and most
-        and not all(
-            sum(min(room, most) for room in free) >= count * most
-            for count, free in sets
+
+    most = min(
+        sum(sum(rooms) for users, rooms in pools.items() if number in users)
+        // request.count
+        for number, request in enumerate(requests)
+    )
+    # As many as fit together, for if some do, fewer do as well.
+    return (
+        most
+        if fit_together(most)
+        else bisect.bisect_left(
+            range(1, most), True, key=lambda servers: not fit_together(servers)
         )
-    ):
-        most -= 1
-    return most
+    )
 
 
 @dataclasses.dataclass(frozen=True)

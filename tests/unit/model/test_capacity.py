@@ -94,6 +94,11 @@ def demand(value: str = 'a100:1', **specs: str) -> capacity.Demand:
     return capacity.demand(flavor, ALIASES)
 
 
+TRAITS = strategies.frozensets(
+    strategies.sampled_from(('CUSTOM_X', 'CUSTOM_Y', 'CUSTOM_Z')), max_size=2
+)
+
+
 @ddt.ddt
 class TestFit(testtools.TestCase):
     def test_devices_are_short(self) -> None:
@@ -211,6 +216,93 @@ class TestFit(testtools.TestCase):
             try_out(devices, requests, isolate),
             capacity.fit(host(devices), wanted).count,
         )
+
+    @hypothesis.given(
+        strategies.lists(
+            strategies.tuples(strategies.integers(0, 12), TRAITS),
+            min_size=1,
+            max_size=12,
+        ),
+        strategies.lists(
+            strategies.tuples(TRAITS, strategies.integers(1, 4)),
+            min_size=1,
+            max_size=6,
+        ),
+        strategies.booleans(),
+    )
+    @hypothesis.settings(deadline=None, derandomize='CI' in os.environ)
+    def test_as_of_all_sets(
+        self,
+        rooms: list[tuple[int, frozenset[str]]],
+        asked: list[tuple[frozenset[str], int]],
+        isolate: bool,
+    ) -> None:
+        devices = [
+            device(number, A100, free, tuple(traits))
+            for number, (free, traits) in enumerate(rooms)
+        ]
+        requests = tuple(
+            capacity.DeviceRequest(str(number), A100, traits, count)
+            for number, (traits, count) in enumerate(asked)
+        )
+        wanted = capacity.Demand({}, requests, isolate=isolate)
+        self.assertEqual(
+            of_all_sets(devices, requests, isolate),
+            capacity.fit(host(devices), wanted).count,
+        )
+
+    @ddt.data((2, False, 3), (1, True, 7))
+    @ddt.unpack
+    def test_many_aliases(
+        self, count: int, isolate: bool, expected: int
+    ) -> None:
+        """As many as nobody could try all sets of: a million million."""
+        traits = [f'CUSTOM_{number}' for number in range(40)]
+        devices = [
+            device(
+                number, A100, 7, (traits[number], traits[(number + 1) % 40])
+            )
+            for number in range(40)
+        ]
+        requests = tuple(
+            capacity.DeviceRequest(trait, A100, frozenset([trait]), count)
+            for trait in traits
+        )
+        wanted = capacity.Demand({}, requests, isolate=isolate)
+        found = capacity.fit(host(devices), wanted)
+        self.assertEqual(expected, found.count)
+
+
+def of_all_sets(
+    devices: list[inventory.Device],
+    requests: tuple[capacity.DeviceRequest, ...],
+    isolate: bool,
+) -> int:
+    """Return how many servers fit, by Hall's theorem.
+
+    All requests can be met exactly if those of each set of them can, with
+    all that any of the set may use.
+    """
+    sets = [
+        (
+            sum(request.count for request in chosen),
+            [
+                one.free or 0
+                for one in devices
+                if any(request.traits <= set(one.traits) for request in chosen)
+            ],
+        )
+        for size in range(1, len(requests) + 1)
+        for chosen in itertools.combinations(requests, size)
+    ]
+    most = 0
+    while all(
+        count * (most + 1)
+        <= sum(min(room, most + 1) if isolate else room for room in rooms)
+        for count, rooms in sets
+    ):
+        most += 1
+    return most
 
 
 def try_out(
