@@ -15,6 +15,7 @@
 import collections.abc
 import dataclasses
 import os
+import re
 
 from gpuclient.documents import atomic
 from gpuclient.documents.deployers import data_plane
@@ -49,6 +50,16 @@ _MARKS = (
     b'edpm_kernel_args',
     b'passthrough_whitelist',
     b'pci_in_placement',
+)
+#: Words of file names by which each service is known.
+_SERVICES = {
+    service: frozenset(
+        {service.removeprefix('nova-'), service.replace('-', '')}
+    )
+    for service in configuration.ALL
+}
+_NOVA = frozenset(
+    {'nova', *(service.replace('-', '') for service in configuration.ALL)}
 )
 _FILTERS = (('filter_scheduler', 'enabled_filters'),)
 
@@ -168,10 +179,15 @@ def _files(
                     yield file, False
 
 
+def _words(name: str) -> frozenset[str]:
+    """Return the words of a file name; numbers are none."""
+    return frozenset(re.findall('[a-z]+', name.lower()))
+
+
 def _is_about_nova(path: str) -> bool:
     """Return whether a file is Nova's by its name or its folder's."""
-    folder, name = os.path.split(path.lower())
-    return 'nova' in name or os.path.basename(folder).startswith('nova')
+    folder, name = os.path.split(path)
+    return bool(_NOVA & (_words(name) | _words(os.path.basename(folder))))
 
 
 def _mentions_devices(path: str) -> bool:
@@ -191,9 +207,9 @@ def _concerns_devices(path: str, conf: nova_conf.NovaConf) -> bool:
 
 def _readers(path: str) -> tuple[str, ...]:
     """Return the services that read a file, as far as its name tells."""
-    name = os.path.basename(path).lower()
-    for service in configuration.ALL:
-        if service in name or service.removeprefix('nova-') in name:
+    words = _words(os.path.basename(path))
+    for service, names in _SERVICES.items():
+        if names & words:
             return (service,)
     return configuration.ALL
 

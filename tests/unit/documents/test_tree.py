@@ -155,6 +155,45 @@ class TestCheck(TreeTestCase):
         }
         self.assertEqual([], self.check(files))
 
+    @ddt.data(
+        ('nova-api.conf', ('nova-api',)),
+        ('NOVA_compute_1.conf', ('nova-compute',)),
+        ('compute2.conf', ('nova-compute',)),
+        ('overcloud-novacompute-0.conf', ('nova-compute',)),
+        ('10-scheduler.conf', ('nova-scheduler',)),
+        ('nova-compute.conf.d/10-api.conf', ('nova-compute',)),
+        ('nova.conf', configuration.ALL),
+        ('rapid.conf', configuration.ALL),
+        ('supercomputer.conf', configuration.ALL),
+    )
+    @ddt.unpack
+    def test_who_reads_a_file(
+        self, name: str, readers: tuple[str, ...]
+    ) -> None:
+        self.write({name: f'[pci]\n{ALIAS}'})
+        (service,) = tree.read([os.fspath(self.folder)]).services
+        self.assertEqual(readers, service.readers)
+
+    def test_whose_a_file_is(self) -> None:
+        """By its name, where nothing in it says so."""
+        self.write(
+            dict.fromkeys(
+                (
+                    *('nova/a.conf', 'novacompute.conf', 'my-nova2.ini'),
+                    *('innovation/b.conf', 'renovate.conf', 'casanova.ini'),
+                ),
+                '[DEFAULT]\ndebug = true\n',
+            )
+        )
+        found = tree.read([os.fspath(self.folder)])
+        self.assertEqual(
+            {'nova/a.conf', 'novacompute.conf', 'my-nova2.ini'},
+            {
+                os.path.relpath(service.place.path, self.folder)
+                for service in found.services
+            },
+        )
+
     def test_swapped_ids(self) -> None:
         swapped = SPEC.replace('10de', 'x').replace('20f1', '10de')
         swapped = swapped.replace('"x"', '"20f1"')
