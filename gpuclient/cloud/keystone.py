@@ -13,12 +13,10 @@
 """Projects and users."""
 
 import typing
+import urllib.parse
 
-from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1 import identity
 from openstack import connection
-from openstack import exceptions as sdk_exceptions
-from openstack.identity.v3 import _proxy
 
 from gpuclient.cloud import request
 from gpuclient import exceptions
@@ -68,47 +66,44 @@ def _find(
 ) -> str:
     """Return the id that a name or an id stands for.
 
-    As in the core commands, a user whom policy hides it from can give an id.
+    An ID comes first. As in the core commands, a user whom policy hides
+    names from can give an ID.
 
     :param domain: Name or id of the domain that it belongs to.
     :raises gpuclient.exceptions.CloudError: There is none, or more than one.
     """
-    kwargs: dict[str, typing.Any] = {}
-    proxy = typing.cast(_proxy.Proxy, cloud.identity)
+    of_domain = {}
+    if domain is not None:
+        of_domain['domain_id'] = _find(cloud, 'domain', domain, None)
+    what = _('finding %(kind)s %(name)r') % {'kind': kind, 'name': name_or_id}
+    path = f'/{kind}s'
+    quoted = urllib.parse.quote(name_or_id, safe='')
     try:
-        if domain is not None:
-            kwargs['domain_id'] = proxy.find_domain(
-                domain, ignore_missing=False
-            ).id
-        find = getattr(proxy, f'find_{kind}')
-        return str(find(name_or_id, ignore_missing=False, **kwargs).id)
-    except sdk_exceptions.ForbiddenException:
+        one = request.get(cloud.identity, f'{path}/{quoted}', what)[kind]
+        return str(one['id'])
+    except exceptions.CloudError as exc:
+        # No ID, or one that this user may not look up.
+        if exc.status not in (400, 403, 404):
+            raise
+    try:
+        found = request.get(
+            cloud.identity, path, what, name=name_or_id, **of_domain
+        )[f'{kind}s']
+    except exceptions.Forbidden as exc:
+        if exc.status != 403:
+            raise
         return name_or_id
-    except sdk_exceptions.NotFoundException as exc:
-        raise exceptions.NotFound(
-            _('No %(kind)s has the name or ID %(name)r')
-            % {
-                'kind': 'domain' if domain and not kwargs else kind,
-                'name': domain if domain and not kwargs else name_or_id,
-            }
-        ) from exc
-    except sdk_exceptions.DuplicateResource as exc:
+    if len(found) > 1:
         raise exceptions.Ambiguous(
             _(
                 'Several objects of kind %(kind)s are called %(name)r; give '
                 'the ID, or its domain'
             )
             % {'kind': kind, 'name': name_or_id}
-        ) from exc
-    except (
-        ksa_exceptions.ClientException,
-        sdk_exceptions.SDKException,
-    ) as exc:
-        raise exceptions.CloudError(
-            _('Finding %(kind)s %(name)r failed: %(words)s')
-            % {
-                'kind': kind,
-                'name': name_or_id,
-                'words': ' '.join(str(exc).split()),
-            }
-        ) from exc
+        )
+    if not found:
+        raise exceptions.NotFound(
+            _('No %(kind)s has the name or ID %(name)r')
+            % {'kind': kind, 'name': name_or_id}
+        )
+    return str(found[0]['id'])

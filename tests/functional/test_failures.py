@@ -196,8 +196,12 @@ class TestFailures(base.CloudTestCase):
             {'projects': [{'id': one, 'name': 'x'} for one in 'ab']}
         )
         for answer, words in (
-            (proxy.Answer(500, 'busy', 'text/plain'), 'Finding project'),
-            (proxy.DROP, 'Finding project'),
+            (
+                proxy.Answer(500, 'busy', 'text/plain'),
+                "finding project 'x' failed: busy (HTTP 500",
+            ),
+            (proxy.DROP, "finding project 'x' failed: "),
+            (proxy.Answer(401), "finding project 'x' failed: HTTP 401"),
             (proxy.Answer(200, two), 'Several objects of kind project'),
         ):
 
@@ -212,6 +216,15 @@ class TestFailures(base.CloudTestCase):
             self.assertIn(
                 words, self.failed('gpu', 'server', 'list', '--project', 'x')
             )
+
+    def test_keystone_is_busy_for_a_moment(self) -> None:
+        busy = iter([proxy.Answer(503, 'busy', 'text/plain')])
+
+        def rule(request: proxy.Request) -> proxy.Answer | None:
+            return next(busy, None) if '/projects' in request.path else None
+
+        self.through('identity', rule)
+        self.openstack('gpu', 'server', 'list', '--project', 'demo')
 
     def test_a_flavor_that_stays(self) -> None:
         """What was made to ask for an alias, and not deleted, is named."""

@@ -212,6 +212,36 @@ class TestServer(base.CloudTestCase):
                 ),
             )
 
+    def test_projects_by_name_and_by_id(self) -> None:
+        cloud = self.connect()
+        name = f'{self.unique()}/50% a&b'
+        domain = cloud.identity.create_domain(name=self.unique())
+        self.addCleanup(cloud.identity.delete_domain, domain)
+        # Before a domain can be deleted, it is disabled.
+        self.addCleanup(cloud.identity.update_domain, domain, is_enabled=False)
+        for where in ('default', domain.id):
+            project = cloud.identity.create_project(name=name, domain_id=where)
+            self.addCleanup(cloud.identity.delete_project, project)
+        for given in (
+            (project.id,),
+            (name, '--project-domain', domain.name),
+            (name, '--project-domain', domain.id),
+        ):
+            self.assertEqual({}, self.list('--project', *given))
+        self.assertIn(
+            f'Several objects of kind project are called {name!r}',
+            self.refused('gpu', 'server', 'list', '--project', name),
+        )
+        # Whom policy hides them from can give an ID, which nobody checks.
+        self.assertIn(
+            'get_all_tenants',
+            self.refused(
+                *('gpu', 'server', 'list', '--project', name),
+                *('--project-domain', domain.name),
+                os_cloud=base.MEMBER,
+            ),
+        )
+
     def test_unknown_user(self) -> None:
         self.assertIn(
             "No user has the name or ID 'noone'",
