@@ -231,7 +231,8 @@ class TestSimulate(testtools.TestCase):
 class PlanTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.folder = pathlib.Path(tempfile.mkdtemp())
+        # A host of that name has no underscore at its end.
+        self.folder = pathlib.Path(tempfile.mkdtemp(suffix='-cloud'))
         self.addCleanup(shutil.rmtree, self.folder)
 
     def plan(self, files: dict[str, str], **kwargs: object) -> planning.Plan:
