@@ -228,6 +228,8 @@ CHOSEN = (
     ('{"address": "0000:04:00.0", "product_id": "20f2"}', 'accepted'),
     ('{"address": "0000:04:00.0", "devname": "eth0"}', 'refused'),
     ('{"devname": "pf0"}', 'not reported'),
+    ('{"devname": "gone"}', 'not reported'),
+    ('{"product_id": "20f2", "physical_network": "net"}', 'accepted'),
     ('{"devname": "gone", "remote_managed": "true"}', 'refused'),
     (
         '{"address": "0000:04:00.0", "remote_managed": "true"}',
@@ -443,7 +445,7 @@ class TestDeviceSpec(testtools.TestCase):
         return 'accepted'
 
     @hypothesis.settings(
-        max_examples=1500, deadline=None, derandomize='CI' in os.environ
+        max_examples=500, deadline=None, derandomize='CI' in os.environ
     )
     @hypothesis.given(
         strategies.lists(TEXTS, max_size=3), strategies.booleans()

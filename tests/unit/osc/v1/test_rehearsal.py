@@ -202,8 +202,9 @@ class TestCommands(testtools.TestCase):
         state.write_private(
             self.folder.file('spec.json'), json.dumps(spec.default(1, 2))
         )
-        with unittest.mock.patch.object(
-            state.Folder, 'locked', lambda s: True
+        with (
+            unittest.mock.patch.object(state.Folder, 'locked', lambda s: True),
+            unittest.mock.patch.object(control, '_LAST', 0),
         ):
             self.assertEqual(
                 'Rehearsal cloud lab runs with another spec: stop it first, '
@@ -228,8 +229,9 @@ class TestCommands(testtools.TestCase):
 
     def test_stop_that_does_not(self):
         self._make()
-        with unittest.mock.patch.object(
-            state.Folder, 'locked', lambda s: True
+        with (
+            unittest.mock.patch.object(state.Folder, 'locked', lambda s: True),
+            unittest.mock.patch.object(control, '_LAST', 0),
         ):
             self.assertEqual(
                 f'Rehearsal cloud lab did not stop; see {self.directory}/log',
