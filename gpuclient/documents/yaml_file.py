@@ -162,7 +162,14 @@ def _guarded(
         raise exceptions.DocumentError(
             _('%(where)s: a value is not what its tag says') % {'where': path}
         ) from exc
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as exc:
+    except (
+        yaml.YAMLError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as exc:
+        # OverflowError, ValueError: "\UFFFFFFFF", which is no character.
         # TypeError: a key that is a mapping.
         mark = getattr(exc, 'problem_mark', None)
         raise exceptions.DocumentError(

@@ -416,14 +416,16 @@ def compose(path: str, text: str) -> list[yaml.Node]:
     """
     try:
         return list(yaml.compose_all(text, _LOADER))
-    except yaml.YAMLError as exc:
+    except (
+        yaml.YAMLError,
+        OverflowError,
+        RecursionError,
+        ValueError,
+    ) as exc:
+        # All but the first where PyYAML was built without its C part.
         raise exceptions.DocumentError(
             _('Cannot read %(path)s: %(reason)s')
             % {'path': path, 'reason': ' '.join(str(exc).split())}
-        ) from exc
-    except (RecursionError, ValueError) as exc:
-        raise exceptions.DocumentError(
-            _('Cannot read %(path)s: it is nested too deeply') % {'path': path}
         ) from exc
 
 

@@ -62,6 +62,8 @@ class TestLoad(testtools.TestCase):
             '!!bool x',
             '!!int ""',
             '!!timestamp x',
+            '"\\UFFFFFFFF"',
+            '"\\U00110000"',
         ):
             error = self.assertRaises(
                 exceptions.DocumentError, yaml_file.parse, 'x.yaml', text

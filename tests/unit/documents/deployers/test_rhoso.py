@@ -17,6 +17,7 @@ import pathlib
 import shutil
 import tempfile
 import time
+import unittest.mock
 
 import ddt
 import testtools
@@ -429,10 +430,21 @@ class TestRefused(YamlTestCase):
     )
     @ddt.unpack
     def test_read(self, text: str | bytes, words: str) -> None:
+        self.assert_refused(text, words)
+
+    def assert_refused(self, text: str | bytes, words: str) -> None:
         error = self.assertRaises(exceptions.DocumentError, self.read, text)
         self.assertIn(words, str(error))
         self.assertIn(str(self.path), str(error))
         self.assertNotIn('\n', str(error))
+
+    @ddt.data('[' * 5000, 'a: "\\UFFFFFFFF"', 'a: "\\U00110000"', 'a: b: c')
+    def test_read_without_the_c_part(self, text: str) -> None:
+        """PyYAML need not have been built with it."""
+        self.enterContext(
+            unittest.mock.patch.object(rhoso, '_LOADER', yaml.SafeLoader)
+        )
+        self.assert_refused(text, 'Cannot read')
 
     def test_nothing_of_nova(self) -> None:
         self.read('a: 1\n')
