@@ -32,7 +32,6 @@ from gpuclient import exceptions
 from gpuclient.i18n import _
 
 _INDENT = 2
-_DEEPEST = 100
 
 
 class Merge(abc.ABC):
@@ -79,9 +78,12 @@ class Merged:
 
 
 class _Obstacle(Exception):
-    """A place cannot be edited."""
+    """A place cannot be edited.
 
-    def __init__(self, words: str, wanted: typing.Any) -> None:
+    :param wanted: What is wanted of it; None for all of the object.
+    """
+
+    def __init__(self, words: str, wanted: typing.Any = None) -> None:
         super().__init__(words)
         self.wanted = wanted
 
@@ -142,7 +144,10 @@ def merge(
         try:
             body = _merge_object(path, body, found)
         except _Obstacle as exc:
-            obstacles.append((str(exc), exc.wanted))
+            wanted = exc.wanted
+            if wanted is None:
+                wanted = _overlaid({}, found.body)
+            obstacles.append((str(exc), wanted))
     if not obstacles:
         return Merged(mark + body)
     return Merged(
@@ -177,10 +182,7 @@ def _verify(
     except exceptions.DocumentError:
         same = False
     if not same:
-        raise _Obstacle(
-            _('its layout is one that this tool does not know'),
-            _overlaid({}, wanted.body),
-        )
+        raise _Obstacle(_('its layout is one that this tool does not know'))
 
 
 def _normal(value: typing.Any) -> typing.Any:
@@ -289,8 +291,6 @@ class _Editor:
         keys: tuple[str, ...],
     ) -> None:
         """Find the edits that give a mapping what it has to have."""
-        if len(keys) > _DEEPEST:
-            raise _Obstacle(_('it is nested too deeply'), dict(wanted))
         present = {
             key.value: (key, value)
             for key, value in node.value
@@ -516,7 +516,7 @@ class _Editor:
                 end = key.end_mark.index
                 return end
         elif last.start_mark.index < start:
-            raise _Obstacle(_('it refers to an anchor'), {})
+            raise _Obstacle(_('it refers to an anchor'))
         return self._end_of(last)
 
 
