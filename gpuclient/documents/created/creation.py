@@ -24,7 +24,6 @@ from gpuclient.documents.created import host_files
 from gpuclient.documents import values
 from gpuclient import exceptions
 from gpuclient.i18n import _
-from gpuclient.model import alias as alias_model
 from gpuclient.model import configuration
 from gpuclient.model import cpu
 from gpuclient.model import description as description_model
@@ -100,13 +99,6 @@ def check(wanted: description_model.Description) -> tuple[str, ...]:
         warnings += [str(found) for found in finding.warnings(findings)]
     for model in wanted.assumed.values():
         warnings += [str(one) for one in catalogue_rules.check_choice(model)]
-    try:
-        alias_model.merge(
-            [alias.render() for alias in wanted.aliases],
-            wanted.pci_in_placement,
-        )
-    except exceptions.InvalidAlias as exc:
-        raise exceptions.InvalidDescription(f'aliases: {exc}') from exc
     return tuple(warnings)
 
 

@@ -480,6 +480,24 @@ class TestRefused(testtools.TestCase):
             'hosts[0].bare_metal: the target is plain', str(error)
         )
 
+    def test_two_classes_for_the_same_ids(self) -> None:
+        data = copy.deepcopy(_DATA)
+        data['aliases'].append(
+            {'name': 'other', 'model': 'test', 'resource_class': 'other'}
+        )
+        data['compute']['cards'].append(
+            {'alias': 'other', 'addresses': ['0000:05:00.0']}
+        )
+        error = self.assertRaises(exceptions.InvalidDescription, parse, data)
+        self.assertEqual(
+            "aliases[1]: it has the ids of 'gpu': which card would be of "
+            'which?',
+            str(error),
+        )
+        # Two names for the same are no riddle.
+        del data['aliases'][1]['resource_class']
+        self.assertEqual(2, len(parse(data).aliases))
+
     def test_nested_without_end(self) -> None:
         data: typing.Any = {}
         data['x'] = data
