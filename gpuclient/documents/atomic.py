@@ -236,8 +236,8 @@ def create(path: str, content: bytes, mode: int = 0o644) -> None:
     except FileExistsError as exc:
         raise exceptions.DocumentChanged(
             _(
-                '%(path)s was made by somebody else meanwhile; nothing was '
-                'written: run the command again'
+                '%(path)s was made by somebody else meanwhile and stays as it '
+                'is: run the command again'
             )
             % {'path': exc.filename2 or exc.filename or path}
         ) from exc
@@ -257,8 +257,8 @@ def _check_unchanged(path: str, old: bytes) -> None:
     if read(path) != old:
         raise exceptions.DocumentChanged(
             _(
-                '%(path)s changed after it was read; nothing was written: '
-                'run the command again'
+                '%(path)s changed after it was read and stays as it is: run '
+                'the command again'
             )
             % {'path': path}
         )

@@ -28,6 +28,7 @@ import unittest.mock
 import ddt
 import testtools
 
+from gpuclient.documents import editable
 from gpuclient import exceptions
 from gpuclient.osc import command as base
 from gpuclient.osc.v1 import alias
@@ -370,6 +371,35 @@ class TestKinds(FilesTestCase):
                 self.assertIn(f'{other} of kolla/config/nova', str(error))
                 self.assertIn('reads the same file', str(error))
         self.assertEqual(before, self.content())
+
+
+class TestSeveralFiles(FilesTestCase):
+    def test_changed_by_somebody_else_half_way(self) -> None:
+        kind = KINDS['a nova.conf of each']
+        self.write(kind)
+        check = editable.EditableFile.check_writable
+
+        def interfere(file: editable.EditableFile) -> None:
+            check(file)
+            (self.folder / 'nova-compute.conf').write_text('# theirs\n')
+
+        self.enterContext(
+            unittest.mock.patch.object(
+                editable.EditableFile, 'check_writable', interfere
+            )
+        )
+        error = self.assertRaises(
+            exceptions.DocumentError,
+            self.run_command,
+            *(alias.CreateAlias, *CREATE, *kind.options),
+        )
+        self.assertEqual(
+            'nova-compute.conf changed after it was read and stays as it is: '
+            'run the command again (written before: nova-api.conf)',
+            str(error),
+        )
+        self.assertIn('"name": "a"', self.content()['nova-api.conf'])
+        self.assertEqual('# theirs\n', self.content()['nova-compute.conf'])
 
 
 class TestStandardInput(FilesTestCase):
