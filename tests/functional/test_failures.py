@@ -150,6 +150,18 @@ class TestFailures(base.CloudTestCase):
         rows = json.loads(result.stdout)
         self.assertEqual(1, [row['Total'] for row in rows].count(None))
         self.assertGreater(len(rows), 13)
+        create = (
+            *('gpu', 'alias', 'create', 'nvidia_pci', '--vendor-id', '10de'),
+            *('--product-id', '25b6', '--device-type', 'type-PCI'),
+        )
+        refused.clear()
+        shown = self.openstack(*create, '-f', 'json')
+        self.assertRegex(shown['placement'], 'incomplete: PCI device .*broken')
+        refused.clear()
+        self.assertRegex(
+            self.refused(*create, '--require-cloud'),
+            '^PCI device .*: .*broken',
+        )
 
     def test_nova_and_keystone_fail(self) -> None:
         """Names are missing, devices are not."""
@@ -177,6 +189,29 @@ class TestFailures(base.CloudTestCase):
                 self.assertIn('busy (HTTP 500', result.stderr)
                 for row in json.loads(result.stdout):
                     self.assertEqual(1, len(row['Servers']))
+
+    def test_hidden_extra_specs(self) -> None:
+        """Nova's policy may hide from members what flavors ask for."""
+        self.boot(self.make_flavor('nvidia_pci:1'), os_cloud=base.MEMBER)
+        compute = self.connect(base.MEMBER).compute
+
+        def rule(request: proxy.Request) -> proxy.Answer | None:
+            path = request.path[request.path.index('/v2.1') + 5 :]
+            if not path.startswith(('/servers/detail', '/flavors/detail')):
+                return None
+            version = request.headers['openstack-api-version'].split()[1]
+            answer = compute.get(path, microversion=version).json()
+            for record in (
+                *answer.get('servers', ()),
+                *answer.get('flavors', ()),
+            ):
+                record.get('flavor', record).pop('extra_specs', None)
+            return proxy.Answer(200, json.dumps(answer))
+
+        self.through('compute', rule, os_cloud=base.MEMBER)
+        for command in ('server', 'flavor'):
+            words = self.failed('gpu', command, 'list', os_cloud=base.MEMBER)
+            self.assertIn('os_compute_api:os-flavor-extra-specs:index', words)
 
     def test_an_alias_that_nobody_explains(self) -> None:
         """What strands is not said as if its flavor were not there."""

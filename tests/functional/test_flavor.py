@@ -182,6 +182,14 @@ class TestFlavor(base.CloudTestCase):
             'gpu', 'flavor', 'show', flavor.id, '-f', 'json'
         )
         self.assertIn('GPU702', shown['findings'][0])
+        compute.create_flavor_extra_specs(flavor, {SPEC: 'nvidia_a2:1,x'})
+        self.assertIn(
+            f"{SPEC} of flavor {flavor.name!r} is 'nvidia_a2:1,x', which Nova "
+            'cannot read; clear it',
+            self.refused(
+                'gpu', 'flavor', 'unset', flavor.name, '--alias', 'nvidia_a2'
+            ),
+        )
         self.set(flavor, '--no-alias', '--alias', 'nvidia_a2:1')
         self.assertEqual('nvidia_a2:1', self.specs(flavor)[SPEC])
 
