@@ -318,3 +318,15 @@ class TestWrite(AtomicTestCase):
         self.assertRefused(
             'Permission denied', lambda: atomic.write(other, b'new')
         )
+
+
+class TestCreate(AtomicTestCase):
+    def test_what_the_system_refuses(self) -> None:
+        error = self.assertRaises(
+            exceptions.DocumentError,
+            atomic.create,
+            os.fspath(self.folder / ('x' * 300)),
+            b'',
+        )
+        self.assertRegex(str(error), '^Cannot write .*: File name too long$')
+        self.assertEqual(['nova.conf'], os.listdir(self.folder))
