@@ -123,6 +123,30 @@ class TestEdit(testtools.TestCase):
             'Not a directory',
             self._refused(clouds_yaml.add, path, _ENTRIES, ()),
         )
+        # Nobody can make a folder there.
+        path = '/proc/gpuclient/clouds.yaml'
+        self.assertEqual(
+            f'Cannot write {path}: No such file or directory',
+            self._refused(clouds_yaml.add, path, _ENTRIES, ()),
+        )
+
+    def test_read_only(self):
+        self._write(_FILE, 0o444)
+        self.assertEqual(
+            f'Cannot edit {self.path}: it is read-only',
+            self._refused(clouds_yaml.add, self.path, _ENTRIES, ()),
+        )
+        self.assertEqual(_FILE, self._text())
+
+    def test_harm(self):
+        """What ruamel.yaml writes as something else is left alone."""
+        text = _FILE.replace('RegionOne', '>\n\n          RegionOne')
+        self._write(text)
+        self.assertEqual(
+            f'{self.path} cannot be changed without harm; nothing was done',
+            self._refused(clouds_yaml.add, self.path, _ENTRIES, ()),
+        )
+        self.assertEqual(text, self._text())
 
     def test_link_stays_a_link(self):
         self._write(_FILE)

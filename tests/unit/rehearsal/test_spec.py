@@ -210,6 +210,10 @@ class TestRefused(testtools.TestCase):
             'hosts[0].config: expected printable text, not "x\\u001b"',
         ),
         (
+            {'hosts': [{'name': 'a', 'numa': [{'cpus': 1}]}]},
+            'hosts[0].numa[0].cpus: expected text, not 1',
+        ),
+        (
             {'hosts': [{'name': 'a', 'config': 1}]},
             'hosts[0].config: expected text, not 1',
         ),

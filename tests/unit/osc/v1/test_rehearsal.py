@@ -16,6 +16,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import unittest.mock
 
 import fixtures
@@ -245,6 +246,19 @@ class TestCommands(testtools.TestCase):
             (0, ''), self._run(rehearsal.StopRehearsal, 'lab', '--delete')
         )
         self.assertFalse(os.path.exists(self.directory))
+
+    def test_delete_what_is_elsewhere(self):
+        """A link is not followed to what it points at."""
+        self._make()
+        there = f'{self.directory}-there'
+        os.rename(self.directory, there)
+        self.addCleanup(shutil.rmtree, there)
+        os.symlink(there, self.directory)
+        self.assertIn(
+            f'Cannot delete {self.directory}: ',
+            self._refused(rehearsal.StopRehearsal, 'lab', '--delete'),
+        )
+        self.assertTrue(os.path.exists(os.path.join(there, 'state.json')))
 
     def test_no_cloud_is_needed(self):
         """The shell asks for no credentials."""
