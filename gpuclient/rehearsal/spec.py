@@ -34,6 +34,9 @@ _ADDRESS = re.compile(
     r'([0-9A-Fa-f]{4}):([0-9A-Fa-f]{2}):([01][0-9A-Fa-f])\.([0-7])'
 )
 _ID = re.compile(r'[0-9A-Fa-f]{4}')
+#: Characters of a URL (RFC 3986), but for ``$``, which oslo.config would
+#: replace.
+_TRANSPORT_URL = re.compile(r"rabbit://[A-Za-z0-9._~:/?#\[\]@!&'()*+,;=%-]+")
 _TYPES = ('type-PCI', 'type-PF', 'type-VF')
 #: The host that the services of the control plane run on.
 CONTROLLER = 'controller'
@@ -142,6 +145,9 @@ class Spec:
     conductors: tuple[Service, ...]
     schedulers: tuple[Service, ...]
     hosts: tuple[Host, ...]
+    #: Of a message broker, with its password; None for sockets of our own,
+    #: which only services of this machine reach.
+    transport_url: str | None = None
 
     @property
     def control_plane(self) -> tuple[Service, ...]:
@@ -255,6 +261,7 @@ def read(document: typing.Any) -> Spec:
     conductors, schedulers = (
         _services(control, key, shared) for key in ('conductor', 'scheduler')
     )
+    transport_url = _transport_url(control)
     control.done()
     hosts = tuple(_host(entry) for entry in top.mappings('hosts'))
     top.done()
@@ -269,8 +276,24 @@ def read(document: typing.Any) -> Spec:
                 )
             seen.add(value)
     return Spec(
-        apis=apis, conductors=conductors, schedulers=schedulers, hosts=hosts
+        apis=apis,
+        conductors=conductors,
+        schedulers=schedulers,
+        hosts=hosts,
+        transport_url=transport_url,
     )
+
+
+def _transport_url(control: '_Mapping') -> str | None:
+    if control.get('transport_url') is None:
+        return None
+    url = control.text('transport_url')
+    if not _TRANSPORT_URL.fullmatch(url):
+        # What there is may be a password.
+        raise control.wrong(
+            'transport_url', _('rabbit://USER:PASSWORD@HOST:PORT/'), '...'
+        )
+    return url
 
 
 def _services(

@@ -156,7 +156,8 @@ class Supervisor:
                 for name, sock in self._sockets.items()
             },
             passwords,
-            messaging.transport_url(self._folder.file('rpc')),
+            described.transport_url
+            or messaging.transport_url(self._folder.file('rpc')),
         )
         files.write(described)
         cloud = services.Cloud(

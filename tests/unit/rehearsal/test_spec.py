@@ -110,6 +110,16 @@ class TestRead(testtools.TestCase):
         )
         self.assertEqual(('[d]', '[e]'), described.hosts[0].config)
 
+    def test_broker(self):
+        url = 'rabbit://nova:a%20b@127.0.0.1:5672/'
+        self.assertEqual(
+            url,
+            spec.read(
+                {'control_plane': {'transport_url': url}, 'hosts': []}
+            ).transport_url,
+        )
+        self.assertIsNone(spec.read({'hosts': []}).transport_url)
+
     def test_virtual_functions(self):
         described = spec.read(
             _with_device(type='type-PF', vfs=9, vf_product_id='20F2')
@@ -176,6 +186,23 @@ class TestRefused(testtools.TestCase):
             {'hosts': [], 'x': 1},
             'x is not a key of a spec; known here: control_plane, hosts',
         ),
+        (
+            {'control_plane': {'transport_url': 5}, 'hosts': []},
+            'control_plane.transport_url: expected text, not 5',
+        ),
+        *(
+            (
+                {'control_plane': {'transport_url': url}, 'hosts': []},
+                'control_plane.transport_url: expected '
+                'rabbit://USER:PASSWORD@HOST:PORT/, not "..."',
+            )
+            for url in (
+                'kafka://nova:secret@h/',
+                'rabbit://nova:$secret@h/',
+                'rabbit://nova:secret@h/\n[pci]\nalias = {}',
+                'rabbit://',
+            )
+        ),
         ({'hosts': [{}]}, 'hosts[0].name is missing'),
         (
             {'hosts': [{'name': 'a b'}]},
@@ -241,7 +268,7 @@ class TestRefused(testtools.TestCase):
         (
             {'hosts': [], 'control_plane': {'cells': 1}},
             'control_plane.cells is not a key of a spec; known here: api, '
-            'conductor, config, scheduler',
+            'conductor, config, scheduler, transport_url',
         ),
         (
             {'hosts': [{'name': 'a', 'numa': []}]},
