@@ -15,9 +15,14 @@
 import contextlib
 import itertools
 import json
+import os
+import pathlib
+import re
 import threading
 import typing
 import urllib.parse
+
+import fixtures
 
 from gpuclient.cloud.nova import servers
 
@@ -189,6 +194,138 @@ class TestFailures(base.CloudTestCase):
                 self.assertIn('busy (HTTP 500', result.stderr)
                 for row in json.loads(result.stdout):
                     self.assertEqual(1, len(row['Servers']))
+
+    def test_each_source(self) -> None:
+        """Each source that is away is named, and the rest is shown."""
+        self.boot(self.make_flavor('nvidia_pci:1'))
+        nova_conf = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        nova_conf /= 'nova.conf'
+        nova_conf.write_text(
+            '[pci]\nalias = {"name": "nvidia_a2", "vendor_id": "10de", '
+            '"product_id": "20f1", "device_type": "type-PF"}\n'
+        )
+        config = ('--config', os.fspath(nova_conf))
+        no_candidates = 'GET .*/allocation_candidates'
+        for service, pattern, command, words in (
+            (
+                'placement',
+                r'GET .*/resource_providers\?resources=VCPU',
+                ('capacity', 'list'),
+                'least and most units of VCPU: ',
+            ),
+            (
+                'placement',
+                no_candidates,
+                ('capacity', 'list'),
+                'PCI devices of edpm-compute-.*: ',
+            ),
+            (
+                'placement',
+                f'{no_candidates}|GET .*/{self._root()}/inventories',
+                ('capacity', 'list'),
+                f'resources of host {HOST}: ',
+            ),
+            (
+                'compute',
+                'GET .*/servers/detail',
+                ('placement', 'list'),
+                'names of servers: ',
+            ),
+            (
+                'compute',
+                'GET .*/servers/detail',
+                ('capacity', 'list'),
+                'meaning of aliases: ',
+            ),
+            (
+                'compute',
+                'GET .*/flavors/detail',
+                ('alias', 'list', *config),
+                'flavors: ',
+            ),
+            (
+                'placement',
+                r'GET .*/resource_providers\?',
+                ('alias', 'list', *config),
+                'devices: ',
+            ),
+            (
+                'identity',
+                'GET .*/projects',
+                ('metrics', 'show'),
+                'names of projects: ',
+            ),
+            (
+                'identity',
+                'GET .*/projects',
+                ('server', 'list'),
+                'names of projects: ',
+            ),
+        ):
+            # Where one host is asked, it is not the request that is refused.
+            answer = proxy.Answer(
+                503 if words.startswith('PCI') else 500, 'busy', 'text/plain'
+            )
+
+            def rule(
+                request: proxy.Request,
+                pattern: str = pattern,
+                answer: proxy.Answer = answer,
+            ) -> proxy.Answer | None:
+                asked = f'{request.method} {request.path}'
+                return answer if re.match(pattern, asked) else None
+
+            with self.subTest(words, command=command):
+                # All others are there again.
+                self.useFixture(
+                    fixtures.EnvironmentVariable(
+                        'OS_CLIENT_CONFIG_FILE', os.environ[base.CLOUDS_YAML]
+                    )
+                )
+                self.through(service, rule)
+                result = self.run_command('gpu', *command)
+                self.assertEqual(1, result.status, result)
+                self.assertNotEqual('', result.stdout, result)
+                self.assertRegex(result.stderr, f'(?m)^{words}.*busy')
+
+    def _root(self) -> str:
+        (provider,) = self.connect().placement.resource_providers(name=HOST)
+        return str(provider.id)
+
+    def test_an_alias_that_nova_does_not_judge(self) -> None:
+        """It is left open, and what was made to find out is deleted."""
+        flavor = self.make_flavor()
+
+        def busy(request: proxy.Request) -> proxy.Answer | None:
+            if (request.method, request.path[-8:]) == ('POST', '/servers'):
+                return proxy.Answer(500, 'busy', 'text/plain')
+            return None
+
+        def accept(request: proxy.Request) -> proxy.Answer | None:
+            if '/servers' not in request.path:
+                return None
+            if request.method == 'GET':
+                return proxy.Answer(200, '{"servers": [{"id": "x"}]}')
+            return proxy.Answer(202 if request.method == 'POST' else 204)
+
+        for rule, words in (
+            (busy, 'busy (HTTP 500'),
+            (accept, 'nova-api accepted the request'),
+        ):
+            between = self.through('compute', rule)
+            found = self.openstack(
+                *('gpu', 'flavor', 'set', flavor.name, '-f', 'json'),
+                *('--alias', 'nvidia_a2:1'),
+            )
+            self.assertIn(
+                f"Alias 'nvidia_a2' could not be checked: {words}",
+                ' '.join(found['notes']),
+            )
+        self.assertTrue(
+            any(
+                path.endswith('/servers/x') for path in between.paths('DELETE')
+            )
+        )
 
     def test_hidden_extra_specs(self) -> None:
         """Nova's policy may hide from members what flavors ask for."""
