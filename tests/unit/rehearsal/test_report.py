@@ -39,7 +39,7 @@ CLEAN = {
 }
 
 
-class TestReport(test_plan.PlanTestCase):
+class ReportTestCase(test_plan.PlanTestCase):
     def report(
         self, files: dict[str, str], **kwargs: typing.Any
     ) -> reporting.Report:
@@ -57,6 +57,8 @@ class TestReport(test_plan.PlanTestCase):
                 process.state = state.REFUSED
                 process.message = message
 
+
+class TestReport(ReportTestCase):
     def service(self, report: reporting.Report, name: str) -> list[object]:
         (row,) = (
             row for row in report.services(self.processes) if row.name == name
