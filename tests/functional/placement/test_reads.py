@@ -515,6 +515,22 @@ class TestReads(PlacementTestCase):
             used, consumers = row[5], row[7]
             self.assertEqual(used, sum(amount for _id, amount in consumers))
 
+    def test_a_host_that_goes_away(self) -> None:
+        """Its name, which no device of it tells, cannot be asked for."""
+        self.host('idle', 1)
+        root, _devices = self.host('odd', 0)
+        device = self.provider('something', {A100: {'total': 1}}, TRAITS, root)
+
+        def change() -> None:
+            for provider in (device, root):
+                self.send('DELETE', f'/resource_providers/{provider}')
+
+        self.placement.after = ('/resource_providers', change)
+        found = placement_devices.read_devices(self.placement)
+        self.assertEqual(['idle'], [one.host for one in found.value])
+        (failure,) = found.failures
+        self.assertRegex(str(failure), f'^name of host {root}: .*HTTP 404')
+
     def test_many_hosts_without_memory(self) -> None:
         """What they have left is asked for at once, not host by host."""
         for number in range(8):
