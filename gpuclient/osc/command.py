@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import collections.abc
+import re
 import sys
 import typing
 
@@ -57,10 +58,35 @@ class _App(shell.OpenStackShell):
     client_manager: _ClientManager
 
 
+class _HelpFormatter(argparse.HelpFormatter):
+    """Keeps paragraphs apart, and examples as they are written."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return '\n\n'.join(
+            paragraph
+            if paragraph.startswith(' ')
+            else super(_HelpFormatter, self)._fill_text(
+                paragraph, width, indent
+            )
+            for paragraph in re.split(r'\n\s*?\n', text)
+        )
+
+
 class Command(command.Command):
     app: _App
 
     _status = 0
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        # Beside what cliff does with the help of options.
+        bases: tuple[typing.Any, ...] = (
+            _HelpFormatter,
+            parser.formatter_class,
+        )
+        formatter: typing.Any = type('HelpFormatter', bases, {})
+        parser.formatter_class = formatter
+        return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         # cliff's display commands always answer 0 (cliff/display.py:run).

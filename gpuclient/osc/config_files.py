@@ -31,9 +31,18 @@ from gpuclient.osc import options
 def add_options(
     parser: argparse.ArgumentParser, *, of_api: bool = True
 ) -> None:
-    """Add the options that name files, and say how to treat them.
+    """Add the options that name files to edit, and say how to treat them.
 
     :param of_api: nova-api reads what is edited, too.
+    """
+    add_files(parser, of_api=of_api)
+    options.add_dry_run(parser)
+
+
+def add_files(parser: argparse.ArgumentParser, *, of_api: bool = True) -> None:
+    """Add the options that name files.
+
+    :param of_api: nova-api reads what is in them, too.
     """
     if of_api:
         _add_api_option(parser)
@@ -63,9 +72,10 @@ def add_options(
             'RHOSO with either or both in it, a folder of drop-ins or the '
             'custom configuration of Kolla; - for standard input (repeat for '
             'several)'
-        ),
+        )
+        if of_api
+        else _('The same as --compute-config'),
     )
-    options.add_dry_run(parser)
 
 
 def _add_api_option(parser: argparse.ArgumentParser) -> None:
@@ -288,8 +298,13 @@ def read_some(
     if not edits:
         raise exceptions.InvalidValue(
             _(
-                'Nova has no API for this: name the files to change with '
-                '--config, --compute-config or, for nova-api, --api-config'
+                'Nova has no API for this: name the files with --config, '
+                '--compute-config or, for nova-api, --api-config'
+            )
+            if services.API in parsed_args.both
+            else _(
+                'Nova has no API for this: name the files with '
+                '--compute-config'
             )
         )
     return edits

@@ -130,9 +130,12 @@ def add_flavor(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument('flavor', metavar='<flavor>', help=text)
 
 
-def add_alias_name(parser: argparse.ArgumentParser) -> None:
-    """Add the argument that names an alias."""
-    parser.add_argument('name', metavar='<name>', help=_('Name of the alias'))
+def add_alias(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the argument that names an alias.
+
+    :param text: What becomes of it.
+    """
+    parser.add_argument('name', metavar='<alias>', help=text)
 
 
 def add_devices(parser: argparse.ArgumentParser, text: str) -> None:
@@ -223,14 +226,15 @@ def add_alias_options(parser: argparse.ArgumentParser) -> None:
         '--device-type',
         metavar='<type>',
         help=_(
-            'Type of the devices: %s; without it, type-PF devices never match'
+            'Type of the devices: %s; an alias without one never matches '
+            'type-PF devices'
         )
         % ', '.join(pci.DEVICE_TYPES),
     )
     parser.add_argument(
         '--numa-policy',
         metavar='<policy>',
-        help=_('NUMA affinity of the devices: %s (default: %s)')
+        help=_('NUMA affinity of the devices: %s; without one, Nova takes %s')
         % (
             ', '.join(alias_model.NUMA_POLICIES),
             alias_model.DEFAULT_NUMA_POLICY,

@@ -63,7 +63,7 @@ knows the name; without a cloud these are shown as skipped.
 
 Example:
 
-    openstack gpu alias create nvidia_a2 --model nvidia_a2
+    openstack gpu alias create nvidia_a2 --model nvidia_a2 \\
         --config /etc/nova/nova.conf --dry-run"""
     )
 
@@ -71,7 +71,7 @@ Example:
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        options.add_alias_name(parser)
+        parser.add_argument('name', metavar='<name>', help=_('New alias name'))
         options.add_alias_options(parser)
         config_files.add_options(parser)
         options.add_require_cloud(parser)
@@ -445,7 +445,7 @@ Example:
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        options.add_alias_name(parser)
+        options.add_alias(parser, _('Alias to show'))
         return parser
 
     def take_action(

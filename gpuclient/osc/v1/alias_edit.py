@@ -48,7 +48,7 @@ restart; Nova has no API for aliases, so nothing changes until then.
 
 Example:
 
-    openstack gpu alias set nvidia_a2 --numa-policy preferred
+    openstack gpu alias set nvidia_a2 --numa-policy preferred \\
         --config /etc/nova/nova.conf --dry-run"""
     )
 
@@ -56,7 +56,7 @@ Example:
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        options.add_alias_name(parser)
+        options.add_alias(parser, _('Alias to modify'))
         options.add_alias_options(parser)
         for option, text in (
             ('device-type', _('Match devices of any type but type-PF')),
@@ -174,7 +174,7 @@ Example:
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        options.add_alias_name(parser)
+        options.add_alias(parser, _('Alias to delete'))
         config_files.add_options(parser)
         parser.add_argument(
             '--force',

@@ -41,7 +41,7 @@ only what the description says is changed; all else stays. No cloud is needed.
 
 Example:
 
-    openstack gpu config create gpu.yaml --output examples/dt/nova/gpu
+    openstack gpu config create gpu.yaml --output examples/dt/nova/gpu \\
         --dry-run"""
     )
 

@@ -56,7 +56,7 @@ does when it starts. Without a file the line is printed.
 
 Example:
 
-    openstack gpu device spec create --address 0000:04:00.0
+    openstack gpu device spec create --address 0000:04:00.0 \\
         --model nvidia_a100_pcie_40gb --compute-config /etc/nova/nova.conf"""
     )
 
@@ -158,7 +158,7 @@ keeps a device that a server holds, and complains, until it is free.
 
 Example:
 
-    openstack gpu device spec delete --address 0000:04:00.0
+    openstack gpu device spec delete --address 0000:04:00.0 \\
         --compute-config /etc/nova/nova.conf"""
     )
 
@@ -231,7 +231,7 @@ Example:
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        config_files.add_options(parser, of_api=False)
+        config_files.add_files(parser, of_api=False)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:

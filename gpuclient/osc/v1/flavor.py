@@ -527,7 +527,7 @@ again.
 
 Example:
 
-    openstack gpu flavor create gpu.a100 --vcpus 8 --ram 65536 --disk 80
+    openstack gpu flavor create gpu.a100 --vcpus 8 --ram 65536 --disk 80 \\
         --alias nvidia_a2:1 --project research"""
     )
 

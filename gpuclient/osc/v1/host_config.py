@@ -64,7 +64,7 @@ are the same each time.
 
 Example:
 
-    openstack gpu host config create --device 0000:04:00.0
+    openstack gpu host config create --device 0000:04:00.0 \\
         --isolated-cores 2-11 --output /tmp/compute-0"""
     )
 

@@ -49,7 +49,7 @@ Needs the extra "metrics": pip install 'python-gpuclient[metrics]'
 
 Example:
 
-    openstack gpu metrics show --config /etc/nova/nova.conf
+    openstack gpu metrics show --config /etc/nova/nova.conf \\
         --output /var/lib/node_exporter/gpu.prom"""
     )
 
