@@ -18,3 +18,5 @@ pygments_style = 'native'
 openstackdocs_auto_name = False
 openstackdocs_auto_version = False
 autoprogram_cliff_application = 'openstack'
+# What makes dashes of the -- of options.
+smartquotes = False

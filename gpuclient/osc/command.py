@@ -59,14 +59,17 @@ class _App(shell.OpenStackShell):
 
 
 class _HelpFormatter(argparse.HelpFormatter):
-    """Keeps paragraphs apart, and examples as they are written."""
+    """Keeps paragraphs apart, and examples as they are written.
+
+    Descriptions are reStructuredText, of which the documentation is made.
+    """
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return '\n\n'.join(
             paragraph
             if paragraph.startswith(' ')
             else super(_HelpFormatter, self)._fill_text(
-                paragraph, width, indent
+                re.sub(r'::$', ':', paragraph), width, indent
             )
             for paragraph in re.split(r'\n\s*?\n', text)
         )

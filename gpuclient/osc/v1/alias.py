@@ -61,7 +61,7 @@ knows the name; without a cloud these are shown as skipped.
 --model takes the ids and the device type from the catalogue of GPU models
 ("gpu model list"); options that are given win.
 
-Example:
+Example::
 
     openstack gpu alias create nvidia_a2 --model nvidia_a2 \\
         --config /etc/nova/nova.conf --dry-run"""
@@ -391,7 +391,7 @@ Nova has no list of its aliases: they come from the files given and from the
 flavors that you see. "Nova API" is the answer of the running nova-api, which
 is asked where a flavor asks for the alias. What cannot be known is null.
 
-Example:
+Example::
 
     openstack gpu alias list --config /etc/nova/nova.conf"""
     )
@@ -438,7 +438,7 @@ Joins the configuration files given, the flavors that ask for it, the devices
 in Placement, and what the running nova-api answers. What cannot be known is
 null.
 
-Example:
+Example::
 
     openstack gpu alias show nvidia_a2 --config /etc/nova/nova.conf"""
     )

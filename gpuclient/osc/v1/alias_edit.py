@@ -46,7 +46,7 @@ The alias is changed in place in every file given, each of which has to define
 it, and judged as Nova does when it starts. "restart" names the services to
 restart; Nova has no API for aliases, so nothing changes until then.
 
-Example:
+Example::
 
     openstack gpu alias set nvidia_a2 --numa-policy preferred \\
         --config /etc/nova/nova.conf --dry-run"""
@@ -165,7 +165,7 @@ Refused while a flavor asks for it, or a server that booted with it exists:
 neither could be booted, resized or moved any more. Without a cloud that check
 is shown as skipped.
 
-Example:
+Example::
 
     openstack gpu alias delete nvidia_a2 --config /etc/nova/nova.conf"""
     )

@@ -42,7 +42,7 @@ asked; answers that differ are shown with the number of times each came.
 The exit status is 0 if every answer is "defined", 3 if one is "not defined"
 or "broken", and 1 if one is "unknown".
 
-Example:
+Example::
 
     openstack gpu alias verify nvidia_a2 --attempts 20"""
     )

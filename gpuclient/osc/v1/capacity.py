@@ -94,7 +94,7 @@ NUMA nodes or huge pages, which no API tells: fewer may fit.
 With --stranded, lists the free devices that no flavor can use; flavors of
 which nobody says what they ask for are named on stderr.
 
-Example:
+Example::
 
     openstack gpu capacity list --project research"""
     )
@@ -211,7 +211,7 @@ Of each host that has devices for the flavor: how many more servers fit, what
 there is least of, how many each thing would allow on its own, and why Nova
 sends none there, if so.
 
-Example:
+Example::
 
     openstack gpu capacity show gpu.a100"""
     )

@@ -40,7 +40,7 @@ finding has a code that the documentation explains. No cloud is needed.
 
 The exit status is 3 if there is a finding at or above --fail-on.
 
-Example:
+Example::
 
     openstack gpu config check /etc/nova"""
     )

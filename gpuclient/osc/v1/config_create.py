@@ -39,7 +39,7 @@ get through which alias, and writes every file that has to agree: those of the
 control plane, of the computes and of their kernels. In files that are there
 only what the description says is changed; all else stays. No cloud is needed.
 
-Example:
+Example::
 
     openstack gpu config create gpu.yaml --output examples/dt/nova/gpu \\
         --dry-run"""

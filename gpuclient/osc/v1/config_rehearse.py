@@ -48,7 +48,7 @@ config check" tells of the same.
 The exit status is 3 if a service is refused, a device does not reach
 Placement, or fewer servers boot than the documents promise.
 
-Example:
+Example::
 
     openstack gpu config rehearse control-plane/ edpm/"""
     )

@@ -54,7 +54,7 @@ class CreateDeviceSpec(command.ShowOne):
 Adds an entry to [pci]device_spec of the files given, judged as nova-compute
 does when it starts. Without a file the line is printed.
 
-Example:
+Example::
 
     openstack gpu device spec create --address 0000:04:00.0 \\
         --model nvidia_a100_pcie_40gb --compute-config /etc/nova/nova.conf"""
@@ -156,7 +156,7 @@ Removes the entries of [pci]device_spec that have the address, vendor and
 product given; of a line with several entries the others stay. nova-compute
 keeps a device that a server holds, and complains, until it is free.
 
-Example:
+Example::
 
     openstack gpu device spec delete --address 0000:04:00.0 \\
         --compute-config /etc/nova/nova.conf"""
@@ -222,7 +222,7 @@ class ListDeviceSpec(command.Lister):
 In the order in which nova-compute tries them: the first that matches a device
 counts.
 
-Example:
+Example::
 
     openstack gpu device spec list --compute-config /etc/nova/nova.conf"""
     )

@@ -231,7 +231,7 @@ checks the value, whatever the default of this client is. Aliases are merged
 by name into those that the flavor asks for. Servers keep the flavor that they
 booted with; resize them to let them have the new one.
 
-Example:
+Example::
 
     openstack gpu flavor set device_passthrough --alias nvidia_a2:1"""
     )
@@ -319,7 +319,7 @@ class UnsetFlavor(_FlavorCommand):
 
 Servers keep the flavor that they booted with.
 
-Example:
+Example::
 
     openstack gpu flavor unset device_passthrough --alias nvidia_a2"""
     )
@@ -418,7 +418,7 @@ class ShowFlavor(_FlavorCommand):
 
 "findings" says what is wrong with its requests.
 
-Example:
+Example::
 
     openstack gpu flavor show device_passthrough"""
     )
@@ -440,7 +440,7 @@ class ListFlavor(command.Lister):
     _description = _(
         """List flavors that ask for PCI devices
 
-Example:
+Example::
 
     openstack gpu flavor list --alias nvidia_a2"""
     )
@@ -525,7 +525,7 @@ It is private unless --public is given: devices are few, and whoever sees the
 flavor may use them up. If its properties are refused, the flavor is deleted
 again.
 
-Example:
+Example::
 
     openstack gpu flavor create gpu.a100 --vcpus 8 --ram 65536 --disk 80 \\
         --alias nvidia_a2:1 --project research"""

@@ -119,7 +119,7 @@ class ShowHost(_Hosts):
 Reads this machine, or what was copied of others; no cloud is needed. What
 cannot be read is named on stderr, and the exit status is 1 then.
 
-Example:
+Example::
 
     openstack gpu host show --long"""
     )
@@ -341,7 +341,7 @@ or a GPU that is not the console.
 The exit status is 3 if there is a finding at or above --fail-on: FAIL is an
 error, WARN a warning.
 
-Example:
+Example::
 
     openstack gpu host check --config /etc/nova/nova.conf HOST.tar"""
     )
@@ -405,12 +405,12 @@ class CreateHostBundle(command.ShowOne):
 A bundle has exactly what "gpu host check" reads, without secrets, serial
 numbers and hardware addresses. Where there is no such command, --script
 prints a program that makes the same bundle and needs only Python 3.6 or
-later:
+later::
 
     openstack gpu host bundle create --script > bundle.py
     ssh HOST sudo python3 - < bundle.py > HOST.tar
 
-Example:
+Example::
 
     openstack gpu host bundle create HOST.tar"""
     )

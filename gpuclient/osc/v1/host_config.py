@@ -62,7 +62,7 @@ other functions of a card, its audio, go with it.
 Nothing is run. Files are written below --output, which is / for this host, and
 are the same each time.
 
-Example:
+Example::
 
     openstack gpu host config create --device 0000:04:00.0 \\
         --isolated-cores 2-11 --output /tmp/compute-0"""

@@ -47,7 +47,7 @@ is 1; if there is no list of them at all, nothing is written.
 
 Needs the extra "metrics": pip install 'python-gpuclient[metrics]'
 
-Example:
+Example::
 
     openstack gpu metrics show --config /etc/nova/nova.conf \\
         --output /var/lib/node_exporter/gpu.prom"""

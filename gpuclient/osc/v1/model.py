@@ -39,7 +39,7 @@ With their PCI ids and the device type that Nova knows them by; what no source
 confirms is null. A file of yours can change models and add some. No cloud is
 needed.
 
-Example:
+Example::
 
     openstack gpu model list --vendor nvidia --long"""
     )
@@ -132,7 +132,7 @@ By its slug, its PCI ids, its name, or as many words of that as tell it from
 others. Ids that the catalogue lacks are looked up in the database of PCI ids,
 which has their name alone. No cloud is needed.
 
-Example:
+Example::
 
     openstack gpu model show 10de:20f1"""
     )

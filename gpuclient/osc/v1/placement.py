@@ -40,7 +40,7 @@ Names of servers and projects are null where policy hides them. If a source
 does not answer, the rows there are are shown, the source is named on stderr
 and the exit status is 1.
 
-Example:
+Example::
 
     openstack gpu placement list --used"""
     )
@@ -138,7 +138,7 @@ provider), then hosts, resource classes and aliases. Nova tells nobody what
 its aliases mean: an alias is taken from the configuration files given, or
 else inferred from servers that booted with it; "source" says which.
 
-Example:
+Example::
 
     openstack gpu placement show CUSTOM_PCI_10DE_20F1"""
     )

@@ -127,7 +127,7 @@ of "use" is the line for your shell that makes the openstack command use it.
 A service that Nova refuses to start is named on stderr, with Nova's message,
 and the exit status is 1; the rest of the cloud runs.
 
-Example:
+Example::
 
     openstack gpu rehearsal start lab --hosts 4 --gpus 8"""
     )
@@ -196,7 +196,7 @@ class ShowRehearsal(_Rehearsal):
     _description = _(
         """Show a rehearsal cloud and its services
 
-Example:
+Example::
 
     openstack gpu rehearsal show lab -f json"""
     )
@@ -217,7 +217,7 @@ class StopRehearsal(command.Command):
 
 Its state stays and the next start goes on with it, unless --delete is given.
 
-Example:
+Example::
 
     openstack gpu rehearsal stop lab --delete"""
     )

@@ -44,7 +44,7 @@ class ListServer(everywhere.Lister):
 Hosts and devices are null for users whom policy hides them from, as it does
 from ordinary members of a project.
 
-Example:
+Example::
 
     openstack gpu server list --all-projects"""
     )
