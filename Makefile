@@ -10,21 +10,22 @@ LINT := $(VENV)/.lint
 DOCS := $(VENV)/.docs
 BENCHMARK := $(VENV)/.benchmark
 
-.PHONY: help test test-ci test-host test-kill fuzz unit functional demo lint docs releasenotes benchmark clean
+.PHONY: help test test-ci test-host test-host-full test-kill fuzz unit functional demo lint docs releasenotes benchmark clean
 
 help:
-	@echo 'make demo          the whole chain on a real OpenStack, on this machine'
-	@echo 'make test          all tests: unit, then functional'
-	@echo 'make test-host     tests on a real kernel, in virtual machines; needs root'
-	@echo 'make test-kill     edits killed at every system call; needs strace'
-	@echo 'make fuzz          a million random documents for the readers'
-	@echo 'make unit          unit tests only'
-	@echo 'make functional    functional tests only, on an embedded cloud'
-	@echo 'make lint          ruff and mypy'
-	@echo 'make docs          the documentation, in doc/build/html'
-	@echo 'make releasenotes  the release notes, in releasenotes/build/html'
-	@echo 'make benchmark     what start-up and reads of large clouds cost, beside others'
-	@echo 'make clean         delete the virtual environment and what was built'
+	@echo 'make demo            the whole chain on a real OpenStack, on this machine'
+	@echo 'make test            all tests: unit, then functional'
+	@echo 'make test-host       tests on a real kernel, in virtual machines; needs root'
+	@echo 'make test-host-full  the whole chain, from a file to a server that has the card'
+	@echo 'make test-kill       edits killed at every system call; needs strace'
+	@echo 'make fuzz            a million random documents for the readers'
+	@echo 'make unit            unit tests only'
+	@echo 'make functional      functional tests only, on an embedded cloud'
+	@echo 'make lint            ruff and mypy'
+	@echo 'make docs            the documentation, in doc/build/html'
+	@echo 'make releasenotes    the release notes, in releasenotes/build/html'
+	@echo 'make benchmark       what start-up and reads of large clouds cost, beside others'
+	@echo 'make clean           delete the virtual environment and what was built'
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -59,6 +60,9 @@ test-ci: $(READY)
 
 test-host: $(READY)
 	$(BIN)/python -m tests.run host
+
+test-host-full: $(READY)
+	$(BIN)/python -m tests.host.run full
 
 test-kill: $(READY)
 	$(BIN)/python -m tests.kill.run

@@ -100,8 +100,9 @@ class Debian:
         initramfs: pathlib.Path,
         arguments: str,
         script: str = READ,
+        share: pathlib.Path | None = None,
     ) -> machine.Boot:
-        """Boot the host from its disk."""
+        """Boot the host from its disk, as :func:`machine.start`."""
         self._boots += 1
         folder = self._folder / f'boot-{self._boots}'
         folder.mkdir()
@@ -121,15 +122,20 @@ class Debian:
             initramfs,
             f'root=/dev/vda rw {arguments}',
             script,
+            share,
         )
 
 
 @contextlib.contextmanager
 def prepared(
     *files: host_files.HostFile,
+    lower: pathlib.Path | None = None,
 ) -> collections.abc.Iterator[Debian]:
-    """Give a Debian with some files of its own."""
-    lower = provide.debian()
+    """Give a Debian with some files of its own.
+
+    :param lower: What it is made of; :func:`provide.debian` by default.
+    """
+    lower = lower or provide.debian()
     with tempfile.TemporaryDirectory(prefix='gpu-debian-') as name:
         folder = pathlib.Path(name)
         for part in ('root', 'upper', 'work'):

@@ -35,6 +35,9 @@ TIMEOUT = 600
 #: Names the file in which each boot leaves its time, if it is set.
 TIMES = 'GPUCLIENT_HOST_TIMES'
 
+#: Memory of a whole system, in MiB.
+_SYSTEM_MB = 1024
+
 #: Intel's IOMMU. caching-mode is what VFIO in the guest needs.
 INTEL_IOMMU = 'intel-iommu,intremap=on,caching-mode=on'
 CARD = device_module.Device()
@@ -55,30 +58,40 @@ class Machine:
     iommu: str | None = INTEL_IOMMU
     #: Its disk, /dev/vda; what the guest writes is not kept.
     disk: pathlib.Path | None = None
-    #: NUMA nodes; each has a CPU and its part of the memory.
+    #: It reaches this machine's loopback as 10.0.2.2, and nobody reaches it.
+    network: bool = False
+    #: NUMA nodes; each has its part of the CPUs and of the memory.
     nodes: int = 1
+    cpus_per_node: int = 1
     memory_mb: int = 768
+    #: Seconds after which it is taken for dead.
+    timeout: int = TIMEOUT
 
     def memory(self) -> list[str]:
         """Return QEMU's options for memory and CPUs.
 
         The process that answers for the cards has to see the memory.
         """
-        options = ['-m', str(self.memory_mb), '-smp', str(self.nodes)]
+        number = self.nodes * self.cpus_per_node
+        options = ['-m', str(self.memory_mb), '-smp', str(number)]
         size = self.memory_mb // self.nodes
         for node in range(self.nodes):
+            first = node * self.cpus_per_node
+            last = first + self.cpus_per_node - 1
             options += [
                 '-object',
                 f'memory-backend-memfd,id=memory{node},share=on,size={size}M',
                 '-numa',
-                f'node,nodeid={node},cpus={node},memdev=memory{node}',
+                f'node,nodeid={node},cpus={first}-{last},memdev=memory{node}',
             ]
         return options
 
 
 def with_disk(machine: Machine, disk: pathlib.Path) -> Machine:
     """Return a machine with a disk, and memory for a whole system."""
-    return dataclasses.replace(machine, disk=disk, memory_mb=1024)
+    return dataclasses.replace(
+        machine, disk=disk, memory_mb=max(machine.memory_mb, _SYSTEM_MB)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,15 +162,18 @@ def start(
     initramfs: pathlib.Path,
     arguments: str,
     script: str,
+    share: pathlib.Path | None = None,
 ) -> Boot:
     """Start a machine and wait until it has run a script and gone off.
 
     :param folder: Temporary, of this boot.
     :param script: For the guest's shell; it writes ``/gpu-share/result``.
+    :param share: The folder that is ``/gpu-share`` there, if it is known
+        before.
     :raises BootFailed: The guest did not end as it should.
     """
-    share = folder / 'share'
-    share.mkdir()
+    share = share or folder / 'share'
+    share.mkdir(exist_ok=True)
     (share / 'run').write_text(script)
     began = time.monotonic()
     console = _run(
@@ -237,13 +253,16 @@ def _run(machine: Machine, folder: pathlib.Path, arguments: list[str]) -> str:
     devices = [*machine.devices]
     if machine.iommu is not None:
         devices.insert(0, machine.iommu)
-    disk: list[str] = []
+    backends: list[str] = []
     if machine.disk is not None:
-        disk = [
+        backends += [
             '-drive',
             f'file={machine.disk},format=raw,if=none,id=disk,snapshot=on',
         ]
         devices.append('virtio-blk-pci,drive=disk,bus=pcie.0,addr=1c')
+    if machine.network:
+        backends += ['-netdev', 'user,id=network,ipv6=off']
+        devices.append('virtio-net-pci,netdev=network,bus=pcie.0,addr=1b')
     devices += [
         server.device.option(server.theirs.fileno()) for server in servers
     ]
@@ -257,7 +276,7 @@ def _run(machine: Machine, folder: pathlib.Path, arguments: list[str]) -> str:
         '-machine',
         'q35,kernel-irqchip=split',
         *machine.memory(),
-        *disk,
+        *backends,
         '-nodefaults',
         '-no-user-config',
         '-display',
@@ -277,11 +296,11 @@ def _run(machine: Machine, folder: pathlib.Path, arguments: list[str]) -> str:
             text=True,
         ) as process:
             try:
-                _output, words = process.communicate(timeout=TIMEOUT)
+                _output, words = process.communicate(timeout=machine.timeout)
             except subprocess.TimeoutExpired as exc:
                 process.kill()
                 raise BootFailed(
-                    f'no end after {TIMEOUT} s:\n{_tail(console)}'
+                    f'no end after {machine.timeout} s:\n{tail(console)}'
                 ) from exc
             except BaseException:
                 process.kill()
@@ -291,11 +310,12 @@ def _run(machine: Machine, folder: pathlib.Path, arguments: list[str]) -> str:
             server.close()
     if process.returncode:
         raise BootFailed(f'QEMU ended with {process.returncode}: {words}')
-    return _tail(console)
+    return tail(console)
 
 
-def _tail(console: pathlib.Path) -> str:
+def tail(console: pathlib.Path) -> str:
+    """Return the last lines of a console."""
     if not console.exists():
         return ''
     lines = console.read_text(errors='replace').splitlines()
-    return '\n'.join(lines[-60:])
+    return '\n'.join([line for line in lines if line.strip()][-60:])

@@ -56,6 +56,17 @@ _DEBIAN_PACKAGES = (
     'udev',
     'zstd',
 )
+#: Beside those, of a compute host and of the broker of its cloud.
+_COMPUTE_PACKAGES = (
+    'grub2-common',
+    'libvirt-daemon-driver-qemu',
+    'python3-libvirt',
+    'qemu-system-x86',
+    'qemu-utils',
+    'rabbitmq-server',
+    'tuned',
+)
+_COMPUTE_SERVICES = ('epmd.socket', 'rabbitmq-server.service', 'tuned.service')
 _LIBVIRT = ('libvirtd.service', 'libvirtd.socket', 'libvirt-guests.service')
 _INIT = pathlib.Path(__file__).parent / 'init'
 #: In the initramfs, with all that they need: what mounts the root file
@@ -292,6 +303,26 @@ def debian() -> pathlib.Path:
     )
 
 
+def compute() -> pathlib.Path:
+    """Return the root of a Debian that has what nova-compute asks for."""
+    source = debian()
+    recipe = _recipe(source.name, *_COMPUTE_PACKAGES, *_COMPUTE_SERVICES)
+    return make(
+        f'compute-{recipe}', lambda folder: _make_compute(folder, source)
+    )
+
+
+def _make_compute(folder: pathlib.Path, source: pathlib.Path) -> None:
+    run('cp', '--archive', f'{source}/.', os.fspath(folder))
+    for command in (
+        ('update',),
+        ('install', '--yes', '--no-install-recommends', *_COMPUTE_PACKAGES),
+        ('clean',),
+    ):
+        inside(folder, 'apt-get', *command)
+    inside(folder, 'systemctl', 'disable', *_COMPUTE_SERVICES)
+
+
 def _recipe(*parts: str) -> str:
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
 
@@ -320,26 +351,30 @@ def inside(root: pathlib.Path, *command: str) -> str:
 
     :raises CannotProvide: It failed, with its last words.
     """
+    return run(*enter(root), *command, environment=INSIDE)
+
+
+#: The environment of what runs in a root.
+INSIDE = {
+    'DEBIAN_FRONTEND': 'noninteractive',
+    'HOME': '/root',
+    'LC_ALL': 'C.UTF-8',
+    'PATH': '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+}
+
+
+def enter(root: pathlib.Path) -> tuple[str, ...]:
+    """Return what a command starts with that is to run in a root.
+
+    It has a ``/tmp`` of its own, and ends with whoever started it.
+    """
     # The mounts are gone with it.
     script = (
         'mount --bind /dev "$0/dev" && mount -t proc proc "$0/proc" && '
         'mount -t sysfs -o ro sysfs "$0/sys" && '
         'mount -t tmpfs tmpfs "$0/tmp" && exec chroot "$0" "$@"'
     )
-    return run(
-        'unshare',
-        '--mount',
-        '--',
-        'sh',
-        '-c',
-        script,
-        os.fspath(root),
-        *command,
-        environment={
-            'DEBIAN_FRONTEND': 'noninteractive',
-            'HOME': '/root',
-            'LC_ALL': 'C.UTF-8',
-            'PATH': '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:'
-            '/sbin:/bin',
-        },
+    return (
+        *('unshare', '--mount', '--pid', '--fork', '--kill-child', '--'),
+        *('sh', '-c', script, os.fspath(root)),
     )

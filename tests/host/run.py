@@ -16,6 +16,9 @@ They boot Debian's kernel in a virtual machine; see
 ``doc/source/contributor/host.rst``. ``fast`` leaves out those that need a
 Debian of their own. Arguments that follow are stestr's. How long each boot
 took is printed at the end.
+
+``python -m tests.host.run full`` is not a set of tests, but the whole chain
+in one run, each stage shown.
 """
 
 import os
@@ -38,9 +41,15 @@ def main(arguments: list[str]) -> int:
     """Return the exit status of the tests."""
     # The tests are ended then, too.
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(1))
-    options: tuple[str, ...] = ()
-    if arguments[:1] == ['fast']:
-        options = _FAST
+    command = [
+        *('stestr', '--test-path', os.fspath(_HERE)),
+        *('run', '--concurrency', str(_WORKERS)),
+    ]
+    if arguments[:1] == ['full']:
+        command = ['tests.host.full']
+        arguments = arguments[1:]
+    elif arguments[:1] == ['fast']:
+        command += _FAST
         arguments = arguments[1:]
     try:
         provide.programs()
@@ -54,16 +63,7 @@ def main(arguments: list[str]) -> int:
                 # Machines and mounts go with the tests, however those end.
                 *('unshare', '--mount', '--pid', '--fork', '--mount-proc'),
                 '--kill-child',
-                sys.executable,
-                '-m',
-                'stestr',
-                '--test-path',
-                os.fspath(_HERE),
-                'run',
-                '--concurrency',
-                str(_WORKERS),
-                *options,
-                *arguments,
+                *(sys.executable, '-m', *command, *arguments),
             ],
             cwd=_HERE.parent.parent,
             env={**os.environ, machine.TIMES: times.name},
