@@ -54,6 +54,9 @@ class Machine:
     cards: tuple[device_module.Device, ...] = (CARD,)
     #: Values of more ``-device`` options, before the cards.
     devices: tuple[str, ...] = ()
+    #: Value of QEMU's ``-cpu``. It says whose IOMMU it can be: that of AMD
+    #: without a vendor.
+    cpu: str = 'qemu64,vendor=GenuineIntel'
     #: None for a machine without one.
     iommu: str | None = INTEL_IOMMU
     #: Its disk, /dev/vda; what the guest writes is not kept.
@@ -270,9 +273,8 @@ def _run(machine: Machine, folder: pathlib.Path, arguments: list[str]) -> str:
         'qemu-system-x86_64',
         '-accel',
         'tcg,thread=multi',
-        # Whose IOMMU it is; without a vendor it is AMD's.
         '-cpu',
-        'qemu64,vendor=GenuineIntel',
+        machine.cpu,
         '-machine',
         'q35,kernel-irqchip=split',
         *machine.memory(),

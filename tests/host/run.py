@@ -69,8 +69,11 @@ def main(arguments: list[str]) -> int:
             env={**os.environ, machine.TIMES: times.name},
             check=False,
         ).returncode
-        seconds = [float(line.split()[0]) for line in times]
+        boots = [line.rstrip().partition(' ') for line in times]
+    seconds = [float(time) for time, _space, _arguments in boots]
     if seconds:
+        for time, _space, arguments in boots:
+            print(f'{time:>6} s  {arguments}')
         print(
             f'host tests: {len(seconds)} boots, {min(seconds):.1f} to '
             f'{max(seconds):.1f} s each, {sum(seconds):.0f} s in all'
