@@ -28,14 +28,16 @@ import collections.abc
 import errno
 import fnmatch
 import gzip
-import io
 import json
 import lzma
 import os
 import re
+import shutil
 import stat
+import subprocess
 import sys
 import tarfile
+import threading
 import typing
 
 #: Of the bundle; a reader refuses what it does not know.
@@ -51,6 +53,8 @@ LARGEST_FILE = 16 << 20
 _PIECE = 1 << 16
 #: Of an unpacked initramfs, in bytes.
 _LARGEST_INITRAMFS = 4 << 30
+#: Of a program that unpacks one, in seconds.
+_LONGEST_UNPACKING = 120
 _LONGEST_NAME = 4096
 
 
@@ -533,19 +537,61 @@ class _Counted:
             size -= len(content)
 
 
-def _zstd(stream: typing.Any) -> typing.Any:
+class _Program:
+    """What a program unpacks of the rest of a file.
+
+    It is ended when no more is wanted of it, or after a while.
+    """
+
+    def __init__(self, name: str, stream: 'typing.IO[bytes]') -> None:
+        path = shutil.which(name)
+        if path is None:
+            raise ValueError(
+                f'it is compressed with {name}, and there is no program {name}'
+            )
+        self._name = name
+        self._late = False
+        # We have read ahead; the program starts where we are.
+        os.lseek(stream.fileno(), stream.tell(), os.SEEK_SET)
+        self._process = subprocess.Popen(
+            [path, '-d', '-c', '-q'],
+            stdin=stream,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        self._output = typing.cast('typing.IO[bytes]', self._process.stdout)
+        self._timer = threading.Timer(_LONGEST_UNPACKING, self._end)
+        self._timer.start()
+
+    def _end(self) -> None:
+        self._late = True
+        self._process.kill()
+
+    def read(self, size: int) -> bytes:
+        content = self._output.read(size)
+        if self._late:
+            raise ValueError(
+                f'{self._name} did not unpack it in {_LONGEST_UNPACKING} s'
+            )
+        return content
+
+    def __enter__(self) -> '_Program':
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._timer.cancel()
+        self._process.kill()
+        with self._process:
+            pass
+
+
+def _zstd(stream: 'typing.IO[bytes]') -> typing.Any:
     try:
         # Python 3.14.
         from compression import zstd  # type: ignore[import-not-found]  # novm
     except ImportError:
-        raise ValueError(
-            'it is compressed with zstd, which Python unpacks from 3.14 on'
-        ) from None
+        return _Program('zstd', stream)
     return zstd.ZstdFile(stream)
-
-
-def _lz4(stream: typing.Any) -> typing.Any:
-    raise ValueError('it is compressed with lz4, which Python does not unpack')
 
 
 _COMPRESSIONS = (
@@ -554,7 +600,7 @@ _COMPRESSIONS = (
     (b'\x5d\x00\x00', lzma.LZMAFile),
     (b'BZh', bz2.BZ2File),
     (b'\x28\xb5\x2f\xfd', _zstd),
-    (b'\x02\x21\x4c\x18', _lz4),
+    (b'\x02\x21\x4c\x18', lambda stream: _Program('lz4', stream)),
 )
 
 
@@ -565,6 +611,7 @@ def list_initramfs(stream: 'typing.IO[bytes]') -> 'list[str]':
     compressed; zeros may stand between them
     (``Documentation/driver-api/early-userspace/buffer-format.rst``).
 
+    :param stream: A file; zstd and lz4 are unpacked by programs.
     :raises ValueError: It cannot be read.
     """
     names: list[str] = []
@@ -577,7 +624,7 @@ def list_initramfs(stream: 'typing.IO[bytes]') -> 'list[str]':
             continue
         for begin, opened in _COMPRESSIONS:
             if magic.startswith(begin):
-                with io.BufferedReader(opened(stream)) as unpacked:
+                with opened(stream) as unpacked:
                     _list_cpio(_Counted(unpacked), names)
                 return names
         raise ValueError(f'it begins with {magic!r}, which is no archive')

@@ -36,6 +36,8 @@ _PACKAGES = {
     'busybox-static': 'busybox',
     'cpio': 'cpio',
     'kmod': 'modprobe',
+    'zstd': 'zstd',
+    'lz4': 'lz4',
 }
 #: Has x-pci-proxy-dev; QEMU 10.0 crashes with it.
 _QEMU_VERSION = 'version 7.2.'

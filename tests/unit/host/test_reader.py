@@ -13,12 +13,16 @@
 """Hosts read from folders: what is there, and what cannot be read."""
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
 import os
 import pathlib
+import sys
 import tracemalloc
+import types
+import typing
 import unittest.mock
 
 import fixtures
@@ -369,6 +373,10 @@ def cpio(*names: str) -> bytes:
     return packed
 
 
+#: How what programs unpack begins.
+PROGRAMS = {'zstd': b'\x28\xb5\x2f\xfd', 'lz4': b'\x02\x21\x4c\x18'}
+
+
 class TestInitramfs(TestCase):
     EARLY = cpio('early_cpio', 'kernel/x86/microcode/GenuineIntel.bin')
     NAMES = (
@@ -398,14 +406,102 @@ class TestInitramfs(TestCase):
     def test_refused(self) -> None:
         main = cpio(*self.NAMES)
         for content, words in (
-            (b'\x28\xb5\x2f\xfd', 'zstd'),
-            (b'\x02\x21\x4c\x18', 'lz4'),
             (b'MZ0000', 'no archive'),
             (main[:200], 'damaged'),
             (main.replace(b'070701', b'070702', 1)[:50], 'damaged'),
         ):
             exc = self.assertRaises(ValueError, self.listed, content)
             self.assertIn(words, str(exc))
+
+    def program(self, name: str, script: str) -> None:
+        """Have a program of a name, and no other but the shell's."""
+        folder = self.root / 'programs'
+        folder.mkdir(exist_ok=True)
+        path = folder / name
+        path.write_text(f'#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n')
+        path.chmod(0o755)
+        self.useFixture(fixtures.EnvironmentVariable('PATH', f'{folder}'))
+
+    def listed_by_program(self, name: str, main: bytes) -> list[str]:
+        path = self.root / 'image'
+        path.write_bytes(self.EARLY + bytes(7) + PROGRAMS[name] + main)
+        with (
+            unittest.mock.patch.dict(sys.modules, {'compression': None}),
+            path.open('rb') as stream,
+        ):
+            return collect.list_initramfs(stream)
+
+    def test_programs(self) -> None:
+        """They get the file from where their archive begins."""
+        main = gzip.compress(cpio(*self.NAMES))
+        for name in PROGRAMS:
+            self.program(name, '[ "$*" = "-d -c -q" ] && tail -c +5 | gzip -d')
+            self.assertEqual(
+                self.NAMES, tuple(self.listed_by_program(name, main)[2:])
+            )
+
+    def test_zstd_of_python(self) -> None:
+        """From 3.14 on, whose module is stood in for."""
+
+        def unpacked(stream: typing.BinaryIO) -> gzip.GzipFile:
+            stream.seek(4, os.SEEK_CUR)
+            return gzip.GzipFile(fileobj=stream)
+
+        zstd = types.SimpleNamespace(ZstdFile=unpacked)
+        modules = {
+            'compression': types.SimpleNamespace(zstd=zstd),
+            'compression.zstd': zstd,
+        }
+        image = PROGRAMS['zstd'] + gzip.compress(cpio(*self.NAMES))
+        with unittest.mock.patch.dict(sys.modules, modules):
+            self.assertEqual(list(self.NAMES), self.listed(image))
+
+    def test_no_program(self) -> None:
+        self.useFixture(fixtures.EnvironmentVariable('PATH', '/nowhere'))
+        for name in PROGRAMS:
+            exc = self.assertRaises(
+                ValueError, self.listed_by_program, name, b''
+            )
+            self.assertEqual(
+                f'it is compressed with {name}, and there is no program '
+                f'{name}',
+                str(exc),
+            )
+
+    def test_programs_that_fail(self) -> None:
+        pid = self.root / 'pid'
+        for script, limits, words in (
+            ('exit 1', {}, 'damaged'),
+            ('printf 070701', {}, 'damaged'),
+            (f'echo $$ > {pid}; exec sleep 600', {'_LONGEST_UNPACKING': 0.1},
+             'lz4 did not unpack it in 0.1 s'),
+            # It has a first file of four gigabytes.
+            (f'echo $$ > {pid}; printf 070701; yes FFFFFFFF | tr -d "\\n"',
+             {}, 'a name of'),
+            (f'echo $$ > {pid}; cat {self.root}/begin /dev/zero',
+             {'_LARGEST_INITRAMFS': 1 << 20}, 'unpacks to more than 1048576'),
+        ):  # fmt: skip
+            size = b'%08X' % (1 << 30)
+            (self.root / 'begin').write_bytes(
+                cpio('a')[:112].replace(b'%08X' % 7, size, 1)
+            )
+            self.program('lz4', script)
+            with contextlib.ExitStack() as stack:
+                for name, limit in limits.items():
+                    stack.enter_context(
+                        fixtures.MonkeyPatch(
+                            f'gpuclient.host.collect.{name}', limit
+                        )
+                    )
+                exc = self.assertRaises(
+                    ValueError, self.listed_by_program, 'lz4', b''
+                )
+            self.assertIn(words, str(exc))
+            if pid.exists():
+                # It was ended.
+                self.assertRaises(
+                    ProcessLookupError, os.kill, int(pid.read_text()), 0
+                )
 
     def test_a_size_that_is_not_there(self) -> None:
         """No memory is set aside for what an archive only claims to have."""
