@@ -25,6 +25,7 @@ read here is not known of any host: whatever looks at a host looks at the
 import argparse
 import bz2
 import collections.abc
+import difflib
 import errno
 import fnmatch
 import gzip
@@ -151,6 +152,64 @@ def _lines(pattern: str) -> 'collections.abc.Callable[[bytes], bytes]':
     return keep
 
 
+#: What modprobe knows, and how many words a line of it has at least
+#: (``libkmod/libkmod-config.c:kmod_config_parse``; it says of others, where
+#: anybody listens, "ignoring bad line starting with ...").
+_DIRECTIVES = {
+    'alias': 3,
+    'blacklist': 2,
+    'install': 3,
+    'options': 3,
+    'remove': 3,
+    'softdep': 3,
+    'weakdep': 3,
+}
+#: Those that tell nothing of who gets a card.
+_OF_NO_USE = ('remove', 'weakdep')
+#: A word that is no secret, perhaps in quotes.
+_PLAIN = re.compile(
+    '^["\'\u2018-\u201f]?[A-Za-z_-]{1,32}["\'\u2018-\u201f:]?$'
+)
+_NAME = re.compile(r'^[\w-]{1,64}$', re.ASCII)
+
+
+def is_directive(words: 'list[str]') -> bool:
+    """Whether modprobe takes a line of a file of modprobe.d."""
+    least = _DIRECTIVES.get(words[0])
+    return least is not None and len(words) >= least
+
+
+def meant(word: str) -> 'str | None':
+    """Return the directive that a word is, or is close to."""
+    close = difflib.get_close_matches(word.lower(), _DIRECTIVES, 1)
+    return close[0] if close else None
+
+
+def shown(line: str) -> str:
+    """Return what is shown of a line that modprobe leaves out.
+
+    It may be anything, so it is a word, and the module after it.
+    """
+    first, *rest = line.split()
+    names = [word for word in rest if _NAME.match(word)]
+    kept = [word for word in names if 'vfio' in word] or (
+        names[:1] if names[:1] == rest[:1] and meant(first) else []
+    )
+    return ' '.join([first if _PLAIN.match(first) else MASK, *kept[:1]])
+
+
+def _modprobe(content: bytes) -> bytes:
+    """Keep the lines of modprobe.d; of bad ones, that they are there."""
+    found = []
+    for line in re.sub(r'\\\r?\n', ' ', _text(content)).splitlines():
+        words = line.split(None, 2)
+        if not words or words[0].startswith('#') or words[0] in _OF_NO_USE:
+            continue
+        kept = redact(line) if is_directive(words) else shown(line)
+        found.append(kept + '\n')
+    return ''.join(found).encode('utf-8')
+
+
 def _first_words(content: bytes) -> bytes:
     """Keep what names the modules: not where in memory they are."""
     return b''.join(
@@ -213,7 +272,6 @@ _POOL = 'hugepages/hugepages-*kB/'
 FOLDERS = ('etc', 'run', 'usr/local/lib', 'usr/lib', 'lib')
 #: In place of this stands the release of the kernel that runs.
 RELEASE = '{release}'
-_MODPROBE = _lines(r'\s*(?=(blacklist|options|softdep|install|alias)\s)')
 _DRIVERS = _lines(r'\s*(add_|force_|omit_)?drivers(_*)\+?=')
 _WORDS = _lines(r'\s*(?=[^#;\s])')
 
@@ -246,8 +304,10 @@ RULES = tuple(
         (_DEVICE + 'power_state', 'file', _all),
         (_DEVICE + 'd3cold_allowed', 'file', _all),
         (_DEVICE + 'config', 'file', _without_serial),
+        ('sys/bus/platform/devices/*-framebuffer.*', 'name', _all),
         # The IOMMU.
         ('sys/class/iommu/*', 'name', _all),
+        ('sys/kernel/iommu_groups/*/name', 'file', _all),
         ('sys/kernel/iommu_groups/*/type', 'file', _all),
         ('sys/kernel/iommu_groups/*/reserved_regions', 'file', _all),
         ('sys/firmware/acpi/tables/*', 'name', _all),
@@ -265,9 +325,14 @@ RULES = tuple(
         # Modules and their options.
         ('proc/modules', 'file', _first_words),
         ('sys/module/vfio_pci/parameters/*', 'file', _all),
+        (
+            'sys/module/vfio/parameters/enable_unsafe_noiommu_mode',
+            'file',
+            _all,
+        ),
         ('lib/modules/' + RELEASE + '/modules.builtin', 'file', _all),
         *(
-            (folder + '/modprobe.d/*.conf', 'file', _MODPROBE)
+            (folder + '/modprobe.d/*.conf', 'file', _modprobe)
             for folder in FOLDERS
         ),
         *(

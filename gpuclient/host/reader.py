@@ -34,7 +34,9 @@ _DEVICES = 'sys/bus/pci/devices/'
 _CPUS = 'sys/devices/system/cpu/'
 _NODES = 'sys/devices/system/node/'
 _GROUPS = 'sys/kernel/iommu_groups/'
+_PLATFORM = 'sys/bus/platform/devices/'
 _VFIO_PCI = 'sys/module/vfio_pci/parameters/'
+_NOIOMMU = 'sys/module/vfio/parameters/enable_unsafe_noiommu_mode'
 #: What every device has.
 _OF_EACH = ('class', 'vendor', 'device', 'resource')
 #: What every host has.
@@ -94,6 +96,7 @@ class _Parser:
     def result(self, name: str) -> host.Host:
         modules = self._words('proc/modules')
         builtin = self._builtin()
+        directives, ignored = self._directives()
         vendor, bits = self._processor()
         found = host.Host(
             name=self._word('proc/sys/kernel/hostname') or name,
@@ -118,7 +121,10 @@ class _Parser:
                 path[len(_VFIO_PCI) :]: self._word(path) or ''
                 for path in self._below(_VFIO_PCI)
             },
-            directives=self._directives(),
+            unsafe_noiommu_mode=self._parameter(_NOIOMMU),
+            framebuffers=tuple(self._names(_PLATFORM)),
+            directives=directives,
+            ignored_lines=ignored,
             modules_load=self._modules_load(),
             initramfs_modules=self._initramfs_modules(
                 'add_drivers', 'force_drivers'
@@ -196,6 +202,11 @@ class _Parser:
                 pass
         self._fail(path, _('%r is not a number') % text[:40])
         return None
+
+    def _parameter(self, path: str) -> bool | None:
+        """Return a parameter of a module that is on or off."""
+        text = self._word(path)
+        return None if text is None else text == 'Y'
 
     def _cpu_list(self, path: str) -> frozenset[int] | None:
         text = self._text(path)
@@ -383,6 +394,7 @@ class _Parser:
                             if line.strip()
                         )
                     ),
+                    self._word(f'{folder}name'),
                 )
             )
         return tuple(sorted(found, key=lambda group: group.number))
@@ -510,12 +522,17 @@ class _Parser:
                 found.setdefault(path.rpartition('/')[2], path)
         return [path for _name, path in sorted(found.items())]
 
-    def _directives(self) -> tuple[host.Directive, ...]:
-        found = []
+    def _directives(
+        self,
+    ) -> tuple[tuple[host.Directive, ...], tuple[host.IgnoredLine, ...]]:
+        """Return what modprobe takes of its files, and what it does not."""
+        found, ignored = [], []
         for path in self._configuration('modprobe.d'):
             for line in self._lines(path):
                 words = line.split(None, 2)
-                if len(words) > 1:
+                if not words or words[0].startswith('#'):
+                    continue
+                if collect.is_directive(words):
                     found.append(
                         host.Directive(
                             words[0],
@@ -524,7 +541,14 @@ class _Parser:
                             f'/{path}',
                         )
                     )
-        return tuple(found)
+                else:
+                    text = collect.shown(line)
+                    ignored.append(
+                        host.IgnoredLine(
+                            text, f'/{path}', collect.meant(text.split()[0])
+                        )
+                    )
+        return tuple(found), tuple(ignored)
 
     def _modules_load(self) -> tuple[tuple[str, str], ...]:
         paths = [*self._configuration('modules-load.d'), 'etc/modules']

@@ -45,6 +45,20 @@ GPU_DRIVERS = {
 }
 #: Modules that claim the other functions of a card: audio, USB, USB-C.
 FUNCTION_DRIVERS = ('snd_hda_intel', 'xhci_pci', 'i2c_nvidia_gpu')
+#: Modules of drivers, as sysfs has these, that have another name.
+_MODULES = {
+    'NovaCore': 'nova_core',
+    'nvidia-gpu': 'i2c_nvidia_gpu',
+    'xhci_hcd': 'xhci_pci',
+}
+#: The group that VFIO makes for a device without an IOMMU
+#: (``drivers/vfio/group.c:vfio_noiommu_group_alloc``).
+NO_IOMMU = 'vfio-noiommu'
+
+
+def module(driver: str) -> str:
+    """Return the module of a driver, with ``_`` for ``-``."""
+    return _MODULES.get(driver, driver).replace('-', '_')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,6 +219,8 @@ class IommuGroup:
     #: Kinds of its reserved regions: ``direct`` is one that firmware keeps
     #: for itself (RMRR), with which a device cannot be given away.
     reserved: tuple[str, ...] = ()
+    #: What made it has named it; None for those of an IOMMU.
+    name: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,6 +234,17 @@ class Directive:
     #: The rest of the line.
     rest: str
     path: str
+
+
+@dataclasses.dataclass(frozen=True)
+class IgnoredLine:
+    """A line of a file of modprobe.d that modprobe leaves out."""
+
+    #: Its first words, as far as they are shown.
+    text: str
+    path: str
+    #: The directive that it seems to be meant for.
+    meant: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,14 +310,22 @@ class Host:
     vfio_pci_parameters: collections.abc.Mapping[str, str] = dataclasses.field(
         default_factory=dict
     )
+    #: Whether VFIO takes devices without an IOMMU, too; None where the kernel
+    #: cannot, or vfio is not loaded.
+    unsafe_noiommu_mode: bool | None = None
+    #: Platform devices that are the framebuffer of the firmware, for the
+    #: console: ``efi-framebuffer.0``. A driver of the card has them removed.
+    framebuffers: tuple[str, ...] = ()
     directives: tuple[Directive, ...] = ()
+    ignored_lines: tuple[IgnoredLine, ...] = ()
     #: Modules that systemd loads (modules-load.d), and the file of each.
     modules_load: tuple[tuple[str, str], ...] = ()
     #: Modules that are put into each initramfs, and the file that has it
     #: (dracut's ``add_drivers``, initramfs-tools' ``modules``).
     initramfs_modules: tuple[tuple[str, str], ...] = ()
-    #: Those that it loads before udev loads drivers (dracut's
-    #: ``force_drivers``, initramfs-tools' ``modules``).
+    #: Those that it loads without a device that asks for them: dracut's
+    #: ``force_drivers`` before udev loads drivers, initramfs-tools'
+    #: ``modules`` after that.
     forced_modules: tuple[tuple[str, str], ...] = ()
     initramfs: Initramfs | None = None
     #: Files that are there and could not be read.
@@ -338,7 +373,9 @@ class Host:
 
     def rivals(self, device: Device) -> tuple[str, ...]:
         """Return the modules that may claim a card before vfio-pci does."""
-        found = GPU_DRIVERS.get(device.vendor_id or '', ())
+        found: tuple[str, ...] = ()
+        if device.is_gpu:
+            found = GPU_DRIVERS.get(device.vendor_id or '', ())
         if any(
             one.device_class == AUDIO_DEVICE
             for one in (device, *self.functions(device))
@@ -357,4 +394,11 @@ class Host:
     @property
     def iommu_on(self) -> bool:
         """Whether devices can be given to guests: there are IOMMU groups."""
-        return any(device.group is not None for device in self.devices)
+        return any(self.has_iommu(device) for device in self.devices)
+
+    def has_iommu(self, device: Device) -> bool:
+        """Whether a device is in a group, and the group is of an IOMMU."""
+        if device.group is None:
+            return False
+        group = self.group(device.group)
+        return group is None or group.name != NO_IOMMU

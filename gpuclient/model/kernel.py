@@ -142,6 +142,15 @@ class CommandLine:
         values = self.values(*names)
         return values[-1] if values else None
 
+    def written(self, *names: str) -> tuple[str, ...]:
+        """Return parameters as they are written, without quotes."""
+        keys = {_key(name) for name in names}
+        return tuple(
+            one.name if one.value is None else f'{one.name}={one.value}'
+            for one in self.arguments
+            if one.key in keys
+        )
+
     def has(self, name: str) -> bool:
         """Return whether a parameter is there, with a value or without."""
         return any(one.key == _key(name) for one in self.arguments)

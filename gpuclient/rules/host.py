@@ -22,6 +22,7 @@ from gpuclient import exceptions
 from gpuclient.model import catalogue
 from gpuclient.model import cpu
 from gpuclient.model import host as host_model
+from gpuclient.model import kernel
 from gpuclient.rules import host_binding
 from gpuclient.rules import host_device
 from gpuclient.rules import host_remedy
@@ -64,6 +65,8 @@ def check(
         _iommu,
         _iommu_arguments,
         _iommu_mode,
+        _noiommu_mode,
+        _ignored_lines,
         host_binding.ids,
         host_binding.duplicates,
         _huge_pages,
@@ -172,7 +175,11 @@ def _iommu(view: host_view.View) -> Verdicts:
     reason, remedy = _why_off(view)
     # Nothing hangs on it where there is nothing to give away.
     make = verdict.fail if view.for_guests else verdict.warn
-    yield make('GPU420', check, f'off, there are no groups: {reason}', remedy)
+    of_vfio = any(one.group is not None for one in host.devices)
+    but = ' but those of VFIO itself' if of_vfio else ''
+    yield make(
+        'GPU420', check, f'off, there are no groups{but}: {reason}', remedy
+    )
 
 
 def _why_off(view: host_view.View) -> tuple[str, str]:
@@ -182,7 +189,7 @@ def _why_off(view: host_view.View) -> tuple[str, str]:
     if off is not None:
         return (
             f'the kernel was started with {off}',
-            host_remedy.remove_arguments(host, off),
+            host_remedy.describe(host, _turn_on(view, off)),
         )
     table, setting = _FIRMWARE.get(host.cpu_vendor or '', ('', ''))
     if (
@@ -207,13 +214,38 @@ def _why_off(view: host_view.View) -> tuple[str, str]:
                 )
         return (
             'the kernel was started without intel_iommu=on',
-            host_remedy.add_arguments(host, 'intel_iommu=on iommu=pt'),
+            host_remedy.add_arguments(host, 'intel_iommu=on', 'iommu=pt'),
         )
     return (
         'nothing that was read says why',
         f'Turn {setting or "the IOMMU"} on in the firmware setup; '
         f'"dmesg | grep -i -e DMAR -e AMD-Vi -e SMMU" has the kernel\'s words',
     )
+
+
+def _turn_on(view: host_view.View, off: str) -> host_remedy.Change:
+    """Return what replaces the argument that turns the IOMMU off."""
+    name, _equals, word = off.partition('=')
+    written = view.arguments.written(name)
+    remove = tuple(
+        one
+        for one in written
+        if word in one.removeprefix(f'{name}=').split(',')
+    )
+    left = kernel.CommandLine(
+        tuple(
+            one
+            for one in view.arguments.arguments
+            if one.key != name or f'{one.name}={one.value}' not in remove
+        )
+    )
+    add = []
+    # Some kernels have it on by default; that is nothing to rely on.
+    if view.host.cpu_vendor == _INTEL and not left.intel_iommu_on:
+        add.append('intel_iommu=on')
+    if not left.iommu_passthrough:
+        add.append('iommu=pt')
+    return host_remedy.Change(add=tuple(add), remove=remove)
 
 
 def _iommu_arguments(view: host_view.View) -> Verdicts:
@@ -234,13 +266,18 @@ def _iommu_arguments(view: host_view.View) -> Verdicts:
         yield verdict.passed(check, ' '.join(shown) or 'none')
         return
     make = verdict.warn if host.iommu_on else verdict.fail
+    # AMD needs none: its IOMMU is on where the firmware has it on.
+    add = host.cpu_vendor == _INTEL and not view.arguments.intel_iommu_on
+    change = host_remedy.Change(
+        remove=view.arguments.written(wrong),
+        add=('intel_iommu=on',) if add else (),
+    )
     yield make(
         'GPU421',
         check,
         f'{wrong} is for CPUs of the other vendor, this one is '
         f'{host.cpu_vendor}',
-        'Have intel_iommu=on for Intel; AMD needs no argument: its IOMMU is '
-        'on where the firmware has it on',
+        host_remedy.describe(host, change),
     )
 
 
@@ -267,6 +304,76 @@ def _iommu_mode(view: host_view.View) -> Verdicts:
         f'type {seen}), which costs network and storage performance',
         host_remedy.add_arguments(host, 'iommu=pt'),
     )
+
+
+def _noiommu_mode(view: host_view.View) -> Verdicts:
+    check = 'no-IOMMU mode'
+    host = view.host
+    mine = [
+        one
+        for one in host.devices
+        if one.group is not None and not host.has_iommu(one)
+    ]
+    if not host.unsafe_noiommu_mode and not mine:
+        yield verdict.passed(check, 'VFIO takes nothing without an IOMMU')
+        return
+    groups = ''.join(
+        f'; {one.address} has a group {one.group} that is none of an IOMMU'
+        for one in mine
+    )
+    # Nothing of it is used where there is an IOMMU for all cards.
+    make = verdict.fail if mine else verdict.warn
+    yield make(
+        'GPU462',
+        check,
+        f'{_NOIOMMU} of vfio is on: that is for programs like DPDK, and no '
+        f'server can have a device in it (QEMU: "failed to open '
+        f'/dev/vfio/...: No such file or directory"){groups}',
+        f'Turn the IOMMU on, and take {_NOIOMMU} out of '
+        f'{_noiommu_source(view)}, {host_remedy.remake_initramfs(host)}',
+    )
+
+
+_NOIOMMU = 'enable_unsafe_noiommu_mode'
+
+
+def _noiommu_source(view: host_view.View) -> str:
+    if view.arguments.has(f'vfio.{_NOIOMMU}'):
+        return 'the kernel arguments'
+    paths = [
+        one.path
+        for one in view.host.directives
+        if (one.command, one.module) == ('options', 'vfio')
+        and _NOIOMMU in one.rest
+    ]
+    return ', '.join(paths) or 'what loads vfio'
+
+
+def _ignored_lines(view: host_view.View) -> Verdicts:
+    check = 'modprobe.d'
+    host = view.host
+    for line in host.ignored_lines:
+        # What the chain was to hang on; others may be of no use at all.
+        about_vfio = 'vfio' in line.text and view.for_guests
+        make = verdict.fail if about_vfio else verdict.warn
+        yield make(
+            'GPU463',
+            check,
+            f'modprobe leaves a line of {line.path} out: "{line.text} ..."',
+            f'{_correction(line)} in {line.path}, '
+            f'{host_remedy.remake_initramfs(host)}',
+        )
+    if not host.ignored_lines:
+        yield verdict.passed(check, f'{len(host.directives)} lines were read')
+
+
+def _correction(line: host_model.IgnoredLine) -> str:
+    word = line.text.split()[0]
+    if line.meant is None:
+        return 'Begin the line as modprobe.d(5) has it, or with #,'
+    if line.meant == word:
+        return f'Give "{word}" all that it takes (modprobe.d(5))'
+    return f'Write "{line.meant}" in place of "{word}"'
 
 
 def _huge_pages(view: host_view.View) -> Verdicts:

@@ -55,8 +55,9 @@ def ids(view: host_view.View) -> Verdicts:
                 'GPU432',
                 check,
                 f'{where} has {", ".join(words)}, {text}',
-                'Compare with "openstack gpu host show": vendor:product, '
-                'four hexadecimal digits each',
+                f'Correct or leave out {", ".join(words)}: "openstack gpu '
+                f'host show" has the ids, vendor:product, four hexadecimal '
+                f'digits each',
             )
     for device in view.kept:
         if view.caught(device) and not device.driver_override:
@@ -84,8 +85,7 @@ def _by_address(view: host_view.View, wanted: str) -> str:
     return (
         f'Take {wanted} out of vfio-pci.ids, and write vfio-pci to '
         f'driver_override of {mine or "the cards for guests"} before drivers '
-        f'are loaded; "openstack gpu host config create" makes that of '
-        f'addresses'
+        f'are loaded; {view.creation}'
     )
 
 
@@ -112,20 +112,9 @@ def functions(view: host_view.View, device: host_model.Device) -> Verdicts:
         f'{one.address} ({one.ids}{_kind(one)})' for one in missed
     )
     how = (
-        host_remedy.add_arguments(
-            view.host,
-            'vfio-pci.ids='
-            + ','.join(
-                dict.fromkeys(
-                    (
-                        *(one.render() for one in view.ids),
-                        *(one.ids for one in missed),
-                    )
-                )
-            ),
-        )
+        host_remedy.describe(view.host, with_ids(view, missed))
         if claim.by_ids
-        else 'Write vfio-pci to their driver_override, too'
+        else f'Write vfio-pci to their driver_override, too; {view.creation}'
     )
     yield verdict.warn(
         'GPU431',
@@ -141,9 +130,35 @@ def _kind(device: host_model.Device) -> str:
     return ', audio' if audio else ''
 
 
+def with_ids(
+    view: host_view.View,
+    devices: collections.abc.Iterable[host_model.Device],
+) -> host_remedy.Change:
+    """Return what has vfio-pci claim devices by their ids, too.
+
+    Ids that no device of the host has are left out. Bridges are not claimed.
+    """
+    missing = [
+        one.ids
+        for one in devices
+        if not one.is_bridge and not view.caught(one)
+    ]
+    if not missing:
+        return host_remedy.Change()
+    given = [
+        one.render()
+        for one in view.ids
+        if any(host_view.matches(one, dev) for dev in view.host.devices)
+    ]
+    name = 'vfio-pci.ids'
+    return host_remedy.Change(
+        add=(f'{name}={",".join(dict.fromkeys((*given, *missing)))}',),
+        remove=view.arguments.written(name),
+    )
+
+
 def race(view: host_view.View, device: host_model.Device) -> Verdicts:
     """Check that vfio-pci is there before the drivers it competes with."""
-    check = 'driver race'
     claim = view.claim(device)
     if claim is None:
         # The driver row says so.
@@ -151,74 +166,114 @@ def race(view: host_view.View, device: host_model.Device) -> Verdicts:
     if claim.where == host_view.OVERRIDE:
         # Somebody wrote it, perhaps libvirt for the server that has it.
         yield verdict.passed(
-            check, 'driver_override keeps others off until the next boot'
+            _RACE, 'driver_override keeps others off until the next boot'
         )
         return
+    yield _judge_race(view, device)
+
+
+def is_first(view: host_view.View, device: host_model.Device) -> bool:
+    """Whether a boot loads vfio-pci, and before the rivals of a device."""
+    loaded = (
+        view.vfio_is_loaded
+        or _early(view) is not None
+        or _late(view) is not None
+        or any(
+            module == host_view.VFIO_PCI
+            for module, _path in view.host.modules_load
+        )
+    )
+    return loaded and _judge_race(view, device).code is None
+
+
+_RACE = 'driver race'
+
+
+def _judge_race(
+    view: host_view.View, device: host_model.Device
+) -> verdict.Verdict:
     host = view.host
-    rivals = _rivals(view, device)
     if view.vfio_is_builtin:
-        yield verdict.passed(check, 'vfio-pci is part of the kernel')
-        return
-    if not rivals:
-        yield verdict.passed(
-            check, 'its drivers are blacklisted, or wait for vfio-pci'
+        return verdict.passed(_RACE, 'vfio-pci is part of the kernel')
+    waiting = rivals(view, device)
+    if not waiting:
+        return verdict.passed(
+            _RACE, 'its drivers are blacklisted, or wait for vfio-pci'
         )
-        return
+    remedy = host_remedy.load_early(host, waiting)
     image = host.initramfs
     inside = None if image is None else image.modules
     early = _early(view)
     if early is not None:
         if inside is None or host_view.VFIO_PCI in inside:
-            yield verdict.passed(check, f'{early} loads vfio-pci first')
-        else:
-            yield verdict.warn(
-                'GPU434',
-                check,
-                f'{early} is to load vfio-pci first, and {_path(image)} does '
-                f'not have it',
-                f'Put vfio-pci into the initramfs, '
-                f'{host_remedy.remake_initramfs(host)}',
-            )
-        return
+            return verdict.passed(_RACE, f'{early} loads vfio-pci first')
+        return verdict.warn(
+            'GPU434',
+            _RACE,
+            f'{early} is to load vfio-pci first, and {_path(image)} does not '
+            f'have it',
+            remedy,
+        )
     if inside is None:
         reason = (
             'there is no initramfs to be seen'
             if image is None
             else f'{image.path} could not be read: {image.reason}'
         )
-        yield verdict.warn(
+        return verdict.warn(
             'GPU435',
-            check,
-            f'{", ".join(rivals)} may be loaded first: {reason}',
-            host_remedy.load_early(host),
+            _RACE,
+            f'{", ".join(waiting)} may be loaded first: {reason}',
+            remedy,
         )
-        return
-    first = [one for one in rivals if one in inside]
+    first = [one for one in waiting if one in inside]
     if first and host_view.VFIO_PCI not in inside:
-        yield verdict.fail(
+        return verdict.fail(
             'GPU434',
-            check,
+            _RACE,
             f'{_path(image)} has {", ".join(first)}, and not vfio-pci, which '
             f'comes too late',
-            host_remedy.load_early(host),
+            remedy,
         )
-    else:
-        where = f'in {_path(image)}' if first else 'from the root file system'
-        yield verdict.warn(
+    late = _late(view)
+    if late is not None and host_view.VFIO_PCI in inside:
+        if not first:
+            return verdict.passed(
+                _RACE,
+                f'{late} loads vfio-pci in the initramfs, where its rivals '
+                f'are not',
+            )
+        return verdict.fail(
             'GPU434',
-            check,
-            f'{", ".join(first or rivals)} and vfio-pci are loaded {where}, '
-            f'and nothing says which comes first',
-            host_remedy.load_early(host),
+            _RACE,
+            f'{late} loads vfio-pci when udev has loaded {", ".join(first)}, '
+            f'which {_path(image)} has, too',
+            remedy,
         )
+    where = f'in {_path(image)}' if first else 'from the root file system'
+    return verdict.warn(
+        'GPU434',
+        _RACE,
+        f'{", ".join(first or waiting)} and vfio-pci are loaded {where}, and '
+        f'nothing says which comes first',
+        remedy,
+    )
 
 
 def _path(image: host_model.Initramfs | None) -> str:
     return 'the initramfs' if image is None else image.path
 
 
-def _rivals(view: host_view.View, device: host_model.Device) -> list[str]:
+def rivals(view: host_view.View, device: host_model.Device) -> list[str]:
     """Return the modules that nothing keeps from claiming a card first."""
+    have = [
+        host_model.module(one.driver)
+        for one in (device, *view.host.functions(device))
+        if one.driver is not None
+        and one.driver not in host_view.HARMLESS_DRIVERS
+        and not host_view.is_vfio(one.driver)
+        and not one.is_bridge
+    ]
     harmless = view.host.blacklisted_modules.union(
         one.module
         for one in view.host.directives
@@ -226,7 +281,8 @@ def _rivals(view: host_view.View, device: host_model.Device) -> list[str]:
         if (one.command == 'install' and one.rest in _NEVER)
         or (one.command == 'softdep' and _waits(one.rest))
     )
-    return [one for one in view.host.rivals(device) if one not in harmless]
+    known = dict.fromkeys((*view.host.rivals(device), *have))
+    return [one for one in known if one not in harmless]
 
 
 _NEVER = ('/bin/false', '/bin/true', '/usr/bin/false', '/usr/bin/true')
@@ -245,16 +301,30 @@ def _waits(rest: str) -> bool:
 
 def _early(view: host_view.View) -> str | None:
     """Return what loads vfio-pci before udev loads drivers."""
-    dracut = host_remedy.uses_dracut(view.host)
-    if (
-        dracut is not False
-        and host_view.VFIO_PCI in view.arguments.early_drivers
-    ):
+    if host_remedy.uses_dracut(view.host) is False:
+        return None
+    if host_view.VFIO_PCI in view.arguments.early_drivers:
         return 'rd.driver.pre'
+    return _forced(view, of_tools=False)
+
+
+def _late(view: host_view.View) -> str | None:
+    """Return what loads vfio-pci in the initramfs, after udev.
+
+    ``init`` of initramfs-tools runs the scripts of ``init-top``, udev's among
+    them, then loads the modules of ``/etc/initramfs-tools/modules``.
+    """
+    if host_remedy.uses_dracut(view.host):
+        return None
+    return _forced(view, of_tools=True)
+
+
+def _forced(view: host_view.View, *, of_tools: bool) -> str | None:
     for module, path in view.host.forced_modules:
         # Files of the other one may be there and do nothing.
-        if module == host_view.VFIO_PCI and dracut is not (
-            'initramfs-tools' in path
+        if (
+            module == host_view.VFIO_PCI
+            and ('initramfs-tools' in path) is of_tools
         ):
             return path
     return None
@@ -296,8 +366,7 @@ def duplicates(view: host_view.View) -> Verdicts:
                 f'them away',
                 f'Write vfio-pci to driver_override of {device.address} '
                 f'before drivers are loaded, and name addresses in '
-                f'device_spec; "openstack gpu host config create" makes that '
-                f'of addresses',
+                f'device_spec; {view.creation}',
             )
         yield from verdict.of_device(device.address, [found])
     if not shared:

@@ -114,7 +114,7 @@ def choose(
                 driver
                 for device in chosen
                 if device.driver is not None
-                and (driver := device.driver.replace('-', '_'))
+                and (driver := host_model.module(device.driver))
                 not in _NO_RIVALS
             )
         ),

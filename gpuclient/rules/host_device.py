@@ -17,23 +17,19 @@ thing that it looks at.
 """
 
 import collections.abc
+import dataclasses
 
 from gpuclient.model import cpu
 from gpuclient.model import host as host_model
+from gpuclient.model import kernel
+from gpuclient.rules import host_binding
 from gpuclient.rules import host_remedy
 from gpuclient.rules import host_view
 from gpuclient.rules import verdict
 
 Verdicts = collections.abc.Iterator[verdict.Verdict]
 
-#: Modules of drivers, as sysfs has these, that have another name.
-_MODULES = {
-    'NovaCore': 'nova_core',
-    'nvidia-gpu': 'i2c_nvidia_gpu',
-    'xhci_hcd': 'xhci_pci',
-}
 _NVIDIA = 'nvidia'
-_CREATE = '"openstack gpu host config create" makes all files'
 
 
 def check(
@@ -89,7 +85,7 @@ def _driver(view: host_view.View, device: host_model.Device) -> Verdicts:
         return
     if driver is not None and driver not in host_view.HARMLESS_DRIVERS:
         if view.host.iommu_on:
-            remedy = _claim_remedy(view, device, claim, driver)
+            remedy = _claim_remedy(view, device)
         else:
             remedy = 'Turn the IOMMU on first: vfio-pci does nothing without'
         yield verdict.fail('GPU424', check, f'{driver} has it', remedy)
@@ -103,19 +99,23 @@ def _driver(view: host_view.View, device: host_model.Device) -> Verdicts:
             'Turn the IOMMU on first',
         )
         return
-    if managed and claim is None and not view.ids:
+    override = device.driver_override
+    if managed and claim is None and not view.ids and override is None:
         yield verdict.warn(
             'GPU425',
             check,
             f'{has}, and nothing gives it to vfio-pci at boot: libvirt does '
             f'so when a server starts (managed: yes), unless another driver '
             f'comes first',
-            _claim_remedy(view, device, claim, None),
+            _claim_remedy(view, device),
         )
         return
+    loaded = 'is' if view.vfio_is_loaded else 'is not'
     reason = (
-        f'although vfio-pci claims it ({claim.where})'
+        f'although vfio-pci claims it ({claim.where}), and {loaded} loaded'
         if claim is not None
+        else f'driver_override leaves it to {override}'
+        if override is not None
         else 'vfio-pci.ids leaves it out'
         if view.ids
         else 'and device_spec says managed: no, so libvirt will not bind it'
@@ -124,7 +124,7 @@ def _driver(view: host_view.View, device: host_model.Device) -> Verdicts:
         'GPU425',
         check,
         f'{has}, {reason}',
-        _claim_remedy(view, device, claim, None),
+        _claim_remedy(view, device),
     )
 
 
@@ -147,12 +147,7 @@ def _of_vgpu(managed: bool) -> verdict.Verdict:
     )
 
 
-def _claim_remedy(
-    view: host_view.View,
-    device: host_model.Device,
-    claim: host_view.Claim | None,
-    rival: str | None,
-) -> str:
+def _claim_remedy(view: host_view.View, device: host_model.Device) -> str:
     """Return how vfio-pci gets a device at the next boot."""
     if device.physical_function is not None:
         return (
@@ -161,53 +156,133 @@ def _claim_remedy(
         )
     pending = _pending(view, device)
     if pending is not None:
-        return f'Reboot: {pending} has vfio-pci.ids with {device.ids}'
-    if claim is not None:
-        # It was to be, and was not.
-        text = host_remedy.load_early(view.host)
-    elif any(
-        other.ids == device.ids
-        for other in view.kept
-        if other.address != device.address
-    ):
-        text = (
-            f'Write vfio-pci to driver_override of {device.address} before '
-            f'the driver is loaded: others with its ids stay with the host'
+        path, arguments = pending
+        change = _in_time(view, device, host_remedy.Change())
+        if (
+            change == host_remedy.Change()
+            or host_view.VFIO_PCI in arguments.early_drivers
+        ):
+            return f'Reboot: {path} has vfio-pci.ids with {device.ids}'
+        return (
+            f'{path} has vfio-pci.ids with {device.ids} for the next boot. '
+            f'{host_remedy.describe(view.host, change)}; {view.creation}'
         )
+    steps = []
+    override = device.driver_override
+    if override is not None and not host_view.is_vfio(override):
+        steps.append(
+            f'Take away what writes {override} to driver_override of '
+            f'{device.address} (a line of modprobe.d, a udev rule, driverctl)'
+        )
+    claim = view.claim(device)
+    change = host_remedy.Change()
+    if claim is None and not view.caught(device):
+        if device.ids in view.ids_that_stay:
+            steps.append(
+                f'Write vfio-pci to driver_override of {device.address} '
+                f'before the driver is loaded: others with its ids stay with '
+                f'the host'
+            )
+            return '. '.join((*steps, view.creation))
+        change = host_binding.with_ids(
+            view, (device, *view.host.functions(device))
+        )
+    if device.driver == host_view.PCI_STUB:
+        steps += [
+            f'Take {device.ids} out of the options of pci-stub in {one.path}'
+            for one in view.host.directives
+            if (one.command, one.module) == ('options', 'pci_stub')
+            and device.ids in one.rest.lower()
+        ]
+        change = _without_stub(view, device, change)
+    change = _in_time(view, device, change)
+    if steps and change == host_remedy.Change():
+        steps[-1] += ', then reboot'
     else:
-        wanted = [one.render() for one in view.ids]
-        for one in (device, *view.host.functions(device)):
-            if one.ids not in wanted and not one.is_bridge:
-                wanted.append(one.ids)
-        text = host_remedy.add_arguments(
-            view.host, f'vfio-pci.ids={",".join(wanted)}'
-        )
-    if rival is not None:
-        module = _module(rival)
-        if module in host_model.GPU_DRIVERS.get(device.vendor_id or '', ()):
-            text = f'Blacklist {module} in /etc/modprobe.d. {text}'
-    return f'{text}; {_CREATE}'
+        steps.append(_at_next_boot(view, change))
+    return f'{". ".join(steps)}; {view.creation}'
 
 
-def _module(driver: str | None) -> str | None:
-    """Return the module of a driver."""
-    return _MODULES.get(driver or '', driver)
+def _at_next_boot(view: host_view.View, change: host_remedy.Change) -> str:
+    if change == host_remedy.Change():
+        # All is there, and in time.
+        return 'Reboot; if that does not help, see "dmesg | grep vfio"'
+    return host_remedy.describe(view.host, change)
 
 
-def _pending(view: host_view.View, device: host_model.Device) -> str | None:
+def _without_stub(
+    view: host_view.View,
+    device: host_model.Device,
+    change: host_remedy.Change,
+) -> host_remedy.Change:
+    """Add to a change what takes a device from pci-stub."""
+    name = f'{host_view.PCI_STUB}.ids'
+    left = [
+        word
+        for word in view.arguments.words(name)
+        if not word.lower().startswith(device.ids)
+    ]
+    return dataclasses.replace(
+        change,
+        remove=(*change.remove, *view.arguments.written(name)),
+        add=(*change.add, *([f'{name}={",".join(left)}'] if left else ())),
+    )
+
+
+def _in_time(
+    view: host_view.View,
+    device: host_model.Device,
+    change: host_remedy.Change,
+) -> host_remedy.Change:
+    """Add to a change what loads vfio-pci before drivers of a card."""
+    if host_binding.is_first(view, device):
+        return change
+    blacklisted = _to_blacklist(view, device)
+    return dataclasses.replace(
+        change,
+        early=True,
+        lines=tuple(f'blacklist {one}' for one in blacklisted),
+        rivals=tuple(
+            one
+            for one in host_binding.rivals(view, device)
+            if one not in blacklisted
+        ),
+    )
+
+
+def _to_blacklist(
+    view: host_view.View, device: host_model.Device
+) -> tuple[str, ...]:
+    """Return the driver that has a GPU, where the host has no need of it."""
+    if device.driver is None:
+        return ()
+    module = host_model.module(device.driver)
+    if module not in host_model.GPU_DRIVERS.get(
+        device.vendor_id or '', ()
+    ) or any(
+        one.driver is not None and host_model.module(one.driver) == module
+        for one in view.kept
+    ):
+        return ()
+    return (module,)
+
+
+def _pending(
+    view: host_view.View, device: host_model.Device
+) -> tuple[str, kernel.CommandLine] | None:
     """Return the file by which the next boot gives a device to vfio-pci."""
-    if any(host_view.matches(one, device) for one in view.ids):
+    if view.caught(device):
         return None
     for path, arguments in view.later:
         if any(host_view.matches(one, device) for one in arguments.vfio_ids):
-            return path
+            return path, arguments
     return None
 
 
 def _group(view: host_view.View, device: host_model.Device) -> Verdicts:
     check = 'group'
     host = view.host
-    if device.group is None:
+    if device.group is None or not host.has_iommu(device):
         if host.iommu_on:
             yield verdict.fail(
                 'GPU428',
@@ -228,27 +303,24 @@ def _group(view: host_view.View, device: host_model.Device) -> Verdicts:
     bad = [one for one in siblings if not is_harmless(one)]
     functions = host.functions(device)
     if bad:
-        wanted = ','.join(
-            dict.fromkeys(one.ids for one in bad if one in functions)
-        )
         fixed = [
             one
             for one in bad
-            if _module(one.driver) in (host.builtin_modules or ())
+            if host_model.module(one.driver or '')
+            in (host.builtin_modules or ())
         ]
         if fixed:
+            drivers = dict.fromkeys(str(one.driver) for one in fixed)
             remedy = (
-                f'{", ".join(dict.fromkeys(str(one.driver) for one in fixed))}'
-                f' is part of the kernel and always first: when the host has '
-                f'booted, write the address to unbind of the driver and '
-                f'vfio-pci to driver_override of the device; or take the '
-                f'device away with pci-stub.ids'
+                f'{", ".join(drivers)} is part of the kernel and always '
+                f'first: when the host has booted, write the address to '
+                f'unbind of the driver and vfio-pci to driver_override of '
+                f'the device'
             )
+            if 'pci_stub' in (host.builtin_modules or ()):
+                remedy += '; or take the device away with pci-stub.ids'
         elif all(one in functions for one in bad):
-            remedy = (
-                f'Give the other functions of the card to vfio-pci as well: '
-                f'add {wanted} to vfio-pci.ids; {_CREATE}'
-            )
+            remedy = _of_functions(view, device, bad)
         else:
             remedy = (
                 'Give these to vfio-pci, too, where the host can do without; '
@@ -299,6 +371,25 @@ def _group(view: host_view.View, device: host_model.Device) -> Verdicts:
             else ', alone'
         )
         yield verdict.passed(check, f'group {device.group}{have}')
+
+
+def _of_functions(
+    view: host_view.View,
+    device: host_model.Device,
+    functions: collections.abc.Sequence[host_model.Device],
+) -> str:
+    """Return how vfio-pci gets functions of a card that it has."""
+    claim = view.claim(device)
+    if claim is not None and not claim.by_ids:
+        addresses = ', '.join(str(one.address) for one in functions)
+        how = f'Write vfio-pci to driver_override of {addresses}, too'
+    else:
+        change = _in_time(view, device, host_binding.with_ids(view, functions))
+        how = _at_next_boot(view, change)
+    return (
+        f'Give the other functions of the card to vfio-pci as well. {how}; '
+        f'{view.creation}'
+    )
 
 
 def _device_type(view: host_view.View, device: host_model.Device) -> Verdicts:
@@ -386,11 +477,21 @@ def _boot_vga(view: host_view.View, device: host_model.Device) -> Verdicts:
     if not device.boot_vga:
         yield verdict.passed(check, 'the console is not on it')
         return
+    framebuffers = ', '.join(view.host.framebuffers)
+    if not framebuffers:
+        # vfio-pci removes it since Linux 6.0
+        # (drivers/vfio/pci/vfio_pci_core.c:vfio_pci_vga_init).
+        yield verdict.passed(
+            check,
+            'the firmware shows its messages on it; the console of the host '
+            'does not hold its memory',
+        )
+        return
     yield verdict.warn(
         'GPU440',
         check,
-        'the firmware shows its messages on it, and the console of the host '
-        'may hold its memory ("BAR 1: can\'t reserve")',
+        f'the firmware shows its messages on it, and the console of the host '
+        f'may hold its memory ({framebuffers}): "BAR 1: can\'t reserve"',
         'Choose another card for the display in the firmware setup. Or: '
         + host_remedy.add_arguments(
             view.host, 'initcall_blacklist=sysfb_init'
@@ -468,7 +569,9 @@ def _numa_node(view: host_view.View, device: host_model.Device) -> Verdicts:
             f'the firmware does not say which of {count} nodes it is on: '
             f'Nova takes it for a device of none, which policy "required" '
             f'never matches',
-            'Update the firmware; until then use numa_policy "preferred"',
+            f'Update the firmware; until then write the node to numa_node of '
+            f'{device.address} in sysfs at each boot, before libvirt starts, '
+            f'or use numa_policy "preferred"',
         )
     else:
         yield verdict.passed(check, 'the host has one node')
@@ -531,5 +634,17 @@ def _huge_pages(view: host_view.View, device: host_model.Device) -> Verdicts:
         check,
         f'node {device.numa_node}, where the card is, has none; other nodes '
         f'have',
-        'Let the kernel spread them evenly: hugepages=COUNT without a node',
+        f'Let the kernel spread them evenly: {_spread(view)}',
+    )
+
+
+def _spread(view: host_view.View) -> str:
+    by_node = [one for one in view.arguments.huge_pages.pools if one.per_node]
+    return (
+        ', '.join(
+            f'hugepages={one.count} in place of hugepages='
+            + ','.join(f'{node}:{count}' for node, count in one.per_node)
+            for one in by_node
+        )
+        or 'hugepages=COUNT, without a node'
     )

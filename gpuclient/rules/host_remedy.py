@@ -13,13 +13,76 @@
 """How to bring changes to a host of some distribution."""
 
 import collections.abc
+import dataclasses
 
 from gpuclient.model import host as host_model
+from gpuclient.model import kernel
+from gpuclient.rules import host_view
 
 #: Of os-release, ``ID`` and ``ID_LIKE``.
 _DEBIAN = ('debian', 'ubuntu')
 _RHEL = ('rhel', 'fedora', 'centos', 'suse', 'opensuse')
 _REBOOT = 'then reboot'
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """What a host is to be like at its next boot."""
+
+    #: Kernel arguments, as they are written.
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    #: Lines of a file of modprobe.d.
+    lines: tuple[str, ...] = ()
+    #: Whether vfio-pci has to be loaded, and before the rivals.
+    early: bool = False
+    rivals: tuple[str, ...] = ()
+
+
+def describe(host: host_model.Host, change: Change) -> str:
+    """Return how a host gets a change, all of it in one reboot."""
+    add = list(change.add)
+    files = []
+    lines = [f'the line "{line}"' for line in change.lines]
+    if change.early and uses_dracut(host) is False:
+        # It knows no rd.driver.pre. Its udev has loaded drivers when it loads
+        # the modules of this file, so softdep has to put these in order; the
+        # file is for cards whose drivers are all blacklisted.
+        files.append('vfio-pci into /etc/initramfs-tools/modules')
+        if len(change.rivals) == 1:
+            lines.append(f'the line "{softdep(change.rivals[0])}"')
+        elif change.rivals:
+            lines.append(
+                f'a line "{softdep("DRIVER")}" for each of '
+                f'{", ".join(change.rivals)}'
+            )
+    elif change.early:
+        if not _has_module(host):
+            files.append(
+                'vfio-pci into the initramfs (add_drivers+=" vfio-pci " in a '
+                'file in /etc/dracut.conf.d)'
+            )
+        given = kernel.parse(host.kernel_arguments or '').early_drivers
+        if host_view.VFIO_PCI not in given:
+            add.append('rd.driver.pre=vfio-pci')
+    if lines:
+        files.append(f'{" and ".join(lines)} into a file in /etc/modprobe.d')
+    steps = []
+    if add or change.remove:
+        steps.append(_arguments(host, ' '.join(add), ' '.join(change.remove)))
+    if files:
+        steps.append(f'Put {", and ".join(files)}, {_initramfs(host)}')
+    return f'{". ".join(steps)}, {_REBOOT}'
+
+
+def _has_module(host: host_model.Host) -> bool:
+    image = host.initramfs
+    return host_view.VFIO_PCI in ((image and image.modules) or ())
+
+
+def softdep(driver: str) -> str:
+    """Return the line of modprobe.d that has vfio-pci loaded before."""
+    return f'softdep {driver} pre: vfio-pci'
 
 
 def _is(
@@ -38,55 +101,50 @@ def uses_dracut(host: host_model.Host) -> bool | None:
     return False if _is(host, _DEBIAN) else None
 
 
-def add_arguments(host: host_model.Host, text: str) -> str:
+def add_arguments(host: host_model.Host, *arguments: str) -> str:
     """Return how the host gets kernel arguments."""
-    return _change_arguments(host, 'Add', 'to', 'args', text)
+    return describe(host, Change(add=arguments))
 
 
-def remove_arguments(host: host_model.Host, text: str) -> str:
-    """Return how the host gets rid of kernel arguments."""
-    return _change_arguments(host, 'Remove', 'from', 'remove-args', text)
-
-
-def _change_arguments(
-    host: host_model.Host, verb: str, where: str, option: str, text: str
-) -> str:
-    change = f'{verb} {text} {where}'
-    if _is(host, _RHEL):
-        how = (
-            f'{change} the kernel arguments (grubby --update-kernel=ALL '
-            f'--{option}="{text}")'
-        )
-    elif _is(host, _DEBIAN):
-        how = (
-            f'{change} GRUB_CMDLINE_LINUX in /etc/default/grub, run '
-            f'update-grub'
-        )
+def _arguments(host: host_model.Host, add: str, remove: str) -> str:
+    debian = _is(host, _DEBIAN)
+    where = (
+        'GRUB_CMDLINE_LINUX in /etc/default/grub'
+        if debian
+        else 'the kernel arguments'
+    )
+    if not remove:
+        change = f'Add {add} to {where}'
+    elif not add:
+        change = f'Remove {remove} from {where}'
     else:
-        how = f'{change} the kernel arguments'
-    return f'{how}, {_REBOOT}'
+        change = f'Remove {remove} from {where}, and add {add} there'
+    if debian:
+        return f'{change}, run update-grub'
+    if _is(host, _RHEL):
+        options = ''.join(
+            f' --{option}="{text}"'
+            for option, text in (('remove-args', remove), ('args', add))
+            if text
+        )
+        return f'{change} (grubby --update-kernel=ALL{options})'
+    return change
+
+
+def _initramfs(host: host_model.Host) -> str:
+    dracut = uses_dracut(host)
+    if dracut is None:
+        return 'make the initramfs anew'
+    return 'run dracut --force' if dracut else 'run update-initramfs -u'
 
 
 def remake_initramfs(host: host_model.Host) -> str:
-    """Return how the initramfs is made anew."""
-    dracut = uses_dracut(host)
-    if dracut is None:
-        return f'make the initramfs anew, {_REBOOT}'
-    command = 'dracut --force' if dracut else 'update-initramfs -u'
-    return f'run {command}, {_REBOOT}'
+    """Return how the initramfs is made anew, and comes into force."""
+    return f'{_initramfs(host)}, {_REBOOT}'
 
 
-def load_early(host: host_model.Host) -> str:
-    """Return how vfio-pci is loaded before all other drivers."""
-    if uses_dracut(host) is False:
-        # initramfs-tools knows no rd.driver.pre.
-        return (
-            f'Put vfio-pci into /etc/initramfs-tools/modules and a line '
-            f'"softdep DRIVER pre: vfio-pci" for each of these drivers into '
-            f'a file in /etc/modprobe.d, {remake_initramfs(host)}'
-        )
-    return (
-        f'Put vfio-pci into the initramfs (add_drivers+=" vfio-pci " in a '
-        f'file in /etc/dracut.conf.d), add the kernel argument '
-        f'rd.driver.pre=vfio-pci, {remake_initramfs(host)}'
-    )
+def load_early(
+    host: host_model.Host, rivals: collections.abc.Iterable[str]
+) -> str:
+    """Return how vfio-pci is loaded before other drivers of a card."""
+    return describe(host, Change(early=True, rivals=tuple(rivals)))

@@ -29,10 +29,11 @@ VFIO_PCI = 'vfio_pci'
 #: The file of sysfs that names the only driver of a device; the next boot
 #: does not know of it.
 OVERRIDE = 'driver_override'
+PCI_STUB = 'pci-stub'
 #: Drivers that take devices for nobody, besides vfio-pci and its variants:
 #: what VFIO lets be in a group (``drivers/vfio/vfio.c`` before Linux 5.19;
 #: since then, drivers with ``driver_managed_dma``).
-HARMLESS_DRIVERS = ('pci-stub', 'pcieport')
+HARMLESS_DRIVERS = (PCI_STUB, 'pcieport')
 _ADDRESS = re.compile(r'[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]', re.I)
 _ANY = 0xFFFFFFFF
 
@@ -241,6 +242,10 @@ class View:
     def vfio_is_builtin(self) -> bool:
         return VFIO_PCI in (self.host.builtin_modules or ())
 
+    @property
+    def vfio_is_loaded(self) -> bool:
+        return self.vfio_is_builtin or VFIO_PCI in self.host.modules
+
     @functools.cached_property
     def ids_source(self) -> tuple[str, kernel.CommandLine] | None:
         """Where vfio-pci has its ids from, and these as an argument.
@@ -305,6 +310,34 @@ class View:
     def caught(self, device: host_model.Device) -> bool:
         """Whether the ids that vfio-pci is given are those of a device."""
         return any(matches(one, device) for one in self.ids)
+
+    @functools.cached_property
+    def ids_that_stay(self) -> frozenset[str]:
+        """Ids of devices that are not for guests, nor on a card that is."""
+        cards = {
+            other.address
+            for device in self.for_guests
+            for other in (device, *self.host.functions(device))
+        }
+        return frozenset(
+            one.ids
+            for one in self.host.devices
+            # VFs are made later; vfio-pci.ids is no question then.
+            if one.physical_function is None and one.address not in cards
+        )
+
+    @functools.cached_property
+    def creation(self) -> str:
+        """What writes all files that the cards for guests need."""
+        choice = dict.fromkeys(
+            f'--device {one.address}'
+            if one.ids in self.ids_that_stay
+            else f'--id {one.ids}'
+            for one in self.for_guests
+            if one.physical_function is None
+        )
+        command = ' '.join(('openstack gpu host config create', *choice))
+        return f'"{command}" makes all files'
 
 
 def matches(wanted: kernel.DeviceId, device: host_model.Device) -> bool:

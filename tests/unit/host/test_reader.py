@@ -230,6 +230,66 @@ class TestRead(TestCase):
         del tree.files[f'{folder}reset']
         self.assertEqual((), tree.host().devices[0].reset_methods)
 
+    def test_lines_that_modprobe_ignores(self) -> None:
+        tree = trees.Tree()
+        tree.text(
+            'etc/modprobe.d/a.conf',
+            '#options\n  # indented\n\n'
+            'option vfio-pci ids=10de:20f1 secret=x\n'
+            'BLACKLIST nouveau\n'
+            'options vfio-pci\n'
+            'softdep\n'
+            '\u201coptions\u201d vfio-pci ids=1:2\n'
+            '\u201coptions vfio-pci ids=1:2\u201d\n'
+            'echo "options vfio ids=1:2"\n'
+            'password hunter2 vfio-pci\n'
+            'hunter2 x y\n'
+            'sudo rm -rf /\n'
+            'remove x /bin/true\nweakdep a b\nweakdep a\n'
+            'remove x\n',
+        )
+        path = '/etc/modprobe.d/a.conf'
+        lines = tuple(
+            host_model.IgnoredLine(text, path, meant)
+            for text, meant in (
+                ('option vfio-pci', 'options'),
+                ('BLACKLIST nouveau', 'blacklist'),
+                ('options vfio-pci', 'options'),
+                ('softdep', 'softdep'),
+                ('\u201coptions\u201d vfio-pci', 'options'),
+                ('\u201coptions vfio-pci', 'options'),
+                ('echo vfio', None),
+                ('password vfio-pci', None),
+                ('***', None),
+                ('sudo', None),
+            )
+        )
+        host = self.read(tree)
+        self.assertEqual(lines, host.ignored_lines)
+        self.assertEqual((), host.directives)
+
+    def test_groups_without_an_iommu(self) -> None:
+        tree = trees.nouveau()
+        tree.text('sys/kernel/iommu_groups/4/name', 'vfio-noiommu\n')
+        host = self.read(tree)
+        self.assertEqual(4, host.devices[0].group)
+        self.assertEqual('vfio-noiommu', host.group(4).name)
+        self.assertFalse(host.iommu_on)
+        self.assertIsNone(host.unsafe_noiommu_mode)
+        path = 'sys/module/vfio/parameters/enable_unsafe_noiommu_mode'
+        for text, on in (('Y', True), ('N', False)):
+            tree.text(path, f'{text}\n')
+            self.assertEqual(on, tree.host().unsafe_noiommu_mode)
+
+    def test_framebuffers(self) -> None:
+        tree = trees.nouveau()
+        for name in ('simple-framebuffer.0', 'efi-framebuffer.1', 'pcspkr'):
+            tree.text(f'sys/bus/platform/devices/{name}', '')
+        self.assertEqual(
+            ('efi-framebuffer.1', 'simple-framebuffer.0'),
+            self.read(tree).framebuffers,
+        )
+
 
 class TestUnreadable(TestCase):
     def named(self, host: host_model.Host) -> dict[str, str]:

@@ -318,6 +318,7 @@ def consumer(arguments: str = '', audio: str = 'snd_hda_intel') -> Tree:
     found = Tree(
         'desk', arguments=f'intel_iommu=on {arguments}', domain='DMA-FQ'
     )
+    found.text('sys/bus/platform/devices/vesa-framebuffer.0', '')
     found.device(
         '0000:00:01.0', '8086:1901', 0x060400, driver='pcieport', group=1
     )

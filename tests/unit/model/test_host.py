@@ -56,6 +56,37 @@ class TestDevice(testtools.TestCase):
         )
         self.assertEqual(16 << 20, found.bar_bytes)
 
+    def test_modules_of_drivers(self) -> None:
+        for driver, expected in (
+            ('vfio-pci', 'vfio_pci'),
+            ('xhci_hcd', 'xhci_pci'),
+            ('nvidia-gpu', 'i2c_nvidia_gpu'),
+            ('nvidia', 'nvidia'),
+        ):
+            self.assertEqual(expected, host.module(driver))
+
+    def test_rivals(self) -> None:
+        card = device('0000:05:00.0', vendor_id='10de', class_code=0x030200)
+        audio = device('0000:05:00.1', vendor_id='10de', class_code=0x040300)
+        found = host.Host('compute', (card, audio))
+        self.assertIn('nouveau', found.rivals(card))
+        self.assertIn('snd_hda_intel', found.rivals(card))
+        # Drivers of GPUs have nothing to do with what is none.
+        self.assertEqual(('snd_hda_intel',), found.rivals(audio))
+
+    def test_groups_without_an_iommu(self) -> None:
+        card = device('0000:05:00.0', group=0)
+        other = device('0000:06:00.0')
+        for name, on in ((None, True), (host.NO_IOMMU, False)):
+            found = host.Host(
+                'compute',
+                (card, other),
+                groups=(host.IommuGroup(0, name=name),),
+            )
+            self.assertEqual(on, found.iommu_on)
+            self.assertEqual(on, found.has_iommu(card))
+            self.assertFalse(found.has_iommu(other))
+
     def test_siblings_and_functions(self) -> None:
         card = device('0000:05:00.0', group=3)
         audio = device('0000:05:00.1', group=3)

@@ -64,6 +64,11 @@ class TestParse(testtools.TestCase):
             [(one.name, one.value) for one in kernel.parse(text).arguments],
         )
 
+    def test_written(self) -> None:
+        line = kernel.parse('a-b=1 c a_b="2 3" a-b c=""')
+        self.assertEqual(('a-b=1', 'a_b=2 3', 'a-b'), line.written('a_b'))
+        self.assertEqual(('c', 'c='), line.written('c', 'd'))
+
     def test_dashes_are_underscores(self) -> None:
         line = kernel.parse('vfio_pci.ids=1:2 vfio-pci.ids=10DE:0x20f1,a,')
         self.assertEqual(

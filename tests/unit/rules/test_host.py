@@ -17,6 +17,7 @@ import pathlib
 
 import testtools
 
+from gpuclient.documents.created import host_files
 from gpuclient.host import reader
 from gpuclient.model import alias as alias_model
 from gpuclient.model import cpu
@@ -118,10 +119,10 @@ class TestHosts(TestCase):
         self.assertEqual(
             {
                 'readable', 'devices', 'IOMMU', 'IOMMU arguments',
-                'IOMMU mode', 'vfio-pci.ids', 'duplicate ids', 'huge pages',
-                'memory', 'CPUs', 'use', 'driver', 'group', 'device type',
-                'SR-IOV', 'boot VGA', 'reset', 'power', 'NUMA node',
-                'driver race',
+                'IOMMU mode', 'no-IOMMU mode', 'modprobe.d', 'vfio-pci.ids',
+                'duplicate ids', 'huge pages', 'memory', 'CPUs', 'use',
+                'driver', 'group', 'device type', 'SR-IOV', 'boot VGA',
+                'reset', 'power', 'NUMA node', 'driver race',
             },
             passed,
         )  # fmt: skip
@@ -160,10 +161,17 @@ class TestIommu(TestCase):
         off = {'iommu': False}
         grub = {'etc/default/grub': 'GRUB_CMDLINE_LINUX="intel_iommu=on"\n'}
         for words, remedy, arguments, host, files in (
-            ('intel_iommu=off', 'Remove intel_iommu', 'intel_iommu=off',
+            ('intel_iommu=off', 'Remove intel_iommu=off from GRUB_CMDLINE_'
+             'LINUX in /etc/default/grub, and add intel_iommu=on iommu=pt '
+             'there, run update-grub, then reboot', 'intel_iommu=off',
              {}, {}),
-            ('iommu=off', '--remove-args="iommu=off"', 'iommu=off',
-             {'system': trees.RHEL}, {}),
+            ('iommu=off', '--remove-args="iommu=off" --args="iommu=pt"',
+             'intel_iommu=on iommu=off', {'system': trees.RHEL}, {}),
+            ('iommu=off', 'Remove iommu=pt,off from GRUB_CMDLINE_LINUX in '
+             '/etc/default/grub, and add iommu=pt there',
+             'intel_iommu=off intel_iommu=on iommu=pt,off', {}, {}),
+            ('amd_iommu=off', 'and add iommu=pt there', 'amd_iommu=off',
+             {'vendor': trees.AMD}, {}),
             ('no table DMAR', 'VT-d', '', {'acpi': ['APIC']}, {}),
             ('no table IVRS', 'AMD-Vi', '', {'vendor': trees.AMD}, {}),
             ('without intel_iommu=on', 'Add intel_iommu=on', '', {}, {}),
@@ -189,10 +197,19 @@ class TestIommu(TestCase):
 
     def test_wrong_vendor(self) -> None:
         amd = {'vendor': trees.AMD, 'acpi': ['IVRS']}
-        self.finds('GPU421', WARN, 'intel_iommu', card(host=amd))
-        self.finds(
-            'GPU421', WARN, 'amd_iommu', card(f'{trees.EARLY} amd_iommu=on')
+        remedy = (
+            'Remove intel_iommu=on from GRUB_CMDLINE_LINUX in '
+            '/etc/default/grub, run update-grub, then reboot'
         )
+        self.finds(
+            'GPU421', WARN, 'intel_iommu', card(host=amd), remedy=remedy
+        )
+        both = card(f'{trees.EARLY} amd_iommu=on')
+        self.finds('GPU421', WARN, 'amd_iommu', both,
+                   remedy='Remove amd_iommu=on from')  # fmt: skip
+        other = card('amd_iommu=on iommu=pt')
+        self.finds('GPU421', WARN, 'amd_iommu', other,
+                   remedy='and add intel_iommu=on there')  # fmt: skip
         off = card(host={**amd, 'iommu': False}, driver=None)
         self.finds('GPU421', FAIL, 'intel_iommu', off)
 
@@ -207,6 +224,33 @@ class TestIommu(TestCase):
         del unknown.files['sys/kernel/iommu_groups/4/type']
         self.assertEqual({}, self.bad(unknown))
 
+    def test_without_an_iommu(self) -> None:
+        """VFIO makes groups all the same, which no server can have."""
+        path = 'sys/module/vfio/parameters/enable_unsafe_noiommu_mode'
+        options = 'options vfio enable_unsafe_noiommu_mode=1\n'
+        for arguments, files, where in (
+            ('vfio.enable_unsafe_noiommu_mode=1', {}, 'the kernel arguments'),
+            ('', {'etc/modprobe.d/x.conf': options}, '/etc/modprobe.d/x.conf'),
+            ('', {}, 'what loads vfio'),
+        ):
+            tree = card(f'{trees.EARLY} {arguments}', host={'acpi': ['APIC']})
+            tree.text('sys/kernel/iommu_groups/4/name', 'vfio-noiommu\n')
+            tree.text(path, 'Y\n')
+            for name, content in files.items():
+                tree.text(name, content)
+            self.finds('GPU462', FAIL, f'{GPU} has a group 4 that is none',
+                       tree, remedy=f'out of {where}, run')  # fmt: skip
+            self.assertEqual(
+                {'GPU420', 'GPU428', 'GPU462'}, set(self.bad(tree))
+            )
+            self.finds('GPU420', FAIL, 'but those of VFIO itself: the', tree)
+        # It is on, and does nothing where there is an IOMMU.
+        tree = card()
+        tree.text(path, 'Y\n')
+        self.finds('GPU462', WARN, 'is on', tree)
+        tree.text(path, 'N\n')
+        self.assertEqual({}, self.bad(tree))
+
     def test_nothing_depends_on_it(self) -> None:
         tree = trees.Tree(iommu=False)
         trees.bmc(tree)
@@ -218,7 +262,13 @@ class TestDriver(TestCase):
         for driver in ('nouveau', 'nvidia', 'nvidiafb', 'NovaCore'):
             self.finds('GPU424', FAIL, f'{driver} has it', card(driver=driver))
         tree = card('', driver='NovaCore')
-        self.finds('GPU424', FAIL, '', tree, remedy='Blacklist nova_core')
+        self.finds('GPU424', FAIL, '', tree,
+                   remedy='the line "blacklist nova_core" into')  # fmt: skip
+        # Another card of the host needs it.
+        add(tree, TWIN, group=5, driver='NovaCore')
+        found = self.bad(tree, named(GPU))['GPU424'].remedy
+        self.assertNotIn('blacklist', found)
+        self.assertIn(f'host config create --device {GPU}"', found)
         tree = card('', driver='nouveau', host={'iommu': False})
         self.finds('GPU424', FAIL, '', tree, remedy='Turn the IOMMU on')
 
@@ -229,14 +279,22 @@ class TestDriver(TestCase):
     def test_unbound(self) -> None:
         plain = card('intel_iommu=on iommu=pt', driver=None)
         self.finds('GPU425', WARN, 'libvirt does so', plain,
-                   remedy='vfio-pci.ids=10de:20f1')  # fmt: skip
+                   remedy='Add vfio-pci.ids=10de:20f1 rd.driver.pre=vfio-pci '
+                   'to')  # fmt: skip
         stub = card('iommu=pt', driver='pci-stub')
         self.finds('GPU425', WARN, 'pci-stub has it', stub)
         wrong = card('vfio-pci.ids=10de:20f0', driver=None)
         self.finds('GPU425', FAIL, 'leaves it out', wrong,
-                   remedy='vfio-pci.ids=10de:20f0,10de:20f1')  # fmt: skip
+                   remedy='Remove vfio-pci.ids=10de:20f0 from GRUB_CMDLINE_'
+                   'LINUX in /etc/default/grub, and add '
+                   'vfio-pci.ids=10de:20f1 rd.driver.pre=vfio-pci there, run '
+                   'update-grub, then reboot; "openstack gpu host config '
+                   'create --id 10de:20f1" makes all files')  # fmt: skip
         late = card(driver=None)
-        self.finds('GPU425', FAIL, 'although vfio-pci claims it', late)
+        self.finds('GPU425', FAIL, 'vfio-pci claims it (the kernel arguments)'
+                   ', and is loaded', late, remedy='dmesg')  # fmt: skip
+        late.text('proc/modules', 'ext4 1 0\n')
+        self.finds('GPU425', FAIL, 'and is not loaded', late)
         self.finds(
             'GPU425',
             FAIL,
@@ -244,6 +302,50 @@ class TestDriver(TestCase):
             plain,
             specs({'address': GPU, 'managed': 'no'}),
         )
+
+    def test_loads_vfio_pci(self) -> None:
+        """Ids are of no use to a module that nothing loads."""
+        host = {'system': trees.DEBIAN}
+        tree = card('iommu=pt', driver=None, host=host)
+        tree.initramfs('ext4', maker='initramfs-tools')
+        tree.text('proc/modules', 'nouveau 1 0\n')
+        self.finds('GPU425', WARN, '', tree,
+                   remedy='run update-grub. Put vfio-pci into '
+                   '/etc/initramfs-tools/modules, and a line "softdep DRIVER '
+                   'pre: vfio-pci" for each of nouveau, nova_core, nvidia, '
+                   'nvidiafb into a file in /etc/modprobe.d, run '
+                   'update-initramfs -u, then reboot;')  # fmt: skip
+        tree.text('etc/modprobe.d/x.conf', 'blacklist nova_core\n'
+                  'blacklist nvidia\nblacklist nvidiafb\n')  # fmt: skip
+        self.finds('GPU425', WARN, '', tree, remedy='and the line "softdep '
+                   'nouveau pre: vfio-pci" into a file')  # fmt: skip
+        tree.text('etc/modprobe.d/y.conf', 'blacklist nouveau\n')
+        self.finds('GPU425', WARN, '', tree, remedy='Put vfio-pci into '
+                   '/etc/initramfs-tools/modules, run')  # fmt: skip
+
+    def test_pci_stub(self) -> None:
+        stub = f'{trees.EARLY} pci-stub.ids=10de:20f1'
+        self.finds('GPU425', FAIL, 'pci-stub has it, although vfio-pci claims',
+                   card(stub, driver='pci-stub'),
+                   remedy='Remove pci-stub.ids=10de:20f1 from')  # fmt: skip
+        self.finds('GPU425', FAIL, '',
+                   card(f'{stub},8086:1', driver='pci-stub'),
+                   remedy='and add pci-stub.ids=8086:1 there')  # fmt: skip
+        tree = card(driver='pci-stub')
+        tree.text('etc/modprobe.d/x.conf', 'options pci-stub ids=10de:20f1\n')
+        self.finds('GPU425', FAIL, '', tree,
+                   remedy='Take 10de:20f1 out of the options of pci-stub in '
+                   '/etc/modprobe.d/x.conf, then reboot')  # fmt: skip
+
+    def test_overridden_for_another(self) -> None:
+        tree = card(driver=None, override='none')
+        self.finds('GPU425', FAIL, 'driver_override leaves it to none', tree,
+                   remedy=f'Take away what writes none to driver_override of '
+                   f'{GPU} (a line of modprobe.d, a udev rule, driverctl), '
+                   f'then reboot')  # fmt: skip
+        tree = card('iommu=pt', driver='pci-stub', override='pci-stub')
+        self.finds('GPU425', FAIL, 'leaves it to pci-stub', tree,
+                   remedy='). Add vfio-pci.ids=10de:20f1')  # fmt: skip
 
     def test_virtual_functions(self) -> None:
         tree = trees.vfs()
@@ -256,16 +358,31 @@ class TestDriver(TestCase):
                    'when the VFs have been made')  # fmt: skip
 
     def test_reboot_is_pending(self) -> None:
-        for path, content in (
-            ('etc/default/grub',
-             'GRUB_CMDLINE_LINUX="a"\nGRUB_CMDLINE_LINUX+=" '
-             'vfio-pci.ids=10de:20f1"\n'),
-            ('etc/kernel/cmdline', 'vfio-pci.ids=10de:20f1\n'),
-            ('boot/loader/entries/a.conf', 'options vfio-pci.ids=10de:20f1'),
+        ids = 'vfio-pci.ids=10de:20f1'
+        for early, remedy in (
+            (' rd.driver.pre=vfio-pci', 'Reboot: /{} has vfio-pci.ids with'),
+            ('', '/{} has vfio-pci.ids with 10de:20f1 for the next boot. Add '
+             'rd.driver.pre=vfio-pci to'),
         ):  # fmt: skip
-            tree = card('iommu=pt', driver=None)
-            tree.text(path, content)
-            self.finds('GPU425', WARN, '', tree, remedy=f'Reboot: /{path}')
+            for path, content in (
+                ('etc/default/grub', 'GRUB_CMDLINE_LINUX="a"\n'
+                 f'GRUB_CMDLINE_LINUX+=" {ids}{early}"\n'),
+                ('etc/kernel/cmdline', f'{ids}{early}\n'),
+                ('boot/loader/entries/a.conf', f'options {ids}{early}'),
+            ):  # fmt: skip
+                tree = card('iommu=pt', driver=None)
+                tree.text(path, content)
+                self.finds('GPU425', WARN, '', tree,
+                           remedy=remedy.format(path))  # fmt: skip
+        # Our own files, before the reboot.
+        tree = card('iommu=pt', driver=None)
+        tree.initramfs('ext4', maker='initramfs-tools')
+        tree.text('proc/modules', 'nouveau 1 0\n')
+        wanted = host_files.Passthrough('intel', ids=('10de:20f1',))
+        for file in host_files.prepare(wanted, host_files.DEBIAN).files:
+            tree.text(file.path.lstrip('/'), file.content)
+        found = self.bad(tree)['GPU425']
+        self.assertIn('Reboot; if that does not help', found.remedy)
 
 
 class TestGroup(TestCase):
@@ -287,7 +404,21 @@ class TestGroup(TestCase):
             group=4,
         )  # fmt: skip
         self.finds('GPU426', FAIL, '0000:04:00.1 (10de:1aef, snd_hda_intel)',
-                   tree, remedy='add 10de:1aef')  # fmt: skip
+                   tree, remedy='add vfio-pci.ids=10de:20f1,10de:1aef there, '
+                   'run update-grub, then reboot')  # fmt: skip
+        lost = card(trees.EARLY.replace('20f1', '20f1,10de:1aef'))
+        lost.device(
+            '0000:04:00.1', '10de:1aef', 0x040300, driver='snd_hda_intel',
+            group=4,
+        )  # fmt: skip
+        self.finds('GPU426', FAIL, '', lost, remedy='dmesg')
+        by_address = card('iommu=pt', override='vfio-pci')
+        by_address.device(
+            '0000:04:00.1', '10de:1aef', 0x040300, driver='snd_hda_intel',
+            group=4,
+        )  # fmt: skip
+        self.finds('GPU426', FAIL, '', by_address,
+                   remedy='driver_override of 0000:04:00.1, too')  # fmt: skip
         other = card()
         other.device('0000:10:00.0', '8086:1', 0x0C0330, driver='ahci',
                      group=4)  # fmt: skip
@@ -298,12 +429,21 @@ class TestGroup(TestCase):
         tree.device(
             '0000:04:00.2', '10de:1ad8', 0x0C0330, driver='xhci_hcd', group=4
         )
-        self.finds('GPU426', FAIL, '', tree, remedy='add 10de:1ad8')
+        self.finds('GPU426', FAIL, '', tree,
+                   remedy='add vfio-pci.ids=10de:20f1,10de:1ad8')  # fmt: skip
         tree.text(
             'lib/modules/6.1.0-56-amd64/modules.builtin',
             'kernel/drivers/usb/host/xhci-pci.ko\n',
         )
-        self.finds('GPU426', FAIL, '', tree, remedy='is part of the kernel')
+        remedy = 'is part of the kernel and always first'
+        self.finds('GPU426', FAIL, '', tree, remedy=remedy)
+        self.assertNotIn('pci-stub', self.bad(tree)['GPU426'].remedy)
+        tree.text(
+            'lib/modules/6.1.0-56-amd64/modules.builtin',
+            'kernel/drivers/usb/host/xhci-pci.ko\n'
+            'kernel/drivers/pci/pci-stub.ko\n',
+        )
+        self.finds('GPU426', FAIL, '', tree, remedy='with pci-stub.ids')
 
     def test_reserved_by_firmware(self) -> None:
         path = 'sys/kernel/iommu_groups/4/reserved_regions'
@@ -331,7 +471,10 @@ class TestBinding(TestCase):
         tree = card()
         add(tree, TWIN, group=5)
         self.finds('GPU430', FAIL, 'catches this card', tree, named(GPU),
-                   remedy=f'driver_override of {GPU}')  # fmt: skip
+                   remedy=f'Take 10de:20f1 out of vfio-pci.ids, and write '
+                   f'vfio-pci to driver_override of {GPU} before drivers are '
+                   f'loaded; "openstack gpu host config create --device '
+                   f'{GPU}" makes all files')  # fmt: skip
 
     def test_subsystem_in_ids(self) -> None:
         for ids, caught in (
@@ -397,14 +540,23 @@ class TestBinding(TestCase):
         ignored = card()
         ignored.initramfs('nouveau', 'vfio-pci', maker=tools)
         self.finds('GPU434', WARN, '', ignored)
+        # Its udev is there before it loads modules by their names.
+        for path, content in (
+            ('etc/initramfs-tools/modules', '# a\nvfio-pci\n'),
+            ('etc/initramfs-tools/hooks/x', 'force_load vfio-pci\n'),
+        ):
+            late = self.race('nouveau', 'vfio-pci', maker=tools,
+                             **{path: content})  # fmt: skip
+            self.finds('GPU434', FAIL, f'/{path} loads vfio-pci when udev has '
+                       f'loaded nouveau', late, remedy='softdep')  # fmt: skip
 
     def test_race_won(self) -> None:
         every = 'blacklist nouveau\nblacklist nova_core\nblacklist nvidiafb\n'
         soft = 'softdep nvidia post: x pre: a vfio-pci\n'
         for tree in (
-            self.race('nouveau', 'vfio-pci', maker='initramfs-tools',
+            self.race('ext4', 'vfio-pci', maker='initramfs-tools',
                       **{'etc/initramfs-tools/modules': '# a\nvfio-pci\n'}),
-            self.race('nouveau', 'vfio-pci', maker='initramfs-tools',
+            self.race('ext4', 'vfio-pci', maker='initramfs-tools',
                       **{'etc/initramfs-tools/hooks/x':
                          '#!/bin/sh\nforce_load vfio-pci\n'}),
             self.race('nouveau', 'vfio-pci', maker='dracut',
@@ -464,6 +616,33 @@ class TestBinding(TestCase):
         self.assertEqual({}, self.bad(tree, named(GPU)))
 
 
+class TestIgnoredLines(TestCase):
+    def test_lines(self) -> None:
+        path = '/etc/modprobe.d/x.conf'
+        for line, shown, remedy in (
+            ('option vfio-pci ids=10de:20f1', 'option vfio-pci',
+             f'Write "options" in place of "option" in {path}, run'),
+            ('opitons vfio-pci ids=10de:20f1', 'opitons vfio-pci',
+             'Write "options" in place of "opitons"'),
+            ('options vfio-pci', 'options vfio-pci',
+             'Give "options" all that it takes (modprobe.d(5))'),
+            ('echo "options vfio-pci ids=1:2"', 'echo vfio-pci',
+             'Begin the line as modprobe.d(5) has it, or with #, in'),
+        ):  # fmt: skip
+            tree = card()
+            tree.text(path.lstrip('/'), f'# comment\n\n{line}\n')
+            self.finds('GPU463', FAIL, f'line of {path} out: "{shown} ..."',
+                       tree, remedy=remedy)  # fmt: skip
+
+    def test_of_no_card(self) -> None:
+        for line, tree in (
+            ('blacklst nouveau', card()),
+            ('option vfio-pci ids=1:2', trees.Tree()),
+        ):
+            tree.text('etc/modprobe.d/x.conf', f'{line}\n')
+            self.finds('GPU463', WARN, '', tree)
+
+
 class TestDevice(TestCase):
     def test_does_not_answer(self) -> None:
         gone = card(config=b'\xff' * 4096)
@@ -501,7 +680,11 @@ class TestDevice(TestCase):
         self.assertNotIn('GPU438', self.bad(part))
 
     def test_boot_vga(self) -> None:
-        self.finds('GPU440', WARN, 'BAR 1', card(boot_vga=True))
+        tree = card(boot_vga=True)
+        self.assertEqual({}, self.bad(tree))
+        tree.text('sys/bus/platform/devices/efi-framebuffer.0', '')
+        self.finds('GPU440', WARN, '(efi-framebuffer.0): "BAR 1', tree,
+                   remedy='Add initcall_blacklist=sysfb_init')  # fmt: skip
 
     def test_reset(self) -> None:
         self.finds('GPU441', WARN, 'no way', card(reset=None))
@@ -516,7 +699,8 @@ class TestDevice(TestCase):
 
     def test_numa_node(self) -> None:
         tree = card(host={'nodes': 2}, node=-1)
-        self.finds('GPU445', WARN, 'which of 2 nodes', tree)
+        self.finds('GPU445', WARN, 'which of 2 nodes', tree,
+                   remedy=f'numa_node of {GPU}')  # fmt: skip
         self.assertEqual({}, self.bad(card(node=-1)))
 
 
@@ -524,7 +708,16 @@ class TestMemoryAndCpus(TestCase):
     def test_pages_of_the_node(self) -> None:
         tree = card(host={'nodes': 2}, node=1)
         tree.pages(0, 16)
-        self.finds('GPU446', WARN, 'node 1', tree)
+        self.finds('GPU446', WARN, 'node 1', tree,
+                   remedy='hugepages=COUNT, without a node')  # fmt: skip
+        tree = card(
+            f'{trees.EARLY} hugepagesz=1G hugepages=0:12,1:0',
+            host={'nodes': 2},
+            node=1,
+        )
+        tree.pages(0, 12)
+        remedy = 'hugepages=12 in place of hugepages=0:12,1:0'
+        self.finds('GPU446', WARN, 'node 1', tree, remedy=remedy)
 
     def test_fewer_than_asked(self) -> None:
         tree = card(f'{trees.EARLY} hugepagesz=1G hugepages=64')
