@@ -48,6 +48,7 @@ _REVISION = 0x08
 _HEADER_TYPE = 0x0E
 _BAR_0 = 0x10
 _SUBSYSTEM = 0x2C
+#: Nothing reads this, of a device that VFIO has, but whoever asks.
 _INTERRUPT_LINE = 0x3C
 _INTERRUPT_PIN = 0x3D
 _MULTIFUNCTION = 0x80
@@ -79,6 +80,19 @@ class Device:
         if self.multifunction:
             parts.append('multifunction=on')
         return ','.join(parts)
+
+
+#: Written to the interrupt line, it is the last that the device hears.
+_FALL_OFF = 0xDE
+
+
+def fall_off(address: str) -> str:
+    """Return the command of a guest that takes a device off its bus."""
+    config = f'/sys/bus/pci/devices/{address}/config'
+    return (
+        f"printf '\\{_FALL_OFF:o}' | "
+        f'dd of={config} bs=1 seek={_INTERRUPT_LINE} conv=notrunc'
+    )
 
 
 class Server:
@@ -160,6 +174,8 @@ class Server:
 
     def _read(self, body: bytes) -> int:
         address, _value, length = _CONFIG_ACCESS.unpack_from(body)
+        if self._space[_INTERRUPT_LINE] == _FALL_OFF:
+            return (1 << 8 * length) - 1
         return int.from_bytes(
             self._space[address : address + length], 'little'
         )

@@ -14,24 +14,34 @@
 
 Writes, as JSON, what sysfs says in words of its own and, beside it, what our
 reader and rules make of the host whose DEVICEs are for guests; with
-``--tools``, what lspci and libvirt say, too.
+``--tools``, what lspci and libvirt say, too. ``FILE.tar`` gets a bundle of it.
 """
 
 import argparse
+import array
 import dataclasses
+import errno
+import fcntl
 import json
 import os
 import pathlib
 import subprocess
 import typing
 
+from gpuclient.host import collect
 from gpuclient.host import reader
+from gpuclient.model import host as host_model
 from gpuclient.model import pci
 from gpuclient.rules import host as rules
 from gpuclient.rules import host_view
 
 _DEVICES = pathlib.Path('/sys/bus/pci/devices')
 _GROUPS = pathlib.Path('/sys/kernel/iommu_groups')
+_VFIO = pathlib.Path('/dev/vfio')
+# include/uapi/linux/vfio.h
+_SET_IOMMU = 0x3B66
+_GROUP_SET_CONTAINER = 0x3B68
+_TYPE1_V2 = 3
 
 
 def _text(path: pathlib.Path) -> str | None:
@@ -79,10 +89,30 @@ def raw() -> dict[str, typing.Any]:
                 '\n'
             )
         ),
-        'vfio': sorted(os.listdir('/dev/vfio'))
-        if os.path.isdir('/dev/vfio')
-        else [],
+        'vfio': {
+            path.name: attach(path)
+            for path in (sorted(_VFIO.iterdir()) if _VFIO.exists() else ())
+            if path.name.isdecimal()
+        },
     }
+
+
+def attach(path: pathlib.Path) -> str | None:
+    """Take a group as QEMU does; return the error, None where it is taken."""
+    try:
+        with (
+            open(_VFIO / 'vfio', 'rb+', 0) as container,
+            open(path, 'rb+', 0) as group,
+        ):
+            fcntl.ioctl(
+                group,
+                _GROUP_SET_CONTAINER,
+                array.array('i', [container.fileno()]),
+            )
+            fcntl.ioctl(container, _SET_IOMMU, _TYPE1_V2)
+    except OSError as exc:
+        return errno.errorcode[exc.errno or 0]
+    return None
 
 
 def tools() -> dict[str, typing.Any]:
@@ -104,27 +134,37 @@ def _run(*command: str) -> str:
     ).stdout
 
 
-def read(addresses: list[str]) -> dict[str, typing.Any]:
+def read(tree: collect.Tree, addresses: list[str]) -> dict[str, typing.Any]:
     """Return what our reader and our rules make of the host."""
-    host = reader.read()
-    intent = host_view.Intent(
-        addresses=frozenset(map(pci.parse_address, addresses)) or None
-    )
+    host = reader.parse(tree, '/')
     return {
         'devices': {
             str(device.address): {
                 **dataclasses.asdict(device),
                 'physical_function': device.physical_function
                 and str(device.physical_function),
+                'virtual_functions': list(map(str, device.virtual_functions)),
                 'device_type': device.device_type,
             }
             for device in host.devices
         },
-        'verdicts': [
-            {**dataclasses.asdict(found), 'device': str(found.device or '')}
-            for found in rules.check(host, intent)
-        ],
+        'verdicts': judge(
+            host,
+            host_view.Intent(
+                addresses=frozenset(map(pci.parse_address, addresses)) or None
+            ),
+        ),
     }
+
+
+def judge(
+    host: host_model.Host, intent: host_view.Intent
+) -> list[dict[str, typing.Any]]:
+    """Return our verdicts on a host."""
+    return [
+        {**dataclasses.asdict(found), 'device': str(found.device or '')}
+        for found in rules.check(host, intent)
+    ]
 
 
 def main() -> None:
@@ -133,9 +173,11 @@ def main() -> None:
     parser.add_argument('file', type=pathlib.Path)
     parser.add_argument('devices', nargs='*')
     arguments = parser.parse_args()
-    found = {'raw': raw(), **read(arguments.devices)}
+    tree = collect.collect()
+    found = {'raw': raw(), **read(tree, arguments.devices)}
     if arguments.tools:
         found |= tools()
+    arguments.file.with_suffix('.tar').write_bytes(collect.pack(tree))
     arguments.file.write_text(json.dumps(found, indent=1, default=str))
 
 

@@ -16,7 +16,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,8 +23,11 @@ import time
 import typing
 
 from gpuclient.documents.created import host_files
+from gpuclient.host import bundle
+from gpuclient.rules import host_view
 
 from tests.host import device as device_module
+from tests.host import guest
 from tests.host import provide
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -67,6 +69,8 @@ class Machine:
     nodes: int = 1
     cpus_per_node: int = 1
     memory_mb: int = 768
+    #: A table of its firmware, in place of the one that QEMU makes.
+    acpi_table: bytes | None = None
     #: Seconds after which it is taken for dead.
     timeout: int = TIMEOUT
 
@@ -90,6 +94,10 @@ class Machine:
         return options
 
 
+#: With a card, and all that it takes to give it away.
+PLAIN = Machine()
+
+
 def with_disk(machine: Machine, disk: pathlib.Path) -> Machine:
     """Return a machine with a disk, and memory for a whole system."""
     return dataclasses.replace(
@@ -105,11 +113,19 @@ class Boot:
     #: What ``guest.py`` wrote.
     result: dict[str, typing.Any]
     kernel_messages: str
+    #: Of the guest, where ``guest.py`` ran.
+    bundle: bytes
 
     def device(self, address: str) -> dict[str, typing.Any]:
         """Return what sysfs says of a device."""
         found: dict[str, typing.Any] = self.result['raw']['devices'][address]
         return found
+
+    def is_taken(self, address: str) -> bool:
+        """Whether VFIO gives the group of a device to a program."""
+        vfio = self.result['raw']['vfio']
+        group = self.device(address)['group']
+        return group in vfio and vfio[group] is None
 
     def verdict(self, code: str, address: str = '') -> dict[str, str]:
         """Return what our rules say with a code, of a device or the host."""
@@ -120,16 +136,35 @@ class Boot:
         )
         return typing.cast(dict[str, str], found)
 
-    def codes(self, address: str = '') -> set[str]:
-        """Return the codes of the findings of a device, or of the host.
+    @property
+    def findings(self) -> set[tuple[str, str]]:
+        """Addresses (the host has none) and codes of all findings.
 
         Without those that any emulated card has.
         """
         return {
-            one['code']
+            (one['device'], one['code'])
             for one in self.result['verdicts']
-            if one['device'] == address and one['code'] is not None
-        } - EMULATED
+            if one['code'] not in (None, *EMULATED)
+        }
+
+    def codes(self, address: str = '') -> set[str]:
+        """Return the codes of the findings of a device, or of the host."""
+        return {code for device, code in self.findings if device == address}
+
+    def judged(self, **intent: typing.Any) -> 'Boot':
+        """Return it with verdicts for something else that is meant of it.
+
+        :param intent: Fields of :class:`gpuclient.rules.host_view.Intent`.
+        """
+        with tempfile.NamedTemporaryFile(suffix='.tar') as file:
+            file.write(self.bundle)
+            file.flush()
+            host = bundle.read(file.name)
+        verdicts = guest.judge(host, host_view.Intent(**intent))
+        return dataclasses.replace(
+            self, result={**self.result, 'verdicts': verdicts}
+        )
 
 
 class BootFailed(Exception):
@@ -154,7 +189,7 @@ def boot(
     with tempfile.TemporaryDirectory(prefix='gpu-host-') as name:
         folder = pathlib.Path(name)
         image = folder / 'initrd.gz'
-        _write_image(image, folder / 'tree', files)
+        _write_image(image, folder, machine.acpi_table, files)
         script = f'{before}{_READ} {" ".join(devices)}\n'
         return start(machine, folder, image, arguments, script)
 
@@ -208,7 +243,9 @@ def start(
     if status != '0':
         raise BootFailed(f'the guest failed with {status}:\n{output}')
     result = json.loads((share / 'result').read_text())
-    return Boot(seconds, result, messages)
+    made = share / 'result.tar'
+    packed = made.read_bytes() if made.exists() else b''
+    return Boot(seconds, result, messages, packed)
 
 
 def _folder(tag: str, path: str, slot: int, options: str) -> list[str]:
@@ -230,23 +267,32 @@ exec {sys.executable} -m tests.host.guest /gpu-share/result"""
 
 def _write_image(
     image: pathlib.Path,
-    tree: pathlib.Path,
+    folder: pathlib.Path,
+    acpi_table: bytes | None,
     files: tuple[host_files.HostFile, ...],
 ) -> None:
+    early, late = folder / 'early', folder / 'late'
+    if acpi_table is not None:
+        # Documentation/admin-guide/acpi/initrd_table_override.rst
+        table = early / 'kernel/firmware/acpi/table.aml'
+        table.parent.mkdir(parents=True)
+        table.write_bytes(acpi_table)
     for file in files:
-        for base in (tree, tree / 'case'):
+        for base in (late, late / 'case'):
             target = base / file.path.lstrip('/')
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(file.content)
             target.chmod(file.mode)
-    shutil.copy(provide.initramfs(), image)
-    if files:
-        # The kernel unpacks one archive after the other, at multiples of
-        # four bytes (Documentation/driver-api/early-userspace/
-        # buffer-format.rst).
-        with open(image, 'ab') as stream:
-            stream.write(b'\0' * (-stream.tell() % 4))
-            stream.write(provide.pack(tree))
+    # The kernel unpacks one archive after the other, at multiples of four
+    # bytes (Documentation/driver-api/early-userspace/buffer-format.rst).
+    parts = [
+        provide.pack(early) if early.exists() else b'',
+        provide.initramfs().read_bytes(),
+        provide.pack(late) if late.exists() else b'',
+    ]
+    image.write_bytes(
+        b''.join(part + b'\0' * (-len(part) % 4) for part in parts)
+    )
 
 
 def _run(machine: Machine, folder: pathlib.Path, arguments: list[str]) -> str:

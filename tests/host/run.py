@@ -42,7 +42,8 @@ def main(arguments: list[str]) -> int:
     # The tests are ended then, too.
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(1))
     command = [
-        *('stestr', '--test-path', os.fspath(_HERE)),
+        # Tests of a class share boots.
+        *('stestr', '--test-path', os.fspath(_HERE), '--parallel-class'),
         *('run', '--concurrency', str(_WORKERS)),
     ]
     if arguments[:1] == ['full']:

@@ -12,67 +12,49 @@
 
 """AMD's IOMMU, which is on without an argument."""
 
-import functools
-
-import testtools
-
 from gpuclient.documents.created import host_files
 
 from tests.host import machine
+from tests.host import remedy
+from tests.host import test_boots
 
-HOST = machine.Machine(cpu='qemu64', iommu='amd-iommu,intremap=on')
-#: The IOMMU is a device, too, and comes first.
-CARD = '0000:00:02.0'
-BOUND = 'vfio-pci.ids=10de:20f1 rd.driver.pre=vfio-pci'
+HOST = remedy.Setup(
+    machine.Machine(cpu='qemu64', iommu='amd-iommu,intremap=on')
+)
+BOUND = HOST.with_arguments((*test_boots.CLAIM.split(), 'iommu=pt'))
 ALL_CARDS = host_files.Passthrough(
     cpu_vendor=host_files.AMD, ids=('10de:20f1',)
 )
 
-# Boots that several cases need.
-boot = functools.cache(machine.boot)
 
-
-class TestAMD(testtools.TestCase):
-    def assert_passes(self) -> None:
-        """The same machine, prepared as the remedies say."""
-        ready = host_files.prepare(ALL_CARDS, host_files.DEBIAN)
-        self.assertEqual(
-            ('iommu=pt', 'vfio-pci.ids=10de:20f1'), ready.kernel_arguments
-        )
-        found = boot(HOST, ' '.join(ready.kernel_arguments), ready.files)
-        card = found.device(CARD)
-        self.assertEqual('vfio-pci', card['driver'])
-        groups = found.result['raw']['groups']
-        self.assertEqual([CARD], groups[card['group']]['devices'])
-        self.assertEqual('identity', groups[card['group']]['type'])
-        self.assertIn(card['group'], found.result['raw']['vfio'])
-        self.assertIn('AMD-Vi', found.kernel_messages)
-        self.assertEqual(set(), found.codes())
-        self.assertEqual(set(), found.codes(CARD))
+class TestAMD(remedy.TestCase):
+    #: The IOMMU is a device, too, and comes first.
+    card = '0000:00:02.0'
 
     def test_prepared(self) -> None:
-        self.assert_passes()
+        prepared = remedy.prepared(HOST, ALL_CARDS)
+        self.assertEqual('iommu=pt vfio-pci.ids=10de:20f1', prepared.arguments)
+        found = prepared.boot()
+        self.assert_taken(found)
+        group = found.device(self.card)['group']
+        self.assertEqual(
+            {'type': 'identity', 'devices': [self.card]},
+            found.result['raw']['groups'][group],
+        )
+        self.assertIn('AMD-Vi', found.kernel_messages)
 
     def test_off(self) -> None:
-        found = boot(HOST, f'amd_iommu=off {BOUND}')
+        off = BOUND.with_arguments(['amd_iommu=off'], ['iommu=pt'])
+        found = off.boot()
         self.assertEqual({}, found.result['raw']['groups'])
-        self.assertIsNone(found.device(CARD)['driver'])
+        self.assertIsNone(found.device(self.card)['driver'])
         self.assertEqual({'GPU420'}, found.codes())
-        self.assertIn(
-            'Remove amd_iommu=off', found.verdict('GPU420')['remedy']
-        )
-        self.assert_passes()
+        self.assert_taken(self.mend(off, 'GPU420'), test_boots.UNSEEN)
 
     def test_arguments_of_intel(self) -> None:
-        """They change nothing, so groups are translated, too."""
-        found = boot(HOST, f'intel_iommu=on {BOUND}')
-        card = found.device(CARD)
-        self.assertEqual('vfio-pci', card['driver'])
-        groups = found.result['raw']['groups']
-        self.assertEqual('DMA', groups[card['group']]['type'])
-        self.assertEqual({'GPU421', 'GPU422'}, found.codes())
-        self.assertIn(
-            'AMD needs no argument', found.verdict('GPU421')['remedy']
-        )
-        self.assertIn('Add iommu=pt', found.verdict('GPU422')['remedy'])
-        self.assert_passes()
+        """They change nothing."""
+        other = BOUND.with_arguments(['intel_iommu=on'])
+        found = other.boot()
+        self.assertEqual('vfio-pci', found.device(self.card)['driver'])
+        self.assertEqual({'GPU421'}, found.codes())
+        self.assert_taken(self.mend(other, 'GPU421'), test_boots.UNSEEN)
