@@ -274,6 +274,9 @@ FOLDERS = ('etc', 'run', 'usr/local/lib', 'usr/lib', 'lib')
 RELEASE = '{release}'
 _DRIVERS = _lines(r'\s*(add_|force_|omit_)?drivers(_*)\+?=')
 _WORDS = _lines(r'\s*(?=[^#;\s])')
+#: edpm-ansible and TripleO have variables of their own for the arguments.
+_GRUB = _lines(r'\s*(GRUB_CMDLINE_LINUX\w*|\w*KERNEL_ARGS)\+?=')
+_TUNED = _lines(r'\s*(isolated_cores|include)\s*=')
 
 #: Everything that is read; the order is that of reading.
 RULES = tuple(
@@ -353,18 +356,13 @@ RULES = tuple(
         ('proc/cmdline', 'file', _arguments),
         ('etc/kernel/cmdline', 'file', _arguments),
         ('boot/loader/entries/*.conf', 'file', _lines(r'options\s')),
-        ('etc/default/grub', 'file', _lines(r'\s*GRUB_CMDLINE_LINUX\w*\+?=')),
-        (
-            'etc/default/grub.d/*.cfg',
-            'file',
-            _lines(r'\s*GRUB_CMDLINE_LINUX\w*\+?='),
-        ),
+        ('boot/grub2/grubenv', 'file', _lines(r'(kernelopts|tuned_params)=')),
+        ('etc/default/grub', 'file', _GRUB),
+        ('etc/default/grub.d/*.cfg', 'file', _GRUB),
         ('etc/tuned/active_profile', 'file', _all),
-        (
-            'etc/tuned/cpu-partitioning*-variables.conf',
-            'file',
-            _lines(r'\s*isolated_cores\s*='),
-        ),
+        ('etc/tuned/*-variables.conf', 'file', _TUNED),
+        ('etc/tuned/*/tuned.conf', 'file', _TUNED),
+        ('etc/tuned/profiles/*/tuned.conf', 'file', _TUNED),
         # What another run has found.
         (INITRAMFS + '/*', 'file', _all),
         (MANIFEST, 'file', _all),

@@ -472,16 +472,51 @@ class _Parser:
         )
 
     def _tuned_cores(self) -> str | None:
-        """Return the setting of the profile that is in force, or of any."""
-        profile = self._word('etc/tuned/active_profile') or ''
-        found = {}
-        for path in self._below('etc/tuned/'):
-            for line in self._lines(path):
-                key, equals, value = line.partition('=')
-                if equals and key.strip() == 'isolated_cores':
-                    found[path] = value.strip()
-        mine = f'etc/tuned/{profile}-variables.conf'
-        return found.get(mine) or next(iter(found.values()), None)
+        """Return ``isolated_cores`` of the profile that is in force.
+
+        Where none is, what any profile would have. A profile sets it, or
+        includes the file of its variables, or another profile.
+        """
+        active = (self._word('etc/tuned/active_profile') or '').split()
+        if not active:
+            paths = self._below('etc/tuned/')
+            return next(filter(None, map(self._isolated_cores, paths)), None)
+        # The last one is on top of the others, and these of what they include.
+        profiles = active[::-1]
+        for profile in profiles:
+            own = (
+                f'etc/tuned/{profile}/tuned.conf',
+                f'etc/tuned/profiles/{profile}/tuned.conf',
+            )
+            included = [
+                name
+                for path in own
+                for text in self._settings(path, 'include')
+                for name in re.split(r'\s*[,;]\s*', text)
+            ]
+            for path in (
+                *own,
+                *(one.lstrip('/') for one in included if one.startswith('/')),
+                # What profiles of tuned include.
+                f'etc/tuned/{profile}-variables.conf',
+            ):
+                found = self._isolated_cores(path)
+                if found is not None:
+                    return found
+            profiles += [one for one in included if one not in profiles]
+        return None
+
+    def _isolated_cores(self, path: str) -> str | None:
+        values = self._settings(path, 'isolated_cores')
+        # "isolated_cores = ${isolated_cores}" keeps what it was.
+        values = [one for one in values if one != '${isolated_cores}']
+        return values[-1] if values else None
+
+    def _settings(self, path: str, name: str) -> list[str]:
+        parts = (line.partition('=') for line in self._lines(path))
+        return [
+            value.strip() for key, _, value in parts if key.strip() == name
+        ]
 
     # Modules, and what the kernel is started with.
 
@@ -629,31 +664,47 @@ class _Parser:
         for path in grub:
             for line in self._lines(path):
                 _assign(values, line)
+        # Of grub itself; the entries of RHEL have them.
+        variables: dict[str, str] = {}
+        for line in self._lines('boot/grub2/grubenv'):
+            name, _equals, value = line.partition('=')
+            variables[name] = value.strip()
         if grub:
-            found.append(
-                host.BootArguments(
-                    f'/{grub[0]}',
-                    ' '.join(
-                        values[name]
-                        for name in (
-                            'GRUB_CMDLINE_LINUX',
-                            'GRUB_CMDLINE_LINUX_DEFAULT',
-                        )
-                        if values.get(name)
-                    ),
+            text = ' '.join(
+                values[name]
+                for name in (
+                    'GRUB_CMDLINE_LINUX',
+                    'GRUB_CMDLINE_LINUX_DEFAULT',
                 )
+                if values.get(name)
             )
-        text = self._text('etc/kernel/cmdline')
-        if text is not None:
-            found.append(host.BootArguments('/etc/kernel/cmdline', text))
+            found.append(
+                host.BootArguments(f'/{grub[0]}', _expand(text, variables))
+            )
+        words = self._text('etc/kernel/cmdline')
+        if words is not None:
+            found.append(host.BootArguments('/etc/kernel/cmdline', words))
         for path in self._below('boot/loader/entries/'):
             for line in self._lines(path):
-                found.append(
-                    host.BootArguments(
-                        f'/{path}', line.partition(' ')[2].strip()
-                    )
-                )
+                text = _expand(line.partition(' ')[2].strip(), variables)
+                found.append(host.BootArguments(f'/{path}', text))
         return tuple(found)
+
+
+#: ``$NAME``, ``${NAME}`` and ``${NAME:+TEXT}``.
+_VARIABLE = re.compile(r'\$(?:\{(\w+)(?::\+([^{}]*))?\}|(\w+))')
+
+
+def _expand(text: str, values: collections.abc.Mapping[str, str]) -> str:
+    """Put values in the place of variables, as a shell and grub do."""
+
+    def value(match: re.Match[str]) -> str:
+        found = values.get(match[1] or match[3], '')
+        if match[2] is None or not found:
+            return found
+        return _expand(match[2], values)
+
+    return _VARIABLE.sub(value, text)
 
 
 def _assign(
@@ -668,11 +719,10 @@ def _assign(
     except ValueError:
         # A quote without its counterpart: the shell would refuse it, too.
         return
-    value = re.sub(
-        r'\$(?:\{(\w+)\}|(\w+))',
-        lambda one: values.get(one[1] or one[2], ''),
-        value,
-    )
+    # What has a backslash is for grub.
+    parts = re.split(r'\\(\$\w*)', value)
+    parts[::2] = [_expand(part, values) for part in parts[::2]]
+    value = ''.join(parts)
     name = match[1]
     values[name] = values.get(name, '') + value if match[2] else value
 

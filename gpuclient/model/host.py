@@ -18,9 +18,11 @@ could not be read stands in :attr:`Host.unreadable`, too.
 
 import collections.abc
 import dataclasses
+import re
 
 from gpuclient.model import answer
 from gpuclient.model import catalogue
+from gpuclient.model import cpu
 from gpuclient.model import device_spec
 from gpuclient.model import kernel
 from gpuclient.model import pci
@@ -51,6 +53,8 @@ _MODULES = {
     'nvidia-gpu': 'i2c_nvidia_gpu',
     'xhci_hcd': 'xhci_pci',
 }
+#: What the profiles of TuneD have where nobody has changed it.
+_CALCULATED = re.compile(r'\$\{f:calc_isolated_cores(?::([0-9]{1,4}))?\}')
 #: The group that VFIO makes for a device without an IOMMU
 #: (``drivers/vfio/group.c:vfio_noiommu_group_alloc``).
 NO_IOMMU = 'vfio-noiommu'
@@ -382,6 +386,30 @@ class Host:
         ):
             found += ('snd_hda_intel',)
         return found
+
+    @property
+    def tuned_isolated_cpus(self) -> frozenset[int] | None:
+        """CPUs that TuneD isolates; None where that cannot be told.
+
+        ``${f:calc_isolated_cores:1}`` leaves one CPU of each socket to the
+        host (``tuned/profiles/functions/function_calc_isolated_cores.py``).
+
+        :raises gpuclient.exceptions.InvalidCPUSet: As
+            :func:`gpuclient.model.cpu.parse_tuned`.
+        """
+        text = self.tuned_isolated_cores or ''
+        match = _CALCULATED.fullmatch(text)
+        if match is not None:
+            packages: dict[int | None, list[int]] = {}
+            for one in self.cpus:
+                packages.setdefault(one.package, []).append(one.number)
+            left = int(match[1] or 1)
+            return frozenset(
+                number
+                for numbers in packages.values()
+                for number in sorted(numbers)[left:]
+            )
+        return None if '$' in text else cpu.parse_tuned(text)
 
     @property
     def blacklisted_modules(self) -> frozenset[str]:

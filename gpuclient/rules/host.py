@@ -480,9 +480,12 @@ def _cpus(view: host_view.View) -> Verdicts:
     check = 'CPUs'
     host, intent = view.host, view.intent
     online = frozenset(one.number for one in host.cpus)
-    isolated = host.isolated_cpus
-    tuned = _tuned(host)
-    if tuned is None:
+    isolated = view.isolated_cpus
+    bad = known = False
+    try:
+        known = host.tuned_isolated_cpus is not None
+    except exceptions.InvalidCPUSet:
+        bad = True
         yield verdict.warn(
             'GPU450',
             check,
@@ -490,8 +493,6 @@ def _cpus(view: host_view.View) -> Verdicts:
             f'and takes it for an empty list',
             'Correct it: 2-15,18-31',
         )
-    isolated |= tuned or frozenset()
-    bad = tuned is None
     for option, cpus in (
         ('cpu_dedicated_set', intent.dedicated_cpus),
         ('cpu_shared_set', intent.shared_cpus),
@@ -505,7 +506,7 @@ def _cpus(view: host_view.View) -> Verdicts:
                 f'{option} has {cpu.render(beyond)}, which the host has not',
                 f'Have CPUs of {cpu.render(online)} only',
             )
-    if intent.dedicated_cpus is not None:
+    if intent.dedicated_cpus is not None and (known or bad):
         for some, text in (
             (
                 (intent.dedicated_cpus & online) - isolated,
@@ -533,11 +534,3 @@ def _cpus(view: host_view.View) -> Verdicts:
             f'{len(online)} online, '
             + (f'{shown} isolated' if shown else 'none isolated'),
         )
-
-
-def _tuned(host: host_model.Host) -> frozenset[int] | None:
-    """Return what tuned isolates; None for what it cannot read."""
-    try:
-        return cpu.parse_tuned(host.tuned_isolated_cores or '')
-    except exceptions.InvalidCPUSet:
-        return None

@@ -586,7 +586,7 @@ def _cpus(view: host_view.View, device: host_model.Device) -> Verdicts:
     )
     dedicated = view.intent.dedicated_cpus
     what = 'cpu_dedicated_set' if dedicated is not None else 'isolated CPUs'
-    pinned = dedicated if dedicated is not None else view.host.isolated_cpus
+    pinned = dedicated if dedicated is not None else view.isolated_cpus
     if node is None or not pinned:
         return
     here = pinned & node.cpus

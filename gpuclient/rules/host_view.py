@@ -236,6 +236,16 @@ class View:
             if not self.uses[device.address][0]
         )
 
+    @functools.cached_property
+    def isolated_cpus(self) -> frozenset[int]:
+        """CPUs that the kernel or TuneD isolates, as far as that is known."""
+        try:
+            tuned = self.host.tuned_isolated_cpus
+        except exceptions.InvalidCPUSet:
+            # TuneD takes it for an empty list.
+            tuned = None
+        return self.host.isolated_cpus | (tuned or frozenset())
+
     # Who claims it.
 
     @property

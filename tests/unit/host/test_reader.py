@@ -209,6 +209,95 @@ class TestRead(TestCase):
             self.read(tree).boot_arguments,
         )
 
+    def test_arguments_of_edpm(self) -> None:
+        """As edpm-ansible and tuned write them, to expand in a shell."""
+        tree = trees.Tree(system=trees.RHEL)
+        tree.text(
+            'etc/default/grub',
+            'GRUB_CMDLINE_LINUX="crashkernel=1G"\n'
+            'GRUB_EDPM_KERNEL_ARGS=" iommu=pt vfio-pci.ids=10de:20f1 "\n'
+            'GRUB_CMDLINE_LINUX="${GRUB_CMDLINE_LINUX:+$GRUB_CMDLINE_LINUX }'
+            '${GRUB_EDPM_KERNEL_ARGS}"\n'
+            'GRUB_CMDLINE_LINUX_DEFAULT="${GRUB_CMDLINE_LINUX_DEFAULT:+$GRUB_'
+            'CMDLINE_LINUX_DEFAULT }\\$tuned_params"\n',
+        )
+        (found,) = self.read(tree).boot_arguments
+        self.assertEqual(
+            'crashkernel=1G iommu=pt vfio-pci.ids=10de:20f1',
+            ' '.join(found.text.split()),
+        )
+        tree.text('boot/grub2/grubenv', 'tuned_params=nohz=on\n')
+        (found,) = self.read(tree).boot_arguments
+        self.assertEqual('nohz=on', found.text.split()[-1])
+
+    def test_arguments_of_rhel_8(self) -> None:
+        tree = trees.Tree(system=trees.RHEL)
+        tree.text(
+            'boot/grub2/grubenv',
+            '# GRUB Environment Block\nsaved_entry=0\n'
+            'kernelopts=root=UUID=1 ro iommu=pt token=abc \n###',
+        )
+        tree.text(
+            'boot/loader/entries/a.conf',
+            'options $kernelopts $tuned_params ${unknown:+$kernelopts}x\n',
+        )
+        self.assertEqual(
+            (
+                host_model.BootArguments(
+                    '/boot/loader/entries/a.conf',
+                    'root=UUID=1 ro iommu=pt token=***  x',
+                ),
+            ),
+            self.read(tree).boot_arguments,
+        )
+
+    def test_tuned(self) -> None:
+        """Of all profiles that are installed, the one in force counts."""
+        default = 'isolated_cores=${f:calc_isolated_cores:1}\n'
+        for profile, files, cores in (
+            ('throughput-performance', {}, None),
+            ('cpu-partitioning', {}, '${f:calc_isolated_cores:1}'),
+            (
+                'realtime-virtual-host',
+                {'realtime-virtual-host-variables.conf':
+                 '# isolated_cores=1\nisolated_cores=4-7\n'},
+                '4-7',
+            ),
+            (
+                'mine',
+                {'mine/tuned.conf': '[main]\ninclude=cpu-partitioning\n'
+                 '[variables]\nisolated_cores = ${isolated_cores}\n'},
+                '${f:calc_isolated_cores:1}',
+            ),
+            (
+                'virtual-host mine',
+                {'profiles/mine/tuned.conf': '[main]\ninclude = a; mine\n'
+                 '[variables]\ninclude=/etc/tuned/my-variables.conf\n',
+                 'my-variables.conf': 'isolated_cores=2-3\n'},
+                '2-3',
+            ),
+        ):  # fmt: skip
+            tree = trees.Tree(nodes=2)
+            tree.text('etc/tuned/active_profile', f'{profile}\n')
+            tree.text('etc/tuned/cpu-partitioning-variables.conf', default)
+            for path, content in files.items():
+                tree.text(f'etc/tuned/{path}', content)
+            host = tree.host()
+            self.assertEqual(cores, host.tuned_isolated_cores, profile)
+        self.assertEqual(frozenset({2, 3}), host.tuned_isolated_cpus)
+
+    def test_calculated_cores(self) -> None:
+        for text, cpus in (
+            ('${f:calc_isolated_cores:1}', {1, 2, 3, 5, 6, 7}),
+            ('${f:calc_isolated_cores}', {1, 2, 3, 5, 6, 7}),
+            ('${f:calc_isolated_cores:3}', {3, 7}),
+        ):
+            tree = trees.Tree(nodes=2)
+            tree.text('etc/tuned/a-variables.conf', f'isolated_cores={text}\n')
+            self.assertEqual(cpus, tree.host().tuned_isolated_cpus)
+        tree.text('etc/tuned/a-variables.conf', 'isolated_cores=${other}\n')
+        self.assertIsNone(tree.host().tuned_isolated_cpus)
+
     def test_addresses_that_nova_skips(self) -> None:
         tree = trees.Tree()
         tree.device('10000:e1:00.0', '8086:0a54', 0x010802)

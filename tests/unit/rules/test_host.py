@@ -765,6 +765,10 @@ class TestMemoryAndCpus(TestCase):
         tuned.text('etc/tuned/cpu-partitioning-variables.conf',
                    'isolated_cores=2-x\n')  # fmt: skip
         self.finds('GPU450', WARN, 'tuned cannot read', tuned)
+        for text in ('${f:calc_isolated_cores:2}', '${set_elsewhere}'):
+            tuned.text('etc/tuned/cpu-partitioning-variables.conf',
+                       f'isolated_cores={text}\n')  # fmt: skip
+            self.assertEqual({}, self.bad(tuned, intent))
 
     def test_cpus_that_are_not_there(self) -> None:
         intent = host_view.Intent(shared_cpus=frozenset({0, 9}))
@@ -776,6 +780,10 @@ class TestMemoryAndCpus(TestCase):
         self.finds('GPU452', WARN, 'isolated CPUs is on node 1', tree)
         intent = host_view.Intent(dedicated_cpus=frozenset({2, 3}))
         self.finds('GPU452', WARN, 'cpu_dedicated_set', tree, intent)
+        tuned = card(host={'nodes': 2}, node=1)
+        tuned.text('etc/tuned/cpu-partitioning-variables.conf',
+                   'isolated_cores=2-3\n')  # fmt: skip
+        self.finds('GPU452', WARN, 'isolated CPUs is on node 1', tuned)
 
 
 class TestUse(TestCase):
