@@ -215,33 +215,6 @@ def default(hosts: int, gpus: int) -> dict[str, typing.Any]:
     }
 
 
-def load(path: str) -> typing.Any:
-    """Return the document in a file of YAML or JSON.
-
-    :raises InvalidValue: The file cannot be read or parsed.
-    """
-    import yaml
-
-    try:
-        with open(path, encoding='utf-8') as stream:
-            return yaml.safe_load(stream)
-    except OSError as exc:
-        raise exceptions.InvalidValue(
-            _('Cannot read %(path)s: %(reason)s')
-            % {'path': path, 'reason': exc.strerror}
-        ) from exc
-    except UnicodeDecodeError as exc:
-        raise exceptions.InvalidValue(
-            _('Cannot read %(path)s: it is not UTF-8') % {'path': path}
-        ) from exc
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        # PyYAML makes dates and numbers, and lets through what Python says.
-        raise exceptions.InvalidValue(
-            _('Cannot read %(path)s: %(reason)s')
-            % {'path': path, 'reason': ' '.join(str(exc).split())}
-        ) from exc
-
-
 def read(document: typing.Any) -> Spec:
     """Check a document and return what it describes.
 

@@ -26,8 +26,8 @@ import tempfile
 import time
 
 from gpuclient import exceptions
+from gpuclient.documents import yaml_file
 from gpuclient.rehearsal import control
-from gpuclient.rehearsal import spec
 
 from tests.functional import base
 
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
         folder = control.folder(base.ADMIN, os.path.join(temporary, 'cloud'))
         try:
             cloud = control.start(
-                folder, spec.load(os.fspath(_HERE / 'cloud.yaml')), print
+                folder, yaml_file.load(os.fspath(_HERE / 'cloud.yaml')), print
             )
         except exceptions.GPUError as exc:
             print(exc, file=sys.stderr)

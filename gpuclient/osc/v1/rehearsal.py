@@ -24,6 +24,7 @@ from gpuclient.osc import command
 from gpuclient.osc import lazy
 
 with lazy.imports():
+    from gpuclient.documents import yaml_file
     from gpuclient import exceptions
     from gpuclient.model import answer
     from gpuclient.rehearsal import control
@@ -173,7 +174,7 @@ Example::
                 raise exceptions.InvalidValue(
                     _('--spec says it all: leave out --hosts and --gpus')
                 )
-            document = spec.load(parsed_args.spec)
+            document = yaml_file.load(parsed_args.spec)
         elif parsed_args.hosts is not None or parsed_args.gpus is not None:
             document = spec.default(
                 hosts=1 if parsed_args.hosts is None else parsed_args.hosts,
