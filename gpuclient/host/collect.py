@@ -356,6 +356,7 @@ RULES = tuple(
         ('proc/cmdline', 'file', _arguments),
         ('etc/kernel/cmdline', 'file', _arguments),
         ('boot/loader/entries/*.conf', 'file', _lines(r'options\s')),
+        ('boot/efi/loader/entries/*.conf', 'file', _lines(r'options\s')),
         ('boot/grub2/grubenv', 'file', _lines(r'(kernelopts|tuned_params)=')),
         ('etc/default/grub', 'file', _GRUB),
         ('etc/default/grub.d/*.cfg', 'file', _GRUB),

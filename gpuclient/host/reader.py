@@ -112,6 +112,7 @@ class _Parser:
             nodes=self._nodes(),
             kernel_arguments=self._text('proc/cmdline'),
             boot_arguments=self._boot_arguments(),
+            grub_settings=self._grub_settings(),
             iommus=tuple(self._names('sys/class/iommu/')),
             groups=self._groups(),
             acpi_tables=self._acpi_tables(),
@@ -653,6 +654,16 @@ class _Parser:
             )
         return None
 
+    def _grub_settings(self) -> tuple[host.GrubSetting, ...]:
+        found = []
+        for path in ('etc/default/grub', *self._below('etc/default/grub.')):
+            for line in self._lines(path):
+                assigned = _assigned(line)
+                if assigned is not None:
+                    name, _operator, text = assigned
+                    found.append(host.GrubSetting(f'/{path}', name, text))
+        return tuple(found)
+
     def _boot_arguments(self) -> tuple[host.BootArguments, ...]:
         found = []
         grub = [
@@ -684,7 +695,9 @@ class _Parser:
         words = self._text('etc/kernel/cmdline')
         if words is not None:
             found.append(host.BootArguments('/etc/kernel/cmdline', words))
-        for path in self._below('boot/loader/entries/'):
+        for path in self._below('boot/'):
+            if '/loader/entries/' not in path:
+                continue
             for line in self._lines(path):
                 text = _expand(line.partition(' ')[2].strip(), variables)
                 found.append(host.BootArguments(f'/{path}', text))
@@ -707,24 +720,32 @@ def _expand(text: str, values: collections.abc.Mapping[str, str]) -> str:
     return _VARIABLE.sub(value, text)
 
 
+def _assigned(line: str) -> tuple[str, str, str] | None:
+    """Return name, ``+`` or nothing, and text of an assignment of a shell."""
+    match = re.match(r'\s*(\w+)(\+?)=', line)
+    if match is None:
+        return None
+    try:
+        words = shlex.split(line[match.end() :], comments=True)
+    except ValueError:
+        # A quote without its counterpart: the shell would refuse it, too.
+        return None
+    return match[1], match[2], ''.join(words[:1])
+
+
 def _assign(
     values: collections.abc.MutableMapping[str, str], line: str
 ) -> None:
     """Follow an assignment of a shell, ``A="$A b"`` and ``A+=" b"``."""
-    match = re.match(r'\s*(\w+)(\+?)=', line)
-    if match is None:
+    assigned = _assigned(line)
+    if assigned is None:
         return
-    try:
-        value = ''.join(shlex.split(line[match.end() :], comments=True)[:1])
-    except ValueError:
-        # A quote without its counterpart: the shell would refuse it, too.
-        return
+    name, operator, text = assigned
     # What has a backslash is for grub.
-    parts = re.split(r'\\(\$\w*)', value)
+    parts = re.split(r'\\(\$\w*)', text)
     parts[::2] = [_expand(part, values) for part in parts[::2]]
-    value = ''.join(parts)
-    name = match[1]
-    values[name] = values.get(name, '') + value if match[2] else value
+    before = values.get(name, '') if operator else ''
+    values[name] = before + ''.join(parts)
 
 
 def _module(path: str) -> str:

@@ -272,6 +272,22 @@ class BootArguments:
     path: str
     text: str
 
+    @property
+    def is_entry(self) -> bool:
+        """Whether it is an entry of the boot loader itself."""
+        return '/loader/entries/' in self.path
+
+
+@dataclasses.dataclass(frozen=True)
+class GrubSetting:
+    """A variable of ``/etc/default/grub``, or of a file below ``grub.d``."""
+
+    path: str
+    #: ``GRUB_CMDLINE_LINUX_DEFAULT``
+    name: str
+    #: As the file has it, without quotes.
+    text: str
+
 
 @dataclasses.dataclass(frozen=True)
 class Host:
@@ -300,6 +316,8 @@ class Host:
     kernel_arguments: str | None = None
     #: What later boots are started with.
     boot_arguments: tuple[BootArguments, ...] = ()
+    #: What the first of these is made of.
+    grub_settings: tuple[GrubSetting, ...] = ()
     #: IOMMUs that the kernel uses: ``dmar0``, ``ivhd0``, ``smmu3.0`` ...
     iommus: tuple[str, ...] = ()
     groups: tuple[IommuGroup, ...] = ()
@@ -386,6 +404,31 @@ class Host:
         ):
             found += ('snd_hda_intel',)
         return found
+
+    @property
+    def is_edpm(self) -> bool:
+        """Whether RHOSO sets its kernel arguments.
+
+        ``edpm-ansible``, ``roles/edpm_kernel/tasks/kernelargs.yml``
+        """
+        return any(
+            one.name == 'GRUB_EDPM_KERNEL_ARGS' for one in self.grub_settings
+        )
+
+    @property
+    def is_ostree(self) -> bool:
+        """Whether it is booted from an image: Fedora CoreOS, bootc."""
+        return kernel.parse(self.kernel_arguments or '').has('ostree')
+
+    @property
+    def uses_kernel_install(self) -> bool:
+        """Whether systemd-boot, or the kernel itself, is what firmware starts.
+
+        There is no configuration of grub then, and ``/etc/kernel/cmdline`` is
+        what kernel-install(8) makes boot entries and kernel images of.
+        """
+        paths = {one.path for one in self.boot_arguments}
+        return '/etc/kernel/cmdline' in paths and not self.grub_settings
 
     @property
     def tuned_isolated_cpus(self) -> frozenset[int] | None:

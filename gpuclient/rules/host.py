@@ -210,7 +210,7 @@ def _why_off(view: host_view.View) -> tuple[str, str]:
             if arguments.intel_iommu_on:
                 return (
                     'the kernel was started without intel_iommu=on',
-                    f'Reboot: {path} has it',
+                    host_remedy.reboot(host, path, 'it'),
                 )
         return (
             'the kernel was started without intel_iommu=on',

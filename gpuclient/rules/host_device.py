@@ -162,7 +162,9 @@ def _claim_remedy(view: host_view.View, device: host_model.Device) -> str:
             change == host_remedy.Change()
             or host_view.VFIO_PCI in arguments.early_drivers
         ):
-            return f'Reboot: {path} has vfio-pci.ids with {device.ids}'
+            return host_remedy.reboot(
+                view.host, path, f'vfio-pci.ids with {device.ids}'
+            )
         return (
             f'{path} has vfio-pci.ids with {device.ids} for the next boot. '
             f'{host_remedy.describe(view.host, change)}; {view.creation}'

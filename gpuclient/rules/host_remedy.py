@@ -21,7 +21,8 @@ from gpuclient.rules import host_view
 
 #: Of os-release, ``ID`` and ``ID_LIKE``.
 _DEBIAN = ('debian', 'ubuntu')
-_RHEL = ('rhel', 'fedora', 'centos', 'suse', 'opensuse')
+_RHEL = ('rhel', 'fedora', 'centos')
+_SUSE = ('suse', 'opensuse')
 _REBOOT = 'then reboot'
 
 
@@ -96,7 +97,7 @@ def uses_dracut(host: host_model.Host) -> bool | None:
     maker = None if host.initramfs is None else host.initramfs.maker
     if maker is not None:
         return maker == 'dracut'
-    if _is(host, _RHEL):
+    if _is(host, (*_RHEL, *_SUSE)):
         return True
     return False if _is(host, _DEBIAN) else None
 
@@ -107,31 +108,84 @@ def add_arguments(host: host_model.Host, *arguments: str) -> str:
 
 
 def _arguments(host: host_model.Host, add: str, remove: str) -> str:
-    debian = _is(host, _DEBIAN)
-    where = (
-        'GRUB_CMDLINE_LINUX in /etc/default/grub'
-        if debian
-        else 'the kernel arguments'
-    )
-    if not remove:
-        change = f'Add {add} to {where}'
-    elif not add:
-        change = f'Remove {remove} from {where}'
-    else:
-        change = f'Remove {remove} from {where}, and add {add} there'
-    if debian:
-        return f'{change}, run update-grub'
+    """Return how kernel arguments are changed, but for the reboot."""
+    if host.is_ostree:
+        # dnf and grubby do nothing for such a host.
+        options = ''.join(
+            f' --{option}="{one}"'
+            for option, text in (
+                ('delete-if-present', remove),
+                ('append-if-missing', add),
+            )
+            for one in text.split()
+        )
+        change = _change('the kernel arguments', add, remove)
+        return f'{change} (rpm-ostree kargs{options})'
     if _is(host, _RHEL):
         options = ''.join(
             f' --{option}="{text}"'
             for option, text in (('remove-args', remove), ('args', add))
             if text
         )
-        return f'{change} (grubby --update-kernel=ALL{options})'
-    return change
+        grubby = f'grubby --update-kernel=ALL{options}'
+        if host.is_edpm:
+            where = 'edpm_kernel_args of the OpenStackDataPlaneNodeSet'
+            change = _change(where, add, remove)
+            return f'{change}, and deploy it (on the host alone: {grubby})'
+        return f'{_change("the kernel arguments", add, remove)} ({grubby})'
+    if _is(host, _SUSE):
+        change = _change(_grub_variable(host, remove), add, remove)
+        return f'{change}, run grub2-mkconfig -o /boot/grub2/grub.cfg'
+    if host.uses_kernel_install:
+        change = _change('/etc/kernel/cmdline', add, remove)
+        return f'{change}, run {_kernel_install(host)}'
+    if _is(host, _DEBIAN):
+        change = _change(_grub_variable(host, remove), add, remove)
+        return f'{change}, run update-grub'
+    return _change('the kernel arguments', add, remove)
+
+
+def reboot(host: host_model.Host, path: str, what: str) -> str:
+    """Return that the next boot has what a file has."""
+    if path.startswith('/etc/default/grub'):
+        command = 'update-grub' if _is(host, _DEBIAN) else 'grub2-mkconfig'
+    elif path == '/etc/kernel/cmdline':
+        command = _kernel_install(host)
+    else:
+        # An entry of the boot loader.
+        return f'Reboot: {path} has {what}'
+    return (
+        f'Reboot: {path} has {what} (run {command} before, unless that was '
+        f'done)'
+    )
+
+
+def _kernel_install(host: host_model.Host) -> str:
+    """Return what makes boot entries of ``/etc/kernel/cmdline``."""
+    if '-pve' in (host.kernel or ''):
+        return 'proxmox-boot-tool refresh'
+    return f'kernel-install add {host.kernel} /boot/vmlinuz-{host.kernel}'
+
+
+def _change(where: str, add: str, remove: str) -> str:
+    if not remove:
+        return f'Add {add} to {where}'
+    if not add:
+        return f'Remove {remove} from {where}'
+    return f'Remove {remove} from {where}, and add {add} there'
+
+
+def _grub_variable(host: host_model.Host, remove: str) -> str:
+    """Return what has the arguments that are to go, or is to have others."""
+    for one in host.grub_settings:
+        if remove and set(remove.split()) <= set(one.text.split()):
+            return f'{one.name} in {one.path}'
+    return 'GRUB_CMDLINE_LINUX in /etc/default/grub'
 
 
 def _initramfs(host: host_model.Host) -> str:
+    if host.is_ostree:
+        return 'run rpm-ostree initramfs --enable'
     dracut = uses_dracut(host)
     if dracut is None:
         return 'make the initramfs anew'

@@ -90,9 +90,14 @@ class View:
         self.intent = intent
         self.models = models
         self.arguments = kernel.parse(host.kernel_arguments or '')
-        #: Those of boots to come, with the file that has them.
+        #: Those of boots to come, with the file that has them: the entries
+        #: of the boot loader, or where there are none what they are made of.
         self.later = tuple(
-            (one.path, kernel.parse(one.text)) for one in host.boot_arguments
+            (one.path, kernel.parse(one.text))
+            for one in (
+                [one for one in host.boot_arguments if one.is_entry]
+                or host.boot_arguments
+            )
         )
 
     # Who it is for.
@@ -346,7 +351,10 @@ class View:
             for one in self.for_guests
             if one.physical_function is None
         )
-        command = ' '.join(('openstack gpu host config create', *choice))
+        system = ('--system rhoso',) if self.host.is_edpm else ()
+        command = ' '.join(
+            ('openstack gpu host config create', *choice, *system)
+        )
         return f'"{command}" makes all files'
 
 

@@ -185,6 +185,53 @@ class TestIommu(TestCase):
                 tree.text(path, content)
             self.finds('GPU420', FAIL, words, tree, remedy=remedy)
 
+    def test_how_arguments_are_changed(self) -> None:
+        """Each distribution and boot loader has its own way."""
+        suse = 'ID="sles"\nID_LIKE="suse"\n'
+        edpm = {'etc/default/grub': 'GRUB_EDPM_KERNEL_ARGS=" tsx=off "\n'}
+        kernel = {'etc/kernel/cmdline': 'root=/dev/sda1\n'}
+        ostree = 'ostree=/ostree/boot.1/x/0'
+        for host, files, arguments, remedy in (
+            ({'system': suse}, {}, '', 'Add intel_iommu=on iommu=pt to '
+             'GRUB_CMDLINE_LINUX in /etc/default/grub, run grub2-mkconfig -o '
+             '/boot/grub2/grub.cfg, then reboot'),
+            ({'system': trees.RHEL}, edpm, '', 'Add intel_iommu=on iommu=pt '
+             'to edpm_kernel_args of the OpenStackDataPlaneNodeSet, and '
+             'deploy it (on the host alone: grubby --update-kernel=ALL '
+             '--args="intel_iommu=on iommu=pt"), then reboot'),
+            ({'system': trees.RHEL}, {}, ostree, 'kernel arguments '
+             '(rpm-ostree kargs --append-if-missing="intel_iommu=on" '
+             '--append-if-missing="iommu=pt"), then reboot'),
+            ({'system': trees.RHEL}, {}, f'{ostree} iommu=off', 'rpm-ostree '
+             'kargs --delete-if-present="iommu=off" --append-if-missing='),
+            ({}, kernel, '', 'Add intel_iommu=on iommu=pt to /etc/kernel/'
+             'cmdline, run kernel-install add 6.1.0-56-amd64 '
+             '/boot/vmlinuz-6.1.0-56-amd64, then reboot'),
+            ({'release': '6.8.12-1-pve'}, kernel, '', 'to /etc/kernel/cmdline,'
+             ' run proxmox-boot-tool refresh, then reboot'),
+            # MAAS has a file of its own.
+            ({}, {'etc/default/grub': 'GRUB_CMDLINE_LINUX=""\n',
+                  'etc/default/grub.d/50-curtin-settings.cfg':
+                  'GRUB_CMDLINE_LINUX_DEFAULT="quiet iommu=off"\n'},
+             'quiet iommu=off', 'Remove iommu=off from '
+             'GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub.d/'
+             '50-curtin-settings.cfg, and add intel_iommu=on iommu=pt there, '
+             'run update-grub'),
+        ):  # fmt: skip
+            tree = card(arguments, host={'iommu': False, **host}, driver=None)
+            for path, content in files.items():
+                tree.text(path, content)
+            self.finds('GPU420', FAIL, 'off', tree, remedy=remedy)
+
+    def test_what_writes_files(self) -> None:
+        tree = card('iommu=pt', driver='nouveau', host={'system': trees.RHEL})
+        tree.text('etc/default/grub', 'GRUB_EDPM_KERNEL_ARGS=""\n')
+        command = 'gpu host config create --id 10de:20f1 --system rhoso'
+        self.finds('GPU424', FAIL, '', tree, remedy=command)
+        tree = card('ostree=1', driver='nouveau', host={'system': trees.RHEL})
+        self.finds('GPU424', FAIL, '', tree,
+                   remedy='run rpm-ostree initramfs --enable')  # fmt: skip
+
     def test_arguments_that_nobody_could_read(self) -> None:
         tree = card(host={'iommu': False}, driver=None)
         del tree.files['proc/cmdline']
@@ -374,6 +421,25 @@ class TestDriver(TestCase):
                 tree.text(path, content)
                 self.finds('GPU425', WARN, '', tree,
                            remedy=remedy.format(path))  # fmt: skip
+        # Files that entries are made of are not what the next boot has.
+        tree = card('iommu=pt', driver=None)
+        tree.text(
+            'etc/default/grub',
+            f'GRUB_CMDLINE_LINUX="{ids} rd.driver.pre=vfio-pci"\n',
+        )
+        self.finds('GPU425', WARN, '', tree, remedy='update-grub before')
+        tree.text('boot/loader/entries/a.conf', 'options quiet\n')
+        self.finds('GPU425', WARN, '', tree, remedy=f'Add {ids}')
+        for system, words in (
+            (trees.RHEL, 'run grub2-mkconfig before'),
+            (trees.DEBIAN, 'run update-grub before'),
+        ):
+            tree = card('', host={'iommu': False, 'system': system})
+            tree.text('etc/default/grub', 'GRUB_CMDLINE_LINUX=intel_iommu=on')
+            self.finds('GPU420', FAIL, '', tree, remedy=words)
+        tree = card('', host={'iommu': False})
+        tree.text('etc/kernel/cmdline', 'intel_iommu=on\n')
+        self.finds('GPU420', FAIL, '', tree, remedy='run kernel-install add')
         # Our own files, before the reboot.
         tree = card('iommu=pt', driver=None)
         tree.initramfs('ext4', maker='initramfs-tools')
