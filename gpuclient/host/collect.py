@@ -220,14 +220,23 @@ def _first_words(content: bytes) -> bytes:
 
 
 def _one_processor(content: bytes) -> bytes:
-    """Keep vendor, and width of addresses, of the first processor."""
+    """Keep vendor, and width of addresses, of the first processor.
+
+    Of its flags, that it is one of a virtual machine.
+    """
     first = content.split(b'\n\n', 1)[0]
-    return b''.join(
-        line + b'\n'
-        for line in first.splitlines()
-        if line.split(b':')[0].strip()
-        in (b'vendor_id', b'address sizes', b'CPU implementer')
-    )
+    found = []
+    for line in first.splitlines():
+        name, _, value = line.partition(b':')
+        if name.strip() in (
+            b'vendor_id',
+            b'address sizes',
+            b'CPU implementer',
+        ):
+            found.append(line + b'\n')
+        elif name.strip() == b'flags' and b'hypervisor' in value.split():
+            found.append(name + b': hypervisor\n')
+    return b''.join(found)
 
 
 #: Extended capability (PCI Express Base Specification, 7.9.3).

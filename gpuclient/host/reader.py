@@ -53,8 +53,6 @@ _64_BIT = 0x100000
 _BARS = 6
 #: Of a name, in characters.
 _LONGEST = 255
-#: Arm's CPUs have implementers, and no vendor.
-_ARM = 'ARM'
 
 
 def read(root: str = '/', *, initramfs: bool = True) -> host.Host:
@@ -97,7 +95,7 @@ class _Parser:
         modules = self._words('proc/modules')
         builtin = self._builtin()
         directives, ignored = self._directives()
-        vendor, bits = self._processor()
+        vendor, bits, is_virtual = self._processor()
         found = host.Host(
             name=self._word('proc/sys/kernel/hostname') or name,
             devices=self._devices(),
@@ -105,6 +103,7 @@ class _Parser:
             distribution=self._distribution(),
             cpu_vendor=vendor,
             physical_address_bits=bits,
+            has_hypervisor=is_virtual,
             cpus=self._cpus(),
             isolated_cpus=self._cpu_list(f'{_CPUS}isolated') or frozenset(),
             tuned_isolated_cores=self._tuned_cores(),
@@ -402,18 +401,22 @@ class _Parser:
 
     # CPUs and memory.
 
-    def _processor(self) -> tuple[str | None, int | None]:
+    def _processor(self) -> tuple[str | None, int | None, bool]:
+        """Return vendor, bits of an address, and whether it is a guest's."""
         vendor = bits = None
+        is_virtual = False
         for line in self._lines('proc/cpuinfo'):
             key, _colon, value = line.partition(':')
             if key.strip() == 'vendor_id':
                 vendor = value.strip() or None
             elif key.strip() == 'CPU implementer':
-                vendor = _ARM
+                vendor = host.ARM
+            elif key.strip() == 'flags':
+                is_virtual = 'hypervisor' in value.split()
             elif key.strip() == 'address sizes':
                 match = re.match(r'\s*([0-9]{1,3}) bits physical', value)
                 bits = int(match[1]) if match else None
-        return vendor, bits
+        return vendor, bits, is_virtual
 
     def _cpus(self) -> tuple[host.Cpu, ...]:
         online = self._cpu_list(f'{_CPUS}online')

@@ -34,6 +34,16 @@ PROCESSING_ACCELERATOR = 0x12
 AUDIO_DEVICE = 0x0403
 PCI_BRIDGES = (0x0604, 0x0609)
 
+#: Vendors of CPUs, as ``/proc/cpuinfo`` has them; those of Arm have
+#: implementers there, and no vendor.
+INTEL = 'GenuineIntel'
+AMD = ('AuthenticAMD', 'HygonGenuine')
+ARM = 'ARM'
+#: QEMU's host bridge of the machine "virt", and the subsystem of others.
+_QEMU_BRIDGE = '1b36:0008'
+_QEMU_SUBSYSTEM = '1af4:1100'
+HOST_BRIDGE = 0x0600
+
 #: Who makes GPUs that guests are given; others, ASPEED and Matrox first of
 #: all, make the display of a management controller.
 GPU_VENDORS = tuple(catalogue.VENDORS)
@@ -305,6 +315,8 @@ class Host:
     cpu_vendor: str | None = None
     #: Bits of a physical address of the CPU.
     physical_address_bits: int | None = None
+    #: Whether the CPU says that it is one of a virtual machine.
+    has_hypervisor: bool = False
     cpus: tuple[Cpu, ...] = ()
     #: CPUs that the scheduler of the kernel leaves alone (``isolcpus=``).
     isolated_cpus: frozenset[int] = frozenset()
@@ -404,6 +416,33 @@ class Host:
         ):
             found += ('snd_hda_intel',)
         return found
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether it is a virtual machine, as far as it shows."""
+        return self.has_hypervisor or any(
+            one.device_class == HOST_BRIDGE
+            and (one.ids == _QEMU_BRIDGE or one.subsystem == _QEMU_SUBSYSTEM)
+            for one in self.devices
+        )
+
+    @property
+    def iommu_vendor(self) -> str | None:
+        """Whose IOMMU it has, or would have: :data:`INTEL` ...
+
+        QEMU gives virtual machines with CPUs of AMD the one of Intel, too.
+        """
+        if self.is_virtual and 'DMAR' in (self.acpi_tables or ()):
+            return INTEL
+        return self.cpu_vendor
+
+    @property
+    def passthrough_argument(self) -> str:
+        """What has devices of the host bypass the IOMMU.
+
+        ``iommu=pt`` is x86's (``arch/x86/kernel/pci-dma.c:iommu_setup``).
+        """
+        return 'iommu.passthrough=1' if self.cpu_vendor == ARM else 'iommu=pt'
 
     @property
     def is_edpm(self) -> bool:

@@ -31,15 +31,20 @@ from gpuclient.rules import verdict
 
 Verdicts = collections.abc.Iterator[verdict.Verdict]
 
-#: Who says so in the firmware, and what the setup calls it.
+#: Who says so in the firmware, what the setup calls it, and where the kernel
+#: tells of it.
 _FIRMWARE = {
-    'GenuineIntel': ('DMAR', 'VT-d'),
-    'AuthenticAMD': ('IVRS', 'AMD-Vi (IOMMU)'),
-    'HygonGenuine': ('IVRS', 'the IOMMU'),
-    'ARM': ('IORT', 'the SMMU'),
+    host_model.INTEL: ('DMAR', 'VT-d', 'DMAR'),
+    'AuthenticAMD': ('IVRS', 'AMD-Vi (IOMMU)', 'AMD-Vi'),
+    'HygonGenuine': ('IVRS', 'the IOMMU', 'AMD-Vi'),
+    host_model.ARM: ('IORT', 'the SMMU', 'SMMU'),
 }
-_INTEL = 'GenuineIntel'
-_AMD = ('AuthenticAMD', 'HygonGenuine')
+#: Those that libvirt has for virtual machines.
+_QEMU = {
+    host_model.INTEL: 'intel',
+    'AuthenticAMD': 'amd',
+    host_model.ARM: 'smmuv3',
+}
 #: More than this of a node in huge pages leaves the host too little.
 _MOST_IN_PAGES = 0.95
 
@@ -185,24 +190,32 @@ def _iommu(view: host_view.View) -> Verdicts:
 def _why_off(view: host_view.View) -> tuple[str, str]:
     """Return why a host has no IOMMU groups, and what to do."""
     host = view.host
-    off = view.arguments.iommu_off
+    # Arm's has no such argument.
+    off = (
+        None if host.cpu_vendor == host_model.ARM else view.arguments.iommu_off
+    )
     if off is not None:
         return (
             f'the kernel was started with {off}',
             host_remedy.describe(host, _turn_on(view, off)),
         )
-    table, setting = _FIRMWARE.get(host.cpu_vendor or '', ('', ''))
+    table, setting, word = _FIRMWARE.get(
+        host.iommu_vendor or '', ('', 'the IOMMU', 'IOMMU')
+    )
+    remedy = f'Turn {setting} on in the firmware setup'
+    if host.is_virtual:
+        remedy += ': this is a virtual machine, so give it an IOMMU'
+        model = _QEMU.get(host.iommu_vendor or '')
+        if model is not None:
+            remedy += f' (libvirt: <iommu model="{model}">)'
     if (
         table
         and host.acpi_tables is not None
         and table not in host.acpi_tables
     ):
-        return (
-            f'the firmware has no table {table}',
-            f'Turn {setting} on in the firmware setup',
-        )
+        return f'the firmware has no table {table}', remedy
     if (
-        host.cpu_vendor == _INTEL
+        host.iommu_vendor == host_model.INTEL
         and host.kernel_arguments is not None
         and not view.arguments.intel_iommu_on
     ):
@@ -218,8 +231,7 @@ def _why_off(view: host_view.View) -> tuple[str, str]:
         )
     return (
         'nothing that was read says why',
-        f'Turn {setting or "the IOMMU"} on in the firmware setup; '
-        f'"dmesg | grep -i -e DMAR -e AMD-Vi -e SMMU" has the kernel\'s words',
+        f'{remedy}; "dmesg | grep -i {word}" has the kernel\'s words',
     )
 
 
@@ -241,7 +253,7 @@ def _turn_on(view: host_view.View, off: str) -> host_remedy.Change:
     )
     add = []
     # Some kernels have it on by default; that is nothing to rely on.
-    if view.host.cpu_vendor == _INTEL and not left.intel_iommu_on:
+    if view.host.iommu_vendor == host_model.INTEL and not left.intel_iommu_on:
         add.append('intel_iommu=on')
     if not left.iommu_passthrough:
         add.append('iommu=pt')
@@ -252,9 +264,13 @@ def _iommu_arguments(view: host_view.View) -> Verdicts:
     check = 'IOMMU arguments'
     host = view.host
     wrong = None
-    if host.cpu_vendor in _AMD and view.arguments.has('intel_iommu'):
+    if host.iommu_vendor in host_model.AMD and view.arguments.has(
+        'intel_iommu'
+    ):
         wrong = 'intel_iommu'
-    elif host.cpu_vendor == _INTEL and view.arguments.has('amd_iommu'):
+    elif host.iommu_vendor == host_model.INTEL and view.arguments.has(
+        'amd_iommu'
+    ):
         wrong = 'amd_iommu'
     if wrong is None:
         shown = [
@@ -267,7 +283,10 @@ def _iommu_arguments(view: host_view.View) -> Verdicts:
         return
     make = verdict.warn if host.iommu_on else verdict.fail
     # AMD needs none: its IOMMU is on where the firmware has it on.
-    add = host.cpu_vendor == _INTEL and not view.arguments.intel_iommu_on
+    add = (
+        host.iommu_vendor == host_model.INTEL
+        and not view.arguments.intel_iommu_on
+    )
     change = host_remedy.Change(
         remove=view.arguments.written(wrong),
         add=('intel_iommu=on',) if add else (),
@@ -302,7 +321,7 @@ def _iommu_mode(view: host_view.View) -> Verdicts:
         check,
         f'memory accesses of devices of the host are translated (groups of '
         f'type {seen}), which costs network and storage performance',
-        host_remedy.add_arguments(host, 'iommu=pt'),
+        host_remedy.add_arguments(host, host.passthrough_argument),
     )
 
 

@@ -339,7 +339,7 @@ def _group(view: host_view.View, device: host_model.Device) -> Verdicts:
     record = host.group(device.group)
     # drivers/iommu/intel/iommu.c:device_rmrr_is_relaxable
     if (
-        host.cpu_vendor == 'GenuineIntel'
+        host.iommu_vendor == host_model.INTEL
         and record is not None
         and 'direct' in record.reserved
     ):
@@ -430,7 +430,8 @@ def _device_type(view: host_view.View, device: host_model.Device) -> Verdicts:
             (
                 'Turn on SR-IOV, ARI and memory above 4 GiB in the firmware '
                 'setup; or have device_type type-PCI in the alias'
-                if found == 'type-PCI'
+                # QEMU does not show SR-IOV to a virtual machine.
+                if found == 'type-PCI' and not view.host.is_virtual
                 else f'Have device_type {found} in the alias'
             ),
         )

@@ -136,6 +136,22 @@ class TestRead(TestCase):
         self.assertEqual({'vfio_pci'}, host.modules)
         self.assertEqual({'disable_idle_d3': 'Y'}, host.vfio_pci_parameters)
 
+    def test_processor(self) -> None:
+        host = self.read(trees.Tree())
+        self.assertEqual(
+            (46, False), (host.physical_address_bits, host.is_virtual)
+        )
+        self.assertTrue(self.read(trees.Tree().guest()).is_virtual)
+        self.assertEqual(
+            host_model.ARM, self.read(trees.Tree().arm()).cpu_vendor
+        )
+        machine = trees.Tree()
+        machine.device('0000:00:00.0', '8086:29c0', 0x060000)
+        folder = 'sys/bus/pci/devices/0000:00:00.0/subsystem_'
+        machine.text(f'{folder}vendor', '0x1af4\n')
+        machine.text(f'{folder}device', '0x1100\n')
+        self.assertTrue(self.read(machine).is_virtual)
+
     def test_files_of_modules(self) -> None:
         tree = trees.Tree()
         for path, content in (

@@ -94,6 +94,31 @@ class Tree:
     def text(self, path: str, content: str) -> None:
         self.files[path] = content.encode()
 
+    def arm(self) -> 'Tree':
+        """Have the CPUs of Arm, and an SMMU."""
+        self.text(
+            'proc/cpuinfo',
+            'processor\t: 0\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\n'
+            'CPU part\t: 0xd4f\n\nprocessor\t: 1\n',
+        )
+        for path in [
+            one for one in self.files if one.endswith(('DMAR', 'dmar0'))
+        ]:
+            del self.files[path]
+        self.text('sys/firmware/acpi/tables/IORT', '')
+        if self._iommu:
+            self.text('sys/class/iommu/smmu3.0x0000000011000000', '')
+        return self
+
+    def guest(self) -> 'Tree':
+        """Have the CPUs of a virtual machine."""
+        content = self.files['proc/cpuinfo'].decode()
+        self.text(
+            'proc/cpuinfo',
+            content.replace('serial', 'flags\t\t: fpu hypervisor\nserial', 1),
+        )
+        return self
+
     def _cpus(self, vendor: str, nodes: int, each: int) -> None:
         self.text(
             'proc/cpuinfo',

@@ -232,6 +232,43 @@ class TestIommu(TestCase):
         self.finds('GPU424', FAIL, '', tree,
                    remedy='run rpm-ostree initramfs --enable')  # fmt: skip
 
+    def test_arm(self) -> None:
+        """Nothing of Intel and AMD is said of it."""
+        off = card('iommu=off', host={'iommu': False}, driver=None).arm()
+        self.finds('GPU420', FAIL, 'nothing that was read', off,
+                   remedy='Turn the SMMU on in the firmware setup; "dmesg | '
+                   'grep -i SMMU" has')  # fmt: skip
+        slow = card(host={'domain': 'DMA'}).arm()
+        self.finds('GPU422', WARN, 'DMA', slow,
+                   remedy='Add iommu.passthrough=1 to')  # fmt: skip
+        text = str([*self.bad(off).values(), *self.bad(slow).values()])
+        for word in ('Intel', 'intel_iommu', 'VT-d', 'AMD', 'iommu=pt'):
+            self.assertNotIn(word, text)
+        self.assertEqual({}, self.bad(card('iommu.passthrough=1 vfio-pci.ids='
+                                           '10de:20f1 rd.driver.pre=vfio-pci'
+                                           ).arm()))  # fmt: skip
+
+    def test_virtual_machine(self) -> None:
+        """It has no firmware setup, and QEMU has Intel's IOMMU for all."""
+        off = {'iommu': False, 'acpi': ['APIC']}
+        for vendor, model in (
+            (trees.INTEL, ' (libvirt: <iommu model="intel">)'),
+            (trees.AMD, ' (libvirt: <iommu model="amd">)'),
+            ('HygonGenuine', ''),
+        ):
+            tree = card('', host={**off, 'vendor': vendor}, driver=None)
+            found = self.bad(tree.guest())['GPU420'].remedy
+            self.assertTrue(found.endswith(f'give it an IOMMU{model}'), found)
+        virt = card('', host=off, driver=None).arm()
+        virt.device('0000:00:00.0', '1b36:0008', 0x060000)
+        self.finds('GPU420', FAIL, '', virt, remedy='model="smmuv3"')
+        amd = {'vendor': trees.AMD, 'acpi': ['DMAR']}
+        self.assertEqual({}, self.bad(card(host=amd).guest()))
+        asleep = card('', host={**amd, 'iommu': False}, driver=None).guest()
+        self.finds('GPU420', FAIL, 'without intel_iommu=on', asleep)
+        plain = card(total_vfs=None).guest()
+        self.finds('GPU437', WARN, '', plain, remedy='Have device_type')
+
     def test_arguments_that_nobody_could_read(self) -> None:
         tree = card(host={'iommu': False}, driver=None)
         del tree.files['proc/cmdline']
