@@ -12,9 +12,9 @@
 
 """Runs in the guest: ``python -m tests.host.guest FILE [DEVICE ...]``.
 
-Writes, as JSON, what sysfs says in words of its own and, beside it, what our
-reader and rules make of the host whose DEVICEs are for guests; with
-``--tools``, what lspci and libvirt say, too. ``FILE.tar`` gets a bundle of it.
+Writes, as JSON, what sysfs says in words of its own and, beside it, our
+verdicts on the host whose DEVICEs are for guests; with ``--tools``, what lspci
+and libvirt say, too. ``FILE.tar`` gets a bundle of it.
 """
 
 import argparse
@@ -122,6 +122,7 @@ def tools() -> dict[str, typing.Any]:
     names = _run(*virsh, 'nodedev-list', '--cap', 'pci').split()
     return {
         'lspci': _run('lspci', '-D', '-vmmkn'),
+        'lspci_names': _run('lspci', '-D', '-vmm'),
         'nodedev': {
             name: _run(*virsh, 'nodedev-dumpxml', name) for name in names
         },
@@ -134,27 +135,13 @@ def _run(*command: str) -> str:
     ).stdout
 
 
-def read(tree: collect.Tree, addresses: list[str]) -> dict[str, typing.Any]:
-    """Return what our reader and our rules make of the host."""
+def read(
+    tree: collect.Tree, addresses: list[str]
+) -> list[dict[str, typing.Any]]:
+    """Return our verdicts on the host that runs this."""
     host = reader.parse(tree, '/')
-    return {
-        'devices': {
-            str(device.address): {
-                **dataclasses.asdict(device),
-                'physical_function': device.physical_function
-                and str(device.physical_function),
-                'virtual_functions': list(map(str, device.virtual_functions)),
-                'device_type': device.device_type,
-            }
-            for device in host.devices
-        },
-        'verdicts': judge(
-            host,
-            host_view.Intent(
-                addresses=frozenset(map(pci.parse_address, addresses)) or None
-            ),
-        ),
-    }
+    named = frozenset(map(pci.parse_address, addresses))
+    return judge(host, host_view.Intent(addresses=named or None))
 
 
 def judge(
@@ -174,7 +161,7 @@ def main() -> None:
     parser.add_argument('devices', nargs='*')
     arguments = parser.parse_args()
     tree = collect.collect()
-    found = {'raw': raw(), **read(tree, arguments.devices)}
+    found = {'raw': raw(), 'verdicts': read(tree, arguments.devices)}
     if arguments.tools:
         found |= tools()
     arguments.file.with_suffix('.tar').write_bytes(collect.pack(tree))

@@ -13,6 +13,7 @@
 """A virtual machine that boots once."""
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -24,6 +25,7 @@ import typing
 
 from gpuclient.documents.created import host_files
 from gpuclient.host import bundle
+from gpuclient.model import host as host_model
 from gpuclient.rules import host_view
 
 from tests.host import device as device_module
@@ -152,16 +154,20 @@ class Boot:
         """Return the codes of the findings of a device, or of the host."""
         return {code for device, code in self.findings if device == address}
 
+    @functools.cached_property
+    def host(self) -> host_model.Host:
+        """What our reader makes of the guest."""
+        with tempfile.NamedTemporaryFile(suffix='.tar') as file:
+            file.write(self.bundle)
+            file.flush()
+            return bundle.read(file.name)
+
     def judged(self, **intent: typing.Any) -> 'Boot':
         """Return it with verdicts for something else that is meant of it.
 
         :param intent: Fields of :class:`gpuclient.rules.host_view.Intent`.
         """
-        with tempfile.NamedTemporaryFile(suffix='.tar') as file:
-            file.write(self.bundle)
-            file.flush()
-            host = bundle.read(file.name)
-        verdicts = guest.judge(host, host_view.Intent(**intent))
+        verdicts = guest.judge(self.host, host_view.Intent(**intent))
         return dataclasses.replace(
             self, result={**self.result, 'verdicts': verdicts}
         )

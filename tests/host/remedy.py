@@ -33,6 +33,8 @@ from tests.host import machine as machine_module
 _MODULES = '/etc/initramfs-tools/modules'
 _MODPROBE = '/etc/modprobe.d/remedy.conf'
 _GRUB = r'GRUB_CMDLINE_LINUX in /etc/default/grub'
+#: What the change is in, when these have run.
+_REMADE = ', run (?:update-initramfs -u|dracut --force)'
 _COMMAND = re.compile(r'"openstack (gpu host config create [^"]*)"')
 
 
@@ -176,6 +178,10 @@ def _put_module(setup: Setup, match: re.Match[str]) -> Setup:
     return setup.with_line(match[2], match[1])
 
 
+def _configure_dracut(setup: Setup, match: re.Match[str]) -> Setup:
+    return setup.with_line('/etc/dracut.conf.d/remedy.conf', match['line'])
+
+
 def _put_line(setup: Setup, match: re.Match[str]) -> Setup:
     return setup.with_line(_MODPROBE, match[1])
 
@@ -250,20 +256,25 @@ _STEPS: tuple[
         rf'|Add (?P<add>[^;]+?) to {_GRUB}, run update-grub',
         _change_arguments,
     ),
-    (rf'Put (\S+) into ({_MODULES})\b.*?, run update-initramfs', _put_module),
+    (rf'Put (\S+) into ({_MODULES})\b.*?{_REMADE}', _put_module),
     (
-        r'the line "([^"]+)"(?=.*? into a file in /etc/modprobe\.d, '
-        r'run update-initramfs)',
+        r'Put (\S+) into the initramfs \((?P<line>\S+=" \1 ") in a file in '
+        rf'/etc/dracut\.conf\.d\){_REMADE}',
+        _configure_dracut,
+    ),
+    (
+        r'the line "([^"]+)"(?=.*? into a file in /etc/modprobe\.d'
+        rf'{_REMADE})',
         _put_line,
     ),
     (
         r'a line "([^"]+)" for each of ([\w, ]+) into a file in '
-        r'/etc/modprobe\.d, run update-initramfs',
+        rf'/etc/modprobe\.d{_REMADE}',
         _put_lines,
     ),
     (
-        r'Write "([^"]+)" in place of "([^"]+)" in (/etc/modprobe\.d/\S+), '
-        r'run update-initramfs',
+        r'Write "([^"]+)" in place of "([^"]+)" in (/etc/modprobe\.d/[^,]+)'
+        rf'{_REMADE}',
         _replace_word,
     ),
     (r'(hugepages=\S+) in place of (hugepages=\S+)', _replace_argument),

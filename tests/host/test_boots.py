@@ -48,8 +48,16 @@ WAITING = ''.join(
     f'softdep {driver} pre: vfio-pci\n' for driver in ALL_CARDS.drivers
 )
 
-#: Of the NVMe controller of the second node.
-VFS = 'echo 2 > /sys/bus/pci/devices/0000:41:00.0/sriov_numvfs\n'
+#: Of the NVMe controller of the second node, whose driver gets to it some time
+#: after it was loaded.
+VFS = """
+tries=0
+until echo 2 > /sys/bus/pci/devices/0000:41:00.0/sriov_numvfs; do
+    [ $tries -lt 600 ] || break
+    tries=$((tries + 1))
+    sleep 0.1
+done
+"""
 
 #: Nothing of the initramfs is to be seen in these guests, so nothing tells who
 #: is loaded first, unless modprobe.d does.
@@ -600,11 +608,11 @@ class TestTopology(remedy.TestCase):
         parent, child = self.nvme, '0000:41:00.1'
         self.assertEqual('2', found.device(parent)['sriov_totalvfs'])
         self.assertEqual(parent, found.device(child)['physical_function'])
-        devices = found.result['devices']
-        self.assertEqual('type-PF', devices[parent]['device_type'])
-        self.assertEqual('type-VF', devices[child]['device_type'])
-        self.assertEqual(2, devices[parent]['sriov_num_vfs'])
-        self.assertEqual(parent, devices[child]['physical_function'])
+        ours = {str(one.address): one for one in found.host.devices}
+        self.assertEqual('type-PF', ours[parent].device_type)
+        self.assertEqual('type-VF', ours[child].device_type)
+        self.assertEqual(2, ours[parent].sriov_num_vfs)
+        self.assertEqual(parent, str(ours[child].physical_function))
 
     def test_audio_function(self) -> None:
         card, audio = '0000:03:00.0', '0000:03:00.1'

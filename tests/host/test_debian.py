@@ -16,8 +16,12 @@ The rival of vfio-pci is in the initramfs: snd_hda_intel, for two audio
 controllers that it really drives.
 """
 
+import collections.abc
 import dataclasses
+import pathlib
 import re
+import typing
+from xml.etree import ElementTree
 
 import ddt
 from nova.virt.libvirt import host as nova_host
@@ -25,11 +29,13 @@ import testtools
 
 from gpuclient.documents.created import host_files
 from gpuclient.documents.created import rhoso_host
+from gpuclient.documents import pci_ids
 from gpuclient.model import pci
 
 from tests.host import debian
 from tests.host import device
 from tests.host import machine
+from tests.host import remedy
 from tests.host import test_boots
 
 RIVAL = 'snd_hda_intel'
@@ -38,6 +44,7 @@ HOST = machine.Machine(
     devices=('intel-hda,addr=5', 'intel-hda,addr=6'),
 )
 FIRST, SECOND, CARD = '0000:00:05.0', '0000:00:06.0', '0000:00:07.0'
+ALL = frozenset(map(pci.parse_address, (FIRST, SECOND, CARD)))
 BY_IDS = host_files.Passthrough(
     cpu_vendor=host_files.INTEL, ids=('10de:20f1', '8086:2668')
 )
@@ -56,6 +63,16 @@ RIVAL_HOOK = host_files.HostFile(
     f'manual_add_modules {RIVAL}\n',
     0o755,
 )
+#: By its ids vfio-pci claims all of them, and does not come first.
+LATE = remedy.Setup(
+    HOST, 'intel_iommu=on iommu=pt vfio-pci.ids=10de:20f1,8086:2668'
+)
+#: How what it has compressed begins.
+ZSTD = b'\x28\xb5\x2f\xfd'
+#: A card of which the firmware does not say on which node it is, and what
+#: says so in its place.
+NODELESS = '0000:03:00.0'
+WITH_NODE = f'echo 1 > /sys/bus/pci/devices/{NODELESS}/numa_node\n'
 
 
 def drivers(boot: machine.Boot) -> list[str | None]:
@@ -77,33 +94,86 @@ def boot_prepared(wanted: host_files.Passthrough, system: str) -> machine.Boot:
 
 
 @ddt.ddt
-class TestInitramfs(testtools.TestCase):
+class TestInitramfs(remedy.TestCase):
     @ddt.data(host_files.DEBIAN, host_files.RHEL)
     def test_our_files(self, system: str) -> None:
-        found = boot_prepared(BY_IDS, system)
+        found = boot_prepared(BY_IDS, system).judged(addresses=ALL)
         self.assertEqual(['vfio-pci'] * 3, drivers(found))
         self.assertNotIn('nouveau', found.result['raw']['modules'])
-        self.assertEqual(set(), found.codes())
-        self.assertEqual(set(), found.codes(CARD))
+        for address in (FIRST, SECOND, CARD):
+            self.assert_taken(found, card=address)
 
     @ddt.data(host_files.DEBIAN, host_files.RHEL)
     def test_one_of_two(self, system: str) -> None:
-        found = boot_prepared(BY_ADDRESS, system)
+        given = ALL - {pci.parse_address(FIRST)}
+        found = boot_prepared(BY_ADDRESS, system).judged(addresses=given)
         self.assertEqual([RIVAL, 'vfio-pci', 'vfio-pci'], drivers(found))
+        for address in (SECOND, CARD):
+            self.assert_taken(found, card=address)
 
-    def test_race(self) -> None:
-        """Lost where vfio-pci is loaded late, won with rd.driver.pre."""
-        load = host_files.HostFile(host_files.MODULES_LOAD, 'vfio-pci\n')
-        arguments = 'intel_iommu=on iommu=pt vfio-pci.ids=10de:20f1,8086:2668'
-        with debian.prepared(load) as host:
-            image = host.dracut('--add-drivers', f'{RIVAL} vfio-pci')
-            lost = host.boot(HOST, image, arguments)
-            won = host.boot(HOST, image, f'{arguments} rd.driver.pre=vfio-pci')
-        self.assertEqual([RIVAL, RIVAL], drivers(lost)[:2])
-        self.assertEqual(['vfio-pci'] * 3, drivers(won))
+    def mend_with(
+        self,
+        host: debian.Debian,
+        lost: remedy.Setup,
+        make: collections.abc.Callable[[], pathlib.Path],
+        evidence: str,
+    ) -> None:
+        """Lose the race, follow the remedy, and win it.
+
+        :param make: Makes the initramfs of the host.
+        :param evidence: Of the race.
+        """
+        image = make()
+        found = host.boot(lost.machine, image, lost.arguments).judged(
+            addresses=ALL
+        )
+        self.assertEqual([RIVAL, RIVAL], drivers(found)[:2])
+        self.assertLessEqual({'GPU424', 'GPU434'}, found.codes(FIRST))
+        verdict = found.verdict('GPU434', FIRST)
+        self.assertEqual('FAIL', verdict['result'])
+        self.assertIn(
+            evidence.format(f'/{image.relative_to(host.root)}'),
+            verdict['evidence'],
+        )
+        mended = remedy.follow(lost, found, verdict['remedy'])
+        host.write(*mended.files)
+        again = host.boot(mended.machine, make(), mended.arguments).judged(
+            addresses=ALL
+        )
+        self.assertEqual(['vfio-pci'] * 3, drivers(again))
+        for address in (FIRST, SECOND):
+            self.assert_taken(again, card=address)
+            for code in ('GPU424', 'GPU434'):
+                self.assert_mended(found, again, code, address)
+
+    def test_race_of_dracut(self) -> None:
+        lost = LATE.with_line(host_files.MODULES_LOAD, 'vfio-pci')
+        with debian.prepared(*lost.files) as host:
+            self.mend_with(
+                host,
+                lost,
+                lambda: host.dracut('--add-drivers', RIVAL),
+                f'{{}} has {RIVAL}, and not vfio-pci',
+            )
+
+    def test_race_of_initramfs_tools(self) -> None:
+        """Its udev is there before the modules that it is told to load."""
+        modules = '/etc/initramfs-tools/modules'
+        lost = LATE.with_files(RIVAL_HOOK).with_line(modules, 'vfio-pci')
+        with debian.prepared(*lost.files) as host:
+            self.mend_with(
+                host,
+                lost,
+                host.initramfs_tools,
+                f'{modules} loads vfio-pci when udev has loaded {RIVAL}, '
+                f'which {{}} has',
+            )
+            # It was read nevertheless: Debian's own setting.
+            (image,) = (host.root / 'boot').glob('initrd.img-*')
+            self.assertTrue(image.read_bytes().startswith(ZSTD))
 
 
-class TestPlaybook(testtools.TestCase):
+class TestPlaybook(remedy.TestCase):
     """What the data plane service of RHOSO runs.
 
     Not here: grub2-mkconfig and tuned-adm of RHEL. They, and uname, which
@@ -176,8 +246,11 @@ class TestPlaybook(testtools.TestCase):
         # A run that ended before the initramfs was made.
         image.unlink()
         self.assertEqual(3, self.play('/playbook'))
-        found = self.host.boot(HOST, image, ' '.join(ready.kernel_arguments))
-        self.assertEqual(['vfio-pci'] * 3, drivers(found))
+        found = self.host.boot(
+            HOST, image, ' '.join(ready.kernel_arguments)
+        ).judged(addresses=ALL)
+        for address in (FIRST, SECOND, CARD):
+            self.assert_taken(found, card=address)
 
         self.assertEqual(2, self.play('/undo'))
         for file in ready.files:
@@ -190,79 +263,184 @@ class TestPlaybook(testtools.TestCase):
 class TestReader(testtools.TestCase):
     """Our reader against lspci, and libvirt as Nova reads it."""
 
-    def test_same(self) -> None:
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
         with debian.prepared() as host:
-            found = host.boot(
+            cls.found = host.boot(
                 test_boots.TestTopology.host,
                 host.initramfs_tools(),
                 'intel_iommu=on iommu=pt '
                 'vfio-pci.ids=10de:20f1,10de:2236,10de:1aef',
-                f'modprobe vfio-pci\n{test_boots.VFS}{debian.READ} --tools',
+                f'modprobe vfio-pci\n{test_boots.VFS}{WITH_NODE}'
+                f'{debian.READ} --tools',
             )
-        ours = found.result['devices']
-        records = [
-            dict(line.split(':\t', 1) for line in record.splitlines())
-            for record in found.result['lspci'].strip().split('\n\n')
-        ]
-        self.assertEqual(sorted(ours), sorted(one['Slot'] for one in records))
-        for record in records:
-            device = ours[record['Slot']]
-            code = f'{device["class_code"]:06x}'
-            node, group = device['numa_node'], device['group']
+            # What lspci and libvirt read.
+            cls.names = pci_ids.read(f'{host.root}/usr/share/misc/pci.ids')
+        cls.ours = {str(one.address): one for one in cls.found.host.devices}
+
+    def records(self, kind: str) -> dict[str, dict[str, list[str]]]:
+        """Return what lspci printed: the values of each tag of a slot."""
+        found = {}
+        for text in self.found.result[kind].strip().split('\n\n'):
+            record: dict[str, list[str]] = {}
+            for line in text.splitlines():
+                tag, value = line.split(':\t', 1)
+                record.setdefault(tag, []).append(value)
+            found[record['Slot'][0]] = record
+        self.assertEqual(set(self.ours), set(found))
+        return found
+
+    def test_kinds(self) -> None:
+        """There is one of each kind to compare."""
+        self.assertEqual(
+            {'type-PCI', 'type-PF', 'type-VF'},
+            {device.device_type for device in self.ours.values()},
+        )
+        for of_kind in (
+            lambda device: device.numa_node is None,
+            lambda device: device.numa_node == 1,
+            lambda device: device.driver is None,
+            lambda device: device.is_bridge,
+            lambda device: self.found.host.siblings(device),
+        ):
+            self.assertTrue(any(map(of_kind, self.ours.values())))
+
+    def test_lspci(self) -> None:
+        for slot, record in self.records('lspci').items():
+            device = self.ours[slot]
+            code = f'{device.class_code:06x}'
+            expected = {
+                'Slot': slot,
+                'Class': code[:4],
+                'Vendor': device.vendor_id,
+                'Device': device.product_id,
+                'SVendor': device.subsystem_vendor_id,
+                'SDevice': device.subsystem_product_id,
+                'ProgIf': code[4:],
+                'Driver': device.driver,
+                'NUMANode': device.numa_node,
+                'IOMMUGroup': device.group,
+            }
+            # lspci leaves out what is zero.
+            zeros = {'SVendor': '0000', 'SDevice': '0000', 'ProgIf': '00'}
+            found = {
+                tag: record.get(tag, [zeros.get(tag)])[0] for tag in expected
+            }
             self.assertEqual(
                 {
-                    'Class': code[:4],
-                    'Vendor': device['vendor_id'],
-                    'Device': device['product_id'],
-                    'SVendor': device['subsystem_vendor_id'],
-                    'SDevice': device['subsystem_product_id'],
-                    'ProgIf': code[4:],
-                    'Driver': device['driver'],
-                    'NUMANode': None if node is None else str(node),
-                    'IOMMUGroup': None if group is None else str(group),
+                    tag: None if value is None else str(value)
+                    for tag, value in expected.items()
                 },
-                {
-                    'Class': record['Class'],
-                    'Vendor': record['Vendor'],
-                    'Device': record['Device'],
-                    # lspci leaves out what is zero.
-                    'SVendor': record.get('SVendor', '0000'),
-                    'SDevice': record.get('SDevice', '0000'),
-                    'ProgIf': record.get('ProgIf', '00'),
-                    'Driver': record.get('Driver'),
-                    'NUMANode': record.get('NUMANode'),
-                    'IOMMUGroup': record.get('IOMMUGroup'),
-                },
-                record['Slot'],
+                found,
             )
-        self.assertEqual(len(ours), len(found.result['nodedev']))
+            # Of the others, we read no revision and no slot number; Module is
+            # below.
+            self.assertLessEqual(
+                set(record), {*expected, 'Rev', 'PhySlot', 'Module'}
+            )
+
+    def test_drivers_that_may_claim_a_card(self) -> None:
+        """Whatever udev would load for it we take for a rival."""
+        cards = 0
+        for slot, record in self.records('lspci').items():
+            device = self.ours[slot]
+            if device.vendor_id == '10de':
+                rivals = self.found.host.rivals(device)
+                self.assertTrue(set(record['Module']) <= set(rivals), record)
+                cards += 1
+        self.assertEqual(len(test_boots.TestTopology.host.cards), cards)
+
+    def test_names(self) -> None:
+        for slot, record in self.records('lspci_names').items():
+            vendor, product = (
+                self.ours[slot].vendor_id,
+                self.ours[slot].product_id,
+            )
+            self.assertEqual(
+                [
+                    self.names.vendor(vendor),
+                    self.names.device(vendor, product) or f'Device {product}',
+                ],
+                [record['Vendor'][0], record['Device'][0]],
+            )
+
+    def test_libvirt(self) -> None:
+        nodes = self.found.result['nodedev']
+        found = {}
+        for xml in nodes.values():
+            node = NodeDevice.parse(xml)
+            found[node.pop('address')] = node
+        self.assertEqual(set(self.ours), set(found))
+        for address, node in found.items():
+            device = self.ours[address]
+            vendor = self.names.vendor(device.vendor_id)
+            name = self.names.device(device.vendor_id, device.product_id)
+            group = [device, *self.found.host.siblings(device)]
+            self.assertEqual(
+                {
+                    'driver': device.driver,
+                    'class': f'0x{device.class_code:06x}',
+                    'product': (f'0x{device.product_id}', name),
+                    'vendor': (f'0x{device.vendor_id}', vendor),
+                    'bridge': device.is_bridge,
+                    'phys_function': [
+                        str(one)
+                        for one in (device.physical_function,)
+                        if one is not None
+                    ],
+                    'virt_functions': list(map(str, device.virtual_functions)),
+                    'maxCount': device.sriov_total_vfs or None,
+                    'iommuGroup': device.group,
+                    'in_group': sorted(str(one.address) for one in group),
+                    'numa': device.numa_node,
+                },
+                node,
+                address,
+            )
+
+    def test_nova(self) -> None:
         # It asks nothing of libvirt but what it is given here.
         judge = object.__new__(nova_host.Host)
-        for name, xml in found.result['nodedev'].items():
+        nodes = self.found.result['nodedev']
+        self.assertEqual(len(self.ours), len(nodes))
+        for name, xml in nodes.items():
             nova = judge._get_pcidev_info(
                 name, NodeDevice(name, xml), [], [], []
             )
-            device = ours[nova['address']]
+            device = self.ours[nova['address']]
+            parent = device.physical_function
             self.assertEqual(
-                [
-                    nova['vendor_id'],
-                    nova['product_id'],
-                    nova['numa_node'],
-                    nova['dev_type'],
-                    nova.get('parent_addr'),
-                ],
-                [
-                    device['vendor_id'],
-                    device['product_id'],
-                    device['numa_node'],
-                    device['device_type'],
-                    device['physical_function'],
-                ],
+                {
+                    'address': str(device.address),
+                    'vendor_id': device.vendor_id,
+                    'product_id': device.product_id,
+                    'numa_node': device.numa_node,
+                    'dev_type': device.device_type,
+                    'parent_addr': None if parent is None else str(parent),
+                },
+                {
+                    key: nova.get(key)
+                    for key in (
+                        'address',
+                        'vendor_id',
+                        'product_id',
+                        'numa_node',
+                        'dev_type',
+                        'parent_addr',
+                    )
+                },
                 name,
             )
-        self.assertEqual(
-            {'type-PCI', 'type-PF', 'type-VF'},
-            {device['device_type'] for device in ours.values()},
+
+    def test_node_that_was_written(self) -> None:
+        """The remedy of GPU445: the firmware did not name it."""
+        self.assertEqual(1, self.ours[NODELESS].numa_node)
+        verdicts = self.found.result['verdicts']
+        of_card = [one for one in verdicts if one['device'] == NODELESS]
+        self.assertIn(
+            'node 1 of 2',
+            [one['evidence'] for one in of_card if one['code'] is None],
         )
 
 
@@ -278,3 +456,57 @@ class NodeDevice:
 
     def XMLDesc(self, _flags: int) -> str:
         return self._xml
+
+    @staticmethod
+    def parse(xml: str) -> dict[str, typing.Any]:
+        """Return what libvirt says of a device and we read, too.
+
+        Not path and parent, and the link of PCI Express: we read none of
+        them. ``maxCount`` of what has no VFs is not there.
+        """
+        root = ElementTree.fromstring(xml)
+        pci_device = root.find("capability[@type='pci']")
+        assert pci_device is not None
+        virtual = pci_device.find("capability[@type='virt_functions']")
+        group = pci_device.find('iommuGroup')
+        node = pci_device.find('numa')
+        number = virtual.get('maxCount') if virtual is not None else None
+        return {
+            'address': '{:04x}:{:02x}:{:02x}.{:x}'.format(
+                *(
+                    int(pci_device.findtext(part, ''))
+                    for part in ('domain', 'bus', 'slot', 'function')
+                )
+            ),
+            'driver': root.findtext('driver/name'),
+            'class': pci_device.findtext('class'),
+            **{
+                tag: (one.get('id'), one.text)
+                for tag in ('product', 'vendor')
+                for one in pci_device.iterfind(tag)
+            },
+            'bridge': pci_device.find("capability[@type='pci-bridge']")
+            is not None,
+            'phys_function': _addresses(
+                pci_device.find("capability[@type='phys_function']")
+            ),
+            'virt_functions': _addresses(virtual),
+            'maxCount': None if number is None else int(number),
+            'iommuGroup': None
+            if group is None
+            else int(group.get('number', '')),
+            'in_group': sorted(_addresses(group)),
+            'numa': None if node is None else int(node.get('node', '')),
+        }
+
+
+def _addresses(parent: ElementTree.Element | None) -> list[str]:
+    return [
+        '{:04x}:{:02x}:{:02x}.{:x}'.format(
+            *(
+                int(one.get(part, ''), 16)
+                for part in ('domain', 'bus', 'slot', 'function')
+            )
+        )
+        for one in (() if parent is None else parent.iterfind('address'))
+    ]
