@@ -279,6 +279,13 @@ _POOL = 'hugepages/hugepages-*kB/'
 #: In the order in which the first of two files of one name counts
 #: (modprobe.d(5), modules-load.d(5)).
 FOLDERS = ('etc', 'run', 'usr/local/lib', 'usr/lib', 'lib')
+#: Programs that make an initramfs, and what has them.
+PROGRAMS = {
+    'usr/bin/dracut': 'dracut',
+    'usr/sbin/dracut': 'dracut',
+    'usr/sbin/mkinitramfs': 'initramfs-tools',
+    'usr/bin/mkinitramfs': 'initramfs-tools',
+}
 #: In place of this stands the release of the kernel that runs.
 RELEASE = '{release}'
 _DRIVERS = _lines(r'\s*(add_|force_|omit_)?drivers(_*)\+?=')
@@ -358,6 +365,7 @@ RULES = tuple(
             'file',
             _lines(r'\s*(?=force_load\s)'),
         ),
+        *((path, 'name', _all) for path in PROGRAMS),
         ('etc/dracut.conf', 'file', _DRIVERS),
         ('etc/dracut.conf.d/*.conf', 'file', _DRIVERS),
         ('usr/lib/dracut/dracut.conf.d/*.conf', 'file', _DRIVERS),

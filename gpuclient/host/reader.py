@@ -131,6 +131,11 @@ class _Parser:
             ),
             forced_modules=self._initramfs_modules('force_drivers'),
             initramfs=self._initramfs(),
+            initramfs_makers=frozenset(
+                maker
+                for path, maker in collect.PROGRAMS.items()
+                if path in self._tree.files
+            ),
         )
         for path in _OF_ALL:
             if path not in self._tree.files:

@@ -362,6 +362,8 @@ class Host:
     #: ``modules`` after that.
     forced_modules: tuple[tuple[str, str], ...] = ()
     initramfs: Initramfs | None = None
+    #: Programs that make one and are there: ``dracut``, ``initramfs-tools``.
+    initramfs_makers: frozenset[str] = frozenset()
     #: Files that are there and could not be read.
     unreadable: tuple[answer.Failure, ...] = ()
 

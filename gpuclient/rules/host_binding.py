@@ -193,12 +193,23 @@ def _judge_race(
     view: host_view.View, device: host_model.Device
 ) -> verdict.Verdict:
     host = view.host
-    if view.vfio_is_builtin:
+    claim = view.claim(device)
+    by_address = claim is not None and not claim.by_ids
+    if view.vfio_is_builtin and not by_address:
         return verdict.passed(_RACE, 'vfio-pci is part of the kernel')
     waiting = rivals(view, device)
     if not waiting:
         return verdict.passed(
             _RACE, 'its drivers are blacklisted, or wait for vfio-pci'
+        )
+    if claim is not None and claim.module != host_view.VFIO_PCI:
+        # A name that nothing but softdep has run.
+        return verdict.warn(
+            'GPU434',
+            _RACE,
+            f'{", ".join(waiting)} may be loaded before what {claim.where} '
+            f'has for {claim.module} is run',
+            host_remedy.wait(host, waiting, claim.module),
         )
     remedy = host_remedy.load_early(host, waiting)
     image = host.initramfs
@@ -274,12 +285,14 @@ def rivals(view: host_view.View, device: host_model.Device) -> list[str]:
         and not host_view.is_vfio(one.driver)
         and not one.is_bridge
     ]
+    claim = view.claim(device)
+    awaited = host_view.VFIO_PCI if claim is None else claim.module
     harmless = view.host.blacklisted_modules.union(
         one.module
         for one in view.host.directives
         # Never loaded: install MODULE /bin/false
         if (one.command == 'install' and one.rest in _NEVER)
-        or (one.command == 'softdep' and _waits(one.rest))
+        or (one.command == 'softdep' and _waits(one.rest, awaited))
     )
     known = dict.fromkeys((*view.host.rivals(device), *have))
     return [one for one in known if one not in harmless]
@@ -288,13 +301,13 @@ def rivals(view: host_view.View, device: host_model.Device) -> list[str]:
 _NEVER = ('/bin/false', '/bin/true', '/usr/bin/false', '/usr/bin/true')
 
 
-def _waits(rest: str) -> bool:
-    """Whether a softdep has vfio-pci loaded before (modprobe.d(5))."""
+def _waits(rest: str, awaited: str) -> bool:
+    """Whether a softdep has a module loaded before (modprobe.d(5))."""
     before = False
     for word in rest.split():
         if word.endswith(':'):
             before = word == 'pre:'
-        elif before and word.replace('-', '_') == host_view.VFIO_PCI:
+        elif before and word.replace('-', '_') == awaited:
             return True
     return False
 

@@ -19,6 +19,8 @@ from gpuclient import exceptions
 from gpuclient.model import host as host_model
 from gpuclient.model import pci
 
+#: What the driver of GPUs serves, too: NVIDIA's NVSwitches.
+_OTHER_BRIDGE = 0x0680
 #: Drivers that take devices for guests, or for nobody.
 _NO_RIVALS = ('vfio_pci', 'pci_stub')
 
@@ -35,7 +37,8 @@ class Choice:
     ids: tuple[str, ...]
     #: Of the devices whose ids others have, too, that stay.
     by_address: tuple[host_model.Device, ...]
-    #: Whether the host keeps a GPU of the vendor of one of the devices.
+    #: Whether the host keeps a GPU, or a switch of GPUs, of the vendor of one
+    #: of the devices.
     keeps_vendor: bool
     #: Drivers that have the devices now.
     rivals: tuple[str, ...]
@@ -60,10 +63,12 @@ def choose(
     """Return how to tell the devices of a host that go to guests.
 
     vfio-pci takes every device with the ids that it is given, so ids will not
-    do where a device with the same ones stays with the host.
+    do where a device with the same ones stays with the host. VFs do not count:
+    there are none when the host boots, and none of a card that vfio-pci has.
 
     :param ids: ``vendor:product`` of devices that all go to guests.
-    :raises gpuclient.exceptions.InvalidValue: The host has no such device.
+    :raises gpuclient.exceptions.InvalidValue: The host has no such device, or
+        it is a VF.
     """
     named = dict.fromkeys(addresses)
     wanted = dict.fromkeys(ids)
@@ -73,6 +78,17 @@ def choose(
                 f'{host.name} has no PCI device {address}: '
                 f'"openstack gpu host show --all" lists those that it has'
             )
+    for device in host.devices:
+        if device.address in named and device.physical_function is not None:
+            raise exceptions.InvalidValue(
+                f'{device.address} is a VF of {device.physical_function}: it '
+                f'is made when the host has booted, and libvirt gives it to '
+                f'vfio-pci when a server starts (managed: yes). Name '
+                f'{device.physical_function} to give the whole card away'
+            )
+    lasting = [
+        device for device in host.devices if device.physical_function is None
+    ]
     for one in wanted:
         if not any(device.ids == one for device in host.devices):
             raise exceptions.InvalidValue(
@@ -81,7 +97,7 @@ def choose(
             )
     devices = tuple(
         device
-        for device in host.devices
+        for device in lasting
         if device.address in named or device.ids in wanted
     )
     companions = tuple(
@@ -93,7 +109,7 @@ def choose(
         )
     )
     chosen = (*devices, *companions)
-    staying = {device.ids for device in host.devices if device not in chosen}
+    staying = {device.ids for device in lasting if device not in chosen}
     vendors = {device.vendor_id for device in devices}
     return Choice(
         devices,
@@ -105,8 +121,9 @@ def choose(
         ),
         tuple(device for device in chosen if device.ids in staying),
         any(
-            device.is_gpu and device.vendor_id in vendors
-            for device in host.devices
+            (device.is_gpu or device.device_class == _OTHER_BRIDGE)
+            and device.vendor_id in vendors
+            for device in lasting
             if device not in chosen
         ),
         tuple(

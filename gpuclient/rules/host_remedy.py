@@ -81,9 +81,19 @@ def _has_module(host: host_model.Host) -> bool:
     return host_view.VFIO_PCI in ((image and image.modules) or ())
 
 
-def softdep(driver: str) -> str:
-    """Return the line of modprobe.d that has vfio-pci loaded before."""
-    return f'softdep {driver} pre: vfio-pci'
+def softdep(driver: str, module: str = 'vfio-pci') -> str:
+    """Return the line of modprobe.d that has a module loaded before."""
+    return f'softdep {driver} pre: {module}'
+
+
+def wait(
+    host: host_model.Host,
+    rivals: collections.abc.Iterable[str],
+    module: str,
+) -> str:
+    """Return how drivers come to wait for a name that no module has."""
+    lines = tuple(softdep(one, module) for one in rivals)
+    return describe(host, Change(lines=lines))
 
 
 def _is(
@@ -97,9 +107,23 @@ def uses_dracut(host: host_model.Host) -> bool | None:
     maker = None if host.initramfs is None else host.initramfs.maker
     if maker is not None:
         return maker == 'dracut'
+    if len(host.initramfs_makers) == 1:
+        return 'dracut' in host.initramfs_makers
     if _is(host, (*_RHEL, *_SUSE)):
         return True
     return False if _is(host, _DEBIAN) else None
+
+
+def system(host: host_model.Host) -> str | None:
+    """Return how files and commands for a host are made: debian or rhel.
+
+    None where nothing tells, or its boot loader is none of theirs.
+    """
+    if host.is_ostree or _is(host, _SUSE) or host.uses_kernel_install:
+        return None
+    if _is(host, _RHEL):
+        return 'rhel'
+    return 'debian' if _is(host, _DEBIAN) else None
 
 
 def add_arguments(host: host_model.Host, *arguments: str) -> str:

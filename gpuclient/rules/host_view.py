@@ -70,6 +70,9 @@ class Claim:
     where: str
     #: By its ids; otherwise by its address.
     by_ids: bool
+    #: The module, or the name that no module has, before which drivers have
+    #: to wait.
+    module: str = VFIO_PCI
 
 
 def is_vfio(driver: str | None) -> bool:
@@ -293,25 +296,28 @@ class View:
         return () if self.ids_source is None else self.ids_source[1].vfio_ids
 
     @functools.cached_property
-    def _overridden(self) -> dict[str, str]:
-        """Addresses in ``install`` lines of vfio-pci, and their files.
+    def _overridden(self) -> dict[str, Claim]:
+        """Claims of addresses in ``install`` lines that give them to vfio-pci.
 
-        Such a line runs before the module is loaded, and may write
-        ``driver_override``.
+        Such a line is run in place of loading the module, and may write
+        ``driver_override``. It is not run for a module that is in the kernel
+        (``libkmod/libkmod-module.c:kmod_module_probe_insert_module``).
         """
         return {
-            address.lower(): directive.path
+            address.lower(): Claim(directive.path, False, directive.module)
             for directive in self.host.directives
-            if (directive.command, directive.module) == ('install', VFIO_PCI)
+            if directive.command == 'install'
             and 'driver_override' in directive.rest
+            and 'vfio' in directive.rest
+            and directive.module not in (self.host.builtin_modules or ())
             for address in _ADDRESS.findall(directive.rest)
         }
 
     def claim(self, device: host_model.Device) -> Claim | None:
         """Return how vfio-pci comes to a device; None where it does not."""
-        path = self._overridden.get(str(device.address))
-        if path is not None:
-            return Claim(path, by_ids=False)
+        found = self._overridden.get(str(device.address))
+        if found is not None:
+            return found
         if is_vfio(device.driver_override):
             return Claim(OVERRIDE, by_ids=False)
         if (

@@ -23,6 +23,10 @@ host. What makes it work, whatever loads first:
   that writes ``driver_override`` of the devices before vfio-pci is loaded, so
   before any driver of the ``softdep`` lines is. A udev rule comes too late
   where the event of another card has loaded a driver that claims both.
+  Such a line of a module that is part of the kernel is never run
+  (``libkmod/libkmod-module.c:kmod_module_probe_insert_module``). Where
+  vfio-pci is, the line is that of a name that no module has, which the
+  ``softdep`` lines have, too.
 * modprobe.d, and vfio-pci itself, are in the initramfs, where drivers are
   loaded first.
 """
@@ -48,7 +52,8 @@ SYSTEMS = (DEBIAN, RHEL, RHOSO)
 
 INTEL = 'intel'
 AMD = 'amd'
-CPU_VENDORS = (INTEL, AMD)
+ARM = 'arm'
+CPU_VENDORS = (INTEL, AMD, ARM)
 
 #: What all files of ours are named.
 NAME = 'gpu-passthrough'
@@ -82,7 +87,7 @@ class Passthrough:
         in the files as it is meant, or it names no device.
     """
 
-    #: ``intel`` or ``amd``.
+    #: One of :data:`CPU_VENDORS`.
     cpu_vendor: str
     #: ``vendor:product`` of the devices, each four lower case hexadecimal
     #: digits: every device with them goes to guests, so the other functions
@@ -103,6 +108,8 @@ class Passthrough:
     #: is left alone.
     isolated_cores: str | None = None
     tuned_profile: str = TUNED_PROFILE
+    #: Whether vfio-pci is part of the kernel, as it is in those of Ubuntu.
+    vfio_is_builtin: bool = False
 
     def __post_init__(self) -> None:
         if self.cpu_vendor not in CPU_VENDORS:
@@ -187,29 +194,40 @@ class Preparation:
     undo: tuple[str, ...]
 
 
-def prepare(wanted: Passthrough, system: str) -> Preparation:
+def prepare(
+    wanted: Passthrough, system: str, *, dracut: bool | None = None
+) -> Preparation:
     """Return all that prepares a host.
 
     :param system: One of :data:`SYSTEMS`. On RHOSO it is the playbook and the
         roles of edpm-ansible that do it, so there are no commands; see
         ``rhoso_host``.
+    :param dracut: Whether dracut makes the initramfs (default: but on Debian).
     """
-    arguments = kernel_arguments(wanted, system)
-    files = [_modprobe(wanted), _modules_load()]
-    commands: list[str] = []
-    undo: list[str] = []
+    dracut = system != DEBIAN if dracut is None else dracut
+    arguments = kernel_arguments(wanted, system, dracut=dracut)
+    files = [
+        _modprobe(wanted),
+        _modules_load(wanted),
+        _dracut() if dracut else _initramfs_hook(),
+    ]
+    commands = [
+        'dracut --regenerate-all --force'
+        if dracut
+        else 'update-initramfs -u -k all'
+    ]
+    undo = list(commands)
     text = ' '.join(arguments)
     if system == DEBIAN:
-        files += [_initramfs_hook(), _grub(text)]
-        commands = ['update-initramfs -u -k all', 'update-grub']
-        undo = list(commands)
-    else:
-        files.append(_dracut())
-    if system == RHEL:
-        dracut = 'dracut --regenerate-all --force'
+        files.append(_grub(text))
+        commands.append('update-grub')
+        undo.append('update-grub')
+    elif system == RHEL:
         grubby = 'grubby --update-kernel=ALL'
-        commands = [dracut, f'{grubby} --args="{text}"']
-        undo = [dracut, f'{grubby} --remove-args="{text}"']
+        commands.append(f'{grubby} --args="{text}"')
+        undo.append(f'{grubby} --remove-args="{text}"')
+    else:
+        commands, undo = [], []
     if wanted.isolated_cores is not None and system != RHOSO:
         files.append(_tuned(wanted))
         commands.append(f'tuned-adm profile {wanted.tuned_profile}')
@@ -222,19 +240,26 @@ def prepare(wanted: Passthrough, system: str) -> Preparation:
     return Preparation(arguments, tuple(files), tuple(commands), tuple(undo))
 
 
-def kernel_arguments(wanted: Passthrough, system: str) -> tuple[str, ...]:
+def kernel_arguments(
+    wanted: Passthrough, system: str, *, dracut: bool | None = None
+) -> tuple[str, ...]:
     """Return what the kernel's command line has to have.
+
+    :param dracut: As of :func:`prepare`.
 
     There is no ``amd_iommu=on``: the kernel does not know it, and has AMD's
     IOMMU on by itself (``drivers/iommu/amd/init.c:parse_amd_iommu_options``).
+    Arm's needs none, and ``iommu=pt`` is x86's.
     ``rd.driver.pre`` is dracut's (``dracut.cmdline(7)``); initramfs-tools does
     not know it.
     """
     arguments = ['intel_iommu=on'] if wanted.cpu_vendor == INTEL else []
-    arguments.append('iommu=pt')
+    arguments.append(
+        'iommu.passthrough=1' if wanted.cpu_vendor == ARM else 'iommu=pt'
+    )
     if wanted.ids:
         arguments.append(f'vfio-pci.ids={",".join(_unique(wanted.ids))}')
-    if system != DEBIAN:
+    if system != DEBIAN if dracut is None else dracut:
         arguments.append('rd.driver.pre=vfio-pci')
     return _unique((*arguments, *wanted.arguments))
 
@@ -243,9 +268,12 @@ def _modprobe(wanted: Passthrough) -> HostFile:
     lines = []
     if wanted.ids:
         lines.append(f'options vfio-pci ids={",".join(_unique(wanted.ids))}')
+    before = 'vfio-pci'
     if wanted.addresses:
-        lines.append(_override(wanted.addresses))
-    lines += [f'softdep {driver} pre: vfio-pci' for driver in wanted.drivers]
+        lines.append(_override(wanted))
+        if wanted.vfio_is_builtin:
+            before += f' {NAME}'
+    lines += [f'softdep {driver} pre: {before}' for driver in wanted.drivers]
     lines += [f'blacklist {driver}' for driver in wanted.blacklisted]
     if 'nouveau' in wanted.blacklisted:
         # Should somebody load it by its name all the same.
@@ -253,21 +281,30 @@ def _modprobe(wanted: Passthrough) -> HostFile:
     return _file(MODPROBE, lines)
 
 
-def _override(addresses: tuple[pci.Address, ...]) -> str:
+def _override(wanted: Passthrough) -> str:
     # One line: modprobe.d is what both dracut and initramfs-tools put into
     # the initramfs; a script they would have to be told of. A device that is
     # not there must not keep vfio-pci from the others.
-    each = ' '.join(str(address) for address in sorted(set(addresses)))
+    each = ' '.join(str(one) for one in sorted(set(wanted.addresses)))
     override = '/sys/bus/pci/devices/$address/driver_override'
+    loop = f'for address in {each}; do [ ! -e {override} ] ||'
+    write = f'echo vfio-pci > {override}'
+    if wanted.vfio_is_builtin:
+        # vfio-pci has looked at the devices long ago.
+        probe = 'echo $address > /sys/bus/pci/drivers_probe'
+        return f'install {NAME} {loop} {{ {write}; {probe}; }}; done'
     return (
-        f'install vfio-pci for address in {each}; do '
-        f'[ ! -e {override} ] || echo vfio-pci > {override}; done; '
+        f'install vfio-pci {loop} {write}; done; '
         f'/sbin/modprobe --ignore-install vfio-pci $CMDLINE_OPTS'
     )
 
 
-def _modules_load() -> HostFile:
-    return _file(MODULES_LOAD, ['vfio', 'vfio_iommu_type1', 'vfio-pci'])
+def _modules_load(wanted: Passthrough) -> HostFile:
+    modules = ['vfio', 'vfio_iommu_type1', 'vfio-pci']
+    if wanted.addresses and wanted.vfio_is_builtin:
+        # Where no driver has had it run.
+        modules.append(NAME)
+    return _file(MODULES_LOAD, modules)
 
 
 def _dracut() -> HostFile:

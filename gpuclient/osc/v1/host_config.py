@@ -46,6 +46,7 @@ _CPU_VENDORS: dict[str | None, str] = {
     'GenuineIntel': 'intel',
     'AuthenticAMD': 'amd',
     'HygonGenuine': 'amd',
+    'ARM': 'arm',
 }
 
 
@@ -109,9 +110,10 @@ Example::
         parser.add_argument(
             '--cpu-vendor',
             metavar='<vendor>',
-            choices=('intel', 'amd'),
+            choices=('intel', 'amd', 'arm'),
             help=_(
-                'Vendor of the CPUs: intel, amd (default: as the host has)'
+                'Vendor of the CPUs: intel, amd, arm (default: as the host '
+                'has)'
             ),
         )
         parser.add_argument(
@@ -156,7 +158,9 @@ Example::
         host = _host(parsed_args)
         system = parsed_args.system or _system(host)
         wanted, specs = _wanted(parsed_args, host)
-        preparation = host_files.prepare(wanted, system)
+        preparation = host_files.prepare(
+            wanted, system, dracut=_dracut(host, system)
+        )
         files, steps, undo = (
             (
                 rhoso_host.files(wanted),
@@ -231,12 +235,23 @@ def _host(parsed_args: argparse.Namespace) -> host_model.Host | None:
 
 
 def _system(host: host_model.Host | None) -> str:
-    dracut = None if host is None else host_remedy.uses_dracut(host)
-    if dracut is None:
+    system = None if host is None else host_remedy.system(host)
+    if system is None:
         raise exceptions.InvalidValue(
-            _('The host does not say what it runs: give --system')
+            _(
+                'The host does not say that it is one of those that this '
+                'prepares, with its boot loader: give --system, and change '
+                'kernel arguments as "openstack gpu host check" says'
+            )
         )
-    return host_files.RHEL if dracut else host_files.DEBIAN
+    return system
+
+
+def _dracut(host: host_model.Host | None, system: str) -> bool | None:
+    """Whether dracut makes the initramfs; None: as usual for the system."""
+    if host is None or system != host_files.DEBIAN:
+        return None
+    return host_remedy.uses_dracut(host)
 
 
 def _cpu_vendor(host: host_model.Host | None) -> str:
@@ -245,7 +260,7 @@ def _cpu_vendor(host: host_model.Host | None) -> str:
         raise exceptions.InvalidValue(
             _(
                 'The host says that its CPUs are of %(vendor)s, which is not '
-                'Intel or AMD: give --cpu-vendor'
+                'Intel, AMD or Arm: give --cpu-vendor'
             )
             % {'vendor': vendor}
         )
@@ -278,6 +293,7 @@ def _wanted(
         rivals=choice.rivals,
         # A card that the host keeps needs the driver of its vendor.
         blacklist=() if choice.keeps_vendor else None,
+        vfio_is_builtin='vfio_pci' in (host.builtin_modules or ()),
         **given,
     ), [
         {

@@ -176,7 +176,9 @@ class TestParse(testtools.TestCase):
         self.assertIsNone(host.shared)
 
     def test_the_same_words_as_host_files(self) -> None:
-        self.assertEqual(host_files.CPU_VENDORS, description.CPU_VENDORS)
+        self.assertEqual(
+            {host_files.INTEL, host_files.AMD}, set(description.CPU_VENDORS)
+        )
         self.assertEqual(
             {host_files.DEBIAN, host_files.RHEL}, set(description.SYSTEMS)
         )

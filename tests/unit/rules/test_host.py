@@ -718,6 +718,45 @@ class TestBinding(TestCase):
         )
         self.assertEqual({}, self.bad(tree, named(GPU)))
 
+    def test_install_line_of_what_is_part_of_the_kernel(self) -> None:
+        """It is never run; that of another name is, before a driver."""
+        override = (
+            f'for address in {GPU}; do echo vfio-pci > '
+            f'/sys/bus/pci/devices/$address/driver_override; done'
+        )
+        tree = card('iommu=pt', driver='nouveau')
+        add(tree, TWIN, group=5, driver='nvidia')
+        tree.text(
+            f'lib/modules/{tree.release}/modules.builtin',
+            'kernel/drivers/vfio/pci/vfio-pci.ko\n',
+        )
+        tree.text('etc/modprobe.d/x.conf', f'install vfio-pci {override}\n')
+        self.finds('GPU454', WARN, TWIN, tree, named(GPU))
+        wanted = host_files.Passthrough(
+            'intel',
+            addresses=(pci.parse_address(GPU),),
+            vendor_ids=('10de',),
+            vfio_is_builtin=True,
+        )
+        ready = host_files.prepare(wanted, host_files.DEBIAN)
+        tree = card('iommu=pt', override='vfio-pci')
+        add(tree, TWIN, group=5, driver='nvidia')
+        tree.text(
+            f'lib/modules/{tree.release}/modules.builtin',
+            'kernel/drivers/vfio/pci/vfio-pci.ko\n',
+        )
+        (text,) = (
+            one.content
+            for one in ready.files
+            if one.path == host_files.MODPROBE
+        )
+        tree.text('etc/modprobe.d/x.conf', text)
+        self.assertEqual({}, self.bad(tree, named(GPU)))
+        tree.text('etc/modprobe.d/x.conf', text.replace('softdep', '#'))
+        self.finds('GPU434', WARN, 'for gpu_passthrough is run', tree,
+                   named(GPU), 'the line "softdep nouveau pre: '
+                   'gpu_passthrough"')  # fmt: skip
+
 
 class TestIgnoredLines(TestCase):
     def test_lines(self) -> None:

@@ -10,6 +10,8 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import dataclasses
+
 import testtools
 
 from gpuclient import exceptions
@@ -87,6 +89,35 @@ class TestChoose(testtools.TestCase):
         self.assertEqual(('10de:20f1',), choice.ids)
         self.assertEqual((), choice.by_address)
         self.assertTrue(choice.keeps_vendor)
+
+    def test_virtual_functions(self) -> None:
+        """They are gone when the host boots."""
+        vf = dataclasses.replace(
+            device('0000:03:00.4', driver='nvidia'),
+            physical_function=FIRST.address,
+        )
+        for choice in (
+            choose('0000:03:00.0', devices=(FIRST, vf)),
+            choose(ids=('10de:20f1',), devices=(FIRST, vf)),
+        ):
+            self.assertEqual((FIRST,), choice.devices)
+            self.assertEqual(('10de:20f1',), choice.ids)
+            self.assertEqual((), choice.by_address)
+            self.assertFalse(choice.keeps_vendor)
+        error = self.assertRaises(
+            exceptions.InvalidValue,
+            choose,
+            '0000:03:00.4',
+            devices=(FIRST, vf),
+        )
+        self.assertIn('0000:03:00.4 is a VF of 0000:03:00.0', str(error))
+
+    def test_switches_that_stay(self) -> None:
+        """The driver of GPUs serves NVSwitches, for the fabric manager."""
+        switch = device('0000:07:00.0', '10de:22a3', class_code=0x068000)
+        self.assertTrue(
+            choose('0000:03:00.0', devices=(FIRST, switch)).keeps_vendor
+        )
 
     def test_there_is_no_such_device(self) -> None:
         for values in ({'ids': ('10de:20f2',)}, {'addresses': '0000:04:00.0'}):

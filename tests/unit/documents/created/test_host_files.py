@@ -37,7 +37,7 @@ def contents(preparation: host_files.Preparation) -> dict[str, str]:
 @ddt.ddt
 class TestPassthrough(testtools.TestCase):
     @ddt.data(
-        ({'cpu_vendor': 'arm'}, "CPU vendor 'arm'"),
+        ({'cpu_vendor': 'mips'}, "CPU vendor 'mips'"),
         ({'ids': ()}, 'No device is named'),
         ({'ids': ('10DE:20F1',)}, "Device ids '10DE:20F1'"),
         ({'ids': ('10de:20f1\n',)}, "Device ids '10de:20f1\\n'"),
@@ -204,6 +204,63 @@ class TestPrepare(testtools.TestCase):
         self.assertIn('softdep nouveau pre: vfio-pci\n', text)
         self.assertNotIn('blacklist', text)
         self.assertNotIn('ids=', text + ' '.join(preparation.commands))
+
+    def test_one_of_two_where_vfio_pci_is_part_of_the_kernel(self) -> None:
+        """Its install line is never run; that of another name is."""
+        by_ids = wanted(vfio_is_builtin=True)
+        self.assertEqual(
+            host_files.prepare(wanted(), host_files.DEBIAN),
+            host_files.prepare(by_ids, host_files.DEBIAN),
+        )
+        files = contents(
+            host_files.prepare(
+                wanted(
+                    ids=(),
+                    addresses=(CARD,),
+                    vendor_ids=('10de',),
+                    vfio_is_builtin=True,
+                ),
+                host_files.DEBIAN,
+            )
+        )
+        text = files[host_files.MODPROBE]
+        override = '/sys/bus/pci/devices/$address/driver_override'
+        self.assertIn(
+            f'install gpu-passthrough for address in 0000:03:00.0; do '
+            f'[ ! -e {override} ] || {{ echo vfio-pci > {override}; '
+            f'echo $address > /sys/bus/pci/drivers_probe; }}; done\n',
+            text,
+        )
+        self.assertIn('softdep nouveau pre: vfio-pci gpu-passthrough\n', text)
+        self.assertNotIn('install vfio-pci', text)
+        self.assertIn('\ngpu-passthrough\n', files[host_files.MODULES_LOAD])
+
+    def test_dracut_on_debian(self) -> None:
+        preparation = host_files.prepare(
+            wanted(), host_files.DEBIAN, dracut=True
+        )
+        self.assertIn(host_files.DRACUT, contents(preparation))
+        self.assertNotIn(host_files.INITRAMFS_HOOK, contents(preparation))
+        self.assertIn(
+            ' rd.driver.pre=vfio-pci"\n',
+            contents(preparation)[host_files.GRUB],
+        )
+        self.assertEqual(
+            (
+                'dracut --regenerate-all --force',
+                'update-grub',
+                'systemctl reboot',
+            ),
+            preparation.commands,
+        )
+
+    def test_arm(self) -> None:
+        self.assertEqual(
+            ('iommu.passthrough=1', 'vfio-pci.ids=10de:20f1'),
+            host_files.kernel_arguments(
+                wanted(ids=('10de:20f1',), cpu_vendor='arm'), host_files.DEBIAN
+            ),
+        )
 
     def test_drivers_of_other_vendors(self) -> None:
         amd = wanted(ids=('1002:740f',), rivals=('my_driver',))

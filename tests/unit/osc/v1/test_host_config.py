@@ -156,3 +156,37 @@ class TestCreate(testtools.TestCase):
         self.assertIn(
             'give --cpu-vendor', self.refused('centaur', '--device', CARD)
         )
+
+    def test_boot_loaders_that_are_not_ours(self) -> None:
+        for name, values, files in (
+            ('suse', {'system': 'ID=sles\nID_LIKE=suse\n'}, {}),
+            ('ostree', {'system': trees.RHEL, 'arguments': 'ostree=/x'}, {}),
+            ('pve', {}, {'etc/kernel/cmdline': 'ro\n'}),
+        ):
+            tree = host(**values)
+            for path, content in files.items():
+                tree.text(path, content)
+            tree.write(self.folder / name)
+            self.assertIn(
+                'give --system', self.refused(name, '--device', CARD)
+            )
+            self.create(name, '--device', CARD, '--system', 'rhel')
+
+    def test_what_the_host_is(self) -> None:
+        """Of Arm, with dracut on Debian, and vfio-pci in the kernel."""
+        tree = host().arm()
+        tree.text('usr/bin/dracut', '')
+        tree.text(
+            f'lib/modules/{tree.release}/modules.builtin',
+            'kernel/drivers/vfio/pci/vfio-pci.ko\n',
+        )
+        tree.write(self.folder / 'arm')
+        found = self.create('arm', '--device', CARD)
+        self.assertEqual('debian', found['system'])
+        self.assertEqual(
+            'iommu.passthrough=1 vfio-pci.ids=10de:1aef '
+            'rd.driver.pre=vfio-pci',
+            found['kernel_arguments'],
+        )
+        self.assertIn('dracut --regenerate-all --force', found['commands'])
+        self.assertIn('install gpu-passthrough', found['files'][0]['diff'])
