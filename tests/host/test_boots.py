@@ -504,6 +504,7 @@ class TestTopology(remedy.TestCase):
             'pcie-root-port,id=port3,bus=pcie.0,chassis=3,slot=3',
             'pcie-root-port,id=port4,bus=pcie.0,chassis=4,slot=4',
             'pcie-pci-bridge,id=bridge,bus=port3',
+            'intel-hda,bus=bridge,addr=3',
             'nvme-subsys,id=subsystem',
             'nvme,serial=1,bus=port1,subsys=subsystem,sriov_max_vfs=2,'
             'sriov_vq_flexible=4,sriov_vi_flexible=2,max_ioqpairs=6,'
@@ -547,14 +548,24 @@ class TestTopology(remedy.TestCase):
         self.assertEqual('-1', found.device(card)['numa_node'])
         self.assertEqual({'GPU445'}, found.codes(card))
         self.assertEqual('WARN', found.verdict('GPU445', card)['result'])
-        # Behind a bridge.
-        first, second = '0000:02:01.0', '0000:02:02.0'
+        # Behind a bridge, with a device that the host uses.
+        first, second, audio = (f'0000:02:0{slot}.0' for slot in (1, 2, 3))
         self.assertEqual(
-            found.device(first)['group'], found.device(second)['group']
+            1,
+            len(
+                {found.device(one)['group'] for one in (first, second, audio)}
+            ),
         )
-        verdict = found.verdict('GPU429', first)
-        self.assertEqual('WARN', verdict['result'])
-        self.assertIn(second, verdict['evidence'])
+        self.assertEqual('snd_hda_intel', found.device(audio)['driver'])
+        self.assertFalse(found.is_taken(first))
+        self.assertEqual({'GPU426', 'GPU429', 'GPU445'}, found.codes(first))
+        for code, result, other in (
+            ('GPU426', 'FAIL', audio),
+            ('GPU429', 'WARN', second),
+        ):
+            verdict = found.verdict(code, first)
+            self.assertEqual(result, verdict['result'])
+            self.assertIn(other, verdict['evidence'])
         # Of a device that is given beside its VFs, which are made no more.
         given = {'addresses': frozenset({pci.parse_address(self.nvme)})}
         beside = found.judged(**given)
@@ -575,7 +586,7 @@ class TestTopology(remedy.TestCase):
                 *(
                     one
                     for one in self.host.devices
-                    if not re.search('id=port[34]|id=bridge', one)
+                    if not re.search('id=port[34]|bridge', one)
                 ),
             ),
             cards=(
@@ -586,6 +597,7 @@ class TestTopology(remedy.TestCase):
             ),
         )
         for code, address, words in (
+            ('GPU426', first, 'or put the card into another slot'),
             ('GPU429', first, 'put the cards into slots of groups of their'),
             ('GPU429', second, 'put the cards into slots of groups of their'),
             ('GPU445', card, 'Update the firmware'),

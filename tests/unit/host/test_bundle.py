@@ -134,6 +134,26 @@ class TestBundle(TestCase):
         ):
             self.assertIn(kept, packed)
 
+    def test_lines_of_modprobe(self) -> None:
+        """They are masked where they are read, and in a bundle once more."""
+        tree = trees.a100()
+        tree.text(
+            'etc/modprobe.d/x.conf',
+            'options vfio-pci ids=10de:20f1 password=hunter2\n'
+            'option vfio-pci ids=10de:20f1 password=hunter2\n'
+            'hunter2\nhunter2 vfio-pci\npassword hunter2\n'
+            'echo "options vfio-pci" > hunter2\n',
+        )
+        root = tree.write(self.folder / 'host')
+        path = self.folder / 'x.tar'
+        found = bundle.collect_from(os.fspath(root))
+        bundle.write(os.fspath(path), found)
+        self.assertNotIn(b'hunter2', path.read_bytes())
+        self.assertEqual(found.files, bundle.unpack(os.fspath(path)).files)
+        self.assertEqual(
+            reader.read(os.fspath(root)), bundle.read(os.fspath(path))
+        )
+
     def test_secrets_of_bundles_made_by_hand(self) -> None:
         path = self.folder / 'x.tar'
         make(
