@@ -420,6 +420,12 @@ class Host:
         return found
 
     @property
+    def kernel_version(self) -> tuple[int, int]:
+        """Of its upstream: (6, 1); (0, 0) where that is not known."""
+        match = re.match(r'(\d{1,4})\.(\d{1,4})', self.kernel or '', re.A)
+        return (int(match[1]), int(match[2])) if match else (0, 0)
+
+    @property
     def is_virtual(self) -> bool:
         """Whether it is a virtual machine, as far as it shows."""
         return self.has_hypervisor or any(

@@ -60,7 +60,12 @@ def ids(view: host_view.View) -> Verdicts:
                 f'digits each',
             )
     for device in view.kept:
-        if view.caught(device) and not device.driver_override:
+        # Of VFs, their PFs tell.
+        if (
+            device.physical_function is None
+            and view.caught(device)
+            and not device.driver_override
+        ):
             yield from verdict.of_device(
                 device.address,
                 [
@@ -137,6 +142,8 @@ def with_ids(
     """Return what has vfio-pci claim devices by their ids, too.
 
     Ids that no device of the host has are left out. Bridges are not claimed.
+    All other cards for guests are with them: of two such arguments, each with
+    the ids of one card, only the last counts.
     """
     missing = [
         one.ids
@@ -145,6 +152,15 @@ def with_ids(
     ]
     if not missing:
         return host_remedy.Change()
+    missing += [
+        one.ids
+        for card in view.for_guests
+        if card.physical_function is None
+        for one in (card, *view.host.functions(card))
+        if not one.is_bridge
+        and not view.caught(one)
+        and one.ids not in view.ids_that_stay
+    ]
     given = [
         one.render()
         for one in view.ids

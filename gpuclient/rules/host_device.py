@@ -30,6 +30,11 @@ from gpuclient.rules import verdict
 Verdicts = collections.abc.Iterator[verdict.Verdict]
 
 _NVIDIA = 'nvidia'
+#: The module of NVIDIA's Virtual GPU Manager.
+_VGPU = 'nvidia_vgpu_vfio'
+#: Since then, no device is given away of which firmware goes on using memory,
+#: whosever the IOMMU is.
+_DIRECT = (6, 6)
 
 
 def check(
@@ -81,7 +86,8 @@ def _driver(view: host_view.View, device: host_model.Device) -> Verdicts:
     spec = view.spec_of(device)
     managed = spec is None or spec.tags.get('managed') != 'false'
     if device.physical_function is not None and driver == _NVIDIA:
-        yield _of_vgpu(managed)
+        is_set_up = spec is None and _VGPU in view.host.modules
+        yield _of_vgpu(managed and not is_set_up)
         return
     if driver is not None and driver not in host_view.HARMLESS_DRIVERS:
         if view.host.iommu_on:
@@ -131,12 +137,16 @@ def _driver(view: host_view.View, device: host_model.Device) -> Verdicts:
 def _of_vgpu(managed: bool) -> verdict.Verdict:
     """Judge a VF of NVIDIA's, whose driver is one of VFIO for VFs.
 
+    :param managed: Whether libvirt would take it from its driver.
+
     "Vendor-specific VFIO framework" of NVIDIA's vGPU documentation; Nova
     leaves such a device alone with ``managed``: no
     (``nova/virt/libvirt/driver.py:_get_guest_pci_device``).
     """
     if not managed:
-        return verdict.passed('driver', 'nvidia has it, for vGPU')
+        return verdict.passed(
+            'driver', 'nvidia has it, for vGPU (with managed: no)'
+        )
     return verdict.warn(
         'GPU424',
         'driver',
@@ -338,18 +348,28 @@ def _group(view: host_view.View, device: host_model.Device) -> Verdicts:
         )
     record = host.group(device.group)
     # drivers/iommu/intel/iommu.c:device_rmrr_is_relaxable
+    by_intel = host.iommu_vendor == host_model.INTEL
+    # drivers/iommu/iommu.c:__iommu_device_set_domain
+    by_all = host.kernel_version >= _DIRECT
     if (
-        host.iommu_vendor == host_model.INTEL
-        and record is not None
+        record is not None
         and 'direct' in record.reserved
+        and (by_intel or by_all)
     ):
+        kept = f'firmware keeps memory for group {device.group}'
         yield verdict.fail(
             'GPU427',
             check,
-            f'firmware keeps memory for group {device.group} (RMRR): the '
-            f'kernel refuses it "due to platform RMRR requirement"',
+            f'{kept} (RMRR): the kernel refuses it "due to platform RMRR '
+            f'requirement"'
+            if by_intel
+            else f'{kept}: the kernel refuses it ("Firmware has requested '
+            f'this device have a 1:1 IOMMU mapping")',
             'Turn off in the firmware setup what uses the card (management '
-            'access to it), or ask the vendor for firmware without',
+            'access to it), or ask the vendor for firmware without'
+            if by_intel
+            else 'Turn DMA protection (its indicator, that before boot) off '
+            'in the firmware setup, or ask the vendor for firmware without',
         )
         bad = [device]
     others = [
@@ -462,8 +482,13 @@ def _sriov(view: host_view.View, device: host_model.Device) -> Verdicts:
             'GPU439',
             check,
             f'it is for guests as a whole, and has {count} VFs',
-            f'Write 0 to sriov_numvfs of {device.address}, or give the VFs '
-            f'to guests and not the card',
+            # "Virtual GPU Software User Guide" of NVIDIA.
+            f'Run /usr/lib/nvidia/sriov-manage -d {device.address}, and take '
+            f'away what makes them at boot; or give the VFs to guests and '
+            f'not the card'
+            if device.driver == _NVIDIA
+            else f'Write 0 to sriov_numvfs of {device.address}, or give the '
+            f'VFs to guests and not the card',
         )
     elif device.sriov_total_vfs:
         yield verdict.passed(

@@ -219,6 +219,8 @@ class View:
             return True, f'vfio-pci claims it ({claim.where})'
         if device.virtual_functions:
             return False, 'its VFs are there for guests'
+        if self._is_in_cpu(device):
+            return False, 'it is part of the CPU'
         if device.base_class == host_model.PROCESSING_ACCELERATOR:
             return True, 'it is a processing accelerator'
         if device.vendor_id not in host_model.GPU_VENDORS:
@@ -226,6 +228,19 @@ class View:
         if device.boot_vga:
             return False, 'the firmware shows its messages on it'
         return True, 'it is a GPU, and no console'
+
+    def _is_in_cpu(self, device: host_model.Device) -> bool:
+        """Whether it is one of Intel's that sit beside the CPU's cores.
+
+        Those are on the first bus, as is all that some virtual machines have.
+        """
+        place = device.address
+        return (
+            device.vendor_id == '8086'
+            and (place.domain, place.bus) == (0, 0)
+            and not self.host.is_virtual
+            and not self.models_of(device)
+        )
 
     @functools.cached_property
     def for_guests(self) -> tuple[host_model.Device, ...]:

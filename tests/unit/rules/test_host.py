@@ -14,6 +14,7 @@
 
 import json
 import pathlib
+import re
 
 import testtools
 
@@ -437,9 +438,32 @@ class TestDriver(TestCase):
         self.finds('GPU424', WARN, 'nvidia has it', tree, remedy='managed: no')
         spec = {'vendor_id': '10de', 'product_id': '2235', 'address': vf}
         self.assertEqual({}, self.bad(tree, specs({**spec, 'managed': 'no'})))
+        tree.text('proc/modules', 'nvidia_vgpu_vfio 1 0\n')
+        self.assertEqual({}, self.bad(tree))
+        self.assertEqual({'GPU424'}, set(self.bad(tree, specs(spec))))
         del tree.links[f'sys/bus/pci/devices/{vf}/driver']
         self.finds('GPU425', WARN, 'no driver', tree, specs(spec),
                    'when the VFs have been made')  # fmt: skip
+
+    def test_all_cards_in_one_argument(self) -> None:
+        """Of two such arguments, the kernel takes the last."""
+        tree = card('iommu=pt', driver='nouveau')
+        tree.device('0000:41:00.0', '10de:27b8', 0x030200, driver='nouveau',
+                    group=40)  # fmt: skip
+        tree.device('0000:41:00.1', '10de:22bc', 0x040300,
+                    driver='snd_hda_intel', group=40)  # fmt: skip
+        tree.device('0000:42:00.0', '10de:2235', 0x030200, driver='nvidia',
+                    group=42)  # fmt: skip
+        found = self.check(tree, named(GPU, '0000:41:00.0'))
+        remedies = [
+            one.remedy for one in found if one.code in ('GPU424', 'GPU426')
+        ]
+        self.assertEqual(3, len(remedies))
+        for remedy in remedies:
+            (ids,) = re.findall('vfio-pci.ids=([0-9a-f:,]+) rd', remedy)[:1]
+            self.assertEqual(
+                {'10de:20f1', '10de:27b8', '10de:22bc'}, set(ids.split(','))
+            )
 
     def test_reboot_is_pending(self) -> None:
         ids = 'vfio-pci.ids=10de:20f1'
@@ -558,6 +582,20 @@ class TestGroup(TestCase):
         relaxable.text(path, region.replace('direct', 'direct-relaxable'))
         self.assertEqual({}, self.bad(relaxable))
 
+    def test_reserved_by_firmware_of_others(self) -> None:
+        """Since Linux 6.6 it is not Intel's IOMMU alone that refuses it."""
+        for release, bad in (('6.5.0-1-amd64', False), ('6.6.9-1', True)):
+            host = {'vendor': trees.AMD, 'acpi': ['IVRS'], 'release': release}
+            tree = card('iommu=pt vfio-pci.ids=10de:20f1', host=host)
+            tree.text('sys/kernel/iommu_groups/4/reserved_regions',
+                      '0x00000000bf800000 0x00000000bfffffff direct\n'
+                      )  # fmt: skip
+            if bad:
+                self.finds('GPU427', FAIL, '1:1 IOMMU mapping', tree,
+                           remedy='Turn DMA protection')  # fmt: skip
+            else:
+                self.assertNotIn('GPU427', self.bad(tree))
+
     def test_no_group(self) -> None:
         tree = card(group=None)
         trees.bmc(tree)
@@ -578,6 +616,20 @@ class TestBinding(TestCase):
                    f'vfio-pci to driver_override of {GPU} before drivers are '
                    f'loaded; "openstack gpu host config create --device '
                    f'{GPU}" makes all files')  # fmt: skip
+
+    def test_ids_catch_a_card_with_vfs(self) -> None:
+        """It is told of once, and not at each of its VFs."""
+        vf = '0000:05:00.4'
+        tree = card()
+        add(tree, TWIN, group=5, driver='nvidia', vfs=(vf,))
+        tree.device(vf, trees.A100, 0x030200, driver='nvidia', group=6,
+                    parent=TWIN)  # fmt: skip
+        found = [
+            str(one.device)
+            for one in self.check(tree, named(GPU))
+            if one.code == 'GPU430'
+        ]
+        self.assertEqual([TWIN], found)
 
     def test_subsystem_in_ids(self) -> None:
         for ids, caught in (
@@ -817,6 +869,9 @@ class TestDevice(TestCase):
         self.finds('GPU438', WARN, 'offers no VFs', hidden)
         with_vfs = card(vfs=('0000:04:00.4',))
         self.finds('GPU439', WARN, 'has 1 VFs', with_vfs, named(GPU))
+        managed = card(driver='nvidia', vfs=('0000:04:00.4',))
+        self.finds('GPU439', WARN, 'has 1 VFs', managed, named(GPU),
+                   f'sriov-manage -d {GPU}, and')  # fmt: skip
         # Who is not root sees the first 64 bytes.
         part = card(total_vfs=None, config=space[:64])
         self.assertNotIn('GPU438', self.bad(part))
@@ -965,6 +1020,22 @@ class TestUse(TestCase):
         ):
             found = self.uses(card(arguments, **values))
             self.assertEqual({GPU: guest}, found, values)
+
+    def test_part_of_the_cpu(self) -> None:
+        """Graphics and NPU of Intel's CPUs are nothing to give away."""
+        for code, ids, driver in (
+            (0x038000, '8086:3e9a', 'i915'),
+            (0x120000, '8086:7d1d', 'intel_vpu'),
+        ):
+            tree = trees.Tree()
+            trees.bmc(tree)
+            tree.device('0000:00:02.0', ids, code, driver=driver, group=2)
+            self.assertFalse(self.uses(tree)['0000:00:02.0'])
+            # All that this has is on one bus.
+            self.assertTrue(self.uses(tree.guest())['0000:00:02.0'])
+        flex = trees.Tree()
+        flex.device('0000:00:02.0', '8086:56c0', 0x038000, group=2)
+        self.assertTrue(self.uses(flex)['0000:00:02.0'])
 
     def test_what_is_missing(self) -> None:
         self.finds('GPU457', FAIL, TWIN, card(), named(GPU, TWIN))
