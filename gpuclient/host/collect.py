@@ -75,7 +75,8 @@ class Rule(typing.NamedTuple):
 
     #: Path with wildcards; none of them matches a slash.
     pattern: str
-    #: ``link``, ``name`` (that it is there is all) or ``file``.
+    #: ``link``, ``name`` (that it is there is all), ``file``, or ``aliases``
+    #: (a file, of which what is for display devices is kept).
     kind: str
     #: What is kept of its content.
     keep: 'collections.abc.Callable[[bytes], bytes]'
@@ -219,6 +220,19 @@ def _first_words(content: bytes) -> bytes:
     )
 
 
+def _of_devices(content: bytes, names: 'set[str]') -> bytes:
+    """Keep the lines of modules.alias that are for devices."""
+    found = []
+    # Ten thousands of lines, of which few are of the vendors.
+    begins = ('pci:v*', *{name[:13] for name in names})
+    for line in _text(content).splitlines():
+        words = line.split()
+        if len(words) == 3 and words[1].startswith(begins):
+            if any(fnmatch.fnmatchcase(name, words[1]) for name in names):
+                found.append(line + '\n')
+    return ''.join(found).encode('utf-8')
+
+
 def _one_processor(content: bytes) -> bytes:
     """Keep vendor, and width of addresses, of the first processor.
 
@@ -350,6 +364,8 @@ RULES = tuple(
             _all,
         ),
         ('lib/modules/' + RELEASE + '/modules.builtin', 'file', _all),
+        # Which modules udev loads for a card.
+        ('lib/modules/' + RELEASE + '/modules.alias', 'aliases', _all),
         *(
             (folder + '/modprobe.d/*.conf', 'file', _modprobe)
             for folder in FOLDERS
@@ -509,6 +525,11 @@ class Reader:
             ).startswith(_CONFIG_OF):
                 return
             self._inside(path)
+            if rule.kind == 'aliases':
+                names = self._modaliases()
+                if names:
+                    tree.files[path] = _of_devices(self._content(path), names)
+                return
             # Boot entries are named after the machine id.
             tree.files[_MACHINE_ID.sub(MASK, path)] = rule.keep(
                 self._content(path)
@@ -534,6 +555,30 @@ class Reader:
         if len(content) > LARGEST_FILE:
             raise ValueError(f'it is larger than {LARGEST_FILE} bytes')
         return content
+
+    def _modaliases(self) -> 'set[str]':
+        """Return what modules for display devices, and their cards, claim."""
+        classes = {
+            path[: -len('class')]: content
+            for path, content in self.tree.files.items()
+            if path.startswith('sys/bus/pci/devices/')
+            and path.endswith('/class')
+        }
+        cards = {
+            folder.partition('.')[0]
+            for folder, content in classes.items()
+            if content.startswith(_CONFIG_OF)
+        }
+        found = set()
+        for folder in classes:
+            if folder.partition('.')[0] in cards:
+                try:
+                    text = _text(self._content(folder + 'modalias')).strip()
+                except (OSError, ValueError) as exc:
+                    self._note(folder + 'modalias', exc)
+                else:
+                    found.add(text)
+        return found
 
     def _join(self) -> None:
         """Take over what another run could not read."""

@@ -117,6 +117,7 @@ class _Parser:
             acpi_tables=self._acpi_tables(),
             modules=frozenset(map(_module, modules)),
             builtin_modules=builtin,
+            aliases=self._aliases(),
             vfio_pci_parameters={
                 path[len(_VFIO_PCI) :]: self._word(path) or ''
                 for path in self._below(_VFIO_PCI)
@@ -551,6 +552,15 @@ class _Parser:
             if path.endswith('/modules.builtin'):
                 return frozenset(
                     _module(line) for line in self._lines(path) if line
+                )
+        return None
+
+    def _aliases(self) -> tuple[tuple[str, str], ...] | None:
+        for path in self._below('lib/modules/'):
+            if path.endswith('/modules.alias'):
+                words = (line.split() for line in self._lines(path))
+                return tuple(
+                    (one[1], _module(one[2])) for one in words if len(one) == 3
                 )
         return None
 

@@ -18,6 +18,7 @@ could not be read stands in :attr:`Host.unreadable`, too.
 
 import collections.abc
 import dataclasses
+import fnmatch
 import re
 
 from gpuclient.model import answer
@@ -57,6 +58,9 @@ GPU_DRIVERS = {
 }
 #: Modules that claim the other functions of a card: audio, USB, USB-C.
 FUNCTION_DRIVERS = ('snd_hda_intel', 'xhci_pci', 'i2c_nvidia_gpu')
+#: Modules that are loaded for GPUs and sit on top of a driver of theirs,
+#: which is loaded with them although it is blacklisted.
+_ON_TOP = re.compile('(nvidia.*)_drm')
 #: Modules of drivers, as sysfs has these, that have another name.
 _MODULES = {
     'NovaCore': 'nova_core',
@@ -139,6 +143,27 @@ class Device:
     def subsystem(self) -> str:
         """Vendor and product of the subsystem, which tells variants apart."""
         return f'{self.subsystem_vendor_id}:{self.subsystem_product_id}'
+
+    @property
+    def modalias(self) -> str:
+        """What aliases of modules are compared with.
+
+        ``drivers/pci/pci-sysfs.c:modalias_show``
+        """
+        vendor, product, subvendor, subproduct = (
+            (number or '0').upper().rjust(8, '0')
+            for number in (
+                self.vendor_id,
+                self.product_id,
+                self.subsystem_vendor_id,
+                self.subsystem_product_id,
+            )
+        )
+        code = f'{self.class_code or 0:06X}'
+        return (
+            f'pci:v{vendor}d{product}sv{subvendor}sd{subproduct}'
+            f'bc{code[:2]}sc{code[2:4]}i{code[4:]}'
+        )
 
     @property
     def base_class(self) -> int | None:
@@ -340,6 +365,9 @@ class Host:
     modules: frozenset[str] = frozenset()
     #: Modules that are part of the kernel; None where that is not known.
     builtin_modules: frozenset[str] | None = None
+    #: What modules are loaded for, and their names, of display devices and
+    #: their cards (``modules.alias``); None where that is not known.
+    aliases: tuple[tuple[str, str], ...] | None = None
     #: Parameters of vfio_pci as they are in force.
     vfio_pci_parameters: collections.abc.Mapping[str, str] = dataclasses.field(
         default_factory=dict
@@ -408,7 +436,14 @@ class Host:
         )
 
     def rivals(self, device: Device) -> tuple[str, ...]:
-        """Return the modules that may claim a card before vfio-pci does."""
+        """Return the modules that may claim a card before vfio-pci does.
+
+        Those that the host has for the card, or might have where that is not
+        known.
+        """
+        claiming = self._claiming(device)
+        if claiming is not None:
+            return tuple(one for one in claiming if not _ON_TOP.fullmatch(one))
         found: tuple[str, ...] = ()
         if device.is_gpu:
             found = GPU_DRIVERS.get(device.vendor_id or '', ())
@@ -418,6 +453,31 @@ class Host:
         ):
             found += ('snd_hda_intel',)
         return found
+
+    def on_top(self, device: Device) -> tuple[tuple[str, str], ...]:
+        """Return modules that are loaded for a card, and their drivers."""
+        return tuple(
+            (one, match[1])
+            for one in self._claiming(device) or ()
+            if (match := _ON_TOP.fullmatch(one)) is not None
+        )
+
+    def _claiming(self, device: Device) -> tuple[str, ...] | None:
+        """Return the modules with an alias for a card; None: not known."""
+        if self.aliases is None:
+            return None
+        names = {
+            one.modalias
+            for one in (device, *self.functions(device))
+            if not one.is_bridge
+        }
+        return tuple(
+            dict.fromkeys(
+                module
+                for pattern, module in self.aliases
+                if any(fnmatch.fnmatchcase(name, pattern) for name in names)
+            )
+        )
 
     @property
     def kernel_version(self) -> tuple[int, int]:

@@ -301,19 +301,52 @@ def rivals(view: host_view.View, device: host_model.Device) -> list[str]:
         and not host_view.is_vfio(one.driver)
         and not one.is_bridge
     ]
-    claim = view.claim(device)
-    awaited = host_view.VFIO_PCI if claim is None else claim.module
-    harmless = view.host.blacklisted_modules.union(
-        one.module
-        for one in view.host.directives
-        # Never loaded: install MODULE /bin/false
-        if (one.command == 'install' and one.rest in _NEVER)
-        or (one.command == 'softdep' and _waits(one.rest, awaited))
-    )
     known = dict.fromkeys((*view.host.rivals(device), *have))
+    harmless = _kept_off(view, device)
     return [one for one in known if one not in harmless]
 
 
+def _kept_off(
+    view: host_view.View, device: host_model.Device
+) -> frozenset[str]:
+    """Return modules that do not claim a card, or not before vfio-pci."""
+    host = view.host
+    claim = view.claim(device)
+    awaited = host_view.VFIO_PCI if claim is None else claim.module
+    waiting = {
+        one.module
+        for one in host.directives
+        if one.command == 'softdep' and _waits(one.rest, awaited)
+    }
+    if 'drm' in waiting and 'drm' not in (host.builtin_modules or ()):
+        # What a module needs is loaded with what that waits for.
+        waiting.update(_OF_DRM)
+    never = {
+        one.module
+        for one in host.directives
+        # install MODULE /bin/false
+        if one.command == 'install' and one.rest in _NEVER
+    }
+    unloaded = never.union(host.blacklisted_modules)
+    # A blacklist is for what udev loads, and not for what that needs.
+    needed = {
+        driver for top, driver in host.on_top(device) if top not in unloaded
+    }
+    idle = {
+        name
+        for name in _WITHOUT_MODESETTING
+        if view.parameter(name, 'modeset') == '0'
+    }
+    if view.arguments.has('nomodeset'):
+        idle.update(_WITHOUT_MODESETTING, ('amdgpu',))
+    return frozenset((unloaded - needed) | never | waiting | idle)
+
+
+#: Modules that need drm.
+_OF_DRM = ('amdgpu', 'i915', 'nouveau', 'radeon', 'xe')
+#: Modules that do nothing with modeset=0, or nomodeset
+#: (``drivers/gpu/drm/nouveau/nouveau_drm.c:nouveau_drm_init``).
+_WITHOUT_MODESETTING = ('i915', 'nouveau', 'radeon')
 _NEVER = ('/bin/false', '/bin/true', '/usr/bin/false', '/usr/bin/true')
 
 

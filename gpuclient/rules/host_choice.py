@@ -40,7 +40,7 @@ class Choice:
     #: Whether the host keeps a GPU, or a switch of GPUs, of the vendor of one
     #: of the devices.
     keeps_vendor: bool
-    #: Drivers that have the devices now.
+    #: Drivers that have the devices now, and that the host has for them.
     rivals: tuple[str, ...]
 
     @property
@@ -130,9 +130,11 @@ def choose(
             dict.fromkeys(
                 driver
                 for device in chosen
-                if device.driver is not None
-                and (driver := host_model.module(device.driver))
-                not in _NO_RIVALS
+                for driver in (
+                    host_model.module(device.driver or ''),
+                    *(host.rivals(device) if host.aliases else ()),
+                )
+                if driver and driver not in _NO_RIVALS
             )
         ),
     )

@@ -273,10 +273,12 @@ def _to_blacklist(
         device.vendor_id or '', ()
     ) or any(
         one.driver is not None and host_model.module(one.driver) == module
-        for one in view.kept
+        for one in view.host.devices
+        if one not in view.for_guests and one.physical_function is None
     ):
         return ()
-    return (module,)
+    on_top = view.host.on_top(device)
+    return (module, *(top for top, driver in on_top if driver == module))
 
 
 def _pending(

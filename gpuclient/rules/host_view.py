@@ -279,6 +279,19 @@ class View:
     def vfio_is_loaded(self) -> bool:
         return self.vfio_is_builtin or VFIO_PCI in self.host.modules
 
+    def parameter(self, module: str, name: str) -> str | None:
+        """Return what a parameter of a module is set to, when it is loaded.
+
+        modprobe has those of the kernel arguments after those of its files.
+        """
+        found = None
+        for one in self.host.directives:
+            if (one.command, one.module) == ('options', module):
+                for word in one.rest.split():
+                    if word.startswith(f'{name}='):
+                        found = word.partition('=')[2]
+        return self.arguments.last(f'{module}.{name}') or found
+
     @functools.cached_property
     def ids_source(self) -> tuple[str, kernel.CommandLine] | None:
         """Where vfio-pci has its ids from, and these as an argument.

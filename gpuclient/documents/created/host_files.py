@@ -68,8 +68,10 @@ MARK = '# Made by "openstack gpu": edits are lost when it is made again.'
 TUNED_PROFILE = description.DEFAULT_TUNED_PROFILE
 
 #: Blacklisted where a host keeps no card of the vendor. Cards of AMD and
-#: Intel are no reason: their drivers run consoles of hosts, too.
-_BLACKLISTED = {'10de': host.GPU_DRIVERS['10de']}
+#: Intel are no reason: their drivers run consoles of hosts, too. nvidia_drm is
+#: loaded for a card as well, and has nvidia loaded although that is on the
+#: list.
+_BLACKLISTED = {'10de': (*host.GPU_DRIVERS['10de'], 'nvidia_drm')}
 
 _IDS = re.compile('[0-9a-f]{4}:[0-9a-f]{4}', re.ASCII)
 _CORES = re.compile(r'\d+(-\d+)?(,\d+(-\d+)?)*', re.ASCII)

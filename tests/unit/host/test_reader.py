@@ -44,6 +44,9 @@ class TestCase(testtools.TestCase):
     def read(self, tree: trees.Tree) -> host_model.Host:
         return reader.read(os.fspath(tree.write(self.root)))
 
+    def read_again(self) -> host_model.Host:
+        return reader.read(os.fspath(self.root))
+
 
 class TestRead(TestCase):
     def test_folder_and_memory(self) -> None:
@@ -151,6 +154,52 @@ class TestRead(TestCase):
         machine.text(f'{folder}vendor', '0x1af4\n')
         machine.text(f'{folder}device', '0x1100\n')
         self.assertTrue(self.read(machine).is_virtual)
+
+    def test_aliases(self) -> None:
+        """Of modules.alias, what is for display devices and their cards."""
+        tree = trees.consumer()
+        lines = (
+            'alias pci:v000010DEd*sv*sd*bc03sc*i* nouveau',
+            'alias pci:v000010DEd*sv*sd*bc03sc00i00* nvidia_current_drm',
+            'alias pci:v000010DEd*sv*sd*bc04sc03i00* snd_hda_intel',
+            'alias pci:v*d*sv*sd*bc0Csc03i30* xhci_pci',
+            'alias pci:v000010DEd00001E04sv*sd*bc*sc*i* other',
+            'alias pci:v00008086d*sv*sd*bc03sc*i* i915',
+            'alias pci:v*d*sv*sd*bc06sc04i* shpchp',
+            'alias usb:v1234p* a',
+            'alias broken',
+        )
+        path = f'lib/modules/{tree.release}/modules.alias'
+        tree.text(path, '# Aliases\n' + '\n'.join(lines))
+        # No device says what it is claimed by.
+        self.assertIsNone(self.read(tree).aliases)
+        for device in tree.host().devices:
+            folder = self.root / f'sys/bus/pci/devices/{device.address}'
+            (folder / 'modalias').write_text(f'{device.modalias}\n')
+        host = self.read_again()
+        self.assertEqual(
+            ['nouveau', 'nvidia_current_drm', 'snd_hda_intel', 'xhci_pci'],
+            [module for _pattern, module in host.aliases or ()],
+        )
+        card = host.device(pci.parse_address('0000:01:00.0'))
+        self.assertEqual(
+            'pci:v000010DEd00001E87sv000010DEsd00001450bc03sc00i00',
+            card.modalias,
+        )
+        self.assertEqual(
+            ('nouveau', 'snd_hda_intel', 'xhci_pci'), host.rivals(card)
+        )
+        self.assertEqual(
+            (('nvidia_current_drm', 'nvidia_current'),), host.on_top(card)
+        )
+        self.assertEqual((), host.unreadable)
+        folder = self.root / 'sys/bus/pci/devices/0000:01:00.1'
+        (folder / 'modalias').unlink()
+        (folder / 'modalias').mkdir()
+        self.assertEqual(
+            ['/sys/bus/pci/devices/0000:01:00.1/modalias'],
+            [one.source for one in self.read_again().unreadable],
+        )
 
     def test_files_of_modules(self) -> None:
         tree = trees.Tree()

@@ -349,7 +349,10 @@ class TestDriver(TestCase):
         tree = card('', driver='NovaCore')
         self.finds('GPU424', FAIL, '', tree,
                    remedy='the line "blacklist nova_core" into')  # fmt: skip
-        # Another card of the host needs it.
+        # Another card of the host needs it, or a switch of cards.
+        switch = card('', driver='nvidia')
+        switch.device('0000:07:00.0', '10de:22a3', 0x068000, driver='nvidia')
+        self.assertNotIn('blacklist', self.bad(switch)['GPU424'].remedy)
         add(tree, TWIN, group=5, driver='NovaCore')
         found = self.bad(tree, named(GPU))['GPU424'].remedy
         self.assertNotIn('blacklist', found)
@@ -728,6 +731,53 @@ class TestBinding(TestCase):
                     f'nova_core,nvidiafb')  # fmt: skip
         tree.initramfs('nouveau', maker='initramfs-tools')
         self.assertEqual({}, self.bad(tree))
+
+    def test_race_of_what_there_is(self) -> None:
+        """A module that the host has not, or that idles, takes no card."""
+        nouveau = 'alias pci:v000010DEd*sv*sd*bc03sc*i* nouveau\n'
+        nvidia = 'alias pci:v000010DEd*sv*sd*bc03sc02i00* nvidia\n'
+        top = nvidia.replace(' nvidia', ' nvidia_drm')
+        off = 'blacklist nouveau\n'
+        for aliases, lines, arguments, lost in (
+            (nouveau, off, '', None),
+            (nouveau + nvidia, off, '', 'nvidia and'),
+            (nouveau + nvidia, f'{off}blacklist nvidia\n', '', None),
+            # udev loads nvidia_drm, and that has nvidia loaded.
+            (nvidia + top, 'blacklist nvidia\n', '', 'nvidia and'),
+            (nvidia + top, 'blacklist nvidia\nblacklist nvidia_drm\n', '',
+             None),
+            (nvidia + top, 'softdep nvidia pre: vfio-pci\n', '', None),
+            (nvidia + top, 'install nvidia /bin/false\n', '', None),
+            (nouveau, 'options nouveau modeset=0\n', '', None),
+            (nouveau, 'options nouveau modeset=0\n', 'nouveau.modeset=1',
+             'nouveau and'),
+            (nouveau, '', 'nouveau.modeset=0', None),
+            (nouveau, '', 'nomodeset', None),
+            (nvidia, '', 'nomodeset', 'nvidia and'),
+            (nouveau, 'softdep drm pre: vfio-pci\n', '', None),
+            (nvidia, 'softdep drm pre: vfio-pci\n', '', 'nvidia and'),
+            ('', '', '', None),
+        ):  # fmt: skip
+            tree = card(f'{trees.BOUND} {arguments}')
+            tree.initramfs('ext4', maker='dracut')
+            path = f'lib/modules/{tree.release}/modules.'
+            tree.text(f'{path}alias', aliases)
+            tree.text('etc/modprobe.d/x.conf', lines)
+            if lost is None:
+                self.assertEqual({}, self.bad(tree), (lines, arguments))
+            else:
+                self.finds('GPU434', WARN, lost, tree)
+        tree.text(f'{path}alias', nouveau)
+        tree.text(f'{path}builtin', 'kernel/drivers/gpu/drm/drm.ko\n')
+        tree.text('etc/modprobe.d/x.conf', 'softdep drm pre: vfio-pci\n')
+        self.finds('GPU434', WARN, 'nouveau and', tree)
+        # The driver that has the card, and what is on top of it.
+        tree = card('iommu=pt', driver='nvidia')
+        tree.initramfs('ext4', maker='initramfs-tools')
+        tree.text(f'{path}alias', nvidia + top)
+        self.finds('GPU424', FAIL, '', tree,
+                   remedy='the line "blacklist nvidia" and the line '
+                   '"blacklist nvidia_drm" into')  # fmt: skip
 
     def test_taken_by_libvirt(self) -> None:
         """It writes driver_override for a server, until the next boot."""

@@ -119,6 +119,19 @@ class TestChoose(testtools.TestCase):
             choose('0000:03:00.0', devices=(FIRST, switch)).keeps_vendor
         )
 
+    def test_modules_of_the_host(self) -> None:
+        """Debian has a driver of NVIDIA with a name of its own."""
+        host = host_model.Host(
+            'compute-0',
+            (SECOND,),
+            aliases=(
+                ('pci:v000010DEd*sv*sd*bc03sc*i*', 'nvidia_current'),
+                ('pci:v000010DEd*sv*sd*bc03sc*i*', 'nvidia_current_drm'),
+            ),
+        )
+        choice = host_choice.choose(host, (SECOND.address,), ())
+        self.assertEqual(('nvidia_current',), choice.rivals)
+
     def test_there_is_no_such_device(self) -> None:
         for values in ({'ids': ('10de:20f2',)}, {'addresses': '0000:04:00.0'}):
             error = self.assertRaises(

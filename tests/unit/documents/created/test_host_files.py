@@ -182,6 +182,7 @@ class TestPrepare(testtools.TestCase):
                 'blacklist nova_core',
                 'blacklist nvidia',
                 'blacklist nvidiafb',
+                'blacklist nvidia_drm',
                 'options nouveau modeset=0',
             ],
             lines,
