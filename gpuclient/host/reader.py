@@ -261,6 +261,7 @@ class _Parser:
         node = self._number(f'{folder}numa_node')
         config = files.get(f'{folder}config')
         override = self._word(f'{folder}driver_override')
+        bars = self._bars(f'{folder}resource')
         return host.Device(
             address,
             vendor_id=self._id(f'{folder}vendor'),
@@ -271,7 +272,12 @@ class _Parser:
             driver=links.get(f'{folder}driver'),
             driver_override=None if override == '(null)' else override or None,
             group=self._group(f'{folder}iommu_group'),
-            bars=self._bars(f'{folder}resource'),
+            bars=bars,
+            bars_without_memory=tuple(
+                number
+                for number in _memory_bars(config or b'')
+                if not any(one.number == number and one.size for one in bars)
+            ),
             numa_node=None if node == -1 else node,
             boot_vga=self._flag(f'{folder}boot_vga'),
             reset_methods=self._reset_methods(folder),
@@ -764,6 +770,27 @@ def _assign(
     parts[::2] = [_expand(part, values) for part in parts[::2]]
     before = values.get(name, '') if operator else ''
     values[name] = before + ''.join(parts)
+
+
+def _memory_bars(config: bytes) -> list[int]:
+    """Return the numbers of BARs for memory, as a configuration space tells.
+
+    Their types stay where there is no address in them (PCI Local Bus
+    Specification, 6.2.5.1); one of 32 bit that is not prefetchable has a type
+    of zero, and is not seen then.
+    """
+    found: list[int] = []
+    # The header of what is no bridge, and answers.
+    if len(config) < 0x40 or config[0x0E] & 0x7F:
+        return found
+    number = 0
+    while number < _BARS:
+        offset = 0x10 + 4 * number
+        value = int.from_bytes(config[offset : offset + 4], 'little')
+        if value and not value & 1:
+            found.append(number)
+        number += 2 if value & 0b111 == 0b100 else 1
+    return found
 
 
 def _module(path: str) -> str:

@@ -58,6 +58,15 @@ GPU_DRIVERS = {
 }
 #: Modules that claim the other functions of a card: audio, USB, USB-C.
 FUNCTION_DRIVERS = ('snd_hda_intel', 'xhci_pci', 'i2c_nvidia_gpu')
+#: GPUs whose memory is part of that of the CPU, and the driver of VFIO that
+#: shows it to guests (``drivers/vfio/pci/nvgrace-gpu/main.c``).
+VARIANTS = dict.fromkeys(
+    ('10de:2342', '10de:2345', '10de:2348', '10de:2941', '10de:31c2'),
+    'nvgrace_gpu_vfio_pci',
+)
+#: Bridges that are none of PCI: the NVSwitches of NVIDIA, which the driver of
+#: GPUs serves, too.
+OTHER_BRIDGE = 0x0680
 #: Modules that are loaded for GPUs and sit on top of a driver of theirs,
 #: which is loaded with them although it is blacklisted.
 _ON_TOP = re.compile('(nvidia.*)_drm')
@@ -109,6 +118,8 @@ class Device:
     #: Number of its IOMMU group.
     group: int | None = None
     bars: tuple[Bar, ...] = ()
+    #: Numbers of those for memory that have none.
+    bars_without_memory: tuple[int, ...] = ()
     #: None where the firmware does not say (-1 in sysfs).
     numa_node: int | None = None
     #: Whether the firmware showed its messages on it; None for what is no
@@ -182,6 +193,10 @@ class Device:
     @property
     def is_bridge(self) -> bool:
         return self.device_class in PCI_BRIDGES
+
+    @property
+    def is_nvswitch(self) -> bool:
+        return (self.vendor_id, self.device_class) == ('10de', OTHER_BRIDGE)
 
     @property
     def device_type(self) -> str:

@@ -74,6 +74,7 @@ def check(
         _ignored_lines,
         host_binding.ids,
         host_binding.duplicates,
+        _switches,
         _huge_pages,
         _memory,
         _cpus,
@@ -395,6 +396,34 @@ def _correction(line: host_model.IgnoredLine) -> str:
     return f'Write "{line.meant}" in place of "{word}"'
 
 
+def _switches(view: host_view.View) -> Verdicts:
+    """Check that somebody has the switches that link GPUs."""
+    check = 'NVSwitches'
+    switches = [one for one in view.host.devices if one.is_nvswitch]
+    linked = [
+        device
+        for device in view.for_guests
+        if any(model.nvswitch for model in view.models_of(device))
+    ]
+    if not switches or not linked:
+        return
+    alone = [one for one in switches if one.driver is None]
+    if not alone:
+        drivers = dict.fromkeys(str(one.driver) for one in switches)
+        yield verdict.passed(check, f'{", ".join(drivers)} has them')
+        return
+    yield verdict.warn(
+        'GPU465',
+        check,
+        f'no driver has {", ".join(host_device.name(one) for one in alone)}: '
+        f'nobody sets up the links of {len(linked)} GPUs for guests, and CUDA '
+        f'fails in these (error 802, "system not yet initialized")',
+        'Have nvidia and the fabric manager on the host (FABRIC_MODE=1), and '
+        'so no blacklist of nvidia; or give the switches to a server that has '
+        'them',
+    )
+
+
 def _huge_pages(view: host_view.View) -> Verdicts:
     check = 'huge pages'
     host = view.host
@@ -414,6 +443,13 @@ def _huge_pages(view: host_view.View) -> Verdicts:
             'Give hugepagesz before each hugepages',
         )
     for asked in wanted.pools if host.nodes else ():
+        if (
+            wanted.unsized
+            and asked.size == wanted.default_size
+            and host.cpu_vendor == host_model.ARM
+        ):
+            # The default there hangs on the kernel's own pages.
+            continue
         have = there.get(asked.size // cpu.KIB, 0)
         if have < asked.count:
             bad = True

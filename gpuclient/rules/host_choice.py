@@ -19,8 +19,6 @@ from gpuclient import exceptions
 from gpuclient.model import host as host_model
 from gpuclient.model import pci
 
-#: What the driver of GPUs serves, too: NVIDIA's NVSwitches.
-_OTHER_BRIDGE = 0x0680
 #: Drivers that take devices for guests, or for nobody.
 _NO_RIVALS = ('vfio_pci', 'pci_stub')
 
@@ -121,7 +119,7 @@ def choose(
         ),
         tuple(device for device in chosen if device.ids in staying),
         any(
-            (device.is_gpu or device.device_class == _OTHER_BRIDGE)
+            (device.is_gpu or device.is_nvswitch)
             and device.vendor_id in vendors
             for device in lasting
             if device not in chosen

@@ -45,6 +45,7 @@ def check(
         _driver,
         _group,
         _device_type,
+        _bars,
         _sriov,
         _boot_vga,
         _reset,
@@ -80,7 +81,7 @@ def _driver(view: host_view.View, device: host_model.Device) -> Verdicts:
     check = 'driver'
     driver = device.driver
     if host_view.is_vfio(driver):
-        yield verdict.passed(check, f'{driver} has it')
+        yield _of_vfio(device)
         return
     claim = view.claim(device)
     spec = view.spec_of(device)
@@ -131,6 +132,21 @@ def _driver(view: host_view.View, device: host_model.Device) -> Verdicts:
         check,
         f'{has}, {reason}',
         _claim_remedy(view, device),
+    )
+
+
+def _of_vfio(device: host_model.Device) -> verdict.Verdict:
+    wanted = host_model.VARIANTS.get(device.ids)
+    if wanted is None or device.driver != 'vfio-pci':
+        return verdict.passed('driver', f'{device.driver} has it')
+    return verdict.warn(
+        'GPU464',
+        'driver',
+        f'vfio-pci has it, with which a guest sees nothing of its memory: '
+        f'that is memory of the CPU, which {wanted} shows',
+        f'Take {device.ids} out of vfio-pci.ids, load {wanted}, write it to '
+        f'driver_override of {device.address}, and have managed: no in its '
+        f'[pci]device_spec',
     )
 
 
@@ -461,6 +477,28 @@ def _device_type(view: host_view.View, device: host_model.Device) -> Verdicts:
     known = f', as {models[0].name} has it' if found in expected else ''
     asked = ''.join(f'; alias {one.name!r} asks for it' for one in fitting[:1])
     yield verdict.passed(check, f'{found}{known}{asked}')
+
+
+def _bars(view: host_view.View, device: host_model.Device) -> Verdicts:
+    check = 'BARs'
+    missing = device.bars_without_memory
+    if device.responds is False or device.physical_function is not None:
+        # It is told of elsewhere; a VF has those of its PF.
+        return
+    if not missing:
+        yield verdict.passed(
+            check, f'there is room for all, {device.bar_bytes >> 20} MiB'
+        )
+        return
+    numbers = ', '.join(map(str, missing))
+    yield verdict.fail(
+        'GPU443',
+        check,
+        f'there was no room for BAR {numbers}: the driver of the guest will '
+        f'refuse it ("BAR{missing[0]} is 0M")',
+        'Turn memory above 4 GiB on in the firmware setup, and more of it for '
+        'devices. Or: ' + host_remedy.add_arguments(view.host, 'pci=realloc'),
+    )
 
 
 def _sriov(view: host_view.View, device: host_model.Device) -> Verdicts:

@@ -28,11 +28,21 @@ SERIAL = bytes(range(0x41, 0x49))
 
 
 def config_space(
-    *, sriov: bool = False, serial: bytes = SERIAL, size: int = 4096
+    *,
+    sriov: bool = False,
+    serial: bytes = SERIAL,
+    size: int = 4096,
+    bars: tuple[int, ...] = (),
 ) -> bytes:
-    """Return a configuration space with a serial number in it."""
+    """Return a configuration space with a serial number in it.
+
+    :param bars: What the registers have.
+    """
     space = bytearray(size)
     space[:4] = b'\xde\x10\xf1\x20'
+    for number, value in enumerate(bars):
+        offset = 0x10 + 4 * number
+        space[offset : offset + 4] = value.to_bytes(4, 'little')
     if size > 0x100:
         capabilities = [(0x0003, 0x100), *([(0x0010, 0x140)] * sriov)]
         for number, (capability, offset) in enumerate(capabilities):

@@ -122,7 +122,7 @@ class TestHosts(TestCase):
                 'readable', 'devices', 'IOMMU', 'IOMMU arguments',
                 'IOMMU mode', 'no-IOMMU mode', 'modprobe.d', 'vfio-pci.ids',
                 'duplicate ids', 'huge pages', 'memory', 'CPUs', 'use',
-                'driver', 'group', 'device type', 'SR-IOV', 'boot VGA',
+                'driver', 'group', 'device type', 'BARs', 'SR-IOV', 'boot VGA',
                 'reset', 'power', 'NUMA node', 'driver race',
             },
             passed,
@@ -926,6 +926,38 @@ class TestDevice(TestCase):
         part = card(total_vfs=None, config=space[:64])
         self.assertNotIn('GPU438', self.bad(part))
 
+    def test_bars(self) -> None:
+        """The big ones of 64 bit are those that no room is found for."""
+        registers = (0xC0000000, 0xC, 0, 0xC, 0x380, 0x1)
+        space = trees.config_space(sriov=True, bars=registers)
+        whole = ((16 << 20, 0x40200), (64 << 30, 0x14220C), (0, 0),
+                 (32 << 20, 0x14220C))  # fmt: skip
+        self.assertEqual({}, self.bad(card(config=space, bars=whole)))
+        part = card(config=space, bars=whole[:1])
+        self.finds('GPU443', FAIL, 'no room for BAR 1, 3: ', part,
+                   remedy='Add pci=realloc to')  # fmt: skip
+        # Later kernels keep the type of a BAR without an address.
+        kept = card(config=space, bars=(whole[0], (0, 0x14220C), *whole[2:]))
+        self.finds('GPU443', FAIL, 'no room for BAR 1: ', kept)
+        # 64 bytes are what everybody may read.
+        user = card(config=space[:64], bars=whole[:1], total_vfs=None)
+        self.finds('GPU443', FAIL, 'BAR 1, 3', user)
+        gone = card(config=b'\xff' * 4096, bars=())
+        self.assertNotIn('GPU443', self.bad(gone))
+
+    def test_memory_of_the_cpu(self) -> None:
+        for driver, bad in (
+            ('vfio-pci', True),
+            ('nvgrace_gpu_vfio_pci', False),
+        ):
+            tree = trees.Tree(arguments='iommu.passthrough=1').arm()
+            tree.device('0009:01:00.0', '10de:2342', 0x030200, driver=driver,
+                        group=9, total_vfs=32)  # fmt: skip
+            self.assertEqual({'GPU464'} if bad else set(), set(self.bad(tree)))
+            if bad:
+                self.finds('GPU464', WARN, 'nvgrace_gpu_vfio_pci shows', tree,
+                           remedy='Take 10de:2342 out of')  # fmt: skip
+
     def test_boot_vga(self) -> None:
         tree = card(boot_vga=True)
         self.assertEqual({}, self.bad(tree))
@@ -951,6 +983,30 @@ class TestDevice(TestCase):
         self.assertEqual({}, self.bad(card(node=-1)))
 
 
+class TestSwitches(TestCase):
+    def tree(self, driver: str | None, ids: str = '10de:2330') -> trees.Tree:
+        found = trees.Tree(arguments=f'iommu=pt vfio-pci.ids={ids} '
+                           'rd.driver.pre=vfio-pci')  # fmt: skip
+        found.initramfs('vfio-pci', maker='dracut')
+        found.device(GPU, ids, 0x030200, driver='vfio-pci', group=4,
+                     total_vfs=32)  # fmt: skip
+        found.device('0000:07:00.0', '10de:22a3', 0x068000, driver=driver,
+                     group=7)  # fmt: skip
+        return found
+
+    def test_links_of_gpus(self) -> None:
+        self.finds('GPU465', WARN, 'no driver has 0000:07:00.0 (10de:22a3',
+                   self.tree(None), remedy='FABRIC_MODE=1')  # fmt: skip
+        for driver in ('nvidia', 'vfio-pci'):
+            tree = self.tree(driver)
+            self.assertEqual({}, self.bad(tree))
+            self.assertIn(
+                'NVSwitches', {one.check for one in self.check(tree)}
+            )
+        # Of no concern to cards without such links.
+        self.assertEqual({}, self.bad(self.tree(None, trees.A100)))
+
+
 class TestMemoryAndCpus(TestCase):
     def test_pages_of_the_node(self) -> None:
         tree = card(host={'nodes': 2}, node=1)
@@ -972,6 +1028,10 @@ class TestMemoryAndCpus(TestCase):
         self.finds(
             'GPU447', FAIL, 'set 64 of 1G aside, and there are 60', tree
         )
+        # 2M, or with other pages of the kernel 512M.
+        arm = card('iommu.passthrough=1 hugepages=8 rd.driver.pre=vfio-pci '
+                   'vfio-pci.ids=10de:20f1').arm()  # fmt: skip
+        self.assertEqual({}, self.bad(arm))
         wrong = card(f'{trees.EARLY} hugepagesz=3G hugepages=1')
         self.finds('GPU447', WARN, 'no valid hugepagesz', wrong)
 
