@@ -562,12 +562,18 @@ class _Parser:
         return None
 
     def _aliases(self) -> tuple[tuple[str, str], ...] | None:
+        """Return what modules are loaded for; None where that is not known.
+
+        A file that has nothing for any display device, not even for that of a
+        management controller, may be one that depmod has not made yet.
+        """
         for path in self._below('lib/modules/'):
             if path.endswith('/modules.alias'):
                 words = (line.split() for line in self._lines(path))
-                return tuple(
+                found = [
                     (one[1], _module(one[2])) for one in words if len(one) == 3
-                )
+                ]
+                return tuple(found) or None
         return None
 
     def _configuration(self, kind: str) -> list[str]:

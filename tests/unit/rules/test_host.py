@@ -756,7 +756,9 @@ class TestBinding(TestCase):
             (nvidia, '', 'nomodeset', 'nvidia and'),
             (nouveau, 'softdep drm pre: vfio-pci\n', '', None),
             (nvidia, 'softdep drm pre: vfio-pci\n', '', 'nvidia and'),
-            ('', '', '', None),
+            ('alias pci:v00001A03d*sv*sd*bc03sc*i* ast\n', '', '', None),
+            # Nothing for any display device: nothing is known.
+            ('', '', '', 'nouveau, nova_core, nvidia, nvidiafb and'),
         ):  # fmt: skip
             tree = card(f'{trees.BOUND} {arguments}')
             tree.initramfs('ext4', maker='dracut')
