@@ -164,9 +164,11 @@ _DIRECTIVES = {
     'remove': 3,
     'softdep': 3,
     'weakdep': 3,
+    # In the modprobe of SUSE.
+    'allow_unsupported_modules': 2,
 }
 #: Those that tell nothing of who gets a card.
-_OF_NO_USE = ('remove', 'weakdep')
+_OF_NO_USE = ('remove', 'weakdep', 'allow_unsupported_modules')
 #: A word that is no secret, perhaps in quotes.
 _PLAIN = re.compile(
     '^["\'\u2018-\u201f]?[A-Za-z_-]{1,32}["\'\u2018-\u201f:]?$'
@@ -217,6 +219,31 @@ def _first_words(content: bytes) -> bytes:
         line.split(None, 1)[0] + b'\n'
         for line in content.splitlines()
         if line.strip()
+    )
+
+
+def modalias(files: 'collections.abc.Mapping[str, bytes]', folder: str) -> str:
+    """Return what aliases of modules are compared with, of a device.
+
+    :param files: Of a host.
+    :param folder: That of the device, with a slash.
+    """
+    # drivers/pci/pci-sysfs.c:modalias_show
+    values = []
+    for name, digits in (
+        ('vendor', 8),
+        ('device', 8),
+        ('subsystem_vendor', 8),
+        ('subsystem_device', 8),
+        ('class', 6),
+    ):
+        text = _text(files.get(folder + name, b'')).strip()
+        number = text[2:] if re.match('^0x[0-9a-f]{1,8}$', text) else ''
+        values.append(number.upper().rjust(digits, '0'))
+    vendor, device, subvendor, subdevice, code = values
+    return (
+        f'pci:v{vendor}d{device}sv{subvendor}sd{subdevice}'
+        f'bc{code[:2]}sc{code[2:4]}i{code[4:6]}'
     )
 
 
@@ -527,8 +554,7 @@ class Reader:
             self._inside(path)
             if rule.kind == 'aliases':
                 names = self._modaliases()
-                if names:
-                    tree.files[path] = _of_devices(self._content(path), names)
+                tree.files[path] = _of_devices(self._content(path), names)
                 return
             # Boot entries are named after the machine id.
             tree.files[_MACHINE_ID.sub(MASK, path)] = rule.keep(
@@ -557,28 +583,24 @@ class Reader:
         return content
 
     def _modaliases(self) -> 'set[str]':
-        """Return what modules for display devices, and their cards, claim."""
-        classes = {
-            path[: -len('class')]: content
-            for path, content in self.tree.files.items()
+        """Return what aliases are for display devices, and on their cards."""
+        files = self.tree.files
+        folders = [
+            path[: -len('class')]
+            for path in files
             if path.startswith('sys/bus/pci/devices/')
             and path.endswith('/class')
-        }
+        ]
         cards = {
             folder.partition('.')[0]
-            for folder, content in classes.items()
-            if content.startswith(_CONFIG_OF)
+            for folder in folders
+            if files[folder + 'class'].startswith(_CONFIG_OF)
         }
-        found = set()
-        for folder in classes:
-            if folder.partition('.')[0] in cards:
-                try:
-                    text = _text(self._content(folder + 'modalias')).strip()
-                except (OSError, ValueError) as exc:
-                    self._note(folder + 'modalias', exc)
-                else:
-                    found.add(text)
-        return found
+        return {
+            modalias(files, folder)
+            for folder in folders
+            if folder.partition('.')[0] in cards
+        }
 
     def _join(self) -> None:
         """Take over what another run could not read."""

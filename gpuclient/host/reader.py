@@ -298,6 +298,7 @@ class _Parser:
             sriov_num_vfs=self._number(f'{folder}sriov_numvfs'),
             physical_function=self._linked(f'{folder}physfn'),
             virtual_functions=self._virtual_functions(folder),
+            modalias=collect.modalias(files, folder),
         )
 
     def _id(self, path: str) -> str | None:

@@ -144,6 +144,8 @@ class Device:
     #: The PF of a VF.
     physical_function: pci.Address | None = None
     virtual_functions: tuple[pci.Address, ...] = ()
+    #: What aliases of modules are compared with: ``pci:v000010DEd...``.
+    modalias: str = ''
 
     @property
     def ids(self) -> str:
@@ -154,27 +156,6 @@ class Device:
     def subsystem(self) -> str:
         """Vendor and product of the subsystem, which tells variants apart."""
         return f'{self.subsystem_vendor_id}:{self.subsystem_product_id}'
-
-    @property
-    def modalias(self) -> str:
-        """What aliases of modules are compared with.
-
-        ``drivers/pci/pci-sysfs.c:modalias_show``
-        """
-        vendor, product, subvendor, subproduct = (
-            (number or '0').upper().rjust(8, '0')
-            for number in (
-                self.vendor_id,
-                self.product_id,
-                self.subsystem_vendor_id,
-                self.subsystem_product_id,
-            )
-        )
-        code = f'{self.class_code or 0:06X}'
-        return (
-            f'pci:v{vendor}d{product}sv{subvendor}sd{subproduct}'
-            f'bc{code[:2]}sc{code[2:4]}i{code[4:]}'
-        )
 
     @property
     def base_class(self) -> int | None:

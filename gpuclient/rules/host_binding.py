@@ -152,7 +152,7 @@ def with_ids(
     ]
     if not missing:
         return host_remedy.Change()
-    missing += [
+    others = [
         one.ids
         for card in view.for_guests
         if card.physical_function is None
@@ -161,6 +161,8 @@ def with_ids(
         and not view.caught(one)
         and one.ids not in view.ids_that_stay
     ]
+    # The same in each remedy.
+    missing = [*others, *missing]
     given = [
         one.render()
         for one in view.ids

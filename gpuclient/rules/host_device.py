@@ -144,9 +144,16 @@ def _of_vfio(device: host_model.Device) -> verdict.Verdict:
         'driver',
         f'vfio-pci has it, with which a guest sees nothing of its memory: '
         f'that is memory of the CPU, which {wanted} shows',
-        f'Take {device.ids} out of vfio-pci.ids, load {wanted}, write it to '
-        f'driver_override of {device.address}, and have managed: no in its '
-        f'[pci]device_spec',
+        f'Take {device.ids} out of vfio-pci.ids. {_variant(device, wanted)}',
+    )
+
+
+def _variant(device: host_model.Device, driver: str) -> str:
+    """Return how a driver of VFIO that takes no ids gets a device."""
+    return (
+        f'Load {driver} at boot, write it to driver_override of '
+        f'{device.address} before other drivers are loaded, and have managed: '
+        f'no in its [pci]device_spec'
     )
 
 
@@ -180,6 +187,9 @@ def _claim_remedy(view: host_view.View, device: host_model.Device) -> str:
             f'Write vfio-pci to driver_override of {device.address} when the '
             f'VFs have been made, or let libvirt do so (managed: yes)'
         )
+    variant = host_model.VARIANTS.get(device.ids)
+    if variant is not None:
+        return _variant(device, variant)
     pending = _pending(view, device)
     if pending is not None:
         path, arguments = pending

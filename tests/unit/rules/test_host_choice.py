@@ -123,7 +123,12 @@ class TestChoose(testtools.TestCase):
         """Debian has a driver of NVIDIA with a name of its own."""
         host = host_model.Host(
             'compute-0',
-            (SECOND,),
+            (
+                dataclasses.replace(
+                    SECOND,
+                    modalias='pci:v000010DEd000020F1sv0000sd0000bc03sc02i00',
+                ),
+            ),
             aliases=(
                 ('pci:v000010DEd*sv*sd*bc03sc*i*', 'nvidia_current'),
                 ('pci:v000010DEd*sv*sd*bc03sc*i*', 'nvidia_current_drm'),

@@ -1,0 +1,255 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What is said of hosts as they are in the field, each with what mends it."""
+
+import os
+import pathlib
+
+import ddt
+import fixtures
+import testtools
+
+from gpuclient.host import bundle
+from gpuclient.host import collect
+from gpuclient.host import reader
+from gpuclient.model import host as host_model
+from gpuclient.model import pci
+from gpuclient.rules import host as host_rules
+from gpuclient.rules import host_choice
+from gpuclient.rules import host_remedy
+from gpuclient.rules import host_view
+from tests.unit.host import field
+from tests.unit.host import trees
+
+IDS = 'vfio-pci.ids=10de:20f1'
+
+
+@ddt.ddt
+class TestField(testtools.TestCase):
+    def host(self, tree: trees.Tree) -> host_model.Host:
+        """Return a host as it is read of its bundle."""
+        root = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        read = collect.collect(os.fspath(tree.write(root / 'host')))
+        path = os.fspath(root / 'host.tar')
+        bundle.write(path, read)
+        found = bundle.read(path)
+        self.assertEqual(reader.parse(read, ''), found)
+        self.assertEqual((), found.unreadable)
+        return found
+
+    def check(
+        self, tree: trees.Tree, *addresses: str
+    ) -> tuple[host_model.Host, dict[str, set[str | None]]]:
+        """Return a host, and what mends it, by the codes of findings."""
+        host = self.host(tree)
+        intent = host_view.Intent(
+            addresses=frozenset(map(pci.parse_address, addresses))
+            if addresses
+            else None
+        )
+        found: dict[str, set[str | None]] = {}
+        for one in host_rules.check(host, intent):
+            if one.code is not None:
+                found.setdefault(one.code, set()).add(one.remedy)
+        return host, found
+
+    def says(
+        self, found: dict[str, set[str | None]], code: str, *words: str
+    ) -> None:
+        self.assertIn(code, found)
+        for remedy in found[code]:
+            for word in words:
+                self.assertIn(word, remedy or '')
+
+    @ddt.data(
+        # All four cards, and nothing of drivers that the host has not.
+        field.edpm(
+            'vfio-pci',
+            f'intel_iommu=on iommu=pt {IDS}',
+            **{'etc/modprobe.d/x.conf': 'blacklist nouveau\n'},
+        ),
+        field.hgx('vfio-pci', arguments='vfio-pci.ids=10de:2330'),
+        field.hgx('vfio-pci', 'vfio-pci', 'vfio-pci.ids=10de:2330,10de:22a3'),
+        field.grace('nvgrace_gpu_vfio_pci'),
+        # For vGPU, which vfio-pci is nothing for.
+        field.vgpu(),
+    )
+    def test_nothing_to_mend(self, tree: trees.Tree) -> None:
+        self.assertEqual({}, self.check(tree)[1])
+
+    def test_data_plane_node(self) -> None:
+        host, found = self.check(
+            field.edpm(arguments='intel_iommu=on iommu=pt')
+        )
+        self.assertEqual({'GPU424'}, set(found))
+        self.says(
+            found,
+            'GPU424',
+            f'Add {IDS} rd.driver.pre=vfio-pci to edpm_kernel_args of',
+            '"blacklist nouveau"',
+            '--system rhoso"',
+        )
+        self.assertEqual(host.isolated_cpus, frozenset())
+        self.assertEqual('2-31,34-63', host.tuned_isolated_cores)
+        self.assertEqual('rhel', host_remedy.system(host))
+
+    def test_data_plane_node_before_its_reboot(self) -> None:
+        tree = field.edpm(arguments=f'{IDS} rd.driver.pre=vfio-pci')
+        tree.text('proc/cmdline', 'ro intel_iommu=on iommu=pt hugepages=0\n')
+        _host, found = self.check(tree)
+        self.assertEqual({'GPU424'}, set(found))
+        self.says(found, 'GPU424', 'Reboot: /boot/loader/entries/a-')
+
+    def test_board_with_switches(self) -> None:
+        host, found = self.check(field.hgx())
+        self.assertEqual({'GPU424'}, set(found))
+        # vfio-pci is part of the kernel, and the switches need nvidia.
+        (remedy,) = found['GPU424']
+        self.assertEqual(
+            'Add vfio-pci.ids=10de:2330 to GRUB_CMDLINE_LINUX in '
+            '/etc/default/grub, run update-grub, then reboot; "openstack gpu '
+            'host config create --id 10de:2330" makes all files',
+            remedy,
+        )
+        choice = host_choice.choose(host, (), ('10de:2330',))
+        self.assertTrue(choice.keeps_vendor)
+        _host, found = self.check(field.hgx(acs=False))
+        self.assertEqual({'GPU424', 'GPU426'}, set(found))
+        self.says(found, 'GPU426', 'turn ACS on in the firmware')
+        _host, found = self.check(
+            field.hgx('vfio-pci', None, 'vfio-pci.ids=10de:2330')
+        )
+        self.assertEqual({'GPU465'}, set(found))
+
+    def test_epyc(self) -> None:
+        _host, found = self.check(field.epyc())
+        self.assertEqual({'GPU424'}, set(found))
+        self.says(found, 'GPU424', 'vfio-pci.ids=10de:26b9,10de:27b8 to')
+        host, found = self.check(field.epyc(graphics=True))
+        self.assertEqual({'GPU424', 'GPU426'}, set(found))
+        for code in found:
+            self.says(found, code, 'vfio-pci.ids=10de:2230,10de:1aef to')
+        choice = host_choice.choose(
+            host, [pci.parse_address('0000:01:00.0')], ()
+        )
+        self.assertEqual(2, len(choice.by_address))
+
+    def test_workstation(self) -> None:
+        _host, found = self.check(field.workstation())
+        self.assertEqual({'GPU422', 'GPU461'}, set(found))
+        _host, found = self.check(field.workstation(), '0000:01:00.0')
+        self.assertEqual({'GPU422', 'GPU424', 'GPU426'}, set(found))
+        self.says(found, 'GPU424', 'vfio-pci.ids=10de:2684,10de:22ba to',
+                  '"softdep snd_hda_intel pre: vfio-pci"')  # fmt: skip
+
+    def test_arm(self) -> None:
+        for tree, codes in (
+            (field.grace(), {'GPU424'}),
+            (field.grace('vfio-pci'), {'GPU464'}),
+            (field.grace(iommu=False), {'GPU420', 'GPU424', 'GPU428'}),
+            (field.altra(), {'GPU422', 'GPU424'}),
+        ):
+            _host, found = self.check(tree)
+            self.assertEqual(codes, set(found))
+            for word in ('Intel', 'intel', 'VT-d', 'AMD', 'iommu=pt'):
+                self.assertNotIn(word, str(found))
+
+    def test_other_vendors(self) -> None:
+        for tree, ids, drivers, others in (
+            (field.instinct('1002:740f', 0x038000), '1002:740f', ['amdgpu'],
+             ['radeon', 'nouveau', 'nvidia']),
+            (field.instinct('1002:74a1', 0x120000), '1002:74a1', ['amdgpu'],
+             ['radeon', 'nouveau', 'nvidia']),
+            (field.flex(), '8086:56c0', ['i915', 'xe'], ['nouveau', 'nvidia']),
+        ):  # fmt: skip
+            host, found = self.check(tree)
+            self.assertEqual({'GPU424'}, set(found))
+            self.says(found, 'GPU424', f'vfio-pci.ids={ids} to')
+            self.assertEqual(
+                drivers, list(host_choice.choose(host, (), (ids,)).rivals)
+            )
+            for other in others:
+                self.assertNotIn(other, str(found))
+        self.says(found, 'GPU424', '"blacklist i915"',
+                  '"softdep xe pre: vfio-pci"')  # fmt: skip
+
+    def test_whole_card_of_a_host_with_vgpu(self) -> None:
+        card = '0000:17:00.0'
+        host, found = self.check(field.vgpu(), card)
+        self.assertEqual({'GPU424', 'GPU439', 'GPU454'}, set(found))
+        self.says(found, 'GPU439', f'sriov-manage -d {card}')
+        choice = host_choice.choose(host, [pci.parse_address(card)], ())
+        self.assertEqual([card], [str(one.address) for one in choice.devices])
+        self.assertEqual(choice.devices, choice.by_address)
+
+    def test_virtual_machine(self) -> None:
+        _host, found = self.check(field.virtual())
+        self.assertEqual({'GPU420', 'GPU425', 'GPU428', 'GPU437'}, set(found))
+        self.says(found, 'GPU420', 'give it an IOMMU')
+        for tree in (
+            field.virtual('DMAR', arguments='intel_iommu=on iommu=pt'),
+            field.virtual('VIOT'),
+        ):
+            _host, found = self.check(tree)
+            self.assertEqual({'GPU425', 'GPU437'}, set(found))
+            self.says(found, 'GPU437', 'Have device_type type-PCI')
+
+    def test_container(self) -> None:
+        _host, found = self.check(field.container())
+        self.assertEqual({'GPU420', 'GPU424', 'GPU428'}, set(found))
+
+    def test_boot_loaders(self) -> None:
+        for tree, words in (
+            (
+                field.other_loader(
+                    field.SLES,
+                    **{'usr/lib/modprobe.d/10-unsupported-modules.conf':
+                       'allow_unsupported_modules 1\n'},
+                ),
+                'run grub2-mkconfig -o /boot/grub2/grub.cfg',
+            ),
+            (
+                field.other_loader(
+                    trees.DEBIAN, **{'etc/kernel/cmdline': 'ro quiet\n'}
+                ),
+                'to /etc/kernel/cmdline, run kernel-install add',
+            ),
+            (
+                field.other_loader(
+                    field.COREOS,
+                    'rw ostree=/ostree/boot.1/x/0 intel_iommu=on iommu=pt',
+                ),
+                f'rpm-ostree kargs --append-if-missing="{IDS}"',
+            ),
+        ):  # fmt: skip
+            host, found = self.check(tree)
+            self.assertEqual({'GPU424'}, set(found))
+            self.says(found, 'GPU424', words)
+            self.assertIsNone(host_remedy.system(host))
+
+    def test_old_kernels(self) -> None:
+        """What they do not offer is not taken for what is wrong."""
+        for release in ('3.10.0-1160.el7.x86_64', '4.18.0-348.el8.x86_64'):
+            host, found = self.check(field.centos(release))
+            self.assertEqual({'GPU424'}, set(found))
+            self.says(found, 'GPU424', 'grubby --update-kernel=ALL --args=')
+            self.assertEqual(('reset',), host.gpus[-1].reset_methods)
+        line = 'ro vfio-pci.ids=10de:1eb8 rd.driver.pre=vfio-pci'
+        _host, found = self.check(
+            field.centos(
+                release,
+                **{'boot/grub2/grubenv': f'kernelopts={line}\n',
+                   'boot/loader/entries/a-4.18.conf': 'options $kernelopts\n'},
+            )
+        )  # fmt: skip
+        self.says(found, 'GPU424', 'Reboot: /boot/loader/entries/a-4.18.conf')
