@@ -90,7 +90,7 @@ def _by_address(view: host_view.View, wanted: str) -> str:
     return (
         f'Take {wanted} out of vfio-pci.ids, and write vfio-pci to '
         f'driver_override of {mine or "the cards for guests"} before drivers '
-        f'are loaded; {view.creation}'
+        f'are loaded; {host_remedy.creation(view)}'
     )
 
 
@@ -119,7 +119,8 @@ def functions(view: host_view.View, device: host_model.Device) -> Verdicts:
     how = (
         host_remedy.describe(view.host, with_ids(view, missed))
         if claim.by_ids
-        else f'Write vfio-pci to their driver_override, too; {view.creation}'
+        else f'Write vfio-pci to their driver_override, too; '
+        f'{host_remedy.creation(view)}'
     )
     yield verdict.warn(
         'GPU431',
@@ -430,7 +431,7 @@ def duplicates(view: host_view.View) -> Verdicts:
                 f'them away',
                 f'Write vfio-pci to driver_override of {device.address} '
                 f'before drivers are loaded, and name addresses in '
-                f'device_spec; {view.creation}',
+                f'device_spec; {host_remedy.creation(view)}',
             )
         yield from verdict.of_device(device.address, [found])
     if not shared:

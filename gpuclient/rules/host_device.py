@@ -203,7 +203,8 @@ def _claim_remedy(view: host_view.View, device: host_model.Device) -> str:
             )
         return (
             f'{path} has vfio-pci.ids with {device.ids} for the next boot. '
-            f'{host_remedy.describe(view.host, change)}; {view.creation}'
+            f'{host_remedy.describe(view.host, change)}; '
+            f'{host_remedy.creation(view)}'
         )
     steps = []
     override = device.driver_override
@@ -221,7 +222,7 @@ def _claim_remedy(view: host_view.View, device: host_model.Device) -> str:
                 f'before the driver is loaded: others with its ids stay with '
                 f'the host'
             )
-            return '. '.join((*steps, view.creation))
+            return '. '.join((*steps, host_remedy.creation(view)))
         change = host_binding.with_ids(
             view, (device, *view.host.functions(device))
         )
@@ -238,7 +239,7 @@ def _claim_remedy(view: host_view.View, device: host_model.Device) -> str:
         steps[-1] += ', then reboot'
     else:
         steps.append(_at_next_boot(view, change))
-    return f'{". ".join(steps)}; {view.creation}'
+    return f'{". ".join(steps)}; {host_remedy.creation(view)}'
 
 
 def _at_next_boot(view: host_view.View, change: host_remedy.Change) -> str:
@@ -438,7 +439,7 @@ def _of_functions(
         how = _at_next_boot(view, change)
     return (
         f'Give the other functions of the card to vfio-pci as well. {how}; '
-        f'{view.creation}'
+        f'{host_remedy.creation(view)}'
     )
 
 

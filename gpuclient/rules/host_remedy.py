@@ -226,3 +226,24 @@ def load_early(
 ) -> str:
     """Return how vfio-pci is loaded before other drivers of a card."""
     return describe(host, Change(early=True, rivals=tuple(rivals)))
+
+
+def creation(view: host_view.View) -> str:
+    """Return what writes all files that the cards for guests need."""
+    host = view.host
+    choice = dict.fromkeys(
+        f'--device {one.address}'
+        if one.ids in view.ids_that_stay
+        else f'--id {one.ids}'
+        for one in view.for_guests
+        if one.physical_function is None
+    )
+    words = ['openstack gpu host config create', *choice]
+    made = 'makes all files'
+    if host.is_edpm:
+        words.append('--system rhoso')
+    elif system(host) is None and uses_dracut(host) is not None:
+        # Its commands would be those of another boot loader.
+        words.append(f'--system {"rhel" if uses_dracut(host) else "debian"}')
+        made = 'makes the files, though not the kernel arguments'
+    return f'"{" ".join(words)}" {made}'

@@ -375,22 +375,6 @@ class View:
             if one.physical_function is None and one.address not in cards
         )
 
-    @functools.cached_property
-    def creation(self) -> str:
-        """What writes all files that the cards for guests need."""
-        choice = dict.fromkeys(
-            f'--device {one.address}'
-            if one.ids in self.ids_that_stay
-            else f'--id {one.ids}'
-            for one in self.for_guests
-            if one.physical_function is None
-        )
-        system = ('--system rhoso',) if self.host.is_edpm else ()
-        command = ' '.join(
-            ('openstack gpu host config create', *choice, *system)
-        )
-        return f'"{command}" makes all files'
-
 
 def matches(wanted: kernel.DeviceId, device: host_model.Device) -> bool:
     """Whether a device has ids, as ``pci_match_one_device`` compares them."""

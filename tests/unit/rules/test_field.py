@@ -234,7 +234,9 @@ class TestField(testtools.TestCase):
         ):  # fmt: skip
             host, found = self.check(tree)
             self.assertEqual({'GPU424'}, set(found))
-            self.says(found, 'GPU424', words)
+            self.says(found, 'GPU424', words, '--system ',
+                      'makes the files, though not the kernel arguments'
+                      )  # fmt: skip
             self.assertIsNone(host_remedy.system(host))
 
     def test_old_kernels(self) -> None:
