@@ -205,7 +205,7 @@ def _why_off(view: host_view.View) -> tuple[str, str]:
     )
     remedy = f'Turn {setting} on in the firmware setup'
     if host.is_virtual:
-        remedy += ': this is a virtual machine, so give it an IOMMU'
+        remedy = 'Give this virtual machine an IOMMU'
         model = _QEMU.get(host.iommu_vendor or '')
         if model is not None:
             remedy += f' (libvirt: <iommu model="{model}">)'

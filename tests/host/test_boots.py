@@ -119,7 +119,7 @@ class TestMachine(remedy.TestCase):
         self.assert_taken(self.mend(off, 'GPU420'), UNSEEN)
 
     def test_no_iommu(self) -> None:
-        """As with VT-d disabled in the firmware's settings."""
+        """As with VT-d disabled in the firmware's setup."""
         none = remedy.Setup(machine.Machine(iommu=None), PREPARED)
         # Debian's kernel cannot do without (VFIO_NOIOMMU); others would make
         # a group here.
@@ -140,7 +140,7 @@ class TestMachine(remedy.TestCase):
         again = self.mend_by_hand(
             without,
             'GPU420',
-            words='Turn VT-d on in the firmware setup',
+            words='machine an IOMMU (libvirt: <iommu model="intel">)',
             machine=machine.PLAIN,
             files=(),
         )

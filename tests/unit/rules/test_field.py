@@ -195,7 +195,7 @@ class TestField(testtools.TestCase):
     def test_virtual_machine(self) -> None:
         _host, found = self.check(field.virtual())
         self.assertEqual({'GPU420', 'GPU425', 'GPU428', 'GPU437'}, set(found))
-        self.says(found, 'GPU420', 'give it an IOMMU')
+        self.says(found, 'GPU420', 'virtual machine an IOMMU')
         for tree in (
             field.virtual('DMAR', arguments='intel_iommu=on iommu=pt'),
             field.virtual('VIOT'),

@@ -259,7 +259,9 @@ class TestIommu(TestCase):
         ):
             tree = card('', host={**off, 'vendor': vendor}, driver=None)
             found = self.bad(tree.guest())['GPU420'].remedy
-            self.assertTrue(found.endswith(f'give it an IOMMU{model}'), found)
+            self.assertEqual(
+                f'Give this virtual machine an IOMMU{model}', found
+            )
         virt = card('', host=off, driver=None).arm()
         virt.device('0000:00:00.0', '1b36:0008', 0x060000)
         self.finds('GPU420', FAIL, '', virt, remedy='model="smmuv3"')
