@@ -27,7 +27,6 @@ import sys
 import sysconfig
 import threading
 import time
-import urllib.parse
 
 from gpuclient.documents.created import host_files
 from gpuclient.rehearsal import control
@@ -263,11 +262,11 @@ def _nova_conf(cloud: control.Cloud, transport_url: str) -> str:
     passwords = json.loads(
         pathlib.Path(cloud.folder.file('passwords.json')).read_text()
     )
-    broker = urllib.parse.urlsplit(transport_url)
     return _NOVA.format(
         host=NAME,
         address=_ADDRESS,
-        transport=transport_url.replace(broker.hostname or '', _OUTSIDE),
+        # The password is hexadecimal digits.
+        transport=transport_url.replace('127.0.0.1', _OUTSIDE),
         auth=_AUTH.format(
             keystone=addresses['keystone'], password=passwords['nova']
         ),

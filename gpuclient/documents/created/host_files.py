@@ -206,7 +206,7 @@ def prepare(
         ``rhoso_host``.
     :param dracut: Whether dracut makes the initramfs (default: but on Debian).
     """
-    dracut = system != DEBIAN if dracut is None else dracut
+    dracut = _has_dracut(system, dracut)
     arguments = kernel_arguments(wanted, system, dracut=dracut)
     files = [
         _modprobe(wanted),
@@ -261,9 +261,13 @@ def kernel_arguments(
     )
     if wanted.ids:
         arguments.append(f'vfio-pci.ids={",".join(_unique(wanted.ids))}')
-    if system != DEBIAN if dracut is None else dracut:
+    if _has_dracut(system, dracut):
         arguments.append('rd.driver.pre=vfio-pci')
     return _unique((*arguments, *wanted.arguments))
+
+
+def _has_dracut(system: str, dracut: bool | None) -> bool:
+    return system != DEBIAN if dracut is None else dracut
 
 
 def _modprobe(wanted: Passthrough) -> HostFile:
