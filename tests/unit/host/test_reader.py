@@ -452,6 +452,20 @@ class TestUnreadable(TestCase):
             self.named(self.read(tree)),
         )
 
+    def test_manifest_of_an_unpacked_bundle(self) -> None:
+        root = trees.a100().write(self.root)
+        path = root / collect.MANIFEST
+        path.parent.mkdir(exist_ok=True)
+        for content, words in (
+            ('{"format": 2, "unreadable": {}}', 'its format is not 1'),
+            ('{"format": 1}', 'it does not say what could not be read'),
+        ):
+            path.write_text(content)
+            self.assertEqual(
+                {f'/{collect.MANIFEST}': words},
+                self.named(reader.read(os.fspath(root))),
+            )
+
     def test_permission_denied(self) -> None:
         tree = trees.a100()
         denied = 'sys/bus/pci/devices/0000:17:00.0/reset_method'
@@ -737,9 +751,16 @@ class TestInitramfs(TestCase):
         tree = trees.Tree()
         image = f'boot/initramfs-{tree.release}.img'
         whole = gzip.compress(cpio(*self.NAMES))
-        for content in (whole[:40], whole[:20] + b'\xff' * 30, b'070701x'):
+        for content, words in (
+            (whole[:40], 'ended before'),
+            (whole[:20] + b'\xff' * 30, ''),
+            # There is no such kind of block (RFC 1951, 3.2.3).
+            (whole[:10] + b'\xff' * 30, 'it is damaged: Error -3'),
+            (b'070701x', ''),
+        ):
             tree.files[image] = content
             host = self.read(tree)
+            self.assertIn(words, host.initramfs.reason)
             self.assertEqual((), host.unreadable)
             self.assertEqual(f'/{image}', host.initramfs.path)
             self.assertIsNone(host.initramfs.modules)
