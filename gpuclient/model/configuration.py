@@ -94,6 +94,19 @@ class Service:
     def is_read_by(self, reader: str) -> bool:
         return reader in self.readers
 
+    @property
+    def is_control_plane(self) -> bool:
+        """Whether anything but nova-compute reads it."""
+        return any(name != COMPUTE for name in self.readers)
+
+    def is_open(self, section: str, name: str) -> bool:
+        """Return whether a template decides what an option is."""
+        return any(
+            option.setting.depends
+            for option in self.options
+            if (option.section, option.name) == (section, name)
+        )
+
     def values(self, section: str, *names: str) -> tuple[Setting, ...]:
         """Return all values of an option, by any of its names."""
         return tuple(

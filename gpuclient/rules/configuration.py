@@ -13,7 +13,6 @@
 """Rules about the configuration of services, and of services together."""
 
 import collections.abc
-import dataclasses
 import posixpath
 import re
 
@@ -23,8 +22,8 @@ from gpuclient.model import catalogue as catalogue_model
 from gpuclient.model import configuration
 from gpuclient.model import cpu
 from gpuclient.model import device_spec
-from gpuclient.model import naming
 from gpuclient.rules import alias as alias_rules
+from gpuclient.rules import alias_sides as alias_sides_rules
 from gpuclient.rules import catalogue as catalogue_rules
 from gpuclient.rules import cpu as cpu_rules
 from gpuclient.rules import data_plane as data_plane_rules
@@ -32,15 +31,16 @@ from gpuclient.rules import device_spec as device_spec_rules
 from gpuclient.rules import devices as devices_rules
 from gpuclient.rules import finding
 from gpuclient.rules import kernel as kernel_rules
+from gpuclient.rules import matching as matching_rules
 from gpuclient.rules import options as options_rules
+from gpuclient.rules import scheduler as scheduler_rules
+from gpuclient.rules import tracking as tracking_rules
 
 #: What templates and examples leave for the operator to fill in.
 _PLACEHOLDER = re.compile(
     r'_replaced_|CHANGE_?ME|<[A-Za-z][\w .-]*>|\bTODO\b|\bXXXX\b',
     re.IGNORECASE,
 )
-_FILTER = 'PciPassthroughFilter'
-_NUMA_FILTER = 'NUMATopologyFilter'
 #: Sections whose values are looked at.
 _SECTIONS = ('compute', 'devices', 'filter_scheduler', 'pci')
 
@@ -290,7 +290,7 @@ def deployments(
     for folder in sorted(folders, key=lambda one: -one.count('/')):
         numbers = [one for one in folders[folder] if one not in taken]
         members = [services[one] for one in numbers]
-        if any(_is_control(one) for one in members) and any(
+        if any(one.is_control_plane for one in members) and any(
             one.is_read_by(configuration.COMPUTE) for one in members
         ):
             found.append(members)
@@ -318,14 +318,6 @@ def folder_of(
         return folders[0]
 
 
-def _is_control(service: configuration.Service) -> bool:
-    return any(
-        service.is_read_by(name)
-        for name in configuration.ALL
-        if name != configuration.COMPUTE
-    )
-
-
 def _check_deployment(
     services: collections.abc.Sequence[configuration.Service],
     entries: _Entries,
@@ -333,21 +325,21 @@ def _check_deployment(
     """Return what is wrong between services."""
     aliases = entries.aliases(services)
     specs = entries.specs(services)
-    found = [*_check_sides(aliases, services)]
+    found = [*alias_sides_rules.check(aliases, services)]
     if not any(
         entries.is_broken(service)
         or any(setting.depends for setting in service.device_specs)
         for service in services
     ):
         # A spec that cannot be read may be the very one that is missed.
-        found += _check_targets(aliases, specs)
+        found += matching_rules.check(aliases, specs)
         found += devices_rules.check_migratable(
             aliases,
             specs,
-            lambda one, other: _may_match(one.alias, other.spec),
+            lambda one, other: matching_rules.may_match(one.alias, other.spec),
         )
-    found += _check_tracking(services, specs)
-    found += _check_filters(services, aliases)
+    found += tracking_rules.check(services, specs)
+    found += scheduler_rules.check(services, aliases)
     for service in services:
         found += devices_rules.check_migration(
             service, entries.aliases([service]), entries.specs([service])
@@ -419,7 +411,7 @@ def _check_merged(
     # What a template decides may be either.
     possible = (
         (True, False)
-        if _is_open(service, 'filter_scheduler', 'pci_in_placement')
+        if service.is_open('filter_scheduler', 'pci_in_placement')
         else (bool(service.pci_in_placement),)
     )
     words = ''
@@ -453,7 +445,7 @@ def _parse_specs(
             entries = device_spec.parse(
                 setting.text,
                 report_in_placement=bool(service.report_in_placement)
-                or _is_open(service, 'pci', 'report_in_placement'),
+                or service.is_open('pci', 'report_in_placement'),
             )
         except exceptions.InvalidDeviceSpec as exc:
             found.append(
@@ -482,237 +474,3 @@ def _parse_specs(
                 )
             specs.append(device_spec_rules.Entry(spec, setting, service))
     return specs
-
-
-def _check_sides(
-    aliases: list[alias_rules.Entry],
-    services: collections.abc.Sequence[configuration.Service],
-) -> collections.abc.Iterator[finding.Located]:
-    """Compare the aliases of nova-api with those of the computes.
-
-    nova-api reads them to boot servers, nova-compute to move them
-    (``nova/compute/resource_tracker.py:ResourceTracker._move_claim``).
-    """
-    sides = {
-        name: [one for one in aliases if one.service.is_read_by(name)]
-        for name in (configuration.API, configuration.COMPUTE)
-    }
-    present = {
-        name: any(service.is_read_by(name) for service in services)
-        for name in sides
-    }
-    if not all(present.values()):
-        # One side was not given: nothing can be said.
-        return
-    api, compute = sides[configuration.API], sides[configuration.COMPUTE]
-    # An alias that cannot be read may be the very one that is missed.
-    complete = {
-        name: all(
-            sum(one.service is service for one in found)
-            == len(service.aliases)
-            for service in services
-            if service.is_read_by(name)
-        )
-        for name, found in sides.items()
-    }
-    for one in compute:
-        same = [other for other in api if other.alias.name == one.alias.name]
-        if not same and complete[configuration.API]:
-            yield finding.Located(
-                finding.warning(
-                    'GPU305',
-                    f'nova-api has no alias {one.alias.name!r}: no server '
-                    f'can ask for it',
-                ),
-                one.setting.place,
-            )
-        elif same and all(
-            other.alias.meaning != one.alias.meaning for other in same
-        ):
-            yield finding.Located(
-                finding.error(
-                    'GPU304',
-                    f'{one.alias.name!r} means something else on nova-api '
-                    f'({same[0].setting.place}): servers get one kind of '
-                    f'device and are moved to another',
-                ),
-                one.setting.place,
-            )
-    names = {one.alias.name for one in compute}
-    for one in api:
-        if one.alias.name not in names and complete[configuration.COMPUTE]:
-            yield finding.Located(
-                finding.error(
-                    'GPU306',
-                    f'No compute has alias {one.alias.name!r}: its servers '
-                    f'can be booted, and not resized, migrated or evacuated',
-                ),
-                one.setting.place,
-            )
-
-
-def _check_targets(
-    aliases: list[alias_rules.Entry], specs: list[device_spec_rules.Entry]
-) -> collections.abc.Iterator[finding.Located]:
-    """Find aliases that no device spec has devices for."""
-    if not specs:
-        return
-    for one in aliases:
-        if any(_may_match(one.alias, other.spec) for other in specs):
-            continue
-        swapped = dataclasses.replace(
-            one.alias,
-            vendor_id=one.alias.product_id,
-            product_id=one.alias.vendor_id,
-        )
-        hint = ''.join(
-            f'; {other.setting.place} has vendor and product the other way '
-            f'round'
-            for other in specs
-            if device_spec.ANY
-            not in (other.spec.vendor_id, other.spec.product_id)
-            and _may_match(swapped, other.spec)
-        )
-        yield finding.Located(
-            finding.error(
-                'GPU307',
-                f'No device spec gives devices of alias {one.alias.name!r} '
-                f'away: there will be none ({one.alias.placement_class})'
-                f'{hint}',
-            ),
-            one.setting.place,
-        )
-
-
-def _may_match(alias: alias_model.Alias, spec: device_spec.DeviceSpec) -> bool:
-    for wanted, given in (
-        (alias.vendor_id, spec.vendor_id),
-        (alias.product_id, spec.product_id),
-    ):
-        if (
-            wanted is not None
-            and given != device_spec.ANY
-            and wanted.lower() != given
-        ):
-            return False
-    requested = spec.tags.get('resource_class')
-    if alias.resource_class or requested:
-        # Without one, either side makes its class of the ids, and those
-        # agree or are not known.
-        mine, theirs = alias.placement_class, requested
-        if not isinstance(theirs, str) or not theirs:
-            if alias.has_ids:
-                return mine == naming.resource_class(
-                    alias.vendor_id, alias.product_id
-                )
-            return mine is not None and mine.startswith('CUSTOM_PCI_')
-        return mine == naming.resource_class(None, None, theirs)
-    return True
-
-
-def _is_open(service: configuration.Service, section: str, name: str) -> bool:
-    """Return whether a template decides what an option is."""
-    return any(
-        option.setting.depends
-        for option in service.options
-        if (option.section, option.name) == (section, name)
-    )
-
-
-def _check_tracking(
-    services: collections.abc.Sequence[configuration.Service],
-    specs: list[device_spec_rules.Entry],
-) -> collections.abc.Iterator[finding.Located]:
-    """Check that Placement is used by all or by none."""
-    control = [service for service in services if _is_control(service)]
-    on = [service for service in control if service.pci_in_placement]
-    if not on:
-        return
-    for service in control:
-        if not service.pci_in_placement and not _is_open(
-            service, 'filter_scheduler', 'pci_in_placement'
-        ):
-            names = [
-                name
-                for name in service.readers
-                if name != configuration.COMPUTE
-            ]
-            yield finding.Located(
-                finding.error(
-                    'GPU308',
-                    f'[filter_scheduler]pci_in_placement is on in '
-                    f'{on[0].place}, and not here ({", ".join(names)}): '
-                    f'nova-api, scheduler and conductors have to agree',
-                ),
-                service.place,
-            )
-    for service in services:
-        if (
-            service.is_read_by(configuration.COMPUTE)
-            and not service.report_in_placement
-            and not _is_open(service, 'pci', 'report_in_placement')
-            # Devices with a physical network are Neutron's.
-            and any(
-                one.service is service and one.spec.in_placement
-                for one in specs
-            )
-        ):
-            yield finding.Located(
-                finding.error(
-                    'GPU309',
-                    f'[filter_scheduler]pci_in_placement is on in '
-                    f'{on[0].place}, but this compute has no '
-                    f'[pci]report_in_placement = True: its devices are never '
-                    f'found',
-                ),
-                service.device_specs[0].place,
-            )
-
-
-def _check_filters(
-    services: collections.abc.Sequence[configuration.Service],
-    aliases: list[alias_rules.Entry],
-) -> collections.abc.Iterator[finding.Located]:
-    """Check that the scheduler looks at devices.
-
-    The filter is not among Nova's defaults
-    (``nova/conf/scheduler.py:enabled_filters``).
-    """
-    pinned = [
-        setting
-        for service in services
-        if service.is_read_by(configuration.COMPUTE)
-        for setting in (
-            *service.values('compute', 'cpu_dedicated_set'),
-            *service.values('DEFAULT', 'reserved_huge_pages'),
-        )
-    ]
-    for service in services:
-        setting = service.enabled_filters
-        if (
-            not service.is_read_by(configuration.SCHEDULER)
-            or setting is None
-            or setting.depends
-        ):
-            continue
-        filters = re.split(r'[,\s]+', setting.text)
-        if aliases and _FILTER not in filters:
-            yield finding.Located(
-                finding.error(
-                    'GPU310',
-                    f'[filter_scheduler]enabled_filters has no {_FILTER}: '
-                    f'servers are sent to hosts that have no device for them',
-                ),
-                setting.place,
-            )
-        if pinned and _NUMA_FILTER not in filters:
-            yield finding.Located(
-                finding.warning(
-                    'GPU311',
-                    f'[filter_scheduler]enabled_filters has no '
-                    f'{_NUMA_FILTER}: pinned servers and those with huge '
-                    f'pages are sent to hosts that have no room for them '
-                    f'({pinned[0].place})',
-                ),
-                setting.place,
-            )

@@ -1,0 +1,86 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Rules about the aliases of nova-api and those of the computes."""
+
+import collections.abc
+
+from gpuclient.model import configuration
+from gpuclient.rules import alias as alias_rules
+from gpuclient.rules import finding
+
+
+def check(
+    aliases: list[alias_rules.Entry],
+    services: collections.abc.Sequence[configuration.Service],
+) -> collections.abc.Iterator[finding.Located]:
+    """Compare the aliases of nova-api with those of the computes.
+
+    nova-api reads them to boot servers, nova-compute to move them
+    (``nova/compute/resource_tracker.py:ResourceTracker._move_claim``).
+    """
+    sides = {
+        name: [one for one in aliases if one.service.is_read_by(name)]
+        for name in (configuration.API, configuration.COMPUTE)
+    }
+    present = {
+        name: any(service.is_read_by(name) for service in services)
+        for name in sides
+    }
+    if not all(present.values()):
+        # One side was not given: nothing can be said.
+        return
+    api, compute = sides[configuration.API], sides[configuration.COMPUTE]
+    # An alias that cannot be read may be the very one that is missed.
+    complete = {
+        name: all(
+            sum(one.service is service for one in found)
+            == len(service.aliases)
+            for service in services
+            if service.is_read_by(name)
+        )
+        for name, found in sides.items()
+    }
+    for one in compute:
+        same = [other for other in api if other.alias.name == one.alias.name]
+        if not same and complete[configuration.API]:
+            yield finding.Located(
+                finding.warning(
+                    'GPU305',
+                    f'nova-api has no alias {one.alias.name!r}: no server '
+                    f'can ask for it',
+                ),
+                one.setting.place,
+            )
+        elif same and all(
+            other.alias.meaning != one.alias.meaning for other in same
+        ):
+            yield finding.Located(
+                finding.error(
+                    'GPU304',
+                    f'{one.alias.name!r} means something else on nova-api '
+                    f'({same[0].setting.place}): servers get one kind of '
+                    f'device and are moved to another',
+                ),
+                one.setting.place,
+            )
+    names = {one.alias.name for one in compute}
+    for one in api:
+        if one.alias.name not in names and complete[configuration.COMPUTE]:
+            yield finding.Located(
+                finding.error(
+                    'GPU306',
+                    f'No compute has alias {one.alias.name!r}: its servers '
+                    f'can be booted, and not resized, migrated or evacuated',
+                ),
+                one.setting.place,
+            )
