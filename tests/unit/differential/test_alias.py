@@ -13,7 +13,6 @@
 """Our verdicts on [pci]alias, held against Nova's own."""
 
 import json
-import os
 import unittest.mock
 
 import ddt
@@ -115,9 +114,7 @@ def of_ours(texts: list[str], pci_in_placement: bool) -> object:
 
 @ddt.ddt
 class TestAlias(testtools.TestCase):
-    @hypothesis.settings(
-        max_examples=500, deadline=None, derandomize='CI' in os.environ
-    )
+    @hypothesis.settings(max_examples=500, deadline=None)
     @hypothesis.given(
         strategies.lists(TEXTS, max_size=4), strategies.booleans()
     )

@@ -12,7 +12,6 @@
 
 """What a flavor asks Placement for, held against Nova's own code."""
 
-import os
 import typing
 from unittest import mock
 
@@ -139,9 +138,7 @@ def of_ours(flavor: flavor_model.Flavor) -> tuple[typing.Any, ...]:
 
 
 class TestDemand(testtools.TestCase):
-    @hypothesis.settings(
-        deadline=None, max_examples=200, derandomize='CI' in os.environ
-    )
+    @hypothesis.settings(deadline=None, max_examples=200)
     @hypothesis.given(
         SPECS,
         strategies.integers(4, 8),

@@ -13,7 +13,6 @@
 """CPU sets and reserved pages: our verdicts against Nova's."""
 
 import decimal
-import os
 import typing
 
 import fixtures
@@ -83,9 +82,7 @@ def reserved_by_nova(values: list[str]) -> typing.Any:
 
 
 class TestCpuSets(testtools.TestCase):
-    @hypothesis.settings(
-        max_examples=600, deadline=None, derandomize='CI' in os.environ
-    )
+    @hypothesis.settings(max_examples=600, deadline=None)
     @hypothesis.given(text=strategies.one_of(SPECS, RULES))
     def test_parse(self, text: str) -> None:
         try:
@@ -103,9 +100,7 @@ class TestCpuSets(testtools.TestCase):
                 return
         self.assertEqual(expected, found)
 
-    @hypothesis.settings(
-        max_examples=100, deadline=None, derandomize='CI' in os.environ
-    )
+    @hypothesis.settings(max_examples=100, deadline=None)
     @hypothesis.given(
         cpus=strategies.sets(strategies.integers(0, 70), max_size=40)
     )
@@ -134,9 +129,7 @@ class TestCpuSets(testtools.TestCase):
 
 
 class TestReservedPages(testtools.TestCase):
-    @hypothesis.settings(
-        max_examples=400, deadline=None, derandomize='CI' in os.environ
-    )
+    @hypothesis.settings(max_examples=400, deadline=None)
     @hypothesis.given(text=RESERVATIONS)
     def test_parse(self, text: str) -> None:
         expected = reserved_by_nova([text])
@@ -171,9 +164,7 @@ class TestStart(testtools.TestCase):
         # Nova warns of options that it has deprecated.
         self.useFixture(fixtures.FakeLogger())
 
-    @hypothesis.settings(
-        max_examples=400, deadline=None, derandomize='CI' in os.environ
-    )
+    @hypothesis.settings(max_examples=400, deadline=None)
     @hypothesis.given(
         shared=SETS,
         dedicated=SETS,

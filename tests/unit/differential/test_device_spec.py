@@ -17,7 +17,6 @@ about a host that both sides know.
 """
 
 import json
-import os
 import typing
 import unittest.mock
 
@@ -444,9 +443,7 @@ class TestDeviceSpec(testtools.TestCase):
         self.assertEqual(nova_says[2], ours[2], texts)
         return 'accepted'
 
-    @hypothesis.settings(
-        max_examples=500, deadline=None, derandomize='CI' in os.environ
-    )
+    @hypothesis.settings(max_examples=500, deadline=None)
     @hypothesis.given(
         strategies.lists(TEXTS, max_size=3), strategies.booleans()
     )

@@ -12,7 +12,6 @@
 
 """Our reading of a configuration file, held against oslo.config's."""
 
-import os
 import tempfile
 
 import hypothesis
@@ -100,9 +99,7 @@ def of_ours(content: str) -> list[str] | None:
 
 
 class TestNovaConf(testtools.TestCase):
-    @hypothesis.settings(
-        max_examples=500, deadline=None, derandomize='CI' in os.environ
-    )
+    @hypothesis.settings(max_examples=500, deadline=None)
     @hypothesis.given(DOCUMENTS)
     def test_read(self, content: str) -> None:
         oslo, ours = of_oslo(content), of_ours(content)
@@ -110,9 +107,7 @@ class TestNovaConf(testtools.TestCase):
         # oslo.config groups values by the name they go by.
         self.assertEqual(sorted(oslo or ()), sorted(ours or ()))
 
-    @hypothesis.settings(
-        max_examples=300, deadline=None, derandomize='CI' in os.environ
-    )
+    @hypothesis.settings(max_examples=300, deadline=None)
     @hypothesis.given(DOCUMENTS)
     def test_render(self, content: str) -> None:
         if of_ours(content) is None:
@@ -124,9 +119,7 @@ class TestNovaConf(testtools.TestCase):
         )
         self.assertEqual(of_oslo(content), of_oslo(rendered), rendered)
 
-    @hypothesis.settings(
-        max_examples=300, deadline=None, derandomize='CI' in os.environ
-    )
+    @hypothesis.settings(max_examples=300, deadline=None)
     @hypothesis.given(DOCUMENTS)
     def test_add(self, content: str) -> None:
         if of_ours(content) is None:

@@ -43,7 +43,6 @@ from tests.fuzz import run
 SETTINGS = hypothesis.settings(
     max_examples=int(os.environ.get('GPUCLIENT_FUZZ', '300')),
     deadline=None,
-    derandomize='CI' in os.environ,
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 PIECES = strategies.sampled_from(

@@ -13,7 +13,6 @@
 import collections.abc
 import functools
 import itertools
-import os
 
 import ddt
 import hypothesis
@@ -196,7 +195,7 @@ class TestFit(testtools.TestCase):
         ),
         strategies.booleans(),
     )
-    @hypothesis.settings(deadline=None, derandomize='CI' in os.environ)
+    @hypothesis.settings(deadline=None)
     def test_as_trying_out(
         self,
         rooms: list[tuple[str, int, tuple[str, ...]]],
@@ -230,7 +229,7 @@ class TestFit(testtools.TestCase):
         ),
         strategies.booleans(),
     )
-    @hypothesis.settings(deadline=None, derandomize='CI' in os.environ)
+    @hypothesis.settings(deadline=None)
     def test_as_of_all_sets(
         self,
         rooms: list[tuple[int, frozenset[str]]],
