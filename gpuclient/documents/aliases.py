@@ -15,12 +15,11 @@
 import collections.abc
 import dataclasses
 import typing
-
-from gpuclient.documents import nova_conf
 from gpuclient.documents import services
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
+from gpuclient.model import nova_options
 from gpuclient.rules import alias as alias_rules
 
 
@@ -43,7 +42,7 @@ class AliasDocument(services.ServiceConfiguration):
             its line and Nova's own words.
         """
         defined = []
-        for conf, value in self.values(*nova_conf.ALIAS):
+        for conf, value in self.values(*nova_options.ALIAS):
             if value.depends:
                 continue
             try:
@@ -58,7 +57,7 @@ class AliasDocument(services.ServiceConfiguration):
     @property
     def pci_in_placement(self) -> bool | None:
         """``[filter_scheduler]pci_in_placement``; None where it is not set."""
-        return self.boolean(*nova_conf.PCI_IN_PLACEMENT)
+        return self.boolean(*nova_options.PCI_IN_PLACEMENT)
 
 
 def read(path: str) -> tuple[AliasDocument, ...]:
@@ -114,8 +113,8 @@ def add(
         texts.append(alias.render())
     _judge(document, texts, alias, pci_in_placement)
     if same is None:
-        document.best(*nova_conf.ALIAS).add('pci', 'alias', alias.render())
-        services.check_effect(document, nova_conf.ALIAS, texts)
+        document.best(*nova_options.ALIAS).add('pci', 'alias', alias.render())
+        services.check_effect(document, nova_options.ALIAS, texts)
     return same is None
 
 
@@ -173,7 +172,7 @@ def remove(document: AliasDocument, name: str) -> bool:
     if found:
         services.check_effect(
             document,
-            nova_conf.ALIAS,
+            nova_options.ALIAS,
             [one.text for one in aliases if one.alias.name != name],
         )
     return bool(found)

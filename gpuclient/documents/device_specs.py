@@ -16,12 +16,11 @@ import collections.abc
 import dataclasses
 import json
 import typing
-
-from gpuclient.documents import nova_conf
 from gpuclient.documents import services
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import device_spec
+from gpuclient.model import nova_options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +43,7 @@ class SpecDocument(services.ServiceConfiguration):
         """
         report = bool(self.report_in_placement)
         defined = []
-        for conf, value in self.values(*nova_conf.DEVICE_SPEC):
+        for conf, value in self.values(*nova_options.DEVICE_SPEC):
             if value.depends:
                 continue
             try:
@@ -63,7 +62,7 @@ class SpecDocument(services.ServiceConfiguration):
     @property
     def report_in_placement(self) -> bool | None:
         """``[pci]report_in_placement``; None where it is not set."""
-        return self.boolean(*nova_conf.REPORT_IN_PLACEMENT)
+        return self.boolean(*nova_options.REPORT_IN_PLACEMENT)
 
 
 def read(path: str) -> tuple[SpecDocument, ...]:
@@ -100,9 +99,9 @@ def add(document: SpecDocument, entry: dict[str, typing.Any]) -> bool:
     (spec,) = _judged(document, text)
     if any(_same(defined.spec, spec) for defined in document.specs):
         return False
-    texts = [*document.texts(*nova_conf.DEVICE_SPEC), text]
-    document.best(*nova_conf.DEVICE_SPEC).add('pci', 'device_spec', text)
-    services.check_effect(document, nova_conf.DEVICE_SPEC, texts)
+    texts = [*document.texts(*nova_options.DEVICE_SPEC), text]
+    document.best(*nova_options.DEVICE_SPEC).add('pci', 'device_spec', text)
+    services.check_effect(document, nova_options.DEVICE_SPEC, texts)
     return True
 
 
@@ -158,5 +157,5 @@ def remove(
         else:
             first.conf.remove(first.value)
     if count:
-        services.check_effect(document, nova_conf.DEVICE_SPEC, texts)
+        services.check_effect(document, nova_options.DEVICE_SPEC, texts)
     return count

@@ -30,18 +30,6 @@ from gpuclient.documents import editable
 from gpuclient import exceptions
 from gpuclient.i18n import _
 
-#: Where Nova looks for ``[pci]alias``: the option and its deprecated name
-#: (``nova/conf/pci.py``).
-ALIAS = (('pci', 'alias'), ('DEFAULT', 'pci_alias'))
-#: The same for ``[pci]device_spec``.
-DEVICE_SPEC = (
-    ('pci', 'device_spec'),
-    ('pci', 'passthrough_whitelist'),
-    ('DEFAULT', 'pci_passthrough_whitelist'),
-)
-REPORT_IN_PLACEMENT = (('pci', 'report_in_placement'),)
-PCI_IN_PLACEMENT = (('filter_scheduler', 'pci_in_placement'),)
-
 
 @dataclasses.dataclass(frozen=True)
 class Value:
@@ -475,16 +463,3 @@ def merged(
         for section, option, value in conf.options():
             if last.get((section, option), layer) == layer:
                 yield conf, section, option, value
-
-
-def boolean(texts: collections.abc.Sequence[str]) -> bool | None:
-    """Return what a boolean option is set to; the last value counts.
-
-    :returns: None where it is not set, or to something that is no boolean.
-    """
-    # oslo_config/types.py:Boolean
-    words = {
-        **dict.fromkeys(('true', '1', 'on', 'yes'), True),
-        **dict.fromkeys(('false', '0', 'off', 'no'), False),
-    }
-    return words.get(texts[-1].lower()) if texts else None

@@ -16,7 +16,6 @@ import collections.abc
 import dataclasses
 import os
 import sys
-import typing
 
 from gpuclient.documents import atomic
 from gpuclient.documents.deployers import devstack
@@ -27,7 +26,9 @@ from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
 from gpuclient.i18n import _
+from gpuclient.model import boolean
 from gpuclient.model import configuration
+from gpuclient.model import nova_options
 
 API = configuration.API
 COMPUTE = configuration.COMPUTE
@@ -38,8 +39,6 @@ _STANDARD_INPUT = '<stdin>'
 YAML = ('.yaml', '.yml')
 #: A folder whose files oslo.config reads one after the other.
 DROP_INS = '.conf.d'
-
-Names: typing.TypeAlias = tuple[tuple[str, str], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,9 +116,8 @@ class ServiceConfiguration:
 
     def boolean(self, *names: tuple[str, str]) -> bool | None:
         """Return what a boolean option is set to; the last value counts."""
-        return nova_conf.boolean(
-            [value.text for _conf, value in self.values(*names)]
-        )
+        texts = [value.text for _conf, value in self.values(*names)]
+        return boolean.of_option(texts[-1]) if texts else None
 
     def best(self, *names: tuple[str, str]) -> nova_conf.NovaConf:
         """Return where a new value of an option belongs.
@@ -274,7 +272,7 @@ def read(path: str) -> tuple[ServiceConfiguration, ...]:
     return found
 
 
-def _check_layer(conf: nova_conf.NovaConf, names: Names) -> None:
+def _check_layer(conf: nova_conf.NovaConf, names: nova_options.Names) -> None:
     """Make sure that a first value does not replace those of other layers.
 
     :raises gpuclient.exceptions.UnsafeEdit: The file is a layer of Kolla, and
@@ -308,7 +306,7 @@ def _check_layer(conf: nova_conf.NovaConf, names: Names) -> None:
 
 
 def check_effect(
-    document: ServiceConfiguration, names: Names, texts: list[str]
+    document: ServiceConfiguration, names: nova_options.Names, texts: list[str]
 ) -> None:
     """Make sure that an edit has the effect that it should have.
 

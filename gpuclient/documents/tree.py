@@ -27,6 +27,8 @@ from gpuclient.documents import nova_conf
 from gpuclient.documents import services
 from gpuclient import exceptions
 from gpuclient.model import configuration
+from gpuclient.model import deployment
+from gpuclient.model import nova_options
 
 _PLAIN = ('.conf', '.ini')
 #: Folders that hold no configuration, or that of the host itself.
@@ -61,22 +63,18 @@ _SERVICES = {
 _NOVA = frozenset(
     {'nova', *(service.replace('-', '') for service in configuration.ALL)}
 )
-_FILTERS = (('filter_scheduler', 'enabled_filters'),)
 
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
     """What was found in files and folders."""
 
-    services: tuple[configuration.Service, ...]
+    #: All that is known; of several deployments that of all of them.
+    deployment: deployment.Deployment
     #: Number of files that were read.
     files: int
     #: Files that could not be read, with the reason.
     unreadable: tuple[tuple[str, str], ...]
-    #: How hosts are set up.
-    data_plane: configuration.DataPlane = dataclasses.field(
-        default_factory=configuration.DataPlane
-    )
 
 
 def read(paths: collections.abc.Iterable[str]) -> Tree:
@@ -86,7 +84,7 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
     those are read that do. One that cannot be read, or is not there, is among
     :attr:`Tree.unreadable`.
     """
-    found: list[configuration.Service] = []
+    found: list[deployment.Process] = []
     unreadable: list[tuple[str, str]] = []
     plain: dict[str, nova_conf.NovaConf] = {}
     hosts = data_plane.Found()
@@ -104,7 +102,7 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
             count += 1
         elif not isinstance(file, nova_conf.NovaConf):
             here = [
-                service(_names(reading), file.path, reading)
+                process(_names(reading), file.path, reading)
                 for reading in file.readings()
             ]
             found += here
@@ -118,7 +116,7 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
     found += _of_kolla(plain)
     for files in variables.values():
         found += [
-            service(_names(reading), path, reading)
+            process(_names(reading), path, reading)
             for path, reading in openstack_ansible.readings(files)
         ]
     folders: dict[str, list[nova_conf.NovaConf]] = {}
@@ -129,15 +127,14 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
         folders.setdefault(key, []).append(conf)
     for key, confs in folders.items():
         found.append(
-            service(_readers(key), key, editable.Reading(None, tuple(confs)))
+            process(_readers(key), key, editable.Reading(None, tuple(confs)))
         )
-    plane, merged = hosts.data_plane(found)
-    return Tree(merged, count, tuple(unreadable), plane)
+    return Tree(hosts.deployment(found), count, tuple(unreadable))
 
 
 def _of_kolla(
     plain: dict[str, nova_conf.NovaConf],
-) -> collections.abc.Iterator[configuration.Service]:
+) -> collections.abc.Iterator[deployment.Process]:
     """Yield the services of Kolla trees; takes their files out of the rest."""
     roots: dict[str, dict[str, nova_conf.NovaConf]] = {}
     for path, conf in plain.items():
@@ -148,7 +145,7 @@ def _of_kolla(
         base = kolla.base_of(root)
         both = {**roots.get(base or '', {}), **confs}
         for reading in kolla.readings(root, both, base):
-            yield service(_names(reading), reading.confs[-1].path, reading)
+            yield process(_names(reading), reading.confs[-1].path, reading)
     for confs in roots.values():
         for path in confs:
             del plain[path]
@@ -201,7 +198,8 @@ def _mentions_devices(path: str) -> bool:
 
 def _concerns_devices(path: str, conf: nova_conf.NovaConf) -> bool:
     return _is_about_nova(path) or bool(
-        conf.values(*nova_conf.ALIAS) or conf.values(*nova_conf.DEVICE_SPEC)
+        conf.values(*nova_options.ALIAS)
+        or conf.values(*nova_options.DEVICE_SPEC)
     )
 
 
@@ -214,34 +212,15 @@ def _readers(path: str) -> tuple[str, ...]:
     return configuration.ALL
 
 
-def service(
+def process(
     readers: tuple[str, ...], path: str, reading: editable.Reading
-) -> configuration.Service:
-    """Return what services read of files."""
-    options = tuple(_options(reading))
-
-    def settings(
-        names: services.Names,
-    ) -> tuple[configuration.Setting, ...]:
-        return tuple(
-            option.setting
-            for option in options
-            if (option.section, option.name) in names
-        )
-
-    def boolean(names: services.Names) -> bool | None:
-        return nova_conf.boolean([setting.text for setting in settings(names)])
-
-    filters = settings(_FILTERS)
-    return configuration.Service(
+) -> deployment.Process:
+    """Return the process that reads files."""
+    place = configuration.Place(path, reading.line)
+    return deployment.Process(
         readers=readers,
-        place=configuration.Place(path, reading.line),
-        options=options,
-        aliases=settings(nova_conf.ALIAS),
-        device_specs=settings(nova_conf.DEVICE_SPEC),
-        pci_in_placement=boolean(nova_conf.PCI_IN_PLACEMENT),
-        report_in_placement=boolean(nova_conf.REPORT_IN_PLACEMENT),
-        enabled_filters=filters[-1] if filters else None,
+        place=place,
+        sources=(deployment.Source(place, tuple(_options(reading))),),
     )
 
 

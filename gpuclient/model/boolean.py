@@ -37,3 +37,16 @@ def parse(value: typing.Any) -> bool:
     raise ValueError(
         f"Unrecognized value '{value}', acceptable values are: {acceptable}"
     )
+
+
+def of_option(text: str) -> bool | None:
+    """Return what a boolean option of oslo.config is set to.
+
+    :returns: None where the value is no boolean; the service that reads it
+        does not start (``oslo_config/types.py:Boolean``).
+    """
+    words = {
+        **dict.fromkeys(('true', '1', 'on', 'yes'), True),
+        **dict.fromkeys(('false', '0', 'off', 'no'), False),
+    }
+    return words.get(text.lower())

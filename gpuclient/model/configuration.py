@@ -12,7 +12,6 @@
 
 """The configuration of services, as far as devices are concerned."""
 
-import collections.abc
 import dataclasses
 import typing
 
@@ -71,78 +70,6 @@ class Option:
 
 
 @dataclasses.dataclass(frozen=True)
-class Service:
-    """All that a service reads: one file, or several that add up."""
-
-    #: Which services read it.
-    readers: tuple[str, ...]
-    place: Place
-    #: All that it reads, in the order in which it counts. Values that a later
-    #: layer replaced are not among them.
-    options: tuple[Option, ...] = dataclasses.field(default=(), repr=False)
-    #: ``[pci]alias``
-    aliases: tuple[Setting, ...] = ()
-    #: ``[pci]device_spec``
-    device_specs: tuple[Setting, ...] = ()
-    #: ``[filter_scheduler]pci_in_placement``; None where it is not set.
-    pci_in_placement: bool | None = None
-    #: ``[pci]report_in_placement``; None where it is not set.
-    report_in_placement: bool | None = None
-    #: ``[filter_scheduler]enabled_filters``
-    enabled_filters: Setting | None = None
-
-    def is_read_by(self, reader: str) -> bool:
-        return reader in self.readers
-
-    @property
-    def is_control_plane(self) -> bool:
-        """Whether anything but nova-compute reads it."""
-        return any(name != COMPUTE for name in self.readers)
-
-    def is_open(self, section: str, name: str) -> bool:
-        """Return whether a template decides what an option is."""
-        return any(
-            option.setting.depends
-            for option in self.options
-            if (option.section, option.name) == (section, name)
-        )
-
-    def values(self, section: str, *names: str) -> tuple[Setting, ...]:
-        """Return all values of an option, by any of its names."""
-        return tuple(
-            one.setting
-            for one in self.options
-            if one.section == section and one.name in names
-        )
-
-    def last(self, section: str, *names: str) -> Setting | None:
-        """Return the value that counts of an option with one value."""
-        values = self.values(section, *names)
-        return values[-1] if values else None
-
-
-def merge(services: collections.abc.Sequence[Service]) -> Service:
-    """Return what a service reads that reads all of these, in their order."""
-    first = services[0]
-
-    def last(name: str) -> typing.Any:
-        values = [getattr(one, name) for one in services]
-        return next((one for one in reversed(values) if one is not None), None)
-
-    return dataclasses.replace(
-        first,
-        options=tuple(one for each in services for one in each.options),
-        aliases=tuple(one for each in services for one in each.aliases),
-        device_specs=tuple(
-            one for each in services for one in each.device_specs
-        ),
-        pci_in_placement=last('pci_in_placement'),
-        report_in_placement=last('report_in_placement'),
-        enabled_filters=last('enabled_filters'),
-    )
-
-
-@dataclasses.dataclass(frozen=True)
 class HostSettings:
     """How hosts are set up: variables of the roles of ``edpm-ansible``."""
 
@@ -185,25 +112,6 @@ class Node:
 
 
 @dataclasses.dataclass(frozen=True)
-class NodeSet:
-    """Hosts that are deployed alike: OpenStackDataPlaneNodeSet."""
-
-    place: Place
-    #: The settings of all nodes, and of those that have others.
-    settings: tuple[HostSettings, ...]
-    #: Names of the services that are deployed, in order; None where the
-    #: defaults are.
-    services: tuple[Setting, ...] | None = None
-    #: ``baremetalSetTemplate.bmhLabelSelector``
-    selector: Labels = ()
-    #: Where the selector stands; None where machines are not looked for.
-    selector_place: Place | None = None
-    nodes: tuple[Node, ...] = ()
-    #: What nova-compute reads on the hosts, as far as it is known.
-    computes: tuple[Service, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
 class Machine:
     """A bare metal machine: BareMetalHost."""
 
@@ -217,29 +125,3 @@ class Machine:
     memory_mb: int | None = None
     #: ``Intel(R) Xeon(R) Platinum 8480+``
     cpu_model: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class DataPlaneService:
-    """What is deployed under a name: OpenStackDataPlaneService."""
-
-    name: str
-    place: Place
-    #: ``edpmServiceType``
-    type: str
-    #: Names of the ConfigMaps that it mounts.
-    config_maps: tuple[str, ...] = ()
-    #: What they have for nova-compute, as far as they are known.
-    configuration: Service | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class DataPlane:
-    """All that is not configuration of a service."""
-
-    node_sets: tuple[NodeSet, ...] = ()
-    machines: tuple[Machine, ...] = ()
-    services: tuple[DataPlaneService, ...] = ()
-    #: Names of services that deployments have in place of those of their node
-    #: sets: ``servicesOverride``.
-    overrides: tuple[Setting, ...] = ()

@@ -17,6 +17,22 @@ misspelled has no effect. A test compares the lists with Nova's own.
 """
 
 import difflib
+import typing
+
+#: Section and name of an option, and its deprecated ones.
+Names: typing.TypeAlias = tuple[tuple[str, str], ...]
+
+#: Where Nova looks for ``[pci]alias``: the option and its deprecated name
+#: (``nova/conf/pci.py``).
+ALIAS: Names = (('pci', 'alias'), ('DEFAULT', 'pci_alias'))
+#: The same for ``[pci]device_spec``.
+DEVICE_SPEC: Names = (
+    ('pci', 'device_spec'),
+    ('pci', 'passthrough_whitelist'),
+    ('DEFAULT', 'pci_passthrough_whitelist'),
+)
+REPORT_IN_PLACEMENT: Names = (('pci', 'report_in_placement'),)
+PCI_IN_PLACEMENT: Names = (('filter_scheduler', 'pci_in_placement'),)
 
 #: Names in each section, deprecated ones, too (``nova/conf``).
 KNOWN: dict[str, frozenset[str]] = {

@@ -19,10 +19,10 @@ import os
 import typing
 
 from gpuclient.documents import editable
-from gpuclient.documents import nova_conf
 from gpuclient.documents import services
 from gpuclient import exceptions
 from gpuclient.i18n import _
+from gpuclient.model import nova_options
 from gpuclient.osc import columns
 from gpuclient.osc import command
 from gpuclient.osc import options
@@ -180,9 +180,9 @@ class Edit(typing.Generic[T]):
 
 def _texts(document: services.ServiceConfiguration) -> list[str]:
     """Return what a service reads of devices."""
-    texts = document.texts(*nova_conf.ALIAS)
+    texts = document.texts(*nova_options.ALIAS)
     if document.service == services.COMPUTE:
-        texts += document.texts(*nova_conf.DEVICE_SPEC)
+        texts += document.texts(*nova_options.DEVICE_SPEC)
     return texts
 
 

@@ -61,8 +61,7 @@ def check(
             for path, reason in found.unreadable
         ),
         *configuration_rules.check(
-            found.services,
-            found.data_plane,
+            found.deployment,
             models,
             osc_models.known_name,
         ),

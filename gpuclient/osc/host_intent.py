@@ -21,6 +21,7 @@ from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
 from gpuclient.model import configuration
 from gpuclient.model import cpu
+from gpuclient.model import deployment
 from gpuclient.model import pci
 from gpuclient.rules import host_view
 
@@ -66,12 +67,12 @@ def read(
             _('%(path)s cannot be read: %(reason)s')
             % {'path': path, 'reason': reason}
         )
-    if parsed_args.files and not found.services:
+    if parsed_args.files and not found.deployment.processes:
         raise exceptions.NotFound(
             _('There is no configuration of Nova in %(paths)s')
             % {'paths': ', '.join(parsed_args.files)}
         )
-    aliases = _aliases(found.services)
+    aliases = _aliases(found.deployment.processes)
     wanted = parsed_args.aliases
     for name in wanted:
         if name not in {alias.name for alias in aliases}:
@@ -81,7 +82,7 @@ def read(
             )
     computes = [
         service
-        for service in found.services
+        for service in found.deployment.processes
         if service.is_read_by(configuration.COMPUTE)
     ]
     specs = tuple(
@@ -116,7 +117,7 @@ def read(
 
 
 def _aliases(
-    services: collections.abc.Iterable[configuration.Service],
+    services: collections.abc.Iterable[deployment.Process],
 ) -> tuple[alias_model.Alias, ...]:
     found: dict[alias_model.Alias, None] = {}
     for service in services:
@@ -131,7 +132,7 @@ def _aliases(
 
 
 def _values(
-    services: collections.abc.Iterable[configuration.Service],
+    services: collections.abc.Iterable[deployment.Process],
     section: str,
     name: str,
 ) -> list[str]:
@@ -144,7 +145,7 @@ def _values(
 
 
 def _last(
-    services: collections.abc.Iterable[configuration.Service],
+    services: collections.abc.Iterable[deployment.Process],
     section: str,
     name: str,
 ) -> str | None:
@@ -153,7 +154,7 @@ def _last(
 
 
 def _cpus(
-    services: collections.abc.Iterable[configuration.Service], name: str
+    services: collections.abc.Iterable[deployment.Process], name: str
 ) -> frozenset[int] | None:
     text = _last(services, 'compute', name)
     return None if text is None else cpu.parse_option(name, text)

@@ -83,7 +83,7 @@ def _aliases(
         return report.skipped(_('nova-api did not start'))
     if not any(name.startswith(configuration.SCHEDULER) for name in started):
         return report.skipped(_('no nova-scheduler started'))
-    if not plan.api.documents:
+    if plan.api.process is None:
         return report.skipped(_('there is no document of nova-api'))
     if not plan.hosts:
         return report.skipped(_('there is no document of nova-compute'))

@@ -30,11 +30,11 @@ from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue
 from gpuclient.model import configuration
+from gpuclient.model import deployment
 from gpuclient.model import device_spec
 from gpuclient.model import host as host_model
 from gpuclient.rehearsal import simulation
 from gpuclient.rehearsal import spec
-from gpuclient.rules import configuration as configuration_rules
 
 #: What becomes of an option that is not rehearsed.
 REPLACED = 'replaced'
@@ -104,7 +104,6 @@ _SECRET = re.compile(
 _SECRET_VALUE = re.compile(r'://[^/\s]*@')
 
 _TEMPLATE = re.compile(r'\{\{|\{%')
-_NO_DATA_PLANE = configuration.DataPlane()
 
 # Names that say what a file is, not whose.
 _GENERAL = {
@@ -139,12 +138,13 @@ class NotRehearsed:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A service of the cloud, and the documents that it reads."""
+    """A process of the cloud, and the documents that it reads."""
 
     #: As the record of the cloud has it: ``nova-api-1``, ``nova-compute``.
     name: str
     host: str
-    documents: tuple[configuration.Service, ...]
+    #: None where no document is for it.
+    process: deployment.Process | None
     texts: tuple[str, ...]
     #: The file that each text is from.
     paths: tuple[str, ...]
@@ -153,14 +153,12 @@ class Part:
     @property
     def place(self) -> configuration.Place | None:
         """The document that is its own; None where it has none."""
-        return self.documents[-1].place if self.documents else None
+        return None if self.process is None else self.process.place
 
     @property
-    def service(self) -> configuration.Service:
-        """All documents as the one that the service takes them for."""
-        if not self.documents:
-            return configuration.Service((), configuration.Place(''))
-        return configuration.merge(self.documents)
+    def service(self) -> deployment.Process:
+        """All that it reads."""
+        return self.process or deployment.Process((), configuration.Place(''))
 
     def aliases(self) -> tuple[alias_model.Alias, ...]:
         """Return the aliases that can be read."""
@@ -291,29 +289,26 @@ def _as_document(device: spec.Device) -> dict[str, typing.Any]:
 
 
 def make(
-    services: collections.abc.Iterable[configuration.Service],
+    tree: deployment.Deployment,
     *,
     models: catalogue.Catalogue,
-    data_plane: configuration.DataPlane = _NO_DATA_PLANE,
     given: collections.abc.Iterable[tuple[str, spec.Device]] = (),
     known: collections.abc.Iterable[host_model.Host] = (),
     count: int = simulation.DEVICES,
 ) -> Plan:
-    """Return what to rehearse of services.
+    """Return what to rehearse of a deployment.
 
-    What all services read comes first, then what only one reads. A compute
-    configuration is a host, a second configuration of another service is a
-    second service of its kind.
+    A compute is a host, a second configuration of another service is a second
+    service of its kind.
 
     :param models: Tell the types of devices.
-    :param data_plane: Tells names and huge pages of hosts.
     :param given: Devices that hosts have, by the names of the hosts.
     :param known: Hosts that were asked what they have.
     :param count: Devices of each id of a host, where nothing tells.
-    :raises gpuclient.exceptions.InvalidValue: The services are of several
+    :raises gpuclient.exceptions.InvalidValue: There are several
         deployments, or a device is of a host that is not there.
     """
-    deployments = configuration_rules.deployments(services)
+    deployments = deployment.split(tree)
     if len(deployments) > 1:
         raise exceptions.InvalidValue(
             _(
@@ -322,45 +317,32 @@ def make(
             )
             % {
                 'number': len(deployments),
-                'paths': ', '.join(
-                    configuration_rules.folder_of(members) or '.'
-                    for members in deployments
-                ),
+                'paths': ', '.join(one.folder or '.' for one in deployments),
             }
         )
-    members = [one for deployment in deployments for one in deployment]
-    shared = [one for one in members if len(one.readers) > 1]
     control_plane = [
         _part(
             _name(kind, number),
             spec.CONTROLLER if number == 1 else f'{spec.CONTROLLER}-{number}',
-            [*shared, *own],
+            process,
         )
         for kind in (
             configuration.API,
             configuration.CONDUCTOR,
             configuration.SCHEDULER,
         )
-        for number, own in enumerate(_variants(members, kind, True), 1)
+        for number, process in enumerate(tree.of_kind(kind) or (None,), 1)
     ]
     named = list(given)
     parts: list[Part] = []
-    node_sets: list[configuration.NodeSet | None] = []
+    node_sets: list[deployment.NodeSet | None] = []
     taken: set[str] = set()
-    for own in _variants(members, configuration.COMPUTE, bool(shared)):
-        documents = [*shared, *own]
-        node_set = next(
-            (
-                one
-                for one in data_plane.node_sets
-                if documents[-1] in one.computes
-            ),
-            None,
-        )
+    for compute in tree.of_kind(configuration.COMPUTE):
+        node_set = tree.node_set_of(compute)
         node_sets.append(node_set)
-        name = _free(_host_name(documents[-1], node_set), taken)
+        name = _free(_host_name(compute, node_set), taken)
         taken.add(name)
-        parts.append(_part(configuration.COMPUTE, name, documents))
+        parts.append(_part(configuration.COMPUTE, name, compute))
     if len(parts) > spec.MOST_HOSTS:
         raise exceptions.InvalidValue(
             _(
@@ -428,19 +410,6 @@ def _bundle_of(name: str, taken: collections.abc.Collection[str]) -> str:
     return name
 
 
-def _variants(
-    members: collections.abc.Iterable[configuration.Service],
-    kind: str,
-    without: bool,
-) -> list[list[configuration.Service]]:
-    """Return the configurations that only one kind of service reads.
-
-    :param without: There is one without a configuration of its own, too.
-    """
-    own = [[one] for one in members if one.readers == (kind,)]
-    return own or ([[]] if without else [])
-
-
 def _name(kind: str, number: int) -> str:
     if kind == configuration.API:
         return f'{kind}-{number}'
@@ -448,7 +417,7 @@ def _name(kind: str, number: int) -> str:
 
 
 def _settings(
-    node_set: configuration.NodeSet | None,
+    node_set: deployment.NodeSet | None,
 ) -> configuration.HostSettings:
     if node_set is None or not node_set.settings:
         return configuration.HostSettings()
@@ -456,7 +425,7 @@ def _settings(
 
 
 def _host_name(
-    service: configuration.Service, node_set: configuration.NodeSet | None
+    service: deployment.Process, node_set: deployment.NodeSet | None
 ) -> str:
     """Return a name for the host of a compute configuration."""
     setting = service.last('DEFAULT', 'host')
@@ -492,12 +461,12 @@ def _free(name: str, taken: set[str]) -> str:
 def _part(
     name: str,
     host: str,
-    documents: collections.abc.Sequence[configuration.Service],
+    process: deployment.Process | None,
 ) -> Part:
     texts: list[str] = []
     paths: list[str] = []
     not_rehearsed: list[NotRehearsed] = []
-    options = [option for document in documents for option in document.options]
+    options = () if process is None else process.options
     for path, group in itertools.groupby(
         options, lambda option: option.setting.place.path
     ):
@@ -513,7 +482,7 @@ def _part(
     return Part(
         name,
         host,
-        tuple(documents),
+        process,
         tuple(texts),
         tuple(paths),
         tuple(not_rehearsed),

@@ -169,7 +169,7 @@ class Report:
     def _service(self, part: planning.Part, process: state.Process) -> Row:
         if process.state == state.READY:
             left_out = len(part.not_rehearsed)
-            if not part.documents:
+            if part.process is None:
                 detail = _('there is no document for it')
             elif left_out:
                 detail = _('options not rehearsed: %d') % left_out

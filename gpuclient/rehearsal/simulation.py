@@ -29,6 +29,7 @@ from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue
 from gpuclient.model import configuration
 from gpuclient.model import cpu
+from gpuclient.model import deployment
 from gpuclient.model import device_spec
 from gpuclient.model import host as host_model
 from gpuclient.model import kernel
@@ -386,7 +387,7 @@ class Size:
 
 
 def size(
-    service: configuration.Service,
+    service: deployment.Process,
     devices: collections.abc.Iterable[spec.Device] = (),
     settings: configuration.HostSettings | None = None,
     host: host_model.Host | None = None,

@@ -21,6 +21,7 @@ import re
 
 from gpuclient.model import alias as alias_model
 from gpuclient.model import configuration
+from gpuclient.model import deployment
 from gpuclient.model import naming
 from gpuclient.rules import finding
 
@@ -37,7 +38,7 @@ class Entry:
 
     alias: alias_model.Alias
     setting: configuration.Setting
-    service: configuration.Service
+    service: deployment.Process
 
 
 def _has_control(text: str) -> bool:

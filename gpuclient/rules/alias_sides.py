@@ -15,13 +15,14 @@
 import collections.abc
 
 from gpuclient.model import configuration
+from gpuclient.model import deployment
 from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import finding
 
 
 def check(
     aliases: list[alias_rules.Entry],
-    services: collections.abc.Sequence[configuration.Service],
+    services: collections.abc.Sequence[deployment.Process],
 ) -> collections.abc.Iterator[finding.Located]:
     """Compare the aliases of nova-api with those of the computes.
 

@@ -13,7 +13,6 @@
 """Rules about the configuration of services, and of services together."""
 
 import collections.abc
-import posixpath
 import re
 
 from gpuclient import exceptions
@@ -21,6 +20,7 @@ from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue as catalogue_model
 from gpuclient.model import configuration
 from gpuclient.model import cpu
+from gpuclient.model import deployment
 from gpuclient.model import device_spec
 from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import alias_sides as alias_sides_rules
@@ -68,7 +68,7 @@ class _Entries:
 
     def add(
         self,
-        service: configuration.Service,
+        service: deployment.Process,
         aliases: list[alias_rules.Entry],
         specs: list[device_spec_rules.Entry],
         *,
@@ -79,11 +79,11 @@ class _Entries:
         if broken:
             self._broken.add(id(service))
 
-    def is_broken(self, service: configuration.Service) -> bool:
+    def is_broken(self, service: deployment.Process) -> bool:
         return id(service) in self._broken
 
     def aliases(
-        self, services: collections.abc.Iterable[configuration.Service]
+        self, services: collections.abc.Iterable[deployment.Process]
     ) -> list[alias_rules.Entry]:
         return [
             one
@@ -92,7 +92,7 @@ class _Entries:
         ]
 
     def specs(
-        self, services: collections.abc.Iterable[configuration.Service]
+        self, services: collections.abc.Iterable[deployment.Process]
     ) -> list[device_spec_rules.Entry]:
         return [
             one
@@ -102,29 +102,28 @@ class _Entries:
 
 
 def check(
-    services: collections.abc.Sequence[configuration.Service],
-    data_plane: configuration.DataPlane | None = None,
+    tree: deployment.Deployment,
     catalogue: catalogue_model.Catalogue | None = None,
     names: catalogue_rules.Names | None = None,
 ) -> tuple[finding.Located, ...]:
-    """Return what is wrong with services, and between them, by place.
+    """Return what is wrong with processes, and between them, by place.
 
-    :param data_plane: How the hosts of these services are set up.
+    :param tree: All of a tree, which may have several deployments.
     :param catalogue: The GPU models that are known; the built-in ones by
         default.
     :param names: What a database of PCI ids has; without one, ids that the
         catalogue lacks are not judged.
     """
     catalogue = catalogue or catalogue_model.builtin()
-    data_plane = data_plane or configuration.DataPlane()
+    services, data_plane = tree.processes, tree.data_plane
     found: list[finding.Located] = []
     entries = _Entries()
     for service in services:
         found += _check_service(
             service, entries, catalogue, names or _any_name
         )
-    for deployment in deployments(services):
-        found += _check_deployment(deployment, entries)
+    for one in deployment.split(tree):
+        found += _check_deployment(one.processes, entries)
     found += options_rules.check(services)
     machines = data_plane_rules.Machines(data_plane.machines)
     types = {one.name: one.type for one in data_plane.services}
@@ -153,7 +152,7 @@ def check(
 
 
 def _check_service(
-    service: configuration.Service,
+    service: deployment.Process,
     entries: _Entries,
     catalogue: catalogue_model.Catalogue,
     names: catalogue_rules.Names,
@@ -193,7 +192,7 @@ def _any_name(_vendor_id: str, _product_id: str) -> str:
 
 
 def _check_node_set(
-    node_set: configuration.NodeSet,
+    node_set: deployment.NodeSet,
     written: collections.abc.Sequence[configuration.Machine],
     entries: _Entries,
     catalogue: catalogue_model.Catalogue,
@@ -243,7 +242,7 @@ def _check_node_set(
 
 
 def _cpu_vendors(
-    computes: collections.abc.Iterable[configuration.Service],
+    computes: collections.abc.Iterable[deployment.Process],
     machines: collections.abc.Iterable[configuration.Machine],
 ) -> frozenset[str]:
     """Return who makes the CPUs, as far as that is written down."""
@@ -265,61 +264,8 @@ def _cpu_vendors(
     return frozenset(name for name in names if name is not None)
 
 
-def deployments(
-    services: collections.abc.Iterable[configuration.Service],
-) -> list[list[configuration.Service]]:
-    """Return the services that belong together.
-
-    A repository often has many deployments. One is what the lowest folder
-    holds that has both a service of the control plane and a compute in it;
-    what is in no such folder is taken together.
-    """
-    services = list(services)
-    folders: dict[str, list[int]] = {}
-    for number, service in enumerate(services):
-        folder = folder_of([service])
-        while True:
-            folders.setdefault(folder, []).append(number)
-            above = posixpath.dirname(folder)
-            if above == folder:
-                break
-            folder = above
-    found = []
-    taken: set[int] = set()
-    # The lowest first.
-    for folder in sorted(folders, key=lambda one: -one.count('/')):
-        numbers = [one for one in folders[folder] if one not in taken]
-        members = [services[one] for one in numbers]
-        if any(one.is_control_plane for one in members) and any(
-            one.is_read_by(configuration.COMPUTE) for one in members
-        ):
-            found.append(members)
-            taken.update(numbers)
-    left = [one for at, one in enumerate(services) if at not in taken]
-    return [*found, left] if left else found
-
-
-def folder_of(
-    services: collections.abc.Iterable[configuration.Service],
-) -> str:
-    """Return the lowest folder that holds all that services read."""
-    paths: set[str] = set()
-    for service in services:
-        paths |= {one.setting.place.path for one in service.options} or {
-            service.place.path
-        }
-    folders = sorted(
-        {posixpath.dirname(posixpath.normpath(path)) for path in paths}
-    )
-    try:
-        return posixpath.commonpath(folders)
-    except ValueError:
-        # Some were named from the root, others were not.
-        return folders[0]
-
-
 def _check_deployment(
-    services: collections.abc.Sequence[configuration.Service],
+    services: collections.abc.Sequence[deployment.Process],
     entries: _Entries,
 ) -> list[finding.Located]:
     """Return what is wrong between services."""
@@ -363,7 +309,7 @@ def _check_placeholders(
 
 
 def _parse_aliases(
-    service: configuration.Service, found: list[finding.Located]
+    service: deployment.Process, found: list[finding.Located]
 ) -> list[alias_rules.Entry]:
     """Return the aliases that can be read; add what is wrong with each."""
     aliases = []
@@ -393,7 +339,7 @@ def _parse_aliases(
     return aliases
 
 
-def _parsers(service: configuration.Service) -> list[str]:
+def _parsers(service: deployment.Process) -> list[str]:
     """Return the services that parse aliases when they start."""
     return [
         name
@@ -403,7 +349,7 @@ def _parsers(service: configuration.Service) -> list[str]:
 
 
 def _check_merged(
-    service: configuration.Service, aliases: list[alias_rules.Entry]
+    service: deployment.Process, aliases: list[alias_rules.Entry]
 ) -> collections.abc.Iterator[finding.Located]:
     if len(aliases) != len(service.aliases) or not aliases:
         # The broken ones were told of.
@@ -434,7 +380,7 @@ def _check_merged(
 
 
 def _parse_specs(
-    service: configuration.Service, found: list[finding.Located]
+    service: deployment.Process, found: list[finding.Located]
 ) -> list[device_spec_rules.Entry]:
     """Return the entries that can be read; add what is wrong with each."""
     specs: list[device_spec_rules.Entry] = []

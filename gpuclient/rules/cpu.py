@@ -18,6 +18,7 @@ import re
 from gpuclient import exceptions
 from gpuclient.model import configuration
 from gpuclient.model import cpu
+from gpuclient.model import deployment
 from gpuclient.model import kernel
 from gpuclient.rules import finding
 
@@ -50,7 +51,7 @@ _Findings = collections.abc.Iterator[finding.Located]
 
 
 def reserved_pages(
-    services: collections.abc.Iterable[configuration.Service],
+    services: collections.abc.Iterable[deployment.Process],
 ) -> tuple[cpu.ReservedPages, ...]:
     """Return what services reserve, as far as it can be read."""
     found = []
@@ -64,7 +65,7 @@ def reserved_pages(
 
 
 def _cpus(
-    service: configuration.Service, name: str
+    service: deployment.Process, name: str
 ) -> tuple[frozenset[int], configuration.Setting | None]:
     """Return a CPU set of Nova; empty where it is not set or not known."""
     setting = service.last('compute', name)
@@ -76,7 +77,7 @@ def _cpus(
         return frozenset(), None
 
 
-def check_service(service: configuration.Service) -> _Findings:
+def check_service(service: deployment.Process) -> _Findings:
     """Yield what would stop nova-compute, in Nova's words.
 
     ``nova/virt/libvirt/driver.py:LibvirtDriver._check_cpu_set_configuration``
@@ -130,7 +131,7 @@ def _stopped(
     )
 
 
-def _check_sets(service: configuration.Service) -> _Findings:
+def _check_sets(service: deployment.Process) -> _Findings:
     dedicated, setting = _cpus(service, _DEDICATED)
     shared, other = _cpus(service, _SHARED)
     pinned = service.last('DEFAULT', 'vcpu_pin_set')
@@ -170,7 +171,7 @@ def _check_sets(service: configuration.Service) -> _Findings:
 
 def check_hosts(
     settings: configuration.HostSettings,
-    computes: collections.abc.Sequence[configuration.Service],
+    computes: collections.abc.Sequence[deployment.Process],
     *,
     passthrough: bool,
 ) -> _Findings:
@@ -288,7 +289,7 @@ def _compare(
     isolated: frozenset[int],
     for_servers: frozenset[int],
     place: configuration.Setting,
-    service: configuration.Service,
+    service: deployment.Process,
 ) -> _Findings:
     dedicated, setting = _cpus(service, _DEDICATED)
     shared, other = _cpus(service, _SHARED)
@@ -328,7 +329,7 @@ def _compare(
 
 def check_machines(
     settings: configuration.HostSettings,
-    computes: collections.abc.Sequence[configuration.Service],
+    computes: collections.abc.Sequence[deployment.Process],
     machines: collections.abc.Sequence[configuration.Machine],
 ) -> _Findings:
     """Compare CPU sets and memory with what machines have."""

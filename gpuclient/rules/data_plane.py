@@ -16,6 +16,7 @@ import collections.abc
 import posixpath
 
 from gpuclient.model import configuration
+from gpuclient.model import deployment
 from gpuclient.rules import finding
 
 _NOVA = 'nova'
@@ -50,7 +51,7 @@ _Findings = collections.abc.Iterator[finding.Located]
 
 
 def check_services(
-    node_set: configuration.NodeSet,
+    node_set: deployment.NodeSet,
     types: collections.abc.Mapping[str, str],
 ) -> _Findings:
     """Check what is deployed on the nodes, and in which order.
@@ -94,7 +95,7 @@ def check_services(
 
 
 def check_deployed(
-    data_plane: configuration.DataPlane,
+    data_plane: deployment.DataPlane,
 ) -> _Findings:
     """Find configuration of nova-compute that reaches no host.
 
@@ -115,7 +116,7 @@ def check_deployed(
     for service in data_plane.services:
         if (
             service.type == _NOVA
-            and service.configuration is not None
+            and service.process is not None
             and service.name not in deployed
             and others
         ):
@@ -158,7 +159,7 @@ def check_reboot(settings: configuration.HostSettings) -> _Findings:
 
 
 def machines_of(
-    node_set: configuration.NodeSet,
+    node_set: deployment.NodeSet,
     machines: collections.abc.Iterable[configuration.Machine],
 ) -> list[configuration.Machine]:
     """Return the machines that the selector of a node set matches."""
@@ -190,9 +191,7 @@ class Machines:
             above = posixpath.dirname(folder)
             self._below.setdefault(above, []).append(one)
 
-    def of(
-        self, node_set: configuration.NodeSet
-    ) -> list[configuration.Machine]:
+    def of(self, node_set: deployment.NodeSet) -> list[configuration.Machine]:
         """Return the machines that are written down for a node set.
 
         They stand in its folder, or else in the one above, or in one that is
@@ -212,7 +211,7 @@ def _path(place: configuration.Place) -> str:
 
 
 def check_machines(
-    node_set: configuration.NodeSet,
+    node_set: deployment.NodeSet,
     machines: collections.abc.Sequence[configuration.Machine],
 ) -> _Findings:
     """Check that each node finds a machine, as the operator looks for one.

@@ -16,6 +16,7 @@ import collections.abc
 import dataclasses
 
 from gpuclient.model import configuration
+from gpuclient.model import deployment
 from gpuclient.model import device_spec
 from gpuclient.rules import finding
 
@@ -26,7 +27,7 @@ class Entry:
 
     spec: device_spec.DeviceSpec
     setting: configuration.Setting
-    service: configuration.Service
+    service: deployment.Process
 
 
 def check(

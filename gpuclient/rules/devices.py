@@ -21,7 +21,7 @@ import collections.abc
 from gpuclient import exceptions
 from gpuclient.model import boolean
 from gpuclient.model import catalogue as catalogue_model
-from gpuclient.model import configuration
+from gpuclient.model import deployment
 from gpuclient.model import device_spec
 from gpuclient.model import pci
 from gpuclient.rules import alias as alias_rules
@@ -33,7 +33,7 @@ _POST_COPY = 'live_migration_permit_post_copy'
 
 
 def check_mediated(
-    service: configuration.Service,
+    service: deployment.Process,
     specs: collections.abc.Sequence[device_spec_rules.Entry],
     catalogue: catalogue_model.Catalogue,
 ) -> collections.abc.Iterator[finding.Located]:
@@ -102,7 +102,7 @@ def _names(spec: device_spec.DeviceSpec, address: str) -> bool:
 
 
 def check_migration(
-    service: configuration.Service,
+    service: deployment.Process,
     aliases: collections.abc.Sequence[alias_rules.Entry],
     specs: collections.abc.Sequence[device_spec_rules.Entry],
     *,

@@ -16,6 +16,7 @@ import collections.abc
 import re
 
 from gpuclient.model import configuration
+from gpuclient.model import deployment
 from gpuclient.model import nova_options
 from gpuclient.rules import finding
 
@@ -37,7 +38,7 @@ _READERS: dict[tuple[str, str], tuple[str, ...]] = {
 
 
 def check(
-    services: collections.abc.Sequence[configuration.Service],
+    services: collections.abc.Sequence[deployment.Process],
 ) -> collections.abc.Iterator[finding.Located]:
     """Yield options that have no effect.
 

@@ -16,6 +16,7 @@ import collections.abc
 import re
 
 from gpuclient.model import configuration
+from gpuclient.model import deployment
 from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import finding
 
@@ -24,7 +25,7 @@ _NUMA_FILTER = 'NUMATopologyFilter'
 
 
 def check(
-    services: collections.abc.Sequence[configuration.Service],
+    services: collections.abc.Sequence[deployment.Process],
     aliases: list[alias_rules.Entry],
 ) -> collections.abc.Iterator[finding.Located]:
     """Check that the scheduler looks at devices.

@@ -15,12 +15,13 @@
 import collections.abc
 
 from gpuclient.model import configuration
+from gpuclient.model import deployment
 from gpuclient.rules import device_spec as device_spec_rules
 from gpuclient.rules import finding
 
 
 def check(
-    services: collections.abc.Sequence[configuration.Service],
+    services: collections.abc.Sequence[deployment.Process],
     specs: list[device_spec_rules.Entry],
 ) -> collections.abc.Iterator[finding.Located]:
     """Check that Placement is used by all or by none."""

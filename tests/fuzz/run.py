@@ -32,12 +32,12 @@ from gpuclient.documents.deployers import data_plane
 from gpuclient.documents import derived
 from gpuclient.documents import device_specs
 from gpuclient.documents import editable
-from gpuclient.documents import nova_conf
 from gpuclient.documents import services
 from gpuclient.documents import tree
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import configuration
+from gpuclient.model import nova_options
 from gpuclient.rules import configuration as configuration_rules
 from tests.fuzz import documents
 
@@ -134,7 +134,7 @@ def _try(
 
 def _judge(file: editable.Editable, counts: collections.Counter[str]) -> None:
     found = [
-        tree.service(
+        tree.process(
             configuration.ALL
             if reading.service is None
             else (reading.service,),
@@ -146,8 +146,7 @@ def _judge(file: editable.Editable, counts: collections.Counter[str]) -> None:
     plane = data_plane.Found()
     for one in file.files:
         plane.read('x', one.content().decode())
-    _hosts, merged = plane.data_plane(found)
-    for located in configuration_rules.check(merged):
+    for located in configuration_rules.check(plane.deployment(found)):
         if not located.finding.message:
             raise AssertionError(located)
         counts['findings'] += 1
@@ -155,18 +154,18 @@ def _judge(file: editable.Editable, counts: collections.Counter[str]) -> None:
 
 def _edit(
     file: editable.Editable, counts: collections.Counter[str]
-) -> list[tuple[services.Names, str]]:
+) -> list[tuple[nova_options.Names, str]]:
     """Add an alias and a device spec; return what was added."""
     changed = []
     for reading in file.edit_readings():
         try:
             if aliases.add(aliases.AliasDocument(file, reading), _ALIAS):
-                changed.append((nova_conf.ALIAS, _ALIAS.render()))
+                changed.append((nova_options.ALIAS, _ALIAS.render()))
             if device_specs.add(
                 device_specs.SpecDocument(file, reading), _ENTRY
             ):
                 changed.append(
-                    (nova_conf.DEVICE_SPEC, device_specs.render(_ENTRY))
+                    (nova_options.DEVICE_SPEC, device_specs.render(_ENTRY))
                 )
         except exceptions.GPUError as exc:
             _check_line(exc)
@@ -174,7 +173,7 @@ def _edit(
     return changed
 
 
-def _texts(file: editable.Editable, names: services.Names) -> set[str]:
+def _texts(file: editable.Editable, names: nova_options.Names) -> set[str]:
     return {
         text
         for reading in file.edit_readings()

@@ -23,6 +23,7 @@ from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import cpu
 from gpuclient.model import device_spec
+from gpuclient.model import nova_options
 
 
 def _everything(_text: str) -> bool:
@@ -118,7 +119,7 @@ def aliases(wanted: collections.abc.Sequence[alias_model.Alias]) -> Option:
         'pci',
         'alias',
         tuple(alias.render() for alias in wanted),
-        nova_conf.ALIAS[1:],
+        nova_options.ALIAS[1:],
         owns,
         _read_by(_of_alias),
     )
@@ -177,7 +178,7 @@ def device_specs(
         'pci',
         'device_spec',
         tuple(json.dumps(entry) for entry in entries),
-        nova_conf.DEVICE_SPEC[1:],
+        nova_options.DEVICE_SPEC[1:],
         owns,
         _read_by(_of_specs),
     )

@@ -29,6 +29,7 @@ import yaml
 from gpuclient.documents.deployers import rhoso
 from gpuclient import exceptions
 from gpuclient.model import configuration
+from gpuclient.model import deployment
 
 _Object = typing.TypeVar('_Object')
 #: One of these is in each file that has anything of it.
@@ -69,13 +70,13 @@ class Found:
     """What files have of the data plane."""
 
     #: Each with the lines of the object that it was read from.
-    node_sets: list[tuple[configuration.NodeSet, Span]] = dataclasses.field(
+    node_sets: list[tuple[deployment.NodeSet, Span]] = dataclasses.field(
         default_factory=list
     )
     machines: list[configuration.Machine] = dataclasses.field(
         default_factory=list
     )
-    services: list[configuration.DataPlaneService] = dataclasses.field(
+    services: list[deployment.DataPlaneService] = dataclasses.field(
         default_factory=list
     )
     config_maps: list[Span] = dataclasses.field(default_factory=list)
@@ -155,19 +156,19 @@ class Found:
                     )
                 )
 
-    def data_plane(
-        self, services: collections.abc.Sequence[configuration.Service]
-    ) -> tuple[configuration.DataPlane, tuple[configuration.Service, ...]]:
-        """Return it all, and services with those joined that are one.
+    def deployment(
+        self, processes: collections.abc.Sequence[deployment.Process]
+    ) -> deployment.Deployment:
+        """Return it all, and processes with those joined that are one.
 
         nova-compute reads all ConfigMaps that its data plane service mounts.
         """
-        by_path: dict[str, list[configuration.Service]] = {}
-        for one in services:
+        by_path: dict[str, list[deployment.Process]] = {}
+        for one in processes:
             if one.is_read_by(configuration.COMPUTE):
                 by_path.setdefault(one.place.path, []).append(one)
 
-        def within(span: Span) -> list[configuration.Service]:
+        def within(span: Span) -> list[deployment.Process]:
             return [
                 one
                 for one in by_path.get(span.path, ())
@@ -177,8 +178,8 @@ class Found:
         maps: dict[str, list[Span]] = {}
         for span in self.config_maps:
             maps.setdefault(span.name, []).append(span)
-        wholes: dict[int, configuration.Service | None] = {}
-        deployed: dict[str, list[configuration.DataPlaneService]] = {}
+        wholes: dict[int, deployment.Process | None] = {}
+        deployed: dict[str, list[deployment.DataPlaneService]] = {}
         for service in self.services:
             members = [
                 one
@@ -191,36 +192,38 @@ class Found:
                 if id(one) not in wholes
             ]
             if members:
-                whole = configuration.merge(members)
+                whole = dataclasses.replace(
+                    deployment.joined(members), place=members[0].place
+                )
                 wholes.update((id(one), None) for one in members)
                 wholes[id(members[0])] = whole
-                service = dataclasses.replace(service, configuration=whole)
+                service = dataclasses.replace(service, process=whole)
             deployed.setdefault(service.name, []).append(service)
         node_sets = []
         for node_set, span in self.node_sets:
             own = within(span)
             own += [
-                service.configuration
+                service.process
                 for name in node_set.services or ()
                 for service in _nearest(
                     node_set.place.path,
                     deployed.get(name.text, []),
                     _path_of_service,
                 )
-                if service.configuration is not None
+                if service.process is not None
             ]
             node_sets.append(
                 dataclasses.replace(node_set, computes=tuple(own))
             )
-        merged = (wholes.get(id(one), one) for one in services)
-        return (
-            configuration.DataPlane(
+        merged = (wholes.get(id(one), one) for one in processes)
+        return deployment.Deployment(
+            tuple(one for one in merged if one is not None),
+            deployment.DataPlane(
                 tuple(node_sets),
                 tuple(self.machines),
                 tuple(one for each in deployed.values() for one in each),
                 tuple(self.overrides),
             ),
-            tuple(one for one in merged if one is not None),
         )
 
 
@@ -254,7 +257,7 @@ def _path_of_span(span: Span) -> str:
     return span.path
 
 
-def _path_of_service(service: configuration.DataPlaneService) -> str:
+def _path_of_service(service: deployment.DataPlaneService) -> str:
     return service.place.path
 
 
@@ -349,7 +352,7 @@ class _Reader:
         template: yaml.Node | None,
         nodes: yaml.Node | None,
         top: yaml.Node | None,
-    ) -> configuration.NodeSet:
+    ) -> deployment.NodeSet:
         """Return a node set.
 
         :param template: What has ``ansible`` for all nodes.
@@ -387,7 +390,7 @@ class _Reader:
         services = self.get(nodes, 'services')
         selector = self.get(top, 'baremetalSetTemplate', 'bmhLabelSelector')
         known = self.text(top, 'preProvisioned') not in ('true', 'True')
-        return configuration.NodeSet(
+        return deployment.NodeSet(
             place=place,
             settings=tuple(settings),
             services=None if services is None else self.settings(services),
@@ -398,12 +401,10 @@ class _Reader:
             nodes=tuple(members),
         )
 
-    def service(
-        self, node: yaml.Node | None
-    ) -> configuration.DataPlaneService:
+    def service(self, node: yaml.Node | None) -> deployment.DataPlaneService:
         spec = self.get(node, 'spec')
         name = self.text(node, 'metadata', 'name') or ''
-        return configuration.DataPlaneService(
+        return deployment.DataPlaneService(
             name=name,
             place=configuration.Place(self._path, self.span(node).first),
             # The webhook of the operator makes it the name.

@@ -108,15 +108,14 @@ Example::
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         models = catalogue_documents.load(parsed_args.catalogue)
         found = config_trees.read(parsed_args.paths)
-        if not found.services and not found.unreadable:
+        if not found.deployment.processes and not found.unreadable:
             raise exceptions.NotFound(
                 _('No service of Nova reads anything in %(paths)s')
                 % {'paths': ', '.join(parsed_args.paths)}
             )
         plan = planning.make(
-            found.services,
+            found.deployment,
             models=models,
-            data_plane=found.data_plane,
             given=[simulation.parse_device(one) for one in parsed_args.given],
             known=[
                 host_bundle.read(path, initramfs=False)
@@ -126,7 +125,7 @@ Example::
         )
         report = reporting.Report(plan, config_trees.check(found, models))
         rows = report.unreadable(found.unreadable)
-        if found.services:
+        if found.deployment.processes:
             rows += self._run(plan, report, parsed_args.keep)
         if any(row.bad for row in rows):
             self.found()

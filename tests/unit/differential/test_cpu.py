@@ -26,6 +26,7 @@ import testtools
 from gpuclient import exceptions
 from gpuclient.model import configuration
 from gpuclient.model import cpu
+from gpuclient.model import deployment
 from gpuclient.rules import cpu as cpu_rules
 
 SPECS = strategies.text('0123456789,-^ +_x٣', max_size=12)
@@ -203,15 +204,20 @@ class TestStart(testtools.TestCase):
                     name, None if section == 'DEFAULT' else section
                 )
         place = configuration.Place('nova.conf')
-        service = configuration.Service(
+        service = deployment.Process(
             (configuration.COMPUTE,),
             place,
-            options=tuple(
-                configuration.Option(
-                    section, name, configuration.Setting(text, place)
-                )
-                for section, name, text in options
-                if text is not None
+            (
+                deployment.Source(
+                    place,
+                    tuple(
+                        configuration.Option(
+                            section, name, configuration.Setting(text, place)
+                        )
+                        for section, name, text in options
+                        if text is not None
+                    ),
+                ),
             ),
         )
         found = [

@@ -21,6 +21,7 @@ import testtools
 
 from gpuclient import exceptions
 from gpuclient.documents import nova_conf
+from gpuclient.model import nova_options
 
 LINES = strategies.sampled_from(
     (
@@ -95,7 +96,7 @@ def of_ours(content: str) -> list[str] | None:
         document = nova_conf.NovaConf('nova.conf', content.encode())
     except exceptions.DocumentError:
         return None
-    return [value.text for value in document.values(*nova_conf.ALIAS)]
+    return [value.text for value in document.values(*nova_options.ALIAS)]
 
 
 class TestNovaConf(testtools.TestCase):

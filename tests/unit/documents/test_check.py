@@ -228,7 +228,7 @@ class CheckTestCase(testtools.TestCase):
                 configuration_rules.unreadable(*one)
                 for one in found.unreadable
             ),
-            *configuration_rules.check(found.services, found.data_plane),
+            *configuration_rules.check(found.deployment),
         ]
 
     def codes(self, files: dict[str, str]) -> list[tuple[str, str, int]]:

@@ -34,6 +34,7 @@ from gpuclient.documents import tree
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import configuration
+from gpuclient.model import deployment
 from gpuclient.model import device_spec
 from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import configuration as configuration_rules
@@ -185,8 +186,10 @@ class TestOptions(testtools.TestCase):
                 text = f'{SERVICE}[{section}]\n{option} = {value}\n'
                 conf = nova_conf.NovaConf('nova.conf', text.encode())
                 (reading,) = conf.readings()
-                service = tree.service(configuration.ALL, conf.path, reading)
-                for one in configuration_rules.check([service]):
+                process = tree.process(configuration.ALL, conf.path, reading)
+                for one in configuration_rules.check(
+                    deployment.Deployment((process,))
+                ):
                     self.assertTrue(str(one.finding))
 
 
@@ -203,9 +206,7 @@ class TestReaders(testtools.TestCase):
             path = self.folder / name
             path.write_bytes(content)
             found = tree.read([os.fspath(path)])
-            for one in configuration_rules.check(
-                found.services, found.data_plane
-            ):
+            for one in configuration_rules.check(found.deployment):
                 self.assertTrue(str(one.finding))
             for reader in (aliases, device_specs):
                 try:

@@ -25,6 +25,8 @@ import testtools
 
 from gpuclient import exceptions
 from gpuclient.documents import nova_conf
+from gpuclient.model import boolean
+from gpuclient.model import nova_options
 
 OLD = '{"name": "a", "vendor_id": "10de", "product_id": "20f1"}'
 NEW = '{"name": "b", "vendor_id": "10de", "product_id": "2330"}'
@@ -122,8 +124,8 @@ class TestReplaceAndRemove(DocumentTestCase):
         document = self.document(
             '[pci]\nalias :  {"a":\n    "b"}\r\n# note\nalias=x'
         )
-        document.replace(document.values(*nova_conf.ALIAS)[0], '{}')
-        document.replace(document.values(*nova_conf.ALIAS)[1], 'y')
+        document.replace(document.values(*nova_options.ALIAS)[0], '{}')
+        document.replace(document.values(*nova_options.ALIAS)[1], 'y')
         document.write()
         self.assertEqual(
             b'[pci]\nalias :  {}\r\n# note\nalias=y', self.path.read_bytes()
@@ -156,7 +158,7 @@ class TestRead(DocumentTestCase):
                 nova_conf.Value('quoted', 4),
                 nova_conf.Value('a\nb', 7),
             ),
-            document.values(*nova_conf.ALIAS),
+            document.values(*nova_options.ALIAS),
         )
 
     def test_boolean(self) -> None:
@@ -166,11 +168,10 @@ class TestRead(DocumentTestCase):
         )
 
         def read(*names: tuple[str, str]) -> bool | None:
-            return nova_conf.boolean(
-                [value.text for value in document.values(*names)]
-            )
+            values = document.values(*names)
+            return boolean.of_option(values[-1].text) if values else None
 
-        self.assertIs(True, read(*nova_conf.PCI_IN_PLACEMENT))
+        self.assertIs(True, read(*nova_options.PCI_IN_PLACEMENT))
         self.assertIsNone(read(('a', 'b')))
         self.assertIsNone(read(('a', 'c')))
 

@@ -59,7 +59,9 @@ class ToolTestCase(testtools.TestCase):
                 os.path.relpath(one.place.path, self.folder),
                 one.place.line,
             )
-            for one in configuration_rules.check(self.services(files).services)
+            for one in configuration_rules.check(
+                self.services(files).deployment
+            )
         ]
 
     def options(self, files: dict[str, str], reader: str) -> list[list[str]]:
@@ -69,7 +71,7 @@ class ToolTestCase(testtools.TestCase):
                 f'[{option.section}]{option.name}={option.setting.text}'
                 for option in service.options
             ]
-            for service in self.services(files).services
+            for service in self.services(files).deployment.processes
             if reader in service.readers
         ]
 
@@ -159,7 +161,7 @@ class TestDevstack(ToolTestCase):
 
     def test_nothing_of_nova(self) -> None:
         self.write({'local.conf': '[[local|localrc]]\nA=1\n'})
-        self.assertEqual((), self.services({}).services)
+        self.assertEqual((), self.services({}).deployment.processes)
 
 
 @ddt.ddt

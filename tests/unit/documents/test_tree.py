@@ -22,6 +22,7 @@ import testtools
 
 from gpuclient.documents import tree
 from gpuclient.model import configuration
+from gpuclient.model import deployment
 from gpuclient.rules import configuration as configuration_rules
 
 ALIAS = (
@@ -67,7 +68,7 @@ class TreeTestCase(testtools.TestCase):
                 os.path.relpath(one.place.path, self.folder),
                 one.place.line,
             )
-            for one in configuration_rules.check(found.services)
+            for one in configuration_rules.check(found.deployment)
         ]
 
 
@@ -171,7 +172,7 @@ class TestCheck(TreeTestCase):
         self, name: str, readers: tuple[str, ...]
     ) -> None:
         self.write({name: f'[pci]\n{ALIAS}'})
-        (service,) = tree.read([os.fspath(self.folder)]).services
+        (service,) = tree.read([os.fspath(self.folder)]).deployment.processes
         self.assertEqual(readers, service.readers)
 
     def test_whose_a_file_is(self) -> None:
@@ -190,7 +191,7 @@ class TestCheck(TreeTestCase):
             {'nova/a.conf', 'novacompute.conf', 'my-nova2.ini'},
             {
                 os.path.relpath(service.place.path, self.folder)
-                for service in found.services
+                for service in found.deployment.processes
             },
         )
 
@@ -199,7 +200,9 @@ class TestCheck(TreeTestCase):
         swapped = swapped.replace('"x"', '"20f1"')
         self.write(changed(COMPUTE, SPEC, swapped))
         found = tree.read([os.fspath(self.folder)])
-        message = configuration_rules.check(found.services)[0].finding.message
+        message = configuration_rules.check(found.deployment)[
+            0
+        ].finding.message
         self.assertIn('vendor and product the other way round', message)
 
     def test_devices_of_neutron(self) -> None:
@@ -332,8 +335,8 @@ class TestKolla(TreeTestCase):
         """What is named from the root and what is not have no folder."""
         self.assertEqual(
             '/etc/nova',
-            configuration_rules.folder_of(
-                configuration.Service((), configuration.Place(path))
+            deployment.folder_of(
+                deployment.Process((), configuration.Place(path))
                 for path in ('nova/nova.conf', '/etc/nova/nova.conf')
             ),
         )
@@ -347,7 +350,11 @@ class TestKolla(TreeTestCase):
             }
         )
         found = tree.read([os.fspath(self.folder)])
-        (api,) = (one for one in found.services if 'nova-api' in one.readers)
+        (api,) = (
+            one
+            for one in found.deployment.processes
+            if 'nova-api' in one.readers
+        )
         self.assertEqual(
             [
                 ('DEFAULT', 'a', '1', 'config/nova.conf:2'),
@@ -394,7 +401,7 @@ class TestKolla(TreeTestCase):
         self.assertEqual([], self.check(files))
         (compute,) = (
             one
-            for one in tree.read([os.fspath(self.folder)]).services
+            for one in tree.read([os.fspath(self.folder)]).deployment.processes
             if one.readers == ('nova-compute',) and one.device_specs
         )
         self.assertEqual(2, len(compute.aliases))
@@ -412,7 +419,7 @@ class TestKolla(TreeTestCase):
             }
         )
         found = tree.read([os.fspath(self.folder)])
-        self.assertEqual(2, len(found.services))
+        self.assertEqual(2, len(found.deployment.processes))
 
 
 class TestRead(TreeTestCase):
@@ -447,7 +454,8 @@ class TestRead(TreeTestCase):
             }
         )
         self.assertEqual(
-            tree.Tree((), 0, ()), tree.read([os.fspath(self.folder)])
+            tree.Tree(deployment.Deployment(), 0, ()),
+            tree.read([os.fspath(self.folder)]),
         )
 
 

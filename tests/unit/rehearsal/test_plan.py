@@ -243,9 +243,8 @@ class PlanTestCase(testtools.TestCase):
         found = tree.read([os.fspath(self.folder)])
         self.assertEqual((), found.unreadable)
         plan = planning.make(
-            found.services,
+            found.deployment,
             models=MODELS,
-            data_plane=found.data_plane,
             **kwargs,
         )
         # Whatever comes of it is a spec.

@@ -44,12 +44,12 @@ class ReportTestCase(test_plan.PlanTestCase):
         self, files: dict[str, str], **kwargs: typing.Any
     ) -> reporting.Report:
         plan = self.plan(files, **kwargs)
-        services = tree.read([os.fspath(self.folder)]).services
+        found = tree.read([os.fspath(self.folder)]).deployment
         self.processes = [
             state.Process(part.name, part.host, state=state.READY)
             for part in plan.parts
         ]
-        return reporting.Report(plan, configuration_rules.check(services))
+        return reporting.Report(plan, configuration_rules.check(found))
 
     def refuse(self, name: str, message: str) -> None:
         for process in self.processes:

@@ -21,6 +21,7 @@ import testtools
 
 from gpuclient.documents import tree
 from gpuclient.model import configuration
+from gpuclient.model import deployment
 
 NODE_SET = """\
 apiVersion: v1
@@ -148,7 +149,7 @@ class DataPlaneTestCase(testtools.TestCase):
 class TestValues(DataPlaneTestCase):
     def test_node_set(self) -> None:
         found = self.read(values=NODE_SET)
-        (node_set,) = found.data_plane.node_sets
+        (node_set,) = found.deployment.data_plane.node_sets
         shared, own = node_set.settings
         self.assertEqual(
             ['intel_iommu=on iommu=pt', 'amd_iommu=on'],
@@ -185,7 +186,7 @@ class TestValues(DataPlaneTestCase):
 
     def test_machines(self) -> None:
         found = self.read(values=MACHINES)
-        (machine,) = found.data_plane.machines
+        (machine,) = found.deployment.data_plane.machines
         self.assertEqual(
             ('edpm-compute-0', (('app', 'openstack'),)),
             (machine.name, machine.labels),
@@ -201,14 +202,14 @@ class TestValues(DataPlaneTestCase):
                 'preProvisioned: false', 'preProvisioned: true'
             )
         )
-        (node_set,) = found.data_plane.node_sets
+        (node_set,) = found.deployment.data_plane.node_sets
         self.assertIsNone(node_set.selector_place)
 
 
 class TestObjects(DataPlaneTestCase):
     def test_objects(self) -> None:
         found = self.read(objects=OBJECTS)
-        plane = found.data_plane
+        plane = found.deployment.data_plane
         (node_set,) = plane.node_sets
         (service,) = plane.services
         (machine,) = plane.machines
@@ -221,7 +222,7 @@ class TestObjects(DataPlaneTestCase):
             (machine.cpus, machine.memory_mb, machine.cpu_model),
         )
         # What the service mounts is one configuration.
-        (compute,) = found.services
+        (compute,) = found.deployment.processes
         self.assertEqual((compute,), node_set.computes)
         self.assertTrue(compute.report_in_placement)
         self.assertEqual(1, len(compute.aliases))
@@ -234,7 +235,7 @@ class TestObjects(DataPlaneTestCase):
             'metadata: {name: nova-custom}\n'
             'spec: {configMaps: [a, b]}\n'
         )
-        (service,) = found.data_plane.services
+        (service,) = found.deployment.data_plane.services
         self.assertEqual(
             ('nova-custom', ('a', 'b')), (service.type, service.config_maps)
         )
@@ -246,14 +247,14 @@ class TestObjects(DataPlaneTestCase):
             '     status: {hardware: {ramMebibytes: "%s"}}}\n' % ('9' * 5000)
         )
         found = tree.read([os.fspath(self.folder)])
-        (machine,) = found.data_plane.machines
+        (machine,) = found.deployment.data_plane.machines
         self.assertIsNone(machine.memory_mb)
 
     def test_not_yaml(self) -> None:
         path = self.folder / 'values.yaml'
         path.write_text('edpm_kernel_args: {{ a }}\n  - x\n')
         found = tree.read([os.fspath(self.folder)])
-        self.assertEqual(configuration.DataPlane(), found.data_plane)
+        self.assertEqual(deployment.DataPlane(), found.deployment.data_plane)
         self.assertEqual(
             [os.fspath(path)], [one[0] for one in found.unreadable]
         )
