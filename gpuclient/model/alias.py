@@ -88,9 +88,10 @@ class Alias:
         """The resource class that Nova asks Placement for.
 
         None for an alias without one and without both ids, which Nova
-        refuses (``nova/objects/request_spec.py:_rc_from_request``).
+        refuses (``nova/objects/request_spec.py:_rc_from_request``). It takes
+        an empty one, and asks for ``CUSTOM_PCI_NONE_NONE`` then.
         """
-        if not self.resource_class and not self.has_ids:
+        if self.resource_class is None and not self.has_ids:
             return None
         return naming.resource_class(
             self.vendor_id, self.product_id, self.resource_class

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The ``[pci]device_spec`` option: which devices a compute may give away.
+"""The ``[pci]device_spec`` option: which devices of a compute servers get.
 
 :func:`parse` accepts and refuses as ``nova/pci/whitelist.py`` and
 ``nova/pci/devspec.py`` do, :func:`first_match` finds the entry that counts
@@ -224,26 +224,76 @@ class DeviceSpec:
         :param in_placement: ``[filter_scheduler]pci_in_placement``; without
             it nobody compares resource classes and traits.
         """
-        if in_placement and (
-            alias.placement_class != self.resource_class(device)
-            or not alias.placement_traits <= self.traits
-        ):
-            return False
-        if alias.live_migratable is not None and (
-            self.tags.get('live_migratable')
-            != ('false', 'true')[alias.live_migratable]
-        ):
-            return False
-        if (alias.vendor_id or device.vendor_id).lower() != device.vendor_id:
-            return False
-        if (
-            alias.product_id or device.product_id
-        ).lower() != device.product_id:
-            return False
-        if alias.device_type is None:
-            # PFs are only for those who ask for them.
-            return device.device_type != 'type-PF'
-        return alias.device_type == device.device_type
+        return self._is_requested(
+            device, alias, in_placement=in_placement
+        ) and self._is_in_pool_of(device, alias)
+
+    def _is_requested(
+        self,
+        device: HostDevice,
+        alias: alias_model.Alias,
+        *,
+        in_placement: bool,
+    ) -> bool:
+        """Return whether Placement has the device for an alias.
+
+        ``nova/objects/request_spec.py:RequestSpec.
+        generate_request_groups_from_pci_requests``.
+        """
+        return not in_placement or (
+            self.in_placement
+            and self.has_names
+            and alias.placement_class == self.resource_class(device)
+            and alias.placement_traits <= self.provider_traits(device)
+        )
+
+    def _is_in_pool_of(
+        self, device: HostDevice, alias: alias_model.Alias
+    ) -> bool:
+        """Return whether the pool of the device has all that is requested.
+
+        ``nova/pci/stats.py:PciDeviceStats._filter_pools``. Strings are
+        compared without regard to case
+        (``nova/pci/utils.py:pci_device_prop_match``).
+        """
+        wanted = {
+            'vendor_id': (alias.vendor_id, device.vendor_id),
+            'product_id': (alias.product_id, device.product_id),
+            'capability_type': (
+                alias.capability_type,
+                self.tags.get('capability_type'),
+            ),
+            'live_migratable': (
+                None
+                if alias.live_migratable is None
+                else ('false', 'true')[alias.live_migratable],
+                self.tags.get('live_migratable'),
+            ),
+            'dev_type': (alias.device_type, self.device_type(device)),
+        }
+        return (
+            all(
+                value is None
+                or (isinstance(given, str) and value.lower() == given.lower())
+                for value, given in wanted.values()
+            )
+            # PFs are only for those who ask for them, and vDPA devices and
+            # remote managed ones for ports of Neutron.
+            and (
+                alias.device_type == 'type-PF'
+                or self.device_type(device) != 'type-PF'
+            )
+            and self.device_type(device) != 'vdpa'
+            and not self.remote_managed
+        )
+
+    def device_type(self, device: HostDevice) -> typing.Any:
+        """Return the device type of the pool that a device is in.
+
+        A tag ``dev_type`` replaces that of the device
+        (``nova/pci/stats.py:PciDeviceStats._create_pool_keys_from_dev``).
+        """
+        return self.tags.get('dev_type', device.device_type)
 
     @property
     def in_placement(self) -> bool:
@@ -270,17 +320,41 @@ class DeviceSpec:
             found |= {'HW_PCI_LIVE_MIGRATABLE'}
         return found | {'COMPUTE_MANAGED_PCI_DEVICE'}
 
+    def provider_traits(self, device: HostDevice) -> frozenset[str]:
+        """All traits that the provider of a device has in Placement.
+
+        ``pci_placement_translator.py:PciResourceProvider``.
+        """
+        found = self.traits | {'OWNER_NOVA'}
+        if (
+            self.tags.get('one_time_use') == 'true'
+            and device.device_type != 'type-VF'
+        ):
+            found |= {'HW_PCI_ONE_TIME_USE'}
+        return found
+
     def check_names(self) -> None:
         """Find out whether Nova can make names of Placement of it.
 
+        Nova does so only where ``[pci]report_in_placement`` is on.
+
         :raises gpuclient.exceptions.InvalidDeviceSpec: Its resource class or
-            its traits are no text, on which nova-compute ends.
+            its traits are not strings: nova-compute cannot report devices.
         """
         try:
             naming.resource_class('', '', self.tags.get('resource_class'))
             naming.traits(self.tags.get('traits') or '')
         except (AttributeError, TypeError) as exc:
-            raise _crash(exc) from exc
+            raise _unreported(exc) from exc
+
+    @property
+    def has_names(self) -> bool:
+        """Whether Nova can make names of Placement of it."""
+        try:
+            self.check_names()
+        except exceptions.InvalidDeviceSpec:
+            return False
+        return True
 
     @property
     def unknown_keys(self) -> tuple[str, ...]:
@@ -306,6 +380,15 @@ def _crash(exc: Exception) -> exceptions.InvalidDeviceSpec:
     return exceptions.InvalidDeviceSpec(
         f'nova-compute ends with {type(exc).__name__}: {exc}'
     )
+
+
+def _unreported(exc: Exception) -> exceptions.InvalidDeviceSpec:
+    """Return the error for what ends each report of the compute.
+
+    nova-compute runs on (``nova/compute/manager.py:ComputeManager.
+    _update_available_resource_for_node``).
+    """
+    return exceptions.InvalidDeviceSpec(f'{type(exc).__name__}: {exc}')
 
 
 def parse(
@@ -423,8 +506,9 @@ def _hexadecimal(name: str, value: str) -> str:
     return _FORMATS[name] % number
 
 
-def _of_interface(devname: str, host: Host) -> Address | None:
-    address = host.interfaces.get(devname)
+def _of_interface(devname: typing.Any, host: Host) -> Address | None:
+    # Nova makes a path of it, whatever it is.
+    address = host.interfaces.get(str(devname))
     if not address:
         return None
     if host.physical_function(address) is not None:
@@ -513,23 +597,9 @@ def _check_remote_managed(spec: DeviceSpec, host: Host) -> None:
             f'the addresses of VFs, or a devname, and not with the address '
             f'of their PF'
         )
-    address = str(spec.address)
-    function = host.physical_function(address)
-    if function is None:
-        return
-    vendor_matches = spec.vendor_id in (function.vendor_id, ANY)
-    if spec.product_id == host.vf_product_id(address) and vendor_matches:
-        return
-    if spec.product_id in (function.product_id, ANY) and vendor_matches:
-        raise exceptions.InvalidDeviceSpec(
-            'Invalid PCI Whitelist: PFs must not have the "remote_managed"'
-            f'tag, device address: {address}'
-        )
-    raise _invalid(
-        f'the specified VF vendor ID {spec.vendor_id} and product ID '
-        f'{spec.product_id} do not match the expected VF IDs based on the '
-        f'corresponding PF identified by PCI address {address}'
-    )
+    # Nova reads the file "product" of the device in sysfs, which Linux does
+    # not have (nova/pci/utils.py:get_pci_ids_by_pci_addr).
+    raise exceptions.InvalidDeviceSpec(f'PCI device {spec.address} not found')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -559,13 +629,7 @@ def providers(
         (``pci_placement_translator.py:PciResourceProvider``).
     """
     for spec in specs:
-        if spec.devname:
-            raise _report(
-                'Invalid [pci]device_spec configuration. PCI Placement '
-                "reporting does not support 'devname' based device "
-                f'specification but we got {spec.written}. '
-                'Please use PCI address in the configuration instead.'
-            )
+        check_devname(spec)
     found: dict[str, Provider] = {}
     for device in devices:
         spec_of_device = first_match(specs, device)
@@ -574,9 +638,25 @@ def providers(
         try:
             _add(found, hypervisor_hostname, spec_of_device, device)
         except (AttributeError, TypeError) as exc:
-            # A resource class or traits that are no text.
-            raise _crash(exc) from exc
+            # A resource class or traits that are not strings.
+            raise _unreported(exc) from exc
     return tuple(found[name] for name in sorted(found))
+
+
+def check_devname(spec: DeviceSpec) -> None:
+    """Find out whether an entry names an interface.
+
+    :raises gpuclient.exceptions.InvalidDeviceSpec: It does, so that
+        nova-compute does not start with ``[pci]report_in_placement``
+        (``pci_placement_translator.py:ensure_no_dev_spec_with_devname``).
+    """
+    if spec.devname:
+        raise _report(
+            'Invalid [pci]device_spec configuration. PCI Placement '
+            "reporting does not support 'devname' based device "
+            f'specification but we got {spec.written}. '
+            'Please use PCI address in the configuration instead.'
+        )
 
 
 def _report(reason: str) -> exceptions.InvalidDeviceSpec:
@@ -597,51 +677,48 @@ def _add(
     if address is None:
         raise _report(f'{device.address} is a VF of no PF')
     name = f'{hypervisor_hostname}_{address.upper()}'
-    resource_class = spec.resource_class(device)
-    traits = spec.traits
     present = found.get(name)
-    if present is None:
-        if is_function:
-            _check_no_one_time_use(spec, name)
-        elif spec.tags.get('one_time_use') == 'true':
-            traits |= {'HW_PCI_ONE_TIME_USE'}
-        found[name] = Provider(name, resource_class, 1, traits, (device,))
-        return
-    addresses = ','.join(other.address for other in present.devices)
-    parent = next(
-        (
-            other
-            for other in (*present.devices, device)
-            if other.device_type != 'type-VF'
-        ),
-        None,
-    )
-    if parent is not None:
-        raise exceptions.InvalidDeviceSpec(
-            f'Configuring both {device.address} and {addresses} in '
-            f'[pci]device_spec is not supported. Either the parent PF or its '
-            f'children VFs can be configured.'
-        )
-    if resource_class != present.resource_class:
+    if present is not None:
+        # The order of the checks is Nova's.
+        _check_not_related(present, device)
+    resource_class = spec.resource_class(device)
+    if present is not None and resource_class != present.resource_class:
         raise exceptions.InvalidDeviceSpec(
             f'VFs from the same PF cannot be configured with different '
             f"'resource_class' values in [pci]device_spec. We got "
             f'{resource_class} for {device.address} and '
-            f'{present.resource_class} for {addresses}.'
+            f'{present.resource_class} for {_addresses(present)}.'
         )
-    if traits != present.traits:
+    traits = spec.traits
+    if present is not None and traits != present.traits:
         raise exceptions.InvalidDeviceSpec(
             f'VFs from the same PF cannot be configured with different set '
             f"of 'traits' in [pci]device_spec. We got "
             f'{",".join(sorted(traits))} for {device.address} and '
-            f'{",".join(sorted(present.traits))} for {addresses}.'
+            f'{",".join(sorted(present.traits))} for {_addresses(present)}.'
         )
-    _check_no_one_time_use(spec, name)
-    found[name] = dataclasses.replace(
-        present,
-        total=present.total + 1,
-        devices=(*present.devices, device),
-    )
+    if is_function:
+        _check_no_one_time_use(spec, name)
+    elif spec.tags.get('one_time_use') == 'true':
+        traits |= {'HW_PCI_ONE_TIME_USE'}
+    devices = (*(present.devices if present else ()), device)
+    found[name] = Provider(name, resource_class, len(devices), traits, devices)
+
+
+def _addresses(provider: Provider) -> str:
+    return ','.join(device.address for device in provider.devices)
+
+
+def _check_not_related(present: Provider, device: HostDevice) -> None:
+    """Refuse a PF together with VFs of it."""
+    if any(
+        other.device_type != 'type-VF' for other in (*present.devices, device)
+    ):
+        raise exceptions.InvalidDeviceSpec(
+            f'Configuring both {device.address} and {_addresses(present)} in '
+            f'[pci]device_spec is not supported. Either the parent PF or its '
+            f'children VFs can be configured.'
+        )
 
 
 def _check_no_one_time_use(spec: DeviceSpec, name: str) -> None:

@@ -16,7 +16,35 @@ An alias and a device spec meet in these names: both sides go through them
 before they are compared (``nova/compute/pci_placement_translator.py``).
 """
 
+import re
+
 _CUSTOM = 'CUSTOM_'
+#: What Placement wants of a name that is not a standard one.
+RULE = (
+    'CUSTOM_ and capital letters, digits and underscores, at most 255 '
+    'characters'
+)
+#: ``placement/schemas/common.py``
+_LEGAL = re.compile('CUSTOM_[A-Z0-9_]+', re.ASCII)
+_LONGEST = 255
+
+
+def is_resource_class(name: str) -> bool:
+    """Return whether Placement accepts a name as that of a class."""
+    import os_resource_classes
+
+    return name in os_resource_classes.STANDARDS or _is_custom(name)
+
+
+def is_trait(name: str) -> bool:
+    """Return whether Placement accepts a name as that of a trait."""
+    import os_traits
+
+    return not os_traits.check_traits([name])[1] or _is_custom(name)
+
+
+def _is_custom(name: str) -> bool:
+    return _LEGAL.fullmatch(name) is not None and len(name) <= _LONGEST
 
 
 def resource_class(

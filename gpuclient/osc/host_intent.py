@@ -96,6 +96,11 @@ def read(
     return host_view.Intent(
         addresses=addresses or None,
         device_specs=specs,
+        report_in_placement=(
+            any(service.report_in_placement for service in computes)
+            if computes
+            else None
+        ),
         of_compute=bool(specs)
         or any(
             service.readers == (configuration.COMPUTE,) for service in computes

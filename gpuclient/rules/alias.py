@@ -26,7 +26,6 @@ from gpuclient.model import naming
 from gpuclient.rules import finding
 
 _ID = re.compile('[0-9a-fA-F]{4}', re.ASCII)
-_LEGAL_NAME = re.compile('[A-Z0-9_]{1,255}', re.ASCII)
 #: Flavors separate aliases by commas and counts by colons; the rest would
 #: have to be escaped in some file or command line.
 _FORBIDDEN_IN_NAMES = ':,"\'`\\$'
@@ -57,7 +56,25 @@ def check(alias: alias_model.Alias) -> tuple[finding.Finding, ...]:
         *_check_class(alias),
         *_check_traits(alias),
         *_check_device_type(alias),
+        *check_capability(alias),
     )
+
+
+def check_capability(
+    alias: alias_model.Alias,
+) -> collections.abc.Iterator[finding.Finding]:
+    """Yield that no device has what ``capability_type`` asks for.
+
+    It is compared with a tag of the device spec, which is no option that Nova
+    documents (``nova/pci/utils.py:pci_device_prop_match``).
+    """
+    if alias.capability_type is not None:
+        yield finding.error(
+            'GPU122',
+            f'Alias {alias.name!r} has capability_type: Nova accepts it, and '
+            f'no device has it, so that servers that request the alias are '
+            f'not scheduled. Remove capability_type',
+        )
 
 
 def _check_name(name: str) -> collections.abc.Iterator[finding.Finding]:
@@ -122,12 +139,11 @@ def _check_class(
     if not alias.resource_class or _has_control(alias.resource_class):
         return
     normal = naming.resource_class(None, None, alias.resource_class)
-    if not _LEGAL_NAME.fullmatch(normal):
+    if not naming.is_resource_class(normal):
         yield finding.stricter(
             'GPU105',
             f'resource_class {alias.resource_class!r} becomes {normal!r}, '
-            f'which Placement refuses: capital letters, digits and '
-            f'underscores only, at most 255',
+            f'which Placement refuses: {naming.RULE}',
         )
     elif normal != alias.resource_class:
         yield finding.warning(
@@ -143,7 +159,7 @@ def _check_traits(
         return
     for text in alias.traits.split(','):
         (normal,) = naming.traits(text) or ('',)
-        if not _LEGAL_NAME.fullmatch(normal) or normal == 'CUSTOM_':
+        if not naming.is_trait(normal):
             yield finding.stricter(
                 'GPU106',
                 f'trait {text!r} becomes {normal!r}, which is not the name '

@@ -278,12 +278,7 @@ def _check_deployment(
         for service in services
     ):
         # A spec that cannot be read may be the very one that is missed.
-        found += matching_rules.check(aliases, specs)
-        found += devices_rules.check_migratable(
-            aliases,
-            specs,
-            lambda one, other: matching_rules.may_match(one.alias, other.spec),
-        )
+        found += matching_rules.check(aliases, specs, services)
     found += tracking_rules.check(services, specs)
     found += scheduler_rules.check(services, aliases)
     for service in services:
@@ -335,6 +330,8 @@ def _parse_aliases(
         found += [
             finding.Located(one, setting.place)
             for one in alias_rules.check(alias)
+            # Whether a device spec has it is looked at with all of them.
+            if one.code != 'GPU122'
         ]
     return aliases
 
@@ -408,15 +405,11 @@ def _parse_specs(
                 finding.Located(one, setting.place)
                 for one in device_spec_rules.check(spec)
             ]
-            earlier = [one.spec for one in specs]
-            other = device_spec_rules.shadowed(spec, earlier)
-            if other is not None:
-                where = specs[earlier.index(other)].setting.place
-                found.append(
-                    finding.Located(
-                        device_spec_rules.never_reached(str(where)),
-                        setting.place,
-                    )
-                )
+            if service.report_in_placement:
+                found += [
+                    finding.Located(one, setting.place)
+                    for one in device_spec_rules.check_reporting(spec)
+                ]
             specs.append(device_spec_rules.Entry(spec, setting, service))
+    found += device_spec_rules.check_order(specs)
     return specs

@@ -14,10 +14,14 @@
 
 import collections.abc
 import dataclasses
+import difflib
 
+from gpuclient import exceptions
 from gpuclient.model import configuration
 from gpuclient.model import deployment
+from gpuclient.model import device_sets
 from gpuclient.model import device_spec
+from gpuclient.model import naming
 from gpuclient.rules import finding
 
 
@@ -40,11 +44,13 @@ def check(
             'It names no address, vendor or product, so it matches every PCI '
             'device of the host: disks and network cards, too',
         )
-    for key in spec.unknown_keys:
-        # nova/pci/devspec.py:PciDeviceSpec keeps it as a tag.
-        yield finding.warning(
-            'GPU211',
-            f'Nova does not know the key {key!r} and says nothing about it',
+    yield from _check_keys(spec)
+    if not device_sets.is_reached(spec, ()):
+        yield finding.error(
+            'GPU215',
+            'It matches no device: no PCI device has such an address or such '
+            'ids. Write expressions for addresses in lower case, as sysfs '
+            'has them',
         )
     if spec.address is not None and spec.address.regex:
         for name, pattern in zip(
@@ -84,48 +90,105 @@ def _matches_all(spec: device_spec.DeviceSpec) -> bool:
     )
 
 
+def _check_keys(
+    spec: device_spec.DeviceSpec,
+) -> collections.abc.Iterator[finding.Finding]:
+    """Yield keys that Nova keeps as tags.
+
+    A tag of the name of a property of pools replaces it
+    (``nova/pci/stats.py:PciDeviceStats._create_pool_keys_from_dev``).
+    """
+    for key in spec.unknown_keys:
+        if key == 'dev_type':
+            yield finding.warning(
+                'GPU216',
+                f'The tag dev_type {spec.tags[key]!r} replaces the device '
+                f'type that libvirt reports: only aliases with this '
+                f'device_type get the devices. Remove it unless that is meant',
+            )
+            continue
+        yield finding.warning(
+            'GPU211',
+            f'Nova has no key {key!r} in device_spec and keeps it as a tag'
+            f'{_consequence(key, spec)}',
+        )
+
+
+def _consequence(key: str, spec: device_spec.DeviceSpec) -> str:
+    if key == 'device_id':
+        rest = (
+            ', so that the entry matches every product of the vendor'
+            if spec.product_id == device_spec.ANY
+            else ''
+        )
+        return f'{rest}. Write product_id'
+    if key == 'device_type':
+        return (
+            ': it does not restrict the devices. Write it in the alias, and '
+            'remove it here'
+        )
+    similar = difflib.get_close_matches(key, device_spec.KEYS, 1)
+    return f'. Write {similar[0]!r}' if similar else '. Remove it'
+
+
+def check_order(
+    entries: collections.abc.Sequence[Entry],
+) -> collections.abc.Iterator[finding.Located]:
+    """Yield the entries of a compute that are never the first that matches.
+
+    :param entries: All of them, in their order.
+    """
+    specs = [entry.spec for entry in entries]
+    for number, entry in enumerate(entries):
+        others = shadowed(entry.spec, specs[:number], specs)
+        if others:
+            places = dict.fromkeys(
+                str(entries[specs.index(other)].setting.place)
+                for other in others
+            )
+            yield finding.Located(never_reached(*places), entry.setting.place)
+
+
 def shadowed(
     spec: device_spec.DeviceSpec,
-    earlier: collections.abc.Iterable[device_spec.DeviceSpec],
-) -> device_spec.DeviceSpec | None:
-    """Return the entry before this one that matches all that it matches.
+    earlier: collections.abc.Sequence[device_spec.DeviceSpec],
+    all_specs: collections.abc.Sequence[device_spec.DeviceSpec] = (),
+) -> tuple[device_spec.DeviceSpec, ...]:
+    """Return the entries before this one that match all that it matches.
 
-    The first entry that matches a device counts
-    (``nova/pci/whitelist.py:Whitelist.device_assignable``). Regular
-    expressions are compared by their text only.
+    Nova takes the first entry that matches a device
+    (``nova/pci/whitelist.py:Whitelist.device_assignable``).
+
+    :param all_specs: All entries of the compute.
+    :returns: None where there may be a device that this entry is for.
     """
+    if device_sets.is_reached(
+        spec, earlier, all_specs
+    ) or not device_sets.is_reached(spec, (), all_specs):
+        return ()
     for other in earlier:
-        if (
-            other.vendor_id in (device_spec.ANY, spec.vendor_id)
-            and other.product_id in (device_spec.ANY, spec.product_id)
-            and _covers(other.address, spec.address)
-        ):
-            return other
-    return None
+        if not device_sets.is_reached(spec, (other,), all_specs):
+            return (other,)
+    # Several do it together: as few as are needed.
+    needed = list(earlier)
+    for other in earlier:
+        rest = [one for one in needed if one is not other]
+        if not device_sets.is_reached(spec, rest, all_specs):
+            needed = rest
+    return tuple(needed)
 
 
-def _covers(
-    wide: device_spec.Address | None, narrow: device_spec.Address | None
-) -> bool:
-    if wide is None or narrow is None:
-        return False
-    if wide.regex != narrow.regex:
-        return not wide.regex and set(wide.fields) == {device_spec.ANY}
-    return all(
-        one in (other, '.*' if wide.regex else device_spec.ANY)
-        for one, other in zip(wide.fields, narrow.fields, strict=True)
-    )
+def never_reached(*places: str) -> finding.Finding:
+    """Return the finding that other entries are taken in place of one.
 
-
-def never_reached(where: str) -> finding.Finding:
-    """Return the finding that another entry counts in its place.
-
-    :param where: Where that stands.
+    :param places: Where those are.
     """
+    verb = 'matches' if len(places) == 1 else 'match'
     return finding.warning(
         'GPU213',
-        f'It is never reached: {where} matches all that it matches, and the '
-        f'first entry that matches a device counts',
+        f'The entry is never reached: {" and ".join(places)} {verb} all '
+        f'devices that it matches, and Nova takes the first entry that '
+        f'matches a device. Put this entry first, or remove it',
     )
 
 
@@ -135,4 +198,55 @@ def not_reported() -> finding.Finding:
         'GPU214',
         '[pci]report_in_placement is not on here, so the devices do not '
         'reach Placement',
+    )
+
+
+def check_reporting(
+    spec: device_spec.DeviceSpec,
+) -> collections.abc.Iterator[finding.Finding]:
+    """Yield what hinders a compute that reports to Placement.
+
+    ``nova/compute/pci_placement_translator.py``; with
+    ``[pci]report_in_placement`` off none of it is looked at.
+    """
+    try:
+        device_spec.check_devname(spec)
+    except exceptions.InvalidDeviceSpec as exc:
+        yield finding.error('GPU302', f'nova-compute would not start: {exc}')
+    if not spec.in_placement:
+        return
+    try:
+        spec.check_names()
+    except exceptions.InvalidDeviceSpec as exc:
+        yield finding.error(
+            'GPU205',
+            f'resource_class or traits are not a string: nova-compute cannot '
+            f'report to Placement ({exc}), and servers that request the '
+            f'devices are not scheduled. Write a string; commas separate '
+            f'several traits',
+        )
+        return
+    yield from _check_names(spec)
+
+
+def _check_names(
+    spec: device_spec.DeviceSpec,
+) -> collections.abc.Iterator[finding.Finding]:
+    name = spec.tags.get('resource_class')
+    if name:
+        normal = naming.resource_class(None, None, name)
+        if not naming.is_resource_class(normal):
+            yield _refused('GPU203', 'resource_class', name, normal)
+    for name in str(spec.tags.get('traits') or '').split(','):
+        (normal,) = naming.traits(name) or ('CUSTOM_',)
+        if spec.tags.get('traits') and not naming.is_trait(normal):
+            yield _refused('GPU204', 'trait', name, normal)
+
+
+def _refused(code: str, what: str, name: str, normal: str) -> finding.Finding:
+    return finding.error(
+        code,
+        f'{what} {name!r} becomes {normal!r}, which Placement refuses: '
+        f'the devices are not reported, and servers that request them are '
+        f'not scheduled. Write {naming.RULE}',
     )

@@ -138,38 +138,3 @@ def check_migration(
 
 def _is_migratable(spec: device_spec.DeviceSpec) -> bool:
     return boolean.is_true(spec.tags.get('live_migratable'))
-
-
-def check_migratable(
-    aliases: collections.abc.Sequence[alias_rules.Entry],
-    specs: collections.abc.Sequence[device_spec_rules.Entry],
-    may_match: collections.abc.Callable[
-        [alias_rules.Entry, device_spec_rules.Entry], bool
-    ],
-) -> collections.abc.Iterator[finding.Located]:
-    """Find aliases that ask for what no device spec says of its devices.
-
-    An alias that says ``live_migratable`` gets devices whose spec says the
-    same, yes or no; one that does not gets any (``nova/pci/stats.py:
-    _filter_pools_for_live_migratable_devices``).
-    """
-    for one in aliases:
-        wanted = one.alias.live_migratable
-        if wanted is None:
-            continue
-        own = [other for other in specs if may_match(one, other)]
-        if own and not any(
-            'live_migratable' in other.spec.tags
-            and _is_migratable(other.spec) == wanted
-            for other in own
-        ):
-            word = 'yes' if wanted else 'no'
-            yield finding.Located(
-                finding.error(
-                    'GPU902',
-                    f'Alias {one.alias.name!r} asks for live_migratable = '
-                    f'{word}, and no device spec for its devices says so '
-                    f'({own[0].setting.place}): there will be none',
-                ),
-                one.setting.place,
-            )

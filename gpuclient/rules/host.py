@@ -26,6 +26,7 @@ from gpuclient.model import kernel
 from gpuclient.rules import host_binding
 from gpuclient.rules import host_device
 from gpuclient.rules import host_remedy
+from gpuclient.rules import host_reporting
 from gpuclient.rules import host_view
 from gpuclient.rules import verdict
 
@@ -139,6 +140,7 @@ def _devices(view: host_view.View) -> Verdicts:
             f'nova-compute would not start: {words}',
             'Correct [pci]device_spec; see "openstack gpu config check"',
         )
+    yield from host_reporting.check(view)
     for spec in view.specs:
         if not any(
             view.spec_of(device) == spec for device in view.host.devices

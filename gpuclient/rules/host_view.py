@@ -46,6 +46,8 @@ class Intent:
     addresses: frozenset[pci.Address] | None = None
     #: Values of ``[pci]device_spec``.
     device_specs: tuple[str, ...] = ()
+    #: ``[pci]report_in_placement``; None where it is not known.
+    report_in_placement: bool | None = None
     #: Whether the configuration given is that of a nova-compute: then what
     #: no device spec matches is not for guests.
     of_compute: bool = False
@@ -124,8 +126,13 @@ class View:
         found = {}
         for text in self.intent.device_specs:
             try:
-                for spec in device_spec.parse(text, host=self.host.for_nova):
-                    spec.check_names()
+                device_spec.parse(
+                    text,
+                    report_in_placement=(
+                        self.intent.report_in_placement is not False
+                    ),
+                    host=self.host.for_nova,
+                )
             except exceptions.InvalidDeviceSpec as exc:
                 found[text] = str(exc)
         return found
@@ -149,7 +156,11 @@ class View:
     ) -> tuple[alias_model.Alias, ...]:
         """Return the aliases for the ids, or the class, of a device."""
         spec = self.spec_of(device)
-        given = None if spec is None else spec.resource_class(device.for_nova)
+        given = (
+            None
+            if spec is None or not spec.has_names
+            else spec.resource_class(device.for_nova)
+        )
         return tuple(
             alias
             for alias in self.intent.aliases

@@ -16,67 +16,223 @@ import collections.abc
 import dataclasses
 
 from gpuclient.model import alias as alias_model
+from gpuclient.model import deployment
+from gpuclient.model import device_sets
 from gpuclient.model import device_spec
-from gpuclient.model import naming
 from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import device_spec as device_spec_rules
 from gpuclient.rules import finding
 
+_Requirement = device_sets.Requirement
+#: What an alias may fail for alone, in the order in which it is told.
+_REASONS = (
+    _Requirement.MIGRATION,
+    _Requirement.REMOTE,
+    _Requirement.NETWORK,
+    _Requirement.TRAITS,
+    _Requirement.CLASS,
+    _Requirement.TYPE,
+    _Requirement.ADDRESS,
+)
+
 
 def check(
-    aliases: list[alias_rules.Entry], specs: list[device_spec_rules.Entry]
+    aliases: collections.abc.Sequence[alias_rules.Entry],
+    specs: collections.abc.Sequence[device_spec_rules.Entry],
+    services: collections.abc.Sequence[deployment.Process],
 ) -> collections.abc.Iterator[finding.Located]:
-    """Find aliases that no device spec has devices for."""
-    if not specs:
+    """Find aliases that no device can serve, whatever the hosts have.
+
+    GPU307 and GPU902 follow ``nova/pci/stats.py:PciDeviceStats.
+    _filter_pools`` and, with pci_in_placement,
+    ``nova/objects/request_spec.py:RequestSpec.
+    generate_request_groups_from_pci_requests``; GPU122 follows
+    ``nova/pci/utils.py:pci_device_prop_match``.
+
+    :param services: Those that the aliases and the specs are of.
+    """
+    tagged = any(_has_capability(entry.spec) for entry in specs)
+    if not tagged:
+        for entry in aliases:
+            for one in alias_rules.check_capability(entry.alias):
+                yield finding.Located(one, entry.setting.place)
+    computes = _by_compute(specs)
+    if not computes:
         return
-    for one in aliases:
-        if any(may_match(one.alias, other.spec) for other in specs):
-            continue
-        swapped = dataclasses.replace(
-            one.alias,
-            vendor_id=one.alias.product_id,
-            product_id=one.alias.vendor_id,
-        )
-        hint = ''.join(
-            f'; {other.setting.place} has vendor and product the other way '
-            f'round'
-            for other in specs
-            if device_spec.ANY
-            not in (other.spec.vendor_id, other.spec.product_id)
-            and may_match(swapped, other.spec)
-        )
-        yield finding.Located(
-            finding.error(
-                'GPU307',
-                f'No device spec gives devices of alias {one.alias.name!r} '
-                f'away: there will be none ({one.alias.placement_class})'
-                f'{hint}',
-            ),
-            one.setting.place,
-        )
-
-
-def may_match(alias: alias_model.Alias, spec: device_spec.DeviceSpec) -> bool:
-    for wanted, given in (
-        (alias.vendor_id, spec.vendor_id),
-        (alias.product_id, spec.product_id),
-    ):
-        if (
-            wanted is not None
-            and given != device_spec.ANY
-            and wanted.lower() != given
+    for entry in aliases:
+        alternatives = [
+            other.alias if tagged else _without_capability(other.alias)
+            for other in aliases
+            if other.service is entry.service
+            and other.alias.name == entry.alias.name
+        ]
+        # Several with one name are alternatives: one that is served will do.
+        if any(
+            _serving(alias, computes, in_placement) is not None
+            for alias in alternatives
+            for in_placement in _in_placement(services)
         ):
-            return False
-    requested = spec.tags.get('resource_class')
-    if alias.resource_class or requested:
-        # Without one, either side makes its class of the ids, and those
-        # agree or are not known.
-        mine, theirs = alias.placement_class, requested
-        if not isinstance(theirs, str) or not theirs:
-            if alias.has_ids:
-                return mine == naming.resource_class(
-                    alias.vendor_id, alias.product_id
-                )
-            return mine is not None and mine.startswith('CUSTOM_PCI_')
-        return mine == naming.resource_class(None, None, theirs)
-    return True
+            continue
+        yield finding.Located(
+            _unserved(
+                entry.alias if tagged else _without_capability(entry.alias),
+                computes,
+                _in_placement(services)[0],
+            ),
+            entry.setting.place,
+        )
+
+
+def _has_capability(spec: device_spec.DeviceSpec) -> bool:
+    return str(spec.tags.get('capability_type')).lower() == 'pci'
+
+
+def _without_capability(alias: alias_model.Alias) -> alias_model.Alias:
+    return dataclasses.replace(alias, capability_type=None)
+
+
+def _by_compute(
+    specs: collections.abc.Iterable[device_spec_rules.Entry],
+) -> list[list[device_spec_rules.Entry]]:
+    """Return the entries of each compute, in their order."""
+    found: dict[int, list[device_spec_rules.Entry]] = {}
+    for entry in specs:
+        found.setdefault(id(entry.service), []).append(entry)
+    return list(found.values())
+
+
+def _in_placement(
+    services: collections.abc.Iterable[deployment.Process],
+) -> tuple[bool, ...]:
+    """Return what ``[filter_scheduler]pci_in_placement`` may be.
+
+    nova-api, nova-scheduler and nova-conductor decide; a compute has the
+    option for its check of aliases only.
+    """
+    services = tuple(services)
+    deciding = [one for one in services if one.is_control_plane] or [
+        one for one in services if one.pci_in_placement is not None
+    ]
+    if not deciding or any(
+        one.is_open('filter_scheduler', 'pci_in_placement') for one in services
+    ):
+        return False, True
+    return tuple(sorted({bool(one.pci_in_placement) for one in deciding}))
+
+
+def _serving(
+    alias: alias_model.Alias,
+    computes: collections.abc.Iterable[
+        collections.abc.Sequence[device_spec_rules.Entry]
+    ],
+    in_placement: bool,
+    without: str | None = None,
+) -> device_spec_rules.Entry | None:
+    """Return an entry by which a device may serve an alias."""
+    for entries in computes:
+        served = device_sets.serves(
+            [entry.spec for entry in entries],
+            alias,
+            in_placement=in_placement,
+            without=without,
+        )
+        if served is not None:
+            return next(
+                entry for entry in entries if entry.spec is served.spec
+            )
+    return None
+
+
+def _unserved(
+    alias: alias_model.Alias,
+    computes: list[list[device_spec_rules.Entry]],
+    in_placement: bool,
+) -> finding.Finding:
+    """Return the finding that no device serves an alias, with the reason."""
+    for reason in _REASONS:
+        entry = _serving(alias, computes, in_placement, reason)
+        if entry is None:
+            continue
+        if reason == _Requirement.MIGRATION:
+            return _not_migratable(alias, entry)
+        return _no_devices(alias, f', but {_why(reason, alias, entry)}')
+    swapped = dataclasses.replace(
+        alias, vendor_id=alias.product_id, product_id=alias.vendor_id
+    )
+    hint = ''.join(
+        f'; {entry.setting.place} has vendor_id and product_id swapped'
+        for entries in computes
+        for entry in entries
+        if device_spec.ANY not in (entry.spec.vendor_id, entry.spec.product_id)
+        and device_sets.serves([entry.spec], swapped, in_placement=False)
+    )
+    return _no_devices(
+        alias,
+        f'{hint}. Add a device_spec for these devices on a compute host, or '
+        f'correct the alias',
+    )
+
+
+def _no_devices(alias: alias_model.Alias, rest: str) -> finding.Finding:
+    what = (
+        f'{alias.vendor_id}:{alias.product_id}'
+        if alias.has_ids and not alias.resource_class
+        else alias.placement_class
+    )
+    return finding.error(
+        'GPU307',
+        f'No [pci]device_spec matches devices for alias {alias.name!r} '
+        f'({what}): servers that request it are not scheduled{rest}',
+    )
+
+
+def _not_migratable(
+    alias: alias_model.Alias, entry: device_spec_rules.Entry
+) -> finding.Finding:
+    value = 'yes' if alias.live_migratable else 'no'
+    return finding.error(
+        'GPU902',
+        f'Alias {alias.name!r} has live_migratable = {value}, and no '
+        f'device_spec that matches its devices has the same '
+        f'({entry.setting.place}): servers that request it are not '
+        f'scheduled. Write the same in both, or remove it from the alias',
+    )
+
+
+def _why(
+    reason: str, alias: alias_model.Alias, entry: device_spec_rules.Entry
+) -> str:
+    """Return why an entry matches devices, and none serves an alias."""
+    place, tags = entry.setting.place, entry.spec.tags
+    if reason == _Requirement.REMOTE:
+        return (
+            f'{place} matches them with remote_managed, and such devices '
+            f'are for ports of Neutron only. Remove remote_managed'
+        )
+    if reason == _Requirement.NETWORK:
+        return (
+            f'{place} matches them with physical_network, and such devices '
+            f'are not reported to Placement. Remove physical_network, or '
+            f'request the device by a port'
+        )
+    if reason == _Requirement.TRAITS:
+        return (
+            f'its traits {", ".join(sorted(alias.placement_traits))} are '
+            f'not those of {place}. Write the same traits in both'
+        )
+    if reason == _Requirement.CLASS:
+        given = tags.get('resource_class')
+        return (
+            f'it requests resource class {alias.placement_class}, and '
+            f'{place} has '
+            f'{given if given else "none, so that it is made of the ids"}. '
+            f'Write the same resource_class in both'
+        )
+    if reason == _Requirement.TYPE:
+        return (
+            f'{place} has the tag dev_type {tags.get("dev_type")!r}, which '
+            f'replaces the device type. Remove the tag'
+        )
+    return (
+        f'other entries before {place} match all of them. Put that entry first'
+    )

@@ -16,6 +16,7 @@ import collections.abc
 
 from gpuclient.model import configuration
 from gpuclient.model import deployment
+from gpuclient.model import device_spec
 from gpuclient.rules import device_spec as device_spec_rules
 from gpuclient.rules import finding
 
@@ -24,7 +25,13 @@ def check(
     services: collections.abc.Sequence[deployment.Process],
     specs: list[device_spec_rules.Entry],
 ) -> collections.abc.Iterator[finding.Located]:
-    """Check that Placement is used by all or by none."""
+    """Check that Placement is used by all or by none.
+
+    GPU309 follows ``nova/compute/pci_placement_translator.py:
+    update_provider_tree_for_pci``, which makes no providers without
+    ``report_in_placement``, and ``nova/pci/stats.py:PciDeviceStats.
+    _filter_pools_based_on_placement_allocation``.
+    """
     control = [service for service in services if service.is_control_plane]
     on = [service for service in control if service.pci_in_placement]
     if not on:
@@ -52,9 +59,8 @@ def check(
             service.is_read_by(configuration.COMPUTE)
             and not service.report_in_placement
             and not service.is_open('pci', 'report_in_placement')
-            # Devices with a physical network are Neutron's.
             and any(
-                one.service is service and one.spec.in_placement
+                one.service is service and _is_for_flavors(one.spec)
                 for one in specs
             )
         ):
@@ -62,9 +68,19 @@ def check(
                 finding.error(
                     'GPU309',
                     f'[filter_scheduler]pci_in_placement is on in '
-                    f'{on[0].place}, but this compute has no '
-                    f'[pci]report_in_placement = True: its devices are never '
-                    f'found',
+                    f'{on[0].place}, but this compute does not report its '
+                    f'devices to Placement: servers that request them are '
+                    f'not scheduled here. Set [pci]report_in_placement = True '
+                    f'and restart nova-compute',
                 ),
                 service.device_specs[0].place,
             )
+
+
+def _is_for_flavors(spec: device_spec.DeviceSpec) -> bool:
+    """Return whether flavors request devices, rather than ports of Neutron.
+
+    Those of a physical network, or of none that is said to be, and remote
+    managed ones are for ports.
+    """
+    return not spec.remote_managed and 'physical_network' not in spec.tags

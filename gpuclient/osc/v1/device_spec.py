@@ -106,14 +106,10 @@ Example::
                 if not device_specs.add(document, entry):
                     continue
                 edit.note_restart(document)
-                earlier = [defined.spec for defined in before]
-                other = device_spec_rules.shadowed(spec, earlier)
-                if other is not None:
-                    where = before[earlier.index(other)].where
-                    warnings.append(
-                        str(device_spec_rules.never_reached(where))
-                    )
-                if not document.report_in_placement:
+                warnings += map(str, _never_reached(spec, before))
+                if document.report_in_placement:
+                    _refuse(device_spec_rules.check_reporting(spec))
+                else:
                     warnings.append(str(device_spec_rules.not_reported()))
             warnings += config_files.warn_of(edit)
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
@@ -140,6 +136,19 @@ def _entry(parsed_args: argparse.Namespace) -> dict[str, str]:
         'one_time_use': parsed_args.one_time_use,
     }
     return {key: value for key, value in entry.items() if value is not None}
+
+
+def _never_reached(
+    spec: device_spec.DeviceSpec,
+    before: collections.abc.Sequence[device_specs.DefinedSpec],
+) -> list[finding.Finding]:
+    """Return the finding that entries before one match all it matches."""
+    earlier = [defined.spec for defined in before]
+    others = device_spec_rules.shadowed(spec, earlier)
+    places = dict.fromkeys(
+        before[earlier.index(other)].where for other in others
+    )
+    return [device_spec_rules.never_reached(*places)] if places else []
 
 
 def _refuse(findings: collections.abc.Iterable[finding.Finding]) -> None:
@@ -248,14 +257,9 @@ Example::
                     spec = defined.spec
                     before = specs[:number]
                     findings = list(device_spec_rules.check(spec))
-                    earlier = [one.spec for one in before]
-                    other = device_spec_rules.shadowed(spec, earlier)
-                    if other is not None:
-                        findings.append(
-                            device_spec_rules.never_reached(
-                                before[earlier.index(other)].where
-                            )
-                        )
+                    findings += _never_reached(spec, before)
+                    if document.report_in_placement:
+                        findings += device_spec_rules.check_reporting(spec)
                     rows.append(
                         (
                             columns.TextColumn(defined.where),

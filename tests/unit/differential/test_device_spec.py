@@ -17,6 +17,7 @@ about a host that both sides know.
 """
 
 import json
+import logging
 import typing
 import unittest.mock
 
@@ -54,6 +55,8 @@ DEVICES = (
         for number in (1, 2, 3)
     ),
 )
+#: Nova says of each file of sysfs that it is not there.
+logging.getLogger('nova').addHandler(logging.NullHandler())
 HOST = device_spec.Host(DEVICES, {'pf0': PF.address, 'eth0': '0000:1a:1f.7'})
 EXPECTED = (
     nova_exception.NovaException,
@@ -251,8 +254,10 @@ CHOSEN = (
     ),
     (
         '{"devname": "pf0", "product_id": "20f2", "remote_managed": "true"}',
-        'not reported',
+        'refused',
     ),
+    ('{"devname": ["pf0"]}', 'not reported'),
+    ('{"devname": {"pf0": 1}, "product_id": "20f2"}', 'not reported'),
     ('{"managed": "sometimes"}', 'refused'),
     (
         '[{"address": "0000:04:00.1", "resource_class": "a"}, '
@@ -276,7 +281,10 @@ CHOSEN = (
 
 
 class NovaHost:
-    """Makes Nova look at :data:`HOST` in the place of sysfs."""
+    """Makes Nova look at :data:`HOST` in the place of sysfs.
+
+    The ids of a device are really looked for: Linux has no file ``product``.
+    """
 
     def __enter__(self) -> None:
         self._patches = [
@@ -288,7 +296,6 @@ class NovaHost:
                     'get_vf_product_id_by_pf_addr',
                     lambda address: HOST.vf_product_id(address),
                 ),
-                ('get_pci_ids_by_pci_addr', self.get_pci_ids_by_pci_addr),
             )
         ]
         for patch in self._patches:
@@ -305,17 +312,10 @@ class NovaHost:
 
     @staticmethod
     def get_function_by_ifname(name: str) -> tuple[str | None, bool]:
-        address = HOST.interfaces.get(name)
+        address = HOST.interfaces.get(f'{name}')
         if address is None:
             return None, False
         return address, HOST.physical_function(address) is not None
-
-    @staticmethod
-    def get_pci_ids_by_pci_addr(address: str) -> tuple[str, str]:
-        function = HOST.physical_function(address)
-        if function is None:
-            raise nova_exception.PciDeviceNotFoundById(id=address)
-        return function.vendor_id, function.product_id
 
 
 def of_nova(texts: list[str], report: bool) -> typing.Any:

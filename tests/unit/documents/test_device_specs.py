@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import json
 import os
 import pathlib
 import shutil
@@ -42,6 +43,11 @@ class TestRules(testtools.TestCase):
         ('{"devname": "eth0"}', []),
         ('{"vendor_id": "10de", "resource_clas": "A"}', ['GPU211']),
         ('{"vendor_id": "10de", "device_type": "type-PF"}', ['GPU211']),
+        ('{"vendor_id": "10de", "device_id": "20f1"}', ['GPU211']),
+        ('{"vendor_id": "10de", "dev_type": "type-PF"}', ['GPU216']),
+        ('{"address": {"bus": "AF$"}}', ['GPU215']),
+        ('{"address": "AF:00.0"}', []),
+        ('{"vendor_id": "-1"}', ['GPU215']),
         ('{"address": {"bus": "0"}}', ['GPU212']),
         ('{"address": {"bus": "^04$"}}', []),
     )
@@ -59,17 +65,79 @@ class TestRules(testtools.TestCase):
             '{"vendor_id": "10de", "address": "04:00.0"}',
             True,
         ),
-        ('{"address": "*:04:00.*"}', '{"address": "0000:04:00.0"}', True),
+        # A PF at that address takes its VFs, too, which are elsewhere.
+        ('{"address": "*:04:00.*"}', '{"address": "0000:04:00.0"}', False),
+        ('{"address": "04:00.0"}', '{"address": "0000:04:00.0"}', False),
+        ('{"address": "0000:04:00.0"}', '{"address": "0:4:0.0"}', True),
+        ('{"address": "*:04:*.*"}', '{"address": "*:04:00.*"}', True),
+        (
+            '{"product_id": "20f2", "remote_managed": "yes"}',
+            '{"product_id": "20f2"}',
+            False,
+        ),
+        ('{"product_id": "20f2"}', '{"product_id": "20f2"}', True),
         ('{"address": "0000:04:00.0"}', '{"address": "*:04:00.*"}', False),
         ('{"address": {"bus": "04"}}', '{"address": "0000:04:00.0"}', False),
+        ('{"address": {"bus": "04"}}', '{"address": "*:04:00.0"}', True),
+        ('{"address": {"bus": "0"}}', '{"address": {"bus": "0[0-3]"}}', True),
         ('{"vendor_id": "*"}', '{"address": {"bus": "04"}}', True),
-        ('{"devname": "eth0"}', '{"devname": "eth0"}', False),
+        ('{"devname": "eth0"}', '{"devname": "eth0"}', True),
+        ('{"devname": "eth0"}', '{"devname": "eth1"}', False),
+        ('{"devname": "eth0"}', '{"address": "04:00.*"}', False),
     )
     @ddt.unpack
     def test_shadowed(self, first: str, second: str, expected: bool) -> None:
         earlier = [parsed('{"vendor_id": "8086"}'), parsed(first)]
         other = device_spec_rules.shadowed(parsed(second), earlier)
-        self.assertIs(earlier[1] if expected else None, other)
+        self.assertEqual((earlier[1],) if expected else (), other)
+
+    def test_shadowed_by_several(self) -> None:
+        earlier = [
+            parsed(f'{{"address": "0000:04:00.{number}"}}')
+            for number in range(8)
+        ]
+        spec = parsed('{"address": "0000:04:00.*"}')
+        self.assertEqual(
+            (*earlier,),
+            device_spec_rules.shadowed(
+                spec, [parsed('{"vendor_id": "8086"}'), *earlier]
+            ),
+        )
+        self.assertEqual((), device_spec_rules.shadowed(spec, earlier[1:]))
+
+    @ddt.data(
+        ('{"address": "04:00.0", "devname": ""}', []),
+        ('{"devname": "eth0", "physical_network": "net"}', ['GPU302']),
+        ('{"devname": ["eth0"]}', ['GPU302']),
+        ('{"vendor_id": "10de", "resource_class": "GPU"}', []),
+        ('{"vendor_id": "10de", "resource_class": ""}', []),
+        ('{"vendor_id": "10de", "resource_class": "VGPU"}', []),
+        ('{"vendor_id": "10de", "resource_class": "A-B c"}', []),
+        (
+            '{"vendor_id": "10de", "resource_class": "CUSTOM_GPU-A"}',
+            ['GPU203'],
+        ),
+        ('{"vendor_id": "10de", "resource_class": "CUSTOM_"}', ['GPU203']),
+        ('{"vendor_id": "10de", "traits": "a, b"}', []),
+        ('{"vendor_id": "10de", "traits": "a,"}', ['GPU204']),
+        ('{"vendor_id": "10de", "traits": "CUSTOM_A-B"}', ['GPU204']),
+        ('{"vendor_id": "10de", "traits": ""}', []),
+        ('{"vendor_id": "10de", "resource_class": 7}', ['GPU205']),
+        ('{"vendor_id": "10de", "traits": ["a"]}', ['GPU205']),
+        ('{"traits": ["a"], "physical_network": "net"}', []),
+    )
+    @ddt.unpack
+    def test_check_reporting(self, text: str, codes: list[str]) -> None:
+        found = device_spec_rules.check_reporting(parsed(text))
+        self.assertEqual(codes, [one.code for one in found])
+
+    def test_check_reporting_of_long_names(self) -> None:
+        for length, codes in ((248, []), (249, ['GPU203', 'GPU204'])):
+            name = 'a' * length
+            found = device_spec_rules.check_reporting(
+                parsed(json.dumps({'resource_class': name, 'traits': name}))
+            )
+            self.assertEqual(codes, [one.code for one in found])
 
 
 class TestDocuments(testtools.TestCase):

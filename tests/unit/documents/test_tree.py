@@ -203,7 +203,7 @@ class TestCheck(TreeTestCase):
         message = configuration_rules.check(found.deployment)[
             0
         ].finding.message
-        self.assertIn('vendor and product the other way round', message)
+        self.assertIn('has vendor_id and product_id swapped', message)
 
     def test_devices_of_neutron(self) -> None:
         self.assertEqual(

@@ -1158,9 +1158,35 @@ class TestUse(TestCase):
         self.finds('GPU456', FAIL, 'would not start', card(),
                    specs({'address': 'x'}))  # fmt: skip
         self.finds('GPU456', FAIL, 'ends with AttributeError', card(),
-                   specs({'address': GPU, 'resource_class': 5}))  # fmt: skip
+                   specs({'address': GPU, 'vendor_id': 5}))  # fmt: skip
         self.finds('GPU461', WARN, 'none of 1', card(), specs())
         self.finds('GPU461', WARN, 'has no display', trees.Tree())
+
+    def test_reporting(self) -> None:
+        """What nova-compute looks at where it reports to Placement alone."""
+        tree = card(vfs=('0000:17:00.4',))
+        tree.device('0000:17:00.4', '10de:20f1', 0x030200, group=5, parent=GPU)
+        vf = {'address': '17:00.4'}
+        for entry, words in (
+            ({'address': '04:00.0', 'resource_class': 5}, 'AttributeError'),
+            ({'address': '04:00.0', 'traits': ['a']}, 'AttributeError'),
+            ({'devname': 'eth0'}, "does not support 'devname'"),
+            ({'vendor_id': '10de'}, 'Either the parent PF or its children'),
+            ({**vf, 'one_time_use': 'no'}, 'may set one_time_use'),
+        ):
+            for report in (True, False, None):
+                intent = specs(entry, report_in_placement=report)
+                self.assertEqual(
+                    report is True,
+                    any(
+                        words in one.evidence and one.result == FAIL
+                        for one in self.check(tree, intent)
+                    ),
+                    entry,
+                )
+        self.finds('GPU456', FAIL, 'requires pci.report_in_placement', tree,
+                   specs({**vf, 'one_time_use': 'yes'},
+                         report_in_placement=False))  # fmt: skip
 
     def test_unreadable(self) -> None:
         tree = card()

@@ -1,0 +1,374 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which devices an entry of ``[pci]device_spec`` counts for, on any host.
+
+Nova asks the entries in their order and takes the first that matches
+(``nova/pci/whitelist.py:Whitelist.device_assignable``). Here no host is
+known, so the question is whether there can be a device that an entry matches
+and none of the earlier ones does. The devices that an entry matches are a
+:data:`Box`: for each property of a device, the values that it may have.
+"""
+
+import collections.abc
+import dataclasses
+import functools
+import re
+import typing
+
+from gpuclient.model import alias as alias_model
+from gpuclient.model import device_spec
+from gpuclient.model import naming
+from gpuclient.model import pci
+
+#: For each of :data:`_SIZES`, a set of its values: bit N is value N.
+Box: typing.TypeAlias = tuple[int, ...]
+
+#: Digits of the fields of an address, and how many values they have.
+_FIELDS = ((4, 0x10000), (2, 0x100), (2, 0x20), (1, 8))
+#: Domain, bus, slot, function, vendor, product, and whether there is a serial
+#: number.
+_SIZES = (*(count for _digits, count in _FIELDS), 0x10000, 0x10000, 2)
+_ALL: Box = tuple((1 << size) - 1 for size in _SIZES)
+_ANY_ADDRESS = _ALL[:4]
+_ADDRESS = re.compile('[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f][.][0-7]', re.ASCII)
+_HEXADECIMAL = re.compile('[0-9a-f]+', re.ASCII)
+_CLASS = re.compile('CUSTOM_PCI_([0-9A-F]{4})_([0-9A-F]{4})', re.ASCII)
+#: Steps after which a search ends without an answer.
+_STEPS = 20_000
+
+
+class Requirement:
+    """Names of what an alias requires of a device, to leave one out."""
+
+    ADDRESS = 'address'
+    CAPABILITY = 'capability_type'
+    CLASS = 'resource_class'
+    IDS = 'ids'
+    MIGRATION = 'live_migratable'
+    NETWORK = 'physical_network'
+    REMOTE = 'remote_managed'
+    TRAITS = 'traits'
+    TYPE = 'device_type'
+
+
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """A device that an alias is served with: for tests and messages."""
+
+    spec: device_spec.DeviceSpec
+    device_type: str
+
+
+def is_reached(
+    spec: device_spec.DeviceSpec,
+    earlier: collections.abc.Sequence[device_spec.DeviceSpec],
+    others: collections.abc.Sequence[device_spec.DeviceSpec] = (),
+) -> bool:
+    """Return whether an entry may be the first that matches a device.
+
+    :param others: All entries of the service: with a remote managed one that
+        names a PF nova-compute does not start on a host where it is one.
+    """
+    return any(
+        _has_device(spec, earlier, (*earlier, spec, *others), kind, _ALL)
+        for kind in ('type-PCI', 'type-VF')
+    )
+
+
+def serves(
+    specs: collections.abc.Sequence[device_spec.DeviceSpec],
+    alias: alias_model.Alias,
+    *,
+    in_placement: bool,
+    without: str | None = None,
+) -> Served | None:
+    """Return by which entry a device may serve an alias, on some host.
+
+    :param specs: All entries of a compute, in their order.
+    :param in_placement: ``[filter_scheduler]pci_in_placement``; the compute
+        reports to Placement then.
+    :param without: A :class:`Requirement` that does not count.
+    """
+    for number, spec in enumerate(specs):
+        earlier = () if without == Requirement.ADDRESS else specs[:number]
+        for kind in pci.DEVICE_TYPES:
+            wanted = _wanted(spec, alias, kind, in_placement, without)
+            if wanted is not None and _has_device(
+                spec, earlier, specs, kind, wanted
+            ):
+                return Served(spec, kind)
+    return None
+
+
+def _wanted(
+    spec: device_spec.DeviceSpec,
+    alias: alias_model.Alias,
+    kind: str,
+    in_placement: bool,
+    without: str | None,
+) -> Box | None:
+    """Return the devices of an entry that would serve an alias.
+
+    None where the entry's own tags, or the device type, exclude all.
+    """
+    if in_placement and kind == 'type-VF' and 'one_time_use' in spec.tags:
+        # nova-compute does not start.
+        return None
+    alias, spec = _relaxed(alias, spec, without)
+    # All but ids, addresses and class is the same for all devices.
+    device = device_spec.HostDevice(
+        '0000:00:00.0',
+        (alias.vendor_id or '10de').lower(),
+        (alias.product_id or '20f1').lower(),
+        kind,
+    )
+    named = _class_of(spec)
+    asked = dataclasses.replace(alias, resource_class=None)
+    if not alias.has_ids:
+        asked = dataclasses.replace(
+            asked, vendor_id=device.vendor_id, product_id=device.product_id
+        )
+    plain = dataclasses.replace(
+        spec, tags={**spec.tags, 'resource_class': None}
+    )
+    if not plain.serves(device, asked, in_placement=in_placement):
+        return None
+    vendors = _identifier(alias.vendor_id)
+    products = _identifier(alias.product_id)
+    if in_placement and without != Requirement.CLASS:
+        if named is not None:
+            if alias.placement_class != named:
+                return None
+        else:
+            match = _CLASS.fullmatch(alias.placement_class or '')
+            if match is None:
+                return None
+            vendors &= _identifier(match[1])
+            products &= _identifier(match[2])
+    return (*_ANY_ADDRESS, vendors, products, _ALL[6])
+
+
+def _class_of(spec: device_spec.DeviceSpec) -> str | None:
+    """Return the class that an entry gives all its devices."""
+    name = spec.tags.get('resource_class')
+    if not name:
+        return None
+    # Other than a string, nova-compute cannot report it.
+    return (
+        naming.resource_class(None, None, name)
+        if (isinstance(name, str))
+        else ''
+    )
+
+
+def _relaxed(
+    alias: alias_model.Alias,
+    spec: device_spec.DeviceSpec,
+    without: str | None,
+) -> tuple[alias_model.Alias, device_spec.DeviceSpec]:
+    """Return an alias and an entry that do not differ in one respect."""
+    changes: dict[str, typing.Any] = {}
+    tags = dict(spec.tags)
+    if without == Requirement.IDS:
+        # The class stays that of the alias.
+        changes = {
+            'vendor_id': None,
+            'product_id': None,
+            'resource_class': alias.placement_class,
+        }
+    elif without == Requirement.TYPE:
+        tags.pop('dev_type', None)
+        changes = {'device_type': None}
+    elif without in (
+        Requirement.CAPABILITY,
+        Requirement.MIGRATION,
+        Requirement.TRAITS,
+    ):
+        changes = {without: None}
+    elif without in (Requirement.NETWORK, Requirement.REMOTE):
+        tags.pop(without, None)
+    return (
+        dataclasses.replace(alias, **changes),
+        dataclasses.replace(spec, tags=tags),
+    )
+
+
+def _identifier(value: str | None) -> int:
+    if value is None:
+        return _ALL[4]
+    return _number(value.lower(), 4, _SIZES[4])
+
+
+def _number(text: str, digits: int, count: int) -> int:
+    """Return the set of the one value that a text is."""
+    if len(text) != digits or not _HEXADECIMAL.fullmatch(text):
+        # Nova takes such an id, ``-001``, and no device has it.
+        return 0
+    number = int(text, 16)
+    return 1 << number if number < count else 0
+
+
+@functools.lru_cache(maxsize=512)
+def _expression(pattern: str, digits: int, count: int) -> int:
+    """Return the values that a regular expression matches."""
+    match = re.compile(pattern).match
+    found = bytearray((count + 7) // 8)
+    for value in range(count):
+        if match(f'{value:0{digits}x}'):
+            found[value // 8] |= 1 << value % 8
+    return int.from_bytes(found, 'little')
+
+
+def _addresses(address: device_spec.Address | None) -> Box:
+    if address is None:
+        # That of an interface, which may be any.
+        return _ANY_ADDRESS
+    found = []
+    for value, (digits, count) in zip(address.fields, _FIELDS, strict=True):
+        if value in (device_spec.ANY, '.*', '') and (
+            address.regex or value == device_spec.ANY
+        ):
+            found.append((1 << count) - 1)
+        elif address.regex:
+            found.append(_expression(value, digits, count))
+        else:
+            found.append(_number(value, digits, count))
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=4096)
+def _address_box(address: device_spec.Address | None) -> Box:
+    return _addresses(address)
+
+
+def _box(spec: device_spec.DeviceSpec, *, any_address: bool = False) -> Box:
+    """Return the devices that an entry matches by their own address."""
+    return (
+        *(_ANY_ADDRESS if any_address else _address_box(spec.address)),
+        *(
+            _ALL[4]
+            if value == device_spec.ANY
+            else _number(value, 4, _SIZES[4])
+            for value in (spec.vendor_id, spec.product_id)
+        ),
+        # Of remote managed ones only those with a serial number.
+        0b10 if spec.remote_managed else 0b11,
+    )
+
+
+def _single(spec: device_spec.DeviceSpec) -> str | None:
+    """Return the address that an entry names, where it may be that of a PF."""
+    address = spec.address
+    if address is None or not address.is_single:
+        return None
+    text = str(address)
+    return text if _ADDRESS.fullmatch(text) else None
+
+
+def _has_device(
+    spec: device_spec.DeviceSpec,
+    earlier: collections.abc.Sequence[device_spec.DeviceSpec],
+    all_specs: collections.abc.Sequence[device_spec.DeviceSpec],
+    kind: str,
+    wanted: Box,
+) -> bool:
+    """Return whether an entry may be the first that matches a device.
+
+    :param all_specs: All entries of the service.
+    :param kind: Device type of the device.
+    :param wanted: Devices that it has to be one of.
+    """
+    if spec.devname:
+        # Where its interface is, only what is for any address comes first,
+        # or for the same interface.
+        obstacles = [
+            _box(other, any_address=True)
+            if other.devname == spec.devname
+            else _box(other)
+            for other in earlier
+            if other.devname in (None, spec.devname)
+        ]
+        return _has_point(
+            _both(_box(spec, any_address=True), wanted), obstacles
+        )
+    # What names an interface matches nothing where that is not.
+    rivals = [other for other in earlier if not other.devname]
+    # nova-compute does not start where these are PFs.
+    refused = {
+        text
+        for other in all_specs
+        if other.remote_managed and (text := _single(other)) is not None
+    }
+    obstacles = [_box(other) for other in rivals]
+    if kind == 'type-PF':
+        obstacles += map(_point, refused)
+    if _has_point(_both(_box(spec), wanted), obstacles):
+        return True
+    function = _single(spec)
+    if kind != 'type-VF' or function is None or function in refused:
+        return False
+    # A VF of the PF that the entry names, at any address but the PF's.
+    return _has_point(
+        _both(_box(spec, any_address=True), wanted),
+        [
+            *(
+                _box(other, any_address=_single(other) == function)
+                for other in rivals
+            ),
+            _point(function),
+        ],
+    )
+
+
+def _point(address: str) -> Box:
+    fields = re.split('[:.]', address)
+    return (
+        *(
+            _number(field, digits, count)
+            for field, (digits, count) in zip(fields, _FIELDS, strict=True)
+        ),
+        *_ALL[4:],
+    )
+
+
+def _both(one: Box, other: Box) -> Box:
+    return tuple(map(int.__and__, one, other))
+
+
+def _has_point(box: Box, obstacles: collections.abc.Sequence[Box]) -> bool:
+    """Return whether a box has a point that is in none of others."""
+    return all(box) and _search(box, obstacles, 0, [_STEPS])
+
+
+def _search(
+    box: Box,
+    obstacles: collections.abc.Sequence[Box],
+    at: int,
+    steps: list[int],
+) -> bool:
+    for number in range(at, len(obstacles)):
+        obstacle = obstacles[number]
+        if not all(map(int.__and__, box, obstacle)):
+            continue
+        for field, values in enumerate(obstacle):
+            rest = box[field] & ~values
+            if rest:
+                steps[0] -= 1
+                if steps[0] < 0:
+                    # Not known: it may have.
+                    return True
+                smaller = (*box[:field], rest, *box[field + 1 :])
+                if _search(smaller, obstacles, number + 1, steps):
+                    return True
+        return False
+    return True
