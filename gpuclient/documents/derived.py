@@ -17,6 +17,7 @@ It is read and checked. An edit is refused, with what to add or take out.
 
 import abc
 import collections.abc
+import typing
 
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
@@ -30,13 +31,18 @@ class DerivedConf(nova_conf.NovaConf):
     """What a tool will write into a nova.conf.
 
     :param path: Of the file that it makes it of.
+    :param keys: The place in the file that the options are below.
     """
 
     def __init__(
-        self, path: str, options: collections.abc.Iterable[Option]
+        self,
+        path: str,
+        options: collections.abc.Iterable[Option],
+        keys: tuple[str, ...] = (),
     ) -> None:
         super().__init__(path, b'', template=True)
         self._options = tuple(options)
+        self.keys = keys
         #: What was to be added (``+``) and taken out (``-``).
         self.edits: list[tuple[str, str, str, str]] = []
 
@@ -91,6 +97,12 @@ class DerivedFile(editable.EditableFile):
     ) -> str:
         """Return how an edit reads in the file."""
 
+    def write_edit_of(
+        self, conf: DerivedConf, edit: tuple[str, str, str, str]
+    ) -> str:
+        """Return how an edit of one configuration reads in the file."""
+        return self.write_edit(*edit)
+
     @property
     def changed(self) -> bool:
         return any(conf.changed for conf in self.confs)
@@ -109,7 +121,23 @@ class DerivedFile(editable.EditableFile):
     def diff(self) -> str:
         """Return what to add and what to take out."""
         return ''.join(
-            self.write_edit(*edit)
+            self.write_edit_of(conf, edit)
             for conf in self.confs
             for edit in conf.edits
         )
+
+
+class SharedFile(DerivedFile):
+    """A file that a tool reads together with others."""
+
+    @property
+    @abc.abstractmethod
+    def root(self) -> str:
+        """What files that belong together have in common."""
+
+    @classmethod
+    @abc.abstractmethod
+    def joined(
+        cls, files: collections.abc.Sequence[typing.Any]
+    ) -> collections.abc.Iterator[tuple[str, editable.Reading]]:
+        """Yield what each service reads of files of one root, and where."""

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import abc
 import collections.abc
-import contextlib
 import dataclasses
 import typing
 
@@ -103,7 +102,7 @@ class EditableFile(Editable):
 
     def __init__(self, path: str, content: bytes) -> None:
         super().__init__(path)
-        self._original = self._before_write = content
+        self._original = content
 
     @property
     def files(self) -> tuple[EditableFile, ...]:
@@ -141,8 +140,10 @@ class EditableFile(Editable):
         self.check_possible()
         if self.is_stream:
             return
-        with self._with_patch():
+        try:
             atomic.check_replaceable(self.path)
+        except exceptions.UnsafeEdit as exc:
+            raise exceptions.UnsafeEdit(str(exc), self.diff()) from exc
 
     def write(self) -> None:
         """Replace the file, unless nothing changed.
@@ -152,48 +153,12 @@ class EditableFile(Editable):
         :raises gpuclient.exceptions.UnsafeEdit: It must not be edited; the
             error carries the edits as a patch.
         """
-        with contextlib.ExitStack() as stack:
-            self.prepare(stack)()
-
-    def prepare(
-        self, stack: contextlib.ExitStack
-    ) -> collections.abc.Callable[[], None]:
-        """Write all there is to write, but not yet in the place of the file.
-
-        :param stack: Removes it where it was not put there.
-        :returns: What puts it there.
-        :raises gpuclient.exceptions.DocumentError: See :meth:`write`.
-        """
         if not self.changed or self.is_stream:
-            return lambda: None
+            return
         self.check_writable()
         content = self.content()
-        with self._with_patch():
-            put = stack.enter_context(self._written(content))
-
-        def commit() -> None:
-            with self._with_patch():
-                put()
-            self._before_write, self._original = self._original, content
-
-        return commit
-
-    def _written(
-        self, content: bytes
-    ) -> contextlib.AbstractContextManager[collections.abc.Callable[[], None]]:
-        return atomic.replacement(self.path, self._original, content)
-
-    def restore(self) -> None:
-        """Take back what :meth:`write` did.
-
-        :raises gpuclient.exceptions.DocumentError: It cannot be.
-        """
-        atomic.replace(self.path, self._original, self._before_write)
-        self._original = self._before_write
-
-    @contextlib.contextmanager
-    def _with_patch(self) -> collections.abc.Iterator[None]:
         try:
-            yield
+            atomic.replace(self.path, self._original, content)
         except exceptions.UnsafeEdit as exc:
             raise exceptions.UnsafeEdit(str(exc), self.diff()) from exc
+        self._original = content

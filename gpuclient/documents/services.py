@@ -18,10 +18,10 @@ import os
 import sys
 
 from gpuclient.documents import atomic
-from gpuclient.documents.deployers import devstack
+from gpuclient.documents.deployers import formats
 from gpuclient.documents.deployers import kolla
-from gpuclient.documents.deployers import openstack_ansible
 from gpuclient.documents.deployers import rhoso
+from gpuclient.documents.deployers import unread
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
@@ -196,10 +196,6 @@ def read_content(path: str) -> tuple[str, bytes]:
     :raises gpuclient.exceptions.DocumentError: It cannot be read.
     """
     if path == STANDARD_INPUT:
-        if sys.stdin is None:
-            raise exceptions.DocumentError(
-                _('Cannot read %s: it is closed') % _STANDARD_INPUT
-            )
         return _STANDARD_INPUT, atomic.read_stream(
             _STANDARD_INPUT, sys.stdin.buffer
         )
@@ -214,11 +210,12 @@ def parse(
     :raises gpuclient.exceptions.DocumentError: It is broken.
     """
     if is_yaml:
-        if openstack_ansible.has_variables(content):
-            return openstack_ansible.VariablesFile(path, content)
-        return rhoso.YamlFile(path, content)
-    if devstack.is_local_conf(content):
-        return devstack.LocalConf(path, content)
+        return formats.parse_yaml(path, content) or rhoso.YamlFile(
+            path, content
+        )
+    tool = formats.parse_plain(path, content)
+    if tool is not None:
+        return tool
     return nova_conf.NovaConf(
         path, content, template=kolla.root_of(path) is not None
     )
@@ -249,6 +246,18 @@ def _open(path: str) -> editable.Editable:
     )
 
 
+def not_read(path: str, name: str) -> str:
+    """Return what to do with a file whose format is not read."""
+    return _(
+        '%(path)s has settings of PCI devices in a format that is not read '
+        '(%(name)s): give the nova.conf of each service that is made of it'
+    ) % {'path': path, 'name': name}
+
+
+def _content(file: editable.Editable) -> bytes:
+    return file.content() if isinstance(file, editable.EditableFile) else b''
+
+
 def read(path: str) -> tuple[ServiceConfiguration, ...]:
     """Read a file or folder: what it has of nova-api and nova-compute.
 
@@ -264,6 +273,9 @@ def read(path: str) -> tuple[ServiceConfiguration, ...]:
         if reading.service in (None, API, COMPUTE)
     )
     if not found:
+        name = unread.name_of(_content(file), named=True)
+        if name:
+            raise exceptions.DocumentError(not_read(path, name))
         raise exceptions.DocumentError(
             _(
                 '%(path)s has no configuration of nova-api '

@@ -18,10 +18,11 @@ import os
 import re
 
 from gpuclient.documents import atomic
+from gpuclient.documents import derived
 from gpuclient.documents.deployers import data_plane
 from gpuclient.documents.deployers import kolla
-from gpuclient.documents.deployers import openstack_ansible
 from gpuclient.documents.deployers import rhoso
+from gpuclient.documents.deployers import unread
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient.documents import services
@@ -75,6 +76,9 @@ class Tree:
     files: int
     #: Files that could not be read, with the reason.
     unreadable: tuple[tuple[str, str], ...]
+    #: Files with settings of devices in a format that is not read, with its
+    #: name.
+    unread: tuple[tuple[str, str], ...] = ()
 
 
 def read(paths: collections.abc.Iterable[str]) -> Tree:
@@ -86,9 +90,10 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
     """
     found: list[deployment.Process] = []
     unreadable: list[tuple[str, str]] = []
+    others: list[tuple[str, str]] = []
     plain: dict[str, nova_conf.NovaConf] = {}
     hosts = data_plane.Found()
-    variables: dict[str, list[openstack_ansible.VariablesFile]] = {}
+    shared: dict[tuple[type, str], list[derived.SharedFile]] = {}
     count = 0
     for path, named in _files(paths):
         try:
@@ -97,8 +102,8 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
             if named or _is_about_nova(path) or _mentions_devices(path):
                 unreadable.append((path, str(exc)))
             continue
-        if isinstance(file, openstack_ansible.VariablesFile):
-            variables.setdefault(file.root, []).append(file)
+        if isinstance(file, derived.SharedFile):
+            shared.setdefault((type(file), file.root), []).append(file)
             count += 1
         elif not isinstance(file, nova_conf.NovaConf):
             here = [
@@ -110,14 +115,18 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
                 file.path, file.content().decode()
             )
             count += told or bool(here)
+            if not told and not here:
+                name = unread.name_of(file.content(), named=named)
+                if name:
+                    others.append((path, name))
         elif named or _concerns_devices(path, file):
             plain[path] = file
             count += 1
     found += _of_kolla(plain)
-    for files in variables.values():
+    for files in shared.values():
         found += [
             process(_names(reading), path, reading)
-            for path, reading in openstack_ansible.readings(files)
+            for path, reading in files[0].joined(files)
         ]
     folders: dict[str, list[nova_conf.NovaConf]] = {}
     for path, conf in plain.items():
@@ -129,7 +138,9 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
         found.append(
             process(_readers(key), key, editable.Reading(None, tuple(confs)))
         )
-    return Tree(hosts.deployment(found), count, tuple(unreadable))
+    return Tree(
+        hosts.deployment(found), count, tuple(unreadable), tuple(others)
+    )
 
 
 def _of_kolla(
@@ -171,9 +182,16 @@ def _files(
             folders[:] = sorted(set(folders) - _SKIPPED)
             for name in sorted(names):
                 file = os.path.join(folder, name)
-                if name.endswith(_PLAIN + services.YAML) and file not in seen:
+                if _is_read(name) and file not in seen:
                     seen.add(file)
                     yield file, False
+
+
+def _is_read(name: str) -> bool:
+    """Return whether a file of a folder may be configuration."""
+    return name.endswith(_PLAIN + services.YAML) or (
+        name.startswith('packstack') and name.endswith('.txt')
+    )
 
 
 def _words(name: str) -> frozenset[str]:

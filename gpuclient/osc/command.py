@@ -40,7 +40,6 @@ from gpuclient.osc import lazy
 
 with lazy.imports():
     from gpuclient.cloud import keystone
-    from gpuclient.osc import streams
 
 if typing.TYPE_CHECKING:
     from gpuclient.model import answer
@@ -80,8 +79,6 @@ class Command(command.Command):
     app: _App
 
     _status = 0
-    #: Paths of files that it has written.
-    written: tuple[str, ...] = ()
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -170,21 +167,12 @@ class Command(command.Command):
 class Lister(Command, lister.Lister):
     """A command that shows rows."""
 
-    def produce_output(
-        self,
-        parsed_args: argparse.Namespace,
-        column_names: collections.abc.Sequence[str],
-        data: collections.abc.Iterable[typing.Any],
-    ) -> int:
-        with streams.guarded(self.app.stdout, self.written):
-            return super().produce_output(parsed_args, column_names, data)
-
 
 class ShowOne(Command, show.ShowOne):
     """A command that shows one object."""
 
     #: What it writes in place of that, as a filter.
-    document: bytes | None = None
+    document: str | None = None
 
     def produce_output(
         self,
@@ -192,23 +180,14 @@ class ShowOne(Command, show.ShowOne):
         column_names: collections.abc.Sequence[str],
         data: collections.abc.Sequence[typing.Any],
     ) -> int:
-        with streams.guarded(self.app.stdout, self.written):
-            if self.document is None:
-                return super().produce_output(parsed_args, column_names, data)
-            self._write_document(self.document, column_names, data)
-        return 0
-
-    def _write_document(
-        self,
-        document: bytes,
-        column_names: collections.abc.Sequence[str],
-        data: collections.abc.Sequence[typing.Any],
-    ) -> None:
+        if self.document is None:
+            return super().produce_output(parsed_args, column_names, data)
         for name, value in zip(column_names, data, strict=True):
             if name == 'warnings':
                 for warning in value.machine_readable():
                     self.log.warning('%s', warning)
-        streams.write_bytes(self.app.stdout, document)
+        self.app.stdout.write(self.document)
+        return 0
 
 
 Rows: typing.TypeAlias = tuple[

@@ -15,6 +15,7 @@
 import argparse
 import collections.abc
 
+from gpuclient.documents import services
 from gpuclient.documents import tree
 from gpuclient import exceptions
 from gpuclient.i18n import _
@@ -43,6 +44,9 @@ def read(paths: collections.abc.Sequence[str]) -> tree.Tree:
     :raises gpuclient.exceptions.NotFound: They have no configuration.
     """
     found = tree.read(paths)
+    if not found.files and not found.unreadable and found.unread:
+        path, name = found.unread[0]
+        raise exceptions.DocumentError(services.not_read(path, name))
     if not found.files and not found.unreadable:
         raise exceptions.NotFound(
             _('There is no configuration of Nova in %(paths)s')
@@ -59,6 +63,10 @@ def check(
         *(
             configuration_rules.unreadable(path, reason)
             for path, reason in found.unreadable
+        ),
+        *(
+            configuration_rules.unread(path, services.not_read(path, name))
+            for path, name in found.unread
         ),
         *configuration_rules.check(
             found.deployment,

@@ -57,6 +57,13 @@ def unreadable(path: str, reason: str) -> finding.Located:
     )
 
 
+def unread(path: str, message: str) -> finding.Located:
+    """Return the finding that the format of a file is not read."""
+    return finding.Located(
+        finding.warning('GPU321', message), configuration.Place(path)
+    )
+
+
 class _Entries:
     """The aliases and device specs that can be read, by service."""
 

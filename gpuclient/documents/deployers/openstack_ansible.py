@@ -53,6 +53,8 @@ _VARIABLES = (
 _PATTERN = re.compile(
     rf'^["\']?({"|".join(_VARIABLES)})["\']?[ \t]*:'.encode(), re.M
 )
+#: The folder of its configuration: /etc/openstack_deploy.
+_DEPLOY = 'openstack_deploy'
 #: Values are small.
 _DEEPEST = 8
 _MOST = 1000
@@ -78,7 +80,7 @@ def has_variables(content: bytes) -> bool:
     return _PATTERN.search(content) is not None
 
 
-class VariablesFile(derived.DerivedFile):
+class VariablesFile(derived.SharedFile):
     """A file of variables.
 
     :raises gpuclient.exceptions.DocumentError: It is not YAML, or a value is
@@ -89,6 +91,7 @@ class VariablesFile(derived.DerivedFile):
 
     def __init__(self, path: str, content: bytes) -> None:
         super().__init__(path, content)
+        mappings: list[str] = []
         #: What each variable puts into nova.conf.
         self.variables: dict[str, derived.DerivedConf] = {}
         for document in rhoso.compose(path, atomic.decode(path, content)):
@@ -98,6 +101,12 @@ class VariablesFile(derived.DerivedFile):
                         self.variables[key.value] = derived.DerivedConf(
                             path, self._options(key.value, value)
                         )
+                        if key.value == _ALIAS and _has_mappings(value):
+                            mappings.append(_ALIAS)
+        if mappings and set(self.variables) == {_ALIAS}:
+            if _DEPLOY not in path.split('/'):
+                # The role takes texts of JSON: it is another tool's.
+                del self.variables[_ALIAS]
 
     @property
     def confs(self) -> collections.abc.Iterable[derived.DerivedConf]:
@@ -105,6 +114,12 @@ class VariablesFile(derived.DerivedFile):
 
     def readings(self) -> collections.abc.Iterator[editable.Reading]:
         return _readings([self.variables], self.services)
+
+    @classmethod
+    def joined(
+        cls, files: collections.abc.Sequence['VariablesFile']
+    ) -> collections.abc.Iterator[tuple[str, editable.Reading]]:
+        return readings(files)
 
     @property
     def root(self) -> str:
@@ -256,6 +271,12 @@ class VariablesFile(derived.DerivedFile):
             return _scalar(node)
 
         return plain(node, 0)
+
+
+def _has_mappings(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.SequenceNode) and any(
+        isinstance(item, yaml.MappingNode) for item in node.value
+    )
 
 
 def _scalar(node: yaml.Node) -> typing.Any:

@@ -33,7 +33,6 @@ with lazy.imports():
     from gpuclient.osc import forecasts
     from gpuclient.osc import openmetrics
     from gpuclient.osc import options
-    from gpuclient.osc import streams
 
 
 class ShowMetrics(command.Command):
@@ -98,7 +97,6 @@ Example::
             )
         )
         if parsed_args.output is None:
-            with streams.guarded(self.app.stdout, ()):
-                streams.write_bytes(self.app.stdout, content)
+            self.app.stdout.write(content.decode())
         else:
             atomic.write(parsed_args.output, content)

@@ -1,0 +1,212 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Hiera data of ``puppet-nova``, by itself or for a deployment tool.
+
+Lists of mappings become one line of JSON each (``puppet-nova``:
+``lib/puppet/functions/to_array_of_json_strings.rb``, ``manifests/pci.pp``,
+``manifests/compute/pci.pp``, ``manifests/scheduler/filter.pp``); releases
+before 2025.2 also took them as a text of JSON. A key is taken whole from the
+place that comes first. ``nova::pci`` is included by nova-api and by
+nova-compute, the filters by nova-scheduler, whose nova.conf all services of a
+controller read.
+"""
+
+import collections.abc
+import dataclasses
+import os
+import re
+import typing
+
+import yaml
+
+from gpuclient.documents import derived
+from gpuclient.documents.deployers import yaml_settings
+from gpuclient.documents import editable
+from gpuclient.model import configuration
+
+CONTROL = (
+    configuration.API,
+    configuration.CONDUCTOR,
+    configuration.SCHEDULER,
+)
+_COMPUTE = (configuration.COMPUTE,)
+
+Nodes: typing.TypeAlias = collections.abc.Mapping[str, yaml.Node]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Key:
+    """A key, and the option that it becomes."""
+
+    section: str
+    option: str
+    services: tuple[str, ...]
+    #: ``hashes``: one line of JSON each; ``list``: joined with commas;
+    #: ``lines``: one line each.
+    kind: str = 'list'
+
+
+_ALIASES = _Key('pci', 'alias', configuration.ALL, 'hashes')
+_SPECS = _Key('pci', 'device_spec', _COMPUTE, 'hashes')
+_ENABLED = _Key('filter_scheduler', 'enabled_filters', CONTROL)
+_AVAILABLE = _Key('filter_scheduler', 'available_filters', CONTROL, 'lines')
+#: Of several names of one option the first that is there counts.
+_KEYS = {
+    'nova::pci::aliases': _ALIASES,
+    'nova::compute::pci::passthrough': _SPECS,
+    'nova::compute::pci::device_specs': _SPECS,
+    'nova::compute::pci_passthrough': _SPECS,
+    'nova::compute::pci::report_in_placement': _Key(
+        'pci', 'report_in_placement', _COMPUTE
+    ),
+    'nova::scheduler::filter::enabled_filters': _ENABLED,
+    'nova::scheduler::filter::scheduler_enabled_filters': _ENABLED,
+    'nova::scheduler::filter::scheduler_default_filters': _ENABLED,
+    'nova::scheduler::filter::available_filters': _AVAILABLE,
+    'nova::scheduler::filter::scheduler_available_filters': _AVAILABLE,
+    'nova::scheduler::filter::pci_in_placement': _Key(
+        'filter_scheduler', 'pci_in_placement', CONTROL
+    ),
+    'nova::compute::cpu_dedicated_set': _Key(
+        'compute', 'cpu_dedicated_set', _COMPUTE
+    ),
+    'nova::compute::cpu_shared_set': _Key(
+        'compute', 'cpu_shared_set', _COMPUTE
+    ),
+    'nova::compute::reserved_host_memory': _Key(
+        'DEFAULT', 'reserved_host_memory_mb', _COMPUTE
+    ),
+    'nova::compute::reserved_huge_pages': _Key(
+        'DEFAULT', 'reserved_huge_pages', _COMPUTE, 'lines'
+    ),
+}
+#: Options by their own names: ``pci/alias: {value: ...}``.
+_CONFIG = 'nova::config::nova_config'
+_ABOUT_DEVICES = re.compile(
+    r'^\s*["\']?nova::(pci::|compute::pci|scheduler::filter::'
+    r'(pci_in_placement|(scheduler_)?(enabled|default)_filters))',
+    re.M,
+)
+
+
+def is_hiera(content: bytes) -> bool:
+    """Return whether a file may have keys of puppet-nova for devices."""
+    return yaml_settings.has(content, _ABOUT_DEVICES.pattern)
+
+
+def options(
+    path: str, keys: Nodes, service: str
+) -> collections.abc.Iterator[derived.Option]:
+    """Yield what keys put into the nova.conf of a service."""
+    seen: set[_Key] = set()
+    for name, key in _KEYS.items():
+        if name in keys and service in key.services and key not in seen:
+            if _is_unset(keys[name]):
+                continue
+            seen.add(key)
+            yield from _option(path, key, keys[name])
+    for title, node in yaml_settings.pairs(keys.get(_CONFIG)):
+        section, slash, option = title.partition('/')
+        value = yaml_settings.below(node, 'value') or node
+        if not slash or isinstance(value, yaml.MappingNode):
+            continue
+        kind = 'lines' if isinstance(value, yaml.SequenceNode) else 'list'
+        yield from _option(path, _Key(section, option, (), kind), value)
+
+
+def _is_unset(node: yaml.Node) -> bool:
+    """Return whether Nova's default is left: empty, or null."""
+    return yaml_settings.is_null(node) or node.value in ([], '')
+
+
+def _option(
+    path: str, key: _Key, node: yaml.Node
+) -> collections.abc.Iterator[derived.Option]:
+    if key.kind == 'hashes':
+        # Ruby's to_json puts no blanks.
+        texts = yaml_settings.json_texts(path, node, separators=(',', ':'))
+    else:
+        found = yaml_settings.data(path, node)
+        parts = [
+            yaml_settings.scalar_text(part)
+            for part in (found if isinstance(found, list) else [found])
+        ]
+        texts = parts if key.kind == 'lines' else [','.join(parts)]
+    lines = yaml_settings.lines(node, len(texts))
+    for text, line in zip(texts, lines, strict=True):
+        # %{hiera('...')} is looked up.
+        yield yaml_settings.option(
+            key.section, key.option, text, line, depends='%{' in text
+        )
+
+
+def reaches(name: str) -> tuple[str, ...]:
+    """Return the services on the hosts of a role or a group, by its name."""
+    lower = name.lower()
+    if 'compute' in lower or 'hypervisor' in lower:
+        return _COMPUTE
+    if 'control' in lower:
+        return CONTROL
+    return configuration.ALL
+
+
+class HieraFile(yaml_settings.SettingsFile):
+    """A file of hiera data.
+
+    :raises gpuclient.exceptions.DocumentError: See
+        :class:`gpuclient.documents.deployers.yaml_settings.SettingsFile`.
+    """
+
+    tool = 'Puppet'
+
+    def read_settings(
+        self, documents: list[yaml.Node]
+    ) -> collections.abc.Iterator[editable.Reading]:
+        keys: dict[str, yaml.Node] = {}
+        for document in documents:
+            keys.update(
+                (name.removeprefix('::'), node)
+                for name, node in yaml_settings.pairs(document)
+            )
+        services = self._services()
+        for service in services:
+            found = list(options(self.path, keys, service))
+            if found:
+                yield editable.Reading(
+                    service,
+                    (derived.DerivedConf(self.path, found),),
+                    line=min(value.line for _s, _o, value in found),
+                )
+
+    def _services(self) -> tuple[str, ...]:
+        """Return the services of the hosts that a file is for.
+
+        ``nova::pci`` alone tells nothing of them.
+        """
+        for part in reversed(self.path.split(os.sep)[-3:]):
+            services = reaches(part)
+            if services != configuration.ALL:
+                return services
+        return configuration.ALL
+
+    def path_of(
+        self, conf: derived.DerivedConf, section: str, option: str
+    ) -> tuple[tuple[str, ...], bool]:
+        return (
+            (
+                'nova::pci::aliases'
+                if option == 'alias'
+                else 'nova::compute::pci::device_specs',
+            ),
+            True,
+        )

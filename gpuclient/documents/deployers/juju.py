@@ -1,0 +1,264 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Bundles of Juju with the charms ``nova-cloud-controller``, ``nova-compute``.
+
+Options become lines of nova.conf: ``pci-alias`` one for each alias, with its
+keys sorted, ``pci-passthrough-whitelist`` as it is
+(``charm-nova-compute``: ``hooks/nova_compute_context.py``;
+``charm-nova-cloud-controller``: ``hooks/nova_cc_context.py``). Without
+``scheduler-default-filters`` the charm has filters of its own, and adds
+PciPassthroughFilter where neutron-api has SR-IOV or hardware offload.
+
+Files of ``juju config`` are read as well: the options of applications by name.
+"""
+
+import collections.abc
+import json
+import typing
+
+import yaml
+
+from gpuclient.documents import derived
+from gpuclient.documents.deployers import hiera
+from gpuclient.documents.deployers import yaml_settings
+from gpuclient.documents import editable
+from gpuclient.model import configuration
+
+_CONTROLLER = 'nova-cloud-controller'
+_COMPUTE = 'nova-compute'
+_NEUTRON = 'neutron-api'
+_ALIAS = 'pci-alias'
+_WHITELIST = 'pci-passthrough-whitelist'
+_FILTERS = 'scheduler-default-filters'
+#: Options of neutron-api with which the filter is added.
+_PCI_PORTS = ('enable-sriov', 'enable-hardware-offload')
+#: Those of the charm that every release has
+#: (``hooks/nova_cc_context.py:default_enabled_filters``).
+_DEFAULT_FILTERS = (
+    *('ComputeFilter', 'ComputeCapabilitiesFilter', 'ImagePropertiesFilter'),
+    *('ServerGroupAntiAffinityFilter', 'ServerGroupAffinityFilter'),
+    *('DifferentHostFilter', 'SameHostFilter'),
+)
+_PCI_FILTER = 'PciPassthroughFilter'
+#: Options of nova-compute that are written as they are.
+_PLAIN = {
+    'cpu-dedicated-set': ('compute', 'cpu_dedicated_set'),
+    'cpu-shared-set': ('compute', 'cpu_shared_set'),
+    'reserved-host-memory': ('DEFAULT', 'reserved_host_memory_mb'),
+}
+_HUGE_PAGES = 'reserved-huge-pages'
+
+
+def is_bundle(content: bytes) -> bool:
+    """Return whether a file may be a bundle with devices in it."""
+    return yaml_settings.has(
+        content, rf'^\s+["\']?({_ALIAS}|{_WHITELIST})["\']?\s*:'
+    )
+
+
+class _Application(typing.NamedTuple):
+    """An application of a bundle."""
+
+    name: str
+    node: yaml.Node
+    charm: str
+    options: dict[str, yaml.Node]
+    #: Where its options are in the file.
+    keys: tuple[str, ...]
+    #: All of it is there; an overlay has what it changes.
+    whole: bool
+
+
+class BundleFile(yaml_settings.SettingsFile):
+    """A bundle, an overlay, or a file of options.
+
+    :raises gpuclient.exceptions.DocumentError: See
+        :class:`gpuclient.documents.deployers.yaml_settings.SettingsFile`.
+    """
+
+    tool = 'Juju'
+
+    def read_settings(
+        self, documents: list[yaml.Node]
+    ) -> collections.abc.Iterator[editable.Reading]:
+        found = [
+            application
+            for document in documents
+            for application in _applications(document)
+        ]
+        neutron = [one for one in found if one.charm == _NEUTRON]
+        for application in found:
+            if application.charm == _COMPUTE:
+                services: tuple[str, ...] = (configuration.COMPUTE,)
+                options = list(self._compute(application))
+            elif application.charm == _CONTROLLER:
+                services = hiera.CONTROL
+                options = list(self._controller(application, neutron))
+            else:
+                continue
+            conf = derived.DerivedConf(self.path, options, application.keys)
+            for service in services:
+                yield editable.Reading(
+                    service,
+                    (conf,),
+                    keys=application.name,
+                    line=yaml_settings.line(application.node),
+                )
+
+    def _compute(
+        self, application: _Application
+    ) -> collections.abc.Iterator[derived.Option]:
+        options = application.options
+        if _WHITELIST in options:
+            node = options[_WHITELIST]
+            yield from yaml_settings.rendered(
+                self.path,
+                'pci',
+                'passthrough_whitelist',
+                self._text(node),
+                yaml_settings.line_of_text(node),
+            )
+        yield from self._aliases(application)
+        for name, (section, option) in _PLAIN.items():
+            if name in options and self._text(options[name]):
+                yield yaml_settings.option(
+                    section,
+                    option,
+                    self._text(options[name]),
+                    yaml_settings.line(options[name]),
+                )
+        if _HUGE_PAGES in options:
+            node = options[_HUGE_PAGES]
+            for text in filter(None, self._text(node).split(';')):
+                yield yaml_settings.option(
+                    'DEFAULT',
+                    'reserved_huge_pages',
+                    text,
+                    yaml_settings.line(node),
+                )
+
+    def _controller(
+        self, application: _Application, neutron: list[_Application]
+    ) -> collections.abc.Iterator[derived.Option]:
+        yield from self._aliases(application)
+        node = application.options.get(_FILTERS)
+        text = '' if node is None else self._text(node)
+        filters = [text or ','.join(_DEFAULT_FILTERS)]
+        if any(
+            self._text(one.options[option]).lower() == 'true'
+            for one in neutron
+            for option in _PCI_PORTS
+            if option in one.options
+        ):
+            filters.append(_PCI_FILTER)
+        yield yaml_settings.option(
+            'filter_scheduler',
+            'enabled_filters',
+            ','.join(filters),
+            yaml_settings.line(node or application.node),
+            # Neither what the bundle has nor whether the filter is added is
+            # known of an overlay.
+            depends=not text and not (application.whole and neutron),
+        )
+
+    def _aliases(
+        self, application: _Application
+    ) -> collections.abc.Iterator[derived.Option]:
+        node = application.options.get(_ALIAS)
+        if node is None or not self._text(node):
+            return
+        text = self._text(node)
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            # The hook of the charm ends.
+            texts = [text]
+        else:
+            texts = [
+                json.dumps(alias, sort_keys=True)
+                for alias in (found if isinstance(found, list) else [found])
+            ]
+        for alias in texts:
+            yield yaml_settings.option(
+                'pci', 'alias', alias, yaml_settings.line(node)
+            )
+
+    def _text(self, node: yaml.Node) -> str:
+        """Return a value; one that is no text Juju refuses."""
+        if isinstance(node, yaml.ScalarNode):
+            found = yaml_settings.data(self.path, node)
+            return '' if found is None else yaml_settings.scalar_text(found)
+        return 'map[]' if isinstance(node, yaml.MappingNode) else '[]'
+
+    def path_of(
+        self, conf: derived.DerivedConf, section: str, option: str
+    ) -> tuple[tuple[str, ...], bool]:
+        return (
+            (*conf.keys, _ALIAS if option == 'alias' else _WHITELIST),
+            False,
+        )
+
+    def write_edit_of(
+        self, conf: derived.DerivedConf, edit: tuple[str, str, str, str]
+    ) -> str:
+        written = super().write_edit_of(conf, edit)
+        # An item of the list of JSON that the text is.
+        *above, last = written.splitlines()
+        mark, _dash, value = last.partition('- ')
+        return '\n'.join([*above, f"{mark}'[{value[1:-1]}, ...]'", ''])
+
+
+def _applications(
+    document: yaml.Node,
+) -> collections.abc.Iterator[_Application]:
+    for top in ('applications', 'services'):
+        for name, node in yaml_settings.pairs(
+            yaml_settings.below(document, top)
+        ):
+            charm = yaml_settings.text(node, 'charm')
+            yield _Application(
+                name,
+                node,
+                _charm(charm or name),
+                dict(
+                    yaml_settings.pairs(yaml_settings.below(node, 'options'))
+                ),
+                (top, name, 'options'),
+                bool(charm),
+            )
+    if yaml_settings.below(document, 'applications') is None:
+        for name, node in yaml_settings.pairs(document):
+            options = dict(yaml_settings.pairs(node))
+            if _charm(name) in (_COMPUTE, _CONTROLLER) and (
+                _ALIAS in options or _WHITELIST in options
+            ):
+                yield _Application(
+                    name, node, _charm(name), options, (name,), False
+                )
+
+
+def _charm(name: str) -> str:
+    """Return the charm that a name or an address is of.
+
+    ``ch:nova-compute``, ``cs:bionic/nova-compute-300``,
+    ``./nova-compute_ubuntu.charm``, ``nova-compute-gpu``.
+    """
+    last = name.rpartition(':')[2].rpartition('/')[2]
+    return next(
+        (
+            charm
+            for charm in (_CONTROLLER, _COMPUTE, _NEUTRON)
+            if last.removesuffix('.charm').startswith(charm)
+        ),
+        '',
+    )

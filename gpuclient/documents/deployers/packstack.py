@@ -1,0 +1,118 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Answer files of packstack.
+
+``CONFIG_NOVA_PCI_ALIAS`` and ``CONFIG_NOVA_PCI_PASSTHROUGH_WHITELIST`` are
+lists of JSON, of which each item becomes a line of nova.conf
+(``packstack``: ``packstack/puppet/modules/packstack/manifests/nova/api.pp``,
+``compute.pp``; ``puppet-nova``: ``manifests/pci.pp``). The aliases are set
+where nova-api runs: a compute has them only on the same host. The filters
+cannot be set: they are Nova's.
+"""
+
+import collections.abc
+import json
+import re
+
+from gpuclient.documents import atomic
+from gpuclient.documents import derived
+from gpuclient.documents.deployers import hiera
+from gpuclient.documents.deployers import yaml_settings
+from gpuclient.documents import editable
+from gpuclient.model import configuration
+
+_ALIAS = 'CONFIG_NOVA_PCI_ALIAS'
+_WHITELIST = 'CONFIG_NOVA_PCI_PASSTHROUGH_WHITELIST'
+_CONTROLLER = 'CONFIG_CONTROLLER_HOST'
+_COMPUTES = 'CONFIG_COMPUTE_HOSTS'
+_LINE = re.compile(r'(CONFIG_[A-Z0-9_]+)[ \t]*=[ \t]*(.*)')
+
+
+def is_answers(content: bytes) -> bool:
+    """Return whether a file is one of answers with devices in it."""
+    pattern = rf'^({_ALIAS}|{_WHITELIST})[ \t]*='.encode()
+    return re.search(pattern, content, re.M) is not None
+
+
+class AnswersFile(derived.DerivedFile):
+    """An answer file.
+
+    :raises gpuclient.exceptions.DocumentError: It cannot be read.
+    """
+
+    tool = 'packstack'
+
+    def __init__(self, path: str, content: bytes) -> None:
+        super().__init__(path, content)
+        answers: dict[str, tuple[str, int]] = {}
+        for number, line in enumerate(
+            atomic.decode(path, content).split('\n'), 1
+        ):
+            found = _LINE.match(line.strip())
+            if found is not None:
+                answers[found[1]] = found[2].strip(), number
+        self._alias = derived.DerivedConf(
+            path, _options(answers, _ALIAS, 'alias')
+        )
+        self._specs = derived.DerivedConf(
+            path, _options(answers, _WHITELIST, 'device_spec')
+        )
+        controller = answers.get(_CONTROLLER, ('', 0))[0]
+        computes = answers.get(_COMPUTES, (controller, 0))[0]
+        hosts = {host.strip() for host in computes.split(',')}
+        self._one_host = hosts == {controller}
+        self._shares = controller in hosts
+
+    @property
+    def confs(self) -> collections.abc.Iterable[derived.DerivedConf]:
+        return self._alias, self._specs
+
+    def readings(self) -> collections.abc.Iterator[editable.Reading]:
+        if self._one_host:
+            yield editable.Reading(None, (self._alias, self._specs))
+            return
+        for service in hiera.CONTROL:
+            yield editable.Reading(service, (self._alias,))
+        if self._shares:
+            yield editable.Reading(
+                configuration.COMPUTE, (self._alias, self._specs)
+            )
+        yield editable.Reading(configuration.COMPUTE, (self._specs,))
+
+    def write_edit(
+        self, mark: str, section: str, option: str, text: str
+    ) -> str:
+        name = _ALIAS if option == 'alias' else _WHITELIST
+        return f'{mark}{name}=[..., {text}]\n'
+
+
+def _options(
+    answers: dict[str, tuple[str, int]], name: str, option: str
+) -> collections.abc.Iterator[derived.Option]:
+    text, line = answers.get(name, ('', 0))
+    if not text:
+        return
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        # Puppet refuses it as well.
+        found = [text]
+    for part in found if isinstance(found, list) else [found]:
+        yield yaml_settings.option(
+            'pci',
+            option,
+            part
+            if isinstance(part, str)
+            else json.dumps(part, separators=(',', ':')),
+            line,
+        )

@@ -1,0 +1,235 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Environments of TripleO.
+
+Parameters become hiera data of ``puppet-nova`` (``tripleo-heat-templates``:
+``deployment/nova/nova-compute-container-puppet.yaml``,
+``nova-scheduler-container-puppet.yaml``). Above that is ``ExtraConfig``, and
+above that what a role has of its own: ``ComputeExtraConfig``. Parameters of a
+role (``ComputeParameters``) take the place of those of all roles. All
+services of a controller read one nova.conf (``config_volume: nova``), a
+compute another.
+
+A parameter that several environments of a folder set differently is not
+known: the last one on the command line counts.
+"""
+
+import collections.abc
+import dataclasses
+import json
+import os
+
+import yaml
+
+from gpuclient.documents import derived
+from gpuclient.documents.deployers import hiera
+from gpuclient.documents.deployers import yaml_settings
+from gpuclient.documents import editable
+from gpuclient.documents import nova_conf
+from gpuclient.model import configuration
+
+_SECTIONS = ('parameters', 'parameter_defaults')
+_EXTRA = 'ExtraConfig'
+#: Old names of the extra configuration of roles.
+_OLD_ROLES = {'NovaCompute': 'Compute', 'controller': 'Controller'}
+_PARAMETERS = 'Parameters'
+#: Parameters, and the keys of puppet-nova that they become.
+_KEYS = {
+    'NovaPCIPassthrough': 'nova::compute::pci::passthrough',
+    'NovaSchedulerDefaultFilters': (
+        'nova::scheduler::filter::scheduler_default_filters'
+    ),
+    'NovaSchedulerEnabledFilters': 'nova::scheduler::filter::enabled_filters',
+    'NovaSchedulerAvailableFilters': (
+        'nova::scheduler::filter::available_filters'
+    ),
+    'NovaComputeCpuDedicatedSet': 'nova::compute::cpu_dedicated_set',
+    'NovaComputeCpuSharedSet': 'nova::compute::cpu_shared_set',
+    'NovaReservedHostMemory': 'nova::compute::reserved_host_memory',
+    'NovaReservedHugePages': 'nova::compute::reserved_huge_pages',
+}
+#: One of these is in each environment that has to do with devices.
+_MARK = (
+    r'^\s+(NovaPCIPassthrough|NovaScheduler(Enabled|Default)Filters|'
+    r'["\']?nova::pci::|["\']?nova::compute::pci)'
+)
+
+
+def is_environment(content: bytes) -> bool:
+    """Return whether a file may be an environment with devices in it."""
+    return yaml_settings.has(content, rf'^({"|".join(_SECTIONS)})\s*:', _MARK)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parameter:
+    """A value of a parameter, and the environment that it is in."""
+
+    file: 'EnvironmentFile'
+    node: yaml.Node
+
+
+#: Role, empty for all; and the name of the parameter, or the key of hiera.
+_Places = dict[tuple[str, str], list[_Parameter]]
+
+
+class EnvironmentFile(derived.SharedFile):
+    """An environment.
+
+    :raises gpuclient.exceptions.DocumentError: It is not YAML, or a value is
+        far too large for one.
+    """
+
+    tool = 'TripleO'
+
+    def __init__(self, path: str, content: bytes) -> None:
+        super().__init__(path, content)
+        self._documents = yaml_settings.documents(path, content)
+        self._readings = tuple(
+            reading for _path, reading in self.joined([self])
+        )
+
+    @property
+    def confs(self) -> collections.abc.Iterable[derived.DerivedConf]:
+        for reading in self._readings:
+            for conf in reading.confs:
+                if isinstance(conf, derived.DerivedConf):
+                    yield conf
+
+    def readings(self) -> collections.abc.Iterator[editable.Reading]:
+        return iter(self._readings)
+
+    @property
+    def root(self) -> str:
+        return os.path.dirname(self.path)
+
+    def places(self) -> collections.abc.Iterator[tuple[str, str, yaml.Node]]:
+        """Yield role, name and value of each parameter and key of hiera."""
+        for document in self._documents:
+            for section in _SECTIONS:
+                for name, node in yaml_settings.pairs(
+                    yaml_settings.below(document, section)
+                ):
+                    role = name.removesuffix(_EXTRA)
+                    if name.endswith(_EXTRA):
+                        role = _OLD_ROLES.get(role, role)
+                        for key, value in yaml_settings.pairs(node):
+                            yield role, key.removeprefix('::'), value
+                    elif name.endswith(_PARAMETERS):
+                        role = name.removesuffix(_PARAMETERS)
+                        for key, value in yaml_settings.pairs(node):
+                            if key in _KEYS:
+                                yield role, key, value
+                    elif name in _KEYS:
+                        yield '', name, node
+
+    @classmethod
+    def joined(
+        cls, files: collections.abc.Sequence['EnvironmentFile']
+    ) -> collections.abc.Iterator[tuple[str, editable.Reading]]:
+        places: _Places = {}
+        for file in sorted(files, key=lambda file: file.path):
+            for role, name, node in file.places():
+                places.setdefault((role, name), []).append(
+                    _Parameter(file, node)
+                )
+        roles = sorted({role for role, _name in places if role})
+        for service in configuration.ALL:
+            side = [role for role in roles if service in hiera.reaches(role)]
+            # Roles of neither kind have all services.
+            for role in side or ['']:
+                yield from _reading(places, role, service)
+
+    def write_edit(
+        self, mark: str, section: str, option: str, text: str
+    ) -> str:
+        raise NotImplementedError
+
+    def write_edit_of(
+        self, conf: derived.DerivedConf, edit: tuple[str, str, str, str]
+    ) -> str:
+        mark, _section, option, text = edit
+        if option == 'alias':
+            keys: tuple[str, ...] = (*conf.keys, 'nova::pci::aliases')
+        else:
+            keys = ('NovaPCIPassthrough',)
+        above = ''.join(
+            f' {"  " * depth}{key}:\n'
+            for depth, key in enumerate(('parameter_defaults', *keys))
+        )
+        return f'{above}{mark}{"  " * (len(keys) + 1)}- {text}\n'
+
+
+def _reading(
+    places: _Places, role: str, service: str
+) -> collections.abc.Iterator[tuple[str, editable.Reading]]:
+    """Yield what a service reads on the hosts of a role, if anything."""
+    keys: dict[str, _Parameter] = {}
+    open_keys: set[str] = set()
+
+    def put(key: str, values: list[_Parameter]) -> None:
+        keys[key] = values[-1]
+        open_keys.discard(key)
+        if len({_meaning(value) for value in values}) > 1:
+            open_keys.add(key)
+
+    # What comes later counts.
+    for owner in dict.fromkeys(('', role)):
+        for name, key in _KEYS.items():
+            if (owner, name) in places:
+                put(key, places[owner, name])
+    for owner in dict.fromkeys(('', role)):
+        for (other, name), values in places.items():
+            if other == owner and '::' in name:
+                put(name, values)
+    by_file: dict[EnvironmentFile, dict[str, yaml.Node]] = {}
+    for key, value in keys.items():
+        by_file.setdefault(value.file, {})[key] = value.node
+    extra = (f'{role or _side(service)}{_EXTRA}',)
+    confs = []
+    for file, nodes in by_file.items():
+        options = [
+            (section, option, _opened(value))
+            if key in open_keys
+            else (section, option, value)
+            for key, node in nodes.items()
+            for section, option, value in hiera.options(
+                file.path, {key: node}, service
+            )
+        ]
+        if options:
+            confs.append(derived.DerivedConf(file.path, options, extra))
+    if confs:
+        line = min(
+            value.line for _section, _option, value in confs[-1].options()
+        )
+        yield (
+            confs[-1].path,
+            editable.Reading(service, tuple(confs), line=line),
+        )
+
+
+def _side(service: str) -> str:
+    return 'Compute' if service == configuration.COMPUTE else 'Controller'
+
+
+def _meaning(parameter: _Parameter) -> str:
+    return json.dumps(
+        yaml_settings.data(parameter.file.path, parameter.node),
+        sort_keys=True,
+        default=str,
+    )
+
+
+def _opened(value: nova_conf.Value) -> nova_conf.Value:
+    """Return a value of which it is not known whether it counts."""
+    return dataclasses.replace(value, depends=True)
