@@ -17,8 +17,6 @@ link in it is followed, and what is not read of a host is not taken from it.
 """
 
 import collections.abc
-import fnmatch
-import functools
 import io
 import os
 import pathlib
@@ -143,7 +141,7 @@ def unpack(path: str) -> collect.Tree:
     if manifest is None:
         raise _refused(path, _('it is no bundle of a host'))
     try:
-        tree.unreadable = collect.read_manifest(manifest)
+        tree.unreadable.update(collect.read_manifest(manifest))
     except ValueError as exc:
         raise _refused(path, f'{collect.MANIFEST}: {exc}') from exc
     return tree
@@ -214,7 +212,7 @@ def _leads_out(name: str, target: str) -> bool:
 def _add(
     tree: collect.Tree, archive: tarfile.TarFile, member: tarfile.TarInfo
 ) -> None:
-    rule = _rule_for(member.name)
+    rule = collect.rule_for(member.name)
     if rule is None:
         return
     if member.issym():
@@ -229,23 +227,7 @@ def _add(
     if rule.kind == 'name':
         content = b''
     # Once more: somebody may have made it by hand.
-    tree.files[member.name] = rule.keep(content)
-
-
-@functools.cache
-def _patterns() -> dict[int, list[tuple[list[str], collect.Rule]]]:
-    """Return the rules, with the parts of their patterns, by their number."""
-    found: dict[int, list[tuple[list[str], collect.Rule]]] = {}
-    for rule in collect.RULES:
-        parts = rule.pattern.replace(collect.RELEASE, '*').split('/')
-        found.setdefault(len(parts), []).append((parts, rule))
-    return found
-
-
-def _rule_for(name: str) -> collect.Rule | None:
-    """Return the rule by which a file is read."""
-    parts = name.split('/')
-    for pattern, rule in _patterns().get(len(parts), ()):
-        if all(map(fnmatch.fnmatchcase, parts, pattern)):
-            return rule
-    return None
+    try:
+        tree.files[member.name] = rule.keep(content)
+    except ValueError as exc:
+        tree.unreadable[member.name] = str(exc)

@@ -25,9 +25,9 @@ read here is not known of any host: whatever looks at a host looks at the
 import argparse
 import bz2
 import collections.abc
-import difflib
 import errno
 import fnmatch
+import functools
 import gzip
 import json
 import lzma
@@ -86,71 +86,338 @@ def _all(content: bytes) -> bytes:
     return content
 
 
-_SECRET = re.compile(
-    r'passw|passphrase|secret|token|credential|cookie|psk|api.?key|'
-    r'machine.?id|serial.?n|(^|[._-])(pass|pwd|auth|key(file)?|user)($|[._-])',
-    re.IGNORECASE,
-)
-_ARGUMENT = re.compile(
-    r'([\w./:-]+)=(\\"[^"\\]*(?:\\"|$)|"[^"]*(?:"|$)|'
-    r"'[^']*(?:'|$)|[^\s\"']*)"
-)
-_MACHINE_ID = re.compile('(?<![0-9A-Fa-f])[0-9a-f]{32}(?![0-9A-Fa-f])')
-_IDENTIFIERS = (
-    # User and password, and what follows a question mark, of an address.
-    (re.compile(r'(://|iscsi:)[^/\s@]*@'), r'\1' + MASK + '@'),
-    (re.compile(r'(://[^\s?]*\?)[^\s"\']*'), r'\1' + MASK),
-    # Hardware addresses and machine ids.
-    (
-        re.compile(
-            r'(?<![0-9A-Fa-f])(?:[0-9A-Fa-f]{2}[:-]){5,}[0-9A-Fa-f]{2}'
-            r'(?![0-9A-Fa-f])'
-        ),
-        MASK,
-    ),
-    (_MACHINE_ID, MASK),
-)
-
-
-def redact(text: str) -> str:
-    """Return kernel or module arguments without secrets and identifiers."""
-
-    def mask(match: 're.Match[str]') -> str:
-        if _SECRET.search(match.group(1)):
-            return f'{match.group(1)}={MASK}'
-        return match.group(0)
-
-    for pattern, replacement in _IDENTIFIERS:
-        text = pattern.sub(replacement, text)
-    return _ARGUMENT.sub(mask, text)
-
-
 def _text(content: bytes) -> str:
     return content.decode('utf-8', 'replace')
 
 
-def _arguments(content: bytes) -> bytes:
-    return redact(_text(content)).encode('utf-8')
+#: Of a line, and of a word in it, in characters: the kernel takes 4096 of its
+#: command line. All work is linear in the size of a file because nothing but
+#: splitting is done with longer ones.
+_LONGEST_LINE = 1 << 16
+_LONGEST_WORD = 4096
+#: Lines that are kept of a file.
+_MOST_LINES = 400000
 
 
-def _lines(pattern: str) -> 'collections.abc.Callable[[bytes], bytes]':
-    """Return a function that keeps the lines that match, redacted.
+#: What begins a line, and blank lines before it.
+_BLANKS = re.compile(r'\n\s+')
+
+
+def _lines_of(content: bytes) -> 'collections.abc.Iterator[str]':
+    """Yield the lines that are not blank, without blanks around them.
 
     A backslash at the end of a line joins the next one to it.
-    """
-    wanted = re.compile(pattern)
 
-    def keep(content: bytes) -> bytes:
-        text = re.sub(r'\\\r?\n', ' ', _text(content))
-        found = []
-        for line in text.splitlines():
-            match = wanted.match(line)
-            if match:
-                begin, rest = line[: match.end()], line[match.end() :]
-                found.append(begin + redact(rest) + '\n')
-        return ''.join(found).encode('utf-8')
+    :raises ValueError: A line is too long.
+    """
+    text = _text(content).replace('\\\r\n', ' ').replace('\\\n', ' ')
+    text = _BLANKS.sub('\n', text)
+    start = 0
+    while start < len(text):
+        end = text.find('\n', start)
+        if end < 0:
+            end = len(text)
+        line = text[start:end].strip()
+        if len(line) > _LONGEST_LINE:
+            raise ValueError(
+                f'it has a line of more than {_LONGEST_LINE} characters'
+            )
+        if line:
+            yield line
+        start = end + 1
+
+
+def _joined(lines: 'collections.abc.Iterable[str]') -> bytes:
+    """Return lines as a file has them.
+
+    :raises ValueError: There are too many.
+    """
+    kept = []
+    for line in lines:
+        kept.append(line + '\n')
+        if len(kept) > _MOST_LINES:
+            raise ValueError(f'it has more than {_MOST_LINES} lines')
+    return ''.join(kept).encode('utf-8')
+
+
+Keeper = typing.Callable[[str], str]
+
+#: Addresses of network cards, ids of machines and disks.
+_IDENTIFIER = re.compile('(?:0x)?[0-9a-fA-F]{12,}')
+_IN_PATHS = re.compile(
+    '(?<![0-9A-Fa-f])(?:[0-9A-Fa-f]{12,}|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-'
+    '[0-9A-Fa-f]{12}|(?:[0-9A-Fa-f]{2}[:-]){5,}[0-9A-Fa-f]{2})'
+    '(?![0-9A-Fa-f])'
+)
+
+
+def _shaped(pattern: str) -> Keeper:
+    """Return a function that leaves out what does not match a pattern."""
+    wanted = re.compile(pattern, re.ASCII)
+
+    def keep(text: str) -> str:
+        if len(text) > _LONGEST_WORD or not wanted.fullmatch(text):
+            return MASK
+        return text
 
     return keep
+
+
+def _each(pattern: str) -> Keeper:
+    """Return a function that does so with each part between commas."""
+    keep_part = _shaped(pattern)
+
+    def keep(text: str) -> str:
+        return ','.join(keep_part(part) for part in text.split(','))
+
+    return keep
+
+
+def _value(pattern: str) -> 'collections.abc.Callable[[bytes], bytes]':
+    """Return a function that keeps a file whose lines match a pattern."""
+    wanted = re.compile(pattern, re.ASCII)
+
+    def keep(content: bytes) -> bytes:
+        lines = list(_lines_of(content))
+        if not all(
+            len(line) <= _LONGEST_WORD and wanted.fullmatch(line)
+            for line in lines
+        ):
+            return MASK.encode('ascii') + b'\n'
+        return _joined(lines)
+
+    return keep
+
+
+def _module_name(word: str) -> str:
+    plain = word.replace('-', '').replace('_', '')
+    if (
+        len(word) > 55
+        or not _MODULE_NAME.fullmatch(word)
+        or _IDENTIFIER.fullmatch(plain)
+    ):
+        return MASK
+    return word
+
+
+_MODULE_NAME = re.compile(r'[A-Za-z0-9_-]+')
+_FLAG = _shaped('[01yYnN]|on|off')
+_MODULES = _each(r'[A-Za-z0-9_-]{1,40}')
+#: Also what is no id and looks like one, so that it can be told of.
+_IDS = _each(r'(?:(?:0x)?[0-9a-fA-FxX]{0,8}[:.-]){0,5}[0-9a-fA-FxX]{0,8}')
+_PAGE_SIZE = _shaped('[0-9]{1,18}[kKmMgGtTpPeE]?[iI]?[bB]?')
+_IOMMU_WORDS = (
+    'on|off|pt|nopt|force|noforce|strict|nostrict|soft|merge|nomerge|'
+    'biomerge|usedac|allowdac|forcedac|panic|nopanic|fullflush|igfx_off|'
+    'sp_off|sm_on|sm_off|tboot_noforce|nobounce|force_isolation|'
+    'force_enable|pgtbl_v1|pgtbl_v2|irtcachedis|nohugepages|'
+    'v2_pgsizes_only'
+)
+#: Kernel arguments of which the value is packed, with ``_`` for ``-``, and
+#: what it may be. They are those that the checks read; of others there is
+#: the name.
+ARGUMENTS = {
+    'iommu': _each(_IOMMU_WORDS),
+    'intel_iommu': _each(_IOMMU_WORDS),
+    'amd_iommu': _each(_IOMMU_WORDS),
+    'iommu.passthrough': _FLAG,
+    'iommu.strict': _FLAG,
+    'vfio_pci.ids': _IDS,
+    'pci_stub.ids': _IDS,
+    'vfio_pci.disable_idle_d3': _FLAG,
+    'vfio.enable_unsafe_noiommu_mode': _FLAG,
+    'rd.driver.pre': _MODULES,
+    'rd.driver.blacklist': _MODULES,
+    'modprobe.blacklist': _MODULES,
+    'module_blacklist': _MODULES,
+    'initcall_blacklist': _each('sysfb_init|simpledrm_platform_driver_init'),
+    'isolcpus': _shaped(
+        '(?:(?:nohz|domain|managed_irq),){0,3}(?:all|[0-9N,:/-]*)'
+    ),
+    'hugepages': _shaped('[0-9]{1,18}|[0-9:,]+'),
+    'hugepagesz': _PAGE_SIZE,
+    'default_hugepagesz': _PAGE_SIZE,
+    'amdgpu.modeset': _shaped('-?[0-9]{1,2}'),
+    'i915.modeset': _shaped('-?[0-9]{1,2}'),
+    'nouveau.modeset': _shaped('-?[0-9]{1,2}'),
+    'radeon.modeset': _shaped('-?[0-9]{1,2}'),
+}
+#: Words without a value that are no secret.
+_PLAIN_WORDS = frozenset(
+    'debug emergency noapic nomodeset nosmt nosplash ostree quiet rescue '
+    'rhgb ro rw single splash --'.split()
+)
+#: Names that are packed: without digits, so that a piece of a secret is none.
+_ARGUMENT_NAME = re.compile(r'[a-z][a-z_.-]{0,47}')
+_UPPER_CASE = ('BOOT_IMAGE', 'BOOTIF')
+#: They tell whose CPUs a host has.
+_CPU_MODULES = re.compile('kvm_(?:intel|amd)[.][a-z_]{1,32}')
+
+
+def _split(text: str) -> 'collections.abc.Iterator[str]':
+    """Yield the words of a command line, without the quotes around them.
+
+    ``lib/cmdline.c:next_arg`` of the kernel: quotes keep blanks together.
+    """
+    parts = []
+    for number, piece in enumerate(text.split('"')):
+        if number % 2:
+            parts.append('"' + piece + '"')
+            continue
+        words = piece.split()
+        if words and not piece[:1].isspace():
+            parts.append(words.pop(0))
+            if words or piece[-1:].isspace():
+                yield _unquoted(''.join(parts))
+                parts = []
+        elif piece and parts:
+            yield _unquoted(''.join(parts))
+            parts = []
+        if words and not piece[-1:].isspace():
+            parts = [words.pop()]
+        yield from words
+    if parts:
+        yield _unquoted(''.join(parts))
+
+
+def _unquoted(word: str) -> str:
+    if word[:1] == '"':
+        word = word[1:-1] if word[-1:] == '"' else word[1:]
+    name, equals, value = word.partition('=')
+    if value[:1] == '"':
+        value = value[1:-1] if value[-1:] == '"' else value[1:]
+    return name + equals + value
+
+
+def _is_argument_name(name: str) -> bool:
+    return name in _UPPER_CASE or (
+        len(name) <= 48
+        and _ARGUMENT_NAME.fullmatch(name) is not None
+        and not _IDENTIFIER.fullmatch(name)
+    )
+
+
+def _argument(word: str, prefix: str, quoted: bool) -> str:
+    """Return what is packed of a word of a command line.
+
+    :param prefix: The module whose options these are, and a dot.
+    :param quoted: A quote that the kernel does not know is open: what looks
+        like a name may be the rest of a value.
+    """
+    name, equals, value = word.partition('=')
+    key = (prefix + name[:_LONGEST_WORD]).replace('-', '_')
+    keep = ARGUMENTS.get(key)
+    if not equals:
+        plain = keep is not None or (not prefix and name in _PLAIN_WORDS)
+        return word if plain else MASK
+    if keep is not None:
+        return name + '=' + keep(value)
+    known = not prefix and _CPU_MODULES.fullmatch(key) is not None
+    if known or (value.strip('=') and not quoted and _is_argument_name(name)):
+        return name + '=' + MASK
+    return MASK
+
+
+def redact(text: str, module: str = '') -> str:
+    """Return kernel arguments with the values that the checks read.
+
+    Of others there is the name. What is left out has ``***`` in its place, so
+    that it is not taken for what was not there.
+
+    :param module: The module whose options these are, if they are.
+    """
+    kept: list[str] = []
+    quoted = False
+    for word in _split(text):
+        found = _argument(word, module + '.' if module else '', quoted)
+        quoted ^= word.count("'") % 2 == 1
+        if found != MASK or kept[-1:] != [MASK]:
+            kept.append(found)
+    return ' '.join(kept)
+
+
+#: Variables of GRUB and of those who write its configuration: ``$NAME``,
+#: ``${NAME}``, ``${NAME:+$NAME }``, some with a backslash before them.
+_VARIABLE_NAME = (
+    r'(?:GRUB_CMDLINE_LINUX(?:_[A-Z]{1,20}){0,3}|[A-Z_]{0,40}KERNEL_ARGS|'
+    r'kernelopts|tuned_params)(?!\w)'
+)
+_VARIABLE = re.compile(
+    rf'(\\?\$(?:{_VARIABLE_NAME}|\{{{_VARIABLE_NAME}'
+    rf'(?::\+\\?\${_VARIABLE_NAME} ?)?\}}))'
+)
+
+
+def _boot_arguments(text: str) -> str:
+    """Redact kernel arguments that may have variables among them."""
+    kept = []
+    for number, part in enumerate(_VARIABLE.split(text)):
+        if number % 2:
+            kept.append(part)
+            continue
+        before = ' ' if part[:1].isspace() else ''
+        after = ' ' if part.strip() and part[-1:].isspace() else ''
+        kept.append(before + redact(part) + after)
+    return ''.join(kept)
+
+
+def _command_line(content: bytes) -> bytes:
+    return _joined([' '.join(redact(line) for line in _lines_of(content))])
+
+
+#: A piece of a word of a shell: in single quotes, in double quotes, a
+#: character after a backslash, others.
+_SHELL = re.compile(
+    r"'([^']*)'|\"((?:[^\"\\]|\\.)*)\"|\\(.)|([^\s'\"\\;#&|<>()`]+)"
+)
+
+
+def _shell_word(text: str) -> 'str | None':
+    """Return the first word of a shell; None where quotes do not close."""
+    found = []
+    position = 0
+    while position < len(text):
+        match = _SHELL.match(text, position)
+        if match is None:
+            if text[position] in '"\'\\`(':
+                return None
+            break
+        single, double, escaped, plain = match.groups()
+        if double is not None:
+            double = re.sub(r'\\(["\\])', r'\1', double)
+        found.append(single or double or escaped or plain or '')
+        position = match.end()
+    return ''.join(found)
+
+
+def _assignments(pattern: str, keep: Keeper) -> typing.Any:
+    """Return a function that keeps assignments of a shell."""
+    wanted = re.compile(pattern, re.ASCII)
+
+    def lines(content: bytes) -> 'collections.abc.Iterator[str]':
+        for line in _lines_of(content):
+            match = wanted.match(line)
+            if match:
+                word = _shell_word(line[match.end() :])
+                kept = MASK if word is None else keep(word)
+                yield f'{match.group(0)}"{kept}"'
+
+    return lambda content: _joined(lines(content))
+
+
+def _settings(
+    keepers: 'dict[str, Keeper]', separator: str = '='
+) -> 'collections.abc.Callable[[bytes], bytes]':
+    """Return a function that keeps lines ``NAME = VALUE``."""
+
+    def lines(content: bytes) -> 'collections.abc.Iterator[str]':
+        for line in _lines_of(content):
+            name, found, value = line.partition(separator)
+            keep = keepers.get(name.strip())
+            if keep is not None and found:
+                yield name.strip() + separator + keep(value.strip())
+
+    return lambda content: _joined(lines(content))
 
 
 #: What modprobe knows, and how many words a line of it has at least
@@ -169,11 +436,17 @@ _DIRECTIVES = {
 }
 #: Those that tell nothing of who gets a card.
 _OF_NO_USE = ('remove', 'weakdep', 'allow_unsupported_modules')
-#: A word that is no secret, perhaps in quotes.
-_PLAIN = re.compile(
-    '^["\'\u2018-\u201f]?[A-Za-z_-]{1,32}["\'\u2018-\u201f:]?$'
+_QUOTES = '"\'\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f:'
+#: Programs that lines begin with which were meant for a shell.
+_PROGRAMS = ('echo', 'insmod', 'modprobe', 'rmmod', 'set', 'sudo')
+#: Commands after which a module is never loaded.
+NEVER = ('/bin/false', '/bin/true', '/usr/bin/false', '/usr/bin/true')
+#: What is packed of other commands: what gives devices to vfio-pci.
+_OVERRIDING = re.compile(
+    r'driver_override|vfio(?:[-_]pci)?|'
+    r'(?<![0-9a-fA-F:])[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:'
+    r'[01][0-9a-fA-F]\.[0-7](?![0-9a-fA-F])'
 )
-_NAME = re.compile(r'^[\w-]{1,64}$', re.ASCII)
 
 
 def is_directive(words: 'list[str]') -> bool:
@@ -183,42 +456,167 @@ def is_directive(words: 'list[str]') -> bool:
 
 
 def meant(word: str) -> 'str | None':
-    """Return the directive that a word is, or is close to."""
-    close = difflib.get_close_matches(word.lower(), _DIRECTIVES, 1)
-    return close[0] if close else None
+    """Return the directive that a word is, or is close to.
+
+    They differ in one place, by three characters at most.
+    """
+    plain = word[:64].strip(_QUOTES).lower()
+    if not 3 <= len(plain) <= 32:
+        return None
+    for name in _DIRECTIVES:
+        begin = _in_common(plain, name)
+        rest, other = plain[begin:][::-1], name[begin:][::-1]
+        end = _in_common(rest, other)
+        if max(len(rest), len(other)) - end <= 3 <= begin + end:
+            return name
+    return None
+
+
+def _in_common(text: str, other: str) -> int:
+    """Return how many characters two texts begin with that are the same."""
+    count = 0
+    while text[count : count + 1] == other[count : count + 1] != '':
+        count += 1
+    return count
 
 
 def shown(line: str) -> str:
     """Return what is shown of a line that modprobe leaves out.
 
-    It may be anything, so it is a word, and the module after it.
+    It may be anything: it is its first word, if that is close to a directive,
+    and the module after it.
     """
-    first, *rest = line.split()
-    names = [word for word in rest if _NAME.match(word)]
-    kept = [word for word in names if 'vfio' in word] or (
-        names[:1] if names[:1] == rest[:1] and meant(first) else []
+    first, *rest = line.split(None, 8)
+    directive = meant(first)
+    names = [_module_name(word.strip(_QUOTES)) for word in rest[:8]]
+    kept = [name for name in names if name.startswith('vfio')] or (
+        names[:1] if directive and names[:1] != [MASK] else []
     )
-    return ' '.join([first if _PLAIN.match(first) else MASK, *kept[:1]])
+    plain = first.strip(_QUOTES)
+    is_plain = len(first) <= 40 and _module_name(plain) != MASK
+    if (directive is None or not is_plain) and first not in _PROGRAMS:
+        first = MASK
+    return ' '.join([first, *kept[:1]])
+
+
+def _directive(line: str) -> str:
+    """Return what is packed of a line that modprobe takes."""
+    command, module, rest = (*line.split(None, 2), '')[:3]
+    if command in _OF_NO_USE:
+        return ''
+    if command == 'alias':
+        return 'alias *** ***'
+    name = _module_name(module)
+    if command == 'blacklist':
+        return 'blacklist ' + name
+    if command == 'options':
+        # Nothing is read of a module whose name is left out.
+        kept = redact(rest, name.replace('-', '_'))
+    elif command == 'softdep':
+        kept = _dependencies(rest)
+    else:
+        kept = rest.strip() if rest.strip() in NEVER else _overriding(rest)
+    return f'{command} {name} {kept or MASK}'
+
+
+def _dependencies(rest: str) -> str:
+    """Keep the names of modules, up to a word that is none."""
+    kept = []
+    for word in rest.split():
+        if word not in ('pre:', 'post:'):
+            word = _module_name(word)
+        kept.append(word)
+        if word == MASK:
+            break
+    return ' '.join(kept)
+
+
+def _overriding(command: str) -> str:
+    kept = [MASK]
+    for match in _OVERRIDING.finditer(command):
+        kept += [match.group(0), MASK]
+    return ' '.join(kept)
 
 
 def _modprobe(content: bytes) -> bytes:
     """Keep the lines of modprobe.d; of bad ones, that they are there."""
-    found = []
-    for line in re.sub(r'\\\r?\n', ' ', _text(content)).splitlines():
-        words = line.split(None, 2)
-        if not words or words[0].startswith('#') or words[0] in _OF_NO_USE:
-            continue
-        kept = redact(line) if is_directive(words) else shown(line)
-        found.append(kept + '\n')
-    return ''.join(found).encode('utf-8')
+
+    def lines() -> 'collections.abc.Iterator[str]':
+        for line in _lines_of(content):
+            if line.startswith('#'):
+                continue
+            words = line.split(None, 2)
+            if words[0] in _OF_NO_USE:
+                continue
+            yield _directive(line) if is_directive(words) else shown(line)
+
+    return _joined(lines())
 
 
 def _first_words(content: bytes) -> bytes:
     """Keep what names the modules: not where in memory they are."""
-    return b''.join(
-        line.split(None, 1)[0] + b'\n'
-        for line in content.splitlines()
-        if line.strip()
+    return _joined(
+        _module_name(line.split(None, 1)[0]) for line in _lines_of(content)
+    )
+
+
+def _modules(content: bytes) -> bytes:
+    """Keep the names of modules, of lists that have options after them."""
+
+    def lines() -> 'collections.abc.Iterator[str]':
+        for line in _lines_of(content):
+            if line[0] in '#;':
+                continue
+            name, *rest = line.split(None, 1)
+            yield _module_name(name) + (' ' + MASK if rest else '')
+
+    return _joined(lines())
+
+
+def _forced(content: bytes) -> bytes:
+    """Keep the names of modules that hooks have loaded in an initramfs."""
+    words = (line.split(None, 2) for line in _lines_of(content))
+    return _joined(
+        'force_load ' + _module_name(line[1])
+        for line in words
+        if line[0] == 'force_load' and len(line) > 1
+    )
+
+
+def _listed(content: bytes) -> bytes:
+    """Keep the names of modules, of the list of an initramfs."""
+    return _joined(
+        line
+        for line in _lines_of(content)
+        if len(line) <= _LONGEST_NAME and _is_of_modules(line)
+    )
+
+
+def _module_files(content: bytes) -> bytes:
+    return _joined(
+        line
+        for line in _lines_of(content)
+        if len(line) <= _LONGEST_NAME and _MODULE_FILE.fullmatch(line)
+    )
+
+
+#: Path of a module, in an initramfs or below /lib/modules.
+_MODULE_FILE = re.compile(
+    r'(?:[A-Za-z0-9_.+~-]{1,128}/){0,16}[A-Za-z0-9_-]{1,64}\.ko(?:\.[a-z0-9]{1,8})?'
+)
+
+
+def _module_words(text: str) -> str:
+    return ' '.join(_module_name(word) for word in text.split())
+
+
+def _boot_entry(content: bytes) -> bytes:
+    """Keep the arguments of an entry of the boot loader (BLS)."""
+    lines = (line.split(None, 1) for line in _lines_of(content))
+    return _joined(
+        'options ' + _boot_arguments(words[1])
+        for words in lines
+        if words[0] == 'options' and len(words) > 1
     )
 
 
@@ -247,17 +645,44 @@ def modalias(files: 'collections.abc.Mapping[str, bytes]', folder: str) -> str:
     )
 
 
+#: ``scripts/mod/file2alias.c:do_pci_entry`` of the kernel.
+_ALIAS = re.compile(
+    r'pci:v(?:[*]|[0-9A-F]{8})d(?:[*]|[0-9A-F]{8})sv(?:[*]|[0-9A-F]{8})'
+    r'sd(?:[*]|[0-9A-F]{8})bc(?:[*]|[0-9A-F]{2})sc(?:[*]|[0-9A-F]{2})'
+    r'i(?:[*]|[0-9A-F]{2})[*]?'
+)
+
+
 def _of_devices(content: bytes, names: 'set[str]') -> bytes:
     """Keep the lines of modules.alias that are for devices."""
-    found = []
     # Ten thousands of lines, of which few are of the vendors.
     begins = ('pci:v*', *{name[:13] for name in names})
-    for line in _text(content).splitlines():
-        words = line.split()
-        if len(words) == 3 and words[1].startswith(begins):
-            if any(fnmatch.fnmatchcase(name, words[1]) for name in names):
-                found.append(line + '\n')
-    return ''.join(found).encode('utf-8')
+
+    def lines() -> 'collections.abc.Iterator[str]':
+        for line in _lines_of(content):
+            words = line.split(None, 3)
+            if (
+                len(words) == 3
+                and words[1].startswith(begins)
+                and len(words[1]) <= 64
+                and _ALIAS.fullmatch(words[1])
+                and any(fnmatch.fnmatchcase(name, words[1]) for name in names)
+            ):
+                yield f'alias {words[1]} {_module_name(words[2])}'
+
+    return _joined(lines())
+
+
+def _aliases(content: bytes) -> bytes:
+    """Keep the lines of modules.alias that are for PCI devices."""
+    lines = (line.split(None, 3) for line in _lines_of(content))
+    return _joined(
+        f'alias {words[1]} {_module_name(words[2])}'
+        for words in lines
+        if len(words) == 3
+        and len(words[1]) <= 64
+        and _ALIAS.fullmatch(words[1])
+    )
 
 
 def _one_processor(content: bytes) -> bytes:
@@ -265,23 +690,29 @@ def _one_processor(content: bytes) -> bytes:
 
     Of its flags, that it is one of a virtual machine.
     """
-    first = content.split(b'\n\n', 1)[0]
+    end = content.find(b'\n\n')
     found = []
-    for line in first.splitlines():
-        name, _, value = line.partition(b':')
-        if name.strip() in (
-            b'vendor_id',
-            b'address sizes',
-            b'CPU implementer',
-        ):
-            found.append(line + b'\n')
-        elif name.strip() == b'flags' and b'hypervisor' in value.split():
-            found.append(name + b': hypervisor\n')
-    return b''.join(found)
+    for line in _lines_of(content if end < 0 else content[:end]):
+        name, _, value = line.partition(':')
+        name, value = name.strip(), value.strip()
+        keep = _PROCESSOR.get(name)
+        if keep is not None:
+            found.append(f'{name}\t: {keep(value)}')
+        elif name == 'flags' and 'hypervisor' in value.split():
+            found.append('flags\t: hypervisor')
+    return _joined(found)
+
+
+_PROCESSOR = {
+    'vendor_id': _shaped('[A-Za-z]{1,16}'),
+    'address sizes': _shaped(
+        '[0-9]{1,3} bits physical, [0-9]{1,3} bits virtual'
+    ),
+    'CPU implementer': _shaped('0x[0-9a-f]{1,4}'),
+}
 
 
 #: Extended capability (PCI Express Base Specification, 7.9.3).
-_DEVICE_SERIAL_NUMBER = 0x0003
 SRIOV = 0x0010
 
 
@@ -304,14 +735,20 @@ def extended_capabilities(config: bytes) -> 'dict[int, int]':
     return found
 
 
-def _without_serial(content: bytes) -> bytes:
-    offset = extended_capabilities(content).get(_DEVICE_SERIAL_NUMBER)
-    if offset is None:
-        return content
-    kept = bytearray(content)
-    kept[offset + 4 : offset + 12] = bytes(len(kept[offset + 4 : offset + 12]))
+def _device_header(content: bytes) -> bytes:
+    """Keep the header of a configuration space, and which capabilities it has.
+
+    What is in these is zero: serial numbers, and what only vendors know.
+    """
+    kept = bytearray(len(content))
+    kept[:_HEADER] = content[:_HEADER]
+    for offset in extended_capabilities(content).values():
+        kept[offset : offset + 4] = content[offset : offset + 4]
     return bytes(kept)
 
+
+#: Of a configuration space, in bytes (PCI Local Bus Specification, 6.1).
+_HEADER = 64
 
 _DEVICE = 'sys/bus/pci/devices/*/'
 _CPU = 'sys/devices/system/cpu/'
@@ -327,105 +764,144 @@ PROGRAMS = {
     'usr/sbin/mkinitramfs': 'initramfs-tools',
     'usr/bin/mkinitramfs': 'initramfs-tools',
 }
+
+
+def _memory(content: bytes) -> bytes:
+    return _joined(
+        line
+        for line in _lines_of(content)
+        if len(line) < 80
+        and re.fullmatch(r'Node [0-9]{1,6} MemTotal:\s*[0-9]{1,15} kB', line)
+    )
+
+
 #: In place of this stands the release of the kernel that runs.
 RELEASE = '{release}'
-_DRIVERS = _lines(r'\s*(add_|force_|omit_)?drivers(_*)\+?=')
-_WORDS = _lines(r'\s*(?=[^#;\s])')
+_DRIVERS = _assignments(r'(?:add_|force_|omit_)?drivers_?\+?=', _module_words)
 #: edpm-ansible and TripleO have variables of their own for the arguments.
-_GRUB = _lines(r'\s*(GRUB_CMDLINE_LINUX\w*|\w*KERNEL_ARGS)\+?=')
-_TUNED = _lines(r'\s*(isolated_cores|include)\s*=')
+_GRUB = _assignments(
+    r'(?:GRUB_CMDLINE_LINUX(?:_[A-Z]{1,20}){0,3}|[A-Z_]{0,40}KERNEL_ARGS)\+?=',
+    _boot_arguments,
+)
+_TUNED = _settings(
+    {
+        'isolated_cores': _shaped(
+            r'(?:[0-9,^\s-]|0x[0-9a-fA-F]+|\$\{[a-z_]{1,40}'
+            r'(?::[a-z_]{1,40}|:[0-9]{1,4}){0,3}\})*'
+        ),
+        'include': _shaped(r'[A-Za-z0-9_./,;\s-]{1,512}'),
+    }
+)
+_SYSTEMS = _shaped('[a-z0-9_. -]{1,80}')
+_GRUBENV = _settings({'kernelopts': redact, 'tuned_params': redact})
+_PARAMETER = _value('[YN]|[0-9]{1,10}')
+_HEX = _value('0x[0-9a-f]{1,16}')
+_NUMBER = _value('-?[0-9]{1,19}')
+_CPU_LIST = _value('[0-9,-]*')
 
 #: Everything that is read; the order is that of reading.
 RULES = tuple(
     Rule(*rule)
     for rule in (
-        ('proc/sys/kernel/hostname', 'file', _all),
-        ('proc/sys/kernel/osrelease', 'file', _all),
-        ('etc/os-release', 'file', _lines(r'ID(_LIKE)?=')),
+        (
+            'proc/sys/kernel/hostname',
+            'file',
+            _value(r'[A-Za-z0-9_.-]{1,255}|\(none\)'),
+        ),
+        ('proc/sys/kernel/osrelease', 'file', _value(r'[\w.+~-]{1,255}')),
+        ('etc/os-release', 'file', _assignments('ID(?:_LIKE)?=', _SYSTEMS)),
         # The devices.
-        (_DEVICE + 'class', 'file', _all),
-        (_DEVICE + 'vendor', 'file', _all),
-        (_DEVICE + 'device', 'file', _all),
-        (_DEVICE + 'subsystem_vendor', 'file', _all),
-        (_DEVICE + 'subsystem_device', 'file', _all),
+        (_DEVICE + 'class', 'file', _HEX),
+        (_DEVICE + 'vendor', 'file', _HEX),
+        (_DEVICE + 'device', 'file', _HEX),
+        (_DEVICE + 'subsystem_vendor', 'file', _HEX),
+        (_DEVICE + 'subsystem_device', 'file', _HEX),
         (_DEVICE + 'driver', 'link', _all),
-        (_DEVICE + 'driver_override', 'file', _all),
+        (
+            _DEVICE + 'driver_override',
+            'file',
+            _value(r'\(null\)|[\w-]{1,64}'),
+        ),
         (_DEVICE + 'iommu_group', 'link', _all),
         (_DEVICE + 'physfn', 'link', _all),
         (_DEVICE + 'virtfn*', 'link', _all),
-        (_DEVICE + 'sriov_totalvfs', 'file', _all),
-        (_DEVICE + 'sriov_numvfs', 'file', _all),
-        (_DEVICE + 'resource', 'file', _all),
-        (_DEVICE + 'numa_node', 'file', _all),
-        (_DEVICE + 'boot_vga', 'file', _all),
+        (_DEVICE + 'sriov_totalvfs', 'file', _NUMBER),
+        (_DEVICE + 'sriov_numvfs', 'file', _NUMBER),
+        (_DEVICE + 'resource', 'file', _value('(?:0x[0-9a-f]{1,16} ?){1,3}')),
+        (_DEVICE + 'numa_node', 'file', _NUMBER),
+        (_DEVICE + 'boot_vga', 'file', _NUMBER),
         # Before Linux 5.15 there is only a file to write to.
         (_DEVICE + 'reset', 'name', _all),
-        (_DEVICE + 'reset_method', 'file', _all),
-        (_DEVICE + 'power_state', 'file', _all),
-        (_DEVICE + 'd3cold_allowed', 'file', _all),
-        (_DEVICE + 'config', 'file', _without_serial),
+        (_DEVICE + 'reset_method', 'file', _value('[a-z_ ]{1,80}')),
+        (
+            _DEVICE + 'power_state',
+            'file',
+            _value('D[0-3](?:hot|cold)?|[a-z]{1,8}'),
+        ),
+        (_DEVICE + 'd3cold_allowed', 'file', _NUMBER),
+        (_DEVICE + 'config', 'file', _device_header),
         ('sys/bus/platform/devices/*-framebuffer.*', 'name', _all),
         # The IOMMU.
         ('sys/class/iommu/*', 'name', _all),
-        ('sys/kernel/iommu_groups/*/name', 'file', _all),
-        ('sys/kernel/iommu_groups/*/type', 'file', _all),
-        ('sys/kernel/iommu_groups/*/reserved_regions', 'file', _all),
+        ('sys/kernel/iommu_groups/*/name', 'file', _value(r'[\w. -]{1,64}')),
+        ('sys/kernel/iommu_groups/*/type', 'file', _value('[A-Za-z-]{1,16}')),
+        (
+            'sys/kernel/iommu_groups/*/reserved_regions',
+            'file',
+            _value('0x[0-9a-f]{16} 0x[0-9a-f]{16} [a-z-]{1,24}'),
+        ),
         ('sys/firmware/acpi/tables/*', 'name', _all),
         # CPUs and memory.
         ('proc/cpuinfo', 'file', _one_processor),
-        (_CPU + 'online', 'file', _all),
-        (_CPU + 'isolated', 'file', _all),
-        (_CPU + 'cpu[0-9]*/topology/physical_package_id', 'file', _all),
-        (_CPU + 'cpu[0-9]*/topology/core_id', 'file', _all),
-        (_CPU + 'cpu[0-9]*/topology/thread_siblings_list', 'file', _all),
-        (_NODE + 'cpulist', 'file', _all),
-        (_NODE + 'meminfo', 'file', _lines(r'Node \d+ MemTotal:')),
-        (_NODE + _POOL + 'nr_hugepages', 'file', _all),
-        (_NODE + _POOL + 'free_hugepages', 'file', _all),
+        (_CPU + 'online', 'file', _CPU_LIST),
+        (_CPU + 'isolated', 'file', _CPU_LIST),
+        (_CPU + 'cpu[0-9]*/topology/physical_package_id', 'file', _NUMBER),
+        (_CPU + 'cpu[0-9]*/topology/core_id', 'file', _NUMBER),
+        (_CPU + 'cpu[0-9]*/topology/thread_siblings_list', 'file', _CPU_LIST),
+        (_NODE + 'cpulist', 'file', _CPU_LIST),
+        (_NODE + 'meminfo', 'file', _memory),
+        (_NODE + _POOL + 'nr_hugepages', 'file', _NUMBER),
+        (_NODE + _POOL + 'free_hugepages', 'file', _NUMBER),
         # Modules and their options.
         ('proc/modules', 'file', _first_words),
-        ('sys/module/vfio_pci/parameters/*', 'file', _all),
+        ('sys/module/vfio_pci/parameters/*', 'file', _PARAMETER),
         (
             'sys/module/vfio/parameters/enable_unsafe_noiommu_mode',
             'file',
-            _all,
+            _PARAMETER,
         ),
-        ('lib/modules/' + RELEASE + '/modules.builtin', 'file', _all),
+        ('lib/modules/' + RELEASE + '/modules.builtin', 'file', _module_files),
         # Which modules udev loads for a card.
-        ('lib/modules/' + RELEASE + '/modules.alias', 'aliases', _all),
+        ('lib/modules/' + RELEASE + '/modules.alias', 'aliases', _aliases),
         *(
             (folder + '/modprobe.d/*.conf', 'file', _modprobe)
             for folder in FOLDERS
         ),
         *(
-            (folder + '/modules-load.d/*.conf', 'file', _WORDS)
+            (folder + '/modules-load.d/*.conf', 'file', _modules)
             for folder in FOLDERS
         ),
-        ('etc/modules', 'file', _WORDS),
-        ('etc/initramfs-tools/modules', 'file', _WORDS),
-        (
-            'etc/initramfs-tools/hooks/*',
-            'file',
-            _lines(r'\s*(?=force_load\s)'),
-        ),
+        ('etc/modules', 'file', _modules),
+        ('etc/initramfs-tools/modules', 'file', _modules),
+        ('etc/initramfs-tools/hooks/*', 'file', _forced),
         *((path, 'name', _all) for path in PROGRAMS),
         ('etc/dracut.conf', 'file', _DRIVERS),
         ('etc/dracut.conf.d/*.conf', 'file', _DRIVERS),
         ('usr/lib/dracut/dracut.conf.d/*.conf', 'file', _DRIVERS),
         # What the kernel was started with, and will be.
-        ('proc/cmdline', 'file', _arguments),
-        ('etc/kernel/cmdline', 'file', _arguments),
-        ('boot/loader/entries/*.conf', 'file', _lines(r'options\s')),
-        ('boot/efi/loader/entries/*.conf', 'file', _lines(r'options\s')),
-        ('boot/grub2/grubenv', 'file', _lines(r'(kernelopts|tuned_params)=')),
+        ('proc/cmdline', 'file', _command_line),
+        ('etc/kernel/cmdline', 'file', _command_line),
+        ('boot/loader/entries/*.conf', 'file', _boot_entry),
+        ('boot/efi/loader/entries/*.conf', 'file', _boot_entry),
+        ('boot/grub2/grubenv', 'file', _GRUBENV),
         ('etc/default/grub', 'file', _GRUB),
         ('etc/default/grub.d/*.cfg', 'file', _GRUB),
-        ('etc/tuned/active_profile', 'file', _all),
+        ('etc/tuned/active_profile', 'file', _value(r'[\w./ -]{1,255}')),
         ('etc/tuned/*-variables.conf', 'file', _TUNED),
         ('etc/tuned/*/tuned.conf', 'file', _TUNED),
         ('etc/tuned/profiles/*/tuned.conf', 'file', _TUNED),
         # What another run has found.
-        (INITRAMFS + '/*', 'file', _all),
+        (INITRAMFS + '/*', 'file', _listed),
         (MANIFEST, 'file', _all),
     )
 )
@@ -442,6 +918,17 @@ _IMAGES = (
     'boot/initramfs-' + RELEASE + '.img',
     'boot/initrd-' + RELEASE,
 )
+
+
+#: A driver, the number of a group, an address.
+_LINKED = re.compile(r'[A-Za-z0-9_.:+-]{1,64}')
+
+
+def _packed_path(path: str) -> str:
+    """Return a path without ids of machines: boot entries are named so."""
+    if not path.startswith(('boot/', 'etc/')):
+        return path
+    return _IN_PATHS.sub(MASK, path)
 
 
 class Reader:
@@ -534,14 +1021,17 @@ class Reader:
         # Not there, or gone since the folder was listed.
         if number not in (errno.ENOENT, errno.ENOTDIR, errno.ENODEV):
             reason = getattr(exc, 'strerror', None) or str(exc)
-            self.tree.unreadable[_MACHINE_ID.sub(MASK, path)] = reason
+            self.tree.unreadable[_packed_path(path)] = reason
 
     def _read(self, rule: Rule, path: str) -> None:
         tree = self.tree
         try:
             if rule.kind == 'link':
                 target = os.readlink(self._absolute(path))
-                tree.links[path] = os.path.basename(target)
+                name = os.path.basename(target)
+                if not _LINKED.fullmatch(name):
+                    raise ValueError('it leads to what has no plain name')
+                tree.links[path] = name
                 return
             if rule.kind == 'name':
                 os.lstat(self._absolute(path))
@@ -557,9 +1047,7 @@ class Reader:
                 tree.files[path] = _of_devices(self._content(path), names)
                 return
             # Boot entries are named after the machine id.
-            tree.files[_MACHINE_ID.sub(MASK, path)] = rule.keep(
-                self._content(path)
-            )
+            tree.files[_packed_path(path)] = rule.keep(self._content(path))
         except (OSError, ValueError) as exc:
             self._note(path, exc)
 
@@ -632,11 +1120,9 @@ class Reader:
 
 def _is_of_modules(name: str) -> bool:
     """Whether a file of an initramfs has to do with drivers."""
-    return '\n' not in name and (
-        re.search(r'\.ko(\.\w+)?$', name) is not None
-        or 'modprobe.d/' in name
-        or name.lstrip('./') in MAKERS
-    )
+    if name.startswith('./'):
+        name = name[2:]
+    return name in MAKERS or _MODULE_FILE.fullmatch(name) is not None
 
 
 def read_manifest(content: bytes) -> 'dict[str, str]':
@@ -657,7 +1143,50 @@ def read_manifest(content: bytes) -> 'dict[str, str]':
         for text in pair
     ):
         raise ValueError('it does not say what could not be read')
-    return dict(unreadable)
+    return {
+        path: reason if _is_reason(reason) else 'it could not be read'
+        for path, reason in unreadable.items()
+        if _leads_to_rule(path)
+    }
+
+
+#: What this program says of files that it does not read.
+_REASON = re.compile(r'(?:it|its|there|zstd|lz4)( [A-Za-z0-9,.:()_-]+){1,30}')
+
+
+def _is_reason(text: str) -> bool:
+    return text in map(os.strerror, errno.errorcode) or (
+        len(text) <= 256 and _REASON.fullmatch(text) is not None
+    )
+
+
+def _leads_to_rule(path: str) -> bool:
+    """Whether a path is one of a rule, or a folder on the way to one."""
+    parts = path.split('/')
+    return any(
+        len(parts) <= len(pattern)
+        and all(map(fnmatch.fnmatchcase, parts, pattern))
+        for pattern, _rule in _patterns()
+    )
+
+
+def rule_for(path: str) -> 'Rule | None':
+    """Return the rule by which a file is read; None where none is."""
+    parts = path.split('/')
+    for pattern, rule in _patterns():
+        if len(parts) == len(pattern) and all(
+            map(fnmatch.fnmatchcase, parts, pattern)
+        ):
+            return rule
+    return None
+
+
+@functools.lru_cache(None)
+def _patterns() -> 'list[tuple[list[str], Rule]]':
+    """Return the parts of the patterns of all rules."""
+    return [
+        (rule.pattern.replace(RELEASE, '*').split('/'), rule) for rule in RULES
+    ]
 
 
 class _Counted:
@@ -775,7 +1304,7 @@ def list_initramfs(stream: 'typing.IO[bytes]') -> 'list[str]':
                 with opened(stream) as unpacked:
                     _list_cpio(_Counted(unpacked), names)
                 return names
-        raise ValueError(f'it begins with {magic!r}, which is no archive')
+        raise ValueError('it begins with what is no archive')
 
 
 def _magic(stream: 'typing.IO[bytes]') -> bytes:

@@ -28,6 +28,7 @@ from gpuclient.i18n import _
 from gpuclient.model import answer
 from gpuclient.model import cpu
 from gpuclient.model import host
+from gpuclient.model import kernel
 from gpuclient.model import pci
 
 _DEVICES = 'sys/bus/pci/devices/'
@@ -109,7 +110,7 @@ class _Parser:
             tuned_isolated_cores=self._tuned_cores(),
             tuned_profile=self._word('etc/tuned/active_profile'),
             nodes=self._nodes(),
-            kernel_arguments=self._text('proc/cmdline'),
+            kernel_arguments=self._kernel_arguments(),
             boot_arguments=self._boot_arguments(),
             grub_settings=self._grub_settings(),
             iommus=tuple(self._names('sys/class/iommu/')),
@@ -179,6 +180,11 @@ class _Parser:
             return None
         if '\0' in text:
             self._fail(path, _('it is not text'))
+            return None
+        if text == collect.MASK:
+            self._fail(
+                path, _('its value is not packed: it is not a plain one')
+            )
             return None
         return text
 
@@ -684,6 +690,24 @@ class _Parser:
                 ),
             )
         return None
+
+    def _kernel_arguments(self) -> str | None:
+        text = self._text('proc/cmdline')
+        withheld = [
+            argument.name
+            for argument in kernel.parse(text or '').arguments
+            # The rules on ids tell of those that vfio-pci cannot read.
+            if argument.key in collect.ARGUMENTS
+            and not argument.key.endswith('.ids')
+            and argument.is_withheld
+        ]
+        if withheld:
+            self._fail(
+                'proc/cmdline',
+                _('The value of %(names)s is not packed and not known')
+                % {'names': ', '.join(dict.fromkeys(withheld))},
+            )
+        return text
 
     def _grub_settings(self) -> tuple[host.GrubSetting, ...]:
         found = []

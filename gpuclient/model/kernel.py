@@ -31,6 +31,9 @@ HUGE_PAGE_SIZES = tuple(
 #: That of x86, and of arm64 with pages of 4K (``HPAGE_SIZE``).
 DEFAULT_HUGE_PAGE_SIZE = 2 * cpu.KIB * cpu.KIB
 
+#: What a bundle of a host has in place of values that are left out of it.
+WITHHELD = '***'
+
 #: ``vendor:device[:subvendor[:subdevice[:class[:class_mask]]]]``, each as
 #: ``%x`` of scanf takes it.
 _DEVICE_ID = re.compile(
@@ -54,6 +57,11 @@ class Argument:
     def key(self) -> str:
         """The name, as names are compared."""
         return _key(self.name)
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether its value, or a part of it, is not known."""
+        return self.value is not None and WITHHELD in self.value.split(',')
 
     def render(self) -> str:
         """Return it as the command line has it.
@@ -146,14 +154,23 @@ class CommandLine:
         """Return parameters as they are written, without quotes."""
         keys = {_key(name) for name in names}
         return tuple(
-            one.name if one.value is None else f'{one.name}={one.value}'
-            for one in self.arguments
-            if one.key in keys
+            argument.name
+            if argument.value is None or argument.is_withheld
+            else f'{argument.name}={argument.value}'
+            for argument in self.arguments
+            if argument.key in keys
         )
 
     def has(self, name: str) -> bool:
         """Return whether a parameter is there, with a value or without."""
         return any(one.key == _key(name) for one in self.arguments)
+
+    def withholds(self, name: str) -> bool:
+        """Return whether a parameter has a value that is not known."""
+        return any(
+            argument.key == _key(name) and argument.is_withheld
+            for argument in self.arguments
+        )
 
     def words(self, *names: str) -> tuple[str, ...]:
         """Return the parts between commas of all values, in their order."""

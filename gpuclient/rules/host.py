@@ -221,6 +221,7 @@ def _why_off(view: host_view.View) -> tuple[str, str]:
         host.iommu_vendor == host_model.INTEL
         and host.kernel_arguments is not None
         and not view.arguments.intel_iommu_on
+        and not view.arguments.withholds('intel_iommu')
     ):
         for path, arguments in view.later:
             if arguments.intel_iommu_on:

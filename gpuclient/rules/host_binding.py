@@ -15,6 +15,7 @@
 import collections.abc
 
 from gpuclient.model import host as host_model
+from gpuclient.model import kernel
 from gpuclient.rules import host_remedy
 from gpuclient.rules import host_view
 from gpuclient.rules import verdict
@@ -51,11 +52,17 @@ def ids(view: host_view.View) -> Verdicts:
         (unused, 'which no device of the host has'),
     ):
         if words:
+            shown = ', '.join(
+                'a word that is not packed'
+                if word == kernel.WITHHELD
+                else word
+                for word in words
+            )
             yield verdict.warn(
                 'GPU432',
                 check,
-                f'{where} has {", ".join(words)}, {text}',
-                f'Correct or leave out {", ".join(words)}: "openstack gpu '
+                f'{where} has {shown}, {text}',
+                f'Correct or leave out {shown}: "openstack gpu '
                 f'host show" has the ids, vendor:product, four hexadecimal '
                 f'digits each',
             )

@@ -93,7 +93,7 @@ class Tree:
         self.text('proc/sys/kernel/hostname', f'{name}\n')
         self.text('proc/sys/kernel/osrelease', f'{release}\n')
         self.text('etc/os-release', system)
-        self.text('proc/cmdline', f'BOOT_IMAGE=/vmlinuz ro {arguments}\n')
+        self.text('proc/cmdline', f'ro {arguments}'.strip() + '\n')
         self.text('proc/modules', 'vfio_pci 16384 0 - Live 0xffffffffc0a1\n')
         for table in acpi:
             self.text(f'sys/firmware/acpi/tables/{table}', '')

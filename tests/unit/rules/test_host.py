@@ -272,6 +272,25 @@ class TestIommu(TestCase):
         plain = card(total_vfs=None).guest()
         self.finds('GPU437', WARN, '', plain, remedy='Have device_type')
 
+    def test_values_that_are_not_packed(self) -> None:
+        """They are not known, and not taken for what is absent."""
+        tree = card('intel_iommu=*** iommu=pt,***', host={'iommu': False})
+        found = self.bad(tree)
+        self.assertIn(
+            'nothing that was read says why', found['GPU420'].evidence
+        )
+        self.assertIn(
+            'The value of intel_iommu, iommu is not packed',
+            found['GPU460'].evidence,
+        )
+        self.finds(
+            'GPU432',
+            WARN,
+            'has a word that is not packed, which vfio-pci cannot read',
+            card('vfio-pci.ids=10de:20f1,***'),
+        )
+        self.assertNotIn('GPU460', self.bad(card(trees.EARLY)))
+
     def test_arguments_that_nobody_could_read(self) -> None:
         tree = card(host={'iommu': False}, driver=None)
         del tree.files['proc/cmdline']
