@@ -120,6 +120,8 @@ class Machine:
     labels: Labels = ()
     #: What has to be filled in: ``bmc.address``, ``bootMACAddress``.
     settings: tuple[Setting, ...] = ()
+    #: Fields that it has to have and has not, and what follows.
+    missing: tuple[tuple[str, str], ...] = ()
     #: What inspection found (``status.hardware``).
     cpus: int | None = None
     memory_mb: int | None = None

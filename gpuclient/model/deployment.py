@@ -156,6 +156,8 @@ class NodeSet:
     nodes: tuple[configuration.Node, ...] = ()
     #: What nova-compute reads on the hosts, as far as it is known.
     computes: tuple[Process, ...] = ()
+    #: The hosts have their operating system already.
+    pre_provisioned: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

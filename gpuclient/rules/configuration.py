@@ -32,6 +32,7 @@ from gpuclient.rules import devices as devices_rules
 from gpuclient.rules import finding
 from gpuclient.rules import kernel as kernel_rules
 from gpuclient.rules import matching as matching_rules
+from gpuclient.rules import missing_services as missing_services_rules
 from gpuclient.rules import options as options_rules
 from gpuclient.rules import scheduler as scheduler_rules
 from gpuclient.rules import tracking as tracking_rules
@@ -136,6 +137,12 @@ def check(
     types = {one.name: one.type for one in data_plane.services}
     for node_set in data_plane.node_sets:
         found += data_plane_rules.check_services(node_set, types)
+        found += missing_services_rules.check(
+            node_set,
+            data_plane,
+            entries.specs(node_set.computes),
+            catalogue,
+        )
         found += _check_node_set(
             node_set,
             machines.of(node_set),
@@ -145,6 +152,7 @@ def check(
     found += data_plane_rules.check_deployed(data_plane)
     for machine in data_plane.machines:
         found += _check_placeholders(machine.settings)
+        found += missing_services_rules.check_machine(machine)
     return tuple(
         sorted(
             dict.fromkeys(found),

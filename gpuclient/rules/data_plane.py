@@ -113,19 +113,26 @@ def check_deployed(
         for name, setting in deployed.items()
         if _type(name, types) == _NOVA
     ]
+    if not deployed:
+        # Node sets have the default services, or are not given.
+        return
+    instead = (
+        f'{others[0].place} has {others[0].text!r}'
+        if others
+        else 'no nova-compute is started'
+    )
     for service in data_plane.services:
         if (
             service.type == _NOVA
             and service.process is not None
             and service.name not in deployed
-            and others
         ):
             yield finding.Located(
                 finding.warning(
                     'GPU317',
                     f'No node set deploys {service.name!r}, which has '
-                    f'configuration of nova-compute; {others[0].place} has '
-                    f'{others[0].text!r}',
+                    f'configuration of nova-compute: {instead}. Add '
+                    f'{service.name} to the services of the node set',
                 ),
                 service.place,
             )

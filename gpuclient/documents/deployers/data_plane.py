@@ -36,12 +36,16 @@ _Object = typing.TypeVar('_Object')
 _MARKS = (
     'edpm_',
     'bmhLabelSelector',
+    'bmc:',
     'bootMACAddress',
     'kind: ConfigMap',
+    'rootDeviceHints',
     'servicesOverride',
     'kind: OpenStackDataPlane',
 )
 
+#: Values that have one of these are those of a machine.
+_MACHINE_FIELDS = ('bmc', 'bootMACAddress', 'rootDeviceHints')
 #: What stands in a base of kustomize for what comes from the values.
 _REPLACED = '_replaced_'
 
@@ -149,10 +153,13 @@ class Found:
             )
         self.overrides += reader.settings(reader.get(data, 'servicesOverride'))
         for key, value in reader.pairs(data):
-            if reader.get(value, 'bootMACAddress') is not None:
+            if any(reader.get(value, field) for field in _MACHINE_FIELDS):
+                machine = reader.machine(
+                    key, value, reader.get(value, 'labels'), value
+                )
                 self.machines.append(
-                    reader.machine(
-                        key, value, reader.get(value, 'labels'), value
+                    dataclasses.replace(
+                        machine, missing=tuple(reader.missing_values(value))
                     )
                 )
 
@@ -399,6 +406,7 @@ class _Reader:
             if known and selector is not None
             else None,
             nodes=tuple(members),
+            pre_provisioned=not known,
         )
 
     def service(self, node: yaml.Node | None) -> deployment.DataPlaneService:
@@ -420,6 +428,49 @@ class _Reader:
             ),
         )
 
+    def missing_values(
+        self, node: yaml.Node | None
+    ) -> collections.abc.Iterator[tuple[str, str]]:
+        """Yield what the values of a machine lack, and what follows."""
+        for keys in (('bmc', 'address'), ('bootMACAddress',)):
+            if self.get(node, *keys) is None:
+                yield (
+                    '.'.join(keys),
+                    'kustomize finds nothing to put into the BareMetalHost',
+                )
+
+    def missing_fields(
+        self, node: yaml.Node | None
+    ) -> collections.abc.Iterator[tuple[str, str]]:
+        """Yield what a BareMetalHost lacks, and what follows.
+
+        ``baremetal-operator``: ``baremetalhost_validation.go``. Without a
+        bmc it is unmanaged, or its kustomization adds one.
+        """
+        spec = self.get(node, 'spec')
+        bmc = self.get(spec, 'bmc')
+        if bmc is None:
+            return
+        address = self.text(bmc, 'address')
+        if not address:
+            yield (
+                'bmc.address',
+                'it stays unmanaged, and no node can be provisioned on it',
+            )
+            return
+        if self.text(spec, 'bootMACAddress') or address == _REPLACED:
+            return
+        annotations = self.get(node, 'metadata', 'annotations')
+        inspection = (
+            self.text(annotations, 'inspect.metal3.io'),
+            self.text(spec, 'inspectionMode'),
+        )
+        if 'disabled' in inspection or address.startswith('libvirt'):
+            yield (
+                'bootMACAddress',
+                'the operator refuses it, as it is not inspected',
+            )
+
     def machine_object(self, node: yaml.Node | None) -> configuration.Machine:
         machine = self.machine(
             self.text(node, 'metadata', 'name') or '',
@@ -430,6 +481,7 @@ class _Reader:
         hardware = self.get(node, 'status', 'hardware')
         return dataclasses.replace(
             machine,
+            missing=tuple(self.missing_fields(node)),
             cpus=_number(self.text(hardware, 'cpu', 'count')),
             memory_mb=_number(self.text(hardware, 'ramMebibytes')),
             cpu_model=self.text(hardware, 'cpu', 'model'),

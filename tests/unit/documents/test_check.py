@@ -160,6 +160,7 @@ items:
     nodes:
       edpm-compute-0: {{}}
     services:
+    - vfio-pci-bind
     - bootstrap
     - reboot-os
     - libvirt
@@ -364,6 +365,23 @@ class TestValues(CheckTestCase):
             '      - nova-custom-gpu\n',
             '      - nova\n      - nova-custom-gpu\n',
             [('GPU316', '- nova-custom-gpu')],
+        ),
+        (NODES, '      - vfio-pci-bind\n', '', [('GPU322', '- bootstrap')]),
+        # A service of one's own may do it.
+        (NODES, '- vfio-pci-bind', '- bind-cards', []),
+        (NODES, '- vfio-pci-bind', '- "{{ bind }}"', []),
+        (NODES, '      - reboot-os\n', '', [('GPU323', '- vfio-pci-bind')]),
+        (
+            NODES,
+            '      - nova-custom-gpu\n',
+            '      - nova\n',
+            [('GPU324', '- vfio-pci-bind')],
+        ),
+        (
+            NODES,
+            '      - nova-custom-gpu\n',
+            '',
+            [('GPU324', '- vfio-pci-bind')],
         ),
         (
             NODES,
@@ -743,6 +761,17 @@ class TestObjects(CheckTestCase):
             '    - nova-custom-gpu\n',
             '    - nova\n',
             [('GPU317', '- kind: OpenStackDataPlaneService')],
+        ),
+        (
+            '    - nova-custom-gpu\n',
+            '',
+            [('GPU317', '- kind: OpenStackDataPlaneService')],
+        ),
+        ('    - vfio-pci-bind\n', '', [('GPU322', '- bootstrap')]),
+        (
+            '    - reboot-os\n',
+            '',
+            [('GPU323', '- vfio-pci-bind')],
         ),
         (
             'cpu_dedicated_set = 4-23',
