@@ -188,6 +188,8 @@ class Rhoso:
     """What only a deployment on OpenShift has."""
 
     namespace: str
+    #: Name of the OpenStackControlPlane.
+    control_plane: str
     #: Of Nova, whose conductors need the same setting: ``cell1``.
     cells: tuple[str, ...]
     node_set: str
@@ -732,6 +734,7 @@ def _rhoso(item: strict.Mapping) -> Rhoso:
     item.get('networks', None)
     found = Rhoso(
         namespace=item.text('namespace', 'openstack', _NAME),
+        control_plane=item.text('control_plane', 'controlplane', _NAME),
         cells=item.texts('cells', ('cell0', 'cell1'), _NAME, least=1),
         node_set=item.text('node_set', 'openstack-edpm', _NAME),
         deployment=item.text('deployment', 'edpm-deployment', _NAME),

@@ -83,6 +83,24 @@ class Creation:
     #: Resource providers that Placement will have: those whose addresses are
     #: known.
     providers: tuple[device_spec.Provider, ...]
+    #: Where somebody else keeps a file: the steps that change, and into what;
+    #: into nothing where they do not apply.
+    steps_of_others: dict[str, dict[str, str]] = dataclasses.field(
+        default_factory=dict
+    )
+
+    def steps(
+        self, others: collections.abc.Collection[str]
+    ) -> tuple[str, ...]:
+        """Return what is left to do.
+
+        :param others: Files that somebody else keeps in place of ours.
+        """
+        changes: dict[str, str] = {}
+        for path in others:
+            changes |= self.steps_of_others.get(path, {})
+        steps = (changes.get(step, step) for step in self.next_steps)
+        return tuple(filter(None, steps))
 
 
 def check(wanted: description_model.Description) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from gpuclient.documents import values
 from gpuclient.model import description as description_model
 
 _NAME = 'kustomization.yaml'
+CONTROL_PLANE = 'control-plane'
 _BARE_METAL_HOSTS = 'edpm/baremetalhosts'
 _NODE_SET = 'edpm/nodeset'
 _DEPLOYMENT = 'edpm/deployment'
@@ -43,11 +44,64 @@ def create(
     wanted: description_model.Description,
 ) -> collections.abc.Iterator[creation.Text]:
     """Yield the kustomizations, and the objects that they fill."""
+    yield from _control_plane(wanted)
     if any(host.bare_metal is not None for host in wanted.hosts):
         yield from _bare_metal_hosts(wanted)
     yield from _node_set(wanted)
     yield _kustomization(
         _DEPLOYMENT, ['values.yaml', 'openstackdataplanedeployment.yaml'], []
+    )
+
+
+#: Of the control plane: where somebody else has one, it is that of a whole
+#: control plane.
+CONTROL_PLANE_KUSTOMIZATION = posixpath.join(CONTROL_PLANE, _NAME)
+
+
+def _control_plane(
+    wanted: description_model.Description,
+) -> collections.abc.Iterator[creation.Text]:
+    """Yield what makes a part of an OpenStackControlPlane of the values.
+
+    It has what Nova needs and nothing else, for a server-side apply.
+    """
+    conductor = 'conductorServiceTemplate'
+    fields = {
+        'apiServiceTemplate': 'apiServiceTemplate',
+        **{
+            f'{cell}.{conductor}': f'cellTemplates.{cell}.{conductor}'
+            for cell in wanted.rhoso.cells
+        },
+        'schedulerServiceTemplate': 'schedulerServiceTemplate',
+    }
+    name = wanted.rhoso.control_plane
+    yield _kustomization(
+        CONTROL_PLANE,
+        ['service-values.yaml', 'openstackcontrolplane.yaml'],
+        [
+            _replacement(
+                'service-values',
+                f'data.nova.{field}.customServiceConfig',
+                'OpenStackControlPlane',
+                name,
+                f'spec.nova.template.{target}.customServiceConfig',
+            )
+            for field, target in fields.items()
+        ],
+    )
+    yield _objects(
+        CONTROL_PLANE,
+        'openstackcontrolplane.yaml',
+        [
+            {
+                'apiVersion': 'core.openstack.org/v1beta1',
+                'kind': 'OpenStackControlPlane',
+                'metadata': {
+                    'name': name,
+                    'namespace': wanted.rhoso.namespace,
+                },
+            }
+        ],
     )
 
 

@@ -69,6 +69,17 @@ _SERVICES = (
 )
 
 
+#: Sets ``customServiceConfig`` of Nova and nothing else of the control plane.
+_APPLY_PART = 'kustomize build control-plane | oc apply --server-side -f -'
+_CONFLICT = (
+    'Where oc says that another manager has set a customServiceConfig: put '
+    'the lines of that into control-plane/service-values.yaml, and apply '
+    'again with --force-conflicts'
+)
+#: Where the kustomization is that of a whole control plane.
+_APPLY_WHOLE = 'kustomize build control-plane | oc apply -f -'
+
+
 @dataclasses.dataclass(frozen=True)
 class _Default(values.Merge):
     """A value for where there is none."""
@@ -151,6 +162,12 @@ def create(wanted: description_model.Description) -> creation.Creation:
         tuple(_next_steps(wanted)),
         warnings,
         creation.providers(wanted),
+        {
+            rhoso_kustomization.CONTROL_PLANE_KUSTOMIZATION: {
+                _APPLY_PART: _APPLY_WHOLE,
+                _CONFLICT: '',
+            }
+        },
     )
 
 
@@ -501,11 +518,14 @@ def _next_steps(
         f'Make sure that namespace {rhoso.namespace} has the secrets '
         f'{", ".join(dict.fromkeys(secrets))}'
     )
-    yield (
-        'openstack gpu config check on the folder, then kustomize build and '
-        'oc apply: control-plane, edpm/baremetalhosts, edpm/nodeset, '
-        'edpm/deployment'
-    )
+    yield 'openstack gpu config check on the folder'
+    yield _APPLY_PART
+    yield _CONFLICT
+    folders = ['edpm/nodeset', 'edpm/deployment']
+    if wanted.hosts[0].bare_metal is not None:
+        folders.insert(0, 'edpm/baremetalhosts')
+    for folder in folders:
+        yield f'kustomize build {folder} | oc apply -f -'
     yield (
         f'A node set that is deployed already takes a new '
         f'OpenStackDataPlaneDeployment, of another name than '

@@ -103,7 +103,7 @@ Example::
                     [provider.name for provider in creation.providers]
                 ),
                 columns.ListColumn(config_files.restart(edits)),
-                columns.ListColumn(list(creation.next_steps)),
+                columns.ListColumn(list(creation.steps(others))),
                 columns.ListColumn(
                     [
                         *creation.warnings,

@@ -316,7 +316,7 @@ class TestCreate(testtools.TestCase):
             config_create.CreateConfig, 'two.json', '--output', 'out'
         )
         hosts = set()
-        for path in pathlib.Path('out/edpm').rglob('kustomization.yaml'):
+        for path in pathlib.Path('out').rglob('kustomization.yaml'):
             found = yaml.safe_load(path.read_text())
             documents = [
                 document
@@ -378,6 +378,27 @@ class TestCreate(testtools.TestCase):
             ['kustomization.yaml', 'nova_gpu.yaml', 'values.yaml'],
             sorted(one.name for one in path.parent.iterdir()),
         )
+
+    def test_control_plane(self) -> None:
+        """The steps name what can be built, of whoever's kustomization."""
+        steps = self.create('rhoso')['next_steps']
+        builds = [step for step in steps if step.startswith('kustomize')]
+        for step in builds:
+            folder = step.split()[2]
+            self.assertTrue(
+                pathlib.Path('out', folder, 'kustomization.yaml').is_file()
+            )
+        self.assertEqual(
+            'kustomize build control-plane | oc apply --server-side -f -',
+            builds[0],
+        )
+        self.assertIn('--force-conflicts', '\n'.join(steps))
+        path = pathlib.Path('out/control-plane/kustomization.yaml')
+        path.write_text('components: [../../../../../dt/nova/nova04delta]\n')
+        steps = self.create('rhoso')['next_steps']
+        self.assertIn('kustomize build control-plane | oc apply -f -', steps)
+        self.assertNotIn('--server-side', '\n'.join(steps))
+        self.assertNotIn('--force-conflicts', '\n'.join(steps))
 
     def test_two_services_of_nova(self) -> None:
         self.create('rhoso')
