@@ -26,6 +26,7 @@ from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import answer
 from gpuclient.model import capacity
+from gpuclient.model import demand as demand_model
 from gpuclient.model import inventory
 
 
@@ -77,10 +78,34 @@ def read_hosts(
     )
 
 
+def restricting_zone(cloud: connection.Connection, zone: str) -> str | None:
+    """Return a zone if servers that ask for it are kept to hosts of it.
+
+    Nova takes every zone that it lists, and asks Placement for the
+    aggregates of that name: there are none of the zone that hosts without one
+    are shown in (``[DEFAULT]default_availability_zone``), and then any host
+    will do (``nova/scheduler/request_filter.py``).
+
+    :raises gpuclient.exceptions.NotFound: Nova lists no such zone.
+    """
+    known = aggregates.list_zones(cloud.compute)
+    if zone not in known:
+        raise exceptions.NotFound(
+            _('Nova has no availability zone %(zone)r; it has %(known)s')
+            % {'zone': zone, 'known': ', '.join(known) or _('none')}
+        )
+    if any(
+        group.metadata.get('availability_zone') == zone
+        for group in aggregates.list_aggregates(cloud.compute)
+    ):
+        return zone
+    return None
+
+
 def check_units(
     cloud: connection.Connection,
     hosts: collections.abc.Sequence[capacity.Host],
-    demands: collections.abc.Iterable[capacity.Demand],
+    demands: collections.abc.Iterable[demand_model.Demand],
 ) -> answer.Answer[tuple[capacity.Host, ...]]:
     """Return the hosts with what one server may take of them at most.
 
@@ -92,7 +117,7 @@ def check_units(
     reader = placement_reader.Reader(cloud.placement)
     most: dict[str, int] = {}
     for demand in demands:
-        for name, amount in demand.resources.items():
+        for name, amount in demand.of_node.items():
             most[name] = max(most.get(name, 0), amount)
     found = {host.node.uuid: host for host in hosts}
     failures = []

@@ -15,32 +15,24 @@
 Computed as Nova and Placement decide, from what was read of each host. Nova
 matches some things on the host that no API tells: NUMA nodes of CPUs, huge
 pages and devices. Where a flavor depends on them, a figure is the most that
-can fit (:attr:`Demand.at_most`).
+can fit (:attr:`Forecast.at_most`).
 """
 
 import bisect
+import collections
 import collections.abc
 import dataclasses
-import re
 
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import assignment
-from gpuclient.model import boolean
-from gpuclient.model import cpu
+from gpuclient.model import demand as demand_model
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import inventory
 
-# nova/scheduler/utils.py:ResourceRequest.XS_KEYPAT
-_KEY = re.compile(
-    r'(?P<kind>resources|trait)(?P<suffix>[a-zA-Z0-9_-]{1,64})?:(?P<name>.*)'
-)
-_HYPERTHREADING = 'HW_CPU_HYPERTHREADING'
-_SOCKET = 'COMPUTE_SOCKET_PCI_NUMA_AFFINITY'
-_MAXPHYSADDR = {
-    'passthrough': 'COMPUTE_ADDRESS_SPACE_PASSTHROUGH',
-    'emulate': 'COMPUTE_ADDRESS_SPACE_EMULATED',
-}
+#: Metadata of aggregates that keep hosts for projects.
+_TENANTS = 'filter_tenant_id'
+_ZONE = 'availability_zone'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +49,7 @@ class Aggregate:
         return frozenset(
             project.strip()
             for key, value in self.metadata.items()
-            if key.startswith('filter_tenant_id')
+            if key.startswith(_TENANTS)
             for project in value.split(',')
         )
 
@@ -77,35 +69,6 @@ class Host:
 
 
 @dataclasses.dataclass(frozen=True)
-class DeviceRequest:
-    """Units of devices that a server needs, each from one provider."""
-
-    #: The alias, or the key of the flavor, that asks for them.
-    name: str
-    resource_class: str
-    traits: frozenset[str] = frozenset()
-    #: How many providers are asked, and for how many units each.
-    count: int = 1
-    units: int = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Demand:
-    """What Nova asks Placement for when a server is created."""
-
-    #: By resource class, of the compute node.
-    resources: dict[str, int]
-    devices: tuple[DeviceRequest, ...]
-    required: frozenset[str] = frozenset()
-    forbidden: frozenset[str] = frozenset()
-    #: Devices of one server come from different providers.
-    isolate: bool = False
-    #: What Nova matches on the host alone, so that fewer may fit than the
-    #: figures say; empty where they are exact.
-    at_most: tuple[str, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
 class Fit:
     """How many more servers fit on a host."""
 
@@ -122,176 +85,53 @@ class Fit:
         )
 
 
-def demand(
-    flavor: flavor_model.Flavor,
-    aliases: collections.abc.Mapping[str, alias_model.Alias],
-) -> Demand:
-    """Return what a server of a flavor asks for, with a plain image.
-
-    As ``nova/scheduler/utils.py:ResourceRequest.from_request_spec`` and
-    ``nova/objects/request_spec.py:generate_request_groups_from_pci_requests``
-    do.
-
-    :param aliases: What the aliases stand for, by name.
-    :raises gpuclient.exceptions.NotFound: The flavor asks for another one.
-    :raises gpuclient.exceptions.InvalidCPUSet: Nobody could boot it: its mask
-        of dedicated CPUs cannot be read.
-    """
-    specs = flavor.extra_specs or {}
-    resources: dict[str, int] = {}
-    required: set[str] = set()
-    forbidden: set[str] = set()
-    groups: dict[str, dict[str, int]] = {}
-    group_traits: dict[str, set[str]] = {}
-    for key, value in specs.items():
-        match = _KEY.fullmatch(key)
-        if match is None:
-            continue
-        name, suffix = match['name'], match['suffix']
-        if match['kind'] == 'resources':
-            if not value.isdecimal():
-                # Nova says so in its log and leaves it out.
-                continue
-            target = groups.setdefault(suffix, {}) if suffix else resources
-            target[name] = int(value)
-        elif suffix:
-            group_traits.setdefault(suffix, set()).add(name)
-        elif value in ('required', 'forbidden'):
-            (required if value == 'required' else forbidden).add(name)
-    _add_cpus(flavor, specs, resources, required, forbidden)
-    resources.setdefault('MEMORY_MB', flavor.ram)
-    # Swap is in MiB (nova/compute/utils.py:convert_mb_to_ceil_gb).
-    disk = flavor.disk + flavor.ephemeral + -(-flavor.swap // 1024)
-    resources.setdefault('DISK_GB', disk)
-    if specs.get('hw:pci_numa_affinity_policy') == 'socket':
-        required.add(_SOCKET)
-    mode = _MAXPHYSADDR.get(specs.get('hw:maxphysaddr_mode', ''))
-    if mode is not None:
-        required.add(mode)
-    devices = [
-        DeviceRequest(
-            f'resources{suffix}:{name}',
-            name,
-            frozenset(group_traits.get(suffix, ())),
-            units=amount,
-        )
-        for suffix, group in groups.items()
-        for name, amount in group.items()
-        if amount
-    ]
-    for name, count in (flavor.aliases or {}).items():
-        alias = aliases.get(name)
-        if alias is None or alias.placement_class is None:
-            raise exceptions.NotFound(
-                f'Nobody says what alias {name!r} stands for: name the file '
-                f'that defines it with --config'
-            )
-        if count:
-            devices.append(
-                DeviceRequest(
-                    name, alias.placement_class, alias.placement_traits, count
-                )
-            )
-    return Demand(
-        {name: amount for name, amount in resources.items() if amount},
-        tuple(devices),
-        frozenset(required),
-        frozenset(forbidden),
-        isolate=specs.get('group_policy') == 'isolate',
-        at_most=tuple(_matched_on_the_host(specs)),
-    )
-
-
-def _add_cpus(
-    flavor: flavor_model.Flavor,
-    specs: collections.abc.Mapping[str, str],
-    resources: dict[str, int],
-    required: set[str],
-    forbidden: set[str],
-) -> None:
-    """Ask for VCPU, PCPU, or both of each.
-
-    ``nova/scheduler/utils.py:ResourceRequest._translate_pinning_policies``
-    """
-    policy = specs.get('hw:cpu_policy')
-    if policy in ('dedicated', 'mixed'):
-        pinned = flavor.vcpus
-        if policy == 'mixed':
-            pinned = len(_pinned(flavor, specs))
-            resources['VCPU'] = flavor.vcpus - pinned
-        if specs.get('hw:emulator_threads_policy') == 'isolate':
-            pinned += 1
-        resources['PCPU'] = pinned
-    elif 'PCPU' not in resources:
-        resources.setdefault('VCPU', flavor.vcpus)
-    threads = specs.get('hw:cpu_thread_policy')
-    if threads == 'require':
-        required.add(_HYPERTHREADING)
-    elif threads == 'isolate':
-        forbidden.add(_HYPERTHREADING)
-
-
-def _pinned(
-    flavor: flavor_model.Flavor, specs: collections.abc.Mapping[str, str]
-) -> frozenset[int]:
-    """Return the pinned CPUs of a server that has both kinds."""
-    # nova/virt/hardware.py:get_dedicated_cpu_constraint
-    mask = specs.get('hw:cpu_dedicated_mask') or ''
-    if not mask and boolean.is_true(specs.get('hw:cpu_realtime', '')):
-        mask = specs.get('hw:cpu_realtime_mask') or ''
-    if not mask:
-        return frozenset()
-    if mask.strip().startswith('^'):
-        mask = f'0-{flavor.vcpus - 1},{mask}'
-    return cpu.parse(mask)
-
-
-def _matched_on_the_host(
-    specs: collections.abc.Mapping[str, str],
-) -> collections.abc.Iterator[str]:
-    # nova/virt/hardware.py:numa_get_constraints
-    if any(
-        specs.get(key)
-        for key in (
-            'hw:cpu_policy',
-            'hw:mem_page_size',
-            'hw:numa_nodes',
-            'hw:pci_numa_affinity_policy',
-        )
-    ):
-        yield 'NUMA nodes'
-    pages = specs.get('hw:mem_page_size')
-    if pages and pages not in ('small', 'any'):
-        yield 'huge pages'
-
-
 def refusal(
-    host: Host,
-    wanted: Demand,
-    *,
-    project_id: str | None = None,
-    zone: str | None = None,
+    host: Host, wanted: demand_model.Demand, *, zone: str | None = None
 ) -> str:
     """Return why Nova sends no server to a host, whatever is free there.
 
-    :param project_id: Whose server it is; None to leave it out of account.
-    :param zone: The availability zone that the server asks for.
+    :param zone: The availability zone that the server asks for, where an
+        aggregate has it.
     :returns: Empty where it may.
     """
     if host.closed:
         return host.closed
     traits = set(host.node.traits)
-    missing = wanted.required - traits
+    required, forbidden = wanted.required, wanted.forbidden
+    if wanted.vcpus_in_place_of_pcpus:
+        # Nova asks once more without them.
+        required -= demand_model.OF_PINNED_CPUS
+        forbidden -= demand_model.OF_PINNED_CPUS
+    # Those of a device that the group without a suffix takes count, too.
+    missing = required - traits.union(
+        *(
+            device.traits
+            for device in host.devices
+            if device.resource_class in wanted.resources
+        )
+    )
     if missing:
         return f'no trait {", ".join(sorted(missing))}'
-    unwanted = wanted.forbidden & traits
+    unwanted = forbidden & traits
     if unwanted:
         return f'trait {", ".join(sorted(unwanted))}'
     if zone is not None and zone not in {
-        aggregate.metadata.get('availability_zone')
-        for aggregate in host.aggregates
+        aggregate.metadata.get(_ZONE) for aggregate in host.aggregates
     }:
         return f'not in availability zone {zone}'
+    return ''
+
+
+def condition(
+    host: Host, wanted: demand_model.Demand, project_id: str | None
+) -> str:
+    """Return which setting decides whether a host is in account.
+
+    No API shows the settings of nova-scheduler.
+
+    :param project_id: Whose server it is; None where that is not known.
+    :returns: Empty where none does.
+    """
     for aggregate in host.aggregates:
         # nova/scheduler/request_filter.py:isolate_aggregates
         for key, value in aggregate.metadata.items():
@@ -299,53 +139,135 @@ def refusal(
             if (
                 trait != key
                 and value == 'required'
-                and trait not in wanted.required
+                and trait not in wanted.all_required
             ):
                 return (
                     f'aggregate {aggregate.name} is for servers with trait '
-                    f'{trait}'
+                    f'{trait}: its hosts are left out if nova-scheduler has '
+                    f'[scheduler]enable_isolated_aggregate_filtering = True'
                 )
-    if project_id is not None:
+    for aggregate in host.aggregates:
         # nova/scheduler/filters/aggregate_multitenancy_isolation.py
-        tenants = frozenset[str]().union(
-            *(aggregate.tenants() for aggregate in host.aggregates)
-        )
+        tenants = aggregate.tenants()
         if tenants and project_id not in tenants:
-            return 'kept for other projects (filter_tenant_id)'
+            return (
+                f'aggregate {aggregate.name} is kept for '
+                + (
+                    'some projects (name one with --project)'
+                    if project_id is None
+                    else 'other projects'
+                )
+                + f' by {_TENANTS}: its hosts are left out if nova-scheduler '
+                f'has the filter AggregateMultiTenancyIsolation, or '
+                f'[scheduler]limit_tenants_to_placement_aggregate = True'
+            )
     return ''
 
 
-def fit(host: Host, wanted: Demand) -> Fit:
+def _own_aggregates(
+    hosts: collections.abc.Iterable[Host], project_id: str
+) -> frozenset[str]:
+    """Return the aggregates that a project may be limited to.
+
+    ``nova/scheduler/request_filter.py:require_tenant_aggregate``
+    """
+    return frozenset(
+        aggregate.name
+        for host in hosts
+        for aggregate in host.aggregates
+        for key, value in aggregate.metadata.items()
+        if key.startswith(_TENANTS) and value == project_id
+    )
+
+
+def fit(host: Host, wanted: demand_model.Demand) -> Fit:
     """Return how many more servers fit on a host that Nova may use."""
     limits: dict[str, int] = {}
-    for name, amount in wanted.resources.items():
+    of_node, requests = _split(host, wanted, limits)
+    isolate = wanted.isolate and not any(
+        request.name in wanted.resources for request in requests
+    )
+    for name, amount in of_node.items():
         resource = host.node.resource(name)
-        if resource is not None:
-            limits[name] = resource.fits(amount)
-        else:
-            # A class of the devices, asked for without a group of its own:
-            # all of it comes from one provider.
-            request = DeviceRequest(name, name, units=amount)
-            limits[name] = _most(host.devices, (request,), False)
-    for request in wanted.devices:
-        limits[request.name] = _most(host.devices, (request,), wanted.isolate)
-    if len(wanted.devices) > 1:
-        together = _most(host.devices, wanted.devices, wanted.isolate)
+        limits[name] = 0 if resource is None else resource.fits(amount)
+    if not of_node:
+        # nova/scheduler/manager.py:_schedule looks for the allocation of the
+        # compute node among the candidates.
+        limits['nothing of the compute node is requested'] = 0
+    for request in requests:
+        limits[request.name] = _most(host.devices, (request,), isolate)
+    if len(requests) > 1:
+        together = _most(host.devices, requests, isolate)
         if together < min(limits.values()):
-            limits[' and '.join(one.name for one in wanted.devices)] = together
+            limits[' and '.join(each.name for each in requests)] = together
     return Fit(min(limits.values(), default=0), limits)
 
 
-def _matches(device: inventory.Device, request: DeviceRequest) -> bool:
+def _split(
+    host: Host, wanted: demand_model.Demand, limits: dict[str, int]
+) -> tuple[dict[str, int], list[demand_model.DeviceRequest]]:
+    """Return what a host gives of itself, and what its devices give.
+
+    :param limits: What nothing of the host can give is noted here.
+    """
+    of_node: collections.Counter[str] = collections.Counter()
+    requests = []
+    for name, amount in wanted.resources.items():
+        if host.node.resource(name) is not None or name in (
+            flavor_model.OF_THE_NODE
+        ):
+            of_node[name] += amount
+        else:
+            # A class of the devices, requested without a group of its own:
+            # all of it comes from one provider.
+            requests.append(
+                demand_model.DeviceRequest(name, name, units=amount)
+            )
+    groups_of_node = 0
+    for request in wanted.devices:
+        resources = request.resources
+        given = [
+            name
+            for name in resources
+            if host.node.resource(name) is not None
+            or name in flavor_model.OF_THE_NODE
+        ]
+        if not given:
+            requests.append(request)
+            continue
+        groups_of_node += 1
+        traits = set(host.node.traits)
+        if (
+            len(given) < len(resources)
+            or not request.traits <= traits
+            or request.forbidden & traits
+            or (wanted.isolate and groups_of_node > 1)
+        ):
+            limits[request.name] = 0
+        of_node.update(resources)
+    pcpus = host.node.resource('PCPU')
+    if wanted.vcpus_in_place_of_pcpus and pcpus is None:
+        # nova/scheduler/manager.py:select_destinations
+        of_node.pop('PCPU', None)
+        of_node['VCPU'] += wanted.vcpus_in_place_of_pcpus
+    return dict(of_node), requests
+
+
+def _matches(
+    device: inventory.Device, request: demand_model.DeviceRequest
+) -> bool:
+    # A PCI device has one class; see nova/compute/pci_placement_translator.py.
     return (
         device.resource_class == request.resource_class
+        and not request.beside
         and request.traits <= set(device.traits)
+        and not request.forbidden & set(device.traits)
     )
 
 
 def _most(
     devices: collections.abc.Iterable[inventory.Device],
-    requests: collections.abc.Sequence[DeviceRequest],
+    requests: collections.abc.Sequence[demand_model.DeviceRequest],
     isolate: bool,
 ) -> int:
     """Return the most servers that can have their devices at once.
@@ -354,29 +276,33 @@ def _most(
     enough that each has room for no more units than there are servers: a
     distribution over servers exists too, as the edges of a bipartite graph
     have a colouring with as many colours as its greatest degree (König's
-    theorem). Where requests for several units meet others on the same
-    provider, the units of the largest are set aside.
+    theorem). Where requests for several units meet others for fewer, no more
+    fit than if the units of one request came from several providers.
     """
-    units = max(request.units for request in requests)
+    least = min(request.units for request in requests)
+    block = least if all(one.units == least for one in requests) else 1
+    isolate = isolate and block == least
     # Providers that the same requests can use are as good as one.
     pools: dict[tuple[int, ...], list[int]] = {}
     for device in devices:
-        room = (device.free or 0) // units
-        if room:
-            users = tuple(
-                number
-                for number, request in enumerate(requests)
-                if _matches(device, request)
-            )
-            pools.setdefault(users, []).append(room)
+        free = device.free or 0
+        users = tuple(
+            number
+            for number, request in enumerate(requests)
+            if free >= request.units and _matches(device, request)
+        )
+        if users:
+            pools.setdefault(users, []).append(free // block)
     usable = [
         [number for number, users in enumerate(pools) if request in users]
         for request in range(len(requests))
     ]
 
+    blocks = [request.count * (request.units // block) for request in requests]
+
     def fit_together(servers: int) -> bool:
         return assignment.can_be_met(
-            [request.count * servers for request in requests],
+            [each * servers for each in blocks],
             [
                 sum(min(room, servers) if isolate else room for room in rooms)
                 for rooms in pools.values()
@@ -386,8 +312,8 @@ def _most(
 
     most = min(
         sum(sum(rooms) for users, rooms in pools.items() if number in users)
-        // request.count
-        for number, request in enumerate(requests)
+        // each
+        for number, each in enumerate(blocks)
     )
     # As many as fit together, for if some do, fewer do as well.
     return (
@@ -408,6 +334,9 @@ class HostForecast:
     refusal: str
     #: As if it might.
     fit: Fit
+    #: Which setting of nova-scheduler decides whether it may; empty where
+    #: none does.
+    condition: str = ''
 
     @property
     def count(self) -> int:
@@ -419,11 +348,13 @@ class Forecast:
     """How many more servers of a flavor fit."""
 
     flavor: flavor_model.Flavor
-    #: None where it is not known what the flavor asks for.
-    demand: Demand | None
+    #: None where it is not known what the flavor requests.
+    demand: demand_model.Demand | None
     #: Why not; empty where it is.
     unknown: str
     hosts: tuple[HostForecast, ...] = ()
+    #: What is not known of the hosts, so that fewer may fit.
+    doubts: tuple[str, ...] = ()
 
     @property
     def count(self) -> int | None:
@@ -433,35 +364,90 @@ class Forecast:
         return sum(host.count for host in self.hosts)
 
     @property
+    def refusal(self) -> str:
+        """Why no server can be created at all; empty where one can."""
+        return self.demand.refusal if self.demand is not None else ''
+
+    @property
+    def at_most(self) -> tuple[str, ...]:
+        """Why fewer may fit; empty where the figure is exact.
+
+        Where nothing is counted, there is nothing that could be fewer.
+        """
+        if self.demand is None or not self.count:
+            return ()
+        return (
+            *self.demand.at_most,
+            *self.doubts,
+            *dict.fromkeys(
+                host.condition
+                for host in self.hosts
+                if host.condition and host.count
+            ),
+        )
+
+    @property
+    def exact(self) -> bool | None:
+        """Whether just as many fit; None where it is not known how many."""
+        return None if self.demand is None else not self.at_most
+
+    @property
     def limited_by(self) -> dict[str, int]:
-        """On how many hosts what is short that have free devices for it."""
+        """On how many hosts what is short that have devices for it.
+
+        On none, where Nova refuses the flavor itself.
+        """
+        if self.refusal:
+            return {self.refusal: 0}
         found: dict[str, int] = {}
-        for one in self.hosts:
-            for name in (one.refusal,) if one.refusal else one.fit.limited_by:
+        for each in self.hosts:
+            for name in (
+                (each.refusal,) if each.refusal else each.fit.limited_by
+            ):
                 found[name] = found.get(name, 0) + 1
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def forecast(
     flavor: flavor_model.Flavor,
-    hosts: collections.abc.Iterable[Host],
+    hosts: collections.abc.Sequence[Host],
     aliases: collections.abc.Mapping[str, alias_model.Alias],
     *,
     project_id: str | None = None,
     zone: str | None = None,
+    inferred: collections.abc.Container[str] = (),
 ) -> Forecast:
     """Return how many more servers of a flavor fit, host by host.
 
     Hosts without any device that the flavor could use are left out.
 
-    :param aliases: What aliases stand for, by name.
-    :param project_id: Whose servers they are; None to leave it out of account.
-    :param zone: The availability zone that they ask for.
+    :param aliases: What aliases are defined as, by name.
+    :param project_id: Whose servers they are; None where that is not known.
+    :param zone: The availability zone that they ask for, where an aggregate
+        has it.
+    :param inferred: Names of aliases of which servers show no more than the
+        resource class.
     """
     try:
-        wanted = demand(flavor, aliases)
-    except (exceptions.NotFound, exceptions.InvalidCPUSet) as exc:
+        wanted = demand_model.demand(flavor, aliases)
+    except exceptions.NotFound as exc:
         return Forecast(flavor, None, str(exc))
+    if wanted.refusal:
+        return Forecast(flavor, wanted, '')
+    unknown = _unknown_classes(hosts, wanted)
+    if unknown:
+        return Forecast(
+            flavor,
+            None,
+            f'Neither a compute node nor a PCI device in Placement has class '
+            f'{", ".join(unknown)}',
+        )
+    concerned = [host for host in hosts if _concerns(host, wanted)]
+    own = (
+        frozenset[str]()
+        if project_id is None
+        else _own_aggregates(hosts, project_id)
+    )
     return Forecast(
         flavor,
         wanted,
@@ -469,21 +455,101 @@ def forecast(
         tuple(
             HostForecast(
                 host,
-                refusal(host, wanted, project_id=project_id, zone=zone),
+                refusal(host, wanted, zone=zone),
                 fit(host, wanted),
+                condition(host, wanted, project_id) or _outside(host, own),
             )
-            for host in hosts
-            if _concerns(host, wanted)
+            for host in concerned
         ),
+        tuple(_doubts(flavor, wanted, concerned, hosts, aliases, inferred)),
     )
 
 
-def _concerns(host: Host, wanted: Demand) -> bool:
-    classes = {
-        *wanted.resources,
-        *(request.resource_class for request in wanted.devices),
+def _outside(host: Host, own: frozenset[str]) -> str:
+    """Return whether a project may be limited to other aggregates."""
+    if not own or any(group.name in own for group in host.aggregates):
+        return ''
+    return (
+        f'hosts outside aggregate {", ".join(sorted(own))} are left out if '
+        f'nova-scheduler has '
+        f'[scheduler]limit_tenants_to_placement_aggregate = True'
+    )
+
+
+def _unknown_classes(
+    hosts: collections.abc.Iterable[Host], wanted: demand_model.Demand
+) -> list[str]:
+    """Return the classes of which nothing is known.
+
+    They may be those of other providers below the compute node, which are not
+    read.
+    """
+    known = {
+        *flavor_model.OF_THE_NODE,
+        *wanted.empty_requests,
+        *(one.resource_class for one in wanted.devices if one.by_alias),
     }
-    return any(device.resource_class in classes for device in host.devices)
+    for host in hosts:
+        known.update(
+            resource.resource_class for resource in host.node.resources or ()
+        )
+        known.update(
+            device.resource_class
+            for device in host.devices
+            if device.resource_class is not None
+        )
+    return sorted(wanted.classes - known)
+
+
+def _doubts(
+    flavor: flavor_model.Flavor,
+    wanted: demand_model.Demand,
+    concerned: collections.abc.Sequence[Host],
+    hosts: collections.abc.Sequence[Host],
+    aliases: collections.abc.Mapping[str, alias_model.Alias],
+    inferred: collections.abc.Container[str],
+) -> collections.abc.Iterator[str]:
+    for name, count in (flavor.aliases or {}).items():
+        if not count:
+            continue
+        if name in inferred:
+            yield (
+                f'servers show the resource class of alias {name} and nothing '
+                f'else that it may request'
+            )
+            continue
+        devices = inventory.of_alias(
+            (device for host in concerned for device in host.devices),
+            aliases[name],
+        )
+        doubt = demand_model.device_type_doubt(
+            aliases[name], [device.total for device in devices]
+        )
+        if devices and doubt:
+            yield doubt
+    seen = {
+        trait
+        for host in hosts
+        for traits in (
+            host.node.traits,
+            *(device.traits for device in host.devices),
+        )
+        for trait in traits
+    }
+    forbidden = wanted.forbidden.union(
+        *(request.forbidden for request in wanted.devices)
+    )
+    for trait in sorted(forbidden - seen):
+        yield (
+            f'trait {trait} is forbidden: if Placement does not have it, no '
+            f'host is valid'
+        )
+
+
+def _concerns(host: Host, wanted: demand_model.Demand) -> bool:
+    return any(
+        device.resource_class in wanted.classes for device in host.devices
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -499,7 +565,7 @@ class Stranded:
 
 
 def stranded(
-    host: Host, fits: collections.abc.Iterable[tuple[Demand, Fit]]
+    host: Host, fits: collections.abc.Iterable[tuple[demand_model.Demand, Fit]]
 ) -> tuple[Stranded, ...]:
     """Return what no flavor can use of the free devices of a host.
 
@@ -534,7 +600,7 @@ def stranded_by_host(
     forecasts: collections.abc.Iterable[Forecast],
 ) -> collections.abc.Iterator[tuple[Host, tuple[Stranded, ...]]]:
     """Yield hosts with free devices that none of the flavors can use."""
-    fits: dict[str, list[tuple[Demand, Fit]]] = {}
+    fits: dict[str, list[tuple[demand_model.Demand, Fit]]] = {}
     refusals: dict[str, str] = {}
     for one in forecasts:
         for each in one.hosts:

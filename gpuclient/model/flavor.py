@@ -24,7 +24,18 @@ ALIASES = 'pci_passthrough:alias'
 #: microversion 2.86 and later refuse them.
 UNVALIDATED = ('hw:maxphysaddr_mode', 'hw:maxphysaddr_bits')
 
-_RESOURCE = re.compile(r'resources[^:]*:(?P<name>CUSTOM_PCI_.*)')
+#: ``nova/virt/hardware.py:get_pci_numa_policy_constraint``
+NUMA_POLICY = 'hw:pci_numa_affinity_policy'
+#: ``nova/scheduler/utils.py:ResourceRequest.XS_KEYPAT``
+GROUP_KEY = re.compile(
+    r'(?P<kind>resources|trait)(?P<suffix>[a-zA-Z0-9_-]{1,64})?:(?P<name>.*)'
+)
+#: Resource classes that the compute node itself has, not its devices.
+OF_THE_NODE = ('VCPU', 'PCPU', 'MEMORY_MB', 'DISK_GB')
+
+_CUSTOM = 'CUSTOM_'
+#: What Nova calls the class of a device that has no name of its own.
+_OF_DEVICES = 'CUSTOM_PCI_'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +59,10 @@ class Flavor:
 
     @property
     def aliases(self) -> dict[str, int] | None:
-        """Devices that it asks for, by alias; see :func:`read_aliases`."""
+        """Devices that it requests, by alias; see :func:`read_aliases`."""
         if self.extra_specs is None:
             return None
-        return read_aliases(self.extra_specs.get(ALIASES, ''))[0]
+        return requested_aliases(self.extra_specs)
 
 
 def parse_request(text: str, *, force: bool = False) -> tuple[str, int]:
@@ -83,26 +94,67 @@ def parse_request(text: str, *, force: bool = False) -> tuple[str, int]:
     return name, int(number)
 
 
-def read_aliases(value: str) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Return what a stored value asks for, and the parts that are broken.
+def requested_aliases(
+    extra_specs: collections.abc.Mapping[str, str],
+) -> dict[str, int]:
+    """Return how many devices of which alias are requested."""
+    if ALIASES not in extra_specs:
+        return {}
+    return read_aliases(extra_specs[ALIASES])[0]
 
-    Read as leniently as Nova does; a broken part lets every boot fail
+
+def read_aliases(value: str) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Return what a stored value requests, and the parts that are broken.
+
+    Read as leniently as Nova does: a number below zero counts as none, and a
+    broken part, an empty one too, lets every boot fail
     (``nova/pci/request.py:_translate_alias_to_requests``).
     """
     requests: dict[str, int] = {}
     broken = []
-    for part in value.split(',') if value else ():
+    for part in value.split(','):
         name, _colon, number = part.partition(':')
-        try:
-            count = int(number)
-        except ValueError:
-            count = -1
-        if count < 0:
+        count = _integer(number)
+        if count is None:
             broken.append(part)
         else:
             name = name.strip()
-            requests[name] = requests.get(name, 0) + count
+            requests[name] = requests.get(name, 0) + max(0, count)
     return requests, tuple(broken)
+
+
+def _integer(text: str | int) -> int | None:
+    """Return a number as Python reads it: `` 2``, ``+2`` and ``1_0``, too."""
+    try:
+        return int(text)
+    except ValueError:
+        return None
+
+
+def parse_amount(text: str | int) -> int | None:
+    """Return an amount of resources; None for one that Nova leaves out.
+
+    ``nova/objects/request_spec.py:RequestGroup.add_resource``
+    """
+    amount = _integer(text)
+    return None if amount is None or amount < 0 else amount
+
+
+def is_resource_class(name: str) -> bool:
+    """Return whether Nova requests a class; it leaves out all others.
+
+    ``nova/objects/request_spec.py:RequestGroup.add_resource``
+    """
+    import os_resource_classes
+
+    return name.startswith(_CUSTOM) or name in os_resource_classes.STANDARDS
+
+
+def normalized_class(name: str) -> str:
+    """Return the custom resource class of a name."""
+    import os_resource_classes
+
+    return str(os_resource_classes.normalize_name(name))
 
 
 def write_aliases(requests: collections.abc.Mapping[str, int]) -> str:
@@ -110,18 +162,57 @@ def write_aliases(requests: collections.abc.Mapping[str, int]) -> str:
     return ','.join(f'{name}:{count}' for name, count in requests.items())
 
 
-def device_resources(
+def requested_classes(
     extra_specs: collections.abc.Mapping[str, str],
 ) -> dict[str, str]:
-    """Return the devices that are asked for as ``resources:CUSTOM_PCI_*``."""
+    """Return the classes that are requested by name, by key of the flavor.
+
+    Without those of the compute node itself, amounts of 0, and what Nova
+    leaves out.
+    """
+    found = {}
+    for key, value in extra_specs.items():
+        match = GROUP_KEY.fullmatch(key)
+        if (
+            match is not None
+            and match['kind'] == 'resources'
+            and match['name'] not in OF_THE_NODE
+            and is_resource_class(match['name'])
+            and parse_amount(value)
+        ):
+            found[key] = match['name']
+    return found
+
+
+def device_resources(
+    extra_specs: collections.abc.Mapping[str, str],
+    device_classes: collections.abc.Container[str] | None = None,
+) -> dict[str, str]:
+    """Return the devices that are requested by class: key and amount.
+
+    :param device_classes: The classes that PCI devices have in Placement;
+        None where that is not known, and the name has to tell.
+    """
     return {
-        key: value
-        for key, value in extra_specs.items()
-        if _RESOURCE.fullmatch(key)
+        key: extra_specs[key]
+        for key, name in requested_classes(extra_specs).items()
+        if (
+            name.startswith(_OF_DEVICES)
+            if device_classes is None
+            else name in device_classes
+        )
     }
 
 
-def is_for_devices(flavor: Flavor) -> bool:
-    """Return whether a flavor asks for PCI devices, in either way."""
+def is_for_devices(
+    flavor: Flavor,
+    device_classes: collections.abc.Container[str] | None = None,
+) -> bool:
+    """Return whether a flavor requests PCI devices, or was meant to.
+
+    :param device_classes: See :func:`device_resources`.
+    """
     specs = flavor.extra_specs or {}
-    return ALIASES in specs or bool(device_resources(specs))
+    return any(key.startswith('pci_passthrough:') for key in specs) or bool(
+        device_resources(specs, device_classes)
+    )

@@ -399,8 +399,7 @@ def requested_aliases(
     extra_specs: collections.abc.Mapping[str, str] | None,
 ) -> dict[str, int]:
     """Return how many devices of which alias a flavor asks for."""
-    value = (extra_specs or {}).get(flavor_model.ALIASES, '')
-    return flavor_model.read_aliases(value)[0]
+    return flavor_model.requested_aliases(extra_specs or {})
 
 
 def asks_for_devices(server: Server) -> bool | None:

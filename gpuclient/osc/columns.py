@@ -108,6 +108,26 @@ class CountsColumn(columns.FormattableColumn[dict[str, int] | None]):
         )
 
 
+class LimitsColumn(columns.FormattableColumn[dict[str, int] | None]):
+    """What there is least of, and on how many hosts."""
+
+    def human_readable(self) -> str:
+        if self._value is None:
+            return 'unknown'
+        return '\n'.join(
+            escape(name)
+            + (f' ({count} host{"s" if count > 1 else ""})' if count else '')
+            for name, count in self._value.items()
+        )
+
+
+class KnownColumn(columns.FormattableColumn[int | bool | None]):
+    """A number, or a truth, that may not be known."""
+
+    def human_readable(self) -> str:
+        return 'unknown' if self._value is None else str(self._value)
+
+
 class PropertiesColumn(columns.FormattableColumn[dict[str, str] | None]):
     """Extra specs; null where policy hides them."""
 

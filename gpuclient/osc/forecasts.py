@@ -61,11 +61,14 @@ def read(
     :raises gpuclient.exceptions.GPUError: A file cannot be read, Placement
         gives no list of devices, or Nova none of its compute nodes.
     """
+    documents = alias_documents.read_all(files)
     defined = {
-        one.alias.name: one.alias
-        for document in alias_documents.read_all(files)
-        for one in document.aliases
+        each.alias.name: each.alias
+        for document in documents
+        for each in document.aliases
     }
+    if zone is not None:
+        zone = cloud_capacity.restricting_zone(cloud, zone)
     found = cloud_capacity.read_hosts(cloud)
     failures = list(found.failures)
     wanted = {name for flavor in flavors for name in flavor.aliases or {}}
@@ -81,20 +84,51 @@ def read(
         inferred = {}
     known = {**inferred, **defined}
 
+    def doubts(
+        flavor: flavor_model.Flavor,
+    ) -> collections.abc.Iterator[str]:
+        if any(document.pci_in_placement is False for document in documents):
+            yield _(
+                'Nova schedules by what Placement has only with '
+                '[filter_scheduler]pci_in_placement = True, which a file '
+                'given sets to False'
+            )
+        for name in flavor.aliases or {}:
+            meanings = {
+                each.alias.meaning
+                for document in documents
+                for each in document.aliases
+                if each.alias.name == name
+            }
+            if len(meanings) > 1:
+                yield _(
+                    'the files given define alias %(name)s in %(count)d ways'
+                ) % {'name': name, 'count': len(meanings)}
+
     def forecasts(
         hosts: tuple[capacity.Host, ...],
     ) -> tuple[capacity.Forecast, ...]:
         return tuple(
-            capacity.forecast(
-                flavor, hosts, known, project_id=project_id, zone=zone
+            dataclasses.replace(
+                forecast, doubts=(*forecast.doubts, *doubts(flavor))
             )
             for flavor in flavors
+            for forecast in (
+                capacity.forecast(
+                    flavor,
+                    hosts,
+                    known,
+                    project_id=project_id,
+                    zone=zone,
+                    inferred=inferred,
+                ),
+            )
         )
 
     checked = cloud_capacity.check_units(
         cloud,
         found.value,
-        [one.demand for one in forecasts(found.value) if one.demand],
+        [each.demand for each in forecasts(found.value) if each.demand],
     )
     return answer.Answer(
         Cloud(

@@ -14,50 +14,131 @@
 
 import collections.abc
 
+from gpuclient.model import boot_validation
+from gpuclient.model import demand
 from gpuclient.model import flavor as flavor_model
 from gpuclient.rules import finding
 
 
 def check(
-    extra_specs: collections.abc.Mapping[str, str],
+    flavor: flavor_model.Flavor,
+    device_classes: collections.abc.Container[str] | None = None,
 ) -> tuple[finding.Finding, ...]:
-    """Return what is wrong with the device requests of a flavor."""
-    return tuple(_check(extra_specs))
+    """Return what is wrong with the extra specs of a flavor.
+
+    :param device_classes: The resource classes that PCI devices have in
+        Placement; None where that is not known.
+    """
+    return (
+        *_requests(flavor.extra_specs or {}),
+        *_unread_properties(flavor.extra_specs or {}),
+        *_classes(flavor.extra_specs or {}, device_classes),
+        *_refusal(flavor),
+    )
 
 
-def _check(
+def undefined_alias(
+    name: str, words: str, others: collections.abc.Iterable[str] = ()
+) -> finding.Finding:
+    """Return the finding of an alias that nova-api does not know.
+
+    :param words: What nova-api said.
+    :param others: Names that it does know, as far as that was seen.
+    """
+    alike = sorted(
+        other for other in others if other.casefold() == name.casefold()
+    )
+    remedy = (
+        f'Request {alike[0]!r}: names of aliases are case-sensitive'
+        if alike
+        else 'Define it with "gpu alias create" and restart nova-api, or '
+        'request another one'
+    )
+    return finding.error(
+        'GPU707',
+        f'nova-api does not know alias {name!r} ({words}). No server can be '
+        f'created. {remedy}',
+    )
+
+
+def _requests(
     extra_specs: collections.abc.Mapping[str, str],
 ) -> collections.abc.Iterator[finding.Finding]:
+    """``nova/pci/request.py:_translate_alias_to_requests``"""
+    if flavor_model.ALIASES not in extra_specs:
+        return
     requests, broken = flavor_model.read_aliases(
-        extra_specs.get(flavor_model.ALIASES, '')
+        extra_specs[flavor_model.ALIASES]
     )
     for name, count in requests.items():
         if not count:
             yield finding.error(
                 'GPU701',
-                f'It asks for 0 devices of alias {name!r}: servers boot '
-                f'without one',
+                f'It requests 0 devices of alias {name!r}: servers boot '
+                f'without one. Set a number above zero, or unset the alias',
             )
     for part in broken:
-        # nova/pci/request.py:_translate_alias_to_requests
         yield finding.error(
             'GPU702',
             f'{part!r} in {flavor_model.ALIASES} is not NAME:COUNT: every '
-            f'boot fails with HTTP 500',
+            f'boot fails with HTTP 500. Set it to NAME:COUNT, or unset it',
         )
-    resources = flavor_model.device_resources(extra_specs)
-    if resources and requests:
+
+
+def _unread_properties(
+    extra_specs: collections.abc.Mapping[str, str],
+) -> collections.abc.Iterator[finding.Finding]:
+    for key in sorted(extra_specs):
+        if key.startswith('pci_passthrough:') and key != flavor_model.ALIASES:
+            yield finding.warning(
+                'GPU705',
+                f'Nova does not read {key}'
+                + (
+                    ''
+                    if flavor_model.ALIASES in extra_specs
+                    else ': servers boot without a device'
+                )
+                + f'. Devices are requested by {flavor_model.ALIASES} alone: '
+                f'set that, and unset {key}',
+            )
+
+
+def _classes(
+    extra_specs: collections.abc.Mapping[str, str],
+    device_classes: collections.abc.Container[str] | None,
+) -> collections.abc.Iterator[finding.Finding]:
+    resources = flavor_model.device_resources(extra_specs, device_classes)
+    if not resources:
+        return
+    keys = ', '.join(sorted(resources))
+    if any(flavor_model.requested_aliases(extra_specs).values()):
+        # nova/scheduler/utils.py:ResourceRequest adds both up.
         yield finding.error(
             'GPU703',
-            f'It asks for devices twice, by alias and by '
-            f'{", ".join(sorted(resources))}: a server needs both, and gets '
-            f'only those of the alias',
+            f'It requests devices twice, by alias and by {keys}: Nova needs '
+            f'devices for both and gives a server those of the alias alone. '
+            f'Most servers get no host. Unset {keys}',
         )
-    elif resources:
+    else:
         # nova/objects/request_spec.py: these are claimed in Placement and
         # never given to the guest.
         yield finding.warning(
             'GPU704',
-            f'{", ".join(sorted(resources))} reserves devices in Placement '
-            f'and gives the server none: use an alias',
+            f'{keys} reserves devices in Placement and gives the server none. '
+            f'Request them by {flavor_model.ALIASES}',
         )
+
+
+def _refusal(
+    flavor: flavor_model.Flavor,
+) -> collections.abc.Iterator[finding.Finding]:
+    """``nova/virt/hardware.py:numa_get_constraints`` and its like"""
+    refusal = boot_validation.validate(flavor).refusal
+    if refusal is not None:
+        if not refusal.by_alias:
+            make = finding.warning if refusal.by_image else finding.error
+            yield make('GPU706', f'No server can be created: {refusal}')
+        return
+    reason = demand.refused_by_placement(flavor)
+    if reason:
+        yield finding.error('GPU708', f'No server gets a host: {reason}')

@@ -38,3 +38,14 @@ def list_aggregates(
         )
         for record in records
     )
+
+
+def list_zones(compute: _proxy.Proxy) -> tuple[str, ...]:
+    """Return the availability zones that servers can ask for.
+
+    :raises gpuclient.exceptions.CloudError: With the server's own words.
+    """
+    records = request.get(
+        compute, '/os-availability-zone', _('reading availability zones')
+    )['availabilityZoneInfo']
+    return tuple(sorted(record['zoneName'] for record in records))

@@ -150,6 +150,18 @@ def add_access(
     )
 
 
+def list_access(
+    compute: _proxy.Proxy, flavor: flavor_model.Flavor
+) -> frozenset[str]:
+    """Return the ids of the projects that may use a private flavor."""
+    records = request.get(
+        compute,
+        f'/flavors/{_quoted(flavor.id)}/os-flavor-access',
+        _('reading which projects may use flavor %r') % flavor.name,
+    )['flavor_access']
+    return frozenset(record['tenant_id'] for record in records)
+
+
 def read_extra_specs(
     compute: _proxy.Proxy, flavor: flavor_model.Flavor
 ) -> dict[str, str]:

@@ -25,6 +25,7 @@ from gpuclient.osc import lazy
 with lazy.imports():
     from gpuclient.cloud.nova import flavors as nova_flavors
     from gpuclient import exceptions
+    from gpuclient.model import answer
     from gpuclient.model import capacity
     from gpuclient.model import flavor as flavor_model
     from gpuclient.osc import columns
@@ -67,10 +68,9 @@ def _notes(forecast: capacity.Forecast, cloud: forecasts.Cloud) -> list[str]:
     """Return what has to be known to trust the figures."""
     if forecast.demand is None:
         return [forecast.unknown]
-    notes = [
-        _('At most: Nova matches %s on the host') % what
-        for what in forecast.demand.at_most
-    ]
+    if forecast.refusal:
+        return [_('None fits: %s') % forecast.refusal]
+    notes = [_('At most: %s') % what for what in forecast.at_most]
     notes += [
         _('%(alias)s is taken for %(class)s, which its servers hold')
         % {'alias': name, 'class': cloud.aliases[name].resource_class}
@@ -123,6 +123,14 @@ Example::
             ),
         )
         if not parsed_args.stranded:
+            self.report(
+                answer.Failure(
+                    _('capacity of flavor %s') % forecast.flavor.name,
+                    forecast.unknown,
+                )
+                for forecast in cloud.forecasts
+                if forecast.demand is None
+            )
             return _fits(cloud, parsed_args.long)
         for forecast in cloud.forecasts:
             if forecast.demand is None:
@@ -153,12 +161,14 @@ def _fits(cloud: forecasts.Cloud, long: bool) -> command.Rows:
         values: tuple[typing.Any, ...] = (
             columns.TextColumn(flavor.name),
             columns.CountsColumn(flavor.aliases),
-            forecast.count,
-            None
-            if demand is None
-            else sum(host.count > 0 for host in forecast.hosts),
-            None if demand is None else not demand.at_most,
-            columns.CountsColumn(
+            columns.KnownColumn(forecast.count),
+            columns.KnownColumn(
+                None
+                if demand is None
+                else sum(host.count > 0 for host in forecast.hosts)
+            ),
+            columns.KnownColumn(forecast.exact),
+            columns.LimitsColumn(
                 None if demand is None else forecast.limited_by
             ),
         )
@@ -251,17 +261,18 @@ Example::
                 columns.CountsColumn(flavor.aliases),
                 columns.CountsColumn(forecast.demand.resources),
                 forecast.count,
-                not forecast.demand.at_most,
+                forecast.exact,
                 columns.ForecastColumn(
                     [
                         {
-                            'host': one.host.node.name,
-                            'fits': one.count,
-                            'limited_by': list(one.fit.limited_by),
-                            'limits': one.fit.limits,
-                            'refused': one.refusal or None,
+                            'host': each.host.node.name,
+                            'fits': each.count,
+                            'limited_by': list(each.fit.limited_by),
+                            'limits': each.fit.limits,
+                            'refused': each.refusal or None,
+                            'condition': each.condition or None,
                         }
-                        for one in forecast.hosts
+                        for each in forecast.hosts
                     ]
                 ),
                 columns.ListColumn(_notes(forecast, cloud)),

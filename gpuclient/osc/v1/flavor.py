@@ -33,24 +33,42 @@ with lazy.imports():
     from gpuclient.model import alias as alias_model
     from gpuclient.model import flavor as flavor_model
     from gpuclient.osc import columns
+    from gpuclient.osc import flavor_findings
     from gpuclient.osc import options
     from gpuclient.rules import finding
     from gpuclient.rules import flavor as flavor_rules
 
 if typing.TYPE_CHECKING:
     from openstack.compute.v2 import _proxy
-
-_NUMA_POLICY = 'hw:pci_numa_affinity_policy'
+    from openstack import connection
 
 
 class _FlavorCommand(command.ShowOne):
     """What the commands that show a flavor have in common"""
 
     def present(
-        self, flavor: flavor_model.Flavor, **others: typing.Any
+        self,
+        flavor: flavor_model.Flavor,
+        flavors: collections.abc.Sequence[flavor_model.Flavor] | None = None,
+        **others: typing.Any,
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
-        """Return the columns and values that show a flavor."""
-        findings = flavor_rules.check(flavor.extra_specs or {})
+        """Return the columns and values that show a flavor.
+
+        :param flavors: All that the user sees, to ask nova-api for its
+            aliases with; None where it was asked before.
+        """
+        replies = (
+            {}
+            if flavors is None
+            else flavor_findings.ask_nova(
+                self.cloud, flavors, flavor.aliases or ()
+            )
+        )
+        findings = flavor_findings.check(
+            flavor,
+            flavor_findings.device_classes(self.cloud, [flavor]),
+            replies,
+        )
         return (
             (
                 'id',
@@ -148,7 +166,7 @@ def _new_specs(
             % {'key': flavor_model.ALIASES}
         )
     if parsed_args.numa_policy is not None:
-        specs[_NUMA_POLICY] = parsed_args.numa_policy
+        specs[flavor_model.NUMA_POLICY] = parsed_args.numa_policy
     if requests:
         specs[flavor_model.ALIASES] = flavor_model.write_aliases(requests)
     return specs
@@ -181,15 +199,19 @@ def _check_aliases(
     return [*open_questions, *map(str, prober.failures)]
 
 
-def _check_specs(
-    name: str, specs: collections.abc.Mapping[str, str], force: bool
+def _check_flavor(
+    cloud: connection.Connection, flavor: flavor_model.Flavor, force: bool
 ) -> None:
-    errors = finding.errors(flavor_rules.check(specs))
+    errors = finding.errors(
+        flavor_rules.check(
+            flavor, flavor_findings.device_classes(cloud, [flavor])
+        )
+    )
     if errors and not force:
         raise exceptions.InvalidValue(
             _('Flavor %(flavor)r was not changed: %(findings)s (--force)')
             % {
-                'flavor': name,
+                'flavor': flavor.name,
                 'findings': '; '.join(str(found) for found in errors),
             }
         )
@@ -273,7 +295,9 @@ Example::
         aliases = present.get(flavor_model.ALIASES, '')
         merged = dict(requests)
         if not parsed_args.no_alias:
-            had, broken = flavor_model.read_aliases(aliases)
+            had, broken = (
+                flavor_model.read_aliases(aliases) if aliases else ({}, ())
+            )
             if broken and requests:
                 raise exceptions.InvalidValue(
                     _(
@@ -292,13 +316,21 @@ Example::
         after = {**present, **specs}
         if parsed_args.no_alias and not requests:
             after.pop(flavor_model.ALIASES, None)
-        _check_specs(flavor.name, after, parsed_args.force)
+        _check_flavor(
+            self.cloud,
+            dataclasses.replace(flavor, extra_specs=after),
+            parsed_args.force,
+        )
         open_questions = []
         if requests and not parsed_args.force:
             open_questions = _check_aliases(compute, requests, flavors)
         nova_flavors.write_extra_specs(compute, flavor, specs)
         written: dict[str, str | None] = dict(specs)
-        if parsed_args.no_alias and not requests and aliases:
+        if (
+            parsed_args.no_alias
+            and not requests
+            and flavor_model.ALIASES in present
+        ):
             nova_flavors.delete_extra_spec(
                 compute, flavor, flavor_model.ALIASES
             )
@@ -355,7 +387,7 @@ Example::
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         keys = list(parsed_args.properties)
         if parsed_args.numa_policy:
-            keys.append(_NUMA_POLICY)
+            keys.append(flavor_model.NUMA_POLICY)
         if not keys and not parsed_args.aliases:
             raise exceptions.InvalidValue(
                 _('Nothing to unset: give --alias NAME')
@@ -364,8 +396,9 @@ Example::
         nova_flavors.require_validation(compute)
         flavor = nova_flavors.find_flavor(compute, parsed_args.flavor)
         present = nova_flavors.read_extra_specs(compute, flavor)
-        requests, broken = flavor_model.read_aliases(
-            present.get(flavor_model.ALIASES, '')
+        aliases = present.get(flavor_model.ALIASES)
+        requests, broken = (
+            flavor_model.read_aliases(aliases) if aliases else ({}, ())
         )
         missing = [
             name for name in parsed_args.aliases if name not in requests
@@ -414,9 +447,12 @@ Example::
 
 class ShowFlavor(_FlavorCommand):
     _description = _(
-        """Show a flavor and the devices that it asks for
+        """Show a flavor and the devices that it requests
 
-"findings" says what is wrong with its requests.
+"findings" says what is wrong with it: with its requests, with other
+properties for which Nova creates no server, and with aliases that the running
+nova-api does not know. nova-api is asked once for each alias; no server is
+created.
 
 Example::
 
@@ -431,14 +467,22 @@ Example::
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        flavors = nova_flavors.list_flavors(self.compute)
         return self.present(
-            nova_flavors.find_flavor(self.compute, parsed_args.flavor)
+            nova_flavors.find_flavor(
+                self.compute, parsed_args.flavor, flavors
+            ),
+            flavors,
         )
 
 
 class ListFlavor(command.Lister):
     _description = _(
-        """List flavors that ask for PCI devices
+        """List flavors that request PCI devices
+
+With --long, "Findings" says what is wrong with each, aliases that the running
+nova-api does not know included: it is asked once for each alias, and no
+server is created.
 
 Example::
 
@@ -498,32 +542,46 @@ Example::
                     columns.ListColumn(
                         [
                             str(found)
-                            for found in flavor_rules.check(
-                                flavor.extra_specs or {}
+                            for found in flavor_findings.check(
+                                flavor, classes, replies
                             )
                         ]
                     ),
                 )
             return values
 
-        return headers, [
-            row(flavor)
+        classes = flavor_findings.device_classes(self.cloud, flavors)
+        shown = [
+            flavor
             for flavor in sorted(flavors, key=lambda flavor: flavor.name)
-            if (parsed_args.all or flavor_model.is_for_devices(flavor))
+            if (
+                parsed_args.all or flavor_model.is_for_devices(flavor, classes)
+            )
             and (
                 parsed_args.alias is None
                 or parsed_args.alias in (flavor.aliases or {})
             )
         ]
+        replies: dict[str, alias_probe.Reply] = {}
+        if parsed_args.long:
+            replies = flavor_findings.ask_nova(
+                self.cloud,
+                flavors,
+                (name for flavor in shown for name in flavor.aliases or ()),
+            )
+        return headers, [row(flavor) for flavor in shown]
 
 
 class CreateFlavor(_FlavorCommand):
     _description = _(
-        """Create a flavor that asks for PCI devices
+        """Create a flavor that requests PCI devices
 
 It is private unless --public is given: devices are few, and whoever sees the
-flavor may use them up. If its properties are refused, the flavor is deleted
-again.
+flavor may use them up. A private flavor without --project is seen by admins
+alone. If its properties are refused, the flavor is deleted again.
+
+A flavor that is there already with the same content is left as it is, and the
+exit status is 0; one with other content is an error.
 
 Example::
 
@@ -584,8 +642,26 @@ Example::
                 _('--project is only allowed with --private')
             )
         requests = _requests(parsed_args)
-        specs = _new_specs(parsed_args, requests)
-        _check_specs(parsed_args.name, specs, parsed_args.force)
+        if not requests:
+            raise exceptions.InvalidValue(
+                _(
+                    'Give --alias NAME:COUNT: a flavor without it gives '
+                    'servers no device, and "openstack flavor create" makes '
+                    'those'
+                )
+            )
+        wanted = flavor_model.Flavor(
+            id=parsed_args.id or '',
+            name=parsed_args.name,
+            vcpus=parsed_args.vcpus,
+            ram=parsed_args.ram,
+            disk=parsed_args.disk,
+            is_public=parsed_args.public,
+            extra_specs=_new_specs(parsed_args, requests),
+            ephemeral=parsed_args.ephemeral,
+            swap=parsed_args.swap,
+        )
+        _check_flavor(self.cloud, wanted, parsed_args.force)
         compute = self.compute
         nova_flavors.require_validation(compute)
         projects = [
@@ -594,11 +670,28 @@ Example::
             )
             for project in parsed_args.projects
         ]
-        open_questions = []
-        if requests and not parsed_args.force:
-            open_questions = _check_aliases(
-                compute, requests, nova_flavors.list_flavors(compute)
+        flavors = nova_flavors.list_flavors(compute)
+        present = next(
+            (flavor for flavor in flavors if flavor.name == wanted.name), None
+        )
+        if present is not None:
+            _check_same(compute, present, wanted, projects)
+            return self.present(
+                present, notes=columns.ListColumn([_('It was there already')])
             )
+        notes = []
+        if not parsed_args.public and not projects:
+            notes.append(
+                _(
+                    'No project has access, so that only admins see it; give '
+                    'access with "openstack flavor set --project PROJECT '
+                    '%(name)s"'
+                )
+                % {'name': wanted.name}
+            )
+        if requests and not parsed_args.force:
+            notes += _check_aliases(compute, requests, flavors)
+        specs = wanted.extra_specs or {}
         flavor = nova_flavors.create_flavor(
             compute,
             parsed_args.name,
@@ -629,4 +722,50 @@ Example::
                     }
                 ) from exc
             raise
-        return self.present(flavor, notes=columns.ListColumn(open_questions))
+        return self.present(flavor, notes=columns.ListColumn(notes))
+
+
+def _check_same(
+    compute: _proxy.Proxy,
+    present: flavor_model.Flavor,
+    wanted: flavor_model.Flavor,
+    projects: collections.abc.Iterable[str],
+) -> None:
+    """Make sure that a flavor is as one that is to be made.
+
+    :raises gpuclient.exceptions.Conflict: It is not; nothing was changed.
+    """
+    differences = [
+        f'{field.name} {getattr(present, field.name)!r}'
+        for field in dataclasses.fields(wanted)
+        if field.name not in ('id', 'extra_specs')
+        and getattr(present, field.name) != getattr(wanted, field.name)
+    ]
+    if wanted.id and wanted.id != present.id:
+        differences.append(f'id {present.id!r}')
+    had = present.extra_specs or {}
+    new = wanted.extra_specs or {}
+    differences += [
+        f'{key} {had.get(key)!r}'
+        for key in sorted({*had, *new})
+        if had.get(key) != new.get(key)
+    ]
+    if projects and not present.is_public:
+        access = nova_flavors.list_access(compute, present)
+        differences += [
+            _('no access for project %s') % project
+            for project in projects
+            if project not in access
+        ]
+    if differences:
+        raise exceptions.Conflict(
+            _(
+                'Flavor %(name)r is there already, and differs: it has '
+                '%(differences)s. Change it with "gpu flavor set" or '
+                '"openstack flavor set", or give another name'
+            )
+            % {
+                'name': present.name,
+                'differences': ', '.join(differences),
+            }
+        )

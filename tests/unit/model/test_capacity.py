@@ -11,8 +11,10 @@
 # under the License.
 
 import collections.abc
+import dataclasses
 import functools
 import itertools
+import typing
 
 import ddt
 import hypothesis
@@ -22,6 +24,7 @@ import testtools
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import capacity
+from gpuclient.model import demand as demand_model
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import inventory
 
@@ -80,7 +83,7 @@ def host(
     )
 
 
-def demand(value: str = 'a100:1', **specs: str) -> capacity.Demand:
+def demand(value: str = 'a100:1', **specs: str) -> demand_model.Demand:
     flavor = flavor_model.Flavor(
         'id',
         'f',
@@ -90,7 +93,7 @@ def demand(value: str = 'a100:1', **specs: str) -> capacity.Demand:
         True,
         {'pci_passthrough:alias': value, **specs},
     )
-    return capacity.demand(flavor, ALIASES)
+    return demand_model.demand(flavor, ALIASES)
 
 
 TRAITS = strategies.frozensets(
@@ -140,7 +143,7 @@ class TestFit(testtools.TestCase):
             True,
             {'pci_passthrough:alias': 'any:3,best:1'},
         )
-        found = capacity.fit(host(cards), capacity.demand(flavor, aliases))
+        found = capacity.fit(host(cards), demand_model.demand(flavor, aliases))
         self.assertEqual(0, found.count)
         self.assertEqual(('any and best',), found.limited_by)
 
@@ -154,7 +157,10 @@ class TestFit(testtools.TestCase):
 
     def test_unsuffixed_class_comes_from_one_device(self) -> None:
         cards = [device(1, free=3), device(2, free=3)]
-        wanted = demand('', **{f'resources:{A100}': '2'})
+        flavor = flavor_model.Flavor(
+            'id', 'f', 1, 1, 1, True, {f'resources:{A100}': '2'}
+        )
+        wanted = demand_model.demand(flavor, {})
         self.assertEqual(2, capacity.fit(host(cards), wanted).count)
 
     def test_what_could_not_be_read_counts_as_none(self) -> None:
@@ -166,8 +172,28 @@ class TestFit(testtools.TestCase):
 
     @ddt.data(
         ({}, ()),
-        ({'hw:cpu_policy': 'dedicated'}, ('NUMA nodes',)),
-        ({'hw:mem_page_size': 'large'}, ('NUMA nodes', 'huge pages')),
+        (
+            {'hw:cpu_policy': 'dedicated'},
+            ('Nova matches NUMA nodes on the host',),
+        ),
+        (
+            {'hw:mem_page_size': 'large'},
+            (
+                'Nova matches NUMA nodes on the host',
+                'Nova matches huge pages on the host',
+            ),
+        ),
+        # Without a topology there is nothing to match.
+        ({'hw:pci_numa_affinity_policy': 'required'}, ()),
+        (
+            {'capabilities:hypervisor_type': 'QEMU'},
+            ('Nova matches capabilities:hypervisor_type on the host',),
+        ),
+        (
+            {'hw:new': '1'},
+            ('it is not known whether hw:new leaves hosts out',),
+        ),
+        ({'quota:cpu_shares': '2048', 'hw:boot_menu': 'true'}, ()),
     )
     @ddt.unpack
     def test_at_most(
@@ -207,10 +233,12 @@ class TestFit(testtools.TestCase):
             for number, (name, free, traits) in enumerate(rooms)
         ]
         requests = tuple(
-            capacity.DeviceRequest(str(number), name, frozenset(traits), count)
+            demand_model.DeviceRequest(
+                str(number), name, frozenset(traits), count
+            )
             for number, (name, traits, count) in enumerate(asked)
         )
-        wanted = capacity.Demand({}, requests, isolate=isolate)
+        wanted = demand_model.Demand({'DISK_GB': 1}, requests, isolate=isolate)
         self.assertEqual(
             try_out(devices, requests, isolate),
             capacity.fit(host(devices), wanted).count,
@@ -241,10 +269,10 @@ class TestFit(testtools.TestCase):
             for number, (free, traits) in enumerate(rooms)
         ]
         requests = tuple(
-            capacity.DeviceRequest(str(number), A100, traits, count)
+            demand_model.DeviceRequest(str(number), A100, traits, count)
             for number, (traits, count) in enumerate(asked)
         )
-        wanted = capacity.Demand({}, requests, isolate=isolate)
+        wanted = demand_model.Demand({'DISK_GB': 1}, requests, isolate=isolate)
         self.assertEqual(
             of_all_sets(devices, requests, isolate),
             capacity.fit(host(devices), wanted).count,
@@ -264,17 +292,17 @@ class TestFit(testtools.TestCase):
             for number in range(40)
         ]
         requests = tuple(
-            capacity.DeviceRequest(trait, A100, frozenset([trait]), count)
+            demand_model.DeviceRequest(trait, A100, frozenset([trait]), count)
             for trait in traits
         )
-        wanted = capacity.Demand({}, requests, isolate=isolate)
+        wanted = demand_model.Demand({'DISK_GB': 1}, requests, isolate=isolate)
         found = capacity.fit(host(devices), wanted)
         self.assertEqual(expected, found.count)
 
 
 def of_all_sets(
     devices: list[inventory.Device],
-    requests: tuple[capacity.DeviceRequest, ...],
+    requests: tuple[demand_model.DeviceRequest, ...],
     isolate: bool,
 ) -> int:
     """Return how many servers fit, by Hall's theorem.
@@ -306,7 +334,7 @@ def of_all_sets(
 
 def try_out(
     devices: list[inventory.Device],
-    requests: tuple[capacity.DeviceRequest, ...],
+    requests: tuple[demand_model.DeviceRequest, ...],
     isolate: bool,
 ) -> int:
     """Return how many servers fit, by trying every way to place them."""
@@ -351,7 +379,7 @@ class TestRefusal(testtools.TestCase):
         )
 
     def test_open(self) -> None:
-        self.assertEqual('', self.refusal({}, project_id='p'))
+        self.assertEqual('', self.refusal({}))
 
     def test_closed(self) -> None:
         found = capacity.refusal(host(closed='it is disabled'), demand())
@@ -373,18 +401,6 @@ class TestRefusal(testtools.TestCase):
             {'zone': 'az2'},
             'not in availability zone az2',
         ),
-        ({'filter_tenant_id': 'p, q'}, {'project_id': 'q'}, ''),
-        ({'filter_tenant_id2': 'p'}, {'project_id': 'p'}, ''),
-        (
-            {'filter_tenant_id': 'p'},
-            {'project_id': 'q'},
-            'kept for other projects (filter_tenant_id)',
-        ),
-        (
-            {'trait:CUSTOM_A': 'required'},
-            {},
-            'aggregate gold is for servers with trait CUSTOM_A',
-        ),
     )
     @ddt.unpack
     def test_aggregates(
@@ -394,6 +410,203 @@ class TestRefusal(testtools.TestCase):
         expected: str,
     ) -> None:
         self.assertEqual(expected, self.refusal(metadata, **kwargs))
+
+
+@ddt.ddt
+class TestForecast(testtools.TestCase):
+    """Which figures are exact, and why the others are not."""
+
+    def forecast(
+        self,
+        hosts: collections.abc.Sequence[capacity.Host],
+        specs: dict[str, str],
+        aliases: dict[str, alias_model.Alias] = ALIASES,
+        **kwargs: typing.Any,
+    ) -> capacity.Forecast:
+        flavor = flavor_model.Flavor(
+            'id', 'f', 2, 512, 1, True, {flavor_model.ALIASES: 'a:1', **specs}
+        )
+        return capacity.forecast(flavor, hosts, aliases, **kwargs)
+
+    @ddt.data(
+        # A100 is type-PF in the catalogue, V100 type-PCI, A6000 either.
+        ('20f1', 'type-PF', ''),
+        ('20f1', 'type-PCI', 'then no server gets a device'),
+        ('20f1', None, 'no device_type, which matches no type-PF'),
+        ('1db4', 'type-PCI', ''),
+        ('1db4', None, ''),
+        ('2230', 'type-PF', 'the catalogue says type-PCI or type-PF'),
+        ('ffff', 'type-PCI', 'the type of these devices is not known'),
+    )
+    @ddt.unpack
+    def test_device_type(
+        self, product: str, device_type: str | None, expected: str
+    ) -> None:
+        alias = alias_model.Alias(
+            'a',
+            vendor_id='10de',
+            product_id=product,
+            device_type=device_type,
+        )
+        cards = [device(1, f'CUSTOM_PCI_10DE_{product.upper()}')]
+        found = self.forecast([host(cards)], {}, {'a': alias})
+        self.assertEqual(1, found.count)
+        self.assertEqual(not expected, found.exact)
+        self.assertIn(expected, ' '.join(found.at_most))
+
+    def test_vfs_have_no_other_type(self) -> None:
+        cards = [device(1, free=4)]
+        for device_type, exact in (('type-VF', True), ('type-PF', False)):
+            alias = dataclasses.replace(
+                ALIASES['a100'], name='a', device_type=device_type
+            )
+            found = self.forecast([host(cards)], {}, {'a': alias})
+            self.assertEqual((4, exact), (found.count, found.exact))
+
+    def aggregate(self, **metadata: str) -> capacity.Host:
+        group = capacity.Aggregate('gold', frozenset({'host'}), metadata)
+        return host([device(1)], aggregates=(group,))
+
+    @ddt.data(
+        ({'filter_tenant_id': 'p, q'}, 'q', ''),
+        ({'filter_tenant_id2': 'p'}, 'p', ''),
+        ({'filter_tenant_id': 'p'}, 'q', 'kept for other projects'),
+        ({'filter_tenant_id': 'p'}, None, 'name one with --project'),
+        ({'trait:CUSTOM_A': 'required'}, None, 'with trait CUSTOM_A'),
+        ({'trait:CUSTOM_B': 'required'}, None, ''),
+        ({'trait:CUSTOM_A': 'forbidden'}, None, ''),
+    )
+    @ddt.unpack
+    def test_settings_that_no_api_shows(
+        self, metadata: dict[str, str], project: str | None, expected: str
+    ) -> None:
+        alias = dataclasses.replace(
+            ALIASES['a100'],
+            name='a',
+            device_type='type-PF',
+            traits='CUSTOM_B',
+        )
+        there = self.aggregate(**metadata)
+        there = dataclasses.replace(
+            there, devices=(device(1, traits=('CUSTOM_B',)),)
+        )
+        found = self.forecast([there], {}, {'a': alias}, project_id=project)
+        self.assertEqual(1, found.count)
+        self.assertEqual(not expected, found.exact)
+        self.assertIn(expected, ' '.join(found.at_most))
+
+    def test_project_with_an_aggregate_of_its_own(self) -> None:
+        alias = dataclasses.replace(
+            ALIASES['a100'], name='a', device_type='type-PF'
+        )
+        found = self.forecast(
+            [self.aggregate(filter_tenant_id='p'), host([device(1)])],
+            {},
+            {'a': alias},
+            project_id='p',
+        )
+        self.assertEqual(2, found.count)
+        self.assertIn('hosts outside aggregate gold', found.at_most[0])
+
+    def test_refused_by_nova(self) -> None:
+        for specs, reason in (
+            (
+                {'hw:cpu_thread_policy': 'require'},
+                'nova-api refuses every server',
+            ),
+            ({'trait1:CUSTOM_A': 'required'}, 'has traits and no resources'),
+            (
+                {f'resources1:{A100}': '1', 'resources2:VCPU': '1'},
+                'several numbered groups',
+            ),
+        ):
+            found = self.forecast(
+                [host([device(1)])], specs, {'a': ALIASES['a100']}
+            )
+            self.assertEqual((0, True), (found.count, found.exact))
+            self.assertIn(reason, found.refusal)
+            self.assertEqual([found.refusal], list(found.limited_by))
+
+    def test_pinned_cpus_of_hosts_without_pcpus(self) -> None:
+        specs = {
+            'hw:cpu_policy': 'dedicated',
+            'hw:cpu_thread_policy': 'require',
+        }
+        found = self.forecast(
+            [host([device(1)], vcpus=3)], specs, {'a': ALIASES['a100']}
+        )
+        self.assertEqual((1, False), (found.count, found.exact))
+        (there,) = found.hosts
+        self.assertIn('VCPU', there.fit.limits)
+        mixed = {'hw:cpu_policy': 'mixed', 'hw:cpu_dedicated_mask': '0'}
+        found = self.forecast(
+            [host([device(1)])], mixed, {'a': ALIASES['a100']}
+        )
+        self.assertEqual((0, True), (found.count, found.exact))
+
+    def test_class_that_nobody_has(self) -> None:
+        found = self.forecast(
+            [host([device(1)])],
+            {'resources:CUSTOM_X': '1'},
+            {'a': ALIASES['a100']},
+        )
+        self.assertIsNone(found.count)
+        self.assertIsNone(found.exact)
+        self.assertIn('has class CUSTOM_X', found.unknown)
+
+    @ddt.data(
+        ({'resources1:VCPU': '3'}, 2, {'VCPU': 2}),
+        ({'resources:VCPU': ' +3'}, 2, {'VCPU': 2}),
+        ({'resources:VCPU': '-3'}, 3, {'VCPU': 3}),
+        ({'resources:FOO': '1'}, 3, {}),
+        ({'resources1:VCPU': '1', 'trait1:CUSTOM_N': 'required'}, 0, {}),
+        (
+            {
+                'resources:VCPU': '0',
+                'resources:MEMORY_MB': '0',
+                'resources:DISK_GB': '0',
+            },
+            0,
+            {'nothing of the compute node is requested': 0},
+        ),
+    )
+    @ddt.unpack
+    def test_amounts(
+        self, specs: dict[str, str], expected: int, limits: dict[str, int]
+    ) -> None:
+        alias = dataclasses.replace(ALIASES['a100'], device_type='type-PF')
+        cards = [device(number) for number in range(4)]
+        found = self.forecast([host(cards, vcpus=7)], specs, {'a': alias})
+        self.assertEqual((expected, True), (found.count, found.exact))
+        self.assertLessEqual(limits.items(), found.hosts[0].fit.limits.items())
+
+    def test_group_without_a_trait(self) -> None:
+        cards = [device(1, traits=('CUSTOM_OLD',)), device(2)]
+        flavor = flavor_model.Flavor(
+            'id',
+            'f',
+            1,
+            1,
+            1,
+            True,
+            {f'resources1:{A100}': '1', 'trait1:CUSTOM_OLD': 'forbidden'},
+        )
+        found = capacity.forecast(flavor, [host(cards)], {})
+        self.assertEqual((1, True), (found.count, found.exact))
+
+    def test_forbidden_trait_that_placement_may_not_have(self) -> None:
+        alias = dataclasses.replace(ALIASES['a100'], device_type='type-PF')
+        found = self.forecast(
+            [host([device(1)])], {'trait:CUSTOM_N': 'forbidden'}, {'a': alias}
+        )
+        self.assertEqual((1, False), (found.count, found.exact))
+
+    def test_alias_that_servers_show(self) -> None:
+        alias = alias_model.Alias('a', resource_class=A100)
+        found = self.forecast(
+            [host([device(1)])], {}, {'a': alias}, inferred={'a'}
+        )
+        self.assertEqual((1, False), (found.count, found.exact))
 
 
 class TestStranded(testtools.TestCase):

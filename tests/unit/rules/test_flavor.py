@@ -15,6 +15,7 @@ import testtools
 
 from gpuclient import exceptions
 from gpuclient.model import flavor as flavor_model
+from gpuclient.rules import finding
 from gpuclient.rules import flavor as flavor_rules
 
 
@@ -52,7 +53,9 @@ class TestRequest(testtools.TestCase):
 
     def test_stored_values(self) -> None:
         for value, expected in (
-            ('', ({}, ())),
+            ('', ({}, ('',))),
+            ('a:1,', ({'a': 1}, ('',))),
+            (' a : +1_0', ({'a': 10}, ())),
             ('a:1', ({'a': 1}, ())),
             ('a:1, b:2', ({'a': 1, 'b': 2}, ())),
             ('a:1,a:2', ({'a': 3}, ())),
@@ -60,7 +63,7 @@ class TestRequest(testtools.TestCase):
             ('a:1,b', ({'a': 1}, ('b',))),
             ('a: 1', ({'a': 1}, ())),
             ('a:1:2', ({}, ('a:1:2',))),
-            ('a:-1', ({}, ('a:-1',))),
+            ('a:-1', ({'a': 0}, ())),
         ):
             self.assertEqual(expected, flavor_model.read_aliases(value))
         self.assertEqual(
@@ -76,30 +79,141 @@ class TestRequest(testtools.TestCase):
         )
 
 
+A100 = 'CUSTOM_PCI_10DE_20F1'
+
+
+def flavor(specs: dict[str, str]) -> flavor_model.Flavor:
+    return flavor_model.Flavor('1', 'f', 4, 1024, 1, True, specs)
+
+
 @ddt.ddt
 class TestCheck(testtools.TestCase):
     @ddt.data(
         ({}, []),
         ({flavor_model.ALIASES: 'a:1'}, []),
         ({flavor_model.ALIASES: 'a:0'}, ['GPU701']),
+        # Nova takes a number below zero as none.
+        ({flavor_model.ALIASES: 'a:-1'}, ['GPU701']),
         ({flavor_model.ALIASES: 'a'}, ['GPU702']),
+        ({flavor_model.ALIASES: ''}, ['GPU702']),
+        ({flavor_model.ALIASES: 'a:1,'}, ['GPU702']),
         (
-            {
-                flavor_model.ALIASES: 'a:1',
-                'resources2:CUSTOM_PCI_10DE_20F1': '1',
-            },
+            {flavor_model.ALIASES: 'a:1', f'resources2:{A100}': '1'},
             ['GPU703'],
         ),
-        ({'resources:CUSTOM_PCI_10DE_20F1': '1'}, ['GPU704']),
+        ({f'resources:{A100}': '1'}, ['GPU704']),
+        # Nothing is requested, or nothing that Nova reads.
+        ({f'resources:{A100}': '0', flavor_model.ALIASES: 'a:1'}, []),
+        ({f'resources:{A100}': '-1', flavor_model.ALIASES: 'a:1'}, []),
+        ({f'resources:{A100}': 'x'}, []),
+        ({f'resources/1:{A100}': '1'}, []),
+        ({f'resources{"x" * 65}:{A100}': '1'}, []),
         ({'resources:CUSTOM_GOLD': '1', flavor_model.ALIASES: 'a:1'}, []),
+        (
+            {
+                'resources:CUSTOM_RESERVATION_1': '1',
+                flavor_model.ALIASES: 'a:1',
+            },
+            [],
+        ),
+        ({'pci_passthrough:spec': '{}'}, ['GPU705']),
+        (
+            {'pci_passthrough:aliases': 'a:1', flavor_model.ALIASES: 'a:1'},
+            ['GPU705'],
+        ),
+        (
+            {
+                'hw:pci_numa_affinity_policy': 'prefered',
+                flavor_model.ALIASES: 'a:1',
+            },
+            ['GPU706'],
+        ),
+        (
+            {
+                'hw:pci_numa_affinity_policy': 'preferred',
+                flavor_model.ALIASES: 'a:1',
+            },
+            [],
+        ),
+        ({'hw:cpu_thread_policy': 'require'}, ['GPU706']),
+        (
+            {
+                'hw:cpu_thread_policy': 'require',
+                'hw:cpu_policy': 'dedicated',
+            },
+            [],
+        ),
+        ({'trait1:CUSTOM_A': 'required'}, ['GPU708']),
+        ({'trait1:CUSTOM_A': 'required', 'resources1:VCPU': '1'}, []),
+        (
+            {
+                'resources1:VCPU': '1',
+                'resources2:MEMORY_MB': '1',
+                flavor_model.ALIASES: 'a:1',
+            },
+            ['GPU708'],
+        ),
+        (
+            {
+                'resources1:VCPU': '1',
+                'resources2:MEMORY_MB': '1',
+                flavor_model.ALIASES: 'a:1',
+                'group_policy': 'none',
+            },
+            [],
+        ),
+        ({'resources1:VCPU': '1', flavor_model.ALIASES: 'a:2'}, []),
     )
     @ddt.unpack
     def test_codes(self, specs: dict[str, str], expected: list[str]) -> None:
         self.assertEqual(
-            expected, [found.code for found in flavor_rules.check(specs)]
+            expected,
+            [found.code for found in flavor_rules.check(flavor(specs))],
         )
+
+    def test_classes_of_devices(self) -> None:
+        """The class that PCI devices have tells, not its name."""
+        by_name = {'resources:CUSTOM_GPU': '1'}
+        both = {**by_name, flavor_model.ALIASES: 'a:1'}
+        for specs, classes, expected in (
+            (both, {'CUSTOM_GPU'}, ['GPU703']),
+            (by_name, {'CUSTOM_GPU'}, ['GPU704']),
+            (both, {A100}, []),
+            (both, None, []),
+            ({f'resources:{A100}': '1'}, {'CUSTOM_GPU'}, []),
+        ):
+            self.assertEqual(
+                expected,
+                [
+                    found.code
+                    for found in flavor_rules.check(flavor(specs), classes)
+                ],
+            )
+        self.assertTrue(
+            flavor_model.is_for_devices(flavor(by_name), {'CUSTOM_GPU'})
+        )
+        self.assertFalse(flavor_model.is_for_devices(flavor(by_name)))
+
+    def test_what_an_image_may_mend_is_a_warning(self) -> None:
+        for specs, severity in (
+            ({'hw:mem_encryption': 'yes'}, finding.Severity.WARNING),
+            ({'hw:cpu_policy': 'both'}, finding.Severity.ERROR),
+        ):
+            (found,) = flavor_rules.check(flavor(specs))
+            self.assertEqual(
+                ('GPU706', severity), (found.code, found.severity)
+            )
+
+    def test_undefined_alias(self) -> None:
+        words = 'PCI alias a100 is not defined'
+        found = flavor_rules.undefined_alias('a100', words, ['A100', 'a2'])
+        self.assertEqual('GPU707', found.code)
+        self.assertIn("Request 'A100'", found.message)
+        found = flavor_rules.undefined_alias('a100', words, ['a2'])
+        self.assertIn('"gpu alias create"', found.message)
 
     def test_flavor(self) -> None:
         flavor = flavor_model.Flavor('1', 'f', 1, 1, 1, True)
         self.assertIsNone(flavor.aliases)
         self.assertFalse(flavor_model.is_for_devices(flavor))
+        self.assertEqual((), flavor_rules.check(flavor))

@@ -1,0 +1,569 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What Nova requests from Placement for a server of a flavor.
+
+As ``nova/scheduler/utils.py:ResourceRequest.from_request_spec`` and
+``nova/objects/request_spec.py:generate_request_groups_from_pci_requests`` do,
+for an image without properties. What Nova matches beside that, on the host or
+by settings that no API shows, is in :attr:`Demand.at_most`.
+"""
+
+import collections.abc
+import dataclasses
+import re
+
+from gpuclient import exceptions
+from gpuclient.model import alias as alias_model
+from gpuclient.model import boolean
+from gpuclient.model import boot_validation
+from gpuclient.model import catalogue
+from gpuclient.model import flavor as flavor_model
+
+_HYPERTHREADING = 'HW_CPU_HYPERTHREADING'
+#: Traits that Nova requests beside PCPU, and not beside VCPU in its place.
+OF_PINNED_CPUS = frozenset({_HYPERTHREADING})
+_SOCKET = 'COMPUTE_SOCKET_PCI_NUMA_AFFINITY'
+_MAXPHYSADDR = {
+    'passthrough': 'COMPUTE_ADDRESS_SPACE_PASSTHROUGH',
+    'emulate': 'COMPUTE_ADDRESS_SPACE_EMULATED',
+}
+#: Properties without influence on which host a server gets, as far as their
+#: values are valid (:mod:`gpuclient.model.boot_validation`).
+_NEUTRAL = frozenset(
+    {
+        'group_policy',
+        'hide_hypervisor_id',
+        'hw:boot_menu',
+        'hw:cpu_cores',
+        'hw:cpu_max_cores',
+        'hw:cpu_max_sockets',
+        'hw:cpu_max_threads',
+        'hw:cpu_policy',
+        'hw:cpu_sockets',
+        'hw:cpu_thread_policy',
+        'hw:cpu_threads',
+        'hw:emulator_threads_policy',
+        'hw:hide_hypervisor_id',
+        'hw:maxphysaddr_mode',
+        'hw:mem_encryption',
+        'hw:mem_encryption_model',
+        'hw:pmu',
+        'hw:serial_port_count',
+        'hw:vif_multiqueue_enabled',
+        'hw:virtio_packed_ring',
+        'hw_rng:allowed',
+        'hw_rng:rate_bytes',
+        'hw_rng:rate_period',
+        flavor_model.ALIASES,
+        flavor_model.NUMA_POLICY,
+    }
+)
+#: Those that count only together with others, which are looked at.
+_SECONDARY = re.compile(
+    r'hw:(cpu_dedicated_mask|cpu_realtime|cpu_realtime_mask|locked_memory|'
+    r'mem_page_size|numa_nodes|numa_cpus\.[0-9]+|numa_mem\.[0-9]+|pmem)|'
+    r'pci_passthrough:.*|quota:.*'
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceRequest:
+    """Units that a server needs, each time from one provider."""
+
+    #: The alias, or the key of the flavor, that requests them.
+    name: str
+    resource_class: str
+    traits: frozenset[str] = frozenset()
+    #: How many providers are asked, and for how many units each.
+    count: int = 1
+    units: int = 1
+    forbidden: frozenset[str] = frozenset()
+    #: Further classes that the same provider has to give.
+    beside: tuple[tuple[str, int], ...] = ()
+    #: Whether it is a request by alias.
+    by_alias: bool = False
+
+    @property
+    def resources(self) -> dict[str, int]:
+        return {self.resource_class: self.units, **dict(self.beside)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Demand:
+    """What Nova requests from Placement when a server is created."""
+
+    #: By resource class, without a suffix.
+    resources: dict[str, int]
+    devices: tuple[DeviceRequest, ...]
+    required: frozenset[str] = frozenset()
+    forbidden: frozenset[str] = frozenset()
+    #: Devices of one server come from different providers.
+    isolate: bool = False
+    #: What Nova matches on the host alone, or what is not known, so that
+    #: fewer may fit than the figures say; empty where they are exact.
+    at_most: tuple[str, ...] = ()
+    #: Why no server can be created with it at all; empty where one can.
+    refusal: str = ''
+    #: Instead of PCPU: what Nova requests for pinned CPUs of hosts that
+    #: report none (``nova/scheduler/manager.py:select_destinations``).
+    vcpus_in_place_of_pcpus: int = 0
+    #: Classes of devices whose alias is requested zero times.
+    empty_requests: frozenset[str] = frozenset()
+    #: Traits that any request names, which keep a host in account that is
+    #: isolated for them.
+    all_required: frozenset[str] = frozenset()
+
+    @property
+    def of_node(self) -> dict[str, int]:
+        """The most that one server may take of each class of its node."""
+        most = dict(self.resources)
+        for request in self.devices:
+            for name, amount in request.resources.items():
+                if not request.by_alias:
+                    most[name] = most.get(name, 0) + amount
+        if self.vcpus_in_place_of_pcpus:
+            most['VCPU'] = most.get('VCPU', 0) + self.vcpus_in_place_of_pcpus
+        return most
+
+    @property
+    def classes(self) -> frozenset[str]:
+        """All resource classes that it names."""
+        return frozenset(self.resources).union(
+            self.empty_requests,
+            *(request.resources for request in self.devices),
+        )
+
+
+@dataclasses.dataclass
+class _Group:
+    """``nova/objects/request_spec.py:RequestGroup``"""
+
+    resources: dict[str, int] = dataclasses.field(default_factory=dict)
+    required: set[str] = dataclasses.field(default_factory=set)
+    forbidden: set[str] = dataclasses.field(default_factory=set)
+
+    def request(self, name: str, value: str | int) -> None:
+        amount = flavor_model.parse_amount(value)
+        if amount is not None and flavor_model.is_resource_class(name):
+            self.resources[name] = amount
+
+    def trait(self, name: str, value: str) -> None:
+        if value == 'required':
+            self.required.add(name)
+        elif value == 'forbidden':
+            self.forbidden.add(name)
+
+
+def demand(
+    flavor: flavor_model.Flavor,
+    aliases: collections.abc.Mapping[str, alias_model.Alias],
+) -> Demand:
+    """Return what a server of a flavor requests, with a plain image.
+
+    :param aliases: What the aliases are defined as, by name.
+    :raises gpuclient.exceptions.NotFound: The flavor requests another one.
+    """
+    validated = boot_validation.validate(flavor)
+    if validated.refusal is not None:
+        return Demand({}, (), refusal=str(validated.refusal))
+    specs = flavor.extra_specs or {}
+    groups = _groups(specs)
+    own = groups.setdefault('', _Group())
+    in_flavor = len(groups) - 1
+    pinned = _add_cpus(flavor, specs, own)
+    _add_flavor(flavor, groups)
+    _add_traits(specs, own)
+    for label in boot_validation.vpmems(specs):
+        name = flavor_model.normalized_class(f'PMEM_NAMESPACE_{label}')
+        own.resources[name] = own.resources.get(name, 0) + 1
+    devices = [*_of_groups(groups), *_of_aliases(flavor, aliases)]
+    policy = specs.get('group_policy')
+    required = own.required | {
+        trait
+        for trait, wanted in (
+            ('COMPUTE_NET_VIRTIO_PACKED', 'hw:virtio_packed_ring'),
+            ('COMPUTE_EPHEMERAL_ENCRYPTION', 'hw:ephemeral_encryption'),
+        )
+        if boolean.is_true(specs.get(wanted))
+    }
+    resources = {
+        name: amount for name, amount in own.resources.items() if amount
+    }
+    return Demand(
+        resources,
+        tuple(devices),
+        frozenset(required),
+        frozenset(own.forbidden),
+        isolate=policy == 'isolate',
+        at_most=(
+            *_matched_on_the_host(specs, validated),
+            *_doubts_of_properties(specs),
+            *_doubts_of_aliases(flavor, aliases),
+            *_doubts_of_both(devices, resources),
+            *_doubts_of_groups(
+                devices, resources, required | own.forbidden, policy
+            ),
+        ),
+        refusal=_refused_by_placement(
+            groups, in_flavor, sum(one.count for one in devices), policy
+        ),
+        vcpus_in_place_of_pcpus=flavor.vcpus if pinned else 0,
+        empty_requests=frozenset(
+            aliases[name].placement_class or ''
+            for name, count in (flavor.aliases or {}).items()
+            if not count
+        ),
+        all_required=frozenset(required).union(
+            *(request.traits for request in devices),
+            *(group.required for group in groups.values()),
+        ),
+    )
+
+
+def _groups(specs: collections.abc.Mapping[str, str]) -> dict[str, _Group]:
+    """Return the request groups of a flavor by suffix."""
+    groups: dict[str, _Group] = {}
+    for key, value in specs.items():
+        match = flavor_model.GROUP_KEY.fullmatch(key)
+        if match is None:
+            continue
+        group = groups.setdefault(match['suffix'] or '', _Group())
+        if match['kind'] == 'resources':
+            group.request(match['name'], value)
+        else:
+            group.trait(match['name'], value)
+    return groups
+
+
+def _add_cpus(
+    flavor: flavor_model.Flavor,
+    specs: collections.abc.Mapping[str, str],
+    own: _Group,
+) -> bool:
+    """Request pinned CPUs; return whether all of them are pinned.
+
+    ``nova/scheduler/utils.py:ResourceRequest._translate_pinning_policies``
+    """
+    policy = specs.get('hw:cpu_policy')
+    if policy in boot_validation.PINNED:
+        pinned = flavor.vcpus
+        if policy == 'mixed':
+            pinned = len(boot_validation.dedicated_cpus(flavor, specs))
+            own.request('VCPU', flavor.vcpus - pinned)
+        if specs.get('hw:emulator_threads_policy') == 'isolate':
+            pinned += 1
+        own.request('PCPU', pinned)
+    threads = specs.get('hw:cpu_thread_policy')
+    if threads == 'require':
+        own.required.add(_HYPERTHREADING)
+    elif threads == 'isolate':
+        own.forbidden.add(_HYPERTHREADING)
+    return policy == 'dedicated'
+
+
+def _add_flavor(
+    flavor: flavor_model.Flavor, groups: dict[str, _Group]
+) -> None:
+    """Request what the flavor has, unless a group of any suffix does."""
+    named = {name for group in groups.values() for name in group.resources}
+    # Swap is in MiB (nova/compute/utils.py:convert_mb_to_ceil_gb).
+    disk = flavor.disk + flavor.ephemeral + -(-flavor.swap // 1024)
+    own = groups['']
+    if not named & {'VCPU', 'PCPU'}:
+        own.request('VCPU', flavor.vcpus)
+    for name, amount in (('MEMORY_MB', flavor.ram), ('DISK_GB', disk)):
+        if name not in named:
+            own.request(name, amount)
+
+
+def _add_traits(specs: collections.abc.Mapping[str, str], own: _Group) -> None:
+    """``nova/scheduler/utils.py:ResourceRequest._translate_*_request``, and
+    ``nova/scheduler/request_filter.py``."""
+    if specs.get(flavor_model.NUMA_POLICY) == 'socket':
+        own.required.add(_SOCKET)
+    mode = _MAXPHYSADDR.get(specs.get('hw:maxphysaddr_mode', ''))
+    if mode is not None:
+        own.required.add(mode)
+    if specs.get('os:secure_boot') == 'required':
+        own.required.add('COMPUTE_SECURITY_UEFI_SECURE_BOOT')
+    if specs.get('hw:sound_model') == 'virtio':
+        own.required.add('COMPUTE_SOUND_MODEL_VIRTIO')
+    version = specs.get('hw:tpm_version')
+    if version:
+        model = 'CRB' if specs.get('hw:tpm_model') == 'tpm-crb' else 'TIS'
+        security = specs.get('hw:tpm_secret_security') or 'user'
+        own.required |= {
+            f'COMPUTE_SECURITY_TPM_{model}',
+            f'COMPUTE_SECURITY_TPM_{version.replace(".", "_")}',
+            f'COMPUTE_SECURITY_TPM_SECRET_SECURITY_{security.upper()}',
+        }
+
+
+def _of_groups(
+    groups: collections.abc.Mapping[str, _Group],
+) -> collections.abc.Iterator[DeviceRequest]:
+    for suffix, group in groups.items():
+        wanted = [
+            (name, amount)
+            for name, amount in group.resources.items()
+            if amount
+        ]
+        if suffix and wanted:
+            (name, amount), *others = wanted
+            yield DeviceRequest(
+                f'resources{suffix}:{name}',
+                name,
+                frozenset(group.required),
+                units=amount,
+                forbidden=frozenset(group.forbidden),
+                beside=tuple(others),
+            )
+
+
+def _of_aliases(
+    flavor: flavor_model.Flavor,
+    aliases: collections.abc.Mapping[str, alias_model.Alias],
+) -> collections.abc.Iterator[DeviceRequest]:
+    for name, count in (flavor.aliases or {}).items():
+        alias = aliases.get(name)
+        if alias is None or alias.placement_class is None:
+            raise exceptions.NotFound(
+                f'Nobody says what alias {name!r} stands for: name the file '
+                f'that defines it with --config'
+            )
+        if count:
+            yield DeviceRequest(
+                name,
+                alias.placement_class,
+                alias.placement_traits,
+                count,
+                by_alias=True,
+            )
+
+
+def refused_by_placement(flavor: flavor_model.Flavor) -> str:
+    """Return why no host can be valid for a flavor; empty where one can.
+
+    It is not known here what its aliases are defined as, nor needed.
+    """
+    specs = flavor.extra_specs or {}
+    groups = _groups(specs)
+    in_flavor = len(groups.keys() - {''})
+    own = groups.setdefault('', _Group())
+    _add_cpus(flavor, specs, own)
+    _add_flavor(flavor, groups)
+    return _refused_by_placement(
+        groups,
+        in_flavor,
+        sum(1 for _request in _of_groups(groups))
+        + sum((flavor.aliases or {}).values()),
+        specs.get('group_policy'),
+    )
+
+
+def _refused_by_placement(
+    groups: collections.abc.Mapping[str, _Group],
+    in_flavor: int,
+    requests: int,
+    policy: str | None,
+) -> str:
+    """Return why Placement refuses the request; empty where it does not.
+
+    Nova takes that for no candidates at all, and no host is valid.
+    """
+    for suffix, group in groups.items():
+        if not any(group.resources.values()) and (
+            group.required or group.forbidden
+        ):
+            return (
+                f'Placement refuses the request: group "trait{suffix}:" has '
+                f'traits and no resources'
+            )
+    # nova/scheduler/utils.py:resources_from_request_spec
+    if in_flavor > 1 and requests > 1 and policy not in ('none', 'isolate'):
+        return (
+            'Placement refuses the request: the flavor has several numbered '
+            'groups of resources and no group_policy'
+        )
+    return ''
+
+
+def _matched_on_the_host(
+    specs: collections.abc.Mapping[str, str],
+    validated: boot_validation.Validated,
+) -> collections.abc.Iterator[str]:
+    if validated.has_topology:
+        yield 'Nova matches NUMA nodes on the host'
+        if specs.get('hw:mem_page_size', 'any') not in ('small', 'any', ''):
+            yield 'Nova matches huge pages on the host'
+    if specs.get('hw:tpm_version') or specs.get('os:secure_boot') == (
+        'required'
+    ):
+        yield 'the virt driver has to support the firmware that is requested'
+
+
+def _doubts_of_properties(
+    specs: collections.abc.Mapping[str, str],
+) -> collections.abc.Iterator[str]:
+    for key in sorted(specs):
+        if key in _NEUTRAL or _SECONDARY.fullmatch(key):
+            continue
+        if flavor_model.GROUP_KEY.fullmatch(key) or key.startswith(
+            ('hw:tpm_', 'os:secure_boot')
+        ):
+            continue
+        scope = key.split(':')[0]
+        if scope == 'capabilities' or key == 'hw:maxphysaddr_bits':
+            yield f'Nova matches {key} on the host'
+        elif scope == 'aggregate_instance_extra_specs' or scope == key:
+            yield (
+                f'a filter of nova-scheduler may match {key}, and no API '
+                f'shows which filters are enabled'
+            )
+        else:
+            yield f'it is not known whether {key} leaves hosts out'
+
+
+def _doubts_of_aliases(
+    flavor: flavor_model.Flavor,
+    aliases: collections.abc.Mapping[str, alias_model.Alias],
+) -> collections.abc.Iterator[str]:
+    """Yield what Nova matches of devices beside their class and traits.
+
+    ``nova/pci/stats.py:PciDeviceStats._filter_pools``
+    """
+    for name, count in (flavor.aliases or {}).items():
+        alias = aliases[name]
+        if not count:
+            yield (
+                f'{name}:{count} requests no device, but a host with a free '
+                f'one'
+            )
+        if alias.has_ids and alias.resource_class:
+            yield (
+                f'alias {name} names {alias.vendor_id}:{alias.product_id}, '
+                f'and Placement does not show whether all devices of class '
+                f'{alias.placement_class} have these ids'
+            )
+        if alias.live_migratable is not None:
+            yield (
+                f'alias {name} sets live_migratable, which Nova matches on '
+                f'the host'
+            )
+
+
+def device_type_doubt(
+    alias: alias_model.Alias, totals: collections.abc.Collection[int | None]
+) -> str:
+    """Return why it is not known that an alias matches the type of devices.
+
+    Placement does not tell it. A provider of several units is one of VFs
+    (``nova/compute/pci_placement_translator.py``); of other devices the
+    catalogue knows the type.
+
+    :param totals: Units of each device.
+    :returns: Empty where it is known to match.
+    """
+    requested = alias.device_type
+    if all(total is not None and total > 1 for total in totals):
+        types: tuple[str, ...] = ('type-VF',)
+        source = 'the devices are VFs'
+    else:
+        types = _types_of_models(alias)
+        source = f'the catalogue says {" or ".join(types)}'
+    # Nova gives no PF to an alias without a type (nova/pci/stats.py).
+    fitting = [
+        kind
+        for kind in types
+        if kind == requested or (requested is None and kind != 'type-PF')
+    ]
+    if types and len(fitting) == len(types):
+        return ''
+    what = f'alias {alias.name} requests ' + (
+        f'device_type {requested}'
+        if requested
+        else 'no device_type, which matches no type-PF'
+    )
+    if not types:
+        return f'{what}, and the type of these devices is not known'
+    if not fitting:
+        return f'{what}, and {source}: then no server gets a device'
+    return f'{what}, and {source}'
+
+
+def _types_of_models(alias: alias_model.Alias) -> tuple[str, ...]:
+    ids = (alias.vendor_id, alias.product_id)
+    if not alias.has_ids:
+        match = re.fullmatch(
+            'CUSTOM_PCI_([0-9A-F]{4})_([0-9A-F]{4})',
+            alias.placement_class or '',
+        )
+        if match is None:
+            return ()
+        ids = (match[1], match[2])
+    models = catalogue.builtin().by_ids(*ids)
+    if not all(model.device_types for model in models):
+        return ()
+    return tuple(
+        dict.fromkeys(kind for model in models for kind in model.device_types)
+    )
+
+
+def _doubts_of_both(
+    devices: collections.abc.Sequence[DeviceRequest],
+    resources: collections.abc.Mapping[str, int],
+) -> collections.abc.Iterator[str]:
+    """Yield where devices are requested by alias and by class."""
+    if not any(request.by_alias for request in devices):
+        return
+    named = [
+        f'resources:{name}'
+        for name in resources
+        if name not in flavor_model.OF_THE_NODE
+    ] + [
+        request.name
+        for request in devices
+        if not request.by_alias
+        and not set(request.resources) <= set(flavor_model.OF_THE_NODE)
+    ]
+    if named:
+        yield (
+            f'devices are requested by alias and by {", ".join(named)}, and '
+            f'Nova gives out those of the alias alone'
+        )
+
+
+def _doubts_of_groups(
+    devices: collections.abc.Sequence[DeviceRequest],
+    resources: collections.abc.Mapping[str, int],
+    traits: collections.abc.Set[str],
+    policy: str | None,
+) -> collections.abc.Iterator[str]:
+    """Yield what is counted as more than may fit."""
+    without_suffix = [
+        name for name in resources if name not in flavor_model.OF_THE_NODE
+    ]
+    if without_suffix and (traits or policy == 'isolate'):
+        yield (
+            f'resources:{without_suffix[0]} may come from the compute node or '
+            f'from one of its devices'
+        )
+    units: dict[str, set[int]] = {
+        name: {resources[name]} for name in without_suffix
+    }
+    for request in devices:
+        for name, amount in request.resources.items():
+            units.setdefault(name, set()).add(amount)
+    for name, amounts in units.items():
+        if len(amounts) > 1 and name not in flavor_model.OF_THE_NODE:
+            yield f'several requests for {name} may take from one device'
