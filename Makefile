@@ -10,13 +10,14 @@ LINT := $(VENV)/.lint
 DOCS := $(VENV)/.docs
 BENCHMARK := $(VENV)/.benchmark
 
-.PHONY: help test test-ci test-host test-host-full test-kill fuzz unit functional demo lint docs releasenotes benchmark clean
+.PHONY: help test test-ci test-host test-host-full test-hostile test-kill fuzz unit functional demo lint docs releasenotes benchmark clean
 
 help:
 	@echo 'make demo            the whole chain on a real OpenStack, on this machine'
 	@echo 'make test            all tests: unit, then functional'
 	@echo 'make test-host       tests on a real kernel, in virtual machines; needs root'
 	@echo 'make test-host-full  the whole chain, from a file to a server that has the card'
+	@echo 'make test-hostile    files, answers and terminals that mean harm, for some hours'
 	@echo 'make test-kill       edits killed at every system call; needs strace'
 	@echo 'make fuzz            a million random documents for the readers'
 	@echo 'make unit            unit tests only'
@@ -54,15 +55,18 @@ $(BENCHMARK): $(READY) tests/benchmarks/requirements.txt
 test: $(READY)
 	$(BIN)/python -m tests.run
 
-# Those, and what a few boots of a real kernel show.
+# Those, a minute of attacks, and what a few boots of a real kernel show.
 test-ci: $(READY)
-	$(BIN)/python -m tests.run unit functional host-fast
+	$(BIN)/python -m tests.run unit functional hostile-brief host-fast
 
 test-host: $(READY)
 	$(BIN)/python -m tests.run host
 
 test-host-full: $(READY)
 	$(BIN)/python -m tests.host.run full
+
+test-hostile: $(READY)
+	$(BIN)/python -m tests.hostile
 
 test-kill: $(READY)
 	$(BIN)/python -m tests.kill.run

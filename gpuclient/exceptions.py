@@ -32,6 +32,7 @@
         - Unsupported       the cloud is older than the request needs
         - Unreachable       no endpoint, no connection, no answer in time
     + HostError             a host, or a bundle of one, that cannot be read
+    + OutputError           standard output cannot be written to
     + RehearsalError        the embedded cloud could not do what was asked
 
 ``str()`` of each is one complete line for the user: what failed, on which
@@ -57,6 +58,7 @@ __all__ = [
     'InvalidKernelArgument',
     'InvalidValue',
     'NotFound',
+    'OutputError',
     'RehearsalError',
     'Unreachable',
     'UnsafeEdit',
@@ -158,6 +160,10 @@ class Unreachable(CloudError):
 
 class HostError(GPUError):
     """A host, or a bundle of one, cannot be read."""
+
+
+class OutputError(GPUError):
+    """Standard output is closed or full; what the command did stays."""
 
 
 class RehearsalError(GPUError):

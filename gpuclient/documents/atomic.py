@@ -18,10 +18,13 @@ import errno
 import fcntl
 import functools
 import os
+import re
+import secrets
 import stat
-import tempfile
+import time
 import typing
 
+from gpuclient.documents import places
 from gpuclient import exceptions
 from gpuclient.i18n import _
 
@@ -30,7 +33,12 @@ LARGEST = 16 * 2**20
 #: Lines and items.
 MOST = 200_000
 #: Extended attributes by which the kernel knows the content of a file.
-_OF_CONTENT = {'security.ima', 'security.evm'}
+_OF_CONTENT = {'security.capability', 'security.evm', 'security.ima'}
+_ACL = 'system.posix_acl_access'
+#: What is added to the name of a file that takes the place of another one.
+_TEMPORARY = re.compile('[a-z0-9_]{8}')
+#: Seconds.
+_LONGEST_LOCK = 10
 
 
 def read(path: str) -> bytes:
@@ -40,8 +48,11 @@ def read(path: str) -> bytes:
         read, or it is too large for configuration.
     """
     try:
+        # To open a device can be an act of its own.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise _not_regular(path)
         # Not to wait for whoever writes to a FIFO.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         try:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
                 with open(descriptor, 'rb', closefd=False) as stream:
@@ -53,7 +64,11 @@ def read(path: str) -> bytes:
             _('Cannot read %(path)s: %(reason)s')
             % {'path': path, 'reason': exc.strerror}
         ) from exc
-    raise exceptions.DocumentError(
+    raise _not_regular(path)
+
+
+def _not_regular(path: str) -> exceptions.DocumentError:
+    return exceptions.DocumentError(
         _(
             'Cannot read %(path)s: it is not a regular file (standard input '
             'is -)'
@@ -106,16 +121,24 @@ def check_replaceable(path: str) -> str:
 
     :raises gpuclient.exceptions.UnsafeEdit: It is read-only, a mount point
         or has a second name, so that a replacement fails, or leaves the
-        other place with the old content.
+        other place with the old content; or somebody else's link leads to it.
+    :raises gpuclient.exceptions.DocumentError: The system refused.
     """
-    target = os.path.realpath(path)
-    status = os.stat(target)
+    with reported(path), places.reach(path) as place:
+        with _opened(place) as descriptor:
+            _check_replaceable(place, descriptor)
+        return place.target()
+
+
+def _check_replaceable(place: places.Place, descriptor: int) -> None:
+    status = os.fstat(descriptor)
+    path, target = place.path, place.target()
     # Root could write it, but somebody took the write permission away.
-    if not status.st_mode & 0o222 or not os.access(target, os.W_OK):
+    if not status.st_mode & 0o222 or not _may_write(place.name, place.folder):
         raise exceptions.UnsafeEdit(
             _('Cannot edit %(path)s: it is read-only') % {'path': path}
         )
-    if not os.access(os.path.dirname(target), os.W_OK):
+    if not _may_write('.', place.folder):
         raise exceptions.UnsafeEdit(
             _('Cannot edit %(path)s: its folder is read-only') % {'path': path}
         )
@@ -127,7 +150,7 @@ def check_replaceable(path: str) -> str:
             )
             % {'path': path}
         )
-    if status.st_nlink > 1:
+    if status.st_nlink > 1 and not _without_leftover(place, status):
         raise exceptions.UnsafeEdit(
             _(
                 'Cannot edit %(path)s: it has %(count)d hard links, and the '
@@ -135,7 +158,75 @@ def check_replaceable(path: str) -> str:
             )
             % {'path': path, 'count': status.st_nlink}
         )
-    return target
+
+
+def _may_write(name: str, folder: int) -> bool:
+    return os.access(name, os.W_OK, dir_fd=folder)
+
+
+def _without_leftover(place: places.Place, status: os.stat_result) -> bool:
+    """Remove the second name that a run left that was killed.
+
+    :returns: Whether it had that one beside its own, and no other.
+    """
+    if status.st_nlink != 2:
+        return False
+    with _readable(place.folder) as folder:
+        for name in os.listdir(folder):
+            prefix = _prefix(place)
+            if not name.startswith(prefix) or not _TEMPORARY.fullmatch(
+                name.removeprefix(prefix)
+            ):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                other = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if _same(other, status):
+                    os.unlink(name, dir_fd=folder)
+                    return True
+    return False
+
+
+def _prefix(place: places.Place) -> str:
+    """Return what the names of files begin with that are to replace one."""
+    # A name may be as long as the file system lets it be.
+    return f'.{place.name[:60]}.'
+
+
+def check_creatable(path: str) -> None:
+    """Find out whether a file can be made, without making anything.
+
+    :raises gpuclient.exceptions.DocumentError: The first folder above it that
+        there is cannot be written to.
+    """
+    above = path
+    while True:
+        try:
+            with places.reach(above) as place:
+                status = place.status()
+                if above == path or status is None:
+                    folder, name = place.folder, '.'
+                elif not stat.S_ISDIR(status.st_mode):
+                    raise NotADirectoryError(
+                        errno.ENOTDIR, os.strerror(errno.ENOTDIR)
+                    )
+                else:
+                    folder, name = place.folder, place.name
+                if not os.access(name, os.W_OK | os.X_OK, dir_fd=folder):
+                    raise PermissionError(
+                        errno.EACCES, os.strerror(errno.EACCES)
+                    )
+                return
+        except FileNotFoundError:
+            above = os.path.dirname(above.rstrip('/')) or '.'
+        except IsADirectoryError:
+            # The working directory, or the root.
+            if os.access(above, os.W_OK | os.X_OK):
+                return
+            raise _not_written(
+                path, PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            ) from None
+        except OSError as exc:
+            raise _not_written(path, exc) from exc
 
 
 def _is_mount_point(target: str) -> bool:
@@ -164,16 +255,44 @@ def replace(path: str, old: bytes, new: bytes) -> None:
     :raises gpuclient.exceptions.UnsafeEdit: See :func:`check_replaceable`.
     :raises gpuclient.exceptions.DocumentError: The system refused.
     """
-    try:
-        target = check_replaceable(path)
-        _replace(
-            target,
-            new,
-            functools.partial(_copy_attributes, target),
-            functools.partial(_check_unchanged, path, old),
-        )
-    except OSError as exc:
-        raise _not_written(path, exc) from exc
+    with replacement(path, old, new) as commit:
+        commit()
+
+
+@contextlib.contextmanager
+def replacement(
+    path: str, old: bytes | None, new: bytes
+) -> collections.abc.Iterator[collections.abc.Callable[[], None]]:
+    """Write the new file beside the old one; what is yielded puts it there.
+
+    So several files are written before the first of them is another.
+
+    :param old: None if it does not matter what it was.
+    :raises gpuclient.exceptions.DocumentError: See :func:`replace`.
+    """
+    with (
+        reported(path),
+        places.reach(path) as place,
+        _opened(place) as source,
+    ):
+        _check_replaceable(place, source)
+
+        def commit() -> None:
+            with reported(path), _locked(place):
+                _check_same(place, source)
+                if old is not None:
+                    _check_unchanged(place, source, old)
+                _check_same(place, descriptor, temporary)
+                os.replace(
+                    temporary,
+                    place.name,
+                    src_dir_fd=place.folder,
+                    dst_dir_fd=place.folder,
+                )
+
+        prepare = functools.partial(_copy_attributes, path, source)
+        with _temporary(place, new, prepare) as (descriptor, temporary):
+            yield commit
 
 
 def write(path: str, content: bytes) -> None:
@@ -182,22 +301,60 @@ def write(path: str, content: bytes) -> None:
     Of one that is there, owner, mode and extended attributes are kept. What
     is no file, a terminal or a pipe, is written to.
 
-    :raises gpuclient.exceptions.UnsafeEdit: See :func:`check_replaceable`.
+    :raises gpuclient.exceptions.UnsafeEdit: See :func:`check_replaceable`; or
+        somebody else put it into a folder that everybody can write in.
     :raises gpuclient.exceptions.DocumentError: The system refused.
     """
+    with reported(path):
+        if places.is_own_stream(path):
+            _write_to(os.open(path, os.O_WRONLY | os.O_CLOEXEC), content)
+            return
+        with places.reach(path, make=True) as place:
+            status = place.status()
+            if status is None:
+                _write_new(place, content)
+                return
+            if places.is_foreign(place.folder_status(), status):
+                raise exceptions.UnsafeEdit(
+                    _(
+                        'Cannot write %(path)s: another user put it into a '
+                        'folder that others can write in, too; choose another '
+                        'path'
+                    )
+                    % {'path': path}
+                )
+            if not stat.S_ISREG(status.st_mode):
+                _write_to(place.open(os.O_WRONLY), content)
+                return
+        with replacement(path, None, content) as commit:
+            commit()
+
+
+def _write_new(place: places.Place, content: bytes) -> None:
+    prepare = functools.partial(_set_mode, 0o644)
+    with (
+        _temporary(place, content, prepare) as (_descriptor, temporary),
+        _locked(place),
+    ):
+        os.replace(
+            temporary,
+            place.name,
+            src_dir_fd=place.folder,
+            dst_dir_fd=place.folder,
+        )
+
+
+def _write_to(descriptor: int, content: bytes) -> None:
+    """Write to what is no file, and close it."""
+    with open(descriptor, 'wb') as stream:
+        stream.write(content)
+
+
+@contextlib.contextmanager
+def reported(path: str) -> collections.abc.Iterator[None]:
+    """Raise what the system says as an error of ours."""
     try:
-        target = os.path.realpath(path)
-        if not os.path.lexists(target):
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            _replace(target, content, functools.partial(_set_mode, 0o644))
-        elif stat.S_ISREG(os.stat(target).st_mode):
-            check_replaceable(path)
-            _replace(
-                target, content, functools.partial(_copy_attributes, target)
-            )
-        else:
-            with open(target, 'wb') as stream:
-                stream.write(content)
+        yield
     except OSError as exc:
         raise _not_written(path, exc) from exc
 
@@ -221,147 +378,304 @@ def create(path: str, content: bytes, mode: int = 0o644) -> None:
     :raises gpuclient.exceptions.DocumentChanged: Somebody else made one.
     :raises gpuclient.exceptions.DocumentError: The system refused.
     """
-    folder = os.path.dirname(path) or '.'
+    with creation(path, content, mode) as commit:
+        commit()
+
+
+@contextlib.contextmanager
+def creation(
+    path: str, content: bytes, mode: int = 0o644
+) -> collections.abc.Iterator[collections.abc.Callable[[], None]]:
+    """Write a new file without a name; what is yielded gives it its name.
+
+    :raises gpuclient.exceptions.DocumentError: See :func:`create`.
+    """
+    with reported(path), places.reach(path, make=True) as place:
+        prepare = functools.partial(_set_mode, mode)
+
+        def commit() -> None:
+            with reported(path), _locked(place):
+                try:
+                    # Unlike a rename, it fails where there is a file.
+                    os.link(
+                        source,
+                        place.name,
+                        src_dir_fd=place.folder,
+                        dst_dir_fd=place.folder,
+                        follow_symlinks=source.startswith('/'),
+                    )
+                except FileExistsError as exc:
+                    raise exceptions.DocumentChanged(
+                        _(
+                            '%(path)s was made by somebody else meanwhile and '
+                            'stays as it is: run the command again'
+                        )
+                        % {'path': path}
+                    ) from exc
+
+        with _unnamed(place, content, prepare) as source:
+            yield commit
+
+
+def remove(path: str, content: bytes) -> None:
+    """Remove a file, unless somebody else has written it.
+
+    :raises gpuclient.exceptions.DocumentError: Somebody has, or the system
+        refused.
+    """
+    with (
+        reported(path),
+        places.reach(path) as place,
+        _opened(place) as source,
+        _locked(place),
+    ):
+        _check_same(place, source)
+        _check_unchanged(place, source, content)
+        os.unlink(place.name, dir_fd=place.folder)
+
+
+@contextlib.contextmanager
+def _unnamed(
+    place: places.Place,
+    content: bytes,
+    prepare: collections.abc.Callable[[int], None],
+) -> collections.abc.Iterator[str]:
+    """Write a file that has no name; yield what it can be linked from.
+
+    Where the file system knows no such files, it has a name for a while.
+    """
     try:
-        os.makedirs(folder, exist_ok=True)
-        with (
-            _temporary(
-                path, content, functools.partial(_set_mode, mode)
-            ) as temporary,
-            _locked(folder) as descriptor,
-        ):
-            # Unlike a rename, it fails where there is a file.
-            os.link(temporary, path)
-            os.fsync(descriptor)
-    except FileExistsError as exc:
-        raise exceptions.DocumentChanged(
-            _(
-                '%(path)s was made by somebody else meanwhile and stays as it '
-                'is: run the command again'
-            )
-            % {'path': exc.filename2 or exc.filename or path}
-        ) from exc
+        descriptor = os.open(
+            '.',
+            os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC,
+            0o600,
+            dir_fd=place.folder,
+        )
+        source = f'/proc/self/fd/{descriptor}'
+        if not os.path.exists(source):
+            os.close(descriptor)
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
     except OSError as exc:
-        raise _not_written(path, exc) from exc
+        if exc.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+        with _temporary(place, content, prepare) as (_descriptor, temporary):
+            yield temporary
+        return
+    with open(descriptor, 'wb') as stream:
+        _fill(stream, content, prepare)
+        yield source
 
 
-def _set_mode(mode: int, path: str) -> None:
+def _fill(
+    stream: typing.BinaryIO,
+    content: bytes,
+    prepare: collections.abc.Callable[[int], None],
+) -> None:
+    stream.write(content)
+    stream.flush()
+    prepare(stream.fileno())
+    os.fsync(stream.fileno())
+
+
+def _set_mode(mode: int, descriptor: int) -> None:
     """Give a file a mode, less what the umask takes away."""
     # There is no way to read it alone.
     mask = os.umask(0o077)
     os.umask(mask)
-    os.chmod(path, mode & ~mask)
+    os.fchmod(descriptor, mode & ~mask)
 
 
-def _check_unchanged(path: str, old: bytes) -> None:
-    if read(path) != old:
-        raise exceptions.DocumentChanged(
-            _(
-                '%(path)s changed after it was read and stays as it is: run '
-                'the command again'
-            )
-            % {'path': path}
-        )
-
-
-def _replace(
-    target: str,
-    content: bytes,
-    prepare: collections.abc.Callable[[str], None],
-    check: collections.abc.Callable[[], None] = lambda: None,
+def _check_same(
+    place: places.Place, descriptor: int, name: str | None = None
 ) -> None:
-    """Let a file take the place of another one.
-
-    :param prepare: Gives the new file, by its name, what it shall have.
-    :param check: Raises where it should not, at the last moment.
-    """
-    with (
-        _temporary(target, content, prepare) as temporary,
-        _locked(os.path.dirname(target)) as descriptor,
-    ):
-        check()
-        os.replace(temporary, target)
-        os.fsync(descriptor)
+    """Make sure that a name is still that of a file that is open."""
+    try:
+        status = os.stat(
+            name or place.name, dir_fd=place.folder, follow_symlinks=False
+        )
+    except FileNotFoundError:
+        status = None
+    if status is None or not _same(status, os.fstat(descriptor)):
+        raise _changed(place.path)
 
 
-@contextlib.contextmanager
-def _temporary(
-    path: str,
-    content: bytes,
-    prepare: collections.abc.Callable[[str], None],
-) -> collections.abc.Iterator[str]:
-    """Write a file beside another one; delete it if it stays there."""
-    folder, name = os.path.split(path)
-    descriptor, temporary = tempfile.mkstemp(
-        dir=folder or '.', prefix=f'.{name}.'
+def _same(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+
+
+def _check_unchanged(place: places.Place, source: int, old: bytes) -> None:
+    with open(source, 'rb', closefd=False) as stream:
+        stream.seek(0)
+        if stream.read(len(old) + 1) != old:
+            raise _changed(place.path)
+
+
+def _changed(path: str) -> exceptions.DocumentChanged:
+    return exceptions.DocumentChanged(
+        _(
+            '%(path)s changed after it was read and stays as it is: run '
+            'the command again'
+        )
+        % {'path': path}
     )
-    try:
-        with open(descriptor, 'wb') as stream:
-            stream.write(content)
-            stream.flush()
-            prepare(temporary)
-            os.fsync(stream.fileno())
-        yield temporary
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
 
 
 @contextlib.contextmanager
-def _locked(folder: str) -> collections.abc.Iterator[int]:
-    """Keep other runs from replacing files of a folder at the same time.
+def _opened(place: places.Place) -> collections.abc.Iterator[int]:
+    """Open a file to be replaced.
 
-    The folder is locked because the file itself will be another one.
+    :raises gpuclient.exceptions.DocumentError: It is no regular file.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
+    status = place.status()
+    if status is not None and stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    descriptor = place.open(os.O_RDONLY | os.O_NONBLOCK)
     try:
-        # Some network file systems have no locks.
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _changed(place.path)
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _copy_attributes(source: str, target: str) -> None:
-    status, made = os.stat(source), os.stat(target)
+@contextlib.contextmanager
+def _temporary(
+    place: places.Place,
+    content: bytes,
+    prepare: collections.abc.Callable[[int], None],
+) -> collections.abc.Iterator[tuple[int, str]]:
+    """Write a file beside another one; delete it if it stays there."""
+    name = f'{_prefix(place)}{secrets.token_hex(4)}'
+    descriptor = os.open(
+        name,
+        os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+        0o600,
+        dir_fd=place.folder,
+    )
+    try:
+        with open(descriptor, 'wb') as stream:
+            _fill(stream, content, prepare)
+            yield descriptor, name
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=place.folder)
+
+
+@contextlib.contextmanager
+def _readable(folder: int) -> collections.abc.Iterator[int]:
+    """Open a folder so that it can be read, locked and synchronized."""
+    descriptor = os.open(
+        '.', os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder
+    )
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _locked(place: places.Place) -> collections.abc.Iterator[None]:
+    """Keep other runs from replacing files of a folder at the same time.
+
+    The folder is locked because the file itself will be another one.
+    """
+    with _readable(place.folder) as descriptor:
+        _lock(place.path, descriptor)
+        yield
+        os.fsync(descriptor)
+
+
+def _lock(path: str, descriptor: int) -> None:
+    """Wait for other runs, but not for ever: anybody can lock a folder."""
+    end = time.monotonic() + _LONGEST_LOCK
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise exceptions.DocumentError(
+                    _(
+                        'Cannot write %(path)s: another process has locked '
+                        'its folder for %(seconds)d seconds'
+                    )
+                    % {'path': path, 'seconds': _LONGEST_LOCK}
+                ) from None
+            time.sleep(0.01)
+        except OSError:
+            # Some network file systems have no locks.
+            return
+        else:
+            return
+
+
+def _copy_attributes(path: str, source: int, target: int) -> None:
+    """Give a file the owner, mode and attributes of another one."""
+    status, made = os.fstat(source), os.fstat(target)
     if (status.st_uid, status.st_gid) != (made.st_uid, made.st_gid):
         try:
-            os.chown(target, status.st_uid, status.st_gid)
+            os.fchown(target, status.st_uid, status.st_gid)
         except PermissionError as exc:
             raise exceptions.UnsafeEdit(
                 _('Cannot edit %(path)s: its owner cannot be kept: %(reason)s')
-                % {'path': source, 'reason': exc.strerror}
+                % {'path': path, 'reason': exc.strerror}
             ) from exc
-    # After chown, which clears the set-id bits.
-    os.chmod(target, stat.S_IMODE(status.st_mode))
-    for attribute in _attributes(source):
-        value = os.getxattr(source, attribute)
-        try:
-            os.setxattr(target, attribute, value)
-        except OSError as exc:
-            # The folder may have given it the same one (SELinux).
-            if attribute in _attributes(target) and value == os.getxattr(
-                target, attribute
-            ):
-                continue
-            raise exceptions.UnsafeEdit(
-                _(
-                    'Cannot edit %(path)s: its extended attribute '
-                    '%(attribute)s cannot be kept: %(reason)s'
-                )
-                % {
-                    'path': source,
-                    'attribute': attribute,
-                    'reason': exc.strerror,
-                }
-            ) from exc
+    wanted = _attributes(source)
+    if _ACL in _attributes(target):
+        # Readers that the folder's default ACL adds.
+        os.removexattr(target, _ACL)
+    # After fchown(), which clears the set-id bits.
+    os.fchmod(target, stat.S_IMODE(status.st_mode))
+    for attribute in wanted:
+        _copy_attribute(path, source, target, attribute)
 
 
-def _attributes(path: str) -> list[str]:
+def _copy_attribute(
+    path: str, source: int, target: int, attribute: str
+) -> None:
+    value = os.getxattr(source, attribute)
+    try:
+        os.setxattr(target, attribute, value)
+    except OSError as exc:
+        # The folder may have given it the same one (SELinux).
+        if attribute in _attributes(target) and value == os.getxattr(
+            target, attribute
+        ):
+            return
+        raise exceptions.UnsafeEdit(
+            _(
+                'Cannot edit %(path)s: its extended attribute '
+                '%(attribute)s cannot be kept: %(reason)s'
+            )
+            % {
+                'path': path,
+                'attribute': attribute,
+                'reason': exc.strerror,
+            }
+        ) from exc
+
+
+def _attributes(descriptor: int) -> list[str]:
     """Return the extended attributes that are not of the content itself."""
     try:
-        return sorted(set(os.listxattr(path)) - _OF_CONTENT)
+        return sorted(set(os.listxattr(descriptor)) - _OF_CONTENT)
     except OSError:
         # A file system that has none.
         return []
+
+
+def warnings(path: str) -> list[str]:
+    """Return what to say of the folder of a file that was written."""
+    try:
+        with places.reach(path) as place:
+            if not places.is_shared(place.folder_status()):
+                return []
+    except (OSError, exceptions.DocumentError):
+        return []
+    return [
+        _(
+            'Every user of this machine can replace %(path)s, because the '
+            'folder %(folder)s is writable for all: take the permission away '
+            '(chmod o-w)'
+        )
+        % {'path': path, 'folder': os.path.dirname(path) or '.'}
+    ]

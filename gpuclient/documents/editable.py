@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import abc
 import collections.abc
+import contextlib
 import dataclasses
 import typing
 
@@ -102,7 +103,7 @@ class EditableFile(Editable):
 
     def __init__(self, path: str, content: bytes) -> None:
         super().__init__(path)
-        self._original = content
+        self._original = self._before_write = content
 
     @property
     def files(self) -> tuple[EditableFile, ...]:
@@ -140,10 +141,8 @@ class EditableFile(Editable):
         self.check_possible()
         if self.is_stream:
             return
-        try:
+        with self._with_patch():
             atomic.check_replaceable(self.path)
-        except exceptions.UnsafeEdit as exc:
-            raise exceptions.UnsafeEdit(str(exc), self.diff()) from exc
 
     def write(self) -> None:
         """Replace the file, unless nothing changed.
@@ -153,12 +152,48 @@ class EditableFile(Editable):
         :raises gpuclient.exceptions.UnsafeEdit: It must not be edited; the
             error carries the edits as a patch.
         """
+        with contextlib.ExitStack() as stack:
+            self.prepare(stack)()
+
+    def prepare(
+        self, stack: contextlib.ExitStack
+    ) -> collections.abc.Callable[[], None]:
+        """Write all there is to write, but not yet in the place of the file.
+
+        :param stack: Removes it where it was not put there.
+        :returns: What puts it there.
+        :raises gpuclient.exceptions.DocumentError: See :meth:`write`.
+        """
         if not self.changed or self.is_stream:
-            return
+            return lambda: None
         self.check_writable()
         content = self.content()
+        with self._with_patch():
+            put = stack.enter_context(self._written(content))
+
+        def commit() -> None:
+            with self._with_patch():
+                put()
+            self._before_write, self._original = self._original, content
+
+        return commit
+
+    def _written(
+        self, content: bytes
+    ) -> contextlib.AbstractContextManager[collections.abc.Callable[[], None]]:
+        return atomic.replacement(self.path, self._original, content)
+
+    def restore(self) -> None:
+        """Take back what :meth:`write` did.
+
+        :raises gpuclient.exceptions.DocumentError: It cannot be.
+        """
+        atomic.replace(self.path, self._original, self._before_write)
+        self._original = self._before_write
+
+    @contextlib.contextmanager
+    def _with_patch(self) -> collections.abc.Iterator[None]:
         try:
-            atomic.replace(self.path, self._original, content)
+            yield
         except exceptions.UnsafeEdit as exc:
             raise exceptions.UnsafeEdit(str(exc), self.diff()) from exc
-        self._original = content

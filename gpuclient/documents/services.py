@@ -196,6 +196,10 @@ def read_content(path: str) -> tuple[str, bytes]:
     :raises gpuclient.exceptions.DocumentError: It cannot be read.
     """
     if path == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise exceptions.DocumentError(
+                _('Cannot read %s: it is closed') % _STANDARD_INPUT
+            )
         return _STANDARD_INPUT, atomic.read_stream(
             _STANDARD_INPUT, sys.stdin.buffer
         )

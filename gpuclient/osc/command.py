@@ -40,6 +40,7 @@ from gpuclient.osc import lazy
 
 with lazy.imports():
     from gpuclient.cloud import keystone
+    from gpuclient.osc import streams
 
 if typing.TYPE_CHECKING:
     from gpuclient.model import answer
@@ -79,6 +80,8 @@ class Command(command.Command):
     app: _App
 
     _status = 0
+    #: Paths of files that it has written.
+    written: tuple[str, ...] = ()
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -167,12 +170,21 @@ class Command(command.Command):
 class Lister(Command, lister.Lister):
     """A command that shows rows."""
 
+    def produce_output(
+        self,
+        parsed_args: argparse.Namespace,
+        column_names: collections.abc.Sequence[str],
+        data: collections.abc.Iterable[typing.Any],
+    ) -> int:
+        with streams.guarded(self.app.stdout, self.written):
+            return super().produce_output(parsed_args, column_names, data)
+
 
 class ShowOne(Command, show.ShowOne):
     """A command that shows one object."""
 
     #: What it writes in place of that, as a filter.
-    document: str | None = None
+    document: bytes | None = None
 
     def produce_output(
         self,
@@ -180,14 +192,23 @@ class ShowOne(Command, show.ShowOne):
         column_names: collections.abc.Sequence[str],
         data: collections.abc.Sequence[typing.Any],
     ) -> int:
-        if self.document is None:
-            return super().produce_output(parsed_args, column_names, data)
+        with streams.guarded(self.app.stdout, self.written):
+            if self.document is None:
+                return super().produce_output(parsed_args, column_names, data)
+            self._write_document(self.document, column_names, data)
+        return 0
+
+    def _write_document(
+        self,
+        document: bytes,
+        column_names: collections.abc.Sequence[str],
+        data: collections.abc.Sequence[typing.Any],
+    ) -> None:
         for name, value in zip(column_names, data, strict=True):
             if name == 'warnings':
                 for warning in value.machine_readable():
                     self.log.warning('%s', warning)
-        self.app.stdout.write(self.document)
-        return 0
+        streams.write_bytes(self.app.stdout, document)
 
 
 Rows: typing.TypeAlias = tuple[

@@ -14,10 +14,12 @@
 
 import argparse
 import collections.abc
+import contextlib
 import dataclasses
 import os
 import typing
 
+from gpuclient.documents import atomic
 from gpuclient.documents import editable
 from gpuclient.documents import services
 from gpuclient import exceptions
@@ -26,6 +28,7 @@ from gpuclient.model import nova_options
 from gpuclient.osc import columns
 from gpuclient.osc import command
 from gpuclient.osc import options
+from gpuclient.osc import streams
 
 
 def add_options(
@@ -195,6 +198,11 @@ def warn_of(edit: Edit[T]) -> list[str]:
         % file.path
         for file in edit.file.files
         if file.has_mark
+    ] + [
+        warning
+        for file in edit.file.files
+        if file.changed and not file.is_stream
+        for warning in atomic.warnings(file.path)
     ]
 
 
@@ -223,32 +231,67 @@ def write(
     :param shown: The command that is run.
     :param dry_run: Only find out whether it is possible.
     """
-    done: list[str] = []
     try:
         for edit in edits:
             edit.check()
         if dry_run:
             return
         changed = [file for edit in edits for file in edit.files]
-        for file in changed:
-            file.check_writable()
-        for file in changed:
-            file.write()
-            done.append(file.path)
+        _write_all(changed)
+        shown.written = tuple(
+            file.path for file in changed if not file.is_stream
+        )
         for edit in edits:
             for file in edit.file.files:
                 if file.is_stream:
-                    shown.document = file.content().decode()
+                    shown.document = file.content()
     except exceptions.DocumentError as exc:
         if isinstance(exc, exceptions.UnsafeEdit) and exc.patch:
             # For the user to apply by hand.
-            shown.app.stdout.write(columns.escape_lines(exc.patch))
-        if done:
-            raise exceptions.DocumentError(
-                _('%(reason)s (written before: %(paths)s)')
-                % {'reason': exc, 'paths': ', '.join(done)}
-            ) from exc
+            with (
+                contextlib.suppress(exceptions.OutputError),
+                streams.guarded(shown.app.stdout, ()),
+            ):
+                shown.app.stdout.write(columns.escape_lines(exc.patch))
         raise
+
+
+def _write_all(files: list[editable.EditableFile]) -> None:
+    """Write files, all of them or none.
+
+    What can fail for one of them, for want of space or permission, fails
+    before the first one is another.
+    """
+    for file in files:
+        file.check_writable()
+    done: list[editable.EditableFile] = []
+    with contextlib.ExitStack() as stack:
+        commits = [(file, file.prepare(stack)) for file in files]
+        try:
+            for file, commit in commits:
+                commit()
+                done.append(file)
+        except BaseException as exc:
+            kept = _restore(done)
+            if kept and isinstance(exc, exceptions.DocumentError):
+                raise exceptions.DocumentError(
+                    _('%(reason)s (written before: %(paths)s)')
+                    % {'reason': exc, 'paths': ', '.join(kept)}
+                ) from exc
+            raise
+
+
+def _restore(files: list[editable.EditableFile]) -> list[str]:
+    """Take back what was written; return the paths where it cannot be."""
+    kept = []
+    for file in reversed(files):
+        if file.is_stream:
+            continue
+        try:
+            file.restore()
+        except exceptions.DocumentError:
+            kept.append(file.path)
+    return kept
 
 
 def _state(file: editable.Editable, dry_run: bool) -> str:

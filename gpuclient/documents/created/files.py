@@ -13,6 +13,7 @@
 """Files that a description makes, beside what is there already."""
 
 import collections.abc
+import contextlib
 import os
 
 from gpuclient.documents import atomic
@@ -98,12 +99,23 @@ class CreatedFile(editable.EditableFile):
     def check_writable(self) -> None:
         if not self.is_new:
             super().check_writable()
-
-    def write(self) -> None:
-        if not self.is_new:
-            super().write()
             return
-        atomic.create(self.path, self.content(), self._mode)
+        self.check_possible()
+        with self._with_patch():
+            atomic.check_creatable(self.path)
+
+    def _written(
+        self, content: bytes
+    ) -> contextlib.AbstractContextManager[collections.abc.Callable[[], None]]:
+        if not self.is_new:
+            return super()._written(content)
+        return atomic.creation(self.path, content, self._mode)
+
+    def restore(self) -> None:
+        if not self.is_new:
+            super().restore()
+            return
+        atomic.remove(self.path, self._original)
 
 
 def read_description(
@@ -172,8 +184,10 @@ def not_ours(path: str) -> str:
 
 
 def _check_inside(folder: str, path: str) -> None:
-    root = os.path.realpath(folder)
-    if os.path.commonpath([root, os.path.realpath(path)]) != root:
+    with atomic.reported(path):
+        root = os.path.realpath(folder)
+        is_inside = os.path.commonpath([root, os.path.realpath(path)]) == root
+    if not is_inside:
         raise exceptions.DocumentError(
             _('Cannot write %(path)s: a link leads out of %(folder)s')
             % {'path': path, 'folder': folder}

@@ -42,6 +42,7 @@ with lazy.imports():
     from gpuclient.osc import columns
     from gpuclient.osc import host_intent
     from gpuclient.osc import options
+    from gpuclient.osc import streams
     from gpuclient.rules import host as host_rules
     from gpuclient.rules import verdict
 
@@ -441,7 +442,8 @@ Example::
     def run(self, parsed_args: argparse.Namespace) -> int:
         if parsed_args.script:
             # The program itself, and no table of it.
-            self.app.stdout.write(bundle.script())
+            with streams.guarded(self.app.stdout, ()):
+                self.app.stdout.write(bundle.script())
             return 0
         return super().run(parsed_args)
 

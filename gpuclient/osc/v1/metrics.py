@@ -33,6 +33,7 @@ with lazy.imports():
     from gpuclient.osc import forecasts
     from gpuclient.osc import openmetrics
     from gpuclient.osc import options
+    from gpuclient.osc import streams
 
 
 class ShowMetrics(command.Command):
@@ -97,6 +98,7 @@ Example::
             )
         )
         if parsed_args.output is None:
-            self.app.stdout.write(content.decode())
+            with streams.guarded(self.app.stdout, ()):
+                streams.write_bytes(self.app.stdout, content)
         else:
             atomic.write(parsed_args.output, content)

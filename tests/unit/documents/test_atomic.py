@@ -168,14 +168,18 @@ class TestReplace(AtomicTestCase):
 
     def test_an_attribute_that_cannot_be_kept(self) -> None:
         label = b'system_u:object_r:nova_etc_t:s0'
-        held = {os.fspath(self.path): label}
+        inode = self.path.stat().st_ino
+        others = b''
+
+        def get(descriptor: int, _name: str) -> bytes:
+            return label if os.fstat(descriptor).st_ino == inode else others
 
         def refuse(*_arguments: object) -> None:
             raise PermissionError(errno.EPERM, 'Operation not permitted')
 
         for name, function in (
             ('listxattr', lambda path: ['security.ima', 'security.selinux']),
-            ('getxattr', lambda path, name: held.get(os.fspath(path), b'')),
+            ('getxattr', get),
             ('setxattr', refuse),
         ):
             self.enterContext(
@@ -187,7 +191,7 @@ class TestReplace(AtomicTestCase):
         self.assertEqual(OLD, self.path.read_text())
         self.assertEqual(['nova.conf'], os.listdir(self.folder))
         # The folder gave the new file the same label.
-        held = collections.defaultdict(lambda: label)
+        others = label
         self.add('{}')
         self.assertNotEqual(OLD, self.path.read_text())
 
@@ -201,16 +205,17 @@ class TestReplace(AtomicTestCase):
             raise PermissionError(errno.EPERM, 'Operation not permitted')
 
         # The file is of a group that not everybody could give it here.
-        real = os.stat
+        real = os.fstat
+        inode = self.path.stat().st_ino
 
-        def stat_file(path: typing.Any) -> os.stat_result:
-            found = real(path)
-            if os.fspath(path) != os.fspath(self.path):
-                return found
-            return os.stat_result([*found[:5], 123456, *found[6:]])
+        def status_of(descriptor: int) -> os.stat_result:
+            status = real(descriptor)
+            if status.st_ino != inode:
+                return status
+            return os.stat_result([*status[:5], 123456, *status[6:]])
 
-        self.enterContext(unittest.mock.patch.object(os, 'stat', stat_file))
-        self.enterContext(unittest.mock.patch.object(os, 'chown', refuse))
+        self.enterContext(unittest.mock.patch.object(os, 'fstat', status_of))
+        self.enterContext(unittest.mock.patch.object(os, 'fchown', refuse))
         error = self.assertRaises(exceptions.UnsafeEdit, self.add, '{}')
         self.assertIn(
             'its owner cannot be kept: Operation not permitted', str(error)
@@ -321,6 +326,17 @@ class TestWrite(AtomicTestCase):
 
 
 class TestCreate(AtomicTestCase):
+    def test_killed_at_every_step(self) -> None:
+        """A kill leaves no second name, with which edits would be refused."""
+
+        def create() -> None:
+            atomic.create(os.fspath(self.path), b'new')
+
+        contents = self.killed_at_every_step(create, None)
+        self.assertEqual({None, 'new'}, set(contents))
+        self.assertEqual(['nova.conf'], os.listdir(self.folder))
+        self.assertEqual(1, self.path.stat().st_nlink)
+
     def test_what_the_system_refuses(self) -> None:
         error = self.assertRaises(
             exceptions.DocumentError,

@@ -233,9 +233,9 @@ class TestCreate(testtools.TestCase):
     def test_made_meanwhile(self) -> None:
         link = os.link
 
-        def somebody(source: str, target: str) -> None:
-            pathlib.Path(target).write_text('mine')
-            link(source, target)
+        def somebody(source: str, target: str, **how: typing.Any) -> None:
+            pathlib.Path('out/control-plane', target).write_text('mine')
+            link(source, target, **how)
 
         with unittest.mock.patch.object(os, 'link', side_effect=somebody):
             words = self.refused(
