@@ -30,9 +30,9 @@ from gpuclient.model import naming
 from gpuclient.model import pci
 from gpuclient.model import strict
 
-#: Kinds of deployments: Red Hat OpenStack Services on OpenShift, and hosts
-#: whose files somebody copies.
-TARGETS = ('rhoso', 'plain')
+#: Kinds of deployments: Red Hat OpenStack Services on OpenShift,
+#: Kolla-Ansible, and hosts whose files somebody copies.
+TARGETS = ('rhoso', 'kolla', 'plain')
 CPU_VENDORS = ('intel', 'amd')
 #: Families of operating systems that plain hosts may have: Debian and Ubuntu;
 #: RHEL and what is made like it.
@@ -211,7 +211,7 @@ class Rhoso:
 
 @dataclasses.dataclass(frozen=True)
 class Plain:
-    """What only hosts without an installer have."""
+    """What only hosts have whose files somebody copies."""
 
     #: One of :data:`SYSTEMS`.
     system: str
@@ -272,19 +272,19 @@ def parse(data: typing.Any, models: catalogue.Catalogue) -> Description:
         if model is not None:
             assumed[alias.name] = model
     rhoso = _rhoso(top.mapping('rhoso', {}))
-    plain = top.mapping('plain', {})
+    plain = top.mapping(target if target != 'rhoso' else 'plain', {})
     system = plain.text('system', SYSTEMS[0], choices=SYSTEMS)
     plain.done()
     hosts = _hosts(top, aliases)
-    top.done()
     for other in TARGETS:
         if other != target and other in top:
             raise strict.error(other, f'the target is {target}')
+    top.done()
     _check_use(aliases, hosts)
     if target == 'rhoso':
         _check_node_set(hosts, rhoso)
     else:
-        _check_no_bare_metal(hosts)
+        _check_no_bare_metal(hosts, target)
     return Description(
         target,
         name,
@@ -843,7 +843,7 @@ def _check_node_set(hosts: tuple[Host, ...], rhoso: Rhoso) -> None:
         )
 
 
-def _check_no_bare_metal(hosts: tuple[Host, ...]) -> None:
+def _check_no_bare_metal(hosts: tuple[Host, ...], target: str) -> None:
     for number, host in enumerate(hosts):
         for key, value in (
             ('bare_metal', host.bare_metal),
@@ -852,5 +852,5 @@ def _check_no_bare_metal(hosts: tuple[Host, ...]) -> None:
         ):
             if value:
                 raise strict.error(
-                    f'hosts[{number}].{key}', 'the target is plain'
+                    f'hosts[{number}].{key}', f'the target is {target}'
                 )

@@ -26,6 +26,13 @@ from gpuclient.model import device_spec
 from gpuclient.model import nova_options
 
 
+#: Of nova-scheduler (``nova/conf/scheduler.py:enabled_filters``).
+_DEFAULT_FILTERS = (
+    *('ComputeFilter', 'ComputeCapabilitiesFilter', 'ImagePropertiesFilter'),
+    *('ServerGroupAntiAffinityFilter', 'ServerGroupAffinityFilter'),
+)
+
+
 def _everything(_text: str) -> bool:
     return True
 
@@ -182,6 +189,32 @@ def device_specs(
         owns,
         _read_by(_of_specs),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Filters(Option):
+    """Filters beside those that are there, or else Nova's own."""
+
+    def apply(self, conf: nova_conf.NovaConf) -> None:
+        found = conf.values((self.section, self.name))
+        if not found:
+            conf.add(
+                self.section,
+                self.name,
+                ','.join((*_DEFAULT_FILTERS, *self.values)),
+            )
+            return
+        names = [
+            name.strip() for name in found[-1].text.split(',') if name.strip()
+        ]
+        missing = [name for name in self.values if name not in names]
+        if missing:
+            conf.replace(found[-1], ','.join((*names, *missing)))
+
+
+def filters(names: tuple[str, ...]) -> Option:
+    """Return ``[filter_scheduler]enabled_filters`` with filters in it."""
+    return _Filters('filter_scheduler', 'enabled_filters', names)
 
 
 def _of_specs(text: str) -> typing.Any:

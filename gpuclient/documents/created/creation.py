@@ -89,6 +89,10 @@ class Creation:
         default_factory=dict
     )
 
+    #: Folder with layers of which a later one replaces options of an earlier
+    #: one; empty where files add up.
+    layers: str = ''
+
     def steps(
         self, others: collections.abc.Collection[str]
     ) -> tuple[str, ...]:

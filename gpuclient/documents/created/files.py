@@ -20,6 +20,7 @@ from gpuclient.documents import atomic
 from gpuclient.documents.created import conf_options
 from gpuclient.documents.created import creation
 from gpuclient.documents.created import host_files
+from gpuclient.documents.created import kolla_tree
 from gpuclient.documents.created import plain_tree
 from gpuclient.documents.created import rhoso_tree
 from gpuclient.documents import editable
@@ -145,19 +146,35 @@ def create(wanted: description.Description) -> creation.Creation:
     makers: dict[
         str,
         collections.abc.Callable[[description.Description], creation.Creation],
-    ] = {'rhoso': rhoso_tree.create, 'plain': plain_tree.create}
+    ] = {
+        'rhoso': rhoso_tree.create,
+        'kolla': kolla_tree.create,
+        'plain': plain_tree.create,
+    }
     return makers[wanted.target](wanted)
 
 
-def read(
-    folder: str, artefacts: collections.abc.Iterable[creation.Artefact]
+def read_creation(
+    folder: str, created: creation.Creation
 ) -> tuple[tuple[CreatedFile, ...], tuple[str, ...]]:
     """Return the files of a folder as they are and as they shall be.
 
     :returns: The files, and those that somebody else keeps in place of ours.
     :raises gpuclient.exceptions.DocumentError: One of them cannot be read, or
-        leads out of the folder.
+        leads out of the folder, or would not count.
     """
+    if not created.layers:
+        return read(folder, created.artefacts)
+    artefacts = kolla_tree.place(folder, created.artefacts)
+    files, others = read(folder, artefacts)
+    kolla_tree.check(folder, artefacts, files)
+    return files, others
+
+
+def read(
+    folder: str, artefacts: collections.abc.Iterable[creation.Artefact]
+) -> tuple[tuple[CreatedFile, ...], tuple[str, ...]]:
+    """Return files, each by itself; see :func:`read_creation`."""
     found = []
     others: dict[str, None] = {}
     for artefact in artefacts:

@@ -16,8 +16,6 @@ A folder for each host, with the paths that its files have on it, and one for
 the services of the control plane.
 """
 
-import collections.abc
-
 from gpuclient.documents.created import creation
 from gpuclient.documents.created import host_files
 from gpuclient.model import configuration
@@ -56,18 +54,8 @@ def create(wanted: description_model.Description) -> creation.Creation:
     )
     for host in wanted.hosts:
         folder = f'{_HOSTS}/{host.name}'
-        ready = host_files.prepare(
-            creation.passthrough(wanted, host), wanted.plain.system
-        )
-        artefacts += [
-            creation.Text(
-                f'{folder}{file.path}',
-                file.content,
-                mode=file.mode,
-                settings=file.settings,
-            )
-            for file in ready.files
-        ]
+        files, step = prepare(wanted, host)
+        artefacts += files
         artefacts.append(
             creation.Conf(
                 _COMPUTE.format(host=folder),
@@ -78,10 +66,7 @@ def create(wanted: description_model.Description) -> creation.Creation:
                 (configuration.COMPUTE,),
             )
         )
-        steps.append(
-            f'On {host.name}: copy what is in {folder}, move the servers '
-            f'away, then {_commands(ready.commands)}'
-        )
+        steps.append(step)
     steps.append(
         'openstack gpu alias verify '
         + ' '.join(alias.name for alias in wanted.aliases)
@@ -94,5 +79,23 @@ def create(wanted: description_model.Description) -> creation.Creation:
     )
 
 
-def _commands(commands: collections.abc.Sequence[str]) -> str:
-    return ' && '.join(commands)
+def prepare(
+    wanted: description_model.Description, host: description_model.Host
+) -> tuple[list[creation.Artefact], str]:
+    """Return the files of the host itself, and what is to be done there."""
+    folder = f'{_HOSTS}/{host.name}'
+    ready = host_files.prepare(
+        creation.passthrough(wanted, host), wanted.plain.system
+    )
+    return [
+        creation.Text(
+            f'{folder}{file.path}',
+            file.content,
+            mode=file.mode,
+            settings=file.settings,
+        )
+        for file in ready.files
+    ], (
+        f'On {host.name}: copy what is in {folder}, move the servers away, '
+        f'then {" && ".join(ready.commands)}'
+    )

@@ -36,8 +36,9 @@ class CreateConfig(command.ShowOne):
 
 Reads a short YAML or JSON file that says which cards of which hosts servers
 get through which alias, and writes every file that has to agree: those of the
-control plane, of the computes and of their kernels. In files that are there
-only what the description says is changed; all else stays. No cloud is needed.
+control plane, of the computes and of their kernels, for RHOSO, Kolla-Ansible
+or hosts without an installer. In files that are there only what the
+description says is changed; all else stays. No cloud is needed.
 
 Example::
 
@@ -73,7 +74,7 @@ Example::
         known = catalogue_documents.load(parsed_args.catalogue)
         wanted = created.read_description(parsed_args.description, known)
         creation = created.create(wanted)
-        files, others = created.read(parsed_args.output, creation.artefacts)
+        files, others = created.read_creation(parsed_args.output, creation)
         edits: list[config_files.Edit[typing.Any]] = [
             config_files.Edit(
                 file,

@@ -28,6 +28,8 @@ import yaml
 
 import gpuclient
 from gpuclient.documents.created import files as created
+from gpuclient.documents.deployers import kolla
+from gpuclient.documents import nova_conf
 from gpuclient.model import catalogue
 from gpuclient.model import configuration
 from gpuclient.model import description
@@ -135,13 +137,14 @@ class TestNova(testtools.TestCase):
                 host.reserved_host_memory_mb, conf.reserved_host_memory_mb
             )
             pages = host.huge_pages
-            assert pages is not None
             self.assertEqual(
                 {
                     node: {pages.size // 1024: count}
                     for node, count in enumerate(pages.reserved or ())
                     if count
-                },
+                }
+                if pages is not None
+                else {},
                 {
                     node: dict(found)
                     for node, found in (
@@ -196,4 +199,40 @@ class TestNova(testtools.TestCase):
                     f'{self.folder}/hosts/{host.name}/etc/nova/'
                     'nova-compute.conf.d/50-gpu.conf'
                 ],
+            )
+
+    def test_kolla(self) -> None:
+        """Nova reads what Kolla makes of the layers."""
+        wanted = self.create('kolla')
+        files = kolla.CustomConfiguration(f'{self.folder}/config')
+        hosts = {host.name: host for host in wanted.hosts}
+        for number, reading in enumerate(files.readings()):
+            options = (
+                (section, name, value.text)
+                for _conf, section, name, value in nova_conf.merged(reading)
+            )
+            path = self.file(f'{number}.conf', nova_conf.render(options))
+            name = pathlib.Path(reading.confs[-1].path).parent.name
+            if reading.service != configuration.COMPUTE:
+                self.assert_control(wanted, str(reading.service), path)
+            elif name in hosts:
+                self.assert_compute(wanted, hosts.pop(name), [path])
+        self.assertEqual({}, hosts)
+        with self.reads(
+            [f'{self.folder}/config/nova/nova-scheduler.conf']
+        ) as conf:
+            default = nova.conf.scheduler.filter_scheduler_group
+            self.assertEqual('filter_scheduler', default.name)
+            (option,) = (
+                option
+                for option in nova.conf.scheduler.filter_scheduler_opts
+                if option.name == 'enabled_filters'
+            )
+            self.assertEqual(
+                [
+                    *option.default,
+                    'PciPassthroughFilter',
+                    'NUMATopologyFilter',
+                ],
+                conf.filter_scheduler.enabled_filters,
             )

@@ -195,7 +195,10 @@ class TestRefused(testtools.TestCase):
         "rhoso: unknown key 'tuned'": ('rhoso.tuned', 'x'),
         "compute: unknown key 'kernel'": ('compute.kernel', 'x'),
         'description: target is missing': ('target', None),
-        "target: 'kolla' is not one of rhoso, plain": ('target', 'kolla'),
+        "target: 'helm' is not one of rhoso, kolla, plain": (
+            'target',
+            'helm',
+        ),
         'hosts[0]: name is missing': ('hosts.0.name', None),
         'aliases: it is empty': ('aliases', []),
         "hosts: 'x' is no list": ('hosts', 'x'),
@@ -457,6 +460,7 @@ class TestRefused(testtools.TestCase):
             },
         ),
         'plain: the target is rhoso': ('plain', {'system': 'rhel'}),
+        'kolla: the target is rhoso': ('kolla', {'system': 'rhel'}),
     }
 
     def test_all(self) -> None:

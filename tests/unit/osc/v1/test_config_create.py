@@ -94,7 +94,7 @@ class TestCreate(testtools.TestCase):
 
     def test_golden(self) -> None:
         """The files themselves are in the diffs."""
-        for name in ('rhoso', 'plain'):
+        for name in ('rhoso', 'kolla', 'plain'):
             found = self.create(name, '--dry-run')
             self.assertFalse(pathlib.Path('out').exists())
             text = json.dumps(found, indent=1) + '\n'
@@ -104,7 +104,7 @@ class TestCreate(testtools.TestCase):
             self.assertEqual(path.read_text(), text)
 
     def test_twice(self) -> None:
-        for name in ('rhoso', 'plain'):
+        for name in ('rhoso', 'kolla', 'plain'):
             first = self.create(name)
             self.assertEqual(
                 {'created'}, {file['state'] for file in first['files']}
@@ -125,7 +125,11 @@ class TestCreate(testtools.TestCase):
 
     def test_check_is_clean(self) -> None:
         # Files of hosts must not be taken for nova.conf, wherever they lie.
-        for folder, name in (('nova', 'rhoso'), ('nova2', 'plain')):
+        for folder, name in (
+            ('nova', 'rhoso'),
+            ('nova2', 'plain'),
+            ('nova3', 'kolla'),
+        ):
             os.mkdir(folder)
             os.chdir(folder)
             self.create(name)
@@ -149,7 +153,7 @@ class TestCreate(testtools.TestCase):
             'cpu_vendor': 'amd',
             'cards': [{'alias': 'gpu', 'all': True}],
         }
-        for target in ('rhoso', 'plain'):
+        for target in ('rhoso', 'kolla', 'plain'):
             pathlib.Path('little.json').write_text(
                 json.dumps(
                     {'target': target, 'aliases': [alias], 'hosts': [host]}

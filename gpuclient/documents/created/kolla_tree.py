@@ -1,0 +1,289 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a description makes for Kolla-Ansible.
+
+``config`` is the folder of custom configuration (``node_custom_config``,
+``/etc/kolla/config``), ``hosts`` has a folder for each host with the paths
+that its files have on it. Of the layers a later one replaces an option with
+all its values (:mod:`gpuclient.documents.deployers.kolla`): an option that is
+set already is edited where it counts, and what would hide values of others, or
+be hidden, is refused.
+"""
+
+import collections.abc
+import os
+import typing
+
+from gpuclient.documents import atomic
+from gpuclient.documents.created import conf_options
+from gpuclient.documents.created import creation
+from gpuclient.documents.created import plain_tree
+from gpuclient.documents.deployers import kolla
+from gpuclient.documents import editable
+from gpuclient.documents import nova_conf
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import configuration
+from gpuclient.model import description as description_model
+
+ROOT = 'config'
+_SERVICE = ROOT + '/nova/{service}.conf'
+_HOST = ROOT + '/nova/{host}/nova.conf'
+#: Files of all services, of which a later one counts.
+_SHARED = (f'{ROOT}/global.conf', f'{ROOT}/nova.conf')
+_CONTROL = (
+    configuration.API,
+    configuration.SCHEDULER,
+    configuration.CONDUCTOR,
+)
+
+_Confs: typing.TypeAlias = dict[str, nova_conf.NovaConf]
+
+
+def create(wanted: description_model.Description) -> creation.Creation:
+    """Return the files, and what is left to do.
+
+    :raises gpuclient.exceptions.InvalidDescription: Nova would refuse it.
+    """
+    warnings = creation.check(wanted)
+    artefacts: list[creation.Artefact] = []
+    for service in _CONTROL:
+        options = creation.control_options(wanted, service)
+        if service == configuration.SCHEDULER:
+            options = (*options, conf_options.filters(needed_filters(wanted)))
+        artefacts.append(
+            creation.Conf(
+                _SERVICE.format(service=service), options, (service,)
+            )
+        )
+    shared: tuple[conf_options.Option, ...] = ()
+    steps = [
+        *creation.tracking_steps(wanted),
+        'openstack gpu config check on the folder',
+    ]
+    for host in wanted.hosts:
+        specs, *shared_options = creation.pci_options(wanted, host)
+        shared = tuple(shared_options)
+        artefacts.append(
+            creation.Conf(
+                _HOST.format(host=host.name),
+                (*creation.compute_options(host), specs),
+                (configuration.COMPUTE,),
+            )
+        )
+        files, step = plain_tree.prepare(wanted, host)
+        artefacts += files
+        steps.append(step)
+    artefacts.insert(
+        len(_CONTROL),
+        creation.Conf(
+            _SERVICE.format(service=configuration.COMPUTE),
+            shared,
+            (configuration.COMPUTE,),
+        ),
+    )
+    steps += [
+        f'Copy what is in {ROOT} to /etc/kolla/config, or to what '
+        f'node_custom_config names; hosts are called there as in the '
+        f'inventory',
+        'kolla-ansible reconfigure --tags nova',
+        'openstack gpu alias verify '
+        + ' '.join(alias.name for alias in wanted.aliases),
+    ]
+    return creation.Creation(
+        tuple(artefacts),
+        tuple(steps),
+        warnings,
+        creation.providers(wanted),
+        layers=ROOT,
+    )
+
+
+def needed_filters(wanted: description_model.Description) -> tuple[str, ...]:
+    """Return the filters that Nova does not have by default."""
+    pinned = any(
+        host.dedicated is not None or host.huge_pages is not None
+        for host in wanted.hosts
+    )
+    return (
+        'PciPassthroughFilter',
+        *(('NUMATopologyFilter',) if pinned else ()),
+    )
+
+
+def place(
+    folder: str, artefacts: collections.abc.Sequence[creation.Artefact]
+) -> list[creation.Artefact]:
+    """Put options where the custom configuration has them already.
+
+    :raises gpuclient.exceptions.DocumentError: A layer cannot be read.
+    """
+    confs = _read(folder)
+    placed: dict[str, creation.Conf] = {}
+    others: list[creation.Artefact] = []
+    for artefact in artefacts:
+        if not isinstance(artefact, creation.Conf):
+            others.append(artefact)
+            continue
+        for option in artefact.options:
+            path = _path_of(folder, confs, artefact.path, option)
+            before = placed.get(path)
+            options = () if before is None else before.options
+            services = () if before is None else before.services
+            # Of one name both sides have the same values.
+            if not any(
+                (other.section, other.name) == (option.section, option.name)
+                for other in options
+            ):
+                options = (*options, option)
+            placed[path] = creation.Conf(
+                path,
+                options,
+                tuple(dict.fromkeys((*services, *artefact.services))),
+            )
+    return [*placed.values(), *others]
+
+
+def _path_of(
+    folder: str, confs: _Confs, path: str, option: conf_options.Option
+) -> str:
+    """Return the last layer of a service that has an option, or its own."""
+    names = ((option.section, option.name), *option.others)
+    layers = (path, *reversed(_SHARED))
+    if os.path.dirname(path) != f'{ROOT}/nova':
+        # What a host has of its own is not for others.
+        layers = (path,)
+    return next(
+        (
+            layer
+            for layer in layers
+            if (conf := confs.get(os.path.join(folder, layer))) is not None
+            and conf.values(*names)
+        ),
+        path,
+    )
+
+
+def check(
+    folder: str,
+    artefacts: collections.abc.Sequence[creation.Artefact],
+    files: collections.abc.Sequence[editable.EditableFile],
+) -> None:
+    """Make sure that what is written counts, and hides nothing of others.
+
+    :param files: The files as they shall be.
+    :raises gpuclient.exceptions.DocumentError: It does not, or it does.
+    """
+    before = _read(folder)
+    after = dict(before)
+    wanted = {
+        os.path.join(folder, artefact.path): artefact
+        for artefact in artefacts
+        if isinstance(artefact, creation.Conf)
+    }
+    for file in files:
+        if file.path in wanted:
+            after[file.path] = nova_conf.NovaConf(
+                file.path, file.content(), template=True
+            )
+    root = os.path.join(folder, ROOT)
+    old = {_name(one): one for one in kolla.readings(root, before)}
+    for reading in kolla.readings(root, after):
+        paths = [conf.path for conf in reading.confs]
+        for path, artefact in wanted.items():
+            if path in paths and reading.service in artefact.services:
+                for option in artefact.options:
+                    _check_option(
+                        option,
+                        path,
+                        reading,
+                        _before(old, reading, root),
+                    )
+
+
+def _name(reading: editable.Reading) -> tuple[str | None, str]:
+    """Return the service, and the folder of its last layer."""
+    return reading.service, os.path.dirname(reading.confs[-1].path)
+
+
+def _before(
+    readings: dict[tuple[str | None, str], editable.Reading],
+    wanted: editable.Reading,
+    root: str,
+) -> editable.Reading | None:
+    """Return what the service read before, on that host or on all."""
+    service, folder = _name(wanted)
+    for place in (folder, os.path.join(root, 'nova'), root):
+        found = readings.get((service, place))
+        if found is not None:
+            return found
+    return None
+
+
+def _check_option(
+    option: conf_options.Option,
+    path: str,
+    reading: editable.Reading,
+    before: editable.Reading | None,
+) -> None:
+    names = ((option.section, option.name), *option.others)
+    values = [
+        (conf.path, value.text)
+        for conf, section, name, value in nova_conf.merged(reading)
+        if (section, name) in names
+    ]
+    hiding = next((other for other, _text in values if other != path), None)
+    if hiding is not None or not values:
+        raise exceptions.DocumentError(
+            _(
+                'Cannot set %(option)s in %(path)s: %(other)s sets it, too, '
+                'and of both %(service)s has one; move all values into one '
+                'of the files'
+            )
+            % {
+                'option': f'[{option.section}]{option.name}',
+                'path': path,
+                'other': hiding,
+                'service': reading.service,
+            }
+        )
+    if before is None:
+        return
+    kept = {text for _path, text in values}
+    for conf, section, name, value in nova_conf.merged(before):
+        if (
+            (section, name) in names
+            and not option.owns(value.text)
+            and value.text not in kept
+        ):
+            raise exceptions.DocumentError(
+                _(
+                    'Cannot set %(option)s in %(path)s: it would replace '
+                    'that of %(other)s, line %(line)d, with all values, for '
+                    '%(service)s; copy these values into %(path)s first'
+                )
+                % {
+                    'option': f'[{option.section}]{option.name}',
+                    'path': path,
+                    'other': conf.path,
+                    'line': value.line,
+                    'service': reading.service,
+                }
+            )
+
+
+def _read(folder: str) -> _Confs:
+    return {
+        path: nova_conf.NovaConf(path, atomic.read(path), template=True)
+        for path in kolla.paths_of(os.path.join(folder, ROOT))
+    }

@@ -1,0 +1,129 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A tree for Kolla-Ansible, beside layers that are there."""
+
+import os
+import pathlib
+
+import fixtures
+import testtools
+
+from gpuclient import exceptions
+from gpuclient.documents import tree
+from gpuclient.documents.created import files as created
+from gpuclient.model import catalogue
+from gpuclient.rules import configuration as configuration_rules
+
+_EXAMPLE = (
+    pathlib.Path(__file__).parents[4] / 'doc/source/user/examples/kolla.yaml'
+)
+NIC = '{"vendor_id": "15b3", "product_id": "1018", "physical_network": "x"}'
+OTHER = (
+    '{"name": "other", "vendor_id": "1002", "product_id": "74a1", '
+    '"device_type": "type-PF"}'
+)
+
+
+class TestKolla(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+
+    def write(self, name: str, text: str) -> None:
+        path = self.folder / 'config' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def text(self, name: str) -> str:
+        return (self.folder / 'config' / name).read_text()
+
+    def create(self) -> set[str]:
+        """Write the tree; return the files that were changed."""
+        wanted = created.read_description(
+            os.fspath(_EXAMPLE), catalogue.builtin()
+        )
+        files, _others = created.read_creation(
+            os.fspath(self.folder), created.create(wanted)
+        )
+        for file in files:
+            file.write()
+        return {
+            os.path.relpath(file.path, self.folder)
+            for file in files
+            if file.changed
+        }
+
+    def refused(self) -> str:
+        return str(self.assertRaises(exceptions.DocumentError, self.create))
+
+    def codes(self) -> list[str]:
+        found = tree.read([os.fspath(self.folder)])
+        return [
+            one.finding.code
+            for one in configuration_rules.check(found.deployment)
+        ]
+
+    def test_options_stay_in_their_layer(self) -> None:
+        """What is in nova.conf for all services is edited there."""
+        self.write(
+            'nova.conf',
+            f'# ours\n[pci]\nalias = {OTHER}\n[filter_scheduler]\n'
+            'enabled_filters = ComputeFilter,SameHostFilter\n',
+        )
+        self.create()
+        text = self.text('nova.conf')
+        self.assertEqual(3, text.count('alias = {'))
+        self.assertIn(
+            'enabled_filters = ComputeFilter,SameHostFilter,'
+            'PciPassthroughFilter,NUMATopologyFilter\n',
+            text,
+        )
+        self.assertNotIn('alias', self.text('nova/nova-compute.conf'))
+        self.assertNotIn('filters', self.text('nova/nova-scheduler.conf'))
+        self.assertNotIn('GPU306', self.codes())
+        self.assertEqual(set(), self.create())
+
+    def test_own_files_are_edited(self) -> None:
+        self.write('nova/nova-api.conf', f'[pci]\nalias = {OTHER}\n')
+        self.create()
+        self.assertEqual(3, self.text('nova/nova-api.conf').count('alias ='))
+
+    def test_device_specs_of_others_are_not_hidden(self) -> None:
+        self.write('nova/nova-compute.conf', f'[pci]\ndevice_spec = {NIC}\n')
+        self.assertIn(
+            'gpu-0/nova.conf: it would replace that of', self.refused()
+        )
+        self.assertFalse((self.folder / 'config/nova/gpu-0').exists())
+        for host in ('gpu-0', 'gpu-1'):
+            self.write(
+                f'nova/{host}/nova.conf', f'[pci]\ndevice_spec = {NIC}\n'
+            )
+        self.create()
+        self.assertEqual(set(), self.create())
+        self.assertIn(NIC, self.text('nova/gpu-0/nova.conf'))
+
+    def test_old_name(self) -> None:
+        self.write(
+            'nova/nova-compute.conf', f'[pci]\npassthrough_whitelist = {NIC}\n'
+        )
+        self.assertIn('nova-compute.conf sets it, too', self.refused())
+
+    def test_hidden(self) -> None:
+        """A later layer has the option, and only its values count."""
+        self.write(
+            'nova/gpu-1/nova-compute.conf', f'[pci]\ndevice_spec = {NIC}\n'
+        )
+        self.assertIn('gpu-1/nova-compute.conf sets it, too', self.refused())
+        self.write('nova/gpu-1/nova-compute.conf', '[pci]\nx = 1\n')
+        self.write('nova/gpu-1/nova.conf', f'[pci]\nalias = {OTHER}\n')
+        self.assertIn('gpu-1/nova.conf sets it, too', self.refused())
