@@ -20,6 +20,7 @@ import sys
 from gpuclient.documents import atomic
 from gpuclient.documents.deployers import formats
 from gpuclient.documents.deployers import kolla
+from gpuclient.documents.deployers import plain
 from gpuclient.documents.deployers import rhoso
 from gpuclient.documents.deployers import unread
 from gpuclient.documents import editable
@@ -37,8 +38,6 @@ COMPUTE = configuration.COMPUTE
 STANDARD_INPUT = '-'
 _STANDARD_INPUT = '<stdin>'
 YAML = ('.yaml', '.yml')
-#: A folder whose files oslo.config reads one after the other.
-DROP_INS = '.conf.d'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,7 +236,7 @@ def _looks_like_ini(content: bytes) -> bool:
 def _open(path: str) -> editable.Editable:
     if not os.path.isdir(path):
         return open_file(path)
-    if path.rstrip('/').endswith(DROP_INS):
+    if path.rstrip('/').endswith(plain.DROP_INS):
         return kolla.DropIns(path)
     if kolla.is_root(path):
         return kolla.CustomConfiguration(path.rstrip('/') or path)

@@ -15,12 +15,13 @@
 import collections.abc
 import dataclasses
 import os
-import re
 
 from gpuclient.documents import atomic
 from gpuclient.documents import derived
 from gpuclient.documents.deployers import data_plane
+from gpuclient.documents.deployers import devstack
 from gpuclient.documents.deployers import kolla
+from gpuclient.documents.deployers import plain as plain_files
 from gpuclient.documents.deployers import rhoso
 from gpuclient.documents.deployers import unread
 from gpuclient.documents import editable
@@ -54,13 +55,6 @@ _MARKS = (
     b'passthrough_whitelist',
     b'pci_in_placement',
 )
-#: Words of file names by which each service is known.
-_SERVICES = {
-    service: frozenset(
-        {service.removeprefix('nova-'), service.replace('-', '')}
-    )
-    for service in configuration.ALL
-}
 _NOVA = frozenset(
     {'nova', *(service.replace('-', '') for service in configuration.ALL)}
 )
@@ -95,7 +89,14 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
     hosts = data_plane.Found()
     shared: dict[tuple[type, str], list[derived.SharedFile]] = {}
     count = 0
+    idle: list[deployment.Unread] = []
     for path, named in _files(paths):
+        left_out = plain_files.unread(path)
+        if left_out is not None:
+            if _mentions_devices(path):
+                idle.append(left_out)
+                count += 1
+            continue
         try:
             file = services.open_file(path)
         except exceptions.DocumentError as exc:
@@ -114,37 +115,48 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
             told = isinstance(file, rhoso.YamlFile) and hosts.read(
                 file.path, file.content().decode()
             )
-            count += told or bool(here)
-            if not told and not here:
+            misplaced = (
+                [*file.unread()]
+                if isinstance(file, devstack.LocalConf)
+                else []
+            )
+            idle += misplaced
+            count += told or bool(here or misplaced)
+            if not told and not here and not misplaced:
                 name = unread.name_of(file.content(), named=named)
                 if name:
                     others.append((path, name))
-        elif named or _concerns_devices(path, file):
+        elif plain_files.is_configuration(path) and (
+            named or _concerns_devices(path, file)
+        ):
             plain[path] = file
             count += 1
-    found += _of_kolla(plain)
+    found += _of_kolla(plain, idle)
     for files in shared.values():
         found += [
             process(_names(reading), path, reading)
             for path, reading in files[0].joined(files)
         ]
-    folders: dict[str, list[nova_conf.NovaConf]] = {}
-    for path, conf in plain.items():
-        folder = os.path.dirname(path)
-        # Files of a folder of drop-ins add up; others stand alone.
-        key = folder if folder.endswith(services.DROP_INS) else conf.path
-        folders.setdefault(key, []).append(conf)
-    for key, confs in folders.items():
-        found.append(
-            process(_readers(key), key, editable.Reading(None, tuple(confs)))
+    found += [
+        process(
+            group.kinds,
+            group.path,
+            editable.Reading(None, group.confs),
+            host=group.host,
         )
+        for group in plain_files.groups(plain)
+    ]
     return Tree(
-        hosts.deployment(found), count, tuple(unreadable), tuple(others)
+        dataclasses.replace(hosts.deployment(found), unread=tuple(idle)),
+        count,
+        tuple(unreadable),
+        tuple(others),
     )
 
 
 def _of_kolla(
     plain: dict[str, nova_conf.NovaConf],
+    idle: list[deployment.Unread],
 ) -> collections.abc.Iterator[deployment.Process]:
     """Yield the services of Kolla trees; takes their files out of the rest."""
     roots: dict[str, dict[str, nova_conf.NovaConf]] = {}
@@ -157,6 +169,7 @@ def _of_kolla(
         both = {**roots.get(base or '', {}), **confs}
         for reading in kolla.readings(root, both, base):
             yield process(_names(reading), reading.confs[-1].path, reading)
+        idle += kolla.unread(root, confs)
     for confs in roots.values():
         for path in confs:
             del plain[path]
@@ -182,7 +195,10 @@ def _files(
             folders[:] = sorted(set(folders) - _SKIPPED)
             for name in sorted(names):
                 file = os.path.join(folder, name)
-                if _is_read(name) and file not in seen:
+                hidden = name.startswith('.') and not folder.endswith(
+                    plain_files.DROP_INS
+                )
+                if _is_read(name) and not hidden and file not in seen:
                     seen.add(file)
                     yield file, False
 
@@ -194,15 +210,16 @@ def _is_read(name: str) -> bool:
     )
 
 
-def _words(name: str) -> frozenset[str]:
-    """Return the words of a file name; numbers are none."""
-    return frozenset(re.findall('[a-z]+', name.lower()))
-
-
 def _is_about_nova(path: str) -> bool:
     """Return whether a file is Nova's by its name or its folder's."""
     folder, name = os.path.split(path)
-    return bool(_NOVA & (_words(name) | _words(os.path.basename(folder))))
+    return bool(
+        _NOVA
+        & (
+            plain_files.words(name)
+            | plain_files.words(os.path.basename(folder))
+        )
+    )
 
 
 def _mentions_devices(path: str) -> bool:
@@ -221,37 +238,39 @@ def _concerns_devices(path: str, conf: nova_conf.NovaConf) -> bool:
     )
 
 
-def _readers(path: str) -> tuple[str, ...]:
-    """Return the services that read a file, as far as its name tells."""
-    words = _words(os.path.basename(path))
-    for service, names in _SERVICES.items():
-        if names & words:
-            return (service,)
-    return configuration.ALL
-
-
 def process(
-    readers: tuple[str, ...], path: str, reading: editable.Reading
+    readers: tuple[str, ...],
+    path: str,
+    reading: editable.Reading,
+    *,
+    host: str | None = None,
 ) -> deployment.Process:
     """Return the process that reads files."""
     place = configuration.Place(path, reading.line)
+    options: dict[int, list[configuration.Option]] = {}
+    for conf, section, name, value in nova_conf.merged(reading):
+        # What a deployment tool merges is one file then.
+        key = 0 if reading.replace else id(conf)
+        options.setdefault(key, []).append(
+            configuration.Option(
+                section,
+                name,
+                configuration.Setting(
+                    value.text,
+                    configuration.Place(conf.path, value.line),
+                    value.depends,
+                ),
+            )
+        )
     return deployment.Process(
         readers=readers,
         place=place,
-        sources=(deployment.Source(place, tuple(_options(reading))),),
+        sources=tuple(
+            deployment.Source(
+                configuration.Place(found[0].setting.place.path),
+                tuple(found),
+            )
+            for found in options.values()
+        ),
+        host=host,
     )
-
-
-def _options(
-    reading: editable.Reading,
-) -> collections.abc.Iterator[configuration.Option]:
-    for conf, section, name, value in nova_conf.merged(reading):
-        yield configuration.Option(
-            section,
-            name,
-            configuration.Setting(
-                value.text,
-                configuration.Place(conf.path, value.line),
-                value.depends,
-            ),
-        )

@@ -103,12 +103,11 @@ class Process:
     def values(
         self, section: str, *names: str
     ) -> tuple[configuration.Setting, ...]:
-        """Return all values of an option, by any of its names."""
-        return tuple(
-            option.setting
-            for option in self.options
-            if option.section == section and option.name in names
-        )
+        """Return all values of an option, in the order that Nova has them.
+
+        :param names: Its name, then its deprecated ones.
+        """
+        return self._all(tuple((section, name) for name in names))
 
     def last(self, section: str, *names: str) -> configuration.Setting | None:
         """Return the value that counts of an option with one value."""
@@ -118,10 +117,19 @@ class Process:
     def _all(
         self, names: nova_options.Names
     ) -> tuple[configuration.Setting, ...]:
+        """Return all values of an option.
+
+        Those of a later source come later. Within a source oslo.config goes
+        by the names, and puts what each has before what it has got
+        (``oslo_config/cfg.py:_Namespace._get_file_value``): those of the last
+        deprecated name come first.
+        """
         return tuple(
             option.setting
-            for option in self.options
-            if (option.section, option.name) in names
+            for source in self.sources
+            for name in reversed(names)
+            for option in source.options
+            if (option.section, option.name) == name
         )
 
     def _boolean(self, names: nova_options.Names) -> bool | None:
@@ -187,11 +195,25 @@ class DataPlane:
 
 
 @dataclasses.dataclass(frozen=True)
+class Unread:
+    """Configuration of Nova that no process reads."""
+
+    #: ``nova.conf.d/gpu.ini``
+    what: str
+    place: configuration.Place
+    #: Why, without a full stop.
+    reason: str
+    #: A sentence.
+    remedy: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Deployment:
     """All processes of a cloud, as far as they are known, and their hosts."""
 
     processes: tuple[Process, ...] = ()
     data_plane: DataPlane = DataPlane()
+    unread: tuple[Unread, ...] = ()
 
     @property
     def folder(self) -> str:
@@ -200,14 +222,7 @@ class Deployment:
 
     def of_kind(self, kind: str) -> tuple[Process, ...]:
         """Return the processes of a kind: a compute for each host."""
-        shared = [one for one in self.processes if len(one.readers) > 1]
-        own = [one for one in self.processes if one.readers == (kind,)]
-        found = [joined([*shared, one]) for one in own]
-        if shared and not own:
-            found = [joined(shared)]
-        return tuple(
-            dataclasses.replace(one, readers=(kind,)) for one in found
-        )
+        return tuple(one for one in self.processes if one.is_read_by(kind))
 
     def node_set_of(self, compute: Process) -> NodeSet | None:
         """Return the node set that a compute is deployed with."""
@@ -220,6 +235,19 @@ class Deployment:
             ),
             None,
         )
+
+
+def readers(
+    processes: collections.abc.Iterable[Process],
+) -> dict[configuration.Place, set[str]]:
+    """Return which kinds of process read each line."""
+    found: dict[configuration.Place, set[str]] = {}
+    for process in processes:
+        for option in process.options:
+            found.setdefault(option.setting.place, set()).update(
+                process.readers
+            )
+    return found
 
 
 def split(deployment: Deployment) -> tuple[Deployment, ...]:

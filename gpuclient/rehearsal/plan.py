@@ -433,6 +433,8 @@ def _host_name(
         return setting.text
     if node_set is not None and node_set.nodes:
         return node_set.nodes[0].name
+    if service.host is not None:
+        return service.host
     path = os.path.abspath(service.place.path)
     while path != os.path.dirname(path):
         path, base = os.path.split(path)

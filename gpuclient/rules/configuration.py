@@ -36,6 +36,7 @@ from gpuclient.rules import missing_services as missing_services_rules
 from gpuclient.rules import options as options_rules
 from gpuclient.rules import scheduler as scheduler_rules
 from gpuclient.rules import tracking as tracking_rules
+from gpuclient.rules import unread as unread_rules
 
 #: What templates and examples leave for the operator to fill in.
 _PLACEHOLDER = re.compile(
@@ -68,7 +69,10 @@ def unread(path: str, message: str) -> finding.Located:
 class _Entries:
     """The aliases and device specs that can be read, by service."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, processes: collections.abc.Iterable[deployment.Process]
+    ) -> None:
+        self._readers = deployment.readers(processes)
         self._aliases: dict[int, list[alias_rules.Entry]] = {}
         self._specs: dict[int, list[device_spec_rules.Entry]] = {}
         #: Services with a device spec that cannot be read.
@@ -86,6 +90,10 @@ class _Entries:
         self._specs[id(service)] = specs
         if broken:
             self._broken.add(id(service))
+
+    def parsers(self, setting: configuration.Setting) -> list[str]:
+        """Return the services that parse an alias when they start."""
+        return _parsers(self._readers[setting.place])
 
     def is_broken(self, service: deployment.Process) -> bool:
         return id(service) in self._broken
@@ -125,14 +133,16 @@ def check(
     catalogue = catalogue or catalogue_model.builtin()
     services, data_plane = tree.processes, tree.data_plane
     found: list[finding.Located] = []
-    entries = _Entries()
+    entries = _Entries(services)
     for service in services:
         found += _check_service(
             service, entries, catalogue, names or _any_name
         )
+    found += _check_merged(services, entries)
     for one in deployment.split(tree):
         found += _check_deployment(one.processes, entries)
     found += options_rules.check(services)
+    found += unread_rules.check(tree.unread)
     machines = data_plane_rules.Machines(data_plane.machines)
     types = {one.name: one.type for one in data_plane.services}
     for node_set in data_plane.node_sets:
@@ -181,7 +191,7 @@ def _check_service(
             or option.name.startswith('reserved_')
         )
     ]
-    aliases = _parse_aliases(service, found)
+    aliases = _parse_aliases(service, entries, found)
     for one in aliases:
         found += [
             finding.Located(other, one.setting.place)
@@ -196,7 +206,6 @@ def _check_service(
         specs,
         broken=any(one.finding.code == 'GPU302' for one in found),
     )
-    found += _check_merged(service, aliases)
     found += cpu_rules.check_service(service)
     found += devices_rules.check_mediated(service, specs, catalogue)
     return found
@@ -319,11 +328,13 @@ def _check_placeholders(
 
 
 def _parse_aliases(
-    service: deployment.Process, found: list[finding.Located]
+    service: deployment.Process,
+    entries: _Entries,
+    found: list[finding.Located],
 ) -> list[alias_rules.Entry]:
     """Return the aliases that can be read; add what is wrong with each."""
     aliases = []
-    for setting in service.aliases if _parsers(service) else ():
+    for setting in service.aliases if _parsers(service.readers) else ():
         if setting.depends:
             continue
         try:
@@ -334,8 +345,8 @@ def _parse_aliases(
                 finding.Located(
                     finding.error(
                         'GPU301',
-                        f'{" and ".join(_parsers(service))} would not start: '
-                        f'{exc}',
+                        f'{" and ".join(entries.parsers(setting))} would not '
+                        f'start: {exc}',
                     ),
                     setting.place,
                 )
@@ -351,26 +362,47 @@ def _parse_aliases(
     return aliases
 
 
-def _parsers(service: deployment.Process) -> list[str]:
+def _parsers(readers: collections.abc.Container[str]) -> list[str]:
     """Return the services that parse aliases when they start."""
     return [
         name
         for name in (configuration.API, configuration.COMPUTE)
-        if service.is_read_by(name)
+        if name in readers
     ]
 
 
 def _check_merged(
-    service: deployment.Process, aliases: list[alias_rules.Entry]
+    processes: collections.abc.Iterable[deployment.Process],
+    entries: _Entries,
 ) -> collections.abc.Iterator[finding.Located]:
-    if len(aliases) != len(service.aliases) or not aliases:
+    """Check what each process reads as a whole; say each thing once."""
+    found: dict[tuple[configuration.Place, str], set[str]] = {}
+    for process in processes:
+        words = _refusal(process, entries)
+        if words:
+            place = process.aliases[-1].place
+            found.setdefault((place, words), set()).update(process.readers)
+    for (place, words), readers in found.items():
+        yield finding.Located(
+            finding.error(
+                'GPU301',
+                f'{" and ".join(_parsers(readers))} would not start: {words}',
+            ),
+            place,
+        )
+
+
+def _refusal(process: deployment.Process, entries: _Entries) -> str:
+    """Return why a process refuses aliases that are right one by one."""
+    aliases = entries.aliases([process])
+    if len(aliases) != len(process.aliases) or not aliases:
         # The broken ones were told of.
-        return
+        return ''
     # What a template decides may be either.
     possible = (
         (True, False)
-        if service.is_open('filter_scheduler', 'pci_in_placement')
-        else (bool(service.pci_in_placement),)
+        if process.is_open('filter_scheduler', 'pci_in_placement')
+        else (bool(process.pci_in_placement),)
     )
     words = ''
     for pci_in_placement in possible:
@@ -381,14 +413,8 @@ def _check_merged(
         except exceptions.InvalidAlias as exc:
             words = str(exc)
         else:
-            return
-    yield finding.Located(
-        finding.error(
-            'GPU301',
-            f'{" and ".join(_parsers(service))} would not start: {words}',
-        ),
-        aliases[-1].setting.place,
-    )
+            return ''
+    return words
 
 
 def _parse_specs(

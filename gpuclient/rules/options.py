@@ -13,6 +13,7 @@
 """Rules about options that nobody reads: misspelled, or in the wrong file."""
 
 import collections.abc
+import posixpath
 import re
 
 from gpuclient.model import configuration
@@ -43,8 +44,17 @@ def check(
     """Yield options that have no effect.
 
     A file may be read by several services: an option in it has an effect if
-    one of them reads it.
+    one of them reads it. A nova.conf is often rendered alike for each
+    service: a value that its readers have, too, is not in the wrong file.
     """
+    in_effect = {
+        (option.section, option.name, option.setting.text)
+        for service in services
+        for option in service.options
+        if {*service.readers}
+        & {*_READERS.get((option.section, option.name), ())}
+    }
+    texts: dict[configuration.Place, str] = {}
     readers: dict[configuration.Place, set[str]] = {}
     options: dict[configuration.Place, tuple[str, str]] = {}
     for service in services:
@@ -52,6 +62,7 @@ def check(
             place = one.setting.place
             readers.setdefault(place, set()).update(service.readers)
             options[place] = one.section, one.name
+            texts[place] = one.setting.text
     for place, (section, name) in options.items():
         if _NAME.fullmatch(name) and not nova_options.is_known(section, name):
             similar = nova_options.similar(section, name)
@@ -70,6 +81,10 @@ def check(
             # A layer of Kolla is for all, and another may replace a value.
             and len(readers[place]) == 1
             and not readers[place] & set(wanted)
+            and not (
+                posixpath.basename(place.path) == 'nova.conf'
+                and (section, name, texts[place]) in in_effect
+            )
         ):
             (reader,) = readers[place]
             yield finding.Located(

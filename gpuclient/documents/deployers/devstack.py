@@ -29,7 +29,10 @@ from gpuclient.documents import atomic
 from gpuclient.documents import derived
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
+from gpuclient.i18n import _
 from gpuclient.model import configuration
+from gpuclient.model import deployment
+from gpuclient.model import nova_options
 
 _META = re.compile(r'\[\[([^\]|\n]+)\|([^\]\n]*)\]\]')
 _PHASE = 'post-config'
@@ -45,6 +48,12 @@ _NAMES = {
     '/etc/nova/nova.conf': _ALL,
     # devstack looks for this very text.
     _COMPUTE: _COMPUTE,
+}
+_OF_DEVICES = {
+    *nova_options.ALIAS,
+    *nova_options.DEVICE_SPEC,
+    *nova_options.PCI_IN_PLACEMENT,
+    *nova_options.REPORT_IN_PLACEMENT,
 }
 
 
@@ -65,8 +74,14 @@ class LocalConf(derived.DerivedFile):
     def __init__(self, path: str, content: bytes) -> None:
         super().__init__(path, content)
         options: dict[str, list[derived.Option]] = {}
+        #: Options of Nova that go to files of other services: the file and
+        #: the line.
+        self.misplaced: list[tuple[str, int]] = []
         for name, option in _options(atomic.decode(path, content)):
-            options.setdefault(name, []).append(option)
+            if name in (_ALL, _COMPUTE):
+                options.setdefault(name, []).append(option)
+            elif 'NOVA' not in name.upper() and option[:2] in _OF_DEVICES:
+                self.misplaced.append((name, option[2].line))
         self._confs = {
             name: derived.DerivedConf(path, found)
             for name, found in sorted(options.items())
@@ -93,6 +108,20 @@ class LocalConf(derived.DerivedFile):
             home=compute,
         )
 
+    def unread(self) -> collections.abc.Iterator[deployment.Unread]:
+        """Yield the first option of Nova in the file of another service."""
+        lines: dict[str, int] = {}
+        for name, line in self.misplaced:
+            lines.setdefault(name, line)
+        for name, line in lines.items():
+            yield deployment.Unread(
+                f'[[{_PHASE}|{name}]]',
+                configuration.Place(self.path, line),
+                _('no service of Nova reads that file'),
+                _('Move the options to [[%(phase)s|%(file)s]].')
+                % {'phase': _PHASE, 'file': _ALL},
+            )
+
     def write_edit(
         self, mark: str, section: str, option: str, text: str
     ) -> str:
@@ -111,7 +140,7 @@ def _options(
     for number, line in enumerate(text.split('\n'), 1):
         meta = _META.match(line)
         if meta is not None:
-            name = _NAMES.get(meta[2]) if meta[1] == _PHASE else None
+            name = _NAMES.get(meta[2], meta[2]) if meta[1] == _PHASE else None
             section = ''
             continue
         if name is None or not line or line[0] in ' \t\r':

@@ -28,13 +28,33 @@ import re
 
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
+from gpuclient.i18n import _
 from gpuclient.model import configuration
+from gpuclient.model import deployment
 
 _NOVA = 'nova.conf'
 _SHARED = ('global.conf', _NOVA)
 _FILES = {service: f'{service}.conf' for service in configuration.ALL}
 #: What Kolla calls the conductor above the cells.
 _SUPER_CONDUCTOR = 'nova-super-conductor.conf'
+
+#: Services of Kolla whose files have nothing of devices
+#: (``roles/nova/defaults/main.yml``, ``roles/nova-cell/defaults/main.yml``).
+_OTHERS = {
+    f'nova-{name}.conf'
+    for name in (
+        'api-bootstrap',
+        'cell-bootstrap',
+        'compute-fake',
+        'compute-ironic',
+        'libvirt',
+        'metadata',
+        'novncproxy',
+        'serialproxy',
+        'spicehtml5proxy',
+        'ssh',
+    )
+}
 
 _ENVIRONMENT = re.compile('(.*/|)environments/[^/]+/kolla/config')
 
@@ -162,6 +182,29 @@ def readings(
                     layers=tuple(map(paths.index, paths)),
                     home=home[-1][1] if home else None,
                 )
+
+
+def unread(
+    root: str, paths: collections.abc.Iterable[str]
+) -> collections.abc.Iterator[deployment.Unread]:
+    """Yield files below a folder that Kolla reads for no service."""
+    nova = os.path.join(root, 'nova')
+    for path in paths:
+        folder, name = os.path.split(path)
+        if name in (_SUPER_CONDUCTOR, *_FILES.values(), *_OTHERS):
+            continue
+        if name in _SHARED and folder != nova:
+            continue
+        yield deployment.Unread(
+            os.path.relpath(path, os.path.dirname(root) or '.'),
+            configuration.Place(path),
+            _(
+                'Kolla reads nova.conf, nova/<service>.conf and '
+                'nova/<host>/nova.conf'
+            ),
+            _('Move it to %s, or to a file of a service.')
+            % os.path.join(os.path.basename(root), _NOVA),
+        )
 
 
 def paths_of(root: str) -> list[str]:

@@ -1,0 +1,411 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Plain files of Nova, as packages and rendered trees lay them out.
+
+``/etc/nova`` has a file for all services and files of single ones, and so
+have folders of drop-ins. A service without options on its start line reads
+``nova.conf``, ``<service>.conf``, ``nova.conf.d/*.conf`` and
+``<service>.conf.d/*.conf``, in this order (``oslo_config/cfg.py:
+find_config_files``, ``find_config_dirs``, ``_parse_config_files``); Debian and
+Ubuntu start nova-compute with the first two named. devstack starts it with
+``nova-cpu.conf`` alone, and the conductors of cells with ``nova_cell1.conf``
+(``lib/nova``: ``start_nova_compute``, ``start_nova_conductor``).
+
+Kolla renders a folder for each container (``/etc/kolla/nova-compute``), so
+does TripleO (``puppet-generated/nova_libvirt/etc/nova``); others have a folder
+for each host.
+"""
+
+import collections.abc
+import dataclasses
+import os
+import re
+
+from gpuclient.documents import nova_conf
+from gpuclient.i18n import _
+from gpuclient.model import configuration
+from gpuclient.model import deployment
+
+#: A folder whose files oslo.config reads one after the other.
+DROP_INS = '.conf.d'
+_CONTROL = (
+    configuration.API,
+    configuration.CONDUCTOR,
+    configuration.SCHEDULER,
+)
+#: Words by which names of files and folders tell a service.
+_WORDS = {
+    service: frozenset(
+        {service.removeprefix('nova-'), service.replace('-', '')}
+    )
+    for service in configuration.ALL
+}
+#: Words of programs that read nothing of devices.
+_OTHERS = {
+    'bootstrap',
+    'libvirt',
+    'manage',
+    'metadata',
+    'novncproxy',
+    'serialproxy',
+    'spicehtml5proxy',
+    'spicehtmlproxy',
+    'ssh',
+}
+#: Files that are read alone, in place of nova.conf.
+_ALONE = {
+    'nova-cpu': configuration.COMPUTE,
+    'nova_cell0': configuration.CONDUCTOR,
+    'nova_cell1': configuration.CONDUCTOR,
+}
+#: In Nova's folder, and not its configuration.
+_NEVER = re.compile(
+    r'api-paste\.ini|.*uwsgi\.ini|rootwrap\.conf|logging\.conf'
+)
+_NUMBERED = re.compile(r'[0-9]+[-_].*\.conf')
+_CONTROLLERS = {
+    'control',
+    'controller',
+    'controllers',
+    'controlplane',
+    'ctl',
+    'ctrl',
+    'infra',
+}
+_COMPUTES = {'compute', 'computes', 'hypervisor', 'hypervisors', 'novacompute'}
+#: Folders that tell nothing; what is above them may.
+_GENERAL = {'conf', 'config', 'etc', 'kolla', 'nova', 'openstack', '', '.'}
+#: Folders of folders of hosts.
+_OF_HOSTS = {'host', 'hosts', 'node', 'nodes'}
+#: Below it TripleO has a folder for each group of containers.
+_TRIPLEO = 'puppet-generated'
+_TRIPLEO_FOLDERS = {
+    'nova': _CONTROL,
+    'nova_libvirt': (configuration.COMPUTE,),
+}
+#: Sections that a compute has no use for, and options.
+_OF_CONTROL = {
+    'api',
+    'api_database',
+    'conductor',
+    'database',
+    'filter_scheduler',
+    'quota',
+    'scheduler',
+}
+_OF_COMPUTE = {
+    ('DEFAULT', 'compute_driver'),
+    ('compute', 'cpu_dedicated_set'),
+    ('compute', 'cpu_shared_set'),
+    ('pci', 'device_spec'),
+    ('pci', 'passthrough_whitelist'),
+    ('pci', 'report_in_placement'),
+}
+
+Confs = collections.abc.Mapping[str, nova_conf.NovaConf]
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Files that one process reads, or several kinds of process do."""
+
+    kinds: tuple[str, ...]
+    host: str | None
+    #: In the order in which they are read.
+    confs: tuple[nova_conf.NovaConf, ...]
+    #: The file or folder that it goes by.
+    path: str
+
+
+@dataclasses.dataclass
+class _Folder:
+    """The files of Nova in one folder, and in folders of drop-ins in it."""
+
+    path: str
+    #: ``nova.conf``, and what is in ``nova.conf.d``.
+    files: list[str] = dataclasses.field(default_factory=list)
+    drop_ins: list[str] = dataclasses.field(default_factory=list)
+    #: Those of single services; one may have several, of several hosts.
+    own_files: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    own_drop_ins: dict[str, list[str]] = dataclasses.field(
+        default_factory=dict
+    )
+    #: Files that are read with no other, and by whom.
+    alone: list[tuple[str, tuple[str, ...]]] = dataclasses.field(
+        default_factory=list
+    )
+    #: Services that have files of their own in folders below.
+    below: set[str] = dataclasses.field(default_factory=set)
+
+    @property
+    def with_own(self) -> list[str]:
+        return [
+            kind
+            for kind in configuration.ALL
+            if kind in self.own_files or kind in self.own_drop_ins
+        ]
+
+    @property
+    def has_base(self) -> bool:
+        return bool(self.files or self.drop_ins)
+
+
+def words(name: str) -> frozenset[str]:
+    """Return the words of a file name; numbers are none."""
+    return frozenset(re.findall('[a-z]+', name.lower()))
+
+
+def is_configuration(path: str) -> bool:
+    """Return whether a file may be a nova.conf, by its name."""
+    return _NEVER.fullmatch(os.path.basename(path)) is None
+
+
+def unread(path: str) -> deployment.Unread | None:
+    """Return why oslo.config does not read a file among drop-ins.
+
+    ``oslo_config/cfg.py:ConfigOpts._parse_config_files`` takes what
+    ``glob.glob('*.conf')`` gives.
+    """
+    above, name = os.path.split(path)
+    folder = above
+    while folder and not folder.endswith(DROP_INS):
+        folder = (
+            ''
+            if os.path.dirname(folder) == folder
+            else (os.path.dirname(folder))
+        )
+    if not folder:
+        return None
+    label = os.path.basename(folder)
+    if folder != above:
+        reason = _('oslo.config reads no folders below %s') % label
+        remedy = _('Move it to %s.') % label
+    elif name.startswith('.'):
+        reason = _('oslo.config leaves out hidden files of %s') % label
+        remedy = _('Rename it to %s.') % name.lstrip('.')
+    elif not name.endswith('.conf'):
+        reason = _('oslo.config reads only *.conf of %s') % label
+        remedy = _('Rename it to %s.conf.') % os.path.splitext(name)[0]
+    else:
+        return None
+    what = f'{label}/{os.path.relpath(path, folder)}'
+    return deployment.Unread(what, configuration.Place(path), reason, remedy)
+
+
+def kind_of(name: str) -> str | None:
+    """Return the service that the name of a file or folder tells."""
+    parts = words(name)
+    if parts & _OTHERS:
+        return None
+    return next(
+        (service for service, own in _WORDS.items() if own & parts), None
+    )
+
+
+def groups(confs: Confs) -> collections.abc.Iterator[Group]:
+    """Yield what each process reads of files.
+
+    :param confs: By path.
+    """
+    folders = _folders(confs)
+    plain = [one for one in folders.values() if one.has_base or one.alone]
+    for folder in folders.values():
+        if not folder.has_base:
+            _above(folder, folders).below.update(folder.with_own)
+    for folder in folders.values():
+        yield from _groups(folder, folders, confs, several=len(plain) > 1)
+
+
+def _folders(confs: Confs) -> dict[str, _Folder]:
+    found: dict[str, _Folder] = {}
+    for path in sorted(confs):
+        above, name = os.path.split(path)
+        stem = os.path.splitext(name)[0]
+        if above.endswith(DROP_INS):
+            stem = os.path.basename(above).removesuffix(DROP_INS)
+            above = os.path.dirname(above)
+            folder = found.setdefault(above, _Folder(above))
+            kind = kind_of(stem)
+            if kind is None:
+                folder.drop_ins.append(path)
+            else:
+                folder.own_drop_ins.setdefault(kind, []).append(path)
+            continue
+        folder = found.setdefault(above, _Folder(above))
+        if stem == 'nova':
+            folder.files.append(path)
+        elif stem in _ALONE:
+            folder.alone.append((path, (_ALONE[stem],)))
+        elif words(stem) & _OTHERS:
+            # Of a program that reads nothing of devices.
+            continue
+        elif (kind := kind_of(stem)) is not None:
+            folder.own_files.setdefault(kind, []).append(path)
+        elif _NUMBERED.fullmatch(name):
+            folder.drop_ins.append(path)
+        else:
+            folder.alone.append((path, ()))
+    return found
+
+
+def _groups(
+    folder: _Folder,
+    folders: collections.abc.Mapping[str, _Folder],
+    confs: Confs,
+    *,
+    several: bool,
+) -> collections.abc.Iterator[Group]:
+    kinds, host = _owner(folder.path, several=several)
+    for path, own in folder.alone:
+        readers = own or kinds
+        if readers is None:
+            readers = _by_content([confs[path]]) if several else None
+        if readers != ():
+            yield Group(
+                readers or configuration.ALL, host, (confs[path],), path
+            )
+    if kinds == ():
+        return
+    base = folder if folder.has_base else _above(folder, folders)
+    shared = [*base.files, *base.drop_ins]
+    with_own = folder.with_own
+    if folder.has_base:
+        rest = kinds or _rest(with_own, [confs[one] for one in shared])
+        if kinds is None and several and not with_own:
+            rest = _by_content([confs[one] for one in shared])
+        left = tuple(
+            one for one in rest if one not in {*with_own, *folder.below}
+        )
+        if left:
+            yield Group(
+                left,
+                host,
+                tuple(confs[one] for one in shared),
+                _path_of(base.files, base.drop_ins),
+            )
+    for kind in with_own:
+        drop_ins = folder.own_drop_ins.get(kind, [])
+        files = folder.own_files.get(kind, [])
+        # Several files of one service are those of several hosts.
+        for own_files in [[one] for one in files] or [[]]:
+            paths = [*base.files, *own_files, *base.drop_ins, *drop_ins]
+            yield Group(
+                (kind,),
+                host if kind == configuration.COMPUTE else None,
+                tuple(confs[one] for one in paths),
+                _path_of(own_files, drop_ins),
+            )
+
+
+def _path_of(files: list[str], drop_ins: list[str]) -> str:
+    return files[0] if files else os.path.dirname(drop_ins[0])
+
+
+def _above(
+    folder: _Folder, folders: collections.abc.Mapping[str, _Folder]
+) -> _Folder:
+    """Return the folder above whose nova.conf all read, or an empty one."""
+    path = folder.path
+    while os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+        if path in folders and folders[path].has_base:
+            return folders[path]
+    return _Folder(folder.path)
+
+
+def _rest(
+    with_own: list[str], confs: list[nova_conf.NovaConf]
+) -> tuple[str, ...]:
+    """Return who reads a nova.conf beside files of single services.
+
+    A host with nova-compute.conf may be a compute and nothing else; then its
+    nova.conf has nothing of the control plane.
+    """
+    if with_own != [configuration.COMPUTE] or any(
+        section in _OF_CONTROL or (section, name) == ('pci', 'alias')
+        for conf in confs
+        for section, name, _value in conf.options()
+    ):
+        return configuration.ALL
+    return (configuration.COMPUTE,)
+
+
+def _by_content(confs: list[nova_conf.NovaConf]) -> tuple[str, ...]:
+    """Return who reads files of one host of several, by what is in them."""
+    options = {
+        (section, name)
+        for conf in confs
+        for section, name, _value in conf.options()
+    }
+    control = any(section in _OF_CONTROL for section, _name in options)
+    compute = bool(options & _OF_COMPUTE) or any(
+        section == 'libvirt' for section, _name in options
+    )
+    if control and not compute:
+        return _CONTROL
+    if compute and not control:
+        return (configuration.COMPUTE,)
+    return configuration.ALL
+
+
+def _owner(
+    folder: str, *, several: bool
+) -> tuple[tuple[str, ...] | None, str | None]:
+    """Return who reads the files of a folder, and on which host.
+
+    :returns: None where its name does not tell; no kinds where nobody does
+        who has to do with devices.
+    """
+    parts = folder.split('/')
+    if _TRIPLEO in parts[:-1]:
+        at = parts.index(_TRIPLEO)
+        kinds = _TRIPLEO_FOLDERS.get(parts[at + 1], ())
+        return kinds, _host(parts[:at]) if kinds else None
+    while parts and (
+        parts[-1].lower() in _GENERAL or parts[-1].endswith(DROP_INS)
+    ):
+        parts.pop()
+    if not parts:
+        return None, None
+    name = parts.pop()
+    if words(name) & _OTHERS and 'nova' in words(name):
+        return (), None
+    kind = kind_of(name)
+    if name.lower().startswith(('nova-', 'nova_')) and kind is not None:
+        # A container; the folder above it may be its host.
+        return (kind,), _host(parts)
+    if words(name) & _COMPUTES:
+        return (configuration.COMPUTE,), _host([*parts, name])
+    if words(name) & _CONTROLLERS:
+        return _CONTROL, None
+    if kind is not None:
+        return (kind,), None
+    of_host = several or (parts and parts[-1].lower() in _OF_HOSTS)
+    return None, name if of_host else None
+
+
+def _host(parts: list[str]) -> str | None:
+    """Return the host that a folder is of, if its name tells."""
+    while parts and parts[-1].lower() in {
+        *_GENERAL,
+        'var',
+        'lib',
+        'config-data',
+    }:
+        parts = parts[:-1]
+    if not parts or parts[-1].lower() in _COMPUTES:
+        return None
+    above = parts[-2].lower() if len(parts) > 1 else ''
+    if above in _OF_HOSTS or words(parts[-1]) & _COMPUTES:
+        return parts[-1]
+    return None
