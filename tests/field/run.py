@@ -1,0 +1,208 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Run a case as the command that it names would be."""
+
+import argparse
+import dataclasses
+import io
+import json
+import os
+import pathlib
+import types
+import typing
+
+from gpuclient import exceptions
+from gpuclient.host import bundle
+from gpuclient.osc.v1 import alias
+from gpuclient.osc.v1 import config
+from gpuclient.osc.v1 import device_spec
+from gpuclient.osc.v1 import host
+from gpuclient.osc.v1 import model
+from gpuclient.rules import flavor as flavor_rules
+from tests.field import case as field_case
+from tests.field import hosts
+from tests.field import nova_start
+
+Row: typing.TypeAlias = dict[str, typing.Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """One finding that a command has shown."""
+
+    severity: str
+    code: str
+    file: str | None
+    message: str
+
+    def __str__(self) -> str:
+        place = f' {self.file}' if self.file else ''
+        return f'{self.severity} {self.code}{place}: {self.message}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a command has said."""
+
+    findings: tuple[Found, ...] = ()
+    #: Its error, where it ends with one.
+    refused: str | None = None
+    #: What it shows, other than findings.
+    value: typing.Any = None
+
+
+def run(case: field_case.Case, folder: pathlib.Path) -> Answer:
+    """Run a case in an empty folder, which is the current one."""
+    for name, content in case.files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A line end of another system is part of the case.
+        path.write_bytes(content.encode())
+    try:
+        return _COMMANDS[case.command](case)
+    except exceptions.GPUError as exc:
+        return Answer(refused=str(exc))
+
+
+def problems(case: field_case.Case, answer: Answer) -> list[str]:
+    """Return how an answer differs from the right one."""
+    found = []
+    if case.refused is None and answer.refused is not None:
+        found.append(f'refused: {answer.refused}')
+    elif case.refused is not None:
+        expected = field_case.Expected('error', None, None, case.refused)
+        if answer.refused is None:
+            found.append(f'not refused, wanted /{case.refused}/')
+        elif not expected.matches('error', '', None, answer.refused):
+            found.append(f'refused otherwise: {answer.refused}')
+    for wanted in case.expected:
+        if not any(_matches(wanted, one) for one in answer.findings):
+            found.append(f'missed: {wanted}')
+    for one in answer.findings:
+        if not any(_matches(wanted, one) for wanted in case.expected):
+            found.append(f'false alarm: {one}')
+    if case.answer is not None and case.answer != answer.value:
+        found.append(f'answer {answer.value!r}, wanted {case.answer!r}')
+    return found
+
+
+def nova_disagrees(case: field_case.Case, folder: pathlib.Path) -> list[str]:
+    """Return where Nova does not do what a case says that it does."""
+    found = nova_start.disagreements_of_flavor(case.given)
+    for start in case.starts:
+        refusal = nova_start.refusal(
+            start.service, [os.fspath(folder / name) for name in start.files]
+        )
+        wanted = start.refuses and field_case.Expected(
+            'error', None, None, start.refuses
+        )
+        if (refusal is None) != (wanted is None) or (
+            wanted
+            and refusal is not None
+            and not wanted.matches('error', '', None, refusal)
+        ):
+            found.append(
+                f'{start.service} of {", ".join(start.files)}: {refusal}'
+            )
+    return found
+
+
+def _matches(wanted: field_case.Expected, one: Found) -> bool:
+    return wanted.matches(one.severity, one.code, one.file, one.message)
+
+
+def _execute(command: typing.Any, *arguments: str) -> typing.Any:
+    """Return what a command prints as JSON."""
+    app = types.SimpleNamespace(
+        stdout=io.StringIO(), options=argparse.Namespace()
+    )
+    instance = command(app, argparse.Namespace())
+    parsed = instance.get_parser('x').parse_args([*arguments, '-f', 'json'])
+    instance.run(parsed)
+    return json.loads(app.stdout.getvalue())
+
+
+def _check_config(case: field_case.Case) -> Answer:
+    rows: list[Row] = _execute(config.CheckConfig, *(case.arguments or ('.',)))
+    return Answer(
+        tuple(
+            Found(
+                row['Severity'],
+                row['Code'],
+                os.path.normpath(row['File']),
+                row['Message'],
+            )
+            for row in rows
+        )
+    )
+
+
+def _check_host(case: field_case.Case) -> Answer:
+    tree = hosts.build(case.given['host'])
+    bundle.write('host.tar', tree.tree())
+    rows: list[Row] = _execute(host.CheckHost, 'host.tar', *case.arguments)
+    return Answer(
+        tuple(
+            Found(
+                {'FAIL': 'error', 'WARN': 'warning'}[row['Result']],
+                row['Code'],
+                row['Device'],
+                f'{row["Evidence"]}; {row["Remedy"]}',
+            )
+            for row in rows
+            if row['Code'] is not None
+        )
+    )
+
+
+def _check_flavor(case: field_case.Case) -> Answer:
+    return Answer(
+        tuple(
+            Found(str(one.severity), one.code, None, one.message)
+            for one in flavor_rules.check(case.given['extra_specs'])
+        )
+    )
+
+
+def _warned(case: field_case.Case, command: typing.Any) -> Answer:
+    """Run a command that shows warnings with their codes."""
+    shown = _execute(command, *case.arguments)
+    found = []
+    for text in shown['warnings']:
+        code, _colon, message = text.partition(': ')
+        found.append(Found('warning', code, None, message))
+    return Answer(tuple(found))
+
+
+def _create_alias(case: field_case.Case) -> Answer:
+    return _warned(case, alias.CreateAlias)
+
+
+def _create_device_spec(case: field_case.Case) -> Answer:
+    return _warned(case, device_spec.CreateDeviceSpec)
+
+
+def _list_models(case: field_case.Case) -> Answer:
+    rows: list[Row] = _execute(model.ListModel)
+    known = {f'{row["Vendor ID"]}:{row["Product ID"]}' for row in rows}
+    return Answer(value=sorted(known & set(case.given['ids'])))
+
+
+_COMMANDS = {
+    'alias create': _create_alias,
+    'config check': _check_config,
+    'device spec create': _create_device_spec,
+    'flavor': _check_flavor,
+    'host check': _check_host,
+    'model list': _list_models,
+}

@@ -1,0 +1,73 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Inputs from public reports get the right answer (``tests/field``)."""
+
+import os
+import pathlib
+import re
+
+import ddt
+import fixtures
+from nova import objects
+import testtools
+
+from tests.field import case as field_case
+from tests.field import run
+
+CASES = {case.id: case for case in field_case.load()}
+#: Those who write Nova's configuration, or have it written.
+DEPLOYERS = {
+    'charm', 'devstack', 'kayobe', 'kolla', 'openstack-ansible', 'plain',
+    'rhoso',
+}  # fmt: skip
+
+
+@ddt.ddt
+class TestField(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        # No catalogue of whoever runs this.
+        self.useFixture(
+            fixtures.EnvironmentVariable(
+                'XDG_CONFIG_HOME', os.fspath(self.folder / 'none')
+            )
+        )
+        self.useFixture(fixtures.FakeLogger())
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.folder)
+        objects.register_all()
+
+    @ddt.data(*sorted(CASES))
+    def test_case(self, name: str) -> None:
+        case = CASES[name]
+        answer = run.run(case, self.folder)
+        self.assertEqual(
+            [], run.problems(case, answer), f'{case.why}\n{case.source}'
+        )
+        self.assertEqual([], run.nova_disagrees(case, self.folder))
+
+
+class TestCorpus(testtools.TestCase):
+    def test_sources(self) -> None:
+        for case in CASES.values():
+            self.assertTrue(re.match('https?://[^ /]+/', case.source), case.id)
+            self.assertTrue(2013 <= case.year <= 2026, case.id)
+            self.assertTrue(case.why, case.id)
+
+    def test_size(self) -> None:
+        """It grows; what has been right stays right."""
+        self.assertTrue(len(CASES) >= 100, len(CASES))
+        self.assertEqual(
+            set(), DEPLOYERS - {case.deployer for case in CASES.values()}
+        )
