@@ -23,6 +23,11 @@ import typing
 
 from gpuclient import exceptions
 from gpuclient.host import bundle
+from gpuclient.model import alias as alias_model
+from gpuclient.model import capacity
+from gpuclient.model import flavor as flavor_model
+from gpuclient.model import inventory
+from gpuclient.model import naming
 from gpuclient.osc.v1 import alias
 from gpuclient.osc.v1 import config
 from gpuclient.osc.v1 import device_spec
@@ -166,11 +171,83 @@ def _check_host(case: field_case.Case) -> Answer:
 
 
 def _check_flavor(case: field_case.Case) -> Answer:
+    flavor = _flavor({'vcpus': 8, 'ram': 65536, 'disk': 100, **case.given})
     return Answer(
         tuple(
             Found(str(one.severity), one.code, None, one.message)
-            for one in flavor_rules.check(case.given['extra_specs'])
+            for one in flavor_rules.check(
+                flavor, case.given.get('device_classes')
+            )
         )
+    )
+
+
+def _flavor(given: Row) -> flavor_model.Flavor:
+    return flavor_model.Flavor(
+        id='1',
+        name='gpu',
+        vcpus=given['vcpus'],
+        ram=given['ram'],
+        disk=given['disk'],
+        is_public=False,
+        extra_specs=given['extra_specs'],
+    )
+
+
+def _forecast(case: field_case.Case) -> Answer:
+    """Return how many more servers of a flavor fit."""
+    aliases = [alias_model.parse(line) for line in case.given['aliases']]
+    forecast = capacity.forecast(
+        _flavor(case.given['flavor']),
+        [
+            _compute_node(number, given)
+            for number, given in enumerate(case.given['hosts'])
+        ],
+        {one.name: one for one in aliases},
+        zone=case.given.get('zone'),
+    )
+    shown = {'count': forecast.count, 'exact': forecast.exact}
+    return Answer(value={key: shown[key] for key in case.answer})
+
+
+def _compute_node(number: int, given: Row) -> capacity.Host:
+    name = f'gpu{number}'
+    resources = [
+        inventory.Resource(resource_class, given[key], 0)
+        for resource_class, key in (
+            ('VCPU', 'vcpus'),
+            ('PCPU', 'pcpus'),
+            ('MEMORY_MB', 'memory'),
+            ('DISK_GB', 'disk'),
+        )
+        if key in given
+    ]
+    cards = [
+        *((ids, 0) for ids in given['devices']),
+        *((ids, 1) for ids in given.get('taken', ())),
+    ]
+    return capacity.Host(
+        inventory.Host(
+            name, name, tuple(resources), (*given.get('traits', ()),)
+        ),
+        name,
+        tuple(
+            inventory.Device(
+                uuid=f'{name}-{slot}',
+                name=f'{name}_0000:{slot:02X}:00.0',
+                root_uuid=name,
+                host=name,
+                address=f'0000:{slot:02x}:00.0',
+                resource_class=naming.resource_class(*ids.split(':')),
+                total=1,
+                reserved=0,
+                used=used,
+                traits=('COMPUTE_MANAGED_PCI_DEVICE',),
+            )
+            for slot, (ids, used) in enumerate(cards)
+        ),
+        (),
+        given.get('closed', ''),
     )
 
 
@@ -200,6 +277,7 @@ def _list_models(case: field_case.Case) -> Answer:
 
 _COMMANDS = {
     'alias create': _create_alias,
+    'capacity': _forecast,
     'config check': _check_config,
     'device spec create': _create_device_spec,
     'flavor': _check_flavor,
