@@ -24,11 +24,13 @@ read here is not known of any host: whatever looks at a host looks at the
 
 import argparse
 import bz2
+import collections
 import collections.abc
 import errno
 import fnmatch
 import functools
 import gzip
+import itertools
 import json
 import lzma
 import os
@@ -110,7 +112,7 @@ def _lines_of(content: bytes) -> 'collections.abc.Iterator[str]':
 
     :raises ValueError: A line is too long.
     """
-    text = _text(content).replace('\\\r\n', ' ').replace('\\\n', ' ')
+    text = _text(content).replace('\\\r\n', '').replace('\\\n', '')
     text = _BLANKS.sub('\n', text)
     start = 0
     while start < len(text):
@@ -390,17 +392,51 @@ def _shell_word(text: str) -> 'str | None':
     return ''.join(found)
 
 
+#: Of a value in quotes, in lines.
+_LONGEST_VALUE = 16
+
+
+def _closed(text: str, lines: 'collections.deque[str]') -> 'str | None':
+    """Return the first word of a shell, of which quotes close later.
+
+    :param lines: That follow; those that belong to it are taken.
+    """
+    quote = text[:1]
+    if quote not in ('"', "'"):
+        return None
+    for count, line in enumerate(lines, 1):
+        if quote in line:
+            whole = ' '.join([text, *itertools.islice(lines, count)])
+            word = _shell_word(whole) if len(whole) <= _LONGEST_LINE else None
+            if word is not None:
+                for _line in range(count):
+                    lines.popleft()
+            return word
+    return None
+
+
 def _assignments(pattern: str, keep: Keeper) -> typing.Any:
     """Return a function that keeps assignments of a shell."""
     wanted = re.compile(pattern, re.ASCII)
 
     def lines(content: bytes) -> 'collections.abc.Iterator[str]':
-        for line in _lines_of(content):
+        following = _lines_of(content)
+        waiting = collections.deque(itertools.islice(following, 1))
+        while waiting:
+            line = waiting.popleft()
             match = wanted.match(line)
             if match:
-                word = _shell_word(line[match.end() :])
+                text = line[match.end() :]
+                word = _shell_word(text)
+                if word is None:
+                    # Perhaps it goes on in the next lines.
+                    missing = _LONGEST_VALUE - len(waiting)
+                    waiting.extend(itertools.islice(following, missing))
+                    word = _closed(text, waiting)
                 kept = MASK if word is None else keep(word)
                 yield f'{match.group(0)}"{kept}"'
+            if not waiting:
+                waiting.extend(itertools.islice(following, 1))
 
     return lambda content: _joined(lines(content))
 
@@ -793,7 +829,21 @@ _TUNED = _settings(
     }
 )
 _SYSTEMS = _shaped('[a-z0-9_. -]{1,80}')
-_GRUBENV = _settings({'kernelopts': redact, 'tuned_params': redact})
+#: What a boot entry is called: after machine and kernel; or its place in the
+#: menu.
+_is_entry = _shaped(
+    r'[0-9]{1,3}|(?:[0-9a-f]{32}-|\*\*\*-)?'
+    r'(?:0-rescue|[0-9]{1,3}\.[0-9]{1,4}[\w.+~-]*)(?:\.conf)?'
+)
+
+
+def _entry_name(text: str) -> str:
+    return _packed_path('boot/' + _is_entry(text))[len('boot/') :]
+
+
+_GRUBENV = _settings(
+    {'kernelopts': redact, 'tuned_params': redact, 'saved_entry': _entry_name}
+)
 _PARAMETER = _value('[YN]|[0-9]{1,10}')
 _HEX = _value('0x[0-9a-f]{1,16}')
 _NUMBER = _value('-?[0-9]{1,19}')

@@ -106,7 +106,7 @@ class _Parser:
             physical_address_bits=bits,
             has_hypervisor=is_virtual,
             cpus=self._cpus(),
-            isolated_cpus=self._cpu_list(f'{_CPUS}isolated') or frozenset(),
+            isolated_cpus=self._isolated_cpus(),
             tuned_isolated_cores=self._tuned_cores(),
             tuned_profile=self._word('etc/tuned/active_profile'),
             nodes=self._nodes(),
@@ -691,6 +691,18 @@ class _Parser:
             )
         return None
 
+    def _isolated_cpus(self) -> frozenset[int]:
+        path = f'{_CPUS}isolated'
+        if path in self._tree.files or path in self._failures:
+            return self._cpu_list(path) or frozenset()
+        # Before Linux 4.2.
+        line = kernel.parse(self._text('proc/cmdline') or '')
+        online = self._cpu_list(f'{_CPUS}online')
+        try:
+            return line.isolated_cpus(len(online) if online else None)
+        except exceptions.InvalidCPUSet:
+            return frozenset()
+
     def _kernel_arguments(self) -> str | None:
         text = self._text('proc/cmdline')
         withheld = [
@@ -735,6 +747,9 @@ class _Parser:
         for line in self._lines('boot/grub2/grubenv'):
             name, _equals, value = line.partition('=')
             variables[name] = value.strip()
+        saved = variables.pop('saved_entry', '')
+        # Where it is not set, grub has it of its own configuration.
+        variables.setdefault('kernelopts', '$kernelopts')
         if grub:
             text = ' '.join(
                 values[name]
@@ -750,13 +765,58 @@ class _Parser:
         words = self._text('etc/kernel/cmdline')
         if words is not None:
             found.append(host.BootArguments('/etc/kernel/cmdline', words))
-        for path in self._below('boot/'):
-            if '/loader/entries/' not in path:
-                continue
+        entries = [
+            path for path in self._below('boot/') if '/loader/entries/' in path
+        ]
+        default = (
+            _default_entry(entries, saved)
+            if 'boot/grub2/grubenv' in self._tree.files
+            else None
+        )
+        for path in entries:
             for line in self._lines(path):
                 text = _expand(line.partition(' ')[2].strip(), variables)
-                found.append(host.BootArguments(f'/{path}', text))
+                found.append(
+                    host.BootArguments(
+                        f'/{path}', text, is_default=path == default
+                    )
+                )
         return tuple(found)
+
+
+def _default_entry(
+    paths: collections.abc.Sequence[str], saved: str
+) -> str | None:
+    """Return the entry that grub boots; None where there is no question.
+
+    It has the entries in the order of their names, the latest version first,
+    and takes the first, or that which ``saved_entry`` names (``blscfg`` of
+    grub2 as Fedora has it).
+    """
+    if len(paths) < 2:
+        return None
+    ordered = sorted(paths, key=_version_key, reverse=True)
+    if not saved:
+        return ordered[0]
+    if saved.isdecimal():
+        place = int(saved)
+        return ordered[place] if place < len(ordered) else None
+    name = saved.removesuffix('.conf')
+    named = [
+        path
+        for path in paths
+        if path.rpartition('/')[2].removesuffix('.conf') == name
+    ]
+    return named[0] if named else None
+
+
+def _version_key(path: str) -> list[tuple[int, int, str]]:
+    """Return what names of files are compared by, numbers as numbers."""
+    name = path.rpartition('/')[2].removesuffix('.conf')
+    return [
+        (1, int(part), '') if part.isdecimal() else (0, 0, part)
+        for part in re.findall('[0-9]{1,18}|[^0-9]+', name, re.A)
+    ]
 
 
 #: ``$NAME``, ``${NAME}`` and ``${NAME:+TEXT}``.

@@ -33,6 +33,9 @@ DISPLAY_CONTROLLER = 0x03
 PROCESSING_ACCELERATOR = 0x12
 #: Class and subclass.
 AUDIO_DEVICE = 0x0403
+USB_CONTROLLER = 0x0C03
+#: Neither VGA nor 3D.
+OTHER_DISPLAY = 0x0380
 PCI_BRIDGES = (0x0604, 0x0609)
 
 #: Vendors of CPUs, as ``/proc/cpuinfo`` has them; those of Arm have
@@ -302,6 +305,8 @@ class BootArguments:
 
     path: str
     text: str
+    #: Whether it is the one of several entries that the boot loader takes.
+    is_default: bool = False
 
     @property
     def is_entry(self) -> bool:

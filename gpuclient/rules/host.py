@@ -24,6 +24,7 @@ from gpuclient.model import cpu
 from gpuclient.model import host as host_model
 from gpuclient.model import kernel
 from gpuclient.rules import host_binding
+from gpuclient.rules import host_boot
 from gpuclient.rules import host_device
 from gpuclient.rules import host_remedy
 from gpuclient.rules import host_reporting
@@ -71,6 +72,7 @@ def check(
         _iommu,
         _iommu_arguments,
         _iommu_mode,
+        host_boot.check,
         _noiommu_mode,
         _ignored_lines,
         host_binding.ids,
@@ -206,6 +208,11 @@ def _why_off(view: host_view.View) -> tuple[str, str]:
         host.iommu_vendor or '', ('', 'the IOMMU', 'IOMMU')
     )
     remedy = f'Turn {setting} on in the firmware setup'
+    if host.cpu_vendor == host_model.ARM:
+        remedy = (
+            f'See whether this board has an SMMU: without one it cannot pass '
+            f'devices through. If it has one: {remedy}'
+        )
     if host.is_virtual:
         remedy = 'Give this virtual machine an IOMMU'
         model = _QEMU.get(host.iommu_vendor or '')
@@ -410,6 +417,12 @@ def _switches(view: host_view.View) -> Verdicts:
     ]
     if not switches or not linked:
         return
+    if len(linked) == 1:
+        yield verdict.passed(
+            check,
+            f'{linked[0].address} alone is for guests, and needs no link',
+        )
+        return
     alone = [one for one in switches if one.driver is None]
     if not alone:
         drivers = dict.fromkeys(str(one.driver) for one in switches)
@@ -419,11 +432,13 @@ def _switches(view: host_view.View) -> Verdicts:
         'GPU465',
         check,
         f'no driver has {", ".join(host_device.name(one) for one in alone)}: '
-        f'nobody sets up the links of {len(linked)} GPUs for guests, and CUDA '
-        f'fails in these (error 802, "system not yet initialized")',
+        f'nobody sets up the links of {len(linked)} GPUs for guests. CUDA '
+        f'fails in a server with more than one of them (error 802, "system '
+        f'not yet initialized"); a server with one works',
         'Have nvidia and the fabric manager on the host (FABRIC_MODE=1), and '
-        'so no blacklist of nvidia; or give the switches to a server that has '
-        'them',
+        'so no blacklist of nvidia; or pass the switches through to the '
+        'server that has all GPUs; or have flavors request one GPU each (with '
+        'NVreg_NvLinkDisable=1 in the driver of the guest)',
     )
 
 

@@ -30,13 +30,12 @@ def ids(view: host_view.View) -> Verdicts:
     if source is None:
         if view.ids_of_files is not None:
             where, line = view.ids_of_files
-            text = ','.join(one.render() for one in line.vfio_ids)
             yield verdict.fail(
                 'GPU433',
                 check,
                 f'{where} has them, and vfio-pci is part of this kernel: '
                 f'options of modprobe.d do nothing for it',
-                host_remedy.add_arguments(view.host, f'vfio-pci.ids={text}'),
+                _as_argument(view, line.vfio_ids),
             )
         else:
             yield verdict.passed(check, 'none are given')
@@ -70,6 +69,7 @@ def ids(view: host_view.View) -> Verdicts:
         # Of VFs, their PFs tell.
         if (
             device.physical_function is None
+            and device.address not in view.companions
             and view.caught(device)
             and not device.driver_override
         ):
@@ -88,6 +88,22 @@ def ids(view: host_view.View) -> Verdicts:
     if not line.invalid_vfio_ids and not unused:
         named = ','.join(one.render() for one in line.vfio_ids)
         yield verdict.passed(check, f'{where}: {named}')
+
+
+def _as_argument(
+    view: host_view.View, ids: collections.abc.Sequence[kernel.DeviceId]
+) -> str:
+    """Return how ids of modprobe.d become a kernel argument."""
+    pending: dict[kernel.DeviceId, None] = {}
+    for path, arguments in view.later:
+        pending |= dict.fromkeys(arguments.vfio_ids)
+        if set(ids) <= set(arguments.vfio_ids):
+            return host_remedy.reboot(view.host, path, 'vfio-pci.ids')
+    # Of two arguments only the last counts.
+    text = ','.join(
+        device_id.render() for device_id in dict.fromkeys((*pending, *ids))
+    )
+    return host_remedy.add_arguments(view.host, f'vfio-pci.ids={text}')
 
 
 def _by_address(view: host_view.View, wanted: str) -> str:
@@ -416,13 +432,23 @@ def duplicates(view: host_view.View) -> Verdicts:
             and one.vendor_id is not None
             # VFs are made later; vfio-pci.ids is no question then.
             and one.physical_function is None
+            # It goes where its group goes.
+            and one.address not in view.companions
         ]
         if not twins:
             continue
         shared = True
         claim = view.claim(device)
         others = ', '.join(str(one.address) for one in twins)
-        if claim is not None and not claim.by_ids:
+        if all(
+            twin.driver_override is not None
+            and not host_view.is_vfio(twin.driver_override)
+            for twin in twins
+        ):
+            found = verdict.passed(
+                check, f'driver_override leaves {others} to the host'
+            )
+        elif claim is not None and not claim.by_ids:
             found = verdict.passed(
                 check, f'claimed by its address; the host keeps {others}'
             )

@@ -35,6 +35,8 @@ _VGPU = 'nvidia_vgpu_vfio'
 #: Since then, no device is given away of which firmware goes on using memory,
 #: whosever the IOMMU is.
 _DIRECT = (6, 6)
+#: Since then, ``reserved_regions`` has "direct-relaxable".
+_RELAXABLE = (5, 3)
 
 
 def check(
@@ -108,6 +110,16 @@ def _driver(view: host_view.View, device: host_model.Device) -> Verdicts:
         return
     override = device.driver_override
     if managed and claim is None and not view.ids and override is None:
+        pending = _pending(view, device)
+        if pending is not None:
+            yield verdict.warn(
+                'GPU425',
+                check,
+                f'{has} until the next boot: {pending[0]} has {device.ids} in '
+                f'vfio-pci.ids',
+                _claim_remedy(view, device),
+            )
+            return
         yield verdict.warn(
             'GPU425',
             check,
@@ -384,6 +396,7 @@ def _group(view: host_view.View, device: host_model.Device) -> Verdicts:
         record is not None
         and 'direct' in record.reserved
         and (by_intel or by_all)
+        and not (by_intel and _is_relaxed(view, (device, *siblings)))
     ):
         kept = f'firmware keeps memory for group {device.group}'
         yield verdict.fail(
@@ -422,6 +435,24 @@ def _group(view: host_view.View, device: host_model.Device) -> Verdicts:
             else ', alone'
         )
         yield verdict.passed(check, f'group {device.group}{have}')
+
+
+def _is_relaxed(
+    view: host_view.View,
+    devices: collections.abc.Iterable[host_model.Device],
+) -> bool:
+    """Whether a kernel lets devices go although firmware keeps memory.
+
+    It does with those for display and USB; before Linux 5.3 it does not tell
+    such regions from others
+    (``drivers/iommu/intel-iommu.c:device_is_rmrr_locked``).
+    """
+    return (0, 0) < view.host.kernel_version < _RELAXABLE and all(
+        device.base_class == host_model.DISPLAY_CONTROLLER
+        or device.device_class == host_model.USB_CONTROLLER
+        or device.is_bridge
+        for device in devices
+    )
 
 
 def _of_functions(
@@ -553,10 +584,21 @@ def _sriov(view: host_view.View, device: host_model.Device) -> Verdicts:
 
 def _boot_vga(view: host_view.View, device: host_model.Device) -> Verdicts:
     check = 'boot VGA'
+    framebuffers = ', '.join(view.host.framebuffers)
+    if framebuffers and _may_be_console(view, device):
+        yield verdict.warn(
+            'GPU440',
+            check,
+            f'the console of the host may be on it ({framebuffers}): the '
+            f'kernel has no boot_vga for a display controller that is not '
+            f'VGA, and no other device is the boot VGA. vfio-pci cannot '
+            f'reserve its memory then ("BAR 0: can\'t reserve")',
+            _release_framebuffer(view),
+        )
+        return
     if not device.boot_vga:
         yield verdict.passed(check, 'the console is not on it')
         return
-    framebuffers = ', '.join(view.host.framebuffers)
     if not framebuffers:
         # vfio-pci removes it since Linux 6.0
         # (drivers/vfio/pci/vfio_pci_core.c:vfio_pci_vga_init).
@@ -571,10 +613,30 @@ def _boot_vga(view: host_view.View, device: host_model.Device) -> Verdicts:
         check,
         f'the firmware shows its messages on it, and the console of the host '
         f'may hold its memory ({framebuffers}): "BAR 1: can\'t reserve"',
+        _release_framebuffer(view),
+    )
+
+
+def _may_be_console(view: host_view.View, device: host_model.Device) -> bool:
+    """Whether a framebuffer may be on a device, and nothing tells.
+
+    Only VGA devices have ``boot_vga``
+    (``drivers/pci/pci-sysfs.c:pci_dev_attrs_are_visible``), and only of these
+    does vfio-pci remove a framebuffer
+    (``drivers/vfio/pci/vfio_pci_core.c:vfio_pci_vga_init``).
+    """
+    return (
+        device.boot_vga is None
+        and device.device_class == host_model.OTHER_DISPLAY
+        and device.physical_function is None
+        and not any(other.boot_vga for other in view.host.devices)
+    )
+
+
+def _release_framebuffer(view: host_view.View) -> str:
+    return (
         'Choose another card for the display in the firmware setup. Or: '
-        + host_remedy.add_arguments(
-            view.host, 'initcall_blacklist=sysfb_init'
-        ),
+        + host_remedy.add_arguments(view.host, 'initcall_blacklist=sysfb_init')
     )
 
 
@@ -583,6 +645,10 @@ def _reset(view: host_view.View, device: host_model.Device) -> Verdicts:
     methods = device.reset_methods
     if methods:
         yield verdict.passed(check, ', '.join(methods))
+    elif methods == () and _resets_with_bus(view, device):
+        yield verdict.passed(
+            check, 'with its bus, of which vfio-pci has all functions'
+        )
     elif methods is None:
         yield verdict.warn(
             'GPU441',
@@ -601,6 +667,33 @@ def _reset(view: host_view.View, device: host_model.Device) -> Verdicts:
         )
 
 
+def _resets_with_bus(view: host_view.View, device: host_model.Device) -> bool:
+    """Whether vfio-pci resets a card that has no reset of its own.
+
+    The kernel offers a function no reset of the bus that others are on, too
+    (``drivers/pci/pci.c:pci_parent_bus_reset``); vfio-pci does it when it has
+    all of them and the last is closed
+    (``drivers/vfio/pci/vfio_pci_core.c:vfio_pci_dev_set_try_reset``). A root
+    bus, which is the first one of its domain, has none.
+    """
+    place = device.address
+    others = [
+        other
+        for other in view.host.devices
+        if (other.address.domain, other.address.bus)
+        == (place.domain, place.bus)
+        and other.address != place
+    ]
+    return (
+        place.bus != 0
+        and bool(others)
+        and all(
+            host_view.is_vfio(function.driver)
+            for function in (device, *others)
+        )
+    )
+
+
 def _power(view: host_view.View, device: host_model.Device) -> Verdicts:
     check = 'power'
     state = device.power_state
@@ -611,7 +704,10 @@ def _power(view: host_view.View, device: host_model.Device) -> Verdicts:
             check,
             'it is in D3cold: some cards do not come back ("Unable to change '
             'power state from D3cold to D0, device inaccessible")',
-            'Put "options vfio-pci disable_idle_d3=1" into a file in '
+            # Options of modprobe.d do nothing for what is no module.
+            host_remedy.add_arguments(view.host, 'vfio-pci.disable_idle_d3=1')
+            if view.vfio_is_builtin
+            else 'Put "options vfio-pci disable_idle_d3=1" into a file in '
             f'/etc/modprobe.d, {host_remedy.remake_initramfs(view.host)}',
         )
     # Any device that a driver has left is "unknown", and not ill

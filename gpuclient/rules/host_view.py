@@ -95,15 +95,26 @@ class View:
         self.intent = intent
         self.models = models
         self.arguments = kernel.parse(host.kernel_arguments or '')
-        #: Those of boots to come, with the file that has them: the entries
-        #: of the boot loader, or where there are none what they are made of.
+        #: Those of boots to come, with the file that has them: the entry
+        #: that the boot loader takes; where that is not known, all entries,
+        #: and where there are none what they are made of.
         self.later = tuple(
             (one.path, kernel.parse(one.text))
             for one in (
-                [one for one in host.boot_arguments if one.is_entry]
+                [one for one in host.boot_arguments if one.is_default]
+                or [one for one in host.boot_arguments if one.is_entry]
                 or host.boot_arguments
             )
         )
+
+    @functools.cached_property
+    def next_entry(self) -> tuple[str, kernel.CommandLine] | None:
+        """The boot entry that is taken next, and its kernel arguments."""
+        entries = [one for one in self.host.boot_arguments if one.is_entry]
+        taken = [one for one in entries if one.is_default] or entries
+        if len(taken) != 1:
+            return None
+        return taken[0].path, kernel.parse(taken[0].text)
 
     # Who it is for.
 
@@ -355,7 +366,9 @@ class View:
     def claim(self, device: host_model.Device) -> Claim | None:
         """Return how vfio-pci comes to a device; None where it does not."""
         found = self._overridden.get(str(device.address))
-        if found is not None:
+        override = device.driver_override
+        # Such a line may give one card to vfio-pci, and keep its twin.
+        if found is not None and (override is None or is_vfio(override)):
             return found
         if is_vfio(device.driver_override):
             return Claim(OVERRIDE, by_ids=False)
@@ -372,6 +385,20 @@ class View:
         return any(matches(one, device) for one in self.ids)
 
     @functools.cached_property
+    def companions(self) -> frozenset[pci.Address]:
+        """Devices that share an IOMMU group with one that is for guests.
+
+        vfio-pci may have them, or nobody: a driver of the host makes the group
+        not viable (``drivers/iommu/iommu.c:iommu_group_claim_dma_owner``).
+        """
+        return frozenset(
+            sibling.address
+            for device in self.for_guests
+            for sibling in self.host.siblings(device)
+            if sibling not in self.for_guests
+        )
+
+    @functools.cached_property
     def ids_that_stay(self) -> frozenset[str]:
         """Ids of devices that are not for guests, nor on a card that is."""
         cards = {
@@ -383,7 +410,9 @@ class View:
             one.ids
             for one in self.host.devices
             # VFs are made later; vfio-pci.ids is no question then.
-            if one.physical_function is None and one.address not in cards
+            if one.physical_function is None
+            and one.address not in cards
+            and one.address not in self.companions
         )
 
 

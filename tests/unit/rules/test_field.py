@@ -105,7 +105,7 @@ class TestField(testtools.TestCase):
 
     def test_data_plane_node_before_its_reboot(self) -> None:
         tree = field.edpm(arguments=f'{IDS} rd.driver.pre=vfio-pci')
-        tree.text('proc/cmdline', 'ro intel_iommu=on iommu=pt hugepages=0\n')
+        tree.text('proc/cmdline', 'ro iommu=pt hugepages=0\n')
         _host, found = self.check(tree)
         self.assertEqual({'GPU424'}, set(found))
         self.says(found, 'GPU424', 'Reboot: /boot/loader/entries/a-')

@@ -19,6 +19,7 @@ import re
 import testtools
 
 from gpuclient.documents.created import host_files
+from gpuclient.host import collect
 from gpuclient.host import reader
 from gpuclient.model import alias as alias_model
 from gpuclient.model import cpu
@@ -363,6 +364,79 @@ class TestIommu(TestCase):
         self.finds('GPU420', WARN, 'without intel_iommu=on', tree)
 
 
+class TestNextBoot(TestCase):
+    """Entries of the boot loader, of which one is the default."""
+
+    MACHINE = '0123456789abcdef' * 2
+
+    def tree(self, saved: str, arguments: str = trees.EARLY) -> trees.Tree:
+        found = card(host={'system': trees.RHEL})
+        for version, text in (
+            ('0-rescue', 'ro'),
+            ('5.14.0-70.el9', 'ro iommu=pt'),
+            ('5.14.0-427.el9', arguments),
+        ):
+            found.text(
+                f'boot/loader/entries/{self.MACHINE}-{version}.conf',
+                f'title x\noptions {text} $tuned_params\n',
+            )
+        found.text('boot/grub2/grubenv', f'{saved}tuned_params=nohz=on\n')
+        for path, content in list(found.files.items()):
+            if path.startswith('boot/'):
+                del found.files[path]
+                found.files[path.replace(self.MACHINE, '***')] = (
+                    collect.rule_for(path).keep(content)
+                )
+        return found
+
+    def test_default_entry(self) -> None:
+        old = f'saved_entry={self.MACHINE}-5.14.0-70.el9\n'
+        for saved, bad in (
+            ('', False),
+            ('saved_entry=0\n', False),
+            ('saved_entry=1\n', True),
+            (f'saved_entry={self.MACHINE}-5.14.0-427.el9\n', False),
+            (old, True),
+            # It names none, so which is taken is not known.
+            (f'saved_entry={self.MACHINE}-6.1.0\n', False),
+            ('saved_entry=9\n', False),
+        ):
+            found = self.bad(self.tree(saved))
+            self.assertEqual({'GPU466'} if bad else set(), set(found), saved)
+        self.finds(
+            'GPU466', WARN, 'does not have intel_iommu=on vfio-pci.ids=10de:'
+            '20f1, with which', self.tree(old),
+            remedy='(grubby --update-kernel=ALL --args="intel_iommu=on '
+            'vfio-pci.ids=10de:20f1")',
+        )  # fmt: skip
+
+    def test_turns_the_iommu_off(self) -> None:
+        self.finds('GPU466', WARN, 'has intel_iommu=off: ',
+                   self.tree('', 'intel_iommu=off'),
+                   remedy='Remove intel_iommu=off')  # fmt: skip
+
+    def test_arguments_of_grub_itself(self) -> None:
+        """What ``$kernelopts`` is then is not known."""
+        self.assertEqual({}, self.bad(self.tree('', '$kernelopts')))
+        tree = self.tree('kernelopts=ro\n', '$kernelopts')
+        self.assertIn('GPU466', self.bad(tree))
+        tree = self.tree(f'kernelopts={trees.EARLY}\n', '$kernelopts')
+        self.assertEqual({}, self.bad(tree))
+
+    def test_reboot_is_pending_in_the_default_entry(self) -> None:
+        """Others do not count, nor does what entries are made of."""
+        tree = self.tree('')
+        tree.text('proc/cmdline', 'ro iommu=pt intel_iommu=on\n')
+        tree.links.pop(f'sys/bus/pci/devices/{GPU}/driver')
+        tree.text('etc/default/grub', 'GRUB_CMDLINE_LINUX="quiet"\n')
+        path = '/boot/loader/entries/***-5.14.0-427.el9.conf'
+        self.finds('GPU425', WARN, f'until the next boot: {path} has', tree,
+                   remedy=f'Reboot: {path} has')  # fmt: skip
+        tree.text('boot/grub2/grubenv', 'saved_entry=1\n')
+        self.finds('GPU425', WARN, 'nothing gives it to vfio-pci', tree,
+                   remedy='--args="vfio-pci.ids=10de:20f1')  # fmt: skip
+
+
 class TestDriver(TestCase):
     def test_rivals(self) -> None:
         for driver in ('nouveau', 'nvidia', 'nvidiafb', 'NovaCore'):
@@ -548,6 +622,24 @@ class TestGroup(TestCase):
             )
         self.assertEqual({}, self.bad(tree))
 
+    def test_mates_that_nobody_uses(self) -> None:
+        """They may be bound to vfio-pci, and have to be for the group."""
+        tree = card()
+        add(tree, TWIN)
+        found = self.bad(tree, named(GPU))
+        self.assertEqual({}, found)
+        # Of a host driver: the remedy is vfio-pci for both, by their ids.
+        tree = card('intel_iommu=on iommu=pt', driver='nouveau')
+        add(tree, TWIN, driver='nouveau')
+        found = self.bad(tree, named(GPU))
+        self.assertIn(TWIN, found['GPU426'].evidence)
+        self.assertIn('vfio-pci.ids=10de:20f1', found['GPU424'].remedy)
+        self.assertNotIn('GPU454', found)
+        # In a group of its own it is a card that the host keeps.
+        tree = card()
+        add(tree, TWIN, group=5)
+        self.assertIn('GPU430', self.bad(tree, named(GPU)))
+
     def test_not_viable(self) -> None:
         tree = card()
         tree.device(
@@ -619,6 +711,20 @@ class TestGroup(TestCase):
                            remedy='Turn DMA protection')  # fmt: skip
             else:
                 self.assertNotIn('GPU427', self.bad(tree))
+
+    def test_reserved_by_firmware_of_old_kernels(self) -> None:
+        """They have one word for all regions, and let displays go."""
+        for release, code, bad in (
+            ('4.18.0-553.el8', 0x0C0330, False),
+            ('4.18.0-553.el8', 0x010700, True),
+            ('5.14.0-427.el9', 0x0C0330, True),
+        ):
+            tree = card(host={'release': release})
+            tree.device('0000:10:00.0', '8086:1', code, group=4)
+            tree.text('sys/kernel/iommu_groups/4/reserved_regions',
+                      '0x00000000bf800000 0x00000000bfffffff direct\n'
+                      )  # fmt: skip
+            self.assertEqual(bad, 'GPU427' in self.bad(tree), release)
 
     def test_no_group(self) -> None:
         tree = card(group=None)
@@ -693,6 +799,38 @@ class TestBinding(TestCase):
         tree = card('iommu=pt vfio-pci.ids=10de:20f1')
         tree.text(path, 'kernel/drivers/vfio/pci/vfio-pci.ko\n')
         self.assertEqual({}, self.bad(tree))
+
+    def test_builtin_and_pending(self) -> None:
+        """Nothing is to be added that the next boot has."""
+        for grub in (
+            'GRUB_CMDLINE_LINUX="quiet vfio-pci.ids=10de:20f1"\n',
+            'GRUB_CMDLINE_LINUX="quiet \\\nvfio-pci.ids=10de:\\\n20f1"\n',
+            'GRUB_CMDLINE_LINUX="quiet\nvfio-pci.ids=10de:20f1\n"\n',
+            "GRUB_CMDLINE_LINUX='quiet\n\n vfio-pci.ids=10de:20f1'\n",
+        ):
+            tree = card('iommu=pt', driver=None)
+            tree.text(
+                'etc/modprobe.d/vfio.conf', 'options vfio-pci ids=10de:20f1'
+            )
+            tree.text(
+                'lib/modules/6.1.0-56-amd64/modules.builtin',
+                'kernel/drivers/vfio/pci/vfio-pci.ko\n',
+            )
+            path = 'etc/default/grub'
+            tree.files[path] = collect.rule_for(path).keep(grub.encode())
+            found = self.bad(tree)
+            for code in ('GPU433', 'GPU425'):
+                self.assertTrue(
+                    found[code].remedy.startswith(
+                        'Reboot: /etc/default/grub has vfio-pci.ids'
+                    ),
+                    found[code],
+                )
+            self.assertIn('until the next boot', found['GPU425'].evidence)
+        # What grub has is not lost where more is to be added.
+        tree.text(path, 'GRUB_CMDLINE_LINUX="vfio-pci.ids=10de:1aef"\n')
+        self.finds('GPU433', FAIL, '', tree,
+                   remedy='vfio-pci.ids=10de:1aef,10de:20f1')  # fmt: skip
 
     def race(self, *modules: str, maker: str, **files: str) -> trees.Tree:
         tree = card(trees.BOUND)
@@ -843,6 +981,27 @@ class TestBinding(TestCase):
         )
         self.assertEqual({}, self.bad(tree, named(GPU)))
 
+    def test_twin_that_is_kept_by_its_address(self) -> None:
+        """An override leaves it to a driver of the host."""
+        tree = card()
+        add(tree, TWIN, group=5, driver='nvidia', override='nvidia')
+        self.assertEqual({}, self.bad(tree, named(GPU)))
+        passed = [
+            one.evidence
+            for one in self.check(tree, named(GPU))
+            if one.check == 'duplicate ids'
+        ]
+        self.assertEqual(
+            [f'driver_override leaves {TWIN} to the host'], passed
+        )
+        # A line that writes it is none that gives the card to vfio-pci.
+        tree.text(
+            'etc/modprobe.d/x.conf',
+            f'install vfio-pci echo nvidia > /sys/bus/pci/devices/{TWIN}/'
+            f'driver_override; modprobe -i vfio-pci\n',
+        )
+        self.assertEqual({}, self.bad(tree, named(GPU)))
+
     def test_install_line_of_what_is_part_of_the_kernel(self) -> None:
         """It is never run; that of another name is, before a driver."""
         override = (
@@ -988,6 +1147,24 @@ class TestDevice(TestCase):
         self.finds('GPU440', WARN, '(efi-framebuffer.0): "BAR 1', tree,
                    remedy='Add initcall_blacklist=sysfb_init')  # fmt: skip
 
+    def test_console_without_boot_vga(self) -> None:
+        """Only VGA devices have it; of others it has to be found out."""
+        tree = trees.Tree(arguments='iommu=pt vfio-pci.ids=10de:20f1 '
+                          'rd.driver.pre=vfio-pci')  # fmt: skip
+        tree.initramfs('vfio-pci', maker='dracut')
+        tree.device(GPU, trees.A100, 0x038000, driver='vfio-pci', group=4,
+                    total_vfs=16)  # fmt: skip
+        self.assertEqual({}, self.bad(tree))
+        tree.text('sys/bus/platform/devices/simple-framebuffer.0', '')
+        self.finds('GPU440', WARN, 'console of the host may be on it (simple',
+                   tree, remedy='initcall_blacklist=sysfb_init')  # fmt: skip
+        trees.bmc(tree)
+        self.assertEqual({}, self.bad(tree))
+        # A 3D controller has no display.
+        tree = card()
+        tree.text('sys/bus/platform/devices/simple-framebuffer.0', '')
+        self.assertEqual({}, self.bad(tree))
+
     def test_reset(self) -> None:
         self.finds('GPU441', WARN, 'no way', card(reset=None))
         unknown = card()
@@ -996,8 +1173,49 @@ class TestDevice(TestCase):
         unknown.files[f'sys/bus/pci/devices/{GPU}/reset_method'] = b'\xff'
         self.finds('GPU441', WARN, 'could not be read', unknown)
 
+    def test_reset_with_the_bus(self) -> None:
+        ids = f'{trees.EARLY},10de:1aef'
+        for driver, bad in (('vfio-pci', False), ('snd_hda_intel', True)):
+            tree = card(ids, reset=None)
+            tree.device('0000:04:00.1', '10de:1aef', 0x040300, driver=driver,
+                        group=4, reset=None)  # fmt: skip
+            self.assertEqual(bad, 'GPU441' in self.bad(tree))
+        # The root bus has no bridge that could do it.
+        tree = card(ids, address='0000:00:02.0', reset=None)
+        tree.device('0000:00:02.1', '10de:1aef', 0x040300, driver='vfio-pci',
+                    group=4)  # fmt: skip
+        self.assertIn('GPU441', self.bad(tree))
+
+    def test_old_kernel(self) -> None:
+        """What Linux 4.18 and earlier have not is no ground for a warning."""
+        tree = card(
+            f'{trees.EARLY} isolcpus=2-3', host={'release': '3.10.0-1160.el7'}
+        )
+        folder = f'sys/bus/pci/devices/{GPU}/'
+        for path in [
+            f'{folder}reset_method',
+            f'{folder}power_state',
+            'sys/kernel/iommu_groups/4/type',
+            'sys/kernel/iommu_groups/4/reserved_regions',
+            'sys/devices/system/cpu/isolated',
+        ]:
+            del tree.files[path]
+        intent = specs(
+            {'vendor_id': '10de', 'product_id': '20f1'},
+            dedicated_cpus=frozenset({2, 3}),
+        )
+        self.assertEqual({}, self.bad(tree, intent))
+
     def test_d3cold(self) -> None:
-        self.finds('GPU442', WARN, 'D3cold', card(power='D3cold'))
+        tree = card(power='D3cold')
+        self.finds('GPU442', WARN, 'D3cold', tree, remedy='/etc/modprobe.d')
+        tree.text(
+            'lib/modules/6.1.0-56-amd64/modules.builtin',
+            'kernel/drivers/vfio/pci/vfio-pci.ko\n',
+        )
+        self.finds('GPU442', WARN, 'D3cold', tree,
+                   remedy='Add vfio-pci.disable_idle_d3=1 to')  # fmt: skip
+        self.assertNotIn('modprobe.d', self.bad(tree)['GPU442'].remedy)
 
     def test_numa_node(self) -> None:
         tree = card(host={'nodes': 2}, node=-1)
@@ -1007,12 +1225,15 @@ class TestDevice(TestCase):
 
 
 class TestSwitches(TestCase):
-    def tree(self, driver: str | None, ids: str = '10de:2330') -> trees.Tree:
+    def tree(
+        self, driver: str | None, ids: str = '10de:2330', count: int = 2
+    ) -> trees.Tree:
         found = trees.Tree(arguments=f'iommu=pt vfio-pci.ids={ids} '
                            'rd.driver.pre=vfio-pci')  # fmt: skip
         found.initramfs('vfio-pci', maker='dracut')
-        found.device(GPU, ids, 0x030200, driver='vfio-pci', group=4,
-                     total_vfs=32)  # fmt: skip
+        for address, group in ((GPU, 4), (TWIN, 5))[:count]:
+            found.device(address, ids, 0x030200, driver='vfio-pci',
+                         group=group, total_vfs=32)  # fmt: skip
         found.device('0000:07:00.0', '10de:22a3', 0x068000, driver=driver,
                      group=7)  # fmt: skip
         return found
@@ -1020,14 +1241,16 @@ class TestSwitches(TestCase):
     def test_links_of_gpus(self) -> None:
         self.finds('GPU465', WARN, 'no driver has 0000:07:00.0 (10de:22a3',
                    self.tree(None), remedy='FABRIC_MODE=1')  # fmt: skip
+        self.finds('GPU465', WARN, 'a server with one works', self.tree(None))
         for driver in ('nvidia', 'vfio-pci'):
             tree = self.tree(driver)
             self.assertEqual({}, self.bad(tree))
             self.assertIn(
                 'NVSwitches', {one.check for one in self.check(tree)}
             )
-        # Of no concern to cards without such links.
+        # Of no concern to cards without such links, nor to one alone.
         self.assertEqual({}, self.bad(self.tree(None, trees.A100)))
+        self.assertEqual({}, self.bad(self.tree(None, count=1)))
 
 
 class TestMemoryAndCpus(TestCase):

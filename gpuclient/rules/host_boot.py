@@ -1,0 +1,102 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Rules about the boot entry that a host takes next."""
+
+import collections.abc
+
+from gpuclient.model import host as host_model
+from gpuclient.model import kernel
+from gpuclient.rules import host_remedy
+from gpuclient.rules import host_view
+from gpuclient.rules import verdict
+
+Verdicts = collections.abc.Iterator[verdict.Verdict]
+
+#: Stands for arguments that grub has of its own configuration.
+_UNKNOWN = '$kernelopts'
+
+
+def check(view: host_view.View) -> Verdicts:
+    """Check that the next boot has the arguments that this one had.
+
+    A kernel that is installed later, or made the default, has an entry of its
+    own: what was added to one entry alone is lost with it
+    (``grub.d/10_linux`` and ``blscfg`` of grub2 as Fedora has it).
+    """
+    check_name = 'next boot'
+    if view.next_entry is None or view.host.kernel_arguments is None:
+        return
+    path, arguments = view.next_entry
+    if arguments.has(_UNKNOWN):
+        return
+    off = arguments.iommu_off
+    if (
+        off is not None
+        and view.arguments.iommu_off is None
+        and view.host.cpu_vendor != host_model.ARM
+    ):
+        yield verdict.warn(
+            'GPU466',
+            check_name,
+            f'{path}, the entry of the next boot, has {off}: the host has no '
+            f'IOMMU then, and cannot pass devices through',
+            host_remedy.describe(
+                view.host,
+                host_remedy.Change(
+                    remove=arguments.written(off.partition('=')[0])
+                ),
+            ),
+        )
+        return
+    lost = [*_lost_iommu(view, arguments), *_lost_ids(view, arguments)]
+    if lost:
+        yield verdict.warn(
+            'GPU466',
+            check_name,
+            f'{path}, the entry of the next boot, does not have '
+            f'{" ".join(lost)}, with which this kernel was started: cards for '
+            f'guests are not bound to vfio-pci then',
+            host_remedy.add_arguments(view.host, *lost),
+        )
+        return
+    yield verdict.passed(check_name, f'{path} has what this boot had')
+
+
+def _lost_iommu(
+    view: host_view.View, arguments: kernel.CommandLine
+) -> collections.abc.Iterator[str]:
+    if (
+        view.host.iommu_vendor == host_model.INTEL
+        and view.arguments.intel_iommu_on
+        and not arguments.intel_iommu_on
+        and not arguments.withholds('intel_iommu')
+    ):
+        yield 'intel_iommu=on'
+
+
+def _lost_ids(
+    view: host_view.View, arguments: kernel.CommandLine
+) -> collections.abc.Iterator[str]:
+    """Yield the argument with ids by which cards for guests are claimed."""
+    if arguments.withholds('vfio-pci.ids'):
+        return
+    now, later = view.arguments.vfio_ids, arguments.vfio_ids
+    if any(
+        any(host_view.matches(claimed, device) for claimed in now)
+        and not any(host_view.matches(claimed, device) for claimed in later)
+        for device in view.for_guests
+    ):
+        ids = ','.join(
+            claimed.render() for claimed in dict.fromkeys((*later, *now))
+        )
+        yield f'vfio-pci.ids={ids}'
