@@ -20,6 +20,7 @@ help:
 	@echo 'make test-hostile    files, answers and terminals that mean harm, for some hours'
 	@echo 'make test-kill       edits killed at every system call; needs strace'
 	@echo 'make fuzz            a million random documents for the readers'
+	@echo 'make test-differential  verdicts held against those of Nova, of a random seed'
 	@echo 'make unit            unit tests only'
 	@echo 'make functional      functional tests only, on an embedded cloud'
 	@echo 'make lint            ruff and mypy'
@@ -73,6 +74,10 @@ test-kill: $(READY)
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz --count 1000000
+
+.PHONY: test-differential
+test-differential: $(READY)
+	$(BIN)/python -m tests.unit.differential.run $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(COUNT),--count $(COUNT))
 
 unit: $(READY)
 	$(BIN)/python -m tests.run unit

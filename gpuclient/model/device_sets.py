@@ -62,27 +62,29 @@ class Requirement:
 
 
 @dataclasses.dataclass(frozen=True)
-class Served:
-    """A device that an alias is served with: for tests and messages."""
+class Example:
+    """A device that an entry is the first to match."""
 
     spec: device_spec.DeviceSpec
-    device_type: str
+    #: None where the search for it took too long, so that it is not known.
+    device: device_spec.HostDevice | None
 
 
-def is_reached(
+def reached(
     spec: device_spec.DeviceSpec,
     earlier: collections.abc.Sequence[device_spec.DeviceSpec],
     others: collections.abc.Sequence[device_spec.DeviceSpec] = (),
-) -> bool:
-    """Return whether an entry may be the first that matches a device.
+) -> Example | None:
+    """Return a device that an entry is the first to match; None without one.
 
     :param others: All entries of the service: with a remote managed one that
         names a PF nova-compute does not start on a host where it is one.
     """
-    return any(
-        _has_device(spec, earlier, (*earlier, spec, *others), kind, _ALL)
-        for kind in ('type-PCI', 'type-VF')
-    )
+    for kind in ('type-PCI', 'type-VF'):
+        example = _example(spec, earlier, (*earlier, spec, *others), kind)
+        if example is not None:
+            return example
+    return None
 
 
 def serves(
@@ -91,8 +93,10 @@ def serves(
     *,
     in_placement: bool,
     without: str | None = None,
-) -> Served | None:
-    """Return by which entry a device may serve an alias, on some host.
+) -> Example | None:
+    """Return a device that may serve an alias, on some host.
+
+    What else the host has is left out, such as the PF of a VF.
 
     :param specs: All entries of a compute, in their order.
     :param in_placement: ``[filter_scheduler]pci_in_placement``; the compute
@@ -103,10 +107,11 @@ def serves(
         earlier = () if without == Requirement.ADDRESS else specs[:number]
         for kind in pci.DEVICE_TYPES:
             wanted = _wanted(spec, alias, kind, in_placement, without)
-            if wanted is not None and _has_device(
-                spec, earlier, specs, kind, wanted
-            ):
-                return Served(spec, kind)
+            if wanted is None:
+                continue
+            example = _example(spec, earlier, specs, kind, wanted)
+            if example is not None:
+                return example
     return None
 
 
@@ -275,50 +280,49 @@ def _single(spec: device_spec.DeviceSpec) -> str | None:
     return text if _ADDRESS.fullmatch(text) else None
 
 
-def _has_device(
+def _example(
     spec: device_spec.DeviceSpec,
     earlier: collections.abc.Sequence[device_spec.DeviceSpec],
     all_specs: collections.abc.Sequence[device_spec.DeviceSpec],
     kind: str,
-    wanted: Box,
-) -> bool:
-    """Return whether an entry may be the first that matches a device.
+    wanted: Box = _ALL,
+) -> Example | None:
+    """Return a device that an entry is the first to match.
 
     :param all_specs: All entries of the service.
     :param kind: Device type of the device.
     :param wanted: Devices that it has to be one of.
     """
-    if spec.devname:
-        # Where its interface is, only what is for any address comes first,
-        # or for the same interface.
-        obstacles = [
-            _box(other, any_address=True)
-            if other.devname == spec.devname
-            else _box(other)
-            for other in earlier
-            if other.devname in (None, spec.devname)
-        ]
-        return _has_point(
-            _both(_box(spec, any_address=True), wanted), obstacles
-        )
     # What names an interface matches nothing where that is not.
-    rivals = [other for other in earlier if not other.devname]
+    rivals = [
+        other for other in earlier if other.devname in (None, spec.devname)
+    ]
     # nova-compute does not start where these are PFs.
     refused = {
         text
         for other in all_specs
         if other.remote_managed and (text := _single(other)) is not None
     }
-    obstacles = [_box(other) for other in rivals]
+    named = {text for other in all_specs if (text := _single(other))}
+    obstacles = [
+        _box(other, any_address=bool(other.devname)) for other in rivals
+    ]
     if kind == 'type-PF':
+        if spec.devname and any(
+            other.remote_managed and other.devname == spec.devname
+            for other in all_specs
+        ):
+            return None
         obstacles += map(_point, refused)
-    if _has_point(_both(_box(spec), wanted), obstacles):
-        return True
+    point = _outside(_both(_box(spec), wanted), obstacles)
+    if point is not None:
+        parent = _address_not_in(named) if kind == 'type-VF' else None
+        return Example(spec, _device(point, kind, parent))
     function = _single(spec)
     if kind != 'type-VF' or function is None or function in refused:
-        return False
+        return None
     # A VF of the PF that the entry names, at any address but the PF's.
-    return _has_point(
+    point = _outside(
         _both(_box(spec, any_address=True), wanted),
         [
             *(
@@ -327,6 +331,38 @@ def _has_device(
             ),
             _point(function),
         ],
+    )
+    return (
+        None
+        if point is None
+        else Example(spec, _device(point, kind, function))
+    )
+
+
+def _address_not_in(addresses: collections.abc.Container[str]) -> str:
+    return next(
+        address
+        for bus in range(0xFF, -1, -1)
+        if (address := f'ffff:{bus:02x}:1f.7') not in addresses
+    )
+
+
+def _device(
+    point: Box, kind: str, parent: str | None
+) -> device_spec.HostDevice | None:
+    """Return the device of the lowest values that a box has."""
+    if not point:
+        return None
+    domain, bus, slot, func, vendor, product, serial = (
+        (values & -values).bit_length() - 1 for values in point
+    )
+    return device_spec.HostDevice(
+        f'{domain:04x}:{bus:02x}:{slot:02x}.{func:x}',
+        f'{vendor:04x}',
+        f'{product:04x}',
+        kind,
+        parent,
+        'serial' if serial else None,
     )
 
 
@@ -345,9 +381,13 @@ def _both(one: Box, other: Box) -> Box:
     return tuple(map(int.__and__, one, other))
 
 
-def _has_point(box: Box, obstacles: collections.abc.Sequence[Box]) -> bool:
-    """Return whether a box has a point that is in none of others."""
-    return all(box) and _search(box, obstacles, 0, [_STEPS])
+def _outside(box: Box, obstacles: collections.abc.Sequence[Box]) -> Box | None:
+    """Return a part of a box that no obstacle touches.
+
+    :returns: None where there is none; an empty one where the search took too
+        long.
+    """
+    return _search(box, obstacles, 0, [_STEPS]) if all(box) else None
 
 
 def _search(
@@ -355,20 +395,21 @@ def _search(
     obstacles: collections.abc.Sequence[Box],
     at: int,
     steps: list[int],
-) -> bool:
+) -> Box | None:
     for number in range(at, len(obstacles)):
         obstacle = obstacles[number]
         if not all(map(int.__and__, box, obstacle)):
             continue
         for field, values in enumerate(obstacle):
             rest = box[field] & ~values
-            if rest:
-                steps[0] -= 1
-                if steps[0] < 0:
-                    # Not known: it may have.
-                    return True
-                smaller = (*box[:field], rest, *box[field + 1 :])
-                if _search(smaller, obstacles, number + 1, steps):
-                    return True
-        return False
-    return True
+            if not rest:
+                continue
+            steps[0] -= 1
+            if steps[0] < 0:
+                return ()
+            smaller = (*box[:field], rest, *box[field + 1 :])
+            found = _search(smaller, obstacles, number + 1, steps)
+            if found is not None:
+                return found
+        return None
+    return box

@@ -348,6 +348,20 @@ class DeviceSpec:
             raise _unreported(exc) from exc
 
     @property
+    def unstored_tags(self) -> tuple[str, ...]:
+        """Tags that end each update of the compute that it matches with.
+
+        They become tags of a pool, which are strings
+        (``nova/objects/pci_device_pool.py:PciDevicePool``).
+        """
+        return tuple(
+            key
+            for key, value in self.tags.items()
+            if key not in ('resource_class', 'traits', 'rp_uuid')
+            and isinstance(value, list | dict)
+        )
+
+    @property
     def has_names(self) -> bool:
         """Whether Nova can make names of Placement of it."""
         try:
@@ -479,7 +493,9 @@ def _parse_entry(
         raise _invalid(
             'one_time_use=true requires pci.report_in_placement to be enabled'
         )
-    spec = DeviceSpec(vendor_id, product_id, found, devname, tags, entry)
+    spec = DeviceSpec(
+        vendor_id, product_id, found, devname or None, tags, entry
+    )
     if spec.remote_managed:
         _check_remote_managed(spec, host)
     return spec

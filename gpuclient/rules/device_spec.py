@@ -45,7 +45,14 @@ def check(
             'device of the host: disks and network cards, too',
         )
     yield from _check_keys(spec)
-    if not device_sets.is_reached(spec, ()):
+    for key in spec.unstored_tags:
+        yield finding.error(
+            'GPU206',
+            f'The value of {key!r} is not a string: nova-compute cannot store '
+            f'the pool of the devices (ValueError), and no resource of the '
+            f'host is updated. Write a string',
+        )
+    if device_sets.reached(spec, ()) is None:
         yield finding.error(
             'GPU215',
             'It matches no device: no PCI device has such an address or such '
@@ -160,20 +167,25 @@ def shadowed(
     (``nova/pci/whitelist.py:Whitelist.device_assignable``).
 
     :param all_specs: All entries of the compute.
-    :returns: None where there may be a device that this entry is for.
+    :returns: None of them where there may be a device that only this entry
+        matches.
     """
-    if device_sets.is_reached(
-        spec, earlier, all_specs
-    ) or not device_sets.is_reached(spec, (), all_specs):
+
+    def is_reached(
+        before: collections.abc.Sequence[device_spec.DeviceSpec],
+    ) -> bool:
+        return device_sets.reached(spec, before, all_specs) is not None
+
+    if is_reached(earlier) or not is_reached(()):
         return ()
     for other in earlier:
-        if not device_sets.is_reached(spec, (other,), all_specs):
+        if not is_reached((other,)):
             return (other,)
     # Several do it together: as few as are needed.
     needed = list(earlier)
     for other in earlier:
         rest = [one for one in needed if one is not other]
-        if not device_sets.is_reached(spec, rest, all_specs):
+        if not is_reached(rest):
             needed = rest
     return tuple(needed)
 

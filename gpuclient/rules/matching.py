@@ -26,13 +26,13 @@ from gpuclient.rules import finding
 _Requirement = device_sets.Requirement
 #: What an alias may fail for alone, in the order in which it is told.
 _REASONS = (
+    _Requirement.ADDRESS,
     _Requirement.MIGRATION,
     _Requirement.REMOTE,
     _Requirement.NETWORK,
     _Requirement.TRAITS,
     _Requirement.CLASS,
     _Requirement.TYPE,
-    _Requirement.ADDRESS,
 )
 
 
@@ -52,8 +52,8 @@ def check(
     :param services: Those that the aliases and the specs are of.
     """
     tagged = any(_has_capability(entry.spec) for entry in specs)
-    if not tagged:
-        for entry in aliases:
+    for entry in aliases if not tagged else ():
+        if all(one.capability_type for one in _alternatives(entry, aliases)):
             for one in alias_rules.check_capability(entry.alias):
                 yield finding.Located(one, entry.setting.place)
     computes = _by_compute(specs)
@@ -61,10 +61,8 @@ def check(
         return
     for entry in aliases:
         alternatives = [
-            other.alias if tagged else _without_capability(other.alias)
-            for other in aliases
-            if other.service is entry.service
-            and other.alias.name == entry.alias.name
+            alias if tagged else _without_capability(alias)
+            for alias in _alternatives(entry, aliases)
         ]
         # Several with one name are alternatives: one that is served will do.
         if any(
@@ -81,6 +79,19 @@ def check(
             ),
             entry.setting.place,
         )
+
+
+def _alternatives(
+    entry: alias_rules.Entry,
+    aliases: collections.abc.Iterable[alias_rules.Entry],
+) -> list[alias_model.Alias]:
+    """Return the aliases of a service with one name."""
+    return [
+        other.alias
+        for other in aliases
+        if other.service is entry.service
+        and other.alias.name == entry.alias.name
+    ]
 
 
 def _has_capability(spec: device_spec.DeviceSpec) -> bool:

@@ -1,0 +1,178 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Our reading of [pci]device_spec, against ``nova.pci.whitelist``.
+
+And what nova-compute makes of the devices of a host in Placement, against
+``nova.compute.pci_placement_translator``.
+"""
+
+import random
+import typing
+
+from nova import exception as nova_exception
+from nova.pci import whitelist
+
+from gpuclient import exceptions
+from gpuclient.model import device_spec
+from tests.unit.differential import comparing
+from tests.unit.differential import making
+from tests.unit.differential import nova_side
+
+
+def generate(source: random.Random) -> comparing.Case:
+    return {
+        'host': making.host(source),
+        'specs': making.specs(source, source.choice((0, 0.05, 0.2))),
+        'report': source.random() < 0.6,
+    }
+
+
+def of_nova(case: comparing.Case, host: device_spec.Host) -> typing.Any:
+    """Return tags, first matches and what is reported; or the error."""
+    with nova_side.options(report=case['report']), nova_side.on(host):
+        try:
+            specs = whitelist.Whitelist(case['specs'])
+        except (nova_exception.NovaException, *nova_side.CRASHES) as exc:
+            return exc
+        return (
+            [one.get_tags() for one in specs.specs],
+            nova_side.first_matches(specs, host.devices),
+            _reported(specs, host),
+        )
+
+
+def _reported(
+    specs: whitelist.Whitelist, host: device_spec.Host
+) -> typing.Any:
+    try:
+        found = nova_side.view(specs, map(nova_side.record, host.devices))
+    except (nova_exception.NovaException, *nova_side.CRASHES) as exc:
+        return exc
+    return [
+        (name, provider.resource_class, provider.total, provider.traits)
+        for name, provider in sorted(found.rps.items())
+    ]
+
+
+def of_ours(case: comparing.Case, host: device_spec.Host) -> typing.Any:
+    try:
+        specs = device_spec.parse_all(
+            case['specs'], report_in_placement=case['report'], host=host
+        )
+    except exceptions.InvalidDeviceSpec as exc:
+        return exc
+    reported: typing.Any
+    try:
+        reported = [
+            (one.name, one.resource_class, one.total, set(one.traits))
+            for one in device_spec.providers('host', specs, host.devices)
+        ]
+    except exceptions.InvalidDeviceSpec as exc:
+        reported = exc
+    return (
+        [one.tags for one in specs],
+        first_matches(specs, host.devices),
+        reported,
+    )
+
+
+def first_matches(
+    specs: typing.Sequence[device_spec.DeviceSpec],
+    devices: typing.Iterable[device_spec.HostDevice],
+) -> list[int | None]:
+    """Return the number of the entry that we take for each device."""
+    found = []
+    for device in devices:
+        match = device_spec.first_match(specs, device)
+        # By identity: entries may be equal.
+        found.append(
+            next(
+                (number for number, one in enumerate(specs) if one is match),
+                None,
+            )
+        )
+    return found
+
+
+def compare(case: comparing.Case) -> str | None:
+    host = making.of_case(case['host'])
+    nova_says, ours = of_nova(case, host), of_ours(case, host)
+    difference = _differ('start', nova_says, ours)
+    if difference or isinstance(nova_says, Exception):
+        return difference
+    if nova_says[:2] != ours[:2]:
+        return f'matches: Nova says {nova_says[:2]}, we say {ours[:2]}'
+    return _differ('report', nova_says[2], ours[2])
+
+
+def _differ(what: str, nova_says: typing.Any, ours: typing.Any) -> str | None:
+    """Return how two verdicts differ: words count where they are Nova's."""
+    if not isinstance(nova_says, Exception):
+        if isinstance(ours, Exception) or (
+            what == 'report' and nova_says != ours
+        ):
+            return f'{what}: Nova says {nova_says!r}, we say {ours!r}'
+        return None
+    same = isinstance(ours, Exception)
+    if same and isinstance(nova_says, nova_exception.NovaException):
+        # Of some it has only the address, or the name of a Python object.
+        same = (
+            'not found' in str(ours)
+            if isinstance(nova_says, nova_exception.PciDeviceNotFoundById)
+            else str(nova_says) == str(ours)
+        )
+    if same:
+        return None
+    return f'{what}: Nova says {nova_says!r}, we say {ours!r}'
+
+
+_PF = {
+    'address': '0000:04:00.0',
+    'vendor_id': '10de',
+    'product_id': '20f1',
+    'device_type': 'type-PF',
+}
+_VF = {
+    **_PF,
+    'address': '0000:04:02.3',
+    'product_id': '20f2',
+    'device_type': 'type-VF',
+    'parent': '0000:04:00.0',
+}
+EXAMPLES = tuple(
+    {
+        'host': {
+            'devices': [_PF, _VF],
+            'interfaces': {'eth0': '0000:04:00.0'},
+        },
+        'specs': specs,
+        'report': True,
+    }
+    for specs in (
+        ['{"devname": ["eth0"]}'],
+        ['{"devname": {"eth0": 1}, "physical_network": "net"}'],
+        # Linux has no file "product" in sysfs.
+        ['{"devname": "eth0", "remote_managed": "1", "product_id": "20f2"}'],
+        # The conflict of PF and VF comes before class and traits.
+        [
+            '{"address": "0000:04:00.0", "product_id": "20f1"}',
+            '{"product_id": "20f2", "resource_class": 7}',
+        ],
+        [
+            '{"product_id": "20f2", "traits": "a"}',
+            '{"address": "0000:04:00.0", "traits": ["b"]}',
+        ],
+    )
+)
+COMPARISON = comparing.Comparison(
+    'device_spec', generate, compare, EXAMPLES, weight=2
+)

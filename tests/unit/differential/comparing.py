@@ -1,0 +1,154 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Comparisons of our verdicts with those of Nova, on generated cases.
+
+A comparison is a module ``compare_*.py`` of this folder that has a
+:class:`Comparison` of the name ``COMPARISON``: that is all that it takes for
+``make test-differential`` and for the unit tests to run it. Each case is made
+of a seed and its number, so that it can be made again.
+"""
+
+import collections.abc
+import dataclasses
+import importlib
+import itertools
+import json
+import pkgutil
+import random
+import typing
+
+#: Anything that JSON can hold, so that a case can be written down.
+Case: typing.TypeAlias = typing.Any
+
+_PACKAGE = 'tests.unit.differential'
+#: Comparisons that making a case smaller may take.
+_SMALLER = 3000
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One thing that both sides judge."""
+
+    name: str
+    #: Makes a case of random numbers.
+    generate: collections.abc.Callable[[random.Random], Case]
+    #: Returns in which the sides differ; None where they agree, or where the
+    #: difference is a deliberate one, of ``finding.STRICTER_THAN_NOVA``.
+    compare: collections.abc.Callable[[Case], str | None]
+    #: Cases on which the sides differed once.
+    examples: tuple[Case, ...] = ()
+    #: How many cases it gets, in relation to others.
+    weight: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Disagreement:
+    """A case on which the sides differ."""
+
+    comparison: Comparison
+    number: int
+    case: Case
+    difference: str
+
+    def __str__(self) -> str:
+        return (
+            f'{self.comparison.name} {self.number}: {self.difference}\n'
+            f'    {json.dumps(self.case)}'
+        )
+
+
+def comparisons() -> tuple[Comparison, ...]:
+    """Return all comparisons of this folder, by name."""
+    package = importlib.import_module(_PACKAGE)
+    return tuple(
+        importlib.import_module(f'{_PACKAGE}.{module.name}').COMPARISON
+        for module in sorted(
+            pkgutil.iter_modules(package.__path__), key=lambda one: one.name
+        )
+        if module.name.startswith('compare_')
+    )
+
+
+def make(comparison: Comparison, seed: int, number: int) -> Case:
+    """Return a case, the same for the same seed and number."""
+    return comparison.generate(
+        random.Random(f'{seed}/{comparison.name}/{number}')
+    )
+
+
+def run(
+    comparison: Comparison, seed: int, numbers: collections.abc.Iterable[int]
+) -> collections.abc.Iterator[Disagreement]:
+    """Yield the disagreements among some cases."""
+    for number in numbers:
+        case = make(comparison, seed, number)
+        difference = _compare(comparison, case)
+        if difference is not None:
+            yield Disagreement(comparison, number, case, difference)
+
+
+def _compare(comparison: Comparison, case: Case) -> str | None:
+    try:
+        return comparison.compare(case)
+    except Exception as exc:
+        # Neither side may fail in a way that nobody has thought of.
+        return f'{type(exc).__name__}: {exc}'
+
+
+def smallest(disagreement: Disagreement) -> Disagreement:
+    """Return a disagreement with as much of its case left out as can be."""
+    steps = itertools.count()
+    found = disagreement
+    while True:
+        for case in _smaller(found.case):
+            if next(steps) > _SMALLER:
+                return found
+            difference = _compare(found.comparison, case)
+            if difference is not None and _kind(difference) == _kind(
+                found.difference
+            ):
+                found = dataclasses.replace(
+                    found, case=case, difference=difference
+                )
+                break
+        else:
+            return found
+
+
+def _kind(difference: str) -> str:
+    return difference.partition(':')[0]
+
+
+def _smaller(case: Case) -> collections.abc.Iterator[Case]:
+    """Yield a case with one part left out."""
+    if isinstance(case, list):
+        for at, part in enumerate(case):
+            yield [*case[:at], *case[at + 1 :]]
+            for smaller in _smaller(part):
+                yield [*case[:at], smaller, *case[at + 1 :]]
+    elif isinstance(case, dict):
+        for key, part in case.items():
+            if key.islower() and key in _OPTIONAL:
+                yield {one: case[one] for one in case if one != key}
+            for smaller in _smaller(part):
+                yield {**case, key: smaller}
+
+
+#: Keys of entries and aliases, which may be left out of a case.
+_OPTIONAL = frozenset(
+    (
+        'address', 'capability_type', 'dev_type', 'device_id', 'device_type',
+        'devname', 'live_migratable', 'managed', 'numa_policy',
+        'one_time_use', 'physical_network', 'product_id', 'remote_managed',
+        'resource_class', 'serial', 'traits', 'trusted', 'vendor_id',
+    )
+)  # fmt: skip

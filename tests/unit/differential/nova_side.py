@@ -1,0 +1,259 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Nova's own code, run on device trees: [pci]device_spec, pools, Placement.
+
+Nova looks the host up in sysfs while it reads the option; here it is asked
+about a host that both sides know.
+"""
+
+import collections.abc
+import contextlib
+import dataclasses
+import json
+import logging
+import typing
+import unittest.mock
+
+import jsonschema
+import nova.conf
+from nova import exception as nova_exception
+from nova import objects
+from nova.compute import pci_placement_translator as translator
+from nova.pci import devspec
+from nova.pci import request as nova_request
+from nova.pci import stats as nova_stats
+from nova.pci import whitelist
+import os_traits
+
+from gpuclient.model import device_spec
+
+objects.register_all()
+# Nova says of each file of sysfs that it is not there.
+logging.getLogger('nova').addHandler(logging.NullHandler())
+
+#: Nova has its schema checked with each alias, which takes twenty times as
+#: long as all else. It is always the same; here it is checked once.
+VALIDATOR = jsonschema.validators.validator_for(nova_request._ALIAS_SCHEMA)
+VALIDATOR.check_schema(nova_request._ALIAS_SCHEMA)
+_REQUEST = '9a1f0c5e-4f1b-4c39-8d0a-6f2f5b7f1a11'
+#: What Nova does not foresee.
+CRASHES = (AttributeError, TypeError, ValueError)
+
+
+@contextlib.contextmanager
+def on(host: device_spec.Host) -> collections.abc.Iterator[None]:
+    """Make Nova look at a host in the place of sysfs.
+
+    The ids of a device are really looked for: Linux has no file ``product``.
+    """
+
+    def is_physical_function(*fields: str) -> bool:
+        address = '{}:{}:{}.{}'.format(*fields)
+        return host.physical_function(address) is not None
+
+    def get_function_by_ifname(name: typing.Any) -> tuple[str | None, bool]:
+        address = host.interfaces.get(f'{name}')
+        if address is None:
+            return None, False
+        return address, host.physical_function(address) is not None
+
+    with contextlib.ExitStack() as stack:
+        for name, function in (
+            ('is_physical_function', is_physical_function),
+            ('get_function_by_ifname', get_function_by_ifname),
+            ('get_vf_product_id_by_pf_addr', host.vf_product_id),
+        ):
+            stack.enter_context(
+                unittest.mock.patch.object(devspec.utils, name, function)
+            )
+        yield
+
+
+@contextlib.contextmanager
+def options(
+    *, report: bool = False, in_placement: bool = False
+) -> collections.abc.Iterator[typing.Any]:
+    """Set what Nova reads."""
+    conf = nova.conf.CONF
+    conf.set_override('report_in_placement', report, 'pci')
+    conf.set_override('pci_in_placement', in_placement, 'filter_scheduler')
+    try:
+        yield conf
+    finally:
+        conf.clear_override('report_in_placement', 'pci')
+        conf.clear_override('pci_in_placement', 'filter_scheduler')
+
+
+def aliases(texts: list[str], in_placement: bool) -> dict[str, typing.Any]:
+    """Return the aliases that Nova reads in values of ``[pci]alias``.
+
+    :raises nova.exception.PciInvalidAlias: It refuses them.
+    """
+    with options(in_placement=in_placement) as conf:
+        # Substitution of $name is for other tests.
+        escaped = [text.replace('$', '$$') for text in texts]
+        conf.set_override('alias', escaped, 'pci')
+        nova_request.get_alias_from_config.cache_clear()
+        try:
+            with unittest.mock.patch.object(VALIDATOR, 'check_schema'):
+                return nova_request.get_alias_from_config()
+        finally:
+            conf.clear_override('alias', 'pci')
+            nova_request.get_alias_from_config.cache_clear()
+
+
+def record(device: device_spec.HostDevice) -> objects.PciDevice:
+    """Return a device as nova-compute keeps it."""
+    return objects.PciDevice(
+        address=device.address,
+        vendor_id=device.vendor_id,
+        product_id=device.product_id,
+        dev_type=device.device_type,
+        parent_addr=device.parent_address,
+        numa_node=None,
+        status='available',
+        instance_uuid=None,
+        extra_info=(
+            {
+                'capabilities': json.dumps(
+                    {'vpd': {'card_serial_number': device.serial_number}}
+                )
+            }
+            if device.serial_number
+            else {}
+        ),
+    )
+
+
+def from_libvirt(device: device_spec.HostDevice) -> dict[str, typing.Any]:
+    """Return a device as the driver of libvirt tells of it."""
+    return {
+        'address': device.address,
+        'vendor_id': device.vendor_id,
+        'product_id': device.product_id,
+        'dev_type': device.device_type,
+        'parent_addr': device.parent_address,
+        'capabilities': {'vpd': {'card_serial_number': device.serial_number}},
+    }
+
+
+def first_matches(
+    specs: whitelist.Whitelist,
+    devices: collections.abc.Iterable[device_spec.HostDevice],
+) -> list[int | None]:
+    """Return the number of the entry that Nova takes for each device."""
+    found = []
+    for device in devices:
+        match = specs.device_assignable(from_libvirt(device))
+        found.append(None if match is None else specs.specs.index(match))
+    return found
+
+
+def view(
+    specs: whitelist.Whitelist,
+    records: collections.abc.Iterable[objects.PciDevice],
+) -> translator.PlacementView:
+    """Return what nova-compute makes of devices in Placement.
+
+    :raises nova.exception.PlacementPciException: nova-compute ends.
+    """
+    found = translator.PlacementView('host', [])
+    translator.ensure_no_dev_spec_with_devname(specs.specs)
+    for device in records:
+        spec = specs.get_devspec(device)
+        if spec is not None:
+            found.process_dev(device, spec)
+    return found
+
+
+@dataclasses.dataclass
+class Compute:
+    """A compute host of Nova's own code, with the devices that it has."""
+
+    specs: whitelist.Whitelist
+    records: list[objects.PciDevice]
+    report: bool
+    providers: dict[str, translator.PciResourceProvider] = dataclasses.field(
+        default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        self.stats = nova_stats.PciDeviceStats(
+            objects.NUMATopology(), dev_filter=self.specs
+        )
+        for device in self.records:
+            self.stats.add_device(device)
+        if self.report:
+            self.providers = dict(view(self.specs, self.records).rps)
+            for name, provider in self.providers.items():
+                for device in provider.devs:
+                    # Any text that is its own will do for a UUID.
+                    device.extra_info['rp_uuid'] = name
+            self.stats.populate_pools_metadata_from_assigned_devices()
+        # As the scheduler has it.
+        self.scheduled = nova_stats.PciDeviceStats(
+            objects.NUMATopology(),
+            self.stats.to_device_pools_obj(),
+            dev_filter=whitelist.Whitelist(),
+        )
+
+    def serves(self, specs: list[dict[str, str]], in_placement: bool) -> bool:
+        """Return whether the host has a device for an alias."""
+        request = objects.InstancePCIRequest(
+            count=1,
+            spec=specs,
+            alias_name='alias',
+            numa_policy='legacy',
+            request_id=_REQUEST,
+        )
+        if not in_placement:
+            return self.scheduled.support_requests([request], None)
+        asked = objects.RequestSpec(
+            requested_resources=[],
+            pci_requests=objects.InstancePCIRequests(requests=[request]),
+        )
+        with options(in_placement=True):
+            asked.generate_request_groups_from_pci_requests()
+        (group,) = asked.requested_resources
+        return any(
+            self.scheduled.support_requests(
+                [request], {group.requester_id: [name]}
+            )
+            for name, provider in self.providers.items()
+            # The question that Placement answers.
+            if group.resources.keys() == {provider.resource_class}
+            and group.required_traits
+            <= provider.traits | {os_traits.OWNER_NOVA}
+        )
+
+
+def compute(
+    texts: list[str],
+    devices: collections.abc.Sequence[device_spec.HostDevice],
+    interfaces: dict[str, str],
+    report: bool,
+) -> Compute | Exception:
+    """Return a compute host; or the error with which nova-compute ends.
+
+    The caller has the host in force, see :func:`on`.
+    """
+    with options(report=report):
+        try:
+            specs = whitelist.Whitelist(texts)
+            records = [
+                record(device)
+                for device in devices
+                if specs.device_assignable(from_libvirt(device)) is not None
+            ]
+            return Compute(specs, records, report)
+        except (nova_exception.NovaException, *CRASHES) as exc:
+            return exc

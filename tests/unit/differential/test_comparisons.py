@@ -1,0 +1,64 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""A fixed set of the cases of ``make test-differential``, and its examples."""
+
+import testtools
+
+from tests.unit.differential import comparing
+
+SEED = 1
+#: Of all comparisons together.
+CASES = 600
+
+
+class TestComparisons(testtools.TestCase):
+    def test_cases(self) -> None:
+        chosen = comparing.comparisons()
+        weights = sum(one.weight for one in chosen)
+        for comparison in chosen:
+            count = max(1, CASES * comparison.weight // weights)
+            self.assertEqual(
+                [],
+                [
+                    str(comparing.smallest(found))
+                    for found in comparing.run(comparison, SEED, range(count))
+                ],
+            )
+
+    def test_examples(self) -> None:
+        """On these the sides differed once."""
+        for comparison in comparing.comparisons():
+            for case in comparison.examples:
+                self.assertIsNone(comparison.compare(case), case)
+
+    def test_the_same_seed_makes_the_same_cases(self) -> None:
+        for comparison in comparing.comparisons():
+            self.assertEqual(
+                comparing.make(comparison, 7, 3),
+                comparing.make(comparison, 7, 3),
+            )
+
+    def test_a_difference_is_found_and_made_small(self) -> None:
+        comparison = comparing.Comparison(
+            'numbers',
+            lambda source: [source.randrange(9) for _ in range(9)],
+            lambda case: 'it has a 4' if 4 in case else None,
+        )
+        found = next(comparing.run(comparison, 1, range(100)))
+        self.assertEqual([4], comparing.smallest(found).case)
+
+    def test_failures_are_differences(self) -> None:
+        comparison = comparing.Comparison(
+            'failure', lambda source: source.random(), lambda case: case[0]
+        )
+        (found,) = comparing.run(comparison, 1, range(1))
+        self.assertIn('TypeError', found.difference)
