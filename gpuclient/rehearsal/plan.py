@@ -201,6 +201,9 @@ class Host:
     size: simulation.Size
     #: Those of the devices that the user described.
     described: tuple[spec.Device, ...] = ()
+    #: Addresses of those whose device type is what an alias requests, since
+    #: nothing else tells it.
+    assumed: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -384,6 +387,13 @@ def make(
                     part.service, devices, _settings(node_set), bundle
                 ),
                 tuple(described),
+                frozenset(
+                    one.address
+                    for one in devices
+                    if one not in described
+                    and one not in present
+                    and simulation.is_assumed(one, models)
+                ),
             )
         )
     return Plan(tuple(control_plane), tuple(hosts))

@@ -248,7 +248,12 @@ class Report:
                         host, address, members, refused.get(host.name)
                     )
                     if record is None
-                    else _present(record, len(members), members[0][1][1].place)
+                    else _present(
+                        record,
+                        len(members),
+                        members[0][1][1].place,
+                        _assumed(host, address, members),
+                    )
                 )
             rows += self._without_device(host)
             rows += _without_spec(host)
@@ -427,10 +432,23 @@ def _providers(host: planning.Host) -> dict[str, list[_Member]]:
     return found
 
 
+def _assumed(
+    host: planning.Host, address: str, members: list[_Member]
+) -> tuple[str, ...]:
+    """Return that nothing but an alias told the type of a device."""
+    if address not in host.assumed:
+        return ()
+    return (
+        _('device type %(type)s assumed: see sriov_totalvfs of the card')
+        % {'type': members[0][0].device_type},
+    )
+
+
 def _present(
     record: inventory.Device,
     expected: int,
     place: configuration.Place | None,
+    assumed: tuple[str, ...] = (),
 ) -> Row:
     traits = [name for name in record.traits if name not in inventory.OF_EACH]
     return Row(
@@ -440,7 +458,7 @@ def _present(
         REPORTED,
         expected,
         record.total,
-        detail=', '.join((str(record.resource_class), *traits)),
+        detail=', '.join((str(record.resource_class), *traits, *assumed)),
         place=place,
         bad=record.total != expected,
     )

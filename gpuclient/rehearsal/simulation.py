@@ -267,6 +267,24 @@ def _ids(
     ]
 
 
+def is_assumed(device: spec.Device, models: catalogue.Catalogue) -> bool:
+    """Return whether an alias, or nothing, told the type of a device."""
+    return len(_types(device.vendor_id, device.product_id, models)) != 1
+
+
+def _types(
+    vendor_id: str, product_id: str, models: catalogue.Catalogue
+) -> tuple[str, ...]:
+    """Return the device types that the catalogue has, the usual first."""
+    return tuple(
+        dict.fromkeys(
+            kind
+            for model in models.by_ids(vendor_id, product_id)
+            for kind in model.device_types
+        )
+    )
+
+
 def _type(
     vendor_id: str,
     product_id: str,
@@ -278,12 +296,8 @@ def _type(
     What the catalogue knows; where a mode or the firmware decides, or it
     knows nothing, what an alias with these ids takes it for.
     """
-    known = [
-        kind
-        for model in models.by_ids(vendor_id, product_id)
-        for kind in model.device_types
-    ]
-    if len(set(known)) == 1:
+    known = _types(vendor_id, product_id, models)
+    if len(known) == 1:
         return known[0]
     for alias in aliases:
         if (

@@ -20,6 +20,7 @@ import dataclasses
 import re
 
 from gpuclient.model import alias as alias_model
+from gpuclient.model import catalogue as catalogue_model
 from gpuclient.model import configuration
 from gpuclient.model import deployment
 from gpuclient.model import naming
@@ -44,10 +45,16 @@ def _has_control(text: str) -> bool:
     return not text.isprintable()
 
 
-def check(alias: alias_model.Alias) -> tuple[finding.Finding, ...]:
+def check(
+    alias: alias_model.Alias,
+    catalogue: catalogue_model.Catalogue | None = None,
+) -> tuple[finding.Finding, ...]:
     """Return what is wrong with an alias that Nova itself accepts.
 
     Errors are stricter than Nova and say so.
+
+    :param catalogue: The GPU models that are known; the built-in ones by
+        default.
     """
     return (
         *_check_name(alias.name),
@@ -55,7 +62,7 @@ def check(alias: alias_model.Alias) -> tuple[finding.Finding, ...]:
         *_check_values(alias),
         *_check_class(alias),
         *_check_traits(alias),
-        *_check_device_type(alias),
+        *_check_device_type(alias, catalogue or catalogue_model.builtin()),
         *check_capability(alias),
     )
 
@@ -176,15 +183,27 @@ def _check_traits(
 
 
 def _check_device_type(
-    alias: alias_model.Alias,
+    alias: alias_model.Alias, catalogue: catalogue_model.Catalogue
 ) -> collections.abc.Iterator[finding.Finding]:
-    if alias.device_type is None:
-        # nova/pci/stats.py:_filter_pools_for_pfs
-        yield finding.warning(
-            'GPU113',
-            'Without a device type the alias never matches a type-PF device; '
-            'a card that has SR-IOV is one',
+    """Yield that an alias without a device type never gets a PF.
+
+    ``nova/pci/stats.py:PciDeviceStats._filter_pools_for_unrequested_pfs``. A
+    model of the catalogue that has no SR-IOV is none.
+    """
+    models = catalogue.by_ids(alias.vendor_id, alias.product_id)
+    if alias.device_type is not None or (
+        models
+        and all(
+            model.device_types and 'type-PF' not in model.device_types
+            for model in models
         )
+    ):
+        return
+    yield finding.warning(
+        'GPU113',
+        'Without device_type the alias never matches a type-PF device, which '
+        'is what a card with SR-IOV is. Write the device_type of the cards',
+    )
 
 
 def same_name(

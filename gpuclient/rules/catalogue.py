@@ -211,24 +211,53 @@ def _other_model(
 def _other_type(
     alias: alias_model.Alias, models: tuple[catalogue_model.Model, ...]
 ) -> collections.abc.Iterator[finding.Finding]:
+    """Yield that a card of the model has another device type on most hosts.
+
+    libvirt's driver tells the type (``nova/virt/libvirt/host.py:Host.
+    _get_pcidev_info``); an alias matches devices of its own type alone.
+    """
     expected = tuple(
         dict.fromkeys(kind for model in models for kind in model.device_types)
     )
     wanted = alias.device_type
     if (
         wanted is None
-        or wanted in expected
         or any(not model.device_types for model in models)
         or (wanted == 'type-VF' and 'type-PF' in expected)
     ):
         return
-    yield finding.warning(
-        'GPU120',
-        f'Alias {alias.name!r} asks for {wanted} devices, but '
-        f'{_join(models)} is {" or ".join(expected)} on most hosts: where it '
-        f'is, the alias never matches it; sriov_totalvfs of the device says '
-        f'which (0 or no such file: type-PCI)',
-    )
+    if wanted not in expected:
+        yield finding.warning(
+            'GPU120',
+            f'Alias {alias.name!r} requests {wanted} devices, but '
+            f'{_join(models)} is {" or ".join(expected)}: where it is, the '
+            f'alias never matches it. {_COMPARE}',
+        )
+    elif all(model.device_type != wanted for model in models):
+        yield finding.warning(
+            'GPU120',
+            f'Alias {alias.name!r} requests {wanted} devices, but '
+            f'{_join(models)} is mostly {models[0].device_type}: where it '
+            f'is, the alias never matches it. It is {wanted} '
+            f'{_when(models, wanted)}. {_COMPARE}',
+        )
+
+
+#: How to find out which device type a card has.
+_COMPARE = (
+    'Compare it with sriov_totalvfs of the device (0 or no such file: '
+    'type-PCI)'
+)
+
+
+def _when(models: tuple[catalogue_model.Model, ...], wanted: str) -> str:
+    """Return when models have the less usual of their device types."""
+    notes = dict.fromkeys(model.notes for model in models if model.notes)
+    if notes:
+        return f'as the card is set up: {"; ".join(notes)}'
+    if wanted == 'type-PF':
+        return 'where its firmware exposes SR-IOV'
+    return 'where its firmware does not expose SR-IOV'
 
 
 def _words(name: str) -> tuple[str, ...]:

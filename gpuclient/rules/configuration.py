@@ -191,7 +191,7 @@ def _check_service(
             or option.name.startswith('reserved_')
         )
     ]
-    aliases = _parse_aliases(service, entries, found)
+    aliases = _parse_aliases(service, entries, found, catalogue)
     for one in aliases:
         found += [
             finding.Located(other, one.setting.place)
@@ -331,6 +331,7 @@ def _parse_aliases(
     service: deployment.Process,
     entries: _Entries,
     found: list[finding.Located],
+    catalogue: catalogue_model.Catalogue,
 ) -> list[alias_rules.Entry]:
     """Return the aliases that can be read; add what is wrong with each."""
     aliases = []
@@ -355,7 +356,7 @@ def _parse_aliases(
         aliases.append(alias_rules.Entry(alias, setting, service))
         found += [
             finding.Located(one, setting.place)
-            for one in alias_rules.check(alias)
+            for one in alias_rules.check(alias, catalogue)
             # Whether a device spec has it is looked at with all of them.
             if one.code != 'GPU122'
         ]

@@ -531,10 +531,12 @@ Example::
 
 
 def _disagreements(known: alias_records.Known) -> list[str]:
-    """Return where files give the alias different meanings."""
+    """Return what is wrong with the definitions, or between them."""
     findings: list[str] = []
+    catalogue = catalogue_documents.load(None)
     for defined in known.definitions:
-        findings += map(str, alias_rules.check(defined.alias))
+        findings += map(str, alias_rules.check(defined.alias, catalogue))
+        findings += models.judge(defined.alias, catalogue)
     for defined in known.definitions[1:]:
         first = known.definitions[0]
         if defined.alias.meaning != first.alias.meaning:

@@ -18,6 +18,7 @@ import typing
 from gpuclient.documents import tree
 from gpuclient.model import inventory
 from gpuclient.rehearsal import report as reporting
+from gpuclient.rehearsal import simulation
 from gpuclient.rehearsal import state
 from gpuclient.rules import configuration as configuration_rules
 
@@ -339,6 +340,33 @@ class TestReport(ReportTestCase):
                 if row[0] == '0000:82:00.0'
             ],
         )
+
+    def test_a_device_type_that_an_alias_tells(self) -> None:
+        def details(ids: str, given: str | None = None) -> list[object]:
+            report = self.report(
+                {
+                    name: text.replace('20f1', ids)
+                    for name, text in CLEAN.items()
+                },
+                given=[simulation.parse_device(given)] if given else [],
+            )
+            device = inventory.Device(
+                'id',
+                'gpu-0_0000:04:00.0',
+                'root',
+                'gpu-0',
+                '0000:04:00.0',
+                'CUSTOM_A',
+                total=1,
+            )
+            return [row[5] for row in self.devices(report, device)]
+
+        words = 'device type type-PF assumed: see sriov_totalvfs of the card'
+        for ids in ('2230', '1eb8', 'ffff'):
+            self.assertEqual([f'CUSTOM_A, {words}'], details(ids))
+        self.assertEqual(['CUSTOM_A'], details('20f1'))
+        given = 'gpu-0=0000:04:00.0,10de:2230,type-PF'
+        self.assertEqual(['CUSTOM_A'], details('2230', given))
 
     def test_aliases_that_boot_less(self) -> None:
         files = {

@@ -52,6 +52,11 @@ class TestCheck(testtools.TestCase):
         ({'traits': 'CUSTOM_A,'}, ['GPU106']),
         ({'traits': 'CUSTOM_A, '}, ['GPU112']),
         ({'device_type': None}, ['GPU113']),
+        # A V100S has no SR-IOV; what no model is may have.
+        ({'device_type': None, 'product_id': '1df6'}, []),
+        ({'device_type': None, 'product_id': 'ffff'}, ['GPU113']),
+        ({'capability_type': 'pci'}, ['GPU122']),
+        ({'resource_class': 'CUSTOM_'}, ['GPU105']),
     )
     @ddt.unpack
     def test_codes(self, kwargs: dict[str, str], expected: list[str]) -> None:

@@ -109,9 +109,13 @@ class TestCheckAlias(testtools.TestCase):
         ('10de:1db6', 'type-PF', ['GPU120']),
         ('10de:1db6', 'type-VF', ['GPU120']),
         ('10de:1db6', 'type-PCI', []),
-        # Its mode decides.
-        ('10de:2230', 'type-PF', []),
+        # Its mode decides: mostly it is that for displays.
+        ('10de:2230', 'type-PF', ['GPU120']),
         ('10de:2230', 'type-PCI', []),
+        ('10de:2230', None, []),
+        # Its firmware decides.
+        ('10de:1eb8', 'type-PCI', ['GPU120']),
+        ('10de:1eb8', 'type-PF', []),
         # Nobody says.
         ('1002:73a3', 'type-PF', []),
     )
@@ -173,10 +177,29 @@ class TestCheckAlias(testtools.TestCase):
             ),
             (
                 ('v100', '10de:1db6', 'type-PF'),
-                "GPU120: Alias 'v100' asks for type-PF devices, but NVIDIA "
-                'Tesla V100 PCIe 32GB is type-PCI on most hosts: where it '
-                'is, the alias never matches it; sriov_totalvfs of the '
-                'device says which (0 or no such file: type-PCI)',
+                "GPU120: Alias 'v100' requests type-PF devices, but NVIDIA "
+                'Tesla V100 PCIe 32GB is type-PCI: where it is, the alias '
+                'never matches it. Compare it with sriov_totalvfs of the '
+                'device (0 or no such file: type-PCI)',
+            ),
+            (
+                ('a6000', '10de:2230', 'type-PF'),
+                "GPU120: Alias 'a6000' requests type-PF devices, but NVIDIA "
+                'RTX A6000 is mostly type-PCI: where it is, the alias never '
+                'matches it. It is type-PF as the card is set up: SR-IOV is '
+                'exposed in the mode without display outputs only; '
+                'displaymodeselector of NVIDIA changes the mode, and the BAR '
+                'sizes with it; BAR1 is then 64 GiB. Compare it with '
+                'sriov_totalvfs of the device '
+                '(0 or no such file: type-PCI)',
+            ),
+            (
+                ('t4', '10de:1eb8', 'type-PCI'),
+                "GPU120: Alias 't4' requests type-PCI devices, but NVIDIA "
+                'Tesla T4 is mostly type-PF: where it is, the alias never '
+                'matches it. It is type-PCI as the card is set up: Hosts are '
+                'known that see either type. Compare it with sriov_totalvfs '
+                'of the device (0 or no such file: type-PCI)',
             ),
         ):
             self.assertEqual(message, str(check(*arguments)[0]))
@@ -189,14 +212,11 @@ class TestCheckAlias(testtools.TestCase):
         ('v100_32_sxm3', '10de:1db8', 'type-PCI'),
         ('v100s_32', '10de:1df6', 'type-PCI'),
         ('a6000', '10de:2230', 'type-PCI'),
-        ('nva6000vga', '10de:2230', 'type-PF'),
         ('a40', '10de:2235', 'type-PF'),
         ('gpuA40', '10de:2235', None),
         ('t4', '10de:1eb8', 'type-PF'),
         ('nvidia-tesla-t4-pf', '10de:1eb8', 'type-PF'),
-        ('T4', '10de:1eb8', 'type-PCI'),
         ('l40', '10de:26b5', 'type-PF'),
-        ('l40s', '10de:26b9', 'type-PCI'),
         ('h100l', '10de:2321', 'type-PF'),
         ('h100', '10de:2339', None),
         ('nvidia-tesla-m60', '10de:13f2', None),
