@@ -52,33 +52,30 @@ def check(
     :param services: Those that the aliases and the specs are of.
     """
     tagged = any(_has_capability(entry.spec) for entry in specs)
-    for entry in aliases if not tagged else ():
-        if all(one.capability_type for one in _alternatives(entry, aliases)):
-            for one in alias_rules.check_capability(entry.alias):
-                yield finding.Located(one, entry.setting.place)
     computes = _by_compute(specs)
-    if not computes:
-        return
+    in_placement = _in_placement(services)
     for entry in aliases:
-        alternatives = [
-            alias if tagged else _without_capability(alias)
-            for alias in _alternatives(entry, aliases)
+        alternatives = _alternatives(entry, aliases)
+        plain = [
+            alias
+            for alias in alternatives
+            if tagged or alias.capability_type is None
         ]
         # Several with one name are alternatives: one that is served will do.
-        if any(
-            _serving(alias, computes, in_placement) is not None
-            for alias in alternatives
-            for in_placement in _in_placement(services)
+        if (plain and not computes) or any(
+            _serving(alias, computes, value) is not None
+            for alias in plain
+            for value in in_placement
         ):
             continue
-        yield finding.Located(
-            _unserved(
-                entry.alias if tagged else _without_capability(entry.alias),
-                computes,
-                _in_placement(services)[0],
-            ),
-            entry.setting.place,
-        )
+        if entry.alias.capability_type is not None and not tagged:
+            for one in alias_rules.check_capability(entry.alias):
+                yield finding.Located(one, entry.setting.place)
+        elif computes:
+            yield finding.Located(
+                _unserved(entry.alias, computes, in_placement[0]),
+                entry.setting.place,
+            )
 
 
 def _alternatives(
@@ -96,10 +93,6 @@ def _alternatives(
 
 def _has_capability(spec: device_spec.DeviceSpec) -> bool:
     return str(spec.tags.get('capability_type')).lower() == 'pci'
-
-
-def _without_capability(alias: alias_model.Alias) -> alias_model.Alias:
-    return dataclasses.replace(alias, capability_type=None)
 
 
 def _by_compute(

@@ -18,6 +18,8 @@ from nova import exception as nova_exception
 
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
+from gpuclient.rules import alias as alias_rules
+from gpuclient.rules import finding
 from tests.unit.differential import comparing
 from tests.unit.differential import making
 from tests.unit.differential import nova_side
@@ -85,6 +87,12 @@ def compare(case: comparing.Case) -> str | None:
         return None
     if nova_says != ours:
         return f'verdicts: Nova says {nova_says!r}, we say {ours!r}'
+    for text in case['aliases']:
+        found = finding.errors(alias_rules.check(alias_model.parse(text)))
+        # No device has that; see the comparison of matching.
+        beyond = {one.code for one in found} - {'GPU122'}
+        if not beyond <= finding.STRICTER_THAN_NOVA:
+            return f'stricter: {sorted(beyond)} on what Nova takes'
     return None
 
 

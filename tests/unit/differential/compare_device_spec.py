@@ -18,20 +18,29 @@ And what nova-compute makes of the devices of a host in Placement, against
 import random
 import typing
 
+import jsonschema
 from nova import exception as nova_exception
 from nova.pci import whitelist
+import os_resource_classes
+import os_traits
+from placement.schemas import resource_class as resource_class_schema
+from placement.schemas import trait as trait_schema
 
 from gpuclient import exceptions
 from gpuclient.model import device_spec
+from gpuclient.rules import device_spec as device_spec_rules
 from tests.unit.differential import comparing
 from tests.unit.differential import making
 from tests.unit.differential import nova_side
 
 
 def generate(source: random.Random) -> comparing.Case:
+    host = making.host(source)
     return {
-        'host': making.host(source),
-        'specs': making.specs(source, source.choice((0, 0.05, 0.2))),
+        'host': host,
+        'specs': making.specs(
+            source, source.choice((0, 0.05, 0.2)), host['devices']
+        ),
         'report': source.random() < 0.6,
     }
 
@@ -111,7 +120,64 @@ def compare(case: comparing.Case) -> str | None:
         return difference
     if nova_says[:2] != ours[:2]:
         return f'matches: Nova says {nova_says[:2]}, we say {ours[:2]}'
-    return _differ('report', nova_says[2], ours[2])
+    return _differ('report', nova_says[2], ours[2]) or _compare_rules(
+        case, host, nova_says
+    )
+
+
+def _compare_rules(
+    case: comparing.Case, host: device_spec.Host, nova_says: typing.Any
+) -> str | None:
+    """Compare what the rules say of entries: GPU203, 204, 205 and 302."""
+    specs = device_spec.parse_all(
+        case['specs'], report_in_placement=case['report'], host=host
+    )
+    codes = [
+        {one.code for one in device_spec_rules.check_reporting(spec)}
+        for spec in specs
+    ]
+    taken = [
+        codes[number]
+        for number in nova_says[1]
+        if number is not None and specs[number].in_placement
+    ]
+    reported = nova_says[2]
+    if isinstance(reported, nova_side.CRASHES):
+        expected = any('GPU205' in one for one in taken)
+        return None if expected else f'rules: no GPU205: {reported!r}'
+    if isinstance(reported, Exception):
+        expected = 'devname' in str(reported)
+        if expected == any('GPU302' in one for one in codes):
+            return None
+        return f'rules: {codes}: {reported!r}'
+    if any('GPU205' in one for one in taken):
+        return 'rules: GPU205, and Nova reports all'
+    refused = any(
+        not _is_class(resource_class) or not all(map(_is_trait, traits))
+        for _name, resource_class, _total, traits in reported
+    )
+    if refused != any(one & {'GPU203', 'GPU204'} for one in taken):
+        return f'rules: {taken}: {reported}'
+    return None
+
+
+def _is_class(name: str) -> bool:
+    """Return whether Placement accepts a resource class."""
+    return name in os_resource_classes.STANDARDS or _is_valid(
+        {'name': name}, resource_class_schema.PUT_RC_SCHEMA_V1_2
+    )
+
+
+def _is_trait(name: str) -> bool:
+    """Return whether Placement accepts a trait."""
+    return not os_traits.check_traits([name])[1] or _is_valid(
+        name, trait_schema.CUSTOM_TRAIT
+    )
+
+
+def _is_valid(value: object, schema: dict[str, typing.Any]) -> bool:
+    validator = jsonschema.validators.validator_for(schema)
+    return bool(validator(schema).is_valid(value))
 
 
 def _differ(what: str, nova_says: typing.Any, ours: typing.Any) -> str | None:

@@ -46,10 +46,12 @@ _ELSEWHERE = 'fffe:ff:1f.7'
 def generate(source: random.Random) -> comparing.Case:
     wrong = source.choice((0, 0, 0.05))
     in_placement = source.random() < 0.5
+    host = making.host(source)
+    devices = host['devices']
     return {
-        'host': making.host(source),
-        'specs': making.specs(source, wrong),
-        'aliases': making.alias_texts(source, wrong),
+        'host': host,
+        'specs': making.specs(source, wrong, devices),
+        'aliases': making.alias_texts(source, wrong, devices),
         'in_placement': in_placement,
         'report': source.random() < (0.9 if in_placement else 0.3),
     }
@@ -394,6 +396,13 @@ EXAMPLES = (
         aliases=[
             f'{{{_IDS}, "device_type": "type-PF", "capability_type": "pci"}}',
             f'{{{_IDS}, "device_type": "type-PF"}}',
+        ],
+    ),
+    _case(
+        ['{}'],
+        aliases=[
+            f'{{{_IDS}, "device_type": "type-PF", "capability_type": "pci"}}',
+            f'{{{_IDS}, "device_type": "type-PF", "live_migratable": "yes"}}',
         ],
     ),
 )

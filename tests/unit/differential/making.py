@@ -45,7 +45,7 @@ def _chance(source: random.Random, probability: float) -> bool:
 def host(source: random.Random) -> dict[str, typing.Any]:
     """Return the devices of a host, and its network interfaces."""
     devices: list[dict[str, typing.Any]] = []
-    for _ in range(source.randrange(4)):
+    for _ in range(source.choice((0, 1, 1, 2, 2, 3))):
         bus = source.choice(('04', '0a', '17', 'af'))
         slot = source.choice(('00', '01', '1f'))
         domain = source.choice(('0000', '0000', '0001'))
@@ -148,10 +148,42 @@ def _address(source: random.Random) -> typing.Any:
     )  # fmt: skip
 
 
-def entry(source: random.Random, wrong: float) -> typing.Any:
+def _near(
+    source: random.Random, device: dict[str, typing.Any]
+) -> dict[str, typing.Any]:
+    """Return keys of an entry that a device matches, but for chance."""
+    address = device['address']
+    parent = device.get('parent') or address
+    choices = {
+        'vendor_id': (device['vendor_id'], device['vendor_id'].upper(), '*'),
+        'product_id': (device['product_id'], f'0x{device["product_id"]}'),
+        'address': (
+            address,
+            address,
+            parent,
+            address[5:],
+            f'{address[:-1]}*',
+            f'*:{address[5:7]}:*.*',
+            {'bus': address[5:7]},
+            {'domain': '.*', 'bus': address[5:7], 'function': address[-1]},
+        ),
+    }
+    return {
+        key: source.choice(values)
+        for key, values in choices.items()
+        if _chance(source, 0.6)
+    }
+
+
+def entry(
+    source: random.Random,
+    wrong: float,
+    devices: typing.Sequence[dict[str, typing.Any]] = (),
+) -> typing.Any:
     """Return an entry of ``[pci]device_spec``.
 
     :param wrong: How likely a value is odd.
+    :param devices: Those that it is likely to match one of.
     """
     if _chance(source, wrong / 4):
         return source.choice(_WRONG)
@@ -179,8 +211,14 @@ def entry(source: random.Random, wrong: float) -> typing.Any:
         'remote_managed': 0.12, 'physical_network': 0.1,
     }  # fmt: skip
     found: dict[str, typing.Any] = {}
+    if devices and _chance(source, 0.7):
+        found = _near(source, source.choice(devices))
+        likely = dict.fromkeys(likely, 0.08)
+        likely.update(
+            vendor_id=0.02, product_id=0.02, address=0.02, devname=0.01
+        )
     for key, make in values.items():
-        if not _chance(source, likely.get(key, 0.05)):
+        if not _chance(source, likely.get(key, 0.04)):
             continue
         found[key] = make()
         if _chance(source, wrong):
@@ -199,8 +237,15 @@ _BOOLEAN_KEYS = (
 )  # fmt: skip
 
 
-def specs(source: random.Random, wrong: float = 0.05) -> list[str]:
-    """Return values of ``[pci]device_spec``."""
+def specs(
+    source: random.Random,
+    wrong: float = 0.05,
+    devices: typing.Sequence[dict[str, typing.Any]] = (),
+) -> list[str]:
+    """Return values of ``[pci]device_spec``.
+
+    :param devices: Those that they are likely to match.
+    """
     found = []
     for _ in range(source.choice((1, 1, 2, 2, 3, 4))):
         if _chance(source, wrong / 4):
@@ -216,16 +261,26 @@ def specs(source: random.Random, wrong: float = 0.05) -> list[str]:
         elif _chance(source, 0.2):
             found.append(
                 json.dumps(
-                    [entry(source, wrong) for _ in range(source.randrange(4))]
+                    [
+                        entry(source, wrong, devices)
+                        for _ in range(source.randrange(4))
+                    ]
                 )
             )
         else:
-            found.append(json.dumps(entry(source, wrong)))
+            found.append(json.dumps(entry(source, wrong, devices)))
     return found
 
 
-def alias(source: random.Random, wrong: float = 0.05) -> typing.Any:
-    """Return a value of ``[pci]alias``, before it is JSON."""
+def alias(
+    source: random.Random,
+    wrong: float = 0.05,
+    devices: typing.Sequence[dict[str, typing.Any]] = (),
+) -> typing.Any:
+    """Return a value of ``[pci]alias``, before it is JSON.
+
+    :param devices: Those that it is likely for.
+    """
     values: dict[str, tuple[typing.Any, ...]] = {
         'name': ('a', 'a', 'b', ' a', 'c ', 'a:b', 'é', 'x' * 256, 'a$b', '%'),
         'vendor_id': ('10de', '10de', '8086', '10DE'),
@@ -251,18 +306,27 @@ def alias(source: random.Random, wrong: float = 0.05) -> typing.Any:
             found[key] = source.choice(
                 (*_WRONG, *_ODD_IDS, 'x' * 257, 'type-pf', 'vdpa', 'maybe')
             )
+    if devices and _chance(source, 0.7):
+        device = source.choice(devices)
+        for key in ('vendor_id', 'product_id', 'device_type'):
+            if key in found and found[key] in values[key]:
+                found[key] = device[key]
     if _chance(source, wrong / 2):
         found[source.choice(('count', 'dev_type', 'address', 'managed'))] = '1'
     return found
 
 
-def alias_texts(source: random.Random, wrong: float = 0.05) -> list[str]:
+def alias_texts(
+    source: random.Random,
+    wrong: float = 0.05,
+    devices: typing.Sequence[dict[str, typing.Any]] = (),
+) -> list[str]:
     """Return values of ``[pci]alias``."""
     return [
         source.choice(
             ('', '[]', '{', "{'name': 'a'}", '"a"', 'null', '{} # x', 'NaN')
         )
         if _chance(source, wrong / 2)
-        else json.dumps(alias(source, wrong))
+        else json.dumps(alias(source, wrong, devices))
         for _ in range(source.choice((1, 1, 2, 3)))
     ]
