@@ -113,7 +113,11 @@ def first_matches(
 
 
 def compare(case: comparing.Case) -> str | None:
-    host = making.of_case(case['host'])
+    return compare_on(case, making.of_case(case['host']))
+
+
+def compare_on(case: comparing.Case, host: device_spec.Host) -> str | None:
+    """Return in which the sides differ on a host."""
     nova_says, ours = of_nova(case, host), of_ours(case, host)
     difference = _differ('start', nova_says, ours)
     if difference or isinstance(nova_says, Exception):

@@ -17,23 +17,14 @@ about a host that both sides know.
 """
 
 import json
-import logging
-import typing
-import unittest.mock
 
 import ddt
 import hypothesis
 from hypothesis import strategies
-import nova.conf
-from nova.compute import pci_placement_translator as translator
-from nova import exception as nova_exception
-from nova.objects import pci_device
-from nova.pci import devspec
-from nova.pci import whitelist
 import testtools
 
-from gpuclient import exceptions
 from gpuclient.model import device_spec
+from tests.unit.differential import compare_device_spec
 
 PF = device_spec.HostDevice(
     '0000:04:00.0', '10de', '20b0', 'type-PF', serial_number='1'
@@ -55,15 +46,7 @@ DEVICES = (
         for number in (1, 2, 3)
     ),
 )
-#: Nova says of each file of sysfs that it is not there.
-logging.getLogger('nova').addHandler(logging.NullHandler())
 HOST = device_spec.Host(DEVICES, {'pf0': PF.address, 'eth0': '0000:1a:1f.7'})
-EXPECTED = (
-    nova_exception.NovaException,
-    AttributeError,
-    TypeError,
-)
-
 _IDS: tuple[object, ...] = (
     '10de',
     '10DE',
@@ -280,168 +263,20 @@ CHOSEN = (
 )
 
 
-class NovaHost:
-    """Makes Nova look at :data:`HOST` in the place of sysfs.
-
-    The ids of a device are really looked for: Linux has no file ``product``.
-    """
-
-    def __enter__(self) -> None:
-        self._patches = [
-            unittest.mock.patch.object(devspec.utils, name, function)
-            for name, function in (
-                ('is_physical_function', self.is_physical_function),
-                ('get_function_by_ifname', self.get_function_by_ifname),
-                (
-                    'get_vf_product_id_by_pf_addr',
-                    lambda address: HOST.vf_product_id(address),
-                ),
-            )
-        ]
-        for patch in self._patches:
-            patch.start()
-
-    def __exit__(self, *_exc: object) -> None:
-        for patch in self._patches:
-            patch.stop()
-
-    @staticmethod
-    def is_physical_function(*fields: str) -> bool:
-        address = '{}:{}:{}.{}'.format(*fields)
-        return HOST.physical_function(address) is not None
-
-    @staticmethod
-    def get_function_by_ifname(name: str) -> tuple[str | None, bool]:
-        address = HOST.interfaces.get(f'{name}')
-        if address is None:
-            return None, False
-        return address, HOST.physical_function(address) is not None
-
-
-def of_nova(texts: list[str], report: bool) -> typing.Any:
-    """Return what matches, what is reported, or the exception."""
-    conf = nova.conf.CONF
-    conf.set_override('report_in_placement', report, 'pci')
-    try:
-        with NovaHost():
-            try:
-                found = whitelist.Whitelist(texts)
-            except EXPECTED as exc:
-                return exc
-            indexes = []
-            for device in DEVICES:
-                match = found.device_assignable(
-                    {
-                        'address': device.address,
-                        'vendor_id': device.vendor_id,
-                        'product_id': device.product_id,
-                        'parent_addr': device.parent_address,
-                        'capabilities': {
-                            'vpd': {'card_serial_number': device.serial_number}
-                        },
-                    }
-                )
-                indexes.append(
-                    None if match is None else found.specs.index(match)
-                )
-            tags = [spec.get_tags() for spec in found.specs]
-            return tags, indexes, report_of_nova(found)
-    finally:
-        conf.clear_override('report_in_placement', 'pci')
-
-
-def report_of_nova(found: whitelist.Whitelist) -> typing.Any:
-    view = translator.PlacementView('host', [])
-    try:
-        translator.ensure_no_dev_spec_with_devname(found.specs)
-        for device in DEVICES:
-            record = pci_device.PciDevice(
-                address=device.address,
-                vendor_id=device.vendor_id,
-                product_id=device.product_id,
-                dev_type=device.device_type,
-                parent_addr=device.parent_address,
-                status='available',
-                instance_uuid=None,
-                extra_info=(
-                    {
-                        'capabilities': json.dumps(
-                            {
-                                'vpd': {
-                                    'card_serial_number': device.serial_number
-                                }
-                            }
-                        )
-                    }
-                    if device.serial_number
-                    else {}
-                ),
-            )
-            spec = found.get_devspec(record)
-            if spec is not None:
-                view.process_dev(record, spec)
-    except EXPECTED as exc:
-        return exc
-    return [
-        (name, provider.resource_class, provider.total, provider.traits)
-        for name, provider in sorted(view.rps.items())
-    ]
-
-
-def of_ours(texts: list[str], report: bool) -> typing.Any:
-    try:
-        specs = device_spec.parse_all(
-            texts, report_in_placement=report, host=HOST
-        )
-    except exceptions.InvalidDeviceSpec as exc:
-        return exc
-    indexes = []
-    for device in DEVICES:
-        match = device_spec.first_match(specs, device)
-        # By identity: entries may be equal.
-        indexes.append(
-            next(
-                (index for index, spec in enumerate(specs) if spec is match),
-                None,
-            )
-        )
-    reported: typing.Any
-    try:
-        reported = [
-            (one.name, one.resource_class, one.total, set(one.traits))
-            for one in device_spec.providers('host', specs, DEVICES)
-        ]
-    except exceptions.InvalidDeviceSpec as exc:
-        reported = exc
-    return [spec.tags for spec in specs], indexes, reported
-
-
 @ddt.ddt
 class TestDeviceSpec(testtools.TestCase):
     def compare(self, texts: list[str], report: bool) -> str:
         """Compare both sides; return what the verdict was."""
-        nova_says, ours = of_nova(texts, report), of_ours(texts, report)
-        if isinstance(nova_says, Exception):
-            self.assertIsInstance(ours, exceptions.InvalidDeviceSpec, texts)
-            if isinstance(
-                nova_says, nova_exception.PciDeviceInvalidPFRemoteManaged
-            ):
-                # All that it says is the address.
-                self.assertIn(str(nova_says), str(ours))
-            elif isinstance(nova_says, nova_exception.PciDeviceNotFoundById):
-                self.assertRegex(str(ours), 'PCI device .* not found')
-            elif isinstance(nova_says, nova_exception.NovaException):
-                self.assertEqual(str(nova_says), str(ours), texts)
+        case = {'specs': texts, 'report': report}
+        self.assertIsNone(
+            compare_device_spec.compare_on(case, HOST), (texts, report)
+        )
+        found = compare_device_spec.of_nova(case, HOST)
+        if isinstance(found, Exception):
             return 'refused'
-        self.assertIsInstance(ours, tuple, texts)
-        self.assertEqual(nova_says[:2], ours[:2], texts)
-        if isinstance(nova_says[2], Exception):
-            self.assertIsInstance(ours[2], exceptions.InvalidDeviceSpec, texts)
-            if isinstance(nova_says[2], nova_exception.NovaException):
-                self.assertEqual(str(nova_says[2]), str(ours[2]), texts)
-            return 'not reported'
-        self.assertEqual(nova_says[2], ours[2], texts)
-        return 'accepted'
+        return (
+            'not reported' if isinstance(found[2], Exception) else 'accepted'
+        )
 
     @hypothesis.settings(max_examples=500, deadline=None)
     @hypothesis.given(

@@ -1,0 +1,135 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a process reads in its file and its drop-ins, against oslo.config.
+
+Old names, values of several files, sections in any case, continued lines and
+values that oslo.config refuses are among the cases.
+"""
+
+import functools
+import os
+import random
+import shutil
+import tempfile
+import typing
+
+import nova.conf
+from oslo_config import cfg
+
+from gpuclient.documents import tree
+from tests.unit.differential import comparing
+
+_BOOLEANS = (
+    'True', 'false', 'ON', 'yes', '0', '1', ' true ', '"true"', 'no', 'off',
+)  # fmt: skip
+_OPTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ('pci', 'alias', ('{"name": "a"}', '{"name": "b"}', "'{}'", 'x = y')),
+    ('DEFAULT', 'pci_alias', ('{"name": "old"}',)),
+    ('pci', 'device_spec', ('{"address": "1"}', '{"address": "2"}', '{}')),
+    ('pci', 'passthrough_whitelist', ('{"address": "3"}',)),
+    ('DEFAULT', 'pci_passthrough_whitelist', ('{"address": "4"}',)),
+    ('pci', 'report_in_placement', _BOOLEANS),
+    ('filter_scheduler', 'pci_in_placement', _BOOLEANS),
+    ('pci', 'device_specs', ('{"address": "5"}',)),
+    ('PCI', 'alias', ('{"name": "upper"}',)),
+    ('Pci', 'report_in_placement', _BOOLEANS),
+)
+
+
+def generate(source: random.Random) -> comparing.Case:
+    return {
+        'files': [
+            [
+                [section, name, source.choice(values)]
+                for section, name, values in source.choices(
+                    _OPTIONS, k=source.randrange(1, 6)
+                )
+            ]
+            for _ in range(source.choice((1, 1, 2, 3)))
+        ]
+    }
+
+
+@functools.cache
+def options() -> cfg.ConfigOpts:
+    """Return Nova's options, apart from those of the running tests."""
+    conf = cfg.ConfigOpts()
+    for group in ('pci', 'filter_scheduler'):
+        conf.register_opts(
+            [
+                one['opt']
+                for one in nova.conf.CONF._groups[group]._opts.values()
+            ],
+            group=group,
+        )
+    return conf
+
+
+def _text(lines: list[list[str]]) -> str:
+    return ''.join(
+        f'[{section}]\n{name} = {value}\n' for section, name, value in lines
+    )
+
+
+def compare(case: comparing.Case) -> str | None:
+    folder = tempfile.mkdtemp()
+    try:
+        drop_ins = os.path.join(folder, 'nova-compute.conf.d')
+        os.mkdir(drop_ins)
+        for number, lines in enumerate(case['files']):
+            path = os.path.join(drop_ins, f'{number:02}-gpu.conf')
+            with open(path, 'w') as stream:
+                stream.write(_text(lines))
+        nova_says, ours = _of_oslo(drop_ins), _of_ours(drop_ins)
+    finally:
+        shutil.rmtree(folder)
+    if nova_says != ours:
+        return f'options: oslo.config says {nova_says}, we say {ours}'
+    return None
+
+
+def _of_oslo(folder: str) -> dict[str, typing.Any]:
+    conf = options()
+    conf(
+        ['--config-dir', folder],
+        project='test',
+        default_config_files=[],
+        default_config_dirs=[],
+    )
+    return {
+        'alias': list(conf.pci.alias),
+        'device_spec': list(conf.pci.device_spec),
+        'report_in_placement': conf.pci.report_in_placement,
+        'pci_in_placement': conf.filter_scheduler.pci_in_placement,
+    }
+
+
+def _of_ours(folder: str) -> dict[str, typing.Any]:
+    processes = tree.read([folder]).deployment.processes
+    if not processes:
+        return {
+            'alias': [],
+            'device_spec': [],
+            'report_in_placement': False,
+            'pci_in_placement': False,
+        }
+    (process,) = processes
+    return {
+        'alias': [one.text for one in process.aliases],
+        'device_spec': [one.text for one in process.device_specs],
+        'report_in_placement': bool(process.report_in_placement),
+        'pci_in_placement': bool(process.pci_in_placement),
+    }
+
+
+COMPARISON = comparing.Comparison('options', generate, compare)
