@@ -16,6 +16,7 @@ An alias and a device spec meet in these names: both sides go through them
 before they are compared (``nova/compute/pci_placement_translator.py``).
 """
 
+import functools
 import re
 
 _CUSTOM = 'CUSTOM_'
@@ -76,11 +77,15 @@ def traits(text: str) -> frozenset[str]:
     custom trait. Spaces count: `` big`` becomes ``CUSTOM__BIG``
     (``pci_placement_translator.py:get_traits``).
     """
-    if not text:
-        return frozenset()
+    return _traits(tuple(text.split(','))) if text else frozenset()
+
+
+@functools.lru_cache(maxsize=1024)
+def _traits(names: tuple[str, ...]) -> frozenset[str]:
+    # os_traits looks through all that it has each time.
     import os_traits
 
-    standard, others = os_traits.check_traits(text.split(','))
+    standard, others = os_traits.check_traits(names)
     return frozenset(standard) | {
         name.upper()
         if name.upper().startswith(_CUSTOM)
