@@ -303,7 +303,7 @@ def _check_deployment(
     ):
         # A spec that cannot be read may be the very one that is missed.
         found += matching_rules.check(aliases, specs, services)
-    found += tracking_rules.check(services, specs)
+    found += tracking_rules.check(services, specs, aliases)
     found += scheduler_rules.check(services, aliases)
     for service in services:
         found += devices_rules.check_migration(

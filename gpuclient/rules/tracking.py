@@ -16,14 +16,17 @@ import collections.abc
 
 from gpuclient.model import configuration
 from gpuclient.model import deployment
+from gpuclient.model import device_sets
 from gpuclient.model import device_spec
+from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import device_spec as device_spec_rules
 from gpuclient.rules import finding
 
 
 def check(
     services: collections.abc.Sequence[deployment.Process],
-    specs: list[device_spec_rules.Entry],
+    specs: collections.abc.Sequence[device_spec_rules.Entry],
+    aliases: collections.abc.Sequence[alias_rules.Entry] = (),
 ) -> collections.abc.Iterator[finding.Located]:
     """Check that Placement is used by all or by none.
 
@@ -60,7 +63,7 @@ def check(
             and not service.report_in_placement
             and not service.is_open('pci', 'report_in_placement')
             and any(
-                one.service is service and _is_for_flavors(one.spec)
+                one.service is service and _is_for_flavors(one.spec, aliases)
                 for one in specs
             )
         ):
@@ -77,10 +80,19 @@ def check(
             )
 
 
-def _is_for_flavors(spec: device_spec.DeviceSpec) -> bool:
+def _is_for_flavors(
+    spec: device_spec.DeviceSpec,
+    aliases: collections.abc.Iterable[alias_rules.Entry],
+) -> bool:
     """Return whether flavors request devices, rather than ports of Neutron.
 
-    Those of a physical network, or of none that is said to be, and remote
-    managed ones are for ports.
+    Those of a physical network and remote managed ones are for ports. A
+    physical network that is null is one of ports, too, unless an alias
+    matches the devices.
     """
-    return not spec.remote_managed and 'physical_network' not in spec.tags
+    if spec.remote_managed or not spec.in_placement:
+        return False
+    return 'physical_network' not in spec.tags or any(
+        device_sets.serves([spec], entry.alias, in_placement=True)
+        for entry in aliases
+    )

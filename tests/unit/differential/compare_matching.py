@@ -89,7 +89,12 @@ def compare(case: comparing.Case) -> str | None:
         difference = (
             _compare_host(aliases, known, host, served, report, in_placement)
             or _compare_rules(
-                aliases, anywhere, served, in_placement, codes.get(name, set())
+                aliases,
+                anywhere,
+                served,
+                report,
+                in_placement,
+                codes.get(name, set()),
             )
             or _compare_example(
                 case, asked[name][1], aliases, anywhere, in_placement
@@ -213,12 +218,16 @@ def _compare_rules(
     aliases: tuple[alias_model.Alias, ...],
     specs: tuple[device_spec.DeviceSpec, ...],
     served: bool,
+    report: bool,
     in_placement: bool,
     codes: set[str],
 ) -> str | None:
     """Compare what the rules say without knowing a host."""
     if served and codes:
         return f'false alarm: {codes} on {aliases[0].name}, which is served'
+    if in_placement and not report and specs and not codes:
+        # Nothing is reported, so nothing is served.
+        return f'miss: nothing on {aliases[0].name}, which is not served'
     possible = any(
         device_sets.serves(specs, alias, in_placement=in_placement)
         for alias in aliases
@@ -295,7 +304,7 @@ def _codes(
     found: dict[str, set[str]] = {name: set() for name in names}
     for one in matching.check(entries, spec_entries, [api, compute]):
         found[places[one.place]].add(one.finding.code)
-    for one in tracking.check([api, compute], spec_entries):
+    for one in tracking.check([api, compute], spec_entries, entries):
         for codes in found.values():
             codes.add(one.finding.code)
     return found

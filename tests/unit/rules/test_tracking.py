@@ -1,0 +1,87 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Computes that report to Placement, where devices are looked for there."""
+
+import json
+
+import ddt
+import testtools
+
+from gpuclient.model import alias as alias_model
+from gpuclient.model import configuration
+from gpuclient.model import deployment
+from gpuclient.model import device_spec
+from gpuclient.rules import alias as alias_rules
+from gpuclient.rules import device_spec as device_spec_rules
+from gpuclient.rules import tracking
+
+PLACE = configuration.Place('nova.conf', 3)
+IDS = {'vendor_id': '10de', 'product_id': '20f1'}
+
+
+def process(kind, *options):
+    return deployment.Process(
+        (kind,),
+        PLACE,
+        (
+            deployment.Source(
+                PLACE,
+                tuple(
+                    configuration.Option(
+                        section, name, configuration.Setting(value, PLACE)
+                    )
+                    for section, name, value in options
+                ),
+            ),
+        ),
+    )
+
+
+@ddt.ddt
+class TestReporting(testtools.TestCase):
+    @ddt.data(
+        (IDS, True),
+        ({'devname': 'eth0', 'physical_network': 'net'}, False),
+        ({**IDS, 'remote_managed': 'yes'}, False),
+        # Of an overlay network; unless an alias is for it.
+        ({'product_id': '1017', 'physical_network': None}, False),
+        ({**IDS, 'physical_network': None}, True),
+    )
+    @ddt.unpack
+    def test_devices_of_flavors(self, entry, expected):
+        api = process(
+            configuration.API,
+            ('filter_scheduler', 'pci_in_placement', 'True'),
+        )
+        alias = alias_rules.Entry(
+            alias_model.Alias('a', **IDS),
+            configuration.Setting('', PLACE),
+            api,
+        )
+        for report in ('False', 'True'):
+            compute = process(
+                configuration.COMPUTE,
+                ('pci', 'report_in_placement', report),
+                ('pci', 'device_spec', json.dumps(entry)),
+            )
+            specs = [
+                device_spec_rules.Entry(
+                    spec, configuration.Setting('', PLACE), compute
+                )
+                for spec in device_spec.parse(json.dumps(entry))
+            ]
+            found = tracking.check([api, compute], specs, [alias])
+            self.assertEqual(
+                ['GPU309'] if expected and report == 'False' else [],
+                [one.finding.code for one in found],
+            )
