@@ -58,6 +58,11 @@ _MARKS = (
 _NOVA = frozenset(
     {'nova', *(service.replace('-', '') for service in configuration.ALL)}
 )
+#: ``oslo_config/iniparser.py`` takes the mark for the beginning of a name.
+_MARKED = (
+    'It begins with a byte order mark: oslo.config cannot read it, and no '
+    'service that reads it starts. Save it as UTF-8 without one'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +134,8 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
         elif plain_files.is_configuration(path) and (
             named or _concerns_devices(path, file)
         ):
+            if file.has_mark:
+                unreadable.append((path, _MARKED))
             plain[path] = file
             count += 1
     found += _of_kolla(plain, idle)

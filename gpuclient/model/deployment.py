@@ -93,9 +93,9 @@ class Process:
         return any(name != configuration.COMPUTE for name in self.readers)
 
     def is_open(self, section: str, name: str) -> bool:
-        """Return whether a template decides what an option is."""
+        """Return whether a template or a reference decides on an option."""
         return any(
-            option.setting.depends
+            not option.setting.is_known
             for option in self.options
             if (option.section, option.name) == (section, name)
         )

@@ -298,7 +298,10 @@ def _check_deployment(
     found = [*alias_sides_rules.check(aliases, services)]
     if not any(
         entries.is_broken(service)
-        or any(setting.depends for setting in service.device_specs)
+        or any(
+            options_rules.resolve(service, 'pci', setting) is None
+            for setting in service.device_specs
+        )
         for service in services
     ):
         # A spec that cannot be read may be the very one that is missed.
@@ -336,10 +339,11 @@ def _parse_aliases(
     """Return the aliases that can be read; add what is wrong with each."""
     aliases = []
     for setting in service.aliases if _parsers(service.readers) else ():
-        if setting.depends:
+        text = options_rules.resolve(service, 'pci', setting)
+        if text is None:
             continue
         try:
-            alias = alias_model.parse(setting.text)
+            alias = alias_model.parse(text)
         except exceptions.InvalidAlias as exc:
             # nova/api/openstack/wsgi_app.py, nova/compute/manager.py
             found.append(
@@ -409,7 +413,11 @@ def _refusal(process: deployment.Process, entries: _Entries) -> str:
     for pci_in_placement in possible:
         try:
             alias_model.merge(
-                [one.setting.text for one in aliases], pci_in_placement
+                [
+                    options_rules.resolve(service, 'pci', one.setting) or ''
+                    for one in aliases
+                ],
+                pci_in_placement,
             )
         except exceptions.InvalidAlias as exc:
             words = str(exc)
@@ -424,11 +432,12 @@ def _parse_specs(
     """Return the entries that can be read; add what is wrong with each."""
     specs: list[device_spec_rules.Entry] = []
     for setting in service.device_specs:
-        if setting.depends:
+        text = options_rules.resolve(service, 'pci', setting)
+        if text is None:
             continue
         try:
             entries = device_spec.parse(
-                setting.text,
+                text,
                 report_in_placement=bool(service.report_in_placement)
                 or service.is_open('pci', 'report_in_placement'),
             )

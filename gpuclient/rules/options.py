@@ -10,7 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Rules about options that nobody reads: misspelled, or in the wrong file."""
+"""Rules about options: those that nobody reads, and values that Nova refuses.
+
+Every service of Nova reads all options when it starts, to log them
+(``nova/cmd/compute.py:main``, ``nova/api/openstack/wsgi_app.py``,
+``cotyledon/oslo_config_glue.py``; ``log_options`` is on by default): a value
+that oslo.config refuses stops it, whoever needs the option.
+"""
 
 import collections.abc
 import posixpath
@@ -19,11 +25,16 @@ import re
 from gpuclient.model import configuration
 from gpuclient.model import deployment
 from gpuclient.model import nova_options
+from gpuclient.model import nova_removed
+from gpuclient.model import nova_schema
+from gpuclient.model import oslo_values
 from gpuclient.rules import finding
 
 #: All else is something other than an option, such as a host of Ansible.
 _NAME = re.compile('[a-z0-9_-]+', re.ASCII)
 _COMPUTE = (configuration.COMPUTE,)
+#: Sections whose values may be quoted; those of others may be secrets.
+_OURS = ('compute', 'devices', 'filter_scheduler', 'pci', 'scheduler')
 _READERS: dict[tuple[str, str], tuple[str, ...]] = {
     ('pci', 'alias'): (configuration.API, configuration.COMPUTE),
     ('pci', 'device_spec'): _COMPUTE,
@@ -63,8 +74,15 @@ def check(
             readers.setdefault(place, set()).update(service.readers)
             options[place] = one.section, one.name
             texts[place] = one.setting.text
+    for service in services:
+        yield from _check_removed(service)
+        yield from _check_values(service)
     for place, (section, name) in options.items():
-        if _NAME.fullmatch(name) and not nova_options.is_known(section, name):
+        if (
+            _NAME.fullmatch(name)
+            and not nova_options.is_known(section, name)
+            and nova_removed.find(section, name) is None
+        ):
             similar = nova_options.similar(section, name)
             hint = f'; it has {similar!r}' if similar else ''
             yield finding.Located(
@@ -95,3 +113,125 @@ def check(
                 ),
                 place,
             )
+
+
+def resolve(
+    service: deployment.Process,
+    section: str,
+    setting: configuration.Setting,
+) -> str | None:
+    """Return a value with its references to other options replaced.
+
+    :returns: None where it is not known: a template makes it, or it refers
+        to what is not written down.
+    """
+    if setting.depends:
+        return None
+    try:
+        return oslo_values.substitute(setting.text, section, _lookup(service))
+    except oslo_values.BadReferenceError:
+        return None
+
+
+def _lookup(service: deployment.Process) -> oslo_values.Lookup:
+    def last(section: str, name: str) -> str | None:
+        setting = service.last(section, name)
+        return None if setting is None or setting.depends else setting.text
+
+    return last
+
+
+def _check_removed(
+    service: deployment.Process,
+) -> collections.abc.Iterator[finding.Located]:
+    """Yield options that Nova has removed.
+
+    A configuration for several releases sets the old option and the new one.
+    """
+    for option in service.options:
+        removed = nova_removed.find(option.section, option.name)
+        if removed is None:
+            continue
+        remedy = removed.advice or 'remove it'
+        if removed.replacement is not None:
+            section, name = removed.replacement
+            if service.last(section, name) is not None:
+                continue
+            remedy = f'set [{section}]{name} instead'
+        yield finding.Located(
+            finding.warning(
+                'GPU329',
+                f'Nova {removed.release} removed '
+                f'[{option.section}]{option.name}: it is ignored; {remedy}',
+            ),
+            option.setting.place,
+        )
+
+
+def _check_values(
+    service: deployment.Process,
+) -> collections.abc.Iterator[finding.Located]:
+    """Yield values that oslo.config refuses.
+
+    ``oslo_config/cfg.py:ConfigOpts._do_get`` substitutes references in a
+    value, then converts it; of an option with one value only the last is
+    read.
+    """
+    counts: dict[tuple[str, str], configuration.Option] = {}
+    for option in service.options:
+        kind = nova_schema.find(option.section, option.name)
+        if kind is None or option.setting.depends:
+            continue
+        if kind.kind == nova_schema.MULTI:
+            yield from _check_value(service, option, kind)
+        else:
+            counts[option.section, option.name] = option
+    for (section, name), option in counts.items():
+        kind = nova_schema.find(section, name)
+        if kind is not None:
+            yield from _check_value(service, option, kind)
+
+
+def _check_value(
+    service: deployment.Process,
+    option: configuration.Option,
+    kind: nova_schema.Type,
+) -> collections.abc.Iterator[finding.Located]:
+    reason = ''
+    try:
+        text = oslo_values.substitute(
+            option.setting.text, option.section, _lookup(service)
+        )
+    except oslo_values.BadReferenceError as exc:
+        reason = str(exc)
+    else:
+        if text is not None:
+            reason = _refusal(option, text, kind)
+    if reason:
+        readers = ' and '.join(service.readers)
+        if service.readers == configuration.ALL:
+            readers = 'a service of Nova that reads it'
+        yield finding.Located(
+            finding.error(
+                'GPU331',
+                f'Value of [{option.section}]{option.name} is not valid: '
+                f'{reason}: {readers} does not start',
+            ),
+            option.setting.place,
+        )
+
+
+def _refusal(
+    option: configuration.Option, text: str, kind: nova_schema.Type
+) -> str:
+    """Return why oslo.config refuses a text; empty where it does not."""
+    try:
+        if kind.kind == nova_schema.BOOLEAN:
+            oslo_values.boolean(text)
+        elif kind.kind in (nova_schema.INTEGER, nova_schema.FLOAT):
+            oslo_values.number(text, kind)
+    except ValueError as exc:
+        if option.section in _OURS or option.name.startswith('reserved_'):
+            return str(exc)
+        return 'it is not of the type of the option'
+    return ''

@@ -10,30 +10,60 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Rules about the filters of nova-scheduler."""
+"""Rules about the filters of nova-scheduler.
+
+``nova/scheduler/host_manager.py:HostManager._choose_host_filters`` looks up
+each name of ``enabled_filters`` when nova-scheduler starts.
+"""
 
 import collections.abc
+import difflib
 import re
 
 from gpuclient.model import configuration
 from gpuclient.model import deployment
+from gpuclient.model import scheduler_filters
 from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import finding
+from gpuclient.rules import options as options_rules
 
-_FILTER = 'PciPassthroughFilter'
-_NUMA_FILTER = 'NUMATopologyFilter'
+_Findings = collections.abc.Iterator[finding.Located]
+_Services = collections.abc.Sequence[deployment.Process]
+
+_SECTION = 'filter_scheduler'
+_YAML = ('.yaml', '.yml')
+#: Variables of OpenStack-Ansible, whose own list lacks the filter.
+_VARIABLES = re.compile(r'(^|/)(user_[^/]*\.ya?ml$|(group|host)_vars/)')
 
 
-def check(
-    services: collections.abc.Sequence[deployment.Process],
-    aliases: list[alias_rules.Entry],
-) -> collections.abc.Iterator[finding.Located]:
-    """Check that the scheduler looks at devices.
+def check(services: _Services, aliases: list[alias_rules.Entry]) -> _Findings:
+    """Check that nova-scheduler starts and looks at devices."""
+    schedulers = [service for service in services if _is_scheduler(service)]
+    tracked = any(
+        service.pci_in_placement
+        or service.is_open(_SECTION, 'pci_in_placement')
+        for service in services
+        if service.is_control_plane
+    )
+    pinned = _settings_of_pinning(services)
+    for service in schedulers:
+        yield from _check_paths(service)
+        setting = service.enabled_filters
+        if setting is None or setting.depends:
+            continue
+        filters = _filters(service, setting)
+        if filters is None:
+            continue
+        yield from _check_names(service, setting, filters)
+        yield from _check_list(setting, filters, aliases, pinned, tracked)
+    if not tracked:
+        yield from _check_unset(schedulers, aliases)
 
-    The filter is not among Nova's defaults
-    (``nova/conf/scheduler.py:enabled_filters``).
-    """
-    pinned = [
+
+def _settings_of_pinning(
+    services: _Services,
+) -> list[configuration.Setting]:
+    return [
         setting
         for service in services
         if service.is_read_by(configuration.COMPUTE)
@@ -42,32 +72,212 @@ def check(
             *service.values('DEFAULT', 'reserved_huge_pages'),
         )
     ]
-    for service in services:
-        setting = service.enabled_filters
-        if (
-            not service.is_read_by(configuration.SCHEDULER)
-            or setting is None
-            or setting.depends
-        ):
-            continue
-        filters = re.split(r'[,\s]+', setting.text)
-        if aliases and _FILTER not in filters:
+
+
+def _filters(
+    service: deployment.Process, setting: configuration.Setting
+) -> list[str] | None:
+    """Return the filters of a setting; None where they are not known."""
+    text = options_rules.resolve(service, _SECTION, setting)
+    return None if text is None else scheduler_filters.enabled(text)
+
+
+def _check_paths(service: deployment.Process) -> _Findings:
+    """Check that Nova's own filters are where they are looked for.
+
+    ``nova/loadables.py:BaseLoader.get_matching_classes`` imports each.
+    """
+    for path in service.values(_SECTION, 'available_filters'):
+        if not path.depends and scheduler_filters.missing_path(path.text):
             yield finding.Located(
                 finding.error(
-                    'GPU310',
-                    f'[filter_scheduler]enabled_filters has no {_FILTER}: '
-                    f'servers are sent to hosts that have no device for them',
+                    'GPU326',
+                    f'[filter_scheduler]available_filters: Nova has no '
+                    f'{path.text!r}: nova-scheduler does not start. Remove '
+                    f"it; Nova's own filters are "
+                    f'{scheduler_filters.ALL_OF_NOVA!r}',
                 ),
-                setting.place,
+                path.place,
             )
-        if pinned and _NUMA_FILTER not in filters:
-            yield finding.Located(
-                finding.warning(
-                    'GPU311',
-                    f'[filter_scheduler]enabled_filters has no '
-                    f'{_NUMA_FILTER}: pinned servers and those with huge '
-                    f'pages are sent to hosts that have no room for them '
-                    f'({pinned[0].place})',
+
+
+def _check_names(
+    service: deployment.Process,
+    setting: configuration.Setting,
+    filters: list[str],
+) -> _Findings:
+    """Check that the filters exist.
+
+    One that does not raises ``SchedulerHostFilterNotFound``.
+    """
+    paths = service.values(_SECTION, 'available_filters')
+    if any(path.depends or '$' in path.text for path in paths):
+        return
+    available = scheduler_filters.available(tuple(path.text for path in paths))
+    if available is None:
+        return
+    missing = [name for name in filters if name not in available]
+    if missing:
+        yield finding.Located(
+            finding.error(
+                'GPU326',
+                f'[filter_scheduler]enabled_filters: Scheduler Host Filter '
+                f'{", ".join(missing)} could not be found: nova-scheduler '
+                f'does not start. {_remedy(missing[0], available)}',
+            ),
+            setting.place,
+        )
+
+
+def _remedy(name: str, available: frozenset[str]) -> str:
+    """Return what to do about a filter that does not exist."""
+    removed = scheduler_filters.REMOVED.get(name)
+    if removed is not None:
+        release, instead = removed
+        return f'Nova {release} removed {name}: remove it, {instead}'
+    if not name:
+        return 'Remove the empty item of the list'
+    if re.search(r'[\s;]', name):
+        return 'Separate the filters with commas'
+    if name.strip('[]"\'') != name:
+        return 'Write the names without brackets and quotes'
+    if name in scheduler_filters.MODULES:
+        return (
+            'Add available_filters = '
+            f'{scheduler_filters.ALL_OF_NOVA}, which the other values of '
+            f'available_filters replaced'
+        )
+    stems = {_stem(known): known for known in sorted(available)}
+    similar = difflib.get_close_matches(_stem(name), stems, 1, 0.75)
+    if similar:
+        return f'Did you mean {stems[similar[0]]}?'
+    return (
+        f'Remove {name}, or add the path of its class to '
+        f'[filter_scheduler]available_filters'
+    )
+
+
+def _stem(name: str) -> str:
+    return name.lower().removesuffix('filter')
+
+
+def _check_list(
+    setting: configuration.Setting,
+    filters: list[str],
+    aliases: list[alias_rules.Entry],
+    pinned: list[configuration.Setting],
+    tracked: bool,
+) -> _Findings:
+    """Check that the filters are there that servers with devices need.
+
+    :param tracked: pci_in_placement is on: Placement chooses the devices
+        (``nova/scheduler/filters/pci_passthrough_filter.py``).
+    """
+    if aliases and scheduler_filters.PCI not in filters:
+        yield finding.Located(
+            (finding.warning if tracked else finding.error)(
+                'GPU310',
+                f'[filter_scheduler]enabled_filters has no '
+                f'{scheduler_filters.PCI}: '
+                + (
+                    'nothing checks the NUMA policy and device type of an '
+                    'alias before a host is chosen. Add it'
+                    if tracked
+                    else 'servers are scheduled to hosts that have no free '
+                    'device for them, and fail there. Add it'
                 ),
-                setting.place,
-            )
+            ),
+            setting.place,
+        )
+    if pinned and scheduler_filters.NUMA not in filters:
+        yield finding.Located(
+            finding.warning(
+                'GPU311',
+                f'[filter_scheduler]enabled_filters has no '
+                f'{scheduler_filters.NUMA}: servers with pinned CPUs or huge '
+                f'pages ({pinned[0].place}) are scheduled to hosts that '
+                f'cannot fit them. Add it',
+            ),
+            setting.place,
+        )
+    if scheduler_filters.COMPUTE not in filters:
+        missing = [
+            name for name in scheduler_filters.DEFAULT if name not in filters
+        ]
+        yield finding.Located(
+            finding.warning(
+                'GPU328',
+                f'[filter_scheduler]enabled_filters replaces the default '
+                f'list and lacks {", ".join(missing)}: servers are scheduled '
+                f'to hosts that are down or disabled. Add these filters',
+            ),
+            setting.place,
+        )
+
+
+def _check_unset(
+    schedulers: _Services, aliases: list[alias_rules.Entry]
+) -> _Findings:
+    """Check that Nova's default list is not what is in effect.
+
+    ``nova/conf/scheduler.py:enabled_filters`` has no PciPassthroughFilter;
+    without it, and without Placement, nothing looks for a device.
+    """
+    if (
+        not aliases
+        or not schedulers
+        or any(service.enabled_filters is not None for service in schedulers)
+        or all(_has_own_default(service) for service in schedulers)
+    ):
+        return
+    service = next(
+        service for service in schedulers if not _has_own_default(service)
+    )
+    yield finding.Located(
+        finding.warning(
+            'GPU327',
+            f'[filter_scheduler]enabled_filters is not set, and the default '
+            f'has no {scheduler_filters.PCI}: servers are scheduled to hosts '
+            f'that have no free device for them, and fail there. Set '
+            f'enabled_filters = '
+            f'{",".join((*scheduler_filters.DEFAULT, scheduler_filters.PCI))}',
+        ),
+        service.place,
+    )
+
+
+def _has_own_default(service: deployment.Process) -> bool:
+    """Return whether a deployer sets filters where an operator does not.
+
+    The template of the operator of RHOSO has PciPassthroughFilter
+    (``nova-operator``: ``templates/nova/nova.conf``). The lists of
+    OpenStack-Ansible (``os_nova``: ``defaults/main.yml``), devstack
+    (``lib/nova``) and Kolla's Blazar have not.
+    """
+    path = service.place.path
+    return path.endswith(_YAML) and not _VARIABLES.search(path)
+
+
+def _is_scheduler(service: deployment.Process) -> bool:
+    """Return whether nova-scheduler reads a configuration.
+
+    A nova.conf whose name gives it to no service is that of a compute host
+    where it has options of nova-compute, and none of the control plane.
+    """
+    if not service.is_read_by(configuration.SCHEDULER):
+        return False
+    if len(service.readers) == 1:
+        return True
+    if any(
+        scheduler_filters.is_of_control_plane(
+            option.section, option.name, option.setting.text
+        )
+        for option in service.options
+    ):
+        return True
+    if 'compute' in service.place.path.lower():
+        return False
+    return bool(service.aliases) and not any(
+        scheduler_filters.is_of_compute(option.section, option.name)
+        for option in service.options
+    )

@@ -45,6 +45,13 @@ _DEVICE_SPEC = 'nova_device_spec'
 _WHITELIST = 'nova_pci_passthrough_whitelist'
 _FILTERS = 'nova_scheduler_default_filters'
 _MORE_FILTERS = 'nova_scheduler_extra_filters'
+#: What the role sets where nobody does (``defaults/main.yml``).
+_DEFAULT_FILTERS = (
+    'ComputeFilter,AggregateNumInstancesFilter,AggregateIoOpsFilter,'
+    'ComputeCapabilitiesFilter,ImagePropertiesFilter,'
+    'ServerGroupAntiAffinityFilter,ServerGroupAffinityFilter,'
+    'NUMATopologyFilter'
+)
 #: In the order in which nova.conf has them.
 _VARIABLES = (
     *(_WHITELIST, _DEVICE_SPEC, _ALIAS, _FILTERS, _MORE_FILTERS),
@@ -318,8 +325,8 @@ def _readings(
         last |= variables
     if _DEVICE_SPEC in last:
         last.pop(_WHITELIST, None)
-    if _FILTERS in last and _MORE_FILTERS in last:
-        last[_FILTERS] = _joined(last[_FILTERS], last.pop(_MORE_FILTERS))
+    if _MORE_FILTERS in last:
+        last[_FILTERS] = _joined(last.get(_FILTERS), last.pop(_MORE_FILTERS))
     confs = [last[name] for name in _VARIABLES if name in last]
     if not confs:
         return
@@ -330,19 +337,24 @@ def _readings(
 
 
 def _joined(
-    first: derived.DerivedConf, second: derived.DerivedConf
+    first: derived.DerivedConf | None, second: derived.DerivedConf
 ) -> derived.DerivedConf:
-    """Return one list of filters."""
-    (section, option, value), *_rest = first.options()
+    """Return one list of filters.
+
+    :param first: ``nova_scheduler_default_filters``; None where it is unset.
+    """
+    (section, option, value), *_rest = (first or second).options()
+    conf = first or second
+    texts = [_DEFAULT_FILTERS] if first is None else [value.text]
     more = [other for _section, _option, other in second.options()]
     return derived.DerivedConf(
-        first.path,
+        conf.path,
         [
             (
                 section,
                 option,
                 nova_conf.Value(
-                    ','.join(other.text for other in (value, *more)),
+                    ','.join((*texts, *(other.text for other in more))),
                     value.line,
                     any(other.depends for other in (value, *more)),
                 ),

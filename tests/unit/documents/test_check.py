@@ -742,7 +742,10 @@ class TestKolla(CheckTestCase):
             '"product_id": "2330"}\n'
         )
         files = {
-            'config/nova.conf': shared + ALIAS + '\n',
+            'config/nova.conf': (
+                f'{shared}{ALIAS}\n[filter_scheduler]\n'
+                'enabled_filters = ComputeFilter,PciPassthroughFilter\n'
+            ),
             'config/nova/a/nova.conf': '[DEFAULT]\nhost = a\n',
             'config/nova/b/nova.conf': '[DEFAULT]\nhost = b\n',
         }

@@ -218,6 +218,18 @@ class TestOpenStackAnsible(ToolTestCase):
             ),
         )
 
+    def test_more_filters_than_the_role_has(self) -> None:
+        ((filters,),) = self.options(
+            {'user_b.yml': 'nova_scheduler_extra_filters: [b]\n'},
+            'nova-scheduler',
+        )
+        self.assertTrue(
+            filters.startswith(
+                '[filter_scheduler]enabled_filters=ComputeFilter,'
+            )
+        )
+        self.assertTrue(filters.endswith(',NUMATopologyFilter,b'))
+
     def test_places(self) -> None:
         """User files count over hosts, hosts over groups, variable-wise."""
         files = {

@@ -321,7 +321,7 @@ class TestKolla(TreeTestCase):
                 'config/nova.conf': f'{ON}[pci]\n{ALIAS}',
                 'config/nova/nova-scheduler.conf': (
                     '[filter_scheduler]\nenabled_filters = '
-                    'PciPassthroughFilter\n'
+                    'ComputeFilter,PciPassthroughFilter\n'
                 ),
                 'config/nova/nova-compute.conf': (
                     '[pci]\nreport_in_placement = True\n'
@@ -525,7 +525,7 @@ class TestBadInput(TreeTestCase):
             ALIAS.replace('nvidia_a100', f'card-{number}')
             for number in range(1000)
         )
-        spec = f'[pci]\n{lines}{SPEC}'
+        spec = f'[libvirt]\nvirt_type = kvm\n[pci]\n{lines}{SPEC}'
         self.assertEqual([], self.check({'nova.conf': spec}))
         self.assertEqual(
             [('GPU301', 'nova.conf', 1005)],

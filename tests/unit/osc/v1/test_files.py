@@ -289,7 +289,23 @@ class TestKinds(FilesTestCase):
         if name == 'values of RHOSO':
             options = ['--config=values.yaml']
         self.json(device_spec.CreateDeviceSpec, *SPEC, *options)
+        self.write_filters(name)
         self.assertEqual([], self.json(config.CheckConfig, '.'))
+
+    def write_filters(self, name: str) -> None:
+        """Write what nova-scheduler needs beside aliases."""
+        file = next(iter(KINDS[name].files))
+        if not file.endswith('.conf'):
+            return
+        path = self.folder / {
+            'nova.conf.d': 'nova.conf.d/03.conf',
+            'kolla': 'kolla/config/nova/nova-scheduler.conf',
+        }.get(file.split('/')[0], 'nova-scheduler.conf')
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(
+            '[filter_scheduler]\n'
+            'enabled_filters = ComputeFilter,PciPassthroughFilter\n'
+        )
 
     def test_what_several_read_is_listed_once(self) -> None:
         self.write(KINDS['Kolla, one layer'])

@@ -1,0 +1,170 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Values of options as oslo.config takes them from text.
+
+Each function follows one of ``oslo_config/types.py`` or
+``oslo_config/cfg.py:ConfigOpts._substitute``; a test holds it against that.
+"""
+
+import collections.abc
+import string
+import typing
+
+from gpuclient.model import nova_schema
+
+_TRUE = ('true', '1', 'on', 'yes')
+_FALSE = ('false', '0', 'off', 'no')
+
+#: The last text that is set of an option; None where it is not set.
+Lookup: typing.TypeAlias = collections.abc.Callable[[str, str], str | None]
+
+
+class BadReferenceError(ValueError):
+    """A value refers to an option that Nova does not have, or to itself."""
+
+
+def boolean(text: str) -> bool:
+    """Return what a boolean option is set to (``types.Boolean``).
+
+    :raises ValueError: oslo.config refuses it.
+    """
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise ValueError(f'Unexpected boolean value {text!r}')
+
+
+def number(text: str, kind: nova_schema.Type) -> int | float | None:
+    """Return what an option with a number is set to (``types.Number``).
+
+    :returns: None where the text is empty.
+    :raises ValueError: oslo.config refuses it.
+    """
+    if not text.strip():
+        return None
+    value = (
+        int(text.strip())
+        if kind.kind == nova_schema.INTEGER
+        else float(text.strip())
+    )
+    if kind.minimum is not None and value < kind.minimum:
+        raise ValueError(
+            f'Should be greater than or equal to {kind.minimum:g}'
+        )
+    if kind.maximum is not None and value > kind.maximum:
+        raise ValueError(f'Should be less than or equal to {kind.maximum:g}')
+    return value
+
+
+def items(text: str) -> list[str]:
+    """Return the items of a list option (``types.List`` of strings).
+
+    Commas separate them, spaces around each do not count, commas at the end
+    neither. Brackets and quotes are part of the items, and what is between
+    two commas is an item although it is empty.
+    """
+    text = text.strip().rstrip(',')
+    return [item.strip() for item in text.split(',')] if text else []
+
+
+class _Template(string.Template):
+    # oslo_config/cfg.py:ConfigOpts.Template
+    idpattern = r'[_a-z][\._a-z0-9]*'
+
+
+class _UnknownValueError(Exception):
+    """A reference is to an option whose value is not written down."""
+
+
+class _Values(typing.Mapping[str, str]):
+    """What references are replaced with (``cfg.ConfigOpts.StrSubWrapper``)."""
+
+    def __init__(
+        self, section: str, lookup: Lookup, seen: frozenset[tuple[str, str]]
+    ) -> None:
+        self._section = section
+        self._lookup = lookup
+        self._seen = seen
+
+    def __getitem__(self, key: str) -> str:
+        group, dot, name = key.partition('.')
+        # [DEFAULT] is no group to oslo.config.
+        candidates = (
+            ((group, name),)
+            if dot and group != 'DEFAULT'
+            else ((self._section, key), ('DEFAULT', key))
+        )
+        for option in candidates:
+            kind = nova_schema.find(*option)
+            if kind is not None:
+                return self._value(option, kind)
+        raise BadReferenceError(
+            f'it refers to {key!r}, which Nova does not have'
+        )
+
+    def _value(self, option: tuple[str, str], kind: nova_schema.Type) -> str:
+        text = self._lookup(*option)
+        if text is None:
+            raise _UnknownValueError
+        if option in self._seen:
+            raise BadReferenceError('it refers to itself')
+        value = substitute(
+            text, option[0], self._lookup, self._seen | {option}
+        )
+        if value is None:
+            raise _UnknownValueError
+        try:
+            if kind.kind == nova_schema.STRING:
+                return value
+            if kind.kind == nova_schema.BOOLEAN:
+                return str(boolean(value))
+            if kind.kind in (nova_schema.INTEGER, nova_schema.FLOAT):
+                converted = number(value, kind)
+                return '' if converted is None else str(converted)
+        except ValueError:
+            # Its own finding tells of it.
+            pass
+        raise _UnknownValueError
+
+    def __iter__(self) -> collections.abc.Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def substitute(
+    text: str,
+    section: str,
+    lookup: Lookup,
+    seen: frozenset[tuple[str, str]] = frozenset(),
+) -> str | None:
+    r"""Return a text with its references to other options replaced.
+
+    ``$name`` is an option of the section or of ``[DEFAULT]``,
+    ``$section.name`` any; ``$$`` and ``\$`` are a dollar sign.
+
+    :param lookup: Returns the text that another option is set to.
+    :returns: None where the value of an option is not known: its default, or
+        a list.
+    :raises BadReferenceError: There is no such option, or it refers to this
+        one; whoever reads this one fails.
+    """
+    if '$' not in text:
+        return text
+    template = _Template(text.replace(r'\$', '$$'))
+    try:
+        return template.safe_substitute(_Values(section, lookup, seen))
+    except _UnknownValueError:
+        return None

@@ -1,0 +1,151 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The filters of nova-scheduler.
+
+A test compares the tables with ``nova/scheduler/filters`` and
+``nova/conf/scheduler.py``.
+"""
+
+from gpuclient.model import oslo_values
+
+PCI = 'PciPassthroughFilter'
+NUMA = 'NUMATopologyFilter'
+COMPUTE = 'ComputeFilter'
+
+#: ``[filter_scheduler]enabled_filters`` where it is not set.
+DEFAULT = (
+    'ComputeFilter',
+    'ComputeCapabilitiesFilter',
+    'ImagePropertiesFilter',
+    'ServerGroupAntiAffinityFilter',
+    'ServerGroupAffinityFilter',
+)
+#: ``[filter_scheduler]available_filters`` where it is not set.
+ALL_OF_NOVA = 'nova.scheduler.filters.all_filters'
+_PACKAGE = 'nova.scheduler.filters'
+
+#: Every filter of Nova 34, and the module that it is in.
+MODULES = {
+    'AggregateImagePropertiesIsolation': (
+        'aggregate_image_properties_isolation'
+    ),
+    'AggregateInstanceExtraSpecsFilter': 'aggregate_instance_extra_specs',
+    'AggregateIoOpsFilter': 'io_ops_filter',
+    'AggregateMultiTenancyIsolation': 'aggregate_multitenancy_isolation',
+    'AggregateNumInstancesFilter': 'num_instances_filter',
+    'AggregateTypeAffinityFilter': 'type_filter',
+    'AllHostsFilter': 'all_hosts_filter',
+    'ComputeCapabilitiesFilter': 'compute_capabilities_filter',
+    'ComputeFilter': 'compute_filter',
+    'DifferentHostFilter': 'affinity_filter',
+    'ImagePropertiesFilter': 'image_props_filter',
+    'IoOpsFilter': 'io_ops_filter',
+    'IsolatedHostsFilter': 'isolated_hosts_filter',
+    'JsonFilter': 'json_filter',
+    'MetricsFilter': 'metrics_filter',
+    'NUMATopologyFilter': 'numa_topology_filter',
+    'NumInstancesFilter': 'num_instances_filter',
+    'PciPassthroughFilter': 'pci_passthrough_filter',
+    'SameHostFilter': 'affinity_filter',
+    'ServerGroupAffinityFilter': 'affinity_filter',
+    'ServerGroupAntiAffinityFilter': 'affinity_filter',
+    'SimpleCIDRAffinityFilter': 'affinity_filter',
+}
+
+_BY_PLACEMENT = 'Placement does its work'
+#: Filters of earlier releases: the first release without each, and what does
+#: its work (Nova's release notes).
+REMOVED = {
+    'AggregateCoreFilter': (22, _BY_PLACEMENT),
+    'AggregateDiskFilter': (22, _BY_PLACEMENT),
+    'AggregateRamFilter': (22, _BY_PLACEMENT),
+    'AvailabilityZoneFilter': (
+        28,
+        'Placement aggregates do its work since release 24',
+    ),
+    'CoreFilter': (20, _BY_PLACEMENT),
+    'DiskFilter': (20, _BY_PLACEMENT),
+    'ExactCoreFilter': (18, 'resource classes do its work'),
+    'ExactDiskFilter': (18, 'resource classes do its work'),
+    'ExactRamFilter': (18, 'resource classes do its work'),
+    'RamFilter': (20, _BY_PLACEMENT),
+    'RetryFilter': (22, 'Nova retries on alternate hosts by itself'),
+    'TrustedFilter': (17, 'nothing replaced it'),
+    'TypeAffinityFilter': (17, 'nothing replaced it'),
+}
+
+
+def available(paths: tuple[str, ...]) -> frozenset[str] | None:
+    """Return the names that ``enabled_filters`` may have.
+
+    As ``nova/loadables.py:BaseLoader.get_matching_classes``: a path is that
+    of a class, whose name counts, or of a function that returns classes.
+
+    :param paths: The values of ``available_filters``.
+    :returns: None where they cannot be known: what a function outside Nova
+        returns.
+    """
+    names: set[str] = set()
+    for path in paths or (ALL_OF_NOVA,):
+        _module, _dot, name = path.strip().rpartition('.')
+        if path.strip() == ALL_OF_NOVA:
+            names |= MODULES.keys()
+        elif name[:1].isupper():
+            names.add(name)
+        else:
+            return None
+    return frozenset(names)
+
+
+def missing_path(path: str) -> bool:
+    """Return whether a path below Nova's filters leads nowhere."""
+    module, _dot, name = path.strip().rpartition('.')
+    if path.strip() == ALL_OF_NOVA or not module.startswith(_PACKAGE):
+        return False
+    if module == _PACKAGE:
+        return name not in ('BaseHostFilter', 'HostFilterHandler')
+    return module != f'{_PACKAGE}.{MODULES.get(name)}'
+
+
+def enabled(text: str) -> list[str]:
+    """Return the filters that ``enabled_filters`` names, in their order."""
+    return oslo_values.items(text)
+
+
+def is_of_control_plane(section: str, name: str, text: str) -> bool:
+    """Return whether an option belongs to the control plane alone.
+
+    Installation guides put ``[api]``, ``enabled_apis`` and a database that
+    is never used on compute hosts, too.
+    """
+    if section == 'filter_scheduler':
+        # nova-compute validates aliases by it.
+        return name != 'pci_in_placement'
+    if section in ('scheduler', 'conductor'):
+        return True
+    if (section, name) == ('api_database', 'connection'):
+        return not text.startswith('sqlite')
+    return section == 'DEFAULT' and (
+        name in ('osapi_compute_workers', 'metadata_workers')
+        or name.startswith('scheduler_')
+    )
+
+
+def is_of_compute(section: str, name: str) -> bool:
+    """Return whether an option belongs to nova-compute alone."""
+    if section in ('libvirt', 'compute', 'devices'):
+        return True
+    return section == 'DEFAULT' and (
+        name in ('compute_driver', 'instances_path', 'vcpu_pin_set')
+        or name.startswith('reserved_')
+    )

@@ -1,0 +1,339 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Filters and values of options, held against Nova and oslo.config."""
+
+import contextlib
+import functools
+import logging
+import os
+import pathlib
+import tempfile
+import typing
+from unittest import mock
+
+import ddt
+import hypothesis
+from hypothesis import strategies
+import nova.conf
+import nova.conf.opts
+from nova import exception
+from nova.scheduler import filters
+from nova.scheduler import host_manager
+from oslo_config import cfg
+from oslo_config import types
+import testtools
+
+from gpuclient.documents import tree
+from gpuclient.model import nova_removed
+from gpuclient.model import nova_schema
+from gpuclient.model import oslo_values
+from gpuclient.model import scheduler_filters
+from gpuclient.rules import configuration as configuration_rules
+
+NAMES = strategies.sampled_from(
+    (
+        *scheduler_filters.DEFAULT,
+        'PciPassthroughFilter',
+        'NUMATopologyFilter',
+        'AvailabilityZoneFilter',
+        'pcipassthroughfilter',
+        'ComputeFilter JsonFilter',
+        '[ComputeFilter',
+        'ComputeFilter]',
+        '"ComputeFilter"',
+        "'",
+        '...',
+        '',
+        ' ',
+        '$tempdir',
+        '$$',
+        '$nosuch',
+    )
+)
+AVAILABLE = strategies.lists(
+    strategies.sampled_from(
+        (
+            'nova.scheduler.filters.all_filters',
+            'nova.scheduler.filters.compute_filter.ComputeFilter',
+            'nova.scheduler.filters.pci_passthrough_filter'
+            '.PciPassthroughFilter',
+            'nova.scheduler.filters.standard_filters',
+            'nova.scheduler.filters.compute_filter',
+            'nova.scheduler.filters.retry_filter.RetryFilter',
+        )
+    ),
+    max_size=2,
+)
+
+
+def lists() -> strategies.SearchStrategy[str]:
+    separator = strategies.sampled_from((',', ', ', ' , ', ',,', ',\n  '))
+    return strategies.builds(
+        lambda names, between, after: f'{between.join(names)}{after}',
+        strategies.lists(NAMES, max_size=4),
+        separator,
+        strategies.sampled_from(('', ',', ', ', ' ,,')),
+    )
+
+
+class NovaTestCase(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = os.path.join(folder.name, 'nova-scheduler.conf')
+
+    def codes(self, text: str) -> set[str]:
+        """Return the codes of all that is wrong with a file."""
+        pathlib.Path(self.path).write_text(text, encoding='utf-8')
+        found = tree.read([self.path])
+        return {
+            located.finding.code
+            for located in configuration_rules.check(found.deployment)
+        } | {'GPU300' for _path in found.unreadable}
+
+    def conf(self) -> cfg.ConfigOpts:
+        """Return Nova's options with the values of the file."""
+        conf = options()
+        conf(['--config-file', self.path], project='nova')
+        return conf
+
+
+@functools.cache
+def options() -> cfg.ConfigOpts:
+    """Return the options that Nova registers, apart from Nova's own."""
+    conf = cfg.ConfigOpts()
+    conf.register_opts(one['opt'] for one in nova.conf.CONF._opts.values())
+    for name, group in nova.conf.CONF._groups.items():
+        conf.register_opts(
+            (one['opt'] for one in group._opts.values()), group=name
+        )
+    return conf
+
+
+class TestFilters(NovaTestCase):
+    def judge(self, conf: cfg.ConfigOpts) -> str:
+        """Return how nova-scheduler fails; empty where it starts."""
+        manager = host_manager.HostManager
+        with (
+            mock.patch.object(host_manager, 'CONF', conf),
+            mock.patch.object(manager, 'refresh_cells_caches'),
+            mock.patch.object(manager, '_init_aggregates'),
+            mock.patch.object(manager, '_init_instance_info'),
+        ):
+            try:
+                host_manager.HostManager()
+            except exception.SchedulerHostFilterNotFound as exc:
+                return str(exc)
+            except (ImportError, exception.ClassNotFound):
+                return 'no such path'
+            except cfg.NoSuchOptError:
+                return 'no such option'
+        return ''
+
+    @hypothesis.given(lists(), AVAILABLE)
+    def test_names(self, text: str, available: list[str]) -> None:
+        """What the rules refuse, Nova refuses, and the other way round."""
+        lines = ''.join(f'available_filters = {path}\n' for path in available)
+        codes = self.codes(
+            '[DEFAULT]\ntempdir = JsonFilter\n'
+            f'[filter_scheduler]\n{lines}enabled_filters = {text}\n'
+        )
+        words = self.judge(self.conf())
+        if words == 'no such option':
+            self.assertIn('GPU331', codes)
+        else:
+            self.assertEqual(
+                bool(words), 'GPU326' in codes, (text, words, codes)
+            )
+
+    def test_tables(self) -> None:
+        self.assertEqual(
+            {
+                found.__name__: found.__module__.rpartition('.')[2]
+                for found in filters.all_filters()
+            },
+            scheduler_filters.MODULES,
+        )
+        self.assertEqual(
+            list(scheduler_filters.DEFAULT),
+            nova.conf.CONF.filter_scheduler.enabled_filters,
+        )
+        self.assertEqual(
+            [scheduler_filters.ALL_OF_NOVA],
+            nova.conf.CONF.filter_scheduler.available_filters,
+        )
+        self.assertEqual(
+            set(),
+            scheduler_filters.REMOVED.keys() & scheduler_filters.MODULES,
+        )
+
+
+OPTIONS = (
+    ('filter_scheduler', 'pci_in_placement'),
+    ('pci', 'report_in_placement'),
+    ('DEFAULT', 'reserved_host_memory_mb'),
+    ('DEFAULT', 'reserved_host_cpus'),
+    ('DEFAULT', 'cpu_allocation_ratio'),
+    ('filter_scheduler', 'host_subset_size'),
+    ('filter_scheduler', 'pci_weight_multiplier'),
+    ('compute', 'cpu_dedicated_set'),
+    ('pci', 'alias'),
+    ('filter_scheduler', 'enabled_filters'),
+)
+TEXTS = strategies.one_of(
+    strategies.sampled_from(
+        (
+            *('true', 'False', 'ON', 'yes', 'y', 't', 'enabled', '', '0', '1'),
+            *('00', '+0', '-1', '1_0', '1.5', 'x', 'nan', 'inf', '٣', '1e3'),
+            *('$nosuch', '${nosuch}', '$pci', '$pci.nosuch', '$nosuch.alias'),
+            *(
+                '$tempdir',
+                '$DEFAULT.tempdir',
+                '$$tempdir',
+                r'\$tempdir',
+                '$',
+            ),
+            *(
+                '${tempdir}x',
+                '$ tempdir',
+                '$reserved_host_cpus',
+                '$TEMPDIR',
+                '${',
+            ),
+            *('$pci.report_in_placement', '$filter_scheduler.alias'),
+            *('$scheduler_default_filters', '$pci_alias', '$alias'),
+        )
+    ),
+    strategies.text('$\\{}._aht1 ,"[]-', max_size=6),
+)
+
+
+@ddt.ddt
+class TestValues(NovaTestCase):
+    @hypothesis.given(strategies.sampled_from(OPTIONS), TEXTS)
+    def test_refusals(self, option: tuple[str, str], text: str) -> None:
+        """A value is refused where reading it raises."""
+        section, name = option
+        codes = self.codes(
+            f'[DEFAULT]\ntempdir = 1\n[{section}]\n{name} = {text}\n'
+        )
+        if 'GPU300' in codes:
+            return
+        refused = False
+        try:
+            conf = self.conf()
+            conf[name] if section == 'DEFAULT' else conf[section][name]
+        except (cfg.Error, ValueError, AttributeError, RecursionError):
+            refused = True
+        if 'GPU331' not in codes:
+            lookup = {('DEFAULT', 'tempdir'): '1', option: text.strip()}.get
+            value = oslo_values.substitute(
+                text, section, lambda *other: lookup(other)
+            )
+            if value is None:
+                # It depends on the default of another option.
+                return
+        self.assertEqual(refused, 'GPU331' in codes, (option, text))
+
+    @hypothesis.given(strategies.text('$\\{}._ahtosx1 ,"[]-', max_size=12))
+    def test_substitution(self, text: str) -> None:
+        text = text.strip()
+        self.codes(f'[DEFAULT]\ntempdir = x\n[pci]\nalias = a{text}b\n')
+        lookup = {('DEFAULT', 'tempdir'): 'x'}.get
+        try:
+            expected: str | None = self.conf().pci.alias[0]
+        except (cfg.Error, RecursionError):
+            expected = None
+        try:
+            found = oslo_values.substitute(
+                f'a{text}b',
+                'pci',
+                lambda section, name: lookup((section, name)),
+            )
+        except oslo_values.BadReferenceError:
+            self.assertIsNone(expected)
+        else:
+            if found is not None:
+                self.assertEqual(expected, found)
+
+    @hypothesis.given(
+        strategies.text(', \t\n"\'[]ab', max_size=8),
+    )
+    def test_items(self, text: str) -> None:
+        self.assertEqual(types.List()(text), oslo_values.items(text))
+
+    @ddt.data('y', '', 'enabled', '$nosuch')
+    def test_every_service_reads_every_option(self, text: str) -> None:
+        """Each logs all options when it starts, which reads them."""
+        for section, name in OPTIONS[:2]:
+            self.assertIn(
+                'GPU331', self.codes(f'[{section}]\n{name} = {text}\n')
+            )
+            self.assertRaises(
+                cfg.Error,
+                self.conf().log_opt_values,
+                logging.getLogger(__name__),
+                logging.DEBUG,
+            )
+
+    def test_byte_order_mark(self) -> None:
+        self.assertIn('GPU300', self.codes('\ufeff[pci]\nalias = {}\n'))
+        with testtools.ExpectedException(cfg.ConfigFileParseError):
+            self.conf()
+
+
+def kind_of(option: typing.Any) -> str:
+    """Return the kind that the table should have for an option."""
+    if isinstance(option, cfg.MultiOpt):
+        return nova_schema.MULTI
+    for type_, kind in (
+        (types.Boolean, nova_schema.BOOLEAN),
+        (types.Integer, nova_schema.INTEGER),
+        (types.Float, nova_schema.FLOAT),
+        (types.List, nova_schema.LIST),
+    ):
+        if isinstance(option.type, type_):
+            return kind
+    return nova_schema.STRING
+
+
+class TestSchema(testtools.TestCase):
+    def test_every_option_of_nova(self) -> None:
+        for group, members in nova.conf.opts.list_opts():
+            section = getattr(group, 'name', group)
+            for option in members:
+                with contextlib.suppress(AttributeError):
+                    self.check(section, option)
+
+    def check(self, section: str, option: typing.Any) -> None:
+        name = option.name.replace('-', '_')
+        found = nova_schema.find(section, name)
+        assert found is not None, (section, name)
+        if found.kind == nova_schema.OTHER:
+            return
+        self.assertEqual(kind_of(option), found.kind, (section, name))
+        for limit, value in (('min', found.minimum), ('max', found.maximum)):
+            expected = getattr(option.type, limit, None)
+            if kind_of(option) in (nova_schema.INTEGER, nova_schema.FLOAT):
+                self.assertEqual(expected, value, (section, name))
+
+    def test_removed_options(self) -> None:
+        for section, name in nova_removed.names():
+            removed = nova_removed.find(section, name)
+            assert removed is not None
+            self.assertIsNone(nova_schema.find(section, name), name)
+            if removed.replacement is not None:
+                self.assertIsNotNone(
+                    nova_schema.find(*removed.replacement), name
+                )

@@ -1,0 +1,311 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What is said of filters and of values of options."""
+
+import ddt
+
+from gpuclient.rules import finding
+from tests.unit.documents import test_check
+
+ALIAS = test_check.ALIAS
+SPEC = test_check.SPEC
+GOOD = 'enabled_filters = ComputeFilter,PciPassthroughFilter\n'
+PCI = f'[pci]\n{ALIAS}\n{SPEC}\n'
+API = {'nova-api.conf': f'[pci]\n{ALIAS}\n'}
+
+
+def scheduler(text: str) -> dict[str, str]:
+    """Return the files of a control plane with this text for filters."""
+    return {
+        **API,
+        'nova-compute.conf': PCI,
+        'nova-scheduler.conf': f'[filter_scheduler]\n{text}',
+    }
+
+
+class RulesTestCase(test_check.CheckTestCase):
+    def messages(self, files: dict[str, str]) -> list[str]:
+        return [str(located.finding) for located in self.check(files)]
+
+    def only(self, files: dict[str, str], code: str, *words: str) -> None:
+        """Expect one finding, with words in its message."""
+        (message,) = self.messages(files)
+        self.assertTrue(message.startswith(f'{code}: '), message)
+        for word in words:
+            self.assertIn(word, message)
+
+
+@ddt.ddt
+class TestNames(RulesTestCase):
+    @ddt.data(
+        GOOD,
+        'enabled_filters = "ComputeFilter, PciPassthroughFilter,"\n',
+        'enabled_filters = ComputeFilter,\n  PciPassthroughFilter\n',
+        'available_filters = nova.scheduler.filters.all_filters\n'
+        'available_filters = example.filters.OwnFilter\n'
+        'enabled_filters = ComputeFilter,PciPassthroughFilter,OwnFilter\n',
+        # What a function of somebody else returns is not known.
+        'available_filters = example.filters.ours\n'
+        'enabled_filters = ComputeFilter,PciPassthroughFilter,OwnFilter\n',
+        'available_filters = nova.scheduler.filters.compute_filter'
+        '.ComputeFilter\n'
+        'available_filters = nova.scheduler.filters.pci_passthrough_filter'
+        f'.PciPassthroughFilter\n{GOOD}',
+    )
+    def test_silent(self, text: str) -> None:
+        self.assertEqual([], self.messages(scheduler(text)))
+
+    @ddt.data(
+        ('AvailabilityZoneFilter', 'Nova 28 removed AvailabilityZoneFilter'),
+        ('RetryFilter', 'Nova 22 removed RetryFilter'),
+        ('RamFilter', 'Nova 20 removed RamFilter'),
+        ('CoreFilter', 'Nova 20 removed CoreFilter'),
+        ('DiskFilter', 'Nova 20 removed DiskFilter'),
+        ('...', 'Remove ...'),
+        ('', 'empty item'),
+        ('NumaTopologyFilter', 'Did you mean NUMATopologyFilter?'),
+        ('"NUMATopologyFilter"', 'without brackets and quotes'),
+        ('NUMATopologyFilter JsonFilter', 'Separate the filters with commas'),
+        ('OwnFilter', '[filter_scheduler]available_filters'),
+    )
+    @ddt.unpack
+    def test_unknown(self, name: str, words: str) -> None:
+        text = f'enabled_filters = {name},ComputeFilter,PciPassthroughFilter'
+        self.only(
+            scheduler(text),
+            'GPU326',
+            f'Scheduler Host Filter {name} could not be found',
+            'nova-scheduler does not start',
+            words,
+        )
+
+    def test_brackets(self) -> None:
+        found = self.messages(
+            scheduler('enabled_filters = [ComputeFilter,PciPassthroughFilter]')
+        )
+        self.assertIn('[ComputeFilter, PciPassthroughFilter]', found[1])
+        self.assertEqual(
+            ['GPU310', 'GPU326', 'GPU328'], [one[:6] for one in found]
+        )
+
+    def test_available_filters_replace_those_of_nova(self) -> None:
+        self.only(
+            scheduler(f'available_filters = example.OwnFilter\n{GOOD}'),
+            'GPU326',
+            'ComputeFilter, PciPassthroughFilter could not be found',
+            'available_filters = nova.scheduler.filters.all_filters',
+        )
+
+    @ddt.data(
+        'nova.scheduler.filters.standard_filters',
+        'nova.scheduler.filters.pci_passthrough_filter',
+        'nova.scheduler.filters.availability_zone_filter'
+        '.AvailabilityZoneFilter',
+    )
+    def test_path_that_leads_nowhere(self, path: str) -> None:
+        text = (
+            'available_filters = nova.scheduler.filters.all_filters\n'
+            f'available_filters = {path}\n{GOOD}'
+        )
+        self.only(scheduler(text), 'GPU326', f'Nova has no {path!r}')
+
+    def test_reference(self) -> None:
+        text = f'[DEFAULT]\nhost = ComputeFilter\n[filter_scheduler]\n{GOOD}'
+        files = scheduler('')
+        files['nova-scheduler.conf'] = text.replace(
+            '= ComputeFilter,Pci', '= $host,Pci'
+        )
+        self.assertEqual([], self.messages(files))
+
+
+@ddt.ddt
+class TestList(RulesTestCase):
+    def test_without_the_pci_filter(self) -> None:
+        files = scheduler('enabled_filters = ComputeFilter\n')
+        (located,) = self.check(files)
+        self.assertEqual('GPU310', located.finding.code)
+        self.assertEqual(finding.Severity.ERROR, located.finding.severity)
+
+    def test_without_the_pci_filter_with_placement(self) -> None:
+        """Placement chooses hosts that have the devices."""
+        on = '[filter_scheduler]\npci_in_placement = True\n'
+        files = {
+            'nova-api.conf': f'{on}{API["nova-api.conf"]}',
+            'nova-conductor.conf': on,
+            'nova-scheduler.conf': f'{on}enabled_filters = ComputeFilter\n',
+            'nova-compute.conf': f'{PCI}report_in_placement = True\n',
+        }
+        (located,) = self.check(files)
+        self.assertEqual('GPU310', located.finding.code)
+        self.assertEqual(finding.Severity.WARNING, located.finding.severity)
+
+    def test_only_the_pci_filter(self) -> None:
+        self.only(
+            scheduler('enabled_filters = PciPassthroughFilter\n'),
+            'GPU328',
+            'lacks ComputeFilter, ComputeCapabilitiesFilter, '
+            'ImagePropertiesFilter',
+        )
+
+    @ddt.data(
+        # All that a machine with all services has.
+        {'nova.conf': PCI},
+        {'nova.conf': f'[libvirt]\n[scheduler]\nmax_attempts = 3\n{PCI}'},
+        {**API, 'nova-compute.conf': PCI, 'nova-scheduler.conf': '[pci]\n'},
+        # A file that nova-scheduler does not read.
+        {'nova.conf': f'[pci]\n{ALIAS}\n', 'nova-compute.conf': PCI},
+        {
+            'nova.conf': f'[pci]\n{ALIAS}\n',
+            'nova-compute.conf': f'{PCI}[filter_scheduler]\n{GOOD}',
+        },
+        {'config/nova.conf': PCI, 'config/nova/nova-scheduler.conf': ''},
+        {'group_vars/all.yml': f"nova_pci_alias: ['{ALIAS[8:]}']\n"},
+    )
+    def test_unset(self, files: dict[str, str]) -> None:
+        found = [one for one in self.messages(files) if 'GPU327' in one]
+        self.assertEqual(1, len(found), self.messages(files))
+        self.assertIn('Set enabled_filters = ComputeFilter,', found[0])
+
+    @ddt.data(
+        # No document of the scheduler.
+        {'nova-compute.conf': PCI},
+        {**API, 'nova-compute.conf': PCI},
+        {'nova.conf': f'[libvirt]\nvirt_type = kvm\n{PCI}'},
+        {'edpm-compute-0/nova.conf': PCI},
+        {'nova.conf': f'[pci]\n{SPEC}\n'},
+        # No alias.
+        {'nova.conf': '[scheduler]\nmax_attempts = 3\n'},
+        # Placement chooses the devices.
+        {
+            'nova.conf': f'{PCI}report_in_placement = True\n'
+            '[filter_scheduler]\npci_in_placement = True\n'
+        },
+    )
+    def test_not_unset(self, files: dict[str, str]) -> None:
+        found = [one for one in self.messages(files) if 'GPU327' in one]
+        self.assertEqual([], found)
+
+    def test_operator_has_its_own_default(self) -> None:
+        """The template of nova-operator has the filter."""
+        text = test_check.CLEAN[test_check.CONTROL]
+        lines = [
+            line for line in text.splitlines() if 'enabled_filters' not in line
+        ]
+        files = {
+            **test_check.CLEAN,
+            test_check.CONTROL: '\n'.join(lines).replace('True', 'False'),
+        }
+        self.assertEqual(
+            [], [one for one in self.messages(files) if 'GPU327' in one]
+        )
+
+
+@ddt.ddt
+class TestRemoved(RulesTestCase):
+    @ddt.data(
+        (
+            'DEFAULT',
+            'scheduler_default_filters = ComputeFilter',
+            'Nova 24 removed [DEFAULT]scheduler_default_filters: it is '
+            'ignored; set [filter_scheduler]enabled_filters instead',
+        ),
+        (
+            'DEFAULT',
+            'scheduler_available_filters = a.b',
+            'set [filter_scheduler]available_filters instead',
+        ),
+        (
+            'filter_scheduler',
+            'use_baremetal_filters = False',
+            'Nova 18 removed [filter_scheduler]use_baremetal_filters',
+        ),
+        ('scheduler', 'driver = filter_scheduler', 'Nova 23 removed'),
+        ('vnc', 'vncserver_listen = ::', 'set [vnc]server_listen instead'),
+    )
+    @ddt.unpack
+    def test_ignored(self, section: str, line: str, words: str) -> None:
+        self.only(
+            {'nova-scheduler.conf': f'[{section}]\n{line}\n'}, 'GPU329', words
+        )
+
+    def test_both_names(self) -> None:
+        """As configuration for several releases has it."""
+        files = scheduler(
+            f'{GOOD}[DEFAULT]\nscheduler_default_filters = ComputeFilter\n'
+        )
+        self.assertEqual([], self.messages(files))
+
+
+@ddt.ddt
+class TestValues(RulesTestCase):
+    @ddt.data(
+        ('filter_scheduler', 'pci_in_placement = y', "value 'y'"),
+        ('filter_scheduler', 'pci_in_placement = t', "value 't'"),
+        ('filter_scheduler', 'pci_in_placement = enabled', 'enabled'),
+        ('filter_scheduler', 'pci_in_placement =', "value ''"),
+        ('pci', 'report_in_placement = Y', "value 'Y'"),
+        ('DEFAULT', 'reserved_host_memory_mb = x', 'invalid literal'),
+        ('DEFAULT', 'reserved_host_cpus = x', 'invalid literal'),
+        ('DEFAULT', 'reserved_host_cpus = -1', 'greater than or equal to 0'),
+        ('DEFAULT', 'my_ip = $nosuch', "refers to 'nosuch'"),
+        ('pci', 'alias = {"name": "$nosuch.x"}', "refers to 'nosuch.x'"),
+        ('compute', 'cpu_dedicated_set = ${nosuch}', "refers to 'nosuch'"),
+    )
+    @ddt.unpack
+    def test_refused(self, section: str, line: str, words: str) -> None:
+        files = {'nova-compute.conf': f'[{section}]\n{line}\n[pci]\n{SPEC}\n'}
+        found = [
+            one for one in self.messages(files) if one.startswith('GPU331')
+        ]
+        self.assertEqual(1, len(found), found)
+        self.assertIn(words, found[0])
+        self.assertIn('nova-compute does not start', found[0])
+
+    @ddt.data(
+        ('filter_scheduler', 'pci_in_placement = ON'),
+        ('filter_scheduler', 'pci_in_placement = oops\npci_in_placement = 1'),
+        ('DEFAULT', 'reserved_host_cpus = 00'),
+        ('DEFAULT', 'reserved_host_cpus = +0'),
+        ('DEFAULT', 'reserved_host_memory_mb ='),
+        ('DEFAULT', 'state_path = $pybasedir/$$x'),
+        ('pci', f'{ALIAS[:-1]}, "numa_policy": "legacy"}}'),
+        ('vendor', 'x = $nosuch'),
+    )
+    @ddt.unpack
+    def test_taken(self, section: str, line: str) -> None:
+        files = {'nova-compute.conf': f'[{section}]\n{line}\n[pci]\n{SPEC}\n'}
+        self.assertEqual(
+            [], [one for one in self.messages(files) if 'GPU331' in one]
+        )
+
+    def test_a_value_of_another_section_is_not_quoted(self) -> None:
+        self.only(
+            {'nova-api.conf': '[api]\nmax_limit = secret\n'},
+            'GPU331',
+            'it is not of the type of the option',
+        )
+
+    def test_alias_with_a_reference(self) -> None:
+        alias = ALIAS.replace('10de', '$host')
+        files = {'nova-api.conf': f'[DEFAULT]\nhost = 10de\n[pci]\n{alias}\n'}
+        self.assertEqual([], self.messages(files))
+        files = {'nova-api.conf': f'[DEFAULT]\nhost = x\n[pci]\n{alias}\n'}
+        self.only(files, 'GPU301', "'x' does not match")
+
+    def test_byte_order_mark(self) -> None:
+        self.only(
+            {'nova-api.conf': f'\ufeff[pci]\n{ALIAS}\n'},
+            'GPU300',
+            'begins with a byte order mark',
+            'no service that reads it starts',
+        )
