@@ -95,7 +95,7 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
     shared: dict[tuple[type, str], list[derived.SharedFile]] = {}
     count = 0
     idle: list[deployment.Unread] = []
-    for path, named in _files(paths):
+    for path, named in named_files(paths):
         left_out = plain_files.unread(path)
         if left_out is not None:
             if _mentions_devices(path):
@@ -105,7 +105,7 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
         try:
             file = services.open_file(path)
         except exceptions.DocumentError as exc:
-            if named or _is_about_nova(path) or _mentions_devices(path):
+            if named or is_about_nova(path) or _mentions_devices(path):
                 unreadable.append((path, str(exc)))
             continue
         if isinstance(file, derived.SharedFile):
@@ -132,7 +132,7 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
                 if name:
                     others.append((path, name))
         elif plain_files.is_configuration(path) and (
-            named or _concerns_devices(path, file)
+            named or concerns_devices(path, file)
         ):
             if file.has_mark:
                 unreadable.append((path, _MARKED))
@@ -187,7 +187,7 @@ def _names(reading: editable.Reading) -> tuple[str, ...]:
     return configuration.ALL if reading.service is None else (reading.service,)
 
 
-def _files(
+def named_files(
     paths: collections.abc.Iterable[str],
 ) -> collections.abc.Iterator[tuple[str, bool]]:
     """Yield files, and whether the user named them, each once."""
@@ -217,7 +217,7 @@ def _is_read(name: str) -> bool:
     )
 
 
-def _is_about_nova(path: str) -> bool:
+def is_about_nova(path: str) -> bool:
     """Return whether a file is Nova's by its name or its folder's."""
     folder, name = os.path.split(path)
     return bool(
@@ -238,8 +238,8 @@ def _mentions_devices(path: str) -> bool:
     return any(mark in content for mark in _MARKS)
 
 
-def _concerns_devices(path: str, conf: nova_conf.NovaConf) -> bool:
-    return _is_about_nova(path) or bool(
+def concerns_devices(path: str, conf: nova_conf.NovaConf) -> bool:
+    return is_about_nova(path) or bool(
         conf.values(*nova_options.ALIAS)
         or conf.values(*nova_options.DEVICE_SPEC)
     )

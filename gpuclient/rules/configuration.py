@@ -414,7 +414,7 @@ def _refusal(process: deployment.Process, entries: _Entries) -> str:
         try:
             alias_model.merge(
                 [
-                    options_rules.resolve(service, 'pci', one.setting) or ''
+                    options_rules.resolve(process, 'pci', one.setting) or ''
                     for one in aliases
                 ],
                 pci_in_placement,

@@ -76,7 +76,7 @@ def check(
             texts[place] = one.setting.text
     for service in services:
         yield from _check_removed(service)
-        yield from _check_values(service)
+    yield from _check_all_values(services)
     for place, (section, name) in options.items():
         if (
             _NAME.fullmatch(name)
@@ -168,57 +168,65 @@ def _check_removed(
         )
 
 
-def _check_values(
-    service: deployment.Process,
+def _check_all_values(
+    services: collections.abc.Sequence[deployment.Process],
 ) -> collections.abc.Iterator[finding.Located]:
-    """Yield values that oslo.config refuses.
+    """Yield values that oslo.config refuses, each once for all its readers."""
+    refused: dict[
+        tuple[configuration.Place, str, str, str], dict[str, None]
+    ] = {}
+    for service in services:
+        for option, reason in _refused_values(service):
+            key = (option.setting.place, option.section, option.name, reason)
+            refused.setdefault(key, {}).update(dict.fromkeys(service.readers))
+    for (place, section, name, reason), readers in refused.items():
+        named = ' and '.join(readers)
+        yield finding.Located(
+            finding.error(
+                'GPU331',
+                f'Value of [{section}]{name} is not valid: {reason}: {named} '
+                f'{"does" if len(readers) == 1 else "do"} not start',
+            ),
+            place,
+        )
+
+
+def _refused_values(
+    service: deployment.Process,
+) -> collections.abc.Iterator[tuple[configuration.Option, str]]:
+    """Yield values that oslo.config refuses, and why.
 
     ``oslo_config/cfg.py:ConfigOpts._do_get`` substitutes references in a
     value, then converts it; of an option with one value only the last is
     read.
     """
-    counts: dict[tuple[str, str], configuration.Option] = {}
-    for option in service.options:
+    counts: dict[tuple[str, str, int], configuration.Option] = {}
+    for number, option in enumerate(service.options):
         kind = nova_schema.find(option.section, option.name)
         if kind is None or option.setting.depends:
             continue
-        if kind.kind == nova_schema.MULTI:
-            yield from _check_value(service, option, kind)
-        else:
-            counts[option.section, option.name] = option
-    for (section, name), option in counts.items():
-        kind = nova_schema.find(section, name)
-        if kind is not None:
-            yield from _check_value(service, option, kind)
+        # Of several values all count; of one, the last.
+        at = number if kind.kind == nova_schema.MULTI else 0
+        counts[option.section, option.name, at] = option
+    for option in counts.values():
+        reason = _refusal_of(service, option)
+        if reason:
+            yield option, reason
 
 
-def _check_value(
-    service: deployment.Process,
-    option: configuration.Option,
-    kind: nova_schema.Type,
-) -> collections.abc.Iterator[finding.Located]:
-    reason = ''
+def _refusal_of(
+    service: deployment.Process, option: configuration.Option
+) -> str:
+    kind = nova_schema.find(option.section, option.name)
     try:
         text = oslo_values.substitute(
             option.setting.text, option.section, _lookup(service)
         )
     except oslo_values.BadReferenceError as exc:
-        reason = str(exc)
-    else:
-        if text is not None:
-            reason = _refusal(option, text, kind)
-    if reason:
-        readers = ' and '.join(service.readers)
-        if service.readers == configuration.ALL:
-            readers = 'a service of Nova that reads it'
-        yield finding.Located(
-            finding.error(
-                'GPU331',
-                f'Value of [{option.section}]{option.name} is not valid: '
-                f'{reason}: {readers} does not start',
-            ),
-            option.setting.place,
-        )
+        return str(exc)
+    if text is None or kind is None:
+        return ''
+    return _refusal(option, text, kind)
 
 
 def _refusal(

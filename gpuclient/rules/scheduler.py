@@ -38,7 +38,7 @@ _VARIABLES = re.compile(r'(^|/)(user_[^/]*\.ya?ml$|(group|host)_vars/)')
 
 def check(services: _Services, aliases: list[alias_rules.Entry]) -> _Findings:
     """Check that nova-scheduler starts and looks at devices."""
-    schedulers = [service for service in services if _is_scheduler(service)]
+    schedulers = [service for service in services if is_scheduler(service)]
     tracked = any(
         service.pci_in_placement
         or service.is_open(_SECTION, 'pci_in_placement')
@@ -123,13 +123,13 @@ def _check_names(
                 'GPU326',
                 f'[filter_scheduler]enabled_filters: Scheduler Host Filter '
                 f'{", ".join(missing)} could not be found: nova-scheduler '
-                f'does not start. {_remedy(missing[0], available)}',
+                f'does not start. {remedy(missing[0], available)}',
             ),
             setting.place,
         )
 
 
-def _remedy(name: str, available: frozenset[str]) -> str:
+def remedy(name: str, available: frozenset[str]) -> str:
     """Return what to do about a filter that does not exist."""
     removed = scheduler_filters.REMOVED.get(name)
     if removed is not None:
@@ -258,7 +258,7 @@ def _has_own_default(service: deployment.Process) -> bool:
     return path.endswith(_YAML) and not _VARIABLES.search(path)
 
 
-def _is_scheduler(service: deployment.Process) -> bool:
+def is_scheduler(service: deployment.Process) -> bool:
     """Return whether nova-scheduler reads a configuration.
 
     A nova.conf whose name gives it to no service is that of a compute host

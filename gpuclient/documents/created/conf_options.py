@@ -24,13 +24,7 @@ from gpuclient.model import alias as alias_model
 from gpuclient.model import cpu
 from gpuclient.model import device_spec
 from gpuclient.model import nova_options
-
-
-#: Of nova-scheduler (``nova/conf/scheduler.py:enabled_filters``).
-_DEFAULT_FILTERS = (
-    *('ComputeFilter', 'ComputeCapabilitiesFilter', 'ImagePropertiesFilter'),
-    *('ServerGroupAntiAffinityFilter', 'ServerGroupAffinityFilter'),
-)
+from gpuclient.model import scheduler_filters
 
 
 def _everything(_text: str) -> bool:
@@ -201,7 +195,7 @@ class _Filters(Option):
             conf.add(
                 self.section,
                 self.name,
-                ','.join((*_DEFAULT_FILTERS, *self.values)),
+                ','.join((*scheduler_filters.DEFAULT, *self.values)),
             )
             return
         names = [

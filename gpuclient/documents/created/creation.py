@@ -27,6 +27,7 @@ from gpuclient.i18n import _
 from gpuclient.model import configuration
 from gpuclient.model import cpu
 from gpuclient.model import description as description_model
+from gpuclient.model import scheduler_filters
 from gpuclient.model import device_spec
 from gpuclient.model import kernel
 from gpuclient.rules import alias as alias_rules
@@ -134,6 +135,21 @@ def control_options(
     if service == configuration.API:
         return conf_options.aliases(wanted.aliases), tracking
     return (tracking,)
+
+
+def filter_options(
+    wanted: description_model.Description, service: str
+) -> tuple[conf_options.Option, ...]:
+    """Return the filters that nova-scheduler needs, where Nova has them not.
+
+    Servers with pinned CPUs or huge pages need one, too.
+    """
+    if service != configuration.SCHEDULER:
+        return ()
+    names = [scheduler_filters.PCI]
+    if any(host.dedicated or host.huge_pages for host in wanted.hosts):
+        names.append(scheduler_filters.NUMA)
+    return (conf_options.filters(tuple(names)),)
 
 
 def pci_options(

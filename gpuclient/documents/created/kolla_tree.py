@@ -59,8 +59,7 @@ def create(wanted: description_model.Description) -> creation.Creation:
     artefacts: list[creation.Artefact] = []
     for service in _CONTROL:
         options = creation.control_options(wanted, service)
-        if service == configuration.SCHEDULER:
-            options = (*options, conf_options.filters(needed_filters(wanted)))
+        options += creation.filter_options(wanted, service)
         artefacts.append(
             creation.Conf(
                 _SERVICE.format(service=service), options, (service,)
@@ -106,18 +105,6 @@ def create(wanted: description_model.Description) -> creation.Creation:
         warnings,
         creation.providers(wanted),
         layers=ROOT,
-    )
-
-
-def needed_filters(wanted: description_model.Description) -> tuple[str, ...]:
-    """Return the filters that Nova does not have by default."""
-    pinned = any(
-        host.dedicated is not None or host.huge_pages is not None
-        for host in wanted.hosts
-    )
-    return (
-        'PciPassthroughFilter',
-        *(('NUMATopologyFilter',) if pinned else ()),
     )
 
 

@@ -25,6 +25,11 @@ from gpuclient.model import description as description_model
 _CONTROL = 'control-plane/etc/nova/{service}.conf.d/50-gpu.conf'
 _COMPUTE = '{host}/etc/nova/nova-compute.conf.d/50-gpu.conf'
 _HOSTS = 'hosts'
+#: The drop-in comes after what the site has.
+_FILTERS = (
+    'enabled_filters of nova-scheduler takes the place of a list that '
+    '/etc/nova/nova.conf has: add the filters of that one'
+)
 
 _CONTROL_SERVICES = (
     configuration.API,
@@ -42,7 +47,10 @@ def create(wanted: description_model.Description) -> creation.Creation:
     artefacts: list[creation.Artefact] = [
         creation.Conf(
             _CONTROL.format(service=service),
-            creation.control_options(wanted, service),
+            (
+                *creation.control_options(wanted, service),
+                *creation.filter_options(wanted, service),
+            ),
             (service,),
         )
         for service in _CONTROL_SERVICES
@@ -52,6 +60,7 @@ def create(wanted: description_model.Description) -> creation.Creation:
         'Copy what is in control-plane to the hosts of the services; they '
         'read it with --config-dir /etc/nova/SERVICE.conf.d'
     )
+    steps.append(_FILTERS)
     for host in wanted.hosts:
         folder = f'{_HOSTS}/{host.name}'
         files, step = prepare(wanted, host)

@@ -24,6 +24,7 @@ from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue
 from gpuclient.model import description
+from gpuclient.model import scheduler_filters
 
 _ARGUMENTS = (
     'default_hugepagesz=1G',
@@ -216,6 +217,19 @@ class TestConf(testtools.TestCase):
             ),
         ):
             self.assertEqual(new, self.merged(old, option))
+
+    def test_filters(self) -> None:
+        option = conf_options.filters(['PciPassthroughFilter'])
+        default = ','.join(scheduler_filters.DEFAULT)
+        line = '[filter_scheduler]\nenabled_filters = '
+        for old, new in (
+            ('', f'{line}{default},PciPassthroughFilter\n'),
+            (f'{line}A, B\n', f'{line}A,B,PciPassthroughFilter\n'),
+            (f'{line}A, PciPassthroughFilter\n', None),
+        ):
+            self.assertEqual(
+                old if new is None else new, self.merged(old, option)
+            )
 
 
 class TestCheck(testtools.TestCase):

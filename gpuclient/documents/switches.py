@@ -1,0 +1,582 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Switches of Placement and filters in files that are there.
+
+``[pci]report_in_placement`` of the computes, then
+``[filter_scheduler]pci_in_placement`` of the control plane
+(``nova/doc/source/admin/pci-passthrough.rst``), and
+``[filter_scheduler]enabled_filters``.
+"""
+
+import collections.abc
+import dataclasses
+import os
+
+from gpuclient.documents import derived
+from gpuclient.documents.deployers import kolla
+from gpuclient.documents.deployers import plain as plain_files
+from gpuclient.documents.deployers import rhoso
+from gpuclient.documents import editable
+from gpuclient.documents import nova_conf
+from gpuclient.documents import services
+from gpuclient.documents import tree
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import alias as alias_model
+from gpuclient.model import boolean
+from gpuclient.model import configuration
+from gpuclient.model import device_spec
+from gpuclient.model import nova_options
+from gpuclient.model import scheduler_filters
+from gpuclient.rules import scheduler as scheduler_rules
+
+CONTROL_PLANE = (
+    configuration.SCHEDULER,
+    configuration.CONDUCTOR,
+    configuration.API,
+)
+_ORDER = (configuration.COMPUTE, *CONTROL_PLANE)
+_FILTERS: nova_options.Names = (('filter_scheduler', 'enabled_filters'),)
+_AVAILABLE = ('filter_scheduler', 'available_filters')
+#: What the operator of RHOSO sets where ``customServiceConfig`` does not
+#: (``nova-operator``: ``templates/nova/nova.conf``).
+_FILTERS_OF_OPERATOR = (
+    'AggregateInstanceExtraSpecsFilter',
+    'ComputeFilter',
+    'ComputeCapabilitiesFilter',
+    'ImagePropertiesFilter',
+    'ServerGroupAntiAffinityFilter',
+    'ServerGroupAffinityFilter',
+    'SameHostFilter',
+    'DifferentHostFilter',
+    'PciPassthroughFilter',
+    'NUMATopologyFilter',
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Document(services.ServiceConfiguration):
+    """The configuration of one or several services."""
+
+    #: The services that read it.
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def device_specs(self) -> list[str]:
+        return self.texts(*nova_options.DEVICE_SPEC)
+
+    @property
+    def reports(self) -> bool:
+        """``[pci]report_in_placement``"""
+        return bool(self.boolean(*nova_options.REPORT_IN_PLACEMENT))
+
+    @property
+    def is_rhoso(self) -> bool:
+        return isinstance(self.file, rhoso.YamlFile)
+
+    @property
+    def is_kolla(self) -> bool:
+        return isinstance(self.file, kolla.CustomConfiguration)
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """Files and folders, and what services read of them."""
+
+    documents: tuple[Document, ...]
+    #: Each with the services that read it.
+    files: tuple[tuple[editable.Editable, tuple[str, ...]], ...]
+
+    def of(self, file: editable.Editable) -> list[Document]:
+        """Return the configuration in a file, or folder of layers."""
+        return [one for one in self.documents if one.file is file]
+
+
+def read(paths: collections.abc.Sequence[str]) -> Files:
+    """Read files and folders.
+
+    :raises gpuclient.exceptions.DocumentError: One cannot be read, or is not
+        edited here.
+    """
+    plain: dict[str, nova_conf.NovaConf] = {}
+    others: dict[str, editable.Editable] = {}
+    for path, named in tree.named_files(paths):
+        root = kolla.root_of(path)
+        if root is not None:
+            _check_not_named(path, root, named)
+            if root not in others:
+                others[root] = kolla.CustomConfiguration(root or '.')
+            continue
+        file = _open(path, named)
+        if isinstance(file, nova_conf.NovaConf):
+            if file.is_stream:
+                others[path] = file
+            elif plain_files.is_configuration(path) and (
+                named or tree.concerns_devices(path, file)
+            ):
+                plain[path] = file
+        elif file is not None:
+            others[path] = file
+    documents = [
+        Document(
+            file,
+            reading,
+            configuration.ALL
+            if reading.service is None
+            else (reading.service,),
+        )
+        for file in others.values()
+        for reading in file.edit_readings()
+    ]
+    documents += [
+        Document(
+            plain.get(group.path, group.confs[-1]),
+            editable.Reading(None, group.confs),
+            group.kinds,
+        )
+        for group in plain_files.groups(plain)
+    ]
+    documents = _divided(documents)
+    if not documents:
+        raise exceptions.NotFound(
+            _('There is no configuration of Nova in %(paths)s')
+            % {'paths': ', '.join(paths)}
+        )
+    return Files(
+        tuple(documents),
+        tuple(
+            (file, _readers(file, documents))
+            for file in (*others.values(), *plain.values())
+        ),
+    )
+
+
+def _divided(documents: list[Document]) -> list[Document]:
+    """Take each nova.conf of a compute host for that of nova-compute alone.
+
+    Unless there is no other configuration of the control plane.
+    """
+    divided = [
+        dataclasses.replace(document, kinds=(configuration.COMPUTE,))
+        if _is_of_compute_host(document)
+        else document
+        for document in documents
+    ]
+    if any(configuration.API in document.kinds for document in divided):
+        return divided
+    return documents
+
+
+def _is_of_compute_host(document: Document) -> bool:
+    if document.kinds != configuration.ALL:
+        return False
+    process = tree.process(document.kinds, document.path, document.reading)
+    return not scheduler_rules.is_scheduler(process) and (
+        bool(process.device_specs)
+        or 'compute' in document.path.lower()
+        or any(
+            scheduler_filters.is_of_compute(option.section, option.name)
+            for option in process.options
+        )
+    )
+
+
+def _check_not_named(path: str, root: str, named: bool) -> None:
+    if named:
+        raise exceptions.DocumentError(
+            _('%(path)s is a layer of Kolla: name the folder %(root)s')
+            % {'path': path, 'root': root or '.'}
+        )
+
+
+def _open(path: str, named: bool) -> editable.EditableFile | None:
+    try:
+        file = services.open_file(path)
+    except exceptions.DocumentError:
+        if named or tree.is_about_nova(path):
+            raise
+        return None
+    if isinstance(file, derived.DerivedFile):
+        raise exceptions.DocumentError(
+            _(
+                '%(path)s: %(tool)s makes the nova.conf of it; set the '
+                'options there by hand'
+            )
+            % {'path': path, 'tool': file.tool}
+        )
+    return file
+
+
+def _readers(
+    file: editable.Editable, documents: list[Document]
+) -> tuple[str, ...]:
+    kinds = {
+        kind
+        for document in documents
+        if document.file is file or file in document.confs
+        for kind in document.kinds
+    }
+    return tuple(kind for kind in configuration.ALL if kind in kinds)
+
+
+class Changes:
+    """Which services have to be restarted for edits that are made."""
+
+    def __init__(self, documents: collections.abc.Iterable[Document]) -> None:
+        self._documents = list(documents)
+        self._texts = self._read()
+        self._kinds: set[str] = set()
+
+    def _read(self) -> list[list[str]]:
+        return [
+            [conf.text for conf in document.confs]
+            for document in self._documents
+        ]
+
+    def note(self, *kinds: str) -> None:
+        """Take note of edits since the last time.
+
+        :param kinds: The services that read the option that was set.
+        """
+        texts = self._read()
+        for document, before, after in zip(
+            self._documents, self._texts, texts, strict=True
+        ):
+            if before != after:
+                self._kinds.update(set(kinds) & set(document.kinds))
+        self._texts = texts
+
+    @property
+    def restart(self) -> list[str]:
+        """The services, in the documented order."""
+        return [kind for kind in _ORDER if kind in self._kinds]
+
+
+def report(documents: collections.abc.Sequence[Document]) -> None:
+    """Let the computes report their devices, in memory.
+
+    :raises gpuclient.exceptions.DocumentError: None has devices.
+    :raises gpuclient.exceptions.InvalidDeviceSpec: nova-compute would not
+        start.
+    """
+    computes = _computes(documents)
+    if not computes:
+        raise exceptions.DocumentError(
+            _(
+                'No file given has a [pci]device_spec: there are no devices '
+                'to report (openstack gpu device spec create)'
+            )
+        )
+    for document in computes:
+        _set(document, nova_options.REPORT_IN_PLACEMENT, True)
+        for text in document.device_specs:
+            try:
+                for spec in device_spec.parse(text, report_in_placement=True):
+                    device_spec.check_devname(spec)
+            except exceptions.InvalidDeviceSpec as exc:
+                raise exceptions.InvalidDeviceSpec(
+                    _('nova-compute would not start with %(where)s: %(words)s')
+                    % {
+                        'where': document.where,
+                        'words': ' '.join(str(exc).split()),
+                    }
+                ) from exc
+
+
+def _computes(
+    documents: collections.abc.Iterable[Document],
+) -> list[Document]:
+    return [
+        document
+        for document in documents
+        if configuration.COMPUTE in document.kinds and document.device_specs
+    ]
+
+
+def use_placement(
+    documents: collections.abc.Sequence[Document], value: bool
+) -> None:
+    """Set ``pci_in_placement`` of the control plane, in memory.
+
+    nova-compute validates aliases by it, so a compute gets it, too, that has
+    an alias without ids (``nova/pci/request.py:_validate_required_ids``).
+
+    :raises gpuclient.exceptions.DocumentError: None is of the control plane.
+    :raises gpuclient.exceptions.InvalidAlias: A service would not start.
+    """
+    control = [
+        document
+        for document in documents
+        if any(kind in CONTROL_PLANE for kind in document.kinds)
+    ]
+    if not control:
+        raise exceptions.DocumentError(
+            _(
+                'No file given is of nova-api, nova-scheduler or '
+                'nova-conductor, which read [filter_scheduler]pci_in_placement'
+            )
+        )
+    others = [
+        document
+        for document in documents
+        if document not in control and _has_alias_without_ids(document)
+    ]
+    for document in (*control, *others):
+        _set(document, nova_options.PCI_IN_PLACEMENT, value)
+        _check_aliases(document)
+
+
+def _has_alias_without_ids(document: Document) -> bool:
+    for text in document.texts(*nova_options.ALIAS):
+        try:
+            if alias_model.parse(text).vendor_id is None:
+                return True
+        except exceptions.InvalidAlias:
+            # "gpu config check" tells of it.
+            continue
+    return False
+
+
+def _check_aliases(document: Document) -> None:
+    kinds = [
+        kind
+        for kind in (configuration.API, configuration.COMPUTE)
+        if kind in document.kinds
+    ]
+    texts = document.texts(*nova_options.ALIAS)
+    if not kinds or not texts:
+        return
+    in_placement = bool(document.boolean(*nova_options.PCI_IN_PLACEMENT))
+    try:
+        alias_model.merge(texts, in_placement)
+    except exceptions.InvalidAlias as exc:
+        raise exceptions.InvalidAlias(
+            _('%(kinds)s would not start with %(where)s: %(words)s')
+            % {
+                'kinds': ' and '.join(kinds),
+                'where': document.where,
+                'words': ' '.join(str(exc).split()),
+            }
+        ) from exc
+
+
+def _set(document: Document, names: nova_options.Names, value: bool) -> None:
+    """Set a boolean option; where it is unset, False is what it is."""
+    values = list(document.values(*names))
+    if values:
+        conf, last = values[-1]
+        _check_known(document, last, names)
+        if boolean.of_option(last.text) is not value:
+            conf.replace(last, str(value))
+    elif value:
+        document.best(*names).add(*names[0], str(value))
+
+
+def _check_known(
+    document: Document, value: nova_conf.Value, names: nova_options.Names
+) -> None:
+    if value.depends or '$' in value.text:
+        section, option = names[0]
+        raise exceptions.DocumentError(
+            _(
+                '%(path)s, line %(line)d: a template or another option '
+                'decides on [%(section)s]%(option)s; edit it by hand'
+            )
+            % {
+                'path': document.path,
+                'line': value.line,
+                'section': section,
+                'option': option,
+            }
+        )
+
+
+def enable_filters(
+    documents: collections.abc.Sequence[Document],
+    names: collections.abc.Sequence[str],
+) -> None:
+    """Add filters to those of nova-scheduler, in memory.
+
+    Where the option is unset, the filters that are in effect are written with
+    it: its value is the whole list.
+
+    :raises gpuclient.exceptions.DocumentError: None is of nova-scheduler.
+    :raises gpuclient.exceptions.InvalidValue: Nova has no such filter.
+    """
+    schedulers = [
+        document
+        for document in documents
+        if configuration.SCHEDULER in document.kinds
+    ]
+    if not schedulers:
+        raise exceptions.DocumentError(
+            _(
+                'No file given is of nova-scheduler, which reads '
+                '[filter_scheduler]enabled_filters'
+            )
+        )
+    for document in _homes(schedulers):
+        _check_filters(document, names)
+        _enable_filters(document, names)
+
+
+def _homes(schedulers: list[Document]) -> list[Document]:
+    """Return the documents that set the filters; else one for each folder."""
+    setting = [one for one in schedulers if any(one.values(*_FILTERS))]
+    if setting:
+        return setting
+    folders = {
+        os.path.dirname(document.path): document
+        for document in reversed(schedulers)
+    }
+    return [one for one in schedulers if one in folders.values()]
+
+
+def _check_filters(
+    document: Document, names: collections.abc.Sequence[str]
+) -> None:
+    values = list(document.values(_AVAILABLE))
+    if any(value.depends for _conf, value in values):
+        return
+    available = scheduler_filters.available(
+        tuple(value.text for _conf, value in values)
+    )
+    for name in names if available is not None else ():
+        if available is not None and name not in available:
+            raise exceptions.InvalidValue(
+                _('Nova has no filter %(name)r. %(remedy)s')
+                % {
+                    'name': name,
+                    'remedy': scheduler_rules.remedy(name, available),
+                }
+            )
+
+
+def _enable_filters(
+    document: Document, names: collections.abc.Sequence[str]
+) -> None:
+    values = list(document.values(*_FILTERS))
+    if values:
+        conf, last = values[-1]
+        _check_known(document, last, _FILTERS)
+        enabled = scheduler_filters.enabled(last.text)
+        missing = _missing(names, enabled)
+        if not missing:
+            return
+        comma = ', ' if ', ' in last.text else ','
+        kept = last.text.strip().rstrip(',')
+        if '\n' in kept:
+            kept = comma.join(enabled)
+        conf.replace(last, comma.join((*([kept] if kept else []), *missing)))
+        return
+    default = (
+        _FILTERS_OF_OPERATOR
+        if document.is_rhoso
+        else scheduler_filters.DEFAULT
+    )
+    missing = _missing(names, default)
+    if missing:
+        document.best(*_FILTERS).add(
+            *_FILTERS[0], ','.join((*default, *missing))
+        )
+
+
+def _missing(
+    names: collections.abc.Sequence[str],
+    enabled: collections.abc.Collection[str],
+) -> list[str]:
+    return [name for name in dict.fromkeys(names) if name not in enabled]
+
+
+def warnings(
+    documents: collections.abc.Sequence[Document], *, in_placement: bool
+) -> list[str]:
+    """Return what else has to be so that the switches do what they should.
+
+    :param in_placement: ``pci_in_placement`` is switched on.
+    """
+    found: list[str] = []
+    if not in_placement:
+        return found
+    computes = _computes(documents)
+    found += [
+        _(
+            '%(where)s has devices and does not report them: with '
+            'pci_in_placement no server gets one of them. Add '
+            '--report-in-placement, and deploy the computes first'
+        )
+        % {'where': document.where}
+        for document in computes
+        if not document.reports
+    ]
+    if not computes:
+        found.append(
+            _(
+                'No file given is of a compute with devices: make sure that '
+                'each reports them before this is deployed (openstack gpu '
+                'placement list)'
+            )
+        )
+    kinds = {kind for document in documents for kind in document.kinds}
+    missing = [kind for kind in CONTROL_PLANE if kind not in kinds]
+    if missing:
+        found.append(
+            _(
+                'No file given is of %(kinds)s, which must have '
+                'pci_in_placement = True as well'
+            )
+            % {'kinds': ' and '.join(missing)}
+        )
+    return found
+
+
+def next_steps(
+    documents: collections.abc.Sequence[Document],
+    restart: collections.abc.Sequence[str],
+    *,
+    in_placement: bool,
+) -> list[str]:
+    """Return what is to be done with the changed files, in this order.
+
+    :param restart: The services that read what has changed.
+    :param in_placement: ``pci_in_placement`` is switched on.
+    """
+    changed = [document for document in documents if document.changed]
+    if any(document.is_kolla for document in changed):
+        return [_('kolla-ansible reconfigure --tags nova')]
+    is_rhoso = any(document.is_rhoso for document in changed)
+    control = [kind for kind in restart if kind != configuration.COMPUTE]
+    steps = []
+    if configuration.COMPUTE in restart:
+        steps.append(
+            _(
+                'Create an OpenStackDataPlaneDeployment for the node sets of '
+                'these computes'
+            )
+            if is_rhoso
+            else _('Restart nova-compute on each compute host')
+        )
+    if in_placement and control:
+        steps.append(
+            _(
+                'openstack gpu placement list: go on when every device of '
+                'every compute is there'
+            )
+        )
+    if control:
+        steps.append(
+            _('Apply the control plane with oc apply')
+            if is_rhoso
+            else _('Restart %s') % ', '.join(control)
+        )
+    return steps
