@@ -15,7 +15,8 @@
 Every Nova service reads files of its own, as on real machines::
 
     etc/nova/nova.conf            what all Nova services have in common
-    etc/nova/SERVICE.d/
+    etc/nova/SERVICE.conf.d/
+        05-template.conf          what a deployer's template sets
         10-user.conf, 11-...      the user's own texts, unchanged
         90-rehearsal.conf         what the user's text cannot change
 
@@ -24,9 +25,13 @@ wins, values of an option that takes several (``[pci]alias``,
 ``[pci]device_spec``) add up.
 """
 
+import contextlib
+import hashlib
 import importlib.metadata
+import json
 import os
 import pathlib
+import re
 import typing
 
 from gpuclient import exceptions
@@ -37,6 +42,13 @@ from gpuclient.rehearsal import state
 REGION = 'RegionOne'
 #: The last that a service of Nova reads.
 OWN_FILE = '90-rehearsal.conf'
+_TEMPLATE_FILE = '05-template.conf'
+#: The digests of all files that were written.
+_WRITTEN = 'written.json'
+#: Files that may be edited: the next start keeps them.
+_EDITABLE = re.compile(
+    r'^etc/nova/[^/]+\.conf\.d/(05-template|\d+-user)\.conf$'
+)
 DATABASES = (
     'keystone',
     'placement',
@@ -114,17 +126,12 @@ _NOVA = """\
 [DEFAULT]
 my_ip = 127.0.0.1
 use_journal = False
-log_options = False
 report_interval = 10
 service_down_time = 60
 manager_shutdown_timeout = 3
 graceful_shutdown_timeout = 10
 update_resources_interval = 60
 initial_cpu_allocation_ratio = 4.0
-[filter_scheduler]
-enabled_filters = ComputeFilter,ComputeCapabilitiesFilter,\
-ImagePropertiesFilter,ServerGroupAntiAffinityFilter,\
-ServerGroupAffinityFilter,NUMATopologyFilter,PciPassthroughFilter
 [quota]
 instances = -1
 cores = -1
@@ -183,6 +190,9 @@ class Files:
         self._ports = ports
         self._passwords = passwords
         self._transport = transport
+        #: A digest of each file as it was written last, by its path.
+        self._digests: dict[str, str] = {}
+        self._kept: frozenset[str] = frozenset()
 
     def url(self, service: str) -> str:
         """Return the address of a service that listens."""
@@ -204,11 +214,15 @@ class Files:
             '--config-file',
             self._folder.file('etc', 'nova', 'nova.conf'),
             '--config-dir',
-            self._folder.file('etc', 'nova', f'{service}.d'),
+            self._folder.file('etc', 'nova', f'{service}.conf.d'),
         ]
 
     def write(self, cloud: spec.Spec) -> None:
-        """Write every file anew."""
+        """Write every file anew, but for those that the user may edit.
+
+        :raises RehearsalError: Another one was edited.
+        """
+        self._keep_edited()
         for folder in (
             'db',
             'etc/fernet',
@@ -261,22 +275,51 @@ class Files:
             text=pathlib.Path(paste).read_text(encoding='utf-8'),
         )
         for service in cloud.control_plane:
-            self._write_nova(service.name, service.host, service.config)
+            self._write_nova(
+                service.name, service.host, service.config, service.template
+            )
         for host in cloud.hosts:
             self._write_nova(
                 f'nova-compute-{host.name}', host.name, host.config
             )
+        state.write_private(
+            self._folder.file(_WRITTEN), json.dumps(self._digests)
+        )
+
+    def _keep_edited(self) -> None:
+        changed = edited(self._folder)
+        refused = [path for path in changed if not _EDITABLE.search(path)]
+        if refused:
+            raise exceptions.RehearsalError(
+                _(
+                    '%(path)s was edited, and is written at each start: '
+                    'delete it, and put the options into '
+                    'etc/nova/SERVICE.conf.d/20-edited.conf'
+                )
+                % {'path': refused[0]}
+            )
+        self._kept = frozenset(changed)
+        self._digests = _read_digests(self._folder)
 
     def _write_nova(
-        self, service: str, host: str, texts: tuple[str, ...]
+        self,
+        service: str,
+        host: str,
+        texts: tuple[str, ...],
+        template: str = '',
     ) -> None:
-        folder = f'etc/nova/{service}.d'
+        folder = f'etc/nova/{service}.conf.d'
         path = self._folder.path / folder
         path.mkdir(mode=0o700, exist_ok=True)
         for old in path.iterdir():
-            old.unlink()
+            # What the user has put there stays.
+            name = f'{folder}/{old.name}'
+            if name in self._digests and name not in self._kept:
+                old.unlink()
         directory = self._folder.path / 'nova' / service
         directory.joinpath('instances').mkdir(parents=True, exist_ok=True)
+        if template:
+            self._write(f'{folder}/{_TEMPLATE_FILE}', '{text}', text=template)
         for number, text in enumerate(texts):
             self._write(f'{folder}/{user_file(number)}', '{text}', text=text)
         self._write(
@@ -350,7 +393,35 @@ class Files:
         )
 
     def _write(self, path: str, template: str, **values: str) -> None:
-        state.write_private(self._folder.file(path), template.format(**values))
+        if path in self._kept:
+            return
+        text = template.format(**values)
+        state.write_private(self._folder.file(path), text)
+        self._digests[path] = _digest(text.encode())
+
+
+def edited(folder: state.Folder) -> list[str]:
+    """Return the files that somebody has changed since they were written."""
+    found = []
+    for path, digest in sorted(_read_digests(folder).items()):
+        with contextlib.suppress(OSError):
+            if _digest(pathlib.Path(folder.file(path)).read_bytes()) != digest:
+                found.append(path)
+    return found
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read_digests(folder: state.Folder) -> dict[str, str]:
+    with (
+        contextlib.suppress(OSError, ValueError),
+        open(folder.file(_WRITTEN), encoding='utf-8') as stream,
+    ):
+        digests: dict[str, str] = json.load(stream)
+        return digests
+    return {}
 
 
 def user_file(number: int) -> str:

@@ -29,15 +29,20 @@ import tempfile
 import time
 import typing
 
+import platformdirs
+
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.rehearsal import clouds_yaml
+from gpuclient.rehearsal import configuration
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
 
 #: Seconds that a cloud may take to stop: its services get some of them to end
 #: by themselves, stage by stage (supervisor.py).
 _STOP = 60
+#: Seconds that a service has to end and to start again.
+_RESTART = 120
 #: Seconds that the kernel may take to end what is left of it.
 _LAST = 10
 #: What the extra ``rehearsal`` installs.
@@ -145,6 +150,7 @@ def start(
             if say is not None:
                 say(_('%s runs already') % where.name)
             return _registered(_settled(where), file)
+        _check_edited(where, document)
     check_installed()
     where.create()
     if document is None and not os.path.exists(where.file('spec.json')):
@@ -178,6 +184,27 @@ def start(
             }
         )
     return _registered(look(where), file)
+
+
+def _check_edited(where: state.Folder, document: typing.Any) -> None:
+    """Refuse a new spec where it would replace what somebody has edited."""
+    if document is None:
+        return
+    with (
+        contextlib.suppress(OSError, ValueError),
+        open(where.file('spec.json'), encoding='utf-8') as stream,
+    ):
+        if json.load(stream) == document:
+            return
+    edited = configuration.edited(where)
+    if edited:
+        raise exceptions.RehearsalError(
+            _(
+                'Files of rehearsal cloud %(name)s were edited (%(paths)s): '
+                'start it without a spec to keep them, or delete it first'
+            )
+            % {'name': where.name, 'paths': ', '.join(edited)}
+        )
 
 
 def _same_spec(where: state.Folder, document: typing.Any) -> None:
@@ -365,6 +392,96 @@ def connect(cloud: Cloud) -> 'connection.Connection':
     found = connection.Connection(config=region)
     found.session.session.trust_env = False
     return found
+
+
+def list_all() -> collections.abc.Iterator[state.Folder]:
+    """Yield the folders below the user's state folder that have a cloud."""
+    base = platformdirs.user_state_path('gpuclient') / 'rehearsal'
+    with contextlib.suppress(FileNotFoundError):
+        for name in sorted(os.listdir(base)):
+            if spec.NAME.fullmatch(name):
+                where = state.Folder(name)
+                if where.exists():
+                    yield where
+
+
+def restart(where: state.Folder, name: str, host: str | None) -> Cloud:
+    """Start one service of Nova again, which reads its files anew.
+
+    :param host: The host of a nova-compute, where there are several.
+    :returns: The cloud, when the service has started or refused to.
+    :raises RehearsalError: There is no such service, or no such cloud runs.
+    """
+    service = _service(look(where), name, host)
+    began = service.started
+    state.write_private(
+        where.file(state.RESTART), json.dumps([service.name, service.host])
+    )
+    with state.handle(look(where).record.supervisor) as descriptor:
+        if descriptor is None:
+            raise _not_running(where)
+        signal.pidfd_send_signal(descriptor, signal.SIGHUP)
+    deadline = time.monotonic() + _RESTART
+    while time.monotonic() < deadline:
+        cloud = look(where)
+        if not cloud.running:
+            raise _not_running(where)
+        found = _service(cloud, name, host)
+        asked = os.path.exists(where.file(state.RESTART))
+        if (
+            not asked
+            and found.state != state.STARTING
+            and (found.started is None or found.started != began)
+        ):
+            return cloud
+        time.sleep(0.1)
+    raise exceptions.RehearsalError(
+        _('%(service)s did not start in %(seconds)d seconds; see %(log)s')
+        % {
+            'service': service.title,
+            'seconds': _RESTART,
+            'log': where.file('log'),
+        }
+    )
+
+
+def _not_running(where: state.Folder) -> exceptions.RehearsalError:
+    return exceptions.RehearsalError(
+        _(
+            'Rehearsal cloud %(name)s does not run: openstack gpu rehearsal '
+            'start %(name)s'
+        )
+        % {'name': where.name}
+    )
+
+
+def _service(cloud: Cloud, name: str, host: str | None) -> state.Process:
+    """Return a service of Nova by its name and, for one of several, host."""
+    if not cloud.running:
+        raise _not_running(cloud.folder)
+    known = [
+        service
+        for service in cloud.record.services
+        if service.name.startswith('nova-')
+    ]
+    found = [
+        service
+        for service in known
+        if service.name == name and host in (None, service.host)
+    ]
+    if len(found) == 1:
+        return found[0]
+    raise exceptions.RehearsalError(
+        (
+            _('Several hosts run %(name)s: choose one with --host')
+            if found
+            else _('There is no %(name)s in the cloud; there are: %(known)s')
+        )
+        % {
+            'name': name if host is None else f'{name} on {host}',
+            'known': ', '.join(service.title for service in known),
+        }
+    )
 
 
 def stop(where: state.Folder, delete: bool = False) -> bool:

@@ -35,6 +35,7 @@ from gpuclient.model import device_spec
 from gpuclient.model import host as host_model
 from gpuclient.rehearsal import simulation
 from gpuclient.rehearsal import spec
+from gpuclient.rules import scheduler as scheduler_rules
 
 #: What becomes of an option that is not rehearsed.
 REPLACED = 'replaced'
@@ -149,6 +150,8 @@ class Part:
     #: The file that each text is from.
     paths: tuple[str, ...]
     not_rehearsed: tuple[NotRehearsed, ...]
+    #: What the template of its deployer sets, or what nobody describes.
+    template: str = ''
 
     @property
     def place(self) -> configuration.Place | None:
@@ -268,7 +271,10 @@ class Plan:
         kinds: dict[str, list[dict[str, typing.Any]]] = {}
         for part in self.control_plane:
             kind = part.name.split('-')[1]
-            kinds.setdefault(kind, []).append({'config': list(part.texts)})
+            entry: dict[str, typing.Any] = {'config': list(part.texts)}
+            if part.template:
+                entry['template'] = part.template
+            kinds.setdefault(kind, []).append(entry)
         return {
             'control_plane': kinds,
             'hosts': [
@@ -498,7 +504,21 @@ def _part(
         tuple(texts),
         tuple(paths),
         tuple(not_rehearsed),
+        _template(name, process),
     )
+
+
+def _template(name: str, process: deployment.Process | None) -> str:
+    """Return what nova-scheduler reads before the user's own documents.
+
+    Without it, Nova's own defaults are in effect: what the user left out
+    has to show.
+    """
+    if not name.startswith(configuration.SCHEDULER):
+        return ''
+    if process is None or scheduler_rules.has_own_default(process):
+        return spec.SCHEDULER_TEMPLATE
+    return ''
 
 
 def _judge(option: configuration.Option) -> NotRehearsed | None:

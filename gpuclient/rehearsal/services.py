@@ -21,6 +21,7 @@ service has ended or refuses to start.
 import collections.abc
 import dataclasses
 import importlib
+import logging
 import os
 import signal
 import socket
@@ -248,6 +249,7 @@ def run_control(cloud: Cloud, kind: str, name: str, ready: Ready) -> None:
     from nova import objects
     from nova import service
     from oslo_log import log
+    from oslo_service import opts
 
     binary = f'nova-{kind}'
     rpcapi = importlib.import_module(f'nova.{kind}.rpcapi')
@@ -256,6 +258,11 @@ def run_control(cloud: Cloud, kind: str, name: str, ready: Ready) -> None:
     log.setup(config.CONF, 'nova')
     objects.Service.enable_min_version_cache()
     server = service.Service.create(binary=binary, topic=rpcapi.RPC_TOPIC)
+    # As cotyledon does before it forks workers: a value that oslo.config
+    # refuses ends the service here.
+    opts.register_service_opts(config.CONF)
+    if config.CONF.log_options:
+        config.CONF.log_opt_values(log.getLogger('nova'), logging.DEBUG)
     _when_started(ready)
     service.serve(server, workers=1, no_fork=True)
     service.wait()

@@ -26,6 +26,7 @@ import typing
 
 from gpuclient import exceptions
 from gpuclient.i18n import _
+from gpuclient.model import scheduler_filters
 from gpuclient.model import cpu
 
 #: What may be the name of a cloud, of a host or of an alias of one.
@@ -133,6 +134,8 @@ class Service:
     config: tuple[str, ...] = ()
     #: The host that Nova knows it by; two of a kind need two.
     host: str = CONTROLLER
+    #: What a deployer's template sets, which is read before ``config``.
+    template: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +166,21 @@ class Spec:
             if host.name == name:
                 return host
         raise KeyError(name)
+
+
+#: The filters of a nova-scheduler that nobody describes; Nova's default list
+#: looks at no devices.
+SCHEDULER_TEMPLATE = (
+    '[filter_scheduler]\nenabled_filters = '
+    + ','.join(
+        (
+            *scheduler_filters.DEFAULT,
+            scheduler_filters.NUMA,
+            scheduler_filters.PCI,
+        )
+    )
+    + '\n'
+)
 
 
 def default(hosts: int, gpus: int) -> dict[str, typing.Any]:
@@ -279,13 +297,20 @@ def _services(
         entries = control.mappings(key)
         if not entries:
             raise control.wrong(key, _('at least one entry'), [])
+    template = ''
+    if key == 'scheduler' and control.get(key) is None:
+        # Nobody says what it reads.
+        template = SCHEDULER_TEMPLATE
     return tuple(
         Service(
             f'nova-{key}' if number == 1 else f'nova-{key}-{number}',
             (*shared, *_own_config(entry)),
             CONTROLLER if number == 1 else f'{CONTROLLER}-{number}',
+            entry_template or template,
         )
-        for number, entry in enumerate(entries, 1)
+        for number, (entry_template, entry) in enumerate(
+            ((entry.text('template', ''), entry) for entry in entries), 1
+        )
     )
 
 

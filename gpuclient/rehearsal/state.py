@@ -47,6 +47,9 @@ STOPPED = 'stopped'
 #: State of a cloud that could not start.
 FAILED = 'failed'
 
+#: The file that names the service to restart.
+RESTART = 'restart.json'
+
 _PR_SET_PDEATHSIG = 1
 
 # A path goes into configuration files, database URLs and socket addresses,

@@ -29,6 +29,7 @@ import gc
 import importlib
 import json
 import os
+import re
 import secrets
 import select
 import signal
@@ -55,7 +56,18 @@ _GRACE = 15
 #: Longest message of a service.
 _LONGEST = 900
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+#: A line of oslo.log: its level, the logger, the request and what it says.
+_ERROR = re.compile(
+    r' (?:ERROR|CRITICAL) [\w.]+(?: \[[^\]]*\])?(?: (.*))?$', re.ASCII
+)
+_TRACEBACK = 'Traceback (most recent call last):'
+
+_SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGCHLD,
+    signal.SIGHUP,
+)
 
 Job: typing.TypeAlias = collections.abc.Callable[[services.Ready], None]
 
@@ -78,6 +90,9 @@ class Supervisor:
         self._began = time.monotonic()
         self._parent = os.getpid()
         self._stop_asked = False
+        self._restart_asked = False
+        #: What each service does, to start it again.
+        self._jobs: dict[tuple[str, str | None], Job] = {}
         # Lines of JSON from the services.
         self._reports, self._report = os.pipe()
         # A byte for each signal.
@@ -87,6 +102,8 @@ class Supervisor:
         self._unread = b''
         self._helpers: dict[int, tuple[str, int | None]] = {}
         self._sockets: dict[str, socket.socket] = {}
+        #: Where in each log the lines of the running process begin.
+        self._logs: dict[str, int] = {}
         self._record = state.Record(
             name=folder.name,
             supervisor=state.Process(
@@ -106,7 +123,6 @@ class Supervisor:
         """
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
         failed = False
@@ -295,6 +311,7 @@ class Supervisor:
             if service.name == name and (host is None or service.host == host)
         )
         log = f'{name}-{host}' if host else name
+        self._jobs[name, service.host] = job
         self._fork(service, number, log, job)
         # From here on its end is the end of what listens.
         if name in self._sockets:
@@ -324,9 +341,7 @@ class Supervisor:
                 _('The start failed at %(name)s: %(reason)s')
                 % {
                     'name': name,
-                    'reason': _last_words(
-                        self._folder.file('log', f'start-{name}.log')
-                    ),
+                    'reason': self._last_error(f'start-{name}'),
                 }
             )
         return True
@@ -351,11 +366,22 @@ class Supervisor:
                 return None
             self._turn(None)
 
+    def _last_error(self, log: str) -> str:
+        """Return the last error that a process of this start logged."""
+        return _last_error(
+            self._folder.file('log', f'{log}.log'), self._logs.get(log, 0)
+        )
+
     def _fork(
         self, process: state.Process, number: int, log: str, job: Job
     ) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
+        self._logs[log] = 0
+        with contextlib.suppress(OSError):
+            self._logs[log] = os.path.getsize(
+                self._folder.file('log', f'{log}.log')
+            )
         # A signal must not find our handlers in the child.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         pid = os.fork()
@@ -424,7 +450,9 @@ class Supervisor:
     # -- events -------------------------------------------------------------
 
     def _on_signal(self, number: int, frame: object) -> None:
-        if number != signal.SIGCHLD:
+        if number == signal.SIGHUP:
+            self._restart_asked = True
+        elif number != signal.SIGCHLD:
             self._stop_asked = True
 
     def _settled(self) -> bool:
@@ -482,6 +510,42 @@ class Supervisor:
         self._note()
         if self._stop_asked:
             raise _Stopped
+        if (
+            self._restart_asked
+            and self._record.supervisor.state == state.READY
+        ):
+            self._restart_asked = False
+            self._restart()
+
+    def _restart(self) -> None:
+        """Start a service again that somebody wrote down."""
+        path = self._folder.file(state.RESTART)
+        try:
+            with open(path, encoding='utf-8') as stream:
+                name, host = json.load(stream)
+            job = self._jobs[name, host]
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        service = next(
+            service
+            for service in self._record.services
+            if (service.name, service.host) == (name, host)
+        )
+        # Who asked waits for the file to go, then for the state to change.
+        service.state = state.STARTING
+        self._save()
+        os.unlink(path)
+        self._say(_('restarting %s') % service.title)
+        self._end([service])
+        service.state = state.STARTING
+        service.message = ''
+        self._save()
+        if name in self._sockets:
+            self._listen([name])
+            service.port = self._sockets[name].getsockname()[1]
+        self._start_service(
+            name, job, host if name == 'nova-compute' else None
+        )
 
     def _note(self) -> None:
         """Take note of what the services said, and which have ended."""
@@ -521,7 +585,7 @@ class Supervisor:
                 if service.name == 'nova-compute'
                 else service.name
             )
-            message = _last_words(self._folder.file('log', f'{log}.log'))
+            message = self._last_error(log)
         if not message:
             message = (
                 _('ended by signal %s') % -status
@@ -585,10 +649,20 @@ class Supervisor:
     def _stop_stage(
         self, chosen: collections.abc.Callable[[str], bool]
     ) -> None:
+        self._end(
+            [
+                service
+                for service in self._record.services
+                if chosen(service.name)
+            ]
+        )
+
+    def _end(self, services_: list[state.Process]) -> None:
+        """End services, and wait until they are gone."""
         stage = {
             service.pid: service
-            for service in self._record.services
-            if service.pid is not None and chosen(service.name)
+            for service in services_
+            if service.pid is not None
         }
         deadline = time.monotonic() + _GRACE
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -615,20 +689,29 @@ def _message(exc: BaseException) -> str:
     return text or type(exc).__name__
 
 
-def _last_words(path: str) -> str:
-    """Return the last error in a log, or its last line, on one line."""
-    last = error = ''
+def _last_error(path: str, start: int) -> str:
+    """Return the last error in a log on one line; empty where it has none.
+
+    :param start: Where the lines of this run begin.
+    """
+    error = ''
+    in_traceback = False
     try:
-        with open(path, encoding='utf-8', errors='replace') as stream:
-            for line in stream:
-                if line.strip():
-                    last = line.strip()
-                for level in (' ERROR ', ' CRITICAL '):
-                    if level in line:
-                        error = line.partition(level)[2].strip()
+        with open(path, 'rb') as stream:
+            stream.seek(start)
+            for raw in stream:
+                line = raw.decode(errors='replace').rstrip()
+                match = _ERROR.search(line)
+                if match is not None:
+                    # The last line of a traceback has the exception.
+                    error = (match[1] or '').strip() or error
+                elif line == _TRACEBACK:
+                    in_traceback = True
+                elif in_traceback and line and not line.startswith(' '):
+                    error, in_traceback = line.strip(), False
     except OSError:
         return ''
-    return (error or last)[:_LONGEST]
+    return error[:_LONGEST]
 
 
 def main() -> int:

@@ -122,7 +122,7 @@ def _check_names(
             finding.error(
                 'GPU326',
                 f'[filter_scheduler]enabled_filters: Scheduler Host Filter '
-                f'{", ".join(missing)} could not be found: nova-scheduler '
+                f'{", ".join(missing)} could not be found. nova-scheduler '
                 f'does not start. {remedy(missing[0], available)}',
             ),
             setting.place,
@@ -227,11 +227,11 @@ def _check_unset(
         not aliases
         or not schedulers
         or any(service.enabled_filters is not None for service in schedulers)
-        or all(_has_own_default(service) for service in schedulers)
+        or all(has_own_default(service) for service in schedulers)
     ):
         return
     service = next(
-        service for service in schedulers if not _has_own_default(service)
+        service for service in schedulers if not has_own_default(service)
     )
     yield finding.Located(
         finding.warning(
@@ -246,7 +246,7 @@ def _check_unset(
     )
 
 
-def _has_own_default(service: deployment.Process) -> bool:
+def has_own_default(service: deployment.Process) -> bool:
     """Return whether a deployer sets filters where an operator does not.
 
     The template of the operator of RHOSO has PciPassthroughFilter

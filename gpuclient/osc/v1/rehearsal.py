@@ -212,6 +212,107 @@ Example::
         )
 
 
+class ListRehearsal(command.Lister):
+    _description = _(
+        """List the rehearsal clouds of this user
+
+Those below $XDG_STATE_HOME/gpuclient/rehearsal; a cloud with a folder of its
+own is shown by "gpu rehearsal show --directory".
+
+Example::
+
+    openstack gpu rehearsal list"""
+    )
+
+    auth_required = False
+
+    def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
+        rows = []
+        failures = []
+        for where in control.list_all():
+            try:
+                cloud = control.look(where)
+            except exceptions.RehearsalError as exc:
+                failures.append(answer.Failure(where.name, str(exc)))
+                continue
+            hosts = {
+                service.host
+                for service in cloud.record.services
+                if service.name == 'nova-compute'
+            }
+            rows.append(
+                (
+                    where.name,
+                    cloud.state,
+                    len(hosts),
+                    len(cloud.record.refused) if cloud.running else 0,
+                    cloud.memory_mb,
+                    str(where),
+                )
+            )
+        self.report(failures)
+        return (
+            (
+                'Name',
+                'State',
+                'Hosts',
+                'Refused Services',
+                'Memory (MiB)',
+                'Directory',
+            ),
+            rows,
+        )
+
+
+class RestartRehearsal(_Rehearsal):
+    _description = _(
+        """Restart one service of a rehearsal cloud
+
+The service reads its configuration files anew: edit
+etc/nova/SERVICE.conf.d/10-user.conf in the folder of the cloud, restart the
+service, and see what Nova makes of it. If Nova refuses to start it, its
+message is on stderr, and the exit status is 1.
+
+Example::
+
+    openstack gpu rehearsal restart lab --service nova-compute \\
+        --host edpm-compute-0"""
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--service',
+            metavar='<service>',
+            required=True,
+            help=_(
+                'Service to restart, as "gpu rehearsal show" names it: '
+                'nova-api-1, nova-conductor, nova-scheduler, nova-compute'
+            ),
+        )
+        parser.add_argument(
+            '--host',
+            metavar='<host>',
+            help=_('Host of the service, where several have one'),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        cloud = control.restart(
+            control.folder(parsed_args.name, parsed_args.directory),
+            parsed_args.service,
+            parsed_args.host,
+        )
+        self.report(
+            answer.Failure(service.title, service.message)
+            for service in cloud.record.refused
+            if service.name == parsed_args.service
+        )
+        return self.present(cloud)
+
+
 class StopRehearsal(command.Command):
     _description = _(
         """Stop a rehearsal cloud

@@ -1,0 +1,242 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Files of a rehearsal cloud that somebody edits."""
+
+import json
+import os
+import pathlib
+
+import fixtures
+import testtools
+
+from gpuclient import exceptions
+from gpuclient.rehearsal import configuration
+from gpuclient.rehearsal import control
+from gpuclient.rehearsal import spec
+from gpuclient.rehearsal import state
+from gpuclient.rehearsal import supervisor
+
+USER = 'etc/nova/nova-scheduler.conf.d/10-user.conf'
+TEMPLATE = 'etc/nova/nova-scheduler.conf.d/05-template.conf'
+OWN = 'etc/nova/nova-scheduler.conf.d/90-rehearsal.conf'
+PORTS = {
+    name: 10000 + number
+    for number, name in enumerate(
+        ('keystone', 'placement', 'glance', 'neutron', 'nova-api-1')
+    )
+}
+
+
+class TestEdited(testtools.TestCase):
+    def setUp(self):
+        super().setUp()
+        directory = self.useFixture(fixtures.TempDir()).path
+        self.folder = state.Folder('lab', os.path.join(directory, 'c'))
+        self.folder.create()
+        self.write()
+
+    def write(self, document=None):
+        document = document or spec.default(hosts=1, gpus=2)
+        state.write_private(
+            self.folder.file('spec.json'), json.dumps(document)
+        )
+        configuration.Files(
+            self.folder,
+            PORTS,
+            dict.fromkeys(('nova', 'admin', 'member'), 'x'),
+            'fake:///',
+        ).write(spec.read(document))
+
+    def path(self, name):
+        return pathlib.Path(self.folder.file(name))
+
+    def test_untouched(self):
+        self.assertEqual([], configuration.edited(self.folder))
+        self.write()
+        self.assertEqual([], configuration.edited(self.folder))
+
+    def test_files_of_the_user_stay(self):
+        for name in (USER, TEMPLATE):
+            self.path(name).write_text('[DEFAULT]\n')
+        added = self.path(USER).with_name('20-mine.conf')
+        added.write_text('[pci]\n')
+        self.assertEqual([TEMPLATE, USER], configuration.edited(self.folder))
+        for _start in range(2):
+            self.write()
+            self.assertEqual('[DEFAULT]\n', self.path(USER).read_text())
+            self.assertEqual('[DEFAULT]\n', self.path(TEMPLATE).read_text())
+            self.assertEqual('[pci]\n', added.read_text())
+        self.assertEqual([TEMPLATE, USER], configuration.edited(self.folder))
+
+    def test_what_is_no_longer_written_goes(self):
+        document = spec.default(hosts=1, gpus=2)
+        document['control_plane']['scheduler'] = {'config': ''}
+        self.write(document)
+        self.assertFalse(self.path(TEMPLATE).exists())
+
+    def test_other_files_are_refused(self):
+        self.path(OWN).write_text('[DEFAULT]\n')
+        error = self.assertRaises(exceptions.RehearsalError, self.write)
+        self.assertIn(f'{OWN} was edited', str(error))
+        self.path(OWN).unlink()
+        self.write()
+        self.assertTrue(self.path(OWN).exists())
+
+    def test_new_spec(self):
+        """It would replace what was edited."""
+        self.folder.write(state.Record('lab', state.Process('supervisor'), []))
+        same = spec.default(hosts=1, gpus=2)
+        self.path(USER).write_text('[DEFAULT]\n')
+        control._check_edited(self.folder, None)
+        control._check_edited(self.folder, same)
+        error = self.assertRaises(
+            exceptions.RehearsalError,
+            control.start,
+            self.folder,
+            spec.default(hosts=2, gpus=2),
+        )
+        self.assertIn(f'were edited ({USER})', str(error))
+
+    def test_template_of_the_scheduler(self):
+        text = self.path(TEMPLATE).read_text()
+        self.assertIn('PciPassthroughFilter', text)
+        base = self.path('etc/nova/nova.conf').read_text()
+        self.assertNotIn('enabled_filters', base)
+        self.assertNotIn('log_options', base)
+
+
+class TestRestart(testtools.TestCase):
+    def setUp(self):
+        super().setUp()
+        directory = self.useFixture(fixtures.TempDir()).path
+        self.folder = state.Folder('lab', os.path.join(directory, 'c'))
+        self.folder.create()
+        self.folder.write(
+            state.Record(
+                'lab',
+                state.Process('supervisor'),
+                [
+                    state.Process('keystone'),
+                    state.Process('nova-scheduler', 'controller'),
+                    state.Process('nova-compute', 'a'),
+                    state.Process('nova-compute', 'b'),
+                ],
+            )
+        )
+
+    def refused(self, name, host=None):
+        return str(
+            self.assertRaises(
+                exceptions.RehearsalError,
+                control._service,
+                control.Cloud(self.folder, self.folder.read(), True),
+                name,
+                host,
+            )
+        )
+
+    def test_service(self):
+        cloud = control.Cloud(self.folder, self.folder.read(), True)
+        found = control._service(cloud, 'nova-compute', 'b')
+        self.assertEqual('b', found.host)
+        found = control._service(cloud, 'nova-scheduler', None)
+        self.assertEqual('controller', found.host)
+
+    def test_no_service(self):
+        self.assertIn('Several hosts run', self.refused('nova-compute'))
+        self.assertIn(
+            'There is no nova-compute on c in the cloud; there are: '
+            'nova-scheduler on controller, nova-compute on a',
+            self.refused('nova-compute', 'c'),
+        )
+        self.assertIn('There is no keystone', self.refused('keystone'))
+
+    def test_stopped(self):
+        error = self.assertRaises(
+            exceptions.RehearsalError,
+            control.restart,
+            self.folder,
+            'nova-scheduler',
+            None,
+        )
+        self.assertIn('does not run', str(error))
+
+    def test_list(self):
+        directory = self.useFixture(fixtures.TempDir()).path
+        self.useFixture(
+            fixtures.EnvironmentVariable('XDG_STATE_HOME', directory)
+        )
+        self.assertEqual([], list(control.list_all()))
+        for name in ('b', 'a'):
+            folder = state.Folder(name)
+            folder.create()
+            if name == 'a':
+                folder.write(
+                    state.Record(name, state.Process('supervisor'), [])
+                )
+        self.assertEqual(['a'], [one.name for one in control.list_all()])
+
+
+class TestLastError(testtools.TestCase):
+    def error(self, text, before=''):
+        path = os.path.join(self.useFixture(fixtures.TempDir()).path, 'log')
+        pathlib.Path(path).write_text(before + text)
+        return supervisor._last_error(path, len(before))
+
+    def line(self, level, text, name='nova.service'):
+        return f'2026-01-01 00:00:00.000 12 {level} {name} [-] {text}\n'
+
+    def test_last_of_several(self):
+        self.assertEqual(
+            'second',
+            self.error(
+                self.line('ERROR', 'first')
+                + self.line('CRITICAL', 'second')
+                + self.line('INFO', 'stopping')
+            ),
+        )
+
+    def test_traceback_of_a_log(self):
+        self.assertEqual(
+            'nova.exception.X: words',
+            self.error(
+                self.line('ERROR', 'Unhandled error: X')
+                + self.line('ERROR', 'Traceback (most recent call last):')
+                + self.line('ERROR', '  File "x", line 1, in y')
+                + self.line('ERROR', 'nova.exception.X: words')
+                + self.line('ERROR', '')
+            ),
+        )
+
+    def test_traceback_of_python(self):
+        self.assertEqual(
+            'ValueError: words',
+            self.error(
+                'Traceback (most recent call last):\n'
+                '  File "x", line 1, in y\n    y()\n'
+                'ValueError: words\n'
+                'a line of somebody else\n'
+            ),
+        )
+
+    def test_no_error(self):
+        self.assertEqual('', self.error(self.line('INFO', 'stopping')))
+        self.assertEqual('', supervisor._last_error('/no-such-file', 0))
+
+    def test_error_of_an_earlier_start(self):
+        self.assertEqual(
+            '',
+            self.error(
+                self.line('INFO', 'stopping'), self.line('ERROR', 'old')
+            ),
+        )
