@@ -49,6 +49,19 @@ class DerivedConf(nova_conf.NovaConf):
     def options(self) -> collections.abc.Iterator[Option]:
         yield from self._options
 
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return len(self._options)
+
+    @property
+    def first_line(self) -> int | None:
+        """Line of the first value; None where there is none."""
+        return min(
+            (value.line for _section, _option, value in self._options),
+            default=None,
+        )
+
     def has_section(self, section: str) -> bool:
         return any(name == section for name, _option, _value in self._options)
 

@@ -127,7 +127,7 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
             )
             idle += misplaced
             count += told or bool(here or misplaced)
-            if not told and not here and not misplaced:
+            if not (told or here or isinstance(file, derived.DerivedFile)):
                 name = unread.name_of(file.content(), named=named)
                 if name:
                     others.append((path, name))

@@ -15,6 +15,7 @@
 import argparse
 import collections.abc
 
+from gpuclient.documents import services
 from gpuclient.documents import tree
 from gpuclient import exceptions
 from gpuclient.i18n import _
@@ -67,6 +68,8 @@ def read(
             _('%(path)s cannot be read: %(reason)s')
             % {'path': path, 'reason': reason}
         )
+    for path, name in found.unread:
+        raise exceptions.DocumentError(services.not_read(path, name))
     if parsed_args.files and not found.deployment.processes:
         raise exceptions.NotFound(
             _('There is no configuration of Nova in %(paths)s')

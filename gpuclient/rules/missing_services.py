@@ -114,13 +114,13 @@ def _deployed(
     names = {setting.text for setting in settings}
     if node_set.services is None:
         names |= _DEFAULT
-    found = set()
+    deployed = set()
     for name in names:
         kind = types.get(name, name)
         if kind not in _KNOWN and not kind.startswith(_CUSTOM_NOVA):
             return None
-        found |= {name, kind}
-    return found
+        deployed |= {name, kind}
+    return deployed
 
 
 def _check_nova(

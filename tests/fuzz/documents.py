@@ -72,10 +72,39 @@ _LOCAL_CONF = (
     f'[pci]\nalias = {_ESCAPED}\n[[post-config|$NOVA_CPU_CONF]]\n[pci]\n'
     f"device_spec = '{SPEC}'\n"
 )
+_VALUES = (
+    'conf:\n  nova:\n    filter_scheduler:\n'
+    '      enabled_filters: [ComputeFilter, PciPassthroughFilter]\n    pci:\n'
+    '      alias:\n        type: multistring\n        values:\n'
+    f"          - '{ALIAS}'\n      device_spec: |\n        {SPEC}\n"
+    '  overrides:\n    nova_compute:\n      hosts:\n      - name: a\n'
+    f"        conf: {{nova: {{pci: {{device_spec: '[{SPEC}]'}}}}}}\n"
+)
+_ENVIRONMENT = (
+    'parameter_defaults:\n  NovaSchedulerEnabledFilters: [A, B]\n'
+    f'  ControllerExtraConfig:\n    nova::pci::aliases: [{ALIAS}]\n'
+    f'  ComputeGpuParameters:\n    NovaPCIPassthrough:\n    - {SPEC}\n'
+    f"nova::pci::aliases: '[{ALIAS}]'\n"
+)
+_BUNDLE = (
+    'applications:\n  nova-compute:\n    charm: ch:nova-compute\n'
+    f"    options:\n      pci-alias: '[{ALIAS}]'\n"
+    f"      pci-passthrough-whitelist: '{SPEC}'\n"
+    '  nova-cloud-controller:\n    charm: ch:nova-cloud-controller\n'
+    f"    options: {{pci-alias: '{ALIAS}'}}\n"
+    '---\ncore:\n  config:\n    pci:\n'
+    f'      device_specs: [{SPEC}]\n      aliases: [{ALIAS}]\n'
+)
+_ANSWERS = (
+    '[general]\nCONFIG_COMPUTE_HOSTS=192.0.2.1,192.0.2.2\n'
+    f'CONFIG_NOVA_PCI_ALIAS=[{ALIAS}]\n'
+    f'CONFIG_NOVA_PCI_PASSTHROUGH_WHITELIST=[{SPEC}]\n'
+)
 #: Valid ones, and whether they are YAML.
 DOCUMENTS = (
-    *((text, False) for text in (_CONF, _TEMPLATE, _LOCAL_CONF)),
+    *((text, False) for text in (_CONF, _TEMPLATE, _LOCAL_CONF, _ANSWERS)),
     *((text, True) for text in (_CONTROL_PLANE, _NODESET, _LIST, _VARIABLES)),
+    *((text, True) for text in (_VALUES, _ENVIRONMENT, _BUNDLE)),
 )
 _PIECES = (
     *('[pci]\n', '[[post-config|$NOVA_CONF]]\n', '[PCI]\n', '[]\n', '[x\n'),

@@ -184,7 +184,7 @@ def check(
                 file.path, file.content(), template=True
             )
     root = os.path.join(folder, ROOT)
-    old = {_name(one): one for one in kolla.readings(root, before)}
+    old = {_name(reading): reading for reading in kolla.readings(root, before)}
     for reading in kolla.readings(root, after):
         paths = [conf.path for conf in reading.confs]
         for path, artefact in wanted.items():
@@ -211,9 +211,9 @@ def _before(
     """Return what the service read before, on that host or on all."""
     service, folder = _name(wanted)
     for place in (folder, os.path.join(root, 'nova'), root):
-        found = readings.get((service, place))
-        if found is not None:
-            return found
+        reading = readings.get((service, place))
+        if reading is not None:
+            return reading
     return None
 
 

@@ -19,6 +19,7 @@ from gpuclient.documents.deployers import devstack
 from gpuclient.documents.deployers import helm
 from gpuclient.documents.deployers import hiera
 from gpuclient.documents.deployers import juju
+from gpuclient.documents.deployers import kolla_globals
 from gpuclient.documents.deployers import openstack_ansible
 from gpuclient.documents.deployers import packstack
 from gpuclient.documents.deployers import sunbeam
@@ -47,6 +48,8 @@ def parse_yaml(path: str, content: bytes) -> derived.DerivedFile | None:
 
     :raises gpuclient.exceptions.DocumentError: It is not YAML.
     """
+    if kolla_globals.is_globals(path, content):
+        return kolla_globals.GlobalsFile(path, content)
     for is_format, reader in _YAML:
         if is_format(content):
             file = reader(path, content)

@@ -231,10 +231,10 @@ class ValuesFile(yaml_settings.SettingsFile):
         if value is None:
             if yaml_settings.is_null(node):
                 return []
-            found = yaml_settings.data(self.path, node)
-            if isinstance(found, list):
-                return [(node, ','.join(map(_printed, found)))]
-            return [(node, yaml_settings.scalar_text(found))]
+            value_data = yaml_settings.data(self.path, node)
+            if isinstance(value_data, list):
+                return [(node, ','.join(map(_printed, value_data)))]
+            return [(node, yaml_settings.scalar_text(value_data))]
         kind = yaml_settings.text(value.get('type'))
         values = value.get('values')
         parts = yaml_settings.items(values)

@@ -136,10 +136,10 @@ def _option(
         # Ruby's to_json puts no blanks.
         texts = yaml_settings.json_texts(path, node, separators=(',', ':'))
     else:
-        found = yaml_settings.data(path, node)
+        value = yaml_settings.data(path, node)
         parts = [
             yaml_settings.scalar_text(part)
-            for part in (found if isinstance(found, list) else [found])
+            for part in (value if isinstance(value, list) else [value])
         ]
         texts = parts if key.kind == 'lines' else [','.join(parts)]
     lines = yaml_settings.lines(node, len(texts))
@@ -160,53 +160,96 @@ def reaches(name: str) -> tuple[str, ...]:
     return configuration.ALL
 
 
-class HieraFile(yaml_settings.SettingsFile):
+#: Folders that hold all hiera data, whatever is below them.
+_ROOTS = ('hieradata', 'hiera', 'data')
+
+
+class HieraFile(derived.SharedFile):
     """A file of hiera data.
 
-    :raises gpuclient.exceptions.DocumentError: See
-        :class:`gpuclient.documents.deployers.yaml_settings.SettingsFile`.
+    :raises gpuclient.exceptions.DocumentError: It is not YAML, or a value is
+        far too large for one.
     """
 
     tool = 'Puppet'
 
-    def read_settings(
-        self, documents: list[yaml.Node]
-    ) -> collections.abc.Iterator[editable.Reading]:
+    def __init__(self, path: str, content: bytes) -> None:
+        super().__init__(path, content)
         keys: dict[str, yaml.Node] = {}
-        for document in documents:
+        for document in yaml_settings.documents(path, content):
             keys.update(
                 (name.removeprefix('::'), node)
                 for name, node in yaml_settings.pairs(document)
             )
-        services = self._services()
-        for service in services:
-            found = list(options(self.path, keys, service))
-            if found:
-                yield editable.Reading(
-                    service,
-                    (derived.DerivedConf(self.path, found),),
-                    line=min(value.line for _s, _o, value in found),
-                )
+        #: What each service takes of it.
+        self.by_service = {
+            service: conf
+            for service in self.services
+            if (
+                conf := derived.DerivedConf(path, options(path, keys, service))
+            ).count
+        }
 
-    def _services(self) -> tuple[str, ...]:
-        """Return the services of the hosts that a file is for.
+    @property
+    def confs(self) -> collections.abc.Iterable[derived.DerivedConf]:
+        return self.by_service.values()
 
-        ``nova::pci`` alone tells nothing of them.
-        """
-        for part in reversed(self.path.split(os.sep)[-3:]):
+    def readings(self) -> collections.abc.Iterator[editable.Reading]:
+        for _path, reading in self.joined([self]):
+            yield reading
+
+    @property
+    def root(self) -> str:
+        parts = self.path.split(os.sep)[:-1]
+        for number, part in enumerate(parts):
+            if part in _ROOTS:
+                return os.sep.join(parts[: number + 1])
+        return os.sep.join(parts)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services of the hosts that the file is for, by its name."""
+        below = os.path.relpath(self.path, os.path.dirname(self.root))
+        for part in reversed(below.split(os.sep)):
             services = reaches(part)
             if services != configuration.ALL:
                 return services
         return configuration.ALL
 
-    def path_of(
-        self, conf: derived.DerivedConf, section: str, option: str
-    ) -> tuple[tuple[str, ...], bool]:
-        return (
-            (
-                'nova::pci::aliases'
-                if option == 'alias'
-                else 'nova::compute::pci::device_specs',
-            ),
-            True,
+    @classmethod
+    def joined(
+        cls, files: collections.abc.Sequence['HieraFile']
+    ) -> collections.abc.Iterator[tuple[str, editable.Reading]]:
+        """Yield what each service reads: common data below its own."""
+        files = sorted(files, key=lambda file: file.path)
+        for service in configuration.ALL:
+            having = [file for file in files if service in file.by_service]
+            common = [
+                file for file in having if file.services == configuration.ALL
+            ]
+            own = [
+                file for file in having if file.services != configuration.ALL
+            ]
+            for chosen in [[*common, file] for file in own] or [common]:
+                confs = [file.by_service[service] for file in chosen]
+                if confs:
+                    yield (
+                        chosen[-1].path,
+                        editable.Reading(
+                            service,
+                            tuple(confs),
+                            line=confs[-1].first_line,
+                            replace=True,
+                            home=confs[-1],
+                        ),
+                    )
+
+    def write_edit(
+        self, mark: str, section: str, option: str, text: str
+    ) -> str:
+        name = (
+            'nova::pci::aliases'
+            if option == 'alias'
+            else 'nova::compute::pci::device_specs'
         )
+        return f' {name}:\n{mark}  - {text}\n'

@@ -19,7 +19,8 @@ keys sorted, ``pci-passthrough-whitelist`` as it is
 ``scheduler-default-filters`` the charm has filters of its own, and adds
 PciPassthroughFilter where neutron-api has SR-IOV or hardware offload.
 
-Files of ``juju config`` are read as well: the options of applications by name.
+Files of ``juju config`` are read as well: the options of applications by name,
+and what it prints of one.
 """
 
 import collections.abc
@@ -91,13 +92,17 @@ class BundleFile(yaml_settings.SettingsFile):
     def read_settings(
         self, documents: list[yaml.Node]
     ) -> collections.abc.Iterator[editable.Reading]:
-        found = [
+        applications = [
             application
             for document in documents
             for application in _applications(document)
         ]
-        neutron = [one for one in found if one.charm == _NEUTRON]
-        for application in found:
+        neutron = [
+            application
+            for application in applications
+            if application.charm == _NEUTRON
+        ]
+        for application in applications:
             if application.charm == _COMPUTE:
                 services: tuple[str, ...] = (configuration.COMPUTE,)
                 options = list(self._compute(application))
@@ -155,10 +160,10 @@ class BundleFile(yaml_settings.SettingsFile):
         text = '' if node is None else self._text(node)
         filters = [text or ','.join(_DEFAULT_FILTERS)]
         if any(
-            self._text(one.options[option]).lower() == 'true'
-            for one in neutron
+            self._text(api.options[option]).lower() == 'true'
+            for api in neutron
             for option in _PCI_PORTS
-            if option in one.options
+            if option in api.options
         ):
             filters.append(_PCI_FILTER)
         yield yaml_settings.option(
@@ -179,14 +184,18 @@ class BundleFile(yaml_settings.SettingsFile):
             return
         text = self._text(node)
         try:
-            found = json.loads(text)
+            definitions = json.loads(text)
         except (ValueError, RecursionError):
             # The hook of the charm ends.
             texts = [text]
         else:
             texts = [
                 json.dumps(alias, sort_keys=True)
-                for alias in (found if isinstance(found, list) else [found])
+                for alias in (
+                    definitions
+                    if isinstance(definitions, list)
+                    else [definitions]
+                )
             ]
         for alias in texts:
             yield yaml_settings.option(
@@ -196,8 +205,8 @@ class BundleFile(yaml_settings.SettingsFile):
     def _text(self, node: yaml.Node) -> str:
         """Return a value; one that is no text Juju refuses."""
         if isinstance(node, yaml.ScalarNode):
-            found = yaml_settings.data(self.path, node)
-            return '' if found is None else yaml_settings.scalar_text(found)
+            value = yaml_settings.data(self.path, node)
+            return '' if value is None else yaml_settings.scalar_text(value)
         return 'map[]' if isinstance(node, yaml.MappingNode) else '[]'
 
     def path_of(
@@ -236,7 +245,23 @@ def _applications(
                 (top, name, 'options'),
                 bool(charm),
             )
-    if yaml_settings.below(document, 'applications') is None:
+    settings = yaml_settings.below(document, 'settings')
+    charm = yaml_settings.text(document, 'charm')
+    if charm and settings is not None:
+        yield _Application(
+            yaml_settings.text(document, 'application') or charm,
+            settings,
+            _charm(charm),
+            {
+                name: value
+                for name, node in yaml_settings.pairs(settings)
+                if (value := yaml_settings.below(node, 'value')) is not None
+            },
+            ('settings',),
+            # It has defaults, too, and nothing of neutron-api.
+            False,
+        )
+    elif yaml_settings.below(document, 'applications') is None:
         for name, node in yaml_settings.pairs(document):
             options = dict(yaml_settings.pairs(node))
             if _charm(name) in (_COMPUTE, _CONTROLLER) and (

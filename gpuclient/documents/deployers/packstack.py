@@ -58,9 +58,9 @@ class AnswersFile(derived.DerivedFile):
         for number, line in enumerate(
             atomic.decode(path, content).split('\n'), 1
         ):
-            found = _LINE.match(line.strip())
-            if found is not None:
-                answers[found[1]] = found[2].strip(), number
+            answer = _LINE.match(line.strip())
+            if answer is not None:
+                answers[answer[1]] = answer[2].strip(), number
         self._alias = derived.DerivedConf(
             path, _options(answers, _ALIAS, 'alias')
         )
@@ -103,11 +103,11 @@ def _options(
     if not text:
         return
     try:
-        found = json.loads(text)
+        entries = json.loads(text)
     except (ValueError, RecursionError):
         # Puppet refuses it as well.
-        found = [text]
-    for part in found if isinstance(found, list) else [found]:
+        entries = [text]
+    for part in entries if isinstance(entries, list) else [entries]:
         yield yaml_settings.option(
             'pci',
             option,

@@ -209,12 +209,9 @@ def _reading(
         if options:
             confs.append(derived.DerivedConf(file.path, options, extra))
     if confs:
-        line = min(
-            value.line for _section, _option, value in confs[-1].options()
-        )
         yield (
             confs[-1].path,
-            editable.Reading(service, tuple(confs), line=line),
+            editable.Reading(service, tuple(confs), line=confs[-1].first_line),
         )
 
 

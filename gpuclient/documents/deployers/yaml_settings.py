@@ -37,27 +37,36 @@ from gpuclient.i18n import _
 _DEEPEST = 12
 _MOST = 2000
 
+_MERGE = 'tag:yaml.org,2002:merge'
+
 Pairs: typing.TypeAlias = collections.abc.Iterator[tuple[str, yaml.Node]]
 
 
-def pairs(node: yaml.Node | None, depth: int = 0) -> Pairs:
+def pairs(node: yaml.Node | None) -> Pairs:
     """Yield keys and values; those that are merged in (``<<``) come first."""
-    if not isinstance(node, yaml.MappingNode) or depth > _DEEPEST:
+    return _pairs(node, 0, [_MOST])
+
+
+def _pairs(node: yaml.Node | None, depth: int, left: list[int]) -> Pairs:
+    """Yield keys and values, of no more merged mappings than are left."""
+    left[0] -= 1
+    if (
+        not isinstance(node, yaml.MappingNode)
+        or depth > _DEEPEST
+        or left[0] < 0
+    ):
         return
     for key, value in node.value:
-        if key.tag == 'tag:yaml.org,2002:merge':
+        if key.tag == _MERGE:
             merged = (
                 reversed(value.value)
                 if isinstance(value, yaml.SequenceNode)
                 else [value]
             )
             for part in merged:
-                yield from pairs(part, depth + 1)
+                yield from _pairs(part, depth + 1, left)
     for key, value in node.value:
-        if (
-            isinstance(key, yaml.ScalarNode)
-            and key.tag != 'tag:yaml.org,2002:merge'
-        ):
+        if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
             yield str(key.value), value
 
 
@@ -75,8 +84,8 @@ def items(node: yaml.Node | None) -> list[yaml.Node]:
 
 def text(node: yaml.Node | None, *keys: str) -> str:
     """Return a scalar as it is written; empty where there is none."""
-    found = below(node, *keys)
-    return str(found.value) if isinstance(found, yaml.ScalarNode) else ''
+    value = below(node, *keys)
+    return str(value.value) if isinstance(value, yaml.ScalarNode) else ''
 
 
 def is_null(node: yaml.Node) -> bool:
@@ -128,14 +137,14 @@ def data(path: str, node: yaml.Node) -> typing.Any:
 def _scalar(node: yaml.Node) -> typing.Any:
     loader = yaml.SafeLoader('')
     try:
-        found = loader.construct_object(node)
+        value = loader.construct_object(node)
     except (yaml.YAMLError, ValueError, OverflowError, LookupError):
         # A tag of the tool's own: !vault.
         return str(node.value)
     finally:
         loader.dispose()
-    if found is None or isinstance(found, (bool, int, float)):
-        return found
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
     # A date is what it is written as.
     return str(node.value)
 
@@ -153,17 +162,17 @@ def json_texts(path: str, node: yaml.Node, **style: typing.Any) -> list[str]:
     What is already JSON in a string is taken for what it says; what is no
     list of mappings is returned as it is, which is no JSON.
     """
-    found = data(path, node)
-    if isinstance(found, str):
+    entries = data(path, node)
+    if isinstance(entries, str):
         try:
-            found = json.loads(found)
+            entries = json.loads(entries)
         except (ValueError, RecursionError):
-            return [found]
-    if not isinstance(found, list):
-        found = [found]
+            return [entries]
+    if not isinstance(entries, list):
+        entries = [entries]
     return [
         part if isinstance(part, str) else json.dumps(part, **style)
-        for part in found
+        for part in entries
     ]
 
 
@@ -180,8 +189,8 @@ def line_of_text(node: yaml.Node) -> int:
 
 def lines(node: yaml.Node, number: int) -> list[int]:
     """Return the lines of the values that a list has, one each."""
-    found = [line(item) for item in items(node)]
-    return found if len(found) == number else [line(node)] * number
+    numbers = [line(item) for item in items(node)]
+    return numbers if len(numbers) == number else [line(node)] * number
 
 
 def option(
@@ -243,12 +252,12 @@ class SettingsFile(derived.DerivedFile):
 
     @property
     def confs(self) -> collections.abc.Iterable[derived.DerivedConf]:
-        found: dict[int, derived.DerivedConf] = {}
+        confs: dict[int, derived.DerivedConf] = {}
         for reading in self._readings:
             for conf in reading.confs:
                 if isinstance(conf, derived.DerivedConf):
-                    found[id(conf)] = conf
-        return found.values()
+                    confs[id(conf)] = conf
+        return confs.values()
 
     def readings(self) -> collections.abc.Iterator[editable.Reading]:
         return iter(self._readings)

@@ -12,6 +12,7 @@
 
 """Values, environments, bundles and answers of deployment tools."""
 
+import argparse
 import os
 import textwrap
 
@@ -24,6 +25,7 @@ from gpuclient.documents import device_specs
 from gpuclient.documents import services
 from gpuclient.documents import tree
 from gpuclient.osc import config_trees
+from gpuclient.osc import host_intent
 from tests.unit.documents import test_tools
 
 ALIAS = test_tools.ALIAS
@@ -403,6 +405,23 @@ class TestHiera(FormatTestCase):
             ['GPU311'], [code for code, _file, _line in self.codes(files)]
         )
 
+    def test_levels(self) -> None:
+        """What hosts have of their own counts, beside what all have."""
+        files = {
+            'hieradata/common.yaml': (
+                f'nova::pci::aliases:\n  - {TEXT}\n'
+                'nova::compute::pci::report_in_placement: false\n'
+            ),
+            'hieradata/role/compute.yaml': (
+                'nova::compute::pci::report_in_placement: true\n'
+                f'nova::compute::pci::passthrough:\n  - {SPEC}\n'
+            ),
+        }
+        (options,) = self.options(files, 'nova-compute')
+        self.assertEqual(3, len(options))
+        self.assertIn('[pci]report_in_placement=true', options)
+        self.assertEqual(1, len(self.options(files, 'nova-api')))
+
     def test_look_ups_are_not_known(self) -> None:
         text = 'nova::scheduler::filter::pci_in_placement: "%{hiera(\'x\')}"\n'
         process = self.services({'common.yaml': text}).deployment.processes[0]
@@ -471,6 +490,18 @@ class TestJuju(FormatTestCase):
                 self.options({'bundle.yaml': JUJU}, service),
             )
         self.assertEqual([], self.codes({'bundle.yaml': JUJU}))
+
+    def test_printed_options(self) -> None:
+        """What "juju config nova-compute" prints."""
+        text = (
+            'application: gpu\ncharm: nova-compute\nsettings:\n'
+            f"  pci-alias:\n    source: user\n    value: '{TEXT}'\n"
+            '  cpu-dedicated-set:\n    description: CPUs\n    type: string\n'
+        )
+        self.assertEqual(
+            [[self.ALIAS]],
+            self.options({'options.yaml': text}, 'nova-compute'),
+        )
 
     def test_filters_of_the_charm(self) -> None:
         start = JUJU.index('      scheduler-default')
@@ -609,6 +640,43 @@ class TestPackstack(FormatTestCase):
         )
 
 
+class TestKollaGlobals(FormatTestCase):
+    TEXT = f'nova_pci_passthrough_whitelist:\n  - {SPEC}\n  - {SPEC}\n'
+
+    def test_values(self) -> None:
+        """One line of JSON; under the same name another tool has several."""
+        self.assertEqual(
+            [[f'[pci]passthrough_whitelist=[{SPEC}, {SPEC}]']],
+            self.options({'globals.yml': self.TEXT}, 'nova-compute'),
+        )
+        self.assertEqual(
+            [], self.options({'globals.d/gpu.yml': self.TEXT}, 'nova-api')
+        )
+        self.assertIn(
+            'Files of OpenStack-Ansible',
+            self.message('user_gpu.yml'),
+        )
+        self.assertIn(
+            'Files of Kolla-Ansible',
+            self.message('globals.yml'),
+        )
+
+    def message(self, name: str) -> str:
+        self.write({name: self.TEXT})
+        path = os.fspath(self.folder / name)
+        document = device_specs.read(path)[0]
+        device_specs.add(document, {'vendor_id': '1002'})
+        return document.file.files[0].obstacle()
+
+    def test_nothing_set(self) -> None:
+        for value in ('', ' []', ' null'):
+            self.write(
+                {'globals.yml': f'nova_pci_passthrough_whitelist:{value}\n'}
+            )
+            found = tree.read([os.fspath(self.folder)])
+            self.assertEqual((), found.deployment.processes)
+
+
 @ddt.ddt
 class TestUnread(FormatTestCase):
     OTHER = 'nova_pci_alias:\n  - name: a\n    vendor_id: "10de"\n'
@@ -637,6 +705,9 @@ class TestUnread(FormatTestCase):
         for read in (
             lambda: config_trees.read([path]),
             lambda: services.read(path),
+            lambda: host_intent.read(
+                argparse.Namespace(files=[path], aliases=[]), frozenset()
+            ),
         ):
             error = self.assertRaises(exceptions.DocumentError, read)
             self.assertIn(name, str(error))
@@ -677,3 +748,14 @@ class TestSize(testtools.TestCase):
             text.encode(),
             is_yaml=True,
         )
+
+    def test_merges(self) -> None:
+        """So does what is merged many times over."""
+        text = 'a0: &a0 {x: 1}\n'
+        for number in range(1, 12):
+            merged = ', '.join([f'*a{number - 1}'] * 9)
+            text += f'a{number}: &a{number} {{<<: [{merged}]}}\n'
+        text += 'conf: {nova: {pci: {<<: *a11, alias: x}}}\n'
+        file = services.parse('a.yaml', text.encode(), is_yaml=True)
+        (reading,) = file.readings()
+        self.assertEqual('x', next(iter(reading.confs[0].options()))[2].text)
