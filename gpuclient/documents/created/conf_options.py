@@ -223,15 +223,26 @@ def _of_specs(text: str) -> typing.Any:
     )
 
 
-def merged(path: str, text: str, options: tuple[Option, ...]) -> str:
-    """Return the text of a nova.conf with options in it.
+def edited(
+    path: str,
+    text: str,
+    options: tuple[Option, ...],
+    *,
+    template: bool = False,
+) -> nova_conf.NovaConf:
+    """Return a nova.conf with options in it, in memory.
 
     :raises gpuclient.exceptions.DocumentError: oslo.config would refuse it.
     """
-    conf = nova_conf.NovaConf(path, text.encode())
+    conf = nova_conf.NovaConf(path, text.encode(), template=template)
     for option in options:
         option.apply(conf)
-    return conf.text
+    return conf
+
+
+def merged(path: str, text: str, options: tuple[Option, ...]) -> str:
+    """Return the text of a nova.conf with options, see :func:`edited`."""
+    return edited(path, text, options).text
 
 
 @dataclasses.dataclass(frozen=True)

@@ -59,6 +59,8 @@ class Conf:
     path: str
     options: tuple[conf_options.Option, ...]
     services: tuple[str, ...]
+    #: It is rendered with Jinja before a service reads it.
+    template: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -59,7 +59,12 @@ class CreatedFile(editable.EditableFile):
                 new = _with_settings(text, new)
             self._mode = artefact.mode
         elif isinstance(artefact, creation.Conf):
-            new = conf_options.merged(path, text, artefact.options)
+            conf = conf_options.edited(
+                path, text, artefact.options, template=artefact.template
+            )
+            new = conf.text
+            self._obstacle = conf.obstacle()
+            self._patch = conf.diff() if self._obstacle else ''
         else:
             merged = values.merge(path, text, artefact.objects)
             new = merged.text

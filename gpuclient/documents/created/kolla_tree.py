@@ -137,6 +137,7 @@ def place(
                 path,
                 options,
                 tuple(dict.fromkeys((*services, *artefact.services))),
+                template=True,
             )
     return [*placed.values(), *others]
 

@@ -93,6 +93,19 @@ class TestKolla(testtools.TestCase):
         self.assertNotIn('GPU306', self.codes())
         self.assertEqual(set(), self.create())
 
+    def test_templates(self) -> None:
+        """Lines of Jinja stay, and an option that one decides on is told."""
+        text = '{% if debug %}\n[DEFAULT]\ndebug = {{ debug }}\n{% endif %}\n'
+        self.write('nova/nova-api.conf', text)
+        self.create()
+        self.assertEqual(text, self.text('nova/nova-api.conf')[: len(text)])
+        self.write(
+            'nova/nova-scheduler.conf',
+            '[filter_scheduler]\n{% if a %}\nenabled_filters = A\n'
+            '{% endif %}\n',
+        )
+        self.assertIn('is part of a template', self.refused())
+
     def test_own_files_are_edited(self) -> None:
         self.write('nova/nova-api.conf', f'[pci]\nalias = {OTHER}\n')
         self.create()
