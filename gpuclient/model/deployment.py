@@ -166,6 +166,8 @@ class NodeSet:
     computes: tuple[Process, ...] = ()
     #: The hosts have their operating system already.
     pre_provisioned: bool = False
+    #: It is made of values: what these lack may come from elsewhere.
+    partial: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -113,14 +113,20 @@ def check_deployed(
         for name, setting in deployed.items()
         if _type(name, types) == _NOVA
     ]
-    if not deployed:
-        # Node sets have the default services, or are not given.
+    defaults = [
+        node_set
+        for node_set in data_plane.node_sets
+        if node_set.services is None and not node_set.partial
+    ]
+    if others:
+        instead = f'{others[0].place} has {others[0].text!r}'
+    elif defaults:
+        instead = f'{defaults[0].place} has the default services'
+    elif deployed:
+        instead = 'no nova-compute is started'
+    else:
+        # Node sets are not given.
         return
-    instead = (
-        f'{others[0].place} has {others[0].text!r}'
-        if others
-        else 'no nova-compute is started'
-    )
     for service in data_plane.services:
         if (
             service.type == _NOVA

@@ -108,6 +108,8 @@ def _deployed(
 ) -> set[str] | None:
     """Return the types of what is deployed; None where it is not known."""
     settings = (*(node_set.services or ()), *data_plane.overrides)
+    if node_set.services is None and node_set.partial:
+        return None
     if not all(setting.is_known for setting in settings):
         return None
     types = {service.name: service.type for service in data_plane.services}

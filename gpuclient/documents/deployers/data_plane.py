@@ -148,8 +148,9 @@ class Found:
     ) -> None:
         nodes = reader.get(data, 'nodeset')
         if reader.get(nodes, 'ansible', 'ansibleVars') is not None:
+            node_set = reader.node_set(nodes, nodes, nodes, data)
             self.node_sets.append(
-                (reader.node_set(nodes, nodes, nodes, data), span)
+                (dataclasses.replace(node_set, partial=True), span)
             )
         self.overrides += reader.settings(reader.get(data, 'servicesOverride'))
         for key, value in reader.pairs(data):

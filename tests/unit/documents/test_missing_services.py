@@ -72,13 +72,21 @@ class TestServices(test_check.CheckTestCase):
 
     def test_default_services(self) -> None:
         """They have reboot-os and nova, and bind no card."""
+        text = test_check.CLEAN_OBJECTS[OBJECTS]
+        start = text.index('    services:')
+        text = text[:start] + text[text.index('- kind: ', start) :]
+        self.assertEqual(['GPU317'], self.names({OBJECTS: text}))
+        text = text.replace(
+            'nodes:\n', 'services: [bootstrap, reboot-os, nova]\n    nodes:\n'
+        )
+        self.assertEqual(['GPU317'], self.names({OBJECTS: text}))
+
+    def test_values_without_services(self) -> None:
+        """Where these come from is not known."""
         text = test_check.CLEAN[NODES]
         start = text.index('    services:')
         text = text[:start] + text[text.index('  nova:\n', start) :]
-        self.assertEqual(
-            ['GPU322', 'GPU324'],
-            self.names({**test_check.CLEAN, NODES: text}),
-        )
+        self.assertEqual([], self.names({**test_check.CLEAN, NODES: text}))
 
     def test_a_service_of_another_name(self) -> None:
         """It is known to be of the type nova, and which ConfigMaps it has."""
