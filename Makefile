@@ -10,7 +10,7 @@ LINT := $(VENV)/.lint
 DOCS := $(VENV)/.docs
 BENCHMARK := $(VENV)/.benchmark
 
-.PHONY: help test test-ci test-host test-host-full test-hostile test-kill fuzz unit functional demo lint docs releasenotes benchmark clean
+.PHONY: help test test-ci test-host test-host-full test-hostile test-kill test-capacity fuzz unit functional demo lint docs releasenotes benchmark clean
 
 help:
 	@echo 'make demo            the whole chain on a real OpenStack, on this machine'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test-host-full  the whole chain, from a file to a server that has the card'
 	@echo 'make test-hostile    files, answers and terminals that mean harm, for some hours'
 	@echo 'make test-kill       edits killed at every system call; needs strace'
+	@echo 'make test-capacity   300 random flavors, forecast and booted'
 	@echo 'make fuzz            a million random documents for the readers'
 	@echo 'make test-differential  verdicts held against those of Nova, of a random seed'
 	@echo 'make unit            unit tests only'
@@ -71,6 +72,9 @@ test-hostile: $(READY)
 
 test-kill: $(READY)
 	$(BIN)/python -m tests.kill.run
+
+test-capacity: $(READY)
+	$(BIN)/python -m tests.functional.random_capacity --count 300
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz --count 1000000

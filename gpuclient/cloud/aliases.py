@@ -53,15 +53,17 @@ def infer(
     by_uuid = {device.uuid: device for device in devices}
     found: dict[str, alias_model.Alias] = {}
     for name in names:
-        # Those that ask for nothing else are proof.
+        # Those that request nothing else are proof; one in ERROR may never
+        # have got a device.
         asking = sorted(
             (
                 server
                 for server in servers
                 if inventory.requested_aliases(server.extra_specs).get(name)
             ),
-            key=lambda server: len(
-                inventory.requested_aliases(server.extra_specs)
+            key=lambda server: (
+                server.status == 'ERROR',
+                len(inventory.requested_aliases(server.extra_specs)),
             ),
         )[:_WITNESSES]
         classes, _servers = inventory.alias_classes(

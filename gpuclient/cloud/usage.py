@@ -66,41 +66,38 @@ def read_usage(
         size = _Size(cloud)
         found = _devices(cloud, size, host, resource_class, tuple(traits))
     except exceptions.Forbidden as exc:
-        raise exceptions.Forbidden(
-            _(
-                '%(reason)s. Placement shows devices to administrators only '
-                '(policy placement:resource_providers:list)'
-            )
-            % {'reason': exc},
-            status=exc.status,
-        ) from exc
+        raise hidden(exc) from exc
     devices = found.value
     failures = list(found.failures)
     servers: tuple[inventory.Server, ...] = ()
     projects: dict[str, str] = {}
     if any(device.used for device in devices):
         hosts = _worth_asking(devices, size, host)
+        known = True
         try:
             servers = nova_servers.list_servers(
                 cloud.compute, all_projects=True, hosts=hosts
             )
         except exceptions.Forbidden:
             # Ids are there all the same.
-            hosts = None
+            known = False
         except exceptions.CloudError as exc:
-            hosts = None
+            known = False
             failures.append(answer.Failure(_('names of servers'), str(exc)))
         owned = owners.read_owners(cloud.placement, devices, servers)
         devices = owned.value
         failures += owned.failures
-        if hosts is not None:
+        if known:
             try:
                 servers += _elsewhere(cloud, devices)
             except exceptions.CloudError as exc:
+                known = False
                 failures.append(
                     answer.Failure(_('names of servers'), str(exc))
                 )
             devices = inventory.name_consumers(devices, servers)
+        if known:
+            devices = inventory.mark_orphans(devices)
         try:
             projects = keystone.project_names(cloud)
         except exceptions.CloudError as exc:
@@ -108,6 +105,20 @@ def read_usage(
     else:
         devices = owners.read_owners(cloud.placement, devices, ()).value
     return answer.Answer(Usage(devices, servers, projects), tuple(failures))
+
+
+def hidden(exc: exceptions.Forbidden) -> exceptions.Forbidden:
+    """Return what to tell a user whom Placement shows no devices."""
+    return exceptions.Forbidden(
+        _(
+            '%(reason)s. Placement shows devices to administrators only '
+            '(policy placement:resource_providers:list). Members of a project '
+            'see their servers with devices with "gpu server list", and the '
+            'flavors that they may use with "gpu flavor list"'
+        )
+        % {'reason': exc},
+        status=exc.status,
+    )
 
 
 class _Size:
@@ -210,3 +221,42 @@ def hypervisor_hostnames(
         # The question came up because a name is not known elsewhere: that
         # is what the user is told.
         return ()
+
+
+def compute_nodes(cloud: connection.Connection, name: str) -> frozenset[str]:
+    """Return the compute nodes that a name stands for.
+
+    :param name: Hypervisor hostname, or the name of the compute service.
+    :returns: Empty where there is no such host, or none that this user may
+        see.
+    """
+    try:
+        return frozenset(
+            node.name
+            for node in hypervisors.list_hypervisors(cloud.compute)
+            if name in (node.name, node.service_host)
+        )
+    except exceptions.CloudError:
+        return frozenset()
+
+
+def hosts_without_devices(
+    cloud: connection.Connection,
+    devices: collections.abc.Iterable[inventory.Device],
+    host: str | None,
+) -> tuple[str, ...]:
+    """Return the compute nodes that report no device to Placement.
+
+    :param host: Hypervisor hostname, or the name of the compute service, of
+        the only host to return; None for all.
+    :raises gpuclient.exceptions.CloudError: Nova gives no list of them.
+    """
+    with_devices = {device.host for device in devices}
+    return tuple(
+        sorted(
+            node.name
+            for node in hypervisors.list_hypervisors(cloud.compute)
+            if node.name not in with_devices
+            and host in (None, node.name, node.service_host)
+        )
+    )

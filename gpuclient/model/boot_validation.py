@@ -144,17 +144,30 @@ def _check_image_properties(flavor: flavor_model.Flavor, specs: Specs) -> None:
     _check_encryption(flavor, specs)
     _check_serial_ports(specs)
     _realtime_cpus(flavor, specs)
-    for keys in (
-        ('hw:cpu_max_sockets', 'hw:cpu_max_cores', 'hw:cpu_max_threads'),
-        ('hw:cpu_sockets', 'hw:cpu_cores', 'hw:cpu_threads'),
-    ):
-        for key in keys:
-            try:
-                int(specs.get(key, 0))
-            except ValueError as exc:
-                raise _Refused(
-                    f'Invalid flavor extra spec. Error: {exc}'
-                ) from None
+    _check_cpu_topology(specs)
+
+
+def _check_cpu_topology(specs: Specs) -> None:
+    """``nova/virt/hardware.py:get_cpu_topology_constraints``"""
+    limits = _integers(
+        specs, 'hw:cpu_max_sockets', 'hw:cpu_max_cores', 'hw:cpu_max_threads'
+    )
+    if min(limits) < 0:
+        # Those of an image without properties are all 0.
+        sockets, cores, threads = limits
+        raise _Refused(
+            f'Image vCPU topology limits (sockets=0, cores=0, threads=0) '
+            f'exceeds the limits of the flavor (sockets={sockets}, '
+            f'cores={cores}, threads={threads})'
+        )
+    _integers(specs, 'hw:cpu_sockets', 'hw:cpu_cores', 'hw:cpu_threads')
+
+
+def _integers(specs: Specs, *keys: str) -> list[int]:
+    try:
+        return [int(specs.get(key, 0)) for key in keys]
+    except ValueError as exc:
+        raise _Refused(f'Invalid flavor extra spec. Error: {exc}') from None
 
 
 def _check_encryption(flavor: flavor_model.Flavor, specs: Specs) -> None:

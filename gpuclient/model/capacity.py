@@ -244,7 +244,8 @@ def _split(
             or (wanted.isolate and groups_of_node > 1)
         ):
             limits[request.name] = 0
-        of_node.update(resources)
+        else:
+            of_node.update(resources)
     pcpus = host.node.resource('PCPU')
     if wanted.vcpus_in_place_of_pcpus and pcpus is None:
         # nova/scheduler/manager.py:select_destinations
@@ -431,7 +432,10 @@ def forecast(
     try:
         wanted = demand_model.demand(flavor, aliases)
     except exceptions.NotFound as exc:
-        return Forecast(flavor, None, str(exc))
+        reason = demand_model.refused_by_placement(flavor)
+        if not reason:
+            return Forecast(flavor, None, str(exc))
+        wanted = demand_model.Demand({}, (), refusal=reason)
     if wanted.refusal:
         return Forecast(flavor, wanted, '')
     unknown = _unknown_classes(hosts, wanted)
@@ -498,7 +502,12 @@ def _unknown_classes(
             for device in host.devices
             if device.resource_class is not None
         )
-    return sorted(wanted.classes - known)
+    return sorted(
+        name
+        for name in wanted.classes - known
+        # Of the compute node, like memory.
+        if not name.startswith(demand_model.PMEM)
+    )
 
 
 def _doubts(
@@ -536,6 +545,14 @@ def _doubts(
         )
         for trait in traits
     }
+    if wanted.vcpus_in_place_of_pcpus and any(
+        host.node.resource('PCPU') is None for host in concerned
+    ):
+        yield (
+            'hosts without PCPU are counted by their VCPU, which Nova takes '
+            'in its place unless [workarounds]disable_fallback_pcpu_query is '
+            'True'
+        )
     forbidden = wanted.forbidden.union(
         *(request.forbidden for request in wanted.devices)
     )

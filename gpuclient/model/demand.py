@@ -29,10 +29,14 @@ from gpuclient.model import boot_validation
 from gpuclient.model import catalogue
 from gpuclient.model import flavor as flavor_model
 
+#: Beginning of the classes of persistent memory.
+PMEM = 'CUSTOM_PMEM_NAMESPACE_'
+
 _HYPERTHREADING = 'HW_CPU_HYPERTHREADING'
 #: Traits that Nova requests beside PCPU, and not beside VCPU in its place.
 OF_PINNED_CPUS = frozenset({_HYPERTHREADING})
 _SOCKET = 'COMPUTE_SOCKET_PCI_NUMA_AFFINITY'
+_ENCRYPTION = 'COMPUTE_EPHEMERAL_ENCRYPTION'
 _MAXPHYSADDR = {
     'passthrough': 'COMPUTE_ADDRESS_SPACE_PASSTHROUGH',
     'emulate': 'COMPUTE_ADDRESS_SPACE_EMULATED',
@@ -188,14 +192,7 @@ def demand(
         own.resources[name] = own.resources.get(name, 0) + 1
     devices = [*_of_groups(groups), *_of_aliases(flavor, aliases)]
     policy = specs.get('group_policy')
-    required = own.required | {
-        trait
-        for trait, wanted in (
-            ('COMPUTE_NET_VIRTIO_PACKED', 'hw:virtio_packed_ring'),
-            ('COMPUTE_EPHEMERAL_ENCRYPTION', 'hw:ephemeral_encryption'),
-        )
-        if boolean.is_true(specs.get(wanted))
-    }
+    required = own.required
     resources = {
         name: amount for name, amount in own.resources.items() if amount
     }
@@ -298,6 +295,13 @@ def _add_traits(specs: collections.abc.Mapping[str, str], own: _Group) -> None:
         own.required.add('COMPUTE_SECURITY_UEFI_SECURE_BOOT')
     if specs.get('hw:sound_model') == 'virtio':
         own.required.add('COMPUTE_SOUND_MODEL_VIRTIO')
+    if boolean.is_true(specs.get('hw:virtio_packed_ring')):
+        own.required.add('COMPUTE_NET_VIRTIO_PACKED')
+    if boolean.is_true(specs.get('hw:ephemeral_encryption')):
+        own.required.add(_ENCRYPTION)
+        form = specs.get('hw:ephemeral_encryption_format')
+        if form:
+            own.required.add(f'{_ENCRYPTION}_{form.upper()}')
     version = specs.get('hw:tpm_version')
     if version:
         model = 'CRB' if specs.get('hw:tpm_model') == 'tpm-crb' else 'TIS'

@@ -60,6 +60,8 @@ class Consumer:
     consumer_type: str | None = None
     #: Name of the server; None where Nova shows this user no such server.
     name: str | None = None
+    #: Whether Nova has no such server; None where that is not known.
+    orphaned: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -400,6 +402,31 @@ def requested_aliases(
 ) -> dict[str, int]:
     """Return how many devices of which alias a flavor asks for."""
     return flavor_model.requested_aliases(extra_specs or {})
+
+
+def mark_orphans(
+    devices: collections.abc.Iterable[Device],
+) -> tuple[Device, ...]:
+    """Return the devices with the consumers marked that Nova does not have.
+
+    To be called where Nova was asked for each consumer without a name.
+    """
+    return tuple(
+        dataclasses.replace(
+            device,
+            consumers=tuple(
+                dataclasses.replace(
+                    consumer,
+                    orphaned=consumer.name is None
+                    and consumer.consumer_type != MIGRATION,
+                )
+                for consumer in device.consumers
+            ),
+        )
+        if device.consumers
+        else device
+        for device in devices
+    )
 
 
 def asks_for_devices(server: Server) -> bool | None:

@@ -92,9 +92,16 @@ class NamedColumn(columns.FormattableColumn[list[Record] | None]):
     def human_readable(self) -> str:
         if self._value is None:
             return 'None'
-        return '\n'.join(
-            escape(record['name'] or record['id']) for record in self._value
-        )
+        return '\n'.join(map(_named, self._value))
+
+
+def _named(record: Record) -> str:
+    text = escape(record['name'] or record['id'])
+    if record.get('orphaned'):
+        return f'{text} (orphaned: Nova has no such server)'
+    if record.get('type') == inventory.MIGRATION:
+        return f'{text} (migration)'
+    return text
 
 
 class CountsColumn(columns.FormattableColumn[dict[str, int] | None]):
@@ -106,6 +113,13 @@ class CountsColumn(columns.FormattableColumn[dict[str, int] | None]):
         return ', '.join(
             f'{escape(name)}:{count}' for name, count in self._value.items()
         )
+
+
+class NoDeviceColumn(columns.FormattableColumn[None]):
+    """In place of the address, of a compute that reports no device."""
+
+    def human_readable(self) -> str:
+        return 'reports no device'
 
 
 class LimitsColumn(columns.FormattableColumn[dict[str, int] | None]):
@@ -233,10 +247,7 @@ def _device_line(record: Record) -> str:
     line += f': {record["resource_class"]}, {used} of {total} used'
     if record['reserved']:
         line += f', {record["reserved"]} reserved'
-    holders = [
-        escape(server['name'] or server['id'])
-        for server in record['servers'] or ()
-    ]
+    holders = [_named(server) for server in record['servers'] or ()]
     return f'{line} by {", ".join(holders)}' if holders else line
 
 
@@ -250,6 +261,7 @@ def servers(device: inventory.Device) -> list[Record] | None:
             'name': consumer.name,
             'type': consumer.consumer_type,
             'amount': consumer.amount,
+            'orphaned': consumer.orphaned,
         }
         for consumer in device.consumers
     ]

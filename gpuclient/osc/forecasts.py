@@ -19,6 +19,7 @@ from openstack import connection
 
 from gpuclient.cloud import aliases as cloud_aliases
 from gpuclient.cloud import capacity as cloud_capacity
+from gpuclient.cloud import usage
 from gpuclient.documents import aliases as alias_documents
 from gpuclient import exceptions
 from gpuclient.i18n import _
@@ -69,7 +70,10 @@ def read(
     }
     if zone is not None:
         zone = cloud_capacity.restricting_zone(cloud, zone)
-    found = cloud_capacity.read_hosts(cloud)
+    try:
+        found = cloud_capacity.read_hosts(cloud)
+    except exceptions.Forbidden as exc:
+        raise usage.hidden(exc) from exc
     failures = list(found.failures)
     wanted = {name for flavor in flavors for name in flavor.aliases or {}}
     try:

@@ -56,6 +56,11 @@ class TestVerify(base.CloudTestCase):
     def test_as_admin(self) -> None:
         answers = self.verify('nvidia_a2', 'nosuch', status=3)
         self.assertEqual('defined', answers['nvidia_a2']['Answer'])
+        self.assertRegex(
+            answers['nvidia_a2']['Message'],
+            'Refused as expected, after the alias was found: '
+            '(Instance group|Cannot attach one or more volumes)',
+        )
         self.assertEqual('not defined', answers['nosuch']['Answer'])
         self.assertIn(
             'PCI alias nosuch is not defined', answers['nosuch']['Message']

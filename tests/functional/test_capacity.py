@@ -13,9 +13,11 @@
 """How many more servers fit: said before, and booted until none does."""
 
 import collections
+import json
 import time
 import typing
 
+from openstack import exceptions as sdk_exceptions
 from prometheus_client.openmetrics import parser
 import yaml
 
@@ -39,64 +41,23 @@ class TestForecast(base.OwnCloudTestCase):
             for variant in capacity.VARIANTS
         }
         aliases = ('--config', str(self._aliases(path)))
-        listed = {
-            row['Flavor']: row
-            for row in self.openstack(
-                'gpu', 'capacity', 'list', '-f', 'json', *aliases
-            )
-        }
+        listed = self._list('--long', *aliases)
         self.assertEqual(set(flavors), set(listed))
         for variant in capacity.VARIANTS:
             with self.subTest(variant.name):
-                shown = self.openstack(
-                    'gpu',
-                    'capacity',
-                    'show',
-                    variant.name,
-                    '-f',
-                    'json',
-                    *aliases,
-                )
-                self.assertEqual(variant.fits, shown['fits'])
-                self.assertEqual(variant.fits, listed[variant.name]['Fits'])
-                (host,) = shown['hosts']
-                if variant.name == 'disabled':
-                    self.assertEqual(
-                        'nova-compute is disabled: no reason',
-                        host['refused'],
-                    )
-                else:
-                    names = [
-                        name.format(*variant.aliases)
-                        for name in variant.limited_by
-                    ]
-                    self.assertEqual(names, host['limited_by'])
-                self.assertEqual(
-                    variant.name != 'pinned', shown['exact'], shown['notes']
-                )
-        self._ask_for_some(listed, aliases)
+                self._check(variant, listed[variant.name])
         for variant in capacity.VARIANTS:
-            if variant.fits:
-                self._boot(cloud, flavors[variant.name], variant.fits)
-        self._booted(cloud)
-        for flavor_id in flavors.values():
-            self._boot(cloud, flavor_id, 1)
-        booted = self._booted(cloud)
-        self.assertEqual(
-            {variant.name: variant.fits for variant in capacity.VARIANTS},
-            {name: booted[name] for name in flavors},
-        )
+            if variant.name in ('disabled', 'pinned', 'refused0', 'vf'):
+                with self.subTest(variant.name):
+                    self._check_host(variant, aliases)
+        self._ask_for_some(aliases)
+        self._boot_all(cloud, flavors)
         # Now servers say what their aliases mean; nobody else does.
-        inferred = {
-            row['Flavor']: row
-            for row in self.openstack(
-                'gpu', 'capacity', 'list', '--long', '-f', 'json'
-            )
-        }
+        inferred = self._list('--long')
         self.assertEqual(0, inferred['pci']['Fits'])
         self.assertEqual(
             [
-                'pci_a is taken for CUSTOM_PCI_10DE_3000, which its servers '
+                'pci_a is taken for CUSTOM_PCI_10DE_1B38, which its servers '
                 'hold'
             ],
             inferred['pci']['Notes'],
@@ -104,20 +65,95 @@ class TestForecast(base.OwnCloudTestCase):
         self.assertIsNone(inferred['wide']['Fits'])
         self._metrics(aliases)
         # Nothing fits any more, and the forecast says that, too.
-        for row in self.openstack(
-            'gpu', 'capacity', 'list', '-f', 'json', *aliases
-        ):
-            self.assertEqual(0, row['Fits'], row)
-        # What is left strands, for want of what the variant is short of.
-        left = {
-            row['Host']: row
-            for row in self.openstack(
-                'gpu', 'capacity', 'list', '--stranded', '-f', 'json', *aliases
+        for name, row in self._list(*aliases).items():
+            variant = next(
+                each for each in capacity.VARIANTS if each.name == name
             )
-        }
+            if variant.booted == variant.fits:
+                self.assertEqual(0, row['Fits'], row)
+        # What is left strands, for want of what the variant is short of.
+        result = self.run_command(
+            *('gpu', 'capacity', 'list', '--stranded', '-f', 'json'), *aliases
+        )
+        self.assertEqual(0, result.status)
+        self.assertIn('elsewhere is left out of account', result.stderr)
+        left = {row['Host']: row for row in json.loads(result.stdout)}
         self.assertEqual(['PCPU'], left['pinned']['Limited By'])
         self.assertEqual(2, left['memory']['Stranded'])
         self.assertNotIn('pci', left)
+
+    def _list(self, *arguments: str) -> dict[str, typing.Any]:
+        """List flavors, of which one is not known (exit status 1)."""
+        return {
+            row['Flavor']: row
+            for row in self.openstack(
+                *('gpu', 'capacity', 'list', '-f', 'json', *arguments),
+                status=1,
+            )
+        }
+
+    def _check(
+        self, variant: capacity.Variant, listed: dict[str, typing.Any]
+    ) -> None:
+        """Hold what is said of a flavor against the variant."""
+        self.assertEqual(variant.fits, listed['Fits'])
+        if variant.fits is None:
+            self.assertIsNone(listed['Exact'])
+            return
+        self.assertEqual(not variant.at_most, listed['Exact'], listed)
+        if variant.refused:
+            self.assertIn(variant.refused, listed['Notes'][0])
+            self.assertIn(variant.refused, ''.join(listed['Limited By']))
+            return
+        self.assertIn(variant.at_most, '\n'.join(listed['Notes']))
+        self.assertEqual(
+            dict.fromkeys(
+                [name.format(*variant.aliases) for name in variant.limited_by],
+                1,
+            ),
+            listed['Limited By'],
+        )
+
+    def _check_host(
+        self, variant: capacity.Variant, aliases: tuple[str, ...]
+    ) -> None:
+        """Hold what is said of its host against the variant."""
+        shown = self.openstack(
+            *('gpu', 'capacity', 'show', variant.name, '-f', 'json'), *aliases
+        )
+        self.assertEqual(variant.fits, shown['fits'])
+        self.assertEqual(not variant.at_most, shown['exact'], shown['notes'])
+        self.assertIn(variant.at_most, '\n'.join(shown['notes']))
+        if variant.refused:
+            self.assertEqual([], shown['hosts'])
+            return
+        (host,) = shown['hosts']
+        if variant.name == 'disabled':
+            self.assertEqual(list(variant.limited_by), [host['refused']])
+        else:
+            self.assertEqual(
+                [name.format(*variant.aliases) for name in variant.limited_by],
+                host['limited_by'],
+            )
+
+    def _boot_all(self, cloud: typing.Any, flavors: dict[str, str]) -> None:
+        """Boot what fits, and one more."""
+        for variant in capacity.VARIANTS:
+            if variant.booted:
+                self._boot(cloud, flavors[variant.name], variant.booted)
+        self._booted(cloud)
+        for variant in capacity.VARIANTS:
+            self._boot(
+                cloud,
+                flavors[variant.name],
+                1,
+                may_be_refused=bool(variant.refused),
+            )
+        booted = self._booted(cloud)
+        self.assertEqual(
+            {variant.name: variant.booted for variant in capacity.VARIANTS},
+            {name: booted[name] for name in flavors},
+        )
 
     def _metrics(self, aliases: tuple[str, ...]) -> None:
         """What is booted is in the text, and the file is replaced whole."""
@@ -142,26 +178,26 @@ class TestForecast(base.OwnCloudTestCase):
             ),
             (
                 'hypervisor_placement_allocated',
-                ('vf', 'CUSTOM_PCI_10DE_3008'),
+                ('vf', capacity.resource_class('vf')),
                 4,
             ),
             (
                 'hypervisor_placement_allocatable_capacity',
-                ('reserved', 'CUSTOM_PCI_10DE_3034'),
+                ('reserved', capacity.resource_class('reserved')),
                 2,
             ),
             (
                 'gpu_device_used',
-                ('vf', '0000:01:00.0', 'CUSTOM_PCI_10DE_3008'),
+                ('vf', '0000:01:00.0', capacity.resource_class('vf')),
                 2,
             ),
-            ('gpu_stranded', ('memory', 'CUSTOM_PCI_10DE_3024'), 2),
+            ('gpu_stranded', ('memory', capacity.resource_class('memory')), 2),
             (
                 'project_usage',
                 (
                     self.connect().current_project_id,
                     'admin',
-                    'CUSTOM_PCI_10DE_3000',
+                    capacity.resource_class('pci'),
                 ),
                 3,
             ),
@@ -177,11 +213,9 @@ class TestForecast(base.OwnCloudTestCase):
                 (name, key),
             )
 
-    def _ask_for_some(
-        self, listed: dict[str, typing.Any], aliases: tuple[str, ...]
-    ) -> None:
+    def _ask_for_some(self, aliases: tuple[str, ...]) -> None:
         """Ask for a zone, a project, one flavor; and in vain."""
-        self.assert_golden('capacity_list', listed['memory'])
+        self.assert_golden('capacity_list', self._list(*aliases)['memory'])
         self.assert_golden(
             'capacity_show',
             self.openstack(
@@ -189,26 +223,42 @@ class TestForecast(base.OwnCloudTestCase):
             ),
         )
         command = ('gpu', 'capacity', 'list', '-f', 'json')
-        in_zone = {
-            row['Flavor']: row['Fits']
-            for row in self.openstack(
-                *command, '--availability-zone', 'far', *aliases
-            )
-        }
-        self.assertEqual((3, 0), (in_zone['zone'], in_zone['pci']))
-        of_project = {
-            row['Flavor']: row
-            for row in self.openstack(*command, '--project', 'demo', *aliases)
-        }
-        self.assertEqual(0, of_project['traits']['Fits'])
+        in_zone = self._list('--availability-zone', 'far', *aliases)
         self.assertEqual(
-            {'kept for other projects (filter_tenant_id)': 1},
-            of_project['traits']['Limited By'],
+            (3, 0), (in_zone['zone']['Fits'], in_zone['pci']['Fits'])
         )
-        self.assertEqual(3, of_project['pci']['Fits'])
-        for row in self.openstack(*command, '--long'):
+        # No aggregate has this one, and Nova leaves out no host for it.
+        in_zone = self._list('--availability-zone', 'nova', *aliases)
+        self.assertEqual(
+            (3, 3), (in_zone['zone']['Fits'], in_zone['pci']['Fits'])
+        )
+        self.assertIn(
+            "Nova has no availability zone 'nosuch'; it has far, nova",
+            self.refused(*command, '--availability-zone', 'nosuch'),
+        )
+        of_project = self._list('--project', 'demo', '--long', *aliases)
+        self.assertFalse(of_project['tenants']['Exact'])
+        self.assertIn(
+            'is kept for other projects by filter_tenant_id',
+            of_project['tenants']['Notes'][0],
+        )
+        self.assertTrue(of_project['pci']['Exact'])
+        of_project = self._list(
+            '--project', self.connect().current_project_id, *aliases
+        )
+        self.assertTrue(of_project['tenants']['Exact'])
+        result = self.run_command(*command, '--long')
+        self.assertEqual(1, result.status)
+        self.assertIn('capacity of flavor pci: Nobody says', result.stderr)
+        for row in json.loads(result.stdout):
+            if row['Flavor'].startswith('refused'):
+                self.assertEqual(0, row['Fits'])
+                continue
             self.assertIsNone(row['Fits'])
             self.assertIn('name the file', row['Notes'][0])
+        self.assertIn(
+            'unknown', self.run_command(*command[:-2], '--long').stdout
+        )
         self.assertIn(
             "Flavor 'pci': Nobody says what alias 'pci_a' stands for",
             self.refused('gpu', 'capacity', 'show', 'pci'),
@@ -244,8 +294,13 @@ class TestForecast(base.OwnCloudTestCase):
             name='far', availability_zone='far'
         )
         cloud.compute.add_host_to_aggregate(aggregate, 'zone')
+        aggregate = cloud.compute.create_aggregate(name='trusted')
+        cloud.compute.add_host_to_aggregate(aggregate, 'trusted')
+        cloud.compute.set_aggregate_metadata(
+            aggregate, {'trait:CUSTOM_TRUSTED': 'required'}
+        )
         aggregate = cloud.compute.create_aggregate(name='kept')
-        cloud.compute.add_host_to_aggregate(aggregate, 'traits')
+        cloud.compute.add_host_to_aggregate(aggregate, 'tenants')
         admin = cloud.current_project_id
         cloud.compute.set_aggregate_metadata(
             aggregate, {'filter_tenant_id': admin}
@@ -281,17 +336,27 @@ class TestForecast(base.OwnCloudTestCase):
         return path
 
     @staticmethod
-    def _boot(cloud: typing.Any, flavor_id: str, count: int) -> None:
+    def _boot(
+        cloud: typing.Any,
+        flavor_id: str,
+        count: int,
+        *,
+        may_be_refused: bool = False,
+    ) -> None:
         """Ask for servers that all fit, or none of them is booted."""
         (image,) = cloud.image.images(name='blank')
-        cloud.compute.create_server(
-            name=flavor_id,
-            flavor_id=flavor_id,
-            image_id=image.id,
-            networks='none',
-            min_count=count,
-            max_count=count,
-        )
+        try:
+            cloud.compute.create_server(
+                name=flavor_id,
+                flavor_id=flavor_id,
+                image_id=image.id,
+                networks='none',
+                min_count=count,
+                max_count=count,
+            )
+        except sdk_exceptions.HttpException:
+            if not may_be_refused:
+                raise
 
     def _booted(self, cloud: typing.Any) -> collections.Counter[str]:
         """Return how many servers of each flavor run, when all is settled."""
@@ -305,7 +370,9 @@ class TestForecast(base.OwnCloudTestCase):
         for server in servers:
             if server.status == 'ERROR':
                 fault = cloud.compute.get_server(server.id).fault
-                self.assertIn('No valid host', fault['message'])
+                self.assertRegex(
+                    fault['message'], 'No valid host|Invalid secure boot'
+                )
         return collections.Counter(
             server.flavor['original_name']
             for server in servers

@@ -18,6 +18,7 @@ from tests.functional import base
 from tests.functional import proxy
 
 SPEC = 'pci_passthrough:alias'
+POLICY = 'hw:pci_numa_affinity_policy'
 NOTE = 'Existing servers keep the flavor that they booted with'
 
 
@@ -110,9 +111,9 @@ class TestFlavor(base.CloudTestCase):
         flavor = self.make_flavor()
         words = self.refused(
             *('gpu', 'flavor', 'set', flavor.name),
-            *('--property', 'hw:cpu_policy=often'),
+            *('--property', 'hw:machine_type=q35'),
         )
-        self.assertIn('setting hw:cpu_policy', words)
+        self.assertIn('setting hw:machine_type', words)
         self.assertIn('Validation failed', words)
         self.assertIn('HTTP 400', words)
         self.assertEqual(1, len(words.splitlines()))
@@ -138,6 +139,12 @@ class TestFlavor(base.CloudTestCase):
                 ),
                 'GPU703',
             ),
+            (
+                ('--property', 'hw:cpu_policy=often'),
+                'GPU706: No server can be created: nova-api refuses every '
+                "server with HTTP 400: CPU policy requested from 'flavor",
+            ),
+            (('--property', 'trait1:CUSTOM_A=required'), 'GPU708'),
         ):
             said = self.refused(
                 'gpu', 'flavor', 'set', flavor.name, *arguments
@@ -165,6 +172,49 @@ class TestFlavor(base.CloudTestCase):
         )
         self.assertEqual('nosuch:1,nvidia_a2:0', self.specs(flavor)[SPEC])
         self.assertIn('GPU701', shown['findings'][0])
+        shown = self.openstack(
+            'gpu', 'flavor', 'show', flavor.name, '-f', 'json'
+        )
+        self.assertEqual(
+            ['GPU701', 'GPU707'], [each[:6] for each in shown['findings']]
+        )
+
+    def test_stored_by_an_old_client(self) -> None:
+        """What makes every boot fail, or gives no device, is said."""
+        for specs, code in (
+            ({SPEC: ''}, 'GPU702'),
+            ({SPEC: 'nvidia_a2:-1'}, 'GPU701'),
+            ({SPEC: 'nvidia_a2:1', POLICY: 'prefered'}, 'GPU706'),
+            ({'pci_passthrough:spec': 'nvidia_a2:1'}, 'GPU705'),
+            ({SPEC: 'NVIDIA_A2:1,nvidia_a2:1'}, 'GPU707'),
+            (
+                {SPEC: 'nvidia_a2:1', 'resources:CUSTOM_GPU_H100': '1'},
+                'GPU703',
+            ),
+            ({'resources:CUSTOM_GPU_H100': '1'}, 'GPU704'),
+        ):
+            flavor = self.make_flavor()
+            self.connect().compute.create_flavor_extra_specs(flavor, specs)
+            shown = self.openstack(
+                'gpu', 'flavor', 'show', flavor.id, '-f', 'json'
+            )
+            (found,) = shown['findings']
+            self.assertIn(code, found)
+            (listed,) = [
+                row
+                for row in self.openstack(
+                    'gpu', 'flavor', 'list', '--long', '-f', 'json'
+                )
+                if row['ID'] == flavor.id
+            ]
+            self.assertIn(found[:30], listed['Findings'][0])
+            if code == 'GPU707':
+                self.assertIn("Request 'nvidia_a2'", found)
+        flavor = self.make_flavor('nvidia_a2:1')
+        shown = self.openstack(
+            'gpu', 'flavor', 'show', flavor.id, '-f', 'json'
+        )
+        self.assertEqual([], shown['findings'])
 
     def test_a_value_that_nova_cannot_read(self) -> None:
         flavor = self.make_flavor()
@@ -257,11 +307,40 @@ class TestFlavor(base.CloudTestCase):
         self.assertFalse(shown['is_public'])
         listed = self.as_member('gpu', 'flavor', 'list', '-f', 'json')
         self.assertIn(name, [row['Name'] for row in listed])
-        words = self.refused(
-            'gpu', 'flavor', 'create', name, '--alias', 'nvidia_a2:1'
+        # The same again changes nothing; a script may do so every night.
+        again = self.openstack(
+            *('gpu', 'flavor', 'create', name, '--ram', '1024', '--vcpus'),
+            *('2', '--disk', '1', '--alias', 'nvidia_a2:1', '--project'),
+            *('demo', '-f', 'json'),
         )
-        self.assertIn('already exists', words)
-        self.assertIn('HTTP 409', words)
+        self.assertEqual(shown['id'], again['id'])
+        self.assertEqual(['It was there already'], again['notes'])
+        words = self.refused(
+            'gpu', 'flavor', 'create', name, '--alias', 'nvidia_a2:2'
+        )
+        self.assertIn(
+            f'Flavor {name!r} is there already, and differs: it has vcpus 2, '
+            f"ram 1024, disk 1, {SPEC} 'nvidia_a2:1'",
+            words,
+        )
+        self.assertIn(
+            'differs: it has no access for project',
+            self.refused(
+                *('gpu', 'flavor', 'create', name, '--ram', '1024'),
+                *('--vcpus', '2', '--disk', '1', '--alias', 'nvidia_a2:1'),
+                *('--project', 'admin'),
+            ),
+        )
+        self.assertIn(
+            'Give --alias NAME:COUNT',
+            self.refused('gpu', 'flavor', 'create', self.unique()),
+        )
+        unseen = self.openstack(
+            *('gpu', 'flavor', 'create', self.unique()),
+            *('--alias', 'nvidia_a2:1', '-f', 'json'),
+        )
+        self.addCleanup(compute.delete_flavor, unseen['id'])
+        self.assertIn('only admins see it', unseen['notes'][0])
         self.refused('gpu', 'flavor', 'create', 'x', '--ram', '-1', status=2)
         self.assertIn(
             '--project is only allowed with --private',
@@ -275,7 +354,7 @@ class TestFlavor(base.CloudTestCase):
         name = self.unique()
         words = self.refused(
             *('gpu', 'flavor', 'create', name, '--alias', 'nvidia_a2:1'),
-            *('--property', 'hw:cpu_policy=often'),
+            *('--property', 'hw:machine_type=q35'),
         )
         self.assertIn('Validation failed', words)
         words = self.refused(
@@ -294,14 +373,14 @@ class TestFlavor(base.CloudTestCase):
 
         self.through('compute', rule)
         words = self.refused(
-            *('gpu', 'flavor', 'create', name),
-            *('--property', 'hw:cpu_policy=often'),
+            *('gpu', 'flavor', 'create', name, '--alias', 'nvidia_a2:1'),
+            *('--property', 'hw:machine_type=q35', '--force'),
         )
         flavor = self.connect().compute.find_flavor(name)
         self.addCleanup(self.connect().compute.delete_flavor, flavor.id)
         self.assertRegex(
             words,
-            f'^setting hw:cpu_policy .* Validation failed.*; flavor {name!r} '
+            f'^setting hw:machine_type.* Validation failed.*; flavor {name!r} '
             f'is still there: deleting flavor {flavor.id} failed: busy '
             r'\(HTTP 500',
         )

@@ -12,6 +12,12 @@
 
 """``openstack gpu placement`` and ``gpu server`` on a real cloud."""
 
+import json
+import pathlib
+import uuid
+
+import fixtures
+
 from tests.functional import base
 
 HOST = 'edpm-compute-1.ctlplane.example.com'
@@ -151,6 +157,135 @@ class TestPlacement(base.CloudTestCase):
             ),
         )
 
+    def test_hosts_without_devices(self) -> None:
+        empty = 'edpm-compute-5.ctlplane.example.com'
+        self.assertNotIn(empty, [row['Host'] for row in self.list()])
+        (row,) = [
+            row for row in self.list('--all-hosts') if row['Host'] == empty
+        ]
+        self.assertEqual({empty, None}, set(row.values()))
+        for name in (empty, 'edpm-compute-5'):
+            self.assertEqual([row], self.list('--host', name))
+            shown = self.openstack(
+                'gpu', 'placement', 'show', name, '-f', 'json'
+            )
+            self.assertEqual(
+                ('host', 0, []),
+                (shown['kind'], shown['total'], shown['devices']),
+            )
+            self.assertIn('reports no PCI device', shown['source'])
+        self.assertIn(
+            'reports no device',
+            self.openstack('gpu', 'placement', 'list', '--host', empty),
+        )
+        self.assertIn(
+            'leave --resource-class',
+            self.refused('gpu', 'placement', 'list', '--all-hosts', '--free'),
+        )
+
+    def expect(self, config: str, *arguments: str, status: int = 0) -> list:
+        path = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        path /= 'nova-compute.conf'
+        path.write_text(f'[pci]\nreport_in_placement = True\n{config}')
+        result = self.run_command(
+            *('gpu', 'placement', 'list', '-f', 'json', '--expect'),
+            *(str(path), *arguments),
+        )
+        self.assertEqual(status, result.status, result.stderr)
+        return json.loads(result.stdout)
+
+    def test_devices_that_computes_are_to_report(self) -> None:
+        """The gate before pci_in_placement is switched on."""
+        good = (
+            'device_spec = {"address": "0000:04:00.0", "vendor_id": "10de", '
+            '"product_id": "20f1"}\n'
+        )
+        host = ('--host', 'edpm-compute-0')
+        (row,) = self.expect(good, *host)
+        self.assertEqual(
+            ('edpm-compute-0', '0000:04:00.0', 'reported'),
+            (row['Host'], row['Address'], row['State']),
+        )
+        rows = self.expect(
+            good
+            + 'device_spec = {"address": "0000:05:00.0"}\n'
+            + 'device_spec = {"address": "0000:82:00.0", '
+            '"resource_class": "a100"}\n',
+            *host,
+            status=3,
+        )
+        self.assertEqual(
+            [
+                'reported',
+                'missing',
+                'has class CUSTOM_PCI_10DE_20F1, not CUSTOM_A100',
+            ],
+            [row['State'] for row in rows],
+        )
+        self.assertEqual(
+            'missing',
+            self.expect(good, '--host', 'edpm-compute-5', status=3)[0][
+                'State'
+            ],
+        )
+
+    def test_expectations_that_cannot_be_read(self) -> None:
+        path = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        path /= 'nova-compute.conf'
+        for text, words in (
+            (
+                '[pci]\ndevice_spec = {"address": "0000:04:00.0"}\n',
+                'does not set [pci]report_in_placement',
+            ),
+            (
+                '[pci]\nreport_in_placement = True\n'
+                'device_spec = {"address": "0000:04:00.0"}\n',
+                'does not say of which host it is: name it with --host',
+            ),
+            ('[pci]\nreport_in_placement = True\n', 'has no [pci]device_spec'),
+        ):
+            path.write_text(text)
+            self.assertIn(
+                words,
+                self.refused(
+                    'gpu', 'placement', 'list', '--expect', str(path)
+                ),
+            )
+
+    def test_orphaned_consumer(self) -> None:
+        """An allocation whose server Nova does not have is called so."""
+        placement = self.connect().placement
+        (row,) = [
+            row
+            for row in self.list('--long', '--host', 'edpm-compute-3')
+            if row['Address'] == '0000:82:00.0'
+        ]
+        consumer = str(uuid.uuid4())
+        response = placement.put(
+            f'/allocations/{consumer}',
+            json={
+                'allocations': {
+                    row['Provider ID']: {'resources': {'CUSTOM_GPU_H100': 1}}
+                },
+                'project_id': self.connect().current_project_id,
+                'user_id': self.connect().current_user_id,
+                'consumer_generation': None,
+                'consumer_type': 'INSTANCE',
+            },
+            microversion='1.38',
+        )
+        self.assertEqual(204, response.status_code, response.text)
+        self.addCleanup(placement.delete, f'/allocations/{consumer}')
+        name = row['Provider Name']
+        shown = self.openstack('gpu', 'placement', 'show', name, '-f', 'json')
+        (holder,) = shown['devices'][0]['servers']
+        self.assertEqual((consumer, True), (holder['id'], holder['orphaned']))
+        for command in (('show', name), ('list', '--host', row['Host'])):
+            self.assertIn(
+                'orphaned: Nova has no such server',
+                ' '.join(self.openstack('gpu', 'placement', *command).split()),
+            )
+
     def test_as_a_member(self) -> None:
         """There is nothing to show: the policy is named."""
         for arguments in (('list',), ('show', 'edpm-compute-0')):
@@ -158,6 +293,7 @@ class TestPlacement(base.CloudTestCase):
                 'gpu', 'placement', *arguments, os_cloud=base.MEMBER
             )
             self.assertIn('placement:resource_providers:list', words)
+            self.assertIn('"gpu server list"', words)
             self.assertEqual(1, len(words.splitlines()))
 
 
@@ -241,6 +377,13 @@ class TestServer(base.CloudTestCase):
                 os_cloud=base.MEMBER,
             ),
         )
+
+    def test_unknown_host(self) -> None:
+        self.assertIn(
+            "Nova has no compute service on a host 'nohost'",
+            self.refused('gpu', 'server', 'list', '--host', 'nohost'),
+        )
+        self.assertEqual({}, self.list('--host', 'edpm-compute-5'))
 
     def test_unknown_user(self) -> None:
         self.assertIn(

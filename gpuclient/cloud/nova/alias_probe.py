@@ -80,6 +80,16 @@ class Reply:
     #: The server's own words, or why it could not be asked.
     words: str
 
+    @property
+    def message(self) -> str:
+        """The words, and that the refusal they are was to be expected."""
+        if self.verdict is not Verdict.DEFINED:
+            return self.words
+        return (
+            _('Refused as expected, after the alias was found: %s')
+            % self.words
+        )
+
 
 def ask(
     compute: _proxy.Proxy, alias: str, flavor: flavor_model.Flavor

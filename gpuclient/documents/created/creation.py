@@ -356,11 +356,13 @@ def tracking_steps(
     if wanted.pci_in_placement:
         yield (
             'On an upgrade of a running cloud: the computes first, with '
-            'report_in_placement; look at "openstack gpu placement list"; '
-            'then the control plane, with pci_in_placement'
+            'report_in_placement; then, when "openstack gpu placement list '
+            '--expect DESCRIPTION" has all devices as reported, the control '
+            'plane, with pci_in_placement'
         )
     elif wanted.report_in_placement:
         yield (
-            'When every compute reports its devices (look at "openstack gpu '
-            'placement list"), set pci_in_placement: true and create again'
+            'When every compute reports its devices ("openstack gpu placement '
+            'list --expect DESCRIPTION" ends with exit status 0), set '
+            'pci_in_placement: true and create again'
         )

@@ -43,6 +43,7 @@ with lazy.imports():
     from gpuclient.osc import options
     from gpuclient.rules import alias as alias_rules
     from gpuclient.rules import finding
+    from gpuclient.rules import flavor as flavor_rules
 
 if typing.TYPE_CHECKING:
     from openstack import connection
@@ -181,13 +182,26 @@ def _judge(alias: alias_model.Alias, pci_in_placement: bool) -> list[str]:
     warnings = [str(found) for found in finding.warnings(findings)]
     try:
         alias_model.merge([alias.render()], pci_in_placement)
-    except exceptions.InvalidAlias:
+    except exceptions.InvalidAlias as exc:
         if pci_in_placement:
-            raise
+            raise _without_ids(exc) from exc
         # Right for a service with pci_in_placement alone, or for none.
-        alias_model.merge([alias.render()], True)
+        try:
+            alias_model.merge([alias.render()], True)
+        except exceptions.InvalidAlias as exc:
+            raise _without_ids(exc) from exc
         warnings.append(str(alias_rules.needs_pci_in_placement(alias)))
     return warnings
+
+
+def _without_ids(exc: exceptions.InvalidAlias) -> exceptions.InvalidAlias:
+    return exceptions.InvalidAlias(
+        _(
+            '%(reason)s Give --model, or --vendor-id and --product-id, or '
+            '--resource-class'
+        )
+        % {'reason': exc}
+    )
 
 
 def _ask_cloud(
@@ -232,7 +246,7 @@ def _ask_cloud(
         live.words = str(exc)
         return live
     live.warnings += map(str, prober.failures)
-    live.nova_api, live.words = str(reply.verdict), reply.words
+    live.nova_api, live.words = str(reply.verdict), reply.message
     if reply.verdict is alias_probe.Verdict.DEFINED:
         live.warnings += _meaning_differs(cloud, alias)
     return live
@@ -259,6 +273,8 @@ class _Joined(command.Command):
     """What the commands that join documents and cloud have in common"""
 
     auth_required = False
+    #: All aliases that documents define or flavors request.
+    names: collections.abc.Set[str] = frozenset()
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -291,6 +307,9 @@ class _Joined(command.Command):
                 )
         else:
             flavors = self._flavors(cloud)
+        self.names = set(definitions).union(
+            *(flavor.aliases or () for flavor in flavors)
+        )
         names = {only} if only is not None else set(definitions)
         if only is None:
             for flavor in flavors:
@@ -524,10 +543,25 @@ Example::
                     else sorted({device.host for device in known.devices})
                 ),
                 str(reply.verdict) if reply else alias_records.SKIPPED,
-                columns.TextColumn(reply.words if reply else None),
-                columns.ListColumn(_disagreements(known)),
+                columns.TextColumn(reply.message if reply else None),
+                columns.ListColumn(
+                    [*_disagreements(known), *self._undefined(known)]
+                ),
             ),
         )
+
+    def _undefined(
+        self, known: alias_records.Known
+    ) -> collections.abc.Iterator[str]:
+        if (
+            known.reply is not None
+            and known.reply.verdict is alias_probe.Verdict.NOT_DEFINED
+        ):
+            yield str(
+                flavor_rules.undefined_alias(
+                    known.name, known.reply.words, self.names - {known.name}
+                )
+            )
 
 
 def _disagreements(known: alias_records.Known) -> list[str]:

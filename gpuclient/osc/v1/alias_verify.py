@@ -34,10 +34,12 @@ class VerifyAlias(command.Lister):
         """Ask the running nova-api whether it knows PCI aliases
 
 No server is created: nova-api looks the alias up before it refuses the
-request for another reason. Where no visible flavor asks for the alias, and
-you may make flavors, a private one is made for the moment. Each attempt
-opens a connection of its own, so that several nova-api behind a balancer are
-asked; answers that differ are shown with the number of times each came.
+request for another reason, such as a server group that does not exist. That
+refusal is the expected one, and "Message" says so. Where no visible flavor
+requests the alias, and you may make flavors, a private one is made for the
+moment. Each attempt opens a connection of its own, so that several nova-api
+behind a balancer are asked; answers that differ are shown with the number of
+times each came.
 
 The exit status is 0 if every answer is "defined", 3 if one is "not defined"
 or "broken", and 1 if one is "unknown".
@@ -81,7 +83,7 @@ Example::
                             columns.TextColumn(name),
                             str(reply.verdict),
                             count,
-                            columns.TextColumn(reply.words),
+                            columns.TextColumn(reply.message),
                         )
                     )
                     if reply.verdict is alias_probe.Verdict.UNKNOWN:

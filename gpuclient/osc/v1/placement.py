@@ -23,12 +23,16 @@ from gpuclient.osc import everywhere
 from gpuclient.osc import lazy
 
 with lazy.imports():
+    from gpuclient.cloud.nova import hypervisors
+    from gpuclient.cloud.placement import devices as placement_devices
     from gpuclient.cloud import usage
     from gpuclient.documents import aliases as alias_documents
     from gpuclient import exceptions
+    from gpuclient.model import expectation
     from gpuclient.model import inventory
     from gpuclient.osc import alias_records
     from gpuclient.osc import columns
+    from gpuclient.osc import expectations
     from gpuclient.osc import options
 
 
@@ -39,6 +43,14 @@ class ListPlacement(everywhere.Lister):
 Names of servers and projects are null where policy hides them. If a source
 does not answer, the rows there are are shown, the source is named on stderr
 and the exit status is 1.
+
+With --all-hosts, computes that report no device have a row, too; so has one
+that --host names.
+
+With --expect, lists the devices that a description ("gpu config create") or
+configuration of computes makes them report, and whether Placement has them.
+The exit status is 3 if one is missing or differs: then
+[filter_scheduler]pci_in_placement is not to be switched on yet.
 
 Example::
 
@@ -73,10 +85,46 @@ Example::
             action='store_true',
             help=_('Only devices with a unit in use'),
         )
+        which = parser.add_mutually_exclusive_group()
+        which.add_argument(
+            '--all-hosts',
+            action='store_true',
+            help=_('List computes that report no device, too'),
+        )
+        which.add_argument(
+            '--expect',
+            metavar='<path>',
+            dest='expected',
+            action='append',
+            default=[],
+            help=_(
+                'List the devices that computes are to report by this '
+                'description, file or folder of configuration, and whether '
+                'they do (repeat for several; --host names the host of a file '
+                'that does not say whose it is)'
+            ),
+        )
         options.add_long(parser)
         return parser
 
     def list_cloud(self, parsed_args: argparse.Namespace) -> command.Rows:
+        filtered = bool(
+            parsed_args.resource_class
+            or parsed_args.traits
+            or parsed_args.project
+            or parsed_args.free
+            or parsed_args.used
+        )
+        if filtered and (parsed_args.all_hosts or parsed_args.expected):
+            raise exceptions.InvalidValue(
+                _(
+                    '--all-hosts and --expect are for all devices: leave '
+                    '--resource-class, --trait, --project, --free and --used '
+                    'out'
+                )
+            )
+        if parsed_args.expected:
+            return self._list_expected(parsed_args)
         project_id = self.project_id(parsed_args)
         found = usage.read_usage(
             self.cloud,
@@ -85,6 +133,13 @@ Example::
             traits=parsed_args.traits,
         )
         self.report(found.failures)
+        without: tuple[str, ...] = ()
+        if parsed_args.all_hosts or (
+            parsed_args.host and not filtered and not found.value.devices
+        ):
+            without = usage.hosts_without_devices(
+                self.cloud, found.value.devices, parsed_args.host
+            )
         names = found.value.projects
         devices = inventory.select(
             found.value.devices,
@@ -126,7 +181,55 @@ Example::
                 )
             return values
 
-        return headers, [row(device) for device in devices]
+        rows = [(device.host, row(device)) for device in devices]
+        rows += [
+            (
+                host,
+                (
+                    columns.TextColumn(host),
+                    columns.NoDeviceColumn(None),
+                    *[None] * (len(headers) - 2),
+                ),
+            )
+            for host in without
+        ]
+        # Rows of a host stay in their order.
+        return headers, [
+            values for _host, values in sorted(rows, key=lambda each: each[0])
+        ]
+
+    def _list_expected(self, parsed_args: argparse.Namespace) -> command.Rows:
+        wanted = expectations.read(parsed_args.expected, parsed_args.host)
+        found = placement_devices.read_devices(
+            self.cloud.placement,
+            count_hosts=lambda: hypervisors.count(self.cloud.compute),
+        )
+        self.report(found.failures)
+        rows = []
+        for each in wanted:
+            if parsed_args.host and not expectation.is_host(
+                parsed_args.host, each.host
+            ):
+                continue
+            state = each.state(found.value)
+            if state != expectation.REPORTED:
+                self.found()
+            rows.append(
+                (
+                    columns.TextColumn(each.host),
+                    each.address,
+                    columns.TextColumn(each.resource_class),
+                    columns.TextColumn(state),
+                    columns.TextColumn(each.source),
+                )
+            )
+        return (
+            'Host',
+            'Address',
+            'Resource Class',
+            'State',
+            'Expected By',
+        ), rows
 
 
 class ShowPlacement(command.ShowOne):
@@ -163,12 +266,14 @@ Example::
         source = None
         match = inventory.find(devices, name)
         if match is None:
-            hosts = set(usage.hypervisor_hostnames(self.cloud, name))
+            hosts = usage.compute_nodes(self.cloud, name)
             of_host = tuple(
                 device for device in devices if device.host in hosts
             )
-            if of_host:
+            if hosts:
                 match = inventory.Found('host', of_host)
+            if hosts and not of_host:
+                source = _('the compute reports no PCI device to Placement')
         if match is None:
             match, source = self._find_alias(name, documents, found.value)
         self.report(found.failures)

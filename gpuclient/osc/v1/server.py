@@ -159,7 +159,30 @@ Example::
                     '(policy os_compute_api:os-extended-server-attributes)'
                 )
             )
+        if parsed_args.host is not None and not servers:
+            self._check_host(parsed_args.host)
         return servers
+
+    def _check_host(self, host: str) -> None:
+        """Make sure that there is a compute service of a name.
+
+        :raises gpuclient.exceptions.NotFound: There is none.
+        """
+        try:
+            known = {
+                node.service_host
+                for node in hypervisors.list_hypervisors(self.cloud.compute)
+            }
+        except exceptions.Forbidden as exc:
+            raise exceptions.Forbidden(
+                _('--host needs a user who may see hosts: %(reason)s')
+                % {'reason': exc}
+            ) from exc
+        if host not in known:
+            raise exceptions.NotFound(
+                _('Nova has no compute service on a host %(host)r')
+                % {'host': host}
+            )
 
     def _devices(
         self, servers: tuple[inventory.Server, ...]

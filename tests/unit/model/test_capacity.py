@@ -538,6 +538,10 @@ class TestForecast(testtools.TestCase):
         self.assertEqual((1, False), (found.count, found.exact))
         (there,) = found.hosts
         self.assertIn('VCPU', there.fit.limits)
+        self.assertIn(
+            '[workarounds]disable_fallback_pcpu_query',
+            ' '.join(found.at_most),
+        )
         mixed = {'hw:cpu_policy': 'mixed', 'hw:cpu_dedicated_mask': '0'}
         found = self.forecast(
             [host([device(1)])], mixed, {'a': ALIASES['a100']}

@@ -1,0 +1,118 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which devices files make computes report to Placement."""
+
+import collections.abc
+
+from gpuclient.documents import catalogue as catalogue_documents
+from gpuclient.documents.created import creation
+from gpuclient.documents.created import files as created
+from gpuclient.documents import tree
+from gpuclient import exceptions
+from gpuclient.i18n import _
+from gpuclient.model import configuration
+from gpuclient.model import deployment
+from gpuclient.model import device_spec
+from gpuclient.model import expectation
+
+
+def read(
+    paths: collections.abc.Iterable[str], host: str | None
+) -> list[expectation.Expectation]:
+    """Return the devices that computes are to report.
+
+    :param paths: Descriptions as "config create" takes them, or files and
+        folders of configuration.
+    :param host: The host of configuration that does not say whose it is.
+    :raises gpuclient.exceptions.GPUError: A file cannot be read, or computes
+        would report nothing with it.
+    """
+    return [each for path in paths for each in _read(path, host)]
+
+
+def _read(
+    path: str, host: str | None
+) -> collections.abc.Iterator[expectation.Expectation]:
+    found = tree.read([path])
+    if not found.deployment.processes and not found.unread:
+        wanted = created.read_description(path, catalogue_documents.load(None))
+        if not wanted.report_in_placement:
+            raise exceptions.InvalidValue(
+                _('%(path)s has report_in_placement: false') % {'path': path}
+            )
+        yield from expectation.of_providers(creation.providers(wanted), path)
+        return
+    for name, reason in found.unreadable:
+        raise exceptions.DocumentError(
+            _('%(path)s cannot be read: %(reason)s')
+            % {'path': name, 'reason': reason}
+        )
+    computes = [
+        process
+        for process in found.deployment.of_kind(configuration.COMPUTE)
+        if process.device_specs
+    ]
+    if not computes:
+        raise exceptions.NotFound(
+            _('%(path)s has no [pci]device_spec of a compute') % {'path': path}
+        )
+    for compute in computes:
+        if not compute.report_in_placement:
+            raise exceptions.InvalidValue(
+                _(
+                    '%(place)s does not set [pci]report_in_placement = True, '
+                    'so that computes report no device'
+                )
+                % {'place': compute.place}
+            )
+        specs = tuple(_specs(compute))
+        for name in _hosts(found.deployment, compute, host):
+            yield from expectation.of_specs(name, specs)
+
+
+def _hosts(
+    known: deployment.Deployment,
+    compute: deployment.Process,
+    host: str | None,
+) -> tuple[str, ...]:
+    if compute.host is not None:
+        return (compute.host,)
+    node_set = known.node_set_of(compute)
+    names = tuple(node.name for node in node_set.nodes) if node_set else ()
+    if names:
+        return names
+    if host is None:
+        raise exceptions.InvalidValue(
+            _(
+                '%(place)s does not say of which host it is: name it with '
+                '--host'
+            )
+            % {'place': compute.place}
+        )
+    return (host,)
+
+
+def _specs(
+    compute: deployment.Process,
+) -> collections.abc.Iterator[tuple[device_spec.DeviceSpec, str]]:
+    for setting in compute.device_specs:
+        if setting.depends:
+            continue
+        try:
+            specs = device_spec.parse(setting.text)
+        except exceptions.InvalidDeviceSpec as exc:
+            raise exceptions.InvalidDeviceSpec(
+                f'{setting.place}: {exc}'
+            ) from exc
+        for spec in specs:
+            yield spec, str(setting.place)
