@@ -506,6 +506,7 @@ class _Parser:
             return next(filter(None, map(self._isolated_cores, paths)), None)
         # The last one is on top of the others, and these of what they include.
         profiles = active[::-1]
+        known = set(profiles)
         for profile in profiles:
             own = (
                 f'etc/tuned/{profile}/tuned.conf',
@@ -526,7 +527,10 @@ class _Parser:
                 found = self._isolated_cores(path)
                 if found is not None:
                     return found
-            profiles += [one for one in included if one not in profiles]
+            profiles += [
+                name for name in dict.fromkeys(included) if name not in known
+            ]
+            known.update(included)
         return None
 
     def _isolated_cores(self, path: str) -> str | None:
@@ -774,8 +778,10 @@ class _Parser:
             else None
         )
         for path in entries:
-            for line in self._lines(path):
-                text = _expand(line.partition(' ')[2].strip(), variables)
+            # An entry may have several lines of options.
+            options = [line.partition(' ')[2] for line in self._lines(path)]
+            if options:
+                text = _expand(' '.join(options).strip(), variables)
                 found.append(
                     host.BootArguments(
                         f'/{path}', text, is_default=path == default
@@ -823,16 +829,28 @@ def _version_key(path: str) -> list[tuple[int, int, str]]:
 _VARIABLE = re.compile(r'\$(?:\{(\w+)(?::\+([^{}]*))?\}|(\w+))')
 
 
+#: Of what variables are replaced by, in characters.
+_LONGEST_EXPANSION = 1 << 16
+
+
 def _expand(text: str, values: collections.abc.Mapping[str, str]) -> str:
-    """Put values in the place of variables, as a shell and grub do."""
+    """Put values in the place of variables, as a shell and grub do.
 
-    def value(match: re.Match[str]) -> str:
-        found = values.get(match[1] or match[3], '')
-        if match[2] is None or not found:
-            return found
-        return _expand(match[2], values)
-
-    return _VARIABLE.sub(value, text)
+    A value that refers to itself again and again doubles with each line: what
+    grows too long is not known.
+    """
+    parts = []
+    size = position = 0
+    for match in _VARIABLE.finditer(text):
+        value = values.get(match[1] or match[3], '')
+        if match[2] is not None and value:
+            value = _expand(match[2], values)
+        parts += [text[position : match.start()], value]
+        size += len(value)
+        position = match.end()
+        if size > _LONGEST_EXPANSION:
+            return kernel.WITHHELD
+    return ''.join((*parts, text[position:]))
 
 
 def _assigned(line: str) -> tuple[str, str, str] | None:
@@ -860,7 +878,10 @@ def _assign(
     parts = re.split(r'\\(\$\w*)', text)
     parts[::2] = [_expand(part, values) for part in parts[::2]]
     before = values.get(name, '') if operator else ''
-    values[name] = before + ''.join(parts)
+    value = before + ''.join(parts)
+    if len(value) > _LONGEST_EXPANSION:
+        value = kernel.WITHHELD
+    values[name] = value
 
 
 def _memory_bars(config: bytes) -> list[int]:

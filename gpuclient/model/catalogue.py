@@ -231,5 +231,13 @@ def builtin() -> Catalogue:
     from gpuclient.model.gpus import amd
     from gpuclient.model.gpus import intel
     from gpuclient.model.gpus import nvidia
+    from gpuclient.model.gpus import nvidia_desktop
 
-    return Catalogue((*nvidia.MODELS, *amd.MODELS, *intel.MODELS))
+    return Catalogue(
+        (
+            *nvidia.MODELS,
+            *nvidia_desktop.MODELS,
+            *amd.MODELS,
+            *intel.MODELS,
+        )
+    )

@@ -19,6 +19,7 @@ could not be read stands in :attr:`Host.unreadable`, too.
 import collections.abc
 import dataclasses
 import fnmatch
+import functools
 import re
 
 from gpuclient.model import answer
@@ -562,7 +563,7 @@ class Host:
             )
         return None if '$' in text else cpu.parse_tuned(text)
 
-    @property
+    @functools.cached_property
     def blacklisted_modules(self) -> frozenset[str]:
         """Modules that are not loaded for a device."""
         line = kernel.parse(self.kernel_arguments or '')

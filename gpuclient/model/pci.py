@@ -26,7 +26,7 @@ DEVICE_TYPES = ('type-PCI', 'type-PF', 'type-VF')
 # its own, such as an NVMe port; Nova skips it
 # (nova/pci/manager.py:update_devices_from_hypervisor_resources).
 _ADDRESS = re.compile(
-    r'(?:(?P<domain>[0-9a-f]{4}):)?'
+    r'(?:(?:0000)?(?P<domain>[0-9a-f]{4}):)?'
     r'(?P<bus>[0-9a-f]{2}):(?P<slot>[01][0-9a-f])\.(?P<function>[0-7])',
     re.ASCII | re.IGNORECASE,
 )
@@ -56,7 +56,8 @@ def parse_address(text: str) -> Address:
     """Return the address that a text names.
 
     ``0000:04:00.0``, in either case; the domain may be left out as lspci
-    does, which means domain 0.
+    does, which means domain 0, or have eight digits as nvidia-smi writes it,
+    ``00000009:01:00.0``.
 
     :raises gpuclient.exceptions.InvalidAddress: For anything else.
     """

@@ -34,7 +34,10 @@ PCI_STUB = 'pci-stub'
 #: what VFIO lets be in a group (``drivers/vfio/vfio.c`` before Linux 5.19;
 #: since then, drivers with ``driver_managed_dma``).
 HARMLESS_DRIVERS = (PCI_STUB, 'pcieport')
-_ADDRESS = re.compile(r'[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]', re.I)
+#: Not the end of one with a domain of more digits.
+_ADDRESS = re.compile(
+    r'(?<![0-9a-f:])[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]', re.I
+)
 _ANY = 0xFFFFFFFF
 
 

@@ -63,15 +63,16 @@ _DGX_H100 = (
     'passthrough of large BAR Nvidia GPUs on DGX H100", linux-pci, 2024-12'
 )
 _GLS = 'frame buffer BAR: nvidia-smi -q in gls/{}_smi.py of thamada/gls'
-_TELEGRAF = (
+TELEGRAF = (
     'frame buffer BAR: plugins/inputs/nvidia_smi/testdata/{}.xml of '
     'influxdata/telegraf'
 )
-_AKASH = 'memory: devices/pcie/gpus.json of akash-network/provider-configs'
+AKASH = 'memory: devices/pcie/gpus.json of akash-network/provider-configs'
 
 #: What NVIDIA's open kernel modules are to a generation. Grace Hopper, which
 #: needs them as Blackwell does, says so itself.
 _OPEN_KERNEL_MODULES = {
+    'Kepler': 'unsupported',
     'Maxwell': 'unsupported',
     'Pascal': 'unsupported',
     'Volta': 'unsupported',
@@ -101,7 +102,7 @@ _GRACE_BARS = (
 _NVGRACE = 'nvgrace-gpu: drivers/vfio/pci/nvgrace-gpu of the Linux kernel'
 
 
-def _model(
+def model(
     name: str,
     designation: str,
     product_id: str,
@@ -119,7 +120,13 @@ def _model(
     notes: str | None = None,
     sources: tuple[str, ...] = (),
 ) -> catalogue.Model:
-    turing_or_later = architecture not in ('Maxwell', 'Pascal', 'Volta')
+    """Return a record; see :func:`gpuclient.model.gpus.table.gpu`."""
+    turing_or_later = architecture not in (
+        'Kepler',
+        'Maxwell',
+        'Pascal',
+        'Volta',
+    )
     # The open kernel modules began with branch 515.
     changelog = floor is not None and floor < 515
     return dataclasses.replace(
@@ -161,7 +168,7 @@ def _bars(gib: float) -> tuple[catalogue.Bar, ...]:
     )
 
 
-def _aperture(gib: float) -> tuple[catalogue.Bar, ...]:
+def aperture(gib: float) -> tuple[catalogue.Bar, ...]:
     """Return BAR1 alone, the one to the frame buffer.
 
     For a GPU of which a source has that one only, as nvidia-smi does: what
@@ -180,13 +187,13 @@ def _wide_bars(registers_mib: int, gib: int) -> tuple[catalogue.Bar, ...]:
 
 
 def _wide_aperture(gib: int) -> tuple[catalogue.Bar, ...]:
-    """Return BAR2 alone; see :func:`_aperture`."""
+    """Return BAR2 alone; see :func:`aperture`."""
     return _wide_bars(16, gib)[1:2]
 
 
 MODELS: tuple[catalogue.Model, ...] = (
     # Maxwell, Pascal
-    _model(
+    model(
         'Tesla M10',
         'M10',
         '13bd',
@@ -194,18 +201,18 @@ MODELS: tuple[catalogue.Model, ...] = (
         (),
         None,
     ),
-    _model(
+    model(
         'Tesla M60',
         'M60',
         '13f2',
         'Maxwell',
         (),
         None,
-        bars=_aperture(8),
+        bars=aperture(8),
         notes='In graphics mode, which gpumodeswitch sets, BAR1 is 256 MiB',
         sources=('BAR1: GPUMODESWITCH user guide of NVIDIA, DU-07764-001',),
     ),
-    _model(
+    model(
         'Tesla P4',
         'P4',
         '1bb3',
@@ -213,24 +220,24 @@ MODELS: tuple[catalogue.Model, ...] = (
         (),
         8,
         floor=375,
-        sources=(_AKASH,),
+        sources=(AKASH,),
     ),
-    _model(
+    model(
         'Tesla P40',
         'P40',
         '1b38',
         'Pascal',
         table.PCI,
         24,
-        bars=_aperture(32),
+        bars=aperture(32),
         floor=367,
         sources=(
             'device type: GPU passthrough guide of OSISM (osism.tech)',
-            _AKASH,
+            AKASH,
             'BAR1: nvidia-smi -q of a host of vGPUs that has the card',
         ),
     ),
-    _model(
+    model(
         'Tesla P100 PCIe 16GB',
         'P100',
         '15f8',
@@ -240,12 +247,12 @@ MODELS: tuple[catalogue.Model, ...] = (
         bars=_bars(16),
         floor=375,
         sources=(
-            _AKASH,
+            AKASH,
             'device type: "Support for GPUs in OpenStack" of StackHPC',
             'BARs: lspci -v of a host that has three of them',
         ),
     ),
-    _model(
+    model(
         'Tesla P100 SXM2 16GB',
         'P100',
         '15f9',
@@ -256,14 +263,14 @@ MODELS: tuple[catalogue.Model, ...] = (
         form_factor='SXM2',
     ),
     # Volta
-    _model(
+    model(
         'Tesla V100 PCIe 16GB',
         'V100',
         '1db4',
         'Volta',
         table.PCI,
         16,
-        bars=_aperture(16),
+        bars=aperture(16),
         floor=384,
         sources=(
             _STACKHPC_V100,
@@ -271,7 +278,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             'BAR1: nvidia-smi -q of a guest that has the card',
         ),
     ),
-    _model(
+    model(
         'Tesla V100 PCIe 32GB',
         'V100',
         '1db6',
@@ -282,7 +289,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         floor=390,
         sources=(_STACKHPC, 'BARs: lshw of guests that have the card'),
     ),
-    _model(
+    model(
         'Tesla V100 SXM2 16GB',
         'V100',
         '1db1',
@@ -298,14 +305,14 @@ MODELS: tuple[catalogue.Model, ...] = (
             _GLS.format('V100_x8'),
         ),
     ),
-    _model(
+    model(
         'Tesla V100 SXM2 32GB',
         'V100',
         '1db5',
         'Volta',
         table.PCI,
         32,
-        bars=_aperture(32),
+        bars=aperture(32),
         floor=390,
         form_factor='SXM2',
         sources=(
@@ -313,7 +320,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             'BAR1: nvidia-smi -q of a node of Traverse, Princeton University',
         ),
     ),
-    _model(
+    model(
         'Tesla V100 SXM3 32GB',
         'V100',
         '1db8',
@@ -325,7 +332,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         nvswitch=True,
         sources=(_STACKHPC,),
     ),
-    _model(
+    model(
         'Tesla V100S PCIe 32GB',
         'V100S',
         '1df6',
@@ -336,7 +343,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         sources=(_STACKHPC,),
     ),
     # Turing
-    _model(
+    model(
         'Tesla T4',
         'T4',
         '1eb8',
@@ -352,7 +359,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             'BARs: lspci in cloud-hypervisor/cloud-hypervisor issue 434',
         ),
     ),
-    _model(
+    model(
         'Quadro RTX 4000',
         'Quadro RTX 4000',
         '1eb1',
@@ -360,9 +367,9 @@ MODELS: tuple[catalogue.Model, ...] = (
         (),
         8,
         floor=410,
-        sources=(_AKASH,),
+        sources=(AKASH,),
     ),
-    _model(
+    model(
         'Quadro RTX 5000',
         'Quadro RTX 5000',
         '1eb0',
@@ -371,7 +378,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         None,
         floor=410,
     ),
-    _model(
+    model(
         'Quadro RTX 6000',
         'Quadro RTX 6000',
         '1e30',
@@ -381,7 +388,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         floor=410,
         notes='Shares its ids with the Quadro RTX 8000',
     ),
-    _model(
+    model(
         'Quadro RTX 8000',
         'Quadro RTX 8000',
         '1e30',
@@ -393,12 +400,12 @@ MODELS: tuple[catalogue.Model, ...] = (
         subsystem_ids=('10de:129e', '1028:129e', '103c:129e'),
         notes='Shares its ids with the Quadro RTX 6000',
         sources=(
-            _AKASH,
+            AKASH,
             'BARs: lspci in geerlingguy/raspberry-pi-pcie-devices issue 480',
         ),
     ),
     # Ampere
-    _model(
+    model(
         'A100 PCIe 40GB',
         'A100',
         '20f1',
@@ -413,7 +420,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             'BARs: dmesg in kata-containers/kata-containers pull 4358',
         ),
     ),
-    _model(
+    model(
         'A100 PCIe 80GB',
         'A100',
         '20b5',
@@ -428,7 +435,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             _DENNEMAN,
         ),
     ),
-    _model(
+    model(
         'A100 SXM4 40GB',
         'A100',
         '20b0',
@@ -445,7 +452,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             'BARs: dmesg in cloud-hypervisor/cloud-hypervisor issue 4375',
         ),
     ),
-    _model(
+    model(
         'A100 SXM4 80GB',
         'A100',
         '20b2',
@@ -462,7 +469,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             'BARs: lspci of twelve of them in a guest, qemu-devel, 2021-07',
         ),
     ),
-    _model(
+    model(
         'A800 PCIe 80GB',
         'A800',
         '20f5',
@@ -472,7 +479,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         floor=515,
         sources=(_VGPU,),
     ),
-    _model(
+    model(
         'A800 SXM4 80GB',
         'A800',
         '20f3',
@@ -484,7 +491,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         nvswitch=True,
         sources=(_VGPU,),
     ),
-    _model(
+    model(
         'A30',
         'A30',
         '20b7',
@@ -499,14 +506,14 @@ MODELS: tuple[catalogue.Model, ...] = (
             'BARs: lspci in cloud-hypervisor/cloud-hypervisor issue 5251',
         ),
     ),
-    _model(
+    model(
         'A40',
         'A40',
         '2235',
         'Ampere',
         _NO_DISPLAY,
         48,
-        bars=_aperture(64),
+        bars=aperture(64),
         floor=460,
         notes=_MODE,
         sources=(
@@ -515,7 +522,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             _GLS.format('A40x10'),
         ),
     ),
-    _model(
+    model(
         'A10',
         'A10',
         '2236',
@@ -529,28 +536,28 @@ MODELS: tuple[catalogue.Model, ...] = (
             'BARs: lspci in "Benchmarking GPUs" (stevescargall.com, 2024-08)',
         ),
     ),
-    _model(
+    model(
         'A10G',
         'A10G',
         '2237',
         'Ampere',
         table.PF,
         24,
-        bars=_aperture(32),
+        bars=aperture(32),
         floor=460,
         sources=(
             _VGPU,
-            _TELEGRAF.format('a10g'),
+            TELEGRAF.format('a10g'),
         ),
     ),
-    _model(
+    model(
         'A16',
         'A16',
         '25b6',
         'Ampere',
         table.PF,
         16,
-        bars=_aperture(16),
+        bars=aperture(16),
         floor=470,
         subsystem_ids=('10de:14a9',),
         notes='One card has four GPUs; shares its ids with the A2',
@@ -559,7 +566,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             'BAR1: nvidia-smi -q of a Nutanix AHV host that has the card',
         ),
     ),
-    _model(
+    model(
         'A2',
         'A2',
         '25b6',
@@ -575,7 +582,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             _DENNEMAN,
         ),
     ),
-    _model(
+    model(
         'RTX A6000',
         'A6000',
         '2230',
@@ -593,7 +600,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             _GLS.format('RTX_A6000_x9'),
         ),
     ),
-    _model(
+    model(
         'RTX A5500',
         'A5500',
         '2233',
@@ -603,23 +610,23 @@ MODELS: tuple[catalogue.Model, ...] = (
         notes=_MODE,
         sources=(_VGPU,),
     ),
-    _model(
+    model(
         'RTX A5000',
         'A5000',
         '2231',
         'Ampere',
         _DISPLAY,
         24,
-        bars=_aperture(0.25),
+        bars=aperture(0.25),
         floor=460,
         audio='1aef',
         notes=_MODE,
         sources=(
             _VGPU,
-            _TELEGRAF.format('dual_a5000-v13'),
+            TELEGRAF.format('dual_a5000-v13'),
         ),
     ),
-    _model(
+    model(
         'RTX A4500',
         'A4500',
         '2232',
@@ -628,7 +635,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         None,
         floor=470,
     ),
-    _model(
+    model(
         'RTX A4000',
         'A4000',
         '24b0',
@@ -642,7 +649,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             'BARs: lspci in geerlingguy/raspberry-pi-pcie-devices issue 692',
         ),
     ),
-    _model(
+    model(
         'RTX A2000',
         'A2000',
         '2531',
@@ -650,9 +657,9 @@ MODELS: tuple[catalogue.Model, ...] = (
         (),
         6,
         floor=470,
-        sources=(_AKASH,),
+        sources=(AKASH,),
     ),
-    _model(
+    model(
         'RTX A2000 12GB',
         'A2000',
         '2571',
@@ -666,7 +673,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         ),
     ),
     # Ada Lovelace
-    _model(
+    model(
         'L4',
         'L4',
         '27b8',
@@ -677,7 +684,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         bars=_bars(32),
         sources=(_VGPU, 'BARs: lshw of a guest of Google Cloud'),
     ),
-    _model(
+    model(
         'L40',
         'L40',
         '26b5',
@@ -688,7 +695,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         notes=_MODE,
         sources=(_STACKHPC, _VGPU),
     ),
-    _model(
+    model(
         'L40S',
         'L40S',
         '26b9',
@@ -704,14 +711,14 @@ MODELS: tuple[catalogue.Model, ...] = (
             'BARs: docs/vfio.md of cloud-hypervisor/cloud-hypervisor',
         ),
     ),
-    _model(
+    model(
         'L20',
         'L20',
         '26ba',
         'Ada Lovelace',
         _NO_DISPLAY,
         48,
-        bars=_aperture(64),
+        bars=aperture(64),
         floor=535,
         notes=_MODE,
         sources=(
@@ -719,7 +726,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             'BAR1: nvidia-smi -q in NVIDIA/DCGM issue 132',
         ),
     ),
-    _model(
+    model(
         'L2',
         'L2',
         '27b6',
@@ -729,7 +736,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         floor=535,
         sources=(_VGPU,),
     ),
-    _model(
+    model(
         'RTX 6000 Ada Generation',
         'RTX 6000 Ada',
         '26b1',
@@ -747,7 +754,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             'BARs: lspci in asus-esc8000a-e12.md of luigifcruz/stelline',
         ),
     ),
-    _model(
+    model(
         'RTX 5880 Ada Generation',
         'RTX 5880 Ada',
         '26b3',
@@ -758,7 +765,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         notes=_MODE,
         sources=(_VGPU,),
     ),
-    _model(
+    model(
         'RTX 5000 Ada Generation',
         'RTX 5000 Ada',
         '26b2',
@@ -769,7 +776,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         notes=_MODE,
         sources=(_VGPU,),
     ),
-    _model(
+    model(
         'RTX 4500 Ada Generation',
         'RTX 4500 Ada',
         '27b1',
@@ -778,51 +785,51 @@ MODELS: tuple[catalogue.Model, ...] = (
         None,
         floor=535,
     ),
-    _model(
+    model(
         'RTX 4000 Ada Generation',
         'RTX 4000 Ada',
         '27b2',
         'Ada Lovelace',
         (),
         20,
-        bars=_aperture(0.25),
+        bars=aperture(0.25),
         floor=535,
         sources=(
-            _AKASH,
+            AKASH,
             _GLS.format('RTX4000Ada'),
         ),
     ),
-    _model(
+    model(
         'RTX 4000 SFF Ada Generation',
         'RTX 4000 SFF Ada',
         '27b0',
         'Ada Lovelace',
         (),
         20,
-        bars=_aperture(32),
+        bars=aperture(32),
         floor=525,
         notes='BAR1 is that of a host with Resizable BAR',
         sources=(
-            _AKASH,
-            _TELEGRAF.format('rtx-4000-sff-ada-v13'),
+            AKASH,
+            TELEGRAF.format('rtx-4000-sff-ada-v13'),
         ),
     ),
-    _model(
+    model(
         'RTX 2000 Ada Generation',
         'RTX 2000 Ada',
         '28b0',
         'Ada Lovelace',
         (),
         16,
-        bars=_aperture(0.25),
+        bars=aperture(0.25),
         floor=550,
         sources=(
-            _AKASH,
+            AKASH,
             _GLS.format('RTX2000Ada'),
         ),
     ),
     # Hopper
-    _model(
+    model(
         'H100 PCIe',
         'H100',
         '2331',
@@ -836,7 +843,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             _DENNEMAN,
         ),
     ),
-    _model(
+    model(
         'H100 SXM5 80GB',
         'H100',
         '2330',
@@ -854,7 +861,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             _GLS.format('H100SXMx8'),
         ),
     ),
-    _model(
+    model(
         'H100 SXM5 94GB',
         'H100',
         '2339',
@@ -866,7 +873,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         nvswitch=True,
         sources=(_VGPU,),
     ),
-    _model(
+    model(
         'H100 NVL',
         'H100 NVL',
         '2321',
@@ -881,7 +888,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             _GLS.format('H100NVLx2'),
         ),
     ),
-    _model(
+    model(
         'H800 PCIe',
         'H800',
         '2322',
@@ -891,7 +898,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         floor=525,
         sources=(_VGPU,),
     ),
-    _model(
+    model(
         'H800 SXM5',
         'H800',
         '2324',
@@ -907,7 +914,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             'BAR2: nvidia-smi -q of a host that has eight of them',
         ),
     ),
-    _model(
+    model(
         'H20',
         'H20',
         '2329',
@@ -920,7 +927,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         nvswitch=True,
         sources=(_VGPU, 'BARs: lspci in NVIDIA/nvtrust issue 128'),
     ),
-    _model(
+    model(
         'H200 SXM',
         'H200',
         '2335',
@@ -938,7 +945,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             'BAR2: internal/captures of utkuozdemir/nvidia_gpu_exporter',
         ),
     ),
-    _model(
+    model(
         'H200 NVL',
         'H200 NVL',
         '233b',
@@ -948,7 +955,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         floor=565,
         sources=(_VGPU, _MIG),
     ),
-    _model(
+    model(
         'GH200 120GB / 480GB',
         'GH200',
         '2342',
@@ -967,7 +974,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             _GRACE_BARS,
         ),
     ),
-    _model(
+    model(
         'GH200 144GB HBM3e',
         'GH200',
         '2348',
@@ -984,7 +991,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         ),
     ),
     # Blackwell
-    _model(
+    model(
         'B200',
         'B200',
         '2901',
@@ -1001,7 +1008,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             'BARs: lspci in a blog of Ubicloud on virtualizing HGX B200',
         ),
     ),
-    _model(
+    model(
         'GB200',
         'GB200',
         '2941',
@@ -1013,7 +1020,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         nvswitch=True,
         sources=(_VGPU, _MIG),
     ),
-    _model(
+    model(
         'B300 SXM6',
         'B300',
         '3182',
@@ -1025,7 +1032,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         nvswitch=True,
         sources=(_VGPU,),
     ),
-    _model(
+    model(
         'GB300',
         'GB300',
         '31c2',
@@ -1036,14 +1043,14 @@ MODELS: tuple[catalogue.Model, ...] = (
         form_factor='Grace Blackwell',
         nvswitch=True,
     ),
-    _model(
+    model(
         'RTX PRO 6000 Blackwell Server Edition',
         'RTX PRO 6000',
         '2bb5',
         'Blackwell',
         table.PF,
         96,
-        bars=_aperture(128),
+        bars=aperture(128),
         floor=575,
         sources=(
             _VGPU,
@@ -1051,7 +1058,7 @@ MODELS: tuple[catalogue.Model, ...] = (
             'BAR1: nvidia-smi -q of a host of CubeCOS that has four of them',
         ),
     ),
-    _model(
+    model(
         'RTX PRO 6000 Blackwell Workstation Edition',
         'RTX PRO 6000',
         '2bb1',
@@ -1060,7 +1067,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         96,
         bars=(
             catalogue.Bar(0, 64 * table.MIB),
-            *_aperture(128),
+            *aperture(128),
         ),
         floor=570,
         audio='22e8',
@@ -1070,21 +1077,21 @@ MODELS: tuple[catalogue.Model, ...] = (
             'BARs: log of Firecracker with the card passed through',
         ),
     ),
-    _model(
+    model(
         'RTX PRO 6000 Blackwell Max-Q Workstation Edition',
         'RTX PRO 6000',
         '2bb4',
         'Blackwell',
         (),
         96,
-        bars=_aperture(128),
+        bars=aperture(128),
         floor=570,
         sources=(
             _MIG,
-            _TELEGRAF.format('pro-6000-maxq-blackwell-v13'),
+            TELEGRAF.format('pro-6000-maxq-blackwell-v13'),
         ),
     ),
-    _model(
+    model(
         'RTX PRO 5000 Blackwell',
         'RTX PRO 5000',
         '2bb3',
@@ -1095,7 +1102,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         notes='Shares its ids with the board of 72 GB',
         sources=(_MIG,),
     ),
-    _model(
+    model(
         'RTX PRO 5000 72GB Blackwell',
         'RTX PRO 5000',
         '2bb3',
@@ -1111,7 +1118,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         ),
         notes='Shares its ids with the board of 48 GB',
     ),
-    _model(
+    model(
         'RTX PRO 4500 Blackwell',
         'RTX PRO 4500',
         '2c31',
@@ -1121,7 +1128,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         floor=570,
         sources=(_MIG,),
     ),
-    _model(
+    model(
         'RTX PRO 4000 Blackwell',
         'RTX PRO 4000',
         '2c34',
@@ -1130,7 +1137,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         None,
         floor=570,
     ),
-    _model(
+    model(
         'RTX PRO 4000 Blackwell SFF Edition',
         'RTX PRO 4000',
         '2c33',
@@ -1139,7 +1146,7 @@ MODELS: tuple[catalogue.Model, ...] = (
         None,
         floor=570,
     ),
-    _model(
+    model(
         'RTX PRO 2000 Blackwell',
         'RTX PRO 2000',
         '2d30',

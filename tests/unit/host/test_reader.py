@@ -308,6 +308,20 @@ class TestRead(TestCase):
             self.read(tree).boot_arguments,
         )
 
+    def test_values_that_double(self) -> None:
+        """What grows without end is cut, and not known."""
+        tree = trees.Tree()
+        name = 'GRUB_CMDLINE_LINUX'
+        tree.text(
+            'etc/default/grub',
+            f'{name}="quiet ro"\n' + f'{name}="${name} ${name}"\n' * 60,
+        )
+        tree.text('boot/grub2/grubenv', f'kernelopts={"ro " * 9000}\n')
+        tree.text('boot/loader/entries/a.conf', 'options $kernelopts\n' * 5000)
+        for found in self.read(tree).boot_arguments:
+            self.assertLess(len(found.text), 1 << 18)
+            self.assertIn('***', found.text)
+
     def test_tuned(self) -> None:
         """Of all profiles that are installed, the one in force counts."""
         default = 'isolated_cores=${f:calc_isolated_cores:1}\n'

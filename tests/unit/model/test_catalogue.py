@@ -154,6 +154,24 @@ class TestTables(testtools.TestCase):
                     model,
                 )
 
+    def test_desktop_boards(self) -> None:
+        """Those that small clouds pass through are known by their ids."""
+        found = catalogue.builtin()
+        for product, name in (
+            ('102d', 'NVIDIA Tesla K80'),
+            ('1c30', 'NVIDIA Quadro P2000'),
+            ('1bb0', 'NVIDIA Quadro P5000'),
+            ('1b06', 'NVIDIA GeForce GTX 1080 Ti'),
+            ('1e04', 'NVIDIA GeForce RTX 2080 Ti'),
+            ('2204', 'NVIDIA GeForce RTX 3090'),
+            ('1ff2', 'NVIDIA T400 4GB'),
+            ('1ff0', 'NVIDIA T1000 8GB'),
+        ):
+            (model,) = found.by_ids('10de', product)
+            self.assertEqual(name, model.name)
+            # Nothing says so of them.
+            self.assertEqual((), model.device_types)
+
     def test_form(self) -> None:
         for model in self.models:
             self.assertRegex(model.slug, r'\A[a-z0-9]+(_[a-z0-9]+)*\Z')

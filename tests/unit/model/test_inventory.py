@@ -69,6 +69,7 @@ class TestAddress(testtools.TestCase):
         ('0000:04:00.0', '0000:04:00.0'),
         ('04:00.0', '0000:04:00.0'),
         ('FFFF:FF:1F.7', 'ffff:ff:1f.7'),
+        ('00000009:01:00.0', '0009:01:00.0'),
     )
     @ddt.unpack
     def test_good(self, text: str, normal: str) -> None:
@@ -83,6 +84,7 @@ class TestAddress(testtools.TestCase):
         '0000:04:00.0\n',
         ' 0000:04:00.0',
         '00000:04:00.0',
+        '00010000:04:00.0',
         '٠٠٠٠:04:00.0',
     )
     def test_bad(self, text: str) -> None:

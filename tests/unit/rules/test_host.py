@@ -22,6 +22,7 @@ from gpuclient.documents.created import host_files
 from gpuclient.host import collect
 from gpuclient.host import reader
 from gpuclient.model import alias as alias_model
+from gpuclient.model import catalogue
 from gpuclient.model import cpu
 from gpuclient.model import pci
 from gpuclient.rules import host as host_rules
@@ -980,6 +981,30 @@ class TestBinding(TestCase):
             'softdep nvidiafb pre: vfio-pci\n',
         )
         self.assertEqual({}, self.bad(tree, named(GPU)))
+
+    def test_domains(self) -> None:
+        """All of an address is compared, and no part of a longer one."""
+        address = '0009:01:00.0'
+        for written, claimed in ((address, True), (f'1{address}', False)):
+            tree = card('iommu=pt', address=address)
+            tree.text(
+                'etc/modprobe.d/x.conf',
+                f'install vfio-pci echo vfio-pci > '
+                f'/sys/bus/pci/devices/{written}/driver_override\n',
+            )
+            path = 'etc/modprobe.d/x.conf'
+            tree.files[path] = collect.rule_for(path).keep(tree.files[path])
+            view = host_view.View(
+                tree.host(), named(address), catalogue.builtin()
+            )
+            (device,) = view.for_guests
+            claim = view.claim(device)
+            self.assertEqual(claimed, claim is not None and not claim.by_ids)
+        # Cards of two domains are on two buses.
+        tree = card(address='0001:04:00.0', reset=None)
+        tree.device('0000:04:00.1', '10de:1aef', 0x040300, driver='vfio-pci',
+                    group=9)  # fmt: skip
+        self.assertIn('GPU441', self.bad(tree, named('0001:04:00.0')))
 
     def test_twin_that_is_kept_by_its_address(self) -> None:
         """An override leaves it to a driver of the host."""

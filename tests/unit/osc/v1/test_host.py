@@ -196,7 +196,9 @@ class TestShow(TestCase):
             host.ShowHost,
             *('--catalogue', file, self.bundle(trees.consumer())),
         )
-        self.assertEqual('My GPU', found[0]['Model'])
+        self.assertEqual(
+            'NVIDIA GeForce RTX 2080 Rev. A / My GPU', found[0]['Model']
+        )
 
 
 class TestCheck(TestCase):
