@@ -194,7 +194,7 @@ def _value(pattern: str) -> 'collections.abc.Callable[[bytes], bytes]':
 def _module_name(word: str) -> str:
     plain = word.replace('-', '').replace('_', '')
     if (
-        len(word) > 55
+        not 0 < len(word) <= 55
         or not _MODULE_NAME.fullmatch(word)
         or _IDENTIFIER.fullmatch(plain)
     ):
@@ -202,9 +202,10 @@ def _module_name(word: str) -> str:
     return word
 
 
-_MODULE_NAME = re.compile(r'[A-Za-z0-9_-]+')
+#: Lower case and few digits, as names of modules are and secrets are not.
+_MODULE_NAME = re.compile(r'(?:[a-z_-]*[0-9]){0,6}[a-z_-]*')
 _FLAG = _shaped('[01yYnN]|on|off')
-_MODULES = _each(r'[A-Za-z0-9_-]{1,40}')
+_MODULES = _each(r'(?:[a-z_-]{0,40}[0-9]){0,6}[a-z_-]{1,40}')
 #: Also what is no id and looks like one, so that it can be told of.
 _IDS = _each(r'(?:(?:0x)?[0-9a-fA-FxX]{0,8}[:.-]){0,5}[0-9a-fA-FxX]{0,8}')
 _PAGE_SIZE = _shaped('[0-9]{1,18}[kKmMgGtTpPeE]?[iI]?[bB]?')
@@ -364,7 +365,10 @@ def _boot_arguments(text: str) -> str:
 
 
 def _command_line(content: bytes) -> bytes:
-    return _joined([' '.join(redact(line) for line in _lines_of(content))])
+    text = ' '.join(_lines_of(content))
+    if len(text) > _LONGEST_LINE:
+        raise ValueError(f'it has more than {_LONGEST_LINE} characters')
+    return _joined([redact(text)])
 
 
 #: A piece of a word of a shell: in single quotes, in double quotes, a
@@ -523,14 +527,16 @@ def shown(line: str) -> str:
     and the module after it.
     """
     first, *rest = line.split(None, 8)
-    directive = meant(first)
+    is_plain = (
+        len(first) <= 40
+        and re.fullmatch('[A-Za-z_-]+', first.strip(_QUOTES)) is not None
+    )
+    directive = meant(first) if is_plain else None
     names = [_module_name(word.strip(_QUOTES)) for word in rest[:8]]
     kept = [name for name in names if name.startswith('vfio')] or (
         names[:1] if directive and names[:1] != [MASK] else []
     )
-    plain = first.strip(_QUOTES)
-    is_plain = len(first) <= 40 and _module_name(plain) != MASK
-    if (directive is None or not is_plain) and first not in _PROGRAMS:
+    if directive is None and first not in _PROGRAMS:
         first = MASK
     return ' '.join([first, *kept[:1]])
 
@@ -858,7 +864,11 @@ RULES = tuple(
             'file',
             _value(r'[A-Za-z0-9_.-]{1,255}|\(none\)'),
         ),
-        ('proc/sys/kernel/osrelease', 'file', _value(r'[\w.+~-]{1,255}')),
+        (
+            'proc/sys/kernel/osrelease',
+            'file',
+            _value(r'[0-9]{1,3}\.[0-9]{1,5}[\w.+~-]{0,200}'),
+        ),
         ('etc/os-release', 'file', _assignments('ID(?:_LIKE)?=', _SYSTEMS)),
         # The devices.
         (_DEVICE + 'class', 'file', _HEX),
@@ -870,7 +880,7 @@ RULES = tuple(
         (
             _DEVICE + 'driver_override',
             'file',
-            _value(r'\(null\)|[\w-]{1,64}'),
+            _value(r'\(null\)|[a-z0-9_-]{1,64}|NovaCore'),
         ),
         (_DEVICE + 'iommu_group', 'link', _all),
         (_DEVICE + 'physfn', 'link', _all),
@@ -893,7 +903,7 @@ RULES = tuple(
         ('sys/bus/platform/devices/*-framebuffer.*', 'name', _all),
         # The IOMMU.
         ('sys/class/iommu/*', 'name', _all),
-        ('sys/kernel/iommu_groups/*/name', 'file', _value(r'[\w. -]{1,64}')),
+        ('sys/kernel/iommu_groups/*/name', 'file', _value('[a-z-]{1,32}')),
         ('sys/kernel/iommu_groups/*/type', 'file', _value('[A-Za-z-]{1,16}')),
         (
             'sys/kernel/iommu_groups/*/reserved_regions',

@@ -155,6 +155,40 @@ FILES = (
 )
 
 
+#: What text of files is made of.
+TOKENS = (
+    *'"\'=,:/@#${}`.-\t\n\x0b\u2028x\\ ',
+    *('\\"', '\\\n', '$(', 'password=', 'options ', 'install x ', 'a=b '),
+    *('softdep x pre: ', 'blacklist ', 'alias ', 'option ', ' 0 ', 'ro '),
+    *('GRUB_CMDLINE_LINUX=', 'GRUB_CMDLINE_LINUX+="', '$kernelopts', '--'),
+    *('${GRUB_CMDLINE_LINUX:+', 'iommu=', 'vfio-pci.ids=', 'hugepages='),
+    *('rd.driver.pre=', 'nouveau.modeset=', 'options vfio-pci ids=', 'ID='),
+    *('kernelopts=', 'saved_entry=', 'isolated_cores=', 'include=/etc/'),
+    *('add_drivers+=" ', 'vendor_id: ', 'driver_override', '0000:04:00.0'),
+)
+#: Files that have more than a name of the host's own choice.
+RANDOM = (
+    'proc/cmdline',
+    'etc/kernel/cmdline',
+    'etc/default/grub',
+    'etc/modprobe.d/a.conf',
+    'boot/loader/entries/a.conf',
+    'boot/grub2/grubenv',
+    'etc/modules',
+    'etc/dracut.conf',
+    'etc/os-release',
+    'proc/cpuinfo',
+    'proc/modules',
+    'etc/initramfs-tools/hooks/a',
+    'sys/bus/pci/devices/0000:04:00.0/reset_method',
+    'sys/kernel/iommu_groups/1/name',
+    'proc/sys/kernel/osrelease',
+    'gpuclient/initramfs/x',
+)
+#: Of random texts; more in long runs.
+COUNT = int(os.environ.get('GPUCLIENT_FUZZ', '3000'))
+
+
 class TestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -289,6 +323,22 @@ class TestSecrets(TestCase):
         shown = repr(host) + repr(host_rules.check(host))
         for secret in secrets.all:
             self.assertNotIn(secret, shown)
+
+    def test_random_text(self) -> None:
+        """Whatever is around it, a secret is left out; names are names."""
+        chance = random.Random(30)
+        for _number in range(COUNT):
+            letters = 'abcdefghijkLMNOP0123456789!+'
+            secret = f'S{"".join(chance.choices(letters, k=10))}9'
+            content = (
+                ''.join(chance.choices(TOKENS, k=chance.randrange(8)))
+                + secret
+                + ''.join(chance.choices(TOKENS, k=chance.randrange(6)))
+            ).encode()
+            path = chance.choice(RANDOM)
+            once = _kept(path, content)
+            self.assertFalse(secret.encode() in once, (path, content))
+            self.assertEqual(once, _kept(path, once), (path, content))
 
     def test_the_same_when_packed_again(self) -> None:
         """What is left of a file is left of that, too."""
