@@ -33,7 +33,7 @@ _BOOLEANS = (
     'True', 'false', 'ON', 'yes', '0', '1', ' true ', '"true"', 'no', 'off',
 )  # fmt: skip
 _OPTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ('pci', 'alias', ('{"name": "a"}', '{"name": "b"}', "'{}'", 'x = y')),
+    ('pci', 'alias', ('{"name": "a"}', '{"name": "b%s"}', "'{}'", 'x = y')),
     ('DEFAULT', 'pci_alias', ('{"name": "old"}',)),
     ('pci', 'device_spec', ('{"address": "1"}', '{"address": "2"}', '{}')),
     ('pci', 'passthrough_whitelist', ('{"address": "3"}',)),
