@@ -675,6 +675,42 @@ def check_devname(spec: DeviceSpec) -> None:
         )
 
 
+def split_providers(
+    specs: collections.abc.Sequence[DeviceSpec],
+    devices: collections.abc.Iterable[HostDevice],
+) -> tuple[str, ...]:
+    """Return the PFs whose VFs are in several pools, by their addresses.
+
+    With pci_in_placement Nova takes no device of a host that has one
+    (``nova/pci/stats.py:PciDeviceStats._assert_one_pool_per_rp_uuid``): VFs of
+    a PF are one resource provider, and all tags of their entries tell pools
+    apart (``_create_pool_keys_from_dev``).
+    """
+    pools: dict[str, list[Tags]] = {}
+    for device in devices:
+        spec = first_match(specs, device)
+        if spec is None or not spec.in_placement:
+            continue
+        pool = {
+            'vendor_id': device.vendor_id,
+            'product_id': device.product_id,
+            'dev_type': device.device_type,
+            **spec.tags,
+        }
+        for tag in ('resource_class', 'traits', 'rp_uuid'):
+            pool.pop(tag, None)
+        if pool.get('remote_managed') is None and (
+            device.device_type != 'type-PCI'
+        ):
+            pool['remote_managed'] = 'false'
+        known = pools.setdefault(device.parent_address or device.address, [])
+        if pool not in known:
+            known.append(pool)
+    return tuple(
+        address for address, several in pools.items() if len(several) > 1
+    )
+
+
 def _report(reason: str) -> exceptions.InvalidDeviceSpec:
     # nova/exception.py:PlacementPciException
     return exceptions.InvalidDeviceSpec(

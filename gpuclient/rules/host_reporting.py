@@ -28,7 +28,9 @@ def check(
     A PF together with VFs of it, VFs of one PF with different classes or
     traits, ``one_time_use`` on VFs and ``devname`` end nova-compute
     (``nova/compute/pci_placement_translator.py:PciResourceProvider``). With
-    ``[pci]report_in_placement`` off it looks at none of this.
+    ``[pci]report_in_placement`` off it looks at none of this. VFs of one PF
+    in several pools end each request
+    (``nova/pci/stats.py:PciDeviceStats._apply_request``).
     """
     if not view.intent.report_in_placement or view.spec_errors:
         return
@@ -44,4 +46,18 @@ def check(
             'devices',
             f'nova-compute cannot report the devices to Placement: {exc}',
             'Correct [pci]device_spec; see "openstack gpu config check"',
+        )
+        return
+    split = device_spec.split_providers(
+        view.specs, [device.for_nova for device in view.host.devices]
+    )
+    if split:
+        yield verdict.warn(
+            'GPU456',
+            'devices',
+            f'VFs of {", ".join(split)} are matched by entries of '
+            f'[pci]device_spec with different keys: with pci_in_placement no '
+            f'server with devices is scheduled to the host',
+            'Match all VFs of a PF by one entry, or by entries with the same '
+            'tags',
         )

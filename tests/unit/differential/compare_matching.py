@@ -200,12 +200,17 @@ def _compare_host(
     in_placement: bool,
 ) -> str | None:
     """Compare whether the host of the case serves an alias."""
-    ours = (report or not in_placement) and any(
-        spec is not None
-        and spec.serves(device, alias, in_placement=in_placement)
-        for alias in aliases
-        for device in host.devices
-        for spec in [device_spec.first_match(specs, device)]
+    split = in_placement and device_spec.split_providers(specs, host.devices)
+    ours = (
+        (report or not in_placement)
+        and not split
+        and any(
+            spec is not None
+            and spec.serves(device, alias, in_placement=in_placement)
+            for alias in aliases
+            for device in host.devices
+            for spec in [device_spec.first_match(specs, device)]
+        )
     )
     return (
         None
@@ -406,6 +411,16 @@ EXAMPLES = (
             f'{{{_IDS}, "device_type": "type-PF", "capability_type": "pci"}}',
             f'{{{_IDS}, "device_type": "type-PF"}}',
         ],
+    ),
+    # VFs of one PF in two pools.
+    _case(
+        [
+            '{"address": "04:02.3"}',
+            '{"address": "04:02.4", "trusted": "true"}',
+        ],
+        devices=(_VF, {**_VF, 'address': '0000:04:02.4'}),
+        in_placement=True,
+        report=True,
     ),
     _case(
         ['{}'],

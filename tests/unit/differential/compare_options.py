@@ -27,11 +27,17 @@ import nova.conf
 from oslo_config import cfg
 
 from gpuclient.documents import tree
+from gpuclient.model import configuration
+from gpuclient.model import deployment
+from gpuclient.rules import configuration as configuration_rules
+from gpuclient.rules import options as options_rules
 from tests.unit.differential import comparing
 
 _BOOLEANS = (
     'True', 'false', 'ON', 'yes', '0', '1', ' true ', '"true"', 'no', 'off',
 )  # fmt: skip
+#: oslo.config refuses these, and the service that reads them ends.
+_WRONG = ('y', 't', 'enabled', '', '-1', '$nosuch', '$pci.nosuch', 'None')
 _OPTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ('pci', 'alias', ('{"name": "a"}', '{"name": "b%s"}', "'{}'", 'x = y')),
     ('DEFAULT', 'pci_alias', ('{"name": "old"}',)),
@@ -43,6 +49,9 @@ _OPTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ('pci', 'device_specs', ('{"address": "5"}',)),
     ('PCI', 'alias', ('{"name": "upper"}',)),
     ('Pci', 'report_in_placement', _BOOLEANS),
+    ('pci', 'alias', ('{"name": "$$a"}', '{"name": "$nosuch"}')),
+    ('pci', 'report_in_placement', _WRONG),
+    ('filter_scheduler', 'pci_in_placement', _WRONG),
 )
 
 
@@ -90,7 +99,11 @@ def compare(case: comparing.Case) -> str | None:
             path = os.path.join(drop_ins, f'{number:02}-gpu.conf')
             with open(path, 'w') as stream:
                 stream.write(_text(lines))
-        nova_says, ours = _of_oslo(drop_ins), _of_ours(drop_ins)
+        ours = _of_ours(drop_ins)
+        try:
+            nova_says = _of_oslo(drop_ins)
+        except cfg.Error as exc:
+            return None if ours is None else f'refused: {exc}, not by us'
     finally:
         shutil.rmtree(folder)
     if nova_says != ours:
@@ -114,22 +127,33 @@ def _of_oslo(folder: str) -> dict[str, typing.Any]:
     }
 
 
-def _of_ours(folder: str) -> dict[str, typing.Any]:
-    processes = tree.read([folder]).deployment.processes
-    if not processes:
-        return {
-            'alias': [],
-            'device_spec': [],
-            'report_in_placement': False,
-            'pci_in_placement': False,
-        }
-    (process,) = processes
+def _of_ours(folder: str) -> dict[str, typing.Any] | None:
+    """Return what we read; None where the service does not start."""
+    found = tree.read([folder]).deployment
+    if any(
+        # Of a value that oslo.config refuses.
+        one.finding.code == 'GPU331'
+        for one in configuration_rules.check(found)
+    ):
+        return None
+    process = (
+        found.processes[0]
+        if found.processes
+        else deployment.Process((), configuration.Place(folder))
+    )
     return {
-        'alias': [one.text for one in process.aliases],
-        'device_spec': [one.text for one in process.device_specs],
+        'alias': _texts(process, process.aliases),
+        'device_spec': _texts(process, process.device_specs),
         'report_in_placement': bool(process.report_in_placement),
         'pci_in_placement': bool(process.pci_in_placement),
     }
+
+
+def _texts(
+    process: deployment.Process,
+    settings: typing.Iterable[configuration.Setting],
+) -> list[str | None]:
+    return [options_rules.resolve(process, 'pci', one) for one in settings]
 
 
 COMPARISON = comparing.Comparison('options', generate, compare)

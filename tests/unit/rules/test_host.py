@@ -1451,6 +1451,22 @@ class TestUse(TestCase):
                     ),
                     entry,
                 )
+        tree.device('0000:17:00.5', '10de:20f1', 0x030200, group=6, parent=GPU)
+        words = f'VFs of {GPU} are matched by entries'
+        for other, report, expected in (
+            ({'trusted': 'yes'}, True, True),
+            ({'trusted': 'yes'}, False, False),
+            ({}, True, False),
+        ):
+            intent = specs(
+                vf,
+                {'address': '17:00.5', **other},
+                report_in_placement=report,
+            )
+            self.assertEqual(
+                expected,
+                any(words in one.evidence for one in self.check(tree, intent)),
+            )
         self.finds('GPU456', FAIL, 'requires pci.report_in_placement', tree,
                    specs({**vf, 'one_time_use': 'yes'},
                          report_in_placement=False))  # fmt: skip
