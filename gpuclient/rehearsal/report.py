@@ -54,6 +54,9 @@ UNREADABLE = 'unreadable'
 
 #: What is wrong between documents, and stops devices from being found.
 _OF_TRACKING = ('GPU308', 'GPU309', 'GPU310')
+#: A warning that servers can bear out, and what stops nova-scheduler.
+_UNSET_FILTERS = 'GPU327'
+_OF_SCHEDULING = (*_OF_TRACKING, 'GPU326', _UNSET_FILTERS)
 _ADDRESS = re.compile(r'[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]', re.ASCII)
 
 #: A device, the entry that gives it away, and where that stands.
@@ -108,6 +111,7 @@ class Report:
             one
             for one in located
             if one.finding.severity is finding.Severity.ERROR
+            or one.finding.code == _UNSET_FILTERS
         ]
 
     # -- documents ----------------------------------------------------------
@@ -415,7 +419,7 @@ class Report:
         return _codes(
             one
             for one in self._errors
-            if one.place in places or one.finding.code in _OF_TRACKING
+            if one.place in places or one.finding.code in _OF_SCHEDULING
         )
 
 

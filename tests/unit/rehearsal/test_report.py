@@ -392,6 +392,20 @@ class TestReport(ReportTestCase):
             (row.state, row.detail, row.bad),
         )
 
+    def test_filters_that_nobody_set(self) -> None:
+        files = {
+            'nova.conf': '\n'.join(
+                line
+                for text in CLEAN.values()
+                for line in text.splitlines()
+                if 'filter' not in line and 'in_placement' not in line
+            )
+        }
+        row = self.report(files).booted(
+            'nvidia_a2', reporting.Outcome(1, 2, 1, 'Claim pci failed')
+        )
+        self.assertIn('GPU327', row.codes)
+
     def test_options_and_documents(self) -> None:
         report = self.report(
             {'nova.conf': '[DEFAULT]\ntransport_url = x\n[pci]\n'}
