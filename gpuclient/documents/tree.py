@@ -15,6 +15,7 @@
 import collections.abc
 import dataclasses
 import os
+import re
 
 from gpuclient.documents import atomic
 from gpuclient.documents import derived
@@ -63,6 +64,8 @@ _MARKED = (
     'It begins with a byte order mark: oslo.config cannot read it, and no '
     'service that reads it starts. Save it as UTF-8 without one'
 )
+#: A line that no YAML begins with, as templates of Helm and Jinja do.
+_TEMPLATE = rb'^[ \t]*\{[{%]'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +108,10 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
         try:
             file = services.open_file(path)
         except exceptions.DocumentError as exc:
-            if named or is_about_nova(path) or _mentions_devices(path):
+            if not named and _is_template(path):
+                if _mentions_devices(path):
+                    others.append((path, 'a template'))
+            elif named or _is_for_nova(path) or _mentions_devices(path):
                 unreadable.append((path, str(exc)))
             continue
         if isinstance(file, derived.SharedFile):
@@ -227,6 +233,30 @@ def is_about_nova(path: str) -> bool:
             | plain_files.words(os.path.basename(folder))
         )
     )
+
+
+def _is_for_nova(path: str) -> bool:
+    """Return whether Nova may read a file that is not understood.
+
+    Files of other programs are named after Nova, too: collectd has some.
+    """
+    folder, name = os.path.split(path)
+    if not name.endswith(_PLAIN):
+        return is_about_nova(path)
+    return name.startswith('nova') or bool(
+        _NOVA & plain_files.words(os.path.basename(folder))
+    )
+
+
+def _is_template(path: str) -> bool:
+    """Return whether a file becomes YAML when a template is filled in."""
+    if not path.endswith(services.YAML):
+        return False
+    try:
+        content = atomic.read(path)
+    except exceptions.DocumentError:
+        return False
+    return re.search(_TEMPLATE, content, re.M) is not None
 
 
 def _mentions_devices(path: str) -> bool:

@@ -66,8 +66,13 @@ _MARK = (
 
 
 def is_environment(content: bytes) -> bool:
-    """Return whether a file may be an environment with devices in it."""
-    return yaml_settings.has(content, rf'^({"|".join(_SECTIONS)})\s*:', _MARK)
+    """Return whether a file may be an environment with devices in it.
+
+    A template of Heat declares parameters below the same key.
+    """
+    return yaml_settings.has(
+        content, rf'^({"|".join(_SECTIONS)})\s*:', _MARK
+    ) and not yaml_settings.has(content, r'^["\']?heat_template_version')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,6 +25,10 @@ _FORMATS = (
         'variables of the StackHPC Kayobe configuration',
     ),
     (
+        r'^(extra_heat_params|standalone_extra_config)[ \t]*:',
+        'variables of dev-install',
+    ),
+    (
         r'^nova:[ \t]*\n[ \t]+(controller|compute):[ \t]*$(?s:.*)'
         r'^[ \t]+pci:[ \t]*$',
         'a pillar of Salt',

@@ -440,6 +440,28 @@ class TestRead(TreeTestCase):
             list(found.unreadable),
         )
 
+    def test_what_is_filled_in_later_is_not_broken(self) -> None:
+        """Charts and playbooks have files that are named after Nova."""
+        self.write(
+            {
+                'templates/job-nova.yaml': '{{- if .Values.job }}\nx: 1\n',
+                'nova/policy.yaml': '{% set x = "y" %}\n{{ x }}: 1\n',
+                'files/collectd_nova.conf': '<LoadPlugin "nova">\n',
+            }
+        )
+        (self.folder / 'with-devices.yaml').write_text(
+            '{{- if .Values.pci }}\nconf: |\n  [pci]\n  alias = x\n'
+        )
+        found = tree.read([os.fspath(self.folder)])
+        self.assertEqual((), found.unreadable)
+        self.assertEqual(
+            [('with-devices.yaml', 'a template')],
+            [(os.path.basename(path), name) for path, name in found.unread],
+        )
+        # A file that the user names is told of, whatever is in it.
+        path = os.fspath(self.folder / 'nova' / 'policy.yaml')
+        self.assertEqual(1, len(tree.read([path]).unreadable))
+
     def test_links_to_folders_are_not_followed(self) -> None:
         self.write(CLEAN)
         (self.folder / 'again').symlink_to(self.folder)
