@@ -12,9 +12,12 @@
 
 """Inputs from public reports get the right answer (``tests/field``)."""
 
+import json
 import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import ddt
 import fixtures
@@ -57,6 +60,21 @@ class TestField(testtools.TestCase):
         )
         self.assertEqual([], run.nova_disagrees(case, self.folder))
 
+    def test_shell(self) -> None:
+        """A case through the command line, as a user gives it."""
+        case = CASES['plain-single-quotes']
+        (self.folder / 'nova.conf').write_text(case.files['nova.conf'])
+        result = subprocess.run(
+            [sys.executable, '-m', 'openstackclient.shell', 'gpu', 'config',
+             'check', '-f', 'json', 'nova.conf'],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        self.assertEqual(3, result.returncode, result.stderr)
+        self.assertEqual(
+            {one.code for one in case.expected},
+            {row['Code'] for row in json.loads(result.stdout)},
+        )
+
 
 class TestCorpus(testtools.TestCase):
     def test_sources(self) -> None:
@@ -67,7 +85,7 @@ class TestCorpus(testtools.TestCase):
 
     def test_size(self) -> None:
         """It grows; what has been right stays right."""
-        self.assertTrue(len(CASES) >= 100, len(CASES))
+        self.assertTrue(len(CASES) >= 150, len(CASES))
         self.assertEqual(
             set(), DEPLOYERS - {case.deployer for case in CASES.values()}
         )
