@@ -570,7 +570,6 @@ def _disagreements(known: alias_records.Known) -> list[str]:
     catalogue = catalogue_documents.load(None)
     for defined in known.definitions:
         findings += map(str, alias_rules.check(defined.alias, catalogue))
-        findings += models.judge(defined.alias, catalogue)
     for defined in known.definitions[1:]:
         first = known.definitions[0]
         if defined.alias.meaning != first.alias.meaning:
@@ -581,4 +580,6 @@ def _disagreements(known: alias_records.Known) -> list[str]:
                     )
                 )
             )
+    for defined in known.definitions:
+        findings += models.judge(defined.alias, catalogue)
     return list(dict.fromkeys(findings))
