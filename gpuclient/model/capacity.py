@@ -356,6 +356,8 @@ class Forecast:
     hosts: tuple[HostForecast, ...] = ()
     #: What is not known of the hosts, so that fewer may fit.
     doubts: tuple[str, ...] = ()
+    #: What is taken from the catalogue, and not from the cloud.
+    assumed: tuple[str, ...] = ()
 
     @property
     def count(self) -> int | None:
@@ -466,6 +468,46 @@ def forecast(
             for host in concerned
         ),
         tuple(_doubts(flavor, wanted, concerned, hosts, aliases, inferred)),
+        tuple(_assumed(flavor, concerned, aliases, inferred)),
+    )
+
+
+def _assumed(
+    flavor: flavor_model.Flavor,
+    concerned: collections.abc.Sequence[Host],
+    aliases: collections.abc.Mapping[str, alias_model.Alias],
+    inferred: collections.abc.Container[str],
+) -> collections.abc.Iterator[str]:
+    """Yield which device types Placement does not show and that are used."""
+    for name, count in (flavor.aliases or {}).items():
+        devices = _devices_of(aliases[name], concerned)
+        if (
+            count
+            and name not in inferred
+            and any(device.total == 1 for device in devices)
+            and not _type_doubt(aliases[name], devices)
+        ):
+            yield (
+                f'devices of alias {name} are taken for '
+                f'{aliases[name].device_type or "type-PCI"}, which is their '
+                f'type in the catalogue'
+            )
+
+
+def _devices_of(
+    alias: alias_model.Alias, hosts: collections.abc.Iterable[Host]
+) -> tuple[inventory.Device, ...]:
+    return inventory.of_alias(
+        (device for host in hosts for device in host.devices), alias
+    )
+
+
+def _type_doubt(
+    alias: alias_model.Alias,
+    devices: collections.abc.Iterable[inventory.Device],
+) -> str:
+    return demand_model.device_type_doubt(
+        alias, [device.total for device in devices]
     )
 
 
@@ -527,13 +569,8 @@ def _doubts(
                 f'else that it may request'
             )
             continue
-        devices = inventory.of_alias(
-            (device for host in concerned for device in host.devices),
-            aliases[name],
-        )
-        doubt = demand_model.device_type_doubt(
-            aliases[name], [device.total for device in devices]
-        )
+        devices = _devices_of(aliases[name], concerned)
+        doubt = _type_doubt(aliases[name], devices)
         if devices and doubt:
             yield doubt
     seen = {

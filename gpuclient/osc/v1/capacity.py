@@ -71,6 +71,8 @@ def _notes(forecast: capacity.Forecast, cloud: forecasts.Cloud) -> list[str]:
     if forecast.refusal:
         return [_('None fits: %s') % forecast.refusal]
     notes = [_('At most: %s') % what for what in forecast.at_most]
+    if forecast.count:
+        notes += forecast.assumed
     notes += [
         _('%(alias)s is taken for %(class)s, which its servers hold')
         % {'alias': name, 'class': cloud.aliases[name].resource_class}

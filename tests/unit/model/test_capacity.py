@@ -453,6 +453,8 @@ class TestForecast(testtools.TestCase):
         self.assertEqual(1, found.count)
         self.assertEqual(not expected, found.exact)
         self.assertIn(expected, ' '.join(found.at_most))
+        # What only the catalogue says is said to be from there.
+        self.assertEqual(not expected, bool(found.assumed))
 
     def test_vfs_have_no_other_type(self) -> None:
         cards = [device(1, free=4)]
@@ -462,6 +464,7 @@ class TestForecast(testtools.TestCase):
             )
             found = self.forecast([host(cards)], {}, {'a': alias})
             self.assertEqual((4, exact), (found.count, found.exact))
+            self.assertEqual((), found.assumed)
 
     def aggregate(self, **metadata: str) -> capacity.Host:
         group = capacity.Aggregate('gold', frozenset({'host'}), metadata)
