@@ -127,11 +127,21 @@ def check_deployed(
     else:
         # Node sets are not given.
         return
+    #: The same ConfigMaps may be those of a service that is deployed.
+    mounted = {
+        name
+        for service in data_plane.services
+        if service.name in deployed
+        for name in service.config_maps
+    }
     for service in data_plane.services:
         if (
             service.type == _NOVA
             and service.process is not None
             and service.name not in deployed
+            and not (
+                service.config_maps and mounted >= set(service.config_maps)
+            )
         ):
             yield finding.Located(
                 finding.warning(

@@ -32,6 +32,8 @@ _Services = collections.abc.Sequence[deployment.Process]
 
 _SECTION = 'filter_scheduler'
 _YAML = ('.yaml', '.yml')
+#: What examples have in place of the other filters.
+_STANDS_FOR_OTHERS = re.compile(r'\.\.\.|…|<.*>')
 #: Variables of OpenStack-Ansible, whose own list lacks the filter.
 _VARIABLES = re.compile(r'(^|/)(user_[^/]*\.ya?ml$|(group|host)_vars/)')
 
@@ -200,7 +202,9 @@ def _check_list(
             ),
             setting.place,
         )
-    if scheduler_filters.COMPUTE not in filters:
+    if scheduler_filters.COMPUTE not in filters and not any(
+        _STANDS_FOR_OTHERS.search(name) for name in filters
+    ):
         missing = [
             name for name in scheduler_filters.DEFAULT if name not in filters
         ]

@@ -46,6 +46,8 @@ _MARKS = (
 
 #: Values that have one of these are those of a machine.
 _MACHINE_FIELDS = ('bmc', 'bootMACAddress', 'rootDeviceHints')
+#: The ConfigMap of the operator's own service ``nova``.
+_EXTRA = 'nova-extra-config'
 #: What stands in a base of kustomize for what comes from the values.
 _REPLACED = '_replaced_'
 
@@ -139,6 +141,8 @@ class Found:
                 self.machines.append(machine)
         elif kind == 'ConfigMap':
             self.config_maps.append(span)
+            if span.name == _EXTRA:
+                self.services.append(reader.nova_service(span))
             self._read_values(reader, reader.get(node, 'data'), span)
         elif kind is None:
             self._read_values(reader, reader.get(node, 'data') or node, span)
@@ -408,6 +412,15 @@ class _Reader:
             else None,
             nodes=tuple(members),
             pre_provisioned=not known,
+        )
+
+    def nova_service(self, span: Span) -> deployment.DataPlaneService:
+        """Return the operator's own service, which mounts one ConfigMap."""
+        return deployment.DataPlaneService(
+            name='nova',
+            place=configuration.Place(self._path, span.first),
+            type='nova',
+            config_maps=(_EXTRA,),
         )
 
     def service(self, node: yaml.Node | None) -> deployment.DataPlaneService:

@@ -58,6 +58,19 @@ class TestServices(test_check.CheckTestCase):
         )
         self.assertEqual([], self.names(files))
 
+    def test_config_map_of_nova(self) -> None:
+        """The service ``nova`` mounts nova-extra-config."""
+        files = self.without('      - nova-custom-gpu\n')
+        files[NODES] = files[NODES].replace(
+            '      - libvirt\n', '      - libvirt\n      - nova\n'
+        )
+        self.assertEqual(['GPU324'], self.names(files))
+        files['base/gpu.yaml'] = (
+            'kind: ConfigMap\nmetadata: {name: nova-extra-config}\n'
+            'data: {03-gpu-nova.conf: _replaced_}\n'
+        )
+        self.assertEqual([], self.names(files))
+
     def test_blacklisted(self) -> None:
         files = self.without('      - vfio-pci-bind\n')
         for argument in (

@@ -89,6 +89,16 @@ class TestNames(RulesTestCase):
             words,
         )
 
+    @ddt.data('...', '<existing filters>')
+    def test_what_stands_for_the_other_filters(self, name: str) -> None:
+        """The default list is meant, and not left out."""
+        found = self.messages(
+            scheduler(f'enabled_filters = {name},PciPassthroughFilter')
+        )
+        codes = {one[:6] for one in found}
+        self.assertIn('GPU326', codes)
+        self.assertNotIn('GPU328', codes)
+
     def test_brackets(self) -> None:
         found = self.messages(
             scheduler('enabled_filters = [ComputeFilter,PciPassthroughFilter]')
