@@ -45,6 +45,9 @@ class Reading:
     layers: tuple[int, ...] | None = None
     #: Where an option belongs that none of them has; None if any will do.
     home: nova_conf.NovaConf | None = None
+    #: Names of the files that they become, by which oslo.config orders those
+    #: of a folder; empty for those that it reads in the order given.
+    names: tuple[str, ...] = ()
     #: Whether one service reads them together cannot be told.
     is_ambiguous: bool = False
 

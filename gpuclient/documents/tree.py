@@ -83,12 +83,27 @@ class Tree:
     unread: tuple[tuple[str, str], ...] = ()
 
 
-def read(paths: collections.abc.Iterable[str]) -> Tree:
+@dataclasses.dataclass(frozen=True)
+class Declared:
+    """A file or folder of which the user says who reads it."""
+
+    kinds: tuple[str, ...]
+    host: str | None
+    path: str
+
+
+def read(
+    paths: collections.abc.Iterable[str],
+    declared: collections.abc.Iterable[Declared] = (),
+) -> Tree:
     """Read files, and all of a folder; links to folders are not followed.
 
     A file that is named has to have configuration of Nova; of a folder, only
     those are read that do. One that cannot be read, or is not there, is among
     :attr:`Tree.unreadable`.
+
+    :param declared: Files of the same kinds and host are read one behind the
+        other.
     """
     found: list[deployment.Process] = []
     unreadable: list[tuple[str, str]] = []
@@ -98,7 +113,11 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
     shared: dict[tuple[type, str], list[derived.SharedFile]] = {}
     count = 0
     idle: list[deployment.Unread] = []
+    of_declared, seen = _read_declared(declared, unreadable)
+    count += len(seen)
     for path, named in named_files(paths):
+        if os.path.realpath(path) in seen:
+            continue
         left_out = plain_files.unread(path)
         if left_out is not None:
             if _mentions_devices(path):
@@ -157,7 +176,7 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
             editable.Reading(None, group.confs),
             host=group.host,
         )
-        for group in plain_files.groups(plain)
+        for group in (*plain_files.groups(plain), *of_declared)
     ]
     return Tree(
         dataclasses.replace(hosts.deployment(found), unread=tuple(idle)),
@@ -165,6 +184,41 @@ def read(paths: collections.abc.Iterable[str]) -> Tree:
         tuple(unreadable),
         tuple(others),
     )
+
+
+def _read_declared(
+    declared: collections.abc.Iterable[Declared],
+    unreadable: list[tuple[str, str]],
+) -> tuple[list[plain_files.Group], set[str]]:
+    """Return what the user says is read together, and the files of it."""
+    confs: dict[str, nova_conf.NovaConf] = {}
+    read_by: dict[tuple[str, str | None], list[str]] = {}
+    for one in declared:
+        files: dict[str, nova_conf.NovaConf] = {}
+        for path, named in named_files([one.path]):
+            try:
+                if named or plain_files.unread(path) is None:
+                    files[path] = nova_conf.NovaConf.read(path)
+            except exceptions.DocumentError as exc:
+                unreadable.append((path, str(exc)))
+        confs |= files
+        for kind in one.kinds:
+            read_by.setdefault((kind, one.host), []).extend(
+                files if one.path in files else plain_files.order(kind, files)
+            )
+    kinds: dict[tuple[str | None, tuple[str, ...]], list[str]] = {}
+    for (kind, host), paths in read_by.items():
+        if paths:
+            kinds.setdefault((host, tuple(paths)), []).append(kind)
+    return [
+        plain_files.Group(
+            tuple(readers),
+            host,
+            tuple(confs[path] for path in paths),
+            paths[-1],
+        )
+        for (host, paths), readers in kinds.items()
+    ], {os.path.realpath(path) for path in confs}
 
 
 def _of_kolla(
@@ -284,6 +338,10 @@ def process(
 ) -> deployment.Process:
     """Return the process that reads files."""
     place = configuration.Place(path, reading.line)
+    names = {
+        id(conf): name
+        for conf, name in zip(reading.confs, reading.names, strict=False)
+    }
     options: dict[int, list[configuration.Option]] = {}
     for conf, section, name, value in nova_conf.merged(reading):
         # What a deployment tool merges is one file then.
@@ -306,8 +364,9 @@ def process(
             deployment.Source(
                 configuration.Place(found[0].setting.place.path),
                 tuple(found),
+                names.get(key, ''),
             )
-            for found in options.values()
+            for key, found in options.items()
         ),
         host=host,
     )

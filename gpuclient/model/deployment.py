@@ -37,6 +37,9 @@ class Source:
     options: tuple[configuration.Option, ...] = dataclasses.field(
         default=(), repr=False
     )
+    #: The name of the file that it becomes, where files of a folder are read
+    #: in the order of their names.
+    name: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +140,16 @@ class Process:
         return boolean.of_option(values[-1].text) if values else None
 
 
+def in_one_folder(processes: collections.abc.Sequence[Process]) -> Process:
+    """Return the process that reads all of these as files of one folder."""
+    whole = joined(processes)
+    return dataclasses.replace(
+        whole,
+        place=processes[0].place,
+        sources=tuple(sorted(whole.sources, key=lambda one: one.name)),
+    )
+
+
 def joined(processes: collections.abc.Sequence[Process]) -> Process:
     """Return the process that reads all of these, in their order."""
     return dataclasses.replace(
@@ -226,6 +239,39 @@ class Deployment:
         """Return the processes of a kind: a compute for each host."""
         return tuple(one for one in self.processes if one.is_read_by(kind))
 
+    def computes_on(self, host: str) -> tuple[Process, ...]:
+        """Return the computes that may be the one on a host.
+
+        The only one; or those of this host where one is known to be; or else
+        those of which it is not known where they are.
+        """
+        computes = self.of_kind(configuration.COMPUTE)
+        if len(computes) == 1:
+            return computes
+        known = [
+            process
+            for process in computes
+            if _is_same_host(self._hosts_of(process), host)
+        ]
+        return tuple(known) or tuple(
+            process for process in computes if not self._hosts_of(process)
+        )
+
+    def _hosts_of(self, compute: Process) -> set[str]:
+        """Return the hosts that a compute is known to be on."""
+        setting = compute.last('DEFAULT', 'host')
+        if setting is not None and setting.is_known:
+            return {setting.text}
+        if compute.host is not None:
+            return {compute.host}
+        return {
+            node.name
+            for node_set in self.data_plane.node_sets
+            for process in node_set.computes
+            if {*process.sources} <= {*compute.sources}
+            for node in node_set.nodes
+        }
+
     def node_set_of(self, compute: Process) -> NodeSet | None:
         """Return the node set that a compute is deployed with."""
         sources = set(compute.sources)
@@ -237,6 +283,16 @@ class Deployment:
             ),
             None,
         )
+
+
+def _is_same_host(names: collections.abc.Iterable[str], host: str) -> bool:
+    """Return whether a host has one of some names, with or without domain."""
+    return any(
+        host == name
+        or host.partition('.')[0] == name
+        or host == name.partition('.')[0]
+        for name in names
+    )
 
 
 def readers(

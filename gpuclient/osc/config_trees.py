@@ -20,9 +20,21 @@ from gpuclient.documents import tree
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import catalogue
+from gpuclient.model import configuration
 from gpuclient.osc import models as osc_models
 from gpuclient.rules import configuration as configuration_rules
 from gpuclient.rules import finding
+
+_CONTROL = (
+    configuration.API,
+    configuration.CONDUCTOR,
+    configuration.SCHEDULER,
+)
+#: What ``--as`` takes.
+_KINDS = {
+    **{kind: (kind,) for kind in configuration.ALL},
+    'control-plane': _CONTROL,
+}
 
 
 def add_paths(parser: argparse.ArgumentParser) -> None:
@@ -30,20 +42,76 @@ def add_paths(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'paths',
         metavar='<path>',
-        nargs='+',
+        nargs='*',
         help=_(
             'File, folder of files, or - for standard input (repeat for '
             'several)'
         ),
     )
+    add_as(parser)
 
 
-def read(paths: collections.abc.Sequence[str]) -> tree.Tree:
+def add_as(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says what files are."""
+    parser.add_argument(
+        '--as',
+        metavar='<service>[@<host>]=<path>',
+        dest='declared',
+        type=_declared,
+        action='append',
+        default=[],
+        help=_(
+            'File or folder that a service reads, where its name does not '
+            'tell: nova-api, nova-compute, nova-conductor, nova-scheduler or '
+            'control-plane, and the host of a compute (repeat for several; '
+            'those of one service and host are read one behind the other)'
+        ),
+    )
+
+
+def _declared(text: str) -> tree.Declared:
+    """Return what a path is; for argparse."""
+    name, equals, path = text.partition('=')
+    kind, at, host = name.partition('@')
+    kinds = _KINDS.get(kind)
+    if kinds is None or not equals:
+        raise argparse.ArgumentTypeError(
+            _(
+                '%(text)r is not <service>[@<host>]=<path>; a service is one '
+                'of %(kinds)s'
+            )
+            % {'text': text, 'kinds': ', '.join(_KINDS)}
+        )
+    if not path or (at and not host):
+        raise argparse.ArgumentTypeError(
+            _('%(text)r has no %(part)s')
+            % {
+                'text': text,
+                'part': _('path') if host or not at else _('host'),
+            }
+        )
+    if host and kinds != (configuration.COMPUTE,):
+        raise argparse.ArgumentTypeError(
+            _('%r names a host: only nova-compute takes one') % text
+        )
+    return tree.Declared(kinds, host or None, path)
+
+
+def read(
+    paths: collections.abc.Sequence[str],
+    declared: collections.abc.Sequence[tree.Declared] = (),
+) -> tree.Tree:
     """Read files and folders.
 
-    :raises gpuclient.exceptions.NotFound: They have no configuration.
+    :param declared: What some of them are.
+    :raises gpuclient.exceptions.GPUError: They have no configuration.
     """
-    found = tree.read(paths)
+    if not paths and not declared:
+        raise exceptions.InvalidValue(
+            _('Name files or folders, or say what they are with --as')
+        )
+    found = tree.read(paths, declared)
+    paths = [*paths, *(one.path for one in declared)]
     if not found.files and not found.unreadable and found.unread:
         path, name = found.unread[0]
         raise exceptions.DocumentError(services.not_read(path, name))

@@ -14,6 +14,7 @@
 
 import argparse
 import collections.abc
+import dataclasses
 
 from gpuclient.documents import services
 from gpuclient.documents import tree
@@ -24,6 +25,7 @@ from gpuclient.model import configuration
 from gpuclient.model import cpu
 from gpuclient.model import deployment
 from gpuclient.model import pci
+from gpuclient.osc import config_trees
 from gpuclient.rules import host_view
 
 
@@ -48,88 +50,147 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help=_(
             'File or folder of configuration of Nova, for device specs, '
-            'aliases, CPU sets and reserved memory (repeat for several)'
+            'aliases, CPU sets and reserved memory; of several hosts, each '
+            'is checked with its own (repeat for several)'
         ),
     )
+    config_trees.add_as(parser)
 
 
-def read(
-    parsed_args: argparse.Namespace, addresses: frozenset[pci.Address]
-) -> host_view.Intent:
-    """Return what the options say.
+class Intents:
+    """What hosts are meant for, as far as options and configuration tell.
 
     :param addresses: The devices that are named.
     :raises gpuclient.exceptions.GPUError: The configuration cannot be read,
-        or has no such alias.
+        or has no alias that is named.
     """
-    found = tree.read(parsed_args.files)
-    for path, reason in found.unreadable:
-        raise exceptions.DocumentError(
-            _('%(path)s cannot be read: %(reason)s')
-            % {'path': path, 'reason': reason}
-        )
-    for path, name in found.unread:
-        raise exceptions.DocumentError(services.not_read(path, name))
-    if parsed_args.files and not found.deployment.processes:
-        raise exceptions.NotFound(
-            _('There is no configuration of Nova in %(paths)s')
-            % {'paths': ', '.join(parsed_args.files)}
-        )
-    aliases = _aliases(found.deployment.processes)
-    wanted = parsed_args.aliases
-    for name in wanted:
-        if name not in {alias.name for alias in aliases}:
-            raise exceptions.NotFound(
-                _('No file given with --config defines an alias %(name)r')
-                % {'name': name}
+
+    def __init__(
+        self,
+        parsed_args: argparse.Namespace,
+        addresses: frozenset[pci.Address],
+    ) -> None:
+        self._addresses = addresses
+        self._wanted = parsed_args.aliases
+        found = tree.read(parsed_args.files, parsed_args.declared)
+        for path, reason in found.unreadable:
+            raise exceptions.DocumentError(
+                _('%(path)s cannot be read: %(reason)s')
+                % {'path': path, 'reason': reason}
             )
-    computes = [
-        service
-        for service in found.deployment.processes
-        if service.is_read_by(configuration.COMPUTE)
-    ]
-    specs = tuple(
-        dict.fromkeys(
-            setting.text
-            for service in computes
-            for setting in service.device_specs
+        for path, name in found.unread:
+            raise exceptions.DocumentError(services.not_read(path, name))
+        paths = [
+            *parsed_args.files,
+            *(one.path for one in parsed_args.declared),
+        ]
+        if paths and not found.deployment.processes:
+            raise exceptions.NotFound(
+                _('There is no configuration of Nova in %(paths)s')
+                % {'paths': ', '.join(paths)}
+            )
+        self._deployment = found.deployment
+        names = {one.name for one in _aliases(found.deployment.processes)}
+        for name in self._wanted:
+            if name not in names:
+                raise exceptions.NotFound(
+                    _('No file given with --config defines an alias %(name)r')
+                    % {'name': name}
+                )
+
+    def of(self, host: str) -> host_view.Intent:
+        """Return what a host is meant for.
+
+        :raises gpuclient.exceptions.GPUError: Which compute it is cannot be
+            told, or a value is not one that Nova takes.
+        """
+        computes = self._deployment.computes_on(host)
+        intents = {self._intent(one): one for one in computes}
+        if len(intents) > 1:
+            raise exceptions.InvalidValue(
+                _(
+                    'Which nova-compute is the one on %(host)s cannot be '
+                    'told: %(places)s differ; name it with --as '
+                    'nova-compute@%(host)s=PATH'
+                )
+                % {
+                    'host': host,
+                    'places': ', '.join(
+                        str(one.place) for one in intents.values()
+                    ),
+                }
+            )
+        if not computes and self._deployment.of_kind(configuration.COMPUTE):
+            raise exceptions.NotFound(
+                _(
+                    'None of the nova-computes given is the one on %(host)s; '
+                    'name it with --as nova-compute@%(host)s=PATH'
+                )
+                % {'host': host}
+            )
+        return next(iter(intents), None) or self._intent(None)
+
+    def _intent(self, compute: deployment.Process | None) -> host_view.Intent:
+        """Return what a host with a compute is meant for."""
+        aliases = tuple(
+            alias
+            for alias in _aliases(
+                process
+                for process in self._deployment.processes
+                if process is compute or process.is_control_plane
+            )
+            if not self._wanted or alias.name in self._wanted
         )
-    )
-    memory = _last(computes, 'DEFAULT', 'reserved_host_memory_mb')
-    return host_view.Intent(
-        addresses=addresses or None,
-        device_specs=specs,
-        report_in_placement=(
-            any(service.report_in_placement for service in computes)
-            if computes
-            else None
-        ),
-        of_compute=bool(specs)
-        or any(
-            service.readers == (configuration.COMPUTE,) for service in computes
-        ),
-        aliases=tuple(
-            alias for alias in aliases if not wanted or alias.name in wanted
-        ),
-        only_aliases=bool(wanted),
-        dedicated_cpus=_cpus(computes, 'cpu_dedicated_set'),
-        shared_cpus=_cpus(computes, 'cpu_shared_set'),
-        reserved_pages=tuple(
-            cpu.parse_reserved(text)
-            for text in _values(computes, 'DEFAULT', 'reserved_huge_pages')
-        ),
-        reserved_memory_mb=(
-            int(memory) if memory is not None and memory.isdecimal() else None
-        ),
-    )
+        intent = host_view.Intent(
+            addresses=self._addresses or None,
+            aliases=aliases,
+            only_aliases=bool(self._wanted),
+        )
+        if compute is None:
+            return intent
+        specs = tuple(
+            dict.fromkeys(
+                setting.text
+                for setting in compute.device_specs
+                if setting.is_known
+            )
+        )
+        memory = _known(compute.last('DEFAULT', 'reserved_host_memory_mb'))
+        return dataclasses.replace(
+            intent,
+            device_specs=specs,
+            report_in_placement=None
+            if compute.is_open('pci', 'report_in_placement')
+            else bool(compute.report_in_placement),
+            of_compute=bool(specs)
+            or (
+                compute.readers == (configuration.COMPUTE,)
+                and len(specs) == len(compute.device_specs)
+            ),
+            dedicated_cpus=_cpus(compute, 'cpu_dedicated_set'),
+            shared_cpus=_cpus(compute, 'cpu_shared_set'),
+            reserved_pages=tuple(
+                cpu.parse_reserved(setting.text)
+                for setting in compute.values('DEFAULT', 'reserved_huge_pages')
+                if setting.is_known
+            ),
+            reserved_memory_mb=(
+                int(memory)
+                if memory is not None and memory.isdecimal()
+                else None
+            ),
+        )
 
 
 def _aliases(
-    services: collections.abc.Iterable[deployment.Process],
+    processes: collections.abc.Iterable[deployment.Process],
 ) -> tuple[alias_model.Alias, ...]:
+    """Return the aliases that are known; a template may make others."""
     found: dict[alias_model.Alias, None] = {}
-    for service in services:
-        for setting in service.aliases:
+    for process in processes:
+        for setting in process.aliases:
+            if not setting.is_known:
+                continue
             try:
                 found.setdefault(alias_model.parse(setting.text))
             except exceptions.InvalidAlias as exc:
@@ -139,30 +200,11 @@ def _aliases(
     return tuple(found)
 
 
-def _values(
-    services: collections.abc.Iterable[deployment.Process],
-    section: str,
-    name: str,
-) -> list[str]:
-    return [
-        option.setting.text
-        for service in services
-        for option in service.options
-        if (option.section, option.name) == (section, name)
-    ]
+def _known(setting: configuration.Setting | None) -> str | None:
+    """Return a value; None where it is not set, or a template makes it."""
+    return setting.text if setting is not None and setting.is_known else None
 
 
-def _last(
-    services: collections.abc.Iterable[deployment.Process],
-    section: str,
-    name: str,
-) -> str | None:
-    values = _values(services, section, name)
-    return values[-1] if values else None
-
-
-def _cpus(
-    services: collections.abc.Iterable[deployment.Process], name: str
-) -> frozenset[int] | None:
-    text = _last(services, 'compute', name)
+def _cpus(compute: deployment.Process, name: str) -> frozenset[int] | None:
+    text = _known(compute.last('compute', name))
     return None if text is None else cpu.parse_option(name, text)

@@ -307,14 +307,42 @@ def _known(
 def _assign(candidates: dict[str, list[int]]) -> bool:
     """Return whether each can have one of its own (augmenting paths)."""
     owner: dict[int, str] = {}
+    assigned: dict[str, int] = {}
+    for name in candidates:
+        reached: dict[int, str] = {}
+        number = _free_machine(name, candidates, owner, reached)
+        if number is None:
+            return False
+        while True:
+            # Along the path each takes what the next one had.
+            node = reached[number]
+            before = assigned.get(node)
+            owner[number] = node
+            assigned[node] = number
+            if node == name or before is None:
+                break
+            number = before
+    return True
 
-    def place(name: str, tried: set[int]) -> bool:
-        for number in candidates[name]:
-            if number not in tried:
-                tried.add(number)
-                if number not in owner or place(owner[number], tried):
-                    owner[number] = name
-                    return True
-        return False
 
-    return all(place(name, set()) for name in candidates)
+def _free_machine(
+    name: str,
+    candidates: dict[str, list[int]],
+    owner: dict[int, str],
+    reached: dict[int, str],
+) -> int | None:
+    """Return a machine that nobody has at the end of a path from a node.
+
+    :param reached: Gets which node each machine was reached from.
+    """
+    nodes = [name]
+    while nodes:
+        node = nodes.pop()
+        for number in candidates[node]:
+            if number in reached:
+                continue
+            reached[number] = node
+            if number not in owner:
+                return number
+            nodes.append(owner[number])
+    return None

@@ -190,7 +190,9 @@ class Found:
         maps: dict[str, list[Span]] = {}
         for span in self.config_maps:
             maps.setdefault(span.name, []).append(span)
-        wholes: dict[int, deployment.Process | None] = {}
+        # Several data plane services may mount one ConfigMap; those that mount
+        # the same ones are one process.
+        wholes: dict[tuple[int, ...], deployment.Process] = {}
         deployed: dict[str, list[deployment.DataPlaneService]] = {}
         for service in self.services:
             members = [
@@ -200,15 +202,12 @@ class Found:
                     service.place.path, maps.get(name, []), _path_of_span
                 )
                 for one in within(span)
-                # Several data plane services may mount one.
-                if id(one) not in wholes
             ]
             if members:
-                whole = dataclasses.replace(
-                    deployment.joined(members), place=members[0].place
+                whole = wholes.setdefault(
+                    tuple(map(id, members)),
+                    deployment.in_one_folder(members),
                 )
-                wholes.update((id(one), None) for one in members)
-                wholes[id(members[0])] = whole
                 service = dataclasses.replace(service, process=whole)
             deployed.setdefault(service.name, []).append(service)
         node_sets = []
@@ -227,9 +226,8 @@ class Found:
             node_sets.append(
                 dataclasses.replace(node_set, computes=tuple(own))
             )
-        merged = (wholes.get(id(one), one) for one in processes)
         return deployment.Deployment(
-            tuple(one for one in merged if one is not None),
+            tuple(_with_wholes(processes, wholes)),
             deployment.DataPlane(
                 tuple(node_sets),
                 tuple(self.machines),
@@ -237,6 +235,23 @@ class Found:
                 tuple(self.overrides),
             ),
         )
+
+
+def _with_wholes(
+    processes: collections.abc.Iterable[deployment.Process],
+    wholes: collections.abc.Mapping[tuple[int, ...], deployment.Process],
+) -> collections.abc.Iterator[deployment.Process]:
+    """Yield processes, with those in place of their parts that mount them.
+
+    :param wholes: By the identities of their parts.
+    """
+    mounted = {number for parts in wholes for number in parts}
+    for process in processes:
+        if id(process) not in mounted:
+            yield process
+        for parts, whole in wholes.items():
+            if parts[0] == id(process):
+                yield whole
 
 
 def _nearest(

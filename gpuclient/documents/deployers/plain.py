@@ -226,6 +226,24 @@ def groups(confs: Confs) -> collections.abc.Iterator[Group]:
         yield from _groups(folder, folders, confs, several=len(plain) > 1)
 
 
+def order(kind: str, confs: Confs) -> list[str]:
+    """Return the files of a folder that a kind of process reads, in order.
+
+    :param confs: By path; those of other services are left out.
+    """
+    return [
+        path
+        for folder in _folders(confs).values()
+        for path in (
+            *folder.files,
+            *folder.own_files.get(kind, ()),
+            *(path for path, _readers in folder.alone),
+            *folder.drop_ins,
+            *folder.own_drop_ins.get(kind, ()),
+        )
+    ]
+
+
 def _folders(confs: Confs) -> dict[str, _Folder]:
     found: dict[str, _Folder] = {}
     for path in sorted(confs):

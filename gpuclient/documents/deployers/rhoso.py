@@ -83,6 +83,13 @@ class Part:
     #: Name of the ConfigMap whose file it is; None where it is none.
     config_map: str | None = None
 
+    @property
+    def file_name(self) -> str:
+        """What it is called where a compute reads it, if that is known."""
+        if self.config_map is None:
+            return ''
+        return self.keys.split('data.')[-1]
+
 
 @dataclasses.dataclass(frozen=True)
 class _Object:
@@ -175,6 +182,7 @@ class YamlFile(editable.EditableFile):
                 tuple(part.conf for part in parts),
                 keys=parts[0].keys,
                 line=parts[0].start + 1,
+                names=tuple(part.file_name for part in parts),
             )
 
     def edit_readings(self) -> collections.abc.Iterator[editable.Reading]:
@@ -212,7 +220,7 @@ class YamlFile(editable.EditableFile):
         self, parts: list[Part], *, is_ambiguous: bool
     ) -> editable.Reading:
         """Return files that are mounted in one folder, by their names."""
-        parts = sorted(parts, key=lambda part: part.keys.split('data.')[-1])
+        parts = sorted(parts, key=lambda part: part.file_name)
         return editable.Reading(
             configuration.COMPUTE,
             tuple(part.conf for part in parts),

@@ -66,7 +66,7 @@ Example::
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         located = config_trees.check(
-            config_trees.read(parsed_args.paths),
+            config_trees.read(parsed_args.paths, parsed_args.declared),
             catalogue_documents.load(parsed_args.catalogue),
         )
         if parsed_args.sarif is not None:

@@ -107,7 +107,7 @@ Example::
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         models = catalogue_documents.load(parsed_args.catalogue)
-        found = config_trees.read(parsed_args.paths)
+        found = config_trees.read(parsed_args.paths, parsed_args.declared)
         if not found.deployment.processes and not found.unreadable:
             raise exceptions.NotFound(
                 _('No service of Nova reads anything in %(paths)s')

@@ -365,12 +365,12 @@ Example::
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
-        intent = host_intent.read(parsed_args, _addresses(parsed_args))
+        intents = host_intent.Intents(parsed_args, _addresses(parsed_args))
         rows: list[_Row] = []
         severities = set()
         models = catalogue_documents.load(parsed_args.catalogue)
         for host in self.hosts(parsed_args, initramfs=True):
-            found = host_rules.check(host, intent, models)
+            found = host_rules.check(host, intents.of(host.name), models)
             severities |= {one.severity for one in found}
             rows += [
                 (

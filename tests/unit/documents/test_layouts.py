@@ -277,6 +277,103 @@ class TestLayouts(LayoutTestCase):
         )
 
 
+class TestDeclared(LayoutTestCase):
+    """Files of which the user says what they are."""
+
+    def declared(
+        self, files: dict[str, str], *given: tuple[tuple[str, ...], str, str]
+    ) -> list[tuple[tuple[str, ...], str | None, list[str]]]:
+        self.write(files)
+        found = tree.read(
+            [os.fspath(self.folder)],
+            [
+                tree.Declared(
+                    kinds, host or None, os.fspath(self.folder / path)
+                )
+                for kinds, host, path in given
+            ],
+        )
+        self.assertEqual((), found.unreadable)
+        self.assertEqual(len(files), found.files)
+        return [
+            (
+                one.readers,
+                one.host,
+                [
+                    os.path.relpath(source.place.path, self.folder)
+                    for source in one.sources
+                ],
+            )
+            for one in found.deployment.processes
+        ]
+
+    def test_files(self) -> None:
+        """They are read in the order given, and by nobody else."""
+        text = '[DEFAULT]\na = 1\n'
+        self.assertEqual(
+            [
+                (CONTROL, None, ['z/a.conf']),
+                ((COMPUTE,), 'gpu-1', ['z/c.conf', 'z/b.conf']),
+            ],
+            self.declared(
+                {'z/a.conf': text, 'z/b.conf': text, 'z/c.conf': text},
+                (CONTROL, '', 'z/a.conf'),
+                ((COMPUTE,), 'gpu-1', 'z/c.conf'),
+                ((COMPUTE,), 'gpu-1', 'z/b.conf'),
+            ),
+        )
+
+    def test_folders(self) -> None:
+        """Files of other services in them are left out."""
+        text = '[DEFAULT]\na = 1\n'
+        files = {
+            f'a/{name}': text
+            for name in (
+                'nova.conf',
+                'nova-api.conf',
+                'nova-compute.conf',
+                'nova.conf.d/1.conf',
+                'nova-api.conf.d/1.conf',
+            )
+        }
+        self.assertEqual(
+            [
+                (
+                    (API,),
+                    None,
+                    [
+                        *('a/nova.conf', 'a/nova-api.conf'),
+                        *('a/nova.conf.d/1.conf', 'a/nova-api.conf.d/1.conf'),
+                    ],
+                ),
+                (
+                    (CONDUCTOR, SCHEDULER),
+                    None,
+                    ['a/nova.conf', 'a/nova.conf.d/1.conf'],
+                ),
+            ],
+            self.declared(files, (CONTROL, '', 'a')),
+        )
+
+    def test_file_of_two(self) -> None:
+        self.assertEqual(
+            [
+                ((API,), None, ['a.conf']),
+                ((COMPUTE,), None, ['a.conf', 'b.conf']),
+            ],
+            self.declared(
+                {'a.conf': '[pci]\na = 1\n', 'b.conf': '[pci]\na = 1\n'},
+                ((API,), '', 'a.conf'),
+                ((COMPUTE,), '', 'a.conf'),
+                ((COMPUTE,), '', 'b.conf'),
+            ),
+        )
+
+    def test_unreadable(self) -> None:
+        found = tree.read([], [tree.Declared((API,), None, '/nowhere')])
+        self.assertEqual(['/nowhere'], [one[0] for one in found.unreadable])
+
+
 @ddt.ddt
 class TestUnread(LayoutTestCase):
     def messages(self, files: dict[str, str]) -> list[tuple[str, str]]:

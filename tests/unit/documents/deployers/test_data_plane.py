@@ -228,6 +228,60 @@ class TestObjects(DataPlaneTestCase):
         self.assertEqual(1, len(compute.aliases))
         self.assertEqual((configuration.COMPUTE,), compute.readers)
 
+    def test_second_service_with_the_same_config_maps(self) -> None:
+        found = self.read(
+            objects=OBJECTS
+            + """\
+---
+kind: OpenStackDataPlaneService
+metadata: {name: nova-custom-more}
+spec:
+  edpmServiceType: nova
+  dataSources:
+  - configMapRef: {name: cpu-nova}
+  - configMapRef: {name: gpu-nova}
+---
+kind: OpenStackDataPlaneService
+metadata: {name: nova-custom-cpu}
+spec:
+  edpmServiceType: nova
+  dataSources:
+  - configMapRef: {name: cpu-nova}
+---
+kind: OpenStackDataPlaneNodeSet
+spec:
+  services: [nova-custom-more]
+  nodes: {b: {}}
+---
+kind: OpenStackDataPlaneNodeSet
+spec:
+  services: [nova-custom-cpu]
+  nodes: {c: {}}
+"""
+        )
+        plane = found.deployment.data_plane
+        self.assertEqual(
+            [1, 1, 0],
+            [
+                len(one.process.aliases)
+                for one in plane.services
+                if one.process is not None
+            ],
+        )
+        # Each is one of the processes, and of one host.
+        computes = [one.computes for one in plane.node_sets]
+        self.assertEqual([1, 1, 1], [len(one) for one in computes])
+        for host, (compute,) in zip('abc', computes, strict=True):
+            self.assertTrue(
+                any(one is compute for one in found.deployment.processes)
+            )
+            self.assertIn(compute, found.deployment.computes_on(host))
+        # Files of one folder are read by name, whatever mounts them.
+        self.assertEqual(
+            ['03-gpu-nova.conf', '25-cpu.conf'],
+            [one.name for one in computes[1][0].sources],
+        )
+
     def test_names_of_config_maps(self) -> None:
         """As releases before had them."""
         found = self.read(

@@ -259,6 +259,89 @@ class TestCheck(TestCase):
             {(row['Device'], row['Code']) for row in found if row['Code']},
         )
 
+    def host_folders(self, **texts: str) -> str:
+        """Return a folder with a folder of each host."""
+        folder = self.folder / 'tree'
+        for name, text in texts.items():
+            path = folder / 'hosts' / name.replace('_', '-')
+            path.mkdir(parents=True, exist_ok=True)
+            (path / 'nova-compute.conf').write_text(text)
+        return os.fspath(folder)
+
+    def test_each_host_with_its_own(self) -> None:
+        """Not with those of the last compute."""
+        path = self.bundle(trees.a100())
+        cpus = '[compute]\ncpu_dedicated_set = '
+        texts = {'a100': CONFIG, 'compute_1': f'{cpus}5000\n'}
+        one = self.run_json(
+            host.CheckHost, '--config', self.config(), path, status=3
+        )
+        self.assertEqual(
+            one,
+            self.run_json(
+                host.CheckHost,
+                '--config',
+                self.host_folders(**texts),
+                path,
+                status=3,
+            ),
+        )
+
+    def test_host_of_no_compute(self) -> None:
+        path = self.bundle(trees.a100())
+        tree = self.host_folders(other=CONFIG, another='[pci]\n')
+        self.assertEqual(
+            'None of the nova-computes given is the one on a100; name '
+            'it with --as nova-compute@a100=PATH',
+            self.refused(host.CheckHost, '--config', tree, path),
+        )
+        self.assertTrue(
+            self.run_json(
+                host.CheckHost,
+                '--as',
+                f'nova-compute@a100={tree}/hosts/other',
+                path,
+                status=3,
+            )
+        )
+
+    def test_computes_that_differ(self) -> None:
+        path = self.bundle(trees.a100())
+        folder = self.folder / 'two'
+        for name in ('a', 'b'):
+            (folder / name).mkdir(parents=True)
+            (folder / name / 'nova-compute.conf').write_text(
+                CONFIG if name == 'a' else '[pci]\n'
+            )
+        self.assertIn(
+            'Which nova-compute is the one on a100 cannot be told: ',
+            self.refused(host.CheckHost, '--config', os.fspath(folder), path),
+        )
+        # Where they are alike, it does not matter.
+        (folder / 'b' / 'nova-compute.conf').write_text(CONFIG)
+        self.run_json(
+            host.CheckHost, '--config', os.fspath(folder), path, status=3
+        )
+
+    def test_templates(self) -> None:
+        """What a template makes is not known, and no error."""
+        path = self.bundle(trees.a100())
+        config = self.config(
+            '[pci]\nalias = {{ a }}\n[compute]\n'
+            'cpu_dedicated_set = {{ cpus }}\n[DEFAULT]\n'
+            'reserved_huge_pages = {{ pages }}\n'
+            'reserved_host_memory_mb = $memory\n',
+            'template.conf',
+        )
+        self.run_json(
+            host.CheckHost,
+            '--config',
+            config,
+            path,
+            '--fail-on',
+            'none',
+        )
+
     def test_alias(self) -> None:
         path = self.bundle(trees.a100())
         base = ('--config', self.config(), path, '-f', 'json')
