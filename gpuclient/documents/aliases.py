@@ -184,11 +184,25 @@ def _judge(
     alias: alias_model.Alias,
     pci_in_placement: bool,
 ) -> None:
-    in_placement = (
-        pci_in_placement
-        if document.pci_in_placement is None
-        else document.pci_in_placement
-    )
+    for process in document.processes:
+        own = process.boolean(*nova_options.PCI_IN_PLACEMENT)
+        _judge_process(
+            document,
+            [
+                *process.texts_beside(document.confs, *nova_options.ALIAS),
+                *texts,
+            ],
+            alias,
+            pci_in_placement if own is None else own,
+        )
+
+
+def _judge_process(
+    document: AliasDocument,
+    texts: list[str],
+    alias: alias_model.Alias,
+    in_placement: bool,
+) -> None:
     try:
         alias_model.merge(texts, in_placement)
     except exceptions.InvalidAlias as exc:

@@ -48,6 +48,8 @@ class Reading:
     #: Names of the files that they become, by which oslo.config orders those
     #: of a folder; empty for those that it reads in the order given.
     names: tuple[str, ...] = ()
+    #: What the processes read that read these, among other files.
+    processes: tuple[Reading, ...] = ()
     #: Whether one service reads them together cannot be told.
     is_ambiguous: bool = False
 

@@ -114,9 +114,36 @@ class ServiceConfiguration:
         ]
 
     def boolean(self, *names: tuple[str, str]) -> bool | None:
-        """Return what a boolean option is set to; the last value counts."""
-        texts = [value.text for _conf, value in self.values(*names)]
-        return boolean.of_option(texts[-1]) if texts else None
+        """Return what a boolean option is set to; the last value counts.
+
+        It may stand in another file of the same process.
+        """
+        for process in self.processes:
+            texts = [value.text for _conf, value in process.values(*names)]
+            if texts:
+                return boolean.of_option(texts[-1])
+        return None
+
+    @property
+    def processes(self) -> tuple['ServiceConfiguration', ...]:
+        """All that the processes read that read it."""
+        return tuple(
+            ServiceConfiguration(self.file, reading)
+            for reading in self.reading.processes or (self.reading,)
+            if reading.service in (None, API, COMPUTE)
+        ) or (self,)
+
+    def texts_beside(
+        self,
+        confs: collections.abc.Container[nova_conf.NovaConf],
+        *names: tuple[str, str],
+    ) -> list[str]:
+        """Return the values that do not stand in some of the files."""
+        return [
+            value.text
+            for conf, value in self.values(*names)
+            if conf not in confs and not value.depends
+        ]
 
     def best(self, *names: tuple[str, str]) -> nova_conf.NovaConf:
         """Return where a new value of an option belongs.
@@ -240,10 +267,13 @@ def _open(path: str) -> editable.Editable:
         return kolla.DropIns(path)
     if kolla.is_root(path):
         return kolla.CustomConfiguration(path.rstrip('/') or path)
+    if plain.is_folder(path):
+        return plain.ConfigFolder(path.rstrip('/') or path)
     raise exceptions.DocumentError(
         _(
-            '%(path)s is a folder, and neither one of drop-ins (.conf.d) nor '
-            'the custom configuration of Kolla: name the file'
+            '%(path)s is a folder without nova.conf, and neither one of '
+            'drop-ins (.conf.d) nor the custom configuration of Kolla: name '
+            'the file'
         )
         % {'path': path}
     )
@@ -270,9 +300,16 @@ def read(path: str) -> tuple[ServiceConfiguration, ...]:
         such configuration.
     """
     file = _open(path)
+    readings = [*file.edit_readings()]
+    if type(file) is nova_conf.NovaConf and not file.is_stream:
+        processes = plain.processes_of(file)
+        readings = [
+            dataclasses.replace(reading, processes=processes)
+            for reading in readings
+        ]
     found = tuple(
         ServiceConfiguration(file, reading)
-        for reading in file.edit_readings()
+        for reading in readings
         if reading.service in (None, API, COMPUTE)
     )
     if not found:

@@ -202,9 +202,13 @@ def _read_declared(
             except exceptions.DocumentError as exc:
                 unreadable.append((path, str(exc)))
         confs |= files
+        # A file, or all of a folder of drop-ins, whatever they are called.
+        whole = one.path in files or one.path.rstrip('/').endswith(
+            plain_files.DROP_INS
+        )
         for kind in one.kinds:
             read_by.setdefault((kind, one.host), []).extend(
-                files if one.path in files else plain_files.order(kind, files)
+                files if whole else plain_files.order(kind, files)
             )
     kinds: dict[tuple[str | None, tuple[str, ...]], list[str]] = {}
     for (kind, host), paths in read_by.items():

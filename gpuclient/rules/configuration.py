@@ -431,6 +431,8 @@ def _parse_specs(
 ) -> list[device_spec_rules.Entry]:
     """Return the entries that can be read; add what is wrong with each."""
     specs: list[device_spec_rules.Entry] = []
+    if not service.is_read_by(configuration.COMPUTE):
+        return specs
     for setting in service.device_specs:
         text = options_rules.resolve(service, 'pci', setting)
         if text is None:

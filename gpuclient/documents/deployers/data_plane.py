@@ -439,22 +439,12 @@ class _Reader:
         )
 
     def service(self, node: yaml.Node | None) -> deployment.DataPlaneService:
-        spec = self.get(node, 'spec')
-        name = self.text(node, 'metadata', 'name') or ''
+        mounts = rhoso.mounts_of(node)
         return deployment.DataPlaneService(
-            name=name,
+            name=mounts.name,
             place=configuration.Place(self._path, self.span(node).first),
-            # The webhook of the operator makes it the name.
-            type=self.text(spec, 'edpmServiceType') or name,
-            config_maps=tuple(
-                found
-                for source in self.items(self.get(spec, 'dataSources'))
-                if (found := self.text(source, 'configMapRef', 'name'))
-            )
-            # As releases before had it.
-            + tuple(
-                one.text for one in self.settings(self.get(spec, 'configMaps'))
-            ),
+            type=mounts.type,
+            config_maps=mounts.config_maps,
         )
 
     def missing_values(

@@ -31,7 +31,9 @@ import dataclasses
 import os
 import re
 
+from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
+from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import configuration
 from gpuclient.model import deployment
@@ -427,3 +429,92 @@ def _host(parts: list[str]) -> str | None:
     if above in _OF_HOSTS or words(parts[-1]) & _COMPUTES:
         return parts[-1]
     return None
+
+
+def paths_of(folder: str) -> list[str]:
+    """Return the files of Nova in a folder, and in its folders of drop-ins."""
+    found = []
+    for name in sorted(_names(folder)):
+        path = os.path.join(folder, name)
+        if name.endswith(DROP_INS):
+            found += [os.path.join(path, one) for one in sorted(_names(path))]
+        else:
+            found.append(path)
+    return [
+        path
+        for path in found
+        if path.endswith('.conf')
+        and not os.path.isdir(path)
+        and not os.path.basename(path).startswith('.')
+        and is_configuration(path)
+    ]
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def is_folder(path: str) -> bool:
+    """Return whether a folder has a nova.conf, or files of its services."""
+    return any(
+        name == 'nova.conf'
+        or (name.endswith(('.conf', DROP_INS)) and kind_of(name) is not None)
+        for name in _names(path)
+    )
+
+
+def processes_of(conf: nova_conf.NovaConf) -> tuple[editable.Reading, ...]:
+    """Return what the processes read that read a file, among others.
+
+    Files beside it that cannot be read are left out: they are not edited.
+    """
+    folder = os.path.dirname(conf.path)
+    if folder.endswith(DROP_INS):
+        folder = os.path.dirname(folder)
+    confs: dict[str, nova_conf.NovaConf] = {}
+    for path in paths_of(folder):
+        if _is_same(path, conf.path):
+            confs[path] = conf
+            continue
+        try:
+            confs[path] = nova_conf.NovaConf.read(path)
+        except exceptions.DocumentError:
+            continue
+    return tuple(
+        reading
+        for reading in _readings(confs)
+        if any(one is conf for one in reading.confs)
+    )
+
+
+def _is_same(path: str, other: str) -> bool:
+    return os.path.normpath(path) == os.path.normpath(other)
+
+
+def _readings(confs: Confs) -> collections.abc.Iterator[editable.Reading]:
+    for group in groups(confs):
+        for kind in group.kinds:
+            yield editable.Reading(kind, group.confs)
+
+
+class ConfigFolder(editable.Editable):
+    """A folder such as ``/etc/nova``.
+
+    :raises gpuclient.exceptions.DocumentError: A file cannot be read.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self._confs = {
+            path: nova_conf.NovaConf.read(path) for path in paths_of(folder)
+        }
+
+    @property
+    def files(self) -> tuple[editable.EditableFile, ...]:
+        return tuple(self._confs.values())
+
+    def readings(self) -> collections.abc.Iterator[editable.Reading]:
+        return _readings(self._confs)

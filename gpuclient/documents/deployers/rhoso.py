@@ -92,6 +92,21 @@ class Part:
 
 
 @dataclasses.dataclass(frozen=True)
+class Mounts:
+    """What a data plane service brings to its hosts."""
+
+    #: Name of the service, and its ``edpmServiceType``.
+    name: str
+    type: str
+    #: Names of the ConfigMaps that it mounts.
+    config_maps: tuple[str, ...]
+
+    @property
+    def is_nova(self) -> bool:
+        return 'nova' in self.type
+
+
+@dataclasses.dataclass(frozen=True)
 class _Object:
     """What is known of the object that a node is in."""
 
@@ -113,8 +128,8 @@ class YamlFile(editable.EditableFile):
         super().__init__(path, content)
         self._text = atomic.decode(path, content)
         self._lines = nova_conf.split_lines(self._text)
-        #: ConfigMaps that data plane services read, and whether as Nova's.
-        self._mounted: list[tuple[bool, tuple[str, ...]]] = []
+        #: What data plane services read.
+        self._mounted: list[Mounts] = []
         found = tuple(self._find())
         of_nova = self._names_of(True)
         # What only data plane services of others read is no nova.conf.
@@ -127,9 +142,9 @@ class YamlFile(editable.EditableFile):
         """Return the ConfigMaps of data plane services, Nova's or others'."""
         return {
             name
-            for of_nova, names in self._mounted
-            if of_nova == is_nova
-            for name in names
+            for service in self._mounted
+            if service.is_nova == is_nova
+            for name in service.config_maps
         }
 
     @classmethod
@@ -200,16 +215,27 @@ class YamlFile(editable.EditableFile):
         for reading in self.readings():
             if id(reading.confs[0]) not in of_maps:
                 yield reading
-        for is_nova, names in self._mounted:
-            found = [
-                part
-                for name in names
-                if is_nova
-                for part in maps.pop(name, ())
-            ]
+        # Several data plane services may mount one.
+        mounted = {
+            tuple(
+                part.keys
+                for name in service.config_maps
+                for part in maps.get(name, ())
+            ): service.config_maps
+            for service in self._mounted
+            if service.is_nova
+        }
+        for names in mounted.values():
+            found = [part for name in names for part in maps.get(name, ())]
             if found:
                 yield self._together(found, is_ambiguous=False)
-        left = [part for parts in maps.values() for part in parts]
+        taken = {name for names in mounted.values() for name in names}
+        left = [
+            part
+            for name, parts in maps.items()
+            if name not in taken
+            for part in parts
+        ]
         if left:
             holders = {
                 one.config_map for one in left if one.conf.has_section('pci')
@@ -285,7 +311,7 @@ class YamlFile(editable.EditableFile):
         elif isinstance(node, yaml.MappingNode):
             within = _object(node) or within
             if within.kind == 'OpenStackDataPlaneService':
-                self._note_service(node, within)
+                self._mounted.append(mounts_of(node))
             is_map = within.kind == 'ConfigMap'
             for key, value in node.value:
                 if not isinstance(key, yaml.ScalarNode):
@@ -307,20 +333,6 @@ class YamlFile(editable.EditableFile):
                     )
                 else:
                     yield from self._walk(value, below, anchors, seen, within)
-
-    def _note_service(self, node: yaml.MappingNode, within: _Object) -> None:
-        """Remember which ConfigMaps a data plane service reads."""
-        spec = _below(node, 'spec')
-        # The webhook of the operator makes the type the name.
-        kind = _text(_below(spec, 'edpmServiceType')) or within.name
-        sources = _below(spec, 'dataSources')
-        names = (
-            _text(_below(source, 'configMapRef', 'name'))
-            for source in (
-                sources.value if isinstance(sources, yaml.SequenceNode) else ()
-            )
-        )
-        self._mounted.append(('nova' in kind, tuple(filter(None, names))))
 
     def _config_map(
         self,
@@ -435,6 +447,34 @@ def compose(path: str, text: str) -> list[yaml.Node]:
             _('Cannot read %(path)s: %(reason)s')
             % {'path': path, 'reason': ' '.join(str(exc).split())}
         ) from exc
+
+
+def mounts_of(node: yaml.Node | None) -> Mounts:
+    """Return what an OpenStackDataPlaneService mounts."""
+    name = _text(_below(node, 'metadata', 'name'))
+    sources = _below(node, 'spec', 'dataSources')
+    # As releases before had it.
+    plain = _below(node, 'spec', 'configMaps')
+    return Mounts(
+        name,
+        # The webhook of the operator makes the type the name.
+        _text(_below(node, 'spec', 'edpmServiceType')) or name,
+        tuple(
+            found
+            for found in (
+                *(
+                    _text(_below(source, 'configMapRef', 'name'))
+                    for source in _items(sources)
+                ),
+                *(_text(item) for item in _items(plain)),
+            )
+            if found
+        ),
+    )
+
+
+def _items(node: yaml.Node | None) -> list[yaml.Node]:
+    return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
 def _below(node: yaml.Node | None, *keys: str) -> yaml.Node | None:

@@ -168,3 +168,39 @@ class TestSources(testtools.TestCase):
         self.assertEqual(
             of_oslo(conf), of_process(found.of_kind(configuration.API))
         )
+
+    @hypothesis.settings(max_examples=150, deadline=None)
+    @hypothesis.given(
+        strategies.dictionaries(FILES, PARTS, min_size=1, max_size=6),
+        strategies.randoms(use_true_random=False),
+    )
+    def test_start_lines(
+        self, files: dict[str, list[str]], random: typing.Any
+    ) -> None:
+        """What --as names is what a start line with options names."""
+        folder = self.write(files)
+        arguments = [f'--config-dir={folder}/none']
+        (folder / 'none').mkdir()
+        declared = []
+        names = [*sorted({name.partition('/')[0] for name in files})]
+        random.shuffle(names)
+        for name in names:
+            path = os.fspath(folder / name)
+            option = 'dir' if name.endswith('.d') else 'file'
+            arguments.append(f'--config-{option}={path}')
+            declared.append(
+                tree.Declared((configuration.COMPUTE,), None, path)
+            )
+        conf = options()
+        conf(
+            arguments,
+            project='nova',
+            prog='nova-compute',
+            default_config_files=[],
+        )
+        found = tree.read([], declared)
+        self.assertEqual((), found.unreadable)
+        self.assertEqual(
+            of_oslo(conf),
+            of_process(found.deployment.of_kind(configuration.COMPUTE)),
+        )

@@ -281,7 +281,7 @@ class TestFolders(FolderTestCase):
         empty = self.folder / 'x.conf.d'
         empty.mkdir()
         for path, words in (
-            (self.folder, 'is a folder, and neither'),
+            (self.folder, 'and neither one of drop-ins'),
             (empty, 'has no configuration of nova-api'),
         ):
             error = self.assertRaises(

@@ -60,6 +60,32 @@ class TestCheck(testtools.TestCase):
     def test_clean(self) -> None:
         self.assertEqual((0, []), self.check('--fail-on', 'warning'))
 
+    def test_as(self) -> None:
+        (self.folder / 'a.conf').write_text('[pci]\ndevice_spec = {]\n')
+        for kind, codes in (
+            ('nova-compute@gpu-1', ['GPU302']),
+            ('control-plane', []),
+        ):
+            status, rows = self.check('--as', f'{kind}=a.conf')
+            self.assertEqual(3 if codes else 0, status)
+            self.assertEqual(codes, [row['Code'] for row in rows], kind)
+
+    def test_bad_as(self) -> None:
+        stream = self.useFixture(fixtures.StringStream('stderr')).stream
+        self.useFixture(fixtures.MonkeyPatch('sys.stderr', stream))
+        for text, words in (
+            ('nova=x', "'nova=x' is not <service>[@<host>]=<path>"),
+            ('nova-api', "'nova-api' is not <service>[@<host>]=<path>"),
+            ('nova-compute=', "'nova-compute=' has no path"),
+            ('nova-compute@=x', "'nova-compute@=x' has no host"),
+            ('nova-api@a=x', "'nova-api@a=x' names a host: only nova-compute"),
+        ):
+            error = self.assertRaises(SystemExit, self.check, '--as', text)
+            self.assertEqual(2, error.code)
+            stream.seek(0)
+            *_usage, line = stream.read().splitlines()
+            self.assertIn(f'error: argument --as: {words}', line)
+
     def test_warning(self) -> None:
         self.change(test_check.NODES, ' rd.driver.pre=vfio-pci', '')
         line = (
