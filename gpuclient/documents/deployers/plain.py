@@ -97,7 +97,6 @@ _TRIPLEO_FOLDERS = {
 }
 #: Sections that a compute has no use for, and options.
 _OF_CONTROL = {
-    'api',
     'api_database',
     'conductor',
     'database',

@@ -253,6 +253,38 @@ class PlanTestCase(testtools.TestCase):
 
 
 class TestPlan(PlanTestCase):
+    def test_folders_of_hosts(self) -> None:
+        """Each is a host, with all files that its service reads."""
+        plan = self.plan(
+            {
+                'controller/nova.conf': '[pci]\n' + ALIAS,
+                'compute01/nova.conf': '[pci]\nreport_in_placement = 1\n',
+                'compute01/nova-compute.conf': '[pci]\ndevice_spec = {}\n',
+                'compute02/nova.conf': '[pci]\ndevice_spec = {}\n',
+            }
+        )
+        self.assertEqual(
+            [
+                ('compute01', ['nova.conf', 'nova-compute.conf']),
+                ('compute02', ['nova.conf']),
+            ],
+            [
+                (
+                    host.name,
+                    [os.path.basename(path) for path in host.part.paths],
+                )
+                for host in plan.hosts
+            ],
+        )
+        self.assertEqual(
+            {'controller'},
+            {
+                os.path.basename(os.path.dirname(path))
+                for part in plan.control_plane
+                for path in part.paths
+            },
+        )
+
     def test_what_all_read_comes_first(self) -> None:
         plan = self.plan(
             {
