@@ -18,13 +18,22 @@ import abc
 import collections.abc
 import contextlib
 import dataclasses
-import typing
 
 from gpuclient.documents import atomic
 from gpuclient import exceptions
 
-if typing.TYPE_CHECKING:
-    from gpuclient.documents import nova_conf
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """One value of an option that may have several."""
+
+    #: As oslo.config hands it over: lines joined, outer quotes taken off.
+    text: str
+    #: Line of the file that it begins on, from 1.
+    line: int
+    #: What a template makes of it, or whether it is there at all, is not
+    #: known.
+    depends: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +43,7 @@ class Reading:
     #: The service; None where the file does not say.
     service: str | None
     #: In the order in which it reads them.
-    confs: tuple[nova_conf.NovaConf, ...]
+    confs: tuple[OptionsFile, ...]
     #: The place within the file, ``data.nova.pci.conf``; empty for all of it.
     keys: str = ''
     line: int | None = None
@@ -44,7 +53,7 @@ class Reading:
     #: Which layer each is of, where several make one; values of these add up.
     layers: tuple[int, ...] | None = None
     #: Where an option belongs that none of them has; None if any will do.
-    home: nova_conf.NovaConf | None = None
+    home: OptionsFile | None = None
     #: Names of the files that they become, by which oslo.config orders those
     #: of a folder; empty for those that it reads in the order given.
     names: tuple[str, ...] = ()
@@ -202,3 +211,34 @@ class EditableFile(Editable):
             yield
         except exceptions.UnsafeEdit as exc:
             raise exceptions.UnsafeEdit(str(exc), self.diff()) from exc
+
+
+class OptionsFile(EditableFile):
+    """A file with options of Nova in it, whatever its format is."""
+
+    #: It is rendered with Jinja before a service reads it.
+    is_template: bool
+
+    @abc.abstractmethod
+    def options(self) -> collections.abc.Iterator[tuple[str, str, Value]]:
+        """Yield section, option and value of all that the file sets."""
+
+    @abc.abstractmethod
+    def values(self, *names: tuple[str, str]) -> tuple[Value, ...]:
+        """Return the values of an option, in the order of the file."""
+
+    @abc.abstractmethod
+    def has_section(self, section: str) -> bool:
+        """Return whether the file has a section of this name."""
+
+    @abc.abstractmethod
+    def add(self, section: str, option: str, text: str) -> None:
+        """Add a value."""
+
+    @abc.abstractmethod
+    def replace(self, value: Value, text: str) -> None:
+        """Put another text where a value is."""
+
+    @abc.abstractmethod
+    def remove(self, value: Value) -> None:
+        """Take a value out, with all of its lines."""

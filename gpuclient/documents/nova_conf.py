@@ -23,6 +23,7 @@ import difflib
 import io
 import os
 import re
+import typing
 
 from gpuclient.documents import atomic
 from gpuclient.documents.deployers import jinja
@@ -31,17 +32,7 @@ from gpuclient import exceptions
 from gpuclient.i18n import _
 
 
-@dataclasses.dataclass(frozen=True)
-class Value:
-    """One value of an option that may have several."""
-
-    #: As oslo.config hands it over: lines joined, outer quotes taken off.
-    text: str
-    #: Line of the file that it begins on, from 1.
-    line: int
-    #: What a template makes of it, or whether it is there at all, is not
-    #: known.
-    depends: bool = False
+Value: typing.TypeAlias = editable.Value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +46,7 @@ class _Assignment:
     depends: bool
 
 
-class NovaConf(editable.EditableFile):
+class NovaConf(editable.OptionsFile):
     """One file in the format of oslo.config.
 
     :param path: As the user named it; it is only used in messages and when
@@ -448,7 +439,7 @@ def _normal(section: str) -> str:
 
 def merged(
     reading: editable.Reading,
-) -> collections.abc.Iterator[tuple[NovaConf, str, str, Value]]:
+) -> collections.abc.Iterator[tuple[editable.OptionsFile, str, str, Value]]:
     """Yield what a service reads: file, section, option and value, in order.
 
     Values that a later file replaced are not among them.

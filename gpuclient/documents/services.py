@@ -46,7 +46,7 @@ class Defined:
 
     #: The value that it is, or is part of.
     value: nova_conf.Value
-    conf: nova_conf.NovaConf
+    conf: editable.OptionsFile
     path: str
 
     @property
@@ -72,7 +72,7 @@ class ServiceConfiguration:
     reading: editable.Reading
 
     @property
-    def confs(self) -> tuple[nova_conf.NovaConf, ...]:
+    def confs(self) -> tuple[editable.OptionsFile, ...]:
         """All that the service reads of it, in order."""
         return self.reading.confs
 
@@ -99,7 +99,9 @@ class ServiceConfiguration:
 
     def values(
         self, *names: tuple[str, str]
-    ) -> collections.abc.Iterator[tuple[nova_conf.NovaConf, nova_conf.Value]]:
+    ) -> collections.abc.Iterator[
+        tuple[editable.OptionsFile, nova_conf.Value]
+    ]:
         """Yield the values of an option, with what they stand in."""
         for conf, section, option, value in nova_conf.merged(self.reading):
             if (section, option) in names:
@@ -135,7 +137,7 @@ class ServiceConfiguration:
 
     def texts_beside(
         self,
-        confs: collections.abc.Container[nova_conf.NovaConf],
+        confs: collections.abc.Container[editable.OptionsFile],
         *names: tuple[str, str],
     ) -> list[str]:
         """Return the values that do not stand in some of the files."""
@@ -145,7 +147,7 @@ class ServiceConfiguration:
             if conf not in confs and not value.depends
         ]
 
-    def best(self, *names: tuple[str, str]) -> nova_conf.NovaConf:
+    def best(self, *names: tuple[str, str]) -> editable.OptionsFile:
         """Return where a new value of an option belongs.
 
         :raises gpuclient.exceptions.DocumentError: There is no such file.
@@ -179,7 +181,9 @@ class ServiceConfiguration:
         _check_layer(conf, names)
         return conf
 
-    def _last_of_layer(self, conf: nova_conf.NovaConf) -> nova_conf.NovaConf:
+    def _last_of_layer(
+        self, conf: editable.OptionsFile
+    ) -> editable.OptionsFile:
         """Return the file of a layer whose values come last."""
         layers = self.reading.layers
         if layers is None:
@@ -193,7 +197,7 @@ class ServiceConfiguration:
 
 
 def located(
-    conf: nova_conf.NovaConf, value: nova_conf.Value, exc: Exception
+    conf: editable.OptionsFile, value: nova_conf.Value, exc: Exception
 ) -> str:
     """Return what is wrong with a value, and where, on one line."""
     return _('%(path)s, line %(line)d: %(words)s') % {
@@ -328,7 +332,9 @@ def read(path: str) -> tuple[ServiceConfiguration, ...]:
     return found
 
 
-def _check_layer(conf: nova_conf.NovaConf, names: nova_options.Names) -> None:
+def _check_layer(
+    conf: editable.OptionsFile, names: nova_options.Names
+) -> None:
     """Make sure that a first value does not replace those of other layers.
 
     :raises gpuclient.exceptions.UnsafeEdit: The file is a layer of Kolla, and

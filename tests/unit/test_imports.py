@@ -13,6 +13,7 @@
 """Imports run one way, and the plugin costs next to nothing."""
 
 import ast
+import graphlib
 import pathlib
 import subprocess
 import sys
@@ -66,6 +67,23 @@ class TestImports(testtools.TestCase):
                     if name.startswith('gpuclient.')
                 }
                 self.assertEqual(set(), ours - allowed - {package}, path)
+
+    def test_no_circles(self) -> None:
+        """Also not those that only types need."""
+        graph = {}
+        for path in ROOT.rglob('*.py'):
+            parts = path.relative_to(ROOT.parent).with_suffix('').parts
+            # The tables of models and their loader know each other.
+            if parts[1] != 'model':
+                graph['.'.join(parts)] = imported(path)
+        modules = set(graph)
+        sorter = graphlib.TopologicalSorter(
+            {name: names & modules for name, names in graph.items()}
+        )
+        try:
+            sorter.prepare()
+        except graphlib.CycleError as exc:
+            self.fail(' -> '.join(exc.args[1]))
 
     def test_model_and_rules_are_pure(self) -> None:
         for package in ('model', 'rules'):
