@@ -219,6 +219,11 @@ class OptionsFile(EditableFile):
     #: It is rendered with Jinja before a service reads it.
     is_template: bool
 
+    @property
+    @abc.abstractmethod
+    def text(self) -> str:
+        """The whole text as it is now, without a byte order mark."""
+
     @abc.abstractmethod
     def options(self) -> collections.abc.Iterator[tuple[str, str, Value]]:
         """Yield section, option and value of all that the file sets."""
