@@ -152,4 +152,8 @@ def _said(case: comparing.Case) -> list[str]:
     ]
 
 
-COMPARISON = comparing.Comparison('filters', generate, compare)
+EXAMPLES = (
+    # The default has no filter for devices.
+    {'filters': None, 'in_placement': False, 'alias': True},
+)
+COMPARISON = comparing.Comparison('filters', generate, compare, EXAMPLES)

@@ -156,4 +156,23 @@ def _texts(
     return [options_rules.resolve(process, 'pci', one) for one in settings]
 
 
-COMPARISON = comparing.Comparison('options', generate, compare)
+EXAMPLES = (
+    # oslo.config takes the values of old names first, whatever the order.
+    {
+        'files': [
+            [
+                ['pci', 'device_spec', '{"address": "1"}'],
+                ['pci', 'passthrough_whitelist', '{"address": "3"}'],
+            ]
+        ]
+    },
+    {
+        'files': [
+            [
+                ['pci', 'passthrough_whitelist', '{"address": "3"}'],
+                ['DEFAULT', 'pci_passthrough_whitelist', '{"address": "4"}'],
+            ]
+        ]
+    },
+)
+COMPARISON = comparing.Comparison('options', generate, compare, EXAMPLES)

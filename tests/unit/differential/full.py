@@ -35,6 +35,9 @@ from hypothesis import strategies
 CASES = 10_000
 MODULES = ('nova.pci.request', 'nova.pci.devspec', 'nova.pci.whitelist')
 #: Functions and classes about ports, and about what the host itself gives.
+#: Before it gets there Nova reads the file "product" of a device in sysfs,
+#: which Linux does not have.
+UNREACHABLE = ('PciDeviceInvalidPFRemoteManaged', 'the specified VF vendor ID')
 OTHERS = ('get_instance_pci_request_from_vif', 'PhysicalPciAddress')
 
 
@@ -86,7 +89,9 @@ def raises(path: pathlib.Path) -> list[int]:
     def walk(node: ast.AST) -> collections.abc.Iterator[int]:
         if getattr(node, 'name', '') in OTHERS:
             return
-        if isinstance(node, ast.Raise):
+        if isinstance(node, ast.Raise) and not any(
+            words in ast.unparse(node) for words in UNREACHABLE
+        ):
             yield node.lineno
         for child in ast.iter_child_nodes(node):
             yield from walk(child)
