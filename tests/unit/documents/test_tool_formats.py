@@ -705,8 +705,9 @@ class TestUnread(FormatTestCase):
         for read in (
             lambda: config_trees.read([path]),
             lambda: services.read(path),
-            lambda: host_intent.read(
-                argparse.Namespace(files=[path], aliases=[]), frozenset()
+            lambda: host_intent.Intents(
+                argparse.Namespace(files=[path], aliases=[], declared=[]),
+                frozenset(),
             ),
         ):
             error = self.assertRaises(exceptions.DocumentError, read)
