@@ -27,6 +27,7 @@
     + CloudError            an API that refused, failed or did not answer
         - NotFound
         - Ambiguous         a name that several objects bear
+        - Unauthorized      the token, or who asks for one, is refused
         - Forbidden         policy hides it from this user
         - Conflict          somebody else changed it meanwhile
         - Unsupported       the cloud is older than the request needs
@@ -39,6 +40,8 @@
 object, the server's own words, what to do next. The shell prints it and
 exits with status 1.
 """
+
+from gpuclient import text
 
 __all__ = [
     'Ambiguous',
@@ -60,6 +63,7 @@ __all__ = [
     'NotFound',
     'OutputError',
     'RehearsalError',
+    'Unauthorized',
     'Unreachable',
     'UnsafeEdit',
     'Unsupported',
@@ -68,6 +72,10 @@ __all__ = [
 
 class GPUError(Exception):
     """Base class of everything that this package raises on purpose."""
+
+    def __str__(self) -> str:
+        # Words of servers and names of files are part of it.
+        return text.one_line(super().__str__())
 
 
 class InvalidValue(GPUError, ValueError):
@@ -140,6 +148,13 @@ class NotFound(CloudError):
 
 class Ambiguous(CloudError):
     """Several objects bear this name; the message lists them."""
+
+
+class Unauthorized(CloudError):
+    """The service does not accept the token, or the credentials.
+
+    Unlike :class:`Forbidden`, it says nothing about what the user may see.
+    """
 
 
 class Forbidden(CloudError):

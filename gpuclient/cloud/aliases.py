@@ -19,6 +19,7 @@ from openstack import connection
 
 from gpuclient.cloud.nova import servers as nova_servers
 from gpuclient.cloud import request
+from gpuclient.cloud import schema
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
@@ -94,6 +95,7 @@ def _held(
             cloud.placement,
             f'/allocations/{server.uuid}',
             _('reading the allocations of server %s') % server.name,
+            {'allocations': schema.Map({'resources': schema.Map(int)})},
         )['allocations']
     except exceptions.NotFound:
         return

@@ -22,6 +22,7 @@ from gpuclient.cloud.nova import aggregates
 from gpuclient.cloud.nova import hypervisors
 from gpuclient.cloud.placement import devices as placement_devices
 from gpuclient.cloud.placement import reader as placement_reader
+from gpuclient.cloud import schema
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import answer
@@ -136,6 +137,7 @@ def check_units(
                 for provider in reader.get(
                     '/resource_providers',
                     _('asking for providers with room'),
+                    {'resource_providers': [{'uuid': str}]},
                     resources=f'{name}:{amount}',
                 )['resource_providers']
             }
@@ -158,6 +160,11 @@ def _with_units(
     inventories = reader.get(
         f'/resource_providers/{host.node.uuid}/inventories',
         _('reading the inventories of %s') % host.node.name,
+        {
+            'inventories': schema.Map(
+                {'min_unit': int, 'max_unit': int, 'step_size': int}
+            )
+        },
     )['inventories']
     return dataclasses.replace(
         host,

@@ -12,6 +12,8 @@
 
 """Projects and users."""
 
+import collections.abc
+import contextlib
 import typing
 import urllib.parse
 
@@ -19,29 +21,55 @@ from keystoneauth1 import identity
 from openstack import connection
 
 from gpuclient.cloud import request
+from gpuclient.cloud import schema
 from gpuclient import exceptions
 from gpuclient.i18n import _
 
 
-def project_names(cloud: connection.Connection) -> dict[str, str]:
+_PROJECT: dict[str, schema.Shape] = {'id': str, 'name': str}
+
+
+def project_names(
+    cloud: connection.Connection, wanted: collections.abc.Iterable[str] = ()
+) -> dict[str, str]:
     """Return the name of each project, by id, with one request.
 
     A user whom policy hides the list from (``identity:list_projects``) gets
-    the project of the session alone.
+    the project of the session alone. Of a list that Keystone cuts short
+    (``[DEFAULT]list_limit``), the projects that are missing are read one by
+    one.
 
+    :param wanted: Ids of projects whose names are needed.
     :raises gpuclient.exceptions.CloudError: With the server's own words.
     """
     try:
-        projects = request.get(
-            cloud.identity, '/projects', _('reading projects')
-        )['projects']
+        answer = request.get(
+            cloud.identity,
+            '/projects',
+            _('reading projects'),
+            {
+                'projects': [_PROJECT],
+                'truncated': schema.Optional(bool),
+            },
+        )
     except exceptions.Forbidden:
         auth = typing.cast(identity.BaseIdentityPlugin, cloud.session.auth)
         access = auth.get_access(cloud.session)
         if access.project_id is None:
             return {}
         return {access.project_id: access.project_name or ''}
-    return {project['id']: project['name'] for project in projects}
+    names = {project['id']: project['name'] for project in answer['projects']}
+    if answer.get('truncated'):
+        for project_id in sorted(set(wanted) - names.keys()):
+            # A project that was deleted has no name any more.
+            with contextlib.suppress(exceptions.NotFound):
+                names[project_id] = request.get(
+                    cloud.identity,
+                    f'/projects/{urllib.parse.quote(project_id, safe="")}',
+                    _('reading project %s') % project_id,
+                    {'project': _PROJECT},
+                )['project']['name']
+    return names
 
 
 def find_project(
@@ -79,21 +107,34 @@ def _find(
     path = f'/{kind}s'
     quoted = urllib.parse.quote(name_or_id, safe='')
     try:
-        one = request.get(cloud.identity, f'{path}/{quoted}', what)[kind]
-        return str(one['id'])
+        return str(
+            request.get(
+                cloud.identity,
+                f'{path}/{quoted}',
+                what,
+                {kind: {'id': str}},
+            )[kind]['id']
+        )
     except exceptions.CloudError as exc:
         # No ID, or one that this user may not look up.
         if exc.status not in (400, 403, 404):
             raise
     try:
-        found = request.get(
-            cloud.identity, path, what, name=name_or_id, **of_domain
-        )[f'{kind}s']
-    except exceptions.Forbidden as exc:
-        if exc.status != 403:
-            raise
+        answer = request.get(
+            cloud.identity,
+            path,
+            what,
+            {
+                f'{kind}s': [{'id': str}],
+                'truncated': schema.Optional(bool),
+            },
+            name=name_or_id,
+            **of_domain,
+        )
+    except exceptions.Forbidden:
         return name_or_id
-    if len(found) > 1:
+    found = answer[f'{kind}s']
+    if len(found) > 1 or answer.get('truncated'):
         raise exceptions.Ambiguous(
             _(
                 'Several objects of kind %(kind)s are called %(name)r; give '

@@ -16,17 +16,23 @@ Every request of this package goes through here, so that each error says what
 was asked, of which object, and what the server answered.
 """
 
+import collections.abc
+import dataclasses
 import json
 import logging
 import re
+import time
 import typing
+import weakref
 
 from keystoneauth1 import adapter
 from keystoneauth1 import discover
 from keystoneauth1 import exceptions as ksa_exceptions
+from keystoneauth1 import session
 from openstack import exceptions as sdk_exceptions
 import requests
 
+from gpuclient.cloud import schema
 from gpuclient import exceptions
 from gpuclient.i18n import _
 
@@ -40,8 +46,50 @@ RETRIABLE = (429, 502, 503, 504)
 #: How often a read is tried again.
 RETRIES = 3
 
+#: The longest pause before a next try, in seconds, whatever a service asks.
+_LONGEST_PAUSE = 8.0
+_FIRST_PAUSE = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Patience:
+    """How long a service is waited for, in seconds."""
+
+    #: For a connection.
+    connect: float = 10
+    #: For each part of an answer, its beginning included.
+    read: float = 60
+    #: For all that is read, with all tries, from now on; None for no bound.
+    total: float | None = None
+
+    @classmethod
+    def of(cls, seconds: float) -> 'Patience':
+        """Return the patience of a user who waits so long for an answer."""
+        return cls(min(seconds, cls.connect), seconds)
+
+
+#: By session: how long to wait, and until when at all.
+_PATIENCE: weakref.WeakKeyDictionary[
+    session.Session, tuple[Patience, float | None]
+] = weakref.WeakKeyDictionary()
+
+#: Called with what is asked, before it is asked.
+observers: list[collections.abc.Callable[[str], None]] = []
+
+
+def set_patience(ksa_session: session.Session, patience: Patience) -> None:
+    """Bound how long requests of a session, tokens included, may take."""
+    deadline = (
+        None if patience.total is None else time.monotonic() + patience.total
+    )
+    _PATIENCE[ksa_session] = patience, deadline
+    # requests takes a pair, and gets what stands here.
+    timeout: typing.Any = (patience.connect, patience.read)
+    ksa_session.timeout = timeout
+
+
 _ERRORS: dict[int, type[exceptions.CloudError]] = {
-    401: exceptions.Forbidden,
+    401: exceptions.Unauthorized,
     403: exceptions.Forbidden,
     404: exceptions.NotFound,
     406: exceptions.Unsupported,
@@ -59,7 +107,11 @@ def server_words(response: requests.Response) -> str:
     text = ''
     try:
         content = response.json()
-    except (json.JSONDecodeError, requests.exceptions.JSONDecodeError):
+    except (
+        json.JSONDecodeError,
+        requests.exceptions.JSONDecodeError,
+        RecursionError,
+    ):
         if 'html' not in response.headers.get('content-type', ''):
             text = response.text
         else:
@@ -113,17 +165,23 @@ def send(
     :param check: Raise for an answer of 400 or above.
     :raises gpuclient.exceptions.CloudError: With the server's own words.
     """
-    if method == 'GET':
-        kwargs.setdefault('connect_retries', RETRIES)
-        kwargs.setdefault('status_code_retries', RETRIES)
-        kwargs.setdefault('retriable_status_codes', RETRIABLE)
-    kwargs.update(microversion=microversion, raise_exc=False, logger=_LOG)
+    for observe in observers:
+        observe(what)
+    retries = RETRIES if method == 'GET' else 0
+    kwargs.update(
+        microversion=microversion,
+        raise_exc=False,
+        logger=_LOG,
+        status_code_retries=retries,
+        retriable_status_codes=RETRIABLE,
+        hooks={'response': _bound_pause},
+    )
     try:
-        response = _request(service, method, path, kwargs)
+        response = _request(service, method, path, kwargs, retries)
         if response.status_code == 401:
             # keystoneauth asks for a new token and tries again, but not where
             # another thread has just found the same token expired.
-            response = _request(service, method, path, kwargs)
+            response = _request(service, method, path, kwargs, retries)
     except (
         ksa_exceptions.ClientException,
         sdk_exceptions.SDKException,
@@ -148,18 +206,56 @@ def _request(
     method: str,
     path: str,
     kwargs: dict[str, typing.Any],
+    retries: int,
 ) -> requests.Response:
-    """Send a request, and a read again whose answer broke off.
+    """Send a request, and a read again whose connection or answer broke off.
 
-    keystoneauth leaves that to us: it tries again where a connection fails,
-    not where an answer does (``keystoneauth1/session.py:_send_request``).
+    keystoneauth tries again where a connection fails, not where an answer
+    does (``keystoneauth1/session.py:_send_request``), and as often after a
+    timeout as after a refusal; here, the time is bounded as well.
     """
-    for _retry in range(kwargs.get('connect_retries', 0)):
+    patience, end = _PATIENCE.get(service.session, (Patience(), None))
+    began = time.monotonic()
+    until = began + patience.connect + patience.read
+    pause = _FIRST_PAUSE
+    kwargs = {'timeout': (patience.connect, patience.read), **kwargs}
+    while True:
+        if end is not None:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise ksa_exceptions.ConnectTimeout(
+                    _('no answer within %g seconds') % patience.total
+                )
+            until = min(until, end)
+            kwargs['timeout'] = (
+                min(patience.connect, left),
+                min(patience.read, left),
+            )
         try:
-            return service.request(path, method, **kwargs)
-        except ksa_exceptions.UnknownConnectionError:
-            continue
-    return service.request(path, method, **kwargs)
+            return service.request(path, method, connect_retries=0, **kwargs)
+        except (
+            ksa_exceptions.RetriableConnectionFailure,
+            ksa_exceptions.UnknownConnectionError,
+        ):
+            if not retries or time.monotonic() + pause > until:
+                raise
+        retries -= 1
+        time.sleep(pause)
+        pause *= 2
+
+
+def _bound_pause(
+    response: requests.Response, *_arguments: object, **_options: object
+) -> None:
+    """Keep a service from asking for a pause of days, or of less than none.
+
+    keystoneauth sleeps for what ``Retry-After`` says.
+    """
+    asked = response.headers.get('Retry-After', '')
+    if asked and not (
+        asked.isascii() and asked.isdecimal() and int(asked) <= _LONGEST_PAUSE
+    ):
+        response.headers['Retry-After'] = 'later'
 
 
 def endpoint_data(
@@ -183,37 +279,20 @@ def endpoint_data(
         ) from exc
 
 
-class _Body(dict[str, typing.Any]):
-    """The object that a service answered, of which a part may be missing."""
-
-    def __init__(
-        self, content: dict[str, typing.Any], what: str, status: int
-    ) -> None:
-        super().__init__(content)
-        self._what = what
-        self._status = status
-
-    def __missing__(self, key: str) -> typing.NoReturn:
-        raise exceptions.CloudError(
-            _('%(what)s failed: the answer has no %(key)r')
-            % {'what': self._what, 'key': key},
-            status=self._status,
-        )
-
-
 def get(
     service: adapter.Adapter,
     path: str,
     what: str,
+    shape: schema.Shape,
     *,
     microversion: str | None = None,
     **params: typing.Any,
 ) -> dict[str, typing.Any]:
     """Return the JSON body of a read.
 
+    :param shape: What the body has to have, :mod:`.schema`.
     :raises gpuclient.exceptions.CloudError: With the server's own words, or
-        when the body is no JSON object. Likewise where something is looked
-        up in it, ``['servers']``, that is not there.
+        with what is wrong with its answer.
     """
     response = send(
         service,
@@ -223,16 +302,34 @@ def get(
         microversion=microversion,
         params=params,
     )
+    return read_body(response, what, shape)
+
+
+def read_body(
+    response: requests.Response, what: str, shape: schema.Shape
+) -> dict[str, typing.Any]:
+    """Return the JSON object of an answer, once it has the right form.
+
+    :raises gpuclient.exceptions.CloudError: It has not; the message names the
+        field.
+    """
     try:
         content = response.json()
-    except requests.exceptions.JSONDecodeError as exc:
+    except (requests.exceptions.JSONDecodeError, RecursionError) as exc:
         raise exceptions.CloudError(
-            _('%(what)s failed: the answer is not JSON') % {'what': what},
+            _('%(what)s failed: the answer is not JSON (HTTP %(status)d)')
+            % {'what': what, 'status': response.status_code},
             status=response.status_code,
         ) from exc
-    if not isinstance(content, dict):
+    fault = schema.find_fault(content, shape)
+    if fault:
         raise exceptions.CloudError(
-            _('%(what)s failed: the answer is no object') % {'what': what},
+            _('%(what)s failed: in the answer, %(fault)s (HTTP %(status)d)')
+            % {
+                'what': what,
+                'fault': fault,
+                'status': response.status_code,
+            },
             status=response.status_code,
         )
-    return _Body(content, what, response.status_code)
+    return typing.cast(dict[str, typing.Any], content)

@@ -99,7 +99,9 @@ def read_usage(
         if known:
             devices = inventory.mark_orphans(devices)
         try:
-            projects = keystone.project_names(cloud)
+            projects = keystone.project_names(
+                cloud, inventory.project_ids(devices)
+            )
         except exceptions.CloudError as exc:
             failures.append(answer.Failure(_('names of projects'), str(exc)))
     else:

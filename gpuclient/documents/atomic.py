@@ -60,11 +60,29 @@ def read(path: str) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as exc:
-        raise exceptions.DocumentError(
-            _('Cannot read %(path)s: %(reason)s')
-            % {'path': path, 'reason': exc.strerror}
-        ) from exc
+        raise cannot_read(path, exc) from exc
     raise _not_regular(path)
+
+
+def list_folder(path: str) -> list[str]:
+    """Return the names in a folder, sorted; none where there is no folder.
+
+    :raises gpuclient.exceptions.DocumentError: It cannot be read.
+    """
+    try:
+        return sorted(os.listdir(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as exc:
+        raise cannot_read(path, exc) from exc
+
+
+def cannot_read(path: str, exc: OSError) -> exceptions.DocumentError:
+    """Return the error for a path that the system does not let us read."""
+    return exceptions.DocumentError(
+        _('Cannot read %(path)s: %(reason)s')
+        % {'path': path, 'reason': exc.strerror}
+    )
 
 
 def _not_regular(path: str) -> exceptions.DocumentError:

@@ -115,7 +115,7 @@ def read(
     idle: list[deployment.Unread] = []
     of_declared, seen = _read_declared(declared, unreadable)
     count += len(seen)
-    for path, named in named_files(paths):
+    for path, named in named_files(paths, unreadable):
         if os.path.realpath(path) in seen:
             continue
         left_out = plain_files.unread(path)
@@ -253,8 +253,22 @@ def _names(reading: editable.Reading) -> tuple[str, ...]:
 
 def named_files(
     paths: collections.abc.Iterable[str],
+    unreadable: list[tuple[str, str]] | None = None,
 ) -> collections.abc.Iterator[tuple[str, bool]]:
-    """Yield files, and whether the user named them, each once."""
+    """Yield files, and whether the user named them, each once.
+
+    :param unreadable: Gets the folders that cannot be read, and why.
+    :raises gpuclient.exceptions.DocumentError: One cannot be read, and nobody
+        gets to know of it otherwise.
+    """
+
+    def note(exc: OSError) -> None:
+        path = str(exc.filename)
+        error = atomic.cannot_read(path, exc)
+        if unreadable is None:
+            raise error from exc
+        unreadable.append((path, str(error)))
+
     seen: set[str] = set()
     for path in paths:
         if not os.path.isdir(path):
@@ -262,7 +276,7 @@ def named_files(
                 seen.add(path)
                 yield path, True
             continue
-        for folder, folders, names in os.walk(path):
+        for folder, folders, names in os.walk(path, onerror=note):
             folders[:] = sorted(set(folders) - _SKIPPED)
             for name in sorted(names):
                 file = os.path.join(folder, name)
@@ -321,8 +335,9 @@ def _mentions_devices(path: str) -> bool:
     """Return whether a file that is not understood has to do with Nova."""
     try:
         content = atomic.read(path)
-    except exceptions.DocumentError:
-        return False
+    except exceptions.DocumentError as exc:
+        # It may do so where we are not let in, or there is no end of a path.
+        return isinstance(exc.__cause__, OSError)
     return any(mark in content for mark in _MARKS)
 
 

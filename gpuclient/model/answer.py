@@ -19,6 +19,8 @@ got together with a :class:`Failure` for each source that did not answer.
 import dataclasses
 import typing
 
+from gpuclient import text
+
 T = typing.TypeVar('T')
 
 
@@ -33,7 +35,7 @@ class Failure:
     reason: str
 
     def __str__(self) -> str:
-        return f'{self.source}: {self.reason}'
+        return text.one_line(f'{self.source}: {self.reason}')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -363,6 +363,18 @@ def of_alias(
     )
 
 
+def project_ids(
+    devices: collections.abc.Iterable[Device],
+) -> frozenset[str]:
+    """Return the ids of the projects that hold any of some devices."""
+    return frozenset(
+        consumer.project_id
+        for device in devices
+        for consumer in device.consumers or ()
+        if consumer.project_id is not None
+    )
+
+
 def held(
     devices: collections.abc.Iterable[Device],
 ) -> dict[str, tuple[Device, ...]]:

@@ -13,12 +13,14 @@
 """How values look in tables; JSON and YAML have them as they are."""
 
 import collections.abc
+import json
 import textwrap
 import typing
 
 from cliff import columns
 
 from gpuclient.model import inventory
+from gpuclient import text
 
 Record: typing.TypeAlias = dict[str, typing.Any]
 
@@ -26,30 +28,83 @@ Record: typing.TypeAlias = dict[str, typing.Any]
 _PROSE_WIDTH = 44
 # Spreadsheets take a cell that begins so for a formula.
 _FORMULA = ('=', '+', '-', '@')
+# What a shell does not leave alone between double quotes; cliff quotes the
+# quotes themselves.
+_SHELL = str.maketrans({character: f'\\{character}' for character in '\\$`'})
+
+escape = text.escape
+escape_lines = text.escape_lines
 
 
-def escape(text: str) -> str:
-    """Return a text that cannot move the cursor or become a formula.
+class Border:
+    """A formatter of cliff, behind which no text can do any harm.
 
-    Names of servers and projects are other people's input.
+    Whatever a command puts into a cell, text is escaped; objects are JSON
+    where a format has no form of its own for them, never Python's.
+
+    :param name: As in ``-f NAME``.
     """
-    shown = ''.join(
-        character
-        if character.isprintable()
-        else character.encode('unicode_escape').decode()
-        for character in text
-    )
-    return f"'{shown}" if shown.startswith(_FORMULA) else shown
+
+    def __init__(self, name: str, formatter: typing.Any) -> None:
+        self._formatter = formatter
+        self._cell = _CELLS.get(name, _table_cell)
+
+    def emit_list(
+        self,
+        column_names: collections.abc.Sequence[str],
+        data: collections.abc.Iterable[collections.abc.Iterable[typing.Any]],
+        *arguments: typing.Any,
+    ) -> None:
+        rows = [tuple(map(self._cell, row)) for row in data]
+        self._formatter.emit_list(column_names, rows, *arguments)
+
+    def emit_one(
+        self,
+        column_names: collections.abc.Sequence[str],
+        data: collections.abc.Iterable[typing.Any],
+        *arguments: typing.Any,
+    ) -> None:
+        row = tuple(map(self._cell, data))
+        self._formatter.emit_one(column_names, row, *arguments)
 
 
-def escape_lines(text: str) -> str:
-    """Return lines, a diff, with what could move the cursor escaped."""
-    return ''.join(
-        character
-        if character.isprintable() or character in '\n\r\t'
-        else character.encode('unicode_escape').decode()
-        for character in text
-    )
+def _table_cell(value: typing.Any) -> typing.Any:
+    return escape(value) if isinstance(value, str) else value
+
+
+def _raw_cell(value: typing.Any) -> typing.Any:
+    return value
+
+
+def _value_cell(value: typing.Any) -> typing.Any:
+    """Return a cell of one line; null is ``None``, as in core commands."""
+    if isinstance(value, columns.FormattableColumn):
+        value = value.machine_readable()
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(value)
+    return escape(value) if isinstance(value, str) else value
+
+
+def _csv_cell(value: typing.Any) -> typing.Any:
+    """Return a cell for a spreadsheet; null is empty."""
+    value = _value_cell(value)
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return value
+
+
+def _shell_cell(value: typing.Any) -> typing.Any:
+    value = _value_cell(value)
+    return value.translate(_SHELL) if isinstance(value, str) else value
+
+
+_CELLS: typing.Final = {
+    'csv': _csv_cell,
+    'json': _raw_cell,
+    'shell': _shell_cell,
+    'value': _value_cell,
+    'yaml': _raw_cell,
+}
 
 
 class TextColumn(columns.FormattableColumn[str | None]):
@@ -74,7 +129,7 @@ class ListColumn(columns.FormattableColumn[list[str] | None]):
     def human_readable(self) -> str:
         if self._value is None:
             return 'None'
-        return '\n'.join(escape(text) for text in self._value)
+        return '\n'.join(escape(line) for line in self._value)
 
 
 class TraitsColumn(columns.FormattableColumn[list[str]]):

@@ -23,13 +23,20 @@ from __future__ import annotations
 
 import argparse
 import collections.abc
+import contextlib
+import dataclasses
+import enum
 import re
 import sys
+import threading
+import time
 import typing
 
 from cliff import lister
 from cliff import show
+from keystoneauth1 import exceptions as ksa_exceptions
 from openstack import connection
+from openstack import exceptions as sdk_exceptions
 from openstackclient.common import clientmanager
 from openstackclient import shell
 from osc_lib.command import command
@@ -37,12 +44,17 @@ from osc_lib.command import command
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.osc import lazy
+from gpuclient import text
 
 with lazy.imports():
     from gpuclient.cloud import keystone
+    from gpuclient.cloud import request
+    from gpuclient.osc import columns
     from gpuclient.osc import streams
 
 if typing.TYPE_CHECKING:
+    from openstack.config import cloud_region
+
     from gpuclient.model import answer
 
 #: Exit status of a command that failed, or whose answer is partial.
@@ -76,10 +88,35 @@ class _HelpFormatter(argparse.HelpFormatter):
         )
 
 
+#: Seconds after which whoever watches is told what is waited for.
+_SILENCE = 10.0
+#: Seconds for all that a command asks that also works without a cloud.
+_OPTIONAL = 30.0
+
+
+class Cloud(enum.Enum):
+    """What a command has to do with a cloud."""
+
+    #: It does not work without one.
+    NEEDED = enum.auto()
+    #: It asks one that is there, and works without.
+    OPTIONAL = enum.auto()
+    #: It asks none.
+    UNUSED = enum.auto()
+
+
 class Command(command.Command):
     app: _App
 
+    #: What it has to do with a cloud.
+    use_of_cloud = Cloud.NEEDED
+
+    # The shell would authenticate before it reads the options of a command,
+    # --timeout among them: we do it after that.
+    auth_required = False
+
     _status = 0
+    _timeout: float | None = None
     #: Paths of files that it has written.
     written: tuple[str, ...] = ()
 
@@ -92,12 +129,103 @@ class Command(command.Command):
         )
         formatter: typing.Any = type('HelpFormatter', bases, {})
         parser.formatter_class = formatter
+        if self.use_of_cloud is not Cloud.UNUSED:
+            parser.add_argument(
+                '--timeout',
+                metavar='<seconds>',
+                type=_seconds,
+                help=_(
+                    'Seconds to wait for an answer of a service (default: '
+                    'api_timeout of clouds.yaml, or 60)'
+                ),
+            )
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
+        self._timeout = getattr(parsed_args, 'timeout', None)
         # cliff's display commands always answer 0 (cliff/display.py:run).
         self._status = 0
-        return super().run(parsed_args) or self._status
+        with self._watched():
+            try:
+                if self.use_of_cloud is Cloud.NEEDED:
+                    self.authenticate()
+                return super().run(parsed_args) or self._status
+            except (
+                ksa_exceptions.ClientException,
+                sdk_exceptions.SDKException,
+            ) as exc:
+                # Their words are those of a server.
+                raise exceptions.CloudError(str(exc)) from exc
+
+    def authenticate(self) -> None:
+        """Let the shell authenticate, as for a command of its own."""
+        options = self.app.options
+        # So the request for a token is bounded, too.
+        options.api_timeout = self._patience(self._region(validate=False)).read
+        self.auth_required = True
+        self.app.prepare_to_run_command(self)
+        self.bound(self.cloud)
+
+    def _region(self, *, validate: bool) -> cloud_region.CloudRegion:
+        """Return what clouds.yaml, environment and options say of a cloud."""
+        options = self.app.options
+        region: cloud_region.CloudRegion = self.app.cloud_config.get_one(
+            cloud=options.cloud, argparse=options, validate=validate
+        )
+        return region
+
+    def _patience(self, region: cloud_region.CloudRegion) -> request.Patience:
+        seconds = self._timeout or region.config.get('api_timeout')
+        return (
+            request.Patience()
+            if seconds is None
+            else request.Patience.of(float(seconds))
+        )
+
+    def bound(
+        self, cloud: connection.Connection, total: float | None = None
+    ) -> None:
+        """Bound how long the services of a cloud are waited for.
+
+        :param total: Seconds for all of them together, from now on.
+        """
+        patience = self._patience(cloud.config)
+        if total is not None and self._timeout is None:
+            patience = request.Patience.of(min(patience.read, total / 3))
+        request.set_patience(
+            cloud.session, dataclasses.replace(patience, total=total)
+        )
+
+    @contextlib.contextmanager
+    def _watched(self) -> collections.abc.Iterator[None]:
+        """Tell whoever watches what is waited for, if that takes long."""
+        if self.use_of_cloud is Cloud.UNUSED or not sys.stderr.isatty():
+            yield
+            return
+        asked = ('', 0.0)
+        done = threading.Event()
+
+        def observe(what: str) -> None:
+            nonlocal asked
+            asked = (what, time.monotonic())
+
+        def watch() -> None:
+            while not done.wait(_SILENCE):
+                what, since = asked
+                seconds = time.monotonic() - since
+                if what and seconds >= _SILENCE:
+                    self.say(
+                        _('%(what)s: no answer for %(seconds)d seconds')
+                        % {'what': text.one_line(what), 'seconds': seconds}
+                    )
+
+        request.observers.append(observe)
+        threading.Thread(target=watch, daemon=True).start()
+        try:
+            yield
+        finally:
+            done.set()
+            request.observers.remove(observe)
 
     def report(
         self, failures: collections.abc.Iterable[answer.Failure]
@@ -140,24 +268,21 @@ class Command(command.Command):
     ) -> tuple[connection.Connection | None, str]:
         """Return a connection for a command that also works without one.
 
-        For commands with ``auth_required = False``: the shell then leaves
-        the credentials alone.
+        For commands of :attr:`Cloud.OPTIONAL`: what it asks is bounded in
+        total, unless it is required.
 
         :param required: Fail where there is none.
         :returns: The connection and an empty text, or None and the reason
             why there is none.
         """
-        options = self.app.options
         try:
-            region = self.app.cloud_config.get_one(
-                cloud=options.cloud, argparse=options
-            )
-            cloud = connection.Connection(config=region)
+            cloud = connection.Connection(config=self._region(validate=True))
+            self.bound(cloud, None if required else _OPTIONAL)
             cloud.authorize()
         except Exception as exc:
             # Every kind of misconfiguration has an exception of its own in
             # three libraries; all of them mean that there is no cloud.
-            reason = ' '.join(str(exc).split())
+            reason = text.one_line(str(exc))
             if required:
                 raise exceptions.Unreachable(
                     _('The cloud cannot be asked: %(reason)s')
@@ -166,21 +291,47 @@ class Command(command.Command):
             return None, reason
         return cloud, ''
 
+    @property
+    def knows_cloud(self) -> bool:
+        """Whether there are credentials, so that a cloud could be asked."""
+        try:
+            config = self._region(validate=False).config
+        except Exception:
+            # A cloud of that name is not in clouds.yaml, which cannot be
+            # read: one is meant all the same.
+            return True
+        return any(
+            settings.get(name)
+            for settings in (config, config.get('auth') or {})
+            for name in ('auth_url', 'endpoint')
+        )
 
-class Lister(Command, lister.Lister):
-    """A command that shows rows."""
+
+class _Display(Command):
+    """What commands that show rows or an object have in common."""
+
+    formatter: typing.Any
 
     def produce_output(
         self,
         parsed_args: argparse.Namespace,
         column_names: collections.abc.Sequence[str],
-        data: collections.abc.Iterable[typing.Any],
+        data: typing.Any,
     ) -> int:
+        self.formatter = columns.Border(parsed_args.formatter, self.formatter)
+        display: typing.Any = super()
         with streams.guarded(self.app.stdout, self.written):
-            return super().produce_output(parsed_args, column_names, data)
+            status: int = display.produce_output(
+                parsed_args, column_names, data
+            )
+        return status
 
 
-class ShowOne(Command, show.ShowOne):
+class Lister(_Display, lister.Lister):
+    """A command that shows rows."""
+
+
+class ShowOne(_Display, show.ShowOne):
     """A command that shows one object."""
 
     #: What it writes in place of that, as a filter.
@@ -192,9 +343,9 @@ class ShowOne(Command, show.ShowOne):
         column_names: collections.abc.Sequence[str],
         data: collections.abc.Sequence[typing.Any],
     ) -> int:
+        if self.document is None:
+            return super().produce_output(parsed_args, column_names, data)
         with streams.guarded(self.app.stdout, self.written):
-            if self.document is None:
-                return super().produce_output(parsed_args, column_names, data)
             self._write_document(self.document, column_names, data)
         return 0
 
@@ -207,8 +358,16 @@ class ShowOne(Command, show.ShowOne):
         for name, value in zip(column_names, data, strict=True):
             if name == 'warnings':
                 for warning in value.machine_readable():
-                    self.log.warning('%s', warning)
+                    self.log.warning('%s', text.one_line(warning))
         streams.write_bytes(self.app.stdout, document)
+
+
+def _seconds(value: str) -> float:
+    """Return a time that can be waited for."""
+    seconds = float(value)
+    if not 0 < seconds < float('inf'):
+        raise ValueError(value)
+    return seconds
 
 
 Rows: typing.TypeAlias = tuple[

@@ -63,7 +63,7 @@ class Lister(command.Lister):
     """
 
     # Clouds that are named have credentials of their own.
-    auth_required = False
+    use_of_cloud = command.Cloud.OPTIONAL
 
     _place: connection.Connection | None = None
 
@@ -103,9 +103,7 @@ class Lister(command.Lister):
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         if not parsed_args.clouds and not parsed_args.all_regions:
-            # What the shell does for a command that needs credentials.
-            self.auth_required = True
-            self.app.prepare_to_run_command(self)
+            self.authenticate()
             return self.list_cloud(parsed_args)
         with _without_guesses():
             return self._list_all(parsed_args)
@@ -178,6 +176,7 @@ class Lister(command.Lister):
             config = self.app.cloud_config.get_one(cloud=cloud)
         with contextlib.ExitStack() as opened:
             place = opened.enter_context(connection.Connection(config=config))
+            self.bound(place)
             place.authorize()
             opened.pop_all()
         return place

@@ -131,7 +131,11 @@ def _trial(
             flavors.append((_make_flavor(client, name, count, shared), number))
     total = sum(expected.values())
     (image,) = request.get(
-        client.image, '/images', _('reading the image'), name='blank'
+        client.image,
+        '/images',
+        _('reading the image'),
+        {'images': [{'id': str}]},
+        name='blank',
     )['images']
     found = boots.until_full(
         client, flavors, image_id=image['id'], most=total + _MORE

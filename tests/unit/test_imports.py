@@ -25,12 +25,12 @@ import gpuclient
 ROOT = pathlib.Path(gpuclient.__file__).parent
 #: What each package may import of ours, besides itself.
 ALLOWED = {
-    'model': {'model', 'exceptions'},
-    'rules': {'model', 'rules', 'exceptions'},
-    'documents': {'model', 'rules', 'exceptions', 'i18n'},
-    'cloud': {'model', 'rules', 'exceptions', 'i18n'},
-    'host': {'model', 'rules', 'exceptions', 'i18n'},
-    'rehearsal': {'documents', 'model', 'rules', 'exceptions', 'i18n'},
+    'model': {'model', 'exceptions', 'text'},
+    'rules': {'model', 'rules', 'exceptions', 'text'},
+    'documents': {'model', 'rules', 'exceptions', 'i18n', 'text'},
+    'cloud': {'model', 'rules', 'exceptions', 'i18n', 'text'},
+    'host': {'model', 'rules', 'exceptions', 'i18n', 'text'},
+    'rehearsal': {'documents', 'model', 'rules', 'exceptions', 'i18n', 'text'},
     'osc': {
         'cloud',
         'documents',
@@ -40,6 +40,7 @@ ALLOWED = {
         'model',
         'exceptions',
         'i18n',
+        'text',
     },
 }
 #: What the pure packages may import of others, all of it lazily.
@@ -162,6 +163,7 @@ class TestImports(testtools.TestCase):
                 'gpuclient.osc.everywhere',
                 'gpuclient.osc.lazy',
                 'gpuclient.osc.plugin',
+                'gpuclient.text',
             },
             executed,
         )

@@ -15,6 +15,7 @@
 from openstack.compute.v2 import _proxy
 
 from gpuclient.cloud import request
+from gpuclient.cloud import schema
 from gpuclient.i18n import _
 from gpuclient.model import capacity
 
@@ -27,7 +28,14 @@ def list_aggregates(
     :raises gpuclient.exceptions.CloudError: With the server's own words.
     """
     records = request.get(
-        compute, '/os-aggregates', _('reading host aggregates')
+        compute,
+        '/os-aggregates',
+        _('reading host aggregates'),
+        {
+            'aggregates': [
+                {'name': str, 'hosts': [str], 'metadata': schema.Map(str)}
+            ]
+        },
     )['aggregates']
     return tuple(
         capacity.Aggregate(
@@ -46,6 +54,9 @@ def list_zones(compute: _proxy.Proxy) -> tuple[str, ...]:
     :raises gpuclient.exceptions.CloudError: With the server's own words.
     """
     records = request.get(
-        compute, '/os-availability-zone', _('reading availability zones')
+        compute,
+        '/os-availability-zone',
+        _('reading availability zones'),
+        {'availabilityZoneInfo': [{'zoneName': str}]},
     )['availabilityZoneInfo']
     return tuple(sorted(record['zoneName'] for record in records))

@@ -164,7 +164,11 @@ def _delete_servers(compute: _proxy.Proxy, name: str) -> None:
     with contextlib.suppress(exceptions.CloudError):
         # Nova adds a number to the name of each.
         servers = request.get(
-            compute, '/servers', _('reading servers'), name=f'^{name}'
+            compute,
+            '/servers',
+            _('reading servers'),
+            {'servers': [{'id': str}]},
+            name=f'^{name}',
         )['servers']
         for server in servers:
             request.send(

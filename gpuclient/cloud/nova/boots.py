@@ -22,6 +22,7 @@ from openstack import connection
 
 from gpuclient.cloud.nova import pages
 from gpuclient.cloud import request
+from gpuclient.cloud import schema
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import flavor as flavor_model
@@ -124,7 +125,7 @@ def _boot(
         ),
     )
     words = [
-        str(server.get('fault', {}).get('message') or server['status'])
+        str((server.get('fault') or {}).get('message') or server['status'])
         for server in servers
         if server['status'] != 'ACTIVE'
     ]
@@ -149,6 +150,7 @@ def _delete(cloud: connection.Connection, name: str) -> None:
             cloud.placement,
             '/usages',
             _('reading the usage of project %s') % project_id,
+            {'usages': schema.Map(int)},
             microversion=_USAGES,
             project_id=project_id,
         )['usages'].values()
@@ -165,6 +167,11 @@ def _servers(
             '/servers/detail',
             'servers',
             _('reading servers'),
+            {
+                'status': str,
+                'OS-EXT-STS:task_state': schema.Optional(str),
+                'fault': schema.Optional({'message': schema.Optional(str)}),
+            },
             microversion=_MICROVERSION,
             name=f'^{name}',
         )

@@ -19,12 +19,14 @@ the client's default is; the SDK's calls send an older one.
 import collections.abc
 import typing
 import urllib.parse
+import uuid
 
 from openstack.compute.v2 import _proxy
 
 from gpuclient.cloud.nova import pages
 from gpuclient.cloud.nova import version
 from gpuclient.cloud import request
+from gpuclient.cloud import schema
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import flavor as flavor_model
@@ -35,6 +37,16 @@ VALIDATED = '2.86'
 _LISTED = '2.61'
 #: The last that takes extra specs that nobody validates.
 _UNVALIDATED = '2.85'
+_FLAVOR: dict[str, schema.Shape] = {
+    'name': str,
+    'vcpus': int,
+    'ram': int,
+    'disk': int,
+    'os-flavor-access:is_public': bool,
+    'extra_specs': schema.Optional(schema.Map(str)),
+    'OS-FLV-EXT-DATA:ephemeral': schema.Optional(int),
+    'swap': schema.Optional(schema.OneOf((int, str))),
+}
 
 
 def require_validation(compute: _proxy.Proxy) -> None:
@@ -57,6 +69,7 @@ def list_flavors(
             '/flavors/detail',
             'flavors',
             _('reading flavors'),
+            _FLAVOR,
             microversion=_LISTED,
             is_public='None',
         )
@@ -96,10 +109,18 @@ def create_flavor(
 ) -> flavor_model.Flavor:
     """Make a flavor without extra specs.
 
+    An answer that is lost leaves no flavor that nobody knows of: it is looked
+    for by its id, which is chosen here unless the caller does.
+
     :param ram: MiB.
     :param disk: GiB.
+    :raises gpuclient.exceptions.CloudError: With the server's own words.
     """
+    flavor_id = str(uuid.uuid4()) if flavor_id is None else flavor_id
+    what = _('creating flavor %r') % name
+    shape = {'flavor': {'id': str, **_FLAVOR}}
     body = {
+        'id': flavor_id,
         'name': name,
         'vcpus': vcpus,
         'ram': ram,
@@ -107,17 +128,32 @@ def create_flavor(
         'os-flavor-access:is_public': is_public,
         **{key: value for key, value in others.items() if value is not None},
     }
-    if flavor_id is not None:
-        body['id'] = flavor_id
-    record = request.send(
-        compute,
-        'POST',
-        '/flavors',
-        _('creating flavor %r') % name,
-        microversion=_LISTED,
-        json={'flavor': body},
-    ).json()['flavor']
-    return _flavor(record)
+    try:
+        response = request.send(
+            compute,
+            'POST',
+            '/flavors',
+            what,
+            microversion=_LISTED,
+            json={'flavor': body},
+        )
+        return _flavor(request.read_body(response, what, shape)['flavor'])
+    except exceptions.CloudError as exc:
+        if exc.status is not None and 400 <= exc.status < 500:
+            raise
+        try:
+            found = request.get(
+                compute,
+                f'/flavors/{_quoted(flavor_id)}',
+                what,
+                shape,
+                microversion=_LISTED,
+            )['flavor']
+        except exceptions.CloudError:
+            raise exc from None
+        if found['name'] != name:
+            raise
+        return _flavor(found)
 
 
 def delete_flavor(
@@ -158,6 +194,7 @@ def list_access(
         compute,
         f'/flavors/{_quoted(flavor.id)}/os-flavor-access',
         _('reading which projects may use flavor %r') % flavor.name,
+        {'flavor_access': [{'tenant_id': str}]},
     )['flavor_access']
     return frozenset(record['tenant_id'] for record in records)
 
@@ -172,6 +209,7 @@ def read_extra_specs(
             compute,
             f'/flavors/{_quoted(flavor.id)}/os-extra_specs',
             _('reading the extra specs of flavor %r') % flavor.name,
+            {'extra_specs': schema.Map(str)},
         )['extra_specs'],
     )
 
@@ -231,6 +269,7 @@ def _quoted(text: str) -> str:
 
 
 def _flavor(record: dict[str, typing.Any]) -> flavor_model.Flavor:
+    swap = record.get('swap')
     return flavor_model.Flavor(
         id=record['id'],
         name=record['name'],
@@ -241,5 +280,5 @@ def _flavor(record: dict[str, typing.Any]) -> flavor_model.Flavor:
         extra_specs=record.get('extra_specs'),
         ephemeral=record.get('OS-FLV-EXT-DATA:ephemeral') or 0,
         # Nova writes no swap as an empty text below 2.75.
-        swap=record.get('swap') or 0,
+        swap=swap if isinstance(swap, int) else 0,
     )

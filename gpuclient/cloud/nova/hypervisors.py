@@ -19,12 +19,20 @@ from openstack.compute.v2 import _proxy
 
 from gpuclient.cloud.nova import pages
 from gpuclient.cloud import request
+from gpuclient.cloud import schema
 from gpuclient import exceptions
 from gpuclient.i18n import _
 
 #: The first that names the service in each record; from 2.88 on each costs
 #: a call to the compute for its uptime.
 _WITH_SERVICE = '2.53'
+_TEXT = schema.Optional(str)
+_HYPERVISOR: dict[str, schema.Shape] = {
+    'hypervisor_hostname': str,
+    'status': _TEXT,
+    'state': _TEXT,
+    'service': schema.Optional({'host': _TEXT, 'disabled_reason': _TEXT}),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +75,12 @@ def list_hypervisors(
         '/os-hypervisors/detail',
         'hypervisors',
         _('reading hypervisors'),
+        _HYPERVISOR,
         microversion=_WITH_SERVICE,
     ):
         service = record.get('service') or {}
         yield Hypervisor(
-            name=str(record['hypervisor_hostname']),
+            name=record['hypervisor_hostname'],
             service_host=service.get('host'),
             enabled=record.get('status') == 'enabled',
             up=record.get('state') == 'up',
@@ -99,12 +108,18 @@ def size(compute: _proxy.Proxy) -> Size | None:
             compute,
             '/os-hypervisors/statistics',
             _('reading how many hosts there are'),
+            {
+                'hypervisor_statistics': {
+                    'count': schema.Optional(int),
+                    'running_vms': schema.Optional(int),
+                }
+            },
             microversion=_WITH_SERVICE,
         )['hypervisor_statistics']
     except exceptions.CloudError:
         return None
     # Sums of no host are null.
-    return Size(int(found['count'] or 0), int(found['running_vms'] or 0))
+    return Size(found['count'] or 0, found['running_vms'] or 0)
 
 
 def count(compute: _proxy.Proxy) -> int | None:

@@ -18,6 +18,9 @@ import typing
 from openstack.compute.v2 import _proxy
 
 from gpuclient.cloud import request
+from gpuclient.cloud import schema
+from gpuclient import exceptions
+from gpuclient.i18n import _
 
 #: Records a page; Nova gives no more at once unless its operator says so
 #: ([api]max_limit).
@@ -29,6 +32,7 @@ def read(
     path: str,
     key: str,
     what: str,
+    record: dict[str, schema.Shape],
     *,
     microversion: str,
     **params: typing.Any,
@@ -37,16 +41,34 @@ def read(
 
     :param key: Where the records stand in an answer, ``servers``.
     :param what: What this read does, for the error message.
-    :raises gpuclient.exceptions.CloudError: With the server's own words.
+    :param record: What each has to have, besides an id.
+    :raises gpuclient.exceptions.CloudError: With the server's own words; or
+        a page ends where one before it did, so that there is no end.
     """
     params = {'limit': SIZE, **params}
+    identifier = schema.OneOf((str, int))
+    shape = {
+        key: [{'id': identifier, **record}],
+        f'{key}_links': schema.Optional([{}]),
+    }
+    markers: set[str] = set()
     while True:
         page = request.get(
-            compute, path, what, microversion=microversion, **params
+            compute, path, what, shape, microversion=microversion, **params
         )
         yield from page[key]
         # The link holds the address of the service as it knows itself, so
         # only its meaning is used: there is more, after the last one.
         if not page.get(f'{key}_links') or not page[key]:
             return
-        params['marker'] = page[key][-1]['id']
+        marker = str(page[key][-1]['id'])
+        if marker in markers:
+            raise exceptions.CloudError(
+                _(
+                    '%(what)s failed: the page after %(marker)s ends with '
+                    '%(marker)s again'
+                )
+                % {'what': what, 'marker': marker}
+            )
+        markers.add(marker)
+        params['marker'] = marker

@@ -20,6 +20,7 @@ from openstack.compute.v2 import _proxy
 from gpuclient.cloud.nova import pages
 from gpuclient.cloud.nova import version
 from gpuclient.cloud import request
+from gpuclient.cloud import schema
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import inventory
@@ -27,6 +28,21 @@ from gpuclient.model import inventory
 #: The first to show the flavor that a server booted with, extra specs
 #: included where policy allows.
 FLAVOR_EMBEDDED = '2.47'
+_TEXT = schema.Optional(str)
+_SERVER: dict[str, schema.Shape] = {
+    'name': str,
+    'status': str,
+    'tenant_id': _TEXT,
+    'user_id': _TEXT,
+    'OS-EXT-SRV-ATTR:host': _TEXT,
+    'OS-EXT-SRV-ATTR:hypervisor_hostname': _TEXT,
+    'flavor': schema.Optional(
+        {
+            'original_name': _TEXT,
+            'extra_specs': schema.Optional(schema.Map(str)),
+        }
+    ),
+}
 #: Hosts of a request; their names have to fit into an address.
 _HOSTS = 40
 
@@ -85,6 +101,7 @@ def find_server(
             compute,
             f'/servers/{server_id}',
             _('reading server %s') % server_id,
+            {'server': {'id': str, **_SERVER}},
             microversion=FLAVOR_EMBEDDED,
         )['server']
     except exceptions.NotFound:
@@ -102,6 +119,7 @@ def _pages(
             '/servers/detail',
             'servers',
             _('reading servers'),
+            _SERVER,
             microversion=FLAVOR_EMBEDDED,
             **params,
         )

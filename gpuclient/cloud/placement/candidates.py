@@ -36,6 +36,7 @@ import typing
 
 from gpuclient.cloud.placement import reader as placement_reader
 from gpuclient.cloud.placement import totals
+from gpuclient.cloud import schema
 from gpuclient import exceptions
 from gpuclient.i18n import _
 
@@ -62,6 +63,17 @@ _SPARSE = 40
 #: The narrow question makes one of each device, the wide one has a summary of
 #: each host. ``tests/benchmarks/placement`` measures such things.
 _CANDIDATE = 0.5
+
+_CANDIDATES: schema.Shape = {
+    'allocation_requests': [{}],
+    'provider_summaries': schema.Map(
+        {
+            'root_provider_uuid': str,
+            'resources': schema.Map({'capacity': int, 'used': int}),
+            'traits': [str],
+        }
+    ),
+}
 
 CountHosts: typing.TypeAlias = collections.abc.Callable[[], int | None]
 
@@ -124,7 +136,9 @@ class Search:
     def _ask(self, what: str, **params: str) -> int:
         """Learn the summaries of an answer; return its candidates."""
         # No limit: it would cut hosts from the answer.
-        found = self._reader.get('/allocation_candidates', what, **params)
+        found = self._reader.get(
+            '/allocation_candidates', what, _CANDIDATES, **params
+        )
         for uuid, summary in found['provider_summaries'].items():
             if summary['root_provider_uuid'] in self._trees:
                 self.summaries[uuid] = summary
@@ -180,7 +194,9 @@ class Search:
         """Return the resource classes that devices of the cloud may have."""
         try:
             records = self._reader.get(
-                '/resource_classes', _('reading the resource classes')
+                '/resource_classes',
+                _('reading the resource classes'),
+                {'resource_classes': [{'name': str}]},
             )['resource_classes']
         except exceptions.CloudError:
             return []
@@ -262,6 +278,7 @@ class Search:
             providers = self._reader.get(
                 '/resource_providers',
                 _('reading the providers with free units'),
+                {'resource_providers': [{'uuid': str}]},
                 resources=f'{name}:1',
             )['resource_providers']
         except exceptions.CloudError:

@@ -36,11 +36,25 @@ from keystoneauth1 import adapter
 from gpuclient.cloud.placement import candidates
 from gpuclient.cloud.placement import reader as placement_reader
 from gpuclient.cloud.placement import totals
+from gpuclient.cloud import schema
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import answer
 from gpuclient.model import inventory
 
+#: What a provider is asked for.
+_OF_PROVIDER: dict[str, schema.Shape] = {
+    'inventories': schema.Map(
+        {
+            'total': int,
+            'reserved': int,
+            'min_unit': int,
+            'allocation_ratio': float,
+        }
+    ),
+    'usages': schema.Map(int),
+    'traits': [str],
+}
 _TRAIT = re.compile(r'[A-Z0-9_]{1,255}')
 
 
@@ -77,7 +91,18 @@ class _Read:
             params['in_tree'] = _root(self.reader, host)
         try:
             providers = self.reader.get(
-                '/resource_providers', _('reading the PCI devices'), **params
+                '/resource_providers',
+                _('reading the PCI devices'),
+                {
+                    'resource_providers': [
+                        {
+                            'uuid': str,
+                            'name': str,
+                            'root_provider_uuid': str,
+                        }
+                    ]
+                },
+                **params,
             )['resource_providers']
         except exceptions.CloudError as exc:
             if exc.status == 400 and placement_reader.MANAGED in str(exc):
@@ -120,6 +145,7 @@ class _Read:
                     name = self.reader.get(
                         f'/resource_providers/{root}',
                         _('reading resource provider %(id)s') % {'id': root},
+                        {'name': str},
                     )['name']
                 except exceptions.CloudError as exc:
                     self.failures.append(
@@ -248,6 +274,7 @@ class _Read:
         answered = self.reader.get(
             f'/resource_providers/{provider}/{what}',
             _('reading its %s') % what,
+            {what: _OF_PROVIDER[what]},
         )
         return typing.cast(dict[str, typing.Any], answered[what])
 
@@ -346,7 +373,14 @@ def _capacity(record: totals.Summary) -> int:
 def _root(reader: placement_reader.Reader, host: str) -> str:
     """Return the id of the provider of a compute node."""
     providers = reader.get(
-        '/resource_providers', _('finding host %s') % host, name=host
+        '/resource_providers',
+        _('finding host %s') % host,
+        {
+            'resource_providers': [
+                {'uuid': str, 'parent_provider_uuid': schema.Optional(str)}
+            ]
+        },
+        name=host,
     )['resource_providers']
     for provider in providers:
         if provider['parent_provider_uuid'] is None:

@@ -28,12 +28,22 @@ import dataclasses
 from keystoneauth1 import adapter
 
 from gpuclient.cloud.placement import reader as placement_reader
+from gpuclient.cloud import schema
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.model import answer
 from gpuclient.model import inventory
 
 _CONSUMER_TYPES = (1, 38)
+_ALLOCATIONS: dict[str, schema.Shape] = {
+    'allocations': schema.Map({'resources': schema.Map(int)})
+}
+_CONSUMER: dict[str, schema.Shape] = {
+    **_ALLOCATIONS,
+    'consumer_type': schema.Optional(str),
+    'project_id': schema.Optional(str),
+    'user_id': schema.Optional(str),
+}
 
 
 class _Read:
@@ -75,6 +85,7 @@ class _Read:
             record = self.reader.get(
                 f'/allocations/{uuid}',
                 _('reading the allocations of %s') % uuid,
+                _CONSUMER,
             )
         except exceptions.CloudError as exc:
             self.failures.append(
@@ -105,6 +116,7 @@ class _Read:
             record = self.reader.get(
                 f'/resource_providers/{device.uuid}/allocations',
                 _('reading the allocations of %s') % device.name,
+                _ALLOCATIONS,
             )
         except exceptions.NotFound:
             self.unread.add(device.uuid)

@@ -20,6 +20,7 @@ from keystoneauth1 import adapter
 from keystoneauth1 import discover
 
 from gpuclient.cloud import request
+from gpuclient.cloud import schema
 from gpuclient import exceptions
 from gpuclient.i18n import _
 
@@ -68,11 +69,16 @@ class Reader:
             )
 
     def get(
-        self, path: str, what: str, **params: typing.Any
+        self,
+        path: str,
+        what: str,
+        shape: schema.Shape,
+        **params: typing.Any,
     ) -> dict[str, typing.Any]:
         """Return the JSON body of a read.
 
         :param what: What this read does, for the error message.
+        :param shape: What the body has to have.
         :raises gpuclient.exceptions.CloudError: With the server's words.
         """
         if self._unanswered >= GIVE_UP:
@@ -88,6 +94,7 @@ class Reader:
                 self._placement,
                 path,
                 what,
+                shape,
                 microversion=_text(self.version),
                 **params,
             )
@@ -136,9 +143,9 @@ def _newest(placement: adapter.Adapter) -> Version:
         # keystoneauth asks once, and takes a service that is busy for one
         # without microversions.
         try:
-            versions: typing.Any = request.get(placement, '/', what).get(
-                'versions'
-            )
+            versions = request.get(
+                placement, '/', what, {'versions': [{'max_version': str}]}
+            )['versions']
             newest = discover.normalize_version_number(
                 versions[0]['max_version']
             )

@@ -15,6 +15,7 @@
 from keystoneauth1 import adapter
 
 from gpuclient.cloud import request
+from gpuclient.cloud import schema
 from gpuclient.i18n import _
 from gpuclient.model import inventory
 
@@ -34,7 +35,16 @@ def release(placement: adapter.Adapter, device: inventory.Device) -> None:
     """
     path = f'/resource_providers/{device.uuid}/inventories'
     what = _('releasing %s') % device.name
-    found = request.get(placement, path, what, microversion=_MICROVERSION)
+    found = request.get(
+        placement,
+        path,
+        what,
+        {
+            'inventories': schema.Map({'reserved': int}),
+            'resource_provider_generation': int,
+        },
+        microversion=_MICROVERSION,
+    )
     for record in found['inventories'].values():
         record['reserved'] = 0
     request.send(

@@ -26,6 +26,7 @@ import collections.abc
 import os
 import re
 
+from gpuclient.documents import atomic
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient.i18n import _
@@ -219,6 +220,19 @@ def paths_of(root: str) -> list[str]:
     return [path for path in found if os.path.lexists(path)]
 
 
+def _check_folders(root: str) -> None:
+    """Make sure that no layer is left out because it cannot be seen.
+
+    :raises gpuclient.exceptions.DocumentError: A folder cannot be read.
+    """
+    nova = os.path.join(root, 'nova')
+    folders = [root, nova]
+    for folder in folders:
+        for name in atomic.list_folder(folder):
+            if folder == nova and os.path.isdir(os.path.join(nova, name)):
+                folders.append(os.path.join(nova, name))
+
+
 class CustomConfiguration(editable.Editable):
     """All layers of a folder; what it adds to is read, and not edited.
 
@@ -227,6 +241,7 @@ class CustomConfiguration(editable.Editable):
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
+        _check_folders(root)
         self._base = base_of(root)
         self._confs = _read(root)
         self._of_base = {} if self._base is None else _read(self._base)
@@ -262,7 +277,7 @@ class DropIns(editable.Editable):
         super().__init__(folder)
         self._confs = tuple(
             nova_conf.NovaConf.read(os.path.join(folder, name))
-            for name in sorted(os.listdir(folder))
+            for name in atomic.list_folder(folder)
             if name.endswith('.conf') and not name.startswith('.')
         )
 

@@ -68,7 +68,7 @@ Example::
         --config /etc/nova/nova.conf --dry-run"""
     )
 
-    auth_required = False
+    use_of_cloud = command.Cloud.OPTIONAL
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -272,7 +272,7 @@ def _meaning_differs(
 class _Joined(command.Command):
     """What the commands that join documents and cloud have in common"""
 
-    auth_required = False
+    use_of_cloud = command.Cloud.OPTIONAL
     #: All aliases that documents define or flavors request.
     names: collections.abc.Set[str] = frozenset()
 

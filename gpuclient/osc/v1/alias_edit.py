@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import typing
 
 from gpuclient.i18n import _
@@ -52,7 +53,7 @@ Example::
         --config /etc/nova/nova.conf --dry-run"""
     )
 
-    auth_required = False
+    use_of_cloud = command.Cloud.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -161,16 +162,18 @@ class DeleteAlias(command.ShowOne):
     _description = _(
         """Delete a PCI alias from configuration files
 
-Refused while a flavor asks for it, or a server that booted with it exists:
-neither could be booted, resized or moved any more. Without a cloud that check
-is shown as skipped.
+Refused while a flavor requests it, or a server that booted with it exists:
+these can no longer be booted, resized or moved. Refused as well where the
+cloud does not say so: because it does not answer, or because you may not see
+the servers of all projects. --force deletes the alias nevertheless. Without
+any credentials for a cloud, the check is shown as skipped.
 
 Example::
 
     openstack gpu alias delete nvidia_a2 --config /etc/nova/nova.conf"""
     )
 
-    auth_required = False
+    use_of_cloud = command.Cloud.OPTIONAL
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -179,7 +182,7 @@ Example::
         parser.add_argument(
             '--force',
             action='store_true',
-            help=_('Delete it although it is in use'),
+            help=_('Delete it although it is, or may be, in use'),
         )
         options.add_require_cloud(parser)
         return parser
@@ -197,59 +200,103 @@ Example::
             raise exceptions.NotFound(
                 _('No file given defines alias %(name)r') % {'name': name}
             )
-        check, flavors, servers = self._users(parsed_args)
-        if (flavors or servers) and not parsed_args.force:
-            raise exceptions.Conflict(
-                _(
-                    'Alias %(name)r is in use by %(users)s; nothing was '
-                    'changed (--force)'
-                )
-                % {
-                    'name': name,
-                    'users': ', '.join(
-                        [
-                            *(f'flavor {flavor!r}' for flavor in flavors[:5]),
-                            *(f'server {server!r}' for server in servers[:5]),
-                        ]
-                    ),
-                }
-            )
+        users = self._users(parsed_args)
+        if not parsed_args.force:
+            _refuse_use(name, users)
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
         return (
             ('name', 'use', 'flavors', 'servers', 'files', 'restart'),
             (
                 columns.TextColumn(name),
-                columns.TextColumn(check),
-                columns.ListColumn(flavors),
-                columns.ListColumn(servers),
+                columns.TextColumn(users.check),
+                columns.ListColumn(users.flavors),
+                columns.ListColumn(users.servers),
                 config_files.present(edits, parsed_args.dry_run),
                 columns.ListColumn(config_files.restart(edits)),
             ),
         )
 
-    def _users(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[str, list[str], list[str]]:
-        """Return how the check went, and the flavors and servers."""
+    def _users(self, parsed_args: argparse.Namespace) -> _Users:
+        """Return what uses the alias, as far as the cloud tells."""
         name = parsed_args.name
+        configured = self.knows_cloud
         cloud, reason = self.optional_connection(parsed_args.require_cloud)
         if cloud is None:
-            return f'{alias_records.SKIPPED}: {reason}', [], []
+            return _Users(
+                f'{alias_records.SKIPPED}: {reason}',
+                unknown=reason if configured else '',
+            )
+        users = _Users('ok')
+        failures = []
         try:
-            flavors = [
+            users.flavors = [
                 flavor.name
                 for flavor in nova_flavors.list_flavors(cloud.compute)
                 if name in (flavor.aliases or {})
             ]
-            servers = [
-                server.name
-                for server in nova_servers.list_servers(
-                    cloud.compute, all_projects=True
+        except exceptions.CloudError as exc:
+            failures.append(exc)
+        try:
+            servers = nova_servers.list_servers(
+                cloud.compute, all_projects=True
+            )
+            if any(server.extra_specs is None for server in servers):
+                raise exceptions.Forbidden(
+                    _(
+                        'the extra specs of servers are hidden (policy '
+                        'os_compute_api:os-flavor-extra-specs:index)'
+                    )
                 )
+            users.servers = [
+                server.name
+                for server in servers
                 if name in inventory.requested_aliases(server.extra_specs)
             ]
         except exceptions.CloudError as exc:
+            failures.append(exc)
+        if failures:
             if parsed_args.require_cloud:
-                raise
-            return f'{alias_records.SKIPPED}: {exc}', [], []
-        return 'ok', flavors, servers
+                raise failures[0]
+            users.unknown = '; '.join(map(str, failures))
+            users.check = f'{alias_records.SKIPPED}: {users.unknown}'
+        return users
+
+
+@dataclasses.dataclass
+class _Users:
+    """The flavors and servers that use an alias."""
+
+    #: How the check went.
+    check: str
+    flavors: list[str] = dataclasses.field(default_factory=list)
+    servers: list[str] = dataclasses.field(default_factory=list)
+    #: Why there may be more of them; empty where there are none.
+    unknown: str = ''
+
+
+def _refuse_use(name: str, users: _Users) -> None:
+    """Make sure that nothing uses an alias.
+
+    :raises gpuclient.exceptions.Conflict: Something does, or may do so.
+    """
+    names = [
+        *(f'flavor {flavor!r}' for flavor in users.flavors[:5]),
+        *(f'server {server!r}' for server in users.servers[:5]),
+    ]
+    if names:
+        raise exceptions.Conflict(
+            _(
+                'Alias %(name)r is in use by %(users)s; nothing was changed '
+                '(--force)'
+            )
+            % {'name': name, 'users': ', '.join(names)}
+        )
+    if users.unknown:
+        raise exceptions.Conflict(
+            _(
+                'Cannot tell whether alias %(name)r is in use (%(reason)s); '
+                'nothing was changed. Run this as an administrator, or delete '
+                'the alias nevertheless with --force'
+            )
+            % {'name': name, 'reason': users.unknown}
+        )

@@ -53,7 +53,7 @@ Example::
     openstack gpu config rehearse control-plane/ edpm/"""
     )
 
-    auth_required = False
+    use_of_cloud = command.Cloud.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

@@ -60,7 +60,7 @@ Example::
         --model nvidia_a100_pcie_40gb --compute-config /etc/nova/nova.conf"""
     )
 
-    auth_required = False
+    use_of_cloud = command.Cloud.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -171,7 +171,7 @@ Example::
         --compute-config /etc/nova/nova.conf"""
     )
 
-    auth_required = False
+    use_of_cloud = command.Cloud.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -236,7 +236,7 @@ Example::
     openstack gpu device spec list --compute-config /etc/nova/nova.conf"""
     )
 
-    auth_required = False
+    use_of_cloud = command.Cloud.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

@@ -69,7 +69,7 @@ Example::
         --isolated-cores 2-11 --output /tmp/compute-0"""
     )
 
-    auth_required = False
+    use_of_cloud = command.Cloud.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

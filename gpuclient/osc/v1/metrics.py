@@ -28,6 +28,7 @@ with lazy.imports():
     from gpuclient.documents import atomic
     from gpuclient import exceptions
     from gpuclient.model import answer
+    from gpuclient.model import inventory
     from gpuclient.model import flavor as flavor_model
     from gpuclient.model import metrics
     from gpuclient.osc import forecasts
@@ -86,7 +87,9 @@ Example::
         self.report((*found.failures, *owned.failures))
         projects: dict[str, str] = {}
         try:
-            projects = keystone.project_names(cloud)
+            projects = keystone.project_names(
+                cloud, inventory.project_ids(owned.value)
+            )
         except exceptions.CloudError as exc:
             self.report([answer.Failure(_('names of projects'), str(exc))])
         content = render(

@@ -53,7 +53,7 @@ class _ServicesColumn(columns.FormattableColumn[list[dict[str, typing.Any]]]):
 class _Rehearsal(command.ShowOne):
     """What the commands that show a cloud have in common"""
 
-    auth_required = False
+    use_of_cloud = command.Cloud.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -324,7 +324,7 @@ Example::
     openstack gpu rehearsal stop lab --delete"""
     )
 
-    auth_required = False
+    use_of_cloud = command.Cloud.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

@@ -78,7 +78,14 @@ Example::
         projects: dict[str, str] = {}
         if servers:
             try:
-                projects = keystone.project_names(self.cloud)
+                projects = keystone.project_names(
+                    self.cloud,
+                    {
+                        server.project_id
+                        for server in servers
+                        if server.project_id is not None
+                    },
+                )
             except exceptions.CloudError as exc:
                 self.report([answer.Failure(_('names of projects'), str(exc))])
         headers: tuple[str, ...] = (

@@ -57,7 +57,7 @@ class TestTokens(testtools.TestCase):
         service = adapter.Adapter(
             session.Session(auth=_Shared(*tokens)), endpoint_override=URL
         )
-        return request.get(service, '/', 'reading it')
+        return request.get(service, '/', 'reading it', {'a': int})
 
     def test_new_token(self) -> None:
         self.assertEqual({'a': 1}, self.read('old', 'new'))
@@ -65,7 +65,7 @@ class TestTokens(testtools.TestCase):
 
     def test_no_right(self) -> None:
         error = self.assertRaises(
-            exceptions.Forbidden, self.read, 'old', 'old'
+            exceptions.Unauthorized, self.read, 'old', 'old'
         )
         self.assertIn('reading it failed: HTTP 401', str(error))
 
@@ -82,17 +82,44 @@ class TestAnswers(testtools.TestCase):
 
     def test_odd(self) -> None:
         for body, words in (
-            ('<html></html>', 'asking failed: the answer is not JSON'),
-            ('[{}]', 'asking failed: the answer is no object'),
-            ('null', 'asking failed: the answer is no object'),
-            ('{"b": 1}', "asking failed: the answer has no 'a'"),
+            ('<html></html>', 'the answer is not JSON'),
+            ('[' * 100000, 'the answer is not JSON'),
+            ('[{}]', 'in the answer, the body is a list, not an object'),
+            ('null', 'in the answer, the body is null, not an object'),
+            ('{"b": 1}', 'in the answer, a is missing'),
+            ('{"a": "1"}', 'in the answer, a is "1", not an integer'),
         ):
             self.mock.get(URL, text=body)
             error = self.assertRaises(
                 exceptions.CloudError,
-                lambda: request.get(self.service, '/', 'asking')['a'],
+                request.get,
+                self.service,
+                '/',
+                'asking',
+                {'a': int},
             )
-            self.assertEqual((words, 200), (str(error), error.status))
+            self.assertEqual(
+                (f'asking failed: {words} (HTTP 200)', 200),
+                (str(error), error.status),
+            )
+
+    def test_words_of_a_server_are_printable(self) -> None:
+        self.mock.get(
+            URL,
+            status_code=500,
+            reason='\x1b[31mOops\nno',
+            json={'error': {'message': 'a\x1b]0;x\x07b\nc\u202ed'}},
+        )
+        error = self.assertRaises(
+            exceptions.CloudError,
+            request.send,
+            self.service,
+            'GET',
+            '/',
+            'asking',
+        )
+        self.assertTrue(str(error).isprintable(), str(error))
+        self.assertIn('\\x1b]0;x\\x07b c\\u202ed', str(error))
 
 
 class TestRetries(testtools.TestCase):
@@ -121,4 +148,46 @@ class TestRetries(testtools.TestCase):
         broken = requests.exceptions.ChunkedEncodingError('broken off')
         self.mock.put(URL, exc=broken)
         self.assertRaises(exceptions.Unreachable, self.send, 'PUT')
+        self.assertEqual(1, self.mock.call_count)
+
+    def test_a_pause_of_a_year_is_not_made(self) -> None:
+        for pause in (
+            '31536000',
+            '-1',
+            'Wed, 21 Oct 2037 07:28:00 GMT',
+            '1e9',
+        ):
+            self.mock.get(
+                URL,
+                [
+                    {'status_code': 503, 'headers': {'Retry-After': pause}},
+                    {'json': {}},
+                ],
+            )
+            self.assertEqual(200, self.send().status_code)
+
+    def test_total(self) -> None:
+        """The time for all that is asked is up before the next request."""
+        request.set_patience(
+            self.service.session, request.Patience(total=1e-9)
+        )
+        error = self.assertRaises(exceptions.Unreachable, self.send)
+        self.assertIn('no answer within 1e-09 seconds', str(error))
+        self.assertEqual(0, self.mock.call_count)
+
+    def test_each_wait_is_bounded(self) -> None:
+        self.mock.get(URL, json={})
+        self.send()
+        self.assertEqual((10, 60), self.mock.last_request.timeout)
+        request.set_patience(self.service.session, request.Patience.of(5))
+        self.send()
+        self.assertEqual((5, 5), self.mock.last_request.timeout)
+        self.assertEqual((5, 5), self.service.session.timeout)
+
+    def test_a_service_that_never_answers(self) -> None:
+        """It costs about one bound, not one a try."""
+        request.set_patience(self.service.session, request.Patience.of(0.01))
+        self.mock.get(URL, exc=requests.exceptions.ReadTimeout)
+        error = self.assertRaises(exceptions.Unreachable, self.send)
+        self.assertIn('timed out', str(error))
         self.assertEqual(1, self.mock.call_count)

@@ -62,15 +62,25 @@ class TestReader(testtools.TestCase):
         self.assertEqual((1, 39), self.reader().version)
         for versions in (
             [],
-            [{}],
             [{'max_version': 'x'}],
-            [{'max_version': None}],
         ):
             self.answer(*versions)
             error = self.assertRaises(exceptions.Unreachable, self.reader)
             self.assertIn(
                 'does not say which microversions it knows', str(error)
             )
+
+    def test_versions_of_another_form(self) -> None:
+        for versions, fault in (
+            ([{}], 'versions[0].max_version is missing'),
+            (
+                [{'max_version': None}],
+                'versions[0].max_version is null, not a string',
+            ),
+        ):
+            self.answer(*versions)
+            error = self.assertRaises(exceptions.CloudError, self.reader)
+            self.assertIn(fault, str(error))
 
     def test_too_old(self) -> None:
         self.answer({'max_version': '1.9'})
@@ -88,12 +98,12 @@ class TestReader(testtools.TestCase):
 
         def read(path: str = '/x') -> exceptions.CloudError:
             return self.assertRaises(
-                exceptions.Unreachable, placement.get, path, 'reading x'
+                exceptions.Unreachable, placement.get, path, 'reading x', {}
             )
 
         for _number in range(reader.GIVE_UP - 1):
             self.assertIn('broken off', str(read()))
-        placement.get('/y', 'reading y')
+        placement.get('/y', 'reading y', {})
         for _number in range(reader.GIVE_UP):
             self.assertIn('broken off', str(read()))
         asked = failing.call_count

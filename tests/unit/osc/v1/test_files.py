@@ -28,6 +28,8 @@ import unittest.mock
 import ddt
 import testtools
 
+import openstack.config
+
 from gpuclient.documents import editable
 from gpuclient import exceptions
 from gpuclient.osc import command as base
@@ -135,6 +137,9 @@ KINDS = {
 
 
 class FilesTestCase(testtools.TestCase):
+    #: Options of the shell that tell of a cloud.
+    cloud: typing.ClassVar[dict[str, str]] = {}
+
     def setUp(self) -> None:
         super().setUp()
         self.folder = pathlib.Path(tempfile.mkdtemp())
@@ -159,8 +164,13 @@ class FilesTestCase(testtools.TestCase):
         self, kind: type[base.Command], *arguments: str
     ) -> tuple[int, str]:
         app = unittest.mock.Mock()
-        # As where there is no cloud.
-        app.cloud_config.get_one.side_effect = ValueError('no cloud')
+        app.options = argparse.Namespace(cloud=None, **self.cloud)
+        app.cloud_config = openstack.config.OpenStackConfig(
+            config_files=[],
+            vendor_files=[],
+            secure_files=[],
+            load_envvars=False,
+        )
         app.stdout = io.StringIO()
         shown = kind(app, argparse.Namespace())
         self.addCleanup(setattr, kind, 'log', kind.log)
@@ -510,3 +520,35 @@ class TestOptions(FilesTestCase):
                 exceptions.InvalidValue, self.run_command, *arguments
             )
             self.assertIn(words, str(error))
+
+
+class TestDelete(FilesTestCase):
+    """An alias that may be in use is not deleted."""
+
+    # Nothing listens there.
+    cloud: typing.ClassVar[dict[str, str]] = {
+        'auth_url': 'http://127.0.0.1:1/v3',
+        'username': 'admin',
+        'password': 'secret',
+        'project_name': 'admin',
+    }
+
+    def test_a_cloud_that_does_not_answer(self) -> None:
+        self.write(KINDS['a nova.conf of both'])
+        path = self.folder / 'nova.conf'
+        path.write_text(f'{BOTH}alias = {{"name": "a"}}\n')
+        before = self.content()
+        delete = ('a', '--config=nova.conf')
+        error = self.assertRaises(
+            exceptions.Conflict,
+            self.run_command,
+            alias_edit.DeleteAlias,
+            *delete,
+        )
+        self.assertIn("Cannot tell whether alias 'a' is in use", str(error))
+        self.assertIn('127.0.0.1', str(error))
+        self.assertNotIn('secret', str(error))
+        self.assertEqual(before, self.content())
+        record = self.json(alias_edit.DeleteAlias, *delete, '--force')
+        self.assertIn('skipped: ', record['use'])
+        self.assertEqual({'nova.conf': BOTH}, self.content())

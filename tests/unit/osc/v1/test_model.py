@@ -118,7 +118,7 @@ class TestList(_Case):
             model.ListModel, '--catalogue', self.catalogue, '--long'
         )
         self.assertIn('8 GiB', shown)
-        self.assertIn("'=ACME One 8GB", shown)
+        self.assertIn('| =ACME One 8GB', shown)
 
     def test_vendors(self):
         for name, number in (('nvidia', '10de'), ('AMD', '1002')):

@@ -1,0 +1,151 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The form of what services answer, checked where it enters.
+
+A shape is written like the answer itself::
+
+    {'servers': [{'id': str, 'flavor': Optional({'extra_specs': Map(str)})}]}
+
+* a type, ``str``, ``int``, ``float`` or ``bool``: a value of that type; an
+  integer is a float, too, and a truth value is no integer;
+* a list of one shape: a list of such values;
+* a dict: an object that has these keys, and any others;
+* :class:`Map`: an object with any keys, whose values are of one shape;
+* :class:`Optional`: the same, null, or not there at all;
+* :class:`OneOf`: any of several.
+
+What is not in a shape is not looked at, so that a newer service is
+understood.
+"""
+
+import collections.abc
+import dataclasses
+import json
+import typing
+
+from gpuclient.i18n import _
+from gpuclient import text
+
+Shape: typing.TypeAlias = typing.Any
+
+#: Characters of a wrong value that a message quotes.
+_QUOTED = 40
+
+
+@dataclasses.dataclass(frozen=True)
+class Map:
+    """An object with any keys."""
+
+    values: Shape
+
+
+@dataclasses.dataclass(frozen=True)
+class Optional:
+    """What may be null or missing."""
+
+    shape: Shape
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """What may have one of several shapes."""
+
+    shapes: tuple[Shape, ...]
+
+
+#: What is wrong, and the way to it from the value: innermost last.
+_Fault: typing.TypeAlias = tuple[tuple[str, ...], str]
+
+
+def find_fault(value: typing.Any, shape: Shape) -> str:
+    """Return what is wrong with an answer, or an empty text."""
+    fault = _find(value, shape)
+    if fault is None:
+        return ''
+    path, reason = fault
+    name = ''.join(path).removeprefix('.')
+    return f'{text.escape(name) or _("the body")} {reason}'
+
+
+def _find(value: typing.Any, shape: Shape) -> _Fault | None:
+    if isinstance(shape, Optional):
+        return None if value is None else _find(value, shape.shape)
+    if isinstance(shape, OneOf):
+        faults = [_find(value, choice) for choice in shape.shapes]
+        return None if None in faults else faults[0]
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return (), _wrong(value, _('a list'))
+        return _first((f'[{at}]', v, shape[0]) for at, v in enumerate(value))
+    if isinstance(shape, dict | Map):
+        if not isinstance(value, dict):
+            return (), _wrong(value, _('an object'))
+        if isinstance(shape, Map):
+            return _first(
+                (f'.{key}', item, shape.values) for key, item in value.items()
+            )
+        return _find_in_object(value, shape)
+    if _is_a(value, shape):
+        return None
+    return (), _wrong(value, _name_of(shape))
+
+
+def _find_in_object(
+    value: dict[str, typing.Any], shape: dict[str, Shape]
+) -> _Fault | None:
+    for key, inner in shape.items():
+        if key not in value and not isinstance(inner, Optional):
+            return (f'.{key}',), _('is missing')
+    return _first(
+        (f'.{key}', value.get(key), inner) for key, inner in shape.items()
+    )
+
+
+def _first(
+    parts: collections.abc.Iterable[tuple[str, typing.Any, Shape]],
+) -> _Fault | None:
+    for step, value, shape in parts:
+        fault = _find(value, shape)
+        if fault is not None:
+            return (step, *fault[0]), fault[1]
+    return None
+
+
+def _is_a(value: typing.Any, kind: type) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+def _name_of(kind: type) -> str:
+    return {
+        str: _('a string'),
+        int: _('an integer'),
+        float: _('a number'),
+        bool: _('true or false'),
+    }[kind]
+
+
+def _wrong(value: typing.Any, wanted: str) -> str:
+    if isinstance(value, list):
+        shown = _('a list')
+    elif isinstance(value, dict):
+        shown = _('an object')
+    else:
+        shown = json.dumps(value)
+        if isinstance(value, str):
+            shown = text.shorten(text.escape(shown), _QUOTED)
+    return _('is %(value)s, not %(wanted)s') % {
+        'value': shown,
+        'wanted': wanted,
+    }

@@ -1,0 +1,185 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Lists that never end, lists that are cut, and answers that are lost."""
+
+import typing
+import unittest.mock
+
+from keystoneauth1 import adapter
+from keystoneauth1 import session
+import requests
+import requests_mock
+import testtools
+
+from gpuclient.cloud import keystone
+from gpuclient.cloud.nova import flavors
+from gpuclient.cloud.nova import pages
+from gpuclient import exceptions
+
+URL = 'http://cloud'
+FLAVOR = {
+    'name': 'f',
+    'vcpus': 1,
+    'ram': 1,
+    'disk': 1,
+    'os-flavor-access:is_public': False,
+}
+
+
+class ListsTestCase(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.mock = self.enterContext(requests_mock.Mocker())
+        self.service: typing.Any = adapter.Adapter(
+            session.Session(),
+            endpoint_override=URL,
+            service_type='compute',
+        )
+
+
+class TestPages(ListsTestCase):
+    def read(self) -> list[typing.Any]:
+        return list(
+            pages.read(
+                self.service, '/x', 'x', 'reading x', {}, microversion='2.1'
+            )
+        )
+
+    def page(self, *names: str, more: bool = True) -> dict[str, typing.Any]:
+        return {
+            'json': {
+                'x': [{'id': name} for name in names],
+                'x_links': [{'rel': 'next'}] if more else [],
+            }
+        }
+
+    def test_pages(self) -> None:
+        self.mock.get(
+            f'{URL}/x', [self.page('a', 'b'), self.page('c', more=False)]
+        )
+        self.assertEqual(
+            ['a', 'b', 'c'], [record['id'] for record in self.read()]
+        )
+        self.assertEqual(['b'], self.mock.last_request.qs['marker'])
+
+    def test_a_marker_that_repeats(self) -> None:
+        for answers in (
+            [self.page('a', 'b')],
+            [self.page('a'), self.page('b'), self.page('a')],
+        ):
+            self.mock.get(f'{URL}/x', answers)
+            error = self.assertRaises(exceptions.CloudError, self.read)
+            self.assertRegex(
+                str(error), 'reading x failed: the page after . ends with'
+            )
+
+
+class TestProjects(ListsTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.cloud = unittest.mock.Mock(identity=self.service)
+
+    def test_a_list_that_is_cut(self) -> None:
+        self.mock.get(
+            f'{URL}/projects',
+            json={'projects': [{'id': '1', 'name': 'a'}], 'truncated': True},
+        )
+        self.mock.get(
+            f'{URL}/projects/2', json={'project': {'id': '2', 'name': 'b'}}
+        )
+        self.mock.get(f'{URL}/projects/3', status_code=404)
+        self.assertEqual(
+            {'1': 'a', '2': 'b'},
+            keystone.project_names(self.cloud, ('1', '2', '3')),
+        )
+        self.mock.get(f'{URL}/projects/2', status_code=500)
+        self.assertRaises(
+            exceptions.CloudError,
+            keystone.project_names,
+            self.cloud,
+            ('1', '2'),
+        )
+
+    def test_a_whole_list_is_not_asked_again(self) -> None:
+        self.mock.get(f'{URL}/projects', json={'projects': []})
+        self.assertEqual({}, keystone.project_names(self.cloud, ('1',)))
+        self.assertEqual(1, self.mock.call_count)
+
+    def test_a_refused_token_hides_nothing(self) -> None:
+        self.mock.get(f'{URL}/projects', status_code=401)
+        error = self.assertRaises(
+            exceptions.Unauthorized, keystone.project_names, self.cloud
+        )
+        self.assertIn('reading projects failed: HTTP 401', str(error))
+
+    def test_a_name_in_a_list_that_is_cut(self) -> None:
+        self.mock.get(f'{URL}/projects/a', status_code=404)
+        self.mock.get(
+            f'{URL}/projects',
+            json={'projects': [{'id': '1'}], 'truncated': True},
+        )
+        self.assertRaises(
+            exceptions.Ambiguous, keystone.find_project, self.cloud, 'a'
+        )
+
+
+class TestLostAnswers(ListsTestCase):
+    def create(self) -> typing.Any:
+        return flavors.create_flavor(
+            self.service, 'f', vcpus=1, ram=1, disk=1, is_public=False
+        )
+
+    def answer(self, **changes: object) -> None:
+        """Tell of the flavor under whatever id it was made with."""
+
+        def found(
+            request: typing.Any, context: typing.Any
+        ) -> dict[str, typing.Any]:
+            return {
+                'flavor': {
+                    **FLAVOR,
+                    'id': request.path.rpartition('/')[2],
+                    **changes,
+                }
+            }
+
+        self.mock.get(requests_mock.ANY, json=found)
+
+    def test_the_flavor_is_there(self) -> None:
+        for answer in (
+            {'exc': requests.exceptions.ReadTimeout},
+            {'exc': requests.exceptions.ChunkedEncodingError('cut')},
+            {'status_code': 502},
+            {'json': {}},
+        ):
+            self.mock.post(f'{URL}/flavors', **answer)
+            self.answer()
+            flavor = self.create()
+            asked = self.mock.request_history[-2].json()['flavor']['id']
+            self.assertEqual(asked, flavor.id)
+
+    def test_it_is_not(self) -> None:
+        self.mock.post(f'{URL}/flavors', status_code=502)
+        self.mock.get(requests_mock.ANY, status_code=404)
+        error = self.assertRaises(exceptions.CloudError, self.create)
+        self.assertIn("creating flavor 'f' failed: HTTP 502", str(error))
+
+    def test_another_has_the_id(self) -> None:
+        self.mock.post(f'{URL}/flavors', status_code=502)
+        self.answer(name='other')
+        self.assertRaises(exceptions.CloudError, self.create)
+
+    def test_a_refusal_is_final(self) -> None:
+        self.mock.post(f'{URL}/flavors', status_code=409)
+        self.assertRaises(exceptions.Conflict, self.create)
+        self.assertEqual(1, self.mock.call_count)
