@@ -47,7 +47,7 @@ Example::
         --pci-in-placement --enable-filter PciPassthroughFilter --dry-run"""
     )
 
-    auth_required = False
+    use_of_cloud = command.Cloud.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

@@ -224,7 +224,7 @@ Example::
     openstack gpu rehearsal list"""
     )
 
-    auth_required = False
+    use_of_cloud = command.Cloud.UNUSED
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         rows = []
