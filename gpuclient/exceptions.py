@@ -71,7 +71,16 @@ __all__ = [
 
 
 class GPUError(Exception):
-    """Base class of everything that this package raises on purpose."""
+    """Base class of everything that this package raises on purpose.
+
+    :param message: What looks like a secret in it is not kept.
+    """
+
+    def __init__(self, message: object = '') -> None:
+        # The plugin module imports this one, and nothing else.
+        from gpuclient.model import quoting
+
+        super().__init__(quoting.message(str(message)))
 
     def __str__(self) -> str:
         # Words of servers and names of files are part of it.

@@ -19,7 +19,6 @@ ends, a byte order mark, duplicate sections.
 import codecs
 import collections.abc
 import dataclasses
-import difflib
 import io
 import os
 import re
@@ -27,9 +26,33 @@ import typing
 
 from gpuclient.documents import atomic
 from gpuclient.documents.deployers import jinja
+from gpuclient.documents import diffs
 from gpuclient.documents import editable
 from gpuclient import exceptions
 from gpuclient.i18n import _
+from gpuclient.model import nova_options
+from gpuclient.model import quoting
+
+
+#: Of a line that is wrong, what can be shown.
+_KNOWN_BEGINNING = re.compile(
+    r'(?:\[[ \t]*)?(?:'
+    + '|'.join(
+        sorted(
+            {
+                *('DEFAULT', 'pci_alias', 'pci_passthrough_whitelist'),
+                *nova_options.KNOWN,
+                *(
+                    name
+                    for names in nova_options.KNOWN.values()
+                    for name in names
+                ),
+            }
+        )
+    )
+    + r')(?![\w.-])[ \t]*\]?',
+    re.IGNORECASE,
+)
 
 
 Value: typing.TypeAlias = editable.Value
@@ -194,7 +217,7 @@ class NovaConf(editable.OptionsFile):
 
     def diff(self) -> str:
         """Return the edits as a unified diff; empty where there are none."""
-        return unified_diff(self.path, self._before, self._lines)
+        return diffs.unified(self.path, self._before, self._lines)
 
     def content(self) -> bytes:
         mark = codecs.BOM_UTF8 if self.has_mark else b''
@@ -226,7 +249,7 @@ class NovaConf(editable.OptionsFile):
                     '%(text)r is not one value on one line of a '
                     'configuration file'
                 )
-                % {'text': text}
+                % {'text': quoting.cut(text)}
             )
         if self.is_template and jinja.is_template(text):
             raise exceptions.InvalidValue(
@@ -360,15 +383,16 @@ class NovaConf(editable.OptionsFile):
 
 
 def _without_value(line: str) -> str:
-    """Return what may be shown of a line: any value could be a secret."""
+    """Return what may be shown of a line: any word could be a secret.
+
+    It may be the end of a value of several lines, or a section's name that
+    somebody has forgotten to put an end to.
+    """
     if not any(character.isalnum() for character in line):
-        return line
-    if line.startswith('[') and ']' in line:
-        # What follows it may be an assignment.
-        return line[: line.index(']') + 1]
-    key, *values = re.split('[:=]', line, maxsplit=1)
-    if values or line.startswith('['):
-        return key.rstrip()
+        return quoting.cut(line)
+    match = _KNOWN_BEGINNING.match(line)
+    if match is not None:
+        return match[0].rstrip()
     # That the line is a template explains the error.
     return ' '.join(mark for mark in ('{{', '{%') if mark in line)
 
@@ -402,23 +426,6 @@ def unquoted(text: str) -> str:
     if text and text[0] == text[-1] and text[0] in '"\'':
         return text[1:-1]
     return text
-
-
-def unified_diff(
-    path: str, before: list[str], after: list[str], *, is_new: bool = False
-) -> str:
-    """Return the difference of the lines of a file, for patch(1)."""
-    return ''.join(
-        line
-        if line.endswith('\n')
-        else f'{line}\n\\ No newline at end of file\n'
-        for line in difflib.unified_diff(
-            before,
-            after,
-            fromfile='/dev/null' if is_new else path,
-            tofile=path,
-        )
-    )
 
 
 def _is_rendered_twice(path: str) -> bool:

@@ -23,6 +23,10 @@ import yaml
 from gpuclient.documents import atomic
 from gpuclient import exceptions
 from gpuclient.i18n import _
+from gpuclient.model import quoting
+
+
+_OWN_WORDS = re.compile(r"the key '[\w./ -]{1,200}' is given twice", re.ASCII)
 
 
 class Loader(yaml.SafeLoader):  # type: ignore[misc]
@@ -176,8 +180,18 @@ def _guarded(
             _('%(where)s: %(reason)s')
             % {
                 'where': path if mark is None else f'{path}:{mark.line + 1}',
-                'reason': ' '.join(
-                    str(getattr(exc, 'problem', None) or exc).split()
+                'reason': _without_values(
+                    str(getattr(exc, 'problem', None) or exc)
                 ),
             }
         ) from exc
+
+
+def _without_values(words: str) -> str:
+    """Return what a parser says, without what it quotes of the file."""
+    words = ' '.join(words.split())
+    if _OWN_WORDS.fullmatch(words):
+        return quoting.cut(words)
+    return re.sub(
+        r"""(?<!\w)(['"])(?!<[a-z ]+>\1).{3,}\1""", f"'{quoting.MASK}'", words
+    )

@@ -27,6 +27,7 @@ from gpuclient import exceptions
 from gpuclient.model import boolean
 from gpuclient.model import naming
 from gpuclient.model import pci
+from gpuclient.model import quoting
 
 #: Of ``nova/objects/fields.py:PCINUMAAffinityPolicy``, in its order.
 NUMA_POLICIES = ('required', 'legacy', 'preferred', 'socket')
@@ -186,8 +187,8 @@ def parse(text: str) -> Alias:
 def _check(spec: typing.Any) -> None:
     """Hold a value against the schema, in jsonschema's words."""
     if not isinstance(spec, dict):
-        raise _invalid(f"{spec!r} is not of type 'object'")
-    unknown = [repr(key) for key in spec if key not in _KEYS]
+        raise _invalid(f"{quoting.spec(repr(spec))} is not of type 'object'")
+    unknown = [repr(quoting.cut(key)) for key in spec if key not in _KEYS]
     if unknown:
         verb = 'was' if len(unknown) == 1 else 'were'
         raise _invalid(
@@ -198,17 +199,23 @@ def _check(spec: typing.Any) -> None:
         raise _invalid("'name' is a required property")
     for key, value in spec.items():
         if not isinstance(value, str):
-            raise _invalid(f"{value!r} is not of type 'string'")
+            raise _invalid(
+                f"{quoting.spec(repr(value))} is not of type 'string'"
+            )
         if _KEYS[key] and value not in _KEYS[key]:
-            raise _invalid(f'{value!r} is not one of {list(_KEYS[key])!r}')
+            raise _invalid(
+                f'{quoting.cut(value)!r} is not one of {list(_KEYS[key])!r}'
+            )
         if key in ('vendor_id', 'product_id') and not re.search(
             _ID_PATTERN, value
         ):
-            raise _invalid(f'{value!r} does not match {_ID_PATTERN!r}')
+            raise _invalid(
+                f'{quoting.cut(value)!r} does not match {_ID_PATTERN!r}'
+            )
     if not spec['name']:
         raise _invalid(f'{spec["name"]!r} should be non-empty')
     if len(spec['name']) > _LONGEST_NAME:
-        raise _invalid(f'{spec["name"]!r} is too long')
+        raise _invalid(f'{quoting.cut(spec["name"])!r} is too long')
 
 
 def _boolean(text: str) -> bool:

@@ -24,6 +24,7 @@ import math
 import re
 
 from gpuclient import exceptions
+from gpuclient.model import quoting
 
 #: No machine has a CPU with this number (Linux: at most 8192 CPUs). Nova has
 #: no limit: a range of billions would only exhaust its memory.
@@ -75,7 +76,7 @@ def parse(text: str) -> frozenset[int]:
             numbers = [1, 0]
         if numbers[0] > numbers[-1]:
             raise exceptions.InvalidCPUSet(
-                f'Invalid {kind} expression {rule!r}'
+                f'Invalid {kind} expression {quoting.cpus(rule)!r}'
             )
         target.update(_numbers(numbers[0], numbers[-1]))
     return frozenset(included - excluded)
@@ -93,7 +94,8 @@ def parse_option(option: str, text: str) -> frozenset[int] | None:
     cpus = parse(text)
     if not cpus:
         raise exceptions.InvalidCPUSet(
-            f"No CPUs available after parsing '{option}' config, {text!r}"
+            f"No CPUs available after parsing '{option}' config, "
+            f'{quoting.cpus(text)!r}'
         )
     return cpus
 
@@ -128,7 +130,9 @@ def parse_list(text: str, total: int | None = None) -> frozenset[int]:
             continue
         match = _REGION.fullmatch(region)
         if match is None:
-            raise exceptions.InvalidCPUSet(f'Invalid CPU list {region!r}')
+            raise exceptions.InvalidCPUSet(
+                f'Invalid CPU list {quoting.cpus(region)!r}'
+            )
         ends = ('0', 'N') if match['all'] else match.group('first', 'last')
         first = _bound(ends[0], total)
         last = first if ends[1] is None else _bound(ends[1], total)
@@ -143,7 +147,9 @@ def parse_list(text: str, total: int | None = None) -> frozenset[int]:
             # Only a range may be divided.
             or (match['used'] and ends[1] is None)
         ):
-            raise exceptions.InvalidCPUSet(f'Invalid CPU list {region!r}')
+            raise exceptions.InvalidCPUSet(
+                f'Invalid CPU list {quoting.cpus(region)!r}'
+            )
         for start in _numbers(first, last)[::group]:
             found.update(range(start, min(start + used, last + 1)))
     return frozenset(found)
@@ -185,7 +191,7 @@ def parse_tuned(text: str) -> frozenset[int]:
             ]
         except ValueError as exc:
             raise exceptions.InvalidCPUSet(
-                f'Invalid CPU list {part!r}'
+                f'Invalid CPU list {quoting.cpus(part)!r}'
             ) from exc
         target.update(
             _bits(numbers[0]) if is_mask else _numbers(numbers[0], numbers[-1])
@@ -264,7 +270,7 @@ def parse_reserved(text: str) -> ReservedPages:
         # Nova's words have the parsed option, with all its values, in them.
         raise exceptions.InvalidHugePages(
             f"The format of the option 'reserved_huge_pages' is invalid. "
-            f"(found '{text}')"
+            f"(found '{quoting.pages(text)}')"
         ) from exc
 
 
@@ -285,7 +291,9 @@ def _dictionary(text: str) -> dict[str, str]:
         if not key:
             raise exceptions.InvalidHugePages('Key name should not be empty')
         if key in found:
-            raise exceptions.InvalidHugePages(f'Duplicate key {key}')
+            raise exceptions.InvalidHugePages(
+                f'Duplicate key {quoting.pages(key)}'
+            )
         found[key] = value.strip()
     return found
 
@@ -326,7 +334,9 @@ def parse_size(text: str) -> int:
         else:
             size = int(number, 8 if number[0] == '0' else 10)
     except ValueError as exc:
-        raise exceptions.InvalidHugePages(f'{text!r} is not a size') from exc
+        raise exceptions.InvalidHugePages(
+            f'{quoting.cpus(text)!r} is not a size'
+        ) from exc
     unit = match['unit'].upper()
     return size * KIB ** ('KMGTPE'.index(unit) + 1) if unit else size
 

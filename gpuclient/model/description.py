@@ -28,6 +28,7 @@ from gpuclient.model import catalogue
 from gpuclient.model import cpu
 from gpuclient.model import naming
 from gpuclient.model import pci
+from gpuclient.model import quoting
 from gpuclient.model import strict
 
 #: Kinds of deployments: Red Hat OpenStack Services on OpenShift,
@@ -421,7 +422,11 @@ def _host(item: strict.Mapping, aliases: set[str]) -> Host:
     cards = tuple(_cards(card, aliases) for card in item.mappings('cards'))
     _check_addresses(item.where('cards'), cards)
     kernel_args = item.texts('kernel_args', pattern=_KERNEL_ARGUMENT)
-    for argument in kernel_args:
+    for number, argument in enumerate(kernel_args):
+        if quoting.is_secret_name(argument.partition('=')[0]):
+            raise strict.error(
+                f'{item.where("kernel_args")}[{number}]', strict.NO_SECRETS
+            )
         key = _OWN_ARGUMENTS.get(argument.partition('=')[0])
         if key is not None:
             raise strict.error(
@@ -660,15 +665,15 @@ def _bare_metal(host: strict.Mapping) -> BareMetal | None:
         return None
     item = host.mapping('bare_metal')
     bmc = item.mapping('bmc')
-    address = bmc.text('address')
-    if not _BMC.fullmatch(address):
+    address = bmc.get('address')
+    if not isinstance(address, str) or not _BMC.fullmatch(address):
         raise strict.error(
             bmc.where('address'),
             'it is not an address of a BMC (a user and password belong into '
             'the Secret that credentials_name names)',
         )
     found = BareMetal(
-        bmc_address=address,
+        bmc_address=bmc.text('address'),
         credentials_name=bmc.text('credentials_name', pattern=_NAME),
         disable_certificate_verification=bmc.boolean(
             'disable_certificate_verification', False

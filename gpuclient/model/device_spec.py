@@ -29,6 +29,7 @@ from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import boolean
 from gpuclient.model import naming
+from gpuclient.model import quoting
 
 ANY = '*'
 _REGEX_ANY = '.*'
@@ -385,14 +386,15 @@ def _invalid(reason: str) -> exceptions.InvalidDeviceSpec:
 
 def _wrong_address(address: typing.Any) -> exceptions.InvalidDeviceSpec:
     return exceptions.InvalidDeviceSpec(
-        f'The PCI address {address} has an incorrect format.'
+        f'The PCI address {quoting.spec(str(address))} has an incorrect '
+        f'format.'
     )
 
 
 def _crash(exc: Exception) -> exceptions.InvalidDeviceSpec:
     """Return the error for what Nova does not foresee, and ends of."""
     return exceptions.InvalidDeviceSpec(
-        f'nova-compute ends with {type(exc).__name__}: {exc}'
+        f'nova-compute ends with {type(exc).__name__}: {quoting.cut(str(exc))}'
     )
 
 
@@ -419,15 +421,19 @@ def parse(
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as exc:
-        raise _invalid(f"Invalid entry: '{text}'") from exc
+        raise _invalid(f"Invalid entry: '{quoting.spec(text)}'") from exc
     if isinstance(found, dict):
         found = [found]
     elif not isinstance(found, list):
-        raise _invalid(f"Invalid entry: '{text}'; Expecting list or dict")
+        raise _invalid(
+            f"Invalid entry: '{quoting.spec(text)}'; Expecting list or dict"
+        )
     specs = []
     for entry in found:
         if not isinstance(entry, dict):
-            raise _invalid(f"Invalid entry: '{entry}'; Expecting dict")
+            raise _invalid(
+                f"Invalid entry: '{quoting.spec(str(entry))}'; Expecting dict"
+            )
         try:
             specs.append(_parse_entry(entry, report_in_placement, host))
         except (
@@ -512,12 +518,13 @@ def _hexadecimal(name: str, value: str) -> str:
         number = int(value, 16)
     except ValueError as exc:
         raise _invalid(
-            f"property {name} ('{value}') does not parse as a hex number."
+            f"property {name} ('{quoting.spec(value)}') does not parse as a "
+            f'hex number.'
         ) from exc
     if number > _MAXIMA[name]:
         raise _invalid(
-            f'property {name} ({value}) is greater than the maximum '
-            f'allowable value ({_MAXIMA[name]:X}).'
+            f'property {name} ({quoting.spec(value)}) is greater than the '
+            f'maximum allowable value ({_MAXIMA[name]:X}).'
         )
     return _FORMATS[name] % number
 
@@ -593,7 +600,9 @@ def _normal_boolean(tag: str, value: typing.Any) -> str:
     try:
         return 'true' if boolean.parse(value) else 'false'
     except ValueError as exc:
-        raise _invalid(f"Cannot parse tag '{tag}': {exc}") from exc
+        raise _invalid(
+            f"Cannot parse tag '{tag}': {quoting.cut(str(exc))}"
+        ) from exc
 
 
 def _check_remote_managed(spec: DeviceSpec, host: Host) -> None:
@@ -670,7 +679,7 @@ def check_devname(spec: DeviceSpec) -> None:
         raise _report(
             'Invalid [pci]device_spec configuration. PCI Placement '
             "reporting does not support 'devname' based device "
-            f'specification but we got {spec.written}. '
+            f'specification but we got {quoting.spec(str(spec.written))}. '
             'Please use PCI address in the configuration instead.'
         )
 

@@ -21,14 +21,11 @@ import re
 import typing
 
 from gpuclient import exceptions
+from gpuclient.model import quoting
 
 #: Of Jinja, which Ansible applies to variables, and of Go templates.
 _TEMPLATE_MARKS = ('{{', '{%', '{#')
-#: Names of keys that hold a secret itself.
-_SECRET = re.compile(
-    r'passw|passphrase|secret|token|private|credential|authorized|api_?key',
-    re.IGNORECASE,
-)
+NO_SECRETS = 'a description names secrets and does not hold them'
 #: What readers in Go take for a whole number.
 _MOST = 2**63 - 1
 _LABEL_KEY = re.compile(
@@ -61,7 +58,7 @@ class Mapping:
         defaults: 'Mapping | None' = None,
     ) -> None:
         if not isinstance(value, dict):
-            raise error(where, f'{_shown(value, where)} is no mapping')
+            raise error(where, f'{_kind(value)} is no mapping')
         self._own = value
         self._defaults = defaults
         self._value: dict[typing.Any, typing.Any] = {
@@ -146,7 +143,10 @@ class Mapping:
         """Return true or false."""
         value = self.get(key, default)
         if not isinstance(value, bool):
-            raise error(self.where(key), f'{value!r} is not true or false')
+            raise error(
+                self.where(key),
+                f'{_shown(value, self.where(key))} is not true or false',
+            )
         return value
 
     def mapping(self, key: str, default: typing.Any = REQUIRED) -> 'Mapping':
@@ -178,7 +178,7 @@ class Mapping:
         if not isinstance(value, dict):
             raise error(
                 self.where(key),
-                f'{_shown(value, self.where(key))} is no mapping',
+                f'{_kind(value)} is no mapping',
             )
         _check_free(value, self.where(key))
         return value
@@ -188,7 +188,7 @@ class Mapping:
         value = self.get(key, default)
         where = self.where(key)
         if not isinstance(value, dict):
-            raise error(where, f'{value!r} is no mapping')
+            raise error(where, f'{_kind(value)} is no mapping')
         return {
             _text(name, where, _LABEL_KEY): _text(
                 text, f'{where}.{name}', _LABEL_VALUE
@@ -201,10 +201,10 @@ class Mapping:
         for key in self._own:
             if key in self._known:
                 continue
-            if isinstance(key, str) and _SECRET.search(key):
+            if isinstance(key, str) and quoting.is_secret_name(key):
                 raise error(
                     self.where(key),
-                    'a description names secrets and does not hold them',
+                    NO_SECRETS,
                 )
             raise error(
                 self._where or 'description',
@@ -214,7 +214,7 @@ class Mapping:
 
     def _list(self, key: str, value: typing.Any) -> typing.Any:
         if not isinstance(value, (list, tuple)):
-            raise error(self.where(key), f'{value!r} is no list')
+            raise error(self.where(key), f'{_kind(value)} is no list')
         return value
 
 
@@ -228,9 +228,11 @@ def _text(
         # Ids may have digits alone.
         value = str(value)
     if not isinstance(value, str):
-        raise error(where, f'{value!r} is no text; put it in quotes')
+        raise error(where, f'{_kind(value)} is no text; put it in quotes')
     if choices and value not in choices:
-        raise error(where, f'{value!r} is not one of {", ".join(choices)}')
+        raise error(
+            where, f'{_shown(value, where)} is not one of {", ".join(choices)}'
+        )
     _check_text(value, where)
     if pattern is not None and not pattern.fullmatch(value):
         raise error(where, f'{_shown(value, where)} is not possible here')
@@ -240,12 +242,27 @@ def _text(
 def _shown(value: typing.Any, where: str) -> str:
     """Return what may be shown of a value: it may be a secret.
 
-    One that stands where the name of a secret belongs, and an address with a
-    password in it.
+    A number, or a short word that does not look like one and stands where a
+    word belongs.
     """
-    if _SECRET.search(where) or (isinstance(value, str) and '@' in value):
+    if quoting.is_secret_name(where):
         return 'the value'
-    return repr(value)
+    if value is None or isinstance(value, (bool, int, float)):
+        return str(value).lower() if isinstance(value, bool) else repr(value)
+    if isinstance(value, str) and quoting.is_word(value):
+        return repr(value)
+    return 'the value'
+
+
+def _kind(value: typing.Any) -> str:
+    """Return what a value of the wrong type is; a text is not shown."""
+    if isinstance(value, dict):
+        return 'a mapping'
+    if isinstance(value, (list, tuple)):
+        return 'a list'
+    if isinstance(value, str):
+        return 'a text'
+    return repr(value) if isinstance(value, (int, float)) else 'the value'
 
 
 def _check_text(value: str, where: str) -> None:
@@ -254,6 +271,8 @@ def _check_text(value: str, where: str) -> None:
             where,
             f'{_shown(value, where)} has a line end or control character',
         )
+    if quoting.holds_secret(value):
+        raise error(where, NO_SECRETS)
     for mark in _TEMPLATE_MARKS:
         if mark in value:
             raise error(
@@ -263,7 +282,10 @@ def _check_text(value: str, where: str) -> None:
 
 def integer(value: typing.Any, where: str, least: int = 0) -> int:
     if type(value) is not int or not least <= value <= _MOST:
-        raise error(where, f'{value!r} is not a number of {least} or above')
+        raise error(
+            where,
+            f'{_shown(value, where)} is not a number of {least} or above',
+        )
     return value
 
 
@@ -272,14 +294,15 @@ def _check_free(value: typing.Any, where: str, depth: int = 0) -> None:
     if depth > 20:
         raise error(where, 'it is nested too deeply')
     if isinstance(value, dict):
+        _check_named_value(value, where)
         for key, item in value.items():
             if not isinstance(key, str):
                 raise error(where, f'the key {key!r} is no text')
             _check_text(key, where)
-            if _SECRET.search(key):
+            if quoting.is_secret_name(key):
                 raise error(
                     f'{where}.{key}',
-                    'a description names secrets and does not hold them',
+                    NO_SECRETS,
                 )
             _check_free(item, f'{where}.{key}', depth + 1)
     elif isinstance(value, list):
@@ -290,4 +313,15 @@ def _check_free(value: typing.Any, where: str, depth: int = 0) -> None:
     elif isinstance(value, float) and not math.isfinite(value):
         raise error(where, f'{value!r} is no number')
     elif value is not None and not isinstance(value, (bool, int, float)):
-        raise error(where, f'{value!r} is not possible here')
+        raise error(where, f'{_shown(value, where)} is not possible here')
+
+
+def _check_named_value(
+    value: dict[typing.Any, typing.Any], where: str
+) -> None:
+    """Refuse a secret whose name stands beside it, as in an environment."""
+    for key in ('name', 'key'):
+        name = value.get(key)
+        if 'value' in value and isinstance(name, str):
+            if quoting.is_secret_name(name):
+                raise error(f'{where}.value', NO_SECRETS)

@@ -17,6 +17,7 @@ import enum
 import typing
 
 from gpuclient.model import configuration
+from gpuclient.model import quoting
 
 
 class Severity(enum.StrEnum):
@@ -37,6 +38,9 @@ class Finding:
     severity: Severity
     #: One sentence: what is wrong with what, and what to do.
     message: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'message', quoting.message(self.message))
 
     def __str__(self) -> str:
         return f'{self.code}: {self.message}'

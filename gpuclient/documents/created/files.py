@@ -23,6 +23,7 @@ from gpuclient.documents.created import host_files
 from gpuclient.documents.created import kolla_tree
 from gpuclient.documents.created import plain_tree
 from gpuclient.documents.created import rhoso_tree
+from gpuclient.documents import diffs
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient.documents import services
@@ -85,7 +86,7 @@ class CreatedFile(editable.EditableFile):
         if self._obstacle:
             # Not what the file would be; what is wanted of it.
             return self._patch
-        return nova_conf.unified_diff(
+        return diffs.unified(
             self.path,
             nova_conf.split_lines(self._before),
             nova_conf.split_lines(self._after),

@@ -28,6 +28,7 @@ import yaml
 
 from gpuclient.documents import atomic
 from gpuclient.documents.deployers import jinja
+from gpuclient.documents import diffs
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
@@ -165,7 +166,7 @@ class YamlFile(editable.EditableFile):
             return ''.join(
                 part.conf.diff() for part in self.parts if part.conf.changed
             )
-        return nova_conf.unified_diff(self.path, self._lines, self._edited())
+        return diffs.unified(self.path, self._lines, self._edited())
 
     def content(self) -> bytes:
         return ''.join(self._edited()).encode()

@@ -346,7 +346,7 @@ class TestWrite(DocumentTestCase):
         document.add('pci', 'alias', 'a')
         self.assertEqual(
             f'--- {self.path}\n+++ {self.path}\n@@ -1,2 +1,3 @@\n [pci]\n'
-            '-x = 1\n\\ No newline at end of file\n'
-            '+x = 1\n+alias = a\n\\ No newline at end of file\n',
+            '-x = ***\n\\ No newline at end of file\n'
+            '+x = ***\n+alias = a\n\\ No newline at end of file\n',
             document.diff(),
         )

@@ -240,7 +240,7 @@ class TestRefused(testtools.TestCase):
         ),
         # Odd input.
         'rhoso.ansible_vars.a-b: ': ('rhoso.ansible_vars', {'a-b': 1}),
-        "rhoso.ansible_vars.x: b'a' is not possible here": (
+        'rhoso.ansible_vars.x: the value is not possible here': (
             'rhoso.ansible_vars.x',
             b'a',
         ),

@@ -1,0 +1,126 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Secrets are told by their form, in time that grows with the text."""
+
+import time
+
+import ddt
+import testtools
+
+from gpuclient import exceptions
+from gpuclient.model import cpu
+from gpuclient.model import device_spec
+from gpuclient.model import quoting
+from gpuclient.rules import finding
+
+
+@ddt.ddt
+class TestMasked(testtools.TestCase):
+    @ddt.data(
+        'password = hunter2',
+        'admin_pw=hunter2',
+        '"tls_key": "hunter2"',
+        'systemd.setenv=DB_PASSWORD=hunter2',
+        'rd.iscsi.password=hunter2',
+        'register --username x --password hunter2',
+        'sshpass -p hunter2 ssh x',
+        'curl -u admin:hunter2 x',
+        'curl --user=admin:hunter2 x',
+        'Authorization: Bearer hunter2',
+        'rabbit://nova:hunter2@mq:5672/',
+        'http://u:a@hunter2@proxy',
+        'http://u:a/hunter2@proxy',
+        'http://hunter2@proxy',
+        'nova:hunter2@mq',
+        '$6$hunter2$abc',
+        'ghp_hunter2hunter2hunter2',
+    )
+    def test_secrets(self, text: str) -> None:
+        self.assertNotIn('hunter2', quoting.masked(text))
+        self.assertTrue(quoting.holds_secret(text))
+
+    @ddt.data(
+        'hosts[0].bare_metal.bmc.credentials_name: it is missing',
+        'vendor_id=10de, device_type=type-PF',
+        'git@github.com:a/b, 0000:04:00.0',
+        'rabbit://USER:PASSWORD@HOST:PORT/',
+        'edpm_kernel_args: intel_iommu=on iommu=pt hugepagesz=1G',
+        '-u root, --user root',
+        'password=no',
+        'resource_class CUSTOM_A100, traits HW_GPU_X',
+    )
+    def test_others(self, text: str) -> None:
+        self.assertEqual(text, quoting.masked(text))
+
+
+class TestMessages(testtools.TestCase):
+    def test_errors_and_findings(self) -> None:
+        error = exceptions.CloudError('x: password=hunter2', 403)
+        self.assertEqual('x: password=***', str(error))
+        found = finding.error('GPU101', 'x: password=hunter2')
+        self.assertEqual('x: password=***', found.message)
+
+    def test_are_bounded(self) -> None:
+        text = str(exceptions.GPUError(f'Cannot read {"x" * 10**6}: no'))
+        self.assertLess(len(text), 500)
+        self.assertTrue(text.startswith('Cannot read xxx'))
+        self.assertTrue(text.endswith('xxx: no'))
+        self.assertLess(len(str(exceptions.GPUError('x ' * 10**6))), 5000)
+
+    def test_linear(self) -> None:
+        """What takes longer than its length grows takes minutes."""
+        for piece in (
+            *('x', 'password', '://', 'eyJ.', '-u ', '--', '@', 'a:b@'),
+            *('--password', '$6$', 'passw=', '"', "'", '\\', '{"name": "'),
+        ):
+            text = piece * (2**17 // len(piece))
+            began = time.monotonic()
+            quoting.masked(text)
+            quoting.spec(text)
+            quoting.cpus(text)
+            self.assertLess(time.monotonic() - began, 5, piece)
+
+
+class TestValues(testtools.TestCase):
+    def test_a_line_that_joins_a_spec(self) -> None:
+        text = '{"address": "0000:04:00.0"}\npassword = hunter2'
+        error = self.assertRaises(
+            exceptions.InvalidDeviceSpec, device_spec.parse, text
+        )
+        self.assertEqual(
+            "Invalid [pci]device_spec config: Invalid entry: '"
+            '{"address": "0000:04:00.0"} ...\'',
+            str(error),
+        )
+
+    def test_what_explains_an_error_stays(self) -> None:
+        for text in (
+            '{"vendor_id": "10de", "product_id": "20f1"',
+            "{'address': '*:04:00.*', 'resource_class': 'CUSTOM_A100'}",
+            '10de:20f1',
+            '{"address": {"bus": "0[4-7]", "slot": ".*"}',
+        ):
+            self.assertEqual(text, quoting.spec(text))
+
+    def test_cpus(self) -> None:
+        for text in ('0-3,^x', '2-', '0x1', '0-3:1/2', 'a-b'):
+            self.assertEqual(text, quoting.cpus(text))
+        error = self.assertRaises(
+            exceptions.InvalidCPUSet, cpu.parse, '0-3,hunter2'
+        )
+        self.assertEqual("Invalid inclusion expression '***'", str(error))
+
+    def test_words(self) -> None:
+        self.assertTrue(quoting.is_word('Foo_Bar'))
+        self.assertFalse(quoting.is_word('x' * 25))
+        self.assertFalse(quoting.is_word('aB3'))
