@@ -327,7 +327,7 @@ def write(path: str, content: bytes) -> None:
         if places.is_own_stream(path):
             _write_to(os.open(path, os.O_WRONLY | os.O_CLOEXEC), content)
             return
-        with places.reach(path, make=True) as place:
+        with places.reach(path, make=0o777) as place:
             status = place.status()
             if status is None:
                 _write_new(place, content)
@@ -389,26 +389,29 @@ def _not_written(path: str, exc: OSError) -> exceptions.DocumentError:
     )
 
 
-def create(path: str, content: bytes, mode: int = 0o644) -> None:
+def create(
+    path: str, content: bytes, mode: int = 0o644, *, folders: int = 0o777
+) -> None:
     """Write a file that is not there, and the folders above it.
 
     :param mode: As the file shall have it, less what the umask takes away.
+    :param folders: The same of folders that are made.
     :raises gpuclient.exceptions.DocumentChanged: Somebody else made one.
     :raises gpuclient.exceptions.DocumentError: The system refused.
     """
-    with creation(path, content, mode) as commit:
+    with creation(path, content, mode, folders=folders) as commit:
         commit()
 
 
 @contextlib.contextmanager
 def creation(
-    path: str, content: bytes, mode: int = 0o644
+    path: str, content: bytes, mode: int = 0o644, *, folders: int = 0o777
 ) -> collections.abc.Iterator[collections.abc.Callable[[], None]]:
     """Write a new file without a name; what is yielded gives it its name.
 
     :raises gpuclient.exceptions.DocumentError: See :func:`create`.
     """
-    with reported(path), places.reach(path, make=True) as place:
+    with reported(path), places.reach(path, make=folders) as place:
         prepare = functools.partial(_set_mode, mode)
 
         def commit() -> None:

@@ -88,10 +88,12 @@ def is_own_stream(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def reach(path: str, *, make: bool = False) -> collections.abc.Iterator[Place]:
+def reach(
+    path: str, *, make: int | None = None
+) -> collections.abc.Iterator[Place]:
     """Open the folder of a file, which need not be there.
 
-    :param make: Make the folders that are not there.
+    :param make: Make the folders that are not there, with this mode.
     :raises gpuclient.exceptions.UnsafeEdit: A link of another user leads to
         what is not that user's.
     :raises OSError: The system refused.
@@ -178,21 +180,21 @@ class _Walk:
             os.close(self.folder)
         self.folder = folder
 
-    def step(self, name: str, make: bool) -> bool:
+    def step(self, name: str, make: int | None) -> bool:
         """Enter a folder or follow a link; return whether it was the last.
 
-        :param make: Make a folder that is not there.
+        :param make: Make a folder that is not there, with this mode.
         """
         try:
             entry = os.open(name, _OPEN_ENTRY, dir_fd=self.folder)
         except FileNotFoundError:
             if not self.names:
                 return True
-            if not make:
+            if make is None:
                 raise
             self.check(None)
             with contextlib.suppress(FileExistsError):
-                os.mkdir(name, dir_fd=self.folder)
+                os.mkdir(name, make, dir_fd=self.folder)
             self.names.appendleft(name)
             return False
         try:

@@ -106,11 +106,16 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 
 
 _Dumper.add_representer(str, _represent_text)
-# What other readers take for a number, and PyYAML does not.
+# What another reader takes for a number or a boolean, and PyYAML does not:
+# YAML 1.2 has 08 for 8, and YAML 1.1 has y for true.
 _Dumper.add_implicit_resolver(
     'tag:yaml.org,2002:float',
-    re.compile(r'^[-+]?[0-9.]+[eE][-+]?[0-9]+$|^0o[0-7]+$'),
-    list('-+.0123456789'),
+    re.compile(
+        r'^(?:[-+]?(?:\.[0-9_]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?'
+        r'|[-+]?0[xXoObB][0-9a-fA-F_]+|[-+]?\.(?:inf|Inf|INF)'
+        r'|\.(?:nan|NaN|NAN)|[yYnN])$'
+    ),
+    list('-+.0123456789yYnN'),
 )
 
 
@@ -350,7 +355,7 @@ class _Editor:
                 wanted = new
             self.mapping(node, wanted, keys)
         elif isinstance(old, list) and isinstance(new, list):
-            self._list(node, old, new)
+            self._list(node, old, new, keys)
         elif isinstance(old, (dict, list)) or isinstance(new, (dict, list)):
             raise _Obstacle(_('%s is of another type') % where, new)
         else:
@@ -437,42 +442,44 @@ class _Editor:
         node: yaml.SequenceNode,
         old: list[typing.Any],
         new: list[typing.Any],
+        keys: tuple[str, ...],
     ) -> None:
-        column = node.start_mark.column
+        where = '.'.join(keys)
         if node.flow_style:
+            present = self._text[node.start_mark.index : node.end_mark.index]
+            if '#' in present and '\n' in present:
+                raise _Obstacle(_('%s has comments') % where, new)
             text = yaml.dump(
                 new, Dumper=_Dumper, default_flow_style=True, width=10**6
             )
             self._edits.append(
                 (node.start_mark.index, node.end_mark.index, text.rstrip('\n'))
             )
-        elif any(isinstance(item, (dict, list)) for item in (*old, *new)):
-            lines = dump(new).splitlines(keepends=True)
-            text = ''.join(_indented(line, column) for line in lines)
-            self._edits.append(
-                (node.start_mark.index, self._end_of(node), text.strip())
-            )
         else:
-            self._items(node, old, new, column)
+            self._items(node, old, new, keys)
 
     def _items(
         self,
         node: yaml.SequenceNode,
         old: list[typing.Any],
         new: list[typing.Any],
-        column: int,
+        keys: tuple[str, ...],
     ) -> None:
-        """Edit a list of scalars item by item: their comments stay."""
+        """Edit a list item by item: comments, and other items, stay."""
         starts = [
             self._text.rfind('\n', 0, item.start_mark.index) + 1
             for item in node.value
         ]
         starts.append(self._line_end(self._end_of(node)))
+        column = node.start_mark.column
         matcher = difflib.SequenceMatcher(
-            None, list(map(repr, old)), list(map(repr, new)), autojunk=False
+            None, list(map(_identity, old)), list(map(_identity, new)), False
         )
         for tag, i1, i2, j1, j2 in matcher.get_opcodes():
             if tag == 'equal':
+                for i, j in zip(range(i1, i2), range(j1, j2), strict=True):
+                    if _normal(old[i]) != _normal(new[j]):
+                        self._item(node.value[i], starts[i], new[j], keys)
                 continue
             for number in range(i1, i2):
                 self._edits.append(
@@ -484,6 +491,24 @@ class _Editor:
                 )
             if j1 != j2:
                 self._insert(starts[i1], new[j1:j2], column)
+
+    def _item(
+        self,
+        node: yaml.Node,
+        start: int,
+        new: typing.Any,
+        keys: tuple[str, ...],
+    ) -> None:
+        """Edit an item that is a mapping, of which keys are another now."""
+        here = (*keys, '[]')
+        if node.start_mark.index < start:
+            raise _Obstacle(_('%s refers to an anchor') % '.'.join(here), new)
+        if not isinstance(node, yaml.MappingNode) or not isinstance(new, dict):
+            raise _Obstacle(_('%s is of another type') % '.'.join(here), new)
+        present = {key.value for key, _value in node.value}
+        if not present <= set(new):
+            raise _Obstacle(_('%s has keys that go') % '.'.join(here), new)
+        self.mapping(node, new, here)
 
     def _insert(self, position: int, data: typing.Any, column: int) -> None:
         text = ''.join(
@@ -498,26 +523,46 @@ class _Editor:
         return len(self._text) if found < 0 else found + 1
 
     def _end_of(self, node: yaml.Node) -> int:
-        """Return where the last character of a node is.
+        return _end_of(self._text, node)
 
-        The marks of the parser reach to the next token, over comments.
-        """
-        start: int = node.start_mark.index
-        end: int = node.end_mark.index
-        if isinstance(node, yaml.ScalarNode):
-            return start + len(self._text[start:end].rstrip())
-        if node.flow_style or not node.value:
-            return end
-        last = node.value[-1]
-        if isinstance(node, yaml.MappingNode):
-            key, last = last
-            if last.start_mark.index < key.end_mark.index:
-                # A reference to an anchor.
-                end = key.end_mark.index
-                return end
-        elif last.start_mark.index < start:
-            raise _Obstacle(_('it refers to an anchor'))
-        return self._end_of(last)
+
+def end_of(text: str, key: yaml.Node, value: yaml.Node) -> int:
+    """Return where the last character of a key with its value is."""
+    if value.start_mark.index < key.end_mark.index:
+        # A reference to an anchor.
+        found: int = key.end_mark.index
+        return found
+    return max(int(key.end_mark.index), _end_of(text, value))
+
+
+def _end_of(text: str, node: yaml.Node) -> int:
+    """Return where the last character of a node is.
+
+    The marks of the parser reach to the next token, over comments.
+    """
+    start: int = node.start_mark.index
+    end: int = node.end_mark.index
+    if isinstance(node, yaml.ScalarNode):
+        return start + len(text[start:end].rstrip())
+    if node.flow_style or not node.value:
+        return end
+    last = node.value[-1]
+    if isinstance(node, yaml.MappingNode):
+        key, last = last
+        if last.start_mark.index < key.end_mark.index:
+            # A reference to an anchor.
+            found: int = key.end_mark.index
+            return found
+    elif last.start_mark.index < start:
+        raise _Obstacle(_('it refers to an anchor'))
+    return _end_of(text, last)
+
+
+def _identity(item: typing.Any) -> str:
+    """Return what an item is known by, whatever else is in it."""
+    if isinstance(item, dict) and isinstance(item.get('name'), str):
+        return f'name: {item["name"]}'
+    return repr(_normal(item))
 
 
 def _indented(line: str, column: int) -> str:

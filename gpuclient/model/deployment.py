@@ -98,9 +98,8 @@ class Process:
     def is_open(self, section: str, name: str) -> bool:
         """Return whether a template or a reference decides on an option."""
         return any(
-            not option.setting.is_known
-            for option in self.options
-            if (option.section, option.name) == (section, name)
+            not setting.is_known
+            for setting in self._all(((section, name),))
         )
 
     def values(
@@ -128,12 +127,25 @@ class Process:
         deprecated name come first.
         """
         return tuple(
-            option.setting
-            for source in self.sources
+            setting
+            for named in self._named
             for name in reversed(names)
-            for option in source.options
-            if (option.section, option.name) == name
+            for setting in named.get(name, ())
         )
+
+    @functools.cached_property
+    def _named(
+        self,
+    ) -> tuple[dict[tuple[str, str], list[configuration.Setting]], ...]:
+        """The options of each source, by section and name."""
+        found = []
+        for source in self.sources:
+            named: dict[tuple[str, str], list[configuration.Setting]] = {}
+            for option in source.options:
+                settings = named.setdefault((option.section, option.name), [])
+                settings.append(option.setting)
+            found.append(named)
+        return tuple(found)
 
     def _boolean(self, names: nova_options.Names) -> bool | None:
         values = self._all(names)

@@ -107,7 +107,9 @@ def serves(
         earlier = () if without == Requirement.ADDRESS else specs[:number]
         for kind in pci.DEVICE_TYPES:
             wanted = _wanted(spec, alias, kind, in_placement, without)
-            if wanted is None:
+            if wanted is None or not all(
+                _both(_box(spec, any_address=True), wanted)
+            ):
                 continue
             example = _example(spec, earlier, specs, kind, wanted)
             if example is not None:

@@ -12,24 +12,33 @@
 
 """Entries of a rehearsal cloud in the user's own clouds.yaml.
 
-The file is the user's: comments, order and the other entries stay, a name
-that is not ours is not touched, and the file is whole at every moment.
+The file is the user's: every byte of it stays, a name that is not ours is not
+touched, and the file is whole at every moment.
 """
 
 import collections.abc
-import io
+import json
 import os
 import typing
 
 import platformdirs
+import yaml
 
 from gpuclient.documents import atomic
+from gpuclient.documents import values
+from gpuclient.documents import yaml_file
 from gpuclient import exceptions
 from gpuclient.i18n import _
 
 #: Times that a change starts anew because somebody else wrote the file.
 _ATTEMPTS = 5
 
+#: What is said of a line that was not there before the first entry.
+_CLOUDS_ADDED = '  # added by openstack gpu rehearsal'
+_NULL = '#gpu:'
+_WAS_EMPTY = '  # the only one, of openstack gpu rehearsal'
+
+_Pair: typing.TypeAlias = tuple[typing.Any, typing.Any]
 Entries: typing.TypeAlias = collections.abc.Mapping[str, typing.Any]
 
 
@@ -51,10 +60,10 @@ def check(
     """Refuse a file to which entries cannot be added.
 
     :param ours: Names of entries there that are ours already.
-    :raises RehearsalError: A name is somebody else's, the file is no
-        clouds.yaml, or what edits it is not installed.
+    :raises RehearsalError: A name is somebody else's, or the file is no
+        clouds.yaml.
     """
-    _document, clouds, _text = _read(file)
+    clouds = _read(file).clouds
     for name in names:
         if name in clouds and name not in ours:
             raise exceptions.RehearsalError(
@@ -72,8 +81,11 @@ def add(file: str, entries: Entries, ours: typing.Container[str]) -> None:
     :raises RehearsalError: As :func:`check`.
     """
 
-    def change(clouds: typing.Any) -> None:
-        clouds.update(entries)
+    def change(document: _Document) -> None:
+        for name in entries:
+            document.remove(name)
+        for name in reversed(list(entries)):
+            document.add(name, entries[name])
 
     check(file, entries, ours)
     _edit(file, change, set(entries))
@@ -86,9 +98,9 @@ def remove(file: str, names: collections.abc.Iterable[str]) -> None:
     """
     gone = set(names)
 
-    def change(clouds: typing.Any) -> None:
-        for name in gone:
-            clouds.pop(name, None)
+    def change(document: _Document) -> None:
+        for name in sorted(gone):
+            document.remove(name)
 
     if os.path.exists(file):
         _edit(file, change, gone)
@@ -96,118 +108,280 @@ def remove(file: str, names: collections.abc.Iterable[str]) -> None:
 
 def _edit(
     file: str,
-    change: collections.abc.Callable[[typing.Any], None],
+    change: collections.abc.Callable[['_Document'], None],
     touched: set[str],
 ) -> None:
     for _attempt in range(_ATTEMPTS):
-        document, clouds, old = _read(file)
-        before = {
-            name: value
-            for name, value in clouds.items()
-            if name not in touched
-        }
-        change(clouds)
-        document['clouds'] = clouds
-        new = _dump(document)
-        _document, after, _text = _parse(file, new)
-        if {
-            name: value for name, value in after.items() if name not in touched
-        } != before:
+        document = _read(file)
+        before = document.others(touched)
+        old = document.text
+        change(document)
+        if document.others(touched) != before:
             raise exceptions.RehearsalError(
                 _('%(path)s cannot be changed without harm; nothing was done')
                 % {'path': file}
             )
-        if new == old or _replace(file, old, new):
+        if document.text == old or _replace(file, old, document.text):
             return
     raise exceptions.RehearsalError(
         _('%(path)s changes all the time; try again') % {'path': file}
     )
 
 
-def _yaml() -> typing.Any:
-    try:
-        from ruamel import yaml
-    except ImportError as exc:
-        raise exceptions.RehearsalError(
-            _(
-                'To register a cloud needs ruamel.yaml: '
-                "pip install 'python-gpuclient[rehearsal]'"
+class _Document:
+    """A clouds.yaml as text, and where its entries are.
+
+    An entry is put before all others, so that what follows stays as it is, to
+    the last byte, and so does all when the entry is taken out again.
+
+    :raises RehearsalError: It is no clouds.yaml.
+    """
+
+    def __init__(self, file: str, text: str) -> None:
+        self._file = file
+        self.text = text
+        self._parse()
+
+    def _parse(self) -> None:
+        try:
+            nodes = yaml_file.compose_all(self._file, self.text)
+            data = [yaml_file.construct(node) for node in nodes]
+        except (exceptions.DocumentError, yaml.YAMLError, ValueError) as exc:
+            raise exceptions.RehearsalError(
+                _('Cannot read %(path)s: %(reason)s')
+                % {'path': self._file, 'reason': ' '.join(str(exc).split())}
+            ) from exc
+        root = data[0] if data else None
+        clouds = root.get('clouds') if isinstance(root, dict) else None
+        if (
+            len(data) > 1
+            or not isinstance(root, (dict, type(None)))
+            or not isinstance(clouds, (dict, type(None)))
+        ):
+            raise exceptions.RehearsalError(
+                _('%(path)s is no clouds.yaml: it has no mapping "clouds"')
+                % {'path': self._file}
             )
-        ) from exc
-    parser = yaml.YAML()
-    parser.preserve_quotes = True
-    parser.width = 4096
-    return parser
+        self._root = nodes[0] if root is not None else None
+        self.clouds: dict[str, typing.Any] = clouds or {}
 
+    def others(self, names: collections.abc.Container[str]) -> Entries:
+        """Return the entries but for some."""
+        return {
+            name: value
+            for name, value in self.clouds.items()
+            if name not in names
+        }
 
-def _read(file: str) -> tuple[typing.Any, typing.Any, str]:
-    """Return the document, its clouds, and its text."""
-    try:
-        with open(file, encoding='utf-8', newline='') as stream:
-            text = stream.read()
-    except FileNotFoundError:
-        text = ''
-    except (OSError, UnicodeDecodeError) as exc:
-        raise exceptions.RehearsalError(
-            _('Cannot read %(path)s: %(reason)s')
-            % {'path': file, 'reason': exc}
-        ) from exc
-    return _parse(file, text)
+    def add(self, name: str, entry: typing.Any) -> None:
+        """Put an entry before all others."""
+        root = self._root
+        if root is None:
+            # After comments; a text without its last line end keeps none.
+            start = len(self.text)
+            self._insert_lines(start, 0, self._with_clouds(name, entry))
+        elif root.flow_style:
+            self._add_to_flow(root, name, entry)
+        else:
+            found = _pair(root, 'clouds')
+            if found is None:
+                key = root.value[0][0]
+                self._insert_lines(
+                    self._line_of(key),
+                    key.start_mark.column,
+                    self._with_clouds(name, entry),
+                )
+            else:
+                self._add_to_clouds(*found, name, entry)
+        self._parse()
 
+    @staticmethod
+    def _with_clouds(name: str, entry: typing.Any) -> str:
+        lines = values.dump({'clouds': {name: entry}})
+        return lines.replace('clouds:', f'clouds:{_CLOUDS_ADDED}', 1)
 
-def _parse(file: str, text: str) -> tuple[typing.Any, typing.Any, str]:
-    parser = _yaml()
-    try:
-        document = parser.load(text)
-    except Exception as exc:
-        raise exceptions.RehearsalError(
-            _('Cannot read %(path)s: %(reason)s')
-            % {'path': file, 'reason': ' '.join(str(exc).split())}
-        ) from exc
-    if document is None:
-        document = {}
-    clouds = document.get('clouds') if isinstance(document, dict) else None
-    if clouds is None and isinstance(document, dict):
-        clouds = {}
-    if not isinstance(clouds, dict):
-        raise exceptions.RehearsalError(
-            _('%(path)s is no clouds.yaml: it has no mapping "clouds"')
-            % {'path': file}
+    def _add_to_clouds(
+        self, key: yaml.Node, node: yaml.Node, name: str, entry: typing.Any
+    ) -> None:
+        if node.start_mark.index < key.end_mark.index:
+            # It refers to an anchor above.
+            raise self._harm()
+        lines = values.dump({name: entry})
+        if isinstance(node, yaml.ScalarNode):
+            if node.value:
+                # So that ~ is a comment.
+                start = node.start_mark.index
+                self.text = f'{self.text[:start]}{_NULL}{self.text[start:]}'
+            first, newline, more = lines.partition('\n')
+            end = self.text.find('\n', key.end_mark.index)
+            self._insert_lines(
+                len(self.text) if end < 0 else end + 1,
+                key.start_mark.column + 2,
+                f'{first}{_WAS_EMPTY}{newline}{more}',
+            )
+        elif node.flow_style:
+            self._add_to_flow(node, name, entry)
+        else:
+            first_key = node.value[0][0]
+            self._insert_lines(
+                self._line_of(first_key), first_key.start_mark.column, lines
+            )
+
+    def _add_to_flow(
+        self, node: yaml.MappingNode, name: str, entry: typing.Any
+    ) -> None:
+        found = _pair(node, 'clouds') if node is self._root else None
+        if found is not None:
+            self._add_to_clouds(*found, name, entry)
+            return
+        if node is self._root:
+            name, entry = 'clouds', {name: entry}
+        start = self.text.index('{', node.start_mark.index) + 1
+        text = f'{json.dumps(name)}: {json.dumps(entry)}'
+        if node is self._root:
+            # By which it is known to have been added.
+            text = _compact({name: entry})
+        if node.value:
+            text += ', '
+        self.text = self.text[:start] + text + self.text[start:]
+
+    def remove(self, name: str) -> None:
+        """Take an entry out, and what was added for it."""
+        root = self._root
+        found = None if root is None else _pair(root, 'clouds')
+        pair = None if found is None else _pair(found[1], name)
+        if root is None or found is None or pair is None:
+            return
+        node = found[1]
+        if node.start_mark.index < found[0].end_mark.index:
+            raise self._harm()
+        if node.flow_style:
+            self._remove_from_flow(root, found, pair)
+        elif len(node.value) > 1:
+            self._remove_lines(*pair)
+        else:
+            self._remove_last(found, pair)
+        self._parse()
+
+    def _remove_from_flow(
+        self, root: yaml.MappingNode, found: _Pair, pair: _Pair
+    ) -> None:
+        node = found[1]
+        if len(node.value) == 1 and root.flow_style:
+            text = self.text[found[0].start_mark.index : node.end_mark.index]
+            if text == _compact({'clouds': yaml_file.construct(node)}):
+                # It was added with it.
+                node, pair = root, found
+        start, end = pair[0].start_mark.index, pair[1].end_mark.index
+        if len(node.value) > 1:
+            following = [
+                key.start_mark.index
+                for key, _value in node.value
+                if key.start_mark.index > start
+            ]
+            if following:
+                comma = self.text.index(',', end) + 1
+                end = comma + self.text.startswith(' ', comma)
+            else:
+                start = self.text.rindex(',', 0, start)
+        self.text = self.text[:start] + self.text[end:]
+
+    def _remove_last(self, found: _Pair, pair: _Pair) -> None:
+        """Take out the only entry of a block."""
+        key, node = found
+        head = self.text[key.end_mark.index : node.start_mark.index]
+        first = self._line_at(pair[0].end_mark.index)
+        if head.startswith(f':{_CLOUDS_ADDED}'):
+            self._remove_lines(key, pair[1])
+            return
+        self._remove_lines(*pair)
+        if head.lstrip(': ').startswith(_NULL):
+            start = self.text.index(_NULL, key.end_mark.index)
+            end = start + len(_NULL)
+            self.text = self.text[:start] + self.text[end:]
+        if _WAS_EMPTY not in first:
+            # Of which nobody else could make something.
+            end = self.text.index(':', key.end_mark.index) + 1
+            self.text = f'{self.text[:end]} {{}}{self.text[end:]}'
+
+    def _remove_lines(self, key: yaml.Node, value: yaml.Node) -> None:
+        """Take out the lines of a key and its value."""
+        start = self._line_of(key)
+        end = values.end_of(self.text, key, value)
+        newline = self.text.find('\n', end)
+        if newline >= 0:
+            end = newline + 1
+        else:
+            # What was put after a text without its last line end.
+            end = len(self.text)
+            start -= self.text[:start].endswith('\n')
+            start -= self.text[:start].endswith('\r')
+        self.text = self.text[:start] + self.text[end:]
+
+    def _line_of(self, key: yaml.Node) -> int:
+        """Return where the line of a key begins; it has to be the first."""
+        index: int = key.start_mark.index
+        start = self.text.rfind('\n', 0, index) + 1
+        if self.text[start:index].strip(' \ufeff'):
+            raise self._harm()
+        if self.text[start:index].startswith('\ufeff'):
+            start += 1
+        return start
+
+    def _line_at(self, index: int) -> str:
+        end = self.text.find('\n', index)
+        return self.text[index : len(self.text) if end < 0 else end]
+
+    def _insert_lines(self, position: int, column: int, lines: str) -> None:
+        ending = '\r\n' if '\r\n' in self.text else '\n'
+        new = ''.join(
+            f'{" " * column}{line}{ending}' for line in lines.splitlines()
         )
-    return document, clouds, text
+        before = self.text[:position]
+        if before.strip('\ufeff') and not before.endswith('\n'):
+            # The last line of the file has no end, and keeps none.
+            new = ending + new.removesuffix(ending)
+        self.text = before + new + self.text[position:]
+
+    def _harm(self) -> exceptions.RehearsalError:
+        return exceptions.RehearsalError(
+            _('%(path)s cannot be changed without harm; nothing was done')
+            % {'path': self._file}
+        )
 
 
-def _dump(document: typing.Any) -> str:
-    parser = _yaml()
-    clouds = document['clouds']
-    # Keep the indentation that the file has.
-    column = getattr(getattr(clouds, 'lc', None), 'col', None)
-    if column:
-        parser.indent(mapping=column, sequence=column + 2, offset=column)
-    stream = io.StringIO()
-    parser.dump(document, stream)
-    return stream.getvalue()
+def _compact(data: dict[str, typing.Any]) -> str:
+    return json.dumps(data, separators=(',', ':'))[1:-1]
+
+
+def _pair(node: typing.Any, name: str) -> _Pair | None:
+    """Return the key of a mapping with its value, as nodes."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+    for key, value in pairs:
+        if isinstance(key, yaml.ScalarNode) and key.value == name:
+            return key, value
+    return None
+
+
+def _read(file: str) -> _Document:
+    """Return a file; an empty one where there is none."""
+    try:
+        content = atomic.read(file) if os.path.lexists(file) else b''
+        return _Document(file, atomic.decode(file, content))
+    except exceptions.DocumentError as exc:
+        raise exceptions.RehearsalError(str(exc)) from exc
 
 
 def _replace(file: str, old: str, new: str) -> bool:
     """Write a file unless it changed; say whether it was written."""
     try:
-        if not os.path.exists(file):
-            os.makedirs(
-                os.path.dirname(os.path.realpath(file)),
-                mode=0o700,
-                exist_ok=True,
-            )
-            # Made here, so that nobody else ever sees the passwords.
-            os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
-        atomic.replace(file, old.encode(), new.encode())
+        if os.path.lexists(file):
+            atomic.replace(file, old.encode(), new.encode())
+        else:
+            # So that nobody else ever sees the passwords.
+            atomic.create(file, new.encode(), 0o600, folders=0o700)
     except exceptions.DocumentChanged:
         return False
     except exceptions.DocumentError as exc:
         raise exceptions.RehearsalError(str(exc)) from exc
-    except OSError as exc:
-        raise exceptions.RehearsalError(
-            _('Cannot write %(path)s: %(reason)s')
-            % {'path': file, 'reason': exc.strerror}
-        ) from exc
     return True

@@ -15,6 +15,7 @@
 import collections.abc
 import dataclasses
 import difflib
+import itertools
 
 from gpuclient import exceptions
 from gpuclient.model import configuration
@@ -138,6 +139,10 @@ def _consequence(key: str, spec: device_spec.DeviceSpec) -> str:
     return f'. Write {similar[0]!r}' if similar else '. Remove it'
 
 
+#: Entries with one address, or with many, that another is compared with.
+_MOST_COMPARED = 64
+
+
 def check_order(
     entries: collections.abc.Sequence[Entry],
 ) -> collections.abc.Iterator[finding.Located]:
@@ -145,15 +150,71 @@ def check_order(
 
     :param entries: All of them, in their order.
     """
-    specs = [entry.spec for entry in entries]
-    for number, entry in enumerate(entries):
-        others = shadowed(entry.spec, specs[:number], specs)
+    managed = [entry.spec for entry in entries if entry.spec.remote_managed]
+    earlier = _Earlier()
+    for entry in entries:
+        near = earlier.near(entry.spec)
+        others = shadowed(entry.spec, [one.spec for one in near], managed)
+        earlier.add(entry)
         if others:
             places = dict.fromkeys(
-                str(entries[specs.index(other)].setting.place)
-                for other in others
+                str(one.setting.place) for one in near if one.spec in others
             )
             yield finding.Located(never_reached(*places), entry.setting.place)
+
+
+class _Earlier:
+    """Entries in their order, found again by the addresses that they match.
+
+    There may be tens of thousands, each for one address. An entry is compared
+    with those for its own address, and with those for several.
+    """
+
+    def __init__(self) -> None:
+        self._by_address: dict[object, list[Entry]] = {}
+        self._known: set[object] = set()
+        self._order: dict[int, int] = {}
+
+    def add(self, entry: Entry) -> None:
+        spec = entry.spec
+        place = self._place(spec)
+        box = (place, spec.address, spec.vendor_id, spec.product_id)
+        key = (*box, spec.remote_managed)
+        same = self._by_address.setdefault(place, [])
+        # One that matches the same as an earlier one adds nothing.
+        if key in self._known or len(same) >= _MOST_COMPARED:
+            return
+        self._known.add(key)
+        self._order[id(entry)] = len(self._order)
+        same.append(entry)
+
+    def near(self, spec: device_spec.DeviceSpec) -> list[Entry]:
+        """Return entries that could match devices of this one, in order."""
+        place = self._place(spec)
+        found = [
+            *self._by_address.get(None, ()),
+            *(self._by_address.get(place, ()) if place is not None else ()),
+        ]
+        if place is None:
+            # Those of one address each may be all of its addresses.
+            found += [
+                entry
+                for place, same in itertools.islice(
+                    self._by_address.items(), _MOST_COMPARED
+                )
+                if place is not None
+                for entry in same
+            ][:_MOST_COMPARED]
+        return sorted(found, key=lambda entry: self._order[id(entry)])
+
+    @staticmethod
+    def _place(spec: device_spec.DeviceSpec) -> object:
+        """Return what two entries must share; None for many addresses."""
+        if spec.devname:
+            return ('devname', spec.devname)
+        if spec.address is None or not spec.address.is_single:
+            return None
+        return str(spec.address)
 
 
 def shadowed(

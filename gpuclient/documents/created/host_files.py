@@ -77,8 +77,9 @@ _IDS = re.compile('[0-9a-f]{4}:[0-9a-f]{4}', re.ASCII)
 _CORES = re.compile(r'\d+(-\d+)?(,\d+(-\d+)?)*', re.ASCII)
 _MODULE = re.compile('[A-Za-z0-9_-]+', re.ASCII)
 _PROFILE = re.compile('[A-Za-z0-9][A-Za-z0-9._-]*', re.ASCII)
-#: No blank, quote or anything that a shell, grub or YAML expands.
-_ARGUMENT = re.compile('[A-Za-z0-9_.,:;=/@+~^-]+', re.ASCII)
+#: No blank, quote or anything that a shell, GRUB or YAML expands; ; ends a
+#: command of GRUB.
+_ARGUMENT = re.compile('[A-Za-z0-9_.,:=/@+~^-]+', re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -173,12 +173,12 @@ Example::
                 if not failure.source.startswith('/boot/')
             )
             if not found and not wanted:
-                self.log.warning(
+                self.say(
                     _(
                         '%(host)s has no display controller and no '
                         'processing accelerator'
-                    ),
-                    {'host': columns.escape(host.name)},
+                    )
+                    % {'host': columns.escape(host.name)}
                 )
         for address in sorted(missing):
             raise exceptions.NotFound(

@@ -290,3 +290,95 @@ class TestAny(testtools.TestCase):
         self.assertEqual(stripped(overlaid(old, new)), stripped(found['data']))
         self.assertEqual({'x': 1}, found['tail'])
         self.assertEqual(done, merge(done.text, new))
+
+
+class TestListsOfMappings(testtools.TestCase):
+    """Items are edited one by one: comments and other items stay."""
+
+    TEXT = (
+        'kind: X\nmetadata:\n  name: x\nspec:\n'
+        '  networks:  # ours\n'
+        '  # the first\n'
+        '  - name: a   # one\n'
+        '    subnet: "08"\n'
+        '\n'
+        '  # the second\n'
+        '  - name: b\n'
+        '    # within it\n'
+        '    subnet: y\n'
+        '  # the end\n'
+    )
+
+    def merged(self, networks: list[typing.Any]) -> values.Merged:
+        return values.merge(
+            'x',
+            self.TEXT,
+            [values.Object('v1', 'X', 'x', {'spec': {'networks': networks}})],
+        )
+
+    def test_an_item_more(self) -> None:
+        new = self.merged(
+            [
+                {'name': 'a', 'subnet': '08'},
+                {'name': 'b', 'subnet': 'y'},
+                {'name': 'c', 'subnet': '09'},
+            ]
+        )
+        self.assertEqual('', new.obstacle)
+        self.assertEqual(
+            self.TEXT.replace(
+                '  # the end\n',
+                "  - name: c\n    subnet: '09'\n  # the end\n",
+            ),
+            new.text,
+        )
+
+    def test_a_key_more(self) -> None:
+        new = self.merged(
+            [
+                {'name': 'a', 'subnet': '08'},
+                {'name': 'b', 'subnet': 'z', 'default': True},
+            ]
+        )
+        self.assertEqual('', new.obstacle)
+        self.assertEqual(
+            self.TEXT.replace('subnet: y\n', 'subnet: z\n    default: true\n'),
+            new.text,
+        )
+
+    def test_an_item_less(self) -> None:
+        new = self.merged([{'name': 'b', 'subnet': 'y'}])
+        self.assertEqual('', new.obstacle)
+        self.assertNotIn('name: a', new.text)
+        for line in (
+            '# the first',
+            '# the second',
+            '# within it',
+            '# the end',
+        ):
+            self.assertIn(line, new.text)
+
+    def test_a_key_less(self) -> None:
+        new = self.merged([{'name': 'a'}, {'name': 'b', 'subnet': 'y'}])
+        self.assertIn('has keys that go', new.obstacle)
+        self.assertEqual(self.TEXT, new.text)
+
+    def test_comments_in_flow(self) -> None:
+        text = 'kind: X\nmetadata:\n  name: x\nlist: [a,  # mine\n  b]\n'
+        new = values.merge(
+            'x', text, [values.Object('v1', 'X', 'x', {'list': ['a', 'c']})]
+        )
+        self.assertIn('list has comments', new.obstacle)
+        self.assertEqual(text, new.text)
+
+
+class TestWords(testtools.TestCase):
+    def test_are_in_quotes(self) -> None:
+        """No reader of YAML 1.1 or 1.2 takes them for anything else."""
+        for text in (
+            *('08', '8', '+1', '0x1', '0o7', '0b1', '1_0', '1.', '.5', '1e3'),
+            *('1:30', '.inf', '.nan', 'y', 'N', 'yes', 'off', 'null', '~', ''),
+        ):
+            self.assertIn(values.dump({'a': text})[3], '\'"', text)
+        for text in ('a08', '2-11', '10de', '192.0.2.1', 'year'):
+            self.assertEqual(f'a: {text}\n', values.dump({'a': text}))

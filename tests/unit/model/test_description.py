@@ -201,9 +201,9 @@ class TestRefused(testtools.TestCase):
         ),
         'hosts[0]: name is missing': ('hosts.0.name', None),
         'aliases: it is empty': ('aliases', []),
-        "hosts: 'x' is no list": ('hosts', 'x'),
-        "compute: 'x' is no mapping": ('compute', 'x'),
-        "hosts[0]: 'x' is no mapping": ('hosts.0', 'x'),
+        'hosts: a text is no list': ('hosts', 'x'),
+        'compute: a text is no mapping': ('compute', 'x'),
+        'hosts[0]: a text is no mapping': ('hosts.0', 'x'),
         "pci_in_placement: 'yes' is not true": ('pci_in_placement', 'yes'),
         'report_in_placement: with pci_in_placement': (
             'report_in_placement',
@@ -226,7 +226,7 @@ class TestRefused(testtools.TestCase):
             'hosts.0.bare_metal.bmc.address',
             'https://root:calvin@192.0.2.1/',
         ),
-        'hosts[0].bare_metal.bmc: the value is no mapping': (
+        'hosts[0].bare_metal.bmc: a text is no mapping': (
             'hosts.0.bare_metal.bmc',
             'https://root:calvin@192.0.2.1/',
         ),
@@ -253,7 +253,7 @@ class TestRefused(testtools.TestCase):
             2**63,
         ),
         # What could become something else in a file.
-        "hosts[0].hypervisor_hostname: 'a\\n[pci]' has a line end": (
+        'hosts[0].hypervisor_hostname: the value has a line end': (
             'hosts.0.hypervisor_hostname',
             'a\n[pci]',
         ),

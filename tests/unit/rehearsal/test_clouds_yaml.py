@@ -10,12 +10,14 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import collections
 import os
 import stat
 import unittest.mock
 
 import fixtures
 import testtools
+import yaml
 
 from gpuclient import exceptions
 from gpuclient.rehearsal import clouds_yaml
@@ -33,6 +35,51 @@ clouds:
 ansible:
     use_hostnames: true
 """
+_TWO = {'lab': {'auth': {'password': '08'}}, 'lab-member': {'auth': {}}}
+#: What people have, and what must come back to the last byte.
+FILES = (
+    b'',
+    b'\n',
+    b'# mine',
+    b'# mine\n',
+    b'---\n',
+    b'--- # mine\n# more',
+    b'clouds:\n',
+    b'clouds:',
+    b'clouds:   # none yet\n',
+    b'clouds: ~\nx: 1\n',
+    b'clouds: {}\n',
+    b'clouds: {}',
+    b'clouds: {  }  # none\nx: 1\n',
+    b'clouds: {a: {auth: {}}}\n',
+    b'clouds: {a: {}, b: {}, }\n',
+    b'clouds:\n  {a: {},\n   b: {}}  # mine\n',
+    b'{}',
+    b'{"clouds": {}}',
+    b'{"clouds": {"a": {"auth": {}}}}\n',
+    b'{"x": 1}\n',
+    b'{"clouds": {\n\t"a": {}\n}}\n'.replace(b'\t', b'  '),
+    b'x: 1\n',
+    b'x: 1',
+    b'# mine\nx: 1  # one\n# end',
+    b'clouds:\n  a:\n    auth: {}',
+    b'clouds:\n  a: {}\n\n\n# end\n',
+    b'clouds:\n\n  # first\n  a: {}\n  # last\n',
+    b'clouds:\r\n  a:\r\n    region_name: x\r\n',
+    b'clouds:\r\n    a: {}\r\ny: 1',
+    b'\xef\xbb\xbfclouds:\n  a: {}\n',
+    b'\xef\xbb\xbfx: 1\n',
+    b'clouds:\n  a: &a\n    x: 1\n  b:\n    <<: *a\n',
+    b'clouds: &c\n  a: {}\nz: *c\n',
+    b'clouds: !!map\n  a: {}\n',
+    b'clouds:\n  a:\n    password: |\n      x\n\n\n',
+    b'clouds:\n  a:\n    password: >-\n      x\n      y',
+    b'clouds:\n  a:\n    x: "a\n\n      b"\n',
+    b'  clouds:\n    a: {}\n  x: 1\n',
+    b'"clouds":\n  "a": {}\n',
+    b'%YAML 1.1\n---\nclouds:\n  a: {}\n...\n',
+    b'clouds:\n    a:\n          x: 1\n    b: {}   \n',
+)
 
 
 class TestEdit(testtools.TestCase):
@@ -59,7 +106,7 @@ class TestEdit(testtools.TestCase):
         self.path = self.directory.join('new', 'clouds.yaml')
         clouds_yaml.add(self.path, _ENTRIES, ())
         self.assertEqual(
-            'clouds:\n'
+            'clouds:  # added by openstack gpu rehearsal\n'
             '  lab:\n'
             '    auth:\n'
             '      auth_url: http://127.0.0.1:1/v3\n',
@@ -73,17 +120,19 @@ class TestEdit(testtools.TestCase):
         text = self._text()
         for line in _FILE.splitlines():
             self.assertIn(line, text.splitlines())
-        self.assertIn('    lab:\n        auth:\n', text)
+        self.assertIn('clouds:\n    lab:\n      auth:\n', text)
         self.assertEqual(0o640, stat.S_IMODE(os.stat(self.path).st_mode))
         clouds_yaml.remove(self.path, ['lab', 'never-there'])
-        self.assertNotIn('lab', self._text())
-        for line in _FILE.splitlines():
-            self.assertIn(line, self._text().splitlines())
+        self.assertEqual(_FILE, self._text())
 
     def test_ours_is_replaced(self):
         clouds_yaml.add(self.path, _ENTRIES, ())
         clouds_yaml.add(self.path, {'lab': {'auth': {}}}, ['lab'])
-        self.assertEqual('clouds:\n  lab:\n    auth: {}\n', self._text())
+        self.assertEqual(
+            'clouds:  # added by openstack gpu rehearsal\n'
+            '  lab:\n    auth: {}\n',
+            self._text(),
+        )
 
     def test_somebody_elses_name(self):
         self._write(_FILE)
@@ -112,7 +161,7 @@ class TestEdit(testtools.TestCase):
         self.assertIn(f'Cannot read {self.path}: ', message)
         self.assertNotIn('\n', message)
         self.assertIn(
-            'Is a directory',
+            'it is not a regular file',
             self._refused(clouds_yaml.check, self.directory.path, ['lab'], ()),
         )
 
@@ -139,14 +188,45 @@ class TestEdit(testtools.TestCase):
         self.assertEqual(_FILE, self._text())
 
     def test_harm(self):
-        """What ruamel.yaml writes as something else is left alone."""
-        text = _FILE.replace('RegionOne', '>\n\n          RegionOne')
-        self._write(text)
-        self.assertEqual(
-            f'{self.path} cannot be changed without harm; nothing was done',
-            self._refused(clouds_yaml.add, self.path, _ENTRIES, ()),
-        )
-        self.assertEqual(text, self._text())
+        """What cannot be taken out again is not put in."""
+        for text in (
+            'x: &x {a: {}}\nclouds: *x\n',
+            'clouds:\n  ? a\n  : {}\n',
+        ):
+            self._write(text)
+            self.assertEqual(
+                f'{self.path} cannot be changed without harm; nothing was '
+                f'done',
+                self._refused(clouds_yaml.add, self.path, _ENTRIES, ()),
+            )
+            self.assertEqual(text, self._text())
+
+    def test_byte_for_byte(self):
+        """With the entries, all is there; without them, all is as it was."""
+        for text in FILES:
+            with open(self.path, 'wb') as stream:
+                stream.write(text)
+            clouds_yaml.add(self.path, _ENTRIES, ())
+            clouds_yaml.add(self.path, _TWO, ['lab'])
+            with open(self.path, 'rb') as stream:
+                with_entries = stream.read()
+            data = yaml.safe_load(with_entries)
+            before = yaml.safe_load(text) or {}
+            self.assertEqual(
+                {**(before.get('clouds') or {}), **_TWO}, data['clouds'], text
+            )
+            left = collections.Counter(with_entries.split())
+            lost = collections.Counter(text.split()) - left
+            self.assertEqual([], [word for word in lost if b'{}' not in word])
+            clouds_yaml.remove(self.path, list(_TWO))
+            with open(self.path, 'rb') as stream:
+                self.assertEqual(text, stream.read(), with_entries)
+
+    def test_of_an_earlier_release(self):
+        """An entry without our words goes, and leaves a file for others."""
+        self._write('clouds:\n  lab:\n    auth: {}\n')
+        clouds_yaml.remove(self.path, ['lab'])
+        self.assertEqual('clouds: {}\n', self._text())
 
     def test_link_stays_a_link(self):
         self._write(_FILE)
@@ -159,14 +239,14 @@ class TestEdit(testtools.TestCase):
     def test_changed_meanwhile(self):
         """A change of somebody else's is not lost."""
         self._write(_FILE)
-        dump = clouds_yaml._dump
+        replace = clouds_yaml._replace
 
-        def slow(document):
+        def slow(*arguments):
             if 'theirs' not in self._text():
                 self._write(_FILE.replace('prod:', 'theirs: {}\n    prod:'))
-            return dump(document)
+            return replace(*arguments)
 
-        with unittest.mock.patch.object(clouds_yaml, '_dump', slow):
+        with unittest.mock.patch.object(clouds_yaml, '_replace', slow):
             clouds_yaml.add(self.path, _ENTRIES, ())
         self.assertIn('theirs: {}', self._text())
         self.assertIn('lab:', self._text())
@@ -179,15 +259,6 @@ class TestEdit(testtools.TestCase):
             self.assertEqual(
                 f'{self.path} changes all the time; try again',
                 self._refused(clouds_yaml.add, self.path, _ENTRIES, ()),
-            )
-
-    def test_ruamel_is_missing(self):
-        with unittest.mock.patch.dict(
-            'sys.modules', {'ruamel': None, 'ruamel.yaml': None}
-        ):
-            self.assertIn(
-                "pip install 'python-gpuclient[rehearsal]'",
-                self._refused(clouds_yaml.check, self.path, ['lab'], ()),
             )
 
     def test_path(self):

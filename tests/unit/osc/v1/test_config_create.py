@@ -19,6 +19,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import stat
 import sys
 import types
@@ -249,6 +250,50 @@ class TestCreate(testtools.TestCase):
         self.assertEqual(
             {'out/control-plane/service-values.yaml': 'mine'}, self.tree()
         )
+
+    def test_a_folder_that_cannot_be_written(self) -> None:
+        """Nothing is written if not all of it can be."""
+        self.create('plain')
+        before = self.tree()
+        folder = pathlib.Path('out/hosts/gpu-0')
+        shutil.rmtree(folder)
+        shutil.rmtree('out/control-plane')
+        folder.mkdir(mode=0o555)
+        left = self.tree()
+        self.assertNotEqual(before, left)
+        access = os.access
+
+        def may(path: str, mode: int, **how: typing.Any) -> bool:
+            # Root may, but for this.
+            status = os.stat(path, dir_fd=how.get('dir_fd'))
+            if status.st_ino == folder.stat().st_ino and mode & os.W_OK:
+                return False
+            return access(path, mode, **how)
+
+        with unittest.mock.patch.object(os, 'access', may):
+            words = self.refused(
+                os.fspath(_EXAMPLES / 'plain.yaml'), '--output', 'out'
+            )
+        self.assertRegex(words, 'Cannot write out/hosts/.*: Permission denied')
+        self.assertEqual(left, self.tree())
+
+    def test_no_space_half_way(self) -> None:
+        """What was written before is taken back."""
+        link = os.link
+        done: list[str] = []
+
+        def full(source: str, target: str, **how: typing.Any) -> None:
+            if len(done) == 3:
+                raise OSError(28, 'No space left on device')
+            done.append(target)
+            link(source, target, **how)
+
+        with unittest.mock.patch.object(os, 'link', full):
+            words = self.refused(
+                os.fspath(_EXAMPLES / 'plain.yaml'), '--output', 'out'
+            )
+        self.assertIn('No space left on device', words)
+        self.assertEqual({}, self.tree())
 
     def test_standard_input(self) -> None:
         content = (_EXAMPLES / 'plain.yaml').read_bytes()
