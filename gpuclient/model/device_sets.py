@@ -43,6 +43,9 @@ _ANY_ADDRESS = _ALL[:4]
 _ADDRESS = re.compile('[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f][.][0-7]', re.ASCII)
 _HEXADECIMAL = re.compile('[0-9a-f]+', re.ASCII)
 _CLASS = re.compile('CUSTOM_PCI_([0-9A-F]{4})_([0-9A-F]{4})', re.ASCII)
+#: Characters of a regular expression for some digits, and its repeats.
+_LONGEST_PATTERN = 128
+_MOST_REPEATS = 6
 #: Steps after which a search ends without an answer.
 _STEPS = 20_000
 
@@ -227,7 +230,15 @@ def _number(text: str, digits: int, count: int) -> int:
 
 @functools.lru_cache(maxsize=512)
 def _expression(pattern: str, digits: int, count: int) -> int:
-    """Return the values that a regular expression matches."""
+    """Return the values that a regular expression matches.
+
+    One that nobody would write for four digits may take hours: it is taken to
+    match all.
+    """
+    if len(pattern) > _LONGEST_PATTERN or (
+        len(re.findall('[*+{]', pattern)) > _MOST_REPEATS
+    ):
+        return (1 << count) - 1
     match = re.compile(pattern).match
     found = bytearray((count + 7) // 8)
     for value in range(count):

@@ -131,7 +131,8 @@ def holds_secret(text: str) -> bool:
 
 def masked(text: str) -> str:
     """Return a text without the secrets that can be told by their form."""
-    text = _ASSIGNED.sub(_without_value, text)
+    if '=' in text or ':' in text:
+        text = _ASSIGNED.sub(_without_value, text)
     text = _OPTION.sub(_without_option, text)
     text = _ITSELF.sub(MASK, text)
     if '@' not in text:

@@ -89,6 +89,7 @@ def run(
     numbers = range(module.BRIEF if brief else module.LONG)
     if only is not None:
         numbers = range(only, only + 1)
+    longest = getattr(module, 'LONGEST', _LONGEST)
     outcome = Outcome()
 
     def too_long(*_arguments: object) -> None:
@@ -102,7 +103,7 @@ def run(
                 if time.monotonic() > end:
                     break
                 source = random.Random(f'{seed}/{subject}/{number}')
-                signal.setitimer(signal.ITIMER_REAL, _LONGEST)
+                signal.setitimer(signal.ITIMER_REAL, longest)
                 try:
                     outcome.kinds[attack(source)] += 1
                 except (Exception, Hang):
