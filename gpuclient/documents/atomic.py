@@ -342,7 +342,10 @@ def write(path: str, content: bytes) -> None:
                     % {'path': path}
                 )
             if not stat.S_ISREG(status.st_mode):
-                _write_to(place.open(os.O_WRONLY), content)
+                # Not to wait for a reader of a pipe that may never come.
+                descriptor = place.open(os.O_WRONLY | os.O_NONBLOCK)
+                os.set_blocking(descriptor, True)
+                _write_to(descriptor, content)
                 return
         with replacement(path, None, content) as commit:
             commit()

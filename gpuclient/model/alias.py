@@ -188,7 +188,7 @@ def _check(spec: typing.Any) -> None:
     """Hold a value against the schema, in jsonschema's words."""
     if not isinstance(spec, dict):
         raise _invalid(f"{quoting.spec(repr(spec))} is not of type 'object'")
-    unknown = [repr(quoting.cut(key)) for key in spec if key not in _KEYS]
+    unknown = [repr(quoting.word(key)) for key in spec if key not in _KEYS]
     if unknown:
         verb = 'was' if len(unknown) == 1 else 'were'
         raise _invalid(
@@ -204,18 +204,18 @@ def _check(spec: typing.Any) -> None:
             )
         if _KEYS[key] and value not in _KEYS[key]:
             raise _invalid(
-                f'{quoting.cut(value)!r} is not one of {list(_KEYS[key])!r}'
+                f'{quoting.word(value)!r} is not one of {list(_KEYS[key])!r}'
             )
         if key in ('vendor_id', 'product_id') and not re.search(
             _ID_PATTERN, value
         ):
             raise _invalid(
-                f'{quoting.cut(value)!r} does not match {_ID_PATTERN!r}'
+                f'{quoting.word(value)!r} does not match {_ID_PATTERN!r}'
             )
     if not spec['name']:
         raise _invalid(f'{spec["name"]!r} should be non-empty')
     if len(spec['name']) > _LONGEST_NAME:
-        raise _invalid(f'{quoting.cut(spec["name"])!r} is too long')
+        raise _invalid(f'{quoting.word(spec["name"])!r} is too long')
 
 
 def _boolean(text: str) -> bool:

@@ -14,6 +14,8 @@
 
 import typing
 
+from gpuclient.model import quoting
+
 _TRUE = ('1', 't', 'true', 'on', 'y', 'yes')
 _FALSE = ('0', 'f', 'false', 'off', 'n', 'no')
 
@@ -35,7 +37,8 @@ def parse(value: typing.Any) -> bool:
         return False
     acceptable = ', '.join(f"'{word}'" for word in sorted(_TRUE + _FALSE))
     raise ValueError(
-        f"Unrecognized value '{value}', acceptable values are: {acceptable}"
+        f"Unrecognized value '{quoting.word(value)}', acceptable values are: "
+        f'{acceptable}'
     )
 
 

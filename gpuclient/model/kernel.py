@@ -21,6 +21,7 @@ import re
 
 from gpuclient import exceptions
 from gpuclient.model import cpu
+from gpuclient.model import quoting
 
 #: Sizes of huge pages that some architecture has, in bytes: x86 has 2M and
 #: 1G, arm64 has them all but 16M and 16G, which are those of POWER.
@@ -450,7 +451,8 @@ class _HugePageReader:
         self._pools[size] = dataclasses.replace(pool, size=size)
 
     def _refuse(self, text: str, reason: str) -> None:
-        self._problems.append(f'{text}: {reason}')
+        name, _equals, value = text.partition('=')
+        self._problems.append(f'{name}={quoting.word(value)}: {reason}')
 
 
 def _pool(value: str) -> HugePagePool | None:

@@ -26,6 +26,8 @@ import re
 LONGEST = 200
 #: Characters of a name that is shown wherever it stands.
 _LONGEST_WORD = 24
+#: Characters between two marks in a name that is longer.
+_LONGEST_PIECE = 16
 #: Characters of a whole message.
 _LONGEST_MESSAGE = 4000
 #: What stands in place of what is not shown.
@@ -188,19 +190,36 @@ def is_word(text: str) -> bool:
     return not is_mixed and not holds_secret(text)
 
 
+def word(text: object) -> str:
+    """Return what to show of a word where a name or a number belongs."""
+    first = short(str(text))
+    return first if is_name(first) else MASK
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text is short, or a name of several short pieces."""
+    pieces = re.split(r'[-_./:,*\s]', text)
+    is_mixed = any(map(str.islower, text)) and any(map(str.isupper, text))
+    return len(text) <= _LONGEST_WORD or (
+        not is_mixed and max(map(len, pieces)) <= _LONGEST_PIECE
+    )
+
+
 def spec(text: str) -> str:
     """Return what to show of an alias or a device spec that is wrong."""
     return _PIECES.sub(_piece, short(text))
 
 
 def _piece(match: re.Match[str]) -> str:
-    word = match['word']
-    if (
-        word is None
-        or len(word) <= _HARMLESS_WORD
-        or _KNOWN_WORD.fullmatch(word)
-    ):
+    found = match['word']
+    if found is None:
+        # A key and its value.
+        value = match[0].split(match['quotes'])[-2]
+        if value and not is_name(value):
+            return match[0].replace(value, MASK)
         return match[0]
+    if len(found) <= _HARMLESS_WORD or _KNOWN_WORD.fullmatch(found):
+        return found
     return MASK
 
 

@@ -24,6 +24,7 @@ from gpuclient.model import catalogue as catalogue_model
 from gpuclient.model import configuration
 from gpuclient.model import deployment
 from gpuclient.model import naming
+from gpuclient.model import quoting
 from gpuclient.rules import finding
 
 _ID = re.compile('[0-9a-fA-F]{4}', re.ASCII)
@@ -116,7 +117,8 @@ def _check_ids(
         if value is not None and not _ID.fullmatch(value):
             yield finding.stricter(
                 'GPU103',
-                f'{key} {value!r} is not four hexadecimal digits: no device '
+                f'{key} {quoting.word(value)!r} is not four hexadecimal '
+                f'digits: no device '
                 f'has such an id',
             )
 
@@ -129,13 +131,14 @@ def _check_values(
         if value is not None and _has_control(value):
             yield finding.stricter(
                 'GPU104',
-                f'{key} {value!r} contains a control character',
+                f'{key} {quoting.word(value)!r} contains a control character',
             )
         if value is not None and '$' in value:
             # oslo_config/cfg.py:ConfigOpts._substitute
             yield finding.stricter(
                 'GPU104',
-                f'{key} {value!r} contains a $, which oslo.config takes for '
+                f'{key} {quoting.word(value)!r} contains a $, which '
+                f'oslo.config takes for '
                 f'a reference to another option',
             )
 
@@ -149,13 +152,15 @@ def _check_class(
     if not naming.is_resource_class(normal):
         yield finding.stricter(
             'GPU105',
-            f'resource_class {alias.resource_class!r} becomes {normal!r}, '
+            f'resource_class {quoting.word(alias.resource_class)!r} becomes '
+            f'{quoting.word(normal)!r}, '
             f'which Placement refuses: {naming.RULE}',
         )
     elif normal != alias.resource_class:
         yield finding.warning(
             'GPU111',
-            f'resource_class {alias.resource_class!r} is read as {normal!r}',
+            f'resource_class {quoting.word(alias.resource_class)!r} is read '
+            f'as {quoting.word(normal)!r}',
         )
 
 
@@ -169,16 +174,21 @@ def _check_traits(
         if not naming.is_trait(normal):
             yield finding.stricter(
                 'GPU106',
-                f'trait {text!r} becomes {normal!r}, which is not the name '
+                f'trait {quoting.word(text)!r} becomes '
+                f'{quoting.word(normal)!r}, which is not the name '
                 f'of a trait',
             )
         elif normal != text:
             advice = ''
             if text.strip() and text != text.strip():
                 (meant,) = naming.traits(text.strip())
-                advice = f'; without the space it would be {meant!r}'
+                advice = (
+                    f'; without the space it would be {quoting.word(meant)!r}'
+                )
             yield finding.warning(
-                'GPU112', f'trait {text!r} is read as {normal!r}{advice}'
+                'GPU112',
+                f'trait {quoting.word(text)!r} is read as '
+                f'{quoting.word(normal)!r}{advice}',
             )
 
 

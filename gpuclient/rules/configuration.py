@@ -22,6 +22,7 @@ from gpuclient.model import configuration
 from gpuclient.model import cpu
 from gpuclient.model import deployment
 from gpuclient.model import device_spec
+from gpuclient.model import quoting
 from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import alias_sides as alias_sides_rules
 from gpuclient.rules import catalogue as catalogue_rules
@@ -324,7 +325,8 @@ def _check_placeholders(
             yield finding.Located(
                 finding.error(
                     'GPU303',
-                    f'The placeholder {match[0]!r} was not filled in',
+                    f'The placeholder {quoting.word(match[0])!r} was not '
+                    f'filled in',
                 ),
                 setting.place,
             )

@@ -23,6 +23,7 @@ from gpuclient.model import deployment
 from gpuclient.model import device_sets
 from gpuclient.model import device_spec
 from gpuclient.model import naming
+from gpuclient.model import quoting
 from gpuclient.rules import finding
 
 
@@ -69,7 +70,8 @@ def check(
             if pattern and pattern[-1] not in '$*' and pattern != '.*':
                 yield finding.warning(
                     'GPU212',
-                    f'The expression {pattern!r} for {name} matches whatever '
+                    f'The expression {quoting.word(pattern)!r} for {name} '
+                    f'matches whatever '
                     f'begins with it; end it with $ to match all of it',
                 )
 
@@ -83,7 +85,8 @@ def check_new(
             # oslo_config/cfg.py:ConfigOpts._substitute
             yield finding.stricter(
                 'GPU202',
-                f'{key} {value!r} has a control character, or a $, which '
+                f'{key} {quoting.word(value)!r} has a control character, or a '
+                f'$, which '
                 f'oslo.config takes for a reference to an option',
             )
 
@@ -117,7 +120,8 @@ def _check_keys(
             continue
         yield finding.warning(
             'GPU211',
-            f'Nova has no key {key!r} in device_spec and keeps it as a tag'
+            f'Nova has no key {quoting.word(key)!r} in device_spec and keeps '
+            f'it as a tag'
             f'{_consequence(key, spec)}',
         )
 
@@ -319,7 +323,8 @@ def _check_names(
 def _refused(code: str, what: str, name: str, normal: str) -> finding.Finding:
     return finding.error(
         code,
-        f'{what} {name!r} becomes {normal!r}, which Placement refuses: '
+        f'{what} {quoting.word(name)!r} becomes {quoting.word(normal)!r}, '
+        f'which Placement refuses: '
         f'the devices are not reported, and servers that request them are '
         f'not scheduled. Write {naming.RULE}',
     )

@@ -19,6 +19,7 @@ from gpuclient.model import configuration
 from gpuclient.model import cpu
 from gpuclient.model import device_spec
 from gpuclient.model import kernel
+from gpuclient.model import quoting
 from gpuclient.rules import device_spec as device_spec_rules
 from gpuclient.rules import finding
 
@@ -121,7 +122,8 @@ def _check_ids(
     for word in line.invalid_vfio_ids:
         yield finding.error(
             'GPU403',
-            f'vfio-pci.ids: vfio-pci cannot read {word!r} ("invalid id '
+            f'vfio-pci.ids: vfio-pci cannot read {quoting.word(word)!r} '
+            f'("invalid id '
             f'string") and does not claim the device; write VENDOR:DEVICE in '
             f'hexadecimal digits',
         )

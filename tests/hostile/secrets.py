@@ -83,6 +83,30 @@ _WITHIN = (
     '[pci]\nreport_in_placement = {}',
     '[filter_scheduler]\nenabled_filters = PciPassthroughFilter,{}',
     '[filter_scheduler]\npci_in_placement = True\n  {}',
+    '[pci]\n{} = x',
+    '[pci]\nalias.{} = x',
+    '[pci]\nalias = <{}>',
+    '[pci]\nalias = {{{{ {} }}}}',
+    '[pci]\nalias = %{}%',
+    '[pci]\nreport_in_placement = True\n[compute]\n{} = 1',
+    '[devices]\nenabled_mdev_types = {}',
+    '[devices]\nenabled_mdev_types = nvidia-1\n[mdev_nvidia-1]\n'
+    'device_addresses = {}',
+    '[compute]\nvmdk_allowed_types = {}\n[libvirt]\ncpu_mode = {}',
+    '[libvirt]\nvirt_type = {}\n[pci]\ndevice_spec = {{"address": "*"}}',
+    '[DEFAULT]\nreserved_host_memory_mb = {}',
+    '[pci]\nalias = {{"name": "a", "traits": "{},x"}}',
+    '[pci]\nalias = {{"name": "a", "numa_policy": "{}"}}',
+    '[pci]\nalias = {{"name": "a", "vendor_id": "{}", "product_id": "1"}}',
+    '[pci]\nalias = {{"name": "a", "device_type": "{}"}}',
+    '[pci]\nalias = {{"name": "a", "{}": "b"}}',
+    '[pci]\ndevice_spec = {{"address": "*:*:*.*", "{}": "b"}}',
+    '[pci]\ndevice_spec = {{"address": {{"bus": "{}"}}}}',
+    '[pci]\ndevice_spec = {{"address": {{"bus": "({}"}}}}',
+    '[pci]\ndevice_spec = {{"address": "*", "managed": "{}"}}',
+    '[pci]\ndevice_spec = {{"devname": "eth0", "address": "{}"}}',
+    '[[local|localrc]]\nADMIN_PASSWORD={}\n[[post-config|$NOVA_CONF]]\n[pci]',
+    '[[post-config|$NOVA_CONF]]\n[pci]\nalias = x {}\npassword={}',
 )
 #: In the YAML of RHOSO and OpenStack-Ansible.
 _YAML = (
@@ -97,6 +121,28 @@ _YAML = (
     'kind: OpenStackDataPlaneNodeSet\nspec:\n  nodeTemplate:\n    ansible:\n'
     '      ansibleVars:\n        edpm_kernel_args: {}\n',
     'data:\n  nova:\n    pci:\n      conf: |\n        [pci]\n  x: *{}\n',
+    *(
+        'kind: OpenStackDataPlaneNodeSet\nmetadata: {{name: x}}\nspec:\n'
+        '  services: [{}, nova]\n  nodeTemplate:\n    ansible:\n'
+        f'      ansibleVars:\n        {key}: {value}\n'
+        for key, value in (
+            ('edpm_kernel_args', 'x vfio-pci.ids={}'),
+            ('edpm_kernel_args', 'intel_iommu={} rd.iscsi.password={}'),
+            ('edpm_kernel_args', 'hugepagesz={} hugepages=1'),
+            ('edpm_kernel_args', 'isolcpus={}'),
+            ('edpm_tuned_profile', '{}'),
+            ('edpm_tuned_isolated_cores', '{}'),
+            ('edpm_reboot_strategy', '{}'),
+        )
+    ),
+    'kind: OpenStackDataPlaneService\nmetadata: {{name: nova}}\nspec:\n'
+    '  edpmServiceType: {}\n  playbook: {}\n  dataSources:\n'
+    '  - secretRef: {{name: {}}}\n',
+    'kind: BareMetalHost\nmetadata: {{name: x}}\nspec:\n  bmc:\n'
+    '    address: idrac://u:{}@x\n    credentialsName: {}\n'
+    '  bootMACAddress: {}\n---\nkind: OpenStackDataPlaneNodeSet\n'
+    'metadata: {{name: y}}\nspec: {{baremetalSetTemplate: {{}}}}\n',
+    'nova_pci_alias: {}\nnova_x: 1\n',
     'data:\n  nova:\n    pci:\n      conf: |\n        [pci]\n  x: !{} 1\n',
     'data:\n  nova:\n    pci:\n      conf: |\n        [pci]\n  x: !!int {}\n',
 )
@@ -197,7 +243,11 @@ def _planted(source: random.Random, secret: str) -> tuple[str, str]:
 
 def _shown(path: str, source: random.Random) -> collections.abc.Iterator[str]:
     """Yield all that commands would show of a file."""
-    tree = config_trees.read([path])
+    try:
+        tree = config_trees.read([path])
+    except exceptions.NotFound:
+        # There is nothing that anybody would read.
+        return
     located = config_trees.check(tree, _CATALOGUE)
     yield sarif.render(located)
     for item in located:

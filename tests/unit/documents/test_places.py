@@ -285,6 +285,13 @@ class TestStickyFolders(PlacesTestCase):
             exceptions.UnsafeEdit, atomic.write, os.fspath(self.path), b'x'
         )
 
+    def test_a_pipe_without_a_reader(self) -> None:
+        os.mkfifo(self.path)
+        error = self.assertRaises(
+            exceptions.DocumentError, atomic.write, os.fspath(self.path), b'x'
+        )
+        self.assertIn('No such device or address', str(error))
+
     def test_ours(self) -> None:
         sarif.write(os.fspath(self.path), ())
         sarif.write(os.fspath(self.path), ())

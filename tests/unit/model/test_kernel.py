@@ -200,7 +200,7 @@ class TestHugePages(testtools.TestCase):
         (
             f'hugepages={"1" * 5000}',
             {},
-            [f'hugepages={"1" * 5000}: it is not a number'],
+            ['hugepages=***: it is not a number'],
         ),
     )
     @ddt.unpack
