@@ -204,13 +204,13 @@ def _check(spec: typing.Any) -> None:
             )
         if _KEYS[key] and value not in _KEYS[key]:
             raise _invalid(
-                f'{quoting.word(value)!r} is not one of {list(_KEYS[key])!r}'
+                f'{quoting.choice(value)!r} is not one of {list(_KEYS[key])!r}'
             )
         if key in ('vendor_id', 'product_id') and not re.search(
             _ID_PATTERN, value
         ):
             raise _invalid(
-                f'{quoting.word(value)!r} does not match {_ID_PATTERN!r}'
+                f'{quoting.choice(value)!r} does not match {_ID_PATTERN!r}'
             )
     if not spec['name']:
         raise _invalid(f'{spec["name"]!r} should be non-empty')

@@ -37,8 +37,8 @@ def parse(value: typing.Any) -> bool:
         return False
     acceptable = ', '.join(f"'{word}'" for word in sorted(_TRUE + _FALSE))
     raise ValueError(
-        f"Unrecognized value '{quoting.word(value)}', acceptable values are: "
-        f'{acceptable}'
+        f"Unrecognized value '{quoting.choice(value)}', acceptable values "
+        f'are: {acceptable}'
     )
 
 

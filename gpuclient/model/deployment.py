@@ -98,8 +98,7 @@ class Process:
     def is_open(self, section: str, name: str) -> bool:
         """Return whether a template or a reference decides on an option."""
         return any(
-            not setting.is_known
-            for setting in self._all(((section, name),))
+            not setting.is_known for setting in self._all(((section, name),))
         )
 
     def values(

@@ -26,8 +26,17 @@ import re
 LONGEST = 200
 #: Characters of a name that is shown wherever it stands.
 _LONGEST_WORD = 24
-#: Characters between two marks in a name that is longer.
+#: Letters of one word in a name that is longer.
 _LONGEST_PIECE = 16
+#: Letters that the words of a name have on average.
+_LEAST_LETTERS = 3.7
+#: What is long and no secret.
+_IDENTIFIER = re.compile(
+    r'/.*|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}', re.DOTALL
+)
+#: A word that is too long to be shown whatever it is.
+_LONG = re.compile(r'[^\s\'",;:()\[\]{}=]{25,}')
+_WORDS = re.compile('[A-Z]+[a-z]*|[a-z]+|[0-9]+')
 #: Characters of a whole message.
 _LONGEST_MESSAGE = 4000
 #: What stands in place of what is not shown.
@@ -196,12 +205,26 @@ def word(text: object) -> str:
     return first if is_name(first) else MASK
 
 
+def choice(text: object) -> str:
+    """Return what to show of a word that is none of some short ones."""
+    first = short(str(text))
+    return first if len(first) <= _LONGEST_WORD else MASK
+
+
 def is_name(text: str) -> bool:
-    """Return whether a text is short, or a name of several short pieces."""
-    pieces = re.split(r'[-_./:,*\s]', text)
-    is_mixed = any(map(str.islower, text)) and any(map(str.isupper, text))
-    return len(text) <= _LONGEST_WORD or (
-        not is_mixed and max(map(len, pieces)) <= _LONGEST_PIECE
+    """Return whether a text is short, or is made of words.
+
+    Words are told apart by marks, digits or capitals: ``gpu_a100_80g``,
+    ``AggregateInstanceExtraSpecsFilter``.
+    """
+    if len(text) <= _LONGEST_WORD:
+        return True
+    words = _WORDS.findall(text)
+    letters = sum(map(len, words))
+    return (
+        letters > 0
+        and max(map(len, words)) <= _LONGEST_PIECE
+        and letters >= _LEAST_LETTERS * len(words)
     )
 
 
@@ -244,6 +267,19 @@ def message(text: str) -> str:
     if len(text) > LONGEST:
         text = re.sub(r'\S{200,}', lambda match: cut(match[0]), text)
     return cut(text, _LONGEST_MESSAGE)
+
+
+def finding(text: str) -> str:
+    """Return a message about configuration: of it only words are shown."""
+    return _LONG.sub(_long_word, message(text))
+
+
+def _long_word(match: re.Match[str]) -> str:
+    found = match[0]
+    if _IDENTIFIER.fullmatch(found):
+        return found
+    # A line end, as Python writes it, is part of no name.
+    return found if is_name(found) and '\\' not in found else MASK
 
 
 def names(texts: collections.abc.Iterable[str]) -> list[str]:

@@ -40,7 +40,7 @@ class Finding:
     message: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, 'message', quoting.message(self.message))
+        object.__setattr__(self, 'message', quoting.finding(self.message))
 
     def __str__(self) -> str:
         return f'{self.code}: {self.message}'

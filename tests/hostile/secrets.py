@@ -31,6 +31,7 @@ from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue
 from gpuclient.model import description
+from gpuclient.model import quoting
 from gpuclient.osc import config_trees
 from gpuclient.osc import sarif
 
@@ -204,6 +205,9 @@ def _secret(source: random.Random) -> str:
     text = ''.join(source.choices(letters, k=source.randrange(24, 40)))
     # What it begins with must not make it a word of YAML.
     text = f'S{text}'
+    if quoting.is_name(text):
+        # One of a hundred looks like a name: five words, say.
+        return _secret(source)
     return f'{text}==' if kind == 0 else text
 
 

@@ -32,6 +32,7 @@ from gpuclient.rules import device_spec as device_spec_rules
 from tests.unit.differential import comparing
 from tests.unit.differential import making
 from tests.unit.differential import nova_side
+from tests.unit.differential import quoted
 
 
 def generate(source: random.Random) -> comparing.Case:
@@ -198,7 +199,7 @@ def _differ(what: str, nova_says: typing.Any, ours: typing.Any) -> str | None:
         same = (
             'not found' in str(ours)
             if isinstance(nova_says, nova_exception.PciDeviceNotFoundById)
-            else str(nova_says) == str(ours)
+            else quoted.as_ours(nova_says, ours) == str(ours)
         )
     if same:
         return None
