@@ -13,13 +13,14 @@
 """GPUs of NVIDIA for desktops and workstations, and older ones.
 
 Ids, names and audio functions are from pci.ids. Where no source tells of a
-value it is left out: device types, because nothing that was found says of
-these boards whether they show SR-IOV; and BARs, whose size hangs on the
+value it is left out: device types, because little that was found says of these
+boards whether they show SR-IOV; and BARs, whose size hangs on the
 firmware where they are resizable.
 """
 
 from gpuclient.model import catalogue
 from gpuclient.model.gpus import nvidia
+from gpuclient.model.gpus import table
 
 _AKASH = nvidia.AKASH
 _TELEGRAF_P2000 = nvidia.TELEGRAF.format('quadro-p2000-v12')
@@ -38,13 +39,15 @@ MODELS: tuple[catalogue.Model, ...] = (
         'P2000',
         '1c30',
         'Pascal',
-        (),
+        table.PCI,
         5,
         bars=nvidia.aperture(0.25),
         audio='10f1',
         sources=(
             _AKASH,
             _TELEGRAF_P2000,
+            'device type: PCI passthrough guide of Genestack '
+            '(docs.rackspacecloud.com)',
         ),
     ),
     nvidia.model(
@@ -52,10 +55,14 @@ MODELS: tuple[catalogue.Model, ...] = (
         'P5000',
         '1bb0',
         'Pascal',
-        (),
+        table.PCI,
         16,
         audio='10f0',
-        sources=(_AKASH,),
+        sources=(
+            _AKASH,
+            'device type: PCI passthrough of the charm guide '
+            '(docs.openstack.org), whose alias works without one',
+        ),
     ),
     nvidia.model(
         'GeForce GTX 1050',

@@ -169,8 +169,8 @@ class TestTables(testtools.TestCase):
         ):
             (model,) = found.by_ids('10de', product)
             self.assertEqual(name, model.name)
-            # Nothing says so of them.
-            self.assertEqual((), model.device_types)
+            # Where nothing says it, it is left out.
+            self.assertIn(model.device_types, ((), ('type-PCI',)))
 
     def test_form(self) -> None:
         for model in self.models:

@@ -28,14 +28,14 @@ from gpuclient.rules import host as host_rules
 from gpuclient.rules import host_choice
 from gpuclient.rules import host_remedy
 from gpuclient.rules import host_view
-from tests.unit.host import field
+from tests.field import setups
 from tests.unit.host import trees
 
 IDS = 'vfio-pci.ids=10de:20f1'
 
 
 @ddt.ddt
-class TestField(testtools.TestCase):
+class TestSetups(testtools.TestCase):
     def host(self, tree: trees.Tree) -> host_model.Host:
         """Return a host as it is read of its bundle."""
         root = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
@@ -73,23 +73,23 @@ class TestField(testtools.TestCase):
 
     @ddt.data(
         # All four cards, and nothing of drivers that the host has not.
-        field.edpm(
+        setups.edpm(
             'vfio-pci',
             f'intel_iommu=on iommu=pt {IDS}',
             **{'etc/modprobe.d/x.conf': 'blacklist nouveau\n'},
         ),
-        field.hgx('vfio-pci', arguments='vfio-pci.ids=10de:2330'),
-        field.hgx('vfio-pci', 'vfio-pci', 'vfio-pci.ids=10de:2330,10de:22a3'),
-        field.grace('nvgrace_gpu_vfio_pci'),
+        setups.hgx('vfio-pci', arguments='vfio-pci.ids=10de:2330'),
+        setups.hgx('vfio-pci', 'vfio-pci', 'vfio-pci.ids=10de:2330,10de:22a3'),
+        setups.grace('nvgrace_gpu_vfio_pci'),
         # For vGPU, which vfio-pci is nothing for.
-        field.vgpu(),
+        setups.vgpu(),
     )
     def test_nothing_to_mend(self, tree: trees.Tree) -> None:
         self.assertEqual({}, self.check(tree)[1])
 
     def test_data_plane_node(self) -> None:
         host, found = self.check(
-            field.edpm(arguments='intel_iommu=on iommu=pt')
+            setups.edpm(arguments='intel_iommu=on iommu=pt')
         )
         self.assertEqual({'GPU424'}, set(found))
         self.says(
@@ -104,14 +104,14 @@ class TestField(testtools.TestCase):
         self.assertEqual('rhel', host_remedy.system(host))
 
     def test_data_plane_node_before_its_reboot(self) -> None:
-        tree = field.edpm(arguments=f'{IDS} rd.driver.pre=vfio-pci')
+        tree = setups.edpm(arguments=f'{IDS} rd.driver.pre=vfio-pci')
         tree.text('proc/cmdline', 'ro iommu=pt hugepages=0\n')
         _host, found = self.check(tree)
         self.assertEqual({'GPU424'}, set(found))
         self.says(found, 'GPU424', 'Reboot: /boot/loader/entries/a-')
 
     def test_board_with_switches(self) -> None:
-        host, found = self.check(field.hgx())
+        host, found = self.check(setups.hgx())
         self.assertEqual({'GPU424'}, set(found))
         # vfio-pci is part of the kernel, and the switches need nvidia.
         (remedy,) = found['GPU424']
@@ -123,19 +123,19 @@ class TestField(testtools.TestCase):
         )
         choice = host_choice.choose(host, (), ('10de:2330',))
         self.assertTrue(choice.keeps_vendor)
-        _host, found = self.check(field.hgx(acs=False))
+        _host, found = self.check(setups.hgx(acs=False))
         self.assertEqual({'GPU424', 'GPU426'}, set(found))
         self.says(found, 'GPU426', 'turn ACS on in the firmware')
         _host, found = self.check(
-            field.hgx('vfio-pci', None, 'vfio-pci.ids=10de:2330')
+            setups.hgx('vfio-pci', None, 'vfio-pci.ids=10de:2330')
         )
         self.assertEqual({'GPU465'}, set(found))
 
     def test_epyc(self) -> None:
-        _host, found = self.check(field.epyc())
+        _host, found = self.check(setups.epyc())
         self.assertEqual({'GPU424'}, set(found))
         self.says(found, 'GPU424', 'vfio-pci.ids=10de:26b9,10de:27b8 to')
-        host, found = self.check(field.epyc(graphics=True))
+        host, found = self.check(setups.epyc(graphics=True))
         self.assertEqual({'GPU424', 'GPU426'}, set(found))
         for code in found:
             self.says(found, code, 'vfio-pci.ids=10de:2230,10de:1aef to')
@@ -145,19 +145,19 @@ class TestField(testtools.TestCase):
         self.assertEqual(2, len(choice.by_address))
 
     def test_workstation(self) -> None:
-        _host, found = self.check(field.workstation())
+        _host, found = self.check(setups.workstation())
         self.assertEqual({'GPU422', 'GPU461'}, set(found))
-        _host, found = self.check(field.workstation(), '0000:01:00.0')
+        _host, found = self.check(setups.workstation(), '0000:01:00.0')
         self.assertEqual({'GPU422', 'GPU424', 'GPU426'}, set(found))
         self.says(found, 'GPU424', 'vfio-pci.ids=10de:2684,10de:22ba to',
                   '"softdep snd_hda_intel pre: vfio-pci"')  # fmt: skip
 
     def test_arm(self) -> None:
         for tree, codes in (
-            (field.grace(), {'GPU424'}),
-            (field.grace('vfio-pci'), {'GPU464'}),
-            (field.grace(iommu=False), {'GPU420', 'GPU424', 'GPU428'}),
-            (field.altra(), {'GPU422', 'GPU424'}),
+            (setups.grace(), {'GPU424'}),
+            (setups.grace('vfio-pci'), {'GPU464'}),
+            (setups.grace(iommu=False), {'GPU420', 'GPU424', 'GPU428'}),
+            (setups.altra(), {'GPU422', 'GPU424'}),
         ):
             _host, found = self.check(tree)
             self.assertEqual(codes, set(found))
@@ -166,11 +166,12 @@ class TestField(testtools.TestCase):
 
     def test_other_vendors(self) -> None:
         for tree, ids, drivers, others in (
-            (field.instinct('1002:740f', 0x038000), '1002:740f', ['amdgpu'],
+            (setups.instinct('1002:740f', 0x038000), '1002:740f', ['amdgpu'],
              ['radeon', 'nouveau', 'nvidia']),
-            (field.instinct('1002:74a1', 0x120000), '1002:74a1', ['amdgpu'],
+            (setups.instinct('1002:74a1', 0x120000), '1002:74a1', ['amdgpu'],
              ['radeon', 'nouveau', 'nvidia']),
-            (field.flex(), '8086:56c0', ['i915', 'xe'], ['nouveau', 'nvidia']),
+            (setups.flex(), '8086:56c0', ['i915', 'xe'],
+             ['nouveau', 'nvidia']),
         ):  # fmt: skip
             host, found = self.check(tree)
             self.assertEqual({'GPU424'}, set(found))
@@ -185,7 +186,7 @@ class TestField(testtools.TestCase):
 
     def test_whole_card_of_a_host_with_vgpu(self) -> None:
         card = '0000:17:00.0'
-        host, found = self.check(field.vgpu(), card)
+        host, found = self.check(setups.vgpu(), card)
         self.assertEqual({'GPU424', 'GPU439', 'GPU454'}, set(found))
         self.says(found, 'GPU439', f'sriov-manage -d {card}')
         choice = host_choice.choose(host, [pci.parse_address(card)], ())
@@ -193,40 +194,40 @@ class TestField(testtools.TestCase):
         self.assertEqual(choice.devices, choice.by_address)
 
     def test_virtual_machine(self) -> None:
-        _host, found = self.check(field.virtual())
+        _host, found = self.check(setups.virtual())
         self.assertEqual({'GPU420', 'GPU425', 'GPU428', 'GPU437'}, set(found))
         self.says(found, 'GPU420', 'virtual machine an IOMMU')
         for tree in (
-            field.virtual('DMAR', arguments='intel_iommu=on iommu=pt'),
-            field.virtual('VIOT'),
+            setups.virtual('DMAR', arguments='intel_iommu=on iommu=pt'),
+            setups.virtual('VIOT'),
         ):
             _host, found = self.check(tree)
             self.assertEqual({'GPU425', 'GPU437'}, set(found))
             self.says(found, 'GPU437', 'Have device_type type-PCI')
 
     def test_container(self) -> None:
-        _host, found = self.check(field.container())
+        _host, found = self.check(setups.container())
         self.assertEqual({'GPU420', 'GPU424', 'GPU428'}, set(found))
 
     def test_boot_loaders(self) -> None:
         for tree, words in (
             (
-                field.other_loader(
-                    field.SLES,
+                setups.other_loader(
+                    setups.SLES,
                     **{'usr/lib/modprobe.d/10-unsupported-modules.conf':
                        'allow_unsupported_modules 1\n'},
                 ),
                 'run grub2-mkconfig -o /boot/grub2/grub.cfg',
             ),
             (
-                field.other_loader(
+                setups.other_loader(
                     trees.DEBIAN, **{'etc/kernel/cmdline': 'ro quiet\n'}
                 ),
                 'to /etc/kernel/cmdline, run kernel-install add',
             ),
             (
-                field.other_loader(
-                    field.COREOS,
+                setups.other_loader(
+                    setups.COREOS,
                     'rw ostree=/ostree/boot.1/x/0 intel_iommu=on iommu=pt',
                 ),
                 f'rpm-ostree kargs --append-if-missing="{IDS}"',
@@ -242,13 +243,13 @@ class TestField(testtools.TestCase):
     def test_old_kernels(self) -> None:
         """What they do not offer is not taken for what is wrong."""
         for release in ('3.10.0-1160.el7.x86_64', '4.18.0-348.el8.x86_64'):
-            host, found = self.check(field.centos(release))
+            host, found = self.check(setups.centos(release))
             self.assertEqual({'GPU424'}, set(found))
             self.says(found, 'GPU424', 'grubby --update-kernel=ALL --args=')
             self.assertEqual(('reset',), host.gpus[-1].reset_methods)
         line = 'ro vfio-pci.ids=10de:1eb8 rd.driver.pre=vfio-pci'
         _host, found = self.check(
-            field.centos(
+            setups.centos(
                 release,
                 **{'boot/grub2/grubenv': f'kernelopts={line}\n',
                    'boot/loader/entries/a-4.18.conf': 'options $kernelopts\n'},
