@@ -49,7 +49,7 @@ MOST_HOSTS = 200
 MOST_GPUS = 16
 
 _A100 = {'vendor_id': '10de', 'product_id': '20f1'}
-_ALIAS = {**_A100, 'device_type': 'type-PF', 'name': 'nvidia_a2'}
+_ALIAS = {**_A100, 'device_type': 'type-PF', 'name': 'nvidia_a100'}
 
 
 @dataclasses.dataclass(frozen=True)

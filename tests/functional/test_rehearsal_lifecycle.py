@@ -48,7 +48,7 @@ class TestLifecycle(base.OwnCloudTestCase):
             name=name, vcpus=1, ram=512, disk=1
         )
         cloud.compute.create_flavor_extra_specs(
-            flavor, {'pci_passthrough:alias': 'nvidia_a2:1'}
+            flavor, {'pci_passthrough:alias': 'nvidia_a100:1'}
         )
         server = cloud.compute.create_server(
             name=name, flavor_id=flavor.id, image_id=image.id, networks='none'

@@ -19,12 +19,15 @@ import pathlib
 import fixtures
 import testtools
 
+from gpuclient.documents import tree
 from gpuclient import exceptions
+from gpuclient.model import configuration as model_configuration
 from gpuclient.rehearsal import configuration
 from gpuclient.rehearsal import control
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
 from gpuclient.rehearsal import supervisor
+from gpuclient.rules import configuration as configuration_rules
 
 USER = 'etc/nova/nova-scheduler.conf.d/10-user.conf'
 TEMPLATE = 'etc/nova/nova-scheduler.conf.d/05-template.conf'
@@ -59,6 +62,15 @@ class TestEdited(testtools.TestCase):
 
     def path(self, name):
         return pathlib.Path(self.folder.file(name))
+
+    def test_nothing_is_wrong_with_its_configuration(self):
+        found = tree.read([self.folder.file('etc', 'nova')])
+        self.assertEqual((), found.unreadable)
+        self.assertEqual((), configuration_rules.check(found.deployment))
+        kinds = {
+            kind for one in found.deployment.processes for kind in one.readers
+        }
+        self.assertEqual(set(model_configuration.ALL), kinds)
 
     def test_untouched(self):
         self.assertEqual([], configuration.edited(self.folder))

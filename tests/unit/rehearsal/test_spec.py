@@ -49,7 +49,7 @@ class TestDefault(testtools.TestCase):
             (
                 '[filter_scheduler]\npci_in_placement = True\n',
                 '[pci]\nalias = {"vendor_id": "10de", "product_id": "20f1", '
-                '"device_type": "type-PF", "name": "nvidia_a2"}\n',
+                '"device_type": "type-PF", "name": "nvidia_a100"}\n',
             ),
             described.apis[0].config,
         )
