@@ -285,6 +285,41 @@ class TestPlan(PlanTestCase):
             },
         )
 
+    def test_filters_that_nobody_sets(self) -> None:
+        """What the user left out is Nova's default, not ours."""
+
+        def template(files: dict[str, str]) -> str:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            plan = self.plan(files)
+            (part,) = (
+                part
+                for part in plan.control_plane
+                if part.name == configuration.SCHEDULER
+            )
+            service = spec.read(plan.document).schedulers[0]
+            self.assertEqual(part.template, service.template)
+            return service.template
+
+        self.assertEqual('', template({'nova.conf': f'[pci]\n{ALIAS}'}))
+        self.assertEqual('', template({'nova-scheduler.conf': '[pci]\n'}))
+        # Nobody says what it reads.
+        self.assertEqual(
+            spec.SCHEDULER_TEMPLATE,
+            template({'nova-api.conf': f'[pci]\n{ALIAS}'}),
+        )
+        # The template of the operator has filters.
+        self.assertEqual(
+            spec.SCHEDULER_TEMPLATE,
+            template(
+                {
+                    'values.yaml': (
+                        'data:\n  nova:\n    schedulerServiceTemplate:\n'
+                        '      customServiceConfig: |\n        [pci]\n'
+                    )
+                }
+            ),
+        )
+
     def test_what_all_read_comes_first(self) -> None:
         plan = self.plan(
             {
