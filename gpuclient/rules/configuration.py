@@ -297,16 +297,16 @@ def _check_deployment(
     aliases = entries.aliases(services)
     specs = entries.specs(services)
     found = [*alias_sides_rules.check(aliases, services)]
-    if not any(
+    unknown = any(
         entries.is_broken(service)
         or any(
             options_rules.resolve(service, 'pci', setting) is None
             for setting in service.device_specs
         )
         for service in services
-    ):
-        # A spec that cannot be read may be the very one that is missed.
-        found += matching_rules.check(aliases, specs, services)
+    )
+    # A spec that cannot be read may be the very one that is missed.
+    found += matching_rules.check(aliases, () if unknown else specs, services)
     found += tracking_rules.check(services, specs, aliases)
     found += scheduler_rules.check(services, aliases)
     for service in services:
