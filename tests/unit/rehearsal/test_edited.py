@@ -12,9 +12,13 @@
 
 """Files of a rehearsal cloud that somebody edits."""
 
+import contextlib
 import json
 import os
 import pathlib
+import select
+import signal
+import sys
 
 import fixtures
 import testtools
@@ -172,6 +176,65 @@ class TestRestart(testtools.TestCase):
             self.refused('nova-compute', 'c'),
         )
         self.assertIn('There is no keystone', self.refused('keystone'))
+
+    def test_processes(self):
+        """A service is ended and started again with its file as it is."""
+        folder = self.folder
+        text = pathlib.Path(folder.file('text'))
+        text.write_text('first')
+        os.makedirs(folder.file('log'))
+
+        def job(ready):
+            content = text.read_text()
+            if content == 'bad':
+                raise ValueError('bad text')
+            ready()
+            while True:
+                signal.pause()
+
+        class Cloud(supervisor.Supervisor):
+            def _start(self):
+                self._record.services = folder.read().services[1:2]
+                self._start_service('nova-scheduler', job)
+                self._wait(self._settled, None)
+
+        pid = os.fork()
+        if not pid:
+            with contextlib.suppress(BaseException):
+                os.setsid()
+                assert folder.lock() is not None
+                progress = os.open(os.devnull, os.O_WRONLY)
+                output = os.open(
+                    folder.file('out'), os.O_WRONLY | os.O_CREAT, 0o600
+                )
+                os.dup2(output, 1)
+                os.dup2(output, 2)
+                sys.stdout = sys.stderr = os.fdopen(output, 'w')
+                Cloud(folder, progress).run()
+            os._exit(0)
+        self.addCleanup(os.waitpid, pid, 0)
+        self.addCleanup(os.kill, pid, signal.SIGTERM)
+        first = self.when_ready()
+        self.assertEqual(state.READY, first.state)
+        for content, expected, message in (
+            ('second', state.READY, ''),
+            ('bad', state.REFUSED, 'bad text'),
+            ('third', state.READY, ''),
+        ):
+            text.write_text(content)
+            cloud = control.restart(folder, 'nova-scheduler', None)
+            (after,) = cloud.record.services
+            self.assertEqual((expected, message), (after.state, after.message))
+        self.assertNotEqual(first.pid, after.pid)
+        self.assertFalse(state.lives(first))
+
+    def when_ready(self):
+        """Return the service once the supervisor waits."""
+        while True:
+            record = self.folder.read()
+            if record.supervisor.state == state.READY:
+                return record.services[0]
+            select.select([], [], [], 0.02)
 
     def test_stopped(self):
         error = self.assertRaises(
