@@ -215,7 +215,8 @@ class _Earlier:
     def _place(spec: device_spec.DeviceSpec) -> object:
         """Return what two entries must share; None for many addresses."""
         if spec.devname:
-            return ('devname', spec.devname)
+            # Nova takes whatever JSON has, a list, too.
+            return ('devname', repr(spec.devname))
         if spec.address is None or not spec.address.is_single:
             return None
         return str(spec.address)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Aliases beside device specs that can be read, and that cannot."""
+"""Aliases and device specs of odd shapes, in documents."""
 
 from tests.unit.documents import test_tree
 
@@ -31,3 +31,18 @@ class TestAliases(test_tree.TreeTestCase):
             ]
             self.assertIn('GPU122', codes)
             self.assertNotIn('GPU307', codes)
+
+    def test_devname_that_is_a_list(self) -> None:
+        """Nova makes a path of it, and reports no device by name."""
+        compute = test_tree.CLEAN[test_tree.COMPUTE].replace(
+            'device_spec = ',
+            'device_spec = {"devname": ["eth0"]}\ndevice_spec = ',
+            1,
+        )
+        codes = [
+            code
+            for code, _path, _line in self.check(
+                {**test_tree.CLEAN, test_tree.COMPUTE: compute}
+            )
+        ]
+        self.assertEqual(['GPU302'], codes)
