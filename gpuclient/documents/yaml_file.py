@@ -26,6 +26,9 @@ from gpuclient.i18n import _
 from gpuclient.model import quoting
 
 
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
+#: What a parser expects, or has got: a mark, or the name of a token.
+_GRAMMAR = re.compile('.{0,2}|<[a-z ]+>')
 _OWN_WORDS = re.compile(r"the key '[\w./ -]{1,200}' is given twice", re.ASCII)
 
 
@@ -192,6 +195,11 @@ def _without_values(words: str) -> str:
     words = ' '.join(words.split())
     if _OWN_WORDS.fullmatch(words):
         return quoting.cut(words)
-    return re.sub(
-        r"""(?<!\w)(['"])(?!<[a-z ]+>\1).{3,}\1""", f"'{quoting.MASK}'", words
+    return _QUOTED.sub(
+        lambda match: (
+            match[0]
+            if _GRAMMAR.fullmatch(match[0][1:-1])
+            else f"'{quoting.MASK}'"
+        ),
+        words,
     )

@@ -232,6 +232,9 @@ class _Document:
     ) -> None:
         found = _pair(node, 'clouds') if node is self._root else None
         if found is not None:
+            if isinstance(found[1], yaml.ScalarNode):
+                # {clouds: null}
+                raise self._harm()
             self._add_to_clouds(*found, name, entry)
             return
         if node is self._root:
