@@ -60,8 +60,9 @@ def unified(
     path: str, before: list[str], after: list[str], *, is_new: bool = False
 ) -> str:
     """Return the difference of the lines of a file, for patch(1)."""
+    kept = _texts(before) & _texts(after)
     hunks = [
-        ''.join(map(_line, _rendered(hunk, before, after)))
+        ''.join(map(_line, _rendered(hunk, before, after, kept)))
         for hunk in _hunks(before, after)
     ]
     if not hunks:
@@ -69,6 +70,10 @@ def unified(
     return f'--- {"/dev/null" if is_new else path}\n+++ {path}\n' + ''.join(
         hunks
     )
+
+
+def _texts(lines: list[str]) -> set[str]:
+    return {line.rstrip('\r\n') for line in lines}
 
 
 @dataclasses.dataclass
@@ -185,7 +190,10 @@ def is_harmless(line: str) -> bool:
 
 
 def _rendered(
-    hunk: _Hunk, before: list[str], after: list[str]
+    hunk: _Hunk,
+    before: list[str],
+    after: list[str],
+    kept: collections.abc.Set[str],
 ) -> collections.abc.Iterator[str]:
     yield f'@@ -{_range(*hunk.old)} +{_range(*hunk.new)} @@\n'
     position = hunk.old[0]
@@ -193,11 +201,10 @@ def _rendered(
         for line in before[position:i1]:
             yield f' {line}'
         position = i2
-        removed, added = before[i1:i2], after[j1:j2]
-        for line in removed:
-            yield f'-{_shown(line, added)}'
-        for line in added:
-            yield f'+{_shown(line, removed)}'
+        for line in before[i1:i2]:
+            yield f'-{_shown(line, kept)}'
+        for line in after[j1:j2]:
+            yield f'+{_shown(line, kept)}'
     for line in before[position : hunk.old[1]]:
         yield f' {line}'
 
@@ -210,14 +217,16 @@ def _range(start: int, end: int) -> str:
     return f'{start + (1 if length else 0)},{length}'
 
 
-def _shown(line: str, others: list[str]) -> str:
-    """Return a line of an edit; of one that only gets an end, the key."""
+def _shown(line: str, kept: collections.abc.Set[str]) -> str:
+    """Return a line of an edit; of one that is kept, no more than the key.
+
+    It only gets an end, or was not found again among others that are the same.
+    """
     text = line.rstrip('\r\n')
     ending = line[len(text) :]
-    if any(text == other.rstrip('\r\n') for other in others):
-        if not is_harmless(text):
-            match = _KEY.match(text)
-            text = (match[0] if match else '') + quoting.MASK
+    if text in kept and not is_harmless(text):
+        match = _KEY.match(text)
+        text = (match[0] if match else '') + quoting.MASK
     return quoting.masked(text) + ending
 
 
