@@ -31,6 +31,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -526,6 +527,8 @@ def main() -> int:
         '--seed', type=int, default=random.SystemRandom().randrange(10**6)
     )
     arguments = parser.parse_args()
+    # The cloud is stopped then, too.
+    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(1))
     return 1 if run(arguments.count, arguments.seed) else 0
 
 
