@@ -17,11 +17,13 @@ was asked, of which object, and what the server answered.
 """
 
 import collections.abc
+import contextlib
 import dataclasses
 import json
 import logging
 import re
 import time
+import traceback
 import typing
 import weakref
 
@@ -176,26 +178,12 @@ def send(
         retriable_status_codes=RETRIABLE,
         hooks={'response': _bound_pause},
     )
-    try:
+    with _library_errors(what):
         response = _request(service, method, path, kwargs, retries)
         if response.status_code == 401:
             # keystoneauth asks for a new token and tries again, but not where
             # another thread has just found the same token expired.
             response = _request(service, method, path, kwargs, retries)
-    except (
-        ksa_exceptions.ClientException,
-        sdk_exceptions.SDKException,
-    ) as exc:
-        kind: type[exceptions.CloudError] = exceptions.CloudError
-        if isinstance(
-            exc,
-            ksa_exceptions.CatalogException | ksa_exceptions.ConnectionError,
-        ):
-            kind = exceptions.Unreachable
-        raise kind(
-            _('%(what)s failed: %(words)s')
-            % {'what': what, 'words': ' '.join(str(exc).split())}
-        ) from exc
     if check and response.status_code >= 400:
         raise error(response, what)
     return response
@@ -267,16 +255,67 @@ def endpoint_data(
     :raises gpuclient.exceptions.Unreachable: There is no such service, or it
         does not answer.
     """
-    try:
+    with _library_errors(what):
         return service.get_endpoint_data()
+
+
+#: What keystoneauth and the SDK raise that believe what a service says of its
+#: versions.
+BELIEVED = (
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
+def is_of_library(exc: Exception) -> bool:
+    """Return whether code of keystoneauth or the SDK raised an exception."""
+    frames = [frame for frame, _line in traceback.walk_tb(exc.__traceback__)]
+    ours = [
+        number
+        for number, frame in enumerate(frames)
+        if frame.f_globals.get('__name__', '').startswith('gpuclient.')
+    ]
+    after = frames[ours[-1] + 1 :] if ours else frames
+    return any(
+        frame.f_globals.get('__name__', '').partition('.')[0]
+        in ('keystoneauth1', 'openstack')
+        for frame in after
+    )
+
+
+@contextlib.contextmanager
+def _library_errors(what: str) -> collections.abc.Iterator[None]:
+    """Raise what keystoneauth and the SDK raise as an error of ours.
+
+    :param what: What was asked, for the message.
+    """
+    kind: type[exceptions.CloudError] = exceptions.CloudError
+    try:
+        yield
+        return
     except (
         ksa_exceptions.ClientException,
         sdk_exceptions.SDKException,
     ) as exc:
-        raise exceptions.Unreachable(
-            _('%(what)s failed: %(words)s')
-            % {'what': what, 'words': ' '.join(str(exc).split())}
-        ) from exc
+        reason = str(exc)
+        cause: Exception = exc
+        if isinstance(
+            exc,
+            ksa_exceptions.CatalogException
+            | ksa_exceptions.ConnectionError
+            | ksa_exceptions.DiscoveryFailure,
+        ):
+            kind = exceptions.Unreachable
+    except BELIEVED as exc:
+        reason = _('it does not say in a known form which versions it has')
+        cause = exc
+        kind = exceptions.Unreachable
+    raise kind(
+        _('%(what)s failed: %(reason)s') % {'what': what, 'reason': reason}
+    ) from cause
 
 
 def get(
@@ -305,6 +344,11 @@ def get(
     return read_body(response, what, shape)
 
 
+def _refuse_constant(constant: str) -> typing.NoReturn:
+    """Refuse NaN and Infinity, which Python reads and JSON has not."""
+    raise ValueError(constant)
+
+
 def read_body(
     response: requests.Response, what: str, shape: schema.Shape
 ) -> dict[str, typing.Any]:
@@ -314,8 +358,8 @@ def read_body(
         field.
     """
     try:
-        content = response.json()
-    except (requests.exceptions.JSONDecodeError, RecursionError) as exc:
+        content = response.json(parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as exc:
         raise exceptions.CloudError(
             _('%(what)s failed: the answer is not JSON (HTTP %(status)d)')
             % {'what': what, 'status': response.status_code},

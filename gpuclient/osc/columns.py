@@ -69,6 +69,10 @@ class Border:
 
 
 def _table_cell(value: typing.Any) -> typing.Any:
+    """Return a cell of lines that can be shown."""
+    if isinstance(value, columns.FormattableColumn):
+        shown = value.human_readable()
+        return '\n'.join(map(escape, shown.split('\n')))
     return escape(value) if isinstance(value, str) else value
 
 

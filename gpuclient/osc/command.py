@@ -156,6 +156,18 @@ class Command(command.Command):
             ) as exc:
                 # Their words are those of a server.
                 raise exceptions.CloudError(str(exc)) from exc
+            except request.BELIEVED as exc:
+                # The SDK asks a service for its versions where it is first
+                # named.
+                if not request.is_of_library(exc):
+                    raise
+                raise exceptions.Unreachable(
+                    _(
+                        'A service of this cloud does not say in a known form '
+                        'which versions it has: %(reason)s'
+                    )
+                    % {'reason': exc}
+                ) from exc
 
     def authenticate(self) -> None:
         """Let the shell authenticate, as for a command of its own."""

@@ -139,26 +139,26 @@ def _newest(placement: adapter.Adapter) -> Version:
     what = _('asking Placement')
     data = request.endpoint_data(placement, what)
     newest = data.max_microversion if data else None
-    if newest is None:
-        # keystoneauth asks once, and takes a service that is busy for one
-        # without microversions.
-        try:
+    try:
+        if newest is None:
+            # keystoneauth asks once, and takes a service that is busy for one
+            # without microversions.
             versions = request.get(
                 placement, '/', what, {'versions': [{'max_version': str}]}
             )['versions']
             newest = discover.normalize_version_number(
                 versions[0]['max_version']
             )
-        except (LookupError, TypeError) as exc:
-            raise exceptions.Unreachable(
-                _(
-                    'Placement cannot be used: its endpoint %(url)s does not '
-                    'say which microversions it knows'
-                )
-                % {'url': data.url if data else ''}
-            ) from exc
-    major, minor = newest
-    return int(major), int(minor)
+        major, minor = newest
+        return int(major), int(minor)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as exc:
+        raise exceptions.Unreachable(
+            _(
+                'Placement cannot be used: its endpoint %(url)s does not say '
+                'which microversions it knows'
+            )
+            % {'url': data.url if data else ''}
+        ) from exc
 
 
 def _text(version: Version) -> str:
