@@ -195,7 +195,8 @@ def _rendered(
     after: list[str],
     kept: collections.abc.Set[str],
 ) -> collections.abc.Iterator[str]:
-    yield f'@@ -{_range(*hunk.old)} +{_range(*hunk.new)} @@\n'
+    section = _section(before, hunk)
+    yield f'@@ -{_range(*hunk.old)} +{_range(*hunk.new)} @@{section}\n'
     position = hunk.old[0]
     for i1, i2, j1, j2 in hunk.edits:
         for line in before[position:i1]:
@@ -207,6 +208,18 @@ def _rendered(
             yield f'+{_shown(line, kept)}'
     for line in before[position : hunk.old[1]]:
         yield f' {line}'
+
+
+def _section(before: list[str], hunk: _Hunk) -> str:
+    """Return the section that an edit is in, unless its line is shown."""
+    for line in reversed(before[: hunk.edits[0][0]]):
+        text = line.strip()
+        if text.startswith('[') and text.endswith(']'):
+            break
+    else:
+        return ''
+    is_shown = line in before[hunk.old[0] : hunk.edits[0][0]]
+    return f' {text}' if _HARMLESS.fullmatch(text) and not is_shown else ''
 
 
 def _range(start: int, end: int) -> str:

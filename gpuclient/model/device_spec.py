@@ -523,7 +523,7 @@ def _hexadecimal(name: str, value: str) -> str:
         ) from exc
     if number > _MAXIMA[name]:
         raise _invalid(
-            f'property {name} ({quoting.spec(value)}) is greater than the '
+            f'property {name} ({quoting.choice(value)}) is greater than the '
             f'maximum allowable value ({_MAXIMA[name]:X}).'
         )
     return _FORMATS[name] % number

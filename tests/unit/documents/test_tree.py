@@ -429,7 +429,7 @@ class TestRead(TreeTestCase):
         (self.folder / 'loop.conf').symlink_to('loop.conf')
         found = tree.read([os.fspath(self.folder)])
         self.assertEqual(
-            ['nova.conf', 'nova.yaml'],
+            ['loop.conf', 'nova.conf', 'nova.yaml'],
             sorted(os.path.basename(path) for path, _why in found.unreadable),
         )
         self.assertEqual(0, found.files)
