@@ -286,6 +286,17 @@ class _Trial:
     answers: list[int] = dataclasses.field(default_factory=list)
     active: int = 0
 
+    def is_open(self, number: int) -> bool:
+        """Return whether another server is to be tried.
+
+        One more than fit, and none when one did not get a host.
+        """
+        return (
+            self.forecast.count is not None
+            and not self.answers
+            and self.active == number <= self.forecast.count
+        )
+
     @property
     def verdict(self) -> str:
         count = self.forecast.count
@@ -294,7 +305,7 @@ class _Trial:
         if self.active > count:
             return 'WRONG'
         if self.forecast.exact:
-            if self.active != min(count, _MOST):
+            if self.active != min(count, _MOST + 1):
                 return 'WRONG'
             return 'exact' if count else 'exactly none'
         return 'at most'
@@ -329,14 +340,15 @@ class _Run:
             _Trial(by_id[forecast.flavor.id], forecast.flavor, forecast)
             for forecast in found.value.forecasts
         ]
-        for trial in trials:
-            self._boot(trial)
-        self._count(trials)
-        # Only then, or it would take what the others are to get.
-        for trial in trials:
-            if trial.forecast.exact and not trial.answers:
+        # One after another, as users do: of servers that are requested at
+        # once, Nova tries one allocation for all.
+        for number in range(_MOST + 1):
+            booting = [trial for trial in trials if trial.is_open(number)]
+            if not booting:
+                break
+            for trial in booting:
                 self._request(trial, 1)
-        self._count(trials)
+            self._count(trials)
         self._clear()
         for flavor_id in by_id:
             self._cloud.compute.delete_flavor(flavor_id)
@@ -356,19 +368,6 @@ class _Run:
             )
             response.raise_for_status()
         return str(flavor.id)
-
-    def _boot(self, trial: _Trial) -> None:
-        count = min(trial.forecast.count or 0, _MOST)
-        if trial.forecast.count is None:
-            return
-        if not trial.forecast.exact:
-            for _number in range(count + 1):
-                self._request(trial, 1)
-                if trial.answers:
-                    break
-        elif count:
-            # All of them, or none.
-            self._request(trial, count)
 
     def _request(self, trial: _Trial, count: int) -> None:
         response = self._cloud.compute.post(
