@@ -45,7 +45,7 @@ from gpuclient.osc.v1 import placement
 from gpuclient.osc.v1 import server
 
 BRIEF = 150
-LONG = 20_000
+LONG = 5000
 
 ROOT = '00000000-0000-4000-8000-000000000001'
 CARDS = tuple(f'00000000-0000-4000-8000-00000000001{n}' for n in range(3))
