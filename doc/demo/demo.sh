@@ -93,7 +93,7 @@ say 'Start a real OpenStack with these files: one host, two cards.'
     sed 's/^/      /' nova-compute.conf
 } > cloud.yaml
 starting=$(date +%s)
-run openstack gpu rehearsal start demo --spec cloud.yaml -c name -c state -c memory_mb
+run openstack gpu rehearsal start demo --spec cloud.yaml --bound-to $$ -c name -c state -c memory_mb
 started=$(date +%s)
 eval "$(openstack gpu rehearsal show demo -f value -c use)"
 

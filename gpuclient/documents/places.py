@@ -199,6 +199,7 @@ class _Walk:
             return False
         try:
             status = os.fstat(entry)
+            self._pass(name, status)
             if stat.S_ISLNK(status.st_mode):
                 self._follow(name, entry, status)
                 return False
@@ -215,6 +216,9 @@ class _Walk:
             if entry >= 0:
                 os.close(entry)
 
+    def _pass(self, name: str, status: os.stat_result) -> None:
+        """Take note of an entry on the way."""
+
     def _follow(self, name: str, entry: int, status: os.stat_result) -> None:
         self._followed += 1
         if self._followed > _MOST_LINKS:
@@ -226,6 +230,66 @@ class _Walk:
         self.names.extendleft(reversed(_names(target)))
         if target.startswith('/'):
             self._enter(self._top(target))
+
+
+class _OwnWalk(_Walk):
+    """A way that nobody but this user and root can turn elsewhere."""
+
+    def _pass(self, name: str, status: os.stat_result) -> None:
+        self.refuse(name, strangers(os.fstat(self.folder), status))
+
+    def refuse(self, name: str, others: frozenset[tuple[str, int]]) -> None:
+        for kind, number in sorted(others):
+            raise exceptions.UnsafeEdit(
+                _(
+                    'Cannot trust the directory %(path)s: %(who)s can replace '
+                    '%(name)s; choose a directory that is yours alone'
+                )
+                % {
+                    'path': self._path,
+                    'who': _described(kind, number),
+                    'name': name,
+                }
+            )
+
+
+def check_own(path: str, *, make: int | None = None) -> None:
+    """Make sure that a folder is this user's, and so is the way to it.
+
+    Then nobody else can change what is in it, or put another one there.
+
+    :param make: Make the folders that are not there, with this mode.
+    :raises gpuclient.exceptions.UnsafeEdit: Somebody else could.
+    :raises OSError: It is not there, or the system refused.
+    """
+    walk = _OwnWalk(path)
+    try:
+        # So that the last one is entered, too.
+        walk.names.append('.')
+        while len(walk.names) > 1:
+            walk.step(walk.names.popleft(), make)
+        status = os.fstat(walk.folder)
+        if status.st_uid != os.geteuid():
+            raise exceptions.UnsafeEdit(
+                _(
+                    'Cannot trust the directory %(path)s: it belongs to '
+                    '%(who)s; choose one that is yours'
+                )
+                % {'path': path, 'who': _described('user', status.st_uid)}
+            )
+        walk.refuse(_('files in it'), writers(status))
+    finally:
+        walk.close()
+
+
+def writers(entry: os.stat_result) -> frozenset[tuple[str, int]]:
+    """Return who, but its owner and root, may write a file or a folder."""
+    found = set()
+    if entry.st_mode & 0o020 and not _is_private(entry.st_gid):
+        found.add(('group', entry.st_gid))
+    if entry.st_mode & 0o002:
+        found.add(('everybody', 0))
+    return frozenset(found)
 
 
 def _names(path: str) -> list[str]:
@@ -249,11 +313,7 @@ def strangers(
         if folder.st_mode & 0o022 and entry.st_uid not in ours:
             found.add(('sticky', entry.st_uid))
         return frozenset(found)
-    if folder.st_mode & 0o020 and not _is_private(folder.st_gid):
-        found.add(('group', folder.st_gid))
-    if folder.st_mode & 0o002:
-        found.add(('everybody', 0))
-    return frozenset(found)
+    return frozenset(found) | writers(folder)
 
 
 def _could_write(

@@ -75,6 +75,30 @@ def check(
             )
 
 
+def has(file: str, name: str) -> bool:
+    """Return whether there is an entry of a name."""
+    return name in _read(file).clouds
+
+
+def made(
+    file: str,
+    names: collections.abc.Iterable[str],
+    passwords: collections.abc.Collection[str],
+) -> list[str]:
+    """Return which entries of a file have a password of ours.
+
+    :raises RehearsalError: The file is no clouds.yaml.
+    """
+    clouds = _read(file).clouds
+    ours = []
+    for name in names:
+        entry = clouds.get(name)
+        auth = entry.get('auth') if isinstance(entry, dict) else None
+        if isinstance(auth, dict) and auth.get('password') in passwords:
+            ours.append(name)
+    return ours
+
+
 def add(file: str, entries: Entries, ours: typing.Container[str]) -> None:
     """Add entries, or replace those that are ours.
 

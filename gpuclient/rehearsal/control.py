@@ -35,6 +35,8 @@ from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.rehearsal import clouds_yaml
 from gpuclient.rehearsal import configuration
+from gpuclient.rehearsal import own
+from gpuclient.rehearsal import proof
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
 
@@ -127,7 +129,7 @@ def start(
     document: typing.Any = None,
     say: Say | None = None,
     register: bool = False,
-    bound: bool = False,
+    bound_to: int | None = None,
 ) -> Cloud:
     """Start a cloud, unless it runs, and wait until it is ready.
 
@@ -135,18 +137,21 @@ def start(
         first start one host with two cards.
     :param say: Called with each line of progress.
     :param register: Add its entries to the user's clouds.yaml.
-    :param bound: Stop the cloud when this process ends, however it ends.
+    :param bound_to: The id of a process: the cloud stops when that one ends,
+        however it ends.
     :returns: The cloud; some of its services may have refused to start.
     :raises InvalidValue: The spec is wrong.
     :raises RehearsalError: The cloud could not start.
     """
     if document is not None:
         spec.read(document)
+    binding = None if bound_to is None else _binding(bound_to)
     file = _register_where(where) if register else ''
     if where.exists():
         cloud = look(where)
         if cloud.running:
             _same_spec(where, document)
+            _same_binding(cloud, binding)
             if say is not None:
                 say(_('%s runs already') % where.name)
             return _registered(_settled(where), file)
@@ -160,7 +165,7 @@ def start(
             where.file('spec.json'), json.dumps(document, indent=1)
         )
     os.makedirs(where.file('log'), mode=0o700, exist_ok=True)
-    process, progress = _launch(where, bound)
+    process, progress = _launch(where, binding)
     try:
         with open(progress, encoding='utf-8') as lines:
             for line in lines:
@@ -190,11 +195,8 @@ def _check_edited(where: state.Folder, document: typing.Any) -> None:
     """Refuse a new spec where it would replace what somebody has edited."""
     if document is None:
         return
-    with (
-        contextlib.suppress(OSError, ValueError),
-        open(where.file('spec.json'), encoding='utf-8') as stream,
-    ):
-        if json.load(stream) == document:
+    with contextlib.suppress(FileNotFoundError):
+        if where.load('spec.json') == document:
             return
     edited = configuration.edited(where)
     if edited:
@@ -211,8 +213,8 @@ def _same_spec(where: state.Folder, document: typing.Any) -> None:
     """Refuse another spec for a cloud that runs."""
     if document is None:
         return
-    with open(where.file('spec.json'), encoding='utf-8') as stream:
-        if json.load(stream) == document:
+    with contextlib.suppress(FileNotFoundError):
+        if where.load('spec.json') == document:
             return
     raise exceptions.RehearsalError(
         _(
@@ -220,6 +222,37 @@ def _same_spec(where: state.Folder, document: typing.Any) -> None:
             'then start it with the new one'
         )
         % {'name': where.name}
+    )
+
+
+def _binding(pid: int) -> state.Process:
+    """Return the process that a cloud is to end with.
+
+    :raises InvalidValue: There is none.
+    """
+    started = state.start_time(pid)
+    if started is None:
+        raise exceptions.InvalidValue(
+            _('There is no process %(pid)d to bind the cloud to')
+            % {'pid': pid}
+        )
+    return state.Process('bound-to', pid=pid, started=started)
+
+
+def _same_binding(cloud: Cloud, binding: state.Process | None) -> None:
+    """Refuse to bind a cloud that runs to another process."""
+    known = cloud.record.bound_to
+    if binding is None or (
+        known is not None
+        and (known.pid, known.started) == (binding.pid, binding.started)
+    ):
+        return
+    raise exceptions.RehearsalError(
+        _(
+            'Rehearsal cloud %(name)s runs already and is not bound to '
+            'process %(pid)d: stop it first'
+        )
+        % {'name': cloud.folder.name, 'pid': binding.pid}
     )
 
 
@@ -247,9 +280,23 @@ def _register_where(where: state.Folder) -> str:
             )
         )
     record = where.read() if where.exists() else None
-    ours = record.registered if record and record.registered_in == file else ()
-    clouds_yaml.check(file, _names(where), ours)
+    clouds_yaml.check(file, _names(where), _ours(where, record, file))
     return file
+
+
+def _ours(
+    where: state.Folder, record: state.Record | None, file: str
+) -> list[str]:
+    """Return our entries in a clouds.yaml, as their passwords prove."""
+    if record is None or record.registered_in != file:
+        return []
+    names = [name for name in record.registered if name in _names(where)]
+    passwords: typing.Any = {}
+    with contextlib.suppress(FileNotFoundError):
+        passwords = where.load('passwords.json')
+    if not isinstance(passwords, dict):
+        return []
+    return clouds_yaml.made(file, names, list(passwords.values()))
 
 
 def _registered(cloud: Cloud, file: str) -> Cloud:
@@ -263,12 +310,13 @@ def _registered(cloud: Cloud, file: str) -> Cloud:
     if not file and not record.registered:
         return cloud
     file = file or record.registered_in
-    with open(cloud.folder.clouds_yaml, encoding='utf-8') as stream:
-        entries = yaml.safe_load(stream)['clouds']
-    ours = record.registered if record.registered_in == file else ()
-    clouds_yaml.add(file, entries, ours)
+    entries = yaml.safe_load(own.read(cloud.folder.clouds_yaml))['clouds']
+    clouds_yaml.add(file, entries, _ours(cloud.folder, record, file))
     if record.registered and record.registered_in != file:
-        clouds_yaml.remove(record.registered_in, record.registered)
+        clouds_yaml.remove(
+            record.registered_in,
+            _ours(cloud.folder, record, record.registered_in),
+        )
     state.write_private(
         cloud.folder.file('registered.json'),
         json.dumps({'names': sorted(entries), 'file': file}),
@@ -296,7 +344,7 @@ def temporary(
         path = tempfile.mkdtemp(prefix='gpu-rehearse-')
         where = state.Folder(os.path.basename(path), path)
         try:
-            yield _start_some(where, document, say, bound=True)
+            yield _start_some(where, document, say, bound_to=os.getpid())
         finally:
             with _ignored(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 try:
@@ -323,15 +371,18 @@ def kept(
             )
             % {'name': where.name}
         )
-    yield _start_some(where, document, say, bound=False)
+    yield _start_some(where, document, say, bound_to=None)
 
 
 def _start_some(
-    where: state.Folder, document: typing.Any, say: Say | None, bound: bool
+    where: state.Folder,
+    document: typing.Any,
+    say: Say | None,
+    bound_to: int | None,
 ) -> Cloud:
     """Start a cloud; be content with one that Nova refused to run in."""
     try:
-        return start(where, document, say, bound=bound)
+        return start(where, document, say, bound_to=bound_to)
     except exceptions.RehearsalError:
         if where.exists():
             cloud = look(where)
@@ -417,7 +468,7 @@ def restart(where: state.Folder, name: str, host: str | None) -> Cloud:
     state.write_private(
         where.file(state.RESTART), json.dumps([service.name, service.host])
     )
-    with state.handle(look(where).record.supervisor) as descriptor:
+    with _supervisor(where) as descriptor:
         if descriptor is None:
             raise _not_running(where)
         signal.pidfd_send_signal(descriptor, signal.SIGHUP)
@@ -484,22 +535,24 @@ def _service(cloud: Cloud, name: str, host: str | None) -> state.Process:
     )
 
 
-def stop(where: state.Folder, delete: bool = False) -> bool:
+def stop(
+    where: state.Folder, delete: bool = False, say: Say | None = None
+) -> bool:
     """Stop a cloud, and wait until all its processes are gone.
 
-    :param delete: Delete its state, too.
+    :param delete: Delete its state, too: what it made, and nothing else.
+    :param say: Called with a line on what was not deleted.
     :returns: Whether it ran.
     :raises RehearsalError: There is none, or it did not stop.
     """
     cloud = look(where)
     if cloud.running:
-        gone = state.end(cloud.record.supervisor, signal.SIGTERM, _STOP)
-        if not gone:
-            state.end(cloud.record.supervisor, signal.SIGKILL, 5)
-        # The kernel ends what the supervisor left (supervisor.py), so this
-        # waits for it rather than doing it.
-        for service in where.read().services:
-            state.end(service, signal.SIGKILL, 5)
+        with _supervisor(where) as descriptor:
+            if descriptor is not None and not proof.end(
+                descriptor, signal.SIGTERM, _STOP
+            ):
+                # Then the kernel ends its services (supervisor.py).
+                proof.end(descriptor, signal.SIGKILL, _LAST)
         deadline = time.monotonic() + _LAST
         while where.locked() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -509,22 +562,73 @@ def stop(where: state.Folder, delete: bool = False) -> bool:
                 % {'name': where.name, 'log': where.file('log')}
             )
     if delete:
-        if cloud.record.registered:
-            clouds_yaml.remove(
-                cloud.record.registered_in, cloud.record.registered
-            )
-        try:
-            shutil.rmtree(where.path)
-        except OSError as exc:
-            raise exceptions.RehearsalError(
-                _('Cannot delete %(path)s: %(reason)s')
-                % {'path': where, 'reason': exc}
-            ) from exc
+        _delete(where, say)
     return cloud.running
 
 
+@contextlib.contextmanager
+def _supervisor(
+    where: state.Folder,
+) -> collections.abc.Iterator[int | None]:
+    """Give a descriptor of the supervisor; None once no process lives.
+
+    :raises RehearsalError: What holds the lock does not prove to be it.
+    """
+    deadline = time.monotonic() + _LAST
+    while True:
+        # One that has just started does not listen yet.
+        with proof.supervisor(where) as descriptor:
+            if descriptor is not None or not where.locked():
+                yield descriptor
+                return
+        if time.monotonic() > deadline:
+            raise exceptions.RehearsalError(
+                _(
+                    'Process %(pid)s is not proved to be the supervisor of '
+                    'rehearsal cloud %(name)s, and no process was ended: see '
+                    'who holds %(path)s (fuser)'
+                )
+                % {
+                    'pid': where.read().supervisor.pid,
+                    'name': where.name,
+                    'path': where.file('lock'),
+                }
+            )
+        time.sleep(0.05)
+
+
+def _delete(where: state.Folder, say: Say | None) -> None:
+    # Nobody starts it meanwhile.
+    lock = where.lock()
+    if lock is None:
+        raise exceptions.RehearsalError(
+            _('Rehearsal cloud %(name)s has been started again')
+            % {'name': where.name}
+        )
+    try:
+        record = where.read()
+        file = record.registered_in
+        ours = _ours(where, record, file)
+        others = where.delete()
+        if ours:
+            clouds_yaml.remove(file, ours)
+    finally:
+        os.close(lock)
+    kept = [
+        _('entry %(name)s of %(path)s') % {'name': name, 'path': file}
+        for name in record.registered
+        if name not in ours and clouds_yaml.has(file, name)
+    ]
+    kept += [where.file(name) for name in others]
+    if kept and say is not None:
+        say(
+            _('Not deleted, since the cloud did not make it: %s')
+            % ', '.join(kept)
+        )
+
+
 def _launch(
-    where: state.Folder, bound: bool
+    where: state.Folder, binding: state.Process | None
 ) -> tuple[subprocess.Popen[bytes], int]:
     """Start the supervisor; return it and where its progress is read."""
     reader, writer = os.pipe()
@@ -541,7 +645,7 @@ def _launch(
     with (
         contextlib.closing(_Descriptor(writer)),
         open(
-            where.file('log', 'supervisor.log'), 'ab', opener=_private
+            where.file('log', 'supervisor.log'), 'ab', opener=own.open_private
         ) as log,
     ):
         process = subprocess.Popen(
@@ -554,7 +658,9 @@ def _launch(
                 where.name,
                 os.fspath(where.path),
                 str(writer),
-                str(os.getpid() if bound else 0),
+                json.dumps(
+                    [binding.pid, binding.started] if binding else None
+                ),
             ],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -565,10 +671,6 @@ def _launch(
             start_new_session=True,
         )
     return process, reader
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -584,7 +686,10 @@ def _reason(where: state.Folder) -> str:
     if where.exists() and look(where).record.message:
         return look(where).record.message
     with open(
-        where.file('log', 'supervisor.log'), encoding='utf-8', errors='replace'
+        where.file('log', 'supervisor.log'),
+        encoding='utf-8',
+        errors='replace',
+        opener=own.open_private,
     ) as stream:
         lines = [line.strip() for line in stream if line.strip()]
     return lines[-1] if lines else _('it said nothing')

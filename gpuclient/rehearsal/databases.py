@@ -37,6 +37,7 @@ import platformdirs
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.rehearsal import configuration
+from gpuclient.rehearsal import own
 from gpuclient.rehearsal import state
 
 #: What the schemas depend on.
@@ -122,10 +123,12 @@ def _template(wanted: dict[str, str], run: Runner) -> pathlib.Path:
         json.dumps([_FORMAT, sorted(wanted.items())]).encode()
     ).hexdigest()[:16]
     template = cache / f'databases-{key}'
-    if template.is_dir():
-        return template
     try:
-        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Whoever could put a database there would be an admin of the cloud.
+        own.check_folder(os.fspath(cache), make=True)
+        if template.is_dir():
+            own.check_folder(os.fspath(template))
+            return template
     except OSError as exc:
         raise exceptions.RehearsalError(
             _('Cannot make the cache folder %(path)s: %(reason)s')

@@ -25,8 +25,10 @@ import fcntl
 import json
 import os
 import pathlib
-import select
+import re
+import shutil
 import signal
+import stat
 import tempfile
 import typing
 
@@ -34,7 +36,9 @@ import platformdirs
 
 from gpuclient import exceptions
 from gpuclient.i18n import _
+from gpuclient.rehearsal import own
 from gpuclient.rehearsal import spec
+from gpuclient import text as texts
 
 #: States of a service, in the order in which it passes them. ``refused``:
 #: it ended before it was ready. ``ended``: it ended after that.
@@ -50,11 +54,28 @@ FAILED = 'failed'
 #: The file that names the service to restart.
 RESTART = 'restart.json'
 
+#: The file that says that this folder was made for a cloud.
+_MADE = 'made.json'
+#: All that a cloud makes in its folder.
+_OWN = frozenset(
+    (
+        *('clouds.yaml', 'db', 'etc', 'images', 'lock', 'lock.d', 'log'),
+        *('nova', 'passwords.json', 'registered.json', 'rpc', 'spec.json'),
+        *('staging', 'state.json', 'supervisor.sock', 'written.json'),
+        *(RESTART, _MADE),
+    )
+)
+#: A file that was being written when its writer was killed.
+_TEMPORARY = re.compile(r'\.(.+)\.[a-z0-9_]{8}')
+_STATES = (STARTING, READY, REFUSED, ENDED, STOPPED, FAILED)
+
 _PR_SET_PDEATHSIG = 1
 
 # A path goes into configuration files, database URLs and socket addresses,
 # each of which has signs of its own that mean something.
 _UNSAFE = set(' \t\n\r$%?#\'"\\;:,@')
+_NAME = re.compile(r'[A-Za-z0-9._-]{1,255}')
+_LONGEST_MESSAGE = 4096
 #: Longest path of a folder: the address of a Unix socket in it has 107 bytes.
 _LONGEST = 80
 
@@ -75,6 +96,25 @@ class Process:
     #: Why it refused to start or ended, in its own words.
     message: str = ''
 
+    @classmethod
+    def load(cls, values: typing.Any) -> 'Process':
+        """Return what a record has.
+
+        :raises ValueError: It has something else.
+        """
+        process = cls(**values)
+        for text in (process.name, process.host):
+            if text is not None and not _NAME.fullmatch(text):
+                raise ValueError(_('a name that is none'))
+        numbers = (process.pid, process.started, process.port)
+        if process.state not in _STATES or not all(
+            number is None or (type(number) is int and 0 < number < 2**63)
+            for number in numbers
+        ):
+            raise ValueError(_('a process that is none'))
+        process.message = _message(process.message)
+        return process
+
     @property
     def title(self) -> str:
         """The name for people: ``nova-compute on edpm-compute-0``."""
@@ -93,15 +133,21 @@ class Record:
     #: Names of its entries in the user's own clouds.yaml, and that file.
     registered: list[str] = dataclasses.field(default_factory=list)
     registered_in: str = ''
+    #: The process with which the cloud ends.
+    bound_to: Process | None = None
 
     @classmethod
-    def loads(cls, text: str) -> 'Record':
-        values = json.loads(text)
+    def load(cls, values: typing.Any) -> 'Record':
         return cls(
-            name=values['name'],
-            supervisor=Process(**values['supervisor']),
-            services=[Process(**item) for item in values['services']],
-            message=values['message'],
+            name=str(values['name']),
+            supervisor=Process.load(values['supervisor']),
+            services=[Process.load(item) for item in values['services']],
+            message=_message(values['message']),
+            bound_to=(
+                Process.load(values['bound_to'])
+                if values.get('bound_to')
+                else None
+            ),
         )
 
     def dumps(self) -> str:
@@ -186,25 +232,35 @@ class Folder:
 
     def exists(self) -> bool:
         """Say whether a cloud was ever started here."""
-        return os.path.exists(self.file('state.json'))
+        return os.path.lexists(self.file('state.json'))
 
     def create(self) -> None:
         """Make the folder.
 
-        :raises RehearsalError: It cannot be made, or holds something else.
+        :raises RehearsalError: It cannot be made, is not of this user alone,
+            or holds something else.
         """
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # The spec is the first thing that is written here.
-            strange = any(self.path.iterdir()) and not os.path.exists(
-                self.file('spec.json')
-            )
+            own.check_folder(str(self), make=True)
+            names = [
+                name
+                for name in os.listdir(self.path)
+                if not name.startswith(f'.{_MADE}.')
+            ]
+            if not names:
+                # Not by its name: so that no copy claims to be it.
+                write_private(
+                    self.file(_MADE),
+                    json.dumps({'inode': os.stat(self.path).st_ino}),
+                )
+            elif _MADE in names or self.exists():
+                own.check_content(str(self))
         except OSError as exc:
             raise exceptions.RehearsalError(
                 _('Cannot make the directory %(path)s: %(reason)s')
                 % {'path': self, 'reason': exc.strerror}
             ) from exc
-        if strange:
+        if names and _MADE not in names and not self.exists():
             raise exceptions.RehearsalError(
                 _(
                     'Directory %(path)s holds something that is not a '
@@ -213,34 +269,117 @@ class Folder:
                 % {'path': self}
             )
 
+    def delete(self) -> list[str]:
+        """Delete what a cloud made, and the folder if that was all.
+
+        :returns: The names of what is left.
+        :raises RehearsalError: The folder was not made for a cloud, or the
+            system refused.
+        """
+        try:
+            # A link is not followed.
+            folder = os.open(
+                self.path,
+                os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
+            )
+            try:
+                self._check_made(os.fstat(folder).st_ino)
+                others = [
+                    name
+                    for name in sorted(os.listdir(folder))
+                    if not _delete_own(folder, name)
+                ]
+            finally:
+                os.close(folder)
+            if not others:
+                os.rmdir(self.path)
+        except OSError as exc:
+            raise exceptions.RehearsalError(
+                _('Cannot delete %(path)s: %(reason)s')
+                % {'path': self, 'reason': exc.strerror}
+            ) from exc
+        return others
+
+    def _check_made(self, inode: int) -> None:
+        with contextlib.suppress(
+            FileNotFoundError, ValueError, KeyError, TypeError
+        ):
+            if json.loads(own.read(self.file(_MADE)))['inode'] == inode:
+                return
+        raise exceptions.RehearsalError(
+            _(
+                'Cannot delete %(path)s: it was not made for this rehearsal '
+                'cloud (copied, or older); delete it yourself'
+            )
+            % {'path': self}
+        )
+
     # -- the record ---------------------------------------------------------
+
+    def check(self) -> None:
+        """Refuse a folder that is not of this user alone.
+
+        :raises RehearsalError: It is not, or there is none.
+        """
+        try:
+            own.check_folder(str(self))
+        except (FileNotFoundError, NotADirectoryError) as exc:
+            raise self._no_cloud() from exc
+        except OSError as exc:
+            raise self._unreadable(str(self), exc.strerror) from exc
+
+    def _no_cloud(self) -> exceptions.RehearsalError:
+        return exceptions.RehearsalError(
+            _('There is no rehearsal cloud %(name)s in %(path)s')
+            % {'name': self.name, 'path': self}
+        )
+
+    @staticmethod
+    def _unreadable(path: str, reason: object) -> exceptions.RehearsalError:
+        return exceptions.RehearsalError(
+            _('Cannot read %(path)s: %(reason)s')
+            % {'path': path, 'reason': reason}
+        )
+
+    def load(self, name: str) -> typing.Any:
+        """Return the data of a JSON file in the folder.
+
+        :raises RehearsalError: It cannot be trusted, or read.
+        :raises FileNotFoundError: There is none.
+        """
+        path = self.file(name)
+        try:
+            return json.loads(own.read(path))
+        except FileNotFoundError:
+            raise
+        except OSError as exc:
+            raise self._unreadable(path, exc.strerror) from exc
+        except (ValueError, RecursionError) as exc:
+            raise self._unreadable(path, exc) from exc
 
     def read(self) -> Record:
         """Return what the supervisor said last.
 
-        :raises RehearsalError: There is no cloud in this folder.
+        :raises RehearsalError: There is no cloud in this folder, or it
+            cannot be trusted.
         """
+        self.check()
         try:
-            with open(self.file('state.json'), encoding='utf-8') as stream:
-                record = Record.loads(stream.read())
-            with (
-                contextlib.suppress(FileNotFoundError),
-                open(self.file('registered.json'), encoding='utf-8') as stream,
-            ):
-                values = json.load(stream)
-                record.registered = values['names']
-                record.registered_in = values['file']
-            return record
+            record = Record.load(self.load('state.json'))
         except FileNotFoundError as exc:
-            raise exceptions.RehearsalError(
-                _('There is no rehearsal cloud %(name)s in %(path)s')
-                % {'name': self.name, 'path': self}
-            ) from exc
-        except (OSError, ValueError, KeyError, TypeError) as exc:
-            raise exceptions.RehearsalError(
-                _('Cannot read %(path)s: %(reason)s')
-                % {'path': self.file('state.json'), 'reason': exc}
-            ) from exc
+            raise self._no_cloud() from exc
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise self._unreadable(self.file('state.json'), exc) from exc
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                values = self.load('registered.json')
+                record.registered = [str(name) for name in values['names']]
+                record.registered_in = os.fspath(values['file'])
+            except (KeyError, TypeError) as exc:
+                raise self._unreadable(
+                    self.file('registered.json'), exc
+                ) from exc
+        return record
 
     def write(self, record: Record) -> None:
         """Replace the record, whole or not at all."""
@@ -256,9 +395,7 @@ class Folder:
         :returns: The descriptor, or None where a process of the cloud holds
             the lock.
         """
-        descriptor = os.open(
-            self.file('lock'), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
+        descriptor = own.open_private(self.file('lock'), os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -268,13 +405,30 @@ class Folder:
 
     def locked(self) -> bool:
         """Say whether a process of the cloud lives."""
-        if not os.path.exists(self.file('lock')):
+        if not os.path.lexists(self.file('lock')):
             return False
         descriptor = self.lock()
         if descriptor is None:
             return True
         os.close(descriptor)
         return False
+
+
+def _message(value: typing.Any) -> str:
+    return texts.one_line(str(value)[:_LONGEST_MESSAGE])
+
+
+def _delete_own(folder: int, name: str) -> bool:
+    """Delete an entry of a folder, if a cloud made it."""
+    temporary = _TEMPORARY.fullmatch(name)
+    if name not in _OWN and (temporary is None or temporary[1] not in _OWN):
+        return False
+    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if stat.S_ISDIR(status.st_mode):
+        shutil.rmtree(name, dir_fd=folder)
+    else:
+        os.unlink(name, dir_fd=folder)
+    return True
 
 
 def write_private(path: str, text: str) -> None:
@@ -344,28 +498,14 @@ def handle(process: Process) -> typing.Iterator[int | None]:
         return
     try:
         descriptor = os.pidfd_open(process.pid)
-    except ProcessLookupError:
+    except (OSError, OverflowError):
+        # None any more, or a thread.
         yield None
         return
     try:
         yield descriptor if lives(process) else None
     finally:
         os.close(descriptor)
-
-
-def end(process: Process, number: signal.Signals, timeout: float) -> bool:
-    """Send a signal to a recorded process and wait for its end.
-
-    :returns: Whether it is gone.
-    """
-    with handle(process) as descriptor:
-        if descriptor is None:
-            return True
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(descriptor, number)
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(timeout * 1000))
 
 
 def memory_mb(processes: typing.Iterable[Process]) -> int:

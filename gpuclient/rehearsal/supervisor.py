@@ -44,6 +44,8 @@ from gpuclient.i18n import _
 from gpuclient.rehearsal import configuration
 from gpuclient.rehearsal import databases
 from gpuclient.rehearsal import identity
+from gpuclient.rehearsal import own
+from gpuclient.rehearsal import proof
 from gpuclient.rehearsal import services
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
@@ -82,9 +84,17 @@ class Supervisor:
     :param folder: The state folder, with ``spec.json`` in it.
     :param progress: A descriptor for lines that say how the start goes on;
         it is closed when the start has ended.
+    :param bound_to: The process with which the cloud ends.
+    :param binding: A descriptor of it.
     """
 
-    def __init__(self, folder: state.Folder, progress: int) -> None:
+    def __init__(
+        self,
+        folder: state.Folder,
+        progress: int,
+        bound_to: state.Process | None = None,
+        binding: int | None = None,
+    ) -> None:
         self._folder = folder
         self._progress: int | None = progress
         self._began = time.monotonic()
@@ -102,6 +112,9 @@ class Supervisor:
         self._unread = b''
         self._helpers: dict[int, tuple[str, int | None]] = {}
         self._sockets: dict[str, socket.socket] = {}
+        #: By which the process proves that it is the supervisor.
+        self._proof: socket.socket | None = None
+        self._bound = binding
         #: Where in each log the lines of the running process begin.
         self._logs: dict[str, int] = {}
         self._record = state.Record(
@@ -112,6 +125,7 @@ class Supervisor:
                 started=state.start_time(os.getpid()),
             ),
             services=[],
+            bound_to=bound_to,
         )
 
     # -- the life of the cloud ----------------------------------------------
@@ -127,6 +141,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
         failed = False
         try:
+            self._proof = proof.listen(self._folder)
             self._start()
             self._record.supervisor.state = state.READY
             self._save()
@@ -150,8 +165,7 @@ class Supervisor:
         return 1 if failed else 0
 
     def _start(self) -> None:
-        with open(self._folder.file('spec.json'), encoding='utf-8') as stream:
-            described = spec.read(json.load(stream))
+        described = spec.read(self._folder.load('spec.json'))
         if self._folder.exists():
             self._keep(self._folder.read())
         self._save()
@@ -293,8 +307,8 @@ class Supervisor:
         """Return the password of each user, made at the first start."""
         path = self._folder.file('passwords.json')
         passwords: dict[str, str] = {}
-        with contextlib.suppress(FileNotFoundError), open(path) as stream:
-            passwords = json.load(stream)
+        with contextlib.suppress(FileNotFoundError):
+            passwords = self._folder.load('passwords.json')
         for name in identity.USERS:
             passwords.setdefault(name, secrets.token_urlsafe(18))
         state.write_private(path, json.dumps(passwords))
@@ -424,14 +438,16 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         for descriptor in (self._reports, self._wakeups, self._wakeup):
             os.close(descriptor)
+        if self._proof is not None:
+            self._proof.close()
+        if self._bound is not None:
+            os.close(self._bound)
         self._end_progress()
         for name, sock in self._sockets.items():
             if name != process.name:
                 sock.close()
-        descriptor = os.open(
-            self._folder.file('log', f'{log}.log'),
-            os.O_WRONLY | os.O_CREAT | os.O_APPEND,
-            0o600,
+        descriptor = own.open_private(
+            self._folder.file('log', f'{log}.log'), os.O_WRONLY | os.O_APPEND
         )
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
@@ -504,7 +520,18 @@ class Supervisor:
             if deadline is None
             else max(0.0, deadline - time.monotonic()) + 0.1
         )
-        select.select([self._reports, self._wakeups], [], [], timeout)
+        sources: list[typing.Any] = [self._reports, self._wakeups]
+        sources += [
+            source
+            for source in (self._proof, self._bound)
+            if source is not None
+        ]
+        readable = select.select(sources, [], [], timeout)[0]
+        if self._bound in readable:
+            self._say(_('the process that it is bound to has ended'))
+            raise _Stopped
+        if self._proof is not None:
+            proof.answer(self._proof)
         with contextlib.suppress(BlockingIOError):
             os.read(self._wakeups, 4096)
         self._note()
@@ -521,10 +548,15 @@ class Supervisor:
         """Start a service again that somebody wrote down."""
         path = self._folder.file(state.RESTART)
         try:
-            with open(path, encoding='utf-8') as stream:
-                name, host = json.load(stream)
+            name, host = self._folder.load(state.RESTART)
             job = self._jobs[name, host]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            exceptions.RehearsalError,
+        ):
             return
         service = next(
             service
@@ -715,22 +747,31 @@ def _last_error(path: str, start: int) -> str:
 
 
 def main() -> int:
-    """Run a cloud: ``supervisor NAME FOLDER PROGRESS PARENT``.
+    """Run a cloud: ``supervisor NAME FOLDER PROGRESS BOUND_TO``.
 
-    PARENT is the process whose end is the cloud's, or 0.
+    BOUND_TO is null, or the id and the start time of the process whose end is
+    the cloud's.
     """
-    name, directory, progress, parent = sys.argv[1:]
+    name, directory, progress, bound_to = sys.argv[1:]
     os.umask(0o077)
-    if int(parent) and not state.end_with(int(parent), signal.SIGTERM):
-        return 1
     folder = state.Folder(name, directory)
-    # Inherited by every process of the cloud.
-    lock = folder.lock()
-    if lock is None:
-        sys.stdout.write('the cloud runs already\n')
-        return 1
-    fcntl.fcntl(lock, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
-    return Supervisor(folder, int(progress)).run()
+    folder.check()
+    with contextlib.ExitStack() as stack:
+        process, descriptor = None, None
+        if bound_to != 'null':
+            pid, started = json.loads(bound_to)
+            process = state.Process('bound-to', pid=pid, started=started)
+            descriptor = stack.enter_context(state.handle(process))
+            if descriptor is None:
+                sys.stdout.write('the process that it is bound to is gone\n')
+                return 1
+        # Inherited by every process of the cloud.
+        lock = folder.lock()
+        if lock is None:
+            sys.stdout.write('the cloud runs already\n')
+            return 1
+        fcntl.fcntl(lock, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+        return Supervisor(folder, int(progress), process, descriptor).run()
 
 
 if __name__ == '__main__':

@@ -389,7 +389,9 @@ class OwnCloudTestCase(ShellTestCase):
         """
         self.stop_at_the_end(name)
         result = self.run_command(
-            'gpu', 'rehearsal', 'start', name, '-f', 'json', *arguments
+            *('gpu', 'rehearsal', 'start', name, '-f', 'json'),
+            *('--bound-to', str(os.getpid())),
+            *arguments,
         )
         self.assertEqual(status, result.status, result.stderr)
         self.start_errors = result.stderr

@@ -488,6 +488,7 @@ def run(count: int, seed: int) -> int:
             _openstack(
                 *('gpu', 'rehearsal', 'start', 'random', '--spec'),
                 *(os.fspath(spec), '-f', 'json'),
+                *('--bound-to', str(os.getpid())),
             )
         )
         os.environ['OS_CLIENT_CONFIG_FILE'] = os.path.join(

@@ -44,7 +44,10 @@ def main(arguments: list[str]) -> int:
         folder = control.folder(base.ADMIN, os.path.join(temporary, 'cloud'))
         try:
             cloud = control.start(
-                folder, yaml_file.load(os.fspath(_HERE / 'cloud.yaml')), print
+                folder,
+                yaml_file.load(os.fspath(_HERE / 'cloud.yaml')),
+                print,
+                bound_to=os.getpid(),
             )
         except exceptions.GPUError as exc:
             print(exc, file=sys.stderr)

@@ -18,6 +18,7 @@ import pathlib
 import signal
 import stat
 import subprocess
+import sys
 import threading
 import time
 
@@ -189,6 +190,22 @@ class TestLifecycle(base.OwnCloudTestCase):
         self.assertFalse(folder.locked())
         # What there is of it is no obstacle to the next start.
         self.start('ctrlc')
+
+    def test_ends_with_the_process_that_it_is_bound_to(self):
+        starter = subprocess.Popen(
+            [sys.executable, '-c', 'import signal; signal.pause()']
+        )
+        self.addCleanup(starter.wait)
+        self.addCleanup(starter.kill)
+        cloud = self.start('bound', '--bound-to', str(starter.pid))
+        processes = _processes(cloud)
+        self.assertTrue(all(map(state.lives, processes)))
+        starter.kill()
+        folder = state.Folder('bound', cloud['directory'])
+        deadline = time.monotonic() + 60
+        while any(map(state.lives, processes)) or folder.locked():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
 
     def test_start_that_fails_says_why(self):
         spec = self.directory / 'spec.json'

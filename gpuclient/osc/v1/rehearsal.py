@@ -163,6 +163,15 @@ Example::
                 'exists there and is not ours is refused'
             ),
         )
+        parser.add_argument(
+            '--bound-to',
+            metavar='<pid>',
+            type=int,
+            help=_(
+                'Stop the cloud when this process ends, even if it is killed '
+                '(in a script: --bound-to $$)'
+            ),
+        )
         return parser
 
     def take_action(
@@ -185,6 +194,7 @@ Example::
             document,
             self.say,
             parsed_args.register,
+            parsed_args.bound_to,
         )
         self.report(
             answer.Failure(service.title, service.message)
@@ -342,4 +352,5 @@ Example::
         control.stop(
             control.folder(parsed_args.name, parsed_args.directory),
             delete=parsed_args.delete,
+            say=self.say,
         )

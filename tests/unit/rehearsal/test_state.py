@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import json
 import os
 import signal
 import stat
@@ -21,6 +22,7 @@ import fixtures
 import testtools
 
 from gpuclient import exceptions
+from gpuclient.rehearsal import proof
 from gpuclient.rehearsal import state
 
 
@@ -140,6 +142,81 @@ class TestFolder(testtools.TestCase):
         error = self.assertRaises(exceptions.RehearsalError, folder.read)
         self.assertIn(f'Cannot read {folder.file("state.json")}: ', str(error))
 
+    @ddt.data(
+        {'pid': '1'},
+        {'pid': -1},
+        {'pid': True},
+        {'started': 1.5},
+        {'port': [1]},
+        {'state': 'fine'},
+        {'name': 'a\x1b[31m'},
+        {'host': 'a b'},
+        {'other': 1},
+    )
+    def test_record_of_something_else(self, values):
+        folder = state.Folder('x', self.directory.path)
+        record = {
+            'name': 'x',
+            'supervisor': {'name': 'supervisor', **values},
+            'services': [],
+            'message': '',
+        }
+        state.write_private(folder.file('state.json'), json.dumps(record))
+        error = self.assertRaises(exceptions.RehearsalError, folder.read)
+        self.assertIn(f'Cannot read {folder.file("state.json")}: ', str(error))
+
+    def test_messages_are_one_line(self):
+        folder = state.Folder('x', self.directory.path)
+        folder.write(
+            state.Record(
+                'x', state.Process('supervisor', message='a\n\x1b[31m'), []
+            )
+        )
+        self.assertTrue(folder.read().supervisor.message.isprintable())
+
+    def test_delete_what_was_made(self):
+        folder = state.Folder('x', self.directory.join('cloud'))
+        folder.create()
+        for name in ('etc', 'photos'):
+            folder.path.joinpath(name).mkdir()
+            folder.path.joinpath(name, 'file').touch()
+        folder.path.joinpath('.state.json.abcd_123').touch()
+        folder.path.joinpath('.profile').touch()
+        self.assertEqual(['.profile', 'photos'], folder.delete())
+        self.assertEqual(
+            ['.profile', 'photos'], sorted(os.listdir(folder.path))
+        )
+
+    def test_delete_all(self):
+        folder = state.Folder('x', self.directory.join('cloud'))
+        folder.create()
+        self.assertEqual([], folder.delete())
+        self.assertFalse(folder.path.exists())
+
+    @ddt.data(None, '{"inode": 1}', '{}', '[]', '{')
+    def test_delete_what_was_not_made(self, text):
+        folder = state.Folder('x', self.directory.path)
+        folder.path.joinpath('images').mkdir()
+        if text is not None:
+            folder.path.joinpath('made.json').write_text(text)
+        error = self.assertRaises(exceptions.RehearsalError, folder.delete)
+        self.assertEqual(
+            f'Cannot delete {folder}: it was not made for this rehearsal '
+            'cloud (copied, or older); delete it yourself',
+            str(error),
+        )
+        self.assertTrue(folder.path.joinpath('images').exists())
+
+    def test_spec_of_somebody_does_not_make_a_cloud(self):
+        """It would be replaced, and all else deleted with the cloud."""
+        path = self.directory.join('project')
+        os.mkdir(path)
+        with open(os.path.join(path, 'spec.json'), 'w'):
+            pass
+        self.assertRaises(
+            exceptions.RehearsalError, state.Folder('x', path).create
+        )
+
     def test_lock(self):
         folder = state.Folder('x', self.directory.path)
         self.assertFalse(folder.locked())
@@ -150,6 +227,7 @@ class TestFolder(testtools.TestCase):
         self.assertFalse(folder.locked())
 
 
+@ddt.ddt
 class TestProcesses(testtools.TestCase):
     def test_lives(self):
         self.assertTrue(state.lives(_process()))
@@ -159,20 +237,26 @@ class TestProcesses(testtools.TestCase):
         """A process that started at another time is somebody else's."""
         other = _process(started=_process().started - 1)
         self.assertFalse(state.lives(other))
-        # It would end this very process.
-        self.assertTrue(state.end(other, signal.SIGKILL, 0))
+        with state.handle(other) as descriptor:
+            self.assertIsNone(descriptor)
 
-    def test_end(self):
+    @ddt.data(0, -1, 2**40, 2**22)
+    def test_no_process(self, pid):
+        with state.handle(_process(pid=pid)) as descriptor:
+            self.assertIsNone(descriptor)
+
+    def test_process_that_ends(self):
         child = subprocess.Popen(
             [sys.executable, '-c', 'import signal; signal.pause()']
         )
         self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
         process = _process(pid=child.pid, started=state.start_time(child.pid))
-        self.assertFalse(state.end(process, signal.SIGCONT, 0))
-        self.assertTrue(state.end(process, signal.SIGTERM, 10))
+        with state.handle(process) as descriptor:
+            self.assertFalse(proof.end(descriptor, signal.SIGCONT, 0))
+            self.assertTrue(proof.end(descriptor, signal.SIGTERM, 10))
         # It is gone although nobody has waited for it.
         self.assertFalse(state.lives(process))
-        self.assertTrue(state.end(process, signal.SIGTERM, 0))
 
     def test_memory(self):
         self.assertGreater(state.memory_mb([_process()]), 5)

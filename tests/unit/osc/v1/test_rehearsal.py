@@ -228,16 +228,27 @@ class TestCommands(testtools.TestCase):
             message,
         )
 
-    def test_stop_that_does_not(self):
+    def test_stop_what_is_not_proved(self):
         self._make()
         with (
             unittest.mock.patch.object(state.Folder, 'locked', lambda s: True),
             unittest.mock.patch.object(control, '_LAST', 0),
         ):
             self.assertEqual(
-                f'Rehearsal cloud lab did not stop; see {self.directory}/log',
+                'Process 4242 is not proved to be the supervisor of rehearsal '
+                'cloud lab, and no process was ended: see who holds '
+                f'{self.directory}/lock (fuser)',
                 self._refused(rehearsal.StopRehearsal, 'lab'),
             )
+
+    def test_bound_to_nobody(self):
+        self.assertEqual(
+            'There is no process 4194304 to bind the cloud to',
+            self._refused(
+                rehearsal.StartRehearsal, 'lab', '--bound-to', '4194304'
+            ),
+        )
+        self.assertFalse(os.path.exists(self.directory))
 
     def test_stop_and_delete(self):
         self._make()
