@@ -151,6 +151,22 @@ state_path = {state}
 instances_path = {state}/instances
 transport_url = {transport}
 compute_driver = rehearsal.Driver
+config_source =
+log_config_append =
+servicegroup_driver = db
+[api]
+compute_link_prefix =
+glance_link_prefix =
+vendordata_providers = StaticJSON
+vendordata_dynamic_targets =
+[cache]
+enabled = False
+[oslo_messaging_notifications]
+transport_url = {transport}
+[oslo_middleware_tracing]
+enabled = False
+[profiler]
+enabled = False
 [api_database]
 connection = {api_database}
 sqlite_synchronous = False

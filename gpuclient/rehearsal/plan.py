@@ -33,6 +33,7 @@ from gpuclient.model import configuration
 from gpuclient.model import deployment
 from gpuclient.model import device_spec
 from gpuclient.model import host as host_model
+from gpuclient.rehearsal import outside
 from gpuclient.rehearsal import simulation
 from gpuclient.rehearsal import spec
 from gpuclient.rules import scheduler as scheduler_rules
@@ -93,7 +94,7 @@ _DEFAULT_REPLACED = re.compile(
     '|state_path|instances_path|pybasedir|bindir|tempdir|rootwrap_config'
     '|use_rootwrap_daemon|compute_driver|enabled_apis|enabled_ssl_apis'
     '|.*_(listen|listen_port|workers)|workers|ssl_only|cert|key|conn_pool_.*'
-    '|executor_thread_pool_size|pci_passthrough_devices'
+    '|executor_thread_pool_size|pci_passthrough_devices|quota_.*'
 )
 #: The simulated driver is not libvirt's.
 _SECTIONS_UNREAD = {'devices', 'image_cache', 'libvirt'}
@@ -536,6 +537,10 @@ def _judge(option: configuration.Option) -> NotRehearsed | None:
         )
     elif _SECRET.search(name) or _SECRET_VALUE.search(option.setting.text):
         return NotRehearsed(option, LEFT_OUT, _('it may hold a secret'))
+    elif (
+        why := outside.reason(section, name, option.setting.text)
+    ) is not None:
+        return NotRehearsed(option, LEFT_OUT, why)
     elif section in _SECTIONS_UNREAD:
         return NotRehearsed(
             option, UNREAD, _('the simulated driver does not read it')
