@@ -40,6 +40,8 @@ class ListsTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.mock = self.enterContext(requests_mock.Mocker())
+        # Nobody waits for the next try.
+        self.enterContext(unittest.mock.patch('time.sleep'))
         self.service: typing.Any = adapter.Adapter(
             session.Session(),
             endpoint_override=URL,

@@ -11,6 +11,7 @@
 # under the License.
 
 import typing
+import unittest.mock
 
 from keystoneauth1 import adapter
 from keystoneauth1 import plugin
@@ -48,6 +49,8 @@ class TestTokens(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.mock = self.enterContext(requests_mock.Mocker())
+        # Nobody waits for the next try.
+        self.enterContext(unittest.mock.patch('time.sleep'))
         self.mock.get(URL, status_code=401)
         self.mock.get(
             URL, request_headers={'X-Auth-Token': 'new'}, json={'a': 1}
@@ -76,6 +79,8 @@ class TestAnswers(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.mock = self.enterContext(requests_mock.Mocker())
+        # Nobody waits for the next try.
+        self.enterContext(unittest.mock.patch('time.sleep'))
         self.service = adapter.Adapter(
             session.Session(), endpoint_override=URL
         )
@@ -128,6 +133,8 @@ class TestRetries(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.mock = self.enterContext(requests_mock.Mocker())
+        # Nobody waits for the next try.
+        self.enterContext(unittest.mock.patch('time.sleep'))
         self.service = adapter.Adapter(
             session.Session(), endpoint_override=URL
         )

@@ -13,6 +13,7 @@
 """Placements that do not answer, or not as one."""
 
 import typing
+import unittest.mock
 
 import fixtures
 from keystoneauth1 import adapter
@@ -36,6 +37,8 @@ class TestReader(testtools.TestCase):
         # keystoneauth warns of versions that say little.
         self.useFixture(fixtures.FakeLogger())
         self.mock = self.enterContext(requests_mock.Mocker())
+        # Nobody waits for the next try.
+        self.enterContext(unittest.mock.patch('time.sleep'))
         token = fixture.V3Token()
         token.set_project_scope()
         token.add_service('placement').add_standard_endpoints(public=URL)
