@@ -14,7 +14,6 @@
 
 import collections.abc
 import contextlib
-import typing
 import urllib.parse
 
 from keystoneauth1 import identity
@@ -53,7 +52,10 @@ def project_names(
             },
         )
     except exceptions.Forbidden:
-        auth = typing.cast(identity.BaseIdentityPlugin, cloud.session.auth)
+        auth = cloud.session.auth
+        if not isinstance(auth, identity.BaseIdentityPlugin):
+            # A fixed token says nothing of its project.
+            return {}
         access = auth.get_access(cloud.session)
         if access.project_id is None:
             return {}

@@ -202,6 +202,9 @@ def _in_region(
 def _regions(place: connection.Connection) -> list[str]:
     """Return the regions that have a Placement, as the catalog says."""
     auth: typing.Any = place.session.auth
+    if not hasattr(auth, 'get_access'):
+        # A fixed endpoint has no catalog.
+        return []
     access = auth.get_access(place.session)
     return sorted(
         {

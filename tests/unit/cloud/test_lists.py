@@ -16,6 +16,7 @@ import typing
 import unittest.mock
 
 from keystoneauth1 import adapter
+from keystoneauth1 import noauth
 from keystoneauth1 import session
 import requests
 import requests_mock
@@ -116,6 +117,11 @@ class TestProjects(ListsTestCase):
         self.mock.get(f'{URL}/projects', json={'projects': []})
         self.assertEqual({}, keystone.project_names(self.cloud, ('1',)))
         self.assertEqual(1, self.mock.call_count)
+
+    def test_a_fixed_token_has_no_project(self) -> None:
+        self.mock.get(f'{URL}/projects', status_code=403)
+        self.cloud.session.auth = noauth.NoAuth()
+        self.assertEqual({}, keystone.project_names(self.cloud))
 
     def test_a_refused_token_hides_nothing(self) -> None:
         self.mock.get(f'{URL}/projects', status_code=401)
