@@ -18,10 +18,6 @@ reaches a terminal or a table goes through here.
 """
 
 import re
-import typing
-
-#: Characters of a value that a message quotes.
-QUOTED: typing.Final = 200
 
 _LINE_BREAK = re.compile(r'\s*[\r\n]\s*')
 
@@ -53,13 +49,3 @@ def escape_lines(text: str) -> str:
 def one_line(text: str) -> str:
     """Return a text on one line: a space for each line break, all escaped."""
     return escape(_LINE_BREAK.sub(' ', text).strip())
-
-
-def shorten(text: str, length: int = QUOTED) -> str:
-    """Return a text that is no longer than a message can bear.
-
-    :param length: In characters; a longer text ends with how many it has.
-    """
-    if len(text) <= length:
-        return text
-    return f'{text[:length]}... ({len(text)} characters)'

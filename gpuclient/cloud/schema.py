@@ -34,6 +34,7 @@ import json
 import typing
 
 from gpuclient.i18n import _
+from gpuclient.model import quoting
 from gpuclient import text
 
 Shape: typing.TypeAlias = typing.Any
@@ -144,7 +145,7 @@ def _wrong(value: typing.Any, wanted: str) -> str:
     else:
         shown = json.dumps(value)
         if isinstance(value, str):
-            shown = text.shorten(text.escape(shown), _QUOTED)
+            shown = quoting.cut(text.escape(shown), _QUOTED)
     return _('is %(value)s, not %(wanted)s') % {
         'value': shown,
         'wanted': wanted,

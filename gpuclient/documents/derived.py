@@ -23,6 +23,8 @@ from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient.i18n import _
 
+#: What is added (``+``) or removed (``-``): mark, section, option and value.
+Edit: typing.TypeAlias = tuple[str, str, str, str]
 #: Section, option and value.
 Option = tuple[str, str, nova_conf.Value]
 
@@ -44,7 +46,7 @@ class DerivedConf(nova_conf.NovaConf):
         self._options = tuple(options)
         self.keys = keys
         #: What was to be added (``+``) and taken out (``-``).
-        self.edits: list[tuple[str, str, str, str]] = []
+        self.edits: list[Edit] = []
 
     def options(self) -> collections.abc.Iterator[Option]:
         yield from self._options
@@ -105,16 +107,8 @@ class DerivedFile(editable.EditableFile):
         """All that it makes of this file."""
 
     @abc.abstractmethod
-    def write_edit(
-        self, mark: str, section: str, option: str, text: str
-    ) -> str:
-        """Return how an edit reads in the file."""
-
-    def write_edit_of(
-        self, conf: DerivedConf, edit: tuple[str, str, str, str]
-    ) -> str:
-        """Return how an edit of one configuration reads in the file."""
-        return self.write_edit(*edit)
+    def write_edit(self, conf: DerivedConf, edit: Edit) -> str:
+        """Return how an edit of a configuration reads in the file."""
 
     @property
     def changed(self) -> bool:
@@ -134,7 +128,7 @@ class DerivedFile(editable.EditableFile):
     def diff(self) -> str:
         """Return what to add and what to take out."""
         return ''.join(
-            self.write_edit_of(conf, edit)
+            self.write_edit(conf, edit)
             for conf in self.confs
             for edit in conf.edits
         )

@@ -123,8 +123,9 @@ class LocalConf(derived.DerivedFile):
             )
 
     def write_edit(
-        self, mark: str, section: str, option: str, text: str
+        self, _conf: derived.DerivedConf, edit: derived.Edit
     ) -> str:
+        mark, section, option, text = edit
         written = text.replace('\\', '\\' * 4)
         # Nothing of it is for eval.
         written = re.sub(r'(["`$])', r'\\\\\1', written)

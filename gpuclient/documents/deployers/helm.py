@@ -85,10 +85,10 @@ class ValuesFile(yaml_settings.SettingsFile):
     ) -> tuple[tuple[str, ...], bool]:
         return (*conf.keys, section, option, 'values'), False
 
-    def write_edit_of(
+    def write_edit(
         self, conf: derived.DerivedConf, edit: tuple[str, str, str, str]
     ) -> str:
-        written = super().write_edit_of(conf, edit)
+        written = super().write_edit(conf, edit)
         keys, _is_mapping = self.path_of(conf, edit[1], edit[2])
         indent = ' ' * (2 * len(keys) - 1)
         return written.replace(

@@ -245,8 +245,9 @@ class HieraFile(derived.SharedFile):
                     )
 
     def write_edit(
-        self, mark: str, section: str, option: str, text: str
+        self, _conf: derived.DerivedConf, edit: derived.Edit
     ) -> str:
+        mark, _section, option, text = edit
         name = (
             'nova::pci::aliases'
             if option == 'alias'

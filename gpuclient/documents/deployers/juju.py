@@ -217,10 +217,10 @@ class BundleFile(yaml_settings.SettingsFile):
             False,
         )
 
-    def write_edit_of(
+    def write_edit(
         self, conf: derived.DerivedConf, edit: tuple[str, str, str, str]
     ) -> str:
-        written = super().write_edit_of(conf, edit)
+        written = super().write_edit(conf, edit)
         # An item of the list of JSON that the text is.
         *above, last = written.splitlines()
         mark, _dash, value = last.partition('- ')

@@ -173,8 +173,9 @@ class VariablesFile(derived.SharedFile):
         return os.path.dirname(self.path), '', ''
 
     def write_edit(
-        self, mark: str, section: str, option: str, text: str
+        self, _conf: derived.DerivedConf, edit: derived.Edit
     ) -> str:
+        mark, section, option, text = edit
         quoted = "'" + text.replace("'", "''") + "'"
         if _OVERRIDES in self.variables and any(
             (section, option) == (one[0], one[1])

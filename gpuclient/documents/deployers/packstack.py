@@ -90,8 +90,9 @@ class AnswersFile(derived.DerivedFile):
         yield editable.Reading(configuration.COMPUTE, (self._specs,))
 
     def write_edit(
-        self, mark: str, section: str, option: str, text: str
+        self, _conf: derived.DerivedConf, edit: derived.Edit
     ) -> str:
+        mark, _section, option, text = edit
         name = _ALIAS if option == 'alias' else _WHITELIST
         return f'{mark}{name}=[..., {text}]\n'
 

@@ -154,14 +154,7 @@ class EnvironmentFile(derived.SharedFile):
             for role in side or ['']:
                 yield from _reading(places, role, service)
 
-    def write_edit(
-        self, mark: str, section: str, option: str, text: str
-    ) -> str:
-        raise NotImplementedError
-
-    def write_edit_of(
-        self, conf: derived.DerivedConf, edit: tuple[str, str, str, str]
-    ) -> str:
+    def write_edit(self, conf: derived.DerivedConf, edit: derived.Edit) -> str:
         mark, _section, option, text = edit
         if option == 'alias':
             keys: tuple[str, ...] = (*conf.keys, 'nova::pci::aliases')

@@ -262,14 +262,7 @@ class SettingsFile(derived.DerivedFile):
     def readings(self) -> collections.abc.Iterator[editable.Reading]:
         return iter(self._readings)
 
-    def write_edit(
-        self, mark: str, section: str, option: str, text: str
-    ) -> str:
-        raise NotImplementedError
-
-    def write_edit_of(
-        self, conf: derived.DerivedConf, edit: tuple[str, str, str, str]
-    ) -> str:
+    def write_edit(self, conf: derived.DerivedConf, edit: derived.Edit) -> str:
         mark, section, name, value = edit
         keys, is_mapping = self.path_of(conf, section, name)
         above = ''.join(

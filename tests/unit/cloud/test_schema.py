@@ -80,8 +80,10 @@ class TestSchema(testtools.TestCase):
             (
                 {'vcpus': 'x' * 100},
                 'servers[1].vcpus is "'
-                + 'x' * 39
-                + '... (102 characters), not an integer',
+                + 'x' * 16
+                + ' ... '
+                + 'x' * 16
+                + '", not an integer',
             ),
         ):
             self.assertEqual(fault, self.check(**changes))

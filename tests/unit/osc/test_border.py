@@ -180,12 +180,6 @@ class TestMessages(testtools.TestCase):
             ):
                 self.assertTrue(message.isprintable(), message)
 
-    def test_shorten(self) -> None:
-        self.assertEqual('a' * 200, text.shorten('a' * 200))
-        self.assertEqual(
-            'a' * 200 + '... (201 characters)', text.shorten('a' * 201)
-        )
-
     def test_a_diff_keeps_its_lines(self) -> None:
         self.assertEqual(
             '+a\tb\n-c\\x1b\\u2028\n',
