@@ -34,6 +34,7 @@ import pathlib
 import re
 import typing
 
+from gpuclient.documents import atomic
 from gpuclient import exceptions
 from gpuclient.i18n import _
 from gpuclient.rehearsal import spec
@@ -420,8 +421,8 @@ def edited(folder: state.Folder) -> list[str]:
     """Return the files that somebody has changed since they were written."""
     found = []
     for path, digest in sorted(_read_digests(folder).items()):
-        with contextlib.suppress(OSError):
-            if _digest(pathlib.Path(folder.file(path)).read_bytes()) != digest:
+        with contextlib.suppress(exceptions.DocumentError):
+            if _digest(atomic.read(folder.file(path))) != digest:
                 found.append(path)
     return found
 
@@ -431,13 +432,17 @@ def _digest(content: bytes) -> str:
 
 
 def _read_digests(folder: state.Folder) -> dict[str, str]:
-    with (
-        contextlib.suppress(OSError, ValueError),
-        open(folder.file(_WRITTEN), encoding='utf-8') as stream,
-    ):
-        digests: dict[str, str] = json.load(stream)
-        return digests
-    return {}
+    digests: typing.Any = {}
+    with contextlib.suppress(FileNotFoundError, exceptions.RehearsalError):
+        digests = folder.load(_WRITTEN)
+    if not isinstance(digests, dict):
+        return {}
+    # Of files in the folder: it is read which of them have changed.
+    return {
+        path: str(digest)
+        for path, digest in digests.items()
+        if path.startswith('etc/') and '..' not in path.split('/')
+    }
 
 
 def user_file(number: int) -> str:

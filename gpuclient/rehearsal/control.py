@@ -39,6 +39,7 @@ from gpuclient.rehearsal import own
 from gpuclient.rehearsal import proof
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
+from gpuclient import text as texts
 
 #: Seconds that a cloud may take to stop: its services get some of them to end
 #: by themselves, stage by stage (supervisor.py).
@@ -152,6 +153,9 @@ def start(
         if cloud.running:
             _same_spec(where, document)
             _same_binding(cloud, binding)
+            with _supervisor(where):
+                # It is a cloud that runs, not a lock that somebody holds.
+                pass
             if say is not None:
                 say(_('%s runs already') % where.name)
             return _registered(_settled(where), file)
@@ -262,6 +266,9 @@ def _settled(where: state.Folder) -> Cloud:
         cloud = look(where)
         if cloud.state != state.STARTING:
             return cloud
+        with _supervisor(where):
+            # Or it would never be another state.
+            pass
         time.sleep(0.2)
 
 
@@ -304,13 +311,11 @@ def _registered(cloud: Cloud, file: str) -> Cloud:
 
     Also of a cloud that was registered earlier: its ports may have changed.
     """
-    import yaml
-
     record = cloud.record
     if not file and not record.registered:
         return cloud
     file = file or record.registered_in
-    entries = yaml.safe_load(own.read(cloud.folder.clouds_yaml))['clouds']
+    entries = _entries(cloud.folder)
     clouds_yaml.add(file, entries, _ours(cloud.folder, record, file))
     if record.registered and record.registered_in != file:
         clouds_yaml.remove(
@@ -322,6 +327,25 @@ def _registered(cloud: Cloud, file: str) -> Cloud:
         json.dumps({'names': sorted(entries), 'file': file}),
     )
     return look(cloud.folder)
+
+
+def _entries(where: state.Folder) -> dict[str, typing.Any]:
+    """Return the entries of the clouds.yaml of a cloud.
+
+    :raises RehearsalError: It cannot be read.
+    """
+    import yaml
+
+    try:
+        entries: dict[str, typing.Any] = yaml.safe_load(
+            own.read(where.clouds_yaml)
+        )['clouds']
+        return {name: entries[name] for name in _names(where)}
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as exc:
+        raise exceptions.RehearsalError(
+            _('Cannot read %(path)s: %(reason)s')
+            % {'path': where.clouds_yaml, 'reason': texts.one_line(str(exc))}
+        ) from exc
 
 
 @contextlib.contextmanager

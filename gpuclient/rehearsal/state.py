@@ -302,9 +302,9 @@ class Folder:
 
     def _check_made(self, inode: int) -> None:
         with contextlib.suppress(
-            FileNotFoundError, ValueError, KeyError, TypeError
+            FileNotFoundError, KeyError, TypeError, exceptions.RehearsalError
         ):
-            if json.loads(own.read(self.file(_MADE)))['inode'] == inode:
+            if self.load(_MADE)['inode'] == inode:
                 return
         raise exceptions.RehearsalError(
             _(
