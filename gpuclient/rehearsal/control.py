@@ -472,12 +472,20 @@ def connect(cloud: Cloud) -> 'connection.Connection':
 def list_all() -> collections.abc.Iterator[state.Folder]:
     """Yield the folders below the user's state folder that have a cloud."""
     base = platformdirs.user_state_path('gpuclient') / 'rehearsal'
-    with contextlib.suppress(FileNotFoundError):
-        for name in sorted(os.listdir(base)):
-            if spec.NAME.fullmatch(name):
-                where = state.Folder(name)
-                if where.exists():
-                    yield where
+    try:
+        names = sorted(os.listdir(base))
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise exceptions.RehearsalError(
+            _('Cannot read %(path)s: %(reason)s')
+            % {'path': base, 'reason': exc.strerror}
+        ) from exc
+    for name in names:
+        if spec.NAME.fullmatch(name):
+            where = state.Folder(name)
+            if where.exists():
+                yield where
 
 
 def restart(where: state.Folder, name: str, host: str | None) -> Cloud:

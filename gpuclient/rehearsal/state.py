@@ -394,8 +394,12 @@ class Folder:
 
         :returns: The descriptor, or None where a process of the cloud holds
             the lock.
+        :raises RehearsalError: It cannot be trusted, or opened.
         """
-        descriptor = own.open_private(self.file('lock'), os.O_RDWR)
+        try:
+            descriptor = own.open_private(self.file('lock'), os.O_RDWR)
+        except OSError as exc:
+            raise self._unreadable(self.file('lock'), exc.strerror) from exc
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

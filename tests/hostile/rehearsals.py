@@ -79,7 +79,7 @@ def _plant_link(
     """Let a name lead elsewhere."""
     path = _cleared(folder / source.choice(_NAMES))
     path.symlink_to(
-        source.choice((system, system / 'victim', system / 'new', '/dev/null'))
+        source.choice((system, system / 'victim', system / 'new', '/nowhere'))
     )
 
 
@@ -112,7 +112,8 @@ def _plant_mode(
 ) -> None:
     """Let others write in the folder, above it, or a file of it."""
     path = source.choice((folder, folder.parent, folder / 'state.json'))
-    path.chmod(source.choice((0o777, 0o1777, 0o666, 0o707, 0o000)))
+    if not path.is_symlink():
+        path.chmod(source.choice((0o777, 0o1777, 0o666, 0o707, 0o000)))
 
 
 def _plant_owner(
@@ -123,7 +124,7 @@ def _plant_owner(
 ) -> None:
     if not os.geteuid():
         path = source.choice((folder, folder.parent, folder / 'state.json'))
-        os.chown(path, files.NOBODY, files.NOBODY)
+        os.chown(path, files.NOBODY, files.NOBODY, follow_symlinks=False)
 
 
 def _plant_socket(
@@ -286,15 +287,20 @@ def attack(foreign: _Foreign, source: random.Random) -> str:
         _check_system(before, files._state(system))
         if foreign.poll() is not None:
             raise AssertionError(f'process {foreign.pid} was ended')
+        _open_again(folder)
         if kept and not (folder / 'photos' / 'cat').exists():
             raise AssertionError('files of the user are gone')
     finally:
         listener.close()
-        for path in (top / 'above', top / 'above' / 'lab'):
-            with contextlib.suppress(OSError):
-                path.chmod(0o700)
+        _open_again(top / 'above' / 'lab')
         shutil.rmtree(top)
     return plants[0].__name__.strip('_').replace('_', ' ')
+
+
+def _open_again(folder: pathlib.Path) -> None:
+    for path in (folder.parent, folder):
+        with contextlib.suppress(OSError):
+            path.chmod(0o700)
 
 
 def _check_system(before: dict[str, object], after: dict[str, object]) -> None:
