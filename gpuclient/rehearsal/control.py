@@ -641,9 +641,10 @@ def _delete(where: state.Folder, say: Say | None) -> None:
         record = where.read()
         file = record.registered_in
         ours = _ours(where, record, file)
-        others = where.delete()
+        where.check_made()
         if ours:
             clouds_yaml.remove(file, ours)
+        others = where.delete()
     finally:
         os.close(lock)
     kept = [

@@ -276,6 +276,7 @@ class Folder:
         :raises RehearsalError: The folder was not made for a cloud, or the
             system refused.
         """
+        self.check_made()
         try:
             # A link is not followed.
             folder = os.open(
@@ -283,11 +284,13 @@ class Folder:
                 os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
             )
             try:
-                self._check_made(os.fstat(folder).st_ino)
+                # What it is known by goes last: to try again.
+                names = sorted(
+                    os.listdir(folder),
+                    key=lambda name: (name in (_MADE, 'state.json'), name),
+                )
                 others = [
-                    name
-                    for name in sorted(os.listdir(folder))
-                    if not _delete_own(folder, name)
+                    name for name in names if not _delete_own(folder, name)
                 ]
             finally:
                 os.close(folder)
@@ -300,11 +303,15 @@ class Folder:
             ) from exc
         return others
 
-    def _check_made(self, inode: int) -> None:
+    def check_made(self) -> None:
+        """Refuse to delete a folder that was not made for a cloud.
+
+        :raises RehearsalError: It was not, or is a link to one.
+        """
         with contextlib.suppress(
             FileNotFoundError, KeyError, TypeError, exceptions.RehearsalError
         ):
-            if self.load(_MADE)['inode'] == inode:
+            if self.load(_MADE)['inode'] == os.lstat(self.path).st_ino:
                 return
         raise exceptions.RehearsalError(
             _(

@@ -139,7 +139,8 @@ class TestLifecycle(base.OwnCloudTestCase):
         def start(name):
             # In a process of its own: the shell is not made for threads.
             results[name] = base.run_program(
-                'gpu', 'rehearsal', 'start', name, '-f', 'json'
+                *('gpu', 'rehearsal', 'start', name, '-f', 'json'),
+                *('--bound-to', str(os.getpid())),
             )
 
         threads = [
@@ -168,7 +169,10 @@ class TestLifecycle(base.OwnCloudTestCase):
 
     def test_interrupted_start_leaves_nothing_behind(self):
         program = subprocess.Popen(
-            [*base.PROGRAM, 'gpu', 'rehearsal', 'start', 'ctrlc'],
+            [
+                *(*base.PROGRAM, 'gpu', 'rehearsal', 'start', 'ctrlc'),
+                *('--bound-to', str(os.getpid())),
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -16,6 +16,7 @@ import signal
 import stat
 import subprocess
 import sys
+import unittest.mock
 
 import ddt
 import fixtures
@@ -186,6 +187,17 @@ class TestFolder(testtools.TestCase):
         self.assertEqual(
             ['.profile', 'photos'], sorted(os.listdir(folder.path))
         )
+
+    def test_delete_again_what_could_not_be(self):
+        folder = state.Folder('x', self.directory.join('cloud'))
+        folder.create()
+        folder.path.joinpath('nova').mkdir()
+        with unittest.mock.patch.object(
+            state.shutil, 'rmtree', side_effect=PermissionError(13, 'no')
+        ):
+            error = self.assertRaises(exceptions.RehearsalError, folder.delete)
+        self.assertEqual(f'Cannot delete {folder}: no', str(error))
+        self.assertEqual([], folder.delete())
 
     def test_delete_all(self):
         folder = state.Folder('x', self.directory.join('cloud'))
