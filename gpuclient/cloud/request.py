@@ -203,22 +203,21 @@ def _request(
     timeout as after a refusal; here, the time is bounded as well.
     """
     patience, end = _PATIENCE.get(service.session, (Patience(), None))
-    began = time.monotonic()
-    until = began + patience.connect + patience.read
+    # One answer that does not come is no reason to give up.
+    until = time.monotonic() + patience.connect + 2 * patience.read
+    if end is not None:
+        until = min(until, end)
     pause = _FIRST_PAUSE
-    kwargs = {'timeout': (patience.connect, patience.read), **kwargs}
     while True:
-        if end is not None:
-            left = end - time.monotonic()
-            if left <= 0:
-                raise ksa_exceptions.ConnectTimeout(
-                    _('no answer within %g seconds') % patience.total
-                )
-            until = min(until, end)
-            kwargs['timeout'] = (
-                min(patience.connect, left),
-                min(patience.read, left),
+        left = until - time.monotonic()
+        if left <= 0:
+            raise ksa_exceptions.ConnectTimeout(
+                _('no answer within %g seconds') % patience.total
             )
+        kwargs['timeout'] = (
+            min(patience.connect, left),
+            min(patience.read, left),
+        )
         try:
             return service.request(path, method, connect_retries=0, **kwargs)
         except (

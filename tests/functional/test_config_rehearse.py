@@ -99,13 +99,13 @@ class TestRehearse(base.OwnCloudTestCase):
                 ('service', 'nova-api-1', 'started', None, None, []),
                 ('service', 'nova-conductor', 'started', None, None, []),
                 ('service', 'nova-scheduler', 'started', None, None, []),
-                # pci_in_placement is in nova.conf, which it reads, too.
-                ('service', 'nova-compute', 'started', None, None, []),
+                # pci_in_placement is in nova.conf, which both read, too.
                 ('service', 'nova-compute', 'refused', None, None, _CODES),
+                ('service', 'nova-compute', 'started', None, None, []),
+                ('device', 'unknown', 'missing', None, None, _CODES),
                 ('device', '0000:04:00.0', 'reported', 1, 1, []),
                 ('device', '0000:1b:00.0', 'reported', 1, 1, []),
                 ('device', '0000:82:00.0', 'reported', 1, 1, []),
-                ('device', 'unknown', 'missing', None, None, _CODES),
                 ('alias', 'h100:1', 'fails', 0, 0, []),
                 ('alias', 'l40:1', 'boots', 2, 2, []),
                 ('alias', 'l40:2', 'boots', 1, 1, []),

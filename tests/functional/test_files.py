@@ -156,7 +156,8 @@ class TestConfigCheck(base.ShellTestCase):
 
     def test_exit_status(self) -> None:
         broken = '[pci]\nalias = {"name": "a", "device_type": "type-PF"}\n'
-        (row,) = self.check(broken, 3)
+        filters, row = self.check(broken, 3)
+        self.assertEqual('GPU327', filters['Code'])
         self.assertEqual(
             {
                 'Severity': 'error',
@@ -169,7 +170,9 @@ class TestConfigCheck(base.ShellTestCase):
             },
             row,
         )
-        self.assertEqual([row], self.check(broken, 0, '--fail-on', 'none'))
+        self.assertEqual(
+            [filters, row], self.check(broken, 0, '--fail-on', 'none')
+        )
         suspicious = '[pci]\ndevice_spec = {"vendor_id": "10de", "x": "y"}\n'
         (row,) = self.check(suspicious, 0)
         self.assertEqual('warning', row['Severity'])
@@ -186,8 +189,11 @@ class TestConfigCheck(base.ShellTestCase):
         document = json.loads(log.read_text())
         self.assertEqual('2.1.0', document['version'])
         (run,) = document['runs']
-        self.assertEqual([{'id': 'GPU301'}], run['tool']['driver']['rules'])
-        (result,) = run['results']
+        self.assertEqual(
+            [{'id': 'GPU301'}, {'id': 'GPU327'}],
+            run['tool']['driver']['rules'],
+        )
+        _filters, result = run['results']
         self.assertEqual(
             ('GPU301', 'error'), (result['ruleId'], result['level'])
         )

@@ -414,7 +414,7 @@ class TestServer(base.CloudTestCase):
         )
         for command in (('server',), ('placement', '--used')):
             table = self.openstack('gpu', command[0], 'list', *command[1:])
-            self.assertIn("'=cmd|x", table)
+            self.assertIn('=cmd|x', table)
             self.assertIn('\'=cmd|"\\x1b[31m\\n', table)
             self.assertNotIn('\x1b', table)
 
@@ -443,5 +443,5 @@ class TestServer(base.CloudTestCase):
             (row['Host'], row['Address'], row['Total']),
         )
         table = self.openstack('gpu', 'placement', 'list', '--host', host)
-        self.assertIn("'=host\\x1b[2J\\n", table)
+        self.assertIn('=host\\x1b[2J\\n', table)
         self.assertNotIn('\x1b', table)
