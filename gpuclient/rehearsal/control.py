@@ -497,12 +497,12 @@ def restart(where: state.Folder, name: str, host: str | None) -> Cloud:
     """
     service = _service(look(where), name, host)
     began = service.started
-    state.write_private(
-        where.file(state.RESTART), json.dumps([service.name, service.host])
-    )
     with _supervisor(where) as descriptor:
         if descriptor is None:
             raise _not_running(where)
+        state.write_private(
+            where.file(state.RESTART), json.dumps([service.name, service.host])
+        )
         signal.pidfd_send_signal(descriptor, signal.SIGHUP)
     deadline = time.monotonic() + _RESTART
     while time.monotonic() < deadline:

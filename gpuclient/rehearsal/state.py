@@ -443,7 +443,20 @@ def _delete_own(folder: int, name: str) -> bool:
 
 
 def write_private(path: str, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
+    """Write a file that only its owner may read, whole or not at all.
+
+    :raises RehearsalError: The system refused.
+    """
+    try:
+        _write_private(path, text)
+    except OSError as exc:
+        raise exceptions.RehearsalError(
+            _('Cannot write %(path)s: %(reason)s')
+            % {'path': path, 'reason': exc.strerror}
+        ) from exc
+
+
+def _write_private(path: str, text: str) -> None:
     folder, name = os.path.split(path)
     descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f'.{name}.')
     try:

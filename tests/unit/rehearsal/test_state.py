@@ -286,3 +286,18 @@ class TestWritePrivate(testtools.TestCase):
         with open(path) as stream:
             self.assertEqual('old', stream.read())
         self.assertEqual(['file'], os.listdir(directory.path))
+
+    def test_folder_of_that_name(self):
+        directory = self.useFixture(fixtures.TempDir())
+        os.mkdir(directory.join('file'))
+        error = self.assertRaises(
+            exceptions.RehearsalError,
+            state.write_private,
+            directory.join('file'),
+            'new',
+        )
+        self.assertEqual(
+            f'Cannot write {directory.join("file")}: Is a directory',
+            str(error),
+        )
+        self.assertEqual(['file'], os.listdir(directory.path))
