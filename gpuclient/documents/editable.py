@@ -114,6 +114,9 @@ class EditableFile(Editable):
     has_mark = False
     #: It is standard input; with its edits it goes to standard output.
     is_stream = False
+    #: The name of the deployment tool that it is for, for messages; empty
+    #: where it is a file of Nova.
+    tool = ''
 
     def __init__(self, path: str, content: bytes) -> None:
         super().__init__(path)

@@ -130,7 +130,11 @@ def read(
             if not named and _is_template(path):
                 if _mentions_devices(path):
                     others.append((path, 'a template'))
-            elif named or _is_for_nova(path) or _mentions_devices(path):
+            elif (
+                named
+                or _is_for_nova(path)
+                or (_mentions_devices(path) and not _leads_nowhere(path))
+            ):
                 unreadable.append((path, str(exc)))
             continue
         if isinstance(file, derived.SharedFile):
@@ -138,7 +142,7 @@ def read(
             count += 1
         elif not isinstance(file, nova_conf.NovaConf):
             here = [
-                process(_names(reading), file.path, reading)
+                process(_names(reading), file.path, reading, tool=file.tool)
                 for reading in file.readings()
             ]
             found += here
@@ -166,7 +170,7 @@ def read(
     found += _of_kolla(plain, idle)
     for files in shared.values():
         found += [
-            process(_names(reading), path, reading)
+            process(_names(reading), path, reading, tool=files[0].tool)
             for path, reading in files[0].joined(files)
         ]
     found += [
@@ -331,6 +335,19 @@ def _is_template(path: str) -> bool:
     return re.search(_TEMPLATE, content, re.M) is not None
 
 
+def _leads_nowhere(path: str) -> bool:
+    """Return whether a link to YAML has no target.
+
+    Repositories have such links into one another. oslo.config does not start
+    with a folder of drop-ins that has one.
+    """
+    return (
+        path.endswith(services.YAML)
+        and os.path.islink(path)
+        and not os.path.exists(path)
+    )
+
+
 def _mentions_devices(path: str) -> bool:
     """Return whether a file that is not understood has to do with Nova."""
     try:
@@ -354,6 +371,7 @@ def process(
     reading: editable.Reading,
     *,
     host: str | None = None,
+    tool: str = '',
 ) -> deployment.Process:
     """Return the process that reads files."""
     place = configuration.Place(path, reading.line)
@@ -388,4 +406,5 @@ def process(
             for key, found in options.items()
         ),
         host=host,
+        tool=tool,
     )

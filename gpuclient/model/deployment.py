@@ -54,6 +54,9 @@ class Process:
     sources: tuple[Source, ...] = ()
     #: The host that it runs on; None where nothing tells.
     host: str | None = None
+    #: The deployment tool that makes its configuration of documents of its
+    #: own; empty where these are files of Nova.
+    tool: str = ''
 
     @functools.cached_property
     def options(self) -> tuple[configuration.Option, ...]:

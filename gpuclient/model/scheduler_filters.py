@@ -83,6 +83,47 @@ REMOVED = {
     'TrustedFilter': (17, 'nothing replaced it'),
     'TypeAffinityFilter': (17, 'nothing replaced it'),
 }
+#: What OpenStack calls the releases of that table.
+_NAMES = {
+    17: 'Queens',
+    18: 'Rocky',
+    20: 'Train',
+    22: 'Victoria',
+    28: '2023.2',
+}
+#: The last Nova that a deployment tool deploys, where it has not gone on:
+#: TripleO ended with Zed, and RHOSO 18 is built on 2023.1.
+LAST_NOVA = {'RHOSO': 27, 'TripleO': 26}
+#: Tools that set ``enabled_filters`` to a list with PciPassthroughFilter where
+#: the operator does not: the operator of RHOSO (``nova-operator``:
+#: ``templates/nova/nova.conf``) and MOSK (``rockoon``:
+#: ``templates/preset/compute.yaml``). Those of OpenStack-Helm
+#: (``nova/values.yaml``), TripleO and Puppet (``puppet-nova``:
+#: ``manifests/scheduler/filter.pp``) leave Nova's default; the lists of
+#: OpenStack-Ansible (``os_nova``: ``defaults/main.yml``), packstack and
+#: devstack (``lib/nova``) have no such filter. What Juju and Sunbeam set is
+#: read as a value of their files.
+SET_BY_TOOL = frozenset({'RHOSO', 'MOSK'})
+
+
+def removal(name: str) -> str | None:
+    """Return when Nova removed a filter, and what follows; None if never."""
+    if name not in REMOVED:
+        return None
+    release, _instead = REMOVED[name]
+    return (
+        f'Nova {release} ({_NAMES[release]}) removed {name}, nova-scheduler '
+        f'of that release and later does not start'
+    )
+
+
+def has_last_nova(tool: str, name: str) -> bool:
+    """Return whether the last Nova that a tool deploys has a filter.
+
+    :param tool: The name of the deployment tool; empty where there is none.
+    :param name: A filter that Nova 34 does not have.
+    """
+    return name in REMOVED and REMOVED[name][0] > LAST_NOVA.get(tool, 34)
 
 
 def available(paths: tuple[str, ...]) -> frozenset[str] | None:

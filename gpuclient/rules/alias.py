@@ -31,6 +31,8 @@ _ID = re.compile('[0-9a-fA-F]{4}', re.ASCII)
 #: Flavors separate aliases by commas and counts by colons; the rest would
 #: have to be escaped in some file or command line.
 _FORBIDDEN_IN_NAMES = ':,"\'`\\$'
+#: The first product of NVIDIA's first generation of GPUs with SR-IOV.
+_TURING = '1e00'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,21 +194,35 @@ def _check_traits(
             )
 
 
+def _is_before_turing(alias: alias_model.Alias) -> bool:
+    """Return whether an alias is for hardware of NVIDIA without SR-IOV.
+
+    NVIDIA numbers GPUs in their order; the functions beside a GPU have lower
+    numbers, and no SR-IOV either.
+    """
+    return (
+        (alias.vendor_id or '').lower() == '10de'
+        and alias.product_id is not None
+        and _ID.fullmatch(alias.product_id) is not None
+        and alias.product_id.lower() < _TURING
+    )
+
+
 def _check_device_type(
     alias: alias_model.Alias, catalogue: catalogue_model.Catalogue
 ) -> collections.abc.Iterator[finding.Finding]:
     """Yield that an alias without a device type never gets a PF.
 
     ``nova/pci/stats.py:PciDeviceStats._filter_pools_for_unrequested_pfs``. A
-    model of the catalogue that has no SR-IOV is none.
+    model of the catalogue that has no SR-IOV is none, nor is what NVIDIA made
+    before Turing.
     """
     models = catalogue.by_ids(alias.vendor_id, alias.product_id)
-    if alias.device_type is not None or (
-        models
-        and all(
-            model.device_types and 'type-PF' not in model.device_types
-            for model in models
-        )
+    if alias.device_type is not None or _is_before_turing(alias):
+        return
+    if models and all(
+        model.device_types and 'type-PF' not in model.device_types
+        for model in models
     ):
         return
     yield finding.warning(

@@ -24,6 +24,8 @@ from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue as catalogue_model
 from gpuclient.rules import finding
 
+#: As Nova's documentation calls aliases: ``a1``, ``a2``.
+_COUNTER = re.compile('a[0-9]', re.IGNORECASE | re.ASCII)
 Names: typing.TypeAlias = collections.abc.Callable[[str, str], str | None]
 
 #: Vendors whose PCI devices are GPUs, as far as aliases are concerned; Intel
@@ -178,7 +180,7 @@ def _other_model(
     catalogue: catalogue_model.Catalogue,
 ) -> collections.abc.Iterator[finding.Finding]:
     named = _named(alias.name, catalogue)
-    if not named:
+    if not named or _COUNTER.fullmatch(alias.name):
         return
     if not any(_may_mean(alias.name, model, named) for model in models):
         right = ', '.join(

@@ -31,11 +31,8 @@ _Findings = collections.abc.Iterator[finding.Located]
 _Services = collections.abc.Sequence[deployment.Process]
 
 _SECTION = 'filter_scheduler'
-_YAML = ('.yaml', '.yml')
 #: What examples have in place of the other filters.
 _STANDS_FOR_OTHERS = re.compile(r'\.\.\.|…|<.*>')
-#: Variables of OpenStack-Ansible, whose own list lacks the filter.
-_VARIABLES = re.compile(r'(^|/)(user_[^/]*\.ya?ml$|(group|host)_vars/)')
 
 
 def check(services: _Services, aliases: list[alias_rules.Entry]) -> _Findings:
@@ -110,7 +107,8 @@ def _check_names(
 ) -> _Findings:
     """Check that the filters exist.
 
-    One that does not raises ``SchedulerHostFilterNotFound``.
+    One that does not raises ``SchedulerHostFilterNotFound``. What the last
+    Nova of a deployment tool still has stops nobody today.
     """
     paths = service.values(_SECTION, 'available_filters')
     if any(path.depends or '$' in path.text for path in paths):
@@ -119,6 +117,21 @@ def _check_names(
     if available is None:
         return
     missing = [name for name in filters if name not in available]
+    of_last_nova = [
+        name
+        for name in missing
+        if scheduler_filters.has_last_nova(service.tool, name)
+    ]
+    for name in of_last_nova:
+        yield finding.Located(
+            finding.warning(
+                'GPU326',
+                f'[filter_scheduler]enabled_filters has {name}. '
+                f'{remedy(name, available)}',
+            ),
+            setting.place,
+        )
+    missing = [name for name in missing if name not in of_last_nova]
     if missing:
         yield finding.Located(
             finding.error(
@@ -133,10 +146,9 @@ def _check_names(
 
 def remedy(name: str, available: frozenset[str]) -> str:
     """Return what to do about a filter that does not exist."""
-    removed = scheduler_filters.REMOVED.get(name)
-    if removed is not None:
-        release, instead = removed
-        return f'Nova {release} removed {name}: remove it, {instead}'
+    removal = scheduler_filters.removal(name)
+    if removal is not None:
+        return f'{removal}. Remove it: {scheduler_filters.REMOVED[name][1]}'
     if not name:
         return 'Remove the empty item of the list'
     if re.search(r'[\s;]', name):
@@ -251,15 +263,8 @@ def _check_unset(
 
 
 def has_own_default(service: deployment.Process) -> bool:
-    """Return whether a deployer sets filters where an operator does not.
-
-    The template of the operator of RHOSO has PciPassthroughFilter
-    (``nova-operator``: ``templates/nova/nova.conf``). The lists of
-    OpenStack-Ansible (``os_nova``: ``defaults/main.yml``), devstack
-    (``lib/nova``) and Kolla's Blazar have not.
-    """
-    path = service.place.path
-    return path.endswith(_YAML) and not _VARIABLES.search(path)
+    """Return whether a deployer sets filters where an operator does not."""
+    return service.tool in scheduler_filters.SET_BY_TOOL
 
 
 def is_scheduler(service: deployment.Process) -> bool:

@@ -44,8 +44,14 @@ _MARKS = (
     'kind: OpenStackDataPlane',
 )
 
-#: Values that have one of these are those of a machine.
-_MACHINE_FIELDS = ('bmc', 'bootMACAddress', 'rootDeviceHints')
+#: Values that have one of these are those of a machine. ``bmc`` alone is not
+#: enough: others have a group of that name.
+_MACHINE_FIELDS = (
+    ('bmc', 'address'),
+    ('bmc', 'credentialsName'),
+    ('bootMACAddress',),
+    ('rootDeviceHints',),
+)
 #: The ConfigMap of the operator's own service ``nova``.
 _EXTRA = 'nova-extra-config'
 #: What stands in a base of kustomize for what comes from the values.
@@ -158,7 +164,7 @@ class Found:
             )
         self.overrides += reader.settings(reader.get(data, 'servicesOverride'))
         for key, value in reader.pairs(data):
-            if any(reader.get(value, field) for field in _MACHINE_FIELDS):
+            if any(reader.get(value, *keys) for keys in _MACHINE_FIELDS):
                 machine = reader.machine(
                     key, value, reader.get(value, 'labels'), value
                 )

@@ -63,6 +63,8 @@ _AVAILABLE = _Key('filter_scheduler', 'available_filters', CONTROL, 'lines')
 #: Of several names of one option the first that is there counts.
 _KEYS = {
     'nova::pci::aliases': _ALIASES,
+    # What it was called before Pike, where it reached nova-api alone.
+    'nova::api::pci_alias': _Key('pci', 'alias', CONTROL, 'hashes'),
     'nova::compute::pci::passthrough': _SPECS,
     'nova::compute::pci::device_specs': _SPECS,
     'nova::compute::pci_passthrough': _SPECS,
@@ -93,7 +95,7 @@ _KEYS = {
 #: Options by their own names: ``pci/alias: {value: ...}``.
 _CONFIG = 'nova::config::nova_config'
 _ABOUT_DEVICES = re.compile(
-    r'^\s*["\']?nova::(pci::|compute::pci|scheduler::filter::'
+    r'^\s*["\']?nova::(pci::|api::pci_alias|compute::pci|scheduler::filter::'
     r'(pci_in_placement|(scheduler_)?(enabled|default)_filters))',
     re.M,
 )

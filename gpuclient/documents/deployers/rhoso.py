@@ -125,6 +125,8 @@ class YamlFile(editable.EditableFile):
         texts is refused by oslo.config.
     """
 
+    tool = 'RHOSO'
+
     def __init__(self, path: str, content: bytes) -> None:
         super().__init__(path, content)
         self._text = atomic.decode(path, content)

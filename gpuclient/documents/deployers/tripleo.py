@@ -61,7 +61,7 @@ _KEYS = {
 #: One of these is in each environment that has to do with devices.
 _MARK = (
     r'^\s+(NovaPCIPassthrough|NovaScheduler(Enabled|Default)Filters|'
-    r'["\']?nova::pci::|["\']?nova::compute::pci)'
+    r'["\']?nova::(pci::|api::pci_alias|compute::pci))'
 )
 
 

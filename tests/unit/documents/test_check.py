@@ -709,6 +709,23 @@ class TestValues(CheckTestCase):
         )
 
 
+class TestLinks(CheckTestCase):
+    """Links without target."""
+
+    def test_yaml(self) -> None:
+        """A repository that refers to another one."""
+        (self.folder / 'template.yaml').symlink_to('../elsewhere/a.yaml')
+        self.assertEqual([], self.check(CLEAN))
+
+    def test_drop_in(self) -> None:
+        """oslo.config does not start with it."""
+        drop_ins = self.folder / 'etc/nova/nova.conf.d'
+        drop_ins.mkdir(parents=True)
+        (drop_ins / 'gpu.conf').symlink_to('/nowhere/gpu.conf')
+        (located,) = self.check({})
+        self.assertEqual('GPU300', located.finding.code)
+
+
 class TestKolla(CheckTestCase):
     def test_tracking_that_a_template_decides(self) -> None:
         """An alias without ids may be right."""

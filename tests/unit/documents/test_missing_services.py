@@ -138,6 +138,17 @@ class TestMachines(test_check.CheckTestCase):
         self.assertEqual('GPU325', found.finding.code)
         self.assertIn(f'has no {field}: ', found.finding.message)
 
+    def test_what_else_is_called_bmc(self) -> None:
+        """Groups of firewall rules, for example."""
+        text = (
+            'security_groups:\n'
+            '  bmc:\n'
+            '    rules: [{protocol: udp, port: 623}]\n'
+        )
+        self.assertEqual(
+            [], self.check({**test_check.CLEAN, 'firewall.yaml': text})
+        )
+
     @ddt.data(
         # The base of a kustomization, or an unmanaged host.
         ('', []),

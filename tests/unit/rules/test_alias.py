@@ -55,6 +55,9 @@ class TestCheck(testtools.TestCase):
         # A V100S has no SR-IOV; what no model is may have.
         ({'device_type': None, 'product_id': '1df6'}, []),
         ({'device_type': None, 'product_id': 'ffff'}, ['GPU113']),
+        # A GeForce GT 1030 and its audio function, which are no models.
+        ({'device_type': None, 'product_id': '1d01'}, []),
+        ({'device_type': None, 'product_id': '0fb8'}, []),
         ({'capability_type': 'pci'}, ['GPU122']),
         ({'resource_class': 'CUSTOM_'}, ['GPU105']),
     )

@@ -37,7 +37,7 @@ class TestCheckAlias(testtools.TestCase):
     @ddt.data(
         # The ids are those of an A100.
         ('nvidia_a2', '10de:20f1', ['GPU119']),
-        ('a2', '10DE:20F1', ['GPU119']),
+        ('A2-gpu', '10DE:20F1', ['GPU119']),
         ('gpu-a2', '10de:20f1', ['GPU119']),
         ('l40s', '10de:26b5', ['GPU119']),
         ('h100-nvl', '10de:2331', ['GPU119']),
@@ -82,8 +82,9 @@ class TestCheckAlias(testtools.TestCase):
         # The A40 is NVIDIA's, and the Arc Pro A40 is not.
         ('arc-pro-a40', '8086:56b1'),
         ('a40', '8086:56b1'),
-        # Names that say no model.
+        # Names that say no model; the second after a1, as in examples.
         ('gpu', '10de:20f1'),
+        ('a2', '10de:13f2'),
         ('rack_a2', '10de:20f1'),
         ('zone-a10-gpu', '10de:20f1'),
         ('team-l4-big', '10de:2330'),

@@ -33,6 +33,69 @@ def scheduler(text: str) -> dict[str, str]:
     }
 
 
+def of_tripleo(filters: str) -> str:
+    """Return an environment with an alias and these filters."""
+    lines = [
+        'parameter_defaults:',
+        '  NovaPCIPassthrough:',
+        '  - {vendor_id: "10de", product_id: "1db4"}',
+        '  ExtraConfig:',
+        '    nova::pci::aliases:',
+        '    - {vendor_id: "10de", product_id: "1db4", name: v100}',
+    ]
+    if filters:
+        lines.append(
+            '  NovaSchedulerEnabledFilters: '
+            f'[ComputeFilter,PciPassthroughFilter,{filters}]'
+        )
+    return '\n'.join(lines)
+
+
+def of_rhoso(filters: str) -> str:
+    """Return a control plane with these filters."""
+    return (
+        'apiVersion: core.openstack.org/v1beta1\n'
+        'kind: OpenStackControlPlane\n'
+        'spec:\n'
+        '  nova:\n'
+        '    template:\n'
+        '      schedulerServiceTemplate:\n'
+        '        customServiceConfig: |\n'
+        '          [filter_scheduler]\n'
+        '          enabled_filters = '
+        f'ComputeFilter,PciPassthroughFilter,{filters}\n'
+    )
+
+
+OF_HELM = """
+conf:
+  nova:
+    pci:
+      alias: '{"vendor_id": "10de", "product_id": "1db4", "name": "v100"}'
+      device_spec: '{"vendor_id": "10de", "product_id": "1db4"}'
+"""
+OF_MOSK = """
+apiVersion: lcm.mirantis.com/v1alpha1
+kind: OpenStackDeployment
+spec:
+  services:
+    compute:
+      nova:
+        values:
+          conf:
+            nova:
+              pci:
+                alias: '{"vendor_id":"10de","product_id":"1db4","name":"g"}'
+                device_spec: '{"vendor_id": "10de", "product_id": "1db4"}'
+"""
+OF_PUPPET = """
+nova::pci::aliases:
+- {vendor_id: "10de", product_id: "1db4", name: v100}
+nova::compute::pci::passthrough:
+- {vendor_id: "10de", product_id: "1db4"}
+"""
+
+
 class RulesTestCase(test_check.CheckTestCase):
     def messages(self, files: dict[str, str]) -> list[str]:
         return [str(located.finding) for located in self.check(files)]
@@ -66,11 +129,15 @@ class TestNames(RulesTestCase):
         self.assertEqual([], self.messages(scheduler(text)))
 
     @ddt.data(
-        ('AvailabilityZoneFilter', 'Nova 28 removed AvailabilityZoneFilter'),
-        ('RetryFilter', 'Nova 22 removed RetryFilter'),
-        ('RamFilter', 'Nova 20 removed RamFilter'),
-        ('CoreFilter', 'Nova 20 removed CoreFilter'),
-        ('DiskFilter', 'Nova 20 removed DiskFilter'),
+        (
+            'AvailabilityZoneFilter',
+            'Nova 28 (2023.2) removed AvailabilityZoneFilter, nova-scheduler '
+            'of that release and later does not start. Remove it:',
+        ),
+        ('RetryFilter', 'Nova 22 (Victoria) removed RetryFilter'),
+        ('RamFilter', 'Nova 20 (Train) removed RamFilter'),
+        ('CoreFilter', 'Nova 20 (Train) removed CoreFilter'),
+        ('DiskFilter', 'Nova 20 (Train) removed DiskFilter'),
         ('...', 'Remove ...'),
         ('', 'empty item'),
         ('NumaTopologyFilter', 'Did you mean NUMATopologyFilter?'),
@@ -88,6 +155,40 @@ class TestNames(RulesTestCase):
             'nova-scheduler does not start',
             words,
         )
+
+    def test_last_nova_of_a_deployment_tool(self) -> None:
+        """RHOSO 18 is built on Nova 27, and TripleO ended with 26."""
+        for file in (of_tripleo, of_rhoso):
+            with self.subTest(file):
+                (located,) = self.check(
+                    {'file.yaml': file('AvailabilityZoneFilter')}
+                )
+                self.assertEqual('GPU326', located.finding.code)
+                self.assertEqual(
+                    finding.Severity.WARNING, located.finding.severity
+                )
+                self.assertIn(
+                    'Nova 28 (2023.2) removed AvailabilityZoneFilter, '
+                    'nova-scheduler of that release and later does not start',
+                    located.finding.message,
+                )
+
+    def test_older_than_the_last_nova_of_a_deployment_tool(self) -> None:
+        for file in (of_tripleo, of_rhoso):
+            with self.subTest(file):
+                found = self.check(
+                    {'file.yaml': file('AvailabilityZoneFilter,RetryFilter')}
+                )
+                severities = {
+                    (
+                        located.finding.severity.name,
+                        'RetryFilter' in located.finding.message,
+                    )
+                    for located in found
+                }
+                self.assertEqual(
+                    {('WARNING', False), ('ERROR', True)}, severities
+                )
 
     @ddt.data('...', '<existing filters>')
     def test_what_stands_for_the_other_filters(self, name: str) -> None:
@@ -180,6 +281,10 @@ class TestList(RulesTestCase):
         },
         {'config/nova.conf': PCI, 'config/nova/nova-scheduler.conf': ''},
         {'group_vars/all.yml': f"nova_pci_alias: ['{ALIAS[8:]}']\n"},
+        # Deployment tools that leave Nova's default.
+        {'values.yaml': OF_HELM},
+        {'environment.yaml': of_tripleo('')},
+        {'data/common.yaml': OF_PUPPET},
     )
     def test_unset(self, files: dict[str, str]) -> None:
         found = [one for one in self.messages(files) if 'GPU327' in one]
@@ -200,6 +305,8 @@ class TestList(RulesTestCase):
             'nova.conf': f'{PCI}report_in_placement = True\n'
             '[filter_scheduler]\npci_in_placement = True\n'
         },
+        # A deployment tool that sets the filter.
+        {'osdpl.yaml': OF_MOSK},
     )
     def test_not_unset(self, files: dict[str, str]) -> None:
         found = [one for one in self.messages(files) if 'GPU327' in one]

@@ -242,7 +242,11 @@ class TestSet(test_files.FilesTestCase):
             "does not support 'devname'",
         ),
         (('--report-in-placement',), '', 'no devices to report'),
-        (('--enable-filter', 'RamFilter'), '', 'Nova 20 removed RamFilter'),
+        (
+            ('--enable-filter', 'RamFilter'),
+            '',
+            'Nova 20 (Train) removed RamFilter',
+        ),
         ((), '', 'Nothing to set'),
     )
     @ddt.unpack
