@@ -47,6 +47,7 @@ class TestPassthrough(testtools.TestCase):
         ({'arguments': ('a=$(id)',)}, 'Kernel argument'),
         ({'arguments': ('a="b"',)}, 'Kernel argument'),
         ({'arguments': ('a={{b}}',)}, 'Kernel argument'),
+        ({'arguments': ('a=b;halt',)}, "Kernel argument 'a=b;halt'"),
         ({'isolated_cores': '2-'}, "Isolated cores '2-'"),
         ({'isolated_cores': '2\n3'}, 'Isolated cores'),
         ({'tuned_profile': '../x'}, 'Profile of tuned'),
