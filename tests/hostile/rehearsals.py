@@ -152,7 +152,7 @@ def _plant_registered(
         'names': source.choice((['production'], ['lab'], 'lab', [1], None)),
         'file': source.choice((str(system / 'clouds.yaml'), 1, '')),
     }
-    _put(folder / 'registered.json', json.dumps(values))
+    _put(_cleared(folder / 'registered.json'), json.dumps(values))
 
 
 def _plant_bytes(
@@ -163,6 +163,8 @@ def _plant_bytes(
 ) -> None:
     """Break what is read."""
     path = folder / source.choice(('state.json', 'made.json', 'spec.json'))
+    if not path.is_file():
+        _cleared(path)
     content = bytearray(path.read_bytes() if path.exists() else b'{}')
     for _number in range(source.randrange(1, 8)):
         content[source.randrange(len(content))] = source.randrange(256)
