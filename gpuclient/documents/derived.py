@@ -120,18 +120,20 @@ class DerivedFile(editable.EditableFile):
     def obstacle(self) -> str:
         if not self.changed:
             return ''
-        return _('Files of %(tool)s are only read: edit %(path)s by hand') % {
-            'tool': self.tool,
-            'path': self.path,
-        }
+        return _(
+            'Files of %(tool)s are not edited: change %(path)s by hand, as '
+            'shown'
+        ) % {'tool': self.tool, 'path': self.path}
 
     def diff(self) -> str:
         """Return what to add and what to take out."""
-        return ''.join(
+        edits = (
             self.write_edit(conf, edit)
             for conf in self.confs
             for edit in conf.edits
         )
+        # Several services may read the same lines.
+        return ''.join(dict.fromkeys(edits))
 
 
 class SharedFile(DerivedFile):

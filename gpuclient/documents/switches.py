@@ -149,7 +149,10 @@ def read(paths: collections.abc.Sequence[str]) -> Files:
     documents = _divided(documents)
     if not documents:
         raise exceptions.NotFound(
-            _('There is no configuration of Nova in %(paths)s')
+            _(
+                'There is no configuration of Nova in %(paths)s: name '
+                'nova.conf files, YAML files, or folders that hold them'
+            )
             % {'paths': ', '.join(paths)}
         )
     return Files(

@@ -295,7 +295,7 @@ def named_files(
 def _is_read(name: str) -> bool:
     """Return whether a file of a folder may be configuration."""
     return name.endswith(_PLAIN + services.YAML) or (
-        name.startswith('packstack') and name.endswith('.txt')
+        name.startswith(('packstack', 'answers')) and name.endswith('.txt')
     )
 
 

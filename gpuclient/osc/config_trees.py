@@ -117,7 +117,10 @@ def read(
         raise exceptions.DocumentError(services.not_read(path, name))
     if not found.files and not found.unreadable:
         raise exceptions.NotFound(
-            _('There is no configuration of Nova in %(paths)s')
+            _(
+                'There is no configuration of Nova in %(paths)s: name '
+                'nova.conf files, YAML files, or folders that hold them'
+            )
             % {'paths': ', '.join(paths)}
         )
     return found

@@ -86,7 +86,10 @@ class Intents:
         ]
         if paths and not found.deployment.processes:
             raise exceptions.NotFound(
-                _('There is no configuration of Nova in %(paths)s')
+                _(
+                'There is no configuration of Nova in %(paths)s: name '
+                'nova.conf files, YAML files, or folders that hold them'
+            )
                 % {'paths': ', '.join(paths)}
             )
         self._deployment = found.deployment

@@ -57,8 +57,9 @@ def check(
             yield finding.Located(
                 finding.warning(
                     'GPU305',
-                    f'nova-api has no alias {one.alias.name!r}: no server '
-                    f'can ask for it',
+                    f'nova-api has no alias {one.alias.name!r}: requests '
+                    f'for servers with it are refused. Add it to the '
+                    f'configuration of nova-api, or delete it here',
                 ),
                 one.setting.place,
             )
@@ -68,9 +69,10 @@ def check(
             yield finding.Located(
                 finding.error(
                     'GPU304',
-                    f'{one.alias.name!r} means something else on nova-api '
-                    f'({same[0].setting.place}): servers get one kind of '
-                    f'device and are moved to another',
+                    f'Alias {one.alias.name!r} has another definition on '
+                    f'nova-api ({same[0].setting.place}): servers boot with '
+                    f'the devices of that one, and are resized or migrated '
+                    f'with those of this one. Define it alike on both',
                 ),
                 one.setting.place,
             )
@@ -80,8 +82,9 @@ def check(
             yield finding.Located(
                 finding.error(
                     'GPU306',
-                    f'No compute has alias {one.alias.name!r}: its servers '
-                    f'can be booted, and not resized, migrated or evacuated',
+                    f'No compute has alias {one.alias.name!r}: servers that '
+                    f'request it boot, but cannot be resized, migrated or '
+                    f'evacuated. Define it on every compute',
                 ),
                 one.setting.place,
             )

@@ -43,7 +43,7 @@ def check(
     if _matches_all(spec):
         yield finding.stricter(
             'GPU201',
-            'It names no address, vendor or product, so it matches every PCI '
+            'The entry has no address, vendor or product, so it matches every PCI '
             'device of the host: disks and network cards, too',
         )
     yield from _check_keys(spec)

@@ -150,7 +150,7 @@ def _devices(view: host_view.View) -> Verdicts:
             yield verdict.warn(
                 'GPU456',
                 check,
-                f'no device is taken by [pci]device_spec {spec.written}',
+                f'no device matches [pci]device_spec {spec.written}',
                 'Compare ids and addresses with "openstack gpu host show"',
             )
     count = len(view.for_guests)
@@ -159,7 +159,7 @@ def _devices(view: host_view.View) -> Verdicts:
             'GPU461',
             check,
             'the host has no display controller and no processing accelerator',
-            'See whether the cards have power and the firmware lists them',
+            'Check that the cards have power and that the firmware lists them',
         )
     elif not count:
         yield verdict.warn(

@@ -108,8 +108,8 @@ def check(
             yield finding.Located(
                 finding.warning(
                     'GPU313',
-                    f'{reader} does not read [{section}]{name}; '
-                    f'{" and ".join(wanted)} does',
+                    f'[{section}]{name} has no effect here: {reader} does '
+                    f'not read it, only {" and ".join(wanted)}. Set it there',
                 ),
                 place,
             )

@@ -52,8 +52,10 @@ def check(
                 finding.error(
                     'GPU308',
                     f'[filter_scheduler]pci_in_placement is on in '
-                    f'{on[0].place}, and not here ({", ".join(names)}): '
-                    f'nova-api, scheduler and conductors have to agree',
+                    f'{on[0].place}, but not here ({", ".join(names)}): '
+                    f'servers with devices are not scheduled, or not moved, '
+                    f'correctly. Set it alike for nova-api, nova-scheduler '
+                    f'and nova-conductor',
                 ),
                 service.place,
             )

@@ -17,6 +17,7 @@ Pure: nothing is read or written.
 
 import collections.abc
 import dataclasses
+import shlex
 import typing
 
 from gpuclient.documents.created import conf_options
@@ -74,6 +75,12 @@ class Yaml:
 
 Artefact: typing.TypeAlias = Text | Conf | Yaml
 
+#: In a step, the path of the description.
+_DESCRIPTION = '<description>'
+#: In a step, the folder that was written.
+OUTPUT = '<output>'
+CHECK = f'openstack gpu config check {OUTPUT}'
+
 
 @dataclasses.dataclass(frozen=True)
 class Creation:
@@ -97,17 +104,30 @@ class Creation:
     layers: str = ''
 
     def steps(
-        self, others: collections.abc.Collection[str]
+        self,
+        others: collections.abc.Collection[str],
+        description: str,
+        folder: str,
     ) -> tuple[str, ...]:
         """Return what is left to do.
 
         :param others: Files that somebody else keeps in place of ours.
+        :param description: Path of the description.
+        :param folder: Folder that was written.
         """
         changes: dict[str, str] = {}
         for path in others:
             changes |= self.steps_of_others.get(path, {})
         steps = (changes.get(step, step) for step in self.next_steps)
-        return tuple(filter(None, steps))
+        output = shlex.quote(folder.rstrip('/') or '/')
+        source = _DESCRIPTION
+        if description != '-':
+            source = shlex.quote(description)
+        return tuple(
+            step.replace(OUTPUT, output).replace(_DESCRIPTION, source)
+            for step in steps
+            if step
+        )
 
 
 def check(wanted: description_model.Description) -> tuple[str, ...]:
@@ -355,14 +375,14 @@ def tracking_steps(
     """Yield what to heed when Placement is to track devices."""
     if wanted.pci_in_placement:
         yield (
-            'On an upgrade of a running cloud: the computes first, with '
-            'report_in_placement; then, when "openstack gpu placement list '
-            '--expect DESCRIPTION" has all devices as reported, the control '
-            'plane, with pci_in_placement'
+            'If the cloud runs already, deploy the computes first, with '
+            'report_in_placement; when "openstack gpu placement list '
+            f'--expect {_DESCRIPTION}" shows every device as reported, deploy '
+            'the control plane, with pci_in_placement'
         )
     elif wanted.report_in_placement:
         yield (
             'When every compute reports its devices ("openstack gpu placement '
-            'list --expect DESCRIPTION" ends with exit status 0), set '
-            'pci_in_placement: true and create again'
+            f'list --expect {_DESCRIPTION}" ends with exit status 0), set '
+            'pci_in_placement: true in the description and create again'
         )

@@ -68,7 +68,7 @@ def create(wanted: description_model.Description) -> creation.Creation:
     shared: tuple[conf_options.Option, ...] = ()
     steps = [
         *creation.tracking_steps(wanted),
-        'openstack gpu config check on the folder',
+        creation.CHECK,
     ]
     for host in wanted.hosts:
         specs, *shared_options = creation.pci_options(wanted, host)
@@ -92,9 +92,9 @@ def create(wanted: description_model.Description) -> creation.Creation:
         ),
     )
     steps += [
-        f'Copy what is in {ROOT} to /etc/kolla/config, or to what '
-        f'node_custom_config names; hosts are called there as in the '
-        f'inventory',
+        f'Copy the files below {creation.OUTPUT}/{ROOT} to /etc/kolla/config, '
+        f'or to the folder that node_custom_config names; its folders of hosts '
+        f'have the names of the inventory',
         'kolla-ansible reconfigure --tags nova',
         'openstack gpu alias verify '
         + ' '.join(alias.name for alias in wanted.aliases),

@@ -27,8 +27,8 @@ _COMPUTE = '{host}/etc/nova/nova-compute.conf.d/50-gpu.conf'
 _HOSTS = 'hosts'
 #: The drop-in comes after what the site has.
 _FILTERS = (
-    'enabled_filters of nova-scheduler takes the place of a list that '
-    '/etc/nova/nova.conf has: add the filters of that one'
+    'enabled_filters of nova-scheduler overrides the list in '
+    '/etc/nova/nova.conf: add the filters of that list'
 )
 
 _CONTROL_SERVICES = (
@@ -55,10 +55,11 @@ def create(wanted: description_model.Description) -> creation.Creation:
         )
         for service in _CONTROL_SERVICES
     ]
-    steps = list(creation.tracking_steps(wanted))
+    steps = [*creation.tracking_steps(wanted), creation.CHECK]
     steps.append(
-        'Copy what is in control-plane to the hosts of the services; they '
-        'read it with --config-dir /etc/nova/SERVICE.conf.d'
+        f'Copy the files below {creation.OUTPUT}/control-plane to the hosts '
+        f'of the services, which read them where they start with --config-dir '
+        f'/etc/nova/SERVICE.conf.d'
     )
     steps.append(_FILTERS)
     for host in wanted.hosts:
@@ -105,6 +106,6 @@ def prepare(
         )
         for file in ready.files
     ], (
-        f'On {host.name}: copy what is in {folder}, move the servers away, '
-        f'then {" && ".join(ready.commands)}'
+        f'On {host.name}: copy the files below {creation.OUTPUT}/{folder}, '
+        f'migrate the servers away, then {" && ".join(ready.commands)}'
     )

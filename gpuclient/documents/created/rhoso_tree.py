@@ -70,14 +70,20 @@ _SERVICES = (
 
 
 #: Sets ``customServiceConfig`` of Nova and nothing else of the control plane.
-_APPLY_PART = 'kustomize build control-plane | oc apply --server-side -f -'
+_APPLY_PART = (
+    f'kustomize build {creation.OUTPUT}/control-plane | '
+    f'oc apply --server-side -f -'
+)
 _CONFLICT = (
-    'Where oc says that another manager has set a customServiceConfig: put '
-    'the lines of that into control-plane/service-values.yaml, and apply '
-    'again with --force-conflicts'
+    'If oc reports a conflict with another manager of a customServiceConfig: '
+    'add the lines that it has there to '
+    f'{creation.OUTPUT}/control-plane/service-values.yaml, and apply again '
+    'with --force-conflicts'
 )
 #: Where the kustomization is that of a whole control plane.
-_APPLY_WHOLE = 'kustomize build control-plane | oc apply -f -'
+_APPLY_WHOLE = (
+    f'kustomize build {creation.OUTPUT}/control-plane | oc apply -f -'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -518,19 +524,21 @@ def _next_steps(
         f'Make sure that namespace {rhoso.namespace} has the secrets '
         f'{", ".join(dict.fromkeys(secrets))}'
     )
-    yield 'openstack gpu config check on the folder'
+    yield creation.CHECK
     yield _APPLY_PART
     yield _CONFLICT
     folders = ['edpm/nodeset', 'edpm/deployment']
     if wanted.hosts[0].bare_metal is not None:
         folders.insert(0, 'edpm/baremetalhosts')
     for folder in folders:
-        yield f'kustomize build {folder} | oc apply -f -'
+        yield (
+            f'kustomize build {creation.OUTPUT}/{folder} | oc apply -f -'
+        )
     yield (
-        f'A node set that is deployed already takes a new '
-        f'OpenStackDataPlaneDeployment, of another name than '
-        f'{rhoso.deployment}; with edpm_reboot_strategy auto its hosts are '
-        f'not rebooted: move the servers away and reboot them'
+        f'If the node set is deployed already, create an '
+        f'OpenStackDataPlaneDeployment with another name than '
+        f'{rhoso.deployment}; with edpm_reboot_strategy auto it does not '
+        f'reboot the hosts: migrate the servers and reboot them'
     )
     yield 'openstack gpu alias verify ' + ' '.join(
         alias.name for alias in wanted.aliases

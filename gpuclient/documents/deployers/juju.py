@@ -223,8 +223,9 @@ class BundleFile(yaml_settings.SettingsFile):
         written = super().write_edit(conf, edit)
         # An item of the list of JSON that the text is.
         *above, last = written.splitlines()
-        mark, _dash, value = last.partition('- ')
-        return '\n'.join([*above, f"{mark}'[{value[1:-1]}, ...]'", ''])
+        line, _dash, value = last[1:].partition('- ')
+        mark = last[0]
+        return '\n'.join([*above, f"{mark}{line}'[{value[1:-1]}, ...]'", ''])
 
 
 def _applications(

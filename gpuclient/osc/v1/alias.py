@@ -51,16 +51,16 @@ if typing.TYPE_CHECKING:
 
 class CreateAlias(command.ShowOne):
     _description = _(
-        """Define a PCI alias: judge it, and print or write its line
+        """Validate a new PCI alias, and print it or write it to files
 
-The alias is judged as Nova does when it starts, within every file given. With
-files, the line is added to each that has not got it, and "restart" names the
-services to restart; Nova has no API for aliases, so nothing changes until
-then. Placement is asked what the alias would match, and nova-api whether it
-knows the name; without a cloud these are shown as skipped.
+The alias is validated as Nova does when it starts, together with the aliases
+of each file given. It is added to the files that do not define it, and
+"restart" names the services to restart: Nova has no API for aliases, so nothing
+changes before that. Placement is queried for devices that the alias matches, and
+nova-api for the name; without a cloud both are shown as skipped.
 
 --model takes the ids and the device type from the catalogue of GPU models
-("gpu model list"); options that are given win.
+("gpu model list"); other options override it.
 
 Example::
 
@@ -404,7 +404,7 @@ def _classes(known: alias_records.Known) -> tuple[str, ...]:
 
 class ListAlias(_Joined, command.Lister):
     _description = _(
-        """List aliases that configuration files define or flavors ask for
+        """List aliases that configuration files define or flavors request
 
 Nova has no list of its aliases: they come from the files given and from the
 flavors that you see. "Nova API" is the answer of the running nova-api, which

@@ -44,7 +44,7 @@ class SetAlias(command.ShowOne):
         """Change a PCI alias in configuration files
 
 The alias is changed in place in every file given, each of which has to define
-it, and judged as Nova does when it starts. "restart" names the services to
+it, and validated as Nova does when it starts. "restart" names the services to
 restart; Nova has no API for aliases, so nothing changes until then.
 
 Example::
@@ -81,7 +81,12 @@ Example::
         )
         changes = _changes(parsed_args)
         if not changes:
-            raise exceptions.InvalidValue(_('Nothing to set'))
+            raise exceptions.InvalidValue(
+                _(
+                    'Nothing to set: give an option such as --device-type or '
+                    '--numa-policy'
+                )
+            )
         edits = config_files.read_some(parsed_args, alias_documents.read)
         aliases: list[alias_model.Alias] = []
         for edit in edits:

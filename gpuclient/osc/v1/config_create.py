@@ -34,11 +34,11 @@ class CreateConfig(command.ShowOne):
     _description = _(
         """Create the configuration of a deployment from a description
 
-Reads a short YAML or JSON file that says which cards of which hosts servers
-get through which alias, and writes every file that has to agree: those of the
-control plane, of the computes and of their kernels, for RHOSO, Kolla-Ansible
-or hosts without an installer. In files that are there only what the
-description says is changed; all else stays. No cloud is needed.
+Reads a short YAML or JSON file that names the hosts, their cards and the
+aliases, and writes the files of the control plane, the computes and the
+kernels, for RHOSO, Kolla-Ansible or hosts without a deployment tool. In a
+folder that has files already, only what the description names is changed.
+"next_steps" has the commands to run then. No cloud is needed.
 
 Example::
 
@@ -104,7 +104,15 @@ Example::
                     [provider.name for provider in creation.providers]
                 ),
                 columns.ListColumn(config_files.restart(edits)),
-                columns.ListColumn(list(creation.steps(others))),
+                columns.ListColumn(
+                    list(
+                        creation.steps(
+                            others,
+                            parsed_args.description,
+                            parsed_args.output,
+                        )
+                    )
+                ),
                 columns.ListColumn(
                     [
                         *creation.warnings,

@@ -32,7 +32,7 @@ with lazy.imports():
 
 class SetConfig(command.ShowOne):
     _description = _(
-        """Switch PCI tracking in Placement on, and add scheduler filters
+        """Set PCI tracking in Placement and scheduler filters
 
 Edits the files and folders given in place; all other bytes stay as they are.
 --report-in-placement is for the computes that have device specs,
@@ -96,7 +96,13 @@ Example::
             or parsed_args.pci_in_placement is not None
             or parsed_args.filters
         ):
-            raise exceptions.InvalidValue(_('Nothing to set'))
+            raise exceptions.InvalidValue(
+                _(
+                    'Nothing to set: give --report-in-placement, '
+                    '--pci-in-placement, --no-pci-in-placement or '
+                    '--enable-filter'
+                )
+            )
         found = switches.read(parsed_args.paths)
         documents = list(found.documents)
         edits = [

@@ -49,10 +49,11 @@ def _add_ids(parser: argparse.ArgumentParser) -> None:
 
 class CreateDeviceSpec(command.ShowOne):
     _description = _(
-        """Let a compute give devices away
+        """Add an entry to the device specs of a nova-compute
 
-Adds an entry to [pci]device_spec of the files given, judged as nova-compute
-does when it starts. Without a file the line is printed.
+A device that [pci]device_spec of a nova-compute matches can be assigned to
+servers. The entry is validated as nova-compute does when it starts, and added
+to the files given; without a file its line is printed.
 
 Example::
 
@@ -159,11 +160,12 @@ def _refuse(findings: collections.abc.Iterable[finding.Finding]) -> None:
 
 class DeleteDeviceSpec(command.ShowOne):
     _description = _(
-        """Take devices back from a compute
+        """Remove entries from the device specs of a nova-compute
 
 Removes the entries of [pci]device_spec that have the address, vendor and
 product given; of a line with several entries the others stay. nova-compute
-keeps a device that a server holds, and complains, until it is free.
+keeps a device that is allocated to a server, and logs a warning, until the
+server is deleted or moved.
 
 Example::
 
@@ -229,7 +231,7 @@ class ListDeviceSpec(command.Lister):
         """List the entries of [pci]device_spec of configuration files
 
 In the order in which nova-compute tries them: the first that matches a device
-counts.
+applies.
 
 Example::
 

@@ -246,12 +246,12 @@ def _read_back(
 
 class SetFlavor(_FlavorCommand):
     _description = _(
-        """Let a flavor ask for PCI devices
+        """Set the PCI devices that a flavor requests
 
 The request is sent with compute API microversion 2.86, with which Nova
 checks the value, whatever the default of this client is. Aliases are merged
-by name into those that the flavor asks for. Servers keep the flavor that they
-booted with; resize them to let them have the new one.
+by name into those that the flavor requests. Servers keep the flavor that they
+booted with until they are resized.
 
 Example::
 
@@ -347,7 +347,7 @@ def _existing() -> str:
 
 class UnsetFlavor(_FlavorCommand):
     _description = _(
-        """Take device requests away from a flavor
+        """Remove requests for PCI devices from a flavor
 
 Servers keep the flavor that they booted with.
 
@@ -576,12 +576,12 @@ class CreateFlavor(_FlavorCommand):
     _description = _(
         """Create a flavor that requests PCI devices
 
-It is private unless --public is given: devices are few, and whoever sees the
-flavor may use them up. A private flavor without --project is seen by admins
-alone. If its properties are refused, the flavor is deleted again.
+The flavor is private unless --public is given, because every project that sees
+it can use up the devices. Without --project, only admins see a private flavor.
+If Nova refuses its properties, the flavor is deleted again.
 
-A flavor that is there already with the same content is left as it is, and the
-exit status is 0; one with other content is an error.
+If a flavor of this name has the same content already, nothing is changed and
+the exit status is 0; if it has other content, that is an error.
 
 Example::
 

@@ -115,7 +115,7 @@ class _Hosts(command.Lister):
 
 class ShowHost(_Hosts):
     _description = _(
-        """Show the GPUs of a host, with all that passthrough depends on
+        """Show the GPUs of a host, with driver, IOMMU group and NUMA node
 
 Reads this machine, or what was copied of others; no cloud is needed. What
 cannot be read is named on stderr, and the exit status is 1 then.
@@ -329,7 +329,7 @@ def _details(host: host_model.Host, device: host_model.Device) -> _Row:
 
 class CheckHost(_Hosts):
     _description = _(
-        """Check whether hosts can give their GPUs to guests
+        """Check whether hosts are ready for GPU passthrough
 
 Reads this machine, or bundles of others, and says PASS, WARN or FAIL of each
 thing that passthrough depends on, with what was seen and what to do. No cloud
@@ -401,7 +401,7 @@ Example::
 
 class CreateHostBundle(command.ShowOne):
     _description = _(
-        """Pack what passthrough depends on, to be checked elsewhere
+        """Pack the state of a host, to check it on another machine
 
 A bundle has exactly what "gpu host check" reads, without secrets, serial
 numbers and hardware addresses. Where there is no such command, --script

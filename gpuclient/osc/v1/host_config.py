@@ -52,7 +52,7 @@ _CPU_VENDORS: dict[str | None, str] = {
 
 class CreateHostConfig(command.ShowOne):
     _description = _(
-        """Create the files that give cards of a host to guests
+        """Create the files that prepare a host for GPU passthrough
 
 Shows the kernel arguments, the files of modprobe.d, modules-load.d and the
 initramfs, the settings of tuned, the commands to run, the device specs for

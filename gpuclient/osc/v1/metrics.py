@@ -39,7 +39,7 @@ with lazy.imports():
 
 class ShowMetrics(command.Command):
     _description = _(
-        """Write the figures of all GPUs as OpenMetrics text
+        """Write metrics of all GPUs as OpenMetrics text
 
 For the textfile collector of the Prometheus node exporter: run it by a timer
 and name the file with --output, which is replaced as a whole. Names that the

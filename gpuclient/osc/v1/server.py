@@ -39,7 +39,7 @@ with lazy.imports():
 
 class ListServer(everywhere.Lister):
     _description = _(
-        """List servers that hold PCI devices, or whose flavor asks for them
+        """List servers that hold PCI devices, or whose flavor requests them
 
 Hosts and devices are null for users whom policy hides them from, as it does
 from ordinary members of a project.

@@ -51,7 +51,7 @@ class FormatTestCase(test_tools.ToolTestCase):
         error = self.assertRaises(
             exceptions.UnsafeEdit, document.file.check_writable
         )
-        self.assertIn('are only read: edit', str(error))
+        self.assertIn('are not edited: change', str(error))
         return error.patch
 
 
@@ -544,6 +544,15 @@ class TestJuju(FormatTestCase):
             self.patch_of('bundle.yaml'),
         )
 
+    def test_deletion_is_refused(self) -> None:
+        self.write({'bundle.yaml': JUJU})
+        document = aliases.read(os.fspath(self.folder / 'bundle.yaml'))[0]
+        self.assertTrue(aliases.remove(document, 'a'))
+        error = self.assertRaises(
+            exceptions.UnsafeEdit, document.file.check_writable
+        )
+        self.assertIn("       pci-alias:\n-        '[{", error.patch)
+
 
 class TestSunbeam(FormatTestCase):
     TEXT = textwrap.dedent(f"""\
@@ -593,6 +602,14 @@ class TestSunbeam(FormatTestCase):
             self.patch_of('manifest.yaml'),
         )
 
+    def test_lines_of_all_services_are_shown_once(self) -> None:
+        self.write({'manifest.yaml': self.TEXT.replace('"a"', '"b"')})
+        documents = aliases.read(os.fspath(self.folder / 'manifest.yaml'))
+        for document in documents:
+            self.assertTrue(aliases.add(document, ALIAS))
+        self.assertGreater(len(documents), 1)
+        self.assertEqual(1, documents[0].file.diff().count(TEXT))
+
 
 class TestPackstack(FormatTestCase):
     TEXT = (
@@ -613,6 +630,19 @@ class TestPackstack(FormatTestCase):
             files = {'packstack-answers.conf': self.TEXT % hosts}
             self.assertEqual(api, self.options(files, 'nova-api'))
             self.assertEqual(computes, self.options(files, 'nova-compute'))
+
+    def test_answers_in_a_folder(self) -> None:
+        """Of files with that name, only those with answers are read."""
+        answers = self.TEXT % '192.0.2.1'
+        for files in ({'answers.txt': answers}, {'answers-2.txt': answers}):
+            self.assertEqual(2, len(self.options(files, 'nova-api')[0]))
+            for name in files:
+                (self.folder / name).unlink()
+        self.write({'answers.txt': answers, 'answers-3.txt': 'no [answers\n'})
+        self.assertEqual(
+            ['GPU327'],
+            [code for code, _file, _line in self.codes({})],
+        )
 
     def test_computes_have_no_alias(self) -> None:
         self.assertIn(

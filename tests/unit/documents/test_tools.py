@@ -139,7 +139,7 @@ class TestDevstack(ToolTestCase):
         error = self.assertRaises(
             exceptions.UnsafeEdit, document.file.check_writable
         )
-        self.assertIn('Files of devstack are only read', str(error))
+        self.assertIn('Files of devstack are not edited', str(error))
         self.assertEqual(f'[pci]\n+alias = {ESCAPED}\n', error.patch)
 
     def test_nothing_is_run(self) -> None:
@@ -296,7 +296,7 @@ class TestOpenStackAnsible(ToolTestCase):
         error = self.assertRaises(
             exceptions.UnsafeEdit, document.file.check_writable
         )
-        self.assertIn('Files of OpenStack-Ansible are only', str(error))
+        self.assertIn('Files of OpenStack-Ansible are not edited', str(error))
         self.assertEqual(patch, error.patch)
 
     def test_change_and_remove(self) -> None:

@@ -70,7 +70,7 @@ class TestCreate(testtools.TestCase):
     def create(self, name: str, *arguments: str) -> dict[str, typing.Any]:
         status, found = self.run_command(
             config_create.CreateConfig,
-            os.fspath(_EXAMPLES / f'{name}.yaml'),
+            shutil.copy(_EXAMPLES / f'{name}.yaml', 'gpu.yaml'),
             *('--output', 'out', *arguments),
         )
         self.assertEqual(0, status)
@@ -435,19 +435,30 @@ class TestCreate(testtools.TestCase):
         for step in builds:
             folder = step.split()[2]
             self.assertTrue(
-                pathlib.Path('out', folder, 'kustomization.yaml').is_file()
+                pathlib.Path(folder, 'kustomization.yaml').is_file()
             )
         self.assertEqual(
-            'kustomize build control-plane | oc apply --server-side -f -',
+            'kustomize build out/control-plane | '
+            'oc apply --server-side -f -',
             builds[0],
         )
         self.assertIn('--force-conflicts', '\n'.join(steps))
         path = pathlib.Path('out/control-plane/kustomization.yaml')
         path.write_text('components: [../../../../../dt/nova/nova04delta]\n')
         steps = self.create('rhoso')['next_steps']
-        self.assertIn('kustomize build control-plane | oc apply -f -', steps)
+        self.assertIn(
+            'kustomize build out/control-plane | oc apply -f -', steps
+        )
         self.assertNotIn('--server-side', '\n'.join(steps))
         self.assertNotIn('--force-conflicts', '\n'.join(steps))
+
+    def test_steps_as_they_are_run(self) -> None:
+        """The steps name the description and the folder as given."""
+        for name in ('rhoso', 'kolla', 'plain'):
+            steps = self.create(name)['next_steps']
+            self.assertIn('openstack gpu config check out', steps)
+            self.assertIn('--expect gpu.yaml', '\n'.join(steps))
+            self.assertNotIn('<', '\n'.join(steps))
 
     def test_two_services_of_nova(self) -> None:
         self.create('rhoso')

@@ -66,7 +66,8 @@ class TestRehearseConfig(testtools.TestCase):
     def test_nothing_to_rehearse(self) -> None:
         (self.folder / 'nova.conf').unlink()
         self.assertEqual(
-            f'There is no configuration of Nova in {self.folder}',
+            f'There is no configuration of Nova in {self.folder}: name '
+            f'nova.conf files, YAML files, or folders that hold them',
             self.refused(),
         )
 
