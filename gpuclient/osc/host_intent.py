@@ -87,9 +87,9 @@ class Intents:
         if paths and not found.deployment.processes:
             raise exceptions.NotFound(
                 _(
-                'There is no configuration of Nova in %(paths)s: name '
-                'nova.conf files, YAML files, or folders that hold them'
-            )
+                    'There is no configuration of Nova in %(paths)s: name '
+                    'nova.conf files, YAML files, or folders that hold them'
+                )
                 % {'paths': ', '.join(paths)}
             )
         self._deployment = found.deployment

@@ -43,8 +43,8 @@ def check(
     if _matches_all(spec):
         yield finding.stricter(
             'GPU201',
-            'The entry has no address, vendor or product, so it matches every PCI '
-            'device of the host: disks and network cards, too',
+            'The entry has no address, vendor or product, so it matches every '
+            'PCI device of the host: disks and network cards, too',
         )
     yield from _check_keys(spec)
     for key in spec.unstored_tags:

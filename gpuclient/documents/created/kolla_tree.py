@@ -93,8 +93,8 @@ def create(wanted: description_model.Description) -> creation.Creation:
     )
     steps += [
         f'Copy the files below {creation.OUTPUT}/{ROOT} to /etc/kolla/config, '
-        f'or to the folder that node_custom_config names; its folders of hosts '
-        f'have the names of the inventory',
+        f'or to the folder that node_custom_config names; the names of hosts '
+        f'must be those of the inventory',
         'kolla-ansible reconfigure --tags nova',
         'openstack gpu alias verify '
         + ' '.join(alias.name for alias in wanted.aliases),

@@ -531,9 +531,7 @@ def _next_steps(
     if wanted.hosts[0].bare_metal is not None:
         folders.insert(0, 'edpm/baremetalhosts')
     for folder in folders:
-        yield (
-            f'kustomize build {creation.OUTPUT}/{folder} | oc apply -f -'
-        )
+        yield (f'kustomize build {creation.OUTPUT}/{folder} | oc apply -f -')
     yield (
         f'If the node set is deployed already, create an '
         f'OpenStackDataPlaneDeployment with another name than '

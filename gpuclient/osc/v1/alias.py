@@ -55,9 +55,9 @@ class CreateAlias(command.ShowOne):
 
 The alias is validated as Nova does when it starts, together with the aliases
 of each file given. It is added to the files that do not define it, and
-"restart" names the services to restart: Nova has no API for aliases, so nothing
-changes before that. Placement is queried for devices that the alias matches, and
-nova-api for the name; without a cloud both are shown as skipped.
+"restart" names the services to restart: Nova has no API for aliases, so
+nothing changes before that. Placement is queried for devices that the alias
+matches, and nova-api for the name; without a cloud both are shown as skipped.
 
 --model takes the ids and the device type from the catalogue of GPU models
 ("gpu model list"); other options override it.

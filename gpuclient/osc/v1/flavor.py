@@ -390,7 +390,7 @@ Example::
             keys.append(flavor_model.NUMA_POLICY)
         if not keys and not parsed_args.aliases:
             raise exceptions.InvalidValue(
-                _('Nothing to unset: give --alias NAME')
+                _('Nothing to unset: give --alias NAME or --numa-policy')
             )
         compute = self.compute
         nova_flavors.require_validation(compute)

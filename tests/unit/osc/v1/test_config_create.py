@@ -438,8 +438,7 @@ class TestCreate(testtools.TestCase):
                 pathlib.Path(folder, 'kustomization.yaml').is_file()
             )
         self.assertEqual(
-            'kustomize build out/control-plane | '
-            'oc apply --server-side -f -',
+            'kustomize build out/control-plane | oc apply --server-side -f -',
             builds[0],
         )
         self.assertIn('--force-conflicts', '\n'.join(steps))
