@@ -87,7 +87,7 @@ def parse_request(text: str, *, force: bool = False) -> tuple[str, int]:
         )
     if int(number) == 0 and not force:
         raise exceptions.InvalidValue(
-            f'{text!r} asks for no device: servers would boot without one. '
+            f'{text!r} requests no device: servers would boot without one. '
             f'To take the alias out, use "gpu flavor unset"; to write it '
             f'anyway, --force'
         )

@@ -376,9 +376,14 @@ class ShowOne(_Display, show.ShowOne):
 
 def _seconds(value: str) -> float:
     """Return a time that can be waited for."""
-    seconds = float(value)
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0
     if not 0 < seconds < float('inf'):
-        raise ValueError(value)
+        raise argparse.ArgumentTypeError(
+            _('%r is not a number of seconds greater than 0') % value
+        )
     return seconds
 
 

@@ -304,5 +304,7 @@ def matches_nothing(alias: alias_model.Alias) -> finding.Finding:
     return finding.warning(
         'GPU116',
         f'Placement has no device of resource class {alias.placement_class}'
-        f'{traits}: no compute reports one',
+        f'{traits}: no compute reports one, so servers that request the '
+        f'alias are not scheduled. Check [pci]device_spec and '
+        f'report_in_placement of the computes with these devices',
     )

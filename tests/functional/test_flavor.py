@@ -123,7 +123,7 @@ class TestFlavor(base.CloudTestCase):
         flavor = self.make_flavor('nvidia_a2:1')
         for arguments, words in (
             (('--alias', 'a'), "'a' is not NAME:COUNT"),
-            (('--alias', 'a:0'), "'a:0' asks for no device"),
+            (('--alias', 'a:0'), "'a:0' requests no device"),
             (('--alias', 'a:-1'), "'a:-1' is not NAME:COUNT"),
             (('--alias', 'a:b'), "'a:b' is not NAME:COUNT"),
             (('--alias', ':1'), "':1' is not NAME:COUNT"),

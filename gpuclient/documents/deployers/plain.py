@@ -313,17 +313,40 @@ def _groups(
                 _path_of(base.files, base.drop_ins),
             )
     for kind in with_own:
-        drop_ins = folder.own_drop_ins.get(kind, [])
-        files = folder.own_files.get(kind, [])
-        # Several files of one service are those of several hosts.
-        for own_files in [[one] for one in files] or [[]]:
+        for own_files, drop_ins, own_host in _instances(folder, kind):
             paths = [*base.files, *own_files, *base.drop_ins, *drop_ins]
             yield Group(
                 (kind,),
-                host if kind == configuration.COMPUTE else None,
+                own_host or host if kind == configuration.COMPUTE else None,
                 tuple(confs[one] for one in paths),
-                _path_of(own_files, drop_ins),
+                _path_of(own_files, drop_ins[-1:]),
             )
+
+
+def _instances(
+    folder: _Folder, kind: str
+) -> collections.abc.Iterator[tuple[list[str], list[str], str | None]]:
+    """Yield the own files and drop-ins of each process of a service.
+
+    Several files of one service (``nova-compute-gpu-1.conf``) are those of
+    several hosts, and so are several folders of drop-ins
+    (``nova-compute-gpu-1.conf.d``), of which the names tell the hosts.
+    ``nova-compute.conf.d`` is read by all of them.
+    """
+    files = folder.own_files.get(kind, [])
+    drop_ins = folder.own_drop_ins.get(kind, [])
+    by_stem: dict[str, list[str]] = {}
+    for path in drop_ins:
+        stem = os.path.basename(os.path.dirname(path)).removesuffix(DROP_INS)
+        by_stem.setdefault(stem, []).append(path)
+    shared = by_stem.pop(kind, [])
+    if len(files) > 1 or len(by_stem) < 2:
+        for own_files in [[file] for file in files] or [[]]:
+            yield own_files, drop_ins, None
+        return
+    for stem, own_drop_ins in by_stem.items():
+        own_host = stem.removeprefix(f'{kind}-')
+        yield files, [*shared, *own_drop_ins], own_host
 
 
 def _path_of(files: list[str], drop_ins: list[str]) -> str:

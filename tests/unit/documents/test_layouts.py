@@ -196,6 +196,30 @@ class TestLayouts(LayoutTestCase):
             self.processes(files),
         )
 
+    def test_drop_ins_of_several_hosts(self) -> None:
+        """A rehearsal cloud has a folder for each of its hosts."""
+        files = {
+            'nova.conf': '[api_database]\n',
+            'nova-compute.conf.d/1.conf': f'[pci]\n{REPORT}',
+            'nova-compute-gpu-0.conf.d/1.conf': f'[pci]\n{SPEC}{ALIAS}',
+            'nova-compute-gpu-1.conf.d/1.conf': f'[pci]\n{SPEC}{ALIAS}',
+        }
+        self.assertEqual(
+            [
+                (
+                    (COMPUTE,),
+                    host,
+                    [
+                        *('nova.conf', 'nova-compute.conf.d/1.conf'),
+                        f'nova-compute-{host}.conf.d/1.conf',
+                    ],
+                )
+                for host in ('gpu-0', 'gpu-1')
+            ],
+            [one for one in self.processes(files) if one[0] == (COMPUTE,)],
+        )
+        self.assertNotIn('GPU213', [code for code, *_ in self.check(files)])
+
     def test_host_that_is_a_compute_alone(self) -> None:
         """Its nova.conf has nothing of the control plane."""
         files = {
