@@ -199,7 +199,7 @@ class TestLayouts(LayoutTestCase):
     def test_drop_ins_of_several_hosts(self) -> None:
         """A rehearsal cloud has a folder for each of its hosts."""
         files = {
-            'nova.conf': '[api_database]\n',
+            'nova.conf': '[api_database]\na = 1\n',
             'nova-compute.conf.d/1.conf': f'[pci]\n{REPORT}',
             'nova-compute-gpu-0.conf.d/1.conf': f'[pci]\n{SPEC}{ALIAS}',
             'nova-compute-gpu-1.conf.d/1.conf': f'[pci]\n{SPEC}{ALIAS}',
