@@ -342,8 +342,8 @@ def _of_aliases(
         alias = aliases.get(name)
         if alias is None or alias.placement_class is None:
             raise exceptions.NotFound(
-                f'Nobody says what alias {name!r} stands for: name the file '
-                f'that defines it with --config'
+                f'The definition of alias {name!r} is not known: name the '
+                f'file that defines it with --config'
             )
         if count:
             yield DeviceRequest(

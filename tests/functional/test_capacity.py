@@ -249,7 +249,7 @@ class TestForecast(base.OwnCloudTestCase):
         self.assertTrue(of_project['tenants']['Exact'])
         result = self.run_command(*command, '--long')
         self.assertEqual(1, result.status)
-        self.assertIn('capacity of flavor pci: Nobody says', result.stderr)
+        self.assertIn('capacity of flavor pci: The definition', result.stderr)
         for row in json.loads(result.stdout):
             if row['Flavor'].startswith('refused'):
                 self.assertEqual(0, row['Fits'])
@@ -260,7 +260,7 @@ class TestForecast(base.OwnCloudTestCase):
             'unknown', self.run_command(*command[:-2], '--long').stdout
         )
         self.assertIn(
-            "Flavor 'pci': Nobody says what alias 'pci_a' stands for",
+            "Flavor 'pci': The definition of alias 'pci_a' is not known",
             self.refused('gpu', 'capacity', 'show', 'pci'),
         )
         self.assertIn(

@@ -86,15 +86,15 @@ class ListCapacity(_CapacityCommand, everywhere.Lister):
     _description = _(
         """List how many more servers of each GPU flavor fit
 
-Computed from what Placement and Nova say of each host, as they decide:
-allocation ratios, reserved devices, traits, aggregates and disabled computes
-included. Each flavor is counted as if it were the only one. "Fits" is null
-where nobody says what an alias stands for: name the files that define it with
---config, or boot a server with it. "Exact" is false where Nova also matches
-NUMA nodes or huge pages, which no API tells: fewer may fit.
+Computed from the inventories and allocations of each host as Placement and
+Nova schedule: with allocation ratios, reserved devices, traits, aggregates and
+disabled computes. Each flavor is counted as if it were the only one. "Fits" is
+null where the definition of an alias is not known: name the files that define
+it with --config, or boot a server with it. "Exact" is false where Nova also
+matches NUMA nodes or huge pages, which no API shows: fewer may fit.
 
-With --stranded, lists the free devices that no flavor can use; flavors of
-which nobody says what they ask for are named on stderr.
+With --stranded, lists the free devices that no flavor can use; flavors with
+aliases of which the definition is not known are named on stderr.
 
 Example::
 
@@ -219,9 +219,9 @@ class ShowCapacity(_CapacityCommand, command.ShowOne):
     _description = _(
         """Show how many more servers of a flavor fit, host by host
 
-Of each host that has devices for the flavor: how many more servers fit, what
-there is least of, how many each thing would allow on its own, and why Nova
-sends none there, if so.
+For each host that has devices for the flavor: how many more servers fit, which
+resource limits them, how many each resource would allow on its own, and, if
+none fit, why Nova filters out the host.
 
 Example::
 

@@ -35,9 +35,9 @@ class CheckConfig(command.Lister):
 Reads nova.conf files, folders of drop-ins (.conf.d), the YAML of RHOSO (node
 sets, data plane services and bare metal hosts, too), the layers of Kolla, and
 the files of OpenStack-Ansible, OpenStack-Helm, MOSK, TripleO, Puppet,
-packstack, Juju, Sunbeam and devstack in the files and folders given, and says
-what would stop a service, leave a card without use or cores idle, or differ
-between nova-api and the computes. Each finding has a code that the
+packstack, Juju, Sunbeam and devstack in the files and folders given, and
+reports what would keep a service from starting, leave cards or cores unused,
+or differ between nova-api and the computes. Each finding has a code that the
 documentation explains. No cloud is needed.
 
 The exit status is 3 if there is a finding at or above --fail-on.
