@@ -31,6 +31,8 @@ from gpuclient.model import oslo_values
 from gpuclient.rules import finding
 
 #: All else is something other than an option, such as a host of Ansible.
+#: Where an option that stands in a wrong section may belong.
+_SECTIONS = ('pci', 'filter_scheduler', 'compute', 'devices')
 _NAME = re.compile('[a-z0-9_-]+', re.ASCII)
 _COMPUTE = (configuration.COMPUTE,)
 #: Sections whose values may be quoted; those of others may be secrets.
@@ -83,13 +85,11 @@ def check(
             and not nova_options.is_known(section, name)
             and nova_removed.find(section, name) is None
         ):
-            similar = nova_options.similar(section, name)
-            hint = f'; it has {similar!r}' if similar else ''
             yield finding.Located(
                 finding.warning(
                     'GPU312',
-                    f'Nova has no option [{section}]{name}, and says nothing '
-                    f'about it{hint}',
+                    f'Nova has no option [{section}]{name} and ignores it. '
+                    f'{_remedy_of_unknown(section, name)}',
                 ),
                 place,
             )
@@ -113,6 +113,18 @@ def check(
                 ),
                 place,
             )
+
+
+def _remedy_of_unknown(section: str, name: str) -> str:
+    """Return what to do about an option that Nova does not have."""
+    home = next(
+        (other for other in _SECTIONS if nova_options.is_known(other, name)),
+        None,
+    )
+    if home is not None:
+        return f'Move it to the section [{home}]'
+    similar = nova_options.similar(section, name)
+    return f'Set {similar!r} instead' if similar else 'Remove it'
 
 
 def resolve(

@@ -286,6 +286,13 @@ class TestValues(CheckTestCase):
             'enabled_filtes',
             [('GPU312', 'enabled_filtes')],
         ),
+        # Behind the header of another section.
+        (
+            CONTROL,
+            '        enabled_filters',
+            '        passthrough_whitelist = {}\n        enabled_filters',
+            [('GPU312', 'passthrough_whitelist')],
+        ),
         (
             CONTROL,
             '        enabled_filters',
