@@ -34,6 +34,7 @@ from keystoneauth1 import session
 from openstack import exceptions as sdk_exceptions
 import requests
 
+from gpuclient.cloud import bounds
 from gpuclient.cloud import schema
 from gpuclient import exceptions
 from gpuclient.i18n import _
@@ -48,8 +49,6 @@ RETRIABLE = (429, 502, 503, 504)
 #: How often a read is tried again.
 RETRIES = 3
 
-#: The longest pause before a next try, in seconds, whatever a service asks.
-_LONGEST_PAUSE = 8.0
 _FIRST_PAUSE = 0.5
 
 
@@ -88,6 +87,8 @@ def set_patience(ksa_session: session.Session, patience: Patience) -> None:
     # requests takes a pair, and gets what stands here.
     timeout: typing.Any = (patience.connect, patience.read)
     ksa_session.timeout = timeout
+    # For requests that do not go through here: for versions, and tokens.
+    ksa_session.session.hooks.update(bounds.hooks(patience.read, deadline))
 
 
 _ERRORS: dict[int, type[exceptions.CloudError]] = {
@@ -176,7 +177,6 @@ def send(
         logger=_LOG,
         status_code_retries=retries,
         retriable_status_codes=RETRIABLE,
-        hooks={'response': _bound_pause},
     )
     with _library_errors(what):
         response = _request(service, method, path, kwargs, retries)
@@ -208,11 +208,13 @@ def _request(
     if end is not None:
         until = min(until, end)
     pause = _FIRST_PAUSE
+    kwargs = {'hooks': bounds.hooks(patience.read, end), **kwargs}
     while True:
         left = until - time.monotonic()
         if left <= 0:
             raise ksa_exceptions.ConnectTimeout(
-                _('no answer within %g seconds') % patience.total
+                _('no answer within %g seconds')
+                % (patience.total or patience.connect + 2 * patience.read)
             )
         kwargs['timeout'] = (
             min(patience.connect, left),
@@ -229,20 +231,6 @@ def _request(
         retries -= 1
         time.sleep(pause)
         pause *= 2
-
-
-def _bound_pause(
-    response: requests.Response, *_arguments: object, **_options: object
-) -> None:
-    """Keep a service from asking for a pause of days, or of less than none.
-
-    keystoneauth sleeps for what ``Retry-After`` says.
-    """
-    asked = response.headers.get('Retry-After', '')
-    if asked and not (
-        asked.isascii() and asked.isdecimal() and int(asked) <= _LONGEST_PAUSE
-    ):
-        response.headers['Retry-After'] = 'later'
 
 
 def endpoint_data(

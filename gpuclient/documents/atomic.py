@@ -20,6 +20,7 @@ import functools
 import os
 import re
 import secrets
+import select
 import stat
 import time
 import typing
@@ -101,13 +102,45 @@ def read_stream(path: str, stream: typing.BinaryIO) -> bytes:
     :param path: What messages call it.
     :raises gpuclient.exceptions.DocumentError: It is too large.
     """
-    content = stream.read(LARGEST + 1)
+    try:
+        content = _read_some(stream, LARGEST + 1)
+    except OSError as exc:
+        raise cannot_read(path, exc) from exc
     if len(content) > LARGEST:
         raise exceptions.DocumentError(
             _('Cannot read %(path)s: it is larger than %(size)d MiB')
             % {'path': path, 'size': LARGEST // 2**20}
         )
     return content
+
+
+def _read_some(stream: typing.BinaryIO, most: int) -> bytes:
+    """Return what a stream has, waiting for it where it is a pipe.
+
+    Whoever shares standard input may have set it not to wait
+    (``O_NONBLOCK``), and so do files of ``/proc`` that never end.
+    """
+    part: bytes | None = stream.read(most)
+    content = bytearray(part or b'')
+    while part != b'' and len(content) < most:
+        if part is not None and _waits(stream):
+            # There is no more.
+            break
+        if part is None:
+            if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            select.select([stream], [], [])
+        part = stream.read(most - len(content))
+        content += part or b''
+    return bytes(content)
+
+
+def _waits(stream: typing.BinaryIO) -> bool:
+    try:
+        return os.get_blocking(stream.fileno())
+    except OSError:
+        # It is in memory.
+        return True
 
 
 def decode(path: str, content: bytes) -> str:

@@ -172,11 +172,17 @@ class Command(command.Command):
     def authenticate(self) -> None:
         """Let the shell authenticate, as for a command of its own."""
         options = self.app.options
+        patience = self._patience(self._region(validate=False))
+        of_shell = getattr(options, 'api_timeout', None)
         # So the request for a token is bounded, too.
-        options.api_timeout = self._patience(self._region(validate=False)).read
+        options.api_timeout = patience.read
         self.auth_required = True
-        self.app.prepare_to_run_command(self)
-        self.bound(self.cloud)
+        try:
+            self.app.prepare_to_run_command(self)
+        finally:
+            # Where the shell is interactive, the next command has its own.
+            options.api_timeout = of_shell
+        request.set_patience(self.cloud.session, patience)
 
     def _region(self, *, validate: bool) -> cloud_region.CloudRegion:
         """Return what clouds.yaml, environment and options say of a cloud."""
@@ -188,11 +194,18 @@ class Command(command.Command):
 
     def _patience(self, region: cloud_region.CloudRegion) -> request.Patience:
         seconds = self._timeout or region.config.get('api_timeout')
-        return (
-            request.Patience()
-            if seconds is None
-            else request.Patience.of(float(seconds))
-        )
+        if seconds is None:
+            return request.Patience()
+        try:
+            return request.Patience.of(_seconds(seconds))
+        except (TypeError, ValueError, argparse.ArgumentTypeError) as exc:
+            raise exceptions.InvalidValue(
+                _(
+                    'api_timeout of the cloud in clouds.yaml is not a number '
+                    'of seconds above 0: %s'
+                )
+                % text.one_line(str(seconds))[:200]
+            ) from exc
 
     def bound(
         self, cloud: connection.Connection, total: float | None = None
@@ -374,7 +387,7 @@ class ShowOne(_Display, show.ShowOne):
         streams.write_bytes(self.app.stdout, document)
 
 
-def _seconds(value: str) -> float:
+def _seconds(value: str | float) -> float:
     """Return a time that can be waited for."""
     try:
         seconds = float(value)

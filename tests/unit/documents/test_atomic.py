@@ -16,8 +16,10 @@ import collections
 import collections.abc
 import contextlib
 import errno
+import io
 import os
 import pathlib
+import select
 import shutil
 import signal
 import stat
@@ -346,3 +348,57 @@ class TestCreate(AtomicTestCase):
         )
         self.assertRegex(str(error), '^Cannot write .*: File name too long$')
         self.assertEqual(['nova.conf'], os.listdir(self.folder))
+
+
+class _Never(io.RawIOBase):
+    """A regular file of which there is nothing now, as of ``/proc/kmsg``."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> None:
+        return None
+
+
+class TestReadStream(testtools.TestCase):
+    """A stream that somebody else has set not to wait."""
+
+    def test_a_pipe(self) -> None:
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        parts = [b'[pci]\n', b'alias = 1\n', b'']
+        select_ = select.select
+
+        def answer(*arguments: typing.Any) -> typing.Any:
+            part = parts.pop(0)
+            os.write(writing, part)
+            if not part:
+                os.close(writing)
+            return select_(*arguments)
+
+        with (
+            open(reading, 'rb') as stream,
+            unittest.mock.patch.object(select, 'select', answer),
+        ):
+            self.assertEqual(
+                b'[pci]\nalias = 1\n', atomic.read_stream('<stdin>', stream)
+            )
+        self.assertEqual([], parts)
+
+    def test_a_regular_file_without_end(self) -> None:
+        with tempfile.TemporaryFile() as file:
+            stream: typing.Any = io.BufferedReader(_Never(file.fileno()))
+            error = self.assertRaises(
+                exceptions.DocumentError,
+                atomic.read_stream,
+                '/proc/kmsg',
+                stream,
+            )
+        self.assertIn('Cannot read /proc/kmsg: ', str(error))
