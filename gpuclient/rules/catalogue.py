@@ -232,15 +232,15 @@ def _other_type(
         yield finding.warning(
             'GPU120',
             f'Alias {alias.name!r} requests {wanted} devices, but '
-            f'{_join(models)} is {" or ".join(expected)}: where it is, the '
-            f'alias never matches it. {_COMPARE}',
+            f'{_join(models)} is {" or ".join(expected)}: such a card never '
+            f'matches the alias. {_COMPARE}',
         )
     elif all(model.device_type != wanted for model in models):
         yield finding.warning(
             'GPU120',
             f'Alias {alias.name!r} requests {wanted} devices, but '
-            f'{_join(models)} is mostly {models[0].device_type}: where it '
-            f'is, the alias never matches it. It is {wanted} '
+            f'{_join(models)} is mostly {models[0].device_type}: such a card '
+            f'never matches the alias. It is {wanted} '
             f'{_when(models, wanted)}. {_COMPARE}',
         )
 

@@ -179,16 +179,16 @@ class TestCheckAlias(testtools.TestCase):
             (
                 ('v100', '10de:1db6', 'type-PF'),
                 "GPU120: Alias 'v100' requests type-PF devices, but NVIDIA "
-                'Tesla V100 PCIe 32GB is type-PCI: where it is, the alias '
-                'never matches it. Compare it with sriov_totalvfs of the '
+                'Tesla V100 PCIe 32GB is type-PCI: such a card never '
+                'matches the alias. Compare it with sriov_totalvfs of the '
                 'device (0 or no such file: type-PCI)',
             ),
             (
                 ('a6000', '10de:2230', 'type-PF'),
                 "GPU120: Alias 'a6000' requests type-PF devices, but NVIDIA "
-                'RTX A6000 is mostly type-PCI: where it is, the alias never '
-                'matches it. It is type-PF as the card is set up: SR-IOV is '
-                'exposed in the mode without display outputs only; '
+                'RTX A6000 is mostly type-PCI: such a card never '
+                'matches the alias. It is type-PF as the card is set up: '
+                'SR-IOV is exposed in the mode without display outputs only; '
                 'displaymodeselector of NVIDIA changes the mode, and the BAR '
                 'sizes with it; BAR1 is then 64 GiB. Compare it with '
                 'sriov_totalvfs of the device '
@@ -197,9 +197,10 @@ class TestCheckAlias(testtools.TestCase):
             (
                 ('t4', '10de:1eb8', 'type-PCI'),
                 "GPU120: Alias 't4' requests type-PCI devices, but NVIDIA "
-                'Tesla T4 is mostly type-PF: where it is, the alias never '
-                'matches it. It is type-PCI as the card is set up: Hosts are '
-                'known that see either type. Compare it with sriov_totalvfs '
+                'Tesla T4 is mostly type-PF: such a card never '
+                'matches the alias. It is type-PCI as the card is set up: '
+                'Hosts are known that see either type. Compare it with '
+                'sriov_totalvfs '
                 'of the device (0 or no such file: type-PCI)',
             ),
         ):
