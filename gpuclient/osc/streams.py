@@ -37,7 +37,7 @@ def write_bytes(stream: typing.Any, content: bytes) -> None:
 def guarded(
     stream: typing.Any, written: collections.abc.Collection[str]
 ) -> collections.abc.Iterator[None]:
-    """Raise what goes wrong with standard output as one error of ours.
+    """Raise what goes wrong with output as one error of ours.
 
     :param written: Paths of files that the command has written before.
     :raises gpuclient.exceptions.OutputError: With these paths.
@@ -54,6 +54,13 @@ def guarded(
     except OSError as exc:
         _discard(stream)
         raise _not_written(exc.strerror or str(exc), written) from exc
+    except exceptions.GPUError:
+        raise
+    except ValueError as exc:
+        # cliff knows the names of columns only when all is done.
+        raise exceptions.OutputError(
+            _('Cannot show the result: %s') % exc + _changed(written)
+        ) from exc
 
 
 def _discard(stream: typing.Any) -> None:
@@ -69,9 +76,12 @@ def _discard(stream: typing.Any) -> None:
 def _not_written(
     reason: str, written: collections.abc.Collection[str]
 ) -> exceptions.OutputError:
-    message = _('Cannot write to standard output: %s') % reason
-    if written:
-        message += _('. These files are changed all the same: %s') % ', '.join(
-            written
-        )
-    return exceptions.OutputError(message)
+    return exceptions.OutputError(
+        _('Cannot write to standard output: %s') % reason + _changed(written)
+    )
+
+
+def _changed(written: collections.abc.Collection[str]) -> str:
+    if not written:
+        return ''
+    return _('. These files are changed all the same: %s') % ', '.join(written)

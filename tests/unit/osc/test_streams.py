@@ -72,6 +72,16 @@ class TestStreams(testtools.TestCase):
             },
         )
 
+    def test_a_column_that_is_not_there(self) -> None:
+        """The file is written by then, and the user gets to know it."""
+        done = self.run_script(
+            '', '--compute-config', str(self.path), '-c', 'x'
+        )
+        self.assertEqual(1, done.returncode)
+        self.assertIn(b'No recognized column names', done.stderr)
+        self.assertIn(b'These files are changed all the same: ', done.stderr)
+        self.assertIn('device_spec', self.path.read_text())
+
     def test_bytes_stay_bytes(self) -> None:
         for text in (TEXT, TEXT.replace('\n', '\r\n'), f'\ufeff{TEXT}'):
             done = self.run_script('', '--config', '-', given=text.encode())
