@@ -91,6 +91,13 @@ _HARMFUL = (
     [[[]]],
     {'a': {'a': None}},
 )
+#: Servers that are none of the cloud.
+_ELSEWHERE = (
+    'http://elsewhere/',
+    '//elsewhere/v2.1',
+    'https://nova@elsewhere/',
+    'http://nova:81/elsewhere',
+)
 _STATUSES = (204, 300, 400, 401, 403, 404, 406, 409, 429, 500, 502, 503)
 
 
@@ -349,7 +356,7 @@ class _Cloud:
         return json.dumps(body)
 
     def _spoil(self, context: typing.Any, body: object) -> str:
-        way = self._source.randrange(8)
+        way = self._source.randrange(9)
         if way == 0:
             return self._source.choice(
                 ('', '{', '[' * 9999, 'null', '7', '<html>\x1b[2J</html>')
@@ -369,6 +376,10 @@ class _Cloud:
                     requests.exceptions.ChunkedEncodingError,
                 )
             )('\x1b[2J')
+        if way == 3:
+            context.status_code = self._source.choice((301, 302, 307, 308))
+            context.headers['Location'] = self._source.choice(_ELSEWHERE)
+            return ''
         for _time in range(self._source.choice((1, 1, 1, 3))):
             body = self._mutate(body)
         return json.dumps(body)
@@ -413,6 +424,13 @@ def check_printable(output: str, source: str) -> None:
             raise AssertionError(f'{source} prints {line!r}')
 
 
+def _optional_connection(
+    shown: command.Command, required: bool = False
+) -> tuple[connection.Connection, str]:
+    shown.bound(shown.cloud)
+    return shown.cloud, ''
+
+
 def run(
     kind: type[command.Command],
     arguments: collections.abc.Iterable[str],
@@ -437,7 +455,7 @@ def run(
         unittest.mock.patch.object(
             kind,
             'optional_connection',
-            lambda self, required=False: (self.cloud, ''),
+            _optional_connection,
         ),
     ):
         parsed = shown.get_parser('x').parse_args(
@@ -483,6 +501,8 @@ def _attack(mock: requests_mock.Mocker, source: random.Random) -> str:
     def answer(request: typing.Any, context: typing.Any) -> str:
         if next(count) > 2000:
             raise AssertionError('requests without end')
+        if 'elsewhere' in request.url:
+            raise AssertionError(f'asked {request.url}')
         return cloud.answer(request, context)
 
     mock.register_uri(requests_mock.ANY, requests_mock.ANY, text=answer)
