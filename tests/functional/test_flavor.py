@@ -13,6 +13,8 @@
 """``openstack gpu flavor`` on a real Nova: what it writes, and refuses."""
 
 import json
+import pathlib
+import tempfile
 
 from tests.functional import base
 from tests.functional import proxy
@@ -404,6 +406,22 @@ class TestFlavor(base.CloudTestCase):
         self.assertIn('GPU704', shown['findings'][0])
         visible = self.as_member('gpu', 'flavor', 'list', '-f', 'json')
         self.assertNotIn(asks.name, [row['Name'] for row in visible])
+
+    def test_definition_of_an_alias(self) -> None:
+        """Only files tell the device type that a flavor requests."""
+        flavor = self.make_flavor('nvidia_a2:1')
+        show = ('gpu', 'flavor', 'show', flavor.name, '-f', 'json')
+        self.assertEqual([], self.openstack(*show)['findings'])
+        path = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        path /= 'nova.conf'
+        path.write_text(
+            '[pci]\nalias = {"name": "nvidia_a2", "vendor_id": "10de", '
+            '"product_id": "25b6", "device_type": "type-PCI"}\n'
+            'alias = {"name": "other", "vendor_id": "10de", '
+            '"product_id": "1db6", "device_type": "type-PF"}\n'
+        )
+        (finding,) = self.openstack(*show, '--config', str(path))['findings']
+        self.assertIn("GPU120: Alias 'nvidia_a2' requests type-PCI", finding)
 
     def test_as_a_member(self) -> None:
         flavor = self.make_flavor('nvidia_a2:1')

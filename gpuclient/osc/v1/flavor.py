@@ -29,11 +29,14 @@ with lazy.imports():
     from gpuclient.cloud import keystone
     from gpuclient.cloud.nova import alias_probe
     from gpuclient.cloud.nova import flavors as nova_flavors
+    from gpuclient.documents import aliases as alias_documents
+    from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient import exceptions
     from gpuclient.model import alias as alias_model
     from gpuclient.model import flavor as flavor_model
     from gpuclient.osc import columns
     from gpuclient.osc import flavor_findings
+    from gpuclient.osc import models
     from gpuclient.osc import options
     from gpuclient.rules import finding
     from gpuclient.rules import flavor as flavor_rules
@@ -50,12 +53,14 @@ class _FlavorCommand(command.ShowOne):
         self,
         flavor: flavor_model.Flavor,
         flavors: collections.abc.Sequence[flavor_model.Flavor] | None = None,
+        of_definitions: collections.abc.Iterable[str] = (),
         **others: typing.Any,
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         """Return the columns and values that show a flavor.
 
         :param flavors: All that the user sees, to ask nova-api for its
             aliases with; None where it was asked before.
+        :param of_definitions: Findings about the definitions of its aliases.
         """
         replies = (
             {}
@@ -91,7 +96,9 @@ class _FlavorCommand(command.ShowOne):
                 flavor.is_public,
                 columns.CountsColumn(flavor.aliases),
                 columns.PropertiesColumn(flavor.extra_specs),
-                columns.ListColumn([str(found) for found in findings]),
+                columns.ListColumn(
+                    [*map(str, findings), *dict.fromkeys(of_definitions)]
+                ),
                 *others.values(),
             ),
         )
@@ -452,27 +459,41 @@ class ShowFlavor(_FlavorCommand):
 "findings" says what is wrong with it: with its requests, with other
 properties for which Nova creates no server, and with aliases that the running
 nova-api does not know. nova-api is asked once for each alias; no server is
-created.
+created. No API shows what an alias is defined as: with --config, the
+definitions are compared with the catalogue of GPU models, the device type
+among them.
 
 Example::
 
-    openstack gpu flavor show device_passthrough"""
+    openstack gpu flavor show device_passthrough \\
+        --config /etc/nova/nova.conf"""
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         options.add_flavor(parser, _('Flavor to show (name or ID)'))
+        options.add_alias_files(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        documents = alias_documents.read_all(parsed_args.files)
         flavors = nova_flavors.list_flavors(self.compute)
+        flavor = nova_flavors.find_flavor(
+            self.compute, parsed_args.flavor, flavors
+        )
+        catalogue = catalogue_documents.load(None)
         return self.present(
-            nova_flavors.find_flavor(
-                self.compute, parsed_args.flavor, flavors
-            ),
+            flavor,
             flavors,
+            [
+                warning
+                for document in documents
+                for defined in document.aliases
+                if defined.alias.name in (flavor.aliases or {})
+                for warning in models.judge(defined.alias, catalogue)
+            ],
         )
 
 
