@@ -59,7 +59,7 @@ test: $(READY)
 
 # Those, a minute of attacks, and what a few boots of a real kernel show.
 test-ci: $(READY)
-	$(BIN)/python -m tests.run unit functional hostile-brief host-fast
+	$(BIN)/python -m tests.run unit functional-fast hostile-brief host-fast
 
 test-host: $(READY)
 	$(BIN)/python -m tests.run host

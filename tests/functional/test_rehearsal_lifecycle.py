@@ -40,6 +40,10 @@ def _processes(cloud):
     ]
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class TestLifecycle(base.OwnCloudTestCase):
     def _boot(self, name):
         cloud = openstack.connect(cloud=self.os_cloud)
@@ -176,6 +180,8 @@ class TestLifecycle(base.OwnCloudTestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # Who runs tests in the background has them ignore it.
+            preexec_fn=_heed_interrupts,
         )
         self.addCleanup(program.kill)
         self.stop_at_the_end('ctrlc')

@@ -43,7 +43,7 @@ import tests.hostile
 #: Seconds for one attack.
 _LONGEST = 30.0
 #: Seconds for all subjects with ``--brief``.
-_BRIEF = 50.0
+_BRIEF = 30.0
 #: Attacks that are shown of each subject.
 _SHOWN = 3
 _NO_SUBJECTS = ('run', '__main__')
