@@ -332,7 +332,7 @@ def get(
 
 
 def _refuse_constant(constant: str) -> typing.NoReturn:
-    """Refuse NaN and Infinity, which Python reads and JSON has not."""
+    """Refuse NaN and Infinity: Python reads them, JSON does not."""
     raise ValueError(constant)
 
 

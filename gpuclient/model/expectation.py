@@ -113,7 +113,7 @@ def of_specs(
 ) -> collections.abc.Iterator[Expectation]:
     """Yield what entries of ``[pci]device_spec`` make a compute report.
 
-    An entry with the address of one device stands for that device, any other
+    An entry with the address of one device means that device, any other
     for at least one device.
 
     :param specs: Each entry, and where it stands.
