@@ -93,6 +93,47 @@ class TestCreate(testtools.TestCase):
             if path.is_file()
         }
 
+    def test_a_run_after_a_kill_completes_the_tree(self) -> None:
+        """Whichever file was the last to be put in its place."""
+        self.create('plain')
+        whole = self.tree()
+        for calls in range(len(whole) + 1):
+            shutil.rmtree('out')
+            self.kill_while_creating(calls)
+            left = self.tree()
+            self.assertEqual(min(calls, len(whole)), len(left))
+            self.assertLessEqual(left.items(), whole.items())
+            self.create('plain')
+            self.assertEqual(whole, self.tree())
+            names = os.fspath(pathlib.Path('out'))
+            self.assertFalse(
+                [
+                    name
+                    for _folder, _folders, files in os.walk(names)
+                    for name in files
+                    if name.startswith('.')
+                ]
+            )
+
+    def kill_while_creating(self, calls: int) -> None:
+        """Create a tree in a process that ends at a link too many."""
+        child = os.fork()
+        if child == 0:
+            link, left = os.link, [calls]
+
+            def end(*arguments: typing.Any, **options: typing.Any) -> None:
+                if not left[0]:
+                    os._exit(9)
+                left[0] -= 1
+                link(*arguments, **options)
+
+            try:
+                with unittest.mock.patch('os.link', end):
+                    self.create('plain')
+            finally:
+                os._exit(1 if sys.exception() else 0)
+        os.waitpid(child, 0)
+
     def test_golden(self) -> None:
         """The files themselves are in the diffs."""
         for name in ('rhoso', 'kolla', 'plain'):
