@@ -309,7 +309,9 @@ class CloudTestCase(ShellTestCase):
     ) -> typing.Any:
         """Boot a server and wait until it has a status.
 
-        It is deleted when the test ends.
+        It is deleted when the test ends. Tests that run at the same time share
+        the devices of a cloud: one that is to be ACTIVE is booted again while
+        no host has a free device for it.
 
         :param host: The compute service to boot it on (admin only).
         """
@@ -323,28 +325,39 @@ class CloudTestCase(ShellTestCase):
         }
         if host is not None:
             request['host'] = host
-        response = compute.post(
-            '/servers', json={'server': request}, microversion='2.90'
-        )
-        self.assertEqual(202, response.status_code, response.text)
-        server_id = response.json()['server']['id']
-        self.addCleanup(self.delete, server_id)
-        return self.wait_for_server(server_id, status)
+        deadline = time.monotonic() + 60
+        while True:
+            response = compute.post(
+                '/servers', json={'server': request}, microversion='2.90'
+            )
+            self.assertEqual(202, response.status_code, response.text)
+            server_id = response.json()['server']['id']
+            self.addCleanup(self.delete, server_id)
+            server = self.wait_for_server(server_id, status, 'ERROR')
+            if (
+                server.status == status
+                or 'No valid host' not in str(server.fault)
+                or time.monotonic() > deadline
+            ):
+                break
+            self.delete(server_id)
+        self.assertEqual(status, server.status, server.fault)
+        return server
 
     def wait_for_server(
-        self, server_id: str, status: str, timeout: float = 90
+        self, server_id: str, *statuses: str, timeout: float = 90
     ) -> typing.Any:
-        """Return a server as soon as it has a status."""
+        """Return a server as soon as it has one of some statuses."""
         compute = self.connect().compute
         deadline = time.monotonic() + timeout
         while True:
             server = compute.get_server(server_id)
-            if server.status == status and server.task_state is None:
+            if server.status in statuses and server.task_state is None:
                 return server
             if server.status == 'ERROR' or time.monotonic() > deadline:
                 self.fail(
                     f'server {server.name} is {server.status}, '
-                    f'not {status}: {server.fault}'
+                    f'not {" or ".join(statuses)}: {server.fault}'
                 )
             time.sleep(0.1)
 
