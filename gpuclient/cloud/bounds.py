@@ -46,7 +46,7 @@ def hooks(seconds: float, until: float | None = None) -> dict[str, list[Hook]]:
     """Return what requests calls with each answer, before it is read.
 
     :param seconds: How long an answer may take beyond what a slow line needs.
-    :param until: When it has to be there at all, as time.monotonic() has it.
+    :param until: When it has to be there at all, a time of time.monotonic().
     """
 
     def read_all(

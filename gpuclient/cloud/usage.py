@@ -226,7 +226,7 @@ def hypervisor_hostnames(
 
 
 def compute_nodes(cloud: connection.Connection, name: str) -> frozenset[str]:
-    """Return the compute nodes that a name stands for.
+    """Return the compute nodes that a name identifies.
 
     :param name: Hypervisor hostname, or the name of the compute service.
     :returns: Empty where there is no such host, or none that this user may

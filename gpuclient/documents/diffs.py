@@ -223,7 +223,7 @@ def _section(before: list[str], hunk: _Hunk) -> str:
 
 
 def _range(start: int, end: int) -> str:
-    # As difflib has it.
+    # As difflib writes it.
     length = end - start
     if length == 1:
         return str(start + 1)

@@ -203,7 +203,7 @@ class BundleFile(yaml_settings.SettingsFile):
             )
 
     def _text(self, node: yaml.Node) -> str:
-        """Return a value; one that is no text Juju refuses."""
+        """Return a value; Juju refuses one that is not a string."""
         if isinstance(node, yaml.ScalarNode):
             value = yaml_settings.data(self.path, node)
             return '' if value is None else yaml_settings.scalar_text(value)
