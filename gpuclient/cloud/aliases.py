@@ -21,7 +21,6 @@ from gpuclient.cloud.nova import servers as nova_servers
 from gpuclient.cloud import request
 from gpuclient.cloud import schema
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
 from gpuclient.model import inventory
 
@@ -94,7 +93,7 @@ def _held(
         allocations = request.get(
             cloud.placement,
             f'/allocations/{server.uuid}',
-            _('reading the allocations of server %s') % server.name,
+            f'reading the allocations of server {server.name}',
             {'allocations': schema.Map({'resources': schema.Map(int)})},
         )['allocations']
     except exceptions.NotFound:

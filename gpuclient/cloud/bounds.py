@@ -27,7 +27,6 @@ import requests
 from urllib3 import exceptions as urllib3_exceptions
 
 from gpuclient import exceptions
-from gpuclient.i18n import _
 
 #: Bytes of an answer, unpacked.
 LARGEST = 256 * 2**20
@@ -84,17 +83,14 @@ def _stay(
     if not _is_same_server(response.url, location):
         response.close()
         raise exceptions.CloudError(
-            _(
-                'The service at %(here)s sends to another server (HTTP '
-                '%(status)d), which does not get the token: the catalog of '
+            (
+                f'The service at {_address(response.url)} sends to another '
+                'server (HTTP '
+                f'{response.status_code}), which does not get the token: the '
+                'catalog of '
                 'Keystone has to name the address where the service is. It '
-                'sends to %(there)s'
-            )
-            % {
-                'here': _address(response.url),
-                'status': response.status_code,
-                'there': _address(location),
-            },
+                f'sends to {_address(location)}'
+            ),
             status=response.status_code,
         )
 
@@ -150,11 +146,8 @@ def _read(
                 content.clear()
                 break
             raise exceptions.CloudError(
-                _('The answer of %(where)s is larger than %(size)d MiB')
-                % {
-                    'where': _address(response.url),
-                    'size': largest // 2**20,
-                },
+                f'The answer of {_address(response.url)} is larger than '
+                f'{largest // 2**20} MiB',
                 status=response.status_code,
             )
         now = time.monotonic()

@@ -24,7 +24,6 @@ from gpuclient.cloud.placement import devices as placement_devices
 from gpuclient.cloud.placement import reader as placement_reader
 from gpuclient.cloud import schema
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import answer
 from gpuclient.model import capacity
 from gpuclient.model import demand as demand_model
@@ -69,7 +68,7 @@ def read_hosts(
             aggregates=tuple(
                 group for group in groups if service_host in group.hosts
             ),
-            closed=_('Nova knows no such compute node')
+            closed='Nova knows no such compute node'
             if node is None
             else node.closed,
         )
@@ -92,8 +91,9 @@ def restricting_zone(cloud: connection.Connection, zone: str) -> str | None:
     known = aggregates.list_zones(cloud.compute)
     if zone not in known:
         raise exceptions.NotFound(
-            _('Nova has no availability zone %(zone)r; it has %(known)s')
-            % {'zone': zone, 'known': ', '.join(known) or _('none')}
+            'Nova has no availability zone {zone!r}; it has {known}'.format(
+                zone=zone, known=', '.join(known) or 'none'
+            )
         )
     if any(
         group.metadata.get('availability_zone') == zone
@@ -136,7 +136,7 @@ def check_units(
                 provider['uuid']
                 for provider in reader.get(
                     '/resource_providers',
-                    _('asking for providers with room'),
+                    'asking for providers with room',
                     {'resource_providers': [{'uuid': str}]},
                     resources=f'{name}:{amount}',
                 )['resource_providers']
@@ -147,9 +147,7 @@ def check_units(
                 found[host.node.uuid] = host
         except exceptions.CloudError as exc:
             failures.append(
-                answer.Failure(
-                    _('least and most units of %s') % name, str(exc)
-                )
+                answer.Failure(f'least and most units of {name}', str(exc))
             )
     return answer.Answer(tuple(found.values()), tuple(failures))
 
@@ -159,7 +157,7 @@ def _with_units(
 ) -> capacity.Host:
     inventories = reader.get(
         f'/resource_providers/{host.node.uuid}/inventories',
-        _('reading the inventories of %s') % host.node.name,
+        f'reading the inventories of {host.node.name}',
         {
             'inventories': schema.Map(
                 {'min_unit': int, 'max_unit': int, 'step_size': int}

@@ -22,7 +22,6 @@ from openstack import connection
 from gpuclient.cloud import request
 from gpuclient.cloud import schema
 from gpuclient import exceptions
-from gpuclient.i18n import _
 
 
 _PROJECT: dict[str, schema.Shape] = {'id': str, 'name': str}
@@ -45,7 +44,7 @@ def project_names(
         answer = request.get(
             cloud.identity,
             '/projects',
-            _('reading projects'),
+            'reading projects',
             {
                 'projects': [_PROJECT],
                 'truncated': schema.Optional(bool),
@@ -68,7 +67,7 @@ def project_names(
                 names[project_id] = request.get(
                     cloud.identity,
                     f'/projects/{urllib.parse.quote(project_id, safe="")}',
-                    _('reading project %s') % project_id,
+                    f'reading project {project_id}',
                     {'project': _PROJECT},
                 )['project']['name']
     return names
@@ -105,7 +104,7 @@ def _find(
     of_domain = {}
     if domain is not None:
         of_domain['domain_id'] = _find(cloud, 'domain', domain, None)
-    what = _('finding %(kind)s %(name)r') % {'kind': kind, 'name': name_or_id}
+    what = f'finding {kind} {name_or_id!r}'
     path = f'/{kind}s'
     quoted = urllib.parse.quote(name_or_id, safe='')
     try:
@@ -138,15 +137,11 @@ def _find(
     found = answer[f'{kind}s']
     if len(found) > 1 or answer.get('truncated'):
         raise exceptions.Ambiguous(
-            _(
-                'Several objects of kind %(kind)s are called %(name)r; give '
-                'the ID, or its domain'
-            )
-            % {'kind': kind, 'name': name_or_id}
+            f'Several objects of kind {kind} are called {name_or_id!r}; give '
+            'the ID, or its domain'
         )
     if not found:
         raise exceptions.NotFound(
-            _('No %(kind)s has the name or ID %(name)r')
-            % {'kind': kind, 'name': name_or_id}
+            f'No {kind} has the name or ID {name_or_id!r}'
         )
     return str(found[0]['id'])

@@ -37,7 +37,6 @@ import requests
 from gpuclient.cloud import bounds
 from gpuclient.cloud import schema
 from gpuclient import exceptions
-from gpuclient.i18n import _
 
 # keystoneauth warns of each retry; in the end there is an answer, or one error
 # that says it all. Everything else it logs there is for --debug.
@@ -141,8 +140,7 @@ def error(response: requests.Response, what: str) -> exceptions.CloudError:
     """
     kind = _ERRORS.get(response.status_code, exceptions.CloudError)
     return kind(
-        _('%(what)s failed: %(words)s')
-        % {'what': what, 'words': server_words(response)},
+        f'{what} failed: {server_words(response)}',
         status=response.status_code,
     )
 
@@ -213,7 +211,7 @@ def _request(
         left = until - time.monotonic()
         if left <= 0:
             raise ksa_exceptions.ConnectTimeout(
-                _('no answer within %g seconds')
+                'no answer within %g seconds'
                 % (patience.total or patience.connect + 2 * patience.read)
             )
         kwargs['timeout'] = (
@@ -297,12 +295,10 @@ def _library_errors(what: str) -> collections.abc.Iterator[None]:
         ):
             kind = exceptions.Unreachable
     except BELIEVED as exc:
-        reason = _('it does not say in a known form which versions it has')
+        reason = 'it does not say in a known form which versions it has'
         cause = exc
         kind = exceptions.Unreachable
-    raise kind(
-        _('%(what)s failed: %(reason)s') % {'what': what, 'reason': reason}
-    ) from cause
+    raise kind(f'{what} failed: {reason}') from cause
 
 
 def get(
@@ -348,19 +344,15 @@ def read_body(
         content = response.json(parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as exc:
         raise exceptions.CloudError(
-            _('%(what)s failed: the answer is not JSON (HTTP %(status)d)')
-            % {'what': what, 'status': response.status_code},
+            f'{what} failed: the answer is not JSON (HTTP '
+            f'{response.status_code})',
             status=response.status_code,
         ) from exc
     fault = schema.find_fault(content, shape)
     if fault:
         raise exceptions.CloudError(
-            _('%(what)s failed: in the answer, %(fault)s (HTTP %(status)d)')
-            % {
-                'what': what,
-                'fault': fault,
-                'status': response.status_code,
-            },
+            f'{what} failed: in the answer, {fault} (HTTP '
+            f'{response.status_code})',
             status=response.status_code,
         )
     return typing.cast(dict[str, typing.Any], content)

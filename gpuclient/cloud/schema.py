@@ -33,7 +33,6 @@ import dataclasses
 import json
 import typing
 
-from gpuclient.i18n import _
 from gpuclient.model import quoting
 from gpuclient import text
 
@@ -75,7 +74,7 @@ def find_fault(value: typing.Any, shape: Shape) -> str:
         return ''
     path, reason = fault
     name = ''.join(path).removeprefix('.')
-    return f'{text.escape(name) or _("the body")} {reason}'
+    return f'{text.escape(name) or "the body"} {reason}'
 
 
 def _find(value: typing.Any, shape: Shape) -> _Fault | None:
@@ -86,11 +85,11 @@ def _find(value: typing.Any, shape: Shape) -> _Fault | None:
         return None if None in faults else faults[0]
     if isinstance(shape, list):
         if not isinstance(value, list):
-            return (), _wrong(value, _('a list'))
+            return (), _wrong(value, 'a list')
         return _first((f'[{at}]', v, shape[0]) for at, v in enumerate(value))
     if isinstance(shape, dict | Map):
         if not isinstance(value, dict):
-            return (), _wrong(value, _('an object'))
+            return (), _wrong(value, 'an object')
         if isinstance(shape, Map):
             return _first(
                 (f'.{key}', item, shape.values) for key, item in value.items()
@@ -106,7 +105,7 @@ def _find_in_object(
 ) -> _Fault | None:
     for key, inner in shape.items():
         if key not in value and not isinstance(inner, Optional):
-            return (f'.{key}',), _('is missing')
+            return (f'.{key}',), 'is missing'
     return _first(
         (f'.{key}', value.get(key), inner) for key, inner in shape.items()
     )
@@ -130,23 +129,20 @@ def _is_a(value: typing.Any, kind: type) -> bool:
 
 def _name_of(kind: type) -> str:
     return {
-        str: _('a string'),
-        int: _('an integer'),
-        float: _('a number'),
-        bool: _('true or false'),
+        str: 'a string',
+        int: 'an integer',
+        float: 'a number',
+        bool: 'true or false',
     }[kind]
 
 
 def _wrong(value: typing.Any, wanted: str) -> str:
     if isinstance(value, list):
-        shown = _('a list')
+        shown = 'a list'
     elif isinstance(value, dict):
-        shown = _('an object')
+        shown = 'an object'
     else:
         shown = json.dumps(value)
         if isinstance(value, str):
             shown = quoting.cut(text.escape(shown), _QUOTED)
-    return _('is %(value)s, not %(wanted)s') % {
-        'value': shown,
-        'wanted': wanted,
-    }
+    return f'is {shown}, not {wanted}'

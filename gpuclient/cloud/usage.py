@@ -25,7 +25,6 @@ from gpuclient.cloud.nova import servers as nova_servers
 from gpuclient.cloud.placement import devices as placement_devices
 from gpuclient.cloud.placement import owners
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import answer
 from gpuclient.model import inventory
 
@@ -83,7 +82,7 @@ def read_usage(
             known = False
         except exceptions.CloudError as exc:
             known = False
-            failures.append(answer.Failure(_('names of servers'), str(exc)))
+            failures.append(answer.Failure('names of servers', str(exc)))
         owned = owners.read_owners(cloud.placement, devices, servers)
         devices = owned.value
         failures += owned.failures
@@ -92,9 +91,7 @@ def read_usage(
                 servers += _elsewhere(cloud, devices)
             except exceptions.CloudError as exc:
                 known = False
-                failures.append(
-                    answer.Failure(_('names of servers'), str(exc))
-                )
+                failures.append(answer.Failure('names of servers', str(exc)))
             devices = inventory.name_consumers(devices, servers)
         if known:
             devices = inventory.mark_orphans(devices)
@@ -103,7 +100,7 @@ def read_usage(
                 cloud, inventory.project_ids(devices)
             )
         except exceptions.CloudError as exc:
-            failures.append(answer.Failure(_('names of projects'), str(exc)))
+            failures.append(answer.Failure('names of projects', str(exc)))
     else:
         devices = owners.read_owners(cloud.placement, devices, ()).value
     return answer.Answer(Usage(devices, servers, projects), tuple(failures))
@@ -112,13 +109,12 @@ def read_usage(
 def hidden(exc: exceptions.Forbidden) -> exceptions.Forbidden:
     """Return what to tell a user whom Placement shows no devices."""
     return exceptions.Forbidden(
-        _(
-            '%(reason)s. Placement shows devices to administrators only '
+        (
+            f'{exc}. Placement shows devices to administrators only '
             '(policy placement:resource_providers:list). Members of a project '
             'see their servers with devices with "gpu server list", and the '
             'flavors that they may use with "gpu flavor list"'
-        )
-        % {'reason': exc},
+        ),
         status=exc.status,
     )
 

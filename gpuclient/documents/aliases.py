@@ -17,7 +17,6 @@ import dataclasses
 import typing
 from gpuclient.documents import services
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
 from gpuclient.model import nova_options
 from gpuclient.rules import alias as alias_rules
@@ -139,11 +138,9 @@ def change(
         return None
     if len(found) > 1:
         raise exceptions.InvalidAlias(
-            _(
-                '%(where)s defines %(name)r %(count)d times, as alternatives; '
-                'change the lines by hand'
-            )
-            % {'where': document.where, 'name': name, 'count': len(found)}
+            f'{document.where} defines {name!r} {len(found)} times, as '
+            'alternatives; '
+            'change the lines by hand'
         )
     (defined,) = found
     changed = alias_model.parse(
@@ -208,16 +205,15 @@ def _judge_process(
     except exceptions.InvalidAlias as exc:
         hint = ''
         if not in_placement and not alias.has_ids:
-            hint = _(
+            hint = (
                 '; it takes an alias without ids only with '
                 '[filter_scheduler]pci_in_placement = True (if another file '
                 'of the service has it, say --pci-in-placement)'
             )
         raise exceptions.InvalidAlias(
-            _('The service of %(where)s would not start: %(words)s%(hint)s')
-            % {
-                'where': document.where,
-                'words': ' '.join(str(exc).split()),
-                'hint': hint,
-            }
+            'The service of {where} would not start: {words}{hint}'.format(
+                where=document.where,
+                words=' '.join(str(exc).split()),
+                hint=hint,
+            )
         ) from exc

@@ -27,7 +27,6 @@ import typing
 
 from gpuclient.documents import places
 from gpuclient import exceptions
-from gpuclient.i18n import _
 
 #: Bytes; configuration is small, and what is larger is something else.
 LARGEST = 16 * 2**20
@@ -80,19 +79,12 @@ def list_folder(path: str) -> list[str]:
 
 def cannot_read(path: str, exc: OSError) -> exceptions.DocumentError:
     """Return the error for a path that the system does not let us read."""
-    return exceptions.DocumentError(
-        _('Cannot read %(path)s: %(reason)s')
-        % {'path': path, 'reason': exc.strerror}
-    )
+    return exceptions.DocumentError(f'Cannot read {path}: {exc.strerror}')
 
 
 def _not_regular(path: str) -> exceptions.DocumentError:
     return exceptions.DocumentError(
-        _(
-            'Cannot read %(path)s: it is not a regular file (standard input '
-            'is -)'
-        )
-        % {'path': path}
+        f'Cannot read {path}: it is not a regular file (standard input is -)'
     )
 
 
@@ -108,8 +100,7 @@ def read_stream(path: str, stream: typing.BinaryIO) -> bytes:
         raise cannot_read(path, exc) from exc
     if len(content) > LARGEST:
         raise exceptions.DocumentError(
-            _('Cannot read %(path)s: it is larger than %(size)d MiB')
-            % {'path': path, 'size': LARGEST // 2**20}
+            f'Cannot read {path}: it is larger than {LARGEST // 2**20} MiB'
         )
     return content
 
@@ -153,14 +144,12 @@ def decode(path: str, content: bytes) -> str:
         text = content.decode()
     except UnicodeDecodeError as exc:
         raise exceptions.DocumentError(
-            _('Cannot read %(path)s: it is not UTF-8 (byte %(position)d)')
-            % {'path': path, 'position': exc.start}
+            f'Cannot read {path}: it is not UTF-8 (byte {exc.start})'
         ) from exc
     # What YAML makes of a few bytes takes a thousand times as many.
     if sum(map(text.count, '\r\n,[{')) > MOST:
         raise exceptions.DocumentError(
-            _('Cannot read %(path)s: it has more than %(most)d lines or items')
-            % {'path': path, 'most': MOST}
+            f'Cannot read {path}: it has more than {MOST} lines or items'
         )
     return text
 
@@ -186,28 +175,21 @@ def _check_replaceable(place: places.Place, descriptor: int) -> None:
     path, target = place.path, place.target()
     # Root could write it, but somebody took the write permission away.
     if not status.st_mode & 0o222 or not _may_write(place.name, place.folder):
-        raise exceptions.UnsafeEdit(
-            _('Cannot edit %(path)s: it is read-only') % {'path': path}
-        )
+        raise exceptions.UnsafeEdit(f'Cannot edit {path}: it is read-only')
     if not _may_write('.', place.folder):
         raise exceptions.UnsafeEdit(
-            _('Cannot edit %(path)s: its folder is read-only') % {'path': path}
+            f'Cannot edit {path}: its folder is read-only'
         )
     if _is_mount_point(target):
         raise exceptions.UnsafeEdit(
-            _(
-                'Cannot edit %(path)s: it is a mount point, so it cannot be '
-                'replaced; edit the file that is mounted there'
-            )
-            % {'path': path}
+            f'Cannot edit {path}: it is a mount point, so it cannot be '
+            'replaced; edit the file that is mounted there'
         )
     if status.st_nlink > 1 and not _without_leftover(place, status):
         raise exceptions.UnsafeEdit(
-            _(
-                'Cannot edit %(path)s: it has %(count)d hard links, and the '
-                'others would keep the old content'
-            )
-            % {'path': path, 'count': status.st_nlink}
+            f'Cannot edit {path}: it has {status.st_nlink} hard links, and '
+            'the '
+            'others would keep the old content'
         )
 
 
@@ -367,12 +349,9 @@ def write(path: str, content: bytes) -> None:
                 return
             if places.is_foreign(place.folder_status(), status):
                 raise exceptions.UnsafeEdit(
-                    _(
-                        'Cannot write %(path)s: another user put it into a '
-                        'folder that others can write in, too; choose another '
-                        'path'
-                    )
-                    % {'path': path}
+                    f'Cannot write {path}: another user put it into a '
+                    'folder that others can write in, too; choose another '
+                    'path'
                 )
             if not stat.S_ISREG(status.st_mode):
                 # Not to wait for a reader of a pipe that may never come.
@@ -419,10 +398,7 @@ def _not_written(path: str, exc: OSError) -> exceptions.DocumentError:
         if exc.errno in (errno.EBUSY, errno.EROFS, errno.EACCES)
         else exceptions.DocumentError
     )
-    return kind(
-        _('Cannot write %(path)s: %(reason)s')
-        % {'path': path, 'reason': exc.strerror}
-    )
+    return kind(f'Cannot write {path}: {exc.strerror}')
 
 
 def create(
@@ -463,11 +439,8 @@ def creation(
                     )
                 except FileExistsError as exc:
                     raise exceptions.DocumentChanged(
-                        _(
-                            '%(path)s was made by somebody else meanwhile and '
-                            'stays as it is: run the command again'
-                        )
-                        % {'path': path}
+                        f'{path} was made by somebody else meanwhile and '
+                        'stays as it is: run the command again'
                     ) from exc
 
         with _unnamed(place, content, prepare) as source:
@@ -569,11 +542,8 @@ def _check_unchanged(place: places.Place, source: int, old: bytes) -> None:
 
 def _changed(path: str) -> exceptions.DocumentChanged:
     return exceptions.DocumentChanged(
-        _(
-            '%(path)s changed after it was read and stays as it is: run '
-            'the command again'
-        )
-        % {'path': path}
+        f'{path} changed after it was read and stays as it is: run '
+        'the command again'
     )
 
 
@@ -651,11 +621,8 @@ def _lock(path: str, descriptor: int) -> None:
         except BlockingIOError:
             if time.monotonic() > end:
                 raise exceptions.DocumentError(
-                    _(
-                        'Cannot write %(path)s: another process has locked '
-                        'its folder for %(seconds)d seconds'
-                    )
-                    % {'path': path, 'seconds': _LONGEST_LOCK}
+                    f'Cannot write {path}: another process has locked '
+                    f'its folder for {_LONGEST_LOCK} seconds'
                 ) from None
             time.sleep(0.01)
         except OSError:
@@ -673,8 +640,7 @@ def _copy_attributes(path: str, source: int, target: int) -> None:
             os.fchown(target, status.st_uid, status.st_gid)
         except PermissionError as exc:
             raise exceptions.UnsafeEdit(
-                _('Cannot edit %(path)s: its owner cannot be kept: %(reason)s')
-                % {'path': path, 'reason': exc.strerror}
+                f'Cannot edit {path}: its owner cannot be kept: {exc.strerror}'
             ) from exc
     wanted = _attributes(source)
     if _ACL in _attributes(target):
@@ -699,15 +665,8 @@ def _copy_attribute(
         ):
             return
         raise exceptions.UnsafeEdit(
-            _(
-                'Cannot edit %(path)s: its extended attribute '
-                '%(attribute)s cannot be kept: %(reason)s'
-            )
-            % {
-                'path': path,
-                'attribute': attribute,
-                'reason': exc.strerror,
-            }
+            f'Cannot edit {path}: its extended attribute '
+            f'{attribute} cannot be kept: {exc.strerror}'
         ) from exc
 
 
@@ -729,10 +688,9 @@ def warnings(path: str) -> list[str]:
     except (OSError, exceptions.DocumentError):
         return []
     return [
-        _(
-            'Every user of this machine can replace %(path)s, because the '
-            'folder %(folder)s is writable for all: take the permission away '
+        (
+            'Every user of this machine can replace {path}, because the '
+            'folder {folder} is writable for all: take the permission away '
             '(chmod o-w)'
-        )
-        % {'path': path, 'folder': os.path.dirname(path) or '.'}
+        ).format(path=path, folder=os.path.dirname(path) or '.')
     ]

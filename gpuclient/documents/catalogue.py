@@ -27,7 +27,6 @@ import platformdirs
 
 from gpuclient.documents import yaml_file
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import catalogue
 
 _SLUG = re.compile('[a-z0-9]+(_[a-z0-9]+)*', re.ASCII)
@@ -75,19 +74,17 @@ class _Wrong(Exception):
 def _merged(
     known: catalogue.Catalogue, data: typing.Any, path: str
 ) -> list[catalogue.Model]:
-    for key in _mapping(data, _('the file')):
+    for key in _mapping(data, 'the file'):
         if key != 'models':
-            raise _Wrong(_('%r is not a key of the file; models is') % key)
+            raise _Wrong(f'{key!r} is not a key of the file; models is')
     models = {model.slug: model for model in known.models}
     for slug, fields in _mapping(data.get('models'), 'models').items():
         place = f'models.{slug}'
         if not isinstance(slug, str) or not _SLUG.fullmatch(slug):
             raise _Wrong(
-                _(
-                    '%s: a slug has lower case letters and digits, and single '
-                    'underscores between them'
-                )
-                % place
+                f'{place}: a slug has lower case letters and digits, and '
+                'single '
+                'underscores between them'
             )
         found = {
             key: _value(key, value, f'{place}.{key}')
@@ -100,7 +97,7 @@ def _merged(
         if model is None:
             for key in _REQUIRED:
                 if key not in found:
-                    raise _Wrong(_('%s.%s is missing') % (place, key))
+                    raise _Wrong(f'{place}.{key} is missing')
             found.setdefault('designation', found['name'])
             models[slug] = catalogue.Model(slug=slug, **found)
         else:
@@ -110,7 +107,7 @@ def _merged(
 
 def _mapping(value: typing.Any, place: str) -> dict[typing.Any, typing.Any]:
     if not isinstance(value, dict):
-        raise _Wrong(_('%s: a mapping is expected') % place)
+        raise _Wrong(f'{place}: a mapping is expected')
     return value
 
 
@@ -119,18 +116,19 @@ def _value(key: typing.Any, value: typing.Any, place: str) -> typing.Any:
     read = _FIELDS.get(key)
     if read is None:
         raise _Wrong(
-            _('%(place)s: there is no such field; there are %(known)s')
-            % {'place': place, 'known': ', '.join(_FIELDS)}
+            '{place}: there is no such field; there are {known}'.format(
+                place=place, known=', '.join(_FIELDS)
+            )
         )
     return read(value, place)
 
 
 def _text(value: typing.Any, place: str) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise _Wrong(_('%s: a text is expected, in quotes') % place)
+        raise _Wrong(f'{place}: a text is expected, in quotes')
     if not value.isprintable():
         raise _Wrong(
-            _('%s: the text has a line end or a control character') % place
+            f'{place}: the text has a line end or a control character'
         )
     return value
 
@@ -138,7 +136,7 @@ def _text(value: typing.Any, place: str) -> str:
 def _id(value: typing.Any, place: str) -> str:
     if not isinstance(value, str) or not _ID.fullmatch(value):
         raise _Wrong(
-            _('%s: four hexadecimal digits are expected, in quotes') % place
+            f'{place}: four hexadecimal digits are expected, in quotes'
         )
     return value.lower()
 
@@ -146,7 +144,7 @@ def _id(value: typing.Any, place: str) -> str:
 def _ids(value: typing.Any, place: str) -> str:
     ids = catalogue.parse_ids(value) if isinstance(value, str) else None
     if ids is None:
-        raise _Wrong(_("%s: ids such as '10de:157e' are expected") % place)
+        raise _Wrong(f"{place}: ids such as '10de:157e' are expected")
     return ':'.join(ids)
 
 
@@ -154,8 +152,9 @@ def _choice(*choices: str) -> '_Reader':
     def read(value: typing.Any, place: str) -> str:
         if value not in choices:
             raise _Wrong(
-                _('%(place)s: one of %(choices)s is expected')
-                % {'place': place, 'choices': ', '.join(choices)}
+                '{place}: one of {choices} is expected'.format(
+                    place=place, choices=', '.join(choices)
+                )
             )
         return str(value)
 
@@ -164,13 +163,13 @@ def _choice(*choices: str) -> '_Reader':
 
 def _boolean(value: typing.Any, place: str) -> bool:
     if not isinstance(value, bool):
-        raise _Wrong(_('%s: true or false is expected') % place)
+        raise _Wrong(f'{place}: true or false is expected')
     return value
 
 
 def _number(value: typing.Any, place: str) -> int:
     if type(value) is not int or value < 1:
-        raise _Wrong(_('%s: a number above zero is expected') % place)
+        raise _Wrong(f'{place}: a number above zero is expected')
     return value
 
 
@@ -185,11 +184,11 @@ def _bar(value: typing.Any, place: str) -> catalogue.Bar:
         fields.pop('prefetchable', False), f'{place}.prefetchable'
     )
     if fields:
-        raise _Wrong(_('%s: a BAR has number, size and prefetchable') % place)
+        raise _Wrong(f'{place}: a BAR has number, size and prefetchable')
     if type(number) is not int or not 0 <= number < _MOST_BARS:
-        raise _Wrong(_('%s.number: 0 to 5 is expected') % place)
+        raise _Wrong(f'{place}.number: 0 to 5 is expected')
     if _number(size, f'{place}.size') & (size - 1):
-        raise _Wrong(_('%s.size: bytes are expected, a power of two') % place)
+        raise _Wrong(f'{place}.size: bytes are expected, a power of two')
     return catalogue.Bar(number, size, prefetchable)
 
 
@@ -200,7 +199,7 @@ def _optional(read: '_Reader') -> '_Reader':
 def _list(read: '_Reader') -> '_Reader':
     def read_list(value: typing.Any, place: str) -> tuple[typing.Any, ...]:
         if not isinstance(value, list):
-            raise _Wrong(_('%s: a list is expected') % place)
+            raise _Wrong(f'{place}: a list is expected')
         return tuple(
             read(item, f'{place}[{number}]')
             for number, item in enumerate(value)

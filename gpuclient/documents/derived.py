@@ -21,7 +21,6 @@ import typing
 
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
-from gpuclient.i18n import _
 
 #: What is added (``+``) or removed (``-``): mark, section, option and value.
 Edit: typing.TypeAlias = tuple[str, str, str, str]
@@ -120,10 +119,11 @@ class DerivedFile(editable.EditableFile):
     def obstacle(self) -> str:
         if not self.changed:
             return ''
-        return _(
-            'Files of %(tool)s are not edited: change %(path)s by hand, as '
+        return (
+            f'Files of {self.tool} are not edited: change {self.path} by '
+            'hand, as '
             'shown'
-        ) % {'tool': self.tool, 'path': self.path}
+        )
 
     def diff(self) -> str:
         """Return what to add and what to take out."""

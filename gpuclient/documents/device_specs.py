@@ -18,7 +18,6 @@ import json
 import typing
 from gpuclient.documents import services
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import device_spec
 from gpuclient.model import nova_options
 
@@ -114,8 +113,9 @@ def _judged(
         )
     except exceptions.InvalidDeviceSpec as exc:
         raise exceptions.InvalidDeviceSpec(
-            _('The service of %(where)s would not start: %(words)s')
-            % {'where': document.where, 'words': ' '.join(str(exc).split())}
+            'The service of {where} would not start: {words}'.format(
+                where=document.where, words=' '.join(str(exc).split())
+            )
         ) from exc
 
 

@@ -29,7 +29,6 @@ from gpuclient.documents.deployers import jinja
 from gpuclient.documents import diffs
 from gpuclient.documents import editable
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import nova_options
 from gpuclient.model import quoting
 
@@ -245,16 +244,12 @@ class NovaConf(editable.OptionsFile):
             or (text and text[0] == text[-1] and text[0] in '"\'')
         ):
             raise exceptions.InvalidValue(
-                _(
-                    '%(text)r is not one value on one line of a '
-                    'configuration file'
-                )
-                % {'text': quoting.cut(text)}
+                f'{quoting.cut(text)!r} is not one value on one line of a '
+                'configuration file'
             )
         if self.is_template and jinja.is_template(text):
             raise exceptions.InvalidValue(
-                _('%(text)r would be taken for a template in %(path)s')
-                % {'text': text, 'path': self.path}
+                f'{text!r} would be taken for a template in {self.path}'
             )
 
     def _check_lines(self, item: _Assignment) -> None:
@@ -265,10 +260,11 @@ class NovaConf(editable.OptionsFile):
             self._refuse(item.start)
 
     def _refuse(self, index: int) -> None:
-        self._obstacle = _(
-            'Cannot edit %(path)s in place: line %(line)d is part of a '
+        self._obstacle = (
+            f'Cannot edit {self.path} in place: line {self._number(index)} '
+            'is part of a '
             'template'
-        ) % {'path': self.path, 'line': self._number(index)}
+        )
 
     def _insert(self, position: int, lines: list[str]) -> None:
         if not self._open[position]:
@@ -372,13 +368,12 @@ class NovaConf(editable.OptionsFile):
     def _error(self, index: int, words: str) -> exceptions.DocumentError:
         shown = _without_value(self._lines[index].strip())
         return exceptions.DocumentError(
-            _('%(path)s, line %(line)d: %(words)s%(text)s')
-            % {
-                'path': self.path,
-                'line': self._number(index),
-                'words': words,
-                'text': f': {shown!r}' if shown else '',
-            }
+            '{path}, line {line}: {words}{text}'.format(
+                path=self.path,
+                line=self._number(index),
+                words=words,
+                text=f': {shown!r}' if shown else '',
+            )
         )
 
 

@@ -31,7 +31,6 @@ import re
 import stat
 
 from gpuclient import exceptions
-from gpuclient.i18n import _
 
 #: As the kernel follows in one path (``path_resolution(7)``).
 _MOST_LINKS = 40
@@ -133,16 +132,10 @@ class _Link:
         for kind, number in sorted(self.planters):
             if not _could_write(kind, number, folder, entry):
                 raise exceptions.UnsafeEdit(
-                    _(
-                        'Cannot write %(path)s: %(who)s could have put the '
-                        'link %(link)s there, which leads to a file that is '
-                        'not theirs; name the file itself'
-                    )
-                    % {
-                        'path': path,
-                        'who': _described(kind, number),
-                        'link': self.path,
-                    }
+                    f'Cannot write {path}: {_described(kind, number)} could '
+                    'have put the '
+                    f'link {self.path} there, which leads to a file that is '
+                    'not theirs; name the file itself'
                 )
 
 
@@ -241,15 +234,9 @@ class _OwnWalk(_Walk):
     def refuse(self, name: str, others: frozenset[tuple[str, int]]) -> None:
         for kind, number in sorted(others):
             raise exceptions.UnsafeEdit(
-                _(
-                    'Cannot trust the directory %(path)s: %(who)s can replace '
-                    '%(name)s; choose a directory that is yours alone'
-                )
-                % {
-                    'path': self._path,
-                    'who': _described(kind, number),
-                    'name': name,
-                }
+                f'Cannot trust the directory {self._path}: '
+                f'{_described(kind, number)} can replace '
+                f'{name}; choose a directory that is yours alone'
             )
 
 
@@ -271,13 +258,12 @@ def check_own(path: str, *, make: int | None = None) -> None:
         status = os.fstat(walk.folder)
         if status.st_uid != os.geteuid():
             raise exceptions.UnsafeEdit(
-                _(
-                    'Cannot trust the directory %(path)s: it belongs to '
-                    '%(who)s; choose one that is yours'
-                )
-                % {'path': path, 'who': _described('user', status.st_uid)}
+                (
+                    'Cannot trust the directory {path}: it belongs to '
+                    '{who}; choose one that is yours'
+                ).format(path=path, who=_described('user', status.st_uid))
             )
-        walk.refuse(_('files in it'), writers(status))
+        walk.refuse('files in it', writers(status))
     finally:
         walk.close()
 
@@ -355,10 +341,10 @@ def is_foreign(folder: os.stat_result, entry: os.stat_result) -> bool:
 
 def _described(kind: str, number: int) -> str:
     if kind == 'everybody':
-        return _('everybody')
+        return 'everybody'
     if kind == 'group':
-        return _('group %s') % _name_of(grp.getgrgid, number)
-    return _('user %s') % _name_of(pwd.getpwuid, number)
+        return f'group {_name_of(grp.getgrgid, number)}'
+    return f'user {_name_of(pwd.getpwuid, number)}'
 
 
 def _name_of(

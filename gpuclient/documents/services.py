@@ -26,7 +26,6 @@ from gpuclient.documents.deployers import unread
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import boolean
 from gpuclient.model import configuration
 from gpuclient.model import nova_options
@@ -154,12 +153,9 @@ class ServiceConfiguration:
         """
         if self.reading.is_ambiguous:
             raise exceptions.DocumentError(
-                _(
-                    '%(path)s has several ConfigMaps with [pci] in them, and '
-                    'nothing says which of them one nova-compute reads: add '
-                    'the OpenStackDataPlaneService to the file'
-                )
-                % {'path': self.path}
+                f'{self.path} has several ConfigMaps with [pci] in them, and '
+                'nothing says which of them one nova-compute reads: add '
+                'the OpenStackDataPlaneService to the file'
             )
         # The first name is the one that is written.
         for conf, _value in (*self.values(names[0]), *self.values(*names)):
@@ -167,11 +163,8 @@ class ServiceConfiguration:
         if self.reading.replace:
             if self.reading.home is None:
                 raise exceptions.DocumentError(
-                    _(
-                        '%(path)s has no file for this: create nova.conf or '
-                        'nova/%(service)s.conf in it'
-                    )
-                    % {'path': self.path, 'service': self.service}
+                    f'{self.path} has no file for this: create nova.conf or '
+                    f'nova/{self.service}.conf in it'
                 )
             return self.reading.home
         holders = [
@@ -200,11 +193,11 @@ def located(
     conf: editable.OptionsFile, value: nova_conf.Value, exc: Exception
 ) -> str:
     """Return what is wrong with a value, and where, on one line."""
-    return _('%(path)s, line %(line)d: %(words)s') % {
-        'path': conf.path,
-        'line': value.line,
-        'words': ' '.join(str(exc).split()),
-    }
+    return '{path}, line {line}: {words}'.format(
+        path=conf.path,
+        line=value.line,
+        words=' '.join(str(exc).split()),
+    )
 
 
 def open_file(path: str) -> editable.EditableFile:
@@ -228,7 +221,7 @@ def read_content(path: str) -> tuple[str, bytes]:
     if path == STANDARD_INPUT:
         if sys.stdin is None:
             raise exceptions.DocumentError(
-                _('Cannot read %s: it is closed') % _STANDARD_INPUT
+                f'Cannot read {_STANDARD_INPUT}: it is closed'
             )
         return _STANDARD_INPUT, atomic.read_stream(
             _STANDARD_INPUT, sys.stdin.buffer
@@ -274,21 +267,18 @@ def _open(path: str) -> editable.Editable:
     if plain.is_folder(path):
         return plain.ConfigFolder(path.rstrip('/') or path)
     raise exceptions.DocumentError(
-        _(
-            '%(path)s is a folder without nova.conf, and neither one of '
-            'drop-ins (.conf.d) nor the custom configuration of Kolla: name '
-            'the file'
-        )
-        % {'path': path}
+        f'{path} is a folder without nova.conf, and neither one of '
+        'drop-ins (.conf.d) nor the custom configuration of Kolla: name '
+        'the file'
     )
 
 
 def not_read(path: str, name: str) -> str:
     """Return what to do with a file whose format is not read."""
-    return _(
-        '%(path)s has settings of PCI devices in a format that is not read '
-        '(%(name)s): give the nova.conf of each service that is made of it'
-    ) % {'path': path, 'name': name}
+    return (
+        f'{path} has settings of PCI devices in a format that is not read '
+        f'({name}): give the nova.conf of each service that is made of it'
+    )
 
 
 def _content(file: editable.Editable) -> bytes:
@@ -321,13 +311,10 @@ def read(path: str) -> tuple[ServiceConfiguration, ...]:
         if name:
             raise exceptions.DocumentError(not_read(path, name))
         raise exceptions.DocumentError(
-            _(
-                '%(path)s has no configuration of nova-api '
-                '(nova.apiServiceTemplate.customServiceConfig) or of '
-                'nova-compute (nova.pci.conf, nova.compute.conf, or a '
-                'ConfigMap with a .conf key)'
-            )
-            % {'path': file.path}
+            f'{file.path} has no configuration of nova-api '
+            '(nova.apiServiceTemplate.customServiceConfig) or of '
+            'nova-compute (nova.pci.conf, nova.compute.conf, or a '
+            'ConfigMap with a .conf key)'
         )
     return found
 
@@ -352,18 +339,17 @@ def _check_layer(
                 and paths.index(other.path) < paths.index(conf.path)
             ):
                 raise exceptions.UnsafeEdit(
-                    _(
-                        'Cannot edit %(path)s: for %(service)s its '
-                        '%(option)s would replace that of %(other)s, with all '
-                        'values; name the folder %(root)s'
+                    (
+                        'Cannot edit {path}: for {service} its '
+                        '{option} would replace that of {other}, with all '
+                        'values; name the folder {root}'
+                    ).format(
+                        path=conf.path,
+                        service=reading.service,
+                        option=option,
+                        other=other.path,
+                        root=root or '.',
                     )
-                    % {
-                        'path': conf.path,
-                        'service': reading.service,
-                        'option': option,
-                        'other': other.path,
-                        'root': root or '.',
-                    }
                 )
 
 
@@ -381,15 +367,12 @@ def check_effect(
         return
     if sorted(document.texts(*names)) != sorted(texts):
         raise exceptions.UnsafeEdit(
-            _(
-                'Cannot edit %(path)s: with this, %(option)s of an earlier '
-                'layer would come into effect for %(where)s, since a later '
+            (
+                f'Cannot edit {document.path}: with this, {names[0][1]} of '
+                'an earlier '
+                f'layer would come into effect for {document.where}, since a '
+                'later '
                 'one replaces all its values; edit the layers by hand'
-            )
-            % {
-                'path': document.path,
-                'option': names[0][1],
-                'where': document.where,
-            },
+            ),
             document.file.diff(),
         )

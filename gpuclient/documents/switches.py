@@ -31,7 +31,6 @@ from gpuclient.documents import nova_conf
 from gpuclient.documents import services
 from gpuclient.documents import tree
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
 from gpuclient.model import boolean
 from gpuclient.model import configuration
@@ -149,11 +148,10 @@ def read(paths: collections.abc.Sequence[str]) -> Files:
     documents = _divided(documents)
     if not documents:
         raise exceptions.NotFound(
-            _(
-                'There is no configuration of Nova in %(paths)s: name '
+            (
+                'There is no configuration of Nova in {paths}: name '
                 'nova.conf files, YAML files, or folders that hold them'
-            )
-            % {'paths': ', '.join(paths)}
+            ).format(paths=', '.join(paths))
         )
     return Files(
         tuple(documents),
@@ -197,8 +195,9 @@ def _is_of_compute_host(document: Document) -> bool:
 def _check_not_named(path: str, root: str, named: bool) -> None:
     if named:
         raise exceptions.DocumentError(
-            _('%(path)s is a layer of Kolla: name the folder %(root)s')
-            % {'path': path, 'root': root or '.'}
+            '{path} is a layer of Kolla: name the folder {root}'.format(
+                path=path, root=root or '.'
+            )
         )
 
 
@@ -211,11 +210,8 @@ def _open(path: str, named: bool) -> editable.EditableFile | None:
         return None
     if isinstance(file, derived.DerivedFile):
         raise exceptions.DocumentError(
-            _(
-                '%(path)s: %(tool)s makes the nova.conf of it; set the '
-                'options there by hand'
-            )
-            % {'path': path, 'tool': file.tool}
+            f'{path}: {file.tool} makes the nova.conf of it; set the '
+            'options there by hand'
         )
     return file
 
@@ -275,10 +271,8 @@ def report(documents: collections.abc.Sequence[Document]) -> None:
     computes = _computes(documents)
     if not computes:
         raise exceptions.DocumentError(
-            _(
-                'No file given has a [pci]device_spec: there are no devices '
-                'to report (openstack gpu device spec create)'
-            )
+            'No file given has a [pci]device_spec: there are no devices '
+            'to report (openstack gpu device spec create)'
         )
     for document in computes:
         _set(document, nova_options.REPORT_IN_PLACEMENT, True)
@@ -287,12 +281,10 @@ def report(documents: collections.abc.Sequence[Document]) -> None:
                 for spec in device_spec.parse(text, report_in_placement=True):
                     device_spec.check_devname(spec)
             except exceptions.InvalidDeviceSpec as exc:
+                reason = ' '.join(str(exc).split())
                 raise exceptions.InvalidDeviceSpec(
-                    _('nova-compute would not start with %(where)s: %(words)s')
-                    % {
-                        'where': document.where,
-                        'words': ' '.join(str(exc).split()),
-                    }
+                    f'nova-compute would not start with {document.where}: '
+                    f'{reason}'
                 ) from exc
 
 
@@ -324,10 +316,8 @@ def use_placement(
     ]
     if not control:
         raise exceptions.DocumentError(
-            _(
-                'No file given is of nova-api, nova-scheduler or '
-                'nova-conductor, which read [filter_scheduler]pci_in_placement'
-            )
+            'No file given is of nova-api, nova-scheduler or '
+            'nova-conductor, which read [filter_scheduler]pci_in_placement'
         )
     others = [
         document
@@ -364,12 +354,11 @@ def _check_aliases(document: Document) -> None:
         alias_model.merge(texts, in_placement)
     except exceptions.InvalidAlias as exc:
         raise exceptions.InvalidAlias(
-            _('%(kinds)s would not start with %(where)s: %(words)s')
-            % {
-                'kinds': ' and '.join(kinds),
-                'where': document.where,
-                'words': ' '.join(str(exc).split()),
-            }
+            '{kinds} would not start with {where}: {words}'.format(
+                kinds=' and '.join(kinds),
+                where=document.where,
+                words=' '.join(str(exc).split()),
+            )
         ) from exc
 
 
@@ -391,16 +380,9 @@ def _check_known(
     if value.depends or '$' in value.text:
         section, option = names[0]
         raise exceptions.DocumentError(
-            _(
-                '%(path)s, line %(line)d: a template or another option '
-                'decides on [%(section)s]%(option)s; edit it by hand'
-            )
-            % {
-                'path': document.path,
-                'line': value.line,
-                'section': section,
-                'option': option,
-            }
+            f'{document.path}, line {value.line}: a template or another '
+            'option '
+            f'decides on [{section}]{option}; edit it by hand'
         )
 
 
@@ -423,10 +405,8 @@ def enable_filters(
     ]
     if not schedulers:
         raise exceptions.DocumentError(
-            _(
-                'No file given is of nova-scheduler, which reads '
-                '[filter_scheduler]enabled_filters'
-            )
+            'No file given is of nova-scheduler, which reads '
+            '[filter_scheduler]enabled_filters'
         )
     for document in _homes(schedulers):
         _check_filters(document, names)
@@ -457,11 +437,8 @@ def _check_filters(
     for name in names if available is not None else ():
         if available is not None and name not in available:
             raise exceptions.InvalidValue(
-                _('Nova has no filter %(name)r. %(remedy)s')
-                % {
-                    'name': name,
-                    'remedy': scheduler_rules.remedy(name, available),
-                }
+                f'Nova has no filter {name!r}. '
+                f'{scheduler_rules.remedy(name, available)}'
             )
 
 
@@ -513,32 +490,28 @@ def warnings(
         return found
     computes = _computes(documents)
     found += [
-        _(
-            '%(where)s has devices and does not report them: with '
+        (
+            f'{document.where} has devices and does not report them: with '
             'pci_in_placement no server gets one of them. Add '
             '--report-in-placement, and deploy the computes first'
         )
-        % {'where': document.where}
         for document in computes
         if not document.reports
     ]
     if not computes:
         found.append(
-            _(
-                'No file given is of a compute with devices: make sure that '
-                'each reports them before this is deployed (openstack gpu '
-                'placement list)'
-            )
+            'No file given is of a compute with devices: make sure that '
+            'each reports them before this is deployed (openstack gpu '
+            'placement list)'
         )
     kinds = {kind for document in documents for kind in document.kinds}
     missing = [kind for kind in CONTROL_PLANE if kind not in kinds]
     if missing:
         found.append(
-            _(
-                'No file given is of %(kinds)s, which must have '
+            (
+                'No file given is of {kinds}, which must have '
                 'pci_in_placement = True as well'
-            )
-            % {'kinds': ' and '.join(missing)}
+            ).format(kinds=' and '.join(missing))
         )
     return found
 
@@ -556,30 +529,28 @@ def next_steps(
     """
     changed = [document for document in documents if document.changed]
     if any(document.is_kolla for document in changed):
-        return [_('kolla-ansible reconfigure --tags nova')]
+        return ['kolla-ansible reconfigure --tags nova']
     is_rhoso = any(document.is_rhoso for document in changed)
     control = [kind for kind in restart if kind != configuration.COMPUTE]
     steps = []
     if configuration.COMPUTE in restart:
         steps.append(
-            _(
+            (
                 'Create an OpenStackDataPlaneDeployment for the node sets of '
                 'these computes'
             )
             if is_rhoso
-            else _('Restart nova-compute on each compute host')
+            else 'Restart nova-compute on each compute host'
         )
     if in_placement and control:
         steps.append(
-            _(
-                'openstack gpu placement list: go on when every device of '
-                'every compute is there'
-            )
+            'openstack gpu placement list: go on when every device of '
+            'every compute is there'
         )
     if control:
         steps.append(
-            _('Apply the control plane with oc apply')
+            'Apply the control plane with oc apply'
             if is_rhoso
-            else _('Restart %s') % ', '.join(control)
+            else 'Restart {}'.format(', '.join(control))
         )
     return steps

@@ -29,7 +29,6 @@ from gpuclient.documents.deployers import jinja
 from gpuclient.documents import nova_conf
 from gpuclient.documents import yaml_file
 from gpuclient import exceptions
-from gpuclient.i18n import _
 
 _INDENT = 2
 
@@ -157,8 +156,7 @@ def merge(
         return Merged(mark + body)
     return Merged(
         mark + body,
-        _('Cannot edit %(path)s in place: %(obstacle)s')
-        % {'path': path, 'obstacle': obstacles[0][0]},
+        f'Cannot edit {path} in place: {obstacles[0][0]}',
         ''.join(f'# {words}\n{dump(wanted)}' for words, wanted in obstacles),
     )
 
@@ -187,7 +185,7 @@ def _verify(
     except exceptions.DocumentError:
         same = False
     if not same:
-        raise _Obstacle(_('its layout is one that this tool does not know'))
+        raise _Obstacle('its layout is one that this tool does not know')
 
 
 def _normal(value: typing.Any) -> typing.Any:
@@ -312,8 +310,9 @@ class _Editor:
         data = _overlaid({}, missing)
         if node.flow_style or not node.value:
             raise _Obstacle(
-                _('%s is not written with a key on each line')
-                % '.'.join(keys),
+                '{} is not written with a key on each line'.format(
+                    '.'.join(keys)
+                ),
                 data,
             )
         column = node.value[0][0].start_mark.column
@@ -338,16 +337,14 @@ class _Editor:
             return
         if isinstance(wanted, Merge) and isinstance(old, str):
             if jinja.is_template(old):
-                raise _Obstacle(_('%s is a template') % where, new)
+                raise _Obstacle(f'{where} is a template', new)
         start = node.start_mark.index
         if start < key.end_mark.index or self._text[start : start + 1] in (
             '&',
             '!',
             '*',
         ):
-            raise _Obstacle(
-                _('%s has an anchor, or refers to one') % where, new
-            )
+            raise _Obstacle(f'{where} has an anchor, or refers to one', new)
         if old in (None, {}, []):
             self._fill(key, node, new)
         elif isinstance(old, dict) and isinstance(new, dict):
@@ -357,7 +354,7 @@ class _Editor:
         elif isinstance(old, list) and isinstance(new, list):
             self._list(node, old, new, keys)
         elif isinstance(old, (dict, list)) or isinstance(new, (dict, list)):
-            raise _Obstacle(_('%s is of another type') % where, new)
+            raise _Obstacle(f'{where} is of another type', new)
         else:
             self._replace(key, node, new, where)
 
@@ -432,7 +429,7 @@ class _Editor:
                 )
             )
         elif node.style in ('|', '>') and is_block:
-            raise _Obstacle(_('%s is folded (">")') % where, new)
+            raise _Obstacle(f'{where} is folded (">")', new)
         else:
             style = node.style if node.style in ('"', "'") else None
             self._write(start, end, '', key.start_mark.column, new, style)
@@ -448,7 +445,7 @@ class _Editor:
         if node.flow_style:
             present = self._text[node.start_mark.index : node.end_mark.index]
             if '#' in present and '\n' in present:
-                raise _Obstacle(_('%s has comments') % where, new)
+                raise _Obstacle(f'{where} has comments', new)
             text = yaml.dump(
                 new, Dumper=_Dumper, default_flow_style=True, width=10**6
             )
@@ -502,12 +499,16 @@ class _Editor:
         """Edit an item that is a mapping, of which keys are another now."""
         here = (*keys, '[]')
         if node.start_mark.index < start:
-            raise _Obstacle(_('%s refers to an anchor') % '.'.join(here), new)
+            raise _Obstacle(
+                '{} refers to an anchor'.format('.'.join(here)), new
+            )
         if not isinstance(node, yaml.MappingNode) or not isinstance(new, dict):
-            raise _Obstacle(_('%s is of another type') % '.'.join(here), new)
+            raise _Obstacle(
+                '{} is of another type'.format('.'.join(here)), new
+            )
         present = {key.value for key, _value in node.value}
         if not present <= set(new):
-            raise _Obstacle(_('%s has keys that go') % '.'.join(here), new)
+            raise _Obstacle('{} has keys that go'.format('.'.join(here)), new)
         self.mapping(node, new, here)
 
     def _insert(self, position: int, data: typing.Any, column: int) -> None:
@@ -554,7 +555,7 @@ def _end_of(text: str, node: yaml.Node) -> int:
             found: int = key.end_mark.index
             return found
     elif last.start_mark.index < start:
-        raise _Obstacle(_('it refers to an anchor'))
+        raise _Obstacle('it refers to an anchor')
     return _end_of(text, last)
 
 

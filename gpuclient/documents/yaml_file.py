@@ -22,7 +22,6 @@ import yaml
 
 from gpuclient.documents import atomic
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import quoting
 
 
@@ -139,8 +138,8 @@ def _check_size(path: str, nodes: list[yaml.Node]) -> None:
     (size,) = _guarded(path, lambda: [sum(_size(one, sizes) for one in nodes)])
     if size > atomic.MOST:
         raise exceptions.DocumentError(
-            _('Cannot read %(path)s: it has more than %(most)d lines or items')
-            % {'path': path, 'most': atomic.MOST}
+            f'Cannot read {path}: it has more than {atomic.MOST} lines or '
+            'items'
         )
 
 
@@ -167,7 +166,7 @@ def _guarded(
     except (AttributeError, LookupError) as exc:
         # What PyYAML does not foresee: !!bool x
         raise exceptions.DocumentError(
-            _('%(where)s: a value is not what its tag says') % {'where': path}
+            f'{path}: a value is not what its tag says'
         ) from exc
     except (
         yaml.YAMLError,
@@ -180,13 +179,12 @@ def _guarded(
         # TypeError: a key that is a mapping.
         mark = getattr(exc, 'problem_mark', None)
         raise exceptions.DocumentError(
-            _('%(where)s: %(reason)s')
-            % {
-                'where': path if mark is None else f'{path}:{mark.line + 1}',
-                'reason': _without_values(
+            '{where}: {reason}'.format(
+                where=path if mark is None else f'{path}:{mark.line + 1}',
+                reason=_without_values(
                     str(getattr(exc, 'problem', None) or exc)
                 ),
-            }
+            )
         ) from exc
 
 

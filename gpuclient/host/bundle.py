@@ -29,7 +29,6 @@ import zlib
 from gpuclient import exceptions
 from gpuclient.host import collect
 from gpuclient.host import reader
-from gpuclient.i18n import _
 from gpuclient.model import host
 
 #: A host with a thousand devices and as many CPUs has half of that.
@@ -99,8 +98,7 @@ def write(path: str, tree: collect.Tree) -> int:
             raise
     except OSError as exc:
         raise exceptions.HostError(
-            _('The bundle %(path)s was not written: %(reason)s')
-            % {'path': path, 'reason': exc.strerror or exc}
+            f'The bundle {path} was not written: {exc.strerror or exc}'
         ) from exc
     return len(content)
 
@@ -123,7 +121,7 @@ def unpack(path: str) -> collect.Tree:
     if content.startswith(_GZIP):
         content = _decompress(path, content)
     if len(content) > LARGEST_BUNDLE:
-        raise _refused(path, _('it is too large'))
+        raise _refused(path, 'it is too large')
     tree = collect.Tree()
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode='r:') as archive:
@@ -136,10 +134,10 @@ def unpack(path: str) -> collect.Tree:
     # tarfile takes a damaged header, or none, for the end of an archive, which
     # is zeros.
     if len(rest) < tarfile.BLOCKSIZE or rest.strip(b'\0'):
-        raise _refused(path, _('it is cut short, or damaged'))
+        raise _refused(path, 'it is cut short, or damaged')
     manifest = tree.files.pop(collect.MANIFEST, None)
     if manifest is None:
-        raise _refused(path, _('it is no bundle of a host'))
+        raise _refused(path, 'it is no bundle of a host')
     try:
         tree.unreadable.update(collect.read_manifest(manifest))
     except ValueError as exc:
@@ -148,10 +146,7 @@ def unpack(path: str) -> collect.Tree:
 
 
 def _refused(path: str, reason: str) -> exceptions.HostError:
-    return exceptions.HostError(
-        _('The bundle %(path)s cannot be read: %(reason)s')
-        % {'path': path, 'reason': reason}
-    )
+    return exceptions.HostError(f'The bundle {path} cannot be read: {reason}')
 
 
 def _decompress(path: str, content: bytes) -> bytes:
@@ -161,7 +156,7 @@ def _decompress(path: str, content: bytes) -> bytes:
     except zlib.error as exc:
         raise _refused(path, str(exc)) from exc
     if not unpacker.eof and len(found) <= LARGEST_BUNDLE:
-        raise _refused(path, _('it is cut short'))
+        raise _refused(path, 'it is cut short')
     return found
 
 
@@ -175,25 +170,23 @@ def _members(
         # tarfile keeps all that it has read.
         archive.members = []  # type: ignore[attr-defined]
         if len(seen) >= MOST_MEMBERS:
-            raise _refused(path, _('it has too many members'))
+            raise _refused(path, 'it has too many members')
         shown = ascii(name[:80])
         parts = name.removeprefix('./').rstrip('/').split('/')
         if not name.isprintable() or name.startswith('/') or '..' in parts:
-            raise _refused(path, _('%s is no path in a bundle') % shown)
+            raise _refused(path, f'{shown} is no path in a bundle')
         plain = posixpath.normpath(name)
         if plain in seen:
-            raise _refused(path, _('%s is in it twice') % shown)
+            raise _refused(path, f'{shown} is in it twice')
         seen.add(plain)
         if member.issparse() or not (
             member.isreg() or member.issym() or member.isdir()
         ):
-            raise _refused(
-                path, _('%s is neither file, link nor folder') % shown
-            )
+            raise _refused(path, f'{shown} is neither file, link nor folder')
         if member.size > LARGEST_MEMBER:
-            raise _refused(path, _('%s is too large') % shown)
+            raise _refused(path, f'{shown} is too large')
         if member.issym() and _leads_out(plain, member.linkname):
-            raise _refused(path, _('the link %s leads out of it') % shown)
+            raise _refused(path, f'the link {shown} leads out of it')
         member.name = plain
         yield member
 

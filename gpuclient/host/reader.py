@@ -24,7 +24,6 @@ import shlex
 
 from gpuclient import exceptions
 from gpuclient.host import collect
-from gpuclient.i18n import _
 from gpuclient.model import answer
 from gpuclient.model import cpu
 from gpuclient.model import host
@@ -74,8 +73,7 @@ def check_root(root: str) -> None:
     """
     if not os.path.isdir(root):
         raise exceptions.HostError(
-            _('There is no folder %(root)s to read a host from')
-            % {'root': root}
+            f'There is no folder {root} to read a host from'
         )
 
 
@@ -141,7 +139,7 @@ class _Parser:
         )
         for path in _OF_ALL:
             if path not in self._tree.files:
-                self._failures.setdefault(path, _('it is not there'))
+                self._failures.setdefault(path, 'it is not there')
         # The last: all that came before adds to it.
         return dataclasses.replace(
             found,
@@ -176,15 +174,13 @@ class _Parser:
         try:
             text = content.decode().strip()
         except UnicodeDecodeError:
-            self._fail(path, _('it is not text'))
+            self._fail(path, 'it is not text')
             return None
         if '\0' in text:
-            self._fail(path, _('it is not text'))
+            self._fail(path, 'it is not text')
             return None
         if text == collect.MASK:
-            self._fail(
-                path, _('its value is not packed: it is not a plain one')
-            )
+            self._fail(path, 'its value is not packed: it is not a plain one')
             return None
         return text
 
@@ -193,7 +189,7 @@ class _Parser:
         text = self._text(path)
         if text is None or (text.isprintable() and len(text) <= _LONGEST):
             return text
-        self._fail(path, _('it is no single word'))
+        self._fail(path, 'it is no single word')
         return None
 
     def _lines(self, path: str) -> list[str]:
@@ -212,7 +208,7 @@ class _Parser:
                 return int(text, base)
             except ValueError:
                 pass
-        self._fail(path, _('%r is not a number') % text[:40])
+        self._fail(path, f'{text[:40]!r} is not a number')
         return None
 
     def _parameter(self, path: str) -> bool | None:
@@ -253,7 +249,7 @@ class _Parser:
                 ):
                     self._fail(
                         folder.rstrip('/'),
-                        _('Nova takes no address like this'),
+                        'Nova takes no address like this',
                     )
                 continue
             found.append(self._device(address, folder))
@@ -263,7 +259,7 @@ class _Parser:
         files, links = self._tree.files, self._tree.links
         for attribute in _OF_EACH:
             if folder + attribute not in files:
-                self._fail(folder + attribute, _('it is not there'))
+                self._fail(folder + attribute, 'it is not there')
         node = self._number(f'{folder}numa_node')
         config = files.get(f'{folder}config')
         override = self._word(f'{folder}driver_override')
@@ -312,7 +308,7 @@ class _Parser:
         if number is None:
             return None
         if not 0 <= number <= 0xFFFF:
-            self._fail(path, _('it is no id of four digits'))
+            self._fail(path, 'it is no id of four digits')
             return None
         return f'{number:04x}'
 
@@ -325,7 +321,7 @@ class _Parser:
         if name is None:
             return None
         if not re.fullmatch('[0-9]{1,9}', name, re.A):
-            self._fail(path, _('%r is not a number') % name[:40])
+            self._fail(path, f'{name[:40]!r} is not a number')
             return None
         return int(name)
 
@@ -373,7 +369,7 @@ class _Parser:
                 re.A,
             )
             if match is None:
-                self._fail(path, _('%r is no resource') % line[:60])
+                self._fail(path, f'{line[:60]!r} is no resource')
                 break
             start, end, flags = (int(one, 16) for one in match.groups())
             if flags:
@@ -469,7 +465,7 @@ class _Parser:
             re.A,
         )
         if memory is None and f'{folder}meminfo' in self._tree.files:
-            self._fail(f'{folder}meminfo', _('it has no MemTotal'))
+            self._fail(f'{folder}meminfo', 'it has no MemTotal')
         pools = []
         pattern = re.compile(
             re.escape(f'{folder}hugepages/hugepages-')
@@ -720,8 +716,9 @@ class _Parser:
         if withheld:
             self._fail(
                 'proc/cmdline',
-                _('The value of %(names)s is not packed and not known')
-                % {'names': ', '.join(dict.fromkeys(withheld))},
+                'The value of {names} is not packed and not known'.format(
+                    names=', '.join(dict.fromkeys(withheld))
+                ),
             )
         return text
 

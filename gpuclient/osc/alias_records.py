@@ -17,7 +17,6 @@ import dataclasses
 from gpuclient.cloud.nova import alias_probe
 from gpuclient.cloud import usage
 from gpuclient.documents import aliases as alias_documents
-from gpuclient.i18n import _
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import inventory
 
@@ -81,6 +80,7 @@ def shown(name: str, use: usage.Usage) -> Shown | None:
             for device in use.devices
             if device.resource_class in classes
         ),
-        _('servers that booted with it: %s')
-        % ', '.join(server.name for server in servers[:3]),
+        'servers that booted with it: {}'.format(
+            ', '.join(server.name for server in servers[:3])
+        ),
     )

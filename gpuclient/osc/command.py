@@ -42,7 +42,6 @@ from openstackclient import shell
 from osc_lib.command import command
 
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.osc import lazy
 from gpuclient import text
 
@@ -134,7 +133,7 @@ class Command(command.Command):
                 '--timeout',
                 metavar='<seconds>',
                 type=_seconds,
-                help=_(
+                help=(
                     'Seconds to wait for an answer of a service (default: '
                     'api_timeout of clouds.yaml, or 60)'
                 ),
@@ -162,11 +161,8 @@ class Command(command.Command):
                 if not request.is_of_library(exc):
                     raise
                 raise exceptions.Unreachable(
-                    _(
-                        'A service of this cloud does not say in a known form '
-                        'which versions it has: %(reason)s'
-                    )
-                    % {'reason': exc}
+                    'A service of this cloud does not say in a known form '
+                    f'which versions it has: {exc}'
                 ) from exc
 
     def authenticate(self) -> None:
@@ -200,11 +196,8 @@ class Command(command.Command):
             return request.Patience.of(_seconds(seconds))
         except (TypeError, ValueError, argparse.ArgumentTypeError) as exc:
             raise exceptions.InvalidValue(
-                _(
-                    'api_timeout of the cloud in clouds.yaml is not a number '
-                    'of seconds above 0: %s'
-                )
-                % text.one_line(str(seconds))[:200]
+                'api_timeout of the cloud in clouds.yaml is not a number '
+                f'of seconds above 0: {text.one_line(str(seconds))[:200]}'
             ) from exc
 
     def bound(
@@ -240,8 +233,8 @@ class Command(command.Command):
                 seconds = time.monotonic() - since
                 if what and seconds >= _SILENCE:
                     self.say(
-                        _('%(what)s: no answer for %(seconds)d seconds')
-                        % {'what': text.one_line(what), 'seconds': seconds}
+                        f'{text.one_line(what)}: no answer for {seconds} '
+                        'seconds'
                     )
 
         request.observers.append(observe)
@@ -310,8 +303,7 @@ class Command(command.Command):
             reason = text.one_line(str(exc))
             if required:
                 raise exceptions.Unreachable(
-                    _('The cloud cannot be asked: %(reason)s')
-                    % {'reason': reason}
+                    f'The cloud cannot be asked: {reason}'
                 ) from exc
             return None, reason
         return cloud, ''
@@ -395,7 +387,7 @@ def _seconds(value: str | float) -> float:
         seconds = 0
     if not 0 < seconds < float('inf'):
         raise argparse.ArgumentTypeError(
-            _('%r is not a number of seconds greater than 0') % value
+            f'{value!r} is not a number of seconds greater than 0'
         )
     return seconds
 

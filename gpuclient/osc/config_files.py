@@ -23,7 +23,6 @@ from gpuclient.documents import atomic
 from gpuclient.documents import editable
 from gpuclient.documents import services
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import nova_options
 from gpuclient.osc import columns
 from gpuclient.osc import command
@@ -58,7 +57,7 @@ def add_files(parser: argparse.ArgumentParser, *, of_api: bool = True) -> None:
         dest='compute_files',
         action='append',
         default=[],
-        help=_(
+        help=(
             'Configuration of a nova-compute: a nova.conf, YAML of RHOSO, a '
             'folder of drop-ins or the custom configuration of Kolla; - for '
             'standard input (repeat for several)'
@@ -70,14 +69,14 @@ def add_files(parser: argparse.ArgumentParser, *, of_api: bool = True) -> None:
         dest='files',
         action='append',
         default=[],
-        help=_(
+        help=(
             'Configuration of both: a nova.conf that both read, YAML of '
             'RHOSO with either or both in it, a folder of drop-ins or the '
             'custom configuration of Kolla; - for standard input (repeat for '
             'several)'
         )
         if of_api
-        else _('The same as --compute-config'),
+        else 'The same as --compute-config',
     )
 
 
@@ -88,7 +87,7 @@ def _add_api_option(parser: argparse.ArgumentParser) -> None:
         dest='api_files',
         action='append',
         default=[],
-        help=_(
+        help=(
             'Configuration of a nova-api: a nova.conf, YAML of RHOSO, a '
             'folder of drop-ins or the custom configuration of Kolla; - for '
             'standard input (repeat for several)'
@@ -154,27 +153,23 @@ class Edit(typing.Generic[T]):
         for file in self.file.outside:
             if file.changed:
                 raise exceptions.UnsafeEdit(
-                    _(
-                        'Cannot edit %(path)s: %(other)s is what counts, '
+                    (
+                        f'Cannot edit {self.file.path}: {file.path} is what '
+                        'counts, '
                         'which other environments read, too: name its '
                         'folder, or make a file of that name in this one'
-                    )
-                    % {'path': self.file.path, 'other': file.path},
+                    ),
                     file.diff(),
                 )
         for document, texts in self.others:
             if _texts(document) != texts:
                 raise exceptions.UnsafeEdit(
-                    _(
-                        'Cannot edit %(path)s: %(service)s of %(where)s reads '
+                    (
+                        f'Cannot edit {self.file.path}: {document.service} '
+                        f'of {document.where} reads '
                         'the same file, and would change, too; name the '
                         'folder with --config to edit both sides'
-                    )
-                    % {
-                        'path': self.file.path,
-                        'service': document.service,
-                        'where': document.where,
-                    },
+                    ),
                     self.file.diff(),
                 )
         for file in self.files:
@@ -191,11 +186,11 @@ def _texts(document: services.ServiceConfiguration) -> list[str]:
 
 def warn_of(edit: Edit[T]) -> list[str]:
     return [
-        _(
-            '%s begins with a byte order mark, with which oslo.config '
+        (
+            f'{file.path} begins with a byte order mark, with which '
+            'oslo.config '
             'refuses to read it'
         )
-        % file.path
         for file in edit.file.files
         if file.has_mark
     ] + [
@@ -275,8 +270,9 @@ def _write_all(files: list[editable.EditableFile]) -> None:
             kept = _restore(done)
             if kept and isinstance(exc, exceptions.DocumentError):
                 raise exceptions.DocumentError(
-                    _('%(reason)s (written before: %(paths)s)')
-                    % {'reason': exc, 'paths': ', '.join(kept)}
+                    '{reason} (written before: {paths})'.format(
+                        reason=exc, paths=', '.join(kept)
+                    )
                 ) from exc
             raise
 
@@ -340,12 +336,12 @@ def read_some(
     edits = read(parsed_args, reader)
     if not edits:
         raise exceptions.InvalidValue(
-            _(
+            (
                 'Nova has no API for this: name the files with --config, '
                 '--compute-config or, for nova-api, --api-config'
             )
             if services.API in parsed_args.both
-            else _(
+            else (
                 'Nova has no API for this: name the files with '
                 '--compute-config'
             )
@@ -365,8 +361,9 @@ def _edit(
     ]
     if not documents:
         raise exceptions.DocumentError(
-            _('%(path)s has no configuration of %(services)s')
-            % {'path': path, 'services': ' or '.join(names)}
+            '{path} has no configuration of {services}'.format(
+                path=path, services=' or '.join(names)
+            )
         )
     there = {document.service for document in documents} - {None}
     others = [

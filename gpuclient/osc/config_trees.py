@@ -18,7 +18,6 @@ import collections.abc
 from gpuclient.documents import services
 from gpuclient.documents import tree
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import catalogue
 from gpuclient.model import configuration
 from gpuclient.osc import models as osc_models
@@ -43,7 +42,7 @@ def add_paths(parser: argparse.ArgumentParser) -> None:
         'paths',
         metavar='<path>',
         nargs='*',
-        help=_(
+        help=(
             'File, folder of files, or - for standard input (repeat for '
             'several)'
         ),
@@ -60,7 +59,7 @@ def add_as(parser: argparse.ArgumentParser) -> None:
         type=_declared,
         action='append',
         default=[],
-        help=_(
+        help=(
             'File or folder that a service reads, where its name does not '
             'tell: nova-api, nova-compute, nova-conductor, nova-scheduler or '
             'control-plane, and the host of a compute (repeat for several; '
@@ -76,23 +75,21 @@ def _declared(text: str) -> tree.Declared:
     kinds = _KINDS.get(kind)
     if kinds is None or not equals:
         raise argparse.ArgumentTypeError(
-            _(
-                '%(text)r is not <service>[@<host>]=<path>; a service is one '
-                'of %(kinds)s'
-            )
-            % {'text': text, 'kinds': ', '.join(_KINDS)}
+            (
+                '{text!r} is not <service>[@<host>]=<path>; a service is one '
+                'of {kinds}'
+            ).format(text=text, kinds=', '.join(_KINDS))
         )
     if not path or (at and not host):
         raise argparse.ArgumentTypeError(
-            _('%(text)r has no %(part)s')
-            % {
-                'text': text,
-                'part': _('path') if host or not at else _('host'),
-            }
+            '{text!r} has no {part}'.format(
+                text=text,
+                part='path' if host or not at else 'host',
+            )
         )
     if host and kinds != (configuration.COMPUTE,):
         raise argparse.ArgumentTypeError(
-            _('%r names a host: only nova-compute takes one') % text
+            f'{text!r} names a host: only nova-compute takes one'
         )
     return tree.Declared(kinds, host or None, path)
 
@@ -108,7 +105,7 @@ def read(
     """
     if not paths and not declared:
         raise exceptions.InvalidValue(
-            _('Name files or folders, or say what they are with --as')
+            'Name files or folders, or say what they are with --as'
         )
     found = tree.read(paths, declared)
     paths = [*paths, *(one.path for one in declared)]
@@ -117,11 +114,10 @@ def read(
         raise exceptions.DocumentError(services.not_read(path, name))
     if not found.files and not found.unreadable:
         raise exceptions.NotFound(
-            _(
-                'There is no configuration of Nova in %(paths)s: name '
+            (
+                'There is no configuration of Nova in {paths}: name '
                 'nova.conf files, YAML files, or folders that hold them'
-            )
-            % {'paths': ', '.join(paths)}
+            ).format(paths=', '.join(paths))
         )
     return found
 

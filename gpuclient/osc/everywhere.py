@@ -24,7 +24,6 @@ import typing
 from openstack import connection
 from openstack import exceptions as sdk_exceptions
 
-from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import lazy
 
@@ -75,7 +74,7 @@ class Lister(command.Lister):
             dest='clouds',
             action='append',
             default=[],
-            help=_(
+            help=(
                 'List this cloud of clouds.yaml; adds the columns Cloud and '
                 'Region (repeat for several)'
             ),
@@ -83,7 +82,7 @@ class Lister(command.Lister):
         parser.add_argument(
             '--all-regions',
             action='store_true',
-            help=_(
+            help=(
                 'List all regions that the catalog has a Placement in; adds '
                 'the columns Cloud and Region'
             ),
@@ -133,7 +132,7 @@ class Lister(command.Lister):
                     for row in found
                 ]
         if not headers:
-            raise exceptions.Unreachable(_('No cloud could be listed'))
+            raise exceptions.Unreachable('No cloud could be listed')
         return ('Cloud', 'Region', *headers), rows
 
     def _places(
@@ -160,7 +159,7 @@ class Lister(command.Lister):
                     continue
                 regions = _regions(place)
                 if not regions:
-                    words = _('its catalog has no region with a Placement')
+                    words = 'its catalog has no region with a Placement'
                     self.report([answer.Failure(_title(cloud, None), words)])
                 for region in regions:
                     with _in_region(place, region) as there:
@@ -219,13 +218,5 @@ def _regions(place: connection.Connection) -> list[str]:
 
 
 def _title(cloud: str | None, region: str | None) -> str:
-    title = _('cloud %s') % cloud if cloud else _('this cloud')
-    return (
-        _('%(cloud)s, region %(region)s')
-        % {
-            'cloud': title,
-            'region': region,
-        }
-        if region
-        else title
-    )
+    title = f'cloud {cloud}' if cloud else 'this cloud'
+    return f'{title}, region {region}' if region else title

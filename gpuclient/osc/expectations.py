@@ -19,7 +19,6 @@ from gpuclient.documents.created import creation
 from gpuclient.documents.created import files as created
 from gpuclient.documents import tree
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import configuration
 from gpuclient.model import deployment
 from gpuclient.model import device_spec
@@ -48,15 +47,12 @@ def _read(
         wanted = created.read_description(path, catalogue_documents.load(None))
         if not wanted.report_in_placement:
             raise exceptions.InvalidValue(
-                _('%(path)s has report_in_placement: false') % {'path': path}
+                f'{path} has report_in_placement: false'
             )
         yield from expectation.of_providers(creation.providers(wanted), path)
         return
     for name, reason in found.unreadable:
-        raise exceptions.DocumentError(
-            _('%(path)s cannot be read: %(reason)s')
-            % {'path': name, 'reason': reason}
-        )
+        raise exceptions.DocumentError(f'{name} cannot be read: {reason}')
     computes = [
         process
         for process in found.deployment.of_kind(configuration.COMPUTE)
@@ -64,16 +60,14 @@ def _read(
     ]
     if not computes:
         raise exceptions.NotFound(
-            _('%(path)s has no [pci]device_spec of a compute') % {'path': path}
+            f'{path} has no [pci]device_spec of a compute'
         )
     for compute in computes:
         if not compute.report_in_placement:
             raise exceptions.InvalidValue(
-                _(
-                    '%(place)s does not set [pci]report_in_placement = True, '
-                    'so that computes report no device'
-                )
-                % {'place': compute.place}
+                f'{compute.place} does not set [pci]report_in_placement = '
+                'True, '
+                'so that computes report no device'
             )
         specs = tuple(_specs(compute))
         for name in _hosts(found.deployment, compute, host):
@@ -93,11 +87,8 @@ def _hosts(
         return names
     if host is None:
         raise exceptions.InvalidValue(
-            _(
-                '%(place)s does not say of which host it is: name it with '
-                '--host'
-            )
-            % {'place': compute.place}
+            f'{compute.place} does not say of which host it is: name it with '
+            '--host'
         )
     return (host,)
 

@@ -22,7 +22,6 @@ from gpuclient.cloud import capacity as cloud_capacity
 from gpuclient.cloud import usage
 from gpuclient.documents import aliases as alias_documents
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
 from gpuclient.model import answer
 from gpuclient.model import capacity
@@ -84,7 +83,7 @@ def read(
             servers,
         )
     except exceptions.CloudError as exc:
-        failures.append(answer.Failure(_('meaning of aliases'), str(exc)))
+        failures.append(answer.Failure('meaning of aliases', str(exc)))
         inferred = {}
     known = {**inferred, **defined}
 
@@ -92,7 +91,7 @@ def read(
         flavor: flavor_model.Flavor,
     ) -> collections.abc.Iterator[str]:
         if any(document.pci_in_placement is False for document in documents):
-            yield _(
+            yield (
                 'Nova schedules by what Placement has only with '
                 '[filter_scheduler]pci_in_placement = True, which a file '
                 'given sets to False'
@@ -105,9 +104,10 @@ def read(
                 if each.alias.name == name
             }
             if len(meanings) > 1:
-                yield _(
-                    'the files given define alias %(name)s in %(count)d ways'
-                ) % {'name': name, 'count': len(meanings)}
+                yield (
+                    f'the files given define alias {name} in {len(meanings)} '
+                    'ways'
+                )
 
     def forecasts(
         hosts: tuple[capacity.Host, ...],

@@ -19,7 +19,6 @@ import dataclasses
 from gpuclient.documents import services
 from gpuclient.documents import tree
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
 from gpuclient.model import configuration
 from gpuclient.model import cpu
@@ -37,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         dest='aliases',
         action='append',
         default=[],
-        help=_(
+        help=(
             'Alias of the configuration whose devices are for guests '
             '(repeat for several)'
         ),
@@ -48,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         dest='files',
         action='append',
         default=[],
-        help=_(
+        help=(
             'File or folder of configuration of Nova, for device specs, '
             'aliases, CPU sets and reserved memory; of several hosts, each '
             'is checked with its own (repeat for several)'
@@ -74,10 +73,7 @@ class Intents:
         self._wanted = parsed_args.aliases
         found = tree.read(parsed_args.files, parsed_args.declared)
         for path, reason in found.unreadable:
-            raise exceptions.DocumentError(
-                _('%(path)s cannot be read: %(reason)s')
-                % {'path': path, 'reason': reason}
-            )
+            raise exceptions.DocumentError(f'{path} cannot be read: {reason}')
         for path, name in found.unread:
             raise exceptions.DocumentError(services.not_read(path, name))
         paths = [
@@ -86,19 +82,17 @@ class Intents:
         ]
         if paths and not found.deployment.processes:
             raise exceptions.NotFound(
-                _(
-                    'There is no configuration of Nova in %(paths)s: name '
+                (
+                    'There is no configuration of Nova in {paths}: name '
                     'nova.conf files, YAML files, or folders that hold them'
-                )
-                % {'paths': ', '.join(paths)}
+                ).format(paths=', '.join(paths))
             )
         self._deployment = found.deployment
         names = {one.name for one in _aliases(found.deployment.processes)}
         for name in self._wanted:
             if name not in names:
                 raise exceptions.NotFound(
-                    _('No file given with --config defines an alias %(name)r')
-                    % {'name': name}
+                    f'No file given with --config defines an alias {name!r}'
                 )
 
     def of(self, host: str) -> host_view.Intent:
@@ -111,25 +105,21 @@ class Intents:
         intents = {self._intent(one): one for one in computes}
         if len(intents) > 1:
             raise exceptions.InvalidValue(
-                _(
-                    'Which nova-compute is the one on %(host)s cannot be '
-                    'told: %(places)s differ; name it with --as '
-                    'nova-compute@%(host)s=PATH'
-                )
-                % {
-                    'host': host,
-                    'places': ', '.join(
+                (
+                    'Which nova-compute is the one on {host} cannot be '
+                    'told: {places} differ; name it with --as '
+                    'nova-compute@{host}=PATH'
+                ).format(
+                    host=host,
+                    places=', '.join(
                         str(one.place) for one in intents.values()
                     ),
-                }
+                )
             )
         if not computes and self._deployment.of_kind(configuration.COMPUTE):
             raise exceptions.NotFound(
-                _(
-                    'None of the nova-computes given is the one on %(host)s; '
-                    'name it with --as nova-compute@%(host)s=PATH'
-                )
-                % {'host': host}
+                f'None of the nova-computes given is the one on {host}; '
+                f'name it with --as nova-compute@{host}=PATH'
             )
         return next(iter(intents), None) or self._intent(None)
 

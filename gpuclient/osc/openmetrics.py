@@ -16,7 +16,6 @@ import collections.abc
 import typing
 
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import metrics
 
 Renderer: typing.TypeAlias = collections.abc.Callable[
@@ -35,10 +34,8 @@ def renderer() -> Renderer:
         from prometheus_client.openmetrics import exposition
     except ImportError as exc:
         raise exceptions.GPUError(
-            _(
-                'prometheus_client is not installed: '
-                "pip install 'python-gpuclient[metrics]'"
-            )
+            'prometheus_client is not installed: '
+            "pip install 'python-gpuclient[metrics]'"
         ) from exc
 
     def render(families: collections.abc.Iterable[metrics.Family]) -> bytes:

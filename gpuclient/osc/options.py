@@ -18,7 +18,6 @@ import collections.abc
 from openstackclient.identity import common as identity_common
 
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import pci
@@ -33,7 +32,7 @@ def positive(text: str) -> int:
         number = 0
     if number < 1:
         raise argparse.ArgumentTypeError(
-            _('%r is not a number above zero') % text
+            f'{text!r} is not a number above zero'
         )
     return number
 
@@ -46,7 +45,7 @@ def not_negative(text: str) -> int:
         number = -1
     if number < 0:
         raise argparse.ArgumentTypeError(
-            _('%r is not a number of zero or above') % text
+            f'{text!r} is not a number of zero or above'
         )
     return number
 
@@ -62,12 +61,9 @@ def check_alias_name(name: str) -> None:
         usable = False
     if not usable:
         raise exceptions.InvalidValue(
-            _(
-                '%(name)r is not the name of an alias: a flavor asks for '
-                'NAME:COUNT, so it has no colon, comma, control character '
-                'or blank around it'
-            )
-            % {'name': name}
+            f'{name!r} is not the name of an alias: a flavor asks for '
+            'NAME:COUNT, so it has no colon, comma, control character '
+            'or blank around it'
         )
 
 
@@ -76,7 +72,7 @@ def add_long(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--long',
         action='store_true',
-        help=_('List additional fields in output'),
+        help='List additional fields in output',
     )
 
 
@@ -85,7 +81,7 @@ def add_dry_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--dry-run',
         action='store_true',
-        help=_('Show what would be written, and write nothing'),
+        help='Show what would be written, and write nothing',
     )
 
 
@@ -158,12 +154,12 @@ def add_ids(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--vendor-id',
         metavar='<id>',
-        help=_('Vendor of the devices: four hexadecimal digits'),
+        help='Vendor of the devices: four hexadecimal digits',
     )
     parser.add_argument(
         '--product-id',
         metavar='<id>',
-        help=_('Product of the devices: four hexadecimal digits'),
+        help='Product of the devices: four hexadecimal digits',
     )
 
 
@@ -197,7 +193,7 @@ def add_catalogue(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--catalogue',
         metavar='<file>',
-        help=_(
+        help=(
             'File with GPU models of your own (default: catalogue.yaml in '
             '~/.config/gpuclient, if it is there)'
         ),
@@ -209,7 +205,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--model',
         metavar='<model>',
-        help=_(
+        help=(
             'GPU model that other options take their values from where they '
             'are not given: slug, name or PCI ids, as in "gpu model list"'
         ),
@@ -225,41 +221,38 @@ def add_alias_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--device-type',
         metavar='<type>',
-        help=_(
-            'Type of the devices: %s; an alias without one never matches '
+        help=(
+            'Type of the devices: {}; an alias without one never matches '
             'type-PF devices'
-        )
-        % ', '.join(pci.DEVICE_TYPES),
+        ).format(', '.join(pci.DEVICE_TYPES)),
     )
+    numa_policies = ', '.join(alias_model.NUMA_POLICIES)
     parser.add_argument(
         '--numa-policy',
         metavar='<policy>',
-        help=_('NUMA affinity of the devices: %s; without one, Nova takes %s')
-        % (
-            ', '.join(alias_model.NUMA_POLICIES),
-            alias_model.DEFAULT_NUMA_POLICY,
+        help=(
+            f'NUMA affinity of the devices: {numa_policies}; without one, '
+            f'Nova takes {alias_model.DEFAULT_NUMA_POLICY}'
         ),
     )
     add_resource_class(
         parser,
-        _(
+        (
             'Resource class of the devices in Placement, in place of or '
             'beside the ids'
         ),
     )
-    add_traits(
-        parser, _('Trait that the devices must have (repeat for several)')
-    )
+    add_traits(parser, 'Trait that the devices must have (repeat for several)')
     parser.add_argument(
         '--live-migratable',
         metavar='<yes|no>',
         choices=('yes', 'no'),
-        help=_('Whether servers with the devices can be live migrated'),
+        help='Whether servers with the devices can be live migrated',
     )
     parser.add_argument(
         '--pci-in-placement',
         action='store_true',
-        help=_(
+        help=(
             'Judge as with [filter_scheduler]pci_in_placement = True '
             'where a file does not say'
         ),
@@ -271,7 +264,7 @@ def add_require_cloud(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--require-cloud',
         action='store_true',
-        help=_('Fail if the cloud cannot be asked'),
+        help='Fail if the cloud cannot be asked',
     )
 
 
@@ -283,7 +276,7 @@ def add_alias_files(parser: argparse.ArgumentParser) -> None:
         dest='files',
         action='append',
         default=[],
-        help=_(
+        help=(
             'What defines aliases: a nova.conf, YAML of RHOSO, a folder of '
             'drop-ins or the custom configuration of Kolla; - for standard '
             'input (repeat for several)'
@@ -302,7 +295,7 @@ def add_fail_on(parser: argparse.ArgumentParser) -> None:
         metavar='<severity>',
         choices=(*map(str, finding.Severity), NEVER),
         default=str(finding.Severity.ERROR),
-        help=_(
+        help=(
             'Least severity that makes the exit status 3: error (default), '
             'warning, or none'
         ),

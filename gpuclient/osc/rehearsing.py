@@ -25,7 +25,6 @@ from gpuclient.cloud.placement import reservation
 from gpuclient.cloud.placement import totals
 from gpuclient.cloud import request
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import answer
 from gpuclient.model import configuration
 from gpuclient.model import flavor as flavor_model
@@ -60,7 +59,7 @@ def run(
             [
                 *rows,
                 *report.devices(processes, ()),
-                *report.skipped(_('the cloud did not start')),
+                *report.skipped('the cloud did not start'),
             ]
         )
     client = control.connect(cloud)
@@ -80,15 +79,15 @@ def _aliases(
 ) -> list[reporting.Row]:
     started = {one.name for one in processes if one.state == state.READY}
     if plan.api.name not in started:
-        return report.skipped(_('nova-api did not start'))
+        return report.skipped('nova-api did not start')
     if not any(name.startswith(configuration.SCHEDULER) for name in started):
-        return report.skipped(_('no nova-scheduler started'))
+        return report.skipped('no nova-scheduler started')
     if plan.api.process is None:
-        return report.skipped(_('there is no document of nova-api'))
+        return report.skipped('there is no document of nova-api')
     if not plan.hosts:
-        return report.skipped(_('there is no document of nova-compute'))
+        return report.skipped('there is no document of nova-compute')
     if configuration.COMPUTE not in started:
-        return report.skipped(_('no nova-compute started'))
+        return report.skipped('no nova-compute started')
     rows: list[reporting.Row] = []
     with alias_probe.Prober(client.compute, ()) as prober:
         for name in report.aliases():
@@ -99,7 +98,7 @@ def _aliases(
             counts = report.counts(name)
             try:
                 for count in sorted({1, max(counts.values()) or 1}):
-                    say(_('booting servers with %s') % f'{name}:{count}')
+                    say('booting servers with {}'.format(f'{name}:{count}'))
                     outcome = _trial(client, plan, name, count, counts)
                     rows.append(report.booted(name, outcome))
             except exceptions.CloudError as exc:
@@ -133,7 +132,7 @@ def _trial(
     (image,) = request.get(
         client.image,
         '/images',
-        _('reading the image'),
+        'reading the image',
         {'images': [{'id': str}]},
         name='blank',
     )['images']

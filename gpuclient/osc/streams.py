@@ -19,7 +19,6 @@ import sys
 import typing
 
 from gpuclient import exceptions
-from gpuclient.i18n import _
 
 
 def write_bytes(stream: typing.Any, content: bytes) -> None:
@@ -44,7 +43,7 @@ def guarded(
     """
     if stream is None:
         # What Python makes of a closed one.
-        raise _not_written(_('it is closed'), written)
+        raise _not_written('it is closed', written)
     if getattr(stream, 'errors', None) == 'strict':
         # What the locale has no character for is shown by its number.
         stream.reconfigure(errors='backslashreplace')
@@ -59,7 +58,7 @@ def guarded(
     except ValueError as exc:
         # cliff knows the names of columns only when all is done.
         raise exceptions.OutputError(
-            _('Cannot show the result: %s') % exc + _changed(written)
+            f'Cannot show the result: {exc}' + _changed(written)
         ) from exc
 
 
@@ -77,11 +76,13 @@ def _not_written(
     reason: str, written: collections.abc.Collection[str]
 ) -> exceptions.OutputError:
     return exceptions.OutputError(
-        _('Cannot write to standard output: %s') % reason + _changed(written)
+        f'Cannot write to standard output: {reason}' + _changed(written)
     )
 
 
 def _changed(written: collections.abc.Collection[str]) -> str:
     if not written:
         return ''
-    return _('. These files are changed all the same: %s') % ', '.join(written)
+    return '. These files are changed all the same: {}'.format(
+        ', '.join(written)
+    )

@@ -28,7 +28,6 @@ from gpuclient.documents import atomic
 from gpuclient.documents import values
 from gpuclient.documents import yaml_file
 from gpuclient import exceptions
-from gpuclient.i18n import _
 
 #: Times that a change starts anew because somebody else wrote the file.
 _ATTEMPTS = 5
@@ -67,11 +66,8 @@ def check(
     for name in names:
         if name in clouds and name not in ours:
             raise exceptions.RehearsalError(
-                _(
-                    'Cloud %(name)s in %(path)s is not ours: choose another '
-                    'name for the rehearsal cloud'
-                )
-                % {'name': name, 'path': file}
+                f'Cloud {name} in {file} is not ours: choose another '
+                'name for the rehearsal cloud'
             )
 
 
@@ -142,14 +138,11 @@ def _edit(
         change(document)
         if document.others(touched) != before:
             raise exceptions.RehearsalError(
-                _('%(path)s cannot be changed without harm; nothing was done')
-                % {'path': file}
+                f'{file} cannot be changed without harm; nothing was done'
             )
         if document.text == old or _replace(file, old, document.text):
             return
-    raise exceptions.RehearsalError(
-        _('%(path)s changes all the time; try again') % {'path': file}
-    )
+    raise exceptions.RehearsalError(f'{file} changes all the time; try again')
 
 
 class _Document:
@@ -172,8 +165,9 @@ class _Document:
             data = [yaml_file.construct(node) for node in nodes]
         except (exceptions.DocumentError, yaml.YAMLError, ValueError) as exc:
             raise exceptions.RehearsalError(
-                _('Cannot read %(path)s: %(reason)s')
-                % {'path': self._file, 'reason': ' '.join(str(exc).split())}
+                'Cannot read {path}: {reason}'.format(
+                    path=self._file, reason=' '.join(str(exc).split())
+                )
             ) from exc
         root = data[0] if data else None
         clouds = root.get('clouds') if isinstance(root, dict) else None
@@ -183,8 +177,7 @@ class _Document:
             or not isinstance(clouds, (dict, type(None)))
         ):
             raise exceptions.RehearsalError(
-                _('%(path)s is no clouds.yaml: it has no mapping "clouds"')
-                % {'path': self._file}
+                f'{self._file} is no clouds.yaml: it has no mapping "clouds"'
             )
         self._root = nodes[0] if root is not None else None
         self.clouds: dict[str, typing.Any] = clouds or {}
@@ -372,8 +365,7 @@ class _Document:
 
     def _harm(self) -> exceptions.RehearsalError:
         return exceptions.RehearsalError(
-            _('%(path)s cannot be changed without harm; nothing was done')
-            % {'path': self._file}
+            f'{self._file} cannot be changed without harm; nothing was done'
         )
 
 

@@ -36,7 +36,6 @@ import typing
 
 from gpuclient.documents import atomic
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
 
@@ -308,12 +307,9 @@ class Files:
         refused = [path for path in changed if not _EDITABLE.search(path)]
         if refused:
             raise exceptions.RehearsalError(
-                _(
-                    '%(path)s was edited, and is written at each start: '
-                    'delete it, and put the options into '
-                    'etc/nova/SERVICE.conf.d/20-edited.conf'
-                )
-                % {'path': refused[0]}
+                f'{refused[0]} was edited, and is written at each start: '
+                'delete it, and put the options into '
+                'etc/nova/SERVICE.conf.d/20-edited.conf'
             )
         self._kept = frozenset(changed)
         self._digests = _read_digests(self._folder)
@@ -464,6 +460,5 @@ def _data_file(distribution: str, path: str) -> str:
         if file.as_posix().endswith(path):
             return os.fspath(file.locate())
     raise exceptions.RehearsalError(
-        _('The installation of %(distribution)s has no %(path)s')
-        % {'distribution': distribution, 'path': path}
+        f'The installation of {distribution} has no {path}'
     )

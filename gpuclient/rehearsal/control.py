@@ -32,7 +32,6 @@ import typing
 import platformdirs
 
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.rehearsal import clouds_yaml
 from gpuclient.rehearsal import configuration
 from gpuclient.rehearsal import own
@@ -91,11 +90,10 @@ def check_installed() -> None:
     ]
     if missing:
         raise exceptions.RehearsalError(
-            _(
-                'A rehearsal cloud needs %(modules)s: '
+            (
+                'A rehearsal cloud needs {modules}: '
                 "pip install 'python-gpuclient[rehearsal]'"
-            )
-            % {'modules': ', '.join(missing)}
+            ).format(modules=', '.join(missing))
         )
 
 
@@ -119,8 +117,8 @@ def look(where: state.Folder) -> Cloud:
     record = where.read()
     if record.name != where.name:
         raise exceptions.RehearsalError(
-            _('The rehearsal cloud in %(path)s is %(name)s, not %(other)s')
-            % {'path': where, 'name': record.name, 'other': where.name}
+            f'The rehearsal cloud in {where} is {record.name}, not '
+            f'{where.name}'
         )
     return Cloud(where, record, where.locked())
 
@@ -157,7 +155,7 @@ def start(
                 # It is a cloud that runs, not a lock that somebody holds.
                 pass
             if say is not None:
-                say(_('%s runs already') % where.name)
+                say(f'{where.name} runs already')
             return _registered(_settled(where), file)
         _check_edited(where, document)
     check_installed()
@@ -185,12 +183,11 @@ def start(
         process.wait()
         reason = _reason(where)
         raise exceptions.RehearsalError(
-            _('Rehearsal cloud %(name)s did not start: %(reason)s (%(log)s)')
-            % {
-                'name': where.name,
-                'reason': reason,
-                'log': where.file('log'),
-            }
+            'Rehearsal cloud {name} did not start: {reason} ({log})'.format(
+                name=where.name,
+                reason=reason,
+                log=where.file('log'),
+            )
         )
     return _registered(look(where), file)
 
@@ -205,11 +202,10 @@ def _check_edited(where: state.Folder, document: typing.Any) -> None:
     edited = configuration.edited(where)
     if edited:
         raise exceptions.RehearsalError(
-            _(
-                'Files of rehearsal cloud %(name)s were edited (%(paths)s): '
+            (
+                'Files of rehearsal cloud {name} were edited ({paths}): '
                 'start it without a spec to keep them, or delete it first'
-            )
-            % {'name': where.name, 'paths': ', '.join(edited)}
+            ).format(name=where.name, paths=', '.join(edited))
         )
 
 
@@ -221,11 +217,8 @@ def _same_spec(where: state.Folder, document: typing.Any) -> None:
         if where.load('spec.json') == document:
             return
     raise exceptions.RehearsalError(
-        _(
-            'Rehearsal cloud %(name)s runs with another spec: stop it first, '
-            'then start it with the new one'
-        )
-        % {'name': where.name}
+        f'Rehearsal cloud {where.name} runs with another spec: stop it first, '
+        'then start it with the new one'
     )
 
 
@@ -237,8 +230,7 @@ def _binding(pid: int) -> state.Process:
     started = state.start_time(pid)
     if started is None:
         raise exceptions.InvalidValue(
-            _('There is no process %(pid)d to bind the cloud to')
-            % {'pid': pid}
+            f'There is no process {pid} to bind the cloud to'
         )
     return state.Process('bound-to', pid=pid, started=started)
 
@@ -252,11 +244,9 @@ def _same_binding(cloud: Cloud, binding: state.Process | None) -> None:
     ):
         return
     raise exceptions.RehearsalError(
-        _(
-            'Rehearsal cloud %(name)s runs already and is not bound to '
-            'process %(pid)d: stop it first'
-        )
-        % {'name': cloud.folder.name, 'pid': binding.pid}
+        f'Rehearsal cloud {cloud.folder.name} runs already and is not bound '
+        'to '
+        f'process {binding.pid}: stop it first'
     )
 
 
@@ -281,10 +271,8 @@ def _register_where(where: state.Folder) -> str:
     file = clouds_yaml.path()
     if os.path.realpath(file) == os.path.realpath(where.clouds_yaml):
         raise exceptions.RehearsalError(
-            _(
-                'OS_CLIENT_CONFIG_FILE names the own file of this cloud; '
-                'unset it to register the cloud in yours'
-            )
+            'OS_CLIENT_CONFIG_FILE names the own file of this cloud; '
+            'unset it to register the cloud in yours'
         )
     record = where.read() if where.exists() else None
     clouds_yaml.check(file, _names(where), _ours(where, record, file))
@@ -343,8 +331,7 @@ def _entries(where: state.Folder) -> dict[str, typing.Any]:
         return {name: entries[name] for name in _names(where)}
     except (OSError, yaml.YAMLError, KeyError, TypeError) as exc:
         raise exceptions.RehearsalError(
-            _('Cannot read %(path)s: %(reason)s')
-            % {'path': where.clouds_yaml, 'reason': texts.one_line(str(exc))}
+            f'Cannot read {where.clouds_yaml}: {texts.one_line(str(exc))}'
         ) from exc
 
 
@@ -388,12 +375,9 @@ def kept(
     """
     if where.exists():
         raise exceptions.RehearsalError(
-            _(
-                'There is a rehearsal cloud %(name)s already: choose another '
-                'name, or delete it (openstack gpu rehearsal stop %(name)s '
-                '--delete)'
-            )
-            % {'name': where.name}
+            f'There is a rehearsal cloud {where.name} already: choose another '
+            f'name, or delete it (openstack gpu rehearsal stop {where.name} '
+            '--delete)'
         )
     yield _start_some(where, document, say, bound_to=None)
 
@@ -478,8 +462,7 @@ def list_all() -> collections.abc.Iterator[state.Folder]:
         return
     except OSError as exc:
         raise exceptions.RehearsalError(
-            _('Cannot read %(path)s: %(reason)s')
-            % {'path': base, 'reason': exc.strerror}
+            f'Cannot read {base}: {exc.strerror}'
         ) from exc
     for name in names:
         if spec.NAME.fullmatch(name):
@@ -519,22 +502,18 @@ def restart(where: state.Folder, name: str, host: str | None) -> Cloud:
             return cloud
         time.sleep(0.1)
     raise exceptions.RehearsalError(
-        _('%(service)s did not start in %(seconds)d seconds; see %(log)s')
-        % {
-            'service': service.title,
-            'seconds': _RESTART,
-            'log': where.file('log'),
-        }
+        '{service} did not start in {seconds} seconds; see {log}'.format(
+            service=service.title,
+            seconds=_RESTART,
+            log=where.file('log'),
+        )
     )
 
 
 def _not_running(where: state.Folder) -> exceptions.RehearsalError:
     return exceptions.RehearsalError(
-        _(
-            'Rehearsal cloud %(name)s does not run: openstack gpu rehearsal '
-            'start %(name)s'
-        )
-        % {'name': where.name}
+        f'Rehearsal cloud {where.name} does not run: openstack gpu rehearsal '
+        f'start {where.name}'
     )
 
 
@@ -556,9 +535,9 @@ def _service(cloud: Cloud, name: str, host: str | None) -> state.Process:
         return found[0]
     raise exceptions.RehearsalError(
         (
-            _('Several hosts run %(name)s: choose one with --host')
+            'Several hosts run %(name)s: choose one with --host'
             if found
-            else _('There is no %(name)s in the cloud; there are: %(known)s')
+            else 'There is no %(name)s in the cloud; there are: %(known)s'
         )
         % {
             'name': name if host is None else f'{name} on {host}',
@@ -590,8 +569,9 @@ def stop(
             time.sleep(0.05)
         if where.locked():
             raise exceptions.RehearsalError(
-                _('Rehearsal cloud %(name)s did not stop; see %(log)s')
-                % {'name': where.name, 'log': where.file('log')}
+                'Rehearsal cloud {name} did not stop; see {log}'.format(
+                    name=where.name, log=where.file('log')
+                )
             )
     if delete:
         _delete(where, say)
@@ -615,16 +595,15 @@ def _supervisor(
                 return
         if time.monotonic() > deadline:
             raise exceptions.RehearsalError(
-                _(
-                    'Process %(pid)s is not proved to be the supervisor of '
-                    'rehearsal cloud %(name)s, and no process was ended: see '
-                    'who holds %(path)s (fuser)'
+                (
+                    'Process {pid} is not proved to be the supervisor of '
+                    'rehearsal cloud {name}, and no process was ended: see '
+                    'who holds {path} (fuser)'
+                ).format(
+                    pid=where.read().supervisor.pid,
+                    name=where.name,
+                    path=where.file('lock'),
                 )
-                % {
-                    'pid': where.read().supervisor.pid,
-                    'name': where.name,
-                    'path': where.file('lock'),
-                }
             )
         time.sleep(0.05)
 
@@ -634,8 +613,7 @@ def _delete(where: state.Folder, say: Say | None) -> None:
     lock = where.lock()
     if lock is None:
         raise exceptions.RehearsalError(
-            _('Rehearsal cloud %(name)s has been started again')
-            % {'name': where.name}
+            f'Rehearsal cloud {where.name} has been started again'
         )
     try:
         record = where.read()
@@ -648,15 +626,16 @@ def _delete(where: state.Folder, say: Say | None) -> None:
     finally:
         os.close(lock)
     kept = [
-        _('entry %(name)s of %(path)s') % {'name': name, 'path': file}
+        f'entry {name} of {file}'
         for name in record.registered
         if name not in ours and clouds_yaml.has(file, name)
     ]
     kept += [where.file(name) for name in others]
     if kept and say is not None:
         say(
-            _('Not deleted, since the cloud did not make it: %s')
-            % ', '.join(kept)
+            'Not deleted, since the cloud did not make it: {}'.format(
+                ', '.join(kept)
+            )
         )
 
 
@@ -725,4 +704,4 @@ def _reason(where: state.Folder) -> str:
         opener=own.open_private,
     ) as stream:
         lines = [line.strip() for line in stream if line.strip()]
-    return lines[-1] if lines else _('it said nothing')
+    return lines[-1] if lines else 'it said nothing'

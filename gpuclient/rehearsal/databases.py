@@ -35,7 +35,6 @@ import typing
 import platformdirs
 
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.rehearsal import configuration
 from gpuclient.rehearsal import own
 from gpuclient.rehearsal import state
@@ -90,7 +89,7 @@ def versions() -> dict[str, str]:
             found[distribution] = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError as exc:
             raise exceptions.RehearsalError(
-                _('%(name)s is not installed') % {'name': distribution}
+                f'{distribution} is not installed'
             ) from exc
     return found
 
@@ -131,8 +130,7 @@ def _template(wanted: dict[str, str], run: Runner) -> pathlib.Path:
             return template
     except OSError as exc:
         raise exceptions.RehearsalError(
-            _('Cannot make the cache folder %(path)s: %(reason)s')
-            % {'path': cache, 'reason': exc.strerror}
+            f'Cannot make the cache folder {cache}: {exc.strerror}'
         ) from exc
     with _lock(cache / 'lock'):
         # Somebody else may have made it while we waited.
@@ -178,11 +176,10 @@ def _migrate(folder: pathlib.Path, run: Runner) -> None:
         failed = run(jobs)
         if failed:
             raise exceptions.RehearsalError(
-                _('Cannot migrate the database %(name)s: %(reason)s')
-                % {
-                    'name': failed,
-                    'reason': _last_words(os.path.join(etc, f'{failed}.log')),
-                }
+                'Cannot migrate the database {name}: {reason}'.format(
+                    name=failed,
+                    reason=_last_words(os.path.join(etc, f'{failed}.log')),
+                )
             )
     if not _exists(folder, 'nova_cell0'):
         # The same schema; and a new one has no rows.

@@ -20,7 +20,6 @@ rehearsal. Options of whole sections, such as ``[glance]``, are in
 
 import re
 
-from gpuclient.i18n import _
 
 # Patterns of [section]name, with underscores, of current and deprecated names.
 _SERVERS = re.compile(
@@ -61,15 +60,15 @@ def reason(section: str, name: str, value: str) -> str | None:
     """
     option = f'[{section.lower()}]{name.replace("-", "_")}'
     if _SERVERS.fullmatch(option) or _URL.search(value):
-        return _('a rehearsal reaches no other server')
+        return 'a rehearsal reaches no other server'
     if _PORTS.fullmatch(option):
-        return _('a rehearsal opens no other port')
+        return 'a rehearsal opens no other port'
     if _FILES.fullmatch(option):
-        return _('a rehearsal writes no file outside its folder')
+        return 'a rehearsal writes no file outside its folder'
     if _CODE.fullmatch(option) or (
         _CLASSES.fullmatch(option) and not _is_of_nova(value)
     ):
-        return _('a rehearsal runs no code but that of Nova')
+        return 'a rehearsal runs no code but that of Nova'
     return None
 
 

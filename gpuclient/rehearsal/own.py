@@ -27,7 +27,6 @@ import stat
 from gpuclient.documents import atomic
 from gpuclient.documents import places
 from gpuclient import exceptions
-from gpuclient.i18n import _
 
 #: Files that a user adds, which may be links to files elsewhere.
 _ADDED = re.compile(r'etc/nova/[^/]+\.conf\.d/[^/]+\.conf')
@@ -68,7 +67,7 @@ def read(path: str) -> str:
         except OSError as exc:
             if exc.errno != errno.ELOOP:
                 raise
-            raise _not_believed(path, _('it is a link')) from exc
+            raise _not_believed(path, 'it is a link') from exc
         with open(descriptor, 'rb') as stream:
             _check(path, os.fstat(stream.fileno()))
             return atomic.decode(path, atomic.read_stream(path, stream))
@@ -107,7 +106,7 @@ def open_private(path: str, flags: int) -> int:
     except OSError as exc:
         if exc.errno != errno.ELOOP:
             raise
-        raise _not_believed(path, _('it is a link')) from exc
+        raise _not_believed(path, 'it is a link') from exc
     try:
         _check(path, os.fstat(descriptor))
     except BaseException:
@@ -122,15 +121,15 @@ def _check(
     reason = None
     regular = stat.S_ISREG(status.st_mode)
     if stat.S_ISLNK(status.st_mode):
-        reason = _('it is a link')
+        reason = 'it is a link'
     elif status.st_uid != os.geteuid():
-        reason = _('it belongs to another user')
+        reason = 'it belongs to another user'
     elif places.writers(status) and not stat.S_ISSOCK(status.st_mode):
-        reason = _('others may write it')
+        reason = 'others may write it'
     elif regular and status.st_nlink > 1:
-        reason = _('it has a second name')
+        reason = 'it has a second name'
     elif not regular and not (any_kind and _is_ours_to_make(status.st_mode)):
-        reason = _('it is not a regular file')
+        reason = 'it is not a regular file'
     if reason is not None:
         raise _not_believed(path, reason)
 
@@ -141,9 +140,6 @@ def _is_ours_to_make(mode: int) -> bool:
 
 def _not_believed(path: str, reason: str) -> exceptions.RehearsalError:
     return exceptions.RehearsalError(
-        _(
-            'Cannot trust %(path)s: %(reason)s; a rehearsal cloud has made no '
-            'such file: look at it, then delete it'
-        )
-        % {'path': path, 'reason': reason}
+        f'Cannot trust {path}: {reason}; a rehearsal cloud has made no '
+        'such file: look at it, then delete it'
     )

@@ -26,7 +26,6 @@ import typing
 
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue
 from gpuclient.model import configuration
@@ -321,14 +320,13 @@ def make(
     deployments = deployment.split(tree)
     if len(deployments) > 1:
         raise exceptions.InvalidValue(
-            _(
-                'There are %(number)d deployments here, one cloud cannot be '
-                'all of them: name the files or the folder of one (%(paths)s)'
+            (
+                'There are {number} deployments here, one cloud cannot be '
+                'all of them: name the files or the folder of one ({paths})'
+            ).format(
+                number=len(deployments),
+                paths=', '.join(one.folder or '.' for one in deployments),
             )
-            % {
-                'number': len(deployments),
-                'paths': ', '.join(one.folder or '.' for one in deployments),
-            }
         )
     control_plane = [
         _part(
@@ -355,11 +353,9 @@ def make(
         parts.append(_part(configuration.COMPUTE, name, compute))
     if len(parts) > spec.MOST_HOSTS:
         raise exceptions.InvalidValue(
-            _(
-                'There are %(number)d hosts here, at most %(most)d can be '
-                'simulated: name the files of some'
-            )
-            % {'number': len(parts), 'most': spec.MOST_HOSTS}
+            f'There are {len(parts)} hosts here, at most {spec.MOST_HOSTS} '
+            'can be '
+            'simulated: name the files of some'
         )
     for name, _device in named:
         _check_host(name, taken)
@@ -409,11 +405,10 @@ def make(
 def _check_host(name: str, taken: collections.abc.Collection[str]) -> None:
     if name not in taken:
         raise exceptions.InvalidValue(
-            _(
-                'There is no host %(name)r to simulate devices of; there '
-                'are: %(hosts)s'
-            )
-            % {'name': name, 'hosts': ', '.join(sorted(taken)) or _('none')}
+            (
+                'There is no host {name!r} to simulate devices of; there '
+                'are: {hosts}'
+            ).format(name=name, hosts=', '.join(sorted(taken)) or 'none')
         )
 
 
@@ -526,25 +521,25 @@ def _judge(option: configuration.Option) -> NotRehearsed | None:
     """Return why an option is not rehearsed; None where it is."""
     section, name = option.section, option.name
     if option.setting.depends or _TEMPLATE.search(option.setting.text):
-        return NotRehearsed(option, LEFT_OUT, _('a template makes its value'))
+        return NotRehearsed(option, LEFT_OUT, 'a template makes its value')
     if section in _SECTIONS_REPLACED or section.startswith(_PREFIXES_REPLACED):
         state = REPLACED
     elif section == 'DEFAULT' and _DEFAULT_REPLACED.fullmatch(name):
         state = REPLACED
     elif section in _SECTIONS_LEFT_OUT:
         return NotRehearsed(
-            option, LEFT_OUT, _('there is no such service in a rehearsal')
+            option, LEFT_OUT, 'there is no such service in a rehearsal'
         )
     elif _SECRET.search(name) or _SECRET_VALUE.search(option.setting.text):
-        return NotRehearsed(option, LEFT_OUT, _('it may hold a secret'))
+        return NotRehearsed(option, LEFT_OUT, 'it may hold a secret')
     elif (
         why := outside.reason(section, name, option.setting.text)
     ) is not None:
         return NotRehearsed(option, LEFT_OUT, why)
     elif section in _SECTIONS_UNREAD:
         return NotRehearsed(
-            option, UNREAD, _('the simulated driver does not read it')
+            option, UNREAD, 'the simulated driver does not read it'
         )
     else:
         return None
-    return NotRehearsed(option, state, _('a rehearsal has its own'))
+    return NotRehearsed(option, state, 'a rehearsal has its own')

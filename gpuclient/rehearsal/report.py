@@ -19,7 +19,6 @@ import re
 import typing
 
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
 from gpuclient.model import configuration
 from gpuclient.model import device_spec
@@ -174,9 +173,9 @@ class Report:
         if process.state == state.READY:
             left_out = len(part.not_rehearsed)
             if part.process is None:
-                detail = _('there is no document for it')
+                detail = 'there is no document for it'
             elif left_out:
-                detail = _('options not rehearsed: %d') % left_out
+                detail = f'options not rehearsed: {left_out}'
             else:
                 detail = ''
             return Row(
@@ -193,7 +192,7 @@ class Report:
                 part.host,
                 part.name,
                 SKIPPED,
-                detail=_('the cloud did not start'),
+                detail='the cloud did not start',
                 place=part.place,
             )
         known, place = self._cause(part, process.message)
@@ -204,7 +203,7 @@ class Report:
             part.name,
             ENDED if process.state == state.ENDED else REFUSED,
             codes=known,
-            detail=words or _('it did not start'),
+            detail=words or 'it did not start',
             place=place,
             bad=True,
         )
@@ -281,20 +280,19 @@ class Report:
         if not any(
             entry.in_placement for _device, (entry, _setting) in members
         ):
-            state_, detail = UNTRACKED, _("it is a network's")
+            state_, detail = UNTRACKED, "it is a network's"
         elif refused is not None:
-            detail = _('nova-compute on %s did not start') % host.name
+            detail = f'nova-compute on {host.name} did not start'
         elif not host.part.service.report_in_placement:
-            detail = _('[pci]report_in_placement is off')
+            detail = '[pci]report_in_placement is off'
             if not any(
                 part.service.pci_in_placement
                 for part in self._plan.control_plane
             ):
                 state_ = UNTRACKED
         else:
-            detail = (
-                _('Placement has no provider %s')
-                % f'{host.name}_{address.upper()}'
+            detail = 'Placement has no provider {}'.format(
+                f'{host.name}_{address.upper()}'
             )
         bad = state_ == MISSING
         return Row(
@@ -319,7 +317,7 @@ class Report:
             yield Row(
                 DEVICE,
                 host.name,
-                _('unknown'),
+                'unknown',
                 MISSING,
                 codes=self._codes_of(host.part, one.setting),
                 detail=one.reason,
@@ -443,8 +441,8 @@ def _assumed(
     if address not in host.assumed:
         return ()
     return (
-        _('device type %(type)s assumed: see sriov_totalvfs of the card')
-        % {'type': members[0][0].device_type},
+        f'device type {members[0][0].device_type} assumed: see '
+        'sriov_totalvfs of the card',
     )
 
 
@@ -482,8 +480,9 @@ def _without_spec(
                 MISSING,
                 1,
                 0,
-                detail=_('no device spec matches %(ids)s there')
-                % {'ids': f'{device.vendor_id}:{device.product_id}'},
+                detail='no device spec matches {ids} there'.format(
+                    ids=f'{device.vendor_id}:{device.product_id}'
+                ),
                 place=host.part.place,
                 bad=True,
             )

@@ -24,7 +24,6 @@ import re
 import typing
 
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue
 from gpuclient.model import configuration
@@ -97,12 +96,9 @@ def parse_device(text: str) -> tuple[str, spec.Device]:
     match = _DEVICE.fullmatch(text)
     if match is None:
         raise exceptions.InvalidValue(
-            _(
-                '%(text)r is not a device: write '
-                'HOST=ADDRESS,VENDOR:PRODUCT[,TYPE[,NUMA NODE]], for example '
-                'edpm-compute-0=0000:04:00.0,10de:20f1,type-PF,0'
-            )
-            % {'text': text}
+            f'{text!r} is not a device: write '
+            'HOST=ADDRESS,VENDOR:PRODUCT[,TYPE[,NUMA NODE]], for example '
+            'edpm-compute-0=0000:04:00.0,10de:20f1,type-PF,0'
         )
     address = str(pci.parse_address(match['address']))
     kind = match['type'] or 'type-PCI'
@@ -180,12 +176,12 @@ def simulate(
             continue
         if complete:
             unknown.append(
-                Unknown(setting, _('no device of the host matches it'))
+                Unknown(setting, 'no device of the host matches it')
             )
             continue
         if entry.address is None:
             unknown.append(
-                Unknown(setting, _('network interfaces are not simulated'))
+                Unknown(setting, 'network interfaces are not simulated')
             )
             continue
         ids = _ids(entry, aliases)
@@ -193,7 +189,7 @@ def simulate(
             unknown.append(
                 Unknown(
                     setting,
-                    _('nothing tells its ids: describe it with --device'),
+                    'nothing tells its ids: describe it with --device',
                 )
             )
         # Whatever the domain is, it is one device.
@@ -236,11 +232,10 @@ def simulate(
                 unknown.append(
                     Unknown(
                         setting,
-                        _(
-                            'no free address for a %(type)s fits it: '
+                        (
+                            f'no free address for a {kind} fits it: '
                             'describe it with --device'
-                        )
-                        % {'type': kind},
+                        ),
                     )
                 )
             devices += found

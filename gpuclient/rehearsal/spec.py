@@ -25,7 +25,6 @@ import re
 import typing
 
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import scheduler_filters
 from gpuclient.model import cpu
 
@@ -193,13 +192,11 @@ def default(hosts: int, gpus: int) -> dict[str, typing.Any]:
     """
     if not 1 <= hosts <= MOST_HOSTS:
         raise exceptions.InvalidValue(
-            _('--hosts takes 1 to %(most)s, not %(number)s')
-            % {'most': MOST_HOSTS, 'number': hosts}
+            f'--hosts takes 1 to {MOST_HOSTS}, not {hosts}'
         )
     if not 0 <= gpus <= MOST_GPUS:
         raise exceptions.InvalidValue(
-            _('--gpus takes 0 to %(most)s, not %(number)s')
-            % {'most': MOST_GPUS, 'number': gpus}
+            f'--gpus takes 0 to {MOST_GPUS}, not {gpus}'
         )
     alias = f'alias = {json.dumps(_ALIAS)}\n'
     devices = [
@@ -244,7 +241,7 @@ def read(document: typing.Any) -> Spec:
     shared = control.config()
     entries = control.mappings('api', [{}])
     if not entries:
-        raise control.wrong('api', _('at least one entry'), [])
+        raise control.wrong('api', 'at least one entry', [])
     apis = tuple(
         Service(f'nova-api-{number}', (*shared, *_own_config(entry)))
         for number, entry in enumerate(entries, 1)
@@ -262,8 +259,7 @@ def read(document: typing.Any) -> Spec:
             value = getattr(host, attribute)
             if value in seen:
                 raise exceptions.InvalidValue(
-                    _('hosts[%(number)s].%(key)s: %(value)s is used twice')
-                    % {'number': number, 'key': attribute, 'value': value}
+                    f'hosts[{number}].{attribute}: {value} is used twice'
                 )
             seen.add(value)
     return Spec(
@@ -282,7 +278,7 @@ def _transport_url(control: '_Mapping') -> str | None:
     if not _TRANSPORT_URL.fullmatch(url):
         # What there is may be a password.
         raise control.wrong(
-            'transport_url', _('rabbit://USER:PASSWORD@HOST:PORT/'), '...'
+            'transport_url', 'rabbit://USER:PASSWORD@HOST:PORT/', '...'
         )
     return url
 
@@ -296,7 +292,7 @@ def _services(
     else:
         entries = control.mappings(key)
         if not entries:
-            raise control.wrong(key, _('at least one entry'), [])
+            raise control.wrong(key, 'at least one entry', [])
     template = ''
     if key == 'scheduler' and control.get(key) is None:
         # Nobody says what it reads.
@@ -338,16 +334,15 @@ def _host(entry: '_Mapping') -> Host:
         for key in ('vcpus', 'memory_mb'):
             if entry.get(key) is not None:
                 raise exceptions.InvalidValue(
-                    _('%(key)s: the cells of numa say it already')
-                    % {'key': entry.path(key)}
+                    f'{entry.path(key)}: the cells of numa say it already'
                 )
         cells = tuple(_cell(cell) for cell in numa)
         if not cells:
-            raise entry.wrong('numa', _('at least one cell'), [])
+            raise entry.wrong('numa', 'at least one cell', [])
         cpus = [cpu for cell in cells for cpu in cell.cpus]
         if len(cpus) != len(set(cpus)):
             raise entry.wrong(
-                'numa', _('each CPU in one cell only'), sorted(cpus)
+                'numa', 'each CPU in one cell only', sorted(cpus)
             )
         memory = sum(cell.memory_mb for cell in cells)
     devices = tuple(_device(item) for item in entry.mappings('devices', []))
@@ -366,14 +361,12 @@ def _host(entry: '_Mapping') -> Host:
         node = device.numa_node
         if node is not None and node >= len(cells):
             raise exceptions.InvalidValue(
-                _('%(key)s.numa_node: the host has no NUMA node %(node)s')
-                % {'key': path, 'node': node}
+                f'{path}.numa_node: the host has no NUMA node {node}'
             )
         for function in device.functions():
             if function.address in seen:
                 raise exceptions.InvalidValue(
-                    _('%(key)s.address: %(address)s is used twice')
-                    % {'key': path, 'address': function.address}
+                    f'{path}.address: {function.address} is used twice'
                 )
             seen.add(function.address)
     entry.done()
@@ -387,19 +380,19 @@ def _cell(entry: '_Mapping') -> Cell:
     except exceptions.InvalidCPUSet:
         cpus = ()
     if not cpus:
-        raise entry.wrong('cpus', _('CPUs such as 0-15,32-47'), text)
+        raise entry.wrong('cpus', 'CPUs such as 0-15,32-47', text)
     threads = entry.integer('threads', 2, least=1)
     memory = entry.integer('memory_mb', least=1)
     pages: dict[int, int] = {}
     for item in entry.mappings('hugepages', []):
         size = item.integer('size_kb', least=5)
         if size in pages:
-            raise item.wrong('size_kb', _('each size once'), size)
+            raise item.wrong('size_kb', 'each size once', size)
         pages[size] = item.integer('total', least=0)
         item.done()
     if sum(size * total for size, total in pages.items()) > memory * 1024:
         raise entry.wrong(
-            'hugepages', _('pages within the memory of the cell'), pages
+            'hugepages', 'pages within the memory of the cell', pages
         )
     entry.done()
     return Cell(cpus, memory, threads, tuple(sorted(pages.items())))
@@ -408,22 +401,22 @@ def _cell(entry: '_Mapping') -> Cell:
 def _device(entry: '_Mapping') -> Device:
     address = entry.text('address').lower()
     if not _ADDRESS.fullmatch(address):
-        raise entry.wrong('address', _('such as 0000:04:00.0'), address)
+        raise entry.wrong('address', 'such as 0000:04:00.0', address)
     kind = entry.text('type', 'type-PCI')
     if kind not in _TYPES:
-        raise entry.wrong('type', _('one of %s') % ', '.join(_TYPES), kind)
+        raise entry.wrong('type', 'one of {}'.format(', '.join(_TYPES)), kind)
     parent = entry.get('parent_address')
     if kind == 'type-VF':
         if not isinstance(parent, str) or not _ADDRESS.fullmatch(parent):
             raise entry.wrong(
-                'parent_address', _('address of the physical function'), parent
+                'parent_address', 'address of the physical function', parent
             )
     elif parent is not None:
-        raise entry.wrong('parent_address', _('type-VF devices only'), parent)
+        raise entry.wrong('parent_address', 'type-VF devices only', parent)
     vfs = entry.integer('vfs', 0, least=0)
     vf_product = entry.get('vf_product_id')
     if vfs and kind != 'type-PF':
-        raise entry.wrong('vfs', _('type-PF devices only'), vfs)
+        raise entry.wrong('vfs', 'type-PF devices only', vfs)
     device = Device(
         address=address,
         vendor_id=entry.identifier('vendor_id'),
@@ -442,7 +435,7 @@ def _device(entry: '_Mapping') -> Device:
     )
     _domain, _bus, slot, function = _split(address)
     if slot * 8 + function + vfs > 255:
-        raise entry.wrong('vfs', _('functions that fit on one bus'), vfs)
+        raise entry.wrong('vfs', 'functions that fit on one bus', vfs)
     entry.done()
     return device
 
@@ -456,8 +449,9 @@ class _Mapping:
     def __init__(self, value: typing.Any, place: str) -> None:
         if not isinstance(value, dict):
             raise exceptions.InvalidValue(
-                _('%(key)s: expected a mapping, not %(value)s')
-                % {'key': place or _('spec'), 'value': _show(value)}
+                '{key}: expected a mapping, not {value}'.format(
+                    key=place or 'spec', value=_show(value)
+                )
             )
         self._value = value
         self._place = place
@@ -470,43 +464,34 @@ class _Mapping:
         self, key: str, expected: str, value: object
     ) -> exceptions.InvalidValue:
         return exceptions.InvalidValue(
-            _('%(key)s: expected %(expected)s, not %(value)s')
-            % {
-                'key': self.path(key),
-                'expected': expected,
-                'value': _show(value),
-            }
+            f'{self.path(key)}: expected {expected}, not {_show(value)}'
         )
 
     def get(self, key: str, default: typing.Any = None) -> typing.Any:
         self._known.add(key)
         value = self._value.get(key, default)
         if value is _MISSING:
-            raise exceptions.InvalidValue(
-                _('%(key)s is missing') % {'key': self.path(key)}
-            )
+            raise exceptions.InvalidValue(f'{self.path(key)} is missing')
         return value
 
     def text(self, key: str, default: typing.Any = _MISSING) -> str:
         value = self.get(key, default)
         if not isinstance(value, str):
-            raise self.wrong(key, _('text'), value)
+            raise self.wrong(key, 'text', value)
         return value
 
     def name(self, key: str, default: typing.Any = _MISSING) -> str:
         value = self.text(key, default)
         if not NAME.fullmatch(value):
             raise self.wrong(
-                key, _('letters, digits, dots, dashes, underscores'), value
+                key, 'letters, digits, dots, dashes, underscores', value
             )
         return value
 
     def identifier(self, key: str) -> str:
         value = self.get(key, _MISSING)
         if not isinstance(value, str) or not _ID.fullmatch(value):
-            raise self.wrong(
-                key, _('four hexadecimal digits in quotes'), value
-            )
+            raise self.wrong(key, 'four hexadecimal digits in quotes', value)
         return value.lower()
 
     def integer(
@@ -514,9 +499,7 @@ class _Mapping:
     ) -> int:
         value = self.get(key, default)
         if type(value) is not int or value < least:
-            raise self.wrong(
-                key, _('a whole number of at least %s') % least, value
-            )
+            raise self.wrong(key, f'a whole number of at least {least}', value)
         return value
 
     def config(self) -> tuple[str, ...]:
@@ -525,13 +508,13 @@ class _Mapping:
         texts = value if isinstance(value, list) else [value]
         for text in texts:
             if not isinstance(text, str):
-                raise self.wrong('config', _('text'), text)
+                raise self.wrong('config', 'text', text)
             for character in text:
                 if not character.isprintable() and character not in '\t\n\r':
-                    raise self.wrong('config', _('printable text'), text)
+                    raise self.wrong('config', 'printable text', text)
         if len(texts) > _MOST_TEXTS:
             raise self.wrong(
-                'config', _('at most %s texts') % _MOST_TEXTS, len(texts)
+                'config', f'at most {_MOST_TEXTS} texts', len(texts)
             )
         return tuple(text for text in texts if text)
 
@@ -553,7 +536,7 @@ class _Mapping:
         if value is None and default is None:
             return None
         if not isinstance(value, list):
-            raise self.wrong(key, _('a list'), value)
+            raise self.wrong(key, 'a list', value)
         return [
             _Mapping(item, f'{self.path(key)}[{number}]')
             for number, item in enumerate(value)
@@ -564,11 +547,10 @@ class _Mapping:
         for key in self._value:
             if key not in self._known:
                 raise exceptions.InvalidValue(
-                    _('%(key)s is not a key of a spec; known here: %(known)s')
-                    % {
-                        'key': self.path(str(key)),
-                        'known': ', '.join(sorted(self._known)),
-                    }
+                    '{key} is not a key of a spec; known here: {known}'.format(
+                        key=self.path(str(key)),
+                        known=', '.join(sorted(self._known)),
+                    )
                 )
 
 

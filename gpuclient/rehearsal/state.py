@@ -35,7 +35,6 @@ import typing
 import platformdirs
 
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.rehearsal import own
 from gpuclient.rehearsal import spec
 from gpuclient import text as texts
@@ -105,13 +104,13 @@ class Process:
         process = cls(**values)
         for text in (process.name, process.host):
             if text is not None and not _NAME.fullmatch(text):
-                raise ValueError(_('a name that is none'))
+                raise ValueError('a name that is none')
         numbers = (process.pid, process.started, process.port)
         if process.state not in _STATES or not all(
             number is None or (type(number) is int and 0 < number < 2**63)
             for number in numbers
         ):
-            raise ValueError(_('a process that is none'))
+            raise ValueError('a process that is none')
         process.message = _message(process.message)
         return process
 
@@ -178,11 +177,8 @@ class Folder:
     def __init__(self, name: str, directory: str | None = None) -> None:
         if not spec.NAME.fullmatch(name):
             raise exceptions.InvalidValue(
-                _(
-                    'Name %(name)r of a rehearsal cloud: use letters, '
-                    'digits, dots, dashes and underscores, at most 63'
-                )
-                % {'name': name}
+                f'Name {name!r} of a rehearsal cloud: use letters, '
+                'digits, dots, dashes and underscores, at most 63'
             )
         if directory:
             path = pathlib.Path(directory).absolute()
@@ -193,19 +189,13 @@ class Folder:
         text = os.fspath(path)
         if not text.isprintable() or _UNSAFE & set(text):
             raise exceptions.InvalidValue(
-                _(
-                    'Directory %(path)r: choose one without spaces and '
-                    'signs such as $ %% ? #'
-                )
-                % {'path': text}
+                f'Directory {text!r}: choose one without spaces and '
+                'signs such as $ % ? #'
             )
         if len(os.fsencode(text)) > _LONGEST:
             raise exceptions.InvalidValue(
-                _(
-                    'Directory %(path)s: choose one of at most %(most)s '
-                    'bytes, a socket in it has to fit into 107'
-                )
-                % {'path': text, 'most': _LONGEST}
+                f'Directory {text}: choose one of at most {_LONGEST} '
+                'bytes, a socket in it has to fit into 107'
             )
         self.name = name
         self.path = path
@@ -257,16 +247,12 @@ class Folder:
                 own.check_content(str(self))
         except OSError as exc:
             raise exceptions.RehearsalError(
-                _('Cannot make the directory %(path)s: %(reason)s')
-                % {'path': self, 'reason': exc.strerror}
+                f'Cannot make the directory {self}: {exc.strerror}'
             ) from exc
         if names and _MADE not in names and not self.exists():
             raise exceptions.RehearsalError(
-                _(
-                    'Directory %(path)s holds something that is not a '
-                    'rehearsal cloud; name an empty one'
-                )
-                % {'path': self}
+                f'Directory {self} holds something that is not a '
+                'rehearsal cloud; name an empty one'
             )
 
     def delete(self) -> list[str]:
@@ -298,8 +284,7 @@ class Folder:
                 os.rmdir(self.path)
         except OSError as exc:
             raise exceptions.RehearsalError(
-                _('Cannot delete %(path)s: %(reason)s')
-                % {'path': self, 'reason': exc.strerror}
+                f'Cannot delete {self}: {exc.strerror}'
             ) from exc
         return others
 
@@ -314,11 +299,8 @@ class Folder:
             if self.load(_MADE)['inode'] == os.lstat(self.path).st_ino:
                 return
         raise exceptions.RehearsalError(
-            _(
-                'Cannot delete %(path)s: it was not made for this rehearsal '
-                'cloud (copied, or older); delete it yourself'
-            )
-            % {'path': self}
+            f'Cannot delete {self}: it was not made for this rehearsal '
+            'cloud (copied, or older); delete it yourself'
         )
 
     # -- the record ---------------------------------------------------------
@@ -337,16 +319,12 @@ class Folder:
 
     def _no_cloud(self) -> exceptions.RehearsalError:
         return exceptions.RehearsalError(
-            _('There is no rehearsal cloud %(name)s in %(path)s')
-            % {'name': self.name, 'path': self}
+            f'There is no rehearsal cloud {self.name} in {self}'
         )
 
     @staticmethod
     def _unreadable(path: str, reason: object) -> exceptions.RehearsalError:
-        return exceptions.RehearsalError(
-            _('Cannot read %(path)s: %(reason)s')
-            % {'path': path, 'reason': reason}
-        )
+        return exceptions.RehearsalError(f'Cannot read {path}: {reason}')
 
     def load(self, name: str) -> typing.Any:
         """Return the data of a JSON file in the folder.
@@ -451,8 +429,7 @@ def write_private(path: str, text: str) -> None:
         _write_private(path, text)
     except OSError as exc:
         raise exceptions.RehearsalError(
-            _('Cannot write %(path)s: %(reason)s')
-            % {'path': path, 'reason': exc.strerror}
+            f'Cannot write {path}: {exc.strerror}'
         ) from exc
 
 

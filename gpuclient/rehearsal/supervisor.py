@@ -40,7 +40,6 @@ import traceback
 import typing
 
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.rehearsal import configuration
 from gpuclient.rehearsal import databases
 from gpuclient.rehearsal import identity
@@ -145,7 +144,7 @@ class Supervisor:
             self._start()
             self._record.supervisor.state = state.READY
             self._save()
-            self._say(_('ready'))
+            self._say('ready')
             self._end_progress()
             self._wait(lambda: False, None)
         except _Stopped:
@@ -173,7 +172,7 @@ class Supervisor:
         self._listen(['keystone', 'placement', 'glance', 'neutron', *names])
         self._plan(described)
         self._save()
-        self._say(_('importing the services'))
+        self._say('importing the services')
         gc.disable()
         services.import_common()
         # Not before: oslo.messaging has to find the choice of threads made.
@@ -352,11 +351,10 @@ class Supervisor:
             return False
         if any(statuses):
             raise exceptions.RehearsalError(
-                _('The start failed at %(name)s: %(reason)s')
-                % {
-                    'name': name,
-                    'reason': self._last_error(f'start-{name}'),
-                }
+                'The start failed at {name}: {reason}'.format(
+                    name=name,
+                    reason=self._last_error(f'start-{name}'),
+                )
             )
         return True
 
@@ -364,7 +362,7 @@ class Supervisor:
         self, jobs: dict[str, collections.abc.Callable[[], None]]
     ) -> str | None:
         """Run functions side by side; return the name of one that failed."""
-        self._say(_('migrating the databases'))
+        self._say('migrating the databases')
         for name, job in jobs.items():
             self._help(name, job)
         while True:
@@ -482,8 +480,7 @@ class Supervisor:
                 in ('keystone', 'placement', 'glance', 'nova-conductor')
             ):
                 raise exceptions.RehearsalError(
-                    _('%(service)s did not start: %(reason)s')
-                    % {'service': service.title, 'reason': service.message}
+                    f'{service.title} did not start: {service.message}'
                 )
         return all(
             service.state != state.STARTING
@@ -503,8 +500,9 @@ class Supervisor:
                     if service.state == state.STARTING
                 ]
                 raise exceptions.RehearsalError(
-                    _('Not ready in time: %(services)s')
-                    % {'services': ', '.join(slow)}
+                    'Not ready in time: {services}'.format(
+                        services=', '.join(slow)
+                    )
                 )
             self._turn(deadline)
 
@@ -528,7 +526,7 @@ class Supervisor:
         ]
         readable = select.select(sources, [], [], timeout)[0]
         if self._bound in readable:
-            self._say(_('the process that it is bound to has ended'))
+            self._say('the process that it is bound to has ended')
             raise _Stopped
         if self._proof is not None:
             proof.answer(self._proof)
@@ -567,7 +565,7 @@ class Supervisor:
         service.state = state.STARTING
         self._save()
         os.unlink(path)
-        self._say(_('restarting %s') % service.title)
+        self._say(f'restarting {service.title}')
         self._end([service])
         service.state = state.STARTING
         service.message = ''
@@ -620,9 +618,9 @@ class Supervisor:
             message = self._last_error(log)
         if not message:
             message = (
-                _('ended by signal %s') % -status
+                'ended by signal %s' % -status
                 if status < 0
-                else _('ended with status %s') % status
+                else f'ended with status {status}'
             )
         service.pid = service.started = None
         if service.state == state.READY:
@@ -636,7 +634,7 @@ class Supervisor:
         service.state = new
         service.message = message
         if new == state.READY:
-            self._say(_('%s is ready') % service.title)
+            self._say(f'{service.title} is ready')
         else:
             self._say(f'{service.title}: {new}: {message}')
 
@@ -663,7 +661,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         """End the services: those first that need the others to end well."""
-        self._say(_('stopping'))
+        self._say('stopping')
         for stage in (
             lambda name: (
                 name.startswith('nova-')

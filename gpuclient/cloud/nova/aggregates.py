@@ -16,7 +16,6 @@ from openstack.compute.v2 import _proxy
 
 from gpuclient.cloud import request
 from gpuclient.cloud import schema
-from gpuclient.i18n import _
 from gpuclient.model import capacity
 
 
@@ -30,7 +29,7 @@ def list_aggregates(
     records = request.get(
         compute,
         '/os-aggregates',
-        _('reading host aggregates'),
+        'reading host aggregates',
         {
             'aggregates': [
                 {'name': str, 'hosts': [str], 'metadata': schema.Map(str)}
@@ -56,7 +55,7 @@ def list_zones(compute: _proxy.Proxy) -> tuple[str, ...]:
     records = request.get(
         compute,
         '/os-availability-zone',
-        _('reading availability zones'),
+        'reading availability zones',
         {'availabilityZoneInfo': [{'zoneName': str}]},
     )['availabilityZoneInfo']
     return tuple(sorted(record['zoneName'] for record in records))

@@ -38,7 +38,6 @@ from gpuclient.cloud.nova import flavors as nova_flavors
 from gpuclient.cloud.nova import version
 from gpuclient.cloud import request
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import answer
 from gpuclient.model import flavor as flavor_model
 
@@ -85,10 +84,7 @@ class Reply:
         """The words, and that the refusal they are was to be expected."""
         if self.verdict is not Verdict.DEFINED:
             return self.words
-        return (
-            _('Refused as expected, after the alias was found: %s')
-            % self.words
-        )
+        return f'Refused as expected, after the alias was found: {self.words}'
 
 
 def ask(
@@ -106,7 +102,7 @@ def ask(
             compute,
             'POST',
             '/servers',
-            _('asking nova-api for alias %r') % alias,
+            f'asking nova-api for alias {alias!r}',
             microversion=MICROVERSION,
             check=False,
             json=_request(name, flavor.id),
@@ -118,7 +114,7 @@ def ask(
         # Nothing known lets this happen; servers that nobody asked for are
         # not left behind.
         _delete_servers(compute, name)
-        return Reply(Verdict.UNKNOWN, _('nova-api accepted the request'))
+        return Reply(Verdict.UNKNOWN, 'nova-api accepted the request')
     if response.status_code == 400:
         match = _NOT_DEFINED.search(words)
         if match is not None:
@@ -166,7 +162,7 @@ def _delete_servers(compute: _proxy.Proxy, name: str) -> None:
         servers = request.get(
             compute,
             '/servers',
-            _('reading servers'),
+            'reading servers',
             {'servers': [{'id': str}]},
             name=f'^{name}',
         )['servers']
@@ -175,7 +171,7 @@ def _delete_servers(compute: _proxy.Proxy, name: str) -> None:
                 compute,
                 'DELETE',
                 f'/servers/{server["id"]}',
-                _('deleting server %s') % server['id'],
+                'deleting server {}'.format(server['id']),
             )
 
 
@@ -220,9 +216,7 @@ class Prober:
                 )
             except exceptions.CloudError as exc:
                 self.failures.append(
-                    answer.Failure(
-                        _('temporary flavor %s') % flavor_id, str(exc)
-                    )
+                    answer.Failure(f'temporary flavor {flavor_id}', str(exc))
                 )
         if self._make_flavors:
             for flavor in self._leftovers:
@@ -252,7 +246,7 @@ class Prober:
     def _ask_once(self, alias: str) -> Reply:
         try:
             version.require(
-                self._compute, MICROVERSION, _('asking nova-api for aliases')
+                self._compute, MICROVERSION, 'asking nova-api for aliases'
             )
         except exceptions.CloudError as exc:
             return Reply(Verdict.UNKNOWN, str(exc))
@@ -263,20 +257,19 @@ class Prober:
                 return reply
         if not self._make_flavors:
             return reply or Reply(
-                Verdict.UNKNOWN, _('no visible flavor asks for it')
+                Verdict.UNKNOWN, 'no visible flavor asks for it'
             )
         try:
             flavor = self._make(alias)
         except exceptions.Forbidden as exc:
             return reply or Reply(
                 Verdict.UNKNOWN,
-                _(
+                (
                     'no visible flavor asks for it, and this user may not '
                     'make one (policy os_compute_api:os-flavor-manage:create '
                     'and os_compute_api:os-flavor-extra-specs:create): '
-                    '%(reason)s'
-                )
-                % {'reason': exc},
+                    f'{exc}'
+                ),
             )
         except exceptions.CloudError as exc:
             return reply or Reply(Verdict.UNKNOWN, str(exc))

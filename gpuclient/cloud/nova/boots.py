@@ -24,7 +24,6 @@ from gpuclient.cloud.nova import pages
 from gpuclient.cloud import request
 from gpuclient.cloud import schema
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import flavor as flavor_model
 
 _MICROVERSION = '2.90'
@@ -96,7 +95,7 @@ def _boot(
             cloud.compute,
             'POST',
             '/servers',
-            _('booting a server of flavor %r') % flavor.name,
+            f'booting a server of flavor {flavor.name!r}',
             microversion=_MICROVERSION,
             json={
                 'server': {
@@ -138,7 +137,7 @@ def _delete(cloud: connection.Connection, name: str) -> None:
             cloud.compute,
             'DELETE',
             f'/servers/{server["id"]}',
-            _('deleting server %s') % server['id'],
+            'deleting server {}'.format(server['id']),
         )
     _wait(cloud, name, lambda found: not found)
     # nova-compute forgets a device after its server is gone, and tells
@@ -149,7 +148,7 @@ def _delete(cloud: connection.Connection, name: str) -> None:
         request.get(
             cloud.placement,
             '/usages',
-            _('reading the usage of project %s') % project_id,
+            f'reading the usage of project {project_id}',
             {'usages': schema.Map(int)},
             microversion=_USAGES,
             project_id=project_id,
@@ -166,7 +165,7 @@ def _servers(
             cloud.compute,
             '/servers/detail',
             'servers',
-            _('reading servers'),
+            'reading servers',
             {
                 'status': str,
                 'OS-EXT-STS:task_state': schema.Optional(str),
@@ -193,7 +192,6 @@ def _wait(
 def _pause(deadline: float, name: str) -> None:
     if time.monotonic() > deadline:
         raise exceptions.CloudError(
-            _('servers %(name)s: not done after %(seconds)d seconds')
-            % {'name': name, 'seconds': PATIENCE}
+            f'servers {name}: not done after {PATIENCE} seconds'
         )
     time.sleep(_PAUSE)

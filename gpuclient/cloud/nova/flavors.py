@@ -28,7 +28,6 @@ from gpuclient.cloud.nova import version
 from gpuclient.cloud import request
 from gpuclient.cloud import schema
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import flavor as flavor_model
 
 #: The first that validates extra specs.
@@ -54,21 +53,21 @@ def require_validation(compute: _proxy.Proxy) -> None:
 
     :raises gpuclient.exceptions.Unsupported: It is older than 2.86.
     """
-    version.require(compute, VALIDATED, _('Writing extra specs'))
+    version.require(compute, VALIDATED, 'Writing extra specs')
 
 
 def list_flavors(
     compute: _proxy.Proxy,
 ) -> tuple[flavor_model.Flavor, ...]:
     """Return all flavors that the user may see, private ones included."""
-    version.require(compute, _LISTED, _('reading flavors'))
+    version.require(compute, _LISTED, 'reading flavors')
     return tuple(
         _flavor(record)
         for record in pages.read(
             compute,
             '/flavors/detail',
             'flavors',
-            _('reading flavors'),
+            'reading flavors',
             _FLAVOR,
             microversion=_LISTED,
             is_public='None',
@@ -91,9 +90,7 @@ def find_flavor(
         for flavor in flavors:
             if getattr(flavor, key) == name_or_id:
                 return flavor
-    raise exceptions.NotFound(
-        _('No flavor has the name or ID %(flavor)r') % {'flavor': name_or_id}
-    )
+    raise exceptions.NotFound(f'No flavor has the name or ID {name_or_id!r}')
 
 
 def create_flavor(
@@ -117,7 +114,7 @@ def create_flavor(
     :raises gpuclient.exceptions.CloudError: With the server's own words.
     """
     flavor_id = str(uuid.uuid4()) if flavor_id is None else flavor_id
-    what = _('creating flavor %r') % name
+    what = f'creating flavor {name!r}'
     shape = {'flavor': {'id': str, **_FLAVOR}}
     body = {
         'id': flavor_id,
@@ -165,7 +162,7 @@ def delete_flavor(
             compute,
             'DELETE',
             f'/flavors/{_quoted(flavor_id)}',
-            _('deleting flavor %s') % flavor_id,
+            f'deleting flavor {flavor_id}',
         )
     except exceptions.NotFound:
         if not missing_ok:
@@ -180,8 +177,7 @@ def add_access(
         compute,
         'POST',
         f'/flavors/{_quoted(flavor.id)}/action',
-        _('giving project %(project)s access to flavor %(flavor)r')
-        % {'project': project_id, 'flavor': flavor.name},
+        f'giving project {project_id} access to flavor {flavor.name!r}',
         json={'addTenantAccess': {'tenant': project_id}},
     )
 
@@ -193,7 +189,7 @@ def list_access(
     records = request.get(
         compute,
         f'/flavors/{_quoted(flavor.id)}/os-flavor-access',
-        _('reading which projects may use flavor %r') % flavor.name,
+        f'reading which projects may use flavor {flavor.name!r}',
         {'flavor_access': [{'tenant_id': str}]},
     )['flavor_access']
     return frozenset(record['tenant_id'] for record in records)
@@ -208,7 +204,7 @@ def read_extra_specs(
         request.get(
             compute,
             f'/flavors/{_quoted(flavor.id)}/os-extra_specs',
-            _('reading the extra specs of flavor %r') % flavor.name,
+            f'reading the extra specs of flavor {flavor.name!r}',
             {'extra_specs': schema.Map(str)},
         )['extra_specs'],
     )
@@ -242,8 +238,9 @@ def write_extra_specs(
                 compute,
                 'POST',
                 f'/flavors/{_quoted(flavor.id)}/os-extra_specs',
-                _('setting %(keys)s of flavor %(flavor)r')
-                % {'keys': ', '.join(specs), 'flavor': flavor.name},
+                'setting {keys} of flavor {flavor!r}'.format(
+                    keys=', '.join(specs), flavor=flavor.name
+                ),
                 microversion=microversion,
                 json={'extra_specs': specs},
             )
@@ -257,8 +254,7 @@ def delete_extra_spec(
         compute,
         'DELETE',
         f'/flavors/{_quoted(flavor.id)}/os-extra_specs/{_quoted(key)}',
-        _('unsetting %(key)s of flavor %(flavor)r')
-        % {'key': key, 'flavor': flavor.name},
+        f'unsetting {key} of flavor {flavor.name!r}',
         microversion=VALIDATED,
     )
 

@@ -21,7 +21,6 @@ from gpuclient.cloud.nova import pages
 from gpuclient.cloud import request
 from gpuclient.cloud import schema
 from gpuclient import exceptions
-from gpuclient.i18n import _
 
 #: The first that names the service in each record; from 2.88 on each costs
 #: a call to the compute for its uptime.
@@ -59,8 +58,8 @@ class Hypervisor:
             reason = (
                 f': {self.disabled_reason}' if self.disabled_reason else ''
             )
-            return _('nova-compute is disabled%s') % reason
-        return '' if self.up else _('nova-compute is down')
+            return f'nova-compute is disabled{reason}'
+        return '' if self.up else 'nova-compute is down'
 
 
 def list_hypervisors(
@@ -74,7 +73,7 @@ def list_hypervisors(
         compute,
         '/os-hypervisors/detail',
         'hypervisors',
-        _('reading hypervisors'),
+        'reading hypervisors',
         _HYPERVISOR,
         microversion=_WITH_SERVICE,
     ):
@@ -107,7 +106,7 @@ def size(compute: _proxy.Proxy) -> Size | None:
         found = request.get(
             compute,
             '/os-hypervisors/statistics',
-            _('reading how many hosts there are'),
+            'reading how many hosts there are',
             {
                 'hypervisor_statistics': {
                     'count': schema.Optional(int),

@@ -20,7 +20,6 @@ from openstack.compute.v2 import _proxy
 from gpuclient.cloud import request
 from gpuclient.cloud import schema
 from gpuclient import exceptions
-from gpuclient.i18n import _
 
 #: Records a page; Nova gives no more at once unless its operator says so
 #: ([api]max_limit).
@@ -64,11 +63,8 @@ def read(
         marker = str(page[key][-1]['id'])
         if marker in markers:
             raise exceptions.CloudError(
-                _(
-                    '%(what)s failed: the page after %(marker)s ends with '
-                    '%(marker)s again'
-                )
-                % {'what': what, 'marker': marker}
+                f'{what} failed: the page after {marker} ends with '
+                f'{marker} again'
             )
         markers.add(marker)
         params['marker'] = marker

@@ -22,7 +22,6 @@ from gpuclient.cloud.nova import version
 from gpuclient.cloud import request
 from gpuclient.cloud import schema
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import inventory
 
 #: The first to show the flavor that a server booted with, extra specs
@@ -65,7 +64,7 @@ def list_servers(
         :data:`FLAVOR_EMBEDDED`.
     :raises gpuclient.exceptions.CloudError: With the server's own words.
     """
-    version.require(compute, FLAVOR_EMBEDDED, _('reading servers'))
+    version.require(compute, FLAVOR_EMBEDDED, 'reading servers')
     params: dict[str, typing.Any] = {}
     if all_projects:
         params['all_tenants'] = 'True'
@@ -100,7 +99,7 @@ def find_server(
         record = request.get(
             compute,
             f'/servers/{server_id}',
-            _('reading server %s') % server_id,
+            f'reading server {server_id}',
             {'server': {'id': str, **_SERVER}},
             microversion=FLAVOR_EMBEDDED,
         )['server']
@@ -118,7 +117,7 @@ def _pages(
             compute,
             '/servers/detail',
             'servers',
-            _('reading servers'),
+            'reading servers',
             _SERVER,
             microversion=FLAVOR_EMBEDDED,
             **params,

@@ -17,7 +17,6 @@ from openstack.compute.v2 import _proxy
 
 from gpuclient.cloud import request
 from gpuclient import exceptions
-from gpuclient.i18n import _
 
 
 def require(compute: _proxy.Proxy, microversion: str, what: str) -> None:
@@ -40,13 +39,12 @@ def require(compute: _proxy.Proxy, microversion: str, what: str) -> None:
         return
     newest = data.max_microversion if data else None
     raise exceptions.Unsupported(
-        _(
-            '%(what)s needs compute API microversion %(needed)s; this cloud '
-            'has %(newest)s'
+        (
+            '{what} needs compute API microversion {needed}; this cloud '
+            'has {newest}'
+        ).format(
+            what=what,
+            needed=microversion,
+            newest='.'.join(map(str, newest)) if newest else '2.0',
         )
-        % {
-            'what': what,
-            'needed': microversion,
-            'newest': '.'.join(map(str, newest)) if newest else '2.0',
-        }
     )

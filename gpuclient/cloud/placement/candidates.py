@@ -38,7 +38,6 @@ from gpuclient.cloud.placement import reader as placement_reader
 from gpuclient.cloud.placement import totals
 from gpuclient.cloud import schema
 from gpuclient import exceptions
-from gpuclient.i18n import _
 
 #: Microversions that bring what we use.
 _NESTED = (1, 29)
@@ -151,7 +150,7 @@ class Search:
         asked one by one, and say themselves what is wrong.
         """
         try:
-            return self._ask(_('reading the allocation candidates'), **params)
+            return self._ask('reading the allocation candidates', **params)
         except exceptions.CloudError:
             return None
 
@@ -195,7 +194,7 @@ class Search:
         try:
             records = self._reader.get(
                 '/resource_classes',
-                _('reading the resource classes'),
+                'reading the resource classes',
                 {'resource_classes': [{'name': str}]},
             )['resource_classes']
         except exceptions.CloudError:
@@ -262,7 +261,7 @@ class Search:
         def ask(root: str) -> None:
             try:
                 self._ask(
-                    _('reading the allocation candidates of one host'),
+                    'reading the allocation candidates of one host',
                     resources1=f'{resources[root]}:1',
                     in_tree1=root,
                 )
@@ -277,7 +276,7 @@ class Search:
         try:
             providers = self._reader.get(
                 '/resource_providers',
-                _('reading the providers with free units'),
+                'reading the providers with free units',
                 {'resource_providers': [{'uuid': str}]},
                 resources=f'{name}:1',
             )['resource_providers']

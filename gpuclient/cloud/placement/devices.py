@@ -38,7 +38,6 @@ from gpuclient.cloud.placement import reader as placement_reader
 from gpuclient.cloud.placement import totals
 from gpuclient.cloud import schema
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import answer
 from gpuclient.model import inventory
 
@@ -92,7 +91,7 @@ class _Read:
         try:
             providers = self.reader.get(
                 '/resource_providers',
-                _('reading the PCI devices'),
+                'reading the PCI devices',
                 {
                     'resource_providers': [
                         {
@@ -107,11 +106,11 @@ class _Read:
         except exceptions.CloudError as exc:
             if exc.status == 400 and placement_reader.MANAGED in str(exc):
                 raise exceptions.Unsupported(
-                    _(
-                        'Placement does not know the trait %(trait)s: this '
+                    (
+                        'Placement does not know the trait '
+                        f'{placement_reader.MANAGED}: this '
                         'cloud is too old to report PCI devices to Placement'
-                    )
-                    % {'trait': placement_reader.MANAGED},
+                    ),
                     status=exc.status,
                 ) from exc
             raise
@@ -144,12 +143,12 @@ class _Read:
                 try:
                     name = self.reader.get(
                         f'/resource_providers/{root}',
-                        _('reading resource provider %(id)s') % {'id': root},
+                        f'reading resource provider {root}',
                         {'name': str},
                     )['name']
                 except exceptions.CloudError as exc:
                     self.failures.append(
-                        answer.Failure(_('name of host %s') % root, str(exc))
+                        answer.Failure(f'name of host {root}', str(exc))
                     )
             hosts[root] = name or root
         return hosts
@@ -169,9 +168,7 @@ class _Read:
         for root, exc in search.unanswered.items():
             # A line a host, not one for each of its devices.
             self.failures.append(
-                answer.Failure(
-                    _('PCI devices of %s') % self.roots[root], str(exc)
-                )
+                answer.Failure(f'PCI devices of {self.roots[root]}', str(exc))
             )
             for uuid in trees[root] - self.summaries.keys():
                 self.done[uuid] = (self.named[uuid],)
@@ -245,9 +242,7 @@ class _Read:
                 traits = self.ask(uuid, 'traits')
             except exceptions.CloudError as exc:
                 self.failures.append(
-                    answer.Failure(
-                        _('resources of host %s') % host.name, str(exc)
-                    )
+                    answer.Failure(f'resources of host {host.name}', str(exc))
                 )
                 return host
             summary = {
@@ -273,7 +268,7 @@ class _Read:
         """Return the inventories, usages or traits of a provider."""
         answered = self.reader.get(
             f'/resource_providers/{provider}/{what}',
-            _('reading its %s') % what,
+            f'reading its {what}',
             {what: _OF_PROVIDER[what]},
         )
         return typing.cast(dict[str, typing.Any], answered[what])
@@ -281,10 +276,7 @@ class _Read:
     def fail(
         self, device: inventory.Device, exc: exceptions.CloudError
     ) -> None:
-        source = _('PCI device %(device)s of %(host)s') % {
-            'device': device.address or device.name,
-            'host': device.host,
-        }
+        source = f'PCI device {device.address or device.name} of {device.host}'
         self.failures.append(answer.Failure(source, str(exc)))
 
     def count(self) -> None:
@@ -374,7 +366,7 @@ def _root(reader: placement_reader.Reader, host: str) -> str:
     """Return the id of the provider of a compute node."""
     providers = reader.get(
         '/resource_providers',
-        _('finding host %s') % host,
+        f'finding host {host}',
         {
             'resource_providers': [
                 {'uuid': str, 'parent_provider_uuid': schema.Optional(str)}
@@ -385,9 +377,7 @@ def _root(reader: placement_reader.Reader, host: str) -> str:
     for provider in providers:
         if provider['parent_provider_uuid'] is None:
             return str(provider['uuid'])
-    raise exceptions.NotFound(
-        _('Placement knows no compute host %(host)r') % {'host': host}
-    )
+    raise exceptions.NotFound(f'Placement knows no compute host {host!r}')
 
 
 def read_devices(
@@ -454,11 +444,8 @@ def _read(
         # Placement gives ``!`` and ``,`` a meaning of their own.
         if not _TRAIT.fullmatch(trait):
             raise exceptions.InvalidValue(
-                _(
-                    '%(trait)r is not the name of a trait: capital letters, '
-                    'digits and underscores'
-                )
-                % {'trait': trait}
+                f'{trait!r} is not the name of a trait: capital letters, '
+                'digits and underscores'
             )
     read = _Read(
         placement_reader.Reader(placement), resource_class, count_hosts

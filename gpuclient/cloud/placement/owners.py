@@ -30,7 +30,6 @@ from keystoneauth1 import adapter
 from gpuclient.cloud.placement import reader as placement_reader
 from gpuclient.cloud import schema
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import answer
 from gpuclient.model import inventory
 
@@ -84,13 +83,11 @@ class _Read:
         try:
             record = self.reader.get(
                 f'/allocations/{uuid}',
-                _('reading the allocations of %s') % uuid,
+                f'reading the allocations of {uuid}',
                 _CONSUMER,
             )
         except exceptions.CloudError as exc:
-            self.failures.append(
-                answer.Failure(_('consumer %s') % uuid, str(exc))
-            )
+            self.failures.append(answer.Failure(f'consumer {uuid}', str(exc)))
             return
         for provider, allocation in record['allocations'].items():
             for name, amount in allocation['resources'].items():
@@ -115,7 +112,7 @@ class _Read:
         try:
             record = self.reader.get(
                 f'/resource_providers/{device.uuid}/allocations',
-                _('reading the allocations of %s') % device.name,
+                f'reading the allocations of {device.name}',
                 _ALLOCATIONS,
             )
         except exceptions.NotFound:
@@ -123,11 +120,8 @@ class _Read:
         except exceptions.CloudError as exc:
             self.failures.append(
                 answer.Failure(
-                    _('servers that hold %(device)s of %(host)s')
-                    % {
-                        'device': device.address or device.name,
-                        'host': device.host,
-                    },
+                    f'servers that hold {device.address or device.name} of '
+                    f'{device.host}',
                     str(exc),
                 )
             )

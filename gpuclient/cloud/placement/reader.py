@@ -22,7 +22,6 @@ from keystoneauth1 import discover
 from gpuclient.cloud import request
 from gpuclient.cloud import schema
 from gpuclient import exceptions
-from gpuclient.i18n import _
 
 T = typing.TypeVar('T')
 R = typing.TypeVar('R')
@@ -61,11 +60,8 @@ class Reader:
         self.version = min(NEWEST, _newest(placement))
         if self.version < OLDEST:
             raise exceptions.Unsupported(
-                _(
-                    'Placement %(oldest)s or later is needed to find PCI '
-                    'devices; this cloud has %(version)s'
-                )
-                % {'oldest': _text(OLDEST), 'version': _text(self.version)}
+                f'Placement {_text(OLDEST)} or later is needed to find PCI '
+                f'devices; this cloud has {_text(self.version)}'
             )
 
     def get(
@@ -83,11 +79,8 @@ class Reader:
         """
         if self._unanswered >= GIVE_UP:
             raise exceptions.Unreachable(
-                _(
-                    '%(what)s was not tried: the last %(count)d requests to '
-                    'Placement got no answer'
-                )
-                % {'what': what, 'count': GIVE_UP}
+                f'{what} was not tried: the last {GIVE_UP} requests to '
+                'Placement got no answer'
             )
         try:
             answer = request.get(
@@ -136,7 +129,7 @@ def unanswered(exc: exceptions.CloudError) -> bool:
 
 
 def _newest(placement: adapter.Adapter) -> Version:
-    what = _('asking Placement')
+    what = 'asking Placement'
     data = request.endpoint_data(placement, what)
     newest = data.max_microversion if data else None
     try:
@@ -153,11 +146,10 @@ def _newest(placement: adapter.Adapter) -> Version:
         return int(major), int(minor)
     except (ArithmeticError, LookupError, TypeError, ValueError) as exc:
         raise exceptions.Unreachable(
-            _(
-                'Placement cannot be used: its endpoint %(url)s does not say '
+            (
+                'Placement cannot be used: its endpoint {url} does not say '
                 'which microversions it knows'
-            )
-            % {'url': data.url if data else ''}
+            ).format(url=data.url if data else '')
         ) from exc
 
 

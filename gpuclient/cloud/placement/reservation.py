@@ -16,7 +16,6 @@ from keystoneauth1 import adapter
 
 from gpuclient.cloud import request
 from gpuclient.cloud import schema
-from gpuclient.i18n import _
 from gpuclient.model import inventory
 
 #: The first that has generations of providers and nested providers.
@@ -34,7 +33,7 @@ def release(placement: adapter.Adapter, device: inventory.Device) -> None:
     :raises gpuclient.exceptions.CloudError: With Placement's own words.
     """
     path = f'/resource_providers/{device.uuid}/inventories'
-    what = _('releasing %s') % device.name
+    what = f'releasing {device.name}'
     found = request.get(
         placement,
         path,

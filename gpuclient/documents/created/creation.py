@@ -24,7 +24,6 @@ from gpuclient.documents.created import conf_options
 from gpuclient.documents.created import host_files
 from gpuclient.documents import values
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import configuration
 from gpuclient.model import cpu
 from gpuclient.model import description as description_model
@@ -299,7 +298,7 @@ class KernelArguments(values.Merge):
         text = old if isinstance(old, str) else ''
         if '--' in text.split():
             raise exceptions.InvalidKernelArgument(
-                _('%r has arguments of init, after --; take them out') % text
+                f'{text!r} has arguments of init, after --; take them out'
             )
         found = before = kernel.parse(text)
         wanted = kernel.parse(' '.join(self.arguments))

@@ -30,7 +30,6 @@ from gpuclient.documents import services
 from gpuclient.documents import values
 from gpuclient.documents import yaml_file
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import catalogue
 from gpuclient.model import description
 
@@ -200,10 +199,10 @@ def read(
 
 def not_ours(path: str) -> str:
     """Return what to heed where somebody else keeps a kustomization."""
-    return _(
-        '%(path)s is not ours and stays as it is: see that it takes what is '
+    return (
+        f'{path} is not ours and stays as it is: see that it takes what is '
         'new in the files beside it, of every host'
-    ) % {'path': path}
+    )
 
 
 def _check_inside(folder: str, path: str) -> None:
@@ -212,16 +211,14 @@ def _check_inside(folder: str, path: str) -> None:
         is_inside = os.path.commonpath([root, os.path.realpath(path)]) == root
     if not is_inside:
         raise exceptions.DocumentError(
-            _('Cannot write %(path)s: a link leads out of %(folder)s')
-            % {'path': path, 'folder': folder}
+            f'Cannot write {path}: a link leads out of {folder}'
         )
     above = os.path.dirname(path)
     while not os.path.lexists(above) and above:
         above = os.path.dirname(above)
     if above and not os.path.isdir(above):
         raise exceptions.DocumentError(
-            _('Cannot write %(path)s: %(above)s is not a folder')
-            % {'path': path, 'above': above}
+            f'Cannot write {path}: {above} is not a folder'
         )
 
 

@@ -36,7 +36,6 @@ import dataclasses
 import re
 
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import description
 from gpuclient.model import host
 from gpuclient.model import pci
@@ -117,30 +116,27 @@ class Passthrough:
     def __post_init__(self) -> None:
         if self.cpu_vendor not in CPU_VENDORS:
             raise exceptions.InvalidValue(
-                _('CPU vendor %(value)r is none of %(known)s')
-                % {'value': self.cpu_vendor, 'known': ', '.join(CPU_VENDORS)}
+                'CPU vendor {value!r} is none of {known}'.format(
+                    value=self.cpu_vendor, known=', '.join(CPU_VENDORS)
+                )
             )
         if not self.ids and not self.addresses:
             raise exceptions.InvalidValue(
-                _('No device is named, by its ids or by its address')
+                'No device is named, by its ids or by its address'
             )
         cores = (self.isolated_cores,) if self.isolated_cores else ()
         for what, pattern, values in (
-            (_('Device ids'), _IDS, self.ids),
-            (_('Driver'), _MODULE, (*self.rivals, *(self.blacklist or ()))),
-            (_('Kernel argument'), _ARGUMENT, self.arguments),
-            (_('Isolated cores'), _CORES, cores),
-            (_('Profile of tuned'), _PROFILE, (self.tuned_profile,)),
+            ('Device ids', _IDS, self.ids),
+            ('Driver', _MODULE, (*self.rivals, *(self.blacklist or ()))),
+            ('Kernel argument', _ARGUMENT, self.arguments),
+            ('Isolated cores', _CORES, cores),
+            ('Profile of tuned', _PROFILE, (self.tuned_profile,)),
         ):
             for value in values:
                 if not pattern.fullmatch(value):
                     raise exceptions.InvalidValue(
-                        _('%(what)s %(value)r is not of the form %(form)s')
-                        % {
-                            'what': what,
-                            'value': value,
-                            'form': pattern.pattern,
-                        }
+                        f'{what} {value!r} is not of the form '
+                        f'{pattern.pattern}'
                     )
 
     @property

@@ -32,7 +32,6 @@ from gpuclient.documents.deployers import kolla
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import configuration
 from gpuclient.model import description as description_model
 
@@ -233,17 +232,16 @@ def _check_option(
     hiding = next((other for other, _text in values if other != path), None)
     if hiding is not None or not values:
         raise exceptions.DocumentError(
-            _(
-                'Cannot set %(option)s in %(path)s: %(other)s sets it, too, '
-                'and of both %(service)s has one; move all values into one '
+            (
+                'Cannot set {option} in {path}: {other} sets it, too, '
+                'and of both {service} has one; move all values into one '
                 'of the files'
+            ).format(
+                option=f'[{option.section}]{option.name}',
+                path=path,
+                other=hiding,
+                service=reading.service,
             )
-            % {
-                'option': f'[{option.section}]{option.name}',
-                'path': path,
-                'other': hiding,
-                'service': reading.service,
-            }
         )
     if before is None:
         return
@@ -255,18 +253,9 @@ def _check_option(
             and value.text not in kept
         ):
             raise exceptions.DocumentError(
-                _(
-                    'Cannot set %(option)s in %(path)s: it would replace '
-                    'that of %(other)s, line %(line)d, with all values, for '
-                    '%(service)s; copy these values into %(path)s first'
-                )
-                % {
-                    'option': f'[{option.section}]{option.name}',
-                    'path': path,
-                    'other': conf.path,
-                    'line': value.line,
-                    'service': reading.service,
-                }
+                f'Cannot set [{option.section}]{option.name} in {path}: all '
+                f'values of {conf.path}, line {value.line}, would be lost '
+                f'for {reading.service}; copy these values into {path} first'
             )
 
 

@@ -28,7 +28,6 @@ from gpuclient.documents.created import rhoso_host
 from gpuclient.documents.created import rhoso_kustomization
 from gpuclient.documents import values
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import configuration
 from gpuclient.model import cpu
 from gpuclient.model import description as description_model
@@ -115,16 +114,10 @@ class ServiceList(values.Merge):
             ]
             if other:
                 raise exceptions.DocumentError(
-                    _(
-                        'Cannot edit %(path)s: service %(other)s is there, '
-                        'and %(ours)s would configure nova-compute, too; add '
-                        'the data sources of one to the other'
-                    )
-                    % {
-                        'path': self.path,
-                        'other': other[0],
-                        'ours': NOVA_SERVICE,
-                    }
+                    f'Cannot edit {self.path}: service {other[0]} is there, '
+                    f'and {NOVA_SERVICE} would configure nova-compute, too; '
+                    'add '
+                    'the data sources of one to the other'
                 )
             if 'nova' in found:
                 found[found.index('nova')] = NOVA_SERVICE

@@ -29,7 +29,6 @@ from gpuclient.documents import atomic
 from gpuclient.documents import derived
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
-from gpuclient.i18n import _
 from gpuclient.model import configuration
 from gpuclient.model import deployment
 from gpuclient.model import nova_options
@@ -117,9 +116,8 @@ class LocalConf(derived.DerivedFile):
             yield deployment.Unread(
                 f'[[{_PHASE}|{name}]]',
                 configuration.Place(self.path, line),
-                _('no service of Nova reads that file'),
-                _('Move the options to [[%(phase)s|%(file)s]].')
-                % {'phase': _PHASE, 'file': _ALL},
+                'no service of Nova reads that file',
+                f'Move the options to [[{_PHASE}|{_ALL}]].',
             )
 
     def write_edit(

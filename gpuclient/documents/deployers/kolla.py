@@ -29,7 +29,6 @@ import re
 from gpuclient.documents import atomic
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
-from gpuclient.i18n import _
 from gpuclient.model import configuration
 from gpuclient.model import deployment
 
@@ -199,12 +198,12 @@ def unread(
         yield deployment.Unread(
             os.path.relpath(path, os.path.dirname(root) or '.'),
             configuration.Place(path),
-            _(
+            (
                 'Kolla reads nova.conf, nova/<service>.conf and '
                 'nova/<host>/nova.conf'
             ),
-            _('Move it to %s, or to a file of a service.')
-            % os.path.join(os.path.basename(root), _NOVA),
+            f'Move it to {os.path.join(os.path.basename(root), _NOVA)}, or '
+            'to a file of a service.',
         )
 
 

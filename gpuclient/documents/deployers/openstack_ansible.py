@@ -35,7 +35,6 @@ from gpuclient.documents import derived
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import configuration
 
 _OVERRIDES = 'nova_nova_conf_overrides'
@@ -263,11 +262,9 @@ class VariablesFile(derived.SharedFile):
             # An alias in an alias in an alias is a small text.
             if depth > _DEEPEST or left[0] < 0:
                 raise exceptions.DocumentError(
-                    _(
-                        'Cannot read %(path)s, line %(line)d: a value has too '
-                        'many parts'
-                    )
-                    % {'path': self.path, 'line': node.start_mark.line + 1}
+                    f'Cannot read {self.path}, line '
+                    f'{node.start_mark.line + 1}: a value has too '
+                    'many parts'
                 )
             if isinstance(node, yaml.MappingNode):
                 return {

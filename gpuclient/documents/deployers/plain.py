@@ -34,7 +34,6 @@ import re
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import configuration
 from gpuclient.model import deployment
 
@@ -189,14 +188,14 @@ def unread(path: str) -> deployment.Unread | None:
         return None
     label = os.path.basename(folder)
     if folder != above:
-        reason = _('oslo.config reads no folders below %s') % label
-        remedy = _('Move it to %s.') % label
+        reason = f'oslo.config reads no folders below {label}'
+        remedy = f'Move it to {label}.'
     elif name.startswith('.'):
-        reason = _('oslo.config leaves out hidden files of %s') % label
-        remedy = _('Rename it to %s.') % name.lstrip('.')
+        reason = f'oslo.config leaves out hidden files of {label}'
+        remedy = 'Rename it to {}.'.format(name.lstrip('.'))
     elif not name.endswith('.conf'):
-        reason = _('oslo.config reads only *.conf of %s') % label
-        remedy = _('Rename it to %s.conf.') % os.path.splitext(name)[0]
+        reason = f'oslo.config reads only *.conf of {label}'
+        remedy = f'Rename it to {os.path.splitext(name)[0]}.conf.'
     else:
         return None
     what = f'{label}/{os.path.relpath(path, folder)}'

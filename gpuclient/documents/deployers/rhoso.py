@@ -32,7 +32,6 @@ from gpuclient.documents import diffs
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
-from gpuclient.i18n import _
 from gpuclient.model import configuration
 
 _DEEPEST = 200
@@ -176,13 +175,10 @@ class YamlFile(editable.EditableFile):
     def obstacle(self) -> str:
         for part in self.parts:
             if part.conf.changed and part.obstacle:
-                return _(
-                    'Cannot edit %(path)s in place: %(keys)s %(obstacle)s'
-                ) % {
-                    'path': self.path,
-                    'keys': part.keys,
-                    'obstacle': part.obstacle,
-                }
+                return (
+                    f'Cannot edit {self.path} in place: {part.keys} '
+                    f'{part.obstacle}'
+                )
         return ''
 
     def services(self) -> collections.abc.Iterator[tuple[str, list[Part]]]:
@@ -327,7 +323,7 @@ class YamlFile(editable.EditableFile):
                         part = self._part(key, value, below, service, anchors)
                         if within.owned and not part.obstacle:
                             part = dataclasses.replace(
-                                part, obstacle=_('is made by its owner')
+                                part, obstacle='is made by its owner'
                             )
                         yield part
                 elif is_map and key.value == 'data':
@@ -386,13 +382,13 @@ class YamlFile(editable.EditableFile):
         )
         obstacle = ''
         if node.style != '|':
-            obstacle = _('is not a block of lines ("|")')
+            obstacle = 'is not a block of lines ("|")'
         elif node.start_mark.index in anchors:
-            obstacle = _('has an anchor that other places refer to')
+            obstacle = 'has an anchor that other places refer to'
         elif jinja.is_template(node.value):
-            obstacle = _('is a template')
+            obstacle = 'is a template'
         elif text.replace('\r\n', '\n').rstrip() != node.value.rstrip():
-            obstacle = _('is indented in a way that this tool does not know')
+            obstacle = 'is indented in a way that this tool does not know'
         if obstacle:
             text, start = node.value, header
         elif start == end:
@@ -447,8 +443,9 @@ def compose(path: str, text: str) -> list[yaml.Node]:
     ) as exc:
         # All but the first where PyYAML was built without its C part.
         raise exceptions.DocumentError(
-            _('Cannot read %(path)s: %(reason)s')
-            % {'path': path, 'reason': ' '.join(str(exc).split())}
+            'Cannot read {path}: {reason}'.format(
+                path=path, reason=' '.join(str(exc).split())
+            )
         ) from exc
 
 

@@ -31,7 +31,6 @@ from gpuclient.documents.deployers import rhoso
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
-from gpuclient.i18n import _
 
 #: Values are small.
 _DEEPEST = 12
@@ -117,11 +116,9 @@ def data(path: str, node: yaml.Node) -> typing.Any:
         left[0] -= 1
         if depth > _DEEPEST or left[0] < 0:
             raise exceptions.DocumentError(
-                _(
-                    'Cannot read %(path)s, line %(line)d: a value has too '
-                    'many parts'
-                )
-                % {'path': path, 'line': node.start_mark.line + 1}
+                f'Cannot read {path}, line {node.start_mark.line + 1}: a '
+                'value has too '
+                'many parts'
             )
         if isinstance(node, yaml.MappingNode):
             return {

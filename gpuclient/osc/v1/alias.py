@@ -19,7 +19,6 @@ import collections
 import collections.abc
 import typing
 
-from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import lazy
 
@@ -50,8 +49,8 @@ if typing.TYPE_CHECKING:
 
 
 class CreateAlias(command.ShowOne):
-    _description = _(
-        """Validate a new PCI alias, and print it or write it to files
+    _description = """\
+Validate a new PCI alias, and print it or write it to files
 
 The alias is validated as Nova does when it starts, together with the aliases
 of each file given. It is added to the files that do not define it, and
@@ -66,13 +65,12 @@ Example::
 
     openstack gpu alias create nvidia_a2 --model nvidia_a2 \\
         --config /etc/nova/nova.conf --dry-run"""
-    )
 
     use_of_cloud = command.Cloud.OPTIONAL
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument('name', metavar='<name>', help=_('New alias name'))
+        parser.add_argument('name', metavar='<name>', help='New alias name')
         options.add_alias_options(parser)
         config_files.add_options(parser)
         options.add_require_cloud(parser)
@@ -145,7 +143,7 @@ Example::
         cloud, reason = self.optional_connection(required)
         if cloud is None:
             return alias_records.Live(
-                placement=_('skipped: %s') % reason,
+                placement=f'skipped: {reason}',
                 nova_api=alias_records.SKIPPED,
                 words=reason,
             )
@@ -196,11 +194,8 @@ def _judge(alias: alias_model.Alias, pci_in_placement: bool) -> list[str]:
 
 def _without_ids(exc: exceptions.InvalidAlias) -> exceptions.InvalidAlias:
     return exceptions.InvalidAlias(
-        _(
-            '%(reason)s Give --model, or --vendor-id and --product-id, or '
-            '--resource-class'
-        )
-        % {'reason': exc}
+        f'{exc} Give --model, or --vendor-id and --product-id, or '
+        '--resource-class'
     )
 
 
@@ -221,7 +216,7 @@ def _ask_cloud(
     except exceptions.CloudError as exc:
         if required:
             raise
-        live.placement = _('skipped: %s') % exc
+        live.placement = f'skipped: {exc}'
     else:
         if required and found.failures:
             raise exceptions.CloudError(str(found.failures[0]))
@@ -231,7 +226,7 @@ def _ask_cloud(
         live.free = totals.free
         live.hosts = sorted({device.host for device in devices})
         if found.failures:
-            live.placement = _('incomplete: %s') % found.failures[0]
+            live.placement = f'incomplete: {found.failures[0]}'
         elif not devices:
             live.warnings.append(str(alias_rules.matches_nothing(alias)))
     try:
@@ -299,11 +294,8 @@ class _Joined(command.Command):
         if cloud is None:
             if not definitions and not files:
                 raise exceptions.Unreachable(
-                    _(
-                        'There is nothing to read aliases from: give a '
-                        'nova.conf with --config, or a cloud (%(reason)s)'
-                    )
-                    % {'reason': reason}
+                    'There is nothing to read aliases from: give a '
+                    f'nova.conf with --config, or a cloud ({reason})'
                 )
         else:
             flavors = self._flavors(cloud)
@@ -341,7 +333,7 @@ class _Joined(command.Command):
         try:
             return nova_flavors.list_flavors(cloud.compute)
         except exceptions.CloudError as exc:
-            self.report([answer.Failure(_('flavors'), str(exc))])
+            self.report([answer.Failure('flavors', str(exc))])
             return ()
 
     def _ask_nova(
@@ -366,7 +358,7 @@ class _Joined(command.Command):
             # A member does not see devices.
             return
         except exceptions.CloudError as exc:
-            self.report([answer.Failure(_('devices'), str(exc))])
+            self.report([answer.Failure('devices', str(exc))])
             return
         self.report(found.failures)
         use = found.value
@@ -403,8 +395,8 @@ def _classes(known: alias_records.Known) -> tuple[str, ...]:
 
 
 class ListAlias(_Joined, command.Lister):
-    _description = _(
-        """List aliases that configuration files define or flavors request
+    _description = """\
+List aliases that configuration files define or flavors request
 
 Nova has no list of its aliases: they come from the files given and from the
 flavors that you see. "Nova API" is the answer of the running nova-api, which
@@ -413,7 +405,6 @@ is asked where a flavor asks for the alias. What cannot be known is null.
 Example::
 
     openstack gpu alias list --config /etc/nova/nova.conf"""
-    )
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         rows = []
@@ -450,8 +441,8 @@ Example::
 
 
 class ShowAlias(_Joined, command.ShowOne):
-    _description = _(
-        """Show what is known of an alias
+    _description = """\
+Show what is known of an alias
 
 Joins the configuration files given, the flavors that ask for it, the devices
 in Placement, and what the running nova-api answers. What cannot be known is
@@ -460,11 +451,10 @@ null.
 Example::
 
     openstack gpu alias show nvidia_a2 --config /etc/nova/nova.conf"""
-    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        options.add_alias(parser, _('Alias to show'))
+        options.add_alias(parser, 'Alias to show')
         return parser
 
     def take_action(
@@ -483,11 +473,8 @@ Example::
             )
         ):
             raise exceptions.NotFound(
-                _(
-                    'No file given and no flavor that you see has an alias '
-                    '%(name)r; "gpu alias verify" asks nova-api for it'
-                )
-                % {'name': name}
+                'No file given and no flavor that you see has an alias '
+                f'{name!r}; "gpu alias verify" asks nova-api for it'
             )
         totals = known.totals
         return (

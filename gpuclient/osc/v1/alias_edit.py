@@ -18,7 +18,6 @@ import argparse
 import dataclasses
 import typing
 
-from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import lazy
 
@@ -40,8 +39,8 @@ with lazy.imports():
 
 
 class SetAlias(command.ShowOne):
-    _description = _(
-        """Change a PCI alias in configuration files
+    _description = """\
+Change a PCI alias in configuration files
 
 The alias is changed in place in every file given, each of which has to define
 it, and validated as Nova does when it starts. "restart" names the services to
@@ -51,19 +50,18 @@ Example::
 
     openstack gpu alias set nvidia_a2 --numa-policy preferred \\
         --config /etc/nova/nova.conf --dry-run"""
-    )
 
     use_of_cloud = command.Cloud.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        options.add_alias(parser, _('Alias to modify'))
+        options.add_alias(parser, 'Alias to modify')
         options.add_alias_options(parser)
         for option, text in (
-            ('device-type', _('Match devices of any type but type-PF')),
-            ('numa-policy', _('Leave the NUMA policy to Nova')),
-            ('resource-class', _('Leave the resource class to the ids')),
-            ('trait', _('Require no trait')),
+            ('device-type', 'Match devices of any type but type-PF'),
+            ('numa-policy', 'Leave the NUMA policy to Nova'),
+            ('resource-class', 'Leave the resource class to the ids'),
+            ('trait', 'Require no trait'),
         ):
             parser.add_argument(
                 f'--no-{option}', action='store_true', help=text
@@ -82,10 +80,8 @@ Example::
         changes = _changes(parsed_args)
         if not changes:
             raise exceptions.InvalidValue(
-                _(
-                    'Nothing to set: give an option such as --device-type or '
-                    '--numa-policy'
-                )
+                'Nothing to set: give an option such as --device-type or '
+                '--numa-policy'
             )
         edits = config_files.read_some(parsed_args, alias_documents.read)
         aliases: list[alias_model.Alias] = []
@@ -99,8 +95,7 @@ Example::
                 )
                 if alias is None:
                     raise exceptions.NotFound(
-                        _('%(where)s does not define alias %(name)r')
-                        % {'where': document.where, 'name': name}
+                        f'{document.where} does not define alias {name!r}'
                     )
                 aliases.append(alias)
                 findings = alias_rules.check(alias)
@@ -156,16 +151,17 @@ def _changes(parsed_args: argparse.Namespace) -> dict[str, typing.Any]:
         if getattr(parsed_args, option):
             if key in changes:
                 raise exceptions.InvalidValue(
-                    _('--%(option)s contradicts another option')
-                    % {'option': option.replace('_', '-')}
+                    '--{option} contradicts another option'.format(
+                        option=option.replace('_', '-')
+                    )
                 )
             changes[key] = None
     return changes
 
 
 class DeleteAlias(command.ShowOne):
-    _description = _(
-        """Delete a PCI alias from configuration files
+    _description = """\
+Delete a PCI alias from configuration files
 
 Refused while a flavor requests it, or a server that booted with it exists:
 these can no longer be booted, resized or moved. Refused as well where the
@@ -176,18 +172,17 @@ any credentials for a cloud, the check is shown as skipped.
 Example::
 
     openstack gpu alias delete nvidia_a2 --config /etc/nova/nova.conf"""
-    )
 
     use_of_cloud = command.Cloud.OPTIONAL
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        options.add_alias(parser, _('Alias to delete'))
+        options.add_alias(parser, 'Alias to delete')
         config_files.add_options(parser)
         parser.add_argument(
             '--force',
             action='store_true',
-            help=_('Delete it although it is, or may be, in use'),
+            help='Delete it although it is, or may be, in use',
         )
         options.add_require_cloud(parser)
         return parser
@@ -202,9 +197,7 @@ Example::
                 alias_documents.remove(document, name)
                 edit.note_restart(document)
         if not any(edit.changed for edit in edits):
-            raise exceptions.NotFound(
-                _('No file given defines alias %(name)r') % {'name': name}
-            )
+            raise exceptions.NotFound(f'No file given defines alias {name!r}')
         users = self._users(parsed_args)
         if not parsed_args.force:
             _refuse_use(name, users)
@@ -247,10 +240,8 @@ Example::
             )
             if any(server.extra_specs is None for server in servers):
                 raise exceptions.Forbidden(
-                    _(
-                        'the extra specs of servers are hidden (policy '
-                        'os_compute_api:os-flavor-extra-specs:index)'
-                    )
+                    'the extra specs of servers are hidden (policy '
+                    'os_compute_api:os-flavor-extra-specs:index)'
                 )
             users.servers = [
                 server.name
@@ -290,18 +281,14 @@ def _refuse_use(name: str, users: _Users) -> None:
     ]
     if names:
         raise exceptions.Conflict(
-            _(
-                'Alias %(name)r is in use by %(users)s; nothing was changed '
+            (
+                'Alias {name!r} is in use by {users}; nothing was changed '
                 '(--force)'
-            )
-            % {'name': name, 'users': ', '.join(names)}
+            ).format(name=name, users=', '.join(names))
         )
     if users.unknown:
         raise exceptions.Conflict(
-            _(
-                'Cannot tell whether alias %(name)r is in use (%(reason)s); '
-                'nothing was changed. Run this as an administrator, or delete '
-                'the alias nevertheless with --force'
-            )
-            % {'name': name, 'reason': users.unknown}
+            f'Cannot tell whether alias {name!r} is in use ({users.unknown}); '
+            'nothing was changed. Run this as an administrator, or delete '
+            'the alias nevertheless with --force'
         )

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import typing
 
-from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import lazy
 
@@ -30,8 +29,8 @@ with lazy.imports():
 
 
 class VerifyAlias(command.Lister):
-    _description = _(
-        """Ask the running nova-api whether it knows PCI aliases
+    _description = """\
+Ask the running nova-api whether it knows PCI aliases
 
 No server is created: nova-api looks the alias up before it refuses the
 request for another reason, such as a server group that does not exist. That
@@ -47,7 +46,6 @@ or "broken", and 1 if one is "unknown".
 Example::
 
     openstack gpu alias verify nvidia_a2 --attempts 20"""
-    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -55,14 +53,14 @@ Example::
             'names',
             metavar='<alias>',
             nargs='+',
-            help=_('Name of an alias (repeat for several)'),
+            help='Name of an alias (repeat for several)',
         )
         parser.add_argument(
             '--attempts',
             metavar='<number>',
             type=options.positive,
             default=1,
-            help=_('Times to ask for each alias (default: 1)'),
+            help='Times to ask for each alias (default: 1)',
         )
         return parser
 
@@ -88,7 +86,7 @@ Example::
                     )
                     if reply.verdict is alias_probe.Verdict.UNKNOWN:
                         self.report(
-                            [answer.Failure(_('alias %r') % name, reply.words)]
+                            [answer.Failure(f'alias {name!r}', reply.words)]
                         )
                     elif reply.verdict is not alias_probe.Verdict.DEFINED:
                         self.found()

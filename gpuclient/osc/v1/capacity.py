@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import typing
 
-from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import everywhere
 from gpuclient.osc import lazy
@@ -37,12 +36,12 @@ class _CapacityCommand(command.Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         options.add_project(
-            parser, _('Count what this project may use (name or ID)')
+            parser, 'Count what this project may use (name or ID)'
         )
         parser.add_argument(
             '--availability-zone',
             metavar='<zone>',
-            help=_('Count hosts of this availability zone'),
+            help='Count hosts of this availability zone',
         )
         options.add_alias_files(parser)
         return parser
@@ -69,13 +68,13 @@ def _notes(forecast: capacity.Forecast, cloud: forecasts.Cloud) -> list[str]:
     if forecast.demand is None:
         return [forecast.unknown]
     if forecast.refusal:
-        return [_('None fits: %s') % forecast.refusal]
-    notes = [_('At most: %s') % what for what in forecast.at_most]
+        return [f'None fits: {forecast.refusal}']
+    notes = [f'At most: {what}' for what in forecast.at_most]
     if forecast.count:
         notes += forecast.assumed
     notes += [
-        _('%(alias)s is taken for %(class)s, which its servers hold')
-        % {'alias': name, 'class': cloud.aliases[name].resource_class}
+        f'{name} is taken for {cloud.aliases[name].resource_class}, which '
+        'its servers hold'
         for name in forecast.flavor.aliases or {}
         if name in cloud.inferred
     ]
@@ -83,8 +82,8 @@ def _notes(forecast: capacity.Forecast, cloud: forecasts.Cloud) -> list[str]:
 
 
 class ListCapacity(_CapacityCommand, everywhere.Lister):
-    _description = _(
-        """List how many more servers of each GPU flavor fit
+    _description = """\
+List how many more servers of each GPU flavor fit
 
 Computed from the inventories and allocations of each host as Placement and
 Nova schedule: with allocation ratios, reserved devices, traits, aggregates and
@@ -99,14 +98,13 @@ aliases of which the definition is not known are named on stderr.
 Example::
 
     openstack gpu capacity list --project research"""
-    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
             '--stranded',
             action='store_true',
-            help=_('List free devices that no flavor can use, and why'),
+            help='List free devices that no flavor can use, and why',
         )
         options.add_long(parser)
         return parser
@@ -127,7 +125,7 @@ Example::
         if not parsed_args.stranded:
             self.report(
                 answer.Failure(
-                    _('capacity of flavor %s') % forecast.flavor.name,
+                    f'capacity of flavor {forecast.flavor.name}',
                     forecast.unknown,
                 )
                 for forecast in cloud.forecasts
@@ -137,7 +135,7 @@ Example::
         for forecast in cloud.forecasts:
             if forecast.demand is None:
                 self.log.warning(
-                    _('Flavor %(flavor)s is left out of account: %(reason)s'),
+                    'Flavor %(flavor)s is left out of account: %(reason)s',
                     {
                         'flavor': columns.escape(forecast.flavor.name),
                         'reason': columns.escape(forecast.unknown),
@@ -201,7 +199,7 @@ def _stranded(cloud: forecasts.Cloud) -> command.Rows:
             one.free,
             one.stranded,
             columns.ListColumn(
-                list(one.limited_by) or [_('no flavor asks for it')]
+                list(one.limited_by) or ['no flavor asks for it']
             ),
         )
         for host, found in capacity.stranded_by_host(
@@ -216,8 +214,8 @@ def _stranded(cloud: forecasts.Cloud) -> command.Rows:
 
 
 class ShowCapacity(_CapacityCommand, command.ShowOne):
-    _description = _(
-        """Show how many more servers of a flavor fit, host by host
+    _description = """\
+Show how many more servers of a flavor fit, host by host
 
 For each host that has devices for the flavor: how many more servers fit, which
 resource limits them, how many each resource would allow on its own, and, if
@@ -226,11 +224,10 @@ none fit, why Nova filters out the host.
 Example::
 
     openstack gpu capacity show gpu.a100"""
-    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        options.add_flavor(parser, _('Flavor to count (name or ID)'))
+        options.add_flavor(parser, 'Flavor to count (name or ID)')
         return parser
 
     def take_action(
@@ -243,8 +240,7 @@ Example::
         (forecast,) = cloud.forecasts
         if forecast.demand is None:
             raise exceptions.NotFound(
-                _('Flavor %(flavor)r: %(reason)s')
-                % {'flavor': flavor.name, 'reason': forecast.unknown}
+                f'Flavor {flavor.name!r}: {forecast.unknown}'
             )
         return (
             (

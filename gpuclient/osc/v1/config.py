@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 
-from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import lazy
 
@@ -29,8 +28,8 @@ with lazy.imports():
 
 
 class CheckConfig(command.Lister):
-    _description = _(
-        """Check configuration of Nova before a service reads it
+    _description = """\
+Check configuration of Nova before a service reads it
 
 Reads nova.conf files, folders of drop-ins (.conf.d), the YAML of RHOSO (node
 sets, data plane services and bare metal hosts, too), the layers of Kolla, and
@@ -45,7 +44,6 @@ The exit status is 3 if there is a finding at or above --fail-on.
 Example::
 
     openstack gpu config check /etc/nova"""
-    )
 
     use_of_cloud = command.Cloud.UNUSED
 
@@ -56,7 +54,7 @@ Example::
         parser.add_argument(
             '--sarif',
             metavar='<file>',
-            help=_(
+            help=(
                 'Also write the findings to a file in SARIF, for code review '
                 'systems'
             ),

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import typing
 
-from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import lazy
 
@@ -31,8 +30,8 @@ with lazy.imports():
 
 
 class CreateConfig(command.ShowOne):
-    _description = _(
-        """Create the configuration of a deployment from a description
+    _description = """\
+Create the configuration of a deployment from a description
 
 Reads a short YAML or JSON file that names the hosts, their cards and the
 aliases, and writes the files of the control plane, the computes and the
@@ -44,7 +43,6 @@ Example::
 
     openstack gpu config create gpu.yaml --output examples/dt/nova/gpu \\
         --dry-run"""
-    )
 
     use_of_cloud = command.Cloud.UNUSED
 
@@ -53,7 +51,7 @@ Example::
         parser.add_argument(
             'description',
             metavar='<file>',
-            help=_(
+            help=(
                 'Description of the deployment, YAML or JSON (- for standard '
                 'input)'
             ),
@@ -62,7 +60,7 @@ Example::
             '--output',
             metavar='<folder>',
             required=True,
-            help=_('Folder to write to; what is in it is edited'),
+            help='Folder to write to; what is in it is edited',
         )
         options.add_dry_run(parser)
         options.add_catalogue(parser)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 
-from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import lazy
 
@@ -35,8 +34,8 @@ with lazy.imports():
 
 
 class RehearseConfig(command.Lister):
-    _description = _(
-        """Run configuration of Nova in a real cloud on this machine
+    _description = """\
+Run configuration of Nova in a real cloud on this machine
 
 Starts Keystone, Placement, Glance and Nova in a temporary folder, on exactly
 the configuration in the files and folders given; simulates the devices that
@@ -51,7 +50,6 @@ Placement, or fewer servers boot than the documents promise.
 Example::
 
     openstack gpu config rehearse control-plane/ edpm/"""
-    )
 
     use_of_cloud = command.Cloud.UNUSED
 
@@ -62,7 +60,7 @@ Example::
             '--devices',
             metavar='<number>',
             type=int,
-            help=_(
+            help=(
                 'Cards of each id that a host has, where its device specs '
                 'name no address (default: 2)'
             ),
@@ -73,7 +71,7 @@ Example::
             dest='given',
             action='append',
             default=[],
-            help=_(
+            help=(
                 'A device that a host has, with its device type (type-PCI, '
                 'type-PF, type-VF) and NUMA node (repeat for several)'
             ),
@@ -84,7 +82,7 @@ Example::
             dest='bundles',
             action='append',
             default=[],
-            help=_(
+            help=(
                 'Bundle of a host ("gpu host bundle create"): what it has is '
                 'simulated, and nothing else (repeat for several)'
             ),
@@ -92,7 +90,7 @@ Example::
         parser.add_argument(
             '--keep',
             metavar='<name>',
-            help=_(
+            help=(
                 'Let the cloud run on as the rehearsal cloud of this name, '
                 'for "gpu rehearsal show" and "gpu rehearsal stop"'
             ),
@@ -100,7 +98,7 @@ Example::
         parser.add_argument(
             '--long',
             action='store_true',
-            help=_('Also list the options that a rehearsal leaves out'),
+            help='Also list the options that a rehearsal leaves out',
         )
         options.add_catalogue(parser)
         return parser
@@ -110,8 +108,9 @@ Example::
         found = config_trees.read(parsed_args.paths, parsed_args.declared)
         if not found.deployment.processes and not found.unreadable:
             raise exceptions.NotFound(
-                _('No service of Nova reads anything in %(paths)s')
-                % {'paths': ', '.join(parsed_args.paths)}
+                'No service of Nova reads anything in {paths}'.format(
+                    paths=', '.join(parsed_args.paths)
+                )
             )
         plan = planning.make(
             found.deployment,
@@ -185,7 +184,6 @@ def _count(number: int | None) -> int:
         return simulation.DEVICES
     if not 1 <= number <= simulation.MOST_DEVICES:
         raise exceptions.InvalidValue(
-            _('--devices takes 1 to %(most)d, not %(number)d')
-            % {'most': simulation.MOST_DEVICES, 'number': number}
+            f'--devices takes 1 to {simulation.MOST_DEVICES}, not {number}'
         )
     return number

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import typing
 
-from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import lazy
 
@@ -31,8 +30,8 @@ with lazy.imports():
 
 
 class SetConfig(command.ShowOne):
-    _description = _(
-        """Set PCI tracking in Placement and scheduler filters
+    _description = """\
+Set PCI tracking in Placement and scheduler filters
 
 Edits the files and folders given in place; all other bytes stay as they are.
 --report-in-placement is for the computes that have device specs,
@@ -45,7 +44,6 @@ Example::
 
     openstack gpu config set /etc/nova --report-in-placement \\
         --pci-in-placement --enable-filter PciPassthroughFilter --dry-run"""
-    )
 
     use_of_cloud = command.Cloud.UNUSED
 
@@ -55,7 +53,7 @@ Example::
             'paths',
             metavar='<path>',
             nargs='+',
-            help=_(
+            help=(
                 'A nova.conf, a folder of drop-ins, YAML of RHOSO, the custom '
                 'configuration of Kolla, a folder of such files, or - for '
                 'standard input (repeat for several)'
@@ -64,7 +62,7 @@ Example::
         parser.add_argument(
             '--report-in-placement',
             action='store_true',
-            help=_(
+            help=(
                 'Set [pci]report_in_placement of the computes; Nova does not '
                 'support to set it back'
             ),
@@ -72,7 +70,7 @@ Example::
         parser.add_argument(
             '--pci-in-placement',
             action=argparse.BooleanOptionalAction,
-            help=_('Set [filter_scheduler]pci_in_placement'),
+            help='Set [filter_scheduler]pci_in_placement',
         )
         parser.add_argument(
             '--enable-filter',
@@ -80,7 +78,7 @@ Example::
             dest='filters',
             action='append',
             default=[],
-            help=_(
+            help=(
                 'Add a filter to [filter_scheduler]enabled_filters (repeat '
                 'for several)'
             ),
@@ -97,11 +95,9 @@ Example::
             or parsed_args.filters
         ):
             raise exceptions.InvalidValue(
-                _(
-                    'Nothing to set: give --report-in-placement, '
-                    '--pci-in-placement, --no-pci-in-placement or '
-                    '--enable-filter'
-                )
+                'Nothing to set: give --report-in-placement, '
+                '--pci-in-placement, --no-pci-in-placement or '
+                '--enable-filter'
             )
         found = switches.read(parsed_args.paths)
         documents = list(found.documents)

@@ -18,7 +18,6 @@ import argparse
 import collections.abc
 import typing
 
-from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import lazy
 
@@ -39,7 +38,7 @@ def _add_ids(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--address',
         metavar='<address>',
-        help=_(
+        help=(
             'PCI address, [[domain:]bus:]slot[.function], each hexadecimal '
             'or *'
         ),
@@ -48,8 +47,8 @@ def _add_ids(parser: argparse.ArgumentParser) -> None:
 
 
 class CreateDeviceSpec(command.ShowOne):
-    _description = _(
-        """Add an entry to the device specs of a nova-compute
+    _description = """\
+Add an entry to the device specs of a nova-compute
 
 A device that [pci]device_spec of a nova-compute matches can be assigned to
 servers. The entry is validated as nova-compute does when it starts, and added
@@ -59,7 +58,6 @@ Example::
 
     openstack gpu device spec create --address 0000:04:00.0 \\
         --model nvidia_a100_pcie_40gb --compute-config /etc/nova/nova.conf"""
-    )
 
     use_of_cloud = command.Cloud.UNUSED
 
@@ -68,15 +66,13 @@ Example::
         options.add_model(parser)
         _add_ids(parser)
         options.add_resource_class(
-            parser, _('Resource class of the devices in Placement')
+            parser, 'Resource class of the devices in Placement'
         )
-        options.add_traits(
-            parser, _('Trait of the devices (repeat for several)')
-        )
+        options.add_traits(parser, 'Trait of the devices (repeat for several)')
         for option, text in (
-            ('managed', _('Whether libvirt binds the driver of the device')),
-            ('live-migratable', _('Whether servers can be live migrated')),
-            ('one-time-use', _('Whether a device is reserved after its use')),
+            ('managed', 'Whether libvirt binds the driver of the device'),
+            ('live-migratable', 'Whether servers can be live migrated'),
+            ('one-time-use', 'Whether a device is reserved after its use'),
         ):
             parser.add_argument(
                 f'--{option}',
@@ -159,8 +155,8 @@ def _refuse(findings: collections.abc.Iterable[finding.Finding]) -> None:
 
 
 class DeleteDeviceSpec(command.ShowOne):
-    _description = _(
-        """Remove entries from the device specs of a nova-compute
+    _description = """\
+Remove entries from the device specs of a nova-compute
 
 Removes the entries of [pci]device_spec that have the address, vendor and
 product given; of a line with several entries the others stay. nova-compute
@@ -171,7 +167,6 @@ Example::
 
     openstack gpu device spec delete --address 0000:04:00.0 \\
         --compute-config /etc/nova/nova.conf"""
-    )
 
     use_of_cloud = command.Cloud.UNUSED
 
@@ -191,7 +186,7 @@ Example::
         }
         if not wanted:
             raise exceptions.InvalidValue(
-                _('Say which: give --address, --vendor-id or --product-id')
+                'Say which: give --address, --vendor-id or --product-id'
             )
         (like,) = device_spec.parse(device_specs.render(wanted))
 
@@ -208,12 +203,11 @@ Example::
                 edit.note_restart(document)
         if not count:
             raise exceptions.NotFound(
-                _('No file given has a device spec with %(wanted)s')
-                % {
-                    'wanted': ', '.join(
+                'No file given has a device spec with {wanted}'.format(
+                    wanted=', '.join(
                         f'{key} {value!r}' for key, value in wanted.items()
-                    )
-                }
+                    ),
+                )
             )
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
         return (
@@ -227,8 +221,8 @@ Example::
 
 
 class ListDeviceSpec(command.Lister):
-    _description = _(
-        """List the entries of [pci]device_spec of configuration files
+    _description = """\
+List the entries of [pci]device_spec of configuration files
 
 In the order in which nova-compute tries them: the first that matches a device
 applies.
@@ -236,7 +230,6 @@ applies.
 Example::
 
     openstack gpu device spec list --compute-config /etc/nova/nova.conf"""
-    )
 
     use_of_cloud = command.Cloud.UNUSED
 

@@ -21,7 +21,6 @@ import typing
 
 from osc_lib.cli import parseractions
 
-from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import lazy
 
@@ -115,7 +114,7 @@ def _add_alias_option(parser: argparse.ArgumentParser) -> None:
         dest='aliases',
         action='append',
         default=[],
-        help=_(
+        help=(
             'Number of devices of an alias that each server gets (repeat for '
             'several aliases)'
         ),
@@ -127,22 +126,21 @@ def _add_write_options(parser: argparse.ArgumentParser) -> None:
         '--numa-policy',
         metavar='<policy>',
         choices=alias_model.NUMA_POLICIES,
-        help=_(
-            'NUMA affinity of the devices (%s); it overrides that of the alias'
-        )
-        % ', '.join(alias_model.NUMA_POLICIES),
+        help=(
+            'NUMA affinity of the devices ({}); it overrides that of the alias'
+        ).format(', '.join(alias_model.NUMA_POLICIES)),
     )
     parser.add_argument(
         '--property',
         metavar='<key=value>',
         action=parseractions.KeyValueAction,
         dest='properties',
-        help=_('Another property of the flavor (repeat for several)'),
+        help='Another property of the flavor (repeat for several)',
     )
     parser.add_argument(
         '--force',
         action='store_true',
-        help=_(
+        help=(
             'Write although nova-api does not know an alias, a count is 0, '
             'or devices are asked for twice'
         ),
@@ -156,7 +154,7 @@ def _requests(parsed_args: argparse.Namespace) -> dict[str, int]:
         name, count = flavor_model.parse_request(text, force=parsed_args.force)
         if name in requests:
             raise exceptions.InvalidValue(
-                _('--alias is given twice for alias %(name)r') % {'name': name}
+                f'--alias is given twice for alias {name!r}'
             )
         requests[name] = count
     return requests
@@ -169,8 +167,7 @@ def _new_specs(
     specs = dict(parsed_args.properties or {})
     if flavor_model.ALIASES in specs:
         raise exceptions.InvalidValue(
-            _('Use --alias instead of --property %(key)s')
-            % {'key': flavor_model.ALIASES}
+            f'Use --alias instead of --property {flavor_model.ALIASES}'
         )
     if parsed_args.numa_policy is not None:
         specs[flavor_model.NUMA_POLICY] = parsed_args.numa_policy
@@ -191,17 +188,13 @@ def _check_aliases(
             for reply in prober.ask(name):
                 if reply.verdict is alias_probe.Verdict.UNKNOWN:
                     open_questions.append(
-                        _('Alias %(name)r could not be checked: %(words)s')
-                        % {'name': name, 'words': reply.words}
+                        f'Alias {name!r} could not be checked: {reply.words}'
                     )
                 elif reply.verdict is not alias_probe.Verdict.DEFINED:
                     raise exceptions.InvalidAlias(
-                        _(
-                            'nova-api refuses alias %(name)r: %(words)s; '
-                            'define it with "gpu alias create" and restart '
-                            'nova-api, or write it anyway with --force'
-                        )
-                        % {'name': name, 'words': reply.words}
+                        f'nova-api refuses alias {name!r}: {reply.words}; '
+                        'define it with "gpu alias create" and restart '
+                        'nova-api, or write it anyway with --force'
                     )
     return [*open_questions, *map(str, prober.failures)]
 
@@ -216,11 +209,10 @@ def _check_flavor(
     )
     if errors and not force:
         raise exceptions.InvalidValue(
-            _('Flavor %(flavor)r was not changed: %(findings)s (--force)')
-            % {
-                'flavor': flavor.name,
-                'findings': '; '.join(str(found) for found in errors),
-            }
+            'Flavor {flavor!r} was not changed: {findings} (--force)'.format(
+                flavor=flavor.name,
+                findings='; '.join(str(found) for found in errors),
+            )
         )
 
 
@@ -238,22 +230,16 @@ def _read_back(
     lost = [key for key, value in written.items() if specs.get(key) != value]
     if lost:
         raise exceptions.Conflict(
-            _(
-                'Flavor %(flavor)r was changed by somebody else at the same '
-                'time: %(key)s is %(value)r now; run the command again'
-            )
-            % {
-                'flavor': flavor.name,
-                'key': lost[0],
-                'value': specs.get(lost[0]),
-            }
+            f'Flavor {flavor.name!r} was changed by somebody else at the same '
+            f'time: {lost[0]} is {specs.get(lost[0])!r} now; run the command '
+            'again'
         )
     return dataclasses.replace(flavor, extra_specs=specs)
 
 
 class SetFlavor(_FlavorCommand):
-    _description = _(
-        """Set the PCI devices that a flavor requests
+    _description = """\
+Set the PCI devices that a flavor requests
 
 The request is sent with compute API microversion 2.86, with which Nova
 checks the value, whatever the default of this client is. Aliases are merged
@@ -263,16 +249,15 @@ booted with until they are resized.
 Example::
 
     openstack gpu flavor set device_passthrough --alias nvidia_a2:1"""
-    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        options.add_flavor(parser, _('Flavor to modify (name or ID)'))
+        options.add_flavor(parser, 'Flavor to modify (name or ID)')
         _add_alias_option(parser)
         parser.add_argument(
             '--no-alias',
             action='store_true',
-            help=_(
+            help=(
                 'Remove all aliases from the flavor (specify both --no-alias '
                 'and --alias to replace them)'
             ),
@@ -291,7 +276,7 @@ Example::
             or parsed_args.numa_policy
         ):
             raise exceptions.InvalidValue(
-                _('Nothing to set: give --alias NAME:COUNT')
+                'Nothing to set: give --alias NAME:COUNT'
             )
         compute = self.compute
         nova_flavors.require_validation(compute)
@@ -307,16 +292,10 @@ Example::
             )
             if broken and requests:
                 raise exceptions.InvalidValue(
-                    _(
-                        '%(key)s of flavor %(flavor)r is %(value)r, which '
-                        'Nova cannot read; replace it with --no-alias '
-                        '--alias NAME:COUNT'
-                    )
-                    % {
-                        'key': flavor_model.ALIASES,
-                        'flavor': flavor.name,
-                        'value': aliases,
-                    }
+                    f'{flavor_model.ALIASES} of flavor {flavor.name!r} is '
+                    f'{aliases!r}, which '
+                    'Nova cannot read; replace it with --no-alias '
+                    '--alias NAME:COUNT'
                 )
             merged = {**had, **requests}
         specs = _new_specs(parsed_args, merged if requests else {})
@@ -349,35 +328,34 @@ Example::
 
 
 def _existing() -> str:
-    return _('Existing servers keep the flavor that they booted with')
+    return 'Existing servers keep the flavor that they booted with'
 
 
 class UnsetFlavor(_FlavorCommand):
-    _description = _(
-        """Remove requests for PCI devices from a flavor
+    _description = """\
+Remove requests for PCI devices from a flavor
 
 Servers keep the flavor that they booted with.
 
 Example::
 
     openstack gpu flavor unset device_passthrough --alias nvidia_a2"""
-    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        options.add_flavor(parser, _('Flavor to modify (name or ID)'))
+        options.add_flavor(parser, 'Flavor to modify (name or ID)')
         parser.add_argument(
             '--alias',
             metavar='<name>',
             dest='aliases',
             action='append',
             default=[],
-            help=_('Alias to take away (repeat for several)'),
+            help='Alias to take away (repeat for several)',
         )
         parser.add_argument(
             '--numa-policy',
             action='store_true',
-            help=_('Take the NUMA affinity of the devices away'),
+            help='Take the NUMA affinity of the devices away',
         )
         parser.add_argument(
             '--property',
@@ -385,7 +363,7 @@ Example::
             dest='properties',
             action='append',
             default=[],
-            help=_('Property to take away (repeat for several)'),
+            help='Property to take away (repeat for several)',
         )
         return parser
 
@@ -397,7 +375,7 @@ Example::
             keys.append(flavor_model.NUMA_POLICY)
         if not keys and not parsed_args.aliases:
             raise exceptions.InvalidValue(
-                _('Nothing to unset: give --alias NAME or --numa-policy')
+                'Nothing to unset: give --alias NAME or --numa-policy'
             )
         compute = self.compute
         nova_flavors.require_validation(compute)
@@ -412,12 +390,9 @@ Example::
         ]
         missing += [key for key in keys if key not in present]
         if missing:
+            names = ', '.join(map(repr, missing))
             raise exceptions.NotFound(
-                _('Flavor %(flavor)r has no %(missing)s; nothing was changed')
-                % {
-                    'flavor': flavor.name,
-                    'missing': ', '.join(map(repr, missing)),
-                }
+                f'Flavor {flavor.name!r} has no {names}; nothing was changed'
             )
         written: dict[str, str | None] = dict.fromkeys(keys)
         if parsed_args.aliases:
@@ -428,16 +403,10 @@ Example::
             }
             if broken:
                 raise exceptions.InvalidValue(
-                    _(
-                        '%(key)s of flavor %(flavor)r is %(value)r, which '
-                        'Nova cannot read; clear it with "gpu flavor set '
-                        '--no-alias"'
-                    )
-                    % {
-                        'key': flavor_model.ALIASES,
-                        'flavor': flavor.name,
-                        'value': present[flavor_model.ALIASES],
-                    }
+                    f'{flavor_model.ALIASES} of flavor {flavor.name!r} is '
+                    f'{present[flavor_model.ALIASES]!r}, which '
+                    'Nova cannot read; clear it with "gpu flavor set '
+                    '--no-alias"'
                 )
             value = flavor_model.write_aliases(left)
             written[flavor_model.ALIASES] = value or None
@@ -453,8 +422,8 @@ Example::
 
 
 class ShowFlavor(_FlavorCommand):
-    _description = _(
-        """Show a flavor and the devices that it requests
+    _description = """\
+Show a flavor and the devices that it requests
 
 "findings" says what is wrong with it: with its requests, with other
 properties for which Nova creates no server, and with aliases that the running
@@ -467,11 +436,10 @@ Example::
 
     openstack gpu flavor show device_passthrough \\
         --config /etc/nova/nova.conf"""
-    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        options.add_flavor(parser, _('Flavor to show (name or ID)'))
+        options.add_flavor(parser, 'Flavor to show (name or ID)')
         options.add_alias_files(parser)
         return parser
 
@@ -498,8 +466,8 @@ Example::
 
 
 class ListFlavor(command.Lister):
-    _description = _(
-        """List flavors that request PCI devices
+    _description = """\
+List flavors that request PCI devices
 
 With --long, "Findings" says what is wrong with each, aliases that the running
 nova-api does not know included: it is asked once for each alias, and no
@@ -508,19 +476,18 @@ server is created.
 Example::
 
     openstack gpu flavor list --alias nvidia_a2"""
-    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
             '--alias',
             metavar='<name>',
-            help=_('Only flavors that ask for this alias'),
+            help='Only flavors that ask for this alias',
         )
         parser.add_argument(
             '--all',
             action='store_true',
-            help=_('Flavors without devices, too'),
+            help='Flavors without devices, too',
         )
         options.add_long(parser)
         return parser
@@ -529,11 +496,9 @@ Example::
         flavors = nova_flavors.list_flavors(self.cloud.compute)
         if flavors and all(flavor.extra_specs is None for flavor in flavors):
             raise exceptions.Forbidden(
-                _(
-                    'Nova shows this user no extra specs, so no flavor tells '
-                    'what it asks for (policy '
-                    'os_compute_api:os-flavor-extra-specs:index)'
-                )
+                'Nova shows this user no extra specs, so no flavor tells '
+                'what it asks for (policy '
+                'os_compute_api:os-flavor-extra-specs:index)'
             )
         headers: tuple[str, ...] = (
             'ID',
@@ -594,8 +559,8 @@ Example::
 
 
 class CreateFlavor(_FlavorCommand):
-    _description = _(
-        """Create a flavor that requests PCI devices
+    _description = """\
+Create a flavor that requests PCI devices
 
 The flavor is private unless --public is given, because every project that sees
 it can use up the devices. Without --project, only admins see a private flavor.
@@ -608,45 +573,43 @@ Example::
 
     openstack gpu flavor create gpu.a100 --vcpus 8 --ram 65536 --disk 80 \\
         --alias nvidia_a2:1 --project research"""
-    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'name', metavar='<flavor-name>', help=_('New flavor name')
+            'name', metavar='<flavor-name>', help='New flavor name'
         )
-        parser.add_argument('--id', metavar='<id>', help=_('Unique flavor ID'))
+        parser.add_argument('--id', metavar='<id>', help='Unique flavor ID')
         for option, metavar, default, text in (
-            ('--ram', '<size-mb>', 256, _('Memory size in MB')),
-            ('--disk', '<size-gb>', 0, _('Disk size in GB')),
-            ('--ephemeral', '<size-gb>', 0, _('Ephemeral disk size in GB')),
-            ('--swap', '<size-mb>', 0, _('Additional swap size in MB')),
-            ('--vcpus', '<vcpus>', 1, _('Number of vcpus')),
+            ('--ram', '<size-mb>', 256, 'Memory size in MB'),
+            ('--disk', '<size-gb>', 0, 'Disk size in GB'),
+            ('--ephemeral', '<size-gb>', 0, 'Ephemeral disk size in GB'),
+            ('--swap', '<size-mb>', 0, 'Additional swap size in MB'),
+            ('--vcpus', '<vcpus>', 1, 'Number of vcpus'),
         ):
             parser.add_argument(
                 option,
                 type=options.not_negative,
                 metavar=metavar,
                 default=default,
-                help=_('%(text)s (default: %(default)d)')
-                % {'text': text, 'default': default},
+                help=f'{text} (default: {default})',
             )
         access = parser.add_mutually_exclusive_group()
         access.add_argument(
             '--public',
             action='store_true',
-            help=_('Flavor is available to all projects'),
+            help='Flavor is available to all projects',
         )
         access.add_argument(
             '--private',
             dest='public',
             action='store_false',
             default=False,
-            help=_('Flavor is not available to other projects (default)'),
+            help='Flavor is not available to other projects (default)',
         )
         options.add_projects(
             parser,
-            _(
+            (
                 'Allow <project> to access the private flavor (name or ID) '
                 '(repeat for several)'
             ),
@@ -660,16 +623,14 @@ Example::
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         if parsed_args.projects and parsed_args.public:
             raise exceptions.InvalidValue(
-                _('--project is only allowed with --private')
+                '--project is only allowed with --private'
             )
         requests = _requests(parsed_args)
         if not requests:
             raise exceptions.InvalidValue(
-                _(
-                    'Give --alias NAME:COUNT: a flavor without it gives '
-                    'servers no device, and "openstack flavor create" makes '
-                    'those'
-                )
+                'Give --alias NAME:COUNT: a flavor without it gives '
+                'servers no device, and "openstack flavor create" makes '
+                'those'
             )
         wanted = flavor_model.Flavor(
             id=parsed_args.id or '',
@@ -698,17 +659,14 @@ Example::
         if present is not None:
             _check_same(compute, present, wanted, projects)
             return self.present(
-                present, notes=columns.ListColumn([_('It was there already')])
+                present, notes=columns.ListColumn(['It was there already'])
             )
         notes = []
         if not parsed_args.public and not projects:
             notes.append(
-                _(
-                    'No project has access, so that only admins see it; give '
-                    'access with "openstack flavor set --project PROJECT '
-                    '%(name)s"'
-                )
-                % {'name': wanted.name}
+                'No project has access, so that only admins see it; give '
+                'access with "openstack flavor set --project PROJECT '
+                f'{wanted.name}"'
             )
         if requests and not parsed_args.force:
             notes += _check_aliases(compute, requests, flavors)
@@ -734,13 +692,8 @@ Example::
                 nova_flavors.delete_flavor(compute, flavor.id, missing_ok=True)
             except exceptions.CloudError as another:
                 raise exceptions.CloudError(
-                    _('%(words)s; flavor %(name)r is still there: %(more)s')
-                    % {
-                        # Whoever interrupts says nothing.
-                        'words': str(exc) or type(exc).__name__,
-                        'name': flavor.name,
-                        'more': another,
-                    }
+                    f'{str(exc) or type(exc).__name__}; flavor '
+                    f'{flavor.name!r} is still there: {another}'
                 ) from exc
             raise
         return self.present(flavor, notes=columns.ListColumn(notes))
@@ -774,19 +727,18 @@ def _check_same(
     if projects and not present.is_public:
         access = nova_flavors.list_access(compute, present)
         differences += [
-            _('no access for project %s') % project
+            f'no access for project {project}'
             for project in projects
             if project not in access
         ]
     if differences:
         raise exceptions.Conflict(
-            _(
-                'Flavor %(name)r is there already, and differs: it has '
-                '%(differences)s. Change it with "gpu flavor set" or '
+            (
+                'Flavor {name!r} is there already, and differs: it has '
+                '{differences}. Change it with "gpu flavor set" or '
                 '"openstack flavor set", or give another name'
+            ).format(
+                name=present.name,
+                differences=', '.join(differences),
             )
-            % {
-                'name': present.name,
-                'differences': ', '.join(differences),
-            }
         )

@@ -19,7 +19,6 @@ import typing
 
 from cliff import columns as cliff_columns
 
-from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import lazy
 
@@ -80,7 +79,7 @@ def _add_hosts(parser: argparse.ArgumentParser) -> None:
         'bundles',
         metavar='<bundle>',
         nargs='*',
-        help=_(
+        help=(
             'Bundle of a host, or folder with its files (repeat for several; '
             'default: this machine)'
         ),
@@ -114,8 +113,8 @@ class _Hosts(command.Lister):
 
 
 class ShowHost(_Hosts):
-    _description = _(
-        """Show the GPUs of a host, with driver, IOMMU group and NUMA node
+    _description = """\
+Show the GPUs of a host, with driver, IOMMU group and NUMA node
 
 Reads this machine, or what was copied of others; no cloud is needed. What
 cannot be read is named on stderr, and the exit status is 1 then.
@@ -123,7 +122,6 @@ cannot be read is named on stderr, and the exit status is 1 then.
 Example::
 
     openstack gpu host show --long"""
-    )
 
     _names: pci_ids.Names | None = None
 
@@ -132,17 +130,17 @@ Example::
         _add_hosts(parser)
         options.add_devices(
             parser,
-            _('Show this device, whatever it is (repeat for several)'),
+            'Show this device, whatever it is (repeat for several)',
         )
         parser.add_argument(
             '--all',
             action='store_true',
-            help=_('Show all PCI devices'),
+            help='Show all PCI devices',
         )
         parser.add_argument(
             '--long',
             action='store_true',
-            help=_('Show all that is known of them'),
+            help='Show all that is known of them',
         )
         options.add_catalogue(parser)
         return parser
@@ -174,16 +172,12 @@ Example::
             )
             if not found and not wanted:
                 self.say(
-                    _(
-                        '%(host)s has no display controller and no '
-                        'processing accelerator'
-                    )
-                    % {'host': columns.escape(host.name)}
+                    f'{columns.escape(host.name)} has no display controller '
+                    'and no '
+                    'processing accelerator'
                 )
         for address in sorted(missing):
-            raise exceptions.NotFound(
-                _('There is no PCI device %(address)s') % {'address': address}
-            )
+            raise exceptions.NotFound(f'There is no PCI device {address}')
         return (
             *_COLUMNS,
             *(_LONG_COLUMNS if parsed_args.long else ()),
@@ -328,8 +322,8 @@ def _details(host: host_model.Host, device: host_model.Device) -> _Row:
 
 
 class CheckHost(_Hosts):
-    _description = _(
-        """Check whether hosts are ready for GPU passthrough
+    _description = """\
+Check whether hosts are ready for GPU passthrough
 
 Reads this machine, or bundles of others, and says PASS, WARN or FAIL of each
 thing that passthrough depends on, with what was seen and what to do. No cloud
@@ -345,20 +339,19 @@ error, WARN a warning.
 Example::
 
     openstack gpu host check --config /etc/nova/nova.conf HOST.tar"""
-    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         _add_hosts(parser)
         options.add_devices(
             parser,
-            _('Device that is for guests (repeat for several)'),
+            'Device that is for guests (repeat for several)',
         )
         host_intent.add_options(parser)
         parser.add_argument(
             '--long',
             action='store_true',
-            help=_('Show each PASS, with what was seen'),
+            help='Show each PASS, with what was seen',
         )
         options.add_catalogue(parser)
         options.add_fail_on(parser)
@@ -400,8 +393,8 @@ Example::
 
 
 class CreateHostBundle(command.ShowOne):
-    _description = _(
-        """Pack the state of a host, to check it on another machine
+    _description = """\
+Pack the state of a host, to check it on another machine
 
 A bundle has exactly what "gpu host check" reads, without secrets, serial
 numbers and hardware addresses. Where there is no such command, --script
@@ -414,7 +407,6 @@ later::
 Example::
 
     openstack gpu host bundle create HOST.tar"""
-    )
 
     use_of_cloud = command.Cloud.UNUSED
 
@@ -424,18 +416,18 @@ Example::
             'file',
             metavar='<file>',
             nargs='?',
-            help=_('File to write (default: the name of the host, and .tar)'),
+            help='File to write (default: the name of the host, and .tar)',
         )
         parser.add_argument(
             '--root',
             metavar='<folder>',
             default='/',
-            help=_('Folder with the files of the host (default: /)'),
+            help='Folder with the files of the host (default: /)',
         )
         parser.add_argument(
             '--script',
             action='store_true',
-            help=_('Print the program that makes a bundle, and make none'),
+            help='Print the program that makes a bundle, and make none',
         )
         return parser
 

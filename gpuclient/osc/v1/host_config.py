@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import typing
 
-from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import lazy
 
@@ -51,8 +50,8 @@ _CPU_VENDORS: dict[str | None, str] = {
 
 
 class CreateHostConfig(command.ShowOne):
-    _description = _(
-        """Create the files that prepare a host for GPU passthrough
+    _description = """\
+Create the files that prepare a host for GPU passthrough
 
 Shows the kernel arguments, the files of modprobe.d, modules-load.d and the
 initramfs, the settings of tuned, the commands to run, the device specs for
@@ -67,7 +66,6 @@ Example::
 
     openstack gpu host config create --device 0000:04:00.0 \\
         --isolated-cores 2-11 --output /tmp/compute-0"""
-    )
 
     use_of_cloud = command.Cloud.UNUSED
 
@@ -77,13 +75,13 @@ Example::
             'bundle',
             metavar='<bundle>',
             nargs='?',
-            help=_(
+            help=(
                 'Bundle of the host, or folder with its files (default: this '
                 'machine)'
             ),
         )
         options.add_devices(
-            parser, _('Device that goes to guests (repeat for several)')
+            parser, 'Device that goes to guests (repeat for several)'
         )
         parser.add_argument(
             '--id',
@@ -91,7 +89,7 @@ Example::
             dest='ids',
             action='append',
             default=[],
-            help=_(
+            help=(
                 'Ids of devices that all go to guests (repeat for several; '
                 'with --system and --cpu-vendor no host is read, so name the '
                 'ids of audio functions, too)'
@@ -101,7 +99,7 @@ Example::
             '--system',
             metavar='<system>',
             choices=('debian', 'rhel', 'rhoso'),
-            help=_(
+            help=(
                 'What the host runs: debian (Debian, Ubuntu), rhel (RHEL and '
                 'its like), or rhoso for a node of Red Hat OpenStack Services '
                 'on OpenShift (default: debian or rhel, as the host says)'
@@ -111,7 +109,7 @@ Example::
             '--cpu-vendor',
             metavar='<vendor>',
             choices=('intel', 'amd', 'arm'),
-            help=_(
+            help=(
                 'Vendor of the CPUs: intel, amd, arm (default: as the host '
                 'has)'
             ),
@@ -122,7 +120,7 @@ Example::
             dest='arguments',
             action='append',
             default=[],
-            help=_(
+            help=(
                 'Another kernel argument, such as hugepages=64 (repeat for '
                 'several)'
             ),
@@ -130,17 +128,17 @@ Example::
         parser.add_argument(
             '--isolated-cores',
             metavar='<cpus>',
-            help=_('CPUs that tuned takes away from the host: 2-11,14'),
+            help='CPUs that tuned takes away from the host: 2-11,14',
         )
         parser.add_argument(
             '--tuned-profile',
             metavar='<profile>',
-            help=_('Profile of tuned (default: cpu-partitioning-powersave)'),
+            help='Profile of tuned (default: cpu-partitioning-powersave)',
         )
         parser.add_argument(
             '--output',
             metavar='<folder>',
-            help=_('Folder to write the files below (default: show them)'),
+            help='Folder to write the files below (default: show them)',
         )
         options.add_dry_run(parser)
         return parser
@@ -150,10 +148,8 @@ Example::
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         if not parsed_args.devices and not parsed_args.ids:
             raise exceptions.InvalidValue(
-                _(
-                    'Say which cards go to guests, with --device or --id: '
-                    '"openstack gpu host show" lists those of a host'
-                )
+                'Say which cards go to guests, with --device or --id: '
+                '"openstack gpu host show" lists those of a host'
             )
         host = _host(parsed_args)
         system = parsed_args.system or _system(host)
@@ -238,11 +234,9 @@ def _system(host: host_model.Host | None) -> str:
     system = None if host is None else host_remedy.system(host)
     if system is None:
         raise exceptions.InvalidValue(
-            _(
-                'The host does not say that it is one of those that this '
-                'prepares, with its boot loader: give --system, and change '
-                'kernel arguments as "openstack gpu host check" says'
-            )
+            'The host does not say that it is one of those that this '
+            'prepares, with its boot loader: give --system, and change '
+            'kernel arguments as "openstack gpu host check" says'
         )
     return system
 
@@ -258,11 +252,8 @@ def _cpu_vendor(host: host_model.Host | None) -> str:
     vendor = None if host is None else host.cpu_vendor
     if vendor not in _CPU_VENDORS:
         raise exceptions.InvalidValue(
-            _(
-                'The host says that its CPUs are of %(vendor)s, which is not '
-                'Intel, AMD or Arm: give --cpu-vendor'
-            )
-            % {'vendor': vendor}
+            f'The host says that its CPUs are of {vendor}, which is not '
+            'Intel, AMD or Arm: give --cpu-vendor'
         )
     return _CPU_VENDORS[vendor]
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 
-from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import lazy
 
@@ -38,8 +37,8 @@ with lazy.imports():
 
 
 class ShowMetrics(command.Command):
-    _description = _(
-        """Write metrics of all GPUs as OpenMetrics text
+    _description = """\
+Write metrics of all GPUs as OpenMetrics text
 
 For the textfile collector of the Prometheus node exporter: run it by a timer
 and name the file with --output, which is replaced as a whole. Names that the
@@ -53,7 +52,6 @@ Example::
 
     openstack gpu metrics show --config /etc/nova/nova.conf \\
         --output /var/lib/node_exporter/gpu.prom"""
-    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -61,7 +59,7 @@ Example::
         parser.add_argument(
             '--output',
             metavar='<file>',
-            help=_('Write to this file instead of standard output'),
+            help='Write to this file instead of standard output',
         )
         return parser
 
@@ -91,7 +89,7 @@ Example::
                 cloud, inventory.project_ids(owned.value)
             )
         except exceptions.CloudError as exc:
-            self.report([answer.Failure(_('names of projects'), str(exc))])
+            self.report([answer.Failure('names of projects', str(exc))])
         content = render(
             metrics.families(
                 owned.value,

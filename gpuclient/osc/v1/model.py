@@ -18,7 +18,6 @@ import argparse
 import dataclasses
 import typing
 
-from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import lazy
 
@@ -32,8 +31,8 @@ with lazy.imports():
 
 
 class ListModel(command.Lister):
-    _description = _(
-        """List the GPU models of the catalogue
+    _description = """\
+List the GPU models of the catalogue
 
 With their PCI ids and the device type that Nova knows them by; what no source
 confirms is null. A file of yours can change models and add some. No cloud is
@@ -42,7 +41,6 @@ needed.
 Example::
 
     openstack gpu model list --vendor nvidia --long"""
-    )
 
     use_of_cloud = command.Cloud.UNUSED
 
@@ -51,12 +49,12 @@ Example::
         parser.add_argument(
             '--vendor',
             metavar='<vendor>',
-            help=_('Only models of a vendor: nvidia, amd, intel, or its id'),
+            help='Only models of a vendor: nvidia, amd, intel, or its id',
         )
         parser.add_argument(
             '--long',
             action='store_true',
-            help=_('Also list what guests and hosts need to know'),
+            help='Also list what guests and hosts need to know',
         )
         options.add_catalogue(parser)
         return parser
@@ -71,14 +69,13 @@ Example::
                     model.vendor.lower() for model in found.models
                 )
                 raise exceptions.NotFound(
-                    _(
-                        'The catalogue has no vendor %(vendor)r; it has '
-                        '%(vendors)s'
+                    (
+                        'The catalogue has no vendor {vendor!r}; it has '
+                        '{vendors}'
+                    ).format(
+                        vendor=parsed_args.vendor,
+                        vendors=', '.join(vendors),
                     )
-                    % {
-                        'vendor': parsed_args.vendor,
-                        'vendors': ', '.join(vendors),
-                    }
                 )
         titles: tuple[str, ...] = (
             'Slug',
@@ -125,8 +122,8 @@ def _row(model: catalogue.Model) -> tuple[typing.Any, ...]:
 
 
 class ShowModel(command.ShowOne):
-    _description = _(
-        """Show a GPU model
+    _description = """\
+Show a GPU model
 
 By its slug, its PCI ids, its name, or as many words of that as tell it from
 others. Ids that the catalogue lacks are looked up in the database of PCI ids,
@@ -135,7 +132,6 @@ which has their name alone. No cloud is needed.
 Example::
 
     openstack gpu model show 10de:20f1"""
-    )
 
     use_of_cloud = command.Cloud.UNUSED
 
@@ -144,7 +140,7 @@ Example::
         parser.add_argument(
             'model',
             metavar='<model>',
-            help=_('Slug, name or PCI ids (10de:20f1) of the model'),
+            help='Slug, name or PCI ids (10de:20f1) of the model',
         )
         options.add_catalogue(parser)
         return parser
@@ -172,7 +168,7 @@ Example::
         if names is None:
             self.log.warning(
                 '%s',
-                _(
+                (
                     'There is no database of PCI ids, so pci_name is null: '
                     'install pciutils, hwdata or python-gpuclient[pciids]'
                 ),
@@ -185,11 +181,8 @@ Example::
         name = names and names.device(vendor_id, product_id)
         if not name:
             raise exceptions.NotFound(
-                _(
-                    'Neither the catalogue nor the database of PCI ids has '
-                    '%(vendor)s:%(product)s'
-                )
-                % {'vendor': vendor_id, 'product': product_id}
+                'Neither the catalogue nor the database of PCI ids has '
+                f'{vendor_id}:{product_id}'
             )
         return name
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import typing
 
-from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import everywhere
 from gpuclient.osc import lazy
@@ -37,8 +36,8 @@ with lazy.imports():
 
 
 class ListPlacement(everywhere.Lister):
-    _description = _(
-        """List the PCI devices that compute hosts report to Placement
+    _description = """\
+List the PCI devices that compute hosts report to Placement
 
 Names of servers and projects are null where policy hides them. If a source
 does not answer, the rows there are are shown, the source is named on stderr
@@ -55,41 +54,40 @@ The exit status is 3 if one is missing or differs: then
 Example::
 
     openstack gpu placement list --used"""
-    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         options.add_host(
             parser,
-            _(
+            (
                 'Only devices of this host (hypervisor hostname, or name of '
                 'its compute service)'
             ),
         )
         options.add_resource_class(
-            parser, _('Only devices of this resource class')
+            parser, 'Only devices of this resource class'
         )
         options.add_traits(
-            parser, _('Only devices with this trait (repeat for several)')
+            parser, 'Only devices with this trait (repeat for several)'
         )
         options.add_project(
-            parser, _('Only devices that this project holds (name or ID)')
+            parser, 'Only devices that this project holds (name or ID)'
         )
         parser.add_argument(
             '--free',
             action='store_true',
-            help=_('Only devices with a free unit'),
+            help='Only devices with a free unit',
         )
         parser.add_argument(
             '--used',
             action='store_true',
-            help=_('Only devices with a unit in use'),
+            help='Only devices with a unit in use',
         )
         which = parser.add_mutually_exclusive_group()
         which.add_argument(
             '--all-hosts',
             action='store_true',
-            help=_('List computes that report no device, too'),
+            help='List computes that report no device, too',
         )
         which.add_argument(
             '--expect',
@@ -97,7 +95,7 @@ Example::
             dest='expected',
             action='append',
             default=[],
-            help=_(
+            help=(
                 'List the devices that computes are to report by this '
                 'description, file or folder of configuration, and whether '
                 'they do (repeat for several; --host names the host of a file '
@@ -117,11 +115,9 @@ Example::
         )
         if filtered and (parsed_args.all_hosts or parsed_args.expected):
             raise exceptions.InvalidValue(
-                _(
-                    '--all-hosts and --expect are for all devices: leave '
-                    '--resource-class, --trait, --project, --free and --used '
-                    'out'
-                )
+                '--all-hosts and --expect are for all devices: leave '
+                '--resource-class, --trait, --project, --free and --used '
+                'out'
             )
         if parsed_args.expected:
             return self._list_expected(parsed_args)
@@ -233,8 +229,8 @@ Example::
 
 
 class ShowPlacement(command.ShowOne):
-    _description = _(
-        """Show what a host, device, resource class or alias has and uses
+    _description = """\
+Show what a host, device, resource class or alias has and uses
 
 A name is looked up among devices (PCI address, ID or name of the resource
 provider), then hosts, resource classes and aliases. Nova tells nobody what
@@ -244,14 +240,13 @@ else inferred from servers that booted with it; "source" says which.
 Example::
 
     openstack gpu placement show CUSTOM_PCI_10DE_20F1"""
-    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
             'name',
             metavar='<name>',
-            help=_('Host, device, resource class or alias'),
+            help='Host, device, resource class or alias',
         )
         options.add_alias_files(parser)
         return parser
@@ -273,7 +268,7 @@ Example::
             if hosts:
                 match = inventory.Found('host', of_host)
             if hosts and not of_host:
-                source = _('the compute reports no PCI device to Placement')
+                source = 'the compute reports no PCI device to Placement'
         if match is None:
             match, source = self._find_alias(name, documents, found.value)
         self.report(found.failures)
@@ -326,10 +321,7 @@ Example::
         if shown is not None:
             return inventory.Found('alias', shown.devices), shown.source
         raise exceptions.NotFound(
-            _(
-                'No host, device or resource class is called %(name)r, and '
-                'no server shows what an alias of that name means; to look '
-                'an alias up, name the file that defines it with --config'
-            )
-            % {'name': name}
+            f'No host, device or resource class is called {name!r}, and '
+            'no server shows what an alias of that name means; to look '
+            'an alias up, name the file that defines it with --config'
         )

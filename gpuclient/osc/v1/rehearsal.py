@@ -19,7 +19,6 @@ import typing
 
 from cliff import columns
 
-from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import lazy
 
@@ -106,12 +105,12 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
         'name',
         metavar='<name>',
         nargs='?',
-        help=_('Name of the rehearsal cloud (default: rehearsal)'),
+        help='Name of the rehearsal cloud (default: rehearsal)',
     )
     parser.add_argument(
         '--directory',
         metavar='<directory>',
-        help=_(
+        help=(
             'Folder of its state (default: a folder of that name below '
             '$XDG_STATE_HOME/gpuclient/rehearsal)'
         ),
@@ -119,8 +118,8 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
 
 
 class StartRehearsal(_Rehearsal):
-    _description = _(
-        """Start a real OpenStack on this machine with simulated GPUs
+    _description = """\
+Start a real OpenStack on this machine with simulated GPUs
 
 Keystone, Placement, Glance and Nova run as processes of yours on 127.0.0.1.
 A cloud that was stopped starts again with the servers that it had. The value
@@ -131,7 +130,6 @@ and the exit status is 1; the rest of the cloud runs.
 Example::
 
     openstack gpu rehearsal start lab --hosts 4 --gpus 8"""
-    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -139,18 +137,18 @@ Example::
             '--hosts',
             metavar='<number>',
             type=int,
-            help=_('Number of compute hosts (default: 1)'),
+            help='Number of compute hosts (default: 1)',
         )
         parser.add_argument(
             '--gpus',
             metavar='<number>',
             type=int,
-            help=_('Number of NVIDIA A100 cards of each host (default: 2)'),
+            help='Number of NVIDIA A100 cards of each host (default: 2)',
         )
         parser.add_argument(
             '--spec',
             metavar='<file>',
-            help=_(
+            help=(
                 'YAML or JSON file that describes the hosts, their devices '
                 'and the configuration of each service'
             ),
@@ -158,7 +156,7 @@ Example::
         parser.add_argument(
             '--register',
             action='store_true',
-            help=_(
+            help=(
                 'Add the cloud to your clouds.yaml, too; a name that '
                 'exists there and is not ours is refused'
             ),
@@ -167,7 +165,7 @@ Example::
             '--bound-to',
             metavar='<pid>',
             type=int,
-            help=_(
+            help=(
                 'Stop the cloud when this process ends, even if it is killed '
                 '(in a script: --bound-to $$)'
             ),
@@ -181,7 +179,7 @@ Example::
         if parsed_args.spec is not None:
             if parsed_args.hosts is not None or parsed_args.gpus is not None:
                 raise exceptions.InvalidValue(
-                    _('--spec says it all: leave out --hosts and --gpus')
+                    '--spec says it all: leave out --hosts and --gpus'
                 )
             document = yaml_file.load(parsed_args.spec)
         elif parsed_args.hosts is not None or parsed_args.gpus is not None:
@@ -204,13 +202,12 @@ Example::
 
 
 class ShowRehearsal(_Rehearsal):
-    _description = _(
-        """Show a rehearsal cloud and its services
+    _description = """\
+Show a rehearsal cloud and its services
 
 Example::
 
     openstack gpu rehearsal show lab -f json"""
-    )
 
     def take_action(
         self, parsed_args: argparse.Namespace
@@ -223,8 +220,8 @@ Example::
 
 
 class ListRehearsal(command.Lister):
-    _description = _(
-        """List the rehearsal clouds of this user
+    _description = """\
+List the rehearsal clouds of this user
 
 Those below $XDG_STATE_HOME/gpuclient/rehearsal; a cloud with a folder of its
 own is shown by "gpu rehearsal show --directory".
@@ -232,7 +229,6 @@ own is shown by "gpu rehearsal show --directory".
 Example::
 
     openstack gpu rehearsal list"""
-    )
 
     use_of_cloud = command.Cloud.UNUSED
 
@@ -275,8 +271,8 @@ Example::
 
 
 class RestartRehearsal(_Rehearsal):
-    _description = _(
-        """Restart one service of a rehearsal cloud
+    _description = """\
+Restart one service of a rehearsal cloud
 
 The service reads its configuration files anew: edit
 etc/nova/SERVICE.conf.d/10-user.conf in the folder of the cloud, restart the
@@ -287,7 +283,6 @@ Example::
 
     openstack gpu rehearsal restart lab --service nova-compute \\
         --host edpm-compute-0"""
-    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -295,7 +290,7 @@ Example::
             '--service',
             metavar='<service>',
             required=True,
-            help=_(
+            help=(
                 'Service to restart, as "gpu rehearsal show" names it: '
                 'nova-api-1, nova-conductor, nova-scheduler, nova-compute'
             ),
@@ -303,7 +298,7 @@ Example::
         parser.add_argument(
             '--host',
             metavar='<host>',
-            help=_('Host of the service, where several have one'),
+            help='Host of the service, where several have one',
         )
         return parser
 
@@ -324,15 +319,14 @@ Example::
 
 
 class StopRehearsal(command.Command):
-    _description = _(
-        """Stop a rehearsal cloud
+    _description = """\
+Stop a rehearsal cloud
 
 Its state stays and the next start goes on with it, unless --delete is given.
 
 Example::
 
     openstack gpu rehearsal stop lab --delete"""
-    )
 
     use_of_cloud = command.Cloud.UNUSED
 
@@ -342,9 +336,7 @@ Example::
         parser.add_argument(
             '--delete',
             action='store_true',
-            help=_(
-                'Delete its state and its entries in your clouds.yaml, too'
-            ),
+            help=('Delete its state and its entries in your clouds.yaml, too'),
         )
         return parser
 

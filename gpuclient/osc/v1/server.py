@@ -19,7 +19,6 @@ import typing
 
 from openstackclient.identity import common as identity_common
 
-from gpuclient.i18n import _
 from gpuclient.osc import command
 from gpuclient.osc import everywhere
 from gpuclient.osc import lazy
@@ -38,8 +37,8 @@ with lazy.imports():
 
 
 class ListServer(everywhere.Lister):
-    _description = _(
-        """List servers that hold PCI devices, or whose flavor requests them
+    _description = """\
+List servers that hold PCI devices, or whose flavor requests them
 
 Hosts and devices are null for users whom policy hides them from, as it does
 from ordinary members of a project.
@@ -47,26 +46,25 @@ from ordinary members of a project.
 Example::
 
     openstack gpu server list --all-projects"""
-    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
             '--all-projects',
             action='store_true',
-            help=_('Include all projects (admin only)'),
+            help='Include all projects (admin only)',
         )
         options.add_project(
-            parser, _('Search by project (admin only) (name or ID)')
+            parser, 'Search by project (admin only) (name or ID)'
         )
         parser.add_argument(
             '--user',
             metavar='<user>',
-            help=_('Search by user (name or ID)'),
+            help='Search by user (name or ID)',
         )
         identity_common.add_user_domain_option_to_parser(parser)
         options.add_host(
-            parser, _('Search by hostname of the compute service (admin only)')
+            parser, 'Search by hostname of the compute service (admin only)'
         )
         options.add_long(parser)
         return parser
@@ -87,7 +85,7 @@ Example::
                     },
                 )
             except exceptions.CloudError as exc:
-                self.report([answer.Failure(_('names of projects'), str(exc))])
+                self.report([answer.Failure('names of projects', str(exc))])
         headers: tuple[str, ...] = (
             'ID',
             'Name',
@@ -161,10 +159,8 @@ Example::
             # Nova drops a filter that the user may not use, and answers as
             # if it had not been there.
             raise exceptions.Forbidden(
-                _(
-                    '--host needs a user who may see the hosts of servers '
-                    '(policy os_compute_api:os-extended-server-attributes)'
-                )
+                '--host needs a user who may see the hosts of servers '
+                '(policy os_compute_api:os-extended-server-attributes)'
             )
         if parsed_args.host is not None and not servers:
             self._check_host(parsed_args.host)
@@ -182,13 +178,11 @@ Example::
             }
         except exceptions.Forbidden as exc:
             raise exceptions.Forbidden(
-                _('--host needs a user who may see hosts: %(reason)s')
-                % {'reason': exc}
+                f'--host needs a user who may see hosts: {exc}'
             ) from exc
         if host not in known:
             raise exceptions.NotFound(
-                _('Nova has no compute service on a host %(host)r')
-                % {'host': host}
+                f'Nova has no compute service on a host {host!r}'
             )
 
     def _devices(
@@ -214,17 +208,14 @@ Example::
                 for server in servers
             ):
                 raise exceptions.Forbidden(
-                    _(
-                        'Nothing shows this user which servers have devices: '
-                        'the extra specs of flavors are hidden (policy '
-                        'os_compute_api:os-flavor-extra-specs:index) and '
-                        '%(reason)s'
-                    )
-                    % {'reason': exc}
+                    'Nothing shows this user which servers have devices: '
+                    'the extra specs of flavors are hidden (policy '
+                    'os_compute_api:os-flavor-extra-specs:index) and '
+                    f'{exc}'
                 ) from exc
             return (), True
         except exceptions.CloudError as exc:
-            self.report([answer.Failure(_('devices of servers'), str(exc))])
+            self.report([answer.Failure('devices of servers', str(exc))])
             return (), True
         self.report((*found.failures, *owned.failures))
         return owned.value, False
