@@ -24,15 +24,15 @@ from gpuclient.cloud.placement import devices as placement_devices
 from gpuclient.cloud.placement import reader as placement_reader
 from gpuclient.cloud import schema
 from gpuclient import exceptions
-from gpuclient.model import answer
 from gpuclient.model import capacity
 from gpuclient.model import demand as demand_model
 from gpuclient.model import inventory
+from gpuclient.model import partial_result
 
 
 def read_hosts(
     cloud: connection.Connection,
-) -> answer.Answer[tuple[capacity.Host, ...]]:
+) -> partial_result.PartialResult[tuple[capacity.Host, ...]]:
     """Return the hosts that have PCI devices, as far as servers go.
 
     Beside the read of devices it takes one request for the aggregates and
@@ -73,7 +73,7 @@ def read_hosts(
             else node.closed,
         )
 
-    return answer.Answer(
+    return partial_result.PartialResult(
         tuple(host(record) for record in found.value.hosts), found.failures
     )
 
@@ -107,7 +107,7 @@ def check_units(
     cloud: connection.Connection,
     hosts: collections.abc.Sequence[capacity.Host],
     demands: collections.abc.Iterable[demand_model.Demand],
-) -> answer.Answer[tuple[capacity.Host, ...]]:
+) -> partial_result.PartialResult[tuple[capacity.Host, ...]]:
     """Return the hosts with what one server may take of them at most.
 
     The read of all hosts tells how much is left, not how much of it Placement
@@ -147,9 +147,11 @@ def check_units(
                 found[host.node.uuid] = host
         except exceptions.CloudError as exc:
             failures.append(
-                answer.Failure(f'least and most units of {name}', str(exc))
+                partial_result.Failure(
+                    f'least and most units of {name}', str(exc)
+                )
             )
-    return answer.Answer(tuple(found.values()), tuple(failures))
+    return partial_result.PartialResult(tuple(found.values()), tuple(failures))
 
 
 def _with_units(

@@ -25,8 +25,8 @@ from gpuclient.cloud.nova import servers as nova_servers
 from gpuclient.cloud.placement import devices as placement_devices
 from gpuclient.cloud.placement import owners
 from gpuclient import exceptions
-from gpuclient.model import answer
 from gpuclient.model import inventory
+from gpuclient.model import partial_result
 
 #: GPU hosts are few where they are no larger part of all hosts than this.
 _FEW_HOSTS = 0.2
@@ -51,7 +51,7 @@ def read_usage(
     host: str | None = None,
     resource_class: str | None = None,
     traits: collections.abc.Iterable[str] = (),
-) -> answer.Answer[Usage]:
+) -> partial_result.PartialResult[Usage]:
     """Return the PCI devices that Placement knows, and who holds them.
 
     Names come from Nova and Keystone, which are only asked while a device is
@@ -82,7 +82,9 @@ def read_usage(
             known = False
         except exceptions.CloudError as exc:
             known = False
-            failures.append(answer.Failure('names of servers', str(exc)))
+            failures.append(
+                partial_result.Failure('names of servers', str(exc))
+            )
         owned = owners.read_owners(cloud.placement, devices, servers)
         devices = owned.value
         failures += owned.failures
@@ -91,7 +93,9 @@ def read_usage(
                 servers += _elsewhere(cloud, devices)
             except exceptions.CloudError as exc:
                 known = False
-                failures.append(answer.Failure('names of servers', str(exc)))
+                failures.append(
+                    partial_result.Failure('names of servers', str(exc))
+                )
             devices = inventory.name_consumers(devices, servers)
         if known:
             devices = inventory.mark_orphans(devices)
@@ -100,10 +104,14 @@ def read_usage(
                 cloud, inventory.project_ids(devices)
             )
         except exceptions.CloudError as exc:
-            failures.append(answer.Failure('names of projects', str(exc)))
+            failures.append(
+                partial_result.Failure('names of projects', str(exc))
+            )
     else:
         devices = owners.read_owners(cloud.placement, devices, ()).value
-    return answer.Answer(Usage(devices, servers, projects), tuple(failures))
+    return partial_result.PartialResult(
+        Usage(devices, servers, projects), tuple(failures)
+    )
 
 
 def hidden(exc: exceptions.Forbidden) -> exceptions.Forbidden:
@@ -178,10 +186,10 @@ def _devices(
     host: str | None,
     resource_class: str | None,
     traits: tuple[str, ...],
-) -> answer.Answer[tuple[inventory.Device, ...]]:
+) -> partial_result.PartialResult[tuple[inventory.Device, ...]]:
     def read(
         name: str | None,
-    ) -> answer.Answer[tuple[inventory.Device, ...]]:
+    ) -> partial_result.PartialResult[tuple[inventory.Device, ...]]:
         return placement_devices.read_devices(
             cloud.placement,
             host=name,
@@ -199,7 +207,7 @@ def _devices(
         if not names:
             raise
     answers = [read(name) for name in names]
-    return answer.Answer(
+    return partial_result.PartialResult(
         tuple(device for found in answers for device in found.value),
         tuple(failure for found in answers for failure in found.failures),
     )

@@ -24,10 +24,10 @@ import shlex
 
 from gpuclient import exceptions
 from gpuclient.host import collect
-from gpuclient.model import answer
 from gpuclient.model import cpu
 from gpuclient.model import host
 from gpuclient.model import kernel
+from gpuclient.model import partial_result
 from gpuclient.model import pci
 
 _DEVICES = 'sys/bus/pci/devices/'
@@ -144,7 +144,7 @@ class _Parser:
         return dataclasses.replace(
             found,
             unreadable=tuple(
-                answer.Failure(f'/{path}', reason)
+                partial_result.Failure(f'/{path}', reason)
                 for path, reason in sorted(self._failures.items())
             ),
         )

@@ -25,10 +25,10 @@ import dataclasses
 
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
-from gpuclient.model import assignment
 from gpuclient.model import demand as demand_model
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import inventory
+from gpuclient.model import max_flow
 
 #: Metadata of aggregates that keep hosts for projects.
 _TENANTS = 'filter_tenant_id'
@@ -302,7 +302,7 @@ def _most(
     blocks = [request.count * (request.units // block) for request in requests]
 
     def fit_together(servers: int) -> bool:
-        return assignment.can_be_met(
+        return max_flow.can_be_met(
             [each * servers for each in blocks],
             [
                 sum(min(room, servers) if isolate else room for room in rooms)

@@ -26,10 +26,10 @@ from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue
 from gpuclient.model import cpu
+from gpuclient.model import mapping_reader
 from gpuclient.model import naming
 from gpuclient.model import pci
 from gpuclient.model import quoting
-from gpuclient.model import strict
 
 #: Kinds of deployments: Red Hat OpenStack Services on OpenShift,
 #: Kolla-Ansible, and hosts whose files somebody copies.
@@ -250,14 +250,16 @@ def parse(data: typing.Any, models: catalogue.Catalogue) -> Description:
         message begins with the place.
     """
     if not isinstance(data, dict):
-        raise strict.error('description', 'it is no mapping of keys to values')
-    top = strict.Mapping(data, '')
+        raise mapping_reader.error(
+            'description', 'it is no mapping of keys to values'
+        )
+    top = mapping_reader.Mapping(data, '')
     target = top.text('target', choices=TARGETS)
     name = top.text('name', 'gpu', _NAME)
     pci_in_placement = top.boolean('pci_in_placement', True)
     report_in_placement = top.boolean('report_in_placement', True)
     if pci_in_placement and not report_in_placement:
-        raise strict.error(
+        raise mapping_reader.error(
             'report_in_placement',
             'with pci_in_placement the computes have to report their devices',
         )
@@ -266,7 +268,7 @@ def parse(data: typing.Any, models: catalogue.Catalogue) -> Description:
     for item in top.mappings('aliases'):
         alias, model = _alias(item, models)
         if any(other.name == alias.name for other in aliases):
-            raise strict.error(
+            raise mapping_reader.error(
                 item.where('name'), f'{alias.name!r} is there twice'
             )
         aliases.append(alias)
@@ -279,7 +281,7 @@ def parse(data: typing.Any, models: catalogue.Catalogue) -> Description:
     hosts = _hosts(top, aliases)
     for other in TARGETS:
         if other != target and other in top:
-            raise strict.error(other, f'the target is {target}')
+            raise mapping_reader.error(other, f'the target is {target}')
     top.done()
     _check_use(aliases, hosts)
     if target == 'rhoso':
@@ -306,7 +308,7 @@ def parse(data: typing.Any, models: catalogue.Catalogue) -> Description:
 
 
 def _alias(
-    item: strict.Mapping, models: catalogue.Catalogue
+    item: mapping_reader.Mapping, models: catalogue.Catalogue
 ) -> tuple[alias_model.Alias, catalogue.Model | None]:
     name = item.text('name', pattern=_WORD)
     vendor_id = item.text('vendor_id', None)
@@ -316,28 +318,30 @@ def _alias(
     model_name = item.text('model', None)
     if model_name is not None:
         if vendor_id is not None or product_id is not None:
-            raise strict.error(item.where('model'), 'it has the ids already')
+            raise mapping_reader.error(
+                item.where('model'), 'it has the ids already'
+            )
         try:
             model = models.by_name(model_name)
         except exceptions.GPUError as exc:
-            raise strict.error(item.where('model'), str(exc)) from exc
+            raise mapping_reader.error(item.where('model'), str(exc)) from exc
         vendor_id, product_id = model.vendor_id, model.product_id
         if device_type is None:
             device_type = model.device_type
             assumed = model
     if vendor_id is None or product_id is None:
-        raise strict.error(
+        raise mapping_reader.error(
             item.where('model'),
             'give a model of "openstack gpu model list", or vendor_id and '
             'product_id',
         )
     if device_type is None:
-        raise strict.error(
+        raise mapping_reader.error(
             item.where('device_type'),
             f'say which: {", ".join(pci.DEVICE_TYPES[:2])}',
         )
     if device_type == 'type-VF':
-        raise strict.error(
+        raise mapping_reader.error(
             item.where('device_type'),
             'this is for whole cards: functions of a card need its driver on '
             'the host',
@@ -367,7 +371,9 @@ def _alias(
             ).render()
         )
     except exceptions.InvalidAlias as exc:
-        raise strict.error(item.where('name'), f'{name!r}: {exc}') from exc
+        raise mapping_reader.error(
+            item.where('name'), f'{name!r}: {exc}'
+        ) from exc
     return alias, assumed
 
 
@@ -384,7 +390,7 @@ _COMMON = (
 
 
 def _hosts(
-    top: strict.Mapping, aliases: list[alias_model.Alias]
+    top: mapping_reader.Mapping, aliases: list[alias_model.Alias]
 ) -> tuple[Host, ...]:
     common = top.mapping('compute', {})
     for key in _COMMON:
@@ -395,14 +401,14 @@ def _hosts(
     for item in top.mappings('hosts', common):
         host = _host(item, names)
         if any(other.name == host.name for other in hosts):
-            raise strict.error(
+            raise mapping_reader.error(
                 item.where('name'), f'{host.name!r} is there twice'
             )
         hosts.append(host)
     return tuple(hosts)
 
 
-def _host(item: strict.Mapping, aliases: set[str]) -> Host:
+def _host(item: mapping_reader.Mapping, aliases: set[str]) -> Host:
     name = item.text('name', pattern=_NAME)
     nodes = (
         tuple(_node(node) for node in item.mappings('numa_nodes'))
@@ -414,7 +420,9 @@ def _host(item: strict.Mapping, aliases: set[str]) -> Host:
     for number, node in enumerate(nodes):
         where = f'{item.where("numa_nodes")}[{number}].cpus'
         if everything & node.cpus:
-            raise strict.error(where, 'another node has some of them, too')
+            raise mapping_reader.error(
+                where, 'another node has some of them, too'
+            )
         everything |= node.cpus
     shared, dedicated = _cpus(item, nodes)
     reserved_mb = item.integer('reserved_host_memory_mb', None)
@@ -424,12 +432,13 @@ def _host(item: strict.Mapping, aliases: set[str]) -> Host:
     kernel_args = item.texts('kernel_args', pattern=_KERNEL_ARGUMENT)
     for number, argument in enumerate(kernel_args):
         if quoting.is_secret_name(argument.partition('=')[0]):
-            raise strict.error(
-                f'{item.where("kernel_args")}[{number}]', strict.NO_SECRETS
+            raise mapping_reader.error(
+                f'{item.where("kernel_args")}[{number}]',
+                mapping_reader.NO_SECRETS,
             )
         key = _OWN_ARGUMENTS.get(argument.partition('=')[0])
         if key is not None:
-            raise strict.error(
+            raise mapping_reader.error(
                 item.where('kernel_args'), f'{argument!r} is made from {key}'
             )
     host = Host(
@@ -451,13 +460,13 @@ def _host(item: strict.Mapping, aliases: set[str]) -> Host:
     return host
 
 
-def _fixed_ips(item: strict.Mapping) -> dict[str, str]:
+def _fixed_ips(item: mapping_reader.Mapping) -> dict[str, str]:
     found = {name: item.text(name, pattern=_ADDRESS) for name in item.keys()}
     item.done()
     return found
 
 
-def _node(item: strict.Mapping) -> Node:
+def _node(item: mapping_reader.Mapping) -> Node:
     cpus = _cpu_set(item, 'cpus')
     memory_mb = item.integer('memory_mb', None, 1)
     item.done()
@@ -465,7 +474,9 @@ def _node(item: strict.Mapping) -> Node:
 
 
 def _cpu_set(
-    item: strict.Mapping, key: str, default: typing.Any = strict.REQUIRED
+    item: mapping_reader.Mapping,
+    key: str,
+    default: typing.Any = mapping_reader.REQUIRED,
 ) -> frozenset[int] | None:
     text = item.text(key, default)
     if text is default:
@@ -473,14 +484,14 @@ def _cpu_set(
     try:
         found = cpu.parse(text)
     except exceptions.InvalidValue as exc:
-        raise strict.error(item.where(key), str(exc)) from exc
+        raise mapping_reader.error(item.where(key), str(exc)) from exc
     if not found:
-        raise strict.error(item.where(key), f'{text!r} names no CPU')
+        raise mapping_reader.error(item.where(key), f'{text!r} names no CPU')
     return found
 
 
 def _cpus(
-    host: strict.Mapping, nodes: tuple[Node, ...]
+    host: mapping_reader.Mapping, nodes: tuple[Node, ...]
 ) -> tuple[frozenset[int] | None, frozenset[int] | None]:
     """Return the CPUs for the host and shared guests, and dedicated ones."""
     if 'cpu' not in host:
@@ -495,16 +506,16 @@ def _cpus(
     item.done()
     if cores is not None:
         if shared is not None or dedicated is not None:
-            raise strict.error(
+            raise mapping_reader.error(
                 item.where('reserved_cores'),
                 'it stands in place of shared and dedicated',
             )
         if not nodes:
-            raise strict.error(
+            raise mapping_reader.error(
                 item.where('reserved_cores'), 'it needs numa_nodes'
             )
         if threads is None:
-            raise strict.error(
+            raise mapping_reader.error(
                 item.where('threads_per_core'),
                 'reserved_cores needs it: 1, or 2 with hyper-threading',
             )
@@ -513,32 +524,32 @@ def _cpus(
         )
         return shared, everything - shared
     if threads is not None:
-        raise strict.error(
+        raise mapping_reader.error(
             item.where('threads_per_core'), 'it goes with reserved_cores'
         )
     for key, cpus in (('shared', shared), ('dedicated', dedicated)):
         if nodes and cpus is not None and cpus - everything:
-            raise strict.error(
+            raise mapping_reader.error(
                 item.where(key),
                 f'no NUMA node has CPUs {cpu.render(cpus - everything)}',
             )
     if shared is not None and dedicated is not None and shared & dedicated:
         # nova/virt/libvirt/driver.py:
         # LibvirtDriver._check_cpu_set_configuration
-        raise strict.error(
+        raise mapping_reader.error(
             item.where('shared'),
             f'CPUs {cpu.render(shared & dedicated)} are dedicated, too: '
             f'nova-compute would not start',
         )
     if nodes and dedicated is not None and not everything - dedicated:
-        raise strict.error(
+        raise mapping_reader.error(
             item.where('dedicated'), 'no CPU is left for the host'
         )
     return shared, dedicated
 
 
 def _first_cores(
-    item: strict.Mapping, node: Node, cores: int, threads: int
+    item: mapping_reader.Mapping, node: Node, cores: int, threads: int
 ) -> frozenset[int]:
     """Return the threads of the first cores of a node.
 
@@ -548,7 +559,7 @@ def _first_cores(
     cpus = sorted(node.cpus)
     per_node = len(cpus) // threads
     if len(cpus) % threads or cores >= per_node:
-        raise strict.error(
+        raise mapping_reader.error(
             item.where('reserved_cores'),
             f'of CPUs {cpu.render(cpus)}, {threads} a core, {cores} cores '
             f'cannot be taken so that some are left',
@@ -561,7 +572,7 @@ def _first_cores(
 
 
 def _huge_pages(
-    host: strict.Mapping, nodes: tuple[Node, ...]
+    host: mapping_reader.Mapping, nodes: tuple[Node, ...]
 ) -> HugePages | None:
     if 'huge_pages' not in host:
         host.get('huge_pages', None)
@@ -570,15 +581,17 @@ def _huge_pages(
     try:
         size = cpu.parse_size(item.text('size'))
     except exceptions.InvalidValue as exc:
-        raise strict.error(item.where('size'), str(exc)) from exc
+        raise mapping_reader.error(item.where('size'), str(exc)) from exc
     if size not in PAGE_SIZES:
-        raise strict.error(
+        raise mapping_reader.error(
             item.where('size'),
             f'it is not one of {", ".join(map(cpu.render_size, PAGE_SIZES))}',
         )
     if not nodes:
-        raise strict.error(host.where('huge_pages'), 'it needs numa_nodes')
-    counts = _each_node(item, 'count', len(nodes), strict.REQUIRED)
+        raise mapping_reader.error(
+            host.where('huge_pages'), 'it needs numa_nodes'
+        )
+    counts = _each_node(item, 'count', len(nodes), mapping_reader.REQUIRED)
     reserved = (
         _each_node(item, 'reserved', len(nodes), None)
         if 'reserved' in item
@@ -588,56 +601,58 @@ def _huge_pages(
     item.done()
     for number, node in enumerate(nodes):
         if reserved is not None and reserved[number] > counts[number]:
-            raise strict.error(
+            raise mapping_reader.error(
                 item.where('reserved'),
                 f'node {number} has {counts[number]} pages, and '
                 f'{reserved[number]} of them are reserved',
             )
         used = counts[number] * size // 2**20
         if node.memory_mb is not None and used >= node.memory_mb:
-            raise strict.error(
+            raise mapping_reader.error(
                 item.where('count'),
                 f'node {number} has {node.memory_mb} MiB, and the pages take '
                 f'{used} MiB',
             )
     if not any(counts):
-        raise strict.error(item.where('count'), 'there is no page')
+        raise mapping_reader.error(item.where('count'), 'there is no page')
     return HugePages(size, counts, reserved)
 
 
 def _each_node(
-    item: strict.Mapping, key: str, nodes: int, default: typing.Any
+    item: mapping_reader.Mapping, key: str, nodes: int, default: typing.Any
 ) -> tuple[int, ...]:
     """Return a number for each NUMA node: one for all, or a list."""
     value = item.get(key, default)
     if not isinstance(value, list):
-        return (strict.integer(value, item.where(key)),) * nodes
+        return (mapping_reader.integer(value, item.where(key)),) * nodes
     if len(value) != nodes:
-        raise strict.error(
+        raise mapping_reader.error(
             item.where(key),
             f'it has {len(value)} numbers, and the host {nodes} NUMA nodes',
         )
     return tuple(
-        strict.integer(number, f'{item.where(key)}[{at}]')
+        mapping_reader.integer(number, f'{item.where(key)}[{at}]')
         for at, number in enumerate(value)
     )
 
 
-def _cards(item: strict.Mapping, aliases: set[str]) -> Cards:
+def _cards(item: mapping_reader.Mapping, aliases: set[str]) -> Cards:
     alias = item.text('alias')
     if alias not in aliases:
-        raise strict.error(item.where('alias'), f'there is no alias {alias!r}')
+        raise mapping_reader.error(
+            item.where('alias'), f'there is no alias {alias!r}'
+        )
     addresses = []
     for number, text in enumerate(item.texts('addresses')):
         try:
             addresses.append(str(pci.parse_address(text)))
         except exceptions.InvalidAddress as exc:
             where = f'{item.where("addresses")}[{number}]'
-            raise strict.error(where, str(exc)) from exc
+            raise mapping_reader.error(where, str(exc)) from exc
     everything = item.boolean('all', False)
     item.done()
     if bool(addresses) == everything:
-        raise strict.error(
+        raise mapping_reader.error(
             item.where('addresses'), 'give some, or "all: true"'
         )
     return Cards(alias, tuple(addresses))
@@ -648,18 +663,18 @@ def _check_addresses(where: str, cards: tuple[Cards, ...]) -> None:
     for one in cards:
         for address in one.addresses:
             if address in seen:
-                raise strict.error(where, f'{address} is there twice')
+                raise mapping_reader.error(where, f'{address} is there twice')
             seen.add(address)
     for alias in {one.alias for one in cards}:
         same = [one for one in cards if one.alias == alias]
         if len(same) > 1 and not all(one.addresses for one in same):
-            raise strict.error(
+            raise mapping_reader.error(
                 where,
                 f'of alias {alias!r} all cards are there, and some again',
             )
 
 
-def _bare_metal(host: strict.Mapping) -> BareMetal | None:
+def _bare_metal(host: mapping_reader.Mapping) -> BareMetal | None:
     if 'bare_metal' not in host:
         host.get('bare_metal', None)
         return None
@@ -667,7 +682,7 @@ def _bare_metal(host: strict.Mapping) -> BareMetal | None:
     bmc = item.mapping('bmc')
     address = bmc.get('address')
     if not isinstance(address, str) or not _BMC.fullmatch(address):
-        raise strict.error(
+        raise mapping_reader.error(
             bmc.where('address'),
             'it is not an address of a BMC (a user and password belong into '
             'the Secret that credentials_name names)',
@@ -689,7 +704,7 @@ def _bare_metal(host: strict.Mapping) -> BareMetal | None:
     return found
 
 
-def _hints(item: strict.Mapping) -> dict[str, typing.Any]:
+def _hints(item: mapping_reader.Mapping) -> dict[str, typing.Any]:
     """Return what tells the root device, by the names of Metal3."""
     found: dict[str, typing.Any] = {}
     for key, kind in ROOT_DEVICE_HINTS.items():
@@ -713,14 +728,18 @@ def _camel_case(key: str) -> str:
     return first + ''.join(word.capitalize() for word in others)
 
 
-def _rhoso(item: strict.Mapping) -> Rhoso:
+def _rhoso(item: mapping_reader.Mapping) -> Rhoso:
     variables = item.free('ansible_vars', {})
     for key in variables:
         where = f'{item.where("ansible_vars")}.{key}'
         if not _VARIABLE.fullmatch(key):
-            raise strict.error(where, f'{key!r} is no variable of Ansible')
+            raise mapping_reader.error(
+                where, f'{key!r} is no variable of Ansible'
+            )
         if key in OWN_VARIABLES:
-            raise strict.error(where, f'it is made from {OWN_VARIABLES[key]}')
+            raise mapping_reader.error(
+                where, f'it is made from {OWN_VARIABLES[key]}'
+            )
     networks = (
         [
             Network(
@@ -776,8 +795,8 @@ DEFAULT_NETWORKS = (
 
 
 def _closed(
-    items: list[strict.Mapping], keys: tuple[str, ...]
-) -> collections.abc.Iterator[strict.Mapping]:
+    items: list[mapping_reader.Mapping], keys: tuple[str, ...]
+) -> collections.abc.Iterator[mapping_reader.Mapping]:
     for item in items:
         for key in keys:
             item.get(key, None)
@@ -793,7 +812,9 @@ def _check_use(
     for number, alias in enumerate(aliases):
         where = f'aliases[{number}]'
         if alias.name not in used:
-            raise strict.error(where, f'no host has cards of {alias.name!r}')
+            raise mapping_reader.error(
+                where, f'no host has cards of {alias.name!r}'
+            )
         other = ids.setdefault((alias.vendor_id, alias.product_id), alias.name)
         if other != alias.name:
             first = next(one for one in aliases if one.name == other)
@@ -801,7 +822,7 @@ def _check_use(
                 alias.placement_class,
                 alias.placement_traits,
             ):
-                raise strict.error(
+                raise mapping_reader.error(
                     where,
                     f'it has the ids of {other!r}: which card would be of '
                     f'which?',
@@ -814,14 +835,14 @@ def _check_node_set(hosts: tuple[Host, ...], rhoso: Rhoso) -> None:
     for number, host in enumerate(hosts[1:], 1):
         for key, value in host.layout.items():
             if value != first.layout[key]:
-                raise strict.error(
+                raise mapping_reader.error(
                     f'hosts[{number}].{key}',
                     f'{host.name} differs from {first.name}, and all hosts '
                     f'of a node set have one configuration: make a '
                     f'description of each kind',
                 )
         if (host.bare_metal is None) != (first.bare_metal is None):
-            raise strict.error(
+            raise mapping_reader.error(
                 f'hosts[{number}].bare_metal',
                 f'of {first.name} and {host.name} one has it: a node set is '
                 f'provisioned as a whole',
@@ -830,19 +851,19 @@ def _check_node_set(hosts: tuple[Host, ...], rhoso: Rhoso) -> None:
     for number, host in enumerate(hosts):
         for key in host.labels:
             if key in (*rhoso.labels, 'nodeName'):
-                raise strict.error(
+                raise mapping_reader.error(
                     f'hosts[{number}].labels.{key}',
                     'the node set selects hosts by it: it is made from '
                     'rhoso.labels and the name',
                 )
         for network in host.fixed_ips:
             if network not in names:
-                raise strict.error(
+                raise mapping_reader.error(
                     f'hosts[{number}].fixed_ips',
                     f'there is no network {network!r} in rhoso.networks',
                 )
     if first.bare_metal is not None and rhoso.ctlplane_interface is None:
-        raise strict.error(
+        raise mapping_reader.error(
             'rhoso.ctlplane_interface',
             'it is missing: hosts with bare_metal are provisioned through it',
         )
@@ -856,6 +877,6 @@ def _check_no_bare_metal(hosts: tuple[Host, ...], target: str) -> None:
             ('fixed_ips', host.fixed_ips),
         ):
             if value:
-                raise strict.error(
+                raise mapping_reader.error(
                     f'hosts[{number}].{key}', f'the target is {target}'
                 )

@@ -22,11 +22,11 @@ import fnmatch
 import functools
 import re
 
-from gpuclient.model import answer
 from gpuclient.model import catalogue
 from gpuclient.model import cpu
 from gpuclient.model import device_spec
 from gpuclient.model import kernel
+from gpuclient.model import partial_result
 from gpuclient.model import pci
 
 #: Base classes of the PCI specification (Code and ID Assignment, 1.2).
@@ -395,7 +395,7 @@ class Host:
     #: Programs that make one and are there: ``dracut``, ``initramfs-tools``.
     initramfs_makers: frozenset[str] = frozenset()
     #: Files that are there and could not be read.
-    unreadable: tuple[answer.Failure, ...] = ()
+    unreadable: tuple[partial_result.Failure, ...] = ()
 
     @property
     def for_nova(self) -> device_spec.Host:

@@ -54,7 +54,7 @@ with lazy.imports():
 if typing.TYPE_CHECKING:
     from openstack.config import cloud_region
 
-    from gpuclient.model import answer
+    from gpuclient.model import partial_result
 
 #: Exit status of a command that failed, or whose answer is partial.
 FAILED = 1
@@ -246,7 +246,7 @@ class Command(command.Command):
             request.observers.remove(observe)
 
     def report(
-        self, failures: collections.abc.Iterable[answer.Failure]
+        self, failures: collections.abc.Iterable[partial_result.Failure]
     ) -> None:
         """Say which sources did not answer and let the run fail for it."""
         for failure in failures:

@@ -29,7 +29,7 @@ from gpuclient.osc import lazy
 
 with lazy.imports():
     from gpuclient import exceptions
-    from gpuclient.model import answer
+    from gpuclient.model import partial_result
     from gpuclient.osc import columns
 
 #: They warn that they will guess; the error that follows says it all.
@@ -120,7 +120,11 @@ class Lister(command.Lister):
                     sdk_exceptions.SDKException,
                 ) as exc:
                     self.report(
-                        [answer.Failure(_title(cloud, region), str(exc))]
+                        [
+                            partial_result.Failure(
+                                _title(cloud, region), str(exc)
+                            )
+                        ]
                     )
                     continue
                 rows += [
@@ -150,7 +154,9 @@ class Lister(command.Lister):
             except Exception as exc:
                 # As for optional_connection: three libraries, many kinds.
                 words = ' '.join(str(exc).split())
-                self.report([answer.Failure(_title(cloud, None), words)])
+                self.report(
+                    [partial_result.Failure(_title(cloud, None), words)]
+                )
                 continue
             name = cloud or place.config.name
             with place:
@@ -160,7 +166,9 @@ class Lister(command.Lister):
                 regions = _regions(place)
                 if not regions:
                     words = 'its catalog has no region with a Placement'
-                    self.report([answer.Failure(_title(cloud, None), words)])
+                    self.report(
+                        [partial_result.Failure(_title(cloud, None), words)]
+                    )
                 for region in regions:
                     with _in_region(place, region) as there:
                         yield name, region, there

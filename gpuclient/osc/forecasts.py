@@ -23,10 +23,10 @@ from gpuclient.cloud import usage
 from gpuclient.documents import aliases as alias_documents
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
-from gpuclient.model import answer
 from gpuclient.model import capacity
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import inventory
+from gpuclient.model import partial_result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ def read(
     project_id: str | None = None,
     zone: str | None = None,
     servers: collections.abc.Sequence[inventory.Server] | None = None,
-) -> answer.Answer[Cloud]:
+) -> partial_result.PartialResult[Cloud]:
     """Read the hosts of a cloud, and forecast each flavor.
 
     :param files: Configuration that defines aliases.
@@ -83,7 +83,7 @@ def read(
             servers,
         )
     except exceptions.CloudError as exc:
-        failures.append(answer.Failure('meaning of aliases', str(exc)))
+        failures.append(partial_result.Failure('meaning of aliases', str(exc)))
         inferred = {}
     known = {**inferred, **defined}
 
@@ -134,7 +134,7 @@ def read(
         found.value,
         [each.demand for each in forecasts(found.value) if each.demand],
     )
-    return answer.Answer(
+    return partial_result.PartialResult(
         Cloud(
             checked.value,
             known,

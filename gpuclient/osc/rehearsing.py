@@ -25,9 +25,9 @@ from gpuclient.cloud.placement import reservation
 from gpuclient.cloud.placement import totals
 from gpuclient.cloud import request
 from gpuclient import exceptions
-from gpuclient.model import answer
 from gpuclient.model import configuration
 from gpuclient.model import flavor as flavor_model
+from gpuclient.model import partial_result
 from gpuclient.rehearsal import control
 from gpuclient.rehearsal import plan as planning
 from gpuclient.rehearsal import report as reporting
@@ -45,7 +45,7 @@ def run(
     plan: planning.Plan,
     report: reporting.Report,
     say: control.Say,
-) -> answer.Answer[list[reporting.Row]]:
+) -> partial_result.PartialResult[list[reporting.Row]]:
     """Return what came of a cloud that was started from a plan.
 
     :param say: Called with each line of progress.
@@ -55,7 +55,7 @@ def run(
     processes = cloud.record.services
     rows = report.services(processes)
     if cloud.state != state.READY:
-        return answer.Answer(
+        return partial_result.PartialResult(
             [
                 *rows,
                 *report.devices(processes, ()),
@@ -67,7 +67,7 @@ def run(
         found = placement_devices.read_devices(client.placement)
         rows += report.devices(processes, found.value)
         rows += _aliases(client, processes, plan, report, say)
-    return answer.Answer(rows, found.failures)
+    return partial_result.PartialResult(rows, found.failures)
 
 
 def _aliases(

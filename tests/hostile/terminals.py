@@ -31,7 +31,7 @@ import typing
 import unittest.mock
 
 from gpuclient import exceptions
-from gpuclient.model import answer
+from gpuclient.model import partial_result
 from gpuclient.osc import columns
 from gpuclient.osc.v1 import config
 from gpuclient import text
@@ -135,7 +135,7 @@ def _attack_messages(source: random.Random, _folder: pathlib.Path) -> str:
     content = hostile(source)
     for message in (
         str(exceptions.CloudError(f'reading {content}: {content}')),
-        str(answer.Failure(content, content)),
+        str(partial_result.Failure(content, content)),
         text.one_line(content),
     ):
         if not message.isprintable():

@@ -38,8 +38,8 @@ from gpuclient.cloud.nova import flavors as nova_flavors
 from gpuclient.cloud.nova import version
 from gpuclient.cloud import request
 from gpuclient import exceptions
-from gpuclient.model import answer
 from gpuclient.model import flavor as flavor_model
+from gpuclient.model import partial_result
 
 MICROVERSION = nova_flavors.VALIDATED
 
@@ -203,7 +203,7 @@ class Prober:
         self._made: dict[str, flavor_model.Flavor] = {}
         self._ids: list[str] = []
         #: Flavors of ours that could not be deleted, after the end.
-        self.failures: list[answer.Failure] = []
+        self.failures: list[partial_result.Failure] = []
 
     def __enter__(self) -> 'Prober':
         return self
@@ -216,7 +216,9 @@ class Prober:
                 )
             except exceptions.CloudError as exc:
                 self.failures.append(
-                    answer.Failure(f'temporary flavor {flavor_id}', str(exc))
+                    partial_result.Failure(
+                        f'temporary flavor {flavor_id}', str(exc)
+                    )
                 )
         if self._make_flavors:
             for flavor in self._leftovers:

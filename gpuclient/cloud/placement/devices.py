@@ -38,8 +38,8 @@ from gpuclient.cloud.placement import reader as placement_reader
 from gpuclient.cloud.placement import totals
 from gpuclient.cloud import schema
 from gpuclient import exceptions
-from gpuclient.model import answer
 from gpuclient.model import inventory
+from gpuclient.model import partial_result
 
 #: What a provider is asked for.
 _OF_PROVIDER: dict[str, schema.Shape] = {
@@ -78,7 +78,7 @@ class _Read:
         #: Final records, by provider id: one a resource class, none where
         #: the provider has gone meanwhile.
         self.done: dict[str, tuple[inventory.Device, ...]] = {}
-        self.failures: list[answer.Failure] = []
+        self.failures: list[partial_result.Failure] = []
 
     def wanted(self, name: str) -> bool:
         return self.resource_class in (name, None)
@@ -148,7 +148,9 @@ class _Read:
                     )['name']
                 except exceptions.CloudError as exc:
                     self.failures.append(
-                        answer.Failure(f'name of host {root}', str(exc))
+                        partial_result.Failure(
+                            f'name of host {root}', str(exc)
+                        )
                     )
             hosts[root] = name or root
         return hosts
@@ -168,7 +170,9 @@ class _Read:
         for root, exc in search.unanswered.items():
             # A line a host, not one for each of its devices.
             self.failures.append(
-                answer.Failure(f'PCI devices of {self.roots[root]}', str(exc))
+                partial_result.Failure(
+                    f'PCI devices of {self.roots[root]}', str(exc)
+                )
             )
             for uuid in trees[root] - self.summaries.keys():
                 self.done[uuid] = (self.named[uuid],)
@@ -242,7 +246,9 @@ class _Read:
                 traits = self.ask(uuid, 'traits')
             except exceptions.CloudError as exc:
                 self.failures.append(
-                    answer.Failure(f'resources of host {host.name}', str(exc))
+                    partial_result.Failure(
+                        f'resources of host {host.name}', str(exc)
+                    )
                 )
                 return host
             summary = {
@@ -277,7 +283,7 @@ class _Read:
         self, device: inventory.Device, exc: exceptions.CloudError
     ) -> None:
         source = f'PCI device {device.address or device.name} of {device.host}'
-        self.failures.append(answer.Failure(source, str(exc)))
+        self.failures.append(partial_result.Failure(source, str(exc)))
 
     def count(self) -> None:
         """Turn the summaries into records."""
@@ -347,7 +353,7 @@ class _Read:
             )
         )
 
-    def named_failures(self) -> tuple[answer.Failure, ...]:
+    def named_failures(self) -> tuple[partial_result.Failure, ...]:
         """Return what could not be read, sorted."""
         return tuple(sorted(self.failures, key=str))
 
@@ -387,7 +393,7 @@ def read_devices(
     resource_class: str | None = None,
     traits: collections.abc.Iterable[str] = (),
     count_hosts: candidates.CountHosts = lambda: None,
-) -> answer.Answer[tuple[inventory.Device, ...]]:
+) -> partial_result.PartialResult[tuple[inventory.Device, ...]]:
     """Return the PCI devices that Placement knows, sorted by host.
 
     Used is what Placement holds, and so are total and reserved, with the
@@ -409,7 +415,7 @@ def read_devices(
         read, so there is nothing to return.
     """
     read = _read(placement, host, resource_class, tuple(traits), count_hosts)
-    return answer.Answer(read.devices(), read.named_failures())
+    return partial_result.PartialResult(read.devices(), read.named_failures())
 
 
 def read_snapshot(
@@ -417,7 +423,7 @@ def read_snapshot(
     *,
     host: str | None = None,
     count_hosts: candidates.CountHosts = lambda: None,
-) -> answer.Answer[inventory.Snapshot]:
+) -> partial_result.PartialResult[inventory.Snapshot]:
     """Return the PCI devices and the hosts that they are in.
 
     The same read as :func:`read_devices`, for the same requests: what a host
@@ -428,7 +434,7 @@ def read_snapshot(
     """
     read = _read(placement, host, None, (), count_hosts)
     hosts = read.read_hosts()
-    return answer.Answer(
+    return partial_result.PartialResult(
         inventory.Snapshot(read.devices(), hosts), read.named_failures()
     )
 

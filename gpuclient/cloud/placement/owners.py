@@ -30,8 +30,8 @@ from keystoneauth1 import adapter
 from gpuclient.cloud.placement import reader as placement_reader
 from gpuclient.cloud import schema
 from gpuclient import exceptions
-from gpuclient.model import answer
 from gpuclient.model import inventory
+from gpuclient.model import partial_result
 
 _CONSUMER_TYPES = (1, 38)
 _ALLOCATIONS: dict[str, schema.Shape] = {
@@ -59,7 +59,7 @@ class _Read:
         self.units: dict[tuple[str, str], dict[str, int]] = (
             collections.defaultdict(dict)
         )
-        self.failures: list[answer.Failure] = []
+        self.failures: list[partial_result.Failure] = []
         self.unread: set[str] = set()
         #: Devices whose allocations were read, all of them at one time.
         self.whole: set[str] = set()
@@ -87,7 +87,9 @@ class _Read:
                 _CONSUMER,
             )
         except exceptions.CloudError as exc:
-            self.failures.append(answer.Failure(f'consumer {uuid}', str(exc)))
+            self.failures.append(
+                partial_result.Failure(f'consumer {uuid}', str(exc))
+            )
             return
         for provider, allocation in record['allocations'].items():
             for name, amount in allocation['resources'].items():
@@ -119,7 +121,7 @@ class _Read:
             self.unread.add(device.uuid)
         except exceptions.CloudError as exc:
             self.failures.append(
-                answer.Failure(
+                partial_result.Failure(
                     f'servers that hold {device.address or device.name} of '
                     f'{device.host}',
                     str(exc),
@@ -158,7 +160,7 @@ def read_owners(
     placement: adapter.Adapter,
     devices: collections.abc.Sequence[inventory.Device],
     servers: collections.abc.Sequence[inventory.Server],
-) -> answer.Answer[tuple[inventory.Device, ...]]:
+) -> partial_result.PartialResult[tuple[inventory.Device, ...]]:
     """Return the devices with their consumers.
 
     :param servers: The servers of all projects where they are known: fewer
@@ -167,7 +169,7 @@ def read_owners(
     """
     in_use = [device for device in devices if device.used]
     if not in_use:
-        return answer.Answer(
+        return partial_result.PartialResult(
             tuple(
                 dataclasses.replace(
                     device, consumers=None if device.used is None else ()
@@ -202,7 +204,7 @@ def read_owners(
         if uuid not in read.consumers
     }
     read.reader.each(read.read_consumer, sorted(unknown))
-    return answer.Answer(
+    return partial_result.PartialResult(
         tuple(map(read.owned, devices)),
         tuple(sorted(set(read.failures), key=str)),
     )

@@ -32,9 +32,9 @@ with lazy.imports():
     from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient import exceptions
     from gpuclient.model import alias as alias_model
-    from gpuclient.model import answer
     from gpuclient.model import flavor as flavor_model
     from gpuclient.model import inventory
+    from gpuclient.model import partial_result
     from gpuclient.osc import alias_records
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
@@ -333,7 +333,7 @@ class _Joined(command.Command):
         try:
             return nova_flavors.list_flavors(cloud.compute)
         except exceptions.CloudError as exc:
-            self.report([answer.Failure('flavors', str(exc))])
+            self.report([partial_result.Failure('flavors', str(exc))])
             return ()
 
     def _ask_nova(
@@ -358,7 +358,7 @@ class _Joined(command.Command):
             # A member does not see devices.
             return
         except exceptions.CloudError as exc:
-            self.report([answer.Failure('devices', str(exc))])
+            self.report([partial_result.Failure('devices', str(exc))])
             return
         self.report(found.failures)
         use = found.value

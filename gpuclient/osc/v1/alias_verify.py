@@ -23,7 +23,7 @@ from gpuclient.osc import lazy
 with lazy.imports():
     from gpuclient.cloud.nova import alias_probe
     from gpuclient.cloud.nova import flavors as nova_flavors
-    from gpuclient.model import answer
+    from gpuclient.model import partial_result
     from gpuclient.osc import columns
     from gpuclient.osc import options
 
@@ -86,7 +86,11 @@ Example::
                     )
                     if reply.verdict is alias_probe.Verdict.UNKNOWN:
                         self.report(
-                            [answer.Failure(f'alias {name!r}', reply.words)]
+                            [
+                                partial_result.Failure(
+                                    f'alias {name!r}', reply.words
+                                )
+                            ]
                         )
                     elif reply.verdict is not alias_probe.Verdict.DEFINED:
                         self.found()

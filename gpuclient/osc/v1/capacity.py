@@ -24,9 +24,9 @@ from gpuclient.osc import lazy
 with lazy.imports():
     from gpuclient.cloud.nova import flavors as nova_flavors
     from gpuclient import exceptions
-    from gpuclient.model import answer
     from gpuclient.model import capacity
     from gpuclient.model import flavor as flavor_model
+    from gpuclient.model import partial_result
     from gpuclient.osc import columns
     from gpuclient.osc import forecasts
     from gpuclient.osc import options
@@ -124,7 +124,7 @@ Example::
         )
         if not parsed_args.stranded:
             self.report(
-                answer.Failure(
+                partial_result.Failure(
                     f'capacity of flavor {forecast.flavor.name}',
                     forecast.unknown,
                 )

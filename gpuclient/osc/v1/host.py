@@ -35,8 +35,8 @@ with lazy.imports():
     from gpuclient import exceptions
     from gpuclient.host import bundle
     from gpuclient.host import reader
-    from gpuclient.model import answer
     from gpuclient.model import cpu
+    from gpuclient.model import partial_result
     from gpuclient.model import pci
     from gpuclient.osc import columns
     from gpuclient.osc import host_intent
@@ -109,7 +109,7 @@ class _Hosts(command.Lister):
             except exceptions.HostError as exc:
                 if len(parsed_args.bundles) == 1:
                     raise
-                self.report([answer.Failure(path, str(exc))])
+                self.report([partial_result.Failure(path, str(exc))])
 
 
 class ShowHost(_Hosts):

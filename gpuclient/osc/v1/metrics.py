@@ -26,10 +26,10 @@ with lazy.imports():
     from gpuclient.cloud.placement import owners
     from gpuclient.documents import atomic
     from gpuclient import exceptions
-    from gpuclient.model import answer
-    from gpuclient.model import inventory
     from gpuclient.model import flavor as flavor_model
+    from gpuclient.model import inventory
     from gpuclient.model import metrics
+    from gpuclient.model import partial_result
     from gpuclient.osc import forecasts
     from gpuclient.osc import openmetrics
     from gpuclient.osc import options
@@ -89,7 +89,9 @@ Example::
                 cloud, inventory.project_ids(owned.value)
             )
         except exceptions.CloudError as exc:
-            self.report([answer.Failure('names of projects', str(exc))])
+            self.report(
+                [partial_result.Failure('names of projects', str(exc))]
+            )
         content = render(
             metrics.families(
                 owned.value,

@@ -25,7 +25,7 @@ from gpuclient.osc import lazy
 with lazy.imports():
     from gpuclient.documents import yaml_file
     from gpuclient import exceptions
-    from gpuclient.model import answer
+    from gpuclient.model import partial_result
     from gpuclient.rehearsal import control
     from gpuclient.rehearsal import spec
     from gpuclient.rehearsal import state
@@ -195,7 +195,7 @@ Example::
             parsed_args.bound_to,
         )
         self.report(
-            answer.Failure(service.title, service.message)
+            partial_result.Failure(service.title, service.message)
             for service in cloud.record.refused
         )
         return self.present(cloud)
@@ -239,7 +239,7 @@ Example::
             try:
                 cloud = control.look(where)
             except exceptions.RehearsalError as exc:
-                failures.append(answer.Failure(where.name, str(exc)))
+                failures.append(partial_result.Failure(where.name, str(exc)))
                 continue
             hosts = {
                 service.host
@@ -311,7 +311,7 @@ Example::
             parsed_args.host,
         )
         self.report(
-            answer.Failure(service.title, service.message)
+            partial_result.Failure(service.title, service.message)
             for service in cloud.record.refused
             if service.name == parsed_args.service
         )

@@ -30,8 +30,8 @@ with lazy.imports():
     from gpuclient.cloud.placement import devices as placement_devices
     from gpuclient.cloud.placement import owners
     from gpuclient import exceptions
-    from gpuclient.model import answer
     from gpuclient.model import inventory
+    from gpuclient.model import partial_result
     from gpuclient.osc import columns
     from gpuclient.osc import options
 
@@ -85,7 +85,9 @@ Example::
                     },
                 )
             except exceptions.CloudError as exc:
-                self.report([answer.Failure('names of projects', str(exc))])
+                self.report(
+                    [partial_result.Failure('names of projects', str(exc))]
+                )
         headers: tuple[str, ...] = (
             'ID',
             'Name',
@@ -215,7 +217,9 @@ Example::
                 ) from exc
             return (), True
         except exceptions.CloudError as exc:
-            self.report([answer.Failure('devices of servers', str(exc))])
+            self.report(
+                [partial_result.Failure('devices of servers', str(exc))]
+            )
             return (), True
         self.report((*found.failures, *owned.failures))
         return owned.value, False

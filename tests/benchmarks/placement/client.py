@@ -41,8 +41,8 @@ from gpuclient.cloud.nova import servers as nova_servers
 from gpuclient.cloud.placement import devices as placement_devices
 from gpuclient.cloud.placement import reader
 from gpuclient.cloud import usage
-from gpuclient.model import answer
 from gpuclient.model import inventory
+from gpuclient.model import partial_result
 
 _VERSION = '1.39'
 _PROVIDERS = '/resource_providers'
@@ -52,7 +52,7 @@ _PROVIDERS = '/resource_providers'
 class Measured:
     #: What was found, or None where it cannot be compared.
     devices: tuple[inventory.Device, ...] | None
-    failures: tuple[answer.Failure, ...]
+    failures: tuple[partial_result.Failure, ...]
     #: Seconds.
     wall: float
     cpu: float
@@ -86,7 +86,7 @@ class Client:
         self.cloud = cloud
         self.placement = placement
         self.part = part
-        self.failures: tuple[answer.Failure, ...] = ()
+        self.failures: tuple[partial_result.Failure, ...] = ()
 
     def get(
         self, path: str, *, version: str = _VERSION, **params: str

@@ -29,7 +29,7 @@ import testtools
 import yaml
 
 from gpuclient import exceptions
-from gpuclient.model import answer
+from gpuclient.model import partial_result
 from gpuclient.osc import columns
 from gpuclient import text
 
@@ -176,7 +176,7 @@ class TestMessages(testtools.TestCase):
         for content in HOSTILE:
             for message in (
                 str(exceptions.CloudError(f'reading failed: {content}')),
-                str(answer.Failure(content, content)),
+                str(partial_result.Failure(content, content)),
             ):
                 self.assertTrue(message.isprintable(), message)
 

@@ -39,7 +39,7 @@ class Failure:
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer(typing.Generic[T]):
+class PartialResult(typing.Generic[T]):
     """A value with the sources that are missing from it."""
 
     value: T
