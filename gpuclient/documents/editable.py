@@ -19,8 +19,8 @@ import collections.abc
 import contextlib
 import dataclasses
 
-from gpuclient.documents import atomic
 from gpuclient import exceptions
+from gpuclient.files import atomic
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,11 +24,11 @@ import os
 import re
 import typing
 
-from gpuclient.documents import atomic
-from gpuclient.documents.deployers import jinja
 from gpuclient.documents import diffs
 from gpuclient.documents import editable
+from gpuclient.documents import jinja
 from gpuclient import exceptions
+from gpuclient.files import atomic
 from gpuclient.model import nova_options
 from gpuclient.model import quoting
 

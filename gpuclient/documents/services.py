@@ -17,7 +17,6 @@ import dataclasses
 import os
 import sys
 
-from gpuclient.documents import atomic
 from gpuclient.documents.deployers import formats
 from gpuclient.documents.deployers import kolla
 from gpuclient.documents.deployers import plain
@@ -26,6 +25,7 @@ from gpuclient.documents.deployers import unread
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
+from gpuclient.files import atomic
 from gpuclient.model import boolean
 from gpuclient.model import configuration
 from gpuclient.model import nova_options

@@ -22,10 +22,10 @@ import collections.abc
 import dataclasses
 import os
 
-from gpuclient.documents import derived
 from gpuclient.documents.deployers import kolla
 from gpuclient.documents.deployers import plain as plain_files
 from gpuclient.documents.deployers import rhoso
+from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient.documents import services
@@ -208,7 +208,7 @@ def _open(path: str, named: bool) -> editable.EditableFile | None:
         if named or tree.is_about_nova(path):
             raise
         return None
-    if isinstance(file, derived.DerivedFile):
+    if isinstance(file, derived_conf.DerivedFile):
         raise exceptions.DocumentError(
             f'{path}: {file.tool} makes the nova.conf of it; set the '
             'options there by hand'

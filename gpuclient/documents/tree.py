@@ -17,18 +17,18 @@ import dataclasses
 import os
 import re
 
-from gpuclient.documents import atomic
-from gpuclient.documents import derived
 from gpuclient.documents.deployers import data_plane
 from gpuclient.documents.deployers import devstack
 from gpuclient.documents.deployers import kolla
 from gpuclient.documents.deployers import plain as plain_files
 from gpuclient.documents.deployers import rhoso
 from gpuclient.documents.deployers import unread
+from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient.documents import services
 from gpuclient import exceptions
+from gpuclient.files import atomic
 from gpuclient.model import configuration
 from gpuclient.model import deployment
 from gpuclient.model import nova_options
@@ -110,7 +110,7 @@ def read(
     others: list[tuple[str, str]] = []
     plain: dict[str, nova_conf.NovaConf] = {}
     hosts = data_plane.Found()
-    shared: dict[tuple[type, str], list[derived.SharedFile]] = {}
+    shared: dict[tuple[type, str], list[derived_conf.SharedFile]] = {}
     count = 0
     idle: list[deployment.Unread] = []
     of_declared, seen = _read_declared(declared, unreadable)
@@ -137,7 +137,7 @@ def read(
             ):
                 unreadable.append((path, str(exc)))
             continue
-        if isinstance(file, derived.SharedFile):
+        if isinstance(file, derived_conf.SharedFile):
             shared.setdefault((type(file), file.root), []).append(file)
             count += 1
         elif not isinstance(file, nova_conf.NovaConf):
@@ -156,7 +156,9 @@ def read(
             )
             idle += misplaced
             count += told or bool(here or misplaced)
-            if not (told or here or isinstance(file, derived.DerivedFile)):
+            if not (
+                told or here or isinstance(file, derived_conf.DerivedFile)
+            ):
                 name = unread.name_of(file.content(), named=named)
                 if name:
                     others.append((path, name))

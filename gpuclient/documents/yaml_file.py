@@ -20,8 +20,8 @@ import typing
 
 import yaml
 
-from gpuclient.documents import atomic
 from gpuclient import exceptions
+from gpuclient.files import atomic
 from gpuclient.model import quoting
 
 

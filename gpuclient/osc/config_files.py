@@ -19,10 +19,10 @@ import dataclasses
 import os
 import typing
 
-from gpuclient.documents import atomic
 from gpuclient.documents import editable
 from gpuclient.documents import services
 from gpuclient import exceptions
+from gpuclient.files import atomic
 from gpuclient.model import nova_options
 from gpuclient.osc import columns
 from gpuclient.osc import command

@@ -15,8 +15,8 @@
 import collections.abc
 
 from gpuclient.documents import catalogue as catalogue_documents
-from gpuclient.documents.created import creation
-from gpuclient.documents.created import files as created
+from gpuclient.documents.generate import creation
+from gpuclient.documents.generate import files as created
 from gpuclient.documents import tree
 from gpuclient import exceptions
 from gpuclient.model import configuration

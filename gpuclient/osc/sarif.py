@@ -18,7 +18,7 @@ import os
 import typing
 import urllib.parse
 
-from gpuclient.documents import atomic
+from gpuclient.files import atomic
 from gpuclient.rules import finding
 
 _SCHEMA = 'https://json.schemastore.org/sarif-2.1.0.json'

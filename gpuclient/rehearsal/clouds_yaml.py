@@ -24,10 +24,10 @@ import typing
 import platformdirs
 import yaml
 
-from gpuclient.documents import atomic
-from gpuclient.documents import values
+from gpuclient.documents import yaml_edit
 from gpuclient.documents import yaml_file
 from gpuclient import exceptions
+from gpuclient.files import atomic
 
 #: Times that a change starts anew because somebody else wrote the file.
 _ATTEMPTS = 5
@@ -214,7 +214,7 @@ class _Document:
 
     @staticmethod
     def _with_clouds(name: str, entry: typing.Any) -> str:
-        lines = values.dump({'clouds': {name: entry}})
+        lines = yaml_edit.dump({'clouds': {name: entry}})
         return lines.replace('clouds:', f'clouds:{_CLOUDS_ADDED}', 1)
 
     def _add_to_clouds(
@@ -223,7 +223,7 @@ class _Document:
         if node.start_mark.index < key.end_mark.index:
             # It refers to an anchor above.
             raise self._harm()
-        lines = values.dump({name: entry})
+        lines = yaml_edit.dump({name: entry})
         if isinstance(node, yaml.ScalarNode):
             if node.value:
                 # So that ~ is a comment.
@@ -327,7 +327,7 @@ class _Document:
     def _remove_lines(self, key: yaml.Node, value: yaml.Node) -> None:
         """Take out the lines of a key and its value."""
         start = self._line_of(key)
-        end = values.end_of(self.text, key, value)
+        end = yaml_edit.end_of(self.text, key, value)
         newline = self.text.find('\n', end)
         if newline >= 0:
             end = newline + 1

@@ -34,8 +34,8 @@ import pathlib
 import re
 import typing
 
-from gpuclient.documents import atomic
 from gpuclient import exceptions
+from gpuclient.files import atomic
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
 

@@ -24,9 +24,9 @@ import os
 import re
 import stat
 
-from gpuclient.documents import atomic
-from gpuclient.documents import places
 from gpuclient import exceptions
+from gpuclient.files import atomic
+from gpuclient.files import places
 
 #: Files that a user adds, which may be links to files elsewhere.
 _ADDED = re.compile(r'etc/nova/[^/]+\.conf\.d/[^/]+\.conf')

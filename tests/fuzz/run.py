@@ -29,7 +29,7 @@ import traceback
 
 from gpuclient.documents import aliases
 from gpuclient.documents.deployers import data_plane
-from gpuclient.documents import derived
+from gpuclient.documents import derived_conf
 from gpuclient.documents import device_specs
 from gpuclient.documents import editable
 from gpuclient.documents import services
@@ -104,7 +104,7 @@ def _try(
     counts['readable'] += 1
     _judge(file, counts)
     changed = _edit(file, counts)
-    if not changed or isinstance(file, derived.DerivedFile):
+    if not changed or isinstance(file, derived_conf.DerivedFile):
         return
     try:
         for one in file.files:

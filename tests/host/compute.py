@@ -28,7 +28,7 @@ import sysconfig
 import threading
 import time
 
-from gpuclient.documents.created import host_files
+from gpuclient.documents.generate import host_files
 from gpuclient.rehearsal import control
 
 from tests.host import debian

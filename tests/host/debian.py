@@ -19,7 +19,7 @@ import pathlib
 import sysconfig
 import tempfile
 
-from gpuclient.documents.created import host_files
+from gpuclient.documents.generate import host_files
 
 from tests.host import machine
 from tests.host import provide

@@ -23,7 +23,7 @@ import tempfile
 import time
 import typing
 
-from gpuclient.documents.created import host_files
+from gpuclient.documents.generate import host_files
 from gpuclient.host import bundle
 from gpuclient.model import host as host_model
 from gpuclient.rules import host_view

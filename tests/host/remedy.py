@@ -26,7 +26,7 @@ import typing
 
 import testtools
 
-from gpuclient.documents.created import host_files
+from gpuclient.documents.generate import host_files
 
 from tests.host import machine as machine_module
 

@@ -12,7 +12,7 @@
 
 """AMD's IOMMU, which is on without an argument."""
 
-from gpuclient.documents.created import host_files
+from gpuclient.documents.generate import host_files
 
 from tests.host import machine
 from tests.host import remedy

@@ -19,7 +19,7 @@ import dataclasses
 import re
 import struct
 
-from gpuclient.documents.created import host_files
+from gpuclient.documents.generate import host_files
 from gpuclient.model import cpu
 from gpuclient.model import pci
 

@@ -16,7 +16,7 @@ Debian's kernel has it as a module. Loaded first, and told of no device, it is
 in the same place as that of Ubuntu's kernels.
 """
 
-from gpuclient.documents.created import host_files
+from gpuclient.documents.generate import host_files
 from gpuclient.model import pci
 
 from tests.host import remedy

@@ -27,8 +27,8 @@ import ddt
 from nova.virt.libvirt import host as nova_host
 import testtools
 
-from gpuclient.documents.created import host_files
-from gpuclient.documents.created import rhoso_host
+from gpuclient.documents.generate import host_files
+from gpuclient.documents.generate import rhoso_host
 from gpuclient.documents import pci_ids
 from gpuclient.model import pci
 

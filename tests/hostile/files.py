@@ -26,12 +26,12 @@ import signal
 import tempfile
 import unittest.mock
 
-from gpuclient.documents import atomic
-from gpuclient.documents.created import creation
-from gpuclient.documents.created import files as created
+from gpuclient.documents.generate import creation
+from gpuclient.documents.generate import files as created
 from gpuclient.documents import nova_conf
-from gpuclient.documents import places
 from gpuclient import exceptions
+from gpuclient.files import atomic
+from gpuclient.files import places
 
 BRIEF = 60
 LONG = 4000

@@ -17,7 +17,7 @@ A file that the edit makes is whole, or not there.
 ``make test-kill``. It needs strace(1), which first writes down the system
 calls that an edit makes; then the edit is run once for each of them, and
 killed (SIGKILL) as that one is entered. The edits are those of the commands,
-through ``documents.aliases`` and ``documents.created``.
+through ``documents.aliases`` and ``documents.generate``.
 """
 
 import collections
@@ -34,9 +34,9 @@ import tempfile
 import typing
 
 from gpuclient.documents import aliases
-from gpuclient.documents.created import conf_options
-from gpuclient.documents.created import creation
-from gpuclient.documents.created import files as created
+from gpuclient.documents.generate import conf_options
+from gpuclient.documents.generate import creation
+from gpuclient.documents.generate import files as created
 from gpuclient.model import alias as alias_model
 
 ALIAS = alias_model.Alias('a', '10de', '20f1', 'type-PF')

@@ -25,10 +25,10 @@ import collections.abc
 import re
 import shlex
 
-from gpuclient.documents import atomic
-from gpuclient.documents import derived
+from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
+from gpuclient.files import atomic
 from gpuclient.model import configuration
 from gpuclient.model import deployment
 from gpuclient.model import nova_options
@@ -62,7 +62,7 @@ def is_local_conf(content: bytes) -> bool:
     return re.search(pattern, content, re.M) is not None
 
 
-class LocalConf(derived.DerivedFile):
+class LocalConf(derived_conf.DerivedFile):
     """A ``local.conf``.
 
     :raises gpuclient.exceptions.DocumentError: It cannot be read.
@@ -72,7 +72,7 @@ class LocalConf(derived.DerivedFile):
 
     def __init__(self, path: str, content: bytes) -> None:
         super().__init__(path, content)
-        options: dict[str, list[derived.Option]] = {}
+        options: dict[str, list[derived_conf.Option]] = {}
         #: Options of Nova that go to files of other services: the file and
         #: the line.
         self.misplaced: list[tuple[str, int]] = []
@@ -82,12 +82,12 @@ class LocalConf(derived.DerivedFile):
             elif 'NOVA' not in name.upper() and option[:2] in _OF_DEVICES:
                 self.misplaced.append((name, option[2].line))
         self._confs = {
-            name: derived.DerivedConf(path, found)
+            name: derived_conf.DerivedConf(path, found)
             for name, found in sorted(options.items())
         }
 
     @property
-    def confs(self) -> collections.abc.Iterable[derived.DerivedConf]:
+    def confs(self) -> collections.abc.Iterable[derived_conf.DerivedConf]:
         return self._confs.values()
 
     def readings(self) -> collections.abc.Iterator[editable.Reading]:
@@ -121,7 +121,7 @@ class LocalConf(derived.DerivedFile):
             )
 
     def write_edit(
-        self, _conf: derived.DerivedConf, edit: derived.Edit
+        self, _conf: derived_conf.DerivedConf, edit: derived_conf.Edit
     ) -> str:
         mark, section, option, text = edit
         written = text.replace('\\', '\\' * 4)
@@ -132,7 +132,7 @@ class LocalConf(derived.DerivedFile):
 
 def _options(
     text: str,
-) -> collections.abc.Iterator[tuple[str, derived.Option]]:
+) -> collections.abc.Iterator[tuple[str, derived_conf.Option]]:
     """Yield what is set in which file (``inc/meta-config``)."""
     name: str | None = None
     section = ''

@@ -14,7 +14,6 @@
 
 import collections.abc
 
-from gpuclient.documents import derived
 from gpuclient.documents.deployers import devstack
 from gpuclient.documents.deployers import helm
 from gpuclient.documents.deployers import hiera
@@ -24,13 +23,14 @@ from gpuclient.documents.deployers import openstack_ansible
 from gpuclient.documents.deployers import packstack
 from gpuclient.documents.deployers import sunbeam
 from gpuclient.documents.deployers import tripleo
+from gpuclient.documents import derived_conf
 
 #: What a file may be by its text, and what reads it. The first that finds
 #: anything counts.
 _YAML: tuple[
     tuple[
         collections.abc.Callable[[bytes], bool],
-        collections.abc.Callable[[str, bytes], derived.DerivedFile],
+        collections.abc.Callable[[str, bytes], derived_conf.DerivedFile],
     ],
     ...,
 ] = (
@@ -43,7 +43,7 @@ _YAML: tuple[
 )
 
 
-def parse_yaml(path: str, content: bytes) -> derived.DerivedFile | None:
+def parse_yaml(path: str, content: bytes) -> derived_conf.DerivedFile | None:
     """Return a file of YAML of a tool; None where it is of none.
 
     :raises gpuclient.exceptions.DocumentError: It is not YAML.
@@ -58,7 +58,7 @@ def parse_yaml(path: str, content: bytes) -> derived.DerivedFile | None:
     return None
 
 
-def parse_plain(path: str, content: bytes) -> derived.DerivedFile | None:
+def parse_plain(path: str, content: bytes) -> derived_conf.DerivedFile | None:
     """Return another file of a tool; None where it is of none.
 
     :raises gpuclient.exceptions.DocumentError: It is broken.

@@ -31,8 +31,8 @@ import typing
 
 import yaml
 
-from gpuclient.documents import derived
 from gpuclient.documents.deployers import yaml_settings
+from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
 from gpuclient.model import configuration
 
@@ -81,12 +81,12 @@ class ValuesFile(yaml_settings.SettingsFile):
                 yield from self._of_values(values, keys)
 
     def path_of(
-        self, conf: derived.DerivedConf, section: str, option: str
+        self, conf: derived_conf.DerivedConf, section: str, option: str
     ) -> tuple[tuple[str, ...], bool]:
         return (*conf.keys, section, option, 'values'), False
 
     def write_edit(
-        self, conf: derived.DerivedConf, edit: tuple[str, str, str, str]
+        self, conf: derived_conf.DerivedConf, edit: tuple[str, str, str, str]
     ) -> str:
         written = super().write_edit(conf, edit)
         keys, _is_mapping = self.path_of(conf, edit[1], edit[2])
@@ -163,7 +163,7 @@ class ValuesFile(yaml_settings.SettingsFile):
     def _reading(
         self,
         service: str | None,
-        confs: tuple[derived.DerivedConf, ...],
+        confs: tuple[derived_conf.DerivedConf, ...],
         *places: yaml.Node | None,
     ) -> editable.Reading:
         """Return what a service reads, with the first place that there is."""
@@ -179,13 +179,13 @@ class ValuesFile(yaml_settings.SettingsFile):
 
     def _override(
         self,
-        shared: derived.DerivedConf,
+        shared: derived_conf.DerivedConf,
         base: yaml.Node | None,
         override: yaml.Node | None,
         where: tuple[str, ...],
     ) -> editable.Reading:
         """Return what a compute reads with values of its own."""
-        own = derived.DerivedConf(
+        own = derived_conf.DerivedConf(
             self.path,
             self._options(_settings(override), _settings(base)),
             where,
@@ -196,7 +196,7 @@ class ValuesFile(yaml_settings.SettingsFile):
 
     def _conf(
         self, node: yaml.Node | None, keys: tuple[str, ...]
-    ) -> derived.DerivedConf:
+    ) -> derived_conf.DerivedConf:
         settings = _settings(node)
         options = list(self._options(settings, {}))
         if keys[0] == _ATMOSPHERE and _FILTERS not in settings and node:
@@ -205,11 +205,11 @@ class ValuesFile(yaml_settings.SettingsFile):
                     *_FILTERS, '', yaml_settings.line(node), depends=True
                 )
             )
-        return derived.DerivedConf(self.path, options, keys)
+        return derived_conf.DerivedConf(self.path, options, keys)
 
     def _options(
         self, settings: _Nodes, base: _Nodes
-    ) -> collections.abc.Iterator[derived.Option]:
+    ) -> collections.abc.Iterator[derived_conf.Option]:
         """Yield options as the template writes them."""
         for (section, name), node in sorted(
             settings.items(), key=lambda item: item[0]

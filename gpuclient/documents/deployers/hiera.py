@@ -29,8 +29,8 @@ import typing
 
 import yaml
 
-from gpuclient.documents import derived
 from gpuclient.documents.deployers import yaml_settings
+from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
 from gpuclient.model import configuration
 
@@ -108,7 +108,7 @@ def is_hiera(content: bytes) -> bool:
 
 def options(
     path: str, keys: Nodes, service: str
-) -> collections.abc.Iterator[derived.Option]:
+) -> collections.abc.Iterator[derived_conf.Option]:
     """Yield what keys put into the nova.conf of a service."""
     seen: set[_Key] = set()
     for name, key in _KEYS.items():
@@ -133,7 +133,7 @@ def _is_unset(node: yaml.Node) -> bool:
 
 def _option(
     path: str, key: _Key, node: yaml.Node
-) -> collections.abc.Iterator[derived.Option]:
+) -> collections.abc.Iterator[derived_conf.Option]:
     if key.kind == 'hashes':
         # Ruby's to_json puts no blanks.
         texts = yaml_settings.json_texts(path, node, separators=(',', ':'))
@@ -166,7 +166,7 @@ def reaches(name: str) -> tuple[str, ...]:
 _ROOTS = ('hieradata', 'hiera', 'data')
 
 
-class HieraFile(derived.SharedFile):
+class HieraFile(derived_conf.SharedFile):
     """A file of hiera data.
 
     :raises gpuclient.exceptions.DocumentError: It is not YAML, or a value is
@@ -188,12 +188,14 @@ class HieraFile(derived.SharedFile):
             service: conf
             for service in self.services
             if (
-                conf := derived.DerivedConf(path, options(path, keys, service))
+                conf := derived_conf.DerivedConf(
+                    path, options(path, keys, service)
+                )
             ).count
         }
 
     @property
-    def confs(self) -> collections.abc.Iterable[derived.DerivedConf]:
+    def confs(self) -> collections.abc.Iterable[derived_conf.DerivedConf]:
         return self.by_service.values()
 
     def readings(self) -> collections.abc.Iterator[editable.Reading]:
@@ -247,7 +249,7 @@ class HieraFile(derived.SharedFile):
                     )
 
     def write_edit(
-        self, _conf: derived.DerivedConf, edit: derived.Edit
+        self, _conf: derived_conf.DerivedConf, edit: derived_conf.Edit
     ) -> str:
         mark, _section, option, text = edit
         name = (

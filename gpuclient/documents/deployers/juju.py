@@ -29,9 +29,9 @@ import typing
 
 import yaml
 
-from gpuclient.documents import derived
 from gpuclient.documents.deployers import hiera
 from gpuclient.documents.deployers import yaml_settings
+from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
 from gpuclient.model import configuration
 
@@ -111,7 +111,9 @@ class BundleFile(yaml_settings.SettingsFile):
                 options = list(self._controller(application, neutron))
             else:
                 continue
-            conf = derived.DerivedConf(self.path, options, application.keys)
+            conf = derived_conf.DerivedConf(
+                self.path, options, application.keys
+            )
             for service in services:
                 yield editable.Reading(
                     service,
@@ -122,7 +124,7 @@ class BundleFile(yaml_settings.SettingsFile):
 
     def _compute(
         self, application: _Application
-    ) -> collections.abc.Iterator[derived.Option]:
+    ) -> collections.abc.Iterator[derived_conf.Option]:
         options = application.options
         if _WHITELIST in options:
             node = options[_WHITELIST]
@@ -154,7 +156,7 @@ class BundleFile(yaml_settings.SettingsFile):
 
     def _controller(
         self, application: _Application, neutron: list[_Application]
-    ) -> collections.abc.Iterator[derived.Option]:
+    ) -> collections.abc.Iterator[derived_conf.Option]:
         yield from self._aliases(application)
         node = application.options.get(_FILTERS)
         text = '' if node is None else self._text(node)
@@ -178,7 +180,7 @@ class BundleFile(yaml_settings.SettingsFile):
 
     def _aliases(
         self, application: _Application
-    ) -> collections.abc.Iterator[derived.Option]:
+    ) -> collections.abc.Iterator[derived_conf.Option]:
         node = application.options.get(_ALIAS)
         if node is None or not self._text(node):
             return
@@ -210,7 +212,7 @@ class BundleFile(yaml_settings.SettingsFile):
         return 'map[]' if isinstance(node, yaml.MappingNode) else '[]'
 
     def path_of(
-        self, conf: derived.DerivedConf, section: str, option: str
+        self, conf: derived_conf.DerivedConf, section: str, option: str
     ) -> tuple[tuple[str, ...], bool]:
         return (
             (*conf.keys, _ALIAS if option == 'alias' else _WHITELIST),
@@ -218,7 +220,7 @@ class BundleFile(yaml_settings.SettingsFile):
         )
 
     def write_edit(
-        self, conf: derived.DerivedConf, edit: tuple[str, str, str, str]
+        self, conf: derived_conf.DerivedConf, edit: tuple[str, str, str, str]
     ) -> str:
         written = super().write_edit(conf, edit)
         # An item of the list of JSON that the text is.

@@ -26,9 +26,9 @@ import collections.abc
 import os
 import re
 
-from gpuclient.documents import atomic
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
+from gpuclient.files import atomic
 from gpuclient.model import configuration
 from gpuclient.model import deployment
 

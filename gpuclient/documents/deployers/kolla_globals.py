@@ -24,8 +24,8 @@ import os
 
 import yaml
 
-from gpuclient.documents import derived
 from gpuclient.documents.deployers import yaml_settings
+from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
 from gpuclient.model import configuration
 
@@ -72,11 +72,11 @@ class GlobalsFile(yaml_settings.SettingsFile):
             )
             yield editable.Reading(
                 configuration.COMPUTE,
-                (derived.DerivedConf(self.path, [option]),),
+                (derived_conf.DerivedConf(self.path, [option]),),
                 line=line,
             )
 
     def path_of(
-        self, conf: derived.DerivedConf, section: str, option: str
+        self, conf: derived_conf.DerivedConf, section: str, option: str
     ) -> tuple[tuple[str, ...], bool]:
         return (_WHITELIST,), True

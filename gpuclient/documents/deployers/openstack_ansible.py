@@ -28,13 +28,13 @@ import typing
 
 import yaml
 
-from gpuclient.documents import atomic
-from gpuclient.documents.deployers import jinja
 from gpuclient.documents.deployers import rhoso
-from gpuclient.documents import derived
+from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
+from gpuclient.documents import jinja
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
+from gpuclient.files import atomic
 from gpuclient.model import configuration
 
 _OVERRIDES = 'nova_nova_conf_overrides'
@@ -86,7 +86,7 @@ def has_variables(content: bytes) -> bool:
     return _PATTERN.search(content) is not None
 
 
-class VariablesFile(derived.SharedFile):
+class VariablesFile(derived_conf.SharedFile):
     """A file of variables.
 
     :raises gpuclient.exceptions.DocumentError: It is not YAML, or a value is
@@ -99,12 +99,12 @@ class VariablesFile(derived.SharedFile):
         super().__init__(path, content)
         mappings: list[str] = []
         #: What each variable puts into nova.conf.
-        self.variables: dict[str, derived.DerivedConf] = {}
+        self.variables: dict[str, derived_conf.DerivedConf] = {}
         for document in rhoso.compose(path, atomic.decode(path, content)):
             if isinstance(document, yaml.MappingNode):
                 for key, value in document.value:
                     if getattr(key, 'value', None) in _VARIABLES:
-                        self.variables[key.value] = derived.DerivedConf(
+                        self.variables[key.value] = derived_conf.DerivedConf(
                             path, self._options(key.value, value)
                         )
                         if key.value == _ALIAS and _has_mappings(value):
@@ -115,7 +115,7 @@ class VariablesFile(derived.SharedFile):
                 del self.variables[_ALIAS]
 
     @property
-    def confs(self) -> collections.abc.Iterable[derived.DerivedConf]:
+    def confs(self) -> collections.abc.Iterable[derived_conf.DerivedConf]:
         return self.variables.values()
 
     def readings(self) -> collections.abc.Iterator[editable.Reading]:
@@ -172,7 +172,7 @@ class VariablesFile(derived.SharedFile):
         return os.path.dirname(self.path), '', ''
 
     def write_edit(
-        self, _conf: derived.DerivedConf, edit: derived.Edit
+        self, _conf: derived_conf.DerivedConf, edit: derived_conf.Edit
     ) -> str:
         mark, section, option, text = edit
         quoted = "'" + text.replace("'", "''") + "'"
@@ -192,7 +192,7 @@ class VariablesFile(derived.SharedFile):
 
     def _options(
         self, name: str, node: yaml.Node
-    ) -> collections.abc.Iterator[derived.Option]:
+    ) -> collections.abc.Iterator[derived_conf.Option]:
         if name == _OVERRIDES:
             yield from self._overrides(node)
         elif name in (_FILTERS, _MORE_FILTERS):
@@ -211,7 +211,7 @@ class VariablesFile(derived.SharedFile):
 
     def _overrides(
         self, node: yaml.Node
-    ) -> collections.abc.Iterator[derived.Option]:
+    ) -> collections.abc.Iterator[derived_conf.Option]:
         """Yield options as config_template writes them (_option_write)."""
         if not isinstance(node, yaml.MappingNode):
             return
@@ -315,10 +315,10 @@ def readings(
 
 
 def _readings(
-    files: list[dict[str, derived.DerivedConf]],
+    files: list[dict[str, derived_conf.DerivedConf]],
     services: tuple[str, ...],
 ) -> collections.abc.Iterator[editable.Reading]:
-    last: dict[str, derived.DerivedConf] = {}
+    last: dict[str, derived_conf.DerivedConf] = {}
     for variables in files:
         last |= variables
     if _DEVICE_SPEC in last:
@@ -335,8 +335,8 @@ def _readings(
 
 
 def _joined(
-    first: derived.DerivedConf | None, second: derived.DerivedConf
-) -> derived.DerivedConf:
+    first: derived_conf.DerivedConf | None, second: derived_conf.DerivedConf
+) -> derived_conf.DerivedConf:
     """Return one list of filters.
 
     :param first: ``nova_scheduler_default_filters``; None where it is unset.
@@ -345,7 +345,7 @@ def _joined(
     conf = first or second
     texts = [_DEFAULT_FILTERS] if first is None else [value.text]
     more = [other for _section, _option, other in second.options()]
-    return derived.DerivedConf(
+    return derived_conf.DerivedConf(
         conf.path,
         [
             (

@@ -24,11 +24,11 @@ import collections.abc
 import json
 import re
 
-from gpuclient.documents import atomic
-from gpuclient.documents import derived
 from gpuclient.documents.deployers import hiera
 from gpuclient.documents.deployers import yaml_settings
+from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
+from gpuclient.files import atomic
 from gpuclient.model import configuration
 
 _ALIAS = 'CONFIG_NOVA_PCI_ALIAS'
@@ -44,7 +44,7 @@ def is_answers(content: bytes) -> bool:
     return re.search(pattern, content, re.M) is not None
 
 
-class AnswersFile(derived.DerivedFile):
+class AnswersFile(derived_conf.DerivedFile):
     """An answer file.
 
     :raises gpuclient.exceptions.DocumentError: It cannot be read.
@@ -61,10 +61,10 @@ class AnswersFile(derived.DerivedFile):
             answer = _LINE.match(line.strip())
             if answer is not None:
                 answers[answer[1]] = answer[2].strip(), number
-        self._alias = derived.DerivedConf(
+        self._alias = derived_conf.DerivedConf(
             path, _options(answers, _ALIAS, 'alias')
         )
-        self._specs = derived.DerivedConf(
+        self._specs = derived_conf.DerivedConf(
             path, _options(answers, _WHITELIST, 'device_spec')
         )
         controller = answers.get(_CONTROLLER, ('', 0))[0]
@@ -74,7 +74,7 @@ class AnswersFile(derived.DerivedFile):
         self._shares = controller in hosts
 
     @property
-    def confs(self) -> collections.abc.Iterable[derived.DerivedConf]:
+    def confs(self) -> collections.abc.Iterable[derived_conf.DerivedConf]:
         return self._alias, self._specs
 
     def readings(self) -> collections.abc.Iterator[editable.Reading]:
@@ -90,7 +90,7 @@ class AnswersFile(derived.DerivedFile):
         yield editable.Reading(configuration.COMPUTE, (self._specs,))
 
     def write_edit(
-        self, _conf: derived.DerivedConf, edit: derived.Edit
+        self, _conf: derived_conf.DerivedConf, edit: derived_conf.Edit
     ) -> str:
         mark, _section, option, text = edit
         name = _ALIAS if option == 'alias' else _WHITELIST
@@ -99,7 +99,7 @@ class AnswersFile(derived.DerivedFile):
 
 def _options(
     answers: dict[str, tuple[str, int]], name: str, option: str
-) -> collections.abc.Iterator[derived.Option]:
+) -> collections.abc.Iterator[derived_conf.Option]:
     text, line = answers.get(name, ('', 0))
     if not text:
         return

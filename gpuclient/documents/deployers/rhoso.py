@@ -26,12 +26,12 @@ import typing
 
 import yaml
 
-from gpuclient.documents import atomic
-from gpuclient.documents.deployers import jinja
 from gpuclient.documents import diffs
 from gpuclient.documents import editable
+from gpuclient.documents import jinja
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
+from gpuclient.files import atomic
 from gpuclient.model import configuration
 
 _DEEPEST = 200

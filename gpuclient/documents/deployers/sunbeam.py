@@ -24,9 +24,9 @@ import collections.abc
 
 import yaml
 
-from gpuclient.documents import derived
 from gpuclient.documents.deployers import hiera
 from gpuclient.documents.deployers import yaml_settings
+from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
 from gpuclient.model import configuration
 
@@ -62,7 +62,7 @@ class ManifestFile(yaml_settings.SettingsFile):
                 continue
             line = yaml_settings.line(pci)
             aliases = list(self._entries(pci, 'aliases', 'alias'))
-            control = derived.DerivedConf(
+            control = derived_conf.DerivedConf(
                 self.path,
                 [
                     *aliases,
@@ -77,7 +77,7 @@ class ManifestFile(yaml_settings.SettingsFile):
                     ),
                 ],
             )
-            compute = derived.DerivedConf(
+            compute = derived_conf.DerivedConf(
                 self.path,
                 [
                     yaml_settings.option(
@@ -95,7 +95,7 @@ class ManifestFile(yaml_settings.SettingsFile):
 
     def _entries(
         self, pci: yaml.Node, key: str, option: str
-    ) -> collections.abc.Iterator[derived.Option]:
+    ) -> collections.abc.Iterator[derived_conf.Option]:
         node = yaml_settings.below(pci, key)
         if node is None or yaml_settings.is_null(node):
             return
@@ -105,7 +105,7 @@ class ManifestFile(yaml_settings.SettingsFile):
             yield yaml_settings.option('pci', option, text, line)
 
     def path_of(
-        self, conf: derived.DerivedConf, section: str, option: str
+        self, conf: derived_conf.DerivedConf, section: str, option: str
     ) -> tuple[tuple[str, ...], bool]:
         key = 'aliases' if option == 'alias' else 'device_specs'
         return (*_PCI, key), True

@@ -31,9 +31,9 @@ import os
 
 import yaml
 
-from gpuclient.documents import derived
 from gpuclient.documents.deployers import hiera
 from gpuclient.documents.deployers import yaml_settings
+from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient.model import configuration
@@ -87,7 +87,7 @@ class _Parameter:
 _Places = dict[tuple[str, str], list[_Parameter]]
 
 
-class EnvironmentFile(derived.SharedFile):
+class EnvironmentFile(derived_conf.SharedFile):
     """An environment.
 
     :raises gpuclient.exceptions.DocumentError: It is not YAML, or a value is
@@ -104,10 +104,10 @@ class EnvironmentFile(derived.SharedFile):
         )
 
     @property
-    def confs(self) -> collections.abc.Iterable[derived.DerivedConf]:
+    def confs(self) -> collections.abc.Iterable[derived_conf.DerivedConf]:
         for reading in self._readings:
             for conf in reading.confs:
-                if isinstance(conf, derived.DerivedConf):
+                if isinstance(conf, derived_conf.DerivedConf):
                     yield conf
 
     def readings(self) -> collections.abc.Iterator[editable.Reading]:
@@ -154,7 +154,9 @@ class EnvironmentFile(derived.SharedFile):
             for role in side or ['']:
                 yield from _reading(places, role, service)
 
-    def write_edit(self, conf: derived.DerivedConf, edit: derived.Edit) -> str:
+    def write_edit(
+        self, conf: derived_conf.DerivedConf, edit: derived_conf.Edit
+    ) -> str:
         mark, _section, option, text = edit
         if option == 'alias':
             keys: tuple[str, ...] = (*conf.keys, 'nova::pci::aliases')
@@ -205,7 +207,7 @@ def _reading(
             )
         ]
         if options:
-            confs.append(derived.DerivedConf(file.path, options, extra))
+            confs.append(derived_conf.DerivedConf(file.path, options, extra))
     if confs:
         yield (
             confs[-1].path,

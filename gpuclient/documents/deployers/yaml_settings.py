@@ -24,13 +24,13 @@ import typing
 
 import yaml
 
-from gpuclient.documents import atomic
-from gpuclient.documents import derived
-from gpuclient.documents.deployers import jinja
 from gpuclient.documents.deployers import rhoso
+from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
+from gpuclient.documents import jinja
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
+from gpuclient.files import atomic
 
 #: Values are small.
 _DEEPEST = 12
@@ -192,7 +192,7 @@ def lines(node: yaml.Node, number: int) -> list[int]:
 
 def option(
     section: str, name: str, value: str, line: int, *, depends: bool = False
-) -> derived.Option:
+) -> derived_conf.Option:
     """Return an option with one value on one line."""
     value = nova_conf.unquoted(value.strip())
     return (
@@ -204,7 +204,7 @@ def option(
 
 def rendered(
     path: str, section: str, name: str, value: str, line: int
-) -> collections.abc.Iterator[derived.Option]:
+) -> collections.abc.Iterator[derived_conf.Option]:
     """Yield what oslo.config reads of ``name = value``.
 
     A line of the value that is not indented is an option of its own.
@@ -221,7 +221,7 @@ def rendered(
     yield from conf.options()
 
 
-class SettingsFile(derived.DerivedFile):
+class SettingsFile(derived_conf.DerivedFile):
     """A file of YAML, with what each service reads of it.
 
     :raises gpuclient.exceptions.DocumentError: It is not YAML, or a value is
@@ -240,7 +240,7 @@ class SettingsFile(derived.DerivedFile):
 
     @abc.abstractmethod
     def path_of(
-        self, conf: derived.DerivedConf, section: str, option: str
+        self, conf: derived_conf.DerivedConf, section: str, option: str
     ) -> tuple[tuple[str, ...], bool]:
         """Return the keys that an option stands below, and if as a mapping.
 
@@ -248,18 +248,20 @@ class SettingsFile(derived.DerivedFile):
         """
 
     @property
-    def confs(self) -> collections.abc.Iterable[derived.DerivedConf]:
-        confs: dict[int, derived.DerivedConf] = {}
+    def confs(self) -> collections.abc.Iterable[derived_conf.DerivedConf]:
+        confs: dict[int, derived_conf.DerivedConf] = {}
         for reading in self._readings:
             for conf in reading.confs:
-                if isinstance(conf, derived.DerivedConf):
+                if isinstance(conf, derived_conf.DerivedConf):
                     confs[id(conf)] = conf
         return confs.values()
 
     def readings(self) -> collections.abc.Iterator[editable.Reading]:
         return iter(self._readings)
 
-    def write_edit(self, conf: derived.DerivedConf, edit: derived.Edit) -> str:
+    def write_edit(
+        self, conf: derived_conf.DerivedConf, edit: derived_conf.Edit
+    ) -> str:
         mark, section, name, value = edit
         keys, is_mapping = self.path_of(conf, section, name)
         above = ''.join(

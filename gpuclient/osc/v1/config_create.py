@@ -22,7 +22,7 @@ from gpuclient.osc import lazy
 
 with lazy.imports():
     from gpuclient.documents import catalogue as catalogue_documents
-    from gpuclient.documents.created import files as created
+    from gpuclient.documents.generate import files as created
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
     from gpuclient.osc import models

@@ -24,11 +24,11 @@ if typing.TYPE_CHECKING:
     from gpuclient.model import host as host_model
 
 with lazy.imports():
-    from gpuclient.documents.created import creation
-    from gpuclient.documents.created import files as created
-    from gpuclient.documents.created import host_files
-    from gpuclient.documents.created import rhoso_host
     from gpuclient.documents import device_specs
+    from gpuclient.documents.generate import creation
+    from gpuclient.documents.generate import files as created
+    from gpuclient.documents.generate import host_files
+    from gpuclient.documents.generate import rhoso_host
     from gpuclient import exceptions
     from gpuclient.host import bundle
     from gpuclient.host import reader

@@ -24,8 +24,8 @@ with lazy.imports():
     from gpuclient.cloud.nova import flavors as nova_flavors
     from gpuclient.cloud.nova import servers as nova_servers
     from gpuclient.cloud.placement import owners
-    from gpuclient.documents import atomic
     from gpuclient import exceptions
+    from gpuclient.files import atomic
     from gpuclient.model import flavor as flavor_model
     from gpuclient.model import inventory
     from gpuclient.model import metrics

@@ -27,8 +27,8 @@ import testtools
 import yaml
 
 import gpuclient
-from gpuclient.documents.created import files as created
 from gpuclient.documents.deployers import kolla
+from gpuclient.documents.generate import files as created
 from gpuclient.documents import nova_conf
 from gpuclient.model import catalogue
 from gpuclient.model import configuration

@@ -19,8 +19,8 @@ import hypothesis
 from hypothesis import strategies
 import testtools
 
-from gpuclient.documents.created import files as created
-from gpuclient.documents.created import host_files
+from gpuclient.documents.generate import files as created
+from gpuclient.documents.generate import host_files
 from gpuclient import exceptions
 from gpuclient.model import catalogue
 from gpuclient.model import cpu

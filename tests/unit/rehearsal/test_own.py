@@ -20,8 +20,8 @@ import ddt
 import fixtures
 import testtools
 
-from gpuclient.documents import places
 from gpuclient import exceptions
+from gpuclient.files import places
 from gpuclient.rehearsal import control
 from gpuclient.rehearsal import own
 from gpuclient.rehearsal import state

@@ -18,7 +18,7 @@ import re
 
 import testtools
 
-from gpuclient.documents.created import host_files
+from gpuclient.documents.generate import host_files
 from gpuclient.host import collect
 from gpuclient.host import reader
 from gpuclient.model import alias as alias_model

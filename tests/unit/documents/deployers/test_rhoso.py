@@ -24,10 +24,10 @@ import testtools
 import yaml
 
 from gpuclient.documents import aliases
-from gpuclient.documents import atomic
 from gpuclient.documents.deployers import rhoso
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
+from gpuclient.files import atomic
 from gpuclient.model import alias as alias_model
 
 ALIAS = alias_model.Alias('a', '10de', '20f1', 'type-PF')

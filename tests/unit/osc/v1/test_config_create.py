@@ -31,9 +31,9 @@ import testtools
 import yaml
 
 import gpuclient
-from gpuclient.documents import atomic
 from gpuclient.documents import yaml_file
 from gpuclient import exceptions
+from gpuclient.files import atomic
 from gpuclient.osc.v1 import config
 from gpuclient.osc.v1 import config_create
 

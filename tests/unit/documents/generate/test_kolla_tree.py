@@ -18,9 +18,9 @@ import pathlib
 import fixtures
 import testtools
 
-from gpuclient import exceptions
+from gpuclient.documents.generate import files as created
 from gpuclient.documents import tree
-from gpuclient.documents.created import files as created
+from gpuclient import exceptions
 from gpuclient.model import catalogue
 from gpuclient.rules import configuration as configuration_rules
 

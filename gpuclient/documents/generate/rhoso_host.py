@@ -22,7 +22,7 @@ data plane service. The YAML is text, so that it reads as one would write it.
 import json
 import textwrap
 
-from gpuclient.documents.created import host_files
+from gpuclient.documents.generate import host_files
 
 #: Name of the OpenStackDataPlaneService.
 SERVICE = 'vfio-pci-bind'

@@ -20,16 +20,16 @@ import dataclasses
 import shlex
 import typing
 
-from gpuclient.documents.created import conf_options
-from gpuclient.documents.created import host_files
-from gpuclient.documents import values
+from gpuclient.documents.generate import conf_options
+from gpuclient.documents.generate import host_files
+from gpuclient.documents import yaml_edit
 from gpuclient import exceptions
 from gpuclient.model import configuration
 from gpuclient.model import cpu
 from gpuclient.model import description as description_model
-from gpuclient.model import scheduler_filters
 from gpuclient.model import device_spec
 from gpuclient.model import kernel
+from gpuclient.model import scheduler_filters
 from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import catalogue as catalogue_rules
 from gpuclient.rules import finding
@@ -68,7 +68,7 @@ class Yaml:
     """A YAML file that has to have objects."""
 
     path: str
-    objects: tuple[values.Object, ...]
+    objects: tuple[yaml_edit.Object, ...]
     services: tuple[str, ...] = ()
 
 
@@ -289,7 +289,7 @@ def huge_page_arguments(
 
 
 @dataclasses.dataclass(frozen=True)
-class KernelArguments(values.Merge):
+class KernelArguments(yaml_edit.Merge):
     """A kernel command line that has to have arguments; others stay."""
 
     arguments: tuple[str, ...]

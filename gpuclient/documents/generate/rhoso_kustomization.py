@@ -21,9 +21,9 @@ import collections.abc
 import posixpath
 import typing
 
-from gpuclient.documents.created import creation
-from gpuclient.documents.created import host_files
-from gpuclient.documents import values
+from gpuclient.documents.generate import creation
+from gpuclient.documents.generate import host_files
+from gpuclient.documents import yaml_edit
 from gpuclient.model import description as description_model
 
 _NAME = 'kustomization.yaml'
@@ -131,7 +131,7 @@ def _text(objects: list[Record]) -> str:
     return ''.join(
         [
             f'{host_files.MARK}\n',
-            *(f'---\n{values.dump(one)}' for one in objects),
+            *(f'---\n{yaml_edit.dump(one)}' for one in objects),
         ]
     )
 

@@ -16,8 +16,8 @@ import ddt
 import testtools
 import yaml
 
-from gpuclient.documents.created import host_files
-from gpuclient.documents.created import rhoso_host
+from gpuclient.documents.generate import host_files
+from gpuclient.documents.generate import rhoso_host
 from gpuclient import exceptions
 from gpuclient.model import pci
 

@@ -30,9 +30,9 @@ import unittest.mock
 
 import testtools
 
-from gpuclient import exceptions
-from gpuclient.documents import atomic
 from gpuclient.documents import nova_conf
+from gpuclient import exceptions
+from gpuclient.files import atomic
 
 OLD = '[pci]\n' + ''.join(f'# line {number}\n' for number in range(5000))
 #: What Python tells of before it asks the system.

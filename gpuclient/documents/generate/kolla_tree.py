@@ -24,14 +24,14 @@ import collections.abc
 import os
 import typing
 
-from gpuclient.documents import atomic
-from gpuclient.documents.created import conf_options
-from gpuclient.documents.created import creation
-from gpuclient.documents.created import plain_tree
 from gpuclient.documents.deployers import kolla
 from gpuclient.documents import editable
+from gpuclient.documents.generate import conf_options
+from gpuclient.documents.generate import creation
+from gpuclient.documents.generate import plain_tree
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
+from gpuclient.files import atomic
 from gpuclient.model import configuration
 from gpuclient.model import description as description_model
 

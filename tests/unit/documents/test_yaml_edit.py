@@ -19,7 +19,7 @@ from hypothesis import strategies
 import testtools
 import yaml
 
-from gpuclient.documents import values
+from gpuclient.documents import yaml_edit
 from gpuclient import exceptions
 
 _TEXT = """\
@@ -57,16 +57,16 @@ data:
 """
 
 
-class _Upper(values.Merge):
+class _Upper(yaml_edit.Merge):
     def merged(self, old: typing.Any) -> typing.Any:
         return str(old).upper()
 
 
-def merge(text: str, data: dict[str, typing.Any]) -> values.Merged:
-    return values.merge(
+def merge(text: str, data: dict[str, typing.Any]) -> yaml_edit.Merged:
+    return yaml_edit.merge(
         'values.yaml',
         text,
-        [values.Object('v1', 'ConfigMap', 'values', {'data': data})],
+        [yaml_edit.Object('v1', 'ConfigMap', 'values', {'data': data})],
     )
 
 
@@ -309,11 +309,15 @@ class TestListsOfMappings(testtools.TestCase):
         '  # the end\n'
     )
 
-    def merged(self, networks: list[typing.Any]) -> values.Merged:
-        return values.merge(
+    def merged(self, networks: list[typing.Any]) -> yaml_edit.Merged:
+        return yaml_edit.merge(
             'x',
             self.TEXT,
-            [values.Object('v1', 'X', 'x', {'spec': {'networks': networks}})],
+            [
+                yaml_edit.Object(
+                    'v1', 'X', 'x', {'spec': {'networks': networks}}
+                )
+            ],
         )
 
     def test_an_item_more(self) -> None:
@@ -365,8 +369,8 @@ class TestListsOfMappings(testtools.TestCase):
 
     def test_comments_in_flow(self) -> None:
         text = 'kind: X\nmetadata:\n  name: x\nlist: [a,  # mine\n  b]\n'
-        new = values.merge(
-            'x', text, [values.Object('v1', 'X', 'x', {'list': ['a', 'c']})]
+        new = yaml_edit.merge(
+            'x', text, [yaml_edit.Object('v1', 'X', 'x', {'list': ['a', 'c']})]
         )
         self.assertIn('list has comments', new.obstacle)
         self.assertEqual(text, new.text)
@@ -379,6 +383,6 @@ class TestWords(testtools.TestCase):
             *('08', '8', '+1', '0x1', '0o7', '0b1', '1_0', '1.', '.5', '1e3'),
             *('1:30', '.inf', '.nan', 'y', 'N', 'yes', 'off', 'null', '~', ''),
         ):
-            self.assertIn(values.dump({'a': text})[3], '\'"', text)
+            self.assertIn(yaml_edit.dump({'a': text})[3], '\'"', text)
         for text in ('a08', '2-11', '10de', '192.0.2.1', 'year'):
-            self.assertEqual(f'a: {text}\n', values.dump({'a': text}))
+            self.assertEqual(f'a: {text}\n', yaml_edit.dump({'a': text}))

@@ -25,7 +25,7 @@ import typing
 
 import yaml
 
-from gpuclient.documents.deployers import jinja
+from gpuclient.documents import jinja
 from gpuclient.documents import nova_conf
 from gpuclient.documents import yaml_file
 from gpuclient import exceptions

@@ -16,20 +16,20 @@ import collections.abc
 import contextlib
 import os
 
-from gpuclient.documents import atomic
-from gpuclient.documents.created import conf_options
-from gpuclient.documents.created import creation
-from gpuclient.documents.created import host_files
-from gpuclient.documents.created import kolla_tree
-from gpuclient.documents.created import plain_tree
-from gpuclient.documents.created import rhoso_tree
 from gpuclient.documents import diffs
 from gpuclient.documents import editable
+from gpuclient.documents.generate import conf_options
+from gpuclient.documents.generate import creation
+from gpuclient.documents.generate import host_files
+from gpuclient.documents.generate import kolla_tree
+from gpuclient.documents.generate import plain_tree
+from gpuclient.documents.generate import rhoso_tree
 from gpuclient.documents import nova_conf
 from gpuclient.documents import services
-from gpuclient.documents import values
+from gpuclient.documents import yaml_edit
 from gpuclient.documents import yaml_file
 from gpuclient import exceptions
+from gpuclient.files import atomic
 from gpuclient.model import catalogue
 from gpuclient.model import description
 
@@ -66,7 +66,7 @@ class CreatedFile(editable.EditableFile):
             self._obstacle = conf.obstacle()
             self._patch = conf.diff() if self._obstacle else ''
         else:
-            merged = values.merge(path, text, artefact.objects)
+            merged = yaml_edit.merge(path, text, artefact.objects)
             new = merged.text
             self._obstacle, self._patch = merged.obstacle, merged.patch
         self._before, self._after = text, new

@@ -17,9 +17,9 @@ import dataclasses
 import ddt
 import testtools
 
-from gpuclient.documents.created import conf_options
-from gpuclient.documents.created import creation
-from gpuclient.documents.created import rhoso_tree
+from gpuclient.documents.generate import conf_options
+from gpuclient.documents.generate import creation
+from gpuclient.documents.generate import rhoso_tree
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue

@@ -25,8 +25,8 @@ import stat
 import time
 import typing
 
-from gpuclient.documents import places
 from gpuclient import exceptions
+from gpuclient.files import places
 
 #: Bytes; configuration is small, and what is larger is something else.
 LARGEST = 16 * 2**20

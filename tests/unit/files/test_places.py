@@ -25,10 +25,10 @@ import unittest.mock
 
 import testtools
 
-from gpuclient.documents import atomic
 from gpuclient.documents import nova_conf
-from gpuclient.documents import places
 from gpuclient import exceptions
+from gpuclient.files import atomic
+from gpuclient.files import places
 from gpuclient.osc import sarif
 
 OLD = '[pci]\n'

@@ -15,7 +15,7 @@
 import ddt
 import testtools
 
-from gpuclient.documents.deployers import jinja
+from gpuclient.documents import jinja
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
 

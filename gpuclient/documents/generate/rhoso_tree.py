@@ -21,12 +21,12 @@ import collections.abc
 import dataclasses
 import typing
 
-from gpuclient.documents.created import conf_options
-from gpuclient.documents.created import creation
-from gpuclient.documents.created import host_files
-from gpuclient.documents.created import rhoso_host
-from gpuclient.documents.created import rhoso_kustomization
-from gpuclient.documents import values
+from gpuclient.documents.generate import conf_options
+from gpuclient.documents.generate import creation
+from gpuclient.documents.generate import host_files
+from gpuclient.documents.generate import rhoso_host
+from gpuclient.documents.generate import rhoso_kustomization
+from gpuclient.documents import yaml_edit
 from gpuclient import exceptions
 from gpuclient.model import configuration
 from gpuclient.model import cpu
@@ -86,7 +86,7 @@ _APPLY_WHOLE = (
 
 
 @dataclasses.dataclass(frozen=True)
-class _Default(values.Merge):
+class _Default(yaml_edit.Merge):
     """A value for where there is none."""
 
     value: typing.Any
@@ -96,7 +96,7 @@ class _Default(values.Merge):
 
 
 @dataclasses.dataclass(frozen=True)
-class ServiceList(values.Merge):
+class ServiceList(yaml_edit.Merge):
     """The services of a node set: ours in their places, others as they are."""
 
     #: For messages.
@@ -170,8 +170,8 @@ def create(wanted: description_model.Description) -> creation.Creation:
     )
 
 
-def _values(name: str, data: dict[str, typing.Any]) -> values.Object:
-    return values.Object(
+def _values(name: str, data: dict[str, typing.Any]) -> yaml_edit.Object:
+    return yaml_edit.Object(
         'v1',
         'ConfigMap',
         name,
@@ -235,7 +235,7 @@ def _bare_metal_hosts(wanted: description_model.Description) -> creation.Yaml:
             entry['rootDeviceHints'] = found.root_device_hints
         if found.preprovisioning_network_data is not None:
             entry['preprovisioningNetworkData'] = {
-                'nmstate': values.dump(found.preprovisioning_network_data)
+                'nmstate': yaml_edit.dump(found.preprovisioning_network_data)
             }
         data[host.name] = entry
     return creation.Yaml(
@@ -264,7 +264,9 @@ def _node_set(wanted: description_model.Description) -> creation.Yaml:
         'preProvisioned': first.bare_metal is None,
     }
     networks = {
-        host.name: {'networkData': values.dump(host.bare_metal.network_data)}
+        host.name: {
+            'networkData': yaml_edit.dump(host.bare_metal.network_data)
+        }
         for host in wanted.hosts
         if host.bare_metal is not None
         and host.bare_metal.network_data is not None
@@ -348,7 +350,7 @@ def _variables(wanted: description_model.Description) -> dict[str, typing.Any]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _CPUs(values.Merge):
+class _CPUs(yaml_edit.Merge):
     """CPUs, in whatever spelling is there."""
 
     cpus: frozenset[int]
@@ -416,7 +418,7 @@ def _services(wanted: description_model.Description) -> creation.Yaml:
         SERVICES,
         (
             *(
-                values.Object(
+                yaml_edit.Object(
                     'v1',
                     'ConfigMap',
                     name,
@@ -426,7 +428,7 @@ def _services(wanted: description_model.Description) -> creation.Yaml:
                 )
                 for name, file in maps
             ),
-            values.Object(
+            yaml_edit.Object(
                 rhoso_kustomization.DATA_PLANE,
                 'OpenStackDataPlaneService',
                 NOVA_SERVICE,
@@ -450,7 +452,7 @@ def _services(wanted: description_model.Description) -> creation.Yaml:
                 },
                 namespace,
             ),
-            values.Object(
+            yaml_edit.Object(
                 rhoso_kustomization.DATA_PLANE,
                 'OpenStackDataPlaneService',
                 rhoso_host.SERVICE,
@@ -469,7 +471,7 @@ def _services(wanted: description_model.Description) -> creation.Yaml:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Items(values.Merge):
+class _Items(yaml_edit.Merge):
     """Items of a list, beside those that are there."""
 
     items: tuple[typing.Any, ...]
@@ -489,7 +491,7 @@ def _deployment(wanted: description_model.Description) -> creation.Yaml:
     return creation.Yaml(
         DEPLOYMENT,
         (
-            values.Object(
+            yaml_edit.Object(
                 rhoso_kustomization.DATA_PLANE,
                 'OpenStackDataPlaneDeployment',
                 wanted.rhoso.deployment,

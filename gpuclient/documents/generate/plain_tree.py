@@ -16,8 +16,8 @@ A folder for each host, with the paths that its files have on it, and one for
 the services of the control plane.
 """
 
-from gpuclient.documents.created import creation
-from gpuclient.documents.created import host_files
+from gpuclient.documents.generate import creation
+from gpuclient.documents.generate import host_files
 from gpuclient.model import configuration
 from gpuclient.model import description as description_model
 
