@@ -42,10 +42,10 @@ from openstackclient import shell
 from osc_lib.command import command
 
 from gpuclient import exceptions
-from gpuclient.osc import lazy
+from gpuclient.osc import lazy_imports
 from gpuclient import text
 
-with lazy.imports():
+with lazy_imports.deferred():
     from gpuclient.cloud import keystone
     from gpuclient.cloud import request
     from gpuclient.osc import columns

@@ -10,13 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The GPU model that options name, and what is known of aliases by it."""
+"""The GPU model that ``--model`` names."""
 
 import argparse
-import functools
 
-from gpuclient.documents import pci_ids
-from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue
 from gpuclient.rules import catalogue as catalogue_rules
 
@@ -45,22 +42,3 @@ def fill(
         return []
     parsed_args.device_type = model.device_type
     return [str(found) for found in catalogue_rules.check_choice(model)]
-
-
-def judge(alias: alias_model.Alias, models: catalogue.Catalogue) -> list[str]:
-    """Return what the catalogue and the database of PCI ids find odd."""
-    return [
-        str(found)
-        for found in catalogue_rules.check_alias(alias, models, known_name)
-    ]
-
-
-@functools.cache
-def _names() -> pci_ids.Names | None:
-    return pci_ids.load()
-
-
-def known_name(vendor_id: str, product_id: str) -> str | None:
-    """Return the name of a device; None only where a database lacks it."""
-    names = _names()
-    return '' if names is None else names.device(vendor_id, product_id)

@@ -45,7 +45,7 @@ import yaml
 from gpuclient.cloud.nova import flavors as nova_flavors
 from gpuclient.model import capacity
 from gpuclient.model import flavor as flavor_model
-from gpuclient.osc import forecasts
+from gpuclient.operations import capacity_report
 
 #: Models of which the catalogue has one type alone: two families of hosts.
 _PCI = ('1b38', '15f8', '1db4', '1db6', '1db1', '1db5', '1db8', '1df6')
@@ -328,7 +328,7 @@ class _Run:
             flavor.id: flavor
             for flavor in nova_flavors.list_flavors(self._cloud.compute)
         }
-        found = forecasts.read(
+        found = capacity_report.read(
             self._cloud,
             [flavors[flavor_id] for flavor_id in by_id],
             self._files,

@@ -31,7 +31,7 @@ import time
 from gpuclient import exceptions
 from gpuclient.host import bundle
 from gpuclient.model import catalogue
-from gpuclient.osc import config_trees
+from gpuclient.operations import config_check
 from gpuclient.osc import sarif
 from gpuclient.rules import host as host_rules
 
@@ -121,8 +121,8 @@ _HOST = {
 
 
 def _check_config(path: str) -> None:
-    located = config_trees.check(
-        config_trees.read([path]), catalogue.builtin()
+    located = config_check.check(
+        config_check.read([path]), catalogue.builtin()
     )
     log = sarif.render(located)
     for item in located:

@@ -32,7 +32,7 @@ from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue
 from gpuclient.model import description
 from gpuclient.model import quoting
-from gpuclient.osc import config_trees
+from gpuclient.operations import config_check
 from gpuclient.osc import sarif
 
 #: Of each attack: a thousand are some seconds.
@@ -248,11 +248,11 @@ def _planted(source: random.Random, secret: str) -> tuple[str, str]:
 def _shown(path: str, source: random.Random) -> collections.abc.Iterator[str]:
     """Yield all that commands would show of a file."""
     try:
-        tree = config_trees.read([path])
+        tree = config_check.read([path])
     except exceptions.NotFound:
         # There is nothing that anybody would read.
         return
-    located = config_trees.check(tree, _CATALOGUE)
+    located = config_check.check(tree, _CATALOGUE)
     yield sarif.render(located)
     for item in located:
         yield item.finding.message

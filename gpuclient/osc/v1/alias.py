@@ -20,9 +20,9 @@ import collections.abc
 import typing
 
 from gpuclient.osc import command
-from gpuclient.osc import lazy
+from gpuclient.osc import lazy_imports
 
-with lazy.imports():
+with lazy_imports.deferred():
     from gpuclient.cloud.nova import alias_probe
     from gpuclient.cloud.nova import flavors as nova_flavors
     from gpuclient.cloud.nova import hypervisors
@@ -35,7 +35,8 @@ with lazy.imports():
     from gpuclient.model import flavor as flavor_model
     from gpuclient.model import inventory
     from gpuclient.model import partial_result
-    from gpuclient.osc import alias_records
+    from gpuclient.operations import alias_inventory
+    from gpuclient.operations import device_names
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
     from gpuclient.osc import models
@@ -83,7 +84,7 @@ Example::
         warnings = models.fill(parsed_args, known, device_type=True)
         alias = _alias(parsed_args)
         warnings += _judge(alias, parsed_args.pci_in_placement)
-        warnings += models.judge(alias, known)
+        warnings += device_names.check_alias(alias, known)
         edits = config_files.read(parsed_args, alias_documents.read)
         for edit in edits:
             for document in edit.documents:
@@ -138,13 +139,13 @@ Example::
 
     def _ask(
         self, alias: alias_model.Alias, parsed_args: argparse.Namespace
-    ) -> alias_records.Live:
+    ) -> alias_inventory.Live:
         required = parsed_args.require_cloud
         cloud, reason = self.optional_connection(required)
         if cloud is None:
-            return alias_records.Live(
+            return alias_inventory.Live(
                 placement=f'skipped: {reason}',
-                nova_api=alias_records.SKIPPED,
+                nova_api=alias_inventory.SKIPPED,
                 words=reason,
             )
         # Not even for a moment is anything written on a dry run.
@@ -205,8 +206,10 @@ def _ask_cloud(
     required: bool,
     *,
     make_flavors: bool,
-) -> alias_records.Live:
-    live = alias_records.Live(placement='ok', nova_api=alias_records.SKIPPED)
+) -> alias_inventory.Live:
+    live = alias_inventory.Live(
+        placement='ok', nova_api=alias_inventory.SKIPPED
+    )
     try:
         found = placement_devices.read_devices(
             cloud.placement,
@@ -278,7 +281,7 @@ class _Joined(command.Command):
 
     def join(
         self, files: collections.abc.Iterable[str], only: str | None = None
-    ) -> list[alias_records.Known]:
+    ) -> list[alias_inventory.Known]:
         """Return what is known of each alias, or of one."""
         definitions: dict[str, list[alias_documents.DefinedAlias]] = (
             collections.defaultdict(list)
@@ -307,7 +310,7 @@ class _Joined(command.Command):
             for flavor in flavors:
                 names.update(flavor.aliases or ())
         known = [
-            alias_records.Known(
+            alias_inventory.Known(
                 name,
                 definitions.get(name, []),
                 [
@@ -340,7 +343,7 @@ class _Joined(command.Command):
         self,
         cloud: connection.Connection,
         flavors: tuple[flavor_model.Flavor, ...],
-        known: list[alias_records.Known],
+        known: list[alias_inventory.Known],
     ) -> None:
         # To look is not to change anything: no flavor is made for it.
         with alias_probe.Prober(
@@ -350,7 +353,7 @@ class _Joined(command.Command):
                 (one.reply,) = prober.ask(one.name)
 
     def _ask_placement(
-        self, cloud: connection.Connection, known: list[alias_records.Known]
+        self, cloud: connection.Connection, known: list[alias_inventory.Known]
     ) -> None:
         try:
             found = usage.read_usage(cloud)
@@ -375,14 +378,14 @@ class _Joined(command.Command):
                     )
                 )
                 continue
-            shown = alias_records.shown(one.name, use)
+            shown = alias_inventory.shown(one.name, use)
             if shown is not None:
                 one.resource_classes = shown.resource_classes
                 one.source = shown.source
                 one.devices = shown.devices
 
 
-def _classes(known: alias_records.Known) -> tuple[str, ...]:
+def _classes(known: alias_inventory.Known) -> tuple[str, ...]:
     return tuple(
         sorted(
             {
@@ -425,7 +428,7 @@ Example::
                     totals.free if totals else None,
                     str(known.reply.verdict)
                     if known.reply
-                    else alias_records.SKIPPED,
+                    else alias_inventory.SKIPPED,
                 )
             )
         return (
@@ -529,7 +532,7 @@ Example::
                     if known.devices is None
                     else sorted({device.host for device in known.devices})
                 ),
-                str(reply.verdict) if reply else alias_records.SKIPPED,
+                str(reply.verdict) if reply else alias_inventory.SKIPPED,
                 columns.TextColumn(reply.message if reply else None),
                 columns.ListColumn(
                     [*_disagreements(known), *self._undefined(known)]
@@ -538,7 +541,7 @@ Example::
         )
 
     def _undefined(
-        self, known: alias_records.Known
+        self, known: alias_inventory.Known
     ) -> collections.abc.Iterator[str]:
         if (
             known.reply is not None
@@ -551,7 +554,7 @@ Example::
             )
 
 
-def _disagreements(known: alias_records.Known) -> list[str]:
+def _disagreements(known: alias_inventory.Known) -> list[str]:
     """Return what is wrong with the definitions, or between them."""
     findings: list[str] = []
     catalogue = catalogue_documents.load(None)
@@ -568,5 +571,5 @@ def _disagreements(known: alias_records.Known) -> list[str]:
                 )
             )
     for defined in known.definitions:
-        findings += models.judge(defined.alias, catalogue)
+        findings += device_names.check_alias(defined.alias, catalogue)
     return list(dict.fromkeys(findings))

@@ -19,9 +19,9 @@ import dataclasses
 import typing
 
 from gpuclient.osc import command
-from gpuclient.osc import lazy
+from gpuclient.osc import lazy_imports
 
-with lazy.imports():
+with lazy_imports.deferred():
     from gpuclient.cloud.nova import flavors as nova_flavors
     from gpuclient.cloud.nova import servers as nova_servers
     from gpuclient.documents import aliases as alias_documents
@@ -29,7 +29,8 @@ with lazy.imports():
     from gpuclient import exceptions
     from gpuclient.model import alias as alias_model
     from gpuclient.model import inventory
-    from gpuclient.osc import alias_records
+    from gpuclient.operations import alias_inventory
+    from gpuclient.operations import device_names
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
     from gpuclient.osc import models
@@ -103,7 +104,7 @@ Example::
                 if errors:
                     raise exceptions.InvalidAlias('; '.join(map(str, errors)))
                 warnings += map(str, finding.warnings(findings))
-                warnings += models.judge(alias, known)
+                warnings += device_names.check_alias(alias, known)
                 edit.note_restart(document)
             warnings += config_files.warn_of(edit)
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
@@ -221,7 +222,7 @@ Example::
         cloud, reason = self.optional_connection(parsed_args.require_cloud)
         if cloud is None:
             return _Users(
-                f'{alias_records.SKIPPED}: {reason}',
+                f'{alias_inventory.SKIPPED}: {reason}',
                 unknown=reason if configured else '',
             )
         users = _Users('ok')
@@ -254,7 +255,7 @@ Example::
             if parsed_args.require_cloud:
                 raise failures[0]
             users.unknown = '; '.join(map(str, failures))
-            users.check = f'{alias_records.SKIPPED}: {users.unknown}'
+            users.check = f'{alias_inventory.SKIPPED}: {users.unknown}'
         return users
 
 

@@ -18,9 +18,9 @@ import argparse
 import typing
 
 from gpuclient.osc import command
-from gpuclient.osc import lazy
+from gpuclient.osc import lazy_imports
 
-with lazy.imports():
+with lazy_imports.deferred():
     from gpuclient.cloud.nova import alias_probe
     from gpuclient.cloud.nova import flavors as nova_flavors
     from gpuclient.model import partial_result

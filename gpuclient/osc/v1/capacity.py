@@ -18,17 +18,17 @@ import argparse
 import typing
 
 from gpuclient.osc import command
-from gpuclient.osc import everywhere
-from gpuclient.osc import lazy
+from gpuclient.osc import lazy_imports
+from gpuclient.osc import multi_cloud
 
-with lazy.imports():
+with lazy_imports.deferred():
     from gpuclient.cloud.nova import flavors as nova_flavors
     from gpuclient import exceptions
     from gpuclient.model import capacity
     from gpuclient.model import flavor as flavor_model
     from gpuclient.model import partial_result
+    from gpuclient.operations import capacity_report
     from gpuclient.osc import columns
-    from gpuclient.osc import forecasts
     from gpuclient.osc import options
 
 
@@ -50,9 +50,9 @@ class _CapacityCommand(command.Command):
         self,
         parsed_args: argparse.Namespace,
         flavors: tuple[flavor_model.Flavor, ...],
-    ) -> forecasts.Cloud:
+    ) -> capacity_report.Cloud:
         """Read the cloud, and say how many more of each flavor fit."""
-        found = forecasts.read(
+        found = capacity_report.read(
             self.cloud,
             flavors,
             parsed_args.files,
@@ -63,7 +63,9 @@ class _CapacityCommand(command.Command):
         return found.value
 
 
-def _notes(forecast: capacity.Forecast, cloud: forecasts.Cloud) -> list[str]:
+def _notes(
+    forecast: capacity.Forecast, cloud: capacity_report.Cloud
+) -> list[str]:
     """Return what has to be known to trust the figures."""
     if forecast.demand is None:
         return [forecast.unknown]
@@ -81,7 +83,7 @@ def _notes(forecast: capacity.Forecast, cloud: forecasts.Cloud) -> list[str]:
     return notes
 
 
-class ListCapacity(_CapacityCommand, everywhere.Lister):
+class ListCapacity(_CapacityCommand, multi_cloud.Lister):
     _description = """\
 List how many more servers of each GPU flavor fit
 
@@ -144,7 +146,7 @@ Example::
         return _stranded(cloud)
 
 
-def _fits(cloud: forecasts.Cloud, long: bool) -> command.Rows:
+def _fits(cloud: capacity_report.Cloud, long: bool) -> command.Rows:
     headers: tuple[str, ...] = (
         'Flavor',
         'Aliases',
@@ -191,7 +193,7 @@ def _fits(cloud: forecasts.Cloud, long: bool) -> command.Rows:
     return headers, [row(forecast) for forecast in cloud.forecasts]
 
 
-def _stranded(cloud: forecasts.Cloud) -> command.Rows:
+def _stranded(cloud: capacity_report.Cloud) -> command.Rows:
     rows = [
         (
             columns.TextColumn(host.node.name),

@@ -17,12 +17,13 @@ from __future__ import annotations
 import argparse
 
 from gpuclient.osc import command
-from gpuclient.osc import lazy
+from gpuclient.osc import lazy_imports
 
-with lazy.imports():
+with lazy_imports.deferred():
     from gpuclient.documents import catalogue as catalogue_documents
+    from gpuclient.operations import config_check
     from gpuclient.osc import columns
-    from gpuclient.osc import config_trees
+    from gpuclient.osc import config_paths
     from gpuclient.osc import options
     from gpuclient.osc import sarif
 
@@ -49,7 +50,7 @@ Example::
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        config_trees.add_paths(parser)
+        config_paths.add_paths(parser)
         options.add_fail_on(parser)
         parser.add_argument(
             '--sarif',
@@ -63,8 +64,8 @@ Example::
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
-        located = config_trees.check(
-            config_trees.read(parsed_args.paths, parsed_args.declared),
+        located = config_check.check(
+            config_check.read(parsed_args.paths, parsed_args.declared),
             catalogue_documents.load(parsed_args.catalogue),
         )
         if parsed_args.sarif is not None:

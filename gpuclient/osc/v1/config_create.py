@@ -18,14 +18,14 @@ import argparse
 import typing
 
 from gpuclient.osc import command
-from gpuclient.osc import lazy
+from gpuclient.osc import lazy_imports
 
-with lazy.imports():
+with lazy_imports.deferred():
     from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient.documents.generate import files as created
+    from gpuclient.operations import device_names
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
-    from gpuclient.osc import models
     from gpuclient.osc import options
 
 
@@ -117,7 +117,9 @@ Example::
                         *(
                             warning
                             for alias in wanted.aliases
-                            for warning in models.judge(alias, known)
+                            for warning in device_names.check_alias(
+                                alias, known
+                            )
                         ),
                         *map(created.not_ours, others),
                     ]

@@ -17,14 +17,15 @@ from __future__ import annotations
 import argparse
 
 from gpuclient.osc import command
-from gpuclient.osc import lazy
+from gpuclient.osc import lazy_imports
 
-with lazy.imports():
+with lazy_imports.deferred():
     from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient import exceptions
     from gpuclient.host import bundle as host_bundle
+    from gpuclient.operations import config_check
     from gpuclient.osc import columns
-    from gpuclient.osc import config_trees
+    from gpuclient.osc import config_paths
     from gpuclient.osc import options
     from gpuclient.osc import rehearsing
     from gpuclient.rehearsal import control
@@ -55,7 +56,7 @@ Example::
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        config_trees.add_paths(parser)
+        config_paths.add_paths(parser)
         parser.add_argument(
             '--devices',
             metavar='<number>',
@@ -105,7 +106,7 @@ Example::
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         models = catalogue_documents.load(parsed_args.catalogue)
-        found = config_trees.read(parsed_args.paths, parsed_args.declared)
+        found = config_check.read(parsed_args.paths, parsed_args.declared)
         if not found.deployment.processes and not found.unreadable:
             raise exceptions.NotFound(
                 'No service of Nova reads anything in {paths}'.format(
@@ -122,7 +123,7 @@ Example::
             ],
             count=_count(parsed_args.devices),
         )
-        report = reporting.Report(plan, config_trees.check(found, models))
+        report = reporting.Report(plan, config_check.check(found, models))
         rows = report.unreadable(found.unreadable)
         if found.deployment.processes:
             rows += self._run(plan, report, parsed_args.keep)

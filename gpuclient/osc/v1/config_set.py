@@ -18,9 +18,9 @@ import argparse
 import typing
 
 from gpuclient.osc import command
-from gpuclient.osc import lazy
+from gpuclient.osc import lazy_imports
 
-with lazy.imports():
+with lazy_imports.deferred():
     from gpuclient.documents import switches
     from gpuclient import exceptions
     from gpuclient.model import configuration

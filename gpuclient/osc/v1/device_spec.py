@@ -19,9 +19,9 @@ import collections.abc
 import typing
 
 from gpuclient.osc import command
-from gpuclient.osc import lazy
+from gpuclient.osc import lazy_imports
 
-with lazy.imports():
+with lazy_imports.deferred():
     from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient.documents import device_specs
     from gpuclient import exceptions

@@ -22,9 +22,9 @@ import typing
 from osc_lib.cli import parseractions
 
 from gpuclient.osc import command
-from gpuclient.osc import lazy
+from gpuclient.osc import lazy_imports
 
-with lazy.imports():
+with lazy_imports.deferred():
     from gpuclient.cloud import keystone
     from gpuclient.cloud.nova import alias_probe
     from gpuclient.cloud.nova import flavors as nova_flavors
@@ -33,9 +33,9 @@ with lazy.imports():
     from gpuclient import exceptions
     from gpuclient.model import alias as alias_model
     from gpuclient.model import flavor as flavor_model
+    from gpuclient.operations import device_names
+    from gpuclient.operations import flavor_check
     from gpuclient.osc import columns
-    from gpuclient.osc import flavor_findings
-    from gpuclient.osc import models
     from gpuclient.osc import options
     from gpuclient.rules import finding
     from gpuclient.rules import flavor as flavor_rules
@@ -64,13 +64,13 @@ class _FlavorCommand(command.ShowOne):
         replies = (
             {}
             if flavors is None
-            else flavor_findings.ask_nova(
+            else flavor_check.ask_nova(
                 self.cloud, flavors, flavor.aliases or ()
             )
         )
-        findings = flavor_findings.check(
+        findings = flavor_check.check(
             flavor,
-            flavor_findings.device_classes(self.cloud, [flavor]),
+            flavor_check.device_classes(self.cloud, [flavor]),
             replies,
         )
         return (
@@ -204,7 +204,7 @@ def _check_flavor(
 ) -> None:
     errors = finding.errors(
         flavor_rules.check(
-            flavor, flavor_findings.device_classes(cloud, [flavor])
+            flavor, flavor_check.device_classes(cloud, [flavor])
         )
     )
     if errors and not force:
@@ -460,7 +460,9 @@ Example::
                 for document in documents
                 for defined in document.aliases
                 if defined.alias.name in (flavor.aliases or {})
-                for warning in models.judge(defined.alias, catalogue)
+                for warning in device_names.check_alias(
+                    defined.alias, catalogue
+                )
             ],
         )
 
@@ -528,7 +530,7 @@ Example::
                     columns.ListColumn(
                         [
                             str(found)
-                            for found in flavor_findings.check(
+                            for found in flavor_check.check(
                                 flavor, classes, replies
                             )
                         ]
@@ -536,7 +538,7 @@ Example::
                 )
             return values
 
-        classes = flavor_findings.device_classes(self.cloud, flavors)
+        classes = flavor_check.device_classes(self.cloud, flavors)
         shown = [
             flavor
             for flavor in sorted(flavors, key=lambda flavor: flavor.name)
@@ -550,7 +552,7 @@ Example::
         ]
         replies: dict[str, alias_probe.Reply] = {}
         if parsed_args.long:
-            replies = flavor_findings.ask_nova(
+            replies = flavor_check.ask_nova(
                 self.cloud,
                 flavors,
                 (name for flavor in shown for name in flavor.aliases or ()),

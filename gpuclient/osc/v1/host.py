@@ -20,7 +20,7 @@ import typing
 from cliff import columns as cliff_columns
 
 from gpuclient.osc import command
-from gpuclient.osc import lazy
+from gpuclient.osc import lazy_imports
 
 if typing.TYPE_CHECKING:
     import collections.abc
@@ -29,7 +29,7 @@ if typing.TYPE_CHECKING:
     from gpuclient.model import host as host_model
     from gpuclient.model import pci as pci_model
 
-with lazy.imports():
+with lazy_imports.deferred():
     from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient.documents import pci_ids
     from gpuclient import exceptions
@@ -38,8 +38,9 @@ with lazy.imports():
     from gpuclient.model import cpu
     from gpuclient.model import partial_result
     from gpuclient.model import pci
+    from gpuclient.operations import host_intent
     from gpuclient.osc import columns
-    from gpuclient.osc import host_intent
+    from gpuclient.osc import config_paths
     from gpuclient.osc import options
     from gpuclient.osc import streams
     from gpuclient.rules import host as host_rules
@@ -321,6 +322,34 @@ def _details(host: host_model.Host, device: host_model.Device) -> _Row:
     )
 
 
+def _add_purpose(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which devices are for guests."""
+    parser.add_argument(
+        '--alias',
+        metavar='<name>',
+        dest='aliases',
+        action='append',
+        default=[],
+        help=(
+            'Alias of the configuration whose devices are for guests '
+            '(repeat for several)'
+        ),
+    )
+    parser.add_argument(
+        '--config',
+        metavar='<path>',
+        dest='files',
+        action='append',
+        default=[],
+        help=(
+            'File or folder of configuration of Nova, for device specs, '
+            'aliases, CPU sets and reserved memory; of several hosts, each '
+            'is checked with its own (repeat for several)'
+        ),
+    )
+    config_paths.add_as(parser)
+
+
 class CheckHost(_Hosts):
     _description = """\
 Check whether hosts are ready for GPU passthrough
@@ -347,7 +376,7 @@ Example::
             parser,
             'Device that is for guests (repeat for several)',
         )
-        host_intent.add_options(parser)
+        _add_purpose(parser)
         parser.add_argument(
             '--long',
             action='store_true',
@@ -358,7 +387,12 @@ Example::
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
-        intents = host_intent.Intents(parsed_args, _addresses(parsed_args))
+        intents = host_intent.Intents(
+            _addresses(parsed_args),
+            parsed_args.aliases,
+            parsed_args.files,
+            parsed_args.declared,
+        )
         rows: list[_Row] = []
         severities = set()
         models = catalogue_documents.load(parsed_args.catalogue)

@@ -18,12 +18,12 @@ import argparse
 import typing
 
 from gpuclient.osc import command
-from gpuclient.osc import lazy
+from gpuclient.osc import lazy_imports
 
 if typing.TYPE_CHECKING:
     from gpuclient.model import host as host_model
 
-with lazy.imports():
+with lazy_imports.deferred():
     from gpuclient.documents import device_specs
     from gpuclient.documents.generate import creation
     from gpuclient.documents.generate import files as created

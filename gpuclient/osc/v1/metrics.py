@@ -17,9 +17,9 @@ from __future__ import annotations
 import argparse
 
 from gpuclient.osc import command
-from gpuclient.osc import lazy
+from gpuclient.osc import lazy_imports
 
-with lazy.imports():
+with lazy_imports.deferred():
     from gpuclient.cloud import keystone
     from gpuclient.cloud.nova import flavors as nova_flavors
     from gpuclient.cloud.nova import servers as nova_servers
@@ -30,7 +30,7 @@ with lazy.imports():
     from gpuclient.model import inventory
     from gpuclient.model import metrics
     from gpuclient.model import partial_result
-    from gpuclient.osc import forecasts
+    from gpuclient.operations import capacity_report
     from gpuclient.osc import openmetrics
     from gpuclient.osc import options
     from gpuclient.osc import streams
@@ -68,7 +68,7 @@ Example::
         render = openmetrics.renderer()
         cloud = self.cloud
         servers = nova_servers.list_servers(cloud.compute, all_projects=True)
-        found = forecasts.read(
+        found = capacity_report.read(
             cloud,
             tuple(
                 filter(

@@ -18,10 +18,10 @@ import argparse
 import typing
 
 from gpuclient.osc import command
-from gpuclient.osc import everywhere
-from gpuclient.osc import lazy
+from gpuclient.osc import lazy_imports
+from gpuclient.osc import multi_cloud
 
-with lazy.imports():
+with lazy_imports.deferred():
     from gpuclient.cloud.nova import hypervisors
     from gpuclient.cloud.placement import devices as placement_devices
     from gpuclient.cloud import usage
@@ -29,13 +29,13 @@ with lazy.imports():
     from gpuclient import exceptions
     from gpuclient.model import expectation
     from gpuclient.model import inventory
-    from gpuclient.osc import alias_records
+    from gpuclient.operations import alias_inventory
+    from gpuclient.operations import expected_devices
     from gpuclient.osc import columns
-    from gpuclient.osc import expectations
     from gpuclient.osc import options
 
 
-class ListPlacement(everywhere.Lister):
+class ListPlacement(multi_cloud.Lister):
     _description = """\
 List the PCI devices that compute hosts report to Placement
 
@@ -195,7 +195,7 @@ Example::
         ]
 
     def _list_expected(self, parsed_args: argparse.Namespace) -> command.Rows:
-        wanted = expectations.read(parsed_args.expected, parsed_args.host)
+        wanted = expected_devices.read(parsed_args.expected, parsed_args.host)
         found = placement_devices.read_devices(
             self.cloud.placement,
             count_hosts=lambda: hypervisors.count(self.cloud.compute),
@@ -317,7 +317,7 @@ Example::
                         ),
                         defined.where,
                     )
-        shown = alias_records.shown(name, use)
+        shown = alias_inventory.shown(name, use)
         if shown is not None:
             return inventory.Found('alias', shown.devices), shown.source
         raise exceptions.NotFound(

@@ -20,9 +20,9 @@ import typing
 from cliff import columns
 
 from gpuclient.osc import command
-from gpuclient.osc import lazy
+from gpuclient.osc import lazy_imports
 
-with lazy.imports():
+with lazy_imports.deferred():
     from gpuclient.documents import yaml_file
     from gpuclient import exceptions
     from gpuclient.model import partial_result

@@ -20,10 +20,10 @@ import typing
 from openstackclient.identity import common as identity_common
 
 from gpuclient.osc import command
-from gpuclient.osc import everywhere
-from gpuclient.osc import lazy
+from gpuclient.osc import lazy_imports
+from gpuclient.osc import multi_cloud
 
-with lazy.imports():
+with lazy_imports.deferred():
     from gpuclient.cloud import keystone
     from gpuclient.cloud.nova import hypervisors
     from gpuclient.cloud.nova import servers as nova_servers
@@ -36,7 +36,7 @@ with lazy.imports():
     from gpuclient.osc import options
 
 
-class ListServer(everywhere.Lister):
+class ListServer(multi_cloud.Lister):
     _description = """\
 List servers that hold PCI devices, or whose flavor requests them
 

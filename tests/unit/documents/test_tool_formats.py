@@ -12,20 +12,19 @@
 
 """Values, environments, bundles and answers of deployment tools."""
 
-import argparse
 import os
 import textwrap
 
 import ddt
 import testtools
 
-from gpuclient import exceptions
 from gpuclient.documents import aliases
 from gpuclient.documents import device_specs
 from gpuclient.documents import services
 from gpuclient.documents import tree
-from gpuclient.osc import config_trees
-from gpuclient.osc import host_intent
+from gpuclient import exceptions
+from gpuclient.operations import config_check
+from gpuclient.operations import host_intent
 from tests.unit.documents import test_tools
 
 ALIAS = test_tools.ALIAS
@@ -733,12 +732,9 @@ class TestUnread(FormatTestCase):
         self.write({'gpu.yml': text})
         path = os.fspath(self.folder / 'gpu.yml')
         for read in (
-            lambda: config_trees.read([path]),
+            lambda: config_check.read([path]),
             lambda: services.read(path),
-            lambda: host_intent.Intents(
-                argparse.Namespace(files=[path], aliases=[], declared=[]),
-                frozenset(),
-            ),
+            lambda: host_intent.Intents(frozenset(), files=[path]),
         ):
             error = self.assertRaises(exceptions.DocumentError, read)
             self.assertIn(name, str(error))
@@ -753,7 +749,7 @@ class TestUnread(FormatTestCase):
                 'flavors.yml': 'pci_passthrough:alias: a:1\n',
             }
         )
-        found = config_trees.read([os.fspath(self.folder)])
+        found = config_check.read([os.fspath(self.folder)])
         self.assertEqual(
             [os.fspath(self.folder / 'gpu.yml')],
             [path for path, _name in found.unread],

@@ -12,7 +12,6 @@
 
 """What hosts are meant for, from options and configuration."""
 
-import argparse
 import collections.abc
 import dataclasses
 
@@ -24,61 +23,37 @@ from gpuclient.model import configuration
 from gpuclient.model import cpu
 from gpuclient.model import deployment
 from gpuclient.model import pci
-from gpuclient.osc import config_trees
 from gpuclient.rules import host_view
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which devices are for guests."""
-    parser.add_argument(
-        '--alias',
-        metavar='<name>',
-        dest='aliases',
-        action='append',
-        default=[],
-        help=(
-            'Alias of the configuration whose devices are for guests '
-            '(repeat for several)'
-        ),
-    )
-    parser.add_argument(
-        '--config',
-        metavar='<path>',
-        dest='files',
-        action='append',
-        default=[],
-        help=(
-            'File or folder of configuration of Nova, for device specs, '
-            'aliases, CPU sets and reserved memory; of several hosts, each '
-            'is checked with its own (repeat for several)'
-        ),
-    )
-    config_trees.add_as(parser)
 
 
 class Intents:
     """What hosts are meant for, as far as options and configuration tell.
 
     :param addresses: The devices that are named.
+    :param aliases: The names of those whose devices are for guests.
+    :param files: Files and folders of configuration.
+    :param declared: What some of them are.
     :raises gpuclient.exceptions.GPUError: The configuration cannot be read,
         or has no alias that is named.
     """
 
     def __init__(
         self,
-        parsed_args: argparse.Namespace,
         addresses: frozenset[pci.Address],
+        aliases: collections.abc.Collection[str] = (),
+        files: collections.abc.Sequence[str] = (),
+        declared: collections.abc.Sequence[tree.Declared] = (),
     ) -> None:
         self._addresses = addresses
-        self._wanted = parsed_args.aliases
-        found = tree.read(parsed_args.files, parsed_args.declared)
+        self._wanted = aliases
+        found = tree.read(files, declared)
         for path, reason in found.unreadable:
             raise exceptions.DocumentError(f'{path} cannot be read: {reason}')
         for path, name in found.unread:
             raise exceptions.DocumentError(services.not_read(path, name))
         paths = [
-            *parsed_args.files,
-            *(one.path for one in parsed_args.declared),
+            *files,
+            *(each.path for each in declared),
         ]
         if paths and not found.deployment.processes:
             raise exceptions.NotFound(

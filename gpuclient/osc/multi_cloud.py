@@ -25,9 +25,9 @@ from openstack import connection
 from openstack import exceptions as sdk_exceptions
 
 from gpuclient.osc import command
-from gpuclient.osc import lazy
+from gpuclient.osc import lazy_imports
 
-with lazy.imports():
+with lazy_imports.deferred():
     from gpuclient import exceptions
     from gpuclient.model import partial_result
     from gpuclient.osc import columns

@@ -52,7 +52,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 @contextlib.contextmanager
-def imports() -> collections.abc.Iterator[None]:
+def deferred() -> collections.abc.Iterator[None]:
     """Defer the import of modules of this package.
 
     Write ``from gpuclient.cloud import usage`` below it: the module is read

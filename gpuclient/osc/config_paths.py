@@ -10,19 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Trees of configuration that commands name, and what is wrong with them."""
+"""Arguments that name files and folders of configuration."""
 
 import argparse
-import collections.abc
 
-from gpuclient.documents import services
 from gpuclient.documents import tree
-from gpuclient import exceptions
-from gpuclient.model import catalogue
 from gpuclient.model import configuration
-from gpuclient.osc import models as osc_models
-from gpuclient.rules import configuration as configuration_rules
-from gpuclient.rules import finding
 
 _CONTROL = (
     configuration.API,
@@ -92,52 +85,3 @@ def _declared(text: str) -> tree.Declared:
             f'{text!r} names a host: only nova-compute takes one'
         )
     return tree.Declared(kinds, host or None, path)
-
-
-def read(
-    paths: collections.abc.Sequence[str],
-    declared: collections.abc.Sequence[tree.Declared] = (),
-) -> tree.Tree:
-    """Read files and folders.
-
-    :param declared: What some of them are.
-    :raises gpuclient.exceptions.GPUError: They have no configuration.
-    """
-    if not paths and not declared:
-        raise exceptions.InvalidValue(
-            'Name files or folders, or say what they are with --as'
-        )
-    found = tree.read(paths, declared)
-    paths = [*paths, *(one.path for one in declared)]
-    if not found.files and not found.unreadable and found.unread:
-        path, name = found.unread[0]
-        raise exceptions.DocumentError(services.not_read(path, name))
-    if not found.files and not found.unreadable:
-        raise exceptions.NotFound(
-            (
-                'There is no configuration of Nova in {paths}: name '
-                'nova.conf files, YAML files, or folders that hold them'
-            ).format(paths=', '.join(paths))
-        )
-    return found
-
-
-def check(
-    found: tree.Tree, models: catalogue.Catalogue
-) -> tuple[finding.Located, ...]:
-    """Return all findings of a tree."""
-    return (
-        *(
-            configuration_rules.unreadable(path, reason)
-            for path, reason in found.unreadable
-        ),
-        *(
-            configuration_rules.unread(path, services.not_read(path, name))
-            for path, name in found.unread
-        ),
-        *configuration_rules.check(
-            found.deployment,
-            models,
-            osc_models.known_name,
-        ),
-    )
