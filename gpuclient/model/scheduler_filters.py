@@ -99,11 +99,20 @@ LAST_NOVA = {'RHOSO': 27, 'TripleO': 26}
 #: ``templates/nova/nova.conf``) and MOSK (``rockoon``:
 #: ``templates/preset/compute.yaml``). Those of OpenStack-Helm
 #: (``nova/values.yaml``), TripleO and Puppet (``puppet-nova``:
-#: ``manifests/scheduler/filter.pp``) leave Nova's default; the lists of
-#: OpenStack-Ansible (``os_nova``: ``defaults/main.yml``), packstack and
-#: devstack (``lib/nova``) have no such filter. What Juju and Sunbeam set is
-#: read as a value of their files.
+#: ``manifests/scheduler/filter.pp``) leave Nova's default, and so does packstack
+#: since 24 (Xena); its earlier lists, and those of OpenStack-Ansible
+#: (``os_nova``: ``defaults/main.yml``) and devstack (``lib/nova``), have no
+#: such filter. What Juju and Sunbeam set is read as a value of their files.
 SET_BY_TOOL = frozenset({'RHOSO', 'MOSK'})
+#: What an operator sets in the files of a tool, where its name is not that of
+#: Nova's option.
+SETTINGS_OF_TOOL = {
+    'OpenStack-Helm': 'conf.nova.filter_scheduler.enabled_filters',
+    'Puppet': 'nova::scheduler::filter::enabled_filters',
+    'TripleO': 'NovaSchedulerEnabledFilters',
+}
+#: The same where filters are added to the list of a tool.
+ADDED_BY_TOOL = {'OpenStack-Ansible': 'nova_scheduler_extra_filters'}
 
 
 def removal(name: str) -> str | None:
@@ -161,6 +170,15 @@ def missing_path(path: str) -> bool:
 def enabled(text: str) -> list[str]:
     """Return the filters that ``enabled_filters`` names, in their order."""
     return oslo_values.items(text)
+
+
+def still_in_nova(text: str) -> tuple[str, ...]:
+    """Return the filters of a list without those that Nova removed.
+
+    ComputeFilter is added: without it the list is not complete.
+    """
+    names = [name for name in enabled(text) if name in MODULES]
+    return tuple(dict.fromkeys((COMPUTE, *names)))
 
 
 def is_of_control_plane(section: str, name: str, text: str) -> bool:

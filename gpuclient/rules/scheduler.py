@@ -254,12 +254,44 @@ def _check_unset(
             'GPU327',
             f'[filter_scheduler]enabled_filters is not set, and the default '
             f'has no {scheduler_filters.PCI}: servers are scheduled to hosts '
-            f'that have no free device for them, and fail there. Set '
-            f'enabled_filters = '
-            f'{",".join((*scheduler_filters.DEFAULT, scheduler_filters.PCI))}',
+            f'that have no free device for them, and fail there. '
+            f'{_remedy_of_unset(service)}',
         ),
         service.place,
     )
+
+
+def _remedy_of_unset(service: deployment.Process) -> str:
+    """Return where PciPassthroughFilter is added, and to which list.
+
+    A list under the name of before release 15 is what the operator wants:
+    Nova 24 and later ignore it (``nova/conf/scheduler.py``).
+    """
+    if service.tool in scheduler_filters.ADDED_BY_TOOL:
+        return (
+            f'Add {scheduler_filters.PCI} to '
+            f'{scheduler_filters.ADDED_BY_TOOL[service.tool]}'
+        )
+    names = scheduler_filters.DEFAULT
+    old = service.last('DEFAULT', 'scheduler_default_filters')
+    if old is not None and not old.depends and '$' not in old.text:
+        names = scheduler_filters.still_in_nova(old.text)
+    value = ','.join(dict.fromkeys((*names, scheduler_filters.PCI)))
+    if old is not None:
+        return (
+            f'Replace [DEFAULT]scheduler_default_filters ({old.place}), which '
+            f'Nova 24 and later ignore, by '
+            f'[filter_scheduler]enabled_filters = {value}'
+        )
+    if service.tool == 'packstack':
+        return (
+            f'No answer sets it: on the host of nova-scheduler set '
+            f'enabled_filters = {value} in nova.conf'
+        )
+    name = scheduler_filters.SETTINGS_OF_TOOL.get(
+        service.tool, 'enabled_filters'
+    )
+    return f'Set {name} = {value}'
 
 
 def has_own_default(service: deployment.Process) -> bool:

@@ -16,8 +16,12 @@
 lists of JSON, of which each item becomes a line of nova.conf
 (``packstack``: ``packstack/puppet/modules/packstack/manifests/nova/api.pp``,
 ``compute.pp``; ``puppet-nova``: ``manifests/pci.pp``). The aliases are set
-where nova-api runs: a compute has them only on the same host. The filters
-cannot be set: they are Nova's.
+where nova-api runs: a compute has them only on the same host.
+
+No answer sets the filters of nova-scheduler (``sched.pp`` beside them). Since
+24 (Xena) packstack leaves Nova's default; 22 and 23 set a list of six, with
+AvailabilityZoneFilter, and earlier ones also filters such as RetryFilter. None
+of them has PciPassthroughFilter.
 """
 
 import collections.abc

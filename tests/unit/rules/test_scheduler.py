@@ -88,6 +88,11 @@ spec:
                 alias: '{"vendor_id":"10de","product_id":"1db4","name":"g"}'
                 device_spec: '{"vendor_id": "10de", "product_id": "1db4"}'
 """
+OF_PACKSTACK = f'[general]\nCONFIG_NOVA_PCI_ALIAS=[{ALIAS[8:]}]\n'
+OLD_FILTERS = (
+    '[DEFAULT]\nscheduler_default_filters = '
+    'RetryFilter,NUMATopologyFilter,PciPassthroughFilter\n'
+)
 OF_PUPPET = """
 nova::pci::aliases:
 - {vendor_id: "10de", product_id: "1db4", name: v100}
@@ -280,16 +285,48 @@ class TestList(RulesTestCase):
             'nova-compute.conf': f'{PCI}[filter_scheduler]\n{GOOD}',
         },
         {'config/nova.conf': PCI, 'config/nova/nova-scheduler.conf': ''},
-        {'group_vars/all.yml': f"nova_pci_alias: ['{ALIAS[8:]}']\n"},
-        # Deployment tools that leave Nova's default.
-        {'values.yaml': OF_HELM},
-        {'environment.yaml': of_tripleo('')},
-        {'data/common.yaml': OF_PUPPET},
     )
     def test_unset(self, files: dict[str, str]) -> None:
         found = [one for one in self.messages(files) if 'GPU327' in one]
         self.assertEqual(1, len(found), self.messages(files))
         self.assertIn('Set enabled_filters = ComputeFilter,', found[0])
+
+    @ddt.data(
+        # Deployment tools that leave Nova's default.
+        (
+            {'values.yaml': OF_HELM},
+            'Set conf.nova.filter_scheduler.enabled_filters = ComputeFilter,',
+        ),
+        (
+            {'environment.yaml': of_tripleo('')},
+            'Set NovaSchedulerEnabledFilters = ComputeFilter,',
+        ),
+        (
+            {'data/common.yaml': OF_PUPPET},
+            'Set nova::scheduler::filter::enabled_filters = ComputeFilter,',
+        ),
+        ({'answers.txt': OF_PACKSTACK}, 'No answer sets it: on the host of'),
+        # One whose own list has no such filter.
+        (
+            {'group_vars/all.yml': f"nova_pci_alias: ['{ALIAS[8:]}']\n"},
+            'Add PciPassthroughFilter to nova_scheduler_extra_filters',
+        ),
+        # The name that Nova 24 removed: its filters are kept.
+        (
+            {'nova.conf': f'{OLD_FILTERS}{PCI}'},
+            'nova.conf:2), which Nova 24 and later ignore, by '
+            '[filter_scheduler]enabled_filters = '
+            'ComputeFilter,NUMATopologyFilter,PciPassthroughFilter',
+        ),
+    )
+    @ddt.unpack
+    def test_unset_under_another_name(
+        self, files: dict[str, str], remedy: str
+    ) -> None:
+        (message,) = (
+            message for message in self.messages(files) if 'GPU327' in message
+        )
+        self.assertIn(remedy, message)
 
     @ddt.data(
         # No document of the scheduler.
