@@ -99,7 +99,7 @@ LAST_NOVA = {'RHOSO': 27, 'TripleO': 26}
 #: ``templates/nova/nova.conf``) and MOSK (``rockoon``:
 #: ``templates/preset/compute.yaml``). Those of OpenStack-Helm
 #: (``nova/values.yaml``), TripleO and Puppet (``puppet-nova``:
-#: ``manifests/scheduler/filter.pp``) leave Nova's default, and so does packstack
+#: ``manifests/scheduler/filter.pp``) leave Nova's default, as packstack does
 #: since 24 (Xena); its earlier lists, and those of OpenStack-Ansible
 #: (``os_nova``: ``defaults/main.yml``) and devstack (``lib/nova``), have no
 #: such filter. What Juju and Sunbeam set is read as a value of their files.
