@@ -272,7 +272,7 @@ def _remedy_of_unset(service: deployment.Process) -> str:
             f'Add {scheduler_filters.PCI} to '
             f'{scheduler_filters.ADDED_BY_TOOL[service.tool]}'
         )
-    names = scheduler_filters.DEFAULT
+    names: tuple[str, ...] = scheduler_filters.DEFAULT
     old = service.last('DEFAULT', 'scheduler_default_filters')
     if old is not None and not old.depends and '$' not in old.text:
         names = scheduler_filters.still_in_nova(old.text)
