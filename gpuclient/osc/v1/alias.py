@@ -36,6 +36,7 @@ with lazy_imports.deferred():
     from gpuclient.model import inventory
     from gpuclient.model import partial_result
     from gpuclient.operations import alias_inventory
+    from gpuclient.operations import configuration_edits
     from gpuclient.operations import device_names
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
@@ -94,12 +95,12 @@ Example::
                     pci_in_placement=parsed_args.pci_in_placement,
                 )
                 edit.note_restart(document)
-            warnings += config_files.warn_of(edit)
+            warnings += configuration_edits.warnings(edit)
         live = self._ask(alias, parsed_args)
         warnings += live.warnings
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
         line = f'alias = {alias.render()}'
-        restart = config_files.restart(edits)
+        restart = configuration_edits.restart(edits)
         return (
             (
                 'name',

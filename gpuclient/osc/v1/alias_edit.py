@@ -30,6 +30,7 @@ with lazy_imports.deferred():
     from gpuclient.model import alias as alias_model
     from gpuclient.model import inventory
     from gpuclient.operations import alias_inventory
+    from gpuclient.operations import configuration_edits
     from gpuclient.operations import device_names
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
@@ -106,7 +107,7 @@ Example::
                 warnings += map(str, finding.warnings(findings))
                 warnings += device_names.check_alias(alias, known)
                 edit.note_restart(document)
-            warnings += config_files.warn_of(edit)
+            warnings += configuration_edits.warnings(edit)
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
         return (
             ('name', 'lines', 'files', 'restart', 'warnings'),
@@ -120,7 +121,7 @@ Example::
                     )
                 ),
                 config_files.present(edits, parsed_args.dry_run),
-                columns.ListColumn(config_files.restart(edits)),
+                columns.ListColumn(configuration_edits.restart(edits)),
                 columns.ListColumn(list(dict.fromkeys(warnings))),
             ),
         )
@@ -211,7 +212,7 @@ Example::
                 columns.ListColumn(users.flavors),
                 columns.ListColumn(users.servers),
                 config_files.present(edits, parsed_args.dry_run),
-                columns.ListColumn(config_files.restart(edits)),
+                columns.ListColumn(configuration_edits.restart(edits)),
             ),
         )
 

@@ -23,6 +23,7 @@ from gpuclient.osc import lazy_imports
 with lazy_imports.deferred():
     from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient.documents.generate import files as created
+    from gpuclient.operations import configuration_edits
     from gpuclient.operations import device_names
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
@@ -73,8 +74,8 @@ Example::
         wanted = created.read_description(parsed_args.description, known)
         creation = created.create(wanted)
         files, others = created.read_creation(parsed_args.output, creation)
-        edits: list[config_files.Edit[typing.Any]] = [
-            config_files.Edit(
+        edits: list[configuration_edits.Edit[typing.Any]] = [
+            configuration_edits.Edit(
                 file,
                 [],
                 file.services,
@@ -101,7 +102,7 @@ Example::
                 columns.ListColumn(
                     [provider.name for provider in creation.providers]
                 ),
-                columns.ListColumn(config_files.restart(edits)),
+                columns.ListColumn(configuration_edits.restart(edits)),
                 columns.ListColumn(
                     list(
                         creation.steps(

@@ -24,6 +24,7 @@ with lazy_imports.deferred():
     from gpuclient.documents import switches
     from gpuclient import exceptions
     from gpuclient.model import configuration
+    from gpuclient.operations import configuration_edits
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
     from gpuclient.osc import options
@@ -102,7 +103,7 @@ Example::
         found = switches.read(parsed_args.paths)
         documents = list(found.documents)
         edits = [
-            config_files.Edit(file, found.of(file), sorted(kinds), [])
+            configuration_edits.Edit(file, found.of(file), sorted(kinds), [])
             for file, kinds in found.files
         ]
         restart = _apply(parsed_args, documents)
@@ -112,7 +113,7 @@ Example::
             documents, restart, in_placement=in_placement
         )
         for edit in edits:
-            warnings += config_files.warn_of(edit)
+            warnings += configuration_edits.warnings(edit)
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
         return (
             ('files', 'restart', 'next_steps', 'warnings'),

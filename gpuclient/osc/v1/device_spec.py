@@ -26,6 +26,7 @@ with lazy_imports.deferred():
     from gpuclient.documents import device_specs
     from gpuclient import exceptions
     from gpuclient.model import device_spec
+    from gpuclient.operations import configuration_edits
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
     from gpuclient.osc import models
@@ -108,14 +109,14 @@ Example::
                     _refuse(device_spec_rules.check_reporting(spec))
                 else:
                     warnings.append(str(device_spec_rules.not_reported()))
-            warnings += config_files.warn_of(edit)
+            warnings += configuration_edits.warnings(edit)
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
         return (
             ('line', 'files', 'restart', 'warnings'),
             (
                 f'device_spec = {device_specs.render(entry)}',
                 config_files.present(edits, parsed_args.dry_run),
-                columns.ListColumn(config_files.restart(edits)),
+                columns.ListColumn(configuration_edits.restart(edits)),
                 columns.ListColumn(list(dict.fromkeys(warnings))),
             ),
         )
@@ -215,7 +216,7 @@ Example::
             (
                 count,
                 config_files.present(edits, parsed_args.dry_run),
-                columns.ListColumn(config_files.restart(edits)),
+                columns.ListColumn(configuration_edits.restart(edits)),
             ),
         )
 

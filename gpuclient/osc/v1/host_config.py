@@ -33,6 +33,7 @@ with lazy_imports.deferred():
     from gpuclient.host import bundle
     from gpuclient.host import reader
     from gpuclient.model import pci
+    from gpuclient.operations import configuration_edits
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
     from gpuclient.osc import options
@@ -167,8 +168,8 @@ Example::
             else (preparation.files, preparation.commands, preparation.undo)
         )
         dry_run = parsed_args.dry_run or parsed_args.output is None
-        edits: list[config_files.Edit[typing.Any]] = [
-            config_files.Edit(file, [], [], [])
+        edits: list[configuration_edits.Edit[typing.Any]] = [
+            configuration_edits.Edit(file, [], [], [])
             for file in _files(parsed_args.output, files)
         ]
         config_files.write(self, edits, dry_run=dry_run)

@@ -365,7 +365,7 @@ class TestKinds(FilesTestCase):
             self.run_command,
             *(alias.CreateAlias, 'b', *CREATE[1:], *kind.options),
         )
-        self.assertIn('or make a file of that name', str(error))
+        self.assertIn('or create a file of the same name', str(error))
         self.assertEqual(
             before['kolla/config/nova.conf'],
             self.content()['kolla/config/nova.conf'],
