@@ -23,7 +23,7 @@ from gpuclient.model import configuration
 from gpuclient.model import cpu
 from gpuclient.model import deployment
 from gpuclient.model import pci
-from gpuclient.rules import host_view
+from gpuclient.rules import passthrough_view
 
 
 class Intents:
@@ -70,7 +70,7 @@ class Intents:
                     f'No file given with --config defines an alias {name!r}'
                 )
 
-    def of(self, host: str) -> host_view.Intent:
+    def of(self, host: str) -> passthrough_view.Intent:
         """Return what a host is meant for.
 
         :raises gpuclient.exceptions.GPUError: Which compute it is cannot be
@@ -98,7 +98,9 @@ class Intents:
             )
         return next(iter(intents), None) or self._intent(None)
 
-    def _intent(self, compute: deployment.Process | None) -> host_view.Intent:
+    def _intent(
+        self, compute: deployment.Process | None
+    ) -> passthrough_view.Intent:
         """Return what a host with a compute is meant for."""
         aliases = tuple(
             alias
@@ -109,7 +111,7 @@ class Intents:
             )
             if not self._wanted or alias.name in self._wanted
         )
-        intent = host_view.Intent(
+        intent = passthrough_view.Intent(
             addresses=self._addresses or None,
             aliases=aliases,
             only_aliases=bool(self._wanted),

@@ -24,20 +24,21 @@ from gpuclient.model import deployment
 from gpuclient.model import device_spec
 from gpuclient.model import quoting
 from gpuclient.rules import alias as alias_rules
-from gpuclient.rules import alias_sides as alias_sides_rules
+from gpuclient.rules import alias_consistency as alias_consistency_rules
 from gpuclient.rules import catalogue as catalogue_rules
 from gpuclient.rules import cpu as cpu_rules
 from gpuclient.rules import data_plane as data_plane_rules
 from gpuclient.rules import device_spec as device_spec_rules
-from gpuclient.rules import devices as devices_rules
+from gpuclient.rules import live_migration
+from gpuclient.rules import mediated_devices
 from gpuclient.rules import finding
-from gpuclient.rules import kernel as kernel_rules
-from gpuclient.rules import matching as matching_rules
+from gpuclient.rules import kernel_arguments as kernel_rules
+from gpuclient.rules import alias_matching as matching_rules
 from gpuclient.rules import missing_services as missing_services_rules
 from gpuclient.rules import options as options_rules
 from gpuclient.rules import scheduler as scheduler_rules
-from gpuclient.rules import tracking as tracking_rules
-from gpuclient.rules import unread as unread_rules
+from gpuclient.rules import placement_tracking as tracking_rules
+from gpuclient.rules import unread_configuration as unread_rules
 
 #: What templates and examples leave for the operator to fill in.
 _PLACEHOLDER = re.compile(
@@ -208,7 +209,7 @@ def _check_service(
         broken=any(one.finding.code == 'GPU302' for one in found),
     )
     found += cpu_rules.check_service(service)
-    found += devices_rules.check_mediated(service, specs, catalogue)
+    found += mediated_devices.check(service, specs, catalogue)
     return found
 
 
@@ -235,7 +236,7 @@ def _check_node_set(
         *data_plane_rules.check_machines(node_set, written),
     ]
     for service in computes:
-        found += devices_rules.check_migration(
+        found += live_migration.check(
             service,
             entries.aliases([service]),
             entries.specs([service]),
@@ -296,7 +297,7 @@ def _check_deployment(
     """Return what is wrong between services."""
     aliases = entries.aliases(services)
     specs = entries.specs(services)
-    found = [*alias_sides_rules.check(aliases, services)]
+    found = [*alias_consistency_rules.check(aliases, services)]
     unknown = any(
         entries.is_broken(service)
         or any(
@@ -310,7 +311,7 @@ def _check_deployment(
     found += tracking_rules.check(services, specs, aliases)
     found += scheduler_rules.check(services, aliases)
     for service in services:
-        found += devices_rules.check_migration(
+        found += live_migration.check(
             service, entries.aliases([service]), entries.specs([service])
         )
     return found

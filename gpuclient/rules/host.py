@@ -23,15 +23,15 @@ from gpuclient.model import catalogue
 from gpuclient.model import cpu
 from gpuclient.model import host as host_model
 from gpuclient.model import kernel
-from gpuclient.rules import host_binding
-from gpuclient.rules import host_boot
+from gpuclient.rules import vfio_binding
+from gpuclient.rules import boot_entry
 from gpuclient.rules import host_device
 from gpuclient.rules import host_remedy
-from gpuclient.rules import host_reporting
-from gpuclient.rules import host_view
-from gpuclient.rules import verdict
+from gpuclient.rules import placement_reporting
+from gpuclient.rules import passthrough_view
+from gpuclient.rules import check_result
 
-Verdicts = collections.abc.Iterator[verdict.Verdict]
+Verdicts = collections.abc.Iterator[check_result.CheckResult]
 
 #: Who says so in the firmware, what the setup calls it, and where the kernel
 #: tells of it.
@@ -53,30 +53,32 @@ _MOST_IN_PAGES = 0.95
 
 def check(
     host: host_model.Host,
-    intent: host_view.Intent | None = None,
+    intent: passthrough_view.Intent | None = None,
     models: catalogue.Catalogue | None = None,
-) -> tuple[verdict.Verdict, ...]:
+) -> tuple[check_result.CheckResult, ...]:
     """Return what there is to say of a host: of itself, then of its GPUs.
 
     :param intent: What is known of its use; without it, a card is for guests
         that vfio-pci has or claims, or that is a GPU and no console.
     :param models: GPU models, for what device type they should have.
     """
-    view = host_view.View(
-        host, intent or host_view.Intent(), models or catalogue.builtin()
+    view = passthrough_view.View(
+        host,
+        intent or passthrough_view.Intent(),
+        models or catalogue.builtin(),
     )
-    found: list[verdict.Verdict] = []
+    found: list[check_result.CheckResult] = []
     for rule in (
         _readable,
         _devices,
         _iommu,
         _iommu_arguments,
         _iommu_mode,
-        host_boot.check,
+        boot_entry.check,
         _noiommu_mode,
         _ignored_lines,
-        host_binding.ids,
-        host_binding.duplicates,
+        vfio_binding.ids,
+        vfio_binding.duplicates,
         _switches,
         _huge_pages,
         _memory,
@@ -89,13 +91,13 @@ def check(
             continue
         for_guests, reason = use
         whose = 'for guests' if for_guests else 'kept by the host'
-        found += verdict.of_device(
-            device.address, [verdict.passed('use', f'{whose}: {reason}')]
+        found += check_result.of_device(
+            device.address, [check_result.passed('use', f'{whose}: {reason}')]
         )
         if for_guests:
             found += host_device.check(view, device)
-            for binding in (host_binding.functions, host_binding.race):
-                found += verdict.of_device(
+            for binding in (vfio_binding.functions, vfio_binding.race):
+                found += check_result.of_device(
                     device.address, binding(view, device)
                 )
     # The host first, then device by device.
@@ -106,20 +108,20 @@ def check(
     )
 
 
-def _readable(view: host_view.View) -> Verdicts:
+def _readable(view: passthrough_view.View) -> Verdicts:
     check = 'readable'
     for failure in view.host.unreadable:
-        yield verdict.warn(
+        yield check_result.warn(
             'GPU460',
             check,
             str(failure),
             'Read the host as root; what cannot be read is not checked',
         )
     if not view.host.unreadable:
-        yield verdict.passed(check, 'all that is there was read')
+        yield check_result.passed(check, 'all that is there was read')
 
 
-def _devices(view: host_view.View) -> Verdicts:
+def _devices(view: passthrough_view.View) -> Verdicts:
     check = 'devices'
     intent = view.intent
     missing = [
@@ -128,7 +130,7 @@ def _devices(view: host_view.View) -> Verdicts:
         if view.host.device(address) is None
     ]
     for address in missing:
-        yield verdict.fail(
+        yield check_result.fail(
             'GPU457',
             check,
             f'there is no device {address}',
@@ -136,18 +138,18 @@ def _devices(view: host_view.View) -> Verdicts:
             'or is off',
         )
     for words in view.spec_errors:
-        yield verdict.fail(
+        yield check_result.fail(
             'GPU456',
             check,
             f'nova-compute would not start: {words}',
             'Correct [pci]device_spec; see "openstack gpu config check"',
         )
-    yield from host_reporting.check(view)
+    yield from placement_reporting.check(view)
     for spec in view.specs:
         if not any(
             view.spec_of(device) == spec for device in view.host.devices
         ):
-            yield verdict.warn(
+            yield check_result.warn(
                 'GPU456',
                 check,
                 f'no device matches [pci]device_spec {spec.written}',
@@ -155,14 +157,14 @@ def _devices(view: host_view.View) -> Verdicts:
             )
     count = len(view.for_guests)
     if not view.host.gpus:
-        yield verdict.warn(
+        yield check_result.warn(
             'GPU461',
             check,
             'the host has no display controller and no processing accelerator',
             'Check that the cards have power and that the firmware lists them',
         )
     elif not count:
-        yield verdict.warn(
+        yield check_result.warn(
             'GPU461',
             check,
             f'none of {len(view.host.gpus)} display controllers and '
@@ -171,20 +173,20 @@ def _devices(view: host_view.View) -> Verdicts:
             'their [pci]device_spec',
         )
     elif not missing:
-        yield verdict.passed(check, f'{count} for guests')
+        yield check_result.passed(check, f'{count} for guests')
 
 
-def _iommu(view: host_view.View) -> Verdicts:
+def _iommu(view: passthrough_view.View) -> Verdicts:
     check = 'IOMMU'
     host = view.host
     if host.iommu_on:
         count = len({one.group for one in host.devices} - {None})
         units = f' ({", ".join(host.iommus)})' if host.iommus else ''
-        yield verdict.passed(check, f'on: {count} groups{units}')
+        yield check_result.passed(check, f'on: {count} groups{units}')
         return
     reason, remedy = _why_off(view)
     # Nothing hangs on it where there is nothing to give away.
-    make = verdict.fail if view.for_guests else verdict.warn
+    make = check_result.fail if view.for_guests else check_result.warn
     of_vfio = any(one.group is not None for one in host.devices)
     but = ' but those of VFIO itself' if of_vfio else ''
     yield make(
@@ -192,7 +194,7 @@ def _iommu(view: host_view.View) -> Verdicts:
     )
 
 
-def _why_off(view: host_view.View) -> tuple[str, str]:
+def _why_off(view: passthrough_view.View) -> tuple[str, str]:
     """Return why a host has no IOMMU groups, and what to do."""
     host = view.host
     # Arm's has no such argument.
@@ -246,7 +248,7 @@ def _why_off(view: host_view.View) -> tuple[str, str]:
     )
 
 
-def _turn_on(view: host_view.View, off: str) -> host_remedy.Change:
+def _turn_on(view: passthrough_view.View, off: str) -> host_remedy.Change:
     """Return what replaces the argument that turns the IOMMU off."""
     name, _equals, word = off.partition('=')
     written = view.arguments.written(name)
@@ -271,7 +273,7 @@ def _turn_on(view: host_view.View, off: str) -> host_remedy.Change:
     return host_remedy.Change(add=tuple(add), remove=remove)
 
 
-def _iommu_arguments(view: host_view.View) -> Verdicts:
+def _iommu_arguments(view: passthrough_view.View) -> Verdicts:
     check = 'IOMMU arguments'
     host = view.host
     wrong = None
@@ -290,9 +292,9 @@ def _iommu_arguments(view: host_view.View) -> Verdicts:
             if one.key in ('iommu', 'intel_iommu', 'amd_iommu')
             or one.key.startswith('iommu.')
         ]
-        yield verdict.passed(check, ' '.join(shown) or 'none')
+        yield check_result.passed(check, ' '.join(shown) or 'none')
         return
-    make = verdict.warn if host.iommu_on else verdict.fail
+    make = check_result.warn if host.iommu_on else check_result.fail
     # AMD needs none: its IOMMU is on where the firmware has it on.
     add = (
         host.iommu_vendor == host_model.INTEL
@@ -311,7 +313,7 @@ def _iommu_arguments(view: host_view.View) -> Verdicts:
     )
 
 
-def _iommu_mode(view: host_view.View) -> Verdicts:
+def _iommu_mode(view: passthrough_view.View) -> Verdicts:
     check = 'IOMMU mode'
     host = view.host
     if not host.iommu_on:
@@ -324,10 +326,12 @@ def _iommu_mode(view: host_view.View) -> Verdicts:
             passthrough and 'identity' in domains
         )
     if passthrough:
-        yield verdict.passed(check, 'devices of the host bypass it (identity)')
+        yield check_result.passed(
+            check, 'devices of the host bypass it (identity)'
+        )
         return
     seen = ', '.join(sorted(filter(None, domains))) or 'not known'
-    yield verdict.warn(
+    yield check_result.warn(
         'GPU422',
         check,
         f'memory accesses of devices of the host are translated (groups of '
@@ -336,7 +340,7 @@ def _iommu_mode(view: host_view.View) -> Verdicts:
     )
 
 
-def _noiommu_mode(view: host_view.View) -> Verdicts:
+def _noiommu_mode(view: passthrough_view.View) -> Verdicts:
     check = 'no-IOMMU mode'
     host = view.host
     mine = [
@@ -345,14 +349,14 @@ def _noiommu_mode(view: host_view.View) -> Verdicts:
         if one.group is not None and not host.has_iommu(one)
     ]
     if not host.unsafe_noiommu_mode and not mine:
-        yield verdict.passed(check, 'VFIO takes nothing without an IOMMU')
+        yield check_result.passed(check, 'VFIO takes nothing without an IOMMU')
         return
     groups = ''.join(
         f'; {one.address} has a group {one.group} that is none of an IOMMU'
         for one in mine
     )
     # Nothing of it is used where there is an IOMMU for all cards.
-    make = verdict.fail if mine else verdict.warn
+    make = check_result.fail if mine else check_result.warn
     yield make(
         'GPU462',
         check,
@@ -367,7 +371,7 @@ def _noiommu_mode(view: host_view.View) -> Verdicts:
 _NOIOMMU = 'enable_unsafe_noiommu_mode'
 
 
-def _noiommu_source(view: host_view.View) -> str:
+def _noiommu_source(view: passthrough_view.View) -> str:
     if view.arguments.has(f'vfio.{_NOIOMMU}'):
         return 'the kernel arguments'
     paths = [
@@ -379,13 +383,13 @@ def _noiommu_source(view: host_view.View) -> str:
     return ', '.join(paths) or 'what loads vfio'
 
 
-def _ignored_lines(view: host_view.View) -> Verdicts:
+def _ignored_lines(view: passthrough_view.View) -> Verdicts:
     check = 'modprobe.d'
     host = view.host
     for line in host.ignored_lines:
         # What the chain was to hang on; others may be of no use at all.
         about_vfio = 'vfio' in line.text and view.for_guests
-        make = verdict.fail if about_vfio else verdict.warn
+        make = check_result.fail if about_vfio else check_result.warn
         yield make(
             'GPU463',
             check,
@@ -394,7 +398,9 @@ def _ignored_lines(view: host_view.View) -> Verdicts:
             f'{host_remedy.remake_initramfs(host)}',
         )
     if not host.ignored_lines:
-        yield verdict.passed(check, f'{len(host.directives)} lines were read')
+        yield check_result.passed(
+            check, f'{len(host.directives)} lines were read'
+        )
 
 
 def _correction(line: host_model.IgnoredLine) -> str:
@@ -406,7 +412,7 @@ def _correction(line: host_model.IgnoredLine) -> str:
     return f'Write "{line.meant}" in place of "{word}"'
 
 
-def _switches(view: host_view.View) -> Verdicts:
+def _switches(view: passthrough_view.View) -> Verdicts:
     """Check that somebody has the switches that link GPUs."""
     check = 'NVSwitches'
     switches = [one for one in view.host.devices if one.is_nvswitch]
@@ -418,7 +424,7 @@ def _switches(view: host_view.View) -> Verdicts:
     if not switches or not linked:
         return
     if len(linked) == 1:
-        yield verdict.passed(
+        yield check_result.passed(
             check,
             f'{linked[0].address} alone is for guests, and needs no link',
         )
@@ -426,9 +432,9 @@ def _switches(view: host_view.View) -> Verdicts:
     alone = [one for one in switches if one.driver is None]
     if not alone:
         drivers = dict.fromkeys(str(one.driver) for one in switches)
-        yield verdict.passed(check, f'{", ".join(drivers)} has them')
+        yield check_result.passed(check, f'{", ".join(drivers)} has them')
         return
-    yield verdict.warn(
+    yield check_result.warn(
         'GPU465',
         check,
         f'no driver has {", ".join(host_device.name(one) for one in alone)}: '
@@ -442,7 +448,7 @@ def _switches(view: host_view.View) -> Verdicts:
     )
 
 
-def _huge_pages(view: host_view.View) -> Verdicts:
+def _huge_pages(view: passthrough_view.View) -> Verdicts:
     check = 'huge pages'
     host = view.host
     nodes = {one.number: one for one in host.nodes}
@@ -454,7 +460,7 @@ def _huge_pages(view: host_view.View) -> Verdicts:
     wanted = view.arguments.huge_pages
     for problem in wanted.problems:
         bad = True
-        yield verdict.warn(
+        yield check_result.warn(
             'GPU447',
             check,
             f'the kernel left an argument out: {problem}',
@@ -471,7 +477,7 @@ def _huge_pages(view: host_view.View) -> Verdicts:
         have = there.get(asked.size // cpu.KIB, 0)
         if have < asked.count:
             bad = True
-            yield verdict.fail(
+            yield check_result.fail(
                 'GPU447',
                 check,
                 f'the kernel was to set {asked.count} of '
@@ -488,7 +494,7 @@ def _huge_pages(view: host_view.View) -> Verdicts:
         )
         if have < reserved.count:
             bad = True
-            yield verdict.fail(
+            yield check_result.fail(
                 'GPU448',
                 check,
                 f'reserved_huge_pages = {reserved.render()}, and '
@@ -505,10 +511,10 @@ def _huge_pages(view: host_view.View) -> Verdicts:
             for size, count in sorted(there.items())
             if count
         )
-        yield verdict.passed(check, shown or 'none are set aside')
+        yield check_result.passed(check, shown or 'none are set aside')
 
 
-def _memory(view: host_view.View) -> Verdicts:
+def _memory(view: passthrough_view.View) -> Verdicts:
     """Check that huge pages leave the host its memory."""
     check = 'memory'
     known = [one for one in view.host.nodes if one.memory_kib]
@@ -520,7 +526,7 @@ def _memory(view: host_view.View) -> Verdicts:
         pages = sum(one.total * one.size_kib for one in node.huge_pages)
         if pages > total * _MOST_IN_PAGES:
             bad = True
-            yield verdict.warn(
+            yield check_result.warn(
                 'GPU449',
                 check,
                 f'huge pages take {pages >> 10} of {total >> 10} MiB of node '
@@ -536,7 +542,7 @@ def _memory(view: host_view.View) -> Verdicts:
     reserved = view.intent.reserved_memory_mb
     if reserved is not None and left < reserved:
         bad = True
-        yield verdict.fail(
+        yield check_result.fail(
             'GPU449',
             check,
             f'reserved_host_memory_mb is {reserved}, and huge pages leave '
@@ -544,12 +550,12 @@ def _memory(view: host_view.View) -> Verdicts:
             'Set fewer huge pages aside, or reserve less',
         )
     if not bad:
-        yield verdict.passed(
+        yield check_result.passed(
             check, f'{left} of {total >> 10} MiB are not in huge pages'
         )
 
 
-def _cpus(view: host_view.View) -> Verdicts:
+def _cpus(view: passthrough_view.View) -> Verdicts:
     check = 'CPUs'
     host, intent = view.host, view.intent
     online = frozenset(one.number for one in host.cpus)
@@ -559,7 +565,7 @@ def _cpus(view: host_view.View) -> Verdicts:
         known = host.tuned_isolated_cpus is not None
     except exceptions.InvalidCPUSet:
         bad = True
-        yield verdict.warn(
+        yield check_result.warn(
             'GPU450',
             check,
             f'tuned cannot read isolated_cores = {host.tuned_isolated_cores}, '
@@ -573,7 +579,7 @@ def _cpus(view: host_view.View) -> Verdicts:
         beyond = (cpus or frozenset()) - online
         if beyond and online:
             bad = True
-            yield verdict.fail(
+            yield check_result.fail(
                 'GPU451',
                 check,
                 f'{option} has {cpu.render(beyond)}, which the host has not',
@@ -593,7 +599,7 @@ def _cpus(view: host_view.View) -> Verdicts:
         ):
             if some:
                 bad = True
-                yield verdict.warn(
+                yield check_result.warn(
                     'GPU450',
                     check,
                     f'{cpu.render(some)} {text}',
@@ -602,7 +608,7 @@ def _cpus(view: host_view.View) -> Verdicts:
                 )
     if not bad:
         shown = cpu.render(isolated)
-        yield verdict.passed(
+        yield check_result.passed(
             check,
             f'{len(online)} online, '
             + (f'{shown} isolated' if shown else 'none isolated'),

@@ -22,12 +22,12 @@ import dataclasses
 from gpuclient.model import cpu
 from gpuclient.model import host as host_model
 from gpuclient.model import kernel
-from gpuclient.rules import host_binding
+from gpuclient.rules import vfio_binding
 from gpuclient.rules import host_remedy
-from gpuclient.rules import host_view
-from gpuclient.rules import verdict
+from gpuclient.rules import passthrough_view
+from gpuclient.rules import check_result
 
-Verdicts = collections.abc.Iterator[verdict.Verdict]
+Verdicts = collections.abc.Iterator[check_result.CheckResult]
 
 _NVIDIA = 'nvidia'
 #: The module of NVIDIA's Virtual GPU Manager.
@@ -40,8 +40,8 @@ _RELAXABLE = (5, 3)
 
 
 def check(
-    view: host_view.View, device: host_model.Device
-) -> collections.abc.Iterator[verdict.Verdict]:
+    view: passthrough_view.View, device: host_model.Device
+) -> collections.abc.Iterator[check_result.CheckResult]:
     """Yield what there is to say of a device that is for guests."""
     for rule in (
         _driver,
@@ -56,7 +56,7 @@ def check(
         _cpus,
         _huge_pages,
     ):
-        yield from verdict.of_device(device.address, rule(view, device))
+        yield from check_result.of_device(device.address, rule(view, device))
 
 
 def is_harmless(device: host_model.Device) -> bool:
@@ -68,8 +68,8 @@ def is_harmless(device: host_model.Device) -> bool:
     """
     return (
         device.driver is None
-        or device.driver in host_view.HARMLESS_DRIVERS
-        or host_view.is_vfio(device.driver)
+        or device.driver in passthrough_view.HARMLESS_DRIVERS
+        or passthrough_view.is_vfio(device.driver)
         or device.is_bridge
     )
 
@@ -79,10 +79,12 @@ def name(device: host_model.Device) -> str:
     return f'{device.address} ({device.ids}, {device.driver or "no driver"})'
 
 
-def _driver(view: host_view.View, device: host_model.Device) -> Verdicts:
+def _driver(
+    view: passthrough_view.View, device: host_model.Device
+) -> Verdicts:
     check = 'driver'
     driver = device.driver
-    if host_view.is_vfio(driver):
+    if passthrough_view.is_vfio(driver):
         yield _of_vfio(device)
         return
     claim = view.claim(device)
@@ -92,16 +94,16 @@ def _driver(view: host_view.View, device: host_model.Device) -> Verdicts:
         is_set_up = spec is None and _VGPU in view.host.modules
         yield _of_vgpu(managed and not is_set_up)
         return
-    if driver is not None and driver not in host_view.HARMLESS_DRIVERS:
+    if driver is not None and driver not in passthrough_view.HARMLESS_DRIVERS:
         if view.host.iommu_on:
             remedy = _claim_remedy(view, device)
         else:
             remedy = 'Turn the IOMMU on first: vfio-pci does nothing without'
-        yield verdict.fail('GPU424', check, f'{driver} has it', remedy)
+        yield check_result.fail('GPU424', check, f'{driver} has it', remedy)
         return
     has = f'{driver} has it' if driver else 'no driver has it'
     if not view.host.iommu_on:
-        yield verdict.fail(
+        yield check_result.fail(
             'GPU425',
             check,
             f'{has}: without an IOMMU vfio-pci refuses it (error -22)',
@@ -112,7 +114,7 @@ def _driver(view: host_view.View, device: host_model.Device) -> Verdicts:
     if managed and claim is None and not view.ids and override is None:
         pending = _pending(view, device)
         if pending is not None:
-            yield verdict.warn(
+            yield check_result.warn(
                 'GPU425',
                 check,
                 f'{has} until the next boot: {pending[0]} has {device.ids} in '
@@ -120,7 +122,7 @@ def _driver(view: host_view.View, device: host_model.Device) -> Verdicts:
                 _claim_remedy(view, device),
             )
             return
-        yield verdict.warn(
+        yield check_result.warn(
             'GPU425',
             check,
             f'{has}, and nothing gives it to vfio-pci at boot: libvirt does '
@@ -139,7 +141,7 @@ def _driver(view: host_view.View, device: host_model.Device) -> Verdicts:
         if view.ids
         else 'and device_spec says managed: no, so libvirt will not bind it'
     )
-    yield verdict.fail(
+    yield check_result.fail(
         'GPU425',
         check,
         f'{has}, {reason}',
@@ -147,11 +149,11 @@ def _driver(view: host_view.View, device: host_model.Device) -> Verdicts:
     )
 
 
-def _of_vfio(device: host_model.Device) -> verdict.Verdict:
+def _of_vfio(device: host_model.Device) -> check_result.CheckResult:
     wanted = host_model.VARIANTS.get(device.ids)
     if wanted is None or device.driver != 'vfio-pci':
-        return verdict.passed('driver', f'{device.driver} has it')
-    return verdict.warn(
+        return check_result.passed('driver', f'{device.driver} has it')
+    return check_result.warn(
         'GPU464',
         'driver',
         f'vfio-pci has it, with which a guest sees nothing of its memory: '
@@ -169,7 +171,7 @@ def _variant(device: host_model.Device, driver: str) -> str:
     )
 
 
-def _of_vgpu(managed: bool) -> verdict.Verdict:
+def _of_vgpu(managed: bool) -> check_result.CheckResult:
     """Judge a VF of NVIDIA's, whose driver is one of VFIO for VFs.
 
     :param managed: Whether libvirt would take it from its driver.
@@ -179,10 +181,10 @@ def _of_vgpu(managed: bool) -> verdict.Verdict:
     (``nova/virt/libvirt/driver.py:_get_guest_pci_device``).
     """
     if not managed:
-        return verdict.passed(
+        return check_result.passed(
             'driver', 'nvidia has it, for vGPU (with managed: no)'
         )
-    return verdict.warn(
+    return check_result.warn(
         'GPU424',
         'driver',
         'nvidia has it, which serves VFs itself where vGPU is set up; libvirt '
@@ -192,7 +194,9 @@ def _of_vgpu(managed: bool) -> verdict.Verdict:
     )
 
 
-def _claim_remedy(view: host_view.View, device: host_model.Device) -> str:
+def _claim_remedy(
+    view: passthrough_view.View, device: host_model.Device
+) -> str:
     """Return how vfio-pci gets a device at the next boot."""
     if device.physical_function is not None:
         return (
@@ -208,7 +212,7 @@ def _claim_remedy(view: host_view.View, device: host_model.Device) -> str:
         change = _in_time(view, device, host_remedy.Change())
         if (
             change == host_remedy.Change()
-            or host_view.VFIO_PCI in arguments.early_drivers
+            or passthrough_view.VFIO_PCI in arguments.early_drivers
         ):
             return host_remedy.reboot(
                 view.host, path, f'vfio-pci.ids with {device.ids}'
@@ -220,7 +224,7 @@ def _claim_remedy(view: host_view.View, device: host_model.Device) -> str:
         )
     steps = []
     override = device.driver_override
-    if override is not None and not host_view.is_vfio(override):
+    if override is not None and not passthrough_view.is_vfio(override):
         steps.append(
             f'Take away what writes {override} to driver_override of '
             f'{device.address} (a line of modprobe.d, a udev rule, driverctl)'
@@ -235,10 +239,10 @@ def _claim_remedy(view: host_view.View, device: host_model.Device) -> str:
                 f'the host'
             )
             return '. '.join((*steps, host_remedy.creation(view)))
-        change = host_binding.with_ids(
+        change = vfio_binding.with_ids(
             view, (device, *view.host.functions(device))
         )
-    if device.driver == host_view.PCI_STUB:
+    if device.driver == passthrough_view.PCI_STUB:
         steps += [
             f'Take {device.ids} out of the options of pci-stub in {one.path}'
             for one in view.host.directives
@@ -254,7 +258,9 @@ def _claim_remedy(view: host_view.View, device: host_model.Device) -> str:
     return f'{". ".join(steps)}; {host_remedy.creation(view)}'
 
 
-def _at_next_boot(view: host_view.View, change: host_remedy.Change) -> str:
+def _at_next_boot(
+    view: passthrough_view.View, change: host_remedy.Change
+) -> str:
     if change == host_remedy.Change():
         # All is there, and in time.
         return 'Reboot; if that does not help, see "dmesg | grep vfio"'
@@ -262,12 +268,12 @@ def _at_next_boot(view: host_view.View, change: host_remedy.Change) -> str:
 
 
 def _without_stub(
-    view: host_view.View,
+    view: passthrough_view.View,
     device: host_model.Device,
     change: host_remedy.Change,
 ) -> host_remedy.Change:
     """Add to a change what takes a device from pci-stub."""
-    name = f'{host_view.PCI_STUB}.ids'
+    name = f'{passthrough_view.PCI_STUB}.ids'
     left = [
         word
         for word in view.arguments.words(name)
@@ -281,12 +287,12 @@ def _without_stub(
 
 
 def _in_time(
-    view: host_view.View,
+    view: passthrough_view.View,
     device: host_model.Device,
     change: host_remedy.Change,
 ) -> host_remedy.Change:
     """Add to a change what loads vfio-pci before drivers of a card."""
-    if host_binding.is_first(view, device):
+    if vfio_binding.is_first(view, device):
         return change
     blacklisted = _to_blacklist(view, device)
     return dataclasses.replace(
@@ -295,14 +301,14 @@ def _in_time(
         lines=tuple(f'blacklist {one}' for one in blacklisted),
         rivals=tuple(
             one
-            for one in host_binding.rivals(view, device)
+            for one in vfio_binding.rivals(view, device)
             if one not in blacklisted
         ),
     )
 
 
 def _to_blacklist(
-    view: host_view.View, device: host_model.Device
+    view: passthrough_view.View, device: host_model.Device
 ) -> tuple[str, ...]:
     """Return the driver that has a GPU, where the host has no need of it."""
     if device.driver is None:
@@ -321,23 +327,25 @@ def _to_blacklist(
 
 
 def _pending(
-    view: host_view.View, device: host_model.Device
+    view: passthrough_view.View, device: host_model.Device
 ) -> tuple[str, kernel.CommandLine] | None:
     """Return the file by which the next boot gives a device to vfio-pci."""
     if view.caught(device):
         return None
     for path, arguments in view.later:
-        if any(host_view.matches(one, device) for one in arguments.vfio_ids):
+        if any(
+            passthrough_view.matches(one, device) for one in arguments.vfio_ids
+        ):
             return path, arguments
     return None
 
 
-def _group(view: host_view.View, device: host_model.Device) -> Verdicts:
+def _group(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
     check = 'group'
     host = view.host
     if device.group is None or not host.has_iommu(device):
         if host.iommu_on:
-            yield verdict.fail(
+            yield check_result.fail(
                 'GPU428',
                 check,
                 'it is in no IOMMU group, though others are',
@@ -345,7 +353,7 @@ def _group(view: host_view.View, device: host_model.Device) -> Verdicts:
                 'dmesg for what the kernel says of it',
             )
         else:
-            yield verdict.fail(
+            yield check_result.fail(
                 'GPU428',
                 check,
                 'it is in no IOMMU group: there is no IOMMU',
@@ -380,7 +388,7 @@ def _group(view: host_view.View, device: host_model.Device) -> Verdicts:
                 'or turn ACS on in the firmware, or put the card into '
                 'another slot'
             )
-        yield verdict.fail(
+        yield check_result.fail(
             'GPU426',
             check,
             f'group {device.group} is not viable: it has '
@@ -399,7 +407,7 @@ def _group(view: host_view.View, device: host_model.Device) -> Verdicts:
         and not (by_intel and _is_relaxed(view, (device, *siblings)))
     ):
         kept = f'firmware keeps memory for group {device.group}'
-        yield verdict.fail(
+        yield check_result.fail(
             'GPU427',
             check,
             f'{kept} (RMRR): the kernel refuses it "due to platform RMRR '
@@ -420,7 +428,7 @@ def _group(view: host_view.View, device: host_model.Device) -> Verdicts:
         if one not in functions and view.uses.get(one.address, (False, ''))[0]
     ]
     if others:
-        yield verdict.warn(
+        yield check_result.warn(
             'GPU429',
             check,
             f'group {device.group} has {", ".join(map(name, others))}, too, '
@@ -434,11 +442,11 @@ def _group(view: host_view.View, device: host_model.Device) -> Verdicts:
             if siblings
             else ', alone'
         )
-        yield verdict.passed(check, f'group {device.group}{have}')
+        yield check_result.passed(check, f'group {device.group}{have}')
 
 
 def _is_relaxed(
-    view: host_view.View,
+    view: passthrough_view.View,
     devices: collections.abc.Iterable[host_model.Device],
 ) -> bool:
     """Whether a kernel lets devices go although firmware keeps memory.
@@ -456,7 +464,7 @@ def _is_relaxed(
 
 
 def _of_functions(
-    view: host_view.View,
+    view: passthrough_view.View,
     device: host_model.Device,
     functions: collections.abc.Sequence[host_model.Device],
 ) -> str:
@@ -466,7 +474,7 @@ def _of_functions(
         addresses = ', '.join(str(one.address) for one in functions)
         how = f'Write vfio-pci to driver_override of {addresses}, too'
     else:
-        change = _in_time(view, device, host_binding.with_ids(view, functions))
+        change = _in_time(view, device, vfio_binding.with_ids(view, functions))
         how = _at_next_boot(view, change)
     return (
         f'Give the other functions of the card to vfio-pci as well. {how}; '
@@ -474,7 +482,9 @@ def _of_functions(
     )
 
 
-def _device_type(view: host_view.View, device: host_model.Device) -> Verdicts:
+def _device_type(
+    view: passthrough_view.View, device: host_model.Device
+) -> Verdicts:
     check = 'device type'
     found = device.device_type
     aliases = view.aliases_of(device)
@@ -491,7 +501,7 @@ def _device_type(view: host_view.View, device: host_model.Device) -> Verdicts:
             f'alias {one.name!r} asks for {one.device_type or "no type"}'
             for one in aliases
         )
-        yield verdict.fail(
+        yield check_result.fail(
             'GPU436',
             check,
             f'libvirt says {found}; {asked}',
@@ -502,7 +512,7 @@ def _device_type(view: host_view.View, device: host_model.Device) -> Verdicts:
     models = view.models_of(device)
     expected = {one for model in models for one in model.device_types}
     if expected and found != 'type-VF' and found not in expected:
-        yield verdict.warn(
+        yield check_result.warn(
             'GPU437',
             check,
             f'libvirt says {found}; {models[0].name} is '
@@ -518,22 +528,22 @@ def _device_type(view: host_view.View, device: host_model.Device) -> Verdicts:
         return
     known = f', as {models[0].name} has it' if found in expected else ''
     asked = ''.join(f'; alias {one.name!r} asks for it' for one in fitting[:1])
-    yield verdict.passed(check, f'{found}{known}{asked}')
+    yield check_result.passed(check, f'{found}{known}{asked}')
 
 
-def _bars(view: host_view.View, device: host_model.Device) -> Verdicts:
+def _bars(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
     check = 'BARs'
     missing = device.bars_without_memory
     if device.responds is False or device.physical_function is not None:
         # It is told of elsewhere; a VF has those of its PF.
         return
     if not missing:
-        yield verdict.passed(
+        yield check_result.passed(
             check, f'there is room for all, {device.bar_bytes >> 20} MiB'
         )
         return
     numbers = ', '.join(map(str, missing))
-    yield verdict.fail(
+    yield check_result.fail(
         'GPU443',
         check,
         f'there was no room for BAR {numbers}: the driver of the guest will '
@@ -543,14 +553,14 @@ def _bars(view: host_view.View, device: host_model.Device) -> Verdicts:
     )
 
 
-def _sriov(view: host_view.View, device: host_model.Device) -> Verdicts:
+def _sriov(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
     check = 'SR-IOV'
     if device.physical_function is not None:
-        yield verdict.passed(
+        yield check_result.passed(
             check, f'it is a VF of {device.physical_function}'
         )
     elif device.has_sriov_capability and device.sriov_total_vfs is None:
-        yield verdict.warn(
+        yield check_result.warn(
             'GPU438',
             check,
             'it has the capability, and the kernel offers no VFs: libvirt '
@@ -560,7 +570,7 @@ def _sriov(view: host_view.View, device: host_model.Device) -> Verdicts:
         )
     elif device.sriov_num_vfs or device.virtual_functions:
         count = device.sriov_num_vfs or len(device.virtual_functions)
-        yield verdict.warn(
+        yield check_result.warn(
             'GPU439',
             check,
             f'it is for guests as a whole, and has {count} VFs',
@@ -573,20 +583,22 @@ def _sriov(view: host_view.View, device: host_model.Device) -> Verdicts:
             f'VFs to guests and not the card',
         )
     elif device.sriov_total_vfs:
-        yield verdict.passed(
+        yield check_result.passed(
             check, f'it can have {device.sriov_total_vfs} VFs, and has none'
         )
     elif device.has_sriov_capability is None:
-        yield verdict.passed(check, 'the kernel offers no VFs')
+        yield check_result.passed(check, 'the kernel offers no VFs')
     else:
-        yield verdict.passed(check, 'it has no such capability')
+        yield check_result.passed(check, 'it has no such capability')
 
 
-def _boot_vga(view: host_view.View, device: host_model.Device) -> Verdicts:
+def _boot_vga(
+    view: passthrough_view.View, device: host_model.Device
+) -> Verdicts:
     check = 'boot VGA'
     framebuffers = ', '.join(view.host.framebuffers)
     if framebuffers and _may_be_console(view, device):
-        yield verdict.warn(
+        yield check_result.warn(
             'GPU440',
             check,
             f'the console of the host may be on it ({framebuffers}): the '
@@ -597,18 +609,18 @@ def _boot_vga(view: host_view.View, device: host_model.Device) -> Verdicts:
         )
         return
     if not device.boot_vga:
-        yield verdict.passed(check, 'the console is not on it')
+        yield check_result.passed(check, 'the console is not on it')
         return
     if not framebuffers:
         # vfio-pci removes it since Linux 6.0
         # (drivers/vfio/pci/vfio_pci_core.c:vfio_pci_vga_init).
-        yield verdict.passed(
+        yield check_result.passed(
             check,
             'the firmware shows its messages on it; the console of the host '
             'does not hold its memory',
         )
         return
-    yield verdict.warn(
+    yield check_result.warn(
         'GPU440',
         check,
         f'the firmware shows its messages on it, and the console of the host '
@@ -617,7 +629,9 @@ def _boot_vga(view: host_view.View, device: host_model.Device) -> Verdicts:
     )
 
 
-def _may_be_console(view: host_view.View, device: host_model.Device) -> bool:
+def _may_be_console(
+    view: passthrough_view.View, device: host_model.Device
+) -> bool:
     """Whether a framebuffer may be on a device, and nothing tells.
 
     Only VGA devices have ``boot_vga``
@@ -633,31 +647,31 @@ def _may_be_console(view: host_view.View, device: host_model.Device) -> bool:
     )
 
 
-def _release_framebuffer(view: host_view.View) -> str:
+def _release_framebuffer(view: passthrough_view.View) -> str:
     return (
         'Choose another card for the display in the firmware setup. Or: '
         + host_remedy.add_arguments(view.host, 'initcall_blacklist=sysfb_init')
     )
 
 
-def _reset(view: host_view.View, device: host_model.Device) -> Verdicts:
+def _reset(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
     check = 'reset'
     methods = device.reset_methods
     if methods:
-        yield verdict.passed(check, ', '.join(methods))
+        yield check_result.passed(check, ', '.join(methods))
     elif methods == () and _resets_with_bus(view, device):
-        yield verdict.passed(
+        yield check_result.passed(
             check, 'with its bus, of which vfio-pci has all functions'
         )
     elif methods is None:
-        yield verdict.warn(
+        yield check_result.warn(
             'GPU441',
             check,
             'how it is reset could not be read',
             'Read /sys/bus/pci/devices/.../reset_method as root',
         )
     else:
-        yield verdict.warn(
+        yield check_result.warn(
             'GPU441',
             check,
             'the kernel knows no way to reset it: a server gets it as the '
@@ -667,7 +681,9 @@ def _reset(view: host_view.View, device: host_model.Device) -> Verdicts:
         )
 
 
-def _resets_with_bus(view: host_view.View, device: host_model.Device) -> bool:
+def _resets_with_bus(
+    view: passthrough_view.View, device: host_model.Device
+) -> bool:
     """Whether vfio-pci resets a card that has no reset of its own.
 
     The kernel offers a function no reset of the bus that others are on, too
@@ -688,18 +704,18 @@ def _resets_with_bus(view: host_view.View, device: host_model.Device) -> bool:
         place.bus != 0
         and bool(others)
         and all(
-            host_view.is_vfio(function.driver)
+            passthrough_view.is_vfio(function.driver)
             for function in (device, *others)
         )
     )
 
 
-def _power(view: host_view.View, device: host_model.Device) -> Verdicts:
+def _power(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
     check = 'power'
     state = device.power_state
     idle = view.host.vfio_pci_parameters.get('disable_idle_d3')
     if state == 'D3cold':
-        yield verdict.warn(
+        yield check_result.warn(
             'GPU442',
             check,
             'it is in D3cold: some cards do not come back ("Unable to change '
@@ -713,7 +729,7 @@ def _power(view: host_view.View, device: host_model.Device) -> Verdicts:
     # Any device that a driver has left is "unknown", and not ill
     # (drivers/pci/pci-driver.c:pci_device_remove).
     elif device.responds is False or state == 'error':
-        yield verdict.fail(
+        yield check_result.fail(
             'GPU423',
             check,
             'it does not answer: its configuration space reads as all ones'
@@ -729,16 +745,20 @@ def _power(view: host_view.View, device: host_model.Device) -> Verdicts:
         parts = [state or 'no state known', cold]
         if idle is not None:
             parts.append(f'disable_idle_d3={idle}')
-        yield verdict.passed(check, ', '.join(one for one in parts if one))
+        yield check_result.passed(
+            check, ', '.join(one for one in parts if one)
+        )
 
 
-def _numa_node(view: host_view.View, device: host_model.Device) -> Verdicts:
+def _numa_node(
+    view: passthrough_view.View, device: host_model.Device
+) -> Verdicts:
     check = 'NUMA node'
     count = len(view.host.nodes)
     if device.numa_node is not None:
-        yield verdict.passed(check, f'node {device.numa_node} of {count}')
+        yield check_result.passed(check, f'node {device.numa_node} of {count}')
     elif count > 1:
-        yield verdict.warn(
+        yield check_result.warn(
             'GPU445',
             check,
             f'the firmware does not say which of {count} nodes it is on: '
@@ -749,10 +769,10 @@ def _numa_node(view: host_view.View, device: host_model.Device) -> Verdicts:
             f'or use numa_policy "preferred"',
         )
     else:
-        yield verdict.passed(check, 'the host has one node')
+        yield check_result.passed(check, 'the host has one node')
 
 
-def _cpus(view: host_view.View, device: host_model.Device) -> Verdicts:
+def _cpus(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
     """Check that pinned servers find CPUs on the device's node."""
     check = 'CPUs'
     node = next(
@@ -766,11 +786,11 @@ def _cpus(view: host_view.View, device: host_model.Device) -> Verdicts:
         return
     here = pinned & node.cpus
     if here:
-        yield verdict.passed(
+        yield check_result.passed(
             check, f'{len(here)} of {what} on node {node.number}'
         )
         return
-    yield verdict.warn(
+    yield check_result.warn(
         'GPU452',
         check,
         f'none of {what} is on node {node.number}, where the card is: '
@@ -781,7 +801,9 @@ def _cpus(view: host_view.View, device: host_model.Device) -> Verdicts:
     )
 
 
-def _huge_pages(view: host_view.View, device: host_model.Device) -> Verdicts:
+def _huge_pages(
+    view: passthrough_view.View, device: host_model.Device
+) -> Verdicts:
     """Check that the device's node has huge pages where the host has."""
     check = 'huge pages'
     pools = {
@@ -794,7 +816,7 @@ def _huge_pages(view: host_view.View, device: host_model.Device) -> Verdicts:
         node = next(
             one for one in view.host.nodes if one.number == device.numa_node
         )
-        yield verdict.passed(
+        yield check_result.passed(
             check,
             f'node {node.number} has '
             + ', '.join(
@@ -804,7 +826,7 @@ def _huge_pages(view: host_view.View, device: host_model.Device) -> Verdicts:
             ),
         )
         return
-    yield verdict.warn(
+    yield check_result.warn(
         'GPU446',
         check,
         f'node {device.numa_node}, where the card is, has none; other nodes '
@@ -813,7 +835,7 @@ def _huge_pages(view: host_view.View, device: host_model.Device) -> Verdicts:
     )
 
 
-def _spread(view: host_view.View) -> str:
+def _spread(view: passthrough_view.View) -> str:
     by_node = [one for one in view.arguments.huge_pages.pools if one.per_node]
     return (
         ', '.join(

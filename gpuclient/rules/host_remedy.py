@@ -17,7 +17,7 @@ import dataclasses
 
 from gpuclient.model import host as host_model
 from gpuclient.model import kernel
-from gpuclient.rules import host_view
+from gpuclient.rules import passthrough_view
 
 #: Of os-release, ``ID`` and ``ID_LIKE``.
 _DEBIAN = ('debian', 'ubuntu')
@@ -64,7 +64,7 @@ def describe(host: host_model.Host, change: Change) -> str:
                 'file in /etc/dracut.conf.d)'
             )
         given = kernel.parse(host.kernel_arguments or '').early_drivers
-        if host_view.VFIO_PCI not in given:
+        if passthrough_view.VFIO_PCI not in given:
             add.append('rd.driver.pre=vfio-pci')
     if lines:
         files.append(f'{" and ".join(lines)} into a file in /etc/modprobe.d')
@@ -78,7 +78,7 @@ def describe(host: host_model.Host, change: Change) -> str:
 
 def _has_module(host: host_model.Host) -> bool:
     image = host.initramfs
-    return host_view.VFIO_PCI in ((image and image.modules) or ())
+    return passthrough_view.VFIO_PCI in ((image and image.modules) or ())
 
 
 def softdep(driver: str, module: str = 'vfio-pci') -> str:
@@ -228,7 +228,7 @@ def load_early(
     return describe(host, Change(early=True, rivals=tuple(rivals)))
 
 
-def creation(view: host_view.View) -> str:
+def creation(view: passthrough_view.View) -> str:
     """Return what writes all files that the cards for guests need."""
     host = view.host
     choice = dict.fromkeys(

@@ -25,7 +25,7 @@ from gpuclient.model import deployment
 from gpuclient.model import kernel
 from gpuclient.rules import device_spec as device_spec_rules
 from gpuclient.rules import finding
-from gpuclient.rules import kernel as kernel_rules
+from gpuclient.rules import kernel_arguments as kernel_rules
 
 _BIND = 'vfio-pci-bind'
 _REBOOT = 'reboot-os'

@@ -33,7 +33,7 @@ from gpuclient.host import reader
 from gpuclient.model import host as host_model
 from gpuclient.model import pci
 from gpuclient.rules import host as rules
-from gpuclient.rules import host_view
+from gpuclient.rules import passthrough_view
 
 _DEVICES = pathlib.Path('/sys/bus/pci/devices')
 _GROUPS = pathlib.Path('/sys/kernel/iommu_groups')
@@ -141,11 +141,11 @@ def read(
     """Return our verdicts on the host that runs this."""
     host = reader.parse(tree, '/')
     named = frozenset(map(pci.parse_address, addresses))
-    return judge(host, host_view.Intent(addresses=named or None))
+    return judge(host, passthrough_view.Intent(addresses=named or None))
 
 
 def judge(
-    host: host_model.Host, intent: host_view.Intent
+    host: host_model.Host, intent: passthrough_view.Intent
 ) -> list[dict[str, typing.Any]]:
     """Return our verdicts on a host."""
     return [

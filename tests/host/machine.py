@@ -26,7 +26,7 @@ import typing
 from gpuclient.documents.generate import host_files
 from gpuclient.host import bundle
 from gpuclient.model import host as host_model
-from gpuclient.rules import host_view
+from gpuclient.rules import passthrough_view
 
 from tests.host import device as device_module
 from tests.host import guest
@@ -165,9 +165,9 @@ class Boot:
     def judged(self, **intent: typing.Any) -> 'Boot':
         """Return it with verdicts for something else that is meant of it.
 
-        :param intent: Fields of :class:`gpuclient.rules.host_view.Intent`.
+        :param intent: Fields of :class:`.passthrough_view.Intent`.
         """
-        verdicts = guest.judge(self.host, host_view.Intent(**intent))
+        verdicts = guest.judge(self.host, passthrough_view.Intent(**intent))
         return dataclasses.replace(
             self, result={**self.result, 'verdicts': verdicts}
         )

@@ -25,9 +25,9 @@ from gpuclient.host import reader
 from gpuclient.model import host as host_model
 from gpuclient.model import pci
 from gpuclient.rules import host as host_rules
-from gpuclient.rules import host_choice
+from gpuclient.rules import device_selection
 from gpuclient.rules import host_remedy
-from gpuclient.rules import host_view
+from gpuclient.rules import passthrough_view
 from tests.field import setups
 from tests.unit.host import trees
 
@@ -52,7 +52,7 @@ class TestSetups(testtools.TestCase):
     ) -> tuple[host_model.Host, dict[str, set[str | None]]]:
         """Return a host, and what mends it, by the codes of findings."""
         host = self.host(tree)
-        intent = host_view.Intent(
+        intent = passthrough_view.Intent(
             addresses=frozenset(map(pci.parse_address, addresses))
             if addresses
             else None
@@ -121,7 +121,7 @@ class TestSetups(testtools.TestCase):
             'host config create --id 10de:2330" makes all files',
             remedy,
         )
-        choice = host_choice.choose(host, (), ('10de:2330',))
+        choice = device_selection.choose(host, (), ('10de:2330',))
         self.assertTrue(choice.keeps_vendor)
         _host, found = self.check(setups.hgx(acs=False))
         self.assertEqual({'GPU424', 'GPU426'}, set(found))
@@ -139,7 +139,7 @@ class TestSetups(testtools.TestCase):
         self.assertEqual({'GPU424', 'GPU426'}, set(found))
         for code in found:
             self.says(found, code, 'vfio-pci.ids=10de:2230,10de:1aef to')
-        choice = host_choice.choose(
+        choice = device_selection.choose(
             host, [pci.parse_address('0000:01:00.0')], ()
         )
         self.assertEqual(2, len(choice.by_address))
@@ -177,7 +177,7 @@ class TestSetups(testtools.TestCase):
             self.assertEqual({'GPU424'}, set(found))
             self.says(found, 'GPU424', f'vfio-pci.ids={ids} to')
             self.assertEqual(
-                drivers, list(host_choice.choose(host, (), (ids,)).rivals)
+                drivers, list(device_selection.choose(host, (), (ids,)).rivals)
             )
             for other in others:
                 self.assertNotIn(other, str(found))
@@ -189,7 +189,7 @@ class TestSetups(testtools.TestCase):
         host, found = self.check(setups.vgpu(), card)
         self.assertEqual({'GPU424', 'GPU439', 'GPU454'}, set(found))
         self.says(found, 'GPU439', f'sriov-manage -d {card}')
-        choice = host_choice.choose(host, [pci.parse_address(card)], ())
+        choice = device_selection.choose(host, [pci.parse_address(card)], ())
         self.assertEqual([card], [str(one.address) for one in choice.devices])
         self.assertEqual(choice.devices, choice.by_address)
 

@@ -44,7 +44,7 @@ with lazy_imports.deferred():
     from gpuclient.osc import options
     from gpuclient.osc import streams
     from gpuclient.rules import host as host_rules
-    from gpuclient.rules import verdict
+    from gpuclient.rules import check_result
 
 _Row: typing.TypeAlias = tuple[typing.Any, ...]
 
@@ -410,7 +410,7 @@ Example::
                     columns.ProseColumn(one.remedy),
                 )
                 for one in (
-                    found if parsed_args.long else verdict.summary(found)
+                    found if parsed_args.long else check_result.summary(found)
                 )
             ]
         if options.fails(parsed_args, severities):

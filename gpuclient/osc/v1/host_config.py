@@ -37,7 +37,7 @@ with lazy_imports.deferred():
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
     from gpuclient.osc import options
-    from gpuclient.rules import host_choice
+    from gpuclient.rules import device_selection
     from gpuclient.rules import host_remedy
 
 
@@ -277,7 +277,7 @@ def _wanted(
             dict(zip(('vendor_id', 'product_id'), one.split(':'), strict=True))
             for one in wanted.ids
         ]
-    choice = host_choice.choose(host, addresses, ids)
+    choice = device_selection.choose(host, addresses, ids)
     return host_files.Passthrough(
         ids=choice.ids,
         addresses=tuple(device.address for device in choice.by_address),

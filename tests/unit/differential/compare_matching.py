@@ -32,8 +32,8 @@ from gpuclient.model import device_sets
 from gpuclient.model import device_spec
 from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import device_spec as device_spec_rules
-from gpuclient.rules import matching
-from gpuclient.rules import tracking
+from gpuclient.rules import alias_matching
+from gpuclient.rules import placement_tracking
 from tests.unit.differential import comparing
 from tests.unit.differential import making
 from tests.unit.differential import nova_side
@@ -307,9 +307,9 @@ def _codes(
         for spec in specs
     ]
     found: dict[str, set[str]] = {name: set() for name in names}
-    for one in matching.check(entries, spec_entries, [api, compute]):
+    for one in alias_matching.check(entries, spec_entries, [api, compute]):
         found[places[one.place]].add(one.finding.code)
-    for one in tracking.check([api, compute], spec_entries, entries):
+    for one in placement_tracking.check([api, compute], spec_entries, entries):
         for codes in found.values():
             codes.add(one.finding.code)
     return found

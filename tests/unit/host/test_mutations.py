@@ -27,7 +27,7 @@ from gpuclient.host import bundle
 from gpuclient.host import collect
 from gpuclient.model import host as host_model
 from gpuclient.rules import host as host_rules
-from gpuclient.rules import verdict
+from gpuclient.rules import check_result
 from tests.unit.host import trees
 
 COUNT = int(os.environ.get('GPUCLIENT_FUZZ', '200'))
@@ -61,7 +61,7 @@ class TestMutations(testtools.TestCase):
         self.assertEqual(set(map(str, host.unreadable)), named)
         for one in found:
             self.assertEqual(
-                one.result is verdict.Result.PASS, one.code is None, one
+                one.result is check_result.Result.PASS, one.code is None, one
             )
             self.assertTrue(one.evidence, one)
             self.assertNotIn('\n', one.evidence)

@@ -26,13 +26,13 @@ from gpuclient.model import catalogue
 from gpuclient.model import cpu
 from gpuclient.model import pci
 from gpuclient.rules import host as host_rules
-from gpuclient.rules import host_view
-from gpuclient.rules import verdict
+from gpuclient.rules import passthrough_view
+from gpuclient.rules import check_result
 from tests.unit.host import trees
 
 GPU = '0000:04:00.0'
 TWIN = '0000:05:00.0'
-FAIL, WARN = verdict.Result.FAIL, verdict.Result.WARN
+FAIL, WARN = check_result.Result.FAIL, check_result.Result.WARN
 
 
 def card(
@@ -54,38 +54,40 @@ def add(found: trees.Tree, address: str, **values: object) -> None:
     found.device(address, trees.A100, 0x030200, **{**defaults, **values})
 
 
-def named(*addresses: str) -> host_view.Intent:
-    return host_view.Intent(
+def named(*addresses: str) -> passthrough_view.Intent:
+    return passthrough_view.Intent(
         addresses=frozenset(map(pci.parse_address, addresses))
     )
 
 
-def specs(*entries: dict[str, object], **values: object) -> host_view.Intent:
-    return host_view.Intent(
+def specs(
+    *entries: dict[str, object], **values: object
+) -> passthrough_view.Intent:
+    return passthrough_view.Intent(
         device_specs=tuple(map(json.dumps, entries)), of_compute=True, **values
     )
 
 
-def alias(**keys: object) -> host_view.Intent:
+def alias(**keys: object) -> passthrough_view.Intent:
     text = json.dumps(
         {'name': 'a', 'vendor_id': '10de', 'product_id': '20f1', **keys}
     )
-    return host_view.Intent(aliases=(alias_model.parse(text),))
+    return passthrough_view.Intent(aliases=(alias_model.parse(text),))
 
 
 class TestCase(testtools.TestCase):
     def check(
         self,
         tree: trees.Tree,
-        intent: host_view.Intent | None = None,
-    ) -> list[verdict.Verdict]:
+        intent: passthrough_view.Intent | None = None,
+    ) -> list[check_result.CheckResult]:
         return list(host_rules.check(tree.host(), intent))
 
     def bad(
         self,
         tree: trees.Tree,
-        intent: host_view.Intent | None = None,
-    ) -> dict[str, verdict.Verdict]:
+        intent: passthrough_view.Intent | None = None,
+    ) -> dict[str, check_result.CheckResult]:
         """Return what is not a PASS, by its code."""
         found = {}
         for one in self.check(tree, intent):
@@ -100,10 +102,10 @@ class TestCase(testtools.TestCase):
     def finds(
         self,
         code: str,
-        result: verdict.Result,
+        result: check_result.Result,
         words: str,
         tree: trees.Tree,
-        intent: host_view.Intent | None = None,
+        intent: passthrough_view.Intent | None = None,
         remedy: str = '',
     ) -> None:
         found = self.bad(tree, intent)
@@ -151,7 +153,7 @@ class TestHosts(TestCase):
                     self.assertIn(word, text)
 
     def test_summary(self) -> None:
-        found = verdict.summary(self.check(trees.nouveau()))
+        found = check_result.summary(self.check(trees.nouveau()))
         of_host = [one for one in found if one.device is None]
         self.assertEqual(['PASS'], [one.result for one in of_host])
         self.assertIn('IOMMU, ', of_host[0].check)
@@ -994,7 +996,7 @@ class TestBinding(TestCase):
             )
             path = 'etc/modprobe.d/x.conf'
             tree.files[path] = collect.rule_for(path).keep(tree.files[path])
-            view = host_view.View(
+            view = passthrough_view.View(
                 tree.host(), named(address), catalogue.builtin()
             )
             (device,) = view.for_guests
@@ -1313,7 +1315,7 @@ class TestMemoryAndCpus(TestCase):
             ('node:0,size:1GB,count:8', 'node 0 has 4'),
             ('node:3,size:1GB,count:1', 'no node 3'),
         ):
-            intent = host_view.Intent(
+            intent = passthrough_view.Intent(
                 reserved_pages=(cpu.parse_reserved(text),)
             )
             self.finds('GPU448', FAIL, words, tree, intent)
@@ -1323,7 +1325,7 @@ class TestMemoryAndCpus(TestCase):
         tree.pages(0, 127)
         self.finds('GPU449', WARN, 'of node 0', tree)
         tree.pages(0, 120)
-        intent = host_view.Intent(reserved_memory_mb=16384)
+        intent = passthrough_view.Intent(reserved_memory_mb=16384)
         self.finds('GPU449', FAIL, '16384', tree, intent)
 
     def test_isolated(self) -> None:
@@ -1333,12 +1335,12 @@ class TestMemoryAndCpus(TestCase):
             ({1, 2, 3}, '1 are in cpu_dedicated_set and not isolated'),
             ({2}, '3 are isolated and not in'),
         ):
-            intent = host_view.Intent(dedicated_cpus=frozenset(cpus))
+            intent = passthrough_view.Intent(dedicated_cpus=frozenset(cpus))
             self.finds('GPU450', WARN, words, tree, intent)
         tuned = card()
         tuned.text('etc/tuned/cpu-partitioning-variables.conf',
                    'isolated_cores=2-3\n')  # fmt: skip
-        intent = host_view.Intent(dedicated_cpus=frozenset({2, 3}))
+        intent = passthrough_view.Intent(dedicated_cpus=frozenset({2, 3}))
         self.assertEqual({}, self.bad(tuned, intent))
         tuned.text('etc/tuned/cpu-partitioning-variables.conf',
                    'isolated_cores=2-x\n')  # fmt: skip
@@ -1349,14 +1351,14 @@ class TestMemoryAndCpus(TestCase):
             self.assertEqual({}, self.bad(tuned, intent))
 
     def test_cpus_that_are_not_there(self) -> None:
-        intent = host_view.Intent(shared_cpus=frozenset({0, 9}))
+        intent = passthrough_view.Intent(shared_cpus=frozenset({0, 9}))
         self.finds('GPU451', FAIL, 'cpu_shared_set has 9', card(), intent)
 
     def test_cpus_of_the_node(self) -> None:
         tree = card(host={'nodes': 2}, node=1)
         tree.isolate('2-3')
         self.finds('GPU452', WARN, 'isolated CPUs is on node 1', tree)
-        intent = host_view.Intent(dedicated_cpus=frozenset({2, 3}))
+        intent = passthrough_view.Intent(dedicated_cpus=frozenset({2, 3}))
         self.finds('GPU452', WARN, 'cpu_dedicated_set', tree, intent)
         tuned = card(host={'nodes': 2}, node=1)
         tuned.text('etc/tuned/cpu-partitioning-variables.conf',
@@ -1366,7 +1368,7 @@ class TestMemoryAndCpus(TestCase):
 
 class TestUse(TestCase):
     def uses(
-        self, tree: trees.Tree, intent: host_view.Intent | None = None
+        self, tree: trees.Tree, intent: passthrough_view.Intent | None = None
     ) -> dict[str, bool]:
         return {
             str(one.device): one.evidence.startswith('for guests')

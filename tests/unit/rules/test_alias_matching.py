@@ -24,7 +24,7 @@ from gpuclient.model import deployment
 from gpuclient.model import device_spec
 from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import device_spec as device_spec_rules
-from gpuclient.rules import matching
+from gpuclient.rules import alias_matching
 
 IDS = {'vendor_id': '10de', 'product_id': '20f1'}
 PLACE = configuration.Place('nova.conf', 3)
@@ -53,7 +53,7 @@ def check(alias, specs, in_placement=False, *, api=True):
     aliases = alias if isinstance(alias, list) else [alias]
     return [
         (found.finding.code, found.finding.message)
-        for found in matching.check(
+        for found in alias_matching.check(
             [
                 alias_rules.Entry(
                     alias_model.parse(json.dumps({'name': 'a', **one})),

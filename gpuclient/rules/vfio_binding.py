@@ -17,20 +17,20 @@ import collections.abc
 from gpuclient.model import host as host_model
 from gpuclient.model import kernel
 from gpuclient.rules import host_remedy
-from gpuclient.rules import host_view
-from gpuclient.rules import verdict
+from gpuclient.rules import passthrough_view
+from gpuclient.rules import check_result
 
-Verdicts = collections.abc.Iterator[verdict.Verdict]
+Verdicts = collections.abc.Iterator[check_result.CheckResult]
 
 
-def ids(view: host_view.View) -> Verdicts:
+def ids(view: passthrough_view.View) -> Verdicts:
     """Check what ``vfio-pci.ids`` names."""
     check = 'vfio-pci.ids'
     source = view.ids_source
     if source is None:
         if view.ids_of_files is not None:
             where, line = view.ids_of_files
-            yield verdict.fail(
+            yield check_result.fail(
                 'GPU433',
                 check,
                 f'{where} has them, and vfio-pci is part of this kernel: '
@@ -38,13 +38,15 @@ def ids(view: host_view.View) -> Verdicts:
                 _as_argument(view, line.vfio_ids),
             )
         else:
-            yield verdict.passed(check, 'none are given')
+            yield check_result.passed(check, 'none are given')
         return
     where, line = source
     unused = [
         one.render()
         for one in line.vfio_ids
-        if not any(host_view.matches(one, dev) for dev in view.host.devices)
+        if not any(
+            passthrough_view.matches(one, dev) for dev in view.host.devices
+        )
     ]
     for words, text in (
         (line.invalid_vfio_ids, 'which vfio-pci cannot read, and leaves out'),
@@ -57,7 +59,7 @@ def ids(view: host_view.View) -> Verdicts:
                 else word
                 for word in words
             )
-            yield verdict.warn(
+            yield check_result.warn(
                 'GPU432',
                 check,
                 f'{where} has {shown}, {text}',
@@ -73,10 +75,10 @@ def ids(view: host_view.View) -> Verdicts:
             and view.caught(device)
             and not device.driver_override
         ):
-            yield from verdict.of_device(
+            yield from check_result.of_device(
                 device.address,
                 [
-                    verdict.fail(
+                    check_result.fail(
                         'GPU430',
                         check,
                         f'{where} has {device.ids}, which catches this card, '
@@ -87,11 +89,11 @@ def ids(view: host_view.View) -> Verdicts:
             )
     if not line.invalid_vfio_ids and not unused:
         named = ','.join(one.render() for one in line.vfio_ids)
-        yield verdict.passed(check, f'{where}: {named}')
+        yield check_result.passed(check, f'{where}: {named}')
 
 
 def _as_argument(
-    view: host_view.View, ids: collections.abc.Sequence[kernel.DeviceId]
+    view: passthrough_view.View, ids: collections.abc.Sequence[kernel.DeviceId]
 ) -> str:
     """Return how ids of modprobe.d become a kernel argument."""
     pending: dict[kernel.DeviceId, None] = {}
@@ -106,7 +108,7 @@ def _as_argument(
     return host_remedy.add_arguments(view.host, f'vfio-pci.ids={text}')
 
 
-def _by_address(view: host_view.View, wanted: str) -> str:
+def _by_address(view: passthrough_view.View, wanted: str) -> str:
     mine = ', '.join(
         str(one.address) for one in view.for_guests if one.ids == wanted
     )
@@ -117,7 +119,9 @@ def _by_address(view: host_view.View, wanted: str) -> str:
     )
 
 
-def functions(view: host_view.View, device: host_model.Device) -> Verdicts:
+def functions(
+    view: passthrough_view.View, device: host_model.Device
+) -> Verdicts:
     """Check that the audio function of a card is claimed as the card is."""
     check = 'functions'
     claim = view.claim(device)
@@ -128,13 +132,13 @@ def functions(view: host_view.View, device: host_model.Device) -> Verdicts:
         for one in view.host.functions(device)
         if not one.is_bridge
         and view.claim(one) is None
-        and not host_view.is_vfio(one.driver)
+        and not passthrough_view.is_vfio(one.driver)
         # The driver row of the function itself tells of that.
         and one not in view.for_guests
     ]
     if not missed:
         if view.host.functions(device):
-            yield verdict.passed(check, 'vfio-pci claims all of them')
+            yield check_result.passed(check, 'vfio-pci claims all of them')
         return
     names = ', '.join(
         f'{one.address} ({one.ids}{_kind(one)})' for one in missed
@@ -145,7 +149,7 @@ def functions(view: host_view.View, device: host_model.Device) -> Verdicts:
         else f'Write vfio-pci to their driver_override, too; '
         f'{host_remedy.creation(view)}'
     )
-    yield verdict.warn(
+    yield check_result.warn(
         'GPU431',
         check,
         f'vfio-pci claims the card ({claim.where}), and not {names}: a '
@@ -160,7 +164,7 @@ def _kind(device: host_model.Device) -> str:
 
 
 def with_ids(
-    view: host_view.View,
+    view: passthrough_view.View,
     devices: collections.abc.Iterable[host_model.Device],
 ) -> host_remedy.Change:
     """Return what has vfio-pci claim devices by their ids, too.
@@ -190,7 +194,7 @@ def with_ids(
     given = [
         one.render()
         for one in view.ids
-        if any(host_view.matches(one, dev) for dev in view.host.devices)
+        if any(passthrough_view.matches(one, dev) for dev in view.host.devices)
     ]
     name = 'vfio-pci.ids'
     return host_remedy.Change(
@@ -199,29 +203,29 @@ def with_ids(
     )
 
 
-def race(view: host_view.View, device: host_model.Device) -> Verdicts:
+def race(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
     """Check that vfio-pci is there before the drivers it competes with."""
     claim = view.claim(device)
     if claim is None:
         # The driver row says so.
         return
-    if claim.where == host_view.OVERRIDE:
+    if claim.where == passthrough_view.OVERRIDE:
         # Somebody wrote it, perhaps libvirt for the server that has it.
-        yield verdict.passed(
+        yield check_result.passed(
             _RACE, 'driver_override keeps others off until the next boot'
         )
         return
     yield _judge_race(view, device)
 
 
-def is_first(view: host_view.View, device: host_model.Device) -> bool:
+def is_first(view: passthrough_view.View, device: host_model.Device) -> bool:
     """Whether a boot loads vfio-pci, and before the rivals of a device."""
     loaded = (
         view.vfio_is_loaded
         or _early(view) is not None
         or _late(view) is not None
         or any(
-            module == host_view.VFIO_PCI
+            module == passthrough_view.VFIO_PCI
             for module, _path in view.host.modules_load
         )
     )
@@ -232,21 +236,21 @@ _RACE = 'driver race'
 
 
 def _judge_race(
-    view: host_view.View, device: host_model.Device
-) -> verdict.Verdict:
+    view: passthrough_view.View, device: host_model.Device
+) -> check_result.CheckResult:
     host = view.host
     claim = view.claim(device)
     by_address = claim is not None and not claim.by_ids
     if view.vfio_is_builtin and not by_address:
-        return verdict.passed(_RACE, 'vfio-pci is part of the kernel')
+        return check_result.passed(_RACE, 'vfio-pci is part of the kernel')
     waiting = rivals(view, device)
     if not waiting:
-        return verdict.passed(
+        return check_result.passed(
             _RACE, 'its drivers are blacklisted, or wait for vfio-pci'
         )
-    if claim is not None and claim.module != host_view.VFIO_PCI:
+    if claim is not None and claim.module != passthrough_view.VFIO_PCI:
         # A name that nothing but softdep has run.
-        return verdict.warn(
+        return check_result.warn(
             'GPU434',
             _RACE,
             f'{", ".join(waiting)} may be loaded before what {claim.where} '
@@ -258,9 +262,9 @@ def _judge_race(
     inside = None if image is None else image.modules
     early = _early(view)
     if early is not None:
-        if inside is None or host_view.VFIO_PCI in inside:
-            return verdict.passed(_RACE, f'{early} loads vfio-pci first')
-        return verdict.warn(
+        if inside is None or passthrough_view.VFIO_PCI in inside:
+            return check_result.passed(_RACE, f'{early} loads vfio-pci first')
+        return check_result.warn(
             'GPU434',
             _RACE,
             f'{early} is to load vfio-pci first, and {_path(image)} does not '
@@ -273,15 +277,15 @@ def _judge_race(
             if image is None
             else f'{image.path} could not be read: {image.reason}'
         )
-        return verdict.warn(
+        return check_result.warn(
             'GPU435',
             _RACE,
             f'{", ".join(waiting)} may be loaded first: {reason}',
             remedy,
         )
     first = [one for one in waiting if one in inside]
-    if first and host_view.VFIO_PCI not in inside:
-        return verdict.fail(
+    if first and passthrough_view.VFIO_PCI not in inside:
+        return check_result.fail(
             'GPU434',
             _RACE,
             f'{_path(image)} has {", ".join(first)}, and not vfio-pci, which '
@@ -289,14 +293,14 @@ def _judge_race(
             remedy,
         )
     late = _late(view)
-    if late is not None and host_view.VFIO_PCI in inside:
+    if late is not None and passthrough_view.VFIO_PCI in inside:
         if not first:
-            return verdict.passed(
+            return check_result.passed(
                 _RACE,
                 f'{late} loads vfio-pci in the initramfs, where its rivals '
                 f'are not',
             )
-        return verdict.fail(
+        return check_result.fail(
             'GPU434',
             _RACE,
             f'{late} loads vfio-pci when udev has loaded {", ".join(first)}, '
@@ -304,7 +308,7 @@ def _judge_race(
             remedy,
         )
     where = f'in {_path(image)}' if first else 'from the root file system'
-    return verdict.warn(
+    return check_result.warn(
         'GPU434',
         _RACE,
         f'{", ".join(first or waiting)} and vfio-pci are loaded {where}, and '
@@ -317,14 +321,16 @@ def _path(image: host_model.Initramfs | None) -> str:
     return 'the initramfs' if image is None else image.path
 
 
-def rivals(view: host_view.View, device: host_model.Device) -> list[str]:
+def rivals(
+    view: passthrough_view.View, device: host_model.Device
+) -> list[str]:
     """Return the modules that nothing keeps from claiming a card first."""
     have = [
         host_model.module(one.driver)
         for one in (device, *view.host.functions(device))
         if one.driver is not None
-        and one.driver not in host_view.HARMLESS_DRIVERS
-        and not host_view.is_vfio(one.driver)
+        and one.driver not in passthrough_view.HARMLESS_DRIVERS
+        and not passthrough_view.is_vfio(one.driver)
         and not one.is_bridge
     ]
     known = dict.fromkeys((*view.host.rivals(device), *have))
@@ -333,12 +339,12 @@ def rivals(view: host_view.View, device: host_model.Device) -> list[str]:
 
 
 def _kept_off(
-    view: host_view.View, device: host_model.Device
+    view: passthrough_view.View, device: host_model.Device
 ) -> frozenset[str]:
     """Return modules that do not claim a card, or not before vfio-pci."""
     host = view.host
     claim = view.claim(device)
-    awaited = host_view.VFIO_PCI if claim is None else claim.module
+    awaited = passthrough_view.VFIO_PCI if claim is None else claim.module
     waiting = {
         one.module
         for one in host.directives
@@ -387,16 +393,16 @@ def _waits(rest: str, awaited: str) -> bool:
     return False
 
 
-def _early(view: host_view.View) -> str | None:
+def _early(view: passthrough_view.View) -> str | None:
     """Return what loads vfio-pci before udev loads drivers."""
     if host_remedy.uses_dracut(view.host) is False:
         return None
-    if host_view.VFIO_PCI in view.arguments.early_drivers:
+    if passthrough_view.VFIO_PCI in view.arguments.early_drivers:
         return 'rd.driver.pre'
     return _forced(view, of_tools=False)
 
 
-def _late(view: host_view.View) -> str | None:
+def _late(view: passthrough_view.View) -> str | None:
     """Return what loads vfio-pci in the initramfs, after udev.
 
     ``init`` of initramfs-tools runs the scripts of ``init-top``, udev's among
@@ -407,18 +413,18 @@ def _late(view: host_view.View) -> str | None:
     return _forced(view, of_tools=True)
 
 
-def _forced(view: host_view.View, *, of_tools: bool) -> str | None:
+def _forced(view: passthrough_view.View, *, of_tools: bool) -> str | None:
     for module, path in view.host.forced_modules:
         # Files of the other one may be there and do nothing.
         if (
-            module == host_view.VFIO_PCI
+            module == passthrough_view.VFIO_PCI
             and ('initramfs-tools' in path) is of_tools
         ):
             return path
     return None
 
 
-def duplicates(view: host_view.View) -> Verdicts:
+def duplicates(view: passthrough_view.View) -> Verdicts:
     """Check cards of one kind of which only some are for guests."""
     check = 'duplicate ids'
     shared = False
@@ -442,21 +448,21 @@ def duplicates(view: host_view.View) -> Verdicts:
         others = ', '.join(str(one.address) for one in twins)
         if all(
             twin.driver_override is not None
-            and not host_view.is_vfio(twin.driver_override)
+            and not passthrough_view.is_vfio(twin.driver_override)
             for twin in twins
         ):
-            found = verdict.passed(
+            found = check_result.passed(
                 check, f'driver_override leaves {others} to the host'
             )
         elif claim is not None and not claim.by_ids:
-            found = verdict.passed(
+            found = check_result.passed(
                 check, f'claimed by its address; the host keeps {others}'
             )
         elif claim is not None:
             # Told of at the cards that are caught.
             continue
         else:
-            found = verdict.warn(
+            found = check_result.warn(
                 'GPU454',
                 check,
                 f'the host keeps {others}, with the same ids: vfio-pci.ids '
@@ -466,6 +472,6 @@ def duplicates(view: host_view.View) -> Verdicts:
                 f'before drivers are loaded, and name addresses in '
                 f'device_spec; {host_remedy.creation(view)}',
             )
-        yield from verdict.of_device(device.address, [found])
+        yield from check_result.of_device(device.address, [found])
     if not shared:
-        yield verdict.passed(check, 'no card has a twin for another use')
+        yield check_result.passed(check, 'no card has a twin for another use')

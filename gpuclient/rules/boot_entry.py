@@ -17,16 +17,16 @@ import collections.abc
 from gpuclient.model import host as host_model
 from gpuclient.model import kernel
 from gpuclient.rules import host_remedy
-from gpuclient.rules import host_view
-from gpuclient.rules import verdict
+from gpuclient.rules import passthrough_view
+from gpuclient.rules import check_result
 
-Verdicts = collections.abc.Iterator[verdict.Verdict]
+Verdicts = collections.abc.Iterator[check_result.CheckResult]
 
 #: Stands for arguments that grub has of its own configuration.
 _UNKNOWN = '$kernelopts'
 
 
-def check(view: host_view.View) -> Verdicts:
+def check(view: passthrough_view.View) -> Verdicts:
     """Check that the next boot has the arguments that this one had.
 
     A kernel that is installed later, or made the default, has an entry of its
@@ -45,7 +45,7 @@ def check(view: host_view.View) -> Verdicts:
         and view.arguments.iommu_off is None
         and view.host.cpu_vendor != host_model.ARM
     ):
-        yield verdict.warn(
+        yield check_result.warn(
             'GPU466',
             check_name,
             f'{path}, the entry of the next boot, has {off}: the host has no '
@@ -60,7 +60,7 @@ def check(view: host_view.View) -> Verdicts:
         return
     lost = [*_lost_iommu(view, arguments), *_lost_ids(view, arguments)]
     if lost:
-        yield verdict.warn(
+        yield check_result.warn(
             'GPU466',
             check_name,
             f'{path}, the entry of the next boot, does not have '
@@ -69,11 +69,11 @@ def check(view: host_view.View) -> Verdicts:
             host_remedy.add_arguments(view.host, *lost),
         )
         return
-    yield verdict.passed(check_name, f'{path} has what this boot had')
+    yield check_result.passed(check_name, f'{path} has what this boot had')
 
 
 def _lost_iommu(
-    view: host_view.View, arguments: kernel.CommandLine
+    view: passthrough_view.View, arguments: kernel.CommandLine
 ) -> collections.abc.Iterator[str]:
     if (
         view.host.iommu_vendor == host_model.INTEL
@@ -85,15 +85,17 @@ def _lost_iommu(
 
 
 def _lost_ids(
-    view: host_view.View, arguments: kernel.CommandLine
+    view: passthrough_view.View, arguments: kernel.CommandLine
 ) -> collections.abc.Iterator[str]:
     """Yield the argument with ids by which cards for guests are claimed."""
     if arguments.withholds('vfio-pci.ids'):
         return
     now, later = view.arguments.vfio_ids, arguments.vfio_ids
     if any(
-        any(host_view.matches(claimed, device) for claimed in now)
-        and not any(host_view.matches(claimed, device) for claimed in later)
+        any(passthrough_view.matches(claimed, device) for claimed in now)
+        and not any(
+            passthrough_view.matches(claimed, device) for claimed in later
+        )
         for device in view.for_guests
     ):
         ids = ','.join(

@@ -37,7 +37,7 @@ _ORDER = (Result.FAIL, Result.WARN, Result.PASS)
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
+class CheckResult:
     """One thing that was looked at, of a host or of a device of it."""
 
     #: What was looked at: ``driver``.
@@ -58,31 +58,31 @@ class Verdict:
         return SEVERITIES.get(self.result)
 
 
-def passed(check: str, evidence: str) -> Verdict:
-    return Verdict(check, Result.PASS, evidence)
+def passed(check: str, evidence: str) -> CheckResult:
+    return CheckResult(check, Result.PASS, evidence)
 
 
-def warn(code: str, check: str, evidence: str, remedy: str) -> Verdict:
-    return Verdict(check, Result.WARN, evidence, code, remedy)
+def warn(code: str, check: str, evidence: str, remedy: str) -> CheckResult:
+    return CheckResult(check, Result.WARN, evidence, code, remedy)
 
 
-def fail(code: str, check: str, evidence: str, remedy: str) -> Verdict:
-    return Verdict(check, Result.FAIL, evidence, code, remedy)
+def fail(code: str, check: str, evidence: str, remedy: str) -> CheckResult:
+    return CheckResult(check, Result.FAIL, evidence, code, remedy)
 
 
 def of_device(
-    address: pci.Address, verdicts: collections.abc.Iterable[Verdict]
-) -> collections.abc.Iterator[Verdict]:
+    address: pci.Address, verdicts: collections.abc.Iterable[CheckResult]
+) -> collections.abc.Iterator[CheckResult]:
     """Yield verdicts as those of a device."""
     for verdict in verdicts:
         yield dataclasses.replace(verdict, device=address)
 
 
 def summary(
-    verdicts: collections.abc.Sequence[Verdict],
-) -> tuple[Verdict, ...]:
+    verdicts: collections.abc.Sequence[CheckResult],
+) -> tuple[CheckResult, ...]:
     """Return the bad news, and a row for all the good news of each device."""
-    found: list[Verdict] = []
+    found: list[CheckResult] = []
     devices = dict.fromkeys(verdict.device for verdict in verdicts)
     for device in devices:
         own = [one for one in verdicts if one.device == device]
@@ -93,7 +93,7 @@ def summary(
         )
         if good:
             found.append(
-                Verdict(
+                CheckResult(
                     ', '.join(dict.fromkeys(one.check for one in good)),
                     Result.PASS,
                     good[0].evidence if len(good) == 1 else '',

@@ -16,13 +16,13 @@ import collections.abc
 
 from gpuclient import exceptions
 from gpuclient.model import device_spec
-from gpuclient.rules import host_view
-from gpuclient.rules import verdict
+from gpuclient.rules import passthrough_view
+from gpuclient.rules import check_result
 
 
 def check(
-    view: host_view.View,
-) -> collections.abc.Iterator[verdict.Verdict]:
+    view: passthrough_view.View,
+) -> collections.abc.Iterator[check_result.CheckResult]:
     """Check what nova-compute makes of the devices in Placement.
 
     A PF together with VFs of it, VFs of one PF with different classes or
@@ -41,7 +41,7 @@ def check(
             (device.for_nova for device in view.host.devices),
         )
     except exceptions.InvalidDeviceSpec as exc:
-        yield verdict.fail(
+        yield check_result.fail(
             'GPU456',
             'devices',
             f'nova-compute cannot report the devices to Placement: {exc}',
@@ -52,7 +52,7 @@ def check(
         view.specs, [device.for_nova for device in view.host.devices]
     )
     if split:
-        yield verdict.warn(
+        yield check_result.warn(
             'GPU456',
             'devices',
             f'VFs of {", ".join(split)} are matched by entries of '

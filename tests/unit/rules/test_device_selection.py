@@ -17,7 +17,7 @@ import testtools
 from gpuclient import exceptions
 from gpuclient.model import host as host_model
 from gpuclient.model import pci
-from gpuclient.rules import host_choice
+from gpuclient.rules import device_selection
 
 
 def device(
@@ -53,8 +53,8 @@ def choose(
     *addresses: str,
     ids: tuple[str, ...] = (),
     devices: tuple[host_model.Device, ...] = (BRIDGE, FIRST, AUDIO, SECOND),
-) -> host_choice.Choice:
-    return host_choice.choose(
+) -> device_selection.Choice:
+    return device_selection.choose(
         host_model.Host('compute-0', devices),
         map(pci.parse_address, addresses),
         ids,
@@ -134,7 +134,7 @@ class TestChoose(testtools.TestCase):
                 ('pci:v000010DEd*sv*sd*bc03sc*i*', 'nvidia_current_drm'),
             ),
         )
-        choice = host_choice.choose(host, (SECOND.address,), ())
+        choice = device_selection.choose(host, (SECOND.address,), ())
         self.assertEqual(('nvidia_current',), choice.rivals)
 
     def test_there_is_no_such_device(self) -> None:

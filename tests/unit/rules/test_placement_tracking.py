@@ -23,7 +23,7 @@ from gpuclient.model import deployment
 from gpuclient.model import device_spec
 from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import device_spec as device_spec_rules
-from gpuclient.rules import tracking
+from gpuclient.rules import placement_tracking
 
 PLACE = configuration.Place('nova.conf', 3)
 IDS = {'vendor_id': '10de', 'product_id': '20f1'}
@@ -80,7 +80,7 @@ class TestReporting(testtools.TestCase):
                 )
                 for spec in device_spec.parse(json.dumps(entry))
             ]
-            found = tracking.check([api, compute], specs, [alias])
+            found = placement_tracking.check([api, compute], specs, [alias])
             self.assertEqual(
                 ['GPU309'] if expected and report == 'False' else [],
                 [one.finding.code for one in found],

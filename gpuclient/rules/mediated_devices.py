@@ -10,29 +10,25 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Rules about other uses of devices that are passed through.
+"""Rules about mediated devices on cards that are passed through.
 
-Mediated devices (``[devices]enabled_mdev_types``) need the driver of the
-vendor on the card, passthrough takes the card from it.
+``[devices]enabled_mdev_types`` needs the vendor's driver on the card,
+passthrough binds the card to vfio-pci.
 """
 
 import collections.abc
 
 from gpuclient import exceptions
-from gpuclient.model import boolean
 from gpuclient.model import catalogue as catalogue_model
 from gpuclient.model import deployment
 from gpuclient.model import device_spec
 from gpuclient.model import pci
-from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import device_spec as device_spec_rules
 from gpuclient.rules import finding
-from gpuclient.rules import kernel as kernel_rules
-
-_POST_COPY = 'live_migration_permit_post_copy'
+from gpuclient.rules import kernel_arguments as kernel_rules
 
 
-def check_mediated(
+def check(
     service: deployment.Process,
     specs: collections.abc.Sequence[device_spec_rules.Entry],
     catalogue: catalogue_model.Catalogue,
@@ -99,42 +95,3 @@ def _names(spec: device_spec.DeviceSpec, address: str) -> bool:
         )
     except exceptions.InvalidAddress:
         return False
-
-
-def check_migration(
-    service: deployment.Process,
-    aliases: collections.abc.Sequence[alias_rules.Entry],
-    specs: collections.abc.Sequence[device_spec_rules.Entry],
-    *,
-    default: bool = False,
-) -> collections.abc.Iterator[finding.Located]:
-    """Compare live migration of devices with post-copy, which excludes it.
-
-    A device has to move while the server stands still; with post-copy the
-    server runs on the target before all of its memory is there (Nova's
-    ``doc/source/admin/pci-passthrough.rst``).
-
-    :param aliases: Of the service, as are the specs.
-    :param default: What is where the service does not say.
-    """
-    setting = service.last('libvirt', _POST_COPY)
-    on = default if setting is None else boolean.is_true(setting.text)
-    migratable = [
-        *(one.setting for one in specs if _is_migratable(one.spec)),
-        *(one.setting for one in aliases if one.alias.live_migratable),
-    ]
-    if on and migratable:
-        yield finding.Located(
-            finding.warning(
-                'GPU901',
-                f'[libvirt]{_POST_COPY} is on'
-                f'{"" if setting else " by default"}, and devices are '
-                f'live-migratable: a migration that goes over to post-copy '
-                f'fails; turn it off on hosts that have them',
-            ),
-            (setting or migratable[0]).place,
-        )
-
-
-def _is_migratable(spec: device_spec.DeviceSpec) -> bool:
-    return boolean.is_true(spec.tags.get('live_migratable'))
