@@ -32,10 +32,9 @@ import typing
 import platformdirs
 
 from gpuclient import exceptions
-from gpuclient.rehearsal import clouds_yaml
-from gpuclient.rehearsal import configuration
-from gpuclient.rehearsal import own
-from gpuclient.rehearsal import proof
+from gpuclient.rehearsal import service_files
+from gpuclient.rehearsal import trusted_files
+from gpuclient.rehearsal import supervisor_socket
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
 from gpuclient import text as texts
@@ -54,6 +53,7 @@ if typing.TYPE_CHECKING:
     from openstack import connection
 
 Say: typing.TypeAlias = collections.abc.Callable[[str], None]
+Unregister: typing.TypeAlias = collections.abc.Callable[[], list[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +127,6 @@ def start(
     where: state.Folder,
     document: typing.Any = None,
     say: Say | None = None,
-    register: bool = False,
     bound_to: int | None = None,
 ) -> Cloud:
     """Start a cloud, unless it runs, and wait until it is ready.
@@ -135,7 +134,6 @@ def start(
     :param document: The spec; that of the last start by default, and at the
         first start one host with two cards.
     :param say: Called with each line of progress.
-    :param register: Add its entries to the user's clouds.yaml.
     :param bound_to: The id of a process: the cloud stops when that one ends,
         however it ends.
     :returns: The cloud; some of its services may have refused to start.
@@ -145,7 +143,6 @@ def start(
     if document is not None:
         spec.read(document)
     binding = None if bound_to is None else _binding(bound_to)
-    file = _register_where(where) if register else ''
     if where.exists():
         cloud = look(where)
         if cloud.running:
@@ -156,7 +153,7 @@ def start(
                 pass
             if say is not None:
                 say(f'{where.name} runs already')
-            return _registered(_settled(where), file)
+            return _settled(where)
         _check_edited(where, document)
     check_installed()
     where.create()
@@ -189,7 +186,7 @@ def start(
                 log=where.file('log'),
             )
         )
-    return _registered(look(where), file)
+    return look(where)
 
 
 def _check_edited(where: state.Folder, document: typing.Any) -> None:
@@ -199,7 +196,7 @@ def _check_edited(where: state.Folder, document: typing.Any) -> None:
     with contextlib.suppress(FileNotFoundError):
         if where.load('spec.json') == document:
             return
-    edited = configuration.edited(where)
+    edited = service_files.edited(where)
     if edited:
         raise exceptions.RehearsalError(
             (
@@ -262,62 +259,7 @@ def _settled(where: state.Folder) -> Cloud:
         time.sleep(0.2)
 
 
-def _names(where: state.Folder) -> tuple[str, ...]:
-    return (where.name, f'{where.name}-member')
-
-
-def _register_where(where: state.Folder) -> str:
-    """Return the user's clouds.yaml, if our names are free there."""
-    file = clouds_yaml.path()
-    if os.path.realpath(file) == os.path.realpath(where.clouds_yaml):
-        raise exceptions.RehearsalError(
-            'OS_CLIENT_CONFIG_FILE names the own file of this cloud; '
-            'unset it to register the cloud in yours'
-        )
-    record = where.read() if where.exists() else None
-    clouds_yaml.check(file, _names(where), _ours(where, record, file))
-    return file
-
-
-def _ours(
-    where: state.Folder, record: state.Record | None, file: str
-) -> list[str]:
-    """Return our entries in a clouds.yaml, as their passwords prove."""
-    if record is None or record.registered_in != file:
-        return []
-    names = [name for name in record.registered if name in _names(where)]
-    passwords: typing.Any = {}
-    with contextlib.suppress(FileNotFoundError):
-        passwords = where.load('passwords.json')
-    if not isinstance(passwords, dict):
-        return []
-    return clouds_yaml.made(file, names, list(passwords.values()))
-
-
-def _registered(cloud: Cloud, file: str) -> Cloud:
-    """Write the entries of a cloud to the user's clouds.yaml.
-
-    Also of a cloud that was registered earlier: its ports may have changed.
-    """
-    record = cloud.record
-    if not file and not record.registered:
-        return cloud
-    file = file or record.registered_in
-    entries = _entries(cloud.folder)
-    clouds_yaml.add(file, entries, _ours(cloud.folder, record, file))
-    if record.registered and record.registered_in != file:
-        clouds_yaml.remove(
-            record.registered_in,
-            _ours(cloud.folder, record, record.registered_in),
-        )
-    state.write_private(
-        cloud.folder.file('registered.json'),
-        json.dumps({'names': sorted(entries), 'file': file}),
-    )
-    return look(cloud.folder)
-
-
-def _entries(where: state.Folder) -> dict[str, typing.Any]:
+def entries(where: state.Folder) -> dict[str, typing.Any]:
     """Return the entries of the clouds.yaml of a cloud.
 
     :raises RehearsalError: It cannot be read.
@@ -325,10 +267,8 @@ def _entries(where: state.Folder) -> dict[str, typing.Any]:
     import yaml
 
     try:
-        entries: dict[str, typing.Any] = yaml.safe_load(
-            own.read(where.clouds_yaml)
-        )['clouds']
-        return {name: entries[name] for name in _names(where)}
+        clouds = yaml.safe_load(trusted_files.read(where.clouds_yaml))
+        return {name: clouds['clouds'][name] for name in where.cloud_names}
     except (OSError, yaml.YAMLError, KeyError, TypeError) as exc:
         raise exceptions.RehearsalError(
             f'Cannot read {where.clouds_yaml}: {texts.one_line(str(exc))}'
@@ -547,23 +487,28 @@ def _service(cloud: Cloud, name: str, host: str | None) -> state.Process:
 
 
 def stop(
-    where: state.Folder, delete: bool = False, say: Say | None = None
+    where: state.Folder,
+    delete: bool = False,
+    say: Say | None = None,
+    unregister: Unregister | None = None,
 ) -> bool:
     """Stop a cloud, and wait until all its processes are gone.
 
     :param delete: Delete its state, too: what it made, and nothing else.
     :param say: Called with a line on what was not deleted.
+    :param unregister: Called before the state is deleted, to delete what was
+        made of it elsewhere; returns what it left.
     :returns: Whether it ran.
     :raises RehearsalError: There is none, or it did not stop.
     """
     cloud = look(where)
     if cloud.running:
         with _supervisor(where) as descriptor:
-            if descriptor is not None and not proof.end(
+            if descriptor is not None and not supervisor_socket.end(
                 descriptor, signal.SIGTERM, _STOP
             ):
                 # Then the kernel ends its services (supervisor.py).
-                proof.end(descriptor, signal.SIGKILL, _LAST)
+                supervisor_socket.end(descriptor, signal.SIGKILL, _LAST)
         deadline = time.monotonic() + _LAST
         while where.locked() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -574,7 +519,7 @@ def stop(
                 )
             )
     if delete:
-        _delete(where, say)
+        _delete(where, say, unregister)
     return cloud.running
 
 
@@ -589,7 +534,7 @@ def _supervisor(
     deadline = time.monotonic() + _LAST
     while True:
         # One that has just started does not listen yet.
-        with proof.supervisor(where) as descriptor:
+        with supervisor_socket.supervisor(where) as descriptor:
             if descriptor is not None or not where.locked():
                 yield descriptor
                 return
@@ -608,7 +553,9 @@ def _supervisor(
         time.sleep(0.05)
 
 
-def _delete(where: state.Folder, say: Say | None) -> None:
+def _delete(
+    where: state.Folder, say: Say | None, unregister: Unregister | None
+) -> None:
     # Nobody starts it meanwhile.
     lock = where.lock()
     if lock is None:
@@ -616,21 +563,11 @@ def _delete(where: state.Folder, say: Say | None) -> None:
             f'Rehearsal cloud {where.name} has been started again'
         )
     try:
-        record = where.read()
-        file = record.registered_in
-        ours = _ours(where, record, file)
         where.check_made()
-        if ours:
-            clouds_yaml.remove(file, ours)
-        others = where.delete()
+        kept = [] if unregister is None else unregister()
+        kept += [where.file(name) for name in where.delete()]
     finally:
         os.close(lock)
-    kept = [
-        f'entry {name} of {file}'
-        for name in record.registered
-        if name not in ours and clouds_yaml.has(file, name)
-    ]
-    kept += [where.file(name) for name in others]
     if kept and say is not None:
         say(
             'Not deleted, since the cloud did not make it: {}'.format(
@@ -657,7 +594,9 @@ def _launch(
     with (
         contextlib.closing(_Descriptor(writer)),
         open(
-            where.file('log', 'supervisor.log'), 'ab', opener=own.open_private
+            where.file('log', 'supervisor.log'),
+            'ab',
+            opener=trusted_files.open_private,
         ) as log,
     ):
         process = subprocess.Popen(
@@ -701,7 +640,7 @@ def _reason(where: state.Folder) -> str:
         where.file('log', 'supervisor.log'),
         encoding='utf-8',
         errors='replace',
-        opener=own.open_private,
+        opener=trusted_files.open_private,
     ) as stream:
         lines = [line.strip() for line in stream if line.strip()]
     return lines[-1] if lines else 'it said nothing'

@@ -35,8 +35,8 @@ import typing
 import platformdirs
 
 from gpuclient import exceptions
-from gpuclient.rehearsal import configuration
-from gpuclient.rehearsal import own
+from gpuclient.rehearsal import service_files
+from gpuclient.rehearsal import trusted_files
 from gpuclient.rehearsal import state
 
 #: What the schemas depend on.
@@ -108,7 +108,7 @@ def prepare(folder: state.Folder, run: Runner) -> None:
             _migrate(target, run)
     else:
         template = _template(wanted, run)
-        for name in configuration.DATABASES:
+        for name in service_files.DATABASES:
             shutil.copyfile(
                 template / f'{name}.sqlite', target / f'{name}.sqlite'
             )
@@ -124,9 +124,9 @@ def _template(wanted: dict[str, str], run: Runner) -> pathlib.Path:
     template = cache / f'databases-{key}'
     try:
         # Whoever could put a database there would be an admin of the cloud.
-        own.check_folder(os.fspath(cache), make=True)
+        trusted_files.check_folder(os.fspath(cache), make=True)
         if template.is_dir():
-            own.check_folder(os.fspath(template))
+            trusted_files.check_folder(os.fspath(template))
             return template
     except OSError as exc:
         raise exceptions.RehearsalError(
@@ -186,7 +186,7 @@ def _migrate(folder: pathlib.Path, run: Runner) -> None:
         shutil.copyfile(
             folder / 'nova_cell1.sqlite', folder / 'nova_cell0.sqlite'
         )
-    for name in configuration.DATABASES:
+    for name in service_files.DATABASES:
         database = sqlite3.connect(folder / f'{name}.sqlite')
         database.execute('PRAGMA journal_mode=WAL')
         database.close()
@@ -197,7 +197,7 @@ def _exists(folder: pathlib.Path, name: str) -> bool:
 
 
 def _write_conf(path: str, folder: pathlib.Path, name: str) -> None:
-    url = configuration.database_url(os.fspath(folder / f'{name}.sqlite'))
+    url = service_files.database_url(os.fspath(folder / f'{name}.sqlite'))
     section = {
         'nova_api': 'api_database',
         'placement': 'placement_database',

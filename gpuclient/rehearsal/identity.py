@@ -21,7 +21,7 @@ import os
 import typing
 import uuid
 
-from gpuclient.rehearsal import configuration
+from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import state
 
 #: Users and the roles that they have on projects.
@@ -57,7 +57,7 @@ def fill(passwords: dict[str, str], urls: dict[tuple[str, str], str]) -> None:
     keystone.project_name = 'admin'
     keystone.admin_role_name = 'admin'
     keystone.service_name = 'keystone'
-    keystone.region_id = configuration.REGION
+    keystone.region_id = service_files.REGION
     # keystonemiddleware asks for the internal address.
     keystone.public_url = urls['identity', 'keystone']
     keystone.internal_url = keystone.public_url
@@ -152,7 +152,7 @@ def _endpoint(providers: typing.Any, kind: str, name: str, url: str) -> None:
         {
             'id': endpoint_id,
             'service_id': service_id,
-            'region_id': configuration.REGION,
+            'region_id': service_files.REGION,
             'interface': 'public',
             'url': url,
             'enabled': True,

@@ -29,7 +29,7 @@ import sys
 import threading
 import typing
 
-from gpuclient.rehearsal import configuration
+from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import identity
 from gpuclient.rehearsal import neutron
 from gpuclient.rehearsal import spec
@@ -48,7 +48,7 @@ class Cloud:
 
     folder: state.Folder
     spec: spec.Spec
-    files: configuration.Files
+    files: service_files.Files
     passwords: dict[str, str]
     #: The listening socket of each service that has one.
     sockets: dict[str, socket.socket]

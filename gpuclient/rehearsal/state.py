@@ -35,7 +35,7 @@ import typing
 import platformdirs
 
 from gpuclient import exceptions
-from gpuclient.rehearsal import own
+from gpuclient.rehearsal import trusted_files
 from gpuclient.rehearsal import spec
 from gpuclient import text as texts
 
@@ -213,6 +213,11 @@ class Folder:
         return self.file('clouds.yaml')
 
     @property
+    def cloud_names(self) -> tuple[str, str]:
+        """The entries of this clouds.yaml: of its admin and of a member."""
+        return self.name, f'{self.name}-member'
+
+    @property
     def use(self) -> str:
         """The line for a shell that makes ``openstack`` use this cloud."""
         return (
@@ -231,7 +236,7 @@ class Folder:
             or holds something else.
         """
         try:
-            own.check_folder(str(self), make=True)
+            trusted_files.check_folder(str(self), make=True)
             names = [
                 name
                 for name in os.listdir(self.path)
@@ -244,7 +249,7 @@ class Folder:
                     json.dumps({'inode': os.stat(self.path).st_ino}),
                 )
             elif _MADE in names or self.exists():
-                own.check_content(str(self))
+                trusted_files.check_content(str(self))
         except OSError as exc:
             raise exceptions.RehearsalError(
                 f'Cannot make the directory {self}: {exc.strerror}'
@@ -311,7 +316,7 @@ class Folder:
         :raises RehearsalError: It is not, or there is none.
         """
         try:
-            own.check_folder(str(self))
+            trusted_files.check_folder(str(self))
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise self._no_cloud() from exc
         except OSError as exc:
@@ -334,7 +339,7 @@ class Folder:
         """
         path = self.file(name)
         try:
-            return json.loads(own.read(path))
+            return json.loads(trusted_files.read(path))
         except FileNotFoundError:
             raise
         except OSError as exc:
@@ -370,6 +375,13 @@ class Folder:
         """Replace the record, whole or not at all."""
         write_private(self.file('state.json'), record.dumps())
 
+    def write_registered(self, names: typing.Iterable[str], file: str) -> None:
+        """Record the entries of this cloud in another clouds.yaml."""
+        write_private(
+            self.file('registered.json'),
+            json.dumps({'names': sorted(names), 'file': file}),
+        )
+
     # -- the lock -----------------------------------------------------------
 
     def lock(self) -> int | None:
@@ -382,7 +394,9 @@ class Folder:
         :raises RehearsalError: It cannot be trusted, or opened.
         """
         try:
-            descriptor = own.open_private(self.file('lock'), os.O_RDWR)
+            descriptor = trusted_files.open_private(
+                self.file('lock'), os.O_RDWR
+            )
         except OSError as exc:
             raise self._unreadable(self.file('lock'), exc.strerror) from exc
         try:

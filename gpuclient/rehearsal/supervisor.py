@@ -40,11 +40,11 @@ import traceback
 import typing
 
 from gpuclient import exceptions
-from gpuclient.rehearsal import configuration
+from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import databases
 from gpuclient.rehearsal import identity
-from gpuclient.rehearsal import own
-from gpuclient.rehearsal import proof
+from gpuclient.rehearsal import trusted_files
+from gpuclient.rehearsal import supervisor_socket
 from gpuclient.rehearsal import services
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
@@ -140,7 +140,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
         failed = False
         try:
-            self._proof = proof.listen(self._folder)
+            self._proof = supervisor_socket.listen(self._folder)
             self._start()
             self._record.supervisor.state = state.READY
             self._save()
@@ -178,7 +178,7 @@ class Supervisor:
         # Not before: oslo.messaging has to find the choice of threads made.
         messaging = importlib.import_module('gpuclient.rehearsal.messaging')
         passwords = self._passwords()
-        files = configuration.Files(
+        files = service_files.Files(
             self._folder,
             {
                 name: sock.getsockname()[1]
@@ -444,7 +444,7 @@ class Supervisor:
         for name, sock in self._sockets.items():
             if name != process.name:
                 sock.close()
-        descriptor = own.open_private(
+        descriptor = trusted_files.open_private(
             self._folder.file('log', f'{log}.log'), os.O_WRONLY | os.O_APPEND
         )
         os.dup2(descriptor, 1)
@@ -529,7 +529,7 @@ class Supervisor:
             self._say('the process that it is bound to has ended')
             raise _Stopped
         if self._proof is not None:
-            proof.answer(self._proof)
+            supervisor_socket.answer(self._proof)
         with contextlib.suppress(BlockingIOError):
             os.read(self._wakeups, 4096)
         self._note()

@@ -25,7 +25,7 @@ import tempfile
 import yaml
 
 from gpuclient import exceptions
-from gpuclient.rehearsal import clouds_yaml
+from gpuclient.documents import clouds_yaml
 
 BRIEF = 300
 LONG = 30_000

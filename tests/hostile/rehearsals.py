@@ -31,9 +31,10 @@ import tempfile
 import unittest.mock
 
 from gpuclient import exceptions
+from gpuclient.operations import rehearsal_registration
 from gpuclient.rehearsal import control
-from gpuclient.rehearsal import own
-from gpuclient.rehearsal import proof
+from gpuclient.rehearsal import trusted_files
+from gpuclient.rehearsal import supervisor_socket
 from gpuclient.rehearsal import state
 from tests.hostile import files
 
@@ -134,11 +135,11 @@ def _plant_socket(
     foreign: _Foreign,
 ) -> None:
     """Put the socket of somebody else there."""
-    path = _cleared(folder / proof.SOCKET)
+    path = _cleared(folder / supervisor_socket.SOCKET)
     if source.random() < 0.5:
-        path.hardlink_to(system / proof.SOCKET)
+        path.hardlink_to(system / supervisor_socket.SOCKET)
     else:
-        path.symlink_to(system / proof.SOCKET)
+        path.symlink_to(system / supervisor_socket.SOCKET)
 
 
 def _plant_registered(
@@ -210,7 +211,7 @@ def _start(folder: state.Folder) -> None:
 
 
 def _delete(folder: state.Folder) -> None:
-    control.stop(folder, delete=True)
+    rehearsal_registration.stop(folder, delete=True)
 
 
 def _restart(folder: state.Folder) -> None:
@@ -256,7 +257,9 @@ def _held(folder: pathlib.Path) -> collections.abc.Iterator[None]:
     """Hold the lock, as if the cloud ran."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError, exceptions.GPUError):
-            descriptor = own.open_private(str(folder / 'lock'), os.O_RDWR)
+            descriptor = trusted_files.open_private(
+                str(folder / 'lock'), os.O_RDWR
+            )
             stack.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
@@ -269,7 +272,7 @@ def attack(foreign: _Foreign, source: random.Random) -> str:
     listener = socket.socket(socket.AF_UNIX)
     try:
         folder, system = _prepare(source, top, foreign)
-        listener.bind(str(system / proof.SOCKET))
+        listener.bind(str(system / supervisor_socket.SOCKET))
         listener.listen()
         kept = (folder / 'photos').exists()
         for plant in plants:

@@ -31,26 +31,8 @@ ALLOWED = {
     'documents': {'files', 'model', 'rules', 'exceptions', 'text'},
     'cloud': {'model', 'rules', 'exceptions', 'text'},
     'host': {'files', 'model', 'rules', 'exceptions', 'text'},
-    'rehearsal': {
-        'documents',
-        'files',
-        'model',
-        'rules',
-        'exceptions',
-        'text',
-    },
-    'operations': {
-        'cloud',
-        'documents',
-        'files',
-        'host',
-        'rules',
-        'model',
-        'exceptions',
-        'text',
-    },
-    'osc': {
-        'operations',
+    'rehearsal': {'files', 'model', 'exceptions', 'text'},
+    'config_rehearsal': {
         'cloud',
         'documents',
         'files',
@@ -61,7 +43,34 @@ ALLOWED = {
         'exceptions',
         'text',
     },
+    'operations': {
+        'cloud',
+        'config_rehearsal',
+        'documents',
+        'files',
+        'host',
+        'rehearsal',
+        'rules',
+        'model',
+        'exceptions',
+        'text',
+    },
+    'osc': {
+        'operations',
+        'cloud',
+        'config_rehearsal',
+        'documents',
+        'files',
+        'host',
+        'rehearsal',
+        'rules',
+        'model',
+        'exceptions',
+        'text',
+    },
 }
+#: All that other packages import of the rehearsal cloud.
+DOOR = 'gpuclient.rehearsal.api'
 #: What the pure packages may import of others, all of it lazily.
 PURE = {'os_traits', 'os_resource_classes'}
 
@@ -87,6 +96,20 @@ class TestImports(testtools.TestCase):
                     if name.startswith('gpuclient.')
                 }
                 self.assertEqual(set(), ours - allowed - {package}, path)
+
+    def test_door_of_the_rehearsal_cloud(self) -> None:
+        for path in ROOT.rglob('*.py'):
+            if path.relative_to(ROOT).parts[0] != 'rehearsal':
+                self.assertEqual(
+                    set(),
+                    {
+                        name
+                        for name in imported(path)
+                        if name.startswith('gpuclient.rehearsal')
+                    }
+                    - {DOOR},
+                    path,
+                )
 
     def test_no_circles(self) -> None:
         """Also not those that only types need."""
@@ -132,7 +155,13 @@ class TestImports(testtools.TestCase):
     def test_only_cloud_and_commands_know_the_sdk(self) -> None:
         for path in ROOT.rglob('*.py'):
             package = path.relative_to(ROOT).parts[0]
-            if package not in ('cloud', 'operations', 'osc', 'rehearsal'):
+            if package not in (
+                'cloud',
+                'config_rehearsal',
+                'operations',
+                'osc',
+                'rehearsal',
+            ):
                 self.assertFalse(
                     [
                         name

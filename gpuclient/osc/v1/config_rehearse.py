@@ -20,6 +20,10 @@ from gpuclient.osc import command
 from gpuclient.osc import lazy_imports
 
 with lazy_imports.deferred():
+    from gpuclient.config_rehearsal import host_simulation
+    from gpuclient.config_rehearsal import plan as planning
+    from gpuclient.config_rehearsal import report as reporting
+    from gpuclient.config_rehearsal import run as running
     from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient import exceptions
     from gpuclient.host import bundle as host_bundle
@@ -27,11 +31,7 @@ with lazy_imports.deferred():
     from gpuclient.osc import columns
     from gpuclient.osc import config_paths
     from gpuclient.osc import options
-    from gpuclient.osc import rehearsing
-    from gpuclient.rehearsal import control
-    from gpuclient.rehearsal import plan as planning
-    from gpuclient.rehearsal import report as reporting
-    from gpuclient.rehearsal import simulation
+    from gpuclient.rehearsal import api as rehearsal
 
 
 class RehearseConfig(command.Lister):
@@ -116,7 +116,9 @@ Example::
         plan = planning.make(
             found.deployment,
             models=models,
-            given=[simulation.parse_device(one) for one in parsed_args.given],
+            given=[
+                host_simulation.parse_device(one) for one in parsed_args.given
+            ],
             known=[
                 host_bundle.read(path, initramfs=False)
                 for path in parsed_args.bundles
@@ -154,13 +156,13 @@ Example::
         keep: str | None,
     ) -> list[reporting.Row]:
         if keep is None:
-            start = control.temporary(plan.document, self.say)
+            start = rehearsal.temporary(plan.document, self.say)
         else:
-            start = control.kept(
-                control.folder(keep, None), plan.document, self.say
+            start = rehearsal.kept(
+                rehearsal.folder(keep, None), plan.document, self.say
             )
         with start as cloud:
-            answered = rehearsing.run(cloud, plan, report, self.say)
+            answered = running.run(cloud, plan, report, self.say)
         self.report(answered.failures)
         return answered.value
 
@@ -182,9 +184,10 @@ def _values(row: reporting.Row) -> tuple[object, ...]:
 
 def _count(number: int | None) -> int:
     if number is None:
-        return simulation.DEVICES
-    if not 1 <= number <= simulation.MOST_DEVICES:
+        return host_simulation.DEVICES
+    if not 1 <= number <= host_simulation.MOST_DEVICES:
         raise exceptions.InvalidValue(
-            f'--devices takes 1 to {simulation.MOST_DEVICES}, not {number}'
+            f'--devices takes 1 to {host_simulation.MOST_DEVICES}, '
+            f'not {number}'
         )
     return number

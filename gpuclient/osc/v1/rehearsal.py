@@ -26,9 +26,8 @@ with lazy_imports.deferred():
     from gpuclient.documents import yaml_file
     from gpuclient import exceptions
     from gpuclient.model import partial_result
-    from gpuclient.rehearsal import control
-    from gpuclient.rehearsal import spec
-    from gpuclient.rehearsal import state
+    from gpuclient.operations import rehearsal_registration
+    from gpuclient.rehearsal import api
 
 
 class _ServicesColumn(columns.FormattableColumn[list[dict[str, typing.Any]]]):
@@ -60,7 +59,7 @@ class _Rehearsal(command.ShowOne):
         return parser
 
     def present(
-        self, cloud: control.Cloud
+        self, cloud: api.Cloud
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         """Return the columns and values that show a cloud."""
         services = [
@@ -69,7 +68,7 @@ class _Rehearsal(command.ShowOne):
                 'host': service.host,
                 'pid': service.pid if cloud.running else None,
                 'port': service.port,
-                'state': service.state if cloud.running else state.STOPPED,
+                'state': service.state if cloud.running else api.STOPPED,
                 'message': service.message,
             }
             for service in cloud.record.services
@@ -183,12 +182,12 @@ Example::
                 )
             document = yaml_file.load(parsed_args.spec)
         elif parsed_args.hosts is not None or parsed_args.gpus is not None:
-            document = spec.default(
+            document = api.default(
                 hosts=1 if parsed_args.hosts is None else parsed_args.hosts,
                 gpus=2 if parsed_args.gpus is None else parsed_args.gpus,
             )
-        cloud = control.start(
-            control.folder(parsed_args.name, parsed_args.directory),
+        cloud = rehearsal_registration.start(
+            api.folder(parsed_args.name, parsed_args.directory),
             document,
             self.say,
             parsed_args.register,
@@ -213,9 +212,7 @@ Example::
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         return self.present(
-            control.look(
-                control.folder(parsed_args.name, parsed_args.directory)
-            )
+            api.look(api.folder(parsed_args.name, parsed_args.directory))
         )
 
 
@@ -235,9 +232,9 @@ Example::
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         rows = []
         failures = []
-        for where in control.list_all():
+        for where in api.list_all():
             try:
-                cloud = control.look(where)
+                cloud = api.look(where)
             except exceptions.RehearsalError as exc:
                 failures.append(partial_result.Failure(where.name, str(exc)))
                 continue
@@ -305,8 +302,8 @@ Example::
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
-        cloud = control.restart(
-            control.folder(parsed_args.name, parsed_args.directory),
+        cloud = api.restart(
+            api.folder(parsed_args.name, parsed_args.directory),
             parsed_args.service,
             parsed_args.host,
         )
@@ -341,8 +338,8 @@ Example::
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        control.stop(
-            control.folder(parsed_args.name, parsed_args.directory),
+        rehearsal_registration.stop(
+            api.folder(parsed_args.name, parsed_args.directory),
             delete=parsed_args.delete,
             say=self.say,
         )

@@ -26,7 +26,7 @@ import testtools
 from gpuclient.documents import tree
 from gpuclient import exceptions
 from gpuclient.model import configuration as model_configuration
-from gpuclient.rehearsal import configuration
+from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import control
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
@@ -57,7 +57,7 @@ class TestEdited(testtools.TestCase):
         state.write_private(
             self.folder.file('spec.json'), json.dumps(document)
         )
-        configuration.Files(
+        service_files.Files(
             self.folder,
             PORTS,
             dict.fromkeys(('nova', 'admin', 'member'), 'x'),
@@ -77,22 +77,22 @@ class TestEdited(testtools.TestCase):
         self.assertEqual(set(model_configuration.ALL), kinds)
 
     def test_untouched(self):
-        self.assertEqual([], configuration.edited(self.folder))
+        self.assertEqual([], service_files.edited(self.folder))
         self.write()
-        self.assertEqual([], configuration.edited(self.folder))
+        self.assertEqual([], service_files.edited(self.folder))
 
     def test_files_of_the_user_stay(self):
         for name in (USER, TEMPLATE):
             self.path(name).write_text('[DEFAULT]\n')
         added = self.path(USER).with_name('20-mine.conf')
         added.write_text('[pci]\n')
-        self.assertEqual([TEMPLATE, USER], configuration.edited(self.folder))
+        self.assertEqual([TEMPLATE, USER], service_files.edited(self.folder))
         for _start in range(2):
             self.write()
             self.assertEqual('[DEFAULT]\n', self.path(USER).read_text())
             self.assertEqual('[DEFAULT]\n', self.path(TEMPLATE).read_text())
             self.assertEqual('[pci]\n', added.read_text())
-        self.assertEqual([TEMPLATE, USER], configuration.edited(self.folder))
+        self.assertEqual([TEMPLATE, USER], service_files.edited(self.folder))
 
     def test_what_is_no_longer_written_goes(self):
         document = spec.default(hosts=1, gpus=2)

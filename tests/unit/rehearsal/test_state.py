@@ -23,7 +23,7 @@ import fixtures
 import testtools
 
 from gpuclient import exceptions
-from gpuclient.rehearsal import proof
+from gpuclient.rehearsal import supervisor_socket
 from gpuclient.rehearsal import state
 
 
@@ -265,8 +265,12 @@ class TestProcesses(testtools.TestCase):
         self.addCleanup(child.kill)
         process = _process(pid=child.pid, started=state.start_time(child.pid))
         with state.handle(process) as descriptor:
-            self.assertFalse(proof.end(descriptor, signal.SIGCONT, 0))
-            self.assertTrue(proof.end(descriptor, signal.SIGTERM, 10))
+            self.assertFalse(
+                supervisor_socket.end(descriptor, signal.SIGCONT, 0)
+            )
+            self.assertTrue(
+                supervisor_socket.end(descriptor, signal.SIGTERM, 10)
+            )
         # It is gone although nobody has waited for it.
         self.assertFalse(state.lives(process))
 

@@ -25,6 +25,7 @@ import testtools
 
 from gpuclient import exceptions
 from gpuclient.osc.v1 import rehearsal
+from gpuclient.rehearsal import api
 from gpuclient.rehearsal import control
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
@@ -117,7 +118,7 @@ class TestCommands(testtools.TestCase):
         self._make()
         cloud = control.look(self.folder)
         with unittest.mock.patch.object(
-            control, 'start', return_value=cloud
+            api, 'start', return_value=cloud
         ) as start:
             status, text = self._run(
                 rehearsal.StartRehearsal, 'lab', '--hosts', '3', '-f', 'json'

@@ -15,14 +15,14 @@
 import testtools
 
 from gpuclient import exceptions
-from gpuclient.rehearsal import configuration
+from gpuclient.rehearsal import service_files
 
 
 class TestDataFiles(testtools.TestCase):
     def test_missing(self):
         error = self.assertRaises(
             exceptions.RehearsalError,
-            configuration._data_file,
+            service_files._data_file,
             'nova',
             'etc/nova/no-such.ini',
         )

@@ -18,15 +18,14 @@ import os
 import re
 import typing
 
+from gpuclient.config_rehearsal import host_simulation
+from gpuclient.config_rehearsal import plan as planning
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import configuration
 from gpuclient.model import device_spec
 from gpuclient.model import inventory
-from gpuclient.rehearsal import configuration as files
-from gpuclient.rehearsal import plan as planning
-from gpuclient.rehearsal import simulation
-from gpuclient.rehearsal import state
+from gpuclient.rehearsal import api as rehearsal
 from gpuclient.rules import configuration as configuration_rules
 from gpuclient.rules import finding
 
@@ -59,7 +58,9 @@ _OF_SCHEDULING = (*_OF_TRACKING, 'GPU326', _UNSET_FILTERS)
 _ADDRESS = re.compile(r'[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]', re.ASCII)
 
 #: A device, the entry that gives it away, and where that stands.
-_Member: typing.TypeAlias = tuple[device_spec.HostDevice, simulation.Entry]
+_Member: typing.TypeAlias = tuple[
+    device_spec.HostDevice, host_simulation.Entry
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +161,7 @@ class Report:
     # -- services -----------------------------------------------------------
 
     def services(
-        self, processes: collections.abc.Iterable[state.Process]
+        self, processes: collections.abc.Iterable[rehearsal.Process]
     ) -> list[Row]:
         """Return a row for each service of Nova."""
         known = {(one.name, one.host): one for one in processes}
@@ -169,8 +170,8 @@ class Report:
             for part in self._plan.parts
         ]
 
-    def _service(self, part: planning.Part, process: state.Process) -> Row:
-        if process.state == state.READY:
+    def _service(self, part: planning.Part, process: rehearsal.Process) -> Row:
+        if process.state == rehearsal.READY:
             left_out = len(part.not_rehearsed)
             if part.process is None:
                 detail = 'there is no document for it'
@@ -186,7 +187,7 @@ class Report:
                 detail=detail,
                 place=part.place,
             )
-        if process.state not in (state.REFUSED, state.ENDED):
+        if process.state not in (rehearsal.REFUSED, rehearsal.ENDED):
             return Row(
                 SERVICE,
                 part.host,
@@ -201,7 +202,7 @@ class Report:
             SERVICE,
             part.host,
             part.name,
-            ENDED if process.state == state.ENDED else REFUSED,
+            ENDED if process.state == rehearsal.ENDED else REFUSED,
             codes=known,
             detail=words or 'it did not start',
             place=place,
@@ -229,7 +230,7 @@ class Report:
 
     def devices(
         self,
-        processes: collections.abc.Iterable[state.Process],
+        processes: collections.abc.Iterable[rehearsal.Process],
         found: collections.abc.Iterable[inventory.Device],
     ) -> list[Row]:
         """Return a row for each provider that should be, or is, reported.
@@ -525,10 +526,11 @@ def _with_documents(
         of a folder, whichever has the option.
     """
     names = {
-        files.user_file(number): path for number, path in enumerate(part.paths)
+        rehearsal.user_file(number): path
+        for number, path in enumerate(part.paths)
     }
     if place is not None:
-        names[files.OWN_FILE] = place.path
+        names[rehearsal.OWN_FILE] = place.path
     for name, path in names.items():
         words = re.sub(
             rf'[^\s\'"(]*/{re.escape(name)}\b',

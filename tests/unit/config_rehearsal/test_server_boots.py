@@ -21,7 +21,7 @@ from keystoneauth1 import session
 import requests_mock
 import testtools
 
-from gpuclient.cloud.nova import boots
+from gpuclient.config_rehearsal import server_boots
 from gpuclient import exceptions
 from gpuclient.model import flavor
 
@@ -33,7 +33,9 @@ class TestPatience(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.mock = self.enterContext(requests_mock.Mocker())
-        self.enterContext(unittest.mock.patch.object(boots, 'PATIENCE', -1))
+        self.enterContext(
+            unittest.mock.patch.object(server_boots, 'PATIENCE', -1)
+        )
 
     def test_no_end(self) -> None:
         server = {
@@ -50,7 +52,7 @@ class TestPatience(testtools.TestCase):
         cloud: typing.Any = types.SimpleNamespace(compute=compute)
         error = self.assertRaises(
             exceptions.CloudError,
-            boots.until_full,
+            server_boots.until_full,
             cloud,
             [(FLAVOR, 1)],
             image_id='image',

@@ -362,10 +362,10 @@ class Files:
 
     def clouds(self) -> dict[str, typing.Any]:
         """Return the entries of clouds.yaml by name."""
-        name = self._folder.name
+        admin, member = self._folder.cloud_names
         return {
-            name: self._cloud('admin', 'admin'),
-            f'{name}-member': self._cloud('member', 'demo'),
+            admin: self._cloud('admin', 'admin'),
+            member: self._cloud('member', 'demo'),
         }
 
     def _cloud(self, user: str, project: str) -> dict[str, typing.Any]:

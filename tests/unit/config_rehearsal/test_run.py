@@ -15,11 +15,11 @@
 import types
 import typing
 
-from gpuclient.osc import rehearsing
-from gpuclient.rehearsal import report as reporting
+from gpuclient.config_rehearsal import report as reporting
+from gpuclient.config_rehearsal import run as running
 from gpuclient.rehearsal import state
 
-from tests.unit.rehearsal import test_report
+from tests.unit.config_rehearsal import test_report
 
 
 class TestSkipped(test_report.ReportTestCase):
@@ -30,7 +30,7 @@ class TestSkipped(test_report.ReportTestCase):
         # Nothing is asked, so there is nobody to ask.
         client: typing.Any = None
         return self.words(
-            rehearsing._aliases(
+            running._aliases(
                 client, self.processes, report._plan, report, lambda line: None
             )
         )
@@ -41,7 +41,7 @@ class TestSkipped(test_report.ReportTestCase):
             record=types.SimpleNamespace(services=self.processes),
             state=state.FAILED,
         )
-        found = rehearsing.run(cloud, report._plan, report, lambda line: None)
+        found = running.run(cloud, report._plan, report, lambda line: None)
         self.assertEqual({'the cloud did not start'}, self.words(found.value))
 
     def test_a_service_that_did_not_start(self) -> None:

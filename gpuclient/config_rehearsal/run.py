@@ -18,20 +18,19 @@ import contextlib
 from openstack import connection
 
 from gpuclient.cloud.nova import alias_probe
-from gpuclient.cloud.nova import boots
 from gpuclient.cloud.nova import flavors as nova_flavors
 from gpuclient.cloud.placement import devices as placement_devices
-from gpuclient.cloud.placement import reservation
 from gpuclient.cloud.placement import totals
 from gpuclient.cloud import request
+from gpuclient.config_rehearsal import one_time_use
+from gpuclient.config_rehearsal import plan as planning
+from gpuclient.config_rehearsal import report as reporting
+from gpuclient.config_rehearsal import server_boots
 from gpuclient import exceptions
 from gpuclient.model import configuration
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import partial_result
-from gpuclient.rehearsal import control
-from gpuclient.rehearsal import plan as planning
-from gpuclient.rehearsal import report as reporting
-from gpuclient.rehearsal import state
+from gpuclient.rehearsal import api as rehearsal
 
 #: Servers beyond those that are expected, before a trial is given up.
 _MORE = 8
@@ -41,10 +40,10 @@ _REFUSED = (alias_probe.Verdict.NOT_DEFINED, alias_probe.Verdict.BROKEN)
 
 
 def run(
-    cloud: control.Cloud,
+    cloud: rehearsal.Cloud,
     plan: planning.Plan,
     report: reporting.Report,
-    say: control.Say,
+    say: rehearsal.Say,
 ) -> partial_result.PartialResult[list[reporting.Row]]:
     """Return what came of a cloud that was started from a plan.
 
@@ -54,7 +53,7 @@ def run(
     """
     processes = cloud.record.services
     rows = report.services(processes)
-    if cloud.state != state.READY:
+    if cloud.state != rehearsal.READY:
         return partial_result.PartialResult(
             [
                 *rows,
@@ -62,7 +61,7 @@ def run(
                 *report.skipped('the cloud did not start'),
             ]
         )
-    client = control.connect(cloud)
+    client = rehearsal.connect(cloud)
     with contextlib.closing(client):
         found = placement_devices.read_devices(client.placement)
         rows += report.devices(processes, found.value)
@@ -72,12 +71,12 @@ def run(
 
 def _aliases(
     client: connection.Connection,
-    processes: collections.abc.Iterable[state.Process],
+    processes: collections.abc.Iterable[rehearsal.Process],
     plan: planning.Plan,
     report: reporting.Report,
-    say: control.Say,
+    say: rehearsal.Say,
 ) -> list[reporting.Row]:
-    started = {one.name for one in processes if one.state == state.READY}
+    started = {one.name for one in processes if one.state == rehearsal.READY}
     if plan.api.name not in started:
         return report.skipped('nova-api did not start')
     if not any(name.startswith(configuration.SCHEDULER) for name in started):
@@ -136,14 +135,14 @@ def _trial(
         {'images': [{'id': str}]},
         name='blank',
     )['images']
-    found = boots.until_full(
+    found = server_boots.until_full(
         client, flavors, image_id=image['id'], most=total + _MORE
     )
     for device in placement_devices.read_devices(
         client.placement, traits=[totals.ONE_TIME_USE]
     ).value:
         # The next servers are to find it as these did.
-        reservation.release(client.placement, device)
+        one_time_use.release(client.placement, device)
     return reporting.Outcome(count, total, found.count, found.words)
 
 

@@ -23,7 +23,7 @@ import testtools
 from gpuclient import exceptions
 from gpuclient.files import places
 from gpuclient.rehearsal import control
-from gpuclient.rehearsal import own
+from gpuclient.rehearsal import trusted_files
 from gpuclient.rehearsal import state
 
 
@@ -150,7 +150,7 @@ class TestFolder(testtools.TestCase):
             '/dev/null',
             self.folder.file('etc/nova/nova-api-1.conf.d/20-edited.conf'),
         )
-        own.check_content(str(self.folder))
+        trusted_files.check_content(str(self.folder))
 
     def test_way_through_a_link_of_ours(self):
         link = os.path.join(self.top, 'link')
@@ -170,44 +170,3 @@ class TestWay(testtools.TestCase):
 
     def test_no_folder(self):
         self.assertRaises(NotADirectoryError, places.check_own, __file__)
-
-
-class TestRegistered(testtools.TestCase):
-    """Entries of the user's clouds.yaml that are not the cloud's."""
-
-    def test_delete_leaves_them(self):
-        top = self.useFixture(fixtures.TempDir()).path
-        folder = state.Folder('lab', os.path.join(top, 'lab'))
-        folder.create()
-        file = os.path.join(top, 'clouds.yaml')
-        with open(file, 'w') as stream:
-            stream.write(
-                'clouds:\n'
-                '  lab: {auth: {password: made}}\n'
-                '  lab-member: {auth: {password: another}}\n'
-                '  production: {auth: {password: made}}\n'
-            )
-        for name, value in (
-            ('passwords.json', {'admin': 'made'}),
-            (
-                'registered.json',
-                {'names': ['lab', 'lab-member', 'production'], 'file': file},
-            ),
-        ):
-            state.write_private(folder.file(name), json.dumps(value))
-        state.write_private(folder.file('state.json'), record())
-        lines = []
-        control.stop(folder, delete=True, say=lines.append)
-        with open(file) as stream:
-            text = stream.read()
-        self.assertNotIn('lab:', text)
-        self.assertIn('lab-member:', text)
-        self.assertIn('production:', text)
-        self.assertEqual(
-            [
-                'Not deleted, since the cloud did not make it: entry '
-                f'lab-member of {file}, entry production of {file}'
-            ],
-            lines,
-        )
-        self.assertFalse(folder.path.exists())

@@ -24,6 +24,8 @@ import os
 import re
 import typing
 
+from gpuclient.config_rehearsal import host_simulation
+from gpuclient.config_rehearsal import option_filter
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
@@ -32,9 +34,7 @@ from gpuclient.model import configuration
 from gpuclient.model import deployment
 from gpuclient.model import device_spec
 from gpuclient.model import host as host_model
-from gpuclient.rehearsal import outside
-from gpuclient.rehearsal import simulation
-from gpuclient.rehearsal import spec
+from gpuclient.rehearsal import api as rehearsal
 from gpuclient.rules import scheduler as scheduler_rules
 
 #: What becomes of an option that is not rehearsed.
@@ -176,11 +176,11 @@ class Part:
 
     def entries(
         self,
-    ) -> tuple[list[simulation.Entry], list[simulation.Unknown]]:
+    ) -> tuple[list[host_simulation.Entry], list[host_simulation.Unknown]]:
         """Return the device specs, and those that cannot be read."""
         service = self.service
-        found: list[simulation.Entry] = []
-        unknown: list[simulation.Unknown] = []
+        found: list[host_simulation.Entry] = []
+        unknown: list[host_simulation.Unknown] = []
         for setting in service.device_specs:
             try:
                 entries = device_spec.parse(
@@ -188,7 +188,7 @@ class Part:
                     report_in_placement=bool(service.report_in_placement),
                 )
             except exceptions.InvalidDeviceSpec as exc:
-                unknown.append(simulation.Unknown(setting, str(exc)))
+                unknown.append(host_simulation.Unknown(setting, str(exc)))
                 continue
             found += [(entry, setting) for entry in entries]
         return found, unknown
@@ -199,11 +199,11 @@ class Host:
     """A simulated compute host."""
 
     part: Part
-    devices: tuple[spec.Device, ...]
-    unknown: tuple[simulation.Unknown, ...]
-    size: simulation.Size
+    devices: tuple[rehearsal.Device, ...]
+    unknown: tuple[host_simulation.Unknown, ...]
+    size: host_simulation.Size
     #: Those of the devices that the user described.
-    described: tuple[spec.Device, ...] = ()
+    described: tuple[rehearsal.Device, ...] = ()
     #: Addresses of those whose device type is what an alias requests, since
     #: nothing else tells it.
     assumed: frozenset[str] = frozenset()
@@ -215,10 +215,10 @@ class Host:
     def matched(
         self,
     ) -> collections.abc.Iterator[
-        tuple[device_spec.HostDevice, simulation.Entry]
+        tuple[device_spec.HostDevice, host_simulation.Entry]
     ]:
         """Yield the devices that the host gives away, and by which entry."""
-        devices = simulation.host_devices(self.devices)
+        devices = host_simulation.host_devices(self.devices)
         here = device_spec.Host(devices)
         entries = [
             (entry.on(here), setting)
@@ -289,7 +289,7 @@ class Plan:
         }
 
 
-def _as_document(device: spec.Device) -> dict[str, typing.Any]:
+def _as_document(device: rehearsal.Device) -> dict[str, typing.Any]:
     return {
         key: value
         for key, value in dataclasses.asdict(device).items()
@@ -301,9 +301,9 @@ def make(
     tree: deployment.Deployment,
     *,
     models: catalogue.Catalogue,
-    given: collections.abc.Iterable[tuple[str, spec.Device]] = (),
+    given: collections.abc.Iterable[tuple[str, rehearsal.Device]] = (),
     known: collections.abc.Iterable[host_model.Host] = (),
-    count: int = simulation.DEVICES,
+    count: int = host_simulation.DEVICES,
 ) -> Plan:
     """Return what to rehearse of a deployment.
 
@@ -331,7 +331,9 @@ def make(
     control_plane = [
         _part(
             _name(kind, number),
-            spec.CONTROLLER if number == 1 else f'{spec.CONTROLLER}-{number}',
+            rehearsal.CONTROLLER
+            if number == 1
+            else f'{rehearsal.CONTROLLER}-{number}',
             process,
         )
         for kind in (
@@ -351,11 +353,11 @@ def make(
         name = _free(_host_name(compute, node_set), taken)
         taken.add(name)
         parts.append(_part(configuration.COMPUTE, name, compute))
-    if len(parts) > spec.MOST_HOSTS:
+    if len(parts) > rehearsal.MOST_HOSTS:
         raise exceptions.InvalidValue(
-            f'There are {len(parts)} hosts here, at most {spec.MOST_HOSTS} '
-            'can be '
-            'simulated: name the files of some'
+            f'The configuration is of {len(parts)} hosts; at most '
+            f'{rehearsal.MOST_HOSTS} can be simulated: pass the files of '
+            'fewer hosts'
         )
     for name, _device in named:
         _check_host(name, taken)
@@ -368,9 +370,9 @@ def make(
         entries, unread = part.entries()
         described = [device for name, device in named if name == part.host]
         bundle = bundles.get(part.host)
-        present = () if bundle is None else simulation.of_host(bundle)
+        present = () if bundle is None else host_simulation.of_host(bundle)
         addresses = {one.address for one in described}
-        devices, unknown = simulation.simulate(
+        devices, unknown = host_simulation.simulate(
             entries,
             aliases,
             models,
@@ -386,7 +388,7 @@ def make(
                 part,
                 devices,
                 (*unread, *unknown),
-                simulation.size(
+                host_simulation.size(
                     part.service, devices, _settings(node_set), bundle
                 ),
                 tuple(described),
@@ -395,7 +397,7 @@ def make(
                     for one in devices
                     if one not in described
                     and one not in present
-                    and simulation.is_assumed(one, models)
+                    and host_simulation.is_assumed(one, models)
                 ),
             )
         )
@@ -513,7 +515,7 @@ def _template(name: str, process: deployment.Process | None) -> str:
     if not name.startswith(configuration.SCHEDULER):
         return ''
     if process is None or scheduler_rules.has_own_default(process):
-        return spec.SCHEDULER_TEMPLATE
+        return rehearsal.SCHEDULER_TEMPLATE
     return ''
 
 
@@ -533,7 +535,7 @@ def _judge(option: configuration.Option) -> NotRehearsed | None:
     elif _SECRET.search(name) or _SECRET_VALUE.search(option.setting.text):
         return NotRehearsed(option, LEFT_OUT, 'it may hold a secret')
     elif (
-        why := outside.reason(section, name, option.setting.text)
+        why := option_filter.reason(section, name, option.setting.text)
     ) is not None:
         return NotRehearsed(option, LEFT_OUT, why)
     elif section in _SECTIONS_UNREAD:

@@ -15,7 +15,7 @@
 A configuration under rehearsal is that of a production cloud. What in it names
 another server, a port to open, or code and programs to run has no place in a
 rehearsal. Options of whole sections, such as ``[glance]``, are in
-:mod:`gpuclient.rehearsal.plan`.
+:mod:`gpuclient.config_rehearsal.plan`.
 """
 
 import re

@@ -22,10 +22,10 @@ from oslo_config import cfg
 from oslo_config import types
 import testtools
 
+from gpuclient.config_rehearsal import option_filter
+from gpuclient.config_rehearsal import plan
 from gpuclient.model import configuration
-from gpuclient.rehearsal import configuration as files
-from gpuclient.rehearsal import outside
-from gpuclient.rehearsal import plan
+from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
 
@@ -162,7 +162,7 @@ class TestOutside(testtools.TestCase):
 
     def test_long_lists_in_linear_time(self):
         self.assertIsNotNone(
-            outside.reason(
+            option_filter.reason(
                 'filter_scheduler', 'available_filters', 'nova.' * 10**5 + ' !'
             )
         )
@@ -175,7 +175,7 @@ class TestOwnFile(testtools.TestCase):
         top = self.useFixture(fixtures.TempDir()).path
         folder = state.Folder('lab', os.path.join(top, 'lab'))
         folder.create()
-        service = files.Files(
+        service = service_files.Files(
             folder,
             dict.fromkeys(
                 ('keystone', 'placement', 'glance', 'neutron', 'nova-api-1'), 1

@@ -20,6 +20,8 @@ import tempfile
 import ddt
 import testtools
 
+from gpuclient.config_rehearsal import host_simulation
+from gpuclient.config_rehearsal import plan as planning
 from gpuclient.documents import tree
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
@@ -28,8 +30,6 @@ from gpuclient.model import configuration
 from gpuclient.model import device_spec
 from gpuclient.model import host as host_model
 from gpuclient.model import pci
-from gpuclient.rehearsal import plan as planning
-from gpuclient.rehearsal import simulation
 from gpuclient.rehearsal import spec
 
 ALIAS = (
@@ -43,7 +43,7 @@ PLACE = configuration.Place('nova.conf', 1)
 def simulate(
     *texts: str, aliases: tuple[str, ...] = (), **kwargs: object
 ) -> tuple[list[tuple[str, str, str, object]], list[str]]:
-    devices, unknown = simulation.simulate(
+    devices, unknown = host_simulation.simulate(
         [
             (entry, configuration.Setting(text, PLACE))
             for text in texts
@@ -184,7 +184,7 @@ class TestSimulate(testtools.TestCase):
         )
 
     def test_devices_that_are_given(self) -> None:
-        _host, given = simulation.parse_device(
+        _host, given = host_simulation.parse_device(
             'gpu-0=0000:C1:00.0,10DE:20F1,type-PF,0'
         )
         devices, _unknown = simulate(
@@ -207,7 +207,7 @@ class TestSimulate(testtools.TestCase):
                     parent_address='0000:c1:00.0',
                 ),
             ),
-            simulation.parse_device('gpu-0=c1:00.4,10de:20f2,type-VF'),
+            host_simulation.parse_device('gpu-0=c1:00.4,10de:20f2,type-VF'),
         )
         for text in (
             'gpu-0',
@@ -217,12 +217,12 @@ class TestSimulate(testtools.TestCase):
             'gpu-0=04:00.0,10de:20f1,type-PF,x',
         ):
             error = self.assertRaises(
-                exceptions.InvalidValue, simulation.parse_device, text
+                exceptions.InvalidValue, host_simulation.parse_device, text
             )
             self.assertIn(f'{text!r} is not a device: write HOST=', str(error))
         error = self.assertRaises(
             exceptions.InvalidAddress,
-            simulation.parse_device,
+            host_simulation.parse_device,
             'gpu-0=04:00,10de:20f1',
         )
         self.assertIn("'04:00'", str(error))
@@ -577,8 +577,8 @@ class TestPlan(PlanTestCase):
             },
         )
         self.assertEqual(
-            'There are 201 hosts here, at most 200 can be simulated: name '
-            'the files of some',
+            'The configuration is of 201 hosts; at most 200 can be '
+            'simulated: pass the files of fewer hosts',
             str(error),
         )
 
@@ -587,7 +587,7 @@ class TestPlan(PlanTestCase):
             exceptions.InvalidValue,
             self.plan,
             {'nova-compute.conf': '[DEFAULT]\nhost = a\n'},
-            given=[simulation.parse_device('b=04:00.0,10de:20f1')],
+            given=[host_simulation.parse_device('b=04:00.0,10de:20f1')],
         )
         self.assertEqual(
             "There is no host 'b' to simulate devices of; there are: a",

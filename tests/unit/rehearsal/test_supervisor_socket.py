@@ -24,7 +24,7 @@ import testtools
 
 from gpuclient import exceptions
 from gpuclient.rehearsal import control
-from gpuclient.rehearsal import proof
+from gpuclient.rehearsal import supervisor_socket
 from gpuclient.rehearsal import state
 
 #: A supervisor with one service that does nothing.
@@ -104,7 +104,7 @@ class TestProof(Base):
     def test_the_supervisor(self):
         folder = self.folder()
         child = self.cloud(folder)
-        with proof.supervisor(folder) as descriptor:
+        with supervisor_socket.supervisor(folder) as descriptor:
             self.assertIsNotNone(descriptor)
         (service,) = folder.read().services
         self.assertTrue(control.stop(folder))
@@ -161,11 +161,14 @@ class TestProof(Base):
         other, folder = self.folder('other'), self.folder()
         child = self.cloud(other)
         self.plant(folder, *identity(child.pid))
-        os.link(other.file(proof.SOCKET), folder.file(proof.SOCKET))
+        os.link(
+            other.file(supervisor_socket.SOCKET),
+            folder.file(supervisor_socket.SOCKET),
+        )
         self.addCleanup(os.close, folder.lock())
         self._stop_refused(folder)
         self.assertIsNone(child.poll())
-        with proof.supervisor(other) as descriptor:
+        with supervisor_socket.supervisor(other) as descriptor:
             self.assertIsNotNone(descriptor)
 
     def test_reused_pid(self):

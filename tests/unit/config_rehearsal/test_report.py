@@ -15,14 +15,14 @@
 import os
 import typing
 
+from gpuclient.config_rehearsal import host_simulation
+from gpuclient.config_rehearsal import report as reporting
 from gpuclient.documents import tree
 from gpuclient.model import inventory
-from gpuclient.rehearsal import report as reporting
-from gpuclient.rehearsal import simulation
 from gpuclient.rehearsal import state
 from gpuclient.rules import configuration as configuration_rules
 
-from tests.unit.rehearsal import test_plan
+from tests.unit.config_rehearsal import test_plan
 
 ON = '[filter_scheduler]\npci_in_placement = True\n'
 SPEC = (
@@ -327,7 +327,7 @@ class TestReport(ReportTestCase):
         report = self.report(
             CLEAN,
             given=[
-                test_plan.simulation.parse_device(
+                test_plan.host_simulation.parse_device(
                     'gpu-0=0000:82:00.0,10de:2330'
                 )
             ],
@@ -348,7 +348,7 @@ class TestReport(ReportTestCase):
                     name: text.replace('20f1', ids)
                     for name, text in CLEAN.items()
                 },
-                given=[simulation.parse_device(given)] if given else [],
+                given=[host_simulation.parse_device(given)] if given else [],
             )
             device = inventory.Device(
                 'id',

@@ -20,7 +20,7 @@ import testtools
 import yaml
 
 from gpuclient import exceptions
-from gpuclient.rehearsal import clouds_yaml
+from gpuclient.documents import clouds_yaml
 
 _ENTRIES = {'lab': {'auth': {'auth_url': 'http://127.0.0.1:1/v3'}}}
 _FILE = """\
