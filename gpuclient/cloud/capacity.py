@@ -115,7 +115,7 @@ def check_units(
     any of the demands takes; hosts that do not answer to that, though they
     have it, are read.
     """
-    reader = placement_reader.Reader(cloud.placement)
+    reader = placement_reader.PlacementReader(cloud.placement)
     most: dict[str, int] = {}
     for demand in demands:
         for name, amount in demand.of_node.items():
@@ -155,7 +155,7 @@ def check_units(
 
 
 def _with_units(
-    reader: placement_reader.Reader, host: capacity.Host
+    reader: placement_reader.PlacementReader, host: capacity.Host
 ) -> capacity.Host:
     inventories = reader.get(
         f'/resource_providers/{host.node.uuid}/inventories',

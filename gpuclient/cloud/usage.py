@@ -134,7 +134,7 @@ class _Size:
         self._cloud = cloud
 
     @functools.cached_property
-    def found(self) -> hypervisors.Size | None:
+    def found(self) -> hypervisors.CloudSize | None:
         return hypervisors.size(self._cloud.compute)
 
     def hosts(self) -> int | None:

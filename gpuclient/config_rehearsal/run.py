@@ -36,7 +36,7 @@ from gpuclient.rehearsal import api as rehearsal
 _MORE = 8
 #: What the smallest server takes.
 _VCPUS, _RAM_MB, _DISK_GB = 1, 64, 1
-_REFUSED = (alias_probe.Verdict.NOT_DEFINED, alias_probe.Verdict.BROKEN)
+_REFUSED = (alias_probe.AliasState.NOT_DEFINED, alias_probe.AliasState.BROKEN)
 
 
 def run(
@@ -91,8 +91,8 @@ def _aliases(
     with alias_probe.Prober(client.compute, ()) as prober:
         for name in report.aliases():
             (reply,) = prober.ask(name)
-            if reply.verdict in _REFUSED:
-                rows.append(report.refused_alias(name, reply.words))
+            if reply.state in _REFUSED:
+                rows.append(report.refused_alias(name, reply.explanation))
                 continue
             counts = report.counts(name)
             try:

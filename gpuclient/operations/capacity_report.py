@@ -30,7 +30,7 @@ from gpuclient.model import partial_result
 
 
 @dataclasses.dataclass(frozen=True)
-class Cloud:
+class CapacityReport:
     """How many more servers of some flavors fit a cloud."""
 
     hosts: tuple[capacity.Host, ...]
@@ -53,7 +53,7 @@ def read(
     project_id: str | None = None,
     zone: str | None = None,
     servers: collections.abc.Sequence[inventory.Server] | None = None,
-) -> partial_result.PartialResult[Cloud]:
+) -> partial_result.PartialResult[CapacityReport]:
     """Read the hosts of a cloud, and forecast each flavor.
 
     :param files: Configuration that defines aliases.
@@ -135,7 +135,7 @@ def read(
         [each.demand for each in forecasts(found.value) if each.demand],
     )
     return partial_result.PartialResult(
-        Cloud(
+        CapacityReport(
             checked.value,
             known,
             frozenset(inferred),

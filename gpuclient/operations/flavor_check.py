@@ -90,14 +90,14 @@ def check(
     known = [
         name
         for name, reply in replies.items()
-        if reply.verdict is alias_probe.Verdict.DEFINED
+        if reply.state is alias_probe.AliasState.DEFINED
     ]
     return (
         *flavor_rules.check(flavor, classes),
         *(
-            flavor_rules.undefined_alias(name, reply.words, known)
+            flavor_rules.undefined_alias(name, reply.explanation, known)
             for name in flavor.aliases or {}
             if (reply := replies.get(name)) is not None
-            and reply.verdict is alias_probe.Verdict.NOT_DEFINED
+            and reply.state is alias_probe.AliasState.NOT_DEFINED
         ),
     )

@@ -93,7 +93,7 @@ _SILENCE = 10.0
 _OPTIONAL = 30.0
 
 
-class Cloud(enum.Enum):
+class CloudUse(enum.Enum):
     """What a command has to do with a cloud."""
 
     #: It does not work without one.
@@ -108,7 +108,7 @@ class Command(command.Command):
     app: _App
 
     #: What it has to do with a cloud.
-    use_of_cloud = Cloud.NEEDED
+    use_of_cloud = CloudUse.NEEDED
 
     # The shell would authenticate before it reads the options of a command,
     # --timeout among them: we do it after that.
@@ -128,7 +128,7 @@ class Command(command.Command):
         )
         formatter: typing.Any = type('HelpFormatter', bases, {})
         parser.formatter_class = formatter
-        if self.use_of_cloud is not Cloud.UNUSED:
+        if self.use_of_cloud is not CloudUse.UNUSED:
             parser.add_argument(
                 '--timeout',
                 metavar='<seconds>',
@@ -146,7 +146,7 @@ class Command(command.Command):
         self._status = 0
         with self._watched():
             try:
-                if self.use_of_cloud is Cloud.NEEDED:
+                if self.use_of_cloud is CloudUse.NEEDED:
                     self.authenticate()
                 return super().run(parsed_args) or self._status
             except (
@@ -217,7 +217,7 @@ class Command(command.Command):
     @contextlib.contextmanager
     def _watched(self) -> collections.abc.Iterator[None]:
         """Tell whoever watches what is waited for, if that takes long."""
-        if self.use_of_cloud is Cloud.UNUSED or not sys.stderr.isatty():
+        if self.use_of_cloud is CloudUse.UNUSED or not sys.stderr.isatty():
             yield
             return
         asked = ('', 0.0)
@@ -286,7 +286,7 @@ class Command(command.Command):
     ) -> tuple[connection.Connection | None, str]:
         """Return a connection for a command that also works without one.
 
-        For commands of :attr:`Cloud.OPTIONAL`: what it asks is bounded in
+        For commands of :attr:`CloudUse.OPTIONAL`: what it asks is bounded in
         total, unless it is required.
 
         :param required: Fail where there is none.

@@ -54,7 +54,7 @@ def _without_guesses() -> collections.abc.Iterator[None]:
             log.removeFilter(_is_no_warning)
 
 
-class Lister(command.Lister):
+class MultiCloudLister(command.Lister):
     """A list of one cloud, or of several with the names of each as columns.
 
     A cloud that does not answer is named on stderr, the others are shown, and
@@ -62,7 +62,7 @@ class Lister(command.Lister):
     """
 
     # Clouds that are named have credentials of their own.
-    use_of_cloud = command.Cloud.OPTIONAL
+    use_of_cloud = command.CloudUse.OPTIONAL
 
     _place: connection.Connection | None = None
 

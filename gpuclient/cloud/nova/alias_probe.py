@@ -60,7 +60,7 @@ _DEFINED = re.compile(
 )
 
 
-class Verdict(enum.StrEnum):
+class AliasState(enum.StrEnum):
     """What nova-api's answer means."""
 
     DEFINED = 'defined'
@@ -75,16 +75,19 @@ class Verdict(enum.StrEnum):
 class Reply:
     """One answer."""
 
-    verdict: Verdict
+    state: AliasState
     #: The server's own words, or why it could not be asked.
-    words: str
+    explanation: str
 
     @property
     def message(self) -> str:
         """The words, and that the refusal they are was to be expected."""
-        if self.verdict is not Verdict.DEFINED:
-            return self.words
-        return f'Refused as expected, after the alias was found: {self.words}'
+        if self.state is not AliasState.DEFINED:
+            return self.explanation
+        return (
+            'Refused as expected, after the alias was found: '
+            f'{self.explanation}'
+        )
 
 
 def ask(
@@ -108,24 +111,24 @@ def ask(
             json=_request(name, flavor.id),
         )
     except exceptions.CloudError as exc:
-        return Reply(Verdict.UNKNOWN, str(exc))
+        return Reply(AliasState.UNKNOWN, str(exc))
     words = request.server_words(response)
     if response.status_code == 202:
         # Nothing known lets this happen; servers that nobody asked for are
         # not left behind.
         _delete_servers(compute, name)
-        return Reply(Verdict.UNKNOWN, 'nova-api accepted the request')
+        return Reply(AliasState.UNKNOWN, 'nova-api accepted the request')
     if response.status_code == 400:
         match = _NOT_DEFINED.search(words)
         if match is not None:
             if match['name'] == alias:
-                return Reply(Verdict.NOT_DEFINED, words)
-            return Reply(Verdict.UNKNOWN, words)
+                return Reply(AliasState.NOT_DEFINED, words)
+            return Reply(AliasState.UNKNOWN, words)
         if any(beginning in words for beginning in _BROKEN):
-            return Reply(Verdict.BROKEN, words)
+            return Reply(AliasState.BROKEN, words)
         if _DEFINED.search(words):
-            return Reply(Verdict.DEFINED, words)
-    return Reply(Verdict.UNKNOWN, words)
+            return Reply(AliasState.DEFINED, words)
+    return Reply(AliasState.UNKNOWN, words)
 
 
 def _request(name: str, flavor_id: str) -> dict[str, typing.Any]:
@@ -234,12 +237,12 @@ class Prober:
 
         Answers that mean the same count as one, with the words of the first.
         """
-        counts: collections.Counter[Verdict] = collections.Counter()
-        words: dict[Verdict, str] = {}
+        counts: collections.Counter[AliasState] = collections.Counter()
+        words: dict[AliasState, str] = {}
         for _attempt in range(attempts):
             reply = self._ask_once(alias)
-            counts[reply.verdict] += 1
-            words.setdefault(reply.verdict, reply.words)
+            counts[reply.state] += 1
+            words.setdefault(reply.state, reply.explanation)
         return {
             Reply(verdict, words[verdict]): count
             for verdict, count in counts.items()
@@ -251,21 +254,21 @@ class Prober:
                 self._compute, MICROVERSION, 'asking nova-api for aliases'
             )
         except exceptions.CloudError as exc:
-            return Reply(Verdict.UNKNOWN, str(exc))
+            return Reply(AliasState.UNKNOWN, str(exc))
         reply = None
         for flavor in _candidates(self._flavors, alias):
             reply = ask(self._compute, alias, flavor)
-            if reply.verdict is not Verdict.UNKNOWN:
+            if reply.state is not AliasState.UNKNOWN:
                 return reply
         if not self._make_flavors:
             return reply or Reply(
-                Verdict.UNKNOWN, 'no visible flavor asks for it'
+                AliasState.UNKNOWN, 'no visible flavor asks for it'
             )
         try:
             flavor = self._make(alias)
         except exceptions.Forbidden as exc:
             return reply or Reply(
-                Verdict.UNKNOWN,
+                AliasState.UNKNOWN,
                 (
                     'no visible flavor asks for it, and this user may not '
                     'make one (policy os_compute_api:os-flavor-manage:create '
@@ -274,9 +277,12 @@ class Prober:
                 ),
             )
         except exceptions.CloudError as exc:
-            return reply or Reply(Verdict.UNKNOWN, str(exc))
+            return reply or Reply(AliasState.UNKNOWN, str(exc))
         reply = ask(self._compute, alias, flavor)
-        if 'Flavor' in reply.words and 'could not be found' in reply.words:
+        if (
+            'Flavor' in reply.explanation
+            and 'could not be found' in reply.explanation
+        ):
             # Another run took ours for a leftover.
             del self._made[alias]
             reply = ask(self._compute, alias, self._make(alias))

@@ -88,14 +88,14 @@ def list_hypervisors(
 
 
 @dataclasses.dataclass(frozen=True)
-class Size:
+class CloudSize:
     """How large a cloud is, disabled hosts left out."""
 
     hosts: int
     servers: int
 
 
-def size(compute: _proxy.Proxy) -> Size | None:
+def size(compute: _proxy.Proxy) -> CloudSize | None:
     """Return how large the cloud is, with one request.
 
     It helps to choose between ways to read the cloud and nothing depends on
@@ -118,7 +118,7 @@ def size(compute: _proxy.Proxy) -> Size | None:
     except exceptions.CloudError:
         return None
     # Sums of no host are null.
-    return Size(found['count'] or 0, found['running_vms'] or 0)
+    return CloudSize(found['count'] or 0, found['running_vms'] or 0)
 
 
 def count(compute: _proxy.Proxy) -> int | None:

@@ -87,7 +87,7 @@ class Search:
 
     def __init__(
         self,
-        reader: placement_reader.Reader,
+        reader: placement_reader.PlacementReader,
         trees: dict[str, frozenset[str]],
         count_hosts: CountHosts,
     ) -> None:

@@ -57,12 +57,12 @@ _OF_PROVIDER: dict[str, schema.Shape] = {
 _TRAIT = re.compile(r'[A-Z0-9_]{1,255}')
 
 
-class _Read:
+class _DeviceRead:
     """One read of the devices, and what is known of them so far."""
 
     def __init__(
         self,
-        reader: placement_reader.Reader,
+        reader: placement_reader.PlacementReader,
         resource_class: str | None,
         count_hosts: candidates.CountHosts,
     ) -> None:
@@ -368,7 +368,7 @@ def _capacity(record: totals.Summary) -> int:
     )
 
 
-def _root(reader: placement_reader.Reader, host: str) -> str:
+def _root(reader: placement_reader.PlacementReader, host: str) -> str:
     """Return the id of the provider of a compute node."""
     providers = reader.get(
         '/resource_providers',
@@ -445,7 +445,7 @@ def _read(
     resource_class: str | None,
     traits: tuple[str, ...],
     count_hosts: candidates.CountHosts,
-) -> _Read:
+) -> _DeviceRead:
     for trait in traits:
         # Placement gives ``!`` and ``,`` a meaning of their own.
         if not _TRAIT.fullmatch(trait):
@@ -453,8 +453,10 @@ def _read(
                 f'{trait!r} is not the name of a trait: capital letters, '
                 'digits and underscores'
             )
-    read = _Read(
-        placement_reader.Reader(placement), resource_class, count_hosts
+    read = _DeviceRead(
+        placement_reader.PlacementReader(placement),
+        resource_class,
+        count_hosts,
     )
     read.list_devices(host, traits)
     read.read_summaries()

@@ -45,10 +45,10 @@ _CONSUMER: dict[str, schema.Shape] = {
 }
 
 
-class _Read:
+class _OwnerRead:
     def __init__(
         self,
-        reader: placement_reader.Reader,
+        reader: placement_reader.PlacementReader,
         servers: collections.abc.Iterable[inventory.Server],
     ) -> None:
         self.reader = reader
@@ -177,7 +177,7 @@ def read_owners(
                 for device in devices
             )
         )
-    read = _Read(placement_reader.Reader(placement), servers)
+    read = _OwnerRead(placement_reader.PlacementReader(placement), servers)
     by_host: dict[str, list[inventory.Device]] = collections.defaultdict(list)
     for device in in_use:
         by_host[device.host].append(device)

@@ -44,7 +44,7 @@ THREADS = 8
 GIVE_UP = 8
 
 
-class Reader:
+class PlacementReader:
     """Reads of one Placement service.
 
     :param placement: The SDK proxy, ``connection.placement``.

@@ -68,7 +68,7 @@ Example::
     openstack gpu alias create nvidia_a2 --model nvidia_a2 \\
         --config /etc/nova/nova.conf --dry-run"""
 
-    use_of_cloud = command.Cloud.OPTIONAL
+    use_of_cloud = command.CloudUse.OPTIONAL
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -245,8 +245,8 @@ def _ask_cloud(
         live.words = str(exc)
         return live
     live.warnings += map(str, prober.failures)
-    live.nova_api, live.words = str(reply.verdict), reply.message
-    if reply.verdict is alias_probe.Verdict.DEFINED:
+    live.nova_api, live.words = str(reply.state), reply.message
+    if reply.state is alias_probe.AliasState.DEFINED:
         live.warnings += _meaning_differs(cloud, alias)
     return live
 
@@ -271,7 +271,7 @@ def _meaning_differs(
 class _Joined(command.Command):
     """What the commands that join documents and cloud have in common"""
 
-    use_of_cloud = command.Cloud.OPTIONAL
+    use_of_cloud = command.CloudUse.OPTIONAL
     #: All aliases that documents define or flavors request.
     names: collections.abc.Set[str] = frozenset()
 
@@ -427,7 +427,7 @@ Example::
                     totals.total if totals else None,
                     totals.used if totals else None,
                     totals.free if totals else None,
-                    str(known.reply.verdict)
+                    str(known.reply.state)
                     if known.reply
                     else alias_inventory.SKIPPED,
                 )
@@ -473,7 +473,7 @@ Example::
             and not known.flavors
             and (
                 reply is None
-                or reply.verdict is not alias_probe.Verdict.DEFINED
+                or reply.state is not alias_probe.AliasState.DEFINED
             )
         ):
             raise exceptions.NotFound(
@@ -533,7 +533,7 @@ Example::
                     if known.devices is None
                     else sorted({device.host for device in known.devices})
                 ),
-                str(reply.verdict) if reply else alias_inventory.SKIPPED,
+                str(reply.state) if reply else alias_inventory.SKIPPED,
                 columns.TextColumn(reply.message if reply else None),
                 columns.ListColumn(
                     [*_disagreements(known), *self._undefined(known)]
@@ -546,11 +546,13 @@ Example::
     ) -> collections.abc.Iterator[str]:
         if (
             known.reply is not None
-            and known.reply.verdict is alias_probe.Verdict.NOT_DEFINED
+            and known.reply.state is alias_probe.AliasState.NOT_DEFINED
         ):
             yield str(
                 flavor_rules.undefined_alias(
-                    known.name, known.reply.words, self.names - {known.name}
+                    known.name,
+                    known.reply.explanation,
+                    self.names - {known.name},
                 )
             )
 

@@ -53,7 +53,7 @@ Example::
     openstack gpu alias set nvidia_a2 --numa-policy preferred \\
         --config /etc/nova/nova.conf --dry-run"""
 
-    use_of_cloud = command.Cloud.UNUSED
+    use_of_cloud = command.CloudUse.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -175,7 +175,7 @@ Example::
 
     openstack gpu alias delete nvidia_a2 --config /etc/nova/nova.conf"""
 
-    use_of_cloud = command.Cloud.OPTIONAL
+    use_of_cloud = command.CloudUse.OPTIONAL
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

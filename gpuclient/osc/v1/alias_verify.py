@@ -79,20 +79,20 @@ Example::
                     rows.append(
                         (
                             columns.TextColumn(name),
-                            str(reply.verdict),
+                            str(reply.state),
                             count,
                             columns.TextColumn(reply.message),
                         )
                     )
-                    if reply.verdict is alias_probe.Verdict.UNKNOWN:
+                    if reply.state is alias_probe.AliasState.UNKNOWN:
                         self.report(
                             [
                                 partial_result.Failure(
-                                    f'alias {name!r}', reply.words
+                                    f'alias {name!r}', reply.explanation
                                 )
                             ]
                         )
-                    elif reply.verdict is not alias_probe.Verdict.DEFINED:
+                    elif reply.state is not alias_probe.AliasState.DEFINED:
                         self.found()
         self.report(prober.failures)
         return ('Alias', 'Answer', 'Attempts', 'Message'), rows

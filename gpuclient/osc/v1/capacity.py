@@ -50,7 +50,7 @@ class _CapacityCommand(command.Command):
         self,
         parsed_args: argparse.Namespace,
         flavors: tuple[flavor_model.Flavor, ...],
-    ) -> capacity_report.Cloud:
+    ) -> capacity_report.CapacityReport:
         """Read the cloud, and say how many more of each flavor fit."""
         found = capacity_report.read(
             self.cloud,
@@ -64,7 +64,7 @@ class _CapacityCommand(command.Command):
 
 
 def _notes(
-    forecast: capacity.Forecast, cloud: capacity_report.Cloud
+    forecast: capacity.Forecast, cloud: capacity_report.CapacityReport
 ) -> list[str]:
     """Return what has to be known to trust the figures."""
     if forecast.demand is None:
@@ -83,7 +83,7 @@ def _notes(
     return notes
 
 
-class ListCapacity(_CapacityCommand, multi_cloud.Lister):
+class ListCapacity(_CapacityCommand, multi_cloud.MultiCloudLister):
     _description = """\
 List how many more servers of each GPU flavor fit
 
@@ -146,7 +146,7 @@ Example::
         return _stranded(cloud)
 
 
-def _fits(cloud: capacity_report.Cloud, long: bool) -> command.Rows:
+def _fits(cloud: capacity_report.CapacityReport, long: bool) -> command.Rows:
     headers: tuple[str, ...] = (
         'Flavor',
         'Aliases',
@@ -193,7 +193,7 @@ def _fits(cloud: capacity_report.Cloud, long: bool) -> command.Rows:
     return headers, [row(forecast) for forecast in cloud.forecasts]
 
 
-def _stranded(cloud: capacity_report.Cloud) -> command.Rows:
+def _stranded(cloud: capacity_report.CapacityReport) -> command.Rows:
     rows = [
         (
             columns.TextColumn(host.node.name),

@@ -45,7 +45,7 @@ Example::
     openstack gpu config create gpu.yaml --output examples/dt/nova/gpu \\
         --dry-run"""
 
-    use_of_cloud = command.Cloud.UNUSED
+    use_of_cloud = command.CloudUse.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

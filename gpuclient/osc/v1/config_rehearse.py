@@ -52,7 +52,7 @@ Example::
 
     openstack gpu config rehearse control-plane/ edpm/"""
 
-    use_of_cloud = command.Cloud.UNUSED
+    use_of_cloud = command.CloudUse.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

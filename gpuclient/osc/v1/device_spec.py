@@ -60,7 +60,7 @@ Example::
     openstack gpu device spec create --address 0000:04:00.0 \\
         --model nvidia_a100_pcie_40gb --compute-config /etc/nova/nova.conf"""
 
-    use_of_cloud = command.Cloud.UNUSED
+    use_of_cloud = command.CloudUse.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -169,7 +169,7 @@ Example::
     openstack gpu device spec delete --address 0000:04:00.0 \\
         --compute-config /etc/nova/nova.conf"""
 
-    use_of_cloud = command.Cloud.UNUSED
+    use_of_cloud = command.CloudUse.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -232,7 +232,7 @@ Example::
 
     openstack gpu device spec list --compute-config /etc/nova/nova.conf"""
 
-    use_of_cloud = command.Cloud.UNUSED
+    use_of_cloud = command.CloudUse.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

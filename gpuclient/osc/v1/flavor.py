@@ -186,15 +186,16 @@ def _check_aliases(
     with alias_probe.Prober(compute, flavors) as prober:
         for name in names:
             for reply in prober.ask(name):
-                if reply.verdict is alias_probe.Verdict.UNKNOWN:
+                if reply.state is alias_probe.AliasState.UNKNOWN:
                     open_questions.append(
-                        f'Alias {name!r} could not be checked: {reply.words}'
+                        f'Alias {name!r} could not be checked: '
+                        f'{reply.explanation}'
                     )
-                elif reply.verdict is not alias_probe.Verdict.DEFINED:
+                elif reply.state is not alias_probe.AliasState.DEFINED:
                     raise exceptions.InvalidAlias(
-                        f'nova-api refuses alias {name!r}: {reply.words}; '
-                        'define it with "gpu alias create" and restart '
-                        'nova-api, or write it anyway with --force'
+                        f'nova-api refuses alias {name!r}: '
+                        f'{reply.explanation}; define it with "gpu alias '
+                        'create" and restart nova-api, or write it anyway with --force'
                     )
     return [*open_questions, *map(str, prober.failures)]
 

@@ -96,7 +96,7 @@ def _addresses(
 class _Hosts(command.Lister):
     """What the commands that read hosts have in common"""
 
-    use_of_cloud = command.Cloud.UNUSED
+    use_of_cloud = command.CloudUse.UNUSED
 
     def hosts(
         self, parsed_args: argparse.Namespace, *, initramfs: bool
@@ -442,7 +442,7 @@ Example::
 
     openstack gpu host bundle create HOST.tar"""
 
-    use_of_cloud = command.Cloud.UNUSED
+    use_of_cloud = command.CloudUse.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

@@ -68,7 +68,7 @@ Example::
     openstack gpu host config create --device 0000:04:00.0 \\
         --isolated-cores 2-11 --output /tmp/compute-0"""
 
-    use_of_cloud = command.Cloud.UNUSED
+    use_of_cloud = command.CloudUse.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

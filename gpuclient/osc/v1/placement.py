@@ -35,7 +35,7 @@ with lazy_imports.deferred():
     from gpuclient.osc import options
 
 
-class ListPlacement(multi_cloud.Lister):
+class ListPlacement(multi_cloud.MultiCloudLister):
     _description = """\
 List the PCI devices that compute hosts report to Placement
 

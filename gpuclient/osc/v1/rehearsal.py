@@ -51,7 +51,7 @@ class _ServicesColumn(columns.FormattableColumn[list[dict[str, typing.Any]]]):
 class _Rehearsal(command.ShowOne):
     """What the commands that show a cloud have in common"""
 
-    use_of_cloud = command.Cloud.UNUSED
+    use_of_cloud = command.CloudUse.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -227,7 +227,7 @@ Example::
 
     openstack gpu rehearsal list"""
 
-    use_of_cloud = command.Cloud.UNUSED
+    use_of_cloud = command.CloudUse.UNUSED
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         rows = []
@@ -325,7 +325,7 @@ Example::
 
     openstack gpu rehearsal stop lab --delete"""
 
-    use_of_cloud = command.Cloud.UNUSED
+    use_of_cloud = command.CloudUse.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

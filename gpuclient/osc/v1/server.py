@@ -36,7 +36,7 @@ with lazy_imports.deferred():
     from gpuclient.osc import options
 
 
-class ListServer(multi_cloud.Lister):
+class ListServer(multi_cloud.MultiCloudLister):
     _description = """\
 List servers that hold PCI devices, or whose flavor requests them
 

@@ -53,9 +53,9 @@ class TestReader(testtools.TestCase):
         """Let Placement say of itself what is not in the catalog."""
         self.mock.get(URL, json={'versions': versions})
 
-    def reader(self) -> reader.Reader:
+    def reader(self) -> reader.PlacementReader:
         auth = v3.Password(KEYSTONE, user_id='user', password='password')
-        return reader.Reader(
+        return reader.PlacementReader(
             adapter.Adapter(
                 session.Session(auth=auth), service_type='placement'
             )
