@@ -195,7 +195,8 @@ def _check_aliases(
                     raise exceptions.InvalidAlias(
                         f'nova-api refuses alias {name!r}: '
                         f'{reply.explanation}; define it with "gpu alias '
-                        'create" and restart nova-api, or write it anyway with --force'
+                        'create" and restart nova-api, or write it anyway '
+                        'with --force'
                     )
     return [*open_questions, *map(str, prober.failures)]
 
