@@ -17,7 +17,7 @@
         - InvalidAddress
         - InvalidAlias
         - InvalidCPUSet
-        - InvalidDescription
+        - InvalidData       in a file of one of our formats
         - InvalidDeviceSpec
         - InvalidHugePages
         - InvalidKernelArgument
@@ -55,7 +55,7 @@ __all__ = [
     'InvalidAddress',
     'InvalidAlias',
     'InvalidCPUSet',
-    'InvalidDescription',
+    'InvalidData',
     'InvalidDeviceSpec',
     'InvalidHugePages',
     'InvalidKernelArgument',
@@ -103,8 +103,8 @@ class InvalidCPUSet(InvalidValue):
     """Not a set of CPUs for the one who reads it."""
 
 
-class InvalidDescription(InvalidValue):
-    """Not the description of a deployment; begins with the place in it."""
+class InvalidData(InvalidValue):
+    """Not what a file format requires; begins with the place in the file."""
 
 
 class InvalidDeviceSpec(InvalidValue):

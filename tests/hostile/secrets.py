@@ -30,7 +30,7 @@ from gpuclient.documents import device_specs
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue
-from gpuclient.model import description
+from gpuclient.model import description_reader
 from gpuclient.model import quoting
 from gpuclient.operations import config_check
 from gpuclient.osc import sarif
@@ -290,7 +290,7 @@ def _described(
     else:
         data[key] = filled
     try:
-        description.parse(data, _CATALOGUE)
+        description_reader.parse(data, _CATALOGUE)
     except exceptions.GPUError as exc:
         yield str(exc)
         return

@@ -132,14 +132,14 @@ class Creation:
 def check(wanted: description_model.Description) -> tuple[str, ...]:
     """Judge the aliases as the services will; return warnings.
 
-    :raises gpuclient.exceptions.InvalidDescription: Nova would refuse them,
+    :raises gpuclient.exceptions.InvalidData: Nova would refuse them,
         or we do.
     """
     warnings = []
     for number, alias in enumerate(wanted.aliases):
         findings = tuple(alias_rules.check(alias))
         for found in finding.errors(findings):
-            raise exceptions.InvalidDescription(f'aliases[{number}]: {found}')
+            raise exceptions.InvalidData(f'aliases[{number}]: {found}')
         warnings += [str(found) for found in finding.warnings(findings)]
     for model in wanted.assumed.values():
         warnings += [str(one) for one in catalogue_rules.check_choice(model)]
@@ -174,7 +174,7 @@ def filter_options(
 
 
 def pci_options(
-    wanted: description_model.Description, host: description_model.Host
+    wanted: description_model.Description, host: description_model.ComputeHost
 ) -> tuple[conf_options.Option, ...]:
     """Return the options of a compute that are about its cards."""
     ids = {
@@ -191,7 +191,7 @@ def pci_options(
 
 
 def spec_entries(
-    wanted: description_model.Description, host: description_model.Host
+    wanted: description_model.Description, host: description_model.ComputeHost
 ) -> list[dict[str, str]]:
     """Return the ``[pci]device_spec`` entries of a host."""
     entries = []
@@ -215,7 +215,7 @@ def spec_entries(
 
 
 def compute_options(
-    host: description_model.Host,
+    host: description_model.ComputeHost,
 ) -> tuple[conf_options.Option, ...]:
     """Return the options of a compute that are about CPUs and memory."""
     options = []
@@ -242,7 +242,7 @@ def compute_options(
 
 
 def passthrough(
-    wanted: description_model.Description, host: description_model.Host
+    wanted: description_model.Description, host: description_model.ComputeHost
 ) -> host_files.Passthrough:
     """Return what a host is to be prepared for."""
     ids: list[str] = []
@@ -264,7 +264,7 @@ def passthrough(
 
 
 def huge_page_arguments(
-    pages: description_model.HugePages | None,
+    pages: description_model.HugePageRequest | None,
 ) -> tuple[str, ...]:
     """Return the kernel arguments that set pages aside.
 

@@ -32,6 +32,7 @@ from gpuclient import exceptions
 from gpuclient.files import atomic
 from gpuclient.model import catalogue
 from gpuclient.model import description
+from gpuclient.model import description_reader
 
 
 class CreatedFile(editable.EditableFile):
@@ -131,22 +132,22 @@ def read_description(
 
     :param path: ``-`` for standard input.
     :raises gpuclient.exceptions.DocumentError: It is neither.
-    :raises gpuclient.exceptions.InvalidDescription: See
-        :func:`gpuclient.model.description.parse`; with the path.
+    :raises gpuclient.exceptions.InvalidData: See
+        :func:`gpuclient.model.description_reader.parse`; with the path.
     """
     name, content = services.read_content(path)
     try:
-        return description.parse(
+        return description_reader.parse(
             yaml_file.parse(name, atomic.decode(name, content)), models
         )
-    except exceptions.InvalidDescription as exc:
-        raise exceptions.InvalidDescription(f'{name}: {exc}') from exc
+    except exceptions.InvalidData as exc:
+        raise exceptions.InvalidData(f'{name}: {exc}') from exc
 
 
 def create(wanted: description.Description) -> creation.Creation:
     """Return what a description makes for its target.
 
-    :raises gpuclient.exceptions.InvalidDescription: Nova would refuse it.
+    :raises gpuclient.exceptions.InvalidData: Nova would refuse it.
     """
     makers: dict[
         str,

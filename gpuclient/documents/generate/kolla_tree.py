@@ -52,7 +52,7 @@ _Confs: typing.TypeAlias = dict[str, nova_conf.NovaConf]
 def create(wanted: description_model.Description) -> creation.Creation:
     """Return the files, and what is left to do.
 
-    :raises gpuclient.exceptions.InvalidDescription: Nova would refuse it.
+    :raises gpuclient.exceptions.InvalidData: Nova would refuse it.
     """
     warnings = creation.check(wanted)
     artefacts: list[creation.Artefact] = []

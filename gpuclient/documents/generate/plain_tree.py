@@ -41,7 +41,7 @@ _CONTROL_SERVICES = (
 def create(wanted: description_model.Description) -> creation.Creation:
     """Return the files, and what is left to do.
 
-    :raises gpuclient.exceptions.InvalidDescription: Nova would refuse it.
+    :raises gpuclient.exceptions.InvalidData: Nova would refuse it.
     """
     warnings = creation.check(wanted)
     artefacts: list[creation.Artefact] = [
@@ -90,7 +90,7 @@ def create(wanted: description_model.Description) -> creation.Creation:
 
 
 def prepare(
-    wanted: description_model.Description, host: description_model.Host
+    wanted: description_model.Description, host: description_model.ComputeHost
 ) -> tuple[list[creation.Artefact], str]:
     """Return the files of the host itself, and what is to be done there."""
     folder = f'{_HOSTS}/{host.name}'

@@ -143,7 +143,7 @@ def _insert(found: list[str], name: str) -> None:
 def create(wanted: description_model.Description) -> creation.Creation:
     """Return the files, and what is left to do.
 
-    :raises gpuclient.exceptions.InvalidDescription: Nova would refuse it.
+    :raises gpuclient.exceptions.InvalidData: Nova would refuse it.
     """
     warnings = creation.check(wanted)
     artefacts: list[creation.Artefact] = [
@@ -244,7 +244,7 @@ def _bare_metal_hosts(wanted: description_model.Description) -> creation.Yaml:
 
 
 def _labels(
-    wanted: description_model.Description, host: description_model.Host
+    wanted: description_model.Description, host: description_model.ComputeHost
 ) -> dict[str, typing.Any]:
     """Return labels that the selectors of the node set find the host by."""
     return {
@@ -379,7 +379,7 @@ def _networks(
 
 
 def _node(
-    wanted: description_model.Description, host: description_model.Host
+    wanted: description_model.Description, host: description_model.ComputeHost
 ) -> dict[str, typing.Any]:
     node: dict[str, typing.Any] = {'hostName': host.name}
     if host.bare_metal is not None:

@@ -120,7 +120,7 @@ class TestNova(testtools.TestCase):
     def assert_compute(
         self,
         wanted: description.Description,
-        host: description.Host,
+        host: description.ComputeHost,
         paths: list[str],
     ) -> None:
         with self.reads(paths) as conf:

@@ -25,6 +25,7 @@ from gpuclient import exceptions
 from gpuclient.model import catalogue
 from gpuclient.model import cpu
 from gpuclient.model import description
+from gpuclient.model import description_reader
 
 _MODEL = catalogue.Model(
     slug='nvidia_test',
@@ -103,7 +104,7 @@ def changed(path: str, value: typing.Any) -> dict[str, typing.Any]:
 
 
 def parse(data: typing.Any) -> description.Description:
-    return description.parse(data, catalogue.Catalogue([_MODEL]))
+    return description_reader.parse(data, catalogue.Catalogue([_MODEL]))
 
 
 class TestParse(testtools.TestCase):
@@ -126,7 +127,8 @@ class TestParse(testtools.TestCase):
             '1-3,5-7,9-11,13-15', cpu.render(host.dedicated or ())
         )
         self.assertEqual(
-            description.HugePages(2**30, (32, 32), (1, 0)), host.huge_pages
+            description.HugePageRequest(2**30, (32, 32), (1, 0)),
+            host.huge_pages,
         )
         self.assertEqual('compute-0', host.hypervisor_hostname)
         assert host.bare_metal is not None
@@ -194,114 +196,117 @@ class TestRefused(testtools.TestCase):
         "aliases[0]: unknown key 'vendor'": ('aliases.0.vendor', '10de'),
         "rhoso: unknown key 'tuned'": ('rhoso.tuned', 'x'),
         "compute: unknown key 'kernel'": ('compute.kernel', 'x'),
-        'description: target is missing': ('target', None),
-        "target: 'helm' is not one of rhoso, kolla, plain": (
+        'target is missing': ('target', None),
+        "target: must be one of rhoso, kolla, plain, not 'helm'": (
             'target',
             'helm',
         ),
-        'hosts[0]: name is missing': ('hosts.0.name', None),
-        'aliases: it is empty': ('aliases', []),
-        'hosts: a text is no list': ('hosts', 'x'),
-        'compute: a text is no mapping': ('compute', 'x'),
-        'hosts[0]: a text is no mapping': ('hosts.0', 'x'),
-        "pci_in_placement: 'yes' is not true": ('pci_in_placement', 'yes'),
-        'report_in_placement: with pci_in_placement': (
+        'hosts[0].name is missing': ('hosts.0.name', None),
+        'aliases: must not be empty': ('aliases', []),
+        'hosts: must be a list, not a string': ('hosts', 'x'),
+        'compute: must be a mapping, not a string': ('compute', 'x'),
+        'hosts[0]: must be a mapping, not a string': ('hosts.0', 'x'),
+        "pci_in_placement: must be true or false, not 'yes'": (
+            'pci_in_placement',
+            'yes',
+        ),
+        'report_in_placement: must be true if pci_in_placement is': (
             'report_in_placement',
             False,
         ),
         # Secrets.
-        'hosts[0].bare_metal.bmc.password: a description names secrets': (
+        'hosts[0].bare_metal.bmc.password: must not contain a secret': (
             'hosts.0.bare_metal.bmc.password',
             'x',
         ),
-        'rhoso.ansible_vars.admin_password: a description names': (
+        'rhoso.ansible_vars.admin_password: must not contain a secret': (
             'rhoso.ansible_vars.admin_password',
             'x',
         ),
-        'hosts[0].bare_metal.network_data.wifi.passphrase: a description': (
+        'hosts[0].bare_metal.network_data.wifi.passphrase: must not': (
             'hosts.0.bare_metal.network_data',
             {'wifi': {'passphrase': 'x'}},
         ),
-        'hosts[0].bare_metal.bmc.address: it is not an address': (
+        'hosts[0].bare_metal.bmc.address: must be the address of a BMC': (
             'hosts.0.bare_metal.bmc.address',
             'https://root:calvin@192.0.2.1/',
         ),
-        'hosts[0].bare_metal.bmc: a text is no mapping': (
+        'hosts[0].bare_metal.bmc: must be a mapping, not a string': (
             'hosts.0.bare_metal.bmc',
             'https://root:calvin@192.0.2.1/',
         ),
-        'rhoso.ssh_key_secret: the value has a line end': (
+        'rhoso.ssh_key_secret: contains a line end': (
             'rhoso.ssh_key_secret',
             '-----BEGIN OPENSSH PRIVATE KEY-----\n',
         ),
-        'hosts[0].bare_metal.bmc.credentials_name: the value is not': (
+        'hosts[0].bare_metal.bmc.credentials_name: invalid value': (
             'hosts.0.bare_metal.bmc.credentials_name',
             'Calvin 1',
         ),
         # Odd input.
         'rhoso.ansible_vars.a-b: ': ('rhoso.ansible_vars', {'a-b': 1}),
-        'rhoso.ansible_vars.x: the value is not possible here': (
+        'rhoso.ansible_vars.x: invalid value': (
             'rhoso.ansible_vars.x',
             b'a',
         ),
-        'hosts[0].fixed_ips: there is no network 1': (
+        'hosts[0].fixed_ips: rhoso.networks has no network 1': (
             'hosts.0.fixed_ips',
             {1: '192.0.2.1'},
         ),
-        'compute.reserved_host_memory_mb: 9223372036854775808 is not': (
+        'compute.reserved_host_memory_mb: must be an integer of at least 0': (
             'compute.reserved_host_memory_mb',
             2**63,
         ),
         # What could become something else in a file.
-        'hosts[0].hypervisor_hostname: the value has a line end': (
+        'hosts[0].hypervisor_hostname: contains a line end': (
             'hosts.0.hypervisor_hostname',
             'a\n[pci]',
         ),
-        "hosts[0].hypervisor_hostname: '{{ x }}' is a template": (
+        "hosts[0].hypervisor_hostname: must not contain a template": (
             'hosts.0.hypervisor_hostname',
             '{{ x }}',
         ),
-        "rhoso.ansible_vars.x[0]: '{% x %}' is a template": (
+        "rhoso.ansible_vars.x[0]: must not contain a template: '{% x %}'": (
             'rhoso.ansible_vars.x',
             ['{% x %}'],
         ),
-        'rhoso.ansible_vars: the key 1 is no text': (
+        'rhoso.ansible_vars: the key 1 must be a string': (
             'rhoso.ansible_vars',
             {1: 'x'},
         ),
-        "compute.kernel_args[0]: 'a b' is not possible": (
+        "compute.kernel_args[0]: invalid value 'a b'": (
             'compute.kernel_args',
             ['a b'],
         ),
-        "compute.kernel_args[0]: '$(reboot)' is not possible": (
+        "compute.kernel_args[0]: invalid value '$(reboot)'": (
             'compute.kernel_args',
             ['$(reboot)'],
         ),
-        "compute.kernel_args: 'hugepages=1' is made from huge_pages": (
+        "compute.kernel_args: 'hugepages=1' is derived from huge_pages": (
             'compute.kernel_args',
             ['hugepages=1'],
         ),
-        "compute.kernel_args: 'vfio-pci.ids=1:2' is made from": (
+        "compute.kernel_args: 'vfio-pci.ids=1:2' is derived from": (
             'compute.kernel_args',
             ['vfio-pci.ids=1:2'],
         ),
-        'rhoso.ansible_vars.edpm_kernel_args: it is made from kernel_args': (
+        'rhoso.ansible_vars.edpm_kernel_args: is derived from kernel_args': (
             'rhoso.ansible_vars.edpm_kernel_args',
             'quiet',
         ),
-        "aliases[0].resource_class: '$x' is not possible": (
+        "aliases[0].resource_class: invalid value '$x'": (
             'aliases.0.resource_class',
             '$x',
         ),
-        "aliases[0].traits[0]: ' a' is not possible": (
+        "aliases[0].traits[0]: invalid value ' a'": (
             'aliases.0.traits',
             [' a'],
         ),
-        "hosts[0].labels.a: 'x: y' is not possible": (
+        "hosts[0].labels.a: invalid value 'x: y'": (
             'hosts.0.labels',
             {'a': 'x: y'},
         ),
-        'rhoso.ansible_vars.x: nan is no number': (
+        'rhoso.ansible_vars.x: must be a finite number, not nan': (
             'rhoso.ansible_vars.x',
             float('nan'),
         ),
@@ -310,12 +315,12 @@ class TestRefused(testtools.TestCase):
             'aliases.0.model',
             'voodoo',
         ),
-        'aliases[0].model: it has the ids already': (
+        'aliases[0].model: cannot be combined with vendor_id': (
             'aliases.0.vendor_id',
             '10de',
         ),
         'aliases[0].model: give a model of': ('aliases.0.model', None),
-        'aliases[0].device_type: this is for whole cards': (
+        'aliases[0].device_type: must not be type-VF': (
             'aliases.0.device_type',
             'type-VF',
         ),
@@ -323,19 +328,19 @@ class TestRefused(testtools.TestCase):
             'aliases.0.device_type',
             'type-X',
         ),
-        'aliases[0].device_type: say which: type-PCI, type-PF': (
+        'aliases[0].device_type: is missing; give type-PCI or type-PF': (
             'aliases.0',
             {'name': 'gpu', 'vendor_id': '10de', 'product_id': '20f1'},
         ),
-        "aliases[1].name: 'gpu' is there twice": (
+        "aliases[1].name: 'gpu' is used twice": (
             'aliases.1',
             {'name': 'gpu', 'model': 'test'},
         ),
-        "aliases[1]: no host has cards of 'other'": (
+        "aliases[1]: no host has cards of alias 'other'": (
             'aliases.1',
             {'name': 'other', 'model': 'test'},
         ),
-        "compute.cards[0].alias: there is no alias 'x'": (
+        "compute.cards[0].alias: alias 'x' is not defined": (
             'compute.cards',
             [{'alias': 'x', 'all': True}],
         ),
@@ -343,20 +348,20 @@ class TestRefused(testtools.TestCase):
             'compute.cards.0.addresses',
             ['4:0'],
         ),
-        'compute.cards[0].addresses: give some, or "all: true"': (
+        'compute.cards[0].addresses: give addresses, or "all: true"': (
             'compute.cards',
             [{'alias': 'gpu'}],
         ),
-        'compute.cards: 0000:04:00.0 is there twice': (
+        'compute.cards: 0000:04:00.0 is used twice': (
             'compute.cards.0.addresses',
             ['0000:04:00.0', '04:00.0'],
         ),
-        "compute.cards: of alias 'gpu' all cards are there": (
+        'compute.cards: an entry with "all: true" must be': (
             'compute.cards.1',
             {'alias': 'gpu', 'all': True},
         ),
         # CPUs and memory.
-        'compute.numa_nodes[1].cpus: another node has': (
+        'compute.numa_nodes[1].cpus: CPUs 0-3 are in another node': (
             'compute.numa_nodes.1',
             {'cpus': '0-3'},
         ),
@@ -364,23 +369,23 @@ class TestRefused(testtools.TestCase):
             'compute.numa_nodes.0',
             {'cpus': '3-1'},
         ),
-        "compute.numa_nodes[0].cpus: '3,^3' names no CPU": (
+        "compute.numa_nodes[0].cpus: '3,^3' contains no CPU": (
             'compute.numa_nodes.0',
             {'cpus': '3,^3'},
         ),
-        'compute.cpu.reserved_cores: it stands in place of': (
+        'compute.cpu.reserved_cores: cannot be combined with shared': (
             'compute.cpu.shared',
             '0',
         ),
-        'compute.cpu.threads_per_core: reserved_cores needs it': (
+        'compute.cpu.threads_per_core: reserved_cores requires it': (
             'compute.cpu.threads_per_core',
             None,
         ),
-        'compute.cpu.threads_per_core: it goes with reserved_cores': (
+        'compute.cpu.threads_per_core: requires reserved_cores': (
             'compute.cpu.reserved_cores',
             None,
         ),
-        'compute.cpu.reserved_cores: of CPUs 0-3,8-11, 2 a core, 4 cores': (
+        'compute.cpu.reserved_cores: the NUMA node of CPUs 0-3,8-11 has 4': (
             'compute.cpu.reserved_cores',
             4,
         ),
@@ -392,62 +397,62 @@ class TestRefused(testtools.TestCase):
             'compute.cpu',
             {'shared': '0-3', 'dedicated': '3-15'},
         ),
-        'compute.cpu.dedicated: no CPU is left for the host': (
+        'compute.cpu.dedicated: leaves no CPU for the host': (
             'compute.cpu',
             {'dedicated': '0-15'},
         ),
-        'compute.huge_pages.size: it is not one of 2M, 1G': (
+        'compute.huge_pages.size: must be one of 2M, 1G': (
             'compute.huge_pages.size',
             '4M',
         ),
         'compute.huge_pages.size: ': ('compute.huge_pages.size', 'big'),
-        'compute.huge_pages.count: it has 3 numbers, and the host 2': (
+        'compute.huge_pages.count: has 3 numbers for 2 NUMA nodes': (
             'compute.huge_pages.count',
             [1, 2, 3],
         ),
-        'compute.huge_pages.count: node 0 has 65536 MiB, and the pages': (
+        'compute.huge_pages.count: 64 pages take 65536 MiB of the 65536': (
             'compute.huge_pages.count',
             64,
         ),
-        'compute.huge_pages.count: there is no page': (
+        'compute.huge_pages.count: must not be 0 on all nodes': (
             'compute.huge_pages',
             {'size': '2M', 'count': 0},
         ),
-        'compute.huge_pages.reserved: node 1 has 32 pages, and 33': (
+        'compute.huge_pages.reserved: reserves 33 of 32 pages of node 1': (
             'compute.huge_pages.reserved',
             [0, 33],
         ),
-        'compute.huge_pages.count: -1 is not a number of 0': (
+        'compute.huge_pages.count: must be an integer of at least 0, not -1': (
             'compute.huge_pages.count',
             -1,
         ),
-        'compute.huge_pages: it needs numa_nodes': (
+        'compute.huge_pages: requires numa_nodes': (
             'compute',
             {**_DATA['compute'], 'numa_nodes': None, 'cpu': None},
         ),
-        'compute.cpu.reserved_cores: it needs numa_nodes': (
+        'compute.cpu.reserved_cores: requires numa_nodes': (
             'compute',
             {**_DATA['compute'], 'numa_nodes': None, 'huge_pages': None},
         ),
         # Hosts of RHOSO.
-        'rhoso.cells: it is empty': ('rhoso.cells', []),
-        'rhoso.ctlplane_interface: it is missing': (
+        'rhoso.cells: must not be empty': ('rhoso.cells', []),
+        'rhoso.ctlplane_interface is missing': (
             'rhoso.ctlplane_interface',
             None,
         ),
-        "hosts[0].fixed_ips: there is no network 'x'": (
+        "hosts[0].fixed_ips: rhoso.networks has no network 'x'": (
             'hosts.0.fixed_ips',
             {'x': '192.0.2.1'},
         ),
-        'hosts[0].labels.app: the node set selects hosts by it': (
+        'hosts[0].labels.app: is a label by which the node set': (
             'hosts.0.labels',
             {'app': 'mine'},
         ),
-        "hosts[1].name: 'compute-0' is there twice": (
+        "hosts[1].name: 'compute-0' is used twice": (
             'hosts.1',
             {'name': 'compute-0'},
         ),
-        'hosts[1].bare_metal: of compute-0 and compute-1 one has it': (
+        'hosts[1].bare_metal: only one of compute-0 and compute-1 has': (
             'hosts.1',
             {'name': 'compute-1'},
         ),
@@ -467,7 +472,7 @@ class TestRefused(testtools.TestCase):
         for words, (path, value) in self.CASES.items():
             with self.subTest(words):
                 error = self.assertRaises(
-                    exceptions.InvalidDescription, parse, changed(path, value)
+                    exceptions.InvalidData, parse, changed(path, value)
                 )
                 self.assertThat(
                     str(error), testtools.matchers.StartsWith(words)
@@ -476,12 +481,12 @@ class TestRefused(testtools.TestCase):
 
     def test_no_mapping(self) -> None:
         for data in (None, [], 'x', 1):
-            self.assertRaises(exceptions.InvalidDescription, parse, data)
+            self.assertRaises(exceptions.InvalidData, parse, data)
 
     def test_a_node_set_is_not_for_plain_hosts(self) -> None:
         data = changed('target', 'plain')
         del data['rhoso']
-        error = self.assertRaises(exceptions.InvalidDescription, parse, data)
+        error = self.assertRaises(exceptions.InvalidData, parse, data)
         self.assertEqual(
             'hosts[0].bare_metal: the target is plain', str(error)
         )
@@ -494,13 +499,13 @@ class TestRefused(testtools.TestCase):
         data['compute']['cards'].append(
             {'alias': 'other', 'addresses': ['0000:05:00.0']}
         )
-        error = self.assertRaises(exceptions.InvalidDescription, parse, data)
+        error = self.assertRaises(exceptions.InvalidData, parse, data)
         self.assertEqual(
-            "aliases[1]: it has the ids of 'gpu': which card would be of "
-            'which?',
+            "aliases[1]: has the ids of alias 'gpu' but another resource "
+            'class or other traits, and a card can only have one of them',
             str(error),
         )
-        # Two names for the same are no riddle.
+        # Two names with the same class and traits are valid.
         del data['aliases'][1]['resource_class']
         self.assertEqual(2, len(parse(data).aliases))
 
@@ -508,11 +513,11 @@ class TestRefused(testtools.TestCase):
         data: typing.Any = {}
         data['x'] = data
         error = self.assertRaises(
-            exceptions.InvalidDescription,
+            exceptions.InvalidData,
             parse,
             {**_DATA, 'rhoso': {'ansible_vars': data}},
         )
-        self.assertIn('it is nested too deeply', str(error))
+        self.assertIn('nested too deeply', str(error))
 
 
 def _paths(value: typing.Any, path: tuple[typing.Any, ...] = ()) -> typing.Any:

@@ -23,7 +23,7 @@ from gpuclient.documents.generate import rhoso_tree
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue
-from gpuclient.model import description
+from gpuclient.model import description_reader
 from gpuclient.model import scheduler_filters
 
 _ARGUMENTS = (
@@ -254,13 +254,13 @@ class TestCheck(testtools.TestCase):
                 }
             ],
         }
-        wanted = description.parse(data, catalogue.builtin())
+        wanted = description_reader.parse(data, catalogue.builtin())
         self.assertEqual((), creation.check(wanted))
         broken = dataclasses.replace(
             wanted,
             aliases=(alias_model.Alias('a:b', '10de', '20f1', 'type-PF'),),
         )
         error = self.assertRaises(
-            exceptions.InvalidDescription, creation.check, broken
+            exceptions.InvalidData, creation.check, broken
         )
         self.assertIn('aliases[0]: ', str(error))
