@@ -262,7 +262,7 @@ class TestRefused(testtools.TestCase):
             'hosts.0.hypervisor_hostname',
             'a\n[pci]',
         ),
-        "hosts[0].hypervisor_hostname: must not contain a template": (
+        'hosts[0].hypervisor_hostname: must not contain a template': (
             'hosts.0.hypervisor_hostname',
             '{{ x }}',
         ),
