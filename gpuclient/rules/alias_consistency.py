@@ -17,7 +17,9 @@ import collections.abc
 from gpuclient.model import configuration
 from gpuclient.model import deployment
 from gpuclient.rules import alias as alias_rules
+from gpuclient.rules import device_spec as device_spec_rules
 from gpuclient.rules import finding
+from gpuclient.rules import matching
 
 
 def check(
@@ -87,4 +89,64 @@ def check(
                     f'evacuated. Define it on every compute',
                 ),
                 one.setting.place,
+            )
+
+
+def check_hosts(
+    aliases: collections.abc.Sequence[alias_rules.Entry],
+    specs: collections.abc.Sequence[device_spec_rules.Entry],
+    services: collections.abc.Sequence[deployment.Process],
+) -> collections.abc.Iterator[finding.Located]:
+    """Find computes that lack an alias which other computes have.
+
+    The host that a server moves to looks the alias up, after the scheduler
+    chose it (``nova/compute/resource_tracker.py:ResourceTracker._move_claim``,
+    ``nova/pci/request.py:_translate_alias_to_requests``). Of a host without
+    devices for the alias nothing is said: no such server comes to it. Nova
+    tries other hosts where the scheduler named some, so it is a warning.
+    """
+    computes = [
+        service
+        for service in services
+        if service.is_read_by(configuration.COMPUTE)
+    ]
+    by_compute = {
+        id(compute): [
+            entry.alias for entry in aliases if entry.service is compute
+        ]
+        for compute in computes
+    }
+    requested = {
+        entry.alias.name
+        for entry in aliases
+        if entry.service.is_read_by(configuration.API)
+    }
+    defined = {
+        alias.name: alias for own in by_compute.values() for alias in own
+    }
+    for compute in computes:
+        own = by_compute[id(compute)]
+        if len(own) != len(compute.aliases):
+            # One that cannot be read may be the one that is missed.
+            continue
+        names = {alias.name for alias in own}
+        missing = {
+            name: entry
+            for name in sorted(requested & defined.keys() - names)
+            for entry in specs
+            if entry.service is compute
+            and matching.names_devices(entry, defined[name], services)
+        }
+        if missing:
+            host = f' of host {compute.host}' if compute.host else ''
+            yield finding.Located(
+                finding.warning(
+                    'GPU306',
+                    f'nova-compute{host} has device_spec entries for alias '
+                    f'{", ".join(map(repr, missing))}, but not the alias that '
+                    f'other computes have: servers that request it boot '
+                    f'there, but cannot be resized, migrated or evacuated to '
+                    f'it. Define the alias there, too',
+                ),
+                next(iter(missing.values())).setting.place,
             )

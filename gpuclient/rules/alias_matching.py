@@ -78,6 +78,28 @@ def check(
             )
 
 
+def names_devices(
+    entry: device_spec_rules.Entry,
+    alias: alias_model.Alias,
+    services: collections.abc.Sequence[deployment.Process],
+) -> bool:
+    """Return whether an entry is for devices of an alias, as it says itself.
+
+    An entry with an address alone may match any device.
+
+    :param services: Those of its deployment.
+    """
+    spec = entry.spec
+    if device_spec.ANY in (spec.vendor_id, spec.product_id) and not (
+        spec.tags.get('resource_class') and alias.resource_class
+    ):
+        return False
+    return any(
+        _serving(alias, [[entry]], value) is not None
+        for value in _in_placement(services)
+    )
+
+
 def _alternatives(
     entry: alias_rules.Entry,
     aliases: collections.abc.Iterable[alias_rules.Entry],
