@@ -19,7 +19,7 @@ from gpuclient.model import deployment
 from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import device_spec as device_spec_rules
 from gpuclient.rules import finding
-from gpuclient.rules import matching
+from gpuclient.rules import alias_matching as matching
 
 
 def check(

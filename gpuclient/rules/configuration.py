@@ -306,7 +306,7 @@ def _check_deployment(
         )
         for service in services
     )
-    found += alias_sides_rules.check_hosts(aliases, specs, services)
+    found += alias_consistency_rules.check_hosts(aliases, specs, services)
     # A spec that cannot be read may be the very one that is missed.
     found += matching_rules.check(aliases, () if unknown else specs, services)
     found += tracking_rules.check(services, specs, aliases)

@@ -84,7 +84,7 @@ class TestNova(testtools.TestCase):
     def test_move_to_a_host_without_the_alias(self) -> None:
         """The host that a server moves to is where the alias is looked up."""
         tracker = resource_tracker.ResourceTracker(
-            'compute1', driver=None, reportclient=None
+            'compute1', driver=None, reportclient=object()
         )
         tracker.compute_nodes['compute1'] = objects.ComputeNode()
         tracker.disabled = lambda _node: False
