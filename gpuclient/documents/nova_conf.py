@@ -24,6 +24,8 @@ import os
 import re
 import typing
 
+from oslo_config import iniparser
+
 from gpuclient.documents import diffs
 from gpuclient.documents import editable
 from gpuclient.documents import jinja
@@ -65,7 +67,7 @@ class _Assignment:
     #: Index of its first line, and of the line after its last.
     start: int
     end: int
-    depends: bool
+    depends: bool = False
 
 
 class NovaConf(editable.OptionsFile):
@@ -121,7 +123,7 @@ class NovaConf(editable.OptionsFile):
             oslo.config the case of a section does not matter, of an option
             it does.
         """
-        wanted = {(_normal(section), option) for section, option in names}
+        wanted = {(_normalized(section), option) for section, option in names}
         return tuple(
             value
             for section, option, value in self.options()
@@ -141,7 +143,7 @@ class NovaConf(editable.OptionsFile):
 
     def has_section(self, section: str) -> bool:
         """Return whether the file has a section of this name."""
-        return _normal(section) in self._ends
+        return _normalized(section) in self._section_ends
 
     def add(self, section: str, option: str, text: str) -> None:
         """Add a value: after the last one of the option, or to its section.
@@ -152,7 +154,7 @@ class NovaConf(editable.OptionsFile):
             back as one value.
         """
         self._check_value(text)
-        section = _normal(section)
+        section = _normalized(section)
         line = f'{option} = {text}'
         same = [
             item
@@ -161,8 +163,8 @@ class NovaConf(editable.OptionsFile):
         ]
         if same:
             self._insert(same[-1].end, [line])
-        elif section in self._ends:
-            self._insert(self._ends[section], [line])
+        elif section in self._section_ends:
+            self._insert(self._section_ends[section], [line])
         else:
             gap = [''] if self._lines and self._lines[-1].strip() else []
             self._insert(len(self._lines), [*gap, f'[{section}]', line])
@@ -254,7 +256,7 @@ class NovaConf(editable.OptionsFile):
 
     def _check_lines(self, item: _Assignment) -> None:
         """Remember that lines are edited that Jinja makes something of."""
-        if item.depends or self._read[item.start : item.end] != [
+        if item.depends or self._rendered[item.start : item.end] != [
             line.rstrip('\r\n') for line in self._lines[item.start : item.end]
         ]:
             self._refuse(item.start)
@@ -267,7 +269,7 @@ class NovaConf(editable.OptionsFile):
         )
 
     def _insert(self, position: int, lines: list[str]) -> None:
-        if not self._open[position]:
+        if not self._insertable[position]:
             self._refuse(position - 1)
         ending = self._ending()
         before, after = self._lines[:position], self._lines[position:]
@@ -289,99 +291,92 @@ class NovaConf(editable.OptionsFile):
         return '\n'
 
     def _parse(self) -> None:
-        """Find the assignments (``oslo_config/iniparser.py:BaseParser``)."""
-        self._assignments: list[_Assignment] = []
-        #: Where a line can be added to a section: after its last line that
-        #: is not blank. Of several sections with one name, the last counts.
-        self._ends: dict[str, int] = {}
-        section: str | None = None
-        key = ''
-        texts: list[str] = []
-        start = 0
-        read = (
+        """Find the assignments, and where each section ends."""
+        rendered = (
             jinja.read(self._lines, twice=_is_rendered_twice(self.path))
             if self.is_template
             else [jinja.Line(line, False, True) for line in self._lines]
         )
-        #: What is left of each line to read.
-        self._read = [line.text.rstrip('\r\n') for line in read]
-        #: Whether a line can be put before each, and after the last.
-        self._open = [*(line.open for line in read), True]
-
-        def flush(end: int) -> None:
-            nonlocal key
-            if key:
-                if section is None:
-                    raise self._error(
-                        start, 'Section must be started before assignment'
-                    )
-                self._assignments.append(
-                    _Assignment(
-                        section,
-                        key,
-                        '\n'.join(texts),
-                        start,
-                        end,
-                        any(line.depends for line in read[start:end]),
-                    )
-                )
-            key = ''
-
-        for index, raw in enumerate(self._read):
-            line = raw.rstrip()
-            if not line:
-                flush(index)
-                continue
-            if line.startswith((' ', '\t')):
-                if not key:
-                    raise self._error(index, 'Unexpected continuation line')
-                texts.append(line.lstrip())
-                if section is not None:
-                    self._ends[section] = index + 1
-                continue
-            flush(index)
-            if line.startswith('['):
-                if not line.endswith(']'):
-                    raise self._error(
-                        index, 'Invalid section (must end with ])'
-                    )
-                if len(line) <= 2:
-                    raise self._error(index, 'Empty section name')
-                section = _normal(line[1:-1])
-            elif not line.startswith(('#', ';')):
-                key, text = self._split(index, line)
-                texts, start = [text], index
-            if section is not None and not line.startswith(('#', ';')):
-                self._ends[section] = index + 1
-        flush(len(self._lines))
-
-    def _split(self, index: int, line: str) -> tuple[str, str]:
-        positions = [line.find(mark) for mark in ':=' if mark in line]
-        if not positions:
-            raise self._error(index, "No ':' or '=' found in assignment")
-        cut = min(positions)
-        key, text = line[:cut].strip(), line[cut + 1 :].strip()
-        if not key:
-            raise self._error(index, 'Key cannot be empty')
-        return key, unquoted(text)
-
-    def _error(self, index: int, words: str) -> exceptions.DocumentError:
-        shown = _without_value(self._lines[index].strip())
-        return exceptions.DocumentError(
-            '{path}, line {line}: {words}{text}'.format(
-                path=self.path,
-                line=self._number(index),
-                words=words,
-                text=f': {shown!r}' if shown else '',
+        #: Each line without what Jinja removes.
+        self._rendered = [line.text.rstrip('\r\n') for line in rendered]
+        #: Whether a line can be inserted before each line, and at the end.
+        self._insertable = [*(line.open for line in rendered), True]
+        parser = _Parser(self._rendered)
+        try:
+            parser.read()
+        except iniparser.ParseError as exc:
+            raise self._error(exc.lineno - 1, exc.msg) from exc
+        self._section_ends = parser.section_ends
+        self._assignments = [
+            dataclasses.replace(
+                assignment,
+                depends=any(
+                    line.depends
+                    for line in rendered[assignment.start : assignment.end]
+                ),
             )
+            for assignment in parser.assignments
+        ]
+
+    def _error(self, index: int, reason: str) -> exceptions.DocumentError:
+        shown = _without_value(self._lines[index].strip())
+        text = f': {shown!r}' if shown else ''
+        return exceptions.DocumentError(
+            f'{self.path}, line {self._number(index)}: {reason}{text}'
+        )
+
+
+class _Parser(iniparser.BaseParser):  # type: ignore[misc]
+    """oslo.config's own parser, which also records positions.
+
+    :class:`oslo_config.iniparser.BaseParser` ends an assignment at the first
+    line that does not continue it, so its lines are the ones before that.
+    """
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self._lines = lines
+        self._section: str | None = None
+        self.assignments: list[_Assignment] = []
+        #: Index of the line after the last assignment of each section, or
+        #: after its header. Of several sections of one name, the last counts.
+        self.section_ends: dict[str, int] = {}
+
+    def read(self) -> None:
+        """Parse the lines.
+
+        :raises oslo_config.iniparser.ParseError: oslo.config refuses them.
+        """
+        self.parse(self._numbered())
+
+    def _numbered(self) -> collections.abc.Iterator[str]:
+        yield from self._lines
+        # The end of the file ends an assignment, like a further line.
+        self.lineno += 1
+
+    def new_section(self, section: str) -> None:
+        self._section = _normalized(section)
+        self.section_ends[self._section] = self.lineno
+
+    def assignment(self, key: str, value: list[str]) -> None:
+        end = self.lineno - 1
+        start = end - len(value)
+        if self._section is None:
+            # As oslo_config/cfg.py:ConfigParser.assignment does.
+            raise iniparser.ParseError(
+                'Section must be started before assignment', start + 1, ''
+            )
+        self.section_ends[self._section] = end
+        self.assignments.append(
+            _Assignment(self._section, key, '\n'.join(value), start, end)
         )
 
 
 def _without_value(line: str) -> str:
-    """Return what may be shown of a line: any word could be a secret.
+    """Return the part of a line that is safe to show.
 
-    It may be the end of a value of several lines, or a section's name that
-    somebody has forgotten to put an end to.
+    Any word could be a secret: the line may be the end of a value of several
+    lines, or a section header without its closing bracket.
     """
     if not any(character.isalnum() for character in line):
         return quoting.cut(line)
@@ -433,7 +428,7 @@ def split_lines(text: str) -> list[str]:
     return io.StringIO(text, newline='').readlines()
 
 
-def _normal(section: str) -> str:
+def _normalized(section: str) -> str:
     """Return a section's name as oslo.config compares it."""
     # oslo_config/cfg.py:_normalize_group_name
     return section if section == 'DEFAULT' else section.lower()
