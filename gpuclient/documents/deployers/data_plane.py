@@ -27,6 +27,8 @@ import typing
 import yaml
 
 from gpuclient.documents.deployers import rhoso
+from gpuclient.documents import yaml_file
+from gpuclient.documents import yaml_nodes
 from gpuclient import exceptions
 from gpuclient.model import configuration
 from gpuclient.model import deployment
@@ -104,7 +106,7 @@ class Found:
         if not any(mark in text for mark in _MARKS):
             return False
         try:
-            documents = rhoso.compose(path, text)
+            documents = yaml_file.compose_as_tools(path, text)
         except exceptions.DocumentError:
             return False
         before = len(self.node_sets) + len(self.machines) + len(self.services)
@@ -126,11 +128,11 @@ class Found:
         kind = reader.text(node, 'kind')
         span = reader.span(node)
         if kind == 'List':
-            for item in reader.items(reader.get(node, 'items')):
+            for item in yaml_nodes.items(yaml_nodes.below(node, 'items')):
                 self._read_object(path, item, seen)
         elif kind == 'OpenStackDataPlaneNodeSet':
-            spec = reader.get(node, 'spec')
-            template = reader.get(spec, 'nodeTemplate')
+            spec = yaml_nodes.below(node, 'spec')
+            template = yaml_nodes.below(spec, 'nodeTemplate')
             self.node_sets.append(
                 (reader.node_set(spec, template, spec, spec), span)
             )
@@ -138,7 +140,7 @@ class Found:
             self.services.append(reader.service(node))
         elif kind == 'OpenStackDataPlaneDeployment':
             self.overrides += reader.settings(
-                reader.get(node, 'spec', 'servicesOverride')
+                yaml_nodes.below(node, 'spec', 'servicesOverride')
             )
         elif kind == 'BareMetalHost':
             machine = reader.machine_object(node)
@@ -149,24 +151,28 @@ class Found:
             self.config_maps.append(span)
             if span.name == _EXTRA:
                 self.services.append(reader.nova_service(span))
-            self._read_values(reader, reader.get(node, 'data'), span)
+            self._read_values(reader, yaml_nodes.below(node, 'data'), span)
         elif kind is None:
-            self._read_values(reader, reader.get(node, 'data') or node, span)
+            self._read_values(
+                reader, yaml_nodes.below(node, 'data') or node, span
+            )
 
     def _read_values(
         self, reader: '_Reader', data: yaml.Node | None, span: Span
     ) -> None:
-        nodes = reader.get(data, 'nodeset')
-        if reader.get(nodes, 'ansible', 'ansibleVars') is not None:
+        nodes = yaml_nodes.below(data, 'nodeset')
+        if yaml_nodes.below(nodes, 'ansible', 'ansibleVars') is not None:
             node_set = reader.node_set(nodes, nodes, nodes, data)
             self.node_sets.append(
                 (dataclasses.replace(node_set, partial=True), span)
             )
-        self.overrides += reader.settings(reader.get(data, 'servicesOverride'))
-        for key, value in reader.pairs(data):
-            if any(reader.get(value, *keys) for keys in _MACHINE_FIELDS):
+        self.overrides += reader.settings(
+            yaml_nodes.below(data, 'servicesOverride')
+        )
+        for key, value in yaml_nodes.pairs(data):
+            if any(yaml_nodes.below(value, *keys) for keys in _MACHINE_FIELDS):
                 machine = reader.machine(
-                    key, value, reader.get(value, 'labels'), value
+                    key, value, yaml_nodes.below(value, 'labels'), value
                 )
                 self.machines.append(
                     dataclasses.replace(
@@ -300,32 +306,10 @@ class _Reader:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def pairs(
-        self, node: yaml.Node | None
-    ) -> collections.abc.Iterator[tuple[str, yaml.Node]]:
-        """Yield keys and values; a key that is there twice, twice."""
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if isinstance(key, yaml.ScalarNode):
-                    yield str(key.value), value
-
-    def items(
-        self, node: yaml.Node | None
-    ) -> collections.abc.Iterator[yaml.Node]:
-        if isinstance(node, yaml.SequenceNode):
-            yield from node.value
-
-    def get(self, node: yaml.Node | None, *keys: str) -> yaml.Node | None:
-        """Return the value below keys; None where there is none."""
-        for key in keys:
-            # As PyYAML has it: of several, the last.
-            node = dict(self.pairs(node)).get(key)
-        return node
-
     def text(self, node: yaml.Node | None, *keys: str) -> str | None:
-        found = self.get(node, *keys)
-        if isinstance(found, yaml.ScalarNode):
-            return str(found.value)
+        value = yaml_nodes.below(node, *keys)
+        if isinstance(value, yaml.ScalarNode):
+            return str(value.value)
         return None
 
     def place(self, node: yaml.Node) -> configuration.Place:
@@ -334,7 +318,7 @@ class _Reader:
     def setting(
         self, node: yaml.Node | None, *keys: str
     ) -> configuration.Setting | None:
-        found = self.get(node, *keys)
+        found = yaml_nodes.below(node, *keys)
         if isinstance(found, yaml.ScalarNode):
             return configuration.Setting(str(found.value), self.place(found))
         return None
@@ -344,7 +328,7 @@ class _Reader:
     ) -> tuple[configuration.Setting, ...]:
         return tuple(
             configuration.Setting(str(one.value), self.place(one))
-            for one in self.items(node)
+            for one in yaml_nodes.items(node)
             if isinstance(one, yaml.ScalarNode)
         )
 
@@ -361,7 +345,7 @@ class _Reader:
     def labels(self, node: yaml.Node | None) -> configuration.Labels:
         return tuple(
             (key, str(value.value))
-            for key, value in self.pairs(node)
+            for key, value in yaml_nodes.pairs(node)
             if isinstance(value, yaml.ScalarNode)
         )
 
@@ -375,7 +359,11 @@ class _Reader:
             pmd_cores=self.setting(node, 'edpm_ovs_dpdk_pmd_core_list'),
             reboot_strategy=self.setting(node, 'edpm_reboot_strategy'),
             more_huge_pages=bool(
-                list(self.pairs(self.get(node, 'edpm_kernel_hugepages')))
+                list(
+                    yaml_nodes.pairs(
+                        yaml_nodes.below(node, 'edpm_kernel_hugepages')
+                    )
+                )
             ),
         )
 
@@ -398,13 +386,13 @@ class _Reader:
             else self.place(node)
         )
         shared = self.host_settings(
-            self.get(template, 'ansible', 'ansibleVars')
+            yaml_nodes.below(template, 'ansible', 'ansibleVars')
         )
         settings = [shared]
         members = []
-        for name, member in self.pairs(self.get(nodes, 'nodes')):
+        for name, member in yaml_nodes.pairs(yaml_nodes.below(nodes, 'nodes')):
             own = self.host_settings(
-                self.get(member, 'ansible', 'ansibleVars')
+                yaml_nodes.below(member, 'ansible', 'ansibleVars')
             )
             changes = {
                 field.name: getattr(own, field.name)
@@ -416,12 +404,14 @@ class _Reader:
             members.append(
                 configuration.Node(
                     name,
-                    self.labels(self.get(member, 'bmhLabelSelector')),
+                    self.labels(yaml_nodes.below(member, 'bmhLabelSelector')),
                     self.place(member),
                 )
             )
-        services = self.get(nodes, 'services')
-        selector = self.get(top, 'baremetalSetTemplate', 'bmhLabelSelector')
+        services = yaml_nodes.below(nodes, 'services')
+        selector = yaml_nodes.below(
+            top, 'baremetalSetTemplate', 'bmhLabelSelector'
+        )
         known = self.text(top, 'preProvisioned') not in ('true', 'True')
         return deployment.NodeSet(
             place=place,
@@ -458,7 +448,7 @@ class _Reader:
     ) -> collections.abc.Iterator[tuple[str, str]]:
         """Yield what the values of a machine lack, and what follows."""
         for keys in (('bmc', 'address'), ('bootMACAddress',)):
-            if self.get(node, *keys) is None:
+            if yaml_nodes.below(node, *keys) is None:
                 yield (
                     '.'.join(keys),
                     'kustomize finds nothing to put into the BareMetalHost',
@@ -472,8 +462,8 @@ class _Reader:
         ``baremetal-operator``: ``baremetalhost_validation.go``. Without a
         bmc it is unmanaged, or its kustomization adds one.
         """
-        spec = self.get(node, 'spec')
-        bmc = self.get(spec, 'bmc')
+        spec = yaml_nodes.below(node, 'spec')
+        bmc = yaml_nodes.below(spec, 'bmc')
         if bmc is None:
             return
         address = self.text(bmc, 'address')
@@ -485,7 +475,7 @@ class _Reader:
             return
         if self.text(spec, 'bootMACAddress') or address == _REPLACED:
             return
-        annotations = self.get(node, 'metadata', 'annotations')
+        annotations = yaml_nodes.below(node, 'metadata', 'annotations')
         inspection = (
             self.text(annotations, 'inspect.metal3.io'),
             self.text(spec, 'inspectionMode'),
@@ -500,10 +490,10 @@ class _Reader:
         machine = self.machine(
             self.text(node, 'metadata', 'name') or '',
             node,
-            self.get(node, 'metadata', 'labels'),
-            self.get(node, 'spec'),
+            yaml_nodes.below(node, 'metadata', 'labels'),
+            yaml_nodes.below(node, 'spec'),
         )
-        hardware = self.get(node, 'status', 'hardware')
+        hardware = yaml_nodes.below(node, 'status', 'hardware')
         return dataclasses.replace(
             machine,
             missing=tuple(self.missing_fields(node)),
@@ -525,8 +515,8 @@ class _Reader:
             self.setting(spec, 'bootMACAddress'),
             *(
                 self.setting(spec, 'rootDeviceHints', key)
-                for key, _value in self.pairs(
-                    self.get(spec, 'rootDeviceHints')
+                for key, _value in yaml_nodes.pairs(
+                    yaml_nodes.below(spec, 'rootDeviceHints')
                 )
             ),
         )

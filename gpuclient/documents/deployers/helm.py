@@ -34,6 +34,7 @@ import yaml
 from gpuclient.documents.deployers import yaml_settings
 from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
+from gpuclient.documents import yaml_nodes
 from gpuclient.model import configuration
 
 _CONF = ('conf', 'nova')
@@ -77,7 +78,7 @@ class ValuesFile(yaml_settings.SettingsFile):
                 yield from readings
                 continue
             for keys in _WRAPPERS:
-                values = yaml_settings.below(document, *keys)
+                values = yaml_nodes.below(document, *keys)
                 yield from self._of_values(values, keys)
 
     def path_of(
@@ -100,7 +101,7 @@ class ValuesFile(yaml_settings.SettingsFile):
         self, values: yaml.Node | None, keys: tuple[str, ...]
     ) -> collections.abc.Iterator[editable.Reading]:
         """Yield what services read of the values of a release."""
-        base = yaml_settings.below(values, *_CONF)
+        base = yaml_nodes.below(values, *_CONF)
         overrides = list(self._overrides(values))
         if not isinstance(base, yaml.MappingNode) and not overrides:
             return
@@ -110,7 +111,7 @@ class ValuesFile(yaml_settings.SettingsFile):
                 yield self._reading(service, (shared,), base, values)
         for where, node in overrides:
             yield self._override(
-                shared, base, yaml_settings.below(node, *_CONF), where
+                shared, base, yaml_nodes.below(node, *_CONF), where
             )
 
     def _overrides(
@@ -118,11 +119,9 @@ class ValuesFile(yaml_settings.SettingsFile):
     ) -> collections.abc.Iterator[tuple[tuple[str, ...], yaml.Node]]:
         """Yield what is merged into the values of some computes, and where."""
         at = ('conf', 'overrides', _DAEMON_SET)
-        for kind, entries in yaml_settings.pairs(
-            yaml_settings.below(values, *at)
-        ):
-            for entry in yaml_settings.items(entries):
-                name = yaml_settings.text(entry, 'name') or yaml_settings.text(
+        for kind, entries in yaml_nodes.pairs(yaml_nodes.below(values, *at)):
+            for entry in yaml_nodes.items(entries):
+                name = yaml_nodes.text(entry, 'name') or yaml_nodes.text(
                     entry, 'label', 'key'
                 )
                 yield (*at, f'{kind} {name}'.strip(), *_CONF), entry
@@ -132,7 +131,7 @@ class ValuesFile(yaml_settings.SettingsFile):
     ) -> collections.abc.Iterator[editable.Reading]:
         service = ('services', 'compute', 'nova')
         at = ('spec', *service, 'values', *_CONF)
-        base = yaml_settings.below(document, *at)
+        base = yaml_nodes.below(document, *at)
         nodes = [
             (
                 (
@@ -141,11 +140,11 @@ class ValuesFile(yaml_settings.SettingsFile):
                 ),
                 override,
             )
-            for label, node in yaml_settings.pairs(
-                yaml_settings.below(document, 'spec', 'nodes')
+            for label, node in yaml_nodes.pairs(
+                yaml_nodes.below(document, 'spec', 'nodes')
             )
             if (
-                override := yaml_settings.below(
+                override := yaml_nodes.below(
                     node, *service, _DAEMON_SET, 'values', *_CONF
                 )
             )
@@ -171,7 +170,7 @@ class ValuesFile(yaml_settings.SettingsFile):
             service,
             confs,
             line=next(
-                yaml_settings.line(node) for node in places if node is not None
+                yaml_nodes.line(node) for node in places if node is not None
             ),
             replace=True,
             home=confs[-1],
@@ -202,7 +201,7 @@ class ValuesFile(yaml_settings.SettingsFile):
         if keys[0] == _ATMOSPHERE and _FILTERS not in settings and node:
             options.append(
                 yaml_settings.option(
-                    *_FILTERS, '', yaml_settings.line(node), depends=True
+                    *_FILTERS, '', yaml_nodes.line(node), depends=True
                 )
             )
         return derived_conf.DerivedConf(self.path, options, keys)
@@ -221,7 +220,7 @@ class ValuesFile(yaml_settings.SettingsFile):
                     section if section == 'DEFAULT' else section.lower(),
                     name,
                     text,
-                    yaml_settings.line_of_text(part),
+                    yaml_nodes.line_of_text(part),
                 )
 
     def _texts(
@@ -229,18 +228,16 @@ class ValuesFile(yaml_settings.SettingsFile):
     ) -> list[tuple[yaml.Node, str]]:
         """Return the values of an option, and where each stands."""
         if value is None:
-            if yaml_settings.is_null(node):
+            if yaml_nodes.is_null(node):
                 return []
-            value_data = yaml_settings.data(self.path, node)
+            value_data = yaml_nodes.data(self.path, node)
             if isinstance(value_data, list):
                 return [(node, ','.join(map(_printed, value_data)))]
             return [(node, yaml_settings.scalar_text(value_data))]
-        kind = yaml_settings.text(value.get('type'))
+        kind = yaml_nodes.text(value.get('type'))
         values = value.get('values')
-        parts = yaml_settings.items(values)
-        texts = [
-            _printed(yaml_settings.data(self.path, part)) for part in parts
-        ]
+        parts = yaml_nodes.items(values)
+        texts = [_printed(yaml_nodes.data(self.path, part)) for part in parts]
         if kind == 'multistring':
             return list(zip(parts, texts, strict=True))
         if kind == 'csv' and values is not None:
@@ -256,16 +253,16 @@ def _data(
     path: str, value: dict[str, yaml.Node]
 ) -> collections.abc.Iterator[tuple[str, typing.Any]]:
     for key, node in value.items():
-        yield key, yaml_settings.data(path, node)
+        yield key, yaml_nodes.data(path, node)
 
 
 def _settings(node: yaml.Node | None) -> _Nodes:
     """Return the options of sections; what is no section gives nothing."""
     return {
         (section, name): value
-        for section, options in yaml_settings.pairs(node)
+        for section, options in yaml_nodes.pairs(node)
         if isinstance(options, yaml.MappingNode)
-        for name, value in yaml_settings.pairs(options)
+        for name, value in yaml_nodes.pairs(options)
     }
 
 
@@ -276,9 +273,9 @@ def _merged(
     if not isinstance(node, yaml.MappingNode):
         return None
     below = (
-        yaml_settings.pairs(base) if isinstance(base, yaml.MappingNode) else ()
+        yaml_nodes.pairs(base) if isinstance(base, yaml.MappingNode) else ()
     )
-    return {**dict(below), **dict(yaml_settings.pairs(node))}
+    return {**dict(below), **dict(yaml_nodes.pairs(node))}
 
 
 def _printed(value: typing.Any) -> str:

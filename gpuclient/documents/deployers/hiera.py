@@ -32,6 +32,8 @@ import yaml
 from gpuclient.documents.deployers import yaml_settings
 from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
+from gpuclient.documents import yaml_file
+from gpuclient.documents import yaml_nodes
 from gpuclient.model import configuration
 
 CONTROL = (
@@ -117,9 +119,9 @@ def options(
                 continue
             seen.add(key)
             yield from _option(path, key, keys[name])
-    for title, node in yaml_settings.pairs(keys.get(_CONFIG)):
+    for title, node in yaml_nodes.pairs(keys.get(_CONFIG)):
         section, slash, option = title.partition('/')
-        value = yaml_settings.below(node, 'value') or node
+        value = yaml_nodes.below(node, 'value') or node
         if not slash or isinstance(value, yaml.MappingNode):
             continue
         kind = 'lines' if isinstance(value, yaml.SequenceNode) else 'list'
@@ -128,7 +130,7 @@ def options(
 
 def _is_unset(node: yaml.Node) -> bool:
     """Return whether Nova's default is left: empty, or null."""
-    return yaml_settings.is_null(node) or node.value in ([], '')
+    return yaml_nodes.is_null(node) or node.value in ([], '')
 
 
 def _option(
@@ -138,13 +140,13 @@ def _option(
         # Ruby's to_json puts no blanks.
         texts = yaml_settings.json_texts(path, node, separators=(',', ':'))
     else:
-        value = yaml_settings.data(path, node)
+        value = yaml_nodes.data(path, node)
         parts = [
             yaml_settings.scalar_text(part)
             for part in (value if isinstance(value, list) else [value])
         ]
         texts = parts if key.kind == 'lines' else [','.join(parts)]
-    lines = yaml_settings.lines(node, len(texts))
+    lines = yaml_nodes.item_lines(node, len(texts))
     for text, line in zip(texts, lines, strict=True):
         # %{hiera('...')} is looked up.
         yield yaml_settings.option(
@@ -178,10 +180,10 @@ class HieraFile(derived_conf.SharedFile):
     def __init__(self, path: str, content: bytes) -> None:
         super().__init__(path, content)
         keys: dict[str, yaml.Node] = {}
-        for document in yaml_settings.documents(path, content):
+        for document in yaml_file.compose_mappings(path, content):
             keys.update(
                 (name.removeprefix('::'), node)
-                for name, node in yaml_settings.pairs(document)
+                for name, node in yaml_nodes.pairs(document)
             )
         #: What each service takes of it.
         self.by_service = {

@@ -33,6 +33,7 @@ from gpuclient.documents.deployers import hiera
 from gpuclient.documents.deployers import yaml_settings
 from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
+from gpuclient.documents import yaml_nodes
 from gpuclient.model import configuration
 
 _CONTROLLER = 'nova-cloud-controller'
@@ -119,7 +120,7 @@ class BundleFile(yaml_settings.SettingsFile):
                     service,
                     (conf,),
                     keys=application.name,
-                    line=yaml_settings.line(application.node),
+                    line=yaml_nodes.line(application.node),
                 )
 
     def _compute(
@@ -133,7 +134,7 @@ class BundleFile(yaml_settings.SettingsFile):
                 'pci',
                 'passthrough_whitelist',
                 self._text(node),
-                yaml_settings.line_of_text(node),
+                yaml_nodes.line_of_text(node),
             )
         yield from self._aliases(application)
         for name, (section, option) in _PLAIN.items():
@@ -142,7 +143,7 @@ class BundleFile(yaml_settings.SettingsFile):
                     section,
                     option,
                     self._text(options[name]),
-                    yaml_settings.line(options[name]),
+                    yaml_nodes.line(options[name]),
                 )
         if _HUGE_PAGES in options:
             node = options[_HUGE_PAGES]
@@ -151,7 +152,7 @@ class BundleFile(yaml_settings.SettingsFile):
                     'DEFAULT',
                     'reserved_huge_pages',
                     text,
-                    yaml_settings.line(node),
+                    yaml_nodes.line(node),
                 )
 
     def _controller(
@@ -172,7 +173,7 @@ class BundleFile(yaml_settings.SettingsFile):
             'filter_scheduler',
             'enabled_filters',
             ','.join(filters),
-            yaml_settings.line(node or application.node),
+            yaml_nodes.line(node or application.node),
             # Neither what the bundle has nor whether the filter is added is
             # known of an overlay.
             depends=not text and not (application.whole and neutron),
@@ -201,13 +202,13 @@ class BundleFile(yaml_settings.SettingsFile):
             ]
         for alias in texts:
             yield yaml_settings.option(
-                'pci', 'alias', alias, yaml_settings.line(node)
+                'pci', 'alias', alias, yaml_nodes.line(node)
             )
 
     def _text(self, node: yaml.Node) -> str:
         """Return a value; Juju refuses one that is not a string."""
         if isinstance(node, yaml.ScalarNode):
-            value = yaml_settings.data(self.path, node)
+            value = yaml_nodes.data(self.path, node)
             return '' if value is None else yaml_settings.scalar_text(value)
         return 'map[]' if isinstance(node, yaml.MappingNode) else '[]'
 
@@ -234,39 +235,35 @@ def _applications(
     document: yaml.Node,
 ) -> collections.abc.Iterator[_Application]:
     for top in ('applications', 'services'):
-        for name, node in yaml_settings.pairs(
-            yaml_settings.below(document, top)
-        ):
-            charm = yaml_settings.text(node, 'charm')
+        for name, node in yaml_nodes.pairs(yaml_nodes.below(document, top)):
+            charm = yaml_nodes.text(node, 'charm')
             yield _Application(
                 name,
                 node,
                 _charm(charm or name),
-                dict(
-                    yaml_settings.pairs(yaml_settings.below(node, 'options'))
-                ),
+                dict(yaml_nodes.pairs(yaml_nodes.below(node, 'options'))),
                 (top, name, 'options'),
                 bool(charm),
             )
-    settings = yaml_settings.below(document, 'settings')
-    charm = yaml_settings.text(document, 'charm')
+    settings = yaml_nodes.below(document, 'settings')
+    charm = yaml_nodes.text(document, 'charm')
     if charm and settings is not None:
         yield _Application(
-            yaml_settings.text(document, 'application') or charm,
+            yaml_nodes.text(document, 'application') or charm,
             settings,
             _charm(charm),
             {
                 name: value
-                for name, node in yaml_settings.pairs(settings)
-                if (value := yaml_settings.below(node, 'value')) is not None
+                for name, node in yaml_nodes.pairs(settings)
+                if (value := yaml_nodes.below(node, 'value')) is not None
             },
             ('settings',),
             # It has defaults, too, and nothing of neutron-api.
             False,
         )
-    elif yaml_settings.below(document, 'applications') is None:
-        for name, node in yaml_settings.pairs(document):
-            options = dict(yaml_settings.pairs(node))
+    elif yaml_nodes.below(document, 'applications') is None:
+        for name, node in yaml_nodes.pairs(document):
+            options = dict(yaml_nodes.pairs(node))
             if _charm(name) in (_COMPUTE, _CONTROLLER) and (
                 _ALIAS in options or _WHITELIST in options
             ):

@@ -27,6 +27,7 @@ import yaml
 from gpuclient.documents.deployers import yaml_settings
 from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
+from gpuclient.documents import yaml_nodes
 from gpuclient.model import configuration
 
 _WHITELIST = 'nova_pci_passthrough_whitelist'
@@ -54,15 +55,15 @@ class GlobalsFile(yaml_settings.SettingsFile):
         self, documents: list[yaml.Node]
     ) -> collections.abc.Iterator[editable.Reading]:
         for document in documents:
-            node = yaml_settings.below(document, _WHITELIST)
-            if node is None or yaml_settings.is_null(node):
+            node = yaml_nodes.below(document, _WHITELIST)
+            if node is None or yaml_nodes.is_null(node):
                 continue
-            specs = yaml_settings.data(self.path, node)
+            specs = yaml_nodes.data(self.path, node)
             if not specs:
                 continue
             # A text is what a template makes of it.
             text = specs if isinstance(specs, str) else json.dumps(specs)
-            line = yaml_settings.line(node)
+            line = yaml_nodes.line(node)
             option = yaml_settings.option(
                 'pci',
                 'passthrough_whitelist',

@@ -28,13 +28,12 @@ import typing
 
 import yaml
 
-from gpuclient.documents.deployers import rhoso
 from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
 from gpuclient.documents import jinja
 from gpuclient.documents import nova_conf
-from gpuclient import exceptions
-from gpuclient.files import atomic
+from gpuclient.documents import yaml_file
+from gpuclient.documents import yaml_nodes
 from gpuclient.model import configuration
 
 _OVERRIDES = 'nova_nova_conf_overrides'
@@ -61,9 +60,6 @@ _PATTERN = re.compile(
 )
 #: The folder of its configuration: /etc/openstack_deploy.
 _DEPLOY = 'openstack_deploy'
-#: Values are small.
-_DEEPEST = 8
-_MOST = 1000
 
 _CONTROL = (
     configuration.API,
@@ -97,22 +93,23 @@ class VariablesFile(derived_conf.SharedFile):
 
     def __init__(self, path: str, content: bytes) -> None:
         super().__init__(path, content)
-        mappings: list[str] = []
-        #: What each variable puts into nova.conf.
+        has_mappings = False
+        #: The options that each variable sets in nova.conf.
         self.variables: dict[str, derived_conf.DerivedConf] = {}
-        for document in rhoso.compose(path, atomic.decode(path, content)):
-            if isinstance(document, yaml.MappingNode):
-                for key, value in document.value:
-                    if getattr(key, 'value', None) in _VARIABLES:
-                        self.variables[key.value] = derived_conf.DerivedConf(
-                            path, self._options(key.value, value)
-                        )
-                        if key.value == _ALIAS and _has_mappings(value):
-                            mappings.append(_ALIAS)
-        if mappings and set(self.variables) == {_ALIAS}:
-            if _DEPLOY not in path.split('/'):
-                # The role takes texts of JSON: it is another tool's.
-                del self.variables[_ALIAS]
+        for document in yaml_file.compose_mappings(path, content):
+            for name, value in yaml_nodes.pairs(document):
+                if name in _VARIABLES:
+                    self.variables[name] = derived_conf.DerivedConf(
+                        path, self._options(name, value)
+                    )
+                    has_mappings |= name == _ALIAS and _has_mappings(value)
+        if (
+            has_mappings
+            and set(self.variables) == {_ALIAS}
+            and _DEPLOY not in path.split('/')
+        ):
+            # The role takes strings of JSON: the file is another tool's.
+            del self.variables[_ALIAS]
 
     @property
     def confs(self) -> collections.abc.Iterable[derived_conf.DerivedConf]:
@@ -204,7 +201,7 @@ class VariablesFile(derived_conf.SharedFile):
             option = 'alias' if name == _ALIAS else 'device_spec'
             alone = isinstance(node, yaml.SequenceNode)
             for item in node.value if alone else [node]:
-                found = self._plain(item)
+                found = self._data(item)
                 if option == 'device_spec' and isinstance(found, dict):
                     found = json.dumps(found)
                 yield 'pci', option, self._value(item, found)
@@ -227,25 +224,25 @@ class VariablesFile(derived_conf.SharedFile):
             for key, value in items.value:
                 option = str(key.value)
                 if isinstance(value, yaml.MappingNode) and not any(
-                    self._plain(item) for _key, item in value.value
+                    self._data(item) for _key, item in value.value
                 ):
                     # A set: one line each, sorted.
                     for one in sorted(
                         (one for one, _none in value.value),
                         key=lambda one: str(one.value),
                     ):
-                        yield name, option, self._value(one, self._plain(one))
+                        yield name, option, self._value(one, self._data(one))
                     continue
                 yield name, option, self._value(value, self._written(value))
 
     def _written(self, node: yaml.Node) -> typing.Any:
         if isinstance(node, yaml.SequenceNode):
             return ','.join(map(str, self._items(node)))
-        return self._plain(node)
+        return self._data(node)
 
     def _items(self, node: yaml.Node) -> list[typing.Any]:
-        found = self._plain(node)
-        return found if isinstance(found, list) else [found]
+        data = self._data(node)
+        return data if isinstance(data, list) else [data]
 
     def _value(self, node: yaml.Node, found: typing.Any) -> nova_conf.Value:
         text = '\n'.join(line.strip() for line in str(found).split('\n'))
@@ -254,43 +251,15 @@ class VariablesFile(derived_conf.SharedFile):
             text, node.start_mark.line + 1, jinja.is_template(text)
         )
 
-    def _plain(self, node: yaml.Node) -> typing.Any:
-        left = [_MOST]
-
-        def plain(node: yaml.Node, depth: int) -> typing.Any:
-            left[0] -= 1
-            # An alias in an alias in an alias is a small text.
-            if depth > _DEEPEST or left[0] < 0:
-                raise exceptions.DocumentError(
-                    f'Cannot read {self.path}, line '
-                    f'{node.start_mark.line + 1}: a value has too '
-                    'many parts'
-                )
-            if isinstance(node, yaml.MappingNode):
-                return {
-                    str(plain(key, depth + 1)): plain(value, depth + 1)
-                    for key, value in node.value
-                }
-            if isinstance(node, yaml.SequenceNode):
-                return [plain(item, depth + 1) for item in node.value]
-            return _scalar(node)
-
-        return plain(node, 0)
+    def _data(self, node: yaml.Node) -> typing.Any:
+        # Ansible would turn some numbers into others: ids keep their digits.
+        return yaml_nodes.data(self.path, node, keep_numbers=True)
 
 
 def _has_mappings(node: yaml.Node) -> bool:
     return isinstance(node, yaml.SequenceNode) and any(
         isinstance(item, yaml.MappingNode) for item in node.value
     )
-
-
-def _scalar(node: yaml.Node) -> typing.Any:
-    """Return a scalar as Ansible has it; numbers as they are written."""
-    if node.tag == 'tag:yaml.org,2002:bool':
-        return node.value.lower() in ('yes', 'true', 'on')
-    if node.tag == 'tag:yaml.org,2002:null':
-        return None
-    return node.value
 
 
 def readings(

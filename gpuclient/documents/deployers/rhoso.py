@@ -30,7 +30,8 @@ from gpuclient.documents import diffs
 from gpuclient.documents import editable
 from gpuclient.documents import jinja
 from gpuclient.documents import nova_conf
-from gpuclient import exceptions
+from gpuclient.documents import yaml_file
+from gpuclient.documents import yaml_nodes
 from gpuclient.files import atomic
 from gpuclient.model import configuration
 
@@ -57,9 +58,6 @@ _KINDS = {
     'NovaConductor': configuration.CONDUCTOR,
     'NovaScheduler': configuration.SCHEDULER,
 }
-#: Ten times as fast where PyYAML was built with it.
-_LOADER: typing.Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
-
 Keys: typing.TypeAlias = tuple[str, ...]
 
 
@@ -272,22 +270,12 @@ class YamlFile(editable.EditableFile):
         return lines
 
     def _find(self) -> collections.abc.Iterator[Part]:
-        documents = compose(self.path, self._text)
-        anchors = self._anchors()
+        documents = yaml_file.compose_as_tools(self.path, self._text)
+        anchors = yaml_file.anchored_scalars(self._text)
         for number, document in enumerate(documents):
             if document is not None:
                 self._document = number
                 yield from self._walk(document, (), anchors, set(), _Object())
-
-    def _anchors(self) -> set[int]:
-        """Return the marks of nodes that other places refer to."""
-        if '&' not in self._text:
-            return set()
-        return {
-            event.start_mark.index
-            for event in yaml.parse(self._text, _LOADER)
-            if isinstance(event, yaml.ScalarEvent) and event.anchor
-        }
 
     def _walk(
         self,
@@ -428,84 +416,39 @@ class YamlFile(editable.EditableFile):
         return start, end, indent
 
 
-def compose(path: str, text: str) -> list[yaml.Node]:
-    """Return the documents of a YAML file.
-
-    :raises gpuclient.exceptions.DocumentError: It is not YAML.
-    """
-    try:
-        return list(yaml.compose_all(text, _LOADER))
-    except (
-        yaml.YAMLError,
-        OverflowError,
-        RecursionError,
-        ValueError,
-    ) as exc:
-        # All but the first where PyYAML was built without its C part.
-        raise exceptions.DocumentError(
-            'Cannot read {path}: {reason}'.format(
-                path=path, reason=' '.join(str(exc).split())
-            )
-        ) from exc
-
-
 def mounts_of(node: yaml.Node | None) -> Mounts:
     """Return what an OpenStackDataPlaneService mounts."""
-    name = _text(_below(node, 'metadata', 'name'))
-    sources = _below(node, 'spec', 'dataSources')
+    name = yaml_nodes.text(node, 'metadata', 'name')
+    sources = yaml_nodes.below(node, 'spec', 'dataSources')
     # As releases before had it.
-    plain = _below(node, 'spec', 'configMaps')
+    plain = yaml_nodes.below(node, 'spec', 'configMaps')
     return Mounts(
         name,
         # The webhook of the operator makes the type the name.
-        _text(_below(node, 'spec', 'edpmServiceType')) or name,
+        yaml_nodes.text(node, 'spec', 'edpmServiceType') or name,
         tuple(
             found
             for found in (
                 *(
-                    _text(_below(source, 'configMapRef', 'name'))
-                    for source in _items(sources)
+                    yaml_nodes.text(source, 'configMapRef', 'name')
+                    for source in yaml_nodes.items(sources)
                 ),
-                *(_text(item) for item in _items(plain)),
+                *(yaml_nodes.text(item) for item in yaml_nodes.items(plain)),
             )
             if found
         ),
     )
 
 
-def _items(node: yaml.Node | None) -> list[yaml.Node]:
-    return node.value if isinstance(node, yaml.SequenceNode) else []
-
-
-def _below(node: yaml.Node | None, *keys: str) -> yaml.Node | None:
-    """Return what is below keys; None where there is none."""
-    for name in keys:
-        node = next(
-            (
-                value
-                for key, value in (
-                    node.value if isinstance(node, yaml.MappingNode) else ()
-                )
-                if isinstance(key, yaml.ScalarNode) and key.value == name
-            ),
-            None,
-        )
-    return node
-
-
-def _text(node: yaml.Node | None) -> str:
-    return str(node.value) if isinstance(node, yaml.ScalarNode) else ''
-
-
 def _object(node: yaml.MappingNode) -> _Object | None:
     """Return what a mapping says of itself, if it is an object."""
-    kind = _text(_below(node, 'kind'))
+    kind = yaml_nodes.text(node, 'kind')
     if not kind:
         return None
     return _Object(
         kind,
-        _text(_below(node, 'metadata', 'name')),
-        _below(node, 'metadata', 'ownerReferences') is not None,
+        yaml_nodes.text(node, 'metadata', 'name'),
+        yaml_nodes.below(node, 'metadata', 'ownerReferences') is not None,
     )
 
 

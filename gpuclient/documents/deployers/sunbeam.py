@@ -28,6 +28,7 @@ from gpuclient.documents.deployers import hiera
 from gpuclient.documents.deployers import yaml_settings
 from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
+from gpuclient.documents import yaml_nodes
 from gpuclient.model import configuration
 
 _PCI = ('core', 'config', 'pci')
@@ -57,10 +58,10 @@ class ManifestFile(yaml_settings.SettingsFile):
         self, documents: list[yaml.Node]
     ) -> collections.abc.Iterator[editable.Reading]:
         for document in documents:
-            pci = yaml_settings.below(document, *_PCI)
+            pci = yaml_nodes.below(document, *_PCI)
             if not isinstance(pci, yaml.MappingNode):
                 continue
-            line = yaml_settings.line(pci)
+            line = yaml_nodes.line(pci)
             aliases = list(self._entries(pci, 'aliases', 'alias'))
             control = derived_conf.DerivedConf(
                 self.path,
@@ -96,11 +97,11 @@ class ManifestFile(yaml_settings.SettingsFile):
     def _entries(
         self, pci: yaml.Node, key: str, option: str
     ) -> collections.abc.Iterator[derived_conf.Option]:
-        node = yaml_settings.below(pci, key)
-        if node is None or yaml_settings.is_null(node):
+        node = yaml_nodes.below(pci, key)
+        if node is None or yaml_nodes.is_null(node):
             return
         texts = yaml_settings.json_texts(self.path, node)
-        lines = yaml_settings.lines(node, len(texts))
+        lines = yaml_nodes.item_lines(node, len(texts))
         for text, line in zip(texts, lines, strict=True):
             yield yaml_settings.option('pci', option, text, line)
 

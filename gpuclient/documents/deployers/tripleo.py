@@ -36,6 +36,8 @@ from gpuclient.documents.deployers import yaml_settings
 from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
+from gpuclient.documents import yaml_file
+from gpuclient.documents import yaml_nodes
 from gpuclient.model import configuration
 
 _SECTIONS = ('parameters', 'parameter_defaults')
@@ -98,7 +100,7 @@ class EnvironmentFile(derived_conf.SharedFile):
 
     def __init__(self, path: str, content: bytes) -> None:
         super().__init__(path, content)
-        self._documents = yaml_settings.documents(path, content)
+        self._documents = yaml_file.compose_mappings(path, content)
         self._readings = tuple(
             reading for _path, reading in self.joined([self])
         )
@@ -121,17 +123,17 @@ class EnvironmentFile(derived_conf.SharedFile):
         """Yield role, name and value of each parameter and key of hiera."""
         for document in self._documents:
             for section in _SECTIONS:
-                for name, node in yaml_settings.pairs(
-                    yaml_settings.below(document, section)
+                for name, node in yaml_nodes.pairs(
+                    yaml_nodes.below(document, section)
                 ):
                     role = name.removesuffix(_EXTRA)
                     if name.endswith(_EXTRA):
                         role = _OLD_ROLES.get(role, role)
-                        for key, value in yaml_settings.pairs(node):
+                        for key, value in yaml_nodes.pairs(node):
                             yield role, key.removeprefix('::'), value
                     elif name.endswith(_PARAMETERS):
                         role = name.removesuffix(_PARAMETERS)
-                        for key, value in yaml_settings.pairs(node):
+                        for key, value in yaml_nodes.pairs(node):
                             if key in _KEYS:
                                 yield role, key, value
                     elif name in _KEYS:
@@ -221,7 +223,7 @@ def _side(service: str) -> str:
 
 def _meaning(parameter: _Parameter) -> str:
     return json.dumps(
-        yaml_settings.data(parameter.file.path, parameter.node),
+        yaml_nodes.data(parameter.file.path, parameter.node),
         sort_keys=True,
         default=str,
     )

@@ -10,11 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Settings that stand in YAML, as the tools read it that have it.
-
-Most of them read YAML 1.1 (PyYAML, Psych, ``sigs.k8s.io/yaml``): ``yes`` is a
-boolean, ``0071`` a number.
-"""
+"""Settings in YAML files of deployment tools, as the tools read them."""
 
 import abc
 import collections.abc
@@ -24,126 +20,12 @@ import typing
 
 import yaml
 
-from gpuclient.documents.deployers import rhoso
 from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
 from gpuclient.documents import jinja
 from gpuclient.documents import nova_conf
-from gpuclient import exceptions
-from gpuclient.files import atomic
-
-#: Values are small.
-_DEEPEST = 12
-_MOST = 2000
-
-_MERGE = 'tag:yaml.org,2002:merge'
-
-Pairs: typing.TypeAlias = collections.abc.Iterator[tuple[str, yaml.Node]]
-
-
-def pairs(node: yaml.Node | None) -> Pairs:
-    """Yield keys and values; those that are merged in (``<<``) come first."""
-    return _pairs(node, 0, [_MOST])
-
-
-def _pairs(node: yaml.Node | None, depth: int, left: list[int]) -> Pairs:
-    """Yield keys and values, of no more merged mappings than are left."""
-    left[0] -= 1
-    if (
-        not isinstance(node, yaml.MappingNode)
-        or depth > _DEEPEST
-        or left[0] < 0
-    ):
-        return
-    for key, value in node.value:
-        if key.tag == _MERGE:
-            merged = (
-                reversed(value.value)
-                if isinstance(value, yaml.SequenceNode)
-                else [value]
-            )
-            for part in merged:
-                yield from _pairs(part, depth + 1, left)
-    for key, value in node.value:
-        if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
-            yield str(key.value), value
-
-
-def below(node: yaml.Node | None, *keys: str) -> yaml.Node | None:
-    """Return what is below keys; None where there is none."""
-    for key in keys:
-        node = dict(pairs(node)).get(key)
-    return node
-
-
-def items(node: yaml.Node | None) -> list[yaml.Node]:
-    """Return the items of a sequence; none where it is no sequence."""
-    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
-
-
-def text(node: yaml.Node | None, *keys: str) -> str:
-    """Return a scalar as it is written; empty where there is none."""
-    value = below(node, *keys)
-    return str(value.value) if isinstance(value, yaml.ScalarNode) else ''
-
-
-def is_null(node: yaml.Node) -> bool:
-    """Return whether a value is null."""
-    return bool(node.tag == 'tag:yaml.org,2002:null')
-
-
-def documents(path: str, content: bytes) -> list[yaml.Node]:
-    """Return the documents of a file that are mappings.
-
-    :raises gpuclient.exceptions.DocumentError: It is not YAML.
-    """
-    return [
-        node
-        for node in rhoso.compose(path, atomic.decode(path, content))
-        if isinstance(node, yaml.MappingNode)
-    ]
-
-
-def data(path: str, node: yaml.Node) -> typing.Any:
-    """Return the data of a node.
-
-    :raises gpuclient.exceptions.DocumentError: It has too many parts, as
-        where it refers to itself.
-    """
-    left = [_MOST]
-
-    def convert(node: yaml.Node, depth: int) -> typing.Any:
-        left[0] -= 1
-        if depth > _DEEPEST or left[0] < 0:
-            raise exceptions.DocumentError(
-                f'Cannot read {path}, line {node.start_mark.line + 1}: a '
-                'value has too '
-                'many parts'
-            )
-        if isinstance(node, yaml.MappingNode):
-            return {
-                key: convert(value, depth + 1) for key, value in pairs(node)
-            }
-        if isinstance(node, yaml.SequenceNode):
-            return [convert(item, depth + 1) for item in node.value]
-        return _scalar(node)
-
-    return convert(node, 0)
-
-
-def _scalar(node: yaml.Node) -> typing.Any:
-    loader = yaml.SafeLoader('')
-    try:
-        value = loader.construct_object(node)
-    except (yaml.YAMLError, ValueError, OverflowError, LookupError):
-        # A tag of the tool's own: !vault.
-        return str(node.value)
-    finally:
-        loader.dispose()
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    # A date is what it is written as.
-    return str(node.value)
+from gpuclient.documents import yaml_file
+from gpuclient.documents import yaml_nodes
 
 
 def scalar_text(value: typing.Any) -> str:
@@ -154,12 +36,12 @@ def scalar_text(value: typing.Any) -> str:
 
 
 def json_texts(path: str, node: yaml.Node, **style: typing.Any) -> list[str]:
-    """Return the JSON that a tool makes of a list of mappings.
+    """Return the JSON that a tool renders from a list of mappings.
 
-    What is already JSON in a string is taken for what it says; what is no
-    list of mappings is returned as it is, which is no JSON.
+    A string with JSON is parsed first; any other string is returned
+    unchanged, although it is not JSON.
     """
-    entries = data(path, node)
+    entries = yaml_nodes.data(path, node)
     if isinstance(entries, str):
         try:
             entries = json.loads(entries)
@@ -171,23 +53,6 @@ def json_texts(path: str, node: yaml.Node, **style: typing.Any) -> list[str]:
         part if isinstance(part, str) else json.dumps(part, **style)
         for part in entries
     ]
-
-
-def line(node: yaml.Node) -> int:
-    """Return the line that a node begins on, from 1."""
-    return int(node.start_mark.line) + 1
-
-
-def line_of_text(node: yaml.Node) -> int:
-    """Return the line that the text of a scalar begins on, from 1."""
-    block = isinstance(node, yaml.ScalarNode) and node.style in ('|', '>')
-    return line(node) + int(block)
-
-
-def lines(node: yaml.Node, number: int) -> list[int]:
-    """Return the lines of the values that a list has, one each."""
-    numbers = [line(item) for item in items(node)]
-    return numbers if len(numbers) == number else [line(node)] * number
 
 
 def option(
@@ -205,9 +70,9 @@ def option(
 def rendered(
     path: str, section: str, name: str, value: str, line: int
 ) -> collections.abc.Iterator[derived_conf.Option]:
-    """Yield what oslo.config reads of ``name = value``.
+    """Yield what oslo.config reads from ``name = value``.
 
-    A line of the value that is not indented is an option of its own.
+    A line of the value that is not indented is a further option.
     """
     if '\n' not in value.rstrip('\n'):
         yield option(section, name, value, line)
@@ -222,29 +87,31 @@ def rendered(
 
 
 class SettingsFile(derived_conf.DerivedFile):
-    """A file of YAML, with what each service reads of it.
+    """A YAML file of a deployment tool, and what each service reads from it.
 
-    :raises gpuclient.exceptions.DocumentError: It is not YAML, or a value is
-        far too large for one.
+    :raises gpuclient.exceptions.DocumentError: It is not YAML, or a value has
+        too many parts.
     """
 
     def __init__(self, path: str, content: bytes) -> None:
         super().__init__(path, content)
-        self._readings = tuple(self.read_settings(documents(path, content)))
+        self._readings = tuple(
+            self.read_settings(yaml_file.compose_mappings(path, content))
+        )
 
     @abc.abstractmethod
     def read_settings(
         self, documents: list[yaml.Node]
     ) -> collections.abc.Iterator[editable.Reading]:
-        """Yield what each service reads of the documents."""
+        """Yield what each service reads from the documents."""
 
     @abc.abstractmethod
     def path_of(
         self, conf: derived_conf.DerivedConf, section: str, option: str
     ) -> tuple[tuple[str, ...], bool]:
-        """Return the keys that an option stands below, and if as a mapping.
+        """Return the path of keys to an option, and whether it is a mapping.
 
-        An option that is no mapping is a text with JSON in it.
+        An option that is not a mapping is a string of JSON.
         """
 
     @property
@@ -272,12 +139,12 @@ class SettingsFile(derived_conf.DerivedFile):
 
 
 def quoted(text: str) -> str:
-    """Return a text as a scalar of YAML."""
+    """Return a text as a YAML scalar in single quotes."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def has(content: bytes, *patterns: str) -> bool:
-    """Return whether a file has lines that match all of these patterns."""
+    """Return whether each of these patterns matches a line of a file."""
     return all(
         re.search(pattern.encode(), content, re.M) is not None
         for pattern in patterns

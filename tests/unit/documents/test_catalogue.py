@@ -185,6 +185,7 @@ class TestRefused(_Case):
         ),
         ('models: {x: {sources: [1]}}', 'models.x.sources[0]: a text is'),
         ('models: {"a\\nb": {}}', 'models.a b: a slug has'),
+        ('models: 2025-13-45', 'models: a mapping is expected'),
     )
     @ddt.unpack
     def test_field(self, text, message):
@@ -195,21 +196,26 @@ class TestRefused(_Case):
         self.assertNotIn('\n', str(error))
 
     @ddt.data(
-        ('models:\n  x: {}\n  x: {}\n', ":3: the key 'x' is given twice"),
-        ('models:\n\tx: {}\n', ':2: found character'),
-        ('models: {', ':1: expected the node content'),
-        ('models: *a', ':1: found undefined alias'),
-        ('a: 1\n---\nb: 2\n', ':2: but found another document'),
-        ('models: !!python/object:os.x {}', ':1: could not determine'),
-        ('models: {? [] : 1}', ':1: found unhashable key'),
-        ('models: 2025-13-45', ': models: a mapping is expected'),
+        (
+            'models:\n  x: {}\n  x: {}\n',
+            ", line 3: the key 'x' is given twice",
+        ),
+        ('models:\n\tx: {}\n', ', line 2: found character'),
+        ('models: {', ', line 1: expected the node content'),
+        ('models: *a', ', line 1: found undefined alias'),
+        ('a: 1\n---\nb: 2\n', ', line 2: but found another document'),
+        ('models: !!python/object:os.x {}', ', line 1: could not determine'),
+        ('models: {? [] : 1}', ', line 1: found unhashable key'),
         ('[' * 5000, ': maximum recursion depth exceeded'),
         ('a: "\0"', ': unacceptable character #x0000'),
     )
     @ddt.unpack
     def test_not_yaml(self, text, message):
         error = self.assertRaises(exceptions.DocumentError, self.load, text)
-        self.assertTrue(str(error).startswith(self.path + message), str(error))
+        self.assertTrue(
+            str(error).startswith(f'Cannot read {self.path}{message}'),
+            str(error),
+        )
         self.assertNotIn('\n', str(error))
 
     def test_not_text(self):

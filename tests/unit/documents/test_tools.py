@@ -333,9 +333,9 @@ class TestOpenStackAnsible(ToolTestCase):
             for number in range(1, 30)
         )
         for text, words in (
-            ('nova_pci_alias: [\n', 'while parsing'),
+            ('nova_pci_alias: [\n', ', line 2: '),
             (f'{laughs}nova_pci_alias: [*a29]\n', 'too many parts'),
-            (f'nova_pci_alias: [[{"x," * 1000}]]\n', 'too many parts'),
+            (f'nova_pci_alias: [[{"x," * 2000}]]\n', 'too many parts'),
         ):
             self.write({'user_nova.yml': text})
             (unreadable,) = tree.read([os.fspath(self.folder)]).unreadable

@@ -48,7 +48,10 @@ class TestLoad(testtools.TestCase):
         error = self.assertRaises(
             exceptions.DocumentError, yaml_file.parse, 'x.yaml', 'a\n---\nb\n'
         )
-        self.assertEqual('x.yaml:2: but found another document', str(error))
+        self.assertEqual(
+            'Cannot read x.yaml, line 2: but found another document',
+            str(error),
+        )
 
     def test_refused(self) -> None:
         for text in (

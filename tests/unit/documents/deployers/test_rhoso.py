@@ -26,6 +26,7 @@ import yaml
 from gpuclient.documents import aliases
 from gpuclient.documents.deployers import rhoso
 from gpuclient.documents import nova_conf
+from gpuclient.documents import yaml_file
 from gpuclient import exceptions
 from gpuclient.files import atomic
 from gpuclient.model import alias as alias_model
@@ -442,7 +443,9 @@ class TestRefused(YamlTestCase):
     def test_read_without_the_c_part(self, text: str) -> None:
         """PyYAML need not have been built with it."""
         self.enterContext(
-            unittest.mock.patch.object(rhoso, '_LOADER', yaml.SafeLoader)
+            unittest.mock.patch.object(
+                yaml_file, '_TOOL_LOADER', yaml.SafeLoader
+            )
         )
         self.assert_refused(text, 'Cannot read')
 
