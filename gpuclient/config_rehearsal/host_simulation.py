@@ -85,7 +85,7 @@ class Unknown:
     reason: str
 
 
-def parse_device(text: str) -> tuple[str, rehearsal.Device]:
+def parse_device(text: str) -> tuple[str, rehearsal.SimulatedDevice]:
     """Return the host and the device of ``--device``.
 
     ``HOST=ADDRESS,VENDOR:PRODUCT[,TYPE[,NUMA NODE]]``; the parent of a
@@ -102,7 +102,7 @@ def parse_device(text: str) -> tuple[str, rehearsal.Device]:
         )
     address = str(pci.parse_address(match['address']))
     kind = match['type'] or 'type-PCI'
-    return match['host'], rehearsal.Device(
+    return match['host'], rehearsal.SimulatedDevice(
         address=address,
         vendor_id=match['vendor_id'].lower(),
         product_id=match['product_id'].lower(),
@@ -131,7 +131,7 @@ def _is_parent(entry: device_spec.DeviceSpec) -> bool:
 
 
 def host_devices(
-    devices: collections.abc.Iterable[rehearsal.Device],
+    devices: collections.abc.Iterable[rehearsal.SimulatedDevice],
 ) -> tuple[device_spec.HostDevice, ...]:
     """Return devices, VFs and all, as Nova sees them."""
     return tuple(
@@ -151,10 +151,10 @@ def simulate(
     entries: collections.abc.Sequence[Entry],
     aliases: collections.abc.Sequence[alias_model.Alias],
     models: catalogue.Catalogue,
-    given: collections.abc.Sequence[rehearsal.Device] = (),
+    given: collections.abc.Sequence[rehearsal.SimulatedDevice] = (),
     count: int = DEVICES,
     complete: bool = False,
-) -> tuple[tuple[rehearsal.Device, ...], tuple[Unknown, ...]]:
+) -> tuple[tuple[rehearsal.SimulatedDevice, ...], tuple[Unknown, ...]]:
     """Return the devices that device specs are about.
 
     One where an entry names an address, otherwise some of each id.
@@ -201,7 +201,7 @@ def simulate(
             taken = {one.address for one in host_devices(devices)}
             if single and kind == 'type-VF' and _is_parent(entry):
                 devices.append(
-                    rehearsal.Device(
+                    rehearsal.SimulatedDevice(
                         address=_parent(str(entry.address)),
                         vendor_id=vendor_id,
                         product_id=_UNKNOWN,
@@ -213,7 +213,7 @@ def simulate(
                 )
                 continue
             found = [
-                rehearsal.Device(
+                rehearsal.SimulatedDevice(
                     address=address,
                     vendor_id=vendor_id,
                     product_id=product_id,
@@ -262,7 +262,9 @@ def _ids(
     ]
 
 
-def is_assumed(device: rehearsal.Device, models: catalogue.Catalogue) -> bool:
+def is_assumed(
+    device: rehearsal.SimulatedDevice, models: catalogue.Catalogue
+) -> bool:
     """Return whether an alias, or nothing, told the type of a device."""
     return len(_types(device.vendor_id, device.product_id, models)) != 1
 
@@ -353,11 +355,11 @@ def _addresses(
             yield text
 
 
-def of_host(host: host_model.Host) -> tuple[rehearsal.Device, ...]:
+def of_host(host: host_model.Host) -> tuple[rehearsal.SimulatedDevice, ...]:
     """Return the devices that a host has, but for bridges."""
     nodes = {node: number for number, node in enumerate(_nodes(host))}
     return tuple(
-        rehearsal.Device(
+        rehearsal.SimulatedDevice(
             address=str(device.address),
             vendor_id=device.vendor_id,
             product_id=device.product_id,
@@ -397,7 +399,7 @@ class Size:
 
 def size(
     service: deployment.Process,
-    devices: collections.abc.Iterable[rehearsal.Device] = (),
+    devices: collections.abc.Iterable[rehearsal.SimulatedDevice] = (),
     settings: configuration.HostSettings | None = None,
     host: host_model.Host | None = None,
 ) -> Size:

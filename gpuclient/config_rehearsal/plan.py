@@ -199,11 +199,11 @@ class Host:
     """A simulated compute host."""
 
     part: Part
-    devices: tuple[rehearsal.Device, ...]
+    devices: tuple[rehearsal.SimulatedDevice, ...]
     unknown: tuple[host_simulation.Unknown, ...]
     size: host_simulation.Size
     #: Those of the devices that the user described.
-    described: tuple[rehearsal.Device, ...] = ()
+    described: tuple[rehearsal.SimulatedDevice, ...] = ()
     #: Addresses of those whose device type is what an alias requests, since
     #: nothing else tells it.
     assumed: frozenset[str] = frozenset()
@@ -289,7 +289,7 @@ class Plan:
         }
 
 
-def _as_document(device: rehearsal.Device) -> dict[str, typing.Any]:
+def _as_document(device: rehearsal.SimulatedDevice) -> dict[str, typing.Any]:
     return {
         key: value
         for key, value in dataclasses.asdict(device).items()
@@ -301,7 +301,9 @@ def make(
     tree: deployment.Deployment,
     *,
     models: catalogue.Catalogue,
-    given: collections.abc.Iterable[tuple[str, rehearsal.Device]] = (),
+    given: collections.abc.Iterable[
+        tuple[str, rehearsal.SimulatedDevice]
+    ] = (),
     known: collections.abc.Iterable[host_model.Host] = (),
     count: int = host_simulation.DEVICES,
 ) -> Plan:

@@ -161,7 +161,7 @@ class Report:
     # -- services -----------------------------------------------------------
 
     def services(
-        self, processes: collections.abc.Iterable[rehearsal.Process]
+        self, processes: collections.abc.Iterable[rehearsal.CloudProcess]
     ) -> list[Row]:
         """Return a row for each service of Nova."""
         known = {(one.name, one.host): one for one in processes}
@@ -170,7 +170,9 @@ class Report:
             for part in self._plan.parts
         ]
 
-    def _service(self, part: planning.Part, process: rehearsal.Process) -> Row:
+    def _service(
+        self, part: planning.Part, process: rehearsal.CloudProcess
+    ) -> Row:
         if process.state == rehearsal.READY:
             left_out = len(part.not_rehearsed)
             if part.process is None:
@@ -230,7 +232,7 @@ class Report:
 
     def devices(
         self,
-        processes: collections.abc.Iterable[rehearsal.Process],
+        processes: collections.abc.Iterable[rehearsal.CloudProcess],
         found: collections.abc.Iterable[inventory.Device],
     ) -> list[Row]:
         """Return a row for each provider that should be, or is, reported.

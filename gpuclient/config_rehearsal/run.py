@@ -40,7 +40,7 @@ _REFUSED = (alias_probe.AliasState.NOT_DEFINED, alias_probe.AliasState.BROKEN)
 
 
 def run(
-    cloud: rehearsal.Cloud,
+    cloud: rehearsal.RehearsalCloud,
     plan: planning.Plan,
     report: reporting.Report,
     say: rehearsal.Say,
@@ -71,7 +71,7 @@ def run(
 
 def _aliases(
     client: connection.Connection,
-    processes: collections.abc.Iterable[rehearsal.Process],
+    processes: collections.abc.Iterable[rehearsal.CloudProcess],
     plan: planning.Plan,
     report: reporting.Report,
     say: rehearsal.Say,

@@ -26,12 +26,12 @@ from gpuclient.rehearsal import api as rehearsal
 
 
 def start(
-    folder: rehearsal.Folder,
+    folder: rehearsal.StateFolder,
     document: typing.Any = None,
     say: rehearsal.Say | None = None,
     register: bool = False,
     bound_to: int | None = None,
-) -> rehearsal.Cloud:
+) -> rehearsal.RehearsalCloud:
     """Start a cloud as :func:`gpuclient.rehearsal.api.start` does.
 
     :param register: Add its entries to the user's clouds.yaml. Those of a
@@ -46,7 +46,7 @@ def start(
 
 
 def stop(
-    folder: rehearsal.Folder,
+    folder: rehearsal.StateFolder,
     delete: bool = False,
     say: rehearsal.Say | None = None,
 ) -> bool:
@@ -57,7 +57,7 @@ def stop(
     return rehearsal.stop(folder, delete, say, lambda: _unregister(folder))
 
 
-def _check_names(folder: rehearsal.Folder) -> str:
+def _check_names(folder: rehearsal.StateFolder) -> str:
     """Return the user's clouds.yaml, if the names are free there."""
     file = clouds_yaml.path()
     if os.path.realpath(file) == os.path.realpath(folder.clouds_yaml):
@@ -70,7 +70,9 @@ def _check_names(folder: rehearsal.Folder) -> str:
     return file
 
 
-def _register(cloud: rehearsal.Cloud, file: str) -> rehearsal.Cloud:
+def _register(
+    cloud: rehearsal.RehearsalCloud, file: str
+) -> rehearsal.RehearsalCloud:
     folder, old_file = cloud.folder, cloud.record.registered_in
     entries = rehearsal.entries(folder)
     clouds_yaml.add(file, entries, _entries_of(folder, file))
@@ -80,7 +82,7 @@ def _register(cloud: rehearsal.Cloud, file: str) -> rehearsal.Cloud:
     return rehearsal.look(folder)
 
 
-def _unregister(folder: rehearsal.Folder) -> list[str]:
+def _unregister(folder: rehearsal.StateFolder) -> list[str]:
     """Remove the entries of a cloud; return those that are not its own."""
     record = folder.read()
     file = record.registered_in
@@ -94,7 +96,7 @@ def _unregister(folder: rehearsal.Folder) -> list[str]:
     ]
 
 
-def _entries_of(folder: rehearsal.Folder, file: str) -> list[str]:
+def _entries_of(folder: rehearsal.StateFolder, file: str) -> list[str]:
     """Return the entries of a cloud in a file, as its passwords prove."""
     record = folder.read()
     if record.registered_in != file:

@@ -15,7 +15,7 @@
 Everything else in this package is its own affair.
 """
 
-from gpuclient.rehearsal.control import Cloud
+from gpuclient.rehearsal.control import RehearsalCloud
 from gpuclient.rehearsal.control import Say
 from gpuclient.rehearsal.control import connect
 from gpuclient.rehearsal.control import entries
@@ -32,14 +32,14 @@ from gpuclient.rehearsal.service_files import user_file
 from gpuclient.rehearsal.spec import CONTROLLER
 from gpuclient.rehearsal.spec import MOST_HOSTS
 from gpuclient.rehearsal.spec import SCHEDULER_TEMPLATE
-from gpuclient.rehearsal.spec import Device
+from gpuclient.rehearsal.spec import SimulatedDevice
 from gpuclient.rehearsal.spec import default
 from gpuclient.rehearsal.state import ENDED
 from gpuclient.rehearsal.state import READY
 from gpuclient.rehearsal.state import REFUSED
 from gpuclient.rehearsal.state import STOPPED
-from gpuclient.rehearsal.state import Folder
-from gpuclient.rehearsal.state import Process
+from gpuclient.rehearsal.state import StateFolder
+from gpuclient.rehearsal.state import CloudProcess
 
 __all__ = [
     'CONTROLLER',
@@ -50,11 +50,11 @@ __all__ = [
     'REFUSED',
     'SCHEDULER_TEMPLATE',
     'STOPPED',
-    'Cloud',
-    'Device',
-    'Folder',
-    'Process',
+    'CloudProcess',
+    'RehearsalCloud',
     'Say',
+    'SimulatedDevice',
+    'StateFolder',
     'connect',
     'default',
     'entries',

@@ -57,11 +57,11 @@ Unregister: typing.TypeAlias = collections.abc.Callable[[], list[str]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Cloud:
+class RehearsalCloud:
     """A rehearsal cloud as it is now."""
 
-    folder: state.Folder
-    record: state.Record
+    folder: state.StateFolder
+    record: state.CloudRecord
     #: Whether a process of it lives.
     running: bool
 
@@ -97,19 +97,19 @@ def check_installed() -> None:
         )
 
 
-def folder(name: str | None, directory: str | None) -> state.Folder:
+def folder(name: str | None, directory: str | None) -> state.StateFolder:
     """Return the state folder that a name or a directory means.
 
     A directory alone means the cloud that lives in it, whatever its name.
     """
     if directory and name is None:
-        known = state.Folder('rehearsal', directory)
+        known = state.StateFolder('rehearsal', directory)
         if known.exists():
-            return state.Folder(known.read().name, directory)
-    return state.Folder(name or 'rehearsal', directory)
+            return state.StateFolder(known.read().name, directory)
+    return state.StateFolder(name or 'rehearsal', directory)
 
 
-def look(where: state.Folder) -> Cloud:
+def look(where: state.StateFolder) -> RehearsalCloud:
     """Return the cloud in a folder.
 
     :raises RehearsalError: There is none.
@@ -120,15 +120,15 @@ def look(where: state.Folder) -> Cloud:
             f'The rehearsal cloud in {where} is {record.name}, not '
             f'{where.name}'
         )
-    return Cloud(where, record, where.locked())
+    return RehearsalCloud(where, record, where.locked())
 
 
 def start(
-    where: state.Folder,
+    where: state.StateFolder,
     document: typing.Any = None,
     say: Say | None = None,
     bound_to: int | None = None,
-) -> Cloud:
+) -> RehearsalCloud:
     """Start a cloud, unless it runs, and wait until it is ready.
 
     :param document: The spec; that of the last start by default, and at the
@@ -189,7 +189,7 @@ def start(
     return look(where)
 
 
-def _check_edited(where: state.Folder, document: typing.Any) -> None:
+def _check_edited(where: state.StateFolder, document: typing.Any) -> None:
     """Refuse a new spec where it would replace what somebody has edited."""
     if document is None:
         return
@@ -206,7 +206,7 @@ def _check_edited(where: state.Folder, document: typing.Any) -> None:
         )
 
 
-def _same_spec(where: state.Folder, document: typing.Any) -> None:
+def _same_spec(where: state.StateFolder, document: typing.Any) -> None:
     """Refuse another spec for a cloud that runs."""
     if document is None:
         return
@@ -219,7 +219,7 @@ def _same_spec(where: state.Folder, document: typing.Any) -> None:
     )
 
 
-def _binding(pid: int) -> state.Process:
+def _binding(pid: int) -> state.CloudProcess:
     """Return the process that a cloud is to end with.
 
     :raises InvalidValue: There is none.
@@ -229,10 +229,12 @@ def _binding(pid: int) -> state.Process:
         raise exceptions.InvalidValue(
             f'There is no process {pid} to bind the cloud to'
         )
-    return state.Process('bound-to', pid=pid, started=started)
+    return state.CloudProcess('bound-to', pid=pid, started=started)
 
 
-def _same_binding(cloud: Cloud, binding: state.Process | None) -> None:
+def _same_binding(
+    cloud: RehearsalCloud, binding: state.CloudProcess | None
+) -> None:
     """Refuse to bind a cloud that runs to another process."""
     known = cloud.record.bound_to
     if binding is None or (
@@ -247,7 +249,7 @@ def _same_binding(cloud: Cloud, binding: state.Process | None) -> None:
     )
 
 
-def _settled(where: state.Folder) -> Cloud:
+def _settled(where: state.StateFolder) -> RehearsalCloud:
     """Return a cloud once it is not starting any more."""
     while True:
         cloud = look(where)
@@ -259,7 +261,7 @@ def _settled(where: state.Folder) -> Cloud:
         time.sleep(0.2)
 
 
-def entries(where: state.Folder) -> dict[str, typing.Any]:
+def entries(where: state.StateFolder) -> dict[str, typing.Any]:
     """Return the entries of the clouds.yaml of a cloud.
 
     :raises RehearsalError: It cannot be read.
@@ -278,7 +280,7 @@ def entries(where: state.Folder) -> dict[str, typing.Any]:
 @contextlib.contextmanager
 def temporary(
     document: typing.Any, say: Say | None = None
-) -> collections.abc.Iterator[Cloud]:
+) -> collections.abc.Iterator[RehearsalCloud]:
     """Start a cloud that is gone at the end, with all that it wrote.
 
     Whatever ends the block: SIGTERM and SIGHUP do so, too, as ``SystemExit``.
@@ -293,7 +295,7 @@ def temporary(
     """
     with _ended_by(signal.SIGTERM, signal.SIGHUP):
         path = tempfile.mkdtemp(prefix='gpu-rehearse-')
-        where = state.Folder(os.path.basename(path), path)
+        where = state.StateFolder(os.path.basename(path), path)
         try:
             yield _start_some(where, document, say, bound_to=os.getpid())
         finally:
@@ -307,8 +309,8 @@ def temporary(
 
 @contextlib.contextmanager
 def kept(
-    where: state.Folder, document: typing.Any, say: Say | None = None
-) -> collections.abc.Iterator[Cloud]:
+    where: state.StateFolder, document: typing.Any, say: Say | None = None
+) -> collections.abc.Iterator[RehearsalCloud]:
     """Start a cloud that stays; otherwise as :func:`temporary`.
 
     :raises RehearsalError: There is one of this name already.
@@ -323,11 +325,11 @@ def kept(
 
 
 def _start_some(
-    where: state.Folder,
+    where: state.StateFolder,
     document: typing.Any,
     say: Say | None,
     bound_to: int | None,
-) -> Cloud:
+) -> RehearsalCloud:
     """Start a cloud; be content with one that Nova refused to run in."""
     try:
         return start(where, document, say, bound_to=bound_to)
@@ -374,7 +376,7 @@ def _handled(
             signal.signal(number, old)
 
 
-def connect(cloud: Cloud) -> 'connection.Connection':
+def connect(cloud: RehearsalCloud) -> 'connection.Connection':
     """Return a connection to a cloud, as its admin.
 
     Nothing of the user's own environment, clouds or proxies has a part in it.
@@ -393,7 +395,7 @@ def connect(cloud: Cloud) -> 'connection.Connection':
     return found
 
 
-def list_all() -> collections.abc.Iterator[state.Folder]:
+def list_all() -> collections.abc.Iterator[state.StateFolder]:
     """Yield the folders below the user's state folder that have a cloud."""
     base = platformdirs.user_state_path('gpuclient') / 'rehearsal'
     try:
@@ -406,12 +408,14 @@ def list_all() -> collections.abc.Iterator[state.Folder]:
         ) from exc
     for name in names:
         if spec.NAME.fullmatch(name):
-            where = state.Folder(name)
+            where = state.StateFolder(name)
             if where.exists():
                 yield where
 
 
-def restart(where: state.Folder, name: str, host: str | None) -> Cloud:
+def restart(
+    where: state.StateFolder, name: str, host: str | None
+) -> RehearsalCloud:
     """Start one service of Nova again, which reads its files anew.
 
     :param host: The host of a nova-compute, where there are several.
@@ -450,14 +454,16 @@ def restart(where: state.Folder, name: str, host: str | None) -> Cloud:
     )
 
 
-def _not_running(where: state.Folder) -> exceptions.RehearsalError:
+def _not_running(where: state.StateFolder) -> exceptions.RehearsalError:
     return exceptions.RehearsalError(
         f'Rehearsal cloud {where.name} does not run: openstack gpu rehearsal '
         f'start {where.name}'
     )
 
 
-def _service(cloud: Cloud, name: str, host: str | None) -> state.Process:
+def _service(
+    cloud: RehearsalCloud, name: str, host: str | None
+) -> state.CloudProcess:
     """Return a service of Nova by its name and, for one of several, host."""
     if not cloud.running:
         raise _not_running(cloud.folder)
@@ -487,7 +493,7 @@ def _service(cloud: Cloud, name: str, host: str | None) -> state.Process:
 
 
 def stop(
-    where: state.Folder,
+    where: state.StateFolder,
     delete: bool = False,
     say: Say | None = None,
     unregister: Unregister | None = None,
@@ -525,7 +531,7 @@ def stop(
 
 @contextlib.contextmanager
 def _supervisor(
-    where: state.Folder,
+    where: state.StateFolder,
 ) -> collections.abc.Iterator[int | None]:
     """Give a descriptor of the supervisor; None once no process lives.
 
@@ -554,7 +560,7 @@ def _supervisor(
 
 
 def _delete(
-    where: state.Folder, say: Say | None, unregister: Unregister | None
+    where: state.StateFolder, say: Say | None, unregister: Unregister | None
 ) -> None:
     # Nobody starts it meanwhile.
     lock = where.lock()
@@ -577,7 +583,7 @@ def _delete(
 
 
 def _launch(
-    where: state.Folder, binding: state.Process | None
+    where: state.StateFolder, binding: state.CloudProcess | None
 ) -> tuple[subprocess.Popen[bytes], int]:
     """Start the supervisor; return it and where its progress is read."""
     reader, writer = os.pipe()
@@ -632,7 +638,7 @@ class _Descriptor:
         os.close(self.number)
 
 
-def _reason(where: state.Folder) -> str:
+def _reason(where: state.StateFolder) -> str:
     """Return why a cloud did not start."""
     if where.exists() and look(where).record.message:
         return look(where).record.message

@@ -94,7 +94,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def prepare(folder: state.Folder, run: Runner) -> None:
+def prepare(folder: state.StateFolder, run: Runner) -> None:
     """Make the databases of a cloud, or migrate those that are there.
 
     :param run: What runs the programs that migrate.

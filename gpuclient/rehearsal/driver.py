@@ -36,7 +36,7 @@ from gpuclient.rehearsal import state
 CONF = nova.conf.CONF
 
 #: The host of this process; set before the driver is made.
-HOST: spec.Host | None = None
+HOST: spec.SimulatedHost | None = None
 
 _Resources: typing.TypeAlias = dict[str, typing.Any]
 
@@ -44,7 +44,7 @@ _Resources: typing.TypeAlias = dict[str, typing.Any]
 class _Host:
     """What libvirt says of a host (nova/virt/libvirt/host.py:Host)."""
 
-    def __init__(self, host: spec.Host) -> None:
+    def __init__(self, host: spec.SimulatedHost) -> None:
         self._spec = host
 
     def get_online_cpus(self) -> set[int]:
@@ -62,7 +62,7 @@ class _Host:
         )
 
 
-def _cell(number: int, cell: spec.Cell) -> types.SimpleNamespace:
+def _cell(number: int, cell: spec.NUMACell) -> types.SimpleNamespace:
     cpus: list[types.SimpleNamespace] = []
     for start in range(0, len(cell.cpus), cell.threads):
         siblings = cell.cpus[start : start + cell.threads]
@@ -83,7 +83,7 @@ def _cell(number: int, cell: spec.Cell) -> types.SimpleNamespace:
     )
 
 
-def devices(host: spec.Host) -> list[dict[str, typing.Any]]:
+def devices(host: spec.SimulatedHost) -> list[dict[str, typing.Any]]:
     """Return the devices of a host as libvirt's driver reports them.
 
     As ``nova/virt/libvirt/host.py:_get_pcidev_info``.

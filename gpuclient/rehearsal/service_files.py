@@ -45,7 +45,7 @@ OWN_FILE = '90-rehearsal.conf'
 _TEMPLATE_FILE = '05-template.conf'
 #: The digests of all files that were written.
 _WRITTEN = 'written.json'
-#: Files that may be edited: the next start keeps them.
+#: ServiceFiles that may be edited: the next start keeps them.
 _EDITABLE = re.compile(
     r'^etc/nova/[^/]+\.conf\.d/(05-template|\d+-user)\.conf$'
 )
@@ -186,7 +186,7 @@ lock_path = {lock}
 """
 
 
-class Files:
+class ServiceFiles:
     """The configuration files of a cloud, in its state folder.
 
     :param folder: The state folder.
@@ -197,7 +197,7 @@ class Files:
 
     def __init__(
         self,
-        folder: state.Folder,
+        folder: state.StateFolder,
         ports: dict[str, int],
         passwords: dict[str, str],
         transport: str,
@@ -233,7 +233,7 @@ class Files:
             self._folder.file('etc', 'nova', f'{service}.conf.d'),
         ]
 
-    def write(self, cloud: spec.Spec) -> None:
+    def write(self, cloud: spec.CloudSpec) -> None:
         """Write every file anew, but for those that the user may edit.
 
         :raises RehearsalError: Another one was edited.
@@ -413,7 +413,7 @@ class Files:
         self._digests[path] = _digest(text.encode())
 
 
-def edited(folder: state.Folder) -> list[str]:
+def edited(folder: state.StateFolder) -> list[str]:
     """Return the files that somebody has changed since they were written."""
     found = []
     for path, digest in sorted(_read_digests(folder).items()):
@@ -427,7 +427,7 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _read_digests(folder: state.Folder) -> dict[str, str]:
+def _read_digests(folder: state.StateFolder) -> dict[str, str]:
     digests: typing.Any = {}
     with contextlib.suppress(FileNotFoundError, exceptions.RehearsalError):
         digests = folder.load(_WRITTEN)

@@ -43,12 +43,12 @@ Ready: typing.TypeAlias = collections.abc.Callable[[], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Cloud:
+class ServiceContext:
     """What the services have to know of their cloud."""
 
-    folder: state.Folder
-    spec: spec.Spec
-    files: service_files.Files
+    folder: state.StateFolder
+    spec: spec.CloudSpec
+    files: service_files.ServiceFiles
     passwords: dict[str, str]
     #: The listening socket of each service that has one.
     sockets: dict[str, socket.socket]
@@ -154,7 +154,7 @@ def serve(application: Application, sock: socket.socket, ready: Ready) -> None:
     server.serve()
 
 
-def run_keystone(cloud: Cloud, ready: Ready) -> None:
+def run_keystone(cloud: ServiceContext, ready: Ready) -> None:
     """Fill and serve Keystone."""
     # Keystone imports eventlet; it does not use it here.
     sys.meta_path[:] = [
@@ -191,7 +191,7 @@ def run_keystone(cloud: Cloud, ready: Ready) -> None:
     serve(application, cloud.sockets['keystone'], ready)
 
 
-def _catalog(cloud: Cloud) -> dict[tuple[str, str], str]:
+def _catalog(cloud: ServiceContext) -> dict[tuple[str, str], str]:
     return {
         ('identity', 'keystone'): cloud.files.auth_url,
         ('placement', 'placement'): cloud.files.url('placement'),
@@ -201,7 +201,7 @@ def _catalog(cloud: Cloud) -> dict[tuple[str, str], str]:
     }
 
 
-def run_placement(cloud: Cloud, ready: Ready) -> None:
+def run_placement(cloud: ServiceContext, ready: Ready) -> None:
     """Serve Placement."""
     os.environ['OS_PLACEMENT_CONFIG_DIR'] = cloud.folder.file(
         'etc', 'placement'
@@ -211,7 +211,7 @@ def run_placement(cloud: Cloud, ready: Ready) -> None:
     serve(application, cloud.sockets['placement'], ready)
 
 
-def run_glance(cloud: Cloud, ready: Ready) -> None:
+def run_glance(cloud: ServiceContext, ready: Ready) -> None:
     """Serve Glance."""
     os.environ['OS_GLANCE_CONFIG_DIR'] = cloud.folder.file('etc', 'glance')
     sys.argv = ['glance-api']
@@ -219,12 +219,12 @@ def run_glance(cloud: Cloud, ready: Ready) -> None:
     serve(application, cloud.sockets['glance'], ready)
 
 
-def run_neutron(cloud: Cloud, ready: Ready) -> None:
+def run_neutron(cloud: ServiceContext, ready: Ready) -> None:
     """Serve the Neutron that has no networks."""
     serve(neutron.application, cloud.sockets['neutron'], ready)
 
 
-def run_api(cloud: Cloud, name: str, ready: Ready) -> None:
+def run_api(cloud: ServiceContext, name: str, ready: Ready) -> None:
     """Serve a nova-api."""
     arguments = cloud.files.nova_arguments(name)
     # nova/api/openstack/wsgi_app.py takes its files from the environment and
@@ -237,7 +237,9 @@ def run_api(cloud: Cloud, name: str, ready: Ready) -> None:
     serve(application, cloud.sockets[name], ready)
 
 
-def run_control(cloud: Cloud, kind: str, name: str, ready: Ready) -> None:
+def run_control(
+    cloud: ServiceContext, kind: str, name: str, ready: Ready
+) -> None:
     """Run a nova-conductor or a nova-scheduler.
 
     As ``nova.cmd.conductor:main`` and ``nova.cmd.scheduler:main``, but in
@@ -268,7 +270,7 @@ def run_control(cloud: Cloud, kind: str, name: str, ready: Ready) -> None:
     service.wait()
 
 
-def run_compute(cloud: Cloud, host: str, ready: Ready) -> None:
+def run_compute(cloud: ServiceContext, host: str, ready: Ready) -> None:
     """Run nova-compute."""
     from nova.cmd import compute
     from nova.pci import utils
@@ -301,7 +303,7 @@ def _when_started(ready: Ready) -> None:
     service.Service.start = started
 
 
-def map_cells(cloud: Cloud) -> None:
+def map_cells(cloud: ServiceContext) -> None:
     """Let the API database know the cells, as ``nova-manage cell_v2`` does."""
     from nova import config
     from nova import context
@@ -335,7 +337,7 @@ def map_cells(cloud: Cloud) -> None:
 _CELL1_UUID = '6f1d9c1e-5d0a-4d0e-9c0b-7265686561c1'
 
 
-def map_hosts(cloud: Cloud) -> None:
+def map_hosts(cloud: ServiceContext) -> None:
     """Map new hosts to their cell, as ``nova-manage cell_v2`` does."""
     from nova import config
     from nova import context
@@ -347,7 +349,7 @@ def map_hosts(cloud: Cloud) -> None:
     host_mapping.discover_hosts(context.get_admin_context())
 
 
-def make_image(cloud: Cloud) -> None:
+def make_image(cloud: ServiceContext) -> None:
     """Make the public image ``blank`` of 1 MiB where it is missing."""
     from keystoneauth1 import session
     from keystoneauth1.identity import v3

@@ -52,7 +52,7 @@ _ALIAS = {**_A100, 'device_type': 'type-PF', 'name': 'nvidia_a100'}
 
 
 @dataclasses.dataclass(frozen=True)
-class Device:
+class SimulatedDevice:
     """A simulated PCI device of a host."""
 
     #: ``0000:04:00.0``, lower case.
@@ -69,14 +69,14 @@ class Device:
     #: Address of the physical function of a type-VF.
     parent_address: str | None = None
 
-    def functions(self) -> tuple['Device', ...]:
+    def functions(self) -> tuple['SimulatedDevice', ...]:
         """Return the device and the virtual functions that it shows."""
         domain, bus, slot, function = _split(self.address)
         functions = [self]
         for number in range(1, self.vfs + 1):
             offset = slot * 8 + function + number
             functions.append(
-                Device(
+                SimulatedDevice(
                     address=f'{domain:04x}:{bus:02x}:{offset // 8:02x}'
                     f'.{offset % 8}',
                     vendor_id=self.vendor_id,
@@ -90,7 +90,7 @@ class Device:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class NUMACell:
     """A NUMA cell of a host."""
 
     #: Numbers of its CPUs, in ascending order.
@@ -103,7 +103,7 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True)
-class Host:
+class SimulatedHost:
     """A compute host."""
 
     #: The name of the compute service.
@@ -112,8 +112,8 @@ class Host:
     hypervisor_hostname: str
     memory_mb: int
     disk_gb: int
-    cells: tuple[Cell, ...]
-    devices: tuple[Device, ...] = ()
+    cells: tuple[NUMACell, ...]
+    devices: tuple[SimulatedDevice, ...] = ()
     #: The user's own texts for its nova.conf, a file each.
     config: tuple[str, ...] = ()
 
@@ -124,7 +124,7 @@ class Host:
 
 
 @dataclasses.dataclass(frozen=True)
-class Service:
+class ServiceSpec:
     """A service of the control plane."""
 
     #: ``nova-api-1``, ``nova-conductor``, ``nova-conductor-2`` ...
@@ -138,25 +138,25 @@ class Service:
 
 
 @dataclasses.dataclass(frozen=True)
-class Spec:
+class CloudSpec:
     """The whole cloud."""
 
     #: One nova-api an entry; the catalog points at the first.
-    apis: tuple[Service, ...]
+    apis: tuple[ServiceSpec, ...]
     #: Without the first there is no cloud.
-    conductors: tuple[Service, ...]
-    schedulers: tuple[Service, ...]
-    hosts: tuple[Host, ...]
+    conductors: tuple[ServiceSpec, ...]
+    schedulers: tuple[ServiceSpec, ...]
+    hosts: tuple[SimulatedHost, ...]
     #: Of a message broker, with its password; None for sockets of our own,
     #: which only services of this machine reach.
     transport_url: str | None = None
 
     @property
-    def control_plane(self) -> tuple[Service, ...]:
+    def control_plane(self) -> tuple[ServiceSpec, ...]:
         """All services of Nova but the computes."""
         return (*self.conductors, *self.schedulers, *self.apis)
 
-    def host(self, name: str) -> Host:
+    def host(self, name: str) -> SimulatedHost:
         """Return the host with a name.
 
         :raises KeyError: There is none.
@@ -230,7 +230,7 @@ def default(hosts: int, gpus: int) -> dict[str, typing.Any]:
     }
 
 
-def read(document: typing.Any) -> Spec:
+def read(document: typing.Any) -> CloudSpec:
     """Check a document and return what it describes.
 
     :raises InvalidValue: A key is unknown or missing, or a value is not what
@@ -243,7 +243,7 @@ def read(document: typing.Any) -> Spec:
     if not entries:
         raise control.wrong('api', 'at least one entry', [])
     apis = tuple(
-        Service(f'nova-api-{number}', (*shared, *_own_config(entry)))
+        ServiceSpec(f'nova-api-{number}', (*shared, *_own_config(entry)))
         for number, entry in enumerate(entries, 1)
     )
     conductors, schedulers = (
@@ -262,7 +262,7 @@ def read(document: typing.Any) -> Spec:
                     f'hosts[{number}].{attribute}: {value} is used twice'
                 )
             seen.add(value)
-    return Spec(
+    return CloudSpec(
         apis=apis,
         conductors=conductors,
         schedulers=schedulers,
@@ -285,7 +285,7 @@ def _transport_url(control: '_Mapping') -> str | None:
 
 def _services(
     control: '_Mapping', key: str, shared: tuple[str, ...]
-) -> tuple[Service, ...]:
+) -> tuple[ServiceSpec, ...]:
     """Return the services of a key that takes one, or a list of several."""
     if isinstance(control.get(key, {}), dict):
         entries = [control.mapping(key, {})]
@@ -298,7 +298,7 @@ def _services(
         # Nobody says what it reads.
         template = SCHEDULER_TEMPLATE
     return tuple(
-        Service(
+        ServiceSpec(
             f'nova-{key}' if number == 1 else f'nova-{key}-{number}',
             (*shared, *_own_config(entry)),
             CONTROLLER if number == 1 else f'{CONTROLLER}-{number}',
@@ -316,7 +316,7 @@ def _own_config(entry: '_Mapping') -> tuple[str, ...]:
     return own
 
 
-def _host(entry: '_Mapping') -> Host:
+def _host(entry: '_Mapping') -> SimulatedHost:
     name = entry.name('name')
     hypervisor = entry.name('hypervisor_hostname', name)
     numa = entry.mappings('numa', None)
@@ -324,7 +324,7 @@ def _host(entry: '_Mapping') -> Host:
         vcpus = entry.integer('vcpus', 64, least=2)
         memory = entry.integer('memory_mb', 262144, least=1024)
         cells = tuple(
-            Cell(
+            NUMACell(
                 cpus=tuple(range(vcpus * node // 2, vcpus * (node + 1) // 2)),
                 memory_mb=memory // 2,
             )
@@ -346,7 +346,7 @@ def _host(entry: '_Mapping') -> Host:
             )
         memory = sum(cell.memory_mb for cell in cells)
     devices = tuple(_device(item) for item in entry.mappings('devices', []))
-    host = Host(
+    host = SimulatedHost(
         name=name,
         hypervisor_hostname=hypervisor,
         memory_mb=memory,
@@ -373,7 +373,7 @@ def _host(entry: '_Mapping') -> Host:
     return host
 
 
-def _cell(entry: '_Mapping') -> Cell:
+def _cell(entry: '_Mapping') -> NUMACell:
     text = entry.text('cpus')
     try:
         cpus = tuple(sorted(cpu.parse(text)))
@@ -395,10 +395,10 @@ def _cell(entry: '_Mapping') -> Cell:
             'hugepages', 'pages within the memory of the cell', pages
         )
     entry.done()
-    return Cell(cpus, memory, threads, tuple(sorted(pages.items())))
+    return NUMACell(cpus, memory, threads, tuple(sorted(pages.items())))
 
 
-def _device(entry: '_Mapping') -> Device:
+def _device(entry: '_Mapping') -> SimulatedDevice:
     address = entry.text('address').lower()
     if not _ADDRESS.fullmatch(address):
         raise entry.wrong('address', 'such as 0000:04:00.0', address)
@@ -417,7 +417,7 @@ def _device(entry: '_Mapping') -> Device:
     vf_product = entry.get('vf_product_id')
     if vfs and kind != 'type-PF':
         raise entry.wrong('vfs', 'type-PF devices only', vfs)
-    device = Device(
+    device = SimulatedDevice(
         address=address,
         vendor_id=entry.identifier('vendor_id'),
         product_id=entry.identifier('product_id'),

@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The folder in which a rehearsal cloud lives, and its processes.
+"""The state folder of a rehearsal cloud, and the processes of the cloud.
 
-The supervisor of a cloud holds a lock on the folder as long as one of the
-cloud's processes lives, and keeps :attr:`Folder.record` up to date. A process
-is known by its id together with the moment at which it started, so that an
-id which the kernel gave to somebody else meanwhile is never taken for ours.
+The supervisor holds a lock on the folder while a process of the cloud runs,
+and keeps the record of the cloud (:meth:`StateFolder.read`) up to date. A
+process is identified by its id and its start time, so that an id that the
+kernel has reused is never taken for a process of the cloud.
 """
 
 import contextlib
@@ -80,7 +80,7 @@ _LONGEST = 80
 
 
 @dataclasses.dataclass
-class Process:
+class CloudProcess:
     """A process of a cloud."""
 
     #: ``keystone``, ``nova-compute`` ...
@@ -96,7 +96,7 @@ class Process:
     message: str = ''
 
     @classmethod
-    def load(cls, values: typing.Any) -> 'Process':
+    def load(cls, values: typing.Any) -> 'CloudProcess':
         """Return what a record has.
 
         :raises ValueError: It has something else.
@@ -121,29 +121,29 @@ class Process:
 
 
 @dataclasses.dataclass
-class Record:
+class CloudRecord:
     """What the supervisor says of its cloud."""
 
     name: str
-    supervisor: Process
-    services: list[Process]
+    supervisor: CloudProcess
+    services: list[CloudProcess]
     #: Why the cloud failed.
     message: str = ''
     #: Names of its entries in the user's own clouds.yaml, and that file.
     registered: list[str] = dataclasses.field(default_factory=list)
     registered_in: str = ''
     #: The process with which the cloud ends.
-    bound_to: Process | None = None
+    bound_to: CloudProcess | None = None
 
     @classmethod
-    def load(cls, values: typing.Any) -> 'Record':
+    def load(cls, values: typing.Any) -> 'CloudRecord':
         return cls(
             name=str(values['name']),
-            supervisor=Process.load(values['supervisor']),
-            services=[Process.load(item) for item in values['services']],
+            supervisor=CloudProcess.load(values['supervisor']),
+            services=[CloudProcess.load(item) for item in values['services']],
             message=_message(values['message']),
             bound_to=(
-                Process.load(values['bound_to'])
+                CloudProcess.load(values['bound_to'])
                 if values.get('bound_to')
                 else None
             ),
@@ -156,7 +156,7 @@ class Record:
         return json.dumps(values, indent=1)
 
     @property
-    def refused(self) -> list[Process]:
+    def refused(self) -> list[CloudProcess]:
         """The services that are not there although they should be."""
         return [
             service
@@ -165,7 +165,7 @@ class Record:
         ]
 
 
-class Folder:
+class StateFolder:
     """The state folder of a cloud.
 
     :param name: The name of the cloud.
@@ -347,7 +347,7 @@ class Folder:
         except (ValueError, RecursionError) as exc:
             raise self._unreadable(path, exc) from exc
 
-    def read(self) -> Record:
+    def read(self) -> CloudRecord:
         """Return what the supervisor said last.
 
         :raises RehearsalError: There is no cloud in this folder, or it
@@ -355,7 +355,7 @@ class Folder:
         """
         self.check()
         try:
-            record = Record.load(self.load('state.json'))
+            record = CloudRecord.load(self.load('state.json'))
         except FileNotFoundError as exc:
             raise self._no_cloud() from exc
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
@@ -371,7 +371,7 @@ class Folder:
                 ) from exc
         return record
 
-    def write(self, record: Record) -> None:
+    def write(self, record: CloudRecord) -> None:
         """Replace the record, whole or not at all."""
         write_private(self.file('state.json'), record.dumps())
 
@@ -493,7 +493,7 @@ def end_with(parent: int, number: signal.Signals) -> bool:
     return os.getppid() == parent
 
 
-def lives(process: Process) -> bool:
+def lives(process: CloudProcess) -> bool:
     """Say whether a process that was recorded still runs."""
     return (
         process.pid is not None
@@ -503,7 +503,7 @@ def lives(process: Process) -> bool:
 
 
 @contextlib.contextmanager
-def handle(process: Process) -> typing.Iterator[int | None]:
+def handle(process: CloudProcess) -> typing.Iterator[int | None]:
     """Give a descriptor of a recorded process, None where it is gone.
 
     Signals sent through the descriptor reach this process or nobody.
@@ -523,7 +523,7 @@ def handle(process: Process) -> typing.Iterator[int | None]:
         os.close(descriptor)
 
 
-def memory_mb(processes: typing.Iterable[Process]) -> int:
+def memory_mb(processes: typing.Iterable[CloudProcess]) -> int:
     """Return the memory of processes in MiB, shared pages counted once.
 
     The sum of the proportional set sizes (proc(5), smaps_rollup).

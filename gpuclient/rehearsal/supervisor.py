@@ -89,9 +89,9 @@ class Supervisor:
 
     def __init__(
         self,
-        folder: state.Folder,
+        folder: state.StateFolder,
         progress: int,
-        bound_to: state.Process | None = None,
+        bound_to: state.CloudProcess | None = None,
         binding: int | None = None,
     ) -> None:
         self._folder = folder
@@ -116,9 +116,9 @@ class Supervisor:
         self._bound = binding
         #: Where in each log the lines of the running process begin.
         self._logs: dict[str, int] = {}
-        self._record = state.Record(
+        self._record = state.CloudRecord(
             name=folder.name,
-            supervisor=state.Process(
+            supervisor=state.CloudProcess(
                 'supervisor',
                 pid=os.getpid(),
                 started=state.start_time(os.getpid()),
@@ -178,7 +178,7 @@ class Supervisor:
         # Not before: oslo.messaging has to find the choice of threads made.
         messaging = importlib.import_module('gpuclient.rehearsal.messaging')
         passwords = self._passwords()
-        files = service_files.Files(
+        files = service_files.ServiceFiles(
             self._folder,
             {
                 name: sock.getsockname()[1]
@@ -189,7 +189,7 @@ class Supervisor:
             or messaging.transport_url(self._folder.file('rpc')),
         )
         files.write(described)
-        cloud = services.Cloud(
+        cloud = services.ServiceContext(
             self._folder, described, files, passwords, self._sockets
         )
         self._freeze()
@@ -221,7 +221,7 @@ class Supervisor:
         gc.collect()
         gc.freeze()
 
-    def _start_nova(self, cloud: services.Cloud) -> None:
+    def _start_nova(self, cloud: services.ServiceContext) -> None:
         deadline = (
             time.monotonic()
             + _PATIENCE
@@ -255,25 +255,25 @@ class Supervisor:
         self._help('hosts', functools.partial(services.map_hosts, cloud))
         self._wait(lambda: self._helped('hosts'), deadline)
 
-    def _keep(self, old: state.Record) -> None:
+    def _keep(self, old: state.CloudRecord) -> None:
         """Take over from the record of an earlier start."""
         self._record.services = [
-            state.Process(service.name, service.host, port=service.port)
+            state.CloudProcess(service.name, service.host, port=service.port)
             for service in old.services
         ]
 
-    def _plan(self, described: spec.Spec) -> None:
+    def _plan(self, described: spec.CloudSpec) -> None:
         """Write the services down before they start."""
         planned = [
-            state.Process(name)
+            state.CloudProcess(name)
             for name in ('keystone', 'placement', 'glance', 'neutron')
         ]
         planned.extend(
-            state.Process(service.name, service.host)
+            state.CloudProcess(service.name, service.host)
             for service in described.control_plane
         )
         planned.extend(
-            state.Process('nova-compute', host.name)
+            state.CloudProcess('nova-compute', host.name)
             for host in described.hosts
         )
         for process in planned:
@@ -335,7 +335,7 @@ class Supervisor:
         self, name: str, job: collections.abc.Callable[[], None]
     ) -> None:
         """Run something once, in a process of its own."""
-        helper = state.Process(name)
+        helper = state.CloudProcess(name)
         pid = self._fork(helper, -1, f'start-{name}', lambda _ready: job())
         self._helpers[pid] = (name, None)
 
@@ -385,7 +385,7 @@ class Supervisor:
         )
 
     def _fork(
-        self, process: state.Process, number: int, log: str, job: Job
+        self, process: state.CloudProcess, number: int, log: str, job: Job
     ) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -425,7 +425,7 @@ class Supervisor:
                 sys.stderr.flush()
             os._exit(status)
 
-    def _become_child(self, process: state.Process, log: str) -> None:
+    def _become_child(self, process: state.CloudProcess, log: str) -> None:
         """Let go of all that is the supervisor's."""
         # Whatever becomes of the supervisor, nothing is left behind.
         if not state.end_with(self._parent, signal.SIGKILL):
@@ -607,7 +607,7 @@ class Supervisor:
         if changed:
             self._save()
 
-    def _ended(self, service: state.Process, status: int) -> None:
+    def _ended(self, service: state.CloudProcess, status: int) -> None:
         message = service.message
         if not message:
             log = (
@@ -628,7 +628,9 @@ class Supervisor:
         else:
             self._change(service, state.REFUSED, message)
 
-    def _change(self, service: state.Process, new: str, message: str) -> None:
+    def _change(
+        self, service: state.CloudProcess, new: str, message: str
+    ) -> None:
         if service.state == new:
             return
         service.state = new
@@ -687,7 +689,7 @@ class Supervisor:
             ]
         )
 
-    def _end(self, services_: list[state.Process]) -> None:
+    def _end(self, services_: list[state.CloudProcess]) -> None:
         """End services, and wait until they are gone."""
         stage = {
             service.pid: service
@@ -752,13 +754,13 @@ def main() -> int:
     """
     name, directory, progress, bound_to = sys.argv[1:]
     os.umask(0o077)
-    folder = state.Folder(name, directory)
+    folder = state.StateFolder(name, directory)
     folder.check()
     with contextlib.ExitStack() as stack:
         process, descriptor = None, None
         if bound_to != 'null':
             pid, started = json.loads(bound_to)
-            process = state.Process('bound-to', pid=pid, started=started)
+            process = state.CloudProcess('bound-to', pid=pid, started=started)
             descriptor = stack.enter_context(state.handle(process))
             if descriptor is None:
                 sys.stdout.write('the process that it is bound to is gone\n')

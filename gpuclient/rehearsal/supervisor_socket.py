@@ -33,7 +33,7 @@ SOCKET = 'supervisor.sock'
 _CREDENTIALS = struct.Struct('3i')
 
 
-def listen(folder: state.Folder) -> socket.socket:
+def listen(folder: state.StateFolder) -> socket.socket:
     """Listen as the supervisor of a folder, of which it has the lock."""
     path = folder.file(SOCKET)
     with contextlib.suppress(FileNotFoundError):
@@ -56,7 +56,7 @@ def answer(sock: socket.socket) -> None:
 
 @contextlib.contextmanager
 def supervisor(
-    folder: state.Folder,
+    folder: state.StateFolder,
 ) -> collections.abc.Iterator[int | None]:
     """Give a descriptor of the supervisor of a folder, None without one.
 
@@ -71,7 +71,7 @@ def supervisor(
             yield descriptor
 
 
-def _listens(folder: state.Folder, pid: int | None) -> bool:
+def _listens(folder: state.StateFolder, pid: int | None) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.setblocking(False)
         try:
@@ -90,7 +90,7 @@ def _listens(folder: state.Folder, pid: int | None) -> bool:
         )
 
 
-def _is_of(folder: state.Folder, name: str) -> bool:
+def _is_of(folder: state.StateFolder, name: str) -> bool:
     """Return whether the name by which a socket was made is of a folder."""
     if os.path.basename(name) != SOCKET:
         return False

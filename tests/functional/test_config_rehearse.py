@@ -181,7 +181,7 @@ class TestRehearse(base.OwnCloudTestCase):
             self.assertLess(time.monotonic(), deadline)
             self.assertIsNone(program.poll())
             folders = [
-                state.Folder('x', os.fspath(path))
+                state.StateFolder('x', os.fspath(path))
                 for path in self.temporary.iterdir()
             ]
             time.sleep(0.05)

@@ -35,7 +35,7 @@ def _processes(cloud):
         pathlib.Path(cloud['directory'], 'state.json').read_text()
     )
     return [
-        state.Process(**item)
+        state.CloudProcess(**item)
         for item in [record['supervisor'], *record['services']]
     ]
 
@@ -101,7 +101,7 @@ class TestLifecycle(base.OwnCloudTestCase):
         # The threads of a process may end after it.
         while (
             any(map(state.lives, processes))
-            or state.Folder('life', cloud['directory']).locked()
+            or state.StateFolder('life', cloud['directory']).locked()
         ):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.05)
@@ -185,7 +185,7 @@ class TestLifecycle(base.OwnCloudTestCase):
         )
         self.addCleanup(program.kill)
         self.stop_at_the_end('ctrlc')
-        folder = state.Folder('ctrlc')
+        folder = state.StateFolder('ctrlc')
         deadline = time.monotonic() + 60
         while not (
             folder.exists()
@@ -211,7 +211,7 @@ class TestLifecycle(base.OwnCloudTestCase):
         processes = _processes(cloud)
         self.assertTrue(all(map(state.lives, processes)))
         starter.kill()
-        folder = state.Folder('bound', cloud['directory'])
+        folder = state.StateFolder('bound', cloud['directory'])
         deadline = time.monotonic() + 60
         while any(map(state.lives, processes)) or folder.locked():
             self.assertLess(time.monotonic(), deadline)

@@ -198,7 +198,7 @@ def check_python() -> None:
 
 @contextlib.contextmanager
 def running(
-    cloud: control.Cloud, transport_url: str, tree: pathlib.Path
+    cloud: control.RehearsalCloud, transport_url: str, tree: pathlib.Path
 ) -> collections.abc.Iterator[Compute]:
     """Boot the host; end it in the end.
 
@@ -253,7 +253,7 @@ def running(
         boot.result(0)
 
 
-def _nova_conf(cloud: control.Cloud, transport_url: str) -> str:
+def _nova_conf(cloud: control.RehearsalCloud, transport_url: str) -> str:
     ports = {service.name: service.port for service in cloud.record.services}
     addresses = {
         name: f'http://{_OUTSIDE}:{ports[name]}'

@@ -64,7 +64,7 @@ class Run:
 
     folder: pathlib.Path
     #: Set by the stages that start them.
-    running_cloud: control.Cloud | None = None
+    running_cloud: control.RehearsalCloud | None = None
     host: compute.Compute | None = None
     #: Seconds of each stage that is done.
     done: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -93,7 +93,7 @@ class Run:
         return self.folder / 'deployment'
 
     @property
-    def cloud(self) -> control.Cloud:
+    def cloud(self) -> control.RehearsalCloud:
         """The control plane, once it runs."""
         assert self.running_cloud is not None
         return self.running_cloud
@@ -243,7 +243,7 @@ def control_plane(run: Run, transport_url: str) -> dict[str, typing.Any]:
     }
 
 
-def show_services(run: Run, cloud: control.Cloud) -> None:
+def show_services(run: Run, cloud: control.RehearsalCloud) -> None:
     """Show that the services run, and let the commands use them."""
     run.running_cloud = cloud
     for service in cloud.record.services:

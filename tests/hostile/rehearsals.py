@@ -204,21 +204,21 @@ def _put(path: pathlib.Path, text: str) -> None:
     path.chmod(0o600)
 
 
-def _start(folder: state.Folder) -> None:
+def _start(folder: state.StateFolder) -> None:
     """Start as far as a supervisor is run, which does nothing here."""
     with unittest.mock.patch.object(control.sys, 'executable', '/bin/false'):
         control.start(folder)
 
 
-def _delete(folder: state.Folder) -> None:
+def _delete(folder: state.StateFolder) -> None:
     rehearsal_registration.stop(folder, delete=True)
 
 
-def _restart(folder: state.Folder) -> None:
+def _restart(folder: state.StateFolder) -> None:
     control.restart(folder, 'nova-compute', None)
 
 
-def _look(folder: state.Folder) -> None:
+def _look(folder: state.StateFolder) -> None:
     control.folder(None, str(folder))
     assert control.look(folder).memory_mb < 1 << 20
 
@@ -240,7 +240,7 @@ def _prepare(
     )
     # As a command or an archive has left it.
     if source.random() < 0.5:
-        state.Folder('lab', str(folder)).create()
+        state.StateFolder('lab', str(folder)).create()
     else:
         folder.mkdir(0o700)
         _put(folder / 'made.json', '{"inode": 1}')
@@ -282,7 +282,7 @@ def attack(foreign: _Foreign, source: random.Random) -> str:
         with contextlib.ExitStack() as stack:
             if source.random() < 0.6:
                 stack.enter_context(_held(folder))
-            where = state.Folder('lab', str(folder))
+            where = state.StateFolder('lab', str(folder))
             for command in source.sample(_COMMANDS, 3):
                 try:
                     command(where)

@@ -59,7 +59,7 @@ class _Rehearsal(command.ShowOne):
         return parser
 
     def present(
-        self, cloud: api.Cloud
+        self, cloud: api.RehearsalCloud
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         """Return the columns and values that show a cloud."""
         services = [

@@ -173,9 +173,9 @@ class TestOwnFile(testtools.TestCase):
 
     def test_sources_of_the_text_are_not_asked(self):
         top = self.useFixture(fixtures.TempDir()).path
-        folder = state.Folder('lab', os.path.join(top, 'lab'))
+        folder = state.StateFolder('lab', os.path.join(top, 'lab'))
         folder.create()
-        service = service_files.Files(
+        service = service_files.ServiceFiles(
             folder,
             dict.fromkeys(
                 ('keystone', 'placement', 'glance', 'neutron', 'nova-api-1'), 1

@@ -198,7 +198,7 @@ class TestSimulate(testtools.TestCase):
         self.assertEqual(
             (
                 'gpu-0',
-                spec.Device(
+                spec.SimulatedDevice(
                     '0000:c1:00.4',
                     '10de',
                     '20f2',
@@ -510,8 +510,10 @@ class TestPlan(PlanTestCase):
         (host,) = plan.hosts
         self.assertEqual(
             (
-                spec.Device('0000:c1:00.0', '10de', '2330', 'type-PF', 1),
-                spec.Device(
+                spec.SimulatedDevice(
+                    '0000:c1:00.0', '10de', '2330', 'type-PF', 1
+                ),
+                spec.SimulatedDevice(
                     '0000:c1:00.4',
                     '10de',
                     '2331',

@@ -47,7 +47,7 @@ class ReportTestCase(test_plan.PlanTestCase):
         plan = self.plan(files, **kwargs)
         found = tree.read([os.fspath(self.folder)]).deployment
         self.processes = [
-            state.Process(part.name, part.host, state=state.READY)
+            state.CloudProcess(part.name, part.host, state=state.READY)
             for part in plan.parts
         ]
         return reporting.Report(plan, configuration_rules.check(found))

@@ -39,7 +39,7 @@ class TestRegistered(testtools.TestCase):
 
     def test_delete_leaves_them(self):
         top = self.useFixture(fixtures.TempDir()).path
-        folder = state.Folder('lab', os.path.join(top, 'lab'))
+        folder = state.StateFolder('lab', os.path.join(top, 'lab'))
         folder.create()
         file = os.path.join(top, 'clouds.yaml')
         with open(file, 'w') as stream:

@@ -35,7 +35,9 @@ class TestPrepare(testtools.TestCase):
                 'XDG_CACHE_HOME', os.fspath(self.directory / 'cache')
             )
         )
-        self.folder = state.Folder('lab', os.fspath(self.directory / 'lab'))
+        self.folder = state.StateFolder(
+            'lab', os.fspath(self.directory / 'lab')
+        )
         (self.directory / 'lab' / 'db').mkdir(parents=True)
 
     def _refused(self, run=None):

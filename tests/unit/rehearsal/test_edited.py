@@ -48,7 +48,7 @@ class TestEdited(testtools.TestCase):
     def setUp(self):
         super().setUp()
         directory = self.useFixture(fixtures.TempDir()).path
-        self.folder = state.Folder('lab', os.path.join(directory, 'c'))
+        self.folder = state.StateFolder('lab', os.path.join(directory, 'c'))
         self.folder.create()
         self.write()
 
@@ -57,7 +57,7 @@ class TestEdited(testtools.TestCase):
         state.write_private(
             self.folder.file('spec.json'), json.dumps(document)
         )
-        service_files.Files(
+        service_files.ServiceFiles(
             self.folder,
             PORTS,
             dict.fromkeys(('nova', 'admin', 'member'), 'x'),
@@ -110,7 +110,9 @@ class TestEdited(testtools.TestCase):
 
     def test_new_spec(self):
         """It would replace what was edited."""
-        self.folder.write(state.Record('lab', state.Process('supervisor'), []))
+        self.folder.write(
+            state.CloudRecord('lab', state.CloudProcess('supervisor'), [])
+        )
         same = spec.default(hosts=1, gpus=2)
         self.path(USER).write_text('[DEFAULT]\n')
         control._check_edited(self.folder, None)
@@ -135,17 +137,17 @@ class TestRestart(testtools.TestCase):
     def setUp(self):
         super().setUp()
         directory = self.useFixture(fixtures.TempDir()).path
-        self.folder = state.Folder('lab', os.path.join(directory, 'c'))
+        self.folder = state.StateFolder('lab', os.path.join(directory, 'c'))
         self.folder.create()
         self.folder.write(
-            state.Record(
+            state.CloudRecord(
                 'lab',
-                state.Process('supervisor'),
+                state.CloudProcess('supervisor'),
                 [
-                    state.Process('keystone'),
-                    state.Process('nova-scheduler', 'controller'),
-                    state.Process('nova-compute', 'a'),
-                    state.Process('nova-compute', 'b'),
+                    state.CloudProcess('keystone'),
+                    state.CloudProcess('nova-scheduler', 'controller'),
+                    state.CloudProcess('nova-compute', 'a'),
+                    state.CloudProcess('nova-compute', 'b'),
                 ],
             )
         )
@@ -155,14 +157,14 @@ class TestRestart(testtools.TestCase):
             self.assertRaises(
                 exceptions.RehearsalError,
                 control._service,
-                control.Cloud(self.folder, self.folder.read(), True),
+                control.RehearsalCloud(self.folder, self.folder.read(), True),
                 name,
                 host,
             )
         )
 
     def test_service(self):
-        cloud = control.Cloud(self.folder, self.folder.read(), True)
+        cloud = control.RehearsalCloud(self.folder, self.folder.read(), True)
         found = control._service(cloud, 'nova-compute', 'b')
         self.assertEqual('b', found.host)
         found = control._service(cloud, 'nova-scheduler', None)
@@ -253,11 +255,13 @@ class TestRestart(testtools.TestCase):
         )
         self.assertEqual([], list(control.list_all()))
         for name in ('b', 'a'):
-            folder = state.Folder(name)
+            folder = state.StateFolder(name)
             folder.create()
             if name == 'a':
                 folder.write(
-                    state.Record(name, state.Process('supervisor'), [])
+                    state.CloudRecord(
+                        name, state.CloudProcess('supervisor'), []
+                    )
                 )
         self.assertEqual(['a'], [one.name for one in control.list_all()])
 

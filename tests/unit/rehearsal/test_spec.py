@@ -102,8 +102,10 @@ class TestRead(testtools.TestCase):
         )
         self.assertEqual(
             [
-                spec.Service('nova-conductor', ('[a]', '[b]'), 'controller'),
-                spec.Service(
+                spec.ServiceSpec(
+                    'nova-conductor', ('[a]', '[b]'), 'controller'
+                ),
+                spec.ServiceSpec(
                     'nova-conductor-2', ('[a]', '[c]'), 'controller-2'
                 ),
             ],

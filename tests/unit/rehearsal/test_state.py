@@ -28,7 +28,7 @@ from gpuclient.rehearsal import state
 
 
 def _process(**changes):
-    return state.Process(
+    return state.CloudProcess(
         'me',
         **{
             'pid': os.getpid(),
@@ -48,7 +48,7 @@ class TestFolder(testtools.TestCase):
         self.useFixture(
             fixtures.EnvironmentVariable('XDG_STATE_HOME', '/tmp/state')
         )
-        folder = state.Folder('lab')
+        folder = state.StateFolder('lab')
         self.assertEqual('/tmp/state/gpuclient/rehearsal/lab', str(folder))
         self.assertEqual(
             'export OS_CLIENT_CONFIG_FILE='
@@ -58,24 +58,26 @@ class TestFolder(testtools.TestCase):
 
     @ddt.data('', '.', '..', '../x', 'a/b', '-a', 'a b', 'a\n', 'a' * 64)
     def test_name_refused(self, name):
-        error = self.assertRaises(exceptions.InvalidValue, state.Folder, name)
+        error = self.assertRaises(
+            exceptions.InvalidValue, state.StateFolder, name
+        )
         self.assertIn(f'Name {name!r} of a rehearsal cloud', str(error))
 
     @ddt.data('a b', 'a$b', 'a%b', 'a?b', "a'b", 'a\nb', 'a:b')
     def test_directory_refused(self, name):
         error = self.assertRaises(
-            exceptions.InvalidValue, state.Folder, 'x', f'/tmp/{name}'
+            exceptions.InvalidValue, state.StateFolder, 'x', f'/tmp/{name}'
         )
         self.assertIn('choose one without spaces', str(error))
 
     def test_directory_too_long(self):
         error = self.assertRaises(
-            exceptions.InvalidValue, state.Folder, 'x', '/' + 'a' * 80
+            exceptions.InvalidValue, state.StateFolder, 'x', '/' + 'a' * 80
         )
         self.assertIn('at most 80 bytes', str(error))
 
     def test_create(self):
-        folder = state.Folder('x', self.directory.join('new', 'one'))
+        folder = state.StateFolder('x', self.directory.join('new', 'one'))
         folder.create()
         self.assertEqual(0o700, stat.S_IMODE(folder.path.stat().st_mode))
         folder.create()
@@ -86,7 +88,7 @@ class TestFolder(testtools.TestCase):
         with open(os.path.join(path, 'cat.jpeg'), 'w'):
             pass
         error = self.assertRaises(
-            exceptions.RehearsalError, state.Folder('x', path).create
+            exceptions.RehearsalError, state.StateFolder('x', path).create
         )
         self.assertEqual(
             f'Directory {path} holds something that is not a rehearsal '
@@ -100,7 +102,7 @@ class TestFolder(testtools.TestCase):
             pass
         error = self.assertRaises(
             exceptions.RehearsalError,
-            state.Folder('x', f'{path}/below').create,
+            state.StateFolder('x', f'{path}/below').create,
         )
         self.assertEqual(
             f'Cannot make the directory {path}/below: Not a directory',
@@ -108,16 +110,16 @@ class TestFolder(testtools.TestCase):
         )
 
     def test_record(self):
-        folder = state.Folder('x', self.directory.path)
+        folder = state.StateFolder('x', self.directory.path)
         self.assertFalse(folder.exists())
-        record = state.Record(
+        record = state.CloudRecord(
             'x',
-            state.Process('supervisor', pid=1),
+            state.CloudProcess('supervisor', pid=1),
             [
-                state.Process(
+                state.CloudProcess(
                     'nova-compute', 'a', state=state.REFUSED, message='why'
                 ),
-                state.Process('keystone', port=5000, state=state.READY),
+                state.CloudProcess('keystone', port=5000, state=state.READY),
             ],
         )
         folder.write(record)
@@ -130,14 +132,14 @@ class TestFolder(testtools.TestCase):
         self.assertEqual('nova-compute on a', refused.title)
 
     def test_no_record(self):
-        folder = state.Folder('x', self.directory.path)
+        folder = state.StateFolder('x', self.directory.path)
         error = self.assertRaises(exceptions.RehearsalError, folder.read)
         self.assertEqual(
             f'There is no rehearsal cloud x in {folder}', str(error)
         )
 
     def test_broken_record(self):
-        folder = state.Folder('x', self.directory.path)
+        folder = state.StateFolder('x', self.directory.path)
         with open(folder.file('state.json'), 'w') as stream:
             stream.write('{')
         error = self.assertRaises(exceptions.RehearsalError, folder.read)
@@ -155,7 +157,7 @@ class TestFolder(testtools.TestCase):
         {'other': 1},
     )
     def test_record_of_something_else(self, values):
-        folder = state.Folder('x', self.directory.path)
+        folder = state.StateFolder('x', self.directory.path)
         record = {
             'name': 'x',
             'supervisor': {'name': 'supervisor', **values},
@@ -167,16 +169,18 @@ class TestFolder(testtools.TestCase):
         self.assertIn(f'Cannot read {folder.file("state.json")}: ', str(error))
 
     def test_messages_are_one_line(self):
-        folder = state.Folder('x', self.directory.path)
+        folder = state.StateFolder('x', self.directory.path)
         folder.write(
-            state.Record(
-                'x', state.Process('supervisor', message='a\n\x1b[31m'), []
+            state.CloudRecord(
+                'x',
+                state.CloudProcess('supervisor', message='a\n\x1b[31m'),
+                [],
             )
         )
         self.assertTrue(folder.read().supervisor.message.isprintable())
 
     def test_delete_what_was_made(self):
-        folder = state.Folder('x', self.directory.join('cloud'))
+        folder = state.StateFolder('x', self.directory.join('cloud'))
         folder.create()
         for name in ('etc', 'photos'):
             folder.path.joinpath(name).mkdir()
@@ -189,7 +193,7 @@ class TestFolder(testtools.TestCase):
         )
 
     def test_delete_again_what_could_not_be(self):
-        folder = state.Folder('x', self.directory.join('cloud'))
+        folder = state.StateFolder('x', self.directory.join('cloud'))
         folder.create()
         folder.path.joinpath('nova').mkdir()
         with unittest.mock.patch.object(
@@ -200,14 +204,14 @@ class TestFolder(testtools.TestCase):
         self.assertEqual([], folder.delete())
 
     def test_delete_all(self):
-        folder = state.Folder('x', self.directory.join('cloud'))
+        folder = state.StateFolder('x', self.directory.join('cloud'))
         folder.create()
         self.assertEqual([], folder.delete())
         self.assertFalse(folder.path.exists())
 
     @ddt.data(None, '{"inode": 1}', '{}', '[]', '{')
     def test_delete_what_was_not_made(self, text):
-        folder = state.Folder('x', self.directory.path)
+        folder = state.StateFolder('x', self.directory.path)
         folder.path.joinpath('images').mkdir()
         if text is not None:
             folder.path.joinpath('made.json').write_text(text)
@@ -226,11 +230,11 @@ class TestFolder(testtools.TestCase):
         with open(os.path.join(path, 'spec.json'), 'w'):
             pass
         self.assertRaises(
-            exceptions.RehearsalError, state.Folder('x', path).create
+            exceptions.RehearsalError, state.StateFolder('x', path).create
         )
 
     def test_lock(self):
-        folder = state.Folder('x', self.directory.path)
+        folder = state.StateFolder('x', self.directory.path)
         self.assertFalse(folder.locked())
         descriptor = folder.lock()
         self.assertTrue(folder.locked())

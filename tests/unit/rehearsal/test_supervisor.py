@@ -27,11 +27,13 @@ class TestWait(testtools.TestCase):
         directory = self.useFixture(fixtures.TempDir()).path
         progress = os.open(os.devnull, os.O_WRONLY)
         self.addCleanup(os.close, progress)
-        cloud = supervisor.Supervisor(state.Folder('lab', directory), progress)
+        cloud = supervisor.Supervisor(
+            state.StateFolder('lab', directory), progress
+        )
         cloud._record.services = [
-            state.Process('keystone', state=state.READY),
-            state.Process('nova-compute', 'gpu-1'),
-            state.Process('nova-compute', 'gpu-2'),
+            state.CloudProcess('keystone', state=state.READY),
+            state.CloudProcess('nova-compute', 'gpu-1'),
+            state.CloudProcess('nova-compute', 'gpu-2'),
         ]
         error = self.assertRaises(
             exceptions.RehearsalError, cloud._wait, lambda: False, 0

@@ -38,7 +38,7 @@ def run(ready):
 
 class Small(supervisor.Supervisor):
     def _start(self):
-        self._record.services = [state.Process('nova-idle')]
+        self._record.services = [state.CloudProcess('nova-idle')]
         self._start_service('nova-idle', run)
         self._wait(self._settled, None)
 
@@ -57,7 +57,7 @@ class Base(testtools.TestCase):
         self.top = self.useFixture(fixtures.TempDir()).path
 
     def folder(self, name='lab'):
-        folder = state.Folder(name, os.path.join(self.top, name))
+        folder = state.StateFolder(name, os.path.join(self.top, name))
         folder.create()
         os.makedirs(folder.file('log'), exist_ok=True)
         return folder
@@ -90,9 +90,9 @@ class Base(testtools.TestCase):
 
     def plant(self, folder, pid, started):
         folder.write(
-            state.Record(
+            state.CloudRecord(
                 folder.name,
-                state.Process(
+                state.CloudProcess(
                     'supervisor', pid=pid, started=started, state=state.READY
                 ),
                 [],
@@ -150,7 +150,7 @@ class TestProof(Base):
         record = folder.read()
         pid, started = identity(foreign.pid)
         record.services.append(
-            state.Process('nova-x', pid=pid, started=started)
+            state.CloudProcess('nova-x', pid=pid, started=started)
         )
         folder.write(record)
         self.assertTrue(control.stop(folder))

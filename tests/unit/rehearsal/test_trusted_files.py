@@ -48,7 +48,7 @@ class TestFolder(testtools.TestCase):
     def setUp(self):
         super().setUp()
         self.top = self.useFixture(fixtures.TempDir()).path
-        self.folder = state.Folder('lab', os.path.join(self.top, 'lab'))
+        self.folder = state.StateFolder('lab', os.path.join(self.top, 'lab'))
         os.mkdir(self.folder.path, 0o700)
         self._write('state.json', record())
 
@@ -155,7 +155,7 @@ class TestFolder(testtools.TestCase):
     def test_way_through_a_link_of_ours(self):
         link = os.path.join(self.top, 'link')
         os.symlink(self.folder.path, link)
-        self.assertEqual('lab', state.Folder('lab', link).read().name)
+        self.assertEqual('lab', state.StateFolder('lab', link).read().name)
 
 
 class TestWay(testtools.TestCase):

@@ -37,7 +37,7 @@ class TestCommands(testtools.TestCase):
     def setUp(self):
         super().setUp()
         self.directory = self.useFixture(fixtures.TempDir()).join('lab')
-        self.folder = state.Folder('lab', self.directory)
+        self.folder = state.StateFolder('lab', self.directory)
         for name in list(os.environ):
             if name.startswith('OS_'):
                 self.useFixture(fixtures.EnvironmentVariable(name))
@@ -61,20 +61,20 @@ class TestCommands(testtools.TestCase):
     def _make(self):
         self.folder.create()
         self.folder.write(
-            state.Record(
+            state.CloudRecord(
                 'lab',
-                state.Process(
+                state.CloudProcess(
                     'supervisor', pid=4242, started=1, state=state.READY
                 ),
                 [
-                    state.Process(
+                    state.CloudProcess(
                         'keystone',
                         pid=4243,
                         started=2,
                         port=5000,
                         state=state.READY,
                     ),
-                    state.Process(
+                    state.CloudProcess(
                         'nova-compute',
                         'edpm-compute-0',
                         state=state.REFUSED,
@@ -92,7 +92,9 @@ class TestCommands(testtools.TestCase):
     def test_show_running(self):
         self._make()
         with (
-            unittest.mock.patch.object(state.Folder, 'locked', lambda s: True),
+            unittest.mock.patch.object(
+                state.StateFolder, 'locked', lambda s: True
+            ),
             unittest.mock.patch.object(
                 state, 'memory_mb', lambda processes: 512
             ),
@@ -205,7 +207,9 @@ class TestCommands(testtools.TestCase):
             self.folder.file('spec.json'), json.dumps(spec.default(1, 2))
         )
         with (
-            unittest.mock.patch.object(state.Folder, 'locked', lambda s: True),
+            unittest.mock.patch.object(
+                state.StateFolder, 'locked', lambda s: True
+            ),
             unittest.mock.patch.object(control, '_LAST', 0),
         ):
             self.assertEqual(
@@ -232,7 +236,9 @@ class TestCommands(testtools.TestCase):
     def test_stop_what_is_not_proved(self):
         self._make()
         with (
-            unittest.mock.patch.object(state.Folder, 'locked', lambda s: True),
+            unittest.mock.patch.object(
+                state.StateFolder, 'locked', lambda s: True
+            ),
             unittest.mock.patch.object(control, '_LAST', 0),
         ):
             self.assertEqual(
