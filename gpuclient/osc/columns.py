@@ -22,6 +22,7 @@ from cliff import columns
 from gpuclient.model import inventory
 from gpuclient import text
 
+T = typing.TypeVar('T')
 Record: typing.TypeAlias = dict[str, typing.Any]
 
 #: Of a cell with sentences, in characters.
@@ -34,6 +35,28 @@ _SHELL = str.maketrans({character: f'\\{character}' for character in '\\$`'})
 
 escape = text.escape
 escape_lines = text.escape_lines
+
+
+def show(
+    record: collections.abc.Mapping[str, typing.Any],
+) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+    """Return an object as cliff takes it: names, and values."""
+    return tuple(record), tuple(record.values())
+
+
+def table(
+    cells: collections.abc.Mapping[
+        str, collections.abc.Callable[[T], typing.Any]
+    ],
+    items: collections.abc.Iterable[T],
+) -> tuple[tuple[str, ...], list[tuple[typing.Any, ...]]]:
+    """Return rows as cliff takes them: the headers, and a row an item.
+
+    :param cells: By header, what returns the cell of an item.
+    """
+    return tuple(cells), [
+        tuple(cell(item) for cell in cells.values()) for item in items
+    ]
 
 
 class Border:

@@ -15,38 +15,33 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import typing
 
 from gpuclient.osc import command
 from gpuclient.osc import lazy_imports
 
 with lazy_imports.deferred():
-    from gpuclient.cloud.nova import flavors as nova_flavors
-    from gpuclient.cloud.nova import servers as nova_servers
     from gpuclient.documents import aliases as alias_documents
     from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient import exceptions
     from gpuclient.model import alias as alias_model
-    from gpuclient.model import inventory
-    from gpuclient.operations import alias_inventory
+    from gpuclient.operations import alias_creation
+    from gpuclient.operations import alias_users
     from gpuclient.operations import configuration_edits
     from gpuclient.operations import device_names
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
     from gpuclient.osc import models
     from gpuclient.osc import options
-    from gpuclient.rules import alias as alias_rules
-    from gpuclient.rules import finding
 
 
 class SetAlias(command.ShowOne):
     _description = """\
 Change a PCI alias in configuration files
 
-The alias is changed in place in every file given, each of which has to define
-it, and validated as Nova does when it starts. "restart" names the services to
-restart; Nova has no API for aliases, so nothing changes until then.
+Changes the alias in place in each file given, all of which must define it, and
+validates it as Nova does at startup. "restart" lists the services to restart:
+they use the old alias until then.
 
 Example::
 
@@ -60,10 +55,20 @@ Example::
         options.add_alias(parser, 'Alias to modify')
         options.add_alias_options(parser)
         for option, text in (
-            ('device-type', 'Match devices of any type but type-PF'),
-            ('numa-policy', 'Leave the NUMA policy to Nova'),
-            ('resource-class', 'Leave the resource class to the ids'),
-            ('trait', 'Require no trait'),
+            (
+                'device-type',
+                'Remove the device type; the alias matches all '
+                'types but type-PF then',
+            ),
+            (
+                'numa-policy',
+                'Remove the NUMA policy; Nova uses its default then',
+            ),
+            (
+                'resource-class',
+                'Remove the resource class; Nova derives it from the IDs then',
+            ),
+            ('trait', 'Remove all required traits'),
         ):
             parser.add_argument(
                 f'--no-{option}', action='store_true', help=text
@@ -75,9 +80,9 @@ Example::
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         name = parsed_args.name
-        known = catalogue_documents.load(parsed_args.catalogue)
+        catalogue = catalogue_documents.load(parsed_args.catalogue)
         warnings = models.fill(
-            parsed_args, known, device_type=not parsed_args.no_device_type
+            parsed_args, catalogue, device_type=not parsed_args.no_device_type
         )
         changes = _changes(parsed_args)
         if not changes:
@@ -100,30 +105,22 @@ Example::
                         f'{document.where} does not define alias {name!r}'
                     )
                 aliases.append(alias)
-                findings = alias_rules.check(alias)
-                errors = finding.errors(findings)
-                if errors:
-                    raise exceptions.InvalidAlias('; '.join(map(str, errors)))
-                warnings += map(str, finding.warnings(findings))
-                warnings += device_names.check_alias(alias, known)
+                warnings += alias_creation.validate_change(alias)
+                warnings += device_names.check_alias(alias, catalogue)
                 edit.note_restart(document)
             warnings += configuration_edits.warnings(edit)
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
-        return (
-            ('name', 'lines', 'files', 'restart', 'warnings'),
-            (
-                columns.TextColumn(name),
-                columns.ListColumn(
-                    list(
-                        dict.fromkeys(
-                            f'alias = {alias.render()}' for alias in aliases
-                        )
-                    )
+        lines = dict.fromkeys(f'alias = {alias.render()}' for alias in aliases)
+        return columns.show(
+            {
+                'name': columns.TextColumn(name),
+                'lines': columns.ListColumn(list(lines)),
+                'files': config_files.present(edits, parsed_args.dry_run),
+                'restart': columns.ListColumn(
+                    configuration_edits.restart(edits)
                 ),
-                config_files.present(edits, parsed_args.dry_run),
-                columns.ListColumn(configuration_edits.restart(edits)),
-                columns.ListColumn(list(dict.fromkeys(warnings))),
-            ),
+                'warnings': columns.ListColumn(list(dict.fromkeys(warnings))),
+            }
         )
 
 
@@ -153,9 +150,7 @@ def _changes(parsed_args: argparse.Namespace) -> dict[str, typing.Any]:
         if getattr(parsed_args, option):
             if key in changes:
                 raise exceptions.InvalidValue(
-                    '--{option} contradicts another option'.format(
-                        option=option.replace('_', '-')
-                    )
+                    f'--{option.replace("_", "-")} contradicts another option'
                 )
             changes[key] = None
     return changes
@@ -165,11 +160,11 @@ class DeleteAlias(command.ShowOne):
     _description = """\
 Delete a PCI alias from configuration files
 
-Refused while a flavor requests it, or a server that booted with it exists:
-these can no longer be booted, resized or moved. Refused as well where the
-cloud does not say so: because it does not answer, or because you may not see
+Refused while a flavor requests the alias or a server that booted with it
+exists: Nova could no longer boot, resize or move such servers. Also refused if
+that cannot be checked, because the cloud does not answer or you may not list
 the servers of all projects. --force deletes the alias nevertheless. Without
-any credentials for a cloud, the check is shown as skipped.
+credentials for a cloud, the check is shown as skipped.
 
 Example::
 
@@ -184,7 +179,7 @@ Example::
         parser.add_argument(
             '--force',
             action='store_true',
-            help='Delete it although it is, or may be, in use',
+            help='Delete the alias even if it is, or may be, in use',
         )
         options.add_require_cloud(parser)
         return parser
@@ -202,95 +197,27 @@ Example::
             raise exceptions.NotFound(f'No file given defines alias {name!r}')
         users = self._users(parsed_args)
         if not parsed_args.force:
-            _refuse_use(name, users)
+            alias_users.refuse_use(name, users)
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
-        return (
-            ('name', 'use', 'flavors', 'servers', 'files', 'restart'),
-            (
-                columns.TextColumn(name),
-                columns.TextColumn(users.check),
-                columns.ListColumn(users.flavors),
-                columns.ListColumn(users.servers),
-                config_files.present(edits, parsed_args.dry_run),
-                columns.ListColumn(configuration_edits.restart(edits)),
-            ),
+        return columns.show(
+            {
+                'name': columns.TextColumn(name),
+                'use': columns.TextColumn(users.check),
+                'flavors': columns.ListColumn(users.flavors),
+                'servers': columns.ListColumn(users.servers),
+                'files': config_files.present(edits, parsed_args.dry_run),
+                'restart': columns.ListColumn(
+                    configuration_edits.restart(edits)
+                ),
+            }
         )
 
-    def _users(self, parsed_args: argparse.Namespace) -> _Users:
-        """Return what uses the alias, as far as the cloud tells."""
-        name = parsed_args.name
-        configured = self.knows_cloud
-        cloud, reason = self.optional_connection(parsed_args.require_cloud)
+    def _users(
+        self, parsed_args: argparse.Namespace
+    ) -> alias_users.AliasUsers:
+        required = parsed_args.require_cloud
+        has_cloud = self.knows_cloud
+        cloud, reason = self.optional_connection(required)
         if cloud is None:
-            return _Users(
-                f'{alias_inventory.SKIPPED}: {reason}',
-                unknown=reason if configured else '',
-            )
-        users = _Users('ok')
-        failures = []
-        try:
-            users.flavors = [
-                flavor.name
-                for flavor in nova_flavors.list_flavors(cloud.compute)
-                if name in (flavor.aliases or {})
-            ]
-        except exceptions.CloudError as exc:
-            failures.append(exc)
-        try:
-            servers = nova_servers.list_servers(
-                cloud.compute, all_projects=True
-            )
-            if any(server.extra_specs is None for server in servers):
-                raise exceptions.Forbidden(
-                    'the extra specs of servers are hidden (policy '
-                    'os_compute_api:os-flavor-extra-specs:index)'
-                )
-            users.servers = [
-                server.name
-                for server in servers
-                if name in inventory.requested_aliases(server.extra_specs)
-            ]
-        except exceptions.CloudError as exc:
-            failures.append(exc)
-        if failures:
-            if parsed_args.require_cloud:
-                raise failures[0]
-            users.unknown = '; '.join(map(str, failures))
-            users.check = f'{alias_inventory.SKIPPED}: {users.unknown}'
-        return users
-
-
-@dataclasses.dataclass
-class _Users:
-    """The flavors and servers that use an alias."""
-
-    #: How the check went.
-    check: str
-    flavors: list[str] = dataclasses.field(default_factory=list)
-    servers: list[str] = dataclasses.field(default_factory=list)
-    #: Why there may be more of them; empty where there are none.
-    unknown: str = ''
-
-
-def _refuse_use(name: str, users: _Users) -> None:
-    """Make sure that nothing uses an alias.
-
-    :raises gpuclient.exceptions.Conflict: Something does, or may do so.
-    """
-    names = [
-        *(f'flavor {flavor!r}' for flavor in users.flavors[:5]),
-        *(f'server {server!r}' for server in users.servers[:5]),
-    ]
-    if names:
-        raise exceptions.Conflict(
-            (
-                'Alias {name!r} is in use by {users}; nothing was changed '
-                '(--force)'
-            ).format(name=name, users=', '.join(names))
-        )
-    if users.unknown:
-        raise exceptions.Conflict(
-            f'Cannot tell whether alias {name!r} is in use ({users.unknown}); '
-            'nothing was changed. Run this as an administrator, or delete '
-            'the alias nevertheless with --force'
-        )
+            return alias_users.skipped(reason, has_cloud=has_cloud)
+        return alias_users.read(cloud, parsed_args.name, required=required)

@@ -15,15 +15,12 @@
 from __future__ import annotations
 
 import argparse
-import typing
 
 from gpuclient.osc import command
 from gpuclient.osc import lazy_imports
 
 with lazy_imports.deferred():
-    from gpuclient.cloud.nova import alias_probe
-    from gpuclient.cloud.nova import flavors as nova_flavors
-    from gpuclient.model import partial_result
+    from gpuclient.operations import alias_verification
     from gpuclient.osc import columns
     from gpuclient.osc import options
 
@@ -32,16 +29,15 @@ class VerifyAlias(command.Lister):
     _description = """\
 Ask the running nova-api whether it knows PCI aliases
 
-No server is created: nova-api looks the alias up before it refuses the
-request for another reason, such as a server group that does not exist. That
-refusal is the expected one, and "Message" says so. Where no visible flavor
-requests the alias, and you may make flavors, a private one is made for the
-moment. Each attempt opens a connection of its own, so that several nova-api
-behind a balancer are asked; answers that differ are shown with the number of
-times each came.
+No server is created: the request also names a server group that does not
+exist, so that nova-api refuses it after it has looked up the alias. "Message"
+shows that refusal. If no flavor that you may see requests the alias, a private
+flavor is created for the request and deleted again, provided that you may
+create flavors. Each attempt opens a new connection, to reach each nova-api
+behind a load balancer; "Attempts" counts the attempts with the same answer.
 
-The exit status is 0 if every answer is "defined", 3 if one is "not defined"
-or "broken", and 1 if one is "unknown".
+The exit status is 0 if all answers are "defined", 3 if one is "not defined" or
+"broken", and 1 if one is "unknown".
 
 Example::
 
@@ -53,46 +49,34 @@ Example::
             'names',
             metavar='<alias>',
             nargs='+',
-            help='Name of an alias (repeat for several)',
+            help='Alias to ask for (repeat for several)',
         )
         parser.add_argument(
             '--attempts',
             metavar='<number>',
             type=options.positive,
             default=1,
-            help='Times to ask for each alias (default: 1)',
+            help='Number of attempts for each alias (default: 1)',
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
-        rows: list[tuple[typing.Any, ...]] = []
-        names = list(dict.fromkeys(parsed_args.names))
-        for name in names:
+        for name in parsed_args.names:
             options.check_alias_name(name)
-        compute = self.cloud.compute
-        with alias_probe.Prober(
-            compute, nova_flavors.list_flavors(compute)
-        ) as prober:
-            for name in names:
-                replies = prober.ask(name, parsed_args.attempts)
-                for reply, count in replies.items():
-                    rows.append(
-                        (
-                            columns.TextColumn(name),
-                            str(reply.state),
-                            count,
-                            columns.TextColumn(reply.message),
-                        )
-                    )
-                    if reply.state is alias_probe.AliasState.UNKNOWN:
-                        self.report(
-                            [
-                                partial_result.Failure(
-                                    f'alias {name!r}', reply.explanation
-                                )
-                            ]
-                        )
-                    elif reply.state is not alias_probe.AliasState.DEFINED:
-                        self.found()
-        self.report(prober.failures)
-        return ('Alias', 'Answer', 'Attempts', 'Message'), rows
+        answer = alias_verification.verify(
+            self.cloud, parsed_args.names, parsed_args.attempts
+        )
+        self.report(answer.failures)
+        if any(verified.is_refused for verified in answer.value):
+            self.found()
+        return columns.table(
+            {
+                'Alias': lambda verified: columns.TextColumn(verified.name),
+                'Answer': lambda verified: str(verified.reply.state),
+                'Attempts': lambda verified: verified.count,
+                'Message': lambda verified: columns.TextColumn(
+                    verified.reply.message
+                ),
+            },
+            answer.value,
+        )

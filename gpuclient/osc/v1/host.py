@@ -43,8 +43,8 @@ with lazy_imports.deferred():
     from gpuclient.osc import config_paths
     from gpuclient.osc import options
     from gpuclient.osc import streams
-    from gpuclient.rules import host as host_rules
     from gpuclient.rules import check_result
+    from gpuclient.rules import host as host_rules
 
 _Row: typing.TypeAlias = tuple[typing.Any, ...]
 

@@ -317,7 +317,7 @@ Example::
                         ),
                         defined.where,
                     )
-        shown = alias_inventory.shown(name, use)
+        shown = alias_inventory.infer(name, use)
         if shown is not None:
             return inventory.Found('alias', shown.devices), shown.source
         raise exceptions.NotFound(
