@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What is wrong with flavors, as far as the cloud has to be asked for it."""
+"""Findings about flavors, with what the cloud tells."""
 
 import collections.abc
 
@@ -24,9 +24,9 @@ from gpuclient.model import flavor as flavor_model
 from gpuclient.rules import finding
 from gpuclient.rules import flavor as flavor_rules
 
-#: Classes whose name tells what they are: those of devices without a class of
-#: their own, and those that Blazar reserves hosts with.
-_TELLING = ('CUSTOM_PCI_', 'CUSTOM_RESERVATION_')
+#: Classes that are known by their names: Nova's own for PCI devices, and those
+#: that Blazar reserves hosts with.
+_KNOWN_BY_NAME = ('CUSTOM_PCI_', 'CUSTOM_RESERVATION_')
 
 
 def device_classes(
@@ -35,13 +35,13 @@ def device_classes(
 ) -> frozenset[str] | None:
     """Return the resource classes of PCI devices, where a flavor needs them.
 
-    Placement is asked only if a flavor requests a class whose name does not
-    tell whether it is one of devices.
+    Placement is read only if a flavor requests a class by a name that does not
+    show whether it is one of devices.
 
-    :returns: None where the name tells, or nobody may read the devices.
+    :returns: None where the names show it, or this user may not read devices.
     """
     if all(
-        name.startswith(_TELLING)
+        name.startswith(_KNOWN_BY_NAME)
         for flavor in flavors
         for name in flavor_model.requested_classes(
             flavor.extra_specs or {}
@@ -49,7 +49,7 @@ def device_classes(
     ):
         return None
     try:
-        found = placement_devices.read_devices(
+        answer = placement_devices.read_devices(
             cloud.placement,
             count_hosts=lambda: hypervisors.count(cloud.compute),
         )
@@ -57,7 +57,7 @@ def device_classes(
         return None
     return frozenset(
         device.resource_class
-        for device in found.value
+        for device in answer.value
         if device.resource_class is not None
     )
 
@@ -67,9 +67,9 @@ def ask_nova(
     flavors: collections.abc.Sequence[flavor_model.Flavor],
     names: collections.abc.Iterable[str],
 ) -> dict[str, alias_probe.Reply]:
-    """Return what nova-api answers to each alias; no flavor is made for it.
+    """Return nova-api's answer for each alias; no flavor is created.
 
-    :param flavors: All that the user sees.
+    :param flavors: All that this user may see.
     """
     with alias_probe.Prober(
         cloud.compute, flavors, make_flavors=False
@@ -86,7 +86,11 @@ def check(
     classes: frozenset[str] | None,
     replies: collections.abc.Mapping[str, alias_probe.Reply],
 ) -> tuple[finding.Finding, ...]:
-    """Return what is wrong with a flavor, its aliases included."""
+    """Return the findings about a flavor and its aliases.
+
+    :param classes: The resource classes of PCI devices, if known.
+    :param replies: nova-api's answers, by alias.
+    """
     known = [
         name
         for name, reply in replies.items()
@@ -101,3 +105,11 @@ def check(
             and reply.state is alias_probe.AliasState.NOT_DEFINED
         ),
     )
+
+
+def check_without_aliases(
+    cloud: connection.Connection, flavor: flavor_model.Flavor
+) -> list[str]:
+    """Return the findings about a flavor whose aliases were checked."""
+    classes = device_classes(cloud, [flavor])
+    return list(map(str, check(flavor, classes, {})))

@@ -24,6 +24,8 @@ from gpuclient import text
 
 T = typing.TypeVar('T')
 Record: typing.TypeAlias = dict[str, typing.Any]
+#: The columns of a list: by header, what returns the cell of an item.
+Cells: typing.TypeAlias = dict[str, collections.abc.Callable[[T], typing.Any]]
 
 #: Of a cell with sentences, in characters.
 _PROSE_WIDTH = 44
@@ -45,15 +47,9 @@ def show(
 
 
 def table(
-    cells: collections.abc.Mapping[
-        str, collections.abc.Callable[[T], typing.Any]
-    ],
-    items: collections.abc.Iterable[T],
+    cells: Cells[T], items: collections.abc.Iterable[T]
 ) -> tuple[tuple[str, ...], list[tuple[typing.Any, ...]]]:
-    """Return rows as cliff takes them: the headers, and a row an item.
-
-    :param cells: By header, what returns the cell of an item.
-    """
+    """Return a list as cliff takes it: headers, and a row an item."""
     return tuple(cells), [
         tuple(cell(item) for cell in cells.values()) for item in items
     ]

@@ -316,12 +316,12 @@ class TestFlavor(base.CloudTestCase):
             *('demo', '-f', 'json'),
         )
         self.assertEqual(shown['id'], again['id'])
-        self.assertEqual(['It was there already'], again['notes'])
+        self.assertEqual(['The flavor exists already'], again['notes'])
         words = self.refused(
             'gpu', 'flavor', 'create', name, '--alias', 'nvidia_a2:2'
         )
         self.assertIn(
-            f'Flavor {name!r} is there already, and differs: it has vcpus 2, '
+            f'Flavor {name!r} exists already, and differs: it has vcpus 2, '
             f"ram 1024, disk 1, {SPEC} 'nvidia_a2:1'",
             words,
         )
@@ -342,7 +342,7 @@ class TestFlavor(base.CloudTestCase):
             *('--alias', 'nvidia_a2:1', '-f', 'json'),
         )
         self.addCleanup(compute.delete_flavor, unseen['id'])
-        self.assertIn('only admins see it', unseen['notes'][0])
+        self.assertIn('only administrators see the flavor', unseen['notes'][0])
         self.refused('gpu', 'flavor', 'create', 'x', '--ram', '-1', status=2)
         self.assertIn(
             '--project is only allowed with --private',
