@@ -17,6 +17,7 @@ touched, and the file is whole at every moment.
 """
 
 import collections.abc
+import contextlib
 import json
 import os
 import typing
@@ -193,23 +194,32 @@ class _Document:
     def add(self, name: str, entry: typing.Any) -> None:
         """Put an entry before all others."""
         root = self._root
-        if root is None:
-            # After comments; a text without its last line end keeps none.
-            start = len(self.text)
-            self._insert_lines(start, 0, self._with_clouds(name, entry))
-        elif root.flow_style:
-            self._add_to_flow(root, name, entry)
-        else:
-            found = _pair(root, 'clouds')
-            if found is None:
-                key = root.value[0][0]
-                self._insert_lines(
-                    self._line_of(key),
-                    key.start_mark.column,
-                    self._with_clouds(name, entry),
-                )
+        clouds = None if root is None else _pair(root, 'clouds')
+        with self._editing() as editor:
+            if root is None:
+                # After comments; a text without its last line end keeps none.
+                lines = self._with_clouds(name, entry)
+                editor.insert_lines(len(self.text), lines, 0)
+            elif root.flow_style:
+                self._add_to_flow(editor, root, name, entry)
+            elif clouds is None:
+                lines = self._with_clouds(name, entry)
+                editor.insert_before(root.value[0][0], lines)
             else:
-                self._add_to_clouds(*found, name, entry)
+                self._add_to_clouds(editor, *clouds, name, entry)
+
+    @contextlib.contextmanager
+    def _editing(self) -> collections.abc.Iterator[yaml_edit.Editor]:
+        """Make the edits of a block, and read the result.
+
+        :raises RehearsalError: The file cannot be edited.
+        """
+        editor = yaml_edit.Editor(self.text)
+        try:
+            yield editor
+        except yaml_edit.CannotEdit as exc:
+            raise self._harm() from exc
+        self.text = editor.apply()
         self._parse()
 
     @staticmethod
@@ -218,150 +228,109 @@ class _Document:
         return lines.replace('clouds:', f'clouds:{_CLOUDS_ADDED}', 1)
 
     def _add_to_clouds(
-        self, key: yaml.Node, node: yaml.Node, name: str, entry: typing.Any
+        self,
+        editor: yaml_edit.Editor,
+        key: yaml.Node,
+        node: yaml.Node,
+        name: str,
+        entry: typing.Any,
     ) -> None:
-        if node.start_mark.index < key.end_mark.index:
-            # It refers to an anchor above.
+        if yaml_edit.is_alias(key, node):
             raise self._harm()
         lines = yaml_edit.dump({name: entry})
         if isinstance(node, yaml.ScalarNode):
             if node.value:
                 # So that ~ is a comment.
                 start = node.start_mark.index
-                self.text = f'{self.text[:start]}{_NULL}{self.text[start:]}'
+                editor.replace(start, start, _NULL)
             first, newline, more = lines.partition('\n')
-            end = self.text.find('\n', key.end_mark.index)
-            self._insert_lines(
-                len(self.text) if end < 0 else end + 1,
-                key.start_mark.column + 2,
+            editor.insert_lines(
+                editor.line_end(key.end_mark.index),
                 f'{first}{_WAS_EMPTY}{newline}{more}',
+                key.start_mark.column + yaml_edit.INDENT,
             )
         elif node.flow_style:
-            self._add_to_flow(node, name, entry)
+            self._add_to_flow(editor, node, name, entry)
         else:
-            first_key = node.value[0][0]
-            self._insert_lines(
-                self._line_of(first_key), first_key.start_mark.column, lines
-            )
+            editor.insert_before(node.value[0][0], lines)
 
     def _add_to_flow(
-        self, node: yaml.MappingNode, name: str, entry: typing.Any
+        self,
+        editor: yaml_edit.Editor,
+        node: yaml.MappingNode,
+        name: str,
+        entry: typing.Any,
     ) -> None:
-        found = _pair(node, 'clouds') if node is self._root else None
-        if found is not None:
-            if isinstance(found[1], yaml.ScalarNode):
-                # {clouds: null}
-                raise self._harm()
-            self._add_to_clouds(*found, name, entry)
+        if node is not self._root:
+            editor.insert_into_flow(
+                node, f'{json.dumps(name)}: {json.dumps(entry)}'
+            )
             return
-        if node is self._root:
-            name, entry = 'clouds', {name: entry}
-        start = self.text.index('{', node.start_mark.index) + 1
-        text = f'{json.dumps(name)}: {json.dumps(entry)}'
-        if node is self._root:
-            # By which it is known to have been added.
-            text = _compact({name: entry})
-        if node.value:
-            text += ', '
-        self.text = self.text[:start] + text + self.text[start:]
+        clouds = _pair(node, 'clouds')
+        if clouds is None:
+            # Its compact form marks it as added here.
+            editor.insert_into_flow(node, _compact({'clouds': {name: entry}}))
+        elif isinstance(clouds[1], yaml.ScalarNode):
+            # {clouds: null}
+            raise self._harm()
+        else:
+            self._add_to_clouds(editor, *clouds, name, entry)
 
     def remove(self, name: str) -> None:
         """Take an entry out, and what was added for it."""
         root = self._root
-        found = None if root is None else _pair(root, 'clouds')
-        pair = None if found is None else _pair(found[1], name)
-        if root is None or found is None or pair is None:
+        clouds = None if root is None else _pair(root, 'clouds')
+        entry = None if clouds is None else _pair(clouds[1], name)
+        if root is None or clouds is None or entry is None:
             return
-        node = found[1]
-        if node.start_mark.index < found[0].end_mark.index:
-            raise self._harm()
-        if node.flow_style:
-            self._remove_from_flow(root, found, pair)
-        elif len(node.value) > 1:
-            self._remove_lines(*pair)
-        else:
-            self._remove_last(found, pair)
-        self._parse()
+        with self._editing() as editor:
+            if yaml_edit.is_alias(*clouds):
+                raise self._harm()
+            if clouds[1].flow_style:
+                self._remove_from_flow(editor, root, clouds, entry)
+            elif len(clouds[1].value) > 1:
+                editor.remove_lines(*entry)
+            else:
+                self._remove_last(editor, clouds, entry)
 
     def _remove_from_flow(
-        self, root: yaml.MappingNode, found: _Pair, pair: _Pair
+        self,
+        editor: yaml_edit.Editor,
+        root: yaml.MappingNode,
+        clouds: _Pair,
+        entry: _Pair,
     ) -> None:
-        node = found[1]
+        key, node = clouds
         if len(node.value) == 1 and root.flow_style:
-            text = self.text[found[0].start_mark.index : node.end_mark.index]
+            text = self.text[key.start_mark.index : node.end_mark.index]
             if text == _compact({'clouds': yaml_file.construct(node)}):
-                # It was added with it.
-                node, pair = root, found
-        start, end = pair[0].start_mark.index, pair[1].end_mark.index
-        if len(node.value) > 1:
-            following = [
-                key.start_mark.index
-                for key, _value in node.value
-                if key.start_mark.index > start
-            ]
-            if following:
-                comma = self.text.index(',', end) + 1
-                end = comma + self.text.startswith(' ', comma)
-            else:
-                start = self.text.rindex(',', 0, start)
-        self.text = self.text[:start] + self.text[end:]
+                # "clouds" was added with its first entry.
+                editor.remove_from_flow(root, *clouds)
+                return
+        editor.remove_from_flow(node, *entry)
 
-    def _remove_last(self, found: _Pair, pair: _Pair) -> None:
+    def _remove_last(
+        self, editor: yaml_edit.Editor, clouds: _Pair, entry: _Pair
+    ) -> None:
         """Take out the only entry of a block."""
-        key, node = found
+        key, node = clouds
         head = self.text[key.end_mark.index : node.start_mark.index]
-        first = self._line_at(pair[0].end_mark.index)
+        first = self._line_at(entry[0].end_mark.index)
         if head.startswith(f':{_CLOUDS_ADDED}'):
-            self._remove_lines(key, pair[1])
+            editor.remove_lines(key, entry[1])
             return
-        self._remove_lines(*pair)
+        editor.remove_lines(*entry)
         if head.lstrip(': ').startswith(_NULL):
             start = self.text.index(_NULL, key.end_mark.index)
-            end = start + len(_NULL)
-            self.text = self.text[:start] + self.text[end:]
+            editor.replace(start, start + len(_NULL), '')
         if _WAS_EMPTY not in first:
-            # Of which nobody else could make something.
+            # Without a value "clouds" would be null.
             end = self.text.index(':', key.end_mark.index) + 1
-            self.text = f'{self.text[:end]} {{}}{self.text[end:]}'
-
-    def _remove_lines(self, key: yaml.Node, value: yaml.Node) -> None:
-        """Take out the lines of a key and its value."""
-        start = self._line_of(key)
-        end = yaml_edit.end_of(self.text, key, value)
-        newline = self.text.find('\n', end)
-        if newline >= 0:
-            end = newline + 1
-        else:
-            # What was put after a text without its last line end.
-            end = len(self.text)
-            start -= self.text[:start].endswith('\n')
-            start -= self.text[:start].endswith('\r')
-        self.text = self.text[:start] + self.text[end:]
-
-    def _line_of(self, key: yaml.Node) -> int:
-        """Return where the line of a key begins; it has to be the first."""
-        index: int = key.start_mark.index
-        start = self.text.rfind('\n', 0, index) + 1
-        if self.text[start:index].strip(' \ufeff'):
-            raise self._harm()
-        if self.text[start:index].startswith('\ufeff'):
-            start += 1
-        return start
+            editor.replace(end, end, ' {}')
 
     def _line_at(self, index: int) -> str:
         end = self.text.find('\n', index)
         return self.text[index : len(self.text) if end < 0 else end]
-
-    def _insert_lines(self, position: int, column: int, lines: str) -> None:
-        ending = '\r\n' if '\r\n' in self.text else '\n'
-        new = ''.join(
-            f'{" " * column}{line}{ending}' for line in lines.splitlines()
-        )
-        before = self.text[:position]
-        if before.strip('\ufeff') and not before.endswith('\n'):
-            # The last line of the file has no end, and keeps none.
-            new = ending + new.removesuffix(ending)
-        self.text = before + new + self.text[position:]
 
     def _harm(self) -> exceptions.RehearsalError:
         return exceptions.RehearsalError(

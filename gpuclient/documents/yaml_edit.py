@@ -10,85 +10,32 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Set keys of a YAML file in its text: every other byte stays.
+"""Edit YAML in its text: every byte outside an edit stays.
 
-YAML is only parsed to find where things stand, and again to see that nothing
-but the keys that were asked for is another now.
+YAML is parsed to find positions only; an :class:`Editor` then replaces,
+inserts and removes ranges of the text. What a file must contain is in
+:mod:`gpuclient.documents.yaml_merge`.
 """
 
-import abc
 import collections.abc
 import dataclasses
-import difflib
 import re
 import typing
 
 import yaml
 
-from gpuclient.documents import jinja
 from gpuclient.documents import nova_conf
-from gpuclient.documents import yaml_file
-from gpuclient import exceptions
 
-_INDENT = 2
-
-
-class Merge(abc.ABC):
-    """A value that keeps a part of what is there."""
-
-    @abc.abstractmethod
-    def merged(self, old: typing.Any) -> typing.Any:
-        """Return the new value.
-
-        :param old: What is there; None where there is nothing.
-        """
+#: Columns that :func:`dump` indents by.
+INDENT = 2
 
 
-@dataclasses.dataclass(frozen=True)
-class Object:
-    """What one document of a file has to have."""
-
-    api_version: str
-    kind: str
-    name: str
-    #: Nested mappings; each leaf is data, or a :class:`Merge`. What a document
-    #: has beside it stays.
-    body: collections.abc.Mapping[str, typing.Any]
-    #: Further keys of ``metadata``, for a document that is created.
-    metadata: collections.abc.Mapping[str, typing.Any] = dataclasses.field(
-        default_factory=dict
-    )
-    #: Lines to stand above a document that is created.
-    comment: str = ''
-    #: A file that has one document of the kind has this one, whatever its
-    #: name is.
-    alone: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Merged:
-    """A text with what it has to have."""
-
-    text: str
-    #: Why it cannot have all of it; empty where it has.
-    obstacle: str = ''
-    #: What is left to do by hand then.
-    patch: str = ''
-
-
-class _Obstacle(Exception):
-    """A place cannot be edited.
-
-    :param wanted: What is wanted of it; None for all of the object.
-    """
-
-    def __init__(self, words: str, wanted: typing.Any = None) -> None:
-        super().__init__(words)
-        self.wanted = wanted
+class CannotEdit(Exception):
+    """A value is written in a way that cannot be edited in place."""
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
-    """Writes as the repositories of RHOSO are written."""
+    """Writes YAML in the style of the repositories of RHOSO."""
 
     def increase_indent(
         self, flow: bool = False, indentless: bool = False
@@ -105,8 +52,8 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 
 
 _Dumper.add_representer(str, _represent_text)
-# What another reader takes for a number or a boolean, and PyYAML does not:
-# YAML 1.2 has 08 for 8, and YAML 1.1 has y for true.
+# Text that PyYAML writes without quotes, but other readers take for a number
+# or a boolean: 08 is 8 in YAML 1.2, and y is true in YAML 1.1.
 _Dumper.add_implicit_resolver(
     'tag:yaml.org,2002:float',
     re.compile(
@@ -119,427 +66,206 @@ _Dumper.add_implicit_resolver(
 
 
 def dump(data: typing.Any) -> str:
-    """Return data as YAML, in the order of its keys."""
-    return str(
-        yaml.dump(
-            data,
-            Dumper=_Dumper,
-            default_flow_style=False,
-            sort_keys=False,
-            width=10**6,
-        )
-    )
+    """Return data as YAML in block style, in the order of its keys."""
+    return _dump(data, default_flow_style=False, sort_keys=False)
 
 
-def merge(
-    path: str, text: str, objects: collections.abc.Iterable[Object]
-) -> Merged:
-    """Return a text with what objects have to have.
+def dump_flow(data: typing.Any) -> str:
+    """Return data as YAML on one line."""
+    return _dump(data, default_flow_style=True).rstrip('\n')
 
-    :param path: For messages.
-    :param text: Of the file as it is; empty for a new one.
-    :raises gpuclient.exceptions.DocumentError: It is not YAML.
+
+def dump_scalar(value: typing.Any, quotes: str | None = None) -> str:
+    """Return a scalar as it stands after a key.
+
+    :param quotes: Style of a string on one line: ``'`` or ``"``.
     """
-    yaml_file.parse_all(path, text)
-    mark = '\ufeff' if text.startswith('\ufeff') else ''
-    body = text[len(mark) :]
-    obstacles: list[tuple[str, typing.Any]] = []
-    for found in objects:
-        try:
-            body = _merge_object(path, body, found)
-        except _Obstacle as exc:
-            wanted = exc.wanted
-            if wanted is None:
-                wanted = _overlaid({}, found.body)
-            obstacles.append((str(exc), wanted))
-    if not obstacles:
-        return Merged(mark + body)
-    return Merged(
-        mark + body,
-        f'Cannot edit {path} in place: {obstacles[0][0]}',
-        ''.join(f'# {words}\n{dump(wanted)}' for words, wanted in obstacles),
-    )
+    if quotes and isinstance(value, str) and '\n' not in value:
+        return _dump(value, default_style=quotes)
+    return _dump({'x': value}, default_flow_style=False).removeprefix('x: ')
 
 
-def _merge_object(path: str, text: str, wanted: Object) -> str:
-    nodes = yaml_file.compose_all(path, text)
-    node = _find(nodes, wanted)
-    if node is None:
-        return _append(text, _created(wanted))
-    editor = _Editor(text)
-    editor.mapping(node, wanted.body, ())
-    edited = editor.apply()
-    if edited != text:
-        _verify(path, text, edited, nodes.index(node), wanted)
-    return edited
+def _dump(data: typing.Any, **style: typing.Any) -> str:
+    return str(yaml.dump(data, Dumper=_Dumper, width=10**6, **style))
 
 
-def _verify(
-    path: str, text: str, edited: str, index: int, wanted: Object
-) -> None:
-    """Make sure that nothing else has changed."""
-    expected = yaml_file.parse_all(path, text)
-    expected[index] = _overlaid(expected[index], wanted.body)
-    try:
-        same = _normal(yaml_file.parse_all(path, edited)) == _normal(expected)
-    except exceptions.DocumentError:
-        same = False
-    if not same:
-        raise _Obstacle('its layout is one that this tool does not know')
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """The lines of a block scalar (``|``)."""
 
+    #: Index of the first line, and of the line after the last one.
+    start: int
+    end: int
+    #: Blanks before each line; empty if the block has no text.
+    indent: str
 
-def _normal(value: typing.Any) -> typing.Any:
-    """Return data without the line ends at the end of texts."""
-    if isinstance(value, dict):
-        return {key: _normal(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_normal(item) for item in value]
-    return value.rstrip('\n') if isinstance(value, str) else value
+    @classmethod
+    def below(
+        cls, lines: collections.abc.Sequence[str], header: int, column: int
+    ) -> 'Block':
+        """Find the block below a key.
 
+        :param header: Index of the line with the key.
+        :param column: Column of the key.
+        """
+        start = end = header + 1
+        indent = ''
+        for index in range(start, len(lines)):
+            line = lines[index]
+            if not line.strip():
+                continue
+            blanks = len(line) - len(line.lstrip(' '))
+            if not indent:
+                if blanks <= column:
+                    break
+                indent = ' ' * blanks
+            if not line.startswith(indent):
+                break
+            end = index + 1
+        return cls(start, end, indent)
 
-def _overlaid(
-    data: typing.Any, wanted: collections.abc.Mapping[str, typing.Any]
-) -> dict[str, typing.Any]:
-    """Return data with what is wanted of it."""
-    found = dict(data) if isinstance(data, dict) else {}
-    for key, value in wanted.items():
-        old = found.get(key)
-        if isinstance(value, Merge):
-            found[key] = value.merged(old)
-        elif isinstance(value, collections.abc.Mapping):
-            found[key] = _overlaid(old, value)
-        else:
-            found[key] = value
-    return found
-
-
-def _find(nodes: list[typing.Any], wanted: Object) -> yaml.MappingNode | None:
-    same_kind = []
-    for node in nodes:
-        if not isinstance(node, yaml.MappingNode):
-            continue
-        if _scalar(node, 'kind') != wanted.kind:
-            continue
-        same_kind.append(node)
-        metadata = _value(node, 'metadata')
-        if (
-            isinstance(metadata, yaml.MappingNode)
-            and _scalar(metadata, 'name') == wanted.name
-        ):
-            return node
-    return same_kind[0] if wanted.alone and len(same_kind) == 1 else None
-
-
-def _value(node: yaml.MappingNode, name: str) -> yaml.Node | None:
-    for key, value in node.value:
-        if isinstance(key, yaml.ScalarNode) and key.value == name:
-            return value
-    return None
-
-
-def _scalar(node: yaml.MappingNode, name: str) -> str | None:
-    value = _value(node, name)
-    return value.value if isinstance(value, yaml.ScalarNode) else None
-
-
-def _created(wanted: Object) -> str:
-    return (
-        wanted.comment
-        + '---\n'
-        + dump(
-            {
-                'apiVersion': wanted.api_version,
-                'kind': wanted.kind,
-                'metadata': {'name': wanted.name, **wanted.metadata},
-                **_overlaid({}, wanted.body),
-            }
+    def text(self, lines: collections.abc.Sequence[str]) -> str:
+        """Return the text of the scalar."""
+        return ''.join(
+            line[len(self.indent) :] if line.strip() else line.lstrip(' ')
+            for line in lines[self.start : self.end]
         )
-    )
 
 
-def _append(text: str, document: str) -> str:
-    if text and not text.endswith('\n'):
-        text += '\n'
-    return text + document
+def indented(lines: collections.abc.Iterable[str], column: int) -> list[str]:
+    """Return lines with blanks before each that is not blank."""
+    return [' ' * column + line if line.strip() else line for line in lines]
 
 
-class _Editor:
-    """Edits of one text, found in one pass."""
+class Editor:
+    """Edits of one text, made at once by :meth:`apply`.
+
+    Positions are those of the text before all edits.
+    """
 
     def __init__(self, text: str) -> None:
-        self._text = text
+        self.text = text
         self._edits: list[tuple[int, int, str]] = []
 
     def apply(self) -> str:
         """Return the text with the edits."""
-        text = self._text
+        text = self.text
         ending = '\r\n' if '\r\n' in text else '\n'
-        # From the end, so that the places of the others stay; of two at one
-        # place, the one that was found later stands after the other.
+        # From the end, so that the other positions stay valid; of two edits
+        # at one position, the later one comes second in the text.
         for _number, (start, end, new) in sorted(
             enumerate(self._edits),
             key=lambda edit: (*edit[1][:2], edit[0]),
             reverse=True,
         ):
             new = new.replace('\n', ending)
-            if start == len(text) and text and not text.endswith('\n'):
+            if start == len(text) and self._lacks_last_end(text):
                 new = ending + new.removesuffix(ending)
             text = text[:start] + new + text[end:]
         return text
 
-    def mapping(
-        self,
-        node: yaml.MappingNode,
-        wanted: collections.abc.Mapping[str, typing.Any],
-        keys: tuple[str, ...],
-    ) -> None:
-        """Find the edits that give a mapping what it has to have."""
-        present = {
-            key.value: (key, value)
-            for key, value in node.value
-            if isinstance(key, yaml.ScalarNode)
-        }
-        missing = {}
-        for name, value in wanted.items():
-            if name in present:
-                self._present(*present[name], value, (*keys, name))
-            else:
-                missing[name] = value
-        if not missing:
-            return
-        data = _overlaid({}, missing)
-        if node.flow_style or not node.value:
-            raise _Obstacle(
-                '{} is not written with a key on each line'.format(
-                    '.'.join(keys)
-                ),
-                data,
-            )
-        column = node.value[0][0].start_mark.column
-        self._insert(self._line_end(self._end_of(node)), data, column)
+    @staticmethod
+    def _lacks_last_end(text: str) -> bool:
+        return bool(text.strip('\ufeff')) and not text.endswith('\n')
 
-    def _present(
-        self,
-        key: yaml.ScalarNode,
-        node: yaml.Node,
-        wanted: typing.Any,
-        keys: tuple[str, ...],
-    ) -> None:
-        where = '.'.join(keys)
-        old = yaml_file.construct(node)
-        if isinstance(wanted, collections.abc.Mapping):
-            new = _overlaid(old, wanted)
-        elif isinstance(wanted, Merge):
-            new = wanted.merged(old)
-        else:
-            new = wanted
-        if _normal(new) == _normal(old) and type(new) is type(old):
-            return
-        if isinstance(wanted, Merge) and isinstance(old, str):
-            if jinja.is_template(old):
-                raise _Obstacle(f'{where} is a template', new)
-        start = node.start_mark.index
-        if start < key.end_mark.index or self._text[start : start + 1] in (
-            '&',
-            '!',
-            '*',
-        ):
-            raise _Obstacle(f'{where} has an anchor, or refers to one', new)
-        if old in (None, {}, []):
-            self._fill(key, node, new)
-        elif isinstance(old, dict) and isinstance(new, dict):
-            if not isinstance(wanted, collections.abc.Mapping):
-                wanted = new
-            self.mapping(node, wanted, keys)
-        elif isinstance(old, list) and isinstance(new, list):
-            self._list(node, old, new, keys)
-        elif isinstance(old, (dict, list)) or isinstance(new, (dict, list)):
-            raise _Obstacle(f'{where} is of another type', new)
-        else:
-            self._replace(key, node, new, where)
+    def replace(self, start: int, end: int, new: str) -> None:
+        """Replace a range of the text."""
+        self._edits.append((start, end, new))
 
-    def _fill(
-        self, key: yaml.ScalarNode, node: yaml.Node, new: typing.Any
-    ) -> None:
-        """Write a value where there is none, or an empty one."""
-        colon = self._text.index(':', key.end_mark.index)
-        end = max(node.end_mark.index, colon + 1)
-        if isinstance(node, yaml.ScalarNode) and not node.value:
-            end = colon + 1
-        if isinstance(new, (dict, list)):
-            self._edits.append((colon + 1, end, ''))
-            column = key.start_mark.column + _INDENT
-            self._insert(self._line_end(end), new, column)
-        else:
-            self._write(colon + 1, end, ' ', key.start_mark.column, new)
+    def insert_lines(self, position: int, text: str, column: int) -> None:
+        """Insert whole lines at the start of a line, or at the end."""
+        lines = indented(nova_conf.split_lines(text), column)
+        self._edits.append((position, position, ''.join(lines)))
 
-    def _write(
-        self,
-        start: int,
-        end: int,
-        blank: str,
-        column: int,
-        new: typing.Any,
-        style: str | None = None,
-    ) -> None:
-        """Write a scalar in place of a part of a line.
+    def insert_before(self, key: yaml.Node, text: str) -> None:
+        """Insert lines above a key, in its column.
 
-        :param style: The quotes of a text of one line.
+        :raises CannotEdit: The key is not the first in its line.
         """
-        text = dump({'x': new})
-        if style is not None and isinstance(new, str) and '\n' not in new:
-            text = 'x: ' + yaml.dump(
-                new, Dumper=_Dumper, default_style=style, width=10**6
-            )
-        first, *rest = text.splitlines(keepends=True)
-        self._edits.append(
-            (start, end, blank + first.removeprefix('x: ').rstrip('\n'))
+        self.insert_lines(self._line_start(key), text, key.start_mark.column)
+
+    def remove_lines(self, key: yaml.Node, value: yaml.Node) -> None:
+        """Remove the lines of a key and its value.
+
+        :raises CannotEdit: The key is not the first in its line.
+        """
+        start = self._line_start(key)
+        newline = self.text.find('\n', end_of_entry(self.text, key, value))
+        end = newline + 1
+        if newline < 0:
+            # The new last line has no end either.
+            end = len(self.text)
+            start -= self.text[:start].endswith('\n')
+            start -= self.text[:start].endswith('\r')
+        self._edits.append((start, end, ''))
+
+    def insert_into_flow(self, node: yaml.MappingNode, entry: str) -> None:
+        """Insert ``key: value`` as the first entry of a flow mapping."""
+        start = self.text.index('{', node.start_mark.index) + 1
+        self._edits.append((start, start, entry + (', ' * bool(node.value))))
+
+    def remove_from_flow(
+        self, node: yaml.MappingNode, key: yaml.Node, value: yaml.Node
+    ) -> None:
+        """Remove an entry of a flow mapping, with its comma."""
+        start, end = key.start_mark.index, value.end_mark.index
+        if len(node.value) > 1:
+            if any(
+                other.start_mark.index > start for other, _value in node.value
+            ):
+                end = self.text.index(',', end) + 1
+                end += self.text.startswith(' ', end)
+            else:
+                start = self.text.rindex(',', 0, start)
+        self._edits.append((start, end, ''))
+
+    def replace_block(
+        self, key: yaml.Node, node: yaml.Node, text: str
+    ) -> None:
+        """Replace the text of a block scalar (``|``), in its indentation."""
+        first = self.line_end(node.start_mark.index)
+        end = self.line_end(end_of_node(self.text, node))
+        block = Block.below(
+            nova_conf.split_lines(self.text[first:end]),
+            -1,
+            key.start_mark.column,
         )
-        if rest:
-            self._edits.append(
-                (
-                    self._line_end(end),
-                    self._line_end(end),
-                    ''.join(_indented(line, column) for line in rest),
-                )
-            )
+        column = len(block.indent) or key.start_mark.column + INDENT
+        lines = indented(nova_conf.split_lines(f'{text}\n'), column)
+        self._edits.append((first, end, ''.join(lines)))
 
-    def _replace(
-        self,
-        key: yaml.ScalarNode,
-        node: yaml.Node,
-        new: typing.Any,
-        where: str,
-    ) -> None:
-        """Write a scalar in place of another."""
-        start, end = node.start_mark.index, self._end_of(node)
-        is_block = isinstance(new, str) and '\n' in new
-        if node.style == '|' and is_block:
-            first = self._line_end(start)
-            line = self._text[first : self._line_end(first)]
-            column = len(line) - len(line.lstrip(' '))
-            if first >= end:
-                column = key.start_mark.column + _INDENT
-            lines = nova_conf.split_lines(new.rstrip('\n') + '\n')
-            self._edits.append(
-                (
-                    first,
-                    self._line_end(end),
-                    ''.join(_indented(line, column) for line in lines),
-                )
-            )
-        elif node.style in ('|', '>') and is_block:
-            raise _Obstacle(f'{where} is folded (">")', new)
-        else:
-            style = node.style if node.style in ('"', "'") else None
-            self._write(start, end, '', key.start_mark.column, new, style)
+    def line_end(self, index: int) -> int:
+        """Return where the next line begins."""
+        newline = self.text.find('\n', index)
+        return len(self.text) if newline < 0 else newline + 1
 
-    def _list(
-        self,
-        node: yaml.SequenceNode,
-        old: list[typing.Any],
-        new: list[typing.Any],
-        keys: tuple[str, ...],
-    ) -> None:
-        where = '.'.join(keys)
-        if node.flow_style:
-            present = self._text[node.start_mark.index : node.end_mark.index]
-            if '#' in present and '\n' in present:
-                raise _Obstacle(f'{where} has comments', new)
-            text = yaml.dump(
-                new, Dumper=_Dumper, default_flow_style=True, width=10**6
-            )
-            self._edits.append(
-                (node.start_mark.index, node.end_mark.index, text.rstrip('\n'))
-            )
-        else:
-            self._items(node, old, new, keys)
-
-    def _items(
-        self,
-        node: yaml.SequenceNode,
-        old: list[typing.Any],
-        new: list[typing.Any],
-        keys: tuple[str, ...],
-    ) -> None:
-        """Edit a list item by item: comments, and other items, stay."""
-        starts = [
-            self._text.rfind('\n', 0, item.start_mark.index) + 1
-            for item in node.value
-        ]
-        starts.append(self._line_end(self._end_of(node)))
-        column = node.start_mark.column
-        matcher = difflib.SequenceMatcher(
-            None, list(map(_identity, old)), list(map(_identity, new)), False
-        )
-        for tag, i1, i2, j1, j2 in matcher.get_opcodes():
-            if tag == 'equal':
-                for i, j in zip(range(i1, i2), range(j1, j2), strict=True):
-                    if _normal(old[i]) != _normal(new[j]):
-                        self._item(node.value[i], starts[i], new[j], keys)
-                continue
-            for number in range(i1, i2):
-                self._edits.append(
-                    (
-                        starts[number],
-                        self._line_end(self._end_of(node.value[number])),
-                        '',
-                    )
-                )
-            if j1 != j2:
-                self._insert(starts[i1], new[j1:j2], column)
-
-    def _item(
-        self,
-        node: yaml.Node,
-        start: int,
-        new: typing.Any,
-        keys: tuple[str, ...],
-    ) -> None:
-        """Edit an item that is a mapping, of which keys are another now."""
-        here = (*keys, '[]')
-        if node.start_mark.index < start:
-            raise _Obstacle(
-                '{} refers to an anchor'.format('.'.join(here)), new
-            )
-        if not isinstance(node, yaml.MappingNode) or not isinstance(new, dict):
-            raise _Obstacle(
-                '{} is of another type'.format('.'.join(here)), new
-            )
-        present = {key.value for key, _value in node.value}
-        if not present <= set(new):
-            raise _Obstacle('{} has keys that go'.format('.'.join(here)), new)
-        self.mapping(node, new, here)
-
-    def _insert(self, position: int, data: typing.Any, column: int) -> None:
-        text = ''.join(
-            _indented(line, column)
-            for line in dump(data).splitlines(keepends=True)
-        )
-        self._edits.append((position, position, text))
-
-    def _line_end(self, index: int) -> int:
-        """Return where the line after the one of an index begins."""
-        found = self._text.find('\n', index)
-        return len(self._text) if found < 0 else found + 1
-
-    def _end_of(self, node: yaml.Node) -> int:
-        return _end_of(self._text, node)
+    def _line_start(self, key: yaml.Node) -> int:
+        index: int = key.start_mark.index
+        start = self.text.rfind('\n', 0, index) + 1
+        before = self.text[start:index]
+        if before.strip(' \ufeff'):
+            raise CannotEdit('other text stands before the key')
+        return start + before.startswith('\ufeff')
 
 
-def end_of(text: str, key: yaml.Node, value: yaml.Node) -> int:
-    """Return where the last character of a key with its value is."""
-    if value.start_mark.index < key.end_mark.index:
-        # A reference to an anchor.
-        found: int = key.end_mark.index
-        return found
-    return max(int(key.end_mark.index), _end_of(text, value))
+def end_of_entry(text: str, key: yaml.Node, value: yaml.Node) -> int:
+    """Return the position after the last character of a key and its value."""
+    if is_alias(key, value):
+        return int(key.end_mark.index)
+    return max(int(key.end_mark.index), end_of_node(text, value))
 
 
-def _end_of(text: str, node: yaml.Node) -> int:
-    """Return where the last character of a node is.
+def is_alias(key: yaml.Node, value: yaml.Node) -> bool:
+    """Return whether a value refers to an anchor above it."""
+    return bool(value.start_mark.index < key.end_mark.index)
 
-    The marks of the parser reach to the next token, over comments.
+
+def end_of_node(text: str, node: yaml.Node) -> int:
+    """Return the position after the last character of a node.
+
+    The marks of the parser reach to the next token, across comments.
+
+    :raises CannotEdit: The last part of a sequence is an alias.
     """
     start: int = node.start_mark.index
     end: int = node.end_mark.index
@@ -550,21 +276,8 @@ def _end_of(text: str, node: yaml.Node) -> int:
     last = node.value[-1]
     if isinstance(node, yaml.MappingNode):
         key, last = last
-        if last.start_mark.index < key.end_mark.index:
-            # A reference to an anchor.
-            found: int = key.end_mark.index
-            return found
+        if is_alias(key, last):
+            return int(key.end_mark.index)
     elif last.start_mark.index < start:
-        raise _Obstacle('it refers to an anchor')
-    return _end_of(text, last)
-
-
-def _identity(item: typing.Any) -> str:
-    """Return what an item is known by, whatever else is in it."""
-    if isinstance(item, dict) and isinstance(item.get('name'), str):
-        return f'name: {item["name"]}'
-    return repr(_normal(item))
-
-
-def _indented(line: str, column: int) -> str:
-    return ' ' * column + line if line.strip() else line
+        raise CannotEdit('it refers to an anchor')
+    return end_of_node(text, last)

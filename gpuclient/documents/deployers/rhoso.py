@@ -30,6 +30,7 @@ from gpuclient.documents import diffs
 from gpuclient.documents import editable
 from gpuclient.documents import jinja
 from gpuclient.documents import nova_conf
+from gpuclient.documents import yaml_edit
 from gpuclient.documents import yaml_file
 from gpuclient.documents import yaml_nodes
 from gpuclient.files import atomic
@@ -74,10 +75,8 @@ class Part:
     group: str
     #: Why it cannot be edited in place; empty where it can.
     obstacle: str
-    #: Index of its first line, and of the line after its last.
-    start: int
-    end: int
-    indent: str
+    #: Its lines in the file.
+    block: yaml_edit.Block
     #: Name of the ConfigMap whose file it is; None where it is none.
     config_map: str | None = None
 
@@ -193,7 +192,7 @@ class YamlFile(editable.EditableFile):
                 service,
                 tuple(part.conf for part in parts),
                 keys=parts[0].keys,
-                line=parts[0].start + 1,
+                line=parts[0].block.start + 1,
                 names=tuple(part.file_name for part in parts),
             )
 
@@ -248,7 +247,7 @@ class YamlFile(editable.EditableFile):
             configuration.COMPUTE,
             tuple(part.conf for part in parts),
             keys=parts[0].keys,
-            line=parts[0].start + 1,
+            line=parts[0].block.start + 1,
             is_ambiguous=is_ambiguous,
         )
 
@@ -256,17 +255,17 @@ class YamlFile(editable.EditableFile):
         lines = list(self._lines)
         # From the end, so that the places of the others stay.
         for part in sorted(
-            self.parts, key=lambda part: part.start, reverse=True
+            self.parts, key=lambda part: part.block.start, reverse=True
         ):
             if part.conf.changed and not part.obstacle:
-                new = [
-                    f'{part.indent}{line}' if line.strip() else line
-                    for line in nova_conf.split_lines(part.conf.text)
-                ]
-                before = lines[: part.start]
+                new = yaml_edit.indented(
+                    nova_conf.split_lines(part.conf.text),
+                    len(part.block.indent),
+                )
+                before = lines[: part.block.start]
                 if new and before and not before[-1].endswith(('\n', '\r')):
                     before[-1] += '\n'
-                lines = [*before, *new, *lines[part.end :]]
+                lines = [*before, *new, *lines[part.block.end :]]
         return lines
 
     def _find(self) -> collections.abc.Iterator[Part]:
@@ -359,15 +358,12 @@ class YamlFile(editable.EditableFile):
         name = '.'.join(keys)
         values = keys[-1] == 'conf'
         header = node.start_mark.line
-        start, end, indent = (
-            self._block(header, key.start_mark.column)
-            if node.style == '|'
-            else (header, header, '')
-        )
-        text = ''.join(
-            line[len(indent) :] if line.strip() else line.lstrip(' ')
-            for line in self._lines[start:end]
-        )
+        block = yaml_edit.Block(header, header, '')
+        if node.style == '|':
+            block = yaml_edit.Block.below(
+                self._lines, header, key.start_mark.column
+            )
+        text = block.text(self._lines)
         obstacle = ''
         if node.style != '|':
             obstacle = 'is not a block of lines ("|")'
@@ -378,42 +374,24 @@ class YamlFile(editable.EditableFile):
         elif text.replace('\r\n', '\n').rstrip() != node.value.rstrip():
             obstacle = 'is indented in a way that this tool does not know'
         if obstacle:
-            text, start = node.value, header
-        elif start == end:
-            indent = ' ' * (key.start_mark.column + 2)
+            text = node.value
+            block = dataclasses.replace(block, start=header)
+        elif block.start == block.end:
+            indent = ' ' * (key.start_mark.column + yaml_edit.INDENT)
+            block = dataclasses.replace(block, indent=indent)
         return Part(
             nova_conf.NovaConf(
                 self.path,
                 text.encode(),
-                first_line=start + 1,
+                first_line=block.start + 1,
                 template=jinja.is_template(node.value),
             ),
             service,
             name,
             f'{self._document}.{".".join(keys[:-2] if values else keys[:-1])}',
             obstacle,
-            start,
-            end,
-            indent,
+            block,
         )
-
-    def _block(self, header: int, column: int) -> tuple[int, int, str]:
-        """Return the lines of a block scalar, and their indentation."""
-        start = end = header + 1
-        indent = ''
-        for index in range(start, len(self._lines)):
-            line = self._lines[index]
-            if not line.strip():
-                continue
-            blanks = len(line) - len(line.lstrip(' '))
-            if not indent:
-                if blanks <= column:
-                    break
-                indent = ' ' * blanks
-            if not line.startswith(indent):
-                break
-            end = index + 1
-        return start, end, indent
 
 
 def mounts_of(node: yaml.Node | None) -> Mounts:

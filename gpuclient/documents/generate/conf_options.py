@@ -18,7 +18,7 @@ import json
 import typing
 
 from gpuclient.documents import nova_conf
-from gpuclient.documents import yaml_edit
+from gpuclient.documents import yaml_merge
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import cpu
@@ -246,7 +246,7 @@ def merged(path: str, text: str, options: tuple[Option, ...]) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Conf(yaml_edit.Merge):
+class Conf(yaml_merge.Merge):
     """A nova.conf inside YAML."""
 
     #: Where it stands, for messages.

@@ -22,7 +22,7 @@ import typing
 
 from gpuclient.documents.generate import conf_options
 from gpuclient.documents.generate import host_files
-from gpuclient.documents import yaml_edit
+from gpuclient.documents import yaml_merge
 from gpuclient import exceptions
 from gpuclient.model import configuration
 from gpuclient.model import cpu
@@ -68,7 +68,7 @@ class Yaml:
     """A YAML file that has to have objects."""
 
     path: str
-    objects: tuple[yaml_edit.Object, ...]
+    objects: tuple[yaml_merge.KubernetesObject, ...]
     services: tuple[str, ...] = ()
 
 
@@ -289,7 +289,7 @@ def huge_page_arguments(
 
 
 @dataclasses.dataclass(frozen=True)
-class KernelArguments(yaml_edit.Merge):
+class KernelArguments(yaml_merge.Merge):
     """A kernel command line that has to have arguments; others stay."""
 
     arguments: tuple[str, ...]

@@ -26,8 +26,8 @@ from gpuclient.documents.generate import plain_tree
 from gpuclient.documents.generate import rhoso_tree
 from gpuclient.documents import nova_conf
 from gpuclient.documents import services
-from gpuclient.documents import yaml_edit
 from gpuclient.documents import yaml_file
+from gpuclient.documents import yaml_merge
 from gpuclient import exceptions
 from gpuclient.files import atomic
 from gpuclient.model import catalogue
@@ -67,7 +67,7 @@ class CreatedFile(editable.EditableFile):
             self._obstacle = conf.obstacle()
             self._patch = conf.diff() if self._obstacle else ''
         else:
-            merged = yaml_edit.merge(path, text, artefact.objects)
+            merged = yaml_merge.merge(path, text, artefact.objects)
             new = merged.text
             self._obstacle, self._patch = merged.obstacle, merged.patch
         self._before, self._after = text, new

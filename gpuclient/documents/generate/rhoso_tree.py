@@ -27,6 +27,7 @@ from gpuclient.documents.generate import host_files
 from gpuclient.documents.generate import rhoso_host
 from gpuclient.documents.generate import rhoso_kustomization
 from gpuclient.documents import yaml_edit
+from gpuclient.documents import yaml_merge
 from gpuclient import exceptions
 from gpuclient.model import configuration
 from gpuclient.model import cpu
@@ -86,7 +87,7 @@ _APPLY_WHOLE = (
 
 
 @dataclasses.dataclass(frozen=True)
-class _Default(yaml_edit.Merge):
+class _Default(yaml_merge.Merge):
     """A value for where there is none."""
 
     value: typing.Any
@@ -96,7 +97,7 @@ class _Default(yaml_edit.Merge):
 
 
 @dataclasses.dataclass(frozen=True)
-class ServiceList(yaml_edit.Merge):
+class ServiceList(yaml_merge.Merge):
     """The services of a node set: ours in their places, others as they are."""
 
     #: For messages.
@@ -170,8 +171,10 @@ def create(wanted: description_model.Description) -> creation.Creation:
     )
 
 
-def _values(name: str, data: dict[str, typing.Any]) -> yaml_edit.Object:
-    return yaml_edit.Object(
+def _values(
+    name: str, data: dict[str, typing.Any]
+) -> yaml_merge.KubernetesObject:
+    return yaml_merge.KubernetesObject(
         'v1',
         'ConfigMap',
         name,
@@ -350,7 +353,7 @@ def _variables(wanted: description_model.Description) -> dict[str, typing.Any]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _CPUs(yaml_edit.Merge):
+class _CPUs(yaml_merge.Merge):
     """CPUs, in whatever spelling is there."""
 
     cpus: frozenset[int]
@@ -418,7 +421,7 @@ def _services(wanted: description_model.Description) -> creation.Yaml:
         SERVICES,
         (
             *(
-                yaml_edit.Object(
+                yaml_merge.KubernetesObject(
                     'v1',
                     'ConfigMap',
                     name,
@@ -428,7 +431,7 @@ def _services(wanted: description_model.Description) -> creation.Yaml:
                 )
                 for name, file in maps
             ),
-            yaml_edit.Object(
+            yaml_merge.KubernetesObject(
                 rhoso_kustomization.DATA_PLANE,
                 'OpenStackDataPlaneService',
                 NOVA_SERVICE,
@@ -452,7 +455,7 @@ def _services(wanted: description_model.Description) -> creation.Yaml:
                 },
                 namespace,
             ),
-            yaml_edit.Object(
+            yaml_merge.KubernetesObject(
                 rhoso_kustomization.DATA_PLANE,
                 'OpenStackDataPlaneService',
                 rhoso_host.SERVICE,
@@ -471,7 +474,7 @@ def _services(wanted: description_model.Description) -> creation.Yaml:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Items(yaml_edit.Merge):
+class _Items(yaml_merge.Merge):
     """Items of a list, beside those that are there."""
 
     items: tuple[typing.Any, ...]
@@ -491,7 +494,7 @@ def _deployment(wanted: description_model.Description) -> creation.Yaml:
     return creation.Yaml(
         DEPLOYMENT,
         (
-            yaml_edit.Object(
+            yaml_merge.KubernetesObject(
                 rhoso_kustomization.DATA_PLANE,
                 'OpenStackDataPlaneDeployment',
                 wanted.rhoso.deployment,

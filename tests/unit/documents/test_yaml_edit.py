@@ -10,375 +10,18 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Keys set in the text of YAML: every other byte stays."""
+"""Edits of YAML in its text."""
 
-import typing
-
-import hypothesis
-from hypothesis import strategies
 import testtools
 import yaml
 
+from gpuclient.documents import nova_conf
 from gpuclient.documents import yaml_edit
-from gpuclient import exceptions
-
-_TEXT = """\
-# About this file.
----
-apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: values   # mine
-data:
-  # Above a.
-  a: 1  # one
-  quoted: "x y"   # two
-  conf: |  # a block
-    [pci]
-    # comment
-
-    alias = 1
-
-  # Above list.
-  list:
-    - one
-    # above two
-    - two  # two
-    - three
-  flow: [1, 2]
-  empty:
-  none: {}  # none
-  nested:
-    deep:
-      value: true
-    # last of nested
-
-# the end
-"""
 
 
-class _Upper(yaml_edit.Merge):
-    def merged(self, old: typing.Any) -> typing.Any:
-        return str(old).upper()
-
-
-def merge(text: str, data: dict[str, typing.Any]) -> yaml_edit.Merged:
-    return yaml_edit.merge(
-        'values.yaml',
-        text,
-        [yaml_edit.Object('v1', 'ConfigMap', 'values', {'data': data})],
-    )
-
-
-class TestMerge(testtools.TestCase):
-    def assert_becomes(
-        self, old: str, new: str, data: dict[str, typing.Any]
-    ) -> None:
-        """One part of the text becomes another, and all else stays."""
-        expected = _TEXT.replace(old, new, 1)
-        self.assertNotEqual(_TEXT, expected)
-        for ending in ('\n', '\r\n'):
-            text = _TEXT.replace('\n', ending)
-            wanted = expected.replace('\n', ending)
-            done = merge(text, data)
-            self.assertEqual('', done.obstacle)
-            self.assertEqual(wanted, done.text)
-            self.assertEqual(wanted, merge(done.text, data).text)
-        marked = merge('\ufeff' + _TEXT, data)
-        self.assertEqual('\ufeff' + expected, marked.text)
-
-    def test_scalars(self) -> None:
-        self.assert_becomes('a: 1 ', 'a: 2 ', {'a': 2})
-        self.assert_becomes('a: 1 ', 'a: "1" '.replace('"', "'"), {'a': '1'})
-        self.assert_becomes('"x y"', '"z: #"', {'quoted': 'z: #'})
-        self.assert_becomes('"x y"', '"X Y"', {'quoted': _Upper()})
-        self.assert_becomes(
-            'value: true',
-            'value: false',
-            {'nested': {'deep': {'value': False}}},
-        )
-
-    def test_block(self) -> None:
-        self.assert_becomes(
-            '    alias = 1\n\n',
-            '    alias = 2\n    b: c\n\n',
-            {'conf': '[pci]\n# comment\n\nalias = 2\nb: c\n'},
-        )
-        self.assert_becomes(
-            '  a: 1  # one\n',
-            '  a: |  # one\n    x\n    y\n',
-            {'a': 'x\ny\n'},
-        )
-
-    def test_lists(self) -> None:
-        self.assert_becomes(
-            '    - one\n',
-            '    - zero\n    - one\n',
-            {'list': ['zero', 'one', 'two', 'three']},
-        )
-        self.assert_becomes(
-            '    - two  # two\n', '', {'list': ['one', 'three']}
-        )
-        self.assert_becomes(
-            '    - three\n',
-            '    - four\n    - five\n',
-            {'list': ['one', 'two', 'four', 'five']},
-        )
-        self.assert_becomes('[1, 2]', '[1, 2, 3]', {'flow': [1, 2, 3]})
-        self.assert_becomes(
-            '  empty:\n', '  empty:\n    - x\n', {'empty': ['x']}
-        )
-
-    def test_missing_keys(self) -> None:
-        self.assert_becomes(
-            '      value: true\n',
-            '      value: true\n      other: 1\n    more:\n      - 2\n'
-            '  new:\n    x: |\n      a\n      b\n',
-            {
-                'nested': {'deep': {'other': 1}, 'more': [2]},
-                'new': {'x': 'a\nb\n'},
-            },
-        )
-        self.assert_becomes(
-            '  empty:\n', '  empty:\n    x: 1\n', {'empty': {'x': 1}}
-        )
-        self.assert_becomes('  empty:\n', '  empty: 1\n', {'empty': 1})
-        self.assert_becomes(
-            '  none: {}  # none\n',
-            '  none:  # none\n    x: 1\n',
-            {'none': {'x': 1}},
-        )
-
-    def test_other_documents(self) -> None:
-        other = '---\nkind: Secret\nmetadata: {name: values}\ndata: {a: 5}\n'
-        done = merge(other + _TEXT.partition('\n')[2] + other, {'a': 3})
-        self.assertEqual(
-            other + _TEXT.partition('\n')[2].replace('a: 1', 'a: 3') + other,
-            done.text,
-        )
-        self.assertEqual(
-            other
-            + '---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n'
-            + '  name: values\ndata:\n  a: 3\n',
-            merge(other, {'a': 3}).text,
-        )
-
-    def test_no_line_end(self) -> None:
-        text = 'kind: ConfigMap\nmetadata: {name: values}\ndata:\n  a: 1'
-        self.assertEqual(
-            text + '\n  b: 2\n  c: 3', merge(text, {'b': 2, 'c': 3}).text
-        )
-
-    def test_not_in_place(self) -> None:
-        """What cannot be edited is refused, with what is wanted of it."""
-        for line, data, words in (
-            ('a: &x 1', {'a': 2}, 'data.a has an anchor'),
-            ('a: !t 1', {'a': 2}, 'data.a has an anchor'),
-            ('b: &x 1\n  a: *x', {'a': 2}, 'data.a has an anchor'),
-            ('a: {b: 1}', {'a': {'c': 2}}, 'data.a is not written'),
-            ('a: {b: 1}', {'a': 2}, 'data.a is of another type'),
-            ('a: >\n    b', {'a': 'x\ny\n'}, 'data.a is folded'),
-            ('a: "{{ b }} c"', {'a': _Upper()}, 'data.a is a template'),
-            (
-                'b: &x [1]\n  a:\n  - 2\n  - *x',
-                {'a': [3]},
-                'it refers to an anchor',
-            ),
-            (
-                'b: &x [1]\n  a:\n  - 2\n  - *x',
-                {'c': 3},
-                'it refers to an anchor',
-            ),
-            ('? a\n  : 1', {'c': 3}, 'its layout is one that'),
-        ):
-            text = (
-                'kind: ConfigMap\nmetadata: {name: values}\n'
-                f'data:\n  {line}\n'
-            )
-            if '!t' in line:
-                # A tag of its own is no data at all.
-                self.assertRaises(exceptions.DocumentError, merge, text, data)
-                continue
-            done = merge(text, data)
-            self.assertEqual(text, done.text)
-            self.assertIn(words, done.obstacle)
-            self.assertNotIn(yaml.safe_load(done.patch), (None, {}))
-
-    def test_not_yaml(self) -> None:
-        for text in (
-            'a: b: c',
-            '\t',
-            'a: 1\na: 2\n',
-            'kind: ConfigMap\ndata: {{ x }}\n',
-            '[' * 3000,
-            '!!python/object/apply:os.system ["true"]',
-        ):
-            self.assertRaises(exceptions.DocumentError, merge, text, {'a': 1})
-
-
-_SCALARS = strategies.one_of(
-    strategies.integers(),
-    strategies.booleans(),
-    strategies.text(
-        strategies.characters(
-            codec='utf-8', categories=('L', 'N', 'P', 'S', 'Zs')
-        ),
-        min_size=1,
-        max_size=8,
-    ),
-    strategies.sampled_from(
-        ('yes', '1', '1e3', '0o7', '~', 'a: b', '# x', '- x', '{{ x }}')
-    ),
-    strategies.sampled_from(('a\nb\n', '[pci]\nx = 1\n', '  x\ny\n')),
-)
-_KEYS = strategies.sampled_from(('a', 'b', 'c', 'd-e', 'f.g'))
-_DATA = strategies.dictionaries(
-    _KEYS,
-    strategies.recursive(
-        _SCALARS,
-        lambda inner: strategies.one_of(
-            strategies.dictionaries(_KEYS, inner, max_size=3),
-            strategies.lists(_SCALARS, max_size=4),
-        ),
-        max_leaves=8,
-    ),
-    max_size=4,
-)
-
-
-def overlaid(old: typing.Any, new: typing.Any) -> typing.Any:
-    if not isinstance(new, dict):
-        return new
-    found = dict(old) if isinstance(old, dict) else {}
-    for key, value in new.items():
-        found[key] = overlaid(found.get(key), value)
-    return found
-
-
-def stripped(value: typing.Any) -> typing.Any:
-    if isinstance(value, dict):
-        return {key: stripped(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [stripped(item) for item in value]
-    return value.rstrip('\n') if isinstance(value, str) else value
-
-
-class TestAny(testtools.TestCase):
-    @hypothesis.given(_DATA, _DATA, strategies.booleans())
-    @hypothesis.settings(deadline=None, max_examples=100)
-    def test_any(
-        self,
-        old: dict[str, typing.Any],
-        new: dict[str, typing.Any],
-        flow: bool,
-    ) -> None:
-        """It is done as wanted, or refused and left alone; never halfway."""
-        document = {
-            'kind': 'ConfigMap',
-            'metadata': {'name': 'values'},
-            'data': old,
-            'tail': {'x': 1},
-        }
-        text = '# top\n' + yaml.safe_dump(
-            document, default_flow_style=None if flow else False
-        )
-        done = merge(text, new)
-        if done.obstacle:
-            self.assertEqual(text, done.text)
-            return
-        found = yaml.safe_load(done.text)
-        self.assertEqual(stripped(overlaid(old, new)), stripped(found['data']))
-        self.assertEqual({'x': 1}, found['tail'])
-        self.assertEqual(done, merge(done.text, new))
-
-
-class TestListsOfMappings(testtools.TestCase):
-    """Items are edited one by one: comments and other items stay."""
-
-    TEXT = (
-        'kind: X\nmetadata:\n  name: x\nspec:\n'
-        '  networks:  # ours\n'
-        '  # the first\n'
-        '  - name: a   # one\n'
-        '    subnet: "08"\n'
-        '\n'
-        '  # the second\n'
-        '  - name: b\n'
-        '    # within it\n'
-        '    subnet: y\n'
-        '  # the end\n'
-    )
-
-    def merged(self, networks: list[typing.Any]) -> yaml_edit.Merged:
-        return yaml_edit.merge(
-            'x',
-            self.TEXT,
-            [
-                yaml_edit.Object(
-                    'v1', 'X', 'x', {'spec': {'networks': networks}}
-                )
-            ],
-        )
-
-    def test_an_item_more(self) -> None:
-        new = self.merged(
-            [
-                {'name': 'a', 'subnet': '08'},
-                {'name': 'b', 'subnet': 'y'},
-                {'name': 'c', 'subnet': '09'},
-            ]
-        )
-        self.assertEqual('', new.obstacle)
-        self.assertEqual(
-            self.TEXT.replace(
-                '  # the end\n',
-                "  - name: c\n    subnet: '09'\n  # the end\n",
-            ),
-            new.text,
-        )
-
-    def test_a_key_more(self) -> None:
-        new = self.merged(
-            [
-                {'name': 'a', 'subnet': '08'},
-                {'name': 'b', 'subnet': 'z', 'default': True},
-            ]
-        )
-        self.assertEqual('', new.obstacle)
-        self.assertEqual(
-            self.TEXT.replace('subnet: y\n', 'subnet: z\n    default: true\n'),
-            new.text,
-        )
-
-    def test_an_item_less(self) -> None:
-        new = self.merged([{'name': 'b', 'subnet': 'y'}])
-        self.assertEqual('', new.obstacle)
-        self.assertNotIn('name: a', new.text)
-        for line in (
-            '# the first',
-            '# the second',
-            '# within it',
-            '# the end',
-        ):
-            self.assertIn(line, new.text)
-
-    def test_a_key_less(self) -> None:
-        new = self.merged([{'name': 'a'}, {'name': 'b', 'subnet': 'y'}])
-        self.assertIn('has keys that go', new.obstacle)
-        self.assertEqual(self.TEXT, new.text)
-
-    def test_comments_in_flow(self) -> None:
-        text = 'kind: X\nmetadata:\n  name: x\nlist: [a,  # mine\n  b]\n'
-        new = yaml_edit.merge(
-            'x', text, [yaml_edit.Object('v1', 'X', 'x', {'list': ['a', 'c']})]
-        )
-        self.assertIn('list has comments', new.obstacle)
-        self.assertEqual(text, new.text)
-
-
-class TestWords(testtools.TestCase):
-    def test_are_in_quotes(self) -> None:
-        """No reader of YAML 1.1 or 1.2 takes them for anything else."""
+class TestDump(testtools.TestCase):
+    def test_quotes(self) -> None:
+        """Neither YAML 1.1 nor 1.2 may read a string as something else."""
         for text in (
             *('08', '8', '+1', '0x1', '0o7', '0b1', '1_0', '1.', '.5', '1e3'),
             *('1:30', '.inf', '.nan', 'y', 'N', 'yes', 'off', 'null', '~', ''),
@@ -386,3 +29,56 @@ class TestWords(testtools.TestCase):
             self.assertIn(yaml_edit.dump({'a': text})[3], '\'"', text)
         for text in ('a08', '2-11', '10de', '192.0.2.1', 'year'):
             self.assertEqual(f'a: {text}\n', yaml_edit.dump({'a': text}))
+
+
+class TestBlock(testtools.TestCase):
+    TEXT = 'a:\n  conf: |\n\n    [pci]\n      x = 1\n\n  b: 2\n'
+
+    def block(self) -> yaml_edit.Block:
+        lines = nova_conf.split_lines(self.TEXT)
+        return yaml_edit.Block.below(lines, 1, 2)
+
+    def test_lines(self) -> None:
+        self.assertEqual(yaml_edit.Block(2, 5, '    '), self.block())
+
+    def test_text(self) -> None:
+        lines = nova_conf.split_lines(self.TEXT)
+        self.assertEqual('\n[pci]\n  x = 1\n', self.block().text(lines))
+
+    def test_empty(self) -> None:
+        lines = ['conf: |\n', 'b: 2\n']
+        self.assertEqual(
+            yaml_edit.Block(1, 1, ''), yaml_edit.Block.below(lines, 0, 0)
+        )
+
+
+class TestEditor(testtools.TestCase):
+    def test_edits_of_one_position_keep_their_order(self) -> None:
+        editor = yaml_edit.Editor('a: 1\r\n')
+        editor.insert_lines(0, 'x: 1\n', 0)
+        editor.insert_lines(0, 'y: 2\n', 0)
+        self.assertEqual('x: 1\r\ny: 2\r\na: 1\r\n', editor.apply())
+
+    def test_missing_last_line_end(self) -> None:
+        editor = yaml_edit.Editor('a: 1')
+        editor.insert_lines(4, 'b: 2\n', 0)
+        self.assertEqual('a: 1\nb: 2', editor.apply())
+
+    def test_block_that_begins_with_a_blank_line(self) -> None:
+        text = 'conf: |\n\n    x = 1\nb: 2\n'
+        ((key, node), _b) = yaml.compose(text).value
+        editor = yaml_edit.Editor(text)
+        editor.replace_block(key, node, 'y = 1\n\nz = 2')
+        self.assertEqual(
+            'conf: |\n    y = 1\n\n    z = 2\nb: 2\n', editor.apply()
+        )
+
+    def test_key_after_other_text(self) -> None:
+        text = '- a: 1\n'
+        (item,) = yaml.compose(text).value
+        ((key, value),) = item.value
+        editor = yaml_edit.Editor(text)
+        self.assertRaises(
+            yaml_edit.CannotEdit, editor.remove_lines, key, value
+        )
+        self.assertEqual(text, editor.apply())

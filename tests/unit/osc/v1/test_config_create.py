@@ -356,7 +356,7 @@ class TestCreate(testtools.TestCase):
         )
         for content, words in (
             (b'\xff', 'it is not UTF-8'),
-            (b'a: [', f'{file}:1: '),
+            (b'a: [', f'{file}, line 1: '),
             (b'a: 1\na: 2', "the key 'a' is given twice"),
             (b'target: rhoso\nx: 1', f'{file}: description: '),
             (b'a: &a [*a]', 'it has more than 200000 lines or items'),
@@ -523,5 +523,5 @@ class TestCreate(testtools.TestCase):
         words = self.refused(
             os.fspath(_EXAMPLES / 'rhoso.yaml'), '--output', 'out'
         )
-        self.assertIn('data.nova is not written with a key on each', words)
+        self.assertIn('data.nova is not written with one key on each', words)
         self.assertEqual({os.fspath(path): text}, self.tree())
