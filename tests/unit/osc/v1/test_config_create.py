@@ -358,7 +358,7 @@ class TestCreate(testtools.TestCase):
             (b'\xff', 'it is not UTF-8'),
             (b'a: [', f'{file}, line 1: '),
             (b'a: 1\na: 2', "the key 'a' is given twice"),
-            (b'target: rhoso\nx: 1', f'{file}: description: '),
+            (b'target: rhoso\nx: 1', f'{file}: aliases is missing'),
             (b'a: &a [*a]', 'it has more than 200000 lines or items'),
             (laughs, 'it has more than 200000 lines or items'),
             (b'#' * (16 * 2**20 + 1), 'it is larger than 16 MiB'),
