@@ -19,8 +19,11 @@ import collections.abc
 import dataclasses
 import functools
 import re
+import typing
 
+from gpuclient import data
 from gpuclient import exceptions
+from gpuclient.model import mapping_reader
 from gpuclient.model import naming
 
 #: Vendors of the catalogue: the id that the PCI SIG gave, and the name.
@@ -32,6 +35,7 @@ OPEN_KERNEL_MODULES = ('required', 'supported', 'unsupported')
 _IDS = re.compile(
     r'(?:0x)?([0-9a-f]{4}):(?:0x)?([0-9a-f]{4})', re.ASCII | re.IGNORECASE
 )
+_SPACED_IDS = re.compile(rf'\s*{_IDS.pattern}\s*', _IDS.flags)
 _WORD = re.compile('[a-z0-9]+', re.ASCII)
 
 
@@ -225,19 +229,148 @@ class Catalogue:
         )
 
 
+#: Files of models in ``gpuclient/data/gpus``, in the order of lists.
+TABLES = ('nvidia', 'nvidia_desktop', 'amd', 'intel')
+
+_SLUG = re.compile('[a-z0-9]+(_[a-z0-9]+)*', re.ASCII)
+_ID = re.compile('[0-9a-fA-F]{4}', re.ASCII)
+_NOT_EMPTY = re.compile(r'.*\S.*')
+_DEVICE_TYPES = ('type-PCI', 'type-PF')
+#: Keys of a model that the catalogue does not have.
+_REQUIRED = ('name', 'vendor_id', 'product_id')
+#: Keys that may be null: no source confirms a value.
+_NULLABLE = (
+    'architecture',
+    'memory_mb',
+    'driver',
+    'driver_floor',
+    'open_kernel_modules',
+    'form_factor',
+    'audio_product_id',
+    'notes',
+)
+_LAST_BAR = 5
+
+
 @functools.cache
 def builtin() -> Catalogue:
-    """Return the models that we know."""
-    from gpuclient.model.gpus import amd
-    from gpuclient.model.gpus import intel
-    from gpuclient.model.gpus import nvidia
-    from gpuclient.model.gpus import nvidia_desktop
+    """Return the models that the package has records of."""
+    models = Catalogue(())
+    for table in TABLES:
+        models = merged(models, data.load(f'gpus/{table}.json'))
+    return models
 
-    return Catalogue(
-        (
-            *nvidia.MODELS,
-            *nvidia_desktop.MODELS,
-            *amd.MODELS,
-            *intel.MODELS,
+
+def merged(
+    base: Catalogue, content: typing.Any, source: str | None = None
+) -> Catalogue:
+    """Return a catalogue with the models of a file.
+
+    The mapping ``models`` has slugs and the fields of their models, those of
+    :class:`Model`. A slug that the catalogue has changes that model; any other
+    adds one. ``gpuclient/data/schema/catalogue.json`` describes the format.
+
+    :param content: The data of the file.
+    :param source: The source of models for which the file names none.
+    :raises gpuclient.exceptions.InvalidData: A key or a value is invalid.
+    """
+    top = mapping_reader.MappingReader(content, mapping_reader.CATALOGUE)
+    names = top.mapping('sources', {})
+    sources = {name: names.text(name) for name in names.keys()}
+    items = top.mapping('models')
+    top.done()
+    models = {model.slug: model for model in base.models}
+    for slug in items.keys():
+        if not isinstance(slug, str) or not _SLUG.fullmatch(slug):
+            raise items.error(
+                slug,
+                'a slug consists of lower-case letters and digits, with '
+                'single underscores between them',
+            )
+        known = models.get(slug)
+        fields = _fields(items.mapping(slug), is_new=known is None)
+        if 'sources' in fields:
+            fields['sources'] = tuple(
+                sources.get(text, text) for text in fields['sources']
+            )
+        elif source is not None:
+            fields['sources'] = (*(known.sources if known else ()), source)
+        models[slug] = (
+            Model(slug=slug, **{'designation': fields['name'], **fields})
+            if known is None
+            else dataclasses.replace(known, **fields)
         )
+    return Catalogue(models.values())
+
+
+def _fields(
+    item: mapping_reader.MappingReader, is_new: bool
+) -> dict[str, typing.Any]:
+    """Return the fields of a model that a file has."""
+    fields = {
+        'name': _text(item, 'name'),
+        'designation': _text(item, 'designation'),
+        'vendor_id': _id(item, 'vendor_id'),
+        'product_id': _id(item, 'product_id'),
+        'architecture': _text(item, 'architecture'),
+        'device_types': item.texts(
+            'device_types', None, choices=_DEVICE_TYPES
+        ),
+        'memory_mb': item.integer('memory_mb', None, 1),
+        'bars': tuple(_bar(bar) for bar in item.mappings('bars', (), 0)),
+        'nvswitch': item.boolean('nvswitch', None),
+        'driver': _text(item, 'driver'),
+        'driver_floor': _driver_floor(item),
+        'open_kernel_modules': item.text(
+            'open_kernel_modules', None, choices=OPEN_KERNEL_MODULES
+        ),
+        'form_factor': _text(item, 'form_factor'),
+        'audio_product_id': _id(item, 'audio_product_id'),
+        'subsystem_ids': _subsystem_ids(item),
+        'notes': _text(item, 'notes'),
+        'sources': item.texts('sources', None, _NOT_EMPTY),
+    }
+    item.done()
+    for key in item.keys():
+        if not item.has(key) and key not in _NULLABLE:
+            raise item.error(key, 'must not be null')
+    for key in _REQUIRED if is_new else ():
+        item.get(key)
+    return {key: fields[key] for key in item.keys()}
+
+
+def _text(item: mapping_reader.MappingReader, key: str) -> typing.Any:
+    return item.text(key, None, _NOT_EMPTY)
+
+
+def _id(item: mapping_reader.MappingReader, key: str) -> str | None:
+    text = item.text(key, None, _ID, expected='four hexadecimal digits')
+    return None if text is None else str(text).lower()
+
+
+def _driver_floor(item: mapping_reader.MappingReader) -> typing.Any:
+    value = item.get('driver_floor', None)
+    return str(value) if type(value) is int else _text(item, 'driver_floor')
+
+
+def _subsystem_ids(
+    item: mapping_reader.MappingReader,
+) -> tuple[str, ...] | None:
+    texts = item.texts(
+        'subsystem_ids', None, _SPACED_IDS, expected="ids such as '10de:157e'"
     )
+    return texts and tuple(':'.join(parse_ids(text) or ()) for text in texts)
+
+
+def _bar(item: mapping_reader.MappingReader) -> Bar:
+    bar = Bar(
+        item.integer('number'),
+        item.integer('size', minimum=1),
+        item.boolean('prefetchable', False),
+    )
+    item.done()
+    if bar.number > _LAST_BAR:
+        raise item.error('number', f'must be at most {_LAST_BAR}')
+    if bar.size & (bar.size - 1):
+        raise item.error('size', 'must be a power of two, in bytes')
+    return bar

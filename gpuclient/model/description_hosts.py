@@ -102,7 +102,9 @@ def _host(
 
 
 def _kernel_args(item: mapping_reader.MappingReader) -> tuple[str, ...]:
-    arguments = item.texts('kernel_args', pattern=_KERNEL_ARGUMENT)
+    arguments: tuple[str, ...] = item.texts(
+        'kernel_args', pattern=_KERNEL_ARGUMENT
+    )
     for number, argument in enumerate(arguments):
         name = argument.partition('=')[0]
         if quoting.is_secret_name(name):

@@ -58,6 +58,8 @@ DESCRIPTION = Format('description', is_written=True, accepts_digits=True)
 REHEARSAL_SPEC = Format('spec')
 CATALOGUE = Format('file')
 
+#: The key by which editors find the JSON schema of a file.
+SCHEMA = '$schema'
 #: The default of a key that must be there.
 REQUIRED: typing.Any = object()
 
@@ -155,11 +157,13 @@ class MappingReader:
         choices: tuple[str, ...] = (),
         expected: str = '',
         minimum: int = 0,
-    ) -> tuple[str, ...]:
-        """Return a list of strings.
+    ) -> typing.Any:
+        """Return a list of strings, as a tuple.
 
         :param minimum: How many it has at least.
         """
+        if default is None and not self.has(key):
+            return None
         return tuple(
             self._text(item, place, pattern, choices, expected)
             for place, item in self._items(key, default, minimum)
@@ -243,7 +247,7 @@ class MappingReader:
     def done(self) -> None:
         """Refuse keys that were not read."""
         for key in self._own:
-            if key in self._read:
+            if key in self._read or (key == SCHEMA and not self._place):
                 continue
             if isinstance(key, str) and quoting.is_secret_name(key):
                 if self._format.is_written:

@@ -108,6 +108,16 @@ class TestLoad(_Case):
         self.assertIsNone(model.device_type)
         self.assertEqual((self.path,), model.sources)
 
+    def test_names_of_sources(self):
+        model = self.load("""
+            $schema: https://example.com/catalogue.json
+            sources: {box: on its box}
+            models:
+              x: {name: X, vendor_id: '10de', product_id: 'ffff',
+                  sources: [box, a label]}
+        """).by_name('x')
+        self.assertEqual(('on its box', 'a label'), model.sources)
+
     def test_default_path(self):
         self.useFixture(
             fixtures.EnvironmentVariable('XDG_CONFIG_HOME', self.folder)
@@ -123,69 +133,100 @@ class TestLoad(_Case):
 @ddt.ddt
 class TestRefused(_Case):
     @ddt.data(
-        ('', 'the file: a mapping is expected'),
-        ('- a', 'the file: a mapping is expected'),
-        ('{}', 'models: a mapping is expected'),
-        ('model: {}', "'model' is not a key of the file; models is"),
-        ('models: {A: {}}', 'models.A: a slug has lower case letters'),
-        ('models: {1: {}}', 'models.1: a slug has lower case letters'),
-        ('models: {x__y: {}}', 'models.x__y: a slug has'),
-        ('models: {x: []}', 'models.x: a mapping is expected'),
+        ('', 'file: must be a mapping, not null'),
+        ('- a', 'file: must be a mapping, not a list'),
+        ('{}', 'models is missing'),
+        ('model: {}', 'models is missing'),
+        (
+            'models: {}\nmodel: {}',
+            "file: unknown key 'model'; known keys: models, sources",
+        ),
+        ('models: {A: {}}', 'models.A: a slug consists of lower-case'),
+        ('models: {1: {}}', 'models.1: a slug consists of lower-case'),
+        ('models: {x__y: {}}', 'models.x__y: a slug consists'),
+        ('models: {x: []}', 'models.x: must be a mapping, not a list'),
         ('models: {x: {name: X}}', 'models.x.vendor_id is missing'),
-        ("models: {x: {vendor_id: 'a'}}", 'models.x.vendor_id: four hex'),
-        ('models: {x: {product_id: 2330}}', 'models.x.product_id: four hex'),
-        ('models: {x: {nmae: X}}', 'models.x.nmae: there is no such field'),
-        ('models: {x: {slug: y}}', 'models.x.slug: there is no such field'),
-        ('models: {x: {1: y}}', 'models.x.1: there is no such field'),
-        ("models: {x: {name: ''}}", 'models.x.name: a text is expected'),
-        ('models: {x: {name: "a\\nb"}}', 'models.x.name: the text has a line'),
+        (
+            "models: {x: {vendor_id: 'a'}}",
+            'models.x.vendor_id: must be four hex',
+        ),
+        (
+            'models: {x: {product_id: 2330}}',
+            'models.x.product_id: must be four hex',
+        ),
+        ('models: {x: {nmae: X}}', "models.x: unknown key 'nmae'; known"),
+        ('models: {x: {slug: y}}', "models.x: unknown key 'slug'"),
+        ('models: {x: {1: y}}', 'models.x: unknown key 1'),
+        ("models: {x: {name: ''}}", 'models.x.name: invalid value'),
+        ('models: {x: {name: "a\\nb"}}', 'models.x.name: contains a line end'),
         (
             'models: {x: {device_types: type-PF}}',
-            'models.x.device_types: a list is expected',
+            'models.x.device_types: must be a list, not a string',
         ),
         (
             'models: {x: {device_types: [PF]}}',
-            'models.x.device_types[0]: one of type-PCI, type-PF is expected',
+            'models.x.device_types[0]: must be one of type-PCI, type-PF, not '
+            "'PF'",
         ),
         (
             'models: {x: {device_types: [[]]}}',
-            'models.x.device_types[0]: one of',
+            'models.x.device_types[0]: must be one of',
         ),
-        ('models: {x: {memory_mb: 0}}', 'models.x.memory_mb: a number above'),
+        (
+            'models: {x: {memory_mb: 0}}',
+            'models.x.memory_mb: must be an integer of at least 1',
+        ),
         (
             'models: {x: {memory_mb: true}}',
-            'models.x.memory_mb: a number above',
+            'models.x.memory_mb: must be an integer of at least 1',
         ),
-        ("models: {x: {nvswitch: 'no'}}", 'models.x.nvswitch: true or false'),
+        (
+            "models: {x: {nvswitch: 'no'}}",
+            'models.x.nvswitch: must be true or false',
+        ),
         (
             'models: {x: {open_kernel_modules: yes}}',
-            'models.x.open_kernel_modules: one of required, supported, '
-            'unsupported is expected',
+            'models.x.open_kernel_modules: must be one of required, '
+            "supported, unsupported, not 'yes'",
         ),
-        ('models: {x: {bars: [1]}}', 'models.x.bars[0]: a mapping is'),
+        (
+            'models: {x: {bars: [1]}}',
+            'models.x.bars[0]: must be a mapping, not 1',
+        ),
         (
             'models: {x: {bars: [{number: 6, size: 1}]}}',
-            'models.x.bars[0].number: 0 to 5 is expected',
+            'models.x.bars[0].number: must be at most 5',
         ),
         (
             'models: {x: {bars: [{number: 1, size: 3}]}}',
-            'models.x.bars[0].size: bytes are expected, a power of two',
+            'models.x.bars[0].size: must be a power of two, in bytes',
         ),
         (
             'models: {x: {bars: [{number: 1}]}}',
-            'models.x.bars[0].size: a number above zero is expected',
+            'models.x.bars[0].size is missing',
         ),
         (
             'models: {x: {bars: [{number: 1, size: 2, kind: 3}]}}',
-            'models.x.bars[0]: a BAR has number, size and prefetchable',
+            "models.x.bars[0]: unknown key 'kind'; known keys: number",
         ),
         (
             'models: {x: {subsystem_ids: [157e]}}',
-            "models.x.subsystem_ids[0]: ids such as '10de:157e' are expected",
+            "models.x.subsystem_ids[0]: must be ids such as '10de:157e'",
         ),
-        ('models: {x: {sources: [1]}}', 'models.x.sources[0]: a text is'),
-        ('models: {"a\\nb": {}}', 'models.a b: a slug has'),
-        ('models: 2025-13-45', 'models: a mapping is expected'),
+        (
+            'models: {x: {sources: [1]}}',
+            'models.x.sources[0]: must be a string, not 1',
+        ),
+        ('models: {"a\\nb": {}}', "models.'a\\nb': a slug consists"),
+        (
+            'models: {x: {device_types: null}}',
+            'models.x.device_types: must not',
+        ),
+        ('models: {x: {sources: [""]}}', 'models.x.sources[0]: invalid value'),
+        (
+            'models: 2025-13-45',
+            'models: must be a mapping, not a string',
+        ),
     )
     @ddt.unpack
     def test_field(self, text, message):
@@ -259,9 +300,9 @@ class TestRefused(_Case):
     def test_any_data(self, data):
         """Refused in one way or read; nothing else comes out."""
         try:
-            catalogue_documents._merged(
+            catalogue.merged(
                 catalogue.builtin(), {'models': {'x': data}}, 'path'
             )
-        except catalogue_documents._Wrong:
+        except exceptions.InvalidData:
             return
         self.assertLessEqual({'name', 'vendor_id', 'product_id'}, set(data))

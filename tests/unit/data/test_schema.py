@@ -1,0 +1,239 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The published schemas accept what the readers accept."""
+
+import collections.abc
+import configparser
+import copy
+import json
+import pathlib
+import typing
+
+import jsonschema
+import testtools
+
+import gpuclient
+from gpuclient import data
+from gpuclient import exceptions
+from gpuclient.model import catalogue
+
+_DATA = pathlib.Path(gpuclient.__file__).parent / 'data'
+_ABSENT = object()
+#: Replacements for each value of an example.
+_VALUES = (
+    _ABSENT,
+    None,
+    True,
+    False,
+    -1,
+    0,
+    1,
+    5,
+    2.5,
+    2**64,
+    '',
+    'x',
+    'type-PF',
+    '0-3',
+    '1G',
+    '{{ x }}',
+    'a\nb',
+    [],
+    [1],
+    ['x'],
+    [None],
+    [{}],
+    {},
+    {'x': 1},
+    {'x': 'y'},
+)
+
+
+def _places(
+    value: typing.Any, place: tuple[typing.Any, ...] = ()
+) -> collections.abc.Iterator[tuple[typing.Any, ...]]:
+    """Yield the place of each value in an example."""
+    yield place
+    items: collections.abc.Iterable[tuple[typing.Any, typing.Any]] = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    for key, item in items:
+        yield from _places(item, (*place, key))
+
+
+def _changed(
+    example: typing.Any, place: tuple[typing.Any, ...], value: typing.Any
+) -> typing.Any:
+    """Return a copy of an example with another value at a place."""
+    if not place:
+        return {} if value is _ABSENT else value
+    changed = copy.deepcopy(example)
+    parent = changed
+    for key in place[:-1]:
+        parent = parent[key]
+    if value is _ABSENT:
+        del parent[place[-1]]
+    else:
+        parent[place[-1]] = value
+    return changed
+
+
+class TestPackage(testtools.TestCase):
+    def test_every_data_file_is_package_data(self) -> None:
+        """Also of a wheel that is built without Git."""
+        setup = configparser.ConfigParser()
+        setup.read(_DATA.parents[1] / 'setup.cfg')
+        patterns = dict(
+            line.split(' = ')
+            for line in setup['files']['package_data'].strip().splitlines()
+        )
+        for path in _DATA.rglob('*'):
+            if path.suffix in {'', '.py', '.pyc', '.rst'}:
+                continue
+            package = '.'.join(path.relative_to(_DATA.parents[1]).parts[:-1])
+            self.assertTrue(path.match(patterns[package]), path)
+
+
+class SchemaCase(testtools.TestCase):
+    """A format: its schema, and its reader."""
+
+    NAME = ''
+    EXAMPLES: tuple[typing.Any, ...] = ()
+    #: Keys of mappings that may have any keys.
+    OPEN: tuple[str, ...] = ()
+
+    def read(self, content: typing.Any) -> None:
+        """Read the data of a file.
+
+        :raises gpuclient.exceptions.InvalidData: It is refused.
+        """
+        raise NotImplementedError
+
+    def setUp(self) -> None:
+        super().setUp()
+        if not self.NAME:
+            return
+        self.schema = data.load(f'schema/{self.NAME}.json')
+        self.validator = jsonschema.Draft202012Validator(self.schema)
+
+    def _is_read(self, content: typing.Any) -> bool:
+        try:
+            self.read(content)
+        except exceptions.InvalidValue:
+            return False
+        return True
+
+    def _check(self) -> None:
+        jsonschema.Draft202012Validator.check_schema(self.schema)
+        for example in self.EXAMPLES:
+            self.read(example)
+            self.validator.validate(example)
+
+    def _check_changes(self) -> None:
+        """Change every value of the examples."""
+        accepted = refused = 0
+        for example in self.EXAMPLES:
+            for place in _places(example):
+                for value in _VALUES:
+                    content = _changed(example, place, value)
+                    if self._is_read(content):
+                        accepted += 1
+                        self.validator.validate(content)
+                    else:
+                        refused += 1
+        self.assertLess(0, accepted)
+        self.assertLess(0, refused)
+
+    def _check_unknown_keys(self) -> None:
+        """Add a key to every mapping of the examples."""
+        for example in self.EXAMPLES:
+            for place in _places(example):
+                content = copy.deepcopy(example)
+                parent = content
+                for key in place:
+                    parent = parent[key]
+                if not isinstance(parent, dict) or ({*place} & {*self.OPEN}):
+                    continue
+                parent['unknown_key'] = 1
+                self.assertFalse(self._is_read(content), place)
+                self.assertFalse(self.validator.is_valid(content), place)
+
+
+class TestCatalogue(SchemaCase):
+    NAME = 'catalogue'
+    EXAMPLES = (
+        {
+            '$schema': 'https://example.com/catalogue.json',
+            'sources': {'box': 'its box'},
+            'models': {
+                'nvidia_a40': {
+                    'device_types': ['type-PCI'],
+                    'notes': None,
+                },
+                'x_1': {
+                    'name': 'X 1',
+                    'designation': 'X',
+                    'vendor_id': '10DE',
+                    'product_id': 'ffff',
+                    'architecture': 'Y',
+                    'device_types': ['type-PF', 'type-PCI'],
+                    'memory_mb': 8192,
+                    'bars': [
+                        {'number': 0, 'size': 2**24},
+                        {'number': 1, 'size': 2**33, 'prefetchable': True},
+                    ],
+                    'nvswitch': False,
+                    'driver': 'nvidia',
+                    'driver_floor': 535,
+                    'open_kernel_modules': 'required',
+                    'form_factor': 'PCIe',
+                    'audio_product_id': '1aef',
+                    'subsystem_ids': ['10DE:0x157E'],
+                    'notes': 'A note',
+                    'sources': ['box', 'a label'],
+                },
+            },
+        },
+    )
+
+    def read(self, content: typing.Any) -> None:
+        catalogue.merged(catalogue.builtin(), content, 'path')
+
+    def test_examples(self) -> None:
+        self._check()
+
+    def test_changes(self) -> None:
+        self._check_changes()
+
+    def test_unknown_keys(self) -> None:
+        self._check_unknown_keys()
+
+    def test_tables_of_the_package(self) -> None:
+        for path in (_DATA / 'gpus').glob('*.json'):
+            self.assertIn(path.stem, catalogue.TABLES)
+            content = json.loads(path.read_text())
+            self.validator.validate(content)
+            self.assertEqual('../schema/catalogue.json', content['$schema'])
+            # No text is there that no record refers to.
+            used = {
+                text
+                for fields in content['models'].values()
+                for text in fields['sources']
+            }
+            self.assertEqual(set(), set(content['sources']) - used, path)
+            for slug, fields in content['models'].items():
+                self.assertEqual(
+                    slug, '_'.join(catalogue.words(fields['name']))
+                )
