@@ -57,6 +57,7 @@ def parse(text: str) -> frozenset[int]:
     """
     included: set[int] = set()
     excluded: set[int] = set()
+    ranges = _Ranges()
     for part in text.split(','):
         rule = part.strip()
         if not rule:
@@ -78,7 +79,7 @@ def parse(text: str) -> frozenset[int]:
             raise exceptions.InvalidCPUSet(
                 f'Invalid {kind} expression {quoting.cpus(rule)!r}'
             )
-        target.update(_numbers(numbers[0], numbers[-1]))
+        target.update(ranges.numbers(numbers[0], numbers[-1]))
     return frozenset(included - excluded)
 
 
@@ -125,6 +126,7 @@ def parse_list(text: str, total: int | None = None) -> frozenset[int]:
         it needs the number of CPUs and that is not known.
     """
     found: set[int] = set()
+    ranges = _Ranges()
     for region in re.split(r'[,\s]+', text.strip(', \t\r\n')):
         if not region:
             continue
@@ -150,7 +152,7 @@ def parse_list(text: str, total: int | None = None) -> frozenset[int]:
             raise exceptions.InvalidCPUSet(
                 f'Invalid CPU list {quoting.cpus(region)!r}'
             )
-        for start in _numbers(first, last)[::group]:
+        for start in ranges.numbers(first, last)[::group]:
             found.update(range(start, min(start + used, last + 1)))
     return frozenset(found)
 
@@ -180,6 +182,7 @@ def parse_tuned(text: str) -> frozenset[int]:
         parts.append(mask)
     found: set[int] = set()
     removed: set[int] = set()
+    ranges = _Ranges()
     for part in filter(None, parts):
         target, body = found, part
         if part[0] in '^!':
@@ -194,7 +197,9 @@ def parse_tuned(text: str) -> frozenset[int]:
                 f'Invalid CPU list {quoting.cpus(part)!r}'
             ) from exc
         target.update(
-            _bits(numbers[0]) if is_mask else _numbers(numbers[0], numbers[-1])
+            _bits(numbers[0])
+            if is_mask
+            else ranges.numbers(numbers[0], numbers[-1])
         )
     return frozenset(found - removed)
 
@@ -219,12 +224,28 @@ def _bound(text: str, total: int | None) -> int:
     return total - 1
 
 
-def _numbers(first: int, last: int) -> range:
-    if max(abs(first), abs(last)) >= LIMIT:
-        raise exceptions.InvalidCPUSet(
-            f'No machine has CPU {max(abs(first), abs(last))}'
-        )
-    return range(first, last + 1)
+class _Ranges:
+    """The ranges of one list, within what a machine may have."""
+
+    def __init__(self) -> None:
+        #: A list that has each CPU several times over is no list of a machine.
+        self._left = 16 * LIMIT
+
+    def numbers(self, first: int, last: int) -> range:
+        """Return the CPUs of a range.
+
+        :raises gpuclient.exceptions.InvalidCPUSet: No machine has them.
+        """
+        if max(abs(first), abs(last)) >= LIMIT:
+            raise exceptions.InvalidCPUSet(
+                f'No machine has CPU {max(abs(first), abs(last))}'
+            )
+        self._left -= last - first + 1
+        if self._left < 0:
+            raise exceptions.InvalidCPUSet(
+                'The CPU list has the same CPUs too many times'
+            )
+        return range(first, last + 1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,6 +25,7 @@ import functools
 import re
 import typing
 
+from gpuclient.model import address_pattern
 from gpuclient.model import alias as alias_model
 from gpuclient.model import device_spec
 from gpuclient.model import naming
@@ -43,9 +44,10 @@ _ANY_ADDRESS = _ALL[:4]
 _ADDRESS = re.compile('[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f][.][0-7]', re.ASCII)
 _HEXADECIMAL = re.compile('[0-9a-f]+', re.ASCII)
 _CLASS = re.compile('CUSTOM_PCI_([0-9A-F]{4})_([0-9A-F]{4})', re.ASCII)
-#: Characters of a regular expression for some digits, and its repeats.
+#: Characters of a regular expression that is tried on all values of a field,
+#: and the ways to match one.
 _LONGEST_PATTERN = 128
-_MOST_REPEATS = 6
+_MOST_WAYS = 1000
 #: Steps after which a search ends without an answer.
 _STEPS = 20_000
 
@@ -232,11 +234,12 @@ def _number(text: str, digits: int, count: int) -> int:
 def _expression(pattern: str, digits: int, count: int) -> int:
     """Return the values that a regular expression matches.
 
-    One that nobody would write for four digits may take hours: it is taken to
-    match all.
+    One that nobody would write for four digits takes too long for all of
+    them: it is taken to match all.
     """
-    if len(pattern) > _LONGEST_PATTERN or (
-        len(re.findall('[*+{]', pattern)) > _MOST_REPEATS
+    if (
+        len(pattern) > _LONGEST_PATTERN
+        or address_pattern.ways(pattern) > _MOST_WAYS
     ):
         return (1 << count) - 1
     match = re.compile(pattern).match

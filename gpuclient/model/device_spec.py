@@ -26,6 +26,7 @@ import string
 import typing
 
 from gpuclient import exceptions
+from gpuclient.model import address_pattern
 from gpuclient.model import alias as alias_model
 from gpuclient.model import boolean
 from gpuclient.model import naming
@@ -33,6 +34,8 @@ from gpuclient.model import quoting
 
 ANY = '*'
 _REGEX_ANY = '.*'
+#: Ways to match one field that every host has time for.
+_MOST_WAYS = 10_000
 _MAXIMA = {
     'vendor_id': 0xFFFF,
     'product_id': 0xFFFF,
@@ -593,6 +596,13 @@ def _parse_regex(address: Tags) -> Address:
             re.compile(pattern)
     except re.error as exc:
         raise _wrong_address(address) from exc
+    for pattern in fields.values():
+        if address_pattern.ways(pattern) > _MOST_WAYS:
+            raise _invalid(
+                f'The regular expression {quoting.word(pattern)!r} of an '
+                f'address has too many ways to match a few characters, and '
+                f'nova-compute may not end: write it without repeats of groups'
+            )
     return Address(**fields, regex=True)
 
 

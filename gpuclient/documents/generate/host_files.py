@@ -36,9 +36,11 @@ import dataclasses
 import re
 
 from gpuclient import exceptions
+from gpuclient.model import cpu
 from gpuclient.model import description
 from gpuclient.model import host
 from gpuclient.model import pci
+from gpuclient.model import quoting
 
 #: Debian and Ubuntu: initramfs-tools, grub.
 DEBIAN = 'debian'
@@ -138,6 +140,14 @@ class Passthrough:
                         f'{what} {value!r} is not of the form '
                         f'{pattern.pattern}'
                     )
+        if self.isolated_cores:
+            try:
+                cpu.parse_tuned(self.isolated_cores)
+            except exceptions.InvalidCPUSet as exc:
+                raise exceptions.InvalidValue(
+                    f'Isolated cores {quoting.cpus(self.isolated_cores)!r}: '
+                    f'{exc}'
+                ) from exc
 
     @property
     def drivers(self) -> tuple[str, ...]:

@@ -12,6 +12,8 @@
 
 """CPU lists of the kernel and of TuneD, and sizes."""
 
+import collections.abc
+
 import ddt
 import testtools
 
@@ -35,6 +37,14 @@ class TestLists(testtools.TestCase):
     @ddt.unpack
     def test_kernel(self, text: str, expected: str) -> None:
         self.assertEqual(expected, cpu.render(cpu.parse_list(text, 16)))
+
+    @ddt.data(cpu.parse, cpu.parse_list, cpu.parse_tuned)
+    def test_more_than_a_machine_has(
+        self, parse: collections.abc.Callable[[str], frozenset[int]]
+    ) -> None:
+        for text in ('0-4294967295', '65536', ','.join(['0-65535'] * 17)):
+            self.assertRaises(exceptions.InvalidCPUSet, parse, text)
+        self.assertEqual(65536, len(parse('0-65535,0-100')))
 
     @ddt.data('3-1', '1-', 'a', '5:1/2', '0-7:3/2', '0-7:1/0', '^3', 'n', '-1')
     def test_kernel_refuses(self, text: str) -> None:

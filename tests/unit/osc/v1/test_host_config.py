@@ -93,6 +93,14 @@ class TestCreate(testtools.TestCase):
             path.write_text(text)
         self.assertEqual(path.read_text(), text)
 
+    @ddt.data('0-4294967295', '5-4000000', '2-')
+    def test_isolated_cores_that_no_host_has(self, cores: str) -> None:
+        message = self.refused(
+            *('--id', '10de:20f1', '--system', 'debian'),
+            *('--cpu-vendor', 'intel', '--isolated-cores', cores),
+        )
+        self.assertIn('solated cores', message)
+
     def test_twice(self) -> None:
         arguments = ('debian', '--device', CARD, '--output', 'out')
         dry = self.create(*arguments, '--dry-run')
