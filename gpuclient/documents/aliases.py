@@ -23,7 +23,7 @@ from gpuclient.rules import alias as alias_rules
 
 
 @dataclasses.dataclass(frozen=True)
-class DefinedAlias(services.Defined):
+class DefinedAlias(services.DefinedValue):
     """One ``[pci]alias`` value of a file."""
 
     alias: alias_model.Alias

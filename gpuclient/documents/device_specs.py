@@ -23,7 +23,7 @@ from gpuclient.model import nova_options
 
 
 @dataclasses.dataclass(frozen=True)
-class DefinedSpec(services.Defined):
+class DefinedSpec(services.DefinedValue):
     """One entry of a ``[pci]device_spec`` value, which may have several."""
 
     spec: device_spec.DeviceSpec

@@ -40,7 +40,7 @@ YAML = ('.yaml', '.yml')
 
 
 @dataclasses.dataclass(frozen=True)
-class Defined:
+class DefinedValue:
     """Where something is defined."""
 
     #: The value that it is, or is part of.
@@ -237,7 +237,7 @@ def parse(
     :raises gpuclient.exceptions.DocumentError: It is broken.
     """
     if is_yaml:
-        return formats.parse_yaml(path, content) or rhoso.YamlFile(
+        return formats.parse_yaml(path, content) or rhoso.CustomResourceFile(
             path, content
         )
     tool = formats.parse_plain(path, content)

@@ -81,7 +81,7 @@ class Document(services.ServiceConfiguration):
 
     @property
     def is_rhoso(self) -> bool:
-        return isinstance(self.file, rhoso.YamlFile)
+        return isinstance(self.file, rhoso.CustomResourceFile)
 
     @property
     def is_kolla(self) -> bool:
@@ -89,7 +89,7 @@ class Document(services.ServiceConfiguration):
 
 
 @dataclasses.dataclass(frozen=True)
-class Files:
+class ConfigurationFiles:
     """Files and folders, and what services read of them."""
 
     documents: tuple[Document, ...]
@@ -101,7 +101,7 @@ class Files:
         return [one for one in self.documents if one.file is file]
 
 
-def read(paths: collections.abc.Sequence[str]) -> Files:
+def read(paths: collections.abc.Sequence[str]) -> ConfigurationFiles:
     """Read files and folders.
 
     :raises gpuclient.exceptions.DocumentError: One cannot be read, or is not
@@ -153,7 +153,7 @@ def read(paths: collections.abc.Sequence[str]) -> Files:
                 'nova.conf files, YAML files, or folders that hold them'
             ).format(paths=', '.join(paths))
         )
-    return Files(
+    return ConfigurationFiles(
         tuple(documents),
         tuple(
             (file, _readers(file, documents))

@@ -69,7 +69,7 @@ _TEMPLATE = rb'^[ \t]*\{[{%]'
 
 
 @dataclasses.dataclass(frozen=True)
-class Tree:
+class ConfigurationTree:
     """What was found in files and folders."""
 
     #: All that is known; of several deployments that of all of them.
@@ -95,12 +95,12 @@ class Declared:
 def read(
     paths: collections.abc.Iterable[str],
     declared: collections.abc.Iterable[Declared] = (),
-) -> Tree:
+) -> ConfigurationTree:
     """Read files, and all of a folder; links to folders are not followed.
 
     A file that is named has to have configuration of Nova; of a folder, only
     those are read that do. One that cannot be read, or is not there, is among
-    :attr:`Tree.unreadable`.
+    :attr:`ConfigurationTree.unreadable`.
 
     :param declared: Files of the same kinds and host are read one behind the
         other.
@@ -109,7 +109,7 @@ def read(
     unreadable: list[tuple[str, str]] = []
     others: list[tuple[str, str]] = []
     plain: dict[str, nova_conf.NovaConf] = {}
-    hosts = data_plane.Found()
+    hosts = data_plane.DataPlaneObjects()
     shared: dict[tuple[type, str], list[derived_conf.SharedFile]] = {}
     count = 0
     idle: list[deployment.Unread] = []
@@ -146,7 +146,7 @@ def read(
                 for reading in file.readings()
             ]
             found += here
-            told = isinstance(file, rhoso.YamlFile) and hosts.read(
+            told = isinstance(file, rhoso.CustomResourceFile) and hosts.read(
                 file.path, file.content().decode()
             )
             misplaced = (
@@ -184,7 +184,7 @@ def read(
         )
         for group in (*plain_files.groups(plain), *of_declared)
     ]
-    return Tree(
+    return ConfigurationTree(
         dataclasses.replace(hosts.deployment(found), unread=tuple(idle)),
         count,
         tuple(unreadable),
@@ -195,7 +195,7 @@ def read(
 def _read_declared(
     declared: collections.abc.Iterable[Declared],
     unreadable: list[tuple[str, str]],
-) -> tuple[list[plain_files.Group], set[str]]:
+) -> tuple[list[plain_files.ProcessFiles], set[str]]:
     """Return what the user says is read together, and the files of it."""
     confs: dict[str, nova_conf.NovaConf] = {}
     read_by: dict[tuple[str, str | None], list[str]] = {}
@@ -221,7 +221,7 @@ def _read_declared(
         if paths:
             kinds.setdefault((host, tuple(paths)), []).append(kind)
     return [
-        plain_files.Group(
+        plain_files.ProcessFiles(
             tuple(readers),
             host,
             tuple(confs[path] for path in paths),

@@ -170,7 +170,7 @@ def check_replaceable(path: str) -> str:
         return place.target()
 
 
-def _check_replaceable(place: places.Place, descriptor: int) -> None:
+def _check_replaceable(place: places.FolderEntry, descriptor: int) -> None:
     status = os.fstat(descriptor)
     path, target = place.path, place.target()
     # Root could write it, but somebody took the write permission away.
@@ -197,7 +197,9 @@ def _may_write(name: str, folder: int) -> bool:
     return os.access(name, os.W_OK, dir_fd=folder)
 
 
-def _without_leftover(place: places.Place, status: os.stat_result) -> bool:
+def _without_leftover(
+    place: places.FolderEntry, status: os.stat_result
+) -> bool:
     """Remove the second name that a run left that was killed.
 
     :returns: Whether it had that one beside its own, and no other.
@@ -219,7 +221,7 @@ def _without_leftover(place: places.Place, status: os.stat_result) -> bool:
     return False
 
 
-def _prefix(place: places.Place) -> str:
+def _prefix(place: places.FolderEntry) -> str:
     """Return what the names of files begin with that are to replace one."""
     # A name may be as long as the file system lets it be.
     return f'.{place.name[:60]}.'
@@ -363,7 +365,7 @@ def write(path: str, content: bytes) -> None:
             commit()
 
 
-def _write_new(place: places.Place, content: bytes) -> None:
+def _write_new(place: places.FolderEntry, content: bytes) -> None:
     prepare = functools.partial(_set_mode, 0o644)
     with (
         _temporary(place, content, prepare) as (_descriptor, temporary),
@@ -466,7 +468,7 @@ def remove(path: str, content: bytes) -> None:
 
 @contextlib.contextmanager
 def _unnamed(
-    place: places.Place,
+    place: places.FolderEntry,
     content: bytes,
     prepare: collections.abc.Callable[[int], None],
 ) -> collections.abc.Iterator[str]:
@@ -516,7 +518,7 @@ def _set_mode(mode: int, descriptor: int) -> None:
 
 
 def _check_same(
-    place: places.Place, descriptor: int, name: str | None = None
+    place: places.FolderEntry, descriptor: int, name: str | None = None
 ) -> None:
     """Make sure that a name is still that of a file that is open."""
     try:
@@ -533,7 +535,9 @@ def _same(one: os.stat_result, other: os.stat_result) -> bool:
     return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 
 
-def _check_unchanged(place: places.Place, source: int, old: bytes) -> None:
+def _check_unchanged(
+    place: places.FolderEntry, source: int, old: bytes
+) -> None:
     with open(source, 'rb', closefd=False) as stream:
         stream.seek(0)
         if stream.read(len(old) + 1) != old:
@@ -548,7 +552,7 @@ def _changed(path: str) -> exceptions.DocumentChanged:
 
 
 @contextlib.contextmanager
-def _opened(place: places.Place) -> collections.abc.Iterator[int]:
+def _opened(place: places.FolderEntry) -> collections.abc.Iterator[int]:
     """Open a file to be replaced.
 
     :raises gpuclient.exceptions.DocumentError: It is no regular file.
@@ -567,7 +571,7 @@ def _opened(place: places.Place) -> collections.abc.Iterator[int]:
 
 @contextlib.contextmanager
 def _temporary(
-    place: places.Place,
+    place: places.FolderEntry,
     content: bytes,
     prepare: collections.abc.Callable[[int], None],
 ) -> collections.abc.Iterator[tuple[int, str]]:
@@ -601,7 +605,7 @@ def _readable(folder: int) -> collections.abc.Iterator[int]:
 
 
 @contextlib.contextmanager
-def _locked(place: places.Place) -> collections.abc.Iterator[None]:
+def _locked(place: places.FolderEntry) -> collections.abc.Iterator[None]:
     """Keep other runs from replacing files of a folder at the same time.
 
     The folder is locked because the file itself will be another one.

@@ -42,7 +42,7 @@ _OWN_STREAM = re.compile(
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class FolderEntry:
     """A name in a folder, which is open."""
 
     #: As the user named it.
@@ -89,7 +89,7 @@ def is_own_stream(path: str) -> bool:
 @contextlib.contextmanager
 def reach(
     path: str, *, make: int | None = None
-) -> collections.abc.Iterator[Place]:
+) -> collections.abc.Iterator[FolderEntry]:
     """Open the folder of a file, which need not be there.
 
     :param make: Make the folders that are not there, with this mode.
@@ -107,7 +107,7 @@ def reach(
             raise IsADirectoryError(
                 errno.EISDIR, os.strerror(errno.EISDIR), path
             )
-        place = Place(path, walk.folder, name)
+        place = FolderEntry(path, walk.folder, name)
         walk.check(place.status())
         yield place
     finally:

@@ -26,7 +26,7 @@ from gpuclient.rules import finding
 def read(
     paths: collections.abc.Sequence[str],
     declared: collections.abc.Sequence[tree.Declared] = (),
-) -> tree.Tree:
+) -> tree.ConfigurationTree:
     """Read files and folders.
 
     :param declared: What some of them are.
@@ -52,7 +52,7 @@ def read(
 
 
 def check(
-    found: tree.Tree, models: catalogue.Catalogue
+    found: tree.ConfigurationTree, models: catalogue.Catalogue
 ) -> tuple[finding.Located, ...]:
     """Return all findings of a tree."""
     return (

@@ -15,8 +15,8 @@
 import collections.abc
 
 from gpuclient.documents import catalogue as catalogue_documents
+from gpuclient.documents.generate import created_files
 from gpuclient.documents.generate import creation
-from gpuclient.documents.generate import files as created
 from gpuclient.documents import tree
 from gpuclient import exceptions
 from gpuclient.model import configuration
@@ -44,7 +44,9 @@ def _read(
 ) -> collections.abc.Iterator[expectation.Expectation]:
     found = tree.read([path])
     if not found.deployment.processes and not found.unread:
-        wanted = created.read_description(path, catalogue_documents.load(None))
+        wanted = created_files.read_description(
+            path, catalogue_documents.load(None)
+        )
         if not wanted.report_in_placement:
             raise exceptions.InvalidValue(
                 f'{path} has report_in_placement: false'

@@ -143,7 +143,7 @@ def _judge(file: editable.Editable, counts: collections.Counter[str]) -> None:
         )
         for reading in file.readings()
     ]
-    plane = data_plane.Found()
+    plane = data_plane.DataPlaneObjects()
     for one in file.files:
         plane.read('x', one.content().decode())
     for located in configuration_rules.check(plane.deployment(found)):

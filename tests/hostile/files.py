@@ -26,8 +26,8 @@ import signal
 import tempfile
 import unittest.mock
 
+from gpuclient.documents.generate import created_files
 from gpuclient.documents.generate import creation
-from gpuclient.documents.generate import files as created
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
 from gpuclient.files import atomic
@@ -135,8 +135,8 @@ def _create(path: str) -> None:
 
 
 def _create_tree(path: str) -> None:
-    artefacts = [creation.Text(name, '# new\n') for name in _NAMES]
-    files, _others = created.read(os.path.dirname(path), artefacts)
+    artifacts = [creation.TextArtifact(name, '# new\n') for name in _NAMES]
+    files, _others = created_files.read(os.path.dirname(path), artifacts)
     for file in files:
         file.check_writable()
         file.write()

@@ -35,8 +35,8 @@ import typing
 
 from gpuclient.documents import aliases
 from gpuclient.documents.generate import conf_options
+from gpuclient.documents.generate import created_files
 from gpuclient.documents.generate import creation
-from gpuclient.documents.generate import files as created
 from gpuclient.model import alias as alias_model
 
 ALIAS = alias_model.Alias('a', '10de', '20f1', 'type-PF')
@@ -60,13 +60,13 @@ def _add(path: str) -> None:
 
 def _create(path: str) -> None:
     """Write a file that is there, and one in a folder that is not."""
-    files, _others = created.read(
+    files, _others = created_files.read(
         path,
         [
-            creation.Conf(
+            creation.ConfArtifact(
                 'nova.conf', (conf_options.aliases([ALIAS]),), ('nova-api',)
             ),
-            creation.Text('etc/modprobe.d/x.conf', COMMENTS),
+            creation.TextArtifact('etc/modprobe.d/x.conf', COMMENTS),
         ],
     )
     for file in files:

@@ -80,7 +80,7 @@ class Span:
 
 
 @dataclasses.dataclass
-class Found:
+class DataPlaneObjects:
     """What files have of the data plane."""
 
     #: Each with the lines of the object that it was read from.
@@ -124,7 +124,7 @@ class Found:
         if id(node) in seen:
             return
         seen.add(id(node))
-        reader = _Reader(path)
+        reader = _ObjectReader(path)
         kind = reader.text(node, 'kind')
         span = reader.span(node)
         if kind == 'List':
@@ -158,7 +158,7 @@ class Found:
             )
 
     def _read_values(
-        self, reader: '_Reader', data: yaml.Node | None, span: Span
+        self, reader: '_ObjectReader', data: yaml.Node | None, span: Span
     ) -> None:
         nodes = yaml_nodes.below(data, 'nodeset')
         if yaml_nodes.below(nodes, 'ansible', 'ansibleVars') is not None:
@@ -300,7 +300,7 @@ def _path_of_service(service: deployment.DataPlaneService) -> str:
     return service.place.path
 
 
-class _Reader:
+class _ObjectReader:
     """Reads objects of one file."""
 
     def __init__(self, path: str) -> None:

@@ -116,7 +116,7 @@ Confs = collections.abc.Mapping[str, nova_conf.NovaConf]
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class ProcessFiles:
     """Files that one process reads, or several kinds of process do."""
 
     kinds: tuple[str, ...]
@@ -212,7 +212,7 @@ def kind_of(name: str) -> str | None:
     )
 
 
-def groups(confs: Confs) -> collections.abc.Iterator[Group]:
+def groups(confs: Confs) -> collections.abc.Iterator[ProcessFiles]:
     """Yield what each process reads of files.
 
     :param confs: By path.
@@ -282,14 +282,14 @@ def _groups(
     confs: Confs,
     *,
     several: bool,
-) -> collections.abc.Iterator[Group]:
+) -> collections.abc.Iterator[ProcessFiles]:
     kinds, host = _owner(folder.path, several=several)
     for path, own in folder.alone:
         readers = own or kinds
         if readers is None:
             readers = _by_content([confs[path]]) if several else None
         if readers != ():
-            yield Group(
+            yield ProcessFiles(
                 readers or configuration.ALL, host, (confs[path],), path
             )
     if kinds == ():
@@ -305,7 +305,7 @@ def _groups(
             one for one in rest if one not in {*with_own, *folder.below}
         )
         if left:
-            yield Group(
+            yield ProcessFiles(
                 left,
                 host,
                 tuple(confs[one] for one in shared),
@@ -314,7 +314,7 @@ def _groups(
     for kind in with_own:
         for own_files, drop_ins, own_host in _instances(folder, kind):
             paths = [*base.files, *own_files, *base.drop_ins, *drop_ins]
-            yield Group(
+            yield ProcessFiles(
                 (kind,),
                 own_host or host if kind == configuration.COMPUTE else None,
                 tuple(confs[one] for one in paths),

@@ -63,7 +63,7 @@ Keys: typing.TypeAlias = tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class EmbeddedConf:
     """One nova.conf inside a file."""
 
     conf: nova_conf.NovaConf
@@ -89,7 +89,7 @@ class Part:
 
 
 @dataclasses.dataclass(frozen=True)
-class Mounts:
+class ServiceMounts:
     """What a data plane service brings to its hosts."""
 
     #: Name of the service, and its ``edpmServiceType``.
@@ -114,7 +114,7 @@ class _Object:
     owned: bool = False
 
 
-class YamlFile(editable.EditableFile):
+class CustomResourceFile(editable.EditableFile):
     """A YAML file with nova.conf texts in it.
 
     :raises gpuclient.exceptions.DocumentError: It is not YAML, or one of the
@@ -128,7 +128,7 @@ class YamlFile(editable.EditableFile):
         self._text = atomic.decode(path, content)
         self._lines = nova_conf.split_lines(self._text)
         #: What data plane services read.
-        self._mounted: list[Mounts] = []
+        self._mounted: list[ServiceMounts] = []
         found = tuple(self._find())
         of_nova = self._names_of(True)
         # What only data plane services of others read is no nova.conf.
@@ -147,7 +147,7 @@ class YamlFile(editable.EditableFile):
         }
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> 'YamlFile':
+    def read(cls, path: str | os.PathLike[str]) -> 'CustomResourceFile':
         """Read a file."""
         path = os.fspath(path)
         return cls(path, atomic.read(path))
@@ -178,9 +178,11 @@ class YamlFile(editable.EditableFile):
                 )
         return ''
 
-    def services(self) -> collections.abc.Iterator[tuple[str, list[Part]]]:
+    def services(
+        self,
+    ) -> collections.abc.Iterator[tuple[str, list[EmbeddedConf]]]:
         """Yield each service, and the parts that it reads together."""
-        groups: dict[tuple[str, str], list[Part]] = {}
+        groups: dict[tuple[str, str], list[EmbeddedConf]] = {}
         for part in self.parts:
             groups.setdefault((part.group, part.service), []).append(part)
         for (_group, service), parts in groups.items():
@@ -203,7 +205,7 @@ class YamlFile(editable.EditableFile):
         all ConfigMaps are taken for those of one compute; where several of
         them have devices, it cannot be told which are.
         """
-        maps: dict[str, list[Part]] = {}
+        maps: dict[str, list[EmbeddedConf]] = {}
         for part in self.parts:
             if part.config_map is not None:
                 maps.setdefault(part.config_map, []).append(part)
@@ -239,7 +241,7 @@ class YamlFile(editable.EditableFile):
             yield self._together(left, is_ambiguous=len(holders) > 1)
 
     def _together(
-        self, parts: list[Part], *, is_ambiguous: bool
+        self, parts: list[EmbeddedConf], *, is_ambiguous: bool
     ) -> editable.Reading:
         """Return files that are mounted in one folder, by their names."""
         parts = sorted(parts, key=lambda part: part.file_name)
@@ -268,7 +270,7 @@ class YamlFile(editable.EditableFile):
                 lines = [*before, *new, *lines[part.block.end :]]
         return lines
 
-    def _find(self) -> collections.abc.Iterator[Part]:
+    def _find(self) -> collections.abc.Iterator[EmbeddedConf]:
         documents = yaml_file.compose_as_tools(self.path, self._text)
         anchors = yaml_file.anchored_scalars(self._text)
         for number, document in enumerate(documents):
@@ -283,7 +285,7 @@ class YamlFile(editable.EditableFile):
         anchors: set[int],
         seen: set[int],
         within: _Object,
-    ) -> collections.abc.Iterator[Part]:
+    ) -> collections.abc.Iterator[EmbeddedConf]:
         # An alias is the very node that it refers to: once is enough, and a
         # billion laughs stay one.
         if id(node) in seen or len(keys) > _DEEPEST:
@@ -327,7 +329,7 @@ class YamlFile(editable.EditableFile):
         anchors: set[int],
         seen: set[int],
         within: _Object,
-    ) -> collections.abc.Iterator[Part]:
+    ) -> collections.abc.Iterator[EmbeddedConf]:
         """Find files among the data of a ConfigMap, as computes mount them."""
         if isinstance(data, yaml.MappingNode):
             for key, value in data.value:
@@ -354,7 +356,7 @@ class YamlFile(editable.EditableFile):
         keys: Keys,
         service: str,
         anchors: set[int],
-    ) -> Part:
+    ) -> EmbeddedConf:
         name = '.'.join(keys)
         values = keys[-1] == 'conf'
         header = node.start_mark.line
@@ -379,7 +381,7 @@ class YamlFile(editable.EditableFile):
         elif block.start == block.end:
             indent = ' ' * (key.start_mark.column + yaml_edit.INDENT)
             block = dataclasses.replace(block, indent=indent)
-        return Part(
+        return EmbeddedConf(
             nova_conf.NovaConf(
                 self.path,
                 text.encode(),
@@ -394,13 +396,13 @@ class YamlFile(editable.EditableFile):
         )
 
 
-def mounts_of(node: yaml.Node | None) -> Mounts:
+def mounts_of(node: yaml.Node | None) -> ServiceMounts:
     """Return what an OpenStackDataPlaneService mounts."""
     name = yaml_nodes.text(node, 'metadata', 'name')
     sources = yaml_nodes.below(node, 'spec', 'dataSources')
     # As releases before had it.
     plain = yaml_nodes.below(node, 'spec', 'configMaps')
-    return Mounts(
+    return ServiceMounts(
         name,
         # The webhook of the operator makes the type the name.
         yaml_nodes.text(node, 'spec', 'edpmServiceType') or name,

@@ -32,7 +32,7 @@ def _everything(_text: str) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class Option:
+class ManagedOption:
     """One option, and all the values of it that are ours."""
 
     section: str
@@ -65,21 +65,21 @@ class Option:
             conf.add(self.section, self.name, text)
 
 
-def setting(section: str, name: str, value: object) -> Option:
+def setting(section: str, name: str, value: object) -> ManagedOption:
     """Return an option that has one value."""
-    return Option(section, name, (str(value),), meaning=str.lower)
+    return ManagedOption(section, name, (str(value),), meaning=str.lower)
 
 
-def cpu_set(section: str, name: str, cpus: frozenset[int]) -> Option:
+def cpu_set(section: str, name: str, cpus: frozenset[int]) -> ManagedOption:
     """Return an option that is a set of CPUs."""
-    return Option(
+    return ManagedOption(
         section, name, (cpu.render(cpus),), meaning=_read_by(cpu.parse)
     )
 
 
 def reserved_pages(
     size_kib: int, counts: collections.abc.Sequence[int]
-) -> Option:
+) -> ManagedOption:
     """Return ``[DEFAULT]reserved_huge_pages``; other page sizes stay.
 
     :param counts: Number of pages of each NUMA node.
@@ -92,7 +92,7 @@ def reserved_pages(
             isinstance(found, cpu.ReservedPages) and found.size_kib == size_kib
         )
 
-    return Option(
+    return ManagedOption(
         'DEFAULT',
         'reserved_huge_pages',
         tuple(
@@ -105,7 +105,9 @@ def reserved_pages(
     )
 
 
-def aliases(wanted: collections.abc.Sequence[alias_model.Alias]) -> Option:
+def aliases(
+    wanted: collections.abc.Sequence[alias_model.Alias],
+) -> ManagedOption:
     """Return ``[pci]alias`` with aliases in it; others of it stay."""
     names = {alias.name for alias in wanted}
 
@@ -116,7 +118,7 @@ def aliases(wanted: collections.abc.Sequence[alias_model.Alias]) -> Option:
             isinstance(found, dict) and str(found.get('name')).strip() in names
         )
 
-    return Option(
+    return ManagedOption(
         'pci',
         'alias',
         tuple(alias.render() for alias in wanted),
@@ -154,7 +156,7 @@ def _json(text: str) -> typing.Any:
 def device_specs(
     entries: collections.abc.Sequence[dict[str, str]],
     ids: collections.abc.Collection[tuple[str, str]],
-) -> Option:
+) -> ManagedOption:
     """Return ``[pci]device_spec`` with entries in it.
 
     :param ids: Vendor and product of the devices that are ours: values for
@@ -175,7 +177,7 @@ def device_specs(
             for part in parts
         )
 
-    return Option(
+    return ManagedOption(
         'pci',
         'device_spec',
         tuple(json.dumps(entry) for entry in entries),
@@ -186,7 +188,7 @@ def device_specs(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Filters(Option):
+class _ManagedFilters(ManagedOption):
     """Filters beside those that are there, or else Nova's own."""
 
     def apply(self, conf: nova_conf.NovaConf) -> None:
@@ -206,9 +208,9 @@ class _Filters(Option):
             conf.replace(found[-1], ','.join((*names, *missing)))
 
 
-def filters(names: tuple[str, ...]) -> Option:
+def filters(names: tuple[str, ...]) -> ManagedOption:
     """Return ``[filter_scheduler]enabled_filters`` with filters in it."""
-    return _Filters('filter_scheduler', 'enabled_filters', names)
+    return _ManagedFilters('filter_scheduler', 'enabled_filters', names)
 
 
 def _of_specs(text: str) -> typing.Any:
@@ -226,7 +228,7 @@ def _of_specs(text: str) -> typing.Any:
 def edited(
     path: str,
     text: str,
-    options: tuple[Option, ...],
+    options: tuple[ManagedOption, ...],
     *,
     template: bool = False,
 ) -> nova_conf.NovaConf:
@@ -240,18 +242,18 @@ def edited(
     return conf
 
 
-def merged(path: str, text: str, options: tuple[Option, ...]) -> str:
+def merged(path: str, text: str, options: tuple[ManagedOption, ...]) -> str:
     """Return the text of a nova.conf with options, see :func:`edited`."""
     return edited(path, text, options).text
 
 
 @dataclasses.dataclass(frozen=True)
-class Conf(yaml_merge.Merge):
+class ConfMerge(yaml_merge.Merge):
     """A nova.conf inside YAML."""
 
     #: Where it stands, for messages.
     path: str
-    options: tuple[Option, ...]
+    options: tuple[ManagedOption, ...]
 
     def merged(self, old: typing.Any) -> str:
         text = old if isinstance(old, str) else ''

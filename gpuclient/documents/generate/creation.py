@@ -36,7 +36,7 @@ from gpuclient.rules import finding
 
 
 @dataclasses.dataclass(frozen=True)
-class Text:
+class TextArtifact:
     """A file that is ours as a whole, unless :attr:`settings` says other."""
 
     #: Relative to the folder of the output.
@@ -53,18 +53,18 @@ class Text:
 
 
 @dataclasses.dataclass(frozen=True)
-class Conf:
+class ConfArtifact:
     """A nova.conf that has to have options."""
 
     path: str
-    options: tuple[conf_options.Option, ...]
+    options: tuple[conf_options.ManagedOption, ...]
     services: tuple[str, ...]
     #: It is rendered with Jinja before a service reads it.
     template: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
-class Yaml:
+class YamlArtifact:
     """A YAML file that has to have objects."""
 
     path: str
@@ -72,7 +72,7 @@ class Yaml:
     services: tuple[str, ...] = ()
 
 
-Artefact: typing.TypeAlias = Text | Conf | Yaml
+Artifact: typing.TypeAlias = TextArtifact | ConfArtifact | YamlArtifact
 
 #: In a step, the path of the description.
 _DESCRIPTION = '<description>'
@@ -85,7 +85,7 @@ CHECK = f'openstack gpu config check {OUTPUT}'
 class Creation:
     """All that a description makes."""
 
-    artefacts: tuple[Artefact, ...]
+    artifacts: tuple[Artifact, ...]
     #: What is left to do, in this order.
     next_steps: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -148,7 +148,7 @@ def check(wanted: description_model.Description) -> tuple[str, ...]:
 
 def control_options(
     wanted: description_model.Description, service: str
-) -> tuple[conf_options.Option, ...]:
+) -> tuple[conf_options.ManagedOption, ...]:
     """Return the options of a service of the control plane."""
     tracking = conf_options.setting(
         'filter_scheduler', 'pci_in_placement', wanted.pci_in_placement
@@ -160,7 +160,7 @@ def control_options(
 
 def filter_options(
     wanted: description_model.Description, service: str
-) -> tuple[conf_options.Option, ...]:
+) -> tuple[conf_options.ManagedOption, ...]:
     """Return the filters that nova-scheduler needs, where Nova has them not.
 
     Servers with pinned CPUs or huge pages need one, too.
@@ -175,7 +175,7 @@ def filter_options(
 
 def pci_options(
     wanted: description_model.Description, host: description_model.ComputeHost
-) -> tuple[conf_options.Option, ...]:
+) -> tuple[conf_options.ManagedOption, ...]:
     """Return the options of a compute that are about its cards."""
     ids = {
         (alias.vendor_id or '', alias.product_id or '')
@@ -216,7 +216,7 @@ def spec_entries(
 
 def compute_options(
     host: description_model.ComputeHost,
-) -> tuple[conf_options.Option, ...]:
+) -> tuple[conf_options.ManagedOption, ...]:
     """Return the options of a compute that are about CPUs and memory."""
     options = []
     if host.reserved_host_memory_mb is not None:

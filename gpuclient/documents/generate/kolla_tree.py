@@ -55,16 +55,16 @@ def create(wanted: description_model.Description) -> creation.Creation:
     :raises gpuclient.exceptions.InvalidData: Nova would refuse it.
     """
     warnings = creation.check(wanted)
-    artefacts: list[creation.Artefact] = []
+    artifacts: list[creation.Artifact] = []
     for service in _CONTROL:
         options = creation.control_options(wanted, service)
         options += creation.filter_options(wanted, service)
-        artefacts.append(
-            creation.Conf(
+        artifacts.append(
+            creation.ConfArtifact(
                 _SERVICE.format(service=service), options, (service,)
             )
         )
-    shared: tuple[conf_options.Option, ...] = ()
+    shared: tuple[conf_options.ManagedOption, ...] = ()
     steps = [
         *creation.tracking_steps(wanted),
         creation.CHECK,
@@ -72,19 +72,19 @@ def create(wanted: description_model.Description) -> creation.Creation:
     for host in wanted.hosts:
         specs, *shared_options = creation.pci_options(wanted, host)
         shared = tuple(shared_options)
-        artefacts.append(
-            creation.Conf(
+        artifacts.append(
+            creation.ConfArtifact(
                 _HOST.format(host=host.name),
                 (*creation.compute_options(host), specs),
                 (configuration.COMPUTE,),
             )
         )
         files, step = plain_tree.prepare(wanted, host)
-        artefacts += files
+        artifacts += files
         steps.append(step)
-    artefacts.insert(
+    artifacts.insert(
         len(_CONTROL),
-        creation.Conf(
+        creation.ConfArtifact(
             _SERVICE.format(service=configuration.COMPUTE),
             shared,
             (configuration.COMPUTE,),
@@ -99,7 +99,7 @@ def create(wanted: description_model.Description) -> creation.Creation:
         + ' '.join(alias.name for alias in wanted.aliases),
     ]
     return creation.Creation(
-        tuple(artefacts),
+        tuple(artifacts),
         tuple(steps),
         warnings,
         creation.providers(wanted),
@@ -108,21 +108,21 @@ def create(wanted: description_model.Description) -> creation.Creation:
 
 
 def place(
-    folder: str, artefacts: collections.abc.Sequence[creation.Artefact]
-) -> list[creation.Artefact]:
+    folder: str, artifacts: collections.abc.Sequence[creation.Artifact]
+) -> list[creation.Artifact]:
     """Put options where the custom configuration has them already.
 
     :raises gpuclient.exceptions.DocumentError: A layer cannot be read.
     """
     confs = _read(folder)
-    placed: dict[str, creation.Conf] = {}
-    others: list[creation.Artefact] = []
-    for artefact in artefacts:
-        if not isinstance(artefact, creation.Conf):
-            others.append(artefact)
+    placed: dict[str, creation.ConfArtifact] = {}
+    others: list[creation.Artifact] = []
+    for artifact in artifacts:
+        if not isinstance(artifact, creation.ConfArtifact):
+            others.append(artifact)
             continue
-        for option in artefact.options:
-            path = _path_of(folder, confs, artefact.path, option)
+        for option in artifact.options:
+            path = _path_of(folder, confs, artifact.path, option)
             before = placed.get(path)
             options = () if before is None else before.options
             services = () if before is None else before.services
@@ -132,17 +132,17 @@ def place(
                 for other in options
             ):
                 options = (*options, option)
-            placed[path] = creation.Conf(
+            placed[path] = creation.ConfArtifact(
                 path,
                 options,
-                tuple(dict.fromkeys((*services, *artefact.services))),
+                tuple(dict.fromkeys((*services, *artifact.services))),
                 template=True,
             )
     return [*placed.values(), *others]
 
 
 def _path_of(
-    folder: str, confs: _Confs, path: str, option: conf_options.Option
+    folder: str, confs: _Confs, path: str, option: conf_options.ManagedOption
 ) -> str:
     """Return the last layer of a service that has an option, or its own."""
     names = ((option.section, option.name), *option.others)
@@ -163,7 +163,7 @@ def _path_of(
 
 def check(
     folder: str,
-    artefacts: collections.abc.Sequence[creation.Artefact],
+    artifacts: collections.abc.Sequence[creation.Artifact],
     files: collections.abc.Sequence[editable.EditableFile],
 ) -> None:
     """Make sure that what is written counts, and hides nothing of others.
@@ -174,9 +174,9 @@ def check(
     before = _read(folder)
     after = dict(before)
     wanted = {
-        os.path.join(folder, artefact.path): artefact
-        for artefact in artefacts
-        if isinstance(artefact, creation.Conf)
+        os.path.join(folder, artifact.path): artifact
+        for artifact in artifacts
+        if isinstance(artifact, creation.ConfArtifact)
     }
     for file in files:
         if file.path in wanted:
@@ -187,9 +187,9 @@ def check(
     old = {_name(reading): reading for reading in kolla.readings(root, before)}
     for reading in kolla.readings(root, after):
         paths = [conf.path for conf in reading.confs]
-        for path, artefact in wanted.items():
-            if path in paths and reading.service in artefact.services:
-                for option in artefact.options:
+        for path, artifact in wanted.items():
+            if path in paths and reading.service in artifact.services:
+                for option in artifact.options:
                     _check_option(
                         option,
                         path,
@@ -218,7 +218,7 @@ def _before(
 
 
 def _check_option(
-    option: conf_options.Option,
+    option: conf_options.ManagedOption,
     path: str,
     reading: editable.Reading,
     before: editable.Reading | None,

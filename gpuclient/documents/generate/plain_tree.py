@@ -44,8 +44,8 @@ def create(wanted: description_model.Description) -> creation.Creation:
     :raises gpuclient.exceptions.InvalidData: Nova would refuse it.
     """
     warnings = creation.check(wanted)
-    artefacts: list[creation.Artefact] = [
-        creation.Conf(
+    artifacts: list[creation.Artifact] = [
+        creation.ConfArtifact(
             _CONTROL.format(service=service),
             (
                 *creation.control_options(wanted, service),
@@ -65,9 +65,9 @@ def create(wanted: description_model.Description) -> creation.Creation:
     for host in wanted.hosts:
         folder = f'{_HOSTS}/{host.name}'
         files, step = prepare(wanted, host)
-        artefacts += files
-        artefacts.append(
-            creation.Conf(
+        artifacts += files
+        artifacts.append(
+            creation.ConfArtifact(
                 _COMPUTE.format(host=folder),
                 (
                     *creation.compute_options(host),
@@ -82,7 +82,7 @@ def create(wanted: description_model.Description) -> creation.Creation:
         + ' '.join(alias.name for alias in wanted.aliases)
     )
     return creation.Creation(
-        tuple(artefacts),
+        tuple(artifacts),
         tuple(steps),
         warnings,
         creation.providers(wanted),
@@ -91,14 +91,14 @@ def create(wanted: description_model.Description) -> creation.Creation:
 
 def prepare(
     wanted: description_model.Description, host: description_model.ComputeHost
-) -> tuple[list[creation.Artefact], str]:
+) -> tuple[list[creation.Artifact], str]:
     """Return the files of the host itself, and what is to be done there."""
     folder = f'{_HOSTS}/{host.name}'
     ready = host_files.prepare(
         creation.passthrough(wanted, host), wanted.plain.system
     )
     return [
-        creation.Text(
+        creation.TextArtifact(
             f'{folder}{file.path}',
             file.content,
             mode=file.mode,

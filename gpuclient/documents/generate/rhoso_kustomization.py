@@ -42,7 +42,7 @@ Record: typing.TypeAlias = dict[str, typing.Any]
 
 def create(
     wanted: description_model.Description,
-) -> collections.abc.Iterator[creation.Text]:
+) -> collections.abc.Iterator[creation.TextArtifact]:
     """Yield the kustomizations, and the objects that they fill."""
     yield from _control_plane(wanted)
     if any(host.bare_metal is not None for host in wanted.hosts):
@@ -60,7 +60,7 @@ CONTROL_PLANE_KUSTOMIZATION = posixpath.join(CONTROL_PLANE, _NAME)
 
 def _control_plane(
     wanted: description_model.Description,
-) -> collections.abc.Iterator[creation.Text]:
+) -> collections.abc.Iterator[creation.TextArtifact]:
     """Yield what makes a part of an OpenStackControlPlane of the values.
 
     It has what Nova needs and nothing else, for a server-side apply.
@@ -107,7 +107,7 @@ def _control_plane(
 
 def _kustomization(
     folder: str, resources: list[str], replacements: list[Record]
-) -> creation.Text:
+) -> creation.TextArtifact:
     path = posixpath.join(folder, _NAME)
     found: Record = {
         'apiVersion': 'kustomize.config.k8s.io/v1beta1',
@@ -116,11 +116,13 @@ def _kustomization(
     }
     if replacements:
         found['replacements'] = replacements
-    return creation.Text(path, _text([found]), part_of=path)
+    return creation.TextArtifact(path, _text([found]), part_of=path)
 
 
-def _objects(folder: str, name: str, objects: list[Record]) -> creation.Text:
-    return creation.Text(
+def _objects(
+    folder: str, name: str, objects: list[Record]
+) -> creation.TextArtifact:
+    return creation.TextArtifact(
         posixpath.join(folder, name),
         _text(objects),
         part_of=posixpath.join(folder, _NAME),
@@ -169,7 +171,7 @@ def _secret(name: str, namespace: str) -> Record:
 
 def _bare_metal_hosts(
     wanted: description_model.Description,
-) -> collections.abc.Iterator[creation.Text]:
+) -> collections.abc.Iterator[creation.TextArtifact]:
     namespace = wanted.rhoso.namespace
     objects: list[Record] = []
     replacements = []
@@ -246,7 +248,7 @@ def _bare_metal_hosts(
 
 def _node_set(
     wanted: description_model.Description,
-) -> collections.abc.Iterator[creation.Text]:
+) -> collections.abc.Iterator[creation.TextArtifact]:
     rhoso = wanted.rhoso
     first = wanted.hosts[0]
     fields = {

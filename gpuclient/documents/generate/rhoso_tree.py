@@ -147,7 +147,7 @@ def create(wanted: description_model.Description) -> creation.Creation:
     :raises gpuclient.exceptions.InvalidData: Nova would refuse it.
     """
     warnings = creation.check(wanted)
-    artefacts: list[creation.Artefact] = [
+    artifacts: list[creation.Artifact] = [
         _control_plane(wanted),
         _node_set(wanted),
         _services(wanted),
@@ -155,10 +155,10 @@ def create(wanted: description_model.Description) -> creation.Creation:
         _deployment(wanted),
     ]
     if wanted.hosts[0].bare_metal is not None:
-        artefacts.insert(1, _bare_metal_hosts(wanted))
-    artefacts += rhoso_kustomization.create(wanted)
+        artifacts.insert(1, _bare_metal_hosts(wanted))
+    artifacts += rhoso_kustomization.create(wanted)
     return creation.Creation(
-        tuple(artefacts),
+        tuple(artifacts),
         tuple(_next_steps(wanted)),
         warnings,
         creation.providers(wanted),
@@ -185,10 +185,12 @@ def _values(
     )
 
 
-def _control_plane(wanted: description_model.Description) -> creation.Yaml:
+def _control_plane(
+    wanted: description_model.Description,
+) -> creation.YamlArtifact:
     def config(service: str, keys: str) -> dict[str, typing.Any]:
         return {
-            'customServiceConfig': conf_options.Conf(
+            'customServiceConfig': conf_options.ConfMerge(
                 f'{CONTROL_PLANE}, data.nova.{keys}.customServiceConfig',
                 creation.control_options(wanted, service),
             )
@@ -209,14 +211,16 @@ def _control_plane(wanted: description_model.Description) -> creation.Yaml:
             configuration.SCHEDULER, 'schedulerServiceTemplate'
         ),
     }
-    return creation.Yaml(
+    return creation.YamlArtifact(
         CONTROL_PLANE,
         (_values('service-values', {'nova': nova}),),
         (configuration.API, configuration.CONDUCTOR, configuration.SCHEDULER),
     )
 
 
-def _bare_metal_hosts(wanted: description_model.Description) -> creation.Yaml:
+def _bare_metal_hosts(
+    wanted: description_model.Description,
+) -> creation.YamlArtifact:
     data: dict[str, typing.Any] = {'metal3_inspection': _Default('disabled')}
     for host in wanted.hosts:
         found = host.bare_metal
@@ -241,7 +245,7 @@ def _bare_metal_hosts(wanted: description_model.Description) -> creation.Yaml:
                 'nmstate': yaml_edit.dump(found.preprovisioning_network_data)
             }
         data[host.name] = entry
-    return creation.Yaml(
+    return creation.YamlArtifact(
         BARE_METAL_HOSTS, (_values('baremetalhost-values', data),)
     )
 
@@ -260,7 +264,7 @@ def _labels(
     }
 
 
-def _node_set(wanted: description_model.Description) -> creation.Yaml:
+def _node_set(wanted: description_model.Description) -> creation.YamlArtifact:
     first = wanted.hosts[0]
     rhoso = wanted.rhoso
     data: dict[str, typing.Any] = {
@@ -306,7 +310,7 @@ def _node_set(wanted: description_model.Description) -> creation.Yaml:
     }
     data['nova'] = {
         name: {
-            'conf': conf_options.Conf(
+            'conf': conf_options.ConfMerge(
                 f'{NODE_SET}, data.nova.{name}.conf', options
             )
         }
@@ -316,7 +320,7 @@ def _node_set(wanted: description_model.Description) -> creation.Yaml:
         )
         if options
     }
-    return creation.Yaml(
+    return creation.YamlArtifact(
         NODE_SET,
         (_values('edpm-nodeset-values', data),),
         (configuration.COMPUTE,),
@@ -407,7 +411,7 @@ def _node(
     return node
 
 
-def _services(wanted: description_model.Description) -> creation.Yaml:
+def _services(wanted: description_model.Description) -> creation.YamlArtifact:
     first = wanted.hosts[0]
     maps = tuple(rhoso_kustomization.maps(wanted).values())
     cell = wanted.rhoso.cells[-1]
@@ -417,7 +421,7 @@ def _services(wanted: description_model.Description) -> creation.Yaml:
         {'secretRef': {'name': 'nova-migration-ssh-key'}},
     ]
     namespace = {'namespace': wanted.rhoso.namespace}
-    return creation.Yaml(
+    return creation.YamlArtifact(
         SERVICES,
         (
             *(
@@ -484,14 +488,16 @@ class _Items(yaml_merge.Merge):
         return [*found, *(one for one in self.items if one not in found)]
 
 
-def _deployment_values() -> creation.Yaml:
-    return creation.Yaml(
+def _deployment_values() -> creation.YamlArtifact:
+    return creation.YamlArtifact(
         DEPLOYMENT_VALUES, (_values('edpm-deployment-values', {}),)
     )
 
 
-def _deployment(wanted: description_model.Description) -> creation.Yaml:
-    return creation.Yaml(
+def _deployment(
+    wanted: description_model.Description,
+) -> creation.YamlArtifact:
+    return creation.YamlArtifact(
         DEPLOYMENT,
         (
             yaml_merge.KubernetesObject(

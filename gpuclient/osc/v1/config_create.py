@@ -22,7 +22,7 @@ from gpuclient.osc import lazy_imports
 
 with lazy_imports.deferred():
     from gpuclient.documents import catalogue as catalogue_documents
-    from gpuclient.documents.generate import files as created
+    from gpuclient.documents.generate import created_files
     from gpuclient.operations import configuration_edits
     from gpuclient.operations import device_names
     from gpuclient.osc import columns
@@ -71,9 +71,11 @@ Example::
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         known = catalogue_documents.load(parsed_args.catalogue)
-        wanted = created.read_description(parsed_args.description, known)
-        creation = created.create(wanted)
-        files, others = created.read_creation(parsed_args.output, creation)
+        wanted = created_files.read_description(parsed_args.description, known)
+        creation = created_files.create(wanted)
+        files, others = created_files.read_creation(
+            parsed_args.output, creation
+        )
         edits: list[configuration_edits.Edit[typing.Any]] = [
             configuration_edits.Edit(
                 file,
@@ -122,7 +124,7 @@ Example::
                                 alias, known
                             )
                         ),
-                        *map(created.not_ours, others),
+                        *map(created_files.not_ours, others),
                     ]
                 ),
             ),

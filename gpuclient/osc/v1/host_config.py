@@ -25,8 +25,8 @@ if typing.TYPE_CHECKING:
 
 with lazy_imports.deferred():
     from gpuclient.documents import device_specs
+    from gpuclient.documents.generate import created_files
     from gpuclient.documents.generate import creation
-    from gpuclient.documents.generate import files as created
     from gpuclient.documents.generate import host_files
     from gpuclient.documents.generate import rhoso_host
     from gpuclient import exceptions
@@ -200,10 +200,10 @@ Example::
 
 def _files(
     folder: str | None, files: tuple[host_files.HostFile, ...]
-) -> list[created.CreatedFile]:
+) -> list[created_files.CreatedFile]:
     """Return the files below a folder, or as they are on a new host."""
-    artefacts = [
-        creation.Text(
+    artifacts = [
+        creation.TextArtifact(
             file.path.lstrip('/'),
             file.content,
             mode=file.mode,
@@ -212,11 +212,11 @@ def _files(
         for file in files
     ]
     if folder is not None:
-        found, _kept = created.read(folder, artefacts)
+        found, _kept = created_files.read(folder, artifacts)
         return list(found)
     return [
-        created.CreatedFile(file.path, None, artefact)
-        for file, artefact in zip(files, artefacts, strict=True)
+        created_files.CreatedFile(file.path, None, artifact)
+        for file, artifact in zip(files, artifacts, strict=True)
     ]
 
 

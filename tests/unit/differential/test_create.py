@@ -28,7 +28,7 @@ import yaml
 
 import gpuclient
 from gpuclient.documents.deployers import kolla
-from gpuclient.documents.generate import files as created
+from gpuclient.documents.generate import created_files
 from gpuclient.documents import nova_conf
 from gpuclient.model import catalogue
 from gpuclient.model import configuration
@@ -71,11 +71,11 @@ class TestNova(testtools.TestCase):
         self.folder = self.useFixture(fixtures.TempDir()).path
 
     def create(self, name: str) -> description.Description:
-        wanted = created.read_description(
+        wanted = created_files.read_description(
             os.fspath(_EXAMPLES / f'{name}.yaml'), catalogue.builtin()
         )
-        files, _others = created.read(
-            self.folder, created.create(wanted).artefacts
+        files, _others = created_files.read(
+            self.folder, created_files.create(wanted).artifacts
         )
         for file in files:
             file.write()

@@ -249,8 +249,8 @@ class TestReaders(testtools.TestCase):
         after = document.file.content()
         if document.file.changed:
             again = (
-                rhoso.YamlFile('x', after).parts
-                if isinstance(document.file, rhoso.YamlFile)
+                rhoso.CustomResourceFile('x', after).parts
+                if isinstance(document.file, rhoso.CustomResourceFile)
                 else (nova_conf.NovaConf('x', after),)
             )
             self.assertTrue(again)

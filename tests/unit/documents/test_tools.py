@@ -20,10 +20,10 @@ import tempfile
 import ddt
 import testtools
 
-from gpuclient import exceptions
 from gpuclient.documents import aliases
 from gpuclient.documents import device_specs
 from gpuclient.documents import tree
+from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.rules import configuration as configuration_rules
 
@@ -46,7 +46,7 @@ class ToolTestCase(testtools.TestCase):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
 
-    def services(self, files: dict[str, str]) -> tree.Tree:
+    def services(self, files: dict[str, str]) -> tree.ConfigurationTree:
         self.write(files)
         found = tree.read([os.fspath(self.folder)])
         self.assertEqual((), found.unreadable)

@@ -476,7 +476,7 @@ class TestRead(TreeTestCase):
             }
         )
         self.assertEqual(
-            tree.Tree(deployment.Deployment(), 0, ()),
+            tree.ConfigurationTree(deployment.Deployment(), 0, ()),
             tree.read([os.fspath(self.folder)]),
         )
 

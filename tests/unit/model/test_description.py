@@ -19,7 +19,7 @@ import hypothesis
 from hypothesis import strategies
 import testtools
 
-from gpuclient.documents.generate import files as created
+from gpuclient.documents.generate import created_files
 from gpuclient.documents.generate import host_files
 from gpuclient import exceptions
 from gpuclient.model import catalogue
@@ -564,6 +564,6 @@ class TestAny(testtools.TestCase):
             place = place[key]
         place[path[-1]] = value
         try:
-            created.create(parse(data))
+            created_files.create(parse(data))
         except exceptions.InvalidValue as exc:
             self.assertTrue(str(exc).isprintable(), str(exc))

@@ -138,7 +138,7 @@ class DataPlaneTestCase(testtools.TestCase):
         self.folder = pathlib.Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder)
 
-    def read(self, **files: str) -> tree.Tree:
+    def read(self, **files: str) -> tree.ConfigurationTree:
         for name, content in files.items():
             (self.folder / f'{name}.yaml').write_text(content)
         found = tree.read([os.fspath(self.folder)])

@@ -85,11 +85,11 @@ class YamlTestCase(testtools.TestCase):
         self.addCleanup(shutil.rmtree, self.folder)
         self.path = self.folder / 'values.yaml'
 
-    def read(self, text: str | bytes) -> rhoso.YamlFile:
+    def read(self, text: str | bytes) -> rhoso.CustomResourceFile:
         if isinstance(text, str):
             text = text.encode()
         self.path.write_bytes(text)
-        return rhoso.YamlFile.read(self.path)
+        return rhoso.CustomResourceFile.read(self.path)
 
     def parts(self, text: str) -> list[tuple[str, str]]:
         return [(part.service, part.keys) for part in self.read(text).parts]
@@ -457,7 +457,7 @@ class TestRefused(YamlTestCase):
         self.assertIn('has no configuration of nova-api', str(error))
 
     def test_too_large(self) -> None:
-        for reader in (rhoso.YamlFile, nova_conf.NovaConf):
+        for reader in (rhoso.CustomResourceFile, nova_conf.NovaConf):
             error = self.assertRaises(
                 exceptions.DocumentError,
                 reader,

@@ -110,7 +110,7 @@ class TestServices(testtools.TestCase):
 class TestConf(testtools.TestCase):
     _ALIAS = alias_model.Alias('gpu', '10de', '20f1', 'type-PF')
 
-    def merged(self, text: str, *options: conf_options.Option) -> str:
+    def merged(self, text: str, *options: conf_options.ManagedOption) -> str:
         merged = conf_options.merged('nova.conf', text, options)
         self.assertEqual(
             merged, conf_options.merged('nova.conf', merged, options)

@@ -18,7 +18,7 @@ import pathlib
 import fixtures
 import testtools
 
-from gpuclient.documents.generate import files as created
+from gpuclient.documents.generate import created_files
 from gpuclient.documents import tree
 from gpuclient import exceptions
 from gpuclient.model import catalogue
@@ -49,11 +49,11 @@ class TestKolla(testtools.TestCase):
 
     def create(self) -> set[str]:
         """Write the tree; return the files that were changed."""
-        wanted = created.read_description(
+        wanted = created_files.read_description(
             os.fspath(_EXAMPLE), catalogue.builtin()
         )
-        files, _others = created.read_creation(
-            os.fspath(self.folder), created.create(wanted)
+        files, _others = created_files.read_creation(
+            os.fspath(self.folder), created_files.create(wanted)
         )
         for file in files:
             file.write()

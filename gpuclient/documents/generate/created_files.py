@@ -40,34 +40,34 @@ class CreatedFile(editable.EditableFile):
 
     :param path: As the user named the folder, and the path in it.
     :param old: Its bytes; None where there is no file.
-    :param artefact: What it shall have.
+    :param artifact: What it shall have.
     :raises gpuclient.exceptions.DocumentError: It cannot be read as what it
         is to be.
     """
 
     def __init__(
-        self, path: str, old: bytes | None, artefact: creation.Artefact
+        self, path: str, old: bytes | None, artifact: creation.Artifact
     ) -> None:
         super().__init__(path, old or b'')
         self.is_new = old is None
-        self.services = list(artefact.services)
+        self.services = list(artifact.services)
         self._mode = 0o644
         self._obstacle = self._patch = ''
         text = atomic.decode(path, old or b'')
-        if isinstance(artefact, creation.Text):
-            new = artefact.content
-            if artefact.settings:
+        if isinstance(artifact, creation.TextArtifact):
+            new = artifact.content
+            if artifact.settings:
                 new = _with_settings(text, new)
-            self._mode = artefact.mode
-        elif isinstance(artefact, creation.Conf):
+            self._mode = artifact.mode
+        elif isinstance(artifact, creation.ConfArtifact):
             conf = conf_options.edited(
-                path, text, artefact.options, template=artefact.template
+                path, text, artifact.options, template=artifact.template
             )
             new = conf.text
             self._obstacle = conf.obstacle()
             self._patch = conf.diff() if self._obstacle else ''
         else:
-            merged = yaml_merge.merge(path, text, artefact.objects)
+            merged = yaml_merge.merge(path, text, artifact.objects)
             new = merged.text
             self._obstacle, self._patch = merged.obstacle, merged.patch
         self._before, self._after = text, new
@@ -170,31 +170,31 @@ def read_creation(
         leads out of the folder, or would not count.
     """
     if not created.layers:
-        return read(folder, created.artefacts)
-    artefacts = kolla_tree.place(folder, created.artefacts)
-    files, others = read(folder, artefacts)
-    kolla_tree.check(folder, artefacts, files)
+        return read(folder, created.artifacts)
+    artifacts = kolla_tree.place(folder, created.artifacts)
+    files, others = read(folder, artifacts)
+    kolla_tree.check(folder, artifacts, files)
     return files, others
 
 
 def read(
-    folder: str, artefacts: collections.abc.Iterable[creation.Artefact]
+    folder: str, artifacts: collections.abc.Iterable[creation.Artifact]
 ) -> tuple[tuple[CreatedFile, ...], tuple[str, ...]]:
     """Return files, each by itself; see :func:`read_creation`."""
     found = []
     others: dict[str, None] = {}
-    for artefact in artefacts:
-        path = os.path.join(folder, artefact.path)
+    for artifact in artifacts:
+        path = os.path.join(folder, artifact.path)
         _check_inside(folder, path)
         old = atomic.read(path) if os.path.lexists(path) else None
-        if isinstance(artefact, creation.Text) and artefact.part_of:
-            whole = artefact.part_of
-            if whole == artefact.path and old is not None:
+        if isinstance(artifact, creation.TextArtifact) and artifact.part_of:
+            whole = artifact.part_of
+            if whole == artifact.path and old is not None:
                 if host_files.MARK.encode() not in old:
                     others[whole] = None
             if whole in others:
                 continue
-        found.append(CreatedFile(path, old, artefact))
+        found.append(CreatedFile(path, old, artifact))
     return tuple(found), tuple(others)
 
 
