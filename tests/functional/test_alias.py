@@ -326,7 +326,7 @@ class TestWithoutCloud(AliasTestCase):
         self.assertEqual(['CUSTOM_PCI_10DE_20F1'], shown['resource_classes'])
         self.assertIsNone(shown['used'])
         self.assertIn(
-            'nothing to read aliases from',
+            'No source of aliases',
             self.refused('gpu', 'alias', 'list'),
         )
 
@@ -415,7 +415,7 @@ class TestListAndShow(AliasTestCase):
 
     def test_unknown(self) -> None:
         self.assertIn(
-            "has an alias 'nobody'",
+            "No file given defines alias 'nobody'",
             self.refused('gpu', 'alias', 'show', 'nobody'),
         )
         self.assertIn(
