@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Devices as Placement knows them: ``openstack gpu placement ...``."""
+"""Devices in Placement: ``openstack gpu placement ...``."""
 
 from __future__ import annotations
 
@@ -22,34 +22,30 @@ from gpuclient.osc import lazy_imports
 from gpuclient.osc import multi_cloud
 
 with lazy_imports.deferred():
-    from gpuclient.cloud.nova import hypervisors
-    from gpuclient.cloud.placement import devices as placement_devices
-    from gpuclient.cloud import usage
-    from gpuclient.documents import aliases as alias_documents
     from gpuclient import exceptions
-    from gpuclient.model import expectation
     from gpuclient.model import inventory
-    from gpuclient.operations import alias_inventory
-    from gpuclient.operations import expected_devices
+    from gpuclient.operations import placement_view
     from gpuclient.osc import columns
     from gpuclient.osc import options
+
+_Row: typing.TypeAlias = 'tuple[str, inventory.Device | None]'
 
 
 class ListPlacement(multi_cloud.MultiCloudLister):
     _description = """\
 List the PCI devices that compute hosts report to Placement
 
-Names of servers and projects are null where policy hides them. If a source
-does not answer, the rows there are are shown, the source is named on stderr
-and the exit status is 1.
+Names of servers and projects are null where policy hides them. If a service
+does not answer, the remaining rows are listed, the failure is reported on
+stderr and the exit status is 1.
 
-With --all-hosts, computes that report no device have a row, too; so has one
-that --host names.
+With --all-hosts, compute hosts that report no device have a row, too, as has a
+host that is named with --host.
 
-With --expect, lists the devices that a description ("gpu config create") or
-configuration of computes makes them report, and whether Placement has them.
-The exit status is 3 if one is missing or differs: then
-[filter_scheduler]pci_in_placement is not to be switched on yet.
+With --expect, lists the devices that compute hosts have to report according to
+a description ("openstack gpu config create") or their configuration, and
+whether Placement has them. The exit status is 3 if one is missing or differs:
+do not set [filter_scheduler]pci_in_placement then.
 
 Example::
 
@@ -60,34 +56,36 @@ Example::
         options.add_host(
             parser,
             (
-                'Only devices of this host (hypervisor hostname, or name of '
-                'its compute service)'
+                'List only devices of this host (hypervisor hostname, or '
+                'name of the compute service)'
             ),
         )
         options.add_resource_class(
-            parser, 'Only devices of this resource class'
+            parser, 'List only devices of this resource class'
         )
         options.add_traits(
-            parser, 'Only devices with this trait (repeat for several)'
+            parser,
+            'List only devices with this trait (repeat option for several)',
         )
         options.add_project(
-            parser, 'Only devices that this project holds (name or ID)'
+            parser,
+            'List only devices that this project uses (name or ID)',
         )
         parser.add_argument(
             '--free',
             action='store_true',
-            help='Only devices with a free unit',
+            help='List only devices with a free unit',
         )
         parser.add_argument(
             '--used',
             action='store_true',
-            help='Only devices with a unit in use',
+            help='List only devices with a unit in use',
         )
         which = parser.add_mutually_exclusive_group()
         which.add_argument(
             '--all-hosts',
             action='store_true',
-            help='List computes that report no device, too',
+            help='List also compute hosts that report no device',
         )
         which.add_argument(
             '--expect',
@@ -96,145 +94,115 @@ Example::
             action='append',
             default=[],
             help=(
-                'List the devices that computes are to report by this '
-                'description, file or folder of configuration, and whether '
-                'they do (repeat for several; --host names the host of a file '
-                'that does not say whose it is)'
+                'List the devices that compute hosts have to report '
+                'according to this description, or file or folder of '
+                'configuration, and whether they do (repeat option for '
+                'several; --host names the host of a file that does not '
+                'name it)'
             ),
         )
         options.add_long(parser)
         return parser
 
     def list_cloud(self, parsed_args: argparse.Namespace) -> command.Rows:
-        filtered = bool(
-            parsed_args.resource_class
-            or parsed_args.traits
-            or parsed_args.project
-            or parsed_args.free
-            or parsed_args.used
-        )
-        if filtered and (parsed_args.all_hosts or parsed_args.expected):
-            raise exceptions.InvalidValue(
-                '--all-hosts and --expect are for all devices: leave '
-                '--resource-class, --trait, --project, --free and --used '
-                'out'
-            )
+        if parsed_args.all_hosts or parsed_args.expected:
+            _refuse_filters(parsed_args)
         if parsed_args.expected:
             return self._list_expected(parsed_args)
-        project_id = self.project_id(parsed_args)
-        found = usage.read_usage(
+        answer = placement_view.list_devices(
             self.cloud,
-            host=parsed_args.host,
-            resource_class=parsed_args.resource_class,
-            traits=parsed_args.traits,
+            placement_view.Filters(
+                host=parsed_args.host,
+                resource_class=parsed_args.resource_class,
+                traits=tuple(parsed_args.traits),
+                project_id=self.project_id(parsed_args),
+                free=parsed_args.free,
+                used=parsed_args.used,
+            ),
+            all_hosts=parsed_args.all_hosts,
         )
-        self.report(found.failures)
-        without: tuple[str, ...] = ()
-        if parsed_args.all_hosts or (
-            parsed_args.host and not filtered and not found.value.devices
-        ):
-            without = usage.hosts_without_devices(
-                self.cloud, found.value.devices, parsed_args.host
-            )
-        names = found.value.projects
-        devices = inventory.select(
-            found.value.devices,
-            project_id=project_id,
-            free=parsed_args.free,
-            used=parsed_args.used,
+        self.report(answer.failures)
+        return columns.table(
+            _cells(answer.value.projects, long=parsed_args.long),
+            answer.value.rows,
         )
-        headers: tuple[str, ...] = (
-            'Host',
-            'Address',
-            'Resource Class',
-            'Total',
-            'Reserved',
-            'Used',
-            'Traits',
-            'Servers',
-            'Projects',
-        )
-        if parsed_args.long:
-            headers += ('Free', 'Provider ID', 'Provider Name')
-
-        def row(device: inventory.Device) -> tuple[typing.Any, ...]:
-            values: tuple[typing.Any, ...] = (
-                columns.TextColumn(device.host),
-                device.address,
-                device.resource_class,
-                device.total,
-                device.reserved,
-                device.used,
-                columns.TraitsColumn(list(device.traits)),
-                columns.NamedColumn(columns.servers(device)),
-                columns.NamedColumn(columns.projects(device, names)),
-            )
-            if parsed_args.long:
-                values += (
-                    device.free,
-                    device.uuid,
-                    columns.TextColumn(device.name),
-                )
-            return values
-
-        rows = [(device.host, row(device)) for device in devices]
-        rows += [
-            (
-                host,
-                (
-                    columns.TextColumn(host),
-                    columns.NoDeviceColumn(None),
-                    *[None] * (len(headers) - 2),
-                ),
-            )
-            for host in without
-        ]
-        # Rows of a host stay in their order.
-        return headers, [
-            values for _host, values in sorted(rows, key=lambda each: each[0])
-        ]
 
     def _list_expected(self, parsed_args: argparse.Namespace) -> command.Rows:
-        wanted = expected_devices.read(parsed_args.expected, parsed_args.host)
-        found = placement_devices.read_devices(
-            self.cloud.placement,
-            count_hosts=lambda: hypervisors.count(self.cloud.compute),
+        answer = placement_view.list_expected(
+            self.cloud, parsed_args.expected, parsed_args.host
         )
-        self.report(found.failures)
-        rows = []
-        for each in wanted:
-            if parsed_args.host and not expectation.is_host(
-                parsed_args.host, each.host
-            ):
-                continue
-            state = each.state(found.value)
-            if state != expectation.REPORTED:
-                self.found()
-            rows.append(
-                (
-                    columns.TextColumn(each.host),
-                    each.address,
-                    columns.TextColumn(each.resource_class),
-                    columns.TextColumn(state),
-                    columns.TextColumn(each.source),
-                )
-            )
-        return (
-            'Host',
-            'Address',
-            'Resource Class',
-            'State',
-            'Expected By',
-        ), rows
+        self.report(answer.failures)
+        if not all(row.is_reported for row in answer.value):
+            self.found()
+        cells: columns.Cells[placement_view.ExpectedDevice] = {
+            'Host': lambda row: columns.TextColumn(row.expected.host),
+            'Address': lambda row: row.expected.address,
+            'Resource Class': lambda row: columns.TextColumn(
+                row.expected.resource_class
+            ),
+            'State': lambda row: columns.TextColumn(row.state),
+            'Expected By': lambda row: columns.TextColumn(row.expected.source),
+        }
+        return columns.table(cells, answer.value)
+
+
+def _refuse_filters(parsed_args: argparse.Namespace) -> None:
+    if (
+        parsed_args.resource_class
+        or parsed_args.traits
+        or parsed_args.project
+        or parsed_args.free
+        or parsed_args.used
+    ):
+        raise exceptions.InvalidValue(
+            '--all-hosts and --expect list all devices: omit '
+            '--resource-class, --trait, --project, --free and --used'
+        )
+
+
+def _cells(projects: dict[str, str], *, long: bool) -> columns.Cells[_Row]:
+    """Return the columns of a list of devices.
+
+    :param projects: Names, by id.
+    """
+    cells: columns.Cells[inventory.Device] = {
+        'Resource Class': lambda device: device.resource_class,
+        'Total': lambda device: device.total,
+        'Reserved': lambda device: device.reserved,
+        'Used': lambda device: device.used,
+        'Traits': lambda device: columns.TraitsColumn(list(device.traits)),
+        'Servers': lambda device: columns.NamedColumn(columns.servers(device)),
+        'Projects': lambda device: columns.NamedColumn(
+            columns.projects(device, projects)
+        ),
+    }
+    if long:
+        cells['Free'] = lambda device: device.free
+        cells['Provider ID'] = lambda device: device.uuid
+        cells['Provider Name'] = lambda device: columns.TextColumn(device.name)
+    return {
+        'Host': lambda row: columns.TextColumn(row[0]),
+        'Address': lambda row: (
+            columns.NoDeviceColumn(None) if row[1] is None else row[1].address
+        ),
+        **{header: _of_device(cell) for header, cell in cells.items()},
+    }
+
+
+def _of_device(
+    cell: typing.Callable[[inventory.Device], typing.Any],
+) -> typing.Callable[[_Row], typing.Any]:
+    """Return a cell that is null in the row of a host without devices."""
+    return lambda row: None if row[1] is None else cell(row[1])
 
 
 class ShowPlacement(command.ShowOne):
     _description = """\
-Show what a host, device, resource class or alias has and uses
+Show the inventory and usage of a host, device, resource class or alias
 
-A name is looked up among devices (PCI address, ID or name of the resource
-provider), then hosts, resource classes and aliases. Nova tells nobody what
-its aliases mean: an alias is taken from the configuration files given, or
+The name is looked up among devices (PCI address, ID or name of the resource
+provider), then hosts, resource classes and aliases. Nova has no API that shows
+the definition of an alias: it is read from the configuration files given, or
 else inferred from servers that booted with it; "source" says which.
 
 Example::
@@ -246,7 +214,7 @@ Example::
         parser.add_argument(
             'name',
             metavar='<name>',
-            help='Host, device, resource class or alias',
+            help='Host, device, resource class or alias to show',
         )
         options.add_alias_files(parser)
         return parser
@@ -254,74 +222,25 @@ Example::
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
-        name = parsed_args.name
-        documents = alias_documents.read_all(parsed_args.files)
-        found = usage.read_usage(self.cloud)
-        devices = found.value.devices
-        source = None
-        match = inventory.find(devices, name)
-        if match is None:
-            hosts = usage.compute_nodes(self.cloud, name)
-            of_host = tuple(
-                device for device in devices if device.host in hosts
-            )
-            if hosts:
-                match = inventory.Found('host', of_host)
-            if hosts and not of_host:
-                source = 'the compute reports no PCI device to Placement'
-        if match is None:
-            match, source = self._find_alias(name, documents, found.value)
-        self.report(found.failures)
-        totals = inventory.totals(match.devices)
-        return (
-            (
-                'name',
-                'kind',
-                'source',
-                'total',
-                'reserved',
-                'used',
-                'free',
-                'devices',
-            ),
-            (
-                columns.TextColumn(name),
-                match.kind,
-                columns.TextColumn(source),
-                totals.total,
-                totals.reserved,
-                totals.used,
-                totals.free,
-                columns.DevicesColumn(
+        answer = placement_view.find(
+            self.cloud, parsed_args.name, parsed_args.files
+        )
+        self.report(answer.failures)
+        named = answer.value
+        return columns.show(
+            {
+                'name': columns.TextColumn(parsed_args.name),
+                'kind': named.kind,
+                'source': columns.TextColumn(named.source),
+                'total': named.totals.total,
+                'reserved': named.totals.reserved,
+                'used': named.totals.used,
+                'free': named.totals.free,
+                'devices': columns.DevicesColumn(
                     [
-                        columns.device(device, found.value.projects)
-                        for device in match.devices
+                        columns.device(device, named.projects)
+                        for device in named.devices
                     ]
                 ),
-            ),
-        )
-
-    @staticmethod
-    def _find_alias(
-        name: str,
-        documents: tuple[alias_documents.AliasDocument, ...],
-        use: usage.Usage,
-    ) -> tuple[inventory.Found, str]:
-        for document in documents:
-            for defined in document.aliases:
-                if defined.alias.name == name:
-                    return (
-                        inventory.Found(
-                            'alias',
-                            inventory.of_alias(use.devices, defined.alias),
-                        ),
-                        defined.where,
-                    )
-        shown = alias_inventory.infer(name, use)
-        if shown is not None:
-            return inventory.Found('alias', shown.devices), shown.source
-        raise exceptions.NotFound(
-            f'No host, device or resource class is called {name!r}, and '
-            'no server shows what an alias of that name means; to look '
-            'an alias up, name the file that defines it with --config'
+            }
         )
