@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the commands on capacity read, and compute of it."""
+"""How many more servers of flavors fit a cloud."""
 
 import collections.abc
 import dataclasses
@@ -19,6 +19,7 @@ from openstack import connection
 
 from gpuclient.cloud import aliases as cloud_aliases
 from gpuclient.cloud import capacity as cloud_capacity
+from gpuclient.cloud.nova import flavors as nova_flavors
 from gpuclient.cloud import usage
 from gpuclient.documents import aliases as alias_documents
 from gpuclient import exceptions
@@ -28,21 +29,123 @@ from gpuclient.model import flavor as flavor_model
 from gpuclient.model import inventory
 from gpuclient.model import partial_result
 
+_Hosts = tuple[capacity.Host, ...]
+_Documents = tuple[alias_documents.AliasDocument, ...]
+_Aliases = dict[str, alias_model.Alias]
+
 
 @dataclasses.dataclass(frozen=True)
 class CapacityReport:
     """How many more servers of some flavors fit a cloud."""
 
-    hosts: tuple[capacity.Host, ...]
+    hosts: _Hosts
     #: By name.
-    aliases: dict[str, alias_model.Alias]
-    #: Names of those that servers showed, not files.
+    aliases: _Aliases
+    #: Names of aliases that servers showed, not files.
     inferred: frozenset[str]
     forecasts: tuple[capacity.Forecast, ...]
 
     @property
     def devices(self) -> tuple[inventory.Device, ...]:
         return tuple(device for host in self.hosts for device in host.devices)
+
+    def notes(self, forecast: capacity.Forecast) -> list[str]:
+        """Return what the figures of a forecast rest on."""
+        if forecast.demand is None:
+            return [forecast.unknown]
+        if forecast.refusal:
+            return [f'None fits: {forecast.refusal}']
+        notes = [f'At most: {reason}' for reason in forecast.at_most]
+        if forecast.count:
+            notes += forecast.assumed
+        notes += [
+            f'Alias {name} is assumed to request '
+            f'{self.aliases[name].resource_class}, which servers that booted '
+            'with it hold'
+            for name in forecast.flavor.aliases or {}
+            if name in self.inferred
+        ]
+        return notes
+
+
+def device_flavors(
+    cloud: connection.Connection,
+) -> tuple[flavor_model.Flavor, ...]:
+    """Return the flavors that request devices, sorted by name."""
+    return tuple(
+        sorted(
+            filter(
+                flavor_model.is_for_devices,
+                nova_flavors.list_flavors(cloud.compute),
+            ),
+            key=lambda flavor: flavor.name,
+        )
+    )
+
+
+def find_flavor(
+    cloud: connection.Connection, name_or_id: str
+) -> flavor_model.Flavor:
+    """Return a flavor.
+
+    :raises gpuclient.exceptions.NotFound: This user sees no such flavor.
+    """
+    return nova_flavors.find_flavor(cloud.compute, name_or_id)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Forecaster:
+    """Forecasts flavors with what is known of aliases."""
+
+    flavors: collections.abc.Collection[flavor_model.Flavor]
+    documents: _Documents
+    aliases: _Aliases
+    inferred: frozenset[str]
+    project_id: str | None
+    zone: str | None
+
+    def forecast(self, hosts: _Hosts) -> tuple[capacity.Forecast, ...]:
+        return tuple(self._forecast(flavor, hosts) for flavor in self.flavors)
+
+    def _forecast(
+        self, flavor: flavor_model.Flavor, hosts: _Hosts
+    ) -> capacity.Forecast:
+        forecast = capacity.forecast(
+            flavor,
+            hosts,
+            self.aliases,
+            project_id=self.project_id,
+            zone=self.zone,
+            inferred=self.inferred,
+        )
+        return dataclasses.replace(
+            forecast, doubts=(*forecast.doubts, *self._doubts(flavor))
+        )
+
+    def _doubts(
+        self, flavor: flavor_model.Flavor
+    ) -> collections.abc.Iterator[str]:
+        """Yield why the files make the forecast uncertain."""
+        if any(
+            document.pci_in_placement is False for document in self.documents
+        ):
+            yield (
+                'Nova schedules PCI devices by their inventory in Placement '
+                'only if [filter_scheduler]pci_in_placement = True, which a '
+                'file given sets to False'
+            )
+        for name in flavor.aliases or {}:
+            meanings = {
+                defined.alias.meaning
+                for document in self.documents
+                for defined in document.aliases
+                if defined.alias.name == name
+            }
+            if len(meanings) > 1:
+                yield (
+                    f'the files given define alias {name} in {len(meanings)} '
+                    'ways'
+                )
 
 
 def read(
@@ -57,89 +160,59 @@ def read(
     """Read the hosts of a cloud, and forecast each flavor.
 
     :param files: Configuration that defines aliases.
-    :param servers: Those of all projects, where they are known already.
-    :raises gpuclient.exceptions.GPUError: A file cannot be read, Placement
-        gives no list of devices, or Nova none of its compute nodes.
+    :param servers: Servers of all projects, if they were read already.
+    :raises gpuclient.exceptions.GPUError: A file cannot be read, or Placement
+        does not list devices, or Nova its compute nodes.
     """
     documents = alias_documents.read_all(files)
-    defined = {
-        each.alias.name: each.alias
-        for document in documents
-        for each in document.aliases
-    }
     if zone is not None:
         zone = cloud_capacity.restricting_zone(cloud, zone)
     try:
-        found = cloud_capacity.read_hosts(cloud)
+        answer = cloud_capacity.read_hosts(cloud)
     except exceptions.Forbidden as exc:
         raise usage.hidden(exc) from exc
-    failures = list(found.failures)
-    wanted = {name for flavor in flavors for name in flavor.aliases or {}}
+    failures = list(answer.failures)
+    defined = {
+        defined.alias.name: defined.alias
+        for document in documents
+        for defined in document.aliases
+    }
+    requested = {name for flavor in flavors for name in flavor.aliases or {}}
+    inferred: _Aliases = {}
     try:
         inferred = cloud_aliases.infer(
             cloud,
-            sorted(wanted - set(defined)),
-            [device for host in found.value for device in host.devices],
+            sorted(requested - set(defined)),
+            [device for host in answer.value for device in host.devices],
             servers,
         )
     except exceptions.CloudError as exc:
-        failures.append(partial_result.Failure('meaning of aliases', str(exc)))
-        inferred = {}
-    known = {**inferred, **defined}
-
-    def doubts(
-        flavor: flavor_model.Flavor,
-    ) -> collections.abc.Iterator[str]:
-        if any(document.pci_in_placement is False for document in documents):
-            yield (
-                'Nova schedules by what Placement has only with '
-                '[filter_scheduler]pci_in_placement = True, which a file '
-                'given sets to False'
-            )
-        for name in flavor.aliases or {}:
-            meanings = {
-                each.alias.meaning
-                for document in documents
-                for each in document.aliases
-                if each.alias.name == name
-            }
-            if len(meanings) > 1:
-                yield (
-                    f'the files given define alias {name} in {len(meanings)} '
-                    'ways'
-                )
-
-    def forecasts(
-        hosts: tuple[capacity.Host, ...],
-    ) -> tuple[capacity.Forecast, ...]:
-        return tuple(
-            dataclasses.replace(
-                forecast, doubts=(*forecast.doubts, *doubts(flavor))
-            )
-            for flavor in flavors
-            for forecast in (
-                capacity.forecast(
-                    flavor,
-                    hosts,
-                    known,
-                    project_id=project_id,
-                    zone=zone,
-                    inferred=inferred,
-                ),
-            )
+        failures.append(
+            partial_result.Failure('definitions of aliases', str(exc))
         )
-
+    forecaster = _Forecaster(
+        flavors,
+        documents,
+        {**inferred, **defined},
+        frozenset(inferred),
+        project_id,
+        zone,
+    )
     checked = cloud_capacity.check_units(
         cloud,
-        found.value,
-        [each.demand for each in forecasts(found.value) if each.demand],
+        answer.value,
+        [
+            forecast.demand
+            for forecast in forecaster.forecast(answer.value)
+            if forecast.demand
+        ],
     )
     return partial_result.PartialResult(
         CapacityReport(
             checked.value,
-            known,
-            frozenset(inferred),
-            forecasts(checked.value),
+            forecaster.aliases,
+            forecaster.inferred,
+            forecaster.forecast(checked.value),
         ),
         (*failures, *checked.failures),
     )

@@ -57,8 +57,8 @@ class TestForecast(base.OwnCloudTestCase):
         self.assertEqual(0, inferred['pci']['Fits'])
         self.assertEqual(
             [
-                'pci_a is taken for CUSTOM_PCI_10DE_1B38, which its servers '
-                'hold'
+                'Alias pci_a is assumed to request CUSTOM_PCI_10DE_1B38, '
+                'which servers that booted with it hold'
             ],
             inferred['pci']['Notes'],
         )
@@ -76,7 +76,7 @@ class TestForecast(base.OwnCloudTestCase):
             *('gpu', 'capacity', 'list', '--stranded', '-f', 'json'), *aliases
         )
         self.assertEqual(0, result.status)
-        self.assertIn('elsewhere is left out of account', result.stderr)
+        self.assertIn('elsewhere is ignored', result.stderr)
         left = {row['Host']: row for row in json.loads(result.stdout)}
         self.assertEqual(['PCPU'], left['pinned']['Limited By'])
         self.assertEqual(2, left['memory']['Stranded'])

@@ -235,7 +235,7 @@ class TestFailures(base.CloudTestCase):
                 'compute',
                 'GET .*/servers/detail',
                 ('capacity', 'list'),
-                'meaning of aliases: ',
+                'definitions of aliases: ',
             ),
             (
                 'compute',
@@ -357,9 +357,7 @@ class TestFailures(base.CloudTestCase):
             'gpu', 'capacity', 'list', '--stranded', '-f', 'json'
         )
         self.assertEqual(0, result.status)
-        self.assertIn(
-            f'Flavor {flavor.name} is left out of account: ', result.stderr
-        )
+        self.assertIn(f'Flavor {flavor.name} is ignored: ', result.stderr)
         self.assertIn('unheard_of', result.stderr)
 
     def test_keystone_finds_nothing(self) -> None:

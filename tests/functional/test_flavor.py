@@ -228,7 +228,7 @@ class TestFlavor(base.CloudTestCase):
                 'gpu', 'flavor', command, flavor.name, '--alias', request
             )
             self.assertIn(
-                "'nvidia_a2'" if command == 'unset' else 'cannot read', words
+                "'nvidia_a2'" if command == 'unset' else 'cannot parse', words
             )
         shown = self.openstack(
             'gpu', 'flavor', 'show', flavor.id, '-f', 'json'
@@ -237,7 +237,7 @@ class TestFlavor(base.CloudTestCase):
         compute.create_flavor_extra_specs(flavor, {SPEC: 'nvidia_a2:1,x'})
         self.assertIn(
             f"{SPEC} of flavor {flavor.name!r} is 'nvidia_a2:1,x', which Nova "
-            'cannot read; clear it',
+            'cannot parse. Remove it',
             self.refused(
                 'gpu', 'flavor', 'unset', flavor.name, '--alias', 'nvidia_a2'
             ),

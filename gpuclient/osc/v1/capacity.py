@@ -22,7 +22,6 @@ from gpuclient.osc import lazy_imports
 from gpuclient.osc import multi_cloud
 
 with lazy_imports.deferred():
-    from gpuclient.cloud.nova import flavors as nova_flavors
     from gpuclient import exceptions
     from gpuclient.model import capacity
     from gpuclient.model import flavor as flavor_model
@@ -36,51 +35,31 @@ class _CapacityCommand(command.Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         options.add_project(
-            parser, 'Count what this project may use (name or ID)'
+            parser, 'Count hosts that this project may use (name or ID)'
         )
         parser.add_argument(
             '--availability-zone',
             metavar='<zone>',
-            help='Count hosts of this availability zone',
+            help='Count only hosts of this availability zone',
         )
         options.add_alias_files(parser)
         return parser
 
-    def forecast(
+    def read(
         self,
         parsed_args: argparse.Namespace,
         flavors: tuple[flavor_model.Flavor, ...],
     ) -> capacity_report.CapacityReport:
-        """Read the cloud, and say how many more of each flavor fit."""
-        found = capacity_report.read(
+        """Read the cloud, and forecast how many servers of each flavor fit."""
+        answer = capacity_report.read(
             self.cloud,
             flavors,
             parsed_args.files,
             project_id=self.project_id(parsed_args),
             zone=parsed_args.availability_zone,
         )
-        self.report(found.failures)
-        return found.value
-
-
-def _notes(
-    forecast: capacity.Forecast, cloud: capacity_report.CapacityReport
-) -> list[str]:
-    """Return what has to be known to trust the figures."""
-    if forecast.demand is None:
-        return [forecast.unknown]
-    if forecast.refusal:
-        return [f'None fits: {forecast.refusal}']
-    notes = [f'At most: {what}' for what in forecast.at_most]
-    if forecast.count:
-        notes += forecast.assumed
-    notes += [
-        f'{name} is taken for {cloud.aliases[name].resource_class}, which '
-        'its servers hold'
-        for name in forecast.flavor.aliases or {}
-        if name in cloud.inferred
-    ]
-    return notes
+        self.report(answer.failures)
+        return answer.value
 
 
 class ListCapacity(_CapacityCommand, multi_cloud.MultiCloudLister):
@@ -88,14 +67,14 @@ class ListCapacity(_CapacityCommand, multi_cloud.MultiCloudLister):
 List how many more servers of each GPU flavor fit
 
 Computed from the inventories and allocations of each host as Placement and
-Nova schedule: with allocation ratios, reserved devices, traits, aggregates and
-disabled computes. Each flavor is counted as if it were the only one. "Fits" is
-null where the definition of an alias is not known: name the files that define
-it with --config, or boot a server with it. "Exact" is false where Nova also
-matches NUMA nodes or huge pages, which no API shows: fewer may fit.
+Nova schedule, with allocation ratios, reserved devices, traits, aggregates and
+disabled compute services. Each flavor is counted as if it were the only one.
+"Fits" is null if the definition of an alias is unknown: name the files that
+define it with --config, or boot a server with it. "Exact" is false if Nova
+also matches NUMA nodes or huge pages, which no API shows: fewer may fit.
 
-With --stranded, lists the free devices that no flavor can use; flavors with
-aliases of which the definition is not known are named on stderr.
+With --stranded, lists the free devices that no flavor can use. Flavors with
+aliases of unknown definition are reported on stderr.
 
 Example::
 
@@ -112,106 +91,87 @@ Example::
         return parser
 
     def list_cloud(self, parsed_args: argparse.Namespace) -> command.Rows:
-        cloud = self.forecast(
-            parsed_args,
-            tuple(
-                sorted(
-                    filter(
-                        flavor_model.is_for_devices,
-                        nova_flavors.list_flavors(self.cloud.compute),
-                    ),
-                    key=lambda flavor: flavor.name,
-                )
-            ),
+        report = self.read(
+            parsed_args, capacity_report.device_flavors(self.cloud)
         )
-        if not parsed_args.stranded:
-            self.report(
-                partial_result.Failure(
-                    f'capacity of flavor {forecast.flavor.name}',
-                    forecast.unknown,
-                )
-                for forecast in cloud.forecasts
-                if forecast.demand is None
+        unknown = [
+            forecast
+            for forecast in report.forecasts
+            if forecast.demand is None
+        ]
+        if parsed_args.stranded:
+            self._warn_of(unknown)
+            return _stranded(report)
+        self.report(
+            partial_result.Failure(
+                f'capacity of flavor {forecast.flavor.name}', forecast.unknown
             )
-            return _fits(cloud, parsed_args.long)
-        for forecast in cloud.forecasts:
-            if forecast.demand is None:
-                self.log.warning(
-                    'Flavor %(flavor)s is left out of account: %(reason)s',
-                    {
-                        'flavor': columns.escape(forecast.flavor.name),
-                        'reason': columns.escape(forecast.unknown),
-                    },
-                )
-        return _stranded(cloud)
+            for forecast in unknown
+        )
+        return columns.table(
+            _cells(report, long=parsed_args.long), report.forecasts
+        )
+
+    def _warn_of(self, forecasts: list[capacity.Forecast]) -> None:
+        for forecast in forecasts:
+            self.log.warning(
+                'Flavor %(flavor)s is ignored: %(reason)s',
+                {
+                    'flavor': columns.escape(forecast.flavor.name),
+                    'reason': columns.escape(forecast.unknown),
+                },
+            )
 
 
-def _fits(cloud: capacity_report.CapacityReport, long: bool) -> command.Rows:
-    headers: tuple[str, ...] = (
-        'Flavor',
-        'Aliases',
-        'Fits',
-        'Hosts',
-        'Exact',
-        'Limited By',
-    )
+def _cells(
+    report: capacity_report.CapacityReport, *, long: bool
+) -> columns.Cells[capacity.Forecast]:
+    cells: columns.Cells[capacity.Forecast] = {
+        'Flavor': lambda row: columns.TextColumn(row.flavor.name),
+        'Aliases': lambda row: columns.CountsColumn(row.flavor.aliases),
+        'Fits': lambda row: columns.KnownColumn(row.count),
+        'Hosts': lambda row: columns.KnownColumn(
+            None
+            if row.demand is None
+            else sum(host.count > 0 for host in row.hosts)
+        ),
+        'Exact': lambda row: columns.KnownColumn(row.exact),
+        'Limited By': lambda row: columns.LimitsColumn(
+            None if row.demand is None else row.limited_by
+        ),
+    }
     if long:
-        headers += ('Flavor ID', 'Largest', 'Notes')
-
-    def row(forecast: capacity.Forecast) -> tuple[typing.Any, ...]:
-        flavor, demand = forecast.flavor, forecast.demand
-        values: tuple[typing.Any, ...] = (
-            columns.TextColumn(flavor.name),
-            columns.CountsColumn(flavor.aliases),
-            columns.KnownColumn(forecast.count),
-            columns.KnownColumn(
-                None
-                if demand is None
-                else sum(host.count > 0 for host in forecast.hosts)
-            ),
-            columns.KnownColumn(forecast.exact),
-            columns.LimitsColumn(
-                None if demand is None else forecast.limited_by
-            ),
+        cells['Flavor ID'] = lambda row: columns.TextColumn(row.flavor.id)
+        cells['Largest'] = lambda row: columns.CountsColumn(
+            {
+                name: capacity.largest(report.hosts, report.aliases[name])
+                for name in row.flavor.aliases or {}
+                if name in report.aliases
+            }
         )
-        if long:
-            values += (
-                columns.TextColumn(flavor.id),
-                columns.CountsColumn(
-                    {
-                        name: capacity.largest(
-                            cloud.hosts, cloud.aliases[name]
-                        )
-                        for name in flavor.aliases or {}
-                        if name in cloud.aliases
-                    }
-                ),
-                columns.ListColumn(_notes(forecast, cloud)),
+        cells['Notes'] = lambda row: columns.ListColumn(report.notes(row))
+    return cells
+
+
+def _stranded(report: capacity_report.CapacityReport) -> command.Rows:
+    cells: columns.Cells[tuple[capacity.Host, capacity.Stranded]] = {
+        'Host': lambda row: columns.TextColumn(row[0].node.name),
+        'Resource Class': lambda row: row[1].resource_class,
+        'Free': lambda row: row[1].free,
+        'Stranded': lambda row: row[1].stranded,
+        'Limited By': lambda row: columns.ListColumn(
+            list(row[1].limited_by) or ['no flavor requests it']
+        ),
+    }
+    return columns.table(
+        cells,
+        [
+            (host, stranded)
+            for host, classes in capacity.stranded_by_host(
+                report.hosts, report.forecasts
             )
-        return values
-
-    return headers, [row(forecast) for forecast in cloud.forecasts]
-
-
-def _stranded(cloud: capacity_report.CapacityReport) -> command.Rows:
-    rows = [
-        (
-            columns.TextColumn(host.node.name),
-            one.resource_class,
-            one.free,
-            one.stranded,
-            columns.ListColumn(
-                list(one.limited_by) or ['no flavor asks for it']
-            ),
-        )
-        for host, found in capacity.stranded_by_host(
-            cloud.hosts, cloud.forecasts
-        )
-        for one in found
-    ]
-    return (
-        ('Host', 'Resource Class', 'Free', 'Stranded', 'Limited By'),
-        rows,
+            for stranded in classes
+        ],
     )
 
 
@@ -220,8 +180,8 @@ class ShowCapacity(_CapacityCommand, command.ShowOne):
 Show how many more servers of a flavor fit, host by host
 
 For each host that has devices for the flavor: how many more servers fit, which
-resource limits them, how many each resource would allow on its own, and, if
-none fit, why Nova filters out the host.
+resources limit that, how many servers each resource would allow by itself, and
+if none fits, why the scheduler filters out the host.
 
 Example::
 
@@ -235,46 +195,34 @@ Example::
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
-        flavor = nova_flavors.find_flavor(
-            self.cloud.compute, parsed_args.flavor
-        )
-        cloud = self.forecast(parsed_args, (flavor,))
-        (forecast,) = cloud.forecasts
+        flavor = capacity_report.find_flavor(self.cloud, parsed_args.flavor)
+        report = self.read(parsed_args, (flavor,))
+        (forecast,) = report.forecasts
         if forecast.demand is None:
             raise exceptions.NotFound(
                 f'Flavor {flavor.name!r}: {forecast.unknown}'
             )
-        return (
-            (
-                'id',
-                'name',
-                'aliases',
-                'resources',
-                'fits',
-                'exact',
-                'hosts',
-                'notes',
-            ),
-            (
-                columns.TextColumn(flavor.id),
-                columns.TextColumn(flavor.name),
-                columns.CountsColumn(flavor.aliases),
-                columns.CountsColumn(forecast.demand.resources),
-                forecast.count,
-                forecast.exact,
-                columns.ForecastColumn(
+        return columns.show(
+            {
+                'id': columns.TextColumn(flavor.id),
+                'name': columns.TextColumn(flavor.name),
+                'aliases': columns.CountsColumn(flavor.aliases),
+                'resources': columns.CountsColumn(forecast.demand.resources),
+                'fits': forecast.count,
+                'exact': forecast.exact,
+                'hosts': columns.ForecastColumn(
                     [
                         {
-                            'host': each.host.node.name,
-                            'fits': each.count,
-                            'limited_by': list(each.fit.limited_by),
-                            'limits': each.fit.limits,
-                            'refused': each.refusal or None,
-                            'condition': each.condition or None,
+                            'host': host.host.node.name,
+                            'fits': host.count,
+                            'limited_by': list(host.fit.limited_by),
+                            'limits': host.fit.limits,
+                            'refused': host.refusal or None,
+                            'condition': host.condition or None,
                         }
-                        for each in forecast.hosts
+                        for host in forecast.hosts
                     ]
                 ),
-                columns.ListColumn(_notes(forecast, cloud)),
-            ),
+                'notes': columns.ListColumn(report.notes(forecast)),
+            }
         )
