@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Take devices out of use, and give them back."""
+"""Release devices of one-time use."""
 
 from keystoneauth1 import adapter
 
@@ -18,34 +18,39 @@ from gpuclient.cloud import request
 from gpuclient.cloud import schema
 from gpuclient.model import inventory
 
-#: The first that has generations of providers and nested providers.
+#: The first with generations of providers and nested providers.
 _MICROVERSION = '1.18'
 
 
 def release(placement: adapter.Adapter, device: inventory.Device) -> None:
-    """Reserve nothing of a device any more.
+    """Set the reserved units of a device to 0.
 
-    Nova reserves one of one-time use when a server gets it, and leaves it to
-    somebody else to release it
+    Nova reserves a device of one-time use when a server is allocated it, and
+    never releases it
     (``nova/compute/pci_placement_translator.py:_handle_one_time_use``).
 
-    :raises gpuclient.exceptions.Conflict: Somebody else wrote it meanwhile.
-    :raises gpuclient.exceptions.CloudError: With Placement's own words.
+    :raises gpuclient.exceptions.Conflict: Another client changed it meanwhile.
+    :raises gpuclient.exceptions.CloudError: With Placement's message.
     """
     path = f'/resource_providers/{device.uuid}/inventories'
-    what = f'releasing {device.name}'
-    found = request.get(
+    action = f'releasing {device.name}'
+    inventories = request.get(
         placement,
         path,
-        what,
+        action,
         {
             'inventories': schema.Map({'reserved': int}),
             'resource_provider_generation': int,
         },
         microversion=_MICROVERSION,
     )
-    for record in found['inventories'].values():
+    for record in inventories['inventories'].values():
         record['reserved'] = 0
     request.send(
-        placement, 'PUT', path, what, microversion=_MICROVERSION, json=found
+        placement,
+        'PUT',
+        path,
+        action,
+        microversion=_MICROVERSION,
+        json=inventories,
     )

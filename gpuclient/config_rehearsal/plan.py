@@ -10,11 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What to rehearse of a tree of configuration.
+"""The cloud in which a tree of configuration is rehearsed.
 
-:func:`make` turns the documents of one deployment into the spec of a cloud
-(:mod:`gpuclient.rehearsal.spec`), and remembers which document each text is
-from and what should come of it.
+:func:`make` turns the documents of one deployment into the spec of a cloud and
+records which document each option is from.
 """
 
 import collections.abc
@@ -24,7 +23,8 @@ import os
 import re
 import typing
 
-from gpuclient.config_rehearsal import host_simulation
+from gpuclient.config_rehearsal import device_simulation
+from gpuclient.config_rehearsal import host_topology
 from gpuclient.config_rehearsal import option_filter
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
@@ -37,76 +37,7 @@ from gpuclient.model import host as host_model
 from gpuclient.rehearsal import api as rehearsal
 from gpuclient.rules import scheduler as scheduler_rules
 
-#: What becomes of an option that is not rehearsed.
-REPLACED = 'replaced'
-LEFT_OUT = 'left out'
-UNREAD = 'unread'
-
-# Sections about other services and machines, most of them with credentials.
-_SECTIONS_REPLACED = {
-    'api_database',
-    'cache',
-    'database',
-    'glance',
-    'keystone',
-    'keystone_authtoken',
-    'neutron',
-    'nova_sys_admin',
-    'oslo_concurrency',
-    'oslo_limit',
-    'oslo_middleware',
-    'oslo_policy',
-    'placement',
-    'placement_database',
-    'profiler',
-    'quota',
-    'service_user',
-    'ssl',
-    'wsgi',
-}
-_SECTIONS_LEFT_OUT = {
-    'barbican',
-    'barbican_service_user',
-    'cinder',
-    'console',
-    'consoleauth',
-    'cyborg',
-    'ironic',
-    'key_manager',
-    'manila',
-    'mks',
-    'notifications',
-    'remote_debug',
-    'serial_console',
-    'spice',
-    'vault',
-    'vendordata_dynamic_auth',
-    'vmware',
-    'vnc',
-    'zvm',
-}
-_PREFIXES_REPLACED = ('oslo_messaging_', 'privsep', 'vif_plug_', 'os_vif_')
-_DEFAULT_REPLACED = re.compile(
-    'host|my_ip|my_block_storage_ip|transport_url|control_exchange|rpc_.*'
-    '|log_.*|logging_.*|default_log_levels|use_(syslog|journal|json|stderr)'
-    '|use_eventlog|syslog_.*|debug|verbose|rate_limit_.*|publish_errors'
-    '|state_path|instances_path|pybasedir|bindir|tempdir|rootwrap_config'
-    '|use_rootwrap_daemon|compute_driver|enabled_apis|enabled_ssl_apis'
-    '|.*_(listen|listen_port|workers)|workers|ssl_only|cert|key|conn_pool_.*'
-    '|executor_thread_pool_size|pci_passthrough_devices|quota_.*'
-)
-#: The simulated driver is not libvirt's.
-_SECTIONS_UNREAD = {'devices', 'image_cache', 'libvirt'}
-_SECRET = re.compile(
-    'passw|secret|token|credential|private|api_?key|auth|_key$|^key$'
-    '|connection'
-)
-#: ``rabbit://nova:secret@...``
-_SECRET_VALUE = re.compile(r'://[^/\s]*@')
-
-_TEMPLATE = re.compile(r'\{\{|\{%')
-
-# Names that say what a file is, not whose.
+#: Names of files and folders that do not name a host.
 _GENERAL = {
     'compute',
     'conf',
@@ -120,114 +51,106 @@ _GENERAL = {
     'service-values',
     'values',
 }
+#: Longest name of a host.
+_LONGEST_NAME = 56
 
 
 @dataclasses.dataclass(frozen=True)
-class NotRehearsed:
-    """An option that has no effect in a rehearsal."""
+class PlannedService:
+    """A service of Nova, and the documents that it reads."""
 
-    option: configuration.Option
-    #: :data:`REPLACED`, :data:`LEFT_OUT` or :data:`UNREAD`.
-    state: str
-    reason: str
-
-    @property
-    def name(self) -> str:
-        """``[DEFAULT]transport_url``."""
-        return f'[{self.option.section}]{self.option.name}'
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """A process of the cloud, and the documents that it reads."""
-
-    #: As the record of the cloud has it: ``nova-api-1``, ``nova-compute``.
+    #: As in the record of the cloud: ``nova-api-1``, ``nova-compute``.
     name: str
     host: str
     #: None where no document is for it.
-    process: deployment.Process | None
+    document: deployment.Process | None
+    #: Its options, one text for each file.
     texts: tuple[str, ...]
     #: The file that each text is from.
     paths: tuple[str, ...]
-    not_rehearsed: tuple[NotRehearsed, ...]
-    #: What the template of its deployer sets, or what nobody describes.
+    excluded: tuple[option_filter.ExcludedOption, ...]
+    #: What the template of the deployment tool sets.
     template: str = ''
 
     @property
     def place(self) -> configuration.Place | None:
-        """The document that is its own; None where it has none."""
-        return None if self.process is None else self.process.place
+        """The document of this service; None where it has none."""
+        return None if self.document is None else self.document.place
 
     @property
-    def service(self) -> deployment.Process:
-        """All that it reads."""
-        return self.process or deployment.Process((), configuration.Place(''))
+    def process(self) -> deployment.Process:
+        """All that it reads; a process without options where nothing is."""
+        return self.document or deployment.Process((), configuration.Place(''))
 
     def aliases(self) -> tuple[alias_model.Alias, ...]:
-        """Return the aliases that can be read."""
-        found = []
-        for setting in self.service.aliases:
+        """Return the valid aliases."""
+        aliases = []
+        for setting in self.process.aliases:
             try:
-                found.append(alias_model.parse(setting.text))
+                aliases.append(alias_model.parse(setting.text))
             except exceptions.InvalidAlias:
-                # Nova says so when it starts.
+                # Nova reports it when it starts.
                 continue
-        return tuple(found)
+        return tuple(aliases)
 
-    def entries(
+    def device_specs(
         self,
-    ) -> tuple[list[host_simulation.Entry], list[host_simulation.Unknown]]:
-        """Return the device specs, and those that cannot be read."""
-        service = self.service
-        found: list[host_simulation.Entry] = []
-        unknown: list[host_simulation.Unknown] = []
-        for setting in service.device_specs:
+    ) -> tuple[
+        list[device_simulation.LocatedSpec],
+        list[device_simulation.UnsimulatedSpec],
+    ]:
+        """Return the valid device specs, and the invalid ones."""
+        specs: list[device_simulation.LocatedSpec] = []
+        invalid: list[device_simulation.UnsimulatedSpec] = []
+        for setting in self.process.device_specs:
             try:
-                entries = device_spec.parse(
+                parsed = device_spec.parse(
                     setting.text,
-                    report_in_placement=bool(service.report_in_placement),
+                    report_in_placement=bool(self.process.report_in_placement),
                 )
             except exceptions.InvalidDeviceSpec as exc:
-                unknown.append(host_simulation.Unknown(setting, str(exc)))
+                invalid.append(
+                    device_simulation.UnsimulatedSpec(setting, str(exc))
+                )
                 continue
-            found += [(entry, setting) for entry in entries]
-        return found, unknown
+            specs += [(spec, setting) for spec in parsed]
+        return specs, invalid
 
 
 @dataclasses.dataclass(frozen=True)
-class Host:
+class PlannedHost:
     """A simulated compute host."""
 
-    part: Part
+    #: Its nova-compute.
+    service: PlannedService
     devices: tuple[rehearsal.SimulatedDevice, ...]
-    unknown: tuple[host_simulation.Unknown, ...]
-    size: host_simulation.Size
+    unsimulated: tuple[device_simulation.UnsimulatedSpec, ...]
+    topology: host_topology.HostTopology
     #: Those of the devices that the user described.
     described: tuple[rehearsal.SimulatedDevice, ...] = ()
-    #: Addresses of those whose device type is what an alias requests, since
-    #: nothing else tells it.
+    #: Addresses of devices whose type is assumed from an alias.
     assumed: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
-        return self.part.host
+        return self.service.host
 
     def matched(
         self,
     ) -> collections.abc.Iterator[
-        tuple[device_spec.HostDevice, host_simulation.Entry]
+        tuple[device_spec.HostDevice, device_simulation.LocatedSpec]
     ]:
-        """Yield the devices that the host gives away, and by which entry."""
-        devices = host_simulation.host_devices(self.devices)
-        here = device_spec.Host(devices)
-        entries = [
-            (entry.on(here), setting)
-            for entry, setting in self.part.entries()[0]
+        """Yield each device that a device spec matches, with the first."""
+        devices = device_simulation.host_devices(self.devices)
+        host = device_spec.Host(devices)
+        specs = [
+            (spec.on(host), setting)
+            for spec, setting in self.service.device_specs()[0]
         ]
         for device in devices:
-            for entry in entries:
-                if entry[0].matches(device):
-                    yield device, entry
+            for spec, setting in specs:
+                if spec.matches(device):
+                    yield device, (spec, setting)
                     break
 
     def count(
@@ -235,54 +158,56 @@ class Host:
         aliases: collections.abc.Sequence[alias_model.Alias],
         in_placement: bool,
     ) -> int:
-        """Return how many devices of this host serve any of some aliases.
+        """Return the number of devices that any of some aliases matches.
 
         :param in_placement: ``[filter_scheduler]pci_in_placement``.
         """
         return sum(
             any(
-                entry.serves(device, alias, in_placement=in_placement)
+                spec.serves(device, alias, in_placement=in_placement)
                 for alias in aliases
             )
-            for device, (entry, _setting) in self.matched()
+            for device, (spec, _setting) in self.matched()
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A cloud to start, and what its parts are from."""
+    """The services and hosts of a cloud."""
 
-    #: nova-api, nova-conductor and nova-scheduler.
-    control_plane: tuple[Part, ...]
-    hosts: tuple[Host, ...]
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        return (*self.control_plane, *(host.part for host in self.hosts))
+    #: Each nova-api, nova-conductor and nova-scheduler.
+    control_plane: tuple[PlannedService, ...]
+    hosts: tuple[PlannedHost, ...]
 
     @property
-    def api(self) -> Part:
-        """The nova-api that is asked."""
+    def services(self) -> tuple[PlannedService, ...]:
+        return (*self.control_plane, *(host.service for host in self.hosts))
+
+    @property
+    def api(self) -> PlannedService:
+        """The nova-api to which requests are sent."""
         return self.control_plane[0]
 
     @property
-    def document(self) -> dict[str, typing.Any]:
-        """The spec of the cloud."""
-        kinds: dict[str, list[dict[str, typing.Any]]] = {}
-        for part in self.control_plane:
-            kind = part.name.split('-')[1]
-            entry: dict[str, typing.Any] = {'config': list(part.texts)}
-            if part.template:
-                entry['template'] = part.template
-            kinds.setdefault(kind, []).append(entry)
+    def spec(self) -> dict[str, typing.Any]:
+        """The spec of the cloud, as a document."""
+        control_plane: dict[str, list[dict[str, typing.Any]]] = {}
+        for service in self.control_plane:
+            entry: dict[str, typing.Any] = {'config': list(service.texts)}
+            if service.template:
+                entry['template'] = service.template
+            kind = service.name.split('-')[1]
+            control_plane.setdefault(kind, []).append(entry)
         return {
-            'control_plane': kinds,
+            'control_plane': control_plane,
             'hosts': [
                 {
                     'name': host.name,
-                    'numa': list(host.size.numa),
-                    'devices': [_as_document(one) for one in host.devices],
-                    'config': list(host.part.texts),
+                    'numa': list(host.topology.numa),
+                    'devices': [
+                        _as_document(device) for device in host.devices
+                    ],
+                    'config': list(host.service.texts),
                 }
                 for host in self.hosts
             ],
@@ -301,41 +226,77 @@ def make(
     tree: deployment.Deployment,
     *,
     models: catalogue.Catalogue,
-    given: collections.abc.Iterable[
+    described: collections.abc.Iterable[
         tuple[str, rehearsal.SimulatedDevice]
     ] = (),
-    known: collections.abc.Iterable[host_model.Host] = (),
-    count: int = host_simulation.DEVICES,
+    inspected: collections.abc.Iterable[host_model.Host] = (),
+    count: int = device_simulation.DEVICES,
 ) -> Plan:
-    """Return what to rehearse of a deployment.
+    """Return the plan of a deployment.
 
-    A compute is a host, a second configuration of another service is a second
-    service of its kind.
+    Each configuration of nova-compute is a host; a second configuration of
+    another service is a second service of its kind.
 
-    :param models: Tell the types of devices.
-    :param given: Devices that hosts have, by the names of the hosts.
-    :param known: Hosts that were asked what they have.
-    :param count: Devices of each id of a host, where nothing tells.
-    :raises gpuclient.exceptions.InvalidValue: There are several
-        deployments, or a device is of a host that is not there.
+    :param models: The catalogue; has the types of devices.
+    :param described: Devices that hosts have, by the names of the hosts.
+    :param inspected: Hosts whose hardware is known.
+    :param count: Devices of each ID of a host, where no address is named.
+    :raises gpuclient.exceptions.InvalidValue: There are several deployments,
+        or a device is of a host that does not exist.
     """
+    _check_single_deployment(tree)
+    control_plane = _control_plane(tree)
+    computes = _computes(tree)
+    names = [service.host for service, _node_set in computes]
+    devices_of: dict[str, list[rehearsal.SimulatedDevice]] = {}
+    for name, device in described:
+        _check_host(name, names)
+        devices_of.setdefault(name, []).append(device)
+    inspected_hosts = {_planned_name(host, names): host for host in inspected}
+    aliases = [
+        alias
+        for service in (*(compute for compute, _ in computes), *control_plane)
+        for alias in service.aliases()
+    ]
+    hosts = [
+        _host(
+            service,
+            _settings(node_set),
+            tuple(devices_of.get(service.host, ())),
+            inspected_hosts.get(service.host),
+            aliases,
+            models,
+            count,
+        )
+        for service, node_set in computes
+    ]
+    return Plan(control_plane, tuple(hosts))
+
+
+def _check_single_deployment(tree: deployment.Deployment) -> None:
     deployments = deployment.split(tree)
     if len(deployments) > 1:
+        paths = ', '.join(part.folder or '.' for part in deployments)
         raise exceptions.InvalidValue(
-            (
-                'There are {number} deployments here, one cloud cannot be '
-                'all of them: name the files or the folder of one ({paths})'
-            ).format(
-                number=len(deployments),
-                paths=', '.join(one.folder or '.' for one in deployments),
-            )
+            f'The files belong to {len(deployments)} deployments ({paths}); '
+            'a rehearsal runs one: pass the files or the folder of one'
         )
-    control_plane = [
-        _part(
+
+
+# -- services ----------------------------------------------------------------
+
+
+def _control_plane(
+    tree: deployment.Deployment,
+) -> tuple[PlannedService, ...]:
+    return tuple(
+        _service(
             _name(kind, number),
-            rehearsal.CONTROLLER
-            if number == 1
-            else f'{rehearsal.CONTROLLER}-{number}',
+            (
+                rehearsal.CONTROLLER
+                if number == 1
+                else f'{rehearsal.CONTROLLER}-{number}'
+            ),
             process,
         )
         for kind in (
@@ -344,92 +305,120 @@ def make(
             configuration.SCHEDULER,
         )
         for number, process in enumerate(tree.of_kind(kind) or (None,), 1)
-    ]
-    named = list(given)
-    parts: list[Part] = []
-    node_sets: list[deployment.NodeSet | None] = []
-    taken: set[str] = set()
-    for compute in tree.of_kind(configuration.COMPUTE):
-        node_set = tree.node_set_of(compute)
-        node_sets.append(node_set)
-        name = _free(_host_name(compute, node_set), taken)
-        taken.add(name)
-        parts.append(_part(configuration.COMPUTE, name, compute))
-    if len(parts) > rehearsal.MOST_HOSTS:
-        raise exceptions.InvalidValue(
-            f'The configuration is of {len(parts)} hosts; at most '
-            f'{rehearsal.MOST_HOSTS} can be simulated: pass the files of '
-            'fewer hosts'
-        )
-    for name, _device in named:
-        _check_host(name, taken)
-    bundles = {_bundle_of(one.name, taken): one for one in known}
-    aliases = [
-        alias for part in (*parts, *control_plane) for alias in part.aliases()
-    ]
-    hosts = []
-    for part, node_set in zip(parts, node_sets, strict=True):
-        entries, unread = part.entries()
-        described = [device for name, device in named if name == part.host]
-        bundle = bundles.get(part.host)
-        present = () if bundle is None else host_simulation.of_host(bundle)
-        addresses = {one.address for one in described}
-        devices, unknown = host_simulation.simulate(
-            entries,
-            aliases,
-            models,
-            [
-                *described,
-                *(one for one in present if one.address not in addresses),
-            ],
-            count,
-            complete=bundle is not None,
-        )
-        hosts.append(
-            Host(
-                part,
-                devices,
-                (*unread, *unknown),
-                host_simulation.size(
-                    part.service, devices, _settings(node_set), bundle
-                ),
-                tuple(described),
-                frozenset(
-                    one.address
-                    for one in devices
-                    if one not in described
-                    and one not in present
-                    and host_simulation.is_assumed(one, models)
-                ),
-            )
-        )
-    return Plan(tuple(control_plane), tuple(hosts))
-
-
-def _check_host(name: str, taken: collections.abc.Collection[str]) -> None:
-    if name not in taken:
-        raise exceptions.InvalidValue(
-            (
-                'There is no host {name!r} to simulate devices of; there '
-                'are: {hosts}'
-            ).format(name=name, hosts=', '.join(sorted(taken)) or 'none')
-        )
-
-
-def _bundle_of(name: str, taken: collections.abc.Collection[str]) -> str:
-    """Return the host that a bundle is of: the only one, or by its name."""
-    if len(taken) == 1:
-        return next(iter(taken))
-    if name not in taken:
-        name = name.partition('.')[0]
-    _check_host(name, taken)
-    return name
+    )
 
 
 def _name(kind: str, number: int) -> str:
     if kind == configuration.API:
         return f'{kind}-{number}'
     return kind if number == 1 else f'{kind}-{number}'
+
+
+def _computes(
+    tree: deployment.Deployment,
+) -> list[tuple[PlannedService, deployment.NodeSet | None]]:
+    """Return each nova-compute with the node set of its host."""
+    computes = []
+    names: set[str] = set()
+    for process in tree.of_kind(configuration.COMPUTE):
+        node_set = tree.node_set_of(process)
+        name = _unused_name(_host_name(process, node_set), names)
+        names.add(name)
+        service = _service(configuration.COMPUTE, name, process)
+        computes.append((service, node_set))
+    if len(computes) > rehearsal.MOST_HOSTS:
+        raise exceptions.InvalidValue(
+            f'The configuration is of {len(computes)} hosts; at most '
+            f'{rehearsal.MOST_HOSTS} can be simulated: pass the files of '
+            'fewer hosts'
+        )
+    return computes
+
+
+def _service(
+    name: str,
+    host: str,
+    process: deployment.Process | None,
+) -> PlannedService:
+    texts: list[str] = []
+    paths: list[str] = []
+    excluded: list[option_filter.ExcludedOption] = []
+    options = () if process is None else process.options
+    for path, group in itertools.groupby(
+        options, lambda option: option.setting.place.path
+    ):
+        kept = []
+        for option in group:
+            exclusion = option_filter.exclude(option)
+            if exclusion is not None:
+                excluded.append(exclusion)
+            if exclusion is None or exclusion.state == option_filter.UNREAD:
+                kept.append((option.section, option.name, option.setting.text))
+        texts.append(nova_conf.render(kept))
+        paths.append(path)
+    return PlannedService(
+        name,
+        host,
+        process,
+        tuple(texts),
+        tuple(paths),
+        tuple(excluded),
+        _template(name, process),
+    )
+
+
+def _template(name: str, process: deployment.Process | None) -> str:
+    """Return what nova-scheduler reads before the user's own documents.
+
+    Empty where Nova's defaults are in effect: a filter that the user has not
+    enabled must show in the result.
+    """
+    if not name.startswith(configuration.SCHEDULER):
+        return ''
+    if process is None or scheduler_rules.has_own_default(process):
+        return rehearsal.SCHEDULER_TEMPLATE
+    return ''
+
+
+# -- hosts -------------------------------------------------------------------
+
+
+def _host(
+    service: PlannedService,
+    settings: configuration.HostSettings,
+    described: tuple[rehearsal.SimulatedDevice, ...],
+    inspected: host_model.Host | None,
+    aliases: collections.abc.Sequence[alias_model.Alias],
+    models: catalogue.Catalogue,
+    count: int,
+) -> PlannedHost:
+    addresses = {device.address for device in described}
+    given = list(described)
+    if inspected is not None:
+        given += [
+            device
+            for device in device_simulation.of_host(inspected)
+            if device.address not in addresses
+        ]
+    specs, invalid = service.device_specs()
+    devices, unsimulated = device_simulation.simulate(
+        specs, aliases, models, given, count, complete=inspected is not None
+    )
+    return PlannedHost(
+        service,
+        devices,
+        (*invalid, *unsimulated),
+        host_topology.of_compute(
+            service.process, devices, settings, inspected
+        ),
+        described,
+        frozenset(
+            device.address
+            for device in devices
+            if device not in given
+            and device_simulation.is_type_assumed(device, models)
+        ),
+    )
 
 
 def _settings(
@@ -440,110 +429,65 @@ def _settings(
     return node_set.settings[0]
 
 
-def _host_name(
-    service: deployment.Process, node_set: deployment.NodeSet | None
+def _check_host(name: str, names: collections.abc.Collection[str]) -> None:
+    if name not in names:
+        raise exceptions.InvalidValue(
+            f'The configuration has no compute host {name!r}; its hosts: '
+            f'{", ".join(sorted(names)) or "none"}'
+        )
+
+
+def _planned_name(
+    host: host_model.Host, names: collections.abc.Collection[str]
 ) -> str:
-    """Return a name for the host of a compute configuration."""
-    setting = service.last('DEFAULT', 'host')
+    """Return the name in the plan of an inspected host.
+
+    The only host, or the one with its name, with or without its domain.
+    """
+    if len(names) == 1:
+        return next(iter(names))
+    name = host.name
+    if name not in names:
+        name = name.partition('.')[0]
+    _check_host(name, names)
+    return name
+
+
+def _host_name(
+    process: deployment.Process, node_set: deployment.NodeSet | None
+) -> str:
+    """Return a name for the host of a nova-compute."""
+    setting = process.last('DEFAULT', 'host')
     if setting is not None and setting.is_known:
         return setting.text
     if node_set is not None and node_set.nodes:
         return node_set.nodes[0].name
-    if service.host is not None:
-        return service.host
-    path = os.path.abspath(service.place.path)
+    if process.host is not None:
+        return process.host
+    return _name_in_path(os.path.abspath(process.place.path))
+
+
+def _name_in_path(path: str) -> str:
+    """Return the last part of a path that may be the name of a host."""
     while path != os.path.dirname(path):
         path, base = os.path.split(path)
         stem = re.sub(r'\.(conf|ini|ya?ml|d)\b', '', base)
         if stem.lower() not in _GENERAL:
             return stem
         if base == 'nova' and os.path.basename(path) != 'etc':
-            # Above it is the deployment, not the host.
+            # The folder above is named after the deployment.
             break
     return ''
 
 
-def _free(name: str, taken: set[str]) -> str:
-    """Return a name for a host that no other host has."""
-    name = re.sub(r'[^A-Za-z0-9._-]+', '-', name).strip('-._')[:56]
-    name = name or 'compute'
-    if name not in taken:
+def _unused_name(name: str, names: collections.abc.Container[str]) -> str:
+    """Return a valid name for a host that no other host has."""
+    name = re.sub(r'[^A-Za-z0-9._-]+', '-', name).strip('-._')
+    name = name[:_LONGEST_NAME] or 'compute'
+    if name not in names:
         return name
     return next(
         f'{name}-{number}'
         for number in itertools.count(2)
-        if f'{name}-{number}' not in taken
+        if f'{name}-{number}' not in names
     )
-
-
-def _part(
-    name: str,
-    host: str,
-    process: deployment.Process | None,
-) -> Part:
-    texts: list[str] = []
-    paths: list[str] = []
-    not_rehearsed: list[NotRehearsed] = []
-    options = () if process is None else process.options
-    for path, group in itertools.groupby(
-        options, lambda option: option.setting.place.path
-    ):
-        kept = []
-        for option in group:
-            why = _judge(option)
-            if why is not None:
-                not_rehearsed.append(why)
-            if why is None or why.state == UNREAD:
-                kept.append((option.section, option.name, option.setting.text))
-        texts.append(nova_conf.render(kept))
-        paths.append(path)
-    return Part(
-        name,
-        host,
-        process,
-        tuple(texts),
-        tuple(paths),
-        tuple(not_rehearsed),
-        _template(name, process),
-    )
-
-
-def _template(name: str, process: deployment.Process | None) -> str:
-    """Return what nova-scheduler reads before the user's own documents.
-
-    Without it, Nova's own defaults are in effect: what the user left out
-    has to show.
-    """
-    if not name.startswith(configuration.SCHEDULER):
-        return ''
-    if process is None or scheduler_rules.has_own_default(process):
-        return rehearsal.SCHEDULER_TEMPLATE
-    return ''
-
-
-def _judge(option: configuration.Option) -> NotRehearsed | None:
-    """Return why an option is not rehearsed; None where it is."""
-    section, name = option.section, option.name
-    if option.setting.depends or _TEMPLATE.search(option.setting.text):
-        return NotRehearsed(option, LEFT_OUT, 'a template makes its value')
-    if section in _SECTIONS_REPLACED or section.startswith(_PREFIXES_REPLACED):
-        state = REPLACED
-    elif section == 'DEFAULT' and _DEFAULT_REPLACED.fullmatch(name):
-        state = REPLACED
-    elif section in _SECTIONS_LEFT_OUT:
-        return NotRehearsed(
-            option, LEFT_OUT, 'there is no such service in a rehearsal'
-        )
-    elif _SECRET.search(name) or _SECRET_VALUE.search(option.setting.text):
-        return NotRehearsed(option, LEFT_OUT, 'it may hold a secret')
-    elif (
-        why := option_filter.reason(section, name, option.setting.text)
-    ) is not None:
-        return NotRehearsed(option, LEFT_OUT, why)
-    elif section in _SECTIONS_UNREAD:
-        return NotRehearsed(
-            option, UNREAD, 'the simulated driver does not read it'
-        )
-    else:
-        return None
-    return NotRehearsed(option, state, 'a rehearsal has its own')

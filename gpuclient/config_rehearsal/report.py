@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What came of a rehearsal, beside what its documents promised."""
+"""The results of a rehearsal, compared with those that are expected."""
 
 import collections.abc
 import dataclasses
@@ -18,7 +18,7 @@ import os
 import re
 import typing
 
-from gpuclient.config_rehearsal import host_simulation
+from gpuclient.config_rehearsal import device_simulation
 from gpuclient.config_rehearsal import plan as planning
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
@@ -39,66 +39,69 @@ ALIAS = 'alias'
 STARTED = 'started'
 REFUSED = 'refused'
 ENDED = 'ended'
-# Of devices.
+# States of devices.
 REPORTED = 'reported'
 MISSING = 'missing'
 UNTRACKED = 'untracked'
-# Of aliases; REFUSED, too.
+# States of aliases; also REFUSED.
 BOOTS = 'boots'
 SHORT = 'short'
 FAILS = 'fails'
 SKIPPED = 'skipped'
+# State of documents.
 UNREADABLE = 'unreadable'
 
-#: What is wrong between documents, and stops devices from being found.
+#: Findings about several documents, by which devices are not tracked.
 _OF_TRACKING = ('GPU308', 'GPU309', 'GPU310')
-#: A warning that servers can bear out, and what stops nova-scheduler.
+#: A warning, whose effect servers show.
 _UNSET_FILTERS = 'GPU327'
+#: Findings by which servers are not scheduled.
 _OF_SCHEDULING = (*_OF_TRACKING, 'GPU326', _UNSET_FILTERS)
+_NOT_STARTED = re.compile(' (?:would|will) not start: ')
 _ADDRESS = re.compile(r'[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]', re.ASCII)
 
-#: A device, the entry that gives it away, and where that stands.
-_Member: typing.TypeAlias = tuple[
-    device_spec.HostDevice, host_simulation.Entry
+#: A device, and the device spec that matches it.
+_MatchedDevice: typing.TypeAlias = tuple[
+    device_spec.HostDevice, device_simulation.LocatedSpec
 ]
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One thing that was tried."""
+    """One result."""
 
     kind: str
     host: str | None
     name: str
     state: str
-    #: Units of a device, or servers of an alias; None for others.
+    #: Units of a device, or servers of an alias; None for other kinds.
     expected: int | None = None
     actual: int | None = None
-    #: Findings of the checks that told of it before.
+    #: Codes of the findings that predict the result.
     codes: tuple[str, ...] = ()
     detail: str = ''
     place: configuration.Place | None = None
-    #: It is not as it should be.
+    #: The result is not the expected one.
     bad: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came of booting servers that ask for an alias."""
+    """The result of booting servers that request an alias."""
 
     #: Devices of each server.
     count: int
     expected: int
     booted: int
-    #: Why no more booted, in Nova's own words.
-    words: str
+    #: Nova's message about the first server that did not boot.
+    message: str
 
 
 class Report:
-    """Makes the rows.
+    """Makes the rows of a report.
 
-    :param plan: What was rehearsed.
-    :param located: What the checks found in the same documents.
+    :param plan: The plan of the cloud.
+    :param located: The findings in the same documents.
     """
 
     def __init__(
@@ -106,12 +109,12 @@ class Report:
         plan: planning.Plan,
         located: collections.abc.Iterable[finding.Located],
     ) -> None:
-        self._plan = plan
+        self.plan = plan
         self._errors = [
-            one
-            for one in located
-            if one.finding.severity is finding.Severity.ERROR
-            or one.finding.code == _UNSET_FILTERS
+            item
+            for item in located
+            if item.finding.severity is finding.Severity.ERROR
+            or item.finding.code == _UNSET_FILTERS
         ]
 
     # -- documents ----------------------------------------------------------
@@ -120,7 +123,7 @@ class Report:
     def unreadable(
         failures: collections.abc.Iterable[tuple[str, str]],
     ) -> list[Row]:
-        """Return a row for each document that no service was given."""
+        """Return a row for each document that could not be read."""
         return [
             Row(
                 DOCUMENT,
@@ -137,24 +140,24 @@ class Report:
 
     def options(self) -> list[Row]:
         """Return a row for each option that has no effect in a rehearsal."""
-        found: dict[tuple[str, configuration.Place], Row] = {}
-        for part in self._plan.parts:
-            for one in part.not_rehearsed:
-                place = one.option.setting.place
-                # A document of several services is shown once.
-                found.setdefault(
-                    (one.name, place),
+        rows: dict[tuple[str, configuration.Place], Row] = {}
+        for service in self.plan.services:
+            for option in service.excluded:
+                place = option.option.setting.place
+                # A document that several services read is listed once.
+                rows.setdefault(
+                    (option.name, place),
                     Row(
                         OPTION,
                         None,
-                        one.name,
-                        one.state,
-                        detail=one.reason,
+                        option.name,
+                        option.state,
+                        detail=option.reason,
                         place=place,
                     ),
                 )
         return sorted(
-            found.values(),
+            rows.values(),
             key=lambda row: (row.place or configuration.Place(''), row.name),
         )
 
@@ -164,318 +167,362 @@ class Report:
         self, processes: collections.abc.Iterable[rehearsal.CloudProcess]
     ) -> list[Row]:
         """Return a row for each service of Nova."""
-        known = {(one.name, one.host): one for one in processes}
+        process_of = {
+            (process.name, process.host): process for process in processes
+        }
         return [
-            self._service(part, known[part.name, part.host])
-            for part in self._plan.parts
+            self._service(service, process_of[service.name, service.host])
+            for service in self.plan.services
         ]
 
     def _service(
-        self, part: planning.Part, process: rehearsal.CloudProcess
+        self,
+        service: planning.PlannedService,
+        process: rehearsal.CloudProcess,
     ) -> Row:
-        if process.state == rehearsal.READY:
-            left_out = len(part.not_rehearsed)
-            if part.process is None:
-                detail = 'there is no document for it'
-            elif left_out:
-                detail = f'options not rehearsed: {left_out}'
-            else:
-                detail = ''
-            return Row(
-                SERVICE,
-                part.host,
-                part.name,
-                STARTED,
-                detail=detail,
-                place=part.place,
-            )
-        if process.state not in (rehearsal.REFUSED, rehearsal.ENDED):
-            return Row(
-                SERVICE,
-                part.host,
-                part.name,
-                SKIPPED,
-                detail='the cloud did not start',
-                place=part.place,
-            )
-        known, place = self._cause(part, process.message)
-        words = _with_documents(part, process.message, place)
-        return Row(
+        row = Row(
             SERVICE,
-            part.host,
-            part.name,
-            ENDED if process.state == rehearsal.ENDED else REFUSED,
-            codes=known,
-            detail=words or 'it did not start',
+            service.host,
+            service.name,
+            STARTED,
+            detail=_detail_of_started(service),
+            place=service.place,
+        )
+        if process.state == rehearsal.READY:
+            return row
+        if process.state not in (rehearsal.REFUSED, rehearsal.ENDED):
+            return dataclasses.replace(
+                row, state=SKIPPED, detail='the cloud did not start'
+            )
+        codes, place = self._cause(service, process.message)
+        message = _with_documents(service, process.message, place)
+        return dataclasses.replace(
+            row,
+            state=ENDED if process.state == rehearsal.ENDED else REFUSED,
+            codes=codes,
+            detail=message or 'the service did not start',
             place=place,
             bad=True,
         )
 
     def _cause(
-        self, part: planning.Part, words: str
+        self, service: planning.PlannedService, message: str
     ) -> tuple[tuple[str, ...], configuration.Place | None]:
-        """Return which findings told of a refusal, and where it is from."""
-        inside = [one for one in self._errors if one.place.path in part.paths]
-        same = [one for one in inside if _says(one.finding.message, words)]
+        """Return the findings that predict a message, and its place."""
+        errors = [
+            error
+            for error in self._errors
+            if error.place.path in service.paths
+        ]
+        same = [
+            error
+            for error in errors
+            if _quotes(error.finding.message, message)
+        ]
         if same:
             return _codes(same), same[0].place
         named = [
-            option for option in part.service.options if _names(words, option)
+            option
+            for option in service.process.options
+            if _names(message, option)
         ]
         if not named:
-            return (), part.place
+            return (), service.place
         # Of several values, the one about the device that is named.
-        place = max(named, key=lambda one: _shared(words, one)).setting.place
-        return _codes(one for one in inside if one.place == place), place
+        option = max(
+            named, key=lambda option: _common_addresses(message, option)
+        )
+        place = option.setting.place
+        return _codes(error for error in errors if error.place == place), place
 
     # -- devices ------------------------------------------------------------
 
     def devices(
         self,
         processes: collections.abc.Iterable[rehearsal.CloudProcess],
-        found: collections.abc.Iterable[inventory.Device],
+        reported: collections.abc.Iterable[inventory.Device],
     ) -> list[Row]:
-        """Return a row for each provider that should be, or is, reported.
+        """Return a row for each device that is expected or reported.
 
-        :param found: What Placement has.
+        :param reported: The devices in Placement.
         """
         refused = {
             row.host: row.codes
             for row in self.services(processes)
             if row.name == configuration.COMPUTE and row.state != STARTED
         }
-        present = {(one.host, one.address): one for one in found}
+        unexpected = {
+            (device.host, device.address): device for device in reported
+        }
         rows: list[Row] = []
-        for host in self._plan.hosts:
-            for address, members in sorted(_providers(host).items()):
-                record = present.pop((host.name, address), None)
-                rows.append(
-                    self._absent(
-                        host, address, members, refused.get(host.name)
+        for host in self.plan.hosts:
+            for address, matched in sorted(_providers(host).items()):
+                device = unexpected.pop((host.name, address), None)
+                if device is None:
+                    rows.append(
+                        self._not_reported(
+                            host, address, matched, refused.get(host.name)
+                        )
                     )
-                    if record is None
-                    else _present(
-                        record,
-                        len(members),
-                        members[0][1][1].place,
-                        _assumed(host, address, members),
+                else:
+                    rows.append(
+                        _reported(
+                            device,
+                            len(matched),
+                            matched[0][1][1].place,
+                            _assumption(host, address, matched),
+                        )
                     )
-                )
-            rows += self._without_device(host)
-            rows += _without_spec(host)
-        # Nobody expected these.
-        return rows + [_present(one, 0, None) for one in present.values()]
+            rows += self._not_simulated(host)
+            rows += _not_matched(host)
+        return rows + [
+            _reported(device, 0, None) for device in unexpected.values()
+        ]
 
-    def _absent(
+    def _not_reported(
         self,
-        host: planning.Host,
+        host: planning.PlannedHost,
         address: str,
-        members: list[_Member],
+        matched: list[_MatchedDevice],
         refused: tuple[str, ...] | None,
     ) -> Row:
-        """Return the row of a device that Placement has not.
+        """Return the row of a device that is not in Placement.
 
-        :param refused: The findings about its nova-compute where that did
+        :param refused: The findings that predict that its nova-compute did
             not start; None where it did.
         """
-        setting = members[0][1][1]
-        state_ = MISSING
-        if not any(
-            entry.in_placement for _device, (entry, _setting) in members
-        ):
-            state_, detail = UNTRACKED, "it is a network's"
-        elif refused is not None:
-            detail = f'nova-compute on {host.name} did not start'
-        elif not host.part.service.report_in_placement:
-            detail = '[pci]report_in_placement is off'
-            if not any(
-                part.service.pci_in_placement
-                for part in self._plan.control_plane
-            ):
-                state_ = UNTRACKED
-        else:
-            detail = 'Placement has no provider {}'.format(
-                f'{host.name}_{address.upper()}'
-            )
-        bad = state_ == MISSING
-        return Row(
+        setting = matched[0][1][1]
+        state, detail = self._why_not_reported(
+            host, address, matched, started=refused is None
+        )
+        row = Row(
             DEVICE,
             host.name,
             address,
-            state_,
-            len(members) if bad else 0,
+            state,
             0,
-            codes=(refused or self._codes_of(host.part, setting))
-            if bad
-            else (),
+            0,
             detail=detail,
             place=setting.place,
-            bad=bad,
+        )
+        if state == UNTRACKED:
+            return row
+        return dataclasses.replace(
+            row,
+            expected=len(matched),
+            codes=refused or self._codes_of(host.service, setting),
+            bad=True,
         )
 
-    def _without_device(
-        self, host: planning.Host
+    def _why_not_reported(
+        self,
+        host: planning.PlannedHost,
+        address: str,
+        matched: list[_MatchedDevice],
+        *,
+        started: bool,
+    ) -> tuple[str, str]:
+        """Return the state and the reason of a device not in Placement."""
+        if not any(spec.in_placement for _device, (spec, _) in matched):
+            return UNTRACKED, 'Nova does not report devices of networks'
+        if not started:
+            return MISSING, f'nova-compute on {host.name} did not start'
+        if not host.service.process.report_in_placement:
+            tracked = any(
+                service.process.pci_in_placement
+                for service in self.plan.control_plane
+            )
+            return (
+                MISSING if tracked else UNTRACKED,
+                '[pci]report_in_placement is not enabled',
+            )
+        provider = f'{host.name}_{address.upper()}'
+        return MISSING, f'Placement has no resource provider {provider}'
+
+    def _not_simulated(
+        self, host: planning.PlannedHost
     ) -> collections.abc.Iterator[Row]:
-        for one in host.unknown:
+        for spec in host.unsimulated:
             yield Row(
                 DEVICE,
                 host.name,
                 'unknown',
                 MISSING,
-                codes=self._codes_of(host.part, one.setting),
-                detail=one.reason,
-                place=one.setting.place,
+                codes=self._codes_of(host.service, spec.setting),
+                detail=spec.reason,
+                place=spec.setting.place,
                 bad=True,
             )
 
     def _codes_of(
-        self, part: planning.Part, setting: configuration.Setting
+        self,
+        service: planning.PlannedService,
+        setting: configuration.Setting,
     ) -> tuple[str, ...]:
         return _codes(
-            one
-            for one in self._errors
-            if one.place.path in part.paths
+            error
+            for error in self._errors
+            if error.place.path in service.paths
             and (
-                one.place == setting.place or one.finding.code in _OF_TRACKING
+                error.place == setting.place
+                or error.finding.code in _OF_TRACKING
             )
         )
 
     # -- aliases ------------------------------------------------------------
 
     def aliases(self) -> dict[str, configuration.Place]:
-        """Return the aliases of all documents, and where each stands first."""
-        found: dict[str, configuration.Place] = {}
-        parts = (self._plan.api, *(host.part for host in self._plan.hosts))
-        for part in parts:
-            for setting in part.service.aliases:
+        """Return all aliases, and the place of the first definition."""
+        places: dict[str, configuration.Place] = {}
+        computes = (host.service for host in self.plan.hosts)
+        for service in (self.plan.api, *computes):
+            for setting in service.process.aliases:
                 try:
                     alias = alias_model.parse(setting.text)
                 except exceptions.InvalidAlias:
                     continue
-                found.setdefault(alias.name, setting.place)
-        return found
+                places.setdefault(alias.name, setting.place)
+        return places
 
     def counts(self, name: str) -> dict[str, int]:
-        """Return how many devices of an alias each host has.
+        """Return the number of devices of each host that an alias matches.
 
-        nova-api's alias counts, which is what servers boot by.
+        Servers boot with the definition that nova-api has.
         """
-        api = self._plan.api
-        in_placement = bool(api.service.pci_in_placement)
-        meanings = [one for one in api.aliases() if one.name == name]
+        api = self.plan.api
+        in_placement = bool(api.process.pci_in_placement)
+        definitions = [alias for alias in api.aliases() if alias.name == name]
         return {
-            host.name: host.count(meanings, in_placement)
-            for host in self._plan.hosts
+            host.name: host.count(definitions, in_placement)
+            for host in self.plan.hosts
         }
 
-    def skipped(self, why: str) -> list[Row]:
-        """Return the rows of aliases where none could be tried."""
+    def skipped(self, reason: str) -> list[Row]:
+        """Return the rows of aliases where none could be tested."""
         return [
-            Row(ALIAS, None, name, SKIPPED, detail=why, place=place)
+            Row(ALIAS, None, name, SKIPPED, detail=reason, place=place)
             for name, place in self.aliases().items()
         ]
 
-    def refused_alias(self, name: str, words: str) -> Row:
-        """Return the row of an alias that nova-api knows nothing of."""
-        place = self.aliases()[name]
+    def refused_alias(self, name: str, message: str) -> Row:
+        """Return the row of an alias that nova-api does not accept."""
         return Row(
             ALIAS,
             None,
             name,
             REFUSED,
             codes=self._codes_of_alias(name),
-            detail=words,
-            place=place,
+            detail=message,
+            place=self.aliases()[name],
             bad=True,
         )
 
     def booted(self, name: str, outcome: Outcome) -> Row:
-        """Return the row of an alias that servers were booted with."""
-        if outcome.booted and outcome.booted >= outcome.expected:
-            state_, bad = BOOTS, False
-        else:
-            state_, bad = (SHORT if outcome.booted else FAILS), True
-        return Row(
+        """Return the row of an alias with which servers were booted."""
+        row = Row(
             ALIAS,
             None,
             f'{name}:{outcome.count}',
-            state_,
+            BOOTS,
             outcome.expected,
             outcome.booted,
-            codes=self._codes_of_alias(name) if bad else (),
-            detail=outcome.words if bad else '',
             place=self.aliases()[name],
-            bad=bad,
+        )
+        if outcome.booted and outcome.booted >= outcome.expected:
+            return row
+        return dataclasses.replace(
+            row,
+            state=SHORT if outcome.booted else FAILS,
+            codes=self._codes_of_alias(name),
+            detail=outcome.message,
+            bad=True,
         )
 
     def _codes_of_alias(self, name: str) -> tuple[str, ...]:
-        places = set()
-        for part in self._plan.parts:
-            for setting in part.service.aliases:
-                try:
-                    if alias_model.parse(setting.text).name == name:
-                        places.add(setting.place)
-                except exceptions.InvalidAlias:
-                    places.add(setting.place)
+        places = {
+            setting.place
+            for service in self.plan.services
+            for setting in service.process.aliases
+            if _may_define(setting.text, name)
+        }
         return _codes(
-            one
-            for one in self._errors
-            if one.place in places or one.finding.code in _OF_SCHEDULING
+            error
+            for error in self._errors
+            if error.place in places or error.finding.code in _OF_SCHEDULING
         )
 
 
-def _providers(host: planning.Host) -> dict[str, list[_Member]]:
-    """Return the devices that a host gives away, by their providers.
+def _may_define(text: str, name: str) -> bool:
+    """Return whether an alias has a name, or cannot be parsed."""
+    try:
+        return alias_model.parse(text).name == name
+    except exceptions.InvalidAlias:
+        return True
 
-    Nova makes one of a PF for all its VFs
+
+def _detail_of_started(service: planning.PlannedService) -> str:
+    if service.document is None:
+        return 'no document configures it'
+    if service.excluded:
+        return f'options not rehearsed: {len(service.excluded)}'
+    return ''
+
+
+def _providers(
+    host: planning.PlannedHost,
+) -> dict[str, list[_MatchedDevice]]:
+    """Return the matched devices by the addresses of their providers.
+
+    The VFs of a PF share a resource provider
     (``nova/compute/pci_placement_translator.py``).
     """
-    found: dict[str, list[_Member]] = {}
-    for device, entry in host.matched():
+    providers: dict[str, list[_MatchedDevice]] = {}
+    for device, spec in host.matched():
         address = device.parent_address or device.address
-        found.setdefault(address, []).append((device, entry))
-    return found
+        providers.setdefault(address, []).append((device, spec))
+    return providers
 
 
-def _assumed(
-    host: planning.Host, address: str, members: list[_Member]
+def _assumption(
+    host: planning.PlannedHost, address: str, matched: list[_MatchedDevice]
 ) -> tuple[str, ...]:
-    """Return that nothing but an alias told the type of a device."""
+    """Return a note on the type of a device where it is assumed."""
     if address not in host.assumed:
         return ()
     return (
-        f'device type {members[0][0].device_type} assumed: see '
+        f'device type {matched[0][0].device_type} assumed: see '
         'sriov_totalvfs of the card',
     )
 
 
-def _present(
-    record: inventory.Device,
+def _reported(
+    device: inventory.Device,
     expected: int,
     place: configuration.Place | None,
-    assumed: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
 ) -> Row:
-    traits = [name for name in record.traits if name not in inventory.OF_EACH]
+    traits = [name for name in device.traits if name not in inventory.OF_EACH]
     return Row(
         DEVICE,
-        record.host,
-        record.address or record.name,
+        device.host,
+        device.address or device.name,
         REPORTED,
         expected,
-        record.total,
-        detail=', '.join((str(record.resource_class), *traits, *assumed)),
+        device.total,
+        detail=', '.join((str(device.resource_class), *traits, *notes)),
         place=place,
-        bad=record.total != expected,
+        bad=device.total != expected,
     )
 
 
-def _without_spec(
-    host: planning.Host,
+def _not_matched(
+    host: planning.PlannedHost,
 ) -> collections.abc.Iterator[Row]:
-    """Yield a row for each device that was described for nothing."""
-    matched = {device.address for device, _entry in host.matched()}
+    """Yield a row for each described device that no device spec matches."""
+    matched = {device.address for device, _spec in host.matched()}
     for device in host.described:
-        if matched.isdisjoint(one.address for one in device.functions()):
+        addresses = [function.address for function in device.functions()]
+        if matched.isdisjoint(addresses):
             yield Row(
                 DEVICE,
                 host.name,
@@ -483,10 +530,11 @@ def _without_spec(
                 MISSING,
                 1,
                 0,
-                detail='no device spec matches {ids} there'.format(
-                    ids=f'{device.vendor_id}:{device.product_id}'
+                detail=(
+                    'no device_spec matches this device '
+                    f'({device.vendor_id}:{device.product_id})'
                 ),
-                place=host.part.place,
+                place=host.service.place,
                 bad=True,
             )
 
@@ -494,49 +542,52 @@ def _without_spec(
 def _codes(
     located: collections.abc.Iterable[finding.Located],
 ) -> tuple[str, ...]:
-    return tuple(sorted({one.finding.code for one in located}))
+    return tuple(sorted({item.finding.code for item in located}))
 
 
-def _says(message: str, words: str) -> bool:
-    """Return whether a finding has a service's own words in it."""
-    message, words = ' '.join(message.split()), ' '.join(words.split())
-    _who, found, rest = message.partition(' would not start: ')
-    # The words of a service are cut off at some length.
-    return bool(words) and (
-        words in message or bool(found and rest and rest in words)
-    )
+def _quotes(text: str, message: str) -> bool:
+    """Return whether a finding has the message of a service."""
+    text, message = ' '.join(text.split()), ' '.join(message.split())
+    if not message:
+        return False
+    # The message of a service is cut off at some length.
+    rest = _NOT_STARTED.split(text, maxsplit=1)[1:]
+    return message in text or any(part and part in message for part in rest)
 
 
-def _names(words: str, option: configuration.Option) -> bool:
-    """Return whether a message is about an option."""
-    return bool(re.search(rf'(?<![\w.]){re.escape(option.name)}(?!\w)', words))
+def _names(message: str, option: configuration.Option) -> bool:
+    """Return whether a message names an option."""
+    name = re.escape(option.name)
+    return bool(re.search(rf'(?<![\w.]){name}(?!\w)', message))
 
 
-def _shared(words: str, option: configuration.Option) -> int:
-    """Return how many addresses a message and a value have in common."""
+def _common_addresses(message: str, option: configuration.Option) -> int:
+    """Return the number of addresses in both a message and a value."""
     return len(
-        {*_ADDRESS.findall(words)} & {*_ADDRESS.findall(option.setting.text)}
+        {*_ADDRESS.findall(message)} & {*_ADDRESS.findall(option.setting.text)}
     )
 
 
 def _with_documents(
-    part: planning.Part, words: str, place: configuration.Place | None
+    service: planning.PlannedService,
+    message: str,
+    place: configuration.Place | None,
 ) -> str:
-    """Put the names of documents where a message has those of our files.
+    """Replace the files of the cloud in a message with the user's documents.
 
-    :param place: What the message is about. oslo.config names the last file
-        of a folder, whichever has the option.
+    :param place: Of the option. oslo.config names the last file of a folder,
+        whichever file has the option.
     """
-    names = {
+    paths = {
         rehearsal.user_file(number): path
-        for number, path in enumerate(part.paths)
+        for number, path in enumerate(service.paths)
     }
     if place is not None:
-        names[rehearsal.OWN_FILE] = place.path
-    for name, path in names.items():
-        words = re.sub(
+        paths[rehearsal.OWN_FILE] = place.path
+    for name, path in paths.items():
+        message = re.sub(
             rf'[^\s\'"(]*/{re.escape(name)}\b',
             path.replace('\\', r'\\'),
-            words,
+            message,
         )
-    return words
+    return message

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Run a tree of configuration in a cloud, and say what came of it."""
+"""Run a planned configuration in its cloud and report the results."""
 
 import collections.abc
 import contextlib
@@ -32,11 +32,32 @@ from gpuclient.model import flavor as flavor_model
 from gpuclient.model import partial_result
 from gpuclient.rehearsal import api as rehearsal
 
-#: Servers beyond those that are expected, before a trial is given up.
+#: Servers to try to boot beyond those that are expected.
 _MORE = 8
-#: What the smallest server takes.
+# The smallest server.
 _VCPUS, _RAM_MB, _DISK_GB = 1, 64, 1
 _REFUSED = (alias_probe.AliasState.NOT_DEFINED, alias_probe.AliasState.BROKEN)
+
+
+def rehearse(
+    plan: planning.Plan,
+    report: reporting.Report,
+    say: rehearsal.Say,
+    keep: str | None = None,
+) -> partial_result.PartialResult[list[reporting.Row]]:
+    """Start the cloud of a plan, run it, and delete it.
+
+    :param say: Called with each line of progress.
+    :param keep: Keep the cloud under this name.
+    :raises gpuclient.exceptions.GPUError: The cloud did not start, or a
+        service that started does not answer.
+    """
+    if keep is None:
+        start = rehearsal.temporary(plan.spec, say)
+    else:
+        start = rehearsal.kept(rehearsal.folder(keep, None), plan.spec, say)
+    with start as cloud:
+        return run(cloud, plan, report, say)
 
 
 def run(
@@ -45,7 +66,7 @@ def run(
     report: reporting.Report,
     say: rehearsal.Say,
 ) -> partial_result.PartialResult[list[reporting.Row]]:
-    """Return what came of a cloud that was started from a plan.
+    """Return the results of a cloud that was started from a plan.
 
     :param say: Called with each line of progress.
     :raises gpuclient.exceptions.CloudError: A service that started does not
@@ -63,71 +84,101 @@ def run(
         )
     client = rehearsal.connect(cloud)
     with contextlib.closing(client):
-        found = placement_devices.read_devices(client.placement)
-        rows += report.devices(processes, found.value)
-        rows += _aliases(client, processes, plan, report, say)
-    return partial_result.PartialResult(rows, found.failures)
+        devices = placement_devices.read_devices(client.placement)
+        rows += report.devices(processes, devices.value)
+        reason = why_no_server_boots(processes, plan)
+        if reason is not None:
+            rows += report.skipped(reason)
+        else:
+            rows += _test_aliases(client, plan, report, say)
+    return partial_result.PartialResult(rows, devices.failures)
 
 
-def _aliases(
-    client: connection.Connection,
+def why_no_server_boots(
     processes: collections.abc.Iterable[rehearsal.CloudProcess],
+    plan: planning.Plan,
+) -> str | None:
+    """Return why no alias can be tested; None where all can."""
+    started = {
+        process.name
+        for process in processes
+        if process.state == rehearsal.READY
+    }
+    if plan.api.name not in started:
+        return 'nova-api did not start'
+    if not any(name.startswith(configuration.SCHEDULER) for name in started):
+        return 'no nova-scheduler started'
+    if plan.api.document is None:
+        return 'no document configures nova-api'
+    if not plan.hosts:
+        return 'no document configures nova-compute'
+    if configuration.COMPUTE not in started:
+        return 'no nova-compute started'
+    return None
+
+
+def _test_aliases(
+    client: connection.Connection,
     plan: planning.Plan,
     report: reporting.Report,
     say: rehearsal.Say,
 ) -> list[reporting.Row]:
-    started = {one.name for one in processes if one.state == rehearsal.READY}
-    if plan.api.name not in started:
-        return report.skipped('nova-api did not start')
-    if not any(name.startswith(configuration.SCHEDULER) for name in started):
-        return report.skipped('no nova-scheduler started')
-    if plan.api.process is None:
-        return report.skipped('there is no document of nova-api')
-    if not plan.hosts:
-        return report.skipped('there is no document of nova-compute')
-    if configuration.COMPUTE not in started:
-        return report.skipped('no nova-compute started')
     rows: list[reporting.Row] = []
     with alias_probe.Prober(client.compute, ()) as prober:
         for name in report.aliases():
             (reply,) = prober.ask(name)
             if reply.state in _REFUSED:
                 rows.append(report.refused_alias(name, reply.explanation))
-                continue
-            counts = report.counts(name)
-            try:
-                for count in sorted({1, max(counts.values()) or 1}):
-                    say('booting servers with {}'.format(f'{name}:{count}'))
-                    outcome = _trial(client, plan, name, count, counts)
-                    rows.append(report.booted(name, outcome))
-            except exceptions.CloudError as exc:
-                if exc.status is None or exc.status >= 500:
-                    raise
-                # No flavor can ask for it: ``a:b`` is a name, too.
-                rows.append(report.refused_alias(name, str(exc)))
+            else:
+                rows += _test_alias(client, plan, report, say, name)
     return rows
 
 
-def _trial(
+def _test_alias(
+    client: connection.Connection,
+    plan: planning.Plan,
+    report: reporting.Report,
+    say: rehearsal.Say,
+    name: str,
+) -> list[reporting.Row]:
+    """Boot servers with one device, and with all devices of a host."""
+    rows: list[reporting.Row] = []
+    counts = report.counts(name)
+    try:
+        for count in sorted({1, max(counts.values()) or 1}):
+            say(f'booting servers with {name}:{count}')
+            outcome = _boot_servers(client, plan, name, count, counts)
+            rows.append(report.booted(name, outcome))
+    except exceptions.CloudError as exc:
+        if exc.status is None or exc.status >= 500:
+            raise
+        # No flavor can request it: ``a:b`` is a valid name of an alias.
+        rows.append(report.refused_alias(name, str(exc)))
+    return rows
+
+
+def _boot_servers(
     client: connection.Connection,
     plan: planning.Plan,
     name: str,
     count: int,
     counts: dict[str, int],
 ) -> reporting.Outcome:
-    """Boot servers with some devices of an alias until no more fit.
+    """Boot servers that request devices of an alias until no more fit.
 
+    :param count: Devices of each server.
     :param counts: Devices of each host.
     """
-    # A host may have CPUs for one kind of server only.
+    # A host may have CPUs only for unpinned or only for pinned servers.
     expected = {True: 0, False: 0}
     for host in plan.hosts:
-        expected[host.size.shared] += counts[host.name] // count
-    flavors = []
-    for shared, number in expected.items():
-        if number or (shared and not any(expected.values())):
-            flavors.append((_make_flavor(client, name, count, shared), number))
+        expected[host.topology.shared] += counts[host.name] // count
     total = sum(expected.values())
+    flavors = [
+        (_make_flavor(client, name, count, shared), number)
+        for shared, number in expected.items()
+        if number or (shared and not total)
+    ]
     (image,) = request.get(
         client.image,
         '/images',
@@ -135,15 +186,15 @@ def _trial(
         {'images': [{'id': str}]},
         name='blank',
     )['images']
-    found = server_boots.until_full(
+    result = server_boots.boot_until_full(
         client, flavors, image_id=image['id'], most=total + _MORE
     )
     for device in placement_devices.read_devices(
         client.placement, traits=[totals.ONE_TIME_USE]
     ).value:
-        # The next servers are to find it as these did.
+        # So that the next servers can use it.
         one_time_use.release(client.placement, device)
-    return reporting.Outcome(count, total, found.count, found.words)
+    return reporting.Outcome(count, total, result.count, result.message)
 
 
 def _make_flavor(
@@ -159,7 +210,7 @@ def _make_flavor(
     )
     extra_specs = {flavor_model.ALIASES: f'{name}:{count}'}
     if not shared:
-        # Pinned to one NUMA node, as all its devices would have to be.
+        # A pinned server is on one NUMA node: its devices may be on others.
         extra_specs['hw:cpu_policy'] = 'dedicated'
         extra_specs['hw:pci_numa_affinity_policy'] = 'preferred'
     nova_flavors.write_extra_specs(client.compute, flavor, extra_specs)

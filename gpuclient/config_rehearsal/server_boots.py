@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Boot servers until no more fit, and take them away again."""
+"""Boot servers until no more fit, then delete them."""
 
 import collections.abc
 import dataclasses
@@ -27,46 +27,46 @@ from gpuclient import exceptions
 from gpuclient.model import flavor as flavor_model
 
 _MICROVERSION = '2.90'
-_USAGES = '1.9'
-#: Seconds that a server may take to boot or to go, however many there are.
-PATIENCE = 180
-_PAUSE = 0.2
+_USAGES_MICROVERSION = '1.9'
+#: Seconds in which servers have to boot, and to be deleted.
+TIMEOUT = 180
+_INTERVAL = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
-class Boots:
+class BootResult:
     """How many servers booted."""
 
     count: int
-    #: Why the next one did not, in Nova's own words; empty where
-    #: :func:`until_full` stopped by itself.
-    words: str
+    #: Nova's message about the first server that did not boot; empty where
+    #: all booted.
+    message: str
 
 
-def until_full(
+def boot_until_full(
     cloud: connection.Connection,
     flavors: collections.abc.Iterable[tuple[flavor_model.Flavor, int]],
     *,
     image_id: str,
     most: int,
-) -> Boots:
-    """Boot servers until one of each flavor does not boot; delete all.
+) -> BootResult:
+    """Boot servers until one of each flavor does not boot; delete them all.
 
-    Returns when Placement has nothing more allocated to the project.
+    Returns when Placement has no allocation of the project any more.
 
-    :param flavors: With the number of servers that are expected, which are
-        asked for at once to save time.
-    :param most: Stop there.
+    :param flavors: Each with the number of servers that are expected, which
+        are booted with one request to save time.
+    :param most: The number of servers to stop at.
     :raises gpuclient.exceptions.CloudError: Nova or Placement does not
-        answer, or the servers do not go away.
+        answer, or the servers are not deleted in time.
     """
     name = f'gpuclient-boot-{uuid.uuid4()}'
-    booted, words = 0, ''
+    booted, message = 0, ''
     try:
         for number, (flavor, expected) in enumerate(flavors):
             step = max(1, min(expected, most))
             while booted < most:
-                active, words = _boot(
+                active, message = _boot(
                     cloud,
                     f'{name}.{number}.{booted}.{step}',
                     flavor,
@@ -79,7 +79,7 @@ def until_full(
                 step = 1
     finally:
         _delete(cloud, name)
-    return Boots(booted, words)
+    return BootResult(booted, message)
 
 
 def _boot(
@@ -89,7 +89,7 @@ def _boot(
     image_id: str,
     count: int,
 ) -> tuple[int, str]:
-    """Boot servers; return how many are ACTIVE, and why others are not."""
+    """Boot servers; return how many are ACTIVE, and why one is not."""
     try:
         request.send(
             cloud.compute,
@@ -112,23 +112,22 @@ def _boot(
         if exc.status is None or exc.status >= 500:
             raise
         return 0, str(exc)
-    servers = _wait(
-        cloud,
-        name,
-        lambda found: (
-            not any(
-                server['status'] == 'BUILD'
-                or server['OS-EXT-STS:task_state'] is not None
-                for server in found
-            )
-        ),
-    )
-    words = [
+    servers = _wait(cloud, name, _are_settled)
+    messages = [
         str((server.get('fault') or {}).get('message') or server['status'])
         for server in servers
         if server['status'] != 'ACTIVE'
     ]
-    return len(servers) - len(words), ' '.join((words or [''])[0].split())
+    message = ' '.join(messages[0].split()) if messages else ''
+    return len(servers) - len(messages), message
+
+
+def _are_settled(servers: list[dict[str, typing.Any]]) -> bool:
+    return not any(
+        server['status'] == 'BUILD'
+        or server['OS-EXT-STS:task_state'] is not None
+        for server in servers
+    )
 
 
 def _delete(cloud: connection.Connection, name: str) -> None:
@@ -137,20 +136,20 @@ def _delete(cloud: connection.Connection, name: str) -> None:
             cloud.compute,
             'DELETE',
             f'/servers/{server["id"]}',
-            'deleting server {}'.format(server['id']),
+            f'deleting server {server["id"]}',
         )
-    _wait(cloud, name, lambda found: not found)
-    # nova-compute forgets a device after its server is gone, and tells
+    _wait(cloud, name, lambda servers: not servers)
+    # nova-compute frees a device after its server is deleted, and updates
     # Placement after that.
     project_id = cloud.session.get_project_id()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while any(
         request.get(
             cloud.placement,
             '/usages',
             f'reading the usage of project {project_id}',
             {'usages': schema.Map(int)},
-            microversion=_USAGES,
+            microversion=_USAGES_MICROVERSION,
             project_id=project_id,
         )['usages'].values()
     ):
@@ -183,7 +182,7 @@ def _wait(
     condition: collections.abc.Callable[[list[dict[str, typing.Any]]], bool],
 ) -> list[dict[str, typing.Any]]:
     """Return servers as soon as a condition holds for them."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not condition(servers := _servers(cloud, name)):
         _pause(deadline, name)
     return servers
@@ -192,6 +191,6 @@ def _wait(
 def _pause(deadline: float, name: str) -> None:
     if time.monotonic() > deadline:
         raise exceptions.CloudError(
-            f'servers {name}: not done after {PATIENCE} seconds'
+            f'servers {name}: not done after {TIMEOUT} seconds'
         )
-    time.sleep(_PAUSE)
+    time.sleep(_INTERVAL)

@@ -10,17 +10,18 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Trees of configuration in a real Nova: ``openstack gpu config rehearse``."""
+"""``openstack gpu config rehearse``: run a configuration in a cloud."""
 
 from __future__ import annotations
 
 import argparse
+import typing
 
 from gpuclient.osc import command
 from gpuclient.osc import lazy_imports
 
 with lazy_imports.deferred():
-    from gpuclient.config_rehearsal import host_simulation
+    from gpuclient.config_rehearsal import device_simulation
     from gpuclient.config_rehearsal import plan as planning
     from gpuclient.config_rehearsal import report as reporting
     from gpuclient.config_rehearsal import run as running
@@ -31,22 +32,21 @@ with lazy_imports.deferred():
     from gpuclient.osc import columns
     from gpuclient.osc import config_paths
     from gpuclient.osc import options
-    from gpuclient.rehearsal import api as rehearsal
 
 
 class RehearseConfig(command.Lister):
     _description = """\
-Run configuration of Nova in a real cloud on this machine
+Run a configuration in a rehearsal cloud and boot servers with each alias
 
-Starts Keystone, Placement, Glance and Nova in a temporary folder, on exactly
-the configuration in the files and folders given; simulates the devices that
-its device specs are about; boots servers with each alias until no more fit;
-and takes everything away again. A service that Nova refuses to start is shown
-with Nova's own message, beside the codes of the findings with which "gpu
-config check" tells of the same.
+Starts Keystone, Placement, Glance and Nova on this machine, in a temporary
+folder, with the configuration in the given files and folders. Simulates the
+devices that its device specs match, boots servers with each alias until no
+more fit, then deletes the cloud. A service that does not start is listed with
+Nova's message and the codes of the "gpu config check" findings that predict
+it.
 
-The exit status is 3 if a service is refused, a device does not reach
-Placement, or fewer servers boot than the documents promise.
+The exit status is 3 if a service does not start, a device is not reported to
+Placement, or fewer servers boot than expected.
 
 Example::
 
@@ -62,19 +62,19 @@ Example::
             metavar='<number>',
             type=int,
             help=(
-                'Cards of each id that a host has, where its device specs '
-                'name no address (default: 2)'
+                'Number of devices of each ID to simulate on a host, where '
+                'its device specs name no address (default: 2)'
             ),
         )
         parser.add_argument(
             '--device',
             metavar='<host>=<address>,<vendor>:<product>[,<type>[,<numa>]]',
-            dest='given',
+            dest='described',
             action='append',
             default=[],
             help=(
-                'A device that a host has, with its device type (type-PCI, '
-                'type-PF, type-VF) and NUMA node (repeat for several)'
+                'Device to simulate on a host, with its type (type-PCI, '
+                'type-PF or type-VF) and NUMA node (repeat for several)'
             ),
         )
         parser.add_argument(
@@ -84,110 +84,86 @@ Example::
             action='append',
             default=[],
             help=(
-                'Bundle of a host ("gpu host bundle create"): what it has is '
-                'simulated, and nothing else (repeat for several)'
+                'Host bundle ("gpu host bundle create"): simulate exactly '
+                'its devices, CPUs and memory (repeat for several)'
             ),
         )
         parser.add_argument(
             '--keep',
             metavar='<name>',
             help=(
-                'Let the cloud run on as the rehearsal cloud of this name, '
-                'for "gpu rehearsal show" and "gpu rehearsal stop"'
+                'Keep the cloud running as a rehearsal cloud of this name '
+                '(see "gpu rehearsal show" and "gpu rehearsal stop")'
             ),
         )
         parser.add_argument(
             '--long',
             action='store_true',
-            help='Also list the options that a rehearsal leaves out',
+            help='Also list the options that the rehearsal excludes',
         )
         options.add_catalogue(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         models = catalogue_documents.load(parsed_args.catalogue)
-        found = config_check.read(parsed_args.paths, parsed_args.declared)
-        if not found.deployment.processes and not found.unreadable:
+        tree = config_check.read(parsed_args.paths, parsed_args.declared)
+        if not tree.deployment.processes and not tree.unreadable:
             raise exceptions.NotFound(
-                'No service of Nova reads anything in {paths}'.format(
-                    paths=', '.join(parsed_args.paths)
-                )
+                'No service of Nova reads anything in '
+                f'{", ".join(parsed_args.paths)}'
             )
         plan = planning.make(
-            found.deployment,
+            tree.deployment,
             models=models,
-            given=[
-                host_simulation.parse_device(one) for one in parsed_args.given
+            described=[
+                device_simulation.parse_device(text)
+                for text in parsed_args.described
             ],
-            known=[
+            inspected=[
                 host_bundle.read(path, initramfs=False)
                 for path in parsed_args.bundles
             ],
             count=_count(parsed_args.devices),
         )
-        report = reporting.Report(plan, config_check.check(found, models))
-        rows = report.unreadable(found.unreadable)
-        if found.deployment.processes:
-            rows += self._run(plan, report, parsed_args.keep)
+        report = reporting.Report(plan, config_check.check(tree, models))
+        rows = report.unreadable(tree.unreadable)
+        if tree.deployment.processes:
+            result = running.rehearse(
+                plan, report, self.say, keep=parsed_args.keep
+            )
+            self.report(result.failures)
+            rows += result.value
         if any(row.bad for row in rows):
             self.found()
         if parsed_args.long:
             rows += report.options()
-        return (
-            (
-                'Kind',
-                'Host',
-                'Name',
-                'State',
-                'Expected',
-                'Actual',
-                'Codes',
-                'Detail',
-                'File',
-                'Line',
-            ),
-            [_values(row) for row in rows],
-        )
-
-    def _run(
-        self,
-        plan: planning.Plan,
-        report: reporting.Report,
-        keep: str | None,
-    ) -> list[reporting.Row]:
-        if keep is None:
-            start = rehearsal.temporary(plan.document, self.say)
-        else:
-            start = rehearsal.kept(
-                rehearsal.folder(keep, None), plan.document, self.say
-            )
-        with start as cloud:
-            answered = running.run(cloud, plan, report, self.say)
-        self.report(answered.failures)
-        return answered.value
+        return tuple(_COLUMNS), [
+            tuple(value(row) for value in _COLUMNS.values()) for row in rows
+        ]
 
 
-def _values(row: reporting.Row) -> tuple[object, ...]:
-    return (
-        row.kind,
-        columns.TextColumn(row.host),
-        columns.TextColumn(row.name),
-        row.state,
-        row.expected,
-        row.actual,
-        columns.ListColumn(list(row.codes)),
-        columns.TextColumn(row.detail),
-        columns.TextColumn(row.place.path if row.place else None),
-        row.place.line if row.place else None,
-    )
+_COLUMNS: dict[str, typing.Callable[[reporting.Row], object]] = {
+    'Kind': lambda row: row.kind,
+    'Host': lambda row: columns.TextColumn(row.host),
+    'Name': lambda row: columns.TextColumn(row.name),
+    'State': lambda row: row.state,
+    'Expected': lambda row: row.expected,
+    'Actual': lambda row: row.actual,
+    'Codes': lambda row: columns.ListColumn(list(row.codes)),
+    'Detail': lambda row: columns.TextColumn(row.detail),
+    'File': lambda row: columns.TextColumn(
+        row.place.path if row.place else None
+    ),
+    'Line': lambda row: row.place.line if row.place else None,
+}
 
 
 def _count(number: int | None) -> int:
     if number is None:
-        return host_simulation.DEVICES
-    if not 1 <= number <= host_simulation.MOST_DEVICES:
+        return device_simulation.DEVICES
+    if not 1 <= number <= device_simulation.MOST_DEVICES:
         raise exceptions.InvalidValue(
-            f'--devices takes 1 to {host_simulation.MOST_DEVICES}, '
+            f'--devices takes 1 to {device_simulation.MOST_DEVICES}, '
             f'not {number}'
         )
     return number

@@ -20,7 +20,7 @@ import tempfile
 import ddt
 import testtools
 
-from gpuclient.config_rehearsal import host_simulation
+from gpuclient.config_rehearsal import device_simulation
 from gpuclient.config_rehearsal import plan as planning
 from gpuclient.documents import tree
 from gpuclient import exceptions
@@ -43,7 +43,7 @@ PLACE = configuration.Place('nova.conf', 1)
 def simulate(
     *texts: str, aliases: tuple[str, ...] = (), **kwargs: object
 ) -> tuple[list[tuple[str, str, str, object]], list[str]]:
-    devices, unknown = host_simulation.simulate(
+    devices, unknown = device_simulation.simulate(
         [
             (entry, configuration.Setting(text, PLACE))
             for text in texts
@@ -131,8 +131,8 @@ class TestSimulate(testtools.TestCase):
             (
                 [],
                 [
-                    'no free address for a type-VF fits it: describe it with '
-                    '--device'
+                    'it matches no free address for a type-VF device: '
+                    'describe the device with --device'
                 ],
             ),
             simulate(
@@ -176,7 +176,8 @@ class TestSimulate(testtools.TestCase):
             (
                 [],
                 [
-                    'nothing tells its ids: describe it with --device',
+                    'its vendor and product IDs are unknown: describe the '
+                    'device with --device',
                     'network interfaces are not simulated',
                 ],
             ),
@@ -184,7 +185,7 @@ class TestSimulate(testtools.TestCase):
         )
 
     def test_devices_that_are_given(self) -> None:
-        _host, given = host_simulation.parse_device(
+        _host, given = device_simulation.parse_device(
             'gpu-0=0000:C1:00.0,10DE:20F1,type-PF,0'
         )
         devices, _unknown = simulate(
@@ -207,7 +208,7 @@ class TestSimulate(testtools.TestCase):
                     parent_address='0000:c1:00.0',
                 ),
             ),
-            host_simulation.parse_device('gpu-0=c1:00.4,10de:20f2,type-VF'),
+            device_simulation.parse_device('gpu-0=c1:00.4,10de:20f2,type-VF'),
         )
         for text in (
             'gpu-0',
@@ -217,12 +218,12 @@ class TestSimulate(testtools.TestCase):
             'gpu-0=04:00.0,10de:20f1,type-PF,x',
         ):
             error = self.assertRaises(
-                exceptions.InvalidValue, host_simulation.parse_device, text
+                exceptions.InvalidValue, device_simulation.parse_device, text
             )
-            self.assertIn(f'{text!r} is not a device: write HOST=', str(error))
+            self.assertIn(f'Invalid device {text!r}: use HOST=', str(error))
         error = self.assertRaises(
             exceptions.InvalidAddress,
-            host_simulation.parse_device,
+            device_simulation.parse_device,
             'gpu-0=04:00,10de:20f1',
         )
         self.assertIn("'04:00'", str(error))
@@ -248,7 +249,7 @@ class PlanTestCase(testtools.TestCase):
             **kwargs,
         )
         # Whatever comes of it is a spec.
-        spec.read(plan.document)
+        spec.read(plan.spec)
         return plan
 
 
@@ -271,7 +272,7 @@ class TestPlan(PlanTestCase):
             [
                 (
                     host.name,
-                    [os.path.basename(path) for path in host.part.paths],
+                    [os.path.basename(path) for path in host.service.paths],
                 )
                 for host in plan.hosts
             ],
@@ -280,8 +281,8 @@ class TestPlan(PlanTestCase):
             {'controller'},
             {
                 os.path.basename(os.path.dirname(path))
-                for part in plan.control_plane
-                for path in part.paths
+                for service in plan.control_plane
+                for path in service.paths
             },
         )
 
@@ -291,14 +292,14 @@ class TestPlan(PlanTestCase):
         def template(files: dict[str, str]) -> str:
             shutil.rmtree(self.folder, ignore_errors=True)
             plan = self.plan(files)
-            (part,) = (
-                part
-                for part in plan.control_plane
-                if part.name == configuration.SCHEDULER
+            (planned,) = (
+                service
+                for service in plan.control_plane
+                if service.name == configuration.SCHEDULER
             )
-            service = spec.read(plan.document).schedulers[0]
-            self.assertEqual(part.template, service.template)
-            return service.template
+            scheduler = spec.read(plan.spec).schedulers[0]
+            self.assertEqual(planned.template, scheduler.template)
+            return scheduler.template
 
         self.assertEqual('', template({'nova.conf': f'[pci]\n{ALIAS}'}))
         self.assertEqual('', template({'nova-scheduler.conf': '[pci]\n'}))
@@ -338,7 +339,7 @@ class TestPlan(PlanTestCase):
                 ('nova-scheduler', 'controller'),
                 ('nova-compute', 'gpu.example.com'),
             ],
-            [(part.name, part.host) for part in plan.parts],
+            [(service.name, service.host) for service in plan.services],
         )
         (host,) = plan.hosts
         self.assertEqual(
@@ -347,19 +348,19 @@ class TestPlan(PlanTestCase):
                 '[compute]\ncpu_dedicated_set = 4-99\n'
                 '[DEFAULT]\nreserved_host_memory_mb = 200000\n',
             ),
-            host.part.texts,
+            host.service.texts,
         )
         self.assertEqual(
             ['nova.conf', 'nova-compute.conf'],
-            [os.path.basename(path) for path in host.part.paths],
+            [os.path.basename(path) for path in host.service.paths],
         )
         # It has the CPUs and the memory that its options ask for, and no
         # CPUs for servers that are not pinned.
         self.assertEqual(
             [('0-49', 400000), ('50-99', 400000)],
-            [(one['cpus'], one['memory_mb']) for one in host.size.numa],
+            [(one['cpus'], one['memory_mb']) for one in host.topology.numa],
         )
-        self.assertFalse(host.size.shared)
+        self.assertFalse(host.topology.shared)
 
     def test_secrets_stay_away(self) -> None:
         plan = self.plan(
@@ -376,13 +377,13 @@ class TestPlan(PlanTestCase):
                 '[pci]\nalias = {{ x }}\n'
             }
         )
-        for part in plan.parts:
+        for service in plan.services:
             self.assertEqual(
                 (
                     '[DEFAULT]\ncpu_allocation_ratio = 2\n'
                     '[libvirt]\nvirt_type = kvm\n',
                 ),
-                part.texts,
+                service.texts,
             )
             self.assertEqual(
                 [
@@ -396,7 +397,7 @@ class TestPlan(PlanTestCase):
                     ('[libvirt]rbd_secret_uuid', 'left out'),
                     ('[pci]alias', 'left out'),
                 ],
-                [(one.name, one.state) for one in part.not_rehearsed],
+                [(one.name, one.state) for one in service.excluded],
             )
 
     def test_hosts_of_kolla(self) -> None:
@@ -446,9 +447,9 @@ class TestPlan(PlanTestCase):
         self.assertEqual('edpm-compute-7', host.name)
         self.assertEqual(
             [{'size_kb': 1048576, 'total': 200}],
-            host.size.numa[0]['hugepages'],
+            host.topology.numa[0]['hugepages'],
         )
-        self.assertEqual(2 * 200 * 1024, host.size.numa[0]['memory_mb'])
+        self.assertEqual(2 * 200 * 1024, host.topology.numa[0]['memory_mb'])
 
     def test_reserved_pages_without_kernel_arguments(self) -> None:
         plan = self.plan(
@@ -462,7 +463,7 @@ class TestPlan(PlanTestCase):
         (host,) = plan.hosts
         self.assertEqual(
             [[], [], [{'size_kb': 2048, 'total': 16}]],
-            [one['hugepages'] for one in host.size.numa],
+            [one['hugepages'] for one in host.topology.numa],
         )
 
     def test_a_host_that_was_asked(self) -> None:
@@ -471,7 +472,7 @@ class TestPlan(PlanTestCase):
             '[pci]\ndevice_spec = {"vendor_id": "10de"}\n'
             'device_spec = {"vendor_id": "1002"}\n'
         )
-        known = host_model.Host(
+        inspected = host_model.Host(
             'gpu-0.example.com',
             devices=(
                 host_model.Device(
@@ -506,7 +507,7 @@ class TestPlan(PlanTestCase):
                 ),
             ),
         )
-        plan = self.plan({'nova-compute.conf': text}, known=[known])
+        plan = self.plan({'nova-compute.conf': text}, inspected=[inspected])
         (host,) = plan.hosts
         self.assertEqual(
             (
@@ -525,7 +526,7 @@ class TestPlan(PlanTestCase):
         )
         self.assertEqual(
             ['no device of the host matches it'],
-            [one.reason for one in host.unknown],
+            [one.reason for one in host.unsimulated],
         )
         self.assertEqual(
             [
@@ -536,17 +537,17 @@ class TestPlan(PlanTestCase):
                     'hugepages': [{'size_kb': 2048, 'total': 16}],
                 },
             ],
-            list(host.size.numa),
+            list(host.topology.numa),
         )
         # With several hosts, its name says which of them it is.
         error = self.assertRaises(
             exceptions.InvalidValue,
             self.plan,
             {'other/nova-compute.conf': '[DEFAULT]\nhost = a\n'},
-            known=[known],
+            inspected=[inspected],
         )
         self.assertEqual(
-            "There is no host 'gpu-0' to simulate devices of; there are: "
+            "The configuration has no compute host 'gpu-0'; its hosts: "
             f'a, {self.folder.name}',
             str(error),
         )
@@ -563,9 +564,9 @@ class TestPlan(PlanTestCase):
             },
         )
         self.assertEqual(
-            'There are 2 deployments here, one cloud cannot be all of them: '
-            'name the files or the folder of one '
-            f'({self.folder}/a, {self.folder}/b)',
+            'The files belong to 2 deployments '
+            f'({self.folder}/a, {self.folder}/b); a rehearsal runs one: '
+            'pass the files or the folder of one',
             str(error),
         )
 
@@ -589,10 +590,10 @@ class TestPlan(PlanTestCase):
             exceptions.InvalidValue,
             self.plan,
             {'nova-compute.conf': '[DEFAULT]\nhost = a\n'},
-            given=[host_simulation.parse_device('b=04:00.0,10de:20f1')],
+            described=[device_simulation.parse_device('b=04:00.0,10de:20f1')],
         )
         self.assertEqual(
-            "There is no host 'b' to simulate devices of; there are: a",
+            "The configuration has no compute host 'b'; its hosts: a",
             str(error),
         )
 
@@ -601,6 +602,6 @@ def _free_names(names: list[str]) -> list[str]:
     taken: set[str] = set()
     found = []
     for name in names:
-        found.append(planning._free(name, taken))
+        found.append(planning._unused_name(name, taken))
         taken.add(found[-1])
     return found

@@ -15,7 +15,7 @@
 import os
 import typing
 
-from gpuclient.config_rehearsal import host_simulation
+from gpuclient.config_rehearsal import device_simulation
 from gpuclient.config_rehearsal import report as reporting
 from gpuclient.documents import tree
 from gpuclient.model import inventory
@@ -47,8 +47,8 @@ class ReportTestCase(test_plan.PlanTestCase):
         plan = self.plan(files, **kwargs)
         found = tree.read([os.fspath(self.folder)]).deployment
         self.processes = [
-            state.CloudProcess(part.name, part.host, state=state.READY)
-            for part in plan.parts
+            state.CloudProcess(service.name, service.host, state=state.READY)
+            for service in plan.services
         ]
         return reporting.Report(plan, configuration_rules.check(found))
 
@@ -249,7 +249,7 @@ class TestReport(ReportTestCase):
                     1,
                     0,
                     (),
-                    'Placement has no provider gpu-0_0000:04:00.0',
+                    'Placement has no resource provider gpu-0_0000:04:00.0',
                     True,
                 )
             ],
@@ -274,7 +274,7 @@ class TestReport(ReportTestCase):
                     1,
                     0,
                     ('GPU309',),
-                    '[pci]report_in_placement is off',
+                    '[pci]report_in_placement is not enabled',
                     True,
                 )
             ],
@@ -301,7 +301,7 @@ class TestReport(ReportTestCase):
             }
         )
         self.assertEqual(
-            [('untracked', "it is a network's", False)],
+            [('untracked', 'Nova does not report devices of networks', False)],
             [(row[1], row[5], row[6]) for row in self.devices(report)],
         )
 
@@ -326,14 +326,14 @@ class TestReport(ReportTestCase):
     def test_device_that_no_spec_matches(self) -> None:
         report = self.report(
             CLEAN,
-            given=[
-                test_plan.host_simulation.parse_device(
+            described=[
+                test_plan.device_simulation.parse_device(
                     'gpu-0=0000:82:00.0,10de:2330'
                 )
             ],
         )
         self.assertEqual(
-            ['no device spec matches 10de:2330 there'],
+            ['no device_spec matches this device (10de:2330)'],
             [
                 row[5]
                 for row in self.devices(report)
@@ -348,7 +348,9 @@ class TestReport(ReportTestCase):
                     name: text.replace('20f1', ids)
                     for name, text in CLEAN.items()
                 },
-                given=[host_simulation.parse_device(given)] if given else [],
+                described=[device_simulation.parse_device(given)]
+                if given
+                else [],
             )
             device = inventory.Device(
                 'id',

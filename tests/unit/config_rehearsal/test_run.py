@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Why aliases are not tried in a cloud that was started for them."""
+"""Rehearsals in which no server can be booted."""
 
 import types
 import typing
@@ -22,45 +22,42 @@ from gpuclient.rehearsal import state
 from tests.unit.config_rehearsal import test_report
 
 
-class TestSkipped(test_report.ReportTestCase):
-    def words(self, rows: list[reporting.Row]) -> set[str]:
-        return {row.detail for row in rows if row.state == 'skipped'}
+class TestNoServers(test_report.ReportTestCase):
+    def reason(self, report: reporting.Report) -> str | None:
+        return running.why_no_server_boots(self.processes, report.plan)
 
-    def skipped(self, report: reporting.Report) -> set[str]:
-        # Nothing is asked, so there is nobody to ask.
-        client: typing.Any = None
-        return self.words(
-            running._aliases(
-                client, self.processes, report._plan, report, lambda line: None
-            )
-        )
-
-    def test_no_cloud(self) -> None:
+    def test_cloud_that_did_not_start(self) -> None:
         report = self.report(test_report.CLEAN)
         cloud: typing.Any = types.SimpleNamespace(
             record=types.SimpleNamespace(services=self.processes),
             state=state.FAILED,
         )
-        found = running.run(cloud, report._plan, report, lambda line: None)
-        self.assertEqual({'the cloud did not start'}, self.words(found.value))
+        result = running.run(cloud, report.plan, report, lambda line: None)
+        (alias,) = (row for row in result.value if row.kind == 'alias')
+        self.assertEqual(
+            ('skipped', 'the cloud did not start'), (alias.state, alias.detail)
+        )
 
-    def test_a_service_that_did_not_start(self) -> None:
-        for name, words in (
+    def test_all_services_started(self) -> None:
+        self.assertIsNone(self.reason(self.report(test_report.CLEAN)))
+
+    def test_service_that_did_not_start(self) -> None:
+        for name, reason in (
             ('nova-api-1', 'nova-api did not start'),
             ('nova-scheduler', 'no nova-scheduler started'),
             ('nova-compute', 'no nova-compute started'),
         ):
             report = self.report(test_report.CLEAN)
             self.refuse(name, 'No')
-            self.assertEqual({words}, self.skipped(report))
+            self.assertEqual(reason, self.reason(report))
 
-    def test_a_document_that_is_not_there(self) -> None:
+    def test_missing_document(self) -> None:
         for name in ('nova-api', 'nova-compute'):
             files = dict(test_report.CLEAN)
             del files[f'{name}.conf']
             (self.folder / f'{name}.conf').unlink(missing_ok=True)
             with self.subTest(name):
                 self.assertEqual(
-                    {f'there is no document of {name}'},
-                    self.skipped(self.report(files)),
+                    f'no document configures {name}',
+                    self.reason(self.report(files)),
                 )

@@ -34,7 +34,7 @@ class TestPatience(testtools.TestCase):
         super().setUp()
         self.mock = self.enterContext(requests_mock.Mocker())
         self.enterContext(
-            unittest.mock.patch.object(server_boots, 'PATIENCE', -1)
+            unittest.mock.patch.object(server_boots, 'TIMEOUT', -1)
         )
 
     def test_no_end(self) -> None:
@@ -52,7 +52,7 @@ class TestPatience(testtools.TestCase):
         cloud: typing.Any = types.SimpleNamespace(compute=compute)
         error = self.assertRaises(
             exceptions.CloudError,
-            server_boots.until_full,
+            server_boots.boot_until_full,
             cloud,
             [(FLAVOR, 1)],
             image_id='image',

@@ -96,9 +96,9 @@ class TestRehearseConfig(testtools.TestCase):
         self.assertEqual(
             '--devices takes 1 to 64, not 0', self.refused('--devices', '0')
         )
-        self.assertIn("'x' is not a device", self.refused('--device', 'x'))
+        self.assertIn("Invalid device 'x'", self.refused('--device', 'x'))
         self.assertIn(
-            "There is no host 'x' to simulate devices of",
+            "The configuration has no compute host 'x'",
             self.refused('--device', 'x=04:00.0,10de:20f1'),
         )
         self.assertIn(
