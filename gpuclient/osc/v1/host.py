@@ -25,28 +25,23 @@ from gpuclient.osc import lazy_imports
 if typing.TYPE_CHECKING:
     import collections.abc
 
-    from gpuclient.model import catalogue
     from gpuclient.model import host as host_model
     from gpuclient.model import pci as pci_model
+    from gpuclient.rules import check_result
 
 with lazy_imports.deferred():
     from gpuclient.documents import catalogue as catalogue_documents
-    from gpuclient.documents import pci_ids
     from gpuclient import exceptions
-    from gpuclient.host import bundle
-    from gpuclient.host import reader
     from gpuclient.model import cpu
-    from gpuclient.model import partial_result
     from gpuclient.model import pci
+    from gpuclient.operations import host_bundle
+    from gpuclient.operations import host_check
+    from gpuclient.operations import host_devices
     from gpuclient.operations import host_intent
     from gpuclient.osc import columns
     from gpuclient.osc import config_paths
     from gpuclient.osc import options
     from gpuclient.osc import streams
-    from gpuclient.rules import check_result
-    from gpuclient.rules import host as host_rules
-
-_Row: typing.TypeAlias = tuple[typing.Any, ...]
 
 
 class _SiblingsColumn(
@@ -56,9 +51,9 @@ class _SiblingsColumn(
 
     def human_readable(self) -> str:
         return '\n'.join(
-            f'{one["address"]} {one["ids"]} '
-            f'({columns.escape(one["driver"] or "no driver")})'
-            for one in self._value
+            f'{sibling["address"]} {sibling["ids"]} '
+            f'({columns.escape(sibling["driver"] or "no driver")})'
+            for sibling in self._value
         )
 
 
@@ -73,6 +68,34 @@ class _PagesColumn(
             f'{cpu.render_size((pool["size_kib"] or 0) * cpu.KIB)}'
             for pool in self._value
         )
+
+
+class _HostDevice(typing.NamedTuple):
+    """A row of ``show``."""
+
+    host: host_model.Host
+    device: host_model.Device
+    model: str | None
+
+    @property
+    def node(self) -> host_model.Node | None:
+        return next(
+            (
+                node
+                for node in self.host.nodes
+                if node.number == self.device.numa_node
+            ),
+            None,
+        )
+
+    @property
+    def cpus(self) -> frozenset[int]:
+        return frozenset() if self.node is None else self.node.cpus
+
+    def modules(self, among: collections.abc.Container[str]) -> list[str]:
+        """Return the drivers of a set that can claim the device."""
+        names = (*self.host.rivals(self.device), 'vfio_pci')
+        return [name for name in names if name in among]
 
 
 def _add_hosts(parser: argparse.ArgumentParser) -> None:
@@ -93,237 +116,180 @@ def _addresses(
     return frozenset(map(pci.parse_address, parsed_args.devices))
 
 
-class _Hosts(command.Lister):
-    """What the commands that read hosts have in common"""
-
-    use_of_cloud = command.CloudUse.UNUSED
-
-    def hosts(
-        self, parsed_args: argparse.Namespace, *, initramfs: bool
-    ) -> collections.abc.Iterator[host_model.Host]:
-        """Yield the hosts; one that cannot be read lets the run fail."""
-        if not parsed_args.bundles:
-            yield reader.read(initramfs=initramfs)
-        for path in parsed_args.bundles:
-            try:
-                yield bundle.read(path, initramfs=initramfs)
-            except exceptions.HostError as exc:
-                if len(parsed_args.bundles) == 1:
-                    raise
-                self.report([partial_result.Failure(path, str(exc))])
-
-
-class ShowHost(_Hosts):
+class ShowHost(command.Lister):
     _description = """\
-Show the GPUs of a host, with driver, IOMMU group and NUMA node
+Show the GPUs of a host with driver, IOMMU group and NUMA node
 
-Reads this machine, or what was copied of others; no cloud is needed. What
-cannot be read is named on stderr, and the exit status is 1 then.
+Reads this machine, or bundles of other hosts; no cloud is needed. Files that
+cannot be read are reported on stderr, and the exit status is 1.
 
 Example::
 
     openstack gpu host show --long"""
 
-    _names: pci_ids.Names | None = None
+    use_of_cloud = command.CloudUse.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         _add_hosts(parser)
         options.add_devices(
             parser,
-            'Show this device, whatever it is (repeat for several)',
+            'PCI device to show, of any class (repeat option for several)',
         )
         parser.add_argument(
             '--all',
             action='store_true',
             help='Show all PCI devices',
         )
-        parser.add_argument(
-            '--long',
-            action='store_true',
-            help='Show all that is known of them',
-        )
+        options.add_long(parser)
         options.add_catalogue(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
-        wanted = _addresses(parsed_args)
-        rows: list[_Row] = []
-        missing = set(wanted)
-        models = catalogue_documents.load(parsed_args.catalogue)
-        for host in self.hosts(parsed_args, initramfs=False):
-            found = [
-                device
-                for device in host.devices
-                if parsed_args.all
-                or (device.address in wanted if wanted else device.is_gpu)
+        addresses = _addresses(parsed_args)
+        rows: list[_HostDevice] = []
+        names = host_devices.ModelNames(
+            catalogue_documents.load(parsed_args.catalogue)
+        )
+        for host in host_devices.read_hosts(
+            parsed_args.bundles, self.report, initramfs=False
+        ):
+            devices = host_devices.select(
+                host, addresses, all_devices=parsed_args.all
+            )
+            rows += [
+                _HostDevice(host, device, names.of(device))
+                for device in devices
             ]
-            missing -= {device.address for device in found}
-            for device in found:
-                row = _summary(host, device, self._name(models, device))
-                if parsed_args.long:
-                    row += _details(host, device)
-                rows.append(row)
-            # What later boots are started with is not shown, and on some
-            # systems root's alone.
+            # The files of later boots are not shown, and on some systems only
+            # root can read them.
             self.report(
                 failure
                 for failure in host.unreadable
                 if not failure.source.startswith('/boot/')
             )
-            if not found and not wanted:
+            if not devices and not addresses:
                 self.say(
                     f'{columns.escape(host.name)} has no display controller '
-                    'and no '
-                    'processing accelerator'
+                    'and no processing accelerator'
                 )
-        for address in sorted(missing):
-            raise exceptions.NotFound(f'There is no PCI device {address}')
-        return (
-            *_COLUMNS,
-            *(_LONG_COLUMNS if parsed_args.long else ()),
-        ), rows
-
-    def _name(
-        self, models: catalogue.Catalogue, device: host_model.Device
-    ) -> str | None:
-        """Return the name of the catalogue, or of the PCI database."""
-        found = models.by_ids(
-            device.vendor_id, device.product_id, device.subsystem
-        )
-        if found:
-            return ' / '.join(model.name for model in found)
-        if device.vendor_id is None or device.product_id is None:
-            return None
-        if self._names is None:
-            # Some megabytes, read where a device needs it.
-            self._names = pci_ids.load() or pci_ids.Names('', {}, {})
-        name = self._names.device(device.vendor_id, device.product_id)
-        vendor = self._names.vendor(device.vendor_id)
-        return f'{vendor} {name}' if name is not None else vendor
+        missing = addresses - {row.device.address for row in rows}
+        if missing:
+            raise exceptions.NotFound(f'There is no PCI device {min(missing)}')
+        return columns.table(_cells(long=parsed_args.long), rows)
 
 
-_COLUMNS = (
-    'Host',
-    'Address',
-    'Model',
-    'Vendor ID',
-    'Product ID',
-    'Driver',
-    'Device Type',
-    'IOMMU Group',
-    'NUMA Node',
-)
-_LONG_COLUMNS = (
-    'Class',
-    'Driver Override',
-    'Siblings',
-    'Total VFs',
-    'VFs',
-    'Physical Function',
-    'BARs',
-    'BAR Bytes',
-    'Boot VGA',
-    'Reset Methods',
-    'Power State',
-    'D3cold Allowed',
-    'Loaded Modules',
-    'Blacklisted Modules',
-    'Node CPUs',
-    'Node Isolated CPUs',
-    'Node Huge Pages',
-    'IOMMU',
-    'Kernel',
-    'Kernel Arguments',
-)
+def _cells(*, long: bool) -> columns.Cells[_HostDevice]:
+    cells: columns.Cells[_HostDevice] = {
+        'Host': lambda row: columns.TextColumn(row.host.name),
+        'Address': lambda row: str(row.device.address),
+        'Model': lambda row: columns.TextColumn(row.model),
+        'Vendor ID': lambda row: row.device.vendor_id,
+        'Product ID': lambda row: row.device.product_id,
+        'Driver': lambda row: columns.TextColumn(row.device.driver),
+        'Device Type': lambda row: row.device.device_type,
+        'IOMMU Group': lambda row: row.device.group,
+        'NUMA Node': lambda row: row.device.numa_node,
+    }
+    if long:
+        cells |= _device_cells()
+        cells |= _host_cells()
+    return cells
 
 
-def _summary(
-    host: host_model.Host, device: host_model.Device, name: str | None
-) -> _Row:
-    return (
-        columns.TextColumn(host.name),
-        str(device.address),
-        columns.TextColumn(name),
-        device.vendor_id,
-        device.product_id,
-        columns.TextColumn(device.driver),
-        device.device_type,
-        device.group,
-        device.numa_node,
-    )
-
-
-def _details(host: host_model.Host, device: host_model.Device) -> _Row:
-    node = next(
-        (one for one in host.nodes if one.number == device.numa_node), None
-    )
-    cpus = frozenset() if node is None else node.cpus
-    # Those that may claim the card.
-    modules = (*host.rivals(device), 'vfio_pci')
-    return (
-        None if device.class_code is None else f'{device.class_code:06x}',
-        columns.TextColumn(device.driver_override),
-        _SiblingsColumn(
-            [
-                {
-                    'address': str(one.address),
-                    'ids': one.ids,
-                    'driver': one.driver,
-                }
-                for one in host.siblings(device)
-            ]
-        ),
-        device.sriov_total_vfs,
-        device.sriov_num_vfs,
-        None
-        if device.physical_function is None
-        else str(device.physical_function),
-        columns.BarsColumn(
-            [
-                {
-                    'number': bar.number,
-                    'size': bar.size,
-                    'io': bar.is_io,
-                    '64_bit': bar.is_64_bit,
-                    'prefetchable': bar.prefetchable,
-                }
-                for bar in device.bars
-            ]
-        ),
-        columns.SizeColumn(device.bar_bytes),
-        device.boot_vga,
-        columns.ListColumn(
+def _device_cells() -> columns.Cells[_HostDevice]:
+    """Return more columns of a device."""
+    return {
+        'Class': lambda row: (
             None
-            if device.reset_methods is None
-            else list(device.reset_methods)
+            if row.device.class_code is None
+            else f'{row.device.class_code:06x}'
         ),
-        columns.TextColumn(device.power_state),
-        device.d3cold_allowed,
-        columns.ListColumn([one for one in modules if one in host.modules]),
-        columns.ListColumn(
-            [one for one in modules if one in host.blacklisted_modules]
+        'Driver Override': lambda row: columns.TextColumn(
+            row.device.driver_override
         ),
-        cpu.render(cpus) or None,
-        cpu.render(cpus & host.isolated_cpus) or None,
-        _PagesColumn(
+        'Siblings': _siblings,
+        'Total VFs': lambda row: row.device.sriov_total_vfs,
+        'VFs': lambda row: row.device.sriov_num_vfs,
+        'Physical Function': lambda row: (
+            None
+            if row.device.physical_function is None
+            else str(row.device.physical_function)
+        ),
+        'BARs': _bars,
+        'BAR Bytes': lambda row: columns.SizeColumn(row.device.bar_bytes),
+        'Boot VGA': lambda row: row.device.boot_vga,
+        'Reset Methods': lambda row: columns.ListColumn(
+            None
+            if row.device.reset_methods is None
+            else list(row.device.reset_methods)
+        ),
+        'Power State': lambda row: columns.TextColumn(row.device.power_state),
+        'D3cold Allowed': lambda row: row.device.d3cold_allowed,
+    }
+
+
+def _siblings(row: _HostDevice) -> _SiblingsColumn:
+    return _SiblingsColumn(
+        [
+            {
+                'address': str(sibling.address),
+                'ids': sibling.ids,
+                'driver': sibling.driver,
+            }
+            for sibling in row.host.siblings(row.device)
+        ]
+    )
+
+
+def _bars(row: _HostDevice) -> columns.BarsColumn:
+    return columns.BarsColumn(
+        [
+            {
+                'number': bar.number,
+                'size': bar.size,
+                'io': bar.is_io,
+                '64_bit': bar.is_64_bit,
+                'prefetchable': bar.prefetchable,
+            }
+            for bar in row.device.bars
+        ]
+    )
+
+
+def _host_cells() -> columns.Cells[_HostDevice]:
+    """Return columns of the host of a device."""
+    return {
+        'Loaded Modules': lambda row: columns.ListColumn(
+            row.modules(row.host.modules)
+        ),
+        'Blacklisted Modules': lambda row: columns.ListColumn(
+            row.modules(row.host.blacklisted_modules)
+        ),
+        'Node CPUs': lambda row: cpu.render(row.cpus) or None,
+        'Node Isolated CPUs': lambda row: (
+            cpu.render(row.cpus & row.host.isolated_cpus) or None
+        ),
+        'Node Huge Pages': lambda row: _PagesColumn(
             [
                 {
                     'size_kib': pool.size_kib,
                     'total': pool.total,
                     'free': pool.free,
                 }
-                for pool in (() if node is None else node.huge_pages)
+                for pool in (() if row.node is None else row.node.huge_pages)
             ]
         ),
-        host.iommu_on,
-        columns.TextColumn(host.kernel),
-        columns.TextColumn(host.kernel_arguments),
-    )
+        'IOMMU': lambda row: row.host.iommu_on,
+        'Kernel': lambda row: columns.TextColumn(row.host.kernel),
+        'Kernel Arguments': lambda row: columns.TextColumn(
+            row.host.kernel_arguments
+        ),
+    }
 
 
 def _add_purpose(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which devices are for guests."""
+    """Add the options that tell which devices are for guests."""
     parser.add_argument(
         '--alias',
         metavar='<name>',
@@ -332,7 +298,7 @@ def _add_purpose(parser: argparse.ArgumentParser) -> None:
         default=[],
         help=(
             'Alias of the configuration whose devices are for guests '
-            '(repeat for several)'
+            '(repeat option for several)'
         ),
     )
     parser.add_argument(
@@ -342,25 +308,25 @@ def _add_purpose(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         help=(
-            'File or folder of configuration of Nova, for device specs, '
-            'aliases, CPU sets and reserved memory; of several hosts, each '
-            'is checked with its own (repeat for several)'
+            'File or folder of Nova configuration, for device specs, '
+            'aliases, CPU sets and reserved memory; each of several hosts is '
+            'checked with its own (repeat option for several)'
         ),
     )
     config_paths.add_as(parser)
 
 
-class CheckHost(_Hosts):
+class CheckHost(command.Lister):
     _description = """\
 Check whether hosts are ready for GPU passthrough
 
-Reads this machine, or bundles of others, and says PASS, WARN or FAIL of each
-thing that passthrough depends on, with what was seen and what to do. No cloud
-is needed. Each code is explained in the documentation.
+Reads this machine, or bundles of other hosts, and reports PASS, WARN or FAIL
+for each requirement of passthrough, with evidence and remedy. No cloud is
+needed. The documentation explains each code.
 
-Which cards are for guests is taken from --device, --alias or --config, in
-this order; without them, from the host: a card that vfio-pci has or claims,
-or a GPU that is not the console.
+The cards for guests are those of --device, --alias or --config, in this order.
+Without these options they are inferred from the host: cards that vfio-pci is
+bound to or claims, and GPUs that are not the console.
 
 The exit status is 3 if there is a finding at or above --fail-on: FAIL is an
 error, WARN a warning.
@@ -369,18 +335,19 @@ Example::
 
     openstack gpu host check --config /etc/nova/nova.conf HOST.tar"""
 
+    use_of_cloud = command.CloudUse.UNUSED
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         _add_hosts(parser)
         options.add_devices(
-            parser,
-            'Device that is for guests (repeat for several)',
+            parser, 'Device for guests (repeat option for several)'
         )
         _add_purpose(parser)
         parser.add_argument(
             '--long',
             action='store_true',
-            help='Show each PASS, with what was seen',
+            help='List also each PASS, with its evidence',
         )
         options.add_catalogue(parser)
         options.add_fail_on(parser)
@@ -393,47 +360,52 @@ Example::
             parsed_args.files,
             parsed_args.declared,
         )
-        rows: list[_Row] = []
-        severities = set()
         models = catalogue_documents.load(parsed_args.catalogue)
-        for host in self.hosts(parsed_args, initramfs=True):
-            found = host_rules.check(host, intents.of(host.name), models)
-            severities |= {one.severity for one in found}
-            rows += [
-                (
-                    columns.TextColumn(host.name),
-                    None if one.device is None else str(one.device),
-                    columns.ProseColumn(one.check),
-                    str(one.result),
-                    one.code,
-                    columns.ProseColumn(one.evidence),
-                    columns.ProseColumn(one.remedy),
-                )
-                for one in (
-                    found if parsed_args.long else check_result.summary(found)
-                )
-            ]
-        if options.fails(parsed_args, severities):
+        checked = [
+            host_check.check(host, intents, models)
+            for host in host_devices.read_hosts(
+                parsed_args.bundles, self.report, initramfs=True
+            )
+        ]
+        if options.fails(
+            parsed_args,
+            {severity for host in checked for severity in host.severities},
+        ):
             self.found()
-        return (
-            'Host',
-            'Device',
-            'Check',
-            'Result',
-            'Code',
-            'Evidence',
-            'Remedy',
-        ), rows
+        return columns.table(
+            _result_cells(),
+            [
+                (host.name, result)
+                for host in checked
+                for result in (
+                    host.results if parsed_args.long else host.summary
+                )
+            ],
+        )
+
+
+def _result_cells() -> columns.Cells[tuple[str, check_result.CheckResult]]:
+    return {
+        'Host': lambda row: columns.TextColumn(row[0]),
+        'Device': lambda row: (
+            None if row[1].device is None else str(row[1].device)
+        ),
+        'Check': lambda row: columns.ProseColumn(row[1].check),
+        'Result': lambda row: str(row[1].result),
+        'Code': lambda row: row[1].code,
+        'Evidence': lambda row: columns.ProseColumn(row[1].evidence),
+        'Remedy': lambda row: columns.ProseColumn(row[1].remedy),
+    }
 
 
 class CreateHostBundle(command.ShowOne):
     _description = """\
-Pack the state of a host, to check it on another machine
+Collect the state of a host, to check it on another machine
 
-A bundle has exactly what "gpu host check" reads, without secrets, serial
-numbers and hardware addresses. Where there is no such command, --script
-prints a program that makes the same bundle and needs only Python 3.6 or
-later::
+A bundle contains the files that "openstack gpu host check" reads, without
+secrets, serial numbers and hardware addresses. For hosts without this command,
+--script prints a program that creates the same bundle and needs only Python
+3.6 or later::
 
     openstack gpu host bundle create --script > bundle.py
     ssh HOST sudo python3 - < bundle.py > HOST.tar
@@ -450,7 +422,7 @@ Example::
             'file',
             metavar='<file>',
             nargs='?',
-            help='File to write (default: the name of the host, and .tar)',
+            help='File to write (default: host name and .tar)',
         )
         parser.add_argument(
             '--root',
@@ -461,32 +433,27 @@ Example::
         parser.add_argument(
             '--script',
             action='store_true',
-            help='Print the program that makes a bundle, and make none',
+            help='Print the program that creates a bundle, and create none',
         )
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         if parsed_args.script:
-            # The program itself, and no table of it.
             with streams.guarded(self.app.stdout, ()):
-                self.app.stdout.write(bundle.script())
+                self.app.stdout.write(host_bundle.script())
             return 0
         return super().run(parsed_args)
 
     def take_action(
         self, parsed_args: argparse.Namespace
-    ) -> tuple[tuple[str, ...], _Row]:
-        tree = bundle.collect_from(parsed_args.root)
-        host = reader.parse(tree, 'host')
-        path = parsed_args.file or bundle.default_name(host)
-        size = bundle.write(path, tree)
-        return (
-            ('file', 'host', 'bytes', 'files', 'unreadable'),
-            (
-                columns.TextColumn(path),
-                columns.TextColumn(host.name),
-                size,
-                len(tree.files) + len(tree.links),
-                columns.ListColumn(list(map(str, host.unreadable))),
-            ),
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        written = host_bundle.create(parsed_args.root, parsed_args.file)
+        return columns.show(
+            {
+                'file': columns.TextColumn(written.path),
+                'host': columns.TextColumn(written.host),
+                'bytes': written.size,
+                'files': written.files,
+                'unreadable': columns.ListColumn(written.unreadable),
+            }
         )

@@ -135,7 +135,7 @@ class TestCreate(testtools.TestCase):
         )
 
     @ddt.data(
-        (('debian',), 'Say which cards go to guests'),
+        (('debian',), 'Name the cards for guests'),
         (('debian', '--device', '0000:05:00.0'), 'no PCI device 0000:05:00.0'),
         (('debian', '--device', 'x'), "'x' is not the address"),
         (('debian', '--id', '10de:2236'), 'no PCI device with the ids'),
@@ -160,7 +160,7 @@ class TestCreate(testtools.TestCase):
     def test_what_the_host_does_not_say(self) -> None:
         host(system='ID=arch\n').write(self.folder / 'arch')
         host(vendor='CentaurHauls').write(self.folder / 'centaur')
-        self.assertIn('give --system', self.refused('arch', '--device', CARD))
+        self.assertIn('Give --system', self.refused('arch', '--device', CARD))
         self.assertIn(
             'give --cpu-vendor', self.refused('centaur', '--device', CARD)
         )
@@ -176,7 +176,7 @@ class TestCreate(testtools.TestCase):
                 tree.text(path, content)
             tree.write(self.folder / name)
             self.assertIn(
-                'give --system', self.refused(name, '--device', CARD)
+                'Give --system', self.refused(name, '--device', CARD)
             )
             self.create(name, '--device', CARD, '--system', 'rhel')
 
