@@ -124,6 +124,12 @@ class MappingReader:
         """Return the error of a key."""
         return error(self.where(key), problem)
 
+    def unexpected(self, key: str, expected: str) -> exceptions.InvalidData:
+        """Return the error of a key that must have another value."""
+        place = self.where(key)
+        value = self._value.get(key)
+        return error(place, f'must be {expected}{_not(value, place)}')
+
     def get(self, key: str, default: typing.Any = REQUIRED) -> typing.Any:
         """Return the value of a key as it is."""
         if self.has(key):

@@ -36,6 +36,7 @@ from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import trusted_files
 from gpuclient.rehearsal import supervisor_socket
 from gpuclient.rehearsal import spec
+from gpuclient.rehearsal import spec_reader
 from gpuclient.rehearsal import state
 from gpuclient import text as texts
 
@@ -141,7 +142,7 @@ def start(
     :raises RehearsalError: The cloud could not start.
     """
     if document is not None:
-        spec.read(document)
+        spec_reader.read(document)
     binding = None if bound_to is None else _binding(bound_to)
     if where.exists():
         cloud = look(where)

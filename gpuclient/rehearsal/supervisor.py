@@ -47,6 +47,7 @@ from gpuclient.rehearsal import trusted_files
 from gpuclient.rehearsal import supervisor_socket
 from gpuclient.rehearsal import services
 from gpuclient.rehearsal import spec
+from gpuclient.rehearsal import spec_reader
 from gpuclient.rehearsal import state
 
 #: Seconds that a start may take, and more of them for each host.
@@ -164,7 +165,7 @@ class Supervisor:
         return 1 if failed else 0
 
     def _start(self) -> None:
-        described = spec.read(self._folder.load('spec.json'))
+        described = spec_reader.read(self._folder.load('spec.json'))
         if self._folder.exists():
             self._keep(self._folder.read())
         self._save()

@@ -26,6 +26,7 @@ from gpuclient.config_rehearsal import option_filter
 from gpuclient.model import configuration
 from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import spec
+from gpuclient.rehearsal import spec_reader
 from gpuclient.rehearsal import state
 
 #: Libraries of which a service of Nova registers the options.
@@ -193,7 +194,7 @@ class TestOwnFile(testtools.TestCase):
             '[api]\n'
             'vendordata_dynamic_targets = a@http://192.0.2.1/\n'
         )
-        service.write(spec.read(document))
+        service.write(spec_reader.read(document))
         conf = cfg.ConfigOpts()
         conf.register_opts(
             [cfg.StrOpt('log_config_append'), cfg.StrOpt('transport_url')]

@@ -31,6 +31,7 @@ from gpuclient.model import device_spec
 from gpuclient.model import host as host_model
 from gpuclient.model import pci
 from gpuclient.rehearsal import spec
+from gpuclient.rehearsal import spec_reader
 
 ALIAS = (
     'alias = {"vendor_id": "10de", "product_id": "20f1", '
@@ -249,7 +250,7 @@ class PlanTestCase(testtools.TestCase):
             **kwargs,
         )
         # Whatever comes of it is a spec.
-        spec.read(plan.spec)
+        spec_reader.read(plan.spec)
         return plan
 
 
@@ -297,7 +298,7 @@ class TestPlan(PlanTestCase):
                 for service in plan.control_plane
                 if service.name == configuration.SCHEDULER
             )
-            scheduler = spec.read(plan.spec).schedulers[0]
+            scheduler = spec_reader.read(plan.spec).schedulers[0]
             self.assertEqual(planned.template, scheduler.template)
             return scheduler.template
 

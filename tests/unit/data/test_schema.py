@@ -24,8 +24,12 @@ import testtools
 
 import gpuclient
 from gpuclient import data
+from gpuclient.documents import yaml_file
 from gpuclient import exceptions
 from gpuclient.model import catalogue
+from gpuclient.model import description_reader
+from gpuclient.rehearsal import spec
+from gpuclient.rehearsal import spec_reader
 
 _DATA = pathlib.Path(gpuclient.__file__).parent / 'data'
 _ABSENT = object()
@@ -62,13 +66,13 @@ _VALUES = (
 def _places(
     value: typing.Any, place: tuple[typing.Any, ...] = ()
 ) -> collections.abc.Iterator[tuple[typing.Any, ...]]:
-    """Yield the place of each value in an example."""
+    """Yield the place of each value in an example; of lists, the first."""
     yield place
     items: collections.abc.Iterable[tuple[typing.Any, typing.Any]] = ()
     if isinstance(value, dict):
         items = value.items()
     elif isinstance(value, list):
-        items = enumerate(value)
+        items = enumerate(value[:1])
     for key, item in items:
         yield from _places(item, (*place, key))
 
@@ -237,3 +241,95 @@ class TestCatalogue(SchemaCase):
                 self.assertEqual(
                     slug, '_'.join(catalogue.words(fields['name']))
                 )
+
+
+_EXAMPLES = _DATA.parents[1] / 'doc/source/user/examples'
+
+
+class TestDescription(SchemaCase):
+    NAME = 'description'
+    EXAMPLES = tuple(
+        yaml_file.load(str(path)) for path in sorted(_EXAMPLES.glob('*.yaml'))
+    )
+    OPEN = (
+        'ansible_vars',
+        'fixed_ips',
+        'labels',
+        'network_data',
+        'preprovisioning_network_data',
+    )
+
+    def read(self, content: typing.Any) -> None:
+        description_reader.parse(content, catalogue.builtin())
+
+    def test_examples(self) -> None:
+        self.assertEqual(3, len(self.EXAMPLES))
+        self._check()
+
+    def test_changes(self) -> None:
+        self._check_changes()
+
+    def test_unknown_keys(self) -> None:
+        self._check_unknown_keys()
+
+
+class TestRehearsal(SchemaCase):
+    NAME = 'rehearsal'
+    EXAMPLES = (
+        spec.default(2, 2),
+        {
+            'control_plane': {
+                'config': ['[a]', '[b]'],
+                'conductor': [{'config': '[c]'}, {}],
+                'scheduler': {'config': '[c]', 'template': '[d]'},
+                'transport_url': 'rabbit://nova:x@127.0.0.1:5672/',
+            },
+            'hosts': [
+                {
+                    'name': 'a',
+                    'hypervisor_hostname': 'a.example.com',
+                    'disk_gb': 10,
+                    'numa': [
+                        {
+                            'cpus': '0-3',
+                            'memory_mb': 4096,
+                            'threads': 1,
+                            'hugepages': [{'size_kb': 2048, 'total': 5}],
+                        },
+                    ],
+                    'devices': [
+                        {
+                            'address': '0000:04:00.0',
+                            'vendor_id': '10de',
+                            'product_id': '20f1',
+                            'type': 'type-PF',
+                            'numa_node': 0,
+                            'vfs': 2,
+                            'vf_product_id': '20f2',
+                        },
+                        {
+                            'address': '0000:05:00.1',
+                            'vendor_id': '10de',
+                            'product_id': '20f2',
+                            'type': 'type-VF',
+                            'parent_address': '0000:05:00.0',
+                        },
+                    ],
+                    'config': '[pci]',
+                },
+                {'name': 'b', 'vcpus': 4, 'memory_mb': 2048},
+            ],
+        },
+    )
+
+    def read(self, content: typing.Any) -> None:
+        spec_reader.read(content)
+
+    def test_examples(self) -> None:
+        self._check()
+
+    def test_changes(self) -> None:
+        self._check_changes()
+
+    def test_unknown_keys(self) -> None:
+        self._check_unknown_keys()

@@ -29,6 +29,7 @@ from gpuclient.model import configuration as model_configuration
 from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import control
 from gpuclient.rehearsal import spec
+from gpuclient.rehearsal import spec_reader
 from gpuclient.rehearsal import state
 from gpuclient.rehearsal import supervisor
 from gpuclient.rules import configuration as configuration_rules
@@ -62,7 +63,7 @@ class TestEdited(testtools.TestCase):
             PORTS,
             dict.fromkeys(('nova', 'admin', 'member'), 'x'),
             'fake:///',
-        ).write(spec.read(document))
+        ).write(spec_reader.read(document))
 
     def path(self, name):
         return pathlib.Path(self.folder.file(name))

@@ -19,6 +19,7 @@ import testtools
 from gpuclient.documents import yaml_file
 from gpuclient import exceptions
 from gpuclient.rehearsal import spec
+from gpuclient.rehearsal import spec_reader
 
 _CARD = {'address': '0000:04:00.0', 'vendor_id': '10de', 'product_id': '20f1'}
 
@@ -29,7 +30,7 @@ def _with_device(**changes):
 
 class TestDefault(testtools.TestCase):
     def test_one_host_of_the_origin_document(self):
-        described = spec.read(spec.default(1, 2))
+        described = spec_reader.read(spec.default(1, 2))
         (host,) = described.hosts
         self.assertEqual('edpm-compute-0', host.name)
         self.assertEqual(
@@ -60,7 +61,7 @@ class TestDefault(testtools.TestCase):
     def test_every_size_is_a_spec(self):
         for gpus in range(spec.MOST_GPUS + 1):
             document = spec.default(2, gpus)
-            described = spec.read(json.loads(json.dumps(document)))
+            described = spec_reader.read(json.loads(json.dumps(document)))
             self.assertEqual(
                 [gpus, gpus], [len(host.devices) for host in described.hosts]
             )
@@ -80,7 +81,7 @@ class TestDefault(testtools.TestCase):
 
 class TestRead(testtools.TestCase):
     def test_what_is_left_out(self):
-        described = spec.read({'hosts': [{'name': 'a'}]})
+        described = spec_reader.read({'hosts': [{'name': 'a'}]})
         (host,) = described.hosts
         self.assertEqual('a', host.hypervisor_hostname)
         self.assertEqual(
@@ -91,7 +92,7 @@ class TestRead(testtools.TestCase):
         self.assertEqual((), described.apis[0].config)
 
     def test_several_of_a_kind(self):
-        described = spec.read(
+        described = spec_reader.read(
             {
                 'control_plane': {
                     'config': ['[a]', ''],
@@ -117,14 +118,14 @@ class TestRead(testtools.TestCase):
         url = 'rabbit://nova:a%20b@127.0.0.1:5672/'
         self.assertEqual(
             url,
-            spec.read(
+            spec_reader.read(
                 {'control_plane': {'transport_url': url}, 'hosts': []}
             ).transport_url,
         )
-        self.assertIsNone(spec.read({'hosts': []}).transport_url)
+        self.assertIsNone(spec_reader.read({'hosts': []}).transport_url)
 
     def test_virtual_functions(self):
-        described = spec.read(
+        described = spec_reader.read(
             _with_device(type='type-PF', vfs=9, vf_product_id='20F2')
         )
         functions = described.hosts[0].devices[0].functions()
@@ -148,7 +149,7 @@ class TestRead(testtools.TestCase):
         )
 
     def test_numa(self):
-        described = spec.read(
+        described = spec_reader.read(
             {
                 'hosts': [
                     {
@@ -170,7 +171,7 @@ class TestRead(testtools.TestCase):
         self.assertEqual(4096, described.hosts[0].memory_mb)
 
     def test_host_by_name(self):
-        described = spec.read(spec.default(2, 0))
+        described = spec_reader.read(spec.default(2, 0))
         self.assertEqual(
             'edpm-compute-1', described.host('edpm-compute-1').name
         )
@@ -180,37 +181,46 @@ class TestRead(testtools.TestCase):
 @ddt.ddt
 class TestRefused(testtools.TestCase):
     @ddt.data(
-        (None, 'spec: expected a mapping, not null'),
-        ([], 'spec: expected a mapping, not []'),
+        (None, 'spec: must be a mapping, not null'),
+        ([], 'spec: must be a mapping, not a list'),
         ({}, 'hosts is missing'),
-        ({'hosts': {}}, 'hosts: expected a list, not {}'),
-        ({'hosts': [1]}, 'hosts[0]: expected a mapping, not 1'),
+        ({'hosts': {}}, 'hosts: must be a list, not a mapping'),
+        ({'hosts': [1]}, 'hosts[0]: must be a mapping, not 1'),
         (
             {'hosts': [], 'x': 1},
-            'x is not a key of a spec; known here: control_plane, hosts',
+            "spec: unknown key 'x'; known keys: control_plane, hosts",
         ),
         (
             {'control_plane': {'transport_url': 5}, 'hosts': []},
-            'control_plane.transport_url: expected text, not 5',
+            'control_plane.transport_url: must be a string, not 5; use quotes',
         ),
         *(
             (
                 {'control_plane': {'transport_url': url}, 'hosts': []},
-                'control_plane.transport_url: expected '
-                'rabbit://USER:PASSWORD@HOST:PORT/, not "..."',
+                'control_plane.transport_url: must be '
+                'rabbit://USER:PASSWORD@HOST:PORT/',
             )
             for url in (
                 'kafka://nova:secret@h/',
                 'rabbit://nova:$secret@h/',
-                'rabbit://nova:secret@h/\n[pci]\nalias = {}',
                 'rabbit://',
             )
+        ),
+        (
+            {
+                'control_plane': {
+                    'transport_url': 'rabbit://nova:secret@h/\n[pci]'
+                },
+                'hosts': [],
+            },
+            'control_plane.transport_url: contains a line end or a control '
+            'character',
         ),
         ({'hosts': [{}]}, 'hosts[0].name is missing'),
         (
             {'hosts': [{'name': 'a b'}]},
-            'hosts[0].name: expected letters, digits, dots, dashes, '
-            'underscores, not "a b"',
+            'hosts[0].name: must be a name of letters, digits, dots, dashes '
+            "and underscores, not 'a b'",
         ),
         (
             {'hosts': [{'name': 'a'}, {'name': 'a'}]},
@@ -227,60 +237,59 @@ class TestRefused(testtools.TestCase):
         ),
         (
             {'hosts': [{'name': 'a', 'vcpu': 4}]},
-            'hosts[0].vcpu is not a key of a spec; known here: config, '
-            'devices, disk_gb, hypervisor_hostname, memory_mb, name, numa, '
-            'vcpus',
+            "hosts[0]: unknown key 'vcpu'; known keys: config, devices, "
+            'disk_gb, hypervisor_hostname, memory_mb, name, numa, vcpus',
         ),
         (
             {'hosts': [{'name': 'a', 'vcpus': True}]},
-            'hosts[0].vcpus: expected a whole number of at least 2, not true',
+            'hosts[0].vcpus: must be an integer of at least 2, not true',
         ),
         (
             {'hosts': [{'name': 'a', 'config': 'x\x1b'}]},
-            'hosts[0].config: expected printable text, not "x\\u001b"',
+            'hosts[0].config: contains a control character',
         ),
         (
             {'hosts': [{'name': 'a', 'numa': [{'cpus': 1}]}]},
-            'hosts[0].numa[0].cpus: expected text, not 1',
+            'hosts[0].numa[0].cpus: must be CPUs such as 0-15,32-47, in '
+            'quotes, not 1',
         ),
         (
             {'hosts': [{'name': 'a', 'config': 1}]},
-            'hosts[0].config: expected text, not 1',
+            'hosts[0].config: must be a string, or a list of strings',
         ),
         (
             {'hosts': [{'name': 'a', 'config': [1]}]},
-            'hosts[0].config: expected text, not 1',
+            'hosts[0].config: must be a string, or a list of strings',
         ),
         (
             {'hosts': [{'name': 'a', 'config': [''] * 81}]},
-            'hosts[0].config: expected at most 80 texts, not 81',
+            'hosts[0].config: has 81 texts; at most 80',
         ),
         (
             {'hosts': [], 'control_plane': {'scheduler': []}},
-            'control_plane.scheduler: expected at least one entry, not []',
+            'control_plane.scheduler: must not be empty',
         ),
         (
             {'hosts': [], 'control_plane': {'api': []}},
-            'control_plane.api: expected at least one entry, not []',
+            'control_plane.api: must not be empty',
         ),
         (
             {'hosts': [], 'control_plane': {'api': [{'port': 1}]}},
-            'control_plane.api[0].port is not a key of a spec; known here: '
-            'config',
+            "control_plane.api[0]: unknown key 'port'; known keys: config",
         ),
         (
             {'hosts': [], 'control_plane': {'cells': 1}},
-            'control_plane.cells is not a key of a spec; known here: api, '
-            'conductor, config, scheduler, transport_url',
+            "control_plane: unknown key 'cells'; known keys: api, conductor, "
+            'config, scheduler, transport_url',
         ),
         (
             {'hosts': [{'name': 'a', 'numa': []}]},
-            'hosts[0].numa: expected at least one cell, not []',
+            'hosts[0].numa: must not be empty',
         ),
         (
             {'hosts': [{'name': 'a', 'numa': [{'cpus': '3-1'}]}]},
-            'hosts[0].numa[0].cpus: expected CPUs such as 0-15,32-47, '
-            'not "3-1"',
+            'hosts[0].numa[0].cpus: must be CPUs such as 0-15,32-47, not '
+            "'3-1'",
         ),
         (
             {
@@ -292,7 +301,7 @@ class TestRefused(testtools.TestCase):
                     }
                 ]
             },
-            'hosts[0].vcpus: the cells of numa say it already',
+            'hosts[0].vcpus: cannot be combined with numa',
         ),
         (
             {
@@ -306,7 +315,7 @@ class TestRefused(testtools.TestCase):
                     }
                 ]
             },
-            'hosts[0].numa: expected each CPU in one cell only, not [0, 0]',
+            'hosts[0].numa: has a CPU in two cells',
         ),
         (
             {
@@ -323,8 +332,7 @@ class TestRefused(testtools.TestCase):
                     }
                 ]
             },
-            'hosts[0].numa[0].hugepages: expected pages within the memory of '
-            'the cell, not {"2048": 1}',
+            'hosts[0].numa[0].hugepages: take more than the 1 MiB of the cell',
         ),
         (
             {
@@ -344,23 +352,22 @@ class TestRefused(testtools.TestCase):
                     }
                 ]
             },
-            'hosts[0].numa[0].hugepages[1].size_kb: expected each size once, '
-            'not 2048',
+            'hosts[0].numa[0].hugepages[1].size_kb: 2048 is used twice',
         ),
         (
             _with_device(address='04:00.0'),
-            'hosts[0].devices[0].address: expected such as 0000:04:00.0, '
-            'not "04:00.0"',
+            'hosts[0].devices[0].address: must be an address such as '
+            "0000:04:00.0, not '04:00.0'",
         ),
         (
             _with_device(vendor_id=4318),
-            'hosts[0].devices[0].vendor_id: expected four hexadecimal digits '
+            'hosts[0].devices[0].vendor_id: must be four hexadecimal digits, '
             'in quotes, not 4318',
         ),
         (
             _with_device(type='type-GPU'),
-            'hosts[0].devices[0].type: expected one of type-PCI, type-PF, '
-            'type-VF, not "type-GPU"',
+            'hosts[0].devices[0].type: must be one of type-PCI, type-PF, '
+            "type-VF, not 'type-GPU'",
         ),
         (
             _with_device(numa_node=2),
@@ -368,22 +375,20 @@ class TestRefused(testtools.TestCase):
         ),
         (
             _with_device(vfs=2),
-            'hosts[0].devices[0].vfs: expected type-PF devices only, not 2',
+            'hosts[0].devices[0].vfs: is for type-PF devices only',
         ),
         (
             _with_device(type='type-PF', vfs=256),
-            'hosts[0].devices[0].vfs: expected functions that fit on one '
-            'bus, not 256',
+            'hosts[0].devices[0].vfs: 256 virtual functions do not fit on '
+            'the bus',
         ),
         (
             _with_device(type='type-VF'),
-            'hosts[0].devices[0].parent_address: expected address of the '
-            'physical function, not null',
+            'hosts[0].devices[0].parent_address is missing',
         ),
         (
             _with_device(parent_address='0000:04:00.0'),
-            'hosts[0].devices[0].parent_address: expected type-VF devices '
-            'only, not "0000:04:00.0"',
+            'hosts[0].devices[0].parent_address: is for type-VF devices only',
         ),
         (
             {
@@ -402,7 +407,9 @@ class TestRefused(testtools.TestCase):
     )
     @ddt.unpack
     def test_refused(self, document, message):
-        error = self.assertRaises(exceptions.InvalidValue, spec.read, document)
+        error = self.assertRaises(
+            exceptions.InvalidValue, spec_reader.read, document
+        )
         self.assertEqual(message, str(error))
 
 
@@ -415,7 +422,7 @@ class TestFile(testtools.TestCase):
 
     def test_address_without_quotes(self):
         """No number to the base of 60, and no number in the ids."""
-        (host,) = spec.read(
+        (host,) = spec_reader.read(
             self.load(
                 'hosts:\n'
                 '- name: a\n'

@@ -156,7 +156,7 @@ class TestCommands(testtools.TestCase):
         with open(path, 'w') as stream:
             stream.write('hosts: [{name: a, gpus: 2}]')
         message = self._refused(rehearsal.StartRehearsal, '--spec', path)
-        self.assertIn('hosts[0].gpus is not a key of a spec', message)
+        self.assertIn("hosts[0]: unknown key 'gpus'", message)
         self.assertFalse(os.path.exists(self.directory))
 
     def test_extra_is_missing(self):
