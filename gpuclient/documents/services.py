@@ -274,10 +274,10 @@ def _open(path: str) -> editable.Editable:
 
 
 def not_read(path: str, name: str) -> str:
-    """Return what to do with a file whose format is not read."""
+    """Return the message about a file in an unsupported format."""
     return (
-        f'{path} has settings of PCI devices in a format that is not read '
-        f'({name}): give the nova.conf of each service that is made of it'
+        f'{path} has settings of PCI devices in an unsupported format '
+        f'({name}): pass the nova.conf files that are generated from it'
     )
 
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Everything that a tree of configuration says of devices."""
+"""Read a tree of configuration: all files that concern PCI devices."""
 
 import collections.abc
 import dataclasses
@@ -34,7 +34,7 @@ from gpuclient.model import deployment
 from gpuclient.model import nova_options
 
 _PLAIN = ('.conf', '.ini')
-#: Folders that hold no configuration, or that of the host itself.
+#: Folders without configuration, or with that of the host itself.
 _SKIPPED = {
     '.git',
     '.tox',
@@ -46,8 +46,9 @@ _SKIPPED = {
     'node_modules',
     'tuned',
 }
-#: What only Nova's configuration has, and how RHOSO prepares hosts for it.
-_MARKS = (
+#: Words that only configuration of Nova contains, or the preparation of its
+#: hosts by RHOSO.
+_NOVA_MARKS = (
     b'[pci]',
     b'cpu_dedicated_set',
     b'customServiceConfig',
@@ -59,33 +60,34 @@ _MARKS = (
 _NOVA = frozenset(
     {'nova', *(service.replace('-', '') for service in configuration.ALL)}
 )
-#: ``oslo_config/iniparser.py`` takes the mark for the beginning of a name.
-_MARKED = (
-    'It begins with a byte order mark: oslo.config cannot read it, and no '
-    'service that reads it starts. Save it as UTF-8 without one'
+#: ``oslo_config/iniparser.py`` reads the mark as the beginning of a name.
+_BYTE_ORDER_MARK = (
+    'The file begins with a byte order mark, which oslo.config cannot read. '
+    'Services that read the file do not start. Save it as UTF-8 without a '
+    'byte order mark'
 )
-#: A line that no YAML begins with, as templates of Helm and Jinja do.
+#: No YAML begins a line so; templates of Helm and Jinja do.
 _TEMPLATE = rb'^[ \t]*\{[{%]'
 
 
 @dataclasses.dataclass(frozen=True)
 class ConfigurationTree:
-    """What was found in files and folders."""
+    """What files and folders contain."""
 
-    #: All that is known; of several deployments that of all of them.
+    #: The configuration of all deployments in them.
     deployment: deployment.Deployment
     #: Number of files that were read.
     files: int
     #: Files that could not be read, with the reason.
     unreadable: tuple[tuple[str, str], ...]
-    #: Files with settings of devices in a format that is not read, with its
-    #: name.
+    #: Files with settings of devices in an unsupported format, with the name
+    #: of the format.
     unread: tuple[tuple[str, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Declared:
-    """A file or folder of which the user says who reads it."""
+    """A file or folder, and the processes that read it as the user says."""
 
     kinds: tuple[str, ...]
     host: str | None
@@ -96,164 +98,237 @@ def read(
     paths: collections.abc.Iterable[str],
     declared: collections.abc.Iterable[Declared] = (),
 ) -> ConfigurationTree:
-    """Read files, and all of a folder; links to folders are not followed.
+    """Read files, and folders with all they contain.
 
-    A file that is named has to have configuration of Nova; of a folder, only
-    those are read that do. One that cannot be read, or is not there, is among
+    Links to folders are not followed. A file that the user names must have
+    configuration of Nova; of a folder, only files that have some are read. A
+    file that is missing or cannot be read is in
     :attr:`ConfigurationTree.unreadable`.
 
-    :param declared: Files of the same kinds and host are read one behind the
+    :param declared: Files of the same kinds and host are read one after the
         other.
     """
-    found: list[deployment.Process] = []
-    unreadable: list[tuple[str, str]] = []
-    others: list[tuple[str, str]] = []
-    plain: dict[str, nova_conf.NovaConf] = {}
-    hosts = data_plane.DataPlaneObjects()
-    shared: dict[tuple[type, str], list[derived_conf.SharedFile]] = {}
-    count = 0
-    idle: list[deployment.Unread] = []
-    of_declared, seen = _read_declared(declared, unreadable)
-    count += len(seen)
-    for path, named in named_files(paths, unreadable):
-        if os.path.realpath(path) in seen:
-            continue
-        left_out = plain_files.unread(path)
-        if left_out is not None:
-            if _mentions_devices(path):
-                idle.append(left_out)
-                count += 1
-            continue
-        try:
-            file = services.open_file(path)
-        except exceptions.DocumentError as exc:
-            if not named and _is_template(path):
-                if _mentions_devices(path):
-                    others.append((path, 'a template'))
-            elif (
-                named
-                or _is_for_nova(path)
-                or (_mentions_devices(path) and not _leads_nowhere(path))
-            ):
-                unreadable.append((path, str(exc)))
-            continue
-        if isinstance(file, derived_conf.SharedFile):
-            shared.setdefault((type(file), file.root), []).append(file)
-            count += 1
-        elif not isinstance(file, nova_conf.NovaConf):
-            here = [
-                process(_names(reading), file.path, reading, tool=file.tool)
-                for reading in file.readings()
-            ]
-            found += here
-            told = isinstance(file, rhoso.CustomResourceFile) and hosts.read(
-                file.path, file.content().decode()
+    reader = _TreeReader()
+    seen = reader.read_declared(declared)
+    for path, named in named_files(paths, reader.unreadable):
+        if os.path.realpath(path) not in seen:
+            reader.read_file(path, named)
+    return reader.tree()
+
+
+class _TreeReader:
+    """Collects what the files of a tree contain."""
+
+    def __init__(self) -> None:
+        self.unreadable: list[tuple[str, str]] = []
+        self._unsupported: list[tuple[str, str]] = []
+        #: Files, or parts of files, that no service reads.
+        self._ignored: list[deployment.Unread] = []
+        self._count = 0
+        self._processes: list[deployment.Process] = []
+        self._declared: list[plain_files.ProcessFiles] = []
+        #: By path; which process reads them depends on the other files.
+        self._plain: dict[str, nova_conf.NovaConf] = {}
+        #: By format and root.
+        self._shared: dict[
+            tuple[type, str], list[derived_conf.SharedFile]
+        ] = {}
+        self._data_plane = data_plane.DataPlaneObjects()
+
+    def read_declared(
+        self, declared: collections.abc.Iterable[Declared]
+    ) -> set[str]:
+        """Read files of which the user says who reads them.
+
+        :returns: Their real paths.
+        """
+        confs: dict[str, nova_conf.NovaConf] = {}
+        read_by: dict[tuple[str, str | None], list[str]] = {}
+        for declaration in declared:
+            files = self._files_of(declaration)
+            confs |= files
+            for kind in declaration.kinds:
+                read_by.setdefault((kind, declaration.host), []).extend(
+                    files
+                    if _is_read_whole(declaration, files)
+                    else plain_files.order(kind, files)
+                )
+        kinds: dict[tuple[str | None, tuple[str, ...]], list[str]] = {}
+        for (kind, host), paths in read_by.items():
+            if paths:
+                kinds.setdefault((host, tuple(paths)), []).append(kind)
+        self._declared = [
+            plain_files.ProcessFiles(
+                tuple(readers),
+                host,
+                tuple(confs[path] for path in paths),
+                paths[-1],
             )
-            misplaced = (
-                [*file.unread()]
-                if isinstance(file, devstack.LocalConf)
-                else []
-            )
-            idle += misplaced
-            count += told or bool(here or misplaced)
-            if not (
-                told or here or isinstance(file, derived_conf.DerivedFile)
-            ):
-                name = unread.name_of(file.content(), named=named)
-                if name:
-                    others.append((path, name))
-        elif plain_files.is_configuration(path) and (
-            named or concerns_devices(path, file)
-        ):
-            if file.has_mark:
-                unreadable.append((path, _MARKED))
-            plain[path] = file
-            count += 1
-    found += _of_kolla(plain, idle)
-    for files in shared.values():
-        found += [
-            process(_names(reading), path, reading, tool=files[0].tool)
-            for path, reading in files[0].joined(files)
+            for (host, paths), readers in kinds.items()
         ]
-    found += [
-        process(
-            group.kinds,
-            group.path,
-            editable.Reading(None, group.confs),
-            host=group.host,
-        )
-        for group in (*plain_files.groups(plain), *of_declared)
-    ]
-    return ConfigurationTree(
-        dataclasses.replace(hosts.deployment(found), unread=tuple(idle)),
-        count,
-        tuple(unreadable),
-        tuple(others),
-    )
+        seen = {os.path.realpath(path) for path in confs}
+        self._count += len(seen)
+        return seen
 
-
-def _read_declared(
-    declared: collections.abc.Iterable[Declared],
-    unreadable: list[tuple[str, str]],
-) -> tuple[list[plain_files.ProcessFiles], set[str]]:
-    """Return what the user says is read together, and the files of it."""
-    confs: dict[str, nova_conf.NovaConf] = {}
-    read_by: dict[tuple[str, str | None], list[str]] = {}
-    for one in declared:
+    def _files_of(self, declared: Declared) -> dict[str, nova_conf.NovaConf]:
         files: dict[str, nova_conf.NovaConf] = {}
-        for path, named in named_files([one.path]):
+        for path, named in named_files([declared.path]):
             try:
                 if named or plain_files.unread(path) is None:
                     files[path] = nova_conf.NovaConf.read(path)
             except exceptions.DocumentError as exc:
-                unreadable.append((path, str(exc)))
-        confs |= files
-        # A file, or all of a folder of drop-ins, whatever they are called.
-        whole = one.path in files or one.path.rstrip('/').endswith(
-            plain_files.DROP_INS
+                self._note_unreadable(path, exc)
+        return files
+
+    def read_file(self, path: str, named: bool) -> None:
+        """Read a file.
+
+        :param named: Whether the user named the file itself.
+        """
+        ignored = plain_files.unread(path)
+        if ignored is not None:
+            if _mentions_nova(path):
+                self._ignored.append(ignored)
+                self._count += 1
+            return
+        try:
+            file = services.open_file(path)
+        except exceptions.DocumentError as exc:
+            self._note_failure(path, named, exc)
+            return
+        if isinstance(file, derived_conf.SharedFile):
+            self._shared.setdefault((type(file), file.root), []).append(file)
+            self._count += 1
+        elif isinstance(file, nova_conf.NovaConf):
+            self._add_plain(path, named, file)
+        else:
+            self._add_other(path, named, file)
+
+    def _note_failure(
+        self, path: str, named: bool, exc: exceptions.DocumentError
+    ) -> None:
+        """Report a file that was not understood, if it may concern Nova."""
+        if not named and _is_template(path):
+            if _mentions_nova(path):
+                self._unsupported.append((path, 'a template'))
+        elif (
+            named
+            or _is_for_nova(path)
+            or (_mentions_nova(path) and not _is_dangling(path))
+        ):
+            self._note_unreadable(path, exc)
+
+    def _note_unreadable(self, path: str, exc: Exception) -> None:
+        # The path is reported beside the reason.
+        reason = str(exc).replace(path, os.path.basename(path), 1)
+        self.unreadable.append((path, reason))
+
+    def _add_plain(
+        self, path: str, named: bool, file: nova_conf.NovaConf
+    ) -> None:
+        if not plain_files.is_configuration(path):
+            return
+        if named or concerns_devices(path, file):
+            if file.has_mark:
+                self.unreadable.append((path, _BYTE_ORDER_MARK))
+            self._plain[path] = file
+            self._count += 1
+
+    def _add_other(
+        self, path: str, named: bool, file: editable.EditableFile
+    ) -> None:
+        """Add a file of a deployment tool that is read by itself."""
+        processes = _processes(file.path, file.readings(), file.tool)
+        ignored = (
+            list(file.unread()) if isinstance(file, devstack.LocalConf) else []
         )
-        for kind in one.kinds:
-            read_by.setdefault((kind, one.host), []).extend(
-                files if whole else plain_files.order(kind, files)
+        has_data_plane = isinstance(
+            file, rhoso.CustomResourceFile
+        ) and self._data_plane.read(file.path, file.content().decode())
+        self._processes += processes
+        self._ignored += ignored
+        if has_data_plane or processes or ignored:
+            self._count += 1
+        if not (
+            has_data_plane
+            or processes
+            or isinstance(file, derived_conf.DerivedFile)
+        ):
+            name = unread.name_of(file.content(), named=named)
+            if name:
+                self._unsupported.append((path, name))
+
+    def tree(self) -> ConfigurationTree:
+        """Return what all files contain."""
+        processes = [*self._processes, *self._of_kolla(), *self._of_shared()]
+        processes += [
+            process(
+                files.kinds,
+                files.path,
+                editable.Reading(None, files.confs),
+                host=files.host,
             )
-    kinds: dict[tuple[str | None, tuple[str, ...]], list[str]] = {}
-    for (kind, host), paths in read_by.items():
-        if paths:
-            kinds.setdefault((host, tuple(paths)), []).append(kind)
-    return [
-        plain_files.ProcessFiles(
-            tuple(readers),
-            host,
-            tuple(confs[path] for path in paths),
-            paths[-1],
+            for files in (*plain_files.groups(self._plain), *self._declared)
+        ]
+        return ConfigurationTree(
+            dataclasses.replace(
+                self._data_plane.deployment(processes),
+                unread=tuple(self._ignored),
+            ),
+            self._count,
+            tuple(self.unreadable),
+            tuple(self._unsupported),
         )
-        for (host, paths), readers in kinds.items()
-    ], {os.path.realpath(path) for path in confs}
+
+    def _of_kolla(self) -> list[deployment.Process]:
+        """Return the processes of Kolla; their files are not plain files."""
+        roots: dict[str, dict[str, nova_conf.NovaConf]] = {}
+        for path, conf in self._plain.items():
+            root = kolla.root_of(path)
+            if root is not None:
+                roots.setdefault(root, {})[path] = conf
+        processes = []
+        for root, confs in sorted(roots.items()):
+            base = kolla.base_of(root)
+            both = {**roots.get(base or '', {}), **confs}
+            processes += [
+                process(_readers(reading), reading.confs[-1].path, reading)
+                for reading in kolla.readings(root, both, base)
+            ]
+            self._ignored += kolla.unread(root, confs)
+        for confs in roots.values():
+            for path in confs:
+                del self._plain[path]
+        return processes
+
+    def _of_shared(self) -> collections.abc.Iterator[deployment.Process]:
+        for files in self._shared.values():
+            for path, reading in files[0].joined(files):
+                yield process(
+                    _readers(reading), path, reading, tool=files[0].tool
+                )
 
 
-def _of_kolla(
-    plain: dict[str, nova_conf.NovaConf],
-    idle: list[deployment.Unread],
-) -> collections.abc.Iterator[deployment.Process]:
-    """Yield the services of Kolla trees; takes their files out of the rest."""
-    roots: dict[str, dict[str, nova_conf.NovaConf]] = {}
-    for path, conf in plain.items():
-        root = kolla.root_of(path)
-        if root is not None:
-            roots.setdefault(root, {})[path] = conf
-    for root, confs in sorted(roots.items()):
-        base = kolla.base_of(root)
-        both = {**roots.get(base or '', {}), **confs}
-        for reading in kolla.readings(root, both, base):
-            yield process(_names(reading), reading.confs[-1].path, reading)
-        idle += kolla.unread(root, confs)
-    for confs in roots.values():
-        for path in confs:
-            del plain[path]
+def _is_read_whole(
+    declared: Declared, files: collections.abc.Container[str]
+) -> bool:
+    """Return whether all files are read, regardless of their names."""
+    return declared.path in files or declared.path.rstrip('/').endswith(
+        plain_files.DROP_INS
+    )
 
 
-def _names(reading: editable.Reading) -> tuple[str, ...]:
-    """Return the services that a file says it is read by."""
+def _processes(
+    path: str, readings: collections.abc.Iterable[editable.Reading], tool: str
+) -> list[deployment.Process]:
+    return [
+        process(_readers(reading), path, reading, tool=tool)
+        for reading in readings
+    ]
+
+
+def _readers(reading: editable.Reading) -> tuple[str, ...]:
+    """Return the services that read a file, all of them by default."""
     return configuration.ALL if reading.service is None else (reading.service,)
 
 
@@ -261,11 +336,12 @@ def named_files(
     paths: collections.abc.Iterable[str],
     unreadable: list[tuple[str, str]] | None = None,
 ) -> collections.abc.Iterator[tuple[str, bool]]:
-    """Yield files, and whether the user named them, each once.
+    """Yield each file once, and whether the user named it.
 
-    :param unreadable: Gets the folders that cannot be read, and why.
-    :raises gpuclient.exceptions.DocumentError: One cannot be read, and nobody
-        gets to know of it otherwise.
+    :param unreadable: Receives the folders that cannot be read, with the
+        reason.
+    :raises gpuclient.exceptions.DocumentError: A folder cannot be read, and
+        there is no list of unreadable ones.
     """
 
     def note(exc: OSError) -> None:
@@ -302,7 +378,7 @@ def _is_read(name: str) -> bool:
 
 
 def is_about_nova(path: str) -> bool:
-    """Return whether a file is Nova's by its name or its folder's."""
+    """Return whether a file is Nova's by its name or that of its folder."""
     folder, name = os.path.split(path)
     return bool(
         _NOVA
@@ -314,9 +390,9 @@ def is_about_nova(path: str) -> bool:
 
 
 def _is_for_nova(path: str) -> bool:
-    """Return whether Nova may read a file that is not understood.
+    """Return whether Nova may read a file that was not understood.
 
-    Files of other programs are named after Nova, too: collectd has some.
+    Other programs, such as collectd, name files after Nova, too.
     """
     folder, name = os.path.split(path)
     if not name.endswith(_PLAIN):
@@ -327,7 +403,7 @@ def _is_for_nova(path: str) -> bool:
 
 
 def _is_template(path: str) -> bool:
-    """Return whether a file becomes YAML when a template is filled in."""
+    """Return whether a file is a template of YAML."""
     if not path.endswith(services.YAML):
         return False
     try:
@@ -337,11 +413,11 @@ def _is_template(path: str) -> bool:
     return re.search(_TEMPLATE, content, re.M) is not None
 
 
-def _leads_nowhere(path: str) -> bool:
+def _is_dangling(path: str) -> bool:
     """Return whether a link to YAML has no target.
 
-    Repositories have such links into one another. oslo.config does not start
-    with a folder of drop-ins that has one.
+    Repositories have such links into one another. With one to a ``.conf`` in
+    a folder of drop-ins, in contrast, oslo.config fails.
     """
     return (
         path.endswith(services.YAML)
@@ -350,17 +426,18 @@ def _leads_nowhere(path: str) -> bool:
     )
 
 
-def _mentions_devices(path: str) -> bool:
-    """Return whether a file that is not understood has to do with Nova."""
+def _mentions_nova(path: str) -> bool:
+    """Return whether a file that was not understood may concern Nova."""
     try:
         content = atomic.read(path)
     except exceptions.DocumentError as exc:
-        # It may do so where we are not let in, or there is no end of a path.
+        # It may, if we may not read it, or its links never end.
         return isinstance(exc.__cause__, OSError)
-    return any(mark in content for mark in _MARKS)
+    return any(mark in content for mark in _NOVA_MARKS)
 
 
 def concerns_devices(path: str, conf: nova_conf.NovaConf) -> bool:
+    """Return whether a nova.conf is Nova's by name, or has PCI devices."""
     return is_about_nova(path) or bool(
         conf.values(*nova_options.ALIAS)
         or conf.values(*nova_options.DEVICE_SPEC)
@@ -375,7 +452,12 @@ def process(
     host: str | None = None,
     tool: str = '',
 ) -> deployment.Process:
-    """Return the process that reads files."""
+    """Return the process that reads files.
+
+    :param readers: Its services.
+    :param path: Path to report the process with.
+    :param tool: Name of the deployment tool that writes its nova.conf.
+    """
     place = configuration.Place(path, reading.line)
     names = {
         id(conf): name
@@ -383,7 +465,7 @@ def process(
     }
     options: dict[int, list[configuration.Option]] = {}
     for conf, section, name, value in nova_conf.merged(reading):
-        # What a deployment tool merges is one file then.
+        # A deployment tool merges such files into one.
         key = 0 if reading.replace else id(conf)
         options.setdefault(key, []).append(
             configuration.Option(
@@ -401,11 +483,11 @@ def process(
         place=place,
         sources=tuple(
             deployment.Source(
-                configuration.Place(found[0].setting.place.path),
-                tuple(found),
+                configuration.Place(group[0].setting.place.path),
+                tuple(group),
                 names.get(key, ''),
             )
-            for key, found in options.items()
+            for key, group in options.items()
         ),
         host=host,
         tool=tool,

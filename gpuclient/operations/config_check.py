@@ -13,6 +13,7 @@
 """Trees of configuration: read them, and check them."""
 
 import collections.abc
+import os
 
 from gpuclient.documents import services
 from gpuclient.documents import tree
@@ -61,7 +62,9 @@ def check(
             for path, reason in found.unreadable
         ),
         *(
-            configuration_rules.unread(path, services.not_read(path, name))
+            configuration_rules.unread(
+                path, services.not_read(os.path.basename(path), name)
+            )
             for path, name in found.unread
         ),
         *configuration_rules.check(

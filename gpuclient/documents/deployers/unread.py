@@ -62,4 +62,4 @@ def name_of(content: bytes, *, named: bool) -> str:
         if re.search(pattern, text, re.M) is not None:
             return name
     known = named and _MARKS.search(text) is not None
-    return 'YAML of a tool that is not known' if known else ''
+    return 'YAML of an unknown tool' if known else ''

@@ -725,7 +725,7 @@ class TestUnread(FormatTestCase):
             'kind: Secret\ndata:\n  nova.conf: W3BjaV0=\n  device_spec: x\n',
             'a Secret of Kubernetes',
         ),
-        ('x:\n  pci_passthrough_whitelist: []\n', 'that is not known'),
+        ('x:\n  pci_passthrough_whitelist: []\n', 'YAML of an unknown tool'),
     )
     @ddt.unpack
     def test_named(self, text: str, name: str) -> None:
@@ -738,7 +738,7 @@ class TestUnread(FormatTestCase):
         ):
             error = self.assertRaises(exceptions.DocumentError, read)
             self.assertIn(name, str(error))
-            self.assertIn('give the nova.conf of each service', str(error))
+            self.assertIn('pass the nova.conf files that are', str(error))
 
     def test_beside_others(self) -> None:
         self.write(

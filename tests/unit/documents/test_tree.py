@@ -436,7 +436,7 @@ class TestRead(TreeTestCase):
         missing = os.fspath(self.folder / 'missing')
         found = tree.read([missing, missing])
         self.assertEqual(
-            [(missing, f'Cannot read {missing}: No such file or directory')],
+            [(missing, 'Cannot read missing: No such file or directory')],
             list(found.unreadable),
         )
 
