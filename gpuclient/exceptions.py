@@ -82,6 +82,10 @@ class GPUError(Exception):
 
         super().__init__(quoting.message(str(message)))
 
+    def add(self, sentence: str) -> None:
+        """Add what the command had done before, which stays."""
+        self.args = (f'{str(self).removesuffix(".")}. {sentence}',)
+
     def __str__(self) -> str:
         # Words of servers and names of files are part of it.
         return text.one_line(super().__str__())

@@ -57,7 +57,17 @@ def rehearse(
     else:
         start = rehearsal.kept(rehearsal.folder(keep, None), plan.spec, say)
     with start as cloud:
-        return run(cloud, plan, report, say)
+        try:
+            return run(cloud, plan, report, say)
+        except exceptions.GPUError as exc:
+            if keep is not None:
+                exc.add(kept(keep))
+            raise
+
+
+def kept(name: str) -> str:
+    """Return that a cloud is still there, whatever else went wrong."""
+    return f'Rehearsal cloud {name!r} is kept all the same'
 
 
 def run(

@@ -78,6 +78,8 @@ class EditedFlavor:
 
     flavor: flavor_model.Flavor
     notes: tuple[str, ...]
+    #: What was done to it, ``created``; empty for nothing.
+    done: str = ''
 
 
 def change(
@@ -107,7 +109,9 @@ def change(
         nova_flavors.delete_extra_spec(compute, flavor, flavor_model.ALIASES)
         written[flavor_model.ALIASES] = None
     return EditedFlavor(
-        _read_back(compute, flavor, written), (*notes, _EXISTING_SERVERS)
+        _read_back(compute, flavor, written),
+        (*notes, _EXISTING_SERVERS),
+        'changed',
     )
 
 
@@ -245,7 +249,7 @@ def unset(
         else:
             nova_flavors.write_extra_specs(compute, flavor, {key: value})
     return EditedFlavor(
-        _read_back(compute, flavor, written), (_EXISTING_SERVERS,)
+        _read_back(compute, flavor, written), (_EXISTING_SERVERS,), 'changed'
     )
 
 
@@ -319,7 +323,9 @@ def create(
         )
     if not force:
         notes += _check_aliases(compute, wanted.aliases or {}, flavors)
-    return EditedFlavor(_create(compute, wanted, project_ids), tuple(notes))
+    return EditedFlavor(
+        _create(compute, wanted, project_ids), tuple(notes), 'created'
+    )
 
 
 def _create(

@@ -116,8 +116,9 @@ class Command(command.Command):
 
     _status = 0
     _timeout: float | None = None
-    #: Paths of files that it has written.
-    written: tuple[str, ...] = ()
+    #: What it has made or changed so far: a sentence for whoever does not get
+    #: to see the answer.
+    done = ''
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -144,6 +145,15 @@ class Command(command.Command):
         self._timeout = getattr(parsed_args, 'timeout', None)
         # cliff's display commands always answer 0 (cliff/display.py:run).
         self._status = 0
+        self.done = ''
+        try:
+            return self._run_watched(parsed_args)
+        except exceptions.GPUError as exc:
+            if self.done:
+                exc.add(self.done)
+            raise
+
+    def _run_watched(self, parsed_args: argparse.Namespace) -> int:
         with self._watched():
             try:
                 if self.use_of_cloud is CloudUse.NEEDED:
@@ -233,7 +243,7 @@ class Command(command.Command):
                 seconds = time.monotonic() - since
                 if what and seconds >= _SILENCE:
                     self.say(
-                        f'{text.one_line(what)}: no answer for {seconds} '
+                        f'{text.one_line(what)}: no answer for {seconds:.0f} '
                         'seconds'
                     )
 
@@ -337,7 +347,7 @@ class _Display(Command):
     ) -> int:
         self.formatter = columns.Border(parsed_args.formatter, self.formatter)
         display: typing.Any = super()
-        with streams.guarded(self.app.stdout, self.written):
+        with streams.guarded(self.app.stdout):
             status: int = display.produce_output(
                 parsed_args, column_names, data
             )
@@ -362,7 +372,7 @@ class ShowOne(_Display, show.ShowOne):
     ) -> int:
         if self.document is None:
             return super().produce_output(parsed_args, column_names, data)
-        with streams.guarded(self.app.stdout, self.written):
+        with streams.guarded(self.app.stdout):
             self._write_document(self.document, column_names, data)
         return 0
 

@@ -179,8 +179,12 @@ def write(
             # For the user to apply by hand.
             with (
                 contextlib.suppress(exceptions.OutputError),
-                streams.guarded(shown.app.stdout, ()),
+                streams.guarded(shown.app.stdout),
             ):
                 shown.app.stdout.write(columns.escape_lines(exc.patch))
         raise
-    shown.written, shown.document = written.paths, written.document
+    shown.document = written.document
+    if written.paths:
+        shown.done = (
+            f'These files are changed all the same: {", ".join(written.paths)}'
+        )

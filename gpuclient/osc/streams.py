@@ -33,17 +33,14 @@ def write_bytes(stream: typing.Any, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def guarded(
-    stream: typing.Any, written: collections.abc.Collection[str]
-) -> collections.abc.Iterator[None]:
+def guarded(stream: typing.Any) -> collections.abc.Iterator[None]:
     """Raise what goes wrong with output as one error of ours.
 
-    :param written: Paths of files that the command has written before.
-    :raises gpuclient.exceptions.OutputError: With these paths.
+    :raises gpuclient.exceptions.OutputError: It cannot be written.
     """
     if stream is None:
         # What Python makes of a closed one.
-        raise _not_written('it is closed', written)
+        raise _not_written('it is closed')
     if getattr(stream, 'errors', None) == 'strict':
         # What the locale has no character for is shown by its number.
         stream.reconfigure(errors='backslashreplace')
@@ -52,14 +49,12 @@ def guarded(
         stream.flush()
     except OSError as exc:
         _discard(stream)
-        raise _not_written(exc.strerror or str(exc), written) from exc
+        raise _not_written(exc.strerror or str(exc)) from exc
     except exceptions.GPUError:
         raise
     except ValueError as exc:
         # cliff knows the names of columns only when all is done.
-        raise exceptions.OutputError(
-            f'Cannot show the result: {exc}' + _changed(written)
-        ) from exc
+        raise exceptions.OutputError(f'Cannot show the result: {exc}') from exc
 
 
 def _discard(stream: typing.Any) -> None:
@@ -72,17 +67,5 @@ def _discard(stream: typing.Any) -> None:
         os.close(nowhere)
 
 
-def _not_written(
-    reason: str, written: collections.abc.Collection[str]
-) -> exceptions.OutputError:
-    return exceptions.OutputError(
-        f'Cannot write to standard output: {reason}' + _changed(written)
-    )
-
-
-def _changed(written: collections.abc.Collection[str]) -> str:
-    if not written:
-        return ''
-    return '. These files are changed all the same: {}'.format(
-        ', '.join(written)
-    )
+def _not_written(reason: str) -> exceptions.OutputError:
+    return exceptions.OutputError(f'Cannot write to standard output: {reason}')

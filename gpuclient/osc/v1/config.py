@@ -70,6 +70,7 @@ Example::
         )
         if parsed_args.sarif is not None:
             sarif.write(parsed_args.sarif, located)
+            self.done = f'{parsed_args.sarif} is written all the same'
         if options.fails(
             parsed_args, {one.finding.severity for one in located}
         ):

@@ -131,6 +131,8 @@ Example::
             result = running.rehearse(
                 plan, report, self.say, keep=parsed_args.keep
             )
+            if parsed_args.keep is not None:
+                self.done = running.kept(parsed_args.keep)
             self.report(result.failures)
             rows += result.value
         if any(row.bad for row in rows):

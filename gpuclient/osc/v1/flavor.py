@@ -61,6 +61,12 @@ class _FlavorCommand(command.ShowOne):
     def present_edited(
         self, edited: flavor_editing.EditedFlavor
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        flavor = edited.flavor
+        if edited.done:
+            self.done = (
+                f'Flavor {flavor.name!r} ({flavor.id}) is {edited.done} all '
+                f'the same'
+            )
         return self.present(
             edited.flavor,
             flavor_check.check_without_aliases(self.cloud, edited.flavor),

@@ -439,7 +439,7 @@ Example::
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         if parsed_args.script:
-            with streams.guarded(self.app.stdout, ()):
+            with streams.guarded(self.app.stdout):
                 self.app.stdout.write(host_bundle.script())
             return 0
         return super().run(parsed_args)
@@ -448,6 +448,7 @@ Example::
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         written = host_bundle.create(parsed_args.root, parsed_args.file)
+        self.done = f'The bundle {written.path} is written all the same'
         return columns.show(
             {
                 'file': columns.TextColumn(written.path),

@@ -62,7 +62,7 @@ Example::
         self.report(answer.failures)
         content = render(answer.value)
         if parsed_args.output is None:
-            with streams.guarded(self.app.stdout, ()):
+            with streams.guarded(self.app.stdout):
                 streams.write_bytes(self.app.stdout, content)
         else:
             atomic.write(parsed_args.output, content)

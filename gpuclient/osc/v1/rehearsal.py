@@ -193,6 +193,7 @@ Example::
             parsed_args.register,
             parsed_args.bound_to,
         )
+        self.done = f'Rehearsal cloud {cloud.record.name!r} runs all the same'
         self.report(
             partial_result.Failure(service.title, service.message)
             for service in cloud.record.refused
@@ -307,6 +308,7 @@ Example::
             parsed_args.service,
             parsed_args.host,
         )
+        self.done = f'{parsed_args.service} is restarted all the same'
         self.report(
             partial_result.Failure(service.title, service.message)
             for service in cloud.record.refused
