@@ -19,6 +19,7 @@ ends, a byte order mark, duplicate sections.
 import codecs
 import collections.abc
 import dataclasses
+import functools
 import io
 import os
 import re
@@ -32,31 +33,28 @@ from gpuclient.documents import jinja
 from gpuclient import exceptions
 from gpuclient.files import atomic
 from gpuclient.model import nova_options
+from gpuclient.model import nova_schema
 from gpuclient.model import quoting
 
 
-#: Of a line that is wrong, what can be shown.
-_KNOWN_BEGINNING = re.compile(
-    r'(?:\[[ \t]*)?(?:'
-    + '|'.join(
-        sorted(
-            {
-                *('DEFAULT', 'pci_alias', 'pci_passthrough_whitelist'),
-                *nova_options.KNOWN,
-                *(
-                    name
-                    for names in nova_options.KNOWN.values()
-                    for name in names
-                ),
-            }
-        )
-    )
-    + r')(?![\w.-])[ \t]*\]?',
-    re.IGNORECASE,
-)
-
-
 Value: typing.TypeAlias = editable.Value
+
+
+@functools.cache
+def _known_beginning() -> re.Pattern[str]:
+    """Return a pattern of what can be shown of an invalid line."""
+    words = {
+        'DEFAULT',
+        'pci_alias',
+        'pci_passthrough_whitelist',
+        *nova_options.SECTIONS,
+    }
+    for section in nova_options.SECTIONS:
+        words |= nova_schema.names(section)
+    return re.compile(
+        rf'(?:\[[ \t]*)?(?:{"|".join(sorted(words))})(?![\w.-])[ \t]*\]?',
+        re.IGNORECASE,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -380,7 +378,7 @@ def _without_value(line: str) -> str:
     """
     if not any(character.isalnum() for character in line):
         return quoting.cut(line)
-    match = _KNOWN_BEGINNING.match(line)
+    match = _known_beginning().match(line)
     if match is not None:
         return match[0].rstrip()
     # That the line is a template explains the error.

@@ -26,9 +26,9 @@ from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
 from gpuclient.files import atomic
-from gpuclient.model import boolean
 from gpuclient.model import configuration
 from gpuclient.model import nova_options
+from gpuclient.model import oslo_values
 
 API = configuration.API
 COMPUTE = configuration.COMPUTE
@@ -122,7 +122,7 @@ class ServiceConfiguration:
         for process in self.processes:
             texts = [value.text for _conf, value in process.values(*names)]
             if texts:
-                return boolean.of_option(texts[-1])
+                return oslo_values.boolean_or_none(texts[-1])
         return None
 
     @property

@@ -32,10 +32,10 @@ from gpuclient.documents import services
 from gpuclient.documents import tree
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
-from gpuclient.model import boolean
 from gpuclient.model import configuration
 from gpuclient.model import device_spec
 from gpuclient.model import nova_options
+from gpuclient.model import oslo_values
 from gpuclient.model import scheduler_filters
 from gpuclient.rules import scheduler as scheduler_rules
 
@@ -368,7 +368,7 @@ def _set(document: Document, names: nova_options.Names, value: bool) -> None:
     if values:
         conf, last = values[-1]
         _check_known(document, last, names)
-        if boolean.of_option(last.text) is not value:
+        if oslo_values.boolean_or_none(last.text) is not value:
             conf.replace(last, str(value))
     elif value:
         document.best(*names).add(*names[0], str(value))

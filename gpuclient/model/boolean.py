@@ -10,46 +10,36 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Booleans as OpenStack reads them in text."""
+"""Booleans of aliases, device specs and extra specs.
+
+Nova reads them with ``oslo_utils.strutils.bool_from_string``, and so do we.
+Boolean options are of another kind: see
+:func:`gpuclient.model.oslo_values.boolean`.
+"""
 
 import typing
 
-from gpuclient.model import quoting
+from oslo_utils import strutils
 
-_TRUE = ('1', 't', 'true', 'on', 'y', 'yes')
-_FALSE = ('0', 'f', 'false', 'off', 'n', 'no')
+from gpuclient.model import quoting
 
 
 def is_true(value: typing.Any) -> bool:
-    """Return whether a value means yes; anything unknown means no."""
-    return str(value).strip().lower() in _TRUE
+    """Return whether a value is true; any unknown value is not."""
+    return bool(strutils.bool_from_string(value))
 
 
 def parse(value: typing.Any) -> bool:
-    """Return what a value means.
+    """Return a value that is true or false.
 
-    :raises ValueError: It means neither, in the words of
-        ``oslo_utils.strutils:bool_from_string``.
+    :raises ValueError: It is neither. The message is that of oslo.utils, but
+        without a value that may be a secret.
     """
-    if is_true(value):
-        return True
-    if str(value).strip().lower() in _FALSE:
-        return False
-    acceptable = ', '.join(f"'{word}'" for word in sorted(_TRUE + _FALSE))
-    raise ValueError(
-        f"Unrecognized value '{quoting.choice(value)}', acceptable values "
-        f'are: {acceptable}'
-    )
-
-
-def of_option(text: str) -> bool | None:
-    """Return what a boolean option of oslo.config is set to.
-
-    :returns: None where the value is no boolean; the service that reads it
-        does not start (``oslo_config/types.py:Boolean``).
-    """
-    words = {
-        **dict.fromkeys(('true', '1', 'on', 'yes'), True),
-        **dict.fromkeys(('false', '0', 'off', 'no'), False),
-    }
-    return words.get(text.lower())
+    try:
+        return bool(strutils.bool_from_string(value, strict=True))
+    except ValueError as exc:
+        acceptable = str(exc).rpartition(': ')[2]
+        raise ValueError(
+            f"Unrecognized value '{quoting.choice(value)}', acceptable values "
+            f'are: {acceptable}'
+        ) from exc

@@ -19,9 +19,9 @@ negations and masks. What one of them takes another may refuse.
 
 import collections.abc
 import dataclasses
-import decimal
-import math
 import re
+
+from oslo_utils import strutils
 
 from gpuclient import exceptions
 from gpuclient.model import quoting
@@ -34,8 +34,6 @@ KIB = 1024
 #: Sizes of ordinary pages, of x86 and of arm64.
 SMALL_PAGES_KIB = (4, 16, 64)
 
-#: Digits of any script, as Nova has it.
-_NOVA_SIZE = re.compile(r'([-+]?\d*\.?\d+)([KMGTPEZYRQ]i?)?(b|bit|B)')
 _KERNEL_SIZE = re.compile(
     r'(?P<number>0x[0-9a-f]+|0[0-7]*|[0-9]+)(?P<unit>[KMGTPE]?)',
     re.ASCII | re.IGNORECASE,
@@ -254,8 +252,8 @@ class ReservedPages:
 
     #: NUMA node.
     node: int
-    #: Page size; a fraction of a KiB is no page of any host.
-    size_kib: decimal.Decimal | int
+    #: Page size. Nova accepts fractions of a KiB, which no page has.
+    size_kib: int | float
     count: int
 
     @property
@@ -273,9 +271,8 @@ def parse_reserved(text: str) -> ReservedPages:
 
     Nova reads ``size`` in KiB, or with a unit (``1GB`` is ``1GiB``). Without
     a trailing ``B``, as the kernel has it, it is refused
-    (``nova/virt/hardware.py:numa_get_reserved_huge_pages``,
-    ``oslo_utils/strutils.py:string_to_bytes``). Of other keys Nova says
-    nothing.
+    (``nova/virt/hardware.py:numa_get_reserved_huge_pages``). Nova ignores
+    other keys.
 
     :raises gpuclient.exceptions.InvalidHugePages: nova-compute would not
         start.
@@ -287,8 +284,8 @@ def parse_reserved(text: str) -> ReservedPages:
             _size_kib(values['size']),
             int(values['count']),
         )
-    except (ValueError, KeyError) as exc:
-        # Nova's words have the parsed option, with all its values, in them.
+    except (ValueError, KeyError, OverflowError) as exc:
+        # Nova's message has the parsed option, with all its values, in it.
         raise exceptions.InvalidHugePages(
             f"The format of the option 'reserved_huge_pages' is invalid. "
             f"(found '{quoting.pages(text)}')"
@@ -319,22 +316,12 @@ def _dictionary(text: str) -> dict[str, str]:
     return found
 
 
-def _size_kib(text: str) -> decimal.Decimal | int:
+def _size_kib(text: str) -> int | float:
     try:
         return int(text)
     except ValueError:
-        pass
-    match = _NOVA_SIZE.fullmatch(text)
-    if match is None:
-        raise ValueError(f'Invalid string format: {text}')
-    size = decimal.Decimal(match[1])
-    if match[3] != 'B':
-        size /= 8
-    if match[2]:
-        size *= KIB ** ('KMGTPEZYRQ'.index(match[2][0]) + 1)
-    size = decimal.Decimal(math.ceil(size)) / KIB
-    # As a whole number one without end could not be shown.
-    return int(size) if size < 2**63 and size == int(size) else size
+        size = strutils.string_to_bytes(text, return_int=True) / KIB
+    return int(size) if size == int(size) else float(size)
 
 
 def parse_size(text: str) -> int:

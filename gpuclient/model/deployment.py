@@ -22,9 +22,9 @@ import dataclasses
 import functools
 import posixpath
 
-from gpuclient.model import boolean
 from gpuclient.model import configuration
 from gpuclient.model import nova_options
+from gpuclient.model import oslo_values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Process:
 
     def _boolean(self, names: nova_options.Names) -> bool | None:
         values = self._all(names)
-        return boolean.of_option(values[-1].text) if values else None
+        return oslo_values.boolean_or_none(values[-1].text) if values else None
 
 
 def in_one_folder(processes: collections.abc.Sequence[Process]) -> Process:

@@ -10,14 +10,16 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The options of Nova in the sections that concern devices.
+"""The options of Nova that concern devices.
 
-oslo.config says nothing of an option that nobody asks for, so one that is
-misspelled has no effect. A test compares the lists with Nova's own.
+oslo.config ignores options that are not registered, so a misspelled option
+has no effect.
 """
 
 import difflib
 import typing
+
+from gpuclient.model import nova_schema
 
 #: Section and name of an option, and its deprecated ones.
 Names: typing.TypeAlias = tuple[tuple[str, str], ...]
@@ -34,75 +36,10 @@ DEVICE_SPEC: Names = (
 REPORT_IN_PLACEMENT: Names = (('pci', 'report_in_placement'),)
 PCI_IN_PLACEMENT: Names = (('filter_scheduler', 'pci_in_placement'),)
 
-#: Names in each section, deprecated ones, too (``nova/conf``).
-KNOWN: dict[str, frozenset[str]] = {
-    'compute': frozenset(
-        {
-            'consecutive_build_service_disable_threshold',
-            'cpu_dedicated_set',
-            'cpu_shared_set',
-            'image_type_exclude_list',
-            'live_migration_wait_for_vif_plug',
-            'max_concurrent_disk_ops',
-            'max_disk_devices_to_attach',
-            'packing_host_numa_cells_allocation_strategy',
-            'provider_config_location',
-            'resource_provider_association_refresh',
-            'sharing_providers_max_uuids_per_request',
-            'shutdown_retry_interval',
-            'update_resources_max_workers',
-            'vmdk_allowed_types',
-        }
-    ),
-    'devices': frozenset(
-        {
-            'enabled_mdev_types',
-            'enabled_vgpu_types',
-        }
-    ),
-    'filter_scheduler': frozenset(
-        {
-            'aggregate_image_properties_isolation_namespace',
-            'aggregate_image_properties_isolation_separator',
-            'available_filters',
-            'build_failure_weight_multiplier',
-            'cpu_weight_multiplier',
-            'cross_cell_move_weight_multiplier',
-            'disk_weight_multiplier',
-            'enabled_filters',
-            'host_subset_size',
-            'hypervisor_version_weight_multiplier',
-            'image_properties_default_architecture',
-            'image_props_weight_multiplier',
-            'image_props_weight_setting',
-            'io_ops_weight_multiplier',
-            'isolated_hosts',
-            'isolated_images',
-            'max_instances_per_host',
-            'max_io_ops_per_host',
-            'num_instances_weight_multiplier',
-            'pci_in_placement',
-            'pci_weight_multiplier',
-            'ram_weight_multiplier',
-            'restrict_isolated_hosts_to_isolated_images',
-            'shuffle_best_same_weighed_hosts',
-            'soft_affinity_weight_multiplier',
-            'soft_anti_affinity_weight_multiplier',
-            'track_instance_changes',
-            'weight_classes',
-        }
-    ),
-    'pci': frozenset(
-        {
-            'alias',
-            'device_spec',
-            'passthrough_whitelist',
-            'report_in_placement',
-        }
-    ),
-}
+#: Sections in which options without an effect are reported.
+SECTIONS = ('pci', 'filter_scheduler', 'compute', 'devices')
 
-#: Options of earlier releases, which they read.
+#: Options that earlier releases have.
 REMOVED: dict[str, frozenset[str]] = {
     'filter_scheduler': frozenset(
         {
@@ -117,18 +54,26 @@ REMOVED: dict[str, frozenset[str]] = {
 def is_known(section: str, name: str) -> bool:
     """Return whether Nova reads an option, or did in an earlier release.
 
-    Of sections that are not listed nothing is known, so all is.
+    In a section that is not one of :data:`SECTIONS` any option is known.
     """
-    if section not in KNOWN:
+    if section not in SECTIONS:
         return True
-    return name in KNOWN[section] or name in REMOVED.get(section, ())
+    return name in nova_schema.names(section) or name in REMOVED.get(
+        section, ()
+    )
 
 
 def similar(section: str, name: str) -> str | None:
-    """Return the option that may have been meant."""
-    words = {''.join(sorted(one.split('_'))): one for one in KNOWN[section]}
-    same = words.get(''.join(sorted(name.replace('-', '_').split('_'))))
-    if same is not None:
-        return same
-    close = difflib.get_close_matches(name, sorted(KNOWN[section]), 1, 0.7)
+    """Return the option whose name is most like another one."""
+    known = sorted(nova_schema.names(section))
+    by_letters = {_letters(option): option for option in known}
+    same_letters = by_letters.get(_letters(name.replace('-', '_')))
+    if same_letters is not None:
+        return same_letters
+    close = difflib.get_close_matches(name, known, 1, 0.7)
     return close[0] if close else None
+
+
+def _letters(name: str) -> str:
+    """Return a key that is the same for words in another order."""
+    return ''.join(sorted(name.split('_')))

@@ -45,6 +45,18 @@ def boolean(text: str) -> bool:
     raise ValueError(f'Unexpected boolean value {text!r}')
 
 
+def boolean_or_none(text: str) -> bool | None:
+    """Return what a boolean option is set to.
+
+    :returns: None where oslo.config refuses it, so that the service that
+        reads it does not start.
+    """
+    try:
+        return boolean(text)
+    except ValueError:
+        return None
+
+
 def number(text: str, kind: nova_schema.Type) -> int | float | None:
     """Return what an option with a number is set to (``types.Number``).
 

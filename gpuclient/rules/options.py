@@ -31,8 +31,6 @@ from gpuclient.model import oslo_values
 from gpuclient.rules import finding
 
 #: All else is something other than an option, such as a host of Ansible.
-#: Where an option that stands in a wrong section may belong.
-_SECTIONS = ('pci', 'filter_scheduler', 'compute', 'devices')
 _NAME = re.compile('[a-z0-9_-]+', re.ASCII)
 _COMPUTE = (configuration.COMPUTE,)
 #: Sections whose values may be quoted; those of others may be secrets.
@@ -118,7 +116,11 @@ def check(
 def _remedy_of_unknown(section: str, name: str) -> str:
     """Return what to do about an option that Nova does not have."""
     home = next(
-        (other for other in _SECTIONS if nova_options.is_known(other, name)),
+        (
+            other
+            for other in nova_options.SECTIONS
+            if nova_options.is_known(other, name)
+        ),
         None,
     )
     if home is not None:

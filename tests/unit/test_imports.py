@@ -72,8 +72,8 @@ ALLOWED = {
 }
 #: All that other packages import of the rehearsal cloud.
 DOOR = 'gpuclient.rehearsal.api'
-#: What the pure packages may import of others, all of it lazily.
-PURE = {'os_traits', 'os_resource_classes'}
+#: What the pure packages may import of others.
+PURE = {'os_traits', 'os_resource_classes', 'oslo_utils'}
 
 
 def imported(path: pathlib.Path) -> set[str]:

@@ -16,11 +16,12 @@ from nova import conf
 import testtools
 
 from gpuclient.model import nova_options
+from gpuclient.model import nova_schema
 
 
 class TestOptions(testtools.TestCase):
     def test_known(self) -> None:
-        for section, names in nova_options.KNOWN.items():
+        for section in nova_options.SECTIONS:
             expected = set()
             for entry in conf.CONF._groups[section]._opts.values():
                 option = entry['opt']
@@ -30,13 +31,15 @@ class TestOptions(testtools.TestCase):
                     for old in option.deprecated_opts
                     if old.group in (None, section)
                 }
-            self.assertEqual(expected, set(names), section)
+            self.assertEqual(
+                expected, set(nova_schema.names(section)), section
+            )
 
     def test_removed(self) -> None:
         """What Nova has again is no longer among the removed."""
         for section, names in nova_options.REMOVED.items():
             self.assertEqual(
-                set(), set(names & nova_options.KNOWN[section]), section
+                set(), set(names & nova_schema.names(section)), section
             )
 
     def test_similar(self) -> None:

@@ -23,10 +23,10 @@ import tempfile
 import ddt
 import testtools
 
-from gpuclient import exceptions
 from gpuclient.documents import nova_conf
-from gpuclient.model import boolean
+from gpuclient import exceptions
 from gpuclient.model import nova_options
+from gpuclient.model import oslo_values
 
 OLD = '{"name": "a", "vendor_id": "10de", "product_id": "20f1"}'
 NEW = '{"name": "b", "vendor_id": "10de", "product_id": "2330"}'
@@ -169,7 +169,11 @@ class TestRead(DocumentTestCase):
 
         def read(*names: tuple[str, str]) -> bool | None:
             values = document.values(*names)
-            return boolean.of_option(values[-1].text) if values else None
+            return (
+                oslo_values.boolean_or_none(values[-1].text)
+                if values
+                else None
+            )
 
         self.assertIs(True, read(*nova_options.PCI_IN_PLACEMENT))
         self.assertIsNone(read(('a', 'b')))
