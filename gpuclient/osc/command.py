@@ -313,7 +313,7 @@ class Command(command.Command):
             reason = text.one_line(str(exc))
             if required:
                 raise exceptions.Unreachable(
-                    f'The cloud cannot be asked: {reason}'
+                    f'The cloud does not answer: {reason}'
                 ) from exc
             return None, reason
         return cloud, ''

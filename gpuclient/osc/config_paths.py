@@ -36,15 +36,15 @@ def add_paths(parser: argparse.ArgumentParser) -> None:
         metavar='<path>',
         nargs='*',
         help=(
-            'File, folder of files, or - for standard input (repeat for '
-            'several)'
+            'File or folder of configuration, or - for standard input '
+            '(repeat for several)'
         ),
     )
     add_as(parser)
 
 
 def add_as(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says what files are."""
+    """Add the option that tells which service reads a file."""
     parser.add_argument(
         '--as',
         metavar='<service>[@<host>]=<path>',
@@ -53,35 +53,30 @@ def add_as(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         help=(
-            'File or folder that a service reads, where its name does not '
-            'tell: nova-api, nova-compute, nova-conductor, nova-scheduler or '
-            'control-plane, and the host of a compute (repeat for several; '
-            'those of one service and host are read one behind the other)'
+            'File or folder that a service reads, if its name does not tell: '
+            'nova-api, nova-compute, nova-conductor, nova-scheduler or '
+            'control-plane, and the host of nova-compute (repeat option for '
+            'several; files of the same service and host are read in order)'
         ),
     )
 
 
 def _declared(text: str) -> tree.Declared:
-    """Return what a path is; for argparse."""
+    """Return a path and the services that read it; the type of an option."""
     name, equals, path = text.partition('=')
     kind, at, host = name.partition('@')
     kinds = _KINDS.get(kind)
     if kinds is None or not equals:
         raise argparse.ArgumentTypeError(
-            (
-                '{text!r} is not <service>[@<host>]=<path>; a service is one '
-                'of {kinds}'
-            ).format(text=text, kinds=', '.join(_KINDS))
+            f'{text!r} is not <service>[@<host>]=<path>; a service is one of '
+            f'{", ".join(_KINDS)}'
         )
     if not path or (at and not host):
         raise argparse.ArgumentTypeError(
-            '{text!r} has no {part}'.format(
-                text=text,
-                part='path' if host or not at else 'host',
-            )
+            f'{text!r} has no {"path" if host or not at else "host"}'
         )
     if host and kinds != (configuration.COMPUTE,):
         raise argparse.ArgumentTypeError(
-            f'{text!r} names a host: only nova-compute takes one'
+            f'{text!r} names a host; only nova-compute can have one'
         )
     return tree.Declared(kinds, host or None, path)

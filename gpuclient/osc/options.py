@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Options and arguments that several commands have."""
+"""Options and arguments that several commands share."""
 
 import argparse
 import collections.abc
@@ -19,41 +19,41 @@ from openstackclient.identity import common as identity_common
 
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
+from gpuclient.model import catalogue
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import pci
+from gpuclient.rules import catalogue as catalogue_rules
 from gpuclient.rules import finding
 
 
 def positive(text: str) -> int:
-    """Return a number above zero; for argparse."""
+    """Return a positive number; the type of an option."""
     try:
         number = int(text)
     except ValueError:
         number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError(
-            f'{text!r} is not a number above zero'
-        )
+        raise argparse.ArgumentTypeError(f'{text!r} is not a positive integer')
     return number
 
 
 def not_negative(text: str) -> int:
-    """Return a number that is not below zero; for argparse."""
+    """Return a number of zero or more; the type of an option."""
     try:
         number = int(text)
     except ValueError:
         number = -1
     if number < 0:
         raise argparse.ArgumentTypeError(
-            f'{text!r} is not a number of zero or above'
+            f'{text!r} is not a non-negative integer'
         )
     return number
 
 
 def check_alias_name(name: str) -> None:
-    """Make sure that a flavor could ask for an alias.
+    """Make sure that a flavor can request an alias.
 
-    :raises gpuclient.exceptions.InvalidValue: It could not.
+    :raises gpuclient.exceptions.InvalidValue: It cannot.
     """
     try:
         usable = flavor_model.parse_request(f'{name}:1') == (name, 1)
@@ -61,9 +61,9 @@ def check_alias_name(name: str) -> None:
         usable = False
     if not usable:
         raise exceptions.InvalidValue(
-            f'{name!r} is not the name of an alias: a flavor asks for '
-            'NAME:COUNT, so it has no colon, comma, control character '
-            'or blank around it'
+            f'{name!r} is not a valid alias name: flavors request NAME:COUNT, '
+            'so a name cannot have a colon, a comma, a control character or '
+            'a leading or trailing space'
         )
 
 
@@ -77,18 +77,18 @@ def add_long(parser: argparse.ArgumentParser) -> None:
 
 
 def add_dry_run(parser: argparse.ArgumentParser) -> None:
-    """Add the option with which no file is written."""
+    """Add the option that only shows the changes."""
     parser.add_argument(
         '--dry-run',
         action='store_true',
-        help='Show what would be written, and write nothing',
+        help='Show the changes without writing them',
     )
 
 
 def add_host(parser: argparse.ArgumentParser, text: str) -> None:
     """Add the option that names a host.
 
-    :param text: What it does.
+    :param text: Its help.
     """
     parser.add_argument('--host', metavar='<host>', help=text)
 
@@ -96,7 +96,7 @@ def add_host(parser: argparse.ArgumentParser, text: str) -> None:
 def add_project(parser: argparse.ArgumentParser, text: str) -> None:
     """Add the options that name a project, and its domain.
 
-    :param text: What it does.
+    :param text: Its help.
     """
     parser.add_argument('--project', metavar='<project>', help=text)
     identity_common.add_project_domain_option_to_parser(parser)
@@ -105,7 +105,7 @@ def add_project(parser: argparse.ArgumentParser, text: str) -> None:
 def add_projects(parser: argparse.ArgumentParser, text: str) -> None:
     """Add the options that name some projects, and their domain.
 
-    :param text: What they do.
+    :param text: Its help.
     """
     parser.add_argument(
         '--project',
@@ -121,7 +121,7 @@ def add_projects(parser: argparse.ArgumentParser, text: str) -> None:
 def add_flavor(parser: argparse.ArgumentParser, text: str) -> None:
     """Add the argument that names a flavor.
 
-    :param text: What becomes of it.
+    :param text: Its help.
     """
     parser.add_argument('flavor', metavar='<flavor>', help=text)
 
@@ -129,7 +129,7 @@ def add_flavor(parser: argparse.ArgumentParser, text: str) -> None:
 def add_alias(parser: argparse.ArgumentParser, text: str) -> None:
     """Add the argument that names an alias.
 
-    :param text: What becomes of it.
+    :param text: Its help.
     """
     parser.add_argument('name', metavar='<alias>', help=text)
 
@@ -137,7 +137,7 @@ def add_alias(parser: argparse.ArgumentParser, text: str) -> None:
 def add_devices(parser: argparse.ArgumentParser, text: str) -> None:
     """Add the option that names devices of a host.
 
-    :param text: What becomes of them.
+    :param text: Its help.
     """
     parser.add_argument(
         '--device',
@@ -150,23 +150,23 @@ def add_devices(parser: argparse.ArgumentParser, text: str) -> None:
 
 
 def add_ids(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say whose devices, and which."""
+    """Add the options for vendor and product IDs."""
     parser.add_argument(
         '--vendor-id',
         metavar='<id>',
-        help='Vendor of the devices: four hexadecimal digits',
+        help='PCI vendor ID of the devices (four hexadecimal digits)',
     )
     parser.add_argument(
         '--product-id',
         metavar='<id>',
-        help='Product of the devices: four hexadecimal digits',
+        help='PCI product ID of the devices (four hexadecimal digits)',
     )
 
 
 def add_resource_class(parser: argparse.ArgumentParser, text: str) -> None:
     """Add the option that names a resource class of Placement.
 
-    :param text: What it does.
+    :param text: Its help.
     """
     parser.add_argument(
         '--resource-class', metavar='<resource-class>', help=text
@@ -176,7 +176,7 @@ def add_resource_class(parser: argparse.ArgumentParser, text: str) -> None:
 def add_traits(parser: argparse.ArgumentParser, text: str) -> None:
     """Add the option that names traits of Placement.
 
-    :param text: What they do.
+    :param text: Its help.
     """
     parser.add_argument(
         '--trait',
@@ -189,60 +189,88 @@ def add_traits(parser: argparse.ArgumentParser, text: str) -> None:
 
 
 def add_catalogue(parser: argparse.ArgumentParser) -> None:
-    """Add the option that names the user's own GPU models."""
+    """Add the option that names a catalogue of GPU models."""
     parser.add_argument(
         '--catalogue',
         metavar='<file>',
         help=(
-            'File with GPU models of your own (default: catalogue.yaml in '
-            '~/.config/gpuclient, if it is there)'
+            'File with additional GPU models (default: '
+            '~/.config/gpuclient/catalogue.yaml, if it exists)'
         ),
     )
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add the options that take ids from the catalogue."""
+    """Add the options that set IDs from the catalogue."""
     parser.add_argument(
         '--model',
         metavar='<model>',
         help=(
-            'GPU model that other options take their values from where they '
-            'are not given: slug, name or PCI ids, as in "gpu model list"'
+            'GPU model that sets the IDs unless they are given (slug, name '
+            'or PCI IDs; see "openstack gpu model list")'
         ),
     )
     add_catalogue(parser)
 
 
+def apply_model(
+    parsed_args: argparse.Namespace,
+    models: catalogue.Catalogue,
+    *,
+    device_type: bool = False,
+) -> list[str]:
+    """Set options that are not given to the values of ``--model``.
+
+    :param device_type: Set the device type, too.
+    :returns: Warnings.
+    :raises gpuclient.exceptions.NotFound: There is no such model.
+    :raises gpuclient.exceptions.Ambiguous: There are several.
+    """
+    if parsed_args.model is None:
+        return []
+    model = models.by_name(parsed_args.model)
+    if parsed_args.vendor_id is None:
+        parsed_args.vendor_id = model.vendor_id
+    if parsed_args.product_id is None:
+        parsed_args.product_id = model.product_id
+    if not device_type or parsed_args.device_type is not None:
+        return []
+    parsed_args.device_type = model.device_type
+    return [str(warning) for warning in catalogue_rules.check_choice(model)]
+
+
 def add_alias_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what an alias is."""
+    """Add the options that define an alias."""
     add_model(parser)
     add_ids(parser)
-    # Nova's own words for a wrong value are better than argparse's.
+    # Nova's message about a wrong value is better than that of argparse.
     parser.add_argument(
         '--device-type',
         metavar='<type>',
         help=(
-            'Type of the devices: {}; an alias without one never matches '
-            'type-PF devices'
-        ).format(', '.join(pci.DEVICE_TYPES)),
+            f'Type of the devices ({", ".join(pci.DEVICE_TYPES)}); without '
+            'one, the alias does not match type-PF devices'
+        ),
     )
     numa_policies = ', '.join(alias_model.NUMA_POLICIES)
     parser.add_argument(
         '--numa-policy',
         metavar='<policy>',
         help=(
-            f'NUMA affinity of the devices: {numa_policies}; without one, '
-            f'Nova takes {alias_model.DEFAULT_NUMA_POLICY}'
+            f'NUMA affinity policy of the devices ({numa_policies}; default: '
+            f'{alias_model.DEFAULT_NUMA_POLICY})'
         ),
     )
     add_resource_class(
         parser,
         (
-            'Resource class of the devices in Placement, in place of or '
-            'beside the ids'
+            'Resource class of the devices in Placement, instead of or in '
+            'addition to the IDs'
         ),
     )
-    add_traits(parser, 'Trait that the devices must have (repeat for several)')
+    add_traits(
+        parser, 'Trait that the devices must have (repeat option for several)'
+    )
     parser.add_argument(
         '--live-migratable',
         metavar='<yes|no>',
@@ -253,18 +281,18 @@ def add_alias_options(parser: argparse.ArgumentParser) -> None:
         '--pci-in-placement',
         action='store_true',
         help=(
-            'Judge as with [filter_scheduler]pci_in_placement = True '
-            'where a file does not say'
+            'Validate as with [filter_scheduler]pci_in_placement = True if '
+            'a file does not set it'
         ),
     )
 
 
 def add_require_cloud(parser: argparse.ArgumentParser) -> None:
-    """Add the option that makes the live checks obligatory."""
+    """Add the option that requires the checks against a cloud."""
     parser.add_argument(
         '--require-cloud',
         action='store_true',
-        help='Fail if the cloud cannot be asked',
+        help='Fail if the cloud does not answer',
     )
 
 
@@ -277,26 +305,26 @@ def add_alias_files(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         help=(
-            'What defines aliases: a nova.conf, YAML of RHOSO, a folder of '
-            'drop-ins or the custom configuration of Kolla; - for standard '
-            'input (repeat for several)'
+            'Configuration that defines aliases: a nova.conf, RHOSO YAML, a '
+            'folder of drop-ins or the custom configuration of Kolla-Ansible, '
+            'or - for standard input (repeat option for several)'
         ),
     )
 
 
-#: In place of a severity: nothing changes the exit status.
+#: Instead of a severity: findings do not change the exit status.
 NEVER = 'none'
 
 
 def add_fail_on(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says which findings make a check fail."""
+    """Add the option for the severity that sets exit status 3."""
     parser.add_argument(
         '--fail-on',
         metavar='<severity>',
         choices=(*map(str, finding.Severity), NEVER),
         default=str(finding.Severity.ERROR),
         help=(
-            'Least severity that makes the exit status 3: error (default), '
+            'Lowest severity that sets exit status 3: error (default), '
             'warning, or none'
         ),
     )

@@ -308,7 +308,7 @@ class TestWithoutCloud(AliasTestCase):
         self.assertIsNone(shown['total'])
         self.assertEqual(f'[pci]\n{LINE}\n', pathlib.Path(file).read_text())
         words = self.denied('b', *A2, '--config', file, '--require-cloud')
-        self.assertIn('The cloud cannot be asked', words)
+        self.assertIn('The cloud does not answer', words)
         self.assertNotIn('"b"', pathlib.Path(file).read_text())
 
     def test_list_and_show(self) -> None:
@@ -419,7 +419,7 @@ class TestListAndShow(AliasTestCase):
             self.refused('gpu', 'alias', 'show', 'nobody'),
         )
         self.assertIn(
-            'is not the name of an alias',
+            'is not a valid alias name',
             self.refused('gpu', 'alias', 'show', 'a:b'),
         )
 

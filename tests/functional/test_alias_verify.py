@@ -82,7 +82,7 @@ class TestVerify(base.CloudTestCase):
     def test_bad_names(self) -> None:
         for name in ('a:b', 'a,b', '', ' a', 'a\nb'):
             self.assertIn(
-                'is not the name of an alias',
+                'is not a valid alias name',
                 self.refused('gpu', 'alias', 'verify', name),
             )
         self.refused(

@@ -123,7 +123,7 @@ class TestPlacement(base.CloudTestCase):
             ],
         )
         self.assertIn(
-            "called 'no such thing'",
+            "has the name 'no such thing'",
             self.refused('gpu', 'placement', 'show', 'no such thing'),
         )
 

@@ -31,7 +31,6 @@ with lazy_imports.deferred():
     from gpuclient.operations import device_names
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
-    from gpuclient.osc import models
     from gpuclient.osc import options
 
 
@@ -68,7 +67,9 @@ Example::
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         catalogue = catalogue_documents.load(parsed_args.catalogue)
-        warnings = models.fill(parsed_args, catalogue, device_type=True)
+        warnings = options.apply_model(
+            parsed_args, catalogue, device_type=True
+        )
         alias = _alias(parsed_args)
         warnings += alias_creation.validate(
             alias, parsed_args.pci_in_placement

@@ -31,7 +31,6 @@ with lazy_imports.deferred():
     from gpuclient.operations import device_names
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
-    from gpuclient.osc import models
     from gpuclient.osc import options
 
 
@@ -81,7 +80,7 @@ Example::
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         name = parsed_args.name
         catalogue = catalogue_documents.load(parsed_args.catalogue)
-        warnings = models.fill(
+        warnings = options.apply_model(
             parsed_args, catalogue, device_type=not parsed_args.no_device_type
         )
         changes = _changes(parsed_args)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Trees of configuration: ``openstack gpu config ...``."""
+"""Checks of configuration: ``openstack gpu config check``."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ with lazy_imports.deferred():
 
 class CheckConfig(command.Lister):
     _description = """\
-Check configuration of Nova before a service reads it
+Check Nova configuration before the services read it
 
-Reads nova.conf files, folders of drop-ins (.conf.d), the YAML of RHOSO (node
-sets, data plane services and bare metal hosts, too), the layers of Kolla, and
-the files of OpenStack-Ansible, OpenStack-Helm, MOSK, TripleO, Puppet,
-packstack, Juju, Sunbeam and devstack in the files and folders given, and
-reports what would keep a service from starting, leave cards or cores unused,
-or differ between nova-api and the computes. Each finding has a code that the
-documentation explains. No cloud is needed.
+Reads nova.conf files, folders of drop-ins (.conf.d), RHOSO YAML (including
+node sets, data plane services and bare metal hosts), the custom configuration
+of Kolla-Ansible, and the files of OpenStack-Ansible, OpenStack-Helm, MOSK,
+TripleO, Puppet, packstack, Juju, Sunbeam and devstack. Reports options with
+which a service does not start, cards or cores stay unused, or nova-api and
+nova-compute disagree. The documentation explains the code of each finding. No
+cloud is needed.
 
 The exit status is 3 if there is a finding at or above --fail-on.
 
@@ -56,8 +56,8 @@ Example::
             '--sarif',
             metavar='<file>',
             help=(
-                'Also write the findings to a file in SARIF, for code review '
-                'systems'
+                'Also write the findings to this file as SARIF, for code '
+                'review systems'
             ),
         )
         options.add_catalogue(parser)
@@ -72,16 +72,16 @@ Example::
             sarif.write(parsed_args.sarif, located)
             self.done = f'{parsed_args.sarif} is written all the same'
         if options.fails(
-            parsed_args, {one.finding.severity for one in located}
+            parsed_args, {row.finding.severity for row in located}
         ):
             self.found()
-        return ('Severity', 'Code', 'File', 'Line', 'Message'), [
-            (
-                str(one.finding.severity),
-                one.finding.code,
-                columns.TextColumn(one.place.path),
-                one.place.line,
-                columns.TextColumn(one.finding.message),
-            )
-            for one in located
-        ]
+        return columns.table(
+            {
+                'Severity': lambda row: str(row.finding.severity),
+                'Code': lambda row: row.finding.code,
+                'File': lambda row: columns.TextColumn(row.place.path),
+                'Line': lambda row: row.place.line,
+                'Message': lambda row: columns.TextColumn(row.finding.message),
+            },
+            located,
+        )

@@ -22,9 +22,8 @@ from gpuclient.osc import lazy_imports
 
 with lazy_imports.deferred():
     from gpuclient.documents import catalogue as catalogue_documents
-    from gpuclient.documents.generate import created_files
+    from gpuclient.operations import config_creation
     from gpuclient.operations import configuration_edits
-    from gpuclient.operations import device_names
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
     from gpuclient.osc import options
@@ -35,10 +34,10 @@ class CreateConfig(command.ShowOne):
 Create the configuration of a deployment from a description
 
 Reads a short YAML or JSON file that names the hosts, their cards and the
-aliases, and writes the files of the control plane, the computes and the
-kernels, for RHOSO, Kolla-Ansible or hosts without a deployment tool. In a
-folder that has files already, only what the description names is changed.
-"next_steps" has the commands to run then. No cloud is needed.
+aliases, and writes the configuration of the control plane, the compute hosts
+and their kernels for RHOSO, Kolla-Ansible or hosts without a deployment tool.
+In existing files, only the options of the description are changed.
+"next_steps" lists the commands to run afterwards. No cloud is needed.
 
 Example::
 
@@ -61,7 +60,7 @@ Example::
             '--output',
             metavar='<folder>',
             required=True,
-            help='Folder to write to; what is in it is edited',
+            help='Folder to write to; existing files in it are edited',
         )
         options.add_dry_run(parser)
         options.add_catalogue(parser)
@@ -70,62 +69,23 @@ Example::
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
-        known = catalogue_documents.load(parsed_args.catalogue)
-        wanted = created_files.read_description(parsed_args.description, known)
-        creation = created_files.create(wanted)
-        files, others = created_files.read_creation(
-            parsed_args.output, creation
+        created = config_creation.create(
+            parsed_args.description,
+            parsed_args.output,
+            catalogue_documents.load(parsed_args.catalogue),
         )
-        edits: list[configuration_edits.Edit[typing.Any]] = [
-            configuration_edits.Edit(
-                file,
-                [],
-                file.services,
-                [],
-                set(file.services) if file.changed else set(),
-            )
-            for file in files
-        ]
+        edits = created.edits
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
-        return (
-            (
-                'name',
-                'target',
-                'files',
-                'providers',
-                'restart',
-                'next_steps',
-                'warnings',
-            ),
-            (
-                wanted.name,
-                wanted.target,
-                config_files.present(edits, parsed_args.dry_run),
-                columns.ListColumn(
-                    [provider.name for provider in creation.providers]
+        return columns.show(
+            {
+                'name': created.name,
+                'target': created.target,
+                'files': config_files.present(edits, parsed_args.dry_run),
+                'providers': columns.ListColumn(created.providers),
+                'restart': columns.ListColumn(
+                    configuration_edits.restart(edits)
                 ),
-                columns.ListColumn(configuration_edits.restart(edits)),
-                columns.ListColumn(
-                    list(
-                        creation.steps(
-                            others,
-                            parsed_args.description,
-                            parsed_args.output,
-                        )
-                    )
-                ),
-                columns.ListColumn(
-                    [
-                        *creation.warnings,
-                        *(
-                            warning
-                            for alias in wanted.aliases
-                            for warning in device_names.check_alias(
-                                alias, known
-                            )
-                        ),
-                        *map(created_files.not_ours, others),
-                    ]
-                ),
-            ),
+                'next_steps': columns.ListColumn(created.next_steps),
+                'warnings': columns.ListColumn(created.warnings),
+            }
         )

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Switches in existing configuration: ``openstack gpu config set``."""
+"""Options in existing configuration: ``openstack gpu config set``."""
 
 from __future__ import annotations
 
@@ -21,10 +21,8 @@ from gpuclient.osc import command
 from gpuclient.osc import lazy_imports
 
 with lazy_imports.deferred():
-    from gpuclient.documents import switches
     from gpuclient import exceptions
-    from gpuclient.model import configuration
-    from gpuclient.operations import configuration_edits
+    from gpuclient.operations import config_switches
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
     from gpuclient.osc import options
@@ -34,12 +32,12 @@ class SetConfig(command.ShowOne):
     _description = """\
 Set PCI tracking in Placement and scheduler filters
 
-Edits the files and folders given in place; all other bytes stay as they are.
---report-in-placement is for the computes that have device specs,
+Edits the files and folders given in place and preserves all other bytes.
+--report-in-placement is for each nova-compute with device specs,
 --pci-in-placement for nova-scheduler, nova-conductor and nova-api, and
---enable-filter for nova-scheduler, where the default filters are written with
-it if the option is unset. Deploy the computes first: "next_steps" has the
-order. What is set already is left alone.
+--enable-filter for nova-scheduler; if enabled_filters is unset, the default
+filters are written, too. Deploy the compute hosts first: "next_steps" lists
+the order. Options that are set already are not changed.
 
 Example::
 
@@ -55,17 +53,17 @@ Example::
             metavar='<path>',
             nargs='+',
             help=(
-                'A nova.conf, a folder of drop-ins, YAML of RHOSO, the custom '
-                'configuration of Kolla, a folder of such files, or - for '
-                'standard input (repeat for several)'
+                'A nova.conf, a folder of drop-ins, RHOSO YAML, the custom '
+                'configuration of Kolla-Ansible, a folder of such files, or - '
+                'for standard input (repeat for several)'
             ),
         )
         parser.add_argument(
             '--report-in-placement',
             action='store_true',
             help=(
-                'Set [pci]report_in_placement of the computes; Nova does not '
-                'support to set it back'
+                'Set [pci]report_in_placement of nova-compute; Nova does not '
+                'support unsetting it'
             ),
         )
         parser.add_argument(
@@ -81,7 +79,7 @@ Example::
             default=[],
             help=(
                 'Add a filter to [filter_scheduler]enabled_filters (repeat '
-                'for several)'
+                'option for several)'
             ),
         )
         options.add_dry_run(parser)
@@ -90,55 +88,25 @@ Example::
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
-        if not (
-            parsed_args.report_in_placement
-            or parsed_args.pci_in_placement is not None
-            or parsed_args.filters
-        ):
+        settings = config_switches.Settings(
+            parsed_args.report_in_placement,
+            parsed_args.pci_in_placement,
+            tuple(parsed_args.filters),
+        )
+        if settings.is_empty:
             raise exceptions.InvalidValue(
                 'Nothing to set: give --report-in-placement, '
                 '--pci-in-placement, --no-pci-in-placement or '
                 '--enable-filter'
             )
-        found = switches.read(parsed_args.paths)
-        documents = list(found.documents)
-        edits = [
-            configuration_edits.Edit(file, found.of(file), sorted(kinds), [])
-            for file, kinds in found.files
-        ]
-        restart = _apply(parsed_args, documents)
-        in_placement = bool(parsed_args.pci_in_placement)
-        warnings = switches.warnings(documents, in_placement=in_placement)
-        steps = switches.next_steps(
-            documents, restart, in_placement=in_placement
-        )
-        for edit in edits:
-            warnings += configuration_edits.warnings(edit)
+        changed = config_switches.change(parsed_args.paths, settings)
+        edits = changed.edits
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
-        return (
-            ('files', 'restart', 'next_steps', 'warnings'),
-            (
-                config_files.present(edits, parsed_args.dry_run),
-                columns.ListColumn(restart),
-                columns.ListColumn(steps),
-                columns.ListColumn(warnings),
-            ),
+        return columns.show(
+            {
+                'files': config_files.present(edits, parsed_args.dry_run),
+                'restart': columns.ListColumn(changed.restart),
+                'next_steps': columns.ListColumn(changed.next_steps),
+                'warnings': columns.ListColumn(changed.warnings),
+            }
         )
-
-
-def _apply(
-    parsed_args: argparse.Namespace,
-    documents: list[switches.Document],
-) -> list[str]:
-    """Make the edits in memory; return what to restart, in this order."""
-    changes = switches.Changes(documents)
-    if parsed_args.report_in_placement:
-        switches.report(documents)
-        changes.note(configuration.COMPUTE)
-    if parsed_args.pci_in_placement is not None:
-        switches.use_placement(documents, parsed_args.pci_in_placement)
-        changes.note(*switches.CONTROL_PLANE)
-    if parsed_args.filters:
-        switches.enable_filters(documents, parsed_args.filters)
-        changes.note(configuration.SCHEDULER)
-    return changes.restart

@@ -10,12 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Device specs in files: ``openstack gpu device spec ...``."""
+"""Entries of [pci]device_spec: ``openstack gpu device spec ...``."""
 
 from __future__ import annotations
 
 import argparse
-import collections.abc
 import typing
 
 from gpuclient.osc import command
@@ -25,14 +24,11 @@ with lazy_imports.deferred():
     from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient.documents import device_specs
     from gpuclient import exceptions
-    from gpuclient.model import device_spec
     from gpuclient.operations import configuration_edits
+    from gpuclient.operations import device_spec_editing
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
-    from gpuclient.osc import models
     from gpuclient.osc import options
-    from gpuclient.rules import device_spec as device_spec_rules
-    from gpuclient.rules import finding
 
 
 def _add_ids(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +36,8 @@ def _add_ids(parser: argparse.ArgumentParser) -> None:
         '--address',
         metavar='<address>',
         help=(
-            'PCI address, [[domain:]bus:]slot[.function], each hexadecimal '
-            'or *'
+            'PCI address of the devices, [[domain:]bus:]slot[.function], each '
+            'part hexadecimal or *'
         ),
     )
     options.add_ids(parser)
@@ -49,11 +45,11 @@ def _add_ids(parser: argparse.ArgumentParser) -> None:
 
 class CreateDeviceSpec(command.ShowOne):
     _description = """\
-Add an entry to the device specs of a nova-compute
+Add a [pci]device_spec entry to compute configuration
 
-A device that [pci]device_spec of a nova-compute matches can be assigned to
-servers. The entry is validated as nova-compute does when it starts, and added
-to the files given; without a file its line is printed.
+nova-compute can assign a device to servers if [pci]device_spec matches it. The
+entry is validated as nova-compute does at startup, and added to the files
+given; without a file, only the option is printed.
 
 Example::
 
@@ -69,11 +65,19 @@ Example::
         options.add_resource_class(
             parser, 'Resource class of the devices in Placement'
         )
-        options.add_traits(parser, 'Trait of the devices (repeat for several)')
+        options.add_traits(
+            parser, 'Trait of the devices (repeat option for several)'
+        )
         for option, text in (
-            ('managed', 'Whether libvirt binds the driver of the device'),
-            ('live-migratable', 'Whether servers can be live migrated'),
-            ('one-time-use', 'Whether a device is reserved after its use'),
+            ('managed', 'Whether libvirt binds the devices to vfio-pci'),
+            (
+                'live-migratable',
+                'Whether servers with the devices can be live migrated',
+            ),
+            (
+                'one-time-use',
+                'Whether Nova reserves a device once a server has used it',
+            ),
         ):
             parser.add_argument(
                 f'--{option}',
@@ -88,37 +92,23 @@ Example::
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         if parsed_args.model is not None:
-            models.fill(
+            options.apply_model(
                 parsed_args, catalogue_documents.load(parsed_args.catalogue)
             )
         entry = _entry(parsed_args)
-        _refuse(device_spec_rules.check_new(entry))
-        (spec,) = device_spec.parse(device_specs.render(entry))
-        findings = tuple(device_spec_rules.check(spec))
-        _refuse(findings)
-        warnings = [str(found) for found in finding.warnings(findings)]
+        spec, warnings = device_spec_editing.validate(entry)
         edits = config_files.read(parsed_args, device_specs.read)
-        for edit in edits:
-            for document in edit.documents:
-                before = document.specs
-                if not device_specs.add(document, entry):
-                    continue
-                edit.note_restart(document)
-                warnings += map(str, _never_reached(spec, before))
-                if document.report_in_placement:
-                    _refuse(device_spec_rules.check_reporting(spec))
-                else:
-                    warnings.append(str(device_spec_rules.not_reported()))
-            warnings += configuration_edits.warnings(edit)
+        warnings += device_spec_editing.add(edits, entry, spec)
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
-        return (
-            ('line', 'files', 'restart', 'warnings'),
-            (
-                f'device_spec = {device_specs.render(entry)}',
-                config_files.present(edits, parsed_args.dry_run),
-                columns.ListColumn(configuration_edits.restart(edits)),
-                columns.ListColumn(list(dict.fromkeys(warnings))),
-            ),
+        return columns.show(
+            {
+                'line': f'device_spec = {device_specs.render(entry)}',
+                'files': config_files.present(edits, parsed_args.dry_run),
+                'restart': columns.ListColumn(
+                    configuration_edits.restart(edits)
+                ),
+                'warnings': columns.ListColumn(list(dict.fromkeys(warnings))),
+            }
         )
 
 
@@ -136,33 +126,13 @@ def _entry(parsed_args: argparse.Namespace) -> dict[str, str]:
     return {key: value for key, value in entry.items() if value is not None}
 
 
-def _never_reached(
-    spec: device_spec.DeviceSpec,
-    before: collections.abc.Sequence[device_specs.DefinedSpec],
-) -> list[finding.Finding]:
-    """Return the finding that entries before one match all it matches."""
-    earlier = [defined.spec for defined in before]
-    others = device_spec_rules.shadowed(spec, earlier)
-    places = dict.fromkeys(
-        before[earlier.index(other)].where for other in others
-    )
-    return [device_spec_rules.never_reached(*places)] if places else []
-
-
-def _refuse(findings: collections.abc.Iterable[finding.Finding]) -> None:
-    errors = finding.errors(tuple(findings))
-    if errors:
-        raise exceptions.InvalidDeviceSpec('; '.join(map(str, errors)))
-
-
 class DeleteDeviceSpec(command.ShowOne):
     _description = """\
-Remove entries from the device specs of a nova-compute
+Remove [pci]device_spec entries from compute configuration
 
-Removes the entries of [pci]device_spec that have the address, vendor and
-product given; of a line with several entries the others stay. nova-compute
-keeps a device that is allocated to a server, and logs a warning, until the
-server is deleted or moved.
+Removes the entries with the address, vendor and product given; other entries
+of the same option stay. nova-compute keeps a device that is allocated to a
+server, and logs a warning, until the server is deleted or moved.
 
 Example::
 
@@ -187,46 +157,28 @@ Example::
         }
         if not wanted:
             raise exceptions.InvalidValue(
-                'Say which: give --address, --vendor-id or --product-id'
+                'Name the entries: give --address, --vendor-id or --product-id'
             )
-        (like,) = device_spec.parse(device_specs.render(wanted))
-
-        def chosen(spec: device_spec.DeviceSpec) -> bool:
-            return all(
-                getattr(spec, key) == getattr(like, key) for key in wanted
-            )
-
         edits = config_files.read_some(parsed_args, device_specs.read)
-        count = 0
-        for edit in edits:
-            for document in edit.documents:
-                count += device_specs.remove(document, chosen)
-                edit.note_restart(document)
-        if not count:
-            raise exceptions.NotFound(
-                'No file given has a device spec with {wanted}'.format(
-                    wanted=', '.join(
-                        f'{key} {value!r}' for key, value in wanted.items()
-                    ),
-                )
-            )
+        count = device_spec_editing.remove(edits, wanted)
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
-        return (
-            ('deleted', 'files', 'restart'),
-            (
-                count,
-                config_files.present(edits, parsed_args.dry_run),
-                columns.ListColumn(configuration_edits.restart(edits)),
-            ),
+        return columns.show(
+            {
+                'deleted': count,
+                'files': config_files.present(edits, parsed_args.dry_run),
+                'restart': columns.ListColumn(
+                    configuration_edits.restart(edits)
+                ),
+            }
         )
 
 
 class ListDeviceSpec(command.Lister):
     _description = """\
-List the entries of [pci]device_spec of configuration files
+List [pci]device_spec entries of configuration files
 
-In the order in which nova-compute tries them: the first that matches a device
-applies.
+Entries are listed in the order in which nova-compute tries them: the first
+that matches a device applies.
 
 Example::
 
@@ -240,49 +192,20 @@ Example::
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
-        rows = []
-        shown: list[device_specs.DefinedSpec] = []
-        for edit in config_files.read_some(parsed_args, device_specs.read):
-            for document in edit.documents:
-                specs = document.specs
-                for number, defined in enumerate(specs):
-                    # Several computes may read the same file.
-                    if defined in shown:
-                        continue
-                    shown.append(defined)
-                    spec = defined.spec
-                    before = specs[:number]
-                    findings = list(device_spec_rules.check(spec))
-                    findings += _never_reached(spec, before)
-                    if document.report_in_placement:
-                        findings += device_spec_rules.check_reporting(spec)
-                    rows.append(
-                        (
-                            columns.TextColumn(defined.where),
-                            columns.TextColumn(
-                                spec.devname
-                                if spec.address is None
-                                else str(spec.address)
-                            ),
-                            spec.vendor_id,
-                            spec.product_id,
-                            columns.TextColumn(
-                                _text(spec.tags.get('resource_class'))
-                            ),
-                            columns.TextColumn(_text(spec.tags.get('traits'))),
-                            columns.ListColumn(list(map(str, findings))),
-                        )
-                    )
-        return (
-            'Defined In',
-            'Address',
-            'Vendor ID',
-            'Product ID',
-            'Resource Class',
-            'Traits',
-            'Findings',
-        ), rows
-
-
-def _text(value: typing.Any) -> str | None:
-    return None if value is None else str(value)
+        cells: columns.Cells[device_spec_editing.CheckedSpec] = {
+            'Defined In': lambda row: columns.TextColumn(row.where),
+            'Address': lambda row: columns.TextColumn(
+                row.spec.devname
+                if row.spec.address is None
+                else str(row.spec.address)
+            ),
+            'Vendor ID': lambda row: row.spec.vendor_id,
+            'Product ID': lambda row: row.spec.product_id,
+            'Resource Class': lambda row: columns.TextColumn(
+                row.tag('resource_class')
+            ),
+            'Traits': lambda row: columns.TextColumn(row.tag('traits')),
+            'Findings': lambda row: columns.ListColumn(list(row.findings)),
+        }
+        edits = config_files.read_some(parsed_args, device_specs.read)
+        return columns.table(cells, device_spec_editing.list_specs(edits))

@@ -34,9 +34,9 @@ class ListModel(command.Lister):
     _description = """\
 List the GPU models of the catalogue
 
-With their PCI ids and the device type that Nova knows them by; what no source
-confirms is null. A file of yours can change models and add some. No cloud is
-needed.
+Shows the PCI IDs of each model and the device type that Nova reports for it.
+Values that no source confirms are null. A catalogue file of your own can add
+and change models. No cloud is needed.
 
 Example::
 
@@ -49,85 +49,67 @@ Example::
         parser.add_argument(
             '--vendor',
             metavar='<vendor>',
-            help='Only models of a vendor: nvidia, amd, intel, or its id',
+            help='List only models of this vendor (name or PCI ID)',
         )
-        parser.add_argument(
-            '--long',
-            action='store_true',
-            help='Also list what guests and hosts need to know',
-        )
+        options.add_long(parser)
         options.add_catalogue(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
-        found = catalogue_documents.load(parsed_args.catalogue)
-        models = found.models
+        models = catalogue_documents.load(parsed_args.catalogue)
+        shown = models.models
         if parsed_args.vendor is not None:
-            models = found.of_vendor(parsed_args.vendor)
-            if not models:
+            shown = models.of_vendor(parsed_args.vendor)
+            if not shown:
                 vendors = dict.fromkeys(
-                    model.vendor.lower() for model in found.models
+                    model.vendor.lower() for model in models.models
                 )
                 raise exceptions.NotFound(
-                    (
-                        'The catalogue has no vendor {vendor!r}; it has '
-                        '{vendors}'
-                    ).format(
-                        vendor=parsed_args.vendor,
-                        vendors=', '.join(vendors),
-                    )
+                    f'The catalogue has no vendor {parsed_args.vendor!r}; it '
+                    f'has {", ".join(vendors)}'
                 )
-        titles: tuple[str, ...] = (
-            'Slug',
-            'Name',
-            'Vendor ID',
-            'Product ID',
-            'Device Type',
-            'Memory MiB',
-        )
-        if parsed_args.long:
-            titles += (
-                'Architecture',
-                'Form Factor',
-                'Device Types',
-                'Largest BAR',
-                'NVSwitch',
-                'Driver',
-                'Driver Floor',
-                'Open Kernel Modules',
-                'Audio Product ID',
-            )
-        return titles, [_row(model)[: len(titles)] for model in models]
+        return columns.table(_cells(long=parsed_args.long), shown)
 
 
-def _row(model: catalogue.Model) -> tuple[typing.Any, ...]:
-    largest = model.largest_bar
-    return (
-        model.slug,
-        columns.TextColumn(model.name),
-        model.vendor_id,
-        model.product_id,
-        model.device_type,
-        model.memory_mb,
-        columns.TextColumn(model.architecture),
-        columns.TextColumn(model.form_factor),
-        columns.ListColumn(list(model.device_types) or None),
-        columns.SizeColumn(None if largest is None else largest.size),
-        model.nvswitch,
-        columns.TextColumn(model.driver),
-        columns.TextColumn(model.driver_floor),
-        model.open_kernel_modules,
-        model.audio_product_id,
-    )
+def _cells(*, long: bool) -> columns.Cells[catalogue.Model]:
+    cells: columns.Cells[catalogue.Model] = {
+        'Slug': lambda model: model.slug,
+        'Name': lambda model: columns.TextColumn(model.name),
+        'Vendor ID': lambda model: model.vendor_id,
+        'Product ID': lambda model: model.product_id,
+        'Device Type': lambda model: model.device_type,
+        'Memory MiB': lambda model: model.memory_mb,
+    }
+    if long:
+        cells |= {
+            'Architecture': lambda model: columns.TextColumn(
+                model.architecture
+            ),
+            'Form Factor': lambda model: columns.TextColumn(model.form_factor),
+            'Device Types': lambda model: columns.ListColumn(
+                list(model.device_types) or None
+            ),
+            'Largest BAR': lambda model: columns.SizeColumn(
+                None if model.largest_bar is None else model.largest_bar.size
+            ),
+            'NVSwitch': lambda model: model.nvswitch,
+            'Driver': lambda model: columns.TextColumn(model.driver),
+            'Driver Floor': lambda model: columns.TextColumn(
+                model.driver_floor
+            ),
+            'Open Kernel Modules': lambda model: model.open_kernel_modules,
+            'Audio Product ID': lambda model: model.audio_product_id,
+        }
+    return cells
 
 
 class ShowModel(command.ShowOne):
     _description = """\
-Show a GPU model
+Show a GPU model of the catalogue
 
-By its slug, its PCI ids, its name, or as many words of that as tell it from
-others. Ids that the catalogue lacks are looked up in the database of PCI ids,
-which has their name alone. No cloud is needed.
+The model is given by its slug, its PCI IDs, its name, or as many words of the
+name as identify it. IDs that are not in the catalogue are looked up in the
+database of PCI IDs, which has only their names. No cloud is needed.
 
 Example::
 
@@ -140,7 +122,7 @@ Example::
         parser.add_argument(
             'model',
             metavar='<model>',
-            help='Slug, name or PCI ids (10de:20f1) of the model',
+            help='Model to show (slug, name or PCI IDs, such as 10de:20f1)',
         )
         options.add_catalogue(parser)
         return parser
@@ -148,19 +130,33 @@ Example::
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
-        found = catalogue_documents.load(parsed_args.catalogue)
+        models = catalogue_documents.load(parsed_args.catalogue)
         ids = catalogue.parse_ids(parsed_args.model)
-        if ids is not None and not found.by_ids(*ids):
-            return _present(*ids, None, self._unlisted(*ids))
-        model = found.by_name(parsed_args.model)
+        if ids is not None and not models.by_ids(*ids):
+            vendor_id, product_id = ids
+            return columns.show(
+                {
+                    **dict.fromkeys(_MODEL_CELLS),
+                    'pci_name': columns.TextColumn(
+                        self._unlisted_name(vendor_id, product_id)
+                    ),
+                    'vendor': columns.TextColumn(
+                        catalogue.VENDORS.get(vendor_id)
+                    ),
+                    'vendor_id': vendor_id,
+                    'product_id': product_id,
+                }
+            )
+        model = models.by_name(parsed_args.model)
         names = self._names()
-        return _present(
-            model.vendor_id,
-            model.product_id,
-            model,
-            None
-            if names is None
-            else names.device(model.vendor_id, model.product_id),
+        pci_name = None
+        if names is not None:
+            pci_name = names.device(model.vendor_id, model.product_id)
+        return columns.show(
+            {
+                **{name: cell(model) for name, cell in _MODEL_CELLS.items()},
+                'pci_name': columns.TextColumn(pci_name),
+            }
         )
 
     def _names(self) -> pci_ids.Names | None:
@@ -168,90 +164,51 @@ Example::
         if names is None:
             self.log.warning(
                 '%s',
-                (
-                    'There is no database of PCI ids, so pci_name is null: '
-                    'install pciutils, hwdata or python-gpuclient[pciids]'
-                ),
+                'pci_name is null because there is no database of PCI IDs: '
+                'install pciutils, hwdata or python-gpuclient[pciids]',
             )
         return names
 
-    def _unlisted(self, vendor_id: str, product_id: str) -> str:
+    def _unlisted_name(self, vendor_id: str, product_id: str) -> str:
         """Return the name of a device that the catalogue lacks."""
         names = self._names()
         name = names and names.device(vendor_id, product_id)
         if not name:
             raise exceptions.NotFound(
-                'Neither the catalogue nor the database of PCI ids has '
+                'Neither the catalogue nor the database of PCI IDs has '
                 f'{vendor_id}:{product_id}'
             )
         return name
 
 
-def _present(
-    vendor_id: str,
-    product_id: str,
-    model: catalogue.Model | None,
-    pci_name: str | None,
-) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
-    """Return the columns and values; null for what only a model has."""
+def _texts(values: typing.Iterable[str]) -> columns.ListColumn:
+    return columns.ListColumn(list(values) or None)
 
-    def of(name: str) -> typing.Any:
-        return None if model is None else getattr(model, name)
 
-    def texts(name: str) -> columns.ListColumn:
-        return columns.ListColumn(list(of(name) or ()) or None)
-
-    return (
-        (
-            'slug',
-            'name',
-            'pci_name',
-            'vendor',
-            'vendor_id',
-            'product_id',
-            'subsystem_ids',
-            'architecture',
-            'form_factor',
-            'device_type',
-            'device_types',
-            'memory_mb',
-            'bars',
-            'nvswitch',
-            'audio_product_id',
-            'driver',
-            'driver_floor',
-            'open_kernel_modules',
-            'resource_class',
-            'notes',
-            'sources',
-        ),
-        (
-            of('slug'),
-            columns.TextColumn(of('name')),
-            columns.TextColumn(pci_name),
-            columns.TextColumn(
-                catalogue.VENDORS.get(vendor_id)
-                if model is None
-                else model.vendor
-            ),
-            vendor_id,
-            product_id,
-            texts('subsystem_ids'),
-            columns.TextColumn(of('architecture')),
-            columns.TextColumn(of('form_factor')),
-            of('device_type'),
-            texts('device_types'),
-            of('memory_mb'),
-            columns.BarsColumn(
-                [dataclasses.asdict(bar) for bar in of('bars') or ()] or None
-            ),
-            of('nvswitch'),
-            of('audio_product_id'),
-            columns.TextColumn(of('driver')),
-            columns.TextColumn(of('driver_floor')),
-            of('open_kernel_modules'),
-            of('resource_class'),
-            columns.TextColumn(of('notes')),
-            texts('sources'),
-        ),
-    )
+#: The columns of ``show``; most are null if the catalogue lacks the device.
+_MODEL_CELLS: columns.Cells[catalogue.Model] = {
+    'slug': lambda model: model.slug,
+    'name': lambda model: columns.TextColumn(model.name),
+    # From the database of PCI IDs.
+    'pci_name': lambda _model: None,
+    'vendor': lambda model: columns.TextColumn(model.vendor),
+    'vendor_id': lambda model: model.vendor_id,
+    'product_id': lambda model: model.product_id,
+    'subsystem_ids': lambda model: _texts(model.subsystem_ids),
+    'architecture': lambda model: columns.TextColumn(model.architecture),
+    'form_factor': lambda model: columns.TextColumn(model.form_factor),
+    'device_type': lambda model: model.device_type,
+    'device_types': lambda model: _texts(model.device_types),
+    'memory_mb': lambda model: model.memory_mb,
+    'bars': lambda model: columns.BarsColumn(
+        [dataclasses.asdict(bar) for bar in model.bars] or None
+    ),
+    'nvswitch': lambda model: model.nvswitch,
+    'audio_product_id': lambda model: model.audio_product_id,
+    'driver': lambda model: columns.TextColumn(model.driver),
+    'driver_floor': lambda model: columns.TextColumn(model.driver_floor),
+    'open_kernel_modules': lambda model: model.open_kernel_modules,
+    'resource_class': lambda model: model.resource_class,
+    'notes': lambda model: columns.TextColumn(model.notes),
+    'sources': lambda model: _texts(model.sources),
+}

@@ -78,7 +78,7 @@ class TestCheck(testtools.TestCase):
             ('nova-api', "'nova-api' is not <service>[@<host>]=<path>"),
             ('nova-compute=', "'nova-compute=' has no path"),
             ('nova-compute@=x', "'nova-compute@=x' has no host"),
-            ('nova-api@a=x', "'nova-api@a=x' names a host: only nova-compute"),
+            ('nova-api@a=x', "'nova-api@a=x' names a host; only nova-compute"),
         ):
             error = self.assertRaises(SystemExit, self.check, '--as', text)
             self.assertEqual(2, error.code)

@@ -513,7 +513,7 @@ class TestOptions(FilesTestCase):
             ),
             (
                 (device_spec.DeleteDeviceSpec, '--config', 'nova.conf'),
-                'Say which: give --address, --vendor-id or --product-id',
+                'Name the entries: give --address, --vendor-id',
             ),
         ):
             error = self.assertRaises(

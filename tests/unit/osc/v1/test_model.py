@@ -191,7 +191,7 @@ class TestShow(_Case):
             shown = self.json(model.ShowModel, 'nvidia_a2')
             self.assertIsNone(shown['pci_name'])
             self.assertEqual(
-                'There is no database of PCI ids, so pci_name is null: '
+                'pci_name is null because there is no database of PCI IDs: '
                 'install pciutils, hwdata or python-gpuclient[pciids]\n',
                 logger.output,
             )
@@ -208,7 +208,7 @@ class TestShow(_Case):
             ),
             (
                 '10de:0000',
-                'Neither the catalogue nor the database of PCI ids has '
+                'Neither the catalogue nor the database of PCI IDs has '
                 '10de:0000',
             ),
         ):
@@ -297,7 +297,9 @@ class TestModelOption(_Case):
         self.assertEqual(['GPU117'], warnings)
         # Without a database nobody can say so.
         self.useFixture(
-            fixtures.MonkeyPatch('gpuclient.osc.models._names', lambda: None)
+            fixtures.MonkeyPatch(
+                'gpuclient.operations.device_names._names', lambda: None
+            )
         )
         _value, warnings = self.create(
             *('rtx', '--vendor-id', '10de', '--product-id', 'fffe'),
