@@ -139,7 +139,7 @@ class TestList(_Case):
         self.assertEqual(2, len(rows))
         self.write('gpuclient/catalogue.yaml', 'models: 1')
         self.assertEqual(
-            f'{path}: models: a mapping is expected',
+            f'{path}: models: must be a mapping, not 1',
             self.refused(model.ListModel),
         )
 
