@@ -10,11 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The data plane of RHOSO: how its hosts are set up, and of which machines.
+"""Read the data plane of RHOSO: node sets, services, bare metal hosts.
 
-Read are OpenStackDataPlaneNodeSet, OpenStackDataPlaneService and
-BareMetalHost objects, also in a List, and the values of kustomize that they
-are made of (``architecture``: ``lib/dataplane/nodeset/kustomization.yaml``,
+The objects are OpenStackDataPlaneNodeSet, OpenStackDataPlaneService,
+OpenStackDataPlaneDeployment, BareMetalHost and ConfigMap, also in a List.
+Values of kustomize, from which they are generated, are read, too
+(``architecture``: ``lib/dataplane/nodeset/kustomization.yaml``,
 ``dt/nova/nova04delta/edpm``).
 """
 
@@ -34,7 +35,7 @@ from gpuclient.model import configuration
 from gpuclient.model import deployment
 
 _Object = typing.TypeVar('_Object')
-#: One of these is in each file that has anything of it.
+#: Each file with such objects contains one of these.
 _MARKS = (
     'edpm_',
     'bmhLabelSelector',
@@ -46,8 +47,8 @@ _MARKS = (
     'kind: OpenStackDataPlane',
 )
 
-#: Values that have one of these are those of a machine. ``bmc`` alone is not
-#: enough: others have a group of that name.
+#: Values with one of these fields describe a machine. ``bmc`` alone is not
+#: enough: other values have a group of that name.
 _MACHINE_FIELDS = (
     ('bmc', 'address'),
     ('bmc', 'credentialsName'),
@@ -56,22 +57,22 @@ _MACHINE_FIELDS = (
 )
 #: The ConfigMap of the operator's own service ``nova``.
 _EXTRA = 'nova-extra-config'
-#: What stands in a base of kustomize for what comes from the values.
+#: Placeholder in a base of kustomize for a value.
 _REPLACED = '_replaced_'
 
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-    """Lines of a file, from 1, that one object takes."""
+    """The lines of a file, from 1, that an object is in."""
 
-    #: Name of the object; empty where it has none.
+    #: Name of the object; empty if it has none.
     name: str
     path: str
     first: int
     last: int
 
     def holds(self, place: configuration.Place) -> bool:
-        """Return whether something stands in these lines."""
+        """Return whether a place is in these lines."""
         return (
             place.path == self.path
             and place.line is not None
@@ -81,7 +82,7 @@ class Span:
 
 @dataclasses.dataclass
 class DataPlaneObjects:
-    """What files have of the data plane."""
+    """The objects of the data plane in all files of a tree."""
 
     #: Each with the lines of the object that it was read from.
     node_sets: list[tuple[deployment.NodeSet, Span]] = dataclasses.field(
@@ -99,9 +100,9 @@ class DataPlaneObjects:
     )
 
     def read(self, path: str, text: str) -> bool:
-        """Add what a file has.
+        """Add the objects of a file.
 
-        :returns: Whether that is anything; a file that is no YAML has none.
+        :returns: Whether it has any; a file that is not YAML has none.
         """
         if not any(mark in text for mark in _MARKS):
             return False
@@ -109,33 +110,29 @@ class DataPlaneObjects:
             documents = yaml_file.compose_as_tools(path, text)
         except exceptions.DocumentError:
             return False
-        before = len(self.node_sets) + len(self.machines) + len(self.services)
+        before = self._count
         seen: set[int] = set()
         for document in documents:
-            self._read_object(path, document, seen)
-        return before < (
-            len(self.node_sets) + len(self.machines) + len(self.services)
-        )
+            self._read_object(_ObjectReader(path), document, seen)
+        return self._count > before
+
+    @property
+    def _count(self) -> int:
+        return len(self.node_sets) + len(self.machines) + len(self.services)
 
     def _read_object(
-        self, path: str, node: yaml.Node | None, seen: set[int]
+        self, reader: '_ObjectReader', node: yaml.Node | None, seen: set[int]
     ) -> None:
         # A List may refer to itself, or to one part many times.
         if id(node) in seen:
             return
         seen.add(id(node))
-        reader = _ObjectReader(path)
         kind = reader.text(node, 'kind')
-        span = reader.span(node)
         if kind == 'List':
             for item in yaml_nodes.items(yaml_nodes.below(node, 'items')):
-                self._read_object(path, item, seen)
+                self._read_object(reader, item, seen)
         elif kind == 'OpenStackDataPlaneNodeSet':
-            spec = yaml_nodes.below(node, 'spec')
-            template = yaml_nodes.below(spec, 'nodeTemplate')
-            self.node_sets.append(
-                (reader.node_set(spec, template, spec, spec), span)
-            )
+            self._read_node_set(reader, node)
         elif kind == 'OpenStackDataPlaneService':
             self.services.append(reader.service(node))
         elif kind == 'OpenStackDataPlaneDeployment':
@@ -143,23 +140,42 @@ class DataPlaneObjects:
                 yaml_nodes.below(node, 'spec', 'servicesOverride')
             )
         elif kind == 'BareMetalHost':
-            machine = reader.machine_object(node)
-            # kustomize puts the values in its place.
-            if all(one.text != _REPLACED for one in machine.settings):
-                self.machines.append(machine)
+            self._read_machine(reader, node)
         elif kind == 'ConfigMap':
-            self.config_maps.append(span)
-            if span.name == _EXTRA:
-                self.services.append(reader.nova_service(span))
-            self._read_values(reader, yaml_nodes.below(node, 'data'), span)
+            self._read_config_map(reader, node)
         elif kind is None:
-            self._read_values(
-                reader, yaml_nodes.below(node, 'data') or node, span
-            )
+            data = yaml_nodes.below(node, 'data') or node
+            self._read_values(reader, data, reader.span(node))
+
+    def _read_node_set(
+        self, reader: '_ObjectReader', node: yaml.Node | None
+    ) -> None:
+        spec = yaml_nodes.below(node, 'spec')
+        template = yaml_nodes.below(spec, 'nodeTemplate')
+        node_set = reader.node_set(spec, template, spec, spec)
+        self.node_sets.append((node_set, reader.span(node)))
+
+    def _read_machine(
+        self, reader: '_ObjectReader', node: yaml.Node | None
+    ) -> None:
+        machine = reader.machine_object(node)
+        # Others are a base of kustomize, which replaces these values.
+        if all(setting.text != _REPLACED for setting in machine.settings):
+            self.machines.append(machine)
+
+    def _read_config_map(
+        self, reader: '_ObjectReader', node: yaml.Node | None
+    ) -> None:
+        span = reader.span(node)
+        self.config_maps.append(span)
+        if span.name == _EXTRA:
+            self.services.append(reader.nova_service(span))
+        self._read_values(reader, yaml_nodes.below(node, 'data'), span)
 
     def _read_values(
         self, reader: '_ObjectReader', data: yaml.Node | None, span: Span
     ) -> None:
+        """Read values of kustomize."""
         nodes = yaml_nodes.below(data, 'nodeset')
         if yaml_nodes.below(nodes, 'ansible', 'ansibleVars') is not None:
             node_set = reader.node_set(nodes, nodes, nodes, data)
@@ -174,96 +190,128 @@ class DataPlaneObjects:
                 machine = reader.machine(
                     key, value, yaml_nodes.below(value, 'labels'), value
                 )
+                missing = tuple(reader.missing_values(value))
                 self.machines.append(
-                    dataclasses.replace(
-                        machine, missing=tuple(reader.missing_values(value))
-                    )
+                    dataclasses.replace(machine, missing=missing)
                 )
 
     def deployment(
         self, processes: collections.abc.Sequence[deployment.Process]
     ) -> deployment.Deployment:
-        """Return it all, and processes with those joined that are one.
+        """Return the data plane with its processes.
 
-        nova-compute reads all ConfigMaps that its data plane service mounts.
+        nova-compute reads all ConfigMaps that its data plane service mounts:
+        their processes become one.
         """
-        by_path: dict[str, list[deployment.Process]] = {}
-        for one in processes:
-            if one.is_read_by(configuration.COMPUTE):
-                by_path.setdefault(one.place.path, []).append(one)
-
-        def within(span: Span) -> list[deployment.Process]:
-            return [
-                one
-                for one in by_path.get(span.path, ())
-                if span.holds(one.place)
-            ]
-
-        maps: dict[str, list[Span]] = {}
-        for span in self.config_maps:
-            maps.setdefault(span.name, []).append(span)
-        # Several data plane services may mount one ConfigMap; those that mount
-        # the same ones are one process.
-        wholes: dict[tuple[int, ...], deployment.Process] = {}
-        deployed: dict[str, list[deployment.DataPlaneService]] = {}
-        for service in self.services:
-            members = [
-                one
-                for name in service.config_maps
-                for span in _nearest(
-                    service.place.path, maps.get(name, []), _path_of_span
-                )
-                for one in within(span)
-            ]
-            if members:
-                whole = wholes.setdefault(
-                    tuple(map(id, members)),
-                    deployment.in_one_folder(members),
-                )
-                service = dataclasses.replace(service, process=whole)
-            deployed.setdefault(service.name, []).append(service)
-        node_sets = []
-        for node_set, span in self.node_sets:
-            own = within(span)
-            own += [
-                service.process
-                for name in node_set.services or ()
-                for service in _nearest(
-                    node_set.place.path,
-                    deployed.get(name.text, []),
-                    _path_of_service,
-                )
-                if service.process is not None
-            ]
-            node_sets.append(
-                dataclasses.replace(node_set, computes=tuple(own))
+        joiner = _ProcessJoiner(processes, self.config_maps)
+        services = [joiner.with_process(service) for service in self.services]
+        by_name: dict[str, list[deployment.DataPlaneService]] = {}
+        for service in services:
+            by_name.setdefault(service.name, []).append(service)
+        node_sets = tuple(
+            dataclasses.replace(
+                node_set,
+                computes=(
+                    *joiner.within(span),
+                    *_processes_of(node_set, by_name),
+                ),
             )
+            for node_set, span in self.node_sets
+        )
         return deployment.Deployment(
-            tuple(_with_wholes(processes, wholes)),
+            tuple(joiner.joined()),
             deployment.DataPlane(
-                tuple(node_sets),
+                node_sets,
                 tuple(self.machines),
-                tuple(one for each in deployed.values() for one in each),
+                tuple(
+                    service
+                    for same_name in by_name.values()
+                    for service in same_name
+                ),
                 tuple(self.overrides),
             ),
         )
 
 
-def _with_wholes(
-    processes: collections.abc.Iterable[deployment.Process],
-    wholes: collections.abc.Mapping[tuple[int, ...], deployment.Process],
+def _processes_of(
+    node_set: deployment.NodeSet,
+    services: collections.abc.Mapping[str, list[deployment.DataPlaneService]],
 ) -> collections.abc.Iterator[deployment.Process]:
-    """Yield processes, with those in place of their parts that mount them.
+    """Yield the processes of the services that a node set deploys.
 
-    :param wholes: By the identities of their parts.
+    :param services: By name.
     """
-    mounted = {number for parts in wholes for number in parts}
-    for process in processes:
-        if id(process) not in mounted:
-            yield process
-        for parts, whole in wholes.items():
-            if parts[0] == id(process):
-                yield whole
+    for name in node_set.services or ():
+        for service in _nearest(
+            node_set.place.path, services.get(name.text, []), _path_of_service
+        ):
+            if service.process is not None:
+                yield service.process
+
+
+class _ProcessJoiner:
+    """Joins the processes of nova-compute that are parts of one.
+
+    Several data plane services may mount one ConfigMap; those that mount the
+    same ones run one process.
+    """
+
+    def __init__(
+        self,
+        processes: collections.abc.Sequence[deployment.Process],
+        config_maps: collections.abc.Iterable[Span],
+    ) -> None:
+        self._processes = processes
+        self._by_path: dict[str, list[deployment.Process]] = {}
+        for process in processes:
+            if process.is_read_by(configuration.COMPUTE):
+                self._by_path.setdefault(process.place.path, []).append(
+                    process
+                )
+        self._config_maps: dict[str, list[Span]] = {}
+        for span in config_maps:
+            self._config_maps.setdefault(span.name, []).append(span)
+        #: By the identities of their parts.
+        self._joined: dict[tuple[int, ...], deployment.Process] = {}
+
+    def within(self, span: Span) -> list[deployment.Process]:
+        """Return the processes whose configuration is in some lines."""
+        return [
+            process
+            for process in self._by_path.get(span.path, ())
+            if span.holds(process.place)
+        ]
+
+    def with_process(
+        self, service: deployment.DataPlaneService
+    ) -> deployment.DataPlaneService:
+        """Return a service with the process that reads its ConfigMaps."""
+        parts = [
+            process
+            for name in service.config_maps
+            for span in _nearest(
+                service.place.path,
+                self._config_maps.get(name, []),
+                _path_of_span,
+            )
+            for process in self.within(span)
+        ]
+        if not parts:
+            return service
+        process = self._joined.setdefault(
+            tuple(map(id, parts)), deployment.in_one_folder(parts)
+        )
+        return dataclasses.replace(service, process=process)
+
+    def joined(self) -> collections.abc.Iterator[deployment.Process]:
+        """Yield all processes, with the joined ones in place of the parts."""
+        parts = {number for numbers in self._joined for number in numbers}
+        for process in self._processes:
+            if id(process) not in parts:
+                yield process
+            for numbers, joined in self._joined.items():
+                if numbers[0] == id(process):
+                    yield joined
 
 
 def _nearest(
@@ -271,25 +319,27 @@ def _nearest(
     candidates: list[_Object],
     path_of: collections.abc.Callable[[_Object], str],
 ) -> list[_Object]:
-    """Return the object of a name that a file means.
+    """Return the object of a name that a file refers to.
 
     A tree may have several deployments, with objects of the same names: the
-    one in the file itself counts, or else the one in the nearest folder. Of
-    several none is meant.
+    object in the file itself is meant, or else the one in the nearest folder.
+    If there are several, none is returned.
     """
-    found = [one for one in candidates if path_of(one) == path]
+    nearest = [
+        candidate for candidate in candidates if path_of(candidate) == path
+    ]
     folder = path
-    while not found and folder and candidates:
+    while not nearest and folder and candidates:
         above = os.path.dirname(folder)
-        found = [
-            one
-            for one in candidates
-            if path_of(one).startswith(os.path.join(above, ''))
+        nearest = [
+            candidate
+            for candidate in candidates
+            if path_of(candidate).startswith(os.path.join(above, ''))
         ]
         if above == folder:
             break
         folder = above
-    return found if len(found) == 1 else []
+    return nearest if len(nearest) == 1 else []
 
 
 def _path_of_span(span: Span) -> str:
@@ -318,18 +368,18 @@ class _ObjectReader:
     def setting(
         self, node: yaml.Node | None, *keys: str
     ) -> configuration.Setting | None:
-        found = yaml_nodes.below(node, *keys)
-        if isinstance(found, yaml.ScalarNode):
-            return configuration.Setting(str(found.value), self.place(found))
+        value = yaml_nodes.below(node, *keys)
+        if isinstance(value, yaml.ScalarNode):
+            return configuration.Setting(str(value.value), self.place(value))
         return None
 
     def settings(
         self, node: yaml.Node | None
     ) -> tuple[configuration.Setting, ...]:
         return tuple(
-            configuration.Setting(str(one.value), self.place(one))
-            for one in yaml_nodes.items(node)
-            if isinstance(one, yaml.ScalarNode)
+            configuration.Setting(str(item.value), self.place(item))
+            for item in yaml_nodes.items(node)
+            if isinstance(item, yaml.ScalarNode)
         )
 
     def span(self, node: yaml.Node | None) -> Span:
@@ -376,9 +426,9 @@ class _ObjectReader:
     ) -> deployment.NodeSet:
         """Return a node set.
 
-        :param template: What has ``ansible`` for all nodes.
-        :param nodes: What has ``nodes`` and ``services``.
-        :param top: What has ``baremetalSetTemplate``.
+        :param template: The mapping with ``ansible`` for all nodes.
+        :param nodes: The mapping with ``nodes`` and ``services``.
+        :param top: The mapping with ``baremetalSetTemplate``.
         """
         place = (
             configuration.Place(self._path)
@@ -426,7 +476,7 @@ class _ObjectReader:
         )
 
     def nova_service(self, span: Span) -> deployment.DataPlaneService:
-        """Return the operator's own service, which mounts one ConfigMap."""
+        """Return the default service of the operator, with its ConfigMap."""
         return deployment.DataPlaneService(
             name='nova',
             place=configuration.Place(self._path, span.first),
@@ -446,21 +496,21 @@ class _ObjectReader:
     def missing_values(
         self, node: yaml.Node | None
     ) -> collections.abc.Iterator[tuple[str, str]]:
-        """Yield what the values of a machine lack, and what follows."""
+        """Yield missing values of a machine, with the consequence."""
         for keys in (('bmc', 'address'), ('bootMACAddress',)):
             if yaml_nodes.below(node, *keys) is None:
                 yield (
                     '.'.join(keys),
-                    'kustomize finds nothing to put into the BareMetalHost',
+                    'kustomize has no value for the BareMetalHost',
                 )
 
     def missing_fields(
         self, node: yaml.Node | None
     ) -> collections.abc.Iterator[tuple[str, str]]:
-        """Yield what a BareMetalHost lacks, and what follows.
+        """Yield missing fields of a BareMetalHost, with the consequence.
 
-        ``baremetal-operator``: ``baremetalhost_validation.go``. Without a
-        bmc it is unmanaged, or its kustomization adds one.
+        ``baremetal-operator``: ``baremetalhost_validation.go``. Without
+        ``bmc`` it is unmanaged, or a kustomization adds one.
         """
         spec = yaml_nodes.below(node, 'spec')
         bmc = yaml_nodes.below(spec, 'bmc')
@@ -470,7 +520,7 @@ class _ObjectReader:
         if not address:
             yield (
                 'bmc.address',
-                'it stays unmanaged, and no node can be provisioned on it',
+                'the host stays unmanaged and cannot be provisioned',
             )
             return
         if self.text(spec, 'bootMACAddress') or address == _REPLACED:
@@ -483,7 +533,7 @@ class _ObjectReader:
         if 'disabled' in inspection or address.startswith('libvirt'):
             yield (
                 'bootMACAddress',
-                'the operator refuses it, as it is not inspected',
+                'the operator rejects a host that it does not inspect',
             )
 
     def machine_object(self, node: yaml.Node | None) -> configuration.Machine:
@@ -524,10 +574,12 @@ class _ObjectReader:
             name=name,
             place=configuration.Place(self._path, self.span(node).first),
             labels=self.labels(labels),
-            settings=tuple(one for one in settings if one is not None),
+            settings=tuple(
+                setting for setting in settings if setting is not None
+            ),
         )
 
 
 def _number(text: str | None) -> int | None:
-    found = re.fullmatch('[0-9]{1,18}', text or '')
-    return None if found is None else int(found[0])
+    number = re.fullmatch('[0-9]{1,18}', text or '')
+    return None if number is None else int(number[0])
