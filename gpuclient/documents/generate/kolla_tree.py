@@ -50,7 +50,7 @@ _Confs: typing.TypeAlias = dict[str, nova_conf.NovaConf]
 
 
 def create(wanted: description_model.Description) -> creation.Creation:
-    """Return the files, and what is left to do.
+    """Return the files, and the next steps.
 
     :raises gpuclient.exceptions.InvalidData: Nova would refuse it.
     """

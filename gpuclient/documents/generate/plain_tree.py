@@ -39,7 +39,7 @@ _CONTROL_SERVICES = (
 
 
 def create(wanted: description_model.Description) -> creation.Creation:
-    """Return the files, and what is left to do.
+    """Return the files, and the next steps.
 
     :raises gpuclient.exceptions.InvalidData: Nova would refuse it.
     """

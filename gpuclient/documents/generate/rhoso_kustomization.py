@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Kustomizations that carry the values of a description into objects.
+"""Kustomizations that put the values of a description into objects.
 
-As those of openstack-k8s-operators/architecture (``lib/dataplane`` and
-``dt/nova/nova04delta``), for any number of hosts, and with secrets that are
-named in place of secrets in files.
+They follow those of openstack-k8s-operators/architecture (``lib/dataplane``
+and ``dt/nova/nova04delta``), but for any number of hosts, and with the names
+of secrets instead of secrets in files.
 """
 
 import collections.abc
@@ -28,9 +28,14 @@ from gpuclient.model import description as description_model
 
 _NAME = 'kustomization.yaml'
 CONTROL_PLANE = 'control-plane'
+#: If another one is there, it builds a whole control plane.
+CONTROL_PLANE_KUSTOMIZATION = posixpath.join(CONTROL_PLANE, _NAME)
 _BARE_METAL_HOSTS = 'edpm/baremetalhosts'
 _NODE_SET = 'edpm/nodeset'
 _DEPLOYMENT = 'edpm/deployment'
+#: ConfigMaps with the values.
+_HOST_VALUES = 'baremetalhost-values'
+_NODE_SET_VALUES = 'edpm-nodeset-values'
 
 DATA_PLANE = 'dataplane.openstack.org/v1beta1'
 #: ConfigMaps that nova-compute mounts, and the file in each.
@@ -43,7 +48,7 @@ Record: typing.TypeAlias = dict[str, typing.Any]
 def create(
     wanted: description_model.Description,
 ) -> collections.abc.Iterator[creation.TextArtifact]:
-    """Yield the kustomizations, and the objects that they fill."""
+    """Yield the kustomizations, and the objects whose fields they set."""
     yield from _control_plane(wanted)
     if any(host.bare_metal is not None for host in wanted.hosts):
         yield from _bare_metal_hosts(wanted)
@@ -53,17 +58,12 @@ def create(
     )
 
 
-#: Of the control plane: where somebody else has one, it is that of a whole
-#: control plane.
-CONTROL_PLANE_KUSTOMIZATION = posixpath.join(CONTROL_PLANE, _NAME)
-
-
 def _control_plane(
     wanted: description_model.Description,
 ) -> collections.abc.Iterator[creation.TextArtifact]:
-    """Yield what makes a part of an OpenStackControlPlane of the values.
+    """Yield a partial OpenStackControlPlane and its kustomization.
 
-    It has what Nova needs and nothing else, for a server-side apply.
+    It has nothing but the configuration of Nova, for a server-side apply.
     """
     conductor = 'conductorServiceTemplate'
     fields = {
@@ -109,14 +109,14 @@ def _kustomization(
     folder: str, resources: list[str], replacements: list[Record]
 ) -> creation.TextArtifact:
     path = posixpath.join(folder, _NAME)
-    found: Record = {
+    kustomization: Record = {
         'apiVersion': 'kustomize.config.k8s.io/v1beta1',
         'kind': 'Kustomization',
         'resources': resources,
     }
     if replacements:
-        found['replacements'] = replacements
-    return creation.TextArtifact(path, _text([found]), part_of=path)
+        kustomization['replacements'] = replacements
+    return creation.TextArtifact(path, _text([kustomization]), part_of=path)
 
 
 def _objects(
@@ -133,7 +133,7 @@ def _text(objects: list[Record]) -> str:
     return ''.join(
         [
             f'{host_files.MARK}\n',
-            *(f'---\n{yaml_edit.dump(one)}' for one in objects),
+            *(f'---\n{yaml_edit.dump(record)}' for record in objects),
         ]
     )
 
@@ -141,7 +141,12 @@ def _text(objects: list[Record]) -> str:
 def _replacement(
     source: str, field: str, kind: str, name: str, target: str
 ) -> Record:
-    """Return what puts a field of the values into a field of an object."""
+    """Return a replacement of a field of an object by a value.
+
+    :param source: Name of the ConfigMap with the values.
+    :param field: Path of the value.
+    :param target: Path of the field.
+    """
     return {
         'source': {'kind': 'ConfigMap', 'name': source, 'fieldPath': field},
         'targets': [
@@ -155,7 +160,7 @@ def _replacement(
 
 
 def _escaped(key: str) -> str:
-    """Return a key as it stands in a path of kustomize."""
+    """Return a key as paths of kustomize spell it."""
     return key.replace('.', '\\.')
 
 
@@ -174,128 +179,93 @@ def _bare_metal_hosts(
 ) -> collections.abc.Iterator[creation.TextArtifact]:
     namespace = wanted.rhoso.namespace
     objects: list[Record] = []
-    replacements = []
+    replacements = [_inspection()]
     for host in wanted.hosts:
-        found = host.bare_metal
-        if found is None:
-            continue
-        fields = {
-            'metadata.labels': 'labels',
-            'spec.bmc': 'bmc',
-            'spec.bootMACAddress': 'bootMACAddress',
-            'spec.online': 'online',
-        }
-        spec: Record = {
-            'architecture': 'x86_64',
-            'automatedCleaningMode': 'metadata',
-            'bootMode': 'UEFI',
-            'online': True,
-        }
-        if found.root_device_hints:
-            fields['spec.rootDeviceHints'] = 'rootDeviceHints'
-        data = f'data.{_escaped(host.name)}'
-        if found.preprovisioning_network_data is not None:
-            secret = f'{host.name}-preprovision-network-data'
-            spec['preprovisioningNetworkDataName'] = secret
-            objects.append(_secret(secret, namespace))
-            replacements.append(
-                _replacement(
-                    'baremetalhost-values',
-                    f'{data}.preprovisioningNetworkData',
-                    'Secret',
-                    secret,
-                    'stringData',
-                )
+        if host.bare_metal is not None:
+            host_objects, host_replacements = _bare_metal_host(
+                host.name, host.bare_metal, namespace
             )
-        objects.append(
-            {
-                'apiVersion': 'metal3.io/v1alpha1',
-                'kind': 'BareMetalHost',
-                'metadata': {
-                    'name': host.name,
-                    'namespace': namespace,
-                    'labels': {},
-                    'annotations': {'inspect.metal3.io': ''},
-                },
-                'spec': spec,
-            }
-        )
-        replacements += [
-            _replacement(
-                'baremetalhost-values',
-                f'{data}.{field}',
-                'BareMetalHost',
-                host.name,
-                target,
-            )
-            for target, field in fields.items()
-        ]
-    inspection = _replacement(
-        'baremetalhost-values',
+            objects += host_objects
+            replacements += host_replacements
+    yield _kustomization(
+        _BARE_METAL_HOSTS, ['values.yaml', 'baremetalhosts.yaml'], replacements
+    )
+    yield _objects(_BARE_METAL_HOSTS, 'baremetalhosts.yaml', objects)
+
+
+def _inspection() -> Record:
+    """Return the replacement of an annotation of all BareMetalHosts."""
+    replacement = _replacement(
+        _HOST_VALUES,
         'data.metal3_inspection',
         'BareMetalHost',
         '',
         r'metadata.annotations.inspect\.metal3\.io',
     )
-    del inspection['targets'][0]['select']['name']
-    yield _kustomization(
-        _BARE_METAL_HOSTS,
-        ['values.yaml', 'baremetalhosts.yaml'],
-        [inspection, *replacements],
+    del replacement['targets'][0]['select']['name']
+    return replacement
+
+
+def _bare_metal_host(
+    name: str, machine: description_model.BareMetal, namespace: str
+) -> tuple[list[Record], list[Record]]:
+    """Return the objects of a host, and the replacements in them."""
+    fields = {
+        'metadata.labels': 'labels',
+        'spec.bmc': 'bmc',
+        'spec.bootMACAddress': 'bootMACAddress',
+        'spec.online': 'online',
+    }
+    if machine.root_device_hints:
+        fields['spec.rootDeviceHints'] = 'rootDeviceHints'
+    spec: Record = {
+        'architecture': 'x86_64',
+        'automatedCleaningMode': 'metadata',
+        'bootMode': 'UEFI',
+        'online': True,
+    }
+    data = f'data.{_escaped(name)}'
+    objects = []
+    replacements = []
+    if machine.preprovisioning_network_data is not None:
+        secret = f'{name}-preprovision-network-data'
+        spec['preprovisioningNetworkDataName'] = secret
+        objects.append(_secret(secret, namespace))
+        replacements.append(
+            _replacement(
+                _HOST_VALUES,
+                f'{data}.preprovisioningNetworkData',
+                'Secret',
+                secret,
+                'stringData',
+            )
+        )
+    objects.append(
+        {
+            'apiVersion': 'metal3.io/v1alpha1',
+            'kind': 'BareMetalHost',
+            'metadata': {
+                'name': name,
+                'namespace': namespace,
+                'labels': {},
+                'annotations': {'inspect.metal3.io': ''},
+            },
+            'spec': spec,
+        }
     )
-    yield _objects(_BARE_METAL_HOSTS, 'baremetalhosts.yaml', objects)
+    replacements += [
+        _replacement(
+            _HOST_VALUES, f'{data}.{field}', 'BareMetalHost', name, target
+        )
+        for target, field in fields.items()
+    ]
+    return objects, replacements
 
 
 def _node_set(
     wanted: description_model.Description,
 ) -> collections.abc.Iterator[creation.TextArtifact]:
-    rhoso = wanted.rhoso
-    first = wanted.hosts[0]
-    fields = {
-        'spec.preProvisioned': 'preProvisioned',
-        'spec.nodeTemplate.ansible': 'nodeset.ansible',
-        'spec.nodeTemplate.networks': 'nodeset.networks',
-        'spec.nodes': 'nodeset.nodes',
-        'spec.services': 'nodeset.services',
-    }
-    if first.bare_metal is not None:
-        fields['spec.baremetalSetTemplate'] = 'baremetalSetTemplate'
-    source = 'edpm-nodeset-values'
-    replacements = [
-        _replacement(
-            source,
-            f'data.{field}',
-            'OpenStackDataPlaneNodeSet',
-            rhoso.node_set,
-            target,
-        )
-        for target, field in fields.items()
-    ]
-    replacements += [
-        _replacement(
-            source,
-            f'data.nova.{part}.conf',
-            'ConfigMap',
-            name,
-            f'data.{_escaped(file)}',
-        )
-        for part, (name, file) in maps(wanted).items()
-    ]
-    secrets = []
-    for host in wanted.hosts:
-        if host.bare_metal is None or host.bare_metal.network_data is None:
-            continue
-        name = f'{host.name}-network-data'
-        secrets.append(_secret(name, rhoso.namespace))
-        replacements.append(
-            _replacement(
-                source,
-                f'data.baremetalHostsNetworkData.{_escaped(host.name)}',
-                'Secret',
-                name,
-                'stringData',
-            )
-        )
+    secrets, secret_replacements = _network_data(wanted)
     resources = [
         'values.yaml',
         'nova_gpu.yaml',
@@ -303,40 +273,96 @@ def _node_set(
     ]
     if secrets:
         resources.append('network-data-secrets.yaml')
-    yield _kustomization(_NODE_SET, resources, replacements)
+    yield _kustomization(
+        _NODE_SET,
+        resources,
+        [*_node_set_replacements(wanted), *secret_replacements],
+    )
     yield _objects(
         _NODE_SET,
         'openstackdataplanenodeset.yaml',
-        [
-            {
-                'apiVersion': DATA_PLANE,
-                'kind': 'OpenStackDataPlaneNodeSet',
-                'metadata': {
-                    'name': rhoso.node_set,
-                    'namespace': rhoso.namespace,
-                },
-                'spec': {
-                    'env': [{'name': 'ANSIBLE_FORCE_COLOR', 'value': 'True'}],
-                    'networkAttachments': ['ctlplane'],
-                    'nodeTemplate': {
-                        'ansibleSSHPrivateKeySecret': rhoso.ssh_key_secret,
-                        'managementNetwork': 'ctlplane',
-                    },
-                },
-            }
-        ],
+        [_node_set_object(wanted.rhoso)],
     )
     if secrets:
         yield _objects(_NODE_SET, 'network-data-secrets.yaml', secrets)
 
 
+def _node_set_replacements(
+    wanted: description_model.Description,
+) -> collections.abc.Iterator[Record]:
+    fields = {
+        'spec.preProvisioned': 'preProvisioned',
+        'spec.nodeTemplate.ansible': 'nodeset.ansible',
+        'spec.nodeTemplate.networks': 'nodeset.networks',
+        'spec.nodes': 'nodeset.nodes',
+        'spec.services': 'nodeset.services',
+    }
+    if wanted.hosts[0].bare_metal is not None:
+        fields['spec.baremetalSetTemplate'] = 'baremetalSetTemplate'
+    for target, field in fields.items():
+        yield _replacement(
+            _NODE_SET_VALUES,
+            f'data.{field}',
+            'OpenStackDataPlaneNodeSet',
+            wanted.rhoso.node_set,
+            target,
+        )
+    for part, (name, file) in maps(wanted).items():
+        yield _replacement(
+            _NODE_SET_VALUES,
+            f'data.nova.{part}.conf',
+            'ConfigMap',
+            name,
+            f'data.{_escaped(file)}',
+        )
+
+
+def _network_data(
+    wanted: description_model.Description,
+) -> tuple[list[Record], list[Record]]:
+    """Return the secrets of network data, and the replacements in them."""
+    secrets = []
+    replacements = []
+    for host in wanted.hosts:
+        if host.bare_metal is None or host.bare_metal.network_data is None:
+            continue
+        name = f'{host.name}-network-data'
+        secrets.append(_secret(name, wanted.rhoso.namespace))
+        replacements.append(
+            _replacement(
+                _NODE_SET_VALUES,
+                f'data.baremetalHostsNetworkData.{_escaped(host.name)}',
+                'Secret',
+                name,
+                'stringData',
+            )
+        )
+    return secrets, replacements
+
+
+def _node_set_object(rhoso: description_model.Rhoso) -> Record:
+    return {
+        'apiVersion': DATA_PLANE,
+        'kind': 'OpenStackDataPlaneNodeSet',
+        'metadata': {'name': rhoso.node_set, 'namespace': rhoso.namespace},
+        'spec': {
+            'env': [{'name': 'ANSIBLE_FORCE_COLOR', 'value': 'True'}],
+            'networkAttachments': ['ctlplane'],
+            'nodeTemplate': {
+                'ansibleSSHPrivateKeySecret': rhoso.ssh_key_secret,
+                'managementNetwork': 'ctlplane',
+            },
+        },
+    }
+
+
 def maps(
     wanted: description_model.Description,
 ) -> dict[str, tuple[str, str]]:
-    """Return the ConfigMaps that there are, by the key of their values."""
-    found = (
+    """Return the ConfigMaps of nova-compute, by the key of their values."""
+    cpu_map = (
         {'compute': CPU_MAP}
         if creation.compute_options(wanted.hosts[0])
         else {}
     )
-    return {**found, 'pci': PCI_MAP}
+    return {**cpu_map, 'pci': PCI_MAP}

@@ -10,11 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A description as the files of RHOSO.
+"""Generate the files of a description for RHOSO.
 
 The folders, files and keys are those of the examples of
 openstack-k8s-operators/architecture (``examples/dt/nova/nova04delta``), whose
-kustomizations, or ours, carry the values into the custom resources.
+kustomizations, or the generated ones, put the values into the custom
+resources.
 """
 
 import collections.abc
@@ -40,14 +41,13 @@ SERVICES = 'edpm/nodeset/nova_gpu.yaml'
 DEPLOYMENT_VALUES = 'edpm/deployment/values.yaml'
 DEPLOYMENT = 'edpm/deployment/openstackdataplanedeployment.yaml'
 
-#: The OpenStackDataPlaneService that takes the place of ``nova``.
+#: The OpenStackDataPlaneService that replaces ``nova``.
 NOVA_SERVICE = 'nova-custom-gpu'
 _LOCAL = {'config.kubernetes.io/local-config': 'true'}
 _COMMENT = '# local-config: referenced, but not emitted by kustomize\n'
 
-#: Services of a node set, in the order in which they run. The kernel
-#: arguments are set by bootstrap, and the initramfs is made after it and
-#: before the reboot.
+#: Services of a node set, in the order in which they run: bootstrap sets the
+#: kernel arguments, and the initramfs is rebuilt between it and the reboot.
 _SERVICES = (
     'bootstrap',
     'download-cache',
@@ -69,18 +69,18 @@ _SERVICES = (
 )
 
 
-#: Sets ``customServiceConfig`` of Nova and nothing else of the control plane.
+#: Sets only ``customServiceConfig`` of Nova in the control plane.
 _APPLY_PART = (
     f'kustomize build {creation.OUTPUT}/control-plane | '
     f'oc apply --server-side -f -'
 )
 _CONFLICT = (
-    'If oc reports a conflict with another manager of a customServiceConfig: '
-    'add the lines that it has there to '
-    f'{creation.OUTPUT}/control-plane/service-values.yaml, and apply again '
+    'If oc reports a conflict with another manager of customServiceConfig: '
+    "copy that manager's lines to "
+    f'{creation.OUTPUT}/control-plane/service-values.yaml, then apply again '
     'with --force-conflicts'
 )
-#: Where the kustomization is that of a whole control plane.
+#: For a kustomization that builds a whole control plane.
 _APPLY_WHOLE = (
     f'kustomize build {creation.OUTPUT}/control-plane | oc apply -f -'
 )
@@ -88,7 +88,7 @@ _APPLY_WHOLE = (
 
 @dataclasses.dataclass(frozen=True)
 class _Default(yaml_merge.Merge):
-    """A value for where there is none."""
+    """A value that is set only where there is none."""
 
     value: typing.Any
 
@@ -98,51 +98,49 @@ class _Default(yaml_merge.Merge):
 
 @dataclasses.dataclass(frozen=True)
 class ServiceList(yaml_merge.Merge):
-    """The services of a node set: ours in their places, others as they are."""
+    """The services of a node set: adds ours, and keeps all others."""
 
-    #: For messages.
+    #: Path of the file, for messages.
     path: str
 
     def merged(self, old: typing.Any) -> list[str]:
         if not isinstance(old, list) or not old:
             return list(_SERVICES)
-        found = list(old)
-        if NOVA_SERVICE not in found:
-            other = [
-                one
-                for one in found
-                if isinstance(one, str) and one.startswith('nova-custom')
+        services = list(old)
+        if NOVA_SERVICE not in services:
+            custom = [
+                service
+                for service in services
+                if isinstance(service, str)
+                and service.startswith('nova-custom')
             ]
-            if other:
+            if custom:
                 raise exceptions.DocumentError(
-                    f'Cannot edit {self.path}: service {other[0]} is there, '
-                    f'and {NOVA_SERVICE} would configure nova-compute, too; '
-                    'add '
+                    f'Cannot edit {self.path}: both its service {custom[0]} '
+                    f'and {NOVA_SERVICE} would configure nova-compute; add '
                     'the data sources of one to the other'
                 )
-            if 'nova' in found:
-                found[found.index('nova')] = NOVA_SERVICE
+            if 'nova' in services:
+                services[services.index('nova')] = NOVA_SERVICE
             else:
-                _insert(found, NOVA_SERVICE)
-        if rhoso_host.SERVICE not in found:
-            _insert(found, rhoso_host.SERVICE)
-        return found
+                _insert(services, NOVA_SERVICE)
+        if rhoso_host.SERVICE not in services:
+            _insert(services, rhoso_host.SERVICE)
+        return services
 
 
-def _insert(found: list[str], name: str) -> None:
-    """Put a service before the first that runs after it."""
+def _insert(services: list[str], name: str) -> None:
+    """Insert a service before the first one that has to run after it."""
     later = _SERVICES[_SERVICES.index(name) + 1 :]
-    found.insert(
-        next(
-            (at for at, other in enumerate(found) if other in later),
-            len(found),
-        ),
-        name,
+    position = next(
+        (at for at, service in enumerate(services) if service in later),
+        len(services),
     )
+    services.insert(position, name)
 
 
 def create(wanted: description_model.Description) -> creation.Creation:
-    """Return the files, and what is left to do.
+    """Return the files, and the next steps.
 
     :raises gpuclient.exceptions.InvalidData: Nova would refuse it.
     """
@@ -223,26 +221,26 @@ def _bare_metal_hosts(
 ) -> creation.YamlArtifact:
     data: dict[str, typing.Any] = {'metal3_inspection': _Default('disabled')}
     for host in wanted.hosts:
-        found = host.bare_metal
-        if found is None:
+        machine = host.bare_metal
+        if machine is None:
             continue
         entry: dict[str, typing.Any] = {
-            'online': found.online,
+            'online': machine.online,
             'labels': _labels(wanted, host),
             'bmc': {
-                'address': found.bmc_address,
-                'credentialsName': found.credentials_name,
+                'address': machine.bmc_address,
+                'credentialsName': machine.credentials_name,
                 'disableCertificateVerification': (
-                    found.disable_certificate_verification
+                    machine.disable_certificate_verification
                 ),
             },
-            'bootMACAddress': found.boot_mac_address,
+            'bootMACAddress': machine.boot_mac_address,
         }
-        if found.root_device_hints:
-            entry['rootDeviceHints'] = found.root_device_hints
-        if found.preprovisioning_network_data is not None:
+        if machine.root_device_hints:
+            entry['rootDeviceHints'] = machine.root_device_hints
+        if machine.preprovisioning_network_data is not None:
             entry['preprovisioningNetworkData'] = {
-                'nmstate': yaml_edit.dump(found.preprovisioning_network_data)
+                'nmstate': yaml_edit.dump(machine.preprovisioning_network_data)
             }
         data[host.name] = entry
     return creation.YamlArtifact(
@@ -253,7 +251,7 @@ def _bare_metal_hosts(
 def _labels(
     wanted: description_model.Description, host: description_model.ComputeHost
 ) -> dict[str, typing.Any]:
-    """Return labels that the selectors of the node set find the host by."""
+    """Return the labels by which the node set selects the host."""
     return {
         **{
             key: _stated(wanted, 'labels', value)
@@ -281,23 +279,7 @@ def _node_set(wanted: description_model.Description) -> creation.YamlArtifact:
     if networks:
         data['baremetalHostsNetworkData'] = networks
     if first.bare_metal is not None:
-        data['baremetalSetTemplate'] = {
-            'ctlplaneInterface': rhoso.ctlplane_interface,
-            'cloudUserName': _stated(wanted, 'cloud_user', rhoso.cloud_user),
-            'deploymentSSHSecret': _stated(
-                wanted, 'ssh_key_secret', rhoso.ssh_key_secret
-            ),
-            'bmhNamespace': _stated(wanted, 'namespace', rhoso.namespace),
-            'bmhLabelSelector': _stated(wanted, 'labels', rhoso.labels),
-            'passwordSecret': _stated(
-                wanted,
-                'password_secret',
-                {
-                    'name': rhoso.password_secret,
-                    'namespace': rhoso.namespace,
-                },
-            ),
-        }
+        data['baremetalSetTemplate'] = _bare_metal_template(wanted)
     data['nodeset'] = {
         'ansible': {
             'ansibleUser': _stated(wanted, 'cloud_user', rhoso.cloud_user),
@@ -308,7 +290,40 @@ def _node_set(wanted: description_model.Description) -> creation.YamlArtifact:
         'nodes': {host.name: _node(wanted, host) for host in wanted.hosts},
         'services': ServiceList(NODE_SET),
     }
-    data['nova'] = {
+    data['nova'] = _nova_values(wanted)
+    return creation.YamlArtifact(
+        NODE_SET,
+        (_values('edpm-nodeset-values', data),),
+        (configuration.COMPUTE,),
+    )
+
+
+def _bare_metal_template(
+    wanted: description_model.Description,
+) -> dict[str, typing.Any]:
+    rhoso = wanted.rhoso
+    password_secret = {
+        'name': rhoso.password_secret,
+        'namespace': rhoso.namespace,
+    }
+    return {
+        'ctlplaneInterface': rhoso.ctlplane_interface,
+        'cloudUserName': _stated(wanted, 'cloud_user', rhoso.cloud_user),
+        'deploymentSSHSecret': _stated(
+            wanted, 'ssh_key_secret', rhoso.ssh_key_secret
+        ),
+        'bmhNamespace': _stated(wanted, 'namespace', rhoso.namespace),
+        'bmhLabelSelector': _stated(wanted, 'labels', rhoso.labels),
+        'passwordSecret': _stated(wanted, 'password_secret', password_secret),
+    }
+
+
+def _nova_values(
+    wanted: description_model.Description,
+) -> dict[str, typing.Any]:
+    """Return the nova.conf files of the computes, as values."""
+    first = wanted.hosts[0]
+    return {
         name: {
             'conf': conf_options.ConfMerge(
                 f'{NODE_SET}, data.nova.{name}.conf', options
@@ -320,17 +335,12 @@ def _node_set(wanted: description_model.Description) -> creation.YamlArtifact:
         )
         if options
     }
-    return creation.YamlArtifact(
-        NODE_SET,
-        (_values('edpm-nodeset-values', data),),
-        (configuration.COMPUTE,),
-    )
 
 
 def _stated(
     wanted: description_model.Description, key: str, value: typing.Any
 ) -> typing.Any:
-    """Return a value; one that nobody stated gives way to what is there."""
+    """Return a value, as a default if the description does not state it."""
     return value if key in wanted.rhoso.stated else _Default(value)
 
 
@@ -339,26 +349,26 @@ def _variables(wanted: description_model.Description) -> dict[str, typing.Any]:
     ready = rhoso_host.variables(creation.passthrough(wanted, first))
     arguments = ready['edpm_kernel_args'].split(' ')
     if first.cpu_vendor == host_files.AMD:
-        # The kernel does without: it tells readers, and "gpu config check",
-        # why there is no intel_iommu=on.
+        # The kernel ignores it. It tells readers, and "gpu config check", why
+        # there is no intel_iommu=on.
         arguments.append('amd_iommu=on')
-    found: dict[str, typing.Any] = {
+    variables: dict[str, typing.Any] = {
         'edpm_kernel_args': creation.KernelArguments(tuple(arguments)),
         'edpm_reboot_strategy': _stated(
             wanted, 'reboot_strategy', wanted.rhoso.reboot_strategy
         ),
     }
     if first.dedicated is not None:
-        found['edpm_tuned_profile'] = _stated(
+        variables['edpm_tuned_profile'] = _stated(
             wanted, 'tuned_profile', wanted.rhoso.tuned_profile
         )
-        found['edpm_tuned_isolated_cores'] = _CPUs(first.dedicated)
-    return {**found, **wanted.rhoso.ansible_vars}
+        variables['edpm_tuned_isolated_cores'] = _CPUs(first.dedicated)
+    return {**variables, **wanted.rhoso.ansible_vars}
 
 
 @dataclasses.dataclass(frozen=True)
 class _CPUs(yaml_merge.Merge):
-    """CPUs, in whatever spelling is there."""
+    """CPUs; another spelling of the same CPUs is kept."""
 
     cpus: frozenset[int]
 
@@ -412,80 +422,79 @@ def _node(
 
 
 def _services(wanted: description_model.Description) -> creation.YamlArtifact:
-    first = wanted.hosts[0]
     maps = tuple(rhoso_kustomization.maps(wanted).values())
-    cell = wanted.rhoso.cells[-1]
-    sources = [
-        *({'configMapRef': {'name': name}} for name, _file in maps),
-        {'secretRef': {'name': f'nova-{cell}-compute-config'}},
-        {'secretRef': {'name': 'nova-migration-ssh-key'}},
-    ]
     namespace = {'namespace': wanted.rhoso.namespace}
+    config_maps = (
+        yaml_merge.KubernetesObject(
+            'v1',
+            'ConfigMap',
+            name,
+            # kustomize replaces it by the value of the node set.
+            {'data': {file: _Default('_replaced_')}},
+            namespace,
+        )
+        for name, file in maps
+    )
+    nova_service = yaml_merge.KubernetesObject(
+        rhoso_kustomization.DATA_PLANE,
+        'OpenStackDataPlaneService',
+        NOVA_SERVICE,
+        {'spec': _nova_service_spec(wanted, [name for name, _file in maps])},
+        namespace,
+    )
+    playbook = rhoso_host.playbook(
+        creation.passthrough(wanted, wanted.hosts[0])
+    )
+    host_service = yaml_merge.KubernetesObject(
+        rhoso_kustomization.DATA_PLANE,
+        'OpenStackDataPlaneService',
+        rhoso_host.SERVICE,
+        {'spec': {'playbookContents': playbook}},
+        namespace,
+    )
     return creation.YamlArtifact(
         SERVICES,
-        (
-            *(
-                yaml_merge.KubernetesObject(
-                    'v1',
-                    'ConfigMap',
-                    name,
-                    # Its content comes from the values of the node set.
-                    {'data': {file: _Default('_replaced_')}},
-                    namespace,
-                )
-                for name, file in maps
-            ),
-            yaml_merge.KubernetesObject(
-                rhoso_kustomization.DATA_PLANE,
-                'OpenStackDataPlaneService',
-                NOVA_SERVICE,
-                {
-                    'spec': {
-                        'edpmServiceType': 'nova',
-                        'dataSources': _Items(tuple(sources)),
-                        'playbook': 'osp.edpm.nova',
-                        'tlsCerts': _Default(
-                            {
-                                'default': {
-                                    'contents': ['dnsnames', 'ips'],
-                                    'networks': ['ctlplane'],
-                                    'issuer': 'osp-rootca-issuer-internal',
-                                }
-                            }
-                        ),
-                        'caCerts': _Default('combined-ca-bundle'),
-                        'containerImageFields': _Default(['NovaComputeImage']),
-                    }
-                },
-                namespace,
-            ),
-            yaml_merge.KubernetesObject(
-                rhoso_kustomization.DATA_PLANE,
-                'OpenStackDataPlaneService',
-                rhoso_host.SERVICE,
-                {
-                    'spec': {
-                        'playbookContents': rhoso_host.playbook(
-                            creation.passthrough(wanted, first)
-                        )
-                    }
-                },
-                namespace,
-            ),
-        ),
+        (*config_maps, nova_service, host_service),
         (configuration.COMPUTE,),
     )
 
 
+def _nova_service_spec(
+    wanted: description_model.Description, config_maps: list[str]
+) -> dict[str, typing.Any]:
+    cell = wanted.rhoso.cells[-1]
+    sources = (
+        *({'configMapRef': {'name': name}} for name in config_maps),
+        {'secretRef': {'name': f'nova-{cell}-compute-config'}},
+        {'secretRef': {'name': 'nova-migration-ssh-key'}},
+    )
+    certificates = {
+        'default': {
+            'contents': ['dnsnames', 'ips'],
+            'networks': ['ctlplane'],
+            'issuer': 'osp-rootca-issuer-internal',
+        }
+    }
+    return {
+        'edpmServiceType': 'nova',
+        'dataSources': _Items(sources),
+        'playbook': 'osp.edpm.nova',
+        'tlsCerts': _Default(certificates),
+        'caCerts': _Default('combined-ca-bundle'),
+        'containerImageFields': _Default(['NovaComputeImage']),
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class _Items(yaml_merge.Merge):
-    """Items of a list, beside those that are there."""
+    """Items that a list must contain; other items are kept."""
 
     items: tuple[typing.Any, ...]
 
     def merged(self, old: typing.Any) -> list[typing.Any]:
-        found = list(old) if isinstance(old, list) else []
-        return [*found, *(one for one in self.items if one not in found)]
+        present = list(old) if isinstance(old, list) else []
+        missing = [item for item in self.items if item not in present]
+        return [*present, *missing]
 
 
 def _deployment_values() -> creation.YamlArtifact:
@@ -525,7 +534,7 @@ def _next_steps(
             if host.bare_metal is not None
         ]
     yield (
-        f'Make sure that namespace {rhoso.namespace} has the secrets '
+        f'Make sure that these secrets exist in namespace {rhoso.namespace}: '
         f'{", ".join(dict.fromkeys(secrets))}'
     )
     yield creation.CHECK
@@ -535,12 +544,12 @@ def _next_steps(
     if wanted.hosts[0].bare_metal is not None:
         folders.insert(0, 'edpm/baremetalhosts')
     for folder in folders:
-        yield (f'kustomize build {creation.OUTPUT}/{folder} | oc apply -f -')
+        yield f'kustomize build {creation.OUTPUT}/{folder} | oc apply -f -'
     yield (
-        f'If the node set is deployed already, create an '
-        f'OpenStackDataPlaneDeployment with another name than '
-        f'{rhoso.deployment}; with edpm_reboot_strategy auto it does not '
-        f'reboot the hosts: migrate the servers and reboot them'
+        f'If the node set is deployed already: create an '
+        f'OpenStackDataPlaneDeployment with a name other than '
+        f'{rhoso.deployment}. With edpm_reboot_strategy auto it does not '
+        f'reboot deployed hosts: migrate the servers away and reboot them'
     )
     yield 'openstack gpu alias verify ' + ' '.join(
         alias.name for alias in wanted.aliases

@@ -509,7 +509,7 @@ class TestCreate(testtools.TestCase):
         words = self.refused(
             os.fspath(_EXAMPLES / 'rhoso.yaml'), '--output', 'out'
         )
-        self.assertIn('service nova-custom-sriov is there', words)
+        self.assertIn('both its service nova-custom-sriov and', words)
 
     def test_not_in_place(self) -> None:
         """The edit is shown as a patch, and nothing is written."""
