@@ -10,13 +10,14 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Nova configuration inside YAML: the custom resources of RHOSO.
+"""Configuration of Nova inside YAML: the custom resources of RHOSO.
 
-Read and edited in place are the control plane's values
-(``nova.apiServiceTemplate.customServiceConfig`` and its siblings), also
-within an OpenStackControlPlane, the nodeset's values (``nova.pci.conf``,
-``nova.compute.conf``) and ConfigMaps with ``*.conf`` keys. YAML is only read
-to find them; an edit patches lines of the text, so every other byte stays.
+It is in the values of the control plane
+(``nova.apiServiceTemplate.customServiceConfig`` and its siblings), also inside
+an OpenStackControlPlane, in the values of the node set (``nova.pci.conf``,
+``nova.compute.conf``), and in ConfigMaps with ``*.conf`` keys. YAML is parsed
+only to find these; an edit replaces lines of the text, and every other byte
+stays.
 """
 
 import collections.abc
@@ -38,11 +39,11 @@ from gpuclient.model import configuration
 
 _DEEPEST = 200
 
-#: What holds a ``customServiceConfig``, below ``nova``: in custom resources,
-#: and the shorter names that values of kustomize have (``architecture``:
-#: ``dt/nova/nova03gamma``, ``dt/dcn``). Left out are metadata and noVNC, which
-#: read nothing of devices, and novaComputeTemplates, whose drivers, of Ironic
-#: and for tests, give none away.
+#: Parents of ``customServiceConfig`` below ``nova``: in custom resources, and
+#: the shorter names in values of kustomize (``architecture``:
+#: ``dt/nova/nova03gamma``, ``dt/dcn``). Metadata and noVNC are missing because
+#: they read no options of PCI devices, and novaComputeTemplates because its
+#: drivers (Ironic, fake) have no PCI passthrough.
 _TEMPLATES = {
     'apiServiceTemplate': configuration.API,
     'conductorServiceTemplate': configuration.CONDUCTOR,
@@ -51,8 +52,8 @@ _TEMPLATES = {
     'cell1Conductor': configuration.CONDUCTOR,
     'nova': configuration.API,
 }
-#: Resources that stand for what is below ``nova`` in OpenStackControlPlane,
-#: which makes them (``nova-operator``: ``api/nova/v1beta1``).
+#: Resources that OpenStackControlPlane generates from what is below ``nova``
+#: (``nova-operator``: ``api/nova/v1beta1``).
 _NOVA_KINDS = ('Nova', 'NovaCell')
 _KINDS = {
     'NovaAPI': configuration.API,
@@ -69,20 +70,20 @@ class EmbeddedConf:
     conf: nova_conf.NovaConf
     #: The service that reads it, ``nova-api``.
     service: str
-    #: Where it stands, ``data.nova.pci.conf``.
+    #: Path of its key: ``data.nova.pci.conf``.
     keys: str
-    #: The same for all that one service reads together.
+    #: Equal for all that one service reads together.
     group: str
-    #: Why it cannot be edited in place; empty where it can.
+    #: Why it cannot be edited in place; empty if it can.
     obstacle: str
     #: Its lines in the file.
     block: yaml_edit.Block
-    #: Name of the ConfigMap whose file it is; None where it is none.
+    #: Name of the ConfigMap whose file it is; None if it is not one.
     config_map: str | None = None
 
     @property
     def file_name(self) -> str:
-        """What it is called where a compute reads it, if that is known."""
+        """The file name on the compute; empty if it is not known."""
         if self.config_map is None:
             return ''
         return self.keys.split('data.')[-1]
@@ -90,7 +91,7 @@ class EmbeddedConf:
 
 @dataclasses.dataclass(frozen=True)
 class ServiceMounts:
-    """What a data plane service brings to its hosts."""
+    """What a data plane service mounts on its hosts."""
 
     #: Name of the service, and its ``edpmServiceType``.
     name: str
@@ -105,20 +106,19 @@ class ServiceMounts:
 
 @dataclasses.dataclass(frozen=True)
 class _Object:
-    """What is known of the object that a node is in."""
+    """The object that a node is in."""
 
     kind: str | None = None
-    #: Its name.
     name: str = ''
-    #: Another object makes it anew.
+    #: Another object generates it.
     owned: bool = False
 
 
 class CustomResourceFile(editable.EditableFile):
-    """A YAML file with nova.conf texts in it.
+    """A YAML file with custom resources, or values for them.
 
-    :raises gpuclient.exceptions.DocumentError: It is not YAML, or one of the
-        texts is refused by oslo.config.
+    :raises gpuclient.exceptions.DocumentError: It is not YAML, or oslo.config
+        refuses a nova.conf in it.
     """
 
     tool = 'RHOSO'
@@ -127,18 +127,18 @@ class CustomResourceFile(editable.EditableFile):
         super().__init__(path, content)
         self._text = atomic.decode(path, content)
         self._lines = nova_conf.split_lines(self._text)
-        #: What data plane services read.
+        #: What data plane services mount.
         self._mounted: list[ServiceMounts] = []
-        found = tuple(self._find())
+        parts = tuple(self._find())
         of_nova = self._names_of(True)
-        # What only data plane services of others read is no nova.conf.
+        # A ConfigMap that only other services read is not a nova.conf.
         of_others = self._names_of(False) - of_nova
         self.parts = tuple(
-            part for part in found if part.config_map not in of_others
+            part for part in parts if part.config_map not in of_others
         )
 
     def _names_of(self, is_nova: bool) -> set[str]:
-        """Return the ConfigMaps of data plane services, Nova's or others'."""
+        """Return the ConfigMaps of the data plane services of Nova, or not."""
         return {
             name
             for service in self._mounted
@@ -158,9 +158,9 @@ class CustomResourceFile(editable.EditableFile):
         return any(part.conf.changed for part in self.parts)
 
     def diff(self) -> str:
-        """Return the edits as a unified diff; empty where there are none."""
+        """Return the edits as a unified diff; empty if there are none."""
         if any(part.conf.changed and part.obstacle for part in self.parts):
-            # Not what the file would be; what the value would be.
+            # The diff of the values, since the file cannot be edited.
             return ''.join(
                 part.conf.diff() for part in self.parts if part.conf.changed
             )
@@ -181,7 +181,7 @@ class CustomResourceFile(editable.EditableFile):
     def services(
         self,
     ) -> collections.abc.Iterator[tuple[str, list[EmbeddedConf]]]:
-        """Yield each service, and the parts that it reads together."""
+        """Yield each service with the parts that it reads together."""
         groups: dict[tuple[str, str], list[EmbeddedConf]] = {}
         for part in self.parts:
             groups.setdefault((part.group, part.service), []).append(part)
@@ -199,17 +199,17 @@ class CustomResourceFile(editable.EditableFile):
             )
 
     def edit_readings(self) -> collections.abc.Iterator[editable.Reading]:
-        """Yield readings, with ConfigMaps together that one compute reads.
+        """Yield readings; ConfigMaps that one compute reads are one reading.
 
-        An OpenStackDataPlaneService says so (``dataSources``). Without one,
-        all ConfigMaps are taken for those of one compute; where several of
-        them have devices, it cannot be told which are.
+        OpenStackDataPlaneServices tell which they are (``dataSources``).
+        Without one, all ConfigMaps are attributed to one compute; if several
+        have ``[pci]``, the reading is ambiguous.
         """
         maps: dict[str, list[EmbeddedConf]] = {}
         for part in self.parts:
             if part.config_map is not None:
                 maps.setdefault(part.config_map, []).append(part)
-        of_maps = {id(one.conf) for parts in maps.values() for one in parts}
+        of_maps = {id(part.conf) for parts in maps.values() for part in parts}
         for reading in self.readings():
             if id(reading.confs[0]) not in of_maps:
                 yield reading
@@ -224,9 +224,9 @@ class CustomResourceFile(editable.EditableFile):
             if service.is_nova
         }
         for names in mounted.values():
-            found = [part for name in names for part in maps.get(name, ())]
-            if found:
-                yield self._together(found, is_ambiguous=False)
+            parts = [part for name in names for part in maps.get(name, ())]
+            if parts:
+                yield self._together(parts, is_ambiguous=False)
         taken = {name for names in mounted.values() for name in names}
         left = [
             part
@@ -236,14 +236,16 @@ class CustomResourceFile(editable.EditableFile):
         ]
         if left:
             holders = {
-                one.config_map for one in left if one.conf.has_section('pci')
+                part.config_map
+                for part in left
+                if part.conf.has_section('pci')
             }
             yield self._together(left, is_ambiguous=len(holders) > 1)
 
     def _together(
         self, parts: list[EmbeddedConf], *, is_ambiguous: bool
     ) -> editable.Reading:
-        """Return files that are mounted in one folder, by their names."""
+        """Return the reading of files that are mounted in one folder."""
         parts = sorted(parts, key=lambda part: part.file_name)
         return editable.Reading(
             configuration.COMPUTE,
@@ -255,7 +257,7 @@ class CustomResourceFile(editable.EditableFile):
 
     def _edited(self) -> list[str]:
         lines = list(self._lines)
-        # From the end, so that the places of the others stay.
+        # From the end, so that the positions of the others stay valid.
         for part in sorted(
             self.parts, key=lambda part: part.block.start, reverse=True
         ):
@@ -272,82 +274,72 @@ class CustomResourceFile(editable.EditableFile):
 
     def _find(self) -> collections.abc.Iterator[EmbeddedConf]:
         documents = yaml_file.compose_as_tools(self.path, self._text)
-        anchors = yaml_file.anchored_scalars(self._text)
+        self._anchors = yaml_file.anchored_scalars(self._text)
         for number, document in enumerate(documents):
             if document is not None:
                 self._document = number
-                yield from self._walk(document, (), anchors, set(), _Object())
+                yield from self._walk(document, (), set(), _Object())
 
     def _walk(
-        self,
-        node: yaml.Node,
-        keys: Keys,
-        anchors: set[int],
-        seen: set[int],
-        within: _Object,
+        self, node: yaml.Node, keys: Keys, seen: set[int], within: _Object
     ) -> collections.abc.Iterator[EmbeddedConf]:
-        # An alias is the very node that it refers to: once is enough, and a
-        # billion laughs stay one.
+        # An alias of YAML is the node that it refers to. To visit each node
+        # once also keeps a "billion laughs" small.
         if id(node) in seen or len(keys) > _DEEPEST:
             return
         seen.add(id(node))
         if isinstance(node, yaml.SequenceNode):
             for number, item in enumerate(node.value):
-                yield from self._walk(
-                    item, (*keys, str(number)), anchors, seen, within
-                )
+                yield from self._walk(item, (*keys, str(number)), seen, within)
         elif isinstance(node, yaml.MappingNode):
             within = _object(node) or within
             if within.kind == 'OpenStackDataPlaneService':
                 self._mounted.append(mounts_of(node))
-            is_map = within.kind == 'ConfigMap'
             for key, value in node.value:
-                if not isinstance(key, yaml.ScalarNode):
-                    continue
-                below = (*keys, str(key.value))
-                if isinstance(value, yaml.ScalarNode):
-                    service = _service(below, within)
-                    if service is not None and id(value) not in seen:
-                        seen.add(id(value))
-                        part = self._part(key, value, below, service, anchors)
-                        if within.owned and not part.obstacle:
-                            part = dataclasses.replace(
-                                part, obstacle='is made by its owner'
-                            )
-                        yield part
-                elif is_map and key.value == 'data':
-                    yield from self._config_map(
-                        value, below, anchors, seen, within
+                if isinstance(key, yaml.ScalarNode):
+                    yield from self._walk_entry(
+                        key, value, (*keys, str(key.value)), seen, within
                     )
-                else:
-                    yield from self._walk(value, below, anchors, seen, within)
 
-    def _config_map(
+    def _walk_entry(
         self,
-        data: yaml.Node,
+        key: yaml.ScalarNode,
+        value: yaml.Node,
         keys: Keys,
-        anchors: set[int],
         seen: set[int],
         within: _Object,
     ) -> collections.abc.Iterator[EmbeddedConf]:
+        if not isinstance(value, yaml.ScalarNode):
+            if within.kind == 'ConfigMap' and key.value == 'data':
+                yield from self._config_map(value, keys, within)
+            # Values files of kustomize are ConfigMaps with all else in them.
+            yield from self._walk(value, keys, seen, within)
+            return
+        service = _service(keys, within)
+        if service is None or id(value) in seen:
+            return
+        seen.add(id(value))
+        part = self._part(key, value, keys, service)
+        if within.owned and not part.obstacle:
+            obstacle = 'is generated from its owner'
+            part = dataclasses.replace(part, obstacle=obstacle)
+        yield part
+
+    def _config_map(
+        self, data: yaml.Node, keys: Keys, within: _Object
+    ) -> collections.abc.Iterator[EmbeddedConf]:
         """Find files among the data of a ConfigMap, as computes mount them."""
-        if isinstance(data, yaml.MappingNode):
-            for key, value in data.value:
-                if (
-                    isinstance(value, yaml.ScalarNode)
-                    and str(key.value).endswith('.conf')
-                    and _looks_like_nova(value.value)
-                ):
-                    part = self._part(
-                        key,
-                        value,
-                        (*keys, str(key.value)),
-                        configuration.COMPUTE,
-                        anchors,
-                    )
-                    yield dataclasses.replace(part, config_map=within.name)
-        # Values files of kustomize are ConfigMaps with all else in them.
-        yield from self._walk(data, keys, anchors, seen, within)
+        if not isinstance(data, yaml.MappingNode):
+            return
+        for key, value in data.value:
+            if (
+                isinstance(value, yaml.ScalarNode)
+                and str(key.value).endswith('.conf')
+                and _looks_like_nova(value.value)
+            ):
+                file_keys = (*keys, str(key.value))
+                part = self._part(key, value, file_keys, configuration.COMPUTE)
+                yield dataclasses.replace(part, config_map=within.name)
 
     def _part(
         self,
@@ -355,7 +347,6 @@ class CustomResourceFile(editable.EditableFile):
         node: yaml.ScalarNode,
         keys: Keys,
         service: str,
-        anchors: set[int],
     ) -> EmbeddedConf:
         name = '.'.join(keys)
         values = keys[-1] == 'conf'
@@ -369,12 +360,12 @@ class CustomResourceFile(editable.EditableFile):
         obstacle = ''
         if node.style != '|':
             obstacle = 'is not a block of lines ("|")'
-        elif node.start_mark.index in anchors:
-            obstacle = 'has an anchor that other places refer to'
+        elif node.start_mark.index in self._anchors:
+            obstacle = 'has an anchor that other values refer to'
         elif jinja.is_template(node.value):
             obstacle = 'is a template'
         elif text.replace('\r\n', '\n').rstrip() != node.value.rstrip():
-            obstacle = 'is indented in a way that this tool does not know'
+            obstacle = 'has an indentation that is not supported'
         if obstacle:
             text = node.value
             block = dataclasses.replace(block, start=header)
@@ -397,31 +388,31 @@ class CustomResourceFile(editable.EditableFile):
 
 
 def mounts_of(node: yaml.Node | None) -> ServiceMounts:
-    """Return what an OpenStackDataPlaneService mounts."""
+    """Return the ConfigMaps that an OpenStackDataPlaneService mounts."""
     name = yaml_nodes.text(node, 'metadata', 'name')
     sources = yaml_nodes.below(node, 'spec', 'dataSources')
-    # As releases before had it.
+    # In earlier releases.
     plain = yaml_nodes.below(node, 'spec', 'configMaps')
     return ServiceMounts(
         name,
-        # The webhook of the operator makes the type the name.
+        # The webhook of the operator defaults the type to the name.
         yaml_nodes.text(node, 'spec', 'edpmServiceType') or name,
         tuple(
-            found
-            for found in (
+            config_map
+            for config_map in (
                 *(
                     yaml_nodes.text(source, 'configMapRef', 'name')
                     for source in yaml_nodes.items(sources)
                 ),
                 *(yaml_nodes.text(item) for item in yaml_nodes.items(plain)),
             )
-            if found
+            if config_map
         ),
     )
 
 
 def _object(node: yaml.MappingNode) -> _Object | None:
-    """Return what a mapping says of itself, if it is an object."""
+    """Return the object that a mapping is; None if it is not an object."""
     kind = yaml_nodes.text(node, 'kind')
     if not kind:
         return None

@@ -86,7 +86,7 @@ class _Parameter:
 
 
 #: Role, empty for all; and the name of the parameter, or the key of hiera.
-_Places = dict[tuple[str, str], list[_Parameter]]
+_ParametersByName = dict[tuple[str, str], list[_Parameter]]
 
 
 class EnvironmentFile(derived_conf.SharedFile):
@@ -119,42 +119,47 @@ class EnvironmentFile(derived_conf.SharedFile):
     def root(self) -> str:
         return os.path.dirname(self.path)
 
-    def places(self) -> collections.abc.Iterator[tuple[str, str, yaml.Node]]:
-        """Yield role, name and value of each parameter and key of hiera."""
+    def parameters(
+        self,
+    ) -> collections.abc.Iterator[tuple[str, str, yaml.Node]]:
+        """Yield role, name and value of each parameter and hiera key."""
         for document in self._documents:
             for section in _SECTIONS:
                 for name, node in yaml_nodes.pairs(
                     yaml_nodes.below(document, section)
                 ):
-                    role = name.removesuffix(_EXTRA)
-                    if name.endswith(_EXTRA):
-                        role = _OLD_ROLES.get(role, role)
-                        for key, value in yaml_nodes.pairs(node):
-                            yield role, key.removeprefix('::'), value
-                    elif name.endswith(_PARAMETERS):
-                        role = name.removesuffix(_PARAMETERS)
-                        for key, value in yaml_nodes.pairs(node):
-                            if key in _KEYS:
-                                yield role, key, value
-                    elif name in _KEYS:
-                        yield '', name, node
+                    yield from self._of_parameter(name, node)
+
+    def _of_parameter(
+        self, name: str, node: yaml.Node
+    ) -> collections.abc.Iterator[tuple[str, str, yaml.Node]]:
+        if name.endswith(_EXTRA):
+            role = name.removesuffix(_EXTRA)
+            for key, value in yaml_nodes.pairs(node):
+                yield _OLD_ROLES.get(role, role), key.removeprefix('::'), value
+        elif name.endswith(_PARAMETERS):
+            for key, value in yaml_nodes.pairs(node):
+                if key in _KEYS:
+                    yield name.removesuffix(_PARAMETERS), key, value
+        elif name in _KEYS:
+            yield '', name, node
 
     @classmethod
     def joined(
         cls, files: collections.abc.Sequence['EnvironmentFile']
     ) -> collections.abc.Iterator[tuple[str, editable.Reading]]:
-        places: _Places = {}
+        parameters: _ParametersByName = {}
         for file in sorted(files, key=lambda file: file.path):
-            for role, name, node in file.places():
-                places.setdefault((role, name), []).append(
+            for role, name, node in file.parameters():
+                parameters.setdefault((role, name), []).append(
                     _Parameter(file, node)
                 )
-        roles = sorted({role for role, _name in places if role})
+        roles = sorted({role for role, _name in parameters if role})
         for service in configuration.ALL:
             side = [role for role in roles if service in hiera.reaches(role)]
             # Roles of neither kind have all services.
             for role in side or ['']:
-                yield from _reading(places, role, service)
+                yield from _reading(parameters, role, service)
 
     def write_edit(
         self, conf: derived_conf.DerivedConf, edit: derived_conf.Edit
@@ -172,7 +177,7 @@ class EnvironmentFile(derived_conf.SharedFile):
 
 
 def _reading(
-    places: _Places, role: str, service: str
+    parameters: _ParametersByName, role: str, service: str
 ) -> collections.abc.Iterator[tuple[str, editable.Reading]]:
     """Yield what a service reads on the hosts of a role, if anything."""
     keys: dict[str, _Parameter] = {}
@@ -187,10 +192,10 @@ def _reading(
     # What comes later counts.
     for owner in dict.fromkeys(('', role)):
         for name, key in _KEYS.items():
-            if (owner, name) in places:
-                put(key, places[owner, name])
+            if (owner, name) in parameters:
+                put(key, parameters[owner, name])
     for owner in dict.fromkeys(('', role)):
-        for (other, name), values in places.items():
+        for (other, name), values in parameters.items():
             if other == owner and '::' in name:
                 put(name, values)
     by_file: dict[EnvironmentFile, dict[str, yaml.Node]] = {}

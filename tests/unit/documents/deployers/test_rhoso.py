@@ -211,7 +211,7 @@ class TestFind(YamlTestCase):
             'kind: NovaAPI\nmetadata:\n  ownerReferences: [{kind: Nova}]\n',
         )
         self.assertEqual(
-            ['', '', '', '', 'is made by its owner', '', ''],
+            ['', '', '', '', 'is generated from its owner', '', ''],
             [part.obstacle for part in self.read(owned).parts],
         )
 
