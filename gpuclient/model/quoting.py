@@ -36,6 +36,13 @@ _IDENTIFIER = re.compile(
 )
 #: A word that is too long to be shown whatever it is.
 _LONG = re.compile(r'[^\s\'",;:()\[\]{}=]{25,}')
+#: Names of ours that have more digits than words: GPU models, variables.
+_OURS = re.compile('(?:nvidia|amd|intel|edpm)(?:_[a-z0-9]{1,12}){1,8}')
+#: Where names of kinds, in names of files, have their next word.
+_KINDS = re.compile(
+    'openstack(?=controlplane|dataplane)|'
+    'dataplane(?=nodeset|deployment|service)'
+)
 _WORDS = re.compile('[A-Z]+[a-z]*|[a-z]+|[0-9]+')
 #: Characters of a whole message.
 _LONGEST_MESSAGE = 4000
@@ -217,9 +224,9 @@ def is_name(text: str) -> bool:
     Words are told apart by marks, digits or capitals: ``gpu_a100_80g``,
     ``AggregateInstanceExtraSpecsFilter``.
     """
-    if len(text) <= _LONGEST_WORD:
+    if len(text) <= _LONGEST_WORD or _OURS.fullmatch(text):
         return True
-    words = _WORDS.findall(text)
+    words = _WORDS.findall(_KINDS.sub(r'\g<0>-', text))
     letters = sum(map(len, words))
     return (
         letters > 0

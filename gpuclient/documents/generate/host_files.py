@@ -127,18 +127,32 @@ class Passthrough:
                 'No device is named, by its ids or by its address'
             )
         cores = (self.isolated_cores,) if self.isolated_cores else ()
-        for what, pattern, values in (
-            ('Device ids', _IDS, self.ids),
-            ('Driver', _MODULE, (*self.rivals, *(self.blacklist or ()))),
-            ('Kernel argument', _ARGUMENT, self.arguments),
-            ('Isolated cores', _CORES, cores),
-            ('Profile of tuned', _PROFILE, (self.tuned_profile,)),
+        for what, pattern, form, values in (
+            ('Device ids', _IDS, 'such as 10de:20f1', self.ids),
+            (
+                'Driver',
+                _MODULE,
+                'of letters, digits, - and _',
+                (*self.rivals, *(self.blacklist or ())),
+            ),
+            (
+                'Kernel argument',
+                _ARGUMENT,
+                'of letters, digits and any of - _ . , : = / @ + ~ ^',
+                self.arguments,
+            ),
+            ('Isolated cores', _CORES, 'such as 2-11,14', cores),
+            (
+                'Profile of tuned',
+                _PROFILE,
+                'of letters, digits, dots, - and _',
+                (self.tuned_profile,),
+            ),
         ):
             for value in values:
                 if not pattern.fullmatch(value):
                     raise exceptions.InvalidValue(
-                        f'{what} {value!r} is not of the form '
-                        f'{pattern.pattern}'
+                        f'{what} {value!r} must be {form}'
                     )
         if self.isolated_cores:
             try:

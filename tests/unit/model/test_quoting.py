@@ -12,16 +12,38 @@
 
 """Secrets are told by their form, in time that grows with the text."""
 
+import ast
+import collections.abc
+import pathlib
+import re
 import time
 
 import ddt
 import testtools
 
+import gpuclient
 from gpuclient import exceptions
+from gpuclient.model import catalogue
 from gpuclient.model import cpu
 from gpuclient.model import device_spec
 from gpuclient.model import quoting
 from gpuclient.rules import finding
+
+
+def _said(tree: ast.AST) -> collections.abc.Iterator[str]:
+    """Yield the texts of errors and findings, with X for each value."""
+    for call in ast.walk(tree):
+        name = ast.unparse(call.func) if isinstance(call, ast.Call) else ''
+        if not re.match(r'exceptions[.]|finding[.](error|warning)', name):
+            continue
+        for node in call.args:
+            if isinstance(node, ast.JoinedStr):
+                yield ''.join(
+                    str(part.value) if isinstance(part, ast.Constant) else 'X'
+                    for part in node.values
+                )
+            elif isinstance(node, ast.Constant):
+                yield str(node.value)
 
 
 @ddt.ddt
@@ -69,6 +91,23 @@ class TestMessages(testtools.TestCase):
         self.assertEqual('x: password=***', str(error))
         found = finding.error('GPU101', 'x: password=hunter2')
         self.assertEqual('x: password=***', found.message)
+
+    def test_names_that_are_no_secrets(self) -> None:
+        models = catalogue.builtin().models
+        for name in (
+            *(model.slug for model in models),
+            'edpm_ovs_dpdk_pmd_core_list',
+            'edpm/deployment/openstackdataplanedeployment.yaml:12',
+            'control-plane/openstackcontrolplane.yaml',
+        ):
+            self.assertEqual(name, quoting.finding(name))
+
+    def test_words_of_ours(self) -> None:
+        """What this package itself says is never masked."""
+        package = pathlib.Path(gpuclient.__file__).parent
+        for path in sorted(package.rglob('*.py')):
+            for text in _said(ast.parse(path.read_text())):
+                self.assertEqual(text, quoting.finding(text), path)
 
     def test_are_bounded(self) -> None:
         text = str(exceptions.GPUError(f'Cannot read {"x" * 10**6}: no'))

@@ -101,6 +101,17 @@ class TestCreate(testtools.TestCase):
         )
         self.assertIn('solated cores', message)
 
+    def test_kernel_argument_that_cannot_be_written(self) -> None:
+        message = self.refused(
+            *('--id', '10de:20f1', '--system', 'debian'),
+            *('--cpu-vendor', 'intel', '--kernel-argument', 'a b'),
+        )
+        self.assertEqual(
+            "Kernel argument 'a b' must be of letters, digits and any of "
+            '- _ . , : = / @ + ~ ^',
+            message,
+        )
+
     def test_twice(self) -> None:
         arguments = ('debian', '--device', CARD, '--output', 'out')
         dry = self.create(*arguments, '--dry-run')
