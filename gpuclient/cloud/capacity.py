@@ -32,7 +32,7 @@ from gpuclient.model import partial_result
 
 def read_hosts(
     cloud: connection.Connection,
-) -> partial_result.PartialResult[tuple[capacity.Host, ...]]:
+) -> partial_result.PartialResult[tuple[capacity.HostCapacity, ...]]:
     """Return the hosts that have PCI devices, as far as servers go.
 
     Beside the read of devices it takes one request for the aggregates and
@@ -58,10 +58,10 @@ def read_hosts(
     for device in found.value.devices:
         devices.setdefault(device.root_uuid, []).append(device)
 
-    def host(record: inventory.Host) -> capacity.Host:
+    def host(record: inventory.ComputeProvider) -> capacity.HostCapacity:
         node = nodes.get(record.name)
         service_host = None if node is None else node.service_host
-        return capacity.Host(
+        return capacity.HostCapacity(
             node=record,
             service_host=service_host,
             devices=tuple(devices.get(record.uuid, ())),
@@ -105,9 +105,9 @@ def restricting_zone(cloud: connection.Connection, zone: str) -> str | None:
 
 def check_units(
     cloud: connection.Connection,
-    hosts: collections.abc.Sequence[capacity.Host],
+    hosts: collections.abc.Sequence[capacity.HostCapacity],
     demands: collections.abc.Iterable[demand_model.Demand],
-) -> partial_result.PartialResult[tuple[capacity.Host, ...]]:
+) -> partial_result.PartialResult[tuple[capacity.HostCapacity, ...]]:
     """Return the hosts with what one server may take of them at most.
 
     The read of all hosts tells how much is left, not how much of it Placement
@@ -155,8 +155,8 @@ def check_units(
 
 
 def _with_units(
-    reader: placement_reader.PlacementReader, host: capacity.Host
-) -> capacity.Host:
+    reader: placement_reader.PlacementReader, host: capacity.HostCapacity
+) -> capacity.HostCapacity:
     inventories = reader.get(
         f'/resource_providers/{host.node.uuid}/inventories',
         f'reading the inventories of {host.node.name}',

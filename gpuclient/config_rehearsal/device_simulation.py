@@ -200,7 +200,7 @@ class _Simulator:
     def has_match(self, spec: device_spec.DeviceSpec) -> bool:
         """Return whether a device spec matches a device of the host."""
         devices = host_devices(self.devices)
-        spec = spec.on(device_spec.Host(devices))
+        spec = spec.on(device_spec.HostDevices(devices))
         return any(spec.matches(device) for device in devices)
 
     def add(self, spec: device_spec.DeviceSpec) -> list[str]:
@@ -208,7 +208,7 @@ class _Simulator:
 
         :returns: Why devices are missing.
         """
-        spec = spec.on(device_spec.Host(host_devices(self.devices)))
+        spec = spec.on(device_spec.HostDevices(host_devices(self.devices)))
         address = spec.address
         if address is None:
             return ['network interfaces are not simulated']
@@ -237,7 +237,7 @@ class _Simulator:
     def _devices_of(
         self,
         spec: device_spec.DeviceSpec,
-        address: device_spec.Address,
+        address: device_spec.AddressPattern,
         vendor_id: str,
         product_id: str,
         kind: str,
@@ -273,7 +273,7 @@ class _Simulator:
         ]
 
 
-def _is_single(address: device_spec.Address) -> bool:
+def _is_single(address: device_spec.AddressPattern) -> bool:
     """Return whether an address is that of one device, in any domain."""
     return not address.regex and device_spec.ANY not in address.fields[1:]
 
@@ -346,7 +346,7 @@ def _type(
 
 def _free_addresses(
     spec: device_spec.DeviceSpec,
-    address: device_spec.Address,
+    address: device_spec.AddressPattern,
     vendor_id: str,
     product_id: str,
     kind: str,
@@ -366,7 +366,7 @@ def _free_addresses(
 
 
 def _addresses(
-    address: device_spec.Address, *, side_by_side: bool
+    address: device_spec.AddressPattern, *, side_by_side: bool
 ) -> collections.abc.Iterator[str]:
     """Yield addresses that may match.
 

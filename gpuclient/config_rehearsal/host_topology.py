@@ -81,7 +81,7 @@ def of_compute(
     )
 
 
-def numa_nodes(host: host_model.Host) -> dict[int | None, host_model.Node]:
+def numa_nodes(host: host_model.Host) -> dict[int | None, host_model.NumaNode]:
     """Return the NUMA nodes with CPUs and memory, by their numbers."""
     return {
         node.number: node
@@ -90,7 +90,7 @@ def numa_nodes(host: host_model.Host) -> dict[int | None, host_model.Node]:
     }
 
 
-def _inspected_cell(node: host_model.Node) -> dict[str, typing.Any]:
+def _inspected_cell(node: host_model.NumaNode) -> dict[str, typing.Any]:
     return {
         'cpus': cpu.render(node.cpus),
         'memory_mb': (node.memory_kib or 0) // cpu.KIB,

@@ -142,7 +142,7 @@ class PlannedHost:
     ]:
         """Yield each device that a device spec matches, with the first."""
         devices = device_simulation.host_devices(self.devices)
-        host = device_spec.Host(devices)
+        host = device_spec.HostDevices(devices)
         specs = [
             (spec.on(host), setting)
             for spec, setting in self.service.device_specs()[0]

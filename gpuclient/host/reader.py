@@ -228,7 +228,7 @@ class _Parser:
 
     # Devices.
 
-    def _devices(self) -> tuple[host.Device, ...]:
+    def _devices(self) -> tuple[host.PciDevice, ...]:
         names = {
             path[len(_DEVICES) :].split('/')[0]
             for path in (*self._tree.files, *self._tree.links)
@@ -255,7 +255,7 @@ class _Parser:
             found.append(self._device(address, folder))
         return tuple(sorted(found, key=lambda one: one.address))
 
-    def _device(self, address: pci.Address, folder: str) -> host.Device:
+    def _device(self, address: pci.Address, folder: str) -> host.PciDevice:
         files, links = self._tree.files, self._tree.links
         for attribute in _OF_EACH:
             if folder + attribute not in files:
@@ -264,7 +264,7 @@ class _Parser:
         config = files.get(f'{folder}config')
         override = self._word(f'{folder}driver_override')
         bars = self._bars(f'{folder}resource')
-        return host.Device(
+        return host.PciDevice(
             address,
             vendor_id=self._id(f'{folder}vendor'),
             product_id=self._id(f'{folder}device'),
@@ -360,7 +360,7 @@ class _Parser:
         # (drivers/pci/pci-sysfs.c:pci_dev_reset_attr_is_visible).
         return ()
 
-    def _bars(self, path: str) -> tuple[host.Bar, ...]:
+    def _bars(self, path: str) -> tuple[host.DeviceBar, ...]:
         found = []
         for number, line in enumerate(self._lines(path)[:_BARS]):
             match = re.fullmatch(
@@ -374,7 +374,7 @@ class _Parser:
             start, end, flags = (int(one, 16) for one in match.groups())
             if flags:
                 found.append(
-                    host.Bar(
+                    host.DeviceBar(
                         number,
                         end - start + 1 if end > start else 0,
                         prefetchable=bool(flags & _PREFETCH),
@@ -449,7 +449,7 @@ class _Parser:
             )
         return tuple(found)
 
-    def _nodes(self) -> tuple[host.Node, ...]:
+    def _nodes(self) -> tuple[host.NumaNode, ...]:
         numbers = set()
         for path in self._below(_NODES):
             match = re.match('node([0-9]{1,4})/', path[len(_NODES) :], re.A)
@@ -457,7 +457,7 @@ class _Parser:
                 numbers.add(int(match[1]))
         return tuple(self._node(number) for number in sorted(numbers))
 
-    def _node(self, number: int) -> host.Node:
+    def _node(self, number: int) -> host.NumaNode:
         folder = f'{_NODES}node{number}/'
         memory = re.search(
             r'MemTotal:\s*([0-9]{1,15}) kB',
@@ -483,7 +483,7 @@ class _Parser:
                         self._number(path.replace('/nr_', '/free_')),
                     )
                 )
-        return host.Node(
+        return host.NumaNode(
             number,
             self._cpu_list(f'{folder}cpulist') or frozenset(),
             int(memory[1]) if memory else None,

@@ -55,10 +55,10 @@ class Aggregate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Host:
+class HostCapacity:
     """A compute node, as far as new servers are concerned."""
 
-    node: inventory.Host
+    node: inventory.ComputeProvider
     #: Name of the compute service; None where nobody says.
     service_host: str | None
     devices: tuple[inventory.Device, ...]
@@ -86,7 +86,7 @@ class Fit:
 
 
 def refusal(
-    host: Host, wanted: demand_model.Demand, *, zone: str | None = None
+    host: HostCapacity, wanted: demand_model.Demand, *, zone: str | None = None
 ) -> str:
     """Return why Nova sends no server to a host, whatever is free there.
 
@@ -123,7 +123,7 @@ def refusal(
 
 
 def condition(
-    host: Host, wanted: demand_model.Demand, project_id: str | None
+    host: HostCapacity, wanted: demand_model.Demand, project_id: str | None
 ) -> str:
     """Return which setting decides whether a host is in account.
 
@@ -165,7 +165,7 @@ def condition(
 
 
 def _own_aggregates(
-    hosts: collections.abc.Iterable[Host], project_id: str
+    hosts: collections.abc.Iterable[HostCapacity], project_id: str
 ) -> frozenset[str]:
     """Return the aggregates that a project may be limited to.
 
@@ -180,7 +180,7 @@ def _own_aggregates(
     )
 
 
-def fit(host: Host, wanted: demand_model.Demand) -> Fit:
+def fit(host: HostCapacity, wanted: demand_model.Demand) -> Fit:
     """Return how many more servers fit on a host that Nova may use."""
     limits: dict[str, int] = {}
     of_node, requests = _split(host, wanted, limits)
@@ -204,7 +204,7 @@ def fit(host: Host, wanted: demand_model.Demand) -> Fit:
 
 
 def _split(
-    host: Host, wanted: demand_model.Demand, limits: dict[str, int]
+    host: HostCapacity, wanted: demand_model.Demand, limits: dict[str, int]
 ) -> tuple[dict[str, int], list[demand_model.DeviceRequest]]:
     """Return what a host gives of itself, and what its devices give.
 
@@ -330,7 +330,7 @@ def _most(
 class HostForecast:
     """How many more servers of a flavor fit on a host."""
 
-    host: Host
+    host: HostCapacity
     #: Why Nova sends none there; empty where it may.
     refusal: str
     #: As if it might.
@@ -413,7 +413,7 @@ class Forecast:
 
 def forecast(
     flavor: flavor_model.Flavor,
-    hosts: collections.abc.Sequence[Host],
+    hosts: collections.abc.Sequence[HostCapacity],
     aliases: collections.abc.Mapping[str, alias_model.Alias],
     *,
     project_id: str | None = None,
@@ -474,7 +474,7 @@ def forecast(
 
 def _assumed(
     flavor: flavor_model.Flavor,
-    concerned: collections.abc.Sequence[Host],
+    concerned: collections.abc.Sequence[HostCapacity],
     aliases: collections.abc.Mapping[str, alias_model.Alias],
     inferred: collections.abc.Container[str],
 ) -> collections.abc.Iterator[str]:
@@ -495,7 +495,7 @@ def _assumed(
 
 
 def _devices_of(
-    alias: alias_model.Alias, hosts: collections.abc.Iterable[Host]
+    alias: alias_model.Alias, hosts: collections.abc.Iterable[HostCapacity]
 ) -> tuple[inventory.Device, ...]:
     return inventory.of_alias(
         (device for host in hosts for device in host.devices), alias
@@ -511,7 +511,7 @@ def _type_doubt(
     )
 
 
-def _outside(host: Host, own: frozenset[str]) -> str:
+def _outside(host: HostCapacity, own: frozenset[str]) -> str:
     """Return whether a project may be limited to other aggregates."""
     if not own or any(group.name in own for group in host.aggregates):
         return ''
@@ -523,7 +523,7 @@ def _outside(host: Host, own: frozenset[str]) -> str:
 
 
 def _unknown_classes(
-    hosts: collections.abc.Iterable[Host], wanted: demand_model.Demand
+    hosts: collections.abc.Iterable[HostCapacity], wanted: demand_model.Demand
 ) -> list[str]:
     """Return the classes of which nothing is known.
 
@@ -555,8 +555,8 @@ def _unknown_classes(
 def _doubts(
     flavor: flavor_model.Flavor,
     wanted: demand_model.Demand,
-    concerned: collections.abc.Sequence[Host],
-    hosts: collections.abc.Sequence[Host],
+    concerned: collections.abc.Sequence[HostCapacity],
+    hosts: collections.abc.Sequence[HostCapacity],
     aliases: collections.abc.Mapping[str, alias_model.Alias],
     inferred: collections.abc.Container[str],
 ) -> collections.abc.Iterator[str]:
@@ -600,7 +600,7 @@ def _doubts(
         )
 
 
-def _concerns(host: Host, wanted: demand_model.Demand) -> bool:
+def _concerns(host: HostCapacity, wanted: demand_model.Demand) -> bool:
     return any(
         device.resource_class in wanted.classes for device in host.devices
     )
@@ -619,7 +619,8 @@ class Stranded:
 
 
 def stranded(
-    host: Host, fits: collections.abc.Iterable[tuple[demand_model.Demand, Fit]]
+    host: HostCapacity,
+    fits: collections.abc.Iterable[tuple[demand_model.Demand, Fit]],
 ) -> tuple[Stranded, ...]:
     """Return what no flavor can use of the free devices of a host.
 
@@ -650,9 +651,9 @@ def stranded(
 
 
 def stranded_by_host(
-    hosts: collections.abc.Iterable[Host],
+    hosts: collections.abc.Iterable[HostCapacity],
     forecasts: collections.abc.Iterable[Forecast],
-) -> collections.abc.Iterator[tuple[Host, tuple[Stranded, ...]]]:
+) -> collections.abc.Iterator[tuple[HostCapacity, tuple[Stranded, ...]]]:
     """Yield hosts with free devices that none of the flavors can use."""
     fits: dict[str, list[tuple[demand_model.Demand, Fit]]] = {}
     refusals: dict[str, str] = {}
@@ -679,7 +680,7 @@ def stranded_by_host(
 
 
 def largest(
-    hosts: collections.abc.Iterable[Host], alias: alias_model.Alias
+    hosts: collections.abc.Iterable[HostCapacity], alias: alias_model.Alias
 ) -> int:
     """Return how many devices of an alias one server could get at most."""
     return max(

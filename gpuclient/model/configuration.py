@@ -102,7 +102,7 @@ class HostSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Node:
+class NodeSetNode:
     """A host of a node set, before it has a machine."""
 
     name: str

@@ -188,7 +188,7 @@ class NodeSet:
     selector: configuration.Labels = ()
     #: Where the selector stands; None where machines are not looked for.
     selector_place: configuration.Place | None = None
-    nodes: tuple[configuration.Node, ...] = ()
+    nodes: tuple[configuration.NodeSetNode, ...] = ()
     #: What nova-compute reads on the hosts, as far as it is known.
     computes: tuple[Process, ...] = ()
     #: The hosts have their operating system already.

@@ -59,7 +59,7 @@ class Cards:
 
 
 @dataclasses.dataclass(frozen=True)
-class NumaNode:
+class DescribedNumaNode:
     """One NUMA node of a host."""
 
     cpus: frozenset[int]
@@ -107,7 +107,7 @@ class ComputeHost:
     hypervisor_hostname: str
     cards: tuple[Cards, ...]
     cpu_vendor: str
-    nodes: tuple[NumaNode, ...]
+    nodes: tuple[DescribedNumaNode, ...]
     #: For servers without dedicated CPUs, and for the host itself.
     shared: frozenset[int] | None
     #: For servers with dedicated CPUs; isolated from all other processes.

@@ -130,7 +130,7 @@ def _fixed_ips(item: mapping_reader.MappingReader) -> dict[str, str]:
 
 def _numa_nodes(
     host: mapping_reader.MappingReader,
-) -> tuple[description.NumaNode, ...]:
+) -> tuple[description.DescribedNumaNode, ...]:
     if not host.has('numa_nodes'):
         return ()
     nodes = []
@@ -145,7 +145,7 @@ def _numa_nodes(
                 f'CPUs {cpu.render(seen & cpus)} are in another node, too',
             )
         seen |= cpus
-        nodes.append(description.NumaNode(cpus, memory_mb))
+        nodes.append(description.DescribedNumaNode(cpus, memory_mb))
     return tuple(nodes)
 
 
@@ -168,7 +168,7 @@ def _cpu_set(
 
 def _cpus(
     host: mapping_reader.MappingReader,
-    nodes: tuple[description.NumaNode, ...],
+    nodes: tuple[description.DescribedNumaNode, ...],
 ) -> tuple[frozenset[int] | None, frozenset[int] | None]:
     """Return shared CPUs, which the host uses, too, and dedicated ones."""
     if not host.has('cpu'):
@@ -201,13 +201,15 @@ def _cpus(
     return shared, _all_cpus(nodes) - shared
 
 
-def _all_cpus(nodes: tuple[description.NumaNode, ...]) -> frozenset[int]:
+def _all_cpus(
+    nodes: tuple[description.DescribedNumaNode, ...],
+) -> frozenset[int]:
     return frozenset().union(*(node.cpus for node in nodes))
 
 
 def _check_cpus(
     item: mapping_reader.MappingReader,
-    nodes: tuple[description.NumaNode, ...],
+    nodes: tuple[description.DescribedNumaNode, ...],
     shared: frozenset[int] | None,
     dedicated: frozenset[int] | None,
 ) -> None:
@@ -231,7 +233,7 @@ def _check_cpus(
 
 def _first_cores(
     item: mapping_reader.MappingReader,
-    node: description.NumaNode,
+    node: description.DescribedNumaNode,
     cores: int,
     threads: int,
 ) -> frozenset[int]:
@@ -263,7 +265,7 @@ def _first_cores(
 
 def _huge_pages(
     host: mapping_reader.MappingReader,
-    nodes: tuple[description.NumaNode, ...],
+    nodes: tuple[description.DescribedNumaNode, ...],
 ) -> description.HugePageRequest | None:
     if not host.has('huge_pages'):
         return None
@@ -292,7 +294,7 @@ def _huge_pages(
 def _check_pages(
     item: mapping_reader.MappingReader,
     pages: description.HugePageRequest,
-    nodes: tuple[description.NumaNode, ...],
+    nodes: tuple[description.DescribedNumaNode, ...],
 ) -> None:
     for number, node in enumerate(nodes):
         count = pages.counts[number]
@@ -316,7 +318,7 @@ def _check_pages(
 def _for_each_node(
     item: mapping_reader.MappingReader,
     key: str,
-    nodes: tuple[description.NumaNode, ...],
+    nodes: tuple[description.DescribedNumaNode, ...],
 ) -> tuple[int, ...]:
     numbers = item.integers(key, len(nodes))
     if len(numbers) != len(nodes):

@@ -250,7 +250,7 @@ def _expression(pattern: str, digits: int, count: int) -> int:
     return int.from_bytes(found, 'little')
 
 
-def _addresses(address: device_spec.Address | None) -> Box:
+def _addresses(address: device_spec.AddressPattern | None) -> Box:
     if address is None:
         # That of an interface, which may be any.
         return _ANY_ADDRESS
@@ -268,7 +268,7 @@ def _addresses(address: device_spec.Address | None) -> Box:
 
 
 @functools.lru_cache(maxsize=4096)
-def _address_box(address: device_spec.Address | None) -> Box:
+def _address_box(address: device_spec.AddressPattern | None) -> Box:
     return _addresses(address)
 
 

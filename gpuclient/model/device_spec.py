@@ -89,7 +89,7 @@ class HostDevice:
 
 
 @dataclasses.dataclass(frozen=True)
-class Host:
+class HostDevices:
     """What Nova looks up on the host itself while it reads the option."""
 
     devices: tuple[HostDevice, ...] = ()
@@ -113,11 +113,11 @@ class Host:
         return None
 
 
-_NO_HOST = Host()
+_NO_HOST = HostDevices()
 
 
 @dataclasses.dataclass(frozen=True)
-class Address:
+class AddressPattern:
     """Which addresses an entry matches."""
 
     #: Hexadecimal digits or ``*``; regular expressions if :attr:`regex`.
@@ -181,7 +181,7 @@ class DeviceSpec:
     vendor_id: str
     product_id: str
     #: None for one that names an interface that the host has not.
-    address: Address | None
+    address: AddressPattern | None
     #: Name of a network interface.
     devname: str | None
     #: All other keys, with booleans in Nova's normal form.
@@ -203,7 +203,7 @@ class DeviceSpec:
             and (not self.remote_managed or bool(device.serial_number))
         )
 
-    def on(self, host: Host) -> 'DeviceSpec':
+    def on(self, host: HostDevices) -> 'DeviceSpec':
         """Return the entry as it is read on a host.
 
         What is single there is known to be the address of a PF, or not.
@@ -411,7 +411,10 @@ def _unreported(exc: Exception) -> exceptions.InvalidDeviceSpec:
 
 
 def parse(
-    text: str, *, report_in_placement: bool = True, host: Host = _NO_HOST
+    text: str,
+    *,
+    report_in_placement: bool = True,
+    host: HostDevices = _NO_HOST,
 ) -> tuple[DeviceSpec, ...]:
     """Return the entries of one value of the option.
 
@@ -452,7 +455,7 @@ def parse_all(
     texts: collections.abc.Iterable[str],
     *,
     report_in_placement: bool = True,
-    host: Host = _NO_HOST,
+    host: HostDevices = _NO_HOST,
 ) -> tuple[DeviceSpec, ...]:
     """Return the entries of all values of a compute, in their order.
 
@@ -475,7 +478,7 @@ def first_match(
 
 
 def _parse_entry(
-    entry: Tags, report_in_placement: bool, host: Host
+    entry: Tags, report_in_placement: bool, host: HostDevices
 ) -> DeviceSpec:
     # In the order of nova/pci/devspec.py:PciDeviceSpec._init_dev_details.
     tags = dict(entry)
@@ -490,7 +493,7 @@ def _parse_entry(
             'Invalid PCI Whitelist: The PCI whitelist can specify devname or '
             'address, but not both'
         )
-    found: Address | None
+    found: AddressPattern | None
     if devname:
         found = _of_interface(devname, host)
     else:
@@ -532,7 +535,9 @@ def _hexadecimal(name: str, value: str) -> str:
     return _FORMATS[name] % number
 
 
-def _of_interface(devname: typing.Any, host: Host) -> Address | None:
+def _of_interface(
+    devname: typing.Any, host: HostDevices
+) -> AddressPattern | None:
     # Nova makes a path of it, whatever it is.
     address = host.interfaces.get(str(devname))
     if not address:
@@ -544,7 +549,7 @@ def _of_interface(devname: typing.Any, host: Host) -> Address | None:
     return _parse_address(address, host)
 
 
-def _parse_address(address: typing.Any, host: Host) -> Address:
+def _parse_address(address: typing.Any, host: HostDevices) -> AddressPattern:
     if isinstance(address, str):
         found = _parse_glob(address)
     elif isinstance(address, dict):
@@ -554,7 +559,7 @@ def _parse_address(address: typing.Any, host: Host) -> Address:
     return _on(found, host)
 
 
-def _on(address: Address, host: Host) -> Address:
+def _on(address: AddressPattern, host: HostDevices) -> AddressPattern:
     return dataclasses.replace(
         address,
         physical_function=address.is_single
@@ -562,7 +567,7 @@ def _on(address: Address, host: Host) -> Address:
     )
 
 
-def _parse_glob(address: str) -> Address:
+def _parse_glob(address: str) -> AddressPattern:
     """Read ``[[domain:]bus:]slot[.func]``, each ``*`` or hexadecimal."""
     fields = dict.fromkeys(('domain', 'bus', 'slot', 'func'), ANY)
     rest, _dot, func = address.partition('.')
@@ -575,12 +580,12 @@ def _parse_glob(address: str) -> Address:
         parts = [ANY] * (3 - len(parts)) + parts
         for name, part in zip(('domain', 'bus', 'slot'), parts, strict=True):
             fields[name] = _hexadecimal(name, part.strip() or ANY)
-    return Address(
+    return AddressPattern(
         fields['domain'], fields['bus'], fields['slot'], fields['func']
     )
 
 
-def _parse_regex(address: Tags) -> Address:
+def _parse_regex(address: Tags) -> AddressPattern:
     """Read an object of regular expressions, a field each."""
     fields = {
         name: address.get(key, _REGEX_ANY)
@@ -603,7 +608,7 @@ def _parse_regex(address: Tags) -> Address:
                 f'address has too many ways to match a few characters, and '
                 f'nova-compute may not end: write it without repeats of groups'
             )
-    return Address(**fields, regex=True)
+    return AddressPattern(**fields, regex=True)
 
 
 def _normal_boolean(tag: str, value: typing.Any) -> str:
@@ -615,7 +620,7 @@ def _normal_boolean(tag: str, value: typing.Any) -> str:
         ) from exc
 
 
-def _check_remote_managed(spec: DeviceSpec, host: Host) -> None:
+def _check_remote_managed(spec: DeviceSpec, host: HostDevices) -> None:
     """Refuse PFs: nobody could set their representors up."""
     if spec.address is None:
         raise exceptions.InvalidDeviceSpec(

@@ -93,7 +93,7 @@ def module(driver: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Bar(catalogue.Bar):
+class DeviceBar(catalogue.Bar):
     """A base address register of a host, as ``resource`` in sysfs has it.
 
     Its size is 0 where firmware and kernel found no room for it.
@@ -104,7 +104,7 @@ class Bar(catalogue.Bar):
 
 
 @dataclasses.dataclass(frozen=True)
-class Device:
+class PciDevice:
     """A PCI device (a function of one, to be exact)."""
 
     address: pci.Address
@@ -121,7 +121,7 @@ class Device:
     driver_override: str | None = None
     #: Number of its IOMMU group.
     group: int | None = None
-    bars: tuple[Bar, ...] = ()
+    bars: tuple[DeviceBar, ...] = ()
     #: Numbers of those for memory that have none.
     bars_without_memory: tuple[int, ...] = ()
     #: None where the firmware does not say (-1 in sysfs).
@@ -229,7 +229,7 @@ class HugePages:
 
 
 @dataclasses.dataclass(frozen=True)
-class Node:
+class NumaNode:
     """A NUMA node."""
 
     number: int
@@ -333,7 +333,7 @@ class Host:
     #: Its host name, or the name of the bundle that does not say.
     name: str
     #: All its PCI devices, by address.
-    devices: tuple[Device, ...] = ()
+    devices: tuple[PciDevice, ...] = ()
     #: ``6.1.0-56-amd64``
     kernel: str | None = None
     #: ``ID`` and ``ID_LIKE`` of os-release, in this order.
@@ -350,7 +350,7 @@ class Host:
     #: What tuned is told to isolate: the text of ``isolated_cores``.
     tuned_isolated_cores: str | None = None
     tuned_profile: str | None = None
-    nodes: tuple[Node, ...] = ()
+    nodes: tuple[NumaNode, ...] = ()
     #: What the kernel was started with; None where it could not be read.
     kernel_arguments: str | None = None
     #: What later boots are started with.
@@ -398,16 +398,18 @@ class Host:
     unreadable: tuple[partial_result.Failure, ...] = ()
 
     @property
-    def for_nova(self) -> device_spec.Host:
+    def for_nova(self) -> device_spec.HostDevices:
         """The host as ``[pci]device_spec`` is read on it."""
-        return device_spec.Host(tuple(one.for_nova for one in self.devices))
+        return device_spec.HostDevices(
+            tuple(one.for_nova for one in self.devices)
+        )
 
     @property
-    def gpus(self) -> tuple[Device, ...]:
+    def gpus(self) -> tuple[PciDevice, ...]:
         """Its display controllers and processing accelerators."""
         return tuple(device for device in self.devices if device.is_gpu)
 
-    def device(self, address: pci.Address) -> Device | None:
+    def device(self, address: pci.Address) -> PciDevice | None:
         return next(
             (one for one in self.devices if one.address == address), None
         )
@@ -415,7 +417,7 @@ class Host:
     def group(self, number: int) -> IommuGroup | None:
         return next((one for one in self.groups if one.number == number), None)
 
-    def siblings(self, device: Device) -> tuple[Device, ...]:
+    def siblings(self, device: PciDevice) -> tuple[PciDevice, ...]:
         """Return the other devices of the IOMMU group of a device."""
         if device.group is None:
             return ()
@@ -425,7 +427,7 @@ class Host:
             if one.group == device.group and one.address != device.address
         )
 
-    def functions(self, device: Device) -> tuple[Device, ...]:
+    def functions(self, device: PciDevice) -> tuple[PciDevice, ...]:
         """Return the other functions of the card that a device is on."""
         place = device.address
         return tuple(
@@ -437,7 +439,7 @@ class Host:
             and one.physical_function is None
         )
 
-    def rivals(self, device: Device) -> tuple[str, ...]:
+    def rivals(self, device: PciDevice) -> tuple[str, ...]:
         """Return the modules that may claim a card before vfio-pci does.
 
         Those that the host has for the card, or might have where that is not
@@ -456,7 +458,7 @@ class Host:
             found += ('snd_hda_intel',)
         return found
 
-    def on_top(self, device: Device) -> tuple[tuple[str, str], ...]:
+    def on_top(self, device: PciDevice) -> tuple[tuple[str, str], ...]:
         """Return modules that are loaded for a card, and their drivers."""
         return tuple(
             (one, match[1])
@@ -464,7 +466,7 @@ class Host:
             if (match := _ON_TOP.fullmatch(one)) is not None
         )
 
-    def _claiming(self, device: Device) -> tuple[str, ...] | None:
+    def _claiming(self, device: PciDevice) -> tuple[str, ...] | None:
         """Return the modules with an alias for a card; None: not known."""
         if self.aliases is None:
             return None
@@ -576,7 +578,7 @@ class Host:
         """Whether devices can be given to guests: there are IOMMU groups."""
         return any(self.has_iommu(device) for device in self.devices)
 
-    def has_iommu(self, device: Device) -> bool:
+    def has_iommu(self, device: PciDevice) -> bool:
         """Whether a device is in a group, and the group is of an IOMMU."""
         if device.group is None:
             return False

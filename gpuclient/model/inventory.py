@@ -147,7 +147,7 @@ class Resource:
 
 
 @dataclasses.dataclass(frozen=True)
-class Host:
+class ComputeProvider:
     """A compute node that reports PCI devices, as Placement knows it."""
 
     #: Id of the root provider.
@@ -175,7 +175,7 @@ class Snapshot:
     #: Sorted by host and address.
     devices: tuple[Device, ...]
     #: Each host that has a device, sorted by name.
-    hosts: tuple[Host, ...]
+    hosts: tuple[ComputeProvider, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +210,7 @@ class Totals:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class NamedObject:
     """What a name stands for."""
 
     #: ``device``, ``host``, ``resource class`` or ``alias``.
@@ -300,7 +300,9 @@ def select(
     return tuple(device for device in devices if keep(device))
 
 
-def find(devices: collections.abc.Sequence[Device], name: str) -> Found | None:
+def find(
+    devices: collections.abc.Sequence[Device], name: str
+) -> NamedObject | None:
     """Return the devices that a name stands for, the most specific first.
 
     A provider's id or name, the address of a device, a hypervisor hostname
@@ -329,14 +331,14 @@ def find(devices: collections.abc.Sequence[Device], name: str) -> Found | None:
                     f'name one of: {_listed(names)}'
                 )
     if found:
-        return Found('device', tuple(found))
+        return NamedObject('device', tuple(found))
     for kind, keys in (
         ('host', lambda device: (device.host, device.root_uuid)),
         ('resource class', lambda device: (device.resource_class,)),
     ):
         found = [device for device in devices if name in keys(device)]
         if found:
-            return Found(kind, tuple(found))
+            return NamedObject(kind, tuple(found))
     return None
 
 

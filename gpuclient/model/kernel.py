@@ -101,7 +101,7 @@ class HugePagePool:
 
 
 @dataclasses.dataclass(frozen=True)
-class HugePages:
+class HugePageArguments:
     """All huge pages of a command line."""
 
     pools: tuple[HugePagePool, ...]
@@ -304,7 +304,7 @@ class CommandLine:
         )
 
     @property
-    def huge_pages(self) -> HugePages:
+    def huge_pages(self) -> HugePageArguments:
         """The huge pages that the kernel sets aside.
 
         The order matters (``mm/hugetlb.c``: ``hugepages_setup``,
@@ -414,7 +414,7 @@ class _HugePageReader:
             else:
                 self._put(self._size, pool)
 
-    def result(self) -> HugePages:
+    def result(self) -> HugePageArguments:
         default = self._default or DEFAULT_HUGE_PAGE_SIZE
         unsized = self._first is not None
         if self._first is not None:
@@ -426,7 +426,7 @@ class _HugePageReader:
                 )
             else:
                 self._put(default, self._first)
-        return HugePages(
+        return HugePageArguments(
             tuple(self._pools.values()),
             default,
             tuple(self._problems),

@@ -39,7 +39,7 @@ class Family:
 
 def families(
     devices: collections.abc.Sequence[inventory.Device],
-    hosts: collections.abc.Sequence[capacity.Host],
+    hosts: collections.abc.Sequence[capacity.HostCapacity],
     forecasts: collections.abc.Sequence[capacity.Forecast],
     projects: collections.abc.Mapping[str, str],
 ) -> tuple[Family, ...]:
@@ -125,7 +125,7 @@ def families(
     )
 
 
-def _zone(host: capacity.Host) -> str:
+def _zone(host: capacity.HostCapacity) -> str:
     return next(
         (
             aggregate.metadata['availability_zone']
@@ -136,7 +136,7 @@ def _zone(host: capacity.Host) -> str:
     )
 
 
-def _kept_for(host: capacity.Host) -> str:
+def _kept_for(host: capacity.HostCapacity) -> str:
     names = [
         aggregate.name for aggregate in host.aggregates if aggregate.tenants()
     ]
@@ -144,7 +144,7 @@ def _kept_for(host: capacity.Host) -> str:
 
 
 def _of_hosts(
-    hosts: collections.abc.Iterable[capacity.Host],
+    hosts: collections.abc.Iterable[capacity.HostCapacity],
 ) -> collections.abc.Iterator[Family]:
     allocated: list[tuple[tuple[str, ...], float]] = []
     allocatable: list[tuple[tuple[str, ...], float]] = []

@@ -29,7 +29,7 @@ from gpuclient.model import flavor as flavor_model
 from gpuclient.model import inventory
 from gpuclient.model import partial_result
 
-_Hosts = tuple[capacity.Host, ...]
+_Hosts = tuple[capacity.HostCapacity, ...]
 _Documents = tuple[alias_documents.AliasDocument, ...]
 _Aliases = dict[str, alias_model.Alias]
 

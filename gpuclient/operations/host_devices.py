@@ -58,7 +58,7 @@ def select(
     addresses: collections.abc.Container[pci.Address],
     *,
     all_devices: bool,
-) -> list[host_model.Device]:
+) -> list[host_model.PciDevice]:
     """Return devices of a host: its GPUs, if none is named.
 
     :param all_devices: All PCI devices.
@@ -78,7 +78,7 @@ class ModelNames:
     models: catalogue.Catalogue
     _names: pci_ids.Names | None = None
 
-    def of(self, device: host_model.Device) -> str | None:
+    def of(self, device: host_model.PciDevice) -> str | None:
         models = self.models.by_ids(
             device.vendor_id, device.product_id, device.subsystem
         )

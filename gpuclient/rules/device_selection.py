@@ -28,13 +28,13 @@ class Choice:
     """Devices of a host that go to guests."""
 
     #: What the user named.
-    devices: tuple[host_model.Device, ...]
+    devices: tuple[host_model.PciDevice, ...]
     #: The other functions of their cards, which sit in the same IOMMU group.
-    companions: tuple[host_model.Device, ...]
+    companions: tuple[host_model.PciDevice, ...]
     #: ``vendor:product`` that no device has that stays with the host.
     ids: tuple[str, ...]
     #: Of the devices whose ids others have, too, that stay.
-    by_address: tuple[host_model.Device, ...]
+    by_address: tuple[host_model.PciDevice, ...]
     #: Whether the host keeps a GPU, or a switch of GPUs, of the vendor of one
     #: of the devices.
     keeps_vendor: bool

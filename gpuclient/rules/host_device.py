@@ -40,7 +40,7 @@ _RELAXABLE = (5, 3)
 
 
 def check(
-    view: passthrough_view.View, device: host_model.Device
+    view: passthrough_view.View, device: host_model.PciDevice
 ) -> collections.abc.Iterator[check_result.CheckResult]:
     """Yield what there is to say of a device that is for guests."""
     for rule in (
@@ -59,7 +59,7 @@ def check(
         yield from check_result.of_device(device.address, rule(view, device))
 
 
-def is_harmless(device: host_model.Device) -> bool:
+def is_harmless(device: host_model.PciDevice) -> bool:
     """Whether a device may stay as it is in the group of one that is given.
 
     It has no driver, one that does not touch it, or VFIO's own, or it is a
@@ -74,13 +74,13 @@ def is_harmless(device: host_model.Device) -> bool:
     )
 
 
-def name(device: host_model.Device) -> str:
+def name(device: host_model.PciDevice) -> str:
     """Return address, ids and driver: ``0000:04:00.1 (10de:10ef, none)``."""
     return f'{device.address} ({device.ids}, {device.driver or "no driver"})'
 
 
 def _driver(
-    view: passthrough_view.View, device: host_model.Device
+    view: passthrough_view.View, device: host_model.PciDevice
 ) -> Verdicts:
     check = 'driver'
     driver = device.driver
@@ -149,7 +149,7 @@ def _driver(
     )
 
 
-def _of_vfio(device: host_model.Device) -> check_result.CheckResult:
+def _of_vfio(device: host_model.PciDevice) -> check_result.CheckResult:
     wanted = host_model.VARIANTS.get(device.ids)
     if wanted is None or device.driver != 'vfio-pci':
         return check_result.passed('driver', f'{device.driver} has it')
@@ -162,7 +162,7 @@ def _of_vfio(device: host_model.Device) -> check_result.CheckResult:
     )
 
 
-def _variant(device: host_model.Device, driver: str) -> str:
+def _variant(device: host_model.PciDevice, driver: str) -> str:
     """Return how a driver of VFIO that takes no ids gets a device."""
     return (
         f'Load {driver} at boot, write it to driver_override of '
@@ -195,7 +195,7 @@ def _of_vgpu(managed: bool) -> check_result.CheckResult:
 
 
 def _claim_remedy(
-    view: passthrough_view.View, device: host_model.Device
+    view: passthrough_view.View, device: host_model.PciDevice
 ) -> str:
     """Return how vfio-pci gets a device at the next boot."""
     if device.physical_function is not None:
@@ -269,7 +269,7 @@ def _at_next_boot(
 
 def _without_stub(
     view: passthrough_view.View,
-    device: host_model.Device,
+    device: host_model.PciDevice,
     change: host_remedy.Change,
 ) -> host_remedy.Change:
     """Add to a change what takes a device from pci-stub."""
@@ -288,7 +288,7 @@ def _without_stub(
 
 def _in_time(
     view: passthrough_view.View,
-    device: host_model.Device,
+    device: host_model.PciDevice,
     change: host_remedy.Change,
 ) -> host_remedy.Change:
     """Add to a change what loads vfio-pci before drivers of a card."""
@@ -308,7 +308,7 @@ def _in_time(
 
 
 def _to_blacklist(
-    view: passthrough_view.View, device: host_model.Device
+    view: passthrough_view.View, device: host_model.PciDevice
 ) -> tuple[str, ...]:
     """Return the driver that has a GPU, where the host has no need of it."""
     if device.driver is None:
@@ -327,7 +327,7 @@ def _to_blacklist(
 
 
 def _pending(
-    view: passthrough_view.View, device: host_model.Device
+    view: passthrough_view.View, device: host_model.PciDevice
 ) -> tuple[str, kernel.CommandLine] | None:
     """Return the file by which the next boot gives a device to vfio-pci."""
     if view.caught(device):
@@ -340,7 +340,9 @@ def _pending(
     return None
 
 
-def _group(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
+def _group(
+    view: passthrough_view.View, device: host_model.PciDevice
+) -> Verdicts:
     check = 'group'
     host = view.host
     if device.group is None or not host.has_iommu(device):
@@ -447,7 +449,7 @@ def _group(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
 
 def _is_relaxed(
     view: passthrough_view.View,
-    devices: collections.abc.Iterable[host_model.Device],
+    devices: collections.abc.Iterable[host_model.PciDevice],
 ) -> bool:
     """Whether a kernel lets devices go although firmware keeps memory.
 
@@ -465,8 +467,8 @@ def _is_relaxed(
 
 def _of_functions(
     view: passthrough_view.View,
-    device: host_model.Device,
-    functions: collections.abc.Sequence[host_model.Device],
+    device: host_model.PciDevice,
+    functions: collections.abc.Sequence[host_model.PciDevice],
 ) -> str:
     """Return how vfio-pci gets functions of a card that it has."""
     claim = view.claim(device)
@@ -483,7 +485,7 @@ def _of_functions(
 
 
 def _device_type(
-    view: passthrough_view.View, device: host_model.Device
+    view: passthrough_view.View, device: host_model.PciDevice
 ) -> Verdicts:
     check = 'device type'
     found = device.device_type
@@ -531,7 +533,9 @@ def _device_type(
     yield check_result.passed(check, f'{found}{known}{asked}')
 
 
-def _bars(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
+def _bars(
+    view: passthrough_view.View, device: host_model.PciDevice
+) -> Verdicts:
     check = 'BARs'
     missing = device.bars_without_memory
     if device.responds is False or device.physical_function is not None:
@@ -553,7 +557,9 @@ def _bars(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
     )
 
 
-def _sriov(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
+def _sriov(
+    view: passthrough_view.View, device: host_model.PciDevice
+) -> Verdicts:
     check = 'SR-IOV'
     if device.physical_function is not None:
         yield check_result.passed(
@@ -593,7 +599,7 @@ def _sriov(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
 
 
 def _boot_vga(
-    view: passthrough_view.View, device: host_model.Device
+    view: passthrough_view.View, device: host_model.PciDevice
 ) -> Verdicts:
     check = 'boot VGA'
     framebuffers = ', '.join(view.host.framebuffers)
@@ -630,7 +636,7 @@ def _boot_vga(
 
 
 def _may_be_console(
-    view: passthrough_view.View, device: host_model.Device
+    view: passthrough_view.View, device: host_model.PciDevice
 ) -> bool:
     """Whether a framebuffer may be on a device, and nothing tells.
 
@@ -654,7 +660,9 @@ def _release_framebuffer(view: passthrough_view.View) -> str:
     )
 
 
-def _reset(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
+def _reset(
+    view: passthrough_view.View, device: host_model.PciDevice
+) -> Verdicts:
     check = 'reset'
     methods = device.reset_methods
     if methods:
@@ -682,7 +690,7 @@ def _reset(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
 
 
 def _resets_with_bus(
-    view: passthrough_view.View, device: host_model.Device
+    view: passthrough_view.View, device: host_model.PciDevice
 ) -> bool:
     """Whether vfio-pci resets a card that has no reset of its own.
 
@@ -710,7 +718,9 @@ def _resets_with_bus(
     )
 
 
-def _power(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
+def _power(
+    view: passthrough_view.View, device: host_model.PciDevice
+) -> Verdicts:
     check = 'power'
     state = device.power_state
     idle = view.host.vfio_pci_parameters.get('disable_idle_d3')
@@ -751,7 +761,7 @@ def _power(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
 
 
 def _numa_node(
-    view: passthrough_view.View, device: host_model.Device
+    view: passthrough_view.View, device: host_model.PciDevice
 ) -> Verdicts:
     check = 'NUMA node'
     count = len(view.host.nodes)
@@ -772,7 +782,9 @@ def _numa_node(
         yield check_result.passed(check, 'the host has one node')
 
 
-def _cpus(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
+def _cpus(
+    view: passthrough_view.View, device: host_model.PciDevice
+) -> Verdicts:
     """Check that pinned servers find CPUs on the device's node."""
     check = 'CPUs'
     node = next(
@@ -802,7 +814,7 @@ def _cpus(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
 
 
 def _huge_pages(
-    view: passthrough_view.View, device: host_model.Device
+    view: passthrough_view.View, device: host_model.PciDevice
 ) -> Verdicts:
     """Check that the device's node has huge pages where the host has."""
     check = 'huge pages'

@@ -171,7 +171,7 @@ def _check_ids(
 
 
 def _check_pages(
-    pages: kernel.HugePages,
+    pages: kernel.HugePageArguments,
     reserved: collections.abc.Sequence[cpu.ReservedPages],
 ) -> collections.abc.Iterator[finding.Finding]:
     for problem in pages.problems:

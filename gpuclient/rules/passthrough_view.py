@@ -160,13 +160,13 @@ class View:
         }
 
     def spec_of(
-        self, device: host_model.Device
+        self, device: host_model.PciDevice
     ) -> device_spec.DeviceSpec | None:
         """Return the device spec by which nova-compute takes a device."""
         return device_spec.first_match(self.specs, device.for_nova)
 
     def aliases_of(
-        self, device: host_model.Device
+        self, device: host_model.PciDevice
     ) -> tuple[alias_model.Alias, ...]:
         """Return the aliases for the ids, or the class, of a device."""
         spec = self.spec_of(device)
@@ -186,7 +186,7 @@ class View:
         )
 
     def models_of(
-        self, device: host_model.Device
+        self, device: host_model.PciDevice
     ) -> tuple[catalogue.Model, ...]:
         """Return the models of the catalogue that a device may be."""
         return self.models.by_ids(
@@ -207,7 +207,7 @@ class View:
                 found[device.address] = use
         return found
 
-    def _use(self, device: host_model.Device) -> tuple[bool, str] | None:
+    def _use(self, device: host_model.PciDevice) -> tuple[bool, str] | None:
         intent = self.intent
         if intent.addresses is not None:
             if device.address in intent.addresses:
@@ -228,14 +228,14 @@ class View:
         return self._likely_use(device)
 
     def _use_by_alias(
-        self, device: host_model.Device
+        self, device: host_model.PciDevice
     ) -> tuple[bool, str] | None:
         names = [alias.name for alias in self.aliases_of(device)]
         if names:
             return True, f'alias {names[0]!r} is for it'
         return (False, 'no alias is for it') if device.is_gpu else None
 
-    def _likely_use(self, device: host_model.Device) -> tuple[bool, str]:
+    def _likely_use(self, device: host_model.PciDevice) -> tuple[bool, str]:
         """Guess from the host alone."""
         if is_vfio(device.driver):
             return True, f'{device.driver} has it'
@@ -254,7 +254,7 @@ class View:
             return False, 'the firmware shows its messages on it'
         return True, 'it is a GPU, and no console'
 
-    def _is_in_cpu(self, device: host_model.Device) -> bool:
+    def _is_in_cpu(self, device: host_model.PciDevice) -> bool:
         """Whether it is one of Intel's that sit beside the CPU's cores.
 
         Those are on the first bus, as is all that some virtual machines have.
@@ -268,7 +268,7 @@ class View:
         )
 
     @functools.cached_property
-    def for_guests(self) -> tuple[host_model.Device, ...]:
+    def for_guests(self) -> tuple[host_model.PciDevice, ...]:
         return tuple(
             device
             for device in self.host.devices
@@ -276,7 +276,7 @@ class View:
         )
 
     @functools.cached_property
-    def kept(self) -> tuple[host_model.Device, ...]:
+    def kept(self) -> tuple[host_model.PciDevice, ...]:
         """The GPUs that the host keeps."""
         return tuple(
             device
@@ -366,7 +366,7 @@ class View:
             for address in _ADDRESS.findall(directive.rest)
         }
 
-    def claim(self, device: host_model.Device) -> Claim | None:
+    def claim(self, device: host_model.PciDevice) -> Claim | None:
         """Return how vfio-pci comes to a device; None where it does not."""
         found = self._overridden.get(str(device.address))
         override = device.driver_override
@@ -383,7 +383,7 @@ class View:
             return Claim(self.ids_source[0], by_ids=True)
         return None
 
-    def caught(self, device: host_model.Device) -> bool:
+    def caught(self, device: host_model.PciDevice) -> bool:
         """Whether the ids that vfio-pci is given are those of a device."""
         return any(matches(one, device) for one in self.ids)
 
@@ -419,7 +419,7 @@ class View:
         )
 
 
-def matches(wanted: kernel.DeviceId, device: host_model.Device) -> bool:
+def matches(wanted: kernel.DeviceId, device: host_model.PciDevice) -> bool:
     """Whether a device has ids, as ``pci_match_one_device`` compares them."""
     if f'{wanted.vendor_id}:{wanted.product_id}' != device.ids:
         return False

@@ -120,7 +120,7 @@ def _by_address(view: passthrough_view.View, wanted: str) -> str:
 
 
 def functions(
-    view: passthrough_view.View, device: host_model.Device
+    view: passthrough_view.View, device: host_model.PciDevice
 ) -> Verdicts:
     """Check that the audio function of a card is claimed as the card is."""
     check = 'functions'
@@ -158,14 +158,14 @@ def functions(
     )
 
 
-def _kind(device: host_model.Device) -> str:
+def _kind(device: host_model.PciDevice) -> str:
     audio = device.device_class == host_model.AUDIO_DEVICE
     return ', audio' if audio else ''
 
 
 def with_ids(
     view: passthrough_view.View,
-    devices: collections.abc.Iterable[host_model.Device],
+    devices: collections.abc.Iterable[host_model.PciDevice],
 ) -> host_remedy.Change:
     """Return what has vfio-pci claim devices by their ids, too.
 
@@ -203,7 +203,9 @@ def with_ids(
     )
 
 
-def race(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
+def race(
+    view: passthrough_view.View, device: host_model.PciDevice
+) -> Verdicts:
     """Check that vfio-pci is there before the drivers it competes with."""
     claim = view.claim(device)
     if claim is None:
@@ -218,7 +220,9 @@ def race(view: passthrough_view.View, device: host_model.Device) -> Verdicts:
     yield _judge_race(view, device)
 
 
-def is_first(view: passthrough_view.View, device: host_model.Device) -> bool:
+def is_first(
+    view: passthrough_view.View, device: host_model.PciDevice
+) -> bool:
     """Whether a boot loads vfio-pci, and before the rivals of a device."""
     loaded = (
         view.vfio_is_loaded
@@ -236,7 +240,7 @@ _RACE = 'driver race'
 
 
 def _judge_race(
-    view: passthrough_view.View, device: host_model.Device
+    view: passthrough_view.View, device: host_model.PciDevice
 ) -> check_result.CheckResult:
     host = view.host
     claim = view.claim(device)
@@ -322,7 +326,7 @@ def _path(image: host_model.Initramfs | None) -> str:
 
 
 def rivals(
-    view: passthrough_view.View, device: host_model.Device
+    view: passthrough_view.View, device: host_model.PciDevice
 ) -> list[str]:
     """Return the modules that nothing keeps from claiming a card first."""
     have = [
@@ -339,7 +343,7 @@ def rivals(
 
 
 def _kept_off(
-    view: passthrough_view.View, device: host_model.Device
+    view: passthrough_view.View, device: host_model.PciDevice
 ) -> frozenset[str]:
     """Return modules that do not claim a card, or not before vfio-pci."""
     host = view.host

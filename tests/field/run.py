@@ -210,7 +210,7 @@ def _forecast(case: field_case.Case) -> Answer:
     return Answer(value={key: shown[key] for key in case.answer})
 
 
-def _compute_node(number: int, given: Row) -> capacity.Host:
+def _compute_node(number: int, given: Row) -> capacity.HostCapacity:
     name = f'gpu{number}'
     resources = [
         inventory.Resource(resource_class, given[key], 0)
@@ -226,8 +226,8 @@ def _compute_node(number: int, given: Row) -> capacity.Host:
         *((ids, 0) for ids in given['devices']),
         *((ids, 1) for ids in given.get('taken', ())),
     ]
-    return capacity.Host(
-        inventory.Host(
+    return capacity.HostCapacity(
+        inventory.ComputeProvider(
             name, name, tuple(resources), (*given.get('traits', ()),)
         ),
         name,

@@ -231,13 +231,13 @@ class _DeviceRead:
                 return self.ask(device.uuid, 'usages')
         return dict.fromkeys(inventories, 1)
 
-    def read_hosts(self) -> tuple[inventory.Host, ...]:
+    def read_hosts(self) -> tuple[inventory.ComputeProvider, ...]:
         """Return the hosts; asks where no summary told of them."""
         hosts = self.reader.each(self._read_root, self.roots)
         return tuple(sorted(hosts, key=lambda host: (host.name, host.uuid)))
 
-    def _read_root(self, uuid: str) -> inventory.Host:
-        host = inventory.Host(uuid, self.roots[uuid])
+    def _read_root(self, uuid: str) -> inventory.ComputeProvider:
+        host = inventory.ComputeProvider(uuid, self.roots[uuid])
         summary = self.summaries.get(uuid)
         if summary is None:
             try:

@@ -452,7 +452,7 @@ class _ObjectReader:
             if changes:
                 settings.append(dataclasses.replace(shared, **changes))
             members.append(
-                configuration.Node(
+                configuration.NodeSetNode(
                     name,
                     self.labels(yaml_nodes.below(member, 'bmhLabelSelector')),
                     self.place(member),

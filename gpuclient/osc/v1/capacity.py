@@ -154,7 +154,7 @@ def _cells(
 
 
 def _stranded(report: capacity_report.CapacityReport) -> command.Rows:
-    cells: columns.Cells[tuple[capacity.Host, capacity.Stranded]] = {
+    cells: columns.Cells[tuple[capacity.HostCapacity, capacity.Stranded]] = {
         'Host': lambda row: columns.TextColumn(row[0].node.name),
         'Resource Class': lambda row: row[1].resource_class,
         'Free': lambda row: row[1].free,

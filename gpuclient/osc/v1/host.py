@@ -74,11 +74,11 @@ class _HostDevice(typing.NamedTuple):
     """A row of ``show``."""
 
     host: host_model.Host
-    device: host_model.Device
+    device: host_model.PciDevice
     model: str | None
 
     @property
-    def node(self) -> host_model.Node | None:
+    def node(self) -> host_model.NumaNode | None:
         return next(
             (
                 node

@@ -476,20 +476,20 @@ class TestPlan(PlanTestCase):
         inspected = host_model.Host(
             'gpu-0.example.com',
             devices=(
-                host_model.Device(
+                host_model.PciDevice(
                     pci.parse_address('c1:00.0'),
                     '10de',
                     '2330',
                     numa_node=3,
                     sriov_total_vfs=16,
                 ),
-                host_model.Device(
+                host_model.PciDevice(
                     pci.parse_address('c1:00.4'),
                     '10de',
                     '2331',
                     physical_function=pci.parse_address('c1:00.0'),
                 ),
-                host_model.Device(
+                host_model.PciDevice(
                     pci.parse_address('00:01.0'),
                     '8086',
                     '1234',
@@ -497,10 +497,10 @@ class TestPlan(PlanTestCase):
                 ),
             ),
             nodes=(
-                host_model.Node(0, frozenset({0, 1}), 2**21),
+                host_model.NumaNode(0, frozenset({0, 1}), 2**21),
                 # Of a memory module, without CPUs.
-                host_model.Node(1, frozenset(), 2**21),
-                host_model.Node(
+                host_model.NumaNode(1, frozenset(), 2**21),
+                host_model.NumaNode(
                     3,
                     frozenset({2, 3}),
                     2**22,

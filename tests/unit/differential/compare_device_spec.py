@@ -46,7 +46,7 @@ def generate(source: random.Random) -> comparing.Case:
     }
 
 
-def of_nova(case: comparing.Case, host: device_spec.Host) -> typing.Any:
+def of_nova(case: comparing.Case, host: device_spec.HostDevices) -> typing.Any:
     """Return tags, first matches and what is reported; or the error."""
     with nova_side.options(report=case['report']), nova_side.on(host):
         try:
@@ -61,7 +61,7 @@ def of_nova(case: comparing.Case, host: device_spec.Host) -> typing.Any:
 
 
 def _reported(
-    specs: whitelist.Whitelist, host: device_spec.Host
+    specs: whitelist.Whitelist, host: device_spec.HostDevices
 ) -> typing.Any:
     try:
         found = nova_side.view(specs, map(nova_side.record, host.devices))
@@ -73,7 +73,7 @@ def _reported(
     ]
 
 
-def of_ours(case: comparing.Case, host: device_spec.Host) -> typing.Any:
+def of_ours(case: comparing.Case, host: device_spec.HostDevices) -> typing.Any:
     try:
         specs = device_spec.parse_all(
             case['specs'], report_in_placement=case['report'], host=host
@@ -117,7 +117,9 @@ def compare(case: comparing.Case) -> str | None:
     return compare_on(case, making.of_case(case['host']))
 
 
-def compare_on(case: comparing.Case, host: device_spec.Host) -> str | None:
+def compare_on(
+    case: comparing.Case, host: device_spec.HostDevices
+) -> str | None:
     """Return in which the sides differ on a host."""
     nova_says, ours = of_nova(case, host), of_ours(case, host)
     difference = _differ('start', nova_says, ours)
@@ -131,7 +133,7 @@ def compare_on(case: comparing.Case, host: device_spec.Host) -> str | None:
 
 
 def _compare_rules(
-    case: comparing.Case, host: device_spec.Host, nova_says: typing.Any
+    case: comparing.Case, host: device_spec.HostDevices, nova_says: typing.Any
 ) -> str | None:
     """Compare what the rules say of entries: GPU203, 204, 205 and 302."""
     specs = device_spec.parse_all(

@@ -108,7 +108,7 @@ def compare(case: comparing.Case) -> str | None:
 def _compare_crash(
     compute: Exception,
     known: tuple[device_spec.DeviceSpec, ...],
-    host: device_spec.Host,
+    host: device_spec.HostDevices,
     report: bool,
 ) -> str | None:
     """Compare what ends nova-compute, or its reports."""
@@ -130,7 +130,7 @@ def _compare_crash(
 def _compare_order(
     case: comparing.Case,
     specs: tuple[device_spec.DeviceSpec, ...],
-    host: device_spec.Host,
+    host: device_spec.HostDevices,
 ) -> str | None:
     """Compare which entries are ever the first that matches: GPU213, 215."""
     with nova_side.options(report=case['report']), nova_side.on(host):
@@ -161,7 +161,7 @@ def _compare_order(
 
 def _host_of(
     example: device_sets.Example, specs: tuple[device_spec.DeviceSpec, ...]
-) -> device_spec.Host:
+) -> device_spec.HostDevices:
     """Return a host that has the device of an example."""
     device = example.device
     assert device is not None
@@ -174,7 +174,7 @@ def _host_of(
         if device.parent_address
         else []
     )
-    return device_spec.Host(
+    return device_spec.HostDevices(
         (device, *parents),
         {
             **{
@@ -194,7 +194,7 @@ def _host_of(
 def _compare_host(
     aliases: tuple[alias_model.Alias, ...],
     specs: tuple[device_spec.DeviceSpec, ...],
-    host: device_spec.Host,
+    host: device_spec.HostDevices,
     served: bool,
     report: bool,
     in_placement: bool,

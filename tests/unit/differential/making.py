@@ -86,9 +86,9 @@ def host(source: random.Random) -> dict[str, typing.Any]:
     }
 
 
-def of_case(case: dict[str, typing.Any]) -> device_spec.Host:
+def of_case(case: dict[str, typing.Any]) -> device_spec.HostDevices:
     """Return a host as our side has it."""
-    return device_spec.Host(
+    return device_spec.HostDevices(
         tuple(
             device_spec.HostDevice(
                 one['address'],

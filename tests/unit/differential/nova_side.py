@@ -50,7 +50,7 @@ CRASHES = (AttributeError, TypeError, ValueError)
 
 
 @contextlib.contextmanager
-def on(host: device_spec.Host) -> collections.abc.Iterator[None]:
+def on(host: device_spec.HostDevices) -> collections.abc.Iterator[None]:
     """Make Nova look at a host in the place of sysfs.
 
     The ids of a device are really looked for: Linux has no file ``product``.

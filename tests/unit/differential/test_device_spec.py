@@ -46,7 +46,9 @@ DEVICES = (
         for number in (1, 2, 3)
     ),
 )
-HOST = device_spec.Host(DEVICES, {'pf0': PF.address, 'eth0': '0000:1a:1f.7'})
+HOST = device_spec.HostDevices(
+    DEVICES, {'pf0': PF.address, 'eth0': '0000:1a:1f.7'}
+)
 _IDS: tuple[object, ...] = (
     '10de',
     '10DE',

@@ -60,7 +60,7 @@ class TestRead(TestCase):
         self.assertEqual((), host.unreadable)
         device = host.device(pci.parse_address('0000:ca:00.0'))
         self.assertEqual(
-            host_model.Device(
+            host_model.PciDevice(
                 pci.parse_address('0000:ca:00.0'),
                 vendor_id='10de',
                 product_id='20f1',
@@ -70,11 +70,11 @@ class TestRead(TestCase):
                 driver='vfio-pci',
                 group=80,
                 bars=(
-                    host_model.Bar(0, 16 << 20),
-                    host_model.Bar(
+                    host_model.DeviceBar(0, 16 << 20),
+                    host_model.DeviceBar(
                         1, 64 << 30, is_64_bit=True, prefetchable=True
                     ),
-                    host_model.Bar(
+                    host_model.DeviceBar(
                         3, 32 << 20, is_64_bit=True, prefetchable=True
                     ),
                 ),

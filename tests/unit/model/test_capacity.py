@@ -64,9 +64,9 @@ def host(
     closed: str = '',
     aggregates: tuple[capacity.Aggregate, ...] = (),
     traits: tuple[str, ...] = (),
-) -> capacity.Host:
-    return capacity.Host(
-        inventory.Host(
+) -> capacity.HostCapacity:
+    return capacity.HostCapacity(
+        inventory.ComputeProvider(
             'root',
             'host',
             (
@@ -418,7 +418,7 @@ class TestForecast(testtools.TestCase):
 
     def forecast(
         self,
-        hosts: collections.abc.Sequence[capacity.Host],
+        hosts: collections.abc.Sequence[capacity.HostCapacity],
         specs: dict[str, str],
         aliases: dict[str, alias_model.Alias] = ALIASES,
         **kwargs: typing.Any,
@@ -466,7 +466,7 @@ class TestForecast(testtools.TestCase):
             self.assertEqual((4, exact), (found.count, found.exact))
             self.assertEqual((), found.assumed)
 
-    def aggregate(self, **metadata: str) -> capacity.Host:
+    def aggregate(self, **metadata: str) -> capacity.HostCapacity:
         group = capacity.Aggregate('gold', frozenset({'host'}), metadata)
         return host([device(1)], aggregates=(group,))
 

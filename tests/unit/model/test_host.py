@@ -16,8 +16,8 @@ from gpuclient.model import host
 from gpuclient.model import pci
 
 
-def device(address: str, **values: object) -> host.Device:
-    return host.Device(pci.parse_address(address), **values)
+def device(address: str, **values: object) -> host.PciDevice:
+    return host.PciDevice(pci.parse_address(address), **values)
 
 
 class TestDevice(testtools.TestCase):
@@ -52,7 +52,10 @@ class TestDevice(testtools.TestCase):
     def test_memory_bars(self) -> None:
         found = device(
             '0000:05:00.0',
-            bars=(host.Bar(0, 16 << 20), host.Bar(5, 128, is_io=True)),
+            bars=(
+                host.DeviceBar(0, 16 << 20),
+                host.DeviceBar(5, 128, is_io=True),
+            ),
         )
         self.assertEqual(16 << 20, found.bar_bytes)
 

@@ -183,7 +183,7 @@ class TestFind(testtools.TestCase):
             ('CUSTOM_B', 'resource class', (self.second,)),
         ):
             self.assertEqual(
-                inventory.Found(kind, found),
+                inventory.NamedObject(kind, found),
                 inventory.find(self.devices, name),
             )
         self.assertIsNone(inventory.find(self.devices, 'nobody'))

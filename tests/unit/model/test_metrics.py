@@ -56,8 +56,8 @@ def families() -> tuple[metrics.Family, ...]:
             (4, None, None, None),
         )
     ]
-    host = capacity.Host(
-        inventory.Host(
+    host = capacity.HostCapacity(
+        inventory.ComputeProvider(
             'root',
             'h',
             (

@@ -28,7 +28,7 @@ def node_set(selectors: list[str]) -> deployment.NodeSet:
         (),
         selector_place=PLACE,
         nodes=tuple(
-            configuration.Node(f'n{number}', ((label, 'yes'),), PLACE)
+            configuration.NodeSetNode(f'n{number}', ((label, 'yes'),), PLACE)
             for number, label in enumerate(selectors)
         ),
     )
