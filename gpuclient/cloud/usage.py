@@ -61,57 +61,76 @@ def read_usage(
     :raises gpuclient.exceptions.CloudError: Placement gives no list of
         devices, or none to this user.
     """
+    size = _CloudSizeOnDemand(cloud)
     try:
-        size = _Size(cloud)
-        found = _devices(cloud, size, host, resource_class, tuple(traits))
+        answer = _devices(cloud, size, host, resource_class, tuple(traits))
     except exceptions.Forbidden as exc:
         raise hidden(exc) from exc
-    devices = found.value
-    failures = list(found.failures)
-    servers: tuple[inventory.Server, ...] = ()
-    projects: dict[str, str] = {}
-    if any(device.used for device in devices):
-        hosts = _worth_asking(devices, size, host)
-        known = True
-        try:
-            servers = nova_servers.list_servers(
-                cloud.compute, all_projects=True, hosts=hosts
-            )
-        except exceptions.Forbidden:
-            # Ids are there all the same.
-            known = False
-        except exceptions.CloudError as exc:
-            known = False
-            failures.append(
-                partial_result.Failure('names of servers', str(exc))
-            )
-        owned = owners.read_owners(cloud.placement, devices, servers)
-        devices = owned.value
-        failures += owned.failures
-        if known:
-            try:
-                servers += _elsewhere(cloud, devices)
-            except exceptions.CloudError as exc:
-                known = False
-                failures.append(
-                    partial_result.Failure('names of servers', str(exc))
-                )
-            devices = inventory.name_consumers(devices, servers)
-        if known:
-            devices = inventory.mark_orphans(devices)
-        try:
-            projects = keystone.project_names(
-                cloud, inventory.project_ids(devices)
-            )
-        except exceptions.CloudError as exc:
-            failures.append(
-                partial_result.Failure('names of projects', str(exc))
-            )
-    else:
+    devices = answer.value
+    if not any(device.used for device in devices):
         devices = owners.read_owners(cloud.placement, devices, ()).value
+        return partial_result.PartialResult(
+            Usage(devices, (), {}), answer.failures
+        )
+    failures = list(answer.failures)
+    servers = _list_servers(
+        cloud, _hosts_to_ask(devices, size, host), failures
+    )
+    owned = owners.read_owners(cloud.placement, devices, servers or ())
+    failures += owned.failures
+    devices, servers = _name_consumers(cloud, owned.value, servers, failures)
+    projects: dict[str, str] = {}
+    try:
+        projects = keystone.project_names(
+            cloud, inventory.project_ids(devices)
+        )
+    except exceptions.CloudError as exc:
+        failures.append(partial_result.Failure('names of projects', str(exc)))
     return partial_result.PartialResult(
         Usage(devices, servers, projects), tuple(failures)
     )
+
+
+def _list_servers(
+    cloud: connection.Connection,
+    hosts: tuple[str, ...] | None,
+    failures: list[partial_result.Failure],
+) -> tuple[inventory.Server, ...] | None:
+    """Return the servers of hosts; None if Nova does not list them."""
+    try:
+        return nova_servers.list_servers(
+            cloud.compute, all_projects=True, hosts=hosts
+        )
+    except exceptions.Forbidden:
+        # Placement shows the ids of servers nevertheless.
+        return None
+    except exceptions.CloudError as exc:
+        failures.append(partial_result.Failure('names of servers', str(exc)))
+        return None
+
+
+def _name_consumers(
+    cloud: connection.Connection,
+    devices: tuple[inventory.Device, ...],
+    servers: tuple[inventory.Server, ...] | None,
+    failures: list[partial_result.Failure],
+) -> tuple[tuple[inventory.Device, ...], tuple[inventory.Server, ...]]:
+    """Return devices with the names of their servers, and all servers.
+
+    A consumer that is no server is marked as orphaned, unless it is unknown
+    which servers there are.
+
+    :param servers: None if Nova does not list them.
+    """
+    if servers is None:
+        return devices, ()
+    try:
+        servers += _elsewhere(cloud, devices)
+    except exceptions.CloudError as exc:
+        failures.append(partial_result.Failure('names of servers', str(exc)))
+        return inventory.name_consumers(devices, servers), servers
+    devices = inventory.name_consumers(devices, servers)
+    return inventory.mark_orphans(devices), servers
 
 
 def hidden(exc: exceptions.Forbidden) -> exceptions.Forbidden:
@@ -127,8 +146,8 @@ def hidden(exc: exceptions.Forbidden) -> exceptions.Forbidden:
     )
 
 
-class _Size:
-    """How large the cloud is, asked once and only if somebody wants it."""
+class _CloudSizeOnDemand:
+    """The size of a cloud, read once, and only when it is needed."""
 
     def __init__(self, cloud: connection.Connection) -> None:
         self._cloud = cloud
@@ -141,9 +160,9 @@ class _Size:
         return self.found.hosts if self.found else None
 
 
-def _worth_asking(
+def _hosts_to_ask(
     devices: collections.abc.Iterable[inventory.Device],
-    size: _Size,
+    size: _CloudSizeOnDemand,
     host: str | None,
 ) -> tuple[str, ...] | None:
     """Return the hosts to ask Nova for, or None for all servers at once.
@@ -182,7 +201,7 @@ def _elsewhere(
 
 def _devices(
     cloud: connection.Connection,
-    size: _Size,
+    size: _CloudSizeOnDemand,
     host: str | None,
     resource_class: str | None,
     traits: tuple[str, ...],

@@ -178,18 +178,9 @@ def read(
         for defined in document.aliases
     }
     requested = {name for flavor in flavors for name in flavor.aliases or {}}
-    inferred: _Aliases = {}
-    try:
-        inferred = cloud_aliases.infer(
-            cloud,
-            sorted(requested - set(defined)),
-            [device for host in answer.value for device in host.devices],
-            servers,
-        )
-    except exceptions.CloudError as exc:
-        failures.append(
-            partial_result.Failure('definitions of aliases', str(exc))
-        )
+    inferred = _infer(
+        cloud, requested - set(defined), answer.value, servers, failures
+    )
     forecaster = _Forecaster(
         flavors,
         documents,
@@ -216,3 +207,21 @@ def read(
         ),
         (*failures, *checked.failures),
     )
+
+
+def _infer(
+    cloud: connection.Connection,
+    names: set[str],
+    hosts: _Hosts,
+    servers: collections.abc.Sequence[inventory.Server] | None,
+    failures: list[partial_result.Failure],
+) -> _Aliases:
+    """Return the definitions of aliases that servers show."""
+    devices = [device for host in hosts for device in host.devices]
+    try:
+        return cloud_aliases.infer(cloud, sorted(names), devices, servers)
+    except exceptions.CloudError as exc:
+        failures.append(
+            partial_result.Failure('definitions of aliases', str(exc))
+        )
+        return {}

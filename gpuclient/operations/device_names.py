@@ -30,12 +30,20 @@ def check_alias(
     ]
 
 
+def check_model(model: catalogue.Model) -> list[str]:
+    """Return warnings about a model whose values an alias takes."""
+    return list(map(str, catalogue_rules.check_choice(model)))
+
+
 @functools.cache
 def _names() -> pci_ids.Names | None:
     return pci_ids.load()
 
 
 def known_name(vendor_id: str, product_id: str) -> str | None:
-    """Return the name of a device; None only where a database lacks it."""
+    """Return the name of a device; None if a database lacks it.
+
+    Without a database it is empty.
+    """
     names = _names()
     return '' if names is None else names.device(vendor_id, product_id)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Lists of several clouds and regions, side by side."""
+"""Lists of several clouds and regions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ import abc
 import argparse
 import collections.abc
 import contextlib
-import logging
 import typing
 
 from openstack import connection
@@ -28,43 +27,32 @@ from gpuclient.osc import command
 from gpuclient.osc import lazy_imports
 
 with lazy_imports.deferred():
+    from gpuclient.cloud import regions
     from gpuclient import exceptions
     from gpuclient.model import partial_result
     from gpuclient.osc import columns
-
-#: They warn that they will guess; the error that follows says it all.
-_GUESSING = tuple(
-    logging.getLogger(f'keystoneauth.{name}')
-    for name in ('discover', 'identity.base', 'identity.generic.base')
-)
+    from gpuclient import text
 
 
-def _is_no_warning(record: logging.LogRecord) -> bool:
-    return record.levelno != logging.WARNING
+class Target(typing.NamedTuple):
+    """A region of a cloud, and a connection to it."""
 
-
-@contextlib.contextmanager
-def _without_guesses() -> collections.abc.Iterator[None]:
-    for log in _GUESSING:
-        log.addFilter(_is_no_warning)
-    try:
-        yield
-    finally:
-        for log in _GUESSING:
-            log.removeFilter(_is_no_warning)
+    cloud_name: str | None
+    region_name: str | None
+    connection: connection.Connection
 
 
 class MultiCloudLister(command.Lister):
-    """A list of one cloud, or of several with the names of each as columns.
+    """A list of one cloud, or of several with their names as columns.
 
-    A cloud that does not answer is named on stderr, the others are shown, and
-    the exit status is 1.
+    A cloud that does not answer is reported on stderr, the others are listed,
+    and the exit status is 1.
     """
 
-    # Clouds that are named have credentials of their own.
+    # Clouds given with --cloud have credentials of their own.
     use_of_cloud = command.CloudUse.OPTIONAL
 
-    _place: connection.Connection | None = None
+    _connection: connection.Connection | None = None
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -76,24 +64,24 @@ class MultiCloudLister(command.Lister):
             default=[],
             help=(
                 'List this cloud of clouds.yaml; adds the columns Cloud and '
-                'Region (repeat for several)'
+                'Region (repeat option for several)'
             ),
         )
         parser.add_argument(
             '--all-regions',
             action='store_true',
             help=(
-                'List all regions that the catalog has a Placement in; adds '
-                'the columns Cloud and Region'
+                'List all regions with a Placement endpoint in the catalog; '
+                'adds the columns Cloud and Region'
             ),
         )
         return parser
 
     @property
     def cloud(self) -> connection.Connection:
-        """The connection that is listed now."""
-        if self._place is not None:
-            return self._place
+        """The connection to the cloud that is being listed."""
+        if self._connection is not None:
+            return self._connection
         return super().cloud
 
     @abc.abstractmethod
@@ -104,127 +92,88 @@ class MultiCloudLister(command.Lister):
         if not parsed_args.clouds and not parsed_args.all_regions:
             self.authenticate()
             return self.list_cloud(parsed_args)
-        with _without_guesses():
+        with regions.without_warnings():
             return self._list_all(parsed_args)
 
     def _list_all(self, parsed_args: argparse.Namespace) -> command.Rows:
         headers: tuple[str, ...] = ()
         rows: list[tuple[typing.Any, ...]] = []
-        with contextlib.closing(self._places(parsed_args)) as places:
-            for cloud, region, place in places:
-                self._place = place
+        with contextlib.closing(self._targets(parsed_args)) as targets:
+            for target in targets:
+                self._connection = target.connection
                 try:
-                    headers, found = self.list_cloud(parsed_args)
+                    headers, listed = self.list_cloud(parsed_args)
                 except (
                     exceptions.CloudError,
                     sdk_exceptions.SDKException,
                 ) as exc:
-                    self.report(
-                        [
-                            partial_result.Failure(
-                                _title(cloud, region), str(exc)
-                            )
-                        ]
+                    self._report(
+                        target.cloud_name, target.region_name, str(exc)
                     )
                     continue
                 rows += [
                     (
-                        columns.TextColumn(cloud),
-                        columns.TextColumn(region),
+                        columns.TextColumn(target.cloud_name),
+                        columns.TextColumn(target.region_name),
                         *row,
                     )
-                    for row in found
+                    for row in listed
                 ]
         if not headers:
             raise exceptions.Unreachable('No cloud could be listed')
         return ('Cloud', 'Region', *headers), rows
 
-    def _places(
+    def _report(
+        self, cloud_name: str | None, region_name: str | None, reason: str
+    ) -> None:
+        source = f'cloud {cloud_name}' if cloud_name else 'this cloud'
+        if region_name:
+            source += f', region {region_name}'
+        self.report([partial_result.Failure(source, reason)])
+
+    def _targets(
         self, parsed_args: argparse.Namespace
-    ) -> collections.abc.Generator[
-        tuple[str | None, str | None, connection.Connection]
-    ]:
-        """Yield the clouds and regions that let us in; report the others.
+    ) -> collections.abc.Generator[Target]:
+        """Yield the clouds and regions that authenticate; report the others.
 
-        A connection is open until the next one is asked for.
+        A connection is closed when the next target is requested.
         """
-        for cloud in parsed_args.clouds or [None]:
+        for cloud_name in parsed_args.clouds or [None]:
             try:
-                place = self._connect(cloud)
+                connected = self._connect(cloud_name)
             except Exception as exc:
-                # As for optional_connection: three libraries, many kinds.
-                words = ' '.join(str(exc).split())
-                self.report(
-                    [partial_result.Failure(_title(cloud, None), words)]
-                )
+                # As for optional_connection: three libraries, many types.
+                self._report(cloud_name, None, text.one_line(str(exc)))
                 continue
-            name = cloud or place.config.name
-            with place:
+            name = cloud_name or connected.config.name
+            with connected:
                 if not parsed_args.all_regions:
-                    yield name, place.config.region_name, place
+                    yield Target(name, connected.config.region_name, connected)
                     continue
-                regions = _regions(place)
-                if not regions:
-                    words = 'its catalog has no region with a Placement'
-                    self.report(
-                        [partial_result.Failure(_title(cloud, None), words)]
+                region_names = regions.with_placement(connected)
+                if not region_names:
+                    self._report(
+                        cloud_name,
+                        None,
+                        'its catalog has no region with a Placement endpoint',
                     )
-                for region in regions:
-                    with _in_region(place, region) as there:
-                        yield name, region, there
+                for region_name in region_names:
+                    with regions.connect(connected, region_name) as regional:
+                        yield Target(name, region_name, regional)
 
-    def _connect(self, cloud: str | None) -> connection.Connection:
-        if cloud is None:
+    def _connect(self, cloud_name: str | None) -> connection.Connection:
+        if cloud_name is None:
             options = self.app.options
             config = self.app.cloud_config.get_one(
                 cloud=options.cloud, argparse=options
             )
         else:
-            config = self.app.cloud_config.get_one(cloud=cloud)
-        with contextlib.ExitStack() as opened:
-            place = opened.enter_context(connection.Connection(config=config))
-            self.bound(place)
-            place.authorize()
-            opened.pop_all()
-        return place
-
-
-def _in_region(
-    place: connection.Connection, region: str
-) -> connection.Connection:
-    """Return a connection to another region, with the same token.
-
-    clouds.yaml need not name the region, as the SDK would ask for.
-    """
-    settings = {
-        key: value
-        for key, value in place.config.config.items()
-        if key not in ('auth', 'region_name', 'regions')
-    }
-    return connection.Connection(
-        session=place.session, region_name=region, **settings
-    )
-
-
-def _regions(place: connection.Connection) -> list[str]:
-    """Return the regions that have a Placement, as the catalog says."""
-    auth: typing.Any = place.session.auth
-    if not hasattr(auth, 'get_access'):
-        # A fixed endpoint has no catalog.
-        return []
-    access = auth.get_access(place.session)
-    return sorted(
-        {
-            endpoint.region_name
-            for found in access.service_catalog.get_endpoints_data(
-                service_type='placement'
-            ).values()
-            for endpoint in found
-            if endpoint.region_name
-        }
-    )
-
-
-def _title(cloud: str | None, region: str | None) -> str:
-    title = f'cloud {cloud}' if cloud else 'this cloud'
-    return f'{title}, region {region}' if region else title
+            config = self.app.cloud_config.get_one(cloud=cloud_name)
+        with contextlib.ExitStack() as stack:
+            connected = stack.enter_context(
+                connection.Connection(config=config)
+            )
+            self.bound(connected)
+            connected.authorize()
+            stack.pop_all()
+        return connected

@@ -22,7 +22,7 @@ from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import pci
-from gpuclient.rules import catalogue as catalogue_rules
+from gpuclient.operations import device_names
 from gpuclient.rules import finding
 
 
@@ -236,7 +236,7 @@ def apply_model(
     if not device_type or parsed_args.device_type is not None:
         return []
     parsed_args.device_type = model.device_type
-    return [str(warning) for warning in catalogue_rules.check_choice(model)]
+    return device_names.check_model(model)
 
 
 def add_alias_options(parser: argparse.ArgumentParser) -> None:

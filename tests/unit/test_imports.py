@@ -72,6 +72,20 @@ ALLOWED = {
 }
 #: All that other packages import of the rehearsal cloud.
 DOOR = 'gpuclient.rehearsal.api'
+#: What ``osc`` may import of the rooms below ``operations``, by module; other
+#: modules of it parse options and show what ``operations`` return.
+KNOWN_TO_COMMANDS = {
+    # A connection, how long to wait for it, and the project of an option.
+    'command': {'cloud.keystone', 'cloud.request'},
+    'multi_cloud': {'cloud.regions'},
+    # Severities, for --fail-on and for SARIF.
+    'options': {'rules.finding'},
+    'sarif': {'rules.finding'},
+    # The type of a row.
+    'host': {'rules.check_result'},
+}
+#: Lines of the longest function in the rooms of the commands.
+LONGEST = 60
 #: What the pure packages may import of others.
 PURE = {'os_traits', 'os_resource_classes', 'oslo_utils'}
 
@@ -111,6 +125,34 @@ class TestImports(testtools.TestCase):
                     - {DOOR},
                     path,
                 )
+
+    def test_commands_parse_and_print(self) -> None:
+        """They neither ask clouds and hosts nor judge by themselves."""
+        below = ('cloud', 'host', 'rules', 'rehearsal', 'config_rehearsal')
+        for path in (ROOT / 'osc').rglob('*.py'):
+            if 'rehears' in path.stem:
+                # They start and stop clouds of their own.
+                continue
+            known = {
+                name.removeprefix('gpuclient.')
+                for name in imported(path)
+                if name.startswith(
+                    tuple(f'gpuclient.{room}.' for room in below)
+                )
+            }
+            self.assertEqual(
+                set(), known - KNOWN_TO_COMMANDS.get(path.stem, set()), path
+            )
+
+    def test_functions_are_short(self) -> None:
+        for room in ('cloud', 'operations', 'osc'):
+            for path in (ROOT / room).rglob('*.py'):
+                for node in ast.walk(ast.parse(path.read_text())):
+                    if isinstance(node, ast.FunctionDef):
+                        lines = (node.end_lineno or 0) - node.lineno + 1
+                        self.assertLessEqual(
+                            lines, LONGEST, f'{path}: {node.name}'
+                        )
 
     def test_no_circles(self) -> None:
         """Also not those that only types need."""
