@@ -119,7 +119,7 @@ def _read_some(stream: typing.BinaryIO, most: int) -> bytes:
             break
         if part is None:
             if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+                raise _os_error(errno.EAGAIN)
             select.select([stream], [], [])
         part = stream.read(most - len(content))
         content += part or b''
@@ -236,32 +236,39 @@ def check_creatable(path: str) -> None:
     above = path
     while True:
         try:
-            with places.reach(above) as place:
-                status = place.status()
-                if above == path or status is None:
-                    folder, name = place.folder, '.'
-                elif not stat.S_ISDIR(status.st_mode):
-                    raise NotADirectoryError(
-                        errno.ENOTDIR, os.strerror(errno.ENOTDIR)
-                    )
-                else:
-                    folder, name = place.folder, place.name
-                if not os.access(name, os.W_OK | os.X_OK, dir_fd=folder):
-                    raise PermissionError(
-                        errno.EACCES, os.strerror(errno.EACCES)
-                    )
-                return
+            _check_folder_writable(above, is_file=above == path)
         except FileNotFoundError:
             above = os.path.dirname(above.rstrip('/')) or '.'
-        except IsADirectoryError:
-            # The working directory, or the root.
-            if os.access(above, os.W_OK | os.X_OK):
-                return
-            raise _not_written(
-                path, PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            ) from None
         except OSError as exc:
             raise _not_written(path, exc) from exc
+        else:
+            return
+
+
+def _check_folder_writable(path: str, *, is_file: bool) -> None:
+    """Make sure that entries can be created in a folder.
+
+    :param path: The folder, or a file in it.
+    :raises OSError: They cannot, or there is no such folder.
+    """
+    try:
+        with places.reach(path) as entry:
+            status = entry.status()
+            name = entry.name
+            if is_file or status is None:
+                name = '.'
+            elif not stat.S_ISDIR(status.st_mode):
+                raise _os_error(errno.ENOTDIR)
+            may_write = os.access(name, os.W_OK | os.X_OK, dir_fd=entry.folder)
+    except IsADirectoryError:
+        # The working directory, or the root.
+        may_write = os.access(path, os.W_OK | os.X_OK)
+    if not may_write:
+        raise _os_error(errno.EACCES)
+
+
+def _os_error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
 
 
 def _is_mount_point(target: str) -> bool:
@@ -486,7 +493,7 @@ def _unnamed(
         source = f'/proc/self/fd/{descriptor}'
         if not os.path.exists(source):
             os.close(descriptor)
-            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+            raise _os_error(errno.EOPNOTSUPP)
     except OSError as exc:
         if exc.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
             raise
@@ -559,7 +566,7 @@ def _opened(place: places.FolderEntry) -> collections.abc.Iterator[int]:
     """
     status = place.status()
     if status is not None and stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        raise _os_error(errno.EISDIR)
     descriptor = place.open(os.O_RDONLY | os.O_NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

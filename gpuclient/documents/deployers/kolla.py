@@ -12,19 +12,20 @@
 
 """The custom configuration of Kolla, and of Kayobe, which renders it first.
 
-Layers, of which a later one replaces an option of an earlier one with all its
-values (``kolla-ansible``: ``roles/nova/tasks/config.yml``,
+It has layers. An option in a later layer replaces all values of an earlier one
+(``kolla-ansible``: ``roles/nova/tasks/config.yml``,
 ``roles/nova-cell/tasks/config.yml``, ``action_plugins/merge_configs.py``)::
 
     global.conf  nova.conf  nova/<service>.conf
     nova/<host>/nova.conf  nova/<host>/<service>.conf
 
-What Kolla's own template sets before them is not known here.
+The options of Kolla's own template, below these layers, are not known here.
 """
 
 import collections.abc
 import os
 import re
+import typing
 
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
@@ -35,10 +36,10 @@ from gpuclient.model import deployment
 _NOVA = 'nova.conf'
 _SHARED = ('global.conf', _NOVA)
 _FILES = {service: f'{service}.conf' for service in configuration.ALL}
-#: What Kolla calls the conductor above the cells.
+#: File of the conductor above the cells.
 _SUPER_CONDUCTOR = 'nova-super-conductor.conf'
 
-#: Services of Kolla whose files have nothing of devices
+#: Files of services that read no options of PCI devices
 #: (``roles/nova/defaults/main.yml``, ``roles/nova-cell/defaults/main.yml``).
 _OTHERS = {
     f'nova-{name}.conf'
@@ -79,15 +80,15 @@ def root_of(path: str) -> str | None:
 def is_root(folder: str) -> bool:
     """Return whether a folder is the custom configuration of Kolla.
 
-    It has a folder ``nova`` with files of services or of hosts in it, and a
-    nova.conf beside that or the name ``config``; or it is ``kolla/config``,
-    as Kolla and Kayobe call it.
+    It has a folder ``nova`` with files of services or hosts, and either a
+    nova.conf beside it or the name ``config``; or it is ``kolla/config``, its
+    name in Kolla and Kayobe.
     """
     above, name = os.path.split(os.path.abspath(folder))
     if (os.path.basename(above), name) == ('kolla', 'config'):
         return any(
-            os.path.lexists(os.path.join(folder, one))
-            for one in (*_SHARED, 'nova')
+            os.path.lexists(os.path.join(folder, entry))
+            for entry in (*_SHARED, 'nova')
         )
     if name != 'config' and not os.path.lexists(os.path.join(folder, _NOVA)):
         return False
@@ -98,7 +99,7 @@ def is_root(folder: str) -> bool:
 
 
 def _hosts(nova: str) -> collections.abc.Iterator[str]:
-    """Yield the folders of hosts, which have files of their own."""
+    """Yield the folders of hosts with files of their own."""
     try:
         names = sorted(os.listdir(nova))
     except OSError:
@@ -113,13 +114,13 @@ def _hosts(nova: str) -> collections.abc.Iterator[str]:
 
 
 def base_of(root: str) -> str | None:
-    """Return the folder that one of an environment of Kayobe adds to.
+    """Return the folder that an environment of Kayobe adds to, if any.
 
-    Kayobe puts files of the same name one behind the other (``kayobe``:
+    Kayobe concatenates files of the same name (``kayobe``:
     ``kolla_openstack_custom_config_ini_merge_strategy_default``).
     """
-    found = _ENVIRONMENT.fullmatch(root)
-    return None if found is None else f'{found[1]}kolla/config'
+    match = _ENVIRONMENT.fullmatch(root)
+    return None if match is None else f'{match[1]}kolla/config'
 
 
 def readings(
@@ -127,68 +128,91 @@ def readings(
 ) -> collections.abc.Iterator[editable.Reading]:
     """Yield what each service reads of the files below a folder.
 
-    :param base: The folder that it adds to, whose files are among these.
+    :param base: The folder that it adds to; ``confs`` has its files, too.
     """
-    tops = [root] if base is None else [base, root]
-    nova = os.path.join(root, 'nova')
-    hosts = sorted(
-        {
-            os.path.basename(os.path.dirname(path))
-            for path in confs
-            for top in tops
-            if os.path.dirname(os.path.dirname(path))
-            == os.path.join(top, 'nova')
-        }
-    )
-
-    def layers(*paths: str) -> list[tuple[str, nova_conf.NovaConf]]:
-        """Return the files of layers, each with that of this folder."""
-        return [
-            (path, confs[one])
-            for path in paths
-            for one in (
-                os.path.join(top, os.path.relpath(path, root)) for top in tops
-            )
-            if one in confs
-        ]
-
+    layers = _Layers(root, confs, base)
     shared = [os.path.join(root, name) for name in _SHARED]
+    nova = os.path.join(root, 'nova')
     for service, name in (
         *_FILES.items(),
         (configuration.CONDUCTOR, _SUPER_CONDUCTOR),
     ):
         own = os.path.join(nova, name)
-        if name == _SUPER_CONDUCTOR and not layers(own):
-            # As the conductors of cells.
+        if name == _SUPER_CONDUCTOR and not layers.files(own):
+            # It reads the same as the conductors of cells.
             continue
-        common = layers(*shared, own)
-        home = layers(own) or layers(shared[-1])
+        common = layers.files(*shared, own)
+        home = layers.files(own) or layers.files(shared[-1])
         variants = [common]
-        # Which hosts are of the control plane is not known; what differs
-        # from host to host are computes.
-        for host in hosts if service == configuration.COMPUTE else []:
-            of_host = layers(
+        # The hosts of the control plane are not known; hosts with files of
+        # their own are computes.
+        for host in layers.hosts if service == configuration.COMPUTE else []:
+            of_host = layers.files(
                 os.path.join(nova, host, _NOVA), os.path.join(nova, host, name)
             )
             if of_host:
                 variants.append([*common, *of_host])
-        for found in variants:
-            if found:
-                paths = [path for path, _conf in found]
-                yield editable.Reading(
-                    service,
-                    tuple(conf for _path, conf in found),
-                    replace=True,
-                    layers=tuple(map(paths.index, paths)),
-                    home=home[-1][1] if home else None,
-                )
+        for files in variants:
+            if files:
+                yield _reading(service, files, home[-1][1] if home else None)
+
+
+#: Path of a layer, and a file that is a part of it.
+_LayerFile: typing.TypeAlias = tuple[str, nova_conf.NovaConf]
+
+
+def _reading(
+    service: str, files: list[_LayerFile], home: nova_conf.NovaConf | None
+) -> editable.Reading:
+    paths = [path for path, _conf in files]
+    return editable.Reading(
+        service,
+        tuple(conf for _path, conf in files),
+        replace=True,
+        layers=tuple(map(paths.index, paths)),
+        home=home,
+    )
+
+
+class _Layers:
+    """The layers of a folder, and of the folder that it adds to."""
+
+    def __init__(self, root: str, confs: Confs, base: str | None) -> None:
+        self._root = root
+        self._confs = confs
+        self._tops = [root] if base is None else [base, root]
+
+    def files(self, *paths: str) -> list[_LayerFile]:
+        """Return the files of some layers, in the order of the layers."""
+        return [
+            (path, self._confs[file])
+            for path in paths
+            for file in (
+                os.path.join(top, os.path.relpath(path, self._root))
+                for top in self._tops
+            )
+            if file in self._confs
+        ]
+
+    @property
+    def hosts(self) -> list[str]:
+        """The folders of hosts, by name."""
+        folders = {os.path.join(top, 'nova') for top in self._tops}
+        return sorted(
+            {
+                os.path.basename(os.path.dirname(path))
+                for path in self._confs
+                if os.path.dirname(os.path.dirname(path)) in folders
+            }
+        )
 
 
 def unread(
     root: str, paths: collections.abc.Iterable[str]
 ) -> collections.abc.Iterator[deployment.Unread]:
-    """Yield files below a folder that Kolla reads for no service."""
+    """Yield files below a folder that Kolla ignores."""
     nova = os.path.join(root, 'nova')
+    shared = os.path.join(os.path.basename(root), _NOVA)
     for path in paths:
         folder, name = os.path.split(path)
         if name in (_SUPER_CONDUCTOR, *_FILES.values(), *_OTHERS):
@@ -202,25 +226,24 @@ def unread(
                 'Kolla reads nova.conf, nova/<service>.conf and '
                 'nova/<host>/nova.conf'
             ),
-            f'Move it to {os.path.join(os.path.basename(root), _NOVA)}, or '
-            'to a file of a service.',
+            f'Move its options to {shared} or to the file of a service.',
         )
 
 
 def paths_of(root: str) -> list[str]:
-    """Return the layers that a folder has."""
+    """Return the files of all layers of a folder."""
     nova = os.path.join(root, 'nova')
     names = (_NOVA, _SUPER_CONDUCTOR, *_FILES.values())
-    found = [
+    paths = [
         *(os.path.join(root, name) for name in _SHARED),
         *(os.path.join(nova, name) for name in names[1:]),
         *(os.path.join(host, name) for host in _hosts(nova) for name in names),
     ]
-    return [path for path in found if os.path.lexists(path)]
+    return [path for path in paths if os.path.lexists(path)]
 
 
 def _check_folders(root: str) -> None:
-    """Make sure that no layer is left out because it cannot be seen.
+    """Make sure that no layer is missed because a folder is unreadable.
 
     :raises gpuclient.exceptions.DocumentError: A folder cannot be read.
     """
@@ -233,7 +256,7 @@ def _check_folders(root: str) -> None:
 
 
 class CustomConfiguration(editable.Editable):
-    """All layers of a folder; what it adds to is read, and not edited.
+    """All layers of a folder; its base is read, but not edited.
 
     :raises gpuclient.exceptions.DocumentError: One of them cannot be read.
     """

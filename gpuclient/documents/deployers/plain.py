@@ -10,20 +10,20 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Plain files of Nova, as packages and rendered trees lay them out.
+"""Plain files of Nova, in the layouts of packages and deployment tools.
 
-``/etc/nova`` has a file for all services and files of single ones, and so
-have folders of drop-ins. A service without options on its start line reads
+``/etc/nova`` has a file for all services, files of single services, and
+folders of drop-ins for both. A service that starts without options reads
 ``nova.conf``, ``<service>.conf``, ``nova.conf.d/*.conf`` and
 ``<service>.conf.d/*.conf``, in this order (``oslo_config/cfg.py:
-find_config_files``, ``find_config_dirs``, ``_parse_config_files``); Debian and
-Ubuntu start nova-compute with the first two named. devstack starts it with
+find_config_files``, ``find_config_dirs``, ``_parse_config_files``). Debian and
+Ubuntu pass the first two to nova-compute. devstack starts it with
 ``nova-cpu.conf`` alone, and the conductors of cells with ``nova_cell1.conf``
 (``lib/nova``: ``start_nova_compute``, ``start_nova_conductor``).
 
-Kolla renders a folder for each container (``/etc/kolla/nova-compute``), so
-does TripleO (``puppet-generated/nova_libvirt/etc/nova``); others have a folder
-for each host.
+Kolla renders a folder for each container (``/etc/kolla/nova-compute``), and so
+does TripleO (``puppet-generated/nova_libvirt/etc/nova``); other trees have a
+folder for each host.
 """
 
 import collections.abc
@@ -37,21 +37,21 @@ from gpuclient import exceptions
 from gpuclient.model import configuration
 from gpuclient.model import deployment
 
-#: A folder whose files oslo.config reads one after the other.
+#: Suffix of a folder whose files oslo.config reads one after the other.
 DROP_INS = '.conf.d'
 _CONTROL = (
     configuration.API,
     configuration.CONDUCTOR,
     configuration.SCHEDULER,
 )
-#: Words by which names of files and folders tell a service.
+#: Words in names of files and folders that identify a service.
 _WORDS = {
     service: frozenset(
         {service.removeprefix('nova-'), service.replace('-', '')}
     )
     for service in configuration.ALL
 }
-#: Words of programs that read nothing of devices.
+#: Words of programs that read no options of PCI devices.
 _OTHERS = {
     'bootstrap',
     'libvirt',
@@ -69,7 +69,7 @@ _ALONE = {
     'nova_cell0': configuration.CONDUCTOR,
     'nova_cell1': configuration.CONDUCTOR,
 }
-#: In Nova's folder, and not its configuration.
+#: Files in the folder of Nova that are not its configuration.
 _NEVER = re.compile(
     r'api-paste\.ini|.*uwsgi\.ini|rootwrap\.conf|logging\.conf'
 )
@@ -84,17 +84,17 @@ _CONTROLLERS = {
     'infra',
 }
 _COMPUTES = {'compute', 'computes', 'hypervisor', 'hypervisors', 'novacompute'}
-#: Folders that tell nothing; what is above them may.
+#: Folders without meaning; the names above them count.
 _GENERAL = {'conf', 'config', 'etc', 'kolla', 'nova', 'openstack', '', '.'}
-#: Folders of folders of hosts.
+#: Folders that contain a folder for each host.
 _OF_HOSTS = {'host', 'hosts', 'node', 'nodes'}
-#: Below it TripleO has a folder for each group of containers.
+#: Folder in which TripleO has a folder for each group of containers.
 _TRIPLEO = 'puppet-generated'
 _TRIPLEO_FOLDERS = {
     'nova': _CONTROL,
     'nova_libvirt': (configuration.COMPUTE,),
 }
-#: Sections that a compute has no use for, and options.
+#: Sections that only the control plane reads, and options of computes.
 _OF_CONTROL = {
     'api_database',
     'conductor',
@@ -113,42 +113,75 @@ _OF_COMPUTE = {
 }
 
 Confs = collections.abc.Mapping[str, nova_conf.NovaConf]
+Sequence = collections.abc.Sequence[nova_conf.NovaConf]
 
 
 @dataclasses.dataclass(frozen=True)
 class ProcessFiles:
-    """Files that one process reads, or several kinds of process do."""
+    """The files that a process, or several kinds of process, reads."""
 
     kinds: tuple[str, ...]
     host: str | None
     #: In the order in which they are read.
     confs: tuple[nova_conf.NovaConf, ...]
-    #: The file or folder that it goes by.
+    #: The file or folder that it is reported with.
     path: str
 
 
 @dataclasses.dataclass
 class _Folder:
-    """The files of Nova in one folder, and in folders of drop-ins in it."""
+    """The files of Nova in a folder, and in its folders of drop-ins."""
 
     path: str
-    #: ``nova.conf``, and what is in ``nova.conf.d``.
+    #: ``nova.conf``, and the files of ``nova.conf.d``.
     files: list[str] = dataclasses.field(default_factory=list)
     drop_ins: list[str] = dataclasses.field(default_factory=list)
-    #: Those of single services; one may have several, of several hosts.
+    #: Files of single services; those of several hosts may be here.
     own_files: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     own_drop_ins: dict[str, list[str]] = dataclasses.field(
         default_factory=dict
     )
-    #: Files that are read with no other, and by whom.
+    #: Files that are read alone, with their services.
     alone: list[tuple[str, tuple[str, ...]]] = dataclasses.field(
         default_factory=list
     )
     #: Services that have files of their own in folders below.
     below: set[str] = dataclasses.field(default_factory=set)
 
+    def add_drop_in(self, path: str, stem: str) -> None:
+        """Add a file of a folder of drop-ins.
+
+        :param stem: Name of that folder without ``.conf.d``.
+        """
+        kind = kind_of(stem)
+        if kind is None:
+            self.drop_ins.append(path)
+        else:
+            self.own_drop_ins.setdefault(kind, []).append(path)
+
+    def add_file(self, path: str, name: str, stem: str) -> None:
+        """Add a file of this folder itself.
+
+        :param stem: Its name without extension.
+        """
+        kind = kind_of(stem)
+        if stem == 'nova':
+            self.files.append(path)
+        elif stem in _ALONE:
+            self.alone.append((path, (_ALONE[stem],)))
+        elif words(stem) & _OTHERS:
+            # Its program reads no options of PCI devices.
+            return
+        elif kind is not None:
+            self.own_files.setdefault(kind, []).append(path)
+        elif _NUMBERED.fullmatch(name):
+            self.drop_ins.append(path)
+        else:
+            self.alone.append((path, ()))
+
     @property
     def with_own(self) -> list[str]:
+        """Services with files of their own in this folder."""
         return [
             kind
             for kind in configuration.ALL
@@ -161,7 +194,7 @@ class _Folder:
 
 
 def words(name: str) -> frozenset[str]:
-    """Return the words of a file name; numbers are none."""
+    """Return the words of a file name, without numbers."""
     return frozenset(re.findall('[a-z]+', name.lower()))
 
 
@@ -171,10 +204,10 @@ def is_configuration(path: str) -> bool:
 
 
 def unread(path: str) -> deployment.Unread | None:
-    """Return why oslo.config does not read a file among drop-ins.
+    """Return why oslo.config ignores a file in a folder of drop-ins.
 
-    ``oslo_config/cfg.py:ConfigOpts._parse_config_files`` takes what
-    ``glob.glob('*.conf')`` gives.
+    ``oslo_config/cfg.py:ConfigOpts._parse_config_files`` reads the result of
+    ``glob.glob('*.conf')``.
     """
     above, name = os.path.split(path)
     folder = above
@@ -188,13 +221,13 @@ def unread(path: str) -> deployment.Unread | None:
         return None
     label = os.path.basename(folder)
     if folder != above:
-        reason = f'oslo.config reads no folders below {label}'
+        reason = f'oslo.config does not read folders in {label}'
         remedy = f'Move it to {label}.'
     elif name.startswith('.'):
-        reason = f'oslo.config leaves out hidden files of {label}'
+        reason = f'oslo.config ignores hidden files in {label}'
         remedy = 'Rename it to {}.'.format(name.lstrip('.'))
     elif not name.endswith('.conf'):
-        reason = f'oslo.config reads only *.conf of {label}'
+        reason = f'oslo.config reads only *.conf in {label}'
         remedy = f'Rename it to {os.path.splitext(name)[0]}.conf.'
     else:
         return None
@@ -203,7 +236,7 @@ def unread(path: str) -> deployment.Unread | None:
 
 
 def kind_of(name: str) -> str | None:
-    """Return the service that the name of a file or folder tells."""
+    """Return the service that a file or folder is named after, if any."""
     parts = words(name)
     if parts & _OTHERS:
         return None
@@ -213,12 +246,16 @@ def kind_of(name: str) -> str | None:
 
 
 def groups(confs: Confs) -> collections.abc.Iterator[ProcessFiles]:
-    """Yield what each process reads of files.
+    """Yield the files of each process.
 
-    :param confs: By path.
+    :param confs: All files, by path.
     """
     folders = _folders(confs)
-    plain = [one for one in folders.values() if one.has_base or one.alone]
+    plain = [
+        folder
+        for folder in folders.values()
+        if folder.has_base or folder.alone
+    ]
     for folder in folders.values():
         if not folder.has_base:
             _above(folder, folders).below.update(folder.with_own)
@@ -229,7 +266,7 @@ def groups(confs: Confs) -> collections.abc.Iterator[ProcessFiles]:
 def order(kind: str, confs: Confs) -> list[str]:
     """Return the files of a folder that a kind of process reads, in order.
 
-    :param confs: By path; those of other services are left out.
+    :param confs: By path; files of other services are left out.
     """
     return [
         path
@@ -245,35 +282,18 @@ def order(kind: str, confs: Confs) -> list[str]:
 
 
 def _folders(confs: Confs) -> dict[str, _Folder]:
-    found: dict[str, _Folder] = {}
+    folders: dict[str, _Folder] = {}
     for path in sorted(confs):
         above, name = os.path.split(path)
         stem = os.path.splitext(name)[0]
         if above.endswith(DROP_INS):
-            stem = os.path.basename(above).removesuffix(DROP_INS)
-            above = os.path.dirname(above)
-            folder = found.setdefault(above, _Folder(above))
-            kind = kind_of(stem)
-            if kind is None:
-                folder.drop_ins.append(path)
-            else:
-                folder.own_drop_ins.setdefault(kind, []).append(path)
-            continue
-        folder = found.setdefault(above, _Folder(above))
-        if stem == 'nova':
-            folder.files.append(path)
-        elif stem in _ALONE:
-            folder.alone.append((path, (_ALONE[stem],)))
-        elif words(stem) & _OTHERS:
-            # Of a program that reads nothing of devices.
-            continue
-        elif (kind := kind_of(stem)) is not None:
-            folder.own_files.setdefault(kind, []).append(path)
-        elif _NUMBERED.fullmatch(name):
-            folder.drop_ins.append(path)
+            above, label = os.path.split(above)
+            folder = folders.setdefault(above, _Folder(above))
+            folder.add_drop_in(path, label.removesuffix(DROP_INS))
         else:
-            folder.alone.append((path, ()))
-    return found
+            folder = folders.setdefault(above, _Folder(above))
+            folder.add_file(path, name, stem)
+    return folders
 
 
 def _groups(
@@ -283,7 +303,37 @@ def _groups(
     *,
     several: bool,
 ) -> collections.abc.Iterator[ProcessFiles]:
+    """Yield the processes that read files of a folder.
+
+    :param several: There are folders of several hosts or services.
+    """
     kinds, host = _owner(folder.path, several=several)
+    yield from _alone(folder, confs, kinds, host, several=several)
+    if kinds == ():
+        return
+    base = folder if folder.has_base else _above(folder, folders)
+    if folder.has_base:
+        yield from _sharing(folder, confs, kinds, host, several=several)
+    for kind in folder.with_own:
+        for own_files, drop_ins, own_host in _instances(folder, kind):
+            paths = [*base.files, *own_files, *base.drop_ins, *drop_ins]
+            yield ProcessFiles(
+                (kind,),
+                own_host or host if kind == configuration.COMPUTE else None,
+                tuple(confs[path] for path in paths),
+                _path_of(own_files, drop_ins[-1:]),
+            )
+
+
+def _alone(
+    folder: _Folder,
+    confs: Confs,
+    kinds: tuple[str, ...] | None,
+    host: str | None,
+    *,
+    several: bool,
+) -> collections.abc.Iterator[ProcessFiles]:
+    """Yield the processes that read one file and no other."""
     for path, own in folder.alone:
         readers = own or kinds
         if readers is None:
@@ -292,34 +342,29 @@ def _groups(
             yield ProcessFiles(
                 readers or configuration.ALL, host, (confs[path],), path
             )
-    if kinds == ():
-        return
-    base = folder if folder.has_base else _above(folder, folders)
-    shared = [*base.files, *base.drop_ins]
+
+
+def _sharing(
+    folder: _Folder,
+    confs: Confs,
+    kinds: tuple[str, ...] | None,
+    host: str | None,
+    *,
+    several: bool,
+) -> collections.abc.Iterator[ProcessFiles]:
+    """Yield the process of all services without files of their own."""
+    shared = tuple(confs[path] for path in (*folder.files, *folder.drop_ins))
     with_own = folder.with_own
-    if folder.has_base:
-        rest = kinds or _rest(with_own, [confs[one] for one in shared])
-        if kinds is None and several and not with_own:
-            rest = _by_content([confs[one] for one in shared])
-        left = tuple(
-            one for one in rest if one not in {*with_own, *folder.below}
+    readers = kinds or _rest(with_own, shared)
+    if kinds is None and several and not with_own:
+        readers = _by_content(shared)
+    left = tuple(
+        kind for kind in readers if kind not in {*with_own, *folder.below}
+    )
+    if left:
+        yield ProcessFiles(
+            left, host, shared, _path_of(folder.files, folder.drop_ins)
         )
-        if left:
-            yield ProcessFiles(
-                left,
-                host,
-                tuple(confs[one] for one in shared),
-                _path_of(base.files, base.drop_ins),
-            )
-    for kind in with_own:
-        for own_files, drop_ins, own_host in _instances(folder, kind):
-            paths = [*base.files, *own_files, *base.drop_ins, *drop_ins]
-            yield ProcessFiles(
-                (kind,),
-                own_host or host if kind == configuration.COMPUTE else None,
-                tuple(confs[one] for one in paths),
-                _path_of(own_files, drop_ins[-1:]),
-            )
 
 
 def _instances(
@@ -327,10 +372,10 @@ def _instances(
 ) -> collections.abc.Iterator[tuple[list[str], list[str], str | None]]:
     """Yield the own files and drop-ins of each process of a service.
 
-    Several files of one service (``nova-compute-gpu-1.conf``) are those of
-    several hosts, and so are several folders of drop-ins
-    (``nova-compute-gpu-1.conf.d``), of which the names tell the hosts.
-    ``nova-compute.conf.d`` is read by all of them.
+    Several files of one service (``nova-compute-gpu-1.conf``) belong to
+    several hosts. So do several folders of drop-ins
+    (``nova-compute-gpu-1.conf.d``), which are named after the hosts;
+    ``nova-compute.conf.d`` is read on all of them.
     """
     files = folder.own_files.get(kind, [])
     drop_ins = folder.own_drop_ins.get(kind, [])
@@ -355,7 +400,7 @@ def _path_of(files: list[str], drop_ins: list[str]) -> str:
 def _above(
     folder: _Folder, folders: collections.abc.Mapping[str, _Folder]
 ) -> _Folder:
-    """Return the folder above whose nova.conf all read, or an empty one."""
+    """Return the nearest folder above with a nova.conf, or an empty one."""
     path = folder.path
     while os.path.dirname(path) != path:
         path = os.path.dirname(path)
@@ -364,13 +409,11 @@ def _above(
     return _Folder(folder.path)
 
 
-def _rest(
-    with_own: list[str], confs: list[nova_conf.NovaConf]
-) -> tuple[str, ...]:
-    """Return who reads a nova.conf beside files of single services.
+def _rest(with_own: list[str], confs: Sequence) -> tuple[str, ...]:
+    """Return the services that read a nova.conf beside files of services.
 
-    A host with nova-compute.conf may be a compute and nothing else; then its
-    nova.conf has nothing of the control plane.
+    A host with nova-compute.conf is a compute only, if its nova.conf has no
+    options of the control plane.
     """
     if with_own != [configuration.COMPUTE] or any(
         section in _OF_CONTROL or (section, name) == ('pci', 'alias')
@@ -381,8 +424,8 @@ def _rest(
     return (configuration.COMPUTE,)
 
 
-def _by_content(confs: list[nova_conf.NovaConf]) -> tuple[str, ...]:
-    """Return who reads files of one host of several, by what is in them."""
+def _by_content(confs: Sequence) -> tuple[str, ...]:
+    """Return the services of one host of several, by its options."""
     options = {
         (section, name)
         for conf in confs
@@ -402,10 +445,10 @@ def _by_content(confs: list[nova_conf.NovaConf]) -> tuple[str, ...]:
 def _owner(
     folder: str, *, several: bool
 ) -> tuple[tuple[str, ...] | None, str | None]:
-    """Return who reads the files of a folder, and on which host.
+    """Return the services that read the files of a folder, and their host.
 
-    :returns: None where its name does not tell; no kinds where nobody does
-        who has to do with devices.
+    :returns: None where the name does not tell; no services if none of those
+        that use PCI devices reads them.
     """
     parts = folder.split('/')
     if _TRIPLEO in parts[:-1]:
@@ -436,7 +479,7 @@ def _owner(
 
 
 def _host(parts: list[str]) -> str | None:
-    """Return the host that a folder is of, if its name tells."""
+    """Return the host that a folder is named after, if any."""
     while parts and parts[-1].lower() in {
         *_GENERAL,
         'var',
@@ -454,16 +497,18 @@ def _host(parts: list[str]) -> str | None:
 
 def paths_of(folder: str) -> list[str]:
     """Return the files of Nova in a folder, and in its folders of drop-ins."""
-    found = []
+    paths = []
     for name in sorted(_names(folder)):
         path = os.path.join(folder, name)
         if name.endswith(DROP_INS):
-            found += [os.path.join(path, one) for one in sorted(_names(path))]
+            paths += [
+                os.path.join(path, file) for file in sorted(_names(path))
+            ]
         else:
-            found.append(path)
+            paths.append(path)
     return [
         path
-        for path in found
+        for path in paths
         if path.endswith('.conf')
         and not os.path.isdir(path)
         and not os.path.basename(path).startswith('.')
@@ -479,7 +524,7 @@ def _names(folder: str) -> list[str]:
 
 
 def is_folder(path: str) -> bool:
-    """Return whether a folder has a nova.conf, or files of its services."""
+    """Return whether a folder has a nova.conf, or files of services."""
     return any(
         name == 'nova.conf'
         or (name.endswith(('.conf', DROP_INS)) and kind_of(name) is not None)
@@ -488,9 +533,9 @@ def is_folder(path: str) -> bool:
 
 
 def processes_of(conf: nova_conf.NovaConf) -> tuple[editable.Reading, ...]:
-    """Return what the processes read that read a file, among others.
+    """Return the readings of all processes that read a file.
 
-    Files beside it that cannot be read are left out: they are not edited.
+    Unreadable files beside it are left out: they are not edited.
     """
     folder = os.path.dirname(conf.path)
     if folder.endswith(DROP_INS):
@@ -507,7 +552,7 @@ def processes_of(conf: nova_conf.NovaConf) -> tuple[editable.Reading, ...]:
     return tuple(
         reading
         for reading in _readings(confs)
-        if any(one is conf for one in reading.confs)
+        if any(other is conf for other in reading.confs)
     )
 
 

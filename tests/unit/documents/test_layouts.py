@@ -409,9 +409,9 @@ class TestUnread(LayoutTestCase):
         ]
 
     @ddt.data(
-        ('.h.conf', 'oslo.config leaves out hidden files of nova.conf.d'),
-        ('x.ini', 'oslo.config reads only *.conf of nova.conf.d'),
-        ('a/x.conf', 'oslo.config reads no folders below nova.conf.d'),
+        ('.h.conf', 'oslo.config ignores hidden files in nova.conf.d'),
+        ('x.ini', 'oslo.config reads only *.conf in nova.conf.d'),
+        ('a/x.conf', 'oslo.config does not read folders in nova.conf.d'),
     )
     @ddt.unpack
     def test_drop_ins(self, name: str, reason: str) -> None:
