@@ -130,7 +130,8 @@ class TestFailures(base.CloudTestCase):
         self.assertGreaterEqual(len(used), 2)
         self.assertEqual([None] * len(used), [row['Servers'] for row in used])
         for line in result.stderr.strip().splitlines():
-            self.assertRegex(line, 'servers that hold|consumer ')
+            # On a busy machine Nova, too, may need longer than that.
+            self.assertRegex(line, '(servers that hold|consumer |names of ).*')
             self.assertIn('timed out', line)
 
     def test_half_an_answer(self) -> None:
