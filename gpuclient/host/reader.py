@@ -100,7 +100,7 @@ class _Parser:
             devices=self._devices(),
             kernel=self._word('proc/sys/kernel/osrelease'),
             distribution=self._distribution(),
-            cpu_vendor=vendor,
+            cpu_vendor_id=vendor,
             physical_address_bits=bits,
             has_hypervisor=is_virtual,
             cpus=self._cpus(),
@@ -425,7 +425,7 @@ class _Parser:
             if key.strip() == 'vendor_id':
                 vendor = value.strip() or None
             elif key.strip() == 'CPU implementer':
-                vendor = host.ARM
+                vendor = host.ARM_ID
             elif key.strip() == 'flags':
                 is_virtual = 'hypervisor' in value.split()
             elif key.strip() == 'address sizes':

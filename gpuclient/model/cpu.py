@@ -19,6 +19,7 @@ negations and masks. What one of them takes another may refuse.
 
 import collections.abc
 import dataclasses
+import enum
 import re
 
 from oslo_utils import strutils
@@ -357,23 +358,49 @@ def render_size(size: int) -> str:
     return str(size)
 
 
-def cpu_vendor(model: str) -> str | None:
-    """Return who makes the CPUs that have a model of libvirt.
+class Vendor(enum.StrEnum):
+    """A vendor of CPUs, as options and descriptions name it."""
+
+    INTEL = 'intel'
+    AMD = 'amd'
+    ARM = 'arm'
+
+    @property
+    def label(self) -> str:
+        """The name for messages: ``Intel``."""
+        return 'AMD' if self is Vendor.AMD else self.value.title()
+
+
+#: Of ``vendor_id`` in ``/proc/cpuinfo``; CPUs of Arm have an implementer
+#: there instead, for which the reader puts ``ARM``. Hygon's are AMD's.
+_VENDOR_IDS = {
+    'GenuineIntel': Vendor.INTEL,
+    'AuthenticAMD': Vendor.AMD,
+    'HygonGenuine': Vendor.AMD,
+    'ARM': Vendor.ARM,
+}
+
+
+def vendor_of_id(vendor_id: str | None) -> Vendor | None:
+    """Return the vendor with a ``vendor_id``; None for others."""
+    return None if vendor_id is None else _VENDOR_IDS.get(vendor_id)
+
+
+def vendor_of_model(model: str) -> Vendor | None:
+    """Return the vendor of a CPU model of libvirt; None where unknown.
 
     The names are those of libvirt (``src/cpu_map``).
-
-    :returns: ``AMD``, ``Intel``, or None where the name does not tell.
     """
     name = model.strip().lower()
-    for vendor, beginnings in _VENDORS.items():
+    for vendor, beginnings in _MODELS.items():
         if name.startswith(beginnings):
             return vendor
     return None
 
 
-_VENDORS = {
-    'AMD': ('epyc', 'opteron', 'phenom', 'athlon', 'dhyana'),
-    'Intel': (
+_MODELS = {
+    Vendor.AMD: ('epyc', 'opteron', 'phenom', 'athlon', 'dhyana'),
+    Vendor.INTEL: (
         'broadwell',
         'cascadelake',
         'clearwaterforest',

@@ -39,11 +39,8 @@ USB_CONTROLLER = 0x0C03
 OTHER_DISPLAY = 0x0380
 PCI_BRIDGES = (0x0604, 0x0609)
 
-#: Vendors of CPUs, as ``/proc/cpuinfo`` has them; those of Arm have
-#: implementers there, and no vendor.
-INTEL = 'GenuineIntel'
-AMD = ('AuthenticAMD', 'HygonGenuine')
-ARM = 'ARM'
+#: The ``vendor_id`` of CPUs of Arm, which have none in ``/proc/cpuinfo``.
+ARM_ID = 'ARM'
 #: QEMU's host bridge of the machine "virt", and the subsystem of others.
 _QEMU_BRIDGE = '1b36:0008'
 _QEMU_SUBSYSTEM = '1af4:1100'
@@ -338,8 +335,9 @@ class Host:
     kernel: str | None = None
     #: ``ID`` and ``ID_LIKE`` of os-release, in this order.
     distribution: tuple[str, ...] = ()
-    #: ``GenuineIntel``, ``AuthenticAMD`` ...
-    cpu_vendor: str | None = None
+    #: ``vendor_id`` of ``/proc/cpuinfo``: ``GenuineIntel``, or
+    #: :data:`ARM_ID`.
+    cpu_vendor_id: str | None = None
     #: Bits of a physical address of the CPU.
     physical_address_bits: int | None = None
     #: Whether the CPU says that it is one of a virtual machine.
@@ -499,13 +497,17 @@ class Host:
         )
 
     @property
-    def iommu_vendor(self) -> str | None:
-        """Whose IOMMU it has, or would have: :data:`INTEL` ...
+    def cpu_vendor(self) -> cpu.Vendor | None:
+        return cpu.vendor_of_id(self.cpu_vendor_id)
+
+    @property
+    def iommu_vendor(self) -> cpu.Vendor | None:
+        """The vendor of its IOMMU, or of the one that it would have.
 
         QEMU gives virtual machines with CPUs of AMD the one of Intel, too.
         """
         if self.is_virtual and 'DMAR' in (self.acpi_tables or ()):
-            return INTEL
+            return cpu.Vendor.INTEL
         return self.cpu_vendor
 
     @property
@@ -514,7 +516,9 @@ class Host:
 
         ``iommu=pt`` is x86's (``arch/x86/kernel/pci-dma.c:iommu_setup``).
         """
-        return 'iommu.passthrough=1' if self.cpu_vendor == ARM else 'iommu=pt'
+        if self.cpu_vendor is cpu.Vendor.ARM:
+            return 'iommu.passthrough=1'
+        return 'iommu=pt'
 
     @property
     def is_edpm(self) -> bool:

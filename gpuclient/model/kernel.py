@@ -295,11 +295,14 @@ class CommandLine:
         return found
 
     @property
-    def cpu_vendors(self) -> frozenset[str]:
-        """``Intel`` and ``AMD``, where a parameter is for one of them."""
+    def cpu_vendors(self) -> frozenset[cpu.Vendor]:
+        """The vendors for whose CPUs a parameter of KVM is."""
         return frozenset(
             vendor
-            for vendor, module in (('Intel', 'kvm_intel'), ('AMD', 'kvm_amd'))
+            for vendor, module in (
+                (cpu.Vendor.INTEL, 'kvm_intel'),
+                (cpu.Vendor.AMD, 'kvm_amd'),
+            )
             if any(one.key.startswith(f'{module}.') for one in self.arguments)
         )
 

@@ -23,21 +23,15 @@ from gpuclient.documents.generate import rhoso_host
 from gpuclient import exceptions
 from gpuclient.host import bundle
 from gpuclient.host import reader
+from gpuclient.model import cpu
 from gpuclient.model import host as host_model
 from gpuclient.model import pci
 from gpuclient.rules import device_selection
 from gpuclient.rules import host_remedy
 
-#: Values of /proc/cpuinfo, and of ``--cpu-vendor``.
-_CPU_VENDORS: dict[str | None, str] = {
-    'GenuineIntel': 'intel',
-    'AuthenticAMD': 'amd',
-    'HygonGenuine': 'amd',
-    'ARM': 'arm',
-}
 #: What ``--system`` and ``--cpu-vendor`` take.
 SYSTEMS = ('debian', 'rhel', 'rhoso')
-CPU_VENDORS = ('intel', 'amd', 'arm')
+CPU_VENDORS = tuple(vendor.value for vendor in cpu.Vendor)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,12 +144,13 @@ def _uses_dracut(host: host_model.Host | None, system: str) -> bool | None:
 
 def _cpu_vendor(host: host_model.Host | None) -> str:
     vendor = None if host is None else host.cpu_vendor
-    if vendor not in _CPU_VENDORS:
+    if vendor is None:
+        vendor_id = None if host is None else host.cpu_vendor_id
         raise exceptions.InvalidValue(
-            f'CPU vendor {vendor} of the host is not Intel, AMD or Arm: give '
-            '--cpu-vendor'
+            f'CPU vendor {vendor_id} of the host is not Intel, AMD or Arm: '
+            f'give --cpu-vendor'
         )
-    return _CPU_VENDORS[vendor]
+    return vendor.value
 
 
 def _passthrough(
@@ -179,7 +174,7 @@ def _passthrough(
             )
             for text in by_ids.ids
         ]
-    selection = device_selection.choose(host, addresses, ids)
+    selection = device_selection.select(host, addresses, ids)
     return passthrough(
         ids=selection.ids,
         addresses=tuple(device.address for device in selection.by_address),

@@ -36,7 +36,7 @@ _TURING = '1e00'
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class AliasEntry:
     """An alias, and who has it."""
 
     alias: alias_model.Alias

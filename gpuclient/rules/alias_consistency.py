@@ -23,7 +23,7 @@ from gpuclient.rules import alias_matching as matching
 
 
 def check(
-    aliases: list[alias_rules.Entry],
+    aliases: list[alias_rules.AliasEntry],
     services: collections.abc.Sequence[deployment.Process],
 ) -> collections.abc.Iterator[finding.Located]:
     """Compare the aliases of nova-api with those of the computes.

@@ -37,8 +37,8 @@ _REASONS = (
 
 
 def check(
-    aliases: collections.abc.Sequence[alias_rules.Entry],
-    specs: collections.abc.Sequence[device_spec_rules.Entry],
+    aliases: collections.abc.Sequence[alias_rules.AliasEntry],
+    specs: collections.abc.Sequence[device_spec_rules.SpecEntry],
     services: collections.abc.Sequence[deployment.Process],
 ) -> collections.abc.Iterator[finding.Located]:
     """Find aliases that no device can serve, whatever the hosts have.
@@ -101,8 +101,8 @@ def names_devices(
 
 
 def _alternatives(
-    entry: alias_rules.Entry,
-    aliases: collections.abc.Iterable[alias_rules.Entry],
+    entry: alias_rules.AliasEntry,
+    aliases: collections.abc.Iterable[alias_rules.AliasEntry],
 ) -> list[alias_model.Alias]:
     """Return the aliases of a service with one name."""
     return [
@@ -118,10 +118,10 @@ def _has_capability(spec: device_spec.DeviceSpec) -> bool:
 
 
 def _by_compute(
-    specs: collections.abc.Iterable[device_spec_rules.Entry],
-) -> list[list[device_spec_rules.Entry]]:
+    specs: collections.abc.Iterable[device_spec_rules.SpecEntry],
+) -> list[list[device_spec_rules.SpecEntry]]:
     """Return the entries of each compute, in their order."""
-    found: dict[int, list[device_spec_rules.Entry]] = {}
+    found: dict[int, list[device_spec_rules.SpecEntry]] = {}
     for entry in specs:
         found.setdefault(id(entry.service), []).append(entry)
     return list(found.values())
@@ -149,11 +149,11 @@ def _in_placement(
 def _serving(
     alias: alias_model.Alias,
     computes: collections.abc.Iterable[
-        collections.abc.Sequence[device_spec_rules.Entry]
+        collections.abc.Sequence[device_spec_rules.SpecEntry]
     ],
     in_placement: bool,
     without: str | None = None,
-) -> device_spec_rules.Entry | None:
+) -> device_spec_rules.SpecEntry | None:
     """Return an entry by which a device may serve an alias."""
     for entries in computes:
         served = device_sets.serves(
@@ -171,7 +171,7 @@ def _serving(
 
 def _unserved(
     alias: alias_model.Alias,
-    computes: list[list[device_spec_rules.Entry]],
+    computes: list[list[device_spec_rules.SpecEntry]],
     in_placement: bool,
 ) -> finding.Finding:
     """Return the finding that no device serves an alias, with the reason."""
@@ -213,7 +213,7 @@ def _no_devices(alias: alias_model.Alias, rest: str) -> finding.Finding:
 
 
 def _not_migratable(
-    alias: alias_model.Alias, entry: device_spec_rules.Entry
+    alias: alias_model.Alias, entry: device_spec_rules.SpecEntry
 ) -> finding.Finding:
     value = 'yes' if alias.live_migratable else 'no'
     return finding.error(
@@ -226,7 +226,7 @@ def _not_migratable(
 
 
 def _why(
-    reason: str, alias: alias_model.Alias, entry: device_spec_rules.Entry
+    reason: str, alias: alias_model.Alias, entry: device_spec_rules.SpecEntry
 ) -> str:
     """Return why an entry matches devices, and none serves an alias."""
     place, tags = entry.setting.place, entry.spec.tags

@@ -10,28 +10,26 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Rules about the boot entry that a host takes next."""
+"""Rules about the entry that the boot loader starts next."""
 
 import collections.abc
 
-from gpuclient.model import host as host_model
+from gpuclient.model import cpu
 from gpuclient.model import kernel
 from gpuclient.rules import host_remedy
 from gpuclient.rules import passthrough_view
 from gpuclient.rules import check_result
 
-Verdicts = collections.abc.Iterator[check_result.CheckResult]
-
-#: Stands for arguments that grub has of its own configuration.
+#: A variable of the configuration of grub, whose value is not known.
 _UNKNOWN = '$kernelopts'
 
 
-def check(view: passthrough_view.View) -> Verdicts:
-    """Check that the next boot has the arguments that this one had.
+def check(view: passthrough_view.View) -> check_result.Results:
+    """Check that the next boot has the kernel arguments of this one.
 
-    A kernel that is installed later, or made the default, has an entry of its
-    own: what was added to one entry alone is lost with it
-    (``grub.d/10_linux`` and ``blscfg`` of grub2 as Fedora has it).
+    A kernel that is installed later, or made the default, has its own entry:
+    arguments that were added to one entry alone are lost with it
+    (``grub.d/10_linux`` and ``blscfg`` of grub2 in Fedora).
     """
     check_name = 'next boot'
     if view.next_entry is None or view.host.kernel_arguments is None:
@@ -43,13 +41,13 @@ def check(view: passthrough_view.View) -> Verdicts:
     if (
         off is not None
         and view.arguments.iommu_off is None
-        and view.host.cpu_vendor != host_model.ARM
+        and view.host.cpu_vendor is not cpu.Vendor.ARM
     ):
         yield check_result.warn(
             'GPU466',
             check_name,
-            f'{path}, the entry of the next boot, has {off}: the host has no '
-            f'IOMMU then, and cannot pass devices through',
+            f'{path}, the entry of the next boot, has {off}: without an '
+            f'IOMMU, the host cannot pass devices through',
             host_remedy.describe(
                 view.host,
                 host_remedy.Change(
@@ -63,20 +61,22 @@ def check(view: passthrough_view.View) -> Verdicts:
         yield check_result.warn(
             'GPU466',
             check_name,
-            f'{path}, the entry of the next boot, does not have '
-            f'{" ".join(lost)}, with which this kernel was started: cards for '
-            f'guests are not bound to vfio-pci then',
+            f'{path}, the entry of the next boot, lacks {" ".join(lost)}, '
+            f'which this kernel was started with: cards for guests will not '
+            f'be bound to vfio-pci',
             host_remedy.add_arguments(view.host, *lost),
         )
         return
-    yield check_result.passed(check_name, f'{path} has what this boot had')
+    yield check_result.passed(
+        check_name, f'{path} has the arguments of this boot'
+    )
 
 
 def _lost_iommu(
     view: passthrough_view.View, arguments: kernel.CommandLine
 ) -> collections.abc.Iterator[str]:
     if (
-        view.host.iommu_vendor == host_model.INTEL
+        view.host.iommu_vendor is cpu.Vendor.INTEL
         and view.arguments.intel_iommu_on
         and not arguments.intel_iommu_on
         and not arguments.withholds('intel_iommu')
@@ -87,7 +87,7 @@ def _lost_iommu(
 def _lost_ids(
     view: passthrough_view.View, arguments: kernel.CommandLine
 ) -> collections.abc.Iterator[str]:
-    """Yield the argument with ids by which cards for guests are claimed."""
+    """Yield ``vfio-pci.ids`` for the cards that lose their driver."""
     if arguments.withholds('vfio-pci.ids'):
         return
     now, later = view.arguments.vfio_ids, arguments.vfio_ids

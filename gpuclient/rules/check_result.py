@@ -10,19 +10,23 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a check says of each thing that it looked at, good or bad."""
+"""Results of the checks of a host: of each thing checked, good or bad."""
 
 import collections.abc
 import dataclasses
 import enum
+import typing
 
 from gpuclient.model import pci
 from gpuclient.rules import finding
+from gpuclient.rules import remedy as remedy_rules
 
 
 class Result(enum.StrEnum):
+    """The outcome of a check, as the column shows it."""
+
     PASS = 'PASS'  # noqa: S105
-    #: It works, though perhaps not as it was meant.
+    #: It works, though perhaps not as intended.
     WARN = 'WARN'
     #: It does not work.
     FAIL = 'FAIL'
@@ -38,66 +42,79 @@ _ORDER = (Result.FAIL, Result.WARN, Result.PASS)
 
 @dataclasses.dataclass(frozen=True)
 class CheckResult:
-    """One thing that was looked at, of a host or of a device of it."""
+    """The result of one check, of a host or of one of its devices."""
 
-    #: What was looked at: ``driver``.
+    #: What was checked: ``driver``.
     check: str
     result: Result
-    #: What was seen.
+    #: The state of the host, and what follows from it.
     evidence: str
     #: Stable, ``GPU424``; None for a PASS.
     code: str | None = None
     #: What to do; None for a PASS.
-    remedy: str | None = None
-    #: None where it is about the host.
+    remedy: remedy_rules.Remedy | None = None
+    #: None for a result about the host itself.
     device: pci.Address | None = None
 
     @property
     def severity(self) -> finding.Severity | None:
-        """That of the finding; None for a PASS."""
+        """The severity of the finding; None for a PASS."""
         return SEVERITIES.get(self.result)
+
+
+Results: typing.TypeAlias = collections.abc.Iterator[CheckResult]
+_Remedy: typing.TypeAlias = str | remedy_rules.Remedy
 
 
 def passed(check: str, evidence: str) -> CheckResult:
     return CheckResult(check, Result.PASS, evidence)
 
 
-def warn(code: str, check: str, evidence: str, remedy: str) -> CheckResult:
-    return CheckResult(check, Result.WARN, evidence, code, remedy)
+def warn(code: str, check: str, evidence: str, remedy: _Remedy) -> CheckResult:
+    return CheckResult(check, Result.WARN, evidence, code, _as_data(remedy))
 
 
-def fail(code: str, check: str, evidence: str, remedy: str) -> CheckResult:
-    return CheckResult(check, Result.FAIL, evidence, code, remedy)
+def fail(code: str, check: str, evidence: str, remedy: _Remedy) -> CheckResult:
+    return CheckResult(check, Result.FAIL, evidence, code, _as_data(remedy))
+
+
+def _as_data(remedy: _Remedy) -> remedy_rules.Remedy:
+    if isinstance(remedy, str):
+        return remedy_rules.Remedy(remedy)
+    return remedy
 
 
 def of_device(
-    address: pci.Address, verdicts: collections.abc.Iterable[CheckResult]
-) -> collections.abc.Iterator[CheckResult]:
-    """Yield verdicts as those of a device."""
-    for verdict in verdicts:
-        yield dataclasses.replace(verdict, device=address)
+    address: pci.Address, results: collections.abc.Iterable[CheckResult]
+) -> Results:
+    """Yield results as those of a device."""
+    for result in results:
+        yield dataclasses.replace(result, device=address)
 
 
 def summary(
-    verdicts: collections.abc.Sequence[CheckResult],
+    results: collections.abc.Sequence[CheckResult],
 ) -> tuple[CheckResult, ...]:
-    """Return the bad news, and a row for all the good news of each device."""
-    found: list[CheckResult] = []
-    devices = dict.fromkeys(verdict.device for verdict in verdicts)
-    for device in devices:
-        own = [one for one in verdicts if one.device == device]
-        good = [one for one in own if one.result is Result.PASS]
-        found += sorted(
-            (one for one in own if one.result is not Result.PASS),
-            key=lambda one: _ORDER.index(one.result),
+    """Return every WARN and FAIL, and one PASS for the host and each device.
+
+    The PASS of a device names all checks that passed.
+    """
+    rows: list[CheckResult] = []
+    for device in dict.fromkeys(result.device for result in results):
+        of_this = [result for result in results if result.device == device]
+        passes = [result for result in of_this if result.result is Result.PASS]
+        rows += sorted(
+            (result for result in of_this if result not in passes),
+            key=lambda result: _ORDER.index(result.result),
         )
-        if good:
-            found.append(
+        if passes:
+            names = dict.fromkeys(result.check for result in passes)
+            rows.append(
                 CheckResult(
-                    ', '.join(dict.fromkeys(one.check for one in good)),
+                    ', '.join(names),
                     Result.PASS,
-                    good[0].evidence if len(good) == 1 else '',
+                    passes[0].evidence if len(passes) == 1 else '',
                     device=device,
                 )
             )
-    return tuple(found)
+    return tuple(rows)

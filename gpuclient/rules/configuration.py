@@ -75,16 +75,16 @@ class _Entries:
         self, processes: collections.abc.Iterable[deployment.Process]
     ) -> None:
         self._readers = deployment.readers(processes)
-        self._aliases: dict[int, list[alias_rules.Entry]] = {}
-        self._specs: dict[int, list[device_spec_rules.Entry]] = {}
+        self._aliases: dict[int, list[alias_rules.AliasEntry]] = {}
+        self._specs: dict[int, list[device_spec_rules.SpecEntry]] = {}
         #: Services with a device spec that cannot be read.
         self._broken: set[int] = set()
 
     def add(
         self,
         service: deployment.Process,
-        aliases: list[alias_rules.Entry],
-        specs: list[device_spec_rules.Entry],
+        aliases: list[alias_rules.AliasEntry],
+        specs: list[device_spec_rules.SpecEntry],
         *,
         broken: bool,
     ) -> None:
@@ -102,7 +102,7 @@ class _Entries:
 
     def aliases(
         self, services: collections.abc.Iterable[deployment.Process]
-    ) -> list[alias_rules.Entry]:
+    ) -> list[alias_rules.AliasEntry]:
         return [
             one
             for service in services
@@ -111,7 +111,7 @@ class _Entries:
 
     def specs(
         self, services: collections.abc.Iterable[deployment.Process]
-    ) -> list[device_spec_rules.Entry]:
+    ) -> list[device_spec_rules.SpecEntry]:
         return [
             one
             for service in services
@@ -270,8 +270,8 @@ def _check_node_set(
 def _cpu_vendors(
     computes: collections.abc.Iterable[deployment.Process],
     machines: collections.abc.Iterable[configuration.Machine],
-) -> frozenset[str]:
-    """Return who makes the CPUs, as far as that is written down."""
+) -> frozenset[cpu.Vendor]:
+    """Return the vendors of the CPUs, as far as configuration names them."""
     models = [
         model
         for service in computes
@@ -279,12 +279,12 @@ def _cpu_vendors(
         for model in setting.text.split(',')
     ]
     names = [
-        *map(cpu.cpu_vendor, models),
+        *map(cpu.vendor_of_model, models),
         *(
             vendor
             for machine in machines
-            for vendor in ('AMD', 'Intel')
-            if (machine.cpu_model or '').startswith(vendor)
+            for vendor in (cpu.Vendor.AMD, cpu.Vendor.INTEL)
+            if (machine.cpu_model or '').startswith(vendor.label)
         ),
     ]
     return frozenset(name for name in names if name is not None)
@@ -339,7 +339,7 @@ def _parse_aliases(
     entries: _Entries,
     found: list[finding.Located],
     catalogue: catalogue_model.Catalogue,
-) -> list[alias_rules.Entry]:
+) -> list[alias_rules.AliasEntry]:
     """Return the aliases that can be read; add what is wrong with each."""
     aliases = []
     for setting in service.aliases if _parsers(service.readers) else ():
@@ -361,7 +361,7 @@ def _parse_aliases(
                 )
             )
             continue
-        aliases.append(alias_rules.Entry(alias, setting, service))
+        aliases.append(alias_rules.AliasEntry(alias, setting, service))
         found += [
             finding.Located(one, setting.place)
             for one in alias_rules.check(alias, catalogue)
@@ -432,9 +432,9 @@ def _refusal(process: deployment.Process, entries: _Entries) -> str:
 
 def _parse_specs(
     service: deployment.Process, found: list[finding.Located]
-) -> list[device_spec_rules.Entry]:
+) -> list[device_spec_rules.SpecEntry]:
     """Return the entries that can be read; add what is wrong with each."""
-    specs: list[device_spec_rules.Entry] = []
+    specs: list[device_spec_rules.SpecEntry] = []
     if not service.is_read_by(configuration.COMPUTE):
         return specs
     for setting in service.device_specs:
@@ -467,6 +467,6 @@ def _parse_specs(
                     finding.Located(one, setting.place)
                     for one in device_spec_rules.check_reporting(spec)
                 ]
-            specs.append(device_spec_rules.Entry(spec, setting, service))
+            specs.append(device_spec_rules.SpecEntry(spec, setting, service))
     found += device_spec_rules.check_order(specs)
     return specs

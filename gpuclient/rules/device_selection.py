@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How devices of a host are told to vfio-pci: by ids, or by address."""
+"""How to bind selected devices of a host to vfio-pci: by ids or address."""
 
 import collections.abc
 import dataclasses
@@ -19,31 +19,32 @@ from gpuclient import exceptions
 from gpuclient.model import host as host_model
 from gpuclient.model import pci
 
-#: Drivers that take devices for guests, or for nobody.
+#: Drivers that do not compete with vfio-pci.
 _NO_RIVALS = ('vfio_pci', 'pci_stub')
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
-    """Devices of a host that go to guests."""
+class Selection:
+    """Devices of a host that are for guests."""
 
-    #: What the user named.
+    #: Those that the user named.
     devices: tuple[host_model.PciDevice, ...]
-    #: The other functions of their cards, which sit in the same IOMMU group.
+    #: The other functions of their cards, which are in the same IOMMU group.
     companions: tuple[host_model.PciDevice, ...]
     #: ``vendor:product`` that no device has that stays with the host.
     ids: tuple[str, ...]
-    #: Of the devices whose ids others have, too, that stay.
+    #: Devices whose ids a device that stays has, too.
     by_address: tuple[host_model.PciDevice, ...]
-    #: Whether the host keeps a GPU, or a switch of GPUs, of the vendor of one
-    #: of the devices.
+    #: Whether the host keeps a GPU, or an NVSwitch, of the vendor of one of
+    #: the devices.
     keeps_vendor: bool
-    #: Drivers that have the devices now, and that the host has for them.
+    #: Drivers that the devices are bound to, and others that the host has for
+    #: them.
     rivals: tuple[str, ...]
 
     @property
     def vendor_ids(self) -> tuple[str, ...]:
-        """Vendors of the devices that are told by address."""
+        """Vendors of the devices that are selected by address."""
         return tuple(
             dict.fromkeys(
                 device.vendor_id
@@ -53,49 +54,32 @@ class Choice:
         )
 
 
-def choose(
+def select(
     host: host_model.Host,
     addresses: collections.abc.Iterable[pci.Address],
     ids: collections.abc.Iterable[str],
-) -> Choice:
-    """Return how to tell the devices of a host that go to guests.
+) -> Selection:
+    """Return how to bind devices of a host that are for guests.
 
-    vfio-pci takes every device with the ids that it is given, so ids will not
-    do where a device with the same ones stays with the host. VFs do not count:
-    there are none when the host boots, and none of a card that vfio-pci has.
+    vfio-pci binds to every device with the ids that it is given, so ids do
+    not work where a device with the same ids stays with the host. VFs do not
+    count: none exist when the host boots, and a card that is bound to
+    vfio-pci has none.
 
-    :param ids: ``vendor:product`` of devices that all go to guests.
+    :param ids: ``vendor:product`` of devices that are all for guests.
     :raises gpuclient.exceptions.InvalidValue: The host has no such device, or
         it is a VF.
     """
     named = dict.fromkeys(addresses)
     wanted = dict.fromkeys(ids)
-    for address in named:
-        if host.device(address) is None:
-            raise exceptions.InvalidValue(
-                f'{host.name} has no PCI device {address}: '
-                f'"openstack gpu host show --all" lists those that it has'
-            )
-    for device in host.devices:
-        if device.address in named and device.physical_function is not None:
-            raise exceptions.InvalidValue(
-                f'{device.address} is a VF of {device.physical_function}: it '
-                f'is made when the host has booted, and libvirt gives it to '
-                f'vfio-pci when a server starts (managed: yes). Name '
-                f'{device.physical_function} to give the whole card away'
-            )
-    lasting = [
+    _check_addresses(host, named)
+    _check_ids(host, wanted)
+    present_at_boot = [
         device for device in host.devices if device.physical_function is None
     ]
-    for one in wanted:
-        if not any(device.ids == one for device in host.devices):
-            raise exceptions.InvalidValue(
-                f'{host.name} has no PCI device with the ids {one}: '
-                f'"openstack gpu host show --all" lists those that it has'
-            )
     devices = tuple(
         device
-        for device in lasting
+        for device in present_at_boot
         if device.address in named or device.ids in wanted
     )
     companions = tuple(
@@ -106,33 +90,81 @@ def choose(
             if other not in devices and not other.is_bridge
         )
     )
-    chosen = (*devices, *companions)
-    staying = {device.ids for device in lasting if device not in chosen}
+    selected = (*devices, *companions)
+    kept = [device for device in present_at_boot if device not in selected]
+    kept_ids = {device.ids for device in kept}
+    return Selection(
+        devices=devices,
+        companions=companions,
+        ids=tuple(
+            dict.fromkeys(
+                device.ids for device in selected if device.ids not in kept_ids
+            )
+        ),
+        by_address=tuple(
+            device for device in selected if device.ids in kept_ids
+        ),
+        keeps_vendor=_keeps_vendor(kept, devices),
+        rivals=_rivals(host, selected),
+    )
+
+
+def _check_addresses(
+    host: host_model.Host, addresses: collections.abc.Iterable[pci.Address]
+) -> None:
+    """Check that the host has devices that are there when it boots."""
+    for address in addresses:
+        device = host.device(address)
+        if device is None:
+            raise exceptions.InvalidValue(
+                f'{host.name} has no PCI device {address}: "openstack gpu '
+                f'host show --all" lists its devices'
+            )
+        if device.physical_function is not None:
+            raise exceptions.InvalidValue(
+                f'{address} is a VF of {device.physical_function}: it is '
+                f'created after the host has booted, and libvirt binds it to '
+                f'vfio-pci when a server starts (managed: yes). Specify '
+                f'{device.physical_function} to pass through the whole card'
+            )
+
+
+def _check_ids(
+    host: host_model.Host, wanted: collections.abc.Iterable[str]
+) -> None:
+    for ids in wanted:
+        if not any(device.ids == ids for device in host.devices):
+            raise exceptions.InvalidValue(
+                f'{host.name} has no PCI device with the ids {ids}: '
+                f'"openstack gpu host show --all" lists its devices'
+            )
+
+
+def _keeps_vendor(
+    kept: collections.abc.Iterable[host_model.PciDevice],
+    devices: collections.abc.Iterable[host_model.PciDevice],
+) -> bool:
     vendors = {device.vendor_id for device in devices}
-    return Choice(
-        devices,
-        companions,
-        tuple(
-            dict.fromkeys(
-                device.ids for device in chosen if device.ids not in staying
-            )
-        ),
-        tuple(device for device in chosen if device.ids in staying),
-        any(
-            (device.is_gpu or device.is_nvswitch)
-            and device.vendor_id in vendors
-            for device in lasting
-            if device not in chosen
-        ),
-        tuple(
-            dict.fromkeys(
-                driver
-                for device in chosen
-                for driver in (
-                    host_model.module(device.driver or ''),
-                    *(host.rivals(device) if host.aliases else ()),
-                )
-                if driver and driver not in _NO_RIVALS
-            )
-        ),
+    return any(
+        (device.is_gpu or device.is_nvswitch) and device.vendor_id in vendors
+        for device in kept
+    )
+
+
+def _rivals(
+    host: host_model.Host, devices: collections.abc.Iterable[host_model.PciDevice]
+) -> tuple[str, ...]:
+    """Return the drivers that could bind to devices before vfio-pci does."""
+    modules = [
+        module
+        for device in devices
+        for module in (
+            host_model.module(device.driver or ''),
+            *(host.rivals(device) if host.aliases else ()),
+        )
+    ]
+    return tuple(
+        module
+        for module in dict.fromkeys(modules)
+        if module and module not in _NO_RIVALS
     )

@@ -28,7 +28,7 @@ from gpuclient.rules import finding
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class SpecEntry:
     """A device spec, and who has it."""
 
     spec: device_spec.DeviceSpec
@@ -148,7 +148,7 @@ _MOST_COMPARED = 64
 
 
 def check_order(
-    entries: collections.abc.Sequence[Entry],
+    entries: collections.abc.Sequence[SpecEntry],
 ) -> collections.abc.Iterator[finding.Located]:
     """Yield the entries of a compute that are never the first that matches.
 
@@ -175,11 +175,11 @@ class _Earlier:
     """
 
     def __init__(self) -> None:
-        self._by_address: dict[object, list[Entry]] = {}
+        self._by_address: dict[object, list[SpecEntry]] = {}
         self._known: set[object] = set()
         self._order: dict[int, int] = {}
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: SpecEntry) -> None:
         spec = entry.spec
         place = self._place(spec)
         box = (place, spec.address, spec.vendor_id, spec.product_id)
@@ -192,7 +192,7 @@ class _Earlier:
         self._order[id(entry)] = len(self._order)
         same.append(entry)
 
-    def near(self, spec: device_spec.DeviceSpec) -> list[Entry]:
+    def near(self, spec: device_spec.DeviceSpec) -> list[SpecEntry]:
         """Return entries that could match devices of this one, in order."""
         place = self._place(spec)
         found = [

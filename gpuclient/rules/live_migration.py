@@ -26,8 +26,8 @@ _POST_COPY = 'live_migration_permit_post_copy'
 
 def check(
     service: deployment.Process,
-    aliases: collections.abc.Sequence[alias_rules.Entry],
-    specs: collections.abc.Sequence[device_spec_rules.Entry],
+    aliases: collections.abc.Sequence[alias_rules.AliasEntry],
+    specs: collections.abc.Sequence[device_spec_rules.SpecEntry],
     *,
     default: bool = False,
 ) -> collections.abc.Iterator[finding.Located]:

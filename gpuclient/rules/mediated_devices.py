@@ -30,7 +30,7 @@ from gpuclient.rules import kernel_arguments as kernel_rules
 
 def check(
     service: deployment.Process,
-    specs: collections.abc.Sequence[device_spec_rules.Entry],
+    specs: collections.abc.Sequence[device_spec_rules.SpecEntry],
     catalogue: catalogue_model.Catalogue,
 ) -> collections.abc.Iterator[finding.Located]:
     """Find cards that are to be passed through and divided as well.

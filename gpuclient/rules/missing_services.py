@@ -56,7 +56,7 @@ _Findings = collections.abc.Iterator[finding.Located]
 def check(
     node_set: deployment.NodeSet,
     data_plane: deployment.DataPlane,
-    specs: collections.abc.Sequence[device_spec_rules.Entry],
+    specs: collections.abc.Sequence[device_spec_rules.SpecEntry],
     catalogue: catalogue_model.Catalogue,
 ) -> _Findings:
     """Find services that hosts with passed through GPUs need, and have not.
@@ -178,7 +178,7 @@ def _is_replaced(data_plane: deployment.DataPlane, names: set[str]) -> bool:
 
 
 def _is_gpu(
-    entry: device_spec_rules.Entry, catalogue: catalogue_model.Catalogue
+    entry: device_spec_rules.SpecEntry, catalogue: catalogue_model.Catalogue
 ) -> bool:
     spec = entry.spec
     return kernel_rules.is_passed_through(spec) and (

@@ -10,8 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which devices of a host are for guests, and who claims them at boot."""
+"""Which devices of a host are for guests, and which vfio-pci claims."""
 
+import collections.abc
 import dataclasses
 import functools
 import re
@@ -26,12 +27,12 @@ from gpuclient.model import kernel
 from gpuclient.model import pci
 
 VFIO_PCI = 'vfio_pci'
-#: The file of sysfs that names the only driver of a device; the next boot
-#: does not know of it.
+#: The file of sysfs with the only driver that may bind to a device, until the
+#: next boot.
 OVERRIDE = 'driver_override'
 PCI_STUB = 'pci-stub'
-#: Drivers that take devices for nobody, besides vfio-pci and its variants:
-#: what VFIO lets be in a group (``drivers/vfio/vfio.c`` before Linux 5.19;
+#: Drivers that do not use devices, besides vfio-pci and its variants: VFIO
+#: tolerates them in a group (``drivers/vfio/vfio.c`` before Linux 5.19;
 #: since then, drivers with ``driver_managed_dma``).
 HARMLESS_DRIVERS = (PCI_STUB, 'pcieport')
 #: Not the end of one with a domain of more digits.
@@ -43,19 +44,19 @@ _ANY = 0xFFFFFFFF
 
 @dataclasses.dataclass(frozen=True)
 class Intent:
-    """What a host is meant for, as far as the user has said it."""
+    """The intended use of a host, as options and configuration tell it."""
 
-    #: Devices that are for guests; None: the rest of this tells.
+    #: Devices that are for guests; None: as the other fields tell.
     addresses: frozenset[pci.Address] | None = None
     #: Values of ``[pci]device_spec``.
     device_specs: tuple[str, ...] = ()
     #: ``[pci]report_in_placement``; None where it is not known.
     report_in_placement: bool | None = None
-    #: Whether the configuration given is that of a nova-compute: then what
-    #: no device spec matches is not for guests.
+    #: Whether there is the configuration of a nova-compute: then devices that
+    #: no device spec matches are not for guests.
     of_compute: bool = False
     aliases: tuple[alias_model.Alias, ...] = ()
-    #: Whether the devices of these aliases are for guests, and no others.
+    #: Whether only the devices of these aliases are for guests.
     only_aliases: bool = False
     #: ``[compute]cpu_dedicated_set``; None where it is not known.
     dedicated_cpus: frozenset[int] | None = None
@@ -69,24 +70,24 @@ class Intent:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """How vfio-pci comes to a device at boot."""
+    """How vfio-pci claims a device at boot."""
 
     #: ``the kernel arguments``, a file, or :data:`OVERRIDE`.
     where: str
     #: By its ids; otherwise by its address.
     by_ids: bool
-    #: The module, or the name that no module has, before which drivers have
-    #: to wait.
+    #: The module that other drivers have to wait for; sometimes a name that
+    #: no module has.
     module: str = VFIO_PCI
 
 
 def is_vfio(driver: str | None) -> bool:
-    """Whether a driver is vfio-pci, or a variant of it for some device."""
+    """Whether a driver is vfio-pci, or a variant of it for a device."""
     return driver is not None and 'vfio' in driver.replace('_', '-').split('-')
 
 
 class View:
-    """A host, seen with what is meant of it."""
+    """A host together with its intended use."""
 
     def __init__(
         self,
@@ -98,46 +99,49 @@ class View:
         self.intent = intent
         self.models = models
         self.arguments = kernel.parse(host.kernel_arguments or '')
-        #: Those of boots to come, with the file that has them: the entry
-        #: that the boot loader takes; where that is not known, all entries,
-        #: and where there are none what they are made of.
+        entries = host.boot_arguments
+        #: Arguments of later boots, by the file that has them: the entry that
+        #: the boot loader starts; if that is not known, all entries, and if
+        #: there are none, the files that entries are made of.
         self.later = tuple(
-            (one.path, kernel.parse(one.text))
-            for one in (
-                [one for one in host.boot_arguments if one.is_default]
-                or [one for one in host.boot_arguments if one.is_entry]
-                or host.boot_arguments
+            (entry.path, kernel.parse(entry.text))
+            for entry in (
+                [entry for entry in entries if entry.is_default]
+                or [entry for entry in entries if entry.is_entry]
+                or entries
             )
         )
 
     @functools.cached_property
     def next_entry(self) -> tuple[str, kernel.CommandLine] | None:
-        """The boot entry that is taken next, and its kernel arguments."""
-        entries = [one for one in self.host.boot_arguments if one.is_entry]
-        taken = [one for one in entries if one.is_default] or entries
-        if len(taken) != 1:
+        """The entry that the boot loader starts next, and its arguments."""
+        entries = [
+            entry for entry in self.host.boot_arguments if entry.is_entry
+        ]
+        entries = [entry for entry in entries if entry.is_default] or entries
+        if len(entries) != 1:
             return None
-        return taken[0].path, kernel.parse(taken[0].text)
+        return entries[0].path, kernel.parse(entries[0].text)
 
-    # Who it is for.
+    # Which devices are for guests.
 
     @functools.cached_property
     def specs(self) -> tuple[device_spec.DeviceSpec, ...]:
         """The device specs that Nova can read."""
-        return tuple(spec for one in self._parsed.values() for spec in one)
+        return tuple(spec for specs in self._parsed.values() for spec in specs)
 
     @functools.cached_property
     def spec_errors(self) -> tuple[str, ...]:
-        """What Nova says of those that it cannot read."""
+        """Why Nova refuses the others."""
         return tuple(
-            self._words_of[text]
+            self._refusals[text]
             for text in self.intent.device_specs
-            if text in self._words_of
+            if text in self._refusals
         )
 
     @functools.cached_property
-    def _words_of(self) -> dict[str, str]:
-        found = {}
+    def _refusals(self) -> dict[str, str]:
+        refusals = {}
         for text in self.intent.device_specs:
             try:
                 device_spec.parse(
@@ -148,29 +152,29 @@ class View:
                     host=self.host.for_nova,
                 )
             except exceptions.InvalidDeviceSpec as exc:
-                found[text] = str(exc)
-        return found
+                refusals[text] = str(exc)
+        return refusals
 
     @functools.cached_property
     def _parsed(self) -> dict[str, tuple[device_spec.DeviceSpec, ...]]:
         return {
             text: device_spec.parse(text, host=self.host.for_nova)
             for text in self.intent.device_specs
-            if text not in self._words_of
+            if text not in self._refusals
         }
 
     def spec_of(
         self, device: host_model.PciDevice
     ) -> device_spec.DeviceSpec | None:
-        """Return the device spec by which nova-compute takes a device."""
+        """Return the device spec that matches a device in nova-compute."""
         return device_spec.first_match(self.specs, device.for_nova)
 
     def aliases_of(
         self, device: host_model.PciDevice
     ) -> tuple[alias_model.Alias, ...]:
-        """Return the aliases for the ids, or the class, of a device."""
+        """Return the aliases that match a device, by its ids or its class."""
         spec = self.spec_of(device)
-        given = (
+        resource_class = (
             None
             if spec is None or not spec.has_names
             else spec.resource_class(device.for_nova)
@@ -181,45 +185,46 @@ class View:
             if (
                 f'{alias.vendor_id}:{alias.product_id}'.lower() == device.ids
                 if alias.has_ids
-                else given is not None and alias.placement_class == given
+                else resource_class is not None
+                and alias.placement_class == resource_class
             )
         )
 
     def models_of(
         self, device: host_model.PciDevice
     ) -> tuple[catalogue.Model, ...]:
-        """Return the models of the catalogue that a device may be."""
+        """Return the models of the catalogue with the ids of a device."""
         return self.models.by_ids(
             device.vendor_id, device.product_id, device.subsystem
         )
 
     @functools.cached_property
     def uses(self) -> dict[pci.Address, tuple[bool, str]]:
-        """Whether each GPU is for guests, and what tells.
+        """Whether each GPU is for guests, and the reason.
 
-        Other devices are in it where they are named, or handed over by a
-        device spec.
+        Other devices are in it if they are named, or if a device spec matches
+        them.
         """
-        found = {}
+        uses = {}
         for device in self.host.devices:
             use = self._use(device)
             if use is not None:
-                found[device.address] = use
-        return found
+                uses[device.address] = use
+        return uses
 
     def _use(self, device: host_model.PciDevice) -> tuple[bool, str] | None:
         intent = self.intent
         if intent.addresses is not None:
             if device.address in intent.addresses:
-                return True, 'it was named'
-            return (False, 'it was not named') if device.is_gpu else None
+                return True, 'specified'
+            return (False, 'not specified') if device.is_gpu else None
         if intent.only_aliases:
             return self._use_by_alias(device)
         if intent.of_compute or self.specs:
             if self.spec_of(device) is not None:
-                return True, '[pci]device_spec has it'
+                return True, 'a [pci]device_spec matches it'
             if device.is_gpu:
-                return False, 'no [pci]device_spec has it'
+                return False, 'no [pci]device_spec matches it'
             return None
         if not device.is_gpu:
             return None
@@ -232,37 +237,38 @@ class View:
     ) -> tuple[bool, str] | None:
         names = [alias.name for alias in self.aliases_of(device)]
         if names:
-            return True, f'alias {names[0]!r} is for it'
-        return (False, 'no alias is for it') if device.is_gpu else None
+            return True, f'alias {names[0]!r} matches it'
+        return (False, 'no alias matches it') if device.is_gpu else None
 
     def _likely_use(self, device: host_model.PciDevice) -> tuple[bool, str]:
-        """Guess from the host alone."""
+        """Return the likely use, from the host alone."""
         if is_vfio(device.driver):
-            return True, f'{device.driver} has it'
+            return True, f'bound to {device.driver}'
         claim = self.claim(device)
         if claim is not None:
             return True, f'vfio-pci claims it ({claim.where})'
         if device.virtual_functions:
-            return False, 'its VFs are there for guests'
+            return False, 'its VFs are for guests'
         if self._is_in_cpu(device):
-            return False, 'it is part of the CPU'
+            return False, 'part of the CPU'
         if device.base_class == host_model.PROCESSING_ACCELERATOR:
-            return True, 'it is a processing accelerator'
+            return True, 'a processing accelerator'
         if device.vendor_id not in host_model.GPU_VENDORS:
-            return False, 'it is no GPU that guests are given'
+            return False, 'not a GPU of NVIDIA, AMD or Intel'
         if device.boot_vga:
-            return False, 'the firmware shows its messages on it'
-        return True, 'it is a GPU, and no console'
+            return False, 'the boot VGA'
+        return True, 'a GPU, and not the console'
 
     def _is_in_cpu(self, device: host_model.PciDevice) -> bool:
-        """Whether it is one of Intel's that sit beside the CPU's cores.
+        """Whether it is an integrated GPU of Intel.
 
-        Those are on the first bus, as is all that some virtual machines have.
+        Those are on the first bus, as all devices of some virtual machines
+        are.
         """
-        place = device.address
+        address = device.address
         return (
             device.vendor_id == '8086'
-            and (place.domain, place.bus) == (0, 0)
+            and (address.domain, address.bus) == (0, 0)
             and not self.host.is_virtual
             and not self.models_of(device)
         )
@@ -286,15 +292,15 @@ class View:
 
     @functools.cached_property
     def isolated_cpus(self) -> frozenset[int]:
-        """CPUs that the kernel or TuneD isolates, as far as that is known."""
+        """CPUs that the kernel or TuneD isolates, as far as known."""
         try:
             tuned = self.host.tuned_isolated_cpus
         except exceptions.InvalidCPUSet:
-            # TuneD takes it for an empty list.
+            # TuneD isolates no CPU then.
             tuned = None
         return self.host.isolated_cpus | (tuned or frozenset())
 
-    # Who claims it.
+    # Which devices vfio-pci claims.
 
     @property
     def vfio_is_builtin(self) -> bool:
@@ -305,25 +311,31 @@ class View:
         return self.vfio_is_builtin or VFIO_PCI in self.host.modules
 
     def parameter(self, module: str, name: str) -> str | None:
-        """Return what a parameter of a module is set to, when it is loaded.
+        """Return the value that a parameter of a module gets at load time.
 
-        modprobe has those of the kernel arguments after those of its files.
+        modprobe appends parameters of the kernel arguments to those of files.
         """
-        found = None
-        for one in self.host.directives:
-            if (one.command, one.module) == ('options', module):
-                for word in one.rest.split():
-                    if word.startswith(f'{name}='):
-                        found = word.partition('=')[2]
-        return self.arguments.last(f'{module}.{name}') or found
+        values = [
+            option.partition('=')[2]
+            for option in self._options(module)
+            if option.startswith(f'{name}=')
+        ]
+        from_files = values[-1] if values else None
+        return self.arguments.last(f'{module}.{name}') or from_files
+
+    def _options(self, module: str) -> collections.abc.Iterator[str]:
+        """Yield the options that files of modprobe.d set for a module."""
+        for directive in self.host.directives:
+            if (directive.command, directive.module) == ('options', module):
+                yield from directive.rest.split()
 
     @functools.cached_property
     def ids_source(self) -> tuple[str, kernel.CommandLine] | None:
-        """Where vfio-pci has its ids from, and these as an argument.
+        """Where the ids of vfio-pci are set, and the ids as an argument.
 
-        Of several settings the last counts; modprobe has those of the kernel
-        arguments after those of its files. Files do nothing for a module
-        that is part of the kernel.
+        The last of several settings counts; modprobe appends those of the
+        kernel arguments to those of files. Files do not apply to a module
+        that is built into the kernel.
         """
         if self.arguments.last('vfio-pci.ids') is not None:
             return 'the kernel arguments', self.arguments
@@ -331,18 +343,15 @@ class View:
 
     @functools.cached_property
     def ids_of_files(self) -> tuple[str, kernel.CommandLine] | None:
-        """The last ids that a file of modprobe.d has."""
-        found = None
+        """The last ids that a file of modprobe.d sets."""
+        last = None
         for directive in self.host.directives:
             if (directive.command, directive.module) != ('options', VFIO_PCI):
                 continue
-            for word in directive.rest.split():
-                if word.startswith('ids='):
-                    found = (
-                        directive.path,
-                        kernel.parse(f'vfio-pci.{word}'),
-                    )
-        return found
+            for option in directive.rest.split():
+                if option.startswith('ids='):
+                    last = directive.path, kernel.parse(f'vfio-pci.{option}')
+        return last
 
     @functools.cached_property
     def ids(self) -> tuple[kernel.DeviceId, ...]:
@@ -350,10 +359,10 @@ class View:
 
     @functools.cached_property
     def _overridden(self) -> dict[str, Claim]:
-        """Claims of addresses in ``install`` lines that give them to vfio-pci.
+        """Claims of addresses in ``install`` lines that write driver_override.
 
-        Such a line is run in place of loading the module, and may write
-        ``driver_override``. It is not run for a module that is in the kernel
+        modprobe runs such a line instead of loading the module, but not for
+        a module that is built into the kernel
         (``libkmod/libkmod-module.c:kmod_module_probe_insert_module``).
         """
         return {
@@ -367,12 +376,12 @@ class View:
         }
 
     def claim(self, device: host_model.PciDevice) -> Claim | None:
-        """Return how vfio-pci comes to a device; None where it does not."""
-        found = self._overridden.get(str(device.address))
+        """Return how vfio-pci claims a device; None if it does not."""
+        claim = self._overridden.get(str(device.address))
         override = device.driver_override
-        # Such a line may give one card to vfio-pci, and keep its twin.
-        if found is not None and (override is None or is_vfio(override)):
-            return found
+        # Such a line may bind one card to vfio-pci, and not its twin.
+        if claim is not None and (override is None or is_vfio(override)):
+            return claim
         if is_vfio(device.driver_override):
             return Claim(OVERRIDE, by_ids=False)
         if (
@@ -384,15 +393,16 @@ class View:
         return None
 
     def caught(self, device: host_model.PciDevice) -> bool:
-        """Whether the ids that vfio-pci is given are those of a device."""
-        return any(matches(one, device) for one in self.ids)
+        """Whether the ids of vfio-pci match a device."""
+        return any(matches(ids, device) for ids in self.ids)
 
     @functools.cached_property
     def companions(self) -> frozenset[pci.Address]:
         """Devices that share an IOMMU group with one that is for guests.
 
-        vfio-pci may have them, or nobody: a driver of the host makes the group
-        not viable (``drivers/iommu/iommu.c:iommu_group_claim_dma_owner``).
+        They may be bound to vfio-pci or to no driver: with a driver of the
+        host, the group is not viable
+        (``drivers/iommu/iommu.c:iommu_group_claim_dma_owner``).
         """
         return frozenset(
             sibling.address
@@ -403,34 +413,34 @@ class View:
 
     @functools.cached_property
     def ids_that_stay(self) -> frozenset[str]:
-        """Ids of devices that are not for guests, nor on a card that is."""
+        """Ids of devices that stay with the host, on cards that do."""
         cards = {
             other.address
             for device in self.for_guests
             for other in (device, *self.host.functions(device))
         }
         return frozenset(
-            one.ids
-            for one in self.host.devices
-            # VFs are made later; vfio-pci.ids is no question then.
-            if one.physical_function is None
-            and one.address not in cards
-            and one.address not in self.companions
+            device.ids
+            for device in self.host.devices
+            # VFs are created later; vfio-pci.ids does not apply to them.
+            if device.physical_function is None
+            and device.address not in cards
+            and device.address not in self.companions
         )
 
 
-def matches(wanted: kernel.DeviceId, device: host_model.PciDevice) -> bool:
-    """Whether a device has ids, as ``pci_match_one_device`` compares them."""
-    if f'{wanted.vendor_id}:{wanted.product_id}' != device.ids:
+def matches(ids: kernel.DeviceId, device: host_model.PciDevice) -> bool:
+    """Whether ids match a device, as ``pci_match_one_device`` compares."""
+    if f'{ids.vendor_id}:{ids.product_id}' != device.ids:
         return False
-    rest = [int(part, 16) for part in wanted.rest.split(':') if part.strip()]
+    rest = [int(part, 16) for part in ids.rest.split(':') if part.strip()]
     # drivers/vfio/pci/vfio_pci.c:vfio_pci_fill_ids
     defaults = [_ANY, _ANY, 0, 0]
     subvendor, subdevice, code, mask = rest + defaults[len(rest) :]
-    for number, given in (
+    for number, actual in (
         (subvendor, device.subsystem_vendor_id),
         (subdevice, device.subsystem_product_id),
     ):
-        if number != _ANY and (given is None or int(given, 16) != number):
+        if number != _ANY and (actual is None or int(actual, 16) != number):
             return False
     return not (code ^ (device.class_code or 0)) & mask

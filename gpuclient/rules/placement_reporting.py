@@ -10,26 +10,30 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What hinders the nova-compute of a host that reports to Placement."""
-
-import collections.abc
+"""Rules about the devices that the nova-compute of a host reports."""
 
 from gpuclient import exceptions
 from gpuclient.model import device_spec
 from gpuclient.rules import passthrough_view
 from gpuclient.rules import check_result
+from gpuclient.rules import remedy
+
+CORRECT = remedy.Remedy(
+    'Correct [pci]device_spec',
+    remedy.Command('config check', purpose='check the configuration'),
+)
 
 
 def check(
     view: passthrough_view.View,
-) -> collections.abc.Iterator[check_result.CheckResult]:
-    """Check what nova-compute makes of the devices in Placement.
+) -> check_result.Results:
+    """Check that nova-compute can report the devices to Placement.
 
-    A PF together with VFs of it, VFs of one PF with different classes or
-    traits, ``one_time_use`` on VFs and ``devname`` end nova-compute
-    (``nova/compute/pci_placement_translator.py:PciResourceProvider``). With
-    ``[pci]report_in_placement`` off it looks at none of this. VFs of one PF
-    in several pools end each request
+    A PF together with its VFs, VFs of one PF with different classes or
+    traits, ``one_time_use`` on VFs and ``devname`` stop nova-compute
+    (``nova/compute/pci_placement_translator.py:PciResourceProvider``), but
+    not with ``[pci]report_in_placement`` off. VFs of one PF in several pools
+    make each request fail
     (``nova/pci/stats.py:PciDeviceStats._apply_request``).
     """
     if not view.intent.report_in_placement or view.spec_errors:
@@ -45,7 +49,7 @@ def check(
             'GPU456',
             'devices',
             f'nova-compute cannot report the devices to Placement: {exc}',
-            'Correct [pci]device_spec; see "openstack gpu config check"',
+            CORRECT,
         )
         return
     split = device_spec.split_providers(
@@ -55,9 +59,9 @@ def check(
         yield check_result.warn(
             'GPU456',
             'devices',
-            f'VFs of {", ".join(split)} are matched by entries of '
-            f'[pci]device_spec with different keys: with pci_in_placement no '
-            f'server with devices is scheduled to the host',
-            'Match all VFs of a PF by one entry, or by entries with the same '
-            'tags',
+            f'entries of [pci]device_spec with different tags match VFs of '
+            f'the same PF ({", ".join(split)}): with pci_in_placement, '
+            f'servers with devices are not scheduled to the host',
+            'Match all VFs of a PF with one entry, or with entries that have '
+            'the same tags',
         )

@@ -25,8 +25,8 @@ from gpuclient.rules import finding
 
 def check(
     services: collections.abc.Sequence[deployment.Process],
-    specs: collections.abc.Sequence[device_spec_rules.Entry],
-    aliases: collections.abc.Sequence[alias_rules.Entry] = (),
+    specs: collections.abc.Sequence[device_spec_rules.SpecEntry],
+    aliases: collections.abc.Sequence[alias_rules.AliasEntry] = (),
 ) -> collections.abc.Iterator[finding.Located]:
     """Check that Placement is used by all or by none.
 
@@ -84,7 +84,7 @@ def check(
 
 def _is_for_flavors(
     spec: device_spec.DeviceSpec,
-    aliases: collections.abc.Iterable[alias_rules.Entry],
+    aliases: collections.abc.Iterable[alias_rules.AliasEntry],
 ) -> bool:
     """Return whether flavors request devices, rather than ports of Neutron.
 

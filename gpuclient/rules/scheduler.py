@@ -35,7 +35,9 @@ _SECTION = 'filter_scheduler'
 _STANDS_FOR_OTHERS = re.compile(r'\.\.\.|…|<.*>')
 
 
-def check(services: _Services, aliases: list[alias_rules.Entry]) -> _Findings:
+def check(
+    services: _Services, aliases: list[alias_rules.AliasEntry]
+) -> _Findings:
     """Check that nova-scheduler starts and looks at devices."""
     schedulers = [service for service in services if is_scheduler(service)]
     tracked = any(
@@ -178,7 +180,7 @@ def _stem(name: str) -> str:
 def _check_list(
     setting: configuration.Setting,
     filters: list[str],
-    aliases: list[alias_rules.Entry],
+    aliases: list[alias_rules.AliasEntry],
     pinned: list[configuration.Setting],
     tracked: bool,
 ) -> _Findings:
@@ -232,7 +234,7 @@ def _check_list(
 
 
 def _check_unset(
-    schedulers: _Services, aliases: list[alias_rules.Entry]
+    schedulers: _Services, aliases: list[alias_rules.AliasEntry]
 ) -> _Findings:
     """Check that Nova's default list is not what is in effect.
 

@@ -32,6 +32,7 @@ from gpuclient.host import collect
 from gpuclient.host import reader
 from gpuclient.model import host as host_model
 from gpuclient.model import pci
+from gpuclient.osc import remedies
 from gpuclient.rules import host as rules
 from gpuclient.rules import passthrough_view
 
@@ -149,7 +150,11 @@ def judge(
 ) -> list[dict[str, typing.Any]]:
     """Return our verdicts on a host."""
     return [
-        {**dataclasses.asdict(found), 'device': str(found.device or '')}
+        {
+            **dataclasses.asdict(found),
+            'device': str(found.device or ''),
+            'remedy': remedies.render(found.remedy),
+        }
         for found in rules.check(host, intent)
     ]
 

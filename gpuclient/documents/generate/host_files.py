@@ -38,31 +38,32 @@ import re
 from gpuclient import exceptions
 from gpuclient.model import cpu
 from gpuclient.model import description
+from gpuclient.model import distribution
 from gpuclient.model import host
 from gpuclient.model import pci
 from gpuclient.model import quoting
 
 #: Debian and Ubuntu: initramfs-tools, grub.
-DEBIAN = 'debian'
-#: RHEL and what is made like it: dracut, grubby.
-RHEL = 'rhel'
+DEBIAN = distribution.Family.DEBIAN.value
+#: RHEL and its derivatives: dracut, grubby.
+RHEL = distribution.Family.RHEL.value
 #: Data plane nodes of Red Hat OpenStack Services on OpenShift: RHEL, with
 #: kernel arguments and tuned set by roles of edpm-ansible.
 RHOSO = 'rhoso'
 SYSTEMS = (DEBIAN, RHEL, RHOSO)
 
-INTEL = 'intel'
-AMD = 'amd'
-ARM = 'arm'
+INTEL = cpu.Vendor.INTEL.value
+AMD = cpu.Vendor.AMD.value
+ARM = cpu.Vendor.ARM.value
 CPU_VENDORS = (INTEL, AMD, ARM)
 
 #: What all files of ours are named.
 NAME = 'gpu-passthrough'
-MODPROBE = f'/etc/modprobe.d/{NAME}.conf'
-MODULES_LOAD = f'/etc/modules-load.d/{NAME}.conf'
-DRACUT = f'/etc/dracut.conf.d/{NAME}.conf'
-INITRAMFS_HOOK = f'/etc/initramfs-tools/hooks/{NAME}'
-GRUB = f'/etc/default/grub.d/{NAME}.cfg'
+MODPROBE = f'{distribution.MODPROBE_D}/{NAME}.conf'
+MODULES_LOAD = f'{distribution.MODULES_LOAD_D}/{NAME}.conf'
+DRACUT = f'{distribution.DRACUT_CONF_D}/{NAME}.conf'
+INITRAMFS_HOOK = f'{distribution.INITRAMFS_TOOLS_HOOKS}/{NAME}'
+GRUB = f'{distribution.GRUB_DEFAULT_D}/{NAME}.cfg'
 #: The first line of each, but for the hook, where it is the second.
 MARK = '# Made by "openstack gpu": edits are lost when it is made again.'
 
@@ -235,20 +236,22 @@ def prepare(
         _dracut() if dracut else _initramfs_hook(),
     ]
     commands = [
-        'dracut --regenerate-all --force'
-        if dracut
-        else 'update-initramfs -u -k all'
+        distribution.rebuild_initramfs(
+            distribution.Generator.DRACUT
+            if dracut
+            else distribution.Generator.INITRAMFS_TOOLS
+        )
     ]
     undo = list(commands)
     text = ' '.join(arguments)
     if system == DEBIAN:
         files.append(_grub(text))
-        commands.append('update-grub')
-        undo.append('update-grub')
+        apply = distribution.apply_grub_default(distribution.Family.DEBIAN)
+        commands.append(apply)
+        undo.append(apply)
     elif system == RHEL:
-        grubby = 'grubby --update-kernel=ALL'
-        commands.append(f'{grubby} --args="{text}"')
-        undo.append(f'{grubby} --remove-args="{text}"')
+        commands.append(distribution.grubby(add=arguments))
+        undo.append(distribution.grubby(remove=arguments))
     else:
         commands, undo = [], []
     if wanted.isolated_cores is not None and system != RHOSO:
@@ -288,7 +291,10 @@ def kernel_arguments(
 
 
 def _has_dracut(system: str, dracut: bool | None) -> bool:
-    return system != DEBIAN if dracut is None else dracut
+    if dracut is not None:
+        return dracut
+    program = distribution.default_generator(system)
+    return program is distribution.Generator.DRACUT
 
 
 def _modprobe(wanted: Passthrough) -> HostFile:
@@ -300,7 +306,9 @@ def _modprobe(wanted: Passthrough) -> HostFile:
         lines.append(_override(wanted))
         if wanted.vfio_is_builtin:
             before += f' {NAME}'
-    lines += [f'softdep {driver} pre: {before}' for driver in wanted.drivers]
+    lines += [
+        distribution.softdep(driver, before) for driver in wanted.drivers
+    ]
     lines += [f'blacklist {driver}' for driver in wanted.blacklisted]
     if 'nouveau' in wanted.blacklisted:
         # Should somebody load it by its name all the same.
@@ -364,9 +372,8 @@ def _initramfs_hook() -> HostFile:
 
 
 def _grub(arguments: str) -> HostFile:
-    return _file(
-        GRUB, [f'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX {arguments}"']
-    )
+    variable = distribution.GRUB_VARIABLE
+    return _file(GRUB, [f'{variable}="${variable} {arguments}"'])
 
 
 def _tuned(wanted: Passthrough) -> HostFile:

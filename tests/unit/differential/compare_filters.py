@@ -138,7 +138,7 @@ def _said(case: comparing.Case) -> list[str]:
         ),
     )
     aliases = [
-        alias_rules.Entry(
+        alias_rules.AliasEntry(
             alias_model.Alias('a', '10de', '20f1'),
             configuration.Setting('', _PLACE),
             scheduler,

@@ -297,11 +297,13 @@ def _codes(
         place = dataclasses.replace(_PLACE, line=len(places) + 1)
         places[place] = name
         entries += [
-            alias_rules.Entry(alias, configuration.Setting('', place), api)
+            alias_rules.AliasEntry(
+                alias, configuration.Setting('', place), api
+            )
             for alias in aliases
         ]
     spec_entries = [
-        device_spec_rules.Entry(
+        device_spec_rules.SpecEntry(
             spec, configuration.Setting('', _PLACE), compute
         )
         for spec in specs

@@ -31,6 +31,7 @@ import testtools
 from gpuclient import exceptions
 from gpuclient.host import collect
 from gpuclient.host import reader
+from gpuclient.model import cpu
 from gpuclient.model import host as host_model
 from gpuclient.model import pci
 from tests.unit.host import trees
@@ -117,7 +118,7 @@ class TestRead(TestCase):
         self.assertEqual('a100', host.name)
         self.assertEqual('5.14.0-427.el9.x86_64', host.kernel)
         self.assertEqual(('rhel', 'fedora'), host.distribution)
-        self.assertEqual(trees.INTEL, host.cpu_vendor)
+        self.assertEqual(trees.INTEL, host.cpu_vendor_id)
         self.assertEqual(46, host.physical_address_bits)
         self.assertEqual(8, len(host.cpus))
         self.assertEqual(1, host.cpus[7].package)
@@ -145,7 +146,7 @@ class TestRead(TestCase):
         )
         self.assertTrue(self.read(trees.Tree().guest()).is_virtual)
         self.assertEqual(
-            host_model.ARM, self.read(trees.Tree().arm()).cpu_vendor
+            cpu.Vendor.ARM, self.read(trees.Tree().arm()).cpu_vendor
         )
         machine = trees.Tree()
         machine.device('0000:00:00.0', '8086:29c0', 0x060000)

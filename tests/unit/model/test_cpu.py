@@ -140,4 +140,4 @@ class TestVendors(testtools.TestCase):
     )
     @ddt.unpack
     def test_vendor(self, model: str, expected: str | None) -> None:
-        self.assertEqual(expected, cpu.cpu_vendor(model))
+        self.assertEqual(expected, cpu.vendor_of_model(model))

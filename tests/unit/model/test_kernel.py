@@ -16,6 +16,7 @@ import ddt
 import testtools
 
 from gpuclient import exceptions
+from gpuclient.model import cpu
 from gpuclient.model import kernel
 
 M = 2**20
@@ -120,7 +121,7 @@ class TestParse(testtools.TestCase):
 
     def test_vendors(self) -> None:
         self.assertEqual(
-            {'AMD'}, set(kernel.parse('kvm-amd.nested=1').cpu_vendors)
+            {cpu.Vendor.AMD}, set(kernel.parse('kvm-amd.nested=1').cpu_vendors)
         )
         self.assertEqual(set(), set(kernel.parse('kvm.x=1').cpu_vendors))
 

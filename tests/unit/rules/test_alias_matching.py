@@ -55,7 +55,7 @@ def check(alias, specs, in_placement=False, *, api=True):
         (found.finding.code, found.finding.message)
         for found in alias_matching.check(
             [
-                alias_rules.Entry(
+                alias_rules.AliasEntry(
                     alias_model.parse(json.dumps({'name': 'a', **one})),
                     setting,
                     reader,
@@ -63,7 +63,7 @@ def check(alias, specs, in_placement=False, *, api=True):
                 for one in aliases
             ],
             [
-                device_spec_rules.Entry(spec, setting, compute)
+                device_spec_rules.SpecEntry(spec, setting, compute)
                 for spec in device_spec.parse(json.dumps(specs))
             ],
             [reader, compute] if api else [compute],

@@ -63,7 +63,7 @@ class TestReporting(testtools.TestCase):
             configuration.API,
             ('filter_scheduler', 'pci_in_placement', 'True'),
         )
-        alias = alias_rules.Entry(
+        alias = alias_rules.AliasEntry(
             alias_model.Alias('a', **IDS),
             configuration.Setting('', PLACE),
             api,
@@ -75,7 +75,7 @@ class TestReporting(testtools.TestCase):
                 ('pci', 'device_spec', json.dumps(entry)),
             )
             specs = [
-                device_spec_rules.Entry(
+                device_spec_rules.SpecEntry(
                     spec, configuration.Setting('', PLACE), compute
                 )
                 for spec in device_spec.parse(json.dumps(entry))
