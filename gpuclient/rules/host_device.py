@@ -374,7 +374,11 @@ def _cpus(
         None,
     )
     dedicated = view.intent.dedicated_cpus
-    source = 'cpu_dedicated_set' if dedicated is not None else 'isolated CPUs'
+    source = (
+        'the CPUs in cpu_dedicated_set'
+        if dedicated is not None
+        else 'the isolated CPUs'
+    )
     pinned = dedicated if dedicated is not None else view.isolated_cpus
     if node is None or not pinned:
         return
@@ -387,7 +391,7 @@ def _cpus(
     yield check_result.warn(
         'GPU452',
         check_name,
-        f'no CPU of {source} is on node {node.number}, where the card is: '
+        f'none of {source} is on node {node.number}, where the card is: '
         f'servers with pinned CPUs use it across sockets, and with '
         f'numa_policy "required" are not scheduled',
         f'Isolate CPUs of node {node.number}, too, and add them to '

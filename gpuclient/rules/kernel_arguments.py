@@ -212,17 +212,17 @@ def _check_pages(
         )
     if not pools:
         return
-    for pages_of_node in reserved:
-        size = pages_of_node.size_kib
+    for entry in reserved:
+        size_kib = entry.size_kib
         if (
-            size not in pools
-            and size * cpu.KIB in kernel.HUGE_PAGE_SIZES
-            and size > cpu.SMALL_PAGES_KIB[-1]
+            size_kib not in pools
+            and size_kib * cpu.KIB in kernel.HUGE_PAGE_SIZES
+            and size_kib > cpu.SMALL_PAGES_KIB[-1]
         ):
             yield finding.warning(
                 'GPU411',
-                f'reserved_huge_pages has pages of {size} KiB on node '
-                f'{pages_of_node.node}, but the kernel arguments allocate '
+                f'reserved_huge_pages has pages of {size_kib} KiB on '
+                f'node {entry.node}, but the kernel arguments allocate '
                 f'none of that size. Correct the size',
             )
 

@@ -34,8 +34,10 @@ _MODULES = '/etc/initramfs-tools/modules'
 _MODPROBE = '/etc/modprobe.d/remedy.conf'
 _GRUB = r'GRUB_CMDLINE_LINUX in /etc/default/grub'
 #: What the change is in, when these have run.
-_REMADE = ', run (?:update-initramfs -u|dracut --force)'
-_COMMAND = re.compile(r'"openstack (gpu host config create [^"]*)"')
+_REBUILT = (
+    r'\. Run (?:update-initramfs -u -k all|dracut --regenerate-all --force)'
+)
+_COMMAND = re.compile(r'Run "openstack (gpu host config create [^"]*)" to')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +172,8 @@ def created(setup: Setup, found: machine_module.Boot, remedy: str) -> Setup:
 def _change_arguments(setup: Setup, match: re.Match[str]) -> Setup:
     found = match.groupdict('')
     return setup.with_arguments(
-        (found['more'] or found['add']).split(), found['remove'].split()
+        (found['new'] or found['add']).split(),
+        (found['old'] or found['remove']).split(),
     )
 
 
@@ -251,36 +254,39 @@ _STEPS: tuple[
     tuple[str, collections.abc.Callable[[Setup, re.Match[str]], Setup]], ...
 ] = (
     (
-        rf'Remove (?P<remove>[^;]+?) from {_GRUB}'
-        r'(?:, and add (?P<more>[^;]+?) there)?, run update-grub'
-        rf'|Add (?P<add>[^;]+?) to {_GRUB}, run update-grub',
+        rf'Remove (?P<remove>(?:(?! from )[^;])+?) from {_GRUB} and run '
+        r'update-grub'
+        rf'|Replace (?P<old>(?:(?! with )[^;])+?) with '
+        rf'(?P<new>(?:(?! in )[^;])+?) in {_GRUB} and run '
+        rf'update-grub|[Aa]dd (?P<add>(?:(?! to )[^;])+?) to {_GRUB} and run '
+        r'update-grub',
         _change_arguments,
     ),
-    (rf'Put (\S+) into ({_MODULES})\b.*?{_REMADE}', _put_module),
+    (rf'Add (\S+) to ({_MODULES})\b.*?{_REBUILT}', _put_module),
     (
-        r'Put (\S+) into the initramfs \((?P<line>\S+=" \1 ") in a file in '
-        rf'/etc/dracut\.conf\.d\){_REMADE}',
+        r'Add (\S+) to the initramfs \((?P<line>\S+=" \1 ") in a file in '
+        rf'/etc/dracut\.conf\.d\).*?{_REBUILT}',
         _configure_dracut,
     ),
     (
-        r'the line "([^"]+)"(?=.*? into a file in /etc/modprobe\.d'
-        rf'{_REMADE})',
+        r'the line "([^"]+)"(?=.*? to a file in /etc/modprobe\.d'
+        rf'{_REBUILT})',
         _put_line,
     ),
     (
-        r'a line "([^"]+)" for each of ([\w, ]+) into a file in '
-        rf'/etc/modprobe\.d{_REMADE}',
+        r'a line "([^"]+)" for each of ([\w, ]+) to a file in '
+        rf'/etc/modprobe\.d{_REBUILT}',
         _put_lines,
     ),
     (
         r'Write "([^"]+)" in place of "([^"]+)" in (/etc/modprobe\.d/[^,]+)'
-        rf'{_REMADE}',
+        r', run update-initramfs -u -k all',
         _replace_word,
     ),
     (r'(hugepages=\S+) in place of (hugepages=\S+)', _replace_argument),
-    (r'Take (\S+) out of vfio-pci\.ids', _take_out_ids),
+    (r'Remove (\S+) from vfio-pci\.ids', _take_out_ids),
     (
-        r'Take away what writes (\S+) to driver_override of (\S+) \(a line '
+        r'Remove what writes (\S+) to driver_override of (\S+) \(a line '
         r'of modprobe\.d',
         _take_away_override,
     ),

@@ -136,11 +136,11 @@ class TestMachine(remedy.TestCase):
         self.assertIsNone(found.device(CARD)['driver'])
         self.assertEqual({'GPU420'}, found.codes())
         self.assertEqual({'GPU425', 'GPU428', UNSEEN}, found.codes(CARD))
-        self.assertIn('no table DMAR', found.verdict('GPU420')['evidence'])
+        self.assertIn('no DMAR table', found.verdict('GPU420')['evidence'])
         again = self.mend_by_hand(
             without,
             'GPU420',
-            words='machine an IOMMU (libvirt: <iommu model="intel">)',
+            words='virtual machine (libvirt: <iommu model="intel">)',
             machine=machine.PLAIN,
             files=(),
         )
@@ -209,7 +209,7 @@ class TestMachine(remedy.TestCase):
             kept,
             'GPU427',
             CARD,
-            words='ask the vendor for firmware without',
+            words='ask the vendor for firmware that does not reserve it',
             machine=dataclasses.replace(kept.machine, acpi_table=None),
         )
         self.assert_taken(again, UNSEEN)
@@ -224,7 +224,7 @@ class TestMachine(remedy.TestCase):
             off,
             'GPU423',
             CARD,
-            words='Turn the host off and on again',
+            words='Power the host off and on again',
             before='',
         )
         self.assert_taken(again, UNSEEN)
@@ -296,7 +296,7 @@ class TestDrivers(remedy.TestCase):
         self.assertFalse(found.is_taken(CARD))
         self.assertEqual({'GPU425', UNSEEN}, found.codes(CARD))
         self.assertIn(
-            'pci-stub has it', found.verdict('GPU425', CARD)['evidence']
+            'bound to pci-stub', found.verdict('GPU425', CARD)['evidence']
         )
         self.assert_taken(self.mend(stub, 'GPU425', CARD))
 
@@ -315,7 +315,7 @@ class TestDrivers(remedy.TestCase):
         self.assertIsNone(found.device(CARD)['driver'])
         verdict = found.verdict('GPU425', CARD)
         self.assertEqual('FAIL', verdict['result'])
-        self.assertIn('leaves it to none', verdict['evidence'])
+        self.assertIn('driver_override allows none alone', verdict['evidence'])
         self.assert_taken(self.mend(other, 'GPU425', CARD))
 
     def test_race_lost(self) -> None:
@@ -326,7 +326,7 @@ class TestDrivers(remedy.TestCase):
         self.assertEqual('snd_hda_intel', found.device(AUDIO_CARD)['driver'])
         verdict = found.verdict('GPU424', AUDIO_CARD)
         self.assertEqual('FAIL', verdict['result'])
-        self.assertIn('snd_hda_intel has it', verdict['evidence'])
+        self.assertIn('bound to snd_hda_intel', verdict['evidence'])
         self.assertEqual({'GPU424', UNSEEN}, found.codes(AUDIO_CARD))
         again = self.mend(lost, 'GPU424', AUDIO_CARD)
         self.assertEqual('vfio-pci', again.device(AUDIO_CARD)['driver'])
@@ -430,7 +430,7 @@ class TestMemoryAndCpus(remedy.TestCase):
         # One boot for all of them.
         for code, address, words in (
             ('GPU445', self.first, f'the node to numa_node of {self.first}'),
-            ('GPU446', self.second, 'spread them evenly'),
+            ('GPU446', self.second, 'Spread them evenly'),
             ('GPU452', self.second, 'Isolate CPUs of node 1, too'),
         ):
             again = self.mend_by_hand(
@@ -485,9 +485,9 @@ class TestMemoryAndCpus(remedy.TestCase):
         ]
         (order, _evidence, remedies), (size, evidence, fewer) = verdicts
         self.assertEqual(('WARN', 'FAIL'), (order, size))
-        self.assertIn('Give hugepagesz before each', remedies)
-        self.assertIn('1 of 1G aside, and there are 0', evidence)
-        self.assertIn('Ask for fewer', fewer)
+        self.assertIn('Put hugepagesz before each', remedies)
+        self.assertIn('request 1 of 1G, but the host has 0', evidence)
+        self.assertIn('Request fewer', fewer)
         self.assertEqual(set(), self.good.boot().codes())
 
 
@@ -597,9 +597,9 @@ class TestTopology(remedy.TestCase):
             ),
         )
         for code, address, words in (
-            ('GPU426', first, 'or put the card into another slot'),
-            ('GPU429', first, 'put the cards into slots of groups of their'),
-            ('GPU429', second, 'put the cards into slots of groups of their'),
+            ('GPU426', first, 'or move the card to another slot'),
+            ('GPU429', first, 'move the cards to slots with groups of their'),
+            ('GPU429', second, 'move the cards to slots with groups of their'),
             ('GPU445', card, 'Update the firmware'),
             ('GPU445', first, 'Update the firmware'),
         ):

@@ -153,7 +153,7 @@ class TestInitramfs(remedy.TestCase):
                 host,
                 lost,
                 lambda: host.dracut('--add-drivers', RIVAL),
-                f'{{}} has {RIVAL}, and not vfio-pci',
+                f'{{}} contains {RIVAL} but not vfio-pci',
             )
 
     def test_race_of_initramfs_tools(self) -> None:
@@ -165,8 +165,8 @@ class TestInitramfs(remedy.TestCase):
                 host,
                 lost,
                 host.initramfs_tools,
-                f'{modules} loads vfio-pci when udev has loaded {RIVAL}, '
-                f'which {{}} has',
+                f'{modules} loads vfio-pci only after udev has loaded '
+                f'{RIVAL}, which {{}} contains',
             )
             # It was read nevertheless: Debian's own setting.
             (image,) = (host.root / 'boot').glob('initrd.img-*')

@@ -25,6 +25,7 @@ from gpuclient.host import reader
 from gpuclient.model import host as host_model
 from gpuclient.model import pci
 from gpuclient.rules import host as host_rules
+from gpuclient.osc import remedies
 from gpuclient.rules import device_selection
 from gpuclient.rules import host_remedy
 from gpuclient.rules import passthrough_view
@@ -58,9 +59,11 @@ class TestSetups(testtools.TestCase):
             else None
         )
         found: dict[str, set[str | None]] = {}
-        for one in host_rules.check(host, intent):
-            if one.code is not None:
-                found.setdefault(one.code, set()).add(one.remedy)
+        for result in host_rules.check(host, intent):
+            if result.code is not None:
+                found.setdefault(result.code, set()).add(
+                    remedies.render(result.remedy)
+                )
         return host, found
 
     def says(
@@ -117,15 +120,16 @@ class TestSetups(testtools.TestCase):
         (remedy,) = found['GPU424']
         self.assertEqual(
             'Add vfio-pci.ids=10de:2330 to GRUB_CMDLINE_LINUX in '
-            '/etc/default/grub, run update-grub, then reboot; "openstack gpu '
-            'host config create --id 10de:2330" makes all files',
+            '/etc/default/grub and run update-grub, then reboot. Run "openstack '
+            'gpu host config create --id 10de:2330" to create all of these '
+            'files',
             remedy,
         )
-        choice = device_selection.choose(host, (), ('10de:2330',))
-        self.assertTrue(choice.keeps_vendor)
+        selection = device_selection.select(host, (), ('10de:2330',))
+        self.assertTrue(selection.keeps_vendor)
         _host, found = self.check(setups.hgx(acs=False))
         self.assertEqual({'GPU424', 'GPU426'}, set(found))
-        self.says(found, 'GPU426', 'turn ACS on in the firmware')
+        self.says(found, 'GPU426', 'turn on ACS in the firmware')
         _host, found = self.check(
             setups.hgx('vfio-pci', None, 'vfio-pci.ids=10de:2330')
         )
@@ -139,18 +143,22 @@ class TestSetups(testtools.TestCase):
         self.assertEqual({'GPU424', 'GPU426'}, set(found))
         for code in found:
             self.says(found, code, 'vfio-pci.ids=10de:2230,10de:1aef to')
-        choice = device_selection.choose(
+        selection = device_selection.select(
             host, [pci.parse_address('0000:01:00.0')], ()
         )
-        self.assertEqual(2, len(choice.by_address))
+        self.assertEqual(2, len(selection.by_address))
 
     def test_workstation(self) -> None:
         _host, found = self.check(setups.workstation())
         self.assertEqual({'GPU422', 'GPU461'}, set(found))
         _host, found = self.check(setups.workstation(), '0000:01:00.0')
         self.assertEqual({'GPU422', 'GPU424', 'GPU426'}, set(found))
-        self.says(found, 'GPU424', 'vfio-pci.ids=10de:2684,10de:22ba to',
-                  '"softdep snd_hda_intel pre: vfio-pci"')  # fmt: skip
+        self.says(
+            found,
+            'GPU424',
+            'vfio-pci.ids=10de:2684,10de:22ba to',
+            '"softdep snd_hda_intel pre: vfio-pci"',
+        )
 
     def test_arm(self) -> None:
         for tree, codes in (
@@ -166,37 +174,54 @@ class TestSetups(testtools.TestCase):
 
     def test_other_vendors(self) -> None:
         for tree, ids, drivers, others in (
-            (setups.instinct('1002:740f', 0x038000), '1002:740f', ['amdgpu'],
-             ['radeon', 'nouveau', 'nvidia']),
-            (setups.instinct('1002:74a1', 0x120000), '1002:74a1', ['amdgpu'],
-             ['radeon', 'nouveau', 'nvidia']),
-            (setups.flex(), '8086:56c0', ['i915', 'xe'],
-             ['nouveau', 'nvidia']),
-        ):  # fmt: skip
+            (
+                setups.instinct('1002:740f', 0x038000),
+                '1002:740f',
+                ['amdgpu'],
+                ['radeon', 'nouveau', 'nvidia'],
+            ),
+            (
+                setups.instinct('1002:74a1', 0x120000),
+                '1002:74a1',
+                ['amdgpu'],
+                ['radeon', 'nouveau', 'nvidia'],
+            ),
+            (
+                setups.flex(),
+                '8086:56c0',
+                ['i915', 'xe'],
+                ['nouveau', 'nvidia'],
+            ),
+        ):
             host, found = self.check(tree)
             self.assertEqual({'GPU424'}, set(found))
             self.says(found, 'GPU424', f'vfio-pci.ids={ids} to')
             self.assertEqual(
-                drivers, list(device_selection.choose(host, (), (ids,)).rivals)
+                drivers, list(device_selection.select(host, (), (ids,)).rivals)
             )
             for other in others:
                 self.assertNotIn(other, str(found))
-        self.says(found, 'GPU424', '"blacklist i915"',
-                  '"softdep xe pre: vfio-pci"')  # fmt: skip
+        self.says(
+            found, 'GPU424', '"blacklist i915"', '"softdep xe pre: vfio-pci"'
+        )
 
     def test_whole_card_of_a_host_with_vgpu(self) -> None:
         card = '0000:17:00.0'
         host, found = self.check(setups.vgpu(), card)
         self.assertEqual({'GPU424', 'GPU439', 'GPU454'}, set(found))
         self.says(found, 'GPU439', f'sriov-manage -d {card}')
-        choice = device_selection.choose(host, [pci.parse_address(card)], ())
-        self.assertEqual([card], [str(one.address) for one in choice.devices])
-        self.assertEqual(choice.devices, choice.by_address)
+        selection = device_selection.select(
+            host, [pci.parse_address(card)], ()
+        )
+        self.assertEqual(
+            [card], [str(one.address) for one in selection.devices]
+        )
+        self.assertEqual(selection.devices, selection.by_address)
 
     def test_virtual_machine(self) -> None:
         _host, found = self.check(setups.virtual())
         self.assertEqual({'GPU420', 'GPU425', 'GPU428', 'GPU437'}, set(found))
-        self.says(found, 'GPU420', 'virtual machine an IOMMU')
+        self.says(found, 'GPU420', 'Add an IOMMU to this virtual machine')
         for tree in (
             setups.virtual('DMAR', arguments='intel_iommu=on iommu=pt'),
             setups.virtual('VIOT'),
@@ -214,8 +239,9 @@ class TestSetups(testtools.TestCase):
             (
                 setups.other_loader(
                     setups.SLES,
-                    **{'usr/lib/modprobe.d/10-unsupported-modules.conf':
-                       'allow_unsupported_modules 1\n'},
+                    **{
+                        'usr/lib/modprobe.d/10-unsupported-modules.conf': 'allow_unsupported_modules 1\n'
+                    },
                 ),
                 'run grub2-mkconfig -o /boot/grub2/grub.cfg',
             ),
@@ -232,12 +258,16 @@ class TestSetups(testtools.TestCase):
                 ),
                 f'rpm-ostree kargs --append-if-missing="{IDS}"',
             ),
-        ):  # fmt: skip
+        ):
             host, found = self.check(tree)
             self.assertEqual({'GPU424'}, set(found))
-            self.says(found, 'GPU424', words, '--system ',
-                      'makes the files, though not the kernel arguments'
-                      )  # fmt: skip
+            self.says(
+                found,
+                'GPU424',
+                words,
+                '--system ',
+                'makes the files, though not the kernel arguments',
+            )
             self.assertIsNone(host_remedy.system(host))
 
     def test_old_kernels(self) -> None:
@@ -251,8 +281,10 @@ class TestSetups(testtools.TestCase):
         _host, found = self.check(
             setups.centos(
                 release,
-                **{'boot/grub2/grubenv': f'kernelopts={line}\n',
-                   'boot/loader/entries/a-4.18.conf': 'options $kernelopts\n'},
+                **{
+                    'boot/grub2/grubenv': f'kernelopts={line}\n',
+                    'boot/loader/entries/a-4.18.conf': 'options $kernelopts\n',
+                },
             )
-        )  # fmt: skip
+        )
         self.says(found, 'GPU424', 'Reboot: /boot/loader/entries/a-4.18.conf')

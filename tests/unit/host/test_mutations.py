@@ -53,12 +53,18 @@ class TestMutations(testtools.TestCase):
         self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
 
     def check(self, path: pathlib.Path) -> host_model.Host:
-        """Judge a bundle; every verdict is whole."""
+        """Check a bundle; every result is complete."""
         host = bundle.read(os.fspath(path))
         found = host_rules.check(host)
         self.assertTrue(found)
         named = {one.evidence for one in found if one.code == 'GPU460'}
-        self.assertEqual(set(map(str, host.unreadable)), named)
+        self.assertEqual(
+            {
+                f'could not be read, and is not checked: {failure}'
+                for failure in host.unreadable
+            },
+            named,
+        )
         for one in found:
             self.assertEqual(
                 one.result is check_result.Result.PASS, one.code is None, one

@@ -132,9 +132,9 @@ class TestSizes(testtools.TestCase):
 @ddt.ddt
 class TestVendors(testtools.TestCase):
     @ddt.data(
-        ('EPYC-Rome-v2', 'AMD'),
-        ('Cascadelake-Server-noTSX', 'Intel'),
-        ('Skylake-Client', 'Intel'),
+        ('EPYC-Rome-v2', cpu.Vendor.AMD),
+        ('Cascadelake-Server-noTSX', cpu.Vendor.INTEL),
+        ('Skylake-Client', cpu.Vendor.INTEL),
         ('qemu64', None),
         ('', None),
     )

@@ -26,9 +26,9 @@ def device(
     *,
     class_code: int = 0x030200,
     driver: str | None = None,
-) -> host_model.PciDevice:
+) -> host_model.Device:
     vendor_id, product_id = ids.split(':')
-    return host_model.PciDevice(
+    return host_model.Device(
         pci.parse_address(address),
         vendor_id,
         product_id,
@@ -52,9 +52,9 @@ BRIDGE = device('0000:00:01.0', '8086:2030', class_code=0x060400)
 def choose(
     *addresses: str,
     ids: tuple[str, ...] = (),
-    devices: tuple[host_model.PciDevice, ...] = (BRIDGE, FIRST, AUDIO, SECOND),
-) -> device_selection.Choice:
-    return device_selection.choose(
+    devices: tuple[host_model.Device, ...] = (BRIDGE, FIRST, AUDIO, SECOND),
+) -> device_selection.Selection:
+    return device_selection.select(
         host_model.Host('compute-0', devices),
         map(pci.parse_address, addresses),
         ids,
@@ -63,13 +63,13 @@ def choose(
 
 class TestChoose(testtools.TestCase):
     def test_all_cards_of_the_ids(self) -> None:
-        choice = choose('0000:03:00.0', '0000:82:00.0')
-        self.assertEqual((FIRST, SECOND), choice.devices)
-        self.assertEqual((AUDIO,), choice.companions)
-        self.assertEqual(('10de:20f1', '10de:1aef'), choice.ids)
-        self.assertEqual((), choice.by_address)
-        self.assertFalse(choice.keeps_vendor)
-        self.assertEqual(('nouveau', 'snd_hda_intel'), choice.rivals)
+        selection = choose('0000:03:00.0', '0000:82:00.0')
+        self.assertEqual((FIRST, SECOND), selection.devices)
+        self.assertEqual((AUDIO,), selection.companions)
+        self.assertEqual(('10de:20f1', '10de:1aef'), selection.ids)
+        self.assertEqual((), selection.by_address)
+        self.assertFalse(selection.keeps_vendor)
+        self.assertEqual(('nouveau', 'snd_hda_intel'), selection.rivals)
 
     def test_by_ids(self) -> None:
         self.assertEqual(
@@ -78,17 +78,17 @@ class TestChoose(testtools.TestCase):
 
     def test_one_of_two_identical_cards(self) -> None:
         """Only its audio is the only one."""
-        choice = choose('0000:03:00.0')
-        self.assertEqual(('10de:1aef',), choice.ids)
-        self.assertEqual((FIRST,), choice.by_address)
-        self.assertEqual(('10de',), choice.vendor_ids)
-        self.assertTrue(choice.keeps_vendor)
+        selection = choose('0000:03:00.0')
+        self.assertEqual(('10de:1aef',), selection.ids)
+        self.assertEqual((FIRST,), selection.by_address)
+        self.assertEqual(('10de',), selection.vendor_ids)
+        self.assertTrue(selection.keeps_vendor)
 
     def test_another_model_stays(self) -> None:
-        choice = choose('0000:03:00.0', devices=(FIRST, OTHER))
-        self.assertEqual(('10de:20f1',), choice.ids)
-        self.assertEqual((), choice.by_address)
-        self.assertTrue(choice.keeps_vendor)
+        selection = choose('0000:03:00.0', devices=(FIRST, OTHER))
+        self.assertEqual(('10de:20f1',), selection.ids)
+        self.assertEqual((), selection.by_address)
+        self.assertTrue(selection.keeps_vendor)
 
     def test_virtual_functions(self) -> None:
         """They are gone when the host boots."""
@@ -96,14 +96,14 @@ class TestChoose(testtools.TestCase):
             device('0000:03:00.4', driver='nvidia'),
             physical_function=FIRST.address,
         )
-        for choice in (
+        for selection in (
             choose('0000:03:00.0', devices=(FIRST, vf)),
             choose(ids=('10de:20f1',), devices=(FIRST, vf)),
         ):
-            self.assertEqual((FIRST,), choice.devices)
-            self.assertEqual(('10de:20f1',), choice.ids)
-            self.assertEqual((), choice.by_address)
-            self.assertFalse(choice.keeps_vendor)
+            self.assertEqual((FIRST,), selection.devices)
+            self.assertEqual(('10de:20f1',), selection.ids)
+            self.assertEqual((), selection.by_address)
+            self.assertFalse(selection.keeps_vendor)
         error = self.assertRaises(
             exceptions.InvalidValue,
             choose,
@@ -134,8 +134,8 @@ class TestChoose(testtools.TestCase):
                 ('pci:v000010DEd*sv*sd*bc03sc*i*', 'nvidia_current_drm'),
             ),
         )
-        choice = device_selection.choose(host, (SECOND.address,), ())
-        self.assertEqual(('nvidia_current',), choice.rivals)
+        selection = device_selection.select(host, (SECOND.address,), ())
+        self.assertEqual(('nvidia_current',), selection.rivals)
 
     def test_there_is_no_such_device(self) -> None:
         for values in ({'ids': ('10de:20f2',)}, {'addresses': '0000:04:00.0'}):
