@@ -36,4 +36,4 @@ def render(remedy: remedy_rules.Remedy | None) -> str | None:
     if remedy is None or remedy.command is None:
         return None if remedy is None else remedy.text
     line = command_line(remedy.command)
-    return f'{remedy.text}. Run "{line}" to {remedy.command.purpose}'
+    return f'{remedy.text}. "{line}" {remedy.command.effect}'

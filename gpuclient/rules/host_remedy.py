@@ -227,11 +227,11 @@ def creation(view: passthrough_view.View) -> remedy.Command:
             if device.physical_function is None
         )
     )
-    purpose = 'create all of these files'
+    effect = 'creates all of these files'
     if host.is_edpm:
         options.append(('system', 'rhoso'))
     elif system(host) is None and uses_dracut(host) is not None:
         # Its commands would be those of another boot loader.
         options.append(('system', 'rhel' if uses_dracut(host) else 'debian'))
-        purpose = 'create the files, but not to set the kernel arguments'
-    return remedy.Command('host config create', tuple(options), purpose)
+        effect = 'creates the files, but does not set the kernel arguments'
+    return remedy.Command('host config create', tuple(options), effect)

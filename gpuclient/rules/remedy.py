@@ -23,8 +23,8 @@ class Command:
     name: str
     #: Names of options without ``--``, and the value of each.
     options: tuple[tuple[str, str], ...] = ()
-    #: What it is run for, after "to": ``create these files``.
-    purpose: str = ''
+    #: What it does: ``creates these files``.
+    effect: str = ''
 
 
 @dataclasses.dataclass(frozen=True)

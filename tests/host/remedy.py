@@ -37,7 +37,7 @@ _GRUB = r'GRUB_CMDLINE_LINUX in /etc/default/grub'
 _REBUILT = (
     r'\. Run (?:update-initramfs -u -k all|dracut --regenerate-all --force)'
 )
-_COMMAND = re.compile(r'Run "openstack (gpu host config create [^"]*)" to')
+_COMMAND = re.compile(r'"openstack (gpu host config create [^"]*)" creates')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -120,8 +120,8 @@ class TestSetups(testtools.TestCase):
         (remedy,) = found['GPU424']
         self.assertEqual(
             'Add vfio-pci.ids=10de:2330 to GRUB_CMDLINE_LINUX in '
-            '/etc/default/grub and run update-grub, then reboot. Run "openstack '
-            'gpu host config create --id 10de:2330" to create all of these '
+            '/etc/default/grub and run update-grub, then reboot. "openstack '
+            'gpu host config create --id 10de:2330" creates all of these '
             'files',
             remedy,
         )
@@ -228,7 +228,7 @@ class TestSetups(testtools.TestCase):
         ):
             _host, found = self.check(tree)
             self.assertEqual({'GPU425', 'GPU437'}, set(found))
-            self.says(found, 'GPU437', 'Have device_type type-PCI')
+            self.says(found, 'GPU437', 'Set device_type to type-PCI')
 
     def test_container(self) -> None:
         _host, found = self.check(setups.container())
@@ -240,7 +240,9 @@ class TestSetups(testtools.TestCase):
                 setups.other_loader(
                     setups.SLES,
                     **{
-                        'usr/lib/modprobe.d/10-unsupported-modules.conf': 'allow_unsupported_modules 1\n'
+                        'usr/lib/modprobe.d/10-unsupported-modules.conf': (
+                            'allow_unsupported_modules 1\n'
+                        )
                     },
                 ),
                 'run grub2-mkconfig -o /boot/grub2/grub.cfg',
@@ -266,7 +268,7 @@ class TestSetups(testtools.TestCase):
                 'GPU424',
                 words,
                 '--system ',
-                'makes the files, though not the kernel arguments',
+                'creates the files, but does not set the kernel arguments',
             )
             self.assertIsNone(host_remedy.system(host))
 

@@ -82,8 +82,8 @@ class TestDriver(host_cases.HostTestCase):
             remedy='Replace vfio-pci.ids=10de:20f0 with '
             'vfio-pci.ids=10de:20f1 rd.driver.pre=vfio-pci in '
             'GRUB_CMDLINE_LINUX in /etc/default/grub and run '
-            'update-grub, then reboot. Run "openstack gpu host config '
-            'create --id 10de:20f1" to create all of these files',
+            'update-grub, then reboot. "openstack gpu host config '
+            'create --id 10de:20f1" creates all of these files',
         )
         late = host_cases.card(driver=None)
         self.finds(

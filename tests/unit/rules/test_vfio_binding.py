@@ -39,8 +39,8 @@ class TestBinding(host_cases.HostTestCase):
             host_cases.named(GPU),
             remedy=f'Remove 10de:20f1 from vfio-pci.ids, and write '
             f'vfio-pci to driver_override of {GPU} before drivers are '
-            f'loaded. Run "openstack gpu host config create --device '
-            f'{GPU}" to create all of these files',
+            f'loaded. "openstack gpu host config create --device '
+            f'{GPU}" creates all of these files',
         )
 
     def test_ids_catch_a_card_with_vfs(self) -> None:
