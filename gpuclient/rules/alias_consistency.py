@@ -93,8 +93,8 @@ def check(
 
 
 def check_hosts(
-    aliases: collections.abc.Sequence[alias_rules.Entry],
-    specs: collections.abc.Sequence[device_spec_rules.Entry],
+    aliases: collections.abc.Sequence[alias_rules.AliasEntry],
+    specs: collections.abc.Sequence[device_spec_rules.SpecEntry],
     services: collections.abc.Sequence[deployment.Process],
 ) -> collections.abc.Iterator[finding.Located]:
     """Find computes that lack an alias which other computes have.

@@ -79,7 +79,7 @@ def check(
 
 
 def names_devices(
-    entry: device_spec_rules.Entry,
+    entry: device_spec_rules.SpecEntry,
     alias: alias_model.Alias,
     services: collections.abc.Sequence[deployment.Process],
 ) -> bool:

@@ -251,7 +251,7 @@ class TestSetups(testtools.TestCase):
                 setups.other_loader(
                     trees.DEBIAN, **{'etc/kernel/cmdline': 'ro quiet\n'}
                 ),
-                'to /etc/kernel/cmdline, run kernel-install add',
+                'to /etc/kernel/cmdline and run kernel-install add',
             ),
             (
                 setups.other_loader(

@@ -395,7 +395,9 @@ def _result_cells() -> columns.Cells[tuple[str, check_result.CheckResult]]:
         'Result': lambda row: str(row[1].result),
         'Code': lambda row: row[1].code,
         'Evidence': lambda row: columns.ProseColumn(row[1].evidence),
-        'Remedy': lambda row: columns.ProseColumn(remedies.render(row[1].remedy)),
+        'Remedy': lambda row: columns.ProseColumn(
+            remedies.render(row[1].remedy)
+        ),
     }
 
 

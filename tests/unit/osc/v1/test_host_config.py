@@ -173,7 +173,7 @@ class TestCreate(testtools.TestCase):
         host(vendor='CentaurHauls').write(self.folder / 'centaur')
         self.assertIn('Give --system', self.refused('arch', '--device', CARD))
         self.assertIn(
-            'specify --cpu-vendor', self.refused('centaur', '--device', CARD)
+            'give --cpu-vendor', self.refused('centaur', '--device', CARD)
         )
 
     def test_boot_loaders_that_are_not_ours(self) -> None:
