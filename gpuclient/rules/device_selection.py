@@ -152,7 +152,8 @@ def _keeps_vendor(
 
 
 def _rivals(
-    host: host_model.Host, devices: collections.abc.Iterable[host_model.PciDevice]
+    host: host_model.Host,
+    devices: collections.abc.Iterable[host_model.PciDevice],
 ) -> tuple[str, ...]:
     """Return the drivers that could bind to devices before vfio-pci does."""
     modules = [

@@ -247,7 +247,9 @@ def race(
     yield _race_of(view, device)
 
 
-def is_first(view: passthrough_view.View, device: host_model.PciDevice) -> bool:
+def is_first(
+    view: passthrough_view.View, device: host_model.PciDevice
+) -> bool:
     """Whether a boot loads vfio-pci before other drivers of a device."""
     loaded = (
         view.vfio_is_loaded

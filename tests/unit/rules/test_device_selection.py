@@ -26,9 +26,9 @@ def device(
     *,
     class_code: int = 0x030200,
     driver: str | None = None,
-) -> host_model.Device:
+) -> host_model.PciDevice:
     vendor_id, product_id = ids.split(':')
-    return host_model.Device(
+    return host_model.PciDevice(
         pci.parse_address(address),
         vendor_id,
         product_id,
@@ -52,7 +52,7 @@ BRIDGE = device('0000:00:01.0', '8086:2030', class_code=0x060400)
 def choose(
     *addresses: str,
     ids: tuple[str, ...] = (),
-    devices: tuple[host_model.Device, ...] = (BRIDGE, FIRST, AUDIO, SECOND),
+    devices: tuple[host_model.PciDevice, ...] = (BRIDGE, FIRST, AUDIO, SECOND),
 ) -> device_selection.Selection:
     return device_selection.select(
         host_model.Host('compute-0', devices),
