@@ -10,4 +10,4 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The files that people keep: find, read, edit in place, create."""
+"""Configuration files: find, read, edit in place, generate."""

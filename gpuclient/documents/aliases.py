@@ -31,14 +31,14 @@ class DefinedAlias(services.DefinedValue):
 
 @dataclasses.dataclass(frozen=True)
 class AliasDocument(services.ServiceConfiguration):
-    """The configuration of a service, as far as aliases are concerned."""
+    """The aliases in the configuration of a service."""
 
     @property
     def aliases(self) -> tuple[DefinedAlias, ...]:
-        """What it defines now; what a template makes of it is not known.
+        """The aliases, without those that depend on a template.
 
-        :raises gpuclient.exceptions.InvalidAlias: One of them is broken, with
-            its line and Nova's own words.
+        :raises gpuclient.exceptions.InvalidAlias: One is invalid; the message
+            has its line and Nova's own text.
         """
         defined = []
         for conf, value in self.values(*nova_options.ALIAS):
@@ -55,7 +55,7 @@ class AliasDocument(services.ServiceConfiguration):
 
     @property
     def pci_in_placement(self) -> bool | None:
-        """``[filter_scheduler]pci_in_placement``; None where it is not set."""
+        """``[filter_scheduler]pci_in_placement``; None if it is unset."""
         return self.boolean(*nova_options.PCI_IN_PLACEMENT)
 
 
@@ -63,16 +63,16 @@ def read(path: str) -> tuple[AliasDocument, ...]:
     """Read the aliases of a file: of nova-api and nova-compute.
 
     :raises gpuclient.exceptions.DocumentError: See :func:`services.read`.
-    :raises gpuclient.exceptions.InvalidAlias: One of its aliases is broken,
-        with its line and Nova's own words.
+    :raises gpuclient.exceptions.InvalidAlias: One of its aliases is invalid;
+        the message has its line and Nova's own text.
     """
     documents = tuple(
-        AliasDocument(found.file, found.reading)
-        for found in services.read(path)
+        AliasDocument(configuration.file, configuration.reading)
+        for configuration in services.read(path)
     )
     for document in documents:
-        # Broken ones are told of before anything is done.
-        _known = document.aliases
+        # Report invalid aliases before anything is done.
+        _aliases = document.aliases
     return documents
 
 
@@ -91,10 +91,10 @@ def add(
 ) -> bool:
     """Add an alias to a document, in memory; ``document.file`` writes it.
 
-    :param pci_in_placement: What the service has where its file does not say.
-    :returns: False where the document has the alias already.
+    :param pci_in_placement: Value of the option if the file does not set it.
+    :returns: False if the document has the alias already.
     :raises gpuclient.exceptions.InvalidAlias: The service would refuse to
-        start with it, or the name has another meaning there.
+        start with it, or the name is defined otherwise.
     """
     aliases = document.aliases
     same, different = alias_rules.same_name(
@@ -110,7 +110,7 @@ def add(
     texts = [defined.text for defined in aliases]
     if same is None:
         texts.append(alias.render())
-    _judge(document, texts, alias, pci_in_placement)
+    _validate(document, texts, alias, pci_in_placement)
     if same is None:
         document.best(*nova_options.ALIAS).add('pci', 'alias', alias.render())
         services.check_effect(document, nova_options.ALIAS, texts)
@@ -126,23 +126,21 @@ def change(
 ) -> alias_model.Alias | None:
     """Change keys of an alias in a document, in memory.
 
-    :param changes: New values of fields of the alias; None takes a key out.
-    :returns: The alias as it is now, or None where the document has none of
-        that name.
+    :param changes: New values of fields of the alias; None removes a key.
+    :returns: The changed alias; None if the document has none of that name.
     :raises gpuclient.exceptions.InvalidAlias: The service would refuse to
-        start with it, or several values bear the name.
+        start with it, or several values have the name.
     """
     aliases = document.aliases
-    found = [defined for defined in aliases if defined.alias.name == name]
-    if not found:
+    same_name = [defined for defined in aliases if defined.alias.name == name]
+    if not same_name:
         return None
-    if len(found) > 1:
+    if len(same_name) > 1:
         raise exceptions.InvalidAlias(
-            f'{document.where} defines {name!r} {len(found)} times, as '
-            'alternatives; '
-            'change the lines by hand'
+            f'{document.where} defines {name!r} {len(same_name)} times, as '
+            'alternatives; change the lines by hand'
         )
-    (defined,) = found
+    (defined,) = same_name
     changed = alias_model.parse(
         dataclasses.replace(defined.alias, **changes).render()
     )
@@ -150,32 +148,32 @@ def change(
         changed.render() if other is defined else other.text
         for other in aliases
     ]
-    _judge(document, texts, changed, pci_in_placement)
+    _validate(document, texts, changed, pci_in_placement)
     if changed != defined.alias:
         defined.conf.replace(defined.value, changed.render())
     return changed
 
 
 def remove(document: AliasDocument, name: str) -> bool:
-    """Take an alias out of a document, in memory.
+    """Remove an alias from a document, in memory.
 
     :returns: Whether it had one of that name.
     """
     aliases = document.aliases
-    found = [defined for defined in aliases if defined.alias.name == name]
-    # From the end, so that the lines of the others stay.
-    for defined in reversed(found):
+    removed = [alias for alias in aliases if alias.alias.name == name]
+    # From the end, so that the line numbers of the others stay valid.
+    for defined in reversed(removed):
         defined.conf.remove(defined.value)
-    if found:
+    if removed:
         services.check_effect(
             document,
             nova_options.ALIAS,
-            [one.text for one in aliases if one.alias.name != name],
+            [alias.text for alias in aliases if alias not in removed],
         )
-    return bool(found)
+    return bool(removed)
 
 
-def _judge(
+def _validate(
     document: AliasDocument,
     texts: list[str],
     alias: alias_model.Alias,
@@ -183,7 +181,7 @@ def _judge(
 ) -> None:
     for process in document.processes:
         own = process.boolean(*nova_options.PCI_IN_PLACEMENT)
-        _judge_process(
+        _validate_process(
             document,
             [
                 *process.texts_beside(document.confs, *nova_options.ALIAS),
@@ -194,7 +192,7 @@ def _judge(
         )
 
 
-def _judge_process(
+def _validate_process(
     document: AliasDocument,
     texts: list[str],
     alias: alias_model.Alias,
@@ -206,14 +204,11 @@ def _judge_process(
         hint = ''
         if not in_placement and not alias.has_ids:
             hint = (
-                '; it takes an alias without ids only with '
-                '[filter_scheduler]pci_in_placement = True (if another file '
-                'of the service has it, say --pci-in-placement)'
+                '; an alias without ids requires [filter_scheduler]'
+                'pci_in_placement = True (pass --pci-in-placement if another '
+                'file of the service sets it)'
             )
+        reason = ' '.join(str(exc).split())
         raise exceptions.InvalidAlias(
-            'The service of {where} would not start: {words}{hint}'.format(
-                where=document.where,
-                words=' '.join(str(exc).split()),
-                hint=hint,
-            )
+            f'The service of {document.where} would not start: {reason}{hint}'
         ) from exc

@@ -10,9 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Configuration that a deployment tool makes of files of its own.
+"""The nova.conf that a deployment tool derives from its own files.
 
-It is read and checked. An edit is refused, with what to add or take out.
+It is read and checked. An edit is refused, and the error shows the lines to
+add and to remove.
 """
 
 import abc
@@ -29,10 +30,10 @@ Option = tuple[str, str, nova_conf.Value]
 
 
 class DerivedConf(nova_conf.NovaConf):
-    """What a tool will write into a nova.conf.
+    """The nova.conf that a tool will write.
 
-    :param path: Of the file that it makes it of.
-    :param keys: The place in the file that the options are below.
+    :param path: Path of the file from which the tool derives it.
+    :param keys: Path of keys in that file to the options.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class DerivedConf(nova_conf.NovaConf):
         super().__init__(path, b'', template=True)
         self._options = tuple(options)
         self.keys = keys
-        #: What was to be added (``+``) and taken out (``-``).
+        #: The refused edits.
         self.edits: list[Edit] = []
 
     def options(self) -> collections.abc.Iterator[Option]:
@@ -52,12 +53,12 @@ class DerivedConf(nova_conf.NovaConf):
 
     @property
     def count(self) -> int:
-        """How many values there are."""
+        """Number of values."""
         return len(self._options)
 
     @property
     def first_line(self) -> int | None:
-        """Line of the first value; None where there is none."""
+        """Line of the first value; None if there is none."""
         return min(
             (value.line for _section, _option, value in self._options),
             default=None,
@@ -97,17 +98,17 @@ class DerivedConf(nova_conf.NovaConf):
 class DerivedFile(editable.EditableFile):
     """A file of a deployment tool."""
 
-    #: Its name, for messages.
+    #: Name of the tool, for messages.
     tool: str
 
     @property
     @abc.abstractmethod
     def confs(self) -> collections.abc.Iterable[DerivedConf]:
-        """All that it makes of this file."""
+        """Each nova.conf that the tool derives from this file."""
 
     @abc.abstractmethod
     def write_edit(self, conf: DerivedConf, edit: Edit) -> str:
-        """Return how an edit of a configuration reads in the file."""
+        """Return an edit in the format of the file."""
 
     @property
     def changed(self) -> bool:
@@ -121,12 +122,11 @@ class DerivedFile(editable.EditableFile):
             return ''
         return (
             f'Files of {self.tool} are not edited: change {self.path} by '
-            'hand, as '
-            'shown'
+            'hand, as shown'
         )
 
     def diff(self) -> str:
-        """Return what to add and what to take out."""
+        """Return the lines to add and to remove."""
         edits = (
             self.write_edit(conf, edit)
             for conf in self.confs
@@ -137,16 +137,16 @@ class DerivedFile(editable.EditableFile):
 
 
 class SharedFile(DerivedFile):
-    """A file that a tool reads together with others."""
+    """A file that a tool combines with others."""
 
     @property
     @abc.abstractmethod
     def root(self) -> str:
-        """What files that belong together have in common."""
+        """The folder of all files that the tool combines."""
 
     @classmethod
     @abc.abstractmethod
     def joined(
         cls, files: collections.abc.Sequence[typing.Any]
     ) -> collections.abc.Iterator[tuple[str, editable.Reading]]:
-        """Yield what each service reads of files of one root, and where."""
+        """Yield path and reading of each service, for files of one root."""

@@ -31,14 +31,14 @@ class DefinedSpec(services.DefinedValue):
 
 @dataclasses.dataclass(frozen=True)
 class SpecDocument(services.ServiceConfiguration):
-    """The configuration of a compute, as far as device specs go."""
+    """The device specs in the configuration of a compute."""
 
     @property
     def specs(self) -> tuple[DefinedSpec, ...]:
-        """What it has now; what a template makes of it is not known.
+        """The device specs, without those that depend on a template.
 
-        :raises gpuclient.exceptions.InvalidDeviceSpec: One of them is broken,
-            with its line and Nova's own words.
+        :raises gpuclient.exceptions.InvalidDeviceSpec: One is invalid; the
+            message has its line and Nova's own text.
         """
         report = bool(self.report_in_placement)
         defined = []
@@ -60,25 +60,25 @@ class SpecDocument(services.ServiceConfiguration):
 
     @property
     def report_in_placement(self) -> bool | None:
-        """``[pci]report_in_placement``; None where it is not set."""
+        """``[pci]report_in_placement``; None if it is unset."""
         return self.boolean(*nova_options.REPORT_IN_PLACEMENT)
 
 
 def read(path: str) -> tuple[SpecDocument, ...]:
-    """Read the device specs of a file: of its computes.
+    """Read the device specs of the computes in a file.
 
     :raises gpuclient.exceptions.DocumentError: See :func:`services.read`.
-    :raises gpuclient.exceptions.InvalidDeviceSpec: One of them is broken,
-        with its line and Nova's own words.
+    :raises gpuclient.exceptions.InvalidDeviceSpec: One of them is invalid; the
+        message has its line and Nova's own text.
     """
     documents = tuple(
-        SpecDocument(found.file, found.reading)
-        for found in services.read(path)
-        if found.service in (None, services.COMPUTE)
+        SpecDocument(configuration.file, configuration.reading)
+        for configuration in services.read(path)
+        if configuration.service in (None, services.COMPUTE)
     )
     for document in documents:
-        # Broken ones are told of before anything is done.
-        _known = document.specs
+        # Report invalid specs before anything is done.
+        _specs = document.specs
     return documents
 
 
@@ -90,12 +90,12 @@ def render(entry: dict[str, typing.Any]) -> str:
 def add(document: SpecDocument, entry: dict[str, typing.Any]) -> bool:
     """Add an entry to a document, in memory; ``document.file`` writes it.
 
-    :returns: False where it is there already.
+    :returns: False if the document has it already.
     :raises gpuclient.exceptions.InvalidDeviceSpec: nova-compute would not
         start with it.
     """
     text = render(entry)
-    (spec,) = _judged(document, text)
+    (spec,) = _validated(document, text)
     if any(_same(defined.spec, spec) for defined in document.specs):
         return False
     texts = [*document.texts(*nova_options.DEVICE_SPEC), text]
@@ -104,7 +104,7 @@ def add(document: SpecDocument, entry: dict[str, typing.Any]) -> bool:
     return True
 
 
-def _judged(
+def _validated(
     document: SpecDocument, text: str
 ) -> tuple[device_spec.DeviceSpec, ...]:
     try:
@@ -113,9 +113,8 @@ def _judged(
         )
     except exceptions.InvalidDeviceSpec as exc:
         raise exceptions.InvalidDeviceSpec(
-            'The service of {where} would not start: {words}'.format(
-                where=document.where, words=' '.join(str(exc).split())
-            )
+            f'The service of {document.where} would not start: '
+            f'{" ".join(str(exc).split())}'
         ) from exc
 
 
@@ -131,9 +130,9 @@ def remove(
     document: SpecDocument,
     chosen: collections.abc.Callable[[device_spec.DeviceSpec], bool],
 ) -> int:
-    """Take entries out of a document, in memory; return their number.
+    """Remove entries from a document, in memory; return their number.
 
-    Of a value with several entries the others stay.
+    Other entries of the same value stay.
     """
     count = 0
     values: dict[tuple[int, int], list[DefinedSpec]] = {}
@@ -141,10 +140,12 @@ def remove(
     for defined in document.specs:
         key = (document.confs.index(defined.conf), defined.line)
         values.setdefault(key, []).append(defined)
-    # From the end, so that the lines of the others stay.
+    # From the end, so that the line numbers of the others stay valid.
     for key in sorted(values, reverse=True):
         entries = values[key]
-        left = [one.spec.written for one in entries if not chosen(one.spec)]
+        left = [
+            entry.spec.written for entry in entries if not chosen(entry.spec)
+        ]
         first = entries[0]
         if len(left) == len(entries):
             texts.append(first.text)

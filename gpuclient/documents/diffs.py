@@ -10,12 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Differences of files, which show nothing but what was edited.
+"""Unified diffs that show edits, and no secrets of the lines around them.
 
-The lines around an edit are somebody else's: beside ``[pci]`` stand passwords
-and URLs with passwords. They are only shown where they cannot hold any: blank
-lines, names of sections and of keys, options of PCI devices. patch(1) finds
-the place by the number of the line, too.
+Near ``[pci]`` there are passwords, and URLs with passwords. A line around an
+edit is shown only if it cannot contain any: blank lines, names of sections and
+keys, options of PCI devices. patch(1) finds the position by line number, too.
 """
 
 import collections.abc
@@ -59,7 +58,7 @@ _OF_DEVICES = re.compile(
 def unified(
     path: str, before: list[str], after: list[str], *, is_new: bool = False
 ) -> str:
-    """Return the difference of the lines of a file, for patch(1)."""
+    """Return a unified diff of the lines of a file, for patch(1)."""
     kept = _texts(before) & _texts(after)
     hunks = [
         ''.join(map(_line, _rendered(hunk, before, after, kept)))
@@ -78,18 +77,18 @@ def _texts(lines: list[str]) -> set[str]:
 
 @dataclasses.dataclass
 class _Hunk:
-    """Lines from one to before another, in both files, with an edit."""
+    """A range of lines in both versions, with edits."""
 
     old: tuple[int, int]
     new: tuple[int, int]
-    #: Edits: where each begins and ends in both.
+    #: Start and end of each edit, in the old and in the new lines.
     edits: list[tuple[int, int, int, int]]
 
 
 def _hunks(
     before: list[str], after: list[str]
 ) -> collections.abc.Iterator[_Hunk]:
-    """Yield hunks, each with the lines around it that may be shown."""
+    """Yield hunks, each with the context that may be shown."""
     edits = list(_edits(before, after))
     position = 0
     while position < len(edits):
@@ -118,9 +117,10 @@ def _hunks(
 def _edits(
     before: list[str], after: list[str]
 ) -> collections.abc.Iterator[tuple[int, int, int, int]]:
-    """Yield where lines differ; what both ends have in common is left out.
+    """Yield the ranges of lines that differ.
 
-    So the time is in proportion to the file where the edits are together.
+    Equal lines at both ends are skipped first, so that the time is linear if
+    the edits are close together.
     """
     first = 0
     shorter = min(len(before), len(after))
@@ -138,7 +138,7 @@ def _edits(
 
 
 def _is_open(lines: list[str], start: int, end: int) -> bool:
-    """Return whether all lines between two edits are shown."""
+    """Return whether all lines between two edits may be shown."""
     return end - start <= 2 * _CONTEXT and all(
         map(is_harmless, lines[start:end])
     )
@@ -147,10 +147,10 @@ def _is_open(lines: list[str], start: int, end: int) -> bool:
 def _around(
     lines: list[str], least: int, start: int, end: int, most: int
 ) -> tuple[int, int]:
-    """Return how many lines before and after an edit are shown.
+    """Return the number of lines of context before and after an edit.
 
-    As many on both sides: patch(1) takes an edit with less on one of them for
-    one of that end of the file.
+    It is the same on both sides: patch(1) anchors a hunk with less context on
+    one side to that end of the file.
     """
     above = below = 0
     while (
@@ -173,7 +173,7 @@ def _around(
 
 
 def is_harmless(line: str) -> bool:
-    """Return whether a line can be shown that nobody edits."""
+    """Return whether a line of context can be shown."""
     text = line.strip()
     if _HARMLESS.fullmatch(text):
         return True
@@ -211,7 +211,7 @@ def _rendered(
 
 
 def _section(before: list[str], hunk: _Hunk) -> str:
-    """Return the section that an edit is in, unless its line is shown."""
+    """Return the section of an edit, unless its header is shown."""
     for line in reversed(before[: hunk.edits[0][0]]):
         text = line.strip()
         if text.startswith('[') and text.endswith(']'):
@@ -231,9 +231,9 @@ def _range(start: int, end: int) -> str:
 
 
 def _shown(line: str, kept: collections.abc.Set[str]) -> str:
-    """Return a line of an edit; of one that is kept, no more than the key.
+    """Return a line of an edit; of a line that is kept, only the key.
 
-    It only gets an end, or was not found again among others that are the same.
+    Such a line only gets a line end, or was not matched by difflib.
     """
     text = line.rstrip('\r\n')
     ending = line[len(text) :]

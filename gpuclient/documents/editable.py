@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What all files that are edited in place have in common."""
+"""Base classes of files that are read and edited in place."""
 
 from __future__ import annotations
 
@@ -25,51 +25,50 @@ from gpuclient.files import atomic
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """One value of an option that may have several."""
+    """A value of an option, which may have several."""
 
-    #: As oslo.config hands it over: lines joined, outer quotes taken off.
+    #: As oslo.config returns it: lines joined, outer quotes removed.
     text: str
     #: Line of the file that it begins on, from 1.
     line: int
-    #: What a template makes of it, or whether it is there at all, is not
-    #: known.
+    #: It depends on a template: its text, or its presence, is not known.
     depends: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What a service reads of files."""
+    """What a service reads from files."""
 
-    #: The service; None where the file does not say.
+    #: The service; None if the file does not tell.
     service: str | None
-    #: In the order in which it reads them.
+    #: In the order in which they are read.
     confs: tuple[OptionsFile, ...]
-    #: The place within the file, ``data.nova.pci.conf``; empty for all of it.
+    #: Path of keys in the file, ``data.nova.pci.conf``; empty for the file.
     keys: str = ''
     line: int | None = None
-    #: An option of a later one takes the place of an earlier one's;
-    #: otherwise their values add up.
+    #: An option in a later file replaces that of earlier files; otherwise
+    #: their values are combined.
     replace: bool = False
-    #: Which layer each is of, where several make one; values of these add up.
+    #: Number of the layer of each file; values within a layer are combined.
     layers: tuple[int, ...] | None = None
-    #: Where an option belongs that none of them has; None if any will do.
+    #: The file for options that none of them has; None if any will do.
     home: OptionsFile | None = None
-    #: Names of the files that they become, by which oslo.config orders those
-    #: of a folder; empty for those that it reads in the order given.
+    #: Names of the files on the host, by which oslo.config sorts those of a
+    #: folder; empty for files that it reads in the given order.
     names: tuple[str, ...] = ()
-    #: What the processes read that read these, among other files.
+    #: Readings of all processes that read these files, among others.
     processes: tuple[Reading, ...] = ()
-    #: Whether one service reads them together cannot be told.
+    #: It is not known whether one service reads them together.
     is_ambiguous: bool = False
 
 
 class Editable(abc.ABC):
-    """A file, or several, as they were read, with edits in memory.
+    """One or several files, as they were read, with edits in memory.
 
     :param path: As the user named it.
     """
 
-    #: There is no such file yet.
+    #: The file does not exist yet.
     is_new = False
 
     def __init__(self, path: str) -> None:
@@ -82,15 +81,15 @@ class Editable(abc.ABC):
 
     @abc.abstractmethod
     def readings(self) -> collections.abc.Iterator[Reading]:
-        """Yield what each service reads of it."""
+        """Yield what each service reads from it."""
 
     def edit_readings(self) -> collections.abc.Iterator[Reading]:
-        """Yield readings, as they are to be edited."""
+        """Yield the readings in the form in which they are edited."""
         return self.readings()
 
     @property
     def outside(self) -> tuple[EditableFile, ...]:
-        """Files that are read with it, and not to be edited."""
+        """Files that are read with it, but must not be edited."""
         return ()
 
     @property
@@ -99,7 +98,7 @@ class Editable(abc.ABC):
         return any(file.changed for file in (*self.files, *self.outside))
 
     def diff(self) -> str:
-        """Return the edits as a unified diff; empty where there are none."""
+        """Return the edits as a unified diff; empty if there are none."""
         return ''.join(file.diff() for file in self.files)
 
 
@@ -110,12 +109,11 @@ class EditableFile(Editable):
     :param content: Its bytes.
     """
 
-    #: It begins with a byte order mark that its readers cannot take.
+    #: It begins with a byte order mark, which its services cannot read.
     has_mark = False
-    #: It is standard input; with its edits it goes to standard output.
+    #: It is standard input; the edited text goes to standard output.
     is_stream = False
-    #: The name of the deployment tool that it is for, for messages; empty
-    #: where it is a file of Nova.
+    #: Name of its deployment tool, for messages; empty for a file of Nova.
     tool = ''
 
     def __init__(self, path: str, content: bytes) -> None:
@@ -138,22 +136,24 @@ class EditableFile(Editable):
         """Return its bytes with the edits."""
 
     def obstacle(self) -> str:
-        """Return why the edits cannot be made in place; empty if they can."""
+        """Return why it cannot be edited in place; empty if it can."""
         return ''
 
     def check_possible(self) -> None:
-        """Find out whether the edits can be made in place.
+        """Make sure that the edits can be made in place.
 
-        :raises gpuclient.exceptions.UnsafeEdit: With the patch.
+        :raises gpuclient.exceptions.UnsafeEdit: They cannot; the error has a
+            patch.
         """
         obstacle = self.obstacle()
         if obstacle:
             raise exceptions.UnsafeEdit(obstacle, self.diff())
 
     def check_writable(self) -> None:
-        """Find out before a write whether the file may be replaced.
+        """Make sure, before a write, that the file may be replaced.
 
-        :raises gpuclient.exceptions.UnsafeEdit: With the patch.
+        :raises gpuclient.exceptions.UnsafeEdit: It may not; the error has a
+            patch.
         """
         self.check_possible()
         if self.is_stream:
@@ -164,10 +164,10 @@ class EditableFile(Editable):
     def write(self) -> None:
         """Replace the file, unless nothing changed.
 
-        :raises gpuclient.exceptions.DocumentChanged: Somebody else wrote it
-            since it was read.
+        :raises gpuclient.exceptions.DocumentChanged: The file changed since it
+            was read.
         :raises gpuclient.exceptions.UnsafeEdit: It must not be edited; the
-            error carries the edits as a patch.
+            error has the edits as a patch.
         """
         with contextlib.ExitStack() as stack:
             self.prepare(stack)()
@@ -175,10 +175,10 @@ class EditableFile(Editable):
     def prepare(
         self, stack: contextlib.ExitStack
     ) -> collections.abc.Callable[[], None]:
-        """Write all there is to write, but not yet in the place of the file.
+        """Write the new content beside the file.
 
-        :param stack: Removes it where it was not put there.
-        :returns: What puts it there.
+        :param stack: Removes it again if it is not committed.
+        :returns: A function that replaces the file with it.
         :raises gpuclient.exceptions.DocumentError: See :meth:`write`.
         """
         if not self.changed or self.is_stream:
@@ -186,11 +186,11 @@ class EditableFile(Editable):
         self.check_writable()
         content = self.content()
         with self._with_patch():
-            put = stack.enter_context(self._written(content))
+            replace = stack.enter_context(self._written(content))
 
         def commit() -> None:
             with self._with_patch():
-                put()
+                replace()
             self._before_write, self._original = self._original, content
 
         return commit
@@ -201,9 +201,9 @@ class EditableFile(Editable):
         return atomic.replacement(self.path, self._original, content)
 
     def restore(self) -> None:
-        """Take back what :meth:`write` did.
+        """Undo :meth:`write`.
 
-        :raises gpuclient.exceptions.DocumentError: It cannot be.
+        :raises gpuclient.exceptions.DocumentError: It cannot be undone.
         """
         atomic.replace(self.path, self._original, self._before_write)
         self._original = self._before_write
@@ -217,7 +217,7 @@ class EditableFile(Editable):
 
 
 class OptionsFile(EditableFile):
-    """A file with options of Nova in it, whatever its format is."""
+    """A file with options of Nova, in any format."""
 
     #: It is rendered with Jinja before a service reads it.
     is_template: bool
@@ -229,7 +229,7 @@ class OptionsFile(EditableFile):
 
     @abc.abstractmethod
     def options(self) -> collections.abc.Iterator[tuple[str, str, Value]]:
-        """Yield section, option and value of all that the file sets."""
+        """Yield section, option and value of each assignment."""
 
     @abc.abstractmethod
     def values(self, *names: tuple[str, str]) -> tuple[Value, ...]:
@@ -245,8 +245,8 @@ class OptionsFile(EditableFile):
 
     @abc.abstractmethod
     def replace(self, value: Value, text: str) -> None:
-        """Put another text where a value is."""
+        """Replace the text of a value."""
 
     @abc.abstractmethod
     def remove(self, value: Value) -> None:
-        """Take a value out, with all of its lines."""
+        """Remove a value, with all its lines."""

@@ -12,22 +12,22 @@
 
 """Files that Ansible renders with Jinja before a service reads them.
 
-Kolla renders every layer of its custom configuration
-(``kolla-ansible``: ``action_plugins/merge_configs.py``), Kayobe does so before
-(hence ``{% raw %}``). Nothing is rendered here: statements and comments are
-left out, what they depend on is not known, and such lines are not edited.
+Kolla renders every layer of its custom configuration (``kolla-ansible``:
+``action_plugins/merge_configs.py``), and Kayobe renders them before that
+(hence ``{% raw %}``). Nothing is rendered here. Statements and comments are
+removed, lines that depend on them are marked, and such lines are not edited.
 """
 
 import re
 import typing
 
-#: What begins something that Jinja does not take for text.
+#: Beginnings of expressions, statements and comments.
 MARKS = ('{{', '{%', '{#')
 _BEGIN = re.compile(r'\{%[-+]?\s*raw\s*[-+]?%\}|\{\{|\{%|\{#')
 _END_OF_RAW = re.compile(r'\{%[-+]?\s*endraw\s*[-+]?%\}')
 _ENDS = {'{{': '}}', '{%': '%}', '{#': '#}'}
 _WORD = re.compile(r'\{%[-+]?\s*(\w+)')
-#: Statements that another one ends.
+#: Statements with an end statement.
 _BLOCKS = {
     *('autoescape', 'block', 'call', 'filter', 'for', 'if', 'macro', 'trans'),
     'with',
@@ -37,11 +37,11 @@ _BLOCKS = {
 class Line(typing.NamedTuple):
     """A line of a template."""
 
-    #: Without statements and comments; a comment where nothing is left.
+    #: Without statements and comments; ``#`` if nothing else is in it.
     text: str
     #: It depends on an expression or a statement.
     depends: bool
-    #: Another line can be put before it.
+    #: Another line can be inserted before it.
     open: bool
 
 
@@ -51,13 +51,13 @@ def is_template(text: str) -> bool:
 
 
 def read(lines: list[str], *, twice: bool = False) -> list[Line]:
-    """Return what is known of each line before it is rendered.
+    """Return the lines of a template, before it is rendered.
 
-    :param twice: It is rendered once more, so that what stands between
-        ``{% raw %}`` and ``{% endraw %}`` is a template, too.
+    :param twice: The result is rendered again: the text between ``{% raw %}``
+        and ``{% endraw %}`` is a template, too.
     """
     spans = _spans(''.join(lines), twice)
-    found = []
+    result = []
     depth = at = begin = 0
     for line in lines:
         end = begin + len(line.rstrip('\r\n'))
@@ -85,7 +85,7 @@ def read(lines: list[str], *, twice: bool = False) -> list[Line]:
             at += 1
         text += line[cut - begin : end - begin]
         rest += line[cut - begin : end - begin]
-        found.append(
+        result.append(
             Line(
                 '#' if touched and not rest.strip() else text,
                 depends or depth > 0,
@@ -93,17 +93,17 @@ def read(lines: list[str], *, twice: bool = False) -> list[Line]:
             )
         )
         begin += len(line)
-    return found
+    return result
 
 
 class _Span(typing.NamedTuple):
-    """A part of the text that is no text."""
+    """An expression, statement or comment in the text."""
 
     start: int
     end: int
-    #: What it begins with; ``raw`` for what switches Jinja off and on.
+    #: Its beginning; ``raw`` for the statements that disable Jinja.
     kind: str
-    #: How many more statements are open after it.
+    #: By how many it changes the number of open statements.
     change: int
 
 
@@ -111,9 +111,9 @@ def _spans(text: str, twice: bool) -> list[_Span]:
     spans = []
     position = 0
     unended: set[str] = set()
-    while (found := _BEGIN.search(text, position)) is not None:
-        start, position = found.span()
-        kind = found[0]
+    while (match := _BEGIN.search(text, position)) is not None:
+        start, position = match.span()
+        kind = match[0]
         if kind not in _ENDS:
             spans.append(_Span(start, position, 'raw', 0))
             if twice:

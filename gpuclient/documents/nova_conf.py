@@ -69,13 +69,11 @@ class _Assignment:
 
 
 class NovaConf(editable.OptionsFile):
-    """One file in the format of oslo.config.
+    """A file in the format of oslo.config.
 
-    :param path: As the user named it; it is only used in messages and when
-        the file is written.
+    :param path: As the user named it; used in messages and to write the file.
     :param content: Its bytes.
-    :param first_line: Number of the first line, where this is part of a
-        larger file.
+    :param first_line: Number of the first line, for a part of a larger file.
     :param template: It is rendered with Jinja before a service reads it.
     :raises gpuclient.exceptions.DocumentError: oslo.config would refuse it.
     """
@@ -131,7 +129,7 @@ class NovaConf(editable.OptionsFile):
     def options(
         self,
     ) -> collections.abc.Iterator[tuple[str, str, Value]]:
-        """Yield section, option and value of all that the file sets."""
+        """Yield section, option and value of each assignment."""
         for item in self._assignments:
             yield (
                 item.section,
@@ -144,12 +142,12 @@ class NovaConf(editable.OptionsFile):
         return _normalized(section) in self._section_ends
 
     def add(self, section: str, option: str, text: str) -> None:
-        """Add a value: after the last one of the option, or to its section.
+        """Add a value after the last one of the option, or to its section.
 
-        A section that the file has not is added at the end.
+        A missing section is added at the end of the file.
 
-        :raises gpuclient.exceptions.InvalidValue: The value would not read
-            back as one value.
+        :raises gpuclient.exceptions.InvalidValue: The value does not fit on
+            one line.
         """
         self._check_value(text)
         section = _normalized(section)
@@ -169,10 +167,10 @@ class NovaConf(editable.OptionsFile):
         self._parse()
 
     def replace(self, value: Value, text: str) -> None:
-        """Put another text where a value is.
+        """Replace the text of a value.
 
-        :raises gpuclient.exceptions.InvalidValue: The text would not read
-            back as one value.
+        :raises gpuclient.exceptions.InvalidValue: The text does not fit on one
+            line.
         """
         self._check_value(text)
         item = self._at(value)
@@ -195,7 +193,7 @@ class NovaConf(editable.OptionsFile):
         self._parse()
 
     def remove(self, value: Value) -> None:
-        """Take a value out, with all of its lines."""
+        """Remove a value, with all its lines."""
         item = self._at(value)
         self._check_lines(item)
         before, after = self._lines[: item.start], self._lines[item.end :]
@@ -206,7 +204,7 @@ class NovaConf(editable.OptionsFile):
 
     @property
     def text(self) -> str:
-        """The whole text as it is now, without a byte order mark."""
+        """The present text, without a byte order mark."""
         return ''.join(self._lines)
 
     @property
@@ -215,7 +213,7 @@ class NovaConf(editable.OptionsFile):
         return self._lines != self._before
 
     def diff(self) -> str:
-        """Return the edits as a unified diff; empty where there are none."""
+        """Return the edits as a unified diff; empty if there are none."""
         return diffs.unified(self.path, self._before, self._lines)
 
     def content(self) -> bytes:
@@ -244,16 +242,17 @@ class NovaConf(editable.OptionsFile):
             or (text and text[0] == text[-1] and text[0] in '"\'')
         ):
             raise exceptions.InvalidValue(
-                f'{quoting.cut(text)!r} is not one value on one line of a '
-                'configuration file'
+                f'Invalid value {quoting.cut(text)!r}: it must fit on one '
+                'line of a configuration file'
             )
         if self.is_template and jinja.is_template(text):
             raise exceptions.InvalidValue(
-                f'{text!r} would be taken for a template in {self.path}'
+                f'Invalid value {text!r}: {self.path} is a template, and '
+                'Jinja would change the value'
             )
 
     def _check_lines(self, item: _Assignment) -> None:
-        """Remember that lines are edited that Jinja makes something of."""
+        """Record an obstacle if Jinja changes the lines of an assignment."""
         if item.depends or self._rendered[item.start : item.end] != [
             line.rstrip('\r\n') for line in self._lines[item.start : item.end]
         ]:
@@ -262,8 +261,7 @@ class NovaConf(editable.OptionsFile):
     def _refuse(self, index: int) -> None:
         self._obstacle = (
             f'Cannot edit {self.path} in place: line {self._number(index)} '
-            'is part of a '
-            'template'
+            'is part of a template'
         )
 
     def _insert(self, position: int, lines: list[str]) -> None:
@@ -388,10 +386,10 @@ def _without_value(line: str) -> str:
 def render(
     options: collections.abc.Iterable[tuple[str, str, str]],
 ) -> str:
-    """Return a file that reads back as these values.
+    """Return the text of a file with these values.
 
-    :param options: Section, option and text of each value, as
-        :meth:`NovaConf.options` has them.
+    :param options: Section, option and text of each value, as in
+        :meth:`NovaConf.options`.
     """
     lines: list[str] = []
     current: str | None = None
@@ -410,24 +408,24 @@ def render(
 
 
 def unquoted(text: str) -> str:
-    """Return a value without the quotes around it, as oslo.config does."""
+    """Return a value without outer quotes, as oslo.config does."""
     if text and text[0] == text[-1] and text[0] in '"\'':
         return text[1:-1]
     return text
 
 
 def _is_rendered_twice(path: str) -> bool:
-    """Return whether Kayobe renders a file, and Kolla the result."""
+    """Return whether Kayobe renders a file, and Kolla the result again."""
     return f'{os.sep}kayobe{os.sep}' in os.path.abspath(path)
 
 
 def split_lines(text: str) -> list[str]:
-    """Split where open() does; str.splitlines() knows more line ends."""
+    """Split like open() does; str.splitlines() splits at more characters."""
     return io.StringIO(text, newline='').readlines()
 
 
 def _normalized(section: str) -> str:
-    """Return a section's name as oslo.config compares it."""
+    """Return the name of a section as oslo.config compares it."""
     # oslo_config/cfg.py:_normalize_group_name
     return section if section == 'DEFAULT' else section.lower()
 
@@ -435,9 +433,9 @@ def _normalized(section: str) -> str:
 def merged(
     reading: editable.Reading,
 ) -> collections.abc.Iterator[tuple[editable.OptionsFile, str, str, Value]]:
-    """Yield what a service reads: file, section, option and value, in order.
+    """Yield file, section, option and value of all that a service reads.
 
-    Values that a later file replaced are not among them.
+    Values that a later file replaces are left out.
     """
     last: dict[tuple[str, str], int] = {}
     layers = reading.layers or range(len(reading.confs))

@@ -12,8 +12,8 @@
 
 """Names of PCI ids, from the database that lspci uses.
 
-pci.ids comes with pciutils or hwdata on most systems, and, newer as a rule,
-with the Python package pypci-ng (extra ``pciids``). The newest that is there
+pci.ids is part of pciutils or hwdata on most systems, and of the Python
+package pypci-ng (extra ``pciids``), which is usually newer. The newest one
 is read. Its format is described at https://pci-ids.ucw.cz.
 """
 
@@ -23,7 +23,7 @@ import os
 import re
 import typing
 
-#: Where distributions keep it.
+#: Its paths in distributions.
 _PATHS = (
     '/usr/share/misc/pci.ids',
     '/usr/share/hwdata/pci.ids',
@@ -31,13 +31,13 @@ _PATHS = (
 )
 _PACKAGE = 'pypci'
 _DATE = re.compile(r'#\s*Date:\s+(\S+ \S+)')
-#: The date is in the comment that the file begins with.
+#: Characters to read: the date is in the comment at the beginning.
 _HEAD = 2048
 
 
 @dataclasses.dataclass(frozen=True)
 class Names:
-    """What a pci.ids says."""
+    """The names in a pci.ids."""
 
     path: str
     _vendors: dict[str, str]
@@ -77,13 +77,13 @@ def read(path: str) -> Names:
 
 
 def find() -> str | None:
-    """Return the path of the newest database that is there, or None."""
+    """Return the path of the newest database; None if there is none."""
     dated = [(date, path) for path in _candidates() if (date := _date(path))]
     return max(dated)[1] if dated else None
 
 
 def load() -> Names | None:
-    """Read the newest database that is there; None where there is none."""
+    """Read the newest database; return None if there is none."""
     path = find()
     return None if path is None else read(path)
 
@@ -97,7 +97,7 @@ def _candidates() -> list[str]:
 
 
 def _date(path: str) -> str:
-    """Return the date of a database; empty where there is none."""
+    """Return the date of a database; empty if it has none."""
     try:
         with _open(path) as stream:
             match = _DATE.search(stream.read(_HEAD))

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which service reads what of a file."""
+"""What nova-api and nova-compute read from a file or folder."""
 
 import collections.abc
 import dataclasses
@@ -41,16 +41,16 @@ YAML = ('.yaml', '.yml')
 
 @dataclasses.dataclass(frozen=True)
 class DefinedValue:
-    """Where something is defined."""
+    """A definition, such as an alias, in a file."""
 
-    #: The value that it is, or is part of.
+    #: The value of the option that contains it.
     value: nova_conf.Value
     conf: editable.OptionsFile
     path: str
 
     @property
     def text(self) -> str:
-        """As the file has it."""
+        """The value as it is in the file."""
         return self.value.text
 
     @property
@@ -64,25 +64,24 @@ class DefinedValue:
 
 @dataclasses.dataclass(frozen=True)
 class ServiceConfiguration:
-    """What a service reads of a file, or of several."""
+    """What a service reads from a file, or from several."""
 
-    #: What it is, or is part of.
     file: editable.Editable
     reading: editable.Reading
 
     @property
     def confs(self) -> tuple[editable.OptionsFile, ...]:
-        """All that the service reads of it, in order."""
+        """All files that the service reads, in order."""
         return self.reading.confs
 
     @property
     def service(self) -> str | None:
-        """The service that reads it; None where the file does not say."""
+        """The service that reads it; None if the file does not tell."""
         return self.reading.service
 
     @property
     def where(self) -> str:
-        """Its file, and the place in it."""
+        """Its file, and the path of keys in it."""
         if self.reading.keys:
             return f'{self.path}, {self.reading.keys}'
         return self.confs[-1].path if self.reading.replace else self.path
@@ -101,13 +100,13 @@ class ServiceConfiguration:
     ) -> collections.abc.Iterator[
         tuple[editable.OptionsFile, nova_conf.Value]
     ]:
-        """Yield the values of an option, with what they stand in."""
+        """Yield the values of an option, each with its file."""
         for conf, section, option, value in nova_conf.merged(self.reading):
             if (section, option) in names:
                 yield conf, value
 
     def texts(self, *names: tuple[str, str]) -> list[str]:
-        """Return the values of an option that no template decides on."""
+        """Return the values of an option that depend on no template."""
         return [
             value.text
             for _conf, value in self.values(*names)
@@ -115,9 +114,9 @@ class ServiceConfiguration:
         ]
 
     def boolean(self, *names: tuple[str, str]) -> bool | None:
-        """Return what a boolean option is set to; the last value counts.
+        """Return the value of a boolean option; None if it is unset.
 
-        It may stand in another file of the same process.
+        The option may be in another file of the same process.
         """
         for process in self.processes:
             texts = [value.text for _conf, value in process.values(*names)]
@@ -127,7 +126,7 @@ class ServiceConfiguration:
 
     @property
     def processes(self) -> tuple['ServiceConfiguration', ...]:
-        """All that the processes read that read it."""
+        """The configuration of all processes that read it."""
         return tuple(
             ServiceConfiguration(self.file, reading)
             for reading in self.reading.processes or (self.reading,)
@@ -139,7 +138,7 @@ class ServiceConfiguration:
         confs: collections.abc.Container[editable.OptionsFile],
         *names: tuple[str, str],
     ) -> list[str]:
-        """Return the values that do not stand in some of the files."""
+        """Return the values of an option that are not in some files."""
         return [
             value.text
             for conf, value in self.values(*names)
@@ -147,24 +146,24 @@ class ServiceConfiguration:
         ]
 
     def best(self, *names: tuple[str, str]) -> editable.OptionsFile:
-        """Return where a new value of an option belongs.
+        """Return the file to which a new value of an option is added.
 
         :raises gpuclient.exceptions.DocumentError: There is no such file.
         """
         if self.reading.is_ambiguous:
             raise exceptions.DocumentError(
-                f'{self.path} has several ConfigMaps with [pci] in them, and '
-                'nothing says which of them one nova-compute reads: add '
-                'the OpenStackDataPlaneService to the file'
+                f'{self.path} has several ConfigMaps with [pci], and it is '
+                'not known which of them nova-compute reads: add the '
+                'OpenStackDataPlaneService to the file'
             )
-        # The first name is the one that is written.
+        # The first name is current, the others are deprecated.
         for conf, _value in (*self.values(names[0]), *self.values(*names)):
             return self._last_of_layer(conf)
         if self.reading.replace:
             if self.reading.home is None:
                 raise exceptions.DocumentError(
-                    f'{self.path} has no file for this: create nova.conf or '
-                    f'nova/{self.service}.conf in it'
+                    f'{self.path} has no file for {self.service}: create '
+                    f'nova.conf or nova/{self.service}.conf in it'
                 )
             return self.reading.home
         holders = [
@@ -177,7 +176,7 @@ class ServiceConfiguration:
     def _last_of_layer(
         self, conf: editable.OptionsFile
     ) -> editable.OptionsFile:
-        """Return the file of a layer whose values come last."""
+        """Return the last file of the layer of a file."""
         layers = self.reading.layers
         if layers is None:
             return conf
@@ -192,16 +191,12 @@ class ServiceConfiguration:
 def located(
     conf: editable.OptionsFile, value: nova_conf.Value, exc: Exception
 ) -> str:
-    """Return what is wrong with a value, and where, on one line."""
-    return '{path}, line {line}: {words}'.format(
-        path=conf.path,
-        line=value.line,
-        words=' '.join(str(exc).split()),
-    )
+    """Return the message of an error with file and line, on one line."""
+    return f'{conf.path}, line {value.line}: {" ".join(str(exc).split())}'
 
 
 def open_file(path: str) -> editable.EditableFile:
-    """Read a file, or standard input, as what it is.
+    """Read a file, or standard input, in the format that it has.
 
     :raises gpuclient.exceptions.DocumentError: It cannot be read.
     """
@@ -214,7 +209,7 @@ def open_file(path: str) -> editable.EditableFile:
 
 
 def read_content(path: str) -> tuple[str, bytes]:
-    """Return what messages call a file, or standard input, and its bytes.
+    """Return the name of a file, or standard input, and its bytes.
 
     :raises gpuclient.exceptions.DocumentError: It cannot be read.
     """
@@ -232,9 +227,9 @@ def read_content(path: str) -> tuple[str, bytes]:
 def parse(
     path: str, content: bytes, *, is_yaml: bool
 ) -> editable.EditableFile:
-    """Return a file as what it is.
+    """Return a file in the format that it has.
 
-    :raises gpuclient.exceptions.DocumentError: It is broken.
+    :raises gpuclient.exceptions.DocumentError: It is invalid.
     """
     if is_yaml:
         return formats.parse_yaml(path, content) or rhoso.CustomResourceFile(
@@ -249,7 +244,7 @@ def parse(
 
 
 def _looks_like_ini(content: bytes) -> bool:
-    """Return whether the first line that says anything begins a section."""
+    """Return whether the first line of content is a section header."""
     for line in content.removeprefix(b'\xef\xbb\xbf').splitlines():
         text = line.strip()
         if text and not text.startswith((b'#', b';', b'{%', b'{#')):
@@ -267,9 +262,9 @@ def _open(path: str) -> editable.Editable:
     if plain.is_folder(path):
         return plain.ConfigFolder(path.rstrip('/') or path)
     raise exceptions.DocumentError(
-        f'{path} is a folder without nova.conf, and neither one of '
-        'drop-ins (.conf.d) nor the custom configuration of Kolla: name '
-        'the file'
+        f'{path} is a folder without nova.conf. It is neither a folder of '
+        'drop-ins (.conf.d) nor the custom configuration of Kolla: pass the '
+        'file itself'
     )
 
 
@@ -286,7 +281,7 @@ def _content(file: editable.Editable) -> bytes:
 
 
 def read(path: str) -> tuple[ServiceConfiguration, ...]:
-    """Read a file or folder: what it has of nova-api and nova-compute.
+    """Read the configuration of nova-api and nova-compute.
 
     A plain nova.conf is one configuration; YAML has one for each service.
 
@@ -301,12 +296,12 @@ def read(path: str) -> tuple[ServiceConfiguration, ...]:
             dataclasses.replace(reading, processes=processes)
             for reading in readings
         ]
-    found = tuple(
+    configurations = tuple(
         ServiceConfiguration(file, reading)
         for reading in readings
         if reading.service in (None, API, COMPUTE)
     )
-    if not found:
+    if not configurations:
         name = unread.name_of(_content(file), named=True)
         if name:
             raise exceptions.DocumentError(not_read(path, name))
@@ -316,22 +311,22 @@ def read(path: str) -> tuple[ServiceConfiguration, ...]:
             'nova-compute (nova.pci.conf, nova.compute.conf, or a '
             'ConfigMap with a .conf key)'
         )
-    return found
+    return configurations
 
 
 def _check_layer(
     conf: editable.OptionsFile, names: nova_options.Names
 ) -> None:
-    """Make sure that a first value does not replace those of other layers.
+    """Make sure that a first value does not hide those of other layers.
 
     :raises gpuclient.exceptions.UnsafeEdit: The file is a layer of Kolla, and
-        it does.
+        the value would.
     """
     root = kolla.root_of(conf.path)
     if root is None:
         return
     for reading in kolla.CustomConfiguration(root).readings():
-        paths = [one.path for one in reading.confs]
+        paths = [layer.path for layer in reading.confs]
         for other, section, option, _value in nova_conf.merged(reading):
             if (
                 (section, option) == names[0]
@@ -339,27 +334,19 @@ def _check_layer(
                 and paths.index(other.path) < paths.index(conf.path)
             ):
                 raise exceptions.UnsafeEdit(
-                    (
-                        'Cannot edit {path}: for {service} its '
-                        '{option} would replace that of {other}, with all '
-                        'values; name the folder {root}'
-                    ).format(
-                        path=conf.path,
-                        service=reading.service,
-                        option=option,
-                        other=other.path,
-                        root=root or '.',
-                    )
+                    f'Cannot edit {conf.path}: for {reading.service}, its '
+                    f'{option} would override all values of {other.path}; '
+                    f'pass the folder {root or "."} instead'
                 )
 
 
 def check_effect(
     document: ServiceConfiguration, names: nova_options.Names, texts: list[str]
 ) -> None:
-    """Make sure that an edit has the effect that it should have.
+    """Make sure that an edit has the intended effect.
 
-    :param texts: The values that the service should read then.
-    :raises gpuclient.exceptions.UnsafeEdit: Another layer comes into effect.
+    :param texts: The values that the service should read after the edit.
+    :raises gpuclient.exceptions.UnsafeEdit: Another layer takes effect.
     """
     if not document.reading.replace or any(
         conf.obstacle() for conf in document.confs
@@ -367,12 +354,8 @@ def check_effect(
         return
     if sorted(document.texts(*names)) != sorted(texts):
         raise exceptions.UnsafeEdit(
-            (
-                f'Cannot edit {document.path}: with this, {names[0][1]} of '
-                'an earlier '
-                f'layer would come into effect for {document.where}, since a '
-                'later '
-                'one replaces all its values; edit the layers by hand'
-            ),
+            f'Cannot edit {document.path}: {names[0][1]} of an earlier layer '
+            f'would take effect for {document.where}, because a later layer '
+            'replaces all its values; edit the layers by hand',
             document.file.diff(),
         )

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Switches of Placement and filters in files that are there.
+"""Enable Placement tracking, and scheduler filters, in existing files.
 
-``[pci]report_in_placement`` of the computes, then
-``[filter_scheduler]pci_in_placement`` of the control plane
-(``nova/doc/source/admin/pci-passthrough.rst``), and
+Tracking needs ``[pci]report_in_placement`` on the computes first, then
+``[filter_scheduler]pci_in_placement`` in the control plane
+(``nova/doc/source/admin/pci-passthrough.rst``). The filters are
 ``[filter_scheduler]enabled_filters``.
 """
 
@@ -47,7 +47,7 @@ CONTROL_PLANE = (
 _ORDER = (configuration.COMPUTE, *CONTROL_PLANE)
 _FILTERS: nova_options.Names = (('filter_scheduler', 'enabled_filters'),)
 _AVAILABLE = ('filter_scheduler', 'available_filters')
-#: What the operator of RHOSO sets where ``customServiceConfig`` does not
+#: The default of the operator of RHOSO
 #: (``nova-operator``: ``templates/nova/nova.conf``).
 _FILTERS_OF_OPERATOR = (
     'AggregateInstanceExtraSpecsFilter',
@@ -90,23 +90,45 @@ class Document(services.ServiceConfiguration):
 
 @dataclasses.dataclass(frozen=True)
 class ConfigurationFiles:
-    """Files and folders, and what services read of them."""
+    """Files and folders, and what services read from them."""
 
     documents: tuple[Document, ...]
     #: Each with the services that read it.
     files: tuple[tuple[editable.Editable, tuple[str, ...]], ...]
 
     def of(self, file: editable.Editable) -> list[Document]:
-        """Return the configuration in a file, or folder of layers."""
-        return [one for one in self.documents if one.file is file]
+        """Return the configuration in a file, or in a folder of layers."""
+        return [
+            document for document in self.documents if document.file is file
+        ]
 
 
 def read(paths: collections.abc.Sequence[str]) -> ConfigurationFiles:
     """Read files and folders.
 
-    :raises gpuclient.exceptions.DocumentError: One cannot be read, or is not
-        edited here.
+    :raises gpuclient.exceptions.DocumentError: One cannot be read, or cannot
+        be edited by this tool.
     """
+    plain, others = _open_all(paths)
+    documents = _divided([*_of_tools(others), *_of_plain_files(plain)])
+    if not documents:
+        raise exceptions.NotFound(
+            f'There is no configuration of Nova in {", ".join(paths)}: pass '
+            'nova.conf files, YAML files, or folders that contain them'
+        )
+    return ConfigurationFiles(
+        tuple(documents),
+        tuple(
+            (file, _readers(file, documents))
+            for file in (*others.values(), *plain.values())
+        ),
+    )
+
+
+def _open_all(
+    paths: collections.abc.Sequence[str],
+) -> tuple[dict[str, nova_conf.NovaConf], dict[str, editable.Editable]]:
+    """Return plain files by path, and all others by path or folder."""
     plain: dict[str, nova_conf.NovaConf] = {}
     others: dict[str, editable.Editable] = {}
     for path, named in tree.named_files(paths):
@@ -126,46 +148,37 @@ def read(paths: collections.abc.Sequence[str]) -> ConfigurationFiles:
                 plain[path] = file
         elif file is not None:
             others[path] = file
-    documents = [
-        Document(
-            file,
-            reading,
-            configuration.ALL
-            if reading.service is None
-            else (reading.service,),
+    return plain, others
+
+
+def _of_tools(
+    files: dict[str, editable.Editable],
+) -> collections.abc.Iterator[Document]:
+    for file in files.values():
+        for reading in file.edit_readings():
+            kinds = (
+                configuration.ALL
+                if reading.service is None
+                else (reading.service,)
+            )
+            yield Document(file, reading, kinds)
+
+
+def _of_plain_files(
+    confs: dict[str, nova_conf.NovaConf],
+) -> collections.abc.Iterator[Document]:
+    for files in plain_files.groups(confs):
+        yield Document(
+            confs.get(files.path, files.confs[-1]),
+            editable.Reading(None, files.confs),
+            files.kinds,
         )
-        for file in others.values()
-        for reading in file.edit_readings()
-    ]
-    documents += [
-        Document(
-            plain.get(group.path, group.confs[-1]),
-            editable.Reading(None, group.confs),
-            group.kinds,
-        )
-        for group in plain_files.groups(plain)
-    ]
-    documents = _divided(documents)
-    if not documents:
-        raise exceptions.NotFound(
-            (
-                'There is no configuration of Nova in {paths}: name '
-                'nova.conf files, YAML files, or folders that hold them'
-            ).format(paths=', '.join(paths))
-        )
-    return ConfigurationFiles(
-        tuple(documents),
-        tuple(
-            (file, _readers(file, documents))
-            for file in (*others.values(), *plain.values())
-        ),
-    )
 
 
 def _divided(documents: list[Document]) -> list[Document]:
-    """Take each nova.conf of a compute host for that of nova-compute alone.
+    """Attribute each nova.conf of a compute host to nova-compute alone.
 
-    Unless there is no other configuration of the control plane.
+    If there is no other configuration of the control plane, none is.
     """
     divided = [
         dataclasses.replace(document, kinds=(configuration.COMPUTE,))
@@ -195,9 +208,8 @@ def _is_of_compute_host(document: Document) -> bool:
 def _check_not_named(path: str, root: str, named: bool) -> None:
     if named:
         raise exceptions.DocumentError(
-            '{path} is a layer of Kolla: name the folder {root}'.format(
-                path=path, root=root or '.'
-            )
+            f'{path} is a layer of Kolla: pass the folder {root or "."} '
+            'instead'
         )
 
 
@@ -210,8 +222,8 @@ def _open(path: str, named: bool) -> editable.EditableFile | None:
         return None
     if isinstance(file, derived_conf.DerivedFile):
         raise exceptions.DocumentError(
-            f'{path}: {file.tool} makes the nova.conf of it; set the '
-            'options there by hand'
+            f'{path}: {file.tool} generates nova.conf from this file; set '
+            'the options in it by hand'
         )
     return file
 
@@ -229,7 +241,7 @@ def _readers(
 
 
 class Changes:
-    """Which services have to be restarted for edits that are made."""
+    """Records which services have to be restarted after edits."""
 
     def __init__(self, documents: collections.abc.Iterable[Document]) -> None:
         self._documents = list(documents)
@@ -243,7 +255,7 @@ class Changes:
         ]
 
     def note(self, *kinds: str) -> None:
-        """Take note of edits since the last time.
+        """Record the edits since the last call.
 
         :param kinds: The services that read the option that was set.
         """
@@ -262,7 +274,7 @@ class Changes:
 
 
 def report(documents: collections.abc.Sequence[Document]) -> None:
-    """Let the computes report their devices, in memory.
+    """Set ``report_in_placement`` of the computes, in memory.
 
     :raises gpuclient.exceptions.DocumentError: None has devices.
     :raises gpuclient.exceptions.InvalidDeviceSpec: nova-compute would not
@@ -271,8 +283,9 @@ def report(documents: collections.abc.Sequence[Document]) -> None:
     computes = _computes(documents)
     if not computes:
         raise exceptions.DocumentError(
-            'No file given has a [pci]device_spec: there are no devices '
-            'to report (openstack gpu device spec create)'
+            'No [pci]device_spec in these files: nova-compute has no '
+            'devices to report. Add one with "openstack gpu device spec '
+            'create"'
         )
     for document in computes:
         _set(document, nova_options.REPORT_IN_PLACEMENT, True)
@@ -303,8 +316,9 @@ def use_placement(
 ) -> None:
     """Set ``pci_in_placement`` of the control plane, in memory.
 
-    nova-compute validates aliases by it, so a compute gets it, too, that has
-    an alias without ids (``nova/pci/request.py:_validate_required_ids``).
+    nova-compute, too, validates aliases by this option: it is set on computes
+    that have an alias without ids
+    (``nova/pci/request.py:_validate_required_ids``).
 
     :raises gpuclient.exceptions.DocumentError: None is of the control plane.
     :raises gpuclient.exceptions.InvalidAlias: A service would not start.
@@ -316,8 +330,8 @@ def use_placement(
     ]
     if not control:
         raise exceptions.DocumentError(
-            'No file given is of nova-api, nova-scheduler or '
-            'nova-conductor, which read [filter_scheduler]pci_in_placement'
+            'None of these files is read by nova-api, nova-scheduler or '
+            'nova-conductor, which use [filter_scheduler]pci_in_placement'
         )
     others = [
         document
@@ -335,7 +349,7 @@ def _has_alias_without_ids(document: Document) -> bool:
             if alias_model.parse(text).vendor_id is None:
                 return True
         except exceptions.InvalidAlias:
-            # "gpu config check" tells of it.
+            # "gpu config check" reports it.
             continue
     return False
 
@@ -354,16 +368,13 @@ def _check_aliases(document: Document) -> None:
         alias_model.merge(texts, in_placement)
     except exceptions.InvalidAlias as exc:
         raise exceptions.InvalidAlias(
-            '{kinds} would not start with {where}: {words}'.format(
-                kinds=' and '.join(kinds),
-                where=document.where,
-                words=' '.join(str(exc).split()),
-            )
+            f'{" and ".join(kinds)} would not start with {document.where}: '
+            f'{" ".join(str(exc).split())}'
         ) from exc
 
 
 def _set(document: Document, names: nova_options.Names, value: bool) -> None:
-    """Set a boolean option; where it is unset, False is what it is."""
+    """Set a boolean option, unless it has the value already."""
     values = list(document.values(*names))
     if values:
         conf, last = values[-1]
@@ -380,9 +391,8 @@ def _check_known(
     if value.depends or '$' in value.text:
         section, option = names[0]
         raise exceptions.DocumentError(
-            f'{document.path}, line {value.line}: a template or another '
-            'option '
-            f'decides on [{section}]{option}; edit it by hand'
+            f'{document.path}, line {value.line}: [{section}]{option} '
+            'depends on a template or another option; edit it by hand'
         )
 
 
@@ -392,8 +402,8 @@ def enable_filters(
 ) -> None:
     """Add filters to those of nova-scheduler, in memory.
 
-    Where the option is unset, the filters that are in effect are written with
-    it: its value is the whole list.
+    The option is the whole list: if it is unset, the default filters are
+    written with the new ones.
 
     :raises gpuclient.exceptions.DocumentError: None is of nova-scheduler.
     :raises gpuclient.exceptions.InvalidValue: Nova has no such filter.
@@ -405,7 +415,7 @@ def enable_filters(
     ]
     if not schedulers:
         raise exceptions.DocumentError(
-            'No file given is of nova-scheduler, which reads '
+            'None of these files is read by nova-scheduler, which uses '
             '[filter_scheduler]enabled_filters'
         )
     for document in _homes(schedulers):
@@ -414,15 +424,19 @@ def enable_filters(
 
 
 def _homes(schedulers: list[Document]) -> list[Document]:
-    """Return the documents that set the filters; else one for each folder."""
-    setting = [one for one in schedulers if any(one.values(*_FILTERS))]
-    if setting:
-        return setting
+    """Return the documents that set the filters, or else one per folder."""
+    with_filters = [
+        document for document in schedulers if any(document.values(*_FILTERS))
+    ]
+    if with_filters:
+        return with_filters
     folders = {
         os.path.dirname(document.path): document
         for document in reversed(schedulers)
     }
-    return [one for one in schedulers if one in folders.values()]
+    return [
+        document for document in schedulers if document in folders.values()
+    ]
 
 
 def _check_filters(
@@ -481,39 +495,34 @@ def _missing(
 def warnings(
     documents: collections.abc.Sequence[Document], *, in_placement: bool
 ) -> list[str]:
-    """Return what else has to be so that the switches do what they should.
+    """Return what else tracking needs.
 
-    :param in_placement: ``pci_in_placement`` is switched on.
+    :param in_placement: ``pci_in_placement`` is enabled.
     """
-    found: list[str] = []
     if not in_placement:
-        return found
+        return []
     computes = _computes(documents)
-    found += [
-        (
-            f'{document.where} has devices and does not report them: with '
-            'pci_in_placement no server gets one of them. Add '
-            '--report-in-placement, and deploy the computes first'
-        )
+    messages = [
+        f'{document.where} does not report its devices: with '
+        'pci_in_placement, servers are not scheduled to them. Add '
+        '--report-in-placement, and deploy the computes first'
         for document in computes
         if not document.reports
     ]
     if not computes:
-        found.append(
-            'No file given is of a compute with devices: make sure that '
-            'each reports them before this is deployed (openstack gpu '
-            'placement list)'
+        messages.append(
+            'No compute with devices is in these files: make sure that all '
+            'computes report their devices before you deploy this ("openstack '
+            'gpu placement list")'
         )
     kinds = {kind for document in documents for kind in document.kinds}
     missing = [kind for kind in CONTROL_PLANE if kind not in kinds]
     if missing:
-        found.append(
-            (
-                'No file given is of {kinds}, which must have '
-                'pci_in_placement = True as well'
-            ).format(kinds=' and '.join(missing))
+        messages.append(
+            f'No configuration of {" and ".join(missing)} is in these files: '
+            'set pci_in_placement = True there, too'
         )
-    return found
+    return messages
 
 
 def next_steps(
@@ -522,10 +531,10 @@ def next_steps(
     *,
     in_placement: bool,
 ) -> list[str]:
-    """Return what is to be done with the changed files, in this order.
+    """Return the next steps with the changed files, in order.
 
-    :param restart: The services that read what has changed.
-    :param in_placement: ``pci_in_placement`` is switched on.
+    :param restart: The services that read a changed option.
+    :param in_placement: ``pci_in_placement`` is enabled.
     """
     changed = [document for document in documents if document.changed]
     if any(document.is_kolla for document in changed):
@@ -544,8 +553,8 @@ def next_steps(
         )
     if in_placement and control:
         steps.append(
-            'openstack gpu placement list: go on when every device of '
-            'every compute is there'
+            'openstack gpu placement list: continue when it shows every '
+            'device of every compute'
         )
     if control:
         steps.append(

@@ -10,15 +10,16 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""devstack's ``local.conf``, as its shell reads it.
+"""The ``local.conf`` of devstack, as its shell reads it.
 
-``[[post-config|$NOVA_CONF]]`` is set in the nova.conf of all services, and
-``[[post-config|$NOVA_CPU_CONF]]`` in that of nova-compute, which begins as a
-copy of it (``devstack``: ``inc/meta-config``,
+``[[post-config|$NOVA_CONF]]`` sets options in the nova.conf of all services,
+and ``[[post-config|$NOVA_CPU_CONF]]`` in that of nova-compute, which starts as
+a copy of the former (``devstack``: ``inc/meta-config``,
 ``lib/nova:start_nova_compute``). ``[[local|localrc]]`` is shell, and ignored.
 
-Each value goes through ``read`` and ``eval`` between double quotes: of JSON
-that is written as in a nova.conf the quotes are lost. ``\\\\"`` keeps them.
+devstack passes each value through ``read``, and through ``eval`` in double
+quotes: JSON that is written as in a nova.conf loses its quotes. ``\\\\"``
+keeps them.
 """
 
 import collections.abc
@@ -35,17 +36,17 @@ from gpuclient.model import nova_options
 
 _META = re.compile(r'\[\[([^\]|\n]+)\|([^\]\n]*)\]\]')
 _PHASE = 'post-config'
-#: Characters of a value that is looked at as a shell does.
+#: Characters of a value that is parsed like a shell does.
 _LONGEST = 65536
 _ALL = '$NOVA_CONF'
 _COMPUTE = '$NOVA_CPU_CONF'
-#: How people write the name of the file.
+#: Spellings of the name of a file.
 _NAMES = {
     _ALL: _ALL,
     '${NOVA_CONF}': _ALL,
     '$NOVA_CONF_DIR/nova.conf': _ALL,
     '/etc/nova/nova.conf': _ALL,
-    # devstack looks for this very text.
+    # devstack requires this spelling.
     _COMPUTE: _COMPUTE,
 }
 _OF_DEVICES = {
@@ -57,7 +58,7 @@ _OF_DEVICES = {
 
 
 def is_local_conf(content: bytes) -> bool:
-    """Return whether a file has devstack's sections of sections."""
+    """Return whether a file has meta sections of devstack."""
     pattern = rb'^\[\[[^\]|\n]+\|[^\]\n]*\]\]'
     return re.search(pattern, content, re.M) is not None
 
@@ -73,8 +74,8 @@ class LocalConf(derived_conf.DerivedFile):
     def __init__(self, path: str, content: bytes) -> None:
         super().__init__(path, content)
         options: dict[str, list[derived_conf.Option]] = {}
-        #: Options of Nova that go to files of other services: the file and
-        #: the line.
+        #: Options of Nova in the file of another service: its name, and the
+        #: line.
         self.misplaced: list[tuple[str, int]] = []
         for name, option in _options(atomic.decode(path, content)):
             if name in (_ALL, _COMPUTE):
@@ -82,8 +83,8 @@ class LocalConf(derived_conf.DerivedFile):
             elif 'NOVA' not in name.upper() and option[:2] in _OF_DEVICES:
                 self.misplaced.append((name, option[2].line))
         self._confs = {
-            name: derived_conf.DerivedConf(path, found)
-            for name, found in sorted(options.items())
+            name: derived_conf.DerivedConf(path, file_options)
+            for name, file_options in sorted(options.items())
         }
 
     @property
@@ -116,7 +117,7 @@ class LocalConf(derived_conf.DerivedFile):
             yield deployment.Unread(
                 f'[[{_PHASE}|{name}]]',
                 configuration.Place(self.path, line),
-                'no service of Nova reads that file',
+                'no service of Nova reads this file',
                 f'Move the options to [[{_PHASE}|{_ALL}]].',
             )
 
@@ -125,7 +126,7 @@ class LocalConf(derived_conf.DerivedFile):
     ) -> str:
         mark, section, option, text = edit
         written = text.replace('\\', '\\' * 4)
-        # Nothing of it is for eval.
+        # Hide it from eval.
         written = re.sub(r'(["`$])', r'\\\\\1', written)
         return f'[{section}]\n{mark}{option} = {written}\n'
 
@@ -133,7 +134,7 @@ class LocalConf(derived_conf.DerivedFile):
 def _options(
     text: str,
 ) -> collections.abc.Iterator[tuple[str, derived_conf.Option]]:
-    """Yield what is set in which file (``inc/meta-config``)."""
+    """Yield the name of the file and each option (``inc/meta-config``)."""
     name: str | None = None
     section = ''
     for number, line in enumerate(text.split('\n'), 1):
@@ -159,17 +160,17 @@ def _options(
 
 
 def _value(text: str, line: int) -> nova_conf.Value:
-    """Return what the shell leaves of a value."""
+    """Return a value as the shell passes it on."""
     if len(text) > _LONGEST:
         return nova_conf.Value(text, line)
     # read, without -r, then eval.
     read = re.sub(r'\\(.)', r'\1', f'"{text}"')
     try:
-        words = shlex.split(read)
+        arguments = shlex.split(read)
     except ValueError:
-        # A quote that is never closed.
-        words = [text]
+        # A quote is not closed.
+        arguments = [text]
     depends = '$' in read or '`' in read
-    # iniset echoes it without quotes.
-    found = nova_conf.unquoted(' '.join(words[0].split()) if words else '')
-    return nova_conf.Value(found, line, depends)
+    # iniset prints it without quotes.
+    printed = ' '.join(arguments[0].split()) if arguments else ''
+    return nova_conf.Value(nova_conf.unquoted(printed), line, depends)

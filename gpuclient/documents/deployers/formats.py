@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Files of deployment tools that are read, and not edited."""
+"""Recognize files of deployment tools that are read, but not edited."""
 
 import collections.abc
 
@@ -25,8 +25,7 @@ from gpuclient.documents.deployers import sunbeam
 from gpuclient.documents.deployers import tripleo
 from gpuclient.documents import derived_conf
 
-#: What a file may be by its text, and what reads it. The first that finds
-#: anything counts.
+#: Test for a format, and its reader. The first reader with a result counts.
 _YAML: tuple[
     tuple[
         collections.abc.Callable[[bytes], bool],
@@ -44,7 +43,7 @@ _YAML: tuple[
 
 
 def parse_yaml(path: str, content: bytes) -> derived_conf.DerivedFile | None:
-    """Return a file of YAML of a tool; None where it is of none.
+    """Return a YAML file of a tool; None if it belongs to none.
 
     :raises gpuclient.exceptions.DocumentError: It is not YAML.
     """
@@ -59,9 +58,9 @@ def parse_yaml(path: str, content: bytes) -> derived_conf.DerivedFile | None:
 
 
 def parse_plain(path: str, content: bytes) -> derived_conf.DerivedFile | None:
-    """Return another file of a tool; None where it is of none.
+    """Return a file of a tool that is not YAML; None if it belongs to none.
 
-    :raises gpuclient.exceptions.DocumentError: It is broken.
+    :raises gpuclient.exceptions.DocumentError: It is invalid.
     """
     if devstack.is_local_conf(content):
         return devstack.LocalConf(path, content)

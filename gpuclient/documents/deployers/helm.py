@@ -10,19 +10,19 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Values of the chart ``nova`` of OpenStack-Helm, and what wraps them.
+"""Values of the chart ``nova`` of OpenStack-Helm, and files that wrap them.
 
 ``conf.nova`` becomes the nova.conf of all services (``openstack-helm``:
 ``helm-toolkit/templates/utils/_to_oslo_conf.tpl``): options in the order of
-their names, a list joined with commas, ``type: multistring`` one line each. A
-text is written as it is. ``conf.overrides.nova_compute`` has, for hosts and
-labels, what is merged into it for their computes
+their names, lists joined with commas, ``type: multistring`` a line for each
+item, strings unchanged. ``conf.overrides.nova_compute`` has values that are
+merged into it for the computes of some hosts and labels
 (``_daemonset_overrides.tpl``).
 
 Genestack passes such values to Helm, Atmosphere has them in
 ``nova_helm_values`` (``roles/nova``), Flux in ``spec.values`` of a
 HelmRelease. MOSK has them in ``spec.services.compute.nova.values`` of an
-OpenStackDeployment, and those of nodes, by label, under ``spec.nodes``
+OpenStackDeployment, and those of nodes, by label, in ``spec.nodes``
 (``rockoon``: ``layers.py:merge_osdpl_into_helmbundle``).
 """
 
@@ -40,7 +40,7 @@ from gpuclient.model import configuration
 _CONF = ('conf', 'nova')
 _DAEMON_SET = 'nova_compute'
 _ATMOSPHERE = 'nova_helm_values'
-#: What values are below: nothing, Atmosphere, Flux, Argo CD.
+#: Keys above the values: none, Atmosphere, Flux, Argo CD.
 _WRAPPERS: tuple[tuple[str, ...], ...] = (
     (),
     (_ATMOSPHERE,),
@@ -50,7 +50,7 @@ _WRAPPERS: tuple[tuple[str, ...], ...] = (
 #: Filters that Atmosphere sets itself (``roles/nova/vars/main.yml``).
 _FILTERS = ('filter_scheduler', 'enabled_filters')
 
-#: Section, option, and what it is set to.
+#: Values by section and option.
 _Nodes: typing.TypeAlias = dict[tuple[str, str], yaml.Node]
 
 
@@ -100,7 +100,7 @@ class ValuesFile(yaml_settings.SettingsFile):
     def _of_values(
         self, values: yaml.Node | None, keys: tuple[str, ...]
     ) -> collections.abc.Iterator[editable.Reading]:
-        """Yield what services read of the values of a release."""
+        """Yield what services read from the values of a release."""
         base = yaml_nodes.below(values, *_CONF)
         overrides = list(self._overrides(values))
         if not isinstance(base, yaml.MappingNode) and not overrides:
@@ -117,7 +117,7 @@ class ValuesFile(yaml_settings.SettingsFile):
     def _overrides(
         self, values: yaml.Node | None
     ) -> collections.abc.Iterator[tuple[tuple[str, ...], yaml.Node]]:
-        """Yield what is merged into the values of some computes, and where."""
+        """Yield the overrides of some computes, with their path of keys."""
         at = ('conf', 'overrides', _DAEMON_SET)
         for kind, entries in yaml_nodes.pairs(yaml_nodes.below(values, *at)):
             for entry in yaml_nodes.items(entries):
@@ -165,7 +165,7 @@ class ValuesFile(yaml_settings.SettingsFile):
         confs: tuple[derived_conf.DerivedConf, ...],
         *places: yaml.Node | None,
     ) -> editable.Reading:
-        """Return what a service reads, with the first place that there is."""
+        """Return the reading of a service, at the first of some nodes."""
         return editable.Reading(
             service,
             confs,
@@ -183,7 +183,7 @@ class ValuesFile(yaml_settings.SettingsFile):
         override: yaml.Node | None,
         where: tuple[str, ...],
     ) -> editable.Reading:
-        """Return what a compute reads with values of its own."""
+        """Return the reading of a compute with overrides."""
         own = derived_conf.DerivedConf(
             self.path,
             self._options(_settings(override), _settings(base)),
@@ -209,7 +209,7 @@ class ValuesFile(yaml_settings.SettingsFile):
     def _options(
         self, settings: _Nodes, base: _Nodes
     ) -> collections.abc.Iterator[derived_conf.Option]:
-        """Yield options as the template writes them."""
+        """Yield the options as the template writes them."""
         for (section, name), node in sorted(
             settings.items(), key=lambda item: item[0]
         ):
@@ -226,7 +226,7 @@ class ValuesFile(yaml_settings.SettingsFile):
     def _texts(
         self, node: yaml.Node, value: dict[str, yaml.Node] | None
     ) -> list[tuple[yaml.Node, str]]:
-        """Return the values of an option, and where each stands."""
+        """Return the values of an option, each with its node."""
         if value is None:
             if yaml_nodes.is_null(node):
                 return []
@@ -242,8 +242,7 @@ class ValuesFile(yaml_settings.SettingsFile):
             return list(zip(parts, texts, strict=True))
         if kind == 'csv' and values is not None:
             return [(values, ','.join(texts))]
-        # Helm cannot compare what is not there, and ends; an unknown type
-        # gives no line.
+        # Without a type Helm fails; with an unknown type it writes nothing.
         return (
             [] if kind else [(node, _printed(dict(_data(self.path, value))))]
         )
@@ -257,7 +256,7 @@ def _data(
 
 
 def _settings(node: yaml.Node | None) -> _Nodes:
-    """Return the options of sections; what is no section gives nothing."""
+    """Return all options of a mapping of sections."""
     return {
         (section, name): value
         for section, options in yaml_nodes.pairs(node)
@@ -269,7 +268,7 @@ def _settings(node: yaml.Node | None) -> _Nodes:
 def _merged(
     node: yaml.Node, base: yaml.Node | None
 ) -> dict[str, yaml.Node] | None:
-    """Return a mapping with that of the base beneath; None for a scalar."""
+    """Return a mapping merged into that of the base; None for a scalar."""
     if not isinstance(node, yaml.MappingNode):
         return None
     below = (
@@ -279,7 +278,7 @@ def _merged(
 
 
 def _printed(value: typing.Any) -> str:
-    """Return a value as the templates of Go print it."""
+    """Return a value as templates of Go print it."""
     if isinstance(value, dict):
         return (
             'map['

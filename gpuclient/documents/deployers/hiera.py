@@ -12,13 +12,13 @@
 
 """Hiera data of ``puppet-nova``, by itself or for a deployment tool.
 
-Lists of mappings become one line of JSON each (``puppet-nova``:
+Each mapping of a list becomes a line of JSON (``puppet-nova``:
 ``lib/puppet/functions/to_array_of_json_strings.rb``, ``manifests/pci.pp``,
 ``manifests/compute/pci.pp``, ``manifests/scheduler/filter.pp``); releases
-before 2025.2 also took them as a text of JSON. A key is taken whole from the
-place that comes first. ``nova::pci`` is included by nova-api and by
-nova-compute, the filters by nova-scheduler, whose nova.conf all services of a
-controller read.
+before 2025.2 also accepted a string of JSON. The first level of the hierarchy
+with a key provides its whole value. nova-api and nova-compute include
+``nova::pci``, nova-scheduler the filters; all services of a controller read
+the same nova.conf.
 """
 
 import collections.abc
@@ -48,13 +48,13 @@ Nodes: typing.TypeAlias = collections.abc.Mapping[str, yaml.Node]
 
 @dataclasses.dataclass(frozen=True)
 class _Key:
-    """A key, and the option that it becomes."""
+    """The option that a key sets."""
 
     section: str
     option: str
     services: tuple[str, ...]
-    #: ``hashes``: one line of JSON each; ``list``: joined with commas;
-    #: ``lines``: one line each.
+    #: How a list is written: ``hashes``, a line of JSON for each item;
+    #: ``list``, joined with commas; ``lines``, a line for each item.
     kind: str = 'list'
 
 
@@ -62,10 +62,10 @@ _ALIASES = _Key('pci', 'alias', configuration.ALL, 'hashes')
 _SPECS = _Key('pci', 'device_spec', _COMPUTE, 'hashes')
 _ENABLED = _Key('filter_scheduler', 'enabled_filters', CONTROL)
 _AVAILABLE = _Key('filter_scheduler', 'available_filters', CONTROL, 'lines')
-#: Of several names of one option the first that is there counts.
+#: If several names of an option are set, the first one here counts.
 _KEYS = {
     'nova::pci::aliases': _ALIASES,
-    # What it was called before Pike, where it reached nova-api alone.
+    # Its name before Pike, for nova-api only.
     'nova::api::pci_alias': _Key('pci', 'alias', CONTROL, 'hashes'),
     'nova::compute::pci::passthrough': _SPECS,
     'nova::compute::pci::device_specs': _SPECS,
@@ -94,7 +94,7 @@ _KEYS = {
         'DEFAULT', 'reserved_huge_pages', _COMPUTE, 'lines'
     ),
 }
-#: Options by their own names: ``pci/alias: {value: ...}``.
+#: Options by name: ``pci/alias: {value: ...}``.
 _CONFIG = 'nova::config::nova_config'
 _ABOUT_DEVICES = re.compile(
     r'^\s*["\']?nova::(pci::|api::pci_alias|compute::pci|scheduler::filter::'
@@ -104,14 +104,14 @@ _ABOUT_DEVICES = re.compile(
 
 
 def is_hiera(content: bytes) -> bool:
-    """Return whether a file may have keys of puppet-nova for devices."""
+    """Return whether a file may have keys of puppet-nova for PCI devices."""
     return yaml_settings.has(content, _ABOUT_DEVICES.pattern)
 
 
 def options(
     path: str, keys: Nodes, service: str
 ) -> collections.abc.Iterator[derived_conf.Option]:
-    """Yield what keys put into the nova.conf of a service."""
+    """Yield the options that keys set in the nova.conf of a service."""
     seen: set[_Key] = set()
     for name, key in _KEYS.items():
         if name in keys and service in key.services and key not in seen:
@@ -129,7 +129,7 @@ def options(
 
 
 def _is_unset(node: yaml.Node) -> bool:
-    """Return whether Nova's default is left: empty, or null."""
+    """Return whether a value leaves the default of Nova: empty, or null."""
     return yaml_nodes.is_null(node) or node.value in ([], '')
 
 
@@ -137,7 +137,7 @@ def _option(
     path: str, key: _Key, node: yaml.Node
 ) -> collections.abc.Iterator[derived_conf.Option]:
     if key.kind == 'hashes':
-        # Ruby's to_json puts no blanks.
+        # to_json of Ruby writes no blanks.
         texts = yaml_settings.json_texts(path, node, separators=(',', ':'))
     else:
         value = yaml_nodes.data(path, node)
@@ -148,14 +148,14 @@ def _option(
         texts = parts if key.kind == 'lines' else [','.join(parts)]
     lines = yaml_nodes.item_lines(node, len(texts))
     for text, line in zip(texts, lines, strict=True):
-        # %{hiera('...')} is looked up.
+        # %{hiera('...')} is a lookup.
         yield yaml_settings.option(
             key.section, key.option, text, line, depends='%{' in text
         )
 
 
-def reaches(name: str) -> tuple[str, ...]:
-    """Return the services on the hosts of a role or a group, by its name."""
+def services_of(name: str) -> tuple[str, ...]:
+    """Return the services on the hosts of a role or group, by its name."""
     lower = name.lower()
     if 'compute' in lower or 'hypervisor' in lower:
         return _COMPUTE
@@ -164,7 +164,7 @@ def reaches(name: str) -> tuple[str, ...]:
     return configuration.ALL
 
 
-#: Folders that hold all hiera data, whatever is below them.
+#: Folders with all hiera data, at any depth.
 _ROOTS = ('hieradata', 'hiera', 'data')
 
 
@@ -185,7 +185,7 @@ class HieraFile(derived_conf.SharedFile):
                 (name.removeprefix('::'), node)
                 for name, node in yaml_nodes.pairs(document)
             )
-        #: What each service takes of it.
+        #: The nova.conf of each service.
         self.by_service = {
             service: conf
             for service in self.services
@@ -214,10 +214,10 @@ class HieraFile(derived_conf.SharedFile):
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The services of the hosts that the file is for, by its name."""
+        """The services on the hosts of this file, by its path."""
         below = os.path.relpath(self.path, os.path.dirname(self.root))
         for part in reversed(below.split(os.sep)):
-            services = reaches(part)
+            services = services_of(part)
             if services != configuration.ALL:
                 return services
         return configuration.ALL
@@ -226,7 +226,7 @@ class HieraFile(derived_conf.SharedFile):
     def joined(
         cls, files: collections.abc.Sequence['HieraFile']
     ) -> collections.abc.Iterator[tuple[str, editable.Reading]]:
-        """Yield what each service reads: common data below its own."""
+        """Yield the reading of each service: common data, then its own."""
         files = sorted(files, key=lambda file: file.path)
         for service in configuration.ALL:
             having = [file for file in files if service in file.by_service]

@@ -12,15 +12,15 @@
 
 """Bundles of Juju with the charms ``nova-cloud-controller``, ``nova-compute``.
 
-Options become lines of nova.conf: ``pci-alias`` one for each alias, with its
-keys sorted, ``pci-passthrough-whitelist`` as it is
+Options become lines of nova.conf: ``pci-alias`` a line for each alias, with
+sorted keys, ``pci-passthrough-whitelist`` unchanged
 (``charm-nova-compute``: ``hooks/nova_compute_context.py``;
 ``charm-nova-cloud-controller``: ``hooks/nova_cc_context.py``). Without
-``scheduler-default-filters`` the charm has filters of its own, and adds
-PciPassthroughFilter where neutron-api has SR-IOV or hardware offload.
+``scheduler-default-filters`` the charm sets filters of its own, and adds
+PciPassthroughFilter if neutron-api has SR-IOV or hardware offload.
 
-Files of ``juju config`` are read as well: the options of applications by name,
-and what it prints of one.
+Files of ``juju config`` are read, too: options by application, and its output
+for one application.
 """
 
 import collections.abc
@@ -42,9 +42,9 @@ _NEUTRON = 'neutron-api'
 _ALIAS = 'pci-alias'
 _WHITELIST = 'pci-passthrough-whitelist'
 _FILTERS = 'scheduler-default-filters'
-#: Options of neutron-api with which the filter is added.
+#: Options of neutron-api that add the filter.
 _PCI_PORTS = ('enable-sriov', 'enable-hardware-offload')
-#: Those of the charm that every release has
+#: Filters that all releases of the charm set
 #: (``hooks/nova_cc_context.py:default_enabled_filters``).
 _DEFAULT_FILTERS = (
     *('ComputeFilter', 'ComputeCapabilitiesFilter', 'ImagePropertiesFilter'),
@@ -52,7 +52,7 @@ _DEFAULT_FILTERS = (
     *('DifferentHostFilter', 'SameHostFilter'),
 )
 _PCI_FILTER = 'PciPassthroughFilter'
-#: Options of nova-compute that are written as they are.
+#: Options of nova-compute that are written unchanged.
 _PLAIN = {
     'cpu-dedicated-set': ('compute', 'cpu_dedicated_set'),
     'cpu-shared-set': ('compute', 'cpu_shared_set'),
@@ -62,7 +62,7 @@ _HUGE_PAGES = 'reserved-huge-pages'
 
 
 def is_bundle(content: bytes) -> bool:
-    """Return whether a file may be a bundle with devices in it."""
+    """Return whether a file may be a bundle with PCI devices."""
     return yaml_settings.has(
         content, rf'^\s+["\']?({_ALIAS}|{_WHITELIST})["\']?\s*:'
     )
@@ -75,9 +75,9 @@ class _Application(typing.NamedTuple):
     node: yaml.Node
     charm: str
     options: dict[str, yaml.Node]
-    #: Where its options are in the file.
+    #: Path of keys to its options.
     keys: tuple[str, ...]
-    #: All of it is there; an overlay has what it changes.
+    #: Whether it is complete; an overlay has changes only.
     whole: bool
 
 
@@ -174,8 +174,8 @@ class BundleFile(yaml_settings.SettingsFile):
             'enabled_filters',
             ','.join(filters),
             yaml_nodes.line(node or application.node),
-            # Neither what the bundle has nor whether the filter is added is
-            # known of an overlay.
+            # The options of the bundle, and whether the filter is added, are
+            # not known for an overlay.
             depends=not text and not (application.whole and neutron),
         )
 
@@ -189,7 +189,7 @@ class BundleFile(yaml_settings.SettingsFile):
         try:
             definitions = json.loads(text)
         except (ValueError, RecursionError):
-            # The hook of the charm ends.
+            # The hook of the charm fails.
             texts = [text]
         else:
             texts = [
@@ -224,7 +224,7 @@ class BundleFile(yaml_settings.SettingsFile):
         self, conf: derived_conf.DerivedConf, edit: tuple[str, str, str, str]
     ) -> str:
         written = super().write_edit(conf, edit)
-        # An item of the list of JSON that the text is.
+        # The string is a list in JSON, and this is an item of it.
         *above, last = written.splitlines()
         line, _dash, value = last[1:].partition('- ')
         mark = last[0]
@@ -258,7 +258,7 @@ def _applications(
                 if (value := yaml_nodes.below(node, 'value')) is not None
             },
             ('settings',),
-            # It has defaults, too, and nothing of neutron-api.
+            # It includes defaults, but not neutron-api.
             False,
         )
     elif yaml_nodes.below(document, 'applications') is None:
@@ -273,7 +273,7 @@ def _applications(
 
 
 def _charm(name: str) -> str:
-    """Return the charm that a name or an address is of.
+    """Return the charm of a name or address; empty for other charms.
 
     ``ch:nova-compute``, ``cs:bionic/nova-compute-300``,
     ``./nova-compute_ubuntu.charm``, ``nova-compute-gpu``.

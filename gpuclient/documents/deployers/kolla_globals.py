@@ -12,8 +12,8 @@
 
 """Variables of Kolla-Ansible: ``globals.yml``, ``globals.d``.
 
-``nova_pci_passthrough_whitelist`` becomes one line of JSON in the nova.conf of
-nova-compute, below the layers of custom configuration (``kolla-ansible``:
+``nova_pci_passthrough_whitelist`` becomes a line of JSON in the nova.conf of
+nova-compute, below the layers of the custom configuration (``kolla-ansible``:
 ``roles/nova-cell/templates/nova.conf.j2``). OpenStack-Ansible has a variable
 of the same name.
 """
@@ -34,7 +34,7 @@ _WHITELIST = 'nova_pci_passthrough_whitelist'
 
 
 def is_globals(path: str, content: bytes) -> bool:
-    """Return whether a file has the variable, and is Kolla's by its name."""
+    """Return whether a file has the variable and a name of Kolla."""
     folder, name = os.path.split(path)
     return (
         name in ('globals.yml', 'globals.yaml')
@@ -61,7 +61,7 @@ class GlobalsFile(yaml_settings.SettingsFile):
             specs = yaml_nodes.data(self.path, node)
             if not specs:
                 continue
-            # A text is what a template makes of it.
+            # A string is a template.
             text = specs if isinstance(specs, str) else json.dumps(specs)
             line = yaml_nodes.line(node)
             option = yaml_settings.option(

@@ -10,14 +10,14 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Variables of OpenStack-Ansible that end up in nova.conf.
+"""Variables of OpenStack-Ansible that set options of nova.conf.
 
 The role writes ``nova_pci_alias`` and ``nova_device_spec`` into it
-(``openstack-ansible-os_nova``: ``templates/nova.conf.j2``); what
-``nova_nova_conf_overrides`` has replaces an option with all its values
-(``ansible-config_template``: ``plugins/action/config_template.py``). A
-variable is taken whole from the place that comes last: ``group_vars``,
-``host_vars``, then ``user_*.yml``, which are given as extra variables.
+(``openstack-ansible-os_nova``: ``templates/nova.conf.j2``). An option in
+``nova_nova_conf_overrides`` replaces all its values
+(``ansible-config_template``: ``plugins/action/config_template.py``). The last
+file with a variable provides its whole value: ``group_vars``, ``host_vars``,
+then ``user_*.yml``, which are passed as extra variables.
 """
 
 import collections.abc
@@ -39,11 +39,11 @@ from gpuclient.model import configuration
 _OVERRIDES = 'nova_nova_conf_overrides'
 _ALIAS = 'nova_pci_alias'
 _DEVICE_SPEC = 'nova_device_spec'
-#: The old name of that, which it falls back to.
+#: The old name of the former, which is its default.
 _WHITELIST = 'nova_pci_passthrough_whitelist'
 _FILTERS = 'nova_scheduler_default_filters'
 _MORE_FILTERS = 'nova_scheduler_extra_filters'
-#: What the role sets where nobody does (``defaults/main.yml``).
+#: The default of the role (``defaults/main.yml``).
 _DEFAULT_FILTERS = (
     'ComputeFilter,AggregateNumInstancesFilter,AggregateIoOpsFilter,'
     'ComputeCapabilitiesFilter,ImagePropertiesFilter,'
@@ -66,7 +66,7 @@ _CONTROL = (
     configuration.CONDUCTOR,
     configuration.SCHEDULER,
 )
-#: Parts of the names of groups, and which services run on their hosts.
+#: Parts of names of groups, and the services on their hosts.
 _GROUPS = (
     ('nova_api', (configuration.API,)),
     ('nova_conductor', (configuration.CONDUCTOR,)),
@@ -134,7 +134,7 @@ class VariablesFile(derived_conf.SharedFile):
         """The services whose hosts have the variables."""
         _root, kind, name = self._place
         if kind == 'host_vars':
-            # Cards are in computes.
+            # PCI devices are in computes.
             return (configuration.COMPUTE,)
         if kind == 'group_vars':
             for part, services in _GROUPS:
@@ -144,7 +144,7 @@ class VariablesFile(derived_conf.SharedFile):
 
     @property
     def order(self) -> int:
-        """What comes later counts."""
+        """Precedence: later files override earlier ones."""
         _root, kind, _name = self._place
         if kind == 'host_vars':
             return 2
@@ -159,7 +159,7 @@ class VariablesFile(derived_conf.SharedFile):
 
     @property
     def _place(self) -> tuple[str, str, str]:
-        """The root, the kind of folder, and the name of group or host."""
+        """The root, the kind of folder, and the name of the group or host."""
         parts = self.path.split('/')
         for kind in ('group_vars', 'host_vars'):
             if kind in parts[:-1]:
@@ -174,8 +174,8 @@ class VariablesFile(derived_conf.SharedFile):
         mark, section, option, text = edit
         quoted = "'" + text.replace("'", "''") + "'"
         if _OVERRIDES in self.variables and any(
-            (section, option) == (one[0], one[1])
-            for one in self.variables[_OVERRIDES].options()
+            (section, option) == override[:2]
+            for override in self.variables[_OVERRIDES].options()
         ):
             return (
                 f' {_OVERRIDES}:\n   {section}:\n     {option}:\n'
@@ -183,7 +183,7 @@ class VariablesFile(derived_conf.SharedFile):
             )
         name = _ALIAS if option == 'alias' else _DEVICE_SPEC
         if name == _DEVICE_SPEC and name not in self.variables:
-            # The new name would take the old one out of effect.
+            # The new name would disable the old one.
             name = _WHITELIST if _WHITELIST in self.variables else name
         return f' {name}:\n{mark}  - {quoted}\n'
 
@@ -201,10 +201,10 @@ class VariablesFile(derived_conf.SharedFile):
             option = 'alias' if name == _ALIAS else 'device_spec'
             alone = isinstance(node, yaml.SequenceNode)
             for item in node.value if alone else [node]:
-                found = self._data(item)
-                if option == 'device_spec' and isinstance(found, dict):
-                    found = json.dumps(found)
-                yield 'pci', option, self._value(item, found)
+                data = self._data(item)
+                if option == 'device_spec' and isinstance(data, dict):
+                    data = json.dumps(data)
+                yield 'pci', option, self._value(item, data)
 
     def _overrides(
         self, node: yaml.Node
@@ -226,12 +226,12 @@ class VariablesFile(derived_conf.SharedFile):
                 if isinstance(value, yaml.MappingNode) and not any(
                     self._data(item) for _key, item in value.value
                 ):
-                    # A set: one line each, sorted.
-                    for one in sorted(
-                        (one for one, _none in value.value),
-                        key=lambda one: str(one.value),
+                    # A set: a line for each item, sorted.
+                    for item in sorted(
+                        (item for item, _null in value.value),
+                        key=lambda item: str(item.value),
                     ):
-                        yield name, option, self._value(one, self._data(one))
+                        yield name, option, self._value(item, self._data(item))
                     continue
                 yield name, option, self._value(value, self._written(value))
 
@@ -244,15 +244,15 @@ class VariablesFile(derived_conf.SharedFile):
         data = self._data(node)
         return data if isinstance(data, list) else [data]
 
-    def _value(self, node: yaml.Node, found: typing.Any) -> nova_conf.Value:
-        text = '\n'.join(line.strip() for line in str(found).split('\n'))
+    def _value(self, node: yaml.Node, data: typing.Any) -> nova_conf.Value:
+        text = '\n'.join(line.strip() for line in str(data).split('\n'))
         text = nova_conf.unquoted(text.strip())
         return nova_conf.Value(
             text, node.start_mark.line + 1, jinja.is_template(text)
         )
 
     def _data(self, node: yaml.Node) -> typing.Any:
-        # Ansible would turn some numbers into others: ids keep their digits.
+        # Ids keep their digits, although Ansible parses some as numbers.
         return yaml_nodes.data(self.path, node, keep_numbers=True)
 
 
@@ -265,7 +265,7 @@ def _has_mappings(node: yaml.Node) -> bool:
 def readings(
     files: collections.abc.Iterable[VariablesFile],
 ) -> collections.abc.Iterator[tuple[str, editable.Reading]]:
-    """Yield what each service reads of files of one root, and where."""
+    """Yield path and reading of each service, for files of one root."""
     files = sorted(files, key=lambda file: (file.order, file.path))
     hosts = sorted({file.host for file in files if file.host is not None})
     for service in configuration.ALL:
@@ -306,9 +306,9 @@ def _readings(
 def _joined(
     first: derived_conf.DerivedConf | None, second: derived_conf.DerivedConf
 ) -> derived_conf.DerivedConf:
-    """Return one list of filters.
+    """Return the combined list of filters.
 
-    :param first: ``nova_scheduler_default_filters``; None where it is unset.
+    :param first: ``nova_scheduler_default_filters``; None if it is unset.
     """
     (section, option, value), *_rest = (first or second).options()
     conf = first or second

@@ -13,15 +13,15 @@
 """Answer files of packstack.
 
 ``CONFIG_NOVA_PCI_ALIAS`` and ``CONFIG_NOVA_PCI_PASSTHROUGH_WHITELIST`` are
-lists of JSON, of which each item becomes a line of nova.conf
+lists in JSON; each item becomes a line of nova.conf
 (``packstack``: ``packstack/puppet/modules/packstack/manifests/nova/api.pp``,
-``compute.pp``; ``puppet-nova``: ``manifests/pci.pp``). The aliases are set
-where nova-api runs: a compute has them only on the same host.
+``compute.pp``; ``puppet-nova``: ``manifests/pci.pp``). The aliases are set on
+the host of nova-api: a compute has them only if it is the same host.
 
-No answer sets the filters of nova-scheduler (``sched.pp`` beside them). Since
-24 (Xena) packstack leaves Nova's default; 22 and 23 set a list of six, with
-AvailabilityZoneFilter, and earlier ones also filters such as RetryFilter. None
-of them has PciPassthroughFilter.
+No answer sets the filters of nova-scheduler (``sched.pp`` in the same folder).
+Since 24 (Xena) packstack uses Nova's default. 22 and 23 set six filters, among
+them AvailabilityZoneFilter, and earlier releases also others such as
+RetryFilter. None of these lists has PciPassthroughFilter.
 """
 
 import collections.abc
@@ -43,7 +43,7 @@ _LINE = re.compile(r'(CONFIG_[A-Z0-9_]+)[ \t]*=[ \t]*(.*)')
 
 
 def is_answers(content: bytes) -> bool:
-    """Return whether a file is one of answers with devices in it."""
+    """Return whether a file is an answer file with PCI devices."""
     pattern = rf'^({_ALIAS}|{_WHITELIST})[ \t]*='.encode()
     return re.search(pattern, content, re.M) is not None
 
@@ -74,20 +74,20 @@ class AnswersFile(derived_conf.DerivedFile):
         controller = answers.get(_CONTROLLER, ('', 0))[0]
         computes = answers.get(_COMPUTES, (controller, 0))[0]
         hosts = {host.strip() for host in computes.split(',')}
-        self._one_host = hosts == {controller}
-        self._shares = controller in hosts
+        self._is_all_in_one = hosts == {controller}
+        self._controller_is_compute = controller in hosts
 
     @property
     def confs(self) -> collections.abc.Iterable[derived_conf.DerivedConf]:
         return self._alias, self._specs
 
     def readings(self) -> collections.abc.Iterator[editable.Reading]:
-        if self._one_host:
+        if self._is_all_in_one:
             yield editable.Reading(None, (self._alias, self._specs))
             return
         for service in hiera.CONTROL:
             yield editable.Reading(service, (self._alias,))
-        if self._shares:
+        if self._controller_is_compute:
             yield editable.Reading(
                 configuration.COMPUTE, (self._alias, self._specs)
             )
@@ -110,7 +110,7 @@ def _options(
     try:
         entries = json.loads(text)
     except (ValueError, RecursionError):
-        # Puppet refuses it as well.
+        # Puppet fails, too.
         entries = [text]
     for part in entries if isinstance(entries, list) else [entries]:
         yield yaml_settings.option(

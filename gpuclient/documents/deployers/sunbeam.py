@@ -12,12 +12,13 @@
 
 """Manifests of Sunbeam, Canonical's OpenStack in snaps.
 
-``core.config.pci`` has ``device_specs`` and ``aliases``, mappings that become
-one line of JSON each. The aliases reach nova-api and, through a relation, the
-hypervisors (``snap-openstack``: ``steps/openstack.py``,
-``sunbeam-charms``: ``charms/nova-k8s``, ``snap-openstack-hypervisor``:
-``templates/nova.conf.j2``). Devices are always reported and scheduled through
-Placement, and the scheduler has the filters that they need.
+``core.config.pci`` has ``device_specs`` and ``aliases``: lists of mappings,
+each of which becomes a line of JSON. The aliases are set for nova-api and,
+through a relation, on the hypervisors (``snap-openstack``:
+``steps/openstack.py``, ``sunbeam-charms``: ``charms/nova-k8s``,
+``snap-openstack-hypervisor``: ``templates/nova.conf.j2``).
+Devices are always tracked in Placement, and the
+scheduler has the filters that they need.
 """
 
 import collections.abc
@@ -41,7 +42,7 @@ _FILTERS = (
 
 
 def is_manifest(content: bytes) -> bool:
-    """Return whether a file may be a manifest with devices in it."""
+    """Return whether a file may be a manifest with PCI devices."""
     return yaml_settings.has(content, r'^core:', r'^\s+pci:')
 
 

@@ -14,14 +14,14 @@
 
 Parameters become hiera data of ``puppet-nova`` (``tripleo-heat-templates``:
 ``deployment/nova/nova-compute-container-puppet.yaml``,
-``nova-scheduler-container-puppet.yaml``). Above that is ``ExtraConfig``, and
-above that what a role has of its own: ``ComputeExtraConfig``. Parameters of a
-role (``ComputeParameters``) take the place of those of all roles. All
+``nova-scheduler-container-puppet.yaml``). ``ExtraConfig`` overrides them, and
+the extra configuration of a role (``ComputeExtraConfig``) overrides both.
+Parameters of a role (``ComputeParameters``) override those of all roles. All
 services of a controller read one nova.conf (``config_volume: nova``), a
-compute another.
+compute another one.
 
-A parameter that several environments of a folder set differently is not
-known: the last one on the command line counts.
+If several environments of a folder set a parameter to different values, the
+last one on the command line counts, which is not known here.
 """
 
 import collections.abc
@@ -35,7 +35,6 @@ from gpuclient.documents.deployers import hiera
 from gpuclient.documents.deployers import yaml_settings
 from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
-from gpuclient.documents import nova_conf
 from gpuclient.documents import yaml_file
 from gpuclient.documents import yaml_nodes
 from gpuclient.model import configuration
@@ -45,7 +44,7 @@ _EXTRA = 'ExtraConfig'
 #: Old names of the extra configuration of roles.
 _OLD_ROLES = {'NovaCompute': 'Compute', 'controller': 'Controller'}
 _PARAMETERS = 'Parameters'
-#: Parameters, and the keys of puppet-nova that they become.
+#: Parameters, and the keys of puppet-nova that they set.
 _KEYS = {
     'NovaPCIPassthrough': 'nova::compute::pci::passthrough',
     'NovaSchedulerDefaultFilters': (
@@ -60,7 +59,7 @@ _KEYS = {
     'NovaReservedHostMemory': 'nova::compute::reserved_host_memory',
     'NovaReservedHugePages': 'nova::compute::reserved_huge_pages',
 }
-#: One of these is in each environment that has to do with devices.
+#: Each environment with settings of devices contains one of these.
 _MARK = (
     r'^\s+(NovaPCIPassthrough|NovaScheduler(Enabled|Default)Filters|'
     r'["\']?nova::(pci::|api::pci_alias|compute::pci))'
@@ -68,9 +67,9 @@ _MARK = (
 
 
 def is_environment(content: bytes) -> bool:
-    """Return whether a file may be an environment with devices in it.
+    """Return whether a file may be an environment with PCI devices.
 
-    A template of Heat declares parameters below the same key.
+    Templates of Heat, which declare parameters below the same key, are not.
     """
     return yaml_settings.has(
         content, rf'^({"|".join(_SECTIONS)})\s*:', _MARK
@@ -79,13 +78,13 @@ def is_environment(content: bytes) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class _Parameter:
-    """A value of a parameter, and the environment that it is in."""
+    """A value of a parameter, and its environment."""
 
     file: 'EnvironmentFile'
     node: yaml.Node
 
 
-#: Role, empty for all; and the name of the parameter, or the key of hiera.
+#: By role (empty for all) and name of the parameter, or hiera key.
 _ParametersByName = dict[tuple[str, str], list[_Parameter]]
 
 
@@ -156,9 +155,11 @@ class EnvironmentFile(derived_conf.SharedFile):
                 )
         roles = sorted({role for role, _name in parameters if role})
         for service in configuration.ALL:
-            side = [role for role in roles if service in hiera.reaches(role)]
-            # Roles of neither kind have all services.
-            for role in side or ['']:
+            matching = [
+                role for role in roles if service in hiera.services_of(role)
+            ]
+            # Without a matching role, the values of all roles count.
+            for role in matching or ['']:
                 yield from _reading(parameters, role, service)
 
     def write_edit(
@@ -179,17 +180,18 @@ class EnvironmentFile(derived_conf.SharedFile):
 def _reading(
     parameters: _ParametersByName, role: str, service: str
 ) -> collections.abc.Iterator[tuple[str, editable.Reading]]:
-    """Yield what a service reads on the hosts of a role, if anything."""
+    """Yield the reading of a service on the hosts of a role, if any."""
     keys: dict[str, _Parameter] = {}
-    open_keys: set[str] = set()
+    #: Keys with several values.
+    ambiguous: set[str] = set()
 
     def put(key: str, values: list[_Parameter]) -> None:
         keys[key] = values[-1]
-        open_keys.discard(key)
-        if len({_meaning(value) for value in values}) > 1:
-            open_keys.add(key)
+        ambiguous.discard(key)
+        if len({_data(value) for value in values}) > 1:
+            ambiguous.add(key)
 
-    # What comes later counts.
+    # Later values override earlier ones.
     for owner in dict.fromkeys(('', role)):
         for name, key in _KEYS.items():
             if (owner, name) in parameters:
@@ -201,12 +203,12 @@ def _reading(
     by_file: dict[EnvironmentFile, dict[str, yaml.Node]] = {}
     for key, value in keys.items():
         by_file.setdefault(value.file, {})[key] = value.node
-    extra = (f'{role or _side(service)}{_EXTRA}',)
+    extra = (f'{role or _default_role(service)}{_EXTRA}',)
     confs = []
     for file, nodes in by_file.items():
         options = [
-            (section, option, _opened(value))
-            if key in open_keys
+            (section, option, dataclasses.replace(value, depends=True))
+            if key in ambiguous
             else (section, option, value)
             for key, node in nodes.items()
             for section, option, value in hiera.options(
@@ -222,18 +224,13 @@ def _reading(
         )
 
 
-def _side(service: str) -> str:
+def _default_role(service: str) -> str:
     return 'Compute' if service == configuration.COMPUTE else 'Controller'
 
 
-def _meaning(parameter: _Parameter) -> str:
+def _data(parameter: _Parameter) -> str:
     return json.dumps(
         yaml_nodes.data(parameter.file.path, parameter.node),
         sort_keys=True,
         default=str,
     )
-
-
-def _opened(value: nova_conf.Value) -> nova_conf.Value:
-    """Return a value of which it is not known whether it counts."""
-    return dataclasses.replace(value, depends=True)

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Formats that have settings of devices, and that are not read."""
+"""Recognize unsupported formats with settings of PCI devices."""
 
 import re
 
-#: A line of the file, and the name of the format.
+#: A pattern of lines in the file, and the name of the format.
 _FORMATS = (
     (
         r'^[ \t]*nova_pci_alias(es)?[ \t]*:[ \t]*(\[\{|$)',
@@ -35,14 +35,14 @@ _FORMATS = (
     ),
     (
         r'^[ \t]+values:[ \t]*[|>](?s:.*)^[ \t]+(alias|device_spec)[ \t]*[:=]',
-        'values of Helm within a text',
+        'values of Helm in a string',
     ),
     (
         r'^kind:[ \t]*Secret[ \t]*$(?s:.*)^[ \t]+nova(-compute)?\.conf:',
         'a Secret of Kubernetes',
     ),
 )
-#: Bytes of a file that are looked at.
+#: Bytes of a file that are searched.
 _MOST = 100_000
 _MARKS = re.compile(
     r'(?<![a-z])(pci[_-]?alias(es)?|pci[_-]passthrough([_-]whitelist)?|'
@@ -53,9 +53,9 @@ _MARKS = re.compile(
 
 
 def name_of(content: bytes, *, named: bool) -> str:
-    """Return what a file is that is not read; empty if it has no devices.
+    """Return the name of an unsupported format; empty if it has no devices.
 
-    :param named: The user named it: what is not known is then named, too.
+    :param named: The user named the file: report an unknown format, too.
     """
     text = content[:_MOST].decode(errors='replace')
     for pattern, name in _FORMATS:

@@ -10,4 +10,4 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a description makes: the files of a deployment and of its hosts."""
+"""Generate the files of a deployment and its hosts from a description."""

@@ -184,4 +184,4 @@ class TestEdit(testtools.TestCase):
             error = self.assertRaises(
                 exceptions.InvalidValue, conf('[pci]\n').add, *ALIAS, text
             )
-            self.assertIn('would be taken for a template', str(error))
+            self.assertIn('Jinja would change the value', str(error))

@@ -147,7 +147,7 @@ class TestKolla(FolderTestCase):
         error = self.assertRaises(
             exceptions.UnsafeEdit, aliases.remove, compute, 'a'
         )
-        self.assertIn('of an earlier layer would come into', str(error))
+        self.assertIn('of an earlier layer would take effect', str(error))
         self.assertIn(f'-{LINE}', error.patch)
 
     def test_change_and_remove(self) -> None:
@@ -232,8 +232,8 @@ class TestKolla(FolderTestCase):
         error = self.assertRaises(
             exceptions.UnsafeEdit, aliases.add, document, ALIAS
         )
-        self.assertIn('alias would replace that of', str(error))
-        self.assertIn(f'name the folder {self.root}', str(error))
+        self.assertIn('alias would override all values of', str(error))
+        self.assertIn(f'pass the folder {self.root}', str(error))
         # Of device specs there are none to replace.
         (compute,) = device_specs.read(path)
         self.assertTrue(device_specs.add(compute, SPEC))
@@ -281,7 +281,7 @@ class TestFolders(FolderTestCase):
         empty = self.folder / 'x.conf.d'
         empty.mkdir()
         for path, words in (
-            (self.folder, 'and neither one of drop-ins'),
+            (self.folder, 'It is neither a folder of drop-ins'),
             (empty, 'has no configuration of nova-api'),
         ):
             error = self.assertRaises(

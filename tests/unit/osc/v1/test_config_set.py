@@ -119,8 +119,8 @@ class TestSet(test_files.FilesTestCase):
             [
                 'Create an OpenStackDataPlaneDeployment for the node sets of '
                 'these computes',
-                'openstack gpu placement list: go on when every device of '
-                'every compute is there',
+                'openstack gpu placement list: continue when it shows every '
+                'device of every compute',
                 'Apply the control plane with oc apply',
             ],
             done['next_steps'],
@@ -226,13 +226,15 @@ class TestSet(test_files.FilesTestCase):
         self.assertIn(
             'pci_in_placement = True', self.content()['nova-compute.conf']
         )
-        self.assertIn('does not report them', done['warnings'][0])
+        self.assertIn('does not report its devices', done['warnings'][0])
         self.assertIn('nova-scheduler and nova-conductor', done['warnings'][1])
 
     def test_no_compute(self) -> None:
         self.put({'nova-api.conf': f'[pci]\n{ALIAS}\n'})
         done = self.set('.', '--pci-in-placement')
-        self.assertIn('No file given is of a compute', done['warnings'][0])
+        self.assertIn(
+            'No compute with devices is in these files', done['warnings'][0]
+        )
 
     @ddt.data(
         (('--pci-in-placement',), f'{ALIAS}\n{ALIAS}\n', 'multiple specs'),
@@ -276,14 +278,14 @@ class TestSet(test_files.FilesTestCase):
             }
         )
         self.assertIn(
-            'a template or another option decides',
+            'depends on a template or another option',
             self.refused('kolla/config', '--pci-in-placement'),
         )
 
     def test_file_of_a_tool(self) -> None:
         self.put({'user_variables.yml': "nova_pci_alias: ['{}']\n"})
         self.assertIn(
-            'OpenStack-Ansible makes the nova.conf',
+            'OpenStack-Ansible generates nova.conf',
             self.refused('user_variables.yml', '--pci-in-placement'),
         )
 
