@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What things are.
+"""Aliases, devices, hosts, flavors, capacity: the domain of this tool.
 
-Pure: the standard library (and the two lists of names that OpenStack keeps,
-os-traits and os-resource-classes), frozen dataclasses, no input or output, no
-SDK, no clock, no environment. Everything else may import this package; it
-imports nothing of ours but :mod:`gpuclient.exceptions`.
+Pure functions and frozen dataclasses: no input or output, no SDK, no clock, no
+environment. Beside the standard library only os-traits, os-resource-classes
+and oslo.utils are used. Any other package may import this one; it imports
+:mod:`gpuclient.data`, :mod:`gpuclient.exceptions` and :mod:`gpuclient.text`.
 """

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The ``[pci]alias`` option: what Nova reads in it, and what it refuses.
+"""The ``[pci]alias`` option, read as Nova does.
 
-:func:`parse` and :func:`merge` answer as ``nova/pci/request.py`` does, down
-to its words, so that what passes here is what nova-api and nova-compute start
-with. What this package refuses beyond that is in :mod:`gpuclient.rules.alias`.
+:func:`parse` and :func:`merge` accept and refuse as ``nova/pci/request.py``
+does, with the same messages, so that nova-api and nova-compute start with what
+is accepted. Rules that are stricter are in :mod:`gpuclient.rules.alias`.
 """
 
 import collections.abc
@@ -31,11 +31,11 @@ from gpuclient.model import quoting
 
 #: Of ``nova/objects/fields.py:PCINUMAAffinityPolicy``, in its order.
 NUMA_POLICIES = ('required', 'legacy', 'preferred', 'socket')
-#: What Nova takes an alias without a policy for.
+#: The policy of an alias that does not set one.
 DEFAULT_NUMA_POLICY = 'legacy'
 
-#: Nova's schema (``nova/pci/request.py:_ALIAS_SCHEMA``): the keys, and the
-#: values where only some are allowed.
+#: The keys of Nova's schema (``nova/pci/request.py:_ALIAS_SCHEMA``), and the
+#: values of those that allow only some.
 _KEYS: dict[str, tuple[str, ...]] = {
     'name': (),
     'capability_type': ('pci',),
@@ -48,18 +48,18 @@ _KEYS: dict[str, tuple[str, ...]] = {
     'live_migratable': (),
 }
 _LONGEST_NAME = 256
-#: ``nova/pci/utils.py:PCI_VENDOR_PATTERN``, which takes any digit of Unicode.
+#: ``nova/pci/utils.py:PCI_VENDOR_PATTERN``; it matches any digit of Unicode.
 _ID_PATTERN = '^([\\da-fA-F]{4})$'
 
 
 @dataclasses.dataclass(frozen=True)
 class Alias:
-    """One ``[pci]alias`` value, as Nova has read it.
+    """A value of ``[pci]alias``, as Nova reads it.
 
-    A key that the value leaves out is None here.
+    A key that the value does not have is None.
     """
 
-    #: Without the blanks around it, as Nova keeps it.
+    #: Without surrounding blanks, as Nova stores it.
     name: str
     vendor_id: str | None = None
     product_id: str | None = None
@@ -67,30 +67,31 @@ class Alias:
     device_type: str | None = None
     #: ``required``, ``legacy``, ``preferred`` or ``socket``.
     numa_policy: str | None = None
-    #: As written; see :attr:`placement_class` for what Placement is asked.
+    #: As written; :attr:`placement_class` is the normalized name.
     resource_class: str | None = None
-    #: As written, comma separated; see :attr:`placement_traits`.
+    #: As written, separated by commas; :attr:`placement_traits` has the
+    #: normalized names.
     traits: str | None = None
     live_migratable: bool | None = None
     capability_type: str | None = None
 
     @property
     def policy(self) -> str:
-        """The NUMA policy in force (flavor and image may override it)."""
+        """The NUMA policy in effect (a flavor or an image may override it)."""
         return self.numa_policy or DEFAULT_NUMA_POLICY
 
     @property
     def has_ids(self) -> bool:
-        """Whether it names a vendor and a product."""
+        """Whether it has a vendor and a product."""
         return self.vendor_id is not None and self.product_id is not None
 
     @property
     def placement_class(self) -> str | None:
-        """The resource class that Nova asks Placement for.
+        """The resource class that Nova requests from Placement.
 
         None for an alias without one and without both ids, which Nova
-        refuses (``nova/objects/request_spec.py:_rc_from_request``). It takes
-        an empty one, and asks for ``CUSTOM_PCI_NONE_NONE`` then.
+        refuses (``nova/objects/request_spec.py:_rc_from_request``). Nova
+        accepts an empty one, and then requests ``CUSTOM_PCI_NONE_NONE``.
         """
         if self.resource_class is None and not self.has_ids:
             return None
@@ -102,17 +103,17 @@ class Alias:
     def placement_traits(self) -> frozenset[str]:
         """The traits that Nova requires of the resource provider.
 
-        ``live_migratable`` is no part of it: Nova matches that against the
+        ``live_migratable`` is not one of them: Nova matches it against the
         pools of the host (``nova/pci/stats.py``), not in Placement.
         """
         return naming.traits(self.traits or '')
 
     @property
     def meaning(self) -> tuple[typing.Any, ...]:
-        """What two spellings of the same alias have in common.
+        """Values that are equal for two spellings of the same alias.
 
-        Ids do not care about case; the class and the traits are compared in
-        their normal forms.
+        Ids are compared without case, the class and the traits in their
+        normalized forms.
         """
         return (
             self.name,
@@ -138,12 +139,12 @@ class Alias:
             'live_migratable': (
                 None
                 if self.live_migratable is None
-                # Nova wants a string here; JSON's true is refused.
+                # Nova requires a string, and refuses a JSON boolean.
                 else ('false', 'true')[self.live_migratable]
             ),
             'capability_type': self.capability_type,
         }
-        # ASCII: whatever the encoding of the file, and no control character.
+        # ASCII, for any encoding of the file, without control characters.
         return json.dumps(
             {key: value for key, value in keys.items() if value is not None}
         )
@@ -157,11 +158,10 @@ def _invalid(reason: str) -> exceptions.InvalidAlias:
 def parse(text: str) -> Alias:
     """Return the alias that a value of ``[pci]alias`` defines.
 
-    Whether the ids it needs are there depends on other options: see
-    :func:`merge`.
+    Whether it requires ids depends on other options: see :func:`merge`.
 
-    :raises gpuclient.exceptions.InvalidAlias: Nova refuses it, with Nova's
-        own words (``nova/pci/request.py:get_alias_from_config``).
+    :raises gpuclient.exceptions.InvalidAlias: Nova refuses it, with the same
+        message (``nova/pci/request.py:get_alias_from_config``).
     """
     try:
         spec = json.loads(text)
@@ -185,7 +185,7 @@ def parse(text: str) -> Alias:
 
 
 def _check(spec: typing.Any) -> None:
-    """Hold a value against the schema, in jsonschema's words."""
+    """Validate a value against the schema, with the messages of jsonschema."""
     if not isinstance(spec, dict):
         raise _invalid(f"{quoting.spec(repr(spec))} is not of type 'object'")
     unknown = [repr(quoting.word(key)) for key in spec if key not in _KEYS]
@@ -228,34 +228,50 @@ def _boolean(text: str) -> bool:
 def merge(
     texts: collections.abc.Iterable[str], pci_in_placement: bool
 ) -> dict[str, tuple[Alias, ...]]:
-    """Return the aliases of a service, by name, from all its values.
+    """Return the aliases of a service, by name.
 
-    oslo.config hands Nova the values of all files of a service, in order;
-    several with one name are alternatives.
+    Several values with one name are alternatives.
 
-    :param pci_in_placement: ``[filter_scheduler]pci_in_placement`` as the
-        service that reads the values has it.
-    :raises gpuclient.exceptions.InvalidAlias: The service would refuse to
-        start, with Nova's own words
-        (``nova/pci/request.py:get_alias_from_config``).
+    :param texts: The values of all files of the service, in the order of
+        oslo.config.
+    :param pci_in_placement: ``[filter_scheduler]pci_in_placement`` of the
+        service.
+    :raises gpuclient.exceptions.InvalidAlias: The service would not start,
+        with the same message (``nova/pci/request.py:get_alias_from_config``).
     """
     aliases: dict[str, list[Alias]] = {}
     for text in texts:
         alias = parse(text)
-        if alias.name not in aliases:
-            aliases[alias.name] = [alias]
-            continue
-        first = aliases[alias.name][0]
-        if first.policy != alias.policy:
-            raise _invalid(f"NUMA policy mismatch for alias '{alias.name}'")
-        if first.device_type is None or alias.device_type is None:
-            # Nova's own words: the KeyError of a look-up.
-            raise _invalid("'dev_type'")
-        if first.device_type != alias.device_type:
-            raise _invalid(f"Device type mismatch for alias '{alias.name}'")
-        aliases[alias.name].append(alias)
+        alternatives = aliases.setdefault(alias.name, [])
+        if alternatives:
+            _check_alternative(alternatives[0], alias)
+        alternatives.append(alias)
+    _check_set(aliases, pci_in_placement)
+    return {
+        name: tuple(alternatives) for name, alternatives in aliases.items()
+    }
+
+
+def _check_alternative(first: Alias, alias: Alias) -> None:
+    if first.policy != alias.policy:
+        raise _invalid(f"NUMA policy mismatch for alias '{alias.name}'")
+    if first.device_type is None or alias.device_type is None:
+        # The message of Nova is that of a KeyError.
+        raise _invalid("'dev_type'")
+    if first.device_type != alias.device_type:
+        raise _invalid(f"Device type mismatch for alias '{alias.name}'")
+
+
+def _check_set(
+    aliases: collections.abc.Mapping[str, collections.abc.Sequence[Alias]],
+    pci_in_placement: bool,
+) -> None:
     if pci_in_placement:
-        several = [name for name, found in aliases.items() if len(found) > 1]
+        several = [
+            name
+            for name, alternatives in aliases.items()
+            if len(alternatives) > 1
+        ]
         if several:
             raise _invalid_set(
                 f'The PCI alias(es) {",".join(several)} have multiple specs '
@@ -267,11 +283,11 @@ def merge(
             )
     without = sorted(
         name
-        for name, found in aliases.items()
+        for name, alternatives in aliases.items()
         if any(
             not alias.has_ids
             and not (pci_in_placement and alias.resource_class is not None)
-            for alias in found
+            for alias in alternatives
         )
     )
     if without:
@@ -281,9 +297,8 @@ def merge(
         raise _invalid_set(
             f'The PCI alias(es) {",".join(without)} does not have {fields}.'
         )
-    return {name: tuple(found) for name, found in aliases.items()}
 
 
 def _invalid_set(message: str) -> exceptions.InvalidAlias:
-    # Nova passes these as the whole message, without its usual beginning.
+    # Nova raises these without the usual beginning of the message.
     return exceptions.InvalidAlias(message)

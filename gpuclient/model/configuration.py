@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The configuration of services, as far as devices are concerned."""
+"""Options that files set, and the services that read them."""
 
 import dataclasses
 import typing
@@ -19,10 +19,10 @@ API = 'nova-api'
 COMPUTE = 'nova-compute'
 CONDUCTOR = 'nova-conductor'
 SCHEDULER = 'nova-scheduler'
-#: Who reads a nova.conf that no name gives to one of them.
+#: Services that read a nova.conf whose path names none of them.
 ALL = (API, COMPUTE, CONDUCTOR, SCHEDULER)
 
-#: Of Jinja, and of oslo.config.
+#: Marks of templates of Jinja, and of references of oslo.config.
 _REFERENCES = ('{{', '{%', '$')
 
 #: Keys and values that name objects of Kubernetes.
@@ -31,10 +31,10 @@ Labels: typing.TypeAlias = tuple[tuple[str, str], ...]
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Place:
-    """Where something stands."""
+    """A line of a file, or the file as a whole."""
 
     path: str
-    #: From 1; None for the file as a whole.
+    #: Counted from 1; None for the file as a whole.
     line: int | None = None
 
     def __str__(self) -> str:
@@ -43,12 +43,11 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """A value of an option, and where it stands."""
+    """A value that a file sets."""
 
     text: str
     place: Place
-    #: What a template makes of it, or whether it is there at all, is not
-    #: known.
+    #: Whether a template decides what the value is, or whether it is set.
     depends: bool = False
 
     @property
@@ -61,7 +60,7 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """A value of an option, with the option that it is of."""
+    """An option that a file sets, with the value."""
 
     #: As oslo.config compares it: ``DEFAULT``, all others in lower case.
     section: str
@@ -71,7 +70,7 @@ class Option:
 
 @dataclasses.dataclass(frozen=True)
 class HostSettings:
-    """How hosts are set up: variables of the roles of ``edpm-ansible``."""
+    """Variables of the roles of ``edpm-ansible`` that set up hosts."""
 
     #: ``edpm_kernel_args``
     kernel_arguments: Setting | None = None
@@ -79,31 +78,31 @@ class HostSettings:
     tuned_profile: Setting | None = None
     #: ``edpm_tuned_isolated_cores``
     isolated_cores: Setting | None = None
-    #: ``edpm_ovs_dpdk_pmd_core_list``: those of Open vSwitch.
+    #: ``edpm_ovs_dpdk_pmd_core_list``, for Open vSwitch.
     pmd_cores: Setting | None = None
     #: ``edpm_reboot_strategy``
     reboot_strategy: Setting | None = None
-    #: ``edpm_kernel_hugepages`` sets huge pages, too.
+    #: Whether ``edpm_kernel_hugepages`` sets huge pages, too.
     more_huge_pages: bool = False
 
     def all(self) -> tuple[Setting, ...]:
-        """Return all that are set."""
+        """Return all variables that are set."""
         return tuple(
-            one
-            for one in (
+            setting
+            for setting in (
                 self.kernel_arguments,
                 self.tuned_profile,
                 self.isolated_cores,
                 self.pmd_cores,
                 self.reboot_strategy,
             )
-            if one is not None
+            if setting is not None
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class NodeSetNode:
-    """A host of a node set, before it has a machine."""
+    """A node of a node set, to which no machine is assigned yet."""
 
     name: str
     #: ``bmhLabelSelector``
@@ -118,11 +117,11 @@ class Machine:
     name: str
     place: Place
     labels: Labels = ()
-    #: What has to be filled in: ``bmc.address``, ``bootMACAddress``.
+    #: Fields that are required: ``bmc.address``, ``bootMACAddress``.
     settings: tuple[Setting, ...] = ()
-    #: Fields that it has to have and has not, and what follows.
+    #: Required fields that it lacks, and what follows.
     missing: tuple[tuple[str, str], ...] = ()
-    #: What inspection found (``status.hardware``).
+    #: Results of the inspection (``status.hardware``).
     cpus: int | None = None
     memory_mb: int | None = None
     #: ``Intel(R) Xeon(R) Platinum 8480+``

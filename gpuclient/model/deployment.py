@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the processes of Nova read, and of which hosts.
+"""The processes of Nova, the configuration that they read, and their hosts.
 
-A process reads sources, one behind the other; each is a file, or what a
-deployment tool makes one file of. What one process reads is decided here and
-in :mod:`gpuclient.documents.tree`, which builds it, and nowhere else.
+A process reads its sources in order; each is a file, or the parts from which a
+deployment tool creates one file. :mod:`gpuclient.documents.tree` creates the
+processes; no other code decides what a process reads.
 """
 
 import collections.abc
@@ -29,38 +29,38 @@ from gpuclient.model import oslo_values
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What is read as one file."""
+    """Configuration that a process reads as one file."""
 
     place: configuration.Place
-    #: All that it sets, in its order. Values that a later layer replaced
-    #: are not among them.
+    #: The options that it sets, in order, without values that a later layer
+    #: of the deployment tool replaces.
     options: tuple[configuration.Option, ...] = dataclasses.field(
         default=(), repr=False
     )
-    #: The name of the file that it becomes, where files of a folder are read
-    #: in the order of their names.
+    #: The name of the file, where files of a folder are read in the order of
+    #: their names.
     name: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
 class Process:
-    """A process of Nova, or several kinds that read the very same."""
+    """A process of Nova, or several kinds that read the same sources."""
 
     #: The kinds, ``nova-api``.
     readers: tuple[str, ...]
     place: configuration.Place
-    #: In the order in which they are read: of an option with one value, that
-    #: of the last source counts.
+    #: In the order in which they are read: the last value of an option is in
+    #: effect.
     sources: tuple[Source, ...] = ()
-    #: The host that it runs on; None where nothing tells.
+    #: The host that it runs on; None where it is not known.
     host: str | None = None
-    #: The deployment tool that makes its configuration of documents of its
-    #: own; empty where these are files of Nova.
+    #: The deployment tool whose documents its configuration is created from;
+    #: empty for files of Nova.
     tool: str = ''
 
     @functools.cached_property
     def options(self) -> tuple[configuration.Option, ...]:
-        """All that it reads, in the order in which it stands."""
+        """All options that it reads, in order."""
         return tuple(
             option for source in self.sources for option in source.options
         )
@@ -77,7 +77,7 @@ class Process:
 
     @property
     def pci_in_placement(self) -> bool | None:
-        """``[filter_scheduler]pci_in_placement``; None where it is unset."""
+        """``[filter_scheduler]pci_in_placement``; None where it is not set."""
         return self._boolean(nova_options.PCI_IN_PLACEMENT)
 
     @property
@@ -95,11 +95,11 @@ class Process:
 
     @property
     def is_control_plane(self) -> bool:
-        """Whether anything but nova-compute reads it."""
+        """Whether it is a service other than nova-compute."""
         return any(name != configuration.COMPUTE for name in self.readers)
 
     def is_open(self, section: str, name: str) -> bool:
-        """Return whether a template or a reference decides on an option."""
+        """Return whether an option has a template or a reference in it."""
         return any(
             not setting.is_known for setting in self._all(((section, name),))
         )
@@ -109,12 +109,12 @@ class Process:
     ) -> tuple[configuration.Setting, ...]:
         """Return all values of an option, in the order that Nova has them.
 
-        :param names: Its name, then its deprecated ones.
+        :param names: The name, then deprecated names.
         """
         return self._all(tuple((section, name) for name in names))
 
     def last(self, section: str, *names: str) -> configuration.Setting | None:
-        """Return the value that counts of an option with one value."""
+        """Return the value in effect of an option with one value."""
         values = self.values(section, *names)
         return values[-1] if values else None
 
@@ -123,10 +123,10 @@ class Process:
     ) -> tuple[configuration.Setting, ...]:
         """Return all values of an option.
 
-        Those of a later source come later. Within a source oslo.config goes
-        by the names, and puts what each has before what it has got
-        (``oslo_config/cfg.py:_Namespace._get_file_value``): those of the last
-        deprecated name come first.
+        Values of a later source come later. Within a source oslo.config
+        prepends the values of each name
+        (``oslo_config/cfg.py:_Namespace._get_file_value``), so those of the
+        last deprecated name come first.
         """
         return tuple(
             setting
@@ -140,14 +140,14 @@ class Process:
         self,
     ) -> tuple[dict[tuple[str, str], list[configuration.Setting]], ...]:
         """The options of each source, by section and name."""
-        found = []
+        by_source = []
         for source in self.sources:
             named: dict[tuple[str, str], list[configuration.Setting]] = {}
             for option in source.options:
                 settings = named.setdefault((option.section, option.name), [])
                 settings.append(option.setting)
-            found.append(named)
-        return tuple(found)
+            by_source.append(named)
+        return tuple(by_source)
 
     def _boolean(self, names: nova_options.Names) -> bool | None:
         values = self._all(names)
@@ -155,17 +155,17 @@ class Process:
 
 
 def in_one_folder(processes: collections.abc.Sequence[Process]) -> Process:
-    """Return the process that reads all of these as files of one folder."""
+    """Return the process that reads the files of all as one folder."""
     whole = joined(processes)
     return dataclasses.replace(
         whole,
         place=processes[0].place,
-        sources=tuple(sorted(whole.sources, key=lambda one: one.name)),
+        sources=tuple(sorted(whole.sources, key=lambda source: source.name)),
     )
 
 
 def joined(processes: collections.abc.Sequence[Process]) -> Process:
-    """Return the process that reads all of these, in their order."""
+    """Return the process that reads the sources of all, in order."""
     return dataclasses.replace(
         processes[-1],
         sources=tuple(
@@ -176,30 +176,30 @@ def joined(processes: collections.abc.Sequence[Process]) -> Process:
 
 @dataclasses.dataclass(frozen=True)
 class NodeSet:
-    """Hosts that are deployed alike: OpenStackDataPlaneNodeSet."""
+    """Hosts with the same configuration: OpenStackDataPlaneNodeSet."""
 
     place: configuration.Place
-    #: The settings of all nodes, and of those that have others.
+    #: The settings of all nodes, and those of nodes that differ.
     settings: tuple[configuration.HostSettings, ...]
-    #: Names of the services that are deployed, in order; None where the
-    #: defaults are.
+    #: Names of the services that are deployed, in order; None for the default
+    #: services.
     services: tuple[configuration.Setting, ...] | None = None
     #: ``baremetalSetTemplate.bmhLabelSelector``
     selector: configuration.Labels = ()
-    #: Where the selector stands; None where machines are not looked for.
+    #: The line of the selector; None where the node set selects no machines.
     selector_place: configuration.Place | None = None
     nodes: tuple[configuration.NodeSetNode, ...] = ()
-    #: What nova-compute reads on the hosts, as far as it is known.
+    #: The processes of nova-compute on the hosts, as far as they are known.
     computes: tuple[Process, ...] = ()
-    #: The hosts have their operating system already.
+    #: Whether the hosts have an operating system already.
     pre_provisioned: bool = False
-    #: It is made of values: what these lack may come from elsewhere.
+    #: Whether only its values are known, so that others may set more.
     partial: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class DataPlaneService:
-    """What is deployed under a name: OpenStackDataPlaneService."""
+    """A service of the data plane: OpenStackDataPlaneService."""
 
     name: str
     place: configuration.Place
@@ -207,19 +207,19 @@ class DataPlaneService:
     type: str
     #: Names of the ConfigMaps that it mounts.
     config_maps: tuple[str, ...] = ()
-    #: What they have for nova-compute, as far as they are known.
+    #: The process that reads them on a compute, as far as they are known.
     process: Process | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class DataPlane:
-    """All that is not configuration of a service."""
+    """The objects of the data plane."""
 
     node_sets: tuple[NodeSet, ...] = ()
     machines: tuple[configuration.Machine, ...] = ()
     services: tuple[DataPlaneService, ...] = ()
-    #: Names of services that deployments have in place of those of their node
-    #: sets: ``servicesOverride``.
+    #: Names of services in ``servicesOverride`` of deployments, which replace
+    #: those of their node sets.
     overrides: tuple[configuration.Setting, ...] = ()
 
 
@@ -230,7 +230,7 @@ class Unread:
     #: ``nova.conf.d/gpu.ini``
     what: str
     place: configuration.Place
-    #: Why, without a full stop.
+    #: Without a full stop.
     reason: str
     #: A sentence.
     remedy: str
@@ -238,7 +238,7 @@ class Unread:
 
 @dataclasses.dataclass(frozen=True)
 class Deployment:
-    """All processes of a cloud, as far as they are known, and their hosts."""
+    """The processes of a cloud, as far as they are known, and its hosts."""
 
     processes: tuple[Process, ...] = ()
     data_plane: DataPlane = DataPlane()
@@ -246,18 +246,20 @@ class Deployment:
 
     @property
     def folder(self) -> str:
-        """The lowest folder that holds all that is read."""
+        """The lowest folder that contains all files."""
         return folder_of(self.processes)
 
     def of_kind(self, kind: str) -> tuple[Process, ...]:
         """Return the processes of a kind: a compute for each host."""
-        return tuple(one for one in self.processes if one.is_read_by(kind))
+        return tuple(
+            process for process in self.processes if process.is_read_by(kind)
+        )
 
     def computes_on(self, host: str) -> tuple[Process, ...]:
         """Return the computes that may be the one on a host.
 
-        The only one; or those of this host where one is known to be; or else
-        those of which it is not known where they are.
+        The only compute; or else those that are known to be on the host; or
+        else those whose hosts are not known.
         """
         computes = self.of_kind(configuration.COMPUTE)
         if len(computes) == 1:
@@ -293,14 +295,20 @@ class Deployment:
             (
                 node_set
                 for node_set in self.data_plane.node_sets
-                if any(sources >= {*one.sources} for one in node_set.computes)
+                if any(
+                    sources >= {*process.sources}
+                    for process in node_set.computes
+                )
             ),
             None,
         )
 
 
 def _is_same_host(names: collections.abc.Iterable[str], host: str) -> bool:
-    """Return whether a host has one of some names, with or without domain."""
+    """Return whether one of the names is that of a host.
+
+    Either may have the domain.
+    """
     return any(
         host == name
         or host.partition('.')[0] == name
@@ -312,21 +320,21 @@ def _is_same_host(names: collections.abc.Iterable[str], host: str) -> bool:
 def readers(
     processes: collections.abc.Iterable[Process],
 ) -> dict[configuration.Place, set[str]]:
-    """Return which kinds of process read each line."""
-    found: dict[configuration.Place, set[str]] = {}
+    """Return the kinds of processes that read each line."""
+    kinds: dict[configuration.Place, set[str]] = {}
     for process in processes:
         for option in process.options:
-            found.setdefault(option.setting.place, set()).update(
+            kinds.setdefault(option.setting.place, set()).update(
                 process.readers
             )
-    return found
+    return kinds
 
 
 def split(deployment: Deployment) -> tuple[Deployment, ...]:
-    """Return the deployments of a tree that may have many.
+    """Return the deployments of a tree that may have several.
 
-    One is what the lowest folder holds that has both a process of the control
-    plane and a compute in it; what is in no such folder is taken together.
+    A deployment is the content of a lowest folder that has both a process of
+    the control plane and a compute; all other processes are one deployment.
     """
     processes = deployment.processes
     folders: dict[str, list[int]] = {}
@@ -338,29 +346,35 @@ def split(deployment: Deployment) -> tuple[Deployment, ...]:
             if above == folder:
                 break
             folder = above
-    found = []
-    taken: set[int] = set()
-    # The lowest first.
-    for folder in sorted(folders, key=lambda one: -one.count('/')):
-        numbers = [one for one in folders[folder] if one not in taken]
-        members = [processes[one] for one in numbers]
-        if any(one.is_control_plane for one in members) and any(
-            one.is_read_by(configuration.COMPUTE) for one in members
+    deployments = []
+    assigned: set[int] = set()
+    # The lowest folder first.
+    for folder in sorted(folders, key=lambda path: -path.count('/')):
+        numbers = [
+            number for number in folders[folder] if number not in assigned
+        ]
+        members = [processes[number] for number in numbers]
+        if any(process.is_control_plane for process in members) and any(
+            process.is_read_by(configuration.COMPUTE) for process in members
         ):
-            found.append(members)
-            taken.update(numbers)
-    left = [one for at, one in enumerate(processes) if at not in taken]
+            deployments.append(members)
+            assigned.update(numbers)
+    others = [
+        process
+        for number, process in enumerate(processes)
+        if number not in assigned
+    ]
     return tuple(
         dataclasses.replace(deployment, processes=tuple(members))
-        for members in ([*found, left] if left else found)
+        for members in ([*deployments, others] if others else deployments)
     )
 
 
 def folder_of(processes: collections.abc.Iterable[Process]) -> str:
-    """Return the lowest folder that holds all that processes read."""
+    """Return the lowest folder that contains all files of processes."""
     paths: set[str] = set()
     for process in processes:
-        paths |= {one.setting.place.path for one in process.options} or {
+        paths |= {option.setting.place.path for option in process.options} or {
             process.place.path
         }
     folders = sorted(
@@ -369,5 +383,5 @@ def folder_of(processes: collections.abc.Iterable[Process]) -> str:
     try:
         return posixpath.commonpath(folders)
     except ValueError:
-        # Some were named from the root, others were not.
+        # Absolute and relative paths have no common one.
         return folders[0]

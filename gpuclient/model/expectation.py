@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Devices that configuration makes computes report, and those in Placement."""
+"""Devices that computes are configured to report to Placement."""
 
 import collections.abc
 import dataclasses
@@ -26,24 +26,27 @@ MISSING = 'missing'
 
 @dataclasses.dataclass(frozen=True)
 class Expectation:
-    """A device that a compute is to report, or any of a class."""
+    """A device that a compute should report, or any of a class."""
 
     #: Hypervisor hostname, or the name of the compute service.
     host: str
     #: ``0000:04:00.0``; None for any device.
     address: str | None
-    #: None where the configuration does not tell.
+    #: None where the configuration does not determine it.
     resource_class: str | None
-    #: Where the configuration says it.
+    #: The file that has the device, and its line.
     source: str
-    #: None where the configuration does not tell.
+    #: None where the configuration does not determine it.
     total: int | None = None
     traits: frozenset[str] = frozenset()
 
     def state(
         self, devices: collections.abc.Iterable[inventory.Device]
     ) -> str:
-        """Return whether Placement has it: reported, missing, or differs."""
+        """Return its state in Placement.
+
+        :returns: :data:`REPORTED`, :data:`MISSING`, or how it differs.
+        """
         of_host = [
             device for device in devices if is_host(self.host, device.host)
         ]
@@ -56,22 +59,22 @@ class Expectation:
                 )
                 else MISSING
             )
-        found = [
+        matches = [
             device for device in of_host if device.address == self.address
         ] or [
-            # VFs are units of the provider of their PF, which the address of
-            # a VF does not name.
+            # VFs are units of the provider of their PF, which does not have
+            # the address of the VF.
             device
             for device in of_host
             if (device.total or 0) > 1
             and device.address is not None
             and device.address.split(':')[:2] == self.address.split(':')[:2]
         ]
-        if not found:
+        if not matches:
             return MISSING
-        return self._differs(found[0]) or REPORTED
+        return self._difference(matches[0]) or REPORTED
 
-    def _differs(self, device: inventory.Device) -> str:
+    def _difference(self, device: inventory.Device) -> str:
         if self.resource_class not in (None, device.resource_class):
             return (
                 f'has class {device.resource_class}, not {self.resource_class}'
@@ -85,7 +88,7 @@ class Expectation:
 
 
 def is_host(name: str, hypervisor_hostname: str) -> bool:
-    """Return whether a name, perhaps without a domain, is that of a host."""
+    """Return whether a name is that of a host, with or without its domain."""
     return hypervisor_hostname == name or hypervisor_hostname.startswith(
         f'{name}.'
     )
@@ -94,7 +97,7 @@ def is_host(name: str, hypervisor_hostname: str) -> bool:
 def of_providers(
     providers: collections.abc.Iterable[device_spec.Provider], source: str
 ) -> collections.abc.Iterator[Expectation]:
-    """Yield what computes report of devices that are known one by one."""
+    """Yield expectations of known devices."""
     for provider in providers:
         host, address = inventory.split_provider_name(provider.name)
         yield Expectation(
@@ -111,12 +114,12 @@ def of_specs(
     host: str,
     specs: collections.abc.Iterable[tuple[device_spec.DeviceSpec, str]],
 ) -> collections.abc.Iterator[Expectation]:
-    """Yield what entries of ``[pci]device_spec`` make a compute report.
+    """Yield expectations of entries of ``[pci]device_spec``.
 
-    An entry with the address of one device means that device, any other
-    for at least one device.
+    An entry with the address of one device expects that device, any other at
+    least one device.
 
-    :param specs: Each entry, and where it stands.
+    :param specs: Each entry, and the line that has it.
     """
     for spec, source in specs:
         if spec.address is None or not spec.in_placement:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Flavors, as far as PCI devices are concerned."""
+"""Flavors, and the PCI devices that they request."""
 
 import collections.abc
 import dataclasses
@@ -30,11 +30,11 @@ NUMA_POLICY = 'hw:pci_numa_affinity_policy'
 GROUP_KEY = re.compile(
     r'(?P<kind>resources|trait)(?P<suffix>[a-zA-Z0-9_-]{1,64})?:(?P<name>.*)'
 )
-#: Resource classes that the compute node itself has, not its devices.
+#: Resource classes of the compute node itself, not of its devices.
 OF_THE_NODE = ('VCPU', 'PCPU', 'MEMORY_MB', 'DISK_GB')
 
 _CUSTOM = 'CUSTOM_'
-#: What Nova calls the class of a device that has no name of its own.
+#: Prefix of the classes that Nova derives from ids of devices.
 _OF_DEVICES = 'CUSTOM_PCI_'
 
 
@@ -59,7 +59,7 @@ class Flavor:
 
     @property
     def aliases(self) -> dict[str, int] | None:
-        """Devices that it requests, by alias; see :func:`read_aliases`."""
+        """Number of requested devices, by alias; see :func:`read_aliases`."""
         if self.extra_specs is None:
             return None
         return requested_aliases(self.extra_specs)
@@ -68,28 +68,27 @@ class Flavor:
 def parse_request(text: str, *, force: bool = False) -> tuple[str, int]:
     """Return alias and number of ``NAME:COUNT``.
 
-    :param force: Let a count of 0 pass, with which servers boot without a
-        device.
-    :raises gpuclient.exceptions.InvalidValue: Anything else, or a name that
-        would be read as more than one request.
+    :param force: Accept a count of 0: servers boot without a device.
+    :raises gpuclient.exceptions.InvalidValue: It is anything else, or Nova
+        would read the name as more than one request.
     """
     name, separator, number = text.rpartition(':')
     name = name.strip(' ')
     if not separator or not name or not re.fullmatch('[0-9]{1,9}', number):
         raise exceptions.InvalidValue(
             f'{text!r} is not NAME:COUNT, the name of an alias and a number '
-            f'of devices, like nvidia_a2:1'
+            f'of devices, such as nvidia_a2:1'
         )
     if re.search('[:,]', name) or not name.isprintable():
         raise exceptions.InvalidValue(
-            f'{text!r} does not name an alias: a name in a flavor has no '
-            f'colon, comma or control character'
+            f'{text!r} does not name an alias: in a flavor the name must not '
+            f'contain a colon, a comma or a control character'
         )
     if int(number) == 0 and not force:
         raise exceptions.InvalidValue(
             f'{text!r} requests no device: servers would boot without one. '
-            f'To take the alias out, use "gpu flavor unset"; to write it '
-            f'anyway, --force'
+            f'Remove the alias with "gpu flavor unset", or write it anyway '
+            f'with --force'
         )
     return name, int(number)
 
@@ -97,34 +96,34 @@ def parse_request(text: str, *, force: bool = False) -> tuple[str, int]:
 def requested_aliases(
     extra_specs: collections.abc.Mapping[str, str],
 ) -> dict[str, int]:
-    """Return how many devices of which alias are requested."""
+    """Return the number of requested devices, by alias."""
     if ALIASES not in extra_specs:
         return {}
     return read_aliases(extra_specs[ALIASES])[0]
 
 
 def read_aliases(value: str) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Return what a stored value requests, and the parts that are broken.
+    """Return the requests of a stored value, and its invalid parts.
 
-    Read as leniently as Nova does: a number below zero counts as none, and a
-    broken part, an empty one too, lets every boot fail
+    Nova treats a number below zero as zero. An invalid part, such as an empty
+    one, makes every boot fail
     (``nova/pci/request.py:_translate_alias_to_requests``).
     """
     requests: dict[str, int] = {}
-    broken = []
+    invalid = []
     for part in value.split(','):
         name, _colon, number = part.partition(':')
         count = _integer(number)
         if count is None:
-            broken.append(part)
+            invalid.append(part)
         else:
             name = name.strip()
             requests[name] = requests.get(name, 0) + max(0, count)
-    return requests, tuple(broken)
+    return requests, tuple(invalid)
 
 
 def _integer(text: str | int) -> int | None:
-    """Return a number as Python reads it: `` 2``, ``+2`` and ``1_0``, too."""
+    """Return a number as Python reads it, such as `` 2``, ``+2``, ``1_0``."""
     try:
         return int(text)
     except ValueError:
@@ -132,7 +131,7 @@ def _integer(text: str | int) -> int | None:
 
 
 def parse_amount(text: str | int) -> int | None:
-    """Return an amount of resources; None for one that Nova leaves out.
+    """Return an amount of resources; None for one that Nova ignores.
 
     ``nova/objects/request_spec.py:RequestGroup.add_resource``
     """
@@ -141,7 +140,7 @@ def parse_amount(text: str | int) -> int | None:
 
 
 def is_resource_class(name: str) -> bool:
-    """Return whether Nova requests a class; it leaves out all others.
+    """Return whether Nova requests a class; it ignores all others.
 
     ``nova/objects/request_spec.py:RequestGroup.add_resource``
     """
@@ -158,19 +157,19 @@ def normalized_class(name: str) -> str:
 
 
 def write_aliases(requests: collections.abc.Mapping[str, int]) -> str:
-    """Return the value that asks for devices."""
+    """Return the value of the extra spec that requests devices."""
     return ','.join(f'{name}:{count}' for name, count in requests.items())
 
 
 def requested_classes(
     extra_specs: collections.abc.Mapping[str, str],
 ) -> dict[str, str]:
-    """Return the classes that are requested by name, by key of the flavor.
+    """Return the resource classes that a flavor requests, by its keys.
 
-    Without those of the compute node itself, amounts of 0, and what Nova
-    leaves out.
+    Without those of the compute node itself, amounts of 0, and keys that Nova
+    ignores.
     """
-    found = {}
+    classes = {}
     for key, value in extra_specs.items():
         match = GROUP_KEY.fullmatch(key)
         if (
@@ -180,18 +179,18 @@ def requested_classes(
             and is_resource_class(match['name'])
             and parse_amount(value)
         ):
-            found[key] = match['name']
-    return found
+            classes[key] = match['name']
+    return classes
 
 
 def device_resources(
     extra_specs: collections.abc.Mapping[str, str],
     device_classes: collections.abc.Container[str] | None = None,
 ) -> dict[str, str]:
-    """Return the devices that are requested by class: key and amount.
+    """Return the amounts of devices that are requested by class, by keys.
 
-    :param device_classes: The classes that PCI devices have in Placement;
-        None where that is not known, and the name has to tell.
+    :param device_classes: The classes of PCI devices in Placement; None where
+        they are not known, so that the name decides.
     """
     return {
         key: extra_specs[key]
@@ -208,7 +207,7 @@ def is_for_devices(
     flavor: Flavor,
     device_classes: collections.abc.Container[str] | None = None,
 ) -> bool:
-    """Return whether a flavor requests PCI devices, or was meant to.
+    """Return whether a flavor requests PCI devices, or is meant to.
 
     :param device_classes: See :func:`device_resources`.
     """

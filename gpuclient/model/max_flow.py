@@ -10,86 +10,93 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Whether requests can be met from pools of which each may use some."""
+"""Whether requests can be met from pools that each request may use some of."""
 
 import collections
 import collections.abc
 import typing
 
+#: Pairs of a request and a pool.
+_Steps: typing.TypeAlias = list[tuple[int, int]]
+
 
 def can_be_met(
-    wants: collections.abc.Sequence[int],
-    rooms: collections.abc.Sequence[int],
+    requests: collections.abc.Sequence[int],
+    pools: collections.abc.Sequence[int],
     usable: collections.abc.Sequence[collections.abc.Collection[int]],
 ) -> bool:
     """Return whether all requests can be met at once.
 
-    It is a flow from requests to pools: units are given to one request after
-    another, and those given before move to other pools to make room (Edmonds
-    and Karp). Where no move makes room for a unit, nothing would.
+    It computes a maximum flow from requests to pools (Edmonds and Karp): units
+    are assigned to one request after another, and units that other requests
+    have move to other pools to make room. Where no move makes room for a
+    unit, the requests cannot be met.
 
-    :param wants: How many units each request needs.
-    :param rooms: How many units each pool has.
+    :param requests: Number of units that each request needs.
+    :param pools: Number of units that each pool has.
     :param usable: The pools that each request may use, by their numbers.
     """
-    given = [dict.fromkeys(pools, 0) for pools in usable]
-    left = list(rooms)
-    for request, want in enumerate(wants):
-        while want:
-            takes, gives = _make_room(request, given, left)
+    assigned = [dict.fromkeys(numbers, 0) for numbers in usable]
+    free = list(pools)
+    for request, missing in enumerate(requests):
+        while missing:
+            takes, releases = _path(request, assigned, free)
             if not takes:
                 return False
-            _request, last = takes[0]
-            amount = min(
-                want, left[last], *(given[one][pool] for one, pool in gives)
+            _taker, last_pool = takes[0]
+            units = min(
+                missing,
+                free[last_pool],
+                *(assigned[holder][pool] for holder, pool in releases),
             )
-            for one, pool in takes:
-                given[one][pool] += amount
-            for one, pool in gives:
-                given[one][pool] -= amount
-            left[last] -= amount
-            want -= amount
+            for taker, pool in takes:
+                assigned[taker][pool] += units
+            for holder, pool in releases:
+                assigned[holder][pool] -= units
+            free[last_pool] -= units
+            missing -= units
     return True
 
 
-_Steps: typing.TypeAlias = list[tuple[int, int]]
-
-
-def _make_room(
+def _path(
     request: int,
-    given: collections.abc.Sequence[collections.abc.Mapping[int, int]],
-    left: collections.abc.Sequence[int],
+    assigned: collections.abc.Sequence[collections.abc.Mapping[int, int]],
+    free: collections.abc.Sequence[int],
 ) -> tuple[_Steps, _Steps]:
-    """Return which requests take and give up which pools, the shortest way.
+    """Return the shortest way to assign a unit to a request.
 
-    :returns: What is taken, of a pool with room first, and what is given up
-        for it; empty where there is no way.
+    :returns: Which requests take units of which pools, that of the pool with
+        a free unit first, and which requests release units for them; empty
+        where there is no way.
     """
-    taker: dict[int, int] = {}
-    #: Which pool a request gives up, to take of another one.
-    loses: dict[int, int] = {}
+    takers: dict[int, int] = {}
+    #: The pool of which a request releases units, to take those of another.
+    released: dict[int, int] = {}
     waiting = collections.deque([request])
     while waiting:
-        one = waiting.popleft()
-        for pool in given[one].keys() - taker.keys():
-            taker[pool] = one
-            if left[pool]:
-                return _steps(pool, taker, loses)
-            for other, units in enumerate(given):
-                if units.get(pool) and other not in {request, *loses}:
-                    loses[other] = pool
-                    waiting.append(other)
+        taker = waiting.popleft()
+        for pool in assigned[taker].keys() - takers.keys():
+            takers[pool] = taker
+            if free[pool]:
+                return _steps(pool, takers, released)
+            holders = [
+                holder
+                for holder, units in enumerate(assigned)
+                if units.get(pool) and holder not in {request, *released}
+            ]
+            released.update(dict.fromkeys(holders, pool))
+            waiting.extend(holders)
     return [], []
 
 
 def _steps(
     pool: int,
-    taker: collections.abc.Mapping[int, int],
-    loses: collections.abc.Mapping[int, int],
+    takers: collections.abc.Mapping[int, int],
+    released: collections.abc.Mapping[int, int],
 ) -> tuple[_Steps, _Steps]:
-    takes, gives = [(taker[pool], pool)], []
-    while (one := takes[-1][0]) in loses:
-        pool = loses[one]
-        gives.append((one, pool))
-        takes.append((taker[pool], pool))
-    return takes, gives
+    takes, releases = [(takers[pool], pool)], []
+    while (holder := takes[-1][0]) in released:
+        pool = released[holder]
+        releases.append((holder, pool))
+        takes.append((takers[pool], pool))
+    return takes, releases

@@ -10,18 +10,22 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Figures of a cloud for monitoring.
+"""Metrics of a cloud, for monitoring.
 
-Names and labels that the os-capacity exporter has, too, mean the same here
-and are filled for PCI devices as well: flavors are counted with the devices of
-their aliases, and what is reserved is never counted as capacity.
+Names and labels of the os-capacity exporter mean the same here, and cover PCI
+devices, too: flavors are counted with the devices of their aliases, and
+reserved units never count as capacity.
 """
 
 import collections.abc
 import dataclasses
+import typing
 
 from gpuclient.model import capacity
 from gpuclient.model import inventory
+
+#: Values of the labels, and the value.
+_Sample: typing.TypeAlias = tuple[tuple[str, ...], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +33,11 @@ class Family:
     """A gauge with all its samples."""
 
     name: str
-    #: What it means, one sentence.
+    #: What it means, in one sentence.
     help: str
     #: Names of the labels.
     labels: tuple[str, ...]
-    #: Values of the labels, and the value.
-    samples: tuple[tuple[tuple[str, ...], float], ...]
+    samples: tuple[_Sample, ...]
 
 
 def families(
@@ -43,84 +46,109 @@ def families(
     forecasts: collections.abc.Sequence[capacity.Forecast],
     projects: collections.abc.Mapping[str, str],
 ) -> tuple[Family, ...]:
-    """Return all that is to be said of a cloud.
+    """Return the metrics of a cloud.
 
     What could not be read has no sample.
 
     :param devices: With their consumers.
     :param projects: Names, by id.
     """
-    known = [one for one in forecasts if one.demand is not None]
     return (
-        Family(
-            'openstack_free_capacity_by_flavor_total',
-            'How many more servers of the flavor fit, as if it were the only '
-            'one.',
-            ('flavor_name', 'public'),
-            tuple(
+        *_flavor_families(forecasts),
+        _project_aggregates(hosts),
+        *_host_families(hosts),
+        _project_usage(devices, projects),
+        *_device_families(devices),
+        _stranded_devices(hosts, forecasts),
+    )
+
+
+def _flavor_families(
+    forecasts: collections.abc.Sequence[capacity.Forecast],
+) -> collections.abc.Iterator[Family]:
+    known = [forecast for forecast in forecasts if forecast.demand is not None]
+    yield Family(
+        'openstack_free_capacity_by_flavor_total',
+        'How many more servers of the flavor fit, as if it were the only one.',
+        ('flavor_name', 'public'),
+        tuple(
+            (
+                (forecast.flavor.name, str(forecast.flavor.is_public)),
+                float(forecast.count or 0),
+            )
+            for forecast in known
+        ),
+    )
+    yield Family(
+        'openstack_free_capacity_hypervisor_by_flavor',
+        'How many more servers of the flavor fit on the host.',
+        ('hypervisor', 'flavor_name', 'az_aggregate', 'project_aggregate'),
+        tuple(
+            (
                 (
-                    (one.flavor.name, str(one.flavor.is_public)),
-                    float(one.count or 0),
-                )
-                for one in known
-            ),
+                    on_host.host.node.name,
+                    forecast.flavor.name,
+                    _zone(on_host.host),
+                    _project_aggregate(on_host.host),
+                ),
+                float(on_host.count),
+            )
+            for forecast in known
+            for on_host in forecast.hosts
         ),
-        Family(
-            'openstack_free_capacity_hypervisor_by_flavor',
-            'How many more servers of the flavor fit on the host.',
-            ('hypervisor', 'flavor_name', 'az_aggregate', 'project_aggregate'),
-            tuple(
-                (
-                    (
-                        each.host.node.name,
-                        one.flavor.name,
-                        _zone(each.host),
-                        _kept_for(each.host),
-                    ),
-                    float(each.count),
-                )
-                for one in known
-                for each in one.hosts
-            ),
+    )
+
+
+def _project_aggregates(
+    hosts: collections.abc.Iterable[capacity.HostCapacity],
+) -> Family:
+    aggregates = {
+        (project, aggregate.name)
+        for host in hosts
+        for aggregate in host.aggregates
+        for project in aggregate.tenants()
+    }
+    return Family(
+        'openstack_project_filter_aggregate',
+        'Projects that an aggregate with GPU hosts is kept for.',
+        ('project_id', 'aggregate'),
+        tuple((labels, 1.0) for labels in sorted(aggregates)),
+    )
+
+
+def _project_usage(
+    devices: collections.abc.Iterable[inventory.Device],
+    projects: collections.abc.Mapping[str, str],
+) -> Family:
+    units: dict[tuple[str, str], int] = {}
+    for device in devices:
+        for consumer in device.consumers or ():
+            if consumer.project_id and device.resource_class:
+                key = (consumer.project_id, device.resource_class)
+                units[key] = units.get(key, 0) + consumer.amount
+    return Family(
+        'openstack_project_usage',
+        'Units of the resource class of devices that a project holds.',
+        ('project_id', 'project_name', 'placement_resource'),
+        tuple(
+            ((project, projects.get(project, ''), name), float(amount))
+            for (project, name), amount in sorted(units.items())
         ),
-        Family(
-            'openstack_project_filter_aggregate',
-            'Projects that an aggregate with GPU hosts is kept for.',
-            ('project_id', 'aggregate'),
-            tuple(
-                ((project, name), 1.0)
-                for project, name in sorted(
-                    {
-                        (project, aggregate.name)
-                        for host in hosts
-                        for aggregate in host.aggregates
-                        for project in aggregate.tenants()
-                    }
-                )
-            ),
-        ),
-        *_of_hosts(hosts),
-        Family(
-            'openstack_project_usage',
-            'Units of the resource class of devices that a project holds.',
-            ('project_id', 'project_name', 'placement_resource'),
-            tuple(
-                ((project, projects.get(project, ''), name), float(units))
-                for (project, name), units in sorted(_used(devices).items())
-            ),
-        ),
-        *_of_devices(devices),
-        Family(
-            'openstack_gpu_stranded',
-            'Free units of devices on a host that no flavor can use.',
-            ('hypervisor', 'resource'),
-            tuple(
-                ((host.node.name, found.resource_class), float(found.stranded))
-                for host, stranded in capacity.stranded_by_host(
-                    hosts, forecasts
-                )
-                for found in stranded
-            ),
+    )
+
+
+def _stranded_devices(
+    hosts: collections.abc.Sequence[capacity.HostCapacity],
+    forecasts: collections.abc.Sequence[capacity.Forecast],
+) -> Family:
+    return Family(
+        'openstack_gpu_stranded',
+        'Free units of devices on a host that no flavor can use.',
+        ('hypervisor', 'resource'),
+        tuple(
+            ((host.node.name, units.resource_class), float(units.stranded))
+            for host, stranded in capacity.stranded_by_host(hosts, forecasts)
+            for units in stranded
         ),
     )
 
@@ -136,70 +164,63 @@ def _zone(host: capacity.HostCapacity) -> str:
     )
 
 
-def _kept_for(host: capacity.HostCapacity) -> str:
+def _project_aggregate(host: capacity.HostCapacity) -> str:
     names = [
         aggregate.name for aggregate in host.aggregates if aggregate.tenants()
     ]
     return 'multiple' if len(names) > 1 else ''.join(names)
 
 
-def _of_hosts(
+def _host_families(
     hosts: collections.abc.Iterable[capacity.HostCapacity],
 ) -> collections.abc.Iterator[Family]:
-    allocated: list[tuple[tuple[str, ...], float]] = []
-    allocatable: list[tuple[tuple[str, ...], float]] = []
+    allocated: list[_Sample] = []
+    allocatable: list[_Sample] = []
     for host in hosts:
-        found = {
-            one.resource_class: (one.used, one.capacity)
-            for one in host.node.resources or ()
-        }
-        for device in host.devices:
-            if device.resource_class is None or device.total is None:
-                continue
-            used, units = found.get(device.resource_class, (0, 0))
-            found[device.resource_class] = (
-                used + (device.used or 0),
-                units + device.total - (device.reserved or 0),
-            )
-        for name, (used, units) in sorted(found.items()):
+        for name, (used, units) in sorted(_resources(host).items()):
             labels = (host.node.name, name)
             allocated.append((labels, float(used)))
             allocatable.append((labels, float(units)))
-    labels = ('hypervisor', 'resource')
+    names = ('hypervisor', 'resource')
     yield Family(
         'openstack_hypervisor_placement_allocated',
         'Units that consumers hold, of a host and its devices.',
-        labels,
+        names,
         tuple(allocated),
     )
     yield Family(
         'openstack_hypervisor_placement_allocatable_capacity',
         'Units that consumers can hold: total less reserved, times the '
         'allocation ratio.',
-        labels,
+        names,
         tuple(allocatable),
     )
 
 
-def _used(
-    devices: collections.abc.Iterable[inventory.Device],
-) -> dict[tuple[str, str], int]:
-    found: dict[tuple[str, str], int] = {}
-    for device in devices:
-        for consumer in device.consumers or ():
-            if consumer.project_id and device.resource_class:
-                key = (consumer.project_id, device.resource_class)
-                found[key] = found.get(key, 0) + consumer.amount
-    return found
+def _resources(host: capacity.HostCapacity) -> dict[str, tuple[int, int]]:
+    """Return used units and capacity, by resource class."""
+    resources = {
+        resource.resource_class: (resource.used, resource.capacity)
+        for resource in host.node.resources or ()
+    }
+    for device in host.devices:
+        if device.resource_class is None or device.total is None:
+            continue
+        used, units = resources.get(device.resource_class, (0, 0))
+        resources[device.resource_class] = (
+            used + (device.used or 0),
+            units + device.total - (device.reserved or 0),
+        )
+    return resources
 
 
-def _of_devices(
+def _device_families(
     devices: collections.abc.Sequence[inventory.Device],
 ) -> collections.abc.Iterator[Family]:
-    # Prometheus keeps the suffix _total for counters.
+    # Prometheus reserves the suffix _total for counters.
     for name, key, meaning in (
         ('units', 'total', 'Units of a PCI device: 1, or the VFs of a PF.'),
-        ('reserved', 'reserved', 'Units of a PCI device that nobody gets.'),
+        ('reserved', 'reserved', 'Reserved units of a PCI device.'),
         ('used', 'used', 'Units of a PCI device that consumers hold.'),
     ):
         yield Family(

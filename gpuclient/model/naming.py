@@ -10,17 +10,17 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Nova's normal forms of the names that Placement knows devices by.
+"""Resource classes and traits of devices, normalized as Nova does.
 
-An alias and a device spec meet in these names: both sides go through them
-before they are compared (``nova/compute/pci_placement_translator.py``).
+Nova normalizes the names of an alias and those of a device spec before it
+compares them (``nova/compute/pci_placement_translator.py``).
 """
 
 import functools
 import re
 
 _CUSTOM = 'CUSTOM_'
-#: What Placement wants of a name that is not a standard one.
+#: What Placement accepts beside the standard names.
 RULE = (
     'CUSTOM_ and capital letters, digits and underscores, at most 255 '
     'characters'
@@ -31,14 +31,14 @@ _LONGEST = 255
 
 
 def is_resource_class(name: str) -> bool:
-    """Return whether Placement accepts a name as that of a class."""
+    """Return whether Placement accepts a name as a resource class."""
     import os_resource_classes
 
     return name in os_resource_classes.STANDARDS or _is_custom(name)
 
 
 def is_trait(name: str) -> bool:
-    """Return whether Placement accepts a name as that of a trait."""
+    """Return whether Placement accepts a name as a trait."""
     import os_traits
 
     return not os_traits.check_traits([name])[1] or _is_custom(name)
@@ -53,11 +53,11 @@ def resource_class(
 ) -> str:
     """Return the resource class of a device, or of a request for one.
 
-    ``CUSTOM_PCI_10DE_20F1`` unless one is requested; that one is changed to
-    upper case and, unless it is a standard class or begins with ``CUSTOM_``
-    already, made a legal custom one
+    ``CUSTOM_PCI_10DE_20F1`` unless one is requested. That one is changed to
+    upper case and, unless it is a standard class or begins with ``CUSTOM_``,
+    normalized to a custom class
     (``pci_placement_translator.py:get_resource_class``). A name that begins
-    with ``CUSTOM_`` is taken as it is, legal or not.
+    with ``CUSTOM_`` is not changed, even if Placement refuses it.
     """
     import os_resource_classes
 
@@ -70,11 +70,11 @@ def resource_class(
 
 
 def traits(text: str) -> frozenset[str]:
-    """Return the traits that a comma separated text stands for.
+    """Return the traits of a comma-separated list.
 
-    A standard trait in its exact spelling is kept; anything else is changed
-    to upper case and, unless it begins with ``CUSTOM_`` then, made a legal
-    custom trait. Spaces count: `` big`` becomes ``CUSTOM__BIG``
+    A standard trait in its exact spelling is kept; any other is changed to
+    upper case and, unless it then begins with ``CUSTOM_``, normalized to a
+    custom trait. Spaces are part of a name: `` big`` becomes ``CUSTOM__BIG``
     (``pci_placement_translator.py:get_traits``).
     """
     return _traits(tuple(text.split(','))) if text else frozenset()
@@ -82,7 +82,7 @@ def traits(text: str) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=1024)
 def _traits(names: tuple[str, ...]) -> frozenset[str]:
-    # os_traits looks through all that it has each time.
+    # os_traits searches all its traits each time.
     import os_traits
 
     standard, others = os_traits.check_traits(names)

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a source answered, and what it did not.
+"""Results from several sources, some of which may have failed.
 
-No answer is silently partial: whoever reads several sources returns what it
-got together with a :class:`Failure` for each source that did not answer.
+No result is silently partial: a function that reads several sources returns
+a :class:`Failure` for each source that failed.
 """
 
 import dataclasses
@@ -26,12 +26,12 @@ T = typing.TypeVar('T')
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """A source that did not answer, so that rows or values may be missing."""
+    """A source that failed, so that rows or values may be missing."""
 
-    #: What was read, as the user knows it: ``inventories of 0000:04:00.0 on
+    #: What was read, in words of the user: ``inventories of 0000:04:00.0 on
     #: edpm-compute-0``.
     source: str
-    #: Why it failed, in the words of the server where it gave any.
+    #: The reason, as the server gave it.
     reason: str
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class Failure:
 
 @dataclasses.dataclass(frozen=True)
 class PartialResult(typing.Generic[T]):
-    """A value with the sources that are missing from it."""
+    """A value, and the sources that are missing from it."""
 
     value: T
     #: Sources whose rows may be missing from the value.

@@ -17,8 +17,8 @@ import re
 
 from gpuclient import exceptions
 
-#: What libvirt says a device is, and Nova's ``dev_type`` after it: a device
-#: without SR-IOV, the parent of virtual functions, a virtual function
+#: Device types of libvirt, which Nova stores as ``dev_type``: a device without
+#: SR-IOV, a physical function, a virtual function
 #: (``nova/virt/libvirt/host.py:_get_device_type``).
 DEVICE_TYPES = ('type-PCI', 'type-PF', 'type-VF')
 
@@ -34,7 +34,7 @@ _ADDRESS = re.compile(
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Address:
-    """Where a PCI device sits on its host."""
+    """The address of a PCI device on its host."""
 
     #: 0 to 0xffff.
     domain: int
@@ -53,19 +53,18 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """Return the address that a text names.
+    """Return an address: ``0000:04:00.0``, in either case.
 
-    ``0000:04:00.0``, in either case; the domain may be left out as lspci
-    does, which means domain 0, or have eight digits as nvidia-smi writes it,
-    ``00000009:01:00.0``.
+    The domain may be left out, as lspci does for domain 0, or have eight
+    digits, as nvidia-smi writes it: ``00000009:01:00.0``.
 
-    :raises gpuclient.exceptions.InvalidAddress: For anything else.
+    :raises gpuclient.exceptions.InvalidAddress: It is not an address.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None:
         raise exceptions.InvalidAddress(
-            f'{text!r} is not the address of a PCI device: it takes the form '
-            f'0000:04:00.0 (domain:bus:slot.function, hexadecimal)'
+            f'{text!r} is not a PCI address, such as 0000:04:00.0 '
+            f'(domain:bus:slot.function, hexadecimal)'
         )
     return Address(
         *(
