@@ -22,6 +22,7 @@ from gpuclient.documents.deployers import kolla
 from gpuclient.documents.deployers import plain
 from gpuclient.documents.deployers import rhoso
 from gpuclient.documents.deployers import unread
+from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
@@ -37,6 +38,8 @@ COMPUTE = configuration.COMPUTE
 STANDARD_INPUT = '-'
 _STANDARD_INPUT = '<stdin>'
 YAML = ('.yaml', '.yml')
+#: Names in a folder that are looked at to say what it has.
+_MOST_NAMES = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,8 +264,37 @@ def _open(path: str) -> editable.Editable:
         return kolla.CustomConfiguration(path.rstrip('/') or path)
     if plain.is_folder(path):
         return plain.ConfigFolder(path.rstrip('/') or path)
-    raise exceptions.DocumentError(
-        f'{path} is a folder without nova.conf. It is neither a folder of '
+    raise exceptions.DocumentError(_not_a_folder_of_nova(path))
+
+
+def _not_a_folder_of_nova(folder: str) -> str:
+    """Return why the files of a folder are not taken together."""
+    paths = []
+    for name in plain.names_of(folder)[:_MOST_NAMES]:
+        path = os.path.join(folder, name)
+        if os.path.isdir(path):
+            if plain.is_folder(path):
+                paths.append(os.path.join(path, 'nova.conf'))
+            continue
+        try:
+            file = open_file(path)
+        except exceptions.DocumentError:
+            continue
+        if isinstance(file, derived_conf.DerivedFile):
+            return (
+                f'{folder} has files of {file.tool}, which are not edited: '
+                f'name the file, such as {path}, and the change is shown for '
+                f'you to make by hand'
+            )
+        if isinstance(file, rhoso.CustomResourceFile) and [*file.readings()]:
+            paths.append(path)
+    if paths:
+        return (
+            f'{folder} has configuration of several services: name each '
+            f'file, such as {paths[0]}'
+        )
+    return (
+        f'{folder} is a folder without nova.conf. It is neither a folder of '
         'drop-ins (.conf.d) nor the custom configuration of Kolla: pass the '
         'file itself'
     )
@@ -293,7 +325,11 @@ def read(path: str) -> tuple[ServiceConfiguration, ...]:
     if type(file) is nova_conf.NovaConf and not file.is_stream:
         processes = plain.processes_of(file)
         readings = [
-            dataclasses.replace(reading, processes=processes)
+            dataclasses.replace(
+                reading,
+                processes=processes,
+                service=reading.service or _only_reader(processes),
+            )
             for reading in readings
         ]
     configurations = tuple(
@@ -312,6 +348,17 @@ def read(path: str) -> tuple[ServiceConfiguration, ...]:
             'ConfigMap with a .conf key)'
         )
     return configurations
+
+
+def _only_reader(
+    processes: collections.abc.Iterable[editable.Reading],
+) -> str | None:
+    """Return which of nova-api and nova-compute reads a file; None for both.
+
+    ``/etc/kolla/nova-api/nova.conf`` is that of one service.
+    """
+    readers = {process.service for process in processes} & {API, COMPUTE}
+    return readers.pop() if len(readers) == 1 else None
 
 
 def _check_layer(

@@ -19,6 +19,7 @@ import os
 import typing
 
 from gpuclient.documents import editable
+from gpuclient.documents import nova_conf
 from gpuclient.documents import services
 from gpuclient import exceptions
 from gpuclient.files import atomic
@@ -240,11 +241,20 @@ def _edit(
     reader: collections.abc.Callable[[str], tuple[T, ...]],
 ) -> Edit[T]:
     """Read a file; YAML names the services that read it."""
+    found = reader(path)
     documents = [
-        document
-        for document in reader(path)
-        if document.service in (None, *names)
+        document for document in found if document.service in (None, *names)
     ]
+    if not documents:
+        # Whoever names the service of a nova.conf knows better than its path.
+        documents = [
+            dataclasses.replace(
+                document,
+                reading=dataclasses.replace(document.reading, service=None),
+            )
+            for document in found
+            if type(document.file) is nova_conf.NovaConf
+        ]
     if not documents:
         raise exceptions.DocumentError(
             f'{path} has no configuration of {" or ".join(names)}'

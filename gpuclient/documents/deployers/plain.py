@@ -523,6 +523,11 @@ def _names(folder: str) -> list[str]:
         return []
 
 
+def names_of(folder: str) -> list[str]:
+    """Return the names in a folder, in their order; none if it is closed."""
+    return sorted(_names(folder))
+
+
 def is_folder(path: str) -> bool:
     """Return whether a folder has a nova.conf, or files of services."""
     return any(

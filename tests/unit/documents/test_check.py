@@ -891,3 +891,39 @@ class TestExample(CheckTestCase):
             {finding.Severity.WARNING},
             {one.finding.severity for one in self.check(files)},
         )
+
+
+class TestSecondService(CheckTestCase):
+    """A data plane service that mounts the ConfigMaps of another."""
+
+    def test_cores_that_nothing_runs_on(self) -> None:
+        objects = CLEAN_OBJECTS[OBJECTS].replace('"4-23"', '"4-22"', 1) + (
+            '---\n'
+            'kind: OpenStackDataPlaneService\n'
+            'metadata: {name: nova-custom-more}\n'
+            'spec:\n'
+            '  edpmServiceType: nova\n'
+            '  dataSources:\n'
+            '  - configMapRef: {name: cpu-nova}\n'
+            '  - configMapRef: {name: gpu-nova}\n'
+            '---\n'
+            'kind: OpenStackDataPlaneNodeSet\n'
+            'metadata: {name: more}\n'
+            'spec:\n'
+            '  preProvisioned: true\n'
+            '  nodeTemplate:\n'
+            '    ansible:\n'
+            '      ansibleVars:\n'
+            '        edpm_kernel_args: intel_iommu=on iommu=pt\n'
+            '        edpm_tuned_profile: cpu-partitioning\n'
+            '        edpm_tuned_isolated_cores: "4-31"\n'
+            '  nodes: {b: {}}\n'
+            '  services: [nova-custom-more]\n'
+        )
+        messages = [
+            located.finding.message
+            for located in self.check({OBJECTS: objects})
+            if located.finding.code == 'GPU504'
+        ]
+        self.assertEqual(1, len(messages), messages)
+        self.assertIn('Cores 24-31 are isolated', messages[0])

@@ -18,6 +18,7 @@ from gpuclient.documents import aliases
 from gpuclient.documents import device_specs
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
+from gpuclient.operations import configuration_edits
 from tests.unit.documents import test_tree
 
 ON, ALIAS = test_tree.ON, test_tree.ALIAS
@@ -106,3 +107,55 @@ class TestEdits(test_tree.TreeTestCase):
             exceptions.DocumentError, aliases.read, self.path('')
         )
         self.assertIn('is a folder without nova.conf', str(error))
+
+    def test_file_of_one_service(self) -> None:
+        """The name of its folder, or its own, tells who reads it."""
+        self.write(
+            {
+                'kolla/nova-api/nova.conf': '[pci]\n',
+                'kolla/nova-compute/nova.conf': '[pci]\n',
+                'all/nova.conf': '[pci]\n',
+                'etc/nova-compute.conf': '[pci]\n',
+            }
+        )
+        for name, service in (
+            ('kolla/nova-api/nova.conf', 'nova-api'),
+            ('kolla/nova-compute/nova.conf', 'nova-compute'),
+            ('etc/nova-compute.conf', 'nova-compute'),
+            ('all/nova.conf', None),
+        ):
+            (document,) = aliases.read(self.path(name))
+            self.assertEqual(service, document.service, name)
+        self.assertEqual(
+            (), device_specs.read(self.path('kolla/nova-api/nova.conf'))
+        )
+        error = self.assertRaises(
+            exceptions.DocumentError, aliases.read, self.path('kolla')
+        )
+        self.assertIn(
+            f'name each file, such as {self.path("kolla/nova-api/nova.conf")}',
+            str(error),
+        )
+
+    def test_file_that_the_user_gives_to_a_service(self) -> None:
+        self.write({'nova-api/nova.conf': '[pci]\n'})
+        path = self.path('nova-api/nova.conf')
+        for given, services in (
+            (['nova-api'], ['nova-api']),
+            (['nova-compute'], ['nova-compute']),
+            (['nova-api', 'nova-compute'], ['nova-api']),
+        ):
+            (edit,) = configuration_edits.read([(path, given)], aliases.read)
+            self.assertEqual(services, edit.services)
+
+    def test_folder_of_a_tool_whose_files_are_not_edited(self) -> None:
+        self.write(
+            {
+                'a.yaml': 'parameter_defaults:\n  NovaPCIPassthrough:\n'
+                '  - {vendor_id: "10de"}\n'
+            }
+        )
+        error = self.assertRaises(
+            exceptions.DocumentError, aliases.read, self.path('')
+        )
+        self.assertIn('has files of TripleO, which are not edited', str(error))
