@@ -16,6 +16,10 @@
 It may neither send without end, nor so slowly that there is none, nor ask for
 a pause of days, nor send a request on to others: keystoneauth sends the token
 to wherever an answer redirects to (``session.py:_send_request``).
+
+Not bounded in total: headers, and the lines with the sizes of chunks. They are
+read by http.client, which has no place for a clock: the read timeout counts
+for each piece that arrives, of 64 KiB a line and 100 headers at most.
 """
 
 import collections.abc
