@@ -18,15 +18,19 @@ state that a cloud can be in, at every microversion.
 """
 
 import collections.abc
+import dataclasses
+import sqlite3
 import typing
 import unittest.mock
 import uuid
 
 import ddt
 import fixtures
+import jsonschema
 from keystoneauth1 import adapter
 from keystoneauth1 import session
 from keystoneauth1 import token_endpoint
+from placement import db_api as placement_db
 from placement.tests.functional.fixtures import placement as placement_fixture
 import testtools
 
@@ -72,8 +76,43 @@ class _Counting(adapter.Adapter):
         return answer
 
 
+def _engine_connection() -> sqlite3.Connection:
+    engine = placement_db.get_placement_engine()
+    return typing.cast(
+        sqlite3.Connection, engine.raw_connection().driver_connection
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Everything:
+    """A cloud with hosts in every state."""
+
+    database: sqlite3.Connection
+    #: The servers that Nova has.
+    servers: tuple[inventory.Server, ...]
+    #: The plain read.
+    rows: list[tuple[typing.Any, ...]]
+
+
+_VALIDATORS: dict[int, typing.Any] = {}
+
+
+def _validate(document: object, schema: typing.Any, **options: object) -> None:
+    """As jsonschema.validate, which checks the schema at each call."""
+    validator = _VALIDATORS.get(id(schema))
+    if validator is None:
+        kind = jsonschema.validators.validator_for(schema)
+        kind.check_schema(schema)
+        validator = _VALIDATORS[id(schema)] = kind(schema, **options)
+    error = jsonschema.exceptions.best_match(validator.iter_errors(document))
+    if error is not None:
+        raise error
+
+
 class PlacementTestCase(testtools.TestCase):
     options: typing.ClassVar[dict[str, typing.Any]] = {}
+    #: Made once, since it takes some hundred requests.
+    _everything: typing.ClassVar[_Everything | None] = None
 
     def setUp(self) -> None:
         super().setUp()
@@ -81,6 +120,11 @@ class PlacementTestCase(testtools.TestCase):
         # In one process wsgi-intercept and threads do not go together.
         self.useFixture(
             fixtures.MonkeyPatch('gpuclient.cloud.placement.reader.THREADS', 1)
+        )
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'placement.util.jsonschema.validate', _validate
+            )
         )
         service = self.useFixture(_Placement(**self.options))
         self.placement = _Counting(
@@ -91,8 +135,8 @@ class PlacementTestCase(testtools.TestCase):
             endpoint_override=service.endpoint,
         )
         self.placement.paths = []
-        for name in ('CUSTOM_NVLINK',):
-            self.send('PUT', f'/traits/{name}')
+        self._classes: set[str] = set()
+        self.send('PUT', '/traits/CUSTOM_NVLINK')
 
     def send(self, method: str, path: str, body: object = None) -> typing.Any:
         response = adapter.Adapter.request(
@@ -117,27 +161,31 @@ class PlacementTestCase(testtools.TestCase):
         body = {'name': name, 'uuid': identity}
         if parent:
             body['parent_provider_uuid'] = parent
-        self.send('POST', '/resource_providers', body)
+        answer = self.send('POST', '/resource_providers', body)
+        generation = answer['generation']
         for key in inventories:
-            if key.startswith('CUSTOM_'):
+            if key.startswith('CUSTOM_') and key not in self._classes:
                 self.send('PUT', f'/resource_classes/{key}')
-        self.send(
-            'PUT',
-            f'/resource_providers/{identity}/inventories',
-            {
-                'resource_provider_generation': 0,
-                'inventories': inventories,
-            },
-        )
-        generation = self.send('GET', f'/resource_providers/{identity}')
-        self.send(
-            'PUT',
-            f'/resource_providers/{identity}/traits',
-            {
-                'resource_provider_generation': generation['generation'],
-                'traits': list(traits),
-            },
-        )
+                self._classes.add(key)
+        if inventories:
+            answer = self.send(
+                'PUT',
+                f'/resource_providers/{identity}/inventories',
+                {
+                    'resource_provider_generation': generation,
+                    'inventories': inventories,
+                },
+            )
+            generation = answer['resource_provider_generation']
+        if traits:
+            self.send(
+                'PUT',
+                f'/resource_providers/{identity}/traits',
+                {
+                    'resource_provider_generation': generation,
+                    'traits': list(traits),
+                },
+            )
         return identity
 
     def host(
@@ -256,8 +304,23 @@ class PlacementTestCase(testtools.TestCase):
             key=str,
         )
 
-    def make_everything(self) -> tuple[inventory.Server, ...]:
-        """Make hosts in every state; return the servers that Nova knows."""
+    def make_everything(self) -> _Everything:
+        """Make hosts in every state."""
+        if PlacementTestCase._everything is None:
+            servers = self._make_hosts()
+            database = sqlite3.connect(':memory:', check_same_thread=False)
+            _engine_connection().backup(database)
+            PlacementTestCase._everything = _Everything(
+                database, servers, self.plainly()
+            )
+        else:
+            PlacementTestCase._everything.database.backup(_engine_connection())
+            self._classes |= {A100, VF}
+        self.placement.paths.clear()
+        return PlacementTestCase._everything
+
+    def _make_hosts(self) -> tuple[inventory.Server, ...]:
+        """Make hosts in every state; return the servers that Nova has."""
         self.provider('cpu-only', {'VCPU': {'total': 8}, MB: {'total': 64}})
         self.host('idle', 4)
         _root, devices = self.host('used', 2)
@@ -324,52 +387,41 @@ class PlacementTestCase(testtools.TestCase):
 class TestReads(PlacementTestCase):
     @ddt.data((1, 18), (1, 29), (1, 31), (1, 36), (1, 39))
     def test_same_as_the_plain_read(self, version: tuple[int, int]) -> None:
-        servers = self.make_everything()
-        expected = self.plainly()
-        self.assertEqual(24, len(expected))
+        everything = self.make_everything()
+        self.assertEqual(24, len(everything.rows))
         with unittest.mock.patch.object(reader, 'NEWEST', version):
-            for known in ((), servers):
-                self.assertEqual(expected, self.rows(self.read(known)))
+            for servers in ((), everything.servers):
+                self.assertEqual(
+                    everything.rows, self.rows(self.read(servers))
+                )
 
     def test_consumers(self) -> None:
-        servers = self.make_everything()
+        servers = self.make_everything().servers
         consumers = {
             consumer.uuid: consumer
             for device in self.read(servers)
             for consumer in device.consumers or ()
         }
-        named = [one for one in consumers.values() if one.name]
+        named = [item for item in consumers.values() if item.name]
         self.assertEqual(3, len(named))
-        self.assertEqual({'p1'}, {one.project_id for one in named})
-        self.assertEqual({'u1'}, {one.user_id for one in named})
-        self.assertEqual(
-            1,
-            len(
-                [
-                    one
-                    for one in consumers.values()
-                    if one.consumer_type == 'MIGRATION'
-                ]
-            ),
-        )
+        self.assertEqual({'p1'}, {item.project_id for item in named})
+        self.assertEqual({'u1'}, {item.user_id for item in named})
+        types = [item.consumer_type for item in consumers.values()]
+        self.assertEqual(1, types.count('MIGRATION'))
 
     def test_filters(self) -> None:
         self.make_everything()
-        everything = self.read()
+        devices = self.read()
         self.assertEqual(
-            [device for device in everything if device.host == 'no-memory'],
+            [device for device in devices if device.host == 'no-memory'],
             self.read(host='no-memory'),
         )
         self.assertEqual(
-            [device for device in everything if device.resource_class == VF],
+            [device for device in devices if device.resource_class == VF],
             self.read(resource_class=VF),
         )
         self.assertEqual(
-            [
-                device
-                for device in everything
-                if 'CUSTOM_NVLINK' in device.traits
-            ],
+            [device for device in devices if 'CUSTOM_NVLINK' in device.traits],
             self.read(traits=['CUSTOM_NVLINK']),
         )
         self.assertEqual([], self.read(host='drained', resource_class=VF))
@@ -449,11 +501,9 @@ class TestReads(PlacementTestCase):
 
     def test_few_among_many(self) -> None:
         """Only the trees of GPU hosts are asked for."""
-        self.make_everything()
-        expected = self.plainly()
-        self.placement.paths.clear()
-        found = self.read(count_hosts=lambda: 10_000)
-        self.assertEqual(expected, self.rows(found))
+        expected = self.make_everything().rows
+        devices = self.read(count_hosts=lambda: 10_000)
+        self.assertEqual(expected, self.rows(devices))
         self.assertIn('/resource_classes', self.placement.paths)
 
     def test_nothing_left(self) -> None:
@@ -494,8 +544,7 @@ class TestReads(PlacementTestCase):
     @ddt.data('/resource_providers', '/allocation_candidates', '/inventories')
     def test_change_meanwhile(self, after: str) -> None:
         """Each row is true of one moment, whenever the cloud changes."""
-        servers = self.make_everything()
-        before = self.plainly()
+        everything = self.make_everything()
         _root, devices = self.host('busy', 3)
         gone = self.allocate({devices[0]: {A100: 1}})
 
@@ -506,11 +555,11 @@ class TestReads(PlacementTestCase):
             self.host('new', 1)
 
         self.placement.after = (after, change)
-        rows = self.rows(self.read(servers))
+        rows = self.rows(self.read(everything.servers))
         self.assertIsNone(self.placement.after)
         of_busy = [row for row in rows if row[0] == 'busy']
         others = [row for row in rows if row[0] != 'busy']
-        self.assertEqual(before, others)
+        self.assertEqual(everything.rows, others)
         for row in of_busy:
             used, consumers = row[5], row[7]
             self.assertEqual(used, sum(amount for _id, amount in consumers))
@@ -590,6 +639,7 @@ class TestCapped(PlacementTestCase):
     }
 
     def test_same_as_the_plain_read(self) -> None:
-        servers = self.make_everything()
-        expected = self.plainly()
-        self.assertEqual(expected, self.rows(self.read(servers)))
+        everything = self.make_everything()
+        self.assertEqual(
+            everything.rows, self.rows(self.read(everything.servers))
+        )
