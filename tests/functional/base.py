@@ -12,6 +12,8 @@
 
 """The real ``openstack`` shell against a real, embedded OpenStack."""
 
+import atexit
+import collections.abc
 import dataclasses
 import io
 import json
@@ -31,6 +33,7 @@ import uuid
 import fixtures
 import openstack
 from openstack import connection
+from openstack import exceptions as sdk_exceptions
 from openstackclient import shell
 from osc_lib import clientmanager
 import testtools
@@ -45,6 +48,9 @@ CLOUDS_YAML = 'GPUCLIENT_FUNCTIONAL_CLOUDS_YAML'
 #: The entry of the admin there, and that of a plain member of a project.
 ADMIN = 'functional'
 MEMBER = 'functional-member'
+#: Seconds between two looks at a condition.
+_INTERVAL = 0.05
+T = typing.TypeVar('T')
 #: The shell as a program of its own.
 PROGRAM = (sys.executable, '-m', 'openstackclient.shell')
 
@@ -87,6 +93,35 @@ def run_openstack(*arguments: str) -> Result:
         root.handlers[:] = before
         root.setLevel(level)
     return Result(status or 0, stdout.getvalue(), stderr.getvalue())
+
+
+def wait_until(
+    condition: collections.abc.Callable[[], T],
+    timeout: float = 60,
+    expected: str = 'the condition holds',
+) -> T:
+    """Return the first value of a condition that is true.
+
+    None and False are not true; an empty list is a value.
+
+    :raises AssertionError: There is none in time.
+    """
+    deadline = time.monotonic() + timeout
+    while (value := condition()) is None or value is False:
+        if time.monotonic() > deadline:
+            raise AssertionError(f'{expected}: not so in {timeout} seconds')
+        time.sleep(_INTERVAL)
+    return value
+
+
+def settled_servers(
+    cloud: connection.Connection,
+) -> list[typing.Any] | None:
+    """Return all servers once each has booted or failed."""
+    servers = list(cloud.compute.servers())
+    if all(server.status in ('ACTIVE', 'ERROR') for server in servers):
+        return servers
+    return None
 
 
 def run_program(*arguments: str) -> Result:
@@ -154,6 +189,16 @@ class ShellTestCase(testtools.TestCase):
             fixtures.EnvironmentVariable('OS_CLIENT_CONFIG_FILE', changed)
         )
 
+    def use(self, cloud: dict[str, typing.Any]) -> None:
+        """Make the commands that follow use a rehearsal cloud."""
+        self.useFixture(
+            fixtures.EnvironmentVariable(
+                'OS_CLIENT_CONFIG_FILE',
+                os.path.join(cloud['directory'], 'clouds.yaml'),
+            )
+        )
+        self.os_cloud = cloud['name']
+
     def connect(self, os_cloud: str | None = None) -> connection.Connection:
         """Return an SDK connection."""
         os_cloud = os_cloud or self.os_cloud
@@ -163,6 +208,46 @@ class ShellTestCase(testtools.TestCase):
             self.addCleanup(cloud.close)
             self._connections[os_cloud] = cloud
         return self._connections[os_cloud]
+
+    def wait_for_server(
+        self, server_id: str, *statuses: str, timeout: float = 90
+    ) -> typing.Any:
+        """Return a server as soon as it has one of some statuses."""
+        compute = self.connect().compute
+
+        def find() -> typing.Any:
+            server = compute.get_server(server_id)
+            if server.task_state is None and server.status in (
+                *statuses,
+                'ERROR',
+            ):
+                return server
+            return None
+
+        server = wait_until(
+            find, timeout, f'server {server_id} is {" or ".join(statuses)}'
+        )
+        self.assertIn(server.status, statuses, server.fault)
+        return server
+
+    def delete(self, *server_ids: str) -> None:
+        """Delete servers, where they are there, and wait for their end."""
+        compute = self.connect().compute
+        for server_id in server_ids:
+            compute.delete_server(server_id, ignore_missing=True)
+        for server_id in server_ids:
+            wait_until(
+                lambda server_id=server_id: self._is_deleted(server_id),
+                90,
+                f'server {server_id} is deleted',
+            )
+
+    def _is_deleted(self, server_id: str) -> bool:
+        try:
+            self.connect().compute.get_server(server_id)
+        except sdk_exceptions.NotFoundException:
+            return True
+        return False
 
     def run_command(
         self, *arguments: str, os_cloud: str | None = None
@@ -255,6 +340,7 @@ class CloudTestCase(ShellTestCase):
         self.useFixture(
             fixtures.EnvironmentVariable('OS_CLIENT_CONFIG_FILE', path)
         )
+        self._servers: list[str] = []
 
     def as_member(self, *arguments: str, status: int = 0) -> typing.Any:
         """As :meth:`openstack`, as a plain member of the project demo."""
@@ -325,53 +411,31 @@ class CloudTestCase(ShellTestCase):
         }
         if host is not None:
             request['host'] = host
-        deadline = time.monotonic() + 60
-        while True:
+
+        def boot() -> typing.Any:
             response = compute.post(
                 '/servers', json={'server': request}, microversion='2.90'
             )
             self.assertEqual(202, response.status_code, response.text)
             server_id = response.json()['server']['id']
-            self.addCleanup(self.delete, server_id)
+            self._servers.append(server_id)
+            self.addCleanup(self._delete_servers)
             server = self.wait_for_server(server_id, status, 'ERROR')
-            if (
-                server.status == status
-                or 'No valid host' not in str(server.fault)
-                or time.monotonic() > deadline
+            if server.status != status and 'No valid host' in str(
+                server.fault
             ):
-                break
-            self.delete(server_id)
+                self.delete(server_id)
+                return None
+            return server
+
+        server = wait_until(boot, 60, 'a host has a free device')
         self.assertEqual(status, server.status, server.fault)
         return server
 
-    def wait_for_server(
-        self, server_id: str, *statuses: str, timeout: float = 90
-    ) -> typing.Any:
-        """Return a server as soon as it has one of some statuses."""
-        compute = self.connect().compute
-        deadline = time.monotonic() + timeout
-        while True:
-            server = compute.get_server(server_id)
-            if server.status in statuses and server.task_state is None:
-                return server
-            if server.status == 'ERROR' or time.monotonic() > deadline:
-                self.fail(
-                    f'server {server.name} is {server.status}, '
-                    f'not {" or ".join(statuses)}: {server.fault}'
-                )
-            time.sleep(0.1)
-
-    def delete(self, server_id: str) -> None:
-        """Delete a server, if it is there, and wait until it is gone."""
-        compute = self.connect().compute
-        compute.delete_server(server_id, ignore_missing=True)
-        deadline = time.monotonic() + 90
-        while compute.find_server(
-            server_id, ignore_missing=True, all_projects=True
-        ):
-            if time.monotonic() > deadline:
-                self.fail(f'server {server_id} is still there')
-            time.sleep(0.1)
+    def _delete_servers(self) -> None:
+        """Delete all servers of this test, side by side."""
+        servers, self._servers = self._servers, []
+        self.delete(*servers)
 
 
 class OwnCloudTestCase(ShellTestCase):
@@ -426,12 +490,52 @@ class OwnCloudTestCase(ShellTestCase):
 
         self.addCleanup(stop)
 
-    def use(self, cloud: dict[str, typing.Any]) -> None:
-        """Make the commands that follow use a cloud."""
-        self.useFixture(
-            fixtures.EnvironmentVariable(
-                'OS_CLIENT_CONFIG_FILE',
-                os.path.join(cloud['directory'], 'clouds.yaml'),
-            )
+
+@dataclasses.dataclass(frozen=True)
+class StartedCloud:
+    """A cloud of :class:`CommonCloudTestCase`."""
+
+    #: The output of ``gpu rehearsal start``.
+    cloud: dict[str, typing.Any]
+    stderr: str
+
+
+class CommonCloudTestCase(ShellTestCase):
+    """A test on a cloud that several tests of one process share.
+
+    The first test starts the cloud, which ends with the process. A test
+    deletes what it makes and does not change what others rely on.
+    """
+
+    #: The name of the cloud, and the arguments that it is started with.
+    name: str
+    arguments: tuple[str, ...] = ()
+    start_status = 0
+    _clouds: typing.ClassVar[dict[str, StartedCloud]] = {}
+
+    def setUp(self) -> None:
+        super().setUp()
+        if self.name not in self._clouds:
+            self._clouds[self.name] = self._start()
+        self.started = self._clouds[self.name]
+        self.use(self.started.cloud)
+
+    def _start(self) -> StartedCloud:
+        # Short: the path of a socket in it has 107 bytes.
+        directory = tempfile.mkdtemp(prefix='gpu-')
+        atexit.register(_stop_and_delete, self.name, directory)
+        result = self.run_command(
+            *('gpu', 'rehearsal', 'start', self.name, '-f', 'json'),
+            *('--directory', os.path.join(directory, self.name)),
+            *('--bound-to', str(os.getpid())),
+            *self.arguments,
         )
-        self.os_cloud = cloud['name']
+        self.assertEqual(self.start_status, result.status, result.stderr)
+        return StartedCloud(json.loads(result.stdout), result.stderr)
+
+
+def _stop_and_delete(name: str, directory: str) -> None:
+    folder = control.folder(name, os.path.join(directory, name))
+    if folder.exists():
+        control.stop(folder)
+    shutil.rmtree(directory, ignore_errors=True)

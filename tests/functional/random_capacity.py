@@ -388,14 +388,11 @@ class _Run:
             trial.answers.append(response.status_code)
 
     def _count(self, trials: collections.abc.Iterable[_Trial]) -> None:
-        deadline = time.monotonic() + _SECONDS
-        while True:
-            servers = list(self._cloud.compute.servers())
-            if all(one.status in ('ACTIVE', 'ERROR') for one in servers):
-                break
-            if time.monotonic() > deadline:
-                raise RuntimeError('servers do not settle')
-            time.sleep(0.3)
+        servers = base.wait_until(
+            lambda: base.settled_servers(self._cloud),
+            _SECONDS,
+            'servers are settled',
+        )
         active = collections.Counter(
             server.name.rsplit('-', 1)[0]
             if server.name.count('-') > 4
@@ -407,13 +404,13 @@ class _Run:
             trial.active = active[trial.flavor.id]
 
     def _clear(self) -> None:
-        deadline = time.monotonic() + _SECONDS
         for server in self._cloud.compute.servers():
             self._cloud.compute.delete_server(server)
-        while list(self._cloud.compute.servers()):
-            if time.monotonic() > deadline:
-                raise RuntimeError('servers are not deleted')
-            time.sleep(0.2)
+        base.wait_until(
+            lambda: not list(self._cloud.compute.servers()),
+            _SECONDS,
+            'servers are deleted',
+        )
 
 
 def _set_up(cloud: connection.Connection, settings: str) -> None:

@@ -13,20 +13,18 @@
 """``openstack gpu alias verify``: what it says, and what it leaves behind."""
 
 import json
-import os
 import pathlib
 import signal
 import subprocess
 import sys
-import time
 
-import openstack
 import sqlalchemy
 
 from gpuclient.cloud.nova import alias_probe
 
 from tests.functional import base
 from tests.functional import proxy
+from tests.functional import test_rehearsal_hosts
 
 
 def rows(cloud_folder: pathlib.Path) -> dict[str, int]:
@@ -118,23 +116,16 @@ class TestVerify(base.CloudTestCase):
         self.assertTrue(flavor)
 
 
-class TestVerifyReplicas(base.OwnCloudTestCase):
+class TestVerifyReplicas(test_rehearsal_hosts.DifferingHostsTestCase):
     def test_replicas_that_disagree(self) -> None:
-        """Five hosts, two nova-api with different aliases, one balancer."""
-        spec = pathlib.Path(__file__).parent / 'differing.yaml'
-        cloud = self.start('diff', '--spec', os.fspath(spec), status=1)
-        folder = pathlib.Path(cloud['directory'])
-        ports = {
-            service['name']: service['port'] for service in cloud['services']
-        }
+        """Two nova-api with different aliases behind a load balancer."""
+        folder = pathlib.Path(self.started.cloud['directory'])
         between = self.enterContext(
-            proxy.Balancer([ports['nova-api-1'], ports['nova-api-2']])
+            proxy.Balancer([self.port('nova-api-1'), self.port('nova-api-2')])
         )
         self.configure(
             compute_endpoint_override=f'http://127.0.0.1:{between.port}/v2.1'
         )
-        connection = openstack.connect(cloud='diff')
-        self.addCleanup(connection.close)
         before = rows(folder)
         self.assertIn('nova_cell1.instances', before)
         result = self.run_command(
@@ -157,7 +148,7 @@ class TestVerifyReplicas(base.OwnCloudTestCase):
 
         # Nothing is left: no server, no flavor, no allocation.
         self.assertEqual(before, rows(folder))
-        self.assertEqual([], list(connection.compute.servers()))
+        self.assertEqual([], list(self.connect().compute.servers()))
         self._interrupt_and_kill()
 
     def flavors(self) -> list[str]:
@@ -185,7 +176,7 @@ class TestVerifyReplicas(base.OwnCloudTestCase):
         process = subprocess.Popen(
             [
                 sys.executable,
-                *('-m', 'openstackclient.shell', '--os-cloud', 'diff'),
+                *('-m', 'openstackclient.shell', '--os-cloud', self.name),
                 *('gpu', 'alias', 'verify', 'nosuch'),
             ],
             stdout=subprocess.PIPE,
@@ -195,10 +186,7 @@ class TestVerifyReplicas(base.OwnCloudTestCase):
                 signal.SIGINT, signal.default_int_handler
             ),
         )
-        deadline = time.monotonic() + 60
-        while not asked and time.monotonic() < deadline:
-            time.sleep(0.05)
-        self.assertEqual(1, len(asked))
+        base.wait_until(lambda: bool(asked), expected='nova-api is asked')
         self.assertEqual(1, len(self.flavors()))
         process.send_signal(number)
         _stdout, stderr = process.communicate(timeout=60)
@@ -214,21 +202,11 @@ class TestVerifyReplicas(base.OwnCloudTestCase):
         self.openstack('gpu', 'alias', 'verify', 'nvidia_pci')
         self.assertEqual([], self.flavors())
 
-    def test_nova_api_that_refused_to_start(self) -> None:
-        spec = self.directory / 'spec.yaml'
-        spec.write_text(
-            """
-control_plane:
-  api:
-    - config: |
-        [pci]
-        alias = {"name": "broken", "vendor_id": "0x10de", "product_id": "20f1"}
-hosts:
-  - name: only
-"""
+    def test_nova_api_that_did_not_start(self) -> None:
+        port = self.port('nova-api-3')
+        self.configure(
+            compute_endpoint_override=f'http://127.0.0.1:{port}/v2.1'
         )
-        self.start('api', '--spec', os.fspath(spec), status=1)
-        self.assertIn("'0x10de' does not match", self.start_errors)
-        words = self.refused('gpu', 'alias', 'verify', 'broken')
-        self.assertIn('Unable to establish connection', words)
-        self.assertEqual(1, len(words.splitlines()), words)
+        message = self.refused('gpu', 'alias', 'verify', 'broken')
+        self.assertIn('Unable to establish connection', message)
+        self.assertEqual(1, len(message.splitlines()), message)

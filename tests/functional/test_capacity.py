@@ -14,7 +14,6 @@
 
 import collections
 import json
-import time
 import typing
 
 from openstack import exceptions as sdk_exceptions
@@ -359,14 +358,10 @@ class TestForecast(base.OwnCloudTestCase):
                 raise
 
     def _booted(self, cloud: typing.Any) -> collections.Counter[str]:
-        """Return how many servers of each flavor run, when all is settled."""
-        deadline = time.monotonic() + 300
-        while True:
-            servers = list(cloud.compute.servers())
-            if all(one.status in ('ACTIVE', 'ERROR') for one in servers):
-                break
-            self.assertLess(time.monotonic(), deadline, servers)
-            time.sleep(0.2)
+        """Return how many servers of each flavor are ACTIVE."""
+        servers = base.wait_until(
+            lambda: base.settled_servers(cloud), 300, 'servers are settled'
+        )
         for server in servers:
             if server.status == 'ERROR':
                 fault = cloud.compute.get_server(server.id).fault

@@ -17,7 +17,6 @@ import pathlib
 import shutil
 import signal
 import subprocess
-import time
 
 import fixtures
 
@@ -175,17 +174,17 @@ class TestRehearse(base.OwnCloudTestCase):
             text=True,
         )
         self.addCleanup(program.kill)
-        deadline = time.monotonic() + 60
-        folders = []
-        while not folders or not folders[0].exists():
-            self.assertLess(time.monotonic(), deadline)
+
+        def find_folder():
             self.assertIsNone(program.poll())
-            folders = [
-                state.StateFolder('x', os.fspath(path))
-                for path in self.temporary.iterdir()
-            ]
-            time.sleep(0.05)
-        supervisor = folders[0].read().supervisor
+            for path in self.temporary.iterdir():
+                folder = state.StateFolder('x', os.fspath(path))
+                if folder.exists():
+                    return folder
+            return None
+
+        folder = base.wait_until(find_folder, expected='the cloud starts')
+        supervisor = folder.read().supervisor
         self.assertTrue(state.lives(supervisor))
         program.send_signal(signal.SIGTERM)
         _stdout, stderr = program.communicate(timeout=60)

@@ -464,12 +464,11 @@ def _refuse_candidates(request: proxy.Request) -> proxy.Answer | None:
     return None
 
 
-class TestRecovery(base.OwnCloudTestCase):
+class TestRecovery(base.CommonCloudTestCase):
     """A Placement that fails now and then is read to the last device."""
 
-    def setUp(self) -> None:
-        super().setUp()
-        self.start('weak', '--hosts', '2', '--gpus', '8')
+    name = 'sixteen'
+    arguments = ('--hosts', '2', '--gpus', '8')
 
     def rows(self) -> list[dict[str, typing.Any]]:
         found: list[dict[str, typing.Any]] = self.openstack(
@@ -478,14 +477,13 @@ class TestRecovery(base.OwnCloudTestCase):
         return found
 
     def test_recovery(self) -> None:
-        """One cloud for all: to start it takes longest."""
         expected = self.rows()
         self.assertEqual(16, len(expected))
         for name, answer, settings in (
             ('busy', proxy.Answer(503, 'busy', 'text/plain'), {}),
             ('dropped', proxy.DROP, {}),
             ('cut off', proxy.CUT, {}),
-            ('silent', proxy.HANG, {'api_timeout': 5}),
+            ('silent', proxy.HANG, {'api_timeout': 3}),
         ):
             with self.subTest(name):
                 self.configure(**settings)
@@ -542,6 +540,15 @@ class TestRecovery(base.OwnCloudTestCase):
         self.assertEqual(expected, self.rows())
         self.assertGreaterEqual(len(refused), 4)
 
+    def test_number_of_requests(self) -> None:
+        between = self.through('placement')
+        self.assertEqual({1}, {row['Total'] for row in self.rows()})
+        self.assertEqual(
+            ['/', '/allocation_candidates', '/resource_providers'],
+            sorted(path for path in between.paths()),
+            'one to learn the version, one for names, one for numbers',
+        )
+
 
 class TestServersOfAHost(base.CloudTestCase):
     """Nova is asked for the servers of the hosts in question only."""
@@ -587,19 +594,3 @@ class TestServersOfAHost(base.CloudTestCase):
         self.assertNotIn(there.id, ids)
         # One of another test may be on no host yet.
         self.assertLessEqual({server.host for server in found}, {HOST, None})
-
-
-class TestRequests(base.OwnCloudTestCase):
-    """How many requests a whole-cloud read costs."""
-
-    def test_four_hosts_of_eight(self) -> None:
-        self.start('big', '--hosts', '4', '--gpus', '8')
-        between = self.through('placement')
-        rows = self.openstack('gpu', 'placement', 'list', '-f', 'json')
-        self.assertEqual(32, len(rows))
-        self.assertEqual({1}, {row['Total'] for row in rows})
-        self.assertEqual(
-            ['/', '/allocation_candidates', '/resource_providers'],
-            sorted(path for path in between.paths()),
-            'one to learn the version, one for names, one for numbers',
-        )

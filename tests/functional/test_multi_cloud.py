@@ -22,10 +22,13 @@ import yaml
 from tests.functional import base
 
 _LIST = ('gpu', 'placement', 'list', '-f', 'json')
+_DEVICES = 16
+#: Nothing listens there.
+_CLOSED = 'http://127.0.0.1:9'
 
 
 class _Connection(connection.Connection):
-    """A connection of which it is known whether it is open."""
+    """A connection that is listed while it is open."""
 
     opened: typing.ClassVar[list[connection.Connection]] = []
 
@@ -38,33 +41,61 @@ class _Connection(connection.Connection):
         self.opened.remove(self)
 
 
-class TestEverywhere(base.OwnCloudTestCase):
-    def test_clouds_and_regions(self):
-        cloud = self.start('one', '--hosts', '1', '--gpus', '2')
-        home = self.connect().config.region_name
-        self._add_cloud(cloud, 'two', {})
-        self._add_cloud(
-            cloud, 'away', {'auth': {'auth_url': 'http://127.0.0.1:9/v3'}}
-        )
-        # Nothing but the names says which cloud is meant.
+class TestMultiCloud(base.CommonCloudTestCase):
+    name = 'sixteen'
+    arguments = ('--hosts', '2', '--gpus', '8')
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.add_clouds()
+        self.identity = self.connect().identity
+        self.region = self.connect().config.region_name
+        # The commands name their clouds.
         self.os_cloud = None
         self.useFixture(
             fixtures.MonkeyPatch(
                 'openstack.connection.Connection', _Connection
             )
         )
-        rows = self.openstack(*_LIST, '--cloud', 'one', '--cloud', 'two')
+
+    def add_clouds(self) -> None:
+        """Add a second name of the cloud, and a cloud that does not answer."""
+        path = os.environ['OS_CLIENT_CONFIG_FILE']
+        with open(path, encoding='utf-8') as stream:
+            document = yaml.safe_load(stream)
+        entry = document['clouds'][self.name]
+        document['clouds']['second'] = entry
+        document['clouds']['away'] = {
+            **entry,
+            'auth': {**entry['auth'], 'auth_url': f'{_CLOSED}/v3'},
+        }
+        folder = self.useFixture(fixtures.TempDir()).path
+        changed = os.path.join(folder, 'clouds.yaml')
+        with open(changed, 'w', encoding='utf-8') as stream:
+            yaml.safe_dump(document, stream)
+        self.useFixture(
+            fixtures.EnvironmentVariable('OS_CLIENT_CONFIG_FILE', changed)
+        )
+
+    def test_clouds(self) -> None:
+        rows = self.openstack(
+            *_LIST, '--cloud', self.name, '--cloud', 'second'
+        )
         self.assertEqual(
-            [('one', home)] * 2 + [('two', home)] * 2,
+            [(self.name, self.region)] * _DEVICES
+            + [('second', self.region)] * _DEVICES,
             [(row['Cloud'], row['Region']) for row in rows],
         )
         self.assertEqual(['Cloud', 'Region', 'Host'], list(rows[0])[:3])
-        # One that is away is named, and the others are shown.
-        done = self.run_command(*_LIST, '--cloud', 'away', '--cloud', 'one')
-        self.assertEqual(1, done.status)
-        self.assertEqual(2, done.stdout.count('"Cloud": "one"'))
-        self.assertEqual(1, done.stderr.count('\n'), done.stderr)
-        (line,) = done.stderr.strip().splitlines()
+        # One that does not answer is named, and the others are listed.
+        result = self.run_command(
+            *_LIST, '--cloud', 'away', '--cloud', self.name
+        )
+        self.assertEqual(1, result.status)
+        self.assertEqual(
+            _DEVICES, result.stdout.count(f'"Cloud": "{self.name}"')
+        )
+        (line,) = result.stderr.splitlines()
         self.assertTrue(line.startswith('cloud away: '), line)
         self.assertIn('127.0.0.1:9', line)
         self.assertIn(
@@ -77,69 +108,71 @@ class TestEverywhere(base.OwnCloudTestCase):
         )
         for command in ('server', 'capacity'):
             rows = self.openstack(
-                'gpu', command, 'list', '-f', 'json', '--cloud', 'one'
+                'gpu', command, 'list', '-f', 'json', '--cloud', self.name
             )
             self.assertEqual([], rows)
-        # None is open when the next one is, nor in the end.
+        # One is closed before the next is opened.
         self.assertEqual([], _Connection.opened)
-        # Without either option it is a list like any other.
-        self.os_cloud = 'one'
+
+    def test_without_the_options(self) -> None:
+        """It is a list of one cloud, without the columns."""
+        self.os_cloud = self.name
         self.assertEqual('Host', next(iter(self.openstack(*_LIST)[0])))
         self.os_cloud = None
         self.assertIn('auth', self.refused(*_LIST))
-        self._regions(home)
 
-    def _regions(self, home: str) -> None:
-        """A second region with the same services, a third that is away."""
-        identity = self.connect('one').identity
+    def test_regions(self) -> None:
+        """A second region with the same services, a third without."""
+        self.add_regions()
+        result = self.run_command(
+            *_LIST, '--all-regions', '--cloud', self.name
+        )
+        self.assertEqual(1, result.status)
+        for region in (self.region, 'Second'):
+            self.assertEqual(
+                _DEVICES, result.stdout.count(f'"Region": "{region}"'), result
+            )
+        (line,) = result.stderr.splitlines()
+        prefix = f'cloud {self.name}, region Third: '
+        self.assertTrue(line.startswith(prefix), line)
+        self.assertEqual([], _Connection.opened)
+
+    def add_regions(self) -> None:
         services = {
-            service.type: service.id for service in identity.services()
+            service.type: service.id for service in self.identity.services()
         }
         urls = {
             endpoint.service_id: endpoint.url
-            for endpoint in identity.endpoints(interface='public')
+            for endpoint in self.identity.endpoints(interface='public')
         }
-        for region, broken in (('Second', False), ('Third', True)):
-            identity.create_region(id=region)
+        for region in ('Second', 'Third'):
+            self.identity.create_region(id=region)
+            self.addCleanup(self.identity.delete_region, region)
             for kind in ('placement', 'compute', 'identity'):
-                identity.create_endpoint(
+                url = urls[services[kind]]
+                if (region, kind) == ('Third', 'placement'):
+                    url = f'{_CLOSED}/'
+                endpoint = self.identity.create_endpoint(
                     service_id=services[kind],
                     interface='public',
                     region_id=region,
-                    url='http://127.0.0.1:9/'
-                    if broken and kind == 'placement'
-                    else urls[services[kind]],
+                    url=url,
                 )
-        done = self.run_command(*_LIST, '--all-regions', '--cloud', 'one')
-        self.assertEqual(1, done.status)
-        for region in (home, 'Second'):
-            self.assertEqual(
-                2, done.stdout.count(f'"Region": "{region}"'), done
-            )
-        self.assertEqual(1, done.stderr.count('\n'), done.stderr)
-        (line,) = done.stderr.strip().splitlines()
-        self.assertTrue(line.startswith('cloud one, region Third: '), line)
-        self.assertEqual([], _Connection.opened)
-        # A catalog that says nothing of Placement leaves no cloud out
-        # unsaid.
-        for endpoint in identity.endpoints(service_id=services['placement']):
-            identity.delete_endpoint(endpoint)
-        self.assertIn(
-            'cloud one: its catalog has no region with a Placement',
-            self.refused(*_LIST, '--all-regions', '--cloud', 'one'),
-        )
+                self.addCleanup(self.identity.delete_endpoint, endpoint)
 
-    def _add_cloud(
-        self, cloud: dict[str, str], name: str, changes: dict[str, object]
-    ) -> None:
-        path = os.path.join(cloud['directory'], 'clouds.yaml')
-        with open(path, encoding='utf-8') as stream:
-            document = yaml.safe_load(stream)
-        entry = dict(document['clouds']['one'])
-        for key, value in changes.items():
-            entry[key] = (
-                {**entry[key], **value} if isinstance(value, dict) else value
+    def test_catalog_without_placement(self) -> None:
+        """No cloud is left out without a message."""
+        (service,) = self.identity.services(type='placement')
+        for endpoint in self.identity.endpoints(service_id=service.id):
+            self.identity.delete_endpoint(endpoint)
+            self.addCleanup(
+                self.identity.create_endpoint,
+                service_id=service.id,
+                interface=endpoint.interface,
+                region_id=endpoint.region_id,
+                url=endpoint.url,
             )
-        document['clouds'][name] = entry
-        with open(path, 'w', encoding='utf-8') as stream:
-            yaml.safe_dump(document, stream)
+        self.assertIn(
+            f'cloud {self.name}: its catalog has no region with a Placement',
+            self.refused(*_LIST, '--all-regions', '--cloud', self.name),
+        )

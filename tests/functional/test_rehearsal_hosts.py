@@ -10,49 +10,80 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Hosts that differ, services that Nova refuses, two nova-api."""
+"""Hosts that differ, services that do not start, and several nova-api."""
 
 import os
 import pathlib
 import socket
 
 from keystoneauth1 import adapter
-import openstack
 
 from tests.functional import base
 
 _SPEC = pathlib.Path(__file__).parent / 'differing.yaml'
+_INVALID_TYPE = (
+    "Invalid PCI alias definition: 'PF' is not one of "
+    "['type-PCI', 'type-PF', 'type-VF']"
+)
 
 
-class TestDifferingHosts(base.OwnCloudTestCase):
-    def test_differing_hosts(self):
-        cloud = self.start('diff', '--spec', os.fspath(_SPEC), status=1)
-        # The refused one is named on stderr, in Nova's words, and the rest
-        # runs.
-        reason = (
-            "Invalid PCI alias definition: 'PF' is not one of "
-            "['type-PCI', 'type-PF', 'type-VF']"
-        )
-        self.assertEqual(
-            f'nova-compute on invalid: {reason}', self.start_errors.strip()
-        )
-        states = {
+class DifferingHostsTestCase(base.CommonCloudTestCase):
+    """A test on the cloud of differing.yaml."""
+
+    name = 'differing'
+    arguments = ('--spec', os.fspath(_SPEC))
+    #: Two services do not start.
+    start_status = 1
+
+    def setUp(self):
+        super().setUp()
+        self.services = {
             (service['name'], service['host']): service
-            for service in cloud['services']
+            for service in self.started.cloud['services']
         }
-        invalid = states.pop(('nova-compute', 'invalid'))
-        self.assertEqual('refused', invalid['state'])
-        self.assertEqual(reason, invalid['message'])
-        self.assertIsNone(invalid['pid'])
+
+    def port(self, name):
+        return self.services[name, 'controller']['port']
+
+
+class TestDifferingHosts(DifferingHostsTestCase):
+    def test_services_that_do_not_start(self):
+        """They are named on stderr with Nova's message; the others run."""
+        api, compute = sorted(self.started.stderr.strip().splitlines())
+        self.assertEqual(f'nova-compute on invalid: {_INVALID_TYPE}', compute)
+        self.assertIn('nova-api-3 on controller: ', api)
+        self.assertIn("'0x10de' does not match", api)
+        services = dict(self.services)
+        refused = services.pop(('nova-compute', 'invalid'))
+        self.assertEqual('refused', refused['state'])
+        self.assertEqual(_INVALID_TYPE, refused['message'])
+        self.assertIsNone(refused['pid'])
+        refused = services.pop(('nova-api-3', 'controller'))
+        self.assertEqual('refused', refused['state'])
         self.assertEqual(
-            {'ready'}, {service['state'] for service in states.values()}
+            {'ready'}, {service['state'] for service in services.values()}
+        )
+        # Its port is closed.
+        self.assertRaises(
+            ConnectionRefusedError,
+            socket.create_connection,
+            ('127.0.0.1', refused['port']),
+        )
+        self.assertEqual(
+            ['pci', 'pf', 'untracked', 'vfs'],
+            sorted(
+                service.host
+                for service in self.connect().compute.services(
+                    binary='nova-compute'
+                )
+            ),
         )
 
-        connection = openstack.connect(cloud='diff')
-        self.addCleanup(connection.close)
+    def test_providers(self):
+        placement = self.connect().placement
         providers = {
             provider['name']: provider
-            for provider in connection.placement.get(
+            for provider in placement.get(
                 '/resource_providers', microversion='1.39'
             ).json()['resource_providers']
         }
@@ -70,32 +101,30 @@ class TestDifferingHosts(base.OwnCloudTestCase):
             },
             set(providers),
         )
-        functions = connection.placement.get(
+        functions = placement.get(
             '/resource_providers/'
             f'{providers["vfs.example.com_0000:04:00.0"]["uuid"]}/inventories'
         ).json()['inventories']
         self.assertEqual(4, functions['CUSTOM_PCI_10DE_20F2']['total'])
 
-        self._two_apis(connection, states)
-
-    def _two_apis(self, connection, states):
-        """The two nova-api differ on an alias."""
-        flavor = connection.compute.create_flavor(
+    def test_aliases_of_each_api(self):
+        cloud = self.connect()
+        flavor = cloud.compute.create_flavor(
             name='a2', vcpus=1, ram=512, disk=1
         )
-        connection.compute.create_flavor_extra_specs(
+        self.addCleanup(cloud.compute.delete_flavor, flavor)
+        cloud.compute.create_flavor_extra_specs(
             flavor, {'pci_passthrough:alias': 'nvidia_a2:1'}
         )
-        (image,) = connection.image.images(name='blank')
-        statuses = {}
+        (image,) = cloud.image.images(name='blank')
+        responses = {}
         for name in ('nova-api-1', 'nova-api-2'):
-            port = states[name, 'controller']['port']
             client = adapter.Adapter(
-                connection.session,
+                cloud.session,
                 service_type='compute',
-                endpoint_override=f'http://127.0.0.1:{port}/v2.1',
+                endpoint_override=f'http://127.0.0.1:{self.port(name)}/v2.1',
             )
-            response = client.post(
+            responses[name] = client.post(
                 '/servers',
                 json={
                     'server': {
@@ -108,49 +137,10 @@ class TestDifferingHosts(base.OwnCloudTestCase):
                 microversion='2.90',
                 raise_exc=False,
             )
-            statuses[name] = response.status_code
-        self.assertEqual({'nova-api-1': 202, 'nova-api-2': 400}, statuses)
+        self.assertEqual(202, responses['nova-api-1'].status_code)
+        self.delete(responses['nova-api-1'].json()['server']['id'])
+        self.assertEqual(400, responses['nova-api-2'].status_code)
         self.assertIn(
             'PCI alias nvidia_a2 is not defined',
-            response.json()['badRequest']['message'],
-        )
-
-    def test_nova_api_that_refuses_to_start(self):
-        """The rest of the cloud runs on, and nothing listens in its place."""
-        spec = self.directory / 'spec.yaml'
-        spec.write_text(
-            """
-control_plane:
-  api:
-    - {}
-    - config: |
-        [pci]
-        alias = {"name": "broken", "vendor_id": "0x10de", "product_id": "20f1"}
-hosts:
-  - name: only
-"""
-        )
-        cloud = self.start('api', '--spec', os.fspath(spec), status=1)
-        self.assertIn('nova-api-2 on controller: ', self.start_errors)
-        self.assertIn("'0x10de' does not match", self.start_errors)
-        (refused,) = (
-            service
-            for service in cloud['services']
-            if service['state'] == 'refused'
-        )
-        connection = openstack.connect(cloud='api')
-        self.addCleanup(connection.close)
-        self.assertEqual(
-            ['only'],
-            [
-                service.host
-                for service in connection.compute.services(
-                    binary='nova-compute'
-                )
-            ],
-        )
-        self.assertRaises(
-            ConnectionRefusedError,
-            socket.create_connection,
-            ('127.0.0.1', refused['port']),
+            responses['nova-api-2'].json()['badRequest']['message'],
         )

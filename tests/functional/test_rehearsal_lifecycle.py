@@ -20,7 +20,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 
 import fixtures
 import openstack
@@ -97,14 +96,7 @@ class TestLifecycle(base.OwnCloudTestCase):
         # A server outlives the processes, however they end.
         server = self._boot('survivor')
         os.kill(cloud['pid'], signal.SIGKILL)
-        deadline = time.monotonic() + 20
-        # The threads of a process may end after it.
-        while (
-            any(map(state.lives, processes))
-            or state.StateFolder('life', cloud['directory']).locked()
-        ):
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.05)
+        self._wait_for_end(processes, state.StateFolder('life', folder))
         shown = self.openstack(
             'gpu', 'rehearsal', 'show', 'life', '-f', 'json'
         )
@@ -186,36 +178,46 @@ class TestLifecycle(base.OwnCloudTestCase):
         self.addCleanup(program.kill)
         self.stop_at_the_end('ctrlc')
         folder = state.StateFolder('ctrlc')
-        deadline = time.monotonic() + 60
-        while not (
-            folder.exists()
-            and any(service.pid for service in folder.read().services)
-        ):
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.05)
+        base.wait_until(
+            lambda: (
+                folder.exists()
+                and any(service.pid for service in folder.read().services)
+            ),
+            expected='a service starts',
+        )
         program.send_signal(signal.SIGINT)
         _stdout, stderr = program.communicate(timeout=60)
         self.assertNotEqual(0, program.returncode)
         self.assertNotIn('Traceback', stderr)
         self.assertFalse(folder.locked())
-        # What there is of it is no obstacle to the next start.
-        self.start('ctrlc')
+        self._start_bound('ctrlc')
 
-    def test_ends_with_the_process_that_it_is_bound_to(self):
+    def _start_bound(self, name):
+        """Start a cloud again; it ends with the process it is bound to."""
         starter = subprocess.Popen(
             [sys.executable, '-c', 'import signal; signal.pause()']
         )
         self.addCleanup(starter.wait)
         self.addCleanup(starter.kill)
-        cloud = self.start('bound', '--bound-to', str(starter.pid))
+        cloud = self.start(name, '--bound-to', str(starter.pid))
         processes = _processes(cloud)
         self.assertTrue(all(map(state.lives, processes)))
         starter.kill()
-        folder = state.StateFolder('bound', cloud['directory'])
-        deadline = time.monotonic() + 60
-        while any(map(state.lives, processes)) or folder.locked():
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.05)
+        self._wait_for_end(
+            processes, state.StateFolder(name, cloud['directory'])
+        )
+
+    def _wait_for_end(self, processes, folder):
+        """Wait until no process lives.
+
+        Threads of a process may end after it, and hold the lock until then.
+        """
+        base.wait_until(
+            lambda: (
+                not any(map(state.lives, processes)) and not folder.locked()
+            ),
+            expected='the cloud ends',
+        )
 
     def test_start_that_fails_says_why(self):
         spec = self.directory / 'spec.json'
