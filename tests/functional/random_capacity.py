@@ -47,6 +47,8 @@ from gpuclient.model import capacity
 from gpuclient.model import flavor as flavor_model
 from gpuclient.operations import capacity_report
 
+from tests.functional import base
+
 #: Models of which the catalogue has one type alone: two families of hosts.
 _PCI = ('1b38', '15f8', '1db4', '1db6', '1db1', '1db5', '1db8', '1df6')
 _PF = ('20f1', '20b5', '20b0', '20b2', '20f5', '20f3', '20b7', '2236')

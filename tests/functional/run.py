@@ -32,7 +32,6 @@ from gpuclient.rehearsal import control
 from tests.functional import base
 
 _HERE = pathlib.Path(__file__).parent
-_WORKERS = 2
 
 
 def main(arguments: list[str]) -> int:
@@ -79,8 +78,8 @@ def _run_tests(clouds_yaml: str, arguments: list[str]) -> int:
             '--test-path',
             os.fspath(_HERE),
             'run',
-            '--concurrency',
-            str(_WORKERS),
+            '--worker-file',
+            os.fspath(_HERE / 'workers.yaml'),
             *arguments,
         ],
         cwd=_HERE.parent.parent,
