@@ -32,6 +32,7 @@ import typing
 from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import identity
 from gpuclient.rehearsal import neutron
+from gpuclient.rehearsal import process_supervisor
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
 
@@ -39,7 +40,6 @@ from gpuclient.rehearsal import state
 _THREADS = 8
 
 Application: typing.TypeAlias = collections.abc.Callable[..., typing.Any]
-Ready: typing.TypeAlias = collections.abc.Callable[[], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +127,11 @@ def import_nova() -> None:
     sys.modules['nova.objects'].register_all()
 
 
-def serve(application: Application, sock: socket.socket, ready: Ready) -> None:
+def serve(
+    application: Application,
+    sock: socket.socket,
+    ready: process_supervisor.Ready,
+) -> None:
     """Serve a WSGI application on a listening socket until SIGTERM."""
     from cheroot import wsgi
 
@@ -154,7 +158,9 @@ def serve(application: Application, sock: socket.socket, ready: Ready) -> None:
     server.serve()
 
 
-def run_keystone(cloud: ServiceContext, ready: Ready) -> None:
+def run_keystone(
+    cloud: ServiceContext, ready: process_supervisor.Ready
+) -> None:
     """Fill and serve Keystone."""
     # Keystone imports eventlet; it does not use it here.
     sys.meta_path[:] = [
@@ -201,7 +207,9 @@ def _catalog(cloud: ServiceContext) -> dict[tuple[str, str], str]:
     }
 
 
-def run_placement(cloud: ServiceContext, ready: Ready) -> None:
+def run_placement(
+    cloud: ServiceContext, ready: process_supervisor.Ready
+) -> None:
     """Serve Placement."""
     os.environ['OS_PLACEMENT_CONFIG_DIR'] = cloud.folder.file(
         'etc', 'placement'
@@ -211,7 +219,7 @@ def run_placement(cloud: ServiceContext, ready: Ready) -> None:
     serve(application, cloud.sockets['placement'], ready)
 
 
-def run_glance(cloud: ServiceContext, ready: Ready) -> None:
+def run_glance(cloud: ServiceContext, ready: process_supervisor.Ready) -> None:
     """Serve Glance."""
     os.environ['OS_GLANCE_CONFIG_DIR'] = cloud.folder.file('etc', 'glance')
     sys.argv = ['glance-api']
@@ -219,12 +227,16 @@ def run_glance(cloud: ServiceContext, ready: Ready) -> None:
     serve(application, cloud.sockets['glance'], ready)
 
 
-def run_neutron(cloud: ServiceContext, ready: Ready) -> None:
+def run_neutron(
+    cloud: ServiceContext, ready: process_supervisor.Ready
+) -> None:
     """Serve the Neutron that has no networks."""
     serve(neutron.application, cloud.sockets['neutron'], ready)
 
 
-def run_api(cloud: ServiceContext, name: str, ready: Ready) -> None:
+def run_api(
+    cloud: ServiceContext, name: str, ready: process_supervisor.Ready
+) -> None:
     """Serve a nova-api."""
     arguments = cloud.files.nova_arguments(name)
     # nova/api/openstack/wsgi_app.py takes its files from the environment and
@@ -238,7 +250,10 @@ def run_api(cloud: ServiceContext, name: str, ready: Ready) -> None:
 
 
 def run_control(
-    cloud: ServiceContext, kind: str, name: str, ready: Ready
+    cloud: ServiceContext,
+    kind: str,
+    name: str,
+    ready: process_supervisor.Ready,
 ) -> None:
     """Run a nova-conductor or a nova-scheduler.
 
@@ -270,7 +285,9 @@ def run_control(
     service.wait()
 
 
-def run_compute(cloud: ServiceContext, host: str, ready: Ready) -> None:
+def run_compute(
+    cloud: ServiceContext, host: str, ready: process_supervisor.Ready
+) -> None:
     """Run nova-compute."""
     from nova.cmd import compute
     from nova.pci import utils
@@ -287,7 +304,7 @@ def run_compute(cloud: ServiceContext, host: str, ready: Ready) -> None:
     compute.main()
 
 
-def _when_started(ready: Ready) -> None:
+def _when_started(ready: process_supervisor.Ready) -> None:
     """Call a function when the service of this process has started."""
     from nova import service
 

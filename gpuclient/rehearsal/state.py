@@ -116,8 +116,15 @@ class CloudProcess:
 
     @property
     def title(self) -> str:
-        """The name for people: ``nova-compute on edpm-compute-0``."""
+        """``nova-compute on edpm-compute-0``."""
         return f'{self.name} on {self.host}' if self.host else self.name
+
+    @property
+    def log_name(self) -> str:
+        """The name of its log; each nova-compute has its own."""
+        if self.name == 'nova-compute':
+            return f'{self.name}-{self.host}'
+        return self.name
 
 
 @dataclasses.dataclass

@@ -19,6 +19,7 @@ import pathlib
 import select
 import signal
 import sys
+import time
 
 import fixtures
 import testtools
@@ -26,12 +27,12 @@ import testtools
 from gpuclient.documents import tree
 from gpuclient import exceptions
 from gpuclient.model import configuration as model_configuration
+from gpuclient.rehearsal import process_supervisor
 from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import control
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import spec_reader
 from gpuclient.rehearsal import state
-from gpuclient.rehearsal import supervisor
 from gpuclient.rules import configuration as configuration_rules
 
 USER = 'etc/nova/nova-scheduler.conf.d/10-user.conf'
@@ -195,11 +196,11 @@ class TestRestart(testtools.TestCase):
             while True:
                 signal.pause()
 
-        class Cloud(supervisor.Supervisor):
-            def _start(self):
-                self._record.services = folder.read().services[1:2]
-                self._start_service('nova-scheduler', job)
-                self._wait(self._settled, None)
+        class Cloud(process_supervisor.ProcessSupervisor):
+            def start_services(self):
+                self.record.services = folder.read().services[1:2]
+                self.start_service('nova-scheduler', job)
+                self.wait_until_started(time.monotonic() + 60)
 
         pid = os.fork()
         if not pid:
@@ -265,58 +266,3 @@ class TestRestart(testtools.TestCase):
                     )
                 )
         self.assertEqual(['a'], [one.name for one in control.list_all()])
-
-
-class TestLastError(testtools.TestCase):
-    def error(self, text, before=''):
-        path = os.path.join(self.useFixture(fixtures.TempDir()).path, 'log')
-        pathlib.Path(path).write_text(before + text)
-        return supervisor._last_error(path, len(before))
-
-    def line(self, level, text, name='nova.service'):
-        return f'2026-01-01 00:00:00.000 12 {level} {name} [-] {text}\n'
-
-    def test_last_of_several(self):
-        self.assertEqual(
-            'second',
-            self.error(
-                self.line('ERROR', 'first')
-                + self.line('CRITICAL', 'second')
-                + self.line('INFO', 'stopping')
-            ),
-        )
-
-    def test_traceback_of_a_log(self):
-        self.assertEqual(
-            'nova.exception.X: words',
-            self.error(
-                self.line('ERROR', 'Unhandled error: X')
-                + self.line('ERROR', 'Traceback (most recent call last):')
-                + self.line('ERROR', '  File "x", line 1, in y')
-                + self.line('ERROR', 'nova.exception.X: words')
-                + self.line('ERROR', '')
-            ),
-        )
-
-    def test_traceback_of_python(self):
-        self.assertEqual(
-            'ValueError: words',
-            self.error(
-                'Traceback (most recent call last):\n'
-                '  File "x", line 1, in y\n    y()\n'
-                'ValueError: words\n'
-                'a line of somebody else\n'
-            ),
-        )
-
-    def test_no_error(self):
-        self.assertEqual('', self.error(self.line('INFO', 'stopping')))
-        self.assertEqual('', supervisor._last_error('/no-such-file', 0))
-
-    def test_error_of_an_earlier_start(self):
-        self.assertEqual(
-            '',
-            self.error(
-                self.line('INFO', 'stopping'), self.line('ERROR', 'old')
-            ),
-        )

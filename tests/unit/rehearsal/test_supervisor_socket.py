@@ -29,18 +29,18 @@ from gpuclient.rehearsal import state
 
 #: A supervisor with one service that does nothing.
 _CLOUD = """
-import signal, sys
-from gpuclient.rehearsal import state, supervisor
+import signal, sys, time
+from gpuclient.rehearsal import process_supervisor, state, supervisor
 
 def run(ready):
     ready()
     signal.pause()
 
-class Small(supervisor.Supervisor):
-    def _start(self):
-        self._record.services = [state.CloudProcess('nova-idle')]
-        self._start_service('nova-idle', run)
-        self._wait(self._settled, None)
+class Small(process_supervisor.ProcessSupervisor):
+    def start_services(self):
+        self.record.services = [state.CloudProcess('nova-idle')]
+        self.start_service('nova-idle', run)
+        self.wait_until_started(time.monotonic() + 60)
 
 supervisor.Supervisor = Small
 sys.exit(supervisor.main())
@@ -212,7 +212,9 @@ class TestBound(Base):
         os.close(reader)
         output, _errors = child.communicate(timeout=60)
         self.assertEqual(1, child.returncode)
-        self.assertEqual(b'the process that it is bound to is gone\n', output)
+        self.assertEqual(
+            b'the process that the cloud is bound to has ended\n', output
+        )
 
     def test_cloud_that_runs_is_bound_to_nobody_else(self):
         folder = self.folder()
