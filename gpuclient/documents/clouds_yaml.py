@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Entries of a rehearsal cloud in the user's own clouds.yaml.
+"""Add entries of a rehearsal cloud to the user's own clouds.yaml.
 
-The file is the user's: every byte of it stays, a name that is not ours is not
-touched, and the file is whole at every moment.
+All other bytes of the file are kept, other entries are not changed, and the
+file is replaced atomically.
 """
 
 import collections.abc
@@ -30,10 +30,10 @@ from gpuclient.documents import yaml_file
 from gpuclient import exceptions
 from gpuclient.files import atomic
 
-#: Times that a change starts anew because somebody else wrote the file.
+#: Attempts to change a file that other processes change meanwhile.
 _ATTEMPTS = 5
 
-#: What is said of a line that was not there before the first entry.
+#: Comments that mark lines which were added with the first entry.
 _CLOUDS_ADDED = '  # added by openstack gpu rehearsal'
 _NULL = '#gpu:'
 _WAS_EMPTY = '  # the only one, of openstack gpu rehearsal'
@@ -43,7 +43,7 @@ Entries: typing.TypeAlias = collections.abc.Mapping[str, typing.Any]
 
 
 def path() -> str:
-    """Return the file that ``openstack`` reads for this user."""
+    """Return the clouds.yaml that ``openstack`` reads for this user."""
     named = os.environ.get('OS_CLIENT_CONFIG_FILE')
     if named:
         return os.path.abspath(named)
@@ -57,23 +57,22 @@ def check(
     names: collections.abc.Iterable[str],
     ours: collections.abc.Container[str],
 ) -> None:
-    """Refuse a file to which entries cannot be added.
+    """Check that entries can be added to a file.
 
-    :param ours: Names of entries there that are ours already.
-    :raises RehearsalError: A name is somebody else's, or the file is no
-        clouds.yaml.
+    :param ours: Names of entries that may be replaced.
+    :raises RehearsalError: A name is taken, or the file is not a clouds.yaml.
     """
     clouds = _read(file).clouds
     for name in names:
         if name in clouds and name not in ours:
             raise exceptions.RehearsalError(
-                f'Cloud {name} in {file} is not ours: choose another '
-                'name for the rehearsal cloud'
+                f'{file} has another cloud {name}: choose another name for '
+                'the rehearsal cloud'
             )
 
 
 def has(file: str, name: str) -> bool:
-    """Return whether there is an entry of a name."""
+    """Return whether a file has an entry."""
     return name in _read(file).clouds
 
 
@@ -82,9 +81,9 @@ def made(
     names: collections.abc.Iterable[str],
     passwords: collections.abc.Collection[str],
 ) -> list[str]:
-    """Return which entries of a file have a password of ours.
+    """Return which entries of a file have one of some passwords.
 
-    :raises RehearsalError: The file is no clouds.yaml.
+    :raises RehearsalError: The file is not a clouds.yaml.
     """
     clouds = _read(file).clouds
     ours = []
@@ -97,7 +96,7 @@ def made(
 
 
 def add(file: str, entries: Entries, ours: typing.Container[str]) -> None:
-    """Add entries, or replace those that are ours.
+    """Add entries, or replace them.
 
     :raises RehearsalError: As :func:`check`.
     """
@@ -113,7 +112,7 @@ def add(file: str, entries: Entries, ours: typing.Container[str]) -> None:
 
 
 def remove(file: str, names: collections.abc.Iterable[str]) -> None:
-    """Remove entries; those that are not there are no error.
+    """Remove entries; a missing entry is not an error.
 
     :raises RehearsalError: The file cannot be read or written.
     """
@@ -139,20 +138,22 @@ def _edit(
         change(document)
         if document.others(touched) != before:
             raise exceptions.RehearsalError(
-                f'{file} cannot be changed without harm; nothing was done'
+                f'{file} cannot be edited safely and was not changed'
             )
         if document.text == old or _replace(file, old, document.text):
             return
-    raise exceptions.RehearsalError(f'{file} changes all the time; try again')
+    raise exceptions.RehearsalError(
+        f'{file} is changed by another process; try again'
+    )
 
 
 class _Document:
-    """A clouds.yaml as text, and where its entries are.
+    """The text of a clouds.yaml, and the positions of its entries.
 
-    An entry is put before all others, so that what follows stays as it is, to
-    the last byte, and so does all when the entry is taken out again.
+    An entry is added before all others, so that removing it restores the file
+    byte for byte.
 
-    :raises RehearsalError: It is no clouds.yaml.
+    :raises RehearsalError: It is not a clouds.yaml.
     """
 
     def __init__(self, file: str, text: str) -> None:
@@ -178,13 +179,14 @@ class _Document:
             or not isinstance(clouds, (dict, type(None)))
         ):
             raise exceptions.RehearsalError(
-                f'{self._file} is no clouds.yaml: it has no mapping "clouds"'
+                f'{self._file} is not a clouds.yaml: it has no mapping '
+                '"clouds"'
             )
         self._root = nodes[0] if root is not None else None
         self.clouds: dict[str, typing.Any] = clouds or {}
 
     def others(self, names: collections.abc.Container[str]) -> Entries:
-        """Return the entries but for some."""
+        """Return all entries except some."""
         return {
             name: value
             for name, value in self.clouds.items()
@@ -192,12 +194,12 @@ class _Document:
         }
 
     def add(self, name: str, entry: typing.Any) -> None:
-        """Put an entry before all others."""
+        """Add an entry before all others."""
         root = self._root
         clouds = None if root is None else _pair(root, 'clouds')
         with self._editing() as editor:
             if root is None:
-                # After comments; a text without its last line end keeps none.
+                # After comments; a text without a final newline gets none.
                 lines = self._with_clouds(name, entry)
                 editor.insert_lines(len(self.text), lines, 0)
             elif root.flow_style:
@@ -277,7 +279,7 @@ class _Document:
             self._add_to_clouds(editor, *clouds, name, entry)
 
     def remove(self, name: str) -> None:
-        """Take an entry out, and what was added for it."""
+        """Remove an entry, and what was added with it."""
         root = self._root
         clouds = None if root is None else _pair(root, 'clouds')
         entry = None if clouds is None else _pair(clouds[1], name)
@@ -312,7 +314,7 @@ class _Document:
     def _remove_last(
         self, editor: yaml_edit.Editor, clouds: _Pair, entry: _Pair
     ) -> None:
-        """Take out the only entry of a block."""
+        """Remove the only entry of a block."""
         key, node = clouds
         head = self.text[key.end_mark.index : node.start_mark.index]
         first = self._line_at(entry[0].end_mark.index)
@@ -334,7 +336,7 @@ class _Document:
 
     def _harm(self) -> exceptions.RehearsalError:
         return exceptions.RehearsalError(
-            f'{self._file} cannot be changed without harm; nothing was done'
+            f'{self._file} cannot be edited safely and was not changed'
         )
 
 
@@ -343,7 +345,7 @@ def _compact(data: dict[str, typing.Any]) -> str:
 
 
 def _pair(node: typing.Any, name: str) -> _Pair | None:
-    """Return the key of a mapping with its value, as nodes."""
+    """Return the nodes of a key of a mapping and of its value."""
     pairs = node.value if isinstance(node, yaml.MappingNode) else ()
     for key, value in pairs:
         if isinstance(key, yaml.ScalarNode) and key.value == name:
@@ -352,7 +354,7 @@ def _pair(node: typing.Any, name: str) -> _Pair | None:
 
 
 def _read(file: str) -> _Document:
-    """Return a file; an empty one where there is none."""
+    """Return a file; an empty document where it does not exist."""
     try:
         content = atomic.read(file) if os.path.lexists(file) else b''
         return _Document(file, atomic.decode(file, content))
@@ -361,12 +363,12 @@ def _read(file: str) -> _Document:
 
 
 def _replace(file: str, old: str, new: str) -> bool:
-    """Write a file unless it changed; say whether it was written."""
+    """Write a file unless it has changed; return whether it was written."""
     try:
         if os.path.lexists(file):
             atomic.replace(file, old.encode(), new.encode())
         else:
-            # So that nobody else ever sees the passwords.
+            # So that no other user can read the passwords.
             atomic.create(file, new.encode(), 0o600, folders=0o700)
     except exceptions.DocumentChanged:
         return False

@@ -12,8 +12,8 @@
 
 """Rehearsal clouds with entries in the user's own clouds.yaml.
 
-An entry is one of ours while it has a password of its cloud; no other entry
-is replaced or removed.
+An entry belongs to a cloud while it has a password of the cloud; no other
+entry is replaced or removed.
 """
 
 import contextlib
@@ -62,8 +62,8 @@ def _check_names(folder: rehearsal.StateFolder) -> str:
     file = clouds_yaml.path()
     if os.path.realpath(file) == os.path.realpath(folder.clouds_yaml):
         raise exceptions.RehearsalError(
-            'OS_CLIENT_CONFIG_FILE names the own file of this cloud; '
-            'unset it to register the cloud in yours'
+            'OS_CLIENT_CONFIG_FILE is the clouds.yaml of this rehearsal '
+            'cloud: unset it to register the cloud in your own'
         )
     ours = _entries_of(folder, file) if folder.exists() else []
     clouds_yaml.check(file, folder.cloud_names, ours)

@@ -10,23 +10,21 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The cloud as the rest of the package uses it: the only module to import.
+"""The interface of the rehearsal cloud.
 
-Everything else in this package is its own affair.
+The only module of this package that other packages import.
 """
 
 from gpuclient.rehearsal.control import RehearsalCloud
-from gpuclient.rehearsal.control import Say
 from gpuclient.rehearsal.control import connect
 from gpuclient.rehearsal.control import entries
 from gpuclient.rehearsal.control import folder
-from gpuclient.rehearsal.control import kept
 from gpuclient.rehearsal.control import list_all
 from gpuclient.rehearsal.control import look
 from gpuclient.rehearsal.control import restart
 from gpuclient.rehearsal.control import start
 from gpuclient.rehearsal.control import stop
-from gpuclient.rehearsal.control import temporary
+from gpuclient.rehearsal.launch import Say
 from gpuclient.rehearsal.service_files import OWN_FILE
 from gpuclient.rehearsal.service_files import user_file
 from gpuclient.rehearsal.spec import CONTROLLER
@@ -38,8 +36,10 @@ from gpuclient.rehearsal.state import ENDED
 from gpuclient.rehearsal.state import READY
 from gpuclient.rehearsal.state import REFUSED
 from gpuclient.rehearsal.state import STOPPED
-from gpuclient.rehearsal.state import StateFolder
 from gpuclient.rehearsal.state import CloudProcess
+from gpuclient.rehearsal.state import StateFolder
+from gpuclient.rehearsal.temporary import kept
+from gpuclient.rehearsal.temporary import temporary
 
 __all__ = [
     'CONTROLLER',

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The databases of a cloud, copied from a migrated template.
+"""The databases of a cloud, copied from a template.
 
-To migrate six databases from nothing costs more than all else that a start
-does. So it is done once for each set of installed versions, in the user's
-cache folder, and a cloud starts with copies.
+The migration of six new databases takes longer than the rest of a start. So
+each set of installed versions has a migrated template in the user's cache
+folder, and a cloud starts with copies of it.
 """
 
 import collections.abc
@@ -39,7 +39,7 @@ from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import trusted_files
 from gpuclient.rehearsal import state
 
-#: What the schemas depend on.
+#: Distributions that determine the schemas.
 _DISTRIBUTIONS = (
     'keystone',
     'openstack-placement',
@@ -49,7 +49,7 @@ _DISTRIBUTIONS = (
     'oslo.db',
     'SQLAlchemy',
 )
-#: To be raised when the way in which a template is made changes.
+#: Increase it when templates are created in another way.
 _FORMAT = 1
 
 # The databases, the program that migrates them, and its arguments.
@@ -83,57 +83,57 @@ def versions() -> dict[str, str]:
 
     :raises RehearsalError: A service is not installed.
     """
-    found = {}
+    installed = {}
     for distribution in _DISTRIBUTIONS:
         try:
-            found[distribution] = importlib.metadata.version(distribution)
+            installed[distribution] = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError as exc:
             raise exceptions.RehearsalError(
                 f'{distribution} is not installed'
             ) from exc
-    return found
+    return installed
 
 
 def prepare(folder: state.StateFolder, run: Runner) -> None:
-    """Make the databases of a cloud, or migrate those that are there.
+    """Create the databases of a cloud, or migrate existing ones.
 
-    :param run: What runs the programs that migrate.
+    :param run: Runs the programs that migrate.
     :raises RehearsalError: A program failed.
     """
-    wanted = versions()
+    current = versions()
     target = pathlib.Path(folder.file('db'))
     mark = target / 'versions.json'
     if mark.exists():
-        if json.loads(mark.read_text(encoding='utf-8')) != wanted:
+        if json.loads(mark.read_text(encoding='utf-8')) != current:
             _migrate(target, run)
     else:
-        template = _template(wanted, run)
+        template = _template(current, run)
         for name in service_files.DATABASES:
             shutil.copyfile(
                 template / f'{name}.sqlite', target / f'{name}.sqlite'
             )
-    state.write_private(os.fspath(mark), json.dumps(wanted))
+    state.write_private(os.fspath(mark), json.dumps(current))
 
 
-def _template(wanted: dict[str, str], run: Runner) -> pathlib.Path:
-    """Return the folder of the template, made first where it is missing."""
+def _template(current: dict[str, str], run: Runner) -> pathlib.Path:
+    """Return the folder of the template; create it where it is missing."""
     cache = platformdirs.user_cache_path('gpuclient') / 'rehearsal'
     key = hashlib.sha256(
-        json.dumps([_FORMAT, sorted(wanted.items())]).encode()
+        json.dumps([_FORMAT, sorted(current.items())]).encode()
     ).hexdigest()[:16]
     template = cache / f'databases-{key}'
     try:
-        # Whoever could put a database there would be an admin of the cloud.
+        # Who can write a database is an admin of the cloud.
         trusted_files.check_folder(os.fspath(cache), make=True)
         if template.is_dir():
             trusted_files.check_folder(os.fspath(template))
             return template
     except OSError as exc:
         raise exceptions.RehearsalError(
-            f'Cannot make the cache folder {cache}: {exc.strerror}'
+            f'Cannot create the cache folder {cache}: {exc.strerror}'
         ) from exc
     with _lock(cache / 'lock'):
-        # Somebody else may have made it while we waited.
+        # Another process may have created it meanwhile.
         if template.is_dir():
             return template
         building = pathlib.Path(
@@ -158,11 +158,11 @@ def _lock(path: pathlib.Path) -> typing.Iterator[None]:
 
 
 def _migrate(folder: pathlib.Path, run: Runner) -> None:
-    """Bring every database of a folder to the installed version."""
+    """Migrate each database of a folder to the installed version."""
     with tempfile.TemporaryDirectory(dir=folder, prefix='.etc-') as etc:
         jobs = {}
         for databases, module, program, arguments in _PROGRAMS:
-            # All programs but the last cell's migrate one database.
+            # nova-manage migrates one cell; the other is copied if new.
             for name in databases:
                 if name == 'nova_cell0' and not _exists(folder, name):
                     continue
@@ -176,13 +176,11 @@ def _migrate(folder: pathlib.Path, run: Runner) -> None:
         failed = run(jobs)
         if failed:
             raise exceptions.RehearsalError(
-                'Cannot migrate the database {name}: {reason}'.format(
-                    name=failed,
-                    reason=_last_words(os.path.join(etc, f'{failed}.log')),
-                )
+                f'Cannot migrate the database {failed}: '
+                f'{_last_line(os.path.join(etc, f"{failed}.log"))}'
             )
     if not _exists(folder, 'nova_cell0'):
-        # The same schema; and a new one has no rows.
+        # It has the same schema, and no rows.
         shutil.copyfile(
             folder / 'nova_cell1.sqlite', folder / 'nova_cell0.sqlite'
         )
@@ -227,10 +225,9 @@ def _job(
     return job
 
 
-def _last_words(path: str) -> str:
+def _last_line(path: str) -> str:
     """Return the last line that a program wrote."""
-    words = ''
+    text = ''
     with contextlib.suppress(OSError):
-        for line in pathlib.Path(path).read_text(errors='replace').split('\n'):
-            words = line.strip() or words
-    return words
+        text = pathlib.Path(path).read_text(errors='replace').strip()
+    return text.split('\n')[-1].strip()

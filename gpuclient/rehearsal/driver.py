@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A compute driver whose hosts and devices are simulated.
+"""A compute driver with simulated hosts and devices.
 
-Nova's own fake driver runs the servers; Nova's own libvirt driver says what
-CPUs, NUMA cells and memory pages the host offers, asked about a host that the
-spec describes. So ``[compute]cpu_dedicated_set`` and its like mean here what
-they mean on a real host, and what libvirt refuses is refused here.
+Nova's fake driver runs the servers. Methods of Nova's libvirt driver report
+the CPUs, NUMA cells and memory pages of the host that the spec describes. So
+options such as ``[compute]cpu_dedicated_set`` have the effect that they have
+on a real host, and values that the libvirt driver refuses are refused.
 """
 
 import json
@@ -35,14 +35,14 @@ from gpuclient.rehearsal import state
 
 CONF = nova.conf.CONF
 
-#: The host of this process; set before the driver is made.
+#: The host of this process; set before the driver is created.
 HOST: spec.SimulatedHost | None = None
 
 _Resources: typing.TypeAlias = dict[str, typing.Any]
 
 
-class _Host:
-    """What libvirt says of a host (nova/virt/libvirt/host.py:Host)."""
+class _LibvirtHost:
+    """The host as ``nova/virt/libvirt/host.py:Host`` reports it."""
 
     def __init__(self, host: spec.SimulatedHost) -> None:
         self._spec = host
@@ -84,11 +84,11 @@ def _cell(number: int, cell: spec.NUMACell) -> types.SimpleNamespace:
 
 
 def devices(host: spec.SimulatedHost) -> list[dict[str, typing.Any]]:
-    """Return the devices of a host as libvirt's driver reports them.
+    """Return the devices of a host as the libvirt driver reports them.
 
-    As ``nova/virt/libvirt/host.py:_get_pcidev_info``.
+    See ``nova/virt/libvirt/host.py:_get_pcidev_info``.
     """
-    found = []
+    records = []
     for device in host.devices:
         for function in device.functions():
             name = function.address.replace(':', '_').replace('.', '_')
@@ -104,16 +104,16 @@ def devices(host: spec.SimulatedHost) -> list[dict[str, typing.Any]]:
             }
             if function.parent_address:
                 record['parent_addr'] = function.parent_address
-            found.append(record)
-    return found
+            records.append(record)
+    return records
 
 
 def is_physical_function(
     domain: str, bus: str, slot: str, function: str
 ) -> bool:
-    """Answer for ``nova/pci/utils.py:is_physical_function``.
+    """Replace ``nova/pci/utils.py:is_physical_function``.
 
-    That looks into the sysfs of this machine, whose devices are others.
+    That function reads the sysfs of this machine, which has other devices.
     """
     address = f'{domain}:{bus}:{slot}.{function}'
     return HOST is not None and any(
@@ -139,9 +139,9 @@ class Driver(fake.FakeDriver):  # type: ignore[misc]
 
     def __init__(self, virtapi: object, read_only: bool = False) -> None:
         if HOST is None:
-            raise RuntimeError('no host was chosen')
+            raise RuntimeError('no host is set')
         self._spec = HOST
-        self._host_of_libvirt = _Host(HOST)
+        self._libvirt_host = _LibvirtHost(HOST)
         self.vcpus = HOST.vcpus
         self.memory_mb = HOST.memory_mb
         self.local_gb = HOST.disk_gb
@@ -154,13 +154,13 @@ class Driver(fake.FakeDriver):  # type: ignore[misc]
 
     def init_host(self, host: str) -> None:
         super().init_host(host)
-        # The methods of the libvirt driver look here for their host.
-        self._host = self._host_of_libvirt
+        # Methods of the libvirt driver use this attribute.
+        self._host = self._libvirt_host
         self._check_cpu_set_configuration()
         self._set_nodes([self._spec.hypervisor_hostname])
         self._load()
 
-    # -- servers that outlive the process -----------------------------------
+    # -- servers, which are kept over a restart -----------------------------
 
     def _load(self) -> None:
         if not os.path.exists(self._guests):
@@ -234,7 +234,7 @@ class Driver(fake.FakeDriver):  # type: ignore[misc]
         allocations: typing.Any = None,
     ) -> None:
         super().update_provider_tree(provider_tree, nodename, allocations)
-        # As nova/virt/libvirt/driver.py:update_provider_tree does.
+        # See nova/virt/libvirt/driver.py:update_provider_tree.
         inventory = dict(provider_tree.data(nodename).inventory)
         vcpus = len(self._get_vcpu_available())
         pcpus = len(self._get_pcpu_available())

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What Keystone holds when a cloud starts: users, projects, the catalog.
+"""Create the users, projects and catalog of a cloud in Keystone.
 
-Runs in a process that has loaded Keystone's configuration, on Keystone's own
-managers. Everything that is there already is left as it is, but for the
-addresses of the catalog and the passwords of our users.
+Calls Keystone's own managers, in a process that has loaded Keystone's
+configuration. What exists is kept; only URLs in the catalog and the password
+of the admin are updated.
 """
 
 import os
@@ -24,7 +24,7 @@ import uuid
 from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import state
 
-#: Users and the roles that they have on projects.
+#: The roles of each user on projects.
 USERS: dict[str, dict[str, tuple[str, ...]]] = {
     'admin': {'admin': ('admin',), 'demo': ('admin',)},
     'nova': {'service': ('admin', 'service')},
@@ -34,7 +34,7 @@ _DOMAIN = 'default'
 
 
 def make_keys(folder: str) -> None:
-    """Make the keys of tokens and credentials."""
+    """Create the keys of tokens and credentials."""
     from cryptography import fernet
 
     for name in ('0', '1'):
@@ -44,10 +44,10 @@ def make_keys(folder: str) -> None:
 
 
 def fill(passwords: dict[str, str], urls: dict[tuple[str, str], str]) -> None:
-    """Make what is missing.
+    """Create what is missing.
 
     :param passwords: The password of each user.
-    :param urls: The address of each service by its type and name.
+    :param urls: The URL of each service by its type and name.
     """
     from keystone.cmd import bootstrap
 
@@ -58,7 +58,7 @@ def fill(passwords: dict[str, str], urls: dict[tuple[str, str], str]) -> None:
     keystone.admin_role_name = 'admin'
     keystone.service_name = 'keystone'
     keystone.region_id = service_files.REGION
-    # keystonemiddleware asks for the internal address.
+    # keystonemiddleware uses the internal URL.
     keystone.public_url = urls['identity', 'keystone']
     keystone.internal_url = keystone.public_url
     keystone.immutable_roles = True
@@ -70,20 +70,27 @@ def fill(passwords: dict[str, str], urls: dict[tuple[str, str], str]) -> None:
     for name, grants in USERS.items():
         user_id = _user(providers, name, passwords[name])
         for project, names in grants.items():
-            project_id = _project(providers, project)
-            given = providers.assignment_api.get_roles_for_user_and_project(
-                user_id, project_id
+            _grant(
+                providers,
+                user_id,
+                _project(providers, project),
+                {roles[role] for role in names},
             )
-            for role in names:
-                if roles[role] not in given:
-                    providers.assignment_api.add_role_to_user_and_project(
-                        user_id=user_id,
-                        project_id=project_id,
-                        role_id=roles[role],
-                    )
     for (kind, name), url in urls.items():
         if kind != 'identity':
             _endpoint(providers, kind, name, url)
+
+
+def _grant(
+    providers: typing.Any, user_id: str, project_id: str, roles: set[str]
+) -> None:
+    """Give a user roles on a project."""
+    assignments = providers.assignment_api
+    granted = assignments.get_roles_for_user_and_project(user_id, project_id)
+    for role_id in roles.difference(granted):
+        assignments.add_role_to_user_and_project(
+            user_id=user_id, project_id=project_id, role_id=role_id
+        )
 
 
 def _user(providers: typing.Any, name: str, password: str) -> str:

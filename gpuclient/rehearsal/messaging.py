@@ -10,17 +10,17 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Nova's RPC between the processes of one machine, without a broker.
+"""RPC between the services of one machine, without a message broker.
 
-A driver of oslo.messaging, like those for RabbitMQ and Kafka, loaded by the
-entry point ``rehearsal`` of ``oslo.messaging.drivers``. Every RPC server
-listens on a Unix socket of its own in a folder that only its owner may enter,
-which is also what keeps others from calling. A message is one connection: the
-request, then heartbeats and the reply where the caller waits for one.
+A driver of oslo.messaging, as those for RabbitMQ and Kafka are, loaded by the
+entry point ``rehearsal`` of ``oslo.messaging.drivers``. Each RPC server
+listens on a Unix socket in a folder that only its owner can access, so other
+users cannot send messages. Each message is one connection: the request, then
+heartbeats and the reply if the caller waits for one.
 
-What is different from a broker: no queue outlives its server. A call waits
-for its server as long as the caller is ready to, a cast to a server that is
-not there fails at once.
+In contrast to a broker, no queue outlives its server. A call waits for its
+server until the timeout of the caller; a cast to a server that is not running
+fails at once.
 """
 
 import collections.abc
@@ -47,11 +47,11 @@ from oslo_serialization import jsonutils
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds between two looks for a server that does not listen yet.
-_PAUSE = 0.02
-#: Seconds that a caller has to send its request once it has connected.
+#: Seconds between two attempts to connect to a server.
+_INTERVAL = 0.02
+#: Seconds that a caller has to send its request after it has connected.
 _REQUEST_TIMEOUT = 30
-#: Connections that wait for a server to read them.
+#: Connections that a server has not accepted yet.
 _BACKLOG = 1024
 
 _Json: typing.TypeAlias = dict[str, typing.Any]
@@ -69,9 +69,9 @@ def _digest(*parts: str | None) -> str:
 class _Sockets:
     """The folder with the sockets of the servers.
 
-    A socket is named by its topic and its server, as digests: those names may
-    be longer than the address of a Unix socket, of 108 bytes with its folder
-    (unix(7)). For that reason the folder is reached by its descriptor, too.
+    The name of a socket has digests of the topic and the server, and the path
+    has a descriptor of the folder: the address of a Unix socket has at most
+    108 bytes (unix(7)).
     """
 
     def __init__(self, path: str) -> None:
@@ -90,7 +90,7 @@ class _Sockets:
         name = self._name(exchange, topic, server)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with self._address(name) as address:
-            # What a server left that was killed.
+            # Left by a server that was killed.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(address)
             sock.bind(address)
@@ -118,7 +118,7 @@ class _Sockets:
     def connect(
         self, name: str
     ) -> multiprocessing.connection.Connection | None:
-        """Return a connection, or None where nobody listens."""
+        """Return a connection; None where no server listens."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with self._address(name) as address:
@@ -143,17 +143,17 @@ class _Incoming(base.RpcIncomingMessage):  # type: ignore[misc]
         self, request: _Json, connection: multiprocessing.connection.Connection
     ) -> None:
         super().__init__(request['context'], request['message'])
-        #: Seconds after which the caller gives up without a heartbeat.
+        #: Seconds without a heartbeat after which the caller gives up.
         self.client_timeout = request['call_monitor_timeout']
         self._waits = request['waits']
         self._connection = connection
-        # Heartbeats come from a thread of their own.
+        # Heartbeats are sent by another thread.
         self._lock = threading.Lock()
         if not self._waits:
             connection.close()
 
     def acknowledge(self) -> None:
-        """Nothing to do: no broker keeps the message."""
+        """Do nothing: there is no queue."""
 
     def requeue(self) -> None:
         raise NotImplementedError
@@ -172,13 +172,13 @@ class _Incoming(base.RpcIncomingMessage):  # type: ignore[misc]
         with self._lock:
             self._connection.close()
 
-    def _send(self, answer: _Json) -> None:
-        data = jsonutils.dump_as_bytes(answer)
+    def _send(self, reply: _Json) -> None:
+        data = jsonutils.dump_as_bytes(reply)
         try:
             with self._lock:
                 self._connection.send_bytes(data)
         except OSError as exc:
-            LOG.warning('Nobody waits for an answer any more: %s', exc)
+            LOG.warning('The caller has not waited for the reply: %s', exc)
 
 
 class _Listener(base.PollStyleListener):  # type: ignore[misc]
@@ -198,8 +198,8 @@ class _Listener(base.PollStyleListener):  # type: ignore[misc]
     def poll(self, timeout: float | None = None) -> _Incoming | None:
         """Return the next request.
 
-        None after ``timeout`` seconds, and, once stopped, when all have been
-        read.
+        None after ``timeout`` seconds, and when the server is stopped and has
+        no more requests.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -221,7 +221,7 @@ class _Listener(base.PollStyleListener):  # type: ignore[misc]
 
     @staticmethod
     def _read(sock: socket.socket) -> _Incoming | None:
-        # Whoever connects and then says nothing may not stop us for good.
+        # A caller that sends nothing must not block the server.
         sock.setblocking(True)
         sock.setsockopt(
             socket.SOL_SOCKET,
@@ -232,7 +232,7 @@ class _Listener(base.PollStyleListener):  # type: ignore[misc]
         try:
             request = jsonutils.loads(connection.recv_bytes())
         except (EOFError, OSError) as exc:
-            LOG.warning('A caller went away before it had asked: %s', exc)
+            LOG.warning('A caller closed its connection early: %s', exc)
             connection.close()
             return None
         return _Incoming(request, connection)
@@ -248,6 +248,19 @@ class _Listener(base.PollStyleListener):  # type: ignore[misc]
         os.close(self._wake_writer)
 
 
+def _no_server(
+    target: typing.Any, *, waits: bool
+) -> oslo_messaging.MessagingException:
+    """Return the error of a request for which no server listens."""
+    if waits:
+        return oslo_messaging.MessagingTimeout(
+            f'No reply on topic {target.topic}: no server listens'
+        )
+    return oslo_messaging.MessageDeliveryFailure(
+        f'No server listens on topic {target.topic}, server {target.server}'
+    )
+
+
 class RehearsalDriver(base.BaseDriver):  # type: ignore[misc]
     """The driver for ``transport_url = rehearsal:///FOLDER``."""
 
@@ -261,7 +274,7 @@ class RehearsalDriver(base.BaseDriver):  # type: ignore[misc]
         super().__init__(conf, url, default_exchange, allowed_remote_exmods)
         if not url.virtual_host:
             raise oslo_messaging.InvalidTransportURL(
-                str(url), 'no folder: rehearsal:///FOLDER is expected'
+                str(url), 'it has no folder: use rehearsal:///FOLDER'
             )
         self._sockets = _Sockets(url.virtual_host)
 
@@ -276,11 +289,12 @@ class RehearsalDriver(base.BaseDriver):  # type: ignore[misc]
         retry: int | None = None,
         transport_options: typing.Any = None,
     ) -> typing.Any:
-        """Send a request, and return the reply where one is wanted.
+        """Send a request, and return the reply where the caller waits for it.
 
-        :raises MessagingTimeout: The server did not listen, or did not
-            answer, in time; or it ended without an answer.
-        :raises MessageDeliveryFailure: Nobody listens and nobody waits.
+        :raises MessagingTimeout: The server did not listen or did not reply in
+            time, or ended without a reply.
+        :raises MessageDeliveryFailure: No server listens, and the caller does
+            not wait.
         """
         request = jsonutils.dump_as_bytes(
             {
@@ -292,25 +306,14 @@ class RehearsalDriver(base.BaseDriver):  # type: ignore[misc]
         )
         exchange = self._exchange(target)
         if target.fanout:
-            for name in self._sockets.find(exchange, target.topic, None):
-                connection = self._sockets.connect(name)
-                if connection is not None:
-                    with connection, contextlib.suppress(OSError):
-                        connection.send_bytes(request)
+            self._send_to_all(exchange, target.topic, request)
             return None
         deadline = None if timeout is None else time.monotonic() + timeout
         connection = self._connect(
             exchange, target, deadline if wait_for_reply else 0
         )
         if connection is None:
-            if wait_for_reply:
-                raise oslo_messaging.MessagingTimeout(
-                    f'No reply on topic {target.topic}: nobody listens'
-                )
-            raise oslo_messaging.MessageDeliveryFailure(
-                f'Nobody listens on topic {target.topic}, '
-                f'server {target.server}'
-            )
+            raise _no_server(target, waits=bool(wait_for_reply))
         with connection:
             try:
                 connection.send_bytes(request)
@@ -324,6 +327,13 @@ class RehearsalDriver(base.BaseDriver):  # type: ignore[misc]
                 connection, target, deadline, call_monitor_timeout
             )
 
+    def _send_to_all(self, exchange: str, topic: str, request: bytes) -> None:
+        for name in self._sockets.find(exchange, topic, None):
+            connection = self._sockets.connect(name)
+            if connection is not None:
+                with connection, contextlib.suppress(OSError):
+                    connection.send_bytes(request)
+
     def _exchange(self, target: typing.Any) -> str:
         return target.exchange or self._default_exchange or ''
 
@@ -334,21 +344,26 @@ class RehearsalDriver(base.BaseDriver):  # type: ignore[misc]
             names = list(
                 self._sockets.find(exchange, target.topic, target.server)
             )
-            # One server of a topic is as good as another.
+            # Any server of a topic can handle the request.
             random.shuffle(names)
             for name in names:
-                try:
-                    connection = self._sockets.connect(name)
-                except OSError as exc:
-                    if exc.errno != errno.EAGAIN:
-                        raise
-                    # Its backlog is full.
-                    continue
+                connection = self._try_to_connect(name)
                 if connection is not None:
                     return connection
             if deadline is not None and time.monotonic() >= deadline:
                 return None
-            time.sleep(_PAUSE)
+            time.sleep(_INTERVAL)
+
+    def _try_to_connect(
+        self, name: str
+    ) -> multiprocessing.connection.Connection | None:
+        try:
+            return self._sockets.connect(name)
+        except OSError as exc:
+            if exc.errno != errno.EAGAIN:
+                raise
+            # Its backlog is full.
+            return None
 
     def _wait(
         self,
@@ -373,18 +388,18 @@ class RehearsalDriver(base.BaseDriver):  # type: ignore[misc]
                     f'No reply on topic {target.topic}'
                 )
             try:
-                answer = jsonutils.loads(connection.recv_bytes())
+                reply = jsonutils.loads(connection.recv_bytes())
             except (EOFError, OSError) as exc:
                 raise oslo_messaging.MessagingTimeout(
                     f'No reply on topic {target.topic}: the server has ended'
                 ) from exc
-            if answer.get('heartbeat'):
+            if reply.get('heartbeat'):
                 continue
-            if answer['failure'] is not None:
+            if reply['failure'] is not None:
                 raise common.deserialize_remote_exception(
-                    answer['failure'], self._allowed_remote_exmods
+                    reply['failure'], self._allowed_remote_exmods
                 )
-            return answer['reply']
+            return reply['reply']
 
     def send_notification(
         self,
@@ -394,7 +409,7 @@ class RehearsalDriver(base.BaseDriver):  # type: ignore[misc]
         version: float,
         retry: int | None = None,
     ) -> None:
-        raise NotImplementedError('this transport carries no notifications')
+        raise NotImplementedError('this driver has no notifications')
 
     def listen(
         self,
@@ -416,7 +431,7 @@ class RehearsalDriver(base.BaseDriver):  # type: ignore[misc]
         batch_size: int,
         batch_timeout: float | None,
     ) -> typing.NoReturn:
-        raise NotImplementedError('this transport carries no notifications')
+        raise NotImplementedError('this driver has no notifications')
 
     def cleanup(self) -> None:
-        """Nothing to do: no connection is kept."""
+        """Do nothing: no connection is kept open."""

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A Neutron without networks.
+"""A Neutron API without networks.
 
-Nova asks Neutron when it deletes a server and when it lists servers in
-detail, also about servers that have no network. This answers every list with
-an empty one.
+Nova sends requests to Neutron when it deletes a server and when it lists
+servers in detail, even if the servers have no network. This API returns an
+empty list of each resource.
 """
 
 import json
@@ -28,7 +28,7 @@ def application(
     environ: dict[str, typing.Any],
     start_response: typing.Callable[[str, list[tuple[str, str]]], object],
 ) -> list[bytes]:
-    """Answer a request (WSGI)."""
+    """Respond to a request (WSGI)."""
     path = environ['PATH_INFO'].rstrip('/').removesuffix('.json')
     resource = _RESOURCE.fullmatch(path)
     body: dict[str, typing.Any]

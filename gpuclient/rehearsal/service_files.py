@@ -12,17 +12,16 @@
 
 """The configuration files of the services.
 
-Every Nova service reads files of its own, as on real machines::
+Each service of Nova reads files of its own, as in production::
 
-    etc/nova/nova.conf            what all Nova services have in common
+    etc/nova/nova.conf            options of all services of Nova
     etc/nova/SERVICE.conf.d/
-        05-template.conf          what a deployer's template sets
-        10-user.conf, 11-...      the user's own texts, unchanged
-        90-rehearsal.conf         what the user's text cannot change
+        05-template.conf          options of a deployment tool's template
+        10-user.conf, 11-...      the user's texts, unchanged
+        90-rehearsal.conf         options that the user cannot change
 
-Nova reads them in this order: of an option that takes one value the last
-wins, values of an option that takes several (``[pci]alias``,
-``[pci]device_spec``) add up.
+Nova reads them in this order: the last value of an option wins, and options
+with several values (``[pci]alias``, ``[pci]device_spec``) have all of them.
 """
 
 import contextlib
@@ -40,10 +39,10 @@ from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
 
 REGION = 'RegionOne'
-#: The last that a service of Nova reads.
+#: The last file that a service of Nova reads.
 OWN_FILE = '90-rehearsal.conf'
 _TEMPLATE_FILE = '05-template.conf'
-#: The digests of all files that were written.
+#: The file with the digests of all written files.
 _WRITTEN = 'written.json'
 #: ServiceFiles that may be edited: the next start keeps them.
 _EDITABLE = re.compile(
@@ -121,7 +120,7 @@ lock_path = {lock}
 [keystone_authtoken]
 {authtoken}"""
 
-# What the user's text may change.
+# Options that the user can change.
 _NOVA = """\
 [DEFAULT]
 my_ip = 127.0.0.1
@@ -140,7 +139,7 @@ ram = -1
 enabled = False
 """
 
-# What the user's text may not: without it there is no cloud.
+# Options that the user cannot change: the cloud does not start without them.
 _NOVA_OWN = """\
 [DEFAULT]
 host = {host}
@@ -206,26 +205,26 @@ class ServiceFiles:
         self._ports = ports
         self._passwords = passwords
         self._transport = transport
-        #: A digest of each file as it was written last, by its path.
+        #: The digest of each file when it was written, by its path.
         self._digests: dict[str, str] = {}
         self._kept: frozenset[str] = frozenset()
 
     def url(self, service: str) -> str:
-        """Return the address of a service that listens."""
+        """Return the URL of a service that listens."""
         url = f'http://127.0.0.1:{self._ports[service]}'
         return f'{url}/v2.1' if service.startswith('nova-api') else url
 
     @property
     def auth_url(self) -> str:
-        """The address of Keystone that clients use."""
+        """The URL of Keystone for clients."""
         return f'{self.url("keystone")}/v3'
 
     def database(self, name: str) -> str:
-        """Return the connection of a database."""
+        """Return the ``connection`` of a database."""
         return database_url(self._folder.file('db', f'{name}.sqlite'))
 
     def nova_arguments(self, service: str) -> list[str]:
-        """Return the arguments that a Nova service is started with."""
+        """Return the arguments of a service of Nova."""
         return [
             '--config-file',
             self._folder.file('etc', 'nova', 'nova.conf'),
@@ -234,9 +233,9 @@ class ServiceFiles:
         ]
 
     def write(self, cloud: spec.CloudSpec) -> None:
-        """Write every file anew, but for those that the user may edit.
+        """Write all files, except for files that the user has edited.
 
-        :raises RehearsalError: Another one was edited.
+        :raises RehearsalError: A file that must not be edited was edited.
         """
         self._keep_edited()
         for folder in (
@@ -307,8 +306,8 @@ class ServiceFiles:
         refused = [path for path in changed if not _EDITABLE.search(path)]
         if refused:
             raise exceptions.RehearsalError(
-                f'{refused[0]} was edited, and is written at each start: '
-                'delete it, and put the options into '
+                f'{refused[0]} was edited, but each start rewrites it: delete '
+                'it, and set the options in '
                 'etc/nova/SERVICE.conf.d/20-edited.conf'
             )
         self._kept = frozenset(changed)
@@ -325,7 +324,7 @@ class ServiceFiles:
         path = self._folder.path / folder
         path.mkdir(mode=0o700, exist_ok=True)
         for old in path.iterdir():
-            # What the user has put there stays.
+            # Files that the user has added are kept.
             name = f'{folder}/{old.name}'
             if name in self._digests and name not in self._kept:
                 old.unlink()
@@ -414,7 +413,7 @@ class ServiceFiles:
 
 
 def edited(folder: state.StateFolder) -> list[str]:
-    """Return the files that somebody has changed since they were written."""
+    """Return the files that were changed since they were written."""
     found = []
     for path, digest in sorted(_read_digests(folder).items()):
         with contextlib.suppress(exceptions.DocumentError):
@@ -433,7 +432,7 @@ def _read_digests(folder: state.StateFolder) -> dict[str, str]:
         digests = folder.load(_WRITTEN)
     if not isinstance(digests, dict):
         return {}
-    # Of files in the folder: it is read which of them have changed.
+    # Only files in the folder are read.
     return {
         path: str(digest)
         for path, digest in digests.items()
@@ -442,9 +441,9 @@ def _read_digests(folder: state.StateFolder) -> dict[str, str]:
 
 
 def user_file(number: int) -> str:
-    """Return the name of the file that has a text of the user's.
+    """Return the name of the file of one of the user's texts.
 
-    :param number: Which of the texts of the service, from 0.
+    :param number: The index of the text.
     """
     return f'{10 + number}-user.conf'
 
@@ -455,10 +454,10 @@ def database_url(path: str) -> str:
 
 
 def _data_file(distribution: str, path: str) -> str:
-    """Return where pip put a data file of a distribution."""
+    """Return the path of a data file of a distribution."""
     for file in importlib.metadata.files(distribution) or ():
         if file.as_posix().endswith(path):
             return os.fspath(file.locate())
     raise exceptions.RehearsalError(
-        f'The installation of {distribution} has no {path}'
+        f'The installed {distribution} has no file {path}'
     )

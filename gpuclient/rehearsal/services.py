@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The services, each run by a function in a process of its own.
+"""Run the services, each by a function in a process of its own.
 
-A function here is called in a process that was forked for it, with modules
-imported and no configuration read. It starts the service with the service's
-own start-up code, says when it is ready, and returns or raises when the
-service has ended or refuses to start.
+A function is called in a process that is forked for it, in which modules are
+imported and no configuration is read. It runs the start-up code of the
+service, calls ``ready``, and returns or raises when the service has ended or
+does not start.
 """
 
 import collections.abc
@@ -44,7 +44,7 @@ Application: typing.TypeAlias = collections.abc.Callable[..., typing.Any]
 
 @dataclasses.dataclass(frozen=True)
 class ServiceContext:
-    """What the services have to know of their cloud."""
+    """What the services need to know about their cloud."""
 
     folder: state.StateFolder
     spec: spec.CloudSpec
@@ -54,7 +54,7 @@ class ServiceContext:
     sockets: dict[str, socket.socket]
 
 
-# Imported once, before the processes are forked: what all services need ...
+# Modules to import before the processes are forked: of all services ...
 COMMON = (
     'alembic.command',
     'cheroot.wsgi',
@@ -72,7 +72,7 @@ COMMON = (
     'sqlalchemy.orm',
     'webob',
 )
-# ... and what the services of Nova need.
+# ... and of the services of Nova.
 NOVA = (
     'nova.service',
     'nova.objects',
@@ -92,12 +92,12 @@ NOVA = (
 
 
 def import_common() -> None:
-    """Import what all services need, with Nova's choice of threads."""
+    """Import what all services need, and let Nova use threads."""
     os.environ['OS_NOVA_DISABLE_EVENTLET_PATCHING'] = '1'
     from nova import monkey_patch
 
-    # Also makes an import of eventlet an error: nothing here may patch the
-    # standard library behind our back.
+    # This also makes an import of eventlet an error: the standard library must
+    # not be patched.
     monkey_patch.patch(backend='threading')
     for name in COMMON:
         importlib.import_module(name)
@@ -106,7 +106,7 @@ def import_common() -> None:
     from gpuclient.rehearsal import sqlite
 
     sqlite.install()
-    # Reads the entry points of all that is installed, once for everybody.
+    # Reads all entry points once instead of in each service.
     stevedore.ExtensionManager('oslo.policy.rule_checks')
 
 
@@ -117,10 +117,10 @@ def import_nova() -> None:
     import sqlalchemy.orm
     import stevedore
 
-    # What every nova-compute, or every service with a database, would do.
+    # Each nova-compute, or each service with a database, would do it.
     stevedore.ExtensionManager('os_vif')
     sqlalchemy.orm.configure_mappers()
-    # nova.virt.driver:load_compute_driver looks below nova.virt only.
+    # nova.virt.driver:load_compute_driver imports modules of nova.virt only.
     sys.modules['nova.virt.rehearsal'] = sys.modules[
         'gpuclient.rehearsal.driver'
     ]
@@ -135,16 +135,16 @@ def serve(
     """Serve a WSGI application on a listening socket until SIGTERM."""
     from cheroot import wsgi
 
-    # Or each answer on an open connection waits for an acknowledgement;
-    # cheroot says so for sockets of its own only.
+    # Otherwise each response on an open connection waits for an
+    # acknowledgement; cheroot sets this for sockets of its own only.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    class Server(wsgi.Server):
+    class BoundServer(wsgi.Server):
         def bind(self, *args: typing.Any) -> socket.socket:
             self.socket = sock
             return sock
 
-    server = Server(
+    server = BoundServer(
         sock.getsockname(), application, numthreads=_THREADS, timeout=60
     )
     server.shutdown_timeout = 1
@@ -162,7 +162,7 @@ def run_keystone(
     cloud: ServiceContext, ready: process_supervisor.Ready
 ) -> None:
     """Fill and serve Keystone."""
-    # Keystone imports eventlet; it does not use it here.
+    # Keystone imports eventlet, but does not use it.
     sys.meta_path[:] = [
         finder
         for finder in sys.meta_path
@@ -174,8 +174,8 @@ def run_keystone(
     import keystone.cmd.bootstrap
     import keystone.server.flask.core
 
-    # Keystone's managers can be made once a process only; so those that fill
-    # the database live in another.
+    # A process can create Keystone's managers only once, so another process
+    # fills the database.
     parent = os.getpid()
     child = os.fork()
     if not child:
@@ -193,7 +193,7 @@ def run_keystone(
             os._exit(status)
     application = importlib.import_module('keystone.wsgi.api').application
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
-        raise RuntimeError('Keystone could not be filled')
+        raise RuntimeError('the users and projects could not be created')
     serve(application, cloud.sockets['keystone'], ready)
 
 
@@ -230,7 +230,7 @@ def run_glance(cloud: ServiceContext, ready: process_supervisor.Ready) -> None:
 def run_neutron(
     cloud: ServiceContext, ready: process_supervisor.Ready
 ) -> None:
-    """Serve the Neutron that has no networks."""
+    """Serve the Neutron API without networks."""
     serve(neutron.application, cloud.sockets['neutron'], ready)
 
 
@@ -239,8 +239,8 @@ def run_api(
 ) -> None:
     """Serve a nova-api."""
     arguments = cloud.files.nova_arguments(name)
-    # nova/api/openstack/wsgi_app.py takes its files from the environment and
-    # a folder of them from the command line.
+    # nova/api/openstack/wsgi_app.py takes files from the environment, and a
+    # folder of files from the command line.
     os.environ['OS_NOVA_CONFIG_DIR'] = cloud.folder.file('etc', 'nova')
     sys.argv = ['nova-api-os-compute', *arguments[2:]]
     application = importlib.import_module(
@@ -257,8 +257,8 @@ def run_control(
 ) -> None:
     """Run a nova-conductor or a nova-scheduler.
 
-    As ``nova.cmd.conductor:main`` and ``nova.cmd.scheduler:main``, but in
-    this process: those fork workers.
+    Does what ``nova.cmd.conductor:main`` and ``nova.cmd.scheduler:main`` do,
+    without forking workers.
 
     :param kind: ``conductor`` or ``scheduler``.
     """
@@ -275,8 +275,8 @@ def run_control(
     log.setup(config.CONF, 'nova')
     objects.Service.enable_min_version_cache()
     server = service.Service.create(binary=binary, topic=rpcapi.RPC_TOPIC)
-    # As cotyledon does before it forks workers: a value that oslo.config
-    # refuses ends the service here.
+    # cotyledon does this before it forks workers: a value that oslo.config
+    # refuses ends the service.
     opts.register_service_opts(config.CONF)
     if config.CONF.log_options:
         config.CONF.log_opt_values(log.getLogger('nova'), logging.DEBUG)
@@ -312,8 +312,8 @@ def _when_started(ready: process_supervisor.Ready) -> None:
 
     def started(self: typing.Any) -> None:
         start(self)
-        # Its first report comes after five seconds otherwise, and a service
-        # that was stopped for long is taken for dead until then.
+        # Otherwise it reports after five seconds, and until then a service
+        # that was stopped for long counts as down.
         self.servicegroup_api._driver._report_state(self)
         ready()
 
@@ -321,7 +321,7 @@ def _when_started(ready: process_supervisor.Ready) -> None:
 
 
 def map_cells(cloud: ServiceContext) -> None:
-    """Let the API database know the cells, as ``nova-manage cell_v2`` does."""
+    """Add the cells to the API database, as ``nova-manage cell_v2`` does."""
     from nova import config
     from nova import context
     from nova import exception
@@ -331,7 +331,7 @@ def map_cells(cloud: ServiceContext) -> None:
         ['nova-manage', *cloud.files.nova_arguments('nova-conductor')]
     )
     admin = context.get_admin_context()
-    # The transport of cell0, which has no services (nova/cmd/manage.py).
+    # cell0 has no services (nova/cmd/manage.py).
     cells = (
         (objects.CellMapping.CELL0_UUID, 'cell0', 'none:///'),
         (_CELL1_UUID, 'cell1', config.CONF.transport_url),
@@ -367,7 +367,7 @@ def map_hosts(cloud: ServiceContext) -> None:
 
 
 def make_image(cloud: ServiceContext) -> None:
-    """Make the public image ``blank`` of 1 MiB where it is missing."""
+    """Create the public image ``blank`` of 1 MiB where it is missing."""
     from keystoneauth1 import session
     from keystoneauth1.identity import v3
 

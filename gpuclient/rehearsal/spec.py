@@ -25,14 +25,14 @@ import typing
 from gpuclient import exceptions
 from gpuclient.model import scheduler_filters
 
-#: What may be the name of a cloud, of a host or of an alias of one.
+#: The name of a cloud or of a host.
 NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,62}')
 ADDRESS = re.compile(
     r'([0-9A-Fa-f]{4}):([0-9A-Fa-f]{2}):([01][0-9A-Fa-f])\.([0-7])'
 )
-#: The host that the services of the control plane run on.
+#: The host of the services of the control plane.
 CONTROLLER = 'controller'
-#: Most hosts and most cards of a host that ``--hosts`` and ``--gpus`` take.
+#: Limits of ``--hosts`` and ``--gpus``.
 MOST_HOSTS = 200
 MOST_GPUS = 16
 
@@ -48,10 +48,10 @@ class SimulatedDevice:
     address: str
     vendor_id: str
     product_id: str
-    #: ``type-PCI``, ``type-PF`` or ``type-VF``, as libvirt would report it.
+    #: ``type-PCI``, ``type-PF`` or ``type-VF``, as libvirt reports it.
     type: str = 'type-PCI'
     numa_node: int | None = None
-    #: Number of virtual functions that a type-PF shows.
+    #: Number of virtual functions of a type-PF.
     vfs: int = 0
     #: Product id of the virtual functions; the device's own by default.
     vf_product_id: str | None = None
@@ -59,7 +59,7 @@ class SimulatedDevice:
     parent_address: str | None = None
 
     def functions(self) -> tuple['SimulatedDevice', ...]:
-        """Return the device and the virtual functions that it shows."""
+        """Return the device and its virtual functions."""
         domain, bus, slot, function = split(self.address)
         functions = [self]
         for number in range(1, self.vfs + 1):
@@ -80,14 +80,14 @@ class SimulatedDevice:
 
 @dataclasses.dataclass(frozen=True)
 class NUMACell:
-    """A NUMA cell of a host."""
+    """A NUMA node of a host."""
 
-    #: Numbers of its CPUs, in ascending order.
+    #: Its CPUs in ascending order.
     cpus: tuple[int, ...]
     memory_mb: int
-    #: CPUs a core: neighbours in :attr:`cpus` are siblings.
+    #: CPUs of a core: neighbors in :attr:`cpus` are siblings.
     threads: int = 2
-    #: Number of pages for each size in KiB. The rest are 4 KiB pages.
+    #: Number of pages of each size in KiB. The rest are 4 KiB pages.
     hugepages: tuple[tuple[int, int], ...] = ()
 
 
@@ -95,15 +95,15 @@ class NUMACell:
 class SimulatedHost:
     """A compute host."""
 
-    #: The name of the compute service.
+    #: The host of the compute service.
     name: str
-    #: The name of the node in Nova and of its provider in Placement.
+    #: The name of the hypervisor in Nova and of its provider in Placement.
     hypervisor_hostname: str
     memory_mb: int
     disk_gb: int
     cells: tuple[NUMACell, ...]
     devices: tuple[SimulatedDevice, ...] = ()
-    #: The user's own texts for its nova.conf, a file each.
+    #: The user's texts for its nova.conf, a file each.
     config: tuple[str, ...] = ()
 
     @property
@@ -118,11 +118,11 @@ class ServiceSpec:
 
     #: ``nova-api-1``, ``nova-conductor``, ``nova-conductor-2`` ...
     name: str
-    #: The user's own texts for its nova.conf, a file each.
+    #: The user's texts for its nova.conf, a file each.
     config: tuple[str, ...] = ()
-    #: The host that Nova knows it by; two of a kind need two.
+    #: The host of the service; two services of a kind need two hosts.
     host: str = CONTROLLER
-    #: What a deployer's template sets, which is read before ``config``.
+    #: What the template of a deployment tool sets; read before ``config``.
     template: str = ''
 
 
@@ -130,19 +130,19 @@ class ServiceSpec:
 class CloudSpec:
     """The whole cloud."""
 
-    #: One nova-api an entry; the catalog points at the first.
+    #: The endpoint in the catalog is that of the first.
     apis: tuple[ServiceSpec, ...]
-    #: Without the first there is no cloud.
+    #: The cloud does not start without the first.
     conductors: tuple[ServiceSpec, ...]
     schedulers: tuple[ServiceSpec, ...]
     hosts: tuple[SimulatedHost, ...]
-    #: Of a message broker, with its password; None for sockets of our own,
-    #: which only services of this machine reach.
+    #: Of a message broker, with its password; None for Unix sockets, which
+    #: only services on this machine can use.
     transport_url: str | None = None
 
     @property
     def control_plane(self) -> tuple[ServiceSpec, ...]:
-        """All services of Nova but the computes."""
+        """All services of Nova except nova-compute."""
         return (*self.conductors, *self.schedulers, *self.apis)
 
     def host(self, name: str) -> SimulatedHost:
@@ -174,7 +174,7 @@ SCHEDULER_TEMPLATE = (
 def default(hosts: int, gpus: int) -> dict[str, typing.Any]:
     """Return the document of ``--hosts`` and ``--gpus``.
 
-    Every card is an NVIDIA A100 (``10de:20f1``, type-PF). Two cards sit at
+    Each GPU is an NVIDIA A100 (``10de:20f1``, type-PF). Two GPUs are at
     0000:04:00.0 and 0000:82:00.0, on NUMA nodes 0 and 1.
 
     :raises InvalidValue: A number is out of range.
@@ -229,7 +229,7 @@ def split(address: str) -> tuple[int, int, int, int]:
 
 
 def _places(gpus: int) -> collections.abc.Iterator[tuple[str, int]]:
-    """Yield an address and a NUMA node for each card of a host."""
+    """Yield the address and the NUMA node of each GPU of a host."""
     if gpus == 2:
         yield from (('0000:04:00.0', 0), ('0000:82:00.0', 1))
         return

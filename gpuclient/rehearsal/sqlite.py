@@ -12,11 +12,11 @@
 
 """Let SQLite wait for a lock instead of failing.
 
-oslo.db opens every SQLite transaction with a deferred ``BEGIN``. A
-transaction that has read, and writes after another connection committed,
-gets ``database is locked`` at once, whatever the timeout. So a transaction
-that may write takes the write lock when it begins, and waits for it. A reader
-stays deferred; with the write-ahead log it is never blocked.
+oslo.db opens each SQLite transaction with a deferred ``BEGIN``. If such a
+transaction reads, and writes after another connection has committed, it fails
+with ``database is locked`` without waiting for the timeout. So a transaction
+that may write takes the write lock when it begins, and waits for it. Readers
+stay deferred; with the write-ahead log they are never blocked.
 """
 
 import contextlib

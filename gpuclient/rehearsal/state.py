@@ -39,23 +39,23 @@ from gpuclient.rehearsal import trusted_files
 from gpuclient.rehearsal import spec
 from gpuclient import text as texts
 
-#: States of a service, in the order in which it passes them. ``refused``:
-#: it ended before it was ready. ``ended``: it ended after that.
+#: States of a service. ``refused``: it ended before it was ready. ``ended``:
+#: it ended later.
 STARTING = 'starting'
 READY = 'ready'
 REFUSED = 'refused'
 ENDED = 'ended'
-#: State of a cloud that does not run.
+#: State of a cloud that is not running.
 STOPPED = 'stopped'
-#: State of a cloud that could not start.
+#: State of a cloud that did not start.
 FAILED = 'failed'
 
-#: The file that names the service to restart.
+#: The file with the service to restart.
 RESTART = 'restart.json'
 
-#: The file that says that this folder was made for a cloud.
+#: The file that marks a folder that was created for a cloud.
 _MADE = 'made.json'
-#: All that a cloud makes in its folder.
+#: All that a cloud creates in its folder.
 _OWN = frozenset(
     (
         *('clouds.yaml', 'db', 'etc', 'images', 'lock', 'lock.d', 'log'),
@@ -64,53 +64,54 @@ _OWN = frozenset(
         *(RESTART, _MADE),
     )
 )
-#: A file that was being written when its writer was killed.
+#: A file whose writer was killed.
 _TEMPORARY = re.compile(r'\.(.+)\.[a-z0-9_]{8}')
 _STATES = (STARTING, READY, REFUSED, ENDED, STOPPED, FAILED)
 
 _PR_SET_PDEATHSIG = 1
 
-# A path goes into configuration files, database URLs and socket addresses,
-# each of which has signs of its own that mean something.
+# A path is used in configuration files, database URLs and socket addresses,
+# in which these characters are special.
 _UNSAFE = set(' \t\n\r$%?#\'"\\;:,@')
 _NAME = re.compile(r'[A-Za-z0-9._-]{1,255}')
 _LONGEST_MESSAGE = 4096
-#: Longest path of a folder: the address of a Unix socket in it has 107 bytes.
+#: Longest path of a folder: the path of a Unix socket in it has at most 107
+#: bytes.
 _LONGEST = 80
 
 
 @dataclasses.dataclass
 class CloudProcess:
-    """A process of a cloud."""
+    """A process of a rehearsal cloud."""
 
     #: ``keystone``, ``nova-compute`` ...
     name: str
-    #: The host that Nova knows the service by, where it has one.
+    #: The host of the service, where it has one.
     host: str | None = None
     pid: int | None = None
-    #: When it started, in clock ticks since the machine did.
+    #: Its start time, in clock ticks since the machine started.
     started: int | None = None
     port: int | None = None
     state: str = STARTING
-    #: Why it refused to start or ended, in its own words.
+    #: Its message about why it did not start or ended.
     message: str = ''
 
     @classmethod
     def load(cls, values: typing.Any) -> 'CloudProcess':
-        """Return what a record has.
+        """Return the process in a record.
 
-        :raises ValueError: It has something else.
+        :raises ValueError: The record is invalid.
         """
         process = cls(**values)
         for text in (process.name, process.host):
             if text is not None and not _NAME.fullmatch(text):
-                raise ValueError('a name that is none')
+                raise ValueError('invalid name')
         numbers = (process.pid, process.started, process.port)
         if process.state not in _STATES or not all(
             number is None or (type(number) is int and 0 < number < 2**63)
             for number in numbers
         ):
-            raise ValueError('a process that is none')
+            raise ValueError('invalid process')
         process.message = _message(process.message)
         return process
 
@@ -129,14 +130,14 @@ class CloudProcess:
 
 @dataclasses.dataclass
 class CloudRecord:
-    """What the supervisor says of its cloud."""
+    """The record of a cloud that its supervisor writes."""
 
     name: str
     supervisor: CloudProcess
     services: list[CloudProcess]
-    #: Why the cloud failed.
+    #: Why the cloud did not start.
     message: str = ''
-    #: Names of its entries in the user's own clouds.yaml, and that file.
+    #: Names of its entries in the user's own clouds.yaml, and the file.
     registered: list[str] = dataclasses.field(default_factory=list)
     registered_in: str = ''
     #: The process with which the cloud ends.
@@ -158,13 +159,13 @@ class CloudRecord:
 
     def dumps(self) -> str:
         values = dataclasses.asdict(self)
-        # Who registers the cloud writes that down, in a file of its own.
+        # They are in a file of their own.
         del values['registered'], values['registered_in']
         return json.dumps(values, indent=1)
 
     @property
     def refused(self) -> list[CloudProcess]:
-        """The services that are not there although they should be."""
+        """The services that did not start or have ended."""
         return [
             service
             for service in self.services
@@ -178,14 +179,14 @@ class StateFolder:
     :param name: The name of the cloud.
     :param directory: The folder; one below the user's XDG state folder by
         default.
-    :raises InvalidValue: The name or the path cannot be used.
+    :raises InvalidValue: The name or the path is invalid.
     """
 
     def __init__(self, name: str, directory: str | None = None) -> None:
         if not spec.NAME.fullmatch(name):
             raise exceptions.InvalidValue(
-                f'Name {name!r} of a rehearsal cloud: use letters, '
-                'digits, dots, dashes and underscores, at most 63'
+                f'Invalid name {name!r} of a rehearsal cloud: use at most 63 '
+                'letters, digits, dots, dashes and underscores'
             )
         if directory:
             path = pathlib.Path(directory).absolute()
@@ -196,13 +197,13 @@ class StateFolder:
         text = os.fspath(path)
         if not text.isprintable() or _UNSAFE & set(text):
             raise exceptions.InvalidValue(
-                f'Directory {text!r}: choose one without spaces and '
-                'signs such as $ % ? #'
+                f'Invalid directory {text!r}: spaces and characters such as '
+                '$ % ? # are not allowed'
             )
         if len(os.fsencode(text)) > _LONGEST:
             raise exceptions.InvalidValue(
-                f'Directory {text}: choose one of at most {_LONGEST} '
-                'bytes, a socket in it has to fit into 107'
+                f'Directory {text} is too long: use at most {_LONGEST} bytes, '
+                'since the path of a socket in it has at most 107'
             )
         self.name = name
         self.path = path
@@ -226,21 +227,21 @@ class StateFolder:
 
     @property
     def use(self) -> str:
-        """The line for a shell that makes ``openstack`` use this cloud."""
+        """The shell command after which ``openstack`` uses this cloud."""
         return (
             f'export OS_CLIENT_CONFIG_FILE={self.clouds_yaml} '
             f'OS_CLOUD={self.name}'
         )
 
     def exists(self) -> bool:
-        """Say whether a cloud was ever started here."""
+        """Return whether a cloud was started in this folder."""
         return os.path.lexists(self.file('state.json'))
 
     def create(self) -> None:
-        """Make the folder.
+        """Create the folder.
 
-        :raises RehearsalError: It cannot be made, is not of this user alone,
-            or holds something else.
+        :raises RehearsalError: It cannot be created, other users can write to
+            it, or it has other files.
         """
         try:
             trusted_files.check_folder(str(self), make=True)
@@ -250,7 +251,7 @@ class StateFolder:
                 if not name.startswith(f'.{_MADE}.')
             ]
             if not names:
-                # Not by its name: so that no copy claims to be it.
+                # Not the name: a copy of the folder has another inode.
                 write_private(
                     self.file(_MADE),
                     json.dumps({'inode': os.stat(self.path).st_ino}),
@@ -259,20 +260,20 @@ class StateFolder:
                 trusted_files.check_content(str(self))
         except OSError as exc:
             raise exceptions.RehearsalError(
-                f'Cannot make the directory {self}: {exc.strerror}'
+                f'Cannot create directory {self}: {exc.strerror}'
             ) from exc
         if names and _MADE not in names and not self.exists():
             raise exceptions.RehearsalError(
-                f'Directory {self} holds something that is not a '
-                'rehearsal cloud; name an empty one'
+                f'Directory {self} is not empty and has no rehearsal cloud: '
+                'choose an empty directory'
             )
 
     def delete(self) -> list[str]:
-        """Delete what a cloud made, and the folder if that was all.
+        """Delete what the cloud created, and the folder if it is empty then.
 
         :returns: The names of what is left.
-        :raises RehearsalError: The folder was not made for a cloud, or the
-            system refused.
+        :raises RehearsalError: The folder was not created for a cloud, or
+            cannot be deleted.
         """
         self.check_made()
         try:
@@ -282,7 +283,7 @@ class StateFolder:
                 os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
             )
             try:
-                # What it is known by goes last: to try again.
+                # These last: another attempt needs them.
                 names = sorted(
                     os.listdir(folder),
                     key=lambda name: (name in (_MADE, 'state.json'), name),
@@ -301,9 +302,9 @@ class StateFolder:
         return others
 
     def check_made(self) -> None:
-        """Refuse to delete a folder that was not made for a cloud.
+        """Check that the folder was created for a cloud.
 
-        :raises RehearsalError: It was not, or is a link to one.
+        :raises RehearsalError: It was not, or it is a link.
         """
         with contextlib.suppress(
             FileNotFoundError, KeyError, TypeError, exceptions.RehearsalError
@@ -311,16 +312,17 @@ class StateFolder:
             if self.load(_MADE)['inode'] == os.lstat(self.path).st_ino:
                 return
         raise exceptions.RehearsalError(
-            f'Cannot delete {self}: it was not made for this rehearsal '
-            'cloud (copied, or older); delete it yourself'
+            f'Cannot delete {self}: it was not created for this rehearsal '
+            'cloud, but copied or created by an older version; delete it '
+            'yourself'
         )
 
     # -- the record ---------------------------------------------------------
 
     def check(self) -> None:
-        """Refuse a folder that is not of this user alone.
+        """Check that no other user can write to the folder.
 
-        :raises RehearsalError: It is not, or there is none.
+        :raises RehearsalError: Another user can, or there is no folder.
         """
         try:
             trusted_files.check_folder(str(self))
@@ -341,8 +343,8 @@ class StateFolder:
     def load(self, name: str) -> typing.Any:
         """Return the data of a JSON file in the folder.
 
-        :raises RehearsalError: It cannot be trusted, or read.
-        :raises FileNotFoundError: There is none.
+        :raises RehearsalError: It cannot be trusted or read.
+        :raises FileNotFoundError: It does not exist.
         """
         path = self.file(name)
         try:
@@ -355,7 +357,7 @@ class StateFolder:
             raise self._unreadable(path, exc) from exc
 
     def read(self) -> CloudRecord:
-        """Return what the supervisor said last.
+        """Return the record of the cloud.
 
         :raises RehearsalError: There is no cloud in this folder, or it
             cannot be trusted.
@@ -379,7 +381,7 @@ class StateFolder:
         return record
 
     def write(self, record: CloudRecord) -> None:
-        """Replace the record, whole or not at all."""
+        """Replace the record atomically."""
         write_private(self.file('state.json'), record.dumps())
 
     def write_registered(self, names: typing.Iterable[str], file: str) -> None:
@@ -394,11 +396,11 @@ class StateFolder:
     def lock(self) -> int | None:
         """Take the lock of the folder.
 
-        Every process that inherits the descriptor keeps the lock.
+        Each process that inherits the descriptor holds the lock.
 
-        :returns: The descriptor, or None where a process of the cloud holds
-            the lock.
-        :raises RehearsalError: It cannot be trusted, or opened.
+        :returns: The descriptor; None where a process of the cloud holds the
+            lock.
+        :raises RehearsalError: It cannot be trusted or opened.
         """
         try:
             descriptor = trusted_files.open_private(
@@ -414,7 +416,7 @@ class StateFolder:
         return descriptor
 
     def locked(self) -> bool:
-        """Say whether a process of the cloud lives."""
+        """Return whether a process of the cloud runs."""
         if not os.path.lexists(self.file('lock')):
             return False
         descriptor = self.lock()
@@ -429,7 +431,7 @@ def _message(value: typing.Any) -> str:
 
 
 def _delete_own(folder: int, name: str) -> bool:
-    """Delete an entry of a folder, if a cloud made it."""
+    """Delete an entry of a folder, if a cloud creates such an entry."""
     temporary = _TEMPORARY.fullmatch(name)
     if name not in _OWN and (temporary is None or temporary[1] not in _OWN):
         return False
@@ -442,9 +444,9 @@ def _delete_own(folder: int, name: str) -> bool:
 
 
 def write_private(path: str, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all.
+    """Write a file that only its owner can read, atomically.
 
-    :raises RehearsalError: The system refused.
+    :raises RehearsalError: It cannot be written.
     """
     try:
         _write_private(path, text)
@@ -471,7 +473,7 @@ def _write_private(path: str, text: str) -> None:
 
 
 def start_time(pid: int) -> int | None:
-    """Return when a process started, or None where it is gone.
+    """Return the start time of a process; None where it has ended.
 
     In clock ticks since the machine started (proc(5), stat, field 22).
     """
@@ -480,7 +482,7 @@ def start_time(pid: int) -> int | None:
             text = stream.read()
     except (OSError, UnicodeDecodeError):
         return None
-    # The second field is the command in parentheses, which may hold anything.
+    # The second field is the command in parentheses, with any characters.
     fields = text.rpartition(')')[2].split()
     if fields[0] in 'ZX':
         return None
@@ -488,20 +490,19 @@ def start_time(pid: int) -> int | None:
 
 
 def end_with(parent: int, number: signal.Signals) -> bool:
-    """Ask the kernel for a signal when the process that started us ends.
+    """Let the kernel send a signal to this process when its parent ends.
 
-    What this process forks has to ask for itself (prctl(2),
-    PR_SET_PDEATHSIG).
+    Children do not inherit this (prctl(2), PR_SET_PDEATHSIG).
 
-    :param parent: Its id.
-    :returns: Whether it lives.
+    :param parent: The ID of the parent.
+    :returns: Whether the parent runs.
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     return os.getppid() == parent
 
 
 def lives(process: CloudProcess) -> bool:
-    """Say whether a process that was recorded still runs."""
+    """Return whether a recorded process runs."""
     return (
         process.pid is not None
         and process.started is not None
@@ -511,9 +512,9 @@ def lives(process: CloudProcess) -> bool:
 
 @contextlib.contextmanager
 def handle(process: CloudProcess) -> typing.Iterator[int | None]:
-    """Give a descriptor of a recorded process, None where it is gone.
+    """Yield a descriptor of a recorded process; None where it has ended.
 
-    Signals sent through the descriptor reach this process or nobody.
+    Signals through the descriptor reach no other process.
     """
     if process.pid is None:
         yield None
@@ -521,7 +522,7 @@ def handle(process: CloudProcess) -> typing.Iterator[int | None]:
     try:
         descriptor = os.pidfd_open(process.pid)
     except (OSError, OverflowError):
-        # None any more, or a thread.
+        # It has ended, or is a thread.
         yield None
         return
     try:

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How a process proves that it is the supervisor of a folder.
+"""Prove which process is the supervisor of a state folder.
 
-It listens on a socket in the folder. The kernel tells who connects which
-process that is, and by which name the socket was made: a record that names
-another process, or a socket from another folder, proves nothing.
+The supervisor listens on a socket in the folder. The kernel tells a client
+which process listens, and the path at which the socket was bound. So neither
+a record with another process nor a socket from another folder is accepted.
 """
 
 import collections.abc
@@ -34,10 +34,10 @@ _CREDENTIALS = struct.Struct('3i')
 
 
 def listen(folder: state.StateFolder) -> socket.socket:
-    """Listen as the supervisor of a folder, of which it has the lock."""
+    """Listen as the supervisor of a folder; it holds the lock."""
     path = folder.file(SOCKET)
     with contextlib.suppress(FileNotFoundError):
-        # Of one that was killed.
+        # Left by a supervisor that was killed.
         os.unlink(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.bind(path)
@@ -48,7 +48,7 @@ def listen(folder: state.StateFolder) -> socket.socket:
 
 
 def answer(sock: socket.socket) -> None:
-    """Let go of who has connected: the kernel has told them all."""
+    """Accept and close connections: the kernel has told the clients."""
     with contextlib.suppress(BlockingIOError):
         while True:
             sock.accept()[0].close()
@@ -58,10 +58,9 @@ def answer(sock: socket.socket) -> None:
 def supervisor(
     folder: state.StateFolder,
 ) -> collections.abc.Iterator[int | None]:
-    """Give a descriptor of the supervisor of a folder, None without one.
+    """Yield a descriptor of the supervisor of a folder; None without one.
 
-    It is the process that the record names, still the same, and the one that
-    listens in this folder.
+    The supervisor is the process in the record that listens in this folder.
     """
     recorded = folder.read().supervisor
     with state.handle(recorded) as descriptor:
@@ -91,7 +90,7 @@ def _listens(folder: state.StateFolder, pid: int | None) -> bool:
 
 
 def _is_of(folder: state.StateFolder, name: str) -> bool:
-    """Return whether the name by which a socket was made is of a folder."""
+    """Return whether a socket was bound in a folder."""
     if os.path.basename(name) != SOCKET:
         return False
     try:
@@ -103,7 +102,7 @@ def _is_of(folder: state.StateFolder, name: str) -> bool:
 def end(descriptor: int, number: signal.Signals, timeout: float) -> bool:
     """Send a signal to a process and wait for its end.
 
-    :returns: Whether it is gone.
+    :returns: Whether it has ended.
     """
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(descriptor, number)

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What in a state folder is believed: files of this user, in own folders.
+"""Read and open files in a state folder that only this user can write.
 
-A state folder names processes, files and clouds that a command acts on. So
-nothing in it is read before the folder, the way to it and the file are known
-to be of this user alone, and nothing is written through a link in it.
+A state folder names processes, files and clouds that a command acts on. A file
+is read only if no other user can write the file, its folder or a folder above,
+and no file is written through a link.
 """
 
 import collections.abc
@@ -28,13 +28,13 @@ from gpuclient import exceptions
 from gpuclient.files import atomic
 from gpuclient.files import places
 
-#: Files that a user adds, which may be links to files elsewhere.
+#: Files that the user adds, which may be links.
 _ADDED = re.compile(r'etc/nova/[^/]+\.conf\.d/[^/]+\.conf')
 
 
 @contextlib.contextmanager
 def reported() -> collections.abc.Iterator[None]:
-    """Raise an error of a document as one of the rehearsal."""
+    """Raise a ``DocumentError`` as a ``RehearsalError``."""
     try:
         yield
     except exceptions.DocumentError as exc:
@@ -42,11 +42,11 @@ def reported() -> collections.abc.Iterator[None]:
 
 
 def check_folder(path: str, *, make: bool = False) -> None:
-    """Refuse a folder that somebody else could fill or replace.
+    """Check that no other user can write or replace a folder.
 
-    :param make: Make it where it is not there.
-    :raises RehearsalError: Somebody could.
-    :raises OSError: It is not there, or the system refused.
+    :param make: Create it where it does not exist.
+    :raises RehearsalError: Another user can.
+    :raises OSError: It does not exist or cannot be read.
     """
     with reported():
         places.check_own(path, make=0o700 if make else None)
@@ -55,8 +55,9 @@ def check_folder(path: str, *, make: bool = False) -> None:
 def read(path: str) -> str:
     """Return the text of a file of this user.
 
-    :raises RehearsalError: It is a link, somebody else's, or no text.
-    :raises OSError: The system refused.
+    :raises RehearsalError: It is a link, belongs to another user, or is not
+        text.
+    :raises OSError: It cannot be read.
     """
     with reported():
         try:
@@ -67,17 +68,17 @@ def read(path: str) -> str:
         except OSError as exc:
             if exc.errno != errno.ELOOP:
                 raise
-            raise _not_believed(path, 'it is a link') from exc
+            raise _not_trusted(path, 'it is a symbolic link') from exc
         with open(descriptor, 'rb') as stream:
             _check(path, os.fstat(stream.fileno()))
             return atomic.decode(path, atomic.read_stream(path, stream))
 
 
 def check_content(path: str) -> None:
-    """Refuse a state folder in which a file leads or belongs elsewhere.
+    """Check that a state folder has no links and no files of other users.
 
-    :raises RehearsalError: One does.
-    :raises OSError: The system refused.
+    :raises RehearsalError: It has.
+    :raises OSError: It cannot be read.
     """
     folders = ['']
     while folders:
@@ -88,7 +89,7 @@ def check_content(path: str) -> None:
                 try:
                     status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
-                    # Of a cloud that starts at the same time.
+                    # A cloud that starts at the same time has moved it.
                     continue
                 if _ADDED.fullmatch(name) and stat.S_ISLNK(status.st_mode):
                     continue
@@ -98,7 +99,7 @@ def check_content(path: str) -> None:
 
 
 def open_private(path: str, flags: int) -> int:
-    """Open a file that only its owner may read, but no link."""
+    """Open a file, or create one that only its owner can read."""
     try:
         descriptor = os.open(
             path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
@@ -106,7 +107,7 @@ def open_private(path: str, flags: int) -> int:
     except OSError as exc:
         if exc.errno != errno.ELOOP:
             raise
-        raise _not_believed(path, 'it is a link') from exc
+        raise _not_trusted(path, 'it is a symbolic link') from exc
     try:
         _check(path, os.fstat(descriptor))
     except BaseException:
@@ -121,25 +122,27 @@ def _check(
     reason = None
     regular = stat.S_ISREG(status.st_mode)
     if stat.S_ISLNK(status.st_mode):
-        reason = 'it is a link'
+        reason = 'it is a symbolic link'
     elif status.st_uid != os.geteuid():
         reason = 'it belongs to another user'
     elif places.writers(status) and not stat.S_ISSOCK(status.st_mode):
-        reason = 'others may write it'
+        reason = 'other users can write to it'
     elif regular and status.st_nlink > 1:
-        reason = 'it has a second name'
-    elif not regular and not (any_kind and _is_ours_to_make(status.st_mode)):
+        reason = 'it has several hard links'
+    elif not regular and not (
+        any_kind and _is_folder_or_socket(status.st_mode)
+    ):
         reason = 'it is not a regular file'
     if reason is not None:
-        raise _not_believed(path, reason)
+        raise _not_trusted(path, reason)
 
 
-def _is_ours_to_make(mode: int) -> bool:
+def _is_folder_or_socket(mode: int) -> bool:
     return stat.S_ISDIR(mode) or stat.S_ISSOCK(mode)
 
 
-def _not_believed(path: str, reason: str) -> exceptions.RehearsalError:
+def _not_trusted(path: str, reason: str) -> exceptions.RehearsalError:
     return exceptions.RehearsalError(
-        f'Cannot trust {path}: {reason}; a rehearsal cloud has made no '
-        'such file: look at it, then delete it'
+        f'Cannot trust {path}: {reason}. The rehearsal cloud did not create '
+        'it: check the file, then delete it'
     )

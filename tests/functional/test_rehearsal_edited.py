@@ -79,7 +79,7 @@ class TestEdited(base.OwnCloudTestCase):
         result = self.restart(
             *('--service', 'nova-compute', '--host', 'nobody'), status=1
         )
-        self.assertIn('There is no nova-compute on nobody', result.stderr)
+        self.assertIn('has no service nova-compute on nobody', result.stderr)
 
         # Over a stop and a start the file is there; another is refused.
         self.run_command('gpu', 'rehearsal', 'stop', 'edited')

@@ -31,6 +31,7 @@ import time
 import typing
 
 from gpuclient.rehearsal import control
+from gpuclient.rehearsal import temporary
 
 from tests.host import broker
 from tests.host import compute
@@ -468,7 +469,7 @@ def whole(run: Run) -> None:
                 broker.running(run.folder / 'broker.log')
             )
             cloud = stack.enter_context(
-                control.temporary(control_plane(run, url))
+                temporary.temporary(control_plane(run, url))
             )
             show_services(run, cloud)
         with run.doing('The host boots with its files; gpu host check'):

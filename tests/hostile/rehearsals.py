@@ -33,6 +33,7 @@ import unittest.mock
 from gpuclient import exceptions
 from gpuclient.operations import rehearsal_registration
 from gpuclient.rehearsal import control
+from gpuclient.rehearsal import launch
 from gpuclient.rehearsal import trusted_files
 from gpuclient.rehearsal import supervisor_socket
 from gpuclient.rehearsal import state
@@ -206,7 +207,7 @@ def _put(path: pathlib.Path, text: str) -> None:
 
 def _start(folder: state.StateFolder) -> None:
     """Start as far as a supervisor is run, which does nothing here."""
-    with unittest.mock.patch.object(control.sys, 'executable', '/bin/false'):
+    with unittest.mock.patch.object(launch.sys, 'executable', '/bin/false'):
         control.start(folder)
 
 

@@ -140,7 +140,7 @@ class TestEdit(testtools.TestCase):
             clouds_yaml.add, self.path, {'prod': {}}, ['lab']
         )
         self.assertEqual(
-            f'Cloud prod in {self.path} is not ours: choose another name for '
+            f'{self.path} has another cloud prod: choose another name for '
             'the rehearsal cloud',
             message,
         )
@@ -150,7 +150,7 @@ class TestEdit(testtools.TestCase):
         for text in ('- a\n', 'clouds: [a]\n', 'text\n'):
             self._write(text)
             self.assertIn(
-                'is no clouds.yaml',
+                'is not a clouds.yaml',
                 self._refused(clouds_yaml.add, self.path, _ENTRIES, ()),
             )
             self.assertEqual(text, self._text())
@@ -195,8 +195,7 @@ class TestEdit(testtools.TestCase):
         ):
             self._write(text)
             self.assertEqual(
-                f'{self.path} cannot be changed without harm; nothing was '
-                f'done',
+                f'{self.path} cannot be edited safely and was not changed',
                 self._refused(clouds_yaml.add, self.path, _ENTRIES, ()),
             )
             self.assertEqual(text, self._text())
@@ -256,7 +255,7 @@ class TestEdit(testtools.TestCase):
             clouds_yaml, '_replace', return_value=False
         ):
             self.assertEqual(
-                f'{self.path} changes all the time; try again',
+                f'{self.path} is changed by another process; try again',
                 self._refused(clouds_yaml.add, self.path, _ENTRIES, ()),
             )
 

@@ -67,7 +67,7 @@ class TestRegistered(testtools.TestCase):
         self.assertIn('production:', text)
         self.assertEqual(
             [
-                'Not deleted, since the cloud did not make it: entry '
+                'Not deleted, since the cloud did not create it: entry '
                 f'lab-member of {file}, entry production of {file}'
             ],
             lines,

@@ -57,7 +57,7 @@ class TestPrepare(testtools.TestCase):
     def test_no_cache(self):
         (self.directory / 'cache').write_text('')
         self.assertEqual(
-            f'Cannot make the cache folder {self.directory}/cache/gpuclient/'
+            f'Cannot create the cache folder {self.directory}/cache/gpuclient/'
             'rehearsal: Not a directory',
             self._refused(),
         )

@@ -175,11 +175,11 @@ class TestRestart(testtools.TestCase):
     def test_no_service(self):
         self.assertIn('Several hosts run', self.refused('nova-compute'))
         self.assertIn(
-            'There is no nova-compute on c in the cloud; there are: '
-            'nova-scheduler on controller, nova-compute on a',
+            'The cloud has no service nova-compute on c; its services of '
+            'Nova: nova-scheduler on controller, nova-compute on a',
             self.refused('nova-compute', 'c'),
         )
-        self.assertIn('There is no keystone', self.refused('keystone'))
+        self.assertIn('has no service keystone', self.refused('keystone'))
 
     def test_processes(self):
         """A service is ended and started again with its file as it is."""
@@ -248,7 +248,7 @@ class TestRestart(testtools.TestCase):
             'nova-scheduler',
             None,
         )
-        self.assertIn('does not run', str(error))
+        self.assertIn('is not running', str(error))
 
     def test_list(self):
         directory = self.useFixture(fixtures.TempDir()).path

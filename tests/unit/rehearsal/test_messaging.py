@@ -204,7 +204,7 @@ class TestServersThatAreNotThere(MessagingTestCase):
         )
 
         self.assertEqual(
-            'No reply on topic compute: nobody listens', str(raised)
+            'No reply on topic compute: no server listens', str(raised)
         )
 
     def test_no_answer_in_time(self) -> None:
@@ -226,7 +226,7 @@ class TestServersThatAreNotThere(MessagingTestCase):
         )
 
         self.assertEqual(
-            'Nobody listens on topic compute, server gpu-1', str(raised)
+            'No server listens on topic compute, server gpu-1', str(raised)
         )
 
     def test_fanout_to_nobody(self) -> None:

@@ -27,5 +27,5 @@ class TestDataFiles(testtools.TestCase):
             'etc/nova/no-such.ini',
         )
         self.assertEqual(
-            'The installation of nova has no etc/nova/no-such.ini', str(error)
+            'The installed nova has no file etc/nova/no-such.ini', str(error)
         )

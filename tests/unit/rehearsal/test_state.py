@@ -61,14 +61,16 @@ class TestFolder(testtools.TestCase):
         error = self.assertRaises(
             exceptions.InvalidValue, state.StateFolder, name
         )
-        self.assertIn(f'Name {name!r} of a rehearsal cloud', str(error))
+        self.assertIn(
+            f'Invalid name {name!r} of a rehearsal cloud', str(error)
+        )
 
     @ddt.data('a b', 'a$b', 'a%b', 'a?b', "a'b", 'a\nb', 'a:b')
     def test_directory_refused(self, name):
         error = self.assertRaises(
             exceptions.InvalidValue, state.StateFolder, 'x', f'/tmp/{name}'
         )
-        self.assertIn('choose one without spaces', str(error))
+        self.assertIn('spaces and characters such as', str(error))
 
     def test_directory_too_long(self):
         error = self.assertRaises(
@@ -91,8 +93,8 @@ class TestFolder(testtools.TestCase):
             exceptions.RehearsalError, state.StateFolder('x', path).create
         )
         self.assertEqual(
-            f'Directory {path} holds something that is not a rehearsal '
-            'cloud; name an empty one',
+            f'Directory {path} is not empty and has no rehearsal cloud: '
+            'choose an empty directory',
             str(error),
         )
 
@@ -105,7 +107,7 @@ class TestFolder(testtools.TestCase):
             state.StateFolder('x', f'{path}/below').create,
         )
         self.assertEqual(
-            f'Cannot make the directory {path}/below: Not a directory',
+            f'Cannot create directory {path}/below: Not a directory',
             str(error),
         )
 
@@ -217,8 +219,9 @@ class TestFolder(testtools.TestCase):
             folder.path.joinpath('made.json').write_text(text)
         error = self.assertRaises(exceptions.RehearsalError, folder.delete)
         self.assertEqual(
-            f'Cannot delete {folder}: it was not made for this rehearsal '
-            'cloud (copied, or older); delete it yourself',
+            f'Cannot delete {folder}: it was not created for this rehearsal '
+            'cloud, but copied or created by an older version; delete it '
+            'yourself',
             str(error),
         )
         self.assertTrue(folder.path.joinpath('images').exists())

@@ -123,7 +123,7 @@ class TestProof(Base):
             self.assertTrue(poll.poll(30_000))
 
     def _stop_refused(self, folder):
-        with unittest.mock.patch.object(control, '_LAST', 0):
+        with unittest.mock.patch.object(control, '_KILL_TIMEOUT', 0):
             return str(
                 self.assertRaises(
                     exceptions.RehearsalError, control.stop, folder
@@ -137,7 +137,7 @@ class TestProof(Base):
         descriptor = folder.lock()
         self.addCleanup(os.close, descriptor)
         self.assertIn(
-            f'Process {foreign.pid} is not proved to be the supervisor',
+            f'Process {foreign.pid} does not prove that it is the supervisor',
             self._stop_refused(folder),
         )
         self.assertIsNone(foreign.poll())
@@ -225,5 +225,5 @@ class TestBound(Base):
             folder,
             bound_to=os.getpid(),
         )
-        self.assertIn('runs already and is not bound to', str(error))
+        self.assertIn('is running already and is not bound to', str(error))
         control.stop(folder)

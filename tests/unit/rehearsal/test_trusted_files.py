@@ -107,7 +107,7 @@ class TestFolder(testtools.TestCase):
         if os.path.exists(self.folder.file(name)):
             os.unlink(self.folder.file(name))
         os.symlink(target, self.folder.file(name))
-        self._refused(f'{name}: it is a link')
+        self._refused(f'{name}: it is a symbolic link')
 
     def test_pipe(self):
         os.unlink(self.folder.file('state.json'))
@@ -116,13 +116,13 @@ class TestFolder(testtools.TestCase):
 
     def test_file_that_others_can_write(self):
         os.chmod(self.folder.file('state.json'), 0o666)
-        self._refused('others may write it')
+        self._refused('other users can write to it')
 
     def test_lock_is_no_link(self):
         """Nothing is made where it points at."""
         target = os.path.join(self.top, 'elsewhere')
         os.symlink(target, self.folder.file('lock'))
-        self._refused('it is a link', call=self.folder.locked)
+        self._refused('it is a symbolic link', call=self.folder.locked)
         self.assertFalse(os.path.exists(target))
 
     @ddt.data('log', 'etc', 'db', 'images')
@@ -131,7 +131,7 @@ class TestFolder(testtools.TestCase):
         os.mkdir(target)
         os.symlink(target, self.folder.file(name))
         self._refused(
-            f'{name}: it is a link',
+            f'{name}: it is a symbolic link',
             call=lambda: control.start(self.folder),
         )
         self.assertEqual([], os.listdir(target))
@@ -142,7 +142,7 @@ class TestFolder(testtools.TestCase):
             pass
         os.mkdir(self.folder.file('log'))
         os.link(target, self.folder.file('log', 'keystone.log'))
-        self._refused('it has a second name', call=self.folder.create)
+        self._refused('it has several hard links', call=self.folder.create)
 
     def test_drop_in_that_a_user_linked(self):
         os.makedirs(self.folder.file('etc/nova/nova-api-1.conf.d'))

@@ -102,5 +102,6 @@ class TestRehearseConfig(testtools.TestCase):
             self.refused('--device', 'x=04:00.0,10de:20f1'),
         )
         self.assertIn(
-            "Name '/' of a rehearsal cloud", self.refused('--keep', '/')
+            "Invalid name '/' of a rehearsal cloud",
+            self.refused('--keep', '/'),
         )

@@ -27,6 +27,7 @@ from gpuclient import exceptions
 from gpuclient.osc.v1 import rehearsal
 from gpuclient.rehearsal import api
 from gpuclient.rehearsal import control
+from gpuclient.rehearsal import launch
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
 
@@ -139,7 +140,7 @@ class TestCommands(testtools.TestCase):
     def test_another_cloud_in_the_directory(self):
         self._make()
         self.assertEqual(
-            f'The rehearsal cloud in {self.directory} is lab, not other',
+            f'Directory {self.directory} has rehearsal cloud lab, not other',
             self._refused(rehearsal.ShowRehearsal, 'other'),
         )
 
@@ -182,8 +183,8 @@ class TestCommands(testtools.TestCase):
             )
         )
         self.assertEqual(
-            'OS_CLIENT_CONFIG_FILE names the own file of this cloud; unset '
-            'it to register the cloud in yours',
+            'OS_CLIENT_CONFIG_FILE is the clouds.yaml of this rehearsal '
+            'cloud: unset it to register the cloud in your own',
             self._refused(rehearsal.StartRehearsal, 'lab', '--register'),
         )
 
@@ -195,8 +196,8 @@ class TestCommands(testtools.TestCase):
             fixtures.EnvironmentVariable('OS_CLIENT_CONFIG_FILE', path)
         )
         self.assertEqual(
-            f'Cloud lab-member in {path} is not ours: choose another name '
-            'for the rehearsal cloud',
+            f'{path} has another cloud lab-member: choose another name for '
+            'the rehearsal cloud',
             self._refused(rehearsal.StartRehearsal, 'lab', '--register'),
         )
         self.assertFalse(os.path.exists(self.directory))
@@ -210,26 +211,26 @@ class TestCommands(testtools.TestCase):
             unittest.mock.patch.object(
                 state.StateFolder, 'locked', lambda s: True
             ),
-            unittest.mock.patch.object(control, '_LAST', 0),
+            unittest.mock.patch.object(control, '_KILL_TIMEOUT', 0),
         ):
             self.assertEqual(
-                'Rehearsal cloud lab runs with another spec: stop it first, '
-                'then start it with the new one',
+                'Rehearsal cloud lab is running with another spec: stop it, '
+                'then start it with the new spec',
                 self._refused(rehearsal.StartRehearsal, 'lab', '--hosts', '2'),
             )
 
     def test_supervisor_that_says_nothing(self):
         """Its last line is the reason when it left no record."""
         with unittest.mock.patch.object(
-            control.sys, 'executable', '/bin/false'
+            launch.sys, 'executable', '/bin/false'
         ):
             message = self._refused(rehearsal.StartRehearsal, 'lab')
             # Nor is what it left in the way of the next start.
             again = self._refused(rehearsal.StartRehearsal, 'lab')
         self.assertEqual(message, again)
         self.assertEqual(
-            'Rehearsal cloud lab did not start: it said nothing '
-            f'({self.directory}/log)',
+            'Rehearsal cloud lab did not start: the supervisor logged no '
+            f'message (logs: {self.directory}/log)',
             message,
         )
 
@@ -239,18 +240,18 @@ class TestCommands(testtools.TestCase):
             unittest.mock.patch.object(
                 state.StateFolder, 'locked', lambda s: True
             ),
-            unittest.mock.patch.object(control, '_LAST', 0),
+            unittest.mock.patch.object(control, '_KILL_TIMEOUT', 0),
         ):
             self.assertEqual(
-                'Process 4242 is not proved to be the supervisor of rehearsal '
-                'cloud lab, and no process was ended: see who holds '
-                f'{self.directory}/lock (fuser)',
+                'Process 4242 does not prove that it is the supervisor of '
+                'rehearsal cloud lab; no process was ended. Find the process '
+                f'that holds {self.directory}/lock (fuser)',
                 self._refused(rehearsal.StopRehearsal, 'lab'),
             )
 
     def test_bound_to_nobody(self):
         self.assertEqual(
-            'There is no process 4194304 to bind the cloud to',
+            'Cannot bind the cloud to process 4194304: it does not exist',
             self._refused(
                 rehearsal.StartRehearsal, 'lab', '--bound-to', '4194304'
             ),
