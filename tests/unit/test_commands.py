@@ -17,21 +17,32 @@ import ast
 import configparser
 import contextlib
 import importlib
+import importlib.metadata
 import io
 import pathlib
 import re
 import shlex
+import types
 
+from cliff import commandmanager
+from cliff import help as cliff_help
 import testtools
 
 import gpuclient
 from gpuclient.osc import command as base
+from gpuclient.osc.v1 import overview
 
 ROOT = pathlib.Path(gpuclient.__file__).parent.parent
 DOC = ROOT / 'doc' / 'source'
 
 
-def entry_points() -> dict[str, str]:
+#: Its help lists the other commands.
+OVERVIEW = 'gpu'
+#: Characters of a line of that list, for the purpose of a command.
+WIDTH = 53
+
+
+def all_entry_points() -> dict[str, str]:
     parser = configparser.ConfigParser()
     parser.read(ROOT / 'setup.cfg')
     lines = parser['entry_points']['openstack.gpu.v1'].split('\n')
@@ -40,6 +51,15 @@ def entry_points() -> dict[str, str]:
         for name, _equals, target in (
             line.partition('=') for line in lines if line.strip()
         )
+    }
+
+
+def entry_points() -> dict[str, str]:
+    """Return all commands but the overview of them."""
+    return {
+        name: target
+        for name, target in all_entry_points().items()
+        if name != OVERVIEW
     }
 
 
@@ -142,6 +162,179 @@ class TestCommands(testtools.TestCase):
                 rf'gpu {thing} (\w+``(, )?(and )?``)*[^.]*{action}',
                 name,
             )
+
+
+class TestOverview(testtools.TestCase):
+    """What cliff shows for the word ``gpu`` alone."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        manager = commandmanager.CommandManager('gpuclient.tests.none')
+        for name, target in all_entry_points().items():
+            manager.commands[name.replace('_', ' ')] = (
+                importlib.metadata.EntryPoint(name, target, 'openstack.gpu.v1')
+            )
+        self.app = types.SimpleNamespace(
+            NAME='openstack',
+            command_manager=manager,
+            interactive_mode=False,
+            stdout=io.StringIO(),
+            stderr=io.StringIO(),
+        )
+
+    def run_command(self, *words: str) -> int:
+        """Run a command as cliff finds it."""
+        factory, name, arguments = self.app.command_manager.find_command(
+            list(words)
+        )
+        command = factory(self.app, None)
+        parser = command.get_parser(f'openstack {name}')
+        return command.run(parser.parse_args(arguments))
+
+    def shown(self) -> list[str]:
+        return re.findall(
+            r'^  (gpu [a-z ]+?)  +[A-Z]',
+            self.app.stdout.getvalue(),
+            re.MULTILINE,
+        )
+
+    def test_help(self) -> None:
+        help_command = cliff_help.HelpCommand(self.app, None)
+        parsed_args = help_command.get_parser('help').parse_args(['gpu'])
+        help_command.take_action(parsed_args)
+        names = self.shown()
+        self.assertEqual(
+            sorted(name.replace('_', ' ') for name in entry_points()),
+            sorted(names),
+        )
+        objects = dict.fromkeys(name.split()[1] for name in names)
+        self.assertEqual(
+            [
+                *('host', 'model', 'alias', 'device', 'config', 'placement'),
+                *('flavor', 'capacity', 'server', 'metrics', 'rehearsal'),
+            ],
+            list(objects),
+        )
+
+    def test_without_words(self) -> None:
+        self.assertEqual(0, self.run_command('gpu'))
+        self.assertEqual(len(entry_points()), len(self.shown()))
+
+    def test_purposes_fit_into_a_line(self) -> None:
+        for name, target in entry_points().items():
+            command = load(target)(None, argparse.Namespace())
+            purpose = command.get_description().split('\n')[0]
+            self.assertLessEqual(len(purpose), WIDTH, name)
+            self.assertFalse(purpose.endswith('.'), name)
+
+    def test_words_that_are_no_command(self) -> None:
+        for words, match in (
+            (('gpu', 'alias', 'crate', 'a'), 'openstack gpu alias create'),
+            (('gpu', 'flavour', 'list'), 'openstack gpu flavor list'),
+            (('gpu', 'host'), 'openstack gpu host check'),
+            (('gpu', 'nothing'), "See 'openstack help gpu'"),
+        ):
+            self.assertEqual(2, self.run_command(*words))
+            self.assertIn(match, self.app.stderr.getvalue())
+            self.app.stderr.truncate(0)
+        self.assertEqual('', self.app.stdout.getvalue())
+
+    def test_other_objects_come_last(self) -> None:
+        self.assertEqual(
+            [('Others', ['gpu thing do'])],
+            overview.arrange(['gpu thing do']),
+        )
+
+
+#: A command in a message or a document, and the rest of the line.
+_MENTION = re.compile(
+    r'(?P<program>openstack )?\bgpu '
+    r'(?P<words>(?:{objects})(?: [a-z]+)+)(?P<rest>[^"`\n]*)'.format(
+        objects='|'.join(
+            sorted({name.split('_')[1] for name in entry_points()})
+        )
+    )
+)
+
+
+class TestMentions(testtools.TestCase):
+    """Commands that messages, help and documents tell users to run."""
+
+    def check(self, text: str, place: str, *, program: bool) -> None:
+        """Hold that the commands in a text exist, with their options.
+
+        :param program: They have to begin with ``openstack``.
+        """
+        commands = entry_points()
+        for mention in _MENTION.finditer(text):
+            words = mention['words'].split()
+            named = [
+                '_'.join(('gpu', *words[:count]))
+                for count in range(len(words), 0, -1)
+                if '_'.join(('gpu', *words[:count])) in commands
+            ]
+            if not named:
+                # An object, without an action.
+                start = '_'.join(('gpu', *words[:2], ''))
+                self.assertTrue(
+                    any(name.startswith(start) for name in commands),
+                    f'{place}: no command {mention[0]!r}',
+                )
+                continue
+            if program:
+                self.assertTrue(mention['program'], f'{place}: {mention[0]}')
+            parser = load(commands[named[0]])(
+                None, argparse.Namespace()
+            ).get_parser('x')
+            for option in re.findall(
+                r'(?<!\S)--[a-z][a-z-]+', mention['rest']
+            ):
+                self.assertIn(
+                    option,
+                    parser._option_string_actions,
+                    f'{place}: {mention[0]}',
+                )
+
+    def test_messages(self) -> None:
+        for path in (ROOT / 'gpuclient').rglob('*.py'):
+            tree = ast.parse(path.read_text())
+            # Not what explains the code to its readers.
+            documented = (
+                ast.Module,
+                ast.ClassDef,
+                ast.FunctionDef,
+            )
+            docstrings = {
+                ast.get_docstring(node, clean=False)
+                for node in ast.walk(tree)
+                if isinstance(node, documented)
+            }
+            for node in ast.walk(tree):
+                if isinstance(node, ast.JoinedStr):
+                    text = ''.join(
+                        part.value if isinstance(part, ast.Constant) else '{}'
+                        for part in node.values
+                    )
+                elif isinstance(node, ast.Constant) and isinstance(
+                    node.value, str
+                ):
+                    text = node.value
+                else:
+                    continue
+                if text not in docstrings:
+                    self.check(
+                        text,
+                        f'{path}:{node.lineno}',
+                        program=self.is_message(text),
+                    )
+
+    def is_message(self, text: str) -> bool:
+        """Whether a text is more than a part of one, cut in two."""
+        return not text.startswith('gpu ')
+
+    def test_documents(self) -> None:
+        for path in (ROOT / 'README.rst', *DOC.rglob('*.rst')):
+            self.check(path.read_text(), path.name, program=False)
 
 
 class TestDocuments(testtools.TestCase):

@@ -36,7 +36,7 @@ with lazy_imports.deferred():
 
 class CreateAlias(command.ShowOne):
     _description = """\
-Validate a PCI alias, then print its option or write it to files
+Validate a PCI alias, then print or write its option
 
 Nova has no API for aliases: each is an option, [pci]alias, of nova-api and
 nova-compute. The alias is validated as Nova does at startup, together with the
@@ -168,7 +168,7 @@ class _InventoryCommand(command.Command):
 
 class ListAlias(_InventoryCommand, command.Lister):
     _description = """\
-List aliases that configuration files define or flavors request
+List aliases of configuration files and flavors
 
 Nova has no API that lists aliases: they are read from the files given and from
 the flavors that you may see. "Nova API" is the answer of the running nova-api,
@@ -203,7 +203,7 @@ Example::
 
 class ShowAlias(_InventoryCommand, command.ShowOne):
     _description = """\
-Show an alias with its definitions, flavors and devices
+Show an alias with its flavors and devices
 
 Joins the configuration files given, the flavors that request the alias, the
 devices in Placement that it matches, and the answer of the running nova-api.

@@ -177,7 +177,7 @@ def _stranded(report: capacity_report.CapacityReport) -> command.Rows:
 
 class ShowCapacity(_CapacityCommand, command.ShowOne):
     _description = """\
-Show how many more servers of a flavor fit, host by host
+Show how many more servers of a flavor fit each host
 
 For each host that has devices for the flavor: how many more servers fit, which
 resources limit that, how many servers each resource would allow by itself, and

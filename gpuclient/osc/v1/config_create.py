@@ -31,7 +31,7 @@ with lazy_imports.deferred():
 
 class CreateConfig(command.ShowOne):
     _description = """\
-Create the configuration of a deployment from a description
+Create the configuration of a deployment
 
 Reads a short YAML or JSON file that names the hosts, their cards and the
 aliases, and writes the configuration of the control plane, the compute hosts

@@ -36,7 +36,7 @@ with lazy_imports.deferred():
 
 class RehearseConfig(command.Lister):
     _description = """\
-Run a configuration in a rehearsal cloud and boot servers with each alias
+Run a configuration in a rehearsal cloud
 
 Starts Keystone, Placement, Glance and Nova on this machine, in a temporary
 folder, with the configuration in the given files and folders. Simulates the

@@ -128,7 +128,7 @@ def _entry(parsed_args: argparse.Namespace) -> dict[str, str]:
 
 class DeleteDeviceSpec(command.ShowOne):
     _description = """\
-Remove [pci]device_spec entries from compute configuration
+Remove [pci]device_spec entries
 
 Removes the entries with the address, vendor and product given; other entries
 of the same option stay. nova-compute keeps a device that is allocated to a

@@ -119,7 +119,7 @@ def _addresses(
 
 class ShowHost(command.Lister):
     _description = """\
-Show the GPUs of a host with driver, IOMMU group and NUMA node
+Show GPUs with driver, IOMMU group and NUMA node
 
 Reads this machine, or bundles of other hosts; no cloud is needed. Files that
 cannot be read are reported on stderr, and the exit status is 1.
@@ -403,7 +403,7 @@ def _result_cells() -> columns.Cells[tuple[str, check_result.CheckResult]]:
 
 class CreateHostBundle(command.ShowOne):
     _description = """\
-Collect the state of a host, to check it on another machine
+Collect the state of a host for checks elsewhere
 
 A bundle contains the files that "openstack gpu host check" reads, without
 secrets, serial numbers and hardware addresses. For hosts without this command,

@@ -30,7 +30,7 @@ with lazy_imports.deferred():
 
 class CreateHostConfig(command.ShowOne):
     _description = """\
-Create the files that prepare a host for GPU passthrough
+Create the files that prepare a host
 
 Shows the kernel arguments, the files for modprobe.d, modules-load.d and the
 initramfs, the settings of tuned, the commands to run, the device specs for

@@ -29,7 +29,7 @@ with lazy_imports.deferred():
 
 class ShowMetrics(command.Command):
     _description = """\
-Write metrics of GPUs and their use as OpenMetrics text
+Write metrics of GPUs as OpenMetrics text
 
 For the textfile collector of the Prometheus node exporter: run the command
 with a timer and name the file with --output, which is replaced atomically.

@@ -33,7 +33,7 @@ _Row: typing.TypeAlias = 'tuple[str, inventory.Device | None]'
 
 class ListPlacement(multi_cloud.MultiCloudLister):
     _description = """\
-List the PCI devices that compute hosts report to Placement
+List the PCI devices that Placement has
 
 Names of servers and projects are null where policy hides them. If a service
 does not answer, the remaining rows are listed, the failure is reported on
@@ -198,7 +198,7 @@ def _of_device(
 
 class ShowPlacement(command.ShowOne):
     _description = """\
-Show the inventory and usage of a host, device, resource class or alias
+Show inventory and usage of a host, device or alias
 
 The name is looked up among devices (PCI address, ID or name of the resource
 provider), then hosts, resource classes and aliases. Nova has no API that shows

@@ -118,7 +118,7 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
 
 class StartRehearsal(_Rehearsal):
     _description = """\
-Start a real OpenStack on this machine with simulated GPUs
+Start a real OpenStack with simulated GPUs
 
 Keystone, Placement, Glance and Nova run as processes of yours on 127.0.0.1.
 A cloud that was stopped starts again with the servers that it had. The value

@@ -31,7 +31,7 @@ with lazy_imports.deferred():
 
 class ListServer(multi_cloud.MultiCloudLister):
     _description = """\
-List servers that hold PCI devices, or whose flavor requests them
+List servers that hold or request PCI devices
 
 Hosts and devices are null where policy hides them, as it does by default from
 members of a project.
