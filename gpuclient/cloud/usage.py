@@ -137,10 +137,10 @@ def hidden(exc: exceptions.Forbidden) -> exceptions.Forbidden:
     """Return what to tell a user whom Placement shows no devices."""
     return exceptions.Forbidden(
         (
-            f'{exc}. Placement shows devices to administrators only '
-            '(policy placement:resource_providers:list). Members of a project '
-            'see their servers with devices with "gpu server list", and the '
-            'flavors that they may use with "gpu flavor list"'
+            f'{exc}. Placement lists devices for administrators only (policy '
+            'placement:resource_providers:list). As a member of a project, '
+            'list your servers with "openstack gpu server list" and your '
+            'flavors with "openstack gpu flavor list"'
         ),
         status=exc.status,
     )

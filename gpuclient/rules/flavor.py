@@ -51,8 +51,8 @@ def undefined_alias(
     remedy = (
         f'Request {alike[0]!r}: names of aliases are case-sensitive'
         if alike
-        else 'Define it with "gpu alias create" and restart nova-api, or '
-        'request another one'
+        else 'Define it with "openstack gpu alias create" and restart '
+        'nova-api, or request another alias'
     )
     return finding.error(
         'GPU707',

@@ -110,7 +110,7 @@ class TestDeviceSpec(base.ShellTestCase):
                 ('create', *SPEC, '--one-time-use', 'yes'),
                 'report_in_placement to be enabled',
             ),
-            (('delete',), 'Say which'),
+            (('delete',), 'Name the entries'),
             (('delete', '--address', '05:00.0'), 'No file given has'),
             (('delete', '--address', 'x'), 'does not parse as a hex'),
         ):

@@ -184,7 +184,7 @@ class TestPlacement(base.CloudTestCase):
             self.openstack('gpu', 'placement', 'list', '--host', empty),
         )
         self.assertIn(
-            'leave --resource-class',
+            'omit --resource-class',
             self.refused('gpu', 'placement', 'list', '--all-hosts', '--free'),
         )
 

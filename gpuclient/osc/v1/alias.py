@@ -45,8 +45,8 @@ aliases of the files given, and added to those files that do not define it.
 the alias matches, and nova-api is asked whether it knows the name; without a
 cloud both are shown as skipped.
 
---model sets the IDs and the device type from the GPU catalogue ("openstack
-gpu model list"); other options override it.
+--model sets the IDs and the device type from the GPU catalogue, which
+"openstack gpu model list" shows; other options override it.
 
 Example::
 

@@ -42,8 +42,8 @@ Starts Keystone, Placement, Glance and Nova on this machine, in a temporary
 folder, with the configuration in the given files and folders. Simulates the
 devices that its device specs match, boots servers with each alias until no
 more fit, then deletes the cloud. A service that does not start is listed with
-Nova's message and the codes of the "gpu config check" findings that predict
-it.
+Nova's message and the codes of the findings that predict it, those of
+"openstack gpu config check".
 
 The exit status is 3 if a service does not start, a device is not reported to
 Placement, or fewer servers boot than expected.
@@ -84,8 +84,8 @@ Example::
             action='append',
             default=[],
             help=(
-                'Host bundle ("gpu host bundle create"): simulate exactly '
-                'its devices, CPUs and memory (repeat for several)'
+                'Host bundle ("openstack gpu host bundle create"): simulate '
+                'exactly its devices, CPUs and memory (repeat for several)'
             ),
         )
         parser.add_argument(
@@ -93,7 +93,8 @@ Example::
             metavar='<name>',
             help=(
                 'Keep the cloud running as a rehearsal cloud of this name '
-                '(see "gpu rehearsal show" and "gpu rehearsal stop")'
+                '(see "openstack gpu rehearsal show" and "openstack gpu '
+                'rehearsal stop")'
             ),
         )
         parser.add_argument(

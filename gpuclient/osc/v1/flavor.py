@@ -266,9 +266,9 @@ class ListFlavor(command.Lister):
     _description = """\
 List flavors that request PCI devices
 
-With --long, "Findings" lists what is wrong with each flavor, as "openstack gpu
-flavor show" does: nova-api is asked once for each alias, and no server is
-created.
+With --long, "Findings" lists what is wrong with each flavor, as
+"openstack gpu flavor show" does: nova-api is asked once for each alias, and no
+server is created.
 
 Example::
 

@@ -222,7 +222,7 @@ class ListRehearsal(command.Lister):
 List the rehearsal clouds of this user
 
 Those below $XDG_STATE_HOME/gpuclient/rehearsal; a cloud with a folder of its
-own is shown by "gpu rehearsal show --directory".
+own is shown by "openstack gpu rehearsal show --directory".
 
 Example::
 
@@ -289,7 +289,7 @@ Example::
             metavar='<service>',
             required=True,
             help=(
-                'Service to restart, as "gpu rehearsal show" names it: '
+                'Service to restart (see "openstack gpu rehearsal show"): '
                 'nova-api-1, nova-conductor, nova-scheduler, nova-compute'
             ),
         )
