@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Options of Nova that have to have certain values, beside what is there."""
+"""Set options of nova.conf, and keep the values of others."""
 
 import collections.abc
 import dataclasses
@@ -33,20 +33,20 @@ def _everything(_text: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class ManagedOption:
-    """One option, and all the values of it that are ours."""
+    """An option, and the values of it that this tool manages."""
 
     section: str
     name: str
     values: tuple[str, ...]
-    #: Names it had before, with their sections; what they are set to counts.
+    #: Deprecated sections and names; their values count, too.
     others: tuple[tuple[str, str], ...] = ()
-    #: Which of the values that are there are ours, to be replaced.
+    #: Whether a present value is managed, and may be replaced.
     owns: collections.abc.Callable[[str], bool] = _everything
-    #: What two spellings of one value have in common.
+    #: Returns the same for two spellings of one value.
     meaning: collections.abc.Callable[[str], typing.Any] = str.strip
 
     def apply(self, conf: nova_conf.NovaConf) -> None:
-        """Give a nova.conf the values, in memory; values of others stay."""
+        """Set the values in a nova.conf, in memory; other values stay."""
         wanted = {self.meaning(text): text for text in self.values}
         surplus: list[nova_conf.Value] = []
         for value in conf.values((self.section, self.name), *self.others):
@@ -55,7 +55,7 @@ class ManagedOption:
                 if wanted.pop(meaning, None) is None:
                     surplus.append(value)
         texts = list(wanted.values())
-        # From the end, so that the lines of the others stay.
+        # From the end, so that the line numbers of the others stay valid.
         for number in reversed(range(len(surplus))):
             if number < len(texts):
                 conf.replace(surplus[number], texts[number])
@@ -66,12 +66,12 @@ class ManagedOption:
 
 
 def setting(section: str, name: str, value: object) -> ManagedOption:
-    """Return an option that has one value."""
+    """Return an option with one value."""
     return ManagedOption(section, name, (str(value),), meaning=str.lower)
 
 
 def cpu_set(section: str, name: str, cpus: frozenset[int]) -> ManagedOption:
-    """Return an option that is a set of CPUs."""
+    """Return an option whose value is a set of CPUs."""
     return ManagedOption(
         section, name, (cpu.render(cpus),), meaning=_read_by(cpu.parse)
     )
@@ -87,9 +87,9 @@ def reserved_pages(
     meaning = _read_by(cpu.parse_reserved)
 
     def owns(text: str) -> bool:
-        found = meaning(text)
+        pages = meaning(text)
         return (
-            isinstance(found, cpu.ReservedPages) and found.size_kib == size_kib
+            isinstance(pages, cpu.ReservedPages) and pages.size_kib == size_kib
         )
 
     return ManagedOption(
@@ -108,14 +108,14 @@ def reserved_pages(
 def aliases(
     wanted: collections.abc.Sequence[alias_model.Alias],
 ) -> ManagedOption:
-    """Return ``[pci]alias`` with aliases in it; others of it stay."""
+    """Return ``[pci]alias`` with some aliases; other aliases stay."""
     names = {alias.name for alias in wanted}
 
     def owns(text: str) -> bool:
-        # One that Nova refuses is ours, too, by its name.
-        found = _json(text)
+        # By name, so that an invalid value is replaced, too.
+        alias = _json(text)
         return (
-            isinstance(found, dict) and str(found.get('name')).strip() in names
+            isinstance(alias, dict) and str(alias.get('name')).strip() in names
         )
 
     return ManagedOption(
@@ -131,7 +131,7 @@ def aliases(
 def _read_by(
     parse: collections.abc.Callable[[str], typing.Any],
 ) -> collections.abc.Callable[[str], typing.Any]:
-    """Return what reads a value; one that it refuses means itself."""
+    """Return a parser of values; an invalid value is returned unchanged."""
 
     def meaning(text: str) -> typing.Any:
         try:
@@ -157,24 +157,25 @@ def device_specs(
     entries: collections.abc.Sequence[dict[str, str]],
     ids: collections.abc.Collection[tuple[str, str]],
 ) -> ManagedOption:
-    """Return ``[pci]device_spec`` with entries in it.
+    """Return ``[pci]device_spec`` with some entries.
 
-    :param ids: Vendor and product of the devices that are ours: values for
-        other devices stay.
+    :param ids: Vendor and product of the managed devices; values for other
+        devices stay.
     """
 
     def owns(text: str) -> bool:
-        # A placeholder for an address is no device spec, and ours.
-        found = _json(text)
-        parts = found if isinstance(found, list) else [found]
-        return bool(parts) and all(
-            isinstance(part, dict)
+        # By ids, so that an entry with a placeholder for the address is
+        # replaced, too.
+        data = _json(text)
+        entries = data if isinstance(data, list) else [data]
+        return bool(entries) and all(
+            isinstance(entry, dict)
             and (
-                str(part.get('vendor_id')).lower(),
-                str(part.get('product_id')).lower(),
+                str(entry.get('vendor_id')).lower(),
+                str(entry.get('product_id')).lower(),
             )
             in ids
-            for part in parts
+            for entry in entries
         )
 
     return ManagedOption(
@@ -189,11 +190,11 @@ def device_specs(
 
 @dataclasses.dataclass(frozen=True)
 class _ManagedFilters(ManagedOption):
-    """Filters beside those that are there, or else Nova's own."""
+    """Filters to be added to the present ones, or to Nova's default."""
 
     def apply(self, conf: nova_conf.NovaConf) -> None:
-        found = conf.values((self.section, self.name))
-        if not found:
+        values = conf.values((self.section, self.name))
+        if not values:
             conf.add(
                 self.section,
                 self.name,
@@ -201,15 +202,15 @@ class _ManagedFilters(ManagedOption):
             )
             return
         names = [
-            name.strip() for name in found[-1].text.split(',') if name.strip()
+            name.strip() for name in values[-1].text.split(',') if name.strip()
         ]
         missing = [name for name in self.values if name not in names]
         if missing:
-            conf.replace(found[-1], ','.join((*names, *missing)))
+            conf.replace(values[-1], ','.join((*names, *missing)))
 
 
 def filters(names: tuple[str, ...]) -> ManagedOption:
-    """Return ``[filter_scheduler]enabled_filters`` with filters in it."""
+    """Return ``[filter_scheduler]enabled_filters`` with some filters."""
     return _ManagedFilters('filter_scheduler', 'enabled_filters', names)
 
 
@@ -232,7 +233,7 @@ def edited(
     *,
     template: bool = False,
 ) -> nova_conf.NovaConf:
-    """Return a nova.conf with options in it, in memory.
+    """Return a nova.conf with options, in memory.
 
     :raises gpuclient.exceptions.DocumentError: oslo.config would refuse it.
     """
@@ -251,7 +252,7 @@ def merged(path: str, text: str, options: tuple[ManagedOption, ...]) -> str:
 class ConfMerge(yaml_merge.Merge):
     """A nova.conf inside YAML."""
 
-    #: Where it stands, for messages.
+    #: Path of the file and of its key, for messages.
     path: str
     options: tuple[ManagedOption, ...]
 

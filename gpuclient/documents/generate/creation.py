@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a description makes of the services and the hosts it is about.
+"""Options, artifacts and next steps that all targets have in common.
 
 Pure: nothing is read or written.
 """
@@ -37,24 +37,24 @@ from gpuclient.rules import finding
 
 @dataclasses.dataclass(frozen=True)
 class TextArtifact:
-    """A file that is ours as a whole, unless :attr:`settings` says other."""
+    """A file that is written as a whole, unless it has settings."""
 
     #: Relative to the folder of the output.
     path: str
     content: str
-    #: What reads it, to be restarted; empty for files of the host itself.
+    #: Services to restart; empty for files of the host itself.
     services: tuple[str, ...] = ()
     mode: int = 0o644
-    #: It has ``key=value`` lines of others, too, which stay.
+    #: It has ``key=value`` lines; other lines in it stay.
     settings: bool = False
-    #: A file that this one is a part of; where somebody else's is there,
-    #: neither is ours.
+    #: The kustomization that includes the file; if that is there and was not
+    #: generated, neither is written.
     part_of: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
 class ConfArtifact:
-    """A nova.conf that has to have options."""
+    """A nova.conf that must have some options."""
 
     path: str
     options: tuple[conf_options.ManagedOption, ...]
@@ -65,7 +65,7 @@ class ConfArtifact:
 
 @dataclasses.dataclass(frozen=True)
 class YamlArtifact:
-    """A YAML file that has to have objects."""
+    """A YAML file that must have some objects."""
 
     path: str
     objects: tuple[yaml_merge.KubernetesObject, ...]
@@ -76,30 +76,30 @@ Artifact: typing.TypeAlias = TextArtifact | ConfArtifact | YamlArtifact
 
 #: In a step, the path of the description.
 _DESCRIPTION = '<description>'
-#: In a step, the folder that was written.
+#: In a step, the folder of the output.
 OUTPUT = '<output>'
 CHECK = f'openstack gpu config check {OUTPUT}'
 
 
 @dataclasses.dataclass(frozen=True)
 class Creation:
-    """All that a description makes."""
+    """All files of a description, and what to do with them."""
 
     artifacts: tuple[Artifact, ...]
-    #: What is left to do, in this order.
+    #: In this order.
     next_steps: tuple[str, ...]
     warnings: tuple[str, ...]
-    #: Resource providers that Placement will have: those whose addresses are
-    #: known.
+    #: Resource providers that Placement will have for the devices whose
+    #: addresses are known.
     providers: tuple[device_spec.Provider, ...]
-    #: Where somebody else keeps a file: the steps that change, and into what;
-    #: into nothing where they do not apply.
+    #: By path of a file that is kept because it was not generated: steps to
+    #: replace, each by another one, or by nothing.
     steps_of_others: dict[str, dict[str, str]] = dataclasses.field(
         default_factory=dict
     )
 
-    #: Folder with layers of which a later one replaces options of an earlier
-    #: one; empty where files add up.
+    #: Folder with layers, where options replace those of earlier layers; empty
+    #: if there are none.
     layers: str = ''
 
     def steps(
@@ -108,11 +108,11 @@ class Creation:
         description: str,
         folder: str,
     ) -> tuple[str, ...]:
-        """Return what is left to do.
+        """Return the next steps.
 
-        :param others: Files that somebody else keeps in place of ours.
+        :param others: Files that are kept because they were not generated.
         :param description: Path of the description.
-        :param folder: Folder that was written.
+        :param folder: Folder of the output.
         """
         changes: dict[str, str] = {}
         for path in others:
@@ -130,7 +130,7 @@ class Creation:
 
 
 def check(wanted: description_model.Description) -> tuple[str, ...]:
-    """Judge the aliases as the services will; return warnings.
+    """Validate the aliases as the services will; return warnings.
 
     :raises gpuclient.exceptions.InvalidData: Nova would refuse them,
         or we do.
@@ -138,11 +138,11 @@ def check(wanted: description_model.Description) -> tuple[str, ...]:
     warnings = []
     for number, alias in enumerate(wanted.aliases):
         findings = tuple(alias_rules.check(alias))
-        for found in finding.errors(findings):
-            raise exceptions.InvalidData(f'aliases[{number}]: {found}')
-        warnings += [str(found) for found in finding.warnings(findings)]
+        for error in finding.errors(findings):
+            raise exceptions.InvalidData(f'aliases[{number}]: {error}')
+        warnings += [str(warning) for warning in finding.warnings(findings)]
     for model in wanted.assumed.values():
-        warnings += [str(one) for one in catalogue_rules.check_choice(model)]
+        warnings += map(str, catalogue_rules.check_choice(model))
     return tuple(warnings)
 
 
@@ -161,9 +161,9 @@ def control_options(
 def filter_options(
     wanted: description_model.Description, service: str
 ) -> tuple[conf_options.ManagedOption, ...]:
-    """Return the filters that nova-scheduler needs, where Nova has them not.
+    """Return the filters that nova-scheduler needs beside the default ones.
 
-    Servers with pinned CPUs or huge pages need one, too.
+    Servers with pinned CPUs or huge pages need a filter, too.
     """
     if service != configuration.SCHEDULER:
         return ()
@@ -176,7 +176,7 @@ def filter_options(
 def pci_options(
     wanted: description_model.Description, host: description_model.ComputeHost
 ) -> tuple[conf_options.ManagedOption, ...]:
-    """Return the options of a compute that are about its cards."""
+    """Return the options of a compute for its PCI devices."""
     ids = {
         (alias.vendor_id or '', alias.product_id or '')
         for alias in wanted.aliases
@@ -201,7 +201,7 @@ def spec_entries(
             'vendor_id': alias.vendor_id or '',
             'product_id': alias.product_id or '',
         }
-        # Both sides have to lead to the same names in Placement.
+        # Alias and device spec must have the same names in Placement.
         if alias.resource_class is not None:
             entry['resource_class'] = alias.resource_class
         if alias.traits is not None:
@@ -217,7 +217,7 @@ def spec_entries(
 def compute_options(
     host: description_model.ComputeHost,
 ) -> tuple[conf_options.ManagedOption, ...]:
-    """Return the options of a compute that are about CPUs and memory."""
+    """Return the options of a compute for CPUs and memory."""
     options = []
     if host.reserved_host_memory_mb is not None:
         options.append(
@@ -244,12 +244,12 @@ def compute_options(
 def passthrough(
     wanted: description_model.Description, host: description_model.ComputeHost
 ) -> host_files.Passthrough:
-    """Return what a host is to be prepared for."""
+    """Return the devices that a host is prepared for."""
     ids: list[str] = []
     for cards in host.cards:
         alias = wanted.alias(cards.alias)
         ids.append(f'{alias.vendor_id}:{alias.product_id}')
-        # The audio function sits in the IOMMU group of its card.
+        # The audio function is in the IOMMU group of its GPU.
         if alias.name in wanted.audio:
             ids.append(f'{alias.vendor_id}:{wanted.audio[alias.name]}')
     return host_files.Passthrough(
@@ -266,10 +266,10 @@ def passthrough(
 def huge_page_arguments(
     pages: description_model.HugePageRequest | None,
 ) -> tuple[str, ...]:
-    """Return the kernel arguments that set pages aside.
+    """Return the kernel arguments that reserve huge pages.
 
-    One number for all nodes is spread evenly; a number for each is what
-    kernels from 5.16 on know (``kernel-parameters.txt``: ``hugepages=``).
+    The kernel spreads a single number evenly over the NUMA nodes; a number for
+    each node needs kernel 5.16 (``kernel-parameters.txt``: ``hugepages=``).
     """
     if pages is None:
         return ()
@@ -290,7 +290,7 @@ def huge_page_arguments(
 
 @dataclasses.dataclass(frozen=True)
 class KernelArguments(yaml_merge.Merge):
-    """A kernel command line that has to have arguments; others stay."""
+    """A kernel command line that must have some arguments; others stay."""
 
     arguments: tuple[str, ...]
 
@@ -298,54 +298,61 @@ class KernelArguments(yaml_merge.Merge):
         text = old if isinstance(old, str) else ''
         if '--' in text.split():
             raise exceptions.InvalidKernelArgument(
-                f'{text!r} has arguments of init, after --; take them out'
+                f'{text!r} has arguments for init after "--": remove them'
             )
-        found = before = kernel.parse(text)
+        present = kernel.parse(text)
         wanted = kernel.parse(' '.join(self.arguments))
-        if wanted.has('hugepages') and wanted.huge_pages != found.huge_pages:
-            names = ('default_hugepagesz', 'hugepagesz', 'hugepages')
-            found = kernel.CommandLine(
-                (
-                    *(one for one in found.arguments if one.key not in names),
-                    *(one for one in wanted.arguments if one.key in names),
-                )
-            )
-        for one in wanted.arguments:
-            found = _with_argument(found, one)
-        return text if found == before else found.render()
+        line = present
+        if wanted.has('hugepages') and wanted.huge_pages != line.huge_pages:
+            line = _with_huge_pages(line, wanted)
+        for argument in wanted.arguments:
+            line = _with_argument(line, argument)
+        return text if line == present else line.render()
+
+
+_HUGE_PAGES = ('default_hugepagesz', 'hugepagesz', 'hugepages')
+
+
+def _with_huge_pages(
+    line: kernel.CommandLine, wanted: kernel.CommandLine
+) -> kernel.CommandLine:
+    """Return a command line with the huge pages of another one."""
+    kept = [arg for arg in line.arguments if arg.key not in _HUGE_PAGES]
+    new = [arg for arg in wanted.arguments if arg.key in _HUGE_PAGES]
+    return kernel.CommandLine((*kept, *new))
 
 
 def _with_argument(
-    found: kernel.CommandLine, wanted: kernel.Argument
+    line: kernel.CommandLine, wanted: kernel.Argument
 ) -> kernel.CommandLine:
-    """Return a command line with one argument, beside what it has of it."""
+    """Return a command line with one more argument, merged if needed."""
     key, value = wanted.key, wanted.value
-    if key in ('default_hugepagesz', 'hugepagesz', 'hugepages'):
-        return found
+    if key in _HUGE_PAGES:
+        return line
     if key == 'rd.driver.pre' and value is not None:
-        if value.replace('-', '_') in found.early_drivers:
-            return found
-        return kernel.CommandLine((*found.arguments, wanted))
+        if value.replace('-', '_') in line.early_drivers:
+            return line
+        return kernel.CommandLine((*line.arguments, wanted))
     if key == 'vfio_pci.ids' and value is not None:
-        ids = [one.render() for one in found.vfio_ids]
-        new = [one for one in value.split(',') if one not in ids]
-        if not new and ids:
-            return found
-        return found.with_argument(wanted.name, ','.join([*ids, *new]))
-    if key in ('intel_iommu', 'iommu') and value in found.words(wanted.name):
-        return found
-    if value in found.values(wanted.name) or (
-        value is None and found.has(wanted.name)
+        present = [ids.render() for ids in line.vfio_ids]
+        missing = [ids for ids in value.split(',') if ids not in present]
+        if not missing and present:
+            return line
+        return line.with_argument(wanted.name, ','.join([*present, *missing]))
+    if key in ('intel_iommu', 'iommu') and value in line.words(wanted.name):
+        return line
+    if value in line.values(wanted.name) or (
+        value is None and line.has(wanted.name)
     ):
-        return found
-    return found.with_argument(wanted.name, value)
+        return line
+    return line.with_argument(wanted.name, value)
 
 
 def providers(
     wanted: description_model.Description,
 ) -> tuple[device_spec.Provider, ...]:
-    """Return the resource providers of cards whose addresses are known."""
-    found: list[device_spec.Provider] = []
+    """Return the resource providers of devices with known addresses."""
+    result: list[device_spec.Provider] = []
     for host in wanted.hosts if wanted.report_in_placement else ():
         devices = []
         for cards in host.cards:
@@ -360,22 +367,22 @@ def providers(
                 for address in cards.addresses
             ]
         (option, *_others) = pci_options(wanted, host)
-        found += device_spec.providers(
+        result += device_spec.providers(
             host.hypervisor_hostname,
             device_spec.parse_all(option.values),
             devices,
         )
-    return tuple(found)
+    return tuple(result)
 
 
 def tracking_steps(
     wanted: description_model.Description,
 ) -> collections.abc.Iterator[str]:
-    """Yield what to heed when Placement is to track devices."""
+    """Yield the steps that enable PCI tracking in Placement."""
     if wanted.pci_in_placement:
         yield (
-            'If the cloud runs already, deploy the computes first, with '
-            'report_in_placement; when "openstack gpu placement list '
+            'If the cloud runs already: deploy the computes first, with '
+            'report_in_placement. When "openstack gpu placement list '
             f'--expect {_DESCRIPTION}" shows every device as reported, deploy '
             'the control plane, with pci_in_placement'
         )

@@ -10,14 +10,14 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a description makes for Kolla-Ansible.
+"""Generate the files of a description for Kolla-Ansible.
 
 ``config`` is the folder of custom configuration (``node_custom_config``,
-``/etc/kolla/config``), ``hosts`` has a folder for each host with the paths
-that its files have on it. Of the layers a later one replaces an option with
-all its values (:mod:`gpuclient.documents.deployers.kolla`): an option that is
-set already is edited where it counts, and what would hide values of others, or
-be hidden, is refused.
+``/etc/kolla/config``); ``hosts`` has a folder for each host, with the paths of
+its files on the host. An option in a later layer replaces all values of an
+earlier one (:mod:`gpuclient.documents.deployers.kolla`): an option that is set
+already is edited in the layer that counts. An edit that would hide other
+values, or would be hidden, is refused.
 """
 
 import collections.abc
@@ -38,7 +38,7 @@ from gpuclient.model import description as description_model
 ROOT = 'config'
 _SERVICE = ROOT + '/nova/{service}.conf'
 _HOST = ROOT + '/nova/{host}/nova.conf'
-#: Files of all services, of which a later one counts.
+#: Files of all services; the later one counts.
 _SHARED = (f'{ROOT}/global.conf', f'{ROOT}/nova.conf')
 _CONTROL = (
     configuration.API,
@@ -91,9 +91,9 @@ def create(wanted: description_model.Description) -> creation.Creation:
         ),
     )
     steps += [
-        f'Copy the files below {creation.OUTPUT}/{ROOT} to /etc/kolla/config, '
-        f'or to the folder that node_custom_config names; the names of hosts '
-        f'must be those of the inventory',
+        f'Copy the files in {creation.OUTPUT}/{ROOT} to /etc/kolla/config, or '
+        f'to the folder in node_custom_config; the names of hosts must be '
+        f'those of the inventory',
         'kolla-ansible reconfigure --tags nova',
         'openstack gpu alias verify '
         + ' '.join(alias.name for alias in wanted.aliases),
@@ -110,7 +110,7 @@ def create(wanted: description_model.Description) -> creation.Creation:
 def place(
     folder: str, artifacts: collections.abc.Sequence[creation.Artifact]
 ) -> list[creation.Artifact]:
-    """Put options where the custom configuration has them already.
+    """Move options to the layers that set them already.
 
     :raises gpuclient.exceptions.DocumentError: A layer cannot be read.
     """
@@ -126,7 +126,7 @@ def place(
             before = placed.get(path)
             options = () if before is None else before.options
             services = () if before is None else before.services
-            # Of one name both sides have the same values.
+            # Options of the same name have the same values.
             if not any(
                 (other.section, other.name) == (option.section, option.name)
                 for other in options
@@ -144,11 +144,11 @@ def place(
 def _path_of(
     folder: str, confs: _Confs, path: str, option: conf_options.ManagedOption
 ) -> str:
-    """Return the last layer of a service that has an option, or its own."""
+    """Return the last layer of a service with an option, or its own."""
     names = ((option.section, option.name), *option.others)
     layers = (path, *reversed(_SHARED))
     if os.path.dirname(path) != f'{ROOT}/nova':
-        # What a host has of its own is not for others.
+        # An option of one host stays in the layer of that host.
         layers = (path,)
     return next(
         (
@@ -166,10 +166,10 @@ def check(
     artifacts: collections.abc.Sequence[creation.Artifact],
     files: collections.abc.Sequence[editable.EditableFile],
 ) -> None:
-    """Make sure that what is written counts, and hides nothing of others.
+    """Make sure that the options take effect, and hide no other values.
 
-    :param files: The files as they shall be.
-    :raises gpuclient.exceptions.DocumentError: It does not, or it does.
+    :param files: The files with their new content.
+    :raises gpuclient.exceptions.DocumentError: They do not.
     """
     before = _read(folder)
     after = dict(before)
@@ -208,7 +208,7 @@ def _before(
     wanted: editable.Reading,
     root: str,
 ) -> editable.Reading | None:
-    """Return what the service read before, on that host or on all."""
+    """Return the earlier reading of the service, on that host or on all."""
     service, folder = _name(wanted)
     for place in (folder, os.path.join(root, 'nova'), root):
         reading = readings.get((service, place))
@@ -232,16 +232,9 @@ def _check_option(
     hiding = next((other for other, _text in values if other != path), None)
     if hiding is not None or not values:
         raise exceptions.DocumentError(
-            (
-                'Cannot set {option} in {path}: {other} sets it, too, '
-                'and of both {service} has one; move all values into one '
-                'of the files'
-            ).format(
-                option=f'[{option.section}]{option.name}',
-                path=path,
-                other=hiding,
-                service=reading.service,
-            )
+            f'Cannot set [{option.section}]{option.name} in {path}: {hiding} '
+            f'sets it, too, and {reading.service} reads only one of them; '
+            'move all values to one of the files'
         )
     if before is None:
         return
@@ -253,9 +246,9 @@ def _check_option(
             and value.text not in kept
         ):
             raise exceptions.DocumentError(
-                f'Cannot set [{option.section}]{option.name} in {path}: all '
-                f'values of {conf.path}, line {value.line}, would be lost '
-                f'for {reading.service}; copy these values into {path} first'
+                f'Cannot set [{option.section}]{option.name} in {path}: '
+                f'{reading.service} would no longer read the values of '
+                f'{conf.path}, line {value.line}; copy them to {path} first'
             )
 
 

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A description as the files of hosts that no installer looks after.
+"""Generate the files of a description for hosts without an installer.
 
-A folder for each host, with the paths that its files have on it, and one for
-the services of the control plane.
+The output has a folder for each host, with the paths of its files on the host,
+and a folder for the services of the control plane.
 """
 
 from gpuclient.documents.generate import creation
@@ -25,10 +25,10 @@ from gpuclient.model import description as description_model
 _CONTROL = 'control-plane/etc/nova/{service}.conf.d/50-gpu.conf'
 _COMPUTE = '{host}/etc/nova/nova-compute.conf.d/50-gpu.conf'
 _HOSTS = 'hosts'
-#: The drop-in comes after what the site has.
+#: The drop-in is read after the configuration of the site.
 _FILTERS = (
-    'enabled_filters of nova-scheduler overrides the list in '
-    '/etc/nova/nova.conf: add the filters of that list'
+    'The generated enabled_filters of nova-scheduler overrides the list in '
+    '/etc/nova/nova.conf: copy the filters of that list'
 )
 
 _CONTROL_SERVICES = (
@@ -57,8 +57,8 @@ def create(wanted: description_model.Description) -> creation.Creation:
     ]
     steps = [*creation.tracking_steps(wanted), creation.CHECK]
     steps.append(
-        f'Copy the files below {creation.OUTPUT}/control-plane to the hosts '
-        f'of the services, which read them where they start with --config-dir '
+        f'Copy the files in {creation.OUTPUT}/control-plane to the hosts of '
+        f'the services, and start each service with --config-dir '
         f'/etc/nova/SERVICE.conf.d'
     )
     steps.append(_FILTERS)
@@ -92,7 +92,7 @@ def create(wanted: description_model.Description) -> creation.Creation:
 def prepare(
     wanted: description_model.Description, host: description_model.ComputeHost
 ) -> tuple[list[creation.Artifact], str]:
-    """Return the files of the host itself, and what is to be done there."""
+    """Return the files of the host itself, and the step to apply them."""
     folder = f'{_HOSTS}/{host.name}'
     ready = host_files.prepare(
         creation.passthrough(wanted, host), wanted.plain.system
@@ -106,6 +106,6 @@ def prepare(
         )
         for file in ready.files
     ], (
-        f'On {host.name}: copy the files below {creation.OUTPUT}/{folder}, '
-        f'migrate the servers away, then {" && ".join(ready.commands)}'
+        f'On {host.name}: copy the files in {creation.OUTPUT}/{folder}, '
+        f'migrate the servers away, then run {" && ".join(ready.commands)}'
     )

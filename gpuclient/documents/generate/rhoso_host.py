@@ -16,7 +16,8 @@ Its roles edpm_kernel and edpm_tuned set kernel arguments and tuned, from
 variables of the node set (``edpm-ansible``,
 ``roles/edpm_kernel/meta/argument_specs.yml`` and
 ``roles/edpm_tuned/meta/argument_specs.yml``). All else is the playbook of a
-data plane service. The YAML is text, so that it reads as one would write it.
+data plane service. The YAML is a template, so that it reads like handwritten
+YAML.
 """
 
 import json
@@ -27,7 +28,7 @@ from gpuclient.documents.generate import host_files
 #: Name of the OpenStackDataPlaneService.
 SERVICE = 'vfio-pci-bind'
 UNDO_SERVICE = 'vfio-pci-unbind'
-#: What is done with :func:`files`, in this order.
+#: How :func:`files` are applied, in this order.
 STEPS = (
     'Merge ansible-vars.yaml into spec of the OpenStackDataPlaneNodeSet',
     f'oc apply --filename {SERVICE}.yaml',
@@ -37,17 +38,17 @@ STEPS = (
 )
 UNDO_STEPS = (
     f'oc apply --filename {UNDO_SERVICE}.yaml',
-    f'Put {UNDO_SERVICE} in the place of {SERVICE} in spec.services of the '
+    f'Replace {SERVICE} by {UNDO_SERVICE} in spec.services of the '
     'OpenStackDataPlaneNodeSet',
-    'Take what ansible-vars.yaml has out of the OpenStackDataPlaneNodeSet; '
-    'edpm_kernel leaves arguments on the hosts that it is no longer given: '
-    'delete GRUB_EDPM_KERNEL_ARGS in /etc/default/grub',
+    'Remove the variables in ansible-vars.yaml from the '
+    'OpenStackDataPlaneNodeSet. edpm_kernel does not remove arguments from '
+    'the hosts: delete GRUB_EDPM_KERNEL_ARGS in /etc/default/grub',
     'Create an OpenStackDataPlaneDeployment; the hosts have to reboot',
 )
 
 #: dracut's paths have no leading slash.
 _READ = """\
-    - name: Read what the initramfs has
+    - name: Read the modprobe configuration in the initramfs
       ansible.builtin.command:
         argv: [lsinitrd, --file, {path}]
       register: _gpu_initramfs
@@ -75,26 +76,26 @@ _PLAYBOOK = """\
       register: _gpu_files
 
 %(read)s
-    # Also where a run before this one ended between the files and here.
-    - name: Make the initramfs and the configuration of grub again
+    # Also if an earlier run stopped after the files were written.
+    - name: Rebuild the initramfs and the configuration of GRUB
       when: >-
         _gpu_files is changed or
         _gpu_initramfs.stdout | default('') | trim !=
         %(modprobe_content)s | trim
       block:
-        - name: Make the initramfs
+        - name: Rebuild the initramfs
           ansible.builtin.command:
             argv: [dracut, --force]
           changed_when: true
 
-        - name: Ask whether grub2-mkconfig knows --update-bls-cmdline
+        - name: Check whether grub2-mkconfig has --update-bls-cmdline
           ansible.builtin.command:
             argv: [grub2-mkconfig, --help]
           register: _gpu_grub
           changed_when: false
           failed_when: false
 
-        - name: Make the configuration of grub
+        - name: Generate the configuration of GRUB
           ansible.builtin.command:
             argv: >-
               {{ ['grub2-mkconfig', '-o', '/boot/grub2/grub.cfg'] +
@@ -103,7 +104,7 @@ _PLAYBOOK = """\
               else []) }}
           changed_when: true
 
-        # grub2-mkconfig takes away what tuned added to the boot entries.
+        # grub2-mkconfig removes the arguments of tuned from the boot entries.
         - name: Add the kernel arguments of tuned again
           ansible.builtin.command:
             argv: [tuned-adm, profile, "{{ edpm_tuned_profile }}"]
@@ -112,7 +113,7 @@ _PLAYBOOK = """\
 """
 
 _UNDO = """\
-- name: Give the GPUs back to the host
+- name: Release GPUs from vfio-pci
   hosts: all
   become: true
   gather_facts: false
@@ -126,7 +127,7 @@ _UNDO = """\
       register: _gpu_files
 
 %(read)s
-    - name: Make the initramfs
+    - name: Rebuild the initramfs
       ansible.builtin.command:
         argv: [dracut, --force]
       changed_when: true
@@ -149,24 +150,24 @@ spec:
 def variables(wanted: host_files.Passthrough) -> dict[str, str]:
     """Return variables of the node set: ``nodeTemplate.ansible.ansibleVars``.
 
-    edpm_kernel takes the arguments as one text.
+    edpm_kernel takes the arguments as one string.
     """
-    found = {
+    result = {
         'edpm_kernel_args': ' '.join(
             host_files.kernel_arguments(wanted, host_files.RHOSO)
         )
     }
     if wanted.isolated_cores is not None:
-        found['edpm_tuned_profile'] = wanted.tuned_profile
-        found['edpm_tuned_isolated_cores'] = wanted.isolated_cores
-    return found
+        result['edpm_tuned_profile'] = wanted.tuned_profile
+        result['edpm_tuned_isolated_cores'] = wanted.isolated_cores
+    return result
 
 
 def playbook(wanted: host_files.Passthrough) -> str:
-    """Return the playbook that writes the files and makes the initramfs.
+    """Return the playbook that writes the files and rebuilds the initramfs.
 
-    A second run changes nothing. It does not reboot the host: that is the
-    service ``reboot-os``, after it.
+    A second run changes nothing. The host is rebooted by a later service,
+    ``reboot-os``.
     """
     files = host_files.prepare(wanted, host_files.RHOSO).files
     entries = ''.join(
@@ -187,7 +188,7 @@ def playbook(wanted: host_files.Passthrough) -> str:
 
 
 def undo_playbook(wanted: host_files.Passthrough) -> str:
-    """Return the playbook that takes :func:`playbook` back."""
+    """Return the playbook that undoes :func:`playbook`."""
     files = host_files.prepare(wanted, host_files.RHOSO).files
     return _UNDO % {
         'paths': '\n'.join(f'        - {file.path}' for file in files),
@@ -198,8 +199,8 @@ def undo_playbook(wanted: host_files.Passthrough) -> str:
 def data_plane_service(wanted: host_files.Passthrough) -> str:
     """Return the OpenStackDataPlaneService that runs :func:`playbook`.
 
-    In the node set it stands after ``bootstrap``, which has the kernel
-    arguments set, and ``configure-os``, and before ``reboot-os``.
+    In the node set it belongs after ``bootstrap``, which sets the kernel
+    arguments, and ``configure-os``, and before ``reboot-os``.
     """
     return _service(SERVICE, playbook(wanted))
 
@@ -207,7 +208,7 @@ def data_plane_service(wanted: host_files.Passthrough) -> str:
 def files(
     wanted: host_files.Passthrough,
 ) -> tuple[host_files.HostFile, ...]:
-    """Return the YAML for a node set of such hosts, and for the undo."""
+    """Return the YAML files for a node set of such hosts, and for the undo."""
     ansible_vars = ''.join(
         f'      {name}: {json.dumps(value)}\n'
         for name, value in variables(wanted).items()

@@ -79,7 +79,7 @@ class TestKernelArguments(testtools.TestCase):
             creation.KernelArguments(_ARGUMENTS).merged,
             'quiet -- single',
         )
-        self.assertIn('has arguments of init, after --', str(error))
+        self.assertIn('has arguments for init after "--"', str(error))
 
 
 @ddt.ddt

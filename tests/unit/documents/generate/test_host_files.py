@@ -38,7 +38,7 @@ def contents(preparation: host_files.Preparation) -> dict[str, str]:
 class TestPassthrough(testtools.TestCase):
     @ddt.data(
         ({'cpu_vendor': 'mips'}, "CPU vendor 'mips'"),
-        ({'ids': ()}, 'No device is named'),
+        ({'ids': ()}, 'No devices: ids or addresses'),
         ({'ids': ('10DE:20F1',)}, "Device ids '10DE:20F1'"),
         ({'ids': ('10de:20f1\n',)}, "Device ids '10de:20f1\\n'"),
         ({'rivals': ('nouveau\nblacklist ext4',)}, 'Driver'),
