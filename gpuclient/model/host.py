@@ -12,8 +12,8 @@
 
 """A compute host, as its kernel and its boot configuration describe it.
 
-A value that the kernel does not offer is None here; what it offers and what
-could not be read stands in :attr:`Host.unreadable`, too.
+A value that the kernel does not expose is None. So is one that could not be
+read, which :attr:`Host.unreadable` names.
 """
 
 import collections.abc
@@ -35,23 +35,23 @@ PROCESSING_ACCELERATOR = 0x12
 #: Class and subclass.
 AUDIO_DEVICE = 0x0403
 USB_CONTROLLER = 0x0C03
-#: Neither VGA nor 3D.
+#: A display controller that is neither VGA nor 3D.
 OTHER_DISPLAY = 0x0380
 PCI_BRIDGES = (0x0604, 0x0609)
 
-#: The ``vendor_id`` of CPUs of Arm, which have none in ``/proc/cpuinfo``.
+#: Replaces the ``vendor_id`` of Arm CPUs, which ``/proc/cpuinfo`` lacks.
 ARM_ID = 'ARM'
-#: QEMU's host bridge of the machine "virt", and the subsystem of others.
+#: QEMU's host bridge of machine type "virt", and the subsystem of others.
 _QEMU_BRIDGE = '1b36:0008'
 _QEMU_SUBSYSTEM = '1af4:1100'
 HOST_BRIDGE = 0x0600
 
-#: Who makes GPUs that guests are given; others, ASPEED and Matrox first of
-#: all, make the display of a management controller.
+#: Vendors of GPUs for guests. The displays of other vendors, such as ASPEED
+#: and Matrox, are those of management controllers.
 GPU_VENDORS = tuple(catalogue.VENDORS)
 
-#: Modules that claim GPUs of a vendor, by its id. They bind to the device
-#: itself; what only sits on top of them (nvidia_drm) is not named.
+#: Modules that claim GPUs of a vendor, by its id. They bind to the device;
+#: modules on top of them (nvidia_drm) are not listed.
 GPU_DRIVERS = {
     '10de': ('nouveau', 'nova_core', 'nvidia', 'nvidiafb'),
     '1002': ('amdgpu', 'radeon'),
@@ -59,27 +59,27 @@ GPU_DRIVERS = {
 }
 #: Modules that claim the other functions of a card: audio, USB, USB-C.
 FUNCTION_DRIVERS = ('snd_hda_intel', 'xhci_pci', 'i2c_nvidia_gpu')
-#: GPUs whose memory is part of that of the CPU, and the driver of VFIO that
-#: shows it to guests (``drivers/vfio/pci/nvgrace-gpu/main.c``).
+#: GPUs whose memory is part of the CPU's, and the VFIO driver that exposes it
+#: to guests (``drivers/vfio/pci/nvgrace-gpu/main.c``).
 VARIANTS = dict.fromkeys(
     ('10de:2342', '10de:2345', '10de:2348', '10de:2941', '10de:31c2'),
     'nvgrace_gpu_vfio_pci',
 )
-#: Bridges that are none of PCI: the NVSwitches of NVIDIA, which the driver of
-#: GPUs serves, too.
+#: Bridges that are not PCI bridges: NVSwitches of NVIDIA, which the GPU driver
+#: binds to, too.
 OTHER_BRIDGE = 0x0680
-#: Modules that are loaded for GPUs and sit on top of a driver of theirs,
-#: which is loaded with them although it is blacklisted.
+#: Modules that are loaded for GPUs on top of a driver, which is then loaded
+#: even if it is blacklisted.
 _ON_TOP = re.compile('(nvidia.*)_drm')
-#: Modules of drivers, as sysfs has these, that have another name.
+#: Modules whose names differ from those of their drivers in sysfs.
 _MODULES = {
     'NovaCore': 'nova_core',
     'nvidia-gpu': 'i2c_nvidia_gpu',
     'xhci_hcd': 'xhci_pci',
 }
-#: What the profiles of TuneD have where nobody has changed it.
+#: The default of ``isolated_cores`` in the profiles of TuneD.
 _CALCULATED = re.compile(r'\$\{f:calc_isolated_cores(?::([0-9]{1,4}))?\}')
-#: The group that VFIO makes for a device without an IOMMU
+#: The group that VFIO creates for a device without an IOMMU
 #: (``drivers/vfio/group.c:vfio_noiommu_group_alloc``).
 NO_IOMMU = 'vfio-noiommu'
 
@@ -91,9 +91,9 @@ def module(driver: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class DeviceBar(catalogue.Bar):
-    """A base address register of a host, as ``resource`` in sysfs has it.
+    """A base address register, from ``resource`` in sysfs.
 
-    Its size is 0 where firmware and kernel found no room for it.
+    Its size is 0 if firmware and kernel did not assign it.
     """
 
     is_io: bool = False
@@ -102,7 +102,7 @@ class DeviceBar(catalogue.Bar):
 
 @dataclasses.dataclass(frozen=True)
 class PciDevice:
-    """A PCI device (a function of one, to be exact)."""
+    """A function of a PCI device."""
 
     address: pci.Address
     #: Four hexadecimal digits, lower case.
@@ -112,40 +112,40 @@ class PciDevice:
     subsystem_product_id: str | None = None
     #: Class, subclass and programming interface: 0x030200.
     class_code: int | None = None
-    #: The driver that has it.
+    #: The driver that it is bound to.
     driver: str | None = None
-    #: The only driver that may have it.
+    #: The only driver that may bind to it.
     driver_override: str | None = None
     #: Number of its IOMMU group.
     group: int | None = None
     bars: tuple[DeviceBar, ...] = ()
-    #: Numbers of those for memory that have none.
+    #: Numbers of the memory BARs that are not assigned.
     bars_without_memory: tuple[int, ...] = ()
-    #: None where the firmware does not say (-1 in sysfs).
+    #: None where the firmware does not report it (-1 in sysfs).
     numa_node: int | None = None
-    #: Whether the firmware showed its messages on it; None for what is no
+    #: Whether the firmware used it as the boot display; None if it is not a
     #: VGA device.
     boot_vga: bool | None = None
-    #: How the kernel can reset it, in the order that it tries them; empty
-    #: where it cannot, None where nothing says.
+    #: Methods by which the kernel can reset it, in the order of its attempts;
+    #: empty if there are none, None where they are not known.
     reset_methods: tuple[str, ...] | None = None
     #: ``D0``, ``D3hot``, ``D3cold``, ``unknown``.
     power_state: str | None = None
     d3cold_allowed: bool | None = None
     #: Whether its configuration space has the SR-IOV capability; None where
-    #: that could not be read, which takes root.
+    #: it could not be read, which requires root.
     has_sriov_capability: bool | None = None
-    #: False where its configuration space reads as all ones: it is off, or
-    #: fell off the bus. None where it could not be read.
+    #: False if its configuration space reads as all ones: it is powered off
+    #: or no longer on the bus. None where it could not be read.
     responds: bool | None = None
-    #: Most VFs that it can have; None where the kernel does not offer any.
+    #: Maximum number of VFs; None if the kernel does not expose it.
     sriov_total_vfs: int | None = None
-    #: VFs that it has now.
+    #: Current number of VFs.
     sriov_num_vfs: int | None = None
     #: The PF of a VF.
     physical_function: pci.Address | None = None
     virtual_functions: tuple[pci.Address, ...] = ()
-    #: What aliases of modules are compared with: ``pci:v000010DEd...``.
+    #: Compared with the aliases of modules: ``pci:v000010DEd...``.
     modalias: str = ''
 
     @property
@@ -155,7 +155,7 @@ class PciDevice:
 
     @property
     def subsystem(self) -> str:
-        """Vendor and product of the subsystem, which tells variants apart."""
+        """Vendor and product of the subsystem, which differ for variants."""
         return f'{self.subsystem_vendor_id}:{self.subsystem_product_id}'
 
     @property
@@ -182,13 +182,13 @@ class PciDevice:
 
     @property
     def device_type(self) -> str:
-        """What libvirt says it is, and Nova after it.
+        """The device type that libvirt reports, and Nova stores.
 
-        libvirt gives a device the capability ``phys_function`` where sysfs
-        has a link ``physfn``, and ``virt_functions`` where ``sriov_totalvfs``
-        is above zero or there are links ``virtfnN``
-        (``src/node_device/node_device_driver.c``, once
-        ``virNodeDeviceGetPCISRIOVCaps``); Nova makes types of them
+        libvirt reports the capability ``phys_function`` if sysfs has a link
+        ``physfn``, and ``virt_functions`` if ``sriov_totalvfs`` is above zero
+        or there are links ``virtfnN``
+        (``src/node_device/node_device_driver.c``, earlier
+        ``virNodeDeviceGetPCISRIOVCaps``); Nova derives the type from them
         (``nova/virt/libvirt/host.py:_get_device_type``).
         """
         if self.physical_function is not None:
@@ -199,12 +199,12 @@ class PciDevice:
 
     @property
     def bar_bytes(self) -> int:
-        """What its memory BARs take in all, in bytes."""
+        """The size of all its memory BARs, in bytes."""
         return sum(bar.size for bar in self.bars if not bar.is_io)
 
     @property
     def for_nova(self) -> device_spec.HostDevice:
-        """The device as ``[pci]device_spec`` entries are matched with it."""
+        """The device for matching with entries of ``[pci]device_spec``."""
         return device_spec.HostDevice(
             str(self.address),
             self.vendor_id or '',
@@ -218,7 +218,7 @@ class PciDevice:
 
 @dataclasses.dataclass(frozen=True)
 class HugePages:
-    """The pool of huge pages of one size, of a NUMA node."""
+    """The pool of huge pages of one size on a NUMA node."""
 
     size_kib: int
     total: int
@@ -240,10 +240,10 @@ class Cpu:
     """A logical CPU that is online."""
 
     number: int
-    #: Number of its package: the socket.
+    #: Number of its package, which is the socket.
     package: int | None = None
     core: int | None = None
-    #: The CPUs of its core, itself among them.
+    #: The CPUs of its core, including itself.
     siblings: frozenset[int] = frozenset()
 
 
@@ -252,10 +252,10 @@ class IommuGroup:
     number: int
     #: The default domain: ``identity``, ``DMA``, ``DMA-FQ`` ...
     domain: str | None = None
-    #: Kinds of its reserved regions: ``direct`` is one that firmware keeps
-    #: for itself (RMRR), with which a device cannot be given away.
+    #: Types of its reserved regions: ``direct`` is one of the firmware (RMRR),
+    #: which makes passthrough of its devices impossible.
     reserved: tuple[str, ...] = ()
-    #: What made it has named it; None for those of an IOMMU.
+    #: The name that its creator set; None for groups of an IOMMU.
     name: str | None = None
 
 
@@ -274,18 +274,18 @@ class Directive:
 
 @dataclasses.dataclass(frozen=True)
 class IgnoredLine:
-    """A line of a file of modprobe.d that modprobe leaves out."""
+    """A line of a file of modprobe.d that modprobe ignores."""
 
-    #: Its first words, as far as they are shown.
+    #: Its first words, as far as they may be shown.
     text: str
     path: str
-    #: The directive that it seems to be meant for.
+    #: The directive that was probably intended.
     meant: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Initramfs:
-    """The initramfs of the kernel that runs, as far as it can be read."""
+    """The initramfs of the running kernel, as far as it can be read."""
 
     path: str
     #: Names of the modules in it, with ``_`` for ``-``; None where it could
@@ -293,17 +293,17 @@ class Initramfs:
     modules: frozenset[str] | None = None
     #: Why it could not be read.
     reason: str | None = None
-    #: ``dracut`` or ``initramfs-tools``, where it tells.
+    #: ``dracut`` or ``initramfs-tools``, if the image shows it.
     maker: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class BootArguments:
-    """Kernel arguments that a file has for boots to come."""
+    """Kernel arguments of a file, for future boots."""
 
     path: str
     text: str
-    #: Whether it is the one of several entries that the boot loader takes.
+    #: Whether it is the entry that the boot loader boots by default.
     is_default: bool = False
 
     @property
@@ -325,9 +325,9 @@ class GrubSetting:
 
 @dataclasses.dataclass(frozen=True)
 class Host:
-    """All that is known of a host."""
+    """A compute host."""
 
-    #: Its host name, or the name of the bundle that does not say.
+    #: Its host name, or the name of a bundle that does not contain it.
     name: str
     #: All its PCI devices, by address.
     devices: tuple[PciDevice, ...] = ()
@@ -340,66 +340,67 @@ class Host:
     cpu_vendor_id: str | None = None
     #: Bits of a physical address of the CPU.
     physical_address_bits: int | None = None
-    #: Whether the CPU says that it is one of a virtual machine.
+    #: Whether the CPU reports that it is virtual.
     has_hypervisor: bool = False
     cpus: tuple[Cpu, ...] = ()
-    #: CPUs that the scheduler of the kernel leaves alone (``isolcpus=``).
+    #: CPUs that the scheduler of the kernel does not use (``isolcpus=``).
     isolated_cpus: frozenset[int] = frozenset()
-    #: What tuned is told to isolate: the text of ``isolated_cores``.
+    #: The value of ``isolated_cores`` of TuneD.
     tuned_isolated_cores: str | None = None
     tuned_profile: str | None = None
     nodes: tuple[NumaNode, ...] = ()
-    #: What the kernel was started with; None where it could not be read.
+    #: The arguments of the running kernel; None where they could not be read.
     kernel_arguments: str | None = None
-    #: What later boots are started with.
+    #: The arguments of future boots.
     boot_arguments: tuple[BootArguments, ...] = ()
-    #: What the first of these is made of.
+    #: The settings from which the first of these is created.
     grub_settings: tuple[GrubSetting, ...] = ()
     #: IOMMUs that the kernel uses: ``dmar0``, ``ivhd0``, ``smmu3.0`` ...
     iommus: tuple[str, ...] = ()
     groups: tuple[IommuGroup, ...] = ()
-    #: Tables of the firmware: ``DMAR`` tells of Intel's IOMMU, ``IVRS`` of
-    #: AMD's, ``IORT`` of Arm's. None where they could not be listed.
+    #: Tables of the firmware: ``DMAR`` describes the IOMMU of Intel, ``IVRS``
+    #: that of AMD, ``IORT`` that of Arm. None where they could not be listed.
     acpi_tables: tuple[str, ...] | None = None
     #: Loaded modules, with ``_`` for ``-``.
     modules: frozenset[str] = frozenset()
     #: Modules that are part of the kernel; None where that is not known.
     builtin_modules: frozenset[str] | None = None
-    #: What modules are loaded for, and their names, of display devices and
-    #: their cards (``modules.alias``); None where that is not known.
+    #: Aliases of modules for display devices and other functions of their
+    #: cards, and the modules (``modules.alias``); None where they are not
+    #: known.
     aliases: tuple[tuple[str, str], ...] | None = None
-    #: Parameters of vfio_pci as they are in force.
+    #: Parameters of vfio_pci in effect.
     vfio_pci_parameters: collections.abc.Mapping[str, str] = dataclasses.field(
         default_factory=dict
     )
-    #: Whether VFIO takes devices without an IOMMU, too; None where the kernel
-    #: cannot, or vfio is not loaded.
+    #: Whether VFIO accepts devices without an IOMMU; None if the kernel does
+    #: not support that, or vfio is not loaded.
     unsafe_noiommu_mode: bool | None = None
-    #: Platform devices that are the framebuffer of the firmware, for the
-    #: console: ``efi-framebuffer.0``. A driver of the card has them removed.
+    #: Platform devices of the firmware's framebuffer, for the console:
+    #: ``efi-framebuffer.0``. A driver of the card removes them.
     framebuffers: tuple[str, ...] = ()
     directives: tuple[Directive, ...] = ()
     ignored_lines: tuple[IgnoredLine, ...] = ()
     #: Modules that systemd loads (modules-load.d), and the file of each.
     modules_load: tuple[tuple[str, str], ...] = ()
-    #: Modules that are put into each initramfs, and the file that has it
+    #: Modules that are added to each initramfs, and the file that does it
     #: (dracut's ``add_drivers``, initramfs-tools' ``modules``).
     initramfs_modules: tuple[tuple[str, str], ...] = ()
-    #: Those that it loads without a device that asks for them: dracut's
+    #: Modules that the initramfs loads even without a device: dracut's
     #: ``force_drivers`` before udev loads drivers, initramfs-tools'
     #: ``modules`` after that.
     forced_modules: tuple[tuple[str, str], ...] = ()
     initramfs: Initramfs | None = None
-    #: Programs that make one and are there: ``dracut``, ``initramfs-tools``.
+    #: Installed programs that create one: ``dracut``, ``initramfs-tools``.
     initramfs_makers: frozenset[str] = frozenset()
-    #: Files that are there and could not be read.
+    #: Files that exist but could not be read.
     unreadable: tuple[partial_result.Failure, ...] = ()
 
     @property
     def for_nova(self) -> device_spec.HostDevices:
-        """The host as ``[pci]device_spec`` is read on it."""
+        """The devices that Nova looks up to read ``[pci]device_spec``."""
         return device_spec.HostDevices(
-            tuple(one.for_nova for one in self.devices)
+            tuple(device.for_nova for device in self.devices)
         )
 
     @property
@@ -409,69 +410,79 @@ class Host:
 
     def device(self, address: pci.Address) -> PciDevice | None:
         return next(
-            (one for one in self.devices if one.address == address), None
+            (device for device in self.devices if device.address == address),
+            None,
         )
 
     def group(self, number: int) -> IommuGroup | None:
-        return next((one for one in self.groups if one.number == number), None)
+        return next(
+            (group for group in self.groups if group.number == number), None
+        )
 
     def siblings(self, device: PciDevice) -> tuple[PciDevice, ...]:
         """Return the other devices of the IOMMU group of a device."""
         if device.group is None:
             return ()
         return tuple(
-            one
-            for one in self.devices
-            if one.group == device.group and one.address != device.address
+            other
+            for other in self.devices
+            if other.group == device.group and other.address != device.address
         )
 
     def functions(self, device: PciDevice) -> tuple[PciDevice, ...]:
-        """Return the other functions of the card that a device is on."""
-        place = device.address
+        """Return the other functions of the card of a device."""
+        own = device.address
         return tuple(
-            one
-            for one in self.devices
-            if (one.address.domain, one.address.bus, one.address.slot)
-            == (place.domain, place.bus, place.slot)
-            and one.address != place
-            and one.physical_function is None
+            other
+            for other in self.devices
+            if (other.address.domain, other.address.bus, other.address.slot)
+            == (own.domain, own.bus, own.slot)
+            and other.address != own
+            and other.physical_function is None
         )
 
     def rivals(self, device: PciDevice) -> tuple[str, ...]:
         """Return the modules that may claim a card before vfio-pci does.
 
-        Those that the host has for the card, or might have where that is not
-        known.
+        Where the modules of the host are not known, those that it may have.
         """
         claiming = self._claiming(device)
         if claiming is not None:
-            return tuple(one for one in claiming if not _ON_TOP.fullmatch(one))
-        found: tuple[str, ...] = ()
+            return tuple(
+                name for name in claiming if not _ON_TOP.fullmatch(name)
+            )
+        modules: tuple[str, ...] = ()
         if device.is_gpu:
-            found = GPU_DRIVERS.get(device.vendor_id or '', ())
+            modules = GPU_DRIVERS.get(device.vendor_id or '', ())
         if any(
-            one.device_class == AUDIO_DEVICE
-            for one in (device, *self.functions(device))
+            function.device_class == AUDIO_DEVICE
+            for function in (device, *self.functions(device))
         ):
-            found += ('snd_hda_intel',)
-        return found
+            modules += ('snd_hda_intel',)
+        return modules
 
     def on_top(self, device: PciDevice) -> tuple[tuple[str, str], ...]:
-        """Return modules that are loaded for a card, and their drivers."""
+        """Return modules that are loaded for a card on top of drivers.
+
+        Each with its driver.
+        """
         return tuple(
-            (one, match[1])
-            for one in self._claiming(device) or ()
-            if (match := _ON_TOP.fullmatch(one)) is not None
+            (name, match[1])
+            for name in self._claiming(device) or ()
+            if (match := _ON_TOP.fullmatch(name)) is not None
         )
 
     def _claiming(self, device: PciDevice) -> tuple[str, ...] | None:
-        """Return the modules with an alias for a card; None: not known."""
+        """Return the modules with an alias for a card.
+
+        None where they are not known.
+        """
         if self.aliases is None:
             return None
         names = {
-            one.modalias
-            for one in (device, *self.functions(device))
-            if not one.is_bridge
+            function.modalias
+            for function in (device, *self.functions(device))
+            if not function.is_bridge
         }
         return tuple(
             dict.fromkeys(
@@ -483,17 +494,20 @@ class Host:
 
     @property
     def kernel_version(self) -> tuple[int, int]:
-        """Of its upstream: (6, 1); (0, 0) where that is not known."""
+        """Major and minor version: (6, 1); (0, 0) where it is not known."""
         match = re.match(r'(\d{1,4})\.(\d{1,4})', self.kernel or '', re.A)
         return (int(match[1]), int(match[2])) if match else (0, 0)
 
     @property
     def is_virtual(self) -> bool:
-        """Whether it is a virtual machine, as far as it shows."""
+        """Whether it is a virtual machine, as far as that can be detected."""
         return self.has_hypervisor or any(
-            one.device_class == HOST_BRIDGE
-            and (one.ids == _QEMU_BRIDGE or one.subsystem == _QEMU_SUBSYSTEM)
-            for one in self.devices
+            device.device_class == HOST_BRIDGE
+            and (
+                device.ids == _QEMU_BRIDGE
+                or device.subsystem == _QEMU_SUBSYSTEM
+            )
+            for device in self.devices
         )
 
     @property
@@ -502,9 +516,9 @@ class Host:
 
     @property
     def iommu_vendor(self) -> cpu.Vendor | None:
-        """The vendor of its IOMMU, or of the one that it would have.
+        """The vendor of its IOMMU, enabled or not.
 
-        QEMU gives virtual machines with CPUs of AMD the one of Intel, too.
+        QEMU emulates that of Intel for CPUs of AMD, too.
         """
         if self.is_virtual and 'DMAR' in (self.acpi_tables or ()):
             return cpu.Vendor.INTEL
@@ -512,9 +526,9 @@ class Host:
 
     @property
     def passthrough_argument(self) -> str:
-        """What has devices of the host bypass the IOMMU.
+        """The argument by which devices of the host bypass the IOMMU.
 
-        ``iommu=pt`` is x86's (``arch/x86/kernel/pci-dma.c:iommu_setup``).
+        ``iommu=pt`` is for x86 (``arch/x86/kernel/pci-dma.c:iommu_setup``).
         """
         if self.cpu_vendor is cpu.Vendor.ARM:
             return 'iommu.passthrough=1'
@@ -527,7 +541,8 @@ class Host:
         ``edpm-ansible``, ``roles/edpm_kernel/tasks/kernelargs.yml``
         """
         return any(
-            one.name == 'GRUB_EDPM_KERNEL_ARGS' for one in self.grub_settings
+            setting.name == 'GRUB_EDPM_KERNEL_ARGS'
+            for setting in self.grub_settings
         )
 
     @property
@@ -537,17 +552,17 @@ class Host:
 
     @property
     def uses_kernel_install(self) -> bool:
-        """Whether systemd-boot, or the kernel itself, is what firmware starts.
+        """Whether the firmware starts systemd-boot, or a kernel image.
 
-        There is no configuration of grub then, and ``/etc/kernel/cmdline`` is
-        what kernel-install(8) makes boot entries and kernel images of.
+        There is no configuration of GRUB then, and kernel-install(8) creates
+        boot entries and kernel images from ``/etc/kernel/cmdline``.
         """
-        paths = {one.path for one in self.boot_arguments}
+        paths = {arguments.path for arguments in self.boot_arguments}
         return '/etc/kernel/cmdline' in paths and not self.grub_settings
 
     @property
     def tuned_isolated_cpus(self) -> frozenset[int] | None:
-        """CPUs that TuneD isolates; None where that cannot be told.
+        """CPUs that TuneD isolates; None where they cannot be determined.
 
         ``${f:calc_isolated_cores:1}`` leaves one CPU of each socket to the
         host (``tuned/profiles/functions/function_calc_isolated_cores.py``).
@@ -559,13 +574,15 @@ class Host:
         match = _CALCULATED.fullmatch(text)
         if match is not None:
             packages: dict[int | None, list[int]] = {}
-            for one in self.cpus:
-                packages.setdefault(one.package, []).append(one.number)
-            left = int(match[1] or 1)
+            for processor in self.cpus:
+                packages.setdefault(processor.package, []).append(
+                    processor.number
+                )
+            reserved = int(match[1] or 1)
             return frozenset(
                 number
                 for numbers in packages.values()
-                for number in sorted(numbers)[left:]
+                for number in sorted(numbers)[reserved:]
             )
         return None if '$' in text else cpu.parse_tuned(text)
 
@@ -574,16 +591,18 @@ class Host:
         """Modules that are not loaded for a device."""
         line = kernel.parse(self.kernel_arguments or '')
         return frozenset(
-            one.module for one in self.directives if one.command == 'blacklist'
+            directive.module
+            for directive in self.directives
+            if directive.command == 'blacklist'
         ).union(line.blacklisted_modules)
 
     @property
     def iommu_on(self) -> bool:
-        """Whether devices can be given to guests: there are IOMMU groups."""
+        """Whether there are IOMMU groups, which passthrough requires."""
         return any(self.has_iommu(device) for device in self.devices)
 
     def has_iommu(self, device: PciDevice) -> bool:
-        """Whether a device is in a group, and the group is of an IOMMU."""
+        """Return whether a device is in a group of an IOMMU."""
         if device.group is None:
             return False
         group = self.group(device.group)

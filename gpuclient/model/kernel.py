@@ -10,10 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The kernel command line, as the kernel, modprobe and dracut read it.
+"""The kernel command line, read as the kernel, modprobe and dracut do.
 
-``Documentation/admin-guide/kernel-parameters.txt`` of the kernel, and
-dracut.cmdline(7), have the parameters.
+The parameters are documented in
+``Documentation/admin-guide/kernel-parameters.txt`` of the kernel and in
+dracut.cmdline(7).
 """
 
 import dataclasses
@@ -23,20 +24,20 @@ from gpuclient import exceptions
 from gpuclient.model import cpu
 from gpuclient.model import quoting
 
-#: Sizes of huge pages that some architecture has, in bytes: x86 has 2M and
-#: 1G, arm64 has them all but 16M and 16G, which are those of POWER.
+#: Sizes of huge pages of all architectures, in bytes: x86 has 2M and 1G, POWER
+#: 16M and 16G, arm64 all others.
 HUGE_PAGE_SIZES = tuple(
     size * cpu.KIB
     for size in (64, 2048, 16384, 32768, 524288, 1048576, 16777216)
 )
-#: That of x86, and of arm64 with pages of 4K (``HPAGE_SIZE``).
+#: The default size of x86, and of arm64 with pages of 4K (``HPAGE_SIZE``).
 DEFAULT_HUGE_PAGE_SIZE = 2 * cpu.KIB * cpu.KIB
 
-#: What a bundle of a host has in place of values that are left out of it.
+#: The placeholder of values that a bundle of a host does not contain.
 WITHHELD = '***'
 
 #: ``vendor:device[:subvendor[:subdevice[:class[:class_mask]]]]``, each as
-#: ``%x`` of scanf takes it.
+#: ``%x`` of scanf reads it.
 _DEVICE_ID = re.compile(
     r'\s*(?:0x)?([0-9a-f]+):\s*(?:0x)?([0-9a-f]+)'
     r'((?::\s*(?:0x)?[0-9a-f]+){0,4})',
@@ -47,16 +48,16 @@ _WORD = re.compile(r'(?:[^\s"]|"[^"]*(?:"|$))+')
 
 @dataclasses.dataclass(frozen=True)
 class Argument:
-    """A parameter, and what it is set to."""
+    """A parameter and its value."""
 
-    #: As it is written; ``-`` and ``_`` are the same to the kernel.
+    #: As it is written; the kernel treats ``-`` and ``_`` as equal.
     name: str
     #: None where there is no ``=``.
     value: str | None = None
 
     @property
     def key(self) -> str:
-        """The name, as names are compared."""
+        """The name, normalized for comparison."""
         return _key(self.name)
 
     @property
@@ -65,10 +66,10 @@ class Argument:
         return self.value is not None and WITHHELD in self.value.split(',')
 
     def render(self) -> str:
-        """Return it as the command line has it.
+        """Return the argument as it is written.
 
-        :raises gpuclient.exceptions.InvalidKernelArgument: It cannot be
-            written there: a quote cannot be escaped.
+        :raises gpuclient.exceptions.InvalidKernelArgument: It contains a
+            quote, which cannot be escaped, or is not printable.
         """
         text = self.name if self.value is None else f'{self.name}={self.value}'
         if '"' in text or not text.isprintable() or not self.name:
@@ -81,13 +82,13 @@ class Argument:
 
 @dataclasses.dataclass(frozen=True)
 class HugePagePool:
-    """Huge pages of one size that the kernel sets aside at boot."""
+    """Huge pages of one size that the kernel reserves at boot."""
 
     #: Page size in bytes.
     size: int
-    #: Number of pages of all nodes; the kernel spreads them evenly.
+    #: Number of pages of all nodes; the kernel distributes them evenly.
     count: int = 0
-    #: NUMA node and number of pages, where the command line tells.
+    #: NUMA nodes and numbers of pages, if the command line has them.
     per_node: tuple[tuple[int, int], ...] = ()
 
     def on_node(self, node: int, nodes: int) -> int:
@@ -102,52 +103,53 @@ class HugePagePool:
 
 @dataclasses.dataclass(frozen=True)
 class HugePageArguments:
-    """All huge pages of a command line."""
+    """The huge pages that a command line reserves."""
 
     pools: tuple[HugePagePool, ...]
-    #: The size of pages that no size is given for, in bytes.
+    #: The size of pages without ``hugepagesz``, in bytes.
     default_size: int
-    #: What the kernel complains of and leaves out.
+    #: Arguments that the kernel refuses, with the reasons.
     problems: tuple[str, ...] = ()
-    #: ``hugepages`` has no size before it, and none is set as the default.
+    #: Whether ``hugepages`` has neither ``hugepagesz`` before it nor
+    #: ``default_hugepagesz``.
     unsized: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class DeviceId:
-    """Which devices a driver takes."""
+    """The devices that a driver claims."""
 
     #: Four hexadecimal digits, lower case.
     vendor_id: str
     product_id: str
-    #: Subvendor and what follows, ``:10de:1450``; empty where there is none.
+    #: Subvendor and following fields, ``:10de:1450``; empty if there are none.
     rest: str = ''
 
     def render(self) -> str:
-        """Return it as ``vfio-pci.ids`` has it."""
+        """Return the id as it is written in ``vfio-pci.ids``."""
         return f'{self.vendor_id}:{self.product_id}{self.rest}'
 
 
 @dataclasses.dataclass(frozen=True)
 class CommandLine:
-    """A command line, or a piece of one."""
+    """A command line, or a part of one."""
 
     arguments: tuple[Argument, ...] = ()
 
     def values(self, *names: str) -> tuple[str, ...]:
-        """Return all values of parameters, in their order.
+        """Return all values of parameters, in order.
 
-        A parameter without ``=`` has none.
+        A parameter without ``=`` has no value.
         """
         keys = {_key(name) for name in names}
         return tuple(
-            one.value
-            for one in self.arguments
-            if one.key in keys and one.value is not None
+            argument.value
+            for argument in self.arguments
+            if argument.key in keys and argument.value is not None
         )
 
     def last(self, *names: str) -> str | None:
-        """Return the value that counts where the last one does."""
+        """Return the last value of parameters."""
         values = self.values(*names)
         return values[-1] if values else None
 
@@ -163,8 +165,8 @@ class CommandLine:
         )
 
     def has(self, name: str) -> bool:
-        """Return whether a parameter is there, with a value or without."""
-        return any(one.key == _key(name) for one in self.arguments)
+        """Return whether it has a parameter, with a value or without."""
+        return any(argument.key == _key(name) for argument in self.arguments)
 
     def withholds(self, name: str) -> bool:
         """Return whether a parameter has a value that is not known."""
@@ -173,27 +175,27 @@ class CommandLine:
             for argument in self.arguments
         )
 
-    def words(self, *names: str) -> tuple[str, ...]:
-        """Return the parts between commas of all values, in their order."""
+    def items(self, *names: str) -> tuple[str, ...]:
+        """Return the items of comma-separated values, in order."""
         return tuple(
-            word
+            item
             for value in self.values(*names)
-            for word in value.split(',')
-            if word
+            for item in value.split(',')
+            if item
         )
 
     def with_argument(
         self, name: str, value: str | None = None
     ) -> 'CommandLine':
-        """Return it with a parameter set: in its place, or at the end.
+        """Return it with a parameter set, in its place or at the end.
 
-        Others of the name are left out.
+        Other occurrences of the parameter are removed.
         """
         new = Argument(name, value)
         arguments: list[Argument] = []
-        for one in self.arguments:
-            if one.key != new.key:
-                arguments.append(one)
+        for argument in self.arguments:
+            if argument.key != new.key:
+                arguments.append(argument)
             elif new not in arguments:
                 arguments.append(new)
         if new not in arguments:
@@ -201,38 +203,38 @@ class CommandLine:
         return CommandLine(tuple(arguments))
 
     def render(self) -> str:
-        """Return it as one line.
+        """Return the command line.
 
         :raises gpuclient.exceptions.InvalidKernelArgument: As
             :meth:`Argument.render`.
         """
-        return ' '.join(one.render() for one in self.arguments)
+        return ' '.join(argument.render() for argument in self.arguments)
 
     @property
     def vfio_ids(self) -> tuple[DeviceId, ...]:
-        """The ids that vfio-pci claims; the last ``vfio-pci.ids`` counts."""
+        """The ids that vfio-pci claims: those of the last ``vfio-pci.ids``."""
         return tuple(
-            found
-            for found in map(_device_id, self._vfio_words())
-            if found is not None
+            device_id
+            for device_id in map(_device_id, self._vfio_items())
+            if device_id is not None
         )
 
     @property
     def invalid_vfio_ids(self) -> tuple[str, ...]:
-        """The ids that vfio-pci cannot read, and leaves out."""
+        """The ids that vfio-pci cannot read, and ignores."""
         return tuple(
-            word for word in self._vfio_words() if _device_id(word) is None
+            item for item in self._vfio_items() if _device_id(item) is None
         )
 
-    def _vfio_words(self) -> list[str]:
+    def _vfio_items(self) -> list[str]:
         # drivers/vfio/pci/vfio_pci.c:vfio_pci_fill_ids
         value = self.last('vfio-pci.ids') or ''
-        return [word for word in value.split(',') if word]
+        return [item for item in value.split(',') if item]
 
     @property
     def iommu_off(self) -> str | None:
-        """The argument that turns the IOMMU off; None where none does."""
-        # AMD's has no "on": drivers/iommu/amd/init.c:parse_amd_iommu_options
+        """The argument that disables the IOMMU; None if there is none."""
+        # AMD has no "on": drivers/iommu/amd/init.c:parse_amd_iommu_options
         for name, on in (
             ('iommu', 'force'),
             ('intel_iommu', 'on'),
@@ -244,40 +246,40 @@ class CommandLine:
 
     @property
     def intel_iommu_on(self) -> bool:
-        """Whether Intel's IOMMU is turned on, whatever the default is."""
+        """Whether an argument enables the IOMMU of Intel."""
         # drivers/iommu/intel/iommu.c:intel_iommu_setup
         return self._state('intel_iommu', 'on') == 'on'
 
     def _state(self, name: str, on: str | None) -> str | None:
-        state = [word for word in self.words(name) if word in (on, 'off')]
-        return state[-1] if state else None
+        states = [item for item in self.items(name) if item in (on, 'off')]
+        return states[-1] if states else None
 
     @property
     def iommu_passthrough(self) -> bool:
         """Whether devices of the host itself bypass the IOMMU.
 
-        ``iommu=pt`` is x86's, ``iommu.passthrough`` all have.
+        ``iommu=pt`` is for x86, ``iommu.passthrough`` for all architectures.
         """
-        return 'pt' in self.words('iommu') or self.last(
+        return 'pt' in self.items('iommu') or self.last(
             'iommu.passthrough'
         ) in ('1', 'y', 'Y', 'on')
 
     @property
     def early_drivers(self) -> tuple[str, ...]:
         """Modules that dracut loads before udev starts, ``_`` for ``-``."""
-        return tuple(map(_key, self.words('rd.driver.pre')))
+        return tuple(map(_key, self.items('rd.driver.pre')))
 
     @property
     def blacklisted_modules(self) -> tuple[str, ...]:
         """Modules that are not loaded for a device, ``_`` for ``-``.
 
-        Of ``modprobe.blacklist`` and ``rd.driver.blacklist`` all values
-        count, of ``module_blacklist`` (the kernel's own) the last.
+        All values of ``modprobe.blacklist`` and ``rd.driver.blacklist`` are in
+        effect, and the last of the kernel's own ``module_blacklist``.
         """
         kernel = (self.last('module_blacklist') or '').split(',')
-        words = self.words('modprobe.blacklist', 'rd.driver.blacklist')
+        others = self.items('modprobe.blacklist', 'rd.driver.blacklist')
         return tuple(
-            dict.fromkeys(_key(word) for word in (*words, *kernel) if word)
+            dict.fromkeys(_key(name) for name in (*others, *kernel) if name)
         )
 
     def isolated_cpus(self, total: int | None = None) -> frozenset[int]:
@@ -287,50 +289,53 @@ class CommandLine:
         :raises gpuclient.exceptions.InvalidCPUSet: As
             :func:`gpuclient.model.cpu.parse_list`.
         """
-        found: frozenset[int] = frozenset()
+        isolated: frozenset[int] = frozenset()
         for value in self.values('isolcpus'):
             # kernel/sched/isolation.c:housekeeping_isolcpus_setup
             cpus = re.sub(r'^(?:(?!all\b)[a-z_]+,)+', '', value)
-            found |= cpu.parse_list(cpus, total)
-        return found
+            isolated |= cpu.parse_list(cpus, total)
+        return isolated
 
     @property
     def cpu_vendors(self) -> frozenset[cpu.Vendor]:
-        """The vendors for whose CPUs a parameter of KVM is."""
+        """The CPU vendors that parameters of KVM are for."""
         return frozenset(
             vendor
             for vendor, module in (
                 (cpu.Vendor.INTEL, 'kvm_intel'),
                 (cpu.Vendor.AMD, 'kvm_amd'),
             )
-            if any(one.key.startswith(f'{module}.') for one in self.arguments)
+            if any(
+                argument.key.startswith(f'{module}.')
+                for argument in self.arguments
+            )
         )
 
     @property
     def huge_pages(self) -> HugePageArguments:
-        """The huge pages that the kernel sets aside.
+        """The huge pages that the kernel reserves.
 
-        The order matters (``mm/hugetlb.c``: ``hugepages_setup``,
+        The order is significant (``mm/hugetlb.c``: ``hugepages_setup``,
         ``hugepagesz_setup``, ``default_hugepagesz_setup``).
         """
         reader = _HugePageReader()
-        for one in self.arguments:
-            if one.value is None:
+        for argument in self.arguments:
+            if argument.value is None:
                 continue
-            if one.key == 'hugepages':
-                reader.take_count(one.value)
-            elif one.key == 'hugepagesz':
-                reader.take_size(one.value)
-            elif one.key == 'default_hugepagesz':
-                reader.take_default(one.value)
+            if argument.key == 'hugepages':
+                reader.read_count(argument.value)
+            elif argument.key == 'hugepagesz':
+                reader.read_size(argument.value)
+            elif argument.key == 'default_hugepagesz':
+                reader.read_default(argument.value)
         return reader.result()
 
 
 def parse(text: str) -> CommandLine:
     """Return the parameters of a command line.
 
-    Quotes keep blanks together and cannot be escaped
-    (``lib/cmdline.c:next_arg`` of the kernel). What follows ``--`` is for
+    Blanks in quotes do not separate parameters, and quotes cannot be escaped
+    (``lib/cmdline.c:next_arg`` of the kernel). Words after ``--`` are for
     init.
     """
     arguments = []
@@ -355,32 +360,34 @@ def _device_id(text: str) -> DeviceId | None:
     match = _DEVICE_ID.match(text)
     if match is None:
         return None
-    vendor, product = (f'{int(one, 16):04x}' for one in match.group(1, 2))
+    vendor, product = (
+        f'{int(digits, 16):04x}' for digits in match.group(1, 2)
+    )
     return DeviceId(vendor, product, match[3].lower())
 
 
 class _HugePageReader:
-    """Takes the parameters one after the other, as the kernel does."""
+    """Reads parameters one by one, as the kernel does."""
 
     def __init__(self) -> None:
         self._pools: dict[int, HugePagePool] = {}
         self._default: int | None = None
-        #: What ``hugepages`` before any size asks for.
+        #: The pages of a ``hugepages`` before any size.
         self._first: HugePagePool | None = None
-        #: The size that the next ``hugepages`` is for.
+        #: The size of the next ``hugepages``.
         self._size: int | None = None
-        #: The kernel took the last size.
+        #: Whether the kernel accepted the last size.
         self._valid = True
-        #: ``hugepages`` was seen for it.
+        #: Whether ``hugepages`` followed the last size.
         self._counted = False
         self._problems: list[str] = []
 
-    def take_default(self, value: str) -> None:
+    def read_default(self, value: str) -> None:
         self._valid = False
         if self._default is not None:
-            self._refuse(f'default_hugepagesz={value}', 'it was given before')
+            self._refuse(f'default_hugepagesz={value}', 'given before')
             return
-        size = self._read_size(f'default_hugepagesz={value}', value)
+        size = self._parse_size(f'default_hugepagesz={value}', value)
         if size is None:
             return
         self._select(size)
@@ -389,27 +396,27 @@ class _HugePageReader:
             self._put(size, self._first)
             self._first = None
 
-    def take_size(self, value: str) -> None:
+    def read_size(self, value: str) -> None:
         self._valid = False
-        size = self._read_size(f'hugepagesz={value}', value)
+        size = self._parse_size(f'hugepagesz={value}', value)
         if size is None:
             return
         pool = self._pools.get(size)
         if pool is not None and (size != self._default or pool.count):
-            self._refuse(f'hugepagesz={value}', 'it was given before')
+            self._refuse(f'hugepagesz={value}', 'given before')
             return
         self._select(size)
 
-    def take_count(self, value: str) -> None:
+    def read_count(self, value: str) -> None:
         text = f'hugepages={value}'
         pool = _pool(value)
         if not self._valid:
-            self._refuse(text, 'it follows no valid hugepagesz')
+            self._refuse(text, 'does not follow a valid hugepagesz')
             self._valid = True
         elif self._counted:
-            self._refuse(text, 'there is no hugepagesz since the last one')
+            self._refuse(text, 'repeated without hugepagesz')
         elif pool is None:
-            self._refuse(text, 'it is not a number')
+            self._refuse(text, 'not a number')
         else:
             self._counted = True
             if self._size is None:
@@ -421,11 +428,12 @@ class _HugePageReader:
         default = self._default or DEFAULT_HUGE_PAGE_SIZE
         unsized = self._first is not None
         if self._first is not None:
-            given = self._pools.get(default)
-            if given is not None and given.count:
+            pool = self._pools.get(default)
+            if pool is not None and pool.count:
                 self._refuse(
                     f'hugepages={self._first.count}',
-                    f'hugepagesz={cpu.render_size(default)} has another',
+                    f'hugepagesz={cpu.render_size(default)} has another '
+                    'number',
                 )
             else:
                 self._put(default, self._first)
@@ -436,14 +444,14 @@ class _HugePageReader:
             unsized,
         )
 
-    def _read_size(self, text: str, value: str) -> int | None:
+    def _parse_size(self, text: str, value: str) -> int | None:
         try:
             size = cpu.parse_size(value)
         except exceptions.InvalidHugePages:
             size = 0
         if size in HUGE_PAGE_SIZES:
             return size
-        self._refuse(text, 'there are no pages of that size')
+        self._refuse(text, 'not a size of huge pages')
         return None
 
     def _select(self, size: int) -> None:
@@ -459,7 +467,7 @@ class _HugePageReader:
 
 
 def _pool(value: str) -> HugePagePool | None:
-    """Return what ``hugepages=16`` or ``hugepages=0:2,1:2`` asks for."""
+    """Return the pages of ``hugepages=16`` or ``hugepages=0:2,1:2``."""
     if ':' not in value:
         match = re.match('[0-9]{1,18}(?![0-9])', value)
         return None if match is None else HugePagePool(0, int(match[0]))

@@ -250,7 +250,7 @@ def _without_stub(
     name = f'{passthrough_view.PCI_STUB}.ids'
     left = [
         ids
-        for ids in view.arguments.words(name)
+        for ids in view.arguments.items(name)
         if not ids.lower().startswith(device.ids)
     ]
     return dataclasses.replace(

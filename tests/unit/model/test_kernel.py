@@ -158,50 +158,50 @@ class TestHugePages(testtools.TestCase):
             'hugepagesz=3G hugepages=2',
             {},
             [
-                'hugepagesz=3G: there are no pages of that size',
-                'hugepages=2: it follows no valid hugepagesz',
+                'hugepagesz=3G: not a size of huge pages',
+                'hugepages=2: does not follow a valid hugepagesz',
             ],
         ),
         (
             'hugepagesz=G',
             {},
-            ['hugepagesz=G: there are no pages of that size'],
+            ['hugepagesz=G: not a size of huge pages'],
         ),
         (
             'hugepagesz=1G hugepages=2 hugepages=3',
             {G: 2},
-            ['hugepages=3: there is no hugepagesz since the last one'],
+            ['hugepages=3: repeated without hugepagesz'],
         ),
         (
             'hugepagesz=1G hugepages=2 hugepagesz=1G hugepages=3',
             {G: 2},
             [
-                'hugepagesz=1G: it was given before',
-                'hugepages=3: it follows no valid hugepagesz',
+                'hugepagesz=1G: given before',
+                'hugepages=3: does not follow a valid hugepagesz',
             ],
         ),
         (
             'default_hugepagesz=1G default_hugepagesz=2M',
             {G: 0},
-            ['default_hugepagesz=2M: it was given before'],
+            ['default_hugepagesz=2M: given before'],
         ),
         (
             'hugepages=4 hugepagesz=2M hugepages=8',
             {2 * M: 8},
-            ['hugepages=4: hugepagesz=2M has another'],
+            ['hugepages=4: hugepagesz=2M has another number'],
         ),
         (
             'hugepagesz=1G hugepages=x hugepages=0:',
             {G: 0},
             [
-                'hugepages=x: it is not a number',
-                'hugepages=0:: it is not a number',
+                'hugepages=x: not a number',
+                'hugepages=0:: not a number',
             ],
         ),
         (
             f'hugepages={"1" * 5000}',
             {},
-            ['hugepages=***: it is not a number'],
+            ['hugepages=***: not a number'],
         ),
     )
     @ddt.unpack

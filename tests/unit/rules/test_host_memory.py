@@ -55,8 +55,8 @@ class TestMemoryAndCpus(host_cases.HostTestCase):
         wrong = host_cases.card(f'{trees.EARLY} hugepagesz=3G hugepages=1')
         self.assertEqual(
             [
-                'hugepagesz=3G: there are no pages of that size',
-                'hugepages=1: it follows no valid hugepagesz',
+                'hugepagesz=3G: not a size of huge pages',
+                'hugepages=1: does not follow a valid hugepagesz',
             ],
             [
                 problem.evidence.removeprefix(
