@@ -339,7 +339,7 @@ def _with_argument(
         if not missing and present:
             return line
         return line.with_argument(wanted.name, ','.join([*present, *missing]))
-    if key in ('intel_iommu', 'iommu') and value in line.words(wanted.name):
+    if key in ('intel_iommu', 'iommu') and value in line.items(wanted.name):
         return line
     if value in line.values(wanted.name) or (
         value is None and line.has(wanted.name)
