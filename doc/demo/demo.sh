@@ -11,15 +11,15 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-# The chain of a passed-through GPU, on two NVIDIA A100 of one host: from the
-# lines of configuration to the table that says which server holds which card.
-# Run it with "make demo", which makes all that it needs.
+# GPU passthrough with two NVIDIA A100 on one host: from the configuration to
+# the list of servers and their cards. Run it with "make demo", which installs
+# all that it needs.
 
 set -euo pipefail
 
 began=$(date +%s)
 work=$(mktemp -d /tmp/gpu-demo.XXXXXX)
-# Not the caller's clouds.
+# Use none of the caller's clouds.
 for name in "${!OS_@}"; do unset "$name"; done
 export XDG_STATE_HOME=$work/state XDG_CONFIG_HOME=$work/config
 
@@ -32,7 +32,7 @@ finish() {
     fi
 }
 trap finish EXIT
-# So that the above happens then, too.
+# Also clean up after these signals.
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
@@ -64,12 +64,12 @@ device_spec = { "vendor_id":"10de", "product_id":"20f1", "address": "0000:82:00.
 END
 run cat nova-api.conf nova-compute.conf
 
-say 'Define the alias in both, before there is a cloud to ask.'
+say 'Define the alias in both files; no cloud is needed.'
 run openstack gpu alias create nvidia_a2 \
     --vendor-id 10de --product-id 20f1 --device-type type-PF \
     --api-config nova-api.conf --compute-config nova-compute.conf
 
-say 'Start a real OpenStack with these files: one host, two cards.'
+say 'Start an OpenStack with this configuration: one host with two cards.'
 {
     echo 'control_plane:'
     echo '  config: |'
@@ -97,11 +97,11 @@ run openstack gpu rehearsal start demo --spec cloud.yaml --bound-to $$ -c name -
 started=$(date +%s)
 eval "$(openstack gpu rehearsal show demo -f value -c use)"
 
-say 'Placement has a provider for each card; nova-api knows the alias.'
+say 'Placement has a resource provider for each card; nova-api has the alias.'
 run openstack gpu placement list
 run openstack gpu alias verify nvidia_a2 nvidia_a3 || [ $? -eq 3 ]
 
-say 'Let a flavor ask for a card (compute API microversion 2.86).'
+say 'Create a flavor that requests one card.'
 run openstack flavor create device_passthrough --vcpus 1 --ram 512 --disk 1 -c name -c ram -c vcpus
 run openstack gpu flavor set device_passthrough --alias nvidia_a2:1
 
@@ -112,25 +112,25 @@ boot() {
         -c name -c status
 }
 
-say 'A server gets a card, and so does a second one, of another project.'
+say 'Boot a server with a card, and another one in a second project.'
 boot demo gpu-1
 run openstack gpu server list
 boot demo-member gpu-2
 
-say 'A third finds none left, and Nova says so.'
-boot demo-member gpu-3 && { echo 'gpu-3 should have found no card' >&2; exit 1; }
+say 'No card is left for a third server.'
+boot demo-member gpu-3 && { echo 'gpu-3 booted although no card is free' >&2; exit 1; }
 run openstack --os-cloud demo-member server show gpu-3 -c name -c status -c fault
 run openstack gpu placement list
 run openstack gpu placement show nvidia_a2 -c name -c kind -c total -c used -c free
 
-say 'Deleting the first frees its card.'
+say 'Delete the first server; its card is free again.'
 run openstack server delete gpu-1 --wait
 run openstack gpu placement list --free
 run openstack --os-cloud demo-member server delete gpu-3 --wait
 
-say 'Which server of which project holds which card.'
+say 'List the servers of all projects and their cards.'
 run openstack gpu server list --all-projects
 
 ended=$(date +%s)
 echo
-echo "The demo took $((ended - began)) s, $((started - starting)) s of it the start of the cloud."
+echo "The demo took $((ended - began)) s, including $((started - starting)) s to start the cloud."

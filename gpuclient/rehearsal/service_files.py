@@ -48,6 +48,18 @@ _WRITTEN = 'written.json'
 _EDITABLE = re.compile(
     r'^etc/nova/[^/]+\.conf\.d/(05-template|\d+-user)\.conf$'
 )
+_FOLDERS = (
+    'db',
+    'etc/fernet',
+    'etc/keystone',
+    'etc/placement',
+    'etc/glance',
+    'etc/nova',
+    'images',
+    'lock.d',
+    'log',
+    'staging',
+)
 DATABASES = (
     'keystone',
     'placement',
@@ -238,50 +250,11 @@ class ServiceFiles:
         :raises RehearsalError: A file that must not be edited was edited.
         """
         self._keep_edited()
-        for folder in (
-            'db',
-            'etc/fernet',
-            'etc/keystone',
-            'etc/placement',
-            'etc/glance',
-            'etc/nova',
-            'images',
-            'lock.d',
-            'log',
-            'staging',
-        ):
+        for folder in _FOLDERS:
             self._folder.path.joinpath(folder).mkdir(
                 mode=0o700, parents=True, exist_ok=True
             )
-        common = {
-            'authtoken': self._authtoken(),
-            'lock': self._folder.file('lock.d'),
-        }
-        self._write(
-            'etc/keystone/keystone.conf',
-            _KEYSTONE,
-            log=self.log('keystone'),
-            database=self.database('keystone'),
-            fernet=self._folder.file('etc', 'fernet'),
-        )
-        self._write(
-            'etc/placement/placement.conf',
-            _PLACEMENT,
-            log=self.log('placement'),
-            database=self.database('placement'),
-            **common,
-        )
-        self._write(
-            'etc/glance/glance-api.conf',
-            _GLANCE,
-            log=self.log('glance'),
-            database=self.database('glance'),
-            images=self._folder.file('images'),
-            staging=self._folder.file('staging'),
-            url=self.url('glance'),
-            paste=_data_file('glance', 'etc/glance/glance-api-paste.ini'),
-            **common,
-        )
+        self._write_others()
         self._write('etc/nova/nova.conf', _NOVA)
         paste = _data_file('nova', 'etc/nova/api-paste.ini')
         self._write(
@@ -299,6 +272,35 @@ class ServiceFiles:
             )
         state.write_private(
             self._folder.file(_WRITTEN), json.dumps(self._digests)
+        )
+
+    def _write_others(self) -> None:
+        """Write the files of Keystone, Placement and Glance."""
+        self._write(
+            'etc/keystone/keystone.conf',
+            _KEYSTONE,
+            log=self.log('keystone'),
+            database=self.database('keystone'),
+            fernet=self._folder.file('etc', 'fernet'),
+        )
+        self._write(
+            'etc/placement/placement.conf',
+            _PLACEMENT,
+            log=self.log('placement'),
+            database=self.database('placement'),
+            authtoken=self._authtoken(),
+        )
+        self._write(
+            'etc/glance/glance-api.conf',
+            _GLANCE,
+            log=self.log('glance'),
+            database=self.database('glance'),
+            images=self._folder.file('images'),
+            staging=self._folder.file('staging'),
+            url=self.url('glance'),
+            paste=_data_file('glance', 'etc/glance/glance-api-paste.ini'),
+            authtoken=self._authtoken(),
+            lock=self._folder.file('lock.d'),
         )
 
     def _keep_edited(self) -> None:

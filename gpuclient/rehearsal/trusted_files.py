@@ -119,26 +119,28 @@ def open_private(path: str, flags: int) -> int:
 def _check(
     path: str, status: os.stat_result, *, any_kind: bool = False
 ) -> None:
-    reason = None
-    regular = stat.S_ISREG(status.st_mode)
-    if stat.S_ISLNK(status.st_mode):
-        reason = 'it is a symbolic link'
-    elif status.st_uid != os.geteuid():
-        reason = 'it belongs to another user'
-    elif places.writers(status) and not stat.S_ISSOCK(status.st_mode):
-        reason = 'other users can write to it'
-    elif regular and status.st_nlink > 1:
-        reason = 'it has several hard links'
-    elif not regular and not (
-        any_kind and _is_folder_or_socket(status.st_mode)
-    ):
-        reason = 'it is not a regular file'
+    """Check the owner, mode and kind of a file.
+
+    :param any_kind: It may also be a folder or a socket.
+    """
+    reason = _reason_not_to_trust(status, any_kind)
     if reason is not None:
         raise _not_trusted(path, reason)
 
 
-def _is_folder_or_socket(mode: int) -> bool:
-    return stat.S_ISDIR(mode) or stat.S_ISSOCK(mode)
+def _reason_not_to_trust(status: os.stat_result, any_kind: bool) -> str | None:
+    mode = status.st_mode
+    if stat.S_ISLNK(mode):
+        return 'it is a symbolic link'
+    if status.st_uid != os.geteuid():
+        return 'it belongs to another user'
+    if places.writers(status) and not stat.S_ISSOCK(mode):
+        return 'other users can write to it'
+    if stat.S_ISREG(mode):
+        return 'it has several hard links' if status.st_nlink > 1 else None
+    if any_kind and (stat.S_ISDIR(mode) or stat.S_ISSOCK(mode)):
+        return None
+    return 'it is not a regular file'
 
 
 def _not_trusted(path: str, reason: str) -> exceptions.RehearsalError:

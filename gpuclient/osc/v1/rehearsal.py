@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Commands on the rehearsal cloud: ``openstack gpu rehearsal ...``."""
+"""``openstack gpu rehearsal``: a real OpenStack with simulated GPUs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ with lazy_imports.deferred():
 
 
 class _ServicesColumn(columns.FormattableColumn[list[dict[str, typing.Any]]]):
-    """Services: a line each for people, a list of objects for programs."""
+    """Services: one line each in a table, a list of objects in JSON."""
 
     def human_readable(self) -> str:
         lines = []
@@ -49,7 +49,7 @@ class _ServicesColumn(columns.FormattableColumn[list[dict[str, typing.Any]]]):
 
 
 class _Rehearsal(command.ShowOne):
-    """What the commands that show a cloud have in common"""
+    """Show a rehearsal cloud."""
 
     use_of_cloud = command.CloudUse.UNUSED
 
@@ -61,7 +61,7 @@ class _Rehearsal(command.ShowOne):
     def present(
         self, cloud: api.RehearsalCloud
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
-        """Return the columns and values that show a cloud."""
+        """Return the columns and values of a cloud."""
         services = [
             {
                 'name': service.name,
@@ -110,8 +110,8 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
         '--directory',
         metavar='<directory>',
         help=(
-            'Folder of its state (default: a folder of that name below '
-            '$XDG_STATE_HOME/gpuclient/rehearsal)'
+            'Directory of its state (default: '
+            '$XDG_STATE_HOME/gpuclient/rehearsal/<name>)'
         ),
     )
 
@@ -120,11 +120,11 @@ class StartRehearsal(_Rehearsal):
     _description = """\
 Start a real OpenStack with simulated GPUs
 
-Keystone, Placement, Glance and Nova run as processes of yours on 127.0.0.1.
-A cloud that was stopped starts again with the servers that it had. The value
-of "use" is the line for your shell that makes the openstack command use it.
-A service that Nova refuses to start is named on stderr, with Nova's message,
-and the exit status is 1; the rest of the cloud runs.
+Runs Keystone, Placement, Glance and Nova as processes of this user on
+127.0.0.1. A cloud that was stopped starts again with its servers. Run the
+command in the "use" column to let the openstack command use the cloud. If a
+service does not start, its message is on stderr and the exit status is 1; the
+other services keep running.
 
 Example::
 
@@ -142,22 +142,22 @@ Example::
             '--gpus',
             metavar='<number>',
             type=int,
-            help='Number of NVIDIA A100 cards of each host (default: 2)',
+            help='Number of NVIDIA A100 GPUs of each host (default: 2)',
         )
         parser.add_argument(
             '--spec',
             metavar='<file>',
             help=(
-                'YAML or JSON file that describes the hosts, their devices '
-                'and the configuration of each service'
+                'YAML or JSON file with the hosts, their devices and the '
+                'configuration of each service'
             ),
         )
         parser.add_argument(
             '--register',
             action='store_true',
             help=(
-                'Add the cloud to your clouds.yaml, too; a name that '
-                'exists there and is not ours is refused'
+                'Also add the cloud to your clouds.yaml; other clouds in it '
+                'are not changed'
             ),
         )
         parser.add_argument(
@@ -165,8 +165,8 @@ Example::
             metavar='<pid>',
             type=int,
             help=(
-                'Stop the cloud when this process ends, even if it is killed '
-                '(in a script: --bound-to $$)'
+                'Stop the cloud when the process with this ID ends, for '
+                'example the script that started it: --bound-to $$'
             ),
         )
         return parser
@@ -178,7 +178,8 @@ Example::
         if parsed_args.spec is not None:
             if parsed_args.hosts is not None or parsed_args.gpus is not None:
                 raise exceptions.InvalidValue(
-                    '--spec says it all: leave out --hosts and --gpus'
+                    '--spec sets the hosts and devices: omit --hosts and '
+                    '--gpus'
                 )
             document = yaml_file.load(parsed_args.spec)
         elif parsed_args.hosts is not None or parsed_args.gpus is not None:
@@ -221,8 +222,8 @@ class ListRehearsal(command.Lister):
     _description = """\
 List the rehearsal clouds of this user
 
-Those below $XDG_STATE_HOME/gpuclient/rehearsal; a cloud with a folder of its
-own is shown by "openstack gpu rehearsal show --directory".
+Lists the clouds in $XDG_STATE_HOME/gpuclient/rehearsal. For a cloud in another
+directory, use "openstack gpu rehearsal show --directory".
 
 Example::
 
@@ -272,10 +273,10 @@ class RestartRehearsal(_Rehearsal):
     _description = """\
 Restart one service of a rehearsal cloud
 
-The service reads its configuration files anew: edit
-etc/nova/SERVICE.conf.d/10-user.conf in the folder of the cloud, restart the
-service, and see what Nova makes of it. If Nova refuses to start it, its
-message is on stderr, and the exit status is 1.
+The service reads its configuration files again: edit
+etc/nova/SERVICE.conf.d/10-user.conf in the directory of the cloud, then
+restart the service. If it does not start, its message is on stderr and the
+exit status is 1.
 
 Example::
 
@@ -289,14 +290,15 @@ Example::
             metavar='<service>',
             required=True,
             help=(
-                'Service to restart (see "openstack gpu rehearsal show"): '
-                'nova-api-1, nova-conductor, nova-scheduler, nova-compute'
+                'Service to restart, for example nova-api-1, nova-conductor, '
+                'nova-scheduler or nova-compute (see "openstack gpu rehearsal '
+                'show")'
             ),
         )
         parser.add_argument(
             '--host',
             metavar='<host>',
-            help='Host of the service, where several have one',
+            help='Host of the service, if several hosts run it',
         )
         return parser
 
@@ -321,7 +323,7 @@ class StopRehearsal(command.Command):
     _description = """\
 Stop a rehearsal cloud
 
-Its state stays and the next start goes on with it, unless --delete is given.
+Keeps its state for the next start, unless --delete is given.
 
 Example::
 
@@ -335,7 +337,7 @@ Example::
         parser.add_argument(
             '--delete',
             action='store_true',
-            help=('Delete its state and its entries in your clouds.yaml, too'),
+            help='Also delete its state and its entries in your clouds.yaml',
         )
         return parser
 

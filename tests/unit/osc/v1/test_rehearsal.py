@@ -146,7 +146,7 @@ class TestCommands(testtools.TestCase):
 
     def test_spec_and_hosts(self):
         self.assertEqual(
-            '--spec says it all: leave out --hosts and --gpus',
+            '--spec sets the hosts and devices: omit --hosts and --gpus',
             self._refused(
                 rehearsal.StartRehearsal, '--spec', 'x', '--gpus', '0'
             ),
