@@ -10,4 +10,4 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The only package that talks to APIs; it returns records of the model."""
+"""Requests to OpenStack APIs, which return records of the model."""

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What aliases mean, as far as a cloud shows it."""
+"""Definitions of aliases, inferred from servers that booted with them."""
 
 import collections.abc
 import dataclasses
@@ -24,7 +24,7 @@ from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import inventory
 
-#: How many servers are asked what an alias stands for.
+#: Servers of each alias whose allocations are read.
 _WITNESSES = 3
 
 
@@ -34,28 +34,27 @@ def infer(
     devices: collections.abc.Iterable[inventory.Device],
     servers: collections.abc.Sequence[inventory.Server] | None = None,
 ) -> dict[str, alias_model.Alias]:
-    """Return what servers show of aliases: their resource classes.
+    """Return aliases with the resource class that servers got for them.
 
-    Nova tells nobody what its aliases mean; see
-    :func:`inventory.alias_classes`. Read are the allocations of a few servers
-    of each alias.
+    Nova has no API that shows the definition of an alias. The allocations of a
+    few servers of each alias are read; see :func:`inventory.alias_classes`.
 
-    :param servers: Those of all projects, where they are known already.
-    :returns: By name; without those that no server shows, or that show
-        several classes.
-    :raises gpuclient.exceptions.CloudError: Nova gives no list of servers, or
-        Placement no allocations.
+    :param servers: Servers of all projects, if they were read already.
+    :returns: By name, without aliases that no server shows, or for which
+        servers got several classes.
+    :raises gpuclient.exceptions.CloudError: Nova does not list servers, or
+        Placement allocations.
     """
     if not names:
         return {}
     if servers is None:
         servers = nova_servers.list_servers(cloud.compute, all_projects=True)
     by_uuid = {device.uuid: device for device in devices}
-    found: dict[str, alias_model.Alias] = {}
+    aliases: dict[str, alias_model.Alias] = {}
     for name in names:
-        # Those that request nothing else are proof; one in ERROR may never
+        # Servers that request no other alias are proof; one in ERROR may never
         # have got a device.
-        asking = sorted(
+        requesting = sorted(
             (
                 server
                 for server in servers
@@ -68,19 +67,19 @@ def infer(
         )[:_WITNESSES]
         classes, _servers = inventory.alias_classes(
             name,
-            asking,
+            requesting,
             [
                 device
-                for server in asking
+                for server in requesting
                 for device in _held(cloud, server, by_uuid)
             ],
         )
         if len(classes) == 1:
             (resource_class,) = classes
-            found[name] = alias_model.Alias(
+            aliases[name] = alias_model.Alias(
                 name, resource_class=resource_class
             )
-    return found
+    return aliases
 
 
 def _held(

@@ -11,15 +11,15 @@
 # under the License.
 
 
-"""What a service may do to whoever asks it.
+"""Bounds for the answers of services.
 
-It may neither send without end, nor so slowly that there is none, nor ask for
-a pause of days, nor send a request on to others: keystoneauth sends the token
-to wherever an answer redirects to (``session.py:_send_request``).
+An answer may be neither endless nor endlessly slow, its ``Retry-After`` is
+bounded, and it may not redirect to another server: keystoneauth sends the
+token wherever an answer redirects to (``session.py:_send_request``).
 
-Not bounded in total: headers, and the lines with the sizes of chunks. They are
-read by http.client, which has no place for a clock: the read timeout counts
-for each piece that arrives, of 64 KiB a line and 100 headers at most.
+The time for headers and for the sizes of chunks is not bounded in total:
+http.client reads them and has no deadline. The read timeout applies to each
+piece that arrives, of at most 64 KiB a line and 100 headers.
 """
 
 import collections.abc
@@ -32,24 +32,24 @@ from urllib3 import exceptions as urllib3_exceptions
 
 from gpuclient import exceptions
 
-#: Bytes of an answer, unpacked.
+#: Bytes of an answer, decompressed.
 LARGEST = 256 * 2**20
-#: The same of one that says what failed.
+#: The same of the answer of a failed request.
 _LARGEST_ERROR = 2**20
-#: Bytes in a second; one that is faster may take as long as it needs.
+#: Bytes a second; a faster answer may take as long as it needs.
 _SLOWEST = 10 * 2**10
 _PART = 2**16
-#: The longest pause before a next try, in seconds, whatever a service asks.
+#: The longest pause before a retry, in seconds.
 _LONGEST_PAUSE = 8.0
 
 Hook: typing.TypeAlias = collections.abc.Callable[..., None]
 
 
 def hooks(seconds: float, until: float | None = None) -> dict[str, list[Hook]]:
-    """Return what requests calls with each answer, before it is read.
+    """Return hooks that requests calls with each answer, before it is read.
 
     :param seconds: How long an answer may take beyond what a slow line needs.
-    :param until: When it has to be there at all, a time of time.monotonic().
+    :param until: Deadline for the whole answer, a time of time.monotonic().
     """
 
     def read_all(
@@ -57,29 +57,29 @@ def hooks(seconds: float, until: float | None = None) -> dict[str, list[Hook]]:
     ) -> None:
         _read(response, seconds, until)
 
-    return {'response': [_bound_pause, _stay, read_all]}
+    return {'response': [_bound_pause, _refuse_redirect, read_all]}
 
 
 def _bound_pause(
     response: requests.Response, *_arguments: object, **_options: object
 ) -> None:
-    """Keep a service from asking for a pause of days, or of less than none.
+    """Ignore a ``Retry-After`` of days, or of less than 0.
 
-    keystoneauth sleeps for what ``Retry-After`` says.
+    keystoneauth sleeps for as long as it says.
     """
-    asked = response.headers.get('Retry-After', '')
-    if asked and not (
-        asked.isascii() and asked.isdecimal() and int(asked) <= _LONGEST_PAUSE
+    pause = response.headers.get('Retry-After', '')
+    if pause and not (
+        pause.isascii() and pause.isdecimal() and int(pause) <= _LONGEST_PAUSE
     ):
         response.headers['Retry-After'] = 'later'
 
 
-def _stay(
+def _refuse_redirect(
     response: requests.Response, *_arguments: object, **_options: object
 ) -> None:
-    """Refuse to be sent on to another server.
+    """Refuse a redirection to another server.
 
-    :raises gpuclient.exceptions.CloudError: It does so.
+    :raises gpuclient.exceptions.CloudError: The answer redirects to one.
     """
     location = response.headers.get('Location')
     if location is None or not 300 <= response.status_code < 400:
@@ -87,22 +87,19 @@ def _stay(
     if not _is_same_server(response.url, location):
         response.close()
         raise exceptions.CloudError(
-            (
-                f'The service at {_address(response.url)} sends to another '
-                'server (HTTP '
-                f'{response.status_code}), which does not get the token: the '
-                'catalog of '
-                'Keystone has to name the address where the service is. It '
-                f'sends to {_address(location)}'
-            ),
+            f'The service at {_address(response.url)} redirects to '
+            f'{_address(location)} (HTTP {response.status_code}). The token '
+            'is not sent to another server: correct the endpoint in the '
+            'Keystone catalog',
             status=response.status_code,
         )
 
 
-def _is_same_server(here: str, there: str) -> bool:
-    """Return whether an address is on the same server, maybe with TLS."""
+def _is_same_server(url: str, location: str) -> bool:
+    """Return whether a redirection stays on a server, or adds TLS."""
     try:
-        old, new = urllib.parse.urlsplit(here), urllib.parse.urlsplit(there)
+        old = urllib.parse.urlsplit(url)
+        new = urllib.parse.urlsplit(location)
         old_port, new_port = _port(old), _port(new)
     except ValueError:
         return False
@@ -120,7 +117,7 @@ def _port(parts: urllib.parse.SplitResult) -> int | None:
 
 
 def _address(url: str) -> str:
-    """Return where an address is, without users, passwords and paths."""
+    """Return scheme, host and port of a URL, without user and path."""
     try:
         parts = urllib.parse.urlsplit(url)
     except ValueError:
@@ -131,10 +128,10 @@ def _address(url: str) -> str:
 def _read(
     response: requests.Response, seconds: float, until: float | None
 ) -> None:
-    """Read an answer, within bounds of size and time.
+    """Read an answer, with bounds of size and time.
 
-    :raises requests.exceptions.RequestException: It broke off, or takes too
-        long.
+    :raises requests.exceptions.RequestException: It is interrupted, or takes
+        too long.
     :raises gpuclient.exceptions.CloudError: It is too large.
     """
     is_error = response.status_code >= 400
@@ -146,7 +143,7 @@ def _read(
         if len(content) > largest:
             response.close()
             if is_error:
-                # What the status says is what counts.
+                # The status is enough.
                 content.clear()
                 break
             raise exceptions.CloudError(
@@ -160,15 +157,15 @@ def _read(
         ):
             response.close()
             raise requests.exceptions.ReadTimeout(response.url)
-    # There is no other way to hand it back.
+    # requests has no public way to set the content.
     state: typing.Any = response
     state._content = bytes(content)
     state._content_consumed = True
 
 
 def _parts(response: requests.Response) -> collections.abc.Iterator[bytes]:
-    """Yield what arrives, as it arrives."""
-    # requests waits until a part is full.
+    """Yield the content as it arrives."""
+    # read() would wait until a part is full.
     read = getattr(response.raw, 'read1', response.raw.read)
     try:
         while part := read(_PART, decode_content=True):

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The hosts that servers with devices can be sent to."""
+"""The hosts of PCI devices, with what they have for servers."""
 
 import collections.abc
 import dataclasses
@@ -33,13 +33,13 @@ from gpuclient.model import partial_result
 def read_hosts(
     cloud: connection.Connection,
 ) -> partial_result.PartialResult[tuple[capacity.HostCapacity, ...]]:
-    """Return the hosts that have PCI devices, as far as servers go.
+    """Return the hosts that have PCI devices, with resources and aggregates.
 
-    Beside the read of devices it takes one request for the aggregates and
-    one for a thousand compute nodes.
+    In addition to the requests for devices, this costs one for the aggregates
+    and one for each thousand compute nodes.
 
-    :raises gpuclient.exceptions.CloudError: Placement gives no list of
-        devices, or Nova none of its compute nodes.
+    :raises gpuclient.exceptions.CloudError: Placement does not list devices,
+        or Nova compute nodes.
     """
 
     @functools.cache
@@ -49,13 +49,13 @@ def read_hosts(
             for node in hypervisors.list_hypervisors(cloud.compute)
         }
 
-    found = placement_devices.read_snapshot(
+    answer = placement_devices.read_snapshot(
         cloud.placement, count_hosts=lambda: len(read_nodes())
     )
     nodes = read_nodes()
     groups = aggregates.list_aggregates(cloud.compute)
     devices: dict[str, list[inventory.Device]] = {}
-    for device in found.value.devices:
+    for device in answer.value.devices:
         devices.setdefault(device.root_uuid, []).append(device)
 
     def host(record: inventory.ComputeProvider) -> capacity.HostCapacity:
@@ -68,32 +68,31 @@ def read_hosts(
             aggregates=tuple(
                 group for group in groups if service_host in group.hosts
             ),
-            closed='Nova knows no such compute node'
+            closed='Nova has no compute node of this name'
             if node is None
             else node.closed,
         )
 
     return partial_result.PartialResult(
-        tuple(host(record) for record in found.value.hosts), found.failures
+        tuple(host(record) for record in answer.value.hosts), answer.failures
     )
 
 
 def restricting_zone(cloud: connection.Connection, zone: str) -> str | None:
-    """Return a zone if servers that ask for it are kept to hosts of it.
+    """Return a zone if it restricts servers to its hosts, or else None.
 
-    Nova takes every zone that it lists, and asks Placement for the
-    aggregates of that name: there are none of the zone that hosts without one
-    are shown in (``[DEFAULT]default_availability_zone``), and then any host
-    will do (``nova/scheduler/request_filter.py``).
+    Nova accepts every zone that it lists, and queries Placement for the
+    aggregates of that name. The zone of hosts without an aggregate
+    (``[DEFAULT]default_availability_zone``) has none, so that it restricts
+    nothing (``nova/scheduler/request_filter.py``).
 
     :raises gpuclient.exceptions.NotFound: Nova lists no such zone.
     """
     known = aggregates.list_zones(cloud.compute)
     if zone not in known:
         raise exceptions.NotFound(
-            'Nova has no availability zone {zone!r}; it has {known}'.format(
-                zone=zone, known=', '.join(known) or 'none'
-            )
+            f'Nova has no availability zone {zone!r}; it has '
+            f'{", ".join(known) or "none"}'
         )
     if any(
         group.metadata.get('availability_zone') == zone
@@ -108,24 +107,24 @@ def check_units(
     hosts: collections.abc.Sequence[capacity.HostCapacity],
     demands: collections.abc.Iterable[demand_model.Demand],
 ) -> partial_result.PartialResult[tuple[capacity.HostCapacity, ...]]:
-    """Return the hosts with what one server may take of them at most.
+    """Return the hosts with the least and most units of one allocation.
 
-    The read of all hosts tells how much is left, not how much of it Placement
-    gives one consumer. One request a resource class asks for the most that
-    any of the demands takes; hosts that do not answer to that, though they
-    have it, are read.
+    The read of all hosts tells how much is free, not how much of it one
+    consumer may allocate. One request for each resource class asks for the
+    largest amount of any demand. Of hosts that have it free but are not in the
+    answer, the inventories are read.
     """
     reader = placement_reader.PlacementReader(cloud.placement)
     most: dict[str, int] = {}
     for demand in demands:
         for name, amount in demand.of_node.items():
             most[name] = max(most.get(name, 0), amount)
-    found = {host.node.uuid: host for host in hosts}
+    by_uuid = {host.node.uuid: host for host in hosts}
     failures = []
     for name, amount in most.items():
         doubtful = {
             uuid
-            for uuid, host in found.items()
+            for uuid, host in by_uuid.items()
             if (resource := host.node.resource(name)) is not None
             and resource.fits(amount)
         }
@@ -136,22 +135,24 @@ def check_units(
                 provider['uuid']
                 for provider in reader.get(
                     '/resource_providers',
-                    'asking for providers with room',
+                    'listing the providers with free units',
                     {'resource_providers': [{'uuid': str}]},
                     resources=f'{name}:{amount}',
                 )['resource_providers']
             }
             for host in reader.each(
-                lambda uuid: _with_units(reader, found[uuid]), doubtful
+                lambda uuid: _with_units(reader, by_uuid[uuid]), doubtful
             ):
-                found[host.node.uuid] = host
+                by_uuid[host.node.uuid] = host
         except exceptions.CloudError as exc:
             failures.append(
                 partial_result.Failure(
                     f'least and most units of {name}', str(exc)
                 )
             )
-    return partial_result.PartialResult(tuple(found.values()), tuple(failures))
+    return partial_result.PartialResult(
+        tuple(by_uuid.values()), tuple(failures)
+    )
 
 
 def _with_units(

@@ -30,21 +30,20 @@ _PROJECT: dict[str, schema.Shape] = {'id': str, 'name': str}
 def project_names(
     cloud: connection.Connection, wanted: collections.abc.Iterable[str] = ()
 ) -> dict[str, str]:
-    """Return the name of each project, by id, with one request.
+    """Return the names of projects by ID, with one request.
 
-    A user whom policy hides the list from (``identity:list_projects``) gets
-    the project of the session alone. Of a list that Keystone cuts short
-    (``[DEFAULT]list_limit``), the projects that are missing are read one by
-    one.
+    If policy hides the list (``identity:list_projects``), only the project of
+    the session is returned. If Keystone truncates the list
+    (``[DEFAULT]list_limit``), missing projects are read one by one.
 
-    :param wanted: Ids of projects whose names are needed.
-    :raises gpuclient.exceptions.CloudError: With the server's own words.
+    :param wanted: IDs of projects whose names are needed.
+    :raises gpuclient.exceptions.CloudError: With the server's message.
     """
     try:
         answer = request.get(
             cloud.identity,
             '/projects',
-            'reading projects',
+            'listing projects',
             {
                 'projects': [_PROJECT],
                 'truncated': schema.Optional(bool),
@@ -53,7 +52,7 @@ def project_names(
     except exceptions.Forbidden:
         auth = cloud.session.auth
         if not isinstance(auth, identity.BaseIdentityPlugin):
-            # A fixed token says nothing of its project.
+            # The project of a fixed token is unknown.
             return {}
         access = auth.get_access(cloud.session)
         if access.project_id is None:
@@ -62,7 +61,7 @@ def project_names(
     names = {project['id']: project['name'] for project in answer['projects']}
     if answer.get('truncated'):
         for project_id in sorted(set(wanted) - names.keys()):
-            # A project that was deleted has no name any more.
+            # The project may be deleted.
             with contextlib.suppress(exceptions.NotFound):
                 names[project_id] = request.get(
                     cloud.identity,
@@ -76,14 +75,14 @@ def project_names(
 def find_project(
     cloud: connection.Connection, name_or_id: str, domain: str | None = None
 ) -> str:
-    """Return the id of a project; see :func:`_find`."""
+    """Return the ID of a project; see :func:`_find`."""
     return _find(cloud, 'project', name_or_id, domain)
 
 
 def find_user(
     cloud: connection.Connection, name_or_id: str, domain: str | None = None
 ) -> str:
-    """Return the id of a user; see :func:`_find`."""
+    """Return the ID of a user; see :func:`_find`."""
     return _find(cloud, 'user', name_or_id, domain)
 
 
@@ -93,37 +92,29 @@ def _find(
     name_or_id: str,
     domain: str | None,
 ) -> str:
-    """Return the id that a name or an id stands for.
+    """Return the ID of the object with an ID or a name, in this order.
 
-    An ID comes first. As in the core commands, a user whom policy hides
-    names from can give an ID.
+    As in core commands, a user who may not list names can give an ID.
 
-    :param domain: Name or id of the domain that it belongs to.
+    Not the SDK's ``find_project`` and ``find_user``: these put the name into
+    the path as it is (``openstack/utils.py:urljoin``), so that a name with a
+    slash or a question mark requests something else, and neither retry nor
+    report a list that Keystone truncates.
+
+    :param domain: Name or ID of the domain that it belongs to.
     :raises gpuclient.exceptions.CloudError: There is none, or more than one.
     """
     of_domain = {}
     if domain is not None:
         of_domain['domain_id'] = _find(cloud, 'domain', domain, None)
     what = f'finding {kind} {name_or_id!r}'
-    path = f'/{kind}s'
-    quoted = urllib.parse.quote(name_or_id, safe='')
-    try:
-        return str(
-            request.get(
-                cloud.identity,
-                f'{path}/{quoted}',
-                what,
-                {kind: {'id': str}},
-            )[kind]['id']
-        )
-    except exceptions.CloudError as exc:
-        # No ID, or one that this user may not look up.
-        if exc.status not in (400, 403, 404):
-            raise
+    by_id = _find_by_id(cloud, kind, name_or_id, what)
+    if by_id is not None:
+        return by_id
     try:
         answer = request.get(
             cloud.identity,
-            path,
+            f'/{kind}s',
             what,
             {
                 f'{kind}s': [{'id': str}],
@@ -134,14 +125,32 @@ def _find(
         )
     except exceptions.Forbidden:
         return name_or_id
-    found = answer[f'{kind}s']
-    if len(found) > 1 or answer.get('truncated'):
+    records = answer[f'{kind}s']
+    if len(records) > 1 or answer.get('truncated'):
         raise exceptions.Ambiguous(
-            f'Several objects of kind {kind} are called {name_or_id!r}; give '
-            'the ID, or its domain'
+            f'More than one {kind} has the name {name_or_id!r}: give the ID, '
+            'or the domain'
         )
-    if not found:
+    if not records:
         raise exceptions.NotFound(
             f'No {kind} has the name or ID {name_or_id!r}'
         )
-    return str(found[0]['id'])
+    return str(records[0]['id'])
+
+
+def _find_by_id(
+    cloud: connection.Connection, kind: str, text: str, what: str
+) -> str | None:
+    """Return an ID; None if there is none, or this user may not look it up."""
+    try:
+        answer = request.get(
+            cloud.identity,
+            f'/{kind}s/{urllib.parse.quote(text, safe="")}',
+            what,
+            {kind: {'id': str}},
+        )
+    except exceptions.CloudError as exc:
+        if exc.status not in (400, 403, 404):
+            raise
+        return None
+    return str(answer[kind]['id'])

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""One HTTP request to a service, and its failure in words.
+"""One HTTP request to a service, with its errors.
 
-Every request of this package goes through here, so that each error says what
-was asked, of which object, and what the server answered.
+All requests of this package are sent from here, so that each error names what
+was requested, the object, and the server's message.
 """
 
 import collections.abc
@@ -38,14 +38,14 @@ from gpuclient.cloud import bounds
 from gpuclient.cloud import schema
 from gpuclient import exceptions
 
-# keystoneauth warns of each retry; in the end there is an answer, or one error
-# that says it all. Everything else it logs there is for --debug.
+# keystoneauth warns about each retry, after which there is an answer or an
+# error. Its other messages are for --debug.
 _LOG = logging.getLogger('gpuclient.http')
 _LOG.addFilter(lambda record: record.levelno != logging.WARNING)
 
-#: Answers that a later try may mend.
+#: Status codes after which a read is retried.
 RETRIABLE = (429, 502, 503, 504)
-#: How often a read is tried again.
+#: Number of retries of a read.
 RETRIES = 3
 
 _FIRST_PAUSE = 0.5
@@ -53,27 +53,27 @@ _FIRST_PAUSE = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Patience:
-    """How long a service is waited for, in seconds."""
+    """How long to wait for a service, in seconds."""
 
     #: For a connection.
     connect: float = 10
-    #: For each part of an answer, its beginning included.
+    #: For each part of an answer, including the first.
     read: float = 60
-    #: For all that is read, with all tries, from now on; None for no bound.
+    #: For all reads with their retries, from now on; None for no bound.
     total: float | None = None
 
     @classmethod
     def of(cls, seconds: float) -> 'Patience':
-        """Return the patience of a user who waits so long for an answer."""
+        """Return the patience for a ``--timeout``."""
         return cls(min(seconds, cls.connect), seconds)
 
 
-#: By session: how long to wait, and until when at all.
+#: By session: how long to wait, and the deadline.
 _PATIENCE: weakref.WeakKeyDictionary[
     session.Session, tuple[Patience, float | None]
 ] = weakref.WeakKeyDictionary()
 
-#: Called with what is asked, before it is asked.
+#: Called with what a request does, before it is sent.
 observers: list[collections.abc.Callable[[str], None]] = []
 
 
@@ -83,10 +83,10 @@ def set_patience(ksa_session: session.Session, patience: Patience) -> None:
         None if patience.total is None else time.monotonic() + patience.total
     )
     _PATIENCE[ksa_session] = patience, deadline
-    # requests takes a pair, and gets what stands here.
+    # requests supports a pair of timeouts, and keystoneauth passes it on.
     timeout: typing.Any = (patience.connect, patience.read)
     ksa_session.timeout = timeout
-    # For requests that do not go through here: for versions, and tokens.
+    # For requests of keystoneauth itself: for versions and tokens.
     ksa_session.session.hooks.update(bounds.hooks(patience.read, deadline))
 
 
@@ -99,12 +99,12 @@ _ERRORS: dict[int, type[exceptions.CloudError]] = {
 }
 
 
-def server_words(response: requests.Response) -> str:
-    """Return the server's own explanation, on one line.
+def server_message(response: requests.Response) -> str:
+    """Return the server's message on one line.
 
-    Nova wraps it as ``{"badRequest": {"message": ...}}``, Placement as
-    ``{"errors": [{"detail": ...}]}``, Keystone as ``{"error": {...}}``; a
-    proxy in between sends HTML.
+    Nova sends it as ``{"badRequest": {"message": ...}}``, Placement as
+    ``{"errors": [{"detail": ...}]}``, Keystone as ``{"error": {...}}``;
+    proxies send HTML.
     """
     text = ''
     try:
@@ -134,13 +134,13 @@ def server_words(response: requests.Response) -> str:
 
 
 def error(response: requests.Response, what: str) -> exceptions.CloudError:
-    """Return the exception for an answer of 400 or above.
+    """Return the exception for a status of 400 or above.
 
-    :param what: What was asked, ``reading flavor 'gpu.1'``.
+    :param what: What the request does, ``reading flavor 'gpu.1'``.
     """
     kind = _ERRORS.get(response.status_code, exceptions.CloudError)
     return kind(
-        f'{what} failed: {server_words(response)}',
+        f'{what} failed: {server_message(response)}',
         status=response.status_code,
     )
 
@@ -157,14 +157,14 @@ def send(
 ) -> requests.Response:
     """Send a request and return the answer.
 
-    Reads are tried again after an answer of :data:`RETRIABLE` or a broken
-    connection; writes are not.
+    Reads are retried after a status of :data:`RETRIABLE` or a connection
+    failure; writes are not.
 
     :param service: An SDK proxy, ``connection.placement``.
-    :param what: What this request does, for the error message.
+    :param what: What the request does, for the error message.
     :param microversion: Sent as ``OpenStack-API-Version``.
-    :param check: Raise for an answer of 400 or above.
-    :raises gpuclient.exceptions.CloudError: With the server's own words.
+    :param check: Raise for a status of 400 or above.
+    :raises gpuclient.exceptions.CloudError: With the server's message.
     """
     for observe in observers:
         observe(what)
@@ -179,8 +179,8 @@ def send(
     with _library_errors(what):
         response = _request(service, method, path, kwargs, retries)
         if response.status_code == 401:
-            # keystoneauth asks for a new token and tries again, but not where
-            # another thread has just found the same token expired.
+            # keystoneauth gets a new token and retries, but not if another
+            # thread has found the same token expired meanwhile.
             response = _request(service, method, path, kwargs, retries)
     if check and response.status_code >= 400:
         raise error(response, what)
@@ -194,14 +194,14 @@ def _request(
     kwargs: dict[str, typing.Any],
     retries: int,
 ) -> requests.Response:
-    """Send a request, and a read again whose connection or answer broke off.
+    """Send a request; retry a read whose connection or answer fails.
 
-    keystoneauth tries again where a connection fails, not where an answer
-    does (``keystoneauth1/session.py:_send_request``), and as often after a
-    timeout as after a refusal; here, the time is bounded as well.
+    keystoneauth retries failed connections, but not interrupted answers
+    (``keystoneauth1/session.py:_send_request``), and does not bound the time
+    of all retries.
     """
     patience, end = _PATIENCE.get(service.session, (Patience(), None))
-    # One answer that does not come is no reason to give up.
+    # Long enough for a second attempt after one timeout.
     until = time.monotonic() + patience.connect + 2 * patience.read
     if end is not None:
         until = min(until, end)
@@ -234,9 +234,9 @@ def _request(
 def endpoint_data(
     service: adapter.Adapter, what: str
 ) -> discover.EndpointData | None:
-    """Return what a service says of itself: its address and microversions.
+    """Return the endpoint of a service with its microversions.
 
-    :param what: Why it is asked, for the error message.
+    :param what: What the request is for, for the error message.
     :raises gpuclient.exceptions.Unreachable: There is no such service, or it
         does not answer.
     """
@@ -244,9 +244,8 @@ def endpoint_data(
         return service.get_endpoint_data()
 
 
-#: What keystoneauth and the SDK raise that believe what a service says of its
-#: versions.
-BELIEVED = (
+#: What keystoneauth and the SDK raise for malformed version documents.
+DISCOVERY_ERRORS = (
     AttributeError,
     LookupError,
     RecursionError,
@@ -273,9 +272,9 @@ def is_of_library(exc: Exception) -> bool:
 
 @contextlib.contextmanager
 def _library_errors(what: str) -> collections.abc.Iterator[None]:
-    """Raise what keystoneauth and the SDK raise as an error of ours.
+    """Translate exceptions of keystoneauth and the SDK.
 
-    :param what: What was asked, for the message.
+    :param what: What the request does, for the message.
     """
     kind: type[exceptions.CloudError] = exceptions.CloudError
     try:
@@ -294,8 +293,8 @@ def _library_errors(what: str) -> collections.abc.Iterator[None]:
             | ksa_exceptions.DiscoveryFailure,
         ):
             kind = exceptions.Unreachable
-    except BELIEVED as exc:
-        reason = 'it does not say in a known form which versions it has'
+    except DISCOVERY_ERRORS as exc:
+        reason = 'its version document cannot be parsed'
         cause = exc
         kind = exceptions.Unreachable
     raise kind(f'{what} failed: {reason}') from cause
@@ -312,9 +311,9 @@ def get(
 ) -> dict[str, typing.Any]:
     """Return the JSON body of a read.
 
-    :param shape: What the body has to have, :mod:`.schema`.
-    :raises gpuclient.exceptions.CloudError: With the server's own words, or
-        with what is wrong with its answer.
+    :param shape: Fields that the body must have, :mod:`.schema`.
+    :raises gpuclient.exceptions.CloudError: With the server's message, or with
+        what is wrong with its answer.
     """
     response = send(
         service,
@@ -328,17 +327,17 @@ def get(
 
 
 def _refuse_constant(constant: str) -> typing.NoReturn:
-    """Refuse NaN and Infinity: Python reads them, JSON does not."""
+    """Refuse NaN and Infinity, which Python accepts, but JSON does not."""
     raise ValueError(constant)
 
 
 def read_body(
     response: requests.Response, what: str, shape: schema.Shape
 ) -> dict[str, typing.Any]:
-    """Return the JSON object of an answer, once it has the right form.
+    """Return the JSON object of an answer, if its fields are valid.
 
-    :raises gpuclient.exceptions.CloudError: It has not; the message names the
-        field.
+    :raises gpuclient.exceptions.CloudError: A field is missing or has a wrong
+        type.
     """
     try:
         content = response.json(parse_constant=_refuse_constant)

@@ -10,22 +10,21 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The form of what services answer, checked where it enters.
+"""Validation of the answers of services, where they enter.
 
-A shape is written like the answer itself::
+A shape is written like the answer::
 
     {'servers': [{'id': str, 'flavor': Optional({'extra_specs': Map(str)})}]}
 
 * a type, ``str``, ``int``, ``float`` or ``bool``: a value of that type; an
-  integer is a float, too, and a truth value is no integer;
+  integer is a float, too, and a boolean is no integer;
 * a list of one shape: a list of such values;
 * a dict: an object that has these keys, and any others;
 * :class:`Map`: an object with any keys, whose values are of one shape;
 * :class:`Optional`: the same, null, or not there at all;
 * :class:`OneOf`: any of several.
 
-What is not in a shape is not looked at, so that a newer service is
-understood.
+Other keys are ignored, so that the answers of newer services are valid.
 """
 
 import collections.abc
@@ -51,24 +50,24 @@ class Map:
 
 @dataclasses.dataclass(frozen=True)
 class Optional:
-    """What may be null or missing."""
+    """A value that may be null or missing."""
 
     shape: Shape
 
 
 @dataclasses.dataclass(frozen=True)
 class OneOf:
-    """What may have one of several shapes."""
+    """A value that has one of several shapes."""
 
     shapes: tuple[Shape, ...]
 
 
-#: What is wrong, and the way to it from the value: innermost last.
+#: Path of a value, outermost first, and what is wrong with it.
 _Fault: typing.TypeAlias = tuple[tuple[str, ...], str]
 
 
 def find_fault(value: typing.Any, shape: Shape) -> str:
-    """Return what is wrong with an answer, or an empty text."""
+    """Return what is wrong with an answer, or an empty string."""
     fault = _find(value, shape)
     if fault is None:
         return ''

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The devices of a cloud together with who holds them."""
+"""The devices of a cloud with their consumers."""
 
 import collections.abc
 import dataclasses
@@ -28,7 +28,7 @@ from gpuclient import exceptions
 from gpuclient.model import inventory
 from gpuclient.model import partial_result
 
-#: GPU hosts are few where they are no larger part of all hosts than this.
+#: GPU hosts are few if they are a smaller part of all hosts than this.
 _FEW_HOSTS = 0.2
 
 
@@ -38,10 +38,9 @@ class Usage:
 
     devices: tuple[inventory.Device, ...]
     #: Servers of all projects, at least those on hosts with a device in use;
-    #: empty where policy hides them, or where no device is in use and nobody
-    #: had to ask.
+    #: empty if policy hides them, or if no device is in use.
     servers: tuple[inventory.Server, ...]
-    #: Names of projects, by id; empty likewise.
+    #: Names of projects, by id; empty in the same cases.
     projects: dict[str, str]
 
 
@@ -52,14 +51,14 @@ def read_usage(
     resource_class: str | None = None,
     traits: collections.abc.Iterable[str] = (),
 ) -> partial_result.PartialResult[Usage]:
-    """Return the PCI devices that Placement knows, and who holds them.
+    """Return the PCI devices in Placement with their consumers.
 
-    Names come from Nova and Keystone, which are only asked while a device is
-    in use; a user whom they hide them from gets ids.
+    Names come from Nova and Keystone, which are queried only if a device is in
+    use. If policy hides names, only IDs are returned.
 
     :param host: Hypervisor hostname, or the name of the compute service.
-    :raises gpuclient.exceptions.CloudError: Placement gives no list of
-        devices, or none to this user.
+    :raises gpuclient.exceptions.CloudError: Placement does not list devices,
+        or not for this user.
     """
     size = _CloudSizeOnDemand(cloud)
     try:
@@ -134,7 +133,7 @@ def _name_consumers(
 
 
 def hidden(exc: exceptions.Forbidden) -> exceptions.Forbidden:
-    """Return what to tell a user whom Placement shows no devices."""
+    """Return the error for users for whom Placement lists no devices."""
     return exceptions.Forbidden(
         (
             f'{exc}. Placement lists devices for administrators only (policy '
@@ -153,11 +152,11 @@ class _CloudSizeOnDemand:
         self._cloud = cloud
 
     @functools.cached_property
-    def found(self) -> hypervisors.CloudSize | None:
+    def value(self) -> hypervisors.CloudSize | None:
         return hypervisors.size(self._cloud.compute)
 
     def hosts(self) -> int | None:
-        return self.found.hosts if self.found else None
+        return self.value.hosts if self.value else None
 
 
 def _hosts_to_ask(
@@ -165,19 +164,20 @@ def _hosts_to_ask(
     size: _CloudSizeOnDemand,
     host: str | None,
 ) -> tuple[str, ...] | None:
-    """Return the hosts to ask Nova for, or None for all servers at once.
+    """Return the hosts whose servers to list, or None to list all servers.
 
-    All servers come in pages of a thousand. Those of one host, or of few GPU
-    hosts among many, are fewer.
+    Listing all servers takes a request for each thousand of them. The servers
+    of one host, or of few GPU hosts among many, are fewer.
     """
     hosts = sorted({device.host for device in devices if device.used})
     if host is not None:
         return tuple(hosts)
-    if 'found' not in vars(size) or size.found is None:
-        # Nobody needed to know, so the cloud is small or full of GPUs.
+    if 'value' not in vars(size) or size.value is None:
+        # The size was not needed to read devices, so the cloud is small, or
+        # most of its hosts have GPUs.
         return None
-    pages = size.found.servers // nova_pages.SIZE
-    part = len(hosts) / max(1, size.found.hosts)
+    pages = size.value.servers // nova_pages.SIZE
+    part = len(hosts) / max(1, size.value.hosts)
     return tuple(hosts) if pages > 1 and part < _FEW_HOSTS else None
 
 
@@ -185,7 +185,7 @@ def _elsewhere(
     cloud: connection.Connection,
     devices: collections.abc.Iterable[inventory.Device],
 ) -> tuple[inventory.Server, ...]:
-    """Return servers that hold devices of a host that they are not on."""
+    """Return servers that hold devices of a host on which they do not run."""
     uuids = {
         consumer.uuid
         for device in devices
@@ -193,10 +193,10 @@ def _elsewhere(
         if consumer.name is None
         and consumer.consumer_type != inventory.MIGRATION
     }
-    found = [
+    servers = (
         nova_servers.find_server(cloud.compute, uuid) for uuid in sorted(uuids)
-    ]
-    return tuple(server for server in found if server is not None)
+    )
+    return tuple(server for server in servers if server is not None)
 
 
 def _devices(
@@ -227,8 +227,8 @@ def _devices(
             raise
     answers = [read(name) for name in names]
     return partial_result.PartialResult(
-        tuple(device for found in answers for device in found.value),
-        tuple(failure for found in answers for failure in found.failures),
+        tuple(device for answer in answers for device in answer.value),
+        tuple(failure for answer in answers for failure in answer.failures),
     )
 
 
@@ -237,14 +237,12 @@ def hypervisor_hostnames(
 ) -> tuple[str, ...]:
     """Return the hypervisor hostnames of a compute service.
 
-    :returns: Empty where there is no such service, or none that this user may
-        see.
+    :returns: Empty if this user sees no such service.
     """
     try:
         return hypervisors.hypervisor_hostnames(cloud.compute, service_host)
     except exceptions.CloudError:
-        # The question came up because a name is not known elsewhere: that
-        # is what the user is told.
+        # The caller reports that no host has the name.
         return ()
 
 
@@ -252,8 +250,7 @@ def compute_nodes(cloud: connection.Connection, name: str) -> frozenset[str]:
     """Return the compute nodes that a name identifies.
 
     :param name: Hypervisor hostname, or the name of the compute service.
-    :returns: Empty where there is no such host, or none that this user may
-        see.
+    :returns: Empty if this user sees no such host.
     """
     try:
         return frozenset(
@@ -274,7 +271,7 @@ def hosts_without_devices(
 
     :param host: Hypervisor hostname, or the name of the compute service, of
         the only host to return; None for all.
-    :raises gpuclient.exceptions.CloudError: Nova gives no list of them.
+    :raises gpuclient.exceptions.CloudError: Nova does not list them.
     """
     with_devices = {device.host for device in devices}
     return tuple(

@@ -10,13 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Typed bases of our commands, and the rules that all of them keep.
+"""Typed bases of the commands, and the rules that all of them follow.
 
-* Bad news that a command cannot mend goes to stderr, the data to stdout.
-* A source that did not answer: the rows that there are on stdout, one line a
-  failed source on stderr, exit status 1 (:meth:`Command.report`).
-* A check that ran and found something exits with :data:`FOUND`
-  (:meth:`Command.found`).
+* Data goes to stdout, errors and warnings to stderr.
+* If a source does not answer, the other rows are shown, a line on stderr names
+  the source, and the exit status is 1 (:meth:`Command.report`).
+* A check with findings exits with :data:`FOUND` (:meth:`Command.found`).
 """
 
 from __future__ import annotations
@@ -56,9 +55,9 @@ if typing.TYPE_CHECKING:
 
     from gpuclient.model import partial_result
 
-#: Exit status of a command that failed, or whose answer is partial.
+#: Exit status of a command that failed, or whose result is incomplete.
 FAILED = 1
-#: Exit status of a check that ran and found something.
+#: Exit status of a check with findings.
 FOUND = 3
 
 
@@ -71,9 +70,9 @@ class _App(shell.OpenStackShell):
 
 
 class _HelpFormatter(argparse.HelpFormatter):
-    """Keeps paragraphs apart, and examples as they are written.
+    """Preserves paragraphs and indented examples.
 
-    Descriptions are reStructuredText, of which the documentation is made.
+    Descriptions are reStructuredText, for the documentation.
     """
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
@@ -87,42 +86,41 @@ class _HelpFormatter(argparse.HelpFormatter):
         )
 
 
-#: Seconds after which whoever watches is told what is waited for.
+#: Seconds of silence after which a terminal shows what is waited for.
 _SILENCE = 10.0
-#: Seconds for all that a command asks that also works without a cloud.
+#: Seconds for all requests of a command that also works without a cloud.
 _OPTIONAL = 30.0
 
 
 class CloudUse(enum.Enum):
-    """What a command has to do with a cloud."""
+    """Whether a command uses a cloud."""
 
     #: It does not work without one.
     NEEDED = enum.auto()
-    #: It asks one that is there, and works without.
+    #: It also works without one.
     OPTIONAL = enum.auto()
-    #: It asks none.
+    #: It never uses one.
     UNUSED = enum.auto()
 
 
 class Command(command.Command):
     app: _App
 
-    #: What it has to do with a cloud.
+    #: Whether it uses a cloud.
     use_of_cloud = CloudUse.NEEDED
 
-    # The shell would authenticate before it reads the options of a command,
-    # --timeout among them: we do it after that.
+    # The shell would authenticate before it parses the options of a command,
+    # such as --timeout; run() authenticates after that.
     auth_required = False
 
     _status = 0
     _timeout: float | None = None
-    #: What it has made or changed so far: a sentence for whoever does not get
-    #: to see the answer.
+    #: What it has created or changed so far, for the message of a failure.
     done = ''
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        # Beside what cliff does with the help of options.
+        # In addition to the formatter of cliff.
         bases: tuple[typing.Any, ...] = (
             _HelpFormatter,
             parser.formatter_class,
@@ -135,7 +133,7 @@ class Command(command.Command):
                 metavar='<seconds>',
                 type=_seconds,
                 help=(
-                    'Seconds to wait for an answer of a service (default: '
+                    'Seconds to wait for a service to answer (default: '
                     'api_timeout of clouds.yaml, or 60)'
                 ),
             )
@@ -143,7 +141,7 @@ class Command(command.Command):
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         self._timeout = getattr(parsed_args, 'timeout', None)
-        # cliff's display commands always answer 0 (cliff/display.py:run).
+        # Display commands of cliff always return 0 (cliff/display.py:run).
         self._status = 0
         self.done = ''
         try:
@@ -163,35 +161,56 @@ class Command(command.Command):
                 ksa_exceptions.ClientException,
                 sdk_exceptions.SDKException,
             ) as exc:
-                # Their words are those of a server.
+                # The message is that of a server.
                 raise exceptions.CloudError(str(exc)) from exc
-            except request.BELIEVED as exc:
-                # The SDK asks a service for its versions where it is first
-                # named.
+            except request.DISCOVERY_ERRORS as exc:
+                # The SDK discovers the versions of a service when the service
+                # is first used.
                 if not request.is_of_library(exc):
                     raise
                 raise exceptions.Unreachable(
-                    'A service of this cloud does not say in a known form '
-                    f'which versions it has: {exc}'
+                    'Cannot parse the version document of a service of this '
+                    f'cloud: {exc}'
                 ) from exc
 
     def authenticate(self) -> None:
-        """Let the shell authenticate, as for a command of its own."""
+        """Let the shell authenticate, as for a core command."""
         options = self.app.options
         patience = self._patience(self._region(validate=False))
         of_shell = getattr(options, 'api_timeout', None)
-        # So the request for a token is bounded, too.
+        # Bounds the request for a token, too.
         options.api_timeout = patience.read
         self.auth_required = True
         try:
             self.app.prepare_to_run_command(self)
+        except TypeError as exc:
+            reason = self._bad_credentials(exc)
+            if reason is None:
+                raise
+            raise exceptions.InvalidValue(reason) from exc
         finally:
-            # Where the shell is interactive, the next command has its own.
+            # An interactive shell may run another command.
             options.api_timeout = of_shell
         request.set_patience(self.cloud.session, patience)
 
+    def _bad_credentials(self, exc: Exception) -> str | None:
+        """Return why the plugin of ``auth_type`` refuses the credentials.
+
+        :returns: None if it does not: keystoneauth passes all credentials to
+            it, as arguments of a function that may not have them.
+        """
+        match = re.search("unexpected keyword argument '(.*)'", str(exc))
+        if match is None:
+            return None
+        auth_type = self._region(validate=False).config.get('auth_type')
+        return (
+            f'auth_type {auth_type!r} does not support {match[1]}: remove '
+            f'{match[1]} from the credentials of the cloud, or change '
+            'auth_type'
+        )
+
     def _region(self, *, validate: bool) -> cloud_region.CloudRegion:
-        """Return what clouds.yaml, environment and options say of a cloud."""
+        """Return the settings of clouds.yaml, environment and options."""
         options = self.app.options
         region: cloud_region.CloudRegion = self.app.cloud_config.get_one(
             cloud=options.cloud, argparse=options, validate=validate
@@ -206,16 +225,16 @@ class Command(command.Command):
             return request.Patience.of(_seconds(seconds))
         except (TypeError, ValueError, argparse.ArgumentTypeError) as exc:
             raise exceptions.InvalidValue(
-                'api_timeout of the cloud in clouds.yaml is not a number '
-                f'of seconds above 0: {text.one_line(str(seconds))[:200]}'
+                'api_timeout of the cloud in clouds.yaml is not a number of '
+                f'seconds greater than 0: {text.one_line(str(seconds))[:200]}'
             ) from exc
 
     def bound(
         self, cloud: connection.Connection, total: float | None = None
     ) -> None:
-        """Bound how long the services of a cloud are waited for.
+        """Bound how long to wait for the services of a cloud.
 
-        :param total: Seconds for all of them together, from now on.
+        :param total: Seconds for all requests together, from now on.
         """
         patience = self._patience(cloud.config)
         if total is not None and self._timeout is None:
@@ -226,20 +245,20 @@ class Command(command.Command):
 
     @contextlib.contextmanager
     def _watched(self) -> collections.abc.Iterator[None]:
-        """Tell whoever watches what is waited for, if that takes long."""
+        """Show on a terminal what is waited for, if that takes long."""
         if self.use_of_cloud is CloudUse.UNUSED or not sys.stderr.isatty():
             yield
             return
-        asked = ('', 0.0)
+        pending = ('', 0.0)
         done = threading.Event()
 
         def observe(what: str) -> None:
-            nonlocal asked
-            asked = (what, time.monotonic())
+            nonlocal pending
+            pending = (what, time.monotonic())
 
         def watch() -> None:
             while not done.wait(_SILENCE):
-                what, since = asked
+                what, since = pending
                 seconds = time.monotonic() - since
                 if what and seconds >= _SILENCE:
                     self.say(
@@ -258,32 +277,32 @@ class Command(command.Command):
     def report(
         self, failures: collections.abc.Iterable[partial_result.Failure]
     ) -> None:
-        """Say which sources did not answer and let the run fail for it."""
+        """Report sources that did not answer; the exit status is 1 then."""
         for failure in failures:
             self.log.error('%s', failure)
             self._status = FAILED
 
     def found(self) -> None:
-        """Let the run end with :data:`FOUND`, unless something failed."""
+        """Set exit status :data:`FOUND`, unless something failed."""
         self._status = self._status or FOUND
 
     @staticmethod
     def say(line: str) -> None:
-        """Tell whoever watches how a long run goes on."""
+        """Show a line of progress on a terminal."""
         if sys.stderr.isatty():
             sys.stderr.write(f'{line}\n')
             sys.stderr.flush()
 
     @property
     def cloud(self) -> connection.Connection:
-        """The connection of this run; the shell has authenticated it."""
+        """The connection of the shell, which is authenticated."""
         return self.app.client_manager.gpu
 
     def project_id(self, parsed_args: argparse.Namespace) -> str | None:
-        """Return the id of the project that ``--project`` names, if it does.
+        """Return the id of the project of ``--project``, if it is given.
 
-        :raises gpuclient.exceptions.CloudError: There is none, or more than
-            one.
+        :raises gpuclient.exceptions.CloudError: There is no such project, or
+            more than one.
         """
         if parsed_args.project is None:
             return None
@@ -296,11 +315,11 @@ class Command(command.Command):
     ) -> tuple[connection.Connection | None, str]:
         """Return a connection for a command that also works without one.
 
-        For commands of :attr:`CloudUse.OPTIONAL`: what it asks is bounded in
-        total, unless it is required.
+        For commands of :attr:`CloudUse.OPTIONAL`: the time of all requests
+        together is bounded, unless the connection is required.
 
-        :param required: Fail where there is none.
-        :returns: The connection and an empty text, or None and the reason
+        :param required: Fail if there is no connection.
+        :returns: The connection and an empty string, or None and the reason
             why there is none.
         """
         try:
@@ -308,9 +327,9 @@ class Command(command.Command):
             self.bound(cloud, None if required else _OPTIONAL)
             cloud.authorize()
         except Exception as exc:
-            # Every kind of misconfiguration has an exception of its own in
-            # three libraries; all of them mean that there is no cloud.
-            reason = text.one_line(str(exc))
+            # Three libraries raise different exceptions for each kind of
+            # misconfiguration; all of them mean that there is no cloud.
+            reason = text.one_line(self._bad_credentials(exc) or str(exc))
             if required:
                 raise exceptions.Unreachable(
                     f'The cloud does not answer: {reason}'
@@ -320,12 +339,11 @@ class Command(command.Command):
 
     @property
     def knows_cloud(self) -> bool:
-        """Whether there are credentials, so that a cloud could be asked."""
+        """Whether there are credentials for a cloud."""
         try:
             config = self._region(validate=False).config
         except Exception:
-            # A cloud of that name is not in clouds.yaml, which cannot be
-            # read: one is meant all the same.
+            # clouds.yaml cannot be read, or lacks the cloud that is named.
             return True
         return any(
             settings.get(name)
@@ -335,7 +353,7 @@ class Command(command.Command):
 
 
 class _Display(Command):
-    """What commands that show rows or an object have in common."""
+    """Base of commands that show rows or an object."""
 
     formatter: typing.Any
 
@@ -359,9 +377,9 @@ class Lister(_Display, lister.Lister):
 
 
 class ShowOne(_Display, show.ShowOne):
-    """A command that shows one object."""
+    """A command that shows an object."""
 
-    #: What it writes in place of that, as a filter.
+    #: Document to write instead of the object, as a filter.
     document: bytes | None = None
 
     def produce_output(
@@ -390,7 +408,7 @@ class ShowOne(_Display, show.ShowOne):
 
 
 def _seconds(value: str | float) -> float:
-    """Return a time that can be waited for."""
+    """Return a number of seconds; the type of an option."""
     try:
         seconds = float(value)
     except ValueError:

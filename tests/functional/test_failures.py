@@ -373,7 +373,7 @@ class TestFailures(base.CloudTestCase):
             ),
             (proxy.DROP, "finding project 'x' failed: "),
             (proxy.Answer(401), "finding project 'x' failed: HTTP 401"),
-            (proxy.Answer(200, two), 'Several objects of kind project'),
+            (proxy.Answer(200, two), 'More than one project'),
         ):
 
             def rule(

@@ -129,7 +129,7 @@ class TestFlavor(base.CloudTestCase):
             (('--alias', 'a:-1'), "'a:-1' is not NAME:COUNT"),
             (('--alias', 'a:b'), "'a:b' is not NAME:COUNT"),
             (('--alias', ':1'), "':1' is not NAME:COUNT"),
-            (('--alias', 'a,b:1'), 'no colon, comma'),
+            (('--alias', 'a,b:1'), 'must not contain a colon'),
             (('--alias', 'a:1', '--alias', 'a:2'), 'given twice'),
             (('--alias', 'nosuch:1'), 'PCI alias nosuch is not defined'),
             (('--property', f'{SPEC}=a:1'), 'Use --alias'),
@@ -468,7 +468,7 @@ class TestFlavor(base.CloudTestCase):
             *('--alias', 'nvidia_a2:1'),
         )
         self.assertEqual(
-            'Writing extra specs needs compute API microversion 2.86; this '
+            'writing extra specs requires compute API microversion 2.86; this '
             'cloud has 2.85',
             words,
         )

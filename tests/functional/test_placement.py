@@ -134,7 +134,7 @@ class TestPlacement(base.CloudTestCase):
 
     def test_a_trait_that_is_none(self) -> None:
         self.assertIn(
-            'is not the name of a trait',
+            'is not a valid trait',
             self.refused('gpu', 'placement', 'list', '--trait', '!A'),
         )
         self.assertIn(
@@ -370,7 +370,7 @@ class TestServer(base.CloudTestCase):
         ):
             self.assertEqual({}, self.list('--project', *given))
         self.assertIn(
-            f'Several objects of kind project are called {name!r}',
+            f'More than one project has the name {name!r}',
             self.refused('gpu', 'server', 'list', '--project', name),
         )
         # Whom policy hides them from can give an ID, which nobody checks.

@@ -24,12 +24,12 @@ def list_aggregates(
 ) -> tuple[capacity.Aggregate, ...]:
     """Return all host aggregates.
 
-    :raises gpuclient.exceptions.CloudError: With the server's own words.
+    :raises gpuclient.exceptions.CloudError: With the server's message.
     """
     records = request.get(
         compute,
         '/os-aggregates',
-        'reading host aggregates',
+        'listing host aggregates',
         {
             'aggregates': [
                 {'name': str, 'hosts': [str], 'metadata': schema.Map(str)}
@@ -40,7 +40,7 @@ def list_aggregates(
         capacity.Aggregate(
             name=record['name'],
             hosts=frozenset(record['hosts']),
-            # The availability zone is among the metadata, too.
+            # These include the availability zone.
             metadata=dict(record['metadata']),
         )
         for record in records
@@ -48,14 +48,14 @@ def list_aggregates(
 
 
 def list_zones(compute: _proxy.Proxy) -> tuple[str, ...]:
-    """Return the availability zones that servers can ask for.
+    """Return the availability zones that servers can request.
 
-    :raises gpuclient.exceptions.CloudError: With the server's own words.
+    :raises gpuclient.exceptions.CloudError: With the server's message.
     """
     records = request.get(
         compute,
         '/os-availability-zone',
-        'reading availability zones',
+        'listing availability zones',
         {'availabilityZoneInfo': [{'zoneName': str}]},
     )['availabilityZoneInfo']
     return tuple(sorted(record['zoneName'] for record in records))

@@ -12,13 +12,13 @@
 
 """Ask the running nova-api whether it knows an alias.
 
-No API lists aliases. But nova-api looks the aliases of the flavor up before
-it refuses a request for another reason (``nova/compute/api.py``:
+No API lists aliases. But nova-api looks up the aliases of the flavor before it
+refuses a request for another reason (``nova/compute/api.py``:
 ``_validate_and_build_base_options`` comes before
-``_check_and_transform_bdm``), so a request that is bound to be refused tells
-whether the alias was found. This one is refused for two reasons, either of
-which comes before the first write: it asks for two servers that share a
-volume, in a server group that does not exist.
+``_check_and_transform_bdm``), so a request that is always refused shows
+whether the alias exists. This one is refused for two reasons, each before
+anything is written: it requests two servers that share a volume, in a server
+group that does not exist.
 """
 
 import collections
@@ -43,9 +43,9 @@ from gpuclient.model import partial_result
 
 MICROVERSION = nova_flavors.VALIDATED
 
-#: Beginning of the names of our short-lived flavors.
+#: Prefix of the names of temporary flavors.
 PREFIX = 'gpuclient-probe.'
-#: Seconds after which such a flavor is nobody's.
+#: Seconds after which such a flavor is left over.
 LEFTOVER_AGE = 300
 
 _NOT_DEFINED = re.compile('PCI alias (?P<name>.*) is not defined', re.DOTALL)
@@ -61,27 +61,27 @@ _DEFINED = re.compile(
 
 
 class AliasState(enum.StrEnum):
-    """What nova-api's answer means."""
+    """Whether nova-api knows an alias."""
 
     DEFINED = 'defined'
     NOT_DEFINED = 'not defined'
-    #: Some alias in its configuration stops it from reading any.
+    #: nova-api cannot parse the aliases in its configuration.
     BROKEN = 'broken'
-    #: The answer tells nothing, or there was no way to ask.
+    #: The answer does not show it, or nova-api could not be asked.
     UNKNOWN = 'unknown'
 
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """One answer."""
+    """An answer of nova-api."""
 
     state: AliasState
-    #: The server's own words, or why it could not be asked.
+    #: The server's message, or why it could not be asked.
     explanation: str
 
     @property
     def message(self) -> str:
-        """The words, and that the refusal they are was to be expected."""
+        """The explanation, and whether the refusal is the expected one."""
         if self.state is not AliasState.DEFINED:
             return self.explanation
         return (
@@ -93,11 +93,11 @@ class Reply:
 def ask(
     compute: _proxy.Proxy, alias: str, flavor: flavor_model.Flavor
 ) -> Reply:
-    """Ask once, over a connection of its own.
+    """Ask once, over a new connection.
 
-    :param flavor: One that asks for the alias.
+    :param flavor: A flavor that requests the alias.
     """
-    # So that a balancer chooses a nova-api anew.
+    # A load balancer may choose another nova-api then.
     compute.session.session.close()
     name = f'gpuclient-probe-{uuid.uuid4()}'
     try:
@@ -112,23 +112,22 @@ def ask(
         )
     except exceptions.CloudError as exc:
         return Reply(AliasState.UNKNOWN, str(exc))
-    words = request.server_words(response)
+    message = request.server_message(response)
     if response.status_code == 202:
-        # Nothing known lets this happen; servers that nobody asked for are
-        # not left behind.
+        # This should not happen; do not leave servers behind.
         _delete_servers(compute, name)
         return Reply(AliasState.UNKNOWN, 'nova-api accepted the request')
     if response.status_code == 400:
-        match = _NOT_DEFINED.search(words)
+        match = _NOT_DEFINED.search(message)
         if match is not None:
             if match['name'] == alias:
-                return Reply(AliasState.NOT_DEFINED, words)
-            return Reply(AliasState.UNKNOWN, words)
-        if any(beginning in words for beginning in _BROKEN):
-            return Reply(AliasState.BROKEN, words)
-        if _DEFINED.search(words):
-            return Reply(AliasState.DEFINED, words)
-    return Reply(AliasState.UNKNOWN, words)
+                return Reply(AliasState.NOT_DEFINED, message)
+            return Reply(AliasState.UNKNOWN, message)
+        if any(beginning in message for beginning in _BROKEN):
+            return Reply(AliasState.BROKEN, message)
+        if _DEFINED.search(message):
+            return Reply(AliasState.DEFINED, message)
+    return Reply(AliasState.UNKNOWN, message)
 
 
 def _request(name: str, flavor_id: str) -> dict[str, typing.Any]:
@@ -165,7 +164,7 @@ def _delete_servers(compute: _proxy.Proxy, name: str) -> None:
         servers = request.get(
             compute,
             '/servers',
-            'reading servers',
+            'listing servers',
             {'servers': [{'id': str}]},
             name=f'^{name}',
         )['servers']
@@ -174,18 +173,17 @@ def _delete_servers(compute: _proxy.Proxy, name: str) -> None:
                 compute,
                 'DELETE',
                 f'/servers/{server["id"]}',
-                'deleting server {}'.format(server['id']),
+                f'deleting server {server["id"]}',
             )
 
 
 class Prober:
-    """Asks for aliases, with what flavors there are.
+    """Asks nova-api for aliases with flavors that request them.
 
-    A context manager: a flavor that had to be made is deleted at its end,
-    whatever ends it.
+    A context manager: temporary flavors are deleted at its end.
 
-    :param make_flavors: Make a private flavor for an alias that no visible
-        flavor asks for.
+    :param make_flavors: Create a private flavor for an alias that no visible
+        flavor requests.
     """
 
     def __init__(
@@ -205,7 +203,7 @@ class Prober:
         self._make_flavors = make_flavors
         self._made: dict[str, flavor_model.Flavor] = {}
         self._ids: list[str] = []
-        #: Flavors of ours that could not be deleted, after the end.
+        #: Temporary flavors that could not be deleted, at the end.
         self.failures: list[partial_result.Failure] = []
 
     def __enter__(self) -> 'Prober':
@@ -225,27 +223,27 @@ class Prober:
                 )
         if self._make_flavors:
             for flavor in self._leftovers:
-                # Of a run that was killed. Only who can make flavors can
-                # delete them; for others they are in nobody's way.
+                # Of a run that was killed. Only users who can create flavors
+                # can delete them.
                 with contextlib.suppress(exceptions.CloudError):
                     nova_flavors.delete_flavor(
                         self._compute, flavor.id, missing_ok=True
                     )
 
     def ask(self, alias: str, attempts: int = 1) -> dict[Reply, int]:
-        """Ask several times; return how often each answer came.
+        """Ask several times; return the number of attempts for each answer.
 
-        Answers that mean the same count as one, with the words of the first.
+        Answers with the same state count as one, with the first explanation.
         """
         counts: collections.Counter[AliasState] = collections.Counter()
-        words: dict[AliasState, str] = {}
+        explanations: dict[AliasState, str] = {}
         for _attempt in range(attempts):
             reply = self._ask_once(alias)
             counts[reply.state] += 1
-            words.setdefault(reply.state, reply.explanation)
+            explanations.setdefault(reply.state, reply.explanation)
         return {
-            Reply(verdict, words[verdict]): count
-            for verdict, count in counts.items()
+            Reply(state, explanations[state]): count
+            for state, count in counts.items()
         }
 
     def _ask_once(self, alias: str) -> Reply:
@@ -262,19 +260,16 @@ class Prober:
                 return reply
         if not self._make_flavors:
             return reply or Reply(
-                AliasState.UNKNOWN, 'no visible flavor asks for it'
+                AliasState.UNKNOWN, 'no visible flavor requests it'
             )
         try:
             flavor = self._make(alias)
         except exceptions.Forbidden as exc:
             return reply or Reply(
                 AliasState.UNKNOWN,
-                (
-                    'no visible flavor asks for it, and this user may not '
-                    'make one (policy os_compute_api:os-flavor-manage:create '
-                    'and os_compute_api:os-flavor-extra-specs:create): '
-                    f'{exc}'
-                ),
+                'no visible flavor requests it, and this user may not create '
+                'one (policy os_compute_api:os-flavor-manage:create and '
+                f'os_compute_api:os-flavor-extra-specs:create): {exc}',
             )
         except exceptions.CloudError as exc:
             return reply or Reply(AliasState.UNKNOWN, str(exc))
@@ -283,17 +278,16 @@ class Prober:
             'Flavor' in reply.explanation
             and 'could not be found' in reply.explanation
         ):
-            # Another run took ours for a leftover.
+            # Another run has deleted the flavor as left over.
             del self._made[alias]
             reply = ask(self._compute, alias, self._make(alias))
         return reply
 
     def _make(self, alias: str) -> flavor_model.Flavor:
-        """Make a private flavor that asks for an alias alone."""
+        """Create a private flavor that requests only an alias."""
         if alias in self._made:
             return self._made[alias]
-        # The id is ours to choose, so that it can be deleted even if the
-        # answer never arrives.
+        # With a known ID it can be deleted even if the answer is lost.
         flavor_id = str(uuid.uuid4())
         self._ids.append(flavor_id)
         try:
@@ -319,20 +313,20 @@ class Prober:
 def _candidates(
     flavors: collections.abc.Iterable[flavor_model.Flavor], alias: str
 ) -> list[flavor_model.Flavor]:
-    """Return a few flavors that ask for an alias, the simplest first.
+    """Return a few flavors that request an alias, the simplest first.
 
-    Nova names the first alias that it does not find, and other extra specs
-    have checks of their own that come first.
+    Nova names the first alias that it does not find, and checks other extra
+    specs first.
     """
-    found = [flavor for flavor in flavors if alias in (flavor.aliases or {})]
-    found.sort(
+    candidates = sorted(
+        (flavor for flavor in flavors if alias in (flavor.aliases or {})),
         key=lambda flavor: (
             len(flavor.aliases or {}),
             len(flavor.extra_specs or {}),
             flavor.name,
-        )
+        ),
     )
-    return found[:3]
+    return candidates[:3]
 
 
 def _name() -> str:
@@ -343,9 +337,9 @@ def _name() -> str:
 
 
 def is_leftover(name: str) -> bool:
-    """Return whether a flavor of this name was left behind by a dead run.
+    """Return whether a temporary flavor was left behind by a killed run.
 
-    One of this machine whose process is gone, or one that is old.
+    It is, if its process on this machine has ended, or if it is old.
     """
     match = re.fullmatch(
         re.escape(PREFIX) + r'(\d+)\.([0-9a-f]+)\.(\d+)\.[0-9a-f]+', name

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Flavors: read them, and write their extra specs so that Nova checks them.
+"""Flavors: read them, and write extra specs that Nova validates.
 
-Nova validates extra specs from compute microversion 2.86 on only, whatever
-the client's default is; the SDK's calls send an older one.
+Nova validates extra specs only from compute microversion 2.86 on. The SDK's
+calls send an older one.
 """
 
 import collections.abc
@@ -30,11 +30,11 @@ from gpuclient.cloud import schema
 from gpuclient import exceptions
 from gpuclient.model import flavor as flavor_model
 
-#: The first that validates extra specs.
+#: The first microversion that validates extra specs.
 VALIDATED = '2.86'
-#: The first that shows extra specs in a list.
+#: The first one that lists extra specs.
 _LISTED = '2.61'
-#: The last that takes extra specs that nobody validates.
+#: The last one that accepts extra specs without validation.
 _UNVALIDATED = '2.85'
 _FLAVOR: dict[str, schema.Shape] = {
     'name': str,
@@ -53,21 +53,21 @@ def require_validation(compute: _proxy.Proxy) -> None:
 
     :raises gpuclient.exceptions.Unsupported: It is older than 2.86.
     """
-    version.require(compute, VALIDATED, 'Writing extra specs')
+    version.require(compute, VALIDATED, 'writing extra specs')
 
 
 def list_flavors(
     compute: _proxy.Proxy,
 ) -> tuple[flavor_model.Flavor, ...]:
-    """Return all flavors that the user may see, private ones included."""
-    version.require(compute, _LISTED, 'reading flavors')
+    """Return all flavors that this user may see, including private ones."""
+    version.require(compute, _LISTED, 'listing flavors')
     return tuple(
         _flavor(record)
         for record in pages.read(
             compute,
             '/flavors/detail',
             'flavors',
-            'reading flavors',
+            'listing flavors',
             _FLAVOR,
             microversion=_LISTED,
             is_public='None',
@@ -80,10 +80,10 @@ def find_flavor(
     name_or_id: str,
     flavors: collections.abc.Iterable[flavor_model.Flavor] | None = None,
 ) -> flavor_model.Flavor:
-    """Return the flavor that a name or an id stands for, an id first.
+    """Return the flavor with an ID or a name, in this order.
 
-    :param flavors: The flavors there are, where they are known already.
-    :raises gpuclient.exceptions.NotFound: There is none that the user sees.
+    :param flavors: All flavors, if they were read already.
+    :raises gpuclient.exceptions.NotFound: This user sees no such flavor.
     """
     flavors = list_flavors(compute) if flavors is None else tuple(flavors)
     for key in ('id', 'name'):
@@ -104,14 +104,14 @@ def create_flavor(
     flavor_id: str | None = None,
     **others: typing.Any,
 ) -> flavor_model.Flavor:
-    """Make a flavor without extra specs.
+    """Create a flavor without extra specs.
 
-    An answer that is lost leaves no flavor that nobody knows of: it is looked
-    for by its id, which is chosen here unless the caller does.
+    If the answer is lost, the flavor is looked up by its ID, which is chosen
+    here unless the caller does.
 
     :param ram: MiB.
     :param disk: GiB.
-    :raises gpuclient.exceptions.CloudError: With the server's own words.
+    :raises gpuclient.exceptions.CloudError: With the server's message.
     """
     flavor_id = str(uuid.uuid4()) if flavor_id is None else flavor_id
     what = f'creating flavor {name!r}'
@@ -139,7 +139,7 @@ def create_flavor(
         if exc.status is not None and 400 <= exc.status < 500:
             raise
         try:
-            found = request.get(
+            record = request.get(
                 compute,
                 f'/flavors/{_quoted(flavor_id)}',
                 what,
@@ -148,9 +148,9 @@ def create_flavor(
             )['flavor']
         except exceptions.CloudError:
             raise exc from None
-        if found['name'] != name:
+        if record['name'] != name:
             raise
-        return _flavor(found)
+        return _flavor(record)
 
 
 def delete_flavor(
@@ -177,7 +177,7 @@ def add_access(
         compute,
         'POST',
         f'/flavors/{_quoted(flavor.id)}/action',
-        f'giving project {project_id} access to flavor {flavor.name!r}',
+        f'adding access of project {project_id} to flavor {flavor.name!r}',
         json={'addTenantAccess': {'tenant': project_id}},
     )
 
@@ -185,11 +185,11 @@ def add_access(
 def list_access(
     compute: _proxy.Proxy, flavor: flavor_model.Flavor
 ) -> frozenset[str]:
-    """Return the ids of the projects that may use a private flavor."""
+    """Return the IDs of the projects that may use a private flavor."""
     records = request.get(
         compute,
         f'/flavors/{_quoted(flavor.id)}/os-flavor-access',
-        f'reading which projects may use flavor {flavor.name!r}',
+        f'listing the projects with access to flavor {flavor.name!r}',
         {'flavor_access': [{'tenant_id': str}]},
     )['flavor_access']
     return frozenset(record['tenant_id'] for record in records)
@@ -215,9 +215,9 @@ def write_extra_specs(
     flavor: flavor_model.Flavor,
     extra_specs: collections.abc.Mapping[str, str],
 ) -> None:
-    """Set extra specs, validated by Nova where it can.
+    """Set extra specs, which Nova validates if it has a validator.
 
-    :raises gpuclient.exceptions.CloudError: With the server's own words.
+    :raises gpuclient.exceptions.CloudError: With the server's message.
     """
     validated = {
         key: value
@@ -238,9 +238,7 @@ def write_extra_specs(
                 compute,
                 'POST',
                 f'/flavors/{_quoted(flavor.id)}/os-extra_specs',
-                'setting {keys} of flavor {flavor!r}'.format(
-                    keys=', '.join(specs), flavor=flavor.name
-                ),
+                f'setting {", ".join(specs)} of flavor {flavor.name!r}',
                 microversion=microversion,
                 json={'extra_specs': specs},
             )
@@ -249,7 +247,7 @@ def write_extra_specs(
 def delete_extra_spec(
     compute: _proxy.Proxy, flavor: flavor_model.Flavor, key: str
 ) -> None:
-    """Take an extra spec away."""
+    """Delete an extra spec."""
     request.send(
         compute,
         'DELETE',
@@ -260,7 +258,7 @@ def delete_extra_spec(
 
 
 def _quoted(text: str) -> str:
-    # An id is free text, chosen by whoever made the flavor.
+    # IDs of flavors are free text.
     return urllib.parse.quote(text, safe='')
 
 
@@ -275,6 +273,6 @@ def _flavor(record: dict[str, typing.Any]) -> flavor_model.Flavor:
         is_public=record['os-flavor-access:is_public'],
         extra_specs=record.get('extra_specs'),
         ephemeral=record.get('OS-FLV-EXT-DATA:ephemeral') or 0,
-        # Nova writes no swap as an empty text below 2.75.
+        # Below microversion 2.75, no swap is an empty string.
         swap=swap if isinstance(swap, int) else 0,
     )

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Compute nodes: how many, Nova's two names of each, and their state."""
+"""Compute nodes: their number, their names in Nova, and their state."""
 
 import collections.abc
 import dataclasses
@@ -22,8 +22,8 @@ from gpuclient.cloud import request
 from gpuclient.cloud import schema
 from gpuclient import exceptions
 
-#: The first that names the service in each record; from 2.88 on each costs
-#: a call to the compute for its uptime.
+#: The first microversion with the service in each record; from 2.88 on each
+#: record costs a call of the compute for its uptime.
 _WITH_SERVICE = '2.53'
 _TEXT = schema.Optional(str)
 _HYPERVISOR: dict[str, schema.Shape] = {
@@ -36,21 +36,21 @@ _HYPERVISOR: dict[str, schema.Shape] = {
 
 @dataclasses.dataclass(frozen=True)
 class Hypervisor:
-    """A compute node, as Nova knows it."""
+    """A compute node of Nova."""
 
-    #: Hypervisor hostname, by which Placement knows it, too.
+    #: Hypervisor hostname, which is also the name of its resource provider.
     name: str
     #: Name of its compute service.
     service_host: str | None
-    #: Its service is not disabled.
+    #: Whether its service is enabled.
     enabled: bool
-    #: Its service reports itself.
+    #: Whether its service reports its state.
     up: bool
     disabled_reason: str | None = None
 
     @property
     def closed(self) -> str:
-        """Why it gets no new servers; empty where it does.
+        """Why it gets no new servers; empty if it does.
 
         ``nova/scheduler/filters/compute_filter.py``
         """
@@ -65,15 +65,15 @@ class Hypervisor:
 def list_hypervisors(
     compute: _proxy.Proxy,
 ) -> collections.abc.Iterator[Hypervisor]:
-    """Yield all compute nodes, with one request for a thousand of them.
+    """Yield all compute nodes, with one request for each thousand.
 
-    :raises gpuclient.exceptions.CloudError: With the server's own words.
+    :raises gpuclient.exceptions.CloudError: With the server's message.
     """
     for record in pages.read(
         compute,
         '/os-hypervisors/detail',
         'hypervisors',
-        'reading hypervisors',
+        'listing hypervisors',
         _HYPERVISOR,
         microversion=_WITH_SERVICE,
     ):
@@ -89,24 +89,23 @@ def list_hypervisors(
 
 @dataclasses.dataclass(frozen=True)
 class CloudSize:
-    """How large a cloud is, disabled hosts left out."""
+    """The size of a cloud, without disabled hosts."""
 
     hosts: int
     servers: int
 
 
 def size(compute: _proxy.Proxy) -> CloudSize | None:
-    """Return how large the cloud is, with one request.
+    """Return the size of a cloud, with one request.
 
-    It helps to choose between ways to read the cloud and nothing depends on
-    it, so no answer is no failure.
+    It only helps to choose how to read the cloud, so a failure is ignored.
     """
     try:
-        # 2.88 took it away.
-        found = request.get(
+        # Microversion 2.88 removed it.
+        statistics = request.get(
             compute,
             '/os-hypervisors/statistics',
-            'reading how many hosts there are',
+            'reading the number of hosts',
             {
                 'hypervisor_statistics': {
                     'count': schema.Optional(int),
@@ -117,14 +116,14 @@ def size(compute: _proxy.Proxy) -> CloudSize | None:
         )['hypervisor_statistics']
     except exceptions.CloudError:
         return None
-    # Sums of no host are null.
-    return CloudSize(found['count'] or 0, found['running_vms'] or 0)
+    # Without hosts, sums are null.
+    return CloudSize(statistics['count'] or 0, statistics['running_vms'] or 0)
 
 
 def count(compute: _proxy.Proxy) -> int | None:
-    """Return how many hosts there are; None as :func:`size`."""
-    found = size(compute)
-    return found.hosts if found else None
+    """Return the number of hosts; None as :func:`size`."""
+    known = size(compute)
+    return known.hosts if known else None
 
 
 def hypervisor_hostnames(
@@ -132,14 +131,14 @@ def hypervisor_hostnames(
 ) -> tuple[str, ...]:
     """Return the hypervisor hostnames of a compute service.
 
-    Placement knows a host by its hypervisor hostname, which often is the
-    fully qualified form of the name of the compute service; a service has
-    several with Ironic only.
+    The resource provider of a host has its hypervisor hostname, which often is
+    the fully qualified name of the compute service. Only with Ironic a service
+    has several.
 
-    :raises gpuclient.exceptions.CloudError: With the server's own words.
+    :raises gpuclient.exceptions.CloudError: With the server's message.
     """
     return tuple(
-        found.name
-        for found in list_hypervisors(compute)
-        if found.service_host == service_host
+        node.name
+        for node in list_hypervisors(compute)
+        if node.service_host == service_host
     )

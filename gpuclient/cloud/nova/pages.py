@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Lists that Nova gives page by page."""
+"""Lists that Nova returns page by page."""
 
 import collections.abc
 import typing
@@ -21,8 +21,7 @@ from gpuclient.cloud import request
 from gpuclient.cloud import schema
 from gpuclient import exceptions
 
-#: Records a page; Nova gives no more at once unless its operator says so
-#: ([api]max_limit).
+#: Records in a page; the default of [api]max_limit.
 SIZE = 1000
 
 
@@ -36,13 +35,13 @@ def read(
     microversion: str,
     **params: typing.Any,
 ) -> collections.abc.Iterator[dict[str, typing.Any]]:
-    """Yield the records of a list, with one request for a page of them.
+    """Yield the records of a list, with a request for each page.
 
-    :param key: Where the records stand in an answer, ``servers``.
-    :param what: What this read does, for the error message.
-    :param record: What each has to have, besides an id.
-    :raises gpuclient.exceptions.CloudError: With the server's own words; or
-        a page ends where one before it did, so that there is no end.
+    :param key: Key of the records in an answer, ``servers``.
+    :param what: What the read does, for the error message.
+    :param record: Fields that each must have, besides an ID.
+    :raises gpuclient.exceptions.CloudError: With the server's message; or
+        pages repeat.
     """
     params = {'limit': SIZE, **params}
     identifier = schema.OneOf((str, int))
@@ -56,8 +55,8 @@ def read(
             compute, path, what, shape, microversion=microversion, **params
         )
         yield from page[key]
-        # The link holds the address of the service as it knows itself, so
-        # only its meaning is used: there is more, after the last one.
+        # The URL of the link may not be reachable from here: only its
+        # presence is used.
         if not page.get(f'{key}_links') or not page[key]:
             return
         marker = str(page[key][-1]['id'])

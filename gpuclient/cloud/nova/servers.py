@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which servers there are, and what their flavors ask for."""
+"""Servers, with the flavors that they booted with."""
 
 import collections.abc
 import typing
@@ -24,8 +24,8 @@ from gpuclient.cloud import schema
 from gpuclient import exceptions
 from gpuclient.model import inventory
 
-#: The first to show the flavor that a server booted with, extra specs
-#: included where policy allows.
+#: The first microversion with the flavor that a server booted with, including
+#: extra specs if policy allows.
 FLAVOR_EMBEDDED = '2.47'
 _TEXT = schema.Optional(str)
 _SERVER: dict[str, schema.Shape] = {
@@ -42,7 +42,7 @@ _SERVER: dict[str, schema.Shape] = {
         }
     ),
 }
-#: Hosts of a request; their names have to fit into an address.
+#: Hosts in a request; their names have to fit into a URL.
 _HOSTS = 40
 
 
@@ -55,16 +55,16 @@ def list_servers(
     service_host: str | None = None,
     hosts: collections.abc.Sequence[str] | None = None,
 ) -> tuple[inventory.Server, ...]:
-    """Return servers, with one request for a thousand of them.
+    """Return servers, with one request for each thousand.
 
     :param service_host: Nova ignores it unless the user may see hosts.
-    :param hosts: Hypervisor hostnames; only servers there, with a request
-        for some dozens of them. Nova ignores it likewise.
+    :param hosts: Hypervisor hostnames of the servers, with a request for some
+        dozens of them. Nova ignores it in the same case.
     :raises gpuclient.exceptions.Unsupported: Nova is older than
         :data:`FLAVOR_EMBEDDED`.
-    :raises gpuclient.exceptions.CloudError: With the server's own words.
+    :raises gpuclient.exceptions.CloudError: With the server's message.
     """
-    version.require(compute, FLAVOR_EMBEDDED, 'reading servers')
+    version.require(compute, FLAVOR_EMBEDDED, 'listing servers')
     params: dict[str, typing.Any] = {}
     if all_projects:
         params['all_tenants'] = 'True'
@@ -77,23 +77,23 @@ def list_servers(
             params[key] = value
     if hosts is None:
         return tuple(_pages(compute, params))
-    found: list[inventory.Server] = []
+    servers: list[inventory.Server] = []
     for start in range(0, len(hosts), _HOSTS):
-        # Nova matches a regular expression
+        # Nova matches it as a regular expression
         # (nova/db/main/api.py:_regex_instance_filter).
         names = '|'.join(
             host.replace('.', '[.]') for host in hosts[start : start + _HOSTS]
         )
-        found += _pages(compute, {**params, 'node': f'^({names})$'})
-    return tuple(found)
+        servers += _pages(compute, {**params, 'node': f'^({names})$'})
+    return tuple(servers)
 
 
 def find_server(
     compute: _proxy.Proxy, server_id: str
 ) -> inventory.Server | None:
-    """Return a server, or None where Nova shows this user no such server.
+    """Return a server, or None if this user sees no such server.
 
-    :raises gpuclient.exceptions.CloudError: With the server's own words.
+    :raises gpuclient.exceptions.CloudError: With the server's message.
     """
     try:
         record = request.get(
@@ -117,7 +117,7 @@ def _pages(
             compute,
             '/servers/detail',
             'servers',
-            'reading servers',
+            'listing servers',
             _SERVER,
             microversion=FLAVOR_EMBEDDED,
             **params,

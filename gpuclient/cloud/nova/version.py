@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which compute API versions a cloud has."""
+"""Microversions of the compute API."""
 
 from keystoneauth1 import discover
 from openstack.compute.v2 import _proxy
@@ -23,15 +23,15 @@ def require(compute: _proxy.Proxy, microversion: str, what: str) -> None:
     """Make sure that Nova has a microversion.
 
     :param what: What needs it, for the message.
-    :raises gpuclient.exceptions.Unsupported: It has not.
+    :raises gpuclient.exceptions.Unsupported: It is older.
     :raises gpuclient.exceptions.Unreachable: It does not answer.
     """
-    # Not openstack.utils.supports_microversion: it answers for the default
-    # microversion of the client, which we do not use.
+    # Not openstack.utils.supports_microversion, which considers the default
+    # microversion of the client.
     data = request.endpoint_data(compute, what)
     if data is None or not data.max_microversion:
-        # No answer to the question for versions looks just like the answer
-        # of a Nova that has none.
+        # keystoneauth does not distinguish a discovery without an answer from
+        # a Nova without microversions.
         request.send(compute, 'GET', '', what, check=False)
     elif discover.version_between(
         data.min_microversion, data.max_microversion, microversion
@@ -39,12 +39,6 @@ def require(compute: _proxy.Proxy, microversion: str, what: str) -> None:
         return
     newest = data.max_microversion if data else None
     raise exceptions.Unsupported(
-        (
-            '{what} needs compute API microversion {needed}; this cloud '
-            'has {newest}'
-        ).format(
-            what=what,
-            needed=microversion,
-            newest='.'.join(map(str, newest)) if newest else '2.0',
-        )
+        f'{what} requires compute API microversion {microversion}; this cloud '
+        f'has {".".join(map(str, newest)) if newest else "2.0"}'
     )

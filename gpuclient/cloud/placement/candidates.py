@@ -10,24 +10,24 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What candidate queries tell of whole trees, asked as seldom as possible.
+"""Inventories and usage of whole trees, with few candidate queries.
 
-``GET /allocation_candidates`` answers with a summary of every provider in
-each tree that can give what was asked for, devices in full use included
-(``placement/objects/allocation_candidate.py:_merge_candidates``). There is no
-question that every tree answers, so they are asked from the widest to the
-narrowest, each for the trees that are still missing only:
+``GET /allocation_candidates`` returns a summary of every provider in each tree
+that has the requested resources, including devices in full use
+(``placement/objects/allocation_candidate.py:_merge_candidates``). No query
+covers every tree, so queries are sent from the widest to the narrowest, each
+only while trees are missing:
 
-1. All hosts with a megabyte of memory; of few GPU hosts among many others,
+1. All hosts with a megabyte of memory; if GPU hosts are few among many others,
    the trees with a free device of each resource class instead.
 2. While many are missing, the next resource, then each class of device: the
-   service may cap its answers (``[placement]max_allocation_candidates``).
-3. Tree by tree, ``in_tree``, by what a host without memory may have left.
-4. Of trees that still do not answer, those that a list of providers with a
-   free unit of some class has: one list serves all trees.
+   service may limit its answers (``[placement]max_allocation_candidates``).
+3. Tree by tree, ``in_tree``, for other resources that may be free.
+4. Of the trees that are missing still, those in a list of providers with a
+   free unit of some class: one list serves all trees.
 
-A tree that has nothing left at all stays missing; the lists tell then that
-its devices are in use.
+A tree without any free resources stays missing; the lists show then that its
+devices are in use.
 """
 
 import collections.abc
@@ -39,28 +39,28 @@ from gpuclient.cloud.placement import totals
 from gpuclient.cloud import schema
 from gpuclient import exceptions
 
-#: Microversions that bring what we use.
+#: Microversions of the features used here.
 _NESTED = (1, 29)
 _IN_TREE = (1, 31)
 _SAME_SUBTREE = (1, 36)
 
-#: What nearly every compute node can still give a little of, the likeliest
-#: first: memory comes in units that flavors seldom use up to the last.
+#: Resources of which nearly every compute node has some free, the likeliest
+#: first: flavors seldom use up the last megabyte of memory.
 _RESOURCES = ('MEMORY_MB', 'VCPU', 'DISK_GB')
-#: The same for a host that the question for memory left out.
+#: The same for a host that the query for memory left out.
 _HOST_RESOURCES = ('VCPU', 'DISK_GB', 'PCPU', 'MEMORY_MB')
-#: So many trees are sooner asked one by one than all hosts once more.
+#: So many trees are queried faster one by one than with all hosts again.
 _FEW = 4
-#: Of all trees, the part of which the same is true: to ask that part one by
-#: one costs Placement as much as to ask all.
+#: The same as a part of all trees: to query one in so many one by one costs
+#: Placement as much as to query all.
 _PART = 25
-#: GPU hosts are few where the cloud has so many times more hosts: a summary
-#: of each of these then costs Placement more than to ask the trees without a
-#: free device one by one.
+#: GPU hosts are few if the cloud has so many times more hosts: a summary of
+#: each of these costs Placement more than to query the trees without a free
+#: device one by one.
 _SPARSE = 40
 #: What a candidate costs Placement, in summaries of hosts without devices.
-#: The narrow question makes one of each device, the wide one has a summary of
-#: each host. ``tests/benchmarks/placement`` measures such things.
+#: The narrow query returns a candidate for each device, the wide one a summary
+#: of each host; see ``tests/benchmarks/placement``.
 _CANDIDATE = 0.5
 
 _CANDIDATES: schema.Shape = {
@@ -77,12 +77,12 @@ _CANDIDATES: schema.Shape = {
 CountHosts: typing.TypeAlias = collections.abc.Callable[[], int | None]
 
 
-class Search:
-    """The summaries of devices and their hosts, as far as they are known.
+class CandidateSearch:
+    """The summaries of devices and their hosts that are known so far.
 
     :param trees: The devices of each tree, by the id of its root.
-    :param count_hosts: Tells how many hosts the cloud has, or None; called
-        at most once, and only where it matters.
+    :param count_hosts: Returns how many hosts the cloud has, or None; called
+        at most once, and only if needed.
     """
 
     def __init__(
@@ -94,10 +94,10 @@ class Search:
         self._reader = reader
         self._trees = trees
         self._count_hosts = count_hosts
-        #: Resources that every tree has been asked for.
+        #: Resources for which every tree was queried.
         self._asked: set[str] = set()
-        #: Providers with a free unit, by resource class, of classes that
-        #: were asked for.
+        #: Providers with a free unit, by resource class, of the classes that
+        #: were listed.
         self._free: dict[str, frozenset[str]] = {}
         #: By provider id, roots included.
         self.summaries: dict[str, totals.Summary] = {}
@@ -105,7 +105,7 @@ class Search:
         self.unanswered: dict[str, exceptions.CloudError] = {}
 
     def missing(self) -> list[str]:
-        """Return the roots of trees of which a device is not known."""
+        """Return the roots of trees with a device that has no summary."""
         return [
             root
             for root, devices in self._trees.items()
@@ -114,7 +114,7 @@ class Search:
         ]
 
     def run(self) -> None:
-        """Ask until every tree has answered that can."""
+        """Query until no further tree can be found."""
         if self._reader.version < _NESTED:
             return
         missing = len(self.missing())
@@ -133,21 +133,21 @@ class Search:
         return len(self.missing()) > max(_FEW, len(self._trees) // _PART)
 
     def _ask(self, what: str, **params: str) -> int:
-        """Learn the summaries of an answer; return its candidates."""
-        # No limit: it would cut hosts from the answer.
-        found = self._reader.get(
+        """Store the summaries of a query; return its number of candidates."""
+        # A limit would leave out hosts.
+        answer = self._reader.get(
             '/allocation_candidates', what, _CANDIDATES, **params
         )
-        for uuid, summary in found['provider_summaries'].items():
+        for uuid, summary in answer['provider_summaries'].items():
             if summary['root_provider_uuid'] in self._trees:
                 self.summaries[uuid] = summary
-        return len(found['allocation_requests'])
+        return len(answer['allocation_requests'])
 
     def _try(self, **params: str) -> int | None:
-        """Ask all hosts; return how many candidates there are.
+        """Query all hosts; return the number of candidates.
 
-        Where there is no answer, there is another way to know: the hosts are
-        asked one by one, and say themselves what is wrong.
+        If there is no answer, the hosts are queried one by one, which reports
+        errors of each.
         """
         try:
             return self._ask('reading the allocation candidates', **params)
@@ -155,8 +155,8 @@ class Search:
             return None
 
     def _ask_all(self, hosts: int | None) -> None:
-        """Ask all hosts at once, while that is worth it."""
-        devices = sum(len(found) for found in self._trees.values())
+        """Query all hosts at once, while that is faster."""
+        devices = sum(map(len, self._trees.values()))
         narrow = self._reader.version >= _SAME_SUBTREE and (
             hosts is None or _CANDIDATE * devices < hosts - len(self._trees)
         )
@@ -164,8 +164,8 @@ class Search:
         for resource in _RESOURCES:
             params = {'resources1': f'{resource}:1'}
             if narrow:
-                # The group without resources leaves out hosts that have no
-                # PCI device.
+                # A group without resources excludes hosts without PCI
+                # devices.
                 params.update(
                     required2=placement_reader.MANAGED,
                     same_subtree='1,2',
@@ -176,13 +176,13 @@ class Search:
                 return
             counts[resource] = count
             if not self._many_missing():
-                # So it is not the service that leaves trees out.
+                # The service does not limit its answers.
                 self._asked = set(counts)
                 return
             if list(counts.values()).count(count) > 1:
-                # The service caps its answers.
+                # The service limits its answers.
                 return
-        # An answer that is shorter than another was not capped.
+        # An answer that is shorter than another was not limited.
         self._asked = {
             resource
             for resource, count in counts.items()
@@ -204,11 +204,11 @@ class Search:
             for record in records
             if record['name'].startswith('CUSTOM_')
         ]
-        # Otherwise there are fewer trees than classes to ask for.
+        # Otherwise it is faster to query the trees.
         return names if len(names) < len(self._trees) else []
 
     def _device_classes(self) -> list[str]:
-        """Return the resource classes of the devices that are known."""
+        """Return the resource classes of devices with a summary."""
         return sorted(
             {
                 name
@@ -219,13 +219,13 @@ class Search:
         )
 
     def _ask_classes(self, classes: collections.abc.Iterable[str]) -> None:
-        """Ask for the trees that have a free device of each class."""
+        """Query the trees that have a free device of each class."""
         self._reader.each(
             lambda name: self._try(resources1=f'{name}:1'), classes
         )
 
     def _ask_trees(self) -> None:
-        """Ask each tree that is missing."""
+        """Query each tree that is missing."""
         roots = self._summaries_of_roots()
         resources = [
             resource
@@ -238,8 +238,8 @@ class Search:
         ]
         lists = self._device_classes()
         for resource in resources:
-            # Most trees have the first, few have others: many trees are not
-            # asked in vain.
+            # Most trees have the first free, and few have others: for many
+            # trees, a list shows which ones.
             if resource == _HOST_RESOURCES[0] or len(self.missing()) <= _FEW:
                 self._ask_each(dict.fromkeys(self.missing(), resource))
             else:
@@ -256,7 +256,7 @@ class Search:
         ]
 
     def _ask_each(self, resources: dict[str, str]) -> None:
-        """Ask trees, each for one unit of a resource class."""
+        """Query trees, each for one unit of a resource class."""
 
         def ask(root: str) -> None:
             try:
@@ -272,7 +272,7 @@ class Search:
         self._reader.each(ask, resources)
 
     def _list_free(self, name: str) -> None:
-        """Learn which providers have a free unit of a class."""
+        """Store which providers have a free unit of a class."""
         try:
             providers = self._reader.get(
                 '/resource_providers',
@@ -287,20 +287,19 @@ class Search:
         )
 
     def _with_free_unit(self, classes: list[str]) -> dict[str, str]:
-        """Return which missing trees have a free unit, of which class."""
-        found: dict[str, str] = {}
+        """Return missing trees with a free unit, and its class."""
+        classes_of: dict[str, str] = {}
         for root in self.missing():
             providers = {root, *self._trees[root]}
             for name in classes:
                 if not providers.isdisjoint(self._free.get(name, ())):
-                    found[root] = name
-        return found
+                    classes_of[root] = name
+        return classes_of
 
     def exhausted(self, uuid: str, name: str) -> bool:
         """Return whether a device is known to have no free unit of a class.
 
-        Only of classes of whole devices, whose one unit is in use then:
-        Placement allocates no more than there is.
+        Only for classes of whole devices: their only unit is in use then.
         """
         return (
             name in self._free
@@ -310,7 +309,7 @@ class Search:
 
     @functools.cached_property
     def _shared(self) -> set[str]:
-        """The classes of which some provider has several units."""
+        """Classes of which some provider has several units."""
         return {
             name
             for summary in self.summaries.values()

@@ -10,20 +10,23 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Every PCI device that the computes report, with few requests.
+"""Every PCI device that compute hosts report, with few requests.
 
-Placement has no read that gives names, inventories and usage of many
-providers at once, so two reads are joined:
+No API of Placement returns names, inventories and usage of many providers at
+once, so two reads are joined:
 
 1. ``GET /resource_providers`` by the trait that Nova gives each PCI device.
-   It names every device, those in full use included, and is the check list:
-   what the later reads leave out is read on its own, so the answer is whole.
-2. ``GET /allocation_candidates``, whose summaries hold capacity, usage and
+   It lists every device, including those in full use: devices that the later
+   reads leave out are read one by one, so that the result is complete.
+2. ``GET /allocation_candidates``, whose summaries contain capacity, usage and
    traits of each provider of a tree: see :mod:`.candidates`.
 
-Devices of trees that have nothing left to give are read one by one, and
-inventories where capacity alone does not tell total and reserved apart: see
-:mod:`.totals`.
+Devices of trees without free resources are read one by one, as are inventories
+if capacity alone does not distinguish total and reserved: see :mod:`.totals`.
+
+These are not the calls of the SDK: its resources have no microversion above
+1.20 for providers and no provider summaries, and its objects for thousands of
+records would cost more time than the requests.
 """
 
 import collections.abc
@@ -41,7 +44,7 @@ from gpuclient import exceptions
 from gpuclient.model import inventory
 from gpuclient.model import partial_result
 
-#: What a provider is asked for.
+#: Fields of the answers about a provider.
 _OF_PROVIDER: dict[str, schema.Shape] = {
     'inventories': schema.Map(
         {
@@ -58,7 +61,7 @@ _TRAIT = re.compile(r'[A-Z0-9_]{1,255}')
 
 
 class _DeviceRead:
-    """One read of the devices, and what is known of them so far."""
+    """One read of the devices, with its results so far."""
 
     def __init__(
         self,
@@ -69,14 +72,14 @@ class _DeviceRead:
         self.reader = reader
         self.resource_class = resource_class
         self._count_hosts = count_hosts
-        #: Records that hold names only, by provider id: the check list.
+        #: Records with names only, by provider id: all that were listed.
         self.named: dict[str, inventory.Device] = {}
         #: Hypervisor hostname of each root provider.
         self.roots: dict[str, str] = {}
         #: Summaries by provider id, roots included.
         self.summaries: dict[str, totals.Summary] = {}
-        #: Final records, by provider id: one a resource class, none where
-        #: the provider has gone meanwhile.
+        #: Final records, by provider id: one for each resource class, none
+        #: if the provider was deleted meanwhile.
         self.done: dict[str, tuple[inventory.Device, ...]] = {}
         self.failures: list[partial_result.Failure] = []
 
@@ -84,7 +87,7 @@ class _DeviceRead:
         return self.resource_class in (name, None)
 
     def list_devices(self, host: str | None, traits: tuple[str, ...]) -> None:
-        """Fill the check list."""
+        """List all devices."""
         params = {'required': ','.join((placement_reader.MANAGED, *traits))}
         if host is not None:
             params['in_tree'] = _root(self.reader, host)
@@ -106,11 +109,9 @@ class _DeviceRead:
         except exceptions.CloudError as exc:
             if exc.status == 400 and placement_reader.MANAGED in str(exc):
                 raise exceptions.Unsupported(
-                    (
-                        'Placement does not know the trait '
-                        f'{placement_reader.MANAGED}: this '
-                        'cloud is too old to report PCI devices to Placement'
-                    ),
+                    'Placement does not know the trait '
+                    f'{placement_reader.MANAGED}: this cloud is too old to '
+                    'report PCI devices to Placement',
                     status=exc.status,
                 ) from exc
             raise
@@ -129,8 +130,8 @@ class _DeviceRead:
     def _hosts(self, providers: list[totals.Summary]) -> dict[str, str]:
         """Return the hypervisor hostname of each root provider.
 
-        The names of its devices begin with it; where they do not, or do not
-        agree, the root provider itself is asked.
+        The names of its devices begin with it. If they do not, or differ, the
+        root provider is read.
         """
         claims: dict[str, set[str | None]] = {}
         for provider in providers:
@@ -156,11 +157,11 @@ class _DeviceRead:
         return hosts
 
     def read_summaries(self) -> None:
-        """Learn what candidate queries tell."""
+        """Read the summaries of candidate queries."""
         trees: dict[str, set[str]] = {}
         for uuid, device in self.named.items():
             trees.setdefault(device.root_uuid, set()).add(uuid)
-        self.search = search = candidates.Search(
+        self.search = search = candidates.CandidateSearch(
             self.reader,
             {root: frozenset(uuids) for root, uuids in trees.items()},
             self._count_hosts,
@@ -168,7 +169,7 @@ class _DeviceRead:
         search.run()
         self.summaries = search.summaries
         for root, exc in search.unanswered.items():
-            # A line a host, not one for each of its devices.
+            # One failure for the host, not one for each device.
             self.failures.append(
                 partial_result.Failure(
                     f'PCI devices of {self.roots[root]}', str(exc)
@@ -178,7 +179,7 @@ class _DeviceRead:
                 self.done[uuid] = (self.named[uuid],)
 
     def read_each_device(self) -> None:
-        """Ask about each device that is still missing."""
+        """Read each device that is missing still."""
         self.reader.each(
             self._read_device,
             [
@@ -204,11 +205,11 @@ class _DeviceRead:
                 dataclasses.replace(
                     device,
                     resource_class=name,
-                    total=found['total'],
-                    reserved=found['reserved'],
+                    total=record['total'],
+                    reserved=record['reserved'],
                     used=used.get(name, 0),
                 )
-                for name, found in inventories.items()
+                for name, record in inventories.items()
                 if self.wanted(name)
             )
             if not inventories and self.resource_class is None:
@@ -232,7 +233,7 @@ class _DeviceRead:
         return dict.fromkeys(inventories, 1)
 
     def read_hosts(self) -> tuple[inventory.ComputeProvider, ...]:
-        """Return the hosts; asks where no summary told of them."""
+        """Return the hosts; reads those without a summary."""
         hosts = self.reader.each(self._read_root, self.roots)
         return tuple(sorted(hosts, key=lambda host: (host.name, host.uuid)))
 
@@ -254,18 +255,18 @@ class _DeviceRead:
             summary = {
                 'resources': {
                     name: {
-                        'capacity': _capacity(found),
+                        'capacity': _capacity(record),
                         'used': used.get(name, 0),
                     }
-                    for name, found in inventories.items()
+                    for name, record in inventories.items()
                 },
                 'traits': traits,
             }
         return dataclasses.replace(
             host,
             resources=tuple(
-                inventory.Resource(name, found['capacity'], found['used'])
-                for name, found in sorted(summary['resources'].items())
+                inventory.Resource(name, units['capacity'], units['used'])
+                for name, units in sorted(summary['resources'].items())
             ),
             traits=tuple(sorted(summary['traits'])),
         )
@@ -320,7 +321,7 @@ class _DeviceRead:
             if read_too and summary['resources'].keys() != {
                 name for name in read_too if self.wanted(name)
             }:
-                # It changed meanwhile; what there is now is read as one.
+                # It changed meanwhile: read it again.
                 self._read_device(self.named[uuid])
                 continue
             device = dataclasses.replace(
@@ -348,7 +349,11 @@ class _DeviceRead:
         """Return the records, sorted by host and address."""
         return tuple(
             sorted(
-                (device for found in self.done.values() for device in found),
+                (
+                    device
+                    for records in self.done.values()
+                    for device in records
+                ),
                 key=inventory.order,
             )
         )
@@ -359,7 +364,7 @@ class _DeviceRead:
 
 
 def _capacity(record: totals.Summary) -> int:
-    """Return what a summary would say of an inventory.
+    """Return the capacity that a summary would have of an inventory.
 
     As ``placement/objects/allocation_candidate.py:_build_provider_summaries``.
     """
@@ -383,7 +388,7 @@ def _root(reader: placement_reader.PlacementReader, host: str) -> str:
     for provider in providers:
         if provider['parent_provider_uuid'] is None:
             return str(provider['uuid'])
-    raise exceptions.NotFound(f'Placement knows no compute host {host!r}')
+    raise exceptions.NotFound(f'Placement has no compute host {host!r}')
 
 
 def read_devices(
@@ -394,25 +399,23 @@ def read_devices(
     traits: collections.abc.Iterable[str] = (),
     count_hosts: candidates.CountHosts = lambda: None,
 ) -> partial_result.PartialResult[tuple[inventory.Device, ...]]:
-    """Return the PCI devices that Placement knows, sorted by host.
+    """Return the PCI devices in Placement, sorted by host.
 
-    Used is what Placement holds, and so are total and reserved, with the
-    inferences of :mod:`.totals`. A device that could not be read keeps its
-    place, with None for its numbers, and the answer names it among the
-    failures. A provider with several resource classes, which Nova never
-    makes, gives a record for each.
+    Total and reserved may be inferred, see :mod:`.totals`. A device that could
+    not be read has None for its numbers, and a failure names it. A provider
+    with several resource classes, which Nova never creates, has a record for
+    each.
 
     :param placement: The SDK proxy, ``connection.placement``.
     :param host: Hypervisor hostname of the only host to read.
-    :param resource_class: The only resource class to return; a device whose
-        class could not be read is returned too.
+    :param resource_class: The only resource class to return; devices whose
+        class could not be read are also returned.
     :param traits: Traits that a device must all have.
-    :param count_hosts: Tells how many hosts the cloud has, or None; asked
-        where it helps to choose what to read.
-    :raises gpuclient.exceptions.NotFound: Placement knows no such host.
-    :raises gpuclient.exceptions.InvalidValue: Not the name of a trait.
-    :raises gpuclient.exceptions.CloudError: The list of devices could not be
-        read, so there is nothing to return.
+    :param count_hosts: Returns how many hosts the cloud has, or None; called
+        only if it helps to choose what to read.
+    :raises gpuclient.exceptions.NotFound: Placement has no such host.
+    :raises gpuclient.exceptions.InvalidValue: A trait has an invalid name.
+    :raises gpuclient.exceptions.CloudError: Devices could not be listed.
     """
     read = _read(placement, host, resource_class, tuple(traits), count_hosts)
     return partial_result.PartialResult(read.devices(), read.named_failures())
@@ -424,11 +427,11 @@ def read_snapshot(
     host: str | None = None,
     count_hosts: candidates.CountHosts = lambda: None,
 ) -> partial_result.PartialResult[inventory.Snapshot]:
-    """Return the PCI devices and the hosts that they are in.
+    """Return the PCI devices and their hosts.
 
-    The same read as :func:`read_devices`, for the same requests: what a host
-    has of memory and processors stands beside its devices. Only a host that
-    has none of anything left costs three requests more.
+    Needs the same requests as :func:`read_devices`: the summaries contain the
+    memory and processors of hosts. Only a host without any free resources
+    costs three more requests.
 
     :raises gpuclient.exceptions.CloudError: As :func:`read_devices`.
     """
@@ -447,11 +450,11 @@ def _read(
     count_hosts: candidates.CountHosts,
 ) -> _DeviceRead:
     for trait in traits:
-        # Placement gives ``!`` and ``,`` a meaning of their own.
+        # Placement interprets ``!`` and ``,``.
         if not _TRAIT.fullmatch(trait):
             raise exceptions.InvalidValue(
-                f'{trait!r} is not the name of a trait: capital letters, '
-                'digits and underscores'
+                f'{trait!r} is not a valid trait: use capital letters, digits '
+                'and underscores'
             )
     read = _DeviceRead(
         placement_reader.PlacementReader(placement),

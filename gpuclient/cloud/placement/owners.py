@@ -10,15 +10,15 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Who holds the devices.
+"""The consumers of devices.
 
-Placement has no bulk read of allocations. Each pair of a device and its
-consumer is read from the cheaper end: of a host with fewer servers that may
-hold devices than devices in use, the servers are asked; of any other, the
-devices. A device whose use that does not explain (a migration, a consumer
-that Nova does not know) is read on its own, so the answer never rests on
-Nova alone. What was allocated or freed since the devices were read shows
-likewise, and such a device gets the use that its allocations add up to.
+No API of Placement returns the allocations of many consumers. They are read
+from the cheaper end: for a host with fewer servers that may hold devices than
+devices in use, those of the servers; for any other host, those of the devices.
+A device whose usage this does not explain (a migration, a consumer that Nova
+does not know) is read by itself, so that the result does not depend on Nova.
+The same shows what was allocated or freed since the devices were read; such a
+device gets the usage that its allocations add up to.
 """
 
 import collections
@@ -53,7 +53,7 @@ class _OwnerRead:
     ) -> None:
         self.reader = reader
         self.servers = {server.uuid: server for server in servers}
-        #: Who a consumer is, without an amount.
+        #: Consumers, without their amounts.
         self.consumers: dict[str, inventory.Consumer] = {}
         #: Units by provider and resource class, by consumer.
         self.units: dict[tuple[str, str], dict[str, int]] = (
@@ -61,13 +61,13 @@ class _OwnerRead:
         )
         self.failures: list[partial_result.Failure] = []
         self.unread: set[str] = set()
-        #: Devices whose allocations were read, all of them at one time.
+        #: Devices whose allocations were all read at once.
         self.whole: set[str] = set()
 
     def unexplained(
         self, devices: collections.abc.Iterable[inventory.Device]
     ) -> list[inventory.Device]:
-        """Return devices with other use than known consumers account for."""
+        """Return devices whose usage differs from their known consumers."""
         return [
             device
             for device in devices
@@ -79,7 +79,7 @@ class _OwnerRead:
         ]
 
     def read_consumer(self, uuid: str) -> None:
-        """Learn what a consumer holds, and whose it is."""
+        """Read what a consumer holds, and its project."""
         try:
             record = self.reader.get(
                 f'/allocations/{uuid}',
@@ -110,7 +110,7 @@ class _OwnerRead:
         )
 
     def read_device(self, device: inventory.Device) -> None:
-        """Learn who holds units of a device."""
+        """Read the consumers of a device."""
         try:
             record = self.reader.get(
                 f'/resource_providers/{device.uuid}/allocations',
@@ -130,7 +130,7 @@ class _OwnerRead:
             self.unread.add(device.uuid)
         else:
             self.whole.add(device.uuid)
-            # What a server held a moment ago is no longer true.
+            # What was read of servers before is outdated.
             for key in [key for key in self.units if key[0] == device.uuid]:
                 del self.units[key]
             for uuid, allocation in record['allocations'].items():
@@ -141,9 +141,9 @@ class _OwnerRead:
         """Return a device with its consumers."""
         if device.uuid in self.unread or device.used is None:
             return device
-        found = self.units.get((device.uuid, device.resource_class or ''), {})
+        units = self.units.get((device.uuid, device.resource_class or ''), {})
         if device.uuid in self.whole:
-            device = dataclasses.replace(device, used=sum(found.values()))
+            device = dataclasses.replace(device, used=sum(units.values()))
         return dataclasses.replace(
             device,
             consumers=tuple(
@@ -151,7 +151,7 @@ class _OwnerRead:
                     self.consumers.get(uuid, inventory.Consumer(uuid, 0)),
                     amount=amount,
                 )
-                for uuid, amount in sorted(found.items())
+                for uuid, amount in sorted(units.items())
             ),
         )
 
@@ -163,9 +163,8 @@ def read_owners(
 ) -> partial_result.PartialResult[tuple[inventory.Device, ...]]:
     """Return the devices with their consumers.
 
-    :param servers: The servers of all projects where they are known: fewer
-        requests are needed then, and consumers have names. None of them has
-        to be there.
+    :param servers: Servers of all projects, as far as they are known: they
+        save requests and name consumers.
     """
     in_use = [device for device in devices if device.used]
     if not in_use:

@@ -10,7 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How this package asks Placement: at which microversion, how many at once."""
+"""Reads of Placement: microversion, parallel requests, when to give up.
+
+The SDK's calls of Placement do not do this job: they send one request after
+another, at microversions up to 1.20 for providers, and leave retries and
+deadlines to the session.
+"""
 
 import collections.abc
 import concurrent.futures
@@ -28,19 +33,19 @@ R = typing.TypeVar('R')
 
 Version: typing.TypeAlias = tuple[int, int]
 
-#: What Nova puts on the provider of each PCI device
+#: Trait that Nova sets on the provider of each PCI device
 #: (nova/compute/pci_placement_translator.py:_get_traits_for_dev).
 MANAGED = 'COMPUTE_MANAGED_PCI_DEVICE'
 
-#: The newest microversion whose answers we know.
+#: The newest microversion that is used.
 NEWEST: Version = (1, 39)
-#: The oldest that can list providers by trait.
+#: The oldest one that lists providers by trait.
 OLDEST: Version = (1, 18)
-#: Requests in flight; keystoneauth keeps ten connections alive. More buys
-#: nothing, since Placement is bound by its processors.
+#: Parallel requests; keystoneauth keeps ten connections alive. More do not
+#: help, because Placement is bound by its processors.
 THREADS = 8
-#: After so many requests in a row that got no answer, Placement is down and
-#: nobody waits for the rest.
+#: Number of consecutive requests without an answer, after which the others
+#: are not sent.
 GIVE_UP = 8
 
 
@@ -60,7 +65,7 @@ class PlacementReader:
         self.version = min(NEWEST, _newest(placement))
         if self.version < OLDEST:
             raise exceptions.Unsupported(
-                f'Placement {_text(OLDEST)} or later is needed to find PCI '
+                f'Placement {_text(OLDEST)} or later is required to list PCI '
                 f'devices; this cloud has {_text(self.version)}'
             )
 
@@ -73,13 +78,13 @@ class PlacementReader:
     ) -> dict[str, typing.Any]:
         """Return the JSON body of a read.
 
-        :param what: What this read does, for the error message.
-        :param shape: What the body has to have.
-        :raises gpuclient.exceptions.CloudError: With the server's words.
+        :param what: What the read does, for the error message.
+        :param shape: Fields that the body must have.
+        :raises gpuclient.exceptions.CloudError: With the server's message.
         """
         if self._unanswered >= GIVE_UP:
             raise exceptions.Unreachable(
-                f'{what} was not tried: the last {GIVE_UP} requests to '
+                f'{what} was skipped: the last {GIVE_UP} requests to '
                 'Placement got no answer'
             )
         try:
@@ -92,8 +97,8 @@ class PlacementReader:
                 **params,
             )
         except exceptions.CloudError as exc:
-            # Only a hint to stop early: a lost update between threads is
-            # of no harm.
+            # Only a hint to stop early: an update that another thread
+            # overwrites does no harm.
             self._unanswered = self._unanswered + 1 if unanswered(exc) else 0
             raise
         self._unanswered = 0
@@ -104,9 +109,9 @@ class PlacementReader:
         function: collections.abc.Callable[[T], R],
         items: collections.abc.Iterable[T],
     ) -> list[R]:
-        """Return what a function answers for each item, in their order.
+        """Return the results of a function for each item, in their order.
 
-        Several run at once, over connections that the session keeps open.
+        Several calls run in parallel, over connections of the session.
         """
         items = list(items)
         if len(items) < 2:
@@ -134,8 +139,8 @@ def _newest(placement: adapter.Adapter) -> Version:
     newest = data.max_microversion if data else None
     try:
         if newest is None:
-            # keystoneauth asks once, and takes a service that is busy for one
-            # without microversions.
+            # keystoneauth does not retry, and treats a service that is busy as
+            # one without microversions.
             versions = request.get(
                 placement, '/', what, {'versions': [{'max_version': str}]}
             )['versions']
@@ -146,10 +151,8 @@ def _newest(placement: adapter.Adapter) -> Version:
         return int(major), int(minor)
     except (ArithmeticError, LookupError, TypeError, ValueError) as exc:
         raise exceptions.Unreachable(
-            (
-                'Placement cannot be used: its endpoint {url} does not say '
-                'which microversions it knows'
-            ).format(url=data.url if data else '')
+            f'The Placement endpoint {data.url if data else ""} does not '
+            'return its microversions'
         ) from exc
 
 

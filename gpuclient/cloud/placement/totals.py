@@ -10,21 +10,22 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a summary leaves open: how capacity divides into total and reserved.
+"""Total and reserved, of which summaries contain only the difference.
 
-A summary holds ``capacity``, which is total less reserved. Inventories tell
-them apart, at a request a device; they are read where nothing else tells.
+A summary contains ``capacity``, which is total minus reserved. Inventories
+contain both, but cost a request for each device, so they are read only if
+these rules do not apply:
 
-* The providers of a resource class are either all whole devices, with a
-  total of one, or all parents of virtual functions. The latter show
-  themselves by more than one unit.
-* A whole device without capacity is reserved; Nova does that to a device for
+* The providers of a resource class are either all whole devices, with a total
+  of one, or all parents of virtual functions, of which some have more than one
+  unit.
+* A whole device without capacity is reserved; Nova reserves devices for
   one-time use (``nova/compute/pci_placement_translator.py:
   PciResourceProvider._handle_one_time_use``). Any other device without
-  capacity is read, for it may be the parent of virtual functions.
-* Several parents of one class with the same capacity are alike: one of them is
-  read, and if it has nothing reserved, the others have nothing either.
-  Whoever reserves functions of some parents makes these differ.
+  capacity is read, because it may be the parent of virtual functions.
+* Several parents of a class with the same capacity are alike: one of them is
+  read, and if none of its units is reserved, those of the others are not
+  either. Parents of which some functions are reserved differ in capacity.
 """
 
 import collections
@@ -33,13 +34,13 @@ import typing
 #: A provider in an answer to a candidate query, or its inventory of a class.
 Summary: typing.TypeAlias = dict[str, typing.Any]
 
-#: A device that Nova reserves for good once a server had it; always a whole
-#: device (pci_placement_translator.py:PciResourceProvider.add_child).
+#: Trait of a device that Nova reserves once a server has used it; always a
+#: whole device (pci_placement_translator.py:PciResourceProvider.add_child).
 ONE_TIME_USE = 'HW_PCI_ONE_TIME_USE'
-#: As many parents of one class with the same capacity are taken as alike.
+#: Number of parents of a class with the same capacity that are seen as alike.
 _ALIKE = 4
 
-#: The inventories of providers that were read; None where that failed.
+#: The inventories of providers that were read; None if that failed.
 Inventories: typing.TypeAlias = dict[str, dict[str, Summary] | None]
 
 
@@ -53,10 +54,10 @@ def unclear(
 ) -> set[str]:
     """Return the providers whose inventories have to be read.
 
-    What these say may make others unclear: ask again once they are read.
+    Their inventories may make others unclear: call it again after reading.
 
-    :param summaries: The summaries of devices, with the resource classes
-        that matter.
+    :param summaries: The summaries of devices, with the resource classes to
+        return.
     """
     shared = {
         name
@@ -65,8 +66,8 @@ def unclear(
         if several(units)
     } | {
         name
-        for found in inventories.values()
-        for name, record in (found or {}).items()
+        for read in inventories.values()
+        for name, record in (read or {}).items()
         if record['total'] > 1
     }
     answer: set[str] = set()
@@ -102,7 +103,7 @@ def divide(
 ) -> tuple[int | None, int | None]:
     """Return total and reserved of a resource class of a provider.
 
-    :returns: Both None where they had to be read and could not.
+    :returns: Both None if they had to be read and could not.
     """
     if uuid in inventories:
         record = (inventories[uuid] or {}).get(name, {})

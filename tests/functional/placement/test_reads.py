@@ -616,7 +616,7 @@ class TestReads(PlacementTestCase):
     def test_too_old(self) -> None:
         with unittest.mock.patch.object(reader, 'OLDEST', (1, 99)):
             error = self.assertRaises(exceptions.Unsupported, self.read)
-        self.assertIn('Placement 1.99 or later is needed', str(error))
+        self.assertIn('Placement 1.99 or later is required', str(error))
 
     def test_no_trait(self) -> None:
         """A Placement that knows no managed devices is told apart."""

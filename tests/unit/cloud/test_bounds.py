@@ -155,7 +155,7 @@ class TestRedirects(testtools.TestCase):
             error = self.assertRaises(
                 exceptions.CloudError, self.send, location
             )
-            self.assertIn('sends to another server (HTTP 302)', str(error))
+            self.assertIn('redirects to', str(error))
             self.assertNotIn('word', str(error))
             self.assertEqual(1, self.mock.call_count)
 

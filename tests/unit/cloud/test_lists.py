@@ -128,7 +128,7 @@ class TestProjects(ListsTestCase):
         error = self.assertRaises(
             exceptions.Unauthorized, keystone.project_names, self.cloud
         )
-        self.assertIn('reading projects failed: HTTP 401', str(error))
+        self.assertIn('listing projects failed: HTTP 401', str(error))
 
     def test_a_name_in_a_list_that_is_cut(self) -> None:
         self.mock.get(f'{URL}/projects/a', status_code=404)

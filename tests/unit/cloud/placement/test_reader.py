@@ -69,9 +69,7 @@ class TestReader(testtools.TestCase):
         ):
             self.answer(*versions)
             error = self.assertRaises(exceptions.Unreachable, self.reader)
-            self.assertIn(
-                'does not say which microversions it knows', str(error)
-            )
+            self.assertIn('does not return its microversions', str(error))
 
     def test_versions_of_another_form(self) -> None:
         for versions, fault in (
@@ -112,7 +110,7 @@ class TestReader(testtools.TestCase):
         asked = failing.call_count
         for path in ('/x', '/y'):
             self.assertEqual(
-                'reading x was not tried: the last 8 requests to Placement '
+                'reading x was skipped: the last 8 requests to Placement '
                 'got no answer',
                 str(read(path)),
             )
