@@ -186,6 +186,7 @@ def start(
         cloud = look(where)
         if cloud.running:
             return _join(cloud, document, binding, say)
+        service_files.check_edited(where)
         _check_edited(where, document)
     check_installed()
     where.create()

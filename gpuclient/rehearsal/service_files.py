@@ -304,15 +304,8 @@ class ServiceFiles:
         )
 
     def _keep_edited(self) -> None:
-        changed = edited(self._folder)
-        refused = [path for path in changed if not _EDITABLE.search(path)]
-        if refused:
-            raise exceptions.RehearsalError(
-                f'{refused[0]} was edited, but each start rewrites it: delete '
-                'it, and set the options in '
-                'etc/nova/SERVICE.conf.d/20-edited.conf'
-            )
-        self._kept = frozenset(changed)
+        check_edited(self._folder)
+        self._kept = frozenset(edited(self._folder))
         self._digests = _read_digests(self._folder)
 
     def _write_nova(
@@ -422,6 +415,19 @@ def edited(folder: state.StateFolder) -> list[str]:
             if _digest(atomic.read(folder.file(path))) != digest:
                 found.append(path)
     return found
+
+
+def check_edited(folder: state.StateFolder) -> None:
+    """Check that only files were edited that the user may edit.
+
+    :raises RehearsalError: Another file was edited.
+    """
+    for path in edited(folder):
+        if not _EDITABLE.search(path):
+            raise exceptions.RehearsalError(
+                f'{path} was edited, but each start rewrites it: delete it, '
+                'and set the options in etc/nova/SERVICE.conf.d/20-edited.conf'
+            )
 
 
 def _digest(content: bytes) -> str:

@@ -441,6 +441,8 @@ class CloudTestCase(ShellTestCase):
 class OwnCloudTestCase(ShellTestCase):
     """A test that starts clouds of its own."""
 
+    timeout = 300
+
     def setUp(self) -> None:
         super().setUp()
         # Short: the path of a socket in it has 107 bytes.
@@ -507,6 +509,7 @@ class CommonCloudTestCase(ShellTestCase):
     deletes what it makes and does not change what others rely on.
     """
 
+    timeout = 300
     #: The name of the cloud, and the arguments that it is started with.
     name: str
     arguments: tuple[str, ...] = ()

@@ -161,7 +161,7 @@ class TestRehearse(base.OwnCloudTestCase):
         message = self.refused(
             'gpu', 'config', 'rehearse', '--keep', 'kept', os.fspath(folder)
         )
-        self.assertIn('There is a rehearsal cloud kept already', message)
+        self.assertIn('Rehearsal cloud kept exists already', message)
 
     def test_interrupted_run_leaves_nothing_behind(self):
         program = subprocess.Popen(
