@@ -409,12 +409,12 @@ class ServiceFiles:
 
 def edited(folder: state.StateFolder) -> list[str]:
     """Return the files that were changed since they were written."""
-    found = []
+    changed = []
     for path, digest in sorted(_read_digests(folder).items()):
         with contextlib.suppress(exceptions.DocumentError):
             if _digest(atomic.read(folder.file(path))) != digest:
-                found.append(path)
-    return found
+                changed.append(path)
+    return changed
 
 
 def check_edited(folder: state.StateFolder) -> None:
