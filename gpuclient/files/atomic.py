@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Replace a file so that it is whole, old or new, at any moment."""
+"""Read and replace files; a replaced file is always complete, old or new."""
 
 import collections.abc
 import contextlib
@@ -28,30 +28,30 @@ import typing
 from gpuclient import exceptions
 from gpuclient.files import places
 
-#: Bytes; configuration is small, and what is larger is something else.
+#: Bytes of the largest file that is read as configuration.
 LARGEST = 16 * 2**20
-#: Lines and items.
+#: Lines and items of the largest file that is parsed.
 MOST = 200_000
-#: Extended attributes by which the kernel knows the content of a file.
+#: Extended attributes that depend on the content of a file.
 _OF_CONTENT = {'security.capability', 'security.evm', 'security.ima'}
 _ACL = 'system.posix_acl_access'
-#: What is added to the name of a file that takes the place of another one.
+#: Suffix of the temporary name of a replacement.
 _TEMPORARY = re.compile('[a-z0-9_]{8}')
-#: Seconds.
+#: Seconds to wait for a lock.
 _LONGEST_LOCK = 10
 
 
 def read(path: str) -> bytes:
     """Return the content of a regular file.
 
-    :raises gpuclient.exceptions.DocumentError: There is none, it cannot be
-        read, or it is too large for configuration.
+    :raises gpuclient.exceptions.DocumentError: It does not exist, cannot be
+        read, or is too large for configuration.
     """
     try:
-        # To open a device can be an act of its own.
+        # To open a device can have side effects.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise _not_regular(path)
-        # Not to wait for whoever writes to a FIFO.
+        # Do not wait for a writer of a FIFO.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         try:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -65,7 +65,7 @@ def read(path: str) -> bytes:
 
 
 def list_folder(path: str) -> list[str]:
-    """Return the names in a folder, sorted; none where there is no folder.
+    """Return the names in a folder, sorted; none if there is no folder.
 
     :raises gpuclient.exceptions.DocumentError: It cannot be read.
     """
@@ -78,7 +78,7 @@ def list_folder(path: str) -> list[str]:
 
 
 def cannot_read(path: str, exc: OSError) -> exceptions.DocumentError:
-    """Return the error for a path that the system does not let us read."""
+    """Return the error for a path that cannot be read."""
     return exceptions.DocumentError(f'Cannot read {path}: {exc.strerror}')
 
 
@@ -89,9 +89,9 @@ def _not_regular(path: str) -> exceptions.DocumentError:
 
 
 def read_stream(path: str, stream: typing.BinaryIO) -> bytes:
-    """Return all of a stream, unless it is too large for configuration.
+    """Return the content of a stream.
 
-    :param path: What messages call it.
+    :param path: Its name in messages.
     :raises gpuclient.exceptions.DocumentError: It is too large.
     """
     try:
@@ -106,16 +106,16 @@ def read_stream(path: str, stream: typing.BinaryIO) -> bytes:
 
 
 def _read_some(stream: typing.BinaryIO, most: int) -> bytes:
-    """Return what a stream has, waiting for it where it is a pipe.
+    """Return the content of a stream, up to a size; wait for a pipe.
 
-    Whoever shares standard input may have set it not to wait
-    (``O_NONBLOCK``), and so do files of ``/proc`` that never end.
+    Standard input may be non-blocking (``O_NONBLOCK``) because another process
+    that shares it has set that. Some files of ``/proc`` are, too.
     """
     part: bytes | None = stream.read(most)
     content = bytearray(part or b'')
     while part != b'' and len(content) < most:
         if part is not None and _waits(stream):
-            # There is no more.
+            # The stream has ended.
             break
         if part is None:
             if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
@@ -138,7 +138,7 @@ def decode(path: str, content: bytes) -> str:
     """Return the text of a file.
 
     :raises gpuclient.exceptions.DocumentError: It is not UTF-8, or has so
-        many lines or items that reading it would take all memory.
+        many lines or items that parsing it would exhaust the memory.
     """
     try:
         text = content.decode()
@@ -146,7 +146,7 @@ def decode(path: str, content: bytes) -> str:
         raise exceptions.DocumentError(
             f'Cannot read {path}: it is not UTF-8 (byte {exc.start})'
         ) from exc
-    # What YAML makes of a few bytes takes a thousand times as many.
+    # Parsed YAML needs a thousand times the memory of its text.
     if sum(map(text.count, '\r\n,[{')) > MOST:
         raise exceptions.DocumentError(
             f'Cannot read {path}: it has more than {MOST} lines or items'
@@ -155,13 +155,14 @@ def decode(path: str, content: bytes) -> str:
 
 
 def check_replaceable(path: str) -> str:
-    """Return the file that a replacement would write.
+    """Return the path of the file that a replacement would write.
 
-    A link stays one; what it points at is replaced.
+    A link stays; its target is replaced.
 
-    :raises gpuclient.exceptions.UnsafeEdit: It is read-only, a mount point
-        or has a second name, so that a replacement fails, or leaves the
-        other place with the old content; or somebody else's link leads to it.
+    :raises gpuclient.exceptions.UnsafeEdit: The file is read-only or a mount
+        point, so that a replacement fails; it has several hard links, of which
+        the others would keep the old content; or a link of another user leads
+        to it.
     :raises gpuclient.exceptions.DocumentError: The system refused.
     """
     with reported(path), places.reach(path) as place:
@@ -173,7 +174,7 @@ def check_replaceable(path: str) -> str:
 def _check_replaceable(place: places.FolderEntry, descriptor: int) -> None:
     status = os.fstat(descriptor)
     path, target = place.path, place.target()
-    # Root could write it, but somebody took the write permission away.
+    # Root could write it, but it has no write permission on purpose.
     if not status.st_mode & 0o222 or not _may_write(place.name, place.folder):
         raise exceptions.UnsafeEdit(f'Cannot edit {path}: it is read-only')
     if not _may_write('.', place.folder):
@@ -188,8 +189,7 @@ def _check_replaceable(place: places.FolderEntry, descriptor: int) -> None:
     if status.st_nlink > 1 and not _without_leftover(place, status):
         raise exceptions.UnsafeEdit(
             f'Cannot edit {path}: it has {status.st_nlink} hard links, and '
-            'the '
-            'others would keep the old content'
+            'the others would keep the old content'
         )
 
 
@@ -200,9 +200,9 @@ def _may_write(name: str, folder: int) -> bool:
 def _without_leftover(
     place: places.FolderEntry, status: os.stat_result
 ) -> bool:
-    """Remove the second name that a run left that was killed.
+    """Remove the temporary name that a killed run has left.
 
-    :returns: Whether it had that one beside its own, and no other.
+    :returns: Whether this was the only other name of the file.
     """
     if status.st_nlink != 2:
         return False
@@ -222,16 +222,16 @@ def _without_leftover(
 
 
 def _prefix(place: places.FolderEntry) -> str:
-    """Return what the names of files begin with that are to replace one."""
-    # A name may be as long as the file system lets it be.
+    """Return the prefix of temporary names of a file."""
+    # The whole name could exceed the limit of the file system.
     return f'.{place.name[:60]}.'
 
 
 def check_creatable(path: str) -> None:
-    """Find out whether a file can be made, without making anything.
+    """Make sure that a file can be created, without creating anything.
 
-    :raises gpuclient.exceptions.DocumentError: The first folder above it that
-        there is cannot be written to.
+    :raises gpuclient.exceptions.DocumentError: The nearest existing folder
+        above it is not writable.
     """
     above = path
     while True:
@@ -272,7 +272,7 @@ def _os_error(number: int) -> OSError:
 
 
 def _is_mount_point(target: str) -> bool:
-    # os.path.ismount() sees no bind mount within one file system.
+    # os.path.ismount() does not detect bind mounts within a file system.
     try:
         with open(
             '/proc/self/mountinfo', encoding='utf-8', errors='surrogateescape'
@@ -290,10 +290,10 @@ def _is_mount_point(target: str) -> bool:
 
 
 def replace(path: str, old: bytes, new: bytes) -> None:
-    """Write a file, keeping owner, mode and extended attributes.
+    """Replace a file, keeping owner, mode and extended attributes.
 
-    :param old: What was read; somebody else's edit is not overwritten.
-    :raises gpuclient.exceptions.DocumentChanged: Its content is another.
+    :param old: The content that was read; edits of others are not overwritten.
+    :raises gpuclient.exceptions.DocumentChanged: Its content has changed.
     :raises gpuclient.exceptions.UnsafeEdit: See :func:`check_replaceable`.
     :raises gpuclient.exceptions.DocumentError: The system refused.
     """
@@ -305,11 +305,11 @@ def replace(path: str, old: bytes, new: bytes) -> None:
 def replacement(
     path: str, old: bytes | None, new: bytes
 ) -> collections.abc.Iterator[collections.abc.Callable[[], None]]:
-    """Write the new file beside the old one; what is yielded puts it there.
+    """Write the new file beside the old one; yield a function to replace it.
 
-    So several files are written before the first of them is another.
+    So several files can be written before the first one is replaced.
 
-    :param old: None if it does not matter what it was.
+    :param old: The content that was read; None if it does not matter.
     :raises gpuclient.exceptions.DocumentError: See :func:`replace`.
     """
     with (
@@ -338,13 +338,13 @@ def replacement(
 
 
 def write(path: str, content: bytes) -> None:
-    """Write a file whatever it held, or one that is not there.
+    """Write a file, regardless of its content, or create it.
 
-    Of one that is there, owner, mode and extended attributes are kept. What
-    is no file, a terminal or a pipe, is written to.
+    Owner, mode and extended attributes of an existing file are kept. A
+    terminal or a pipe is written to.
 
     :raises gpuclient.exceptions.UnsafeEdit: See :func:`check_replaceable`; or
-        somebody else put it into a folder that everybody can write in.
+        another user created the file in a folder that all users can write to.
     :raises gpuclient.exceptions.DocumentError: The system refused.
     """
     with reported(path):
@@ -358,12 +358,11 @@ def write(path: str, content: bytes) -> None:
                 return
             if places.is_foreign(place.folder_status(), status):
                 raise exceptions.UnsafeEdit(
-                    f'Cannot write {path}: another user put it into a '
-                    'folder that others can write in, too; choose another '
-                    'path'
+                    f'Cannot write {path}: another user created it in a '
+                    'folder that others can write to; choose another path'
                 )
             if not stat.S_ISREG(status.st_mode):
-                # Not to wait for a reader of a pipe that may never come.
+                # Do not wait for a reader of a pipe.
                 descriptor = place.open(os.O_WRONLY | os.O_NONBLOCK)
                 os.set_blocking(descriptor, True)
                 _write_to(descriptor, content)
@@ -387,14 +386,14 @@ def _write_new(place: places.FolderEntry, content: bytes) -> None:
 
 
 def _write_to(descriptor: int, content: bytes) -> None:
-    """Write to what is no file, and close it."""
+    """Write to an open descriptor, and close it."""
     with open(descriptor, 'wb') as stream:
         stream.write(content)
 
 
 @contextlib.contextmanager
 def reported(path: str) -> collections.abc.Iterator[None]:
-    """Raise what the system says as an error of ours."""
+    """Convert errors of the system."""
     try:
         yield
     except OSError as exc:
@@ -413,11 +412,11 @@ def _not_written(path: str, exc: OSError) -> exceptions.DocumentError:
 def create(
     path: str, content: bytes, mode: int = 0o644, *, folders: int = 0o777
 ) -> None:
-    """Write a file that is not there, and the folders above it.
+    """Create a file, and the folders above it.
 
-    :param mode: As the file shall have it, less what the umask takes away.
-    :param folders: The same of folders that are made.
-    :raises gpuclient.exceptions.DocumentChanged: Somebody else made one.
+    :param mode: Mode of the file, before the umask.
+    :param folders: Mode of new folders, before the umask.
+    :raises gpuclient.exceptions.DocumentChanged: The file exists.
     :raises gpuclient.exceptions.DocumentError: The system refused.
     """
     with creation(path, content, mode, folders=folders) as commit:
@@ -428,7 +427,7 @@ def create(
 def creation(
     path: str, content: bytes, mode: int = 0o644, *, folders: int = 0o777
 ) -> collections.abc.Iterator[collections.abc.Callable[[], None]]:
-    """Write a new file without a name; what is yielded gives it its name.
+    """Write a new file without a name; yield a function to link it.
 
     :raises gpuclient.exceptions.DocumentError: See :func:`create`.
     """
@@ -438,7 +437,7 @@ def creation(
         def commit() -> None:
             with reported(path), _locked(place):
                 try:
-                    # Unlike a rename, it fails where there is a file.
+                    # Unlike a rename, it fails if the file exists.
                     os.link(
                         source,
                         place.name,
@@ -448,8 +447,8 @@ def creation(
                     )
                 except FileExistsError as exc:
                     raise exceptions.DocumentChanged(
-                        f'{path} was made by somebody else meanwhile and '
-                        'stays as it is: run the command again'
+                        f'{path} was created by another process meanwhile and '
+                        'is unchanged: run the command again'
                     ) from exc
 
         with _unnamed(place, content, prepare) as source:
@@ -457,9 +456,10 @@ def creation(
 
 
 def remove(path: str, content: bytes) -> None:
-    """Remove a file, unless somebody else has written it.
+    """Remove a file, unless it has changed.
 
-    :raises gpuclient.exceptions.DocumentError: Somebody has, or the system
+    :param content: Its content as it was written.
+    :raises gpuclient.exceptions.DocumentError: It has changed, or the system
         refused.
     """
     with (
@@ -479,9 +479,9 @@ def _unnamed(
     content: bytes,
     prepare: collections.abc.Callable[[int], None],
 ) -> collections.abc.Iterator[str]:
-    """Write a file that has no name; yield what it can be linked from.
+    """Write a file without a name; yield the path to link it from.
 
-    Where the file system knows no such files, it has a name for a while.
+    On a file system without such files, it has a temporary name.
     """
     try:
         descriptor = os.open(
@@ -517,8 +517,8 @@ def _fill(
 
 
 def _set_mode(mode: int, descriptor: int) -> None:
-    """Give a file a mode, less what the umask takes away."""
-    # There is no way to read it alone.
+    """Set the mode of a file, as modified by the umask."""
+    # The umask can only be read by setting it.
     mask = os.umask(0o077)
     os.umask(mask)
     os.fchmod(descriptor, mode & ~mask)
@@ -527,7 +527,7 @@ def _set_mode(mode: int, descriptor: int) -> None:
 def _check_same(
     place: places.FolderEntry, descriptor: int, name: str | None = None
 ) -> None:
-    """Make sure that a name is still that of a file that is open."""
+    """Make sure that a name still refers to an open file."""
     try:
         status = os.stat(
             name or place.name, dir_fd=place.folder, follow_symlinks=False
@@ -538,8 +538,8 @@ def _check_same(
         raise _changed(place.path)
 
 
-def _same(one: os.stat_result, other: os.stat_result) -> bool:
-    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+def _same(first: os.stat_result, second: os.stat_result) -> bool:
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
 
 
 def _check_unchanged(
@@ -553,8 +553,8 @@ def _check_unchanged(
 
 def _changed(path: str) -> exceptions.DocumentChanged:
     return exceptions.DocumentChanged(
-        f'{path} changed after it was read and stays as it is: run '
-        'the command again'
+        f'{path} changed after it was read and was not written: run the '
+        'command again'
     )
 
 
@@ -562,7 +562,7 @@ def _changed(path: str) -> exceptions.DocumentChanged:
 def _opened(place: places.FolderEntry) -> collections.abc.Iterator[int]:
     """Open a file to be replaced.
 
-    :raises gpuclient.exceptions.DocumentError: It is no regular file.
+    :raises gpuclient.exceptions.DocumentError: It is not a regular file.
     """
     status = place.status()
     if status is not None and stat.S_ISDIR(status.st_mode):
@@ -582,7 +582,7 @@ def _temporary(
     content: bytes,
     prepare: collections.abc.Callable[[int], None],
 ) -> collections.abc.Iterator[tuple[int, str]]:
-    """Write a file beside another one; delete it if it stays there."""
+    """Write a file with a temporary name; delete it if it is not renamed."""
     name = f'{_prefix(place)}{secrets.token_hex(4)}'
     descriptor = os.open(
         name,
@@ -613,9 +613,9 @@ def _readable(folder: int) -> collections.abc.Iterator[int]:
 
 @contextlib.contextmanager
 def _locked(place: places.FolderEntry) -> collections.abc.Iterator[None]:
-    """Keep other runs from replacing files of a folder at the same time.
+    """Keep other runs from replacing files in a folder at the same time.
 
-    The folder is locked because the file itself will be another one.
+    The folder is locked, because the file itself is replaced.
     """
     with _readable(place.folder) as descriptor:
         _lock(place.path, descriptor)
@@ -624,7 +624,7 @@ def _locked(place: places.FolderEntry) -> collections.abc.Iterator[None]:
 
 
 def _lock(path: str, descriptor: int) -> None:
-    """Wait for other runs, but not for ever: anybody can lock a folder."""
+    """Wait for other runs, with a limit: any process can lock a folder."""
     end = time.monotonic() + _LONGEST_LOCK
     while True:
         try:
@@ -644,7 +644,7 @@ def _lock(path: str, descriptor: int) -> None:
 
 
 def _copy_attributes(path: str, source: int, target: int) -> None:
-    """Give a file the owner, mode and attributes of another one."""
+    """Copy owner, mode and extended attributes of a file to another."""
     status, made = os.fstat(source), os.fstat(target)
     if (status.st_uid, status.st_gid) != (made.st_uid, made.st_gid):
         try:
@@ -655,7 +655,7 @@ def _copy_attributes(path: str, source: int, target: int) -> None:
             ) from exc
     wanted = _attributes(source)
     if _ACL in _attributes(target):
-        # Readers that the folder's default ACL adds.
+        # It comes from the default ACL of the folder.
         os.removexattr(target, _ACL)
     # After fchown(), which clears the set-id bits.
     os.fchmod(target, stat.S_IMODE(status.st_mode))
@@ -670,7 +670,7 @@ def _copy_attribute(
     try:
         os.setxattr(target, attribute, value)
     except OSError as exc:
-        # The folder may have given it the same one (SELinux).
+        # It may have the same value by default (SELinux).
         if attribute in _attributes(target) and value == os.getxattr(
             target, attribute
         ):
@@ -682,26 +682,24 @@ def _copy_attribute(
 
 
 def _attributes(descriptor: int) -> list[str]:
-    """Return the extended attributes that are not of the content itself."""
+    """Return the extended attributes that do not depend on the content."""
     try:
         return sorted(set(os.listxattr(descriptor)) - _OF_CONTENT)
     except OSError:
-        # A file system that has none.
+        # The file system has none.
         return []
 
 
 def warnings(path: str) -> list[str]:
-    """Return what to say of the folder of a file that was written."""
+    """Return warnings about the folder of a file that was written."""
     try:
         with places.reach(path) as place:
             if not places.is_shared(place.folder_status()):
                 return []
     except (OSError, exceptions.DocumentError):
         return []
+    folder = os.path.dirname(path) or '.'
     return [
-        (
-            'Every user of this machine can replace {path}, because the '
-            'folder {folder} is writable for all: take the permission away '
-            '(chmod o-w)'
-        ).format(path=path, folder=os.path.dirname(path) or '.')
+        f'Every user of this machine can replace {path}, because its folder '
+        f'is writable for all: run "chmod o-w {folder}"'
     ]

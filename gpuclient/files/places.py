@@ -10,12 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Reach a file through descriptors of the folders above it.
+"""Open a file through descriptors of the folders above it.
 
-Whoever may rename entries of a folder can put a link in their place, at any
-moment. So each folder on the way is opened within the one before, links are
-followed by hand, and one that somebody else could have planted may only lead
-to what the same user could have written anyway.
+A user who may rename the entries of a folder can replace them by a link at any
+moment. Therefore each folder on the path is opened relative to the one above
+it, and links are followed here and not by the kernel. A link that another user
+could have created may only lead to a file that the same user could write
+anyway.
 """
 
 import collections
@@ -32,10 +33,10 @@ import stat
 
 from gpuclient import exceptions
 
-#: As the kernel follows in one path (``path_resolution(7)``).
+#: The limit of the kernel for a path (``path_resolution(7)``).
 _MOST_LINKS = 40
 _OPEN_ENTRY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-#: Descriptors of this process by name, which are no links to a path.
+#: Names of descriptors of this process; their links are not paths.
 _OWN_STREAM = re.compile(
     r'/dev/std(out|err)|/(dev|proc/self)/fd/\d+', re.ASCII
 )
@@ -43,16 +44,16 @@ _OWN_STREAM = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class FolderEntry:
-    """A name in a folder, which is open."""
+    """A name in an open folder."""
 
     #: As the user named it.
     path: str
-    #: Descriptor of the folder; it can neither be read nor be locked.
+    #: Descriptor of the folder (``O_PATH``: not for reading or locking).
     folder: int
     name: str
 
     def status(self) -> os.stat_result | None:
-        """Return what is there now; None where nothing is."""
+        """Return the present status; None if it does not exist."""
         try:
             return os.stat(
                 self.name, dir_fd=self.folder, follow_symlinks=False
@@ -64,7 +65,7 @@ class FolderEntry:
         return os.fstat(self.folder)
 
     def open(self, flags: int, mode: int = 0o600) -> int:
-        """Open what is there; fail where it is a link."""
+        """Open it; fail if it is a link."""
         return os.open(
             self.name,
             flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY,
@@ -73,7 +74,7 @@ class FolderEntry:
         )
 
     def target(self) -> str:
-        """Return its path without links, as the kernel knows it."""
+        """Return its path without links."""
         try:
             folder = os.readlink(f'/proc/self/fd/{self.folder}')
         except OSError:
@@ -82,7 +83,7 @@ class FolderEntry:
 
 
 def is_own_stream(path: str) -> bool:
-    """Return whether a path names an open descriptor of this process."""
+    """Return whether a path is an open descriptor of this process."""
     return bool(_OWN_STREAM.fullmatch(path))
 
 
@@ -90,11 +91,11 @@ def is_own_stream(path: str) -> bool:
 def reach(
     path: str, *, make: int | None = None
 ) -> collections.abc.Iterator[FolderEntry]:
-    """Open the folder of a file, which need not be there.
+    """Open the folder of a file, which need not exist.
 
-    :param make: Make the folders that are not there, with this mode.
-    :raises gpuclient.exceptions.UnsafeEdit: A link of another user leads to
-        what is not that user's.
+    :param make: Create missing folders with this mode.
+    :raises gpuclient.exceptions.UnsafeEdit: A link of another user leads to a
+        file that this user cannot write.
     :raises OSError: The system refused.
     """
     walk = _Walk(path)
@@ -116,10 +117,10 @@ def reach(
 
 @dataclasses.dataclass(frozen=True)
 class _Link:
-    """A link that was followed, and who could have put it there."""
+    """A link that was followed, and the users who could have created it."""
 
     path: str
-    #: What :func:`strangers` has of its folder.
+    #: See :func:`strangers`.
     planters: frozenset[tuple[str, int]]
 
     def check(
@@ -128,19 +129,18 @@ class _Link:
         folder: os.stat_result,
         entry: os.stat_result | None,
     ) -> None:
-        """Refuse to follow it to what its planters could not write."""
+        """Refuse a target that these users could not write."""
         for kind, number in sorted(self.planters):
             if not _could_write(kind, number, folder, entry):
                 raise exceptions.UnsafeEdit(
                     f'Cannot write {path}: {_described(kind, number)} could '
-                    'have put the '
-                    f'link {self.path} there, which leads to a file that is '
-                    'not theirs; name the file itself'
+                    f'have created the link {self.path}, which leads to a '
+                    'file of another user; pass the file itself'
                 )
 
 
 class _Walk:
-    """A way from folder to folder, of which the last one is open."""
+    """Walks from folder to folder; the last one is open."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -154,9 +154,9 @@ class _Walk:
         os.close(self.folder)
 
     def check(self, entry: os.stat_result | None) -> None:
-        """Refuse links of others to what is in the folder.
+        """Refuse links of others to an entry of the folder.
 
-        :param entry: What is there; None where nothing is.
+        :param entry: Its status; None if it does not exist.
         """
         for link in self.links:
             link.check(self._path, os.fstat(self.folder), entry)
@@ -176,7 +176,7 @@ class _Walk:
     def step(self, name: str, make: int | None) -> bool:
         """Enter a folder or follow a link; return whether it was the last.
 
-        :param make: Make a folder that is not there, with this mode.
+        :param make: Create a missing folder with this mode.
         """
         try:
             entry = os.open(name, _OPEN_ENTRY, dir_fd=self.folder)
@@ -210,7 +210,7 @@ class _Walk:
                 os.close(entry)
 
     def _pass(self, name: str, status: os.stat_result) -> None:
-        """Take note of an entry on the way."""
+        """Check an entry on the path; subclasses may refuse it."""
 
     def _follow(self, name: str, entry: int, status: os.stat_result) -> None:
         self._followed += 1
@@ -226,7 +226,7 @@ class _Walk:
 
 
 class _OwnWalk(_Walk):
-    """A way that nobody but this user and root can turn elsewhere."""
+    """Refuses a path that users other than this one and root can change."""
 
     def _pass(self, name: str, status: os.stat_result) -> None:
         self.refuse(name, strangers(os.fstat(self.folder), status))
@@ -236,32 +236,29 @@ class _OwnWalk(_Walk):
             raise exceptions.UnsafeEdit(
                 f'Cannot trust the directory {self._path}: '
                 f'{_described(kind, number)} can replace '
-                f'{name}; choose a directory that is yours alone'
+                f'{name}; choose a directory that only you can write to'
             )
 
 
 def check_own(path: str, *, make: int | None = None) -> None:
-    """Make sure that a folder is this user's, and so is the way to it.
+    """Make sure that no other user can change or replace a folder.
 
-    Then nobody else can change what is in it, or put another one there.
-
-    :param make: Make the folders that are not there, with this mode.
-    :raises gpuclient.exceptions.UnsafeEdit: Somebody else could.
-    :raises OSError: It is not there, or the system refused.
+    :param make: Create missing folders with this mode.
+    :raises gpuclient.exceptions.UnsafeEdit: Another user can.
+    :raises OSError: It does not exist, or the system refused.
     """
     walk = _OwnWalk(path)
     try:
-        # So that the last one is entered, too.
+        # So that the last folder is entered, too.
         walk.names.append('.')
         while len(walk.names) > 1:
             walk.step(walk.names.popleft(), make)
         status = os.fstat(walk.folder)
         if status.st_uid != os.geteuid():
             raise exceptions.UnsafeEdit(
-                (
-                    'Cannot trust the directory {path}: it belongs to '
-                    '{who}; choose one that is yours'
-                ).format(path=path, who=_described('user', status.st_uid))
+                f'Cannot trust the directory {path}: it belongs to '
+                f'{_described("user", status.st_uid)}; choose a directory '
+                'that belongs to you'
             )
         walk.refuse('files in it', writers(status))
     finally:
@@ -269,13 +266,13 @@ def check_own(path: str, *, make: int | None = None) -> None:
 
 
 def writers(entry: os.stat_result) -> frozenset[tuple[str, int]]:
-    """Return who, but its owner and root, may write a file or a folder."""
-    found = set()
+    """Return who may write a file or folder, except its owner and root."""
+    result = set()
     if entry.st_mode & 0o020 and not _is_private(entry.st_gid):
-        found.add(('group', entry.st_gid))
+        result.add(('group', entry.st_gid))
     if entry.st_mode & 0o002:
-        found.add(('everybody', 0))
-    return frozenset(found)
+        result.add(('everybody', 0))
+    return frozenset(result)
 
 
 def _names(path: str) -> list[str]:
@@ -285,21 +282,22 @@ def _names(path: str) -> list[str]:
 def strangers(
     folder: os.stat_result, entry: os.stat_result
 ) -> frozenset[tuple[str, int]]:
-    """Return who, but root and this user, could replace an entry.
+    """Return who could replace an entry, except this user and root.
 
-    Each is a kind and a number: ``user`` and ``group``; ``everybody``; and
-    ``sticky`` for a user who put a link into a folder that many write in,
-    where the kernel does not follow it either (``protected_symlinks``).
+    Each is a kind and a number: ``user``, ``group``, ``everybody``, and
+    ``sticky`` for the owner of a link in a sticky folder that others can write
+    to. The kernel does not follow such a link either
+    (``protected_symlinks``).
     """
-    ours = _trusted_users()
-    found = set()
-    if folder.st_uid not in ours:
-        found.add(('user', folder.st_uid))
+    trusted = _trusted_users()
+    result = set()
+    if folder.st_uid not in trusted:
+        result.add(('user', folder.st_uid))
     if folder.st_mode & stat.S_ISVTX:
-        if folder.st_mode & 0o022 and entry.st_uid not in ours:
-            found.add(('sticky', entry.st_uid))
-        return frozenset(found)
-    return frozenset(found) | writers(folder)
+        if folder.st_mode & 0o022 and entry.st_uid not in trusted:
+            result.add(('sticky', entry.st_uid))
+        return frozenset(result)
+    return frozenset(result) | writers(folder)
 
 
 def _could_write(
@@ -308,7 +306,7 @@ def _could_write(
     folder: os.stat_result,
     entry: os.stat_result | None,
 ) -> bool:
-    """Return whether somebody could write a file, or put another there."""
+    """Return whether a user or group could write or replace a file."""
     known = [folder] if entry is None else [folder, entry]
     if kind == 'user':
         return any(status.st_uid == number for status in known)
@@ -325,12 +323,12 @@ def _could_write(
 
 
 def is_shared(folder: os.stat_result) -> bool:
-    """Return whether everybody can replace the files of a folder."""
+    """Return whether all users can replace the files of a folder."""
     return bool(folder.st_mode & 0o002) and not folder.st_mode & stat.S_ISVTX
 
 
 def is_foreign(folder: os.stat_result, entry: os.stat_result) -> bool:
-    """Return whether somebody else put a file where many can put some."""
+    """Return whether another user created a file in a shared folder."""
     many = 0o022 if folder.st_mode & stat.S_ISVTX else 0o002
     return (
         bool(folder.st_mode & many)
@@ -357,7 +355,7 @@ def _name_of(
 
 
 def _is_private(group: int) -> bool:
-    """Return whether a group is root's, or the one that bears our name."""
+    """Return whether a group is that of root, or of this user alone."""
     if group == 0:
         return True
     user = os.geteuid()
@@ -370,7 +368,7 @@ def _trusted_users() -> frozenset[int]:
 
 @functools.cache
 def _unmapped_users() -> frozenset[int]:
-    """Return what stands for root where it is not part of a user namespace."""
+    """Return the user that root is shown as in a user namespace."""
     try:
         with open('/proc/self/uid_map', encoding='ascii') as stream:
             first = stream.read().split()

@@ -112,8 +112,8 @@ class TestLinks(PlacesTestCase):
             error = self.assertRaises(exceptions.UnsafeEdit, write)
             self.assertRegex(
                 str(error),
-                r'user 4242 could have put the link nova\.conf there, which '
-                r'leads to a file that is not theirs; name the file itself',
+                r'user 4242 could have created the link nova\.conf, which '
+                r'leads to a file of another user; pass the file itself',
             )
             self.assertKept()
 
@@ -150,7 +150,7 @@ class TestLinks(PlacesTestCase):
         self.theirs.chmod(0o777)
         self.path.symlink_to(self.victim)
         error = self.assertRaises(exceptions.UnsafeEdit, self.edit, self.path)
-        self.assertIn('everybody could have put the link', str(error))
+        self.assertIn('everybody could have created the link', str(error))
         self.assertKept()
 
     def test_of_a_group(self) -> None:
@@ -275,7 +275,7 @@ class TestStickyFolders(PlacesTestCase):
         error = self.assertRaises(
             exceptions.UnsafeEdit, sarif.write, os.fspath(self.path), []
         )
-        self.assertIn('another user put it into a folder', str(error))
+        self.assertIn('another user created it in a folder', str(error))
         self.assertEqual('', self.path.read_text())
 
     def test_a_pipe_of_somebody_else(self) -> None:

@@ -288,7 +288,7 @@ class TestCreate(testtools.TestCase):
             words = self.refused(
                 os.fspath(_EXAMPLES / 'rhoso.yaml'), '--output', 'out'
             )
-        self.assertIn('was made by somebody else meanwhile', words)
+        self.assertIn('was created by another process meanwhile', words)
         self.assertEqual(
             {'out/control-plane/service-values.yaml': 'mine'}, self.tree()
         )

@@ -420,7 +420,7 @@ class TestSeveralFiles(FilesTestCase):
             *(alias.CreateAlias, *CREATE, *kind.options),
         )
         self.assertEqual(
-            'nova-compute.conf changed after it was read and stays as it is: '
+            'nova-compute.conf changed after it was read and was not written: '
             'run the command again',
             str(error),
         )
