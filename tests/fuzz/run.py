@@ -107,8 +107,8 @@ def _try(
     if not changed or isinstance(file, derived_conf.DerivedFile):
         return
     try:
-        for one in file.files:
-            one.check_possible()
+        for edited in file.files:
+            edited.check_possible()
     except exceptions.UnsafeEdit as exc:
         _check_line(exc)
         if not exc.patch:
@@ -133,7 +133,7 @@ def _try(
 
 
 def _judge(file: editable.Editable, counts: collections.Counter[str]) -> None:
-    found = [
+    processes = [
         tree.process(
             configuration.ALL
             if reading.service is None
@@ -144,9 +144,9 @@ def _judge(file: editable.Editable, counts: collections.Counter[str]) -> None:
         for reading in file.readings()
     ]
     plane = data_plane.DataPlaneObjects()
-    for one in file.files:
-        plane.read('x', one.content().decode())
-    for located in configuration_rules.check(plane.deployment(found)):
+    for part in file.files:
+        plane.read('x', part.content().decode())
+    for located in configuration_rules.check(plane.deployment(processes)):
         if not located.finding.message:
             raise AssertionError(located)
         counts['findings'] += 1

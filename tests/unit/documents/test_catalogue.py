@@ -39,7 +39,7 @@ class _Case(testtools.TestCase):
 
 class TestLoad(_Case):
     def test_change_and_add(self):
-        found = self.load("""
+        models = self.load("""
             models:
               nvidia_a100_pcie_40gb:
                 device_types: [type-PCI]
@@ -64,7 +64,7 @@ class TestLoad(_Case):
                 architecture: Two
                 sources: [its box]
         """)
-        model = found.by_name('nvidia_a100_pcie_40gb')
+        model = models.by_name('nvidia_a100_pcie_40gb')
         self.assertEqual(('type-PCI',), model.device_types)
         self.assertEqual('535', model.driver_floor)
         # What is not named stays.
@@ -91,10 +91,10 @@ class TestLoad(_Case):
                 subsystem_ids=('10de:157e',),
                 sources=('its box',),
             ),
-            found.by_name('10de:00ff'),
+            models.by_name('10de:00ff'),
         )
         self.assertEqual(
-            len(catalogue.builtin().models) + 1, len(found.models)
+            len(catalogue.builtin().models) + 1, len(models.models)
         )
         # The one that others use has not changed.
         self.assertEqual(

@@ -223,24 +223,24 @@ class CheckTestCase(testtools.TestCase):
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
-        found = tree.read([os.fspath(self.folder)])
+        contents = tree.read([os.fspath(self.folder)])
         return [
             *(
-                configuration_rules.unreadable(*one)
-                for one in found.unreadable
+                configuration_rules.unreadable(*failure)
+                for failure in contents.unreadable
             ),
-            *configuration_rules.check(found.deployment),
+            *configuration_rules.check(contents.deployment),
         ]
 
     def codes(self, files: dict[str, str]) -> list[tuple[str, str, int]]:
         """Return codes with the file and the text of the line."""
         return [
             (
-                one.finding.code,
-                os.path.relpath(one.place.path, self.folder),
-                one.place.line or 0,
+                located.finding.code,
+                os.path.relpath(located.place.path, self.folder),
+                located.place.line or 0,
             )
-            for one in self.check(files)
+            for located in self.check(files)
         ]
 
     def check_change(
@@ -254,15 +254,16 @@ class CheckTestCase(testtools.TestCase):
         """Compare what one change makes with codes and texts of lines."""
         assert clean[name].count(old) == 1, (old, clean[name].count(old))
         files = {**clean, name: clean[name].replace(old, new)}
-        found = []
+        findings = []
         for code, file, line in self.codes(files):
             text = files[file].splitlines()[line - 1].strip() if line else ''
-            found.append((code, text))
+            findings.append((code, text))
         self.assertEqual(
-            [one[0] for one in expected], [one[0] for one in found]
+            [location[0] for location in expected],
+            [location[0] for location in findings],
         )
         for (_code, beginning), (_same, text) in zip(
-            expected, found, strict=True
+            expected, findings, strict=True
         ):
             self.assertTrue(text.startswith(beginning), text)
 
@@ -654,8 +655,10 @@ class TestValues(CheckTestCase):
         text = CLEAN[NODES].replace(
             'vfio-pci.ids=10de:20f1', 'vfio-pci.ids=10de:20f1,15b3:1017'
         )
-        found = self.check({**CLEAN, NODES: text})
-        self.assertEqual(['GPU402'], [one.finding.code for one in found])
+        findings = self.check({**CLEAN, NODES: text})
+        self.assertEqual(
+            ['GPU402'], [located.finding.code for located in findings]
+        )
         text = text.replace(
             SPEC,
             f'{SPEC}\n        device_spec = {{"vendor_id": "15b3", '
@@ -669,8 +672,8 @@ class TestValues(CheckTestCase):
             '"address": "0000:04:00.0", "remote_managed": "false"',
         )
         text = text.replace('vfio-pci.ids=10de:20f1', 'vfio-pci.ids=10de:20f2')
-        found = self.check({**CLEAN, NODES: text})
-        self.assertIn('GPU401', [one.finding.code for one in found])
+        findings = self.check({**CLEAN, NODES: text})
+        self.assertIn('GPU401', [located.finding.code for located in findings])
 
     def test_cores_of_open_vswitch_in_a_template(self) -> None:
         text = CLEAN[NODES].replace(
@@ -682,7 +685,7 @@ class TestValues(CheckTestCase):
 
     def test_a_node_of_its_own(self) -> None:
         """Variables of a node count in place of those of all."""
-        found = self.check(
+        findings = self.check(
             {
                 **CLEAN,
                 NODES: CLEAN[NODES].replace(
@@ -693,7 +696,9 @@ class TestValues(CheckTestCase):
                 ),
             }
         )
-        self.assertEqual(['GPU404'], [one.finding.code for one in found])
+        self.assertEqual(
+            ['GPU404'], [located.finding.code for located in findings]
+        )
 
     def test_machines_of_others(self) -> None:
         """Where none is written down for a node set, none is missed."""
@@ -704,10 +709,13 @@ class TestValues(CheckTestCase):
         self.assertEqual([], self.check(files))
 
     def test_template_that_cannot_be_read(self) -> None:
-        found = self.check({'nova/nova.conf': '{{ define }}\n[pci]\n'})
+        findings = self.check({'nova/nova.conf': '{{ define }}\n[pci]\n'})
         self.assertEqual(
             [('GPU300', finding.Severity.WARNING)],
-            [(one.finding.code, one.finding.severity) for one in found],
+            [
+                (located.finding.code, located.finding.severity)
+                for located in findings
+            ],
         )
 
     def test_file_of_others_that_cannot_be_read(self) -> None:
@@ -742,7 +750,7 @@ class TestKolla(CheckTestCase):
             ('{% if x %}\npci_in_placement = True\n{% endif %}', []),
             ('pci_in_placement = False', ['GPU301']),
         ):
-            found = self.check(
+            findings = self.check(
                 {
                     'kolla/config/nova/nova-api.conf': (
                         f'[pci]\nalias = {alias}\n[filter_scheduler]\n{text}\n'
@@ -752,9 +760,9 @@ class TestKolla(CheckTestCase):
             self.assertEqual(
                 expected,
                 [
-                    one.finding.code
-                    for one in found
-                    if one.finding.severity == finding.Severity.ERROR
+                    located.finding.code
+                    for located in findings
+                    if located.finding.severity == finding.Severity.ERROR
                 ],
                 text,
             )
@@ -889,7 +897,7 @@ class TestExample(CheckTestCase):
         )
         self.assertEqual(
             {finding.Severity.WARNING},
-            {one.finding.severity for one in self.check(files)},
+            {located.finding.severity for located in self.check(files)},
         )
 
 

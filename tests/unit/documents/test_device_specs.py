@@ -58,7 +58,10 @@ class TestRules(testtools.TestCase):
     def test_check(self, text: str, codes: list[str]) -> None:
         self.assertEqual(
             codes,
-            [found.code for found in device_spec_rules.check(parsed(text))],
+            [
+                warning.code
+                for warning in device_spec_rules.check(parsed(text))
+            ],
         )
 
     @ddt.data(
@@ -131,16 +134,16 @@ class TestRules(testtools.TestCase):
     )
     @ddt.unpack
     def test_check_reporting(self, text: str, codes: list[str]) -> None:
-        found = device_spec_rules.check_reporting(parsed(text))
-        self.assertEqual(codes, [one.code for one in found])
+        findings = device_spec_rules.check_reporting(parsed(text))
+        self.assertEqual(codes, [warning.code for warning in findings])
 
     def test_check_reporting_of_long_names(self) -> None:
         for length, codes in ((248, []), (249, ['GPU203', 'GPU204'])):
             name = 'a' * length
-            found = device_spec_rules.check_reporting(
+            findings = device_spec_rules.check_reporting(
                 parsed(json.dumps({'resource_class': name, 'traits': name}))
             )
-            self.assertEqual(codes, [one.code for one in found])
+            self.assertEqual(codes, [warning.code for warning in findings])
 
 
 class TestDocuments(testtools.TestCase):

@@ -43,7 +43,7 @@ class TestEdits(test_tree.TreeTestCase):
         self.assertTrue(aliases.add(document, CLASS))
         self.assertEqual(
             [self.path('nova-compute.conf')],
-            [one.path for one in document.file.files if one.changed],
+            [file.path for file in document.file.files if file.changed],
         )
 
     def test_alias_in_another_file(self) -> None:
@@ -93,7 +93,7 @@ class TestEdits(test_tree.TreeTestCase):
         )
         for number, document in enumerate(aliases.read(self.path(''))):
             self.assertEqual(number == 0, aliases.add(document, SAME))
-        (changed,) = [one for one in document.file.files if one.changed]
+        (changed,) = [file for file in document.file.files if file.changed]
         self.assertEqual(
             (self.path('nova.conf'), f'{ON}[pci]\nalias = {SAME.render()}\n'),
             (changed.path, changed.content().decode()),

@@ -187,10 +187,10 @@ class TestOptions(testtools.TestCase):
                 conf = nova_conf.NovaConf('nova.conf', text.encode())
                 (reading,) = conf.readings()
                 process = tree.process(configuration.ALL, conf.path, reading)
-                for one in configuration_rules.check(
+                for located in configuration_rules.check(
                     deployment.Deployment((process,))
                 ):
-                    self.assertTrue(str(one.finding))
+                    self.assertTrue(str(located.finding))
 
 
 class TestReaders(testtools.TestCase):
@@ -205,9 +205,9 @@ class TestReaders(testtools.TestCase):
         for name in ('nova.conf', 'nova.yaml'):
             path = self.folder / name
             path.write_bytes(content)
-            found = tree.read([os.fspath(path)])
-            for one in configuration_rules.check(found.deployment):
-                self.assertTrue(str(one.finding))
+            contents = tree.read([os.fspath(path)])
+            for located in configuration_rules.check(contents.deployment):
+                self.assertTrue(str(located.finding))
             for reader in (aliases, device_specs):
                 try:
                     documents = reader.read(os.fspath(path))
@@ -227,12 +227,12 @@ class TestReaders(testtools.TestCase):
         path = self.folder / 'catalogue.yaml'
         path.write_bytes(content)
         try:
-            found = catalogue.load(os.fspath(path))
+            models = catalogue.load(os.fspath(path))
         except exceptions.DocumentError as exc:
             self.assertNotIn('\n', str(exc))
             self.assertIn(os.fspath(path), str(exc))
         else:
-            self.assertGreater(len(found.models), 100)
+            self.assertGreater(len(models.models), 100)
 
     def _edit(self, document: object) -> None:
         """Add an entry; what can be written reads back."""

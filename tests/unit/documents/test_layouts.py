@@ -112,18 +112,18 @@ class LayoutTestCase(test_tree.TreeTestCase):
     ) -> list[tuple[tuple[str, ...], str | None, list[str]]]:
         """Return kinds, host and sources of each process."""
         self.write(files)
-        found = tree.read([os.fspath(self.folder)])
-        self.assertEqual((), found.unreadable)
+        contents = tree.read([os.fspath(self.folder)])
+        self.assertEqual((), contents.unreadable)
         return sorted(
             (
-                one.readers,
-                one.host,
+                process.readers,
+                process.host,
                 [
                     os.path.relpath(source.place.path, self.folder)
-                    for source in one.sources
+                    for source in process.sources
                 ],
             )
-            for one in found.deployment.processes
+            for process in contents.deployment.processes
         )
 
 
@@ -162,9 +162,11 @@ class TestLayouts(LayoutTestCase):
             and 'conductor/' not in path
             and 'scheduler/' not in path
         }
-        found = self.check(files)
-        self.assertEqual(len(set(found)), len(found))
-        self.assertEqual({('GPU301', *place) for place in lines}, set(found))
+        locations = self.check(files)
+        self.assertEqual(len(set(locations)), len(locations))
+        self.assertEqual(
+            {('GPU301', *place) for place in lines}, set(locations)
+        )
 
     def test_debian(self) -> None:
         files = {
@@ -216,7 +218,11 @@ class TestLayouts(LayoutTestCase):
                 )
                 for host in ('gpu-0', 'gpu-1')
             ],
-            [one for one in self.processes(files) if one[0] == (COMPUTE,)],
+            [
+                process
+                for process in self.processes(files)
+                if process[0] == (COMPUTE,)
+            ],
         )
         self.assertNotIn('GPU213', [code for code, *_ in self.check(files)])
 
@@ -279,7 +285,9 @@ class TestLayouts(LayoutTestCase):
                     for host in 'ab'
                 ),
             ],
-            sorted(self.processes(files), key=lambda one: one[1] or ''),
+            sorted(
+                self.processes(files), key=lambda process: process[1] or ''
+            ),
         )
         self.assertEqual([], self.check(files))
 
@@ -296,7 +304,7 @@ class TestLayouts(LayoutTestCase):
                         'controller/nova.conf': '[DEFAULT]\na = 1\n',
                     }
                 ),
-                key=lambda one: one[2],
+                key=lambda process: process[2],
             ),
         )
 
@@ -308,7 +316,7 @@ class TestDeclared(LayoutTestCase):
         self, files: dict[str, str], *given: tuple[tuple[str, ...], str, str]
     ) -> list[tuple[tuple[str, ...], str | None, list[str]]]:
         self.write(files)
-        found = tree.read(
+        contents = tree.read(
             [os.fspath(self.folder)],
             [
                 tree.Declared(
@@ -317,18 +325,18 @@ class TestDeclared(LayoutTestCase):
                 for kinds, host, path in given
             ],
         )
-        self.assertEqual((), found.unreadable)
-        self.assertEqual(len(files), found.files)
+        self.assertEqual((), contents.unreadable)
+        self.assertEqual(len(files), contents.files)
         return [
             (
-                one.readers,
-                one.host,
+                process.readers,
+                process.host,
                 [
                     os.path.relpath(source.place.path, self.folder)
-                    for source in one.sources
+                    for source in process.sources
                 ],
             )
-            for one in found.deployment.processes
+            for process in contents.deployment.processes
         ]
 
     def test_files(self) -> None:
@@ -394,18 +402,20 @@ class TestDeclared(LayoutTestCase):
         )
 
     def test_unreadable(self) -> None:
-        found = tree.read([], [tree.Declared((API,), None, '/nowhere')])
-        self.assertEqual(['/nowhere'], [one[0] for one in found.unreadable])
+        contents = tree.read([], [tree.Declared((API,), None, '/nowhere')])
+        self.assertEqual(
+            ['/nowhere'], [failure[0] for failure in contents.unreadable]
+        )
 
 
 @ddt.ddt
 class TestUnread(LayoutTestCase):
     def messages(self, files: dict[str, str]) -> list[tuple[str, str]]:
         self.write(files)
-        found = tree.read([os.fspath(self.folder)])
+        contents = tree.read([os.fspath(self.folder)])
         return [
-            (os.path.relpath(one.place.path, self.folder), one.reason)
-            for one in found.deployment.unread
+            (os.path.relpath(unread.place.path, self.folder), unread.reason)
+            for unread in contents.deployment.unread
         ]
 
     @ddt.data(

@@ -132,11 +132,11 @@ class TestMachines(test_check.CheckTestCase):
     def test_values(self, old: str, new: str, field: str) -> None:
         text = test_check.CLEAN[MACHINES]
         self.assertIn(old, text)
-        (found,) = self.check(
+        (located,) = self.check(
             {**test_check.CLEAN, MACHINES: text.replace(old, new)}
         )
-        self.assertEqual('GPU325', found.finding.code)
-        self.assertIn(f'has no {field}: ', found.finding.message)
+        self.assertEqual('GPU325', located.finding.code)
+        self.assertIn(f'has no {field}: ', located.finding.message)
 
     def test_what_else_is_called_bmc(self) -> None:
         """Groups of firewall rules, for example."""
@@ -176,7 +176,9 @@ class TestMachines(test_check.CheckTestCase):
         self.assertEqual(
             fields,
             [
-                one.finding.message.partition('has no ')[2].partition(':')[0]
-                for one in self.check({'host.yaml': text})
+                located.finding.message.partition('has no ')[2].partition(':')[
+                    0
+                ]
+                for located in self.check({'host.yaml': text})
             ],
         )

@@ -201,8 +201,8 @@ class TestRefused(DocumentTestCase):
         (b'[pci]\n\xff\n', 'it is not UTF-8 (byte 6)'),
     )
     @ddt.unpack
-    def test_content(self, content: str | bytes, words: str) -> None:
-        self.assertIn(words, self.refused(self.document, content))
+    def test_content(self, content: str | bytes, message: str) -> None:
+        self.assertIn(message, self.refused(self.document, content))
 
     @ddt.data(
         'password = hunter2\n',

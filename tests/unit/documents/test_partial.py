@@ -55,10 +55,10 @@ class TestPartial(testtools.TestCase):
 
     def unreadable(self) -> dict[str, str]:
         with as_somebody():
-            found = tree.read([str(self.folder)]).unreadable
+            unreadable = tree.read([str(self.folder)]).unreadable
         return {
             os.path.relpath(path, self.folder): reason
-            for path, reason in found
+            for path, reason in unreadable
         }
 
     def test_all_can_be_read(self) -> None:
@@ -70,9 +70,9 @@ class TestPartial(testtools.TestCase):
         inner.mkdir()
         (inner / 'nova-compute.conf').write_text(NOVA)
         self.lock(inner)
-        found = self.unreadable()
-        self.assertEqual(['more'], list(found))
-        self.assertIn('Permission denied', found['more'])
+        reasons = self.unreadable()
+        self.assertEqual(['more'], list(reasons))
+        self.assertIn('Permission denied', reasons['more'])
 
     def test_a_file_that_nothing_tells_of(self) -> None:
         path = self.folder / '50-gpu.conf'
@@ -81,14 +81,14 @@ class TestPartial(testtools.TestCase):
         self.assertEqual(['50-gpu.conf'], list(self.unreadable()))
 
     def test_a_path_that_is_too_long(self) -> None:
-        here = os.open('.', os.O_RDONLY)
-        self.addCleanup(os.close, here)
-        self.addCleanup(os.fchdir, here)
+        folder = os.open('.', os.O_RDONLY)
+        self.addCleanup(os.close, folder)
+        self.addCleanup(os.fchdir, folder)
         os.chdir(self.folder)
         for _number in range(22):
             os.mkdir('x' * 200)
             os.chdir('x' * 200)
-        os.fchdir(here)
+        os.fchdir(folder)
         (reason,) = self.unreadable().values()
         self.assertIn('File name too long', reason)
 

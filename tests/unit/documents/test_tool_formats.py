@@ -133,8 +133,8 @@ class TestHelm(FormatTestCase):
             self.options({'values.yaml': text}, 'nova-compute'),
         )
         self.write({'values.yaml': text.replace('         {}', '        {}')})
-        found = tree.read([os.fspath(self.folder)])
-        self.assertEqual(1, len(found.unreadable))
+        contents = tree.read([os.fspath(self.folder)])
+        self.assertEqual(1, len(contents.unreadable))
 
     def test_overrides(self) -> None:
         text = HELM + textwrap.indent(
@@ -658,8 +658,8 @@ class TestPackstack(FormatTestCase):
 
     def test_a_text_file(self) -> None:
         self.write({'packstack-answers-20260101.txt': self.TEXT % '192.0.2.2'})
-        found = tree.read([os.fspath(self.folder)])
-        self.assertEqual(1, found.files)
+        contents = tree.read([os.fspath(self.folder)])
+        self.assertEqual(1, contents.files)
 
     def test_edit_is_refused(self) -> None:
         self.write({'answers.conf': '[general]\nCONFIG_NOVA_PCI_ALIAS=\n'})
@@ -702,8 +702,8 @@ class TestKollaGlobals(FormatTestCase):
             self.write(
                 {'globals.yml': f'nova_pci_passthrough_whitelist:{value}\n'}
             )
-            found = tree.read([os.fspath(self.folder)])
-            self.assertEqual((), found.deployment.processes)
+            contents = tree.read([os.fspath(self.folder)])
+            self.assertEqual((), contents.deployment.processes)
 
 
 @ddt.ddt
@@ -749,10 +749,10 @@ class TestUnread(FormatTestCase):
                 'flavors.yml': 'pci_passthrough:alias: a:1\n',
             }
         )
-        found = config_check.read([os.fspath(self.folder)])
+        contents = config_check.read([os.fspath(self.folder)])
         self.assertEqual(
             [os.fspath(self.folder / 'gpu.yml')],
-            [path for path, _name in found.unread],
+            [path for path, _name in contents.unread],
         )
 
     def test_of_openstack_ansible(self) -> None:

@@ -48,18 +48,18 @@ class ToolTestCase(testtools.TestCase):
 
     def services(self, files: dict[str, str]) -> tree.ConfigurationTree:
         self.write(files)
-        found = tree.read([os.fspath(self.folder)])
-        self.assertEqual((), found.unreadable)
-        return found
+        contents = tree.read([os.fspath(self.folder)])
+        self.assertEqual((), contents.unreadable)
+        return contents
 
     def codes(self, files: dict[str, str]) -> list[tuple[str, str, object]]:
         return [
             (
-                one.finding.code,
-                os.path.relpath(one.place.path, self.folder),
-                one.place.line,
+                located.finding.code,
+                os.path.relpath(located.place.path, self.folder),
+                located.place.line,
             )
-            for one in configuration_rules.check(
+            for located in configuration_rules.check(
                 self.services(files).deployment
             )
         ]
@@ -202,7 +202,7 @@ class TestOpenStackAnsible(ToolTestCase):
     @ddt.unpack
     def test_values(self, text: str, expected: list[str]) -> None:
         self.assertEqual(
-            [[f'[pci]{one}' for one in expected]],
+            [[f'[pci]{option}' for option in expected]],
             self.options({'user_variables.yml': text}, 'nova-compute'),
         )
 
@@ -332,12 +332,12 @@ class TestOpenStackAnsible(ToolTestCase):
             f'a{number}: &a{number} [{f"*a{number - 1}," * 9}]\n'
             for number in range(1, 30)
         )
-        for text, words in (
+        for text, message in (
             ('nova_pci_alias: [\n', ', line 2: '),
             (f'{laughs}nova_pci_alias: [*a29]\n', 'too many parts'),
             (f'nova_pci_alias: [[{"x," * 2000}]]\n', 'too many parts'),
         ):
             self.write({'user_nova.yml': text})
             (unreadable,) = tree.read([os.fspath(self.folder)]).unreadable
-            self.assertIn(words, unreadable[1])
+            self.assertIn(message, unreadable[1])
             self.assertNotIn('\n', unreadable[1])

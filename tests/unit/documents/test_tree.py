@@ -60,15 +60,15 @@ class TreeTestCase(testtools.TestCase):
 
     def check(self, files: dict[str, str]) -> list[tuple[str, str, object]]:
         self.write(files)
-        found = tree.read([os.fspath(self.folder)])
-        self.assertEqual((), found.unreadable)
+        contents = tree.read([os.fspath(self.folder)])
+        self.assertEqual((), contents.unreadable)
         return [
             (
-                one.finding.code,
-                os.path.relpath(one.place.path, self.folder),
-                one.place.line,
+                located.finding.code,
+                os.path.relpath(located.place.path, self.folder),
+                located.place.line,
             )
-            for one in configuration_rules.check(found.deployment)
+            for located in configuration_rules.check(contents.deployment)
         ]
 
 
@@ -186,12 +186,12 @@ class TestCheck(TreeTestCase):
                 '[DEFAULT]\ndebug = true\n',
             )
         )
-        found = tree.read([os.fspath(self.folder)])
+        contents = tree.read([os.fspath(self.folder)])
         self.assertEqual(
             {'nova/a.conf', 'novacompute.conf', 'my-nova2.ini'},
             {
                 os.path.relpath(service.place.path, self.folder)
-                for service in found.deployment.processes
+                for service in contents.deployment.processes
             },
         )
 
@@ -199,8 +199,8 @@ class TestCheck(TreeTestCase):
         swapped = SPEC.replace('10de', 'x').replace('20f1', '10de')
         swapped = swapped.replace('"x"', '"20f1"')
         self.write(changed(COMPUTE, SPEC, swapped))
-        found = tree.read([os.fspath(self.folder)])
-        message = configuration_rules.check(found.deployment)[
+        contents = tree.read([os.fspath(self.folder)])
+        message = configuration_rules.check(contents.deployment)[
             0
         ].finding.message
         self.assertIn('has vendor_id and product_id swapped', message)
@@ -241,13 +241,13 @@ class TestCheck(TreeTestCase):
             ('gpu_h100', ['GPU111']),
             ('CUSTOM_OTHER', ['GPU111', 'GPU307']),
         ):
-            found = self.check(
+            findings = self.check(
                 {
                     'nova.conf': f'{ON}[pci]\nreport_in_placement = 1\n'
                     f'{alias}{spec % name}'
                 }
             )
-            self.assertEqual(codes, [one[0] for one in found])
+            self.assertEqual(codes, [location[0] for location in findings])
 
     def test_values_of_rhoso(self) -> None:
         """The example of the origin document, and one with a mistake."""
@@ -316,7 +316,7 @@ class TestKolla(TreeTestCase):
 
     def test_layers_are_one_deployment(self) -> None:
         """Those of a service reach over folders."""
-        found = self.check(
+        findings = self.check(
             {
                 'config/nova.conf': f'{ON}[pci]\n{ALIAS}',
                 'config/nova/nova-scheduler.conf': (
@@ -329,7 +329,7 @@ class TestKolla(TreeTestCase):
                 ),
             }
         )
-        self.assertEqual([('GPU307', 'config/nova.conf', 4)], found)
+        self.assertEqual([('GPU307', 'config/nova.conf', 4)], findings)
 
     def test_paths_of_both_kinds(self) -> None:
         """What is named from the root and what is not have no folder."""
@@ -349,11 +349,11 @@ class TestKolla(TreeTestCase):
                 'config/nova/nova-api.conf': '[pci]\nc = 4\nc = 5\n',
             }
         )
-        found = tree.read([os.fspath(self.folder)])
+        contents = tree.read([os.fspath(self.folder)])
         (api,) = (
-            one
-            for one in found.deployment.processes
-            if 'nova-api' in one.readers
+            process
+            for process in contents.deployment.processes
+            if 'nova-api' in process.readers
         )
         self.assertEqual(
             [
@@ -364,12 +364,12 @@ class TestKolla(TreeTestCase):
             ],
             [
                 (
-                    one.section,
-                    one.name,
-                    one.setting.text,
-                    os.path.relpath(str(one.setting.place), self.folder),
+                    option.section,
+                    option.name,
+                    option.setting.text,
+                    os.path.relpath(str(option.setting.place), self.folder),
                 )
-                for one in api.options
+                for option in api.options
             ],
         )
 
@@ -400,9 +400,11 @@ class TestKolla(TreeTestCase):
         }
         self.assertEqual([], self.check(files))
         (compute,) = (
-            one
-            for one in tree.read([os.fspath(self.folder)]).deployment.processes
-            if one.readers == ('nova-compute',) and one.device_specs
+            process
+            for process in tree.read(
+                [os.fspath(self.folder)]
+            ).deployment.processes
+            if process.readers == ('nova-compute',) and process.device_specs
         )
         self.assertEqual(2, len(compute.aliases))
         self.assertTrue(compute.pci_in_placement)
@@ -418,8 +420,8 @@ class TestKolla(TreeTestCase):
                 'etc/nova/nova-compute.conf': '[pci]\n',
             }
         )
-        found = tree.read([os.fspath(self.folder)])
-        self.assertEqual(2, len(found.deployment.processes))
+        contents = tree.read([os.fspath(self.folder)])
+        self.assertEqual(2, len(contents.deployment.processes))
 
 
 class TestRead(TreeTestCase):
@@ -427,17 +429,19 @@ class TestRead(TreeTestCase):
         self.write({'nova.conf': 'broken\n', 'other.conf': 'broken\n'})
         (self.folder / 'nova.yaml').write_bytes(b'\xff')
         (self.folder / 'loop.conf').symlink_to('loop.conf')
-        found = tree.read([os.fspath(self.folder)])
+        contents = tree.read([os.fspath(self.folder)])
         self.assertEqual(
             ['loop.conf', 'nova.conf', 'nova.yaml'],
-            sorted(os.path.basename(path) for path, _why in found.unreadable),
+            sorted(
+                os.path.basename(path) for path, _why in contents.unreadable
+            ),
         )
-        self.assertEqual(0, found.files)
+        self.assertEqual(0, contents.files)
         missing = os.fspath(self.folder / 'missing')
-        found = tree.read([missing, missing])
+        contents = tree.read([missing, missing])
         self.assertEqual(
             [(missing, 'Cannot read missing: No such file or directory')],
-            list(found.unreadable),
+            list(contents.unreadable),
         )
 
     def test_what_is_filled_in_later_is_not_broken(self) -> None:
@@ -452,11 +456,11 @@ class TestRead(TreeTestCase):
         (self.folder / 'with-devices.yaml').write_text(
             '{{- if .Values.pci }}\nconf: |\n  [pci]\n  alias = x\n'
         )
-        found = tree.read([os.fspath(self.folder)])
-        self.assertEqual((), found.unreadable)
+        contents = tree.read([os.fspath(self.folder)])
+        self.assertEqual((), contents.unreadable)
         self.assertEqual(
             [('with-devices.yaml', 'a template')],
-            [(os.path.basename(path), name) for path, name in found.unread],
+            [(os.path.basename(path), name) for path, name in contents.unread],
         )
         # A file that the user names is told of, whatever is in it.
         path = os.fspath(self.folder / 'nova' / 'policy.yaml')
@@ -510,14 +514,14 @@ class TestBadInput(TreeTestCase):
 
     def test_encodings(self) -> None:
         path = self.folder / 'nova.conf'
-        for content, words in (
+        for content, message in (
             ('[pci]\n'.encode('utf-16'), 'not UTF-8 (byte 0)'),
             (b'[pci]\n\xe9\n', 'not UTF-8 (byte 6)'),
             (b'\xef\xbb\xbf[pci]\r\nalias\r\n', 'line 2: No'),
             (b'\t[pci]\n', 'Unexpected continuation'),
         ):
             path.write_bytes(content)
-            self.assertIn(words, self.reason(os.fspath(path)))
+            self.assertIn(message, self.reason(os.fspath(path)))
 
     def test_no_permission(self) -> None:
         path = self.folder / 'nova.conf'

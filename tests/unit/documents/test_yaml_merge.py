@@ -175,7 +175,7 @@ class TestMerge(testtools.TestCase):
 
     def test_not_in_place(self) -> None:
         """What cannot be edited is refused, with what is wanted of it."""
-        for line, data, words in (
+        for line, data, message in (
             ('a: &x 1', {'a': 2}, 'data.a has an anchor'),
             ('a: !t 1', {'a': 2}, 'data.a has an anchor'),
             ('b: &x 1\n  a: *x', {'a': 2}, 'data.a has an anchor'),
@@ -205,7 +205,7 @@ class TestMerge(testtools.TestCase):
                 continue
             done = merge(text, data)
             self.assertEqual(text, done.text)
-            self.assertIn(words, done.obstacle)
+            self.assertIn(message, done.obstacle)
             self.assertNotIn(yaml.safe_load(done.patch), (None, {}))
 
     def test_not_yaml(self) -> None:
@@ -253,10 +253,10 @@ _DATA = strategies.dictionaries(
 def overlaid(old: typing.Any, new: typing.Any) -> typing.Any:
     if not isinstance(new, dict):
         return new
-    found = dict(old) if isinstance(old, dict) else {}
+    result = dict(old) if isinstance(old, dict) else {}
     for key, value in new.items():
-        found[key] = overlaid(found.get(key), value)
-    return found
+        result[key] = overlaid(result.get(key), value)
+    return result
 
 
 def stripped(value: typing.Any) -> typing.Any:
@@ -290,9 +290,9 @@ class TestAny(testtools.TestCase):
         if done.obstacle:
             self.assertEqual(text, done.text)
             return
-        found = yaml.safe_load(done.text)
-        self.assertEqual(stripped(overlaid(old, new)), stripped(found['data']))
-        self.assertEqual({'x': 1}, found['tail'])
+        data = yaml.safe_load(done.text)
+        self.assertEqual(stripped(overlaid(old, new)), stripped(data['data']))
+        self.assertEqual({'x': 1}, data['tail'])
         self.assertEqual(done, merge(done.text, new))
 
 

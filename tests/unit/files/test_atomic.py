@@ -115,7 +115,7 @@ class AtomicTestCase(testtools.TestCase):
 
     def assertRefused(
         self,
-        words: str,
+        message: str,
         function: collections.abc.Callable[[], typing.Any],
     ) -> None:
         """Hold that a user may not, in these words, and nothing is changed."""
@@ -124,7 +124,7 @@ class AtomicTestCase(testtools.TestCase):
             try:
                 function()
             except exceptions.DocumentError as exc:
-                assert words in str(exc), exc
+                assert message in str(exc), exc
             else:
                 raise AssertionError('it was written')
 

@@ -77,11 +77,11 @@ class PlacesTestCase(testtools.TestCase):
         """Return stat() for whoever is not root, and gives nothing away."""
 
         def status(*arguments: object, **how: object) -> os.stat_result:
-            found = real(*arguments, **how)
-            owner = self.owners.get(found.st_ino)
+            status = real(*arguments, **how)
+            owner = self.owners.get(status.st_ino)
             if owner is None:
-                return found
-            return os.stat_result([*found[:4], owner, *found[5:]])
+                return status
+            return os.stat_result([*status[:4], owner, *status[5:]])
 
         return status
 

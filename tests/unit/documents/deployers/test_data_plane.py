@@ -141,22 +141,22 @@ class DataPlaneTestCase(testtools.TestCase):
     def read(self, **files: str) -> tree.ConfigurationTree:
         for name, content in files.items():
             (self.folder / f'{name}.yaml').write_text(content)
-        found = tree.read([os.fspath(self.folder)])
-        self.assertEqual((), found.unreadable)
-        return found
+        contents = tree.read([os.fspath(self.folder)])
+        self.assertEqual((), contents.unreadable)
+        return contents
 
 
 class TestValues(DataPlaneTestCase):
     def test_node_set(self) -> None:
-        found = self.read(values=NODE_SET)
-        (node_set,) = found.deployment.data_plane.node_sets
+        contents = self.read(values=NODE_SET)
+        (node_set,) = contents.deployment.data_plane.node_sets
         shared, own = node_set.settings
         self.assertEqual(
             ['intel_iommu=on iommu=pt', 'amd_iommu=on'],
             [
-                one.kernel_arguments.text
-                for one in (shared, own)
-                if one.kernel_arguments
+                settings.kernel_arguments.text
+                for settings in (shared, own)
+                if settings.kernel_arguments
             ],
         )
         self.assertEqual(shared.isolated_cores, own.isolated_cores)
@@ -168,7 +168,10 @@ class TestValues(DataPlaneTestCase):
         assert node_set.services is not None
         self.assertEqual(
             [('bootstrap', 26), ('nova-custom-gpu', 27)],
-            [(one.text, one.place.line) for one in node_set.services],
+            [
+                (service.text, service.place.line)
+                for service in node_set.services
+            ],
         )
         self.assertEqual((('app', 'openstack'),), node_set.selector)
         self.assertEqual(
@@ -176,7 +179,7 @@ class TestValues(DataPlaneTestCase):
                 ('edpm-compute-0', (('nodeName', 'edpm-compute-0'),)),
                 ('edpm-compute-1', ()),
             ],
-            [(one.name, one.selector) for one in node_set.nodes],
+            [(node.name, node.selector) for node in node_set.nodes],
         )
         (compute,) = node_set.computes
         setting = compute.last('compute', 'cpu_dedicated_set')
@@ -185,31 +188,31 @@ class TestValues(DataPlaneTestCase):
         self.assertTrue(compute.report_in_placement)
 
     def test_machines(self) -> None:
-        found = self.read(values=MACHINES)
-        (machine,) = found.deployment.data_plane.machines
+        contents = self.read(values=MACHINES)
+        (machine,) = contents.deployment.data_plane.machines
         self.assertEqual(
             ('edpm-compute-0', (('app', 'openstack'),)),
             (machine.name, machine.labels),
         )
         self.assertEqual(
             ['redfish://example', '52:54:00:00:00:01', '/dev/vda'],
-            [one.text for one in machine.settings],
+            [setting.text for setting in machine.settings],
         )
 
     def test_provisioned_by_others(self) -> None:
-        found = self.read(
+        contents = self.read(
             values=NODE_SET.replace(
                 'preProvisioned: false', 'preProvisioned: true'
             )
         )
-        (node_set,) = found.deployment.data_plane.node_sets
+        (node_set,) = contents.deployment.data_plane.node_sets
         self.assertIsNone(node_set.selector_place)
 
 
 class TestObjects(DataPlaneTestCase):
     def test_objects(self) -> None:
-        found = self.read(objects=OBJECTS)
-        plane = found.deployment.data_plane
+        contents = self.read(objects=OBJECTS)
+        plane = contents.deployment.data_plane
         (node_set,) = plane.node_sets
         (service,) = plane.services
         (machine,) = plane.machines
@@ -222,14 +225,14 @@ class TestObjects(DataPlaneTestCase):
             (machine.cpus, machine.memory_mb, machine.cpu_model),
         )
         # What the service mounts is one configuration.
-        (compute,) = found.deployment.processes
+        (compute,) = contents.deployment.processes
         self.assertEqual((compute,), node_set.computes)
         self.assertTrue(compute.report_in_placement)
         self.assertEqual(1, len(compute.aliases))
         self.assertEqual((configuration.COMPUTE,), compute.readers)
 
     def test_second_service_with_the_same_config_maps(self) -> None:
-        found = self.read(
+        contents = self.read(
             objects=OBJECTS
             + """\
 ---
@@ -259,37 +262,42 @@ spec:
   nodes: {c: {}}
 """
         )
-        plane = found.deployment.data_plane
+        plane = contents.deployment.data_plane
         self.assertEqual(
             [1, 1, 0],
             [
-                len(one.process.aliases)
-                for one in plane.services
-                if one.process is not None
+                len(service.process.aliases)
+                for service in plane.services
+                if service.process is not None
             ],
         )
         # Each is one of the processes, and of one host.
-        computes = [one.computes for one in plane.node_sets]
-        self.assertEqual([1, 1, 1], [len(one) for one in computes])
+        computes = [node_set.computes for node_set in plane.node_sets]
+        self.assertEqual(
+            [1, 1, 1], [len(host_computes) for host_computes in computes]
+        )
         for host, (compute,) in zip('abc', computes, strict=True):
             self.assertTrue(
-                any(one is compute for one in found.deployment.processes)
+                any(
+                    process is compute
+                    for process in contents.deployment.processes
+                )
             )
-            self.assertIn(compute, found.deployment.computes_on(host))
+            self.assertIn(compute, contents.deployment.computes_on(host))
         # Files of one folder are read by name, whatever mounts them.
         self.assertEqual(
             ['03-gpu-nova.conf', '25-cpu.conf'],
-            [one.name for one in computes[1][0].sources],
+            [source.name for source in computes[1][0].sources],
         )
 
     def test_names_of_config_maps(self) -> None:
         """As releases before had them."""
-        found = self.read(
+        contents = self.read(
             objects='kind: OpenStackDataPlaneService\n'
             'metadata: {name: nova-custom}\n'
             'spec: {configMaps: [a, b]}\n'
         )
-        (service,) = found.deployment.data_plane.services
+        (service,) = contents.deployment.data_plane.services
         self.assertEqual(
             ('nova-custom', ('a', 'b')), (service.type, service.config_maps)
         )
@@ -300,15 +308,17 @@ spec:
             '  - {kind: BareMetalHost, spec: {bootMACAddress: x},\n'
             '     status: {hardware: {ramMebibytes: "%s"}}}\n' % ('9' * 5000)
         )
-        found = tree.read([os.fspath(self.folder)])
-        (machine,) = found.deployment.data_plane.machines
+        contents = tree.read([os.fspath(self.folder)])
+        (machine,) = contents.deployment.data_plane.machines
         self.assertIsNone(machine.memory_mb)
 
     def test_not_yaml(self) -> None:
         path = self.folder / 'values.yaml'
         path.write_text('edpm_kernel_args: {{ a }}\n  - x\n')
-        found = tree.read([os.fspath(self.folder)])
-        self.assertEqual(deployment.DataPlane(), found.deployment.data_plane)
+        contents = tree.read([os.fspath(self.folder)])
         self.assertEqual(
-            [os.fspath(path)], [one[0] for one in found.unreadable]
+            deployment.DataPlane(), contents.deployment.data_plane
+        )
+        self.assertEqual(
+            [os.fspath(path)], [failure[0] for failure in contents.unreadable]
         )

@@ -66,7 +66,9 @@ class FolderTestCase(testtools.TestCase):
             file.write()
         # Each service has it, and once is enough.
         for document in self.documents():
-            self.assertIn(ALIAS, [one.alias for one in document.aliases])
+            self.assertIn(
+                ALIAS, [defined.alias for defined in document.aliases]
+            )
             self.assertFalse(aliases.add(document, ALIAS))
         return self.content()
 
@@ -280,11 +282,11 @@ class TestFolders(FolderTestCase):
     def test_refused(self) -> None:
         empty = self.folder / 'x.conf.d'
         empty.mkdir()
-        for path, words in (
+        for path, message in (
             (self.folder, 'It is neither a folder of drop-ins'),
             (empty, 'has no configuration of nova-api'),
         ):
             error = self.assertRaises(
                 exceptions.DocumentError, services.read, os.fspath(path)
             )
-            self.assertIn(words, str(error))
+            self.assertIn(message, str(error))

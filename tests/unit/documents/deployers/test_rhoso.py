@@ -257,7 +257,7 @@ def config_map(name: str, file: str, text: str) -> str:
 
 
 def data_plane_service(name: str, *maps: str, kind: str = 'nova') -> str:
-    sources = ''.join(f'  - configMapRef: {{name: {one}}}\n' for one in maps)
+    sources = ''.join(f'  - configMapRef: {{name: {name}}}\n' for name in maps)
     return (
         '---\nkind: OpenStackDataPlaneService\n'
         f'metadata: {{name: {name}}}\nspec:\n  edpmServiceType: {kind}\n'
@@ -412,13 +412,13 @@ class TestRefused(YamlTestCase):
         ),
     )
     @ddt.unpack
-    def test_edit(self, text: str, words: str) -> None:
+    def test_edit(self, text: str, message: str) -> None:
         self.read(text)
         before = self.path.read_bytes()
         (document,) = aliases.read(os.fspath(self.path))
         aliases.add(document, ALIAS)
         error = self.assertRaises(exceptions.UnsafeEdit, document.file.write)
-        self.assertIn(words, str(error))
+        self.assertIn(message, str(error))
         self.assertIn(f'+{LINE}\n', error.patch)
         self.assertEqual(before, self.path.read_bytes())
 
@@ -430,12 +430,12 @@ class TestRefused(YamlTestCase):
         ('[' * 5000, 'Cannot read'),
     )
     @ddt.unpack
-    def test_read(self, text: str | bytes, words: str) -> None:
-        self.assert_refused(text, words)
+    def test_read(self, text: str | bytes, message: str) -> None:
+        self.assert_refused(text, message)
 
-    def assert_refused(self, text: str | bytes, words: str) -> None:
+    def assert_refused(self, text: str | bytes, message: str) -> None:
         error = self.assertRaises(exceptions.DocumentError, self.read, text)
-        self.assertIn(words, str(error))
+        self.assertIn(message, str(error))
         self.assertIn(str(self.path), str(error))
         self.assertNotIn('\n', str(error))
 

@@ -155,26 +155,26 @@ class TestConf(testtools.TestCase):
             ],
             {('10de', '20f1')},
         )
-        one, two = (f'device_spec = {value}\n' for value in option.values)
+        first, second = (f'device_spec = {value}\n' for value in option.values)
         nic = 'device_spec = {"vendor_id": "15b3", "physical_network": "x"}\n'
         for old, new in (
-            ('', f'[pci]\n{one}{two}'),
-            (f'[pci]\n{nic}{two}', f'[pci]\n{nic}{two}{one}'),
+            ('', f'[pci]\n{first}{second}'),
+            (f'[pci]\n{nic}{second}', f'[pci]\n{nic}{second}{first}'),
             # A card that is gone; a place that nobody filled in.
             (
-                f'[pci]\n{two}{nic}{one.replace(":01", ":09")}',
-                f'[pci]\n{two}{nic}{one}',
+                f'[pci]\n{second}{nic}{first.replace(":01", ":09")}',
+                f'[pci]\n{second}{nic}{first}',
             ),
             (
                 '[pci]\ndevice_spec = {"vendor_id": "10DE", "product_id": '
                 f'"20f1", "address": "CHANGEME"}}\n{nic}',
-                f'[pci]\n{one}{two}{nic}'.replace(two, '', 1).replace(
-                    nic, nic + two
+                f'[pci]\n{first}{second}{nic}'.replace(second, '', 1).replace(
+                    nic, nic + second
                 ),
             ),
             (
                 '[pci]\npassthrough_whitelist = {"vendor_id": "10de", '
-                '"product_id": "20f1", "address": "01:00.0"}\n' + two,
+                '"product_id": "20f1", "address": "01:00.0"}\n' + second,
                 None,
             ),
         ):

@@ -67,10 +67,10 @@ class TestKolla(testtools.TestCase):
         return str(self.assertRaises(exceptions.DocumentError, self.create))
 
     def codes(self) -> list[str]:
-        found = tree.read([os.fspath(self.folder)])
+        contents = tree.read([os.fspath(self.folder)])
         return [
-            one.finding.code
-            for one in configuration_rules.check(found.deployment)
+            located.finding.code
+            for located in configuration_rules.check(contents.deployment)
         ]
 
     def test_options_stay_in_their_layer(self) -> None:
