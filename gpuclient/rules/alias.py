@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Rules about ``[pci]alias``: what Nova accepts and nobody can want.
+"""Rules about ``[pci]alias``: aliases that Nova accepts, but cannot use.
 
 What Nova itself refuses is in :mod:`gpuclient.model.alias`.
 """
@@ -28,16 +28,16 @@ from gpuclient.model import quoting
 from gpuclient.rules import finding
 
 _ID = re.compile('[0-9a-fA-F]{4}', re.ASCII)
-#: Flavors separate aliases by commas and counts by colons; the rest would
-#: have to be escaped in some file or command line.
+#: Flavors separate aliases by commas and counts by colons; the others need
+#: escapes in some file or command line.
 _FORBIDDEN_IN_NAMES = ':,"\'`\\$'
-#: The first product of NVIDIA's first generation of GPUs with SR-IOV.
+#: The lowest product ID of NVIDIA's first GPUs with SR-IOV.
 _TURING = '1e00'
 
 
 @dataclasses.dataclass(frozen=True)
 class AliasEntry:
-    """An alias, and who has it."""
+    """An alias, its setting and the service that reads it."""
 
     alias: alias_model.Alias
     setting: configuration.Setting
@@ -73,17 +73,17 @@ def check(
 def check_capability(
     alias: alias_model.Alias,
 ) -> collections.abc.Iterator[finding.Finding]:
-    """Yield that no device has what ``capability_type`` asks for.
+    """Find ``capability_type``, which no device has.
 
-    It is compared with a tag of the device spec, which is no option that Nova
-    documents (``nova/pci/utils.py:pci_device_prop_match``).
+    Nova compares it with a tag of the device spec that it does not document
+    (``nova/pci/utils.py:pci_device_prop_match``).
     """
     if alias.capability_type is not None:
         yield finding.error(
             'GPU122',
-            f'Alias {alias.name!r} has capability_type: Nova accepts it, and '
-            f'no device has it, so that servers that request the alias are '
-            f'not scheduled. Remove capability_type',
+            f'Alias {alias.name!r} has capability_type, which Nova accepts '
+            f'but no device has: servers that request the alias are not '
+            f'scheduled. Remove capability_type',
         )
 
 
@@ -91,8 +91,8 @@ def _check_name(name: str) -> collections.abc.Iterator[finding.Finding]:
     if not name.strip():
         yield finding.stricter(
             'GPU101',
-            'The name of an alias must not be blank: no flavor could ask for '
-            'it',
+            'The name of the alias is blank: no flavor can request it. Set a '
+            'name',
         )
         return
     bad = sorted(
@@ -105,9 +105,9 @@ def _check_name(name: str) -> collections.abc.Iterator[finding.Finding]:
     if bad:
         yield finding.stricter(
             'GPU102',
-            f'The name {name!r} contains {", ".join(map(repr, bad))}: a '
-            f'flavor writes NAME:COUNT, separated by commas, and the name '
-            f'has to survive configuration files and command lines',
+            f'The name {name!r} contains {", ".join(map(repr, bad))}: flavors '
+            f'that request NAME:COUNT, configuration files or command lines '
+            f'cannot contain it. Choose another name',
         )
 
 
@@ -120,8 +120,7 @@ def _check_ids(
             yield finding.stricter(
                 'GPU103',
                 f'{key} {quoting.word(value)!r} is not four hexadecimal '
-                f'digits: no device '
-                f'has such an id',
+                f'digits: it matches no device. Correct it',
             )
 
 
@@ -133,15 +132,16 @@ def _check_values(
         if value is not None and _has_control(value):
             yield finding.stricter(
                 'GPU104',
-                f'{key} {quoting.word(value)!r} contains a control character',
+                f'{key} {quoting.word(value)!r} contains a control character. '
+                f'Remove it',
             )
         if value is not None and '$' in value:
             # oslo_config/cfg.py:ConfigOpts._substitute
             yield finding.stricter(
                 'GPU104',
                 f'{key} {quoting.word(value)!r} contains a $, which '
-                f'oslo.config takes for '
-                f'a reference to another option',
+                f'oslo.config reads as a reference to another option. '
+                f'Remove it',
             )
 
 
@@ -154,15 +154,17 @@ def _check_class(
     if not naming.is_resource_class(normal):
         yield finding.stricter(
             'GPU105',
-            f'resource_class {quoting.word(alias.resource_class)!r} becomes '
-            f'{quoting.word(normal)!r}, '
-            f'which Placement refuses: {naming.RULE}',
+            f'Nova changes resource_class '
+            f'{quoting.word(alias.resource_class)!r} to '
+            f'{quoting.word(normal)!r}, which Placement refuses. Use '
+            f'{naming.RULE}',
         )
     elif normal != alias.resource_class:
         yield finding.warning(
             'GPU111',
-            f'resource_class {quoting.word(alias.resource_class)!r} is read '
-            f'as {quoting.word(normal)!r}',
+            f'Nova changes resource_class '
+            f'{quoting.word(alias.resource_class)!r} to '
+            f'{quoting.word(normal)!r}',
         )
 
 
@@ -176,9 +178,9 @@ def _check_traits(
         if not naming.is_trait(normal):
             yield finding.stricter(
                 'GPU106',
-                f'trait {quoting.word(text)!r} becomes '
-                f'{quoting.word(normal)!r}, which is not the name '
-                f'of a trait',
+                f'Nova changes trait {quoting.word(text)!r} to '
+                f'{quoting.word(normal)!r}, which is not a valid name of a '
+                f'trait. Correct it',
             )
         elif normal != text:
             advice = ''
@@ -189,16 +191,16 @@ def _check_traits(
                 )
             yield finding.warning(
                 'GPU112',
-                f'trait {quoting.word(text)!r} is read as '
+                f'Nova changes trait {quoting.word(text)!r} to '
                 f'{quoting.word(normal)!r}{advice}',
             )
 
 
 def _is_before_turing(alias: alias_model.Alias) -> bool:
-    """Return whether an alias is for hardware of NVIDIA without SR-IOV.
+    """Return whether an alias is for NVIDIA hardware without SR-IOV.
 
-    NVIDIA numbers GPUs in their order; the functions beside a GPU have lower
-    numbers, and no SR-IOV either.
+    Product IDs of NVIDIA GPUs rise with each generation; the other functions
+    of a GPU have lower ones, and no SR-IOV either.
     """
     return (
         (alias.vendor_id or '').lower() == '10de'
@@ -211,10 +213,10 @@ def _is_before_turing(alias: alias_model.Alias) -> bool:
 def _check_device_type(
     alias: alias_model.Alias, catalogue: catalogue_model.Catalogue
 ) -> collections.abc.Iterator[finding.Finding]:
-    """Yield that an alias without a device type never gets a PF.
+    """Warn that an alias without a device type never matches a PF.
 
-    ``nova/pci/stats.py:PciDeviceStats._filter_pools_for_unrequested_pfs``. A
-    model of the catalogue that has no SR-IOV is none, nor is what NVIDIA made
+    ``nova/pci/stats.py:PciDeviceStats._filter_pools_for_unrequested_pfs``.
+    Models of the catalogue without SR-IOV are no PF, nor are NVIDIA GPUs
     before Turing.
     """
     models = catalogue.by_ids(alias.vendor_id, alias.product_id)
@@ -227,8 +229,8 @@ def _check_device_type(
         return
     yield finding.warning(
         'GPU113',
-        'Without device_type the alias never matches a type-PF device, which '
-        'is what a card with SR-IOV is. Write the device_type of the cards',
+        'The alias has no device_type, so it never matches a type-PF device, '
+        'such as a card with SR-IOV. Set device_type to that of the cards',
     )
 
 
@@ -236,9 +238,9 @@ def same_name(
     alias: alias_model.Alias,
     others: collections.abc.Iterable[alias_model.Alias],
 ) -> tuple[alias_model.Alias | None, alias_model.Alias | None]:
-    """Return what else bears the name of an alias.
+    """Return other aliases with the name of an alias.
 
-    :returns: One with the same meaning and one with another; None each where
+    :returns: One with the same definition and one with another; each None if
         there is none.
     """
     same = different = None
@@ -254,19 +256,19 @@ def same_name(
 def clash(
     alias: alias_model.Alias, other: alias_model.Alias, where: str
 ) -> finding.Finding:
-    """Return the finding that a name has two meanings.
+    """Return the finding that a name has two definitions.
 
-    :param where: Where the other one stands: a file and a line.
+    :param where: File and line of the other one.
     """
     return finding.stricter(
         'GPU107',
-        f'{where} gives {alias.name!r} another meaning: {other.render()}; '
-        f'choose another name, or change that line',
+        f'Alias {alias.name!r} has another definition in {where}: '
+        f'{other.render()}. Choose another name, or change that line',
     )
 
 
 def needs_pci_in_placement(alias: alias_model.Alias) -> finding.Finding:
-    """Return the finding that an alias has no ids, so not every Nova has it.
+    """Return the finding that an alias without ids needs pci_in_placement.
 
     nova-compute reads the option for this check only
     (``nova/pci/request.py:_validate_required_ids``).
@@ -274,8 +276,9 @@ def needs_pci_in_placement(alias: alias_model.Alias) -> finding.Finding:
     return finding.warning(
         'GPU114',
         f'Alias {alias.name!r} has no vendor_id and product_id: nova-api and '
-        f'every nova-compute refuse to start with it unless their '
-        f'configuration has [filter_scheduler]pci_in_placement = True',
+        f'nova-compute do not start with it, unless '
+        f'[filter_scheduler]pci_in_placement is True in the configuration of '
+        f'each',
     )
 
 
@@ -284,20 +287,21 @@ def other_class(
     classes: collections.abc.Collection[str],
     servers: collections.abc.Sequence[str],
 ) -> finding.Finding:
-    """Return the finding that servers with the alias hold other devices.
+    """Return the finding that servers with the alias have other devices.
 
-    :param classes: Resource classes of what they hold.
+    :param classes: Resource classes of their devices.
     """
     return finding.warning(
         'GPU115',
-        f'nova-api knows {alias.name!r} already, and servers that booted '
-        f'with it ({", ".join(map(repr, servers[:3]))}) hold '
-        f'{", ".join(sorted(classes))}, not {alias.placement_class}',
+        f'Alias {alias.name!r} is already defined in nova-api, and its '
+        f'servers ({", ".join(map(repr, servers[:3]))}) have allocations of '
+        f'{", ".join(sorted(classes))}, not {alias.placement_class}. Choose '
+        f'another name',
     )
 
 
 def matches_nothing(alias: alias_model.Alias) -> finding.Finding:
-    """Return the finding that Placement has no device for an alias."""
+    """Return the finding that no device in Placement matches an alias."""
     traits = ''.join(
         f' with trait {trait}' for trait in sorted(alias.placement_traits)
     )

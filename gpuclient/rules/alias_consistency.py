@@ -28,68 +28,90 @@ def check(
 ) -> collections.abc.Iterator[finding.Located]:
     """Compare the aliases of nova-api with those of the computes.
 
-    nova-api reads them to boot servers, nova-compute to move them
+    nova-api uses them to boot servers, nova-compute to move servers
     (``nova/compute/resource_tracker.py:ResourceTracker._move_claim``).
     """
-    sides = {
-        name: [one for one in aliases if one.service.is_read_by(name)]
+    if not all(
+        any(service.is_read_by(name) for service in services)
         for name in (configuration.API, configuration.COMPUTE)
-    }
-    present = {
-        name: any(service.is_read_by(name) for service in services)
-        for name in sides
-    }
-    if not all(present.values()):
-        # One side was not given: nothing can be said.
+    ):
+        # The configuration of one side is not there.
         return
-    api, compute = sides[configuration.API], sides[configuration.COMPUTE]
-    # An alias that cannot be read may be the very one that is missed.
-    complete = {
-        name: all(
-            sum(one.service is service for one in found)
-            == len(service.aliases)
-            for service in services
-            if service.is_read_by(name)
-        )
-        for name, found in sides.items()
-    }
-    for one in compute:
-        same = [other for other in api if other.alias.name == one.alias.name]
-        if not same and complete[configuration.API]:
-            yield finding.Located(
-                finding.warning(
-                    'GPU305',
-                    f'nova-api has no alias {one.alias.name!r}: requests '
-                    f'for servers with it are refused. Add it to the '
-                    f'configuration of nova-api, or delete it here',
-                ),
-                one.setting.place,
-            )
-        elif same and all(
-            other.alias.meaning != one.alias.meaning for other in same
-        ):
-            yield finding.Located(
-                finding.error(
-                    'GPU304',
-                    f'Alias {one.alias.name!r} has another definition on '
-                    f'nova-api ({same[0].setting.place}): servers boot with '
-                    f'the devices of that one, and are resized or migrated '
-                    f'with those of this one. Define it alike on both',
-                ),
-                one.setting.place,
-            )
-    names = {one.alias.name for one in compute}
-    for one in api:
-        if one.alias.name not in names and complete[configuration.COMPUTE]:
+    of_api, of_computes = (
+        [entry for entry in aliases if entry.service.is_read_by(name)]
+        for name in (configuration.API, configuration.COMPUTE)
+    )
+    api_complete = _is_complete(configuration.API, of_api, services)
+    for entry in of_computes:
+        yield from _check_on_api(entry, of_api, complete=api_complete)
+    if not _is_complete(configuration.COMPUTE, of_computes, services):
+        return
+    names = {entry.alias.name for entry in of_computes}
+    for entry in of_api:
+        if entry.alias.name not in names:
             yield finding.Located(
                 finding.error(
                     'GPU306',
-                    f'No compute has alias {one.alias.name!r}: servers that '
-                    f'request it boot, but cannot be resized, migrated or '
-                    f'evacuated. Define it on every compute',
+                    f'Alias {entry.alias.name!r} is defined on no compute: '
+                    f'servers that request it boot, but cannot be resized, '
+                    f'migrated or evacuated. Define it on every compute',
                 ),
-                one.setting.place,
+                entry.setting.place,
             )
+
+
+def _is_complete(
+    name: str,
+    entries: collections.abc.Sequence[alias_rules.AliasEntry],
+    services: collections.abc.Iterable[deployment.Process],
+) -> bool:
+    """Return whether all aliases of a service can be parsed.
+
+    An alias that cannot be parsed may be the one that is missing.
+    """
+    return all(
+        sum(entry.service is service for entry in entries)
+        == len(service.aliases)
+        for service in services
+        if service.is_read_by(name)
+    )
+
+
+def _check_on_api(
+    entry: alias_rules.AliasEntry,
+    of_api: collections.abc.Iterable[alias_rules.AliasEntry],
+    *,
+    complete: bool,
+) -> collections.abc.Iterator[finding.Located]:
+    """Compare an alias of a compute with those of nova-api.
+
+    :param complete: All aliases of nova-api are known.
+    """
+    name = entry.alias.name
+    same = [other for other in of_api if other.alias.name == name]
+    if not same and complete:
+        yield finding.Located(
+            finding.warning(
+                'GPU305',
+                f'Alias {name!r} is not defined in nova-api: servers that '
+                f'request it cannot be created. Add it to the configuration '
+                f'of nova-api, or remove it from the compute',
+            ),
+            entry.setting.place,
+        )
+    elif same and all(
+        other.alias.meaning != entry.alias.meaning for other in same
+    ):
+        yield finding.Located(
+            finding.error(
+                'GPU304',
+                f'Alias {name!r} has another definition in nova-api '
+                f'({same[0].setting.place}): servers boot with the devices '
+                f'of that definition, and are resized or migrated with those '
+                f'of this one. Use the same definition in both',
+            ),
+            entry.setting.place,
+        )
 
 
 def check_hosts(

@@ -24,7 +24,7 @@ from gpuclient.rules import device_spec as device_spec_rules
 from gpuclient.rules import finding
 
 _Requirement = device_sets.Requirement
-#: What an alias may fail for alone, in the order in which it is told.
+#: What alone may keep devices from an alias, in the order of reports.
 _REASONS = (
     _Requirement.ADDRESS,
     _Requirement.MIGRATION,
@@ -41,7 +41,7 @@ def check(
     specs: collections.abc.Sequence[device_spec_rules.SpecEntry],
     services: collections.abc.Sequence[deployment.Process],
 ) -> collections.abc.Iterator[finding.Located]:
-    """Find aliases that no device can serve, whatever the hosts have.
+    """Find aliases that no device can match, on any host.
 
     GPU307 and GPU902 follow ``nova/pci/stats.py:PciDeviceStats.
     _filter_pools`` and, with pci_in_placement,
@@ -49,7 +49,7 @@ def check(
     generate_request_groups_from_pci_requests``; GPU122 follows
     ``nova/pci/utils.py:pci_device_prop_match``.
 
-    :param services: Those that the aliases and the specs are of.
+    :param services: The services with these aliases and specs.
     """
     tagged = any(_has_capability(entry.spec) for entry in specs)
     computes = _by_compute(specs)
@@ -61,7 +61,7 @@ def check(
             for alias in alternatives
             if tagged or alias.capability_type is None
         ]
-        # Several with one name are alternatives: one that is served will do.
+        # Aliases with the same name are alternatives: one match is enough.
         if (plain and not computes) or any(
             _serving(alias, computes, value) is not None
             for alias in plain
@@ -69,8 +69,8 @@ def check(
         ):
             continue
         if entry.alias.capability_type is not None and not tagged:
-            for one in alias_rules.check_capability(entry.alias):
-                yield finding.Located(one, entry.setting.place)
+            for problem in alias_rules.check_capability(entry.alias):
+                yield finding.Located(problem, entry.setting.place)
         elif computes:
             yield finding.Located(
                 _unserved(entry.alias, computes, in_placement[0]),
@@ -104,7 +104,7 @@ def _alternatives(
     entry: alias_rules.AliasEntry,
     aliases: collections.abc.Iterable[alias_rules.AliasEntry],
 ) -> list[alias_model.Alias]:
-    """Return the aliases of a service with one name."""
+    """Return the aliases of a service with the name of an alias."""
     return [
         other.alias
         for other in aliases
@@ -121,29 +121,34 @@ def _by_compute(
     specs: collections.abc.Iterable[device_spec_rules.SpecEntry],
 ) -> list[list[device_spec_rules.SpecEntry]]:
     """Return the entries of each compute, in their order."""
-    found: dict[int, list[device_spec_rules.SpecEntry]] = {}
+    by_compute: dict[int, list[device_spec_rules.SpecEntry]] = {}
     for entry in specs:
-        found.setdefault(id(entry.service), []).append(entry)
-    return list(found.values())
+        by_compute.setdefault(id(entry.service), []).append(entry)
+    return list(by_compute.values())
 
 
 def _in_placement(
     services: collections.abc.Iterable[deployment.Process],
 ) -> tuple[bool, ...]:
-    """Return what ``[filter_scheduler]pci_in_placement`` may be.
+    """Return the possible values of ``[filter_scheduler]pci_in_placement``.
 
-    nova-api, nova-scheduler and nova-conductor decide; a compute has the
-    option for its check of aliases only.
+    nova-api, nova-scheduler and nova-conductor use it; a compute reads it only
+    to validate aliases.
     """
     services = tuple(services)
-    deciding = [one for one in services if one.is_control_plane] or [
-        one for one in services if one.pci_in_placement is not None
+    deciding = [
+        service for service in services if service.is_control_plane
+    ] or [
+        service for service in services if service.pci_in_placement is not None
     ]
     if not deciding or any(
-        one.is_open('filter_scheduler', 'pci_in_placement') for one in services
+        service.is_open('filter_scheduler', 'pci_in_placement')
+        for service in services
     ):
         return False, True
-    return tuple(sorted({bool(one.pci_in_placement) for one in deciding}))
+    return tuple(
+        sorted({bool(service.pci_in_placement) for service in deciding})
+    )
 
 
 def _serving(
@@ -154,7 +159,7 @@ def _serving(
     in_placement: bool,
     without: str | None = None,
 ) -> device_spec_rules.SpecEntry | None:
-    """Return an entry by which a device may serve an alias."""
+    """Return an entry whose devices may match an alias."""
     for entries in computes:
         served = device_sets.serves(
             [entry.spec for entry in entries],
@@ -174,7 +179,7 @@ def _unserved(
     computes: list[list[device_spec_rules.SpecEntry]],
     in_placement: bool,
 ) -> finding.Finding:
-    """Return the finding that no device serves an alias, with the reason."""
+    """Return the finding that no device matches an alias, and why."""
     for reason in _REASONS:
         entry = _serving(alias, computes, in_placement, reason)
         if entry is None:
@@ -186,7 +191,7 @@ def _unserved(
         alias, vendor_id=alias.product_id, product_id=alias.vendor_id
     )
     hint = ''.join(
-        f'; {entry.setting.place} has vendor_id and product_id swapped'
+        f'; vendor_id and product_id are swapped in {entry.setting.place}'
         for entries in computes
         for entry in entries
         if device_spec.ANY not in (entry.spec.vendor_id, entry.spec.product_id)
@@ -207,8 +212,8 @@ def _no_devices(alias: alias_model.Alias, rest: str) -> finding.Finding:
     )
     return finding.error(
         'GPU307',
-        f'No [pci]device_spec matches devices for alias {alias.name!r} '
-        f'({what}): servers that request it are not scheduled{rest}',
+        f'No [pci]device_spec matches alias {alias.name!r} ({what}): '
+        f'servers that request it are not scheduled{rest}',
     )
 
 
@@ -218,41 +223,41 @@ def _not_migratable(
     value = 'yes' if alias.live_migratable else 'no'
     return finding.error(
         'GPU902',
-        f'Alias {alias.name!r} has live_migratable = {value}, and no '
-        f'device_spec that matches its devices has the same '
+        f'Alias {alias.name!r} has live_migratable = {value}, but no '
+        f'device_spec with its devices has the same value '
         f'({entry.setting.place}): servers that request it are not '
-        f'scheduled. Write the same in both, or remove it from the alias',
+        f'scheduled. Set the same value in both, or remove it from the alias',
     )
 
 
 def _why(
     reason: str, alias: alias_model.Alias, entry: device_spec_rules.SpecEntry
 ) -> str:
-    """Return why an entry matches devices, and none serves an alias."""
+    """Return why the devices of an entry do not match an alias."""
     place, tags = entry.setting.place, entry.spec.tags
     if reason == _Requirement.REMOTE:
         return (
             f'{place} matches them with remote_managed, and such devices '
-            f'are for ports of Neutron only. Remove remote_managed'
+            f'are for Neutron ports only. Remove remote_managed'
         )
     if reason == _Requirement.NETWORK:
         return (
             f'{place} matches them with physical_network, and such devices '
             f'are not reported to Placement. Remove physical_network, or '
-            f'request the device by a port'
+            f'request the device with a port'
         )
     if reason == _Requirement.TRAITS:
         return (
             f'its traits {", ".join(sorted(alias.placement_traits))} are '
-            f'not those of {place}. Write the same traits in both'
+            f'not those of {place}. Set the same traits in both'
         )
     if reason == _Requirement.CLASS:
-        given = tags.get('resource_class')
+        resource_class = tags.get('resource_class')
         return (
             f'it requests resource class {alias.placement_class}, and '
             f'{place} has '
-            f'{given if given else "none, so that it is made of the ids"}. '
-            f'Write the same resource_class in both'
+            f'{resource_class or "none, so Nova uses the ids"}. '
+            f'Set the same resource_class in both'
         )
     if reason == _Requirement.TYPE:
         return (
@@ -260,5 +265,6 @@ def _why(
             f'replaces the device type. Remove the tag'
         )
     return (
-        f'other entries before {place} match all of them. Put that entry first'
+        f'other entries before {place} match all of them. Move that entry '
+        f'first'
     )

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Rules about what the catalogue of GPU models says of an alias.
+"""Rules that compare an alias with the catalogue of GPU models.
 
-All are warnings: Nova takes any ids, and a card may be newer than the
-catalogue. A name that says no model gives no finding.
+All are warnings: Nova accepts any ids, and a card may be newer than the
+catalogue. A name without a model gives no finding.
 """
 
 import collections.abc
@@ -24,16 +24,16 @@ from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue as catalogue_model
 from gpuclient.rules import finding
 
-#: As Nova's documentation calls aliases: ``a1``, ``a2``.
+#: Names of aliases in Nova's documentation: ``a1``, ``a2``.
 _COUNTER = re.compile('a[0-9]', re.IGNORECASE | re.ASCII)
 Names: typing.TypeAlias = collections.abc.Callable[[str, str], str | None]
 
-#: Vendors whose PCI devices are GPUs, as far as aliases are concerned; Intel
-#: makes network cards and accelerators, too.
+#: Vendors whose aliases are for GPUs; Intel makes network cards and
+#: accelerators, too.
 _OF_GPUS = ('1002', '10de')
 #: NVSwitches, which go to a guest together with the GPUs that they link.
 _NVSWITCHES = {('10de', '1af1'), ('10de', '22a3')}
-#: Words of names that are no model.
+#: Words in names of aliases that are no model.
 _BRANDS = {
     'accelerator',
     'ada',
@@ -83,7 +83,7 @@ _VENDOR_WORDS = {
     'rtx': '10de',
     'tesla': '10de',
 }
-#: ``A2``, ``T4``, ``L40``: as much the name of a rack or a zone.
+#: ``A2``, ``T4``, ``L40``: these may name a rack or a zone as well.
 _SHORT = re.compile('[a-z][0-9]{1,2}', re.ASCII)
 _MEMORY = re.compile('([0-9]{1,3})g(?:i?b)?', re.ASCII)
 
@@ -93,10 +93,10 @@ def check_alias(
     catalogue: catalogue_model.Catalogue,
     names: Names | None = None,
 ) -> tuple[finding.Finding, ...]:
-    """Return what is odd about an alias, as far as GPU models are known.
+    """Return where an alias differs from the GPU model with its ids.
 
-    :param names: Returns the name that a database of PCI ids has for a vendor
-        and a product, or None: ids that it knows are no mistyped ones.
+    :param names: Returns the name of a vendor and a product in a database of
+        PCI ids, or None; ids that are in it are not mistyped.
     """
     if alias.vendor_id is None or alias.product_id is None:
         return ()
@@ -129,15 +129,15 @@ def check_alias(
 def check_choice(
     model: catalogue_model.Model,
 ) -> tuple[finding.Finding, ...]:
-    """Return that the usual device type of a model is a choice."""
+    """Return that a model has more than one device type."""
     if len(model.device_types) < 2:
         return ()
     why = f' ({model.notes})' if model.notes else ''
     return (
         finding.warning(
             'GPU121',
-            f'{model.name} is {" or ".join(model.device_types)}, as the card '
-            f'is set up; {model.device_type} is taken{why}',
+            f'{model.name} is {" or ".join(model.device_types)}, depending on '
+            f'the settings of the card; {model.device_type} is used{why}',
         ),
     )
 
@@ -157,8 +157,8 @@ def _unknown(
     advice = ''.join(f'; {model.name} is {model.ids}' for model in named[:3])
     return finding.warning(
         'GPU117',
-        f'No GPU model that we know has the ids {_ids(alias)} of alias '
-        f'{alias.name!r}: compare them with lspci -nn{advice}',
+        f'No GPU model in the catalogue has the ids {_ids(alias)} of alias '
+        f'{alias.name!r}. Compare them with lspci -nn{advice}',
     )
 
 
@@ -166,11 +166,12 @@ def _swapped(
     alias: alias_model.Alias,
     models: tuple[catalogue_model.Model, ...],
 ) -> finding.Finding:
-    of = f' of {_join(models)}' if models else ''
+    of = f' (the ids of {_join(models)})' if models else ''
     return finding.warning(
         'GPU118',
         f'vendor_id {alias.vendor_id!r} and product_id {alias.product_id!r} '
-        f'of alias {alias.name!r} are the ids{of} the other way round',
+        f'of alias {alias.name!r} are swapped{of}: the alias matches no '
+        f'device. Swap them',
     )
 
 
@@ -190,7 +191,7 @@ def _other_model(
         )
         yield finding.warning(
             'GPU119',
-            f'The name of alias {alias.name!r} says '
+            f'The name of alias {alias.name!r} suggests '
             f'{named[0].designation}, but its ids {_ids(alias)} are those of '
             f'{_join(models)} ({right})',
         )
@@ -205,18 +206,18 @@ def _other_model(
     ):
         yield finding.warning(
             'GPU119',
-            f'The name of alias {alias.name!r} says {memory // 1024} GB, but '
-            f'its ids {_ids(alias)} are those of {_join(models)}',
+            f'The name of alias {alias.name!r} suggests {memory // 1024} GB, '
+            f'but its ids {_ids(alias)} are those of {_join(models)}',
         )
 
 
 def _other_type(
     alias: alias_model.Alias, models: tuple[catalogue_model.Model, ...]
 ) -> collections.abc.Iterator[finding.Finding]:
-    """Yield that a card of the model has another device type on most hosts.
+    """Warn that cards of the model usually have another device type.
 
-    libvirt's driver tells the type (``nova/virt/libvirt/host.py:Host.
-    _get_pcidev_info``); an alias matches devices of its own type alone.
+    libvirt's driver reports the type (``nova/virt/libvirt/host.py:Host.
+    _get_pcidev_info``); an alias only matches devices of its own type.
     """
     expected = tuple(
         dict.fromkeys(kind for model in models for kind in model.device_types)
@@ -239,13 +240,13 @@ def _other_type(
         yield finding.warning(
             'GPU120',
             f'Alias {alias.name!r} requests {wanted} devices, but '
-            f'{_join(models)} is mostly {models[0].device_type}: such a card '
+            f'{_join(models)} is usually {models[0].device_type}: such a card '
             f'never matches the alias. It is {wanted} '
             f'{_when(models, wanted)}. {_COMPARE}',
         )
 
 
-#: How to find out which device type a card has.
+#: How to find out the device type of a card.
 _COMPARE = (
     'Compare it with sriov_totalvfs of the device (0 or no such file: '
     'type-PCI)'
@@ -253,17 +254,17 @@ _COMPARE = (
 
 
 def _when(models: tuple[catalogue_model.Model, ...], wanted: str) -> str:
-    """Return when models have the less usual of their device types."""
+    """Return when models have the less usual device type."""
     notes = dict.fromkeys(model.notes for model in models if model.notes)
     if notes:
-        return f'as the card is set up: {"; ".join(notes)}'
+        return f'in some cases: {"; ".join(notes)}'
     if wanted == 'type-PF':
         return 'where its firmware exposes SR-IOV'
     return 'where its firmware does not expose SR-IOV'
 
 
 def _words(name: str) -> tuple[str, ...]:
-    """Return the words of a name, without brands stuck to them."""
+    """Return the words of a name, with brands as words of their own."""
     words = []
     for word in catalogue_model.words(name):
         for brand in ('nvidia', 'tesla', 'rtx', 'gpu'):
@@ -282,10 +283,10 @@ def _is_distinctive(word: str) -> bool:
 def _named(
     name: str, catalogue: catalogue_model.Catalogue
 ) -> tuple[catalogue_model.Model, ...]:
-    """Return the models that the name of an alias says, the longest match."""
+    """Return the models in the name of an alias, by the longest match."""
     words = _words(name)
     vendors = {_VENDOR_WORDS[word] for word in words if word in _VENDOR_WORDS}
-    found: list[catalogue_model.Model] = []
+    named: list[catalogue_model.Model] = []
     longest = 0
     for model in catalogue.models:
         wanted = catalogue_model.words(model.designation)
@@ -303,10 +304,10 @@ def _named(
         ):
             continue
         if length > longest:
-            found.clear()
+            named.clear()
             longest = length
-        found.append(model)
-    return tuple(found)
+        named.append(model)
+    return tuple(named)
 
 
 def _contains(words: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
@@ -329,7 +330,7 @@ def _may_mean(
     model: catalogue_model.Model,
     named: tuple[catalogue_model.Model, ...],
 ) -> bool:
-    """Whether a name that says some models may mean one all the same."""
+    """Whether a name may be for a model, although it has others."""
     words = _words(name)
     own = catalogue_model.words(model.designation)
     longest = len(catalogue_model.words(named[0].designation))
@@ -342,9 +343,9 @@ def _may_mean(
 
 
 def _named_memory(alias: alias_model.Alias) -> int | None:
-    """Return the size in MiB that the name of an alias says.
+    """Return the memory in MiB that is in the name of an alias.
 
-    Of a virtual function it may be that of a profile, ``a100-4g-20gb``.
+    For a VF it may be that of a profile, ``a100-4g-20gb``.
     """
     if alias.device_type == 'type-VF':
         return None

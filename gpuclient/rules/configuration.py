@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Rules about the configuration of services, and of services together."""
+"""All rules about the configuration of services, alone and together."""
 
 import collections.abc
 import re
@@ -40,19 +40,19 @@ from gpuclient.rules import scheduler as scheduler_rules
 from gpuclient.rules import placement_tracking as tracking_rules
 from gpuclient.rules import unread_configuration as unread_rules
 
-#: What templates and examples leave for the operator to fill in.
+#: Placeholders of templates and examples.
 _PLACEHOLDER = re.compile(
     r'_replaced_|CHANGE_?ME|<[A-Za-z][\w .-]*>|\bTODO\b|\bXXXX\b',
     re.IGNORECASE,
 )
-#: Sections whose values are looked at.
+#: Sections whose values are checked.
 _SECTIONS = ('compute', 'devices', 'filter_scheduler', 'pci')
 
 
 def unreadable(path: str, reason: str) -> finding.Located:
     """Return the finding that a file could not be read.
 
-    What becomes of a template is not known; all else no service can read.
+    The result of a template is not known; other files no service can read.
     """
     template = any(mark in reason for mark in ('{{', '{%'))
     return finding.Located(
@@ -69,7 +69,7 @@ def unread(path: str, message: str) -> finding.Located:
 
 
 class _Entries:
-    """The aliases and device specs that can be read, by service."""
+    """The aliases and device specs that Nova can parse, by service."""
 
     def __init__(
         self, processes: collections.abc.Iterable[deployment.Process]
@@ -77,7 +77,7 @@ class _Entries:
         self._readers = deployment.readers(processes)
         self._aliases: dict[int, list[alias_rules.AliasEntry]] = {}
         self._specs: dict[int, list[device_spec_rules.SpecEntry]] = {}
-        #: Services with a device spec that cannot be read.
+        #: Services with a device spec that cannot be parsed.
         self._broken: set[int] = set()
 
     def add(
@@ -104,18 +104,18 @@ class _Entries:
         self, services: collections.abc.Iterable[deployment.Process]
     ) -> list[alias_rules.AliasEntry]:
         return [
-            one
+            entry
             for service in services
-            for one in self._aliases.get(id(service), ())
+            for entry in self._aliases.get(id(service), ())
         ]
 
     def specs(
         self, services: collections.abc.Iterable[deployment.Process]
     ) -> list[device_spec_rules.SpecEntry]:
         return [
-            one
+            entry
             for service in services
-            for one in self._specs.get(id(service), ())
+            for entry in self._specs.get(id(service), ())
         ]
 
 
@@ -124,55 +124,54 @@ def check(
     catalogue: catalogue_model.Catalogue | None = None,
     names: catalogue_rules.Names | None = None,
 ) -> tuple[finding.Located, ...]:
-    """Return what is wrong with processes, and between them, by place.
+    """Return the findings about processes, alone and together, by place.
 
-    :param tree: All of a tree, which may have several deployments.
-    :param catalogue: The GPU models that are known; the built-in ones by
-        default.
-    :param names: What a database of PCI ids has; without one, ids that the
-        catalogue lacks are not judged.
+    :param tree: A tree, which may have several deployments.
+    :param catalogue: The GPU models; the built-in ones by default.
+    :param names: Names from a database of PCI ids; without one, ids that are
+        not in the catalogue are not reported.
     """
     catalogue = catalogue or catalogue_model.builtin()
     services, data_plane = tree.processes, tree.data_plane
-    found: list[finding.Located] = []
+    findings: list[finding.Located] = []
     entries = _Entries(services)
     for service in services:
-        found += _check_service(
+        findings += _check_service(
             service, entries, catalogue, names or _any_name
         )
-    found += _check_merged(services, entries)
-    for one in deployment.split(tree):
-        found += _check_deployment(one.processes, entries)
-    found += options_rules.check(services)
-    found += unread_rules.check(tree.unread)
+    findings += _check_merged(services, entries)
+    for part in deployment.split(tree):
+        findings += _check_deployment(part.processes, entries)
+    findings += options_rules.check(services)
+    findings += unread_rules.check(tree.unread)
     machines = data_plane_rules.Machines(data_plane.machines)
-    types = {one.name: one.type for one in data_plane.services}
+    types = {service.name: service.type for service in data_plane.services}
     for node_set in data_plane.node_sets:
-        found += data_plane_rules.check_services(node_set, types)
-        found += missing_services_rules.check(
+        findings += data_plane_rules.check_services(node_set, types)
+        findings += missing_services_rules.check(
             node_set,
             data_plane,
             entries.specs(node_set.computes),
             catalogue,
         )
-        found += _check_node_set(
+        findings += _check_node_set(
             node_set,
             machines.of(node_set),
             entries,
             catalogue,
         )
-    found += data_plane_rules.check_deployed(data_plane)
+    findings += data_plane_rules.check_deployed(data_plane)
     for machine in data_plane.machines:
-        found += _check_placeholders(machine.settings)
-        found += missing_services_rules.check_machine(machine)
+        findings += _check_placeholders(machine.settings)
+        findings += missing_services_rules.check_machine(machine)
     return tuple(
         sorted(
-            dict.fromkeys(found),
-            key=lambda one: (
-                one.place.path,
-                one.place.line or 0,
-                one.finding.code,
-                one.finding.message,
+            dict.fromkeys(findings),
+            key=lambda located: (
+                located.place.path,
+                located.place.line or 0,
+                located.finding.code,
+                located.finding.message,
             ),
         )
     )
@@ -184,8 +183,8 @@ def _check_service(
     catalogue: catalogue_model.Catalogue,
     names: catalogue_rules.Names,
 ) -> list[finding.Located]:
-    """Return what is wrong with a service by itself."""
-    found = [
+    """Return the findings about a service alone."""
+    findings = [
         *_check_placeholders(
             option.setting
             for option in service.options
@@ -193,24 +192,24 @@ def _check_service(
             or option.name.startswith('reserved_')
         )
     ]
-    aliases = _parse_aliases(service, entries, found, catalogue)
-    for one in aliases:
-        found += [
-            finding.Located(other, one.setting.place)
-            for other in catalogue_rules.check_alias(
-                one.alias, catalogue, names
+    aliases = _parse_aliases(service, entries, findings, catalogue)
+    for entry in aliases:
+        findings += [
+            finding.Located(problem, entry.setting.place)
+            for problem in catalogue_rules.check_alias(
+                entry.alias, catalogue, names
             )
         ]
-    specs = _parse_specs(service, found)
+    specs = _parse_specs(service, findings)
     entries.add(
         service,
         aliases,
         specs,
-        broken=any(one.finding.code == 'GPU302' for one in found),
+        broken=any(located.finding.code == 'GPU302' for located in findings),
     )
-    found += cpu_rules.check_service(service)
-    found += mediated_devices.check(service, specs, catalogue)
-    return found
+    findings += cpu_rules.check_service(service)
+    findings += mediated_devices.check(service, specs, catalogue)
+    return findings
 
 
 def _any_name(_vendor_id: str, _product_id: str) -> str:
@@ -223,20 +222,20 @@ def _check_node_set(
     entries: _Entries,
     catalogue: catalogue_model.Catalogue,
 ) -> list[finding.Located]:
-    """Return what is wrong with how hosts are set up.
+    """Return the findings about the hosts of a node set.
 
-    :param written: The machines that are written down for them.
+    :param written: The machines in files beside it.
     """
     computes = node_set.computes
     specs = entries.specs(computes)
     machines = data_plane_rules.machines_of(node_set, written)
     vendors = _cpu_vendors(computes, machines)
-    found = [
+    findings = [
         *_check_placeholders(node_set.services or ()),
         *data_plane_rules.check_machines(node_set, written),
     ]
     for service in computes:
-        found += live_migration.check(
+        findings += live_migration.check(
             service,
             entries.aliases([service]),
             entries.specs([service]),
@@ -244,19 +243,19 @@ def _check_node_set(
             default=True,
         )
     for settings in node_set.settings:
-        found += _check_placeholders(settings.all())
-        found += data_plane_rules.check_reboot(settings)
-        found += cpu_rules.check_hosts(
+        findings += _check_placeholders(settings.all())
+        findings += data_plane_rules.check_reboot(settings)
+        findings += cpu_rules.check_hosts(
             settings,
             computes,
             passthrough=any(
-                kernel_rules.is_passed_through(one.spec) for one in specs
+                kernel_rules.is_passed_through(entry.spec) for entry in specs
             ),
         )
-        found += cpu_rules.check_machines(settings, computes, machines)
+        findings += cpu_rules.check_machines(settings, computes, machines)
         arguments = settings.kernel_arguments
         if arguments is not None and arguments.is_known:
-            found += kernel_rules.check(
+            findings += kernel_rules.check(
                 arguments,
                 specs,
                 cpu_rules.reserved_pages(computes),
@@ -264,7 +263,7 @@ def _check_node_set(
                 catalogue,
                 more_huge_pages=settings.more_huge_pages,
             )
-    return found
+    return findings
 
 
 def _cpu_vendors(
@@ -294,10 +293,10 @@ def _check_deployment(
     services: collections.abc.Sequence[deployment.Process],
     entries: _Entries,
 ) -> list[finding.Located]:
-    """Return what is wrong between services."""
+    """Return the findings about services together."""
     aliases = entries.aliases(services)
     specs = entries.specs(services)
-    found = [*alias_consistency_rules.check(aliases, services)]
+    findings = [*alias_consistency_rules.check(aliases, services)]
     unknown = any(
         entries.is_broken(service)
         or any(
@@ -306,16 +305,18 @@ def _check_deployment(
         )
         for service in services
     )
-    found += alias_consistency_rules.check_hosts(aliases, specs, services)
-    # A spec that cannot be read may be the very one that is missed.
-    found += matching_rules.check(aliases, () if unknown else specs, services)
-    found += tracking_rules.check(services, specs, aliases)
-    found += scheduler_rules.check(services, aliases)
+    findings += alias_consistency_rules.check_hosts(aliases, specs, services)
+    # A spec that cannot be parsed may be the one that is missing.
+    findings += matching_rules.check(
+        aliases, () if unknown else specs, services
+    )
+    findings += tracking_rules.check(services, specs, aliases)
+    findings += scheduler_rules.check(services, aliases)
     for service in services:
-        found += live_migration.check(
+        findings += live_migration.check(
             service, entries.aliases([service]), entries.specs([service])
         )
-    return found
+    return findings
 
 
 def _check_placeholders(
@@ -327,8 +328,8 @@ def _check_placeholders(
             yield finding.Located(
                 finding.error(
                     'GPU303',
-                    f'The placeholder {quoting.word(match[0])!r} was not '
-                    f'filled in',
+                    f'The placeholder {quoting.word(match[0])!r} is not '
+                    f'replaced. Set a value',
                 ),
                 setting.place,
             )
@@ -337,10 +338,10 @@ def _check_placeholders(
 def _parse_aliases(
     service: deployment.Process,
     entries: _Entries,
-    found: list[finding.Located],
+    findings: list[finding.Located],
     catalogue: catalogue_model.Catalogue,
 ) -> list[alias_rules.AliasEntry]:
-    """Return the aliases that can be read; add what is wrong with each."""
+    """Return the aliases that Nova can parse; add findings about all."""
     aliases = []
     for setting in service.aliases if _parsers(service.readers) else ():
         text = options_rules.resolve(service, 'pci', setting)
@@ -350,7 +351,7 @@ def _parse_aliases(
             alias = alias_model.parse(text)
         except exceptions.InvalidAlias as exc:
             # nova/api/openstack/wsgi_app.py, nova/compute/manager.py
-            found.append(
+            findings.append(
                 finding.Located(
                     finding.error(
                         'GPU301',
@@ -362,11 +363,11 @@ def _parse_aliases(
             )
             continue
         aliases.append(alias_rules.AliasEntry(alias, setting, service))
-        found += [
-            finding.Located(one, setting.place)
-            for one in alias_rules.check(alias, catalogue)
-            # Whether a device spec has it is looked at with all of them.
-            if one.code != 'GPU122'
+        findings += [
+            finding.Located(problem, setting.place)
+            for problem in alias_rules.check(alias, catalogue)
+            # Whether a device spec has it is checked with all of them.
+            if problem.code != 'GPU122'
         ]
     return aliases
 
@@ -384,56 +385,56 @@ def _check_merged(
     processes: collections.abc.Iterable[deployment.Process],
     entries: _Entries,
 ) -> collections.abc.Iterator[finding.Located]:
-    """Check what each process reads as a whole; say each thing once."""
-    found: dict[tuple[configuration.Place, str], set[str]] = {}
+    """Check all aliases of each process together; report each problem once."""
+    refusals: dict[tuple[configuration.Place, str], set[str]] = {}
     for process in processes:
-        words = _refusal(process, entries)
-        if words:
+        reason = _refusal(process, entries)
+        if reason:
             place = process.aliases[-1].place
-            found.setdefault((place, words), set()).update(process.readers)
-    for (place, words), readers in found.items():
+            refusals.setdefault((place, reason), set()).update(process.readers)
+    for (place, reason), readers in refusals.items():
         yield finding.Located(
             finding.error(
                 'GPU301',
-                f'{" and ".join(_parsers(readers))} would not start: {words}',
+                f'{" and ".join(_parsers(readers))} would not start: {reason}',
             ),
             place,
         )
 
 
 def _refusal(process: deployment.Process, entries: _Entries) -> str:
-    """Return why a process refuses aliases that are right one by one."""
+    """Return why a process refuses aliases that are valid one by one."""
     aliases = entries.aliases([process])
     if len(aliases) != len(process.aliases) or not aliases:
-        # The broken ones were told of.
+        # Invalid ones are reported already.
         return ''
-    # What a template decides may be either.
+    # A template may set either.
     possible = (
         (True, False)
         if process.is_open('filter_scheduler', 'pci_in_placement')
         else (bool(process.pci_in_placement),)
     )
-    words = ''
+    reason = ''
     for pci_in_placement in possible:
         try:
             alias_model.merge(
                 [
-                    options_rules.resolve(process, 'pci', one.setting) or ''
-                    for one in aliases
+                    options_rules.resolve(process, 'pci', entry.setting) or ''
+                    for entry in aliases
                 ],
                 pci_in_placement,
             )
         except exceptions.InvalidAlias as exc:
-            words = str(exc)
+            reason = str(exc)
         else:
             return ''
-    return words
+    return reason
 
 
 def _parse_specs(
-    service: deployment.Process, found: list[finding.Located]
+    service: deployment.Process, findings: list[finding.Located]
 ) -> list[device_spec_rules.SpecEntry]:
-    """Return the entries that can be read; add what is wrong with each."""
+    """Return the entries that Nova can parse; add findings about all."""
     specs: list[device_spec_rules.SpecEntry] = []
     if not service.is_read_by(configuration.COMPUTE):
         return specs
@@ -448,7 +449,7 @@ def _parse_specs(
                 or service.is_open('pci', 'report_in_placement'),
             )
         except exceptions.InvalidDeviceSpec as exc:
-            found.append(
+            findings.append(
                 finding.Located(
                     finding.error(
                         'GPU302', f'nova-compute would not start: {exc}'
@@ -458,15 +459,15 @@ def _parse_specs(
             )
             continue
         for spec in entries:
-            found += [
-                finding.Located(one, setting.place)
-                for one in device_spec_rules.check(spec)
+            findings += [
+                finding.Located(problem, setting.place)
+                for problem in device_spec_rules.check(spec)
             ]
             if service.report_in_placement:
-                found += [
-                    finding.Located(one, setting.place)
-                    for one in device_spec_rules.check_reporting(spec)
+                findings += [
+                    finding.Located(problem, setting.place)
+                    for problem in device_spec_rules.check_reporting(spec)
                 ]
             specs.append(device_spec_rules.SpecEntry(spec, setting, service))
-    found += device_spec_rules.check_order(specs)
+    findings += device_spec_rules.check_order(specs)
     return specs

@@ -24,7 +24,7 @@ from gpuclient.rules import finding
 
 _DEDICATED = 'cpu_dedicated_set'
 _SHARED = 'cpu_shared_set'
-#: Profiles of TuneD that take isolated cores; all others that it has do not.
+#: Profiles of TuneD with isolated cores; its others have none.
 _PARTITIONING = (
     'cpu-partitioning',
     'cpu-partitioning-powersave',
@@ -53,21 +53,21 @@ _Findings = collections.abc.Iterator[finding.Located]
 def reserved_pages(
     services: collections.abc.Iterable[deployment.Process],
 ) -> tuple[cpu.ReservedPages, ...]:
-    """Return what services reserve, as far as it can be read."""
-    found = []
+    """Return the huge pages that services reserve, as far as known."""
+    reserved = []
     for service in services:
         for setting in service.values('DEFAULT', 'reserved_huge_pages'):
             try:
-                found.append(cpu.parse_reserved(setting.text))
+                reserved.append(cpu.parse_reserved(setting.text))
             except exceptions.InvalidHugePages:
                 continue
-    return tuple(found)
+    return tuple(reserved)
 
 
 def _cpus(
     service: deployment.Process, name: str
 ) -> tuple[frozenset[int], configuration.Setting | None]:
-    """Return a CPU set of Nova; empty where it is not set or not known."""
+    """Return a CPU set of Nova; empty if it is unset or unknown."""
     setting = service.last('compute', name)
     if setting is None or not setting.is_known or not setting.text:
         return frozenset(), None
@@ -78,7 +78,7 @@ def _cpus(
 
 
 def check_service(service: deployment.Process) -> _Findings:
-    """Yield what would stop nova-compute, in Nova's words.
+    """Find what keeps nova-compute from starting, with Nova's messages.
 
     ``nova/virt/libvirt/driver.py:LibvirtDriver._check_cpu_set_configuration``
     and ``nova/virt/hardware.py:numa_get_reserved_huge_pages`` run when it
@@ -115,8 +115,8 @@ def check_service(service: deployment.Process) -> _Findings:
                 finding.warning(
                     'GPU511',
                     f'reserved_huge_pages: no host has pages of '
-                    f'{pages.size_kib} KiB, so nothing is reserved; the '
-                    f'size is in KiB, or has a unit such as 1GB',
+                    f'{pages.size_kib} KiB, so none are reserved. Set the '
+                    f'size in KiB, or with a unit such as 1GB',
                 ),
                 setting.place,
             )
@@ -177,7 +177,7 @@ def check_hosts(
 ) -> _Findings:
     """Compare the cores that hosts isolate with those that Nova uses.
 
-    :param passthrough: The hosts give devices away.
+    :param passthrough: The hosts pass devices through.
     """
     setting = settings.isolated_cores
     tuned: frozenset[int] = frozenset()
@@ -188,8 +188,8 @@ def check_hosts(
             yield finding.Located(
                 finding.error(
                     'GPU512',
-                    f'TuneD takes isolated cores that it cannot read for '
-                    f'none: {exc}',
+                    f'TuneD cannot parse isolated cores, and isolates none: '
+                    f'{exc}',
                 ),
                 setting.place,
             )
@@ -216,7 +216,7 @@ def _isolated_by_kernel(
     try:
         return kernel.parse(arguments.text).isolated_cpus(), arguments
     except exceptions.InvalidCPUSet:
-        # Or it depends on the number of CPUs.
+        # The number of CPUs may be unknown.
         return frozenset(), None
 
 
@@ -225,7 +225,7 @@ def _for_servers(
 ) -> frozenset[int]:
     """Return the cores without those of Open vSwitch.
 
-    None at all where those are not known.
+    Empty if those are unknown.
     """
     setting = settings.pmd_cores
     if setting is None:
@@ -239,7 +239,7 @@ def _for_servers(
 def _check_profile(
     settings: configuration.HostSettings, cores: configuration.Setting
 ) -> _Findings:
-    """Check that the profile takes isolated cores.
+    """Check that the profile uses isolated cores.
 
     The role fails otherwise (``edpm-ansible``,
     ``roles/edpm_tuned/tasks/configure.yml``).
@@ -250,9 +250,9 @@ def _check_profile(
         yield finding.Located(
             finding.error(
                 'GPU513',
-                f'The profile {name!r} of TuneD takes no isolated cores, and '
+                f'Profile {name!r} of TuneD does not support isolated cores: '
                 f'the deployment fails ("Tuned profile conf file is not '
-                f'available to configure isolated cores"): set '
+                f'available to configure isolated cores"). Set '
                 f'edpm_tuned_profile to {_PARTITIONING[0]!r}',
             ),
             (profile or cores).place,
@@ -269,8 +269,8 @@ def _check_both(
         yield finding.Located(
             finding.warning(
                 'GPU507',
-                f'isolcpus isolates {cpu.render(kernels)}, and TuneD '
-                f'{cpu.render(tuned)}: leave isolcpus out',
+                f'isolcpus isolates {cpu.render(kernels)}, but TuneD isolates '
+                f'{cpu.render(tuned)}. Remove isolcpus',
             ),
             arguments.place,
         )
@@ -278,8 +278,8 @@ def _check_both(
         yield finding.Located(
             finding.warning(
                 'GPU507',
-                'isolcpus isolates the cores that TuneD isolates: leave it '
-                'out, or a change needs both and a reboot',
+                'isolcpus isolates the same cores as TuneD: each change has '
+                'to be made in both, with a reboot. Remove isolcpus',
             ),
             arguments.place,
         )
@@ -299,8 +299,9 @@ def _compare(
             yield finding.Located(
                 finding.warning(
                     'GPU504',
-                    f'Cores {cpu.render(idle)} are isolated ({place.place}) '
-                    f'and in no CPU set of Nova: nothing runs on them',
+                    f'Cores {cpu.render(idle)} are isolated ({place.place}), '
+                    f'but in no CPU set of Nova: nothing runs on them. Add '
+                    f'them to {_DEDICATED}',
                 ),
                 setting.place,
             )
@@ -309,9 +310,9 @@ def _compare(
             yield finding.Located(
                 finding.warning(
                     'GPU505',
-                    f'Cores {cpu.render(exposed)} are for pinned servers and '
-                    f'not isolated ({place.place}): the host runs on them, '
-                    f'too',
+                    f'Cores {cpu.render(exposed)} are in {_DEDICATED}, but '
+                    f'not isolated ({place.place}): tasks of the host run on '
+                    f'them, too. Isolate them',
                 ),
                 setting.place,
             )
@@ -319,9 +320,9 @@ def _compare(
         yield finding.Located(
             finding.warning(
                 'GPU506',
-                f'Cores {cpu.render(shared & isolated)} are for unpinned '
-                f'servers and isolated ({place.place}): the kernel does not '
-                f'spread load over them',
+                f'Cores {cpu.render(shared & isolated)} are in {_SHARED}, but '
+                f'isolated ({place.place}): the kernel does not balance load '
+                f'over them. Do not isolate them',
             ),
             other.place,
         )
@@ -332,35 +333,36 @@ def check_machines(
     computes: collections.abc.Sequence[deployment.Process],
     machines: collections.abc.Sequence[configuration.Machine],
 ) -> _Findings:
-    """Compare CPU sets and memory with what machines have."""
-    counts = [one.cpus for one in machines if one.cpus]
+    """Compare CPU sets and memory with those of machines."""
+    counts = [machine.cpus for machine in machines if machine.cpus]
     for service in computes if counts else ():
         for name in (_DEDICATED, _SHARED):
             cpus, setting = _cpus(service, name)
-            beyond = {number for number in cpus if number >= min(counts)}
-            if setting is not None and beyond:
+            missing = {number for number in cpus if number >= min(counts)}
+            if setting is not None and missing:
                 yield finding.Located(
                     finding.error(
                         'GPU510',
                         f"nova-compute would not start: Invalid '[compute] "
                         f"{name}' config: one or more of the configured "
-                        f'CPUs is not available. There are {min(counts)} '
-                        f'CPUs, and no {cpu.render(beyond)}',
+                        f'CPUs is not available. {cpu.render(missing)} do not '
+                        f'exist on a machine with {min(counts)} CPUs',
                     ),
                     setting.place,
                 )
-    memories = [one.memory_mb for one in machines if one.memory_mb]
+    memories = [machine.memory_mb for machine in machines if machine.memory_mb]
     arguments = settings.kernel_arguments
     if not memories or arguments is None or not arguments.is_known:
         return
     pages = kernel.parse(arguments.text).huge_pages
-    taken = sum(pool.size * pool.count for pool in pages.pools) // 2**20
-    if taken >= min(memories):
+    in_pages = sum(pool.size * pool.count for pool in pages.pools) // 2**20
+    if in_pages >= min(memories):
         yield finding.Located(
             finding.error(
                 'GPU509',
-                f'The huge pages take {taken} MiB, and a machine has '
-                f'{min(memories)} MiB: the kernel gets fewer of them',
+                f'The huge pages need {in_pages} MiB, but a machine has '
+                f'{min(memories)} MiB: the kernel allocates fewer. Request '
+                f'fewer pages',
             ),
             arguments.place,
         )
@@ -368,17 +370,17 @@ def check_machines(
     for service in computes:
         setting = service.last('DEFAULT', 'reserved_host_memory_mb')
         if (
-            taken
+            in_pages
             and setting is not None
             and re.fullmatch('[0-9]{1,18}', setting.text)
-            and taken + int(setting.text) > min(memories)
+            and in_pages + int(setting.text) > min(memories)
         ):
             yield finding.Located(
                 finding.warning(
                     'GPU509',
-                    f'The huge pages take {taken} MiB of {min(memories)} MiB, '
-                    f'which leaves less than the {setting.text} MiB that are '
-                    f'kept for the host',
+                    f'The huge pages use {in_pages} MiB of {min(memories)} '
+                    f'MiB, which leaves less than the {setting.text} MiB '
+                    f'that are reserved for the host. Request fewer pages',
                 ),
                 setting.place,
             )

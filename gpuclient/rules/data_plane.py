@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Rules about the node sets of RHOSO: what is deployed, in which order."""
+"""Rules about the services and the machines of RHOSO node sets."""
 
 import collections.abc
 import posixpath
@@ -21,21 +21,21 @@ from gpuclient.rules import finding
 
 _NOVA = 'nova'
 _REBOOT = 'reboot-os'
-#: What has to come before what, and why. The order is that of the operator's
-#: default (``openstack-operator``: ``openstackdataplanenodeset_types.go``)
-#: and of ``architecture``: ``examples/dt/nova/nova04delta``; edpm_kernel and
-#: edpm_tuned run in ``bootstrap`` (``edpm-ansible``:
-#: ``playbooks/bootstrap.yml``).
+#: Services that have to come before others, and why. The order is that of the
+#: operator's default (``openstack-operator``:
+#: ``openstackdataplanenodeset_types.go``) and of ``architecture``:
+#: ``examples/dt/nova/nova04delta``; edpm_kernel and edpm_tuned run in
+#: ``bootstrap`` (``edpm-ansible``: ``playbooks/bootstrap.yml``).
 _ORDER = (
     (
         'vfio-pci-bind',
         _REBOOT,
-        'what it writes counts after the next reboot',
+        'its files apply after the next reboot',
     ),
     (
         'bootstrap',
         _REBOOT,
-        'it sets kernel arguments, which count after the next reboot',
+        'it sets kernel arguments, which apply after the next reboot',
     ),
     (
         _REBOOT,
@@ -44,7 +44,7 @@ _ORDER = (
         'is force',
     ),
     ('install-certs', 'libvirt', 'libvirt needs the certificates'),
-    ('libvirt', _NOVA, 'nova-compute starts where libvirt runs'),
+    ('libvirt', _NOVA, 'nova-compute needs libvirt'),
 )
 
 _Findings = collections.abc.Iterator[finding.Located]
@@ -54,13 +54,13 @@ def check_services(
     node_set: deployment.NodeSet,
     types: collections.abc.Mapping[str, str],
 ) -> _Findings:
-    """Check what is deployed on the nodes, and in which order.
+    """Check which services are deployed on nodes, and in which order.
 
-    :param types: ``edpmServiceType`` of the services that are known.
+    :param types: ``edpmServiceType`` of known services.
     """
     if node_set.services is None:
         return
-    known = [one for one in node_set.services if one.is_known]
+    known = [setting for setting in node_set.services if setting.is_known]
     first: dict[str, configuration.Setting] = {}
     for setting in known:
         kind = _type(setting.text, types)
@@ -71,9 +71,9 @@ def check_services(
             yield finding.Located(
                 finding.error(
                     'GPU316',
-                    f'{setting.text!r} is not deployed: '
-                    f'{first[kind].text!r} before it is of the type '
-                    f'{kind!r}, too',
+                    f'{setting.text!r} is not deployed: {first[kind].text!r} '
+                    f'before it has the same type {kind!r}. Remove one of '
+                    f'them',
                 ),
                 setting.place,
             )
@@ -88,7 +88,7 @@ def check_services(
                 finding.warning(
                     'GPU315',
                     f'{first[earlier].text!r} comes after '
-                    f'{first[later].text!r}: {reason}',
+                    f'{first[later].text!r}: {reason}. Move it before',
                 ),
                 first[earlier].place,
             )
@@ -97,12 +97,12 @@ def check_services(
 def check_deployed(
     data_plane: deployment.DataPlane,
 ) -> _Findings:
-    """Find configuration of nova-compute that reaches no host.
+    """Find configuration of nova-compute that is deployed on no host.
 
-    The service ``nova`` mounts ``nova-extra-config`` alone; a service of
-    one's own takes its place in the list of a node set.
+    The service ``nova`` only mounts ``nova-extra-config``; a custom service
+    replaces it in the list of a node set.
     """
-    types = {one.name: one.type for one in data_plane.services}
+    types = {service.name: service.type for service in data_plane.services}
     deployed = {
         setting.text: setting
         for node_set in data_plane.node_sets
@@ -125,9 +125,9 @@ def check_deployed(
     elif deployed:
         instead = 'no nova-compute is started'
     else:
-        # Node sets are not given.
+        # There are no node sets.
         return
-    #: The same ConfigMaps may be those of a service that is deployed.
+    # A service that is deployed may mount the same ConfigMaps.
     mounted = {
         name
         for service in data_plane.services
@@ -146,9 +146,9 @@ def check_deployed(
             yield finding.Located(
                 finding.warning(
                     'GPU317',
-                    f'No node set deploys {service.name!r}, which has '
-                    f'configuration of nova-compute: {instead}. Add '
-                    f'{service.name} to the services of the node set',
+                    f'No node set deploys {service.name!r}, so its '
+                    f'configuration of nova-compute is not used: {instead}. '
+                    f'Add {service.name} to the services of the node set',
                 ),
                 service.place,
             )
@@ -158,12 +158,12 @@ def _type(name: str, types: collections.abc.Mapping[str, str]) -> str:
     """Return the edpmServiceType of a service."""
     if name in types:
         return types[name]
-    # As those that the documentation of RHOSO has users make are called.
+    # The documentation of RHOSO names custom services so.
     return _NOVA if name.startswith('nova-custom') else name
 
 
 def check_reboot(settings: configuration.HostSettings) -> _Findings:
-    """Check that hosts that get kernel arguments are rebooted."""
+    """Check that hosts with new kernel arguments are rebooted."""
     strategy, arguments = settings.reboot_strategy, settings.kernel_arguments
     if (
         strategy is not None
@@ -174,8 +174,9 @@ def check_reboot(settings: configuration.HostSettings) -> _Findings:
         yield finding.Located(
             finding.warning(
                 'GPU318',
-                f'edpm_reboot_strategy is never, and hosts need a reboot for '
-                f'their kernel arguments ({arguments.place})',
+                f'edpm_reboot_strategy is never, but hosts need a reboot for '
+                f'their kernel arguments ({arguments.place}). Set it to auto, '
+                f'or reboot them',
             ),
             strategy.place,
         )
@@ -187,10 +188,12 @@ def machines_of(
 ) -> list[configuration.Machine]:
     """Return the machines that the selector of a node set matches."""
     return [
-        one
-        for one in machines
-        if _matches(node_set.selector, one.labels)
-        and any(_matches(node.selector, one.labels) for node in node_set.nodes)
+        machine
+        for machine in machines
+        if _matches(node_set.selector, machine.labels)
+        and any(
+            _matches(node.selector, machine.labels) for node in node_set.nodes
+        )
     ]
 
 
@@ -201,23 +204,23 @@ def _matches(
 
 
 class Machines:
-    """Machines, by where they are written down."""
+    """Machines, by the folders of their files."""
 
     def __init__(
         self, machines: collections.abc.Iterable[configuration.Machine]
     ) -> None:
         self._within: dict[str, list[configuration.Machine]] = {}
         self._below: dict[str, list[configuration.Machine]] = {}
-        for one in machines:
-            folder = posixpath.dirname(_path(one.place))
-            self._within.setdefault(folder, []).append(one)
+        for machine in machines:
+            folder = posixpath.dirname(_path(machine.place))
+            self._within.setdefault(folder, []).append(machine)
             above = posixpath.dirname(folder)
-            self._below.setdefault(above, []).append(one)
+            self._below.setdefault(above, []).append(machine)
 
     def of(self, node_set: deployment.NodeSet) -> list[configuration.Machine]:
-        """Return the machines that are written down for a node set.
+        """Return the machines for a node set.
 
-        They stand in its folder, or else in the one above, or in one that is
+        Their files are in its folder, or else in the one above, or in one
         beside it.
         """
         folder = posixpath.dirname(_path(node_set.place))
@@ -237,18 +240,20 @@ def check_machines(
     node_set: deployment.NodeSet,
     machines: collections.abc.Sequence[configuration.Machine],
 ) -> _Findings:
-    """Check that each node finds a machine, as the operator looks for one.
+    """Check that the operator can find a machine for each node.
 
     ``openstack-baremetal-operator``: ``openstackbaremetalset.go``, which
-    takes machines with all labels of the set's selector, and of these one
-    with all of the node's for each node.
+    selects machines with all labels of the set's selector, and for each node
+    one of these with all labels of the node's.
 
-    :param machines: Those of the node set; none where none are known.
+    :param machines: Of the node set; empty if unknown.
     """
     if not machines or node_set.selector_place is None or not node_set.nodes:
         return
     available = [
-        one for one in machines if _matches(node_set.selector, one.labels)
+        machine
+        for machine in machines
+        if _matches(node_set.selector, machine.labels)
     ]
     if not available:
         yield finding.Located(
@@ -263,13 +268,13 @@ def check_machines(
     candidates = {
         node.name: [
             number
-            for number, one in enumerate(available)
-            if _matches(node.selector, one.labels)
+            for number, machine in enumerate(available)
+            if _matches(node.selector, machine.labels)
         ]
         for node in node_set.nodes
     }
-    lonely = [one for one in node_set.nodes if not candidates[one.name]]
-    for node in lonely:
+    unmatched = [node for node in node_set.nodes if not candidates[node.name]]
+    for node in unmatched:
         yield finding.Located(
             finding.error(
                 'GPU319',
@@ -278,12 +283,12 @@ def check_machines(
             ),
             node.place,
         )
-    if not lonely and not _assign(candidates):
+    if not unmatched and not _assign(candidates):
         yield finding.Located(
             finding.error(
                 'GPU320',
-                f'There are {len(node_set.nodes)} nodes, and not a machine '
-                f'for each ("unable to find {len(node_set.nodes)} requested '
+                f'There is not a machine for each of {len(node_set.nodes)} '
+                f'nodes ("unable to find {len(node_set.nodes)} requested '
                 f'BaremetalHosts"): {_known(available)}',
             ),
             node_set.selector_place,
@@ -298,14 +303,15 @@ def _known(
     machines: collections.abc.Sequence[configuration.Machine],
 ) -> str:
     text = '; '.join(
-        f'{one.name} has {_render(one.labels)}' for one in machines[:3]
+        f'{machine.name} has {_render(machine.labels)}'
+        for machine in machines[:3]
     )
     more = len(machines) - 3
     return f'{text}; {more} more' if more > 0 else text
 
 
 def _assign(candidates: dict[str, list[int]]) -> bool:
-    """Return whether each can have one of its own (augmenting paths)."""
+    """Return whether each node can have its own machine (augmenting paths)."""
     owner: dict[int, str] = {}
     assigned: dict[str, int] = {}
     for name in candidates:
@@ -314,7 +320,7 @@ def _assign(candidates: dict[str, list[int]]) -> bool:
         if number is None:
             return False
         while True:
-            # Along the path each takes what the next one had.
+            # Each node on the path gets the machine of the next one.
             node = reached[number]
             before = assigned.get(node)
             owner[number] = node
@@ -331,9 +337,9 @@ def _free_machine(
     owner: dict[int, str],
     reached: dict[int, str],
 ) -> int | None:
-    """Return a machine that nobody has at the end of a path from a node.
+    """Return a free machine at the end of a path from a node.
 
-    :param reached: Gets which node each machine was reached from.
+    :param reached: Set to the node from which each machine was reached.
     """
     nodes = [name]
     while nodes:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Rules about ``[pci]device_spec``: what Nova accepts without a word."""
+"""Rules about ``[pci]device_spec``: mistakes that Nova accepts."""
 
 import collections.abc
 import dataclasses
@@ -29,7 +29,7 @@ from gpuclient.rules import finding
 
 @dataclasses.dataclass(frozen=True)
 class SpecEntry:
-    """A device spec, and who has it."""
+    """A device spec, its setting and the service that reads it."""
 
     spec: device_spec.DeviceSpec
     setting: configuration.Setting
@@ -43,8 +43,9 @@ def check(
     if _matches_all(spec):
         yield finding.stricter(
             'GPU201',
-            'The entry has no address, vendor or product, so it matches every '
-            'PCI device of the host: disks and network cards, too',
+            'The entry has no address, vendor_id or product_id: it matches '
+            'every PCI device of the host, disks and network cards as well. '
+            'Set one of them',
         )
     yield from _check_keys(spec)
     for key in spec.unstored_tags:
@@ -57,9 +58,9 @@ def check(
     if device_sets.reached(spec, ()) is None:
         yield finding.error(
             'GPU215',
-            'It matches no device: no PCI device has such an address or such '
-            'ids. Write expressions for addresses in lower case, as sysfs '
-            'has them',
+            'The entry matches no device: its address or its ids are '
+            'impossible. Write regular expressions for addresses in lower '
+            'case, as in sysfs',
         )
     if spec.address is not None and spec.address.regex:
         for name, pattern in zip(
@@ -70,24 +71,24 @@ def check(
             if pattern and pattern[-1] not in '$*' and pattern != '.*':
                 yield finding.warning(
                     'GPU212',
-                    f'The expression {quoting.word(pattern)!r} for {name} '
-                    f'matches whatever '
-                    f'begins with it; end it with $ to match all of it',
+                    f'The regular expression {quoting.word(pattern)!r} for '
+                    f'{name} also matches longer values that begin with it. '
+                    f'End it with $',
                 )
 
 
 def check_new(
     entry: collections.abc.Mapping[str, str],
 ) -> collections.abc.Iterator[finding.Finding]:
-    """Yield what must not be written, whatever Nova would make of it."""
+    """Find values that must not be written to a configuration file."""
     for key, value in entry.items():
         if not value.isprintable() or '$' in value:
             # oslo_config/cfg.py:ConfigOpts._substitute
             yield finding.stricter(
                 'GPU202',
-                f'{key} {quoting.word(value)!r} has a control character, or a '
-                f'$, which '
-                f'oslo.config takes for a reference to an option',
+                f'{key} {quoting.word(value)!r} contains a control character, '
+                f'or a $, which oslo.config reads as a reference to an '
+                f'option. Remove it',
             )
 
 
@@ -104,9 +105,9 @@ def _matches_all(spec: device_spec.DeviceSpec) -> bool:
 def _check_keys(
     spec: device_spec.DeviceSpec,
 ) -> collections.abc.Iterator[finding.Finding]:
-    """Yield keys that Nova keeps as tags.
+    """Find keys that Nova keeps as tags.
 
-    A tag of the name of a property of pools replaces it
+    A tag with the name of a property of pools replaces it
     (``nova/pci/stats.py:PciDeviceStats._create_pool_keys_from_dev``).
     """
     for key in spec.unknown_keys:
@@ -115,13 +116,14 @@ def _check_keys(
                 'GPU216',
                 f'The tag dev_type {spec.tags[key]!r} replaces the device '
                 f'type that libvirt reports: only aliases with this '
-                f'device_type get the devices. Remove it unless that is meant',
+                f'device_type match the devices. Remove it unless that is '
+                f'intended',
             )
             continue
         yield finding.warning(
             'GPU211',
-            f'Nova has no key {quoting.word(key)!r} in device_spec and keeps '
-            f'it as a tag'
+            f'Nova ignores the unknown key {quoting.word(key)!r} of '
+            f'device_spec (it is kept as a tag)'
             f'{_consequence(key, spec)}',
         )
 
@@ -129,28 +131,28 @@ def _check_keys(
 def _consequence(key: str, spec: device_spec.DeviceSpec) -> str:
     if key == 'device_id':
         rest = (
-            ', so that the entry matches every product of the vendor'
+            ': the entry matches every product of the vendor'
             if spec.product_id == device_spec.ANY
             else ''
         )
         return f'{rest}. Write product_id'
     if key == 'device_type':
         return (
-            ': it does not restrict the devices. Write it in the alias, and '
-            'remove it here'
+            ': it does not restrict the devices. Set it in the alias, and '
+            'remove it from the entry'
         )
     similar = difflib.get_close_matches(key, device_spec.KEYS, 1)
     return f'. Write {similar[0]!r}' if similar else '. Remove it'
 
 
-#: Entries with one address, or with many, that another is compared with.
+#: Entries that another one is compared with, at most.
 _MOST_COMPARED = 64
 
 
 def check_order(
     entries: collections.abc.Sequence[SpecEntry],
 ) -> collections.abc.Iterator[finding.Located]:
-    """Yield the entries of a compute that are never the first that matches.
+    """Find the entries of a compute that are never the first to match.
 
     :param entries: All of them, in their order.
     """
@@ -158,20 +160,22 @@ def check_order(
     earlier = _Earlier()
     for entry in entries:
         near = earlier.near(entry.spec)
-        others = shadowed(entry.spec, [one.spec for one in near], managed)
+        others = shadowed(entry.spec, [other.spec for other in near], managed)
         earlier.add(entry)
         if others:
             places = dict.fromkeys(
-                str(one.setting.place) for one in near if one.spec in others
+                str(other.setting.place)
+                for other in near
+                if other.spec in others
             )
             yield finding.Located(never_reached(*places), entry.setting.place)
 
 
 class _Earlier:
-    """Entries in their order, found again by the addresses that they match.
+    """Entries in their order, by the addresses that they match.
 
     There may be tens of thousands, each for one address. An entry is compared
-    with those for its own address, and with those for several.
+    with those for its own address, and with those for several addresses.
     """
 
     def __init__(self) -> None:
@@ -185,7 +189,7 @@ class _Earlier:
         box = (place, spec.address, spec.vendor_id, spec.product_id)
         key = (*box, spec.remote_managed)
         same = self._by_address.setdefault(place, [])
-        # One that matches the same as an earlier one adds nothing.
+        # An entry that matches the same as an earlier one adds nothing.
         if key in self._known or len(same) >= _MOST_COMPARED:
             return
         self._known.add(key)
@@ -195,13 +199,13 @@ class _Earlier:
     def near(self, spec: device_spec.DeviceSpec) -> list[SpecEntry]:
         """Return entries that could match devices of this one, in order."""
         place = self._place(spec)
-        found = [
+        near = [
             *self._by_address.get(None, ()),
             *(self._by_address.get(place, ()) if place is not None else ()),
         ]
         if place is None:
-            # Those of one address each may be all of its addresses.
-            found += [
+            # Entries for one address each may cover all of its addresses.
+            near += [
                 entry
                 for place, same in itertools.islice(
                     self._by_address.items(), _MOST_COMPARED
@@ -209,13 +213,13 @@ class _Earlier:
                 if place is not None
                 for entry in same
             ][:_MOST_COMPARED]
-        return sorted(found, key=lambda entry: self._order[id(entry)])
+        return sorted(near, key=lambda entry: self._order[id(entry)])
 
     @staticmethod
     def _place(spec: device_spec.DeviceSpec) -> object:
-        """Return what two entries must share; None for many addresses."""
+        """Return the address that an entry is for; None for several."""
         if spec.devname:
-            # Nova takes whatever JSON has, a list, too.
+            # Nova accepts any JSON value, a list as well.
             return ('devname', repr(spec.devname))
         if spec.address is None or not spec.address.is_single:
             return None
@@ -233,8 +237,7 @@ def shadowed(
     (``nova/pci/whitelist.py:Whitelist.device_assignable``).
 
     :param all_specs: All entries of the compute.
-    :returns: None of them where there may be a device that only this entry
-        matches.
+    :returns: Empty if there may be a device that only this entry matches.
     """
 
     def is_reached(
@@ -247,45 +250,45 @@ def shadowed(
     for other in earlier:
         if not is_reached((other,)):
             return (other,)
-    # Several do it together: as few as are needed.
+    # Several cover it together: keep as few as are needed.
     needed = list(earlier)
     for other in earlier:
-        rest = [one for one in needed if one is not other]
+        rest = [spec for spec in needed if spec is not other]
         if not is_reached(rest):
             needed = rest
     return tuple(needed)
 
 
 def never_reached(*places: str) -> finding.Finding:
-    """Return the finding that other entries are taken in place of one.
+    """Return the finding that other entries match first.
 
-    :param places: Where those are.
+    :param places: Of these entries.
     """
     verb = 'matches' if len(places) == 1 else 'match'
     return finding.warning(
         'GPU213',
-        f'The entry is never reached: {" and ".join(places)} {verb} all '
-        f'devices that it matches, and Nova takes the first entry that '
-        f'matches a device. Put this entry first, or remove it',
+        f'The entry has no effect: {" and ".join(places)} {verb} all its '
+        f'devices, and Nova uses the first entry that matches a device. Move '
+        f'this entry before them, or remove it',
     )
 
 
 def not_reported() -> finding.Finding:
-    """Return the finding that the compute tells Placement nothing."""
+    """Return the finding that the compute does not report to Placement."""
     return finding.warning(
         'GPU214',
-        '[pci]report_in_placement is not on here, so the devices do not '
-        'reach Placement',
+        '[pci]report_in_placement is off: the compute does not report the '
+        'devices to Placement. Set it to True',
     )
 
 
 def check_reporting(
     spec: device_spec.DeviceSpec,
 ) -> collections.abc.Iterator[finding.Finding]:
-    """Yield what hinders a compute that reports to Placement.
+    """Find what stops a compute that reports to Placement.
 
-    ``nova/compute/pci_placement_translator.py``; with
-    ``[pci]report_in_placement`` off none of it is looked at.
+    ``nova/compute/pci_placement_translator.py``, which is not used with
+    ``[pci]report_in_placement`` off.
     """
     try:
         device_spec.check_devname(spec)
@@ -298,7 +301,7 @@ def check_reporting(
     except exceptions.InvalidDeviceSpec as exc:
         yield finding.error(
             'GPU205',
-            f'resource_class or traits are not a string: nova-compute cannot '
+            f'resource_class or traits is not a string: nova-compute cannot '
             f'report to Placement ({exc}), and servers that request the '
             f'devices are not scheduled. Write a string; commas separate '
             f'several traits',
@@ -324,8 +327,8 @@ def _check_names(
 def _refused(code: str, what: str, name: str, normal: str) -> finding.Finding:
     return finding.error(
         code,
-        f'{what} {quoting.word(name)!r} becomes {quoting.word(normal)!r}, '
-        f'which Placement refuses: '
-        f'the devices are not reported, and servers that request them are '
-        f'not scheduled. Write {naming.RULE}',
+        f'Nova changes {what} {quoting.word(name)!r} to '
+        f'{quoting.word(normal)!r}, which Placement refuses: the devices are '
+        f'not reported, and servers that request them are not scheduled. Use '
+        f'{naming.RULE}',
     )

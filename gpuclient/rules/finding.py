@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a rule says about a thing, or about two things that must agree."""
+"""Findings of rules: about one setting, or several that must agree."""
 
 import dataclasses
 import enum
@@ -21,22 +21,22 @@ from gpuclient.model import quoting
 
 
 class Severity(enum.StrEnum):
-    """How bad a finding is."""
+    """The severity of a finding."""
 
     #: It does not work, or stops a service.
     ERROR = 'error'
-    #: It works, though perhaps not as it was meant.
+    #: It works, though perhaps not as intended.
     WARNING = 'warning'
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing that a rule has found."""
+    """One problem that a rule has found."""
 
-    #: Stable, ``GPU101``; each has a place in the documentation.
+    #: Stable, ``GPU101``; the documentation explains each.
     code: str
     severity: Severity
-    #: One sentence: what is wrong with what, and what to do.
+    #: What is wrong, what follows, and what to do.
     message: str
 
     def __post_init__(self) -> None:
@@ -46,8 +46,8 @@ class Finding:
         return f'{self.code}: {self.message}'
 
 
-#: What Nova takes and ``create`` and ``set`` refuse all the same: the whole
-#: list. ``check`` shows these, too; a parser that Nova has accepts them.
+#: All findings about values that Nova accepts, but ``create`` and ``set``
+#: refuse; ``check`` reports them, too.
 STRICTER_THAN_NOVA: typing.Final = frozenset(
     {
         'GPU101',
@@ -64,7 +64,7 @@ STRICTER_THAN_NOVA: typing.Final = frozenset(
 
 
 def stricter(code: str, message: str) -> Finding:
-    """Return an error where Nova itself would have none; it says so.
+    """Return an error about a value that Nova accepts; it says so.
 
     :param code: One of :data:`STRICTER_THAN_NOVA`.
     """
@@ -75,19 +75,19 @@ def stricter(code: str, message: str) -> Finding:
 
 @dataclasses.dataclass(frozen=True)
 class Located:
-    """A finding, and where the thing stands that it is about."""
+    """A finding, with the file and line that it is about."""
 
     finding: Finding
     place: configuration.Place
 
 
 def error(code: str, message: str) -> Finding:
-    """Return a finding of something that does not work."""
+    """Return a finding about something that does not work."""
     return Finding(code, Severity.ERROR, message)
 
 
 def warning(code: str, message: str) -> Finding:
-    """Return a finding of something that works, though perhaps not well."""
+    """Return a finding about something that may work badly."""
     return Finding(code, Severity.WARNING, message)
 
 

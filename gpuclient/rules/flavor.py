@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Rules about the extra specs of flavors: what Nova stores and regrets."""
+"""Rules about extra specs that Nova stores, but cannot schedule or boot."""
 
 import collections.abc
 
@@ -27,7 +27,7 @@ def check(
     """Return what is wrong with the extra specs of a flavor.
 
     :param device_classes: The resource classes that PCI devices have in
-        Placement; None where that is not known.
+        Placement; None if unknown.
     """
     return (
         *_requests(flavor.extra_specs or {}),
@@ -38,12 +38,12 @@ def check(
 
 
 def undefined_alias(
-    name: str, words: str, others: collections.abc.Iterable[str] = ()
+    name: str, reply: str, others: collections.abc.Iterable[str] = ()
 ) -> finding.Finding:
     """Return the finding of an alias that nova-api does not know.
 
-    :param words: What nova-api said.
-    :param others: Names that it does know, as far as that was seen.
+    :param reply: The error message of nova-api.
+    :param others: Names of aliases that it knows, as far as known.
     """
     alike = sorted(
         other for other in others if other.casefold() == name.casefold()
@@ -56,8 +56,8 @@ def undefined_alias(
     )
     return finding.error(
         'GPU707',
-        f'nova-api does not know alias {name!r} ({words}). No server can be '
-        f'created. {remedy}',
+        f'Alias {name!r} is not defined in nova-api ({reply}): servers that '
+        f'request it cannot be created. {remedy}',
     )
 
 
@@ -75,7 +75,8 @@ def _requests(
             yield finding.error(
                 'GPU701',
                 f'It requests 0 devices of alias {name!r}: servers boot '
-                f'without one. Set a number above zero, or unset the alias',
+                f'without a device. Set a count above zero, or unset the '
+                f'alias',
             )
     for part in broken:
         yield finding.error(
@@ -92,14 +93,14 @@ def _unread_properties(
         if key.startswith('pci_passthrough:') and key != flavor_model.ALIASES:
             yield finding.warning(
                 'GPU705',
-                f'Nova does not read {key}'
+                f'Nova ignores {key}'
                 + (
                     ''
                     if flavor_model.ALIASES in extra_specs
                     else ': servers boot without a device'
                 )
-                + f'. Devices are requested by {flavor_model.ALIASES} alone: '
-                f'set that, and unset {key}',
+                + f'. Only {flavor_model.ALIASES} requests devices: set that, '
+                f'and unset {key}',
             )
 
 
@@ -115,17 +116,17 @@ def _classes(
         # nova/scheduler/utils.py:ResourceRequest adds both up.
         yield finding.error(
             'GPU703',
-            f'It requests devices twice, by alias and by {keys}: Nova needs '
-            f'devices for both and gives a server those of the alias alone. '
-            f'Most servers get no host. Unset {keys}',
+            f'It requests devices twice, by alias and by {keys}: Nova '
+            f'allocates devices for both, and attaches only those of the '
+            f'alias. Servers may not be scheduled. Unset {keys}',
         )
     else:
-        # nova/objects/request_spec.py: these are claimed in Placement and
-        # never given to the guest.
+        # nova/objects/request_spec.py: these are allocated in Placement, but
+        # never attached.
         yield finding.warning(
             'GPU704',
-            f'{keys} reserves devices in Placement and gives the server none. '
-            f'Request them by {flavor_model.ALIASES}',
+            f'{keys} allocates devices in Placement, but does not attach '
+            f'them to the server. Request them with {flavor_model.ALIASES}',
         )
 
 
@@ -141,4 +142,4 @@ def _refusal(
         return
     reason = demand.refused_by_placement(flavor)
     if reason:
-        yield finding.error('GPU708', f'No server gets a host: {reason}')
+        yield finding.error('GPU708', f'No server can be scheduled: {reason}')

@@ -128,7 +128,7 @@ def _devices(view: passthrough_view.View) -> check_result.Results:
         yield check_result.fail(
             'GPU456',
             check_name,
-            f'nova-compute will not start: {message}',
+            f'nova-compute would not start: {message}',
             placement_reporting.CORRECT,
         )
     yield from placement_reporting.check(view)

@@ -31,29 +31,29 @@ def check(
     *,
     default: bool = False,
 ) -> collections.abc.Iterator[finding.Located]:
-    """Compare live migration of devices with post-copy, which excludes it.
+    """Find post-copy migration where devices are live-migratable.
 
-    A device has to move while the server stands still; with post-copy the
-    server runs on the target before all of its memory is there (Nova's
+    A device is migrated while the server is paused; with post-copy the server
+    runs on the target before all of its memory is there (Nova's
     ``doc/source/admin/pci-passthrough.rst``).
 
     :param aliases: Of the service, as are the specs.
-    :param default: What is where the service does not say.
+    :param default: The value if the service does not set the option.
     """
     setting = service.last('libvirt', _POST_COPY)
-    on = default if setting is None else boolean.is_true(setting.text)
+    is_on = default if setting is None else boolean.is_true(setting.text)
     migratable = [
-        *(one.setting for one in specs if _is_migratable(one.spec)),
-        *(one.setting for one in aliases if one.alias.live_migratable),
+        *(entry.setting for entry in specs if _is_migratable(entry.spec)),
+        *(entry.setting for entry in aliases if entry.alias.live_migratable),
     ]
-    if on and migratable:
+    if is_on and migratable:
         yield finding.Located(
             finding.warning(
                 'GPU901',
                 f'[libvirt]{_POST_COPY} is on'
-                f'{"" if setting else " by default"}, and devices are '
-                f'live-migratable: a migration that goes over to post-copy '
-                f'fails; turn it off on hosts that have them',
+                f'{"" if setting else " by default"}, but devices are '
+                f'live-migratable: a migration that switches to post-copy '
+                f'fails. Turn it off on hosts with these devices',
             ),
             (setting or migratable[0]).place,
         )

@@ -10,11 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Rules about what the nodes of RHOSO are not deployed with.
+"""Rules about services that node sets of RHOSO need and do not deploy.
 
-A service that the operator does not have may do anything; where a node set
-or a deployment names one, nothing is said of what is not named. Nodes that
-are provisioned before may have been prepared before.
+A custom service may do anything, so a node set or a deployment with an unknown
+one is not checked. Pre-provisioned nodes may have been prepared before.
 """
 
 import collections.abc
@@ -31,8 +30,8 @@ _BIND = 'vfio-pci-bind'
 _REBOOT = 'reboot-os'
 _NOVA = 'nova'
 _CUSTOM_NOVA = 'nova-custom'
-#: Services that the operator has (``openstack-operator``:
-#: ``config/services``), and those of the documentation of RHOSO.
+#: Services of the operator (``openstack-operator``: ``config/services``), and
+#: of the documentation of RHOSO.
 _KNOWN = {
     *('redhat', 'bootstrap', 'download-cache', 'configure-network'),
     *('validate-network', 'install-os', 'configure-os', 'ssh-known-hosts'),
@@ -43,12 +42,12 @@ _KNOWN = {
     *('configure-ovs-dpdk', 'instanceha-monitoring', 'cleanup'),
     *('update', 'update-services', 'update-system'),
 }
-#: The default of a node set
+#: The default services of a node set
 #: (``openstack-operator``: ``openstackdataplanenodeset_types.go``).
 _DEFAULT = {_REBOOT, _NOVA}
-#: Drivers that hold a card before vfio-pci can have it.
+#: Drivers that bind to a card before vfio-pci does.
 _RIVALS = ('nouveau', 'nvidia', 'amdgpu', 'radeon')
-_MAKERS = ('10de', '1002')
+_VENDORS = ('10de', '1002')
 
 _Findings = collections.abc.Iterator[finding.Located]
 
@@ -59,7 +58,7 @@ def check(
     specs: collections.abc.Sequence[device_spec_rules.SpecEntry],
     catalogue: catalogue_model.Catalogue,
 ) -> _Findings:
-    """Find services that hosts with passed through GPUs need, and have not.
+    """Find services that hosts with GPUs for passthrough need.
 
     :param specs: The device specs of the hosts.
     """
@@ -79,7 +78,7 @@ def check(
     if (
         _BIND not in names
         and any(_is_gpu(entry, catalogue) for entry in specs)
-        and not _is_kept_away(line)
+        and not _is_blacklisted(line)
     ):
         yield finding.Located(
             finding.warning(
@@ -106,7 +105,7 @@ def check(
 def _deployed(
     node_set: deployment.NodeSet, data_plane: deployment.DataPlane
 ) -> set[str] | None:
-    """Return the types of what is deployed; None where it is not known."""
+    """Return the types of the deployed services; None if unknown."""
     settings = (*(node_set.services or ()), *data_plane.overrides)
     if node_set.services is None and node_set.partial:
         return None
@@ -131,10 +130,10 @@ def _check_nova(
     names: set[str],
     place: configuration.Place,
 ) -> _Findings:
-    """Find configuration in the values of a node set that no service mounts.
+    """Find configuration of a node set that no service mounts.
 
     Kustomize puts ``nova.pci.conf`` into a ConfigMap that the service
-    ``nova`` does not have (``architecture``: ``dt/nova/nova04delta/edpm``).
+    ``nova`` does not mount (``architecture``: ``dt/nova/nova04delta/edpm``).
     """
     mounted = [service.process for service in data_plane.services]
     own = [
@@ -156,7 +155,7 @@ def _check_nova(
                 'The node set deploys no service that mounts the '
                 f'configuration of nova-compute ({own[0].place}): '
                 + (
-                    f'{_NOVA!r} reads none of it'
+                    f'{_NOVA!r} does not mount it'
                     if _NOVA in names
                     else 'no nova-compute is started'
                 )
@@ -182,13 +181,13 @@ def _is_gpu(
 ) -> bool:
     spec = entry.spec
     return kernel_rules.is_passed_through(spec) and (
-        spec.vendor_id in _MAKERS
+        spec.vendor_id in _VENDORS
         or bool(catalogue.by_ids(spec.vendor_id, spec.product_id))
     )
 
 
-def _is_kept_away(line: kernel.CommandLine) -> bool:
-    """Return whether the command line keeps a driver from the card."""
+def _is_blacklisted(line: kernel.CommandLine) -> bool:
+    """Return whether the command line blacklists a driver of the card."""
     listed = {
         name
         for key in (
@@ -204,13 +203,13 @@ def _is_kept_away(line: kernel.CommandLine) -> bool:
 
 
 def check_machine(machine: configuration.Machine) -> _Findings:
-    """Find what the operator has to know of a machine, and is not told."""
-    for field, follows in machine.missing:
+    """Find fields of a machine that the operator needs."""
+    for field, consequence in machine.missing:
         yield finding.Located(
             finding.error(
                 'GPU325',
-                f'Bare metal host {machine.name!r} has no {field}: {follows}. '
-                f'Add it',
+                f'Bare metal host {machine.name!r} has no {field}: '
+                f'{consequence}. Add it',
             ),
             machine.place,
         )

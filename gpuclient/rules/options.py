@@ -10,15 +10,16 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Rules about options: those that nobody reads, and values that Nova refuses.
+"""Rules about options that are ignored, and values that Nova refuses.
 
 Every service of Nova reads all options when it starts, to log them
 (``nova/cmd/compute.py:main``, ``nova/api/openstack/wsgi_app.py``,
 ``cotyledon/oslo_config_glue.py``; ``log_options`` is on by default): a value
-that oslo.config refuses stops it, whoever needs the option.
+that oslo.config refuses stops it, whether it uses the option or not.
 """
 
 import collections.abc
+import dataclasses
 import posixpath
 import re
 
@@ -30,11 +31,18 @@ from gpuclient.model import nova_schema
 from gpuclient.model import oslo_values
 from gpuclient.rules import finding
 
-#: All else is something other than an option, such as a host of Ansible.
+#: Other names are no options, such as hosts of Ansible.
 _NAME = re.compile('[a-z0-9_-]+', re.ASCII)
+_Findings = collections.abc.Iterator[finding.Located]
 _COMPUTE = (configuration.COMPUTE,)
-#: Sections whose values may be quoted; those of others may be secrets.
-_OURS = ('compute', 'devices', 'filter_scheduler', 'pci', 'scheduler')
+#: Sections whose values a message may quote; others may have secrets.
+_WITHOUT_SECRETS = (
+    'compute',
+    'devices',
+    'filter_scheduler',
+    'pci',
+    'scheduler',
+)
 _READERS: dict[tuple[str, str], tuple[str, ...]] = {
     ('pci', 'alias'): (configuration.API, configuration.COMPUTE),
     ('pci', 'device_spec'): _COMPUTE,
@@ -51,66 +59,109 @@ _READERS: dict[tuple[str, str], tuple[str, ...]] = {
 
 def check(
     services: collections.abc.Sequence[deployment.Process],
-) -> collections.abc.Iterator[finding.Located]:
-    """Yield options that have no effect.
+) -> _Findings:
+    """Find options that have no effect, and values that Nova refuses."""
+    options = _by_place(services)
+    for service in services:
+        yield from _check_removed(service)
+    yield from _check_all_values(services)
+    in_effect = _in_effect(services)
+    for place, option in options.items():
+        yield from _check_known(option.section, option.name, place)
+        yield from _check_readers(option, place, in_effect)
 
-    A file may be read by several services: an option in it has an effect if
-    one of them reads it. A nova.conf is often rendered alike for each
-    service: a value that its readers have, too, is not in the wrong file.
-    """
-    in_effect = {
+
+@dataclasses.dataclass(frozen=True)
+class _ReadOption:
+    """An option of a file, and all services that read the file."""
+
+    section: str
+    name: str
+    text: str
+    readers: set[str]
+
+
+def _by_place(
+    services: collections.abc.Iterable[deployment.Process],
+) -> dict[configuration.Place, _ReadOption]:
+    """Return the options of all files; several services may read a file."""
+    options: dict[configuration.Place, _ReadOption] = {}
+    for service in services:
+        for option in service.options:
+            place = option.setting.place
+            before = options.get(place)
+            options[place] = _ReadOption(
+                option.section,
+                option.name,
+                option.setting.text,
+                {*(before.readers if before else ()), *service.readers},
+            )
+    return options
+
+
+def _in_effect(
+    services: collections.abc.Iterable[deployment.Process],
+) -> frozenset[tuple[str, str, str]]:
+    """Return section, name and value of options that a service uses."""
+    return frozenset(
         (option.section, option.name, option.setting.text)
         for service in services
         for option in service.options
         if {*service.readers}
         & {*_READERS.get((option.section, option.name), ())}
-    }
-    texts: dict[configuration.Place, str] = {}
-    readers: dict[configuration.Place, set[str]] = {}
-    options: dict[configuration.Place, tuple[str, str]] = {}
-    for service in services:
-        for one in service.options:
-            place = one.setting.place
-            readers.setdefault(place, set()).update(service.readers)
-            options[place] = one.section, one.name
-            texts[place] = one.setting.text
-    for service in services:
-        yield from _check_removed(service)
-    yield from _check_all_values(services)
-    for place, (section, name) in options.items():
-        if (
-            _NAME.fullmatch(name)
-            and not nova_options.is_known(section, name)
-            and nova_removed.find(section, name) is None
-        ):
-            yield finding.Located(
-                finding.warning(
-                    'GPU312',
-                    f'Nova has no option [{section}]{name} and ignores it. '
-                    f'{_remedy_of_unknown(section, name)}',
-                ),
-                place,
-            )
-        wanted = _READERS.get((section, name))
-        if (
-            wanted is not None
-            # A layer of Kolla is for all, and another may replace a value.
-            and len(readers[place]) == 1
-            and not readers[place] & set(wanted)
-            and not (
-                posixpath.basename(place.path) == 'nova.conf'
-                and (section, name, texts[place]) in in_effect
-            )
-        ):
-            (reader,) = readers[place]
-            yield finding.Located(
-                finding.warning(
-                    'GPU313',
-                    f'[{section}]{name} has no effect here: {reader} does '
-                    f'not read it, only {" and ".join(wanted)}. Set it there',
-                ),
-                place,
-            )
+    )
+
+
+def _check_known(
+    section: str, name: str, place: configuration.Place
+) -> _Findings:
+    if (
+        _NAME.fullmatch(name)
+        and not nova_options.is_known(section, name)
+        and nova_removed.find(section, name) is None
+    ):
+        yield finding.Located(
+            finding.warning(
+                'GPU312',
+                f'Nova has no option [{section}]{name} and ignores it. '
+                f'{_remedy_of_unknown(section, name)}',
+            ),
+            place,
+        )
+
+
+def _check_readers(
+    option: _ReadOption,
+    place: configuration.Place,
+    in_effect: collections.abc.Container[tuple[str, str, str]],
+) -> _Findings:
+    """Check that a service that reads a file uses an option in it.
+
+    Deployment tools often render the same nova.conf for each service: an
+    option that another service uses with the same value is in no wrong file.
+    """
+    users = _READERS.get((option.section, option.name))
+    if (
+        users is None
+        # All services read a layer of Kolla; another may replace a value.
+        or len(option.readers) != 1
+        or option.readers & set(users)
+        or (
+            posixpath.basename(place.path) == 'nova.conf'
+            and (option.section, option.name, option.text) in in_effect
+        )
+    ):
+        return
+    (reader,) = option.readers
+    yield finding.Located(
+        finding.warning(
+            'GPU313',
+            f'[{option.section}]{option.name} has no effect in the '
+            f'configuration of {reader}: only {" and ".join(users)} use it. '
+            f'Set it there',
+        ),
+        place,
+    )
 
 
 def _remedy_of_unknown(section: str, name: str) -> str:
@@ -136,8 +187,8 @@ def resolve(
 ) -> str | None:
     """Return a value with its references to other options replaced.
 
-    :returns: None where it is not known: a template makes it, or it refers
-        to what is not written down.
+    :returns: None if unknown: a template sets it, or it refers to an option
+        that is not set.
     """
     if setting.depends:
         return None
@@ -157,35 +208,39 @@ def _lookup(service: deployment.Process) -> oslo_values.Lookup:
 
 def _check_removed(
     service: deployment.Process,
-) -> collections.abc.Iterator[finding.Located]:
-    """Yield options that Nova has removed.
+) -> _Findings:
+    """Find options that Nova has removed.
 
-    A configuration for several releases sets the old option and the new one.
+    Configuration for several releases may set the old and the new option.
     """
     for option in service.options:
         removed = nova_removed.find(option.section, option.name)
         if removed is None:
             continue
-        remedy = removed.advice or 'remove it'
+        remedy = removed.advice or 'Remove it'
         if removed.replacement is not None:
             section, name = removed.replacement
             if service.last(section, name) is not None:
                 continue
-            remedy = f'set [{section}]{name} instead'
+            remedy = f'Set [{section}]{name} instead'
         yield finding.Located(
             finding.warning(
                 'GPU329',
-                f'Nova {removed.release} removed '
-                f'[{option.section}]{option.name}: it is ignored; {remedy}',
+                f'[{option.section}]{option.name} was removed in Nova '
+                f'{removed.release} and is ignored. {_sentence(remedy)}',
             ),
             option.setting.place,
         )
 
 
+def _sentence(text: str) -> str:
+    return f'{text[0].upper()}{text[1:]}'
+
+
 def _check_all_values(
     services: collections.abc.Sequence[deployment.Process],
-) -> collections.abc.Iterator[finding.Located]:
-    """Yield values that oslo.config refuses, each once for all its readers."""
+) -> _Findings:
+    """Find values that oslo.config refuses, once for all readers."""
     refused: dict[
         tuple[configuration.Place, str, str, str], dict[str, None]
     ] = {}
@@ -194,12 +249,13 @@ def _check_all_values(
             key = (option.setting.place, option.section, option.name, reason)
             refused.setdefault(key, {}).update(dict.fromkeys(service.readers))
     for (place, section, name, reason), readers in refused.items():
-        named = ' and '.join(readers)
         yield finding.Located(
             finding.error(
                 'GPU331',
-                f'Value of [{section}]{name} is not valid: {reason}: {named} '
-                f'{"does" if len(readers) == 1 else "do"} not start',
+                f'The value of [{section}]{name} is invalid ({reason}): '
+                f'{" and ".join(readers)} '
+                f'{"does" if len(readers) == 1 else "do"} not start. Correct '
+                f'it',
             ),
             place,
         )
@@ -208,21 +264,21 @@ def _check_all_values(
 def _refused_values(
     service: deployment.Process,
 ) -> collections.abc.Iterator[tuple[configuration.Option, str]]:
-    """Yield values that oslo.config refuses, and why.
+    """Yield options with values that oslo.config refuses, and why.
 
     ``oslo_config/cfg.py:ConfigOpts._do_get`` substitutes references in a
     value, then converts it; of an option with one value only the last is
     read.
     """
-    counts: dict[tuple[str, str, int], configuration.Option] = {}
+    effective: dict[tuple[str, str, int], configuration.Option] = {}
     for number, option in enumerate(service.options):
         kind = nova_schema.find(option.section, option.name)
         if kind is None or option.setting.depends:
             continue
-        # Of several values all count; of one, the last.
-        at = number if kind.kind == nova_schema.MULTI else 0
-        counts[option.section, option.name, at] = option
-    for option in counts.values():
+        # An option with several values has them all; others the last one.
+        position = number if kind.kind == nova_schema.MULTI else 0
+        effective[option.section, option.name, position] = option
+    for option in effective.values():
         reason = _refusal_of(service, option)
         if reason:
             yield option, reason
@@ -246,14 +302,16 @@ def _refusal_of(
 def _refusal(
     option: configuration.Option, text: str, kind: nova_schema.Type
 ) -> str:
-    """Return why oslo.config refuses a text; empty where it does not."""
+    """Return why oslo.config refuses a text; empty if it does not."""
     try:
         if kind.kind == nova_schema.BOOLEAN:
             oslo_values.boolean(text)
         elif kind.kind in (nova_schema.INTEGER, nova_schema.FLOAT):
             oslo_values.number(text, kind)
     except ValueError as exc:
-        if option.section in _OURS or option.name.startswith('reserved_'):
+        if option.section in _WITHOUT_SECRETS or option.name.startswith(
+            'reserved_'
+        ):
             return str(exc)
-        return 'it is not of the type of the option'
+        return 'it does not have the type of the option'
     return ''

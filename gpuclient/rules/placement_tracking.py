@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Rules about devices in Placement: reported by computes, used by all."""
+"""Rules about tracking of devices in Placement, by computes and scheduler."""
 
 import collections.abc
 
@@ -28,7 +28,7 @@ def check(
     specs: collections.abc.Sequence[device_spec_rules.SpecEntry],
     aliases: collections.abc.Sequence[alias_rules.AliasEntry] = (),
 ) -> collections.abc.Iterator[finding.Located]:
-    """Check that Placement is used by all or by none.
+    """Check that all services use Placement for devices, or none.
 
     GPU309 follows ``nova/compute/pci_placement_translator.py:
     update_provider_tree_for_pci``, which makes no providers without
@@ -36,8 +36,8 @@ def check(
     _filter_pools_based_on_placement_allocation``.
     """
     control = [service for service in services if service.is_control_plane]
-    on = [service for service in control if service.pci_in_placement]
-    if not on:
+    tracking = [service for service in control if service.pci_in_placement]
+    if not tracking:
         return
     for service in control:
         if not service.pci_in_placement and not service.is_open(
@@ -52,10 +52,10 @@ def check(
                 finding.error(
                     'GPU308',
                     f'[filter_scheduler]pci_in_placement is on in '
-                    f'{on[0].place}, but not here ({", ".join(names)}): '
-                    f'servers with devices are not scheduled, or not moved, '
-                    f'correctly. Set it alike for nova-api, nova-scheduler '
-                    f'and nova-conductor',
+                    f'{tracking[0].place}, but not for '
+                    f'{", ".join(names)}: servers with devices may not '
+                    f' be scheduled or migrated correctly. Set the same '
+                    f'value for nova-api, nova-scheduler and nova-conductor',
                 ),
                 service.place,
             )
@@ -65,18 +65,19 @@ def check(
             and not service.report_in_placement
             and not service.is_open('pci', 'report_in_placement')
             and any(
-                one.service is service and _is_for_flavors(one.spec, aliases)
-                for one in specs
+                entry.service is service
+                and _is_for_flavors(entry.spec, aliases)
+                for entry in specs
             )
         ):
             yield finding.Located(
                 finding.error(
                     'GPU309',
                     f'[filter_scheduler]pci_in_placement is on in '
-                    f'{on[0].place}, but this compute does not report its '
-                    f'devices to Placement: servers that request them are '
-                    f'not scheduled here. Set [pci]report_in_placement = True '
-                    f'and restart nova-compute',
+                    f'{tracking[0].place}, but this compute does not report '
+                    f'its devices to Placement: servers that request them '
+                    f'are not scheduled to it. Set [pci]report_in_placement = '
+                    f'True and restart nova-compute',
                 ),
                 service.device_specs[0].place,
             )
@@ -86,11 +87,11 @@ def _is_for_flavors(
     spec: device_spec.DeviceSpec,
     aliases: collections.abc.Iterable[alias_rules.AliasEntry],
 ) -> bool:
-    """Return whether flavors request devices, rather than ports of Neutron.
+    """Return whether devices are for flavors, not for Neutron ports.
 
-    Those of a physical network and remote managed ones are for ports. A
-    physical network that is null is one of ports, too, unless an alias
-    matches the devices.
+    Those with a physical network and remote managed ones are for ports. A
+    physical network of null is for ports, too, unless an alias matches the
+    devices.
     """
     if spec.remote_managed or not spec.in_placement:
         return False

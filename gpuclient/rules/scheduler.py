@@ -31,14 +31,14 @@ _Findings = collections.abc.Iterator[finding.Located]
 _Services = collections.abc.Sequence[deployment.Process]
 
 _SECTION = 'filter_scheduler'
-#: What examples have in place of the other filters.
-_STANDS_FOR_OTHERS = re.compile(r'\.\.\.|…|<.*>')
+#: What examples write for the other filters of the list.
+_OTHER_FILTERS = re.compile(r'\.\.\.|…|<.*>')
 
 
 def check(
     services: _Services, aliases: list[alias_rules.AliasEntry]
 ) -> _Findings:
-    """Check that nova-scheduler starts and looks at devices."""
+    """Check that nova-scheduler starts, and filters hosts by devices."""
     schedulers = [service for service in services if is_scheduler(service)]
     tracked = any(
         service.pci_in_placement
@@ -78,13 +78,13 @@ def _settings_of_pinning(
 def _filters(
     service: deployment.Process, setting: configuration.Setting
 ) -> list[str] | None:
-    """Return the filters of a setting; None where they are not known."""
+    """Return the filters of a setting; None if unknown."""
     text = options_rules.resolve(service, _SECTION, setting)
     return None if text is None else scheduler_filters.enabled(text)
 
 
 def _check_paths(service: deployment.Process) -> _Findings:
-    """Check that Nova's own filters are where they are looked for.
+    """Check that the paths of Nova's own filters exist.
 
     ``nova/loadables.py:BaseLoader.get_matching_classes`` imports each.
     """
@@ -93,9 +93,9 @@ def _check_paths(service: deployment.Process) -> _Findings:
             yield finding.Located(
                 finding.error(
                     'GPU326',
-                    f'[filter_scheduler]available_filters: Nova has no '
-                    f'{path.text!r}: nova-scheduler does not start. Remove '
-                    f"it; Nova's own filters are "
+                    f'[filter_scheduler]available_filters has {path.text!r}, '
+                    f'which does not exist in Nova: nova-scheduler does not '
+                    f"start. Remove it; Nova's own filters are "
                     f'{scheduler_filters.ALL_OF_NOVA!r}',
                 ),
                 path.place,
@@ -109,8 +109,8 @@ def _check_names(
 ) -> _Findings:
     """Check that the filters exist.
 
-    One that does not raises ``SchedulerHostFilterNotFound``. What the last
-    Nova of a deployment tool still has stops nobody today.
+    A missing one raises ``SchedulerHostFilterNotFound``. Filters that the last
+    Nova of a deployment tool still has are no error today.
     """
     paths = service.values(_SECTION, 'available_filters')
     if any(path.depends or '$' in path.text for path in paths):
@@ -184,9 +184,9 @@ def _check_list(
     pinned: list[configuration.Setting],
     tracked: bool,
 ) -> _Findings:
-    """Check that the filters are there that servers with devices need.
+    """Check that the list has the filters for servers with devices.
 
-    :param tracked: pci_in_placement is on: Placement chooses the devices
+    :param tracked: pci_in_placement is on: Placement selects the devices
         (``nova/scheduler/filters/pci_passthrough_filter.py``).
     """
     if aliases and scheduler_filters.PCI not in filters:
@@ -196,11 +196,11 @@ def _check_list(
                 f'[filter_scheduler]enabled_filters has no '
                 f'{scheduler_filters.PCI}: '
                 + (
-                    'nothing checks the NUMA policy and device type of an '
-                    'alias before a host is chosen. Add it'
+                    'the NUMA policy and the device type of an alias are not '
+                    'checked before a host is selected. Add it'
                     if tracked
-                    else 'servers are scheduled to hosts that have no free '
-                    'device for them, and fail there. Add it'
+                    else 'servers are scheduled to hosts without a free '
+                    'device, and fail there. Add it'
                 ),
             ),
             setting.place,
@@ -217,7 +217,7 @@ def _check_list(
             setting.place,
         )
     if scheduler_filters.COMPUTE not in filters and not any(
-        _STANDS_FOR_OTHERS.search(name) for name in filters
+        _OTHER_FILTERS.search(name) for name in filters
     ):
         missing = [
             name for name in scheduler_filters.DEFAULT if name not in filters
@@ -236,10 +236,10 @@ def _check_list(
 def _check_unset(
     schedulers: _Services, aliases: list[alias_rules.AliasEntry]
 ) -> _Findings:
-    """Check that Nova's default list is not what is in effect.
+    """Check that Nova's default list is not in effect.
 
     ``nova/conf/scheduler.py:enabled_filters`` has no PciPassthroughFilter;
-    without it, and without Placement, nothing looks for a device.
+    without it, and without Placement, hosts are not filtered by devices.
     """
     if (
         not aliases
@@ -256,7 +256,7 @@ def _check_unset(
             'GPU327',
             f'[filter_scheduler]enabled_filters is not set, and the default '
             f'has no {scheduler_filters.PCI}: servers are scheduled to hosts '
-            f'that have no free device for them, and fail there. '
+            f'without a free device, and fail there. '
             f'{_remedy_of_unset(service)}',
         ),
         service.place,
@@ -264,9 +264,9 @@ def _check_unset(
 
 
 def _remedy_of_unset(service: deployment.Process) -> str:
-    """Return where PciPassthroughFilter is added, and to which list.
+    """Return where to add PciPassthroughFilter, and to which list.
 
-    A list under the name of before release 15 is what the operator wants:
+    A list under the name from before release 15 is the intended one, although
     Nova 24 and later ignore it (``nova/conf/scheduler.py``).
     """
     if service.tool in scheduler_filters.ADDED_BY_TOOL:
@@ -282,13 +282,13 @@ def _remedy_of_unset(service: deployment.Process) -> str:
     if old is not None:
         return (
             f'Replace [DEFAULT]scheduler_default_filters ({old.place}), which '
-            f'Nova 24 and later ignore, by '
+            f'Nova 24 and later ignore, with '
             f'[filter_scheduler]enabled_filters = {value}'
         )
     if service.tool == 'packstack':
         return (
-            f'No answer sets it: on the host of nova-scheduler set '
-            f'enabled_filters = {value} in nova.conf'
+            f'No answer of packstack sets it: set enabled_filters = {value} '
+            f'in nova.conf on the host of nova-scheduler'
         )
     name = scheduler_filters.SETTINGS_OF_TOOL.get(
         service.tool, 'enabled_filters'
@@ -297,7 +297,7 @@ def _remedy_of_unset(service: deployment.Process) -> str:
 
 
 def has_own_default(service: deployment.Process) -> bool:
-    """Return whether a deployer sets filters where an operator does not."""
+    """Return whether the deployment tool sets filters by default."""
     return service.tool in scheduler_filters.SET_BY_TOOL
 
 

@@ -185,7 +185,7 @@ class TestCreate(AliasTestCase):
         file = self.file(f'[pci]\n\n# mine\n{LINE}\n')
         words = self.denied('nvidia_a2', *IDS, '--config', file)
         self.assertIn(f'{file}, line 4', words)
-        self.assertIn('another meaning', words)
+        self.assertIn('another definition', words)
         self.assertIn(LINE.removeprefix('alias = '), words)
 
     def test_servers_show_another_meaning(self) -> None:

@@ -286,11 +286,11 @@ class TestOpenStackAnsible(ToolTestCase):
         path = os.fspath(self.folder / 'user_variables.yml')
         (document,) = aliases.read(path)
         if not patch:
-            # It is there already, with another meaning.
+            # It is there already, with another definition.
             error = self.assertRaises(
                 exceptions.InvalidAlias, aliases.add, document, ALIAS
             )
-            self.assertIn('another meaning', str(error))
+            self.assertIn('another definition', str(error))
             return
         aliases.add(document, ALIAS)
         error = self.assertRaises(

@@ -203,7 +203,7 @@ class TestCheck(TreeTestCase):
         message = configuration_rules.check(contents.deployment)[
             0
         ].finding.message
-        self.assertIn('has vendor_id and product_id swapped', message)
+        self.assertIn('vendor_id and product_id are swapped', message)
 
     def test_devices_of_neutron(self) -> None:
         self.assertEqual(

@@ -70,8 +70,8 @@ class TestCheck(testtools.TestCase):
             'a', **IDS, resource_class='a100 80', traits='blue, big'
         )
         first, _blue, second = alias_rules.check(alias)
-        self.assertIn("read as 'CUSTOM_A100_80'", first.message)
-        self.assertIn("' big' is read as 'CUSTOM__BIG'", second.message)
+        self.assertIn("to 'CUSTOM_A100_80'", first.message)
+        self.assertIn("' big' to 'CUSTOM__BIG'", second.message)
         self.assertIn("would be 'CUSTOM_BIG'", second.message)
         self.assertEqual((), finding.errors((first, second)))
         self.assertEqual((first, second), finding.warnings((first, second)))

@@ -116,7 +116,12 @@ class TestMatching(testtools.TestCase):
     @ddt.data(
         (IDS, [{**IDS, 'product_id': '2330'}], False, 'Add a device_spec'),
         (IDS, [{'vendor_id': '20f1', 'product_id': '10de'}], False, 'swapped'),
-        (IDS, [{**IDS, 'remote_managed': 'yes'}], False, 'ports of Neutron'),
+        (
+            IDS,
+            [{**IDS, 'remote_managed': 'yes'}],
+            False,
+            'for Neutron ports only',
+        ),
         (IDS, [{**IDS, 'physical_network': 'net'}], True, 'not reported'),
         ({**IDS, 'traits': 'a'}, [IDS], True, 'traits CUSTOM_A are not'),
         (

@@ -155,26 +155,26 @@ class TestCheckAlias(testtools.TestCase):
         for arguments, message in (
             (
                 ('nvidia_a2', '10de:20f1', 'type-PCI'),
-                "GPU119: The name of alias 'nvidia_a2' says A2, but its ids "
-                '10de:20f1 are those of NVIDIA A100 PCIe 40GB (NVIDIA A2 is '
+                "GPU119: The name of alias 'nvidia_a2' suggests A2, but its "
+                'ids 10de:20f1 are those of NVIDIA A100 PCIe 40GB (NVIDIA A2 is '
                 '10de:25b6)',
             ),
             (
                 ('a2', '10de:25b7'),
-                'GPU117: No GPU model that we know has the ids 10de:25b7 of '
-                "alias 'a2': compare them with lspci -nn; NVIDIA A2 is "
+                'GPU117: No GPU model in the catalogue has the ids 10de:25b7 '
+                "of alias 'a2'. Compare them with lspci -nn; NVIDIA A2 is "
                 '10de:25b6',
             ),
             (
                 ('a100', '20f1:10de'),
                 "GPU118: vendor_id '20f1' and product_id '10de' of alias "
-                "'a100' are the ids of NVIDIA A100 PCIe 40GB the other way "
-                'round',
+                "'a100' are swapped (the ids of NVIDIA A100 PCIe 40GB): the "
+                'alias matches no device. Swap them',
             ),
             (
                 ('a100-80gb', '10de:20f1'),
-                "GPU119: The name of alias 'a100-80gb' says 80 GB, but its "
-                'ids 10de:20f1 are those of NVIDIA A100 PCIe 40GB',
+                "GPU119: The name of alias 'a100-80gb' suggests 80 GB, but "
+                'its ids 10de:20f1 are those of NVIDIA A100 PCIe 40GB',
             ),
             (
                 ('v100', '10de:1db6', 'type-PF'),
@@ -186,8 +186,8 @@ class TestCheckAlias(testtools.TestCase):
             (
                 ('a6000', '10de:2230', 'type-PF'),
                 "GPU120: Alias 'a6000' requests type-PF devices, but NVIDIA "
-                'RTX A6000 is mostly type-PCI: such a card never '
-                'matches the alias. It is type-PF as the card is set up: '
+                'RTX A6000 is usually type-PCI: such a card never '
+                'matches the alias. It is type-PF in some cases: '
                 'SR-IOV is exposed in the mode without display outputs only; '
                 'displaymodeselector of NVIDIA changes the mode, and the BAR '
                 'sizes with it; BAR1 is then 64 GiB. Compare it with '
@@ -197,8 +197,8 @@ class TestCheckAlias(testtools.TestCase):
             (
                 ('t4', '10de:1eb8', 'type-PCI'),
                 "GPU120: Alias 't4' requests type-PCI devices, but NVIDIA "
-                'Tesla T4 is mostly type-PF: such a card never '
-                'matches the alias. It is type-PCI as the card is set up: '
+                'Tesla T4 is usually type-PF: such a card never '
+                'matches the alias. It is type-PCI in some cases: '
                 'Hosts are known that see either type. Compare it with '
                 'sriov_totalvfs '
                 'of the device (0 or no such file: type-PCI)',

@@ -205,12 +205,12 @@ class TestCheck(testtools.TestCase):
             )
 
     def test_undefined_alias(self) -> None:
-        words = 'PCI alias a100 is not defined'
-        found = flavor_rules.undefined_alias('a100', words, ['A100', 'a2'])
+        reply = 'PCI alias a100 is not defined'
+        found = flavor_rules.undefined_alias('a100', reply, ['A100', 'a2'])
         self.assertEqual('GPU707', found.code)
         self.assertIn("Request 'A100'", found.message)
-        found = flavor_rules.undefined_alias('a100', words, ['a2'])
-        self.assertIn('"gpu alias create"', found.message)
+        found = flavor_rules.undefined_alias('a100', reply, ['a2'])
+        self.assertIn('"openstack gpu alias create"', found.message)
 
     def test_flavor(self) -> None:
         flavor = flavor_model.Flavor('1', 'f', 1, 1, 1, True)

@@ -192,7 +192,7 @@ class TestUse(host_cases.HostTestCase):
         self.finds(
             'GPU456',
             FAIL,
-            'will not start',
+            'would not start',
             host_cases.card(),
             host_cases.specs({'address': 'x'}),
         )

@@ -233,7 +233,11 @@ class TestNames(RulesTestCase):
             'available_filters = nova.scheduler.filters.all_filters\n'
             f'available_filters = {path}\n{GOOD}'
         )
-        self.only(scheduler(text), 'GPU326', f'Nova has no {path!r}')
+        self.only(
+            scheduler(text),
+            'GPU326',
+            f'{path!r}, which does not exist in Nova',
+        )
 
     def test_reference(self) -> None:
         text = f'[DEFAULT]\nhost = ComputeFilter\n[filter_scheduler]\n{GOOD}'
@@ -305,7 +309,7 @@ class TestList(RulesTestCase):
             {'data/common.yaml': OF_PUPPET},
             'Set nova::scheduler::filter::enabled_filters = ComputeFilter,',
         ),
-        ({'answers.txt': OF_PACKSTACK}, 'No answer sets it: on the host of'),
+        ({'answers.txt': OF_PACKSTACK}, 'No answer of packstack sets it: '),
         # One whose own list has no such filter.
         (
             {'group_vars/all.yml': f"nova_pci_alias: ['{ALIAS[8:]}']\n"},
@@ -314,7 +318,7 @@ class TestList(RulesTestCase):
         # The name that Nova 24 removed: its filters are kept.
         (
             {'nova.conf': f'{OLD_FILTERS}{PCI}'},
-            'nova.conf:2), which Nova 24 and later ignore, by '
+            'nova.conf:2), which Nova 24 and later ignore, with '
             '[filter_scheduler]enabled_filters = '
             'ComputeFilter,NUMATopologyFilter,PciPassthroughFilter',
         ),
@@ -370,21 +374,21 @@ class TestRemoved(RulesTestCase):
         (
             'DEFAULT',
             'scheduler_default_filters = ComputeFilter',
-            'Nova 24 removed [DEFAULT]scheduler_default_filters: it is '
-            'ignored; set [filter_scheduler]enabled_filters instead',
+            '[DEFAULT]scheduler_default_filters was removed in Nova 24 and '
+            'is ignored. Set [filter_scheduler]enabled_filters instead',
         ),
         (
             'DEFAULT',
             'scheduler_available_filters = a.b',
-            'set [filter_scheduler]available_filters instead',
+            'Set [filter_scheduler]available_filters instead',
         ),
         (
             'filter_scheduler',
             'use_baremetal_filters = False',
-            'Nova 18 removed [filter_scheduler]use_baremetal_filters',
+            '[filter_scheduler]use_baremetal_filters was removed in Nova 18',
         ),
-        ('scheduler', 'driver = filter_scheduler', 'Nova 23 removed'),
-        ('vnc', 'vncserver_listen = ::', 'set [vnc]server_listen instead'),
+        ('scheduler', 'driver = filter_scheduler', 'was removed in Nova 23'),
+        ('vnc', 'vncserver_listen = ::', 'Set [vnc]server_listen instead'),
     )
     @ddt.unpack
     def test_ignored(self, section: str, line: str, words: str) -> None:
@@ -446,7 +450,7 @@ class TestValues(RulesTestCase):
         self.only(
             {'nova-api.conf': '[api]\nmax_limit = secret\n'},
             'GPU331',
-            'it is not of the type of the option',
+            'it does not have the type of the option',
         )
 
     def test_alias_with_a_reference(self) -> None:
@@ -461,5 +465,5 @@ class TestValues(RulesTestCase):
             {'nova-api.conf': f'\ufeff[pci]\n{ALIAS}\n'},
             'GPU300',
             'begins with a byte order mark',
-            'no service that reads it starts',
+            'Services that read the file do not start',
         )

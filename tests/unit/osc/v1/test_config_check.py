@@ -98,8 +98,8 @@ class TestCheck(testtools.TestCase):
             'Code': 'GPU408',
             'File': f'tree/{test_check.NODES}',
             'Line': line + 1,
-            'Message': 'There is no rd.driver.pre=vfio-pci: another driver '
-            'may have taken the card before vfio-pci is loaded',
+            'Message': 'rd.driver.pre=vfio-pci is missing: another driver '
+            'may bind to the card before vfio-pci is loaded. Add it',
         }
         for severity, status in (('error', 0), ('warning', 3), ('none', 0)):
             self.assertEqual(

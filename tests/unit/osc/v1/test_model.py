@@ -267,8 +267,8 @@ class TestModelOption(_Case):
         )
         self.assertEqual(
             [
-                'GPU121: =ACME One 8GB is type-PF or type-PCI, as the card is '
-                'set up; type-PF is taken (A jumper decides)'
+                'GPU121: =ACME One 8GB is type-PF or type-PCI, depending on '
+                'the settings of the card; type-PF is used (A jumper decides)'
             ],
             shown['warnings'],
         )
