@@ -156,8 +156,8 @@ class TestCheckAlias(testtools.TestCase):
             (
                 ('nvidia_a2', '10de:20f1', 'type-PCI'),
                 "GPU119: The name of alias 'nvidia_a2' suggests A2, but its "
-                'ids 10de:20f1 are those of NVIDIA A100 PCIe 40GB (NVIDIA A2 is '
-                '10de:25b6)',
+                'ids 10de:20f1 are those of NVIDIA A100 PCIe 40GB (NVIDIA '
+                'A2 is 10de:25b6)',
             ),
             (
                 ('a2', '10de:25b7'),
