@@ -39,7 +39,7 @@ class Value:
 class Reading:
     """What a service reads from files."""
 
-    #: The service; None if the file does not tell.
+    #: The service; None if the file does not show it.
     service: str | None
     #: In the order in which they are read.
     confs: tuple[OptionsFile, ...]

@@ -21,7 +21,7 @@ from gpuclient.documents.deployers import formats
 from gpuclient.documents.deployers import kolla
 from gpuclient.documents.deployers import plain
 from gpuclient.documents.deployers import rhoso
-from gpuclient.documents.deployers import unread
+from gpuclient.documents.deployers import unsupported
 from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
@@ -79,7 +79,7 @@ class ServiceConfiguration:
 
     @property
     def service(self) -> str | None:
-        """The service that reads it; None if the file does not tell."""
+        """The service that reads it; None if the file does not show it."""
         return self.reading.service
 
     @property
@@ -338,7 +338,7 @@ def read(path: str) -> tuple[ServiceConfiguration, ...]:
         if reading.service in (None, API, COMPUTE)
     )
     if not configurations:
-        name = unread.name_of(_content(file), named=True)
+        name = unsupported.name_of(_content(file), named=True)
         if name:
             raise exceptions.DocumentError(not_read(path, name))
         raise exceptions.DocumentError(

@@ -22,7 +22,7 @@ from gpuclient.documents.deployers import devstack
 from gpuclient.documents.deployers import kolla
 from gpuclient.documents.deployers import plain as plain_files
 from gpuclient.documents.deployers import rhoso
-from gpuclient.documents.deployers import unread
+from gpuclient.documents.deployers import unsupported
 from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
@@ -174,7 +174,7 @@ class _TreeReader:
         files: dict[str, nova_conf.NovaConf] = {}
         for path, named in named_files([declared.path]):
             try:
-                if named or plain_files.unread(path) is None:
+                if named or plain_files.ignored(path) is None:
                     files[path] = nova_conf.NovaConf.read(path)
             except exceptions.DocumentError as exc:
                 self._note_unreadable(path, exc)
@@ -185,7 +185,7 @@ class _TreeReader:
 
         :param named: Whether the user named the file itself.
         """
-        ignored = plain_files.unread(path)
+        ignored = plain_files.ignored(path)
         if ignored is not None:
             if _mentions_nova(path):
                 self._ignored.append(ignored)
@@ -240,7 +240,9 @@ class _TreeReader:
         """Add a file of a deployment tool that is read by itself."""
         processes = _processes(file.path, file.readings(), file.tool)
         ignored = (
-            list(file.unread()) if isinstance(file, devstack.LocalConf) else []
+            list(file.ignored())
+            if isinstance(file, devstack.LocalConf)
+            else []
         )
         has_data_plane = isinstance(
             file, rhoso.CustomResourceFile
@@ -254,7 +256,7 @@ class _TreeReader:
             or processes
             or isinstance(file, derived_conf.DerivedFile)
         ):
-            name = unread.name_of(file.content(), named=named)
+            name = unsupported.name_of(file.content(), named=named)
             if name:
                 self._unsupported.append((path, name))
 
@@ -295,7 +297,7 @@ class _TreeReader:
                 process(_readers(reading), reading.confs[-1].path, reading)
                 for reading in kolla.readings(root, both, base)
             ]
-            self._ignored += kolla.unread(root, confs)
+            self._ignored += kolla.ignored(root, confs)
         for confs in roots.values():
             for path in confs:
                 del self._plain[path]

@@ -108,7 +108,7 @@ class LocalConf(derived_conf.DerivedFile):
             home=compute,
         )
 
-    def unread(self) -> collections.abc.Iterator[deployment.Unread]:
+    def ignored(self) -> collections.abc.Iterator[deployment.Unread]:
         """Yield the first option of Nova in the file of another service."""
         lines: dict[str, int] = {}
         for name, line in self.misplaced:

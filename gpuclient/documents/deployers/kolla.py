@@ -207,7 +207,7 @@ class _Layers:
         )
 
 
-def unread(
+def ignored(
     root: str, paths: collections.abc.Iterable[str]
 ) -> collections.abc.Iterator[deployment.Unread]:
     """Yield files below a folder that Kolla ignores."""

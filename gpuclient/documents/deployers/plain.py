@@ -203,7 +203,7 @@ def is_configuration(path: str) -> bool:
     return _NEVER.fullmatch(os.path.basename(path)) is None
 
 
-def unread(path: str) -> deployment.Unread | None:
+def ignored(path: str) -> deployment.Unread | None:
     """Return why oslo.config ignores a file in a folder of drop-ins.
 
     ``oslo_config/cfg.py:ConfigOpts._parse_config_files`` reads the result of
@@ -447,7 +447,7 @@ def _owner(
 ) -> tuple[tuple[str, ...] | None, str | None]:
     """Return the services that read the files of a folder, and their host.
 
-    :returns: None where the name does not tell; no services if none of those
+    :returns: None if the name does not show it; no services if none of those
         that use PCI devices reads them.
     """
     parts = folder.split('/')

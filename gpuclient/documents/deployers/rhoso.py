@@ -201,7 +201,7 @@ class CustomResourceFile(editable.EditableFile):
     def edit_readings(self) -> collections.abc.Iterator[editable.Reading]:
         """Yield readings; ConfigMaps that one compute reads are one reading.
 
-        OpenStackDataPlaneServices tell which they are (``dataSources``).
+        OpenStackDataPlaneServices list them (``dataSources``).
         Without one, all ConfigMaps are attributed to one compute; if several
         have ``[pci]``, the reading is ambiguous.
         """

@@ -264,9 +264,11 @@ def prepare(
         # The profile that tuned recommends for the host.
         undo.append('tuned-adm auto_profile')
     if system != RHOSO:
-        ours = ' '.join(file.path for file in files if f'/{NAME}' in file.path)
+        created = ' '.join(
+            file.path for file in files if f'/{NAME}' in file.path
+        )
         commands.append('systemctl reboot')
-        undo = [f'rm -f {ours}', *undo, 'systemctl reboot']
+        undo = [f'rm -f {created}', *undo, 'systemctl reboot']
     return Preparation(arguments, tuple(files), tuple(commands), tuple(undo))
 
 

@@ -98,7 +98,7 @@ class _Default(yaml_merge.Merge):
 
 @dataclasses.dataclass(frozen=True)
 class ServiceList(yaml_merge.Merge):
-    """The services of a node set: adds ours, and keeps all others."""
+    """The services of a node set: two are added, all others are kept."""
 
     #: Path of the file, for messages.
     path: str
@@ -349,8 +349,8 @@ def _variables(wanted: description_model.Description) -> dict[str, typing.Any]:
     ready = rhoso_host.variables(creation.passthrough(wanted, first))
     arguments = ready['edpm_kernel_args'].split(' ')
     if first.cpu_vendor == host_files.AMD:
-        # The kernel ignores it. It tells readers, and "gpu config check", why
-        # there is no intel_iommu=on.
+        # The kernel ignores it, but it explains to readers, and to "gpu config
+        # check", why intel_iommu=on is missing.
         arguments.append('amd_iommu=on')
     variables: dict[str, typing.Any] = {
         'edpm_kernel_args': creation.KernelArguments(tuple(arguments)),
