@@ -123,7 +123,7 @@ class TestDeviceSpec(base.ShellTestCase):
         for command in ('list', 'delete'):
             arguments = SPEC if command == 'delete' else ()
             self.assertIn(
-                'name the files',
+                'name configuration files',
                 self.refused('gpu', 'device', 'spec', command, *arguments),
             )
         self.assertEqual(before, pathlib.Path(file).read_text())

@@ -298,7 +298,7 @@ class TestPlacement(base.CloudTestCase):
                 'gpu', 'placement', *arguments, os_cloud=base.MEMBER
             )
             self.assertIn('placement:resource_providers:list', words)
-            self.assertIn('"gpu server list"', words)
+            self.assertIn('"openstack gpu server list"', words)
             self.assertEqual(1, len(words.splitlines()))
 
 
