@@ -164,13 +164,9 @@ class _Document:
     def _parse(self) -> None:
         try:
             nodes = yaml_file.compose_all(self._file, self.text)
-            data = [yaml_file.construct(node) for node in nodes]
-        except (exceptions.DocumentError, yaml.YAMLError, ValueError) as exc:
-            raise exceptions.RehearsalError(
-                'Cannot read {path}: {reason}'.format(
-                    path=self._file, reason=' '.join(str(exc).split())
-                )
-            ) from exc
+            data = yaml_file.parse_all(self._file, self.text)
+        except exceptions.DocumentError as exc:
+            raise exceptions.RehearsalError(str(exc)) from exc
         root = data[0] if data else None
         clouds = root.get('clouds') if isinstance(root, dict) else None
         if (

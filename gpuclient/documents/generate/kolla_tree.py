@@ -229,6 +229,11 @@ def _check_option(
         for conf, section, name, value in nova_conf.merged(reading)
         if (section, name) in names
     ]
+    if not option.values and not any(
+        option.owns(text) for _path, text in values
+    ):
+        # Nothing is to be set, and no managed value is left.
+        return
     hiding = next((other for other, _text in values if other != path), None)
     if hiding is not None or not values:
         raise exceptions.DocumentError(

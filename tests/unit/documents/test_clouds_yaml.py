@@ -158,7 +158,8 @@ class TestEdit(testtools.TestCase):
     def test_unreadable(self):
         self._write('clouds: {')
         message = self._refused(clouds_yaml.check, self.path, ['lab'], ())
-        self.assertIn(f'Cannot read {self.path}: ', message)
+        self.assertIn(f'Cannot read {self.path}', message)
+        self.assertEqual(1, message.count('Cannot read'))
         self.assertNotIn('\n', message)
         self.assertIn(
             'it is not a regular file',

@@ -47,10 +47,10 @@ class TestKolla(testtools.TestCase):
     def text(self, name: str) -> str:
         return (self.folder / 'config' / name).read_text()
 
-    def create(self) -> set[str]:
+    def create(self, example: pathlib.Path = _EXAMPLE) -> set[str]:
         """Write the tree; return the files that were changed."""
         wanted = created_files.read_description(
-            os.fspath(_EXAMPLE), catalogue.builtin()
+            os.fspath(example), catalogue.builtin()
         )
         files, _others = created_files.read_creation(
             os.fspath(self.folder), created_files.create(wanted)
@@ -62,6 +62,16 @@ class TestKolla(testtools.TestCase):
             for file in files
             if file.changed
         }
+
+    def test_an_option_without_values(self) -> None:
+        """No page is reserved for the host, so none is written."""
+        text = _EXAMPLE.read_text()
+        example = self.folder / 'example.yaml'
+        example.write_text(text.replace('reserved: [2, 0]', 'reserved: 0'))
+        self.assertNotEqual(text, example.read_text())
+        self.create(example)
+        for path in (self.folder / 'config').rglob('*.conf'):
+            self.assertNotIn('reserved_huge_pages', path.read_text())
 
     def refused(self) -> str:
         return str(self.assertRaises(exceptions.DocumentError, self.create))
