@@ -43,16 +43,16 @@ Value: typing.TypeAlias = editable.Value
 @functools.cache
 def _known_beginning() -> re.Pattern[str]:
     """Return a pattern of what can be shown of an invalid line."""
-    words = {
+    names = {
         'DEFAULT',
         'pci_alias',
         'pci_passthrough_whitelist',
         *nova_options.SECTIONS,
     }
     for section in nova_options.SECTIONS:
-        words |= nova_schema.names(section)
+        names |= nova_schema.names(section)
     return re.compile(
-        rf'(?:\[[ \t]*)?(?:{"|".join(sorted(words))})(?![\w.-])[ \t]*\]?',
+        rf'(?:\[[ \t]*)?(?:{"|".join(sorted(names))})(?![\w.-])[ \t]*\]?',
         re.IGNORECASE,
     )
 

@@ -171,8 +171,8 @@ _ROOTS = ('hieradata', 'hiera', 'data')
 class HieraFile(derived_conf.SharedFile):
     """A file of hiera data.
 
-    :raises gpuclient.exceptions.DocumentError: It is not YAML, or a value is
-        far too large for one.
+    :raises gpuclient.exceptions.DocumentError: It is not YAML, or a value
+        has too many parts.
     """
 
     tool = 'Puppet'

@@ -85,8 +85,8 @@ def has_variables(content: bytes) -> bool:
 class VariablesFile(derived_conf.SharedFile):
     """A file of variables.
 
-    :raises gpuclient.exceptions.DocumentError: It is not YAML, or a value is
-        far too large for one.
+    :raises gpuclient.exceptions.DocumentError: It is not YAML, or a value
+        has too many parts.
     """
 
     tool = 'OpenStack-Ansible'

@@ -91,8 +91,8 @@ _ParametersByName = dict[tuple[str, str], list[_Parameter]]
 class EnvironmentFile(derived_conf.SharedFile):
     """An environment.
 
-    :raises gpuclient.exceptions.DocumentError: It is not YAML, or a value is
-        far too large for one.
+    :raises gpuclient.exceptions.DocumentError: It is not YAML, or a value
+        has too many parts.
     """
 
     tool = 'TripleO'
