@@ -13,15 +13,15 @@
 """How long a regular expression in the address of a device_spec may take.
 
 A field of an address has at most eight characters, and yet ``(?:|){60}x``
-tries 2**60 ways to match any of them: in Nova, and in this tool.
+makes ``re`` try 2**60 ways to match them: in Nova, and in this tool.
 """
 
 import re
 
 #: Ways beyond which the number no longer matters.
 MOST = 10**9
-#: A repeat matches at most this often what it need not match, one character
-#: each, and once nothing.
+#: Optional repetitions that are counted: one for each character, and one that
+#: matches nothing.
 _MORE = 9
 _VERBOSE = re.compile(r'\(\?[a-zA-Z]*x')
 _TOKEN = re.compile(
@@ -47,7 +47,7 @@ def ways(pattern: str) -> int:
     :returns: :data:`MOST` for all that are more.
     """
     if _VERBOSE.search(pattern):
-        # Its comments may hide what is a set, and what is none.
+        # Its comments may hide the bounds of sets.
         return MOST
     # Of each open group: the ways of its alternatives before the last ``|``,
     # those of what follows it but for the last item, and of that.

@@ -10,12 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The ``[pci]device_spec`` option: which devices of a compute servers get.
+"""The ``[pci]device_spec`` option: the devices of a compute for servers.
 
 :func:`parse` accepts and refuses as ``nova/pci/whitelist.py`` and
-``nova/pci/devspec.py`` do, :func:`first_match` finds the entry that counts
-for a device, and :func:`providers` says what nova-compute makes of the devices
-in Placement (``nova/compute/pci_placement_translator.py``).
+``nova/pci/devspec.py`` do, :func:`first_match` finds the entry that is in
+effect for a device, and :func:`providers` returns the resource providers that
+nova-compute creates for devices
+(``nova/compute/pci_placement_translator.py``).
 """
 
 import collections.abc
@@ -34,7 +35,7 @@ from gpuclient.model import quoting
 
 ANY = '*'
 _REGEX_ANY = '.*'
-#: Ways to match one field that every host has time for.
+#: Ways to match a field that ``re`` tries in a moment.
 _MOST_WAYS = 10_000
 _MAXIMA = {
     'vendor_id': 0xFFFF,
@@ -52,7 +53,7 @@ _FORMATS = {
     'slot': '%02x',
     'func': '%01x',
 }
-#: Keys with a meaning; Nova keeps any other as a tag, without a word.
+#: Keys that Nova uses; it stores any other as a tag, and ignores it.
 KEYS = (
     'address',
     'devname',
@@ -73,7 +74,7 @@ Tags: typing.TypeAlias = dict[str, typing.Any]
 
 @dataclasses.dataclass(frozen=True)
 class HostDevice:
-    """A PCI device of a host, as libvirt tells Nova."""
+    """A PCI device of a host, as libvirt reports it to Nova."""
 
     #: ``0000:04:00.0``, lower case.
     address: str
@@ -84,13 +85,13 @@ class HostDevice:
     device_type: str = 'type-PCI'
     #: Address of the PF of a VF.
     parent_address: str | None = None
-    #: Of its vital product data (VPD); remote managed devices need one.
+    #: From its vital product data (VPD); required for remote managed devices.
     serial_number: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class HostDevices:
-    """What Nova looks up on the host itself while it reads the option."""
+    """The devices and interfaces of a host that Nova looks up."""
 
     devices: tuple[HostDevice, ...] = ()
     #: Addresses of network interfaces, by their names.
@@ -99,14 +100,14 @@ class HostDevices:
     )
 
     def physical_function(self, address: str) -> HostDevice | None:
-        """Return the PF of an address."""
+        """Return the PF at an address."""
         for device in self.devices:
             if device.address == address and device.device_type == 'type-PF':
                 return device
         return None
 
     def vf_product_id(self, address: str) -> str | None:
-        """Return the product of the VFs of a PF."""
+        """Return the product id of the VFs of a PF."""
         for device in self.devices:
             if device.parent_address == address:
                 return device.product_id
@@ -118,16 +119,17 @@ _NO_HOST = HostDevices()
 
 @dataclasses.dataclass(frozen=True)
 class AddressPattern:
-    """Which addresses an entry matches."""
+    """The addresses that an entry matches."""
 
     #: Hexadecimal digits or ``*``; regular expressions if :attr:`regex`.
     domain: str
     bus: str
     slot: str
     func: str
-    #: Nova applies these with ``re.match``: a beginning is enough.
+    #: Whether fields are regular expressions, which Nova applies with
+    #: ``re.match``: they may match a beginning.
     regex: bool = False
-    #: It names a PF, so that its VFs match, too.
+    #: Whether it is the address of a PF, so that its VFs match, too.
     physical_function: bool = False
 
     @property
@@ -136,7 +138,7 @@ class AddressPattern:
 
     @property
     def is_single(self) -> bool:
-        """Whether Nova takes it for the address of one device."""
+        """Whether Nova treats it as the address of one device."""
         return all(
             character in string.hexdigits
             for field in self.fields
@@ -147,24 +149,18 @@ class AddressPattern:
         return f'{self.domain}:{self.bus}:{self.slot}.{self.func}'
 
     def matches(self, device: HostDevice) -> bool:
-        """Return whether a device, or the PF that it belongs to, matches."""
+        """Return whether a device, or its PF, matches."""
         if self.physical_function and device.parent_address:
             if self._matches(device.parent_address):
                 return True
         return self._matches(device.address)
 
     def _matches(self, address: str) -> bool:
-        found = _fields(address)
+        pairs = zip(self.fields, _fields(address), strict=True)
         if self.regex:
-            return all(
-                re.match(pattern, field)
-                for pattern, field in zip(self.fields, found, strict=True)
-            )
-        # A PF is compared as it is: it cannot hold an asterisk.
-        return all(
-            wanted in (ANY, field)
-            for wanted, field in zip(self.fields, found, strict=True)
-        )
+            return all(re.match(pattern, field) for pattern, field in pairs)
+        # The address of a PF does not contain an asterisk.
+        return all(pattern in (ANY, field) for pattern, field in pairs)
 
 
 def _fields(address: str) -> tuple[str, str, str, str]:
@@ -175,16 +171,16 @@ def _fields(address: str) -> tuple[str, str, str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class DeviceSpec:
-    """One entry of the option."""
+    """An entry of the option."""
 
     #: Four hexadecimal digits, lower case, or ``*``.
     vendor_id: str
     product_id: str
-    #: None for one that names an interface that the host has not.
+    #: None for an interface that does not exist on the host.
     address: AddressPattern | None
     #: Name of a network interface.
     devname: str | None
-    #: All other keys, with booleans in Nova's normal form.
+    #: All other keys, with booleans normalized as Nova does.
     tags: Tags
     #: The entry as it was written.
     written: Tags = dataclasses.field(default_factory=dict)
@@ -194,7 +190,7 @@ class DeviceSpec:
         return boolean.is_true(self.tags.get('remote_managed'))
 
     def matches(self, device: HostDevice) -> bool:
-        """Return whether this entry covers a device."""
+        """Return whether the entry matches a device."""
         return (
             self.address is not None
             and self.vendor_id in (ANY, device.vendor_id)
@@ -206,7 +202,7 @@ class DeviceSpec:
     def on(self, host: HostDevices) -> 'DeviceSpec':
         """Return the entry as it is read on a host.
 
-        What is single there is known to be the address of a PF, or not.
+        The host determines whether a single address is that of a PF.
         """
         if self.address is None:
             return self
@@ -219,14 +215,14 @@ class DeviceSpec:
         *,
         in_placement: bool,
     ) -> bool:
-        """Return whether a server that asks for an alias may get a device.
+        """Return whether a request by an alias matches a device.
 
-        The device is one that this entry counts for. NUMA affinity is left
-        out: it depends on the server (``nova/pci/stats.py:
+        The entry is in effect for the device. NUMA affinity is ignored, since
+        it depends on the server (``nova/pci/stats.py:
         PciDeviceStats._filter_pools``; ``nova/objects/request_spec.py``).
 
         :param in_placement: ``[filter_scheduler]pci_in_placement``; without
-            it nobody compares resource classes and traits.
+            it Nova does not compare resource classes and traits.
         """
         return self._is_requested(
             device, alias, in_placement=in_placement
@@ -239,7 +235,7 @@ class DeviceSpec:
         *,
         in_placement: bool,
     ) -> bool:
-        """Return whether Placement has the device for an alias.
+        """Return whether Placement matches the device with an alias.
 
         ``nova/objects/request_spec.py:RequestSpec.
         generate_request_groups_from_pci_requests``.
@@ -254,35 +250,35 @@ class DeviceSpec:
     def _is_in_pool_of(
         self, device: HostDevice, alias: alias_model.Alias
     ) -> bool:
-        """Return whether the pool of the device has all that is requested.
+        """Return whether the pool of the device matches the alias.
 
         ``nova/pci/stats.py:PciDeviceStats._filter_pools``. Strings are
         compared without regard to case
         (``nova/pci/utils.py:pci_device_prop_match``).
         """
-        wanted = {
-            'vendor_id': (alias.vendor_id, device.vendor_id),
-            'product_id': (alias.product_id, device.product_id),
-            'capability_type': (
-                alias.capability_type,
-                self.tags.get('capability_type'),
-            ),
-            'live_migratable': (
-                None
-                if alias.live_migratable is None
-                else ('false', 'true')[alias.live_migratable],
-                self.tags.get('live_migratable'),
-            ),
-            'dev_type': (alias.device_type, self.device_type(device)),
-        }
+        live_migratable = (
+            None
+            if alias.live_migratable is None
+            else ('false', 'true')[alias.live_migratable]
+        )
+        pairs = (
+            (alias.vendor_id, device.vendor_id),
+            (alias.product_id, device.product_id),
+            (alias.capability_type, self.tags.get('capability_type')),
+            (live_migratable, self.tags.get('live_migratable')),
+            (alias.device_type, self.device_type(device)),
+        )
         return (
             all(
-                value is None
-                or (isinstance(given, str) and value.lower() == given.lower())
-                for value, given in wanted.values()
+                requested is None
+                or (
+                    isinstance(value, str)
+                    and requested.lower() == value.lower()
+                )
+                for requested, value in pairs
             )
-            # PFs are only for those who ask for them, and vDPA devices and
-            # remote managed ones for ports of Neutron.
+            # A PF must be requested as such; vDPA devices and remote managed
+            # ones are for ports of Neutron.
             and (
                 alias.device_type == 'type-PF'
                 or self.device_type(device) != 'type-PF'
@@ -292,9 +288,9 @@ class DeviceSpec:
         )
 
     def device_type(self, device: HostDevice) -> typing.Any:
-        """Return the device type of the pool that a device is in.
+        """Return the device type of the pool of a device.
 
-        A tag ``dev_type`` replaces that of the device
+        A tag ``dev_type`` overrides that of the device
         (``nova/pci/stats.py:PciDeviceStats._create_pool_keys_from_dev``).
         """
         return self.tags.get('dev_type', device.device_type)
@@ -303,7 +299,7 @@ class DeviceSpec:
     def in_placement(self) -> bool:
         """Whether its devices are reported to Placement.
 
-        Those with a physical network are Neutron's
+        Devices with a physical network are for Neutron
         (``pci_placement_translator.py:PlacementView._add_dev``).
         """
         return not self.tags.get('physical_network')
@@ -318,29 +314,29 @@ class DeviceSpec:
 
     @property
     def traits(self) -> frozenset[str]:
-        """The traits of the provider, but for those of one-time use."""
-        found = naming.traits(self.tags.get('traits') or '')
+        """The traits of the provider, except that of one-time use."""
+        traits = naming.traits(self.tags.get('traits') or '')
         if self.tags.get('live_migratable') == 'true':
-            found |= {'HW_PCI_LIVE_MIGRATABLE'}
-        return found | {'COMPUTE_MANAGED_PCI_DEVICE'}
+            traits |= {'HW_PCI_LIVE_MIGRATABLE'}
+        return traits | {'COMPUTE_MANAGED_PCI_DEVICE'}
 
     def provider_traits(self, device: HostDevice) -> frozenset[str]:
-        """All traits that the provider of a device has in Placement.
+        """Return all traits of the provider of a device in Placement.
 
         ``pci_placement_translator.py:PciResourceProvider``.
         """
-        found = self.traits | {'OWNER_NOVA'}
+        traits = self.traits | {'OWNER_NOVA'}
         if (
             self.tags.get('one_time_use') == 'true'
             and device.device_type != 'type-VF'
         ):
-            found |= {'HW_PCI_ONE_TIME_USE'}
-        return found
+            traits |= {'HW_PCI_ONE_TIME_USE'}
+        return traits
 
     def check_names(self) -> None:
-        """Find out whether Nova can make names of Placement of it.
+        """Check that Nova can derive names for Placement.
 
-        Nova does so only where ``[pci]report_in_placement`` is on.
+        Nova does that only if ``[pci]report_in_placement`` is true.
 
         :raises gpuclient.exceptions.InvalidDeviceSpec: Its resource class or
             its traits are not strings: nova-compute cannot report devices.
@@ -353,9 +349,9 @@ class DeviceSpec:
 
     @property
     def unstored_tags(self) -> tuple[str, ...]:
-        """Tags that end each update of the compute that it matches with.
+        """Tags that make each update of the compute fail.
 
-        They become tags of a pool, which are strings
+        They become tags of a pool, which must be strings
         (``nova/objects/pci_device_pool.py:PciDevicePool``).
         """
         return tuple(
@@ -367,7 +363,7 @@ class DeviceSpec:
 
     @property
     def has_names(self) -> bool:
-        """Whether Nova can make names of Placement of it."""
+        """Whether Nova can derive names for Placement."""
         try:
             self.check_names()
         except exceptions.InvalidDeviceSpec:
@@ -376,7 +372,7 @@ class DeviceSpec:
 
     @property
     def unknown_keys(self) -> tuple[str, ...]:
-        """Keys that Nova keeps and nobody reads: typing errors."""
+        """Keys that Nova stores and ignores: typing errors."""
         return tuple(key for key in self.tags if key not in KEYS)
 
 
@@ -387,7 +383,7 @@ def _invalid(reason: str) -> exceptions.InvalidDeviceSpec:
     )
 
 
-def _wrong_address(address: typing.Any) -> exceptions.InvalidDeviceSpec:
+def _invalid_address(address: typing.Any) -> exceptions.InvalidDeviceSpec:
     return exceptions.InvalidDeviceSpec(
         f'The PCI address {quoting.spec(str(address))} has an incorrect '
         f'format.'
@@ -395,16 +391,16 @@ def _wrong_address(address: typing.Any) -> exceptions.InvalidDeviceSpec:
 
 
 def _crash(exc: Exception) -> exceptions.InvalidDeviceSpec:
-    """Return the error for what Nova does not foresee, and ends of."""
+    """Return the error for an exception that Nova does not handle."""
     return exceptions.InvalidDeviceSpec(
         f'nova-compute ends with {type(exc).__name__}: {quoting.cut(str(exc))}'
     )
 
 
 def _unreported(exc: Exception) -> exceptions.InvalidDeviceSpec:
-    """Return the error for what ends each report of the compute.
+    """Return the error for an exception that each report ends with.
 
-    nova-compute runs on (``nova/compute/manager.py:ComputeManager.
+    nova-compute continues to run (``nova/compute/manager.py:ComputeManager.
     _update_available_resource_for_node``).
     """
     return exceptions.InvalidDeviceSpec(f'{type(exc).__name__}: {exc}')
@@ -416,26 +412,26 @@ def parse(
     report_in_placement: bool = True,
     host: HostDevices = _NO_HOST,
 ) -> tuple[DeviceSpec, ...]:
-    """Return the entries of one value of the option.
+    """Return the entries of a value of the option.
 
     :param report_in_placement: ``[pci]report_in_placement`` of the compute.
-    :param host: What is known of the host; without it no address is that of
-        a PF, so VFs match by their own addresses only.
+    :param host: The devices of the host; without them no address is that of a
+        PF, so VFs match by their own addresses only.
     :raises gpuclient.exceptions.InvalidDeviceSpec: nova-compute would not
-        start, with Nova's own words.
+        start, with the same message.
     """
     try:
-        found = json.loads(text)
+        entries = json.loads(text)
     except (ValueError, RecursionError) as exc:
         raise _invalid(f"Invalid entry: '{quoting.spec(text)}'") from exc
-    if isinstance(found, dict):
-        found = [found]
-    elif not isinstance(found, list):
+    if isinstance(entries, dict):
+        entries = [entries]
+    elif not isinstance(entries, list):
         raise _invalid(
             f"Invalid entry: '{quoting.spec(text)}'; Expecting list or dict"
         )
     specs = []
-    for entry in found:
+    for entry in entries:
         if not isinstance(entry, dict):
             raise _invalid(
                 f"Invalid entry: '{quoting.spec(str(entry))}'; Expecting dict"
@@ -444,7 +440,7 @@ def parse(
             specs.append(_parse_entry(entry, report_in_placement, host))
         except (
             *(AttributeError, TypeError),
-            # Of re.compile().
+            # From re.compile().
             *(OverflowError, RecursionError),
         ) as exc:
             raise _crash(exc) from exc
@@ -457,7 +453,7 @@ def parse_all(
     report_in_placement: bool = True,
     host: HostDevices = _NO_HOST,
 ) -> tuple[DeviceSpec, ...]:
-    """Return the entries of all values of a compute, in their order.
+    """Return the entries of all values of a compute, in order.
 
     :raises gpuclient.exceptions.InvalidDeviceSpec: See :func:`parse`.
     """
@@ -473,7 +469,7 @@ def parse_all(
 def first_match(
     specs: collections.abc.Iterable[DeviceSpec], device: HostDevice
 ) -> DeviceSpec | None:
-    """Return the entry that counts for a device: the first that matches."""
+    """Return the entry in effect for a device: the first that matches."""
     return next((spec for spec in specs if spec.matches(device)), None)
 
 
@@ -493,11 +489,11 @@ def _parse_entry(
             'Invalid PCI Whitelist: The PCI whitelist can specify devname or '
             'address, but not both'
         )
-    found: AddressPattern | None
-    if devname:
-        found = _of_interface(devname, host)
-    else:
-        found = _parse_address(address or '*:*:*.*', host)
+    pattern = (
+        _of_interface(devname, host)
+        if devname
+        else _parse_address(address or '*:*:*.*', host)
+    )
     for tag in ('managed', 'live_migratable', 'one_time_use'):
         if tags.get(tag) is not None:
             tags[tag] = _normal_boolean(tag, tags[tag])
@@ -506,7 +502,7 @@ def _parse_entry(
             'one_time_use=true requires pci.report_in_placement to be enabled'
         )
     spec = DeviceSpec(
-        vendor_id, product_id, found, devname or None, tags, entry
+        vendor_id, product_id, pattern, devname or None, tags, entry
     )
     if spec.remote_managed:
         _check_remote_managed(spec, host)
@@ -514,9 +510,9 @@ def _parse_entry(
 
 
 def _hexadecimal(name: str, value: str) -> str:
-    """Return a number in Nova's form, or ``*``.
+    """Return a number, normalized as Nova does, or ``*``.
 
-    Python's int() takes signs, underscores, blanks and ``0x``, so Nova does.
+    As Python's int(), Nova accepts signs, underscores, blanks and ``0x``.
     """
     if value == ANY:
         return value
@@ -538,7 +534,7 @@ def _hexadecimal(name: str, value: str) -> str:
 def _of_interface(
     devname: typing.Any, host: HostDevices
 ) -> AddressPattern | None:
-    # Nova makes a path of it, whatever it is.
+    # Nova uses any value in a path.
     address = host.interfaces.get(str(devname))
     if not address:
         return None
@@ -551,12 +547,12 @@ def _of_interface(
 
 def _parse_address(address: typing.Any, host: HostDevices) -> AddressPattern:
     if isinstance(address, str):
-        found = _parse_glob(address)
+        pattern = _parse_glob(address)
     elif isinstance(address, dict):
-        found = _parse_regex(address)
+        pattern = _parse_regex(address)
     else:
-        raise _wrong_address(address)
-    return _on(found, host)
+        raise _invalid_address(address)
+    return _on(pattern, host)
 
 
 def _on(address: AddressPattern, host: HostDevices) -> AddressPattern:
@@ -576,7 +572,7 @@ def _parse_glob(address: str) -> AddressPattern:
     if rest:
         parts = rest.split(':')
         if len(parts) > 3:
-            raise _wrong_address(address)
+            raise _invalid_address(address)
         parts = [ANY] * (3 - len(parts)) + parts
         for name, part in zip(('domain', 'bus', 'slot'), parts, strict=True):
             fields[name] = _hexadecimal(name, part.strip() or ANY)
@@ -600,13 +596,13 @@ def _parse_regex(address: Tags) -> AddressPattern:
         for pattern in fields.values():
             re.compile(pattern)
     except re.error as exc:
-        raise _wrong_address(address) from exc
+        raise _invalid_address(address) from exc
     for pattern in fields.values():
         if address_pattern.ways(pattern) > _MOST_WAYS:
             raise _invalid(
                 f'The regular expression {quoting.word(pattern)!r} of an '
-                f'address has too many ways to match a few characters, and '
-                f'nova-compute may not end: write it without repeats of groups'
+                f'address has too many ways to match a few characters: '
+                f'nova-compute may hang. Write it without repeated groups'
             )
     return AddressPattern(**fields, regex=True)
 
@@ -621,7 +617,7 @@ def _normal_boolean(tag: str, value: typing.Any) -> str:
 
 
 def _check_remote_managed(spec: DeviceSpec, host: HostDevices) -> None:
-    """Refuse PFs: nobody could set their representors up."""
+    """Refuse PFs, whose representors cannot be set up."""
     if spec.address is None:
         raise exceptions.InvalidDeviceSpec(
             'Invalid PCI Whitelist: A device specified as "remote_managed" '
@@ -631,11 +627,10 @@ def _check_remote_managed(spec: DeviceSpec, host: HostDevices) -> None:
         return
     if spec.devname is None:
         # Nova looks in sysfs for the name of a Python object, since these
-        # addresses have no text (PciAddressGlobSpec, PciAddressRegexSpec).
+        # classes have no __str__ (PciAddressGlobSpec, PciAddressRegexSpec).
         raise exceptions.InvalidDeviceSpec(
-            f'PCI device {spec.address} not found: remote_managed works with '
-            f'the addresses of VFs, or a devname, and not with the address '
-            f'of their PF'
+            f'PCI device {spec.address} not found: remote_managed requires '
+            f'addresses of VFs, or a devname, not the address of their PF'
         )
     # Nova reads the file "product" of the device in sysfs, which Linux does
     # not have (nova/pci/utils.py:get_pci_ids_by_pci_addr).
@@ -644,7 +639,7 @@ def _check_remote_managed(spec: DeviceSpec, host: HostDevices) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Provider:
-    """A resource provider that nova-compute makes of devices."""
+    """A resource provider that nova-compute creates for devices."""
 
     #: ``<hypervisor hostname>_<ADDRESS>``.
     name: str
@@ -659,32 +654,32 @@ def providers(
     specs: collections.abc.Sequence[DeviceSpec],
     devices: collections.abc.Iterable[HostDevice],
 ) -> tuple[Provider, ...]:
-    """Return what nova-compute reports to Placement, by name.
+    """Return the providers that nova-compute reports, sorted by name.
 
     A type-PCI or type-PF device is a provider of its own; VFs are units of
     the provider of their PF.
 
     :raises gpuclient.exceptions.InvalidDeviceSpec: nova-compute refuses to
-        report them, with Nova's own words
+        report them, with the same message
         (``pci_placement_translator.py:PciResourceProvider``).
     """
     for spec in specs:
         check_devname(spec)
-    found: dict[str, Provider] = {}
+    by_name: dict[str, Provider] = {}
     for device in devices:
         spec_of_device = first_match(specs, device)
         if spec_of_device is None or not spec_of_device.in_placement:
             continue
         try:
-            _add(found, hypervisor_hostname, spec_of_device, device)
+            _add(by_name, hypervisor_hostname, spec_of_device, device)
         except (AttributeError, TypeError) as exc:
             # A resource class or traits that are not strings.
             raise _unreported(exc) from exc
-    return tuple(found[name] for name in sorted(found))
+    return tuple(by_name[name] for name in sorted(by_name))
 
 
 def check_devname(spec: DeviceSpec) -> None:
-    """Find out whether an entry names an interface.
+    """Check that an entry does not name an interface.
 
     :raises gpuclient.exceptions.InvalidDeviceSpec: It does, so that
         nova-compute does not start with ``[pci]report_in_placement``
@@ -705,10 +700,10 @@ def split_providers(
 ) -> tuple[str, ...]:
     """Return the PFs whose VFs are in several pools, by their addresses.
 
-    With pci_in_placement Nova takes no device of a host that has one
+    With pci_in_placement Nova assigns no device of a host that has one
     (``nova/pci/stats.py:PciDeviceStats._assert_one_pool_per_rp_uuid``): VFs of
-    a PF are one resource provider, and all tags of their entries tell pools
-    apart (``_create_pool_keys_from_dev``).
+    a PF are one resource provider, and pools differ if any tags of their
+    entries do (``_create_pool_keys_from_dev``).
     """
     pools: dict[str, list[Tags]] = {}
     for device in devices:
@@ -743,7 +738,7 @@ def _report(reason: str) -> exceptions.InvalidDeviceSpec:
 
 
 def _add(
-    found: dict[str, Provider],
+    by_name: dict[str, Provider],
     hypervisor_hostname: str,
     spec: DeviceSpec,
     device: HostDevice,
@@ -751,11 +746,11 @@ def _add(
     is_function = device.device_type == 'type-VF'
     address = device.parent_address if is_function else device.address
     if address is None:
-        raise _report(f'{device.address} is a VF of no PF')
+        raise _report(f'{device.address} is a VF without a PF')
     name = f'{hypervisor_hostname}_{address.upper()}'
-    present = found.get(name)
+    present = by_name.get(name)
     if present is not None:
-        # The order of the checks is Nova's.
+        # The checks are in the order of Nova.
         _check_not_related(present, device)
     resource_class = spec.resource_class(device)
     if present is not None and resource_class != present.resource_class:
@@ -778,7 +773,9 @@ def _add(
     elif spec.tags.get('one_time_use') == 'true':
         traits |= {'HW_PCI_ONE_TIME_USE'}
     devices = (*(present.devices if present else ()), device)
-    found[name] = Provider(name, resource_class, len(devices), traits, devices)
+    by_name[name] = Provider(
+        name, resource_class, len(devices), traits, devices
+    )
 
 
 def _addresses(provider: Provider) -> str:
@@ -786,7 +783,7 @@ def _addresses(provider: Provider) -> str:
 
 
 def _check_not_related(present: Provider, device: HostDevice) -> None:
-    """Refuse a PF together with VFs of it."""
+    """Refuse a PF together with its VFs."""
     if any(
         other.device_type != 'type-VF' for other in (*present.devices, device)
     ):

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""PCI devices as Placement and Nova know them, and who uses them."""
+"""PCI devices in Placement, and the servers that hold them."""
 
 import collections
 import collections.abc
@@ -22,20 +22,20 @@ from gpuclient.model import alias as alias_model
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import pci
 
-#: Consumer type that Nova gives the allocations of a server.
+#: Consumer type of the allocations of a server.
 INSTANCE = 'INSTANCE'
 #: Consumer type that holds the devices of the source host while a server
 #: moves (nova/conductor/tasks/migrate.py:replace_allocation_with_migration).
 MIGRATION = 'MIGRATION'
-#: Traits that Nova gives each PCI device
+#: Traits of each PCI device
 #: (``nova/compute/pci_placement_translator.py:_get_traits_for_dev``).
 OF_EACH = ('COMPUTE_MANAGED_PCI_DEVICE', 'OWNER_NOVA')
-#: How many candidates an error message lists.
+#: Number of candidates that an error message lists.
 _CANDIDATES = 20
 
 # <hypervisor hostname>_0000:82:00.0 of a PCI device
 # (nova/compute/pci_placement_translator.py:_get_rp_name_for_address), or
-# <hypervisor hostname>_pci_0000_82_00_0 of a device that gives mediated
+# <hypervisor hostname>_pci_0000_82_00_0 of a device with mediated
 # devices (nova/virt/libvirt/driver.py:_ensure_pgpu_providers).
 _PROVIDER_NAME = re.compile(
     r'(?P<host>.+)_'
@@ -47,7 +47,7 @@ _PROVIDER_NAME = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Consumer:
-    """Who holds units of a device: a server, a migration, or nobody known."""
+    """A consumer of units of a device: a server or a migration."""
 
     #: Consumer id; the id of the server or of the migration record.
     uuid: str
@@ -58,9 +58,9 @@ class Consumer:
     #: Placement's consumer type, ``INSTANCE`` or ``MIGRATION``; ``unknown``
     #: for consumers older than microversion 1.38, None if not read.
     consumer_type: str | None = None
-    #: Name of the server; None where Nova shows this user no such server.
+    #: Name of the server; None if Nova does not return it to this user.
     name: str | None = None
-    #: Whether Nova has no such server; None where that is not known.
+    #: Whether Nova does not have the server; None where it is not known.
     orphaned: bool | None = None
 
 
@@ -68,8 +68,8 @@ class Consumer:
 class Device:
     """A PCI device that nova-compute reports as a resource provider.
 
-    Nova makes one provider a type-PCI or type-PF device, and one a PF for
-    all its VFs (``nova/compute/pci_placement_translator.py``).
+    Nova creates one provider for each type-PCI or type-PF device, and one for
+    all VFs of a PF (``nova/compute/pci_placement_translator.py``).
     """
 
     #: Id of the resource provider.
@@ -80,10 +80,10 @@ class Device:
     root_uuid: str
     #: Hypervisor hostname: the name of the root provider.
     host: str
-    #: PCI address, lower case: ``0000:04:00.0``. None where the name of the
-    #: provider holds none.
+    #: PCI address, lower case: ``0000:04:00.0``. None if the name of the
+    #: provider does not contain one.
     address: str | None
-    #: None where the provider has no inventory.
+    #: None if the provider has no inventory.
     resource_class: str | None = None
     #: Units in the inventory: 1 for a whole device, the VFs of a PF.
     total: int | None = None
@@ -98,7 +98,7 @@ class Device:
 
     @property
     def free(self) -> int | None:
-        """Units that can still be allocated, never below zero.
+        """Units that are free to allocate, never below zero.
 
         The allocation ratio of PCI inventories is always 1.0
         (``pci_placement_translator.py:PciResourceProvider.update_provider_tree``).
@@ -110,30 +110,30 @@ class Device:
 
 @dataclasses.dataclass(frozen=True)
 class Resource:
-    """What a host has of one resource class, its devices aside."""
+    """The inventory of a host of one resource class, without its devices."""
 
     #: ``VCPU``, ``PCPU``, ``MEMORY_MB``, ``DISK_GB`` or any other class that
     #: the root provider has an inventory of.
     resource_class: str
-    #: Units that servers can hold altogether: total less reserved, times the
+    #: Units that can be allocated in total: total less reserved, times the
     #: allocation ratio, rounded down
     #: (``placement/objects/inventory.py:Inventory.capacity``).
     capacity: int
     #: Units that consumers hold.
     used: int
-    #: Least, most, and granularity of what one consumer may take, where
-    #: that was read; Nova sets the most to what the host physically has.
+    #: Minimum, maximum and granularity of an allocation, if they were read;
+    #: Nova sets the maximum to the physical amount of the host.
     min_unit: int = 1
     max_unit: int | None = None
     step_size: int = 1
 
     @property
     def free(self) -> int:
-        """Units that can still be allocated, never below zero."""
+        """Units that are free to allocate, never below zero."""
         return max(0, self.capacity - self.used)
 
     def fits(self, amount: int) -> int:
-        """Return how many more consumers of an amount above zero fit.
+        """Return how many more allocations of an amount above zero fit.
 
         ``placement/objects/allocation.py:_check_capacity_exceeded``
         """
@@ -148,39 +148,39 @@ class Resource:
 
 @dataclasses.dataclass(frozen=True)
 class ComputeProvider:
-    """A compute node that reports PCI devices, as Placement knows it."""
+    """The root provider of a compute node that reports PCI devices."""
 
     #: Id of the root provider.
     uuid: str
     #: Hypervisor hostname, which is the name of the root provider.
     name: str
-    #: By resource class, sorted; None if not read. What a sharing provider
-    #: gives the host is not in it.
+    #: By resource class, sorted; None if not read. Resources of sharing
+    #: providers are not among them.
     resources: tuple[Resource, ...] | None = None
     #: Of the root provider, sorted; empty if not read.
     traits: tuple[str, ...] = ()
 
     def resource(self, resource_class: str) -> Resource | None:
-        """Return what it has of a class; None where it has none."""
-        for found in self.resources or ():
-            if found.resource_class == resource_class:
-                return found
+        """Return the inventory of a class; None if there is none."""
+        for resource in self.resources or ():
+            if resource.resource_class == resource_class:
+                return resource
         return None
 
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """The devices of a cloud and the hosts that they are in."""
+    """The devices of a cloud, and their hosts."""
 
     #: Sorted by host and address.
     devices: tuple[Device, ...]
-    #: Each host that has a device, sorted by name.
+    #: Each host with a device, sorted by name.
     hosts: tuple[ComputeProvider, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """A Nova server, as far as devices are concerned."""
+    """A Nova server."""
 
     uuid: str
     name: str
@@ -201,7 +201,7 @@ class Server:
 
 @dataclasses.dataclass(frozen=True)
 class Totals:
-    """Units of several devices together."""
+    """The sums of units of several devices."""
 
     total: int
     reserved: int
@@ -211,7 +211,7 @@ class Totals:
 
 @dataclasses.dataclass(frozen=True)
 class NamedObject:
-    """What a name stands for."""
+    """A kind of object that a name refers to, and its devices."""
 
     #: ``device``, ``host``, ``resource class`` or ``alias``.
     kind: str
@@ -221,8 +221,8 @@ class NamedObject:
 def split_provider_name(name: str) -> tuple[str | None, str | None]:
     """Return hypervisor hostname and device address of a provider's name.
 
-    :returns: Both None for a name that holds no address. The address is in
-        lower case, ``0000:82:00.0``, for either form that Nova writes.
+    :returns: Both None for a name without an address. The address is in lower
+        case, ``0000:82:00.0``, for either form of the name.
     """
     match = _PROVIDER_NAME.fullmatch(name)
     if match is None:
@@ -240,15 +240,15 @@ def split_provider_name(name: str) -> tuple[str | None, str | None]:
 def provider_address(provider_name: str, host: str) -> str | None:
     """Return the address of a device, from the name of its provider.
 
-    :param host: Hypervisor hostname of the compute node that it belongs to.
-    :returns: None where the name is not that of a device of this host.
+    :param host: Hypervisor hostname of its compute node.
+    :returns: None if the name is not that of a device of this host.
     """
-    found, address = split_provider_name(provider_name)
-    return address if found == host else None
+    named_host, address = split_provider_name(provider_name)
+    return address if named_host == host else None
 
 
 def totals(devices: collections.abc.Iterable[Device]) -> Totals:
-    """Add up the units of devices; what could not be read counts as none."""
+    """Return the sums of units; those that could not be read count as zero."""
     devices = tuple(devices)
     return Totals(
         total=sum(device.total or 0 for device in devices),
@@ -259,7 +259,7 @@ def totals(devices: collections.abc.Iterable[Device]) -> Totals:
 
 
 def order(device: Device) -> tuple[str, str, str, str]:
-    """Sort key: by host, then by address."""
+    """Return the key to sort by: host, then address."""
     return (
         device.host,
         device.address or '',
@@ -275,10 +275,10 @@ def select(
     free: bool = False,
     used: bool = False,
 ) -> tuple[Device, ...]:
-    """Return the devices that every given condition holds for.
+    """Return the devices that match all conditions.
 
-    A device whose numbers or consumers could not be read stays in, so that
-    no filter hides what is not known.
+    A device whose units or consumers could not be read matches, so that no
+    filter hides what is not known.
 
     :param project_id: Keep devices of which this project holds units.
     :param free: Keep devices with at least one free unit.
@@ -303,43 +303,45 @@ def select(
 def find(
     devices: collections.abc.Sequence[Device], name: str
 ) -> NamedObject | None:
-    """Return the devices that a name stands for, the most specific first.
+    """Return the object that a name refers to.
 
-    A provider's id or name, the address of a device, a hypervisor hostname
-    or its provider's id, a resource class; in this order, so that one name
-    never stands for two things.
+    The name is, in this order, a provider's id or name, the address of a
+    device, a hypervisor hostname or its provider's id, or a resource class.
 
-    :returns: None where no device answers to the name.
-    :raises gpuclient.exceptions.Ambiguous: An address that several devices
-        have; the message lists their provider names, each of which can be
-        given instead.
+    :returns: None if it is none of them.
+    :raises gpuclient.exceptions.Ambiguous: Several devices have the address;
+        the message lists the names of their providers.
     """
-    found = [
+    named = [
         device for device in devices if name in (device.uuid, device.name)
-    ]
-    if not found:
-        try:
-            address = str(pci.parse_address(name))
-        except exceptions.InvalidAddress:
-            pass
-        else:
-            found = [device for device in devices if device.address == address]
-            names = sorted({device.name for device in found})
-            if len(names) > 1:
-                raise exceptions.Ambiguous(
-                    f'{len(names)} devices have the address {address!r}; '
-                    f'name one of: {_listed(names)}'
-                )
-    if found:
-        return NamedObject('device', tuple(found))
+    ] or _at_address(devices, name)
+    if named:
+        return NamedObject('device', tuple(named))
     for kind, keys in (
         ('host', lambda device: (device.host, device.root_uuid)),
         ('resource class', lambda device: (device.resource_class,)),
     ):
-        found = [device for device in devices if name in keys(device)]
-        if found:
-            return NamedObject(kind, tuple(found))
+        named = [device for device in devices if name in keys(device)]
+        if named:
+            return NamedObject(kind, tuple(named))
     return None
+
+
+def _at_address(
+    devices: collections.abc.Sequence[Device], text: str
+) -> list[Device]:
+    try:
+        address = str(pci.parse_address(text))
+    except exceptions.InvalidAddress:
+        return []
+    matches = [device for device in devices if device.address == address]
+    names = sorted({device.name for device in matches})
+    if len(names) > 1:
+        raise exceptions.Ambiguous(
+            f'{len(names)} devices have the address {address!r}; '
+            f'name one of: {_listed(names)}'
+        )
+    return matches
 
 
 def _listed(names: list[str]) -> str:
@@ -351,11 +353,10 @@ def _listed(names: list[str]) -> str:
 def of_alias(
     devices: collections.abc.Iterable[Device], alias: alias_model.Alias
 ) -> tuple[Device, ...]:
-    """Return the devices that Placement offers to a request by an alias.
+    """Return the devices that Placement matches with an alias.
 
-    By resource class and traits, as ``nova/objects/request_spec.py`` asks;
-    the device type and the NUMA policy, which Nova matches on the host, are
-    not in Placement.
+    They match by resource class and traits (``nova/objects/request_spec.py``);
+    Nova matches the device type and the NUMA policy on the host.
     """
     return tuple(
         device
@@ -368,7 +369,7 @@ def of_alias(
 def project_ids(
     devices: collections.abc.Iterable[Device],
 ) -> frozenset[str]:
-    """Return the ids of the projects that hold any of some devices."""
+    """Return the ids of the projects that hold devices."""
     return frozenset(
         consumer.project_id
         for device in devices
@@ -380,13 +381,14 @@ def project_ids(
 def held(
     devices: collections.abc.Iterable[Device],
 ) -> dict[str, tuple[Device, ...]]:
-    """Return which devices each consumer holds, by consumer id."""
-    answer: dict[str, list[Device]] = collections.defaultdict(list)
+    """Return the devices of each consumer, by consumer id."""
+    by_consumer: dict[str, list[Device]] = collections.defaultdict(list)
     for device in devices:
         for consumer in device.consumers or ():
-            answer[consumer.uuid].append(device)
+            by_consumer[consumer.uuid].append(device)
     return {
-        uuid: tuple(sorted(found, key=order)) for uuid, found in answer.items()
+        uuid: tuple(sorted(of_consumer, key=order))
+        for uuid, of_consumer in by_consumer.items()
     }
 
 
@@ -394,7 +396,7 @@ def name_consumers(
     devices: collections.abc.Iterable[Device],
     servers: collections.abc.Iterable[Server],
 ) -> tuple[Device, ...]:
-    """Return the devices with the names of the servers that hold them."""
+    """Return devices with the names of the servers that hold them."""
     names = {server.uuid: server.name for server in servers}
 
     def named(consumer: Consumer) -> Consumer:
@@ -414,16 +416,16 @@ def name_consumers(
 def requested_aliases(
     extra_specs: collections.abc.Mapping[str, str] | None,
 ) -> dict[str, int]:
-    """Return how many devices of which alias a flavor asks for."""
+    """Return the number of devices that a flavor requests, by alias."""
     return flavor_model.requested_aliases(extra_specs or {})
 
 
 def mark_orphans(
     devices: collections.abc.Iterable[Device],
 ) -> tuple[Device, ...]:
-    """Return the devices with the consumers marked that Nova does not have.
+    """Return devices with the consumers marked that Nova does not have.
 
-    To be called where Nova was asked for each consumer without a name.
+    Nova must have been asked for each consumer without a name.
     """
     return tuple(
         dataclasses.replace(
@@ -443,12 +445,12 @@ def mark_orphans(
     )
 
 
-def asks_for_devices(server: Server) -> bool | None:
-    """Return whether the flavor of a server asks for PCI devices.
+def requests_devices(server: Server) -> bool | None:
+    """Return whether the flavor of a server requests PCI devices.
 
     By alias, or by resource class as ``resources:CUSTOM_PCI_10DE_20F1``.
 
-    :returns: None where policy hides the extra specs.
+    :returns: None if policy hides the extra specs.
     """
     if server.extra_specs is None:
         return None
@@ -464,16 +466,16 @@ def alias_classes(
     servers: collections.abc.Iterable[Server],
     devices: collections.abc.Iterable[Device],
 ) -> tuple[frozenset[str], tuple[Server, ...]]:
-    """Infer what an alias stands for from servers that asked for it.
+    """Infer the resource classes of an alias from servers that requested it.
 
-    Nova tells nobody its aliases, but a server whose flavor asks for one
-    holds devices of the resource class that the alias named when it booted.
-    A server that asks for this alias alone, and holds just as many units,
-    is proof. Where there is none, a single class that every server with the
-    alias holds enough units of is.
+    Nova has no API for aliases, but a server whose flavor requests an alias
+    holds devices of the resource class that the alias had when it booted. A
+    server that requests this alias only, and holds exactly as many units,
+    proves the class. Without such a server, it is the only class of which all
+    servers with the alias hold enough units.
 
-    :returns: The resource classes and the servers that show them; both
-        empty where the servers do not tell.
+    :returns: The resource classes, and the servers that show them; both empty
+        if the servers do not show any.
     """
     by_consumer: dict[str, collections.Counter[str]] = {}
     for device in devices:

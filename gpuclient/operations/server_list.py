@@ -83,7 +83,7 @@ def read(
             )
             for server in servers
             if server.uuid in held
-            or inventory.asks_for_devices(server) is not False
+            or inventory.requests_devices(server) is not False
         ),
         tuple(failures),
     )
@@ -146,7 +146,7 @@ def _read_devices(
     failures: _Failures,
 ) -> _Devices | None:
     """Return the devices in use; None where policy hides them."""
-    requests = {inventory.asks_for_devices(server) for server in servers}
+    requests = {inventory.requests_devices(server) for server in servers}
     if requests <= {False}:
         return ()
     try:

@@ -182,7 +182,7 @@ def read_owners(
         by_host[device.host].append(device)
     candidates: dict[str, list[str]] = collections.defaultdict(list)
     for server in servers:
-        if server.host in by_host and inventory.asks_for_devices(server):
+        if server.host in by_host and inventory.requests_devices(server):
             candidates[server.host].append(server.uuid)
     read.reader.each(
         read.read_consumer,

@@ -201,7 +201,7 @@ class Client:
             for server in nova_servers.list_servers(
                 self.cloud.compute, all_projects=True
             )
-            if inventory.asks_for_devices(server)
+            if inventory.requests_devices(server)
         ]
         with concurrent.futures.ThreadPoolExecutor(reader.THREADS) as pool:
             list(

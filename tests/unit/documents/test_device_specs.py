@@ -204,7 +204,7 @@ class TestDocuments(testtools.TestCase):
             [parsed('{"vendor_id": "10de"}')],
             [function],
         )
-        self.assertIn('0000:04:00.4 is a VF of no PF', str(exc))
+        self.assertIn('0000:04:00.4 is a VF without a PF', str(exc))
 
     def test_remove(self) -> None:
         document = self.read(

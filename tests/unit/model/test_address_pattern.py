@@ -73,7 +73,7 @@ class TestAddress(testtools.TestCase):
         error = self.assertRaises(
             exceptions.InvalidDeviceSpec, self.parse, bus=pattern
         )
-        self.assertIn('may not end', str(error))
+        self.assertIn('may hang', str(error))
         self.assertNotIn('\n', str(error))
 
     @ddt.data('0[1-4]', '(?:0a|0b|1[0-9a-f])$', '.*', '[0-9a-f]+', '(0|1).?')

@@ -246,11 +246,11 @@ class TestAliases(testtools.TestCase):
             inventory.alias_classes('a', [server('s9')], [self.held('s1')]),
         )
 
-    def test_asks_for_devices(self) -> None:
-        self.assertTrue(inventory.asks_for_devices(server()))
-        self.assertFalse(inventory.asks_for_devices(server(alias=None)))
+    def test_requests_devices(self) -> None:
+        self.assertTrue(inventory.requests_devices(server()))
+        self.assertFalse(inventory.requests_devices(server(alias=None)))
         self.assertTrue(
-            inventory.asks_for_devices(
+            inventory.requests_devices(
                 server(alias=None, **{'resources1:CUSTOM_PCI_A': '1'})
             )
         )
