@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How many more servers of a flavor fit, and what stands in the way.
+"""How many more servers of a flavor fit, and what limits the number.
 
-Computed as Nova and Placement decide, from what was read of each host. Nova
-matches some things on the host that no API tells: NUMA nodes of CPUs, huge
-pages and devices. Where a flavor depends on them, a figure is the most that
-can fit (:attr:`Forecast.at_most`).
+Computed from the inventories of each host, as Nova and Placement decide. Nova
+matches NUMA nodes of CPUs, huge pages and devices on the host, and no API
+reports them. Where a flavor depends on them, the number is a maximum
+(:attr:`Forecast.at_most`).
 """
 
 import bisect
@@ -45,7 +45,7 @@ class Aggregate:
     metadata: dict[str, str]
 
     def tenants(self) -> frozenset[str]:
-        """Return the ids of the projects that it is kept for."""
+        """Return the ids of the projects that it is reserved for."""
         return frozenset(
             project.strip()
             for key, value in self.metadata.items()
@@ -56,15 +56,15 @@ class Aggregate:
 
 @dataclasses.dataclass(frozen=True)
 class HostCapacity:
-    """A compute node, as far as new servers are concerned."""
+    """A compute node, with all that limits new servers on it."""
 
     node: inventory.ComputeProvider
-    #: Name of the compute service; None where nobody says.
+    #: Name of the compute service; None where it is not known.
     service_host: str | None
     devices: tuple[inventory.Device, ...]
     aggregates: tuple[Aggregate, ...] = ()
-    #: Why Nova sends no server there, ``nova-compute is disabled``; empty
-    #: where it does.
+    #: Why Nova schedules no server to it, ``nova-compute is disabled``; empty
+    #: if it does.
     closed: str = ''
 
 
@@ -73,13 +73,13 @@ class Fit:
     """How many more servers fit on a host."""
 
     count: int
-    #: How many each thing would allow on its own: a resource class, an
-    #: alias, or a sentence that says why there are none.
+    #: The number that each limit alone would allow: a resource class, an
+    #: alias, or the reason why there is none.
     limits: dict[str, int]
 
     @property
     def limited_by(self) -> tuple[str, ...]:
-        """What there is least of."""
+        """The limits with the lowest number."""
         return tuple(
             name for name, count in self.limits.items() if count == self.count
         )
@@ -88,21 +88,20 @@ class Fit:
 def refusal(
     host: HostCapacity, wanted: demand_model.Demand, *, zone: str | None = None
 ) -> str:
-    """Return why Nova sends no server to a host, whatever is free there.
+    """Return why Nova schedules no server to a host, even a free one.
 
-    :param zone: The availability zone that the server asks for, where an
-        aggregate has it.
-    :returns: Empty where it may.
+    :param zone: The requested availability zone, if an aggregate has it.
+    :returns: Empty if it may schedule servers to it.
     """
     if host.closed:
         return host.closed
     traits = set(host.node.traits)
     required, forbidden = wanted.required, wanted.forbidden
     if wanted.vcpus_in_place_of_pcpus:
-        # Nova asks once more without them.
+        # Nova sends a second request without them.
         required -= demand_model.OF_PINNED_CPUS
         forbidden -= demand_model.OF_PINNED_CPUS
-    # Those of a device that the group without a suffix takes count, too.
+    # Traits of a device in the unsuffixed group match, too.
     missing = required - traits.union(
         *(
             device.traits
@@ -125,12 +124,12 @@ def refusal(
 def condition(
     host: HostCapacity, wanted: demand_model.Demand, project_id: str | None
 ) -> str:
-    """Return which setting decides whether a host is in account.
+    """Return the option that decides whether Nova considers a host.
 
-    No API shows the settings of nova-scheduler.
+    No API shows the options of nova-scheduler.
 
-    :param project_id: Whose server it is; None where that is not known.
-    :returns: Empty where none does.
+    :param project_id: The project of the server; None where it is not known.
+    :returns: Empty if there is none.
     """
     for aggregate in host.aggregates:
         # nova/scheduler/request_filter.py:isolate_aggregates
@@ -167,7 +166,7 @@ def condition(
 def _own_aggregates(
     hosts: collections.abc.Iterable[HostCapacity], project_id: str
 ) -> frozenset[str]:
-    """Return the aggregates that a project may be limited to.
+    """Return the aggregates to which a project may be limited.
 
     ``nova/scheduler/request_filter.py:require_tenant_aggregate``
     """
@@ -181,7 +180,7 @@ def _own_aggregates(
 
 
 def fit(host: HostCapacity, wanted: demand_model.Demand) -> Fit:
-    """Return how many more servers fit on a host that Nova may use."""
+    """Return how many more servers fit on a host."""
     limits: dict[str, int] = {}
     of_node, requests = _split(host, wanted, limits)
     isolate = wanted.isolate and not any(
@@ -199,16 +198,18 @@ def fit(host: HostCapacity, wanted: demand_model.Demand) -> Fit:
     if len(requests) > 1:
         together = _most(host.devices, requests, isolate)
         if together < min(limits.values()):
-            limits[' and '.join(each.name for each in requests)] = together
+            limits[' and '.join(request.name for request in requests)] = (
+                together
+            )
     return Fit(min(limits.values(), default=0), limits)
 
 
 def _split(
     host: HostCapacity, wanted: demand_model.Demand, limits: dict[str, int]
 ) -> tuple[dict[str, int], list[demand_model.DeviceRequest]]:
-    """Return what a host gives of itself, and what its devices give.
+    """Return the resources of the compute node, and requests for devices.
 
-    :param limits: What nothing of the host can give is noted here.
+    :param limits: Gets an entry for each request that the host cannot meet.
     """
     of_node: collections.Counter[str] = collections.Counter()
     requests = []
@@ -218,27 +219,27 @@ def _split(
         ):
             of_node[name] += amount
         else:
-            # A class of the devices, requested without a group of its own:
-            # all of it comes from one provider.
+            # A class of devices in the unsuffixed group: all units come from
+            # one provider.
             requests.append(
                 demand_model.DeviceRequest(name, name, units=amount)
             )
     groups_of_node = 0
     for request in wanted.devices:
         resources = request.resources
-        given = [
+        own = [
             name
             for name in resources
             if host.node.resource(name) is not None
             or name in flavor_model.OF_THE_NODE
         ]
-        if not given:
+        if not own:
             requests.append(request)
             continue
         groups_of_node += 1
         traits = set(host.node.traits)
         if (
-            len(given) < len(resources)
+            len(own) < len(resources)
             or not request.traits <= traits
             or request.forbidden & traits
             or (wanted.isolate and groups_of_node > 1)
@@ -271,19 +272,19 @@ def _most(
     requests: collections.abc.Sequence[demand_model.DeviceRequest],
     isolate: bool,
 ) -> int:
-    """Return the most servers that can have their devices at once.
+    """Return the number of servers whose requests can be met at once.
 
-    With ``isolate`` a provider serves each server once at most. Then it is
-    enough that each has room for no more units than there are servers: a
-    distribution over servers exists too, as the edges of a bipartite graph
-    have a colouring with as many colours as its greatest degree (König's
-    theorem). Where requests for several units meet others for fewer, no more
-    fit than if the units of one request came from several providers.
+    With ``isolate`` a provider serves each server at most once. It is then
+    sufficient to use no more units of a provider than there are servers: an
+    assignment to servers exists, because the edges of a bipartite graph have a
+    coloring with as many colors as its greatest degree (Kőnig's theorem).
+    Where requests have different numbers of units, the result is that of
+    requests whose units may come from several providers.
     """
     least = min(request.units for request in requests)
-    block = least if all(one.units == least for one in requests) else 1
+    block = least if all(request.units == least for request in requests) else 1
     isolate = isolate and block == least
-    # Providers that the same requests can use are as good as one.
+    # Providers that the same requests can use form a pool.
     pools: dict[tuple[int, ...], list[int]] = {}
     for device in devices:
         free = device.free or 0
@@ -303,20 +304,20 @@ def _most(
 
     def fit_together(servers: int) -> bool:
         return max_flow.can_be_met(
-            [each * servers for each in blocks],
+            [number * servers for number in blocks],
             [
-                sum(min(room, servers) if isolate else room for room in rooms)
-                for rooms in pools.values()
+                sum(min(free, servers) if isolate else free for free in pool)
+                for pool in pools.values()
             ],
             usable,
         )
 
     most = min(
-        sum(sum(rooms) for users, rooms in pools.items() if number in users)
-        // each
-        for number, each in enumerate(blocks)
+        sum(sum(pool) for users, pool in pools.items() if number in users)
+        // needed
+        for number, needed in enumerate(blocks)
     )
-    # As many as fit together, for if some do, fewer do as well.
+    # If a number of servers fits, any smaller number does.
     return (
         most
         if fit_together(most)
@@ -331,12 +332,12 @@ class HostForecast:
     """How many more servers of a flavor fit on a host."""
 
     host: HostCapacity
-    #: Why Nova sends none there; empty where it may.
+    #: Why Nova schedules no server to it; empty if it may.
     refusal: str
-    #: As if it might.
+    #: Computed even if there is a refusal.
     fit: Fit
-    #: Which setting of nova-scheduler decides whether it may; empty where
-    #: none does.
+    #: The option of nova-scheduler that decides whether it may; empty if
+    #: there is none.
     condition: str = ''
 
     @property
@@ -349,34 +350,31 @@ class Forecast:
     """How many more servers of a flavor fit."""
 
     flavor: flavor_model.Flavor
-    #: None where it is not known what the flavor requests.
+    #: None where the request of the flavor is not known.
     demand: demand_model.Demand | None
-    #: Why not; empty where it is.
+    #: Why it is not known; empty if it is.
     unknown: str
     hosts: tuple[HostForecast, ...] = ()
-    #: What is not known of the hosts, so that fewer may fit.
+    #: Unknown facts of the hosts, so that fewer may fit.
     doubts: tuple[str, ...] = ()
-    #: What is taken from the catalogue, and not from the cloud.
+    #: Facts from the catalogue instead of the cloud.
     assumed: tuple[str, ...] = ()
 
     @property
     def count(self) -> int | None:
-        """Of all hosts; None where it is not known."""
+        """The number for all hosts; None where it is not known."""
         if self.demand is None:
             return None
         return sum(host.count for host in self.hosts)
 
     @property
     def refusal(self) -> str:
-        """Why no server can be created at all; empty where one can."""
+        """Why no server can be created; empty if one can."""
         return self.demand.refusal if self.demand is not None else ''
 
     @property
     def at_most(self) -> tuple[str, ...]:
-        """Why fewer may fit; empty where the figure is exact.
-
-        Where nothing is counted, there is nothing that could be fewer.
-        """
+        """Why fewer may fit; empty if the number is exact, such as zero."""
         if self.demand is None or not self.count:
             return ()
         return (
@@ -391,24 +389,25 @@ class Forecast:
 
     @property
     def exact(self) -> bool | None:
-        """Whether just as many fit; None where it is not known how many."""
+        """Whether the number is exact; None where it is not known."""
         return None if self.demand is None else not self.at_most
 
     @property
     def limited_by(self) -> dict[str, int]:
-        """On how many hosts what is short that have devices for it.
+        """The limits on hosts with devices, and how many hosts have each.
 
-        On none, where Nova refuses the flavor itself.
+        No host if Nova refuses the flavor itself.
         """
         if self.refusal:
             return {self.refusal: 0}
-        found: dict[str, int] = {}
-        for each in self.hosts:
+        hosts = collections.Counter(
+            name
+            for host in self.hosts
             for name in (
-                (each.refusal,) if each.refusal else each.fit.limited_by
-            ):
-                found[name] = found.get(name, 0) + 1
-        return dict(sorted(found.items(), key=lambda item: -item[1]))
+                (host.refusal,) if host.refusal else host.fit.limited_by
+            )
+        )
+        return dict(hosts.most_common())
 
 
 def forecast(
@@ -422,14 +421,13 @@ def forecast(
 ) -> Forecast:
     """Return how many more servers of a flavor fit, host by host.
 
-    Hosts without any device that the flavor could use are left out.
+    Hosts without a device that the flavor could use are left out.
 
-    :param aliases: What aliases are defined as, by name.
-    :param project_id: Whose servers they are; None where that is not known.
-    :param zone: The availability zone that they ask for, where an aggregate
-        has it.
-    :param inferred: Names of aliases of which servers show no more than the
-        resource class.
+    :param aliases: Definitions of aliases, by name.
+    :param project_id: The project of the servers; None where it is not known.
+    :param zone: The requested availability zone, if an aggregate has it.
+    :param inferred: Names of aliases of which only the resource class is
+        known, from servers.
     """
     try:
         wanted = demand_model.demand(flavor, aliases)
@@ -478,7 +476,7 @@ def _assumed(
     aliases: collections.abc.Mapping[str, alias_model.Alias],
     inferred: collections.abc.Container[str],
 ) -> collections.abc.Iterator[str]:
-    """Yield which device types Placement does not show and that are used."""
+    """Yield device types from the catalogue, which Placement lacks."""
     for name, count in (flavor.aliases or {}).items():
         devices = _devices_of(aliases[name], concerned)
         if (
@@ -512,7 +510,7 @@ def _type_doubt(
 
 
 def _outside(host: HostCapacity, own: frozenset[str]) -> str:
-    """Return whether a project may be limited to other aggregates."""
+    """Return the option that may limit a project to other aggregates."""
     if not own or any(group.name in own for group in host.aggregates):
         return ''
     return (
@@ -525,15 +523,18 @@ def _outside(host: HostCapacity, own: frozenset[str]) -> str:
 def _unknown_classes(
     hosts: collections.abc.Iterable[HostCapacity], wanted: demand_model.Demand
 ) -> list[str]:
-    """Return the classes of which nothing is known.
+    """Return the classes that no known provider has.
 
-    They may be those of other providers below the compute node, which are not
-    read.
+    Other providers below the compute node, which are not read, may have them.
     """
     known = {
         *flavor_model.OF_THE_NODE,
         *wanted.empty_requests,
-        *(one.resource_class for one in wanted.devices if one.by_alias),
+        *(
+            request.resource_class
+            for request in wanted.devices
+            if request.by_alias
+        ),
     }
     for host in hosts:
         known.update(
@@ -612,9 +613,9 @@ class Stranded:
 
     resource_class: str
     free: int
-    #: Units that no flavor that asks for the class can take.
+    #: Units that no flavor that requests the class can use.
     stranded: int
-    #: What is short on the host; empty where no flavor asks for the class.
+    #: The limits on the host; empty if no flavor requests the class.
     limited_by: tuple[str, ...]
 
 
@@ -622,9 +623,9 @@ def stranded(
     host: HostCapacity,
     fits: collections.abc.Iterable[tuple[demand_model.Demand, Fit]],
 ) -> tuple[Stranded, ...]:
-    """Return what no flavor can use of the free devices of a host.
+    """Return the free units of a host that no flavor can use.
 
-    :param fits: What each flavor asks for, and how often it fits there.
+    :param fits: The demand of each flavor, and how often it fits.
     """
     free: dict[str, int] = {}
     for device in host.devices:
@@ -633,56 +634,58 @@ def stranded(
                 free.get(device.resource_class, 0) + device.free
             )
     fits = tuple(fits)
-    found = []
+    unusable = []
     for name, units in sorted(free.items()):
         best: tuple[int, tuple[str, ...]] = (0, ())
         for wanted, fitting in fits:
-            each = sum(
+            per_server = sum(
                 request.count * request.units
                 for request in wanted.devices
                 if request.resource_class == name
             ) + wanted.resources.get(name, 0)
-            if each:
-                usable = min(units, each * fitting.count)
+            if per_server:
+                usable = min(units, per_server * fitting.count)
                 best = max(best, (usable, fitting.limited_by))
         if best[0] < units:
-            found.append(Stranded(name, units, units - best[0], best[1]))
-    return tuple(found)
+            unusable.append(Stranded(name, units, units - best[0], best[1]))
+    return tuple(unusable)
 
 
 def stranded_by_host(
     hosts: collections.abc.Iterable[HostCapacity],
     forecasts: collections.abc.Iterable[Forecast],
 ) -> collections.abc.Iterator[tuple[HostCapacity, tuple[Stranded, ...]]]:
-    """Yield hosts with free devices that none of the flavors can use."""
+    """Yield hosts with free units that no flavor can use."""
     fits: dict[str, list[tuple[demand_model.Demand, Fit]]] = {}
     refusals: dict[str, str] = {}
-    for one in forecasts:
-        for each in one.hosts:
-            uuid = each.host.node.uuid
-            if each.refusal:
-                refusals.setdefault(uuid, each.refusal)
-            elif one.demand is not None:
-                fits.setdefault(uuid, []).append((one.demand, each.fit))
+    for of_flavor in forecasts:
+        for on_host in of_flavor.hosts:
+            uuid = on_host.host.node.uuid
+            if on_host.refusal:
+                refusals.setdefault(uuid, on_host.refusal)
+            elif of_flavor.demand is not None:
+                fits.setdefault(uuid, []).append(
+                    (of_flavor.demand, on_host.fit)
+                )
     for host in hosts:
         uuid = host.node.uuid
-        found = stranded(host, fits.get(uuid, ()))
+        unusable = stranded(host, fits.get(uuid, ()))
         reason = host.closed or refusals.get(uuid)
         if reason:
-            found = tuple(
-                one
-                if one.limited_by
-                else dataclasses.replace(one, limited_by=(reason,))
-                for one in found
+            unusable = tuple(
+                units
+                if units.limited_by
+                else dataclasses.replace(units, limited_by=(reason,))
+                for units in unusable
             )
-        if found:
-            yield host, found
+        if unusable:
+            yield host, unusable
 
 
 def largest(
     hosts: collections.abc.Iterable[HostCapacity], alias: alias_model.Alias
 ) -> int:
-    """Return how many devices of an alias one server could get at most."""
+    """Return the maximum number of devices of an alias for one server."""
     return max(
         (
             sum(

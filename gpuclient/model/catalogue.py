@@ -55,7 +55,7 @@ class Bar:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """One GPU as the market knows it. What no source confirms is None."""
+    """A GPU model. A value that no source confirms is None."""
 
     #: Lower case; usable as the name of an alias: ``nvidia_a100_pcie_40gb``.
     slug: str
@@ -165,40 +165,40 @@ class Catalogue:
         """
         if vendor_id is None or product_id is None:
             return ()
-        found = self._by_ids.get((vendor_id.lower(), product_id.lower()), ())
+        models = self._by_ids.get((vendor_id.lower(), product_id.lower()), ())
         if subsystem is None:
-            return found
+            return models
         wanted = subsystem.lower()
         return (
-            tuple(model for model in found if wanted in model.subsystem_ids)
-            or found
+            tuple(model for model in models if wanted in model.subsystem_ids)
+            or models
         )
 
     def by_name(self, text: str) -> Model:
-        """Return the model that a text means.
+        """Return the model that a text refers to.
 
-        A slug, ``10de:20f1``, a name (with or without the vendor's), or as
-        many words of it as tell it from all others.
+        A slug, ``10de:20f1``, a name (with or without the vendor's), or
+        words of it that no other name has together.
 
         :raises gpuclient.exceptions.NotFound: There is none.
         :raises gpuclient.exceptions.Ambiguous: There are several; the message
             names them.
         """
-        found = self.find(text)
-        if len(found) == 1:
-            return found[0]
-        if not found:
+        models = self.find(text)
+        if len(models) == 1:
+            return models[0]
+        if not models:
             raise exceptions.NotFound(
                 f'The catalogue has no model {text!r}; "openstack gpu model '
                 f'list" has all of them, and a file of yours can add to it'
             )
         raise exceptions.Ambiguous(
-            f'{text!r} may be any of {len(found)} models: '
-            f'{", ".join(model.slug for model in found)}'
+            f'{text!r} may be any of {len(models)} models: '
+            f'{", ".join(model.slug for model in models)}'
         )
 
     def find(self, text: str) -> tuple[Model, ...]:
-        """Return all models that a text may mean; see :meth:`by_name`."""
+        """Return all models that a text matches; see :meth:`by_name`."""
         ids = parse_ids(text)
         if ids is not None:
             return self.by_ids(*ids)

@@ -12,9 +12,8 @@
 
 """CPU sets and memory pages, as Nova, the kernel and TuneD read them.
 
-Three readers, three formats: Nova's options take ranges and ``^``
-exclusions, kernel parameters take ranges and strides, TuneD takes ranges,
-negations and masks. What one of them takes another may refuse.
+The formats differ: options of Nova have ranges and ``^`` exclusions, kernel
+parameters ranges and strides, TuneD ranges, negations and masks.
 """
 
 import collections.abc
@@ -50,9 +49,9 @@ _REGION = re.compile(
 def parse(text: str) -> frozenset[int]:
     """Return the CPUs of an option of Nova, ``0-7,^3``.
 
-    :raises gpuclient.exceptions.InvalidCPUSet: In the words of
-        ``nova/virt/hardware.py:parse_cpu_spec``; a number beyond
-        :data:`LIMIT` is refused, too.
+    :raises gpuclient.exceptions.InvalidCPUSet: With the message of
+        ``nova/virt/hardware.py:parse_cpu_spec``, or for a number beyond
+        :data:`LIMIT`.
     """
     included: set[int] = set()
     excluded: set[int] = set()
@@ -83,9 +82,9 @@ def parse(text: str) -> frozenset[int]:
 
 
 def parse_option(option: str, text: str) -> frozenset[int] | None:
-    """Return the CPUs of ``[compute]cpu_dedicated_set`` and its like.
+    """Return the CPUs of an option such as ``[compute]cpu_dedicated_set``.
 
-    :returns: None where the option is empty, which is as if it were not set.
+    :returns: None if the option is empty, which Nova treats as not set.
     :raises gpuclient.exceptions.InvalidCPUSet: As :func:`parse`; and where no
         CPU is left (``nova/virt/hardware.py:get_cpu_dedicated_set``).
     """
@@ -101,7 +100,7 @@ def parse_option(option: str, text: str) -> frozenset[int] | None:
 
 
 def render(cpus: collections.abc.Iterable[int]) -> str:
-    """Return CPUs as all readers take them: ``0-3,8``.
+    """Return CPUs in the format that all readers accept: ``0-3,8``.
 
     The same as ``nova/virt/hardware.py:format_cpu_spec``.
     """
@@ -111,7 +110,7 @@ def render(cpus: collections.abc.Iterable[int]) -> str:
             ranges[-1][1:] = [number]
         else:
             ranges.append([number])
-    return ','.join('-'.join(map(str, one)) for one in ranges)
+    return ','.join('-'.join(map(str, bounds)) for bounds in ranges)
 
 
 def parse_list(text: str, total: int | None = None) -> frozenset[int]:
@@ -122,9 +121,9 @@ def parse_list(text: str, total: int | None = None) -> frozenset[int]:
 
     :param total: Number of CPUs of the machine, for ``all`` and ``N``.
     :raises gpuclient.exceptions.InvalidCPUSet: The kernel would refuse it, or
-        it needs the number of CPUs and that is not known.
+        the number of CPUs is required but not known.
     """
-    found: set[int] = set()
+    cpus: set[int] = set()
     ranges = _Ranges()
     for region in re.split(r'[,\s]+', text.strip(', \t\r\n')):
         if not region:
@@ -152,8 +151,8 @@ def parse_list(text: str, total: int | None = None) -> frozenset[int]:
                 f'Invalid CPU list {quoting.cpus(region)!r}'
             )
         for start in ranges.numbers(first, last)[::group]:
-            found.update(range(start, min(start + used, last + 1)))
-    return frozenset(found)
+            cpus.update(range(start, min(start + used, last + 1)))
+    return frozenset(cpus)
 
 
 def parse_tuned(text: str) -> frozenset[int]:
@@ -161,7 +160,7 @@ def parse_tuned(text: str) -> frozenset[int]:
 
     Ranges, ``^`` or ``!`` for negation, and hexadecimal masks that end with
     an empty part (``tuned/utils/commands.py:commands.cpulist_unpack``). TuneD
-    takes a list that it cannot read for an empty one.
+    treats a list that it cannot read as empty.
 
     :raises gpuclient.exceptions.InvalidCPUSet: It cannot be read.
     """
@@ -179,17 +178,18 @@ def parse_tuned(text: str) -> frozenset[int]:
             mask = None
     if mask is not None:
         parts.append(mask)
-    found: set[int] = set()
-    removed: set[int] = set()
+    included: set[int] = set()
+    excluded: set[int] = set()
     ranges = _Ranges()
     for part in filter(None, parts):
-        target, body = found, part
+        target, body = included, part
         if part[0] in '^!':
-            target, body = removed, part[1:]
+            target, body = excluded, part[1:]
         is_mask = part[:2].lower() == '0x'
         try:
             numbers = [
-                int(one, 16 if is_mask else 10) for one in body.split('-')[:2]
+                int(digits, 16 if is_mask else 10)
+                for digits in body.split('-')[:2]
             ]
         except ValueError as exc:
             raise exceptions.InvalidCPUSet(
@@ -200,7 +200,7 @@ def parse_tuned(text: str) -> frozenset[int]:
             if is_mask
             else ranges.numbers(numbers[0], numbers[-1])
         )
-    return frozenset(found - removed)
+    return frozenset(included - excluded)
 
 
 def _bits(mask: int) -> collections.abc.Iterator[int]:
@@ -218,13 +218,13 @@ def _bound(text: str, total: int | None) -> int:
         return int(text)
     if total is None:
         raise exceptions.InvalidCPUSet(
-            'The number of CPUs is not known, so "all" and "N" are not'
+            'The number of CPUs is not known, which "all" and "N" require'
         )
     return total - 1
 
 
 class _Ranges:
-    """The ranges of one list, within what a machine may have."""
+    """The ranges of a list, within the limits of a machine."""
 
     def __init__(self) -> None:
         #: A list that has each CPU several times over is no list of a machine.
