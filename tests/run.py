@@ -13,9 +13,9 @@
 """Run the tests and count them: ``python -m tests.run [KIND ...]``.
 
 The kinds are unit, functional, functional-fast, hostile-brief, host-fast, host
-and hostile; without one, it is the first two, which need nothing of the
-machine. Arguments that follow are stestr's. The last line is ``N passed, N
-failed``; the exit status is 0 if none failed and some passed.
+and hostile; the default is unit and functional, which do not need root.
+Further arguments are those of stestr. The last line is ``N passed, N failed``;
+the exit status is 0 if no test failed and at least one passed.
 """
 
 import re
@@ -26,7 +26,7 @@ import time
 _COMMANDS = {
     'unit': ('stestr', 'run'),
     'functional': ('tests.functional.run',),
-    # Without the boots of forty hosts, which take two minutes.
+    # Without the boots on forty hosts, which take two minutes.
     'functional-fast': (
         'tests.functional.run',
         '--exclude-regex',
@@ -53,18 +53,18 @@ def main(arguments: list[str]) -> int:
     lines = []
     for kind in kinds:
         began = time.monotonic()
-        found = dict.fromkeys(totals, 0)
-        statuses.append(_run(kind, arguments, found))
-        for key, number in found.items():
+        counts = dict.fromkeys(totals, 0)
+        statuses.append(_run(kind, arguments, counts))
+        for key, number in counts.items():
             totals[key] += number
         lines.append(
-            f'{kind} tests: {found["Passed"]} passed, '
-            f'{found["Failed"]} failed, {found["Skipped"]} skipped, '
+            f'{kind} tests: {counts["Passed"]} passed, '
+            f'{counts["Failed"]} failed, {counts["Skipped"]} skipped, '
             f'{time.monotonic() - began:.0f} s'
         )
     failed = totals['Failed']
     if any(statuses) and not failed:
-        # They did not get as far as to fail.
+        # The tests did not run.
         failed = 1
     print()
     print('\n'.join(lines))

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The real ``openstack`` shell against a real, embedded OpenStack."""
+"""Run the real ``openstack`` shell against a rehearsal cloud."""
 
 import atexit
 import collections.abc
@@ -43,21 +43,21 @@ from gpuclient.rehearsal import control
 
 from tests.functional import proxy
 
-#: Names the clouds.yaml of the cloud that tests/functional/run.py started.
+#: The clouds.yaml of the cloud that tests/functional/run.py has started.
 CLOUDS_YAML = 'GPUCLIENT_FUNCTIONAL_CLOUDS_YAML'
-#: The entry of the admin there, and that of a plain member of a project.
+#: Its entries: of the admin, and of a member of a project.
 ADMIN = 'functional'
 MEMBER = 'functional-member'
-#: Seconds between two looks at a condition.
-_INTERVAL = 0.05
+#: Seconds between two looks at a condition: the first, and at most.
+_FIRST_INTERVAL, _LAST_INTERVAL = 0.05, 0.4
 T = typing.TypeVar('T')
-#: The shell as a program of its own.
+#: The shell in a process of its own.
 PROGRAM = (sys.executable, '-m', 'openstackclient.shell')
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a command left behind."""
+    """The result of a command."""
 
     status: int
     stdout: str
@@ -67,7 +67,7 @@ class Result:
 def run_openstack(*arguments: str) -> Result:
     """Run the real shell in this process."""
     root = logging.getLogger()
-    # The shell adds handlers for its stderr and never takes them away.
+    # The shell adds handlers for its stderr and does not remove them.
     before = list(root.handlers)
     level = root.level
     stdout, stderr = io.StringIO(), io.StringIO()
@@ -75,8 +75,8 @@ def run_openstack(*arguments: str) -> Result:
         with (
             unittest.mock.patch('sys.stdout', stdout),
             unittest.mock.patch('sys.stderr', stderr),
-            # It makes one client of a kind in a process, and one run of the
-            # shell is not to be another user's.
+            # It caches one client of each kind in a process, but each run of
+            # the shell may be of another user.
             unittest.mock.patch.object(
                 clientmanager.ClientCache,
                 '__get__',
@@ -87,7 +87,7 @@ def run_openstack(*arguments: str) -> Result:
             try:
                 status = shell.main(list(arguments))
             except SystemExit as exc:
-                # argparse's way to say that the usage was wrong.
+                # argparse exits on invalid arguments.
                 status = exc.code if isinstance(exc.code, int) else 1
     finally:
         root.handlers[:] = before
@@ -107,10 +107,12 @@ def wait_until(
     :raises AssertionError: There is none in time.
     """
     deadline = time.monotonic() + timeout
+    interval = _FIRST_INTERVAL
     while (value := condition()) is None or value is False:
         if time.monotonic() > deadline:
             raise AssertionError(f'{expected}: not so in {timeout} seconds')
-        time.sleep(_INTERVAL)
+        time.sleep(interval)
+        interval = min(1.5 * interval, _LAST_INTERVAL)
     return value
 
 
@@ -136,11 +138,11 @@ def run_program(*arguments: str) -> Result:
 
 
 class ShellTestCase(testtools.TestCase):
-    """Runs commands; the environment says nothing of clouds."""
+    """Runs commands, without clouds in the environment."""
 
     #: ``--os-cloud`` of the commands.
     os_cloud: str | None = None
-    #: Seconds after which a test fails, whatever it waits for.
+    #: Seconds after which a test fails.
     timeout = 150
 
     def setUp(self) -> None:
@@ -158,7 +160,7 @@ class ShellTestCase(testtools.TestCase):
         rule: proxy.Rule = lambda request: None,
         os_cloud: str | None = None,
     ) -> proxy.Proxy:
-        """Send the requests of the commands that follow through a proxy.
+        """Send the requests of the next commands through a proxy.
 
         :param service: ``compute``, ``placement`` or ``identity``.
         """
@@ -171,7 +173,7 @@ class ShellTestCase(testtools.TestCase):
         return between
 
     def configure(self, **settings: typing.Any) -> None:
-        """Let the commands that follow use other settings of the clouds."""
+        """Change the settings of the clouds for the next commands."""
         path = os.environ['OS_CLIENT_CONFIG_FILE']
         with open(path, encoding='utf-8') as stream:
             document = yaml.safe_load(stream)
@@ -190,7 +192,7 @@ class ShellTestCase(testtools.TestCase):
         )
 
     def use(self, cloud: dict[str, typing.Any]) -> None:
-        """Make the commands that follow use a rehearsal cloud."""
+        """Let the next commands use a rehearsal cloud."""
         self.useFixture(
             fixtures.EnvironmentVariable(
                 'OS_CLIENT_CONFIG_FILE',
@@ -212,7 +214,7 @@ class ShellTestCase(testtools.TestCase):
     def wait_for_server(
         self, server_id: str, *statuses: str, timeout: float = 90
     ) -> typing.Any:
-        """Return a server as soon as it has one of some statuses."""
+        """Return a server once it has one of some statuses."""
         compute = self.connect().compute
 
         def find() -> typing.Any:
@@ -231,7 +233,7 @@ class ShellTestCase(testtools.TestCase):
         return server
 
     def delete(self, *server_ids: str) -> None:
-        """Delete servers, where they are there, and wait for their end."""
+        """Delete servers, if they exist, and wait until they are deleted."""
         compute = self.connect().compute
         for server_id in server_ids:
             compute.delete_server(server_id, ignore_missing=True)
@@ -252,7 +254,7 @@ class ShellTestCase(testtools.TestCase):
     def run_command(
         self, *arguments: str, os_cloud: str | None = None
     ) -> Result:
-        """Run a command, whatever comes of it; a traceback never may."""
+        """Run a command; fail only if it prints a traceback."""
         cloud = os_cloud or self.os_cloud
         prefix = ['--os-cloud', cloud] if cloud else []
         result = run_openstack(*prefix, *arguments)
@@ -265,10 +267,9 @@ class ShellTestCase(testtools.TestCase):
         status: int = 0,
         os_cloud: str | None = None,
     ) -> typing.Any:
-        """Run a command and return its output, parsed where it is JSON.
+        """Run a command and return its output, parsed if it is JSON.
 
-        Fails on any other exit status, and when a command that succeeded
-        wrote to stderr.
+        Fails if it has another exit status, or succeeds and writes to stderr.
         """
         result = self.run_command(*arguments, os_cloud=os_cloud)
         command = 'openstack ' + ' '.join(arguments)
@@ -286,7 +287,7 @@ class ShellTestCase(testtools.TestCase):
     def refused(
         self, *arguments: str, status: int = 1, os_cloud: str | None = None
     ) -> str:
-        """Run a command that fails; return what it wrote to stderr."""
+        """Run a command that fails; return what it writes to stderr."""
         result = self.run_command(*arguments, os_cloud=os_cloud)
         self.assertEqual(
             status, result.status, f'{result.stdout}\n{result.stderr}'
@@ -294,10 +295,10 @@ class ShellTestCase(testtools.TestCase):
         return result.stderr.strip()
 
     def assert_golden(self, name: str, output: typing.Any) -> None:
-        """Compare output with a file of ``golden/``.
+        """Compare output with a file in ``golden/``.
 
         Keys, their order, types and values are an interface. Set
-        GPUCLIENT_WRITE_GOLDEN to write the files anew, and read the diff.
+        GPUCLIENT_WRITE_GOLDEN to write the files, and review the diff.
         """
         path = pathlib.Path(__file__).parent / 'golden' / f'{name}.json'
         text = json.dumps(normalized(output), indent=1) + '\n'
@@ -307,7 +308,7 @@ class ShellTestCase(testtools.TestCase):
 
 
 def normalized(value: typing.Any) -> typing.Any:
-    """Return output with what differs from run to run taken out."""
+    """Return output without what differs in each run."""
     if isinstance(value, dict):
         return {key: normalized(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -322,9 +323,9 @@ def normalized(value: typing.Any) -> typing.Any:
 class CloudTestCase(ShellTestCase):
     """A test on the cloud that all functional tests of a run share.
 
-    ``tests/functional/cloud.yaml`` says what hosts, devices and aliases it
-    has. Others use it at the same time: make what you need under a name of
-    your own (:meth:`unique`), and expect to see what others made.
+    ``tests/functional/cloud.yaml`` has its hosts, devices and aliases. Other
+    tests use it at the same time: create what you need under a unique name
+    (:meth:`unique`), and expect what other tests create.
     """
 
     os_cloud = ADMIN
@@ -343,12 +344,12 @@ class CloudTestCase(ShellTestCase):
         self._servers: list[str] = []
 
     def as_member(self, *arguments: str, status: int = 0) -> typing.Any:
-        """As :meth:`openstack`, as a plain member of the project demo."""
+        """Run :meth:`openstack` as a member of the project demo."""
         return self.openstack(*arguments, status=status, os_cloud=MEMBER)
 
     @staticmethod
     def unique(prefix: str = 'test') -> str:
-        """Return a name that nobody else uses."""
+        """Return a name that no other test uses."""
         return f'{prefix}-{uuid.uuid4().hex[:8]}'
 
     def make_flavor(
@@ -360,7 +361,7 @@ class CloudTestCase(ShellTestCase):
         is_public: bool = True,
         **extra_specs: str,
     ) -> typing.Any:
-        """Make a flavor; it is deleted when the test ends.
+        """Create a flavor; it is deleted when the test ends.
 
         :param aliases: The value of ``pci_passthrough:alias``.
         """
@@ -396,8 +397,8 @@ class CloudTestCase(ShellTestCase):
         """Boot a server and wait until it has a status.
 
         It is deleted when the test ends. Tests that run at the same time share
-        the devices of a cloud: one that is to be ACTIVE is booted again while
-        no host has a free device for it.
+        the devices of the cloud: a server that shall be ACTIVE is booted again
+        while no host has a free device for it.
 
         :param host: The compute service to boot it on (admin only).
         """
@@ -462,7 +463,7 @@ class OwnCloudTestCase(ShellTestCase):
     def start(
         self, name: str, *arguments: str, status: int = 0
     ) -> dict[str, typing.Any]:
-        """Start a cloud and make the commands that follow use it.
+        """Start a cloud and let the next commands use it.
 
         It is stopped when the test ends.
         """
@@ -479,9 +480,9 @@ class OwnCloudTestCase(ShellTestCase):
         return cloud
 
     def stop_at_the_end(self, name: str) -> None:
-        """Stop a cloud when the test ends, and fail where it does not.
+        """Stop a cloud when the test ends; fail if it does not stop.
 
-        Not through the shell, which some test may have led astray.
+        Without the shell, whose environment a test may have changed.
         """
         folder = control.folder(name, None)
 

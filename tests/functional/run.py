@@ -13,8 +13,8 @@
 """Run the functional tests: ``python -m tests.functional.run [TESTS ...]``.
 
 Starts the cloud of ``cloud.yaml`` in a temporary folder, runs the tests with
-stestr (whose arguments may follow), stops the cloud and returns the status of
-the tests.
+stestr in several processes (``workers.yaml``), and stops the cloud. Further
+arguments are those of stestr.
 """
 
 import os
@@ -36,7 +36,7 @@ _HERE = pathlib.Path(__file__).parent
 
 def main(arguments: list[str]) -> int:
     """Return the exit status of the tests."""
-    # The cloud is stopped then, too.
+    # Also stop the cloud after SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(1))
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix='gpu-') as temporary:
