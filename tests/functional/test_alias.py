@@ -44,9 +44,9 @@ class AliasTestCase(base.CloudTestCase):
         )
 
     def denied(self, *arguments: str) -> str:
-        words = self.refused('gpu', 'alias', 'create', *arguments)
-        self.assertEqual(1, len(words.splitlines()), words)
-        return words
+        message = self.refused('gpu', 'alias', 'create', *arguments)
+        self.assertEqual(1, len(message.splitlines()), message)
+        return message
 
 
 class TestCreate(AliasTestCase):
@@ -125,12 +125,12 @@ class TestCreate(AliasTestCase):
         api = self.file('[filter_scheduler]\npci_in_placement = 1\n', 'api')
         compute = self.file('[pci]\n', 'compute')
         self.create(*alias, '--api-config', api, '--dry-run')
-        words = self.denied(
+        message = self.denied(
             *alias, '--api-config', api, '--compute-config', compute
         )
-        self.assertIn(f'The service of {compute} would not start', words)
-        self.assertIn('does not have vendor_id and product_id', words)
-        self.assertIn('--pci-in-placement', words)
+        self.assertIn(f'The service of {compute} would not start', message)
+        self.assertIn('does not have vendor_id and product_id', message)
+        self.assertIn('--pci-in-placement', message)
         self.assertNotIn('alias', pathlib.Path(api).read_text())
         self.create(
             *alias,
@@ -144,7 +144,7 @@ class TestCreate(AliasTestCase):
 
     def test_refused(self) -> None:
         file = self.file('[pci]\n')
-        for arguments, words in (
+        for arguments, message in (
             ((*IDS, '--device-type', 'type-GPU'), "'type-GPU' is not one of"),
             ((*IDS, '--numa-policy', 'near'), "'near' is not one of"),
             (
@@ -158,9 +158,9 @@ class TestCreate(AliasTestCase):
             ((), 'does not have vendor_id and product_id'),
         ):
             self.assertIn(
-                words, self.denied('a', *arguments, '--config', file)
+                message, self.denied('a', *arguments, '--config', file)
             )
-        for name, words in (
+        for name, message in (
             ('', "'' should be non-empty"),
             ('  ', 'must not be blank'),
             ('a:b', "contains ':'"),
@@ -172,7 +172,7 @@ class TestCreate(AliasTestCase):
             ('a\x1b[0m', 'stricter than Nova'),
         ):
             said = self.denied(name, *IDS, '--config', file)
-            self.assertIn(words, said)
+            self.assertIn(message, said)
             self.assertNotIn('\x1b', said)
         for option in ('--resource-class', '--trait'):
             said = self.denied(
@@ -183,10 +183,10 @@ class TestCreate(AliasTestCase):
 
     def test_another_meaning(self) -> None:
         file = self.file(f'[pci]\n\n# mine\n{LINE}\n')
-        words = self.denied('nvidia_a2', *IDS, '--config', file)
-        self.assertIn(f'{file}, line 4', words)
-        self.assertIn('another definition', words)
-        self.assertIn(LINE.removeprefix('alias = '), words)
+        message = self.denied('nvidia_a2', *IDS, '--config', file)
+        self.assertIn(f'{file}, line 4', message)
+        self.assertIn('another definition', message)
+        self.assertIn(LINE.removeprefix('alias = '), message)
 
     def test_servers_show_another_meaning(self) -> None:
         self.boot(self.make_flavor('nvidia_pci:1'))
@@ -198,8 +198,8 @@ class TestCreate(AliasTestCase):
 
     def test_a_file_with_a_broken_alias(self) -> None:
         file = self.file("[pci]\nalias = {'name': 'a'}\n")
-        words = self.denied('nvidia_a2', *A2, '--config', file)
-        self.assertIn(f'{file}, line 2: Invalid PCI alias definition', words)
+        message = self.denied('nvidia_a2', *A2, '--config', file)
+        self.assertIn(f'{file}, line 2: Invalid PCI alias definition', message)
 
     def test_files_that_are_refused(self) -> None:
         read_only = self.file('[pci]\n', 'read-only')
@@ -209,7 +209,7 @@ class TestCreate(AliasTestCase):
         binary = self.folder / 'binary'
         binary.write_bytes(b'[pci]\n\xff\n')
         good = self.file('[pci]\n', 'good')
-        for path, words in (
+        for path, message in (
             (self.folder / 'missing', 'No such file'),
             (self.folder, 'is a folder'),
             (loop, 'Too many levels of symbolic links'),
@@ -221,7 +221,7 @@ class TestCreate(AliasTestCase):
                 *('--config', good, '--config', os.fspath(path)),
             )
             self.assertEqual(1, result.status)
-            self.assertIn(words, result.stderr)
+            self.assertIn(message, result.stderr)
             self.assertIn(os.fspath(path), result.stderr)
             self.assertEqual(1, len(result.stderr.strip().splitlines()))
         # What could not be written is shown as a patch.
@@ -307,8 +307,8 @@ class TestWithoutCloud(AliasTestCase):
         self.assertEqual('skipped', shown['nova_api'])
         self.assertIsNone(shown['total'])
         self.assertEqual(f'[pci]\n{LINE}\n', pathlib.Path(file).read_text())
-        words = self.denied('b', *A2, '--config', file, '--require-cloud')
-        self.assertIn('The cloud does not answer', words)
+        message = self.denied('b', *A2, '--config', file, '--require-cloud')
+        self.assertIn('The cloud does not answer', message)
         self.assertNotIn('"b"', pathlib.Path(file).read_text())
 
     def test_list_and_show(self) -> None:
@@ -340,9 +340,9 @@ class TestWithoutCloud(AliasTestCase):
             ('flavor', 'set', 'x', '--alias', 'a:1'),
             ('alias', 'verify', 'a'),
         ):
-            words = self.refused('gpu', *arguments)
-            self.assertIn('auth-url', words)
-            self.assertEqual(1, len(words.splitlines()), words)
+            message = self.refused('gpu', *arguments)
+            self.assertIn('auth-url', message)
+            self.assertEqual(1, len(message.splitlines()), message)
 
 
 class TestListAndShow(AliasTestCase):
@@ -381,13 +381,13 @@ class TestListAndShow(AliasTestCase):
         self.assertEqual(
             ['edpm-compute-3.ctlplane.example.com'], shown['hosts']
         )
-        found = self.openstack(
+        shown = self.openstack(
             *('gpu', 'placement', 'show', 'mine', '--config', file),
             *('-f', 'json'),
         )
         self.assertEqual(
             ('alias', f'{file}, line 2', 6),
-            (found['kind'], found['source'], found['total']),
+            (shown['kind'], shown['source'], shown['total']),
         )
 
     def test_as_a_member(self) -> None:
@@ -451,7 +451,7 @@ class TestSetAndDelete(AliasTestCase):
     def test_set_refused(self) -> None:
         file = self.file(f'[pci]\n{LINE}\n')
         two = self.file(f'[pci]\n{LINE}\n{LINE}\n', 'two')
-        for arguments, words in (
+        for arguments, message in (
             (('nvidia_a2',), 'Nothing to set'),
             (('nvidia_a2', '--vendor-id', '10de'), 'has no API for this'),
             (
@@ -479,7 +479,7 @@ class TestSetAndDelete(AliasTestCase):
             ),
         ):
             said = self.refused('gpu', 'alias', 'set', *arguments)
-            self.assertIn(words, said)
+            self.assertIn(message, said)
             self.assertEqual(1, len(said.splitlines()))
         self.assertEqual(f'[pci]\n{LINE}\n', pathlib.Path(file).read_text())
 
@@ -488,8 +488,10 @@ class TestSetAndDelete(AliasTestCase):
         name = alias.split('"')[3]
         file = self.file(f'[pci]\n# mine\n{alias}\n')
         flavor = self.make_flavor(f'{name}:1')
-        words = self.refused('gpu', 'alias', 'delete', name, '--config', file)
-        self.assertIn(f"in use by flavor '{flavor.name}'", words)
+        message = self.refused(
+            'gpu', 'alias', 'delete', name, '--config', file
+        )
+        self.assertIn(f"in use by flavor '{flavor.name}'", message)
         self.assertIn(alias, pathlib.Path(file).read_text())
         dry = self.openstack(
             *('gpu', 'alias', 'delete', name, '--config', file, '--force'),
@@ -501,8 +503,10 @@ class TestSetAndDelete(AliasTestCase):
             'gpu', 'alias', 'delete', name, '--config', file, '--force'
         )
         self.assertEqual('[pci]\n# mine\n', pathlib.Path(file).read_text())
-        words = self.refused('gpu', 'alias', 'delete', name, '--config', file)
-        self.assertIn(f"No file given defines alias '{name}'", words)
+        message = self.refused(
+            'gpu', 'alias', 'delete', name, '--config', file
+        )
+        self.assertIn(f"No file given defines alias '{name}'", message)
 
     def test_delete_what_a_server_booted_with(self) -> None:
         flavor = self.make_flavor('nvidia_pci:1')
@@ -514,10 +518,10 @@ class TestSetAndDelete(AliasTestCase):
             '[pci]\nalias = {"name": "nvidia_pci", "vendor_id": "10de", '
             '"product_id": "25b6"}\n'
         )
-        words = self.refused(
+        message = self.refused(
             'gpu', 'alias', 'delete', 'nvidia_pci', '--config', file
         )
-        self.assertIn(server.name, words)
+        self.assertIn(server.name, message)
 
     def test_values_of_rhoso(self) -> None:
         """The diff touches its lines only; once more changes nothing."""

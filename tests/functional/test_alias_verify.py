@@ -90,7 +90,7 @@ class TestVerify(base.CloudTestCase):
     def test_other_answers_are_unknown(self) -> None:
         """Whatever else comes is never taken for a yes."""
         flavor = self.make_flavor('nvidia_a2:1')
-        for answer, words in (
+        for answer, message in (
             (
                 proxy.Answer(500, '{"computeFault": {"message": "oops"}}'),
                 'oops',
@@ -112,7 +112,7 @@ class TestVerify(base.CloudTestCase):
             self.through('compute', rule)
             answers = self.verify('nvidia_a2', status=1)
             self.assertEqual('unknown', answers['nvidia_a2']['Answer'])
-            self.assertIn(words, self.stderr)
+            self.assertIn(message, self.stderr)
         self.assertTrue(flavor)
 
 

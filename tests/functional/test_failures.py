@@ -53,9 +53,9 @@ class TestFailures(base.CloudTestCase):
     def test_wrong_password(self) -> None:
         self.configure(auth={'password': 'wrong'})
         for command in (*READS, ('gpu', 'flavor', 'list')):
-            words = self.failed(*command)
-            self.assertIn('HTTP 401', words)
-            self.assertNotIn('wrong', words)
+            message = self.failed(*command)
+            self.assertIn('HTTP 401', message)
+            self.assertNotIn('wrong', message)
 
     def test_no_placement_endpoint(self) -> None:
         self.configure(placement_service_type='absent')
@@ -81,7 +81,7 @@ class TestFailures(base.CloudTestCase):
         )
 
     def test_placement_says_no(self) -> None:
-        for answer, words in (
+        for answer, message in (
             (
                 proxy.Answer(403, '{"errors": [{"detail": "not you"}]}'),
                 'not you (HTTP 403 Forbidden)',
@@ -99,7 +99,7 @@ class TestFailures(base.CloudTestCase):
 
             between = self.through('placement', rule)
             for command in READS:
-                self.assertIn(words, self.failed(*command))
+                self.assertIn(message, self.failed(*command))
             if answer.status == 503:
                 # It may be there again in a moment.
                 self.assertEqual(
@@ -207,7 +207,7 @@ class TestFailures(base.CloudTestCase):
         )
         config = ('--config', os.fspath(nova_conf))
         no_candidates = 'GET .*/allocation_candidates'
-        for service, pattern, command, words in (
+        for service, pattern, command, message in (
             (
                 'placement',
                 r'GET .*/resource_providers\?resources=VCPU',
@@ -265,7 +265,7 @@ class TestFailures(base.CloudTestCase):
         ):
             # Where one host is asked, it is not the request that is refused.
             answer = proxy.Answer(
-                503 if words.startswith('PCI') else 500, 'busy', 'text/plain'
+                503 if message.startswith('PCI') else 500, 'busy', 'text/plain'
             )
 
             def rule(
@@ -276,7 +276,7 @@ class TestFailures(base.CloudTestCase):
                 asked = f'{request.method} {request.path}'
                 return answer if re.match(pattern, asked) else None
 
-            with self.subTest(words, command=command):
+            with self.subTest(message, command=command):
                 # All others are there again.
                 self.useFixture(
                     fixtures.EnvironmentVariable(
@@ -287,7 +287,7 @@ class TestFailures(base.CloudTestCase):
                 result = self.run_command('gpu', *command)
                 self.assertEqual(1, result.status, result)
                 self.assertNotEqual('', result.stdout, result)
-                self.assertRegex(result.stderr, f'(?m)^{words}.*busy')
+                self.assertRegex(result.stderr, f'(?m)^{message}.*busy')
 
     def _root(self) -> str:
         (provider,) = self.connect().placement.resource_providers(name=HOST)
@@ -309,18 +309,18 @@ class TestFailures(base.CloudTestCase):
                 return proxy.Answer(200, '{"servers": [{"id": "x"}]}')
             return proxy.Answer(202 if request.method == 'POST' else 204)
 
-        for rule, words in (
+        for rule, message in (
             (busy, 'busy (HTTP 500'),
             (accept, 'nova-api accepted the request'),
         ):
             between = self.through('compute', rule)
-            found = self.openstack(
+            shown = self.openstack(
                 *('gpu', 'flavor', 'set', flavor.name, '-f', 'json'),
                 *('--alias', 'nvidia_a2:1'),
             )
             self.assertIn(
-                f"Alias 'nvidia_a2' could not be checked: {words}",
-                ' '.join(found['notes']),
+                f"Alias 'nvidia_a2' could not be checked: {message}",
+                ' '.join(shown['notes']),
             )
         self.assertTrue(
             any(
@@ -348,8 +348,10 @@ class TestFailures(base.CloudTestCase):
 
         self.through('compute', rule, os_cloud=base.MEMBER)
         for command in ('server', 'flavor'):
-            words = self.failed('gpu', command, 'list', os_cloud=base.MEMBER)
-            self.assertIn('os_compute_api:os-flavor-extra-specs:index', words)
+            message = self.failed('gpu', command, 'list', os_cloud=base.MEMBER)
+            self.assertIn(
+                'os_compute_api:os-flavor-extra-specs:index', message
+            )
 
     def test_an_alias_that_nobody_explains(self) -> None:
         """What strands is not said as if its flavor were not there."""
@@ -364,9 +366,13 @@ class TestFailures(base.CloudTestCase):
     def test_keystone_finds_nothing(self) -> None:
         """A project is asked for by name, and the answer is odd."""
         two = json.dumps(
-            {'projects': [{'id': one, 'name': 'x'} for one in 'ab']}
+            {
+                'projects': [
+                    {'id': project_id, 'name': 'x'} for project_id in 'ab'
+                ]
+            }
         )
-        for answer, words in (
+        for answer, message in (
             (
                 proxy.Answer(500, 'busy', 'text/plain'),
                 "finding project 'x' failed: busy (HTTP 500",
@@ -385,7 +391,7 @@ class TestFailures(base.CloudTestCase):
 
             self.through('identity', rule)
             self.assertIn(
-                words, self.failed('gpu', 'server', 'list', '--project', 'x')
+                message, self.failed('gpu', 'server', 'list', '--project', 'x')
             )
 
     def test_keystone_is_busy_for_a_moment(self) -> None:
@@ -422,8 +428,8 @@ class TestFailures(base.CloudTestCase):
             (('alias', 'create', 'nvidia_a2', *ids), 'warnings'),
             (('flavor', 'set', flavor.id, '--alias', 'nvidia_a2:1'), 'notes'),
         ):
-            found = self.openstack('gpu', *arguments, '-f', 'json')
-            self.assertIn('temporary flavor', ' '.join(found[key]))
+            shown = self.openstack('gpu', *arguments, '-f', 'json')
+            self.assertIn('temporary flavor', ' '.join(shown[key]))
         compute = self.connect().compute
         for request in between.requests:
             if request.method == 'DELETE':
@@ -471,10 +477,10 @@ class TestRecovery(base.CommonCloudTestCase):
     arguments = ('--hosts', '2', '--gpus', '8')
 
     def rows(self) -> list[dict[str, typing.Any]]:
-        found: list[dict[str, typing.Any]] = self.openstack(
+        rows: list[dict[str, typing.Any]] = self.openstack(
             'gpu', 'placement', 'list', '--long', '-f', 'json'
         )
-        return found
+        return rows
 
     def test_recovery(self) -> None:
         expected = self.rows()
@@ -583,14 +589,14 @@ class TestServersOfAHost(base.CloudTestCase):
 
     def test_no_other_servers(self) -> None:
         """Nova itself leaves out what is on other hosts."""
-        here = self.boot(self.make_flavor('nvidia_pci:1'))
-        there = self.boot(self.make_flavor('nvidia_vf:1'))
+        server = self.boot(self.make_flavor('nvidia_pci:1'))
+        other = self.boot(self.make_flavor('nvidia_vf:1'))
         compute = self.connect().compute
-        found = servers.list_servers(
+        listed = servers.list_servers(
             compute, all_projects=True, hosts=['edpm-compute-1', HOST]
         )
-        ids = {server.uuid for server in found}
-        self.assertIn(here.id, ids)
-        self.assertNotIn(there.id, ids)
+        ids = {server.uuid for server in listed}
+        self.assertIn(server.id, ids)
+        self.assertNotIn(other.id, ids)
         # One of another test may be on no host yet.
-        self.assertLessEqual({server.host for server in found}, {HOST, None})
+        self.assertLessEqual({server.host for server in listed}, {HOST, None})

@@ -100,7 +100,7 @@ class TestDeviceSpec(base.ShellTestCase):
     def test_refused(self) -> None:
         file = self.file('[pci]\ndevice_spec = {"vendor_id": "10de"}\n')
         before = pathlib.Path(file).read_text()
-        for arguments, words in (
+        for arguments, message in (
             (('create',), 'GPU201'),
             (('create', '--vendor-id', 'zz'), 'does not parse as a hex'),
             (('create', '--address', '0000:04:20.0'), 'maximum allowable'),
@@ -118,7 +118,7 @@ class TestDeviceSpec(base.ShellTestCase):
                 *('gpu', 'device', 'spec', *arguments),
                 *('--compute-config', file),
             )
-            self.assertIn(words, said)
+            self.assertIn(message, said)
             self.assertEqual(1, len(said.splitlines()), said)
         for command in ('list', 'delete'):
             arguments = SPEC if command == 'delete' else ()

@@ -111,19 +111,19 @@ class TestFlavor(base.CloudTestCase):
 
     def test_words_of_the_server(self) -> None:
         flavor = self.make_flavor()
-        words = self.refused(
+        message = self.refused(
             *('gpu', 'flavor', 'set', flavor.name),
             *('--property', 'hw:machine_type=q35'),
         )
-        self.assertIn('setting hw:machine_type', words)
-        self.assertIn('Validation failed', words)
-        self.assertIn('HTTP 400', words)
-        self.assertEqual(1, len(words.splitlines()))
+        self.assertIn('setting hw:machine_type', message)
+        self.assertIn('Validation failed', message)
+        self.assertIn('HTTP 400', message)
+        self.assertEqual(1, len(message.splitlines()))
         self.assertEqual({}, self.specs(flavor))
 
     def test_refused(self) -> None:
         flavor = self.make_flavor('nvidia_a2:1')
-        for arguments, words in (
+        for arguments, message in (
             (('--alias', 'a'), "'a' is not NAME:COUNT"),
             (('--alias', 'a:0'), "'a:0' requests no device"),
             (('--alias', 'a:-1'), "'a:-1' is not NAME:COUNT"),
@@ -151,7 +151,7 @@ class TestFlavor(base.CloudTestCase):
             said = self.refused(
                 'gpu', 'flavor', 'set', flavor.name, *arguments
             )
-            self.assertIn(words, said)
+            self.assertIn(message, said)
             self.assertEqual(1, len(said.splitlines()), said)
         self.assertEqual({SPEC: 'nvidia_a2:1'}, self.specs(flavor))
         self.assertIn(
@@ -200,8 +200,8 @@ class TestFlavor(base.CloudTestCase):
             shown = self.openstack(
                 'gpu', 'flavor', 'show', flavor.id, '-f', 'json'
             )
-            (found,) = shown['findings']
-            self.assertIn(code, found)
+            (finding,) = shown['findings']
+            self.assertIn(code, finding)
             (listed,) = [
                 row
                 for row in self.openstack(
@@ -209,9 +209,9 @@ class TestFlavor(base.CloudTestCase):
                 )
                 if row['ID'] == flavor.id
             ]
-            self.assertIn(found[:30], listed['Findings'][0])
+            self.assertIn(finding[:30], listed['Findings'][0])
             if code == 'GPU707':
-                self.assertIn("Request 'nvidia_a2'", found)
+                self.assertIn("Request 'nvidia_a2'", finding)
         flavor = self.make_flavor('nvidia_a2:1')
         shown = self.openstack(
             'gpu', 'flavor', 'show', flavor.id, '-f', 'json'
@@ -224,11 +224,12 @@ class TestFlavor(base.CloudTestCase):
         compute.create_flavor_extra_specs(flavor, {SPEC: 'nvidia_a2'})
         for command in ('set', 'unset'):
             request = 'nvidia_a2' if command == 'unset' else 'nvidia_a2:1'
-            words = self.refused(
+            message = self.refused(
                 'gpu', 'flavor', command, flavor.name, '--alias', request
             )
             self.assertIn(
-                "'nvidia_a2'" if command == 'unset' else 'cannot parse', words
+                "'nvidia_a2'" if command == 'unset' else 'cannot parse',
+                message,
             )
         shown = self.openstack(
             'gpu', 'flavor', 'show', flavor.id, '-f', 'json'
@@ -253,10 +254,10 @@ class TestFlavor(base.CloudTestCase):
             'gpu', 'flavor', 'unset', flavor.name, '--alias', 'nvidia_a2'
         )
         self.assertEqual('nvidia_pci:1', self.specs(flavor)[SPEC])
-        words = self.refused(
+        message = self.refused(
             'gpu', 'flavor', 'unset', flavor.name, '--alias', 'nvidia_a2'
         )
-        self.assertIn("has no 'nvidia_a2'", words)
+        self.assertIn("has no 'nvidia_a2'", message)
         self.openstack(
             *('gpu', 'flavor', 'unset', flavor.name, '--alias', 'nvidia_pci'),
             *('--property', 'hw:cpu_policy'),
@@ -282,12 +283,12 @@ class TestFlavor(base.CloudTestCase):
                 )
 
         self.through('compute', interfere)
-        words = self.refused(
+        message = self.refused(
             *('gpu', 'flavor', 'set', flavor.name, '--force'),
             *('--alias', 'nvidia_a2:1'),
         )
-        self.assertIn('changed by somebody else', words)
-        self.assertIn("'nvidia_vf:1' now", words)
+        self.assertIn('changed by somebody else', message)
+        self.assertIn("'nvidia_vf:1' now", message)
 
     def test_existing_server_keeps_its_flavor(self) -> None:
         flavor = self.make_flavor('nvidia_pci:1')
@@ -317,13 +318,13 @@ class TestFlavor(base.CloudTestCase):
         )
         self.assertEqual(shown['id'], again['id'])
         self.assertEqual(['The flavor exists already'], again['notes'])
-        words = self.refused(
+        message = self.refused(
             'gpu', 'flavor', 'create', name, '--alias', 'nvidia_a2:2'
         )
         self.assertIn(
             f'Flavor {name!r} exists already, and differs: it has vcpus 2, '
             f"ram 1024, disk 1, {SPEC} 'nvidia_a2:1'",
-            words,
+            message,
         )
         self.assertIn(
             'differs: it has no access for project',
@@ -354,15 +355,15 @@ class TestFlavor(base.CloudTestCase):
 
     def test_create_leaves_nothing_half_made(self) -> None:
         name = self.unique()
-        words = self.refused(
+        message = self.refused(
             *('gpu', 'flavor', 'create', name, '--alias', 'nvidia_a2:1'),
             *('--property', 'hw:machine_type=q35'),
         )
-        self.assertIn('Validation failed', words)
-        words = self.refused(
+        self.assertIn('Validation failed', message)
+        message = self.refused(
             'gpu', 'flavor', 'create', name, '--alias', 'nosuch:1'
         )
-        self.assertIn('PCI alias nosuch is not defined', words)
+        self.assertIn('PCI alias nosuch is not defined', message)
         self.assertIsNone(self.connect().compute.find_flavor(name))
 
     def test_a_flavor_that_cannot_be_deleted_again(self) -> None:
@@ -374,14 +375,14 @@ class TestFlavor(base.CloudTestCase):
             return None
 
         self.through('compute', rule)
-        words = self.refused(
+        message = self.refused(
             *('gpu', 'flavor', 'create', name, '--alias', 'nvidia_a2:1'),
             *('--property', 'hw:machine_type=q35', '--force'),
         )
         flavor = self.connect().compute.find_flavor(name)
         self.addCleanup(self.connect().compute.delete_flavor, flavor.id)
         self.assertRegex(
-            words,
+            message,
             f'^setting hw:machine_type.* Validation failed.*; flavor {name!r} '
             f'is still there: deleting flavor {flavor.id} failed: busy '
             r'\(HTTP 500',
@@ -430,11 +431,11 @@ class TestFlavor(base.CloudTestCase):
             ('unset', flavor.name, '--alias', 'nvidia_a2'),
             ('create', self.unique(), '--alias', 'nvidia_a2:1'),
         ):
-            words = self.refused(
+            message = self.refused(
                 'gpu', 'flavor', *arguments, os_cloud=base.MEMBER
             )
-            self.assertIn("Policy doesn't allow", words)
-            self.assertEqual(1, len(words.splitlines()))
+            self.assertIn("Policy doesn't allow", message)
+            self.assertEqual(1, len(message.splitlines()))
         self.assertEqual({SPEC: 'nvidia_a2:1'}, self.specs(flavor))
 
     def test_a_nova_that_is_too_old(self) -> None:
@@ -463,13 +464,13 @@ class TestFlavor(base.CloudTestCase):
             return None
 
         between.rule = older
-        words = self.refused(
+        message = self.refused(
             *('gpu', 'flavor', 'set', flavor.name),
             *('--alias', 'nvidia_a2:1'),
         )
         self.assertEqual(
             'writing extra specs requires compute API microversion 2.86; this '
             'cloud has 2.85',
-            words,
+            message,
         )
         self.assertEqual([], between.paths('POST'))

@@ -109,10 +109,10 @@ class TestPlacement(base.CloudTestCase):
         self.assertIn('3 devices have the address', address)
         self.assertIn('edpm-compute-2.ctlplane.example.com_0000:04', address)
         name = 'edpm-compute-2.ctlplane.example.com_0000:04:00.0'
-        found = self.openstack('gpu', 'placement', 'show', name, '-f', 'json')
-        self.assertEqual(('device', 4), (found['kind'], found['total']))
+        shown = self.openstack('gpu', 'placement', 'show', name, '-f', 'json')
+        self.assertEqual(('device', 4), (shown['kind'], shown['total']))
         by_id = self.openstack(
-            *('gpu', 'placement', 'show', found['devices'][0]['id']),
+            *('gpu', 'placement', 'show', shown['devices'][0]['id']),
             *('-f', 'json'),
         )
         # Others boot servers with its functions at the same time.
@@ -123,7 +123,7 @@ class TestPlacement(base.CloudTestCase):
                     f'{device["host"]}_{device["address"]}',
                     answer['kind'],
                 )
-                for answer in (found, by_id)
+                for answer in (shown, by_id)
                 for device in answer['devices']
             ],
         )
@@ -146,12 +146,12 @@ class TestPlacement(base.CloudTestCase):
         )
 
     def test_unknown_names(self) -> None:
-        for option, value, words in (
+        for option, value, message in (
             ('--host', 'nohost', "no compute host 'nohost'"),
             ('--project', 'noone', "No project has the name or ID 'noone'"),
         ):
             self.assertIn(
-                words,
+                message,
                 self.refused('gpu', 'placement', 'list', option, value),
             )
         self.assertIn(
@@ -237,7 +237,7 @@ class TestPlacement(base.CloudTestCase):
     def test_expectations_that_cannot_be_read(self) -> None:
         path = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         path /= 'nova-compute.conf'
-        for text, words in (
+        for text, message in (
             (
                 '[pci]\ndevice_spec = {"address": "0000:04:00.0"}\n',
                 'does not set [pci]report_in_placement',
@@ -251,7 +251,7 @@ class TestPlacement(base.CloudTestCase):
         ):
             path.write_text(text)
             self.assertIn(
-                words,
+                message,
                 self.refused(
                     'gpu', 'placement', 'list', '--expect', str(path)
                 ),
@@ -294,12 +294,12 @@ class TestPlacement(base.CloudTestCase):
     def test_as_a_member(self) -> None:
         """There is nothing to show: the policy is named."""
         for arguments in (('list',), ('show', 'edpm-compute-0')):
-            words = self.refused(
+            message = self.refused(
                 'gpu', 'placement', *arguments, os_cloud=base.MEMBER
             )
-            self.assertIn('placement:resource_providers:list', words)
-            self.assertIn('"openstack gpu server list"', words)
-            self.assertEqual(1, len(words.splitlines()))
+            self.assertIn('placement:resource_providers:list', message)
+            self.assertIn('"openstack gpu server list"', message)
+            self.assertEqual(1, len(message.splitlines()))
 
 
 class TestServer(base.CloudTestCase):
@@ -342,12 +342,12 @@ class TestServer(base.CloudTestCase):
 
     def test_what_a_member_may_not_ask(self) -> None:
         self.boot(self.make_flavor('nvidia_pci:1'), os_cloud=base.MEMBER)
-        for option, words in (
+        for option, message in (
             (('--all-projects',), 'servers:detail:get_all_tenants'),
             (('--host', 'x'), 'os-extended-server-attributes'),
         ):
             self.assertIn(
-                words,
+                message,
                 self.refused(
                     *('gpu', 'server', 'list', *option), os_cloud=base.MEMBER
                 ),

@@ -57,11 +57,11 @@ class TestEdited(base.OwnCloudTestCase):
         edited = drop_ins / '20-mine.conf'
         edited.write_text(f'{FILTERS},RetryFilter\n')
         result = self.restart('--service', 'nova-scheduler', status=1)
-        words = 'Scheduler Host Filter RetryFilter could not be found'
-        self.assertIn(words, result.stderr)
+        message = 'Scheduler Host Filter RetryFilter could not be found'
+        self.assertIn(message, result.stderr)
         refused = self.state_of('nova-scheduler')
         self.assertEqual('refused', refused['state'])
-        self.assertIn(words, refused['message'])
+        self.assertIn(message, refused['message'])
         found = self.openstack(*check, '-f', 'json', status=3)
         self.assertEqual(['GPU326'], [one['Code'] for one in found])
 

@@ -249,8 +249,10 @@ class PlacementTestCase(testtools.TestCase):
                 continue
             used = self.send('GET', f'{base}/usages')['usages']
             held = self.send('GET', f'{base}/allocations')['allocations']
-            found = self.send('GET', f'{base}/inventories')['inventories']
-            for key, record in (found or {None: {}}).items():
+            inventories = self.send('GET', f'{base}/inventories')[
+                'inventories'
+            ]
+            for key, record in (inventories or {None: {}}).items():
                 rows.append(
                     (
                         names[provider['root_provider_uuid']],
@@ -274,9 +276,9 @@ class PlacementTestCase(testtools.TestCase):
         servers: tuple[inventory.Server, ...] = (),
         **filters: typing.Any,
     ) -> list[inventory.Device]:
-        found = placement_devices.read_devices(self.placement, **filters)
-        self.assertEqual((), found.failures)
-        owned = owners.read_owners(self.placement, found.value, servers)
+        result = placement_devices.read_devices(self.placement, **filters)
+        self.assertEqual((), result.failures)
+        owned = owners.read_owners(self.placement, result.value, servers)
         self.assertEqual((), owned.failures)
         return list(owned.value)
 
@@ -438,12 +440,12 @@ class TestReads(PlacementTestCase):
         record.update(reserved=1, allocation_ratio=1.5)
         self.send('PUT', f'{base}/inventories/VCPU', record)
         with unittest.mock.patch.object(reader, 'NEWEST', version):
-            found = placement_devices.read_snapshot(self.placement)
-        self.assertEqual((), found.failures)
-        self.assertEqual(25, len(found.value.devices))
-        hosts = {host.name: host for host in found.value.hosts}
+            result = placement_devices.read_snapshot(self.placement)
+        self.assertEqual((), result.failures)
+        self.assertEqual(25, len(result.value.devices))
+        hosts = {host.name: host for host in result.value.hosts}
         self.assertEqual(
-            sorted({device.host for device in found.value.devices}),
+            sorted({device.host for device in result.value.devices}),
             list(hosts),
         )
         self.assertEqual(
@@ -527,10 +529,10 @@ class TestReads(PlacementTestCase):
         self.reserve(devices[0], A100, 1)
         expected = self.plainly()
         self.placement.paths.clear()
-        found = placement_devices.read_devices(self.placement)
+        result = placement_devices.read_devices(self.placement)
         asked = [path.rpartition('/')[2] for path in self.placement.paths]
         self.assertEqual((7, 7, 2), self.counts(asked))
-        with_owners = owners.read_owners(self.placement, found.value, ())
+        with_owners = owners.read_owners(self.placement, result.value, ())
         self.assertEqual(expected, self.rows(list(with_owners.value)))
 
     @staticmethod
@@ -575,9 +577,9 @@ class TestReads(PlacementTestCase):
                 self.send('DELETE', f'/resource_providers/{provider}')
 
         self.placement.after = ('/resource_providers', change)
-        found = placement_devices.read_devices(self.placement)
-        self.assertEqual(['idle'], [one.host for one in found.value])
-        (failure,) = found.failures
+        result = placement_devices.read_devices(self.placement)
+        self.assertEqual(['idle'], [device.host for device in result.value])
+        (failure,) = result.failures
         self.assertRegex(str(failure), f'^name of host {root}: .*HTTP 404')
 
     def test_many_hosts_without_memory(self) -> None:
@@ -589,12 +591,12 @@ class TestReads(PlacementTestCase):
                 self.allocate({root: {MB: 64, **left}, devices[0]: {A100: 1}})
         expected = self.plainly()
         self.placement.paths.clear()
-        found = placement_devices.read_devices(self.placement).value
+        devices = placement_devices.read_devices(self.placement).value
         self.assertEqual(
             ['/resource_providers', *['/allocation_candidates'] * 3],
             self.placement.paths,
         )
-        owned = owners.read_owners(self.placement, found, ()).value
+        owned = owners.read_owners(self.placement, devices, ()).value
         self.assertEqual(expected, self.rows(list(owned)))
 
     def test_requests_for_owners(self) -> None:
@@ -604,11 +606,11 @@ class TestReads(PlacementTestCase):
             _root, devices = self.host(f'host-{number}', 4)
             identities.append(
                 (
-                    self.allocate({one: {A100: 1} for one in devices}),
+                    self.allocate({device: {A100: 1} for device in devices}),
                     f'host-{number}',
                 )
             )
-        servers = tuple(self.server(*one) for one in identities)
+        servers = tuple(self.server(*identity) for identity in identities)
         self.placement.paths.clear()
         self.assertEqual(24, len(self.read(servers)))
         self.assertEqual(2 + 6, len(self.placement.paths))
