@@ -162,7 +162,7 @@ class TestCreate(AliasTestCase):
             )
         for name, message in (
             ('', "'' should be non-empty"),
-            ('  ', 'must not be blank'),
+            ('  ', 'The name of the alias is blank'),
             ('a:b', "contains ':'"),
             ('a,b', "contains ','"),
             ('a"b', 'stricter than Nova'),

@@ -428,8 +428,8 @@ class TestFailures(base.CloudTestCase):
             (('alias', 'create', 'nvidia_a2', *ids), 'warnings'),
             (('flavor', 'set', flavor.id, '--alias', 'nvidia_a2:1'), 'notes'),
         ):
-            shown = self.openstack('gpu', *arguments, '-f', 'json')
-            self.assertIn('temporary flavor', ' '.join(shown[key]))
+            output = self.openstack('gpu', *arguments, '-f', 'json')
+            self.assertIn('temporary flavor', ' '.join(output[key]))
         compute = self.connect().compute
         for request in between.requests:
             if request.method == 'DELETE':
