@@ -85,7 +85,7 @@ class TestLifecycle(base.OwnCloudTestCase):
         message = self.refused(
             'gpu', 'rehearsal', 'start', 'life', '--hosts', '2'
         )
-        self.assertIn('runs with another spec', message)
+        self.assertIn('is running with another spec', message)
 
         # The entries in the user's file are there.
         self.assertEqual(['life', 'life-member'], cloud['registered'])
