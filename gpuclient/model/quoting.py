@@ -44,6 +44,25 @@ _KINDS = re.compile(
     'dataplane(?=nodeset|deployment|service)'
 )
 _WORDS = re.compile('[A-Z]+[a-z]*|[a-z]+|[0-9]+')
+#: Marks between the parts of names of files and hosts.
+_MARKS = re.compile('[-._/#~+@%]+')
+#: A part of such a name: ``conf``, ``a100``, ``80g``, ``10``.
+_PART = re.compile(
+    '(?:[a-z]{1,16}|[A-Z]{1,16}|[A-Z][a-z]{1,15})[0-9]{0,4}'
+    '|[0-9]{1,4}(?:[a-z]{1,16}|[A-Z]{1,16})?'
+)
+#: Letters that such a name has at least, of all its letters and digits.
+_LEAST_SHARE = 1 / 3
+#: The end of the name of a file of configuration, also of a copy of it.
+_FILE = re.compile(
+    r'[.](?:conf|cfg|ini|ya?ml|json|toml|j2|jinja2?|tmpl|template|pp|rb|sh|'
+    r'txt|md|rst|env|rules|service|mount|log|xml|tar|tgz|gz)'
+    r'(?:[.](?:d|in|j2|rpm(?:new|save|orig)|dpkg-\w{1,8}|ucf-\w{1,8}|'
+    r'bak|backup|old|orig|save|saved|disabled|sample|example|sw[a-z]|gz|'
+    r'[0-9]{1,14}))?[~#]?\Z'
+)
+#: Characters of such an end.
+_LONGEST_END = 32
 #: Characters of a whole message.
 _LONGEST_MESSAGE = 4000
 #: What stands in place of what is not shown.
@@ -221,7 +240,7 @@ def choice(text: object) -> str:
 def is_name(text: str) -> bool:
     """Return whether a text is short, or is made of words.
 
-    Words are told apart by marks, digits or capitals: ``gpu_a100_80g``,
+    Marks, digits or capitals separate words: ``gpu_a100_80g``,
     ``AggregateInstanceExtraSpecsFilter``.
     """
     if len(text) <= _LONGEST_WORD or _OURS.fullmatch(text):
@@ -232,6 +251,24 @@ def is_name(text: str) -> bool:
         letters > 0
         and max(map(len, words)) <= _LONGEST_PIECE
         and letters >= _LEAST_LETTERS * len(words)
+    )
+
+
+def is_file_name(text: str) -> bool:
+    """Return whether a text has the form of a name of a file or a host.
+
+    Its end is that of a file of configuration, or marks separate short parts:
+    ``nova-compute.conf.d/20-spec.ini``, ``r12-gpu-a100-03.example.com``.
+    """
+    if _FILE.search(text, max(0, len(text) - _LONGEST_END)):
+        return True
+    parts = [part for part in _MARKS.split(text) if part]
+    letters = sum(map(str.isalpha, text))
+    digits = sum(map(str.isdigit, text))
+    return (
+        len(parts) > 1
+        and letters >= _LEAST_SHARE * (letters + digits)
+        and all(map(_PART.fullmatch, parts))
     )
 
 
@@ -282,11 +319,15 @@ def finding(text: str) -> str:
 
 
 def _long_word(match: re.Match[str]) -> str:
-    found = match[0]
-    if _IDENTIFIER.fullmatch(found):
-        return found
+    text = match[0]
+    if _IDENTIFIER.fullmatch(text):
+        return text
     # A line end, as Python writes it, is part of no name.
-    return found if is_name(found) and '\\' not in found else MASK
+    if '\\' in text:
+        return MASK
+    # The sentence may end after it.
+    name = text.rstrip('.')
+    return text if is_name(text) or is_file_name(name) else MASK
 
 
 def names(texts: collections.abc.Iterable[str]) -> list[str]:

@@ -18,6 +18,7 @@ import ddt
 
 from gpuclient.documents import tree
 from gpuclient.model import configuration
+from gpuclient.rules import configuration as configuration_rules
 from tests.unit.documents import test_tree
 
 ALIAS, SPEC, ON = test_tree.ALIAS, test_tree.SPEC, test_tree.ON
@@ -431,6 +432,21 @@ class TestUnread(LayoutTestCase):
         )
         self.assertEqual(
             [('GPU330', f'nova.conf.d/{name}', None)], self.check(files)
+        )
+
+    def test_names_of_drop_ins_are_shown(self) -> None:
+        folder = 'nova-compute.conf.d'
+        names = [
+            f'{folder}/{name}' for name in ('.99_gpu-a100.conf', '20-spec.ini')
+        ]
+        self.write(dict.fromkeys(names, f'[pci]\n{SPEC}'))
+        configured = tree.read([os.fspath(self.folder)]).deployment
+        self.assertEqual(
+            names,
+            sorted(
+                located.finding.message.partition(' is not read')[0]
+                for located in configuration_rules.check(configured)
+            ),
         )
 
     @ddt.data('#x.conf', 'B.conf')

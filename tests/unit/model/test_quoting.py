@@ -102,6 +102,56 @@ class TestMessages(testtools.TestCase):
         ):
             self.assertEqual(name, quoting.finding(name))
 
+    def test_names_of_files_and_hosts(self) -> None:
+        """A name of a file is shown, wherever in a message it is."""
+        folders = (
+            'nova-compute.conf.d',
+            'nova/compute-0.example.com',
+            'r12-gpu-a100-03/nova.conf.d',
+            'r12-gpu-a100-03.dc1.cloud.example.com',
+            'host_vars/ip-10-0-12-7.eu-west-1.compute.internal',
+            'node-4f9c2d1a7b3e/nova-compute.conf.d',
+        )
+        files = (
+            *('10-pci.conf', '20-spec.ini', '99_gpu-a100.conf', 'nova.conf'),
+            *('nova-compute.conf.rpmnew', '.nova.conf.swp', '#nova.conf#'),
+            *('nova.conf~', 'nova-compute.conf.20241129120000'),
+            *('nova.conf.dpkg-dist', 'user_variables.yml', 'secrets.yaml'),
+            *('passwords.yml', 'ca-token.conf', 'K8sGPUa100NodeSet1b.yaml'),
+            *('nova.conf.j2', 'nova-cell1-compute-gpu-a100-80gb-extra.yaml'),
+        )
+        names = [
+            *folders[:-1],
+            *files,
+            *(f'{folder}/{name}' for folder in folders for name in files),
+        ]
+        for name in names:
+            for text in (
+                f'{name} is not read: no process reads it. Delete it',
+                f'{name}:12: The option is not set in {name}.',
+                f'Cannot read {name}: permission denied',
+                f"Permission denied: '{name}'",
+            ):
+                self.assertEqual(text, quoting.finding(text))
+                self.assertEqual(text, str(exceptions.GPUError(text)))
+
+    def test_secrets_in_names_of_files(self) -> None:
+        for text in (
+            'http://nova:hunter2@mq.example.com/nova.conf',
+            'password=hunter2.conf',
+            'password = hunter2/nova.conf',
+        ):
+            self.assertNotIn('hunter2', quoting.finding(text))
+
+    def test_long_words(self) -> None:
+        for word in (
+            'wJalrXUtnFEMI/K7MDENG/bPxRfiCYzEXAMPLEKEY',
+            '9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d',
+            'x7f3-9k2d-p0q8-r4t6-z1m5-w2e9',
+            'Zm9vYmFyYmF6cXV4-Y29ycmVjdA_hb3JzZQ',
+        ):
+            self.assertEqual('***', quoting.finding(word))
+
     def test_words_of_ours(self) -> None:
         """What this package itself says is never masked."""
         package = pathlib.Path(gpuclient.__file__).parent
