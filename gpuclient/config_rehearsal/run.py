@@ -39,34 +39,28 @@ _VCPUS, _RAM_MB, _DISK_GB = 1, 64, 1
 _REFUSED = (alias_probe.AliasState.NOT_DEFINED, alias_probe.AliasState.BROKEN)
 
 
-def rehearse(
+def start(
     plan: planning.Plan,
-    report: reporting.Report,
     say: rehearsal.Say,
     keep: str | None = None,
-) -> partial_result.PartialResult[list[reporting.Row]]:
-    """Start the cloud of a plan, run it, and delete it.
+    bound_to: int | None = None,
+) -> contextlib.AbstractContextManager[rehearsal.RehearsalCloud]:
+    """Start the cloud of a plan, and delete it at the end.
 
     :param say: Called with each line of progress.
     :param keep: Keep the cloud under this name.
-    :raises gpuclient.exceptions.GPUError: The cloud did not start, or a
-        service that started does not answer.
+    :param bound_to: The ID of a process with which a kept cloud stops.
+    :raises gpuclient.exceptions.GPUError: The cloud did not start.
     """
     if keep is None:
-        start = rehearsal.temporary(plan.spec, say)
-    else:
-        start = rehearsal.kept(rehearsal.folder(keep, None), plan.spec, say)
-    with start as cloud:
-        try:
-            return run(cloud, plan, report, say)
-        except exceptions.GPUError as exc:
-            if keep is not None:
-                exc.add(kept(keep))
-            raise
+        return rehearsal.temporary(plan.spec, say)
+    return rehearsal.kept(
+        rehearsal.folder(keep, None), plan.spec, say, bound_to
+    )
 
 
 def kept(name: str) -> str:
-    """Return that a cloud is still there, whatever else went wrong."""
+    """Return the sentence that names a cloud that keeps running."""
     return f'Rehearsal cloud {name!r} is kept all the same'
 
 

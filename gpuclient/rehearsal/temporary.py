@@ -66,9 +66,12 @@ def kept(
     folder: state.StateFolder,
     document: typing.Any,
     say: launch.Say | None = None,
+    bound_to: int | None = None,
 ) -> collections.abc.Iterator[control.RehearsalCloud]:
     """Start a cloud that keeps running; otherwise as :func:`temporary`.
 
+    :param bound_to: The ID of a process: the cloud stops when that process
+        ends.
     :raises RehearsalError: The folder has a cloud already.
     """
     if folder.exists():
@@ -77,7 +80,7 @@ def kept(
             f'name, or delete it with "openstack gpu rehearsal stop '
             f'{folder.name} --delete"'
         )
-    yield _start(folder, document, say, bound_to=None)
+    yield _start(folder, document, say, bound_to=bound_to)
 
 
 def _start(

@@ -92,7 +92,11 @@ class TestRehearse(base.OwnCloudTestCase):
         self.addCleanup(os.chdir, os.getcwd())
         folder = self.copy('plain')
         self.stop_at_the_end('kept')
-        rows = self.rehearse('--keep', 'kept', '--long', '.', status=3)
+        rows = self.rehearse(
+            *('--keep', 'kept', '--bound-to', str(os.getpid())),
+            *('--long', '.'),
+            status=3,
+        )
         self.assertEqual(
             [
                 ('service', 'nova-api-1', 'started', None, None, []),

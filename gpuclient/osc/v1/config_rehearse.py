@@ -28,6 +28,7 @@ with lazy_imports.deferred():
     from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient import exceptions
     from gpuclient.host import bundle as host_bundle
+    from gpuclient.model import partial_result
     from gpuclient.operations import config_check
     from gpuclient.osc import columns
     from gpuclient.osc import config_paths
@@ -98,6 +99,15 @@ Example::
             ),
         )
         parser.add_argument(
+            '--bound-to',
+            metavar='<pid>',
+            type=int,
+            help=(
+                'With --keep: stop the cloud when this process ends, even if '
+                'it is killed (in a script: --bound-to $$)'
+            ),
+        )
+        parser.add_argument(
             '--long',
             action='store_true',
             help='Also list the options that the rehearsal excludes',
@@ -106,6 +116,11 @@ Example::
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
+        if parsed_args.bound_to is not None and parsed_args.keep is None:
+            raise exceptions.InvalidValue(
+                '--bound-to applies to a cloud that is kept: add --keep '
+                '<name>, or omit --bound-to'
+            )
         models = catalogue_documents.load(parsed_args.catalogue)
         tree = config_check.read(parsed_args.paths, parsed_args.declared)
         if not tree.deployment.processes and not tree.unreadable:
@@ -129,11 +144,7 @@ Example::
         report = reporting.Report(plan, config_check.check(tree, models))
         rows = report.unreadable(tree.unreadable)
         if tree.deployment.processes:
-            result = running.rehearse(
-                plan, report, self.say, keep=parsed_args.keep
-            )
-            if parsed_args.keep is not None:
-                self.done = running.kept(parsed_args.keep)
+            result = self._run_in_cloud(parsed_args, plan, report)
             self.report(result.failures)
             rows += result.value
         if any(row.bad for row in rows):
@@ -143,6 +154,20 @@ Example::
         return tuple(_COLUMNS), [
             tuple(value(row) for value in _COLUMNS.values()) for row in rows
         ]
+
+    def _run_in_cloud(
+        self,
+        parsed_args: argparse.Namespace,
+        plan: planning.Plan,
+        report: reporting.Report,
+    ) -> partial_result.PartialResult[list[reporting.Row]]:
+        keep = parsed_args.keep
+        start = running.start(plan, self.say, keep, parsed_args.bound_to)
+        with start as cloud:
+            if keep is not None:
+                # Also named where the run fails.
+                self.done = running.kept(keep)
+            return running.run(cloud, plan, report, self.say)
 
 
 _COLUMNS: dict[str, typing.Callable[[reporting.Row], object]] = {

@@ -15,7 +15,10 @@
 import argparse
 import io
 import json
+import os
 import pathlib
+import socket
+import typing
 import unittest.mock
 
 import fixtures
@@ -23,9 +26,13 @@ import testtools
 
 from gpuclient import exceptions
 from gpuclient.osc.v1 import config_rehearse
+from gpuclient.rehearsal import control
+from gpuclient.rehearsal import service_files
+from gpuclient.rehearsal import spec_reader
+from gpuclient.rehearsal import state
 
 
-class TestRehearseConfig(testtools.TestCase):
+class CommandTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
@@ -53,6 +60,8 @@ class TestRehearseConfig(testtools.TestCase):
         self.assertNotIn('\n', str(error))
         return str(error)
 
+
+class TestRehearseConfig(CommandTestCase):
     def test_extra_that_is_missing(self) -> None:
         self.useFixture(
             fixtures.MonkeyPatch(
@@ -105,3 +114,80 @@ class TestRehearseConfig(testtools.TestCase):
             "Invalid name '/' of a rehearsal cloud",
             self.refused('--keep', '/'),
         )
+        self.assertEqual(
+            '--bound-to applies to a cloud that is kept: add --keep <name>, '
+            'or omit --bound-to',
+            self.refused('--bound-to', '1'),
+        )
+
+    def test_bound_to_a_process_that_does_not_exist(self) -> None:
+        self.useFixture(
+            fixtures.EnvironmentVariable('XDG_STATE_HOME', str(self.folder))
+        )
+        self.assertEqual(
+            'Cannot bind the cloud to process 4194304: it does not exist',
+            self.refused('--keep', 'lab', '--bound-to', '4194304'),
+        )
+        self.assertFalse((self.folder / 'gpuclient').exists())
+
+
+class TestKeptCloud(CommandTestCase):
+    """A cloud that is kept, in which no service answers."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.useFixture(
+            fixtures.EnvironmentVariable('XDG_STATE_HOME', str(self.folder))
+        )
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'gpuclient.rehearsal.control.start', self.start
+            )
+        )
+
+    def start(
+        self,
+        folder: state.StateFolder,
+        document: typing.Any,
+        say: object,
+        bound_to: int | None,
+    ) -> control.RehearsalCloud:
+        self.bound_to = bound_to
+        folder.create()
+        with socket.create_server(('127.0.0.1', 0)) as server:
+            port = server.getsockname()[1]
+        service_files.ServiceFiles(
+            folder,
+            {'keystone': port},
+            {'admin': 'x', 'member': 'x'},
+            'rehearsal:///x',
+        ).write_clouds_yaml()
+        cloud_spec = spec_reader.read(document)
+        services = [
+            state.CloudProcess(name, host, state=state.READY)
+            for name, host in (
+                *((part.name, part.host) for part in cloud_spec.control_plane),
+                *(('nova-compute', host.name) for host in cloud_spec.hosts),
+            )
+        ]
+        supervisor = state.CloudProcess('supervisor', state=state.READY)
+        return control.RehearsalCloud(
+            folder,
+            state.CloudRecord(folder.name, supervisor, services),
+            running=True,
+        )
+
+    def test_run_that_fails(self) -> None:
+        """The error names the cloud, which still runs."""
+        (self.folder / 'nova.conf').write_text(
+            '[pci]\ndevice_spec = {"address": "0000:04:00.0"}\n'
+        )
+        error = self.refused(
+            *('--keep', 'lab', '--bound-to', str(os.getpid()))
+        )
+        self.assertIn('Unable to establish connection', error)
+        self.assertTrue(
+            error.endswith(". Rehearsal cloud 'lab' is kept all the same"),
+            error,
+        )
+        self.assertEqual(os.getpid(), self.bound_to)
