@@ -332,8 +332,8 @@ def attacker() -> collections.abc.Iterator[
     )
     try:
         with (
-            unittest.mock.patch.object(control, '_LAST', 0),
-            unittest.mock.patch.object(control, '_RESTART', 0),
+            unittest.mock.patch.object(control, '_KILL_TIMEOUT', 0),
+            unittest.mock.patch.object(control, '_RESTART_TIMEOUT', 0),
         ):
             yield lambda source: attack(foreign, source)
     finally:
