@@ -91,7 +91,7 @@ class AliasRecord:
 
     @property
     def is_known(self) -> bool:
-        """Whether a file, a flavor or nova-api has it."""
+        """Whether a file, a flavor or nova-api knows it."""
         return bool(
             self.definitions
             or self.flavors

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Trees of configuration: read them, and check them."""
+"""Read trees of configuration, and check them."""
 
 import collections.abc
 import os
@@ -30,45 +30,49 @@ def read(
 ) -> tree.ConfigurationTree:
     """Read files and folders.
 
-    :param declared: What some of them are.
+    :param declared: Files and folders with the services that read them.
     :raises gpuclient.exceptions.GPUError: They have no configuration.
     """
     if not paths and not declared:
         raise exceptions.InvalidValue(
-            'Name files or folders, or say what they are with --as'
+            'Name files or folders, or services and their files with --as'
         )
-    found = tree.read(paths, declared)
-    paths = [*paths, *(each.path for each in declared)]
-    if not found.files and not found.unreadable and found.unread:
-        path, name = found.unread[0]
+    configuration_tree = tree.read(paths, declared)
+    if configuration_tree.files or configuration_tree.unreadable:
+        return configuration_tree
+    if configuration_tree.unread:
+        path, name = configuration_tree.unread[0]
         raise exceptions.DocumentError(services.not_read(path, name))
-    if not found.files and not found.unreadable:
-        raise exceptions.NotFound(
-            (
-                'There is no configuration of Nova in {paths}: name '
-                'nova.conf files, YAML files, or folders that hold them'
-            ).format(paths=', '.join(paths))
-        )
-    return found
+    raise exceptions.NotFound(
+        no_configuration([*paths, *(path.path for path in declared)])
+    )
+
+
+def no_configuration(paths: collections.abc.Iterable[str]) -> str:
+    """Return the message about paths without configuration."""
+    return (
+        f'There is no Nova configuration in {", ".join(paths)}: name '
+        'nova.conf files, YAML files, or folders with such files'
+    )
 
 
 def check(
-    found: tree.ConfigurationTree, models: catalogue.Catalogue
+    configuration_tree: tree.ConfigurationTree, models: catalogue.Catalogue
 ) -> tuple[finding.Located, ...]:
     """Return all findings of a tree."""
     return (
         *(
             configuration_rules.unreadable(path, reason)
-            for path, reason in found.unreadable
+            for path, reason in configuration_tree.unreadable
         ),
         *(
             configuration_rules.unread(
                 path, services.not_read(os.path.basename(path), name)
             )
-            for path, name in found.unread
+            for path, name in configuration_tree.unread
         ),
         *configuration_rules.check(
-            found.deployment,
+            configuration_tree.deployment,
             models,
             device_names.known_name,
         ),

@@ -55,7 +55,7 @@ class Edit(typing.Generic[T]):
 
     @property
     def shown(self) -> list[editable.Editable]:
-        """The files that have changed, or the one that has not."""
+        """The files that have changed, or the unchanged file."""
         return [*self.files] or [self.file]
 
     def readers(self, file: editable.Editable) -> list[str]:
@@ -215,7 +215,7 @@ def read(
     paths: collections.abc.Iterable[tuple[str, list[str]]],
     reader: collections.abc.Callable[[str], tuple[T, ...]],
 ) -> list[Edit[T]]:
-    """Read files; one that is named twice is one file.
+    """Read files; a file that is named twice is read once.
 
     :param paths: With the services that read each.
     :param reader: Returns the configuration of the services in a file.
@@ -241,9 +241,11 @@ def _edit(
     reader: collections.abc.Callable[[str], tuple[T, ...]],
 ) -> Edit[T]:
     """Read a file; YAML names the services that read it."""
-    found = reader(path)
+    configurations = reader(path)
     documents = [
-        document for document in found if document.service in (None, *names)
+        document
+        for document in configurations
+        if document.service in (None, *names)
     ]
     if not documents:
         # Whoever names the service of a nova.conf knows better than its path.
@@ -252,7 +254,7 @@ def _edit(
                 document,
                 reading=dataclasses.replace(document.reading, service=None),
             )
-            for document in found
+            for document in configurations
             if type(document.file) is nova_conf.NovaConf
         ]
     if not documents:

@@ -25,8 +25,8 @@ def check_alias(
 ) -> list[str]:
     """Return warnings of the GPU catalogue and the database of PCI ids."""
     return [
-        str(found)
-        for found in catalogue_rules.check_alias(alias, models, known_name)
+        str(warning)
+        for warning in catalogue_rules.check_alias(alias, models, known_name)
     ]
 
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which devices files make computes report to Placement."""
+"""Devices that compute hosts have to report, by their configuration."""
 
 import collections.abc
 
@@ -28,51 +28,53 @@ from gpuclient.model import expectation
 def read(
     paths: collections.abc.Iterable[str], host: str | None
 ) -> list[expectation.Expectation]:
-    """Return the devices that computes are to report.
+    """Return the devices that compute hosts have to report.
 
-    :param paths: Descriptions as "config create" takes them, or files and
-        folders of configuration.
-    :param host: The host of configuration that does not say whose it is.
-    :raises gpuclient.exceptions.GPUError: A file cannot be read, or computes
-        would report nothing with it.
+    :param paths: Descriptions for "config create", or files and folders of
+        configuration.
+    :param host: The host of configuration that does not name it.
+    :raises gpuclient.exceptions.GPUError: A file cannot be read, or hosts
+        report no devices with it.
     """
-    return [each for path in paths for each in _read(path, host)]
+    return [expected for path in paths for expected in _read(path, host)]
 
 
 def _read(
     path: str, host: str | None
 ) -> collections.abc.Iterator[expectation.Expectation]:
-    found = tree.read([path])
-    if not found.deployment.processes and not found.unread:
-        wanted = created_files.read_description(
+    configuration_tree = tree.read([path])
+    known = configuration_tree.deployment
+    if not known.processes and not configuration_tree.unread:
+        description = created_files.read_description(
             path, catalogue_documents.load(None)
         )
-        if not wanted.report_in_placement:
+        if not description.report_in_placement:
             raise exceptions.InvalidValue(
                 f'{path} has report_in_placement: false'
             )
-        yield from expectation.of_providers(creation.providers(wanted), path)
+        yield from expectation.of_providers(
+            creation.providers(description), path
+        )
         return
-    for name, reason in found.unreadable:
+    for name, reason in configuration_tree.unreadable:
         raise exceptions.DocumentError(f'{name} cannot be read: {reason}')
     computes = [
         process
-        for process in found.deployment.of_kind(configuration.COMPUTE)
+        for process in known.of_kind(configuration.COMPUTE)
         if process.device_specs
     ]
     if not computes:
         raise exceptions.NotFound(
-            f'{path} has no [pci]device_spec of a compute'
+            f'{path} has no [pci]device_spec of nova-compute'
         )
     for compute in computes:
         if not compute.report_in_placement:
             raise exceptions.InvalidValue(
                 f'{compute.place} does not set [pci]report_in_placement = '
-                'True, '
-                'so that computes report no device'
+                'True, so nova-compute reports no device'
             )
         specs = tuple(_specs(compute))
-        for name in _hosts(found.deployment, compute, host):
+        for name in _hosts(known, compute, host):
             yield from expectation.of_specs(name, specs)
 
 
@@ -89,8 +91,7 @@ def _hosts(
         return names
     if host is None:
         raise exceptions.InvalidValue(
-            f'{compute.place} does not say of which host it is: name it with '
-            '--host'
+            f'{compute.place} does not name its host: give --host'
         )
     return (host,)
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What hosts are meant for, from options and configuration."""
+"""Which devices and CPUs of hosts are for guests."""
 
 import collections.abc
 import dataclasses
@@ -23,18 +23,19 @@ from gpuclient.model import configuration
 from gpuclient.model import cpu
 from gpuclient.model import deployment
 from gpuclient.model import pci
+from gpuclient.operations import config_check
 from gpuclient.rules import passthrough_view
 
 
 class Intents:
-    """What hosts are meant for, as far as options and configuration tell.
+    """Which devices and CPUs of hosts are for guests.
 
-    :param addresses: The devices that are named.
-    :param aliases: The names of those whose devices are for guests.
+    :param addresses: Devices for guests.
+    :param aliases: Names of aliases whose devices are for guests.
     :param files: Files and folders of configuration.
-    :param declared: What some of them are.
+    :param declared: Files and folders with the services that read them.
     :raises gpuclient.exceptions.GPUError: The configuration cannot be read,
-        or has no alias that is named.
+        or does not define an alias.
     """
 
     def __init__(
@@ -45,63 +46,50 @@ class Intents:
         declared: collections.abc.Sequence[tree.Declared] = (),
     ) -> None:
         self._addresses = addresses
-        self._wanted = aliases
-        found = tree.read(files, declared)
-        for path, reason in found.unreadable:
+        self._names = aliases
+        configuration_tree = tree.read(files, declared)
+        for path, reason in configuration_tree.unreadable:
             raise exceptions.DocumentError(f'{path} cannot be read: {reason}')
-        for path, name in found.unread:
+        for path, name in configuration_tree.unread:
             raise exceptions.DocumentError(services.not_read(path, name))
-        paths = [
-            *files,
-            *(each.path for each in declared),
-        ]
-        if paths and not found.deployment.processes:
-            raise exceptions.NotFound(
-                (
-                    'There is no configuration of Nova in {paths}: name '
-                    'nova.conf files, YAML files, or folders that hold them'
-                ).format(paths=', '.join(paths))
-            )
-        self._deployment = found.deployment
-        names = {one.name for one in _aliases(found.deployment.processes)}
-        for name in self._wanted:
-            if name not in names:
+        self._deployment = configuration_tree.deployment
+        paths = [*files, *(path.path for path in declared)]
+        if paths and not self._deployment.processes:
+            raise exceptions.NotFound(config_check.no_configuration(paths))
+        defined = {
+            alias.name for alias in _aliases(self._deployment.processes)
+        }
+        for name in self._names:
+            if name not in defined:
                 raise exceptions.NotFound(
                     f'No file given with --config defines an alias {name!r}'
                 )
 
     def of(self, host: str) -> passthrough_view.Intent:
-        """Return what a host is meant for.
+        """Return what is for guests on a host.
 
-        :raises gpuclient.exceptions.GPUError: Which compute it is cannot be
-            told, or a value is not one that Nova takes.
+        :raises gpuclient.exceptions.GPUError: Its nova-compute cannot be
+            identified, or a value is invalid.
         """
         computes = self._deployment.computes_on(host)
-        intents = {self._intent(one): one for one in computes}
+        intents = {self._intent(compute): compute for compute in computes}
         if len(intents) > 1:
             raise exceptions.InvalidValue(
-                (
-                    'Which nova-compute is the one on {host} cannot be '
-                    'told: {places} differ; name it with --as '
-                    'nova-compute@{host}=PATH'
-                ).format(
-                    host=host,
-                    places=', '.join(
-                        str(one.place) for one in intents.values()
-                    ),
-                )
+                f'Cannot identify the nova-compute of {host}: '
+                + ', '.join(str(compute.place) for compute in intents.values())
+                + f' differ. Name it with --as nova-compute@{host}=PATH'
             )
         if not computes and self._deployment.of_kind(configuration.COMPUTE):
             raise exceptions.NotFound(
-                f'None of the nova-computes given is the one on {host}; '
-                f'name it with --as nova-compute@{host}=PATH'
+                f'The configuration given has no nova-compute of {host}. Name '
+                f'it with --as nova-compute@{host}=PATH'
             )
         return next(iter(intents), None) or self._intent(None)
 
     def _intent(
         self, compute: deployment.Process | None
     ) -> passthrough_view.Intent:
-        """Return what a host with a compute is meant for."""
+        """Return what is for guests on the host of a nova-compute."""
         aliases = tuple(
             alias
             for alias in _aliases(
@@ -109,12 +97,12 @@ class Intents:
                 for process in self._deployment.processes
                 if process is compute or process.is_control_plane
             )
-            if not self._wanted or alias.name in self._wanted
+            if not self._names or alias.name in self._names
         )
         intent = passthrough_view.Intent(
             addresses=self._addresses or None,
             aliases=aliases,
-            only_aliases=bool(self._wanted),
+            only_aliases=bool(self._names),
         )
         if compute is None:
             return intent
@@ -155,23 +143,23 @@ class Intents:
 def _aliases(
     processes: collections.abc.Iterable[deployment.Process],
 ) -> tuple[alias_model.Alias, ...]:
-    """Return the aliases that are known; a template may make others."""
-    found: dict[alias_model.Alias, None] = {}
+    """Return the aliases without those that a template renders."""
+    aliases: dict[alias_model.Alias, None] = {}
     for process in processes:
         for setting in process.aliases:
             if not setting.is_known:
                 continue
             try:
-                found.setdefault(alias_model.parse(setting.text))
+                aliases.setdefault(alias_model.parse(setting.text))
             except exceptions.InvalidAlias as exc:
                 raise exceptions.InvalidAlias(
                     f'{setting.place}: {exc}'
                 ) from exc
-    return tuple(found)
+    return tuple(aliases)
 
 
 def _known(setting: configuration.Setting | None) -> str | None:
-    """Return a value; None where it is not set, or a template makes it."""
+    """Return a value; None if it is unset, or rendered by a template."""
     return setting.text if setting is not None and setting.is_known else None
 
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How values look in tables; JSON and YAML have them as they are."""
+"""Cells of tables; JSON and YAML preserve values."""
 
 import collections.abc
 import json
@@ -27,12 +27,11 @@ Record: typing.TypeAlias = dict[str, typing.Any]
 #: The columns of a list: by header, what returns the cell of an item.
 Cells: typing.TypeAlias = dict[str, collections.abc.Callable[[T], typing.Any]]
 
-#: Of a cell with sentences, in characters.
+#: Width of a cell with sentences, in characters.
 _PROSE_WIDTH = 44
-# Spreadsheets take a cell that begins so for a formula.
+# Spreadsheets interpret such a cell as a formula.
 _FORMULA = ('=', '+', '-', '@')
-# What a shell does not leave alone between double quotes; cliff quotes the
-# quotes themselves.
+# What a shell expands in double quotes; cliff escapes the quotes.
 _SHELL = str.maketrans({character: f'\\{character}' for character in '\\$`'})
 
 escape = text.escape
@@ -56,10 +55,9 @@ def table(
 
 
 class Border:
-    """A formatter of cliff, behind which no text can do any harm.
+    """A formatter of cliff with text that is safe for its format.
 
-    Whatever a command puts into a cell, text is escaped; objects are JSON
-    where a format has no form of its own for them, never Python's.
+    All text is escaped. Objects are JSON in formats that have none.
 
     :param name: As in ``-f NAME``.
     """
@@ -88,7 +86,7 @@ class Border:
 
 
 def _table_cell(value: typing.Any) -> typing.Any:
-    """Return a cell of lines that can be shown."""
+    """Return a cell of printable lines."""
     if isinstance(value, columns.FormattableColumn):
         shown = value.human_readable()
         return '\n'.join(map(escape, shown.split('\n')))
@@ -131,14 +129,14 @@ _CELLS: typing.Final = {
 
 
 class TextColumn(columns.FormattableColumn[str | None]):
-    """Somebody else's text."""
+    """Text that is not ours, such as a name."""
 
     def human_readable(self) -> str:
         return 'None' if self._value is None else escape(self._value)
 
 
 class ProseColumn(TextColumn):
-    """Sentences, in lines that leave room for other columns."""
+    """Sentences, wrapped to leave space for other columns."""
 
     def human_readable(self) -> str:
         if self._value is None:
@@ -147,7 +145,7 @@ class ProseColumn(TextColumn):
 
 
 class ListColumn(columns.FormattableColumn[list[str] | None]):
-    """Texts, a line each."""
+    """Strings, a line each."""
 
     def human_readable(self) -> str:
         if self._value is None:
@@ -156,7 +154,7 @@ class ListColumn(columns.FormattableColumn[list[str] | None]):
 
 
 class TraitsColumn(columns.FormattableColumn[list[str]]):
-    """Traits; tables leave out those that every device has."""
+    """Traits; tables omit those that all devices have."""
 
     def human_readable(self) -> str:
         return '\n'.join(
@@ -165,7 +163,7 @@ class TraitsColumn(columns.FormattableColumn[list[str]]):
 
 
 class NamedColumn(columns.FormattableColumn[list[Record] | None]):
-    """Objects with a name and an id, a line each: the name, or the id."""
+    """Objects with a name or an ID, a line each."""
 
     def human_readable(self) -> str:
         if self._value is None:
@@ -183,7 +181,7 @@ def _named(record: Record) -> str:
 
 
 class CountsColumn(columns.FormattableColumn[dict[str, int] | None]):
-    """Aliases with a number of devices each, as flavors write them."""
+    """Aliases with a number of devices each, as in flavors."""
 
     def human_readable(self) -> str:
         if self._value is None:
@@ -194,14 +192,14 @@ class CountsColumn(columns.FormattableColumn[dict[str, int] | None]):
 
 
 class NoDeviceColumn(columns.FormattableColumn[None]):
-    """In place of the address, of a compute that reports no device."""
+    """Instead of the address, for a host that reports no device."""
 
     def human_readable(self) -> str:
         return 'reports no device'
 
 
 class LimitsColumn(columns.FormattableColumn[dict[str, int] | None]):
-    """What there is least of, and on how many hosts."""
+    """Limits, and on how many hosts they apply."""
 
     def human_readable(self) -> str:
         if self._value is None:
@@ -214,14 +212,14 @@ class LimitsColumn(columns.FormattableColumn[dict[str, int] | None]):
 
 
 class KnownColumn(columns.FormattableColumn[int | bool | None]):
-    """A number, or a truth, that may not be known."""
+    """A number or boolean that may be unknown."""
 
     def human_readable(self) -> str:
         return 'unknown' if self._value is None else str(self._value)
 
 
 class PropertiesColumn(columns.FormattableColumn[dict[str, str] | None]):
-    """Extra specs; null where policy hides them."""
+    """Extra specs; null if policy hides them."""
 
     def human_readable(self) -> str:
         if self._value is None:
@@ -233,7 +231,7 @@ class PropertiesColumn(columns.FormattableColumn[dict[str, str] | None]):
 
 
 class FilesColumn(columns.FormattableColumn[list[Record]]):
-    """Files that are edited, with their diffs."""
+    """Edited files, with their diffs."""
 
     def human_readable(self) -> str:
         lines = []
@@ -250,7 +248,7 @@ class FilesColumn(columns.FormattableColumn[list[Record]]):
 
 
 class DefinitionsColumn(columns.FormattableColumn[list[Record]]):
-    """Where aliases are defined, and as what."""
+    """Definitions of aliases, and where they are."""
 
     def human_readable(self) -> str:
         return '\n'.join(
@@ -270,7 +268,7 @@ class DevicesColumn(columns.FormattableColumn[list[Record] | None]):
 
 
 class SizeColumn(columns.FormattableColumn[int | None]):
-    """Bytes of a memory region, a power of two: ``64 GiB``."""
+    """Size of a memory region, a power of two: ``64 GiB``."""
 
     def human_readable(self) -> str:
         return 'None' if self._value is None else _size(self._value)
@@ -290,7 +288,7 @@ class BarsColumn(columns.FormattableColumn[list[Record] | None]):
 
 
 class ForecastColumn(columns.FormattableColumn[list[Record]]):
-    """Hosts, and how many more servers fit there, a line each."""
+    """Hosts with the number of servers that fit, a line each."""
 
     def human_readable(self) -> str:
         return '\n'.join(
@@ -330,7 +328,7 @@ def _device_line(record: Record) -> str:
 
 
 def servers(device: inventory.Device) -> list[Record] | None:
-    """Return the servers, and other consumers, that hold a device."""
+    """Return the consumers of a device: servers and others."""
     if device.consumers is None:
         return None
     return [
@@ -348,7 +346,7 @@ def servers(device: inventory.Device) -> list[Record] | None:
 def projects(
     device: inventory.Device, names: collections.abc.Mapping[str, str]
 ) -> list[Record] | None:
-    """Return the projects that hold a device."""
+    """Return the projects of the consumers of a device."""
     if device.consumers is None:
         return None
     return [
@@ -362,19 +360,19 @@ def projects(
 
 
 def device(
-    found: inventory.Device, names: collections.abc.Mapping[str, str]
+    record: inventory.Device, names: collections.abc.Mapping[str, str]
 ) -> Record:
-    """Return a device as an object for programs."""
+    """Return a device as an object."""
     return {
-        'id': found.uuid,
-        'host': found.host,
-        'address': found.address,
-        'resource_class': found.resource_class,
-        'total': found.total,
-        'reserved': found.reserved,
-        'used': found.used,
-        'free': found.free,
-        'traits': list(found.traits),
-        'servers': servers(found),
-        'projects': projects(found, names),
+        'id': record.uuid,
+        'host': record.host,
+        'address': record.address,
+        'resource_class': record.resource_class,
+        'total': record.total,
+        'reserved': record.reserved,
+        'used': record.used,
+        'free': record.free,
+        'traits': list(record.traits),
+        'servers': servers(record),
+        'projects': projects(record, names),
     }

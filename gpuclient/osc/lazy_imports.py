@@ -12,9 +12,9 @@
 
 """Import modules when they are used.
 
-cliff loads the modules of all commands whichever command is run
-(``cliff/commandmanager.py:CommandManager.add_command_group``), so whatever
-they import costs every ``openstack`` command there is.
+cliff loads the modules of all commands for each command that is run
+(``cliff/commandmanager.py:CommandManager.add_command_group``), so their
+imports slow down every ``openstack`` command.
 """
 
 import collections.abc
@@ -29,7 +29,7 @@ _PACKAGE = 'gpuclient.'
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds modules of ours, to be executed at the first look into them."""
+    """Finds modules of this package, which are executed at first use."""
 
     def find_spec(
         self,
@@ -43,7 +43,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         if (
             spec is None
             or spec.loader is None
-            # A package has to be there for what is in it.
+            # The modules of a package need it.
             or spec.submodule_search_locations is not None
         ):
             return spec

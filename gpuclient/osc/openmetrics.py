@@ -24,9 +24,9 @@ Renderer: typing.TypeAlias = collections.abc.Callable[
 
 
 def renderer() -> Renderer:
-    """Return what writes families as text.
+    """Return a function that renders metrics as text.
 
-    :raises gpuclient.exceptions.GPUError: prometheus_client is not there.
+    :raises gpuclient.exceptions.GPUError: prometheus_client is not installed.
     """
     try:
         from prometheus_client import core
@@ -39,18 +39,18 @@ def renderer() -> Renderer:
         ) from exc
 
     def render(families: collections.abc.Iterable[metrics.Family]) -> bytes:
-        found = []
+        gauges = []
         for family in families:
             gauge = core.GaugeMetricFamily(
                 family.name, family.help, labels=family.labels
             )
             for labels, value in family.samples:
                 gauge.add_metric(labels, value)
-            found.append(gauge)
+            gauges.append(gauge)
 
         class Collector(registry.Collector):
             def collect(self) -> list[core.GaugeMetricFamily]:
-                return found
+                return gauges
 
         collected = registry.CollectorRegistry()
         collected.register(Collector())

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How ``openstack`` finds us.
+"""The plugin module that ``openstack`` loads.
 
-The shell imports this module on every run, whatever the command, so it
-imports the standard library only.
+The shell imports it on every run, for every command, so it imports only the
+standard library.
 """
 
 import argparse
@@ -34,8 +34,8 @@ def make_client(
 ) -> 'connection.Connection':
     """Return the SDK connection of this run.
 
-    We talk to Nova, Placement, Keystone and Glance, so the whole connection
-    is our client; no service of our own exists.
+    There is no service for GPUs: the commands use Nova, Placement, Keystone
+    and Glance.
     """
     return instance.sdk_connection
 

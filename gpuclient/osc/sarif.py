@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Findings in SARIF 2.1.0, which code review systems show beside the lines."""
+"""Findings as SARIF 2.1.0, which code review systems show at the lines."""
 
 import collections.abc
 import json
@@ -34,18 +34,18 @@ def render(
     """Return the log; paths below the working directory are relative."""
     results = []
     codes: dict[str, None] = {}
-    for one in findings:
-        codes.setdefault(one.finding.code)
+    for located in findings:
+        codes.setdefault(located.finding.code)
         place: dict[str, typing.Any] = {
-            'artifactLocation': {'uri': _uri(one.place.path)}
+            'artifactLocation': {'uri': _uri(located.place.path)}
         }
-        if one.place.line is not None:
-            place['region'] = {'startLine': one.place.line}
+        if located.place.line is not None:
+            place['region'] = {'startLine': located.place.line}
         results.append(
             {
-                'ruleId': one.finding.code,
-                'level': _LEVELS[one.finding.severity],
-                'message': {'text': one.finding.message},
+                'ruleId': located.finding.code,
+                'level': _LEVELS[located.finding.severity],
+                'message': {'text': located.finding.message},
                 'locations': [{'physicalLocation': place}],
             }
         )
@@ -77,8 +77,8 @@ def _uri(path: str) -> str:
 def write(
     path: str, findings: collections.abc.Iterable[finding.Located]
 ) -> None:
-    """Write the log to a file, which is replaced as a whole.
+    """Write the log to a file, which is replaced atomically.
 
-    :raises gpuclient.exceptions.DocumentError: The system refused.
+    :raises gpuclient.exceptions.DocumentError: It cannot be written.
     """
     atomic.write(path, render(findings).encode())

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Standard output that is closed, full, or cannot take a character."""
+"""Write to a standard output that may be closed, full or limited."""
 
 import collections.abc
 import contextlib
@@ -22,7 +22,7 @@ from gpuclient import exceptions
 
 
 def write_bytes(stream: typing.Any, content: bytes) -> None:
-    """Write bytes as they are, whatever the encoding of the stream is."""
+    """Write bytes, regardless of the encoding of the stream."""
     buffer = getattr(stream, 'buffer', None)
     if buffer is None:
         stream.write(content.decode('utf-8', 'surrogateescape'))
@@ -34,15 +34,15 @@ def write_bytes(stream: typing.Any, content: bytes) -> None:
 
 @contextlib.contextmanager
 def guarded(stream: typing.Any) -> collections.abc.Iterator[None]:
-    """Raise what goes wrong with output as one error of ours.
+    """Translate the errors of writing output.
 
     :raises gpuclient.exceptions.OutputError: It cannot be written.
     """
     if stream is None:
-        # What Python makes of a closed one.
+        # Python has no object for a closed one.
         raise _not_written('it is closed')
     if getattr(stream, 'errors', None) == 'strict':
-        # What the locale has no character for is shown by its number.
+        # Escape characters that the locale does not support.
         stream.reconfigure(errors='backslashreplace')
     try:
         yield
@@ -53,18 +53,18 @@ def guarded(stream: typing.Any) -> collections.abc.Iterator[None]:
     except exceptions.GPUError:
         raise
     except ValueError as exc:
-        # cliff knows the names of columns only when all is done.
+        # cliff validates the names of columns after the command.
         raise exceptions.OutputError(f'Cannot show the result: {exc}') from exc
 
 
 def _discard(stream: typing.Any) -> None:
-    """Let what is still to be flushed at the end go nowhere."""
+    """Discard what Python would flush at exit."""
     if stream is not sys.stdout:
         return
     with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 def _not_written(reason: str) -> exceptions.OutputError:

@@ -69,7 +69,7 @@ Example::
         parser = super().get_parser(prog_name)
         parser.usage = f'{prog_name} <command> [<option> ...]'
         parser.add_argument(
-            'words',
+            'command_words',
             metavar='<command>',
             nargs=argparse.REMAINDER,
             help='Command to run; without one, this list is shown',
@@ -101,10 +101,10 @@ Example::
         ]
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        if not parsed_args.words:
+        if not parsed_args.command_words:
             return super().run(parsed_args)
         # As cliff does for words that are no command.
-        given = ' '.join(('gpu', *parsed_args.words))
+        given = ' '.join(('gpu', *parsed_args.command_words))
         lines = [f"openstack: '{given}' is not an openstack command."]
         matches = similar(given, self._names())
         if matches:
@@ -155,9 +155,9 @@ def _purpose(entry_point: typing.Any) -> str:
 
 def similar(given: str, names: list[str]) -> list[str]:
     """Return the commands that a user may have meant."""
-    words = given.split()
-    for count in range(len(words), 1, -1):
-        beginning = ' '.join(words[:count])
+    parts = given.split()
+    for count in range(len(parts), 1, -1):
+        beginning = ' '.join(parts[:count])
         matches = [
             name for name in names if f'{name} '.startswith(f'{beginning} ')
         ] or difflib.get_close_matches(beginning, names)

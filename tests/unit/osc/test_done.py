@@ -109,6 +109,7 @@ WRITES: dict[str, tuple[str, str]] = {
 }
 #: Those that write nothing, or show nothing.
 OTHERS = {
+    'gpu',
     'gpu_alias_list',
     'gpu_alias_show',
     'gpu_alias_verify',

@@ -75,8 +75,8 @@ class TestRehearseConfig(CommandTestCase):
     def test_nothing_to_rehearse(self) -> None:
         (self.folder / 'nova.conf').unlink()
         self.assertEqual(
-            f'There is no configuration of Nova in {self.folder}: name '
-            f'nova.conf files, YAML files, or folders that hold them',
+            f'There is no Nova configuration in {self.folder}: name '
+            'nova.conf files, YAML files, or folders with such files',
             self.refused(),
         )
 

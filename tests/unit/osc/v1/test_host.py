@@ -140,7 +140,7 @@ class TestShow(TestCase):
             self.refused(host.ShowHost, '--device', '09:00.0', path),
         )
         self.assertIn(
-            'is not the address',
+            'is not a PCI address',
             self.refused(host.ShowHost, '--device', 'x', path),
         )
 
@@ -289,8 +289,8 @@ class TestCheck(TestCase):
         path = self.bundle(trees.a100())
         tree = self.host_folders(other=CONFIG, another='[pci]\n')
         self.assertEqual(
-            'None of the nova-computes given is the one on a100; name '
-            'it with --as nova-compute@a100=PATH',
+            'The configuration given has no nova-compute of a100. Name it '
+            'with --as nova-compute@a100=PATH',
             self.refused(host.CheckHost, '--config', tree, path),
         )
         self.assertTrue(
@@ -312,7 +312,7 @@ class TestCheck(TestCase):
                 CONFIG if name == 'a' else '[pci]\n'
             )
         self.assertIn(
-            'Which nova-compute is the one on a100 cannot be told: ',
+            'Cannot identify the nova-compute of a100: ',
             self.refused(host.CheckHost, '--config', os.fspath(folder), path),
         )
         # Where they are alike, it does not matter.
@@ -378,7 +378,7 @@ class TestCheck(TestCase):
         for words, arguments in (
             ("alias 'b'", ('--alias', 'b', '--config', self.config())),
             ("alias 'b'", ('--alias', 'b')),
-            ('no configuration', ('--config', empty)),
+            ('no Nova configuration', ('--config', empty)),
             ('nowhere', ('--config', '/nowhere')),
             (
                 'a.conf:2: Invalid PCI alias definition',

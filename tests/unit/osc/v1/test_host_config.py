@@ -148,7 +148,7 @@ class TestCreate(testtools.TestCase):
     @ddt.data(
         (('debian',), 'Name the cards for guests'),
         (('debian', '--device', '0000:05:00.0'), 'no PCI device 0000:05:00.0'),
-        (('debian', '--device', 'x'), "'x' is not the address"),
+        (('debian', '--device', 'x'), "'x' is not a PCI address"),
         (('debian', '--id', '10de:2236'), 'no PCI device with the ids'),
         (('nowhere', '--id', '10de:20f1'), 'nowhere'),
         (
