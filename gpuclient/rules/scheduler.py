@@ -274,6 +274,13 @@ def _remedy_of_unset(service: deployment.Process) -> str:
             f'Add {scheduler_filters.PCI} to '
             f'{scheduler_filters.ADDED_BY_TOOL[service.tool]}'
         )
+    if service.tool == 'devstack':
+        return (
+            f'In [[post-config|$NOVA_CONF]], set [filter_scheduler]'
+            f'enabled_filters = {scheduler_filters.DEVSTACK_VARIABLE},'
+            f'{scheduler_filters.PCI} (devstack overwrites NOVA_FILTERS of '
+            f'localrc)'
+        )
     names: tuple[str, ...] = scheduler_filters.DEFAULT
     old = service.last('DEFAULT', 'scheduler_default_filters')
     if old is not None and not old.depends and '$' not in old.text:

@@ -22,6 +22,14 @@ SPEC = test_check.SPEC
 GOOD = 'enabled_filters = ComputeFilter,PciPassthroughFilter\n'
 PCI = f'[pci]\n{ALIAS}\n{SPEC}\n'
 API = {'nova-api.conf': f'[pci]\n{ALIAS}\n'}
+#: The shell of devstack needs the escapes.
+OF_DEVSTACK = (
+    '[[local|localrc]]\nNOVA_FILTERS=PciPassthroughFilter\n'
+    '[[post-config|$NOVA_CONF]]\n{filters}'
+    + f'[pci]\n{ALIAS}\n'.replace('"', '\\\\"')
+    .replace('{', '{{')
+    .replace('}', '}}')
+)
 
 
 def scheduler(text: str) -> dict[str, str]:
@@ -315,6 +323,12 @@ class TestList(RulesTestCase):
             {'group_vars/all.yml': f"nova_pci_alias: ['{ALIAS[8:]}']\n"},
             'Add PciPassthroughFilter to nova_scheduler_extra_filters',
         ),
+        # devstack overwrites a list in localrc, and expands the variable.
+        (
+            {'local.conf': OF_DEVSTACK.format(filters='')},
+            'In [[post-config|$NOVA_CONF]], set [filter_scheduler]'
+            'enabled_filters = $NOVA_FILTERS,PciPassthroughFilter (devstack',
+        ),
         # The name that Nova 24 removed: its filters are kept.
         (
             {'nova.conf': f'{OLD_FILTERS}{PCI}'},
@@ -348,6 +362,13 @@ class TestList(RulesTestCase):
         },
         # A deployment tool that sets the filter.
         {'osdpl.yaml': OF_MOSK},
+        # The remedy of devstack.
+        {
+            'local.conf': OF_DEVSTACK.format(
+                filters='[filter_scheduler]\n'
+                'enabled_filters = $NOVA_FILTERS,PciPassthroughFilter\n'
+            )
+        },
     )
     def test_not_unset(self, files: dict[str, str]) -> None:
         found = [one for one in self.messages(files) if 'GPU327' in one]
