@@ -203,7 +203,7 @@ def _rendered(
             yield f' {line}'
         position = i2
         for line in before[i1:i2]:
-            yield f'-{_shown(line, kept)}'
+            yield f'-{_shown(_without_odd_values(line), kept)}'
         for line in after[j1:j2]:
             yield f'+{_shown(line, kept)}'
     for line in before[position : hunk.old[1]]:
@@ -228,6 +228,18 @@ def _range(start: int, end: int) -> str:
     if length == 1:
         return str(start + 1)
     return f'{start + (1 if length else 0)},{length}'
+
+
+def _without_odd_values(line: str) -> str:
+    """Return a line, without values of an alias that are no names.
+
+    They are not Nova's, so they may be secrets.
+    """
+    match = _OF_DEVICES.match(line)
+    if match is None:
+        return line
+    start = match.start('json')
+    return line[:start] + quoting.without_odd_values(line[start:])
 
 
 def _shown(line: str, kept: collections.abc.Set[str]) -> str:

@@ -274,7 +274,12 @@ def is_file_name(text: str) -> bool:
 
 def spec(text: str) -> str:
     """Return what to show of an alias or a device spec that is wrong."""
-    return _PIECES.sub(_piece, short(text))
+    return without_odd_values(short(text))
+
+
+def without_odd_values(text: str) -> str:
+    """Return an alias or a device spec without values that are no names."""
+    return _PIECES.sub(_piece, text)
 
 
 def _piece(match: re.Match[str]) -> str:

@@ -114,8 +114,8 @@ SETTINGS_OF_TOOL = {
 #: The same where filters are added to the list of a tool.
 ADDED_BY_TOOL = {'OpenStack-Ansible': 'nova_scheduler_extra_filters'}
 #: The list of devstack. ``lib/nova`` assigns it after localrc is read, and
-#: ``[[post-config|$NOVA_CONF]]`` is merged after that, with its values expanded
-#: by the shell (``inc/meta-config``).
+#: ``[[post-config|$NOVA_CONF]]`` is merged after that, with values that the
+#: shell expands (``inc/meta-config``).
 DEVSTACK_VARIABLE = '$NOVA_FILTERS'
 
 

@@ -104,6 +104,8 @@ def open_private(path: str, flags: int) -> int:
         descriptor = os.open(
             path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
+    except IsADirectoryError as exc:
+        raise _not_trusted(path, 'it is not a regular file') from exc
     except OSError as exc:
         if exc.errno != errno.ELOOP:
             raise

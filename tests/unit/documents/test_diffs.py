@@ -78,6 +78,16 @@ class TestUnified(testtools.TestCase):
             self.edited(text),
         )
 
+    def test_values_of_an_alias_that_is_removed(self) -> None:
+        """A trait that none can be is not shown."""
+        value = 'SVScLlr6HbDXkv5J2IqWJwplxZJ0C0Ki3x'
+        line = f'alias = {{"name": "a", "traits": "{value},CUSTOM_FAST"}}\n'
+        diff = diffs.unified('x', ['[pci]\n', line], ['[pci]\n'])
+        self.assertIn('-alias = {"name": "a", "traits": "***"}\n', diff)
+        line = f'alias = {ALIAS}\n'
+        diff = diffs.unified('x', ['[pci]\n', line], ['[pci]\n'])
+        self.assertIn(f'-alias = {ALIAS}\n', diff)
+
     def test_many_lines_that_are_the_same(self) -> None:
         """difflib does not find lines again that a file has often."""
         lines_of_others = [f'password = {SECRET}\n'] * 400

@@ -114,6 +114,14 @@ class TestFolder(testtools.TestCase):
         os.mkfifo(self.folder.file('state.json'), 0o600)
         self._refused('it is not a regular file')
 
+    @ddt.data('lock', 'log/supervisor.log')
+    def test_folder_in_place_of_a_file(self, name):
+        os.makedirs(self.folder.file(name), mode=0o700)
+        self._refused(
+            f'{os.path.basename(name)}: it is not a regular file',
+            call=lambda: control.start(self.folder),
+        )
+
     def test_file_that_others_can_write(self):
         os.chmod(self.folder.file('state.json'), 0o666)
         self._refused('other users can write to it')
