@@ -1,0 +1,248 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What differs between releases of Nova, as far as GPUs are concerned.
+
+This is the only place that knows since which version Nova behaves how. Rules
+ask :meth:`gpuclient.model.release.Release.has`; the documentation shows the
+table (``doc/source/user/releases.rst``), and a test compares both.
+"""
+
+import dataclasses
+import typing
+
+#: ``(31, 3, 1)``
+Version: typing.TypeAlias = tuple[int, int, int]
+
+NOVA = 'Nova'
+PLACEMENT = 'Placement'
+#: Placement 16 was released with Nova 34, and so on.
+_BEHIND_NOVA = {NOVA: 0, PLACEMENT: 18}
+
+
+@dataclasses.dataclass(frozen=True)
+class NovaChange:
+    """A behavior that begins or ends with a version of Nova."""
+
+    #: Stable, for the documentation.
+    id: str
+    #: What Nova does where it has the change: a sentence.
+    behavior: str
+    #: What follows where it does not: a sentence.
+    otherwise: str
+    #: The file of Nova and the function, or the bug.
+    source: str
+    #: The first version, but for :attr:`backports`; that of Nova in the same
+    #: OpenStack release for a change of another component.
+    since: Version = (0, 0, 0)
+    #: The first versions of older series that have it.
+    backports: tuple[Version, ...] = ()
+    #: The first version that no longer has it.
+    until: Version | None = None
+    component: str = NOVA
+
+    def is_in(self, version: Version) -> bool:
+        """Return whether a version of Nova has the change."""
+        if self.until is not None and version >= self.until:
+            return False
+        return version >= self.since or any(
+            version[0] == first[0] and version >= first
+            for first in self.backports
+        )
+
+    @property
+    def versions(self) -> str:
+        """The versions of the component that have it: ``32.0.0, 31.3.1``."""
+        if self.until is not None:
+            return f'before {version_text(self.until)}'
+        behind = _BEHIND_NOVA[self.component]
+        return ', '.join(
+            version_text((first[0] - behind, *first[1:]))
+            for first in (self.since, *self.backports)
+        )
+
+
+def version_text(version: Version) -> str:
+    """Return a version as it is written: ``31.3.1``."""
+    return '.'.join(map(str, version))
+
+
+PCI_IN_PLACEMENT = NovaChange(
+    'pci-in-placement',
+    'With [filter_scheduler]pci_in_placement, devices that flavors request '
+    'are scheduled by Placement.',
+    'Devices are reported to Placement, and scheduled without it.',
+    'nova/objects/request_spec.py:RequestSpec.'
+    'generate_request_groups_from_pci_requests',
+    since=(27, 0, 0),
+)
+ALIAS_PLACEMENT = NovaChange(
+    'alias-placement',
+    'An alias can have resource_class and traits.',
+    'An alias with either of them is refused.',
+    'nova/pci/request.py:_ALIAS_SCHEMA',
+    since=(27, 0, 0),
+)
+AVAILABILITY_ZONE_FILTER = NovaChange(
+    'availability-zone-filter',
+    'nova-scheduler has AvailabilityZoneFilter.',
+    'nova-scheduler does not start with it in enabled_filters.',
+    'nova/scheduler/filters',
+    until=(28, 0, 0),
+)
+ALIAS_LIVE_MIGRATABLE = NovaChange(
+    'alias-live-migratable',
+    'An alias can have live_migratable.',
+    'An alias with it is refused.',
+    'nova/pci/request.py:_ALIAS_SCHEMA',
+    since=(31, 0, 0),
+)
+SPEC_MANAGED = NovaChange(
+    'device-spec-managed',
+    'A device_spec can have managed and live_migratable: booleans.',
+    'Both keys are tags that do nothing; any value is accepted, and libvirt '
+    'always rebinds the devices.',
+    'nova/pci/devspec.py:PciDeviceSpec._normalize_device_spec_tag',
+    since=(31, 0, 0),
+)
+ONE_POOL_OF_PROVIDER = NovaChange(
+    'one-pool-of-provider',
+    'A request for VFs takes as many devices as Placement allocated.',
+    'With pci_in_placement, a request for VFs can take more devices than '
+    'Placement allocated (bug 2098496).',
+    'nova/pci/stats.py:PciDeviceStats._assert_one_pool_per_rp_uuid',
+    since=(31, 1, 0),
+    backports=((30, 2, 0), (29, 4, 0)),
+)
+REMOVED_DEVICES_KEPT = NovaChange(
+    'removed-devices-kept',
+    'A device that is removed from device_spec while it is allocated stays in '
+    'Placement until it is free.',
+    'nova-compute removes the device, and deleting the server can fail.',
+    'nova/pci/manager.py:PciDevTracker._set_hvdevs, '
+    'nova/compute/pci_placement_translator.py:PciResourceProvider.'
+    '_adjust_for_removals_and_held_devices',
+    since=(31, 2, 0),
+)
+ALIASES_READ_AT_START = NovaChange(
+    'aliases-read-at-start',
+    'nova-api and nova-compute validate all aliases when they start, and exit '
+    'if one is invalid.',
+    'Both start; nova-api answers HTTP 400 to each request for a server whose '
+    'flavor requests any alias.',
+    'nova/api/openstack/wsgi_app.py:_setup_service, '
+    'nova/compute/manager.py:ComputeManager.init_host',
+    since=(32, 0, 0),
+    backports=((31, 3, 1),),
+)
+ALIASES_CHECKED_TOGETHER = NovaChange(
+    'aliases-checked-together',
+    'An alias needs vendor_id and product_id, or with pci_in_placement a '
+    'resource_class; with pci_in_placement a name can have one alias only.',
+    'Such aliases are accepted. Without ids an alias matches every device; '
+    'servers that request an alias of several values fail with '
+    'pci_in_placement.',
+    'nova/pci/request.py:_validate_aliases',
+    since=(32, 0, 0),
+    backports=((31, 3, 1),),
+)
+ONE_TIME_USE = NovaChange(
+    'one-time-use',
+    'A device_spec can have one_time_use, and Placement the trait '
+    'HW_PCI_ONE_TIME_USE.',
+    'The key is a tag that does nothing: a device is assigned again without '
+    'having been cleaned.',
+    'nova/compute/pci_placement_translator.py:PciResourceProvider.'
+    '_handle_one_time_use',
+    since=(32, 0, 0),
+)
+TRAIT_LIVE_MIGRATABLE = NovaChange(
+    'trait-live-migratable',
+    'Devices with live_migratable have the trait HW_PCI_LIVE_MIGRATABLE.',
+    'The lack of the trait says nothing about a device.',
+    'nova/compute/pci_placement_translator.py:_get_traits_for_dev',
+    since=(34, 0, 0),
+)
+OWNER_NOVA = NovaChange(
+    'owner-nova',
+    'nova-compute reports the trait OWNER_NOVA, and nova-scheduler requires '
+    'it once every nova-compute that is not forced down is of this release.',
+    'Nova neither reports nor requires the trait.',
+    'nova/scheduler/request_filter.py:owner_nova_filter',
+    since=(34, 0, 0),
+)
+LIMITS_COUNT_ALIASES = NovaChange(
+    'limits-count-aliases',
+    'With pci_in_placement, unified limits count the devices that the aliases '
+    'of a flavor request.',
+    'No limit counts devices that are requested by alias.',
+    'nova/scheduler/utils.py:resources_for_limits',
+    since=(34, 0, 0),
+)
+INTERNAL_HINTS_REMOVED = NovaChange(
+    'internal-hints-removed',
+    'nova-api removes scheduler hints that begin with _nova from requests.',
+    'A user can boot a server that Placement does not account for '
+    '(bug 2151252).',
+    'nova/compute/api.py:API.create',
+    since=(34, 0, 0),
+    backports=((33, 0, 2), (32, 2, 1), (31, 3, 1)),
+)
+LIMIT_ENDPOINT_BY_NAME = NovaChange(
+    'limit-endpoint-by-name',
+    'Unified limits find the endpoint by [oslo_limit]endpoint_service_type, '
+    'endpoint_service_name and endpoint_region_name.',
+    'Set [oslo_limit]endpoint_id: the other options are not read, or, from '
+    '32 to 33, not read correctly (bug 2123895).',
+    'nova/limit/utils.py',
+    since=(34, 0, 0),
+)
+CANDIDATES_BOUNDED = NovaChange(
+    'candidates-bounded',
+    'Placement has [placement]max_allocation_candidates and '
+    'allocation_candidates_generation_strategy.',
+    'A request for many devices of a host can take minutes and much memory.',
+    'placement/conf/placement.py',
+    since=(31, 0, 0),
+    component=PLACEMENT,
+)
+OVER_CAPACITY_CHANGES = NovaChange(
+    'over-capacity-changes',
+    'Allocations can change while a provider is over capacity, such as a card '
+    'that is in use and was reserved afterwards.',
+    'Placement answers HTTP 409 to each later change of the allocations of '
+    'the server, until reserved is 0 again (bug 2104040).',
+    'placement/objects/allocation.py:_check_capacity_exceeded',
+    since=(32, 0, 0),
+    component=PLACEMENT,
+)
+
+#: In the order of the documentation.
+CHANGES = (
+    PCI_IN_PLACEMENT,
+    ALIAS_PLACEMENT,
+    AVAILABILITY_ZONE_FILTER,
+    ALIAS_LIVE_MIGRATABLE,
+    SPEC_MANAGED,
+    CANDIDATES_BOUNDED,
+    ONE_POOL_OF_PROVIDER,
+    REMOVED_DEVICES_KEPT,
+    ALIASES_READ_AT_START,
+    ALIASES_CHECKED_TOGETHER,
+    ONE_TIME_USE,
+    OVER_CAPACITY_CHANGES,
+    TRAIT_LIVE_MIGRATABLE,
+    OWNER_NOVA,
+    LIMITS_COUNT_ALIASES,
+    INTERNAL_HINTS_REMOVED,
+    LIMIT_ENDPOINT_BY_NAME,
+)
