@@ -749,7 +749,7 @@ class _Parser:
             name, _equals, value = line.partition('=')
             variables[name] = value.strip()
         saved = variables.pop('saved_entry', '')
-        # Where it is not set, grub has it of its own configuration.
+        # If it is unset, grub takes it from its own configuration.
         variables.setdefault('kernelopts', '$kernelopts')
         if grub:
             text = ' '.join(
@@ -794,7 +794,7 @@ def _default_entry(
 
     It has the entries in the order of their names, the latest version first,
     and takes the first, or that which ``saved_entry`` names (``blscfg`` of
-    grub2 as Fedora has it).
+    the grub2 of Fedora).
     """
     if len(paths) < 2:
         return None

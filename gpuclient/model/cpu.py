@@ -263,7 +263,7 @@ class ReservedPages:
         return int(self.size_kib * self.count)
 
     def render(self) -> str:
-        """Return it as nova.conf has it."""
+        """Return it as nova.conf writes it."""
         return f'node:{self.node},size:{self.size_kib},count:{self.count}'
 
 
