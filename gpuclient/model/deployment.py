@@ -154,6 +154,15 @@ class Process:
         return oslo_values.boolean_or_none(values[-1].text) if values else None
 
 
+def are_in_one_folder(have_pci: collections.abc.Iterable[bool]) -> bool:
+    """Return whether one nova-compute reads ConfigMaps that no service mounts.
+
+    :param have_pci: Whether each ConfigMap of a file has a section ``[pci]``:
+        several with one are those of different hosts.
+    """
+    return sum(have_pci) <= 1
+
+
 def in_one_folder(processes: collections.abc.Sequence[Process]) -> Process:
     """Return the process that reads the files of all as one folder."""
     whole = joined(processes)

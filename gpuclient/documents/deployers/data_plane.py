@@ -201,10 +201,12 @@ class DataPlaneObjects:
         """Return the data plane with its processes.
 
         nova-compute reads all ConfigMaps that its data plane service mounts:
-        their processes become one.
+        their processes become one. So do those of ConfigMaps in one file that
+        no service mounts, unless several have ``[pci]``.
         """
         joiner = _ProcessJoiner(processes, self.config_maps)
         services = [joiner.with_process(service) for service in self.services]
+        joiner.join_unmounted([span for _node_set, span in self.node_sets])
         by_name: dict[str, list[deployment.DataPlaneService]] = {}
         for service in services:
             by_name.setdefault(service.name, []).append(service)
@@ -302,6 +304,33 @@ class _ProcessJoiner:
             tuple(map(id, parts)), deployment.in_one_folder(parts)
         )
         return dataclasses.replace(service, process=process)
+
+    def join_unmounted(
+        self, node_sets: collections.abc.Sequence[Span]
+    ) -> None:
+        """Join the processes of the ConfigMaps of a file without a service.
+
+        :param node_sets: The lines of node sets, whose values have processes
+            of their own.
+        """
+        mounted = {number for numbers in self._joined for number in numbers}
+        for processes in self._by_path.values():
+            unmounted = [
+                process
+                for process in processes
+                if id(process) not in mounted
+                and process.sources
+                # Files of a ConfigMap have names; values have none.
+                and all(source.name for source in process.sources)
+                and not any(span.holds(process.place) for span in node_sets)
+            ]
+            if len(unmounted) > 1 and deployment.are_in_one_folder(
+                any(option.section == 'pci' for option in process.options)
+                for process in unmounted
+            ):
+                self._joined[tuple(map(id, unmounted))] = (
+                    deployment.in_one_folder(unmounted)
+                )
 
     def joined(self) -> collections.abc.Iterator[deployment.Process]:
         """Yield all processes, with the joined ones in place of the parts."""

@@ -36,6 +36,7 @@ from gpuclient.documents import yaml_file
 from gpuclient.documents import yaml_nodes
 from gpuclient.files import atomic
 from gpuclient.model import configuration
+from gpuclient.model import deployment
 
 _DEEPEST = 200
 
@@ -235,12 +236,12 @@ class CustomResourceFile(editable.EditableFile):
             for part in parts
         ]
         if left:
-            holders = {
-                part.config_map
-                for part in left
-                if part.conf.has_section('pci')
-            }
-            yield self._together(left, is_ambiguous=len(holders) > 1)
+            is_one_folder = deployment.are_in_one_folder(
+                any(part.conf.has_section('pci') for part in parts)
+                for name, parts in maps.items()
+                if name not in taken
+            )
+            yield self._together(left, is_ambiguous=not is_one_folder)
 
     def _together(
         self, parts: list[EmbeddedConf], *, is_ambiguous: bool

@@ -21,7 +21,9 @@ import textwrap
 import ddt
 import testtools
 
+from gpuclient.documents.deployers import rhoso
 from gpuclient.documents import tree
+from gpuclient.model import configuration
 from gpuclient.rules import configuration as configuration_rules
 from gpuclient.rules import finding
 
@@ -935,3 +937,60 @@ class TestSecondService(CheckTestCase):
         ]
         self.assertEqual(1, len(messages), messages)
         self.assertIn('Cores 24-31 are isolated', messages[0])
+
+
+class TestUnmountedConfigMaps(CheckTestCase):
+    """ConfigMaps whose data plane service is in no file."""
+
+    CPU = (
+        'kind: ConfigMap\nmetadata: {name: cpu}\ndata:\n'
+        '  25-cpu.conf: |\n    [compute]\n    cpu_shared_set = 0-3\n'
+    )
+    GPU = (
+        'kind: ConfigMap\nmetadata: {name: gpu}\ndata:\n'
+        f'  03-gpu.conf: |\n    [pci]\n    {SPEC}\n    {ALIAS}\n'
+        '  04-more.conf: |\n    [pci]\n    report_in_placement = True\n'
+    )
+
+    def processes(self, *objects: str) -> list[list[str]]:
+        """Return the options of each nova-compute.
+
+        Where edits see one nova-compute, so does a check.
+        """
+        path = self.folder / 'maps.yaml'
+        path.write_text('---\n'.join(objects))
+        (edited,) = (
+            reading
+            for reading in rhoso.CustomResourceFile.read(path).edit_readings()
+            if reading.service == configuration.COMPUTE
+        )
+        processes = tree.read([os.fspath(path)]).deployment.processes
+        self.assertEqual(edited.is_ambiguous, len(processes) > 1)
+        return [
+            [option.name for option in process.options]
+            for process in processes
+        ]
+
+    def test_one_has_pci(self) -> None:
+        self.assertEqual(
+            [
+                [
+                    'device_spec',
+                    'alias',
+                    'report_in_placement',
+                    'cpu_shared_set',
+                ]
+            ],
+            self.processes(self.CPU, self.GPU),
+        )
+
+    def test_several_have_pci(self) -> None:
+        other = self.GPU.replace('name: gpu}', 'name: other}')
+        self.assertEqual(
+            [
+                ['cpu_shared_set'],
+                ['device_spec', 'alias', 'report_in_placement'],
+                ['device_spec', 'alias', 'report_in_placement'],
+            ],
+            self.processes(self.CPU, self.GPU, other),
+        )
