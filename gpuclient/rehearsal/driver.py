@@ -176,6 +176,10 @@ class Driver(fake.FakeDriver):  # type: ignore[misc]
         }
         state.write_private(self._guests, json.dumps(guests))
 
+    def list_instances(self) -> list[str]:
+        # That of Nova fails where a server starts or ends in another thread.
+        return [guest.name for guest in list(self.instances.values())]
+
     def spawn(self, *args: typing.Any, **kwargs: typing.Any) -> None:
         super().spawn(*args, **kwargs)
         self._save()
