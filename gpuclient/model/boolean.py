@@ -19,14 +19,12 @@ Boolean options are of another kind: see
 
 import typing
 
-from oslo_utils import strutils
-
 from gpuclient.model import quoting
 
 
 def is_true(value: typing.Any) -> bool:
     """Return whether a value is true; any unknown value is not."""
-    return bool(strutils.bool_from_string(value))
+    return _read(value, strict=False)
 
 
 def parse(value: typing.Any) -> bool:
@@ -36,10 +34,17 @@ def parse(value: typing.Any) -> bool:
         without a value that may be a secret.
     """
     try:
-        return bool(strutils.bool_from_string(value, strict=True))
+        return _read(value, strict=True)
     except ValueError as exc:
         acceptable = str(exc).rpartition(': ')[2]
         raise ValueError(
             f"Unrecognized value '{quoting.choice(value)}', acceptable values "
             f'are: {acceptable}'
         ) from exc
+
+
+def _read(value: typing.Any, *, strict: bool) -> bool:
+    # It takes longer to import than all of this package.
+    from oslo_utils import strutils
+
+    return bool(strutils.bool_from_string(value, strict=strict))

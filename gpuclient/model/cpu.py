@@ -21,8 +21,6 @@ import dataclasses
 import enum
 import re
 
-from oslo_utils import strutils
-
 from gpuclient import exceptions
 from gpuclient.model import quoting
 
@@ -321,6 +319,9 @@ def _size_kib(text: str) -> int | float:
     try:
         return int(text)
     except ValueError:
+        # It takes longer to import than all of this package.
+        from oslo_utils import strutils
+
         size = strutils.string_to_bytes(text, return_int=True) / KIB
     return int(size) if size == int(size) else float(size)
 

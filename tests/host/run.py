@@ -39,7 +39,8 @@ _FAST = (
     '--exclude-regex',
     r'tests\.host\.(test_debian|test_builtin|test_boots\.Test(Machine|OneOfTwo))'
     r'|test_audio_function|test_of_cards|test_driver_override_for_another'
-    r'|test_line_that_modprobe_ignores',
+    r'|test_line_that_modprobe_ignores|test_another_driver_first'
+    r'|test_cards_in_other_slots',
 )
 
 
