@@ -25,6 +25,8 @@ from gpuclient.rehearsal.control import restart
 from gpuclient.rehearsal.control import start
 from gpuclient.rehearsal.control import stop
 from gpuclient.rehearsal.launch import Say
+from gpuclient.rehearsal.nova_overlay import NovaOverlay
+from gpuclient.rehearsal.nova_overlay import prepare as prepare_overlay
 from gpuclient.rehearsal.service_files import OWN_FILE
 from gpuclient.rehearsal.service_files import user_file
 from gpuclient.rehearsal.spec import CONTROLLER
@@ -51,6 +53,7 @@ __all__ = [
     'SCHEDULER_TEMPLATE',
     'STOPPED',
     'CloudProcess',
+    'NovaOverlay',
     'RehearsalCloud',
     'Say',
     'SimulatedDevice',
@@ -62,6 +65,7 @@ __all__ = [
     'kept',
     'list_all',
     'look',
+    'prepare_overlay',
     'restart',
     'start',
     'stop',
