@@ -24,6 +24,7 @@ import json
 import textwrap
 
 from gpuclient.documents.generate import host_files
+from gpuclient.model import distribution
 
 #: Name of the OpenStackDataPlaneService.
 SERVICE = 'vfio-pci-bind'
@@ -44,6 +45,14 @@ UNDO_STEPS = (
     'OpenStackDataPlaneNodeSet. edpm_kernel does not remove arguments from '
     'the hosts: delete GRUB_EDPM_KERNEL_ARGS in /etc/default/grub',
     'Create an OpenStackDataPlaneDeployment; the hosts have to reboot',
+)
+
+#: Rebuilds the initramfs of every installed kernel, as a YAML list: reboot-os
+#: may start another kernel than the one that runs.
+_REBUILD = ', '.join(
+    distribution.rebuild_initramfs(
+        distribution.default_generator(distribution.Family.RHEL)
+    ).split()
 )
 
 #: dracut's paths have no leading slash.
@@ -85,7 +94,7 @@ _PLAYBOOK = """\
       block:
         - name: Rebuild the initramfs
           ansible.builtin.command:
-            argv: [dracut, --force]
+            argv: [%(rebuild)s]
           changed_when: true
 
         - name: Check whether grub2-mkconfig has --update-bls-cmdline
@@ -129,7 +138,7 @@ _UNDO = """\
 %(read)s
     - name: Rebuild the initramfs
       ansible.builtin.command:
-        argv: [dracut, --force]
+        argv: [%(rebuild)s]
       changed_when: true
       when: >-
         _gpu_files is changed or
@@ -183,6 +192,7 @@ def playbook(wanted: host_files.Passthrough) -> str:
     return _PLAYBOOK % {
         'files': textwrap.indent(entries, ' ' * 8).rstrip('\n'),
         'read': _READ,
+        'rebuild': _REBUILD,
         'modprobe_content': f'_gpu_files.results[{modprobe}].item.content',
     }
 
@@ -193,6 +203,7 @@ def undo_playbook(wanted: host_files.Passthrough) -> str:
     return _UNDO % {
         'paths': '\n'.join(f'        - {file.path}' for file in files),
         'read': _READ,
+        'rebuild': _REBUILD,
     }
 
 

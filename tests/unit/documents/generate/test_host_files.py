@@ -323,6 +323,17 @@ class TestRhoso(testtools.TestCase):
                 },
             )
 
+    def test_playbooks_rebuild_every_initramfs(self) -> None:
+        """The kernel that reboot-os starts may be another than this one."""
+        rebuild = ['dracut', '--regenerate-all', '--force']
+        (play,) = yaml.safe_load(rhoso_host.playbook(wanted()))
+        block = next(task['block'] for task in play['tasks'] if 'block' in task)
+        (undo,) = yaml.safe_load(rhoso_host.undo_playbook(wanted()))
+        for task in (block[0], undo['tasks'][-1]):
+            self.assertEqual(
+                rebuild, task['ansible.builtin.command']['argv'], task['name']
+            )
+
     def test_undo_playbook(self) -> None:
         (play,) = yaml.safe_load(rhoso_host.undo_playbook(wanted()))
         self.assertEqual(
