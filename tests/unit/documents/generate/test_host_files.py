@@ -327,7 +327,9 @@ class TestRhoso(testtools.TestCase):
         """The kernel that reboot-os starts may be another than this one."""
         rebuild = ['dracut', '--regenerate-all', '--force']
         (play,) = yaml.safe_load(rhoso_host.playbook(wanted()))
-        block = next(task['block'] for task in play['tasks'] if 'block' in task)
+        block = next(
+            task['block'] for task in play['tasks'] if 'block' in task
+        )
         (undo,) = yaml.safe_load(rhoso_host.undo_playbook(wanted()))
         for task in (block[0], undo['tasks'][-1]):
             self.assertEqual(
