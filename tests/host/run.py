@@ -36,6 +36,8 @@ _HERE = pathlib.Path(__file__).parent
 #: Each virtual machine keeps a CPU busy.
 _WORKERS = 2
 _FAST = (
+    '--worker-file',
+    os.fspath(_HERE / 'workers.yaml'),
     '--exclude-regex',
     r'tests\.host\.(test_debian|test_builtin|test_boots\.Test(Machine|OneOfTwo))'
     r'|test_audio_function|test_of_cards|test_driver_override_for_another'
