@@ -51,9 +51,11 @@ def main() -> int:
     for arguments in times:
         measure(arguments)
     for _run in range(RUNS):
-        for arguments, found in times.items():
-            found.append(measure(arguments))
-    medians = {key: statistics.median(found) for key, found in times.items()}
+        for arguments, measured in times.items():
+            measured.append(measure(arguments))
+    medians = {
+        key: statistics.median(measured) for key, measured in times.items()
+    }
     for arguments, median in medians.items():
         print(f'{median:.3f} s  openstack {" ".join(arguments)}')
     ratio = medians[OURS] / medians[THEIRS]

@@ -111,7 +111,7 @@ class Case:
     #: The command ends with an error that matches this.
     refused: str | None = None
     #: What else the command needs; each reads what it knows.
-    given: dict[str, typing.Any] = dataclasses.field(default_factory=dict)
+    inputs: dict[str, typing.Any] = dataclasses.field(default_factory=dict)
     answer: typing.Any = None
 
 
@@ -141,7 +141,7 @@ def _case(entry: dict[str, typing.Any]) -> Case:
     )
     values['arguments'] = tuple(map(str, values.pop('arguments', ())))
     values['starts'] = tuple(
-        Start(one['service'], tuple(one['files']), one.get('refuses'))
-        for one in values.pop('nova', ())
+        Start(start['service'], tuple(start['files']), start.get('refuses'))
+        for start in values.pop('nova', ())
     )
     return Case(**values)

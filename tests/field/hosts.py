@@ -35,9 +35,9 @@ _UNITS = {'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30}
 _M32, _P64 = 0x40200, 0x14220C
 
 
-def build(given: dict[str, typing.Any]) -> trees.Tree:
+def build(description: dict[str, typing.Any]) -> trees.Tree:
     """Return the files of a host."""
-    values = dict(given)
+    values = dict(description)
     devices = values.pop('devices', [])
     files = values.pop('files', {})
     initramfs = values.pop('initramfs', None)

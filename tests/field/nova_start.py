@@ -94,8 +94,8 @@ class _Ids:
 def _scheduler() -> None:
     handler = filters.HostFilterHandler()
     known = {
-        found.__name__
-        for found in handler.get_matching_classes(
+        filter_class.__name__
+        for filter_class in handler.get_matching_classes(
             CONF.filter_scheduler.available_filters
         )
     }
@@ -111,7 +111,7 @@ def _scheduler() -> None:
     _known = CONF.filter_scheduler.pci_in_placement
 
 
-def disagreements_of_flavor(given: dict[str, typing.Any]) -> list[str]:
+def disagreements_of_flavor(inputs: dict[str, typing.Any]) -> list[str]:
     """Return where Nova makes other requests of extra specs than a case says.
 
     ``nova/pci/request.py:get_pci_requests_from_flavor``
@@ -119,13 +119,13 @@ def disagreements_of_flavor(given: dict[str, typing.Any]) -> list[str]:
     :param given: Has ``extra_specs``, the names of the ``aliases`` that there
         are, and either the counts of the ``requests`` or what it ``raises``.
     """
-    if not {'raises', 'requests'} & set(given):
+    if not {'raises', 'requests'} & set(inputs):
         return []
     lines = [
         json.dumps({'name': name, 'vendor_id': '10de', 'product_id': '20f1'})
-        for name in given['aliases']
+        for name in inputs['aliases']
     ]
-    flavor = objects.Flavor(extra_specs=given['extra_specs'])
+    flavor = objects.Flavor(extra_specs=inputs['extra_specs'])
     request.get_alias_from_config.cache_clear()
     CONF.set_override('alias', lines, 'pci')
     try:
@@ -133,16 +133,18 @@ def disagreements_of_flavor(given: dict[str, typing.Any]) -> list[str]:
         policy = hardware.get_pci_numa_policy_constraint(
             flavor, objects.ImageMeta.from_dict({})
         )
-        made = request.get_pci_requests_from_flavor(
+        pci_requests = request.get_pci_requests_from_flavor(
             flavor, affinity_policy=policy
         )
-        counts: typing.Any = [one.count for one in made.requests]
+        counts: typing.Any = [
+            pci_request.count for pci_request in pci_requests.requests
+        ]
     except (exception.NovaException, ValueError) as exc:
         counts = type(exc).__name__
     finally:
         CONF.clear_override('alias', 'pci')
         request.get_alias_from_config.cache_clear()
-    wanted = given.get('raises', given.get('requests'))
+    wanted = inputs.get('raises', inputs.get('requests'))
     return [] if counts == wanted else [f'requests: {counts}, not {wanted}']
 
 

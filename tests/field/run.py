@@ -81,29 +81,29 @@ def run(case: field_case.Case, folder: pathlib.Path) -> Answer:
 
 def problems(case: field_case.Case, answer: Answer) -> list[str]:
     """Return how an answer differs from the right one."""
-    found = []
+    problems = []
     if case.refused is None and answer.refused is not None:
-        found.append(f'refused: {answer.refused}')
+        problems.append(f'refused: {answer.refused}')
     elif case.refused is not None:
         expected = field_case.Expected('error', None, None, case.refused)
         if answer.refused is None:
-            found.append(f'not refused, wanted /{case.refused}/')
+            problems.append(f'not refused, wanted /{case.refused}/')
         elif not expected.matches('error', '', None, answer.refused):
-            found.append(f'refused otherwise: {answer.refused}')
+            problems.append(f'refused otherwise: {answer.refused}')
     for wanted in case.expected:
-        if not any(_matches(wanted, one) for one in answer.findings):
-            found.append(f'missed: {wanted}')
-    for one in answer.findings:
-        if not any(_matches(wanted, one) for wanted in case.expected):
-            found.append(f'false alarm: {one}')
+        if not any(_matches(wanted, finding) for finding in answer.findings):
+            problems.append(f'missed: {wanted}')
+    for finding in answer.findings:
+        if not any(_matches(wanted, finding) for wanted in case.expected):
+            problems.append(f'false alarm: {finding}')
     if case.answer is not None and case.answer != answer.value:
-        found.append(f'answer {answer.value!r}, wanted {case.answer!r}')
-    return found
+        problems.append(f'answer {answer.value!r}, wanted {case.answer!r}')
+    return problems
 
 
 def nova_disagrees(case: field_case.Case, folder: pathlib.Path) -> list[str]:
     """Return where Nova does not do what a case says that it does."""
-    found = nova_start.disagreements_of_flavor(case.given)
+    disagreements = nova_start.disagreements_of_flavor(case.inputs)
     for start in case.starts:
         refusal = nova_start.refusal(
             start.service, [os.fspath(folder / name) for name in start.files]
@@ -116,14 +116,16 @@ def nova_disagrees(case: field_case.Case, folder: pathlib.Path) -> list[str]:
             and refusal is not None
             and not wanted.matches('error', '', None, refusal)
         ):
-            found.append(
+            disagreements.append(
                 f'{start.service} of {", ".join(start.files)}: {refusal}'
             )
-    return found
+    return disagreements
 
 
-def _matches(wanted: field_case.Expected, one: Found) -> bool:
-    return wanted.matches(one.severity, one.code, one.file, one.message)
+def _matches(wanted: field_case.Expected, finding: Found) -> bool:
+    return wanted.matches(
+        finding.severity, finding.code, finding.file, finding.message
+    )
 
 
 def _execute(command: typing.Any, *arguments: str) -> typing.Any:
@@ -153,7 +155,7 @@ def _check_config(case: field_case.Case) -> Answer:
 
 
 def _check_host(case: field_case.Case) -> Answer:
-    tree = hosts.build(case.given['host'])
+    tree = hosts.build(case.inputs['host'])
     bundle.write('host.tar', tree.tree())
     rows: list[Row] = _execute(host.CheckHost, 'host.tar', *case.arguments)
     return Answer(
@@ -171,64 +173,64 @@ def _check_host(case: field_case.Case) -> Answer:
 
 
 def _check_flavor(case: field_case.Case) -> Answer:
-    flavor = _flavor({'vcpus': 8, 'ram': 65536, 'disk': 100, **case.given})
+    flavor = _flavor({'vcpus': 8, 'ram': 65536, 'disk': 100, **case.inputs})
     return Answer(
         tuple(
-            Found(str(one.severity), one.code, None, one.message)
-            for one in flavor_rules.check(
-                flavor, case.given.get('device_classes')
+            Found(str(finding.severity), finding.code, None, finding.message)
+            for finding in flavor_rules.check(
+                flavor, case.inputs.get('device_classes')
             )
         )
     )
 
 
-def _flavor(given: Row) -> flavor_model.Flavor:
+def _flavor(values: Row) -> flavor_model.Flavor:
     return flavor_model.Flavor(
         id='1',
         name='gpu',
-        vcpus=given['vcpus'],
-        ram=given['ram'],
-        disk=given['disk'],
+        vcpus=values['vcpus'],
+        ram=values['ram'],
+        disk=values['disk'],
         is_public=False,
-        extra_specs=given['extra_specs'],
+        extra_specs=values['extra_specs'],
     )
 
 
 def _forecast(case: field_case.Case) -> Answer:
     """Return how many more servers of a flavor fit."""
-    aliases = [alias_model.parse(line) for line in case.given['aliases']]
+    aliases = [alias_model.parse(line) for line in case.inputs['aliases']]
     forecast = capacity.forecast(
-        _flavor(case.given['flavor']),
+        _flavor(case.inputs['flavor']),
         [
-            _compute_node(number, given)
-            for number, given in enumerate(case.given['hosts'])
+            _compute_node(number, values)
+            for number, values in enumerate(case.inputs['hosts'])
         ],
-        {one.name: one for one in aliases},
-        zone=case.given.get('zone'),
+        {alias.name: alias for alias in aliases},
+        zone=case.inputs.get('zone'),
     )
     shown = {'count': forecast.count, 'exact': forecast.exact}
     return Answer(value={key: shown[key] for key in case.answer})
 
 
-def _compute_node(number: int, given: Row) -> capacity.HostCapacity:
+def _compute_node(number: int, values: Row) -> capacity.HostCapacity:
     name = f'gpu{number}'
     resources = [
-        inventory.Resource(resource_class, given[key], 0)
+        inventory.Resource(resource_class, values[key], 0)
         for resource_class, key in (
             ('VCPU', 'vcpus'),
             ('PCPU', 'pcpus'),
             ('MEMORY_MB', 'memory'),
             ('DISK_GB', 'disk'),
         )
-        if key in given
+        if key in values
     ]
     cards = [
-        *((ids, 0) for ids in given['devices']),
-        *((ids, 1) for ids in given.get('taken', ())),
+        *((ids, 0) for ids in values['devices']),
+        *((ids, 1) for ids in values.get('taken', ())),
     ]
     return capacity.HostCapacity(
         inventory.ComputeProvider(
-            name, name, tuple(resources), (*given.get('traits', ()),)
+            name, name, tuple(resources), (*values.get('traits', ()),)
         ),
         name,
         tuple(
@@ -247,18 +249,18 @@ def _compute_node(number: int, given: Row) -> capacity.HostCapacity:
             for slot, (ids, used) in enumerate(cards)
         ),
         (),
-        given.get('closed', ''),
+        values.get('closed', ''),
     )
 
 
 def _warned(case: field_case.Case, command: typing.Any) -> Answer:
     """Run a command that shows warnings with their codes."""
     shown = _execute(command, *case.arguments)
-    found = []
+    findings = []
     for text in shown['warnings']:
         code, _colon, message = text.partition(': ')
-        found.append(Found('warning', code, None, message))
-    return Answer(tuple(found))
+        findings.append(Found('warning', code, None, message))
+    return Answer(tuple(findings))
 
 
 def _create_alias(case: field_case.Case) -> Answer:
@@ -272,7 +274,7 @@ def _create_device_spec(case: field_case.Case) -> Answer:
 def _list_models(case: field_case.Case) -> Answer:
     rows: list[Row] = _execute(model.ListModel)
     known = {f'{row["Vendor ID"]}:{row["Product ID"]}' for row in rows}
-    return Answer(value=sorted(known & set(case.given['ids'])))
+    return Answer(value=sorted(known & set(case.inputs['ids'])))
 
 
 _COMMANDS = {

@@ -330,17 +330,17 @@ class _Run:
             flavor.id: flavor
             for flavor in nova_flavors.list_flavors(self._cloud.compute)
         }
-        found = capacity_report.read(
+        report = capacity_report.read(
             self._cloud,
             [flavors[flavor_id] for flavor_id in by_id],
             self._files,
             project_id=self._project,
         )
-        if found.failures:
-            raise RuntimeError(found.failures)
+        if report.failures:
+            raise RuntimeError(report.failures)
         trials = [
             _Trial(by_id[forecast.flavor.id], forecast.flavor, forecast)
-            for forecast in found.value.forecasts
+            for forecast in report.value.forecasts
         ]
         # One after another, as users do: of servers that are requested at
         # once, Nova tries one allocation for all.

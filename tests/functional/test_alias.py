@@ -171,14 +171,14 @@ class TestCreate(AliasTestCase):
             ('a\nb', 'stricter than Nova'),
             ('a\x1b[0m', 'stricter than Nova'),
         ):
-            said = self.denied(name, *IDS, '--config', file)
-            self.assertIn(message, said)
-            self.assertNotIn('\x1b', said)
+            error = self.denied(name, *IDS, '--config', file)
+            self.assertIn(message, error)
+            self.assertNotIn('\x1b', error)
         for option in ('--resource-class', '--trait'):
-            said = self.denied(
+            error = self.denied(
                 'a', *IDS, option, 'x\n[evil]', '--config', file
             )
-            self.assertIn('control character', said)
+            self.assertIn('control character', error)
         self.assertEqual('[pci]\n', pathlib.Path(file).read_text())
 
     def test_another_meaning(self) -> None:
@@ -478,9 +478,9 @@ class TestSetAndDelete(AliasTestCase):
                 "defines 'nvidia_a2' 2 times",
             ),
         ):
-            said = self.refused('gpu', 'alias', 'set', *arguments)
-            self.assertIn(message, said)
-            self.assertEqual(1, len(said.splitlines()))
+            error = self.refused('gpu', 'alias', 'set', *arguments)
+            self.assertIn(message, error)
+            self.assertEqual(1, len(error.splitlines()))
         self.assertEqual(f'[pci]\n{LINE}\n', pathlib.Path(file).read_text())
 
     def test_delete(self) -> None:

@@ -114,12 +114,12 @@ class TestDeviceSpec(base.ShellTestCase):
             (('delete', '--address', '05:00.0'), 'No file given has'),
             (('delete', '--address', 'x'), 'does not parse as a hex'),
         ):
-            said = self.refused(
+            error = self.refused(
                 *('gpu', 'device', 'spec', *arguments),
                 *('--compute-config', file),
             )
-            self.assertIn(message, said)
-            self.assertEqual(1, len(said.splitlines()), said)
+            self.assertIn(message, error)
+            self.assertEqual(1, len(error.splitlines()), error)
         for command in ('list', 'delete'):
             arguments = SPEC if command == 'delete' else ()
             self.assertIn(

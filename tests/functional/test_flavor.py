@@ -148,11 +148,11 @@ class TestFlavor(base.CloudTestCase):
             ),
             (('--property', 'trait1:CUSTOM_A=required'), 'GPU708'),
         ):
-            said = self.refused(
+            error = self.refused(
                 'gpu', 'flavor', 'set', flavor.name, *arguments
             )
-            self.assertIn(message, said)
-            self.assertEqual(1, len(said.splitlines()), said)
+            self.assertIn(message, error)
+            self.assertEqual(1, len(error.splitlines()), error)
         self.assertEqual({SPEC: 'nvidia_a2:1'}, self.specs(flavor))
         self.assertIn(
             "No flavor has the name or ID 'noflavor'",

@@ -37,9 +37,9 @@ class TestHost(base.ShellTestCase):
 
     def test_there_and_back(self) -> None:
         """A bundle, made either way, says what the host says."""
-        made = os.fspath(self.folder / 'made.tar')
+        bundle = os.fspath(self.folder / 'made.tar')
         self.openstack(
-            'gpu', 'host', 'bundle', 'create', made, '--root', self.root
+            'gpu', 'host', 'bundle', 'create', bundle, '--root', self.root
         )
         script = self.openstack('gpu', 'host', 'bundle', 'create', '--script')
         copied = self.folder / 'copied.tar'
@@ -51,10 +51,12 @@ class TestHost(base.ShellTestCase):
                 check=True,
             ).stdout
         )
-        self.assertEqual(pathlib.Path(made).read_bytes(), copied.read_bytes())
+        self.assertEqual(
+            pathlib.Path(bundle).read_bytes(), copied.read_bytes()
+        )
         shown = [
             self.openstack('gpu', 'host', 'show', '--long', path, '-f', 'json')
-            for path in (self.root, made, os.fspath(copied))
+            for path in (self.root, bundle, os.fspath(copied))
         ]
         self.assertEqual(shown[0], shown[1])
         self.assertEqual(shown[0], shown[2])
@@ -62,10 +64,10 @@ class TestHost(base.ShellTestCase):
 
     def test_check(self) -> None:
         check = ('gpu', 'host', 'check', self.root, '-f', 'json')
-        found = self.openstack(*check, status=3)
+        rows = self.openstack(*check, status=3)
         self.assertEqual(
             ['GPU424', 'GPU434', 'GPU437'],
-            [row['Code'] for row in found if row['Code']],
+            [row['Code'] for row in rows if row['Code']],
         )
         self.openstack(*check, '--fail-on', 'none')
         self.assertIn(

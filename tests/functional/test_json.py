@@ -84,8 +84,7 @@ class TestJSON(base.CloudTestCase):
             *('gpu', 'alias', 'verify', 'nvidia_l4', '--attempts', '2'),
         )
         folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
-        here = pathlib.Path.cwd()
-        self.addCleanup(os.chdir, here)
+        self.addCleanup(os.chdir, pathlib.Path.cwd())
         os.chdir(folder)
         pathlib.Path('nova.conf').write_text(
             '[filter_scheduler]\npci_in_placement = True\n'

@@ -363,12 +363,12 @@ class TestServer(base.CloudTestCase):
         for where in ('default', domain.id):
             project = cloud.identity.create_project(name=name, domain_id=where)
             self.addCleanup(cloud.identity.delete_project, project)
-        for given in (
+        for options in (
             (project.id,),
             (name, '--project-domain', domain.name),
             (name, '--project-domain', domain.id),
         ):
-            self.assertEqual({}, self.list('--project', *given))
+            self.assertEqual({}, self.list('--project', *options))
         self.assertIn(
             f'More than one project has the name {name!r}',
             self.refused('gpu', 'server', 'list', '--project', name),

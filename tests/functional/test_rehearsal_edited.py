@@ -62,8 +62,8 @@ class TestEdited(base.OwnCloudTestCase):
         refused = self.state_of('nova-scheduler')
         self.assertEqual('refused', refused['state'])
         self.assertIn(message, refused['message'])
-        found = self.openstack(*check, '-f', 'json', status=3)
-        self.assertEqual(['GPU326'], [one['Code'] for one in found])
+        rows = self.openstack(*check, '-f', 'json', status=3)
+        self.assertEqual(['GPU326'], [row['Code'] for row in rows])
 
         edited.write_text(f'{FILTERS}\n')
         self.restart('--service', 'nova-scheduler')

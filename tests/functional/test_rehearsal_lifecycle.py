@@ -104,12 +104,12 @@ class TestLifecycle(base.OwnCloudTestCase):
         self.assertIsNone(shown['pid'])
         self.start('life')
         compute = openstack.connect(cloud='life').compute
-        found = compute.get_server(server.id)
-        self.assertEqual('ACTIVE', found.status)
-        compute.stop_server(found)
-        compute.wait_for_server(found, status='SHUTOFF', interval=0.2)
-        compute.delete_server(found)
-        compute.wait_for_delete(found, interval=0.2, wait=60)
+        active = compute.get_server(server.id)
+        self.assertEqual('ACTIVE', active.status)
+        compute.stop_server(active)
+        compute.wait_for_server(active, status='SHUTOFF', interval=0.2)
+        compute.delete_server(active)
+        compute.wait_for_delete(active, interval=0.2, wait=60)
         hypervisors = self.openstack('hypervisor', 'list', '-f', 'json')
         self.assertEqual(1, len(hypervisors))
 

@@ -142,15 +142,15 @@ def _run(
     """Check a file; send the seconds, or what was raised."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     began = time.process_time()
-    said = ''
+    failure = ''
     try:
         (_check_host if kind == 'host' else _check_config)(path)
     except exceptions.GPUError as exc:
         if '\n' in str(exc) or len(str(exc)) > 5000:
-            said = f'{len(str(exc))} characters: {str(exc)[:200]!r}'
+            failure = f'{len(str(exc))} characters: {str(exc)[:200]!r}'
     except BaseException as exc:
-        said = repr(exc)[:400]
-    sender.send((time.process_time() - began, said))
+        failure = repr(exc)[:400]
+    sender.send((time.process_time() - began, failure))
     sender.close()
 
 
@@ -161,14 +161,14 @@ def _seconds(kind: str, path: str) -> float:
     child.start()
     sender.close()
     try:
-        seconds, said = receiver.recv()
+        seconds, failure = receiver.recv()
     except EOFError:
-        seconds, said = 0.0, f'it ended: {child.exitcode}'
+        seconds, failure = 0.0, f'it ended: {child.exitcode}'
     finally:
         child.kill()
         child.join()
-    if said:
-        raise AssertionError(f'{path}: {said}')
+    if failure:
+        raise AssertionError(f'{path}: {failure}')
     return float(seconds)
 
 

@@ -158,11 +158,11 @@ def _under_strace(edit: Edit, path: str, *options: str) -> int:
         text=True,
     )
     assert tracer.stderr is not None
-    said = tracer.stderr.readline()
-    if 'attached' not in said:
+    line = tracer.stderr.readline()
+    if 'attached' not in line:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        raise SystemExit(f'strace: {said.strip()}')
+        raise SystemExit(f'strace: {line.strip()}')
     os.kill(child, signal.SIGCONT)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     tracer.communicate()

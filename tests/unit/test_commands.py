@@ -72,11 +72,11 @@ class TestCommands(testtools.TestCase):
     def test_help_has_an_example(self) -> None:
         for name, target in entry_points().items():
             command = load(target)(None, argparse.Namespace())
-            words = 'openstack ' + name.replace('_', ' ')
+            invocation = 'openstack ' + name.replace('_', ' ')
             description = command.get_description()
             self.assertIn('Example:', description, name)
-            self.assertIn(words, description, name)
-            text = command.get_parser(words).format_help()
+            self.assertIn(invocation, description, name)
+            text = command.get_parser(invocation).format_help()
             self.assertIn('-h, --help', text)
 
     def test_help_keeps_paragraphs(self) -> None:
@@ -110,21 +110,21 @@ class TestCommands(testtools.TestCase):
         example = example.replace('\\\n', ' ')
         lexer = shlex.shlex(example, posix=True, punctuation_chars='|>;')
         lexer.whitespace_split = True
-        words = list(lexer)
+        tokens = list(lexer)
         for mark in ('|', '>', ';'):
-            if mark in words:
-                words = words[: words.index(mark)]
-        self.assertEqual('openstack', words.pop(0))
-        if 'gpu' not in words:
+            if mark in tokens:
+                tokens = tokens[: tokens.index(mark)]
+        self.assertEqual('openstack', tokens.pop(0))
+        if 'gpu' not in tokens:
             # Of the core.
             return
         commands = all_entry_points()
-        if words[0] == 'help':
-            self.assertIn('_'.join(words[1:]), commands)
+        if tokens[0] == 'help':
+            self.assertIn('_'.join(tokens[1:]), commands)
             return
-        words = words[words.index('gpu') :]
-        for count in range(len(words), 1, -1):
-            target = commands.get('_'.join(words[:count]))
+        tokens = tokens[tokens.index('gpu') :]
+        for count in range(len(tokens), 1, -1):
+            target = commands.get('_'.join(tokens[:count]))
             if target is not None:
                 break
         else:
@@ -132,7 +132,7 @@ class TestCommands(testtools.TestCase):
         parser = load(target)(None, argparse.Namespace()).get_parser('x')
         with contextlib.redirect_stderr(io.StringIO()) as errors:
             try:
-                parser.parse_args(words[count:])
+                parser.parse_args(tokens[count:])
             except SystemExit:
                 self.fail(f'{example}: {errors.getvalue()}')
 
@@ -157,8 +157,8 @@ class TestCommands(testtools.TestCase):
             for path in (ROOT / 'releasenotes' / 'notes').iterdir()
         )
         for name in entry_points():
-            _gpu, *words, action = name.split('_')
-            thing = ' '.join(words)
+            _gpu, *nouns, action = name.split('_')
+            thing = ' '.join(nouns)
             self.assertRegex(text, rf'gpu {thing}[^.]*{action}', name)
             self.assertRegex(
                 notes,
@@ -185,10 +185,10 @@ class TestOverview(testtools.TestCase):
             stderr=io.StringIO(),
         )
 
-    def run_command(self, *words: str) -> int:
+    def run_command(self, *terms: str) -> int:
         """Run a command as cliff finds it."""
         factory, name, arguments = self.app.command_manager.find_command(
-            list(words)
+            list(terms)
         )
         command = factory(self.app, None)
         parser = command.get_parser(f'openstack {name}')
@@ -231,13 +231,13 @@ class TestOverview(testtools.TestCase):
             self.assertFalse(purpose.endswith('.'), name)
 
     def test_words_that_are_no_command(self) -> None:
-        for words, match in (
+        for arguments, match in (
             (('gpu', 'alias', 'crate', 'a'), 'openstack gpu alias create'),
             (('gpu', 'flavour', 'list'), 'openstack gpu flavor list'),
             (('gpu', 'host'), 'openstack gpu host check'),
             (('gpu', 'nothing'), "See 'openstack help gpu'"),
         ):
-            self.assertEqual(2, self.run_command(*words))
+            self.assertEqual(2, self.run_command(*arguments))
             self.assertIn(match, self.app.stderr.getvalue())
             self.app.stderr.truncate(0)
         self.assertEqual('', self.app.stdout.getvalue())
@@ -270,15 +270,15 @@ class TestMentions(testtools.TestCase):
         """
         commands = entry_points()
         for mention in _MENTION.finditer(text):
-            words = mention['words'].split()
+            terms = mention['words'].split()
             named = [
-                '_'.join(('gpu', *words[:count]))
-                for count in range(len(words), 0, -1)
-                if '_'.join(('gpu', *words[:count])) in commands
+                '_'.join(('gpu', *terms[:count]))
+                for count in range(len(terms), 0, -1)
+                if '_'.join(('gpu', *terms[:count])) in commands
             ]
             if not named:
                 # An object, without an action.
-                start = '_'.join(('gpu', *words[:2], ''))
+                start = '_'.join(('gpu', *terms[:2], ''))
                 self.assertTrue(
                     any(name.startswith(start) for name in commands),
                     f'{place}: no command {mention[0]!r}',

@@ -71,7 +71,7 @@ class TestField(testtools.TestCase):
         )  # fmt: skip
         self.assertEqual(3, result.returncode, result.stderr)
         self.assertEqual(
-            {one.code for one in case.expected},
+            {expected.code for expected in case.expected},
             {row['Code'] for row in json.loads(result.stdout)},
         )
 

@@ -43,10 +43,10 @@ class TestSetups(testtools.TestCase):
         read = collect.collect(os.fspath(tree.write(root / 'host')))
         path = os.fspath(root / 'host.tar')
         bundle.write(path, read)
-        found = bundle.read(path)
-        self.assertEqual(reader.parse(read, ''), found)
-        self.assertEqual((), found.unreadable)
-        return found
+        host = bundle.read(path)
+        self.assertEqual(reader.parse(read, ''), host)
+        self.assertEqual((), host.unreadable)
+        return host
 
     def check(
         self, tree: trees.Tree, *addresses: str
@@ -58,21 +58,21 @@ class TestSetups(testtools.TestCase):
             if addresses
             else None
         )
-        found: dict[str, set[str | None]] = {}
+        by_code: dict[str, set[str | None]] = {}
         for result in host_rules.check(host, intent):
             if result.code is not None:
-                found.setdefault(result.code, set()).add(
+                by_code.setdefault(result.code, set()).add(
                     remedies.render(result.remedy)
                 )
-        return host, found
+        return host, by_code
 
     def says(
-        self, found: dict[str, set[str | None]], code: str, *words: str
+        self, by_code: dict[str, set[str | None]], code: str, *phrases: str
     ) -> None:
-        self.assertIn(code, found)
-        for remedy in found[code]:
-            for word in words:
-                self.assertIn(word, remedy or '')
+        self.assertIn(code, by_code)
+        for remedy in by_code[code]:
+            for phrase in phrases:
+                self.assertIn(phrase, remedy or '')
 
     @ddt.data(
         # All four cards, and nothing of drivers that the host has not.
@@ -91,12 +91,12 @@ class TestSetups(testtools.TestCase):
         self.assertEqual({}, self.check(tree)[1])
 
     def test_data_plane_node(self) -> None:
-        host, found = self.check(
+        host, by_code = self.check(
             setups.edpm(arguments='intel_iommu=on iommu=pt')
         )
-        self.assertEqual({'GPU424'}, set(found))
+        self.assertEqual({'GPU424'}, set(by_code))
         self.says(
-            found,
+            by_code,
             'GPU424',
             f'Add {IDS} rd.driver.pre=vfio-pci to edpm_kernel_args of',
             '"blacklist nouveau"',
@@ -109,15 +109,15 @@ class TestSetups(testtools.TestCase):
     def test_data_plane_node_before_its_reboot(self) -> None:
         tree = setups.edpm(arguments=f'{IDS} rd.driver.pre=vfio-pci')
         tree.text('proc/cmdline', 'ro iommu=pt hugepages=0\n')
-        _host, found = self.check(tree)
-        self.assertEqual({'GPU424'}, set(found))
-        self.says(found, 'GPU424', 'Reboot: /boot/loader/entries/a-')
+        _host, by_code = self.check(tree)
+        self.assertEqual({'GPU424'}, set(by_code))
+        self.says(by_code, 'GPU424', 'Reboot: /boot/loader/entries/a-')
 
     def test_board_with_switches(self) -> None:
-        host, found = self.check(setups.hgx())
-        self.assertEqual({'GPU424'}, set(found))
+        host, by_code = self.check(setups.hgx())
+        self.assertEqual({'GPU424'}, set(by_code))
         # vfio-pci is part of the kernel, and the switches need nvidia.
-        (remedy,) = found['GPU424']
+        (remedy,) = by_code['GPU424']
         self.assertEqual(
             'Add vfio-pci.ids=10de:2330 to GRUB_CMDLINE_LINUX in '
             '/etc/default/grub and run update-grub, then reboot. "openstack '
@@ -127,34 +127,34 @@ class TestSetups(testtools.TestCase):
         )
         selection = device_selection.select(host, (), ('10de:2330',))
         self.assertTrue(selection.keeps_vendor)
-        _host, found = self.check(setups.hgx(acs=False))
-        self.assertEqual({'GPU424', 'GPU426'}, set(found))
-        self.says(found, 'GPU426', 'turn on ACS in the firmware')
-        _host, found = self.check(
+        _host, by_code = self.check(setups.hgx(acs=False))
+        self.assertEqual({'GPU424', 'GPU426'}, set(by_code))
+        self.says(by_code, 'GPU426', 'turn on ACS in the firmware')
+        _host, by_code = self.check(
             setups.hgx('vfio-pci', None, 'vfio-pci.ids=10de:2330')
         )
-        self.assertEqual({'GPU465'}, set(found))
+        self.assertEqual({'GPU465'}, set(by_code))
 
     def test_epyc(self) -> None:
-        _host, found = self.check(setups.epyc())
-        self.assertEqual({'GPU424'}, set(found))
-        self.says(found, 'GPU424', 'vfio-pci.ids=10de:26b9,10de:27b8 to')
-        host, found = self.check(setups.epyc(graphics=True))
-        self.assertEqual({'GPU424', 'GPU426'}, set(found))
-        for code in found:
-            self.says(found, code, 'vfio-pci.ids=10de:2230,10de:1aef to')
+        _host, by_code = self.check(setups.epyc())
+        self.assertEqual({'GPU424'}, set(by_code))
+        self.says(by_code, 'GPU424', 'vfio-pci.ids=10de:26b9,10de:27b8 to')
+        host, by_code = self.check(setups.epyc(graphics=True))
+        self.assertEqual({'GPU424', 'GPU426'}, set(by_code))
+        for code in by_code:
+            self.says(by_code, code, 'vfio-pci.ids=10de:2230,10de:1aef to')
         selection = device_selection.select(
             host, [pci.parse_address('0000:01:00.0')], ()
         )
         self.assertEqual(2, len(selection.by_address))
 
     def test_workstation(self) -> None:
-        _host, found = self.check(setups.workstation())
-        self.assertEqual({'GPU422', 'GPU461'}, set(found))
-        _host, found = self.check(setups.workstation(), '0000:01:00.0')
-        self.assertEqual({'GPU422', 'GPU424', 'GPU426'}, set(found))
+        _host, by_code = self.check(setups.workstation())
+        self.assertEqual({'GPU422', 'GPU461'}, set(by_code))
+        _host, by_code = self.check(setups.workstation(), '0000:01:00.0')
+        self.assertEqual({'GPU422', 'GPU424', 'GPU426'}, set(by_code))
         self.says(
-            found,
+            by_code,
             'GPU424',
             'vfio-pci.ids=10de:2684,10de:22ba to',
             '"softdep snd_hda_intel pre: vfio-pci"',
@@ -167,10 +167,10 @@ class TestSetups(testtools.TestCase):
             (setups.grace(iommu=False), {'GPU420', 'GPU424', 'GPU428'}),
             (setups.altra(), {'GPU422', 'GPU424'}),
         ):
-            _host, found = self.check(tree)
-            self.assertEqual(codes, set(found))
+            _host, by_code = self.check(tree)
+            self.assertEqual(codes, set(by_code))
             for word in ('Intel', 'intel', 'VT-d', 'AMD', 'iommu=pt'):
-                self.assertNotIn(word, str(found))
+                self.assertNotIn(word, str(by_code))
 
     def test_other_vendors(self) -> None:
         for tree, ids, drivers, others in (
@@ -193,49 +193,51 @@ class TestSetups(testtools.TestCase):
                 ['nouveau', 'nvidia'],
             ),
         ):
-            host, found = self.check(tree)
-            self.assertEqual({'GPU424'}, set(found))
-            self.says(found, 'GPU424', f'vfio-pci.ids={ids} to')
+            host, by_code = self.check(tree)
+            self.assertEqual({'GPU424'}, set(by_code))
+            self.says(by_code, 'GPU424', f'vfio-pci.ids={ids} to')
             self.assertEqual(
                 drivers, list(device_selection.select(host, (), (ids,)).rivals)
             )
             for other in others:
-                self.assertNotIn(other, str(found))
+                self.assertNotIn(other, str(by_code))
         self.says(
-            found, 'GPU424', '"blacklist i915"', '"softdep xe pre: vfio-pci"'
+            by_code, 'GPU424', '"blacklist i915"', '"softdep xe pre: vfio-pci"'
         )
 
     def test_whole_card_of_a_host_with_vgpu(self) -> None:
         card = '0000:17:00.0'
-        host, found = self.check(setups.vgpu(), card)
-        self.assertEqual({'GPU424', 'GPU439', 'GPU454'}, set(found))
-        self.says(found, 'GPU439', f'sriov-manage -d {card}')
+        host, by_code = self.check(setups.vgpu(), card)
+        self.assertEqual({'GPU424', 'GPU439', 'GPU454'}, set(by_code))
+        self.says(by_code, 'GPU439', f'sriov-manage -d {card}')
         selection = device_selection.select(
             host, [pci.parse_address(card)], ()
         )
         self.assertEqual(
-            [card], [str(one.address) for one in selection.devices]
+            [card], [str(device.address) for device in selection.devices]
         )
         self.assertEqual(selection.devices, selection.by_address)
 
     def test_virtual_machine(self) -> None:
-        _host, found = self.check(setups.virtual())
-        self.assertEqual({'GPU420', 'GPU425', 'GPU428', 'GPU437'}, set(found))
-        self.says(found, 'GPU420', 'Add an IOMMU to this virtual machine')
+        _host, by_code = self.check(setups.virtual())
+        self.assertEqual(
+            {'GPU420', 'GPU425', 'GPU428', 'GPU437'}, set(by_code)
+        )
+        self.says(by_code, 'GPU420', 'Add an IOMMU to this virtual machine')
         for tree in (
             setups.virtual('DMAR', arguments='intel_iommu=on iommu=pt'),
             setups.virtual('VIOT'),
         ):
-            _host, found = self.check(tree)
-            self.assertEqual({'GPU425', 'GPU437'}, set(found))
-            self.says(found, 'GPU437', 'Set device_type to type-PCI')
+            _host, by_code = self.check(tree)
+            self.assertEqual({'GPU425', 'GPU437'}, set(by_code))
+            self.says(by_code, 'GPU437', 'Set device_type to type-PCI')
 
     def test_container(self) -> None:
-        _host, found = self.check(setups.container())
-        self.assertEqual({'GPU420', 'GPU424', 'GPU428'}, set(found))
+        _host, by_code = self.check(setups.container())
+        self.assertEqual({'GPU420', 'GPU424', 'GPU428'}, set(by_code))
 
     def test_boot_loaders(self) -> None:
-        for tree, words in (
+        for tree, instruction in (
             (
                 setups.other_loader(
                     setups.SLES,
@@ -261,12 +263,12 @@ class TestSetups(testtools.TestCase):
                 f'rpm-ostree kargs --append-if-missing="{IDS}"',
             ),
         ):
-            host, found = self.check(tree)
-            self.assertEqual({'GPU424'}, set(found))
+            host, by_code = self.check(tree)
+            self.assertEqual({'GPU424'}, set(by_code))
             self.says(
-                found,
+                by_code,
                 'GPU424',
-                words,
+                instruction,
                 '--system ',
                 'creates the files, but does not set the kernel arguments',
             )
@@ -275,12 +277,12 @@ class TestSetups(testtools.TestCase):
     def test_old_kernels(self) -> None:
         """What they do not offer is not taken for what is wrong."""
         for release in ('3.10.0-1160.el7.x86_64', '4.18.0-348.el8.x86_64'):
-            host, found = self.check(setups.centos(release))
-            self.assertEqual({'GPU424'}, set(found))
-            self.says(found, 'GPU424', 'grubby --update-kernel=ALL --args=')
+            host, by_code = self.check(setups.centos(release))
+            self.assertEqual({'GPU424'}, set(by_code))
+            self.says(by_code, 'GPU424', 'grubby --update-kernel=ALL --args=')
             self.assertEqual(('reset',), host.gpus[-1].reset_methods)
         line = 'ro vfio-pci.ids=10de:1eb8 rd.driver.pre=vfio-pci'
-        _host, found = self.check(
+        _host, by_code = self.check(
             setups.centos(
                 release,
                 **{
@@ -289,4 +291,6 @@ class TestSetups(testtools.TestCase):
                 },
             )
         )
-        self.says(found, 'GPU424', 'Reboot: /boot/loader/entries/a-4.18.conf')
+        self.says(
+            by_code, 'GPU424', 'Reboot: /boot/loader/entries/a-4.18.conf'
+        )

@@ -99,10 +99,10 @@ def _rows(connection: typing.Any, query: str) -> set[tuple[str, ...]]:
     cursor = connection.cursor()
     cursor.execute(query)
     rows = [tuple(map(str, row)) for row in cursor.fetchall()]
-    found = set(rows)
-    if len(found) != len(rows):
+    unique = set(rows)
+    if len(unique) != len(rows):
         raise Differs(f'{query}: a row is there twice')
-    return found
+    return unique
 
 
 class _Sender:
@@ -123,13 +123,13 @@ class _Sender:
         return response.json() if response.content else {}
 
     def _put(
-        self, provider: str, what: str, generation: int, content: object
+        self, provider: str, part: str, generation: int, content: object
     ) -> int:
         """Replace something of a provider; return its new generation."""
         answer = self._send(
             'PUT',
-            f'/resource_providers/{provider}/{what}',
-            {'resource_provider_generation': generation, what: content},
+            f'/resource_providers/{provider}/{part}',
+            {'resource_provider_generation': generation, part: content},
         )
         return int(answer['resource_provider_generation'])
 
@@ -192,12 +192,12 @@ class _Sender:
             if any(
                 record['reserved'] for record in provider.inventories.values()
             ):
-                found = self._send(
+                reply = self._send(
                     'GET', f'/resource_providers/{provider.uuid}'
                 )
                 self._put(
                     provider.uuid,
                     'inventories',
-                    found['generation'],
+                    reply['generation'],
                     provider.inventories,
                 )

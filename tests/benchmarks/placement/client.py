@@ -99,18 +99,18 @@ class Client:
 
     def devices(self) -> tuple[inventory.Device, ...]:
         """Ours."""
-        found = placement_devices.read_devices(
+        report = placement_devices.read_devices(
             self.cloud.placement,
             count_hosts=lambda: hypervisors.count(self.cloud.compute),
         )
-        self.failures = found.failures
-        return found.value
+        self.failures = report.failures
+        return report.value
 
     def owners(self) -> tuple[inventory.Device, ...]:
         """Ours, with the servers that hold the devices."""
-        found = usage.read_usage(self.cloud)
-        self.failures = found.failures
-        return found.value.devices
+        report = usage.read_usage(self.cloud)
+        self.failures = report.failures
+        return report.value.devices
 
     def loop_devices(self) -> None:
         """List, then inventories and usages of each device."""
@@ -213,8 +213,8 @@ class Client:
 
 def _seconds() -> float:
     return sum(
-        found.ru_utime + found.ru_stime
-        for found in (
+        times.ru_utime + times.ru_stime
+        for times in (
             resource.getrusage(resource.RUSAGE_SELF),
             resource.getrusage(resource.RUSAGE_CHILDREN),
         )

@@ -109,21 +109,30 @@ class Cloud:
     @property
     def servers(self) -> list[Consumer]:
         """The consumers that Nova knows."""
-        return [one for one in self.consumers if one.host is not None]
+        return [
+            consumer
+            for consumer in self.consumers
+            if consumer.host is not None
+        ]
 
     @property
     def hosts(self) -> int:
         """How many compute nodes there are."""
-        return sum(VCPU in one.inventories for one in self.providers)
+        return sum(VCPU in provider.inventories for provider in self.providers)
 
     def devices(self) -> list[Provider]:
-        return [one for one in self.providers if reader.MANAGED in one.traits]
+        return [
+            provider
+            for provider in self.providers
+            if reader.MANAGED in provider.traits
+        ]
 
     def holders(self) -> int:
         """How many consumers hold a device."""
-        devices = {one.uuid for one in self.devices()}
+        devices = {device.uuid for device in self.devices()}
         return sum(
-            not devices.isdisjoint(one.allocations) for one in self.consumers
+            not devices.isdisjoint(consumer.allocations)
+            for consumer in self.consumers
         )
 
     def truth(self) -> tuple[inventory.Device, ...]:
@@ -131,36 +140,38 @@ class Cloud:
         held: dict[str, list[inventory.Consumer]] = collections.defaultdict(
             list
         )
-        for one in self.consumers:
-            for provider, resources in one.allocations.items():
+        for consumer in self.consumers:
+            for provider, resources in consumer.allocations.items():
                 held[provider].append(
                     inventory.Consumer(
-                        uuid=one.uuid,
+                        uuid=consumer.uuid,
                         amount=sum(resources.values()),
-                        project_id=one.project_id,
-                        user_id=one.user_id,
-                        consumer_type=one.kind,
-                        name=name(one) if one.host else None,
+                        project_id=consumer.project_id,
+                        user_id=consumer.user_id,
+                        consumer_type=consumer.kind,
+                        name=name(consumer) if consumer.host else None,
                     )
                 )
-        hosts = {one.uuid: one.name for one in self.providers}
+        hosts = {provider.uuid: provider.name for provider in self.providers}
         devices = []
-        for one in self.devices():
-            ((resource_class, record),) = one.inventories.items()
-            host = hosts[one.root]
-            consumers = sorted(held[one.uuid], key=lambda found: found.uuid)
+        for device in self.devices():
+            ((resource_class, record),) = device.inventories.items()
+            host = hosts[device.root]
+            consumers = sorted(
+                held[device.uuid], key=lambda consumer: consumer.uuid
+            )
             devices.append(
                 inventory.Device(
-                    uuid=one.uuid,
-                    name=one.name,
-                    root_uuid=one.root,
+                    uuid=device.uuid,
+                    name=device.name,
+                    root_uuid=device.root,
                     host=host,
-                    address=inventory.provider_address(one.name, host),
+                    address=inventory.provider_address(device.name, host),
                     resource_class=resource_class,
                     total=record['total'],
                     reserved=record['reserved'],
-                    used=sum(found.amount for found in consumers),
-                    traits=tuple(sorted(one.traits)),
+                    used=sum(consumer.amount for consumer in consumers),
+                    traits=tuple(sorted(device.traits)),
                     consumers=tuple(consumers),
                 )
             )

@@ -44,7 +44,9 @@ class Application:
         }
         self._projects = [
             {'id': project, 'name': f'name of {project}'}
-            for project in sorted({one.project_id for one in cloud.consumers})
+            for project in sorted(
+                {consumer.project_id for consumer in cloud.consumers}
+            )
         ]
 
     def __call__(

@@ -102,7 +102,7 @@ class Row:
 
     cloud: str
     #: ``devices``, or ``owners`` with them.
-    what: str
+    read: str
     way: str
     placement_requests: int
     other_requests: int
@@ -203,9 +203,9 @@ def _measure(
             bench = _Bench(shape, cloud, placement, nova, folder)
             # Fills the caches of the services.
             bench.run('devices')
-            for what, ways in (('devices', DEVICES), ('owners', OWNERS)):
+            for read, ways in (('devices', DEVICES), ('owners', OWNERS)):
                 for name, way in ways.items():
-                    rows.append(bench.row(what, name, way))
+                    rows.append(bench.row(read, name, way))
                     print(_line(rows[-1]), file=sys.stderr)
             _judge(shape, cloud, rows)
     finally:
@@ -233,7 +233,7 @@ class _Bench:
     ) -> None:
         self._shape = shape
         self._truth = cloud.truth()
-        self._providers = [one.uuid for one in cloud.providers]
+        self._providers = [provider.uuid for provider in cloud.providers]
         self._placement = placement
         self._nova = nova
         self._result = folder / 'result'
@@ -276,14 +276,14 @@ class _Bench:
             truth = tuple(
                 dataclasses.replace(device, consumers=None) for device in truth
             )
-        found = measured.devices or ()
-        if len(found) != len(truth):
-            raise Wrong(f'{name}: {len(found)} devices, not {len(truth)}')
-        for ours, theirs in zip(found, truth, strict=True):
+        devices = measured.devices or ()
+        if len(devices) != len(truth):
+            raise Wrong(f'{name}: {len(devices)} devices, not {len(truth)}')
+        for ours, theirs in zip(devices, truth, strict=True):
             if ours != theirs:
                 raise Wrong(f'{name}: {ours}, not {theirs}')
 
-    def row(self, what: str, name: str, way: str) -> Row:
+    def row(self, read: str, name: str, way: str) -> Row:
         """Return what a way to read the cloud costs."""
         providers = [device.uuid for device in self._truth]
         if name == 'os_capacity':
@@ -294,7 +294,7 @@ class _Bench:
             delayed = plain.measured.wall + DELAY * plain.load.requests
             if sample is None:
                 delayed = self.run(name, delay=DELAY).measured.wall
-            return self._row(what, way, plain, delayed)
+            return self._row(read, way, plain, delayed)
         # What comes before, and so many times what some of them cost.
         step = len(providers) // sample
         part = providers[::step][:sample]
@@ -313,7 +313,7 @@ class _Bench:
         wall = total(first.measured.wall, some.measured.wall)
         return Row(
             cloud=self._shape.name,
-            what=what,
+            read=read,
             way=way,
             placement_requests=round(values['requests']),
             other_requests=first.other,
@@ -328,10 +328,10 @@ class _Bench:
             computed=True,
         )
 
-    def _row(self, what: str, way: str, run: _Run, delayed: float) -> Row:
+    def _row(self, read: str, way: str, run: _Run, delayed: float) -> Row:
         return Row(
             cloud=self._shape.name,
-            what=what,
+            read=read,
             way=way,
             placement_requests=run.load.requests,
             other_requests=run.other,
@@ -348,8 +348,8 @@ class _Bench:
 
 def _judge(shape: model.Shape, cloud: model.Cloud, rows: list[Row]) -> None:
     """Fail where a read costs more than it may."""
-    found = {(row.what, row.way): row for row in rows}
-    ours = found['devices', 'gpuclient']
+    by_way = {(row.read, row.way): row for row in rows}
+    ours = by_way['devices', 'gpuclient']
     # One to learn the version is in the count.
     requests = ours.placement_requests - 1
     if shape.name in ('none full, whole devices', 'none full, 1000 hosts'):
@@ -358,7 +358,7 @@ def _judge(shape: model.Shape, cloud: model.Cloud, rows: list[Row]) -> None:
     if shape.name == '1000 hosts':
         if requests > 170:
             raise Wrong(f'{requests} requests for devices, not 170')
-        loop = found['devices', 'plain loop']
+        loop = by_way['devices', 'plain loop']
         if loop.server_cpu < 20 * ours.server_cpu:
             raise Wrong(
                 f'{ours.server_cpu:.1f} s of server CPU, the plain loop '
@@ -366,7 +366,7 @@ def _judge(shape: model.Shape, cloud: model.Cloud, rows: list[Row]) -> None:
             )
         pages = len(cloud.servers) // 1000 + 1
         most = 1.1 * (2 + cloud.holders() + pages)
-        owners = found['owners', 'gpuclient']
+        owners = by_way['owners', 'gpuclient']
         total = owners.placement_requests + owners.other_requests
         if total > most:
             raise Wrong(f'{total} requests for owners, not {most:.0f}')
@@ -383,7 +383,7 @@ def _cells(row: Row) -> list[str]:
     about = '~' if row.computed else ''
     return [
         row.cloud,
-        row.what,
+        row.read,
         row.way,
         f'{about}{row.placement_requests:,}',
         str(row.other_requests),
@@ -422,11 +422,13 @@ def _markdown(
             f'{platform.python_version()}, {os.cpu_count()} processors. '
             'Figures with ~ are computed from a part.',
             '',
-            *_table(keys, [[str(one[key]) for key in keys] for one in clouds]),
+            *_table(
+                keys, [[str(cloud[key]) for key in keys] for cloud in clouds]
+            ),
             '',
             *_table(_COLUMNS, [_cells(row) for row in rows]),
             '',
-            *(f'WRONG: {one}' for one in wrong),
+            *(f'WRONG: {message}' for message in wrong),
         ]
     )
 

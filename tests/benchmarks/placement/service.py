@@ -83,8 +83,8 @@ class Load:
 
 def _postgresql() -> pathlib.Path:
     """Return the folder of PostgreSQL's programs."""
-    found = shutil.which('initdb')
-    folders = [os.path.dirname(found)] if found else []
+    initdb = shutil.which('initdb')
+    folders = [os.path.dirname(initdb)] if initdb else []
     folders += sorted(glob.glob('/usr/lib/postgresql/*/bin'))
     for folder in folders:
         if os.path.exists(os.path.join(folder, 'initdb')):
@@ -123,10 +123,10 @@ class Database:
 
     def __enter__(self) -> 'Database':
         data = os.fspath(self.folder / 'data')
-        made = self._run(
+        process = self._run(
             'initdb', '-D', data, '-U', 'placement', '-A', 'trust', '-N'
         )
-        if made.wait():
+        if process.wait():
             raise Missing(f'initdb failed, see {self.folder.parent}')
         self.process = self._run(
             'postgres',
@@ -270,10 +270,10 @@ class Service:
         requests = size = 0
         seconds = 0.0
         for path in (self._folder / 'counts').iterdir():
-            found = _COUNTS.unpack(path.read_bytes())
-            requests += found[0]
-            size += found[1]
-            seconds += found[2]
+            counts = _COUNTS.unpack(path.read_bytes())
+            requests += counts[0]
+            size += counts[1]
+            seconds += counts[2]
         return Load(requests, size, seconds, self._database.cpu())
 
 
@@ -400,16 +400,20 @@ class _Filler:
     def fill(self, cloud: model.Cloud) -> None:
         providers, consumers = cloud.providers, cloud.consumers
         traits = self._ids(
-            'traits', 1, {key for one in providers for key in one.traits}
+            'traits',
+            1,
+            {key for provider in providers for key in provider.traits},
         )
         # placement/objects/resource_class.py:_MIN_CUSTOM_RESOURCE_CLASS_ID
         classes = self._ids(
             'resource_classes',
             10_000,
-            {key for one in providers for key in one.inventories},
+            {key for provider in providers for key in provider.inventories},
         )
-        kinds = self._ids('consumer_types', 1, {one.kind for one in consumers})
-        ids = {one.uuid: n for n, one in enumerate(providers, 1)}
+        kinds = self._ids(
+            'consumer_types', 1, {consumer.kind for consumer in consumers}
+        )
+        ids = {provider.uuid: n for n, provider in enumerate(providers, 1)}
         self._copy(
             'resource_providers',
             (
@@ -418,10 +422,10 @@ class _Filler:
             ),
             (
                 (
-                    *(ids[one.uuid], one.uuid, one.name, 3),
-                    *(ids[one.root], ids.get(one.parent or '')),
+                    *(ids[provider.uuid], provider.uuid, provider.name, 3),
+                    *(ids[provider.root], ids.get(provider.parent or '')),
                 )
-                for one in providers
+                for provider in providers
             ),
         )
         fields = (
@@ -433,26 +437,33 @@ class _Filler:
             ('resource_provider_id', 'resource_class_id', *fields),
             (
                 (
-                    *(ids[one.uuid], classes[key]),
+                    *(ids[provider.uuid], classes[key]),
                     *(record[field] for field in fields),
                 )
-                for one in providers
-                for key, record in one.inventories.items()
+                for provider in providers
+                for key, record in provider.inventories.items()
             ),
         )
         self._copy(
             'resource_provider_traits',
             ('resource_provider_id', 'trait_id'),
             (
-                (ids[one.uuid], traits[key])
-                for one in providers
-                for key in one.traits
+                (ids[provider.uuid], traits[key])
+                for provider in providers
+                for key in provider.traits
             ),
         )
         aggregates = {
             key: n
             for n, key in enumerate(
-                sorted({key for one in providers for key in one.aggregates}), 1
+                sorted(
+                    {
+                        key
+                        for provider in providers
+                        for key in provider.aggregates
+                    }
+                ),
+                1,
             )
         }
         self._copy(
@@ -464,13 +475,13 @@ class _Filler:
             'resource_provider_aggregates',
             ('resource_provider_id', 'aggregate_id'),
             (
-                (ids[one.uuid], aggregates[key])
-                for one in providers
-                for key in one.aggregates
+                (ids[provider.uuid], aggregates[key])
+                for provider in providers
+                for key in provider.aggregates
             ),
         )
-        projects = _numbered(one.project_id for one in consumers)
-        users = _numbered(one.user_id for one in consumers)
+        projects = _numbered(consumer.project_id for consumer in consumers)
+        users = _numbered(consumer.user_id for consumer in consumers)
         self._copy('projects', ('external_id', 'id'), projects.items())
         self._copy('users', ('external_id', 'id'), users.items())
         self._copy(
@@ -481,10 +492,10 @@ class _Filler:
             ),
             (
                 (
-                    *(one.uuid, projects[one.project_id]),
-                    *(users[one.user_id], 1, kinds[one.kind]),
+                    *(consumer.uuid, projects[consumer.project_id]),
+                    *(users[consumer.user_id], 1, kinds[consumer.kind]),
                 )
-                for one in consumers
+                for consumer in consumers
             ),
         )
         self._copy(
@@ -494,9 +505,9 @@ class _Filler:
                 *('resource_class_id', 'used'),
             ),
             (
-                (ids[provider], one.uuid, classes[key], units)
-                for one in consumers
-                for provider, resources in one.allocations.items()
+                (ids[provider], consumer.uuid, classes[key], units)
+                for consumer in consumers
+                for provider, resources in consumer.allocations.items()
                 for key, units in resources.items()
             ),
         )

@@ -113,20 +113,22 @@ class TestSlowAndLarge(testtools.TestCase):
 class TestRedirects(testtools.TestCase):
     """A token goes to the server that the catalog names, and to no other."""
 
-    HERE = 'http://nova:8774/v2.1'
+    ENDPOINT = 'http://nova:8774/v2.1'
 
     def setUp(self) -> None:
         super().setUp()
         self.mock = self.enterContext(requests_mock.Mocker())
 
-    def send(self, location: str, here: str = HERE) -> typing.Any:
+    def send(self, location: str, endpoint: str = ENDPOINT) -> typing.Any:
         self.mock.get(requests_mock.ANY, json={})
         self.mock.get(
-            f'{here}/asked', status_code=302, headers={'Location': location}
+            f'{endpoint}/asked',
+            status_code=302,
+            headers={'Location': location},
         )
-        auth = token_endpoint.Token(here, 'a-token')
+        auth = token_endpoint.Token(endpoint, 'a-token')
         service = adapter.Adapter(
-            session.Session(auth=auth), endpoint_override=here
+            session.Session(auth=auth), endpoint_override=endpoint
         )
         return request.send(service, 'GET', '/asked', 'asking')
 

@@ -150,7 +150,7 @@ class TestLostAnswers(ListsTestCase):
     def answer(self, **changes: object) -> None:
         """Tell of the flavor under whatever id it was made with."""
 
-        def found(
+        def show_flavor(
             request: typing.Any, context: typing.Any
         ) -> dict[str, typing.Any]:
             return {
@@ -161,7 +161,7 @@ class TestLostAnswers(ListsTestCase):
                 }
             }
 
-        self.mock.get(requests_mock.ANY, json=found)
+        self.mock.get(requests_mock.ANY, json=show_flavor)
 
     def test_the_flavor_is_there(self) -> None:
         for answer in (

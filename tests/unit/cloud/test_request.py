@@ -86,7 +86,7 @@ class TestAnswers(testtools.TestCase):
         )
 
     def test_odd(self) -> None:
-        for body, words in (
+        for body, problem in (
             ('<html></html>', 'the answer is not JSON'),
             ('[' * 100000, 'the answer is not JSON'),
             ('[{}]', 'in the answer, the body is a list, not an object'),
@@ -104,7 +104,7 @@ class TestAnswers(testtools.TestCase):
                 {'a': int},
             )
             self.assertEqual(
-                (f'asking failed: {words} (HTTP 200)', 200),
+                (f'asking failed: {problem} (HTTP 200)', 200),
                 (str(error), error.status),
             )
 

@@ -56,13 +56,13 @@ def simulate(
     )
     return [
         (
-            one.address,
-            f'{one.vendor_id}:{one.product_id}',
-            one.type,
-            one.numa_node,
+            device.address,
+            f'{device.vendor_id}:{device.product_id}',
+            device.type,
+            device.numa_node,
         )
-        for one in devices
-    ], [one.reason for one in unknown]
+        for device in devices
+    ], [device.reason for device in unknown]
 
 
 @ddt.ddt
@@ -105,7 +105,7 @@ class TestSimulate(testtools.TestCase):
     ) -> None:
         text %= '"vendor_id": "10de", "product_id": "20f1"'
         devices, unknown = simulate(text, count=3)
-        self.assertEqual(addresses, [one[0] for one in devices])
+        self.assertEqual(addresses, [device[0] for device in devices])
         self.assertEqual([], unknown)
 
     def test_virtual_functions(self) -> None:
@@ -156,7 +156,7 @@ class TestSimulate(testtools.TestCase):
         devices, _unknown = simulate(
             f'{{{ids}}}', aliases=(f'{{"name": "a", {ids}{device_type}}}',)
         )
-        self.assertEqual({expected}, {one[2] for one in devices})
+        self.assertEqual({expected}, {device[2] for device in devices})
 
     def test_ids_of_aliases(self) -> None:
         aliases = tuple(
@@ -167,11 +167,11 @@ class TestSimulate(testtools.TestCase):
         devices, _unknown = simulate(
             '{"vendor_id": "10de", "address": "04:00.0"}', aliases=aliases
         )
-        self.assertEqual(['10de:20f1'], [one[1] for one in devices])
+        self.assertEqual(['10de:20f1'], [device[1] for device in devices])
         devices, _unknown = simulate('{}', aliases=aliases, count=1)
         # One entry is about both.
         self.assertEqual(
-            ['10de:20f1', '1002:74a1'], [one[1] for one in devices]
+            ['10de:20f1', '1002:74a1'], [device[1] for device in devices]
         )
         self.assertEqual(
             (
@@ -186,11 +186,11 @@ class TestSimulate(testtools.TestCase):
         )
 
     def test_devices_that_are_given(self) -> None:
-        _host, given = device_simulation.parse_device(
+        _host, card = device_simulation.parse_device(
             'gpu-0=0000:C1:00.0,10DE:20F1,type-PF,0'
         )
         devices, _unknown = simulate(
-            '{"vendor_id": "10de", "product_id": "20f1"}', given=[given]
+            '{"vendor_id": "10de", "product_id": "20f1"}', given=[card]
         )
         self.assertEqual(
             [('0000:c1:00.0', '10de:20f1', 'type-PF', 0)], devices
@@ -242,10 +242,10 @@ class PlanTestCase(testtools.TestCase):
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
-        found = tree.read([os.fspath(self.folder)])
-        self.assertEqual((), found.unreadable)
+        contents = tree.read([os.fspath(self.folder)])
+        self.assertEqual((), contents.unreadable)
         plan = planning.make(
-            found.deployment,
+            contents.deployment,
             models=MODELS,
             **kwargs,
         )
@@ -359,7 +359,7 @@ class TestPlan(PlanTestCase):
         # CPUs for servers that are not pinned.
         self.assertEqual(
             [('0-49', 400000), ('50-99', 400000)],
-            [(one['cpus'], one['memory_mb']) for one in host.topology.numa],
+            [(node['cpus'], node['memory_mb']) for node in host.topology.numa],
         )
         self.assertFalse(host.topology.shared)
 
@@ -398,7 +398,10 @@ class TestPlan(PlanTestCase):
                     ('[libvirt]rbd_secret_uuid', 'left out'),
                     ('[pci]alias', 'left out'),
                 ],
-                [(one.name, one.state) for one in service.excluded],
+                [
+                    (setting.name, setting.state)
+                    for setting in service.excluded
+                ],
             )
 
     def test_hosts_of_kolla(self) -> None:
@@ -464,7 +467,7 @@ class TestPlan(PlanTestCase):
         (host,) = plan.hosts
         self.assertEqual(
             [[], [], [{'size_kb': 2048, 'total': 16}]],
-            [one['hugepages'] for one in host.topology.numa],
+            [node['hugepages'] for node in host.topology.numa],
         )
 
     def test_a_host_that_was_asked(self) -> None:
@@ -527,7 +530,7 @@ class TestPlan(PlanTestCase):
         )
         self.assertEqual(
             ['no device of the host matches it'],
-            [one.reason for one in host.unsimulated],
+            [device.reason for device in host.unsimulated],
         )
         self.assertEqual(
             [
@@ -600,9 +603,9 @@ class TestPlan(PlanTestCase):
 
 
 def _free_names(names: list[str]) -> list[str]:
-    taken: set[str] = set()
-    found = []
+    used: set[str] = set()
+    free = []
     for name in names:
-        found.append(planning._unused_name(name, taken))
-        taken.add(found[-1])
-    return found
+        free.append(planning._unused_name(name, used))
+        used.add(free[-1])
+    return free

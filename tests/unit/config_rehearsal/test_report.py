@@ -45,12 +45,12 @@ class ReportTestCase(test_plan.PlanTestCase):
         self, files: dict[str, str], **kwargs: typing.Any
     ) -> reporting.Report:
         plan = self.plan(files, **kwargs)
-        found = tree.read([os.fspath(self.folder)]).deployment
+        contents = tree.read([os.fspath(self.folder)]).deployment
         self.processes = [
             state.CloudProcess(service.name, service.host, state=state.READY)
             for service in plan.services
         ]
-        return reporting.Report(plan, configuration_rules.check(found))
+        return reporting.Report(plan, configuration_rules.check(contents))
 
     def refuse(self, name: str, message: str) -> None:
         for process in self.processes:
@@ -144,17 +144,17 @@ class TestReport(ReportTestCase):
             ),
         }
         report = self.report(files)
-        words = (
+        message = (
             'Invalid [pci]device_spec config: property func (9) is greater '
             'than the maximum allowable value (7).'
         )
-        self.refuse('nova-compute', words)
+        self.refuse('nova-compute', message)
         self.assertEqual(
-            ['refused', ('GPU302',), words, 'nova-compute.conf', 5, True],
+            ['refused', ('GPU302',), message, 'nova-compute.conf', 5, True],
             self.service(report, 'nova-compute'),
         )
         self.assertEqual(
-            [('unknown', 'missing', None, None, ('GPU302',), words, True)],
+            [('unknown', 'missing', None, None, ('GPU302',), message, True)],
             self.devices(report),
         )
         self.assertEqual(
@@ -342,14 +342,14 @@ class TestReport(ReportTestCase):
         )
 
     def test_a_device_type_that_an_alias_tells(self) -> None:
-        def details(ids: str, given: str | None = None) -> list[object]:
+        def details(ids: str, described: str | None = None) -> list[object]:
             report = self.report(
                 {
                     name: text.replace('20f1', ids)
                     for name, text in CLEAN.items()
                 },
-                described=[device_simulation.parse_device(given)]
-                if given
+                described=[device_simulation.parse_device(described)]
+                if described
                 else [],
             )
             device = inventory.Device(
@@ -363,12 +363,14 @@ class TestReport(ReportTestCase):
             )
             return [row[5] for row in self.devices(report, device)]
 
-        words = 'device type type-PF assumed: see sriov_totalvfs of the card'
+        assumption = (
+            'device type type-PF assumed: see sriov_totalvfs of the card'
+        )
         for ids in ('2230', '1eb8', 'ffff'):
-            self.assertEqual([f'CUSTOM_A, {words}'], details(ids))
+            self.assertEqual([f'CUSTOM_A, {assumption}'], details(ids))
         self.assertEqual(['CUSTOM_A'], details('20f1'))
-        given = 'gpu-0=0000:04:00.0,10de:2230,type-PF'
-        self.assertEqual(['CUSTOM_A'], details('2230', given))
+        described = 'gpu-0=0000:04:00.0,10de:2230,type-PF'
+        self.assertEqual(['CUSTOM_A'], details('2230', described))
 
     def test_aliases_that_boot_less(self) -> None:
         files = {

@@ -35,7 +35,7 @@ def generate(source: random.Random) -> comparing.Case:
 def of_nova(case: comparing.Case) -> typing.Any:
     """Return what Nova keeps of each alias, or its error."""
     try:
-        found = nova_side.aliases(case['aliases'], case['in_placement'])
+        by_name = nova_side.aliases(case['aliases'], case['in_placement'])
     except nova_exception.PciInvalidAlias as exc:
         return exc
     return {
@@ -52,32 +52,32 @@ def of_nova(case: comparing.Case) -> typing.Any:
             )
             for spec in specs
         ]
-        for name, (policy, specs) in found.items()
+        for name, (policy, specs) in by_name.items()
     }
 
 
 def of_ours(case: comparing.Case) -> typing.Any:
     try:
-        found = alias_model.merge(case['aliases'], case['in_placement'])
+        by_name = alias_model.merge(case['aliases'], case['in_placement'])
     except exceptions.InvalidAlias as exc:
         return exc
     return {
         name: [
             (
                 aliases[0].policy,
-                one.vendor_id,
-                one.product_id,
-                one.device_type,
-                one.resource_class,
-                one.traits,
+                alias.vendor_id,
+                alias.product_id,
+                alias.device_type,
+                alias.resource_class,
+                alias.traits,
                 None
-                if one.live_migratable is None
-                else str(one.live_migratable).lower(),
-                one.capability_type,
+                if alias.live_migratable is None
+                else str(alias.live_migratable).lower(),
+                alias.capability_type,
             )
-            for one in aliases
+            for alias in aliases
         ]
-        for name, aliases in found.items()
+        for name, aliases in by_name.items()
     }
 
 
@@ -88,9 +88,9 @@ def compare(case: comparing.Case) -> str | None:
     if nova_says != ours:
         return f'verdicts: Nova says {nova_says!r}, we say {ours!r}'
     for text in case['aliases']:
-        found = finding.errors(alias_rules.check(alias_model.parse(text)))
+        errors = finding.errors(alias_rules.check(alias_model.parse(text)))
         # No device has that; see the comparison of matching.
-        beyond = {one.code for one in found} - {'GPU122'}
+        beyond = {error.code for error in errors} - {'GPU122'}
         if not beyond <= finding.STRICTER_THAN_NOVA:
             return f'stricter: {sorted(beyond)} on what Nova takes'
     return None

@@ -54,7 +54,7 @@ def of_nova(case: comparing.Case, host: device_spec.HostDevices) -> typing.Any:
         except (nova_exception.NovaException, *nova_side.CRASHES) as exc:
             return exc
         return (
-            [one.get_tags() for one in specs.specs],
+            [spec.get_tags() for spec in specs.specs],
             nova_side.first_matches(specs, host.devices),
             _reported(specs, host),
         )
@@ -64,12 +64,12 @@ def _reported(
     specs: whitelist.Whitelist, host: device_spec.HostDevices
 ) -> typing.Any:
     try:
-        found = nova_side.view(specs, map(nova_side.record, host.devices))
+        view = nova_side.view(specs, map(nova_side.record, host.devices))
     except (nova_exception.NovaException, *nova_side.CRASHES) as exc:
         return exc
     return [
         (name, provider.resource_class, provider.total, provider.traits)
-        for name, provider in sorted(found.rps.items())
+        for name, provider in sorted(view.rps.items())
     ]
 
 
@@ -83,13 +83,18 @@ def of_ours(case: comparing.Case, host: device_spec.HostDevices) -> typing.Any:
     reported: typing.Any
     try:
         reported = [
-            (one.name, one.resource_class, one.total, set(one.traits))
-            for one in device_spec.providers('host', specs, host.devices)
+            (
+                provider.name,
+                provider.resource_class,
+                provider.total,
+                set(provider.traits),
+            )
+            for provider in device_spec.providers('host', specs, host.devices)
         ]
     except exceptions.InvalidDeviceSpec as exc:
         reported = exc
     return (
-        [one.tags for one in specs],
+        [spec.tags for spec in specs],
         first_matches(specs, host.devices),
         reported,
     )
@@ -100,17 +105,17 @@ def first_matches(
     devices: typing.Iterable[device_spec.HostDevice],
 ) -> list[int | None]:
     """Return the number of the entry that we take for each device."""
-    found = []
+    matches = []
     for device in devices:
         match = device_spec.first_match(specs, device)
         # By identity: entries may be equal.
-        found.append(
+        matches.append(
             next(
-                (number for number, one in enumerate(specs) if one is match),
+                (number for number, spec in enumerate(specs) if spec is match),
                 None,
             )
         )
-    return found
+    return matches
 
 
 def compare(case: comparing.Case) -> str | None:
@@ -140,31 +145,33 @@ def _compare_rules(
         case['specs'], report_in_placement=case['report'], host=host
     )
     codes = [
-        {one.code for one in device_spec_rules.check_reporting(spec)}
+        {finding.code for finding in device_spec_rules.check_reporting(spec)}
         for spec in specs
     ]
-    taken = [
+    matched = [
         codes[number]
         for number in nova_says[1]
         if number is not None and specs[number].in_placement
     ]
     reported = nova_says[2]
     if isinstance(reported, nova_side.CRASHES):
-        expected = any('GPU205' in one for one in taken)
+        expected = any('GPU205' in spec_codes for spec_codes in matched)
         return None if expected else f'rules: no GPU205: {reported!r}'
     if isinstance(reported, Exception):
         expected = 'devname' in str(reported)
-        if expected == any('GPU302' in one for one in codes):
+        if expected == any('GPU302' in spec_codes for spec_codes in codes):
             return None
         return f'rules: {codes}: {reported!r}'
-    if any('GPU205' in one for one in taken):
+    if any('GPU205' in spec_codes for spec_codes in matched):
         return 'rules: GPU205, and Nova reports all'
     refused = any(
         not _is_class(resource_class) or not all(map(_is_trait, traits))
         for _name, resource_class, _total, traits in reported
     )
-    if refused != any(one & {'GPU203', 'GPU204'} for one in taken):
-        return f'rules: {taken}: {reported}'
+    if refused != any(
+        spec_codes & {'GPU203', 'GPU204'} for spec_codes in matched
+    ):
+        return f'rules: {matched}: {reported}'
     return None
 
 
@@ -187,13 +194,15 @@ def _is_valid(value: object, schema: dict[str, typing.Any]) -> bool:
     return bool(validator(schema).is_valid(value))
 
 
-def _differ(what: str, nova_says: typing.Any, ours: typing.Any) -> str | None:
+def _differ(
+    aspect: str, nova_says: typing.Any, ours: typing.Any
+) -> str | None:
     """Return how two verdicts differ: words count where they are Nova's."""
     if not isinstance(nova_says, Exception):
         if isinstance(ours, Exception) or (
-            what == 'report' and nova_says != ours
+            aspect == 'report' and nova_says != ours
         ):
-            return f'{what}: Nova says {nova_says!r}, we say {ours!r}'
+            return f'{aspect}: Nova says {nova_says!r}, we say {ours!r}'
         return None
     same = isinstance(ours, Exception)
     if same and isinstance(nova_says, nova_exception.NovaException):
@@ -205,7 +214,7 @@ def _differ(what: str, nova_says: typing.Any, ours: typing.Any) -> str | None:
         )
     if same:
         return None
-    return f'{what}: Nova says {nova_says!r}, we say {ours!r}'
+    return f'{aspect}: Nova says {nova_says!r}, we say {ours!r}'
 
 
 _PF = {

@@ -61,7 +61,10 @@ def generate(source: random.Random) -> comparing.Case:
 
 @functools.cache
 def _loader() -> dict[str, type]:
-    return {one.__name__: one for one in filters.all_filters()}
+    return {
+        filter_class.__name__: filter_class
+        for filter_class in filters.all_filters()
+    }
 
 
 def sends_anywhere(names: list[str]) -> bool:
@@ -70,9 +73,9 @@ def sends_anywhere(names: list[str]) -> bool:
     manager.filter_cls_map = _loader()
     manager.filter_obj_map = {}
     chosen = [
-        one
-        for one in manager._choose_host_filters(names)
-        if type(one).__name__ in _RUN
+        host_filter
+        for host_filter in manager._choose_host_filters(names)
+        if type(host_filter).__name__ in _RUN
     ]
     host = unittest.mock.Mock(
         pci_stats=nova_side.nova_stats.PciDeviceStats(
@@ -91,7 +94,7 @@ def sends_anywhere(names: list[str]) -> bool:
             ]
         )
     )
-    return all(one.host_passes(host, asked) for one in chosen)
+    return all(host_filter.host_passes(host, asked) for host_filter in chosen)
 
 
 def compare(case: comparing.Case) -> str | None:
@@ -102,19 +105,23 @@ def compare(case: comparing.Case) -> str | None:
         else types.List()(text)
     )
     anywhere = sends_anywhere(names)
-    said = _said(case)
+    messages = _messages(case)
     expected = (
         anywhere
         and case['alias']
         # Placement chooses the hosts.
         and not (text is None and case['in_placement'])
     )
-    if expected == any('has no PciPassthroughFilter' in one for one in said):
+    if expected == any(
+        'has no PciPassthroughFilter' in message for message in messages
+    ):
         return None
-    return f'filters: Nova sends servers anywhere: {anywhere}, we say {said}'
+    return (
+        f'filters: Nova sends servers anywhere: {anywhere}, we say {messages}'
+    )
 
 
-def _said(case: comparing.Case) -> list[str]:
+def _messages(case: comparing.Case) -> list[str]:
     options: list[tuple[str, typing.Any]] = [
         ('pci_in_placement', case['in_placement'])
     ]
@@ -145,8 +152,8 @@ def _said(case: comparing.Case) -> list[str]:
         )
     ]
     return [
-        str(one.finding)
-        for one in scheduler_rules.check(
+        str(located.finding)
+        for located in scheduler_rules.check(
             [scheduler], aliases if case['alias'] else []
         )
     ]

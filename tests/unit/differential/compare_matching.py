@@ -76,12 +76,12 @@ def compare(case: comparing.Case) -> str | None:
         compute = nova_side.compute(
             case['specs'], host.devices, dict(host.interfaces), report
         )
-    found = _compare_order(case, anywhere, host)
-    if found is not None:
-        return found
+    difference = _compare_order(case, anywhere, host)
+    if difference is not None:
+        return difference
     if isinstance(compute, Exception):
         return _compare_crash(compute, known, host, report)
-    if any(one.devname for one in known) and (report or in_placement):
+    if any(spec.devname for spec in known) and (report or in_placement):
         return None
     codes = _codes(case, names, anywhere)
     for name, aliases in names.items():
@@ -113,9 +113,9 @@ def _compare_crash(
 ) -> str | None:
     """Compare what ends nova-compute, or its reports."""
     if any(
-        found is not None and found.unstored_tags
-        for found in (
-            device_spec.first_match(known, one) for one in host.devices
+        match is not None and match.unstored_tags
+        for match in (
+            device_spec.first_match(known, device) for device in host.devices
         )
     ):
         return None
@@ -178,9 +178,9 @@ def _host_of(
         (device, *parents),
         {
             **{
-                str(one.devname): _ELSEWHERE
-                for one in specs
-                if one.devname and one.remote_managed
+                str(spec.devname): _ELSEWHERE
+                for spec in specs
+                if spec.devname and spec.remote_managed
             },
             **(
                 {str(example.spec.devname): device.address}
@@ -308,13 +308,15 @@ def _codes(
         )
         for spec in specs
     ]
-    found: dict[str, set[str]] = {name: set() for name in names}
-    for one in alias_matching.check(entries, spec_entries, [api, compute]):
-        found[places[one.place]].add(one.finding.code)
-    for one in placement_tracking.check([api, compute], spec_entries, entries):
-        for codes in found.values():
-            codes.add(one.finding.code)
-    return found
+    by_process: dict[str, set[str]] = {name: set() for name in names}
+    for located in alias_matching.check(entries, spec_entries, [api, compute]):
+        by_process[places[located.place]].add(located.finding.code)
+    for located in placement_tracking.check(
+        [api, compute], spec_entries, entries
+    ):
+        for codes in by_process.values():
+            codes.add(located.finding.code)
+    return by_process
 
 
 def _process(

@@ -76,8 +76,8 @@ def options() -> cfg.ConfigOpts:
     for group in ('pci', 'filter_scheduler'):
         conf.register_opts(
             [
-                one['opt']
-                for one in nova.conf.CONF._groups[group]._opts.values()
+                entry['opt']
+                for entry in nova.conf.CONF._groups[group]._opts.values()
             ],
             group=group,
         )
@@ -129,16 +129,16 @@ def _of_oslo(folder: str) -> dict[str, typing.Any]:
 
 def _of_ours(folder: str) -> dict[str, typing.Any] | None:
     """Return what we read; None where the service does not start."""
-    found = tree.read([folder]).deployment
+    whole = tree.read([folder]).deployment
     if any(
         # Of a value that oslo.config refuses.
-        one.finding.code == 'GPU331'
-        for one in configuration_rules.check(found)
+        located.finding.code == 'GPU331'
+        for located in configuration_rules.check(whole)
     ):
         return None
     process = (
-        found.processes[0]
-        if found.processes
+        whole.processes[0]
+        if whole.processes
         else deployment.Process((), configuration.Place(folder))
     )
     return {
@@ -153,7 +153,9 @@ def _texts(
     process: deployment.Process,
     settings: typing.Iterable[configuration.Setting],
 ) -> list[str | None]:
-    return [options_rules.resolve(process, 'pci', one) for one in settings]
+    return [
+        options_rules.resolve(process, 'pci', setting) for setting in settings
+    ]
 
 
 EXAMPLES = (

@@ -72,7 +72,8 @@ def comparisons() -> tuple[Comparison, ...]:
     return tuple(
         importlib.import_module(f'{_PACKAGE}.{module.name}').COMPARISON
         for module in sorted(
-            pkgutil.iter_modules(package.__path__), key=lambda one: one.name
+            pkgutil.iter_modules(package.__path__),
+            key=lambda module: module.name,
         )
         if module.name.startswith('compare_')
     )
@@ -107,21 +108,21 @@ def _compare(comparison: Comparison, case: Case) -> str | None:
 def smallest(disagreement: Disagreement) -> Disagreement:
     """Return a disagreement with as much of its case left out as can be."""
     steps = itertools.count()
-    found = disagreement
+    least = disagreement
     while True:
-        for case in _smaller(found.case):
+        for case in _smaller(least.case):
             if next(steps) > _SMALLER:
-                return found
-            difference = _compare(found.comparison, case)
+                return least
+            difference = _compare(least.comparison, case)
             if difference is not None and _kind(difference) == _kind(
-                found.difference
+                least.difference
             ):
-                found = dataclasses.replace(
-                    found, case=case, difference=difference
+                least = dataclasses.replace(
+                    least, case=case, difference=difference
                 )
                 break
         else:
-            return found
+            return least
 
 
 def _kind(difference: str) -> str:
@@ -138,7 +139,7 @@ def _smaller(case: Case) -> collections.abc.Iterator[Case]:
     elif isinstance(case, dict):
         for key, part in case.items():
             if key.islower() and key in _OPTIONAL:
-                yield {one: case[one] for one in case if one != key}
+                yield {name: case[name] for name in case if name != key}
             for smaller in _smaller(part):
                 yield {**case, key: smaller}
 

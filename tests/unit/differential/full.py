@@ -67,15 +67,17 @@ def main(arguments: list[str]) -> int:
     for name in MODULES:
         module = importlib.import_module(name)
         path = pathlib.Path(str(module.__file__))
-        found = watch._analyze(os.fspath(path))
-        numbers = found.numbers
+        analysis = watch._analyze(os.fspath(path))
+        numbers = analysis.numbers
         print(
             f'{name}: {numbers.n_executed} of {numbers.n_statements} '
             f'statements, {numbers.n_executed_branches} of '
             f'{numbers.n_branches} branches'
         )
         missed += [
-            f'{name}:{line}' for line in raises(path) if line in found.missing
+            f'{name}:{line}'
+            for line in raises(path)
+            if line in analysis.missing
         ]
     print(f'raise statements not reached: {", ".join(missed) or "none"}')
     differ = aliases['DIFFERENT'] + specs['DIFFERENT']
@@ -90,7 +92,7 @@ def raises(path: pathlib.Path) -> list[int]:
         if getattr(node, 'name', '') in OTHERS:
             return
         if isinstance(node, ast.Raise) and not any(
-            words in ast.unparse(node) for words in UNREACHABLE
+            phrase in ast.unparse(node) for phrase in UNREACHABLE
         ):
             yield node.lineno
         for child in ast.iter_child_nodes(node):

@@ -56,7 +56,7 @@ def host(source: random.Random) -> dict[str, typing.Any]:
             'device_type': source.choice(('type-PCI', 'type-PF')),
             'serial': source.choice((None, None, 'S1')),
         }
-        if any(one['address'] == device['address'] for one in devices):
+        if any(known['address'] == device['address'] for known in devices):
             continue
         devices.append(device)
         if device['device_type'] == 'type-PF':
@@ -74,7 +74,7 @@ def host(source: random.Random) -> dict[str, typing.Any]:
                         'serial': source.choice((None, 'S1')),
                     }
                 )
-    unique = {one['address']: one for one in devices}
+    unique = {device['address']: device for device in devices}
     addresses = sorted(unique)
     return {
         'devices': list(unique.values()),
@@ -91,14 +91,14 @@ def of_case(case: dict[str, typing.Any]) -> device_spec.HostDevices:
     return device_spec.HostDevices(
         tuple(
             device_spec.HostDevice(
-                one['address'],
-                one['vendor_id'],
-                one['product_id'],
-                one['device_type'],
-                one.get('parent'),
-                one.get('serial'),
+                device['address'],
+                device['vendor_id'],
+                device['product_id'],
+                device['device_type'],
+                device.get('parent'),
+                device.get('serial'),
             )
-            for one in case['devices']
+            for device in case['devices']
         ),
         case['interfaces'],
     )
@@ -210,9 +210,9 @@ def entry(
         'resource_class': 0.2, 'traits': 0.15, 'live_migratable': 0.2,
         'remote_managed': 0.12, 'physical_network': 0.1,
     }  # fmt: skip
-    found: dict[str, typing.Any] = {}
+    fields: dict[str, typing.Any] = {}
     if devices and _chance(source, 0.7):
-        found = _near(source, source.choice(devices))
+        fields = _near(source, source.choice(devices))
         likely = dict.fromkeys(likely, 0.08)
         likely.update(
             vendor_id=0.02, product_id=0.02, address=0.02, devname=0.01
@@ -220,16 +220,16 @@ def entry(
     for key, make in values.items():
         if not _chance(source, likely.get(key, 0.04)):
             continue
-        found[key] = make()
+        fields[key] = make()
         if _chance(source, wrong):
-            found[key] = source.choice(
+            fields[key] = source.choice(
                 (*_WRONG, *_ODD_IDS)
                 if key in ('vendor_id', 'product_id')
                 else _WRONG
             )
         elif key in _BOOLEAN_KEYS and not _chance(source, wrong):
-            found[key] = source.choice(('yes', 'no'))
-    return found
+            fields[key] = source.choice(('yes', 'no'))
+    return fields
 
 
 _BOOLEAN_KEYS = (
@@ -246,10 +246,10 @@ def specs(
 
     :param devices: Those that they are likely to match.
     """
-    found = []
+    texts = []
     for _ in range(source.choice((1, 1, 2, 2, 3, 4))):
         if _chance(source, wrong / 4):
-            found.append(
+            texts.append(
                 source.choice(
                     (
                         '', '{', "{'vendor_id': '10de'}", '[]', '{}', 'null',
@@ -259,7 +259,7 @@ def specs(
                 )
             )  # fmt: skip
         elif _chance(source, 0.2):
-            found.append(
+            texts.append(
                 json.dumps(
                     [
                         entry(source, wrong, devices)
@@ -268,8 +268,8 @@ def specs(
                 )
             )
         else:
-            found.append(json.dumps(entry(source, wrong, devices)))
-    return found
+            texts.append(json.dumps(entry(source, wrong, devices)))
+    return texts
 
 
 def alias(
@@ -297,23 +297,25 @@ def alias(
         'numa_policy': 0.1, 'resource_class': 0.25, 'traits': 0.15,
         'live_migratable': 0.2, 'capability_type': 0.05,
     }  # fmt: skip
-    found: dict[str, typing.Any] = {}
+    fields: dict[str, typing.Any] = {}
     for key, choices in values.items():
         if not _chance(source, likely[key]):
             continue
-        found[key] = source.choice(choices)
+        fields[key] = source.choice(choices)
         if _chance(source, wrong):
-            found[key] = source.choice(
+            fields[key] = source.choice(
                 (*_WRONG, *_ODD_IDS, 'x' * 257, 'type-pf', 'vdpa', 'maybe')
             )
     if devices and _chance(source, 0.7):
         device = source.choice(devices)
         for key in ('vendor_id', 'product_id', 'device_type'):
-            if key in found and found[key] in values[key]:
-                found[key] = device[key]
+            if key in fields and fields[key] in values[key]:
+                fields[key] = device[key]
     if _chance(source, wrong / 2):
-        found[source.choice(('count', 'dev_type', 'address', 'managed'))] = '1'
-    return found
+        fields[source.choice(('count', 'dev_type', 'address', 'managed'))] = (
+            '1'
+        )
+    return fields
 
 
 def alias_texts(

@@ -151,11 +151,11 @@ def first_matches(
     devices: collections.abc.Iterable[device_spec.HostDevice],
 ) -> list[int | None]:
     """Return the number of the entry that Nova takes for each device."""
-    found = []
+    matches = []
     for device in devices:
         match = specs.device_assignable(from_libvirt(device))
-        found.append(None if match is None else specs.specs.index(match))
-    return found
+        matches.append(None if match is None else specs.specs.index(match))
+    return matches
 
 
 def view(
@@ -166,13 +166,13 @@ def view(
 
     :raises nova.exception.PlacementPciException: nova-compute ends.
     """
-    found = translator.PlacementView('host', [])
+    placement_view = translator.PlacementView('host', [])
     translator.ensure_no_dev_spec_with_devname(specs.specs)
     for device in records:
         spec = specs.get_devspec(device)
         if spec is not None:
-            found.process_dev(device, spec)
-    return found
+            placement_view.process_dev(device, spec)
+    return placement_view
 
 
 @dataclasses.dataclass

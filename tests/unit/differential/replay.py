@@ -43,16 +43,16 @@ def main() -> int:
     read_aliases = request.get_alias_from_config
 
     def record_spec(spec: typing.Any, entry: typing.Any) -> None:
-        given = copy.deepcopy(entry)
+        original = copy.deepcopy(entry)
         report = nova.conf.CONF.pci.report_in_placement
         try:
             make_spec(spec, entry)
         except Exception as exc:
-            specs.append((given, report, {'refused': str(exc)}))
+            specs.append((original, report, {'refused': str(exc)}))
             raise
         specs.append(
             (
-                given,
+                original,
                 report,
                 {'accepted': [spec.vendor_id, spec.product_id, spec.tags]},
             )
@@ -60,19 +60,22 @@ def main() -> int:
 
     def record_aliases() -> typing.Any:
         misses = read_aliases.cache_info().misses
-        given = list(nova.conf.CONF.pci.alias)
+        texts = list(nova.conf.CONF.pci.alias)
         in_placement = nova.conf.CONF.filter_scheduler.pci_in_placement
         try:
-            found = read_aliases()
+            by_name = read_aliases()
         except Exception as exc:
-            aliases.append((given, in_placement, {'refused': str(exc)}))
+            aliases.append((texts, in_placement, {'refused': str(exc)}))
             raise
         if read_aliases.cache_info().misses == misses:
             # From the cache, for the options of an earlier moment.
-            return found
-        counts = {name: len(one[1]) for name, one in found.items()}
-        aliases.append((given, in_placement, {'accepted': counts}))
-        return found
+            return by_name
+        counts = {
+            name: len(alias_specs)
+            for name, (_policy, alias_specs) in by_name.items()
+        }
+        aliases.append((texts, in_placement, {'accepted': counts}))
+        return by_name
 
     record_aliases.cache_clear = read_aliases.cache_clear
     suite = unittest.defaultTestLoader.loadTestsFromNames(
@@ -91,8 +94,8 @@ def main() -> int:
         {'tests': result.testsRun, 'specs': specs, 'aliases': aliases},
         sys.stdout,
     )
-    for _test, words in (*result.failures, *result.errors):
-        sys.stderr.write(words)
+    for _test, traceback in (*result.failures, *result.errors):
+        sys.stderr.write(traceback)
     return int(not result.wasSuccessful())
 
 

@@ -40,9 +40,9 @@ def main(arguments: list[str]) -> int:
     warnings.simplefilter('ignore')
     first = secrets.randbelow(2**32) if options.seed is None else options.seed
     chosen = [
-        one
-        for one in comparing.comparisons()
-        if options.only in (None, one.name)
+        comparison
+        for comparison in comparing.comparisons()
+        if options.only in (None, comparison.name)
     ]
     if not chosen:
         parser.error(f'there is no comparison {options.only!r}')
@@ -59,16 +59,16 @@ def _run(
     chosen: list[comparing.Comparison], seed: int, count: int
 ) -> tuple[int, int]:
     began = time.monotonic()
-    weights = sum(one.weight for one in chosen)
+    weights = sum(comparison.weight for comparison in chosen)
     total = differ = 0
     parts = []
     for comparison in chosen:
         cases = max(1, round(count * comparison.weight / weights))
         wrong = 0
-        for found in comparing.run(comparison, seed, range(cases)):
+        for disagreement in comparing.run(comparison, seed, range(cases)):
             wrong += 1
             if wrong <= 3:
-                print(comparing.smallest(found), flush=True)
+                print(comparing.smallest(disagreement), flush=True)
         parts.append(f'{comparison.name} {cases}')
         total += cases
         differ += wrong

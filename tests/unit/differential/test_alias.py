@@ -95,22 +95,22 @@ def of_nova(texts: list[str], pci_in_placement: bool) -> object:
     nova_request.get_alias_from_config.cache_clear()
     try:
         with unittest.mock.patch.object(VALIDATOR, 'check_schema'):
-            found = nova_request.get_alias_from_config()
+            by_name = nova_request.get_alias_from_config()
     except nova_exception.PciInvalidAlias as exc:
         return exc
     finally:
         conf.clear_override('alias', 'pci')
         conf.clear_override('pci_in_placement', 'filter_scheduler')
         nova_request.get_alias_from_config.cache_clear()
-    return {name: len(specs) for name, (_policy, specs) in found.items()}
+    return {name: len(specs) for name, (_policy, specs) in by_name.items()}
 
 
 def of_ours(texts: list[str], pci_in_placement: bool) -> object:
     try:
-        found = alias_model.merge(texts, pci_in_placement)
+        by_name = alias_model.merge(texts, pci_in_placement)
     except exceptions.InvalidAlias as exc:
         return exc
-    return {name: len(specs) for name, specs in found.items()}
+    return {name: len(specs) for name, specs in by_name.items()}
 
 
 @ddt.ddt
@@ -164,6 +164,6 @@ class TestAlias(testtools.TestCase):
         self, specs: list[dict[str, str]], pci_in_placement: bool
     ) -> None:
         texts = [json.dumps({**IDS, 'name': 'a', **spec}) for spec in specs]
-        words = str(of_nova(texts, pci_in_placement))
-        self.assertEqual(words, str(of_ours(texts, pci_in_placement)))
-        self.assertIn('lias', words)
+        message = str(of_nova(texts, pci_in_placement))
+        self.assertEqual(message, str(of_ours(texts, pci_in_placement)))
+        self.assertIn('lias', message)

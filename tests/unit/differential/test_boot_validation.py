@@ -187,17 +187,17 @@ def of_nova(
 def difference(flavor: flavor_model.Flavor) -> str | None:
     """Return in what we and Nova differ; None where both agree."""
     reason, status, has_topology = of_nova(flavor)
-    found = boot_validation.validate(flavor)
+    ours = boot_validation.validate(flavor)
     if reason is None:
-        if found.refusal is not None:
-            return f'Nova takes it, we do not: {found.refusal}'
-        if has_topology != found.has_topology:
+        if ours.refusal is not None:
+            return f'Nova takes it, we do not: {ours.refusal}'
+        if has_topology != ours.has_topology:
             return f'topology is {has_topology} for Nova'
         return None
-    if found.refusal is None:
+    if ours.refusal is None:
         return f'we take it, Nova does not: {reason}'
-    if status != found.refusal.status:
-        return f'status is {status} for Nova, {found.refusal.status} for us'
+    if status != ours.refusal.status:
+        return f'status is {status} for Nova, {ours.refusal.status} for us'
     # Those are words of Python, not of Nova.
     if 'unpack' in reason or 'invalid literal' in reason:
         return None
@@ -205,8 +205,8 @@ def difference(flavor: flavor_model.Flavor) -> str | None:
     reason = re.sub(
         r"(?<=expression ')[^']*", lambda match: quoting.cpus(match[0]), reason
     )
-    if reason != found.refusal.reason:
-        return f'Nova says {reason}, we say {found.refusal.reason}'
+    if reason != ours.refusal.reason:
+        return f'Nova says {reason}, we say {ours.refusal.reason}'
     return None
 
 
@@ -238,7 +238,7 @@ class TestValidation(testtools.TestCase):
                     )
 
     def test_words(self) -> None:
-        for specs, words in (
+        for specs, message in (
             (
                 {flavor_model.ALIASES: ''},
                 "HTTP 500 (Unexpected API Error): '' in",
@@ -251,4 +251,4 @@ class TestValidation(testtools.TestCase):
         ):
             flavor = flavor_model.Flavor('id', 'f', 4, 2048, 1, True, specs)
             refusal: typing.Any = boot_validation.validate(flavor).refusal
-            self.assertIn(words, str(refusal))
+            self.assertIn(message, str(refusal))

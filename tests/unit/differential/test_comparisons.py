@@ -23,14 +23,16 @@ CASES = 600
 class TestComparisons(testtools.TestCase):
     def test_cases(self) -> None:
         chosen = comparing.comparisons()
-        weights = sum(one.weight for one in chosen)
+        weights = sum(comparison.weight for comparison in chosen)
         for comparison in chosen:
             count = max(1, CASES * comparison.weight // weights)
             self.assertEqual(
                 [],
                 [
-                    str(comparing.smallest(found))
-                    for found in comparing.run(comparison, SEED, range(count))
+                    str(comparing.smallest(disagreement))
+                    for disagreement in comparing.run(
+                        comparison, SEED, range(count)
+                    )
                 ],
             )
 
@@ -53,12 +55,12 @@ class TestComparisons(testtools.TestCase):
             lambda source: [source.randrange(9) for _ in range(9)],
             lambda case: 'it has a 4' if 4 in case else None,
         )
-        found = next(comparing.run(comparison, 1, range(100)))
-        self.assertEqual([4], comparing.smallest(found).case)
+        disagreement = next(comparing.run(comparison, 1, range(100)))
+        self.assertEqual([4], comparing.smallest(disagreement).case)
 
     def test_failures_are_differences(self) -> None:
         comparison = comparing.Comparison(
             'failure', lambda source: source.random(), lambda case: case[0]
         )
-        (found,) = comparing.run(comparison, 1, range(1))
-        self.assertIn('TypeError', found.difference)
+        (disagreement,) = comparing.run(comparison, 1, range(1))
+        self.assertIn('TypeError', disagreement.difference)

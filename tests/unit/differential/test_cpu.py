@@ -38,8 +38,8 @@ RULES = strategies.lists(
             strategies.sampled_from(('', '^', ' ', '^ ')),
             strategies.integers(0, 40),
             strategies.integers(0, 60),
-        ).map(lambda one: f'{one[0]}{one[1]}-{one[2]}'),
-        strategies.integers(0, 40).map(lambda one: f'^{one}'),
+        ).map(lambda bounds: f'{bounds[0]}{bounds[1]}-{bounds[2]}'),
+        strategies.integers(0, 40).map(lambda number: f'^{number}'),
         strategies.sampled_from(('', ' ', '^', '-', 'a', '3-', '-3', '5--3')),
     ),
     max_size=6,
@@ -66,7 +66,7 @@ RESERVATIONS = strategies.tuples(
         ('count:64', 'count:-1', 'count:', 'count', 'a:b')
     ),
     strategies.sampled_from(('', ',node:3', ',x', ',:1', ',other:1,2')),
-).map(lambda one: ','.join(part for part in one[:3] if part) + one[3])
+).map(lambda parts: ','.join(part for part in parts[:3] if part) + parts[3])
 
 
 def reserved_by_nova(values: list[str]) -> typing.Any:
@@ -93,16 +93,16 @@ class TestCpuSets(testtools.TestCase):
             expected = str(exc)
         except (MemoryError, OverflowError):
             hypothesis.assume(False)
-        found: typing.Any
+        outcome: typing.Any
         try:
-            found = set(cpu.parse(text))
+            outcome = set(cpu.parse(text))
         except exceptions.InvalidCPUSet as exc:
-            found = str(exc)
-            if found.startswith('No machine has'):
+            outcome = str(exc)
+            if outcome.startswith('No machine has'):
                 return
-        if isinstance(found, str):
-            expected = quoted.as_ours(expected, found)
-        self.assertEqual(expected, found)
+        if isinstance(outcome, str):
+            expected = quoted.as_ours(expected, outcome)
+        self.assertEqual(expected, outcome)
 
     @hypothesis.settings(max_examples=100, deadline=None)
     @hypothesis.given(
@@ -138,7 +138,7 @@ class TestReservedPages(testtools.TestCase):
     def test_parse(self, text: str) -> None:
         expected = reserved_by_nova([text])
         try:
-            found = cpu.parse_reserved(text)
+            pages = cpu.parse_reserved(text)
         except exceptions.InvalidHugePages as exc:
             self.assertIsInstance(expected, str)
             if not expected.startswith('The format'):
@@ -150,7 +150,7 @@ class TestReservedPages(testtools.TestCase):
                 )
             return
         self.assertEqual(
-            {found.node: {decimal.Decimal(found.size_kib): found.count}},
+            {pages.node: {decimal.Decimal(pages.size_kib): pages.count}},
             expected,
         )
 
@@ -223,14 +223,15 @@ class TestStart(testtools.TestCase):
                 ),
             ),
         )
-        found = [
-            one.finding.message for one in cpu_rules.check_service(service)
+        messages = [
+            located.finding.message
+            for located in cpu_rules.check_service(service)
         ]
         if not expected:
-            self.assertEqual([], found)
+            self.assertEqual([], messages)
         else:
             # Nova ends at the first.
             self.assertTrue(
-                any(expected in message for message in found),
-                f'{expected!r} is not in {found}',
+                any(expected in message for message in messages),
+                f'{expected!r} is not in {messages}',
             )

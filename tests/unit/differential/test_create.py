@@ -146,8 +146,8 @@ class TestNova(testtools.TestCase):
                 if pages is not None
                 else {},
                 {
-                    node: dict(found)
-                    for node, found in (
+                    node: dict(by_size)
+                    for node, by_size in (
                         hardware.numa_get_reserved_huge_pages().items()
                     )
                 },

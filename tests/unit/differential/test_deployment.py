@@ -90,8 +90,8 @@ def of_process(
         return of_process((deployment.Process((), configuration.Place('')),))
     (process,) = processes
     return {
-        'alias': [one.text for one in process.aliases],
-        'device_spec': [one.text for one in process.device_specs],
+        'alias': [setting.text for setting in process.aliases],
+        'device_spec': [setting.text for setting in process.device_specs],
         'report_in_placement': bool(process.report_in_placement),
         'pci_in_placement': bool(process.pci_in_placement),
     }
@@ -122,13 +122,13 @@ class TestSources(testtools.TestCase):
         """Services without options read what oslo.config finds for them."""
         files.setdefault('nova.conf', [])
         folder = self.write(files)
-        found = tree.read([os.fspath(folder)]).deployment
+        deployment = tree.read([os.fspath(folder)]).deployment
         for kind in configuration.ALL:
             conf = options()
             self.patch(sys, 'argv', [f'/usr/bin/{kind}'])
             conf([], project='nova')
             self.assertEqual(
-                of_oslo(conf), of_process(found.of_kind(kind)), kind
+                of_oslo(conf), of_process(deployment.of_kind(kind)), kind
             )
 
     @hypothesis.settings(max_examples=100, deadline=None)
@@ -137,7 +137,7 @@ class TestSources(testtools.TestCase):
         self, shared: list[str], own: list[str]
     ) -> None:
         folder = self.write({'nova.conf': shared, 'nova-compute.conf': own})
-        found = tree.read([os.fspath(folder)]).deployment
+        deployment = tree.read([os.fspath(folder)]).deployment
         conf = options()
         conf(
             [
@@ -148,7 +148,8 @@ class TestSources(testtools.TestCase):
             prog='nova-compute',
         )
         self.assertEqual(
-            of_oslo(conf), of_process(found.of_kind(configuration.COMPUTE))
+            of_oslo(conf),
+            of_process(deployment.of_kind(configuration.COMPUTE)),
         )
 
     @hypothesis.settings(max_examples=50, deadline=None)
@@ -157,7 +158,7 @@ class TestSources(testtools.TestCase):
         folder = self.write(
             {'nova.conf.d/1.conf': first, 'nova.conf.d/2.conf': second}
         )
-        found = tree.read([os.fspath(folder / 'nova.conf.d')]).deployment
+        deployment = tree.read([os.fspath(folder / 'nova.conf.d')]).deployment
         conf = options()
         conf(
             [f'--config-dir={folder}/nova.conf.d'],
@@ -166,7 +167,7 @@ class TestSources(testtools.TestCase):
             default_config_files=[],
         )
         self.assertEqual(
-            of_oslo(conf), of_process(found.of_kind(configuration.API))
+            of_oslo(conf), of_process(deployment.of_kind(configuration.API))
         )
 
     @hypothesis.settings(max_examples=150, deadline=None)
@@ -198,9 +199,9 @@ class TestSources(testtools.TestCase):
             prog='nova-compute',
             default_config_files=[],
         )
-        found = tree.read([], declared)
-        self.assertEqual((), found.unreadable)
+        contents = tree.read([], declared)
+        self.assertEqual((), contents.unreadable)
         self.assertEqual(
             of_oslo(conf),
-            of_process(found.deployment.of_kind(configuration.COMPUTE)),
+            of_process(contents.deployment.of_kind(configuration.COMPUTE)),
         )

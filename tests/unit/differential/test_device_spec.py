@@ -273,11 +273,11 @@ class TestDeviceSpec(testtools.TestCase):
         self.assertIsNone(
             compare_device_spec.compare_on(case, HOST), (texts, report)
         )
-        found = compare_device_spec.of_nova(case, HOST)
-        if isinstance(found, Exception):
+        outcome = compare_device_spec.of_nova(case, HOST)
+        if isinstance(outcome, Exception):
             return 'refused'
         return (
-            'not reported' if isinstance(found[2], Exception) else 'accepted'
+            'not reported' if isinstance(outcome[2], Exception) else 'accepted'
         )
 
     @hypothesis.settings(max_examples=500, deadline=None)

@@ -74,13 +74,13 @@ class TestReplay(testtools.TestCase):
         for texts, in_placement, nova_says in self.records['aliases']:
             ours: dict[str, typing.Any]
             try:
-                found = alias_model.merge(texts, in_placement)
+                by_name = alias_model.merge(texts, in_placement)
             except exceptions.InvalidAlias as exc:
                 ours = {'refused': str(exc)}
             else:
                 ours = {
                     'accepted': {
-                        name: len(specs) for name, specs in found.items()
+                        name: len(specs) for name, specs in by_name.items()
                     }
                 }
             self.assertEqual(nova_says, ours, texts)

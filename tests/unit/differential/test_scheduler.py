@@ -96,11 +96,11 @@ class NovaTestCase(testtools.TestCase):
     def codes(self, text: str) -> set[str]:
         """Return the codes of all that is wrong with a file."""
         pathlib.Path(self.path).write_text(text, encoding='utf-8')
-        found = tree.read([self.path])
+        contents = tree.read([self.path])
         return {
             located.finding.code
-            for located in configuration_rules.check(found.deployment)
-        } | {'GPU300' for _path in found.unreadable}
+            for located in configuration_rules.check(contents.deployment)
+        } | {'GPU300' for _path in contents.unreadable}
 
     def conf(self) -> cfg.ConfigOpts:
         """Return Nova's options with the values of the file."""
@@ -113,10 +113,10 @@ class NovaTestCase(testtools.TestCase):
 def options() -> cfg.ConfigOpts:
     """Return the options that Nova registers, apart from Nova's own."""
     conf = cfg.ConfigOpts()
-    conf.register_opts(one['opt'] for one in nova.conf.CONF._opts.values())
+    conf.register_opts(entry['opt'] for entry in nova.conf.CONF._opts.values())
     for name, group in nova.conf.CONF._groups.items():
         conf.register_opts(
-            (one['opt'] for one in group._opts.values()), group=name
+            (entry['opt'] for entry in group._opts.values()), group=name
         )
     return conf
 
@@ -149,19 +149,21 @@ class TestFilters(NovaTestCase):
             '[DEFAULT]\ntempdir = JsonFilter\n'
             f'[filter_scheduler]\n{lines}enabled_filters = {text}\n'
         )
-        words = self.judge(self.conf())
-        if words == 'no such option':
+        refusal = self.judge(self.conf())
+        if refusal == 'no such option':
             self.assertIn('GPU331', codes)
         else:
             self.assertEqual(
-                bool(words), 'GPU326' in codes, (text, words, codes)
+                bool(refusal), 'GPU326' in codes, (text, refusal, codes)
             )
 
     def test_tables(self) -> None:
         self.assertEqual(
             {
-                found.__name__: found.__module__.rpartition('.')[2]
-                for found in filters.all_filters()
+                filter_class.__name__: filter_class.__module__.rpartition('.')[
+                    2
+                ]
+                for filter_class in filters.all_filters()
             },
             scheduler_filters.MODULES,
         )
@@ -256,7 +258,7 @@ class TestValues(NovaTestCase):
         except (cfg.Error, RecursionError):
             expected = None
         try:
-            found = oslo_values.substitute(
+            substituted = oslo_values.substitute(
                 f'a{text}b',
                 'pci',
                 lambda section, name: lookup((section, name)),
@@ -264,8 +266,8 @@ class TestValues(NovaTestCase):
         except oslo_values.BadReferenceError:
             self.assertIsNone(expected)
         else:
-            if found is not None:
-                self.assertEqual(expected, found)
+            if substituted is not None:
+                self.assertEqual(expected, substituted)
 
     @hypothesis.given(
         strategies.text(', \t\n"\'[]ab', max_size=8),
@@ -318,12 +320,12 @@ class TestSchema(testtools.TestCase):
 
     def check(self, section: str, option: typing.Any) -> None:
         name = option.name.replace('-', '_')
-        found = nova_schema.find(section, name)
-        assert found is not None, (section, name)
-        if found.kind == nova_schema.OTHER:
+        known = nova_schema.find(section, name)
+        assert known is not None, (section, name)
+        if known.kind == nova_schema.OTHER:
             return
-        self.assertEqual(kind_of(option), found.kind, (section, name))
-        for limit, value in (('min', found.minimum), ('max', found.maximum)):
+        self.assertEqual(kind_of(option), known.kind, (section, name))
+        for limit, value in (('min', known.minimum), ('max', known.maximum)):
             expected = getattr(option.type, limit, None)
             if kind_of(option) in (nova_schema.INTEGER, nova_schema.FLOAT):
                 self.assertEqual(expected, value, (section, name))

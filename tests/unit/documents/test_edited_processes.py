@@ -140,12 +140,12 @@ class TestEdits(test_tree.TreeTestCase):
     def test_file_that_the_user_gives_to_a_service(self) -> None:
         self.write({'nova-api/nova.conf': '[pci]\n'})
         path = self.path('nova-api/nova.conf')
-        for given, services in (
+        for named, services in (
             (['nova-api'], ['nova-api']),
             (['nova-compute'], ['nova-compute']),
             (['nova-api', 'nova-compute'], ['nova-api']),
         ):
-            (edit,) = configuration_edits.read([(path, given)], aliases.read)
+            (edit,) = configuration_edits.read([(path, named)], aliases.read)
             self.assertEqual(services, edit.services)
 
     def test_folder_of_a_tool_whose_files_are_not_edited(self) -> None:

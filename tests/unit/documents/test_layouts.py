@@ -314,7 +314,9 @@ class TestDeclared(LayoutTestCase):
     """Files of which the user says what they are."""
 
     def declared(
-        self, files: dict[str, str], *given: tuple[tuple[str, ...], str, str]
+        self,
+        files: dict[str, str],
+        *declarations: tuple[tuple[str, ...], str, str],
     ) -> list[tuple[tuple[str, ...], str | None, list[str]]]:
         self.write(files)
         contents = tree.read(
@@ -323,7 +325,7 @@ class TestDeclared(LayoutTestCase):
                 tree.Declared(
                     kinds, host or None, os.fspath(self.folder / path)
                 )
-                for kinds, host, path in given
+                for kinds, host, path in declarations
             ],
         )
         self.assertEqual((), contents.unreadable)

@@ -272,11 +272,11 @@ class TestReplace(AtomicTestCase):
             children.append(child)
         for child in children:
             self.assertEqual(0, os.waitpid(child, 0)[1])
-        said = written.read_text().splitlines()
+        lines = written.read_text().splitlines()
         document = nova_conf.NovaConf.read(self.path)
         there = [value.text for value in document.values(('pci', 'alias'))]
-        self.assertEqual(sorted(said), sorted(there))
-        self.assertGreater(len(said), 10)
+        self.assertEqual(sorted(lines), sorted(there))
+        self.assertGreater(len(lines), 10)
 
 
 class TestWrite(AtomicTestCase):

@@ -104,24 +104,24 @@ TRAITS = strategies.frozensets(
 @ddt.ddt
 class TestFit(testtools.TestCase):
     def test_devices_are_short(self) -> None:
-        found = capacity.fit(host([device(1), device(2)]), demand())
-        self.assertEqual(2, found.count)
-        self.assertEqual(('a100',), found.limited_by)
+        fit = capacity.fit(host([device(1), device(2)]), demand())
+        self.assertEqual(2, fit.count)
+        self.assertEqual(('a100',), fit.limited_by)
         self.assertEqual(
             {'VCPU': 8, 'MEMORY_MB': 8, 'DISK_GB': 100, 'a100': 2},
-            found.limits,
+            fit.limits,
         )
 
     def test_the_host_is_short(self) -> None:
         cards = [device(number) for number in range(8)]
-        found = capacity.fit(host(cards, vcpus=20, memory=20000), demand())
-        self.assertEqual(2, found.count)
-        self.assertEqual(('VCPU', 'MEMORY_MB'), found.limited_by)
+        fit = capacity.fit(host(cards, vcpus=20, memory=20000), demand())
+        self.assertEqual(2, fit.count)
+        self.assertEqual(('VCPU', 'MEMORY_MB'), fit.limited_by)
 
     def test_two_aliases(self) -> None:
         cards = [device(1), device(2), device(3, A2)]
-        found = capacity.fit(host(cards), demand('a100:1,a2:1'))
-        self.assertEqual((1, ('a2',)), (found.count, found.limited_by))
+        fit = capacity.fit(host(cards), demand('a100:1,a2:1'))
+        self.assertEqual((1, ('a2',)), (fit.count, fit.limited_by))
 
     def test_aliases_that_share_devices(self) -> None:
         cards = [device(1), device(2), device(3, traits=('CUSTOM_X',))]
@@ -143,9 +143,9 @@ class TestFit(testtools.TestCase):
             True,
             {'pci_passthrough:alias': 'any:3,best:1'},
         )
-        found = capacity.fit(host(cards), demand_model.demand(flavor, aliases))
-        self.assertEqual(0, found.count)
-        self.assertEqual(('any and best',), found.limited_by)
+        fit = capacity.fit(host(cards), demand_model.demand(flavor, aliases))
+        self.assertEqual(0, fit.count)
+        self.assertEqual(('any and best',), fit.limited_by)
 
     @ddt.data(('none', 4), ('isolate', 3))
     @ddt.unpack
@@ -164,8 +164,8 @@ class TestFit(testtools.TestCase):
         self.assertEqual(2, capacity.fit(host(cards), wanted).count)
 
     def test_what_could_not_be_read_counts_as_none(self) -> None:
-        found = capacity.fit(host([device(1, free=None)]), demand())
-        self.assertEqual(0, found.count)
+        fit = capacity.fit(host([device(1, free=None)]), demand())
+        self.assertEqual(0, fit.count)
 
     def test_unknown_alias(self) -> None:
         self.assertRaises(exceptions.NotFound, demand, 'nosuch:1')
@@ -296,8 +296,8 @@ class TestFit(testtools.TestCase):
             for trait in traits
         )
         wanted = demand_model.Demand({'DISK_GB': 1}, requests, isolate=isolate)
-        found = capacity.fit(host(devices), wanted)
-        self.assertEqual(expected, found.count)
+        fit = capacity.fit(host(devices), wanted)
+        self.assertEqual(expected, fit.count)
 
 
 def of_all_sets(
@@ -314,9 +314,11 @@ def of_all_sets(
         (
             sum(request.count for request in chosen),
             [
-                one.free or 0
-                for one in devices
-                if any(request.traits <= set(one.traits) for request in chosen)
+                device.free or 0
+                for device in devices
+                if any(
+                    request.traits <= set(device.traits) for request in chosen
+                )
             ],
         )
         for size in range(1, len(requests) + 1)
@@ -341,9 +343,9 @@ def try_out(
     usable = [
         [
             number
-            for number, one in enumerate(devices)
-            if one.resource_class == request.resource_class
-            and request.traits <= set(one.traits)
+            for number, device in enumerate(devices)
+            if device.resource_class == request.resource_class
+            and request.traits <= set(device.traits)
         ]
         for request in requests
         for _number in range(request.count)
@@ -351,7 +353,7 @@ def try_out(
 
     @functools.cache
     def most(free: tuple[int, ...]) -> int:
-        found = 0
+        count = 0
         states = set()
         for chosen in itertools.product(*usable):
             if isolate and len(set(chosen)) < len(chosen):
@@ -362,10 +364,12 @@ def try_out(
             if min(left) >= 0:
                 states.add(tuple(left))
         for state in states:
-            found = max(found, 1 + most(state))
-        return found
+            count = max(count, 1 + most(state))
+        return count
 
-    return most(tuple(one.free or 0 for one in devices)) if devices else 0
+    return (
+        most(tuple(device.free or 0 for device in devices)) if devices else 0
+    )
 
 
 @ddt.ddt
@@ -382,8 +386,8 @@ class TestRefusal(testtools.TestCase):
         self.assertEqual('', self.refusal({}))
 
     def test_closed(self) -> None:
-        found = capacity.refusal(host(closed='it is disabled'), demand())
-        self.assertEqual('it is disabled', found)
+        reason = capacity.refusal(host(closed='it is disabled'), demand())
+        self.assertEqual('it is disabled', reason)
 
     def test_traits(self) -> None:
         wanted = demand(**{'trait:CUSTOM_A': 'required'})
@@ -449,12 +453,12 @@ class TestForecast(testtools.TestCase):
             device_type=device_type,
         )
         cards = [device(1, f'CUSTOM_PCI_10DE_{product.upper()}')]
-        found = self.forecast([host(cards)], {}, {'a': alias})
-        self.assertEqual(1, found.count)
-        self.assertEqual(not expected, found.exact)
-        self.assertIn(expected, ' '.join(found.at_most))
+        forecast = self.forecast([host(cards)], {}, {'a': alias})
+        self.assertEqual(1, forecast.count)
+        self.assertEqual(not expected, forecast.exact)
+        self.assertIn(expected, ' '.join(forecast.at_most))
         # What only the catalogue says is said to be from there.
-        self.assertEqual(not expected, bool(found.assumed))
+        self.assertEqual(not expected, bool(forecast.assumed))
 
     def test_vfs_have_no_other_type(self) -> None:
         cards = [device(1, free=4)]
@@ -462,9 +466,9 @@ class TestForecast(testtools.TestCase):
             alias = dataclasses.replace(
                 ALIASES['a100'], name='a', device_type=device_type
             )
-            found = self.forecast([host(cards)], {}, {'a': alias})
-            self.assertEqual((4, exact), (found.count, found.exact))
-            self.assertEqual((), found.assumed)
+            forecast = self.forecast([host(cards)], {}, {'a': alias})
+            self.assertEqual((4, exact), (forecast.count, forecast.exact))
+            self.assertEqual((), forecast.assumed)
 
     def aggregate(self, **metadata: str) -> capacity.HostCapacity:
         group = capacity.Aggregate('gold', frozenset({'host'}), metadata)
@@ -493,23 +497,23 @@ class TestForecast(testtools.TestCase):
         there = dataclasses.replace(
             there, devices=(device(1, traits=('CUSTOM_B',)),)
         )
-        found = self.forecast([there], {}, {'a': alias}, project_id=project)
-        self.assertEqual(1, found.count)
-        self.assertEqual(not expected, found.exact)
-        self.assertIn(expected, ' '.join(found.at_most))
+        forecast = self.forecast([there], {}, {'a': alias}, project_id=project)
+        self.assertEqual(1, forecast.count)
+        self.assertEqual(not expected, forecast.exact)
+        self.assertIn(expected, ' '.join(forecast.at_most))
 
     def test_project_with_an_aggregate_of_its_own(self) -> None:
         alias = dataclasses.replace(
             ALIASES['a100'], name='a', device_type='type-PF'
         )
-        found = self.forecast(
+        forecast = self.forecast(
             [self.aggregate(filter_tenant_id='p'), host([device(1)])],
             {},
             {'a': alias},
             project_id='p',
         )
-        self.assertEqual(2, found.count)
-        self.assertIn('hosts outside aggregate gold', found.at_most[0])
+        self.assertEqual(2, forecast.count)
+        self.assertIn('hosts outside aggregate gold', forecast.at_most[0])
 
     def test_refused_by_nova(self) -> None:
         for specs, reason in (
@@ -523,43 +527,43 @@ class TestForecast(testtools.TestCase):
                 'several numbered groups',
             ),
         ):
-            found = self.forecast(
+            forecast = self.forecast(
                 [host([device(1)])], specs, {'a': ALIASES['a100']}
             )
-            self.assertEqual((0, True), (found.count, found.exact))
-            self.assertIn(reason, found.refusal)
-            self.assertEqual([found.refusal], list(found.limited_by))
+            self.assertEqual((0, True), (forecast.count, forecast.exact))
+            self.assertIn(reason, forecast.refusal)
+            self.assertEqual([forecast.refusal], list(forecast.limited_by))
 
     def test_pinned_cpus_of_hosts_without_pcpus(self) -> None:
         specs = {
             'hw:cpu_policy': 'dedicated',
             'hw:cpu_thread_policy': 'require',
         }
-        found = self.forecast(
+        forecast = self.forecast(
             [host([device(1)], vcpus=3)], specs, {'a': ALIASES['a100']}
         )
-        self.assertEqual((1, False), (found.count, found.exact))
-        (there,) = found.hosts
+        self.assertEqual((1, False), (forecast.count, forecast.exact))
+        (there,) = forecast.hosts
         self.assertIn('VCPU', there.fit.limits)
         self.assertIn(
             '[workarounds]disable_fallback_pcpu_query',
-            ' '.join(found.at_most),
+            ' '.join(forecast.at_most),
         )
         mixed = {'hw:cpu_policy': 'mixed', 'hw:cpu_dedicated_mask': '0'}
-        found = self.forecast(
+        forecast = self.forecast(
             [host([device(1)])], mixed, {'a': ALIASES['a100']}
         )
-        self.assertEqual((0, True), (found.count, found.exact))
+        self.assertEqual((0, True), (forecast.count, forecast.exact))
 
     def test_class_that_nobody_has(self) -> None:
-        found = self.forecast(
+        forecast = self.forecast(
             [host([device(1)])],
             {'resources:CUSTOM_X': '1'},
             {'a': ALIASES['a100']},
         )
-        self.assertIsNone(found.count)
-        self.assertIsNone(found.exact)
-        self.assertIn('has class CUSTOM_X', found.unknown)
+        self.assertIsNone(forecast.count)
+        self.assertIsNone(forecast.exact)
+        self.assertIn('has class CUSTOM_X', forecast.unknown)
 
     @ddt.data(
         ({'resources1:VCPU': '3'}, 2, {'VCPU': 2}),
@@ -583,9 +587,11 @@ class TestForecast(testtools.TestCase):
     ) -> None:
         alias = dataclasses.replace(ALIASES['a100'], device_type='type-PF')
         cards = [device(number) for number in range(4)]
-        found = self.forecast([host(cards, vcpus=7)], specs, {'a': alias})
-        self.assertEqual((expected, True), (found.count, found.exact))
-        self.assertLessEqual(limits.items(), found.hosts[0].fit.limits.items())
+        forecast = self.forecast([host(cards, vcpus=7)], specs, {'a': alias})
+        self.assertEqual((expected, True), (forecast.count, forecast.exact))
+        self.assertLessEqual(
+            limits.items(), forecast.hosts[0].fit.limits.items()
+        )
 
     def test_group_without_a_trait(self) -> None:
         cards = [device(1, traits=('CUSTOM_OLD',)), device(2)]
@@ -598,44 +604,47 @@ class TestForecast(testtools.TestCase):
             True,
             {f'resources1:{A100}': '1', 'trait1:CUSTOM_OLD': 'forbidden'},
         )
-        found = capacity.forecast(flavor, [host(cards)], {})
-        self.assertEqual((1, True), (found.count, found.exact))
+        forecast = capacity.forecast(flavor, [host(cards)], {})
+        self.assertEqual((1, True), (forecast.count, forecast.exact))
 
     def test_forbidden_trait_that_placement_may_not_have(self) -> None:
         alias = dataclasses.replace(ALIASES['a100'], device_type='type-PF')
-        found = self.forecast(
+        forecast = self.forecast(
             [host([device(1)])], {'trait:CUSTOM_N': 'forbidden'}, {'a': alias}
         )
-        self.assertEqual((1, False), (found.count, found.exact))
+        self.assertEqual((1, False), (forecast.count, forecast.exact))
 
     def test_alias_that_servers_show(self) -> None:
         alias = alias_model.Alias('a', resource_class=A100)
-        found = self.forecast(
+        forecast = self.forecast(
             [host([device(1)])], {}, {'a': alias}, inferred={'a'}
         )
-        self.assertEqual((1, False), (found.count, found.exact))
+        self.assertEqual((1, False), (forecast.count, forecast.exact))
 
 
 class TestStranded(testtools.TestCase):
     def test_memory_strands(self) -> None:
         full = host([device(number) for number in range(4)], memory=8192)
         wanted = demand()
-        (found,) = capacity.stranded(
+        (stranded,) = capacity.stranded(
             full, [(wanted, capacity.fit(full, wanted))]
         )
-        self.assertEqual(capacity.Stranded(A100, 4, 3, ('MEMORY_MB',)), found)
+        self.assertEqual(
+            capacity.Stranded(A100, 4, 3, ('MEMORY_MB',)), stranded
+        )
 
     def test_no_flavor(self) -> None:
-        (found,) = capacity.stranded(host([device(1)]), ())
-        self.assertEqual(capacity.Stranded(A100, 1, 1, ()), found)
+        (stranded,) = capacity.stranded(host([device(1)]), ())
+        self.assertEqual(capacity.Stranded(A100, 1, 1, ()), stranded)
 
     def test_the_best_flavor_counts(self) -> None:
         cards = host([device(number) for number in range(4)])
-        pair, one = demand('a100:3'), demand()
-        found = capacity.stranded(
-            cards, [(each, capacity.fit(cards, each)) for each in (pair, one)]
+        pair, single = demand('a100:3'), demand()
+        stranded = capacity.stranded(
+            cards,
+            [(each, capacity.fit(cards, each)) for each in (pair, single)],
         )
-        self.assertEqual((), found)
+        self.assertEqual((), stranded)
 
     def test_largest(self) -> None:
         hosts = [

@@ -93,10 +93,10 @@ class TestLookUps(testtools.TestCase):
         self.assertRaises(exceptions.Ambiguous, self.catalogue.by_name, 'a100')
 
     def test_of_vendor(self) -> None:
-        found = self.catalogue.of_vendor('nvidia')
-        self.assertEqual(found, self.catalogue.of_vendor('10DE'))
-        self.assertIn('nvidia_a2', self._slugs(found))
-        self.assertEqual({'10de'}, {model.vendor_id for model in found})
+        models = self.catalogue.of_vendor('nvidia')
+        self.assertEqual(models, self.catalogue.of_vendor('10DE'))
+        self.assertIn('nvidia_a2', self._slugs(models))
+        self.assertEqual({'10de'}, {model.vendor_id for model in models})
         self.assertEqual((), self.catalogue.of_vendor('nobody'))
 
 
@@ -156,7 +156,7 @@ class TestTables(testtools.TestCase):
 
     def test_desktop_boards(self) -> None:
         """Those that small clouds pass through are known by their ids."""
-        found = catalogue.builtin()
+        builtin = catalogue.builtin()
         for product, name in (
             ('102d', 'NVIDIA Tesla K80'),
             ('1c30', 'NVIDIA Quadro P2000'),
@@ -167,7 +167,7 @@ class TestTables(testtools.TestCase):
             ('1ff2', 'NVIDIA T400 4GB'),
             ('1ff0', 'NVIDIA T1000 8GB'),
         ):
-            (model,) = found.by_ids('10de', product)
+            (model,) = builtin.by_ids('10de', product)
             self.assertEqual(name, model.name)
             # Where nothing says it, it is left out.
             self.assertIn(model.device_types, ((), ('type-PCI',)))
@@ -206,11 +206,11 @@ class TestTables(testtools.TestCase):
 
     def test_bars_have_a_source(self) -> None:
         for model in self.models:
-            said = any(
+            sourced = any(
                 re.match(r'BARs?\b|BAR\d:|frame buffer BAR:', source)
                 for source in model.sources
             )
-            self.assertEqual(bool(model.bars), said, model)
+            self.assertEqual(bool(model.bars), sourced, model)
 
     def test_slugs_and_names_are_unique(self) -> None:
         for values in (
@@ -221,17 +221,19 @@ class TestTables(testtools.TestCase):
             self.assertEqual(len(values), len(set(values)))
 
     def test_every_model_is_found_by_its_names(self) -> None:
-        found = catalogue.builtin()
+        builtin = catalogue.builtin()
         for model in self.models:
             for text in (model.slug, model.name):
-                self.assertEqual(model, found.by_name(text))
+                self.assertEqual(model, builtin.by_name(text))
             self.assertIn(
-                model, found.by_ids(model.vendor_id, model.product_id)
+                model, builtin.by_ids(model.vendor_id, model.product_id)
             )
             for subsystem in model.subsystem_ids:
                 self.assertEqual(
                     (model,),
-                    found.by_ids(model.vendor_id, model.product_id, subsystem),
+                    builtin.by_ids(
+                        model.vendor_id, model.product_id, subsystem
+                    ),
                 )
 
     def test_resource_classes_are_legal(self) -> None:

@@ -44,7 +44,7 @@ def process(
 class TestProcess(testtools.TestCase):
     def test_old_and_new_names(self) -> None:
         """Within a file the oldest name first; then the next file."""
-        found = process(
+        service = process(
             COMPUTE,
             source(
                 'a',
@@ -61,12 +61,12 @@ class TestProcess(testtools.TestCase):
         )
         self.assertEqual(
             ['3', '2', '1', '4', '5', '6'],
-            [one.text for one in found.device_specs],
+            [spec.text for spec in service.device_specs],
         )
 
     def test_one_value(self) -> None:
         """The last file counts; within it the newest name."""
-        found = process(
+        service = process(
             COMPUTE,
             source('a', ('pci', 'report_in_placement', 'no')),
             source(
@@ -77,9 +77,9 @@ class TestProcess(testtools.TestCase):
                 ('libvirt', 'cpu_model', 'old'),
             ),
         )
-        self.assertIs(True, found.report_in_placement)
-        self.assertIsNone(found.pci_in_placement)
-        last = found.last('libvirt', 'cpu_models', 'cpu_model')
+        self.assertIs(True, service.report_in_placement)
+        self.assertIsNone(service.pci_in_placement)
+        last = service.last('libvirt', 'cpu_models', 'cpu_model')
         assert last is not None
         self.assertEqual('new', last.text)
 
@@ -97,8 +97,8 @@ class TestComputesOn(testtools.TestCase):
     def hosts(
         self, host: str, *computes: deployment.Process
     ) -> list[str | None]:
-        found = deployment.Deployment((process(API), *computes))
-        return [one.host for one in found.computes_on(host)]
+        cloud = deployment.Deployment((process(API), *computes))
+        return [compute.host for compute in cloud.computes_on(host)]
 
     def test_the_only_one(self) -> None:
         self.assertEqual(['a'], self.hosts('b', process(COMPUTE, host='a')))

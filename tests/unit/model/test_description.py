@@ -109,8 +109,8 @@ def parse(data: typing.Any) -> description.Description:
 
 class TestParse(testtools.TestCase):
     def test_all(self) -> None:
-        found = parse(_DATA)
-        (alias,) = found.aliases
+        parsed = parse(_DATA)
+        (alias,) = parsed.aliases
         self.assertEqual(
             ('gpu', '10de', '2684', 'type-PCI'),
             (
@@ -120,8 +120,8 @@ class TestParse(testtools.TestCase):
                 alias.device_type,
             ),
         )
-        self.assertEqual({'gpu': '22ba'}, found.audio)
-        (host,) = found.hosts
+        self.assertEqual({'gpu': '22ba'}, parsed.audio)
+        (host,) = parsed.hosts
         self.assertEqual('0,4,8,12', cpu.render(host.shared or ()))
         self.assertEqual(
             '1-3,5-7,9-11,13-15', cpu.render(host.dedicated or ())
@@ -469,13 +469,13 @@ class TestRefused(testtools.TestCase):
     }
 
     def test_all(self) -> None:
-        for words, (path, value) in self.CASES.items():
-            with self.subTest(words):
+        for message, (path, value) in self.CASES.items():
+            with self.subTest(message):
                 error = self.assertRaises(
                     exceptions.InvalidData, parse, changed(path, value)
                 )
                 self.assertThat(
-                    str(error), testtools.matchers.StartsWith(words)
+                    str(error), testtools.matchers.StartsWith(message)
                 )
                 self.assertNotIn('\n', str(error))
 

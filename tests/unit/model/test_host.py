@@ -23,14 +23,14 @@ def device(address: str, **values: object) -> host.PciDevice:
 class TestDevice(testtools.TestCase):
     def test_device_type(self) -> None:
         """As libvirt: a VF has a PF; a PF can have VFs, or has some."""
-        one = pci.parse_address('0000:04:00.0')
+        address = pci.parse_address('0000:04:00.0')
         for values, expected in (
             ({}, 'type-PCI'),
             ({'sriov_total_vfs': 0}, 'type-PCI'),
             ({'sriov_total_vfs': 16}, 'type-PF'),
-            ({'virtual_functions': (one,)}, 'type-PF'),
-            ({'physical_function': one}, 'type-VF'),
-            ({'physical_function': one, 'sriov_total_vfs': 1}, 'type-VF'),
+            ({'virtual_functions': (address,)}, 'type-PF'),
+            ({'physical_function': address}, 'type-VF'),
+            ({'physical_function': address, 'sriov_total_vfs': 1}, 'type-VF'),
         ):
             self.assertEqual(
                 expected, device('0000:05:00.0', **values).device_type
@@ -46,18 +46,18 @@ class TestDevice(testtools.TestCase):
             (0x060000, False, False),
             (None, False, False),
         ):
-            found = device('0000:05:00.0', class_code=code)
-            self.assertEqual((gpu, bridge), (found.is_gpu, found.is_bridge))
+            card = device('0000:05:00.0', class_code=code)
+            self.assertEqual((gpu, bridge), (card.is_gpu, card.is_bridge))
 
     def test_memory_bars(self) -> None:
-        found = device(
+        card = device(
             '0000:05:00.0',
             bars=(
                 host.DeviceBar(0, 16 << 20),
                 host.DeviceBar(5, 128, is_io=True),
             ),
         )
-        self.assertEqual(16 << 20, found.bar_bytes)
+        self.assertEqual(16 << 20, card.bar_bytes)
 
     def test_modules_of_drivers(self) -> None:
         for driver, expected in (
@@ -71,24 +71,24 @@ class TestDevice(testtools.TestCase):
     def test_rivals(self) -> None:
         card = device('0000:05:00.0', vendor_id='10de', class_code=0x030200)
         audio = device('0000:05:00.1', vendor_id='10de', class_code=0x040300)
-        found = host.Host('compute', (card, audio))
-        self.assertIn('nouveau', found.rivals(card))
-        self.assertIn('snd_hda_intel', found.rivals(card))
+        compute = host.Host('compute', (card, audio))
+        self.assertIn('nouveau', compute.rivals(card))
+        self.assertIn('snd_hda_intel', compute.rivals(card))
         # Drivers of GPUs have nothing to do with what is none.
-        self.assertEqual(('snd_hda_intel',), found.rivals(audio))
+        self.assertEqual(('snd_hda_intel',), compute.rivals(audio))
 
     def test_groups_without_an_iommu(self) -> None:
         card = device('0000:05:00.0', group=0)
         other = device('0000:06:00.0')
         for name, on in ((None, True), (host.NO_IOMMU, False)):
-            found = host.Host(
+            compute = host.Host(
                 'compute',
                 (card, other),
                 groups=(host.IommuGroup(0, name=name),),
             )
-            self.assertEqual(on, found.iommu_on)
-            self.assertEqual(on, found.has_iommu(card))
-            self.assertFalse(found.has_iommu(other))
+            self.assertEqual(on, compute.iommu_on)
+            self.assertEqual(on, compute.has_iommu(card))
+            self.assertFalse(compute.has_iommu(other))
 
     def test_siblings_and_functions(self) -> None:
         card = device('0000:05:00.0', group=3)
@@ -97,9 +97,9 @@ class TestDevice(testtools.TestCase):
         virtual = device(
             '0000:05:00.4', group=9, physical_function=card.address
         )
-        found = host.Host('compute', (card, audio, virtual, other))
-        self.assertEqual((audio, other), found.siblings(card))
-        self.assertEqual((audio,), found.functions(card))
-        self.assertEqual((), found.siblings(device('0000:07:00.0')))
-        self.assertTrue(found.iommu_on)
+        compute = host.Host('compute', (card, audio, virtual, other))
+        self.assertEqual((audio, other), compute.siblings(card))
+        self.assertEqual((audio,), compute.functions(card))
+        self.assertEqual((), compute.siblings(device('0000:07:00.0')))
+        self.assertTrue(compute.iommu_on)
         self.assertFalse(host.Host('compute').iommu_on)

@@ -174,7 +174,7 @@ class TestFind(testtools.TestCase):
         self.devices = (self.first, self.second)
 
     def test_kinds(self) -> None:
-        for name, kind, found in (
+        for name, kind, devices in (
             (self.first.uuid, 'device', (self.first,)),
             (self.first.name, 'device', (self.first,)),
             ('82:00.0', 'device', (self.second,)),
@@ -183,7 +183,7 @@ class TestFind(testtools.TestCase):
             ('CUSTOM_B', 'resource class', (self.second,)),
         ):
             self.assertEqual(
-                inventory.NamedObject(kind, found),
+                inventory.NamedObject(kind, devices),
                 inventory.find(self.devices, name),
             )
         self.assertIsNone(inventory.find(self.devices, 'nobody'))
@@ -208,12 +208,12 @@ class TestAliases(testtools.TestCase):
         )
 
     def test_a_server_with_this_alias_alone_is_proof(self) -> None:
-        one = server('s1', 'a:1')
+        first = server('s1', 'a:1')
         classes, servers = inventory.alias_classes(
-            'a', [one, server('s2', 'b:1')], [self.held('s1')]
+            'a', [first, server('s2', 'b:1')], [self.held('s1')]
         )
         self.assertEqual({'CUSTOM_PCI_10DE_20F1'}, classes)
-        self.assertEqual((one,), servers)
+        self.assertEqual((first,), servers)
 
     def test_two_aliases_of_one_server_prove_nothing(self) -> None:
         both = server('s1', 'a:1,b:1')

@@ -33,7 +33,7 @@ class TestParse(testtools.TestCase):
         line = kernel.parse(EXAMPLE)
         self.assertEqual(EXAMPLE, line.render())
         self.assertEqual(
-            ['10de:20f1'], [one.render() for one in line.vfio_ids]
+            ['10de:20f1'], [ids.render() for ids in line.vfio_ids]
         )
         self.assertTrue(line.intel_iommu_on)
         self.assertTrue(line.iommu_passthrough)
@@ -62,7 +62,10 @@ class TestParse(testtools.TestCase):
     ) -> None:
         self.assertEqual(
             expected,
-            [(one.name, one.value) for one in kernel.parse(text).arguments],
+            [
+                (argument.name, argument.value)
+                for argument in kernel.parse(text).arguments
+            ],
         )
 
     def test_written(self) -> None:
@@ -73,7 +76,7 @@ class TestParse(testtools.TestCase):
     def test_dashes_are_underscores(self) -> None:
         line = kernel.parse('vfio_pci.ids=1:2 vfio-pci.ids=10DE:0x20f1,a,')
         self.assertEqual(
-            ['10de:20f1'], [one.render() for one in line.vfio_ids]
+            ['10de:20f1'], [ids.render() for ids in line.vfio_ids]
         )
         self.assertEqual(('a',), line.invalid_vfio_ids)
         self.assertTrue(line.has('vfio-pci.ids'))
@@ -208,9 +211,11 @@ class TestHugePages(testtools.TestCase):
     def test_order(
         self, text: str, pools: dict[int, int], problems: list[str]
     ) -> None:
-        found = kernel.parse(text).huge_pages
-        self.assertEqual(pools, {one.size: one.count for one in found.pools})
-        self.assertEqual(problems, list(found.problems))
+        pages = kernel.parse(text).huge_pages
+        self.assertEqual(
+            pools, {pool.size: pool.count for pool in pages.pools}
+        )
+        self.assertEqual(problems, list(pages.problems))
 
     def test_per_node(self) -> None:
         (pool,) = kernel.parse(

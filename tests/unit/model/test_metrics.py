@@ -95,7 +95,7 @@ def families() -> tuple[metrics.Family, ...]:
 
 class TestMetrics(testtools.TestCase):
     def test_samples(self) -> None:
-        found = {
+        samples = {
             family.name.removeprefix('openstack_'): dict(family.samples)
             for family in families()
         }
@@ -133,7 +133,7 @@ class TestMetrics(testtools.TestCase):
                 },
                 'gpu_stranded': {('h', A100): 1},
             },
-            found,
+            samples,
         )
 
     def test_text(self) -> None:

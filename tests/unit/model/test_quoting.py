@@ -89,8 +89,8 @@ class TestMessages(testtools.TestCase):
     def test_errors_and_findings(self) -> None:
         error = exceptions.CloudError('x: password=hunter2', 403)
         self.assertEqual('x: password=***', str(error))
-        found = finding.error('GPU101', 'x: password=hunter2')
-        self.assertEqual('x: password=***', found.message)
+        error = finding.error('GPU101', 'x: password=hunter2')
+        self.assertEqual('x: password=***', error.message)
 
     def test_names_that_are_no_secrets(self) -> None:
         models = catalogue.builtin().models

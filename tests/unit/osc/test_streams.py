@@ -50,7 +50,7 @@ class TestStreams(testtools.TestCase):
         self.path.write_text(TEXT)
 
     def run_script(
-        self, command: str, *arguments: str, given: bytes = b''
+        self, command: str, *arguments: str, stdin: bytes = b''
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command of ours in a shell, with an ASCII locale."""
         script = self.folder / 'script.py'
@@ -60,7 +60,7 @@ class TestStreams(testtools.TestCase):
                 *('sh', '-c', f'"$0" "$@" {command}', sys.executable, script),
                 *arguments,
             ],
-            input=given,
+            input=stdin,
             capture_output=True,
             env={
                 **os.environ,
@@ -84,7 +84,7 @@ class TestStreams(testtools.TestCase):
 
     def test_bytes_stay_bytes(self) -> None:
         for text in (TEXT, TEXT.replace('\n', '\r\n'), f'\ufeff{TEXT}'):
-            done = self.run_script('', '--config', '-', given=text.encode())
+            done = self.run_script('', '--config', '-', stdin=text.encode())
             self.assertEqual(0, done.returncode, done.stderr)
             added = [
                 line

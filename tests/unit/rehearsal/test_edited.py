@@ -70,11 +70,13 @@ class TestEdited(testtools.TestCase):
         return pathlib.Path(self.folder.file(name))
 
     def test_nothing_is_wrong_with_its_configuration(self):
-        found = tree.read([self.folder.file('etc', 'nova')])
-        self.assertEqual((), found.unreadable)
-        self.assertEqual((), configuration_rules.check(found.deployment))
+        contents = tree.read([self.folder.file('etc', 'nova')])
+        self.assertEqual((), contents.unreadable)
+        self.assertEqual((), configuration_rules.check(contents.deployment))
         kinds = {
-            kind for one in found.deployment.processes for kind in one.readers
+            kind
+            for process in contents.deployment.processes
+            for kind in process.readers
         }
         self.assertEqual(set(model_configuration.ALL), kinds)
 
@@ -167,10 +169,10 @@ class TestRestart(testtools.TestCase):
 
     def test_service(self):
         cloud = control.RehearsalCloud(self.folder, self.folder.read(), True)
-        found = control._service(cloud, 'nova-compute', 'b')
-        self.assertEqual('b', found.host)
-        found = control._service(cloud, 'nova-scheduler', None)
-        self.assertEqual('controller', found.host)
+        service = control._service(cloud, 'nova-compute', 'b')
+        self.assertEqual('b', service.host)
+        service = control._service(cloud, 'nova-scheduler', None)
+        self.assertEqual('controller', service.host)
 
     def test_no_service(self):
         self.assertIn('Several hosts run', self.refused('nova-compute'))
@@ -265,4 +267,4 @@ class TestRestart(testtools.TestCase):
                         name, state.CloudProcess('supervisor'), []
                     )
                 )
-        self.assertEqual(['a'], [one.name for one in control.list_all()])
+        self.assertEqual(['a'], [cloud.name for cloud in control.list_all()])

@@ -67,7 +67,7 @@ class TestDefault(testtools.TestCase):
             )
 
     def test_out_of_range(self):
-        for hosts, gpus, words in (
+        for hosts, gpus, message in (
             (0, 2, '--hosts takes 1 to 200, not 0'),
             (201, 2, '--hosts takes 1 to 200, not 201'),
             (1, -1, '--gpus takes 0 to 16, not -1'),
@@ -76,7 +76,7 @@ class TestDefault(testtools.TestCase):
             error = self.assertRaises(
                 exceptions.InvalidValue, spec.default, hosts, gpus
             )
-            self.assertEqual(words, str(error))
+            self.assertEqual(message, str(error))
 
 
 class TestRead(testtools.TestCase):

@@ -58,12 +58,12 @@ class TestFolder(testtools.TestCase):
         path.write_text(text)
         path.chmod(0o600)
 
-    def _refused(self, *words, call=None):
+    def _refused(self, *phrases, call=None):
         error = self.assertRaises(
             exceptions.RehearsalError, call or self.folder.read
         )
-        for word in ('Cannot trust ', *words):
-            self.assertIn(word, str(error))
+        for phrase in ('Cannot trust ', *phrases):
+            self.assertIn(phrase, str(error))
 
     def test_of_this_user_alone(self):
         self.folder.path.chmod(0o755)

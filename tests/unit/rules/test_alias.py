@@ -24,7 +24,7 @@ IDS = {'vendor_id': '10de', 'product_id': '20f1', 'device_type': 'type-PF'}
 
 def codes(**kwargs: str) -> list[str]:
     alias = alias_model.Alias(**{'name': 'a', **IDS, **kwargs})
-    return [found.code for found in alias_rules.check(alias)]
+    return [finding.code for finding in alias_rules.check(alias)]
 
 
 @ddt.ddt
@@ -87,9 +87,9 @@ class TestCheck(testtools.TestCase):
             (None, None),
             alias_rules.same_name(alias, [alias_model.Alias('b', **IDS)]),
         )
-        found = alias_rules.clash(alias, other, 'nova.conf, line 4')
-        self.assertIn('nova.conf, line 4', str(found))
-        self.assertIn(other.render(), str(found))
+        clash = alias_rules.clash(alias, other, 'nova.conf, line 4')
+        self.assertIn('nova.conf, line 4', str(clash))
+        self.assertIn(other.render(), str(clash))
 
 
 class TestRender(testtools.TestCase):

@@ -67,7 +67,9 @@ class TestHosts(test_scheduler.RulesTestCase):
     )
     def test_silent(self, files: dict[str, str]) -> None:
         messages = self.messages(files)
-        self.assertEqual([], [one for one in messages if 'GPU306' in one])
+        self.assertEqual(
+            [], [message for message in messages if 'GPU306' in message]
+        )
 
     def test_no_compute_has_it(self) -> None:
         """It is said once, of the alias."""

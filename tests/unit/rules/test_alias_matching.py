@@ -52,15 +52,15 @@ def check(alias, specs, in_placement=False, *, api=True):
     setting = configuration.Setting('', PLACE)
     aliases = alias if isinstance(alias, list) else [alias]
     return [
-        (found.finding.code, found.finding.message)
-        for found in alias_matching.check(
+        (located.finding.code, located.finding.message)
+        for located in alias_matching.check(
             [
                 alias_rules.AliasEntry(
-                    alias_model.parse(json.dumps({'name': 'a', **one})),
+                    alias_model.parse(json.dumps({'name': 'a', **fields})),
                     setting,
                     reader,
                 )
-                for one in aliases
+                for fields in aliases
             ],
             [
                 device_spec_rules.SpecEntry(spec, setting, compute)
@@ -152,16 +152,16 @@ class TestMatching(testtools.TestCase):
         ),
     )
     @ddt.unpack
-    def test_not_served(self, alias, specs, in_placement, words):
+    def test_not_served(self, alias, specs, in_placement, phrase):
         ((code, message),) = check(alias, specs, in_placement)
         self.assertEqual('GPU307', code)
-        self.assertIn(words, message)
+        self.assertIn(phrase, message)
         self.assertIn('are not scheduled', message)
 
     def test_live_migratable(self):
-        for wanted, given in (('yes', {}), ('no', {'live_migratable': '1'})):
+        for wanted, spec in (('yes', {}), ('no', {'live_migratable': '1'})):
             ((code, message),) = check(
-                {**IDS, 'live_migratable': wanted}, [{**IDS, **given}]
+                {**IDS, 'live_migratable': wanted}, [{**IDS, **spec}]
             )
             self.assertEqual('GPU902', code)
             self.assertIn(f'live_migratable = {wanted}', message)

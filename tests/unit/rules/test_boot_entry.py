@@ -25,24 +25,24 @@ class TestNextBoot(host_cases.HostTestCase):
     MACHINE = '0123456789abcdef' * 2
 
     def tree(self, saved: str, arguments: str = trees.EARLY) -> trees.Tree:
-        found = host_cases.card(host={'system': trees.RHEL})
+        tree = host_cases.card(host={'system': trees.RHEL})
         for version, text in (
             ('0-rescue', 'ro'),
             ('5.14.0-70.el9', 'ro iommu=pt'),
             ('5.14.0-427.el9', arguments),
         ):
-            found.text(
+            tree.text(
                 f'boot/loader/entries/{self.MACHINE}-{version}.conf',
                 f'title x\noptions {text} $tuned_params\n',
             )
-        found.text('boot/grub2/grubenv', f'{saved}tuned_params=nohz=on\n')
-        for path, content in list(found.files.items()):
+        tree.text('boot/grub2/grubenv', f'{saved}tuned_params=nohz=on\n')
+        for path, content in list(tree.files.items()):
             if path.startswith('boot/'):
-                del found.files[path]
-                found.files[path.replace(self.MACHINE, '***')] = (
+                del tree.files[path]
+                tree.files[path.replace(self.MACHINE, '***')] = (
                     collect.rule_for(path).keep(content)
                 )
-        return found
+        return tree
 
     def test_default_entry(self) -> None:
         old = f'saved_entry={self.MACHINE}-5.14.0-70.el9\n'

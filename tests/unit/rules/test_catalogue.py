@@ -58,10 +58,11 @@ class TestCheckAlias(testtools.TestCase):
     )
     @ddt.unpack
     def test_found(self, name, ids, codes):
-        found = check(name, ids)
-        self.assertEqual(codes, [one.code for one in found])
+        warnings = check(name, ids)
+        self.assertEqual(codes, [warning.code for warning in warnings])
         self.assertEqual(
-            {finding.Severity.WARNING}, {one.severity for one in found}
+            {finding.Severity.WARNING},
+            {warning.severity for warning in warnings},
         )
 
     @ddt.data(
@@ -122,8 +123,8 @@ class TestCheckAlias(testtools.TestCase):
     )
     @ddt.unpack
     def test_device_type(self, ids, device_type, codes):
-        found = check('gpu', ids, device_type)
-        self.assertEqual(codes, [one.code for one in found])
+        warnings = check('gpu', ids, device_type)
+        self.assertEqual(codes, [warning.code for warning in warnings])
 
     def test_virtual_functions_have_ids_and_sizes_of_their_own(self):
         self.assertEqual((), check('v620', '1002:73ae', 'type-VF'))
@@ -138,8 +139,8 @@ class TestCheckAlias(testtools.TestCase):
         self.assertEqual(
             ['GPU117'],
             [
-                one.code
-                for one in check(
+                warning.code
+                for warning in check(
                     'rtx4090', '10de:2684', names=lambda _vendor, _id: None
                 )
             ],

@@ -48,11 +48,13 @@ def machines(count: int) -> list[configuration.Machine]:
 
 class TestMachines(testtools.TestCase):
     def check(
-        self, selectors: list[str], found: list[configuration.Machine]
+        self, selectors: list[str], machines: list[configuration.Machine]
     ) -> list[str]:
         return [
-            one.finding.code
-            for one in data_plane.check_machines(node_set(selectors), found)
+            located.finding.code
+            for located in data_plane.check_machines(
+                node_set(selectors), machines
+            )
         ]
 
     def test_chain(self) -> None:

@@ -46,9 +46,9 @@ class TestDriver(host_cases.HostTestCase):
         switch.device('0000:07:00.0', '10de:22a3', 0x068000, driver='nvidia')
         self.assertNotIn('blacklist', self.remedy('GPU424', switch))
         host_cases.add(tree, TWIN, group=5, driver='NovaCore')
-        found = self.remedy('GPU424', tree, host_cases.named(GPU))
-        self.assertNotIn('blacklist', found)
-        self.assertIn(f'host config create --device {GPU}"', found)
+        remedy = self.remedy('GPU424', tree, host_cases.named(GPU))
+        self.assertNotIn('blacklist', remedy)
+        self.assertIn(f'host config create --device {GPU}"', remedy)
         tree = host_cases.card('', driver='nouveau', host={'iommu': False})
         self.finds(
             'GPU424',
@@ -294,14 +294,14 @@ class TestDriver(host_cases.HostTestCase):
         )
         tree.text('boot/loader/entries/a.conf', 'options quiet\n')
         self.finds('GPU425', WARN, 'not bound', tree, remedy=f'Add {ids}')
-        for system, words in (
+        for system, remedy in (
             (trees.RHEL, 'first run grub2-mkconfig'),
             (trees.DEBIAN, 'first run update-grub'),
         ):
             tree = host_cases.card('', host={'iommu': False, 'system': system})
             tree.text('etc/default/grub', 'GRUB_CMDLINE_LINUX=intel_iommu=on')
             self.finds(
-                'GPU420', FAIL, 'without intel_iommu=on', tree, remedy=words
+                'GPU420', FAIL, 'without intel_iommu=on', tree, remedy=remedy
             )
         tree = host_cases.card('', host={'iommu': False})
         tree.text('etc/kernel/cmdline', 'intel_iommu=on\n')

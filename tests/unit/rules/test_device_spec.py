@@ -25,5 +25,5 @@ class TestCheckNew(testtools.TestCase):
     )
     @ddt.unpack
     def test_codes(self, entry: dict[str, str], expected: list[str]) -> None:
-        found = list(device_spec_rules.check_new(entry))
-        self.assertEqual(expected, [one.code for one in found])
+        findings = list(device_spec_rules.check_new(entry))
+        self.assertEqual(expected, [finding.code for finding in findings])

@@ -25,9 +25,9 @@ PAGE = ROOT.parent / 'doc' / 'source' / 'user' / 'findings.rst'
 
 class TestStricter(testtools.TestCase):
     def test_says_so(self) -> None:
-        found = finding.stricter('GPU101', 'No')
-        self.assertEqual('GPU101: No (stricter than Nova)', str(found))
-        self.assertIs(finding.Severity.ERROR, found.severity)
+        error = finding.stricter('GPU101', 'No')
+        self.assertEqual('GPU101: No (stricter than Nova)', str(error))
+        self.assertIs(finding.Severity.ERROR, error.severity)
 
     def test_nothing_but_what_is_listed(self) -> None:
         self.assertRaises(ValueError, finding.stricter, 'GPU301', 'No')

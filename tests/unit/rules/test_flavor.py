@@ -168,7 +168,7 @@ class TestCheck(testtools.TestCase):
     def test_codes(self, specs: dict[str, str], expected: list[str]) -> None:
         self.assertEqual(
             expected,
-            [found.code for found in flavor_rules.check(flavor(specs))],
+            [finding.code for finding in flavor_rules.check(flavor(specs))],
         )
 
     def test_classes_of_devices(self) -> None:
@@ -185,8 +185,8 @@ class TestCheck(testtools.TestCase):
             self.assertEqual(
                 expected,
                 [
-                    found.code
-                    for found in flavor_rules.check(flavor(specs), classes)
+                    finding.code
+                    for finding in flavor_rules.check(flavor(specs), classes)
                 ],
             )
         self.assertTrue(
@@ -199,18 +199,18 @@ class TestCheck(testtools.TestCase):
             ({'hw:mem_encryption': 'yes'}, finding.Severity.WARNING),
             ({'hw:cpu_policy': 'both'}, finding.Severity.ERROR),
         ):
-            (found,) = flavor_rules.check(flavor(specs))
+            (result,) = flavor_rules.check(flavor(specs))
             self.assertEqual(
-                ('GPU706', severity), (found.code, found.severity)
+                ('GPU706', severity), (result.code, result.severity)
             )
 
     def test_undefined_alias(self) -> None:
         reply = 'PCI alias a100 is not defined'
-        found = flavor_rules.undefined_alias('a100', reply, ['A100', 'a2'])
-        self.assertEqual('GPU707', found.code)
-        self.assertIn("Request 'A100'", found.message)
-        found = flavor_rules.undefined_alias('a100', reply, ['a2'])
-        self.assertIn('"openstack gpu alias create"', found.message)
+        finding = flavor_rules.undefined_alias('a100', reply, ['A100', 'a2'])
+        self.assertEqual('GPU707', finding.code)
+        self.assertIn("Request 'A100'", finding.message)
+        finding = flavor_rules.undefined_alias('a100', reply, ['a2'])
+        self.assertIn('"openstack gpu alias create"', finding.message)
 
     def test_flavor(self) -> None:
         flavor = flavor_model.Flavor('1', 'f', 1, 1, 1, True)

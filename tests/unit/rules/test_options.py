@@ -27,10 +27,10 @@ class TestUnknownOptions(testtools.TestCase):
         folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         path = folder / 'nova.conf'
         path.write_text(text)
-        found = tree.read([os.fspath(path)])
+        contents = tree.read([os.fspath(path)])
         return [
             str(located.finding)
-            for located in configuration.check(found.deployment)
+            for located in configuration.check(contents.deployment)
             if located.finding.code == 'GPU312'
         ]
 

@@ -80,8 +80,8 @@ class TestReporting(testtools.TestCase):
                 )
                 for spec in device_spec.parse(json.dumps(entry))
             ]
-            found = placement_tracking.check([api, compute], specs, [alias])
+            findings = placement_tracking.check([api, compute], specs, [alias])
             self.assertEqual(
                 ['GPU309'] if expected and report == 'False' else [],
-                [one.finding.code for one in found],
+                [located.finding.code for located in findings],
             )

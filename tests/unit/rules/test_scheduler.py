@@ -113,12 +113,12 @@ class RulesTestCase(test_check.CheckTestCase):
     def messages(self, files: dict[str, str]) -> list[str]:
         return [str(located.finding) for located in self.check(files)]
 
-    def only(self, files: dict[str, str], code: str, *words: str) -> None:
+    def only(self, files: dict[str, str], code: str, *phrases: str) -> None:
         """Expect one finding, with words in its message."""
         (message,) = self.messages(files)
         self.assertTrue(message.startswith(f'{code}: '), message)
-        for word in words:
-            self.assertIn(word, message)
+        for phrase in phrases:
+            self.assertIn(phrase, message)
 
 
 @ddt.ddt
@@ -159,14 +159,14 @@ class TestNames(RulesTestCase):
         ('OwnFilter', '[filter_scheduler]available_filters'),
     )
     @ddt.unpack
-    def test_unknown(self, name: str, words: str) -> None:
+    def test_unknown(self, name: str, phrase: str) -> None:
         text = f'enabled_filters = {name},ComputeFilter,PciPassthroughFilter'
         self.only(
             scheduler(text),
             'GPU326',
             f'Scheduler Host Filter {name} could not be found',
             'nova-scheduler does not start',
-            words,
+            phrase,
         )
 
     def test_last_nova_of_a_deployment_tool(self) -> None:
@@ -189,7 +189,7 @@ class TestNames(RulesTestCase):
     def test_older_than_the_last_nova_of_a_deployment_tool(self) -> None:
         for file in (of_tripleo, of_rhoso):
             with self.subTest(file):
-                found = self.check(
+                findings = self.check(
                     {'file.yaml': file('AvailabilityZoneFilter,RetryFilter')}
                 )
                 severities = {
@@ -197,7 +197,7 @@ class TestNames(RulesTestCase):
                         located.finding.severity.name,
                         'RetryFilter' in located.finding.message,
                     )
-                    for located in found
+                    for located in findings
                 }
                 self.assertEqual(
                     {('WARNING', False), ('ERROR', True)}, severities
@@ -206,20 +206,21 @@ class TestNames(RulesTestCase):
     @ddt.data('...', '<existing filters>')
     def test_what_stands_for_the_other_filters(self, name: str) -> None:
         """The default list is meant, and not left out."""
-        found = self.messages(
+        messages = self.messages(
             scheduler(f'enabled_filters = {name},PciPassthroughFilter')
         )
-        codes = {one[:6] for one in found}
+        codes = {message[:6] for message in messages}
         self.assertIn('GPU326', codes)
         self.assertNotIn('GPU328', codes)
 
     def test_brackets(self) -> None:
-        found = self.messages(
+        messages = self.messages(
             scheduler('enabled_filters = [ComputeFilter,PciPassthroughFilter]')
         )
-        self.assertIn('[ComputeFilter, PciPassthroughFilter]', found[1])
+        self.assertIn('[ComputeFilter, PciPassthroughFilter]', messages[1])
         self.assertEqual(
-            ['GPU310', 'GPU326', 'GPU328'], [one[:6] for one in found]
+            ['GPU310', 'GPU326', 'GPU328'],
+            [message[:6] for message in messages],
         )
 
     def test_available_filters_replace_those_of_nova(self) -> None:
@@ -299,9 +300,11 @@ class TestList(RulesTestCase):
         {'config/nova.conf': PCI, 'config/nova/nova-scheduler.conf': ''},
     )
     def test_unset(self, files: dict[str, str]) -> None:
-        found = [one for one in self.messages(files) if 'GPU327' in one]
-        self.assertEqual(1, len(found), self.messages(files))
-        self.assertIn('Set enabled_filters = ComputeFilter,', found[0])
+        messages = [
+            message for message in self.messages(files) if 'GPU327' in message
+        ]
+        self.assertEqual(1, len(messages), self.messages(files))
+        self.assertIn('Set enabled_filters = ComputeFilter,', messages[0])
 
     @ddt.data(
         # Deployment tools that leave Nova's default.
@@ -371,8 +374,10 @@ class TestList(RulesTestCase):
         },
     )
     def test_not_unset(self, files: dict[str, str]) -> None:
-        found = [one for one in self.messages(files) if 'GPU327' in one]
-        self.assertEqual([], found)
+        messages = [
+            message for message in self.messages(files) if 'GPU327' in message
+        ]
+        self.assertEqual([], messages)
 
     def test_operator_has_its_own_default(self) -> None:
         """The template of nova-operator has the filter."""
@@ -385,7 +390,12 @@ class TestList(RulesTestCase):
             test_check.CONTROL: '\n'.join(lines).replace('True', 'False'),
         }
         self.assertEqual(
-            [], [one for one in self.messages(files) if 'GPU327' in one]
+            [],
+            [
+                message
+                for message in self.messages(files)
+                if 'GPU327' in message
+            ],
         )
 
 
@@ -412,9 +422,9 @@ class TestRemoved(RulesTestCase):
         ('vnc', 'vncserver_listen = ::', 'Set [vnc]server_listen instead'),
     )
     @ddt.unpack
-    def test_ignored(self, section: str, line: str, words: str) -> None:
+    def test_ignored(self, section: str, line: str, phrase: str) -> None:
         self.only(
-            {'nova-scheduler.conf': f'[{section}]\n{line}\n'}, 'GPU329', words
+            {'nova-scheduler.conf': f'[{section}]\n{line}\n'}, 'GPU329', phrase
         )
 
     def test_both_names(self) -> None:
@@ -441,14 +451,16 @@ class TestValues(RulesTestCase):
         ('compute', 'cpu_dedicated_set = ${nosuch}', "refers to 'nosuch'"),
     )
     @ddt.unpack
-    def test_refused(self, section: str, line: str, words: str) -> None:
+    def test_refused(self, section: str, line: str, phrase: str) -> None:
         files = {'nova-compute.conf': f'[{section}]\n{line}\n[pci]\n{SPEC}\n'}
-        found = [
-            one for one in self.messages(files) if one.startswith('GPU331')
+        messages = [
+            message
+            for message in self.messages(files)
+            if message.startswith('GPU331')
         ]
-        self.assertEqual(1, len(found), found)
-        self.assertIn(words, found[0])
-        self.assertIn('nova-compute does not start', found[0])
+        self.assertEqual(1, len(messages), messages)
+        self.assertIn(phrase, messages[0])
+        self.assertIn('nova-compute does not start', messages[0])
 
     @ddt.data(
         ('filter_scheduler', 'pci_in_placement = ON'),
@@ -464,7 +476,12 @@ class TestValues(RulesTestCase):
     def test_taken(self, section: str, line: str) -> None:
         files = {'nova-compute.conf': f'[{section}]\n{line}\n[pci]\n{SPEC}\n'}
         self.assertEqual(
-            [], [one for one in self.messages(files) if 'GPU331' in one]
+            [],
+            [
+                message
+                for message in self.messages(files)
+                if 'GPU331' in message
+            ],
         )
 
     def test_a_value_of_another_section_is_not_quoted(self) -> None:

@@ -73,7 +73,7 @@ class TestCheck(testtools.TestCase):
     def test_bad_as(self) -> None:
         stream = self.useFixture(fixtures.StringStream('stderr')).stream
         self.useFixture(fixtures.MonkeyPatch('sys.stderr', stream))
-        for text, words in (
+        for text, message in (
             ('nova=x', "'nova=x' is not <service>[@<host>]=<path>"),
             ('nova-api', "'nova-api' is not <service>[@<host>]=<path>"),
             ('nova-compute=', "'nova-compute=' has no path"),
@@ -84,7 +84,7 @@ class TestCheck(testtools.TestCase):
             self.assertEqual(2, error.code)
             stream.seek(0)
             *_usage, line = stream.read().splitlines()
-            self.assertIn(f'error: argument --as: {words}', line)
+            self.assertIn(f'error: argument --as: {message}', line)
 
     def test_warning(self) -> None:
         self.change(test_check.NODES, ' rd.driver.pre=vfio-pci', '')
@@ -113,9 +113,10 @@ class TestCheck(testtools.TestCase):
             'cpu_dedicated_set = 4-23;28-47',
         )
         for severity, status in (('error', 3), ('warning', 3), ('none', 0)):
-            found, rows = self.check('--fail-on', severity)
+            exit_code, rows = self.check('--fail-on', severity)
             self.assertEqual(
-                (status, ['GPU501']), (found, [row['Code'] for row in rows])
+                (status, ['GPU501']),
+                (exit_code, [row['Code'] for row in rows]),
             )
 
     def test_sarif(self) -> None:
@@ -134,13 +135,13 @@ class TestCheck(testtools.TestCase):
             ],
             [
                 (
-                    one['ruleId'],
-                    one['level'],
-                    one['locations'][0]['physicalLocation'][
+                    result['ruleId'],
+                    result['level'],
+                    result['locations'][0]['physicalLocation'][
                         'artifactLocation'
                     ]['uri'],
                 )
-                for one in run['results']
+                for result in run['results']
             ],
         )
 

@@ -69,13 +69,13 @@ class TestCreate(testtools.TestCase):
         return status, json.loads(app.stdout.getvalue())
 
     def create(self, name: str, *arguments: str) -> dict[str, typing.Any]:
-        status, found = self.run_command(
+        status, result = self.run_command(
             config_create.CreateConfig,
             shutil.copy(_EXAMPLES / f'{name}.yaml', 'gpu.yaml'),
             *('--output', 'out', *arguments),
         )
         self.assertEqual(0, status)
-        return typing.cast(dict[str, typing.Any], found)
+        return typing.cast(dict[str, typing.Any], result)
 
     def refused(self, *arguments: str) -> str:
         error = self.assertRaises(
@@ -138,9 +138,9 @@ class TestCreate(testtools.TestCase):
     def test_golden(self) -> None:
         """The files themselves are in the diffs."""
         for name in ('rhoso', 'kolla', 'plain'):
-            found = self.create(name, '--dry-run')
+            result = self.create(name, '--dry-run')
             self.assertFalse(pathlib.Path('out').exists())
-            text = json.dumps(found, indent=1) + '\n'
+            text = json.dumps(result, indent=1) + '\n'
             path = _GOLDEN / f'config_create_{name}.json'
             if os.environ.get('GPUCLIENT_WRITE_GOLDEN'):
                 path.write_text(text)
@@ -177,10 +177,10 @@ class TestCreate(testtools.TestCase):
             os.chdir(folder)
             self.create(name)
             os.chdir(self.folder)
-            status, found = self.run_command(
+            status, findings = self.run_command(
                 config.CheckConfig, folder, '--fail-on', 'warning'
             )
-            self.assertEqual([], found)
+            self.assertEqual([], findings)
             self.assertEqual(0, status)
 
     def test_check_is_clean_of_little(self) -> None:
@@ -243,13 +243,10 @@ class TestCreate(testtools.TestCase):
                 if line[:1] in '+-' and line[:3] not in ('+++', '---')
             ],
             [
-                line
+                sign + line
                 for sign, text in (('-', before), ('+', path.read_text()))
-                for line in [
-                    sign + one
-                    for one in text.splitlines()
-                    if 'edpm_kernel_args' in one
-                ]
+                for line in text.splitlines()
+                if 'edpm_kernel_args' in line
             ],
         )
         self.assertIn(
@@ -272,10 +269,10 @@ class TestCreate(testtools.TestCase):
         with unittest.mock.patch.object(
             atomic, 'check_replaceable', side_effect=somebody
         ):
-            words = self.refused(
+            message = self.refused(
                 os.fspath(_EXAMPLES / 'rhoso.yaml'), '--output', 'out'
             )
-        self.assertIn('changed after it was read', words)
+        self.assertIn('changed after it was read', message)
 
     def test_made_meanwhile(self) -> None:
         link = os.link
@@ -285,10 +282,10 @@ class TestCreate(testtools.TestCase):
             link(source, target, **how)
 
         with unittest.mock.patch.object(os, 'link', side_effect=somebody):
-            words = self.refused(
+            message = self.refused(
                 os.fspath(_EXAMPLES / 'rhoso.yaml'), '--output', 'out'
             )
-        self.assertIn('was created by another process meanwhile', words)
+        self.assertIn('was created by another process meanwhile', message)
         self.assertEqual(
             {'out/control-plane/service-values.yaml': 'mine'}, self.tree()
         )
@@ -313,10 +310,12 @@ class TestCreate(testtools.TestCase):
             return access(path, mode, **how)
 
         with unittest.mock.patch.object(os, 'access', may):
-            words = self.refused(
+            message = self.refused(
                 os.fspath(_EXAMPLES / 'plain.yaml'), '--output', 'out'
             )
-        self.assertRegex(words, 'Cannot write out/hosts/.*: Permission denied')
+        self.assertRegex(
+            message, 'Cannot write out/hosts/.*: Permission denied'
+        )
         self.assertEqual(left, self.tree())
 
     def test_no_space_half_way(self) -> None:
@@ -331,10 +330,10 @@ class TestCreate(testtools.TestCase):
             link(source, target, **how)
 
         with unittest.mock.patch.object(os, 'link', full):
-            words = self.refused(
+            message = self.refused(
                 os.fspath(_EXAMPLES / 'plain.yaml'), '--output', 'out'
             )
-        self.assertIn('No space left on device', words)
+        self.assertIn('No space left on device', message)
         self.assertEqual({}, self.tree())
 
     def test_standard_input(self) -> None:
@@ -342,20 +341,20 @@ class TestCreate(testtools.TestCase):
         with unittest.mock.patch.object(
             sys, 'stdin', io.TextIOWrapper(io.BytesIO(content))
         ):
-            status, found = self.run_command(
+            status, result = self.run_command(
                 config_create.CreateConfig, '-', '--output', 'out'
             )
-        self.assertEqual((0, 'plain'), (status, found['target']))
+        self.assertEqual((0, 'plain'), (status, result['target']))
 
     def test_refused(self) -> None:
         example = os.fspath(_EXAMPLES / 'rhoso.yaml')
         file = self.folder / 'x.yaml'
         laughs = b'a0: &a0 [x]\n' + b''.join(
             b'a%d: &a%d [%s]\n'
-            % (one, one, b','.join([b'*a%d' % (one - 1)] * 9))
-            for one in range(1, 12)
+            % (number, number, b','.join([b'*a%d' % (number - 1)] * 9))
+            for number in range(1, 12)
         )
-        for content, words in (
+        for content, message in (
             (b'\xff', 'it is not UTF-8'),
             (b'a: [', f'{file}, line 1: '),
             (b'a: 1\na: 2', "the key 'a' is given twice"),
@@ -366,7 +365,7 @@ class TestCreate(testtools.TestCase):
         ):
             file.write_bytes(content)
             self.assertIn(
-                words, self.refused(os.fspath(file), '--output', 'out')
+                message, self.refused(os.fspath(file), '--output', 'out')
             )
         self.assertIn(
             'No such file', self.refused('missing.yaml', '--output', 'out')
@@ -408,10 +407,10 @@ class TestCreate(testtools.TestCase):
         )
         hosts = set()
         for path in pathlib.Path('out').rglob('kustomization.yaml'):
-            found = yaml.safe_load(path.read_text())
+            kustomization = yaml.safe_load(path.read_text())
             documents = [
                 document
-                for name in found['resources']
+                for name in kustomization['resources']
                 for document in yaml.safe_load_all(
                     (path.parent / name).read_text()
                 )
@@ -421,12 +420,12 @@ class TestCreate(testtools.TestCase):
                 for document in documents
             }
             self.assertEqual(len(documents), len(names))
-            for one in found.get('replacements', ()):
-                source = one['source']
+            for replacement in kustomization.get('replacements', ()):
+                source = replacement['source']
                 value = names[source['kind'], source['name']]
                 for key in re.split(r'(?<!\\)\.', source['fieldPath']):
                     value = value[key.replace('\\.', '.')]
-                for target in one['targets']:
+                for target in replacement['targets']:
                     if 'name' in target['select']:
                         self.assertIn(tuple(target['select'].values()), names)
             hosts |= {name for kind, name in names if kind == 'BareMetalHost'}
@@ -463,21 +462,21 @@ class TestCreate(testtools.TestCase):
         path.write_text('resources: [values.yaml]\n')
         for name in ('openstackdataplanenodeset', 'network-data-secrets'):
             path.with_name(f'{name}.yaml').unlink()
-        found = self.create('rhoso')
+        result = self.create('rhoso')
         self.assertEqual(
             [
                 'edpm/nodeset/kustomization.yaml was not generated by '
                 '"openstack gpu" and is unchanged: make sure that it uses the '
                 'new values in the files beside it, of every host'
             ],
-            found['warnings'],
+            result['warnings'],
         )
         self.assertEqual(
-            {'unchanged'}, {file['state'] for file in found['files']}
+            {'unchanged'}, {file['state'] for file in result['files']}
         )
         self.assertEqual(
             ['kustomization.yaml', 'nova_gpu.yaml', 'values.yaml'],
-            sorted(one.name for one in path.parent.iterdir()),
+            sorted(child.name for child in path.parent.iterdir()),
         )
 
     def test_control_plane(self) -> None:
@@ -517,10 +516,10 @@ class TestCreate(testtools.TestCase):
         path.write_text(
             path.read_text().replace('nova-custom-gpu', 'nova-custom-sriov')
         )
-        words = self.refused(
+        message = self.refused(
             os.fspath(_EXAMPLES / 'rhoso.yaml'), '--output', 'out'
         )
-        self.assertIn('both its service nova-custom-sriov and', words)
+        self.assertIn('both its service nova-custom-sriov and', message)
 
     def test_not_in_place(self) -> None:
         """The edit is shown as a patch, and nothing is written."""
@@ -531,8 +530,8 @@ class TestCreate(testtools.TestCase):
             'data: {nova: {apiServiceTemplate: {}}}\n'
         )
         path.write_text(text)
-        words = self.refused(
+        message = self.refused(
             os.fspath(_EXAMPLES / 'rhoso.yaml'), '--output', 'out'
         )
-        self.assertIn('data.nova is not written with one key on each', words)
+        self.assertIn('data.nova is not written with one key on each', message)
         self.assertEqual({os.fspath(path): text}, self.tree())

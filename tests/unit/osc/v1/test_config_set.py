@@ -253,10 +253,10 @@ class TestSet(test_files.FilesTestCase):
     )
     @ddt.unpack
     def test_refused(
-        self, arguments: tuple[str, ...], text: str, words: str
+        self, arguments: tuple[str, ...], text: str, message: str
     ) -> None:
         self.put({'nova.conf': f'[pci]\n{text}'})
-        self.assertIn(words, self.refused('nova.conf', *arguments))
+        self.assertIn(message, self.refused('nova.conf', *arguments))
 
     @ddt.data(
         ('nova-compute.conf', '--pci-in-placement', 'nova-scheduler or'),
@@ -264,10 +264,10 @@ class TestSet(test_files.FilesTestCase):
     )
     @ddt.unpack
     def test_not_of_that_service(
-        self, name: str, argument: str, words: str
+        self, name: str, argument: str, message: str
     ) -> None:
         self.put({name: f'[pci]\n{SPEC}\n'})
-        self.assertIn(words, self.refused(name, argument))
+        self.assertIn(message, self.refused(name, argument))
 
     def test_what_a_template_decides(self) -> None:
         self.put(

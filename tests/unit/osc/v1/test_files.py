@@ -229,7 +229,7 @@ class TestKinds(FilesTestCase):
         again = self.json(alias.CreateAlias, *create)
         self.assertEqual([], again['restart'])
         self.assertEqual(
-            {'unchanged'}, {one['state'] for one in again['files']}
+            {'unchanged'}, {file['state'] for file in again['files']}
         )
         self.assertEqual(created, self.content())
 
@@ -269,8 +269,8 @@ class TestKinds(FilesTestCase):
         self.assertEqual(before, self.content())
         done = self.json(device_spec.CreateDeviceSpec, *create)
         self.assertEqual(
-            [one['diff'] for one in dry['files']],
-            [one['diff'] for one in done['files']],
+            [file['diff'] for file in dry['files']],
+            [file['diff'] for file in done['files']],
         )
         self.assertEqual(['nova-compute'], done['restart'])
         self.assertEqual([], done['warnings'])
@@ -377,7 +377,7 @@ class TestKinds(FilesTestCase):
         done = self.json(alias.CreateAlias, *CREATE, *kind.options)
         self.assertEqual(
             [['nova-api'], ['nova-compute']],
-            [one['services'] for one in done['files']],
+            [file['services'] for file in done['files']],
         )
 
     def test_one_side_of_a_layer_that_both_read(self) -> None:
@@ -469,7 +469,7 @@ class TestStandardInput(FilesTestCase):
         self.assertIn('GPU214', call.args[1])
 
     def test_refused(self) -> None:
-        for text, words in (
+        for text, message in (
             ('nova: {pci: {conf: "[pci]"}}\n', 'is not a block of lines'),
             ('[pci\n', '<stdin>, line 1'),
             ('a: [\n', 'Cannot read <stdin>'),
@@ -484,7 +484,7 @@ class TestStandardInput(FilesTestCase):
                     self.run_command,
                     *(alias.CreateAlias, *CREATE, '--config', '-'),
                 )
-            self.assertIn(words, str(error))
+            self.assertIn(message, str(error))
 
     def test_check(self) -> None:
         self.feed(NODESET.replace('report', 'alias = {}\n        report'))
@@ -501,7 +501,7 @@ class TestOptions(FilesTestCase):
 
     def test_refused(self) -> None:
         change = (alias_edit.SetAlias, 'a', '--config', 'nova.conf')
-        for arguments, words in (
+        for arguments, message in (
             ((*change,), 'Nothing to set'),
             (
                 (*change, '--trait', 'CUSTOM_A', '--no-trait'),
@@ -519,7 +519,7 @@ class TestOptions(FilesTestCase):
             error = self.assertRaises(
                 exceptions.InvalidValue, self.run_command, *arguments
             )
-            self.assertIn(words, str(error))
+            self.assertIn(message, str(error))
 
 
 class TestDelete(FilesTestCase):

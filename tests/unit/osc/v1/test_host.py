@@ -69,8 +69,8 @@ class TestCase(testtools.TestCase):
     def run_json(
         self, command: typing.Any, *arguments: str, status: int = 0
     ) -> typing.Any:
-        found, text = self.run_command(command, *arguments, '-f', 'json')
-        self.assertEqual(status, found, text)
+        exit_code, text = self.run_command(command, *arguments, '-f', 'json')
+        self.assertEqual(status, exit_code, text)
         return json.loads(text)
 
     def refused(self, command: typing.Any, *arguments: str) -> str:
@@ -95,9 +95,9 @@ class TestCase(testtools.TestCase):
         path.write_text(content)
         return os.fspath(path)
 
-    def golden(self, name: str, found: typing.Any) -> None:
+    def golden(self, name: str, document: typing.Any) -> None:
         path = _GOLDEN / f'{name}.json'
-        text = json.dumps(found, indent=1) + '\n'
+        text = json.dumps(document, indent=1) + '\n'
         if os.environ.get('GPUCLIENT_WRITE_GOLDEN'):
             path.write_text(text)
         self.assertEqual(path.read_text(), text)
@@ -121,19 +121,19 @@ class TestShow(TestCase):
         path = self.root(trees.consumer())
         status, text = self.run_command(host.ShowHost, '--long', path)
         self.assertEqual(0, status)
-        for words in (
+        for phrase in (
             '0000:01:00.1 10de:10f8 (snd_hda_intel)',
             'BAR 0: 16 MiB',
             '| bus ',
         ):
-            self.assertIn(words, text)
+            self.assertIn(phrase, text)
 
     def test_devices(self) -> None:
         path = self.bundle(trees.consumer())
-        found = self.run_json(
+        rows = self.run_json(
             host.ShowHost, '--device', '01:00.1', path, '-c', 'Address'
         )
-        self.assertEqual([{'Address': '0000:01:00.1'}], found)
+        self.assertEqual([{'Address': '0000:01:00.1'}], rows)
         self.assertEqual(4, len(self.run_json(host.ShowHost, '--all', path)))
         self.assertEqual(
             'There is no PCI device 0000:09:00.0',
@@ -159,9 +159,9 @@ class TestShow(TestCase):
         tree = trees.a100()
         del tree.files['proc/cmdline']
         path = self.bundle(tree)
-        found = self.run_json(host.ShowHost, '--long', path, status=1)
-        self.assertEqual(3, len(found))
-        self.assertIsNone(found[0]['Kernel Arguments'])
+        rows = self.run_json(host.ShowHost, '--long', path, status=1)
+        self.assertEqual(3, len(rows))
+        self.assertIsNone(rows[0]['Kernel Arguments'])
         self.assertEqual('/proc/cmdline: it is not there\n', self.log.output)
 
     def test_entries_of_the_boot_loader(self) -> None:
@@ -171,16 +171,16 @@ class TestShow(TestCase):
         bundle.write(path, tree)
         self.run_json(host.ShowHost, path)
         self.assertEqual('', self.log.output)
-        found = self.run_json(host.CheckHost, path)
-        self.assertIn('GPU460', {row['Code'] for row in found})
+        rows = self.run_json(host.CheckHost, path)
+        self.assertIn('GPU460', {row['Code'] for row in rows})
 
     def test_several(self) -> None:
         """One that cannot be read does not hide the others."""
         good = self.bundle(trees.t4())
         bad = os.fspath(self.folder / 'bad.tar')
         pathlib.Path(bad).write_text('x')
-        found = self.run_json(host.ShowHost, bad, good, '-c', 'Host', status=1)
-        self.assertEqual([{'Host': 't4'}], found)
+        rows = self.run_json(host.ShowHost, bad, good, '-c', 'Host', status=1)
+        self.assertEqual([{'Host': 't4'}], rows)
         self.assertIn(f'The bundle {bad} cannot be read', self.log.output)
         self.refused(host.ShowHost, bad)
 
@@ -190,32 +190,32 @@ class TestShow(TestCase):
             '    product_id: "1e87"\n',
             'catalogue.yaml',
         )
-        found = self.run_json(
+        rows = self.run_json(
             host.ShowHost,
             *('--catalogue', file, self.bundle(trees.consumer())),
         )
         self.assertEqual(
-            'NVIDIA GeForce RTX 2080 Rev. A / My GPU', found[0]['Model']
+            'NVIDIA GeForce RTX 2080 Rev. A / My GPU', rows[0]['Model']
         )
 
 
 class TestCheck(TestCase):
     def test_golden(self) -> None:
-        found = self.run_json(
+        rows = self.run_json(
             host.CheckHost, self.bundle(trees.nouveau()), status=3
         )
-        self.golden('host_check', found)
+        self.golden('host_check', rows)
         self.assertEqual(
             ['PASS', 'FAIL', 'FAIL', 'WARN', 'PASS'],
-            [row['Result'] for row in found],
+            [row['Result'] for row in rows],
         )
 
     def test_long(self) -> None:
-        found = self.run_json(
+        rows = self.run_json(
             host.CheckHost, '--long', self.bundle(trees.a100())
         )
-        self.golden('host_check_long', found)
-        self.assertEqual({'PASS'}, {row['Result'] for row in found})
+        self.golden('host_check_long', rows)
+        self.assertEqual({'PASS'}, {row['Result'] for row in rows})
 
     def test_table(self) -> None:
         """Sentences are wrapped, so that a row fits a screen."""
@@ -245,7 +245,7 @@ class TestCheck(TestCase):
 
     def test_config(self) -> None:
         path = self.bundle(trees.a100())
-        found = self.run_json(
+        rows = self.run_json(
             host.CheckHost, '--config', self.config(), path, status=3
         )
         self.assertEqual(
@@ -254,7 +254,7 @@ class TestCheck(TestCase):
                 (None, 'GPU450'),
                 ('0000:ca:00.0', 'GPU430'),
             },
-            {(row['Device'], row['Code']) for row in found if row['Code']},
+            {(row['Device'], row['Code']) for row in rows if row['Code']},
         )
 
     def host_folders(self, **texts: str) -> str:
@@ -271,11 +271,11 @@ class TestCheck(TestCase):
         path = self.bundle(trees.a100())
         cpus = '[compute]\ncpu_dedicated_set = '
         texts = {'a100': CONFIG, 'compute_1': f'{cpus}5000\n'}
-        one = self.run_json(
+        rows = self.run_json(
             host.CheckHost, '--config', self.config(), path, status=3
         )
         self.assertEqual(
-            one,
+            rows,
             self.run_json(
                 host.CheckHost,
                 '--config',
@@ -348,7 +348,7 @@ class TestCheck(TestCase):
             ('wrong', 3, 2, {'GPU448', 'GPU450', 'GPU436'}),
             ('t4', 3, 0, {'GPU430', 'GPU448', 'GPU450', 'GPU461'}),
         ):
-            found = self.run_json(
+            rows = self.run_json(
                 host.CheckHost, '--alias', name, '--long', *base,
                 status=status,
             )  # fmt: skip
@@ -357,25 +357,25 @@ class TestCheck(TestCase):
                 sum(
                     row['Check'] == 'use'
                     and row['Evidence'].startswith('for guests')
-                    for row in found
+                    for row in rows
                 ),
             )
             self.assertEqual(
-                codes, {row['Code'] for row in found if row['Code']}, name
+                codes, {row['Code'] for row in rows if row['Code']}, name
             )
 
     def test_device(self) -> None:
         path = self.bundle(trees.a100())
-        found = self.run_json(host.CheckHost, '--device', A100, path, status=3)
+        rows = self.run_json(host.CheckHost, '--device', A100, path, status=3)
         self.assertEqual(
             [('0000:ca:00.0', 'GPU430')],
-            [(row['Device'], row['Code']) for row in found if row['Code']],
+            [(row['Device'], row['Code']) for row in rows if row['Code']],
         )
 
     def test_refused(self) -> None:
         path = self.bundle(trees.a100())
         empty = self.useFixture(fixtures.TempDir()).path
-        for words, arguments in (
+        for message, arguments in (
             ("alias 'b'", ('--alias', 'b', '--config', self.config())),
             ("alias 'b'", ('--alias', 'b')),
             ('no Nova configuration', ('--config', empty)),
@@ -395,7 +395,7 @@ class TestCheck(TestCase):
             ),
         ):
             self.assertIn(
-                words, self.refused(host.CheckHost, *arguments, path)
+                message, self.refused(host.CheckHost, *arguments, path)
             )
 
     def test_this_machine(self) -> None:
@@ -409,14 +409,12 @@ class TestBundle(TestCase):
     def test_create(self) -> None:
         root = self.root(trees.a100())
         path = os.fspath(self.folder / 'x.tar')
-        found = self.run_json(host.CreateHostBundle, path, '--root', root)
-        self.assertEqual(os.stat(path).st_size, found['bytes'])
+        row = self.run_json(host.CreateHostBundle, path, '--root', root)
+        self.assertEqual(os.stat(path).st_size, row['bytes'])
         with tarfile.open(path) as archive:
             # One more says what could not be read.
-            self.assertEqual(len(archive.getmembers()), found['files'] + 1)
-        self.golden(
-            'host_bundle_create', {**found, 'file': 'x.tar', 'bytes': 0}
-        )
+            self.assertEqual(len(archive.getmembers()), row['files'] + 1)
+        self.golden('host_bundle_create', {**row, 'file': 'x.tar', 'bytes': 0})
         self.assertIn(
             'File exists',
             self.refused(host.CreateHostBundle, path, '--root', root),
@@ -429,10 +427,10 @@ class TestBundle(TestCase):
     def test_name(self) -> None:
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.folder)
-        found = self.run_json(
+        row = self.run_json(
             host.CreateHostBundle, '--root', self.root(trees.t4())
         )
-        self.assertEqual('t4.tar', found['file'])
+        self.assertEqual('t4.tar', row['file'])
         self.assertTrue(os.path.exists('t4.tar'))
 
     def test_script(self) -> None:

@@ -57,8 +57,8 @@ class TestCreate(testtools.TestCase):
         command = host_config.CreateHostConfig(app, argparse.Namespace())
         parsed = command.get_parser('x').parse_args([*arguments, '-f', 'json'])
         self.assertEqual(0, command.run(parsed))
-        found: dict[str, typing.Any] = json.loads(app.stdout.getvalue())
-        return found
+        result: dict[str, typing.Any] = json.loads(app.stdout.getvalue())
+        return result
 
     def refused(self, *arguments: str) -> str:
         error = self.assertRaises(exceptions.GPUError, self.create, *arguments)
@@ -200,12 +200,12 @@ class TestCreate(testtools.TestCase):
             'kernel/drivers/vfio/pci/vfio-pci.ko\n',
         )
         tree.write(self.folder / 'arm')
-        found = self.create('arm', '--device', CARD)
-        self.assertEqual('debian', found['system'])
+        result = self.create('arm', '--device', CARD)
+        self.assertEqual('debian', result['system'])
         self.assertEqual(
             'iommu.passthrough=1 vfio-pci.ids=10de:1aef '
             'rd.driver.pre=vfio-pci',
-            found['kernel_arguments'],
+            result['kernel_arguments'],
         )
-        self.assertIn('dracut --regenerate-all --force', found['commands'])
-        self.assertIn('install gpu-passthrough', found['files'][0]['diff'])
+        self.assertIn('dracut --regenerate-all --force', result['commands'])
+        self.assertIn('install gpu-passthrough', result['files'][0]['diff'])

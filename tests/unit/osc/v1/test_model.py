@@ -92,17 +92,17 @@ class _Case(testtools.TestCase):
         return json.loads(self.run_command(command, *arguments, '-f', 'json'))
 
     def refused(self, command, *arguments):
-        said = str(
+        message = str(
             self.assertRaises(
                 exceptions.GPUError, self.run_command, command, *arguments
             )
         )
-        self.assertNotIn('\n', said)
-        return said
+        self.assertNotIn('\n', message)
+        return message
 
-    def golden(self, name, found):
+    def golden(self, name, document):
         expected = json.loads((_GOLDEN / f'{name}.json').read_text())
-        self.assertEqual(expected, found)
+        self.assertEqual(expected, document)
 
 
 class TestList(_Case):
@@ -200,7 +200,7 @@ class TestShow(_Case):
             )
 
     def test_refused(self):
-        for text, said in (
+        for text, beginning in (
             ('a9000', "The catalogue has no model 'a9000'; "),
             (
                 '10de:25b6',
@@ -213,7 +213,7 @@ class TestShow(_Case):
             ),
         ):
             self.assertTrue(
-                self.refused(model.ShowModel, text).startswith(said)
+                self.refused(model.ShowModel, text).startswith(beginning)
             )
         self.assertEqual(
             'Cannot read /missing: No such file or directory',
@@ -338,5 +338,5 @@ class TestModelOption(_Case):
             (alias_edit.SetAlias, ['gpu']),
             (device_spec.CreateDeviceSpec, []),
         ):
-            said = self.refused(command, *arguments, '--model', 'a100')
-            self.assertIn("'a100' may be any of 4 models", said)
+            message = self.refused(command, *arguments, '--model', 'a100')
+            self.assertIn("'a100' may be any of 4 models", message)

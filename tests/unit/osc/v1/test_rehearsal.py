@@ -86,9 +86,9 @@ class TestCommands(testtools.TestCase):
         )
 
     def _golden(self, name, text):
-        found = json.loads(text.replace(self.directory, '/DIRECTORY'))
+        document = json.loads(text.replace(self.directory, '/DIRECTORY'))
         expected = json.loads((_GOLDEN / f'{name}.json').read_text())
-        self.assertEqual(expected, found)
+        self.assertEqual(expected, document)
 
     def test_show_running(self):
         self._make()
