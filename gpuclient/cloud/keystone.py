@@ -107,15 +107,15 @@ def _find(
     of_domain = {}
     if domain is not None:
         of_domain['domain_id'] = _find(cloud, 'domain', domain, None)
-    what = f'finding {kind} {name_or_id!r}'
-    by_id = _find_by_id(cloud, kind, name_or_id, what)
+    action = f'finding {kind} {name_or_id!r}'
+    by_id = _find_by_id(cloud, kind, name_or_id, action)
     if by_id is not None:
         return by_id
     try:
         answer = request.get(
             cloud.identity,
             f'/{kind}s',
-            what,
+            action,
             {
                 f'{kind}s': [{'id': str}],
                 'truncated': schema.Optional(bool),
@@ -139,14 +139,14 @@ def _find(
 
 
 def _find_by_id(
-    cloud: connection.Connection, kind: str, text: str, what: str
+    cloud: connection.Connection, kind: str, text: str, action: str
 ) -> str | None:
     """Return an ID; None if there is none, or this user may not look it up."""
     try:
         answer = request.get(
             cloud.identity,
             f'/{kind}s/{urllib.parse.quote(text, safe="")}',
-            what,
+            action,
             {kind: {'id': str}},
         )
     except exceptions.CloudError as exc:

@@ -133,14 +133,14 @@ def server_message(response: requests.Response) -> str:
     return f'{text[:1000]} (HTTP {reason})' if text else f'HTTP {reason}'
 
 
-def error(response: requests.Response, what: str) -> exceptions.CloudError:
+def error(response: requests.Response, action: str) -> exceptions.CloudError:
     """Return the exception for a status of 400 or above.
 
-    :param what: What the request does, ``reading flavor 'gpu.1'``.
+    :param action: What the request does, ``reading flavor 'gpu.1'``.
     """
     kind = _ERRORS.get(response.status_code, exceptions.CloudError)
     return kind(
-        f'{what} failed: {server_message(response)}',
+        f'{action} failed: {server_message(response)}',
         status=response.status_code,
     )
 
@@ -149,7 +149,7 @@ def send(
     service: adapter.Adapter,
     method: str,
     path: str,
-    what: str,
+    action: str,
     *,
     microversion: str | None = None,
     check: bool = True,
@@ -161,13 +161,13 @@ def send(
     failure; writes are not.
 
     :param service: An SDK proxy, ``connection.placement``.
-    :param what: What the request does, for the error message.
+    :param action: What the request does, for the error message.
     :param microversion: Sent as ``OpenStack-API-Version``.
     :param check: Raise for a status of 400 or above.
     :raises gpuclient.exceptions.CloudError: With the server's message.
     """
     for observe in observers:
-        observe(what)
+        observe(action)
     retries = RETRIES if method == 'GET' else 0
     kwargs.update(
         microversion=microversion,
@@ -176,14 +176,14 @@ def send(
         status_code_retries=retries,
         retriable_status_codes=RETRIABLE,
     )
-    with _library_errors(what):
+    with _library_errors(action):
         response = _request(service, method, path, kwargs, retries)
         if response.status_code == 401:
             # keystoneauth gets a new token and retries, but not if another
             # thread has found the same token expired meanwhile.
             response = _request(service, method, path, kwargs, retries)
     if check and response.status_code >= 400:
-        raise error(response, what)
+        raise error(response, action)
     return response
 
 
@@ -232,15 +232,15 @@ def _request(
 
 
 def endpoint_data(
-    service: adapter.Adapter, what: str
+    service: adapter.Adapter, action: str
 ) -> discover.EndpointData | None:
     """Return the endpoint of a service with its microversions.
 
-    :param what: What the request is for, for the error message.
+    :param action: What the request is for, for the error message.
     :raises gpuclient.exceptions.Unreachable: There is no such service, or it
         does not answer.
     """
-    with _library_errors(what):
+    with _library_errors(action):
         return service.get_endpoint_data()
 
 
@@ -271,10 +271,10 @@ def is_of_library(exc: Exception) -> bool:
 
 
 @contextlib.contextmanager
-def _library_errors(what: str) -> collections.abc.Iterator[None]:
+def _library_errors(action: str) -> collections.abc.Iterator[None]:
     """Translate exceptions of keystoneauth and the SDK.
 
-    :param what: What the request does, for the message.
+    :param action: What the request does, for the message.
     """
     kind: type[exceptions.CloudError] = exceptions.CloudError
     try:
@@ -297,13 +297,13 @@ def _library_errors(what: str) -> collections.abc.Iterator[None]:
         reason = 'its version document cannot be parsed'
         cause = exc
         kind = exceptions.Unreachable
-    raise kind(f'{what} failed: {reason}') from cause
+    raise kind(f'{action} failed: {reason}') from cause
 
 
 def get(
     service: adapter.Adapter,
     path: str,
-    what: str,
+    action: str,
     shape: schema.Shape,
     *,
     microversion: str | None = None,
@@ -319,11 +319,11 @@ def get(
         service,
         'GET',
         path,
-        what,
+        action,
         microversion=microversion,
         params=params,
     )
-    return read_body(response, what, shape)
+    return read_body(response, action, shape)
 
 
 def _refuse_constant(constant: str) -> typing.NoReturn:
@@ -332,7 +332,7 @@ def _refuse_constant(constant: str) -> typing.NoReturn:
 
 
 def read_body(
-    response: requests.Response, what: str, shape: schema.Shape
+    response: requests.Response, action: str, shape: schema.Shape
 ) -> dict[str, typing.Any]:
     """Return the JSON object of an answer, if its fields are valid.
 
@@ -343,14 +343,14 @@ def read_body(
         content = response.json(parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as exc:
         raise exceptions.CloudError(
-            f'{what} failed: the answer is not JSON (HTTP '
+            f'{action} failed: the answer is not JSON (HTTP '
             f'{response.status_code})',
             status=response.status_code,
         ) from exc
     fault = schema.find_fault(content, shape)
     if fault:
         raise exceptions.CloudError(
-            f'{what} failed: in the answer, {fault} (HTTP '
+            f'{action} failed: in the answer, {fault} (HTTP '
             f'{response.status_code})',
             status=response.status_code,
         )

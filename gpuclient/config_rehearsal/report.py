@@ -57,7 +57,6 @@ _OF_TRACKING = ('GPU308', 'GPU309', 'GPU310')
 _UNSET_FILTERS = 'GPU327'
 #: Findings by which servers are not scheduled.
 _OF_SCHEDULING = (*_OF_TRACKING, 'GPU326', _UNSET_FILTERS)
-_NOT_STARTED = re.compile(' (?:would|will) not start: ')
 _ADDRESS = re.compile(r'[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]', re.ASCII)
 
 #: A device, and the device spec that matches it.
@@ -214,11 +213,7 @@ class Report:
             for error in self._errors
             if error.place.path in service.paths
         ]
-        same = [
-            error
-            for error in errors
-            if _quotes(error.finding.message, message)
-        ]
+        same = [error for error in errors if _quotes(error.finding, message)]
         if same:
             return _codes(same), same[0].place
         named = [
@@ -545,14 +540,16 @@ def _codes(
     return tuple(sorted({item.finding.code for item in located}))
 
 
-def _quotes(text: str, message: str) -> bool:
+def _quotes(problem: finding.Finding, message: str) -> bool:
     """Return whether a finding has the message of a service."""
-    text, message = ' '.join(text.split()), ' '.join(message.split())
+    message = ' '.join(message.split())
     if not message:
         return False
+    predicted = ' '.join(problem.service_message.split())
     # The message of a service is cut off at some length.
-    rest = _NOT_STARTED.split(text, maxsplit=1)[1:]
-    return message in text or any(part and part in message for part in rest)
+    return message in ' '.join(problem.message.split()) or (
+        bool(predicted) and predicted in message
+    )
 
 
 def _names(message: str, option: configuration.Option) -> bool:

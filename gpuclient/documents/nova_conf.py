@@ -297,7 +297,7 @@ class NovaConf(editable.OptionsFile):
         self._rendered = [line.text.rstrip('\r\n') for line in rendered]
         #: Whether a line can be inserted before each line, and at the end.
         self._insertable = [*(line.open for line in rendered), True]
-        parser = _Parser(self._rendered)
+        parser = _IniParser(self._rendered)
         try:
             parser.read()
         except iniparser.ParseError as exc:
@@ -322,7 +322,7 @@ class NovaConf(editable.OptionsFile):
         )
 
 
-class _Parser(iniparser.BaseParser):  # type: ignore[misc]
+class _IniParser(iniparser.BaseParser):  # type: ignore[misc]
     """oslo.config's own parser, which also records positions.
 
     :class:`oslo_config.iniparser.BaseParser` ends an assignment at the first

@@ -112,10 +112,7 @@ def read(paths: collections.abc.Sequence[str]) -> ConfigurationFiles:
     plain, others = _open_all(paths)
     documents = _divided([*_of_tools(others), *_of_plain_files(plain)])
     if not documents:
-        raise exceptions.NotFound(
-            f'There is no configuration of Nova in {", ".join(paths)}: pass '
-            'nova.conf files, YAML files, or folders that contain them'
-        )
+        raise exceptions.NotFound(tree.no_configuration(paths))
     return ConfigurationFiles(
         tuple(documents),
         tuple(

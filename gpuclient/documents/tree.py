@@ -334,6 +334,27 @@ def _readers(reading: editable.Reading) -> tuple[str, ...]:
     return configuration.ALL if reading.service is None else (reading.service,)
 
 
+def no_configuration(paths: collections.abc.Iterable[str]) -> str:
+    """Return the message about paths without configuration."""
+    return (
+        f'No Nova configuration in {", ".join(paths)}: pass nova.conf files, '
+        f'YAML files, or folders that contain them'
+    )
+
+
+def unreadable_message(path: str, reason: str) -> str:
+    """Return the message about one of :attr:`ConfigurationTree.unreadable`.
+
+    The reason has only the name of a file.
+    """
+    name = os.path.basename(path)
+    if path in reason:
+        return reason
+    if name in reason:
+        return reason.replace(name, path, 1)
+    return f'{path}: {reason}'
+
+
 def named_files(
     paths: collections.abc.Iterable[str],
     unreadable: list[tuple[str, str]] | None = None,

@@ -10,13 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Flavors that Nova refuses when a server is created, whatever is free.
+"""Flavors with which Nova cannot create any server, on any host.
 
-nova-api validates the extra specs of the flavor for each server anew
+nova-api validates the extra specs of the flavor each time a server is created
 (``nova/compute/api.py:_validate_flavor_image_numa_pci``, then
 ``_validate_and_build_base_options``); nova-scheduler validates some others
-when it makes the request for Placement. Both are followed here in Nova's
-order and in its words, for an image without properties.
+when it makes the request for Placement. This module follows both, in Nova's
+order and with its messages, for an image without properties.
 """
 
 import collections.abc
@@ -58,8 +58,8 @@ _TPM_MODELS = ('tpm-tis', 'tpm-crb')
 _TPM_SECRET_SECURITIES = ('user', 'host', 'deployment')
 #: ``nova/objects/image_meta.py:ImageMetaProps.NUMA_NODES_MAX``
 _NUMA_NODES_MAX = 128
-# nova/virt/hardware.py:_get_vcpu_pcpu_resources matches the beginning of the
-# key alone, and leading zeros are no suffix for it.
+# nova/virt/hardware.py:_get_vcpu_pcpu_resources matches only the beginning of
+# the key. A suffix does not begin with zero.
 _CPU_CLASS = re.compile('resources([1-9][0-9]*)?:(?P<name>VCPU|PCPU)')
 _HYPERTHREADING = re.compile('trait([1-9][0-9]*)?:HW_CPU_HYPERTHREADING')
 # oslo_utils/strutils.py:string_to_bytes
@@ -70,15 +70,15 @@ _SIZE = re.compile(r'([-+]?\d*\.?\d+)([KMGTPEZYRQ]i?)?(b|bit|B)\n?')
 class Refusal:
     """Why no server can be created with a flavor."""
 
-    #: In Nova's words.
+    #: Nova's message.
     reason: str
-    #: What nova-api answers: 400 where it says the reason, 500 where it says
-    #: no more than ``Unexpected API Error``. None where it takes the request
-    #: and the server ends in ERROR.
+    #: HTTP status of nova-api: 400 with the reason, or 500 with
+    #: ``Unexpected API Error`` only. None if nova-api accepts the request and
+    #: the server ends in ERROR.
     status: int | None
-    #: Whether properties of an image may mend it.
+    #: Whether image properties may prevent it.
     by_image: bool = False
-    #: Whether it is for the value of ``pci_passthrough:alias``.
+    #: Whether ``pci_passthrough:alias`` is the invalid property.
     by_alias: bool = False
 
     def __str__(self) -> str:
@@ -86,7 +86,7 @@ class Refusal:
             text = f'every server ends in ERROR: {self.reason}'
         elif self.status == 500:
             text = (
-                f'nova-api answers HTTP 500 (Unexpected API Error): '
+                f'nova-api returns HTTP 500 (Unexpected API Error): '
                 f'{self.reason}'
             )
         else:
@@ -95,7 +95,7 @@ class Refusal:
                 f'{self.reason}'
             )
         if self.by_image:
-            text += ' (unless properties of the image mend it)'
+            text += ' (unless image properties prevent this)'
         return text
 
 
@@ -114,19 +114,19 @@ class _Refused(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Validated:
-    """What nova-api makes of the extra specs of a flavor."""
+    """The result of validating a flavor."""
 
-    #: None where Nova takes it.
+    #: None if Nova accepts the flavor.
     refusal: Refusal | None
     #: The policy in effect, of ``hw:cpu_policy`` or of ``resources:PCPU``.
     cpu_policy: str | None = None
-    #: Whether servers have a NUMA topology, which Nova fits into the NUMA
-    #: nodes of each host.
+    #: Whether servers have a NUMA topology, which has to fit the NUMA nodes
+    #: of a host.
     has_topology: bool = False
 
 
 def validate(flavor: flavor_model.Flavor) -> Validated:
-    """Return whether Nova takes a flavor, and as what."""
+    """Return whether Nova accepts a flavor, and with which CPU policy."""
     specs = flavor.extra_specs or {}
     try:
         _check_image_properties(flavor, specs)
@@ -208,7 +208,7 @@ def _choice(
     choices: tuple[str, ...],
     message: str,
 ) -> str | None:
-    """Return a value that is one of some, or None where it is empty."""
+    """Return a value that is one of the choices; None if it is empty."""
     value = specs.get(key)
     if value and value not in choices:
         raise _Refused(f"{message}, given: '{value}', available: '{choices}'.")
@@ -287,7 +287,7 @@ def _dedicated_cpus(
 def dedicated_cpus(
     flavor: flavor_model.Flavor, specs: Specs
 ) -> frozenset[int]:
-    """Return the pinned CPUs of a server with both kinds of CPUs."""
+    """Return the pinned CPUs of a server with ``hw:cpu_policy=mixed``."""
     return (
         _dedicated_cpus(flavor, specs)
         or _realtime_cpus(flavor, specs)
@@ -362,7 +362,7 @@ def _with_cpu_classes(
     policy: str | None,
     emulator: str | None,
 ) -> str | None:
-    """Return the policy, with ``resources:PCPU`` and its like in account."""
+    """Return the CPU policy that ``resources:PCPU`` or ``VCPU`` implies."""
     requested = {'VCPU': 0, 'PCPU': 0}
     for key, value in specs.items():
         match = _CPU_CLASS.match(key)
@@ -429,7 +429,7 @@ def _check_unpinned(
 def _topology(
     flavor: flavor_model.Flavor, specs: Specs, policy: str | None
 ) -> bool:
-    """Return whether servers get a NUMA topology; check what it is."""
+    """Validate the NUMA topology; return whether servers have one."""
     nodes = _node_count(specs)
     pages = _page_size(specs)
     if boolean.is_true(specs.get('hw:locked_memory')) and not specs.get(
@@ -481,7 +481,7 @@ def _node_count(specs: Specs) -> int | None:
 
 
 def _page_size(specs: Specs) -> bool:
-    """Return whether ``hw:mem_page_size`` asks for a size of pages.
+    """Return whether ``hw:mem_page_size`` requests a page size.
 
     ``nova/virt/hardware.py:_get_numa_pagesize_constraint``
     """
@@ -502,7 +502,7 @@ def _page_size(specs: Specs) -> bool:
 
 
 def vpmems(specs: Specs) -> tuple[str, ...]:
-    """Return the labels of the persistent memory that is requested.
+    """Return the labels of the requested persistent memory.
 
     ``nova/virt/hardware.py:get_vpmems``
     """
@@ -594,11 +594,10 @@ def _check_pci(specs: Specs) -> None:
 
 
 def _check_for_scheduler(specs: Specs) -> None:
-    """Check what nova-scheduler reads when it makes its request.
+    """Validate what only nova-scheduler reads; a server ends in ERROR.
 
     ``nova/scheduler/request_filter.py`` first, then
-    ``nova/scheduler/utils.py:ResourceRequest.from_request_spec``. It knows no
-    other answer than to let the server end in ERROR.
+    ``nova/scheduler/utils.py:ResourceRequest.from_request_spec``.
     """
     if boolean.is_true(specs.get('hw:ephemeral_encryption')):
         value = specs.get('hw:ephemeral_encryption_format')

@@ -90,7 +90,7 @@ def refusal(
 ) -> str:
     """Return why Nova schedules no server to a host, even a free one.
 
-    :param zone: The requested availability zone, if an aggregate has it.
+    :param zone: The requested availability zone, if an aggregate sets it.
     :returns: Empty if it may schedule servers to it.
     """
     if host.closed:
@@ -141,8 +141,9 @@ def condition(
                 and trait not in wanted.all_required
             ):
                 return (
-                    f'aggregate {aggregate.name} is for servers with trait '
-                    f'{trait}: its hosts are left out if nova-scheduler has '
+                    f'aggregate {aggregate.name} is isolated for servers that '
+                    f'require {trait}: its hosts are excluded if '
+                    f'nova-scheduler has '
                     f'[scheduler]enable_isolated_aggregate_filtering = True'
                 )
     for aggregate in host.aggregates:
@@ -150,13 +151,13 @@ def condition(
         tenants = aggregate.tenants()
         if tenants and project_id not in tenants:
             return (
-                f'aggregate {aggregate.name} is kept for '
+                f'aggregate {aggregate.name} is reserved for '
                 + (
                     'some projects (name one with --project)'
                     if project_id is None
                     else 'other projects'
                 )
-                + f' by {_TENANTS}: its hosts are left out if nova-scheduler '
+                + f' by {_TENANTS}: its hosts are excluded if nova-scheduler '
                 f'has the filter AggregateMultiTenancyIsolation, or '
                 f'[scheduler]limit_tenants_to_placement_aggregate = True'
             )
@@ -192,7 +193,7 @@ def fit(host: HostCapacity, wanted: demand_model.Demand) -> Fit:
     if not of_node:
         # nova/scheduler/manager.py:_schedule looks for the allocation of the
         # compute node among the candidates.
-        limits['nothing of the compute node is requested'] = 0
+        limits['no resource of the compute node is requested'] = 0
     for request in requests:
         limits[request.name] = _most(host.devices, (request,), isolate)
     if len(requests) > 1:
@@ -425,7 +426,7 @@ def forecast(
 
     :param aliases: Definitions of aliases, by name.
     :param project_id: The project of the servers; None where it is not known.
-    :param zone: The requested availability zone, if an aggregate has it.
+    :param zone: The requested availability zone, if an aggregate sets it.
     :param inferred: Names of aliases of which only the resource class is
         known, from servers.
     """
@@ -443,7 +444,7 @@ def forecast(
         return Forecast(
             flavor,
             None,
-            f'Neither a compute node nor a PCI device in Placement has class '
+            f'No compute node or PCI device in Placement has inventory of '
             f'{", ".join(unknown)}',
         )
     concerned = [host for host in hosts if _concerns(host, wanted)]
@@ -486,9 +487,9 @@ def _assumed(
             and not _type_doubt(aliases[name], devices)
         ):
             yield (
-                f'devices of alias {name} are taken for '
-                f'{aliases[name].device_type or "type-PCI"}, which is their '
-                f'type in the catalogue'
+                f'devices of alias {name} are assumed to be '
+                f'{aliases[name].device_type or "type-PCI"}, their type in '
+                f'the catalogue'
             )
 
 
@@ -514,7 +515,7 @@ def _outside(host: HostCapacity, own: frozenset[str]) -> str:
     if not own or any(group.name in own for group in host.aggregates):
         return ''
     return (
-        f'hosts outside aggregate {", ".join(sorted(own))} are left out if '
+        f'hosts outside aggregate {", ".join(sorted(own))} are excluded if '
         f'nova-scheduler has '
         f'[scheduler]limit_tenants_to_placement_aggregate = True'
     )
@@ -548,7 +549,7 @@ def _unknown_classes(
     return sorted(
         name
         for name in wanted.classes - known
-        # Of the compute node, like memory.
+        # Inventory of the compute node, like memory.
         if not name.startswith(demand_model.PMEM)
     )
 
@@ -566,8 +567,8 @@ def _doubts(
             continue
         if name in inferred:
             yield (
-                f'servers show the resource class of alias {name} and nothing '
-                f'else that it may request'
+                f'only the resource class of alias {name} is known, from '
+                f'servers; other keys of the alias may exclude devices'
             )
             continue
         devices = _devices_of(aliases[name], concerned)
@@ -587,17 +588,16 @@ def _doubts(
         host.node.resource('PCPU') is None for host in concerned
     ):
         yield (
-            'hosts without PCPU are counted by their VCPU, which Nova takes '
-            'in its place unless [workarounds]disable_fallback_pcpu_query is '
-            'True'
+            'hosts without PCPU are counted by their VCPU, which Nova uses '
+            'instead unless [workarounds]disable_fallback_pcpu_query is True'
         )
     forbidden = wanted.forbidden.union(
         *(request.forbidden for request in wanted.devices)
     )
     for trait in sorted(forbidden - seen):
         yield (
-            f'trait {trait} is forbidden: if Placement does not have it, no '
-            f'host is valid'
+            f'trait {trait} is forbidden: if it does not exist in Placement, '
+            f'no host is valid'
         )
 
 

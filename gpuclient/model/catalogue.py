@@ -10,9 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""GPU models: their PCI ids, and what a host and a guest have to know of them.
+"""GPU models: their PCI ids and what configuration depends on.
 
-The tables are in :mod:`gpuclient.model.gpus`; :func:`builtin` has all of it.
+:func:`builtin` returns the models of the package, whose records are in
+``gpuclient/data/gpus``.
 """
 
 import collections.abc
@@ -26,10 +27,10 @@ from gpuclient import exceptions
 from gpuclient.model import mapping_reader
 from gpuclient.model import naming
 
-#: Vendors of the catalogue: the id that the PCI SIG gave, and the name.
+#: Vendor ids of the PCI-SIG, and the names of the vendors.
 VENDORS = {'1002': 'AMD', '10de': 'NVIDIA', '8086': 'Intel'}
 
-#: What the open kernel modules of NVIDIA are to a model.
+#: Values of :attr:`Model.open_kernel_modules`, NVIDIA's open kernel modules.
 OPEN_KERNEL_MODULES = ('required', 'supported', 'unsupported')
 
 _IDS = re.compile(
@@ -41,14 +42,14 @@ _WORD = re.compile('[a-z0-9]+', re.ASCII)
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
-    """A base address register: memory of the device in the host's space."""
+    """A base address register, which maps device memory."""
 
-    #: 0 to 5, as in the header of the PCI specification; a register of 64 bit
-    #: takes the next number, too.
+    #: 0 to 5, as in the PCI specification; a 64-bit BAR also uses the next
+    #: number.
     number: int
     #: Bytes, a power of two.
     size: int
-    #: Of 64 bit and prefetchable: it can be placed above 4 GiB, where a guest
+    #: 64-bit and prefetchable: it can be mapped above 4 GiB, where a guest
     #: needs address space for it.
     prefetchable: bool = False
 
@@ -57,47 +58,47 @@ class Bar:
 class Model:
     """A GPU model. A value that no source confirms is None."""
 
-    #: Lower case; usable as the name of an alias: ``nvidia_a100_pcie_40gb``.
+    #: Lower case, valid as an alias name: ``nvidia_a100_pcie_40gb``.
     slug: str
     #: ``NVIDIA A100 PCIe 40GB``.
     name: str
-    #: The part of the name that variants have in common: ``A100``.
+    #: The part of the name that its variants share: ``A100``.
     designation: str
     #: Four hexadecimal digits, lower case.
     vendor_id: str
-    #: The same. Some models share it; see :attr:`subsystem_ids`.
+    #: Likewise. Some models share it; see :attr:`subsystem_ids`.
     product_id: str
     #: The vendor's name for the generation: ``Ampere``, ``CDNA 3``.
     architecture: str | None = None
-    #: What libvirt and Nova say it is, the usual first: ``type-PF`` for a
-    #: card that exposes SR-IOV, ``type-PCI`` for one that does not; both where
-    #: a mode or the firmware decides, empty where no source says it.
+    #: Device types in Nova, the usual first: ``type-PF`` for a card that
+    #: exposes SR-IOV, ``type-PCI`` otherwise; both if it depends on a mode or
+    #: on the firmware, empty if no source says it.
     device_types: tuple[str, ...] = ()
     #: Memory of the GPU in MiB, as the vendor states it.
     memory_mb: int | None = None
-    #: In the order of their numbers, as far as a source has them: often the
-    #: one to the memory alone; empty where none has any.
+    #: In the order of their numbers, as far as sources list them: often only
+    #: the largest one.
     bars: tuple[Bar, ...] = ()
-    #: Whether boards exist that link it by NVSwitches, whose fabric has to be
-    #: set up before a guest can use it.
+    #: Whether boards exist that connect it with NVSwitches, whose fabric must
+    #: be configured before a guest can use it.
     nvswitch: bool = False
-    #: Kernel driver of the guest: ``nvidia``, ``amdgpu``, ``i915``, ``xe``.
+    #: Kernel driver in the guest: ``nvidia``, ``amdgpu``, ``i915``, ``xe``.
     driver: str | None = None
-    #: Lowest branch of the driver that supports it: ``450``.
+    #: First branch of the driver that supports it: ``450``.
     driver_floor: str | None = None
-    #: One of :data:`OPEN_KERNEL_MODULES`; None where that is no question.
+    #: One of :data:`OPEN_KERNEL_MODULES`; None for other vendors.
     open_kernel_modules: str | None = None
     #: ``PCIe``, ``SXM4``, ``OAM`` ...
     form_factor: str | None = None
-    #: Product id of the audio function that sits beside the GPU on the card,
-    #: in the same IOMMU group; the vendor is the same.
+    #: Product id of the audio function of the card, which is in the same
+    #: IOMMU group.
     audio_product_id: str | None = None
-    #: Vendor and product of the subsystem, ``10de:157e``, which tell it from
-    #: another model with the same ids; empty for a model that has its own.
+    #: Subsystem ids, ``10de:157e``, which distinguish it from other models
+    #: with the same ids; empty if no other model has them.
     subsystem_ids: tuple[str, ...] = ()
-    #: What else one has to know: on what the device type depends.
+    #: Anything else, such as what the device type depends on.
     notes: str | None = None
-    #: Where each part of this is from.
+    #: Sources of the data.
     sources: tuple[str, ...] = ()
 
     @property
@@ -107,38 +108,38 @@ class Model:
 
     @property
     def vendor(self) -> str:
-        """Name of the vendor; its id for one that :data:`VENDORS` lacks."""
+        """Name of the vendor; its id if it is not in :data:`VENDORS`."""
         return VENDORS.get(self.vendor_id, self.vendor_id)
 
     @property
     def device_type(self) -> str | None:
-        """The usual one of :attr:`device_types`; None where none is known."""
+        """The usual one of :attr:`device_types`; None if none is known."""
         return self.device_types[0] if self.device_types else None
 
     @property
     def resource_class(self) -> str:
-        """A resource class for it: ``CUSTOM_NVIDIA_A100_PCIE_40GB``."""
+        """The suggested class: ``CUSTOM_NVIDIA_A100_PCIE_40GB``."""
         return naming.resource_class(None, None, self.slug)
 
     @property
     def largest_bar(self) -> Bar | None:
-        """The one that a guest needs most address space for."""
+        """The BAR that needs most address space in a guest."""
         return max(self.bars, key=lambda bar: bar.size, default=None)
 
 
-def words(text: str) -> tuple[str, ...]:
+def name_words(text: str) -> tuple[str, ...]:
     """Return the words of a name: letters and digits, in lower case."""
     return tuple(_WORD.findall(text.lower()))
 
 
 def parse_ids(text: str) -> tuple[str, str] | None:
-    """Return vendor and product of ``10de:20f1``, or None."""
+    """Return vendor and product id of ``10de:20f1``; None for other text."""
     match = _IDS.fullmatch(text.strip())
     return None if match is None else (match[1].lower(), match[2].lower())
 
 
 class Catalogue:
-    """Models, with no two of the same slug.
+    """GPU models with unique slugs.
 
     :param models: In the order in which they are listed.
     """
@@ -157,11 +158,11 @@ class Catalogue:
         product_id: str | None,
         subsystem: str | None = None,
     ) -> tuple[Model, ...]:
-        """Return the models with two ids, in either case.
+        """Return the models with a vendor and a product id, in either case.
 
-        Most often one; several, such as A2 and A16, share their ids.
+        Usually one; some models, such as A2 and A16, share their ids.
 
-        :param subsystem: ``10de:157e``, which tells those apart.
+        :param subsystem: Ids such as ``10de:157e``, which distinguish them.
         """
         if vendor_id is None or product_id is None:
             return ()
@@ -177,23 +178,23 @@ class Catalogue:
     def by_name(self, text: str) -> Model:
         """Return the model that a text refers to.
 
-        A slug, ``10de:20f1``, a name (with or without the vendor's), or
-        words of it that no other name has together.
+        A slug, ids as ``10de:20f1``, a name with or without the vendor, or
+        words that only one name contains.
 
         :raises gpuclient.exceptions.NotFound: There is none.
         :raises gpuclient.exceptions.Ambiguous: There are several; the message
-            names them.
+            lists them.
         """
         models = self.find(text)
         if len(models) == 1:
             return models[0]
         if not models:
             raise exceptions.NotFound(
-                f'The catalogue has no model {text!r}; "openstack gpu model '
-                f'list" has all of them, and a file of yours can add to it'
+                f'No model {text!r} in the catalogue: "openstack gpu model '
+                f'list" lists all models, and --catalogue adds your own'
             )
         raise exceptions.Ambiguous(
-            f'{text!r} may be any of {len(models)} models: '
+            f'{text!r} matches {len(models)} models; name one of: '
             f'{", ".join(model.slug for model in models)}'
         )
 
@@ -202,7 +203,7 @@ class Catalogue:
         ids = parse_ids(text)
         if ids is not None:
             return self.by_ids(*ids)
-        wanted = words(text)
+        wanted = name_words(text)
         if not wanted:
             return ()
         slug = self._by_slug.get('_'.join(wanted))
@@ -211,16 +212,17 @@ class Catalogue:
         whole = tuple(
             model
             for model in self.models
-            if wanted in (words(model.name), words(model.name)[1:])
+            if wanted in (name_words(model.name), name_words(model.name)[1:])
         )
         return whole or tuple(
             model
             for model in self.models
-            if set(wanted) <= {*words(model.name), *words(model.slug)}
+            if set(wanted)
+            <= {*name_words(model.name), *name_words(model.slug)}
         )
 
     def of_vendor(self, vendor: str) -> tuple[Model, ...]:
-        """Return the models of a vendor: its id or its name, in any case."""
+        """Return the models of a vendor, by its id or name in any case."""
         wanted = vendor.lower()
         return tuple(
             model
@@ -236,9 +238,9 @@ _SLUG = re.compile('[a-z0-9]+(_[a-z0-9]+)*', re.ASCII)
 _ID = re.compile('[0-9a-fA-F]{4}', re.ASCII)
 _NOT_EMPTY = re.compile(r'.*\S.*')
 _DEVICE_TYPES = ('type-PCI', 'type-PF')
-#: Keys of a model that the catalogue does not have.
+#: Keys that a new model must have.
 _REQUIRED = ('name', 'vendor_id', 'product_id')
-#: Keys that may be null: no source confirms a value.
+#: Keys that may be null, if no source confirms a value.
 _NULLABLE = (
     'architecture',
     'memory_mb',
@@ -254,7 +256,7 @@ _LAST_BAR = 5
 
 @functools.cache
 def builtin() -> Catalogue:
-    """Return the models that the package has records of."""
+    """Return the models of the package."""
     models = Catalogue(())
     for table in TABLES:
         models = merged(models, data.load(f'gpus/{table}.json'))
@@ -266,12 +268,12 @@ def merged(
 ) -> Catalogue:
     """Return a catalogue with the models of a file.
 
-    The mapping ``models`` has slugs and the fields of their models, those of
-    :class:`Model`. A slug that the catalogue has changes that model; any other
-    adds one. ``gpuclient/data/schema/catalogue.json`` describes the format.
+    Its mapping ``models`` has the fields of :class:`Model` by slug. A slug of
+    the catalogue changes that model, any other adds one.
+    ``gpuclient/data/schema/catalogue.json`` describes the format.
 
     :param content: The data of the file.
-    :param source: The source of models for which the file names none.
+    :param source: The source of models without ``sources`` in the file.
     :raises gpuclient.exceptions.InvalidData: A key or a value is invalid.
     """
     top = mapping_reader.MappingReader(content, mapping_reader.CATALOGUE)
@@ -306,7 +308,7 @@ def merged(
 def _fields(
     item: mapping_reader.MappingReader, is_new: bool
 ) -> dict[str, typing.Any]:
-    """Return the fields of a model that a file has."""
+    """Return the fields of a model in a file."""
     fields = {
         'name': _text(item, 'name'),
         'designation': _text(item, 'designation'),

@@ -24,8 +24,8 @@ import re
 from gpuclient import exceptions
 from gpuclient.model import quoting
 
-#: No machine has a CPU with this number (Linux: at most 8192 CPUs). Nova has
-#: no limit: a range of billions would only exhaust its memory.
+#: More than any machine has (Linux: at most 8192 CPUs). Nova has no limit, but
+#: a range of billions exhausts its memory.
 LIMIT = 65536
 
 KIB = 1024
@@ -225,7 +225,7 @@ class _Ranges:
     """The ranges of a list, within the limits of a machine."""
 
     def __init__(self) -> None:
-        #: A list that has each CPU several times over is no list of a machine.
+        #: Bounds the work for a list that repeats CPUs.
         self._left = 16 * LIMIT
 
     def numbers(self, first: int, last: int) -> range:
@@ -240,7 +240,7 @@ class _Ranges:
         self._left -= last - first + 1
         if self._left < 0:
             raise exceptions.InvalidCPUSet(
-                'The CPU list has the same CPUs too many times'
+                'The CPU list repeats the same CPUs too often'
             )
         return range(first, last + 1)
 
@@ -268,10 +268,9 @@ class ReservedPages:
 def parse_reserved(text: str) -> ReservedPages:
     """Return what one value of ``[DEFAULT]reserved_huge_pages`` reserves.
 
-    Nova reads ``size`` in KiB, or with a unit (``1GB`` is ``1GiB``). Without
-    a trailing ``B``, as the kernel has it, it is refused
-    (``nova/virt/hardware.py:numa_get_reserved_huge_pages``). Nova ignores
-    other keys.
+    Nova reads ``size`` in KiB, or with a unit (``1GB`` is ``1GiB``). It
+    refuses units of the kernel, without a trailing ``B``, and ignores other
+    keys (``nova/virt/hardware.py:numa_get_reserved_huge_pages``).
 
     :raises gpuclient.exceptions.InvalidHugePages: nova-compute would not
         start.
@@ -293,7 +292,7 @@ def parse_reserved(text: str) -> ReservedPages:
 
 def _dictionary(text: str) -> dict[str, str]:
     """Read a value as ``oslo_config/types.py:Dict`` does."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     pairs = text.strip().split(',') if text.strip() else []
     while pairs:
         pair = pairs.pop(0)
@@ -307,12 +306,12 @@ def _dictionary(text: str) -> dict[str, str]:
         key = key.strip()
         if not key:
             raise exceptions.InvalidHugePages('Key name should not be empty')
-        if key in found:
+        if key in values:
             raise exceptions.InvalidHugePages(
                 f'Duplicate key {quoting.pages(key)}'
             )
-        found[key] = value.strip()
-    return found
+        values[key] = value.strip()
+    return values
 
 
 def _size_kib(text: str) -> int | float:
@@ -372,8 +371,9 @@ class Vendor(enum.StrEnum):
         return 'AMD' if self is Vendor.AMD else self.value.title()
 
 
-#: Of ``vendor_id`` in ``/proc/cpuinfo``; CPUs of Arm have an implementer
-#: there instead, for which the reader puts ``ARM``. Hygon's are AMD's.
+#: Values of ``vendor_id`` in ``/proc/cpuinfo``. Arm CPUs have an implementer
+#: instead, which the reader reports as ``ARM``. Hygon CPUs are derived from
+#: those of AMD.
 _VENDOR_IDS = {
     'GenuineIntel': Vendor.INTEL,
     'AuthenticAMD': Vendor.AMD,

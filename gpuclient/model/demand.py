@@ -12,10 +12,10 @@
 
 """What Nova requests from Placement for a server of a flavor.
 
-As ``nova/scheduler/utils.py:ResourceRequest.from_request_spec`` and
-``nova/objects/request_spec.py:generate_request_groups_from_pci_requests`` do,
-for an image without properties. What Nova matches beside that, on the host or
-by settings that no API shows, is in :attr:`Demand.at_most`.
+This follows ``nova/scheduler/utils.py:ResourceRequest.from_request_spec`` and
+``nova/objects/request_spec.py:generate_request_groups_from_pci_requests``, for
+an image without properties. :attr:`Demand.at_most` has what Nova matches
+besides, on the host or by options that no API shows.
 """
 
 import collections.abc
@@ -29,11 +29,11 @@ from gpuclient.model import boot_validation
 from gpuclient.model import catalogue
 from gpuclient.model import flavor as flavor_model
 
-#: Beginning of the classes of persistent memory.
+#: Prefix of the resource classes of persistent memory.
 PMEM = 'CUSTOM_PMEM_NAMESPACE_'
 
 _HYPERTHREADING = 'HW_CPU_HYPERTHREADING'
-#: Traits that Nova requests beside PCPU, and not beside VCPU in its place.
+#: Traits that Nova requests with PCPU, but not with VCPU as a fallback.
 OF_PINNED_CPUS = frozenset({_HYPERTHREADING})
 _SOCKET = 'COMPUTE_SOCKET_PCI_NUMA_AFFINITY'
 _ENCRYPTION = 'COMPUTE_EPHEMERAL_ENCRYPTION'
@@ -41,8 +41,8 @@ _MAXPHYSADDR = {
     'passthrough': 'COMPUTE_ADDRESS_SPACE_PASSTHROUGH',
     'emulate': 'COMPUTE_ADDRESS_SPACE_EMULATED',
 }
-#: Properties without influence on which host a server gets, as far as their
-#: values are valid (:mod:`gpuclient.model.boot_validation`).
+#: Properties that exclude no host if their values are valid
+#: (:mod:`gpuclient.model.boot_validation`).
 _NEUTRAL = frozenset(
     {
         'group_policy',
@@ -72,7 +72,7 @@ _NEUTRAL = frozenset(
         flavor_model.NUMA_POLICY,
     }
 )
-#: Those that count only together with others, which are looked at.
+#: Properties that take effect only with others, which are evaluated.
 _SECONDARY = re.compile(
     r'hw:(cpu_dedicated_mask|cpu_realtime|cpu_realtime_mask|locked_memory|'
     r'mem_page_size|numa_nodes|numa_cpus\.[0-9]+|numa_mem\.[0-9]+|pmem)|'
@@ -82,19 +82,20 @@ _SECONDARY = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class DeviceRequest:
-    """Units that a server needs, each time from one provider."""
+    """A request for devices: a number of units from each of some providers."""
 
     #: The alias, or the key of the flavor, that requests them.
     name: str
     resource_class: str
     traits: frozenset[str] = frozenset()
-    #: How many providers are asked, and for how many units each.
+    #: Number of providers.
     count: int = 1
+    #: Units from each provider.
     units: int = 1
     forbidden: frozenset[str] = frozenset()
-    #: Further classes that the same provider has to give.
+    #: Other classes of the same provider, and their units.
     beside: tuple[tuple[str, int], ...] = ()
-    #: Whether it is a request by alias.
+    #: Whether an alias requests them.
     by_alias: bool = False
 
     @property
@@ -106,30 +107,30 @@ class DeviceRequest:
 class Demand:
     """What Nova requests from Placement when a server is created."""
 
-    #: By resource class, without a suffix.
+    #: The unsuffixed request group, by resource class.
     resources: dict[str, int]
     devices: tuple[DeviceRequest, ...]
     required: frozenset[str] = frozenset()
     forbidden: frozenset[str] = frozenset()
     #: Devices of one server come from different providers.
     isolate: bool = False
-    #: What Nova matches on the host alone, or what is not known, so that
-    #: fewer may fit than the figures say; empty where they are exact.
+    #: What only Nova matches on the host, or what is not known, so that fewer
+    #: servers may fit than Placement allows; empty if it is exact.
     at_most: tuple[str, ...] = ()
-    #: Why no server can be created with it at all; empty where one can.
+    #: Why no server can be created; empty if one can.
     refusal: str = ''
-    #: Instead of PCPU: what Nova requests for pinned CPUs of hosts that
-    #: report none (``nova/scheduler/manager.py:select_destinations``).
+    #: VCPU that Nova requests instead of PCPU, for hosts that report no PCPU
+    #: (``nova/scheduler/manager.py:select_destinations``).
     vcpus_in_place_of_pcpus: int = 0
-    #: Classes of devices whose alias is requested zero times.
+    #: Resource classes of aliases that are requested zero times.
     empty_requests: frozenset[str] = frozenset()
-    #: Traits that any request names, which keep a host in account that is
-    #: isolated for them.
+    #: Traits that any request group requires, which include hosts in an
+    #: aggregate that is isolated for them.
     all_required: frozenset[str] = frozenset()
 
     @property
     def of_node(self) -> dict[str, int]:
-        """The most that one server may take of each class of its node."""
+        """The most units of each class that come from the compute node."""
         most = dict(self.resources)
         for request in self.devices:
             for name, amount in request.resources.items():
@@ -141,7 +142,7 @@ class Demand:
 
     @property
     def classes(self) -> frozenset[str]:
-        """All resource classes that it names."""
+        """All resource classes that are requested."""
         return frozenset(self.resources).union(
             self.empty_requests,
             *(request.resources for request in self.devices),
@@ -172,10 +173,11 @@ def demand(
     flavor: flavor_model.Flavor,
     aliases: collections.abc.Mapping[str, alias_model.Alias],
 ) -> Demand:
-    """Return what a server of a flavor requests, with a plain image.
+    """Return what Nova requests for a server of a flavor.
 
-    :param aliases: What the aliases are defined as, by name.
-    :raises gpuclient.exceptions.NotFound: The flavor requests another one.
+    :param aliases: Definitions of aliases, by name.
+    :raises gpuclient.exceptions.NotFound: The flavor requests an alias that
+        has no definition.
     """
     validated = boot_validation.validate(flavor)
     if validated.refusal is not None:
@@ -212,7 +214,10 @@ def demand(
             ),
         ),
         refusal=_refused_by_placement(
-            groups, in_flavor, sum(one.count for one in devices), policy
+            groups,
+            in_flavor,
+            sum(request.count for request in devices),
+            policy,
         ),
         vcpus_in_place_of_pcpus=flavor.vcpus if pinned else 0,
         empty_requests=frozenset(
@@ -271,7 +276,7 @@ def _add_cpus(
 def _add_flavor(
     flavor: flavor_model.Flavor, groups: dict[str, _Group]
 ) -> None:
-    """Request what the flavor has, unless a group of any suffix does."""
+    """Request the resources of the flavor that no request group overrides."""
     named = {name for group in groups.values() for name in group.resources}
     # Swap is in MiB (nova/compute/utils.py:convert_mb_to_ceil_gb).
     disk = flavor.disk + flavor.ephemeral + -(-flavor.swap // 1024)
@@ -342,7 +347,7 @@ def _of_aliases(
         alias = aliases.get(name)
         if alias is None or alias.placement_class is None:
             raise exceptions.NotFound(
-                f'The definition of alias {name!r} is not known: name the '
+                f'The definition of alias {name!r} is not known: pass the '
                 f'file that defines it with --config'
             )
         if count:
@@ -356,9 +361,9 @@ def _of_aliases(
 
 
 def refused_by_placement(flavor: flavor_model.Flavor) -> str:
-    """Return why no host can be valid for a flavor; empty where one can.
+    """Return why Placement refuses a request; empty if it does not.
 
-    It is not known here what its aliases are defined as, nor needed.
+    This does not depend on the definitions of the aliases.
     """
     specs = flavor.extra_specs or {}
     groups = _groups(specs)
@@ -381,9 +386,9 @@ def _refused_by_placement(
     requests: int,
     policy: str | None,
 ) -> str:
-    """Return why Placement refuses the request; empty where it does not.
+    """Return why Placement refuses the request; empty if it does not.
 
-    Nova takes that for no candidates at all, and no host is valid.
+    Nova handles the error as no allocation candidates: ``No valid host``.
     """
     for suffix, group in groups.items():
         if not any(group.resources.values()) and (
@@ -413,7 +418,7 @@ def _matched_on_the_host(
     if specs.get('hw:tpm_version') or specs.get('os:secure_boot') == (
         'required'
     ):
-        yield 'the virt driver has to support the firmware that is requested'
+        yield 'the virt driver must support the requested firmware'
 
 
 def _doubts_of_properties(
@@ -435,14 +440,14 @@ def _doubts_of_properties(
                 f'shows which filters are enabled'
             )
         else:
-            yield f'it is not known whether {key} leaves hosts out'
+            yield f'{key} is unknown and may exclude hosts'
 
 
 def _doubts_of_aliases(
     flavor: flavor_model.Flavor,
     aliases: collections.abc.Mapping[str, alias_model.Alias],
 ) -> collections.abc.Iterator[str]:
-    """Yield what Nova matches of devices beside their class and traits.
+    """Yield what Nova matches besides the class and traits of devices.
 
     ``nova/pci/stats.py:PciDeviceStats._filter_pools``
     """
@@ -451,7 +456,7 @@ def _doubts_of_aliases(
         if not count:
             yield (
                 f'{name}:{count} requests no device, but a host with a free '
-                f'one'
+                f'device'
             )
         if alias.has_ids and alias.resource_class:
             yield (
@@ -469,14 +474,14 @@ def _doubts_of_aliases(
 def device_type_doubt(
     alias: alias_model.Alias, totals: collections.abc.Collection[int | None]
 ) -> str:
-    """Return why it is not known that an alias matches the type of devices.
+    """Return why an alias may not match the device type of devices.
 
-    Placement does not tell it. A provider of several units is one of VFs
-    (``nova/compute/pci_placement_translator.py``); of other devices the
-    catalogue knows the type.
+    Placement does not report device types. A provider with several units has
+    VFs (``nova/compute/pci_placement_translator.py``); the types of other
+    devices are in the catalogue.
 
     :param totals: Units of each device.
-    :returns: Empty where it is known to match.
+    :returns: Empty if the alias matches.
     """
     requested = alias.device_type
     if all(total is not None and total > 1 for total in totals):
@@ -485,7 +490,7 @@ def device_type_doubt(
     else:
         types = _types_of_models(alias)
         source = f'the catalogue says {" or ".join(types)}'
-    # Nova gives no PF to an alias without a type (nova/pci/stats.py).
+    # An alias without a device type matches no PF (nova/pci/stats.py).
     fitting = [
         kind
         for kind in types
@@ -493,16 +498,16 @@ def device_type_doubt(
     ]
     if types and len(fitting) == len(types):
         return ''
-    what = f'alias {alias.name} requests ' + (
+    mismatch = f'alias {alias.name} requests ' + (
         f'device_type {requested}'
         if requested
         else 'no device_type, which matches no type-PF'
     )
     if not types:
-        return f'{what}, and the type of these devices is not known'
+        return f'{mismatch}, and the type of these devices is not known'
     if not fitting:
-        return f'{what}, and {source}: then no server gets a device'
-    return f'{what}, and {source}'
+        return f'{mismatch}, and {source}: then no server gets a device'
+    return f'{mismatch}, and {source}'
 
 
 def _types_of_models(alias: alias_model.Alias) -> tuple[str, ...]:
@@ -527,7 +532,7 @@ def _doubts_of_both(
     devices: collections.abc.Sequence[DeviceRequest],
     resources: collections.abc.Mapping[str, int],
 ) -> collections.abc.Iterator[str]:
-    """Yield where devices are requested by alias and by class."""
+    """Yield a doubt if devices are requested by alias and by class."""
     if not any(request.by_alias for request in devices):
         return
     named = [
@@ -543,7 +548,7 @@ def _doubts_of_both(
     if named:
         yield (
             f'devices are requested by alias and by {", ".join(named)}, and '
-            f'Nova gives out those of the alias alone'
+            f'Nova attaches only those of the alias'
         )
 
 
@@ -553,7 +558,7 @@ def _doubts_of_groups(
     traits: collections.abc.Set[str],
     policy: str | None,
 ) -> collections.abc.Iterator[str]:
-    """Yield what is counted as more than may fit."""
+    """Yield requests for which more servers are counted than may fit."""
     without_suffix = [
         name for name in resources if name not in flavor_model.OF_THE_NODE
     ]
@@ -570,4 +575,4 @@ def _doubts_of_groups(
             units.setdefault(name, set()).add(amount)
     for name, amounts in units.items():
         if len(amounts) > 1 and name not in flavor_model.OF_THE_NODE:
-            yield f'several requests for {name} may take from one device'
+            yield f'several requests for {name} may use the same device'

@@ -10,13 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which devices an entry of ``[pci]device_spec`` counts for, on any host.
+"""Devices that an entry of ``[pci]device_spec`` can match, on any host.
 
-Nova asks the entries in their order and takes the first that matches
-(``nova/pci/whitelist.py:Whitelist.device_assignable``). Here no host is
-known, so the question is whether there can be a device that an entry matches
-and none of the earlier ones does. The devices that an entry matches are a
-:data:`Box`: for each property of a device, the values that it may have.
+Nova uses the first entry that matches a device
+(``nova/pci/whitelist.py:Whitelist.device_assignable``). No host is known here,
+so the question is whether a device can exist that an entry matches and no
+earlier entry does. A :data:`Box` is the set of devices that an entry matches:
+for each property of a device, the values that it may have.
 """
 
 import collections.abc
@@ -31,29 +31,29 @@ from gpuclient.model import device_spec
 from gpuclient.model import naming
 from gpuclient.model import pci
 
-#: For each of :data:`_SIZES`, a set of its values: bit N is value N.
+#: For each property in :data:`_SIZES` a set of values: bit N is value N.
 Box: typing.TypeAlias = tuple[int, ...]
 
-#: Digits of the fields of an address, and how many values they have.
+#: Digits and number of values of each field of an address.
 _FIELDS = ((4, 0x10000), (2, 0x100), (2, 0x20), (1, 8))
-#: Domain, bus, slot, function, vendor, product, and whether there is a serial
-#: number.
+#: Number of values of domain, bus, slot, function, vendor and product, and of
+#: whether there is a serial number.
 _SIZES = (*(count for _digits, count in _FIELDS), 0x10000, 0x10000, 2)
 _ALL: Box = tuple((1 << size) - 1 for size in _SIZES)
 _ANY_ADDRESS = _ALL[:4]
 _ADDRESS = re.compile('[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f][.][0-7]', re.ASCII)
 _HEXADECIMAL = re.compile('[0-9a-f]+', re.ASCII)
 _CLASS = re.compile('CUSTOM_PCI_([0-9A-F]{4})_([0-9A-F]{4})', re.ASCII)
-#: Characters of a regular expression that is tried on all values of a field,
-#: and the ways to match one.
+#: Limits of a regular expression that is tried on all values of a field: its
+#: length, and the number of ways to match a value.
 _LONGEST_PATTERN = 128
 _MOST_WAYS = 1000
-#: Steps after which a search ends without an answer.
+#: Steps after which a search ends without a result.
 _STEPS = 20_000
 
 
 class Requirement:
-    """Names of what an alias requires of a device, to leave one out."""
+    """Requirements of an alias, any of which :func:`serves` can ignore."""
 
     ADDRESS = 'address'
     CAPABILITY = 'capability_type'
@@ -71,7 +71,7 @@ class Example:
     """A device that an entry is the first to match."""
 
     spec: device_spec.DeviceSpec
-    #: None where the search for it took too long, so that it is not known.
+    #: None if the search took too many steps: it is not known.
     device: device_spec.HostDevice | None
 
 
@@ -80,10 +80,10 @@ def reached(
     earlier: collections.abc.Sequence[device_spec.DeviceSpec],
     others: collections.abc.Sequence[device_spec.DeviceSpec] = (),
 ) -> Example | None:
-    """Return a device that an entry is the first to match; None without one.
+    """Return a device that an entry is the first to match, if there is one.
 
-    :param others: All entries of the service: with a remote managed one that
-        names a PF nova-compute does not start on a host where it is one.
+    :param others: Other entries of the service. With a remote-managed entry
+        that names a PF, nova-compute does not start on a host with this PF.
     """
     for kind in ('type-PCI', 'type-VF'):
         example = _example(spec, earlier, (*earlier, spec, *others), kind)
@@ -101,12 +101,12 @@ def serves(
 ) -> Example | None:
     """Return a device that may serve an alias, on some host.
 
-    What else the host has is left out, such as the PF of a VF.
+    Other devices of the host, such as the PF of a VF, are not considered.
 
-    :param specs: All entries of a compute, in their order.
-    :param in_placement: ``[filter_scheduler]pci_in_placement``; the compute
-        reports to Placement then.
-    :param without: A :class:`Requirement` that does not count.
+    :param specs: All entries of a nova-compute, in their order.
+    :param in_placement: ``[filter_scheduler]pci_in_placement``; nova-compute
+        then reports to Placement.
+    :param without: A :class:`Requirement` to ignore.
     """
     for number, spec in enumerate(specs):
         earlier = () if without == Requirement.ADDRESS else specs[:number]
@@ -131,35 +131,35 @@ def _wanted(
 ) -> Box | None:
     """Return the devices of an entry that would serve an alias.
 
-    None where the entry's own tags, or the device type, exclude all.
+    :returns: None if the tags of the entry, or the device type, exclude all.
     """
     if in_placement and kind == 'type-VF' and 'one_time_use' in spec.tags:
         # nova-compute does not start.
         return None
     alias, spec = _relaxed(alias, spec, without)
-    # All but ids, addresses and class is the same for all devices.
+    # Except for ids, address and class, all devices are alike.
     device = device_spec.HostDevice(
         '0000:00:00.0',
         (alias.vendor_id or '10de').lower(),
         (alias.product_id or '20f1').lower(),
         kind,
     )
-    named = _class_of(spec)
-    asked = dataclasses.replace(alias, resource_class=None)
+    spec_class = _class_of(spec)
+    any_class = dataclasses.replace(alias, resource_class=None)
     if not alias.has_ids:
-        asked = dataclasses.replace(
-            asked, vendor_id=device.vendor_id, product_id=device.product_id
+        any_class = dataclasses.replace(
+            any_class, vendor_id=device.vendor_id, product_id=device.product_id
         )
-    plain = dataclasses.replace(
+    untagged = dataclasses.replace(
         spec, tags={**spec.tags, 'resource_class': None}
     )
-    if not plain.serves(device, asked, in_placement=in_placement):
+    if not untagged.serves(device, any_class, in_placement=in_placement):
         return None
     vendors = _identifier(alias.vendor_id)
     products = _identifier(alias.product_id)
     if in_placement and without != Requirement.CLASS:
-        if named is not None:
-            if alias.placement_class != named:
+        if spec_class is not None:
+            if alias.placement_class != spec_class:
                 return None
         else:
             match = _CLASS.fullmatch(alias.placement_class or '')
@@ -171,11 +171,11 @@ def _wanted(
 
 
 def _class_of(spec: device_spec.DeviceSpec) -> str | None:
-    """Return the class that an entry gives all its devices."""
+    """Return the resource class in an entry, as Nova reports it."""
     name = spec.tags.get('resource_class')
     if not name:
         return None
-    # Other than a string, nova-compute cannot report it.
+    # nova-compute cannot report a value that is not a string.
     return (
         naming.resource_class(None, None, name)
         if (isinstance(name, str))
@@ -188,11 +188,11 @@ def _relaxed(
     spec: device_spec.DeviceSpec,
     without: str | None,
 ) -> tuple[alias_model.Alias, device_spec.DeviceSpec]:
-    """Return an alias and an entry that do not differ in one respect."""
+    """Return an alias and an entry without one requirement."""
     changes: dict[str, typing.Any] = {}
     tags = dict(spec.tags)
     if without == Requirement.IDS:
-        # The class stays that of the alias.
+        # Without ids, the alias keeps its resource class.
         changes = {
             'vendor_id': None,
             'product_id': None,
@@ -222,9 +222,9 @@ def _identifier(value: str | None) -> int:
 
 
 def _number(text: str, digits: int, count: int) -> int:
-    """Return the set of the one value that a text is."""
+    """Return the set of the value of a text."""
     if len(text) != digits or not _HEXADECIMAL.fullmatch(text):
-        # Nova takes such an id, ``-001``, and no device has it.
+        # Nova accepts an id such as ``-001``, but no device has such an id.
         return 0
     number = int(text, 16)
     return 1 << number if number < count else 0
@@ -234,8 +234,8 @@ def _number(text: str, digits: int, count: int) -> int:
 def _expression(pattern: str, digits: int, count: int) -> int:
     """Return the values that a regular expression matches.
 
-    One that nobody would write for four digits takes too long for all of
-    them: it is taken to match all.
+    An expression that is too complex to try on all values counts as one that
+    matches all.
     """
     if (
         len(pattern) > _LONGEST_PATTERN
@@ -243,28 +243,28 @@ def _expression(pattern: str, digits: int, count: int) -> int:
     ):
         return (1 << count) - 1
     match = re.compile(pattern).match
-    found = bytearray((count + 7) // 8)
+    values = bytearray((count + 7) // 8)
     for value in range(count):
         if match(f'{value:0{digits}x}'):
-            found[value // 8] |= 1 << value % 8
-    return int.from_bytes(found, 'little')
+            values[value // 8] |= 1 << value % 8
+    return int.from_bytes(values, 'little')
 
 
 def _addresses(address: device_spec.AddressPattern | None) -> Box:
     if address is None:
-        # That of an interface, which may be any.
+        # An entry with devname; the interface may have any address.
         return _ANY_ADDRESS
-    found = []
+    fields = []
     for value, (digits, count) in zip(address.fields, _FIELDS, strict=True):
         if value in (device_spec.ANY, '.*', '') and (
             address.regex or value == device_spec.ANY
         ):
-            found.append((1 << count) - 1)
+            fields.append((1 << count) - 1)
         elif address.regex:
-            found.append(_expression(value, digits, count))
+            fields.append(_expression(value, digits, count))
         else:
-            found.append(_number(value, digits, count))
-    return tuple(found)
+            fields.append(_number(value, digits, count))
+    return tuple(fields)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -273,7 +273,10 @@ def _address_box(address: device_spec.AddressPattern | None) -> Box:
 
 
 def _box(spec: device_spec.DeviceSpec, *, any_address: bool = False) -> Box:
-    """Return the devices that an entry matches by their own address."""
+    """Return the devices that an entry matches by their own address.
+
+    An entry with the address of a PF also matches its VFs.
+    """
     return (
         *(_ANY_ADDRESS if any_address else _address_box(spec.address)),
         *(
@@ -282,13 +285,13 @@ def _box(spec: device_spec.DeviceSpec, *, any_address: bool = False) -> Box:
             else _number(value, 4, _SIZES[4])
             for value in (spec.vendor_id, spec.product_id)
         ),
-        # Of remote managed ones only those with a serial number.
+        # A remote-managed entry matches only devices with a serial number.
         0b10 if spec.remote_managed else 0b11,
     )
 
 
 def _single(spec: device_spec.DeviceSpec) -> str | None:
-    """Return the address that an entry names, where it may be that of a PF."""
+    """Return the single address of an entry, which may be that of a PF."""
     address = spec.address
     if address is None or not address.is_single:
         return None
@@ -307,9 +310,9 @@ def _example(
 
     :param all_specs: All entries of the service.
     :param kind: Device type of the device.
-    :param wanted: Devices that it has to be one of.
+    :param wanted: Devices to choose from.
     """
-    # What names an interface matches nothing where that is not.
+    # Entries with another devname match nothing where it does not exist.
     rivals = [
         other for other in earlier if other.devname in (None, spec.devname)
     ]
@@ -366,7 +369,7 @@ def _address_not_in(addresses: collections.abc.Container[str]) -> str:
 def _device(
     point: Box, kind: str, parent: str | None
 ) -> device_spec.HostDevice | None:
-    """Return the device of the lowest values that a box has."""
+    """Return the device with the lowest values of a box."""
     if not point:
         return None
     domain, bus, slot, func, vendor, product, serial = (
@@ -393,15 +396,16 @@ def _point(address: str) -> Box:
     )
 
 
-def _both(one: Box, other: Box) -> Box:
-    return tuple(map(int.__and__, one, other))
+def _both(box: Box, other: Box) -> Box:
+    """Return the intersection of two boxes."""
+    return tuple(map(int.__and__, box, other))
 
 
 def _outside(box: Box, obstacles: collections.abc.Sequence[Box]) -> Box | None:
-    """Return a part of a box that no obstacle touches.
+    """Return a part of a box that overlaps with no obstacle.
 
-    :returns: None where there is none; an empty one where the search took too
-        long.
+    :returns: None if there is none; an empty box if the search took too many
+        steps.
     """
     return _search(box, obstacles, 0, [_STEPS]) if all(box) else None
 
@@ -417,15 +421,15 @@ def _search(
         if not all(map(int.__and__, box, obstacle)):
             continue
         for field, values in enumerate(obstacle):
-            rest = box[field] & ~values
-            if not rest:
+            remaining = box[field] & ~values
+            if not remaining:
                 continue
             steps[0] -= 1
             if steps[0] < 0:
                 return ()
-            smaller = (*box[:field], rest, *box[field + 1 :])
-            found = _search(smaller, obstacles, number + 1, steps)
-            if found is not None:
-                return found
+            smaller = (*box[:field], remaining, *box[field + 1 :])
+            free = _search(smaller, obstacles, number + 1, steps)
+            if free is not None:
+                return free
         return None
     return box

@@ -29,7 +29,7 @@ _Sample: typing.TypeAlias = tuple[tuple[str, ...], float]
 
 
 @dataclasses.dataclass(frozen=True)
-class Family:
+class MetricFamily:
     """A gauge with all its samples."""
 
     name: str
@@ -45,7 +45,7 @@ def families(
     hosts: collections.abc.Sequence[capacity.HostCapacity],
     forecasts: collections.abc.Sequence[capacity.Forecast],
     projects: collections.abc.Mapping[str, str],
-) -> tuple[Family, ...]:
+) -> tuple[MetricFamily, ...]:
     """Return the metrics of a cloud.
 
     What could not be read has no sample.
@@ -65,9 +65,9 @@ def families(
 
 def _flavor_families(
     forecasts: collections.abc.Sequence[capacity.Forecast],
-) -> collections.abc.Iterator[Family]:
+) -> collections.abc.Iterator[MetricFamily]:
     known = [forecast for forecast in forecasts if forecast.demand is not None]
-    yield Family(
+    yield MetricFamily(
         'openstack_free_capacity_by_flavor_total',
         'How many more servers of the flavor fit, as if it were the only one.',
         ('flavor_name', 'public'),
@@ -79,7 +79,7 @@ def _flavor_families(
             for forecast in known
         ),
     )
-    yield Family(
+    yield MetricFamily(
         'openstack_free_capacity_hypervisor_by_flavor',
         'How many more servers of the flavor fit on the host.',
         ('hypervisor', 'flavor_name', 'az_aggregate', 'project_aggregate'),
@@ -101,16 +101,16 @@ def _flavor_families(
 
 def _project_aggregates(
     hosts: collections.abc.Iterable[capacity.HostCapacity],
-) -> Family:
+) -> MetricFamily:
     aggregates = {
         (project, aggregate.name)
         for host in hosts
         for aggregate in host.aggregates
         for project in aggregate.tenants()
     }
-    return Family(
+    return MetricFamily(
         'openstack_project_filter_aggregate',
-        'Projects that an aggregate with GPU hosts is kept for.',
+        'Projects for which an aggregate with GPU hosts is reserved.',
         ('project_id', 'aggregate'),
         tuple((labels, 1.0) for labels in sorted(aggregates)),
     )
@@ -119,14 +119,14 @@ def _project_aggregates(
 def _project_usage(
     devices: collections.abc.Iterable[inventory.Device],
     projects: collections.abc.Mapping[str, str],
-) -> Family:
+) -> MetricFamily:
     units: dict[tuple[str, str], int] = {}
     for device in devices:
         for consumer in device.consumers or ():
             if consumer.project_id and device.resource_class:
                 key = (consumer.project_id, device.resource_class)
                 units[key] = units.get(key, 0) + consumer.amount
-    return Family(
+    return MetricFamily(
         'openstack_project_usage',
         'Units of the resource class of devices that a project holds.',
         ('project_id', 'project_name', 'placement_resource'),
@@ -140,8 +140,8 @@ def _project_usage(
 def _stranded_devices(
     hosts: collections.abc.Sequence[capacity.HostCapacity],
     forecasts: collections.abc.Sequence[capacity.Forecast],
-) -> Family:
-    return Family(
+) -> MetricFamily:
+    return MetricFamily(
         'openstack_gpu_stranded',
         'Free units of devices on a host that no flavor can use.',
         ('hypervisor', 'resource'),
@@ -173,7 +173,7 @@ def _project_aggregate(host: capacity.HostCapacity) -> str:
 
 def _host_families(
     hosts: collections.abc.Iterable[capacity.HostCapacity],
-) -> collections.abc.Iterator[Family]:
+) -> collections.abc.Iterator[MetricFamily]:
     allocated: list[_Sample] = []
     allocatable: list[_Sample] = []
     for host in hosts:
@@ -182,13 +182,13 @@ def _host_families(
             allocated.append((labels, float(used)))
             allocatable.append((labels, float(units)))
     names = ('hypervisor', 'resource')
-    yield Family(
+    yield MetricFamily(
         'openstack_hypervisor_placement_allocated',
         'Units that consumers hold, of a host and its devices.',
         names,
         tuple(allocated),
     )
-    yield Family(
+    yield MetricFamily(
         'openstack_hypervisor_placement_allocatable_capacity',
         'Units that consumers can hold: total less reserved, times the '
         'allocation ratio.',
@@ -216,14 +216,14 @@ def _resources(host: capacity.HostCapacity) -> dict[str, tuple[int, int]]:
 
 def _device_families(
     devices: collections.abc.Sequence[inventory.Device],
-) -> collections.abc.Iterator[Family]:
+) -> collections.abc.Iterator[MetricFamily]:
     # Prometheus reserves the suffix _total for counters.
     for name, key, meaning in (
         ('units', 'total', 'Units of a PCI device: 1, or the VFs of a PF.'),
         ('reserved', 'reserved', 'Reserved units of a PCI device.'),
         ('used', 'used', 'Units of a PCI device that consumers hold.'),
     ):
-        yield Family(
+        yield MetricFamily(
             f'openstack_gpu_device_{name}',
             meaning,
             ('hypervisor', 'address', 'resource'),

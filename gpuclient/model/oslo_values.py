@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Values of options as oslo.config takes them from text.
+"""Values of options as oslo.config parses them.
 
 Each function follows one of ``oslo_config/types.py`` or
 ``oslo_config/cfg.py:ConfigOpts._substitute``; a test holds it against that.
@@ -25,7 +25,7 @@ from gpuclient.model import nova_schema
 _TRUE = ('true', '1', 'on', 'yes')
 _FALSE = ('false', '0', 'off', 'no')
 
-#: The last text that is set of an option; None where it is not set.
+#: Returns the last value that an option is set to, as text; None if unset.
 Lookup: typing.TypeAlias = collections.abc.Callable[[str, str], str | None]
 
 
@@ -34,7 +34,7 @@ class BadReferenceError(ValueError):
 
 
 def boolean(text: str) -> bool:
-    """Return what a boolean option is set to (``types.Boolean``).
+    """Return the value of a Boolean option (``types.Boolean``).
 
     :raises ValueError: oslo.config refuses it.
     """
@@ -46,10 +46,9 @@ def boolean(text: str) -> bool:
 
 
 def boolean_or_none(text: str) -> bool | None:
-    """Return what a boolean option is set to.
+    """Return the value of a Boolean option.
 
-    :returns: None where oslo.config refuses it, so that the service that
-        reads it does not start.
+    :returns: None if oslo.config refuses it: the service does not start.
     """
     try:
         return boolean(text)
@@ -58,9 +57,9 @@ def boolean_or_none(text: str) -> bool | None:
 
 
 def number(text: str, kind: nova_schema.Type) -> int | float | None:
-    """Return what an option with a number is set to (``types.Number``).
+    """Return the value of a numeric option (``types.Number``).
 
-    :returns: None where the text is empty.
+    :returns: None if the text is empty.
     :raises ValueError: oslo.config refuses it.
     """
     if not text.strip():
@@ -82,9 +81,9 @@ def number(text: str, kind: nova_schema.Type) -> int | float | None:
 def items(text: str) -> list[str]:
     """Return the items of a list option (``types.List`` of strings).
 
-    Commas separate them, spaces around each do not count, commas at the end
-    neither. Brackets and quotes are part of the items, and what is between
-    two commas is an item although it is empty.
+    Commas separate them. Spaces around items, and commas at the end, are
+    ignored. Brackets and quotes are part of the items; an empty text between
+    two commas is an item.
     """
     text = text.strip().rstrip(',')
     return [item.strip() for item in text.split(',')] if text else []
@@ -96,11 +95,11 @@ class _Template(string.Template):
 
 
 class _UnknownValueError(Exception):
-    """A reference is to an option whose value is not written down."""
+    """A reference is to an option whose value is not known."""
 
 
 class _Values(typing.Mapping[str, str]):
-    """What references are replaced with (``cfg.ConfigOpts.StrSubWrapper``)."""
+    """Values of references (``cfg.ConfigOpts.StrSubWrapper``)."""
 
     def __init__(
         self, section: str, lookup: Lookup, seen: frozenset[tuple[str, str]]
@@ -111,7 +110,7 @@ class _Values(typing.Mapping[str, str]):
 
     def __getitem__(self, key: str) -> str:
         group, dot, name = key.partition('.')
-        # [DEFAULT] is no group to oslo.config.
+        # [DEFAULT] is not a group in oslo.config.
         candidates = (
             ((group, name),)
             if dot and group != 'DEFAULT'
@@ -145,7 +144,7 @@ class _Values(typing.Mapping[str, str]):
                 converted = number(value, kind)
                 return '' if converted is None else str(converted)
         except ValueError:
-            # Its own finding tells of it.
+            # Another finding reports that option.
             pass
         raise _UnknownValueError
 
@@ -162,16 +161,16 @@ def substitute(
     lookup: Lookup,
     seen: frozenset[tuple[str, str]] = frozenset(),
 ) -> str | None:
-    r"""Return a text with its references to other options replaced.
+    r"""Return a text with references to other options replaced.
 
     ``$name`` is an option of the section or of ``[DEFAULT]``,
-    ``$section.name`` any; ``$$`` and ``\$`` are a dollar sign.
+    ``$section.name`` is any option; ``$$`` and ``\$`` are a dollar sign.
 
     :param lookup: Returns the text that another option is set to.
-    :returns: None where the value of an option is not known: its default, or
-        a list.
+    :returns: None if the value of an option is not known: its default, or a
+        list.
     :raises BadReferenceError: There is no such option, or it refers to this
-        one; whoever reads this one fails.
+        one; a service that reads this option fails.
     """
     if '$' not in text:
         return text

@@ -10,50 +10,50 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a message may show of a value: no secret, and not without end.
+"""Quote values in messages: without secrets, and of limited length.
 
-Values stand beside values of others: a line that is indented by mistake joins
-the password above it to an alias. So texts of ``[pci]`` are shown by what is
-known of them, word by word, and messages are searched for what looks like a
-secret before anybody sees them. All of it takes time in proportion to the
-text.
+A value may contain a secret by mistake: oslo.config joins an indented line to
+the value above it, so that a password may become part of an alias. So values
+of ``[pci]`` are masked except for words that are known, and every message is
+searched for what looks like a secret before it is printed. Run time is linear
+in the length of the text.
 """
 
 import collections.abc
 import re
 
-#: Characters of a value that are shown.
+#: Maximum length of a quoted value.
 LONGEST = 200
-#: Characters of a name that is shown wherever it stands.
+#: Maximum length of a word that is never masked for its length.
 _LONGEST_WORD = 24
-#: Letters of one word in a name that is longer.
+#: Maximum length of each word in a longer name.
 _LONGEST_PIECE = 16
-#: Letters that the words of a name have on average.
+#: Minimum average length of the words of a longer name.
 _LEAST_LETTERS = 3.7
-#: What is long and no secret.
+#: Long, but not secret: paths and UUIDs.
 _IDENTIFIER = re.compile(
     r'/.*|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}', re.DOTALL
 )
-#: A word that is too long to be shown whatever it is.
+#: A word of more characters than :data:`_LONGEST_WORD`.
 _LONG = re.compile(r'[^\s\'",;:()\[\]{}=]{25,}')
-#: Names of ours that have more digits than words: GPU models, variables.
+#: Names of this package with many digits: GPU models, variables.
 _OURS = re.compile('(?:nvidia|amd|intel|edpm)(?:_[a-z0-9]{1,12}){1,8}')
-#: Where names of kinds, in names of files, have their next word.
+#: Compound words in names of files, which are split.
 _KINDS = re.compile(
     'openstack(?=controlplane|dataplane)|'
     'dataplane(?=nodeset|deployment|service)'
 )
 _WORDS = re.compile('[A-Z]+[a-z]*|[a-z]+|[0-9]+')
-#: Marks between the parts of names of files and hosts.
+#: Separators in names of files and hosts.
 _MARKS = re.compile('[-._/#~+@%]+')
-#: A part of such a name: ``conf``, ``a100``, ``80g``, ``10``.
+#: A part between separators: ``conf``, ``a100``, ``80g``, ``10``.
 _PART = re.compile(
     '(?:[a-z]{1,16}|[A-Z]{1,16}|[A-Z][a-z]{1,15})[0-9]{0,4}'
     '|[0-9]{1,4}(?:[a-z]{1,16}|[A-Z]{1,16})?'
 )
-#: Letters that such a name has at least, of all its letters and digits.
+#: Minimum share of letters among its letters and digits.
 _LEAST_SHARE = 1 / 3
-#: The end of the name of a file of configuration, also of a copy of it.
+#: Suffixes of configuration files and of copies of them.
 _FILE = re.compile(
     r'[.](?:conf|cfg|ini|ya?ml|json|toml|j2|jinja2?|tmpl|template|pp|rb|sh|'
     r'txt|md|rst|env|rules|service|mount|log|xml|tar|tgz|gz)'
@@ -61,14 +61,14 @@ _FILE = re.compile(
     r'bak|backup|old|orig|save|saved|disabled|sample|example|sw[a-z]|gz|'
     r'[0-9]{1,14}))?[~#]?\Z'
 )
-#: Characters of such an end.
+#: Maximum length of such a suffix.
 _LONGEST_END = 32
-#: Characters of a whole message.
+#: Maximum length of a message.
 _LONGEST_MESSAGE = 4000
-#: What stands in place of what is not shown.
+#: Replaces what is not shown.
 MASK = '***'
 
-#: Names of what holds a secret itself.
+#: Names whose values are secrets.
 _NAMES = (
     r'passw|passphrase|pass_?phrase|\bpass\b|_pass\b|dbpass|\bpwd\b|_pwd\b|'
     r'\bpw\b|_pw\b|rootpw|secret|token|private|credential|authorized|'
@@ -91,18 +91,18 @@ _OPTION = re.compile(
     r'["\']?(?P<value>[^\s"\']+)',
     re.IGNORECASE,
 )
-#: Of ``-u`` and ``--user``, a name alone is none.
+#: A user name without a password is no secret.
 _USER = re.compile(r'(?<!\S)--?u(ser)?[ =]', re.IGNORECASE)
-#: What our messages have where a user and a password belong.
+#: The placeholder for user and password in our messages.
 _EXAMPLE_USER = 'USER:PASSWORD'
-#: Values that are secrets by themselves: of crypt(3), JSON web tokens, keys.
+#: Values that are secrets by their form: crypt(3), JSON web tokens, keys.
 _ITSELF = re.compile(
     r'\$(?:1|2[aby]|5|6|7|y|gy|argon2\w{1,2})\$[^\s"\']+'
     r'|\beyJ[\w-]{10,512}\.[\w.-]{10,512}'
     r'|-----BEGIN[^\n]*|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_\w{20,}'
     r'|\bglpat-[\w-]{16,}'
 )
-#: A value that is none: a switch, a number of a few digits, another name.
+#: A value that is no secret: a Boolean, null, a mask.
 _HARMLESS = re.compile(
     r'(?:true|false|yes|no|on|off|none|null|\*{3}|\.{3})[,;:.)\]}]{0,4}',
     re.IGNORECASE,
@@ -134,9 +134,9 @@ _KEYS = (
     'trusted',
     'vendor_id',
 )
-#: Characters of a word that nobody takes for a secret.
+#: Maximum length of a word that is too short to be a secret.
 _HARMLESS_WORD = 3
-#: Keys whose values are names, which may be any word.
+#: Keys whose values are names.
 _NAMED = 'devname|name|physical_network|resource_class|traits'
 _KEYED = (
     rf'(?P<quote>["\'])(?:{_NAMED})(?P=quote)\s{{0,4}}:\s{{0,4}}'
@@ -150,24 +150,24 @@ _KNOWN_WORD = re.compile(
     r'(?:CUSTOM|HW|COMPUTE)_[A-Z0-9_]{1,100}|P?V?GPU|'
     r'(?:0x)?[0-9A-Fa-f]{1,4}(?:\.[0-7*]?)?|(?!.*\d{5})[.*^$|()?+\\0-9-]{1,16})',
 )
-#: Of a set of CPUs that cannot be read, a word that is none: three letters, or
-#: more digits than a CPU has.
+#: A word that is masked in an invalid set of CPUs: with three letters, or with
+#: more digits than the number of a CPU has.
 _NO_CPUS = re.compile(r'(?=(?:[^\s,]*?[^\W\d_]){3}|[^\s,]*?\d{6})[^\s,]+')
 _PAGES_WORD = re.compile(r'node|size|count|-?\d{1,12}[A-Za-z]{0,3}|[^\d]{1,3}')
 
 
 def is_secret_name(name: str) -> bool:
-    """Return whether what bears a name is a secret itself."""
+    """Return whether a value with this name is a secret."""
     return _NAME.search(name) is not None
 
 
 def holds_secret(text: str) -> bool:
-    """Return whether a text has a secret in it, by its form."""
+    """Return whether a text contains what looks like a secret."""
     return masked(text) != text
 
 
 def masked(text: str) -> str:
-    """Return a text without the secrets that can be told by their form."""
+    """Return a text with what looks like a secret masked."""
     if '=' in text or ':' in text:
         text = _ASSIGNED.sub(_without_value, text)
     text = _OPTION.sub(_without_option, text)
@@ -190,7 +190,7 @@ def _without_option(match: re.Match[str]) -> str:
 
 
 def _without_user(word: str) -> str:
-    """Return a word without user and password: of a URL, of ``a:b@host``."""
+    """Mask user and password in a word: a URL, or ``a:b@host``."""
     end = word.rfind('@')
     if end < 0:
         return word
@@ -203,13 +203,13 @@ def _without_user(word: str) -> str:
 
 
 def short(text: str) -> str:
-    """Return the first line of a value, cut where it is too long."""
+    """Return the first line of a value, shortened if it is too long."""
     first, _newline, more = text.partition('\n')
     return cut(first) + (' ...' if more else '')
 
 
 def cut(text: str, longest: int = LONGEST) -> str:
-    """Return a text that is not longer than a number of characters."""
+    """Return a text, shortened in the middle if it is too long."""
     if len(text) <= longest:
         return text
     half = (longest - 5) // 2
@@ -217,7 +217,7 @@ def cut(text: str, longest: int = LONGEST) -> str:
 
 
 def is_word(text: str) -> bool:
-    """Return whether a text is a short word, and no secret by its form."""
+    """Return whether a text is a short word that looks like no secret."""
     if len(text) > _LONGEST_WORD or not text.isprintable():
         return False
     kinds = (str.islower, str.isupper, str.isdigit)
@@ -226,38 +226,39 @@ def is_word(text: str) -> bool:
 
 
 def word(text: object) -> str:
-    """Return what to show of a word where a name or a number belongs."""
+    """Quote a word that should be a name or a number."""
     first = short(str(text))
     return first if is_name(first) else MASK
 
 
 def choice(text: object) -> str:
-    """Return what to show of a word that is none of some short ones."""
+    """Quote a word that is not one of several short choices."""
     first = short(str(text))
     return first if len(first) <= _LONGEST_WORD else MASK
 
 
 def is_name(text: str) -> bool:
-    """Return whether a text is short, or is made of words.
+    """Return whether a text is short, or consists of words.
 
-    Marks, digits or capitals separate words: ``gpu_a100_80g``,
+    Punctuation, digits or capitals separate words: ``gpu_a100_80g``,
     ``AggregateInstanceExtraSpecsFilter``.
     """
     if len(text) <= _LONGEST_WORD or _OURS.fullmatch(text):
         return True
-    words = _WORDS.findall(_KINDS.sub(r'\g<0>-', text))
-    letters = sum(map(len, words))
+    parts = _WORDS.findall(_KINDS.sub(r'\g<0>-', text))
+    letters = sum(map(len, parts))
     return (
         letters > 0
-        and max(map(len, words)) <= _LONGEST_PIECE
-        and letters >= _LEAST_LETTERS * len(words)
+        and max(map(len, parts)) <= _LONGEST_PIECE
+        and letters >= _LEAST_LETTERS * len(parts)
     )
 
 
 def is_file_name(text: str) -> bool:
-    """Return whether a text has the form of a name of a file or a host.
+    """Return whether a text looks like the name of a file or a host.
 
-    Its end is that of a file of configuration, or marks separate short parts:
+    It has the suffix of a configuration file, or separators between short
+    parts:
     ``nova-compute.conf.d/20-spec.ini``, ``r12-gpu-a100-03.example.com``.
     """
     if _FILE.search(text, max(0, len(text) - _LONGEST_END)):
@@ -273,35 +274,35 @@ def is_file_name(text: str) -> bool:
 
 
 def spec(text: str) -> str:
-    """Return what to show of an alias or a device spec that is wrong."""
+    """Quote an alias or a device spec that is invalid."""
     return without_odd_values(short(text))
 
 
 def without_odd_values(text: str) -> str:
-    """Return an alias or a device spec without values that are no names."""
+    """Mask the values in an alias or a device spec that are no names."""
     return _PIECES.sub(_piece, text)
 
 
 def _piece(match: re.Match[str]) -> str:
-    found = match['word']
-    if found is None:
+    word = match['word']
+    if word is None:
         # A key and its value.
         value = match[0].split(match['quotes'])[-2]
         if value and not is_name(value):
             return match[0].replace(value, MASK)
         return match[0]
-    if len(found) <= _HARMLESS_WORD or _KNOWN_WORD.fullmatch(found):
-        return found
+    if len(word) <= _HARMLESS_WORD or _KNOWN_WORD.fullmatch(word):
+        return str(word)
     return MASK
 
 
 def cpus(text: str) -> str:
-    """Return what to show of a set of CPUs that cannot be read."""
+    """Quote a set of CPUs that is invalid."""
     return _NO_CPUS.sub(MASK, short(text))
 
 
 def pages(text: str) -> str:
-    """Return what to show of pages that are reserved, and cannot be read."""
+    """Quote a value of ``reserved_huge_pages`` that is invalid."""
     return re.sub(r'[^\s:,]+', _page_word, short(text))
 
 
@@ -310,8 +311,8 @@ def _page_word(match: re.Match[str]) -> str:
 
 
 def message(text: str) -> str:
-    """Return a message without secrets, and not without end."""
-    # What is cut off here is far from what is left in the end.
+    """Return a message without secrets, and of limited length."""
+    # The text that this removes is far from the text that remains.
     text = masked(cut(text, 5 * _LONGEST_MESSAGE))
     if len(text) > LONGEST:
         text = re.sub(r'\S{200,}', lambda match: cut(match[0]), text)
@@ -319,7 +320,7 @@ def message(text: str) -> str:
 
 
 def finding(text: str) -> str:
-    """Return a message about configuration: of it only words are shown."""
+    """Return a message about configuration, with only words shown."""
     return _LONG.sub(_long_word, message(text))
 
 
@@ -327,14 +328,14 @@ def _long_word(match: re.Match[str]) -> str:
     text = match[0]
     if _IDENTIFIER.fullmatch(text):
         return text
-    # A line end, as Python writes it, is part of no name.
+    # An escape sequence of Python is part of no name.
     if '\\' in text:
         return MASK
-    # The sentence may end after it.
+    # It may end the sentence.
     name = text.rstrip('.')
     return text if is_name(text) or is_file_name(name) else MASK
 
 
 def names(texts: collections.abc.Iterable[str]) -> list[str]:
-    """Return names, none of them without end."""
+    """Return names, each of limited length."""
     return [cut(text, 60) for text in texts]

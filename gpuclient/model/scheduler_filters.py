@@ -62,28 +62,28 @@ MODULES = {
     'SimpleCIDRAffinityFilter': 'affinity_filter',
 }
 
-_BY_PLACEMENT = 'Placement does its work'
-#: Filters of earlier releases: the first release without each, and what does
-#: its work (Nova's release notes).
+_BY_PLACEMENT = 'Placement replaced it'
+#: Filters of earlier releases: the first release without each, and what
+#: replaced it (Nova's release notes).
 REMOVED = {
     'AggregateCoreFilter': (22, _BY_PLACEMENT),
     'AggregateDiskFilter': (22, _BY_PLACEMENT),
     'AggregateRamFilter': (22, _BY_PLACEMENT),
     'AvailabilityZoneFilter': (
         28,
-        'Placement aggregates do its work since release 24',
+        'Placement aggregates replace it since release 24',
     ),
     'CoreFilter': (20, _BY_PLACEMENT),
     'DiskFilter': (20, _BY_PLACEMENT),
-    'ExactCoreFilter': (18, 'resource classes do its work'),
-    'ExactDiskFilter': (18, 'resource classes do its work'),
-    'ExactRamFilter': (18, 'resource classes do its work'),
+    'ExactCoreFilter': (18, 'resource classes replaced it'),
+    'ExactDiskFilter': (18, 'resource classes replaced it'),
+    'ExactRamFilter': (18, 'resource classes replaced it'),
     'RamFilter': (20, _BY_PLACEMENT),
     'RetryFilter': (22, 'Nova retries on alternate hosts by itself'),
     'TrustedFilter': (17, 'nothing replaced it'),
     'TypeAffinityFilter': (17, 'nothing replaced it'),
 }
-#: What OpenStack calls the releases of that table.
+#: Names of these releases.
 _NAMES = {
     17: 'Queens',
     18: 'Rocky',
@@ -91,49 +91,47 @@ _NAMES = {
     22: 'Victoria',
     28: '2023.2',
 }
-#: The last Nova that a deployment tool deploys, where it has not gone on:
-#: TripleO ended with Zed, and RHOSO 18 is built on 2023.1.
+#: The last Nova of deployment tools that do not follow its releases: TripleO
+#: ended with Zed, and RHOSO 18 is based on 2023.1.
 LAST_NOVA = {'RHOSO': 27, 'TripleO': 26}
-#: Tools that set ``enabled_filters`` to a list with PciPassthroughFilter where
-#: the operator does not: the operator of RHOSO (``nova-operator``:
-#: ``templates/nova/nova.conf``) and MOSK (``rockoon``:
-#: ``templates/preset/compute.yaml``). Those of OpenStack-Helm
-#: (``nova/values.yaml``), TripleO and Puppet (``puppet-nova``:
-#: ``manifests/scheduler/filter.pp``) leave Nova's default, as packstack does
-#: since 24 (Xena); its earlier lists, and those of OpenStack-Ansible
-#: (``os_nova``: ``defaults/main.yml``) and devstack (``lib/nova``), have no
-#: such filter. What Juju and Sunbeam set is read as a value of their files.
+#: Tools whose default of ``enabled_filters`` has PciPassthroughFilter: RHOSO
+#: (``nova-operator``: ``templates/nova/nova.conf``) and MOSK (``rockoon``:
+#: ``templates/preset/compute.yaml``). OpenStack-Helm (``nova/values.yaml``),
+#: TripleO, Puppet (``puppet-nova``: ``manifests/scheduler/filter.pp``) and
+#: packstack since 24 (Xena) leave Nova's default. The lists of earlier
+#: packstacks, OpenStack-Ansible (``os_nova``: ``defaults/main.yml``) and
+#: devstack (``lib/nova``) do not have it. The lists of Juju and Sunbeam are
+#: read from their files.
 SET_BY_TOOL = frozenset({'RHOSO', 'MOSK'})
-#: What an operator sets in the files of a tool, where its name is not that of
-#: Nova's option.
+#: Settings of deployment tools for ``enabled_filters``.
 SETTINGS_OF_TOOL = {
     'OpenStack-Helm': 'conf.nova.filter_scheduler.enabled_filters',
     'Puppet': 'nova::scheduler::filter::enabled_filters',
     'TripleO': 'NovaSchedulerEnabledFilters',
 }
-#: The same where filters are added to the list of a tool.
+#: Settings that add filters to a tool's list.
 ADDED_BY_TOOL = {'OpenStack-Ansible': 'nova_scheduler_extra_filters'}
-#: The list of devstack. ``lib/nova`` assigns it after localrc is read, and
-#: ``[[post-config|$NOVA_CONF]]`` is merged after that, with values that the
-#: shell expands (``inc/meta-config``).
+#: The list of devstack. ``lib/nova`` assigns it after it reads localrc, and
+#: then merges ``[[post-config|$NOVA_CONF]]``, with variables expanded
+#: (``inc/meta-config``).
 DEVSTACK_VARIABLE = '$NOVA_FILTERS'
 
 
 def removal(name: str) -> str | None:
-    """Return when Nova removed a filter, and what follows; None if never."""
+    """Return the release that removed a filter, and the effect, or None."""
     if name not in REMOVED:
         return None
     release, _instead = REMOVED[name]
     return (
-        f'Nova {release} ({_NAMES[release]}) removed {name}, nova-scheduler '
-        f'of that release and later does not start'
+        f'Nova {release} ({_NAMES[release]}) removed {name}: nova-scheduler '
+        f'of this release or later does not start'
     )
 
 
 def has_last_nova(tool: str, name: str) -> bool:
     """Return whether the last Nova that a tool deploys has a filter.
 
-    :param tool: The name of the deployment tool; empty where there is none.
+    :param tool: The name of the deployment tool; empty if there is none.
     :param name: A filter that Nova 34 does not have.
     """
     return name in REMOVED and REMOVED[name][0] > LAST_NOVA.get(tool, 34)
@@ -142,12 +140,12 @@ def has_last_nova(tool: str, name: str) -> bool:
 def available(paths: tuple[str, ...]) -> frozenset[str] | None:
     """Return the names that ``enabled_filters`` may have.
 
-    As ``nova/loadables.py:BaseLoader.get_matching_classes``: a path is that
-    of a class, whose name counts, or of a function that returns classes.
+    As ``nova/loadables.py:BaseLoader.get_matching_classes``: a path names a
+    class, or a function that returns classes.
 
     :param paths: The values of ``available_filters``.
-    :returns: None where they cannot be known: what a function outside Nova
-        returns.
+    :returns: None if they are not known: a function outside Nova returns
+        them.
     """
     names: set[str] = set()
     for path in paths or (ALL_OF_NOVA,):
@@ -162,7 +160,7 @@ def available(paths: tuple[str, ...]) -> frozenset[str] | None:
 
 
 def missing_path(path: str) -> bool:
-    """Return whether a path below Nova's filters leads nowhere."""
+    """Return whether a path in Nova's package of filters does not exist."""
     module, _dot, name = path.strip().rpartition('.')
     if path.strip() == ALL_OF_NOVA or not module.startswith(_PACKAGE):
         return False

@@ -35,7 +35,7 @@ def read(
     """
     if not paths and not declared:
         raise exceptions.InvalidValue(
-            'Name files or folders, or services and their files with --as'
+            'Pass files or folders, or services and their files with --as'
         )
     configuration_tree = tree.read(paths, declared)
     if configuration_tree.files or configuration_tree.unreadable:
@@ -44,15 +44,7 @@ def read(
         path, name = configuration_tree.unread[0]
         raise exceptions.DocumentError(services.not_read(path, name))
     raise exceptions.NotFound(
-        no_configuration([*paths, *(path.path for path in declared)])
-    )
-
-
-def no_configuration(paths: collections.abc.Iterable[str]) -> str:
-    """Return the message about paths without configuration."""
-    return (
-        f'There is no Nova configuration in {", ".join(paths)}: name '
-        'nova.conf files, YAML files, or folders with such files'
+        tree.no_configuration([*paths, *(path.path for path in declared)])
     )
 
 

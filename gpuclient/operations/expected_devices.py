@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Devices that compute hosts have to report, by their configuration."""
+"""Devices that compute hosts are expected to report to Placement."""
 
 import collections.abc
 
@@ -28,7 +28,7 @@ from gpuclient.model import expectation
 def read(
     paths: collections.abc.Iterable[str], host: str | None
 ) -> list[expectation.Expectation]:
-    """Return the devices that compute hosts have to report.
+    """Return the devices that compute hosts are expected to report.
 
     :param paths: Descriptions for "config create", or files and folders of
         configuration.
@@ -50,14 +50,15 @@ def _read(
         )
         if not description.report_in_placement:
             raise exceptions.InvalidValue(
-                f'{path} has report_in_placement: false'
+                f'{path} has "report_in_placement: false", so nova-compute '
+                f'reports no devices to Placement'
             )
         yield from expectation.of_providers(
             creation.providers(description), path
         )
         return
     for name, reason in configuration_tree.unreadable:
-        raise exceptions.DocumentError(f'{name} cannot be read: {reason}')
+        raise exceptions.DocumentError(tree.unreadable_message(name, reason))
     computes = [
         process
         for process in known.of_kind(configuration.COMPUTE)
@@ -65,13 +66,13 @@ def _read(
     ]
     if not computes:
         raise exceptions.NotFound(
-            f'{path} has no [pci]device_spec of nova-compute'
+            f'{path} has no [pci]device_spec for nova-compute'
         )
     for compute in computes:
         if not compute.report_in_placement:
             raise exceptions.InvalidValue(
-                f'{compute.place} does not set [pci]report_in_placement = '
-                'True, so nova-compute reports no device'
+                f'{compute.place} does not set [pci]report_in_placement to '
+                'True, so nova-compute reports no devices to Placement'
             )
         specs = tuple(_specs(compute))
         for name in _hosts(known, compute, host):
@@ -91,7 +92,7 @@ def _hosts(
         return names
     if host is None:
         raise exceptions.InvalidValue(
-            f'{compute.place} does not name its host: give --host'
+            f'{compute.place} does not name its host: pass --host'
         )
     return (host,)
 

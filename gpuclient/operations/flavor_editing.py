@@ -33,7 +33,7 @@ _EXISTING_SERVERS = 'Existing servers keep the flavor that they booted with'
 
 
 @dataclasses.dataclass(frozen=True)
-class Change:
+class FlavorChange:
     """What to write to a flavor."""
 
     #: Number of devices by alias.
@@ -83,7 +83,7 @@ class EditedFlavor:
 
 
 def change(
-    cloud: connection.Connection, name_or_id: str, wanted: Change
+    cloud: connection.Connection, name_or_id: str, wanted: FlavorChange
 ) -> EditedFlavor:
     """Set extra specs of a flavor; aliases are merged by name.
 
@@ -123,12 +123,12 @@ def _refreshed(
     )
 
 
-def _clears_aliases(wanted: Change) -> bool:
+def _clears_aliases(wanted: FlavorChange) -> bool:
     return wanted.no_alias and not wanted.requests
 
 
 def _changed(
-    flavor: flavor_model.Flavor, specs: dict[str, str], wanted: Change
+    flavor: flavor_model.Flavor, specs: dict[str, str], wanted: FlavorChange
 ) -> flavor_model.Flavor:
     """Return a flavor as it will be."""
     after = {**(flavor.extra_specs or {}), **specs}
@@ -138,7 +138,7 @@ def _changed(
 
 
 def _merged_requests(
-    flavor: flavor_model.Flavor, wanted: Change
+    flavor: flavor_model.Flavor, wanted: FlavorChange
 ) -> dict[str, int]:
     """Return all requests to write; empty if aliases are not changed."""
     if wanted.no_alias or not wanted.requests:

@@ -28,7 +28,7 @@ from gpuclient.operations import capacity_report
 
 def read(
     cloud: connection.Connection, files: collections.abc.Iterable[str]
-) -> partial_result.PartialResult[tuple[metrics.Family, ...]]:
+) -> partial_result.PartialResult[tuple[metrics.MetricFamily, ...]]:
     """Return the metrics of a cloud.
 
     :param files: Configuration that defines aliases.

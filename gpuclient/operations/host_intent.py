@@ -23,7 +23,6 @@ from gpuclient.model import configuration
 from gpuclient.model import cpu
 from gpuclient.model import deployment
 from gpuclient.model import pci
-from gpuclient.operations import config_check
 from gpuclient.rules import passthrough_view
 
 
@@ -49,20 +48,22 @@ class Intents:
         self._names = aliases
         configuration_tree = tree.read(files, declared)
         for path, reason in configuration_tree.unreadable:
-            raise exceptions.DocumentError(f'{path} cannot be read: {reason}')
+            raise exceptions.DocumentError(
+                tree.unreadable_message(path, reason)
+            )
         for path, name in configuration_tree.unread:
             raise exceptions.DocumentError(services.not_read(path, name))
         self._deployment = configuration_tree.deployment
         paths = [*files, *(path.path for path in declared)]
         if paths and not self._deployment.processes:
-            raise exceptions.NotFound(config_check.no_configuration(paths))
+            raise exceptions.NotFound(tree.no_configuration(paths))
         defined = {
             alias.name for alias in _aliases(self._deployment.processes)
         }
         for name in self._names:
             if name not in defined:
                 raise exceptions.NotFound(
-                    f'No file given with --config defines an alias {name!r}'
+                    f'No file passed with --config defines alias {name!r}'
                 )
 
     def of(self, host: str) -> passthrough_view.Intent:
@@ -75,14 +76,15 @@ class Intents:
         intents = {self._intent(compute): compute for compute in computes}
         if len(intents) > 1:
             raise exceptions.InvalidValue(
-                f'Cannot identify the nova-compute of {host}: '
+                f'Cannot tell which configuration nova-compute on {host} '
+                f'reads: '
                 + ', '.join(str(compute.place) for compute in intents.values())
-                + f' differ. Name it with --as nova-compute@{host}=PATH'
+                + f' differ. Pass it as --as nova-compute@{host}=PATH'
             )
         if not computes and self._deployment.of_kind(configuration.COMPUTE):
             raise exceptions.NotFound(
-                f'The configuration given has no nova-compute of {host}. Name '
-                f'it with --as nova-compute@{host}=PATH'
+                f'The files have no configuration of nova-compute on {host}. '
+                f'Pass it as --as nova-compute@{host}=PATH'
             )
         return next(iter(intents), None) or self._intent(None)
 

@@ -53,7 +53,7 @@ class Request:
 
 
 @dataclasses.dataclass(frozen=True)
-class Preparation:
+class PreparedHost:
     """Files and commands that prepare a host, and how to undo them."""
 
     system: str
@@ -65,7 +65,7 @@ class Preparation:
     device_specs: tuple[str, ...]
 
 
-def prepare(request: Request) -> Preparation:
+def prepare(request: Request) -> PreparedHost:
     """Return what prepares a host.
 
     :raises gpuclient.exceptions.GPUError: The host cannot be read, or a value
@@ -83,7 +83,7 @@ def prepare(request: Request) -> Preparation:
         passthrough, system, dracut=_uses_dracut(host, system)
     )
     is_rhoso = system == host_files.RHOSO
-    return Preparation(
+    return PreparedHost(
         system,
         prepared.kernel_arguments,
         rhoso_host.files(passthrough) if is_rhoso else prepared.files,
@@ -94,7 +94,7 @@ def prepare(request: Request) -> Preparation:
 
 
 def files(
-    preparation: Preparation, folder: str | None
+    preparation: PreparedHost, folder: str | None
 ) -> list[created_files.CreatedFile]:
     """Return the files below a folder, or as they are on a new host."""
     artifacts = [

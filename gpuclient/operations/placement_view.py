@@ -30,7 +30,7 @@ from gpuclient.operations import expected_devices
 
 
 @dataclasses.dataclass(frozen=True)
-class Filters:
+class DeviceFilters:
     """Which devices to list."""
 
     #: Hypervisor hostname, or the name of the compute service.
@@ -44,7 +44,7 @@ class Filters:
     @property
     def are_of_devices(self) -> bool:
         """Whether they filter by more than the host."""
-        return self != Filters(host=self.host)
+        return self != DeviceFilters(host=self.host)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ class DeviceList:
 
 
 def list_devices(
-    cloud: connection.Connection, filters: Filters, *, all_hosts: bool
+    cloud: connection.Connection, filters: DeviceFilters, *, all_hosts: bool
 ) -> partial_result.PartialResult[DeviceList]:
     """Return devices; a host that is named is listed without any, too.
 
@@ -215,7 +215,7 @@ def _find_inferred_alias(name: str, use: usage.Usage) -> NamedDevices:
         raise exceptions.NotFound(
             f'No host, device or resource class has the name {name!r}, and '
             'no server with devices has booted with an alias of that name. '
-            'To look up an alias, name the file that defines it with --config'
+            'To look up an alias, pass the file that defines it with --config'
         )
     return NamedDevices(
         'alias', inferred.devices, use.projects, inferred.source

@@ -31,7 +31,7 @@ _Failures = list[partial_result.Failure]
 
 
 @dataclasses.dataclass(frozen=True)
-class Filters:
+class ServerFilters:
     """Which servers to list."""
 
     all_projects: bool = False
@@ -62,7 +62,7 @@ class ServerRecord:
 
 
 def read(
-    cloud: connection.Connection, filters: Filters
+    cloud: connection.Connection, filters: ServerFilters
 ) -> partial_result.PartialResult[tuple[ServerRecord, ...]]:
     """Return servers that hold devices, or whose flavor requests them.
 
@@ -90,7 +90,7 @@ def read(
 
 
 def _list_servers(
-    cloud: connection.Connection, filters: Filters
+    cloud: connection.Connection, filters: ServerFilters
 ) -> tuple[inventory.Server, ...]:
     user_id = None
     if filters.user is not None:

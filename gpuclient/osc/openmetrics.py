@@ -19,7 +19,7 @@ from gpuclient import exceptions
 from gpuclient.model import metrics
 
 Renderer: typing.TypeAlias = collections.abc.Callable[
-    [collections.abc.Iterable[metrics.Family]], bytes
+    [collections.abc.Iterable[metrics.MetricFamily]], bytes
 ]
 
 
@@ -38,7 +38,9 @@ def renderer() -> Renderer:
             "pip install 'python-gpuclient[metrics]'"
         ) from exc
 
-    def render(families: collections.abc.Iterable[metrics.Family]) -> bytes:
+    def render(
+        families: collections.abc.Iterable[metrics.MetricFamily],
+    ) -> bytes:
         gauges = []
         for family in families:
             gauge = core.GaugeMetricFamily(

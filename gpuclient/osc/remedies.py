@@ -21,7 +21,7 @@ if typing.TYPE_CHECKING:
     from gpuclient.rules import remedy as remedy_rules
 
 
-def command_line(command: remedy_rules.Command) -> str:
+def command_line(command: remedy_rules.SuggestedCommand) -> str:
     """Return the command line of a command of this plugin."""
     options = [
         word

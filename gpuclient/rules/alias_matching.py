@@ -205,14 +205,14 @@ def _unserved(
 
 
 def _no_devices(alias: alias_model.Alias, rest: str) -> finding.Finding:
-    what = (
+    wanted = (
         f'{alias.vendor_id}:{alias.product_id}'
         if alias.has_ids and not alias.resource_class
         else alias.placement_class
     )
     return finding.error(
         'GPU307',
-        f'No [pci]device_spec matches alias {alias.name!r} ({what}): '
+        f'No [pci]device_spec matches alias {alias.name!r} ({wanted}): '
         f'servers that request it are not scheduled{rest}',
     )
 

@@ -265,15 +265,15 @@ def _when(models: tuple[catalogue_model.Model, ...], wanted: str) -> str:
 
 def _words(name: str) -> tuple[str, ...]:
     """Return the words of a name, with brands as words of their own."""
-    words = []
-    for word in catalogue_model.words(name):
+    alias_words = []
+    for word in catalogue_model.name_words(name):
         for brand in ('nvidia', 'tesla', 'rtx', 'gpu'):
             rest = word.removeprefix(brand)
             if rest != word and _is_distinctive(rest):
-                words.append(brand)
+                alias_words.append(brand)
                 word = rest
-        words.append(word)
-    return tuple(words)
+        alias_words.append(word)
+    return tuple(alias_words)
 
 
 def _is_distinctive(word: str) -> bool:
@@ -284,22 +284,24 @@ def _named(
     name: str, catalogue: catalogue_model.Catalogue
 ) -> tuple[catalogue_model.Model, ...]:
     """Return the models in the name of an alias, by the longest match."""
-    words = _words(name)
-    vendors = {_VENDOR_WORDS[word] for word in words if word in _VENDOR_WORDS}
+    alias_words = _words(name)
+    vendors = {
+        _VENDOR_WORDS[word] for word in alias_words if word in _VENDOR_WORDS
+    }
     named: list[catalogue_model.Model] = []
     longest = 0
     for model in catalogue.models:
-        wanted = catalogue_model.words(model.designation)
+        wanted = catalogue_model.name_words(model.designation)
         length = len(wanted)
         if (
             (vendors and model.vendor_id not in vendors)
             or length < longest
-            or not _contains(words, wanted)
+            or not _contains(alias_words, wanted)
             or (
                 not vendors
                 and length == 1
                 and _SHORT.fullmatch(wanted[0])
-                and not _only_about(words, wanted[0])
+                and not _only_about(alias_words, wanted[0])
             )
         ):
             continue
@@ -310,18 +312,18 @@ def _named(
     return tuple(named)
 
 
-def _contains(words: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
-    return ''.join(wanted) in words or any(
-        words[at : at + len(wanted)] == wanted
-        for at in range(len(words) - len(wanted) + 1)
+def _contains(alias_words: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    return ''.join(wanted) in alias_words or any(
+        alias_words[at : at + len(wanted)] == wanted
+        for at in range(len(alias_words) - len(wanted) + 1)
     )
 
 
-def _only_about(words: tuple[str, ...], model: str) -> bool:
+def _only_about(alias_words: tuple[str, ...], model: str) -> bool:
     """Whether all words of a name are about GPUs."""
     return all(
         word == model or word in _BRANDS or _MEMORY.fullmatch(word)
-        for word in words
+        for word in alias_words
     )
 
 
@@ -331,14 +333,14 @@ def _may_mean(
     named: tuple[catalogue_model.Model, ...],
 ) -> bool:
     """Whether a name may be for a model, although it has others."""
-    words = _words(name)
-    own = catalogue_model.words(model.designation)
-    longest = len(catalogue_model.words(named[0].designation))
-    if _contains(words, own) and len(own) >= longest:
+    alias_words = _words(name)
+    own = catalogue_model.name_words(model.designation)
+    longest = len(catalogue_model.name_words(named[0].designation))
+    if _contains(alias_words, own) and len(own) >= longest:
         return True
     # "h100" alone may be an H100 NVL.
     return longest == 1 and any(
-        word in words for word in own if _is_distinctive(word)
+        word in alias_words for word in own if _is_distinctive(word)
     )
 
 
@@ -351,7 +353,7 @@ def _named_memory(alias: alias_model.Alias) -> int | None:
         return None
     sizes = [
         int(match[1])
-        for word in catalogue_model.words(alias.name)
+        for word in catalogue_model.name_words(alias.name)
         if (match := _MEMORY.fullmatch(word)) is not None
     ]
     return sizes[0] * 1024 if len(sizes) == 1 else None

@@ -394,9 +394,8 @@ def _check_merged(
             refusals.setdefault((place, reason), set()).update(process.readers)
     for (place, reason), readers in refusals.items():
         yield finding.Located(
-            finding.error(
-                'GPU301',
-                f'{" and ".join(_parsers(readers))} would not start: {reason}',
+            finding.not_started(
+                'GPU301', ' and '.join(_parsers(readers)), reason
             ),
             place,
         )
@@ -451,8 +450,8 @@ def _parse_specs(
         except exceptions.InvalidDeviceSpec as exc:
             findings.append(
                 finding.Located(
-                    finding.error(
-                        'GPU302', f'nova-compute would not start: {exc}'
+                    finding.not_started(
+                        'GPU302', configuration.COMPUTE, str(exc)
                     ),
                     setting.place,
                 )

@@ -126,7 +126,7 @@ def _stopped(
     code: str, message: str, setting: configuration.Setting
 ) -> finding.Located:
     return finding.Located(
-        finding.error(code, f'nova-compute would not start: {message}'),
+        finding.not_started(code, configuration.COMPUTE, message),
         setting.place,
     )
 
@@ -341,12 +341,13 @@ def check_machines(
             missing = {number for number in cpus if number >= min(counts)}
             if setting is not None and missing:
                 yield finding.Located(
-                    finding.error(
+                    finding.not_started(
                         'GPU510',
-                        f"nova-compute would not start: Invalid '[compute] "
-                        f"{name}' config: one or more of the configured "
-                        f'CPUs is not available. {cpu.render(missing)} do not '
-                        f'exist on a machine with {min(counts)} CPUs',
+                        configuration.COMPUTE,
+                        f"Invalid '[compute] {name}' config: one or more of "
+                        f'the configured CPUs is not available. CPUs '
+                        f'{cpu.render(missing)} do not exist on a machine '
+                        f'with {min(counts)} CPUs',
                     ),
                     setting.place,
                 )

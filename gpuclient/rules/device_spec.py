@@ -293,7 +293,7 @@ def check_reporting(
     try:
         device_spec.check_devname(spec)
     except exceptions.InvalidDeviceSpec as exc:
-        yield finding.error('GPU302', f'nova-compute would not start: {exc}')
+        yield finding.not_started('GPU302', configuration.COMPUTE, str(exc))
     if not spec.in_placement:
         return
     try:

@@ -38,9 +38,14 @@ class Finding:
     severity: Severity
     #: What is wrong, what follows, and what to do.
     message: str
+    #: The message with which a service does not start; empty if the finding is
+    #: about something else, or Nova's message is not known.
+    service_message: str = dataclasses.field(default='', compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, 'message', quoting.finding(self.message))
+        for name in ('message', 'service_message'):
+            text = quoting.finding(getattr(self, name))
+            object.__setattr__(self, name, text)
 
     def __str__(self) -> str:
         return f'{self.code}: {self.message}'
@@ -84,6 +89,15 @@ class Located:
 def error(code: str, message: str) -> Finding:
     """Return a finding about something that does not work."""
     return Finding(code, Severity.ERROR, message)
+
+
+def not_started(code: str, service: str, message: str) -> Finding:
+    """Return an error about a service that does not start.
+
+    :param message: The message of the service.
+    """
+    text = f'{service} would not start: {message}'
+    return Finding(code, Severity.ERROR, text, message)
 
 
 def warning(code: str, message: str) -> Finding:

@@ -121,7 +121,9 @@ def _devices(view: passthrough_view.View) -> check_result.Results:
             remedy.Remedy(
                 'Look for it under another address; it may have moved, or be '
                 'powered off',
-                remedy.Command('host show', effect='lists the devices'),
+                remedy.SuggestedCommand(
+                    'host show', effect='lists the devices'
+                ),
             ),
         )
     for message in view.spec_errors:
@@ -143,7 +145,9 @@ def _devices(view: passthrough_view.View) -> check_result.Results:
                 f'host',
                 remedy.Remedy(
                     'Correct its ids or its address',
-                    remedy.Command('host show', effect='lists the devices'),
+                    remedy.SuggestedCommand(
+                        'host show', effect='lists the devices'
+                    ),
                 ),
             )
     count = len(view.for_guests)

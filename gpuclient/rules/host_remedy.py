@@ -215,7 +215,7 @@ def load_early(
     return describe(host, Change(early=True, rivals=tuple(rivals)))
 
 
-def creation(view: passthrough_view.View) -> remedy.Command:
+def creation(view: passthrough_view.View) -> remedy.SuggestedCommand:
     """Return the command that creates all files for the cards of guests."""
     host = view.host
     options = list(
@@ -234,4 +234,6 @@ def creation(view: passthrough_view.View) -> remedy.Command:
         # Its commands would be those of another boot loader.
         options.append(('system', 'rhel' if uses_dracut(host) else 'debian'))
         effect = 'creates the files, but does not set the kernel arguments'
-    return remedy.Command('host config create', tuple(options), effect)
+    return remedy.SuggestedCommand(
+        'host config create', tuple(options), effect
+    )

@@ -20,7 +20,7 @@ from gpuclient.rules import remedy
 
 CORRECT = remedy.Remedy(
     'Correct [pci]device_spec',
-    remedy.Command('config check', effect='checks the configuration'),
+    remedy.SuggestedCommand('config check', effect='checks the configuration'),
 )
 
 

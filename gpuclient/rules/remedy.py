@@ -16,7 +16,7 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class Command:
+class SuggestedCommand:
     """A command of this plugin; commands render its command line."""
 
     #: Below ``openstack gpu``: ``host config create``.
@@ -33,4 +33,4 @@ class Remedy:
 
     #: Imperative, without a full stop: ``Add intel_iommu=on ..., reboot``.
     text: str
-    command: Command | None = None
+    command: SuggestedCommand | None = None

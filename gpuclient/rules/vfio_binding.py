@@ -91,7 +91,9 @@ def _wrong_ids(
         remedy.Remedy(
             f'Correct or remove {shown}: ids are vendor:product, four '
             f'hexadecimal digits each',
-            remedy.Command('host show', effect='lists the ids of the cards'),
+            remedy.SuggestedCommand(
+                'host show', effect='lists the ids of the cards'
+            ),
         ),
     )
 

@@ -287,7 +287,7 @@ VARIANTS = (
             'resources:MEMORY_MB': '0',
             'resources:DISK_GB': '0',
         },
-        limited_by=('nothing of the compute node is requested',),
+        limited_by=('no resource of the compute node is requested',),
     ),
     Variant(
         'vtpm',

@@ -238,7 +238,7 @@ class TestForecast(base.OwnCloudTestCase):
         of_project = self._list('--project', 'demo', '--long', *aliases)
         self.assertFalse(of_project['tenants']['Exact'])
         self.assertIn(
-            'is kept for other projects by filter_tenant_id',
+            'is reserved for other projects by filter_tenant_id',
             of_project['tenants']['Notes'][0],
         )
         self.assertTrue(of_project['pci']['Exact'])
@@ -254,7 +254,7 @@ class TestForecast(base.OwnCloudTestCase):
                 self.assertEqual(0, row['Fits'])
                 continue
             self.assertIsNone(row['Fits'])
-            self.assertIn('name the file', row['Notes'][0])
+            self.assertIn('pass the file', row['Notes'][0])
         self.assertIn(
             'unknown', self.run_command(*command[:-2], '--long').stdout
         )

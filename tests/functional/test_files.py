@@ -225,6 +225,6 @@ class TestConfigCheck(base.ShellTestCase):
         empty = self.folder / 'empty'
         empty.mkdir()
         self.assertIn(
-            'There is no Nova configuration',
+            'No Nova configuration in',
             self.refused('gpu', 'config', 'check', os.fspath(empty)),
         )

@@ -245,7 +245,7 @@ class TestPlacement(base.CloudTestCase):
             (
                 '[pci]\nreport_in_placement = True\n'
                 'device_spec = {"address": "0000:04:00.0"}\n',
-                'does not name its host: give --host',
+                'does not name its host: pass --host',
             ),
             ('[pci]\nreport_in_placement = True\n', 'has no [pci]device_spec'),
         ):

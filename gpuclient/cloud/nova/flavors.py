@@ -114,7 +114,7 @@ def create_flavor(
     :raises gpuclient.exceptions.CloudError: With the server's message.
     """
     flavor_id = str(uuid.uuid4()) if flavor_id is None else flavor_id
-    what = f'creating flavor {name!r}'
+    action = f'creating flavor {name!r}'
     shape = {'flavor': {'id': str, **_FLAVOR}}
     body = {
         'id': flavor_id,
@@ -130,11 +130,11 @@ def create_flavor(
             compute,
             'POST',
             '/flavors',
-            what,
+            action,
             microversion=_LISTED,
             json={'flavor': body},
         )
-        return _flavor(request.read_body(response, what, shape)['flavor'])
+        return _flavor(request.read_body(response, action, shape)['flavor'])
     except exceptions.CloudError as exc:
         if exc.status is not None and 400 <= exc.status < 500:
             raise
@@ -142,7 +142,7 @@ def create_flavor(
             record = request.get(
                 compute,
                 f'/flavors/{_quoted(flavor_id)}',
-                what,
+                action,
                 shape,
                 microversion=_LISTED,
             )['flavor']

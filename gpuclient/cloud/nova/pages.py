@@ -29,7 +29,7 @@ def read(
     compute: _proxy.Proxy,
     path: str,
     key: str,
-    what: str,
+    action: str,
     record: dict[str, schema.Shape],
     *,
     microversion: str,
@@ -38,7 +38,7 @@ def read(
     """Yield the records of a list, with a request for each page.
 
     :param key: Key of the records in an answer, ``servers``.
-    :param what: What the read does, for the error message.
+    :param action: What the read does, for the error message.
     :param record: Fields that each must have, besides an ID.
     :raises gpuclient.exceptions.CloudError: With the server's message; or
         pages repeat.
@@ -52,7 +52,7 @@ def read(
     markers: set[str] = set()
     while True:
         page = request.get(
-            compute, path, what, shape, microversion=microversion, **params
+            compute, path, action, shape, microversion=microversion, **params
         )
         yield from page[key]
         # The URL of the link may not be reachable from here: only its
@@ -62,7 +62,7 @@ def read(
         marker = str(page[key][-1]['id'])
         if marker in markers:
             raise exceptions.CloudError(
-                f'{what} failed: the page after {marker} ends with '
+                f'{action} failed: the page after {marker} ends with '
                 f'{marker} again'
             )
         markers.add(marker)

@@ -19,26 +19,26 @@ from gpuclient.cloud import request
 from gpuclient import exceptions
 
 
-def require(compute: _proxy.Proxy, microversion: str, what: str) -> None:
+def require(compute: _proxy.Proxy, microversion: str, action: str) -> None:
     """Make sure that Nova has a microversion.
 
-    :param what: What needs it, for the message.
+    :param action: What needs it, for the message.
     :raises gpuclient.exceptions.Unsupported: It is older.
     :raises gpuclient.exceptions.Unreachable: It does not answer.
     """
     # Not openstack.utils.supports_microversion, which considers the default
     # microversion of the client.
-    data = request.endpoint_data(compute, what)
+    data = request.endpoint_data(compute, action)
     if data is None or not data.max_microversion:
         # keystoneauth does not distinguish a discovery without an answer from
         # a Nova without microversions.
-        request.send(compute, 'GET', '', what, check=False)
+        request.send(compute, 'GET', '', action, check=False)
     elif discover.version_between(
         data.min_microversion, data.max_microversion, microversion
     ):
         return
     newest = data.max_microversion if data else None
     raise exceptions.Unsupported(
-        f'{what} requires compute API microversion {microversion}; this cloud '
-        f'has {".".join(map(str, newest)) if newest else "2.0"}'
+        f'{action} requires compute API microversion {microversion}; this '
+        f'cloud has {".".join(map(str, newest)) if newest else "2.0"}'
     )

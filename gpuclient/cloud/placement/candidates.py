@@ -132,11 +132,11 @@ class CandidateSearch:
     def _many_missing(self) -> bool:
         return len(self.missing()) > max(_FEW, len(self._trees) // _PART)
 
-    def _ask(self, what: str, **params: str) -> int:
+    def _ask(self, action: str, **params: str) -> int:
         """Store the summaries of a query; return its number of candidates."""
         # A limit would leave out hosts.
         answer = self._reader.get(
-            '/allocation_candidates', what, _CANDIDATES, **params
+            '/allocation_candidates', action, _CANDIDATES, **params
         )
         for uuid, summary in answer['provider_summaries'].items():
             if summary['root_provider_uuid'] in self._trees:

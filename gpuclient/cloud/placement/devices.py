@@ -271,14 +271,14 @@ class _DeviceRead:
             traits=tuple(sorted(summary['traits'])),
         )
 
-    def ask(self, provider: str, what: str) -> dict[str, typing.Any]:
+    def ask(self, provider: str, resource: str) -> dict[str, typing.Any]:
         """Return the inventories, usages or traits of a provider."""
         answered = self.reader.get(
-            f'/resource_providers/{provider}/{what}',
-            f'reading its {what}',
-            {what: _OF_PROVIDER[what]},
+            f'/resource_providers/{provider}/{resource}',
+            f'reading its {resource}',
+            {resource: _OF_PROVIDER[resource]},
         )
-        return typing.cast(dict[str, typing.Any], answered[what])
+        return typing.cast(dict[str, typing.Any], answered[resource])
 
     def fail(
         self, device: inventory.Device, exc: exceptions.CloudError

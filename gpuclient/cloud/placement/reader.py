@@ -72,26 +72,26 @@ class PlacementReader:
     def get(
         self,
         path: str,
-        what: str,
+        action: str,
         shape: schema.Shape,
         **params: typing.Any,
     ) -> dict[str, typing.Any]:
         """Return the JSON body of a read.
 
-        :param what: What the read does, for the error message.
+        :param action: What the read does, for the error message.
         :param shape: Fields that the body must have.
         :raises gpuclient.exceptions.CloudError: With the server's message.
         """
         if self._unanswered >= GIVE_UP:
             raise exceptions.Unreachable(
-                f'{what} was skipped: the last {GIVE_UP} requests to '
+                f'{action} was skipped: the last {GIVE_UP} requests to '
                 'Placement got no answer'
             )
         try:
             answer = request.get(
                 self._placement,
                 path,
-                what,
+                action,
                 shape,
                 microversion=_text(self.version),
                 **params,
@@ -134,15 +134,15 @@ def unanswered(exc: exceptions.CloudError) -> bool:
 
 
 def _newest(placement: adapter.Adapter) -> Version:
-    what = 'asking Placement'
-    data = request.endpoint_data(placement, what)
+    action = 'asking Placement'
+    data = request.endpoint_data(placement, action)
     newest = data.max_microversion if data else None
     try:
         if newest is None:
             # keystoneauth does not retry, and treats a service that is busy as
             # one without microversions.
             versions = request.get(
-                placement, '/', what, {'versions': [{'max_version': str}]}
+                placement, '/', action, {'versions': [{'max_version': str}]}
             )['versions']
             newest = discover.normalize_version_number(
                 versions[0]['max_version']

@@ -231,8 +231,8 @@ def ignored(path: str) -> deployment.Unread | None:
         remedy = f'Rename it to {os.path.splitext(name)[0]}.conf.'
     else:
         return None
-    what = f'{label}/{os.path.relpath(path, folder)}'
-    return deployment.Unread(what, configuration.Place(path), reason, remedy)
+    name = f'{label}/{os.path.relpath(path, folder)}'
+    return deployment.Unread(name, configuration.Place(path), reason, remedy)
 
 
 def kind_of(name: str) -> str | None:

@@ -116,7 +116,7 @@ def _add_write_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _change(parsed_args: argparse.Namespace) -> flavor_editing.Change:
+def _change(parsed_args: argparse.Namespace) -> flavor_editing.FlavorChange:
     """Return what the options write to a flavor."""
     requests: dict[str, int] = {}
     for text in parsed_args.aliases:
@@ -126,7 +126,7 @@ def _change(parsed_args: argparse.Namespace) -> flavor_editing.Change:
                 f'--alias is given twice for alias {name!r}'
             )
         requests[name] = count
-    return flavor_editing.Change(
+    return flavor_editing.FlavorChange(
         requests,
         no_alias=getattr(parsed_args, 'no_alias', False),
         numa_policy=parsed_args.numa_policy,

@@ -111,7 +111,7 @@ Example::
             return self._list_expected(parsed_args)
         answer = placement_view.list_devices(
             self.cloud,
-            placement_view.Filters(
+            placement_view.DeviceFilters(
                 host=parsed_args.host,
                 resource_class=parsed_args.resource_class,
                 traits=tuple(parsed_args.traits),

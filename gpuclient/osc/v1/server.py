@@ -68,7 +68,7 @@ Example::
     def list_cloud(self, parsed_args: argparse.Namespace) -> command.Rows:
         answer = server_list.read(
             self.cloud,
-            server_list.Filters(
+            server_list.ServerFilters(
                 all_projects=parsed_args.all_projects,
                 project_id=self.project_id(parsed_args),
                 user=parsed_args.user,

@@ -239,7 +239,7 @@ class TestCatalogue(SchemaCase):
             self.assertEqual(set(), set(content['sources']) - used, path)
             for slug, fields in content['models'].items():
                 self.assertEqual(
-                    slug, '_'.join(catalogue.words(fields['name']))
+                    slug, '_'.join(catalogue.name_words(fields['name']))
                 )
 
 

@@ -191,7 +191,7 @@ class TestFit(testtools.TestCase):
         ),
         (
             {'hw:new': '1'},
-            ('it is not known whether hw:new leaves hosts out',),
+            ('hw:new is unknown and may exclude hosts',),
         ),
         ({'quota:cpu_shares': '2048', 'hw:boot_menu': 'true'}, ()),
     )
@@ -477,9 +477,9 @@ class TestForecast(testtools.TestCase):
     @ddt.data(
         ({'filter_tenant_id': 'p, q'}, 'q', ''),
         ({'filter_tenant_id2': 'p'}, 'p', ''),
-        ({'filter_tenant_id': 'p'}, 'q', 'kept for other projects'),
+        ({'filter_tenant_id': 'p'}, 'q', 'reserved for other projects'),
         ({'filter_tenant_id': 'p'}, None, 'name one with --project'),
-        ({'trait:CUSTOM_A': 'required'}, None, 'with trait CUSTOM_A'),
+        ({'trait:CUSTOM_A': 'required'}, None, 'that require CUSTOM_A'),
         ({'trait:CUSTOM_B': 'required'}, None, ''),
         ({'trait:CUSTOM_A': 'forbidden'}, None, ''),
     )
@@ -563,7 +563,7 @@ class TestForecast(testtools.TestCase):
         )
         self.assertIsNone(forecast.count)
         self.assertIsNone(forecast.exact)
-        self.assertIn('has class CUSTOM_X', forecast.unknown)
+        self.assertIn('has inventory of CUSTOM_X', forecast.unknown)
 
     @ddt.data(
         ({'resources1:VCPU': '3'}, 2, {'VCPU': 2}),
@@ -578,7 +578,7 @@ class TestForecast(testtools.TestCase):
                 'resources:DISK_GB': '0',
             },
             0,
-            {'nothing of the compute node is requested': 0},
+            {'no resource of the compute node is requested': 0},
         ),
     )
     @ddt.unpack

@@ -80,14 +80,14 @@ class TestLookUps(testtools.TestCase):
             error = self.assertRaises(
                 exceptions.NotFound, self.catalogue.by_name, text
             )
-            self.assertIn(f'The catalogue has no model {text!r}', str(error))
+            self.assertIn(f'No model {text!r} in the catalogue', str(error))
 
     def test_ambiguous_name(self) -> None:
         error = self.assertRaises(
             exceptions.Ambiguous, self.catalogue.by_name, '10de:25b6'
         )
         self.assertEqual(
-            "'10de:25b6' may be any of 2 models: nvidia_a16, nvidia_a2",
+            "'10de:25b6' matches 2 models; name one of: nvidia_a16, nvidia_a2",
             str(error),
         )
         self.assertRaises(exceptions.Ambiguous, self.catalogue.by_name, 'a100')
@@ -136,8 +136,8 @@ class TestTables(testtools.TestCase):
                 (model.ids, model.designation), model.designation
             )
             self.assertLessEqual(
-                set(catalogue.words(wanted)),
-                set(catalogue.words(name)),
+                set(catalogue.name_words(wanted)),
+                set(catalogue.name_words(name)),
                 model,
             )
             # Models that share ids may differ in it.
@@ -179,8 +179,8 @@ class TestTables(testtools.TestCase):
             self.assertIn(model.vendor_id, catalogue.VENDORS)
             self.assertTrue(model.name.startswith(f'{model.vendor} '))
             self.assertLessEqual(
-                set(catalogue.words(model.designation)),
-                set(catalogue.words(model.name)),
+                set(catalogue.name_words(model.designation)),
+                set(catalogue.name_words(model.name)),
             )
             self.assertLessEqual(
                 set(model.device_types), {'type-PCI', 'type-PF'}

@@ -311,7 +311,7 @@ class TestRefused(testtools.TestCase):
             float('nan'),
         ),
         # Aliases and cards.
-        'aliases[0].model: The catalogue has no model': (
+        'aliases[0].model: No model': (
             'aliases.0.model',
             'voodoo',
         ),

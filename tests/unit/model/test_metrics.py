@@ -34,7 +34,7 @@ A100 = 'CUSTOM_PCI_10DE_20F1'
 EVIL = 'a"b\\c\nd{}'
 
 
-def families() -> tuple[metrics.Family, ...]:
+def families() -> tuple[metrics.MetricFamily, ...]:
     devices = [
         inventory.Device(
             uuid=str(number),

@@ -101,12 +101,14 @@ class TestMatching(testtools.TestCase):
     @ddt.data(
         ({**IDS, 'resource_class': 'a'}, [{**IDS, 'resource_class': 'A'}]),
         ({**IDS, 'traits': 'a'}, [{**IDS, 'traits': 'b,A'}]),
-        ({**IDS, 'traits': 'HW_PCI_ONE_TIME_USE'},
-         [{**IDS, 'one_time_use': 'yes'}]),
+        (
+            {**IDS, 'traits': 'HW_PCI_ONE_TIME_USE'},
+            [{**IDS, 'one_time_use': 'yes'}],
+        ),
         ({'resource_class': 'CUSTOM_PCI_10DE_20F1'}, [{'vendor_id': '10de'}]),
         ({'resource_class': 'x'}, [{**IDS, 'resource_class': 'X'}]),
         ({**IDS, 'resource_class': 'CUSTOM_PCI_10DE_20F1'}, [IDS]),
-    )  # fmt: skip
+    )
     @ddt.unpack
     def test_served_with_placement(self, alias, specs):
         self.assertEqual([], check(alias, specs, True))

@@ -144,8 +144,8 @@ class TestNames(RulesTestCase):
     @ddt.data(
         (
             'AvailabilityZoneFilter',
-            'Nova 28 (2023.2) removed AvailabilityZoneFilter, nova-scheduler '
-            'of that release and later does not start. Remove it:',
+            'Nova 28 (2023.2) removed AvailabilityZoneFilter: nova-scheduler '
+            'of this release or later does not start. Remove it:',
         ),
         ('RetryFilter', 'Nova 22 (Victoria) removed RetryFilter'),
         ('RamFilter', 'Nova 20 (Train) removed RamFilter'),
@@ -181,8 +181,8 @@ class TestNames(RulesTestCase):
                     finding.Severity.WARNING, located.finding.severity
                 )
                 self.assertIn(
-                    'Nova 28 (2023.2) removed AvailabilityZoneFilter, '
-                    'nova-scheduler of that release and later does not start',
+                    'Nova 28 (2023.2) removed AvailabilityZoneFilter: '
+                    'nova-scheduler of this release or later does not start',
                     located.finding.message,
                 )
 

@@ -75,8 +75,8 @@ class TestRehearseConfig(CommandTestCase):
     def test_nothing_to_rehearse(self) -> None:
         (self.folder / 'nova.conf').unlink()
         self.assertEqual(
-            f'There is no Nova configuration in {self.folder}: name '
-            'nova.conf files, YAML files, or folders with such files',
+            f'No Nova configuration in {self.folder}: pass '
+            'nova.conf files, YAML files, or folders that contain them',
             self.refused(),
         )
 

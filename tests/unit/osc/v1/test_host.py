@@ -289,8 +289,8 @@ class TestCheck(TestCase):
         path = self.bundle(trees.a100())
         tree = self.host_folders(other=CONFIG, another='[pci]\n')
         self.assertEqual(
-            'The configuration given has no nova-compute of a100. Name it '
-            'with --as nova-compute@a100=PATH',
+            'The files have no configuration of nova-compute on a100. Pass it '
+            'as --as nova-compute@a100=PATH',
             self.refused(host.CheckHost, '--config', tree, path),
         )
         self.assertTrue(
@@ -312,7 +312,7 @@ class TestCheck(TestCase):
                 CONFIG if name == 'a' else '[pci]\n'
             )
         self.assertIn(
-            'Cannot identify the nova-compute of a100: ',
+            'Cannot tell which configuration nova-compute on a100 reads: ',
             self.refused(host.CheckHost, '--config', os.fspath(folder), path),
         )
         # Where they are alike, it does not matter.
@@ -378,7 +378,7 @@ class TestCheck(TestCase):
         for message, arguments in (
             ("alias 'b'", ('--alias', 'b', '--config', self.config())),
             ("alias 'b'", ('--alias', 'b')),
-            ('no Nova configuration', ('--config', empty)),
+            ('No Nova configuration', ('--config', empty)),
             ('nowhere', ('--config', '/nowhere')),
             (
                 'a.conf:2: Invalid PCI alias definition',

@@ -201,10 +201,11 @@ class TestShow(_Case):
 
     def test_refused(self):
         for text, beginning in (
-            ('a9000', "The catalogue has no model 'a9000'; "),
+            ('a9000', "No model 'a9000' in the catalogue: "),
             (
                 '10de:25b6',
-                "'10de:25b6' may be any of 2 models: nvidia_a16, nvidia_a2",
+                "'10de:25b6' matches 2 models; name one of: nvidia_a16, "
+                'nvidia_a2',
             ),
             (
                 '10de:0000',
@@ -339,4 +340,4 @@ class TestModelOption(_Case):
             (device_spec.CreateDeviceSpec, []),
         ):
             message = self.refused(command, *arguments, '--model', 'a100')
-            self.assertIn("'a100' may be any of 4 models", message)
+            self.assertIn("'a100' matches 4 models", message)
