@@ -10,4 +10,4 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a compute host says of itself: sysfs, procfs, kernel command line."""
+"""Compute hosts: reading their sysfs, procfs and files in /etc and /boot."""

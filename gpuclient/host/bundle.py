@@ -10,10 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Bundles of hosts: made by :mod:`gpuclient.host.collect`, read with care.
+"""Read and write bundles: the files of a host, as a tar archive.
 
-A bundle is somebody else's input. Nothing of it is unpacked to the disk, no
-link in it is followed, and what is not read of a host is not taken from it.
+:mod:`gpuclient.host.collect` creates the content. A bundle is untrusted
+input: nothing is unpacked to disk, no link is followed, and members that
+would not be collected from a host are ignored.
 """
 
 import collections.abc
@@ -31,14 +32,14 @@ from gpuclient.host import collect
 from gpuclient.host import reader
 from gpuclient.model import host
 
-#: A host with a thousand devices and as many CPUs has half of that.
+#: Twice the members of a host with a thousand devices and as many CPUs.
 MOST_MEMBERS = 100_000
-#: In bytes; the bundle above has a tenth of that.
+#: In bytes; ten times the size of the bundle of such a host.
 LARGEST_BUNDLE = 256 << 20
-#: Of a file in it, in bytes.
+#: Size limit of each member, in bytes.
 LARGEST_MEMBER = 16 << 20
 _GZIP = b'\x1f\x8b'
-#: What tarfile makes of damaged headers, besides its own errors.
+#: Exceptions that tarfile raises for damaged archives.
 _DAMAGED = (
     tarfile.TarError,
     ValueError,
@@ -51,11 +52,11 @@ _DAMAGED = (
 
 
 def read(path: str, *, initramfs: bool = True) -> host.Host:
-    """Return the host that a bundle is of, or whose files a folder has.
+    """Return the host of a bundle, or of a folder with the files of a host.
 
     :param initramfs: See :func:`gpuclient.host.reader.read`.
-    :raises gpuclient.exceptions.HostError: It cannot be read, is no bundle,
-        or holds what no bundle holds.
+    :raises gpuclient.exceptions.HostError: It cannot be read, or is not a
+        valid bundle.
     """
     if os.path.isdir(path):
         return reader.read(path, initramfs=initramfs)
@@ -63,52 +64,52 @@ def read(path: str, *, initramfs: bool = True) -> host.Host:
     return reader.parse(unpack(path), name.removesuffix('.tar'))
 
 
-def collect_from(root: str) -> collect.Tree:
-    """Return what a bundle of a host has in it.
+def collect_from(root: str) -> collect.CollectedFiles:
+    """Return the content of a bundle of a host.
 
     :param root: Folder with the files of the host.
-    :raises gpuclient.exceptions.HostError: There is no such folder.
+    :raises gpuclient.exceptions.HostError: The folder does not exist.
     """
     reader.check_root(root)
     return collect.collect(root)
 
 
-def default_name(of: host.Host) -> str:
-    """Return what a bundle is called, of a host that says its name."""
-    name = re.sub(r'[^\w.-]', '_', of.name, flags=re.ASCII).lstrip('.')
+def default_name(described: host.Host) -> str:
+    """Return the file name of a bundle, from the name of its host."""
+    name = re.sub(r'[^\w.-]', '_', described.name, flags=re.ASCII).lstrip('.')
     return f'{name or "host"}.tar'
 
 
-def write(path: str, tree: collect.Tree) -> int:
-    """Write a bundle, which is not for everybody to read.
+def write(path: str, collected: collect.CollectedFiles) -> int:
+    """Write a bundle that only its owner can read.
 
     :returns: Its size in bytes.
-    :raises gpuclient.exceptions.HostError: It cannot be written, or there is
-        such a file.
+    :raises gpuclient.exceptions.HostError: It cannot be written, or the file
+        exists.
     """
-    content = collect.pack(tree)
+    content = collect.pack(collected)
     try:
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(number, 'wb') as stream:
                 stream.write(content)
         except BaseException:
-            # A part of a bundle is none.
+            # Do not leave an incomplete bundle.
             os.unlink(path)
             raise
     except OSError as exc:
         raise exceptions.HostError(
-            f'The bundle {path} was not written: {exc.strerror or exc}'
+            f'The bundle {path} cannot be written: {exc.strerror or exc}'
         ) from exc
     return len(content)
 
 
 def script() -> str:
-    """Return a program that makes a bundle where there is no gpuclient."""
+    """Return the program that creates a bundle on hosts without gpuclient."""
     return pathlib.Path(collect.__file__).read_text(encoding='utf-8')
 
 
-def unpack(path: str) -> collect.Tree:
+def unpack(path: str) -> collect.CollectedFiles:
     """Return the files of a bundle.
 
     :raises gpuclient.exceptions.HostError: See :func:`read`.
@@ -122,27 +123,27 @@ def unpack(path: str) -> collect.Tree:
         content = _decompress(path, content)
     if len(content) > LARGEST_BUNDLE:
         raise _refused(path, 'it is too large')
-    tree = collect.Tree()
+    collected = collect.CollectedFiles()
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode='r:') as archive:
             for member in _members(path, archive):
-                _add(tree, archive, member)
-            rest = content[archive.offset :]
+                _add(collected, archive, member)
+            trailer = content[archive.offset :]
     except _DAMAGED as exc:
         reason = ' '.join(str(exc).split()) or type(exc).__name__
         raise _refused(path, reason) from exc
-    # tarfile takes a damaged header, or none, for the end of an archive, which
-    # is zeros.
-    if len(rest) < tarfile.BLOCKSIZE or rest.strip(b'\0'):
-        raise _refused(path, 'it is cut short, or damaged')
-    manifest = tree.files.pop(collect.MANIFEST, None)
+    # An archive ends with zeros; tarfile also stops at a damaged or missing
+    # header.
+    if len(trailer) < tarfile.BLOCKSIZE or trailer.strip(b'\0'):
+        raise _refused(path, 'it is truncated or damaged')
+    manifest = collected.files.pop(collect.MANIFEST, None)
     if manifest is None:
-        raise _refused(path, 'it is no bundle of a host')
+        raise _refused(path, 'it is not a bundle of a host')
     try:
-        tree.unreadable.update(collect.read_manifest(manifest))
+        collected.unreadable.update(collect.read_manifest(manifest))
     except ValueError as exc:
         raise _refused(path, f'{collect.MANIFEST}: {exc}') from exc
-    return tree
+    return collected
 
 
 def _refused(path: str, reason: str) -> exceptions.HostError:
@@ -152,41 +153,43 @@ def _refused(path: str, reason: str) -> exceptions.HostError:
 def _decompress(path: str, content: bytes) -> bytes:
     unpacker = zlib.decompressobj(wbits=31)
     try:
-        found = unpacker.decompress(content, LARGEST_BUNDLE + 1)
+        unpacked = unpacker.decompress(content, LARGEST_BUNDLE + 1)
     except zlib.error as exc:
         raise _refused(path, str(exc)) from exc
-    if not unpacker.eof and len(found) <= LARGEST_BUNDLE:
-        raise _refused(path, 'it is cut short')
-    return found
+    if not unpacker.eof and len(unpacked) <= LARGEST_BUNDLE:
+        raise _refused(path, 'it is truncated')
+    return unpacked
 
 
 def _members(
     path: str, archive: tarfile.TarFile
 ) -> collections.abc.Iterator[tarfile.TarInfo]:
-    """Yield the members, each of which is what a bundle may hold."""
+    """Yield the members, after checking that each is allowed in a bundle."""
     seen: set[str] = set()
     while (member := archive.next()) is not None:
         name = member.name
-        # tarfile keeps all that it has read.
+        # tarfile would keep all members in memory.
         archive.members = []  # type: ignore[attr-defined]
         if len(seen) >= MOST_MEMBERS:
             raise _refused(path, 'it has too many members')
         shown = ascii(name[:80])
         parts = name.removeprefix('./').rstrip('/').split('/')
         if not name.isprintable() or name.startswith('/') or '..' in parts:
-            raise _refused(path, f'{shown} is no path in a bundle')
+            raise _refused(path, f'{shown} is not a valid path')
         plain = posixpath.normpath(name)
         if plain in seen:
-            raise _refused(path, f'{shown} is in it twice')
+            raise _refused(path, f'it contains {shown} twice')
         seen.add(plain)
         if member.issparse() or not (
             member.isreg() or member.issym() or member.isdir()
         ):
-            raise _refused(path, f'{shown} is neither file, link nor folder')
+            raise _refused(
+                path, f'{shown} is not a file, symbolic link or folder'
+            )
         if member.size > LARGEST_MEMBER:
             raise _refused(path, f'{shown} is too large')
         if member.issym() and _leads_out(plain, member.linkname):
-            raise _refused(path, f'the link {shown} leads out of it')
+            raise _refused(path, f'the link {shown} points out of it')
         member.name = plain
         yield member
 
@@ -203,24 +206,26 @@ def _leads_out(name: str, target: str) -> bool:
 
 
 def _add(
-    tree: collect.Tree, archive: tarfile.TarFile, member: tarfile.TarInfo
+    collected: collect.CollectedFiles,
+    archive: tarfile.TarFile,
+    member: tarfile.TarInfo,
 ) -> None:
     rule = collect.rule_for(member.name)
     if rule is None:
         return
     if member.issym():
         if rule.kind == 'link':
-            tree.links[member.name] = posixpath.basename(member.linkname)
+            collected.links[member.name] = posixpath.basename(member.linkname)
         return
     if member.isdir() or rule.kind == 'link':
         return
     stream = typing.cast(typing.IO[bytes], archive.extractfile(member))
-    # It raises where there is less than the header says.
+    # It raises an exception if the archive is truncated.
     content = stream.read()
     if rule.kind == 'name':
         content = b''
-    # Once more: somebody may have made it by hand.
+    # Redact it again: the bundle may not come from the collector.
     try:
-        tree.files[member.name] = rule.keep(content)
+        collected.files[member.name] = rule.keep(content)
     except ValueError as exc:
-        tree.unreadable[member.name] = str(exc)
+        collected.unreadable[member.name] = str(exc)

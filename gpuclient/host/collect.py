@@ -10,16 +10,16 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What is read of a compute host, and the bundle of it.
+"""Collect the files of a compute host, and pack them as a bundle.
 
-This file is two things: a module of gpuclient, and the whole program that
-makes a bundle on a host that has no gpuclient:
+This file is both a module of gpuclient and a standalone program that writes a
+bundle on a host without gpuclient:
 
     ssh HOST sudo python3 - < collect.py > HOST.tar
 
-So it needs nothing but Python 3.6 and its standard library. What is not
-read here is not known of any host: whatever looks at a host looks at the
-:class:`Tree` that comes of it.
+It therefore uses only the standard library of Python 3.6. No other code reads
+files of a host: the reader and the rules only see the
+:class:`CollectedFiles` that it returns.
 """
 
 import argparse
@@ -43,44 +43,46 @@ import tarfile
 import threading
 import typing
 
-#: Of the bundle; a reader refuses what it does not know.
+#: Version of the bundle format; bundles of any other version are refused.
 FORMAT = 1
 MANIFEST = 'gpuclient/bundle.json'
-#: Lists of what is in an initramfs, by the path of that.
+#: Folder of the file lists of initramfs images; each is named after the path
+#: of its image.
 INITRAMFS = 'gpuclient/initramfs'
 
-#: In place of what must not leave the host.
+#: Replaces values that may be secret.
 MASK = '***'
-#: Of a file, in bytes; /proc/cpuinfo has some kilobytes for each CPU.
+#: Size limit of a file, in bytes; /proc/cpuinfo has some kilobytes per CPU.
 LARGEST_FILE = 16 << 20
 _PIECE = 1 << 16
-#: Of an unpacked initramfs, in bytes.
+#: Size limit of a decompressed initramfs, in bytes.
 _LARGEST_INITRAMFS = 4 << 30
-#: Of a program that unpacks one, in seconds.
+#: Time limit of the program that decompresses an initramfs, in seconds.
 _LONGEST_UNPACKING = 120
 _LONGEST_NAME = 4096
 
 
-class Tree:
-    """Part of the files of a host, by their paths without a leading slash."""
+class CollectedFiles:
+    """Files of a host, redacted, by their paths without a leading slash."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        #: The last part of the target of each link.
+        #: Base name of the target of each symbolic link.
         self.links: dict[str, str] = {}
-        #: What is there and could not be read, and why.
+        #: Reason for each path that exists and could not be read.
         self.unreadable: dict[str, str] = {}
 
 
 class Rule(typing.NamedTuple):
-    """A kind of file that is read."""
+    """Files to collect, and what to keep of their content."""
 
     #: Path with wildcards; none of them matches a slash.
     pattern: str
-    #: ``link``, ``name`` (that it is there is all), ``file``, or ``aliases``
-    #: (a file, of which what is for display devices is kept).
+    #: ``link``, ``name`` (only the existence of the file is recorded),
+    #: ``file``, or ``aliases`` (modules.alias, of which only the lines for
+    #: display devices are kept).
     kind: str
-    #: What is kept of its content.
+    #: Returns the part of the content that is kept.
     keep: 'collections.abc.Callable[[bytes], bytes]'
 
 
@@ -92,23 +94,23 @@ def _text(content: bytes) -> str:
     return content.decode('utf-8', 'replace')
 
 
-#: Of a line, and of a word in it, in characters: the kernel takes 4096 of its
-#: command line. All work is linear in the size of a file because nothing but
-#: splitting is done with longer ones.
+#: Limits of a line and of a word in it, in characters; the kernel accepts a
+#: command line of 4096. Longer lines and words are only split, never matched
+#: against a pattern, so that all work is linear in the size of a file.
 _LONGEST_LINE = 1 << 16
 _LONGEST_WORD = 4096
-#: Lines that are kept of a file.
+#: Limit of the lines that are kept of a file.
 _MOST_LINES = 400000
 
 
-#: What begins a line, and blank lines before it.
+#: White space at the beginning of a line, and blank lines before it.
 _BLANKS = re.compile(r'\n\s+')
 
 
 def _lines_of(content: bytes) -> 'collections.abc.Iterator[str]':
-    """Yield the lines that are not blank, without blanks around them.
+    """Yield the lines that are not blank, stripped of white space.
 
-    A backslash at the end of a line joins the next one to it.
+    A backslash at the end of a line continues it on the next one.
 
     :raises ValueError: A line is too long.
     """
@@ -130,7 +132,7 @@ def _lines_of(content: bytes) -> 'collections.abc.Iterator[str]':
 
 
 def _joined(lines: 'collections.abc.Iterable[str]') -> bytes:
-    """Return lines as a file has them.
+    """Return lines as the content of a file.
 
     :raises ValueError: There are too many.
     """
@@ -144,7 +146,7 @@ def _joined(lines: 'collections.abc.Iterable[str]') -> bytes:
 
 Keeper = typing.Callable[[str], str]
 
-#: Addresses of network cards, ids of machines and disks.
+#: MAC addresses, machine ids and disk ids.
 _IDENTIFIER = re.compile('(?:0x)?[0-9a-fA-F]{12,}')
 _IN_PATHS = re.compile(
     '(?<![0-9A-Fa-f])(?:[0-9A-Fa-f]{12,}|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-'
@@ -154,11 +156,11 @@ _IN_PATHS = re.compile(
 
 
 def _shaped(pattern: str) -> Keeper:
-    """Return a function that leaves out what does not match a pattern."""
-    wanted = re.compile(pattern, re.ASCII)
+    """Return a function that masks text that does not match a pattern."""
+    allowed = re.compile(pattern, re.ASCII)
 
     def keep(text: str) -> str:
-        if len(text) > _LONGEST_WORD or not wanted.fullmatch(text):
+        if len(text) > _LONGEST_WORD or not allowed.fullmatch(text):
             return MASK
         return text
 
@@ -166,7 +168,7 @@ def _shaped(pattern: str) -> Keeper:
 
 
 def _each(pattern: str) -> Keeper:
-    """Return a function that does so with each part between commas."""
+    """Return a function that masks the parts between commas separately."""
     keep_part = _shaped(pattern)
 
     def keep(text: str) -> str:
@@ -176,13 +178,13 @@ def _each(pattern: str) -> Keeper:
 
 
 def _value(pattern: str) -> 'collections.abc.Callable[[bytes], bytes]':
-    """Return a function that keeps a file whose lines match a pattern."""
-    wanted = re.compile(pattern, re.ASCII)
+    """Return a function that keeps a file if all its lines match a pattern."""
+    allowed = re.compile(pattern, re.ASCII)
 
     def keep(content: bytes) -> bytes:
         lines = list(_lines_of(content))
         if not all(
-            len(line) <= _LONGEST_WORD and wanted.fullmatch(line)
+            len(line) <= _LONGEST_WORD and allowed.fullmatch(line)
             for line in lines
         ):
             return MASK.encode('ascii') + b'\n'
@@ -202,11 +204,11 @@ def _module_name(word: str) -> str:
     return word
 
 
-#: Lower case and few digits, as names of modules are and secrets are not.
+#: Lower case with few digits: matches names of modules, but hardly a secret.
 _MODULE_NAME = re.compile(r'(?:[a-z_-]*[0-9]){0,6}[a-z_-]*')
 _FLAG = _shaped('[01yYnN]|on|off')
 _MODULES = _each(r'(?:[a-z_-]{0,40}[0-9]){0,6}[a-z_-]{1,40}')
-#: Also what is no id and looks like one, so that it can be told of.
+#: Also matches malformed ids, so that a finding can show them.
 _IDS = _each(r'(?:(?:0x)?[0-9a-fA-FxX]{0,8}[:.-]){0,5}[0-9a-fA-FxX]{0,8}')
 _PAGE_SIZE = _shaped('[0-9]{1,18}[kKmMgGtTpPeE]?[iI]?[bB]?')
 _IOMMU_WORDS = (
@@ -216,9 +218,8 @@ _IOMMU_WORDS = (
     'force_enable|pgtbl_v1|pgtbl_v2|irtcachedis|nohugepages|'
     'v2_pgsizes_only'
 )
-#: Kernel arguments of which the value is packed, with ``_`` for ``-``, and
-#: what it may be. They are those that the checks read; of others there is
-#: the name.
+#: Kernel arguments whose values the checks read, with ``_`` for ``-``, and
+#: what a value is kept of. Of other arguments, only the name is kept.
 ARGUMENTS = {
     'iommu': _each(_IOMMU_WORDS),
     'intel_iommu': _each(_IOMMU_WORDS),
@@ -245,40 +246,42 @@ ARGUMENTS = {
     'nouveau.modeset': _shaped('-?[0-9]{1,2}'),
     'radeon.modeset': _shaped('-?[0-9]{1,2}'),
 }
-#: Words without a value that are no secret.
+#: Arguments without a value that are kept as well.
 _PLAIN_WORDS = frozenset(
     'debug emergency noapic nomodeset nosmt nosplash ostree quiet rescue '
     'rhgb ro rw single splash --'.split()
 )
-#: Names that are packed: without digits, so that a piece of a secret is none.
+#: Names of arguments that are kept: without digits, so that no part of a
+#: secret matches.
 _ARGUMENT_NAME = re.compile(r'[a-z][a-z_.-]{0,47}')
 _UPPER_CASE = ('BOOT_IMAGE', 'BOOTIF')
-#: They tell whose CPUs a host has.
+#: Their names show the vendor of the CPUs.
 _CPU_MODULES = re.compile('kvm_(?:intel|amd)[.][a-z_]{1,32}')
 
 
 def _split(text: str) -> 'collections.abc.Iterator[str]':
-    """Yield the words of a command line, without the quotes around them.
+    """Yield the arguments of a command line, without quotes around them.
 
-    ``lib/cmdline.c:next_arg`` of the kernel: quotes keep blanks together.
+    As ``lib/cmdline.c:next_arg`` of the kernel: an argument in quotes may
+    contain white space.
     """
     parts = []
     for number, piece in enumerate(text.split('"')):
         if number % 2:
             parts.append('"' + piece + '"')
             continue
-        words = piece.split()
-        if words and not piece[:1].isspace():
-            parts.append(words.pop(0))
-            if words or piece[-1:].isspace():
+        arguments = piece.split()
+        if arguments and not piece[:1].isspace():
+            parts.append(arguments.pop(0))
+            if arguments or piece[-1:].isspace():
                 yield _unquoted(''.join(parts))
                 parts = []
         elif piece and parts:
             yield _unquoted(''.join(parts))
             parts = []
-        if words and not piece[-1:].isspace():
-            parts = [words.pop()]
-        yield from words
+        if arguments and not piece[-1:].isspace():
+            parts = [arguments.pop()]
+        yield from arguments
     if parts:
         yield _unquoted(''.join(parts))
 
@@ -301,11 +304,11 @@ def _is_argument_name(name: str) -> bool:
 
 
 def _argument(word: str, prefix: str, quoted: bool) -> str:
-    """Return what is packed of a word of a command line.
+    """Return a word of a command line, with its value masked if necessary.
 
-    :param prefix: The module whose options these are, and a dot.
-    :param quoted: A quote that the kernel does not know is open: what looks
-        like a name may be the rest of a value.
+    :param prefix: For options of a module, its name and a dot.
+    :param quoted: Whether the word is between single quotes, which the kernel
+        does not treat as such: an apparent name may be part of a value.
     """
     name, equals, value = word.partition('=')
     key = (prefix + name[:_LONGEST_WORD]).replace('-', '_')
@@ -324,23 +327,23 @@ def _argument(word: str, prefix: str, quoted: bool) -> str:
 def redact(text: str, module: str = '') -> str:
     """Return kernel arguments with the values that the checks read.
 
-    Of others there is the name. What is left out has ``***`` in its place, so
-    that it is not taken for what was not there.
+    Of other arguments, only the name is kept. ``***`` replaces what is left
+    out, so that it is not mistaken for an argument that is not set.
 
-    :param module: The module whose options these are, if they are.
+    :param module: For options of a module, its name.
     """
     kept: list[str] = []
     quoted = False
     for word in _split(text):
-        found = _argument(word, module + '.' if module else '', quoted)
+        redacted = _argument(word, module + '.' if module else '', quoted)
         quoted ^= word.count("'") % 2 == 1
-        if found != MASK or kept[-1:] != [MASK]:
-            kept.append(found)
+        if redacted != MASK or kept[-1:] != [MASK]:
+            kept.append(redacted)
     return ' '.join(kept)
 
 
-#: Variables of GRUB and of those who write its configuration: ``$NAME``,
-#: ``${NAME}``, ``${NAME:+$NAME }``, some with a backslash before them.
+#: Variables of GRUB and of the tools that write its configuration: ``$NAME``,
+#: ``${NAME}``, ``${NAME:+$NAME }``, some escaped with a backslash.
 _VARIABLE_NAME = (
     r'(?:GRUB_CMDLINE_LINUX(?:_[A-Z]{1,20}){0,3}|[A-Z_]{0,40}KERNEL_ARGS|'
     r'kernelopts|tuned_params)(?!\w)'
@@ -352,7 +355,7 @@ _VARIABLE = re.compile(
 
 
 def _boot_arguments(text: str) -> str:
-    """Redact kernel arguments that may have variables among them."""
+    """Redact kernel arguments, but keep the variables among them."""
     kept = []
     for number, part in enumerate(_VARIABLE.split(text)):
         if number % 2:
@@ -371,16 +374,16 @@ def _command_line(content: bytes) -> bytes:
     return _joined([redact(text)])
 
 
-#: A piece of a word of a shell: in single quotes, in double quotes, a
-#: character after a backslash, others.
+#: A part of a word of shell syntax: in single quotes, in double quotes, a
+#: character after a backslash, anything else.
 _SHELL = re.compile(
     r"'([^']*)'|\"((?:[^\"\\]|\\.)*)\"|\\(.)|([^\s'\"\\;#&|<>()`]+)"
 )
 
 
 def _shell_word(text: str) -> 'str | None':
-    """Return the first word of a shell; None where quotes do not close."""
-    found = []
+    """Return the first word of shell syntax; None if a quote is unclosed."""
+    parts = []
     position = 0
     while position < len(text):
         match = _SHELL.match(text, position)
@@ -391,19 +394,19 @@ def _shell_word(text: str) -> 'str | None':
         single, double, escaped, plain = match.groups()
         if double is not None:
             double = re.sub(r'\\(["\\])', r'\1', double)
-        found.append(single or double or escaped or plain or '')
+        parts.append(single or double or escaped or plain or '')
         position = match.end()
-    return ''.join(found)
+    return ''.join(parts)
 
 
-#: Of a value in quotes, in lines.
+#: Limit of a value in quotes, in lines.
 _LONGEST_VALUE = 16
 
 
 def _closed(text: str, lines: 'collections.deque[str]') -> 'str | None':
-    """Return the first word of a shell, of which quotes close later.
+    """Return the first word of shell syntax, whose quotes span several lines.
 
-    :param lines: That follow; those that belong to it are taken.
+    :param lines: The following lines; those of the word are removed.
     """
     quote = text[:1]
     if quote not in ('"', "'"):
@@ -420,7 +423,7 @@ def _closed(text: str, lines: 'collections.deque[str]') -> 'str | None':
 
 
 def _assignments(pattern: str, keep: Keeper) -> typing.Any:
-    """Return a function that keeps assignments of a shell."""
+    """Return a function that keeps assignments in shell syntax."""
     wanted = re.compile(pattern, re.ASCII)
 
     def lines(content: bytes) -> 'collections.abc.Iterator[str]':
@@ -433,7 +436,7 @@ def _assignments(pattern: str, keep: Keeper) -> typing.Any:
                 text = line[match.end() :]
                 word = _shell_word(text)
                 if word is None:
-                    # Perhaps it goes on in the next lines.
+                    # The value may continue on the following lines.
                     missing = _LONGEST_VALUE - len(waiting)
                     waiting.extend(itertools.islice(following, missing))
                     word = _closed(text, waiting)
@@ -452,17 +455,17 @@ def _settings(
 
     def lines(content: bytes) -> 'collections.abc.Iterator[str]':
         for line in _lines_of(content):
-            name, found, value = line.partition(separator)
+            name, separated, value = line.partition(separator)
             keep = keepers.get(name.strip())
-            if keep is not None and found:
+            if keep is not None and separated:
                 yield name.strip() + separator + keep(value.strip())
 
     return lambda content: _joined(lines(content))
 
 
-#: What modprobe knows, and how many words a line of it has at least
-#: (``libkmod/libkmod-config.c:kmod_config_parse``; it says of others, where
-#: anybody listens, "ignoring bad line starting with ...").
+#: Directives of modprobe.d, and the minimum number of words in their lines
+#: (``libkmod/libkmod-config.c:kmod_config_parse``, which logs "ignoring bad
+#: line starting with ..." for other lines).
 _DIRECTIVES = {
     'alias': 3,
     'blacklist': 2,
@@ -471,17 +474,17 @@ _DIRECTIVES = {
     'remove': 3,
     'softdep': 3,
     'weakdep': 3,
-    # In the modprobe of SUSE.
+    # Only supported by the modprobe of SUSE.
     'allow_unsupported_modules': 2,
 }
-#: Those that tell nothing of who gets a card.
+#: Directives that do not affect which driver binds to a card.
 _OF_NO_USE = ('remove', 'weakdep', 'allow_unsupported_modules')
 _QUOTES = '"\'\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f:'
-#: Programs that lines begin with which were meant for a shell.
+#: Programs at the beginning of lines that were meant for a shell.
 _PROGRAMS = ('echo', 'insmod', 'modprobe', 'rmmod', 'set', 'sudo')
-#: Commands after which a module is never loaded.
+#: Commands of ``install`` lines that prevent a module from being loaded.
 NEVER = ('/bin/false', '/bin/true', '/usr/bin/false', '/usr/bin/true')
-#: What is packed of other commands: what gives devices to vfio-pci.
+#: Parts of other commands that are kept: those that bind devices to vfio-pci.
 _OVERRIDING = re.compile(
     r'driver_override|vfio(?:[-_]pci)?|'
     r'(?<![0-9a-fA-F:])[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:'
@@ -489,50 +492,50 @@ _OVERRIDING = re.compile(
 )
 
 
-def is_directive(words: 'list[str]') -> bool:
-    """Whether modprobe takes a line of a file of modprobe.d."""
-    least = _DIRECTIVES.get(words[0])
-    return least is not None and len(words) >= least
+def is_directive(fields: 'list[str]') -> bool:
+    """Whether modprobe accepts a line of modprobe.d, which is not blank."""
+    least = _DIRECTIVES.get(fields[0])
+    return least is not None and len(fields) >= least
 
 
 def meant(word: str) -> 'str | None':
-    """Return the directive that a word is, or is close to.
+    """Return the directive that a word is, or is a misspelling of.
 
-    They differ in one place, by three characters at most.
+    A misspelling differs in one place, by three characters at most.
     """
     plain = word[:64].strip(_QUOTES).lower()
     if not 3 <= len(plain) <= 32:
         return None
     for name in _DIRECTIVES:
         begin = _in_common(plain, name)
-        rest, other = plain[begin:][::-1], name[begin:][::-1]
-        end = _in_common(rest, other)
-        if max(len(rest), len(other)) - end <= 3 <= begin + end:
+        written, expected = plain[begin:][::-1], name[begin:][::-1]
+        end = _in_common(written, expected)
+        if max(len(written), len(expected)) - end <= 3 <= begin + end:
             return name
     return None
 
 
-def _in_common(text: str, other: str) -> int:
-    """Return how many characters two texts begin with that are the same."""
+def _in_common(first: str, second: str) -> int:
+    """Return the length of the longest common prefix."""
     count = 0
-    while text[count : count + 1] == other[count : count + 1] != '':
+    while first[count : count + 1] == second[count : count + 1] != '':
         count += 1
     return count
 
 
 def shown(line: str) -> str:
-    """Return what is shown of a line that modprobe leaves out.
+    """Return the part of a line that modprobe ignores that is safe to show.
 
-    It may be anything: it is its first word, if that is close to a directive,
-    and the module after it.
+    The line may contain anything. Shown are its first word, if that resembles
+    a directive, and the name of the module after it.
     """
-    first, *rest = line.split(None, 8)
+    first, *others = line.split(None, 8)
     is_plain = (
         len(first) <= 40
         and re.fullmatch('[A-Za-z_-]+', first.strip(_QUOTES)) is not None
     )
     directive = meant(first) if is_plain else None
-    names = [_module_name(word.strip(_QUOTES)) for word in rest[:8]]
+    names = [_module_name(word.strip(_QUOTES)) for word in others[:8]]
     kept = [name for name in names if name.startswith('vfio')] or (
         names[:1] if directive and names[:1] != [MASK] else []
     )
@@ -542,8 +545,8 @@ def shown(line: str) -> str:
 
 
 def _directive(line: str) -> str:
-    """Return what is packed of a line that modprobe takes."""
-    command, module, rest = (*line.split(None, 2), '')[:3]
+    """Return a line that modprobe accepts, with values masked."""
+    command, module, arguments = (*line.split(None, 2), '')[:3]
     if command in _OF_NO_USE:
         return ''
     if command == 'alias':
@@ -552,19 +555,21 @@ def _directive(line: str) -> str:
     if command == 'blacklist':
         return 'blacklist ' + name
     if command == 'options':
-        # Nothing is read of a module whose name is left out.
-        kept = redact(rest, name.replace('-', '_'))
+        # If the name is masked, so are all options.
+        kept = redact(arguments, name.replace('-', '_'))
     elif command == 'softdep':
-        kept = _dependencies(rest)
+        kept = _dependencies(arguments)
+    elif arguments.strip() in NEVER:
+        kept = arguments.strip()
     else:
-        kept = rest.strip() if rest.strip() in NEVER else _overriding(rest)
+        kept = _overriding(arguments)
     return f'{command} {name} {kept or MASK}'
 
 
-def _dependencies(rest: str) -> str:
-    """Keep the names of modules, up to a word that is none."""
+def _dependencies(arguments: str) -> str:
+    """Keep the names of modules, up to the first word that is not a name."""
     kept = []
-    for word in rest.split():
+    for word in arguments.split():
         if word not in ('pre:', 'post:'):
             word = _module_name(word)
         kept.append(word)
@@ -574,6 +579,7 @@ def _dependencies(rest: str) -> str:
 
 
 def _overriding(command: str) -> str:
+    """Keep the parts of an ``install`` line that bind devices to vfio-pci."""
     kept = [MASK]
     for match in _OVERRIDING.finditer(command):
         kept += [match.group(0), MASK]
@@ -581,52 +587,52 @@ def _overriding(command: str) -> str:
 
 
 def _modprobe(content: bytes) -> bytes:
-    """Keep the lines of modprobe.d; of bad ones, that they are there."""
+    """Keep lines of modprobe.d; of invalid lines, what is safe to show."""
 
     def lines() -> 'collections.abc.Iterator[str]':
         for line in _lines_of(content):
             if line.startswith('#'):
                 continue
-            words = line.split(None, 2)
-            if words[0] in _OF_NO_USE:
+            fields = line.split(None, 2)
+            if fields[0] in _OF_NO_USE:
                 continue
-            yield _directive(line) if is_directive(words) else shown(line)
+            yield _directive(line) if is_directive(fields) else shown(line)
 
     return _joined(lines())
 
 
 def _first_words(content: bytes) -> bytes:
-    """Keep what names the modules: not where in memory they are."""
+    """Keep the names of modules in /proc/modules, but not their addresses."""
     return _joined(
         _module_name(line.split(None, 1)[0]) for line in _lines_of(content)
     )
 
 
 def _modules(content: bytes) -> bytes:
-    """Keep the names of modules, of lists that have options after them."""
+    """Keep the names of modules in a list, but not their options."""
 
     def lines() -> 'collections.abc.Iterator[str]':
         for line in _lines_of(content):
             if line[0] in '#;':
                 continue
-            name, *rest = line.split(None, 1)
-            yield _module_name(name) + (' ' + MASK if rest else '')
+            name, *options = line.split(None, 1)
+            yield _module_name(name) + (' ' + MASK if options else '')
 
     return _joined(lines())
 
 
 def _forced(content: bytes) -> bytes:
-    """Keep the names of modules that hooks have loaded in an initramfs."""
-    words = (line.split(None, 2) for line in _lines_of(content))
+    """Keep the names of modules that a hook of initramfs-tools loads."""
+    lines = (line.split(None, 2) for line in _lines_of(content))
     return _joined(
-        'force_load ' + _module_name(line[1])
-        for line in words
-        if line[0] == 'force_load' and len(line) > 1
+        'force_load ' + _module_name(fields[1])
+        for fields in lines
+        if fields[0] == 'force_load' and len(fields) > 1
     )
 
 
 def _listed(content: bytes) -> bytes:
-    """Keep the names of modules, of the list of an initramfs."""
+    """Keep the names of modules in the file list of an initramfs."""
     return _joined(
         line
         for line in _lines_of(content)
@@ -642,7 +648,7 @@ def _module_files(content: bytes) -> bytes:
     )
 
 
-#: Path of a module, in an initramfs or below /lib/modules.
+#: Path of a module in an initramfs or in /lib/modules.
 _MODULE_FILE = re.compile(
     r'(?:[A-Za-z0-9_.+~-]{1,128}/){0,16}[A-Za-z0-9_-]{1,64}\.ko(?:\.[a-z0-9]{1,8})?'
 )
@@ -653,20 +659,20 @@ def _module_words(text: str) -> str:
 
 
 def _boot_entry(content: bytes) -> bytes:
-    """Keep the arguments of an entry of the boot loader (BLS)."""
+    """Keep the kernel arguments of a boot loader entry (BLS)."""
     lines = (line.split(None, 1) for line in _lines_of(content))
     return _joined(
-        'options ' + _boot_arguments(words[1])
-        for words in lines
-        if words[0] == 'options' and len(words) > 1
+        'options ' + _boot_arguments(fields[1])
+        for fields in lines
+        if fields[0] == 'options' and len(fields) > 1
     )
 
 
 def modalias(files: 'collections.abc.Mapping[str, bytes]', folder: str) -> str:
-    """Return what aliases of modules are compared with, of a device.
+    """Return the modalias of a device, which aliases of modules match.
 
-    :param files: Of a host.
-    :param folder: That of the device, with a slash.
+    :param files: Files of the host.
+    :param folder: Folder of the device in sysfs, with a slash at the end.
     """
     # drivers/pci/pci-sysfs.c:modalias_show
     values = []
@@ -696,21 +702,23 @@ _ALIAS = re.compile(
 
 
 def _of_devices(content: bytes, names: 'set[str]') -> bytes:
-    """Keep the lines of modules.alias that are for devices."""
-    # Ten thousands of lines, of which few are of the vendors.
+    """Keep the lines of modules.alias that match devices.
+
+    :param names: The modalias of each device.
+    """
+    # A fast test: of tens of thousands of lines, few are for these vendors.
     begins = ('pci:v*', *{name[:13] for name in names})
 
     def lines() -> 'collections.abc.Iterator[str]':
         for line in _lines_of(content):
-            words = line.split(None, 3)
+            fields = line.split(None, 3)
             if (
-                len(words) == 3
-                and words[1].startswith(begins)
-                and len(words[1]) <= 64
-                and _ALIAS.fullmatch(words[1])
-                and any(fnmatch.fnmatchcase(name, words[1]) for name in names)
+                len(fields) == 3
+                and fields[1].startswith(begins)
+                and _is_pci_alias(fields)
+                and any(fnmatch.fnmatchcase(name, fields[1]) for name in names)
             ):
-                yield f'alias {words[1]} {_module_name(words[2])}'
+                yield f'alias {fields[1]} {_module_name(fields[2])}'
 
     return _joined(lines())
 
@@ -719,30 +727,37 @@ def _aliases(content: bytes) -> bytes:
     """Keep the lines of modules.alias that are for PCI devices."""
     lines = (line.split(None, 3) for line in _lines_of(content))
     return _joined(
-        f'alias {words[1]} {_module_name(words[2])}'
-        for words in lines
-        if len(words) == 3
-        and len(words[1]) <= 64
-        and _ALIAS.fullmatch(words[1])
+        f'alias {fields[1]} {_module_name(fields[2])}'
+        for fields in lines
+        if _is_pci_alias(fields)
     )
 
 
-def _one_processor(content: bytes) -> bytes:
-    """Keep vendor, and width of addresses, of the first processor.
+def _is_pci_alias(fields: 'list[str]') -> bool:
+    """Whether a line of modules.alias is for PCI devices."""
+    return (
+        len(fields) == 3
+        and len(fields[1]) <= 64
+        and _ALIAS.fullmatch(fields[1]) is not None
+    )
 
-    Of its flags, that it is one of a virtual machine.
+
+def _first_processor(content: bytes) -> bytes:
+    """Keep vendor and address sizes of the first processor in /proc/cpuinfo.
+
+    Of its flags, only ``hypervisor`` is kept.
     """
     end = content.find(b'\n\n')
-    found = []
+    kept = []
     for line in _lines_of(content if end < 0 else content[:end]):
         name, _, value = line.partition(':')
         name, value = name.strip(), value.strip()
         keep = _PROCESSOR.get(name)
         if keep is not None:
-            found.append(f'{name}\t: {keep(value)}')
+            kept.append(f'{name}\t: {keep(value)}')
         elif name == 'flags' and 'hypervisor' in value.split():
-            found.append('flags\t: hypervisor')
-    return _joined(found)
+            kept.append('flags\t: hypervisor')
+    return _joined(kept)
 
 
 _PROCESSOR = {
@@ -754,17 +769,18 @@ _PROCESSOR = {
 }
 
 
-#: Extended capability (PCI Express Base Specification, 7.9.3).
+#: Id of the SR-IOV extended capability (PCI Express Base Specification,
+#: 7.9.3).
 SRIOV = 0x0010
 
 
 def extended_capabilities(config: bytes) -> 'dict[int, int]':
-    """Return the extended capabilities of a configuration space.
+    """Return the extended capabilities in a configuration space.
 
-    :returns: Their offsets, by their ids; none where the space ends before
-        them, as it does for whom is not root.
+    :returns: The offset of each, by its id; empty if the space is not read
+        completely, as without root.
     """
-    found: dict[int, int] = {}
+    offsets: dict[int, int] = {}
     offset = 0x100
     seen = set()
     while offset and offset + 4 <= len(config) and offset not in seen:
@@ -772,15 +788,16 @@ def extended_capabilities(config: bytes) -> 'dict[int, int]':
         header = int.from_bytes(config[offset : offset + 4], 'little')
         if header in (0, 0xFFFFFFFF):
             break
-        found.setdefault(header & 0xFFFF, offset)
+        offsets.setdefault(header & 0xFFFF, offset)
         offset = header >> 20 & 0xFFC
-    return found
+    return offsets
 
 
 def _device_header(content: bytes) -> bytes:
-    """Keep the header of a configuration space, and which capabilities it has.
+    """Keep the header of a configuration space and those of its capabilities.
 
-    What is in these is zero: serial numbers, and what only vendors know.
+    The content of capabilities is zeroed: it may have a serial number, or be
+    vendor-specific.
     """
     kept = bytearray(len(content))
     kept[:_HEADER] = content[:_HEADER]
@@ -789,17 +806,18 @@ def _device_header(content: bytes) -> bytes:
     return bytes(kept)
 
 
-#: Of a configuration space, in bytes (PCI Local Bus Specification, 6.1).
+#: Size of the header of a configuration space, in bytes (PCI Local Bus
+#: Specification, 6.1).
 _HEADER = 64
 
 _DEVICE = 'sys/bus/pci/devices/*/'
 _CPU = 'sys/devices/system/cpu/'
 _NODE = 'sys/devices/system/node/node*/'
 _POOL = 'hugepages/hugepages-*kB/'
-#: In the order in which the first of two files of one name counts
-#: (modprobe.d(5), modules-load.d(5)).
+#: Folders of configuration; a file overrides those with the same name in later
+#: folders (modprobe.d(5), modules-load.d(5)).
 FOLDERS = ('etc', 'run', 'usr/local/lib', 'usr/lib', 'lib')
-#: Programs that make an initramfs, and what has them.
+#: Paths of programs that build an initramfs, and the names of these programs.
 PROGRAMS = {
     'usr/bin/dracut': 'dracut',
     'usr/sbin/dracut': 'dracut',
@@ -809,6 +827,7 @@ PROGRAMS = {
 
 
 def _memory(content: bytes) -> bytes:
+    """Keep the total memory of a NUMA node."""
     return _joined(
         line
         for line in _lines_of(content)
@@ -817,10 +836,10 @@ def _memory(content: bytes) -> bytes:
     )
 
 
-#: In place of this stands the release of the kernel that runs.
+#: Placeholder in patterns for the release of the running kernel.
 RELEASE = '{release}'
 _DRIVERS = _assignments(r'(?:add_|force_|omit_)?drivers_?\+?=', _module_words)
-#: edpm-ansible and TripleO have variables of their own for the arguments.
+#: edpm-ansible and TripleO set the arguments in variables of their own.
 _GRUB = _assignments(
     r'(?:GRUB_CMDLINE_LINUX(?:_[A-Z]{1,20}){0,3}|[A-Z_]{0,40}KERNEL_ARGS)\+?=',
     _boot_arguments,
@@ -835,8 +854,8 @@ _TUNED = _settings(
     }
 )
 _SYSTEMS = _shaped('[a-z0-9_. -]{1,80}')
-#: What a boot entry is called: after machine and kernel; or its place in the
-#: menu.
+#: ``saved_entry``: the name of a boot entry, from machine id and kernel
+#: release, or its number in the menu.
 _is_entry = _shaped(
     r'[0-9]{1,3}|(?:[0-9a-f]{32}-|\*\*\*-)?'
     r'(?:0-rescue|[0-9]{1,3}\.[0-9]{1,4}[\w.+~-]*)(?:\.conf)?'
@@ -855,7 +874,7 @@ _HEX = _value('0x[0-9a-f]{1,16}')
 _NUMBER = _value('-?[0-9]{1,19}')
 _CPU_LIST = _value('[0-9,-]*')
 
-#: Everything that is read; the order is that of reading.
+#: All files that are collected, in this order.
 RULES = tuple(
     Rule(*rule)
     for rule in (
@@ -890,7 +909,7 @@ RULES = tuple(
         (_DEVICE + 'resource', 'file', _value('(?:0x[0-9a-f]{1,16} ?){1,3}')),
         (_DEVICE + 'numa_node', 'file', _NUMBER),
         (_DEVICE + 'boot_vga', 'file', _NUMBER),
-        # Before Linux 5.15 there is only a file to write to.
+        # Before Linux 5.15, only this file shows that a reset is possible.
         (_DEVICE + 'reset', 'name', _all),
         (_DEVICE + 'reset_method', 'file', _value('[a-z_ ]{1,80}')),
         (
@@ -912,7 +931,7 @@ RULES = tuple(
         ),
         ('sys/firmware/acpi/tables/*', 'name', _all),
         # CPUs and memory.
-        ('proc/cpuinfo', 'file', _one_processor),
+        ('proc/cpuinfo', 'file', _first_processor),
         (_CPU + 'online', 'file', _CPU_LIST),
         (_CPU + 'isolated', 'file', _CPU_LIST),
         (_CPU + 'cpu[0-9]*/topology/physical_package_id', 'file', _NUMBER),
@@ -931,7 +950,7 @@ RULES = tuple(
             _PARAMETER,
         ),
         ('lib/modules/' + RELEASE + '/modules.builtin', 'file', _module_files),
-        # Which modules udev loads for a card.
+        # Which modules udev loads for a device.
         ('lib/modules/' + RELEASE + '/modules.alias', 'aliases', _aliases),
         *(
             (folder + '/modprobe.d/*.conf', 'file', _modprobe)
@@ -948,7 +967,7 @@ RULES = tuple(
         ('etc/dracut.conf', 'file', _DRIVERS),
         ('etc/dracut.conf.d/*.conf', 'file', _DRIVERS),
         ('usr/lib/dracut/dracut.conf.d/*.conf', 'file', _DRIVERS),
-        # What the kernel was started with, and will be.
+        # Kernel arguments of this boot and of later ones.
         ('proc/cmdline', 'file', _command_line),
         ('etc/kernel/cmdline', 'file', _command_line),
         ('boot/loader/entries/*.conf', 'file', _boot_entry),
@@ -960,14 +979,14 @@ RULES = tuple(
         ('etc/tuned/*-variables.conf', 'file', _TUNED),
         ('etc/tuned/*/tuned.conf', 'file', _TUNED),
         ('etc/tuned/profiles/*/tuned.conf', 'file', _TUNED),
-        # What another run has found.
+        # From an unpacked bundle.
         (INITRAMFS + '/*', 'file', _listed),
         (MANIFEST, 'file', _all),
     )
 )
-#: The configuration space is read of these: 256 bytes or a page for each.
+#: Classes of devices whose configuration space is read: 256 bytes, or 4096.
 _CONFIG_OF = (b'0x03', b'0x12')
-#: What tells who made an initramfs.
+#: Files in an initramfs that show which program built it.
 MAKERS = {
     'usr/lib/initrd-release': 'dracut',
     'etc/initrd-release': 'dracut',
@@ -980,29 +999,29 @@ _IMAGES = (
 )
 
 
-#: A driver, the number of a group, an address.
+#: Base name of a link target: a driver, the number of a group, an address.
 _LINKED = re.compile(r'[A-Za-z0-9_.:+-]{1,64}')
 
 
 def _packed_path(path: str) -> str:
-    """Return a path without ids of machines: boot entries are named so."""
+    """Return a path with machine ids masked, as in names of boot entries."""
     if not path.startswith(('boot/', 'etc/')):
         return path
     return _IN_PATHS.sub(MASK, path)
 
 
-class Reader:
-    """Reads what the rules name, under a root folder."""
+class FileCollector:
+    """Collects the files that match the rules below a root folder."""
 
     def __init__(self, root: str) -> None:
         self.root = os.path.realpath(root)
-        self.tree = Tree()
+        self.collected = CollectedFiles()
         self._lists: dict[str, list[str]] = {}
 
-    def read(self, initramfs: bool) -> Tree:
-        """Read all; :meth:`Tree.unreadable` has what could not be read.
+    def collect(self, initramfs: bool) -> CollectedFiles:
+        """Collect all files.
 
-        :param initramfs: List the initramfs, too, which takes seconds.
+        :param initramfs: Also list the initramfs, which takes seconds.
         """
         release = None
         for rule in RULES:
@@ -1015,15 +1034,17 @@ class Reader:
                 pattern = pattern.replace(RELEASE, release)
             for path in self._expand('', pattern.split('/')):
                 self._read(rule, path)
-        self._join()
+        self._merge_manifest()
         if initramfs and release:
             for image in _IMAGES:
                 self._read_initramfs(image.replace(RELEASE, release))
-        return self.tree
+        return self.collected
 
     def _release(self) -> str:
-        """Return the release of the kernel; it becomes part of paths."""
-        text = _text(self.tree.files.get('proc/sys/kernel/osrelease', b''))
+        """Return the release of the running kernel; it is part of paths."""
+        text = _text(
+            self.collected.files.get('proc/sys/kernel/osrelease', b'')
+        )
         return text.strip() if re.match(r'^[\w.+~-]+\s*$', text) else ''
 
     def _absolute(self, path: str) -> str:
@@ -1032,27 +1053,30 @@ class Reader:
     def _list(self, path: str) -> 'list[str]':
         if path not in self._lists:
             try:
-                self._inside(path)
-                found = []
+                self._check_inside(path)
+                names = []
                 for name in sorted(os.listdir(self._absolute(path))):
                     if name.isprintable():
-                        found.append(name)
+                        names.append(name)
                     else:
-                        # It could not stand in a bundle, or on a terminal.
-                        self.tree.unreadable[
+                        # Neither valid in a bundle nor safe on a terminal.
+                        self.collected.unreadable[
                             path + '/' + ascii(name)[1:-1]
-                        ] = 'its name is not text'
+                        ] = 'its name is not printable text'
             except OSError as exc:
-                self._note(path, exc)
-                found = []
-            self._lists[path] = found
+                self._record_failure(path, exc)
+                names = []
+            self._lists[path] = names
         return self._lists[path]
 
     def _expand(
         self, folder: str, parts: 'list[str]'
     ) -> 'collections.abc.Iterator[str]':
-        """Yield the paths that a pattern stands for."""
-        part, rest = parts[0], parts[1:]
+        """Yield the paths that match a pattern.
+
+        :param parts: The pattern below the folder, split at slashes.
+        """
+        part, remaining = parts[0], parts[1:]
         if not re.search('[*?[]', part):
             names = [part]
         else:
@@ -1063,61 +1087,65 @@ class Reader:
             ]
         for name in names:
             path = folder + '/' + name if folder else name
-            if rest:
-                yield from self._expand(path, rest)
+            if remaining:
+                yield from self._expand(path, remaining)
             else:
                 yield path
 
-    def _inside(self, path: str) -> None:
-        """Refuse what a link leads to that is not under the root folder."""
+    def _check_inside(self, path: str) -> None:
+        """Check that no link in a path leads out of the root folder.
+
+        :raises OSError: A link does.
+        """
         if self.root == '/':
             return
         real = os.path.realpath(self._absolute(path))
         if real != self.root and not real.startswith(self.root + '/'):
-            raise OSError(errno.EXDEV, 'it leads out of the root folder')
+            raise OSError(errno.EXDEV, 'it is a link out of the root folder')
 
-    def _note(self, path: str, exc: Exception) -> None:
+    def _record_failure(self, path: str, exc: Exception) -> None:
         number = getattr(exc, 'errno', None)
-        # Not there, or gone since the folder was listed.
+        # It does not exist, or was removed since the folder was listed.
         if number not in (errno.ENOENT, errno.ENOTDIR, errno.ENODEV):
             reason = getattr(exc, 'strerror', None) or str(exc)
-            self.tree.unreadable[_packed_path(path)] = reason
+            self.collected.unreadable[_packed_path(path)] = reason
 
     def _read(self, rule: Rule, path: str) -> None:
-        tree = self.tree
+        collected = self.collected
         try:
             if rule.kind == 'link':
                 target = os.readlink(self._absolute(path))
                 name = os.path.basename(target)
                 if not _LINKED.fullmatch(name):
-                    raise ValueError('it leads to what has no plain name')
-                tree.links[path] = name
+                    raise ValueError('its link target has an invalid name')
+                collected.links[path] = name
                 return
             if rule.kind == 'name':
                 os.lstat(self._absolute(path))
-                tree.files[path] = b''
+                collected.files[path] = b''
                 return
-            if path.endswith('/config') and not tree.files.get(
+            if path.endswith('/config') and not collected.files.get(
                 path[: -len('config')] + 'class', b''
             ).startswith(_CONFIG_OF):
                 return
-            self._inside(path)
+            self._check_inside(path)
             if rule.kind == 'aliases':
                 names = self._modaliases()
-                tree.files[path] = _of_devices(self._content(path), names)
+                collected.files[path] = _of_devices(self._content(path), names)
                 return
             # Boot entries are named after the machine id.
-            tree.files[_packed_path(path)] = rule.keep(self._content(path))
+            kept = rule.keep(self._content(path))
+            collected.files[_packed_path(path)] = kept
         except (OSError, ValueError) as exc:
-            self._note(path, exc)
+            self._record_failure(path, exc)
 
     def _content(self, path: str) -> bytes:
-        # A pipe without a writer must not keep us.
+        # Do not wait for a writer if it is a pipe.
         number = os.open(self._absolute(path), os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(number, 'rb', 0) as stream:
             if not stat.S_ISREG(os.fstat(number).st_mode):
-                raise ValueError('it is not a file')
-            # A piece at a time: /proc/sys sets aside all that is asked for.
+                raise ValueError('it is not a regular file')
+            # In small pieces: /proc/sys allocates as much as is requested.
             pieces = []
             left = LARGEST_FILE
             while left >= 0:
@@ -1131,8 +1159,8 @@ class Reader:
         return content
 
     def _modaliases(self) -> 'set[str]':
-        """Return what aliases are for display devices, and on their cards."""
-        files = self.tree.files
+        """Return the modalias of each function of each display device."""
+        files = self.collected.files
         folders = [
             path[: -len('class')]
             for path in files
@@ -1150,45 +1178,45 @@ class Reader:
             if folder.partition('.')[0] in cards
         }
 
-    def _join(self) -> None:
-        """Take over what another run could not read."""
-        content = self.tree.files.pop(MANIFEST, None)
+    def _merge_manifest(self) -> None:
+        """Add what was unreadable on the host of an unpacked bundle."""
+        content = self.collected.files.pop(MANIFEST, None)
         if content is not None:
             try:
                 for path, reason in read_manifest(content).items():
-                    self.tree.unreadable.setdefault(path, reason)
+                    self.collected.unreadable.setdefault(path, reason)
             except ValueError as exc:
-                self.tree.unreadable[MANIFEST] = str(exc)
+                self.collected.unreadable[MANIFEST] = str(exc)
 
     def _read_initramfs(self, path: str) -> None:
         listing = INITRAMFS + '/' + path.replace('/', '+')
         try:
-            self._inside(path)
+            self._check_inside(path)
             with open(self._absolute(path), 'rb') as stream:
                 names = list_initramfs(stream)
         except (OSError, ValueError, EOFError, lzma.LZMAError) as exc:
-            self._note(listing, exc)
+            self._record_failure(listing, exc)
             return
         except Exception as exc:
-            # Whatever a decompressor makes of a damaged image.
-            self.tree.unreadable[listing] = f'it is damaged: {exc}'
+            # A decompressor may raise anything for a damaged image.
+            self.collected.unreadable[listing] = f'it is damaged: {exc}'
             return
-        self.tree.files[listing] = ''.join(
+        self.collected.files[listing] = ''.join(
             name + '\n' for name in names if _is_of_modules(name)
         ).encode('utf-8')
 
 
 def _is_of_modules(name: str) -> bool:
-    """Whether a file of an initramfs has to do with drivers."""
+    """Whether a file in an initramfs is a module, or shows its builder."""
     if name.startswith('./'):
         name = name[2:]
     return name in MAKERS or _MODULE_FILE.fullmatch(name) is not None
 
 
 def read_manifest(content: bytes) -> 'dict[str, str]':
-    """Return what could not be read on the host, and why.
+    """Return the paths that could not be read on the host, with reasons.
 
-    :raises ValueError: It is none of ours, or newer than this program.
+    :raises ValueError: The manifest is invalid, or of another format.
     """
     try:
         manifest = json.loads(content.decode('utf-8'))
@@ -1202,7 +1230,7 @@ def read_manifest(content: bytes) -> 'dict[str, str]':
         for pair in unreadable.items()
         for text in pair
     ):
-        raise ValueError('it does not say what could not be read')
+        raise ValueError('it has no valid list of unreadable files')
     return {
         path: reason if _is_reason(reason) else 'it could not be read'
         for path, reason in unreadable.items()
@@ -1210,7 +1238,7 @@ def read_manifest(content: bytes) -> 'dict[str, str]':
     }
 
 
-#: What this program says of files that it does not read.
+#: Reasons that this program itself gives for a file that it cannot read.
 _REASON = re.compile(r'(?:it|its|there|zstd|lz4)( [A-Za-z0-9,.:()_-]+){1,30}')
 
 
@@ -1221,7 +1249,7 @@ def _is_reason(text: str) -> bool:
 
 
 def _leads_to_rule(path: str) -> bool:
-    """Whether a path is one of a rule, or a folder on the way to one."""
+    """Whether a path matches a rule, or is a parent folder of such a path."""
     parts = path.split('/')
     return any(
         len(parts) <= len(pattern)
@@ -1231,7 +1259,7 @@ def _leads_to_rule(path: str) -> bool:
 
 
 def rule_for(path: str) -> 'Rule | None':
-    """Return the rule by which a file is read; None where none is."""
+    """Return the rule that a path matches; None if it is not collected."""
     parts = path.split('/')
     for pattern, rule in _patterns():
         if len(parts) == len(pattern) and all(
@@ -1243,14 +1271,14 @@ def rule_for(path: str) -> 'Rule | None':
 
 @functools.lru_cache(None)
 def _patterns() -> 'list[tuple[list[str], Rule]]':
-    """Return the parts of the patterns of all rules."""
+    """Return all rules, each with its pattern split at slashes."""
     return [
         (rule.pattern.replace(RELEASE, '*').split('/'), rule) for rule in RULES
     ]
 
 
 class _Counted:
-    """A stream of which no more than so much can be read."""
+    """A stream with a limit of what can be read."""
 
     def __init__(self, stream: typing.Any) -> None:
         self._stream = stream
@@ -1261,7 +1289,8 @@ class _Counted:
         self._left -= len(content)
         if self._left < 0:
             raise ValueError(
-                f'it unpacks to more than {_LARGEST_INITRAMFS} bytes'
+                f'it is larger than {_LARGEST_INITRAMFS} bytes when '
+                f'decompressed'
             )
         return content
 
@@ -1269,26 +1298,27 @@ class _Counted:
         while size > 0:
             content = self.read(min(size, 1 << 20))
             if not content:
-                # Whoever reads on finds that it has ended.
+                # The next read finds the end of the stream.
                 return
             size -= len(content)
 
 
 class _Program:
-    """What a program unpacks of the rest of a file.
+    """A program that decompresses a file, from its current position.
 
-    It is ended when no more is wanted of it, or after a while.
+    It is killed when the context ends, or after a timeout.
     """
 
     def __init__(self, name: str, stream: 'typing.IO[bytes]') -> None:
         path = shutil.which(name)
         if path is None:
             raise ValueError(
-                f'it is compressed with {name}, and there is no program {name}'
+                f'it is compressed with {name}, and the program {name} is not '
+                f'installed'
             )
         self._name = name
         self._late = False
-        # We have read ahead; the program starts where we are.
+        # The stream may have read ahead; the program starts at its position.
         os.lseek(stream.fileno(), stream.tell(), os.SEEK_SET)
         self._process = subprocess.Popen(
             [path, '-d', '-c', '-q'],
@@ -1308,7 +1338,7 @@ class _Program:
         content = self._output.read(size)
         if self._late:
             raise ValueError(
-                f'{self._name} did not unpack it in {_LONGEST_UNPACKING} s'
+                f'{self._name} did not decompress it in {_LONGEST_UNPACKING} s'
             )
         return content
 
@@ -1324,7 +1354,7 @@ class _Program:
 
 def _zstd(stream: 'typing.IO[bytes]') -> typing.Any:
     try:
-        # Python 3.14.
+        # Since Python 3.14.
         from compression import zstd  # type: ignore[import-not-found]  # novm
     except ImportError:
         return _Program('zstd', stream)
@@ -1342,14 +1372,14 @@ _COMPRESSIONS = (
 
 
 def list_initramfs(stream: 'typing.IO[bytes]') -> 'list[str]':
-    """Return the names of what is in an initramfs.
+    """Return the names of the files in an initramfs.
 
-    It is one or more archives of cpio (``newc``), of which the last may be
-    compressed; zeros may stand between them
+    It consists of one or more cpio archives (``newc``), with optional zeros
+    between them; the last one may be compressed
     (``Documentation/driver-api/early-userspace/buffer-format.rst``).
 
-    :param stream: A file; zstd and lz4 are unpacked by programs.
-    :raises ValueError: It cannot be read.
+    :param stream: A file; programs decompress zstd and lz4.
+    :raises ValueError: The image cannot be read.
     """
     names: list[str] = []
     while True:
@@ -1364,30 +1394,30 @@ def list_initramfs(stream: 'typing.IO[bytes]') -> 'list[str]':
                 with opened(stream) as unpacked:
                     _list_cpio(_Counted(unpacked), names)
                 return names
-        raise ValueError('it begins with what is no archive')
+        raise ValueError('it is not a cpio archive')
 
 
 def _magic(stream: 'typing.IO[bytes]') -> bytes:
-    """Go past zeros, and return the next bytes without going past them."""
+    """Skip zeros, and return the next bytes without consuming them."""
     while True:
         content = stream.read(512)
-        found = content.lstrip(b'\0')
-        if found or not content:
-            stream.seek(-len(found), os.SEEK_CUR)
-            found = stream.read(6)
-            stream.seek(-len(found), os.SEEK_CUR)
-            return found
+        after_zeros = content.lstrip(b'\0')
+        if after_zeros or not content:
+            stream.seek(-len(after_zeros), os.SEEK_CUR)
+            magic = stream.read(6)
+            stream.seek(-len(magic), os.SEEK_CUR)
+            return magic
 
 
 def _list_cpio(stream: _Counted, names: 'list[str]') -> None:
     while True:
         header = stream.read(110)
         if header[:6] not in (b'070701', b'070702') or len(header) < 110:
-            raise ValueError('it ends, or is damaged, in its archive')
+            raise ValueError('its cpio archive is truncated or damaged')
         fields = [int(header[at : at + 8], 16) for at in range(6, 110, 8)]
         size, length = fields[6], fields[11]
         if not 0 < length <= _LONGEST_NAME:
-            raise ValueError(f'it has a name of {length} bytes')
+            raise ValueError(f'it contains a file name of {length} bytes')
         name = stream.read(length)
         stream.skip(-(110 + length) % 4)
         stream.skip(size + -size % 4)
@@ -1397,28 +1427,28 @@ def _list_cpio(stream: _Counted, names: 'list[str]') -> None:
         names.append(text)
 
 
-def collect(root: str = '/', initramfs: bool = True) -> Tree:
-    """Read what is known of a host.
+def collect(root: str = '/', initramfs: bool = True) -> CollectedFiles:
+    """Collect the files of a host.
 
-    :param root: Folder that has the files of the host.
-    :param initramfs: List the initramfs, too, which takes seconds.
+    :param root: Folder with the files of the host.
+    :param initramfs: Also list the initramfs, which takes seconds.
     """
-    return Reader(root).read(initramfs)
+    return FileCollector(root).collect(initramfs)
 
 
-def pack(tree: Tree) -> bytes:
-    """Return a bundle: a tar archive, the same for the same tree."""
-    manifest = {'format': FORMAT, 'unreadable': tree.unreadable}
+def pack(collected: CollectedFiles) -> bytes:
+    """Return a bundle, a tar archive; equal files give equal bytes."""
+    manifest = {'format': FORMAT, 'unreadable': collected.unreadable}
     text = json.dumps(manifest, indent=1, sort_keys=True) + '\n'
-    files = {**tree.files, MANIFEST: text.encode('ascii')}
+    files = {**collected.files, MANIFEST: text.encode('ascii')}
     parts = []
-    for path in sorted({*files, *tree.links}):
+    for path in sorted({*files, *collected.links}):
         member = tarfile.TarInfo(path)
         member.mode = 0o644
         content = b''
-        if path in tree.links:
+        if path in collected.links:
             member.type = tarfile.SYMTYPE
-            member.linkname = tree.links[path]
+            member.linkname = collected.links[path]
         else:
             content = files[path]
             member.size = len(content)
@@ -1428,16 +1458,16 @@ def pack(tree: Tree) -> bytes:
 
 
 _BLOCK = tarfile.BLOCKSIZE
-#: Numbers of a device, in the header of a member.
+#: Major and minor number of a device in the header of a member.
 _NUMBERS = slice(329, 345)
 _CHECKSUM = slice(148, 156)
 
 
 def _header(member: tarfile.TarInfo) -> bytes:
-    """Return the header of a member that is no device.
+    """Return the header of a member that is not a device.
 
-    Python before 3.9 writes numbers of devices for everything, later ones
-    leave them out.
+    Python before 3.9 writes device numbers in every header, later versions
+    do not.
     """
     header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
     block = header[-_BLOCK:]
@@ -1451,20 +1481,20 @@ def _header(member: tarfile.TarInfo) -> bytes:
 def main() -> int:
     """Write a bundle of this host to standard output."""
     parser = argparse.ArgumentParser(
-        description='Write what passthrough of GPUs depends on as a tar '
-        'archive, without secrets and serial numbers.'
+        description='Write the files that GPU passthrough depends on as a '
+        'tar archive, without secrets and serial numbers.'
     )
     parser.add_argument(
         '--root', default='/', help='folder with the files of the host'
     )
     root = parser.parse_args().root
     if sys.stdout.isatty():
-        sys.stderr.write('Send the output to a file: ... > HOST.tar\n')
+        sys.stderr.write('Redirect the output to a file: ... > HOST.tar\n')
         return 2
-    tree = collect(root)
-    for path, reason in sorted(tree.unreadable.items()):
+    collected = collect(root)
+    for path, reason in sorted(collected.unreadable.items()):
         sys.stderr.write(f'/{path}: {reason}\n')
-    sys.stdout.buffer.write(pack(tree))
+    sys.stdout.buffer.write(pack(collected))
     return 0
 
 

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Files of a host -> :class:`gpuclient.model.host.Host`.
+"""Parse the collected files of a host: :class:`gpuclient.model.host.Host`.
 
-``Documentation/ABI/testing/sysfs-bus-pci`` and its neighbours in the kernel
-say what the files mean.
+The files of sysfs are documented in
+``Documentation/ABI/testing/sysfs-bus-pci`` and its neighbors in the kernel.
 """
 
 import collections.abc
@@ -37,9 +37,9 @@ _GROUPS = 'sys/kernel/iommu_groups/'
 _PLATFORM = 'sys/bus/platform/devices/'
 _VFIO_PCI = 'sys/module/vfio_pci/parameters/'
 _NOIOMMU = 'sys/module/vfio/parameters/enable_unsafe_noiommu_mode'
-#: What every device has.
+#: Files of every device.
 _OF_EACH = ('class', 'vendor', 'device', 'resource')
-#: What every host has.
+#: Files of every host.
 _OF_ALL = (
     'proc/cmdline',
     'proc/cpuinfo',
@@ -51,25 +51,25 @@ _IO = 0x100
 _PREFETCH = 0x2000
 _64_BIT = 0x100000
 _BARS = 6
-#: Of a name, in characters.
+#: Limit of a name, in characters.
 _LONGEST = 255
 
 
 def read(root: str = '/', *, initramfs: bool = True) -> host.Host:
-    """Return what is known of a host.
+    """Read a host.
 
-    :param root: Folder with its files; this machine, if it is ``/``.
-    :param initramfs: List the initramfs, too, which takes seconds.
-    :raises gpuclient.exceptions.HostError: There is no such folder.
+    :param root: Folder with its files; ``/`` for this machine.
+    :param initramfs: Also list the initramfs, which takes seconds.
+    :raises gpuclient.exceptions.HostError: The folder does not exist.
     """
     check_root(root)
     return parse(collect.collect(root, initramfs), root)
 
 
 def check_root(root: str) -> None:
-    """Make sure that there is a folder to read a host from.
+    """Check that the folder with the files of a host exists.
 
-    :raises gpuclient.exceptions.HostError: There is not.
+    :raises gpuclient.exceptions.HostError: It does not.
     """
     if not os.path.isdir(root):
         raise exceptions.HostError(
@@ -77,25 +77,26 @@ def check_root(root: str) -> None:
         )
 
 
-def parse(tree: collect.Tree, name: str) -> host.Host:
-    """Return what the files of a host say.
+def parse(collected: collect.CollectedFiles, name: str) -> host.Host:
+    """Return the host that files were collected from.
 
-    :param name: For a host that does not know its own.
+    :param name: Name of the host if its hostname was not read.
     """
-    return _Parser(tree).result(name)
+    return _Parser(collected).result(name)
 
 
 class _Parser:
-    def __init__(self, tree: collect.Tree) -> None:
-        self._tree = tree
-        self._failures = dict(tree.unreadable)
+    def __init__(self, collected: collect.CollectedFiles) -> None:
+        self._files = collected.files
+        self._links = collected.links
+        self._failures = dict(collected.unreadable)
 
     def result(self, name: str) -> host.Host:
-        modules = self._words('proc/modules')
+        modules = self._first_words('proc/modules')
         builtin = self._builtin()
         directives, ignored = self._directives()
         vendor, bits, is_virtual = self._processor()
-        found = host.Host(
+        parsed = host.Host(
             name=self._word('proc/sys/kernel/hostname') or name,
             devices=self._devices(),
             kernel=self._word('proc/sys/kernel/osrelease'),
@@ -134,15 +135,15 @@ class _Parser:
             initramfs_makers=frozenset(
                 maker
                 for path, maker in collect.PROGRAMS.items()
-                if path in self._tree.files
+                if path in self._files
             ),
         )
         for path in _OF_ALL:
-            if path not in self._tree.files:
-                self._failures.setdefault(path, 'it is not there')
-        # The last: all that came before adds to it.
+            if path not in self._files:
+                self._failures.setdefault(path, 'it does not exist')
+        # At the end, because parsing adds failures.
         return dataclasses.replace(
-            found,
+            parsed,
             unreadable=tuple(
                 partial_result.Failure(f'/{path}', reason)
                 for path, reason in sorted(self._failures.items())
@@ -152,12 +153,11 @@ class _Parser:
     # Files.
 
     def _below(self, folder: str) -> list[str]:
-        """Return the files below a folder, in order."""
-        return sorted(
-            path for path in self._tree.files if path.startswith(folder)
-        )
+        """Return the sorted paths below a folder."""
+        return sorted(path for path in self._files if path.startswith(folder))
 
     def _names(self, folder: str) -> list[str]:
+        """Return the sorted names of the files in a folder."""
         return [
             path[len(folder) :]
             for path in self._below(folder)
@@ -168,7 +168,7 @@ class _Parser:
         self._failures.setdefault(path, reason)
 
     def _text(self, path: str) -> str | None:
-        content = self._tree.files.get(path)
+        content = self._files.get(path)
         if content is None:
             return None
         try:
@@ -180,22 +180,22 @@ class _Parser:
             self._fail(path, 'it is not text')
             return None
         if text == collect.MASK:
-            self._fail(path, 'its value is not packed: it is not a plain one')
+            self._fail(path, 'its value was left out as a possible secret')
             return None
         return text
 
     def _word(self, path: str) -> str | None:
-        """Return a text that is a name, or a word."""
+        """Return the content of a file if it is short, printable text."""
         text = self._text(path)
         if text is None or (text.isprintable() and len(text) <= _LONGEST):
             return text
-        self._fail(path, 'it is no single word')
+        self._fail(path, f'it is not text of up to {_LONGEST} characters')
         return None
 
     def _lines(self, path: str) -> list[str]:
         return (self._text(path) or '').splitlines()
 
-    def _words(self, path: str) -> list[str]:
+    def _first_words(self, path: str) -> list[str]:
         """Return the first word of each line."""
         return [line.split()[0] for line in self._lines(path) if line.strip()]
 
@@ -212,7 +212,7 @@ class _Parser:
         return None
 
     def _parameter(self, path: str) -> bool | None:
-        """Return a parameter of a module that is on or off."""
+        """Return the value of a boolean parameter of a module."""
         text = self._word(path)
         return None if text is None else text == 'Y'
 
@@ -231,17 +231,17 @@ class _Parser:
     def _devices(self) -> tuple[host.PciDevice, ...]:
         names = {
             path[len(_DEVICES) :].split('/')[0]
-            for path in (*self._tree.files, *self._tree.links)
+            for path in (*self._files, *self._links)
             if path.startswith(_DEVICES)
         }
-        found = []
+        devices = []
         for name in sorted(names):
             folder = f'{_DEVICES}{name}/'
             try:
                 address = pci.parse_address(name)
             except exceptions.InvalidAddress:
-                # Nova skips domains of more than four digits, too
-                # (nova/pci/manager.py); a GPU there should be told of.
+                # Nova skips PCI domains of more than four digits, too
+                # (nova/pci/manager.py); report a GPU that has one.
                 code = self._number(f'{folder}class', 16)
                 if code is None or code >> 16 in (
                     host.DISPLAY_CONTROLLER,
@@ -249,17 +249,17 @@ class _Parser:
                 ):
                     self._fail(
                         folder.rstrip('/'),
-                        'Nova takes no address like this',
+                        'Nova does not support its PCI address',
                     )
                 continue
-            found.append(self._device(address, folder))
-        return tuple(sorted(found, key=lambda one: one.address))
+            devices.append(self._device(address, folder))
+        return tuple(sorted(devices, key=lambda device: device.address))
 
     def _device(self, address: pci.Address, folder: str) -> host.PciDevice:
-        files, links = self._tree.files, self._tree.links
+        files, links = self._files, self._links
         for attribute in _OF_EACH:
             if folder + attribute not in files:
-                self._fail(folder + attribute, 'it is not there')
+                self._fail(folder + attribute, 'it does not exist')
         node = self._number(f'{folder}numa_node')
         config = files.get(f'{folder}config')
         override = self._word(f'{folder}driver_override')
@@ -278,7 +278,7 @@ class _Parser:
             bars_without_memory=tuple(
                 number
                 for number in _memory_bars(config or b'')
-                if not any(one.number == number and one.size for one in bars)
+                if not any(bar.number == number and bar.size for bar in bars)
             ),
             numa_node=None if node == -1 else node,
             boot_vga=self._flag(f'{folder}boot_vga'),
@@ -286,7 +286,7 @@ class _Parser:
             power_state=self._word(f'{folder}power_state'),
             d3cold_allowed=self._flag(f'{folder}d3cold_allowed'),
             has_sriov_capability=(
-                # Who is not root is shown the first 64 bytes.
+                # Without root, only the first 64 bytes can be read.
                 None
                 if config is None or len(config) <= 0x100
                 else collect.SRIOV in collect.extended_capabilities(config)
@@ -308,7 +308,7 @@ class _Parser:
         if number is None:
             return None
         if not 0 <= number <= 0xFFFF:
-            self._fail(path, 'it is no id of four digits')
+            self._fail(path, 'it is not an id of four hexadecimal digits')
             return None
         return f'{number:04x}'
 
@@ -317,7 +317,7 @@ class _Parser:
         return None if number is None else bool(number)
 
     def _group(self, path: str) -> int | None:
-        name = self._tree.links.get(path)
+        name = self._links.get(path)
         if name is None:
             return None
         if not re.fullmatch('[0-9]{1,9}', name, re.A):
@@ -326,7 +326,7 @@ class _Parser:
         return int(name)
 
     def _linked(self, path: str) -> pci.Address | None:
-        name = self._tree.links.get(path)
+        name = self._links.get(path)
         if name is None:
             return None
         try:
@@ -336,32 +336,32 @@ class _Parser:
             return None
 
     def _virtual_functions(self, folder: str) -> tuple[pci.Address, ...]:
-        found = []
-        # libvirt counts up, too, until there is none.
+        functions = []
+        # As libvirt: links are numbered without gaps.
         number = 0
-        while f'{folder}virtfn{number}' in self._tree.links:
+        while f'{folder}virtfn{number}' in self._links:
             address = self._linked(f'{folder}virtfn{number}')
             if address is not None:
-                found.append(address)
+                functions.append(address)
             number += 1
-        return tuple(found)
+        return tuple(functions)
 
     def _reset_methods(self, folder: str) -> tuple[str, ...] | None:
         path = f'{folder}reset_method'
-        if path in self._tree.files:
+        if path in self._files:
             text = self._text(path)
             return None if text is None else tuple(text.split())
         if path in self._failures:
             return None
-        if f'{folder}reset' in self._tree.files:
-            # Before Linux 5.15: it can be reset, nothing says how.
+        if f'{folder}reset' in self._files:
+            # Before Linux 5.15, the kernel does not show the method.
             return ('reset',)
-        # Both files are there for what can be reset only
+        # Both files only exist for devices that can be reset
         # (drivers/pci/pci-sysfs.c:pci_dev_reset_attr_is_visible).
         return ()
 
     def _bars(self, path: str) -> tuple[host.DeviceBar, ...]:
-        found = []
+        bars = []
         for number, line in enumerate(self._lines(path)[:_BARS]):
             match = re.fullmatch(
                 '0x([0-9a-f]{16}) 0x([0-9a-f]{16}) 0x([0-9a-f]{16})',
@@ -369,11 +369,11 @@ class _Parser:
                 re.A,
             )
             if match is None:
-                self._fail(path, f'{line[:60]!r} is no resource')
+                self._fail(path, f'{line[:60]!r} is not a PCI resource')
                 break
-            start, end, flags = (int(one, 16) for one in match.groups())
+            start, end, flags = (int(field, 16) for field in match.groups())
             if flags:
-                found.append(
+                bars.append(
                     host.DeviceBar(
                         number,
                         end - start + 1 if end > start else 0,
@@ -382,23 +382,23 @@ class _Parser:
                         is_64_bit=bool(flags & _64_BIT),
                     )
                 )
-        return tuple(found)
+        return tuple(bars)
 
     def _groups(self) -> tuple[host.IommuGroup, ...]:
         numbers = {
             path[len(_GROUPS) :].split('/')[0] for path in self._below(_GROUPS)
         } | {
             name
-            for path, name in self._tree.links.items()
+            for path, name in self._links.items()
             if path.startswith(_DEVICES) and path.endswith('/iommu_group')
         }
-        found = []
+        groups = []
         for number in numbers:
             if not re.fullmatch('[0-9]{1,9}', number, re.A):
                 continue
             folder = f'{_GROUPS}{number}/'
             regions = self._lines(f'{folder}reserved_regions')
-            found.append(
+            groups.append(
                 host.IommuGroup(
                     int(number),
                     self._word(f'{folder}type'),
@@ -412,12 +412,12 @@ class _Parser:
                     self._word(f'{folder}name'),
                 )
             )
-        return tuple(sorted(found, key=lambda group: group.number))
+        return tuple(sorted(groups, key=lambda group: group.number))
 
     # CPUs and memory.
 
     def _processor(self) -> tuple[str | None, int | None, bool]:
-        """Return vendor, bits of an address, and whether it is a guest's."""
+        """Return CPU vendor, bits of an address, and whether it is a VM."""
         vendor = bits = None
         is_virtual = False
         for line in self._lines('proc/cpuinfo'):
@@ -435,11 +435,11 @@ class _Parser:
 
     def _cpus(self) -> tuple[host.Cpu, ...]:
         online = self._cpu_list(f'{_CPUS}online')
-        found = []
+        cpus = []
         for number in sorted(online or ()):
             folder = f'{_CPUS}cpu{number}/topology/'
             siblings = self._cpu_list(f'{folder}thread_siblings_list')
-            found.append(
+            cpus.append(
                 host.Cpu(
                     number,
                     self._number(f'{folder}physical_package_id'),
@@ -447,7 +447,7 @@ class _Parser:
                     siblings or frozenset(),
                 )
             )
-        return tuple(found)
+        return tuple(cpus)
 
     def _nodes(self) -> tuple[host.NumaNode, ...]:
         numbers = set()
@@ -464,7 +464,7 @@ class _Parser:
             self._text(f'{folder}meminfo') or '',
             re.A,
         )
-        if memory is None and f'{folder}meminfo' in self._tree.files:
+        if memory is None and f'{folder}meminfo' in self._files:
             self._fail(f'{folder}meminfo', 'it has no MemTotal')
         pools = []
         pattern = re.compile(
@@ -491,16 +491,16 @@ class _Parser:
         )
 
     def _tuned_cores(self) -> str | None:
-        """Return ``isolated_cores`` of the profile that is in force.
+        """Return ``isolated_cores`` of the active TuneD profile.
 
-        Where none is, what any profile would have. A profile sets it, or
-        includes the file of its variables, or another profile.
+        Without an active profile, that of any profile. A profile sets it
+        itself, or includes a file with its variables, or another profile.
         """
         active = (self._word('etc/tuned/active_profile') or '').split()
         if not active:
             paths = self._below('etc/tuned/')
             return next(filter(None, map(self._isolated_cores, paths)), None)
-        # The last one is on top of the others, and these of what they include.
+        # Later profiles override earlier ones and the profiles they include.
         profiles = active[::-1]
         known = set(profiles)
         for profile in profiles:
@@ -516,13 +516,17 @@ class _Parser:
             ]
             for path in (
                 *own,
-                *(one.lstrip('/') for one in included if one.startswith('/')),
-                # What profiles of tuned include.
+                *(
+                    name.lstrip('/')
+                    for name in included
+                    if name.startswith('/')
+                ),
+                # Included by the profiles that TuneD ships.
                 f'etc/tuned/{profile}-variables.conf',
             ):
-                found = self._isolated_cores(path)
-                if found is not None:
-                    return found
+                cores = self._isolated_cores(path)
+                if cores is not None:
+                    return cores
             profiles += [
                 name for name in dict.fromkeys(included) if name not in known
             ]
@@ -531,8 +535,8 @@ class _Parser:
 
     def _isolated_cores(self, path: str) -> str | None:
         values = self._settings(path, 'isolated_cores')
-        # "isolated_cores = ${isolated_cores}" keeps what it was.
-        values = [one for one in values if one != '${isolated_cores}']
+        # "isolated_cores = ${isolated_cores}" keeps the included value.
+        values = [value for value in values if value != '${isolated_cores}']
         return values[-1] if values else None
 
     def _settings(self, path: str, name: str) -> list[str]:
@@ -541,24 +545,24 @@ class _Parser:
             value.strip() for key, _, value in parts if key.strip() == name
         ]
 
-    # Modules, and what the kernel is started with.
+    # Modules and kernel arguments.
 
     def _distribution(self) -> tuple[str, ...]:
-        found: dict[str, list[str]] = {}
+        fields: dict[str, list[str]] = {}
         for line in self._lines('etc/os-release'):
             key, _equals, value = line.partition('=')
-            found[key] = value.strip('"\'').split()
+            fields[key] = value.strip('"\'').split()
         return tuple(
-            dict.fromkeys((*found.get('ID', ()), *found.get('ID_LIKE', ())))
+            dict.fromkeys((*fields.get('ID', ()), *fields.get('ID_LIKE', ())))
         )
 
     def _acpi_tables(self) -> tuple[str, ...] | None:
         folder = 'sys/firmware/acpi/tables'
         if folder in self._failures:
             return None
-        found = self._names(f'{folder}/')
-        # A host without ACPI says nothing of its firmware.
-        return tuple(found) if found else None
+        tables = self._names(f'{folder}/')
+        # Without ACPI, nothing is known about the firmware.
+        return tuple(tables) if tables else None
 
     def _builtin(self) -> frozenset[str] | None:
         for path in self._below('lib/modules/'):
@@ -569,48 +573,50 @@ class _Parser:
         return None
 
     def _aliases(self) -> tuple[tuple[str, str], ...] | None:
-        """Return what modules are loaded for; None where that is not known.
+        """Return the aliases of modules; None if they are not known.
 
-        A file that has nothing for any display device, not even for that of a
-        management controller, may be one that depmod has not made yet.
+        A file without an alias for any display device, not even for that of
+        the management controller, may not have been generated by depmod yet.
         """
         for path in self._below('lib/modules/'):
             if path.endswith('/modules.alias'):
-                words = (line.split() for line in self._lines(path))
-                found = [
-                    (one[1], _module(one[2])) for one in words if len(one) == 3
+                lines = (line.split() for line in self._lines(path))
+                aliases = [
+                    (fields[1], _module(fields[2]))
+                    for fields in lines
+                    if len(fields) == 3
                 ]
-                return tuple(found) or None
+                return tuple(aliases) or None
         return None
 
     def _configuration(self, kind: str) -> list[str]:
-        """Return the files of modprobe.d and the like that count.
+        """Return the files that apply of modprobe.d or modules-load.d.
 
-        One in an earlier folder takes the place of one of the same name in a
-        later folder; all are read in the order of their names.
+        A file overrides those with the same name in later folders. The order
+        is that of the names, regardless of the folder.
         """
-        found: dict[str, str] = {}
+        paths: dict[str, str] = {}
         for folder in collect.FOLDERS:
             for path in self._below(f'{folder}/{kind}/'):
-                found.setdefault(path.rpartition('/')[2], path)
-        return [path for _name, path in sorted(found.items())]
+                paths.setdefault(path.rpartition('/')[2], path)
+        return [path for _name, path in sorted(paths.items())]
 
     def _directives(
         self,
     ) -> tuple[tuple[host.Directive, ...], tuple[host.IgnoredLine, ...]]:
-        """Return what modprobe takes of its files, and what it does not."""
-        found, ignored = [], []
+        """Return the lines of modprobe.d, and those that modprobe ignores."""
+        directives, ignored = [], []
         for path in self._configuration('modprobe.d'):
             for line in self._lines(path):
-                words = line.split(None, 2)
-                if not words or words[0].startswith('#'):
+                fields = line.split(None, 2)
+                if not fields or fields[0].startswith('#'):
                     continue
-                if collect.is_directive(words):
-                    found.append(
+                if collect.is_directive(fields):
+                    directives.append(
                         host.Directive(
-                            words[0],
-                            _module(words[1]),
-                            words[2].strip() if len(words) > 2 else '',
+                            fields[0],
+                            _module(fields[1]),
+                            fields[2].strip() if len(fields) > 2 else '',
                             f'/{path}',
                         )
                     )
@@ -621,27 +627,29 @@ class _Parser:
                             text, f'/{path}', collect.meant(text.split()[0])
                         )
                     )
-        return tuple(found), tuple(ignored)
+        return tuple(directives), tuple(ignored)
 
     def _modules_load(self) -> tuple[tuple[str, str], ...]:
         paths = [*self._configuration('modules-load.d'), 'etc/modules']
         return tuple(
-            (_module(word), f'/{path}')
+            (_module(name), f'/{path}')
             for path in paths
-            for word in self._words(path)
+            for name in self._first_words(path)
         )
 
     def _initramfs_modules(self, *keys: str) -> tuple[tuple[str, str], ...]:
-        """Return the modules of an initramfs, and the file of each.
+        """Return the modules configured for the initramfs, with their files.
 
         :param keys: Settings of dracut.
         """
         path = 'etc/initramfs-tools/modules'
-        found = [(_module(word), f'/{path}') for word in self._words(path)]
+        modules = [
+            (_module(name), f'/{path}') for name in self._first_words(path)
+        ]
         for path in self._below('etc/initramfs-tools/hooks/'):
             for line in self._lines(path):
-                found += [
-                    (_module(word), f'/{path}') for word in line.split()[1:2]
+                modules += [
+                    (_module(name), f'/{path}') for name in line.split()[1:2]
                 ]
         for path in (
             'etc/dracut.conf',
@@ -651,27 +659,27 @@ class _Parser:
             for line in self._lines(path):
                 key, _equals, value = line.partition('=')
                 if key.strip().rstrip('+') in keys:
-                    found += [
-                        (_module(word), f'/{path}')
-                        for word in value.strip().strip('"\'').split()
+                    modules += [
+                        (_module(name), f'/{path}')
+                        for name in value.strip().strip('"\'').split()
                     ]
-        return tuple(found)
+        return tuple(modules)
 
     def _initramfs(self) -> host.Initramfs | None:
         folder = f'{collect.INITRAMFS}/'
         for path in sorted(
-            one
-            for one in (*self._tree.files, *self._failures)
-            if one.startswith(folder)
+            name
+            for name in (*self._files, *self._failures)
+            if name.startswith(folder)
         ):
             image = '/' + path[len(folder) :].replace('+', '/')
-            # Told of here and not as a failure: it often takes root, or a
-            # younger Python.
+            # Reported with the initramfs and not as a failure: it is common
+            # without root or without the program that decompresses it.
             reason = self._failures.pop(path, None)
             if reason is not None:
                 return host.Initramfs(image, reason=reason)
-            content = self._tree.files[path].decode('utf-8', 'replace')
-            # As ``find`` writes them, or without the dot.
+            content = self._files[path].decode('utf-8', 'replace')
+            # Archives have names with or without "./".
             names = [name.removeprefix('./') for name in content.split('\n')]
             return host.Initramfs(
                 image,
@@ -693,7 +701,7 @@ class _Parser:
 
     def _isolated_cpus(self) -> frozenset[int]:
         path = f'{_CPUS}isolated'
-        if path in self._tree.files or path in self._failures:
+        if path in self._files or path in self._failures:
             return self._cpu_list(path) or frozenset()
         # Before Linux 4.2.
         line = kernel.parse(self._text('proc/cmdline') or '')
@@ -708,7 +716,7 @@ class _Parser:
         withheld = [
             argument.name
             for argument in kernel.parse(text or '').arguments
-            # The rules on ids tell of those that vfio-pci cannot read.
+            # The rules about vfio-pci.ids report ids that are left out.
             if argument.key in collect.ARGUMENTS
             and not argument.key.endswith('.ids')
             and argument.is_withheld
@@ -716,40 +724,39 @@ class _Parser:
         if withheld:
             self._fail(
                 'proc/cmdline',
-                'The value of {names} is not packed and not known'.format(
-                    names=', '.join(dict.fromkeys(withheld))
-                ),
+                f'the value of {", ".join(dict.fromkeys(withheld))} was left '
+                f'out as a possible secret',
             )
         return text
 
     def _grub_settings(self) -> tuple[host.GrubSetting, ...]:
-        found = []
+        settings = []
         for path in ('etc/default/grub', *self._below('etc/default/grub.')):
             for line in self._lines(path):
                 assigned = _assigned(line)
                 if assigned is not None:
                     name, _operator, text = assigned
-                    found.append(host.GrubSetting(f'/{path}', name, text))
-        return tuple(found)
+                    settings.append(host.GrubSetting(f'/{path}', name, text))
+        return tuple(settings)
 
     def _boot_arguments(self) -> tuple[host.BootArguments, ...]:
-        found = []
+        boots = []
         grub = [
             path
             for path in ('etc/default/grub', *self._below('etc/default/grub.'))
-            if path in self._tree.files
+            if path in self._files
         ]
         values: dict[str, str] = {}
         for path in grub:
             for line in self._lines(path):
                 _assign(values, line)
-        # Of grub itself; the entries of RHEL have them.
+        # Variables of GRUB itself, which boot entries of RHEL use.
         variables: dict[str, str] = {}
         for line in self._lines('boot/grub2/grubenv'):
             name, _equals, value = line.partition('=')
             variables[name] = value.strip()
         saved = variables.pop('saved_entry', '')
-        # If it is unset, grub takes it from its own configuration.
+        # If it is unset, GRUB sets it in its own configuration.
         variables.setdefault('kernelopts', '$kernelopts')
         if grub:
             text = ' '.join(
@@ -760,18 +767,18 @@ class _Parser:
                 )
                 if values.get(name)
             )
-            found.append(
+            boots.append(
                 host.BootArguments(f'/{grub[0]}', _expand(text, variables))
             )
-        words = self._text('etc/kernel/cmdline')
-        if words is not None:
-            found.append(host.BootArguments('/etc/kernel/cmdline', words))
+        cmdline = self._text('etc/kernel/cmdline')
+        if cmdline is not None:
+            boots.append(host.BootArguments('/etc/kernel/cmdline', cmdline))
         entries = [
             path for path in self._below('boot/') if '/loader/entries/' in path
         ]
         default = (
             _default_entry(entries, saved)
-            if 'boot/grub2/grubenv' in self._tree.files
+            if 'boot/grub2/grubenv' in self._files
             else None
         )
         for path in entries:
@@ -779,22 +786,24 @@ class _Parser:
             options = [line.partition(' ')[2] for line in self._lines(path)]
             if options:
                 text = _expand(' '.join(options).strip(), variables)
-                found.append(
+                boots.append(
                     host.BootArguments(
                         f'/{path}', text, is_default=path == default
                     )
                 )
-        return tuple(found)
+        return tuple(boots)
 
 
 def _default_entry(
     paths: collections.abc.Sequence[str], saved: str
 ) -> str | None:
-    """Return the entry that grub boots; None where there is no question.
+    """Return the entry that GRUB boots; None if unknown, or the only one.
 
-    It has the entries in the order of their names, the latest version first,
-    and takes the first, or that which ``saved_entry`` names (``blscfg`` of
-    the grub2 of Fedora).
+    GRUB sorts entries by name, the latest version first, and boots the first
+    one, unless ``saved_entry`` selects another (``blscfg`` of Fedora's
+    grub2).
+
+    :param saved: Value of ``saved_entry``.
     """
     if len(paths) < 2:
         return None
@@ -814,7 +823,7 @@ def _default_entry(
 
 
 def _version_key(path: str) -> list[tuple[int, int, str]]:
-    """Return what names of files are compared by, numbers as numbers."""
+    """Return a key that sorts names of files, with numbers by value."""
     name = path.rpartition('/')[2].removesuffix('.conf')
     return [
         (1, int(part), '') if part.isdecimal() else (0, 0, part)
@@ -826,15 +835,15 @@ def _version_key(path: str) -> list[tuple[int, int, str]]:
 _VARIABLE = re.compile(r'\$(?:\{(\w+)(?::\+([^{}]*))?\}|(\w+))')
 
 
-#: Of what variables are replaced by, in characters.
+#: Limit of a text with its variables expanded, in characters.
 _LONGEST_EXPANSION = 1 << 16
 
 
 def _expand(text: str, values: collections.abc.Mapping[str, str]) -> str:
-    """Put values in the place of variables, as a shell and grub do.
+    """Expand variables, as a shell and GRUB do.
 
-    A value that refers to itself again and again doubles with each line: what
-    grows too long is not known.
+    A value that refers to itself twice doubles with each line, so a text that
+    grows too long is withheld.
     """
     parts = []
     size = position = 0
@@ -851,27 +860,27 @@ def _expand(text: str, values: collections.abc.Mapping[str, str]) -> str:
 
 
 def _assigned(line: str) -> tuple[str, str, str] | None:
-    """Return name, ``+`` or nothing, and text of an assignment of a shell."""
+    """Return name, ``+`` or nothing, and text of a shell assignment."""
     match = re.match(r'\s*(\w+)(\+?)=', line)
     if match is None:
         return None
     try:
-        words = shlex.split(line[match.end() :], comments=True)
+        values = shlex.split(line[match.end() :], comments=True)
     except ValueError:
-        # A quote without its counterpart: the shell would refuse it, too.
+        # An unclosed quote is an error in a shell, too.
         return None
-    return match[1], match[2], ''.join(words[:1])
+    return match[1], match[2], ''.join(values[:1])
 
 
 def _assign(
     values: collections.abc.MutableMapping[str, str], line: str
 ) -> None:
-    """Follow an assignment of a shell, ``A="$A b"`` and ``A+=" b"``."""
+    """Apply a shell assignment: ``A="$A b"`` or ``A+=" b"``."""
     assigned = _assigned(line)
     if assigned is None:
         return
     name, operator, text = assigned
-    # What has a backslash is for grub.
+    # GRUB expands escaped variables.
     parts = re.split(r'\\(\$\w*)', text)
     parts[::2] = [_expand(part, values) for part in parts[::2]]
     before = values.get(name, '') if operator else ''
@@ -882,27 +891,27 @@ def _assign(
 
 
 def _memory_bars(config: bytes) -> list[int]:
-    """Return the numbers of BARs for memory, as a configuration space tells.
+    """Return the numbers of the memory BARs in a configuration space.
 
-    Their types stay where there is no address in them (PCI Local Bus
-    Specification, 6.2.5.1); one of 32 bit that is not prefetchable has a type
-    of zero, and is not seen then.
+    BARs without an address keep their type bits (PCI Local Bus Specification,
+    6.2.5.1). Those of a 32-bit BAR that is not prefetchable are zero, so such
+    a BAR is only found if it has an address.
     """
-    found: list[int] = []
-    # The header of what is no bridge, and answers.
+    numbers: list[int] = []
+    # Only the header of a device that is not a bridge, and responds.
     if len(config) < 0x40 or config[0x0E] & 0x7F:
-        return found
+        return numbers
     number = 0
     while number < _BARS:
         offset = 0x10 + 4 * number
         value = int.from_bytes(config[offset : offset + 4], 'little')
         if value and not value & 1:
-            found.append(number)
+            numbers.append(number)
         number += 2 if value & 0b111 == 0b100 else 1
-    return found
+    return numbers
 
 
 def _module(path: str) -> str:
-    """Return the name of a module, of its file or as somebody wrote it."""
+    """Return the name of a module, with underscores, from a name or path."""
     name = path.strip().rpartition('/')[2]
     return re.sub(r'\.ko(\.\w+)?$', '', name).replace('-', '_')

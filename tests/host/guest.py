@@ -137,7 +137,7 @@ def _run(*command: str) -> str:
 
 
 def read(
-    tree: collect.Tree, addresses: list[str]
+    tree: collect.CollectedFiles, addresses: list[str]
 ) -> list[dict[str, typing.Any]]:
     """Return our verdicts on the host that runs this."""
     host = reader.parse(tree, '/')

@@ -99,7 +99,7 @@ class TestMutations(testtools.TestCase):
 
     def mutate(
         self,
-        tree: collect.Tree,
+        tree: collect.CollectedFiles,
         path: str,
         kind: str,
         chance: random.Random,

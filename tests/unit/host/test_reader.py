@@ -467,7 +467,7 @@ class TestUnreadable(TestCase):
         for path in paths:
             del tree.files[path]
         self.assertEqual(
-            {f'/{path}': 'it is not there' for path in paths},
+            {f'/{path}': 'it does not exist' for path in paths},
             self.named(self.read(tree)),
         )
 
@@ -477,7 +477,7 @@ class TestUnreadable(TestCase):
         path.parent.mkdir(exist_ok=True)
         for content, words in (
             ('{"format": 2, "unreadable": {}}', 'its format is not 1'),
-            ('{"format": 1}', 'it does not say what could not be read'),
+            ('{"format": 1}', 'it has no valid list of unreadable files'),
         ):
             path.write_text(content)
             self.assertEqual(
@@ -506,12 +506,12 @@ class TestUnreadable(TestCase):
         for path, content, words in (
             ('vendor', b'\xff\xfe', 'not text'),
             ('vendor', b'0x10de\0', 'not text'),
-            ('vendor', b'0x10de0', 'no id'),
+            ('vendor', b'0x10de0', 'not an id'),
             ('device', b'twenty', 'not a number'),
             ('class', b'', 'not a number'),
             ('numa_node', b'1_0', 'not a number'),
             ('numa_node', '\u0661'.encode(), 'not a number'),
-            ('resource', b'0x0 0x0\n', 'no resource'),
+            ('resource', b'0x0 0x0\n', 'not a PCI resource'),
         ):
             tree = trees.nouveau()
             path = f'sys/bus/pci/devices/0000:04:00.0/{path}'
@@ -545,7 +545,7 @@ class TestUnreadable(TestCase):
         self.assertEqual(
             {
                 '/etc/dracut.conf': 'it is larger than 16777216 bytes',
-                '/etc/kernel/cmdline': 'it is not a file',
+                '/etc/kernel/cmdline': 'it is not a regular file',
                 '/etc/modules': 'Is a directory',
             },
             self.named(reader.read(os.fspath(root))),
@@ -560,11 +560,12 @@ class TestUnreadable(TestCase):
         entries = root / 'boot/loader/entries'
         entries.mkdir(parents=True)
         (entries / f'{"0123456789abcdef" * 2}.conf').mkdir()
+        invalid = 'its name is not printable text'
         self.assertEqual(
             {
                 '/boot/loader/entries/***.conf': 'Is a directory',
-                '/etc/modprobe.d/\\x1b[2J.conf': 'its name is not text',
-                '/etc/modprobe.d/a\\udcff.conf': 'its name is not text',
+                '/etc/modprobe.d/\\x1b[2J.conf': invalid,
+                '/etc/modprobe.d/a\\udcff.conf': invalid,
             },
             self.named(reader.read(os.fspath(root))),
         )
@@ -641,7 +642,7 @@ class TestInitramfs(TestCase):
     def test_refused(self) -> None:
         main = cpio(*self.NAMES)
         for content, words in (
-            (b'MZ0000', 'no archive'),
+            (b'MZ0000', 'not a cpio archive'),
             (main[:200], 'damaged'),
             (main.replace(b'070701', b'070702', 1)[:50], 'damaged'),
         ):
@@ -698,8 +699,8 @@ class TestInitramfs(TestCase):
                 ValueError, self.listed_by_program, name, b''
             )
             self.assertEqual(
-                f'it is compressed with {name}, and there is no program '
-                f'{name}',
+                f'it is compressed with {name}, and the program {name} is '
+                f'not installed',
                 str(exc),
             )
 
@@ -709,12 +710,12 @@ class TestInitramfs(TestCase):
             ('exit 1', {}, 'damaged'),
             ('printf 070701', {}, 'damaged'),
             (f'echo $$ > {pid}; exec sleep 600', {'_LONGEST_UNPACKING': 0.1},
-             'lz4 did not unpack it in 0.1 s'),
+             'lz4 did not decompress it in 0.1 s'),
             # It has a first file of four gigabytes.
             (f'echo $$ > {pid}; printf 070701; yes FFFFFFFF | tr -d "\\n"',
-             {}, 'a name of'),
+             {}, 'a file name of'),
             (f'echo $$ > {pid}; cat {self.root}/begin /dev/zero',
-             {'_LARGEST_INITRAMFS': 1 << 20}, 'unpacks to more than 1048576'),
+             {'_LARGEST_INITRAMFS': 1 << 20}, 'larger than 1048576'),
         ):  # fmt: skip
             size = b'%08X' % (1 << 30)
             (self.root / 'begin').write_bytes(

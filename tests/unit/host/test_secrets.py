@@ -278,7 +278,7 @@ class TestSecrets(TestCase):
         others = trees.nouveau().files
         for tree in self.trees(secrets):
             places += 1
-            found = collect.Tree()
+            found = collect.CollectedFiles()
             for path, content in tree.files.items():
                 rule = collect.rule_for(path)
                 if rule is not None and content != others.get(path):

@@ -257,9 +257,9 @@ class Tree:
             link.symlink_to(target)
         return root
 
-    def tree(self) -> collect.Tree:
+    def tree(self) -> collect.CollectedFiles:
         """Return what is read of the files."""
-        found = collect.Tree()
+        found = collect.CollectedFiles()
         found.files = dict(self.files)
         found.links = {
             path: target.rpartition('/')[2]

@@ -263,7 +263,7 @@ class TestUse(host_cases.HostTestCase):
     def test_unreadable(self) -> None:
         tree = host_cases.card()
         del tree.files['proc/cmdline']
-        self.finds('GPU460', WARN, '/proc/cmdline: it is not there', tree)
+        self.finds('GPU460', WARN, '/proc/cmdline: it does not exist', tree)
 
 
 class TestIgnoredLines(host_cases.HostTestCase):

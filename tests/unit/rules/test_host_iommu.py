@@ -242,7 +242,7 @@ class TestIommu(host_cases.HostTestCase):
         self.finds(
             'GPU460',
             WARN,
-            'The value of intel_iommu, iommu is not packed',
+            'the value of intel_iommu, iommu was left out',
             tree,
         )
         self.finds(

@@ -162,7 +162,7 @@ class TestShow(TestCase):
         rows = self.run_json(host.ShowHost, '--long', path, status=1)
         self.assertEqual(3, len(rows))
         self.assertIsNone(rows[0]['Kernel Arguments'])
-        self.assertEqual('/proc/cmdline: it is not there\n', self.log.output)
+        self.assertEqual('/proc/cmdline: it does not exist\n', self.log.output)
 
     def test_entries_of_the_boot_loader(self) -> None:
         tree = trees.a100().tree()
