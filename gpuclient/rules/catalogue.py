@@ -12,8 +12,8 @@
 
 """Rules that compare an alias with the catalogue of GPU models.
 
-All are warnings: Nova accepts any ids, and a card may be newer than the
-catalogue. A name without a model gives no finding.
+All findings are warnings: Nova accepts any ids, and a card may be newer than
+the catalogue. There is none for a name that does not contain a model.
 """
 
 import collections.abc
@@ -28,12 +28,12 @@ from gpuclient.rules import finding
 _COUNTER = re.compile('a[0-9]', re.IGNORECASE | re.ASCII)
 Names: typing.TypeAlias = collections.abc.Callable[[str, str], str | None]
 
-#: Vendors whose aliases are for GPUs; Intel makes network cards and
-#: accelerators, too.
+#: Vendors whose PCI devices in aliases are GPUs; those of Intel may be network
+#: cards.
 _OF_GPUS = ('1002', '10de')
-#: NVSwitches, which go to a guest together with the GPUs that they link.
+#: NVSwitches, which are passed through together with the GPUs that they link.
 _NVSWITCHES = {('10de', '1af1'), ('10de', '22a3')}
-#: Words in names of aliases that are no model.
+#: Words in names of aliases that are not models.
 _BRANDS = {
     'accelerator',
     'ada',
@@ -83,7 +83,7 @@ _VENDOR_WORDS = {
     'rtx': '10de',
     'tesla': '10de',
 }
-#: ``A2``, ``T4``, ``L40``: these may name a rack or a zone as well.
+#: ``A2``, ``T4``, ``L40``: also possible names of racks or zones.
 _SHORT = re.compile('[a-z][0-9]{1,2}', re.ASCII)
 _MEMORY = re.compile('([0-9]{1,3})g(?:i?b)?', re.ASCII)
 
@@ -93,10 +93,10 @@ def check_alias(
     catalogue: catalogue_model.Catalogue,
     names: Names | None = None,
 ) -> tuple[finding.Finding, ...]:
-    """Return where an alias differs from the GPU model with its ids.
+    """Return the differences between an alias and the GPU model with its ids.
 
-    :param names: Returns the name of a vendor and a product in a database of
-        PCI ids, or None; ids that are in it are not mistyped.
+    :param names: Returns the name of a vendor and product in a database of
+        PCI ids, or None; ids in the database are not reported as unknown.
     """
     if alias.vendor_id is None or alias.product_id is None:
         return ()
@@ -114,7 +114,7 @@ def check_alias(
     if (
         vendor_id not in _OF_GPUS
         or (vendor_id, product_id) in _NVSWITCHES
-        # The virtual functions of a card may have ids of their own.
+        # VFs may have other ids than the card.
         or alias.device_type == 'type-VF'
         or any(
             model.audio_product_id == product_id
@@ -129,7 +129,7 @@ def check_alias(
 def check_choice(
     model: catalogue_model.Model,
 ) -> tuple[finding.Finding, ...]:
-    """Return that a model has more than one device type."""
+    """Return a finding if a model has more than one device type."""
     if len(model.device_types) < 2:
         return ()
     why = f' ({model.notes})' if model.notes else ''
@@ -214,10 +214,11 @@ def _other_model(
 def _other_type(
     alias: alias_model.Alias, models: tuple[catalogue_model.Model, ...]
 ) -> collections.abc.Iterator[finding.Finding]:
-    """Warn that cards of the model usually have another device type.
+    """Check the device type of an alias against that of its model.
 
-    libvirt's driver reports the type (``nova/virt/libvirt/host.py:Host.
-    _get_pcidev_info``); an alias only matches devices of its own type.
+    Nova's libvirt driver determines the type of a device
+    (``nova/virt/libvirt/host.py:Host._get_pcidev_info``); an alias only
+    matches devices of its own type.
     """
     expected = tuple(
         dict.fromkeys(kind for model in models for kind in model.device_types)
@@ -254,7 +255,7 @@ _COMPARE = (
 
 
 def _when(models: tuple[catalogue_model.Model, ...], wanted: str) -> str:
-    """Return when models have the less usual device type."""
+    """Return when cards of models have an unusual device type."""
     notes = dict.fromkeys(model.notes for model in models if model.notes)
     if notes:
         return f'in some cases: {"; ".join(notes)}'
@@ -264,7 +265,7 @@ def _when(models: tuple[catalogue_model.Model, ...], wanted: str) -> str:
 
 
 def _words(name: str) -> tuple[str, ...]:
-    """Return the words of a name, with brands as words of their own."""
+    """Return the words of a name, with brands as separate words."""
     alias_words = []
     for word in catalogue_model.name_words(name):
         for brand in ('nvidia', 'tesla', 'rtx', 'gpu'):
@@ -283,7 +284,10 @@ def _is_distinctive(word: str) -> bool:
 def _named(
     name: str, catalogue: catalogue_model.Catalogue
 ) -> tuple[catalogue_model.Model, ...]:
-    """Return the models in the name of an alias, by the longest match."""
+    """Return the models whose designation is in the name of an alias.
+
+    If several designations match, only the longest ones count.
+    """
     alias_words = _words(name)
     vendors = {
         _VENDOR_WORDS[word] for word in alias_words if word in _VENDOR_WORDS
@@ -291,17 +295,17 @@ def _named(
     named: list[catalogue_model.Model] = []
     longest = 0
     for model in catalogue.models:
-        wanted = catalogue_model.name_words(model.designation)
-        length = len(wanted)
+        designation = catalogue_model.name_words(model.designation)
+        length = len(designation)
         if (
             (vendors and model.vendor_id not in vendors)
             or length < longest
-            or not _contains(alias_words, wanted)
+            or not _contains(alias_words, designation)
             or (
                 not vendors
                 and length == 1
-                and _SHORT.fullmatch(wanted[0])
-                and not _only_about(alias_words, wanted[0])
+                and _SHORT.fullmatch(designation[0])
+                and not _only_about(alias_words, designation[0])
             )
         ):
             continue
@@ -312,15 +316,19 @@ def _named(
     return tuple(named)
 
 
-def _contains(alias_words: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
-    return ''.join(wanted) in alias_words or any(
-        alias_words[at : at + len(wanted)] == wanted
-        for at in range(len(alias_words) - len(wanted) + 1)
+def _contains(
+    alias_words: tuple[str, ...], designation: tuple[str, ...]
+) -> bool:
+    """Whether a name contains a designation, as one word or several."""
+    length = len(designation)
+    return ''.join(designation) in alias_words or any(
+        alias_words[start : start + length] == designation
+        for start in range(len(alias_words) - length + 1)
     )
 
 
 def _only_about(alias_words: tuple[str, ...], model: str) -> bool:
-    """Whether all words of a name are about GPUs."""
+    """Whether the other words of a name are all about GPUs."""
     return all(
         word == model or word in _BRANDS or _MEMORY.fullmatch(word)
         for word in alias_words
@@ -332,23 +340,24 @@ def _may_mean(
     model: catalogue_model.Model,
     named: tuple[catalogue_model.Model, ...],
 ) -> bool:
-    """Whether a name may be for a model, although it has others."""
+    """Whether a name that contains some models may mean another one.
+
+    :param named: The models whose designation the name contains.
+    """
     alias_words = _words(name)
-    own = catalogue_model.name_words(model.designation)
+    designation = catalogue_model.name_words(model.designation)
     longest = len(catalogue_model.name_words(named[0].designation))
-    if _contains(alias_words, own) and len(own) >= longest:
+    if _contains(alias_words, designation) and len(designation) >= longest:
         return True
     # "h100" alone may be an H100 NVL.
     return longest == 1 and any(
-        word in alias_words for word in own if _is_distinctive(word)
+        word in alias_words for word in designation if _is_distinctive(word)
     )
 
 
 def _named_memory(alias: alias_model.Alias) -> int | None:
-    """Return the memory in MiB that is in the name of an alias.
-
-    For a VF it may be that of a profile, ``a100-4g-20gb``.
-    """
+    """Return the memory in MiB that the name of an alias contains."""
+    # The name of a VF may contain a profile: a100-4g-20gb.
     if alias.device_type == 'type-VF':
         return None
     sizes = [

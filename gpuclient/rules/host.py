@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Rules about a host whose GPUs are passed through.
+"""Rules about a compute host whose GPUs are passed through.
 
-Every check returns a result, a PASS as well, so that a check that did not run
-is never taken for one that passed.
+A check that passes returns a result as well, so that a check that did not run
+is not mistaken for one that passed.
 """
 
 from gpuclient.model import catalogue
@@ -38,10 +38,10 @@ def check(
 ) -> tuple[check_result.CheckResult, ...]:
     """Return the results of all checks: of the host, then of each device.
 
-    :param intent: What is known of its use; without it, a card is for guests
-        if vfio-pci is bound to it or claims it, or if it is a GPU and not
-        the console.
-    :param models: GPU models, for the device type that each should have.
+    :param intent: The intended use of the host. Without it, a card is for
+        guests if it is bound to vfio-pci or claimed by it, or if it is a GPU
+        and not the console.
+    :param models: GPU models, for their device types.
     """
     view = passthrough_view.View(
         host,
@@ -172,8 +172,8 @@ def _no_devices(view: passthrough_view.View) -> check_result.CheckResult:
         'devices',
         f'none of the {gpus} display controllers and accelerators is for '
         f'guests',
-        'Specify those that are, with --device or by the [pci]device_spec of '
-        'their configuration',
+        'Specify the devices for guests with --device, or the configuration '
+        'with their [pci]device_spec with --config',
     )
 
 
@@ -181,7 +181,7 @@ def _ignored_lines(view: passthrough_view.View) -> check_result.Results:
     check_name = 'modprobe.d'
     host = view.host
     for line in host.ignored_lines:
-        # Passthrough may depend on it; other lines may not matter at all.
+        # Passthrough may depend on it; other lines may be irrelevant.
         about_vfio = 'vfio' in line.text and view.for_guests
         make = check_result.fail if about_vfio else check_result.warn
         yield make(
@@ -207,7 +207,7 @@ def _correction(line: host_model.IgnoredLine) -> str:
 
 
 def _switches(view: passthrough_view.View) -> check_result.Results:
-    """Check that a driver configures the NVSwitches that link GPUs."""
+    """Check that the NVSwitches that link GPUs are bound to a driver."""
     check_name = 'NVSwitches'
     switches = [device for device in view.host.devices if device.is_nvswitch]
     linked = [

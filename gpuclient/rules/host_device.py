@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Rules about a device for guests, apart from its driver and its group.
+"""Rules about a device for guests, except for its driver and IOMMU group.
 
-Each takes a view of the host and a device, and yields the result of one
+Each takes a view of the host and a device, and yields the results of one
 check.
 """
 
@@ -53,7 +53,7 @@ def _device_type(
     check_name = 'device type'
     actual = device.device_type
     aliases = view.aliases_of(device)
-    # An alias without a type takes any but a PF
+    # An alias without device_type matches any device but a PF
     # (nova/pci/stats.py:_filter_pools_for_pfs).
     fitting = [
         alias
@@ -91,7 +91,7 @@ def _device_type(
             (
                 'Turn on SR-IOV, ARI and memory above 4 GiB in the firmware '
                 'setup; or set device_type to type-PCI in the alias'
-                # QEMU does not show SR-IOV to a virtual machine.
+                # QEMU hides the SR-IOV capability from a virtual machine.
                 if actual == 'type-PCI' and not view.host.is_virtual
                 else f'Set device_type to {actual} in the alias'
             ),
@@ -110,7 +110,7 @@ def _bars(
     check_name = 'BARs'
     missing = device.bars_without_memory
     if device.responds is False or device.physical_function is not None:
-        # Another check reports it; a VF has the BARs of its PF.
+        # Reported by another check, or a VF, whose BARs are in its PF.
         return
     if not missing:
         yield check_result.passed(
@@ -144,25 +144,25 @@ def _sriov(
         yield check_result.warn(
             'GPU438',
             check_name,
-            'it has the capability, but the kernel offers no VFs: libvirt '
-            'reports type-PCI',
-            'Turn on SR-IOV in the firmware setup, so that VFs get memory; '
-            'or set device_type to type-PCI in the alias',
+            'it has the SR-IOV capability, but the kernel offers no VFs: '
+            'libvirt reports type-PCI',
+            'Turn on SR-IOV in the firmware setup, so that memory is assigned '
+            'to VFs; or set device_type to type-PCI in the alias',
         )
     elif device.sriov_num_vfs or device.virtual_functions:
         yield _with_vfs(device)
     elif device.sriov_total_vfs:
         yield check_result.passed(
-            check_name, f'no VFs, of {device.sriov_total_vfs} possible'
+            check_name, f'0 of {device.sriov_total_vfs} VFs are enabled'
         )
     elif device.has_sriov_capability is None:
         yield check_result.passed(check_name, 'the kernel offers no VFs')
     else:
-        yield check_result.passed(check_name, 'without the capability')
+        yield check_result.passed(check_name, 'no SR-IOV capability')
 
 
 def _with_vfs(device: host_model.PciDevice) -> check_result.CheckResult:
-    """Return the result for a card with VFs that is passed through whole."""
+    """Return the result for a PF with VFs that is for guests itself."""
     count = device.sriov_num_vfs or len(device.virtual_functions)
     choice = 'pass through the VFs instead of the card'
     return check_result.warn(
@@ -187,10 +187,9 @@ def _boot_vga(
         yield check_result.warn(
             'GPU440',
             check_name,
-            f'the console of the host may be on it ({framebuffers}): only '
-            f'VGA controllers have boot_vga, and no other device has it set. '
-            f'vfio-pci then fails to reserve its memory ("BAR 0: can\'t '
-            f'reserve")',
+            f'the console of the host may be on it ({framebuffers}), because '
+            f'no VGA controller is the boot VGA. vfio-pci then fails to '
+            f'reserve its memory ("BAR 0: can\'t reserve")',
             _release_framebuffer(view),
         )
     elif not device.boot_vga:
@@ -200,13 +199,13 @@ def _boot_vga(
         # (drivers/vfio/pci/vfio_pci_core.c:vfio_pci_vga_init).
         yield check_result.passed(
             check_name,
-            'the boot VGA, but the console does not hold its memory',
+            'the boot VGA, but no framebuffer uses its memory',
         )
     else:
         yield check_result.warn(
             'GPU440',
             check_name,
-            f'the boot VGA; the console of the host may hold its memory '
+            f'the boot VGA; the console of the host may use its memory '
             f'({framebuffers}), which vfio-pci then fails to reserve ("BAR '
             f'1: can\'t reserve")',
             _release_framebuffer(view),
@@ -216,11 +215,11 @@ def _boot_vga(
 def _may_be_console(
     view: passthrough_view.View, device: host_model.PciDevice
 ) -> bool:
-    """Whether a framebuffer may be on a device without sysfs saying so.
+    """Whether a framebuffer may be on a device that is not a VGA controller.
 
-    Only VGA devices have ``boot_vga``
-    (``drivers/pci/pci-sysfs.c:pci_dev_attrs_are_visible``), and only of these
-    does vfio-pci remove a framebuffer
+    Only VGA controllers have ``boot_vga`` in sysfs
+    (``drivers/pci/pci-sysfs.c:pci_dev_attrs_are_visible``), and vfio-pci only
+    removes the framebuffers of these
     (``drivers/vfio/pci/vfio_pci_core.c:vfio_pci_vga_init``).
     """
     return (
@@ -252,7 +251,7 @@ def _reset(
     elif methods == () and _resets_with_bus(view, device):
         yield check_result.passed(
             check_name,
-            'with its bus: all functions on it are bound to VFIO',
+            'with its bus, because all functions on it are bound to VFIO',
         )
     elif methods is None:
         yield check_result.warn(
@@ -265,8 +264,8 @@ def _reset(
         yield check_result.warn(
             'GPU441',
             check_name,
-            'the kernel has no way to reset it: a server gets it in the '
-            'state that the previous one left, with its memory',
+            'the kernel has no way to reset it: a server gets it with the '
+            'state and the memory content that the previous server left',
             'Look for firmware of the card that supports FLR; otherwise do '
             'not share the card between tenants',
         )
@@ -275,13 +274,13 @@ def _reset(
 def _resets_with_bus(
     view: passthrough_view.View, device: host_model.PciDevice
 ) -> bool:
-    """Whether vfio-pci resets a card that has no reset method of its own.
+    """Whether vfio-pci resets a card without a reset method with its bus.
 
-    The kernel does not reset the bus of a function while other functions are
-    on it (``drivers/pci/pci.c:pci_parent_bus_reset``); vfio-pci does so when
-    all of them are bound to it and the last one is closed
+    The kernel does not reset the bus of a function that has other functions
+    on it (``drivers/pci/pci.c:pci_parent_bus_reset``). vfio-pci does so when
+    it closes the last of these functions, if all are bound to it
     (``drivers/vfio/pci/vfio_pci_core.c:vfio_pci_dev_set_try_reset``). A root
-    bus, the first of its domain, has no such reset.
+    bus, the first of its domain, cannot be reset.
     """
     address = device.address
     others = [
@@ -318,7 +317,7 @@ def _power(
             else 'Add "options vfio-pci disable_idle_d3=1" to a file in '
             f'/etc/modprobe.d, {host_remedy.rebuild_initramfs(view.host)}',
         )
-    # Any device that a driver was unbound from is "unknown", and works
+    # Unbinding a driver leaves the state "unknown"; the device still works
     # (drivers/pci/pci-driver.c:pci_device_remove).
     elif device.responds is False or state == 'error':
         yield check_result.fail(
@@ -367,7 +366,7 @@ def _numa_node(
 def _cpus(
     view: passthrough_view.View, device: host_model.PciDevice
 ) -> check_result.Results:
-    """Check that pinned servers get CPUs on the NUMA node of a device."""
+    """Check that the NUMA node of a device has CPUs for pinned servers."""
     check_name = 'CPUs'
     node = next(
         (node for node in view.host.nodes if node.number == device.numa_node),
@@ -402,7 +401,7 @@ def _cpus(
 def _huge_pages(
     view: passthrough_view.View, device: host_model.PciDevice
 ) -> check_result.Results:
-    """Check that the node of a device has huge pages, if any node has."""
+    """Check that the node of a device has huge pages, if any node does."""
     check_name = 'huge pages'
     nodes = {node.number: node for node in view.host.nodes}
     totals = {
@@ -423,13 +422,15 @@ def _huge_pages(
     yield check_result.warn(
         'GPU446',
         check_name,
-        f'node {number}, where the card is, has none, but other nodes have: '
-        f'servers with huge pages get no memory near the card',
+        f'node {number}, where the card is, has no huge pages, but other '
+        f'nodes do: servers with huge pages get no memory on the node of the '
+        f'card',
         f'Spread them evenly over the nodes: {_spread(view)}',
     )
 
 
 def _spread(view: passthrough_view.View) -> str:
+    """Return the change of arguments that allocates pages on all nodes."""
     pools = view.arguments.huge_pages.pools
     return (
         ', '.join(

@@ -19,20 +19,20 @@ from gpuclient.rules import check_result
 from gpuclient.rules import host_remedy
 from gpuclient.rules import passthrough_view
 
-#: Of each vendor, the table of the firmware, the name in the firmware setup,
-#: and what to look for in dmesg.
+#: For each vendor, the ACPI table of the IOMMU, its name in the firmware
+#: setup, and the prefix of its messages in dmesg.
 _FIRMWARE: dict[cpu.Vendor | None, tuple[str, str, str]] = {
     cpu.Vendor.INTEL: ('DMAR', 'VT-d', 'DMAR'),
     cpu.Vendor.AMD: ('IVRS', 'the IOMMU (AMD-Vi)', 'AMD-Vi'),
     cpu.Vendor.ARM: ('IORT', 'the SMMU', 'SMMU'),
 }
-#: The models of libvirt, for virtual machines.
+#: Models of libvirt's ``<iommu>`` element, for virtual machines.
 _LIBVIRT_MODELS: dict[cpu.Vendor | None, str] = {
     cpu.Vendor.INTEL: 'intel',
     cpu.Vendor.AMD: 'amd',
     cpu.Vendor.ARM: 'smmuv3',
 }
-#: Of each vendor, the argument that is for CPUs of the other one.
+#: For each vendor, the kernel argument for CPUs of the other vendor.
 _OF_OTHER_VENDOR: dict[cpu.Vendor | None, tuple[str, cpu.Vendor]] = {
     cpu.Vendor.AMD: ('intel_iommu', cpu.Vendor.INTEL),
     cpu.Vendor.INTEL: ('amd_iommu', cpu.Vendor.AMD),
@@ -41,7 +41,7 @@ _NOIOMMU = 'enable_unsafe_noiommu_mode'
 
 
 def check(view: passthrough_view.View) -> check_result.Results:
-    """Check that the IOMMU is on, with the right kernel arguments."""
+    """Check that the IOMMU is on, and its kernel arguments and mode."""
     yield _is_on(view)
     yield _arguments(view)
     if view.host.iommu_on:
@@ -56,10 +56,10 @@ def _is_on(view: passthrough_view.View) -> check_result.CheckResult:
         units = f' ({", ".join(host.iommus)})' if host.iommus else ''
         return check_result.passed(check_name, f'on: {count} groups{units}')
     reason, how = _why_off(view)
-    # Without devices for guests, nothing depends on it.
+    # Without devices for guests, the host works without an IOMMU.
     make = check_result.fail if view.for_guests else check_result.warn
     of_vfio = any(device.group is not None for device in host.devices)
-    groups = 'only those that VFIO makes' if of_vfio else 'none'
+    groups = 'only those that VFIO creates' if of_vfio else 'none'
     return make(
         'GPU420',
         check_name,
@@ -70,9 +70,9 @@ def _is_on(view: passthrough_view.View) -> check_result.CheckResult:
 
 
 def _why_off(view: passthrough_view.View) -> tuple[str, str]:
-    """Return why a host has no IOMMU groups, and what to do."""
+    """Return why the IOMMU of a host is off, and what to do."""
     host = view.host
-    # Arm has no such argument.
+    # On Arm, no argument turns the SMMU off.
     off = (
         None if host.cpu_vendor is cpu.Vendor.ARM else view.arguments.iommu_off
     )
@@ -107,7 +107,7 @@ def _why_off(view: passthrough_view.View) -> tuple[str, str]:
 
 
 def _in_firmware(host: host_model.Host) -> str:
-    """Return how to turn on the IOMMU in firmware, or give a VM one."""
+    """Return how to turn on the IOMMU, or add one to a virtual machine."""
     if host.is_virtual:
         text = 'Add an IOMMU to this virtual machine'
         model = _LIBVIRT_MODELS.get(host.iommu_vendor)
@@ -130,7 +130,10 @@ def _add_intel_iommu(view: passthrough_view.View) -> str:
 
 
 def _turn_on(view: passthrough_view.View, off: str) -> host_remedy.Change:
-    """Return what replaces the argument that turns the IOMMU off."""
+    """Return the change that removes the argument that turns the IOMMU off.
+
+    :param off: The argument, such as ``iommu=off``.
+    """
     name, _equals, value = off.partition('=')
     written = view.arguments.written(name)
     remove = tuple(
@@ -147,7 +150,7 @@ def _turn_on(view: passthrough_view.View, off: str) -> host_remedy.Change:
         )
     )
     add = []
-    # Some kernels have it on by default, but not all.
+    # Intel's IOMMU is only on by default in some kernels.
     if view.host.iommu_vendor is cpu.Vendor.INTEL and not left.intel_iommu_on:
         add.append('intel_iommu=on')
     if not left.iommu_passthrough:
@@ -172,7 +175,7 @@ def _arguments(view: passthrough_view.View) -> check_result.CheckResult:
         return check_result.passed(check_name, ' '.join(shown) or 'none')
     name, its_vendor = other
     make = check_result.warn if host.iommu_on else check_result.fail
-    # AMD's IOMMU needs no argument.
+    # AMD's IOMMU is on by default.
     add = vendor is cpu.Vendor.INTEL and not view.arguments.intel_iommu_on
     change = host_remedy.Change(
         remove=view.arguments.written(name),
@@ -181,7 +184,7 @@ def _arguments(view: passthrough_view.View) -> check_result.CheckResult:
     return make(
         'GPU421',
         check_name,
-        f'{name} is for CPUs of {its_vendor.label}, this host has '
+        f'{name} is for CPUs of {its_vendor.label}, but this host has '
         f'{host.cpu_vendor_id}: the argument has no effect',
         host_remedy.describe(host, change),
     )
@@ -193,7 +196,7 @@ def _mode(view: passthrough_view.View) -> check_result.CheckResult:
     domains = {group.domain for group in host.groups} - {None}
     bypassed = view.arguments.iommu_passthrough
     if domains:
-        # The kernel translates for devices that it does not trust anyway.
+        # The kernel always translates for devices that it does not trust.
         bypassed = domains == {'identity'} or (
             bypassed and 'identity' in domains
         )
@@ -212,7 +215,7 @@ def _mode(view: passthrough_view.View) -> check_result.CheckResult:
 
 
 def check_noiommu_mode(view: passthrough_view.View) -> check_result.Results:
-    """Check that VFIO does not bind devices without an IOMMU."""
+    """Check that VFIO does not use devices without an IOMMU."""
     check_name = 'no-IOMMU mode'
     host = view.host
     without = [
@@ -224,10 +227,10 @@ def check_noiommu_mode(view: passthrough_view.View) -> check_result.Results:
         yield check_result.passed(check_name, 'off')
         return
     groups = ''.join(
-        f'; group {device.group} of {device.address} is not of an IOMMU'
+        f'; group {device.group} of {device.address} has no IOMMU'
         for device in without
     )
-    # It is not used where an IOMMU has all cards.
+    # Without effect if all devices are in groups of an IOMMU.
     make = check_result.fail if without else check_result.warn
     yield make(
         'GPU462',

@@ -20,7 +20,7 @@ from gpuclient.model import kernel
 from gpuclient.rules import check_result
 from gpuclient.rules import passthrough_view
 
-#: With more of a node than this in huge pages, the host has too little.
+#: Share of the memory of a node in huge pages that leaves the host too little.
 _MOST_IN_PAGES = 0.95
 
 
@@ -121,7 +121,7 @@ def _reserved_pages(view: passthrough_view.View) -> check_result.Results:
 
 
 def _memory(view: passthrough_view.View) -> check_result.Results:
-    """Check that the host has memory left beside huge pages."""
+    """Check that huge pages leave enough memory to the host."""
     check_name = 'memory'
     nodes = [node for node in view.host.nodes if node.memory_kib]
     if not nodes:
@@ -140,8 +140,8 @@ def _memory(view: passthrough_view.View) -> check_result.Results:
                     check_name,
                     f'huge pages use {pages >> 10} of {memory >> 10} MiB of '
                     f'node {node.number}',
-                    'Allocate fewer: the host, QEMU and the tables of VFIO '
-                    'need the rest',
+                    'Allocate fewer huge pages: the host, QEMU and the page '
+                    'tables of VFIO need the other memory',
                 )
             )
     left = (total - in_pages) >> 10
@@ -185,7 +185,7 @@ def _cpus_of_tuned(view: passthrough_view.View) -> check_result.Results:
             'CPUs',
             f'TuneD cannot parse isolated_cores = '
             f'{view.host.tuned_isolated_cores}, and isolates no CPU',
-            'Correct it: 2-15,18-31',
+            'Write a list of CPUs, such as 2-15,18-31',
         )
 
 
@@ -200,7 +200,7 @@ def _isolation_is_known(view: passthrough_view.View) -> bool:
 def _cpus_of_nova(
     view: passthrough_view.View, online: frozenset[int]
 ) -> check_result.Results:
-    """Check that the CPU sets of Nova have CPUs of the host."""
+    """Check that the CPUs in the CPU sets of Nova exist on the host."""
     for option, cpus in (
         ('cpu_dedicated_set', view.intent.dedicated_cpus),
         ('cpu_shared_set', view.intent.shared_cpus),
@@ -218,7 +218,7 @@ def _cpus_of_nova(
 def _isolation(
     view: passthrough_view.View, online: frozenset[int]
 ) -> check_result.Results:
-    """Check that the CPUs of pinned servers are isolated, and no others."""
+    """Check that exactly the CPUs for pinned servers are isolated."""
     dedicated = view.intent.dedicated_cpus
     if dedicated is None:
         return
@@ -231,7 +231,8 @@ def _isolation(
         ),
         (
             isolated - dedicated,
-            'are isolated, but not in cpu_dedicated_set: they are not used',
+            'are isolated, but not in cpu_dedicated_set: pinned servers do '
+            'not use them',
         ),
     ):
         if cpus:

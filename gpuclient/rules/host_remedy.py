@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How to change what a host boots with, in the words of a remedy.
+"""Remedies that change what a host boots with.
 
-What each distribution needs is in :mod:`gpuclient.model.distribution`.
+:mod:`gpuclient.model.distribution` has the commands of each distribution.
 """
 
 import collections.abc
@@ -29,14 +29,14 @@ _REBOOT = 'then reboot'
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """What has to differ at the next boot of a host."""
+    """A change of what a host boots with."""
 
     #: Kernel arguments, as they are written.
     add: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
-    #: Lines for a file of modprobe.d.
+    #: Lines to add to a file of modprobe.d.
     lines: tuple[str, ...] = ()
-    #: Whether vfio-pci has to be loaded, before the drivers in ``rivals``.
+    #: Whether to load vfio-pci at boot, before the drivers in ``rivals``.
     early: bool = False
     rivals: tuple[str, ...] = ()
 
@@ -47,9 +47,9 @@ def describe(host: host_model.Host, change: Change) -> str:
     files = []
     lines = [f'the line "{line}"' for line in change.lines]
     if change.early and uses_dracut(host) is False:
-        # initramfs-tools does not know rd.driver.pre. It loads the modules of
-        # its file after udev has loaded drivers, so softdep lines set the
-        # order; the file is for cards whose drivers are all blacklisted.
+        # initramfs-tools does not support rd.driver.pre, and loads the modules
+        # of its file after udev has loaded drivers. softdep lines set the
+        # order; the file is necessary if all drivers are blacklisted.
         files.append(f'vfio-pci to {distribution.INITRAMFS_TOOLS_MODULES}')
         lines += _softdep_lines(change.rivals)
     elif change.early:
@@ -58,8 +58,8 @@ def describe(host: host_model.Host, change: Change) -> str:
                 f'vfio-pci to the initramfs (add_drivers+=" vfio-pci " in a '
                 f'file in {distribution.DRACUT_CONF_D})'
             )
-        given = kernel.parse(host.kernel_arguments or '').early_drivers
-        if passthrough_view.VFIO_PCI not in given:
+        early = kernel.parse(host.kernel_arguments or '').early_drivers
+        if passthrough_view.VFIO_PCI not in early:
             arguments.append('rd.driver.pre=vfio-pci')
     if lines:
         files.append(
@@ -94,7 +94,7 @@ def _capitalize(text: str) -> str:
 
 
 def or_instead(step: str) -> str:
-    """Return a step as the alternative to the sentence before it."""
+    """Return a step as the alternative to the preceding sentence."""
     return f'Or {step[0].lower()}{step[1:]}'
 
 
@@ -103,7 +103,10 @@ def wait(
     rivals: collections.abc.Iterable[str],
     module: str,
 ) -> str:
-    """Return how to load drivers only after a module."""
+    """Return how to load a module before other drivers.
+
+    :param rivals: The other drivers.
+    """
     lines = tuple(distribution.softdep(driver, module) for driver in rivals)
     return describe(host, Change(lines=lines))
 
@@ -115,16 +118,16 @@ def uses_dracut(host: host_model.Host) -> bool | None:
 
 
 def system(host: host_model.Host) -> str | None:
-    """Return the ``--system`` of a host: debian or rhel.
+    """Return the value of ``--system`` for a host: debian or rhel.
 
-    None where the distribution is unknown, or its boot loader another one.
+    None if the distribution is unknown, or uses another boot loader.
     """
     tool = distribution.argument_tool(host)
     if tool in (
         distribution.ArgumentTool.EDPM,
         distribution.ArgumentTool.GRUBBY,
     ):
-        # A derivative of RHEL that boots with kernel-install has no grubby.
+        # Derivatives of RHEL that use kernel-install have no grubby.
         return None if host.uses_kernel_install else 'rhel'
     if tool is distribution.ArgumentTool.UPDATE_GRUB:
         return 'debian'
@@ -167,26 +170,29 @@ def _set_arguments(
 
 
 def _edit(
-    where: str,
+    location: str,
     add: collections.abc.Sequence[str],
     remove: collections.abc.Sequence[str],
 ) -> str:
     added, removed = ' '.join(add), ' '.join(remove)
     if not remove:
-        return f'Add {added} to {where}'
+        return f'Add {added} to {location}'
     if not add:
-        return f'Remove {removed} from {where}'
-    return f'Replace {removed} with {added} in {where}'
+        return f'Remove {removed} from {location}'
+    return f'Replace {removed} with {added} in {location}'
 
 
 def reboot(host: host_model.Host, path: str, setting: str) -> str:
-    """Return that a reboot applies what a file sets already."""
+    """Return the remedy for a setting that applies at the next boot.
+
+    :param path: The file that sets it.
+    """
     if path.startswith(distribution.GRUB_DEFAULT):
         command = distribution.apply_grub_default(distribution.family(host))
     elif path == distribution.KERNEL_CMDLINE:
         command = distribution.apply_kernel_cmdline(host)
     else:
-        # An entry of the boot loader.
+        # A boot loader entry.
         return f'Reboot: {path} already sets {setting}'
     return (
         f'Reboot: {path} already sets {setting} (first run {command}, unless '
@@ -216,7 +222,7 @@ def load_early(
 
 
 def creation(view: passthrough_view.View) -> remedy.SuggestedCommand:
-    """Return the command that creates all files for the cards of guests."""
+    """Return the command that creates all files for the cards for guests."""
     host = view.host
     options = list(
         dict.fromkeys(
@@ -231,7 +237,7 @@ def creation(view: passthrough_view.View) -> remedy.SuggestedCommand:
     if host.is_edpm:
         options.append(('system', 'rhoso'))
     elif system(host) is None and uses_dracut(host) is not None:
-        # Its commands would be those of another boot loader.
+        # The commands would be for another boot loader.
         options.append(('system', 'rhel' if uses_dracut(host) else 'debian'))
         effect = 'creates the files, but does not set the kernel arguments'
     return remedy.SuggestedCommand(

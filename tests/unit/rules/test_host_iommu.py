@@ -327,14 +327,16 @@ class TestIommu(host_cases.HostTestCase):
             self.finds(
                 'GPU462',
                 FAIL,
-                f'group 4 of {GPU} is not of an IOMMU',
+                f'group 4 of {GPU} has no IOMMU',
                 tree,
                 remedy=f'from {where}, run',
             )
             self.assertEqual(
                 {'GPU420', 'GPU428', 'GPU462'}, set(self.codes(tree))
             )
-            self.finds('GPU420', FAIL, 'only those that VFIO makes), so', tree)
+            self.finds(
+                'GPU420', FAIL, 'only those that VFIO creates), so', tree
+            )
         # It is on, and does nothing where there is an IOMMU.
         tree = host_cases.card()
         tree.text(path, 'Y\n')
