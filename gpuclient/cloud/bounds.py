@@ -147,7 +147,7 @@ def _read(
                 content.clear()
                 break
             raise exceptions.CloudError(
-                f'The answer of {_address(response.url)} is larger than '
+                f'The response of {_address(response.url)} is larger than '
                 f'{largest // 2**20} MiB',
                 status=response.status_code,
             )

@@ -68,7 +68,7 @@ def read_hosts(
             aggregates=tuple(
                 group for group in groups if service_host in group.hosts
             ),
-            closed='Nova has no compute node of this name'
+            closed='Nova has no compute node with this name'
             if node is None
             else node.closed,
         )

@@ -128,8 +128,8 @@ def _find(
     records = answer[f'{kind}s']
     if len(records) > 1 or answer.get('truncated'):
         raise exceptions.Ambiguous(
-            f'More than one {kind} has the name {name_or_id!r}: give the ID, '
-            'or the domain'
+            f'More than one {kind} has the name {name_or_id!r}: use the ID, '
+            'or specify the domain'
         )
     if not records:
         raise exceptions.NotFound(

@@ -211,7 +211,7 @@ def _request(
         left = until - time.monotonic()
         if left <= 0:
             raise ksa_exceptions.ConnectTimeout(
-                'no answer within %g seconds'
+                'no response within %g seconds'
                 % (patience.total or patience.connect + 2 * patience.read)
             )
         kwargs['timeout'] = (
@@ -343,14 +343,14 @@ def read_body(
         content = response.json(parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as exc:
         raise exceptions.CloudError(
-            f'{action} failed: the answer is not JSON (HTTP '
+            f'{action} failed: the response is not JSON (HTTP '
             f'{response.status_code})',
             status=response.status_code,
         ) from exc
     fault = schema.find_fault(content, shape)
     if fault:
         raise exceptions.CloudError(
-            f'{action} failed: in the answer, {fault} (HTTP '
+            f'{action} failed: in the response, {fault} (HTTP '
             f'{response.status_code})',
             status=response.status_code,
         )

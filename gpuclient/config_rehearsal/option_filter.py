@@ -183,15 +183,15 @@ def leaves_the_machine(section: str, name: str, value: str) -> str | None:
     """
     option = f'[{section.lower()}]{name.replace("-", "_")}'
     if _SERVERS.fullmatch(option) or _URL.search(value):
-        return 'a rehearsal connects to no other server'
+        return 'a rehearsal does not connect to other servers'
     if _PORTS.fullmatch(option):
-        return 'a rehearsal opens no other port'
+        return 'a rehearsal does not open other ports'
     if _FILES.fullmatch(option):
-        return 'a rehearsal writes no file outside its folder'
+        return 'a rehearsal does not write files outside its folder'
     if _CODE.fullmatch(option) or (
         _CLASSES.fullmatch(option) and not _are_of_nova(value)
     ):
-        return 'a rehearsal loads only code of Nova'
+        return 'a rehearsal loads only code of Nova itself'
     return None
 
 

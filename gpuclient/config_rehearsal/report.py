@@ -457,7 +457,7 @@ def _may_define(text: str, name: str) -> bool:
 
 def _detail_of_started(service: planning.PlannedService) -> str:
     if service.document is None:
-        return 'no document configures it'
+        return 'no file configures it'
     if service.excluded:
         return f'options not rehearsed: {len(service.excluded)}'
     return ''

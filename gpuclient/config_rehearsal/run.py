@@ -61,7 +61,7 @@ def start(
 
 def kept(name: str) -> str:
     """Return the sentence that names a cloud that keeps running."""
-    return f'Rehearsal cloud {name!r} is kept all the same'
+    return f'Rehearsal cloud {name!r} keeps running'
 
 
 def run(
@@ -113,9 +113,9 @@ def why_no_server_boots(
     if not any(name.startswith(configuration.SCHEDULER) for name in started):
         return 'no nova-scheduler started'
     if plan.api.document is None:
-        return 'no document configures nova-api'
+        return 'no file configures nova-api'
     if not plan.hosts:
-        return 'no document configures nova-compute'
+        return 'no file configures nova-compute'
     if configuration.COMPUTE not in started:
         return 'no nova-compute started'
     return None

@@ -143,7 +143,7 @@ def _edit(
         if document.text == old or _replace(file, old, document.text):
             return
     raise exceptions.RehearsalError(
-        f'{file} is changed by another process; try again'
+        f'{file} was changed by another process: run the command again'
     )
 
 

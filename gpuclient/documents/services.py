@@ -282,15 +282,15 @@ def _not_a_folder_of_nova(folder: str) -> str:
             continue
         if isinstance(file, derived_conf.DerivedFile):
             return (
-                f'{folder} has files of {file.tool}, which are not edited: '
-                f'name the file, such as {path}, and the change is shown for '
-                f'you to make by hand'
+                f'{folder} has files of {file.tool}, which this command does '
+                f'not edit: pass one file, such as {path}, to see the change '
+                f'to make by hand'
             )
         if isinstance(file, rhoso.CustomResourceFile) and [*file.readings()]:
             paths.append(path)
     if paths:
         return (
-            f'{folder} has configuration of several services: name each '
+            f'{folder} has configuration of several services: pass each '
             f'file, such as {paths[0]}'
         )
     return (

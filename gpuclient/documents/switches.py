@@ -502,22 +502,22 @@ def warnings(
     messages = [
         f'{document.where} does not report its devices: with '
         'pci_in_placement, servers are not scheduled to them. Add '
-        '--report-in-placement, and deploy the computes first'
+        '--report-in-placement, and deploy the compute hosts first'
         for document in computes
         if not document.reports
     ]
     if not computes:
         messages.append(
-            'No compute with devices is in these files: make sure that all '
-            'computes report their devices before you deploy this ("openstack '
-            'gpu placement list")'
+            'These files configure no compute host with devices: make sure '
+            'that all compute hosts report their devices ("openstack gpu '
+            'placement list") before you deploy the control plane'
         )
     kinds = {kind for document in documents for kind in document.kinds}
     missing = [kind for kind in CONTROL_PLANE if kind not in kinds]
     if missing:
         messages.append(
-            f'No configuration of {" and ".join(missing)} is in these files: '
-            'set pci_in_placement = True there, too'
+            f'These files do not configure {" and ".join(missing)}: set '
+            'pci_in_placement = True there, too'
         )
     return messages
 

@@ -33,9 +33,7 @@ from gpuclient.model import quoting
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 #: What a parser expected or found: a mark, or the name of a token.
 _GRAMMAR = re.compile('.{0,2}|<[a-z ]+>')
-_DUPLICATE_KEY = re.compile(
-    r"the key '[\w./ -]{1,200}' is given twice", re.ASCII
-)
+_DUPLICATE_KEY = re.compile(r"duplicate key '[\w./ -]{1,200}'", re.ASCII)
 
 
 #: For files of deployment tools; the C parser is ten times as fast.
@@ -59,7 +57,7 @@ class Loader(yaml.SafeLoader):  # type: ignore[misc]
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
                     raise yaml.constructor.ConstructorError(
-                        problem=f'the key {key.value!r} is given twice',
+                        problem=f'duplicate key {key.value!r}',
                         problem_mark=key.start_mark,
                     )
                 seen.add(key.value)

@@ -308,7 +308,7 @@ def _check_pages(
         if node.memory_mb is not None and size_mb >= node.memory_mb:
             raise item.error(
                 'count',
-                f'{count} pages take {size_mb} MiB of the {node.memory_mb} '
+                f'{count} pages use {size_mb} MiB of the {node.memory_mb} '
                 f'MiB of node {number}',
             )
     if not any(pages.counts):
@@ -367,7 +367,7 @@ def _cards(
     everything = item.boolean('all', False)
     item.done()
     if bool(addresses) == everything:
-        raise item.error('addresses', 'give addresses, or "all: true"')
+        raise item.error('addresses', 'specify addresses, or "all: true"')
     return description.Cards(alias, tuple(addresses))
 
 

@@ -144,7 +144,7 @@ def _alias(
     if vendor_id is None or product_id is None:
         raise item.error(
             'model',
-            'give a model of "openstack gpu model list", or vendor_id and '
+            'specify a model of "openstack gpu model list", or vendor_id and '
             'product_id',
         )
     _check_device_type(item, device_type)
@@ -191,7 +191,7 @@ def _check_device_type(
     if device_type is None:
         raise item.error(
             'device_type',
-            f'is missing; give {" or ".join(pci.DEVICE_TYPES[:2])}',
+            f'is missing; use {" or ".join(pci.DEVICE_TYPES[:2])}',
         )
     if device_type == 'type-VF':
         raise item.error(

@@ -87,8 +87,8 @@ def parse_request(text: str, *, force: bool = False) -> tuple[str, int]:
     if int(number) == 0 and not force:
         raise exceptions.InvalidValue(
             f'{text!r} requests no device: servers would boot without one. '
-            'Remove the alias with "openstack gpu flavor unset", or give '
-            '--force to write it nevertheless'
+            'Remove the alias with "openstack gpu flavor unset", or use '
+            '--force to write it anyway'
         )
     return name, int(number)
 

@@ -385,7 +385,7 @@ class _HugePageReader:
     def read_default(self, value: str) -> None:
         self._valid = False
         if self._default is not None:
-            self._refuse(f'default_hugepagesz={value}', 'given before')
+            self._refuse(f'default_hugepagesz={value}', 'repeated')
             return
         size = self._parse_size(f'default_hugepagesz={value}', value)
         if size is None:
@@ -403,7 +403,7 @@ class _HugePageReader:
             return
         pool = self._pools.get(size)
         if pool is not None and (size != self._default or pool.count):
-            self._refuse(f'hugepagesz={value}', 'given before')
+            self._refuse(f'hugepagesz={value}', 'repeated')
             return
         self._select(size)
 
@@ -432,8 +432,8 @@ class _HugePageReader:
             if pool is not None and pool.count:
                 self._refuse(
                     f'hugepages={self._first.count}',
-                    f'hugepagesz={cpu.render_size(default)} has another '
-                    'number',
+                    'another number follows '
+                    f'hugepagesz={cpu.render_size(default)}',
                 )
             else:
                 self._put(default, self._first)
@@ -451,7 +451,7 @@ class _HugePageReader:
             size = 0
         if size in HUGE_PAGE_SIZES:
             return size
-        self._refuse(text, 'not a size of huge pages')
+        self._refuse(text, 'not a huge page size')
         return None
 
     def _select(self, size: int) -> None:

@@ -137,8 +137,8 @@ ALIASES_READ_AT_START = NovaChange(
     'aliases-read-at-start',
     'nova-api and nova-compute validate all aliases when they start, and exit '
     'if one is invalid.',
-    'Both start; nova-api answers HTTP 400 to each request for a server whose '
-    'flavor requests any alias.',
+    'Both start; nova-api returns HTTP 400 for each request for a server '
+    'whose flavor requests any alias.',
     'nova/api/openstack/wsgi_app.py:_setup_service, '
     'nova/compute/manager.py:ComputeManager.init_host',
     since=(32, 0, 0),
@@ -160,7 +160,7 @@ ONE_TIME_USE = NovaChange(
     'A device_spec can have one_time_use, and Placement the trait '
     'HW_PCI_ONE_TIME_USE.',
     'The key is a tag that does nothing: a device is assigned again without '
-    'having been cleaned.',
+    'cleaning.',
     'nova/compute/pci_placement_translator.py:PciResourceProvider.'
     '_handle_one_time_use',
     since=(32, 0, 0),
@@ -168,7 +168,7 @@ ONE_TIME_USE = NovaChange(
 TRAIT_LIVE_MIGRATABLE = NovaChange(
     'trait-live-migratable',
     'Devices with live_migratable have the trait HW_PCI_LIVE_MIGRATABLE.',
-    'The lack of the trait says nothing about a device.',
+    'Devices do not have the trait, whether or not live_migratable is set.',
     'nova/compute/pci_placement_translator.py:_get_traits_for_dev',
     since=(34, 0, 0),
 )
@@ -184,7 +184,7 @@ LIMITS_COUNT_ALIASES = NovaChange(
     'limits-count-aliases',
     'With pci_in_placement, unified limits count the devices that the aliases '
     'of a flavor request.',
-    'No limit counts devices that are requested by alias.',
+    'Limits do not count devices that are requested by alias.',
     'nova/scheduler/utils.py:resources_for_limits',
     since=(34, 0, 0),
 )
@@ -219,7 +219,7 @@ OVER_CAPACITY_CHANGES = NovaChange(
     'over-capacity-changes',
     'Allocations can change while a provider is over capacity, such as a card '
     'that is in use and was reserved afterwards.',
-    'Placement answers HTTP 409 to each later change of the allocations of '
+    'Placement returns HTTP 409 for each later change of the allocations of '
     'the server, until reserved is 0 again (bug 2104040).',
     'placement/objects/allocation.py:_check_capacity_exceeded',
     since=(32, 0, 0),

@@ -136,8 +136,8 @@ def of_microversion(text: str) -> tuple[Release, ...]:
     match = _MICROVERSION.fullmatch(text.strip())
     if match is None:
         raise exceptions.InvalidValue(
-            f'{quoting.word(text)!r} is not a microversion of Nova: it has '
-            f'the form 2.100'
+            f'{quoting.word(text)!r} is not a microversion of Nova, such as '
+            f'2.100'
         )
     return tuple(
         release
@@ -162,8 +162,8 @@ def _of_series(number: int, text: str) -> Release:
 
 def _unknown(text: str) -> exceptions.InvalidValue:
     return exceptions.InvalidValue(
-        f'{quoting.word(text)!r} is not a release of Nova that is known. Give '
-        f'a release ({_known()}), a version of Nova (31.3.1) or a product '
+        f'Unknown Nova release {quoting.word(text)!r}: use a release '
+        f'({_known()}), a version of Nova (31.3.1) or a product '
         f'({", ".join(_products())})'
     )
 

@@ -64,7 +64,7 @@ def validate_change(alias: alias_model.Alias) -> list[str]:
 
 def _without_ids(exc: exceptions.InvalidAlias) -> exceptions.InvalidAlias:
     return exceptions.InvalidAlias(
-        f'{exc} Give --model, or --vendor-id and --product-id, or '
+        f'{exc} Specify --model, or --vendor-id and --product-id, or '
         '--resource-class'
     )
 

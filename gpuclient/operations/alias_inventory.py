@@ -145,7 +145,7 @@ def read(
             failures.append(partial_result.Failure('flavors', str(exc)))
     elif not files:
         raise exceptions.Unreachable(
-            'No source of aliases: name a nova.conf with --config, or give '
+            'No source of aliases: pass a nova.conf with --config, or '
             f'credentials for a cloud ({reason})'
         )
     names = frozenset(definitions).union(

@@ -108,11 +108,11 @@ def refuse_use(name: str, users: AliasUsers) -> None:
     if names:
         raise exceptions.Conflict(
             f'Alias {name!r} is in use by {", ".join(names)}; nothing was '
-            'changed. Give --force to delete it nevertheless'
+            'changed. Use --force to delete it anyway'
         )
     if users.unknown:
         raise exceptions.Conflict(
             f'Cannot tell whether alias {name!r} is in use ({users.unknown}); '
             'nothing was changed. Run the command as an administrator, or '
-            'give --force to delete the alias nevertheless'
+            'use --force to delete the alias anyway'
         )

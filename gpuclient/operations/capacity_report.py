@@ -60,8 +60,8 @@ class CapacityReport:
             notes += forecast.assumed
         notes += [
             f'Alias {name} is assumed to request '
-            f'{self.aliases[name].resource_class}, which servers that booted '
-            'with it hold'
+            f'{self.aliases[name].resource_class}, the class of devices of '
+            'servers that booted with it'
             for name in forecast.flavor.aliases or {}
             if name in self.inferred
         ]
@@ -131,8 +131,8 @@ class _Forecaster:
         ):
             yield (
                 'Nova schedules PCI devices by their inventory in Placement '
-                'only if [filter_scheduler]pci_in_placement = True, which a '
-                'file given sets to False'
+                'only if [filter_scheduler]pci_in_placement = True, but a '
+                'file of --config sets it to False'
             )
         for name in flavor.aliases or {}:
             meanings = {
@@ -143,8 +143,8 @@ class _Forecaster:
             }
             if len(meanings) > 1:
                 yield (
-                    f'the files given define alias {name} in {len(meanings)} '
-                    'ways'
+                    f'the files have {len(meanings)} different definitions of '
+                    f'alias {name}'
                 )
 
 

@@ -88,7 +88,7 @@ class Edit(typing.Generic[T]):
                     (
                         f'Cannot edit {self.file.path}: the value is set in '
                         f'{file.path}, which other environments read, too. '
-                        'Name the folder of that file, or create a file of '
+                        'Pass the folder of that file, or create a file of '
                         'the same name in this folder'
                     ),
                     file.diff(),
@@ -99,7 +99,7 @@ class Edit(typing.Generic[T]):
                     (
                         f'Cannot edit {self.file.path}: {document.service} '
                         f'of {document.where} reads the same file and would '
-                        'change, too. Name the folder with --config to edit '
+                        'change, too. Pass the folder with --config to edit '
                         'both'
                     ),
                     self.file.diff(),
@@ -187,8 +187,7 @@ def _write_all(files: list[editable.EditableFile]) -> None:
             kept = _restore(done)
             if kept and isinstance(exc, exceptions.DocumentError):
                 raise exceptions.DocumentError(
-                    f'{exc} (these files are changed already: '
-                    f'{", ".join(kept)})'
+                    f'{exc} (already changed: {", ".join(kept)})'
                 ) from exc
             raise
 

@@ -168,8 +168,8 @@ def _check_findings(
     if errors and not force:
         raise exceptions.InvalidValue(
             f'Flavor {flavor.name!r} was not changed: '
-            f'{"; ".join(map(str, errors))}. Give --force to write it '
-            'nevertheless'
+            f'{"; ".join(map(str, errors))}. Use --force to write it '
+            'anyway'
         )
 
 
@@ -200,8 +200,8 @@ def _note(
     elif reply.state is not alias_probe.AliasState.DEFINED:
         raise exceptions.InvalidAlias(
             f'nova-api refuses alias {name!r}: {reply.explanation}. Define it '
-            'with "openstack gpu alias create" and restart nova-api, or give '
-            '--force to write it nevertheless'
+            'with "openstack gpu alias create" and restart nova-api, or use '
+            '--force to write it anyway'
         )
 
 
@@ -220,8 +220,8 @@ def _read_back(
     lost = [key for key, value in written.items() if specs.get(key) != value]
     if lost:
         raise exceptions.Conflict(
-            f'Flavor {flavor.name!r} was changed by somebody else at the same '
-            f'time: {lost[0]} is {specs.get(lost[0])!r} now. Run the command '
+            f'Flavor {flavor.name!r} was changed by another user at the same '
+            f'time: {lost[0]} is now {specs.get(lost[0])!r}. Run the command '
             'again'
         )
     return flavor
@@ -313,12 +313,12 @@ def create(
     for flavor in flavors:
         if flavor.name == wanted.name:
             _check_same(compute, flavor, wanted, project_ids)
-            return EditedFlavor(flavor, ('The flavor exists already',))
+            return EditedFlavor(flavor, ('The flavor already exists',))
     notes = []
     if not wanted.is_public and not project_ids:
         notes.append(
             'No project has access, so only administrators see the flavor. '
-            'Give access with "openstack flavor set --project PROJECT '
+            'Grant access with "openstack flavor set --project PROJECT '
             f'{wanted.name}"'
         )
     if not force:
@@ -363,8 +363,8 @@ def _deleted_on_failure(
             nova_flavors.delete_flavor(compute, flavor.id, missing_ok=True)
         except exceptions.CloudError as failure:
             raise exceptions.CloudError(
-                f'{str(exc) or type(exc).__name__}; flavor {flavor.name!r} is '
-                f'still there: {failure}'
+                f'{str(exc) or type(exc).__name__}; flavor {flavor.name!r} '
+                f'was not deleted: {failure}'
             ) from exc
         raise
 
@@ -403,7 +403,7 @@ def _check_same(
         ]
     if differences:
         raise exceptions.Conflict(
-            f'Flavor {flavor.name!r} exists already, and differs: it has '
+            f'Flavor {flavor.name!r} exists, but differs: it has '
             f'{", ".join(differences)}. Change it with "openstack gpu flavor '
-            'set" or "openstack flavor set", or give another name'
+            'set" or "openstack flavor set", or choose another name'
         )

@@ -73,8 +73,8 @@ def prepare(request: Request) -> PreparedHost:
     """
     if not request.devices and not request.ids:
         raise exceptions.InvalidValue(
-            'Name the cards for guests with --device or --id; "openstack gpu '
-            'host show" lists the cards of a host'
+            'Specify the cards for guests with --device or --id; "openstack '
+            'gpu host show" lists the cards of a host'
         )
     host = _read_host(request)
     system = request.system or _system(host)
@@ -129,7 +129,7 @@ def _system(host: host_model.Host | None) -> str:
     if system is None:
         raise exceptions.InvalidValue(
             'The distribution or boot loader of the host is not supported. '
-            'Give --system, and set the kernel arguments as "openstack gpu '
+            'Pass --system, and set the kernel arguments as "openstack gpu '
             'host check" advises'
         )
     return system
@@ -148,7 +148,7 @@ def _cpu_vendor(host: host_model.Host | None) -> str:
         vendor_id = None if host is None else host.cpu_vendor_id
         raise exceptions.InvalidValue(
             f'CPU vendor {vendor_id} of the host is not Intel, AMD or Arm: '
-            f'give --cpu-vendor'
+            f'pass --cpu-vendor'
         )
     return vendor.value
 

@@ -136,7 +136,7 @@ def _check_host(
         ) from exc
     if host not in known:
         raise exceptions.NotFound(
-            f'Nova has no compute service on a host {host!r}'
+            f'Nova has no compute service on host {host!r}'
         )
 
 

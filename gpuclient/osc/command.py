@@ -133,7 +133,7 @@ class Command(command.Command):
                 metavar='<seconds>',
                 type=_seconds,
                 help=(
-                    'Seconds to wait for a service to answer (default: '
+                    'Seconds to wait for a service to respond (default: '
                     'api_timeout of clouds.yaml, or 60)'
                 ),
             )
@@ -262,8 +262,8 @@ class Command(command.Command):
                 seconds = time.monotonic() - since
                 if what and seconds >= _SILENCE:
                     self.say(
-                        f'{text.one_line(what)}: no answer for {seconds:.0f} '
-                        'seconds'
+                        f'{text.one_line(what)}: no response for '
+                        f'{seconds:.0f} seconds'
                     )
 
         request.observers.append(observe)
@@ -332,7 +332,7 @@ class Command(command.Command):
             reason = text.one_line(self._bad_credentials(exc) or str(exc))
             if required:
                 raise exceptions.Unreachable(
-                    f'The cloud does not answer: {reason}'
+                    f'The cloud does not respond: {reason}'
                 ) from exc
             return None, reason
         return cloud, ''

@@ -121,12 +121,12 @@ def read_some(
     if not edits:
         raise exceptions.InvalidValue(
             (
-                'Nova has no API for this: name configuration files with '
+                'Nova has no API for this: pass configuration files with '
                 '--config, --api-config or --compute-config'
             )
             if services.API in parsed_args.both
             else (
-                'Nova has no API for this: name configuration files with '
+                'Nova has no API for this: pass configuration files with '
                 '--compute-config'
             )
         )
@@ -186,5 +186,5 @@ def write(
     shown.document = written.document
     if written.paths:
         shown.done = (
-            f'These files are changed all the same: {", ".join(written.paths)}'
+            f'These files are already changed: {", ".join(written.paths)}'
         )

@@ -206,8 +206,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         '--model',
         metavar='<model>',
         help=(
-            'GPU model that sets the IDs unless they are given (slug, name '
-            'or PCI IDs; see "openstack gpu model list")'
+            'GPU model that sets the IDs unless they are specified (slug, '
+            'name or PCI IDs; see "openstack gpu model list")'
         ),
     )
     add_catalogue(parser)
@@ -292,7 +292,7 @@ def add_require_cloud(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--require-cloud',
         action='store_true',
-        help='Fail if the cloud does not answer',
+        help='Fail if the cloud does not respond',
     )
 
 

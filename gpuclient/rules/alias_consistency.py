@@ -52,9 +52,10 @@ def check(
             yield finding.Located(
                 finding.error(
                     'GPU306',
-                    f'Alias {entry.alias.name!r} is defined on no compute: '
-                    f'servers that request it boot, but cannot be resized, '
-                    f'migrated or evacuated. Define it on every compute',
+                    f'Alias {entry.alias.name!r} is not defined on any '
+                    f'compute host: servers that request it boot, but cannot '
+                    f'be resized, migrated or evacuated. Define it on every '
+                    f'compute host',
                 ),
                 entry.setting.place,
             )
@@ -95,7 +96,7 @@ def _check_on_api(
                 'GPU305',
                 f'Alias {name!r} is not defined in nova-api: servers that '
                 f'request it cannot be created. Add it to the configuration '
-                f'of nova-api, or remove it from the compute',
+                f'of nova-api, or remove it from nova-compute',
             ),
             entry.setting.place,
         )
@@ -165,10 +166,10 @@ def check_hosts(
                 finding.warning(
                     'GPU306',
                     f'nova-compute{host} has device_spec entries for alias '
-                    f'{", ".join(map(repr, missing))}, but not the alias that '
-                    f'other computes have: servers that request it boot '
-                    f'there, but cannot be resized, migrated or evacuated to '
-                    f'it. Define the alias there, too',
+                    f'{", ".join(map(repr, missing))}, but does not define '
+                    f'the alias as other compute hosts do: servers that '
+                    f'request it boot there, but cannot be resized, migrated '
+                    f'or evacuated to it. Define the alias there, too',
                 ),
                 next(iter(missing.values())).setting.place,
             )

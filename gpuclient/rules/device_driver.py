@@ -94,7 +94,7 @@ def _not_bound(
             f'although vfio-pci claims it ({claim.where}) and {loaded} loaded'
         )
     elif override is not None:
-        reason = f'and driver_override allows {override} alone'
+        reason = f'and driver_override allows only {override}'
     elif view.ids:
         reason = 'and vfio-pci.ids does not have its ids'
     else:

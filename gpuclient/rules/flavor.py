@@ -74,9 +74,9 @@ def _requests(
         if not count:
             yield finding.error(
                 'GPU701',
-                f'It requests 0 devices of alias {name!r}: servers boot '
-                f'without a device. Set a count above zero, or unset the '
-                f'alias',
+                f'The flavor requests 0 devices of alias {name!r}: servers '
+                f'boot without a device. Set a count above zero, or unset '
+                f'the alias',
             )
     for part in broken:
         yield finding.error(
@@ -116,8 +116,8 @@ def _classes(
         # nova/scheduler/utils.py:ResourceRequest adds both up.
         yield finding.error(
             'GPU703',
-            f'It requests devices twice, by alias and by {keys}: Nova '
-            f'allocates devices for both, and attaches only those of the '
+            f'The flavor requests devices twice, by alias and by {keys}: '
+            f'Nova allocates devices for both, and attaches only those of the '
             f'alias. Servers may not be scheduled. Unset {keys}',
         )
     else:

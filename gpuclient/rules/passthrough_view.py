@@ -254,7 +254,7 @@ class View:
         if device.base_class == host_model.PROCESSING_ACCELERATOR:
             return True, 'a processing accelerator'
         if device.vendor_id not in host_model.GPU_VENDORS:
-            return False, 'not a GPU of NVIDIA, AMD or Intel'
+            return False, 'not an NVIDIA, AMD or Intel GPU'
         if device.boot_vga:
             return False, 'the boot VGA'
         return True, 'a GPU, and not the console'

@@ -54,7 +54,7 @@ def check(
                     f'[filter_scheduler]pci_in_placement is on in '
                     f'{tracking[0].place}, but not for '
                     f'{", ".join(names)}: servers with devices may not '
-                    f' be scheduled or migrated correctly. Set the same '
+                    f'be scheduled or migrated correctly. Set the same '
                     f'value for nova-api, nova-scheduler and nova-conductor',
                 ),
                 service.place,

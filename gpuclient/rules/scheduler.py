@@ -294,8 +294,9 @@ def _remedy_of_unset(service: deployment.Process) -> str:
         )
     if service.tool == 'packstack':
         return (
-            f'No answer of packstack sets it: set enabled_filters = {value} '
-            f'in nova.conf on the host of nova-scheduler'
+            f'The answer file of packstack has no parameter for it: set '
+            f'enabled_filters = {value} in nova.conf on the host of '
+            f'nova-scheduler'
         )
     name = scheduler_filters.SETTINGS_OF_TOOL.get(
         service.tool, 'enabled_filters'

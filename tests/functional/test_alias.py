@@ -308,7 +308,7 @@ class TestWithoutCloud(AliasTestCase):
         self.assertIsNone(shown['total'])
         self.assertEqual(f'[pci]\n{LINE}\n', pathlib.Path(file).read_text())
         message = self.denied('b', *A2, '--config', file, '--require-cloud')
-        self.assertIn('The cloud does not answer', message)
+        self.assertIn('The cloud does not respond', message)
         self.assertNotIn('"b"', pathlib.Path(file).read_text())
 
     def test_list_and_show(self) -> None:
@@ -415,7 +415,7 @@ class TestListAndShow(AliasTestCase):
 
     def test_unknown(self) -> None:
         self.assertIn(
-            "No file given defines alias 'nobody'",
+            "No file defines alias 'nobody'",
             self.refused('gpu', 'alias', 'show', 'nobody'),
         )
         self.assertIn(
@@ -506,7 +506,7 @@ class TestSetAndDelete(AliasTestCase):
         message = self.refused(
             'gpu', 'alias', 'delete', name, '--config', file
         )
-        self.assertIn(f"No file given defines alias '{name}'", message)
+        self.assertIn(f"No file defines alias '{name}'", message)
 
     def test_delete_what_a_server_booted_with(self) -> None:
         flavor = self.make_flavor('nvidia_pci:1')

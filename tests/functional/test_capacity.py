@@ -57,7 +57,7 @@ class TestForecast(base.OwnCloudTestCase):
         self.assertEqual(
             [
                 'Alias pci_a is assumed to request CUSTOM_PCI_10DE_1B38, '
-                'which servers that booted with it hold'
+                'servers that booted with it'
             ],
             inferred['pci']['Notes'],
         )

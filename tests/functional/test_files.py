@@ -110,8 +110,11 @@ class TestDeviceSpec(base.ShellTestCase):
                 ('create', *SPEC, '--one-time-use', 'yes'),
                 'report_in_placement to be enabled',
             ),
-            (('delete',), 'Name the entries'),
-            (('delete', '--address', '05:00.0'), 'No file given has'),
+            (('delete',), 'Specify the entries'),
+            (
+                ('delete', '--address', '05:00.0'),
+                'No [pci]device_spec entry with',
+            ),
             (('delete', '--address', 'x'), 'does not parse as a hex'),
         ):
             error = self.refused(
@@ -123,7 +126,7 @@ class TestDeviceSpec(base.ShellTestCase):
         for command in ('list', 'delete'):
             arguments = SPEC if command == 'delete' else ()
             self.assertIn(
-                'name configuration files',
+                'pass configuration files',
                 self.refused('gpu', 'device', 'spec', command, *arguments),
             )
         self.assertEqual(before, pathlib.Path(file).read_text())

@@ -287,7 +287,7 @@ class TestFlavor(base.CloudTestCase):
             *('gpu', 'flavor', 'set', flavor.name, '--force'),
             *('--alias', 'nvidia_a2:1'),
         )
-        self.assertIn('changed by somebody else', message)
+        self.assertIn('changed by another user', message)
         self.assertIn("'nvidia_vf:1' now", message)
 
     def test_existing_server_keeps_its_flavor(self) -> None:
@@ -317,12 +317,12 @@ class TestFlavor(base.CloudTestCase):
             *('demo', '-f', 'json'),
         )
         self.assertEqual(shown['id'], again['id'])
-        self.assertEqual(['The flavor exists already'], again['notes'])
+        self.assertEqual(['The flavor already exists'], again['notes'])
         message = self.refused(
             'gpu', 'flavor', 'create', name, '--alias', 'nvidia_a2:2'
         )
         self.assertIn(
-            f'Flavor {name!r} exists already, and differs: it has vcpus 2, '
+            f'Flavor {name!r} exists, but differs: it has vcpus 2, '
             f"ram 1024, disk 1, {SPEC} 'nvidia_a2:1'",
             message,
         )
@@ -335,7 +335,7 @@ class TestFlavor(base.CloudTestCase):
             ),
         )
         self.assertIn(
-            'Give --alias NAME:COUNT',
+            'Specify --alias NAME:COUNT',
             self.refused('gpu', 'flavor', 'create', self.unique()),
         )
         unseen = self.openstack(
@@ -384,7 +384,7 @@ class TestFlavor(base.CloudTestCase):
         self.assertRegex(
             message,
             f'^setting hw:machine_type.* Validation failed.*; flavor {name!r} '
-            f'is still there: deleting flavor {flavor.id} failed: busy '
+            f'was not deleted: deleting flavor {flavor.id} failed: busy '
             r'\(HTTP 500',
         )
 

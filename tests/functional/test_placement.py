@@ -385,7 +385,7 @@ class TestServer(base.CloudTestCase):
 
     def test_unknown_host(self) -> None:
         self.assertIn(
-            "Nova has no compute service on a host 'nohost'",
+            "Nova has no compute service on host 'nohost'",
             self.refused('gpu', 'server', 'list', '--host', 'nohost'),
         )
         self.assertEqual({}, self.list('--host', 'edpm-compute-5'))

@@ -315,7 +315,7 @@ class TestDrivers(remedy.TestCase):
         self.assertIsNone(found.device(CARD)['driver'])
         verdict = found.verdict('GPU425', CARD)
         self.assertEqual('FAIL', verdict['result'])
-        self.assertIn('driver_override allows none alone', verdict['evidence'])
+        self.assertIn('driver_override allows only none', verdict['evidence'])
         self.assert_taken(self.mend(other, 'GPU425', CARD))
 
     def test_race_lost(self) -> None:

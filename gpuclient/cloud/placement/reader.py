@@ -85,7 +85,7 @@ class PlacementReader:
         if self._unanswered >= GIVE_UP:
             raise exceptions.Unreachable(
                 f'{action} was skipped: the last {GIVE_UP} requests to '
-                'Placement got no answer'
+                'Placement got no response'
             )
         try:
             answer = request.get(

@@ -381,14 +381,15 @@ def tracking_steps(
     """Yield the steps that enable PCI tracking in Placement."""
     if wanted.pci_in_placement:
         yield (
-            'If the cloud runs already: deploy the computes first, with '
-            'report_in_placement. When "openstack gpu placement list '
+            'If the cloud is already running: deploy the compute hosts first, '
+            'with report_in_placement. When "openstack gpu placement list '
             f'--expect {_DESCRIPTION}" shows every device as reported, deploy '
             'the control plane, with pci_in_placement'
         )
     elif wanted.report_in_placement:
         yield (
-            'When every compute reports its devices ("openstack gpu placement '
-            f'list --expect {_DESCRIPTION}" ends with exit status 0), set '
-            'pci_in_placement: true in the description and create again'
+            'When every compute host reports its devices ("openstack gpu '
+            f'placement list --expect {_DESCRIPTION}" ends with exit status '
+            '0), set pci_in_placement: true in the description and run this '
+            'command again'
         )

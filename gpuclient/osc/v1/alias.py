@@ -40,7 +40,7 @@ Validate a PCI alias, then print or write its option
 
 Nova has no API for aliases: each is an option, [pci]alias, of nova-api and
 nova-compute. The alias is validated as Nova does at startup, together with the
-aliases of the files given, and added to those files that do not define it.
+aliases of the given files, and added to those files that do not define it.
 "restart" lists the services to restart. Placement is searched for devices that
 the alias matches, and nova-api is asked whether it knows the name; without a
 cloud both are shown as skipped.
@@ -170,9 +170,10 @@ class ListAlias(_InventoryCommand, command.Lister):
     _description = """\
 List aliases of configuration files and flavors
 
-Nova has no API that lists aliases: they are read from the files given and from
-the flavors that you may see. "Nova API" is the answer of the running nova-api,
-which is asked for each alias that a flavor requests. Unknown values are null.
+Nova has no API that lists aliases: they are read from the given files and from
+the flavors that you can see. "Nova API" shows whether the running nova-api has
+the alias; it is asked for each alias that a flavor requests. Unknown values
+are null.
 
 Example::
 
@@ -205,9 +206,9 @@ class ShowAlias(_InventoryCommand, command.ShowOne):
     _description = """\
 Show an alias with its flavors and devices
 
-Joins the configuration files given, the flavors that request the alias, the
-devices in Placement that it matches, and the answer of the running nova-api.
-Unknown values are null.
+Shows the alias in the given configuration files, the flavors that request it,
+the devices in Placement that it matches, and whether the running nova-api has
+it. Unknown values are null.
 
 Example::
 
@@ -227,8 +228,8 @@ Example::
         (alias,) = inventory.records
         if not alias.is_known:
             raise exceptions.NotFound(
-                f'No file given defines alias {name!r} and no flavor that you '
-                'may see requests it. Ask nova-api for it with "openstack gpu '
+                f'No file defines alias {name!r}, and no flavor that you can '
+                'see requests it. To ask nova-api for it, run "openstack gpu '
                 f'alias verify {name}"'
             )
         return columns.show(

@@ -38,7 +38,7 @@ class SetAlias(command.ShowOne):
     _description = """\
 Change a PCI alias in configuration files
 
-Changes the alias in place in each file given, all of which must define it, and
+Changes the alias in place in each given file, all of which must define it, and
 validates it as Nova does at startup. "restart" lists the services to restart:
 they use the old alias until then.
 
@@ -56,16 +56,16 @@ Example::
         for option, text in (
             (
                 'device-type',
-                'Remove the device type; the alias matches all '
-                'types but type-PF then',
+                'Remove the device type; the alias then matches all '
+                'types except type-PF',
             ),
             (
                 'numa-policy',
-                'Remove the NUMA policy; Nova uses its default then',
+                'Remove the NUMA policy; Nova then uses its default',
             ),
             (
                 'resource-class',
-                'Remove the resource class; Nova derives it from the IDs then',
+                'Remove the resource class; Nova then derives it from the IDs',
             ),
             ('trait', 'Remove all required traits'),
         ):
@@ -86,7 +86,7 @@ Example::
         changes = _changes(parsed_args)
         if not changes:
             raise exceptions.InvalidValue(
-                'Nothing to set: give an option such as --device-type or '
+                'Nothing to set: specify an option such as --device-type or '
                 '--numa-policy'
             )
         edits = config_files.read_some(parsed_args, alias_documents.read)
@@ -161,8 +161,8 @@ Delete a PCI alias from configuration files
 
 Refused while a flavor requests the alias or a server that booted with it
 exists: Nova could no longer boot, resize or move such servers. Also refused if
-that cannot be checked, because the cloud does not answer or you may not list
-the servers of all projects. --force deletes the alias nevertheless. Without
+that cannot be checked, because the cloud does not respond or you may not list
+the servers of all projects. --force deletes the alias anyway. Without
 credentials for a cloud, the check is shown as skipped.
 
 Example::
@@ -193,7 +193,7 @@ Example::
                 alias_documents.remove(document, name)
                 edit.note_restart(document)
         if not any(edit.changed for edit in edits):
-            raise exceptions.NotFound(f'No file given defines alias {name!r}')
+            raise exceptions.NotFound(f'No file defines alias {name!r}')
         users = self._users(parsed_args)
         if not parsed_args.force:
             alias_users.refuse_use(name, users)

@@ -69,7 +69,7 @@ List how many more servers of each GPU flavor fit
 Computed from the inventories and allocations of each host as Placement and
 Nova schedule, with allocation ratios, reserved devices, traits, aggregates and
 disabled compute services. Each flavor is counted as if it were the only one.
-"Fits" is null if the definition of an alias is unknown: name the files that
+"Fits" is null if the definition of an alias is unknown: pass the files that
 define it with --config, or boot a server with it. "Exact" is false if Nova
 also matches NUMA nodes or huge pages, which no API shows: fewer may fit.
 

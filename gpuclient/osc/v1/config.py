@@ -70,7 +70,7 @@ Example::
         )
         if parsed_args.sarif is not None:
             sarif.write(parsed_args.sarif, located)
-            self.done = f'{parsed_args.sarif} is written all the same'
+            self.done = f'{parsed_args.sarif} is already written'
         if options.fails(
             parsed_args, {row.finding.severity for row in located}
         ):

@@ -125,7 +125,7 @@ Example::
         tree = config_check.read(parsed_args.paths, parsed_args.declared)
         if not tree.deployment.processes and not tree.unreadable:
             raise exceptions.NotFound(
-                'No service of Nova reads anything in '
+                'No service of Nova reads a file in '
                 f'{", ".join(parsed_args.paths)}'
             )
         plan = planning.make(

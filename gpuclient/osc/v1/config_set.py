@@ -32,7 +32,7 @@ class SetConfig(command.ShowOne):
     _description = """\
 Set PCI tracking in Placement and scheduler filters
 
-Edits the files and folders given in place and preserves all other bytes.
+Edits the given files and folders in place and preserves all other bytes.
 --report-in-placement is for each nova-compute with device specs,
 --pci-in-placement for nova-scheduler, nova-conductor and nova-api, and
 --enable-filter for nova-scheduler; if enabled_filters is unset, the default
@@ -95,7 +95,7 @@ Example::
         )
         if settings.is_empty:
             raise exceptions.InvalidValue(
-                'Nothing to set: give --report-in-placement, '
+                'Nothing to set: specify --report-in-placement, '
                 '--pci-in-placement, --no-pci-in-placement or '
                 '--enable-filter'
             )

@@ -48,8 +48,8 @@ class CreateDeviceSpec(command.ShowOne):
 Add a [pci]device_spec entry to compute configuration
 
 nova-compute can assign a device to servers if [pci]device_spec matches it. The
-entry is validated as nova-compute does at startup, and added to the files
-given; without a file, only the option is printed.
+entry is validated as nova-compute does at startup, and added to the given
+files; without a file, only the option is printed.
 
 Example::
 
@@ -130,7 +130,7 @@ class DeleteDeviceSpec(command.ShowOne):
     _description = """\
 Remove [pci]device_spec entries
 
-Removes the entries with the address, vendor and product given; other entries
+Removes the entries with the given address, vendor and product; other entries
 of the same option stay. nova-compute keeps a device that is allocated to a
 server, and logs a warning, until the server is deleted or moved.
 
@@ -157,7 +157,8 @@ Example::
         }
         if not wanted:
             raise exceptions.InvalidValue(
-                'Name the entries: give --address, --vendor-id or --product-id'
+                'Specify the entries with --address, --vendor-id or '
+                '--product-id'
             )
         edits = config_files.read_some(parsed_args, device_specs.read)
         count = device_spec_editing.remove(edits, wanted)

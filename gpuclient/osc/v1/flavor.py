@@ -64,8 +64,8 @@ class _FlavorCommand(command.ShowOne):
         flavor = edited.flavor
         if edited.done:
             self.done = (
-                f'Flavor {flavor.name!r} ({flavor.id}) is {edited.done} all '
-                f'the same'
+                f'Flavor {flavor.name!r} ({flavor.id}) is already '
+                f'{edited.done}'
             )
         return self.present(
             edited.flavor,
@@ -123,7 +123,7 @@ def _change(parsed_args: argparse.Namespace) -> flavor_editing.FlavorChange:
         name, count = flavor_model.parse_request(text, force=parsed_args.force)
         if name in requests:
             raise exceptions.InvalidValue(
-                f'--alias is given twice for alias {name!r}'
+                f'--alias is specified twice for alias {name!r}'
             )
         requests[name] = count
     return flavor_editing.FlavorChange(
@@ -169,7 +169,7 @@ Example::
         change = _change(parsed_args)
         if change.is_empty:
             raise exceptions.InvalidValue(
-                'Nothing to set: give --alias NAME:COUNT'
+                'Nothing to set: specify --alias NAME:COUNT'
             )
         return self.present_edited(
             flavor_editing.change(self.cloud, parsed_args.flavor, change)
@@ -220,7 +220,7 @@ Example::
             keys.append(flavor_model.NUMA_POLICY)
         if not keys and not parsed_args.aliases:
             raise exceptions.InvalidValue(
-                'Nothing to unset: give --alias NAME or --numa-policy'
+                'Nothing to unset: specify --alias NAME or --numa-policy'
             )
         return self.present_edited(
             flavor_editing.unset(
@@ -319,8 +319,8 @@ class CreateFlavor(_FlavorCommand):
     _description = """\
 Create a flavor that requests PCI devices
 
-The flavor is private unless --public is given, because every project that may
-use it can use up the devices. Without --project, only administrators see a
+The flavor is private unless --public is specified, because every project that
+may use it can use up the devices. Without --project, only administrators see a
 private flavor. If Nova refuses its properties, the flavor is deleted again.
 
 If a flavor of this name exists with the same content, nothing is changed and
@@ -385,8 +385,8 @@ Example::
         change = _change(parsed_args)
         if not change.requests:
             raise exceptions.InvalidValue(
-                'Give --alias NAME:COUNT. For a flavor without PCI devices, '
-                'use "openstack flavor create"'
+                'Specify --alias NAME:COUNT. For a flavor without PCI '
+                'devices, use "openstack flavor create"'
             )
         return self.present_edited(
             flavor_editing.create(

@@ -176,7 +176,7 @@ Example::
                 )
         missing = addresses - {row.device.address for row in rows}
         if missing:
-            raise exceptions.NotFound(f'There is no PCI device {min(missing)}')
+            raise exceptions.NotFound(f'No PCI device {min(missing)}')
         return columns.table(_cells(long=parsed_args.long), rows)
 
 
@@ -436,7 +436,10 @@ Example::
         parser.add_argument(
             '--script',
             action='store_true',
-            help='Print the program that creates a bundle, and create none',
+            help=(
+                'Print a program that creates a bundle, instead of creating '
+                'one'
+            ),
         )
         return parser
 
@@ -451,7 +454,7 @@ Example::
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         written = host_bundle.create(parsed_args.root, parsed_args.file)
-        self.done = f'The bundle {written.path} is written all the same'
+        self.done = f'The bundle {written.path} is already written'
         return columns.show(
             {
                 'file': columns.TextColumn(written.path),

@@ -32,7 +32,7 @@ class ShowMetrics(command.Command):
 Write metrics of GPUs as OpenMetrics text
 
 For the textfile collector of the Prometheus node exporter: run the command
-with a timer and name the file with --output, which is replaced atomically.
+from a timer, with --output; the file is replaced atomically.
 Names that the os-capacity exporter also uses have the same meaning. If some
 hosts or devices cannot be read, they are reported on stderr, the metrics of
 the others are written and the exit status is 1. If devices or hosts cannot be

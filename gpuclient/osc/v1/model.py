@@ -65,8 +65,8 @@ Example::
                     model.vendor.lower() for model in models.models
                 )
                 raise exceptions.NotFound(
-                    f'The catalogue has no vendor {parsed_args.vendor!r}; it '
-                    f'has {", ".join(vendors)}'
+                    f'No vendor {parsed_args.vendor!r} in the catalogue; its '
+                    f'vendors: {", ".join(vendors)}'
                 )
         return columns.table(_cells(long=parsed_args.long), shown)
 
@@ -107,8 +107,8 @@ class ShowModel(command.ShowOne):
     _description = """\
 Show a GPU model of the catalogue
 
-The model is given by its slug, its PCI IDs, its name, or as many words of the
-name as identify it. IDs that are not in the catalogue are looked up in the
+The model is specified by its slug, its PCI IDs, its name, or as many words of
+the name as identify it. IDs that are not in the catalogue are looked up in the
 database of PCI IDs, which has only their names. No cloud is needed.
 
 Example::

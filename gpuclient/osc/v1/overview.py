@@ -36,7 +36,7 @@ _SECTIONS = (
     ('Configure Nova', ('model', 'alias', 'device spec', 'config')),
     ('Offer devices', ('placement', 'flavor', 'capacity')),
     ('Operate', ('server', 'metrics')),
-    ('Try it on a cloud on this machine', ('rehearsal',)),
+    ('Try it in a cloud on this machine', ('rehearsal',)),
 )
 _OTHERS = 'Others'
 #: Actions in the order in which they are needed; others come last.

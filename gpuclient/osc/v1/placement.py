@@ -33,19 +33,19 @@ _Row: typing.TypeAlias = 'tuple[str, inventory.Device | None]'
 
 class ListPlacement(multi_cloud.MultiCloudLister):
     _description = """\
-List the PCI devices that Placement has
+List PCI devices in Placement
 
 Names of servers and projects are null where policy hides them. If a service
-does not answer, the remaining rows are listed, the failure is reported on
+does not respond, the remaining rows are listed, the failure is reported on
 stderr and the exit status is 1.
 
-With --all-hosts, compute hosts that report no device have a row, too, as has a
-host that is named with --host.
+With --all-hosts, compute hosts that report no device are listed, too. A host
+that is specified with --host is always listed.
 
-With --expect, lists the devices that compute hosts have to report according to
+With --expect, lists the devices that compute hosts should report according to
 a description ("openstack gpu config create") or their configuration, and
 whether Placement has them. The exit status is 3 if one is missing or differs:
-do not set [filter_scheduler]pci_in_placement then.
+do not set [filter_scheduler]pci_in_placement until it is 0.
 
 Example::
 
@@ -94,7 +94,7 @@ Example::
             action='append',
             default=[],
             help=(
-                'List the devices that compute hosts have to report '
+                'List the devices that compute hosts should report '
                 'according to this description, or file or folder of '
                 'configuration, and whether they do (repeat option for '
                 'several; --host names the host of a file that does not '
@@ -202,7 +202,7 @@ Show inventory and usage of a host, device or alias
 
 The name is looked up among devices (PCI address, ID or name of the resource
 provider), then hosts, resource classes and aliases. Nova has no API that shows
-the definition of an alias: it is read from the configuration files given, or
+the definition of an alias: it is read from the given configuration files, or
 else inferred from servers that booted with it; "source" says which.
 
 Example::

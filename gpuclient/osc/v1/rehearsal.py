@@ -194,7 +194,7 @@ Example::
             parsed_args.register,
             parsed_args.bound_to,
         )
-        self.done = f'Rehearsal cloud {cloud.record.name!r} runs all the same'
+        self.done = f'Rehearsal cloud {cloud.record.name!r} is already running'
         self.report(
             partial_result.Failure(service.title, service.message)
             for service in cloud.record.refused
@@ -310,7 +310,7 @@ Example::
             parsed_args.service,
             parsed_args.host,
         )
-        self.done = f'{parsed_args.service} is restarted all the same'
+        self.done = f'{parsed_args.service} is already restarted'
         self.report(
             partial_result.Failure(service.title, service.message)
             for service in cloud.record.refused

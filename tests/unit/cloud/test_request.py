@@ -87,12 +87,12 @@ class TestAnswers(testtools.TestCase):
 
     def test_odd(self) -> None:
         for body, problem in (
-            ('<html></html>', 'the answer is not JSON'),
-            ('[' * 100000, 'the answer is not JSON'),
-            ('[{}]', 'in the answer, the body is a list, not an object'),
-            ('null', 'in the answer, the body is null, not an object'),
-            ('{"b": 1}', 'in the answer, a is missing'),
-            ('{"a": "1"}', 'in the answer, a is "1", not an integer'),
+            ('<html></html>', 'the response is not JSON'),
+            ('[' * 100000, 'the response is not JSON'),
+            ('[{}]', 'in the response, the body is a list, not an object'),
+            ('null', 'in the response, the body is null, not an object'),
+            ('{"b": 1}', 'in the response, a is missing'),
+            ('{"a": "1"}', 'in the response, a is "1", not an integer'),
         ):
             self.mock.get(URL, text=body)
             error = self.assertRaises(
@@ -179,7 +179,7 @@ class TestRetries(testtools.TestCase):
             self.service.session, request.Patience(total=1e-9)
         )
         error = self.assertRaises(exceptions.Unreachable, self.send)
-        self.assertIn('no answer within 1e-09 seconds', str(error))
+        self.assertIn('no response within 1e-09 seconds', str(error))
         self.assertEqual(0, self.mock.call_count)
 
     def test_each_wait_is_bounded(self) -> None:

@@ -58,6 +58,6 @@ class TestNoServers(test_report.ReportTestCase):
             (self.folder / f'{name}.conf').unlink(missing_ok=True)
             with self.subTest(name):
                 self.assertEqual(
-                    f'no document configures {name}',
+                    f'no file configures {name}',
                     self.reason(self.report(files)),
                 )

@@ -239,7 +239,7 @@ class TestRefused(_Case):
     @ddt.data(
         (
             'models:\n  x: {}\n  x: {}\n',
-            ", line 3: the key 'x' is given twice",
+            ", line 3: duplicate key 'x'",
         ),
         ('models:\n\tx: {}\n', ', line 2: found character'),
         ('models: {', ', line 1: expected the node content'),

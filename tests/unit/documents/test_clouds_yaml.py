@@ -256,7 +256,8 @@ class TestEdit(testtools.TestCase):
             clouds_yaml, '_replace', return_value=False
         ):
             self.assertEqual(
-                f'{self.path} is changed by another process; try again',
+                f'{self.path} was changed by another process: run the command '
+                f'again',
                 self._refused(clouds_yaml.add, self.path, _ENTRIES, ()),
             )
 

@@ -133,7 +133,7 @@ class TestEdits(test_tree.TreeTestCase):
             exceptions.DocumentError, aliases.read, self.path('kolla')
         )
         self.assertIn(
-            f'name each file, such as {self.path("kolla/nova-api/nova.conf")}',
+            f'pass each file, such as {self.path("kolla/nova-api/nova.conf")}',
             str(error),
         )
 
@@ -158,4 +158,7 @@ class TestEdits(test_tree.TreeTestCase):
         error = self.assertRaises(
             exceptions.DocumentError, aliases.read, self.path('')
         )
-        self.assertIn('has files of TripleO, which are not edited', str(error))
+        self.assertIn(
+            'has files of TripleO, which this command does not edit',
+            str(error),
+        )

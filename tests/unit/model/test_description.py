@@ -319,7 +319,7 @@ class TestRefused(testtools.TestCase):
             'aliases.0.vendor_id',
             '10de',
         ),
-        'aliases[0].model: give a model of': ('aliases.0.model', None),
+        'aliases[0].model: specify a model of': ('aliases.0.model', None),
         'aliases[0].device_type: must not be type-VF': (
             'aliases.0.device_type',
             'type-VF',
@@ -328,7 +328,7 @@ class TestRefused(testtools.TestCase):
             'aliases.0.device_type',
             'type-X',
         ),
-        'aliases[0].device_type: is missing; give type-PCI or type-PF': (
+        'aliases[0].device_type: is missing; use type-PCI or type-PF': (
             'aliases.0',
             {'name': 'gpu', 'vendor_id': '10de', 'product_id': '20f1'},
         ),
@@ -348,7 +348,7 @@ class TestRefused(testtools.TestCase):
             'compute.cards.0.addresses',
             ['4:0'],
         ),
-        'compute.cards[0].addresses: give addresses, or "all: true"': (
+        'compute.cards[0].addresses: specify addresses, or "all: true"': (
             'compute.cards',
             [{'alias': 'gpu'}],
         ),
@@ -410,7 +410,7 @@ class TestRefused(testtools.TestCase):
             'compute.huge_pages.count',
             [1, 2, 3],
         ),
-        'compute.huge_pages.count: 64 pages take 65536 MiB of the 65536': (
+        'compute.huge_pages.count: 64 pages use 65536 MiB of the 65536': (
             'compute.huge_pages.count',
             64,
         ),

@@ -161,14 +161,14 @@ class TestHugePages(testtools.TestCase):
             'hugepagesz=3G hugepages=2',
             {},
             [
-                'hugepagesz=3G: not a size of huge pages',
+                'hugepagesz=3G: not a huge page size',
                 'hugepages=2: does not follow a valid hugepagesz',
             ],
         ),
         (
             'hugepagesz=G',
             {},
-            ['hugepagesz=G: not a size of huge pages'],
+            ['hugepagesz=G: not a huge page size'],
         ),
         (
             'hugepagesz=1G hugepages=2 hugepages=3',
@@ -179,19 +179,19 @@ class TestHugePages(testtools.TestCase):
             'hugepagesz=1G hugepages=2 hugepagesz=1G hugepages=3',
             {G: 2},
             [
-                'hugepagesz=1G: given before',
+                'hugepagesz=1G: repeated',
                 'hugepages=3: does not follow a valid hugepagesz',
             ],
         ),
         (
             'default_hugepagesz=1G default_hugepagesz=2M',
             {G: 0},
-            ['default_hugepagesz=2M: given before'],
+            ['default_hugepagesz=2M: repeated'],
         ),
         (
             'hugepages=4 hugepagesz=2M hugepages=8',
             {2 * M: 8},
-            ['hugepages=4: hugepagesz=2M has another number'],
+            ['hugepages=4: another number follows hugepagesz=2M'],
         ),
         (
             'hugepagesz=1G hugepages=x hugepages=0:',

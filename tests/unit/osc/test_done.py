@@ -41,7 +41,7 @@ EDITED = flavor_editing.EditedFlavor(
 _DOCS = (
     pathlib.Path(gpuclient.__file__).parents[1] / 'doc/source/user/examples'
 )
-_FILES = 'These files are changed all the same: '
+_FILES = 'These files are already changed: '
 #: What each command that writes is given, and what the error then says. The
 #: working folder has nova.conf, and "host" with the files of one.
 WRITES: dict[str, tuple[str, str]] = {
@@ -59,12 +59,12 @@ WRITES: dict[str, tuple[str, str]] = {
     ),
     'gpu_config_check': (
         'nova.conf --sarif x.sarif',
-        'x.sarif is written all the same',
+        'x.sarif is already written',
     ),
     'gpu_config_create': ('gpu.yaml --output out', f'{_FILES}out/'),
     'gpu_config_rehearse': (
         'nova.conf --keep lab',
-        "Rehearsal cloud 'lab' is kept all the same",
+        "Rehearsal cloud 'lab' keeps running",
     ),
     'gpu_config_set': (
         'nova.conf --report-in-placement',
@@ -80,19 +80,19 @@ WRITES: dict[str, tuple[str, str]] = {
     ),
     'gpu_flavor_create': (
         'gpu --alias a:1 --vcpus 1 --ram 1 --disk 1',
-        "Flavor 'gpu' (4) is created all the same",
+        "Flavor 'gpu' (4) is already created",
     ),
     'gpu_flavor_set': (
         'gpu --alias a:1',
-        "Flavor 'gpu' (4) is changed all the same",
+        "Flavor 'gpu' (4) is already changed",
     ),
     'gpu_flavor_unset': (
         'gpu --alias a',
-        "Flavor 'gpu' (4) is changed all the same",
+        "Flavor 'gpu' (4) is already changed",
     ),
     'gpu_host_bundle_create': (
         'x.tar --root host',
-        'The bundle x.tar is written all the same',
+        'The bundle x.tar is already written',
     ),
     'gpu_host_config_create': (
         '--id 10de:20f1 --system debian --cpu-vendor intel --output out',
@@ -100,11 +100,11 @@ WRITES: dict[str, tuple[str, str]] = {
     ),
     'gpu_rehearsal_restart': (
         'lab --service nova-api',
-        'nova-api is restarted all the same',
+        'nova-api is already restarted',
     ),
     'gpu_rehearsal_start': (
         'lab',
-        "Rehearsal cloud 'lab' runs all the same",
+        "Rehearsal cloud 'lab' is already running",
     ),
 }
 #: Those that write nothing, or show nothing.

@@ -79,7 +79,7 @@ class TestStreams(testtools.TestCase):
         )
         self.assertEqual(1, done.returncode)
         self.assertIn(b'No recognized column names', done.stderr)
-        self.assertIn(b'These files are changed all the same: ', done.stderr)
+        self.assertIn(b'These files are already changed: ', done.stderr)
         self.assertIn('device_spec', self.path.read_text())
 
     def test_bytes_stay_bytes(self) -> None:
@@ -109,7 +109,7 @@ class TestStreams(testtools.TestCase):
             self.assertEqual(1, done.returncode, command)
             (line,) = done.stderr.splitlines()
             self.assertIn(b'Cannot write to standard output: ' + reason, line)
-            self.assertIn(b'These files are changed all the same: ', line)
+            self.assertIn(b'These files are already changed: ', line)
             self.assertIn('device_spec', self.path.read_text())
 
     def test_closed_input(self) -> None:

@@ -49,7 +49,9 @@ class TestHosts(test_scheduler.RulesTestCase):
         (located,) = self.check(hosts(SPEC + ALIAS, SPEC))
         self.assertEqual('GPU306', located.finding.code)
         self.assertEqual(finding.Severity.WARNING, located.finding.severity)
-        self.assertIn("alias 'a100', but not", located.finding.message)
+        self.assertIn(
+            "alias 'a100', but does not define", located.finding.message
+        )
         self.assertTrue(
             located.place.path.endswith('compute1/nova.conf'), located.place
         )

@@ -172,7 +172,7 @@ class TestDriver(host_cases.HostTestCase):
         self.finds(
             'GPU425',
             FAIL,
-            'driver_override allows none alone',
+            'driver_override allows only none',
             tree,
             remedy=f'Remove what writes none to driver_override of '
             f'{GPU} (a line of modprobe.d, a udev rule, driverctl), '
@@ -184,7 +184,7 @@ class TestDriver(host_cases.HostTestCase):
         self.finds(
             'GPU425',
             FAIL,
-            'allows pci-stub alone',
+            'allows only pci-stub',
             tree,
             remedy='). Add vfio-pci.ids=10de:20f1',
         )

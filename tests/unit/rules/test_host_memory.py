@@ -55,7 +55,7 @@ class TestMemoryAndCpus(host_cases.HostTestCase):
         wrong = host_cases.card(f'{trees.EARLY} hugepagesz=3G hugepages=1')
         self.assertEqual(
             [
-                'hugepagesz=3G: not a size of huge pages',
+                'hugepagesz=3G: not a huge page size',
                 'hugepages=1: does not follow a valid hugepagesz',
             ],
             [

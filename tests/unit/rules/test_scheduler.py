@@ -320,7 +320,10 @@ class TestList(RulesTestCase):
             {'data/common.yaml': OF_PUPPET},
             'Set nova::scheduler::filter::enabled_filters = ComputeFilter,',
         ),
-        ({'answers.txt': OF_PACKSTACK}, 'No answer of packstack sets it: '),
+        (
+            {'answers.txt': OF_PACKSTACK},
+            'The answer file of packstack has no parameter for it: ',
+        ),
         # One whose own list has no such filter.
         (
             {'group_vars/all.yml': f"nova_pci_alias: ['{ALIAS[8:]}']\n"},

@@ -111,7 +111,7 @@ class TestReader(testtools.TestCase):
         for path in ('/x', '/y'):
             self.assertEqual(
                 'reading x was skipped: the last 8 requests to Placement '
-                'got no answer',
+                'got no response',
                 str(read(path)),
             )
         self.assertEqual(asked, failing.call_count)

@@ -86,7 +86,7 @@ class TestRehearseConfig(CommandTestCase):
             'host-0:\n  bootMACAddress: 52:54:00:00:00:01\n'
         )
         self.assertEqual(
-            f'No service of Nova reads anything in {self.folder}',
+            f'No service of Nova reads a file in {self.folder}',
             self.refused(),
         )
 
@@ -187,7 +187,7 @@ class TestKeptCloud(CommandTestCase):
         )
         self.assertIn('Unable to establish connection', error)
         self.assertTrue(
-            error.endswith(". Rehearsal cloud 'lab' is kept all the same"),
+            error.endswith(". Rehearsal cloud 'lab' keeps running"),
             error,
         )
         self.assertEqual(os.getpid(), self.bound_to)

@@ -233,7 +233,8 @@ class TestSet(test_files.FilesTestCase):
         self.put({'nova-api.conf': f'[pci]\n{ALIAS}\n'})
         done = self.set('.', '--pci-in-placement')
         self.assertIn(
-            'No compute with devices is in these files', done['warnings'][0]
+            'These files configure no compute host with devices',
+            done['warnings'][0],
         )
 
     @ddt.data(

@@ -513,7 +513,7 @@ class TestOptions(FilesTestCase):
             ),
             (
                 (device_spec.DeleteDeviceSpec, '--config', 'nova.conf'),
-                'Name the entries: give --address, --vendor-id',
+                'Specify the entries with --address, --vendor-id',
             ),
         ):
             error = self.assertRaises(

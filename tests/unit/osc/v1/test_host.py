@@ -136,7 +136,7 @@ class TestShow(TestCase):
         self.assertEqual([{'Address': '0000:01:00.1'}], rows)
         self.assertEqual(4, len(self.run_json(host.ShowHost, '--all', path)))
         self.assertEqual(
-            'There is no PCI device 0000:09:00.0',
+            'No PCI device 0000:09:00.0',
             self.refused(host.ShowHost, '--device', '09:00.0', path),
         )
         self.assertIn(

@@ -146,7 +146,7 @@ class TestCreate(testtools.TestCase):
         )
 
     @ddt.data(
-        (('debian',), 'Name the cards for guests'),
+        (('debian',), 'Specify the cards for guests'),
         (('debian', '--device', '0000:05:00.0'), 'no PCI device 0000:05:00.0'),
         (('debian', '--device', 'x'), "'x' is not a PCI address"),
         (('debian', '--id', '10de:2236'), 'no PCI device with the ids'),
@@ -171,9 +171,9 @@ class TestCreate(testtools.TestCase):
     def test_what_the_host_does_not_say(self) -> None:
         host(system='ID=arch\n').write(self.folder / 'arch')
         host(vendor='CentaurHauls').write(self.folder / 'centaur')
-        self.assertIn('Give --system', self.refused('arch', '--device', CARD))
+        self.assertIn('Pass --system', self.refused('arch', '--device', CARD))
         self.assertIn(
-            'give --cpu-vendor', self.refused('centaur', '--device', CARD)
+            'pass --cpu-vendor', self.refused('centaur', '--device', CARD)
         )
 
     def test_boot_loaders_that_are_not_ours(self) -> None:
@@ -187,7 +187,7 @@ class TestCreate(testtools.TestCase):
                 tree.text(path, content)
             tree.write(self.folder / name)
             self.assertIn(
-                'Give --system', self.refused(name, '--device', CARD)
+                'Pass --system', self.refused(name, '--device', CARD)
             )
             self.create(name, '--device', CARD, '--system', 'rhel')
 

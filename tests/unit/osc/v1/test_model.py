@@ -125,7 +125,8 @@ class TestList(_Case):
             rows = self.json(model.ListModel, '--vendor', name)
             self.assertEqual({number}, {row['Vendor ID'] for row in rows})
         self.assertEqual(
-            "The catalogue has no vendor 'acme'; it has nvidia, amd, intel",
+            "No vendor 'acme' in the catalogue; its vendors: nvidia, amd, "
+            'intel',
             self.refused(model.ListModel, '--vendor', 'acme'),
         )
 
