@@ -111,9 +111,9 @@ def remove(edits: _Edits, fields: dict[str, str]) -> int:
             count += device_specs.remove(document, is_wanted)
             edit.note_restart(document)
     if not count:
-        wanted = ', '.join(f'{key} {value!r}' for key, value in fields.items())
+        shown = ', '.join(f'{key} {value!r}' for key, value in fields.items())
         raise exceptions.NotFound(
-            f'No [pci]device_spec entry with {wanted} in the files'
+            f'No [pci]device_spec entry with {shown} in the files'
         )
     return count
 
