@@ -423,15 +423,18 @@ def _closed(text: str, lines: 'collections.deque[str]') -> 'str | None':
 
 
 def _assignments(pattern: str, keep: Keeper) -> typing.Any:
-    """Return a function that keeps assignments in shell syntax."""
-    wanted = re.compile(pattern, re.ASCII)
+    """Return a function that keeps assignments in shell syntax.
+
+    :param pattern: Matches a name and its ``=``.
+    """
+    assignment = re.compile(pattern, re.ASCII)
 
     def lines(content: bytes) -> 'collections.abc.Iterator[str]':
         following = _lines_of(content)
         waiting = collections.deque(itertools.islice(following, 1))
         while waiting:
             line = waiting.popleft()
-            match = wanted.match(line)
+            match = assignment.match(line)
             if match:
                 text = line[match.end() :]
                 word = _shell_word(text)

@@ -166,11 +166,11 @@ def _swapped(
     alias: alias_model.Alias,
     models: tuple[catalogue_model.Model, ...],
 ) -> finding.Finding:
-    of = f' (the ids of {_join(models)})' if models else ''
+    owner = f' (the ids of {_join(models)})' if models else ''
     return finding.warning(
         'GPU118',
         f'vendor_id {alias.vendor_id!r} and product_id {alias.product_id!r} '
-        f'of alias {alias.name!r} are swapped{of}: the alias matches no '
+        f'of alias {alias.name!r} are swapped{owner}: the alias matches no '
         f'device. Swap them',
     )
 
@@ -223,27 +223,27 @@ def _other_type(
     expected = tuple(
         dict.fromkeys(kind for model in models for kind in model.device_types)
     )
-    wanted = alias.device_type
+    requested = alias.device_type
     if (
-        wanted is None
+        requested is None
         or any(not model.device_types for model in models)
-        or (wanted == 'type-VF' and 'type-PF' in expected)
+        or (requested == 'type-VF' and 'type-PF' in expected)
     ):
         return
-    if wanted not in expected:
+    if requested not in expected:
         yield finding.warning(
             'GPU120',
-            f'Alias {alias.name!r} requests {wanted} devices, but '
+            f'Alias {alias.name!r} requests {requested} devices, but '
             f'{_join(models)} is {" or ".join(expected)}: such a card never '
             f'matches the alias. {_COMPARE}',
         )
-    elif all(model.device_type != wanted for model in models):
+    elif all(model.device_type != requested for model in models):
         yield finding.warning(
             'GPU120',
-            f'Alias {alias.name!r} requests {wanted} devices, but '
+            f'Alias {alias.name!r} requests {requested} devices, but '
             f'{_join(models)} is usually {models[0].device_type}: such a card '
-            f'never matches the alias. It is {wanted} '
-            f'{_when(models, wanted)}. {_COMPARE}',
+            f'never matches the alias. It is {requested} '
+            f'{_when(models, requested)}. {_COMPARE}',
         )
 
 
@@ -254,12 +254,12 @@ _COMPARE = (
 )
 
 
-def _when(models: tuple[catalogue_model.Model, ...], wanted: str) -> str:
+def _when(models: tuple[catalogue_model.Model, ...], requested: str) -> str:
     """Return when cards of models have an unusual device type."""
     notes = dict.fromkeys(model.notes for model in models if model.notes)
     if notes:
         return f'in some cases: {"; ".join(notes)}'
-    if wanted == 'type-PF':
+    if requested == 'type-PF':
         return 'where its firmware exposes SR-IOV'
     return 'where its firmware does not expose SR-IOV'
 
@@ -269,10 +269,10 @@ def _words(name: str) -> tuple[str, ...]:
     alias_words = []
     for word in catalogue_model.name_words(name):
         for brand in ('nvidia', 'tesla', 'rtx', 'gpu'):
-            rest = word.removeprefix(brand)
-            if rest != word and _is_distinctive(rest):
+            model = word.removeprefix(brand)
+            if model != word and _is_distinctive(model):
                 alias_words.append(brand)
-                word = rest
+                word = model
         alias_words.append(word)
     return tuple(alias_words)
 

@@ -162,8 +162,8 @@ def _arguments(view: passthrough_view.View) -> check_result.CheckResult:
     check_name = 'IOMMU arguments'
     host = view.host
     vendor = host.iommu_vendor
-    other = _OF_OTHER_VENDOR.get(vendor)
-    if other is None or not view.arguments.has(other[0]):
+    foreign = _OF_OTHER_VENDOR.get(vendor)
+    if foreign is None or not view.arguments.has(foreign[0]):
         shown = [
             argument.name
             if argument.value is None
@@ -173,7 +173,7 @@ def _arguments(view: passthrough_view.View) -> check_result.CheckResult:
             or argument.key.startswith('iommu.')
         ]
         return check_result.passed(check_name, ' '.join(shown) or 'none')
-    name, its_vendor = other
+    name, its_vendor = foreign
     make = check_result.warn if host.iommu_on else check_result.fail
     # AMD's IOMMU is on by default.
     add = vendor is cpu.Vendor.INTEL and not view.arguments.intel_iommu_on

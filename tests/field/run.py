@@ -156,7 +156,7 @@ def _check_config(case: field_case.Case) -> Answer:
 
 def _check_host(case: field_case.Case) -> Answer:
     tree = hosts.build(case.inputs['host'])
-    bundle.write('host.tar', tree.tree())
+    bundle.write('host.tar', tree.collected())
     rows: list[Row] = _execute(host.CheckHost, 'host.tar', *case.arguments)
     return Answer(
         tuple(

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Bundles: what is in them, what is not, and what is refused."""
+"""Bundles: their content, what is left out, and what is refused."""
 
 import gzip
 import io
@@ -65,7 +65,7 @@ class TestCase(testtools.TestCase):
 
 
 class TestBundle(TestCase):
-    def test_there_and_back(self) -> None:
+    def test_write_and_read(self) -> None:
         for make in trees.ALL:
             root = make().write(self.folder / make.__name__)
             tree = bundle.collect_from(os.fspath(root))
@@ -78,13 +78,13 @@ class TestBundle(TestCase):
             packed = self.folder / f'{make.__name__}.tar.gz'
             packed.write_bytes(gzip.compress(path.read_bytes()))
             self.assertEqual(expected, bundle.read(os.fspath(packed)))
-            # Unpacked by hand.
+            # A bundle that was unpacked with tar.
             with tarfile.open(path) as archive:
                 archive.extractall(root / 'again', filter='tar')
             self.assertEqual(expected, bundle.read(os.fspath(root / 'again')))
 
-    def test_the_script_makes_the_same(self) -> None:
-        """And the same again, whatever the time and the order of files."""
+    def test_script_creates_the_same_bundle(self) -> None:
+        """The bytes do not depend on the time or the order of files."""
         script = self.folder / 'script.py'
         script.write_text(bundle.script())
         tree = trees.a100()
@@ -102,14 +102,14 @@ class TestBundle(TestCase):
         self.assertEqual(collect.pack(tree), done.stdout)
         self.assertIn(b'it is not a cpio archive', done.stderr)
 
-    def test_the_script_runs_on_old_hosts(self) -> None:
-        """Python 3.6 is what RHEL 8 has."""
+    def test_script_runs_on_old_hosts(self) -> None:
+        """RHEL 8 has Python 3.6."""
         script = bundle.script()
         self.assertNotIn('gpuclient import', script)
-        # It never runs on Python 2.
+        # No version of Python 2 runs it.
         self.assertEqual([None, (3, 6)], vermin.detect(script))
 
-    def test_nothing_secret(self) -> None:
+    def test_no_secret_is_packed(self) -> None:
         tree = trees.a100()
         for path, content in SECRETS.items():
             tree.text(path, content)
@@ -134,7 +134,7 @@ class TestBundle(TestCase):
             self.assertIn(kept, packed)
 
     def test_lines_of_modprobe(self) -> None:
-        """They are masked where they are read, and in a bundle once more."""
+        """They are masked when the host is read, and again in a bundle."""
         tree = trees.a100()
         tree.text(
             'etc/modprobe.d/x.conf',
@@ -145,15 +145,15 @@ class TestBundle(TestCase):
         )
         root = tree.write(self.folder / 'host')
         path = self.folder / 'x.tar'
-        found = bundle.collect_from(os.fspath(root))
-        bundle.write(os.fspath(path), found)
+        collected = bundle.collect_from(os.fspath(root))
+        bundle.write(os.fspath(path), collected)
         self.assertNotIn(b'hunter2', path.read_bytes())
-        self.assertEqual(found.files, bundle.unpack(os.fspath(path)).files)
+        self.assertEqual(collected.files, bundle.unpack(os.fspath(path)).files)
         self.assertEqual(
             reader.read(os.fspath(root)), bundle.read(os.fspath(path))
         )
 
-    def test_secrets_of_bundles_made_by_hand(self) -> None:
+    def test_secrets_in_handmade_bundles(self) -> None:
         path = self.folder / 'x.tar'
         make(
             path,
@@ -165,8 +165,8 @@ class TestBundle(TestCase):
         self.assertEqual('password=***', host.kernel_arguments)
         self.assertNotIn('etc/shadow', bundle.unpack(os.fspath(path)).files)
 
-    def test_what_could_not_be_read(self) -> None:
-        tree = trees.a100().tree()
+    def test_unreadable_files(self) -> None:
+        tree = trees.a100().collected()
         tree.unreadable['proc/cmdline'] = 'Permission denied'
         del tree.files['proc/cmdline']
         path = self.folder / 'x.tar'
@@ -208,8 +208,8 @@ class TestBundle(TestCase):
             exceptions.HostError, bundle.collect_from, '/nowhere'
         )
 
-    def test_no_room(self) -> None:
-        """A disk that is full: nothing is left of the bundle."""
+    def test_full_disk(self) -> None:
+        """No incomplete bundle is left behind."""
         path = self.folder / 'x.tar'
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
@@ -230,11 +230,11 @@ Member = tuple[tarfile.TarInfo, bytes]
 
 
 def file(name: str, content: bytes = b'', **values: object) -> Member:
-    found = tarfile.TarInfo(name)
-    found.size = len(content)
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
     for key, value in values.items():
-        setattr(found, key, value)
-    return found, content
+        setattr(member, key, value)
+    return member, content
 
 
 def link(name: str, target: str) -> Member:
@@ -257,7 +257,7 @@ class TestHostile(TestCase):
         return self.refused(make(self.folder / 'x.tar', *whole(), *members))
 
     def test_members(self) -> None:
-        for words, members in (
+        for reason, members in (
             ('not a valid path', [file('../etc/passwd')]),
             ('not a valid path', [file('sys/../../x')]),
             ('not a valid path', [file('/etc/modules')]),
@@ -275,7 +275,7 @@ class TestHostile(TestCase):
             ('is not a file', [file('a', type=tarfile.FIFOTYPE)]),
             ('is not a file', [file('a', type=tarfile.GNUTYPE_SPARSE)]),
         ):
-            self.assertIn(words, self.hostile(*members), members)
+            self.assertIn(reason, self.hostile(*members), members)
 
     def test_links_within(self) -> None:
         folder = 'sys/bus/pci/devices/0000:04:00.0/'
@@ -290,7 +290,7 @@ class TestHostile(TestCase):
         self.assertEqual({}, tree.files)
 
     def test_sparse(self) -> None:
-        """As GNU tar and pax headers make them: terabytes in a block."""
+        """GNU tar and pax headers describe terabytes in one block."""
         member, _content = file('etc/modules')
         member.pax_headers = {
             'GNU.sparse.major': '1',
@@ -307,7 +307,7 @@ class TestHostile(TestCase):
 
     def test_bombs(self) -> None:
         path = self.folder / 'x.tar.gz'
-        for name, limit, content, words in (
+        for name, limit, content, reason in (
             ('LARGEST_BUNDLE', 1 << 16, gzip.compress(bytes(1 << 17)),
              'large'),
             ('LARGEST_BUNDLE', 1 << 16, bytes(1 << 17), 'large'),
@@ -316,13 +316,13 @@ class TestHostile(TestCase):
         ):  # fmt: skip
             path.write_bytes(content)
             with fixtures.MonkeyPatch(f'gpuclient.host.bundle.{name}', limit):
-                self.assertIn(words, self.refused(path))
+                self.assertIn(reason, self.refused(path))
         self.assertEqual(256 << 20, bundle.LARGEST_BUNDLE)
 
-    def test_no_bundle(self) -> None:
+    def test_not_a_bundle(self) -> None:
         path = self.folder / 'x.tar'
         good = tar(*whole())
-        for content, words in (
+        for content, reason in (
             (b'', 'empty'),
             (b'hello', 'truncated'),
             (b'\x1f\x8b', 'truncated'),
@@ -342,7 +342,7 @@ class TestHostile(TestCase):
             (manifest(b'[' * 100000), 'format'),
         ):
             path.write_bytes(content)
-            self.assertIn(words, self.refused(path), content[:20])
+            self.assertIn(reason, self.refused(path), content[:20])
         self.assertIn(
             'No such file', self.refused(self.folder / 'nowhere.tar')
         )

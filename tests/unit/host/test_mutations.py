@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Hosts of which something is broken: an answer, and what is broken named.
+"""Hosts with broken files: they are checked, and the broken files reported.
 
-``GPUCLIENT_FUZZ`` is the number of bundles, for long runs.
+``GPUCLIENT_FUZZ`` sets the number of bundles, for long runs.
 """
 
 import os
@@ -31,10 +31,10 @@ from gpuclient.rules import check_result
 from tests.unit.host import trees
 
 COUNT = int(os.environ.get('GPUCLIENT_FUZZ', '200'))
-#: What is read of these is what they say, or is named; of others only part
-#: is read, or anything will do.
+#: Garbage in these files is reported. Of other files only a part is read, or
+#: any content is valid.
 _EXACT = ('sys/bus/pci/', 'sys/devices/', 'proc/sys/')
-#: Without these a host is not what it is.
+#: Files of every host and device, whose absence is reported.
 _ALWAYS = (
     'class',
     'vendor',
@@ -55,9 +55,11 @@ class TestMutations(testtools.TestCase):
     def check(self, path: pathlib.Path) -> host_model.Host:
         """Check a bundle; every result is complete."""
         host = bundle.read(os.fspath(path))
-        found = host_rules.check(host)
-        self.assertTrue(found)
-        named = {one.evidence for one in found if one.code == 'GPU460'}
+        results = host_rules.check(host)
+        self.assertTrue(results)
+        named = {
+            result.evidence for result in results if result.code == 'GPU460'
+        }
         self.assertEqual(
             {
                 f'could not be read, and is not checked: {failure}'
@@ -65,12 +67,14 @@ class TestMutations(testtools.TestCase):
             },
             named,
         )
-        for one in found:
+        for result in results:
             self.assertEqual(
-                one.result is check_result.Result.PASS, one.code is None, one
+                result.result is check_result.Result.PASS,
+                result.code is None,
+                result,
             )
-            self.assertTrue(one.evidence, one)
-            self.assertNotIn('\n', one.evidence)
+            self.assertTrue(result.evidence, result)
+            self.assertNotIn('\n', result.evidence)
         return host
 
     def test_mutated_bundles(self) -> None:
@@ -79,7 +83,7 @@ class TestMutations(testtools.TestCase):
         done = dict.fromkeys(('missing', 'garbage', 'denied', 'short'), 0)
         named = 0
         for number in range(COUNT):
-            tree = chance.choice(trees.ALL)().tree()
+            tree = chance.choice(trees.ALL)().collected()
             path = chance.choice(sorted(tree.files))
             kind = list(done)[number % 4]
             done[kind] += 1
@@ -87,7 +91,7 @@ class TestMutations(testtools.TestCase):
             file = self.folder / f'{number}.tar'
             file.write_bytes(collect.pack(tree))
             host = self.check(file)
-            sources = [one.source for one in host.unreadable]
+            sources = [failure.source for failure in host.unreadable]
             image = host.initramfs
             if image is not None and image.reason is not None:
                 sources.append(f'/{path}')
@@ -104,7 +108,7 @@ class TestMutations(testtools.TestCase):
         kind: str,
         chance: random.Random,
     ) -> bool:
-        """Break a file; return whether that has to be told of."""
+        """Break a file; return whether that has to be reported."""
         content = tree.files[path]
         if kind == 'missing':
             del tree.files[path]
@@ -121,7 +125,7 @@ class TestMutations(testtools.TestCase):
                 b'\xff\x00'
             )
             return exact
-        # As a read that ended after a page, or within one.
+        # As a read that ended at the end of a page, or before.
         tree.files[path] = (
             (content * 4096)[:4096]
             if chance.random() < (0.2)
@@ -131,7 +135,7 @@ class TestMutations(testtools.TestCase):
 
     def test_damaged_archives(self) -> None:
         chance = random.Random(5)
-        whole = collect.pack(trees.a100().tree())
+        whole = collect.pack(trees.a100().collected())
         path = self.folder / 'x.tar'
         refused = 0
         for number in range(COUNT):

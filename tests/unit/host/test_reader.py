@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Hosts read from folders: what is there, and what cannot be read."""
+"""Hosts read from folders, with files that can and cannot be read."""
 
 import bz2
 import contextlib
@@ -48,7 +48,7 @@ class TestCase(testtools.TestCase):
 
 class TestRead(TestCase):
     def test_folder_and_memory(self) -> None:
-        """All files of a host are read, and read as they are."""
+        """A host is the same whether its files are on disk or in memory."""
         for number, make in enumerate(trees.ALL):
             tree = make()
             root = self.root / str(number)
@@ -98,11 +98,12 @@ class TestRead(TestCase):
         host = self.read(trees.vfs())
         parent, *functions = host.devices
         self.assertEqual(
-            tuple(one.address for one in functions), parent.virtual_functions
+            tuple(device.address for device in functions),
+            parent.virtual_functions,
         )
         self.assertEqual(
             ['type-PF', 'type-VF', 'type-VF'],
-            [one.device_type for one in host.devices],
+            [device.device_type for device in host.devices],
         )
 
     def test_host(self) -> None:
@@ -156,7 +157,7 @@ class TestRead(TestCase):
         self.assertTrue(self.read(machine).is_virtual)
 
     def test_aliases(self) -> None:
-        """Of modules.alias, what is for display devices and their cards."""
+        """Aliases for display devices and other functions of their cards."""
         tree = trees.consumer()
         lines = (
             'alias pci:v000010DEd*sv*sd*bc03sc*i* nouveau',
@@ -218,8 +219,13 @@ class TestRead(TestCase):
                 ('softdep', 'y', 'pre: z', '/lib/modprobe.d/c.conf'),
             ],
             [
-                (one.command, one.module, one.rest, one.path)
-                for one in host.directives
+                (
+                    directive.command,
+                    directive.module,
+                    directive.rest,
+                    directive.path,
+                )
+                for directive in host.directives
             ],
         )
         self.assertEqual(
@@ -268,7 +274,7 @@ class TestRead(TestCase):
         )
 
     def test_arguments_of_edpm(self) -> None:
-        """As edpm-ansible and tuned write them, to expand in a shell."""
+        """As edpm-ansible and TuneD write them, for a shell to expand."""
         tree = trees.Tree(system=trees.RHEL)
         tree.text(
             'etc/default/grub',
@@ -279,14 +285,14 @@ class TestRead(TestCase):
             'GRUB_CMDLINE_LINUX_DEFAULT="${GRUB_CMDLINE_LINUX_DEFAULT:+$GRUB_'
             'CMDLINE_LINUX_DEFAULT }\\$tuned_params"\n',
         )
-        (found,) = self.read(tree).boot_arguments
+        (boot,) = self.read(tree).boot_arguments
         self.assertEqual(
             'crashkernel=*** iommu=pt vfio-pci.ids=10de:20f1',
-            ' '.join(found.text.split()),
+            ' '.join(boot.text.split()),
         )
         tree.text('boot/grub2/grubenv', 'tuned_params=iommu=pt\n')
-        (found,) = self.read(tree).boot_arguments
-        self.assertEqual('iommu=pt', found.text.split()[-1])
+        (boot,) = self.read(tree).boot_arguments
+        self.assertEqual('iommu=pt', boot.text.split()[-1])
 
     def test_arguments_of_rhel_8(self) -> None:
         tree = trees.Tree(system=trees.RHEL)
@@ -310,7 +316,7 @@ class TestRead(TestCase):
         )
 
     def test_values_that_double(self) -> None:
-        """What grows without end is cut, and not known."""
+        """A value that grows too long is withheld."""
         tree = trees.Tree()
         name = 'GRUB_CMDLINE_LINUX'
         tree.text(
@@ -319,12 +325,12 @@ class TestRead(TestCase):
         )
         tree.text('boot/grub2/grubenv', f'kernelopts={"ro " * 9000}\n')
         tree.text('boot/loader/entries/a.conf', 'options $kernelopts\n' * 5000)
-        for found in self.read(tree).boot_arguments:
-            self.assertLess(len(found.text), 1 << 18)
-            self.assertIn('***', found.text)
+        for boot in self.read(tree).boot_arguments:
+            self.assertLess(len(boot.text), 1 << 18)
+            self.assertIn('***', boot.text)
 
     def test_tuned(self) -> None:
-        """Of all profiles that are installed, the one in force counts."""
+        """Of the installed profiles, only the active one applies."""
         default = 'isolated_cores=${f:calc_isolated_cores:1}\n'
         for profile, files, cores in (
             ('throughput-performance', {}, None),
@@ -370,7 +376,7 @@ class TestRead(TestCase):
         tree.text('etc/tuned/a-variables.conf', 'isolated_cores=${other}\n')
         self.assertIsNone(tree.host().tuned_isolated_cpus)
 
-    def test_addresses_that_nova_skips(self) -> None:
+    def test_addresses_that_nova_ignores(self) -> None:
         tree = trees.Tree()
         tree.device('10000:e1:00.0', '8086:0a54', 0x010802)
         self.assertEqual((), self.read(tree).unreadable)
@@ -379,11 +385,11 @@ class TestRead(TestCase):
         self.assertEqual((), host.devices)
         self.assertEqual(
             ['/sys/bus/pci/devices/10000:e2:00.0'],
-            [one.source for one in host.unreadable],
+            [failure.source for failure in host.unreadable],
         )
 
     def test_old_kernel(self) -> None:
-        """Before Linux 5.15 nothing says how a device is reset."""
+        """Before Linux 5.15, reset methods are not shown."""
         tree = trees.nouveau()
         folder = 'sys/bus/pci/devices/0000:04:00.0/'
         del tree.files[f'{folder}reset_method']
@@ -454,7 +460,7 @@ class TestRead(TestCase):
 
 class TestUnreadable(TestCase):
     def named(self, host: host_model.Host) -> dict[str, str]:
-        return {one.source: one.reason for one in host.unreadable}
+        return {failure.source: failure.reason for failure in host.unreadable}
 
     def test_missing(self) -> None:
         tree = trees.a100()
@@ -475,13 +481,13 @@ class TestUnreadable(TestCase):
         root = trees.a100().write(self.root)
         path = root / collect.MANIFEST
         path.parent.mkdir(exist_ok=True)
-        for content, words in (
+        for content, reason in (
             ('{"format": 2, "unreadable": {}}', 'its format is not 1'),
             ('{"format": 1}', 'it has no valid list of unreadable files'),
         ):
             path.write_text(content)
             self.assertEqual(
-                {f'/{collect.MANIFEST}': words},
+                {f'/{collect.MANIFEST}': reason},
                 self.named(reader.read(os.fspath(root))),
             )
 
@@ -503,7 +509,7 @@ class TestUnreadable(TestCase):
         )
 
     def test_garbage(self) -> None:
-        for path, content, words in (
+        for path, content, reason in (
             ('vendor', b'\xff\xfe', 'not text'),
             ('vendor', b'0x10de\0', 'not text'),
             ('vendor', b'0x10de0', 'not an id'),
@@ -516,10 +522,10 @@ class TestUnreadable(TestCase):
             tree = trees.nouveau()
             path = f'sys/bus/pci/devices/0000:04:00.0/{path}'
             tree.files[path] = content
-            found = self.named(tree.host())
-            self.assertEqual([f'/{path}'], list(found), content)
-            self.assertIn(words, found[f'/{path}'])
-        for path, content, words in (
+            failures = self.named(tree.host())
+            self.assertEqual([f'/{path}'], list(failures), content)
+            self.assertIn(reason, failures[f'/{path}'])
+        for path, content, reason in (
             ('sys/devices/system/cpu/online', b'0-', 'Invalid'),
             ('sys/devices/system/cpu/isolated', b'0-9999999', 'No machine'),
             ('sys/devices/system/node/node0/cpulist', b'x', 'Invalid'),
@@ -527,8 +533,8 @@ class TestUnreadable(TestCase):
         ):
             tree = trees.nouveau()
             tree.files[path] = content
-            found = self.named(tree.host())
-            self.assertIn(words, found[f'/{path}'])
+            failures = self.named(tree.host())
+            self.assertIn(reason, failures[f'/{path}'])
         for link in ('iommu_group', 'physfn'):
             tree = trees.nouveau()
             path = f'sys/bus/pci/devices/0000:04:00.0/{link}'
@@ -551,7 +557,7 @@ class TestUnreadable(TestCase):
             self.named(reader.read(os.fspath(root))),
         )
 
-    def test_names_that_are_no_text(self) -> None:
+    def test_names_that_are_not_printable(self) -> None:
         root = trees.nouveau().write(self.root)
         (root / 'etc/modprobe.d').mkdir()
         for name in (b'a\xff.conf', b'\x1b[2J.conf'):
@@ -594,7 +600,7 @@ class TestUnreadable(TestCase):
 
 
 def cpio(*names: str) -> bytes:
-    """Return an archive of empty files, as cpio -H newc makes it."""
+    """Return an archive of small files, as cpio -H newc creates it."""
     packed = b''
     for name in (*names, 'TRAILER!!!'):
         raw = name.encode() + b'\0'
@@ -609,7 +615,7 @@ def cpio(*names: str) -> bytes:
     return packed
 
 
-#: How what programs unpack begins.
+#: Magic numbers of the compressions that need a program.
 PROGRAMS = {'zstd': b'\x28\xb5\x2f\xfd', 'lz4': b'\x02\x21\x4c\x18'}
 
 
@@ -641,16 +647,16 @@ class TestInitramfs(TestCase):
 
     def test_refused(self) -> None:
         main = cpio(*self.NAMES)
-        for content, words in (
+        for content, reason in (
             (b'MZ0000', 'not a cpio archive'),
             (main[:200], 'damaged'),
             (main.replace(b'070701', b'070702', 1)[:50], 'damaged'),
         ):
             exc = self.assertRaises(ValueError, self.listed, content)
-            self.assertIn(words, str(exc))
+            self.assertIn(reason, str(exc))
 
     def program(self, name: str, script: str) -> None:
-        """Have a program of a name, and no other but the shell's."""
+        """Install a shell script as the only program in PATH."""
         folder = self.root / 'programs'
         folder.mkdir(exist_ok=True)
         path = folder / name
@@ -668,7 +674,7 @@ class TestInitramfs(TestCase):
             return collect.list_initramfs(stream)
 
     def test_programs(self) -> None:
-        """They get the file from where their archive begins."""
+        """A program gets the file from the beginning of its archive."""
         main = gzip.compress(cpio(*self.NAMES))
         for name in PROGRAMS:
             self.program(name, '[ "$*" = "-d -c -q" ] && tail -c +5 | gzip -d')
@@ -677,7 +683,7 @@ class TestInitramfs(TestCase):
             )
 
     def test_zstd_of_python(self) -> None:
-        """From 3.14 on, whose module is stood in for."""
+        """The module of Python 3.14 or later, replaced by a fake."""
 
         def unpacked(stream: typing.BinaryIO) -> gzip.GzipFile:
             stream.seek(4, os.SEEK_CUR)
@@ -706,12 +712,12 @@ class TestInitramfs(TestCase):
 
     def test_programs_that_fail(self) -> None:
         pid = self.root / 'pid'
-        for script, limits, words in (
+        for script, limits, reason in (
             ('exit 1', {}, 'damaged'),
             ('printf 070701', {}, 'damaged'),
             (f'echo $$ > {pid}; exec sleep 600', {'_LONGEST_UNPACKING': 0.1},
              'lz4 did not decompress it in 0.1 s'),
-            # It has a first file of four gigabytes.
+            # A name of four gigabytes.
             (f'echo $$ > {pid}; printf 070701; yes FFFFFFFF | tr -d "\\n"',
              {}, 'a file name of'),
             (f'echo $$ > {pid}; cat {self.root}/begin /dev/zero',
@@ -732,15 +738,15 @@ class TestInitramfs(TestCase):
                 exc = self.assertRaises(
                     ValueError, self.listed_by_program, 'lz4', b''
                 )
-            self.assertIn(words, str(exc))
+            self.assertIn(reason, str(exc))
             if pid.exists():
-                # It was ended.
+                # The program was killed.
                 self.assertRaises(
                     ProcessLookupError, os.kill, int(pid.read_text()), 0
                 )
 
-    def test_a_size_that_is_not_there(self) -> None:
-        """No memory is set aside for what an archive only claims to have."""
+    def test_size_without_content(self) -> None:
+        """No memory is allocated for content that the archive lacks."""
         archive = cpio('a')[:112].replace(b'%08X' % 7, b'F' * 8, 1)
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
@@ -763,7 +769,7 @@ class TestInitramfs(TestCase):
         self.assertIsNone(
             reader.read(os.fspath(self.root), initramfs=False).initramfs
         )
-        # The names of other files are nobody's business.
+        # Names of other files in the initramfs are left out.
         kept = collect.collect(os.fspath(self.root)).files
         self.assertNotIn(b'secret', b''.join(kept.values()))
 
@@ -771,16 +777,16 @@ class TestInitramfs(TestCase):
         tree = trees.Tree()
         image = f'boot/initramfs-{tree.release}.img'
         whole = gzip.compress(cpio(*self.NAMES))
-        for content, words in (
+        for content, reason in (
             (whole[:40], 'ended before'),
             (whole[:20] + b'\xff' * 30, ''),
-            # There is no such kind of block (RFC 1951, 3.2.3).
+            # A reserved block type (RFC 1951, 3.2.3).
             (whole[:10] + b'\xff' * 30, 'it is damaged: Error -3'),
             (b'070701x', ''),
         ):
             tree.files[image] = content
             host = self.read(tree)
-            self.assertIn(words, host.initramfs.reason)
+            self.assertIn(reason, host.initramfs.reason)
             self.assertEqual((), host.unreadable)
             self.assertEqual(f'/{image}', host.initramfs.path)
             self.assertIsNone(host.initramfs.modules)

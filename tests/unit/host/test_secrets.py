@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What bundles leave out, and what that costs, whatever files hold."""
+"""Secrets that bundles leave out, and the cost of that for any content."""
 
 import base64
 import collections.abc
@@ -35,7 +35,7 @@ from gpuclient.model import host as host_model
 from gpuclient.rules import host as host_rules
 from tests.unit.host import trees
 
-#: In kernel arguments; {} is a secret, of which some have two.
+#: Kernel arguments with secrets; each {} is one.
 ARGUMENTS = (
     'cifsroot=//server/share,username=a,password={}',
     'rootflags=password={},vers=3',
@@ -78,7 +78,7 @@ ARGUMENTS = (
     '"a={}"',
     'a="{}',
 )
-#: In files of modprobe.d.
+#: Lines of modprobe.d with secrets.
 MODPROBE = (
     'install x /usr/bin/curl -u user:{} http://host/',
     'install x /usr/bin/mysql --password {} --execute y',
@@ -105,7 +105,7 @@ MODPROBE = (
     '# {}',
     'options x a=b \\\n{}',
 )
-#: Of files, and what is around a secret in them.
+#: Paths of files, and their content with secrets.
 FILES = (
     ('etc/default/grub', 'GRUB_PASSWORD={}\n'),
     ('etc/default/grub', 'GRUB_CMDLINE_LINUX="quiet a=\\"{} b\\" c={}"\n'),
@@ -155,7 +155,7 @@ FILES = (
 )
 
 
-#: What text of files is made of.
+#: Parts of random content.
 TOKENS = (
     *'"\'=,:/@#${}`.-\t\n\x0b\u2028x\\ ',
     *('\\"', '\\\n', '$(', 'password=', 'options ', 'install x ', 'a=b '),
@@ -166,7 +166,7 @@ TOKENS = (
     *('kernelopts=', 'saved_entry=', 'isolated_cores=', 'include=/etc/'),
     *('add_drivers+=" ', 'vendor_id: ', 'driver_override', '0000:04:00.0'),
 )
-#: Files that have more than a name of the host's own choice.
+#: Files with random content.
 RANDOM = (
     'proc/cmdline',
     'etc/kernel/cmdline',
@@ -185,7 +185,7 @@ RANDOM = (
     'proc/sys/kernel/osrelease',
     'gpuclient/initramfs/x',
 )
-#: Of random texts; more in long runs.
+#: Number of random contents; more in long runs.
 COUNT = int(os.environ.get('GPUCLIENT_FUZZ', '3000'))
 
 
@@ -196,7 +196,7 @@ class TestCase(testtools.TestCase):
 
 
 class Secrets:
-    """Makes secrets, each another one, of all kinds in turn."""
+    """Generates secrets, all different, of each kind in turn."""
 
     def __init__(self) -> None:
         self._chance = random.Random(12)
@@ -228,13 +228,13 @@ class Secrets:
         return secret
 
     def fill(self, text: str) -> str:
-        """Put secrets in all places of a text."""
+        """Return a text with a secret for each {}."""
         count = text.replace('{{', '').count('{}')
         return text.format(*(self.next() for _ in range(count)))
 
 
 def _forms(secret: str) -> 'collections.abc.Iterator[bytes]':
-    """Yield a secret, as it is and as programs write such things."""
+    """Yield a secret in plain and in common encodings."""
     content = secret.encode()
     yield content
     yield content.hex().encode()
@@ -243,7 +243,7 @@ def _forms(secret: str) -> 'collections.abc.Iterator[bytes]':
     yield repr(secret)[1:-1].encode()
     yield ascii(secret)[1:-1].encode()
     yield secret.encode('utf-16-le')
-    # Whatever is before it, all but the ends is the same.
+    # Except for its ends, the encoding only depends on the offset modulo 3.
     for before in range(3):
         text = base64.b64encode(bytes(before) + content).rstrip(b'=')
         yield text[4:-2] if before else text[:-2]
@@ -253,7 +253,7 @@ class TestSecrets(TestCase):
     def trees(
         self, secrets: Secrets
     ) -> 'collections.abc.Iterator[trees.Tree]':
-        """Yield hosts, each with secrets in one place."""
+        """Yield hosts, each with secrets in one file."""
         for text in ARGUMENTS:
             for path, around in (
                 ('proc/cmdline', 'quiet {} ro\n'),
@@ -278,12 +278,12 @@ class TestSecrets(TestCase):
         others = trees.nouveau().files
         for tree in self.trees(secrets):
             places += 1
-            found = collect.CollectedFiles()
+            collected = collect.CollectedFiles()
             for path, content in tree.files.items():
                 rule = collect.rule_for(path)
                 if rule is not None and content != others.get(path):
-                    found.files[path] = _kept(path, content)
-            packed = collect.pack(found)
+                    collected.files[path] = _kept(path, content)
+            packed = collect.pack(collected)
             self.assertGreater(len(secrets.all), last)
             for secret in secrets.all[last:]:
                 for form in _forms(secret):
@@ -293,18 +293,18 @@ class TestSecrets(TestCase):
         self.assertGreaterEqual(last, 200)
 
     def test_all_in_one_host(self) -> None:
-        """None is in any form, in any part, compressed or not."""
+        """No secret is packed in any encoding, compressed or not."""
         secrets = Secrets()
         tree = trees.nouveau()
-        for one in self.trees(secrets):
-            for path, content in one.files.items():
+        for secret_tree in self.trees(secrets):
+            for path, content in secret_tree.files.items():
                 if content not in tree.files.get(path, b''):
                     before = tree.files.get(path, b'')
                     tree.files[path] = before + b'\n' + content
         root = tree.write(self.folder / 'host')
-        found = collect.collect(os.fspath(root))
+        collected = collect.collect(os.fspath(root))
         path = self.folder / 'x.tar'
-        bundle.write(os.fspath(path), found)
+        bundle.write(os.fspath(path), collected)
         packed = path.read_bytes()
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             parts = [
@@ -318,14 +318,14 @@ class TestSecrets(TestCase):
             for form in _forms(secret):
                 self.assertNotIn(form, unpacked)
                 self.assertFalse(any(form in part for part in parts))
-        # What is read of it has none, either, and says of what it has not.
+        # Neither the host that is read nor its findings contain one.
         host = bundle.read(os.fspath(path))
         shown = repr(host) + repr(host_rules.check(host))
         for secret in secrets.all:
             self.assertNotIn(secret, shown)
 
     def test_random_text(self) -> None:
-        """Whatever is around it, a secret is left out; names are names."""
+        """A secret is left out, whatever is around it."""
         chance = random.Random(30)
         for _number in range(COUNT):
             letters = 'abcdefghijkLMNOP0123456789!+'
@@ -340,8 +340,8 @@ class TestSecrets(TestCase):
             self.assertFalse(secret.encode() in once, (path, content))
             self.assertEqual(once, _kept(path, once), (path, content))
 
-    def test_the_same_when_packed_again(self) -> None:
-        """What is left of a file is left of that, too."""
+    def test_redaction_is_idempotent(self) -> None:
+        """Redacting content again changes nothing."""
         secrets = Secrets()
         for tree in self.trees(secrets):
             for path, content in tree.files.items():
@@ -366,7 +366,7 @@ class TestSecrets(TestCase):
             self.assertNotIn(name.encode(), packed)
         self.assertIn(b'boot/loader/entries/***-6.1.conf', packed)
 
-    def test_what_the_checks_read_is_packed(self) -> None:
+    def test_values_for_the_checks_are_packed(self) -> None:
         for text, expected in (
             (
                 'BOOT_IMAGE=/vmlinuz root=UUID=1 ro quiet nomodeset',
@@ -397,7 +397,7 @@ class TestSecrets(TestCase):
 
 
 class Counter:
-    """Counts calls of functions, of Python and of C."""
+    """Counts calls of Python and C functions."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -415,7 +415,7 @@ class Counter:
         sys.setprofile(None)
 
 
-#: What a hostile file has again and again.
+#: Content that is repeated in hostile files.
 PIECES = {
     'proc/cmdline': ('a', 'a=', 'a=b ', '"', "'", '" ', 'vfio-pci.ids=', '://@'),
     'etc/default/grub': ('GRUB_CMDLINE_LINUX="a b"\n', '\\', '$', '"', "'a"),
@@ -450,13 +450,13 @@ def _kept(path: str, content: bytes) -> bytes:
             return repr(collect.read_manifest(content)).encode()
         return rule.keep(content)
     except ValueError as exc:
-        # It is named in place of what it has.
+        # The reason is packed instead of the content.
         return str(exc).encode()
 
 
 class TestCost(TestCase):
     def test_work_is_linear(self) -> None:
-        """Twice the file is twice the work, in calls; words are cut before."""
+        """The number of calls grows no faster than the file."""
         for path, pieces in PIECES.items():
             for piece in pieces:
                 counts = []
@@ -471,7 +471,7 @@ class TestCost(TestCase):
                     )
 
     def test_patterns_see_no_long_words(self) -> None:
-        """What a pattern costs does not show in calls: its text is short."""
+        """Calls do not show the cost of a pattern, so its text is short."""
         longest = 0
 
         class Pattern:
@@ -498,7 +498,7 @@ class TestCost(TestCase):
         self.assertGreater(longest, 0)
 
     def test_memory_is_bounded(self) -> None:
-        """It is a multiple of what is read, which has a bound."""
+        """Memory is proportional to the file, whose size is limited."""
         self.assertEqual(16 << 20, collect.LARGEST_FILE)
         size = 1 << 18
         for path, piece in (
@@ -516,7 +516,7 @@ class TestCost(TestCase):
             self.assertLess(peak, 12 * size, (path, piece))
 
     def test_too_much(self) -> None:
-        """It is named, and what was read of other files stays."""
+        """A file that is too large is reported, and other files are read."""
         tree = trees.nouveau()
         tree.text('proc/cmdline', 'x' * (collect._LONGEST_LINE + 1))
         tree.text('etc/modprobe.d/a.conf', 'blacklist a\n')
@@ -536,12 +536,12 @@ class TestCost(TestCase):
         )
 
     def read(self, tree: trees.Tree) -> host_model.Host:
-        """Return a host, of its bundle: a file, and made by hand."""
+        """Read a host from its bundle, and compare with a handmade bundle."""
         root = self.folder / str(len(list(self.folder.iterdir())))
         path = os.fspath(root) + '.tar'
         bundle.write(path, collect.collect(os.fspath(tree.write(root))))
-        found = bundle.read(path)
+        host = bundle.read(path)
         raw = os.fspath(root) + '.raw.tar'
-        bundle.write(raw, tree.tree())
-        self.assertEqual(found.unreadable, bundle.read(raw).unreadable)
-        return found
+        bundle.write(raw, tree.collected())
+        self.assertEqual(host.unreadable, bundle.read(raw).unreadable)
+        return host

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Files of hosts, as their kernels and distributions have them."""
+"""Files of hosts, as their kernels and distributions create them."""
 
 import pathlib
 import typing
@@ -34,9 +34,9 @@ def config_space(
     size: int = 4096,
     bars: tuple[int, ...] = (),
 ) -> bytes:
-    """Return a configuration space with a serial number in it.
+    """Return a configuration space that contains a serial number.
 
-    :param bars: What the registers have.
+    :param bars: Values of the BAR registers.
     """
     space = bytearray(size)
     space[:4] = b'\xde\x10\xf1\x20'
@@ -46,15 +46,18 @@ def config_space(
     if size > 0x100:
         capabilities = [(0x0003, 0x100), *([(0x0010, 0x140)] * sriov)]
         for number, (capability, offset) in enumerate(capabilities):
-            after = [one[1] for one in capabilities[number + 1 :]] or [0]
-            header = capability | 1 << 16 | after[0] << 20
+            offsets = [offset for _id, offset in capabilities[number + 1 :]]
+            header = capability | 1 << 16 | (offsets or [0])[0] << 20
             space[offset : offset + 4] = header.to_bytes(4, 'little')
         space[0x104:0x10C] = serial
     return bytes(space)
 
 
 def resource(*bars: tuple[int, int]) -> str:
-    """Return what ``resource`` has: sizes in bytes, and flags, of BARs."""
+    """Return a ``resource`` file.
+
+    :param bars: Size in bytes and flags of each BAR.
+    """
     lines = []
     start = 0x380000000000
     for size, flags in bars:
@@ -85,7 +88,7 @@ class Tree:
         domain: str = 'identity',
     ) -> None:
         self.files: dict[str, bytes] = {}
-        #: Targets, as the kernel has them.
+        #: Targets, as in sysfs.
         self.links: dict[str, str] = {}
         self.release = release
         self._iommu = iommu
@@ -105,14 +108,14 @@ class Tree:
         self.files[path] = content.encode()
 
     def arm(self) -> 'Tree':
-        """Have the CPUs of Arm, and an SMMU."""
+        """Change the CPUs to Arm and the IOMMU to an SMMU."""
         self.text(
             'proc/cpuinfo',
             'processor\t: 0\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\n'
             'CPU part\t: 0xd4f\n\nprocessor\t: 1\n',
         )
         for path in [
-            one for one in self.files if one.endswith(('DMAR', 'dmar0'))
+            name for name in self.files if name.endswith(('DMAR', 'dmar0'))
         ]:
             del self.files[path]
         self.text('sys/firmware/acpi/tables/IORT', '')
@@ -121,7 +124,7 @@ class Tree:
         return self
 
     def guest(self) -> 'Tree':
-        """Have the CPUs of a virtual machine."""
+        """Change the CPUs to those of a virtual machine."""
         content = self.files['proc/cpuinfo'].decode()
         self.text(
             'proc/cpuinfo',
@@ -234,7 +237,7 @@ class Tree:
             self.links[f'{folder}physfn'] = f'../{parent}'
 
     def initramfs(self, *names: str, maker: str | None = None) -> None:
-        """Have a list of an initramfs, as a bundle has it."""
+        """Add the file list of an initramfs, as in a bundle."""
         folder = f'usr/lib/modules/{self.release}/kernel/drivers/'
         lines = [f'{folder}{name}.ko' for name in names]
         lines += [
@@ -246,7 +249,7 @@ class Tree:
         )
 
     def write(self, root: pathlib.Path) -> pathlib.Path:
-        """Put the files below a folder."""
+        """Write the files below a folder."""
         for path, content in self.files.items():
             file = root / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -257,18 +260,18 @@ class Tree:
             link.symlink_to(target)
         return root
 
-    def tree(self) -> collect.CollectedFiles:
-        """Return what is read of the files."""
-        found = collect.CollectedFiles()
-        found.files = dict(self.files)
-        found.links = {
+    def collected(self) -> collect.CollectedFiles:
+        """Return the files as the collector returns them."""
+        collected = collect.CollectedFiles()
+        collected.files = dict(self.files)
+        collected.links = {
             path: target.rpartition('/')[2]
             for path, target in self.links.items()
         }
-        return found
+        return collected
 
     def host(self) -> host_model.Host:
-        return reader.parse(self.tree(), 'unnamed')
+        return reader.parse(self.collected(), 'unnamed')
 
 
 BOUND = 'intel_iommu=on iommu=pt vfio-pci.ids=10de:20f1 '
@@ -282,24 +285,24 @@ _A100_BARS = (
 
 
 def a100() -> Tree:
-    """Two A100 on a host of Intel with two sockets, as it should be."""
-    found = Tree(
+    """Two A100 in a host with two Intel CPUs, configured correctly."""
+    tree = Tree(
         'a100',
         arguments=f'{EARLY} hugepagesz=1G hugepages=64 isolcpus=2-3,6-7',
         nodes=2,
         system=RHEL,
         release='5.14.0-427.el9.x86_64',
     )
-    found.isolate('2-3,6-7')
-    found.pages(0, 32)
-    found.pages(1, 32)
-    found.initramfs('vfio-pci', maker='dracut')
-    bmc(found)
+    tree.isolate('2-3,6-7')
+    tree.pages(0, 32)
+    tree.pages(1, 32)
+    tree.initramfs('vfio-pci', maker='dracut')
+    bmc(tree)
     for address, group, node in (
         ('0000:17:00.0', 20, 0),
         ('0000:ca:00.0', 80, 1),
     ):
-        found.device(
+        tree.device(
             address,
             A100,
             0x030200,
@@ -309,12 +312,12 @@ def a100() -> Tree:
             bars=_A100_BARS,
             total_vfs=16,
         )
-    return found
+    return tree
 
 
-def bmc(found: Tree) -> None:
-    """Add the display of a management controller."""
-    found.device(
+def bmc(tree: Tree) -> None:
+    """Add the display controller of a BMC."""
+    tree.device(
         '0000:03:00.0',
         '1a03:2000',
         0x030000,
@@ -326,17 +329,17 @@ def bmc(found: Tree) -> None:
 
 
 def t4() -> Tree:
-    """A T4 that idles in D3hot."""
-    found = Tree(
+    """A T4 in D3hot."""
+    tree = Tree(
         't4', arguments='intel_iommu=on iommu=pt vfio-pci.ids=10de:1eb8'
     )
-    found.text(
+    tree.text(
         'etc/modprobe.d/gpu.conf',
         'softdep nouveau pre: vfio-pci\n'
         'blacklist nvidiafb\nblacklist nova_core\nblacklist nvidia\n',
     )
-    found.initramfs('vfio-pci', 'nouveau', maker='initramfs-tools')
-    found.device(
+    tree.initramfs('vfio-pci', 'nouveau', maker='initramfs-tools')
+    tree.device(
         '0000:3b:00.0',
         '10de:1eb8',
         0x030200,
@@ -345,19 +348,19 @@ def t4() -> Tree:
         power='D3hot',
         total_vfs=16,
     )
-    return found
+    return tree
 
 
 def consumer(arguments: str = '', audio: str = 'snd_hda_intel') -> Tree:
-    """A card for players, with audio and USB; it is the console, too."""
-    found = Tree(
+    """A gaming card with audio and USB functions that is the boot VGA."""
+    tree = Tree(
         'desk', arguments=f'intel_iommu=on {arguments}', domain='DMA-FQ'
     )
-    found.text('sys/bus/platform/devices/vesa-framebuffer.0', '')
-    found.device(
+    tree.text('sys/bus/platform/devices/vesa-framebuffer.0', '')
+    tree.device(
         '0000:00:01.0', '8086:1901', 0x060400, driver='pcieport', group=1
     )
-    found.device(
+    tree.device(
         '0000:01:00.0',
         '10de:1e87',
         0x030000,
@@ -366,27 +369,27 @@ def consumer(arguments: str = '', audio: str = 'snd_hda_intel') -> Tree:
         boot_vga=True,
         reset='bus',
     )
-    found.device('0000:01:00.1', '10de:10f8', 0x040300, driver=audio, group=1)
-    found.device(
+    tree.device('0000:01:00.1', '10de:10f8', 0x040300, driver=audio, group=1)
+    tree.device(
         '0000:01:00.2', '10de:1ad8', 0x0C0330, driver='xhci_hcd', group=1
     )
-    return found
+    return tree
 
 
 def mi300x() -> Tree:
-    """Eight accelerators of AMD, on a host of AMD."""
-    found = Tree(
+    """Eight AMD accelerators in a host with AMD CPUs."""
+    tree = Tree(
         'mi300x',
         arguments='iommu=pt vfio-pci.ids=1002:74a1',
         vendor=AMD,
         nodes=2,
         acpi=('APIC', 'IVRS'),
     )
-    found.text(
+    tree.text(
         'etc/modprobe.d/gpu.conf', 'blacklist amdgpu\nblacklist radeon\n'
     )
     for number in range(8):
-        found.device(
+        tree.device(
             f'0000:{number * 16 + 5:02x}:00.0',
             '1002:74a1',
             0x120000,
@@ -396,14 +399,14 @@ def mi300x() -> Tree:
             bars=((256 * GIB, 0x14220C), (0, 0), (2 << 20, 0x14220C)),
             total_vfs=8,
         )
-    return found
+    return tree
 
 
 def vfs() -> Tree:
-    """A PF of an A40 with two VFs, which are for guests."""
-    found = Tree('vfs', arguments='intel_iommu=on iommu=pt')
+    """An A40 with two VFs, which are for guests."""
+    tree = Tree('vfs', arguments='intel_iommu=on iommu=pt')
     names = ('0000:41:00.4', '0000:41:00.5')
-    found.device(
+    tree.device(
         '0000:41:00.0',
         '10de:2235',
         0x030200,
@@ -413,7 +416,7 @@ def vfs() -> Tree:
         vfs=names,
     )
     for number, name in enumerate(names):
-        found.device(
+        tree.device(
             name,
             '10de:2235',
             0x030200,
@@ -421,22 +424,22 @@ def vfs() -> Tree:
             group=41 + number,
             parent='0000:41:00.0',
         )
-    return found
+    return tree
 
 
 def iommu_off() -> Tree:
-    """A card of which nothing is prepared: the firmware has VT-d off."""
-    found = Tree('off', arguments=EARLY, iommu=False, acpi=('APIC', 'MCFG'))
-    found.device('0000:04:00.0', A100, 0x030200)
-    return found
+    """A card in a host that is not prepared: VT-d is off in the firmware."""
+    tree = Tree('off', arguments=EARLY, iommu=False, acpi=('APIC', 'MCFG'))
+    tree.device('0000:04:00.0', A100, 0x030200)
+    return tree
 
 
 def nouveau() -> Tree:
-    """A card that nouveau has: it was in the initramfs, vfio-pci was not."""
-    found = Tree('nouveau', arguments=BOUND)
-    found.initramfs('nouveau', 'snd-hda-intel', maker='initramfs-tools')
-    found.device('0000:04:00.0', A100, 0x030200, driver='nouveau', group=4)
-    return found
+    """A card bound to nouveau, because the initramfs lacks vfio-pci."""
+    tree = Tree('nouveau', arguments=BOUND)
+    tree.initramfs('nouveau', 'snd-hda-intel', maker='initramfs-tools')
+    tree.device('0000:04:00.0', A100, 0x030200, driver='nouveau', group=4)
+    return tree
 
 
 ALL = (a100, t4, consumer, mi300x, vfs, iommu_off, nouveau)

@@ -36,16 +36,19 @@ def card(
     host: dict[str, object] | None = None,
     **values: object,
 ) -> trees.Tree:
-    """Return a host with one A100, fit but for what is given."""
-    found = trees.Tree(arguments=arguments, **(host or {}))
-    found.initramfs('vfio-pci', maker='dracut')
-    add(found, address, **values)
-    return found
+    """Return a host with one A100.
+
+    It is configured correctly, except for the arguments.
+    """
+    tree = trees.Tree(arguments=arguments, **(host or {}))
+    tree.initramfs('vfio-pci', maker='dracut')
+    add(tree, address, **values)
+    return tree
 
 
-def add(found: trees.Tree, address: str, **values: object) -> None:
+def add(tree: trees.Tree, address: str, **values: object) -> None:
     defaults = {'driver': 'vfio-pci', 'group': 4, 'total_vfs': 16}
-    found.device(address, trees.A100, 0x030200, **{**defaults, **values})
+    tree.device(address, trees.A100, 0x030200, **{**defaults, **values})
 
 
 def named(*addresses: str) -> passthrough_view.Intent:
@@ -82,7 +85,7 @@ class HostTestCase(testtools.TestCase):
         tree: trees.Tree,
         intent: passthrough_view.Intent | None = None,
     ) -> list[check_result.CheckResult]:
-        """Return the results that are no PASS."""
+        """Return the results other than PASS."""
         problems = []
         for result in self.check(tree, intent):
             if result.code is None:
@@ -99,7 +102,7 @@ class HostTestCase(testtools.TestCase):
         tree: trees.Tree,
         intent: passthrough_view.Intent | None = None,
     ) -> list[str]:
-        """Return the code of each finding, sorted, repeated ones as well."""
+        """Return the sorted codes of all findings, with repetitions."""
         return sorted(
             str(problem.code) for problem in self.problems(tree, intent)
         )
@@ -113,16 +116,16 @@ class HostTestCase(testtools.TestCase):
     ) -> check_result.CheckResult:
         """Return the only finding with a code.
 
-        :param device: Its address, where several devices have the finding.
+        :param device: Its address, if several devices have the finding.
         """
         problems = self.problems(tree, intent)
-        found = [
+        matching = [
             problem
             for problem in problems
             if problem.code == code and device in (None, str(problem.device))
         ]
-        self.assertEqual(1, len(found), problems)
-        return found[0]
+        self.assertEqual(1, len(matching), problems)
+        return matching[0]
 
     def remedy(
         self,

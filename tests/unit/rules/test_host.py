@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The checks of a host as a whole, and of the use of its devices."""
+"""The checks of a whole host, and which devices are for guests."""
 
 import ast
 import pathlib
@@ -30,7 +30,7 @@ from tests.unit.rules.host_cases import WARN
 def first_arguments(
     folder: pathlib.Path, pattern: str, *functions: str
 ) -> set[str]:
-    """Return the codes that calls of functions have as first argument."""
+    """Return the finding codes that are first arguments of functions."""
     codes = set()
     for path in folder.glob(pattern):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -48,8 +48,8 @@ def first_arguments(
 
 
 class TestHosts(host_cases.HostTestCase):
-    def test_fit(self) -> None:
-        """Hosts that are as they should be give no bad news, and good."""
+    def test_correct(self) -> None:
+        """Hosts that are configured correctly have PASS results only."""
         for tree in (
             trees.a100(),
             trees.t4(),
@@ -57,7 +57,7 @@ class TestHosts(host_cases.HostTestCase):
             host_cases.card(),
         ):
             self.assertEqual([], self.codes(tree))
-        passed = {one.check for one in self.check(trees.a100())}
+        passed = {result.check for result in self.check(trees.a100())}
         self.assertEqual(
             {
                 'readable',
@@ -87,7 +87,7 @@ class TestHosts(host_cases.HostTestCase):
             passed,
         )
 
-    def test_unfit(self) -> None:
+    def test_incorrect(self) -> None:
         for make, codes in (
             (trees.consumer, {'GPU422', 'GPU426', 'GPU440'}),
             (trees.vfs, {'GPU424'}),
@@ -100,7 +100,7 @@ class TestHosts(host_cases.HostTestCase):
             self.assertEqual(codes, set(self.codes(make())), make)
 
     def test_every_code_is_tested(self) -> None:
-        """Each code of a check result is one that a test asserts."""
+        """A test asserts each code that the rules report."""
         rules = pathlib.Path(host_rules.__file__).parent
         reported = first_arguments(rules, '*.py', 'warn', 'fail', 'make')
         tests = pathlib.Path(__file__).parent
@@ -109,11 +109,13 @@ class TestHosts(host_cases.HostTestCase):
         self.assertEqual(set(), reported - asserted)
 
     def test_summary(self) -> None:
-        found = check_result.summary(self.check(trees.nouveau()))
-        of_host = [one for one in found if one.device is None]
-        self.assertEqual(['PASS'], [one.result for one in of_host])
+        summary = check_result.summary(self.check(trees.nouveau()))
+        of_host = [result for result in summary if result.device is None]
+        self.assertEqual(['PASS'], [result.result for result in of_host])
         self.assertIn('IOMMU, ', of_host[0].check)
-        results = [one.result for one in found if one.device is not None]
+        results = [
+            result.result for result in summary if result.device is not None
+        ]
         self.assertEqual(['FAIL', 'FAIL', 'WARN', 'PASS'], results)
 
 
@@ -122,9 +124,9 @@ class TestUse(host_cases.HostTestCase):
         self, tree: trees.Tree, intent: passthrough_view.Intent | None = None
     ) -> dict[str, bool]:
         return {
-            str(one.device): one.evidence.startswith('for guests')
-            for one in self.check(tree, intent)
-            if one.check == 'use'
+            str(result.device): result.evidence.startswith('for guests')
+            for result in self.check(tree, intent)
+            if result.check == 'use'
         }
 
     def test_of_options(self) -> None:
@@ -143,9 +145,9 @@ class TestUse(host_cases.HostTestCase):
             (host_cases.specs(), set()),
             (host_cases.alias(device_type='type-PF'), {GPU, TWIN}),
         ):
-            found = self.uses(tree, intent)
-            self.assertEqual({GPU, TWIN, bmc}, set(found))
-            self.assertEqual(guests, {key for key in found if found[key]})
+            uses = self.uses(tree, intent)
+            self.assertEqual({GPU, TWIN, bmc}, set(uses))
+            self.assertEqual(guests, {key for key in uses if uses[key]})
 
     def test_of_the_host(self) -> None:
         for guest, values, arguments in (
@@ -155,11 +157,11 @@ class TestUse(host_cases.HostTestCase):
             (False, {'driver': 'nouveau', 'boot_vga': True}, ''),
             (False, {'driver': 'nvidia', 'vfs': ('0000:04:00.4',)}, ''),
         ):
-            found = self.uses(host_cases.card(arguments, **values))
-            self.assertEqual({GPU: guest}, found, values)
+            uses = self.uses(host_cases.card(arguments, **values))
+            self.assertEqual({GPU: guest}, uses, values)
 
     def test_part_of_the_cpu(self) -> None:
-        """Graphics and NPU of Intel's CPUs are nothing to give away."""
+        """Graphics and NPU of Intel CPUs are not for guests."""
         for code, ids, driver in (
             (0x038000, '8086:3e9a', 'i915'),
             (0x120000, '8086:7d1d', 'intel_vpu'),
@@ -168,13 +170,13 @@ class TestUse(host_cases.HostTestCase):
             trees.bmc(tree)
             tree.device('0000:00:02.0', ids, code, driver=driver, group=2)
             self.assertFalse(self.uses(tree)['0000:00:02.0'])
-            # All that this has is on one bus.
+            # In a virtual machine, all devices are on the first bus.
             self.assertTrue(self.uses(tree.guest())['0000:00:02.0'])
         flex = trees.Tree()
         flex.device('0000:00:02.0', '8086:56c0', 0x038000, group=2)
         self.assertTrue(self.uses(flex)['0000:00:02.0'])
 
-    def test_what_is_missing(self) -> None:
+    def test_missing_devices(self) -> None:
         self.finds(
             'GPU457',
             FAIL,
@@ -213,11 +215,11 @@ class TestUse(host_cases.HostTestCase):
         self.finds('GPU461', WARN, 'has no display', trees.Tree())
 
     def test_reporting(self) -> None:
-        """What nova-compute looks at where it reports to Placement alone."""
+        """Keys that nova-compute only validates to report to Placement."""
         tree = host_cases.card(vfs=('0000:17:00.4',))
         tree.device('0000:17:00.4', '10de:20f1', 0x030200, group=5, parent=GPU)
         vf = {'address': '17:00.4'}
-        for entry, words in (
+        for entry, reason in (
             ({'address': '04:00.0', 'resource_class': 5}, 'AttributeError'),
             ({'address': '04:00.0', 'traits': ['a']}, 'AttributeError'),
             ({'devname': 'eth0'}, "does not support 'devname'"),
@@ -229,26 +231,29 @@ class TestUse(host_cases.HostTestCase):
                 self.assertEqual(
                     report is True,
                     any(
-                        words in one.evidence and one.result == FAIL
-                        for one in self.check(tree, intent)
+                        reason in result.evidence and result.result == FAIL
+                        for result in self.check(tree, intent)
                     ),
                     entry,
                 )
         tree.device('0000:17:00.5', '10de:20f1', 0x030200, group=6, parent=GPU)
-        words = f'different tags match VFs of the same PF ({GPU})'
-        for other, report, expected in (
+        reason = f'different tags match VFs of the same PF ({GPU})'
+        for tags, report, expected in (
             ({'trusted': 'yes'}, True, True),
             ({'trusted': 'yes'}, False, False),
             ({}, True, False),
         ):
             intent = host_cases.specs(
                 vf,
-                {'address': '17:00.5', **other},
+                {'address': '17:00.5', **tags},
                 report_in_placement=report,
             )
             self.assertEqual(
                 expected,
-                any(words in one.evidence for one in self.check(tree, intent)),
+                any(
+                    reason in result.evidence
+                    for result in self.check(tree, intent)
+                ),
             )
         self.finds(
             'GPU456',
@@ -302,7 +307,7 @@ class TestIgnoredLines(host_cases.HostTestCase):
                 remedy=remedy,
             )
 
-    def test_of_no_card(self) -> None:
+    def test_without_devices_for_guests(self) -> None:
         for line, tree in (
             ('blacklst nouveau', host_cases.card()),
             ('option vfio-pci ids=1:2', trees.Tree()),
@@ -315,12 +320,12 @@ class TestSwitches(host_cases.HostTestCase):
     def tree(
         self, driver: str | None, ids: str = '10de:2330', count: int = 2
     ) -> trees.Tree:
-        found = trees.Tree(
+        tree = trees.Tree(
             arguments=f'iommu=pt vfio-pci.ids={ids} rd.driver.pre=vfio-pci'
         )
-        found.initramfs('vfio-pci', maker='dracut')
+        tree.initramfs('vfio-pci', maker='dracut')
         for address, group in ((GPU, 4), (TWIN, 5))[:count]:
-            found.device(
+            tree.device(
                 address,
                 ids,
                 0x030200,
@@ -328,10 +333,10 @@ class TestSwitches(host_cases.HostTestCase):
                 group=group,
                 total_vfs=32,
             )
-        found.device(
+        tree.device(
             '0000:07:00.0', '10de:22a3', 0x068000, driver=driver, group=7
         )
-        return found
+        return tree
 
     def test_links_of_gpus(self) -> None:
         self.finds(
@@ -346,8 +351,8 @@ class TestSwitches(host_cases.HostTestCase):
             tree = self.tree(driver)
             self.assertEqual([], self.codes(tree))
             self.assertIn(
-                'NVSwitches', {one.check for one in self.check(tree)}
+                'NVSwitches', {result.check for result in self.check(tree)}
             )
-        # Of no concern to cards without such links, nor to one alone.
+        # Irrelevant for GPUs without NVSwitches, and for a single GPU.
         self.assertEqual([], self.codes(self.tree(None, trees.A100)))
         self.assertEqual([], self.codes(self.tree(None, count=1)))

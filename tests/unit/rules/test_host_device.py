@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The other checks of a device for guests."""
+"""The checks of a device, except for its driver and IOMMU group."""
 
 from gpuclient.model import alias as alias_model
 from tests.unit.host import trees
@@ -21,7 +21,7 @@ from tests.unit.rules.host_cases import WARN
 
 
 class TestDevice(host_cases.HostTestCase):
-    def test_does_not_answer(self) -> None:
+    def test_not_responding(self) -> None:
         gone = host_cases.card(config=b'\xff' * 4096)
         self.finds('GPU423', FAIL, 'all ones', gone)
         self.finds('GPU423', FAIL, 'error', host_cases.card(power='error'))
@@ -49,11 +49,11 @@ class TestDevice(host_cases.HostTestCase):
         )
 
     def test_alias_by_class(self) -> None:
-        wanted = alias_model.parse(
+        alias = alias_model.parse(
             '{"name": "a", "resource_class": "GPU", "device_type": "type-PCI"}'
         )
         intent = host_cases.specs(
-            {'address': GPU, 'resource_class': 'gpu'}, aliases=(wanted,)
+            {'address': GPU, 'resource_class': 'gpu'}, aliases=(alias,)
         )
         self.finds(
             'GPU436',
@@ -88,12 +88,12 @@ class TestDevice(host_cases.HostTestCase):
             host_cases.named(GPU),
             f'sriov-manage -d {GPU} and',
         )
-        # Who is not root sees the first 64 bytes.
+        # Without root, only the first 64 bytes can be read.
         part = host_cases.card(total_vfs=None, config=space[:64])
         self.assertNotIn('GPU438', self.codes(part))
 
     def test_bars(self) -> None:
-        """The big ones of 64 bit are those that no room is found for."""
+        """Typically, the large 64-bit BARs are not assigned."""
         registers = (0xC0000000, 0xC, 0, 0xC, 0x380, 0x1)
         space = trees.config_space(sriov=True, bars=registers)
         whole = (
@@ -118,7 +118,7 @@ class TestDevice(host_cases.HostTestCase):
             config=space, bars=(whole[0], (0, 0x14220C), *whole[2:])
         )
         self.finds('GPU443', FAIL, 'BAR 1 was not assigned: ', kept)
-        # 64 bytes are what everybody may read.
+        # Without root, only 64 bytes can be read.
         user = host_cases.card(
             config=space[:64], bars=whole[:1], total_vfs=None
         )
@@ -165,7 +165,7 @@ class TestDevice(host_cases.HostTestCase):
         )
 
     def test_console_without_boot_vga(self) -> None:
-        """Only VGA devices have it; of others it has to be found out."""
+        """Only VGA controllers have boot_vga."""
         tree = trees.Tree(
             arguments='iommu=pt vfio-pci.ids=10de:20f1 rd.driver.pre=vfio-pci'
         )
@@ -212,7 +212,7 @@ class TestDevice(host_cases.HostTestCase):
                 reset=None,
             )
             self.assertEqual(bad, 'GPU441' in self.codes(tree))
-        # The root bus has no bridge that could do it.
+        # The root bus has no bridge that could reset it.
         tree = host_cases.card(ids, address='0000:00:02.0', reset=None)
         tree.device(
             '0000:00:02.1', '10de:1aef', 0x040300, driver='vfio-pci', group=4
@@ -220,7 +220,7 @@ class TestDevice(host_cases.HostTestCase):
         self.assertIn('GPU441', self.codes(tree))
 
     def test_old_kernel(self) -> None:
-        """What Linux 4.18 and earlier have not is no ground for a warning."""
+        """Files that old kernels do not have cause no warning."""
         tree = host_cases.card(
             f'{trees.EARLY} isolcpus=2-3', host={'release': '3.10.0-1160.el7'}
         )

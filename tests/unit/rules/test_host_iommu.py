@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The checks of the IOMMU, on hosts that differ in it."""
+"""The checks of the IOMMU."""
 
 from tests.unit.host import trees
 from tests.unit.rules import host_cases
@@ -23,7 +23,7 @@ class TestIommu(host_cases.HostTestCase):
     def test_why_off(self) -> None:
         off = {'iommu': False}
         grub = {'etc/default/grub': 'GRUB_CMDLINE_LINUX="intel_iommu=on"\n'}
-        for words, remedy, arguments, host, files in (
+        for reason, remedy, arguments, host, files in (
             (
                 'intel_iommu=off',
                 'Replace intel_iommu=off with intel_iommu=on iommu=pt in '
@@ -73,10 +73,10 @@ class TestIommu(host_cases.HostTestCase):
             )
             for path, content in files.items():
                 tree.text(path, content)
-            self.finds('GPU420', FAIL, words, tree, remedy=remedy)
+            self.finds('GPU420', FAIL, reason, tree, remedy=remedy)
 
     def test_how_arguments_are_changed(self) -> None:
-        """Each distribution and boot loader has its own way."""
+        """The commands depend on distribution and boot loader."""
         suse = 'ID="sles"\nID_LIKE="suse"\n'
         edpm = {'etc/default/grub': 'GRUB_EDPM_KERNEL_ARGS=" tsx=off "\n'}
         kernel = {'etc/kernel/cmdline': 'root=/dev/sda1\n'}
@@ -152,7 +152,7 @@ class TestIommu(host_cases.HostTestCase):
                 tree.text(path, content)
             self.finds('GPU420', FAIL, 'off', tree, remedy=remedy)
 
-    def test_what_writes_files(self) -> None:
+    def test_commands_that_write_files(self) -> None:
         tree = host_cases.card(
             'iommu=pt', driver='nouveau', host={'system': trees.RHEL}
         )
@@ -171,7 +171,7 @@ class TestIommu(host_cases.HostTestCase):
         )
 
     def test_arm(self) -> None:
-        """Nothing of Intel and AMD is said of it."""
+        """No finding is about IOMMUs of Intel and AMD."""
         off = host_cases.card(
             'iommu=off', host={'iommu': False}, driver=None
         ).arm()
@@ -211,9 +211,9 @@ class TestIommu(host_cases.HostTestCase):
             tree = host_cases.card(
                 '', host={**off, 'vendor': vendor}, driver=None
             )
-            found = self.remedy('GPU420', tree.guest())
+            remedy = self.remedy('GPU420', tree.guest())
             self.assertEqual(
-                f'Add an IOMMU to this virtual machine{model}', found
+                f'Add an IOMMU to this virtual machine{model}', remedy
             )
         virt = host_cases.card('', host=off, driver=None).arm()
         virt.device('0000:00:00.0', '1b36:0008', 0x060000)
@@ -233,8 +233,8 @@ class TestIommu(host_cases.HostTestCase):
             remedy='Set device_type',
         )
 
-    def test_values_that_are_not_packed(self) -> None:
-        """They are not known, and not taken for what is absent."""
+    def test_values_that_were_left_out(self) -> None:
+        """They are unknown, which is not the same as absent."""
         tree = host_cases.card(
             'intel_iommu=*** iommu=pt,***', host={'iommu': False}
         )
@@ -253,13 +253,13 @@ class TestIommu(host_cases.HostTestCase):
         )
         self.assertNotIn('GPU460', self.codes(host_cases.card(trees.EARLY)))
 
-    def test_arguments_that_nobody_could_read(self) -> None:
+    def test_unreadable_arguments(self) -> None:
         tree = host_cases.card(host={'iommu': False}, driver=None)
         del tree.files['proc/cmdline']
         self.finds('GPU420', FAIL, 'the reason is not known', tree)
 
     def test_on_without_an_argument(self) -> None:
-        """Debian's kernel has it on by itself: groups are what counts."""
+        """It is on by default in Debian's kernel, as its groups show."""
         tree = host_cases.card(
             'iommu=pt vfio-pci.ids=10de:20f1 rd.driver.pre=vfio-pci'
         )
@@ -286,12 +286,12 @@ class TestIommu(host_cases.HostTestCase):
             both,
             remedy='Remove amd_iommu=on from',
         )
-        other = host_cases.card('amd_iommu=on iommu=pt')
+        replaced = host_cases.card('amd_iommu=on iommu=pt')
         self.finds(
             'GPU421',
             WARN,
             'amd_iommu',
-            other,
+            replaced,
             remedy='Replace amd_iommu=on with intel_iommu=on in',
         )
         off = host_cases.card(host={**amd, 'iommu': False}, driver=None)
@@ -309,10 +309,10 @@ class TestIommu(host_cases.HostTestCase):
         self.assertEqual([], self.codes(unknown))
 
     def test_without_an_iommu(self) -> None:
-        """VFIO makes groups all the same, which no server can have."""
+        """VFIO creates groups without an IOMMU that servers cannot use."""
         path = 'sys/module/vfio/parameters/enable_unsafe_noiommu_mode'
         options = 'options vfio enable_unsafe_noiommu_mode=1\n'
-        for arguments, files, where in (
+        for arguments, files, source in (
             ('vfio.enable_unsafe_noiommu_mode=1', {}, 'the kernel arguments'),
             ('', {'etc/modprobe.d/x.conf': options}, '/etc/modprobe.d/x.conf'),
             ('', {}, 'the command that loads vfio'),
@@ -329,7 +329,7 @@ class TestIommu(host_cases.HostTestCase):
                 FAIL,
                 f'group 4 of {GPU} has no IOMMU',
                 tree,
-                remedy=f'from {where}, run',
+                remedy=f'from {source}, run',
             )
             self.assertEqual(
                 {'GPU420', 'GPU428', 'GPU462'}, set(self.codes(tree))
@@ -337,7 +337,7 @@ class TestIommu(host_cases.HostTestCase):
             self.finds(
                 'GPU420', FAIL, 'only those that VFIO creates), so', tree
             )
-        # It is on, and does nothing where there is an IOMMU.
+        # With an IOMMU, the parameter has no effect.
         tree = host_cases.card()
         tree.text(path, 'Y\n')
         self.finds('GPU462', WARN, 'is on', tree)

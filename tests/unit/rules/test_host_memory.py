@@ -40,13 +40,13 @@ class TestMemoryAndCpus(host_cases.HostTestCase):
         remedy = 'hugepages=12 in place of hugepages=0:12,1:0'
         self.finds('GPU446', WARN, 'node 1', tree, remedy=remedy)
 
-    def test_fewer_than_asked(self) -> None:
+    def test_fewer_than_requested(self) -> None:
         tree = host_cases.card(f'{trees.EARLY} hugepagesz=1G hugepages=64')
         tree.pages(0, 60)
         self.finds(
             'GPU447', FAIL, 'request 64 of 1G, but the host has 60', tree
         )
-        # 2M, or with other pages of the kernel 512M.
+        # The default is 2M, or 512M with 64K pages.
         arm = host_cases.card(
             'iommu.passthrough=1 hugepages=8 rd.driver.pre=vfio-pci '
             'vfio-pci.ids=10de:20f1'
@@ -69,14 +69,14 @@ class TestMemoryAndCpus(host_cases.HostTestCase):
     def test_reserved(self) -> None:
         tree = host_cases.card()
         tree.pages(0, 4)
-        for text, words in (
+        for text, reason in (
             ('node:0,size:1GB,count:8', 'node 0 has 4'),
             ('node:3,size:1GB,count:1', 'no node 3'),
         ):
             intent = passthrough_view.Intent(
                 reserved_pages=(cpu.parse_reserved(text),)
             )
-            self.finds('GPU448', FAIL, words, tree, intent)
+            self.finds('GPU448', FAIL, reason, tree, intent)
 
     def test_memory(self) -> None:
         tree = host_cases.card()
@@ -89,12 +89,12 @@ class TestMemoryAndCpus(host_cases.HostTestCase):
     def test_isolated(self) -> None:
         tree = host_cases.card()
         tree.isolate('2-3')
-        for cpus, words in (
+        for cpus, problem in (
             ({1, 2, 3}, '1 are in cpu_dedicated_set, but not isolated'),
             ({2}, '3 are isolated, but not in'),
         ):
             intent = passthrough_view.Intent(dedicated_cpus=frozenset(cpus))
-            self.finds('GPU450', WARN, words, tree, intent)
+            self.finds('GPU450', WARN, problem, tree, intent)
         tuned = host_cases.card()
         tuned.text(
             'etc/tuned/cpu-partitioning-variables.conf', 'isolated_cores=2-3\n'
@@ -112,7 +112,7 @@ class TestMemoryAndCpus(host_cases.HostTestCase):
             )
             self.assertEqual([], self.codes(tuned, intent))
 
-    def test_cpus_that_are_not_there(self) -> None:
+    def test_cpus_that_do_not_exist(self) -> None:
         intent = passthrough_view.Intent(shared_cpus=frozenset({0, 9}))
         self.finds(
             'GPU451',

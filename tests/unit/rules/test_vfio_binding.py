@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The checks of what binds to a device first."""
+"""The checks of which driver binds to a device first."""
 
 from gpuclient.documents.generate import host_files
 from gpuclient.host import collect
@@ -28,7 +28,7 @@ from tests.unit.rules.host_cases import WARN
 
 
 class TestBinding(host_cases.HostTestCase):
-    def test_ids_catch_a_card_of_the_host(self) -> None:
+    def test_ids_match_a_card_of_the_host(self) -> None:
         tree = host_cases.card()
         host_cases.add(tree, TWIN, group=5)
         self.finds(
@@ -43,23 +43,23 @@ class TestBinding(host_cases.HostTestCase):
             f'{GPU}" creates all of these files',
         )
 
-    def test_ids_catch_a_card_with_vfs(self) -> None:
-        """It is told of once, and not at each of its VFs."""
+    def test_ids_match_a_card_with_vfs(self) -> None:
+        """The PF is reported, but not each of its VFs."""
         vf = '0000:05:00.4'
         tree = host_cases.card()
         host_cases.add(tree, TWIN, group=5, driver='nvidia', vfs=(vf,))
         tree.device(
             vf, trees.A100, 0x030200, driver='nvidia', group=6, parent=TWIN
         )
-        found = [
-            str(one.device)
-            for one in self.check(tree, host_cases.named(GPU))
-            if one.code == 'GPU430'
+        reported = [
+            str(result.device)
+            for result in self.check(tree, host_cases.named(GPU))
+            if result.code == 'GPU430'
         ]
-        self.assertEqual([TWIN], found)
+        self.assertEqual([TWIN], reported)
 
     def test_subsystem_in_ids(self) -> None:
-        for ids, caught in (
+        for ids, matched in (
             ('10de:20f1:10de:1450', True),
             ('10de:20f1:10de', True),
             ('10de:20f1:10de:0001', False),
@@ -68,7 +68,7 @@ class TestBinding(host_cases.HostTestCase):
         ):
             tree = host_cases.card(f'iommu=pt vfio-pci.ids={ids}', driver=None)
             self.assertEqual(
-                not caught,
+                not matched,
                 'GPU432' in self.codes(tree),
                 (ids, self.problems(tree)),
             )
@@ -112,7 +112,7 @@ class TestBinding(host_cases.HostTestCase):
         self.assertEqual([], self.codes(tree))
 
     def test_builtin_and_pending(self) -> None:
-        """Nothing is to be added that the next boot has."""
+        """No argument is added that the next boot already has."""
         for grub in (
             'GRUB_CMDLINE_LINUX="quiet vfio-pci.ids=10de:20f1"\n',
             'GRUB_CMDLINE_LINUX="quiet \\\nvfio-pci.ids=10de:\\\n20f1"\n',
@@ -141,7 +141,7 @@ class TestBinding(host_cases.HostTestCase):
                     remedy='Reboot: /etc/default/grub already sets '
                     'vfio-pci.ids',
                 )
-        # What grub has is not lost where more is to be added.
+        # Ids in the configuration of GRUB are kept when others are added.
         tree.text(path, 'GRUB_CMDLINE_LINUX="vfio-pci.ids=10de:1aef"\n')
         self.finds(
             'GPU433',
@@ -187,11 +187,11 @@ class TestBinding(host_cases.HostTestCase):
         absent = host_cases.card()
         absent.initramfs('ext4', maker=dracut)
         self.finds('GPU434', WARN, 'does not contain it', absent)
-        # initramfs-tools knows no rd.driver.pre.
+        # initramfs-tools does not support rd.driver.pre.
         ignored = host_cases.card()
         ignored.initramfs('nouveau', 'vfio-pci', maker=tools)
         self.finds('GPU434', WARN, 'in no defined order', ignored)
-        # Its udev is there before it loads modules by their names.
+        # It runs udev before it loads the modules in its configuration.
         for path, content in (
             ('etc/initramfs-tools/modules', '# a\nvfio-pci\n'),
             ('etc/initramfs-tools/hooks/x', 'force_load vfio-pci\n'),
@@ -207,7 +207,7 @@ class TestBinding(host_cases.HostTestCase):
                 remedy='softdep',
             )
 
-    def test_race_won(self) -> None:
+    def test_no_race(self) -> None:
         every = 'blacklist nouveau\nblacklist nova_core\nblacklist nvidiafb\n'
         soft = 'softdep nvidia post: x pre: a vfio-pci\n'
         for tree in (
@@ -257,8 +257,8 @@ class TestBinding(host_cases.HostTestCase):
         tree.initramfs('nouveau', maker='initramfs-tools')
         self.assertEqual([], self.codes(tree))
 
-    def test_race_of_what_there_is(self) -> None:
-        """A module that the host has not, or that idles, takes no card."""
+    def test_race_of_existing_modules(self) -> None:
+        """A module that does not exist, or is disabled, binds to no card."""
         nouveau = 'alias pci:v000010DEd*sv*sd*bc03sc*i* nouveau\n'
         nvidia = 'alias pci:v000010DEd*sv*sd*bc03sc02i00* nvidia\n'
         top = nvidia.replace(' nvidia', ' nvidia_drm')
@@ -267,7 +267,7 @@ class TestBinding(host_cases.HostTestCase):
             (nouveau, off, '', None),
             (nouveau + nvidia, off, '', 'nvidia and'),
             (nouveau + nvidia, f'{off}blacklist nvidia\n', '', None),
-            # udev loads nvidia_drm, and that has nvidia loaded.
+            # udev loads nvidia_drm, which depends on nvidia.
             (nvidia + top, 'blacklist nvidia\n', '', 'nvidia and'),
             (
                 nvidia + top,
@@ -290,7 +290,7 @@ class TestBinding(host_cases.HostTestCase):
             (nouveau, 'softdep drm pre: vfio-pci\n', '', None),
             (nvidia, 'softdep drm pre: vfio-pci\n', '', 'nvidia and'),
             ('alias pci:v00001A03d*sv*sd*bc03sc*i* ast\n', '', '', None),
-            # Nothing for any display device: nothing is known.
+            # Without an alias for any display device, aliases are unknown.
             ('', '', '', 'nouveau, nova_core, nvidia, nvidiafb and'),
         ):
             tree = host_cases.card(f'{trees.BOUND} {arguments}')
@@ -306,7 +306,7 @@ class TestBinding(host_cases.HostTestCase):
         tree.text(f'{path}builtin', 'kernel/drivers/gpu/drm/drm.ko\n')
         tree.text('etc/modprobe.d/x.conf', 'softdep drm pre: vfio-pci\n')
         self.finds('GPU434', WARN, 'nouveau and', tree)
-        # The driver that has the card, and what is on top of it.
+        # The driver of the card, and the module that depends on it.
         tree = host_cases.card('iommu=pt', driver='nvidia')
         tree.initramfs('ext4', maker='initramfs-tools')
         tree.text(f'{path}alias', nvidia + top)
@@ -319,8 +319,8 @@ class TestBinding(host_cases.HostTestCase):
             '"blacklist nvidia_drm" to',
         )
 
-    def test_taken_by_libvirt(self) -> None:
-        """It writes driver_override for a server, until the next boot."""
+    def test_bound_by_libvirt(self) -> None:
+        """libvirt sets driver_override when a server starts."""
         tree = host_cases.card('iommu=pt', override='vfio-pci')
         tree.initramfs('nouveau', maker='dracut')
         self.assertEqual([], self.codes(tree))
@@ -329,13 +329,14 @@ class TestBinding(host_cases.HostTestCase):
         tree = host_cases.card(trees.BOUND)
         del tree.files[next(p for p in tree.files if 'initramfs' in p)]
         self.finds('GPU435', WARN, 'no initramfs', tree)
-        files = tree.tree()
+        files = tree.collected()
         files.unreadable['gpuclient/initramfs/boot+initrd.img-6'] = 'zstd'
-        found = {
-            one.code: one for one in host_rules.check(reader.parse(files, ''))
+        results = {
+            result.code: result
+            for result in host_rules.check(reader.parse(files, ''))
         }
-        self.assertIn('/boot/initrd.img-6', found['GPU435'].evidence)
-        self.assertIn('zstd', found['GPU435'].evidence)
+        self.assertIn('/boot/initrd.img-6', results['GPU435'].evidence)
+        self.assertIn('zstd', results['GPU435'].evidence)
 
     def test_twins(self) -> None:
         tree = host_cases.card('iommu=pt', driver=None)
@@ -346,7 +347,7 @@ class TestBinding(host_cases.HostTestCase):
         self.assertNotIn('GPU454', self.codes(tree, host_cases.named(GPU)))
 
     def test_install_line(self) -> None:
-        """driver_override by address, as our own files write it."""
+        """driver_override by address, as the generated files write it."""
         tree = host_cases.card('iommu=pt')
         host_cases.add(tree, TWIN, group=5, driver='nvidia')
         tree.text(
@@ -360,7 +361,7 @@ class TestBinding(host_cases.HostTestCase):
         self.assertEqual([], self.codes(tree, host_cases.named(GPU)))
 
     def test_domains(self) -> None:
-        """All of an address is compared, and no part of a longer one."""
+        """Whole addresses are compared, with their domain."""
         address = '0009:01:00.0'
         for written, claimed in ((address, True), (f'1{address}', False)):
             tree = host_cases.card('iommu=pt', address=address)
@@ -377,7 +378,7 @@ class TestBinding(host_cases.HostTestCase):
             (device,) = view.for_guests
             claim = view.claim(device)
             self.assertEqual(claimed, claim is not None and not claim.by_ids)
-        # Cards of two domains are on two buses.
+        # Devices in different domains are on different buses.
         tree = host_cases.card(address='0001:04:00.0', reset=None)
         tree.device(
             '0000:04:00.1', '10de:1aef', 0x040300, driver='vfio-pci', group=9
@@ -386,20 +387,20 @@ class TestBinding(host_cases.HostTestCase):
             'GPU441', self.codes(tree, host_cases.named('0001:04:00.0'))
         )
 
-    def test_twin_that_is_kept_by_its_address(self) -> None:
-        """An override leaves it to a driver of the host."""
+    def test_same_ids_kept_by_address(self) -> None:
+        """driver_override keeps the card for a driver of the host."""
         tree = host_cases.card()
         host_cases.add(tree, TWIN, group=5, driver='nvidia', override='nvidia')
         self.assertEqual([], self.codes(tree, host_cases.named(GPU)))
         passed = [
-            one.evidence
-            for one in self.check(tree, host_cases.named(GPU))
-            if one.check == 'duplicate ids'
+            result.evidence
+            for result in self.check(tree, host_cases.named(GPU))
+            if result.check == 'duplicate ids'
         ]
         self.assertEqual(
             [f'driver_override keeps {TWIN} for the host'], passed
         )
-        # A line that writes it is none that gives the card to vfio-pci.
+        # A line that writes it does not bind the card to vfio-pci.
         tree.text(
             'etc/modprobe.d/x.conf',
             f'install vfio-pci echo nvidia > /sys/bus/pci/devices/{TWIN}/'
@@ -407,8 +408,8 @@ class TestBinding(host_cases.HostTestCase):
         )
         self.assertEqual([], self.codes(tree, host_cases.named(GPU)))
 
-    def test_install_line_of_what_is_part_of_the_kernel(self) -> None:
-        """It is never run; that of another name is, before a driver."""
+    def test_install_line_of_builtin_module(self) -> None:
+        """modprobe never runs it, unlike one with a name of its own."""
         override = (
             f'for address in {GPU}; do echo vfio-pci > '
             f'/sys/bus/pci/devices/$address/driver_override; done'
@@ -421,13 +422,13 @@ class TestBinding(host_cases.HostTestCase):
         )
         tree.text('etc/modprobe.d/x.conf', f'install vfio-pci {override}\n')
         self.finds('GPU454', WARN, TWIN, tree, host_cases.named(GPU))
-        wanted = host_files.Passthrough(
+        passthrough = host_files.Passthrough(
             'intel',
             addresses=(pci.parse_address(GPU),),
             vendor_ids=('10de',),
             vfio_is_builtin=True,
         )
-        ready = host_files.prepare(wanted, host_files.DEBIAN)
+        ready = host_files.prepare(passthrough, host_files.DEBIAN)
         tree = host_cases.card('iommu=pt', override='vfio-pci')
         host_cases.add(tree, TWIN, group=5, driver='nvidia')
         tree.text(
@@ -435,9 +436,9 @@ class TestBinding(host_cases.HostTestCase):
             'kernel/drivers/vfio/pci/vfio-pci.ko\n',
         )
         (text,) = (
-            one.content
-            for one in ready.files
-            if one.path == host_files.MODPROBE
+            file.content
+            for file in ready.files
+            if file.path == host_files.MODPROBE
         )
         tree.text('etc/modprobe.d/x.conf', text)
         self.assertEqual([], self.codes(tree, host_cases.named(GPU)))

@@ -84,7 +84,7 @@ class TestCase(testtools.TestCase):
 
     def bundle(self, tree: trees.Tree) -> str:
         path = os.fspath(self.folder / 'host.tar')
-        bundle.write(path, tree.tree())
+        bundle.write(path, tree.collected())
         return path
 
     def root(self, tree: trees.Tree) -> str:
@@ -165,7 +165,7 @@ class TestShow(TestCase):
         self.assertEqual('/proc/cmdline: it does not exist\n', self.log.output)
 
     def test_entries_of_the_boot_loader(self) -> None:
-        tree = trees.a100().tree()
+        tree = trees.a100().collected()
         tree.unreadable['boot/loader/entries'] = 'Permission denied'
         path = os.fspath(self.folder / 'x.tar')
         bundle.write(path, tree)
