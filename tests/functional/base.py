@@ -126,6 +126,14 @@ def settled_servers(
     return None
 
 
+def count_builds(cloud: connection.Connection) -> int:
+    """Return how many servers have neither booted nor failed."""
+    return sum(
+        server.status not in ('ACTIVE', 'ERROR')
+        for server in cloud.compute.servers()
+    )
+
+
 def run_program(*arguments: str) -> Result:
     """Run the real shell in a process of its own."""
     done = subprocess.run(

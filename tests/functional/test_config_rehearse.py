@@ -159,9 +159,14 @@ class TestRehearse(base.OwnCloudTestCase):
             'gpu', 'rehearsal', 'show', 'kept', '-f', 'json'
         )
         self.assertEqual('ready', cloud['state'])
-        for path in pathlib.Path(cloud['directory']).rglob('*'):
-            if path.is_file():
-                self.assertNotIn(b'hunter2', path.read_bytes(), path)
+        files = [
+            path
+            for path in pathlib.Path(cloud['directory']).rglob('*')
+            if path.is_file()
+        ]
+        self.assertNotEqual([], files)
+        for path in files:
+            self.assertNotIn(b'hunter2', path.read_bytes(), path)
         message = self.refused(
             'gpu', 'config', 'rehearse', '--keep', 'kept', os.fspath(folder)
         )

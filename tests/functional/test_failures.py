@@ -129,6 +129,7 @@ class TestFailures(base.CloudTestCase):
         used = [row for row in rows if row['Used']]
         self.assertGreaterEqual(len(used), 2)
         self.assertEqual([None] * len(used), [row['Servers'] for row in used])
+        self.assertNotEqual('', result.stderr.strip())
         for line in result.stderr.strip().splitlines():
             # On a busy machine Nova, too, may need longer than that.
             self.assertRegex(line, '(servers that hold|consumer |names of ).*')

@@ -95,14 +95,17 @@ class TestCommands(testtools.TestCase):
             self.assert_parsed(example)
 
     def test_examples_of_documents_can_be_run(self) -> None:
+        count = 0
         for path in (ROOT / 'README.rst', *DOC.rglob('*.rst')):
             for example in re.findall(
                 r'^ +\$ (openstack (?:.*\\\n)*.*)$',
                 path.read_text(),
                 re.MULTILINE,
             ):
+                count += 1
                 with self.subTest(path.name, example=example):
                     self.assert_parsed(example)
+        self.assertGreater(count, 50)
 
     def assert_parsed(self, example: str) -> None:
         """Hold that a line of a shell is a command that there is."""
@@ -252,7 +255,7 @@ class TestOverview(testtools.TestCase):
 #: A command in a message or a document, and the rest of the line.
 _MENTION = re.compile(
     r'(?P<program>openstack )?\bgpu '
-    r'(?P<words>(?:{objects})(?: [a-z]+)+)(?P<rest>[^"`\n]*)'.format(
+    r'(?P<terms>(?:{objects})(?: [a-z]+)+)(?P<rest>[^"`\n]*)'.format(
         objects='|'.join(
             sorted({name.split('_')[1] for name in entry_points()})
         )
@@ -263,18 +266,21 @@ _MENTION = re.compile(
 class TestMentions(testtools.TestCase):
     """Commands that messages, help and documents tell users to run."""
 
-    def check(self, text: str, place: str, *, program: bool) -> None:
+    def check(self, text: str, place: str, *, program: bool) -> int:
         """Hold that the commands in a text exist, with their options.
 
         :param program: They have to begin with ``openstack``.
+        :return: How many there are.
         """
         commands = entry_points()
+        count = 0
         for mention in _MENTION.finditer(text):
-            terms = mention['words'].split()
+            count += 1
+            terms = mention['terms'].split()
             named = [
-                '_'.join(('gpu', *terms[:count]))
-                for count in range(len(terms), 0, -1)
-                if '_'.join(('gpu', *terms[:count])) in commands
+                '_'.join(('gpu', *terms[:length]))
+                for length in range(len(terms), 0, -1)
+                if '_'.join(('gpu', *terms[:length])) in commands
             ]
             if not named:
                 # An object, without an action.
@@ -297,8 +303,10 @@ class TestMentions(testtools.TestCase):
                     parser._option_string_actions,
                     f'{place}: {mention[0]}',
                 )
+        return count
 
     def test_messages(self) -> None:
+        count = 0
         for path in (ROOT / 'gpuclient').rglob('*.py'):
             tree = ast.parse(path.read_text())
             # Not what explains the code to its readers.
@@ -325,19 +333,22 @@ class TestMentions(testtools.TestCase):
                 else:
                     continue
                 if text not in docstrings:
-                    self.check(
+                    count += self.check(
                         text,
                         f'{path}:{node.lineno}',
                         program=self.is_message(text),
                     )
+        self.assertGreater(count, 50)
 
     def is_message(self, text: str) -> bool:
         """Whether a text is more than a part of one, cut in two."""
         return not text.startswith('gpu ')
 
     def test_documents(self) -> None:
+        count = 0
         for path in (ROOT / 'README.rst', *DOC.rglob('*.rst')):
-            self.check(path.read_text(), path.name, program=False)
+            count += self.check(path.read_text(), path.name, program=False)
+        self.assertGreater(count, 50)
 
 
 class TestDocuments(testtools.TestCase):

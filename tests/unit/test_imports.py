@@ -103,6 +103,12 @@ def imported(path: pathlib.Path) -> set[str]:
 
 
 class TestImports(testtools.TestCase):
+    def test_every_package_has_its_arrows(self) -> None:
+        self.assertEqual(
+            {path.parent.name for path in ROOT.glob('*/__init__.py')},
+            set(ALLOWED),
+        )
+
     def test_arrows(self) -> None:
         for package, allowed in ALLOWED.items():
             for path in (ROOT / package).rglob('*.py'):

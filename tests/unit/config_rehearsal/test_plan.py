@@ -378,6 +378,7 @@ class TestPlan(PlanTestCase):
                 '[pci]\nalias = {{ x }}\n'
             }
         )
+        self.assertNotEqual((), tuple(plan.services))
         for service in plan.services:
             self.assertEqual(
                 (

@@ -103,9 +103,13 @@ class TestPackage(testtools.TestCase):
             line.split(' = ')
             for line in setup['files']['package_data'].strip().splitlines()
         )
-        for path in _DATA.rglob('*'):
-            if path.suffix in {'', '.py', '.pyc', '.rst'}:
-                continue
+        paths = [
+            path
+            for path in _DATA.rglob('*')
+            if path.suffix not in {'', '.py', '.pyc', '.rst'}
+        ]
+        self.assertNotEqual([], paths)
+        for path in paths:
             package = '.'.join(path.relative_to(_DATA.parents[1]).parts[:-1])
             self.assertTrue(path.match(patterns[package]), path)
 
@@ -141,6 +145,7 @@ class SchemaCase(testtools.TestCase):
 
     def _check(self) -> None:
         jsonschema.Draft202012Validator.check_schema(self.schema)
+        self.assertNotEqual((), self.EXAMPLES)
         for example in self.EXAMPLES:
             self.read(example)
             self.validator.validate(example)
@@ -225,8 +230,9 @@ class TestCatalogue(SchemaCase):
         self._check_unknown_keys()
 
     def test_tables_of_the_package(self) -> None:
-        for path in (_DATA / 'gpus').glob('*.json'):
-            self.assertIn(path.stem, catalogue.TABLES)
+        paths = list((_DATA / 'gpus').glob('*.json'))
+        self.assertEqual(set(catalogue.TABLES), {path.stem for path in paths})
+        for path in paths:
             content = json.loads(path.read_text())
             self.validator.validate(content)
             self.assertEqual('../schema/catalogue.json', content['$schema'])

@@ -21,6 +21,19 @@ CASES = 600
 
 
 class TestComparisons(testtools.TestCase):
+    def test_names(self) -> None:
+        self.assertEqual(
+            [
+                'alias',
+                'device_spec',
+                'filters',
+                'flavor',
+                'matching',
+                'options',
+            ],
+            [comparison.name for comparison in comparing.comparisons()],
+        )
+
     def test_cases(self) -> None:
         chosen = comparing.comparisons()
         weights = sum(comparison.weight for comparison in chosen)
@@ -47,6 +60,10 @@ class TestComparisons(testtools.TestCase):
             self.assertEqual(
                 comparing.make(comparison, 7, 3),
                 comparing.make(comparison, 7, 3),
+            )
+            self.assertNotEqual(
+                comparing.make(comparison, 7, 3),
+                comparing.make(comparison, 8, 3),
             )
 
     def test_a_difference_is_found_and_made_small(self) -> None:

@@ -181,6 +181,7 @@ VALUES = (
 class TestOptions(testtools.TestCase):
     def test_each_value(self) -> None:
         """Whatever an option is set to beside others, it is judged."""
+        codes = set()
         for section, option in OPTIONS:
             for value in VALUES:
                 text = f'{SERVICE}[{section}]\n{option} = {value}\n'
@@ -190,7 +191,9 @@ class TestOptions(testtools.TestCase):
                 for located in configuration_rules.check(
                     deployment.Deployment((process,))
                 ):
-                    self.assertTrue(str(located.finding))
+                    self.assertTrue(located.finding.message)
+                    codes.add(located.finding.code)
+        self.assertLessEqual({'GPU112', 'GPU201', 'GPU501'}, codes)
 
 
 class TestReaders(testtools.TestCase):
@@ -207,7 +210,7 @@ class TestReaders(testtools.TestCase):
             path.write_bytes(content)
             contents = tree.read([os.fspath(path)])
             for located in configuration_rules.check(contents.deployment):
-                self.assertTrue(str(located.finding))
+                self.assertTrue(located.finding.message)
             for reader in (aliases, device_specs):
                 try:
                     documents = reader.read(os.fspath(path))

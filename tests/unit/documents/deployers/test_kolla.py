@@ -189,6 +189,7 @@ class TestKolla(FolderTestCase):
             }
         )
         documents = device_specs.read(os.fspath(self.root))
+        self.assertEqual(2, len(documents))
         for document in documents:
             self.assertTrue(device_specs.add(document, SPEC))
         for file in documents[0].file.files:

@@ -70,7 +70,9 @@ class TestKolla(testtools.TestCase):
         example.write_text(text.replace('reserved: [2, 0]', 'reserved: 0'))
         self.assertNotEqual(text, example.read_text())
         self.create(example)
-        for path in (self.folder / 'config').rglob('*.conf'):
+        paths = list((self.folder / 'config').rglob('*.conf'))
+        self.assertNotEqual([], paths)
+        for path in paths:
             self.assertNotIn('reserved_huge_pages', path.read_text())
 
     def refused(self) -> str:

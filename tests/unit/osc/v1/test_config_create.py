@@ -406,6 +406,7 @@ class TestCreate(testtools.TestCase):
             config_create.CreateConfig, 'two.json', '--output', 'out'
         )
         hosts = set()
+        targets = 0
         for path in pathlib.Path('out').rglob('kustomization.yaml'):
             kustomization = yaml.safe_load(path.read_text())
             documents = [
@@ -427,9 +428,11 @@ class TestCreate(testtools.TestCase):
                     value = value[key.replace('\\.', '.')]
                 for target in replacement['targets']:
                     if 'name' in target['select']:
+                        targets += 1
                         self.assertIn(tuple(target['select'].values()), names)
             hosts |= {name for kind, name in names if kind == 'BareMetalHost'}
         self.assertEqual({'edpm-compute-0', 'edpm-compute-1.rack-2'}, hosts)
+        self.assertGreater(targets, 0)
 
     def test_settings_of_others(self) -> None:
         self.create('plain')
@@ -483,6 +486,7 @@ class TestCreate(testtools.TestCase):
         """The steps name what can be built, of whoever's kustomization."""
         steps = self.create('rhoso')['next_steps']
         builds = [step for step in steps if step.startswith('kustomize')]
+        self.assertNotEqual([], builds)
         for step in builds:
             folder = step.split()[2]
             self.assertTrue(
