@@ -23,8 +23,8 @@ import yaml
 from tests.functional import base
 from tests.functional import capacity
 
-#: Servers that may be built at once. On a busy machine a build that takes
-#: longer than a request of Nova may take fails, and Nova tries another host.
+#: Servers that may be built at once. Where more are built on a busy machine,
+#: requests time out: Nova looks for another host, and no other host fits.
 _BUILDS = 8
 
 

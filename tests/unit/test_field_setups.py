@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What is said of hosts as they are in the field, each with what mends it."""
+"""Findings and remedies for hosts as operators have them."""
 
 import os
 import pathlib
@@ -38,7 +38,7 @@ IDS = 'vfio-pci.ids=10de:20f1'
 @ddt.ddt
 class TestSetups(testtools.TestCase):
     def host(self, tree: trees.Tree) -> host_model.Host:
-        """Return a host as it is read of its bundle."""
+        """Return a host, read from its bundle."""
         root = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         read = collect.collect(os.fspath(tree.write(root / 'host')))
         path = os.fspath(root / 'host.tar')
@@ -51,7 +51,7 @@ class TestSetups(testtools.TestCase):
     def check(
         self, tree: trees.Tree, *addresses: str
     ) -> tuple[host_model.Host, dict[str, set[str | None]]]:
-        """Return a host, and what mends it, by the codes of findings."""
+        """Return a host, and its remedies by the codes of findings."""
         host = self.host(tree)
         intent = passthrough_view.Intent(
             addresses=frozenset(map(pci.parse_address, addresses))
@@ -66,16 +66,17 @@ class TestSetups(testtools.TestCase):
                 )
         return host, by_code
 
-    def says(
+    def assert_remedies(
         self, by_code: dict[str, set[str | None]], code: str, *phrases: str
     ) -> None:
+        """Check that each remedy of a finding has all phrases."""
         self.assertIn(code, by_code)
         for remedy in by_code[code]:
             for phrase in phrases:
                 self.assertIn(phrase, remedy or '')
 
     @ddt.data(
-        # All four cards, and nothing of drivers that the host has not.
+        # All four cards, and no driver that the host does not have.
         setups.edpm(
             'vfio-pci',
             f'intel_iommu=on iommu=pt {IDS}',
@@ -84,10 +85,10 @@ class TestSetups(testtools.TestCase):
         setups.hgx('vfio-pci', arguments='vfio-pci.ids=10de:2330'),
         setups.hgx('vfio-pci', 'vfio-pci', 'vfio-pci.ids=10de:2330,10de:22a3'),
         setups.grace('nvgrace_gpu_vfio_pci'),
-        # For vGPU, which vfio-pci is nothing for.
+        # Configured for vGPU, which does not use vfio-pci.
         setups.vgpu(),
     )
-    def test_nothing_to_mend(self, tree: trees.Tree) -> None:
+    def test_no_findings_on_correct_hosts(self, tree: trees.Tree) -> None:
         self.assertEqual({}, self.check(tree)[1])
 
     def test_data_plane_node(self) -> None:
@@ -95,7 +96,7 @@ class TestSetups(testtools.TestCase):
             setups.edpm(arguments='intel_iommu=on iommu=pt')
         )
         self.assertEqual({'GPU424'}, set(by_code))
-        self.says(
+        self.assert_remedies(
             by_code,
             'GPU424',
             f'Add {IDS} rd.driver.pre=vfio-pci to edpm_kernel_args of',
@@ -111,12 +112,14 @@ class TestSetups(testtools.TestCase):
         tree.text('proc/cmdline', 'ro iommu=pt hugepages=0\n')
         _host, by_code = self.check(tree)
         self.assertEqual({'GPU424'}, set(by_code))
-        self.says(by_code, 'GPU424', 'Reboot: /boot/loader/entries/a-')
+        self.assert_remedies(
+            by_code, 'GPU424', 'Reboot: /boot/loader/entries/a-'
+        )
 
-    def test_board_with_switches(self) -> None:
+    def test_hgx_board(self) -> None:
         host, by_code = self.check(setups.hgx())
         self.assertEqual({'GPU424'}, set(by_code))
-        # vfio-pci is part of the kernel, and the switches need nvidia.
+        # vfio-pci is built in, and the switches stay bound to nvidia.
         (remedy,) = by_code['GPU424']
         self.assertEqual(
             'Add vfio-pci.ids=10de:2330 to GRUB_CMDLINE_LINUX in '
@@ -129,7 +132,7 @@ class TestSetups(testtools.TestCase):
         self.assertTrue(selection.keeps_vendor)
         _host, by_code = self.check(setups.hgx(acs=False))
         self.assertEqual({'GPU424', 'GPU426'}, set(by_code))
-        self.says(by_code, 'GPU426', 'turn on ACS in the firmware')
+        self.assert_remedies(by_code, 'GPU426', 'turn on ACS in the firmware')
         _host, by_code = self.check(
             setups.hgx('vfio-pci', None, 'vfio-pci.ids=10de:2330')
         )
@@ -138,11 +141,15 @@ class TestSetups(testtools.TestCase):
     def test_epyc(self) -> None:
         _host, by_code = self.check(setups.epyc())
         self.assertEqual({'GPU424'}, set(by_code))
-        self.says(by_code, 'GPU424', 'vfio-pci.ids=10de:26b9,10de:27b8 to')
+        self.assert_remedies(
+            by_code, 'GPU424', 'vfio-pci.ids=10de:26b9,10de:27b8 to'
+        )
         host, by_code = self.check(setups.epyc(graphics=True))
         self.assertEqual({'GPU424', 'GPU426'}, set(by_code))
         for code in by_code:
-            self.says(by_code, code, 'vfio-pci.ids=10de:2230,10de:1aef to')
+            self.assert_remedies(
+                by_code, code, 'vfio-pci.ids=10de:2230,10de:1aef to'
+            )
         selection = device_selection.select(
             host, [pci.parse_address('0000:01:00.0')], ()
         )
@@ -153,7 +160,7 @@ class TestSetups(testtools.TestCase):
         self.assertEqual({'GPU422', 'GPU461'}, set(by_code))
         _host, by_code = self.check(setups.workstation(), '0000:01:00.0')
         self.assertEqual({'GPU422', 'GPU424', 'GPU426'}, set(by_code))
-        self.says(
+        self.assert_remedies(
             by_code,
             'GPU424',
             'vfio-pci.ids=10de:2684,10de:22ba to',
@@ -195,13 +202,13 @@ class TestSetups(testtools.TestCase):
         ):
             host, by_code = self.check(tree)
             self.assertEqual({'GPU424'}, set(by_code))
-            self.says(by_code, 'GPU424', f'vfio-pci.ids={ids} to')
+            self.assert_remedies(by_code, 'GPU424', f'vfio-pci.ids={ids} to')
             self.assertEqual(
                 drivers, list(device_selection.select(host, (), (ids,)).rivals)
             )
             for other in others:
                 self.assertNotIn(other, str(by_code))
-        self.says(
+        self.assert_remedies(
             by_code, 'GPU424', '"blacklist i915"', '"softdep xe pre: vfio-pci"'
         )
 
@@ -209,7 +216,7 @@ class TestSetups(testtools.TestCase):
         card = '0000:17:00.0'
         host, by_code = self.check(setups.vgpu(), card)
         self.assertEqual({'GPU424', 'GPU439', 'GPU454'}, set(by_code))
-        self.says(by_code, 'GPU439', f'sriov-manage -d {card}')
+        self.assert_remedies(by_code, 'GPU439', f'sriov-manage -d {card}')
         selection = device_selection.select(
             host, [pci.parse_address(card)], ()
         )
@@ -223,14 +230,18 @@ class TestSetups(testtools.TestCase):
         self.assertEqual(
             {'GPU420', 'GPU425', 'GPU428', 'GPU437'}, set(by_code)
         )
-        self.says(by_code, 'GPU420', 'Add an IOMMU to this virtual machine')
+        self.assert_remedies(
+            by_code, 'GPU420', 'Add an IOMMU to this virtual machine'
+        )
         for tree in (
             setups.virtual('DMAR', arguments='intel_iommu=on iommu=pt'),
             setups.virtual('VIOT'),
         ):
             _host, by_code = self.check(tree)
             self.assertEqual({'GPU425', 'GPU437'}, set(by_code))
-            self.says(by_code, 'GPU437', 'Set device_type to type-PCI')
+            self.assert_remedies(
+                by_code, 'GPU437', 'Set device_type to type-PCI'
+            )
 
     def test_container(self) -> None:
         _host, by_code = self.check(setups.container())
@@ -265,7 +276,7 @@ class TestSetups(testtools.TestCase):
         ):
             host, by_code = self.check(tree)
             self.assertEqual({'GPU424'}, set(by_code))
-            self.says(
+            self.assert_remedies(
                 by_code,
                 'GPU424',
                 instruction,
@@ -275,11 +286,13 @@ class TestSetups(testtools.TestCase):
             self.assertIsNone(host_remedy.system(host))
 
     def test_old_kernels(self) -> None:
-        """What they do not offer is not taken for what is wrong."""
+        """What an old kernel does not report is not a finding."""
         for release in ('3.10.0-1160.el7.x86_64', '4.18.0-348.el8.x86_64'):
             host, by_code = self.check(setups.centos(release))
             self.assertEqual({'GPU424'}, set(by_code))
-            self.says(by_code, 'GPU424', 'grubby --update-kernel=ALL --args=')
+            self.assert_remedies(
+                by_code, 'GPU424', 'grubby --update-kernel=ALL --args='
+            )
             self.assertEqual(('reset',), host.gpus[-1].reset_methods)
         line = 'ro vfio-pci.ids=10de:1eb8 rd.driver.pre=vfio-pci'
         _host, by_code = self.check(
@@ -291,6 +304,6 @@ class TestSetups(testtools.TestCase):
                 },
             )
         )
-        self.says(
+        self.assert_remedies(
             by_code, 'GPU424', 'Reboot: /boot/loader/entries/a-4.18.conf'
         )
