@@ -13,7 +13,7 @@
 """What can go wrong, as one family.
 
 * GPUError
-    + InvalidValue          a value that the user gave
+    + InvalidValue          a value of the user
         - InvalidAddress
         - InvalidAlias
         - InvalidCPUSet
@@ -22,22 +22,22 @@
         - InvalidHugePages
         - InvalidKernelArgument
     + DocumentError         a file that cannot be read or must not be edited
-        - DocumentChanged   somebody else wrote it since it was read
+        - DocumentChanged   another process wrote it since it was read
         - UnsafeEdit        the edit is refused; carries it as a patch
-    + CloudError            an API that refused, failed or did not answer
+    + CloudError            an API that refused, failed or did not respond
         - NotFound
-        - Ambiguous         a name that several objects bear
-        - Unauthorized      the token, or who asks for one, is refused
+        - Ambiguous         a name that several objects have
+        - Unauthorized      the token or the credentials are refused
         - Forbidden         policy hides it from this user
-        - Conflict          somebody else changed it meanwhile
+        - Conflict          another user changed it at the same time
         - Unsupported       the cloud is older than the request needs
-        - Unreachable       no endpoint, no connection, no answer in time
+        - Unreachable       no endpoint, no connection, no response in time
     + HostError             a host, or a bundle of one, that cannot be read
     + OutputError           standard output cannot be written to
     + RehearsalError        the embedded cloud could not do what was asked
 
 ``str()`` of each is one complete line for the user: what failed, on which
-object, the server's own words, what to do next. The shell prints it and
+object, the message of the server, what to do next. The shell prints it and
 exits with status 1.
 """
 
@@ -87,12 +87,12 @@ class GPUError(Exception):
         self.args = (f'{str(self).removesuffix(".")}. {sentence}',)
 
     def __str__(self) -> str:
-        # Words of servers and names of files are part of it.
+        # It may contain messages of servers and names of files.
         return text.one_line(super().__str__())
 
 
 class InvalidValue(GPUError, ValueError):
-    """A value that the user gave is not acceptable."""
+    """A value of the user is invalid."""
 
 
 class InvalidAddress(InvalidValue):
@@ -104,7 +104,7 @@ class InvalidAlias(InvalidValue):
 
 
 class InvalidCPUSet(InvalidValue):
-    """Not a set of CPUs for the one who reads it."""
+    """Not a set of CPUs that the program in question accepts."""
 
 
 class InvalidData(InvalidValue):
@@ -120,7 +120,7 @@ class InvalidHugePages(InvalidValue):
 
 
 class InvalidKernelArgument(InvalidValue):
-    """Not a kernel argument, or not one that can be written down."""
+    """Not a kernel argument, or one that cannot be quoted safely."""
 
 
 class DocumentError(GPUError):
@@ -134,7 +134,7 @@ class DocumentChanged(DocumentError):
 class UnsafeEdit(DocumentError):
     """The edit cannot be made safely; nothing was written.
 
-    :param message: What is in the way, on which file.
+    :param message: Why the edit is not safe, and of which file.
     :param patch: The unified diff that the user can apply by hand.
     """
 
@@ -144,10 +144,10 @@ class UnsafeEdit(DocumentError):
 
 
 class CloudError(GPUError):
-    """An API refused, failed or did not answer.
+    """An API refused, failed or did not respond.
 
-    :param message: What failed, on which object, the server's own words.
-    :param status: The HTTP status, or None where no answer came.
+    :param message: What failed, on which object, the message of the server.
+    :param status: The HTTP status; None without a response.
     """
 
     def __init__(self, message: str, status: int | None = None) -> None:
@@ -156,17 +156,17 @@ class CloudError(GPUError):
 
 
 class NotFound(CloudError):
-    """No object bears this name or id."""
+    """No object has this name or id."""
 
 
 class Ambiguous(CloudError):
-    """Several objects bear this name; the message lists them."""
+    """Several objects have this name; the message lists them."""
 
 
 class Unauthorized(CloudError):
     """The service does not accept the token, or the credentials.
 
-    Unlike :class:`Forbidden`, it says nothing about what the user may see.
+    Unlike :class:`Forbidden`, it does not depend on the requested object.
     """
 
 
@@ -175,7 +175,7 @@ class Forbidden(CloudError):
 
 
 class Conflict(CloudError):
-    """Somebody else changed the object meanwhile."""
+    """Another user changed the object at the same time."""
 
 
 class Unsupported(CloudError):
@@ -183,7 +183,7 @@ class Unsupported(CloudError):
 
 
 class Unreachable(CloudError):
-    """No endpoint, no connection, or no answer in time."""
+    """No endpoint, no connection, or no response in time."""
 
 
 class HostError(GPUError):

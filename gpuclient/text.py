@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Text that is somebody else's, made fit for one line of a terminal.
+"""Untrusted text, made fit for one line of a terminal.
 
 Names of servers, words of services and names of files may carry escape codes,
 line breaks and marks that turn the direction of writing. Everything that

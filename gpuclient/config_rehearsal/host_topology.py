@@ -41,7 +41,7 @@ _MOST_NODES = 8
 class HostTopology:
     """CPUs and memory of a host."""
 
-    #: One document of a cell for each NUMA node, as a spec has it.
+    #: One document of a cell for each NUMA node, in the format of a spec.
     numa: tuple[dict[str, typing.Any], ...]
     #: Whether unpinned servers find CPUs, and whether pinned ones do.
     shared: bool

@@ -90,7 +90,7 @@ def render(entry: dict[str, typing.Any]) -> str:
 def add(document: SpecDocument, entry: dict[str, typing.Any]) -> bool:
     """Add an entry to a document, in memory; ``document.file`` writes it.
 
-    :returns: False if the document has it already.
+    :returns: False if the document already has the entry.
     :raises gpuclient.exceptions.InvalidDeviceSpec: nova-compute would not
         start with it.
     """

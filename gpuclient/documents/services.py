@@ -38,7 +38,7 @@ COMPUTE = configuration.COMPUTE
 STANDARD_INPUT = '-'
 _STANDARD_INPUT = '<stdin>'
 YAML = ('.yaml', '.yml')
-#: Names in a folder that are looked at to say what it has.
+#: Names in a folder that are read to describe its content.
 _MOST_NAMES = 100
 
 

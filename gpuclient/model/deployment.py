@@ -237,7 +237,7 @@ class Unread:
     """Configuration of Nova that no process reads."""
 
     #: ``nova.conf.d/gpu.ini``
-    what: str
+    name: str
     place: configuration.Place
     #: Without a full stop.
     reason: str

@@ -189,7 +189,7 @@ def grub_variable(
 ) -> str:
     """Return the setting of grub that has all of some arguments.
 
-    Without arguments, or where none has them, the one that gets new ones.
+    Without arguments, or if none has them, the one to add new arguments to.
     """
     for setting in host.grub_settings:
         if arguments and set(arguments) <= set(setting.text.split()):

@@ -119,7 +119,7 @@ def of_specs(
     An entry with the address of one device expects that device, any other at
     least one device.
 
-    :param specs: Each entry, and the line that has it.
+    :param specs: Each entry, and its line.
     """
     for spec, source in specs:
         if spec.address is None or not spec.in_placement:

@@ -319,7 +319,7 @@ class GrubSetting:
     path: str
     #: ``GRUB_CMDLINE_LINUX_DEFAULT``
     name: str
-    #: As the file has it, without quotes.
+    #: As in the file, without quotes.
     text: str
 
 

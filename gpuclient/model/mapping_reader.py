@@ -388,7 +388,7 @@ def _check_free_mapping(
     value: dict[typing.Any, typing.Any], place: str, depth: int
 ) -> None:
     for key in ('name', 'key'):
-        # A secret whose name is beside it, as in an environment.
+        # A secret next to its name, as in the variables of an environment.
         name = value.get(key)
         if 'value' in value and isinstance(name, str):
             if quoting.is_secret_name(name):

@@ -20,7 +20,7 @@ import functools
 import re
 
 _CUSTOM = 'CUSTOM_'
-#: What Placement accepts beside the standard names.
+#: Names that Placement accepts besides the standard ones.
 RULE = (
     'CUSTOM_ and capital letters, digits and underscores, at most 255 '
     'characters'

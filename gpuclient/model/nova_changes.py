@@ -46,7 +46,7 @@ class NovaChange:
     since: Version = (0, 0, 0)
     #: The first versions of older series that have it.
     backports: tuple[Version, ...] = ()
-    #: The first version that no longer has it.
+    #: The first version without it.
     until: Version | None = None
     component: str = NOVA
 

@@ -252,17 +252,17 @@ class Command(command.Command):
         pending = ('', 0.0)
         done = threading.Event()
 
-        def observe(what: str) -> None:
+        def observe(action: str) -> None:
             nonlocal pending
-            pending = (what, time.monotonic())
+            pending = (action, time.monotonic())
 
         def watch() -> None:
             while not done.wait(_SILENCE):
-                what, since = pending
+                action, since = pending
                 seconds = time.monotonic() - since
-                if what and seconds >= _SILENCE:
+                if action and seconds >= _SILENCE:
                     self.say(
-                        f'{text.one_line(what)}: no response for '
+                        f'{text.one_line(action)}: no response for '
                         f'{seconds:.0f} seconds'
                     )
 

@@ -53,8 +53,8 @@ def add_as(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         help=(
-            'File or folder that a service reads, if its name does not tell: '
-            'nova-api, nova-compute, nova-conductor, nova-scheduler or '
+            'File or folder that a service reads, if its name does not show '
+            'it: nova-api, nova-compute, nova-conductor, nova-scheduler or '
             'control-plane, and the host of nova-compute (repeat option for '
             'several; files of the same service and host are read in order)'
         ),

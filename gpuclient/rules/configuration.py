@@ -366,7 +366,7 @@ def _parse_aliases(
         findings += [
             finding.Located(problem, setting.place)
             for problem in alias_rules.check(alias, catalogue)
-            # Whether a device spec has it is checked with all of them.
+            # Device specs that match it are checked together.
             if problem.code != 'GPU122'
         ]
     return aliases

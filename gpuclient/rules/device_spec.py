@@ -324,10 +324,10 @@ def _check_names(
             yield _refused('GPU204', 'trait', name, normal)
 
 
-def _refused(code: str, what: str, name: str, normal: str) -> finding.Finding:
+def _refused(code: str, kind: str, name: str, normal: str) -> finding.Finding:
     return finding.error(
         code,
-        f'Nova changes {what} {quoting.word(name)!r} to '
+        f'Nova changes {kind} {quoting.word(name)!r} to '
         f'{quoting.word(normal)!r}, which Placement refuses: the devices are '
         f'not reported, and servers that request them are not scheduled. Use '
         f'{naming.RULE}',

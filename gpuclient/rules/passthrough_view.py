@@ -44,7 +44,7 @@ _ANY = 0xFFFFFFFF
 
 @dataclasses.dataclass(frozen=True)
 class Intent:
-    """The intended use of a host, as options and configuration tell it."""
+    """The intended use of a host, from options and configuration."""
 
     #: Devices that are for guests; None: as the other fields tell.
     addresses: frozenset[pci.Address] | None = None

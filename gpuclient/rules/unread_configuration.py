@@ -26,7 +26,7 @@ def check(
         yield finding.Located(
             finding.warning(
                 'GPU330',
-                f'{part.what} is not read: {part.reason}. Its options have '
+                f'{part.name} is not read: {part.reason}. Its options have '
                 f'no effect. {part.remedy}',
             ),
             part.place,

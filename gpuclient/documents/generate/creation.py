@@ -161,7 +161,7 @@ def control_options(
 def filter_options(
     wanted: description_model.Description, service: str
 ) -> tuple[conf_options.ManagedOption, ...]:
-    """Return the filters that nova-scheduler needs beside the default ones.
+    """Return the filters that nova-scheduler needs besides the default ones.
 
     Servers with pinned CPUs or huge pages need a filter, too.
     """

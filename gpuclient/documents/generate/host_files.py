@@ -131,7 +131,7 @@ class Passthrough:
                 'No devices: ids or addresses are required'
             )
         cores = (self.isolated_cores,) if self.isolated_cores else ()
-        for what, pattern, form, values in (
+        for kind, pattern, form, values in (
             ('Device ids', _IDS, 'such as 10de:20f1', self.ids),
             (
                 'Driver',
@@ -156,7 +156,7 @@ class Passthrough:
             for value in values:
                 if not pattern.fullmatch(value):
                     raise exceptions.InvalidValue(
-                        f'{what} {value!r} must be {form}'
+                        f'{kind} {value!r} must be {form}'
                     )
         if self.isolated_cores:
             try:

@@ -31,7 +31,7 @@ Ask the running nova-api whether it knows PCI aliases
 
 No server is created: the request also names a server group that does not
 exist, so that nova-api refuses it after it has looked up the alias. "Message"
-shows that refusal. If no flavor that you may see requests the alias, a private
+shows that refusal. If no flavor that you can see requests the alias, a private
 flavor is created for the request and deleted again, provided that you may
 create flavors. Each attempt opens a new connection, to reach each nova-api
 behind a load balancer; "Attempts" counts the attempts with the same answer.
@@ -49,7 +49,7 @@ Example::
             'names',
             metavar='<alias>',
             nargs='+',
-            help='Alias to ask for (repeat for several)',
+            help='Alias to look up (repeat for several)',
         )
         parser.add_argument(
             '--attempts',

@@ -35,10 +35,10 @@ Check Nova configuration before the services read it
 Reads nova.conf files, folders of drop-ins (.conf.d), RHOSO YAML (including
 node sets, data plane services and bare metal hosts), the custom configuration
 of Kolla-Ansible, and the files of OpenStack-Ansible, OpenStack-Helm, MOSK,
-TripleO, Puppet, packstack, Juju, Sunbeam and devstack. Reports options with
-which a service does not start, cards or cores stay unused, or nova-api and
-nova-compute disagree. The documentation explains the code of each finding. No
-cloud is needed.
+TripleO, Puppet, packstack, Juju, Sunbeam and devstack. Reports options that
+keep a service from starting or leave cards or cores unused, and differences
+between nova-api and nova-compute. The documentation explains the code of each
+finding. No cloud is needed.
 
 The exit status is 3 if there is a finding at or above --fail-on.
 

@@ -37,7 +37,7 @@ Edits the given files and folders in place and preserves all other bytes.
 --pci-in-placement for nova-scheduler, nova-conductor and nova-api, and
 --enable-filter for nova-scheduler; if enabled_filters is unset, the default
 filters are written, too. Deploy the compute hosts first: "next_steps" lists
-the order. Options that are set already are not changed.
+the order. Options that are already set are not changed.
 
 Example::
 

@@ -139,7 +139,7 @@ class SetFlavor(_FlavorCommand):
     _description = """\
 Set the PCI devices that a flavor requests
 
-Aliases are merged by name into those that the flavor requests already. The
+Aliases are merged by name into those that the flavor already requests. The
 request is sent with compute API microversion 2.86, with which Nova validates
 extra specs, regardless of the default of this client. Existing servers keep
 the flavor that they booted with until they are resized.

@@ -69,9 +69,9 @@ Example::
             action='append',
             default=[],
             help=(
-                'IDs of devices that are all for guests (repeat option for '
-                'several; with both --system and --cpu-vendor the host is not '
-                'read, so add the IDs of audio functions, too)'
+                'IDs of devices, all of which are for guests (repeat option '
+                'for several; with both --system and --cpu-vendor the host is '
+                'not read, so add the IDs of audio functions, too)'
             ),
         )
         _add_host_options(parser)

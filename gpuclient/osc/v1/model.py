@@ -35,8 +35,8 @@ class ListModel(command.Lister):
 List the GPU models of the catalogue
 
 Shows the PCI IDs of each model and the device type that Nova reports for it.
-Values that no source confirms are null. A catalogue file of your own can add
-and change models. No cloud is needed.
+Values that no source confirms are null. Your own catalogue file can add and
+change models. No cloud is needed.
 
 Example::
 

@@ -34,7 +34,7 @@ with lazy_imports.deferred():
 _SECTIONS = (
     ('Prepare hosts', ('host',)),
     ('Configure Nova', ('model', 'alias', 'device spec', 'config')),
-    ('Offer devices', ('placement', 'flavor', 'capacity')),
+    ('Schedule devices', ('placement', 'flavor', 'capacity')),
     ('Operate', ('server', 'metrics')),
     ('Try it in a cloud on this machine', ('rehearsal',)),
 )
@@ -56,7 +56,7 @@ class ShowOverview(command.Command):
     _description = """\
 Manage GPU passthrough in hosts, Nova and Placement
 
-Each command explains itself: openstack help gpu <command>. Commands for hosts
+For help on a command, run: openstack help gpu <command>. Commands for hosts
 and configuration work without a cloud.
 
 Example::

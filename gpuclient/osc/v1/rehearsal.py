@@ -323,7 +323,7 @@ class StopRehearsal(command.Command):
     _description = """\
 Stop a rehearsal cloud
 
-Keeps its state for the next start, unless --delete is given.
+Keeps its state for the next start, unless --delete is specified.
 
 Example::
 
