@@ -22,6 +22,7 @@ import typing
 
 from gpuclient.documents import clouds_yaml
 from gpuclient import exceptions
+from gpuclient.model import release as releases
 from gpuclient.rehearsal import api as rehearsal
 
 
@@ -31,6 +32,7 @@ def start(
     say: rehearsal.Say | None = None,
     register: bool = False,
     bound_to: int | None = None,
+    release: releases.Release | None = None,
 ) -> rehearsal.RehearsalCloud:
     """Start a cloud as :func:`gpuclient.rehearsal.api.start` does.
 
@@ -40,7 +42,7 @@ def start(
     :raises RehearsalError: Also where a name is taken in that file.
     """
     file = _check_names(folder) if register else ''
-    cloud = rehearsal.start(folder, document, say, bound_to)
+    cloud = rehearsal.start(folder, document, say, bound_to, release)
     file = file or cloud.record.registered_in
     return _register(cloud, file) if file else cloud
 

@@ -28,7 +28,10 @@ import typing
 import platformdirs
 
 from gpuclient import exceptions
+from gpuclient.model import nova_changes
+from gpuclient.model import release as releases
 from gpuclient.rehearsal import launch
+from gpuclient.rehearsal import nova_overlay
 from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import spec_reader
@@ -73,11 +76,26 @@ class RehearsalCloud:
         return state.STOPPED
 
     @property
+    def release(self) -> releases.Release | None:
+        """The release of its Nova; None in records of older versions."""
+        if not self.record.nova:
+            return None
+        return nova_overlay.release_of(self.record.nova)
+
+    @property
+    def overlay_release(self) -> releases.Release | None:
+        """The release of its Nova if that is not the installed one."""
+        return self.release if self.record.overlay else None
+
+    @property
     def memory_mb(self) -> int:
         """Memory of all its processes in MiB, shared pages counted once."""
         if not self.running:
             return 0
-        return state.memory_mb([self.record.supervisor, *self.record.services])
+        processes = [self.record.supervisor, *self.record.services]
+        if self.record.worker is not None:
+            processes.append(self.record.worker)
+        return state.memory_mb(processes)
 
 
 def folder(name: str | None, directory: str | None) -> state.StateFolder:
@@ -167,6 +185,7 @@ def start(
     document: typing.Any = None,
     say: launch.Say | None = None,
     bound_to: int | None = None,
+    release: releases.Release | None = None,
 ) -> RehearsalCloud:
     """Start a cloud, unless it is running, and wait until it is ready.
 
@@ -175,6 +194,8 @@ def start(
     :param say: Called with each line of progress.
     :param bound_to: The ID of a process: the cloud stops when that process
         ends.
+    :param release: The release of Nova; by default that of the last start, and
+        at the first start the installed one.
     :returns: The cloud; some of its services may not have started.
     :raises InvalidValue: The spec is invalid.
     :raises RehearsalError: The cloud did not start.
@@ -184,15 +205,20 @@ def start(
     binding = None if bound_to is None else _binding(bound_to)
     if where.exists():
         cloud = look(where)
+        _check_same_release(cloud, release)
         if cloud.running:
             return _join(cloud, document, binding, say)
         service_files.check_edited(where)
         _check_edited(where, document)
+        release = cloud.overlay_release
     check_installed()
+    overlay = None
+    if release is not None:
+        overlay = nova_overlay.prepare(release, say)
     where.create()
     _write_spec(where, document)
     os.makedirs(where.file('log'), mode=0o700, exist_ok=True)
-    process = launch.launch(where, binding, say)
+    process = launch.launch(where, binding, say, overlay)
     # Another command may have started it at the same time.
     if not where.exists() or _settled(where).state != state.READY:
         process.wait()
@@ -234,6 +260,29 @@ def _join(
     if say is not None:
         say(f'{where.name} is running already')
     return _settled(where)
+
+
+def _check_same_release(
+    cloud: RehearsalCloud, release: releases.Release | None
+) -> None:
+    """Refuse another release for a cloud, whose databases have one.
+
+    Without an overlay a cloud runs the installed Nova, also when that was
+    upgraded meanwhile.
+    """
+    if release is None:
+        return
+    version = cloud.record.nova
+    if not cloud.record.overlay:
+        version = nova_overlay.installed()
+    if not nova_overlay.is_version_of(version, release):
+        raise exceptions.RehearsalError(
+            f'Rehearsal cloud {cloud.folder.name} has databases of Nova '
+            f'{version}, which cannot run with Nova '
+            f'{nova_changes.version_text(release.version)}: delete it first '
+            f'with "openstack gpu rehearsal stop {cloud.folder.name} '
+            '--delete", or choose another name'
+        )
 
 
 def _write_spec(where: state.StateFolder, document: typing.Any) -> None:

@@ -35,9 +35,12 @@ import typing
 import platformdirs
 
 from gpuclient import exceptions
+from gpuclient.rehearsal import nova_process
+from gpuclient.rehearsal import process_supervisor
 from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import trusted_files
 from gpuclient.rehearsal import state
+from gpuclient.rehearsal.nova_worker import reporting
 
 #: Distributions that determine the schemas.
 _DISTRIBUTIONS = (
@@ -71,16 +74,17 @@ _PROGRAMS = (
     ),
 )
 
-#: Runs functions side by side, each in a process of its own; returns the
-#: name of one that failed, or None.
-Runner = collections.abc.Callable[
-    [dict[str, collections.abc.Callable[[], None]]], str | None
+#: Runs jobs side by side, each in a process of its own; returns the name of
+#: one that failed, or None.
+Runner: typing.TypeAlias = collections.abc.Callable[
+    [dict[str, process_supervisor.Job]], str | None
 ]
 
 
-def versions() -> dict[str, str]:
-    """Return the installed versions that the schemas depend on.
+def versions(nova: str) -> dict[str, str]:
+    """Return the versions that the schemas depend on.
 
+    :param nova: The version of the Nova that runs.
     :raises RehearsalError: A service is not installed.
     """
     installed = {}
@@ -91,21 +95,22 @@ def versions() -> dict[str, str]:
             raise exceptions.RehearsalError(
                 f'{distribution} is not installed'
             ) from exc
-    return installed
+    return {**installed, 'nova': nova}
 
 
-def prepare(folder: state.StateFolder, run: Runner) -> None:
+def prepare(folder: state.StateFolder, run: Runner, nova: str) -> None:
     """Create the databases of a cloud, or migrate existing ones.
 
     :param run: Runs the programs that migrate.
+    :param nova: The version of the Nova that runs.
     :raises RehearsalError: A program failed.
     """
-    current = versions()
+    current = versions(nova)
     target = pathlib.Path(folder.file('db'))
     mark = target / 'versions.json'
     if mark.exists():
         if json.loads(mark.read_text(encoding='utf-8')) != current:
-            _migrate(target, run)
+            _migrate(target, run, nova)
     else:
         template = _template(current, run)
         for name in service_files.DATABASES:
@@ -140,7 +145,7 @@ def _template(current: dict[str, str], run: Runner) -> pathlib.Path:
             tempfile.mkdtemp(dir=cache, prefix='.building-')
         )
         try:
-            _migrate(building, run)
+            _migrate(building, run, current['nova'])
             os.rename(building, template)
         finally:
             shutil.rmtree(building, ignore_errors=True)
@@ -157,10 +162,10 @@ def _lock(path: pathlib.Path) -> typing.Iterator[None]:
         os.close(descriptor)
 
 
-def _migrate(folder: pathlib.Path, run: Runner) -> None:
-    """Migrate each database of a folder to the installed version."""
+def _migrate(folder: pathlib.Path, run: Runner, nova: str) -> None:
+    """Migrate each database of a folder to the versions that run."""
     with tempfile.TemporaryDirectory(dir=folder, prefix='.etc-') as etc:
-        jobs = {}
+        programs: dict[str, process_supervisor.Job] = {}
         for databases, module, program, arguments in _PROGRAMS:
             # nova-manage migrates one cell; the other is copied if new.
             for name in databases:
@@ -168,12 +173,13 @@ def _migrate(folder: pathlib.Path, run: Runner) -> None:
                     continue
                 path = os.path.join(etc, f'{name}.conf')
                 _write_conf(path, folder, name)
-                jobs[name] = _job(
+                programs[name] = _job(
                     module,
                     (program, '--config-file', path, *arguments),
                     os.path.join(etc, f'{name}.log'),
+                    nova,
                 )
-        failed = run(jobs)
+        failed = run(programs)
         if failed:
             raise exceptions.RehearsalError(
                 f'Cannot migrate the database {failed}: '
@@ -211,9 +217,13 @@ def _write_conf(path: str, folder: pathlib.Path, name: str) -> None:
 
 
 def _job(
-    module: str, argv: tuple[str, ...], log: str
-) -> collections.abc.Callable[[], None]:
-    def job() -> None:
+    module: str, argv: tuple[str, ...], log: str, nova: str
+) -> process_supervisor.Job:
+    if argv[0] == 'nova-manage':
+        values = {'kind': 'manage', 'arguments': argv[1:], 'log': log}
+        return nova_process.NovaJob(values, nova)
+
+    def job(_ready: reporting.Ready) -> None:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT, 0o600)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)

@@ -12,23 +12,24 @@
 
 """Launch the supervisor of a cloud and follow its progress."""
 
-import collections.abc
 import json
 import os
 import subprocess
 import sys
 import typing
 
+from gpuclient.rehearsal import nova_overlay
 from gpuclient.rehearsal import state
 from gpuclient.rehearsal import trusted_files
 
-Say: typing.TypeAlias = collections.abc.Callable[[str], None]
+Say: typing.TypeAlias = nova_overlay.Say
 
 
 def launch(
     folder: state.StateFolder,
     bound_to: state.CloudProcess | None,
     say: Say | None,
+    overlay: nova_overlay.NovaOverlay | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start the supervisor and wait until the start has ended.
 
@@ -36,8 +37,9 @@ def launch(
 
     :param bound_to: The process with which the cloud ends.
     :param say: Called with each line of progress.
+    :param overlay: The Nova to run; the installed one by default.
     """
-    process, progress = _start(folder, bound_to)
+    process, progress = _start(folder, bound_to, overlay)
     try:
         with open(progress, encoding='utf-8') as lines:
             for line in lines:
@@ -51,7 +53,9 @@ def launch(
 
 
 def _start(
-    folder: state.StateFolder, bound_to: state.CloudProcess | None
+    folder: state.StateFolder,
+    bound_to: state.CloudProcess | None,
+    overlay: nova_overlay.NovaOverlay | None,
 ) -> tuple[subprocess.Popen[bytes], int]:
     """Start the supervisor; return it and the descriptor of its progress."""
     reader, writer = os.pipe()
@@ -73,6 +77,11 @@ def _start(
                     str(writer),
                     json.dumps(
                         [bound_to.pid, bound_to.started] if bound_to else None
+                    ),
+                    json.dumps(
+                        [overlay.version, os.fspath(overlay.path)]
+                        if overlay
+                        else None
                     ),
                 ],
                 stdin=subprocess.DEVNULL,

@@ -55,9 +55,10 @@ from gpuclient import text as texts
 from gpuclient.files import places
 from gpuclient.model import nova_changes
 from gpuclient.model import release as releases
-from gpuclient.rehearsal import launch
 from gpuclient.rehearsal import state
 from gpuclient.rehearsal import trusted_files
+
+Say: typing.TypeAlias = collections.abc.Callable[[str], None]
 
 #: Older releases do not run with the newest libraries.
 OLDEST = 29
@@ -102,12 +103,19 @@ def installed() -> str:
         ) from exc
 
 
-def is_installed(release: releases.Release) -> bool:
-    """Return whether the installed Nova is of a release.
+def release_of(version: str) -> releases.Release | None:
+    """Return the release of a version; None if it is not known."""
+    try:
+        return releases.parse(version)
+    except exceptions.InvalidValue:
+        return None
 
-    Any version of its series is, unless an older one was asked for.
+
+def is_version_of(version: str, release: releases.Release) -> bool:
+    """Return whether a version of Nova is of a release.
+
+    Any version of the series is, unless the release is an older version.
     """
-    version = installed()
     newest = releases.parse(str(release.number)).version
     return nova_changes.version_text(release.version) == version or (
         release.version == newest
@@ -116,7 +124,7 @@ def is_installed(release: releases.Release) -> bool:
 
 
 def prepare(
-    release: releases.Release, say: launch.Say | None = None
+    release: releases.Release, say: Say | None = None
 ) -> NovaOverlay | None:
     """Return the overlay of a release, and install it where it is missing.
 
@@ -125,7 +133,7 @@ def prepare(
     :raises RehearsalError: It cannot be installed, or the overlay in the cache
         cannot be used.
     """
-    if is_installed(release):
+    if is_version_of(installed(), release):
         return None
     check_supported(release)
     version = nova_changes.version_text(release.version)
@@ -263,7 +271,7 @@ def _packaged(
 
 @contextlib.contextmanager
 def _locked(
-    folder: pathlib.Path, version: str, say: launch.Say | None
+    folder: pathlib.Path, version: str, say: Say | None
 ) -> collections.abc.Iterator[int]:
     """Hold the lock on the overlay of a version; yield its descriptor."""
     descriptor = trusted_files.open_private(
@@ -287,7 +295,7 @@ def _remove_leftovers(folder: pathlib.Path, version: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _install(overlay: NovaOverlay, lock: int, say: launch.Say | None) -> None:
+def _install(overlay: NovaOverlay, lock: int, say: Say | None) -> None:
     """Install an overlay.
 
     :param lock: The descriptor of the lock. pip inherits it: the lock is held
@@ -331,7 +339,7 @@ def _run_pip(
     target: pathlib.Path,
     requirement: str,
     lock: int,
-    say: launch.Say | None,
+    say: Say | None,
 ) -> tuple[list[str], int]:
     """Install a package in a folder; return the output and the status."""
     command = [

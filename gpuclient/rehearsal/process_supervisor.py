@@ -20,7 +20,6 @@ pipe, and keeps the record of the cloud (:mod:`gpuclient.rehearsal.state`).
 import collections.abc
 import contextlib
 import errno
-import functools
 import gc
 import json
 import os
@@ -37,6 +36,7 @@ from gpuclient.rehearsal import service_log
 from gpuclient.rehearsal import state
 from gpuclient.rehearsal import supervisor_socket
 from gpuclient.rehearsal import trusted_files
+from gpuclient.rehearsal.nova_worker import reporting
 
 #: Seconds that services have to end after SIGTERM.
 _GRACE = 15
@@ -48,9 +48,8 @@ _SIGNALS = (
     signal.SIGHUP,
 )
 
-#: Called by a service when it is ready.
-Ready: typing.TypeAlias = collections.abc.Callable[[], None]
-Job: typing.TypeAlias = collections.abc.Callable[[Ready], None]
+#: What a process does; called with a function that it calls when it is ready.
+Job: typing.TypeAlias = collections.abc.Callable[[reporting.Ready], None]
 
 
 class _Stopped(Exception):
@@ -99,8 +98,8 @@ class ProcessSupervisor:
         self._restart_requested = False
         #: The function of each service, to start it again.
         self._jobs: dict[tuple[str, str | None], Job] = {}
-        # Lines of JSON from the services.
-        self._reports, self._report = os.pipe()
+        # Lines of JSON from the services (reporting.py).
+        self._reports, self.reports = os.pipe()
         # A byte for each signal.
         self._wakeups, self._wakeup = os.pipe()
         for descriptor in (self._reports, self._wakeups, self._wakeup):
@@ -142,7 +141,7 @@ class ProcessSupervisor:
         except Exception as exc:
             failed = True
             traceback.print_exc()
-            self.record.message = service_log.message_of(exc)
+            self.record.message = reporting.message_of(exc)
         self._stop()
         self.record.supervisor.state = (
             state.FAILED if failed else state.STOPPED
@@ -220,7 +219,7 @@ class ProcessSupervisor:
             if service.name == name and host in (None, service.host)
         )
         self._jobs[name, service.host] = job
-        self._fork(service, service.log_name, job, number)
+        self._start_process(service, service.log_name, job, number)
         # The port is closed when the service ends.
         if name in self.sockets:
             self.sockets[name].close()
@@ -249,35 +248,34 @@ class ProcessSupervisor:
 
     # -- helpers ------------------------------------------------------------
 
-    def start_helper(
-        self, name: str, job: collections.abc.Callable[[], None]
-    ) -> None:
+    def start_helper(self, name: str, job: Job) -> state.CloudProcess:
         """Run a function once, in a process of its own."""
-        pid = self._fork(
-            state.CloudProcess(name), f'start-{name}', lambda _ready: job()
-        )
+        process = state.CloudProcess(name)
+        pid = self._start_process(process, f'start-{name}', job)
         self._helpers[pid] = (name, None)
+        return process
 
     def wait_for_helper(self, name: str, deadline: float) -> None:
         """Wait until a helper has ended.
 
         :raises RehearsalError: It failed, or the deadline has passed.
         """
-        self.wait(lambda: self._status_of_helper(name) is not None, deadline)
-        if self._status_of_helper(name):
-            log = f'start-{name}'
-            raise exceptions.RehearsalError(
-                f'The start failed at {name}: {self._last_error(log)}'
-            )
+        self.wait(lambda: self.status_of_helper(name) is not None, deadline)
+        if self.status_of_helper(name):
+            raise self.failed_helper(name)
 
-    def run_side_by_side(
-        self, jobs: dict[str, collections.abc.Callable[[], None]]
-    ) -> str | None:
+    def failed_helper(self, name: str) -> exceptions.RehearsalError:
+        """Return the error of a helper that has ended."""
+        return exceptions.RehearsalError(
+            f'The start failed at {name}: {self._last_error(f"start-{name}")}'
+        )
+
+    def run_side_by_side(self, jobs: dict[str, Job]) -> str | None:
         """Run functions as helpers; return the name of one that failed."""
         for name, job in jobs.items():
             self.start_helper(name, job)
         while True:
-            statuses = {name: self._status_of_helper(name) for name in jobs}
+            statuses = {name: self.status_of_helper(name) for name in jobs}
             for name, status in statuses.items():
                 if status:
                     return name
@@ -285,7 +283,7 @@ class ProcessSupervisor:
                 return None
             self._handle_events(None)
 
-    def _status_of_helper(self, name: str) -> int | None:
+    def status_of_helper(self, name: str) -> int | None:
         """Return the exit status of a helper; None while it runs."""
         return next(
             status
@@ -302,7 +300,7 @@ class ProcessSupervisor:
 
     # -- processes ----------------------------------------------------------
 
-    def _fork(
+    def _start_process(
         self,
         process: state.CloudProcess,
         log: str,
@@ -313,22 +311,33 @@ class ProcessSupervisor:
 
         :param number: The index of a service in the record.
         """
-        sys.stdout.flush()
-        sys.stderr.flush()
         self._log_offsets[log] = 0
         with contextlib.suppress(OSError):
             self._log_offsets[log] = os.path.getsize(
                 self.folder.file('log', f'{log}.log')
             )
+        pid = self.spawn(process, log, job, number)
+        process.pid = pid
+        process.started = state.start_time(pid)
+        process.state = state.STARTING
+        return pid
+
+    def spawn(
+        self,
+        process: state.CloudProcess,
+        log: str,
+        job: Job,
+        number: int | None,
+    ) -> int:
+        """Start a process that runs a function; return its ID."""
+        sys.stdout.flush()
+        sys.stderr.flush()
         # Signals to the child must not call the handlers of the supervisor.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         pid = os.fork()
         if not pid:
             self._run_child(process, log, job, number)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        process.pid = pid
-        process.started = state.start_time(pid)
-        process.state = state.STARTING
         return pid
 
     def _run_child(
@@ -338,32 +347,11 @@ class ProcessSupervisor:
         job: Job,
         number: int | None,
     ) -> typing.NoReturn:
-        status = 1
-        try:
+        def run(ready: reporting.Ready) -> None:
             self._become_child(process, log)
-            job(functools.partial(self._send_report, number, state.READY, ''))
-            status = 0
-        except SystemExit as exc:
-            status = (
-                exc.code if isinstance(exc.code, int) else int(bool(exc.code))
-            )
-            # A code that is a text is the message of the service.
-            message = (
-                ''
-                if isinstance(exc.code, int | None)
-                else service_log.message_of(exc)
-            )
-            self._send_report(number, state.REFUSED, message)
-        except BaseException as exc:
-            with contextlib.suppress(Exception):
-                traceback.print_exc()
-                message = service_log.message_of(exc)
-                self._send_report(number, state.REFUSED, message)
-        finally:
-            with contextlib.suppress(Exception):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(status)
+            job(ready)
+
+        reporting.run(run, self.reports, number)
 
     def _become_child(self, process: state.CloudProcess, log: str) -> None:
         """Release what belongs to the supervisor."""
@@ -384,24 +372,17 @@ class ProcessSupervisor:
         for name, sock in self.sockets.items():
             if name != process.name:
                 sock.close()
-        descriptor = trusted_files.open_private(
-            self.folder.file('log', f'{log}.log'), os.O_WRONLY | os.O_APPEND
-        )
+        descriptor = self.open_log(log)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         os.close(descriptor)
         gc.enable()
 
-    def _send_report(
-        self, number: int | None, new_state: str, message: str
-    ) -> None:
-        """Report the state of a service from its process."""
-        report = json.dumps(
-            [number, new_state, message[: service_log.LONGEST]],
-            ensure_ascii=False,
+    def open_log(self, log: str) -> int:
+        """Return a descriptor of a log."""
+        return trusted_files.open_private(
+            self.folder.file('log', f'{log}.log'), os.O_WRONLY | os.O_APPEND
         )
-        # One write of this length is not mixed with another (pipe(7)).
-        os.write(self._report, f'{report}\n'.encode())
 
     # -- events -------------------------------------------------------------
 
@@ -565,7 +546,11 @@ class ProcessSupervisor:
         if name in self.sockets:
             self.listen([name])
             service.port = self.sockets[name].getsockname()[1]
-        self.start_service(name, job, host)
+        try:
+            self.start_service(name, job, host)
+        except exceptions.RehearsalError as exc:
+            self._set_state(service, state.REFUSED, str(exc))
+            self.save()
 
     # -- the end ------------------------------------------------------------
 

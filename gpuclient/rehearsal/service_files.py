@@ -35,6 +35,7 @@ import typing
 
 from gpuclient import exceptions
 from gpuclient.files import atomic
+from gpuclient.rehearsal import nova_overlay
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
 
@@ -204,6 +205,7 @@ class ServiceFiles:
     :param ports: The port of each service that listens.
     :param passwords: The password of each user.
     :param transport: The ``transport_url`` of Nova.
+    :param overlay: The Nova that runs; the installed one by default.
     """
 
     def __init__(
@@ -212,7 +214,9 @@ class ServiceFiles:
         ports: dict[str, int],
         passwords: dict[str, str],
         transport: str,
+        overlay: nova_overlay.NovaOverlay | None = None,
     ) -> None:
+        self._overlay = overlay
         self._folder = folder
         self._ports = ports
         self._passwords = passwords
@@ -256,7 +260,11 @@ class ServiceFiles:
             )
         self._write_others()
         self._write('etc/nova/nova.conf', _NOVA)
-        paste = _data_file('nova', 'etc/nova/api-paste.ini')
+        paste = (
+            self._overlay.file('etc/nova/api-paste.ini')
+            if self._overlay
+            else _data_file('nova', 'etc/nova/api-paste.ini')
+        )
         self._write(
             'etc/nova/api-paste.ini',
             '{text}',

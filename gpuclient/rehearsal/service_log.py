@@ -16,8 +16,7 @@ import collections.abc
 import contextlib
 import re
 
-#: Longest message of a service.
-LONGEST = 900
+from gpuclient.rehearsal.nova_worker import reporting
 
 #: A line of oslo.log: its level, the logger, the request and the message.
 _ERROR = re.compile(
@@ -42,7 +41,7 @@ def last_error(path: str, start: int) -> str:
             in_traceback = True
         elif in_traceback and line and not line.startswith(' '):
             error, in_traceback = line.strip(), False
-    return error[:LONGEST]
+    return error[: reporting.LONGEST]
 
 
 def _lines(path: str, start: int) -> collections.abc.Iterator[str]:
@@ -50,9 +49,3 @@ def _lines(path: str, start: int) -> collections.abc.Iterator[str]:
         stream.seek(start)
         for line in stream:
             yield line.decode(errors='replace').rstrip()
-
-
-def message_of(exc: BaseException) -> str:
-    """Return the message of an exception on one line."""
-    text = ' '.join(str(exc).split())
-    return text or type(exc).__name__

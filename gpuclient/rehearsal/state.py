@@ -69,11 +69,13 @@ _TEMPORARY = re.compile(r'\.(.+)\.[a-z0-9_]{8}')
 _STATES = (STARTING, READY, REFUSED, ENDED, STOPPED, FAILED)
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 # A path is used in configuration files, database URLs and socket addresses,
 # in which these characters are special.
 _UNSAFE = set(' \t\n\r$%?#\'"\\;:,@')
 _NAME = re.compile(r'[A-Za-z0-9._-]{1,255}')
+_VERSION = re.compile(r'[0-9]{1,4}(\.[0-9a-z]{1,8}){1,4}', re.ASCII)
 _LONGEST_MESSAGE = 4096
 #: Longest path of a folder: the path of a Unix socket in it has at most 107
 #: bytes.
@@ -142,19 +144,27 @@ class CloudRecord:
     registered_in: str = ''
     #: The process with which the cloud ends.
     bound_to: CloudProcess | None = None
+    #: The version of its Nova; empty in records of older versions.
+    nova: str = ''
+    #: Whether that Nova is not the installed one.
+    overlay: bool = False
+    #: The process that starts those of such a Nova.
+    worker: CloudProcess | None = None
 
     @classmethod
     def load(cls, values: typing.Any) -> 'CloudRecord':
+        nova = str(values.get('nova', ''))
+        if nova and not _VERSION.fullmatch(nova):
+            raise ValueError('invalid version')
         return cls(
             name=str(values['name']),
             supervisor=CloudProcess.load(values['supervisor']),
             services=[CloudProcess.load(item) for item in values['services']],
             message=_message(values['message']),
-            bound_to=(
-                CloudProcess.load(values['bound_to'])
-                if values.get('bound_to')
-                else None
-            ),
+            bound_to=_process_or_none(values.get('bound_to')),
+            nova=nova,
+            overlay=bool(values.get('overlay')),
+            worker=_process_or_none(values.get('worker')),
         )
 
     def dumps(self) -> str:
@@ -426,6 +436,10 @@ class StateFolder:
         return False
 
 
+def _process_or_none(values: typing.Any) -> CloudProcess | None:
+    return CloudProcess.load(values) if values else None
+
+
 def _message(value: typing.Any) -> str:
     return texts.one_line(str(value)[:_LONGEST_MESSAGE])
 
@@ -499,6 +513,11 @@ def end_with(parent: int, number: signal.Signals) -> bool:
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     return os.getppid() == parent
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of orphans among its descendants."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def lives(process: CloudProcess) -> bool:

@@ -24,18 +24,23 @@ import gc
 import importlib
 import json
 import os
+import pathlib
 import secrets
 import sys
 import time
+import typing
 
 from gpuclient.rehearsal import databases
 from gpuclient.rehearsal import identity
+from gpuclient.rehearsal import nova_overlay
+from gpuclient.rehearsal import nova_process
 from gpuclient.rehearsal import process_supervisor
 from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import services
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import spec_reader
 from gpuclient.rehearsal import state
+from gpuclient.rehearsal.nova_worker import jobs
 
 #: Seconds that a start may take, and more of them for each host.
 _TIMEOUT = 240
@@ -52,7 +57,28 @@ class Supervisor(process_supervisor.ProcessSupervisor):
         ('keystone', 'placement', 'glance', 'nova-conductor')
     )
 
+    def __init__(
+        self,
+        *args: typing.Any,
+        overlay: nova_overlay.NovaOverlay | None = None,
+        **kwargs: typing.Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._overlay = overlay
+        self._version = (
+            overlay.version if overlay else nova_overlay.installed()
+        )
+        #: Starts the processes of the overlay.
+        self._worker: nova_process.NovaWorker | None = None
+        self.record.nova = self._version
+        self.record.overlay = overlay is not None
+
     def start_services(self) -> None:
+        if self._overlay is not None:
+            # Processes of the worker are children of this one.
+            state.adopt_orphans()
+            # It imports Nova while the others are started.
+            self._worker = self._start_worker(self._overlay)
         cloud_spec = spec_reader.read(self.folder.load('spec.json'))
         if self.folder.exists():
             self._keep_ports(self.folder.read())
@@ -64,9 +90,9 @@ class Supervisor(process_supervisor.ProcessSupervisor):
         gc.disable()
         services.import_common()
         context = self._write_files(cloud_spec)
-        _freeze()
+        jobs.freeze()
         self.say('migrating the databases')
-        databases.prepare(self.folder, self.run_side_by_side)
+        databases.prepare(self.folder, self.run_side_by_side, self._version)
         context.files.write_clouds_yaml()
         for name, run in (
             ('keystone', services.run_keystone),
@@ -75,8 +101,9 @@ class Supervisor(process_supervisor.ProcessSupervisor):
             ('neutron', services.run_neutron),
         ):
             self.start_service(name, functools.partial(run, context))
-        services.import_nova()
-        _freeze()
+        if self._overlay is None:
+            jobs.import_modules()
+            jobs.freeze()
         self._start_nova(context)
 
     def _keep_ports(self, record: state.CloudRecord) -> None:
@@ -121,6 +148,7 @@ class Supervisor(process_supervisor.ProcessSupervisor):
             passwords,
             cloud_spec.transport_url
             or messaging.transport_url(self.folder.file('rpc')),
+            self._overlay,
         )
         files.write(cloud_spec)
         return services.ServiceContext(
@@ -146,9 +174,7 @@ class Supervisor(process_supervisor.ProcessSupervisor):
             + _TIMEOUT
             + _TIMEOUT_PER_HOST * len(cloud_spec.hosts)
         )
-        self.start_helper(
-            'cells', functools.partial(services.map_cells, context)
-        )
+        self.start_helper('cells', self._job(services.cells_job(context)))
         self.wait_for_helper('cells', deadline)
         for kind, members in (
             ('conductor', cloud_spec.conductors),
@@ -157,19 +183,19 @@ class Supervisor(process_supervisor.ProcessSupervisor):
             for member in members:
                 self.start_service(
                     member.name,
-                    functools.partial(
-                        services.run_control, context, kind, member.name
+                    self._job(
+                        services.control_job(context, kind, member.name)
                     ),
                 )
         for api in cloud_spec.apis:
             self.start_service(
                 api.name,
-                functools.partial(services.run_api, context, api.name),
+                self._job(services.api_job(context, api.name), api.name),
             )
         for host in cloud_spec.hosts:
             self.start_service(
                 'nova-compute',
-                functools.partial(services.run_compute, context, host.name),
+                self._job(services.compute_job(context, host)),
                 host.name,
             )
         self.start_helper(
@@ -177,10 +203,65 @@ class Supervisor(process_supervisor.ProcessSupervisor):
         )
         self.wait_until_started(deadline)
         self.wait_for_helper('image', deadline)
-        self.start_helper(
-            'hosts', functools.partial(services.map_hosts, context)
-        )
+        self.start_helper('hosts', self._job(services.hosts_job(context)))
         self.wait_for_helper('hosts', deadline)
+
+    def _job(
+        self, values: jobs.Job, socket_name: str | None = None
+    ) -> nova_process.NovaJob:
+        return nova_process.NovaJob(
+            values, self._version, self.sockets, socket_name
+        )
+
+    # -- processes of another Nova -------------------------------------------
+
+    def _start_worker(
+        self, overlay: nova_overlay.NovaOverlay
+    ) -> nova_process.NovaWorker:
+        worker = nova_process.NovaWorker(overlay, self.reports)
+        self.record.worker = self.start_helper('nova', worker.execute)
+        worker.started()
+        return worker
+
+    def _ready_worker(
+        self, overlay: nova_overlay.NovaOverlay
+    ) -> nova_process.NovaWorker:
+        """Return the worker once it has imported Nova.
+
+        :raises RehearsalError: It has ended.
+        """
+        worker = self._worker
+        if worker is None or (
+            self.status_of_helper('nova') is not None
+            and self.record.supervisor.state == state.READY
+        ):
+            # It ended later: a service is started again.
+            worker = self._worker = self._start_worker(overlay)
+        self.wait(
+            lambda: (
+                worker.is_ready() or self.status_of_helper('nova') is not None
+            ),
+            time.monotonic() + _TIMEOUT,
+        )
+        if self.status_of_helper('nova') is not None:
+            raise self.failed_helper('nova')
+        return worker
+
+    def spawn(
+        self,
+        process: state.CloudProcess,
+        log: str,
+        job: process_supervisor.Job,
+        number: int | None,
+    ) -> int:
+        if self._overlay is None or not isinstance(job, nova_process.NovaJob):
+            return super().spawn(process, log, job, number)
+        worker = self._ready_worker(self._overlay)
+        descriptor = self.open_log(log)
+        try:
+            return worker.spawn(job, number, descriptor)
+        finally:
+            os.close(descriptor)
 
     def stages(self) -> list[list[state.CloudProcess]]:
         """Return the services, each before those that it needs to end."""
@@ -197,23 +278,13 @@ class Supervisor(process_supervisor.ProcessSupervisor):
         return [nova, conductors, self.record.services]
 
 
-def _freeze() -> None:
-    """Exclude all objects from garbage collection.
-
-    A collection writes to each object, and so copies the memory that the
-    children share.
-    """
-    gc.collect()
-    gc.freeze()
-
-
 def main() -> int:
-    """Run a cloud: ``supervisor NAME FOLDER PROGRESS BOUND_TO``.
+    """Run a cloud: ``supervisor NAME FOLDER PROGRESS BOUND_TO OVERLAY``.
 
     BOUND_TO is null, or the ID and the start time of the process with which
-    the cloud ends.
+    the cloud ends. OVERLAY is null, or the version and the path of an overlay.
     """
-    name, directory, progress, bound_to = sys.argv[1:]
+    name, directory, progress, bound_to, overlay = sys.argv[1:]
     os.umask(0o077)
     folder = state.StateFolder(name, directory)
     folder.check()
@@ -234,7 +305,21 @@ def main() -> int:
             sys.stdout.write('the cloud is running already\n')
             return 1
         fcntl.fcntl(lock, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
-        return Supervisor(folder, int(progress), process, descriptor).run()
+        return Supervisor(
+            folder,
+            int(progress),
+            process,
+            descriptor,
+            overlay=_overlay(overlay),
+        ).run()
+
+
+def _overlay(text: str) -> nova_overlay.NovaOverlay | None:
+    values = json.loads(text)
+    if values is None:
+        return None
+    version, path = values
+    return nova_overlay.NovaOverlay(version, pathlib.Path(path))
 
 
 if __name__ == '__main__':

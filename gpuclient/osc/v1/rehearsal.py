@@ -26,6 +26,7 @@ with lazy_imports.deferred():
     from gpuclient.documents import yaml_file
     from gpuclient import exceptions
     from gpuclient.model import partial_result
+    from gpuclient.model import release as releases
     from gpuclient.operations import rehearsal_registration
     from gpuclient.rehearsal import api
 
@@ -83,6 +84,8 @@ class _Rehearsal(command.ShowOne):
                 'registered',
                 'pid',
                 'memory_mb',
+                'release',
+                'nova_version',
                 'services',
             ),
             (
@@ -94,6 +97,8 @@ class _Rehearsal(command.ShowOne):
                 cloud.record.registered,
                 cloud.record.supervisor.pid if cloud.running else None,
                 cloud.memory_mb,
+                None if cloud.release is None else cloud.release.series,
+                cloud.record.nova or None,
                 _ServicesColumn(services),
             ),
         )
@@ -126,9 +131,12 @@ command in the "use" column to let the openstack command use the cloud. If a
 service does not start, its message is on stderr and the exit status is 1; the
 other services keep running.
 
+With --release, Nova is of that release. The first start with a release that is
+not installed downloads it with pip.
+
 Example::
 
-    openstack gpu rehearsal start lab --hosts 4 --gpus 8"""
+    openstack gpu rehearsal start lab --hosts 4 --gpus 8 --release 2025.1"""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -153,6 +161,15 @@ Example::
             ),
         )
         parser.add_argument(
+            '--release',
+            metavar='<release>',
+            help=(
+                'Release of Nova, 2024.1 or later: 2025.1, epoxy, 31 or '
+                '31.3.1 (default: that of the last start; at the first start, '
+                'the installed one)'
+            ),
+        )
+        parser.add_argument(
             '--register',
             action='store_true',
             help=(
@@ -174,6 +191,9 @@ Example::
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        release = None
+        if parsed_args.release is not None:
+            release = releases.parse(parsed_args.release)
         document = None
         if parsed_args.spec is not None:
             if parsed_args.hosts is not None or parsed_args.gpus is not None:
@@ -193,6 +213,7 @@ Example::
             self.say,
             parsed_args.register,
             parsed_args.bound_to,
+            release,
         )
         self.done = f'Rehearsal cloud {cloud.record.name!r} is already running'
         self.report(
@@ -252,6 +273,7 @@ Example::
                     len(hosts),
                     len(cloud.record.refused) if cloud.running else 0,
                     cloud.memory_mb,
+                    None if cloud.release is None else cloud.release.series,
                     str(where),
                 )
             )
@@ -263,6 +285,7 @@ Example::
                 'Hosts',
                 'Refused Services',
                 'Memory (MiB)',
+                'Release',
                 'Directory',
             ),
             rows,

@@ -9,8 +9,17 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Programs that run in processes of any release of Nova.
+"""Processes of Nova, of any release.
 
-The modules of this package import nothing else of ours: in these processes
-the libraries may be older ones, too. What they need to know comes as JSON.
+* ``jobs.py`` has what a process of Nova does in a rehearsal cloud: the
+  start-up code of each service. A job is a dictionary that can be written as
+  JSON.
+* ``adapters.py`` has what differs between releases: an adapter for each
+  group of them.
+* ``driver.py`` is the compute driver.
+* ``__main__.py`` is a program that imports Nova once and forks a process for
+  each job.
+
+In these processes Nova and its libraries may be older than those that the
+rest of the package is written for. So these modules import only each other.
 """

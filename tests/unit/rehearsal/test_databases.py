@@ -42,7 +42,11 @@ class TestPrepare(testtools.TestCase):
 
     def _refused(self, run=None):
         error = self.assertRaises(
-            exceptions.RehearsalError, databases.prepare, self.folder, run
+            exceptions.RehearsalError,
+            databases.prepare,
+            self.folder,
+            run,
+            '34.0.0',
         )
         return str(error)
 
@@ -76,7 +80,7 @@ class TestPrepare(testtools.TestCase):
                     importlib.import_module = lambda name: (
                         types.SimpleNamespace(main=main)
                     )
-                    jobs['placement']()
+                    jobs['placement'](None)
                 finally:
                     os._exit(1)
             os.waitpid(child, 0)

@@ -120,7 +120,12 @@ class TestOverlay(testtools.TestCase):
         self.assertFalse(self.cache.exists())
 
     def test_other_version_of_the_installed_series(self):
-        self.assertFalse(nova_overlay.is_installed(release.parse('34.9.9')))
+        self.assertFalse(
+            nova_overlay.is_version_of('34.0.0', release.parse('34.9.9'))
+        )
+        self.assertTrue(
+            nova_overlay.is_version_of('34.9.9', release.parse('34'))
+        )
 
     def test_nova_is_not_installed(self):
         self.enterContext(

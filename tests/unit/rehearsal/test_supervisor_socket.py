@@ -37,6 +37,9 @@ def run(ready):
     signal.pause()
 
 class Small(process_supervisor.ProcessSupervisor):
+    def __init__(self, *args, overlay):
+        super().__init__(*args)
+
     def start_services(self):
         self.record.services = [state.CloudProcess('nova-idle')]
         self.start_service('nova-idle', run)
@@ -77,6 +80,7 @@ class Base(testtools.TestCase):
         with open(folder.file('log', 'supervisor.log'), 'wb') as log:
             child = self.process(
                 *(_CLOUD, folder.name, str(folder), str(writer), bound_to),
+                'null',
                 pass_fds=(writer,),
                 stdout=log,
                 stderr=log,
@@ -205,6 +209,7 @@ class TestBound(Base):
         child = self.process(
             *(_CLOUD, folder.name, str(folder), str(writer)),
             f'[{pid}, {started - 1}]',
+            'null',
             pass_fds=(writer,),
             stdout=subprocess.PIPE,
         )

@@ -82,6 +82,8 @@ class TestCommands(testtools.TestCase):
                         message="Invalid PCI alias definition: 'PF'",
                     ),
                 ],
+                nova='31.3.1',
+                overlay=True,
             )
         )
 

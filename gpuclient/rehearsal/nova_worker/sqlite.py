@@ -24,7 +24,7 @@ import threading
 import typing
 
 from oslo_db.sqlalchemy import enginefacade
-import sqlalchemy
+import sqlalchemy.engine
 from sqlalchemy import event
 
 _local = threading.local()
@@ -37,7 +37,7 @@ def install() -> None:
         original = getattr(enginefacade._TransactionContext, name)
         setattr(enginefacade._TransactionContext, name, _track(original))
     event.listen(
-        sqlalchemy.Engine, 'before_cursor_execute', _begin, retval=True
+        sqlalchemy.engine.Engine, 'before_cursor_execute', _begin, retval=True
     )
 
 

@@ -13,48 +13,68 @@
 """A compute driver with simulated hosts and devices.
 
 Nova's fake driver runs the servers. Methods of Nova's libvirt driver report
-the CPUs, NUMA cells and memory pages of the host that the spec describes. So
+the CPUs, NUMA cells and memory pages of the host that the job describes. So
 options such as ``[compute]cpu_dedicated_set`` have the effect that they have
 on a real host, and values that the libvirt driver refuses are refused.
 """
 
+import dataclasses
 import json
 import os
+import tempfile
 import types
 import typing
 
 import nova.conf
 from nova.virt import fake
-from nova.virt import hardware
+from nova.virt import hardware as nova_hardware
 from nova.virt.libvirt import driver as libvirt
 from nova.virt import node
 import os_resource_classes
 
-from gpuclient.rehearsal import spec
-from gpuclient.rehearsal import state
-
 CONF = nova.conf.CONF
 
-#: The host of this process; set before the driver is created.
-HOST: spec.SimulatedHost | None = None
-
 _Resources: typing.TypeAlias = dict[str, typing.Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class HostHardware:
+    """The hardware of a host."""
+
+    hypervisor_hostname: str
+    memory_mb: int
+    disk_gb: int
+    #: NUMA nodes: ``cpus``, ``memory_mb``, ``threads`` and ``hugepages``, a
+    #: list of sizes in KiB and totals.
+    cells: list[dict[str, typing.Any]]
+    #: PCI devices, the VFs among them: ``address``, ``vendor_id``,
+    #: ``product_id``, ``type``, ``numa_node`` and ``parent_address``.
+    devices: list[dict[str, typing.Any]]
+
+    @property
+    def cpus(self) -> set[int]:
+        return {cpu for cell in self.cells for cpu in cell['cpus']}
+
+
+#: The host of this process; set before the driver is created.
+HOST: HostHardware | None = None
 
 
 class _LibvirtHost:
     """The host as ``nova/virt/libvirt/host.py:Host`` reports it."""
 
-    def __init__(self, host: spec.SimulatedHost) -> None:
-        self._spec = host
+    def __init__(self, hardware: HostHardware) -> None:
+        self._hardware = hardware
 
     def get_online_cpus(self) -> set[int]:
-        return {cpu for cell in self._spec.cells for cpu in cell.cpus}
+        return self._hardware.cpus
 
     get_available_cpus = get_online_cpus
 
     def get_capabilities(self) -> types.SimpleNamespace:
         cells = [
-            _cell(number, cell) for number, cell in enumerate(self._spec.cells)
+            _cell(number, cell)
+            for number, cell in enumerate(self._hardware.cells)
         ]
         topology = types.SimpleNamespace(cells=cells)
         return types.SimpleNamespace(
@@ -62,49 +82,48 @@ class _LibvirtHost:
         )
 
 
-def _cell(number: int, cell: spec.NUMACell) -> types.SimpleNamespace:
+def _cell(number: int, cell: dict[str, typing.Any]) -> types.SimpleNamespace:
     cpus: list[types.SimpleNamespace] = []
-    for start in range(0, len(cell.cpus), cell.threads):
-        siblings = cell.cpus[start : start + cell.threads]
+    for start in range(0, len(cell['cpus']), cell['threads']):
+        siblings = cell['cpus'][start : start + cell['threads']]
         cpus.extend(
             types.SimpleNamespace(id=cpu, socket_id=number, siblings=siblings)
             for cpu in siblings
         )
-    kilobytes = cell.memory_mb * 1024
-    small = kilobytes - sum(size * total for size, total in cell.hugepages)
+    kilobytes = cell['memory_mb'] * 1024
+    small = kilobytes - sum(size * total for size, total in cell['hugepages'])
     return types.SimpleNamespace(
         id=number,
         cpus=cpus,
         memory=kilobytes,
         mempages=[
             types.SimpleNamespace(size=size, total=total)
-            for size, total in ((4, small // 4), *cell.hugepages)
+            for size, total in ((4, small // 4), *cell['hugepages'])
         ],
     )
 
 
-def devices(host: spec.SimulatedHost) -> list[dict[str, typing.Any]]:
+def devices(host: HostHardware) -> list[dict[str, typing.Any]]:
     """Return the devices of a host as the libvirt driver reports them.
 
     See ``nova/virt/libvirt/host.py:_get_pcidev_info``.
     """
     records = []
     for device in host.devices:
-        for function in device.functions():
-            name = function.address.replace(':', '_').replace('.', '_')
-            record: dict[str, typing.Any] = {
-                'dev_id': f'pci_{name}',
-                'address': function.address,
-                'vendor_id': function.vendor_id,
-                'product_id': function.product_id,
-                'numa_node': function.numa_node,
-                'label': f'label_{function.vendor_id}_{function.product_id}',
-                'dev_type': function.type,
-                'status': 'available',
-            }
-            if function.parent_address:
-                record['parent_addr'] = function.parent_address
-            records.append(record)
+        name = device['address'].replace(':', '_').replace('.', '_')
+        record: dict[str, typing.Any] = {
+            'dev_id': f'pci_{name}',
+            'address': device['address'],
+            'vendor_id': device['vendor_id'],
+            'product_id': device['product_id'],
+            'numa_node': device['numa_node'],
+            'label': f'label_{device["vendor_id"]}_{device["product_id"]}',
+            'dev_type': device['type'],
+            'status': 'available',
+        }
+        if device['parent_address']:
+            record['parent_addr'] = device['parent_address']
+        records.append(record)
     return records
 
 
@@ -117,7 +136,7 @@ def is_physical_function(
     """
     address = f'{domain}:{bus}:{slot}.{function}'
     return HOST is not None and any(
-        device.address == address and device.type == 'type-PF'
+        device['address'] == address and device['type'] == 'type-PF'
         for device in HOST.devices
     )
 
@@ -140,13 +159,13 @@ class Driver(fake.FakeDriver):  # type: ignore[misc]
     def __init__(self, virtapi: object, read_only: bool = False) -> None:
         if HOST is None:
             raise RuntimeError('no host is set')
-        self._spec = HOST
+        self._hardware = HOST
         self._libvirt_host = _LibvirtHost(HOST)
-        self.vcpus = HOST.vcpus
+        self.vcpus = len(HOST.cpus)
         self.memory_mb = HOST.memory_mb
         self.local_gb = HOST.disk_gb
         super().__init__(virtapi, read_only)
-        self._reserved_hugepages = hardware.numa_get_reserved_huge_pages()
+        self._reserved_hugepages = nova_hardware.numa_get_reserved_huge_pages()
         self._guests = os.path.join(CONF.state_path, 'guests.json')
 
     def _has_numa_support(self) -> bool:
@@ -157,7 +176,7 @@ class Driver(fake.FakeDriver):  # type: ignore[misc]
         # Methods of the libvirt driver use this attribute.
         self._host = self._libvirt_host
         self._check_cpu_set_configuration()
-        self._set_nodes([self._spec.hypervisor_hostname])
+        self._set_nodes([self._hardware.hypervisor_hostname])
         self._load()
 
     # -- servers, which are kept over a restart -----------------------------
@@ -174,7 +193,10 @@ class Driver(fake.FakeDriver):  # type: ignore[misc]
             uuid: (guest.name, guest.state)
             for uuid, guest in list(self.instances.items())
         }
-        state.write_private(self._guests, json.dumps(guests))
+        descriptor, path = tempfile.mkstemp(dir=CONF.state_path)
+        with open(descriptor, 'w', encoding='utf-8') as stream:
+            json.dump(guests, stream)
+        os.replace(path, self._guests)
 
     def list_instances(self) -> list[str]:
         # That of Nova fails where a server starts or ends in another thread.
@@ -214,11 +236,11 @@ class Driver(fake.FakeDriver):  # type: ignore[misc]
         return {
             'ip': str(CONF.my_block_storage_ip),
             'initiator': 'rehearsal',
-            'host': self._spec.name,
+            'host': CONF.host,
         }
 
     def get_nodenames_by_uuid(self, refresh: bool = False) -> dict[str, str]:
-        return {node.get_local_node_uuid(): self._spec.hypervisor_hostname}
+        return {node.get_local_node_uuid(): self._hardware.hypervisor_hostname}
 
     def get_available_resource(self, nodename: str) -> _Resources:
         resources: _Resources = super().get_available_resource(nodename)
@@ -228,7 +250,9 @@ class Driver(fake.FakeDriver):  # type: ignore[misc]
         resources['vcpus'] = len(self._get_vcpu_available())
         topology = self._get_host_numa_topology()
         resources['numa_topology'] = topology._to_json()
-        resources['pci_passthrough_devices'] = json.dumps(devices(self._spec))
+        resources['pci_passthrough_devices'] = json.dumps(
+            devices(self._hardware)
+        )
         return resources
 
     def update_provider_tree(

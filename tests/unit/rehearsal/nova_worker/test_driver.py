@@ -17,7 +17,7 @@ import typing
 from nova.virt import fake
 import testtools
 
-from gpuclient.rehearsal import driver
+from gpuclient.rehearsal.nova_worker import driver
 
 
 class _GrowingDict(dict[str, typing.Any]):
