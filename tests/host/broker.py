@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""RabbitMQ on the loopback, for services that are not on one machine."""
+"""RabbitMQ on the loopback interface, for services on several machines."""
 
 import collections.abc
 import contextlib
@@ -22,9 +22,9 @@ import time
 
 from tests.host import provide
 
-#: Seconds for a start; a quiet machine needs three.
+#: Time limit of the start, in seconds; an idle machine needs three.
 _PATIENCE = 120
-#: Seconds between two looks.
+#: Polling interval, in seconds.
 _PAUSE = 0.1
 _USER = 'nova'
 _DONE = 'Server startup complete'
@@ -32,11 +32,11 @@ _DONE = 'Server startup complete'
 
 @contextlib.contextmanager
 def running(log: pathlib.Path) -> collections.abc.Iterator[str]:
-    """Run a broker; give the ``transport_url`` for this machine.
+    """Run a broker; yield its ``transport_url`` on this machine.
 
-    Its data is gone with it.
+    Its data is deleted at the end.
 
-    :param log: The file for what it says.
+    :param log: File for its output.
     :raises provide.CannotProvide: It did not start.
     """
     root = provide.compute()
@@ -64,7 +64,7 @@ def running(log: pathlib.Path) -> collections.abc.Iterator[str]:
         f'printf "default_user = {_USER}\\ndefault_pass = $PASSWORD\\n" '
         f'> {folder}/rabbitmq.conf\n'
         'unset PASSWORD\n'
-        # Debian's own start-up changes to another user, who has no home here.
+        # Debian's wrapper would run it as a user without a home folder.
         'exec /usr/lib/rabbitmq/bin/rabbitmq-server\n'
     )
     with (
@@ -86,7 +86,7 @@ def running(log: pathlib.Path) -> collections.abc.Iterator[str]:
             _wait(process, log)
             yield f'rabbit://{_USER}:{password}@127.0.0.1:{port}/'
         finally:
-            # unshare ignores SIGTERM, and takes the broker with it.
+            # unshare ignores SIGTERM; the broker is killed with it.
             process.kill()
 
 
@@ -103,9 +103,9 @@ def _wait(process: subprocess.Popen[bytes], log: pathlib.Path) -> None:
 
 def _free_ports(number: int) -> tuple[str, ...]:
     with contextlib.ExitStack() as stack:
-        found = []
+        ports = []
         for _number in range(number):
             sock = stack.enter_context(socket.socket())
             sock.bind(('127.0.0.1', 0))
-            found.append(str(sock.getsockname()[1]))
-        return tuple(found)
+            ports.append(str(sock.getsockname()[1]))
+        return tuple(ports)

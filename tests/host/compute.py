@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A compute host in a virtual machine: libvirt and nova-compute, both real.
+"""A compute host in a virtual machine, with libvirt and nova-compute.
 
-Debian has libvirt, QEMU and Python; the code of Nova is that of this
-machine, shared read-only. The host talks to the services of a cloud on this
-machine's loopback, which it sees as 10.0.2.2.
+libvirt, QEMU and Python are those of Debian; Nova's code is shared read-only
+from this machine. The host connects to the services of a cloud on the loopback
+interface of this machine, with the address 10.0.2.2.
 """
 
 import collections.abc
@@ -36,18 +36,18 @@ from tests.host import machine
 from tests.host import provide
 
 NAME = 'compute-0'
-#: Where the host has its card.
+#: Address of the card.
 CARD = '0000:00:01.0'
-#: Two CPUs, one for servers that share it, one for servers of their own.
+#: Two CPUs, one shared and one dedicated.
 MACHINE = machine.Machine(
     network=True, cpus_per_node=2, memory_mb=3584, timeout=3600
 )
 _ADDRESS = '10.0.2.15'
-#: This machine, in QEMU's user network.
+#: Address of this machine in QEMU's user network.
 _OUTSIDE = '10.0.2.2'
-#: Seconds that the boot, and anything that the host is told to do, may take.
+#: Time limit of the boot and of each script on the host, in seconds.
 PATIENCE = 900
-#: Seconds that the host has to end.
+#: Time limit of the shutdown, in seconds.
 _GRACE = 120
 _PAUSE = 0.2
 _MOST_LINES = 40
@@ -70,8 +70,8 @@ Environment=PYTHONPATH=/host{sysconfig.get_path('purelib')}
 ExecStart=/usr/bin/python3 /host{sysconfig.get_path('scripts')}/nova-compute \
 --config-file /etc/nova/nova.conf --config-dir /etc/nova/nova-compute.conf.d
 """
-# What any nova-compute of this cloud has. It runs as root, so that what needs
-# root needs no sudo. Everything takes its time here.
+# Configuration of nova-compute, which runs as root and without sudo. Timeouts
+# are long because the host is slow.
 _NOVA = """\
 [DEFAULT]
 host = {host}
@@ -106,13 +106,13 @@ user_domain_id = default
 project_domain_id = default
 region_name = RegionOne
 """
-# It does what it is told by files; the share tells nobody of a new one.
+# Runs the scripts that appear in the share, which has no change notification.
 _RUN = """
 mkdir -p /run/nova /var/lib/nova/instances
 while [ ! -e /gpu-share/end ]; do
     if [ -e /gpu-share/script ]; then
         mv /gpu-share/script /gpu-share/running
-        sh /gpu-share/running > /gpu-share/words 2>&1
+        sh /gpu-share/running > /gpu-share/script-output 2>&1
         echo $? > /gpu-share/running
         mv /gpu-share/running /gpu-share/answer
     fi
@@ -123,15 +123,15 @@ echo '{}' > /gpu-share/result
 
 
 class Failed(Exception):
-    """What the host was told and did not do, and its words."""
+    """A script failed on the host; the message has its output."""
 
 
 class Compute:
     """The running host.
 
-    :param share: A folder that the host has as ``/gpu-share``.
-    :param console: The file of its serial console.
-    :param boot: Its whole life.
+    :param share: Folder that the host mounts at ``/gpu-share``.
+    :param console: File with the output of its serial console.
+    :param boot: Its boot, which is done when the host has powered off.
     """
 
     def __init__(
@@ -145,11 +145,11 @@ class Compute:
         self._boot = boot
 
     def run(self, script: str) -> str:
-        """Run a script in the host's shell; return what it says.
+        """Run a shell script on the host; return its output.
 
-        The first one waits until the host is up.
+        The first script waits until the host has booted.
 
-        :raises Failed: It ended with another status than 0, or not at all.
+        :raises Failed: Its exit status is not 0, or it did not end in time.
         """
         new = self.share / 'script.new'
         new.write_text(script)
@@ -162,37 +162,39 @@ class Compute:
             time.sleep(_PAUSE)
         status = answer.read_text().strip()
         answer.unlink()
-        words = (self.share / 'words').read_text(errors='replace')
+        output = (self.share / 'script-output').read_text(errors='replace')
         if status != '0':
-            raise Failed(f'{script}\nended with {status}:\n{words}')
-        return words
+            raise Failed(f'{script}\nended with {status}:\n{output}')
+        return output
 
     def console(self) -> str:
         """Return the last lines of its console."""
         return machine.tail(self._console)
 
     def complaints(self) -> str:
-        """Return what its nova-compute warned of last."""
+        """Return the last warnings and errors of its nova-compute."""
         log = self.share / 'nova-compute.log'
         if not log.exists():
             return ''
         lines = log.read_text(errors='replace').splitlines()
         return '\n'.join(
-            [one for one in lines if ' ERROR ' in one or ' WARNING ' in one][
-                -_MOST_LINES:
-            ]
+            [
+                line
+                for line in lines
+                if ' ERROR ' in line or ' WARNING ' in line
+            ][-_MOST_LINES:]
         )
 
 
 def check_python() -> None:
-    """Refuse a Python whose compiled modules Debian's cannot load.
+    """Check that Debian's Python can load the modules of this Python.
 
-    :raises provide.CannotProvide: It is not 3.11.
+    :raises provide.CannotProvide: This is not Python 3.11.
     """
     if sys.version_info[:2] != _PYTHON:
         raise provide.CannotProvide(
-            'Nova runs in Debian 12 here, with its Python 3.11; run this '
-            f'with 3.11, too, not {sys.version.split()[0]}'
+            'Nova runs with the Python 3.11 of Debian 12: run the tests with '
+            f'Python 3.11, not {sys.version.split()[0]}'
         )
 
 
@@ -200,13 +202,13 @@ def check_python() -> None:
 def running(
     cloud: control.RehearsalCloud, transport_url: str, tree: pathlib.Path
 ) -> collections.abc.Iterator[Compute]:
-    """Boot the host; end it in the end.
+    """Boot the host; power it off at the end.
 
-    :param cloud: The cloud that it belongs to.
-    :param transport_url: The broker of it.
-    :param tree: Files of the host, those that ``gpu config create`` makes.
+    :param cloud: The cloud of the host.
+    :param transport_url: The broker of the cloud.
+    :param tree: Files of the host that ``gpu config create`` wrote.
     :raises provide.CannotProvide: A program failed.
-    :raises machine.BootFailed: The host did not end as it should.
+    :raises machine.BootFailed: The host failed.
     """
     with debian.prepared(
         host_files.HostFile('/etc/hostname', f'{NAME}\n'),
@@ -222,7 +224,7 @@ def running(
     ) as host:
         shutil.copytree(tree, host.root, dirs_exist_ok=True)
         host.run('systemctl', 'enable', 'systemd-networkd.service')
-        # As grub-install does, for which there is no need here.
+        # As grub-install does, which is not run.
         host.run('mkdir', '--parents', '/boot/grub')
         image = host.initramfs_tools()
         arguments = host.run(
@@ -243,7 +245,7 @@ def running(
             except Exception as exc:
                 boot.set_exception(exc)
 
-        # Nobody waits for a host that hangs.
+        # A daemon, so that a host that hangs does not block the exit.
         threading.Thread(target=start, daemon=True).start()
         try:
             yield Compute(share, folder / 'boot-1' / 'console', boot)
@@ -265,7 +267,7 @@ def _nova_conf(cloud: control.RehearsalCloud, transport_url: str) -> str:
     return _NOVA.format(
         host=NAME,
         address=_ADDRESS,
-        # The password is hexadecimal digits.
+        # The password only has hexadecimal digits.
         transport=transport_url.replace('127.0.0.1', _OUTSIDE),
         auth=_AUTH.format(
             keystone=addresses['keystone'], password=passwords['nova']

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A whole Debian to prepare and boot: real dracut, initramfs-tools, udev."""
+"""A complete Debian to configure and boot, with dracut and initramfs-tools."""
 
 import collections.abc
 import contextlib
@@ -32,7 +32,7 @@ Wants=systemd-udev-settle.service
 Type=oneshot
 ExecStart=/bin/sh /usr/local/sbin/gpu-test
 """
-#: The host's files are at /host, what comes and goes at /gpu-share.
+#: The root of this machine is mounted at /host, and the share at /gpu-share.
 _TEST = """\
 modprobe 9pnet_virtio
 mkdir -p /host /gpu-share
@@ -44,7 +44,7 @@ dmesg > /gpu-share/dmesg
 sync
 poweroff --force
 """
-#: The reader, with Debian's own Python; it needs nothing that is compiled.
+#: Runs ``guest.py`` with Debian's Python; it needs no compiled modules.
 READ = f"""
 export PYTHONDONTWRITEBYTECODE=1
 export PYTHONPATH=/host{machine.ROOT}:/host{sysconfig.get_path('purelib')}
@@ -54,7 +54,7 @@ _DISK_MB = 3072
 
 
 class Debian:
-    """A host's root that can be changed, then booted from a disk."""
+    """Root folder of a host that can be changed, then booted from a disk."""
 
     def __init__(self, folder: pathlib.Path, root: pathlib.Path) -> None:
         self._folder = folder
@@ -63,7 +63,7 @@ class Debian:
         self._boots = 0
 
     def write(self, *files: host_files.HostFile) -> None:
-        """Write files of the host."""
+        """Write files to the host."""
         for file in files:
             target = self.root / file.path.lstrip('/')
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -71,16 +71,16 @@ class Debian:
             target.chmod(file.mode)
 
     def run(self, *command: str) -> str:
-        """Run a program on the host, while that is off."""
+        """Run a program in the root folder of the host."""
         return provide.inside(self.root, *command)
 
     def dracut(self, *options: str) -> pathlib.Path:
-        """Make the initramfs with dracut; return it."""
+        """Build the initramfs with dracut; return it."""
         image = f'/boot/initramfs-{self.release}.img'
         self.run(
             'dracut',
             '--force',
-            # What runs here is not what boots there.
+            # The hardware is that of the virtual machine, not of this one.
             '--no-hostonly',
             '--kver',
             self.release,
@@ -90,7 +90,7 @@ class Debian:
         return self.root / image.lstrip('/')
 
     def initramfs_tools(self) -> pathlib.Path:
-        """Make the initramfs as update-initramfs does; return it."""
+        """Build the initramfs with update-initramfs; return it."""
         self.run('update-initramfs', '-c', '-k', self.release)
         return self.root / 'boot' / f'initrd.img-{self.release}'
 
@@ -131,9 +131,10 @@ def prepared(
     *files: host_files.HostFile,
     lower: pathlib.Path | None = None,
 ) -> collections.abc.Iterator[Debian]:
-    """Give a Debian with some files of its own.
+    """Yield a Debian with some files added.
 
-    :param lower: What it is made of; :func:`provide.debian` by default.
+    :param lower: Root folder to start from; by default,
+        :func:`provide.debian`.
     """
     lower = lower or provide.debian()
     with tempfile.TemporaryDirectory(prefix='gpu-debian-') as name:

@@ -12,12 +12,12 @@
 
 """PCI devices with any ids, for QEMU.
 
-No device that QEMU emulates lets one choose its vendor and product. But its
-``x-pci-proxy-dev`` forwards what the guest reads and writes of a device to
-another process, through a socket (QEMU ``docs/devel/multi-process.rst``,
-``include/hw/remote/mpqemu-link.h``); :class:`Server` answers there. The device
-is conventional PCI: 256 bytes of configuration space, so it has no SR-IOV and
-no function level reset. Its registers read as zero.
+The ids of devices that QEMU emulates cannot be chosen. Its ``x-pci-proxy-dev``
+forwards each access of the guest to a socket of another process (QEMU
+``docs/devel/multi-process.rst``, ``include/hw/remote/mpqemu-link.h``);
+:class:`Server` responds to these. The device is conventional PCI: it has 256
+bytes of configuration space, and therefore neither SR-IOV nor function level
+reset. Its BAR reads as zero.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ _REVISION = 0x08
 _HEADER_TYPE = 0x0E
 _BAR_0 = 0x10
 _SUBSYSTEM = 0x2C
-#: Nothing reads this, of a device that VFIO has, but whoever asks.
+#: Not read by the kernel for a device that is bound to VFIO.
 _INTERRUPT_LINE = 0x3C
 _INTERRUPT_PIN = 0x3D
 _MULTIFUNCTION = 0x80
@@ -56,13 +56,13 @@ _MULTIFUNCTION = 0x80
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """A device, and where QEMU puts it."""
+    """A device, and its place in the machine."""
 
     vendor_id: int = 0x10DE
     product_id: int = 0x20F1
     #: Class, subclass and programming interface: a 3D controller.
     class_code: int = 0x030200
-    #: Of its only memory BAR, in bytes: a power of two, or 0 for none.
+    #: Size of its only memory BAR in bytes, a power of two; 0 for no BAR.
     bar_size: int = 1 << 24
     #: Identifier of a bus of the machine; None for the root bus.
     bus: str | None = None
@@ -82,12 +82,12 @@ class Device:
         return ','.join(parts)
 
 
-#: Written to the interrupt line, it is the last that the device hears.
+#: After this is written to its interrupt line, the device does not respond.
 _FALL_OFF = 0xDE
 
 
 def fall_off(address: str) -> str:
-    """Return the command of a guest that takes a device off its bus."""
+    """Return the command for a guest that makes a device disappear."""
     config = f'/sys/bus/pci/devices/{address}/config'
     return (
         f"printf '\\{_FALL_OFF:o}' | "
@@ -96,21 +96,21 @@ def fall_off(address: str) -> str:
 
 
 class Server:
-    """Answers for one device until QEMU hangs up."""
+    """Emulates one device until QEMU closes the socket."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
         ours, self.theirs = socket.socketpair()
         self._socket = ours
         self._space = bytearray(_SPACE)
-        #: Bits that the guest may change.
+        #: Mask of the bits that the guest can change.
         self._writable = bytearray(_SPACE)
         self._fill()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop, when QEMU has gone."""
+        """Stop after QEMU has exited."""
         self.theirs.close()
         self._thread.join()
         self._socket.close()
@@ -127,7 +127,7 @@ class Server:
             '<HH', self._space, _SUBSYSTEM, device.vendor_id, 0x1462
         )
         self._space[_INTERRUPT_PIN] = 1
-        # QEMU asks us for the header type, too.
+        # QEMU reads the header type from here.
         if device.multifunction:
             self._space[_HEADER_TYPE] = _MULTIFUNCTION
         self._writable[_COMMAND : _COMMAND + 2] = b'\x07\x05'
@@ -161,7 +161,7 @@ class Server:
             data, descriptors, _flags, _address = socket.recv_fds(
                 self._socket, size - len(received), _MOST_DESCRIPTORS
             )
-            # The guest's memory and interrupts, which we do not touch.
+            # The memory and interrupts of the guest, which are not used.
             for descriptor in descriptors:
                 os.close(descriptor)
             if not data:

@@ -13,8 +13,8 @@
 """The whole chain in one run: ``python -m tests.host.run full``.
 
 From a description of the deployment to ``lspci`` in a server that has the
-card, each stage shown: see ``doc/source/contributor/host.rst``. It ends at the
-first stage that fails, with exit status 1.
+card; each stage is shown: see ``doc/source/contributor/host.rst``. It exits
+with status 1 when a stage fails.
 """
 
 import collections.abc
@@ -44,10 +44,10 @@ _ALIAS = 'nvidia_a100'
 _FLAVOR = 'device_passthrough'
 _SERVER = 'gpu-server'
 _OPENSTACK = (sys.executable, '-m', 'openstackclient.shell')
-#: Seconds that Placement, or a server, may take to show what is waited for.
+#: Time limit for changes in Placement and of servers, in seconds.
 _PATIENCE = compute.PATIENCE
 _PAUSE = 2
-#: Everything takes its time here.
+#: Timeouts are long because the host is slow.
 _CONTROL_PLANE = """\
 [DEFAULT]
 rpc_response_timeout = 600
@@ -56,31 +56,31 @@ service_down_time = 600
 
 
 class StageFailed(Exception):
-    """What is not as it should be."""
+    """A stage failed; the message says why."""
 
 
 @dataclasses.dataclass
 class Run:
-    """One run, and what its stages hand on."""
+    """A run, with the state that its stages share."""
 
     folder: pathlib.Path
     #: Set by the stages that start them.
     running_cloud: control.RehearsalCloud | None = None
     host: compute.Compute | None = None
-    #: Seconds of each stage that is done.
+    #: Duration of each completed stage, in seconds.
     done: dict[str, float] = dataclasses.field(default_factory=dict)
     stage: str = ''
 
     @contextlib.contextmanager
     def doing(self, name: str) -> collections.abc.Iterator[None]:
-        """Do a stage; what is in it is shown below its name."""
+        """Show the name of a stage before its output."""
         self.stage = name
         say(f'\n=== {len(self.done) + 1}. {name}')
         began = time.monotonic()
         try:
             yield
         except Exception:
-            # Before all that is taken down.
+            # Before the host and the cloud are stopped.
             if self.host is not None:
                 say(f'\nThe console of {compute.NAME}:\n{self.host.console()}')
                 say(f'\nIts nova-compute:\n{self.host.complaints()}')
@@ -90,18 +90,18 @@ class Run:
 
     @property
     def tree(self) -> pathlib.Path:
-        """The configuration that ``gpu config create`` has made."""
+        """The configuration that ``gpu config create`` wrote."""
         return self.folder / 'deployment'
 
     @property
     def cloud(self) -> control.RehearsalCloud:
-        """The control plane, once it runs."""
+        """The control plane, after it was started."""
         assert self.running_cloud is not None
         return self.running_cloud
 
     @property
     def compute(self) -> compute.Compute:
-        """The host, once it boots."""
+        """The host, after it was started."""
         assert self.host is not None
         return self.host
 
@@ -116,7 +116,7 @@ class Run:
         return done.stdout
 
     def ask(self, *arguments: str) -> typing.Any:
-        """Run a command of the client; return what it says in JSON."""
+        """Run a command of the client; return its output, parsed from JSON."""
         done = self.call((*arguments, '--format', 'json'))
         if done.returncode:
             raise StageFailed(f'{" ".join(arguments)}: {done.stderr}')
@@ -144,7 +144,7 @@ class Run:
     def call(
         self, arguments: tuple[str, ...]
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command of the client, with our cloud if that runs."""
+        """Run a command of the client, with the cloud if it is running."""
         clean = {
             key: value
             for key, value in os.environ.items()
@@ -160,7 +160,7 @@ class Run:
         )
 
     def _environment(self) -> dict[str, str]:
-        """Return the variables that say which cloud it is."""
+        """Return the environment variables that select the cloud."""
         if self.running_cloud is None:
             return {}
         return {
@@ -170,43 +170,46 @@ class Run:
         }
 
     def run_on_host(self, script: str) -> str:
-        """Run a script on the compute host, and show it and its words."""
+        """Run a script on the compute host, and show it with its output."""
         say(f'{compute.NAME}# {script}')
-        words = self.compute.run(script)
-        say(words.rstrip())
-        return words
+        output = self.compute.run(script)
+        say(output.rstrip())
+        return output
 
     def wait(
-        self, what: str, condition: collections.abc.Callable[[], bool]
+        self, awaited: str, condition: collections.abc.Callable[[], bool]
     ) -> None:
-        """Wait until a condition is true."""
+        """Wait until a condition is true.
+
+        :param awaited: What is waited for.
+        """
         deadline = time.monotonic() + _PATIENCE
         while not condition():
             if time.monotonic() > deadline:
-                raise StageFailed(f'no {what} within {_PATIENCE} s')
+                raise StageFailed(f'no {awaited} within {_PATIENCE} s')
             time.sleep(_PAUSE)
 
     def devices(self) -> list[dict[str, typing.Any]]:
-        """Return what ``gpu placement list`` shows."""
-        found: list[dict[str, typing.Any]] = self.ask(
+        """Return the rows of ``gpu placement list``."""
+        rows: list[dict[str, typing.Any]] = self.ask(
             'gpu', 'placement', 'list'
         )
-        return found
+        return rows
 
 
 def say(text: str) -> None:
-    """Show some lines, if there are any."""
+    """Print text, unless it is empty."""
     if text:
         print(text, flush=True)
 
 
-def expect(expected: object, found: object) -> None:
-    """Compare.
+def expect(expected: object, actual: object) -> None:
+    """Check that two values are equal.
 
-    :raises StageFailed: They differ.
+    :raises StageFailed: They are not.
     """
-    if expected != found:
-        raise StageFailed(f'expected {expected!r}, found {found!r}')
+    if expected != actual:
+        raise StageFailed(f'expected {expected!r}, found {actual!r}')
 
 
 def configure(run: Run) -> None:
@@ -220,13 +223,13 @@ def configure(run: Run) -> None:
     for path in sorted(run.tree.rglob('*')):
         if path.is_file():
             say(f'--- {path.relative_to(run.tree)}\n{path.read_text()}')
-    # A real A100 is a type-PF, and the tool knows; this one is emulated.
+    # The emulated card is type-PCI; an A100 in the catalogue is type-PF.
     findings = run.ask('gpu', 'config', 'check', run.tree.name)
     expect({'GPU120'}, {finding['Code'] for finding in findings})
 
 
 def control_plane(run: Run, transport_url: str) -> dict[str, typing.Any]:
-    """Return the spec of the cloud: its only compute is not of it."""
+    """Return the spec of the cloud, without its external compute host."""
 
     def own(service: str) -> dict[str, typing.Any]:
         path = f'control-plane/etc/nova/{service}.conf.d/50-gpu.conf'
@@ -245,7 +248,7 @@ def control_plane(run: Run, transport_url: str) -> dict[str, typing.Any]:
 
 
 def show_services(run: Run, cloud: control.RehearsalCloud) -> None:
-    """Show that the services run, and let the commands use them."""
+    """Show that the services are running, and use them from now on."""
     run.running_cloud = cloud
     for service in cloud.record.services:
         say(f'{service.name}: {service.state}')
@@ -256,7 +259,7 @@ def show_services(run: Run, cloud: control.RehearsalCloud) -> None:
 
 
 def check_kernel(run: Run) -> None:
-    """Say what ``gpu host check`` makes of a bundle of the host."""
+    """Run ``gpu host check`` on a bundle of the host."""
     script = run.call(('gpu', 'host', 'bundle', 'create', '--script')).stdout
     (run.compute.share / 'bundle.py').write_text(script)
     run.run_on_host('cat /proc/cmdline')
@@ -271,50 +274,50 @@ def check_kernel(run: Run) -> None:
 
 
 def finish_host(run: Run) -> None:
-    """Run what is to be run on the host, but for the slow and the reboot.
+    """Run the commands for the host, except for the initramfs and the reboot.
 
-    The initramfs was made before the boot; the arguments that grub would boot
-    with next time are those of this boot, and tuned's.
+    The initramfs was built before the boot. The kernel arguments in grub.cfg
+    have to be those of this boot, and those of TuneD.
     """
     for command in commands(run):
         if command.split()[0] not in ('update-initramfs', 'systemctl'):
             run.run_on_host(command)
-    words = run.run_on_host(
+    output = run.run_on_host(
         'grep -E "^\\s*linux|^set tuned" /boot/grub/grub.cfg'
     )
     for expected in ('vfio-pci.ids=10de:20f1', '$tuned_params', 'nohz_full=1'):
-        if expected not in words:
-            raise StageFailed(f'grub.cfg has no {expected}')
-    words = run.run_on_host(
+        if expected not in output:
+            raise StageFailed(f'grub.cfg does not contain {expected}')
+    output = run.run_on_host(
         'tuned-adm active; grep ^CPU /etc/systemd/system.conf'
     )
-    if 'CPUAffinity=0' not in words:
-        raise StageFailed('tuned leaves CPU 1 to the host')
+    if 'CPUAffinity=0' not in output:
+        raise StageFailed('TuneD did not isolate CPU 1')
 
 
 def commands(run: Run) -> list[str]:
-    """Return the commands that ``gpu config create`` names for the host."""
+    """Return the commands for the host in ``gpu config create``."""
     steps = run.ask(
         *('gpu', 'config', 'create', os.fspath(_DESCRIPTION)),
         *('--output', run.tree.name),
     )['next_steps']
-    (step,) = (one for one in steps if one.startswith(f'On {compute.NAME}'))
+    (step,) = (text for text in steps if text.startswith(f'On {compute.NAME}'))
     return step.partition(', then ')[2].split(' && ')
 
 
 def check_libvirt(run: Run) -> None:
-    """Let libvirt describe the card."""
+    """Check libvirt's description of the card."""
     run.run_on_host('virsh version')
     name = 'pci_' + compute.CARD.replace(':', '_').replace('.', '_')
-    words = run.run_on_host(f'virsh nodedev-dumpxml {name}')
+    output = run.run_on_host(f'virsh nodedev-dumpxml {name}')
     for expected in (
         '<name>vfio-pci</name>',
         "<product id='0x20f1'>",
         "<vendor id='0x10de'>",
         '<iommuGroup ',
     ):
-        if expected not in words:
-            raise StageFailed(f'there is no {expected}')
+        if expected not in output:
+            raise StageFailed(f'libvirt does not report {expected}')
 
 
 def report(run: Run) -> None:
@@ -342,7 +345,7 @@ def report(run: Run) -> None:
 
 
 def offer(run: Run) -> None:
-    """Make a flavor for the alias, and see what it is good for."""
+    """Create a flavor that requests the alias, and check its capacity."""
     run.show(
         *('flavor', 'create', _FLAVOR, '--vcpus', '1', '--ram', '256'),
         *('--disk', '1', '--column', 'id', '--column', 'name'),
@@ -357,7 +360,7 @@ def offer(run: Run) -> None:
 
 
 def fits(run: Run) -> list[int]:
-    """Return how many servers of each flavor with an alias would fit."""
+    """Return how many servers of each flavor with an alias fit."""
     command = (
         *('gpu', 'capacity', 'list', '--config'),
         f'{run.tree.name}/control-plane/etc/nova/nova-api.conf.d',
@@ -367,7 +370,7 @@ def fits(run: Run) -> list[int]:
 
 
 def boot(run: Run) -> None:
-    """Boot a server with the card; it takes kernel and initramfs."""
+    """Boot a server with the card, from a kernel and an initramfs."""
     blank = run.folder / 'blank'
     blank.write_bytes(bytes(1 << 20))
     ids = [
@@ -391,7 +394,7 @@ def boot(run: Run) -> None:
     expect('ACTIVE', run.ask('server', 'show', _SERVER)['status'])
     run.show('gpu', 'server', 'list')
     run.show('gpu', 'placement', 'list')
-    words = run.run_on_host(
+    domain = run.run_on_host(
         'virsh list; '
         "virsh dumpxml 1 --xpath '//memoryBacking|//vcpupin|//hostdev'"
     )
@@ -401,13 +404,13 @@ def boot(run: Run) -> None:
         'managed="yes"',
         '<driver name="vfio"/>',
     ):
-        if expected not in words:
-            raise StageFailed(f'the domain has no {expected}')
+        if expected not in domain:
+            raise StageFailed(f'the domain does not contain {expected}')
     expect([0], fits(run))
 
 
 def create(run: Run, name: str, status: int = 0) -> None:
-    """Create a server and wait for what becomes of it."""
+    """Create a server, and wait until it is ACTIVE or in ERROR."""
     run.show(
         *('server', 'create', name, '--image', 'gpu-image', '--wait'),
         *('--flavor', _FLAVOR, '--nic', 'none'),
@@ -417,12 +420,12 @@ def create(run: Run, name: str, status: int = 0) -> None:
 
 
 def look_inside(run: Run) -> None:
-    """Read what lspci says in the server, from its console."""
+    """Read the output of lspci in the server from its console."""
 
     def console() -> str:
         return run.call(('console', 'log', 'show', _SERVER)).stdout
 
-    run.wait('word of the server', lambda: server.END in console())
+    run.wait('output of the server', lambda: server.END in console())
     say(f'$ openstack console log show {_SERVER}')
     lines = console().splitlines()
     say('\n'.join(lines[:3]))
@@ -432,11 +435,11 @@ def look_inside(run: Run) -> None:
     )
     say('\n'.join(lines[first:]))
     if not any('[10de:20f1]' in line for line in lines[first:]):
-        raise StageFailed('there is no 10de:20f1')
+        raise StageFailed('lspci does not list 10de:20f1')
 
 
 def refuse(run: Run) -> None:
-    """See a second server refused, for there is no second card."""
+    """Check that a second server fails, because there is no second card."""
     create(run, 'second', status=1)
     fault = run.ask('server', 'show', 'second')['fault']['message']
     say(fault)
@@ -445,26 +448,27 @@ def refuse(run: Run) -> None:
     run.show('server', 'delete', '--wait', 'second')
 
 
-def give_back(run: Run) -> None:
-    """Delete the server; the card is free, and still vfio-pci's."""
+def release(run: Run) -> None:
+    """Delete the server; the card is free, and still bound to vfio-pci."""
     run.show('server', 'delete', '--wait', _SERVER)
     run.wait(
-        'free card', lambda: [one['Used'] for one in run.devices()] == [0]
+        'free card',
+        lambda: [device['Used'] for device in run.devices()] == [0],
     )
     run.show('gpu', 'placement', 'list')
-    words = run.run_on_host(
+    driver = run.run_on_host(
         f'readlink /sys/bus/pci/devices/{compute.CARD}/driver'
     )
-    expect('vfio-pci', os.path.basename(words.strip()))
+    expect('vfio-pci', os.path.basename(driver.strip()))
     expect([1], fits(run))
 
 
 def whole(run: Run) -> None:
-    """Do all stages, each in its turn."""
-    with run.doing('The configuration is written from a description'):
+    """Run all stages in order."""
+    with run.doing('Create the configuration from a description'):
         configure(run)
     with contextlib.ExitStack() as stack:
-        with run.doing('The control plane runs with it, and a broker'):
+        with run.doing('Start the control plane and a broker'):
             url = stack.enter_context(
                 broker.running(run.folder / 'broker.log')
             )
@@ -472,20 +476,20 @@ def whole(run: Run) -> None:
                 temporary.temporary(control_plane(run, url))
             )
             show_services(run, cloud)
-        with run.doing('The host boots with its files; gpu host check'):
+        with run.doing('Boot the host with its files; gpu host check'):
             run.host = stack.enter_context(
                 compute.running(cloud, url, run.tree / 'hosts' / compute.NAME)
             )
             check_kernel(run)
         for name, stage in (
-            ('The commands for the host: grub, tuned', finish_host),
-            ('libvirt sees the card', check_libvirt),
+            ('Run the commands for the host: GRUB, TuneD', finish_host),
+            ('libvirt describes the card', check_libvirt),
             ('nova-compute reports the card to Placement', report),
-            ('A flavor asks for it', offer),
-            ('A server goes ACTIVE with it', boot),
+            ('A flavor requests it', offer),
+            ('A server with it is ACTIVE', boot),
             ('lspci in the server shows it', look_inside),
-            ('A second server finds none', refuse),
-            ('The card comes back', give_back),
+            ('A second server fails', refuse),
+            ('The card is free again', release),
         ):
             with run.doing(name):
                 stage(run)

@@ -12,9 +12,10 @@
 
 """Runs in the guest: ``python -m tests.host.guest FILE [DEVICE ...]``.
 
-Writes, as JSON, what sysfs says in words of its own and, beside it, our
-verdicts on the host whose DEVICEs are for guests; with ``--tools``, what lspci
-and libvirt say, too. ``FILE.tar`` gets a bundle of it.
+Writes, as JSON, values of sysfs that are read without our code, and the
+results of our checks of this host with the DEVICEs for guests; with
+``--tools``, also the output of lspci and libvirt. ``FILE.tar`` is a bundle of
+the host.
 """
 
 import argparse
@@ -60,7 +61,7 @@ def _target(path: pathlib.Path) -> str | None:
 
 
 def raw() -> dict[str, typing.Any]:
-    """Return what the kernel says, without our code."""
+    """Return the state of the kernel, read without our code."""
     devices = {}
     for folder in sorted(_DEVICES.iterdir()):
         vendor, product = _text(folder / 'vendor'), _text(folder / 'device')
@@ -99,7 +100,10 @@ def raw() -> dict[str, typing.Any]:
 
 
 def attach(path: pathlib.Path) -> str | None:
-    """Take a group as QEMU does; return the error, None where it is taken."""
+    """Attach a group to a container, as QEMU does.
+
+    :returns: The name of the error, None if there is none.
+    """
     try:
         with (
             open(_VFIO / 'vfio', 'rb+', 0) as container,
@@ -117,7 +121,7 @@ def attach(path: pathlib.Path) -> str | None:
 
 
 def tools() -> dict[str, typing.Any]:
-    """Return what lspci and libvirt say of the devices, as they print it."""
+    """Return the output of lspci and libvirt about the devices."""
     virsh = ('virsh', '--quiet', '--connect', 'nodedev:///system')
     _run('systemctl', 'start', 'libvirtd.service')
     names = _run(*virsh, 'nodedev-list', '--cap', 'pci').split()
@@ -136,26 +140,30 @@ def _run(*command: str) -> str:
     ).stdout
 
 
-def read(
-    tree: collect.CollectedFiles, addresses: list[str]
+def check_collected(
+    collected: collect.CollectedFiles, addresses: list[str]
 ) -> list[dict[str, typing.Any]]:
-    """Return our verdicts on the host that runs this."""
-    host = reader.parse(tree, '/')
-    named = frozenset(map(pci.parse_address, addresses))
-    return judge(host, passthrough_view.Intent(addresses=named or None))
+    """Return the results of the checks of a host.
+
+    :param addresses: Addresses of the devices for guests; if empty, the
+        checks decide.
+    """
+    host = reader.parse(collected, '/')
+    for_guests = frozenset(map(pci.parse_address, addresses))
+    return check(host, passthrough_view.Intent(addresses=for_guests or None))
 
 
-def judge(
+def check(
     host: host_model.Host, intent: passthrough_view.Intent
 ) -> list[dict[str, typing.Any]]:
-    """Return our verdicts on a host."""
+    """Return the results of the checks of a host."""
     return [
         {
-            **dataclasses.asdict(found),
-            'device': str(found.device or ''),
-            'remedy': remedies.render(found.remedy),
+            **dataclasses.asdict(result),
+            'device': str(result.device or ''),
+            'remedy': remedies.render(result.remedy),
         }
-        for found in rules.check(host, intent)
+        for result in rules.check(host, intent)
     ]
 
 
@@ -165,12 +173,15 @@ def main() -> None:
     parser.add_argument('file', type=pathlib.Path)
     parser.add_argument('devices', nargs='*')
     arguments = parser.parse_args()
-    tree = collect.collect()
-    found = {'raw': raw(), 'verdicts': read(tree, arguments.devices)}
+    collected = collect.collect()
+    report = {
+        'raw': raw(),
+        'results': check_collected(collected, arguments.devices),
+    }
     if arguments.tools:
-        found |= tools()
-    arguments.file.with_suffix('.tar').write_bytes(collect.pack(tree))
-    arguments.file.write_text(json.dumps(found, indent=1, default=str))
+        report |= tools()
+    arguments.file.with_suffix('.tar').write_bytes(collect.pack(collected))
+    arguments.file.write_text(json.dumps(report, indent=1, default=str))
 
 
 if __name__ == '__main__':

@@ -36,7 +36,8 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 #: A quiet machine of two cores boots in eight seconds.
 TIMEOUT = 600
 
-#: Names the file in which each boot leaves its time, if it is set.
+#: Environment variable with the path of a file to which each boot appends its
+#: duration.
 TIMES = 'GPUCLIENT_HOST_TIMES'
 
 #: Memory of a whole system, in MiB.
@@ -45,41 +46,42 @@ _SYSTEM_MB = 1024
 #: Intel's IOMMU. caching-mode is what VFIO in the guest needs.
 INTEL_IOMMU = 'intel-iommu,intremap=on,caching-mode=on'
 CARD = device_module.Device()
-#: Findings of each such card: it is not the type-PF that it should be, and
+#: Findings of every emulated card: it is not the type-PF of its model, and
 #: cannot be reset.
 EMULATED = {'GPU437', 'GPU441'}
 
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """What is in it."""
+    """The hardware of a virtual machine."""
 
-    #: Devices that bear ids of our choice.
+    #: Emulated devices with ids of our choice.
     cards: tuple[device_module.Device, ...] = (CARD,)
-    #: Values of more ``-device`` options, before the cards.
+    #: Values of further ``-device`` options, before those of the cards.
     devices: tuple[str, ...] = ()
-    #: Value of QEMU's ``-cpu``. It says whose IOMMU it can be: that of AMD
-    #: without a vendor.
+    #: Value of QEMU's ``-cpu``. Linux uses AMD's IOMMU without a vendor, and
+    #: Intel's with ``vendor=GenuineIntel``.
     cpu: str = 'qemu64,vendor=GenuineIntel'
-    #: None for a machine without one.
+    #: Value of its ``-device`` option; None for a machine without an IOMMU.
     iommu: str | None = INTEL_IOMMU
-    #: Its disk, /dev/vda; what the guest writes is not kept.
+    #: Image of its disk, /dev/vda; writes of the guest are discarded.
     disk: pathlib.Path | None = None
-    #: It reaches this machine's loopback as 10.0.2.2, and nobody reaches it.
+    #: Whether it reaches this machine's loopback, as 10.0.2.2. There are no
+    #: connections to it.
     network: bool = False
-    #: NUMA nodes; each has its part of the CPUs and of the memory.
+    #: Number of NUMA nodes, with equal parts of the CPUs and the memory.
     nodes: int = 1
     cpus_per_node: int = 1
     memory_mb: int = 768
-    #: A table of its firmware, in place of the one that QEMU makes.
+    #: An ACPI table that replaces the one that QEMU generates.
     acpi_table: bytes | None = None
-    #: Seconds after which it is taken for dead.
+    #: Seconds after which it is killed.
     timeout: int = TIMEOUT
 
     def memory(self) -> list[str]:
         """Return QEMU's options for memory and CPUs.
 
-        The process that answers for the cards has to see the memory.
+        The memory is shared with the process that emulates the cards.
         """
         number = self.nodes * self.cpus_per_node
         options = ['-m', str(self.memory_mb), '-smp', str(number)]
@@ -96,7 +98,7 @@ class Machine:
         return options
 
 
-#: With a card, and all that it takes to give it away.
+#: A machine with a card and an IOMMU.
 PLAIN = Machine()
 
 
@@ -109,45 +111,45 @@ def with_disk(machine: Machine, disk: pathlib.Path) -> Machine:
 
 @dataclasses.dataclass(frozen=True)
 class Boot:
-    """What came of a boot."""
+    """The result of a boot."""
 
     seconds: float
-    #: What ``guest.py`` wrote.
+    #: The JSON that ``guest.py`` wrote.
     result: dict[str, typing.Any]
     kernel_messages: str
-    #: Of the guest, where ``guest.py`` ran.
+    #: A bundle of the guest, if ``guest.py`` ran.
     bundle: bytes
 
     def device(self, address: str) -> dict[str, typing.Any]:
-        """Return what sysfs says of a device."""
-        found: dict[str, typing.Any] = self.result['raw']['devices'][address]
-        return found
+        """Return the values of a device in sysfs."""
+        device: dict[str, typing.Any] = self.result['raw']['devices'][address]
+        return device
 
-    def is_taken(self, address: str) -> bool:
-        """Whether VFIO gives the group of a device to a program."""
+    def is_usable(self, address: str) -> bool:
+        """Whether a program can use the group of a device through VFIO."""
         vfio = self.result['raw']['vfio']
         group = self.device(address)['group']
         return group in vfio and vfio[group] is None
 
-    def verdict(self, code: str, address: str = '') -> dict[str, str]:
-        """Return what our rules say with a code, of a device or the host."""
-        (found,) = (
-            one
-            for one in self.result['verdicts']
-            if (one['code'], one['device']) == (code, address)
+    def finding(self, code: str, address: str = '') -> dict[str, str]:
+        """Return the only finding with a code, of a device or the host."""
+        (finding,) = (
+            result
+            for result in self.result['results']
+            if (result['code'], result['device']) == (code, address)
         )
-        return typing.cast(dict[str, str], found)
+        return typing.cast(dict[str, str], finding)
 
     @property
     def findings(self) -> set[tuple[str, str]]:
-        """Addresses (the host has none) and codes of all findings.
+        """Addresses (empty for the host) and codes of all findings.
 
-        Without those that any emulated card has.
+        Without those of every emulated card.
         """
         return {
-            (one['device'], one['code'])
-            for one in self.result['verdicts']
-            if one['code'] not in (None, *EMULATED)
+            (result['device'], result['code'])
+            for result in self.result['results']
+            if result['code'] not in (None, *EMULATED)
         }
 
     def codes(self, address: str = '') -> set[str]:
@@ -156,25 +158,25 @@ class Boot:
 
     @functools.cached_property
     def host(self) -> host_model.Host:
-        """What our reader makes of the guest."""
+        """The guest, read from its bundle."""
         with tempfile.NamedTemporaryFile(suffix='.tar') as file:
             file.write(self.bundle)
             file.flush()
             return bundle.read(file.name)
 
-    def judged(self, **intent: typing.Any) -> 'Boot':
-        """Return it with verdicts for something else that is meant of it.
+    def checked_for(self, **intent: typing.Any) -> 'Boot':
+        """Return the boot with the results for another intended use.
 
         :param intent: Fields of :class:`.passthrough_view.Intent`.
         """
-        verdicts = guest.judge(self.host, passthrough_view.Intent(**intent))
+        results = guest.check(self.host, passthrough_view.Intent(**intent))
         return dataclasses.replace(
-            self, result={**self.result, 'verdicts': verdicts}
+            self, result={**self.result, 'results': results}
         )
 
 
 class BootFailed(Exception):
-    """The guest did not do what it had to; with its last words."""
+    """The guest failed; the message has its last output."""
 
 
 def boot(
@@ -186,11 +188,11 @@ def boot(
 ) -> Boot:
     """Boot with kernel arguments and files of ``/etc``; wait for the end.
 
-    :param files: They are in the initramfs, too.
-    :param before: What the guest runs first, a shell script.
-    :param devices: Those that are for guests; without them, as the host
-        itself tells.
-    :raises BootFailed: The guest did not end as it should.
+    :param files: Files on the host and in its initramfs.
+    :param before: Shell script that the guest runs first.
+    :param devices: Addresses of the devices for guests; by default, the
+        checks decide.
+    :raises BootFailed: The guest failed.
     """
     with tempfile.TemporaryDirectory(prefix='gpu-host-') as name:
         folder = pathlib.Path(name)
@@ -208,13 +210,14 @@ def start(
     script: str,
     share: pathlib.Path | None = None,
 ) -> Boot:
-    """Start a machine and wait until it has run a script and gone off.
+    """Start a machine, and wait until it has run a script and powered off.
 
-    :param folder: Temporary, of this boot.
-    :param script: For the guest's shell; it writes ``/gpu-share/result``.
-    :param share: The folder that is ``/gpu-share`` there, if it is known
-        before.
-    :raises BootFailed: The guest did not end as it should.
+    :param folder: Temporary folder of this boot.
+    :param script: Shell script for the guest; it writes
+        ``/gpu-share/result``.
+    :param share: Folder that the guest mounts at ``/gpu-share``; by default,
+        a temporary one.
+    :raises BootFailed: The guest failed.
     """
     share = share or folder / 'share'
     share.mkdir(exist_ok=True)
@@ -229,8 +232,8 @@ def start(
             '-initrd',
             os.fspath(initramfs),
             '-append',
-            # The kernel gives up where a busy machine of the tests lets it
-            # wait too long for its timer.
+            # Without no_timer_check, the kernel panics on a busy machine if
+            # its timer is late.
             f'console=ttyS0 panic=-1 no_timer_check {arguments}',
             *_folder('root', '/', 0x1D, 'readonly=on,multidevs=remap'),
             *_folder('share', os.fspath(share), 0x1E, 'multidevs=remap'),
@@ -249,8 +252,8 @@ def start(
     if status != '0':
         raise BootFailed(f'the guest failed with {status}:\n{output}')
     result = json.loads((share / 'result').read_text())
-    made = share / 'result.tar'
-    packed = made.read_bytes() if made.exists() else b''
+    archive = share / 'result.tar'
+    packed = archive.read_bytes() if archive.exists() else b''
     return Boot(seconds, result, messages, packed)
 
 
@@ -264,8 +267,8 @@ def _folder(tag: str, path: str, slot: int, options: str) -> list[str]:
     ]
 
 
-#: In a guest whose root is the machine's: the reader, with the Python that
-#: runs the tests.
+#: Runs ``guest.py`` in a guest that shares the root file system, with the
+#: Python that runs the tests.
 _READ = f"""
 cd {ROOT}
 exec {sys.executable} -m tests.host.guest /gpu-share/result"""
@@ -289,8 +292,8 @@ def _write_image(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(file.content)
             target.chmod(file.mode)
-    # The kernel unpacks one archive after the other, at multiples of four
-    # bytes (Documentation/driver-api/early-userspace/buffer-format.rst).
+    # The kernel unpacks all archives, which begin at multiples of four bytes
+    # (Documentation/driver-api/early-userspace/buffer-format.rst).
     parts = [
         provide.pack(early) if early.exists() else b'',
         provide.initramfs().read_bytes(),
@@ -302,7 +305,7 @@ def _write_image(
 
 
 def _run(machine: Machine, folder: pathlib.Path, arguments: list[str]) -> str:
-    """Run QEMU to its end; return what was on the console."""
+    """Run QEMU until it exits; return the end of the console."""
     servers = [device_module.Server(card) for card in machine.cards]
     console = folder / 'console'
     devices = [*machine.devices]
@@ -338,7 +341,7 @@ def _run(machine: Machine, folder: pathlib.Path, arguments: list[str]) -> str:
         '-no-reboot',
         '-serial',
         f'file:{console}',
-        *(part for one in devices for part in ('-device', one)),
+        *(part for option in devices for part in ('-device', option)),
         *arguments,
     ]
     try:
@@ -350,7 +353,7 @@ def _run(machine: Machine, folder: pathlib.Path, arguments: list[str]) -> str:
             text=True,
         ) as process:
             try:
-                _output, words = process.communicate(timeout=machine.timeout)
+                _output, errors = process.communicate(timeout=machine.timeout)
             except subprocess.TimeoutExpired as exc:
                 process.kill()
                 raise BootFailed(
@@ -363,7 +366,7 @@ def _run(machine: Machine, folder: pathlib.Path, arguments: list[str]) -> str:
         for server in servers:
             server.close()
     if process.returncode:
-        raise BootFailed(f'QEMU ended with {process.returncode}: {words}')
+        raise BootFailed(f'QEMU ended with {process.returncode}: {errors}')
     return tail(console)
 
 

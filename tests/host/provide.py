@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a boot needs: programs, Debian's kernel, a small initramfs.
+"""Programs, Debian's kernel and a small initramfs for virtual machines.
 
-Programs are installed, with apt, where they are not there. The kernel is
-unpacked into a cache, not installed: ``GPUCLIENT_HOST_CACHE``, by default
+Missing programs are installed with apt. The kernel is not installed, but
+unpacked into a cache: ``GPUCLIENT_HOST_CACHE``, by default
 ``$XDG_CACHE_HOME/gpuclient/host-tests``.
 """
 
@@ -30,7 +30,7 @@ import tempfile
 
 CACHE = 'GPUCLIENT_HOST_CACHE'
 _QEMU = 'qemu-system-x86_64'
-#: A program of each package.
+#: Packages, with one program of each.
 _PACKAGES = {
     'qemu-system-x86': _QEMU,
     'busybox-static': 'busybox',
@@ -39,12 +39,12 @@ _PACKAGES = {
     'zstd': 'zstd',
     'lz4': 'lz4',
 }
-#: Has x-pci-proxy-dev; QEMU 10.0 crashes with it.
+#: x-pci-proxy-dev works in this version; QEMU 10.0 crashes with it.
 _QEMU_VERSION = 'version 7.2.'
 _KERNEL = 'linux-image-amd64'
 _RELEASE = 'bookworm'
-#: Of a Debian to boot, beside what is essential: what makes an initramfs,
-#: and what reads and changes hosts in the tests.
+#: Additional packages of a Debian to boot: they build an initramfs, and read
+#: and change hosts in the tests.
 _DEBIAN_PACKAGES = (
     'ansible-core',
     'dracut-core',
@@ -58,7 +58,7 @@ _DEBIAN_PACKAGES = (
     'udev',
     'zstd',
 )
-#: Beside those, of a compute host and of the broker of its cloud.
+#: Additional packages of a compute host and of the broker of its cloud.
 _COMPUTE_PACKAGES = (
     'grub2-common',
     'libvirt-daemon-driver-qemu',
@@ -71,8 +71,8 @@ _COMPUTE_PACKAGES = (
 _COMPUTE_SERVICES = ('epmd.socket', 'rabbitmq-server.service', 'tuned.service')
 _LIBVIRT = ('libvirtd.service', 'libvirtd.socket', 'libvirt-guests.service')
 _INIT = pathlib.Path(__file__).parent / 'init'
-#: In the initramfs, with all that they need: what mounts the root file
-#: system, vfio, and the drivers that could claim a device of a test.
+#: Modules in the initramfs, with their dependencies: they mount the root file
+#: system, or could bind to a device of a test.
 _MODULES = (
     '9p',
     '9pnet_virtio',
@@ -88,11 +88,11 @@ _MODULES = (
 
 
 class CannotProvide(Exception):
-    """What is missing, and why it could not be had; one line."""
+    """What is missing, and why it cannot be installed, in one line."""
 
 
 def cache() -> pathlib.Path:
-    """Return the folder of what is kept between runs."""
+    """Return the folder that is kept between runs."""
     base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
     folder = pathlib.Path(
         os.environ.get(CACHE) or f'{base}/gpuclient/host-tests'
@@ -102,13 +102,13 @@ def cache() -> pathlib.Path:
 
 
 def programs(packages: dict[str, str] = _PACKAGES) -> None:
-    """Install what is not there.
+    """Install missing programs.
 
-    :raises CannotProvide: It cannot be installed, or QEMU is another.
+    :raises CannotProvide: One cannot be installed, or QEMU is not version 7.2.
     """
     if os.geteuid():
         raise CannotProvide(
-            'tests of the host need root: they share / with a virtual machine'
+            'host tests require root: they share / with a virtual machine'
         )
     missing = [
         package
@@ -121,8 +121,8 @@ def programs(packages: dict[str, str] = _PACKAGES) -> None:
     version = run(_QEMU, '--version')
     if _QEMU_VERSION not in version:
         raise CannotProvide(
-            'tests of the host need QEMU 7.2, that of Debian 12, for its '
-            f'x-pci-proxy-dev; here is {version.splitlines()[0]}'
+            'host tests require QEMU 7.2, as in Debian 12, for its '
+            f'x-pci-proxy-dev; installed is {version.splitlines()[0]}'
         )
 
 
@@ -142,7 +142,7 @@ def run(
 ) -> str:
     """Run a program and return its output.
 
-    :raises CannotProvide: It failed, with its last words.
+    :raises CannotProvide: It failed, with its last line of output.
     """
     try:
         done = subprocess.run(
@@ -156,9 +156,9 @@ def run(
     except OSError as exc:
         raise CannotProvide(f'cannot run {command[0]}: {exc}') from exc
     if done.returncode:
-        words = (done.stderr or done.stdout).strip().splitlines() or ['']
+        errors = (done.stderr or done.stdout).strip().splitlines() or ['']
         raise CannotProvide(
-            f'{" ".join(command)} ended with {done.returncode}: {words[-1]}'
+            f'{" ".join(command)} ended with {done.returncode}: {errors[-1]}'
         )
     return done.stdout
 
@@ -166,9 +166,9 @@ def run(
 def make(
     name: str, maker: collections.abc.Callable[[pathlib.Path], None]
 ) -> pathlib.Path:
-    """Return a folder of the cache, made by the first who asks.
+    """Return a folder of the cache, created by the first caller.
 
-    It is there whole or not at all.
+    It is never incomplete.
     """
     folder = cache() / name
     if folder.exists():
@@ -193,7 +193,7 @@ def make(
 def kernel() -> pathlib.Path:
     """Return a folder with Debian's kernel: ``boot``, ``lib/modules``.
 
-    It is the one that the archive has when it is first asked.
+    Its version is that of the archive at the first download.
     """
     return make('kernel', _unpack_kernel)
 
@@ -204,7 +204,7 @@ def _unpack_kernel(folder: pathlib.Path) -> None:
     (package,) = (
         line.split()[-1] for line in lines if 'Depends: linux-image' in line
     )
-    # apt leaves root for this, and could not write here.
+    # By default, apt downloads as a user who cannot write to the folder.
     run(
         'apt-get',
         '--option=APT::Sandbox::User=root',
@@ -225,7 +225,7 @@ def version(folder: pathlib.Path) -> str:
 
 
 def initramfs() -> pathlib.Path:
-    """Return the file of the initramfs that all fast boots share."""
+    """Return the initramfs of all fast boots."""
     source = kernel()
     recipe = _recipe(version(source), *_MODULES, _INIT.read_text())
     folder = make(
@@ -252,7 +252,7 @@ def _make_initramfs(folder: pathlib.Path, source: pathlib.Path) -> None:
             'modprobe',
             f'--dirname={source}',
             f'--set-version={release}',
-            # Of the machine's own configuration nothing counts.
+            # Ignore the configuration of this machine.
             '--config=/dev/null',
             '--show-depends',
             module,
@@ -280,10 +280,13 @@ def _copy(source: str | None, target: pathlib.Path) -> None:
 
 
 def pack(tree: pathlib.Path) -> bytes:
-    """Return an archive of a tree that the kernel unpacks at boot."""
+    """Return a cpio archive of a folder, for an initramfs."""
     names = [
         '.',
-        *(os.fspath(one.relative_to(tree)) for one in sorted(tree.rglob('*'))),
+        *(
+            os.fspath(path.relative_to(tree))
+            for path in sorted(tree.rglob('*'))
+        ),
     ]
     done = subprocess.run(
         ['cpio', '--create', '--format=newc', '--quiet', '--owner=0:0'],
@@ -296,7 +299,7 @@ def pack(tree: pathlib.Path) -> bytes:
 
 
 def debian() -> pathlib.Path:
-    """Return the root of a Debian, with the kernel's modules."""
+    """Return the root folder of a Debian with the modules of the kernel."""
     programs({'debootstrap': 'debootstrap', 'e2fsprogs': 'mke2fs'})
     source = kernel()
     recipe = _recipe(version(source), *_DEBIAN_PACKAGES, *_LIBVIRT)
@@ -306,7 +309,7 @@ def debian() -> pathlib.Path:
 
 
 def compute() -> pathlib.Path:
-    """Return the root of a Debian that has what nova-compute asks for."""
+    """Return the root folder of a Debian with what nova-compute requires."""
     source = debian()
     recipe = _recipe(source.name, *_COMPUTE_PACKAGES, *_COMPUTE_SERVICES)
     return make(
@@ -336,7 +339,7 @@ def _make_debian(folder: pathlib.Path, source: pathlib.Path) -> None:
         ('clean',),
     ):
         inside(folder, 'apt-get', *command)
-    # The tests start it where they need it.
+    # Tests start libvirt if they need it.
     inside(folder, 'systemctl', 'disable', *_LIBVIRT)
     release = version(source)
     shutil.copytree(
@@ -349,14 +352,14 @@ def _make_debian(folder: pathlib.Path, source: pathlib.Path) -> None:
 
 
 def inside(root: pathlib.Path, *command: str) -> str:
-    """Run a program in a root of its own; return its output.
+    """Run a program in another root folder; return its output.
 
-    :raises CannotProvide: It failed, with its last words.
+    :raises CannotProvide: It failed, with its last line of output.
     """
     return run(*enter(root), *command, environment=INSIDE)
 
 
-#: The environment of what runs in a root.
+#: Environment of programs in another root folder.
 INSIDE = {
     'DEBIAN_FRONTEND': 'noninteractive',
     'HOME': '/root',
@@ -366,11 +369,11 @@ INSIDE = {
 
 
 def enter(root: pathlib.Path) -> tuple[str, ...]:
-    """Return what a command starts with that is to run in a root.
+    """Return the prefix of a command that runs in another root folder.
 
-    It has a ``/tmp`` of its own, and ends with whoever started it.
+    It has its own ``/tmp``, and is killed with the process that started it.
     """
-    # The mounts are gone with it.
+    # The mounts end with the mount namespace.
     script = (
         'mount --bind /dev "$0/dev" && mount -t proc proc "$0/proc" && '
         'mount -t sysfs -o ro sysfs "$0/sys" && '

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What an operator does who follows a remedy to the letter."""
+"""Hosts that are changed as the text of a remedy says, and booted again."""
 
 import collections.abc
 import dataclasses
@@ -33,43 +33,44 @@ from tests.host import machine as machine_module
 _MODULES = '/etc/initramfs-tools/modules'
 _MODPROBE = '/etc/modprobe.d/remedy.conf'
 _GRUB = r'GRUB_CMDLINE_LINUX in /etc/default/grub'
-#: What the change is in, when these have run.
+#: The command that applies a change of files.
 _REBUILT = (
     r'\. Run (?:update-initramfs -u -k all|dracut --regenerate-all --force)'
 )
-_COMMAND = re.compile(r'"openstack (gpu host config create [^"]*)" creates')
+#: The command at the end of a remedy.
+COMMAND = re.compile(r'"openstack (gpu host config create [^"]*)" creates')
 
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """A host, and how it is set up."""
+    """A host and its configuration."""
 
     machine: machine_module.Machine = machine_module.PLAIN
     arguments: str = ''
-    #: They are kept by their paths.
+    #: With one file for each path.
     files: tuple[host_files.HostFile, ...] = ()
-    #: What runs when it has booted.
+    #: Shell script that runs after the boot.
     before: str = ''
-    #: Those that are for guests; without them, as the host itself tells.
+    #: Addresses of the devices for guests; by default, the checks decide.
     devices: tuple[str, ...] = ()
 
     def boot(self) -> machine_module.Boot:
-        """Boot it, once in each process."""
+        """Boot the host, once in each process."""
         return _boot(self)
 
     def file(self, path: str) -> str:
-        """Return the content of a file; nothing where it is not there."""
-        return {one.path: one.content for one in self.files}.get(path, '')
+        """Return the content of a file, empty if it does not exist."""
+        return {file.path: file.content for file in self.files}.get(path, '')
 
     def with_files(self, *files: host_files.HostFile) -> 'Setup':
-        """Return it with files added, or in place of those of their path."""
-        found = {one.path: one for one in (*self.files, *files)}
+        """Return the host with files added or replaced."""
+        by_path = {file.path: file for file in (*self.files, *files)}
         return dataclasses.replace(
-            self, files=tuple(found[path] for path in sorted(found))
+            self, files=tuple(by_path[path] for path in sorted(by_path))
         )
 
     def with_line(self, path: str, line: str) -> 'Setup':
-        """Return it with a line at the end of a file."""
+        """Return the host with a line appended to a file."""
         return self.with_files(
             host_files.HostFile(path, f'{self.file(path)}{line}\n')
         )
@@ -79,19 +80,19 @@ class Setup:
         add: collections.abc.Iterable[str],
         remove: collections.abc.Iterable[str] = (),
     ) -> 'Setup':
-        """Return it with other kernel arguments.
+        """Return the host with kernel arguments added and removed.
 
-        :raises ValueError: One that is to be removed is not there.
+        :raises ValueError: An argument to remove is not set.
         """
-        words = self.arguments.split()
-        for word in remove:
-            words.remove(word)
-        # What is there stays there.
-        words += [word for word in add if word not in words]
-        return dataclasses.replace(self, arguments=' '.join(words))
+        present = self.arguments.split()
+        for argument in remove:
+            present.remove(argument)
+        # Arguments that are set keep their place.
+        present += [argument for argument in add if argument not in present]
+        return dataclasses.replace(self, arguments=' '.join(present))
 
     def with_command(self, command: str) -> 'Setup':
-        """Return it with another command that runs when it has booted."""
+        """Return the host with a command that runs after the boot."""
         return dataclasses.replace(self, before=f'{self.before}{command}\n')
 
 
@@ -106,44 +107,45 @@ def _boot(setup: Setup) -> machine_module.Boot:
     )
 
 
-def prepared(setup: Setup, wanted: host_files.Passthrough) -> Setup:
-    """Return a host with all that prepares it, and what it was set up with."""
-    ready = host_files.prepare(wanted, host_files.DEBIAN)
+def prepared(setup: Setup, passthrough: host_files.Passthrough) -> Setup:
+    """Return a host with the generated files and kernel arguments added."""
+    ready = host_files.prepare(passthrough, host_files.DEBIAN)
     return setup.with_arguments(ready.kernel_arguments).with_files(
         *ready.files
     )
 
 
-def follow(setup: Setup, found: machine_module.Boot, remedy: str) -> Setup:
-    """Return a host that was set up anew, as a remedy says.
+def follow(setup: Setup, boot: machine_module.Boot, remedy: str) -> Setup:
+    """Return a host after the steps of a remedy.
 
-    :raises ValueError: There is nothing to do, or it cannot be done.
+    :param boot: The host before.
+    :raises ValueError: The remedy has no known step, or one cannot be done.
     """
     mended = setup
-    for pattern, step in _STEPS:
-        for match in re.finditer(pattern, remedy):
-            mended = step(mended, match)
+    for step in STEPS:
+        for match in re.finditer(step.pattern, remedy):
+            mended = step.apply(mended, match)
     if 'driver_override' in remedy and mended.files == setup.files:
-        # That is to be done when a host boots, which takes more than a line.
-        mended = created(mended, found, remedy)
+        # It has to be written at each boot, which takes more than a line.
+        mended = created(mended, boot, remedy)
     if mended == setup:
-        raise ValueError(f'nothing of this can be done: {remedy}')
+        raise ValueError(f'this remedy has no known step: {remedy}')
     return mended
 
 
-def created(setup: Setup, found: machine_module.Boot, remedy: str) -> Setup:
-    """Return a host with what the command of a remedy writes for it.
+def created(setup: Setup, boot: machine_module.Boot, remedy: str) -> Setup:
+    """Return a host with the files that the command of a remedy creates.
 
-    :param found: What it was like when it had booted.
-    :raises ValueError: The remedy names no command.
+    :param boot: The host before.
+    :raises ValueError: The remedy has no command.
     """
-    command = _COMMAND.search(remedy)
+    command = COMMAND.search(remedy)
     if command is None:
-        raise ValueError(f'this names no command: {remedy}')
+        raise ValueError(f'this remedy has no command: {remedy}')
     with tempfile.TemporaryDirectory(prefix='gpu-remedy-') as name:
         folder = pathlib.Path(name)
         bundle = folder / 'bundle.tar'
-        bundle.write_bytes(found.bundle)
+        bundle.write_bytes(boot.bundle)
         root = folder / 'root'
         root.mkdir()
         done = subprocess.run(
@@ -170,10 +172,10 @@ def created(setup: Setup, found: machine_module.Boot, remedy: str) -> Setup:
 
 
 def _change_arguments(setup: Setup, match: re.Match[str]) -> Setup:
-    found = match.groupdict('')
+    groups = match.groupdict('')
     return setup.with_arguments(
-        (found['new'] or found['add']).split(),
-        (found['old'] or found['remove']).split(),
+        (groups['new'] or groups['add']).split(),
+        (groups['old'] or groups['remove']).split(),
     )
 
 
@@ -199,7 +201,7 @@ def _replace_word(setup: Setup, match: re.Match[str]) -> Setup:
     new, old, path = match.groups()
     content = setup.file(path)
     if content.count(f'{old} ') != 1:
-        raise ValueError(f'there is not one {old} in {path}')
+        raise ValueError(f'{path} does not contain {old} exactly once')
     return setup.with_files(
         host_files.HostFile(path, content.replace(f'{old} ', f'{new} '))
     )
@@ -207,29 +209,30 @@ def _replace_word(setup: Setup, match: re.Match[str]) -> Setup:
 
 def _replace_argument(setup: Setup, match: re.Match[str]) -> Setup:
     new, old = match.groups()
-    words = setup.arguments.split()
-    words[words.index(old)] = new
-    return dataclasses.replace(setup, arguments=' '.join(words))
+    arguments = setup.arguments.split()
+    arguments[arguments.index(old)] = new
+    return dataclasses.replace(setup, arguments=' '.join(arguments))
 
 
-def _take_out_ids(setup: Setup, match: re.Match[str]) -> Setup:
+def _remove_ids(setup: Setup, match: re.Match[str]) -> Setup:
     name = 'vfio-pci.ids='
-    words = []
-    for word in setup.arguments.split():
-        if word.startswith(name):
+    arguments = []
+    for argument in setup.arguments.split():
+        if argument.startswith(name):
             left = [
-                one
-                for one in word.removeprefix(name).split(',')
-                if one != match[1]
+                ids
+                for ids in argument.removeprefix(name).split(',')
+                if ids != match[1]
             ]
-            word = f'{name}{",".join(left)}' if left else ''
-        words.append(word)
+            argument = f'{name}{",".join(left)}' if left else ''
+        arguments.append(argument)
     return dataclasses.replace(
-        setup, arguments=' '.join(word for word in words if word)
+        setup,
+        arguments=' '.join(argument for argument in arguments if argument),
     )
 
 
-def _take_away_override(setup: Setup, match: re.Match[str]) -> Setup:
+def _remove_override(setup: Setup, match: re.Match[str]) -> Setup:
     _value, address = match.groups()
     files = []
     for file in setup.files:
@@ -249,11 +252,17 @@ def _write_attribute(setup: Setup, match: re.Match[str]) -> Setup:
     )
 
 
-#: What remedies say, and how it is done.
-_STEPS: tuple[
-    tuple[str, collections.abc.Callable[[Setup, re.Match[str]], Setup]], ...
-] = (
-    (
+class Step(typing.NamedTuple):
+    """A step of remedies."""
+
+    #: Matches its text.
+    pattern: str
+    apply: collections.abc.Callable[[Setup, re.Match[str]], Setup]
+
+
+#: All steps that :func:`follow` knows.
+STEPS = (
+    Step(
         rf'Remove (?P<remove>(?:(?! from )[^;])+?) from {_GRUB} and run '
         r'update-grub'
         rf'|Replace (?P<old>(?:(?! with )[^;])+?) with '
@@ -262,59 +271,59 @@ _STEPS: tuple[
         r'update-grub',
         _change_arguments,
     ),
-    (rf'Add (\S+) to ({_MODULES})\b.*?{_REBUILT}', _put_module),
-    (
+    Step(rf'Add (\S+) to ({_MODULES})\b.*?{_REBUILT}', _put_module),
+    Step(
         r'Add (\S+) to the initramfs \((?P<line>\S+=" \1 ") in a file in '
         rf'/etc/dracut\.conf\.d\).*?{_REBUILT}',
         _configure_dracut,
     ),
-    (
+    Step(
         r'the line "([^"]+)"(?=.*? to a file in /etc/modprobe\.d'
         rf'{_REBUILT})',
         _put_line,
     ),
-    (
+    Step(
         r'a line "([^"]+)" for each of ([\w, ]+) to a file in '
         rf'/etc/modprobe\.d{_REBUILT}',
         _put_lines,
     ),
-    (
+    Step(
         r'Write "([^"]+)" in place of "([^"]+)" in (/etc/modprobe\.d/[^,]+)'
         r', run update-initramfs -u -k all',
         _replace_word,
     ),
-    (r'(hugepages=\S+) in place of (hugepages=\S+)', _replace_argument),
-    (r'Remove (\S+) from vfio-pci\.ids', _take_out_ids),
-    (
+    Step(r'(hugepages=\S+) in place of (hugepages=\S+)', _replace_argument),
+    Step(r'Remove (\S+) from vfio-pci\.ids', _remove_ids),
+    Step(
         r'Remove what writes (\S+) to driver_override of (\S+) \(a line '
         r'of modprobe\.d',
-        _take_away_override,
+        _remove_override,
     ),
-    (r'Write (\d) to (sriov_numvfs) of (\S+),', _write_attribute),
+    Step(r'Write (\d) to (sriov_numvfs) of (\S+),', _write_attribute),
 )
 
 
 class TestCase(testtools.TestCase):
     """Boots hosts, follows remedies, and boots the hosts again."""
 
-    #: Where the card of a plain machine is.
+    #: Address of the card of a plain machine.
     card = '0000:00:01.0'
 
-    def assert_taken(
+    def assert_usable(
         self,
-        found: machine_module.Boot,
+        boot: machine_module.Boot,
         *codes: str,
         card: str | None = None,
     ) -> None:
-        """Assert that VFIO has a card, and that only some findings are of it.
+        """Assert that VFIO assigns a card, and which findings it has.
 
-        There are none of the host.
+        The host itself has none.
         """
         card = card or self.card
-        self.assertEqual('vfio-pci', found.device(card)['driver'])
-        self.assertTrue(found.is_taken(card), found.result['raw']['vfio'])
-        self.assertEqual(set(), found.codes())
-        self.assertEqual(set(codes), found.codes(card))
+        self.assertEqual('vfio-pci', boot.device(card)['driver'])
+        self.assertTrue(boot.is_usable(card), boot.result['raw']['vfio'])
+        self.assertEqual(set(), boot.codes())
+        self.assertEqual(set(codes), boot.codes(card))
 
     def mend(
         self,
@@ -322,19 +331,19 @@ class TestCase(testtools.TestCase):
         code: str,
         address: str = '',
         *,
-        how: collections.abc.Callable[
+        apply: collections.abc.Callable[
             [Setup, machine_module.Boot, str], Setup
         ] = follow,
     ) -> machine_module.Boot:
-        """Boot a host that was set up anew, and return what came of it.
+        """Follow the remedy of a finding, and return the next boot.
 
-        A finding is gone then, and none has come.
+        The finding is gone then, with no new one.
 
-        :param how: Sets the host up anew, as the remedy of the finding says.
+        :param apply: Returns the host after the remedy.
         """
-        found = setup.boot()
-        again = how(setup, found, found.verdict(code, address)['remedy'])
-        return self.assert_mended(found, again.boot(), code, address)
+        boot = setup.boot()
+        again = apply(setup, boot, boot.finding(code, address)['remedy'])
+        return self.assert_mended(boot, again.boot(), code, address)
 
     def mend_by_hand(
         self,
@@ -342,35 +351,39 @@ class TestCase(testtools.TestCase):
         code: str,
         address: str = '',
         *,
-        words: str,
+        instruction: str,
         **changes: typing.Any,
     ) -> machine_module.Boot:
-        """Boot a host after what no text can do; as :meth:`mend`.
+        """Change a host as a remedy says that no step can follow.
 
-        :param words: Of the remedy, that are followed.
+        As :meth:`mend`.
+
+        :param instruction: The part of the remedy that the changes follow.
         :param changes: Fields of the host.
         """
-        found = setup.boot()
-        self.assertIn(words, found.verdict(code, address)['remedy'])
+        boot = setup.boot()
+        self.assertIn(instruction, boot.finding(code, address)['remedy'])
         again = dataclasses.replace(setup, **changes).boot()
         if 'machine' in changes:
-            # The addresses may be others.
-            codes = {one for _device, one in again.findings}
+            # Devices may have other addresses.
+            codes = {finding_code for _device, finding_code in again.findings}
             self.assertNotIn(code, codes)
             self.assertEqual(
-                set(), codes - {one for _device, one in found.findings}
+                set(),
+                codes
+                - {finding_code for _device, finding_code in boot.findings},
             )
             return again
-        return self.assert_mended(found, again, code, address)
+        return self.assert_mended(boot, again, code, address)
 
     def assert_mended(
         self,
-        found: machine_module.Boot,
+        boot: machine_module.Boot,
         again: machine_module.Boot,
         code: str,
         address: str = '',
     ) -> machine_module.Boot:
-        """Assert that a finding is gone, and none has come."""
+        """Assert that a finding is gone, with no new one."""
         self.assertNotIn((address, code), again.findings)
-        self.assertEqual(set(), again.findings - found.findings)
+        self.assertEqual(set(), again.findings - boot.findings)
         return again

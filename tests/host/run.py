@@ -10,16 +10,15 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Run the tests of a host: ``python -m tests.host.run [fast] [TESTS ...]``.
+"""Run the host tests: ``python -m tests.host.run [fast] [TESTS ...]``.
 
 They boot Debian's kernel in a virtual machine; see
-``doc/source/contributor/host.rst``. ``fast`` leaves out those that need a
-Debian of their own, and most of the others, so that it takes some two minutes.
-Arguments that follow are stestr's. How long each boot took is printed at the
-end.
+``doc/source/contributor/host.rst``. ``fast`` excludes tests that boot a
+complete Debian, and most of the others, and takes about two minutes. Further
+arguments are those of stestr. The duration of each boot is printed at the end.
 
-``python -m tests.host.run full`` is not a set of tests, but the whole chain
-in one run, each stage shown.
+``python -m tests.host.run full`` runs no tests, but the whole chain once, and
+shows each stage.
 """
 
 import os
@@ -48,7 +47,7 @@ _FAST = (
 
 def main(arguments: list[str]) -> int:
     """Return the exit status of the tests."""
-    # The tests are ended then, too.
+    # Exit normally, so that the tests are killed as well.
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(1))
     command = [
         # Tests of a class share boots.
@@ -70,7 +69,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.NamedTemporaryFile('r', prefix='gpu-boots-') as times:
         status = subprocess.run(
             [
-                # Machines and mounts go with the tests, however those end.
+                # Virtual machines and mounts end with the tests.
                 *('unshare', '--mount', '--pid', '--fork', '--mount-proc'),
                 '--kill-child',
                 *(sys.executable, '-m', *command, *arguments),

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The server of the whole chain: a kernel, and a system that says lspci."""
+"""Kernel and initramfs of the server, which prints the output of lspci."""
 
 import gzip
 import pathlib
@@ -19,12 +19,13 @@ import shutil
 
 from tests.host import provide
 
-#: The last that it writes to its console.
+#: Last line that it writes to its console.
 END = 'the server has looked'
-#: Of the kernel. It gives up where a timer is late otherwise.
+#: Kernel arguments; without no_timer_check, the kernel panics if its timer is
+#: late.
 ARGUMENTS = 'console=ttyS0 no_timer_check panic=-1'
 _LSPCI = '/usr/bin/lspci'
-#: What lspci calls the devices.
+#: The PCI database of lspci.
 _NAMES = '/usr/share/misc/pci.ids'
 _INIT = f"""\
 #!/bin/busybox sh
@@ -38,7 +39,7 @@ lspci -nn
 for device in $(lspci -n -d 10de: | cut -d ' ' -f 1); do
     echo
     echo "$ lspci -nnvs $device"
-    # It says that there are no modules, too.
+    # Without modules, it prints a warning.
     lspci -nnvs $device 2> /dev/null
 done
 echo '{END}'
@@ -52,7 +53,7 @@ def kernel() -> pathlib.Path:
 
 
 def initramfs(folder: pathlib.Path) -> pathlib.Path:
-    """Make the initramfs, in a folder; return it."""
+    """Build the initramfs in a folder; return it."""
     root = provide.compute()
     tree = folder / 'server'
     for name in ('bin', 'proc', 'sys'):
@@ -64,7 +65,7 @@ def initramfs(folder: pathlib.Path) -> pathlib.Path:
     for path in (_LSPCI, _NAMES, *libraries):
         target = tree / path.lstrip('/')
         target.parent.mkdir(parents=True, exist_ok=True)
-        # As the host would find it, not this machine.
+        # Resolve links in the root folder of the host.
         real = provide.inside(root, 'realpath', path).strip()
         shutil.copy(root / real.lstrip('/'), target)
     image = folder / 'server-initramfs'

@@ -28,33 +28,33 @@ ALL_CARDS = host_files.Passthrough(
 
 
 class TestAMD(remedy.TestCase):
-    #: The IOMMU is a device, too, and comes first.
+    #: The IOMMU is a PCI device as well, in the first slot.
     card = '0000:00:02.0'
 
     def test_prepared(self) -> None:
         prepared = remedy.prepared(HOST, ALL_CARDS)
         self.assertEqual('iommu=pt vfio-pci.ids=10de:20f1', prepared.arguments)
-        found = prepared.boot()
-        self.assert_taken(found)
-        group = found.device(self.card)['group']
+        boot = prepared.boot()
+        self.assert_usable(boot)
+        group = boot.device(self.card)['group']
         self.assertEqual(
             {'type': 'identity', 'devices': [self.card]},
-            found.result['raw']['groups'][group],
+            boot.result['raw']['groups'][group],
         )
-        self.assertIn('AMD-Vi', found.kernel_messages)
+        self.assertIn('AMD-Vi', boot.kernel_messages)
 
     def test_off(self) -> None:
         off = BOUND.with_arguments(['amd_iommu=off'], ['iommu=pt'])
-        found = off.boot()
-        self.assertEqual({}, found.result['raw']['groups'])
-        self.assertIsNone(found.device(self.card)['driver'])
-        self.assertEqual({'GPU420'}, found.codes())
-        self.assert_taken(self.mend(off, 'GPU420'), test_boots.UNSEEN)
+        boot = off.boot()
+        self.assertEqual({}, boot.result['raw']['groups'])
+        self.assertIsNone(boot.device(self.card)['driver'])
+        self.assertEqual({'GPU420'}, boot.codes())
+        self.assert_usable(self.mend(off, 'GPU420'), test_boots.UNSEEN)
 
     def test_arguments_of_intel(self) -> None:
-        """They change nothing."""
-        other = BOUND.with_arguments(['intel_iommu=on'])
-        found = other.boot()
-        self.assertEqual('vfio-pci', found.device(self.card)['driver'])
-        self.assertEqual({'GPU421'}, found.codes())
-        self.assert_taken(self.mend(other, 'GPU421'), test_boots.UNSEEN)
+        """They have no effect."""
+        intel = BOUND.with_arguments(['intel_iommu=on'])
+        boot = intel.boot()
+        self.assertEqual('vfio-pci', boot.device(self.card)['driver'])
+        self.assertEqual({'GPU421'}, boot.codes())
+        self.assert_usable(self.mend(intel, 'GPU421'), test_boots.UNSEEN)

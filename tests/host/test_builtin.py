@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""vfio-pci that is there before all drivers, as where the kernel has it.
+"""vfio-pci that is loaded before all drivers, as if it were built in.
 
-Debian's kernel has it as a module. Loaded first, and told of no device, it is
-in the same place as that of Ubuntu's kernels.
+In Debian's kernel it is a module. If it is loaded first, without ids, it
+behaves like the built-in vfio-pci of Ubuntu's kernels.
 """
 
 from gpuclient.documents.generate import host_files
@@ -25,25 +25,25 @@ from tests.host import test_boots
 
 class TestBuiltin(remedy.TestCase):
     def test_one_of_two(self) -> None:
-        """The files for such a kernel, by address."""
+        """Files for a kernel with built-in vfio-pci, by address."""
         case = test_boots.TestOneOfTwo
-        wanted = host_files.Passthrough(
+        passthrough = host_files.Passthrough(
             cpu_vendor=host_files.INTEL,
-            addresses=tuple(map(pci.parse_address, case.given)),
+            addresses=tuple(map(pci.parse_address, case.for_guests)),
             vendor_ids=('10de',),
             vfio_is_builtin=True,
         )
-        found = remedy.prepared(
-            remedy.Setup(case.host, test_boots.EARLY, devices=case.given),
-            wanted,
+        boot = remedy.prepared(
+            remedy.Setup(case.host, test_boots.EARLY, devices=case.for_guests),
+            passthrough,
         ).boot()
         self.assertEqual(
             ['snd_hda_intel', 'vfio-pci', None, 'vfio-pci'],
             [
-                found.device(f'0000:00:0{slot}.0')['driver']
+                boot.device(f'0000:00:0{slot}.0')['driver']
                 for slot in (5, 6, 7, 8)
             ],
         )
-        self.assertIn('nouveau', found.result['raw']['modules'])
-        for address in case.given:
-            self.assert_taken(found, card=address)
+        self.assertIn('nouveau', boot.result['raw']['modules'])
+        for address in case.for_guests:
+            self.assert_usable(boot, card=address)

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Hosts whose initramfs a real dracut or initramfs-tools makes.
+"""Hosts whose initramfs is built by dracut or initramfs-tools.
 
-The rival of vfio-pci is in the initramfs: snd_hda_intel, for two audio
-controllers that it really drives.
+The initramfs contains snd_hda_intel, a rival of vfio-pci that binds to two
+audio controllers.
 """
 
 import collections.abc
@@ -54,7 +54,8 @@ BY_ADDRESS = dataclasses.replace(
     addresses=(pci.parse_address(SECOND),),
     vendor_ids=('8086',),
 )
-#: Has initramfs-tools copy the rival, as it does with drivers of displays.
+#: Adds the rival to an initramfs of initramfs-tools, which by default contains
+#: the drivers of displays.
 RIVAL_HOOK = host_files.HostFile(
     '/etc/initramfs-tools/hooks/rival',
     '#!/bin/sh\n'
@@ -63,14 +64,14 @@ RIVAL_HOOK = host_files.HostFile(
     f'manual_add_modules {RIVAL}\n',
     0o755,
 )
-#: By its ids vfio-pci claims all of them, and does not come first.
+#: vfio-pci claims all devices by their ids, but is not loaded first.
 LATE = remedy.Setup(
     HOST, 'intel_iommu=on iommu=pt vfio-pci.ids=10de:20f1,8086:2668'
 )
-#: How what it has compressed begins.
+#: Magic number of zstd.
 ZSTD = b'\x28\xb5\x2f\xfd'
-#: A card of which the firmware does not say on which node it is, and what
-#: says so in its place.
+#: A card whose NUMA node the firmware does not report, and the command that
+#: sets it.
 NODELESS = '0000:03:00.0'
 WITH_NODE = f'echo 1 > /sys/bus/pci/devices/{NODELESS}/numa_node\n'
 
@@ -81,9 +82,11 @@ def drivers(boot: machine.Boot) -> list[str | None]:
     ]
 
 
-def boot_prepared(wanted: host_files.Passthrough, system: str) -> machine.Boot:
-    """Boot a host that our files for a system have prepared."""
-    ready = host_files.prepare(wanted, system)
+def boot_prepared(
+    passthrough: host_files.Passthrough, system: str
+) -> machine.Boot:
+    """Boot a host with the generated files for a system."""
+    ready = host_files.prepare(passthrough, system)
     with debian.prepared(*ready.files, RIVAL_HOOK) as host:
         image = (
             host.initramfs_tools()
@@ -97,19 +100,21 @@ def boot_prepared(wanted: host_files.Passthrough, system: str) -> machine.Boot:
 class TestInitramfs(remedy.TestCase):
     @ddt.data(host_files.DEBIAN, host_files.RHEL)
     def test_our_files(self, system: str) -> None:
-        found = boot_prepared(BY_IDS, system).judged(addresses=ALL)
-        self.assertEqual(['vfio-pci'] * 3, drivers(found))
-        self.assertNotIn('nouveau', found.result['raw']['modules'])
+        boot = boot_prepared(BY_IDS, system).checked_for(addresses=ALL)
+        self.assertEqual(['vfio-pci'] * 3, drivers(boot))
+        self.assertNotIn('nouveau', boot.result['raw']['modules'])
         for address in (FIRST, SECOND, CARD):
-            self.assert_taken(found, card=address)
+            self.assert_usable(boot, card=address)
 
     @ddt.data(host_files.DEBIAN, host_files.RHEL)
     def test_one_of_two(self, system: str) -> None:
-        given = ALL - {pci.parse_address(FIRST)}
-        found = boot_prepared(BY_ADDRESS, system).judged(addresses=given)
-        self.assertEqual([RIVAL, 'vfio-pci', 'vfio-pci'], drivers(found))
+        for_guests = ALL - {pci.parse_address(FIRST)}
+        boot = boot_prepared(BY_ADDRESS, system).checked_for(
+            addresses=for_guests
+        )
+        self.assertEqual([RIVAL, 'vfio-pci', 'vfio-pci'], drivers(boot))
         for address in (SECOND, CARD):
-            self.assert_taken(found, card=address)
+            self.assert_usable(boot, card=address)
 
     def mend_with(
         self,
@@ -118,33 +123,33 @@ class TestInitramfs(remedy.TestCase):
         make: collections.abc.Callable[[], pathlib.Path],
         evidence: str,
     ) -> None:
-        """Lose the race, follow the remedy, and win it.
+        """Load vfio-pci too late, follow the remedy, and load it in time.
 
-        :param make: Makes the initramfs of the host.
-        :param evidence: Of the race.
+        :param make: Builds the initramfs of the host.
+        :param evidence: Evidence of GPU434.
         """
         image = make()
-        found = host.boot(lost.machine, image, lost.arguments).judged(
+        boot = host.boot(lost.machine, image, lost.arguments).checked_for(
             addresses=ALL
         )
-        self.assertEqual([RIVAL, RIVAL], drivers(found)[:2])
-        self.assertLessEqual({'GPU424', 'GPU434'}, found.codes(FIRST))
-        verdict = found.verdict('GPU434', FIRST)
-        self.assertEqual('FAIL', verdict['result'])
+        self.assertEqual([RIVAL, RIVAL], drivers(boot)[:2])
+        self.assertLessEqual({'GPU424', 'GPU434'}, boot.codes(FIRST))
+        finding = boot.finding('GPU434', FIRST)
+        self.assertEqual('FAIL', finding['result'])
         self.assertIn(
             evidence.format(f'/{image.relative_to(host.root)}'),
-            verdict['evidence'],
+            finding['evidence'],
         )
-        mended = remedy.follow(lost, found, verdict['remedy'])
+        mended = remedy.follow(lost, boot, finding['remedy'])
         host.write(*mended.files)
-        again = host.boot(mended.machine, make(), mended.arguments).judged(
-            addresses=ALL
-        )
+        again = host.boot(
+            mended.machine, make(), mended.arguments
+        ).checked_for(addresses=ALL)
         self.assertEqual(['vfio-pci'] * 3, drivers(again))
         for address in (FIRST, SECOND):
-            self.assert_taken(again, card=address)
+            self.assert_usable(again, card=address)
             for code in ('GPU424', 'GPU434'):
-                self.assert_mended(found, again, code, address)
+                self.assert_mended(boot, again, code, address)
 
     def test_race_of_dracut(self) -> None:
         lost = LATE.with_line(host_files.MODULES_LOAD, 'vfio-pci')
@@ -157,7 +162,7 @@ class TestInitramfs(remedy.TestCase):
             )
 
     def test_race_of_initramfs_tools(self) -> None:
-        """Its udev is there before the modules that it is told to load."""
+        """It runs udev before it loads the modules in its configuration."""
         modules = '/etc/initramfs-tools/modules'
         lost = LATE.with_files(RIVAL_HOOK).with_line(modules, 'vfio-pci')
         with debian.prepared(*lost.files) as host:
@@ -168,17 +173,17 @@ class TestInitramfs(remedy.TestCase):
                 f'{modules} loads vfio-pci only after udev has loaded '
                 f'{RIVAL}, which {{}} contains',
             )
-            # It was read nevertheless: Debian's own setting.
+            # The image that was read is compressed, by Debian's default.
             (image,) = (host.root / 'boot').glob('initrd.img-*')
             self.assertTrue(image.read_bytes().startswith(ZSTD))
 
 
 class TestPlaybook(remedy.TestCase):
-    """What the data plane service of RHOSO runs.
+    """The playbook of the data plane service for RHOSO.
 
-    Not here: grub2-mkconfig and tuned-adm of RHEL. They, and uname, which
-    would tell of the kernel of this machine, are stand-ins that note what
-    they were called with.
+    grub2-mkconfig and tuned-adm of RHEL are replaced by stubs that record
+    their arguments, and so is uname, which would return the kernel of this
+    machine.
     """
 
     def setUp(self) -> None:
@@ -194,13 +199,13 @@ class TestPlaybook(remedy.TestCase):
             )
         )
         self.host.write(
-            self.stand_in('uname', f'echo {self.host.release}'),
-            self.stand_in('grub2-mkconfig', 'echo --update-bls-cmdline'),
-            self.stand_in('tuned-adm', ''),
+            self.stub('uname', f'echo {self.host.release}'),
+            self.stub('grub2-mkconfig', 'echo --update-bls-cmdline'),
+            self.stub('tuned-adm', ''),
         )
 
     @staticmethod
-    def stand_in(name: str, script: str) -> host_files.HostFile:
+    def stub(name: str, script: str) -> host_files.HostFile:
         return host_files.HostFile(
             f'/usr/local/bin/{name}',
             f'#!/bin/sh\necho {name} "$@" >> /var/log/calls\n{script}\n',
@@ -243,14 +248,14 @@ class TestPlaybook(remedy.TestCase):
         self.assertEqual(0, self.play('/playbook'))
         self.assertEqual(calls, self.calls())
         (image,) = (self.host.root / 'boot').glob('init*img*')
-        # A run that ended before the initramfs was made.
+        # As after a run that ended before the initramfs was built.
         image.unlink()
         self.assertEqual(3, self.play('/playbook'))
-        found = self.host.boot(
+        boot = self.host.boot(
             HOST, image, ' '.join(ready.kernel_arguments)
-        ).judged(addresses=ALL)
+        ).checked_for(addresses=ALL)
         for address in (FIRST, SECOND, CARD):
-            self.assert_taken(found, card=address)
+            self.assert_usable(boot, card=address)
 
         self.assertEqual(2, self.play('/undo'))
         for file in ready.files:
@@ -261,13 +266,13 @@ class TestPlaybook(remedy.TestCase):
 
 
 class TestReader(testtools.TestCase):
-    """Our reader against lspci, and libvirt as Nova reads it."""
+    """Our reader, compared with lspci, libvirt and Nova."""
 
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
         with debian.prepared() as host:
-            cls.found = host.boot(
+            cls.boot = host.boot(
                 test_boots.TestTopology.host,
                 host.initramfs_tools(),
                 'intel_iommu=on iommu=pt '
@@ -275,24 +280,26 @@ class TestReader(testtools.TestCase):
                 f'modprobe vfio-pci\n{test_boots.VFS}{WITH_NODE}'
                 f'{debian.READ} --tools',
             )
-            # What lspci and libvirt read.
+            # The database that lspci and libvirt read.
             cls.names = pci_ids.read(f'{host.root}/usr/share/misc/pci.ids')
-        cls.ours = {str(one.address): one for one in cls.found.host.devices}
+        cls.ours = {
+            str(device.address): device for device in cls.boot.host.devices
+        }
 
     def records(self, kind: str) -> dict[str, dict[str, list[str]]]:
-        """Return what lspci printed: the values of each tag of a slot."""
-        found = {}
-        for text in self.found.result[kind].strip().split('\n\n'):
+        """Return the output of lspci: the values of each tag, by slot."""
+        records = {}
+        for text in self.boot.result[kind].strip().split('\n\n'):
             record: dict[str, list[str]] = {}
             for line in text.splitlines():
                 tag, value = line.split(':\t', 1)
                 record.setdefault(tag, []).append(value)
-            found[record['Slot'][0]] = record
-        self.assertEqual(set(self.ours), set(found))
-        return found
+            records[record['Slot'][0]] = record
+        self.assertEqual(set(self.ours), set(records))
+        return records
 
     def test_kinds(self) -> None:
-        """There is one of each kind to compare."""
+        """The machine has devices of all kinds to compare."""
         self.assertEqual(
             {'type-PCI', 'type-PF', 'type-VF'},
             {device.device_type for device in self.ours.values()},
@@ -302,7 +309,7 @@ class TestReader(testtools.TestCase):
             lambda device: device.numa_node == 1,
             lambda device: device.driver is None,
             lambda device: device.is_bridge,
-            lambda device: self.found.host.siblings(device),
+            lambda device: self.boot.host.siblings(device),
         ):
             self.assertTrue(any(map(of_kind, self.ours.values())))
 
@@ -322,9 +329,9 @@ class TestReader(testtools.TestCase):
                 'NUMANode': device.numa_node,
                 'IOMMUGroup': device.group,
             }
-            # lspci leaves out what is zero.
+            # lspci does not print zeros.
             zeros = {'SVendor': '0000', 'SDevice': '0000', 'ProgIf': '00'}
-            found = {
+            shown = {
                 tag: record.get(tag, [zeros.get(tag)])[0] for tag in expected
             }
             self.assertEqual(
@@ -332,21 +339,21 @@ class TestReader(testtools.TestCase):
                     tag: None if value is None else str(value)
                     for tag, value in expected.items()
                 },
-                found,
+                shown,
             )
-            # Of the others, we read no revision and no slot number; Module is
-            # below.
+            # We do not read the revision and the slot number; another test
+            # compares Module.
             self.assertLessEqual(
                 set(record), {*expected, 'Rev', 'PhySlot', 'Module'}
             )
 
     def test_drivers_that_may_claim_a_card(self) -> None:
-        """Whatever udev would load for it we take for a rival."""
+        """Every module that udev would load for a card is a rival."""
         cards = 0
         for slot, record in self.records('lspci').items():
             device = self.ours[slot]
             if device.vendor_id == '10de':
-                rivals = self.found.host.rivals(device)
+                rivals = self.boot.host.rivals(device)
                 self.assertTrue(set(record['Module']) <= set(rivals), record)
                 cards += 1
         self.assertEqual(len(test_boots.TestTopology.host.cards), cards)
@@ -366,17 +373,17 @@ class TestReader(testtools.TestCase):
             )
 
     def test_libvirt(self) -> None:
-        nodes = self.found.result['nodedev']
-        found = {}
+        nodes = self.boot.result['nodedev']
+        described = {}
         for xml in nodes.values():
             node = NodeDevice.parse(xml)
-            found[node.pop('address')] = node
-        self.assertEqual(set(self.ours), set(found))
-        for address, node in found.items():
+            described[node.pop('address')] = node
+        self.assertEqual(set(self.ours), set(described))
+        for address, node in described.items():
             device = self.ours[address]
             vendor = self.names.vendor(device.vendor_id)
             name = self.names.device(device.vendor_id, device.product_id)
-            group = [device, *self.found.host.siblings(device)]
+            group = [device, *self.boot.host.siblings(device)]
             self.assertEqual(
                 {
                     'driver': device.driver,
@@ -385,14 +392,16 @@ class TestReader(testtools.TestCase):
                     'vendor': (f'0x{device.vendor_id}', vendor),
                     'bridge': device.is_bridge,
                     'phys_function': [
-                        str(one)
-                        for one in (device.physical_function,)
-                        if one is not None
+                        str(member)
+                        for member in (device.physical_function,)
+                        if member is not None
                     ],
                     'virt_functions': list(map(str, device.virtual_functions)),
                     'maxCount': device.sriov_total_vfs or None,
                     'iommuGroup': device.group,
-                    'in_group': sorted(str(one.address) for one in group),
+                    'in_group': sorted(
+                        str(member.address) for member in group
+                    ),
                     'numa': device.numa_node,
                 },
                 node,
@@ -400,12 +409,12 @@ class TestReader(testtools.TestCase):
             )
 
     def test_nova(self) -> None:
-        # It asks nothing of libvirt but what it is given here.
-        judge = object.__new__(nova_host.Host)
-        nodes = self.found.result['nodedev']
+        # It needs no connection to libvirt, only the device.
+        nova_driver = object.__new__(nova_host.Host)
+        nodes = self.boot.result['nodedev']
         self.assertEqual(len(self.ours), len(nodes))
         for name, xml in nodes.items():
-            nova = judge._get_pcidev_info(
+            nova = nova_driver._get_pcidev_info(
                 name, NodeDevice(name, xml), [], [], []
             )
             device = self.ours[nova['address']]
@@ -434,19 +443,25 @@ class TestReader(testtools.TestCase):
             )
 
     def test_node_that_was_written(self) -> None:
-        """The remedy of GPU445: the firmware did not name it."""
+        """The remedy of GPU445: writing the node that is not reported."""
         self.assertEqual(1, self.ours[NODELESS].numa_node)
-        verdicts = self.found.result['verdicts']
-        of_card = [one for one in verdicts if one['device'] == NODELESS]
+        results = self.boot.result['results']
+        of_card = [
+            result for result in results if result['device'] == NODELESS
+        ]
         self.assertIn(
             'node 1 of 2',
-            [one['evidence'] for one in of_card if one['code'] is None],
+            [
+                result['evidence']
+                for result in of_card
+                if result['code'] is None
+            ],
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class NodeDevice:
-    """As libvirt gives one to Nova."""
+    """A node device of libvirt, as Nova uses it."""
 
     _name: str
     _xml: str
@@ -459,10 +474,10 @@ class NodeDevice:
 
     @staticmethod
     def parse(xml: str) -> dict[str, typing.Any]:
-        """Return what libvirt says of a device and we read, too.
+        """Return the fields of a device in libvirt that we read as well.
 
-        Not path and parent, and the link of PCI Express: we read none of
-        them. ``maxCount`` of what has no VFs is not there.
+        We do not read path, parent and PCI Express link. ``maxCount`` is None
+        without VFs.
         """
         root = ElementTree.fromstring(xml)
         pci_device = root.find("capability[@type='pci']")
@@ -481,9 +496,9 @@ class NodeDevice:
             'driver': root.findtext('driver/name'),
             'class': pci_device.findtext('class'),
             **{
-                tag: (one.get('id'), one.text)
+                tag: (element.get('id'), element.text)
                 for tag in ('product', 'vendor')
-                for one in pci_device.iterfind(tag)
+                for element in pci_device.iterfind(tag)
             },
             'bridge': pci_device.find("capability[@type='pci-bridge']")
             is not None,
@@ -504,9 +519,9 @@ def _addresses(parent: ElementTree.Element | None) -> list[str]:
     return [
         '{:04x}:{:02x}:{:02x}.{:x}'.format(
             *(
-                int(one.get(part, ''), 16)
+                int(element.get(part, ''), 16)
                 for part in ('domain', 'bus', 'slot', 'function')
             )
         )
-        for one in (() if parent is None else parent.iterfind('address'))
+        for element in (() if parent is None else parent.iterfind('address'))
     ]

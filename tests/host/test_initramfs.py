@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Initramfs images that real programs have compressed."""
+"""Initramfs images that zstd and lz4 compressed."""
 
 import os
 import pathlib
@@ -35,14 +35,14 @@ _FILES = (
 
 @ddt.ddt
 class TestInitramfs(testtools.TestCase):
-    """Behind microcode, which is not compressed."""
+    """The compressed archive follows one with microcode, uncompressed."""
 
     def setUp(self) -> None:
         super().setUp()
         self.root = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
 
     def packed(self, *names: str) -> bytes:
-        """Return an archive of files, each of a megabyte."""
+        """Return an archive of files of one megabyte each."""
         folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         for name in names:
             path = folder / name
@@ -50,7 +50,7 @@ class TestInitramfs(testtools.TestCase):
             path.write_bytes(os.urandom(1 << 20))
         return provide.pack(folder)
 
-    # As mkinitramfs and dracut have them compress.
+    # With the options of mkinitramfs and dracut.
     @ddt.data('zstd -q -19 -T0', 'zstd -q -1 --no-check', 'lz4 -9 -l')
     def test_compressed(self, command: str) -> None:
         early = self.packed('kernel/x86/microcode/GenuineIntel.bin')
