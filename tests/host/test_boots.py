@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Debian's kernel on hosts that are prepared well, badly and not at all.
+"""Debian's kernel on hosts with correct, wrong and missing configuration.
 
 A test boots a host, asserts what the kernel and our checks report, follows the
 remedy, and boots the host again.
