@@ -61,7 +61,7 @@ class TestForecast(base.OwnCloudTestCase):
         self.assertEqual(
             [
                 'Alias pci_a is assumed to request CUSTOM_PCI_10DE_1B38, '
-                'servers that booted with it'
+                'the class of devices of servers that booted with it'
             ],
             inferred['pci']['Notes'],
         )

@@ -130,7 +130,7 @@ class TestFlavor(base.CloudTestCase):
             (('--alias', 'a:b'), "'a:b' is not NAME:COUNT"),
             (('--alias', ':1'), "':1' is not NAME:COUNT"),
             (('--alias', 'a,b:1'), 'must not contain a colon'),
-            (('--alias', 'a:1', '--alias', 'a:2'), 'given twice'),
+            (('--alias', 'a:1', '--alias', 'a:2'), 'specified twice'),
             (('--alias', 'nosuch:1'), 'PCI alias nosuch is not defined'),
             (('--property', f'{SPEC}=a:1'), 'Use --alias'),
             ((), 'Nothing to set'),
@@ -288,7 +288,7 @@ class TestFlavor(base.CloudTestCase):
             *('--alias', 'nvidia_a2:1'),
         )
         self.assertIn('changed by another user', message)
-        self.assertIn("'nvidia_vf:1' now", message)
+        self.assertIn("is now 'nvidia_vf:1'", message)
 
     def test_existing_server_keeps_its_flavor(self) -> None:
         flavor = self.make_flavor('nvidia_pci:1')
