@@ -20,17 +20,14 @@ what a server with several cards has.
 import collections.abc
 import dataclasses
 import itertools
-import re
 import typing
 
 from gpuclient.config_rehearsal import host_topology
-from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue
 from gpuclient.model import configuration
 from gpuclient.model import device_spec
 from gpuclient.model import host as host_model
-from gpuclient.model import pci
 from gpuclient.rehearsal import api as rehearsal
 
 #: Devices of each ID, where a device spec does not name an address.
@@ -61,12 +58,6 @@ _FUNCTIONS = tuple(str(function) for function in range(8))
 #: Product of a PF of which only the VFs are known.
 _UNKNOWN_PRODUCT = 'ffff'
 
-_DEVICE = re.compile(
-    r'(?P<host>[^=]+)=(?P<address>[^,]+),'
-    r'(?P<vendor_id>[0-9A-Fa-f]{4}):(?P<product_id>[0-9A-Fa-f]{4})'
-    r'(?:,(?P<type>type-PCI|type-PF|type-VF)(?:,(?P<numa_node>\d{1,2}))?)?'
-)
-
 #: A device spec with the setting that it is from.
 LocatedSpec: typing.TypeAlias = tuple[
     device_spec.DeviceSpec, configuration.Setting
@@ -81,36 +72,13 @@ class UnsimulatedSpec:
     reason: str
 
 
-def parse_device(text: str) -> tuple[str, rehearsal.SimulatedDevice]:
-    """Return the host and the device of ``--device``.
-
-    ``HOST=ADDRESS,VENDOR:PRODUCT[,TYPE[,NUMA NODE]]``; the parent of a
-    type-VF is function 0 of its bus.
-
-    :raises gpuclient.exceptions.InvalidValue: The text is not a device.
-    """
-    match = _DEVICE.fullmatch(text)
-    if match is None:
-        raise exceptions.InvalidValue(
-            f'Invalid device {text!r}: use '
-            'HOST=ADDRESS,VENDOR:PRODUCT[,TYPE[,NUMA NODE]], for example '
-            'edpm-compute-0=0000:04:00.0,10de:20f1,type-PF,0'
-        )
-    address = str(pci.parse_address(match['address']))
-    device = _device(
-        address,
-        match['vendor_id'].lower(),
-        match['product_id'].lower(),
-        match['type'] or 'type-PCI',
-    )
-    if match['numa_node'] is not None:
-        device = dataclasses.replace(device, numa_node=int(match['numa_node']))
-    return match['host'], device
-
-
-def _device(
+def simulated_device(
     address: str, vendor_id: str, product_id: str, kind: str
 ) -> rehearsal.SimulatedDevice:
+    """Return a device on the NUMA node of its bus.
+
+    The parent of a type-VF is function 0 of its bus.
+    """
     return rehearsal.SimulatedDevice(
         address=address,
         vendor_id=vendor_id,
@@ -266,7 +234,7 @@ class _Simulator:
             spec, address, vendor_id, product_id, kind, taken
         )
         return [
-            _device(free, vendor_id, product_id, kind)
+            simulated_device(free, vendor_id, product_id, kind)
             for free in itertools.islice(
                 addresses, 1 if single else self._count
             )

@@ -20,7 +20,7 @@ import sys
 from gpuclient.documents.deployers import formats
 from gpuclient.documents.deployers import kolla
 from gpuclient.documents.deployers import plain
-from gpuclient.documents.deployers import rhoso
+from gpuclient.documents.deployers import rhoso_custom_resources
 from gpuclient.documents.deployers import unsupported
 from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
@@ -235,9 +235,9 @@ def parse(
     :raises gpuclient.exceptions.DocumentError: It is invalid.
     """
     if is_yaml:
-        return formats.parse_yaml(path, content) or rhoso.CustomResourceFile(
+        return formats.parse_yaml(
             path, content
-        )
+        ) or rhoso_custom_resources.CustomResourceFile(path, content)
     tool = formats.parse_plain(path, content)
     if tool is not None:
         return tool
@@ -286,7 +286,9 @@ def _not_a_folder_of_nova(folder: str) -> str:
                 f'not edit: pass one file, such as {path}, to see the change '
                 f'to make by hand'
             )
-        if isinstance(file, rhoso.CustomResourceFile) and [*file.readings()]:
+        if isinstance(file, rhoso_custom_resources.CustomResourceFile) and [
+            *file.readings()
+        ]:
             paths.append(path)
     if paths:
         return (

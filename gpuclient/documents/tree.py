@@ -21,7 +21,7 @@ from gpuclient.documents.deployers import data_plane
 from gpuclient.documents.deployers import devstack
 from gpuclient.documents.deployers import kolla
 from gpuclient.documents.deployers import plain as plain_files
-from gpuclient.documents.deployers import rhoso
+from gpuclient.documents.deployers import rhoso_custom_resources
 from gpuclient.documents.deployers import unsupported
 from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
@@ -245,7 +245,7 @@ class _TreeReader:
             else []
         )
         has_data_plane = isinstance(
-            file, rhoso.CustomResourceFile
+            file, rhoso_custom_resources.CustomResourceFile
         ) and self._data_plane.read(file.path, file.content().decode())
         self._processes += processes
         self._ignored += ignored

@@ -27,7 +27,7 @@ import typing
 
 import yaml
 
-from gpuclient.documents.deployers import rhoso
+from gpuclient.documents.deployers import rhoso_custom_resources
 from gpuclient.documents import yaml_file
 from gpuclient.documents import yaml_nodes
 from gpuclient import exceptions
@@ -514,7 +514,7 @@ class _ObjectReader:
         )
 
     def service(self, node: yaml.Node | None) -> deployment.DataPlaneService:
-        mounts = rhoso.mounts_of(node)
+        mounts = rhoso_custom_resources.mounts_of(node)
         return deployment.DataPlaneService(
             name=mounts.name,
             place=configuration.Place(self._path, self.span(node).first),

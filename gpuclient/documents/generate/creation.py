@@ -17,11 +17,11 @@ Pure: nothing is read or written.
 
 import collections.abc
 import dataclasses
-import shlex
 import typing
 
 from gpuclient.documents.generate import conf_options
 from gpuclient.documents.generate import host_files
+from gpuclient.documents.generate import next_steps
 from gpuclient.documents import yaml_merge
 from gpuclient import exceptions
 from gpuclient.model import configuration
@@ -74,12 +74,6 @@ class YamlArtifact:
 
 Artifact: typing.TypeAlias = TextArtifact | ConfArtifact | YamlArtifact
 
-#: In a step, the path of the description.
-_DESCRIPTION = '<description>'
-#: In a step, the folder of the output.
-OUTPUT = '<output>'
-CHECK = f'openstack gpu config check {OUTPUT}'
-
 
 @dataclasses.dataclass(frozen=True)
 class Creation:
@@ -117,15 +111,10 @@ class Creation:
         changes: dict[str, str] = {}
         for path in others:
             changes |= self.steps_of_others.get(path, {})
-        steps = (changes.get(step, step) for step in self.next_steps)
-        output = shlex.quote(folder.rstrip('/') or '/')
-        source = _DESCRIPTION
-        if description != '-':
-            source = shlex.quote(description)
-        return tuple(
-            step.replace(OUTPUT, output).replace(_DESCRIPTION, source)
-            for step in steps
-            if step
+        return next_steps.render(
+            (changes.get(step, step) for step in self.next_steps),
+            description,
+            folder,
         )
 
 
@@ -373,23 +362,3 @@ def providers(
             devices,
         )
     return tuple(result)
-
-
-def tracking_steps(
-    wanted: description_model.Description,
-) -> collections.abc.Iterator[str]:
-    """Yield the steps that enable PCI tracking in Placement."""
-    if wanted.pci_in_placement:
-        yield (
-            'If the cloud is already running: deploy the compute hosts first, '
-            'with report_in_placement. When "openstack gpu placement list '
-            f'--expect {_DESCRIPTION}" shows every device as reported, deploy '
-            'the control plane, with pci_in_placement'
-        )
-    elif wanted.report_in_placement:
-        yield (
-            'When every compute host reports its devices ("openstack gpu '
-            f'placement list --expect {_DESCRIPTION}" ends with exit status '
-            '0), set pci_in_placement: true in the description and run this '
-            'command again'
-        )

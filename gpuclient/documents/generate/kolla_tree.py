@@ -28,6 +28,7 @@ from gpuclient.documents.deployers import kolla
 from gpuclient.documents import editable
 from gpuclient.documents.generate import conf_options
 from gpuclient.documents.generate import creation
+from gpuclient.documents.generate import next_steps
 from gpuclient.documents.generate import plain_tree
 from gpuclient.documents import nova_conf
 from gpuclient import exceptions
@@ -65,10 +66,7 @@ def create(wanted: description_model.Description) -> creation.Creation:
             )
         )
     shared: tuple[conf_options.ManagedOption, ...] = ()
-    steps = [
-        *creation.tracking_steps(wanted),
-        creation.CHECK,
-    ]
+    steps = []
     for host in wanted.hosts:
         specs, *shared_options = creation.pci_options(wanted, host)
         shared = tuple(shared_options)
@@ -90,17 +88,9 @@ def create(wanted: description_model.Description) -> creation.Creation:
             (configuration.COMPUTE,),
         ),
     )
-    steps += [
-        f'Copy the files in {creation.OUTPUT}/{ROOT} to /etc/kolla/config, or '
-        f'to the folder in node_custom_config; the names of hosts must be '
-        f'those of the inventory',
-        'kolla-ansible reconfigure --tags nova',
-        'openstack gpu alias verify '
-        + ' '.join(alias.name for alias in wanted.aliases),
-    ]
     return creation.Creation(
         tuple(artifacts),
-        tuple(steps),
+        tuple(next_steps.of_kolla(wanted, steps, ROOT)),
         warnings,
         creation.providers(wanted),
         layers=ROOT,

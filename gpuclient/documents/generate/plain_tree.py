@@ -18,6 +18,7 @@ and a folder for the services of the control plane.
 
 from gpuclient.documents.generate import creation
 from gpuclient.documents.generate import host_files
+from gpuclient.documents.generate import next_steps
 from gpuclient.model import configuration
 from gpuclient.model import description as description_model
 
@@ -26,11 +27,6 @@ _CONTROL = 'control-plane/etc/nova/{service}.conf.d/50-gpu.conf'
 _COMPUTE = '{host}/etc/nova/nova-compute.conf.d/50-gpu.conf'
 _HOSTS = 'hosts'
 #: The drop-in is read after the configuration of the site.
-_FILTERS = (
-    'The generated enabled_filters of nova-scheduler overrides the list in '
-    '/etc/nova/nova.conf: copy the filters of that list'
-)
-
 _CONTROL_SERVICES = (
     configuration.API,
     configuration.SCHEDULER,
@@ -55,13 +51,7 @@ def create(wanted: description_model.Description) -> creation.Creation:
         )
         for service in _CONTROL_SERVICES
     ]
-    steps = [*creation.tracking_steps(wanted), creation.CHECK]
-    steps.append(
-        f'Copy the files in {creation.OUTPUT}/control-plane to the hosts of '
-        f'the services, and start each service with --config-dir '
-        f'/etc/nova/SERVICE.conf.d'
-    )
-    steps.append(_FILTERS)
+    steps = []
     for host in wanted.hosts:
         folder = f'{_HOSTS}/{host.name}'
         files, step = prepare(wanted, host)
@@ -77,13 +67,9 @@ def create(wanted: description_model.Description) -> creation.Creation:
             )
         )
         steps.append(step)
-    steps.append(
-        'openstack gpu alias verify '
-        + ' '.join(alias.name for alias in wanted.aliases)
-    )
     return creation.Creation(
         tuple(artifacts),
-        tuple(steps),
+        tuple(next_steps.of_plain(wanted, steps)),
         warnings,
         creation.providers(wanted),
     )
@@ -105,7 +91,4 @@ def prepare(
             settings=file.settings,
         )
         for file in ready.files
-    ], (
-        f'On {host.name}: copy the files in {creation.OUTPUT}/{folder}, '
-        f'migrate the servers away, then run {" && ".join(ready.commands)}'
-    )
+    ], next_steps.of_host(host.name, folder, ready.commands)

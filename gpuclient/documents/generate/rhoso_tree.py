@@ -18,12 +18,12 @@ kustomizations, or the generated ones, put the values into the custom
 resources.
 """
 
-import collections.abc
 import dataclasses
 import typing
 
 from gpuclient.documents.generate import conf_options
 from gpuclient.documents.generate import creation
+from gpuclient.documents.generate import next_steps
 from gpuclient.documents.generate import host_files
 from gpuclient.documents.generate import rhoso_host
 from gpuclient.documents.generate import rhoso_kustomization
@@ -66,23 +66,6 @@ _SERVICES = (
     NOVA_SERVICE,
     'neutron-metadata',
     'telemetry',
-)
-
-
-#: Sets only ``customServiceConfig`` of Nova in the control plane.
-_APPLY_PART = (
-    f'kustomize build {creation.OUTPUT}/control-plane | '
-    f'oc apply --server-side -f -'
-)
-_CONFLICT = (
-    'If oc reports a conflict with another manager of customServiceConfig: '
-    "copy that manager's lines to "
-    f'{creation.OUTPUT}/control-plane/service-values.yaml, then apply again '
-    'with --force-conflicts'
-)
-#: For a kustomization that builds a whole control plane.
-_APPLY_WHOLE = (
-    f'kustomize build {creation.OUTPUT}/control-plane | oc apply -f -'
 )
 
 
@@ -157,14 +140,13 @@ def create(wanted: description_model.Description) -> creation.Creation:
     artifacts += rhoso_kustomization.create(wanted)
     return creation.Creation(
         tuple(artifacts),
-        tuple(_next_steps(wanted)),
+        tuple(next_steps.of_rhoso(wanted)),
         warnings,
         creation.providers(wanted),
         {
-            rhoso_kustomization.CONTROL_PLANE_KUSTOMIZATION: {
-                _APPLY_PART: _APPLY_WHOLE,
-                _CONFLICT: '',
-            }
+            rhoso_kustomization.CONTROL_PLANE_KUSTOMIZATION: (
+                next_steps.OF_OWN_CONTROL_PLANE
+            )
         },
     )
 
@@ -517,40 +499,4 @@ def _deployment(
                 {'namespace': wanted.rhoso.namespace},
             ),
         ),
-    )
-
-
-def _next_steps(
-    wanted: description_model.Description,
-) -> collections.abc.Iterator[str]:
-    rhoso = wanted.rhoso
-    yield from creation.tracking_steps(wanted)
-    secrets = [rhoso.ssh_key_secret, 'nova-migration-ssh-key']
-    if wanted.hosts[0].bare_metal is not None:
-        secrets.append(rhoso.password_secret)
-        secrets += [
-            host.bare_metal.credentials_name
-            for host in wanted.hosts
-            if host.bare_metal is not None
-        ]
-    yield (
-        f'Make sure that these secrets exist in namespace {rhoso.namespace}: '
-        f'{", ".join(dict.fromkeys(secrets))}'
-    )
-    yield creation.CHECK
-    yield _APPLY_PART
-    yield _CONFLICT
-    folders = ['edpm/nodeset', 'edpm/deployment']
-    if wanted.hosts[0].bare_metal is not None:
-        folders.insert(0, 'edpm/baremetalhosts')
-    for folder in folders:
-        yield f'kustomize build {creation.OUTPUT}/{folder} | oc apply -f -'
-    yield (
-        f'If the node set is deployed already: create an '
-        f'OpenStackDataPlaneDeployment with a name other than '
-        f'{rhoso.deployment}. With edpm_reboot_strategy auto it does not '
-        f'reboot deployed hosts: migrate the servers away and reboot them'
-    )
-    yield 'openstack gpu alias verify ' + ' '.join(
-        alias.name for alias in wanted.aliases
     )

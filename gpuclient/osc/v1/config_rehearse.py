@@ -15,6 +15,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import re
 import typing
 
 from gpuclient.osc import command
@@ -29,10 +31,12 @@ with lazy_imports.deferred():
     from gpuclient import exceptions
     from gpuclient.host import bundle as host_bundle
     from gpuclient.model import partial_result
+    from gpuclient.model import pci
     from gpuclient.operations import config_check
     from gpuclient.osc import columns
     from gpuclient.osc import config_paths
     from gpuclient.osc import options
+    from gpuclient.rehearsal import api as rehearsal
 
 
 class RehearseConfig(command.Lister):
@@ -131,10 +135,7 @@ Example::
         plan = planning.make(
             tree.deployment,
             models=models,
-            described=[
-                device_simulation.parse_device(text)
-                for text in parsed_args.described
-            ],
+            described=[parse_device(text) for text in parsed_args.described],
             inspected=[
                 host_bundle.read(path, initramfs=False)
                 for path in parsed_args.bundles
@@ -170,6 +171,11 @@ Example::
             return running.run(cloud, plan, report, self.say)
 
 
+_DEVICE = (
+    r'(?P<host>[^=]+)=(?P<address>[^,]+),'
+    r'(?P<vendor_id>[0-9A-Fa-f]{4}):(?P<product_id>[0-9A-Fa-f]{4})'
+    r'(?:,(?P<type>type-PCI|type-PF|type-VF)(?:,(?P<numa_node>\d{1,2}))?)?'
+)
 _COLUMNS: dict[str, typing.Callable[[reporting.Row], object]] = {
     'Kind': lambda row: row.kind,
     'Host': lambda row: columns.TextColumn(row.host),
@@ -195,3 +201,30 @@ def _count(number: int | None) -> int:
             f'not {number}'
         )
     return number
+
+
+def parse_device(text: str) -> tuple[str, rehearsal.SimulatedDevice]:
+    """Return the host and the device of ``--device``.
+
+    ``HOST=ADDRESS,VENDOR:PRODUCT[,TYPE[,NUMA NODE]]``; the parent of a
+    type-VF is function 0 of its bus.
+
+    :raises gpuclient.exceptions.InvalidValue: The text is not a device.
+    """
+    match = re.fullmatch(_DEVICE, text)
+    if match is None:
+        raise exceptions.InvalidValue(
+            f'Invalid device {text!r}: use '
+            'HOST=ADDRESS,VENDOR:PRODUCT[,TYPE[,NUMA NODE]], for example '
+            'edpm-compute-0=0000:04:00.0,10de:20f1,type-PF,0'
+        )
+    address = str(pci.parse_address(match['address']))
+    device = device_simulation.simulated_device(
+        address,
+        match['vendor_id'].lower(),
+        match['product_id'].lower(),
+        match['type'] or 'type-PCI',
+    )
+    if match['numa_node'] is not None:
+        device = dataclasses.replace(device, numa_node=int(match['numa_node']))
+    return match['host'], device

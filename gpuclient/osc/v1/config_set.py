@@ -22,7 +22,7 @@ from gpuclient.osc import lazy_imports
 
 with lazy_imports.deferred():
     from gpuclient import exceptions
-    from gpuclient.operations import config_switches
+    from gpuclient.operations import config_setting
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
     from gpuclient.osc import options
@@ -88,7 +88,7 @@ Example::
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
-        settings = config_switches.Settings(
+        settings = config_setting.Settings(
             parsed_args.report_in_placement,
             parsed_args.pci_in_placement,
             tuple(parsed_args.filters),
@@ -99,7 +99,7 @@ Example::
                 '--pci-in-placement, --no-pci-in-placement or '
                 '--enable-filter'
             )
-        changed = config_switches.change(parsed_args.paths, settings)
+        changed = config_setting.change(parsed_args.paths, settings)
         edits = changed.edits
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
         return columns.show(

@@ -12,6 +12,7 @@
 
 """What a tree of configuration becomes, before it is started."""
 
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -186,8 +187,11 @@ class TestSimulate(testtools.TestCase):
         )
 
     def test_devices_that_are_given(self) -> None:
-        _host, card = device_simulation.parse_device(
-            'gpu-0=0000:C1:00.0,10DE:20F1,type-PF,0'
+        card = dataclasses.replace(
+            device_simulation.simulated_device(
+                '0000:c1:00.0', '10de', '20f1', 'type-PF'
+            ),
+            numa_node=0,
         )
         devices, _unknown = simulate(
             '{"vendor_id": "10de", "product_id": "20f1"}', given=[card]
@@ -195,39 +199,6 @@ class TestSimulate(testtools.TestCase):
         self.assertEqual(
             [('0000:c1:00.0', '10de:20f1', 'type-PF', 0)], devices
         )
-
-    def test_device_options(self) -> None:
-        self.assertEqual(
-            (
-                'gpu-0',
-                spec.SimulatedDevice(
-                    '0000:c1:00.4',
-                    '10de',
-                    '20f2',
-                    'type-VF',
-                    1,
-                    parent_address='0000:c1:00.0',
-                ),
-            ),
-            device_simulation.parse_device('gpu-0=c1:00.4,10de:20f2,type-VF'),
-        )
-        for text in (
-            'gpu-0',
-            'gpu-0=04:00.0',
-            '=04:00.0,10de:20f1',
-            'gpu-0=04:00.0,10de:20f1,type-GPU',
-            'gpu-0=04:00.0,10de:20f1,type-PF,x',
-        ):
-            error = self.assertRaises(
-                exceptions.InvalidValue, device_simulation.parse_device, text
-            )
-            self.assertIn(f'Invalid device {text!r}: use HOST=', str(error))
-        error = self.assertRaises(
-            exceptions.InvalidAddress,
-            device_simulation.parse_device,
-            'gpu-0=04:00,10de:20f1',
-        )
-        self.assertIn("'04:00'", str(error))
 
 
 class PlanTestCase(testtools.TestCase):
@@ -595,7 +566,14 @@ class TestPlan(PlanTestCase):
             exceptions.InvalidValue,
             self.plan,
             {'nova-compute.conf': '[DEFAULT]\nhost = a\n'},
-            described=[device_simulation.parse_device('b=04:00.0,10de:20f1')],
+            described=[
+                (
+                    'b',
+                    device_simulation.simulated_device(
+                        '0000:04:00.0', '10de', '20f1', 'type-PCI'
+                    ),
+                )
+            ],
         )
         self.assertEqual(
             "The configuration has no compute host 'b'; its hosts: a",

@@ -19,6 +19,7 @@ from gpuclient.config_rehearsal import device_simulation
 from gpuclient.config_rehearsal import report as reporting
 from gpuclient.documents import tree
 from gpuclient.model import inventory
+from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
 from gpuclient.rules import configuration as configuration_rules
 
@@ -327,8 +328,11 @@ class TestReport(ReportTestCase):
         report = self.report(
             CLEAN,
             described=[
-                test_plan.device_simulation.parse_device(
-                    'gpu-0=0000:82:00.0,10de:2330'
+                (
+                    'gpu-0',
+                    device_simulation.simulated_device(
+                        '0000:82:00.0', '10de', '2330', 'type-PCI'
+                    ),
                 )
             ],
         )
@@ -342,15 +346,15 @@ class TestReport(ReportTestCase):
         )
 
     def test_a_device_type_that_an_alias_tells(self) -> None:
-        def details(ids: str, described: str | None = None) -> list[object]:
+        def details(
+            ids: str, *described: spec.SimulatedDevice
+        ) -> list[object]:
             report = self.report(
                 {
                     name: text.replace('20f1', ids)
                     for name, text in CLEAN.items()
                 },
-                described=[device_simulation.parse_device(described)]
-                if described
-                else [],
+                described=[('gpu-0', device) for device in described],
             )
             device = inventory.Device(
                 'id',
@@ -369,7 +373,9 @@ class TestReport(ReportTestCase):
         for ids in ('2230', '1eb8', 'ffff'):
             self.assertEqual([f'CUSTOM_A, {assumption}'], details(ids))
         self.assertEqual(['CUSTOM_A'], details('20f1'))
-        described = 'gpu-0=0000:04:00.0,10de:2230,type-PF'
+        described = device_simulation.simulated_device(
+            '0000:04:00.0', '10de', '2230', 'type-PF'
+        )
         self.assertEqual(['CUSTOM_A'], details('2230', described))
 
     def test_aliases_that_boot_less(self) -> None:

@@ -21,7 +21,7 @@ import textwrap
 import ddt
 import testtools
 
-from gpuclient.documents.deployers import rhoso
+from gpuclient.documents.deployers import rhoso_custom_resources
 from gpuclient.documents import tree
 from gpuclient.model import configuration
 from gpuclient.rules import configuration as configuration_rules
@@ -961,7 +961,9 @@ class TestUnmountedConfigMaps(CheckTestCase):
         path.write_text('---\n'.join(objects))
         (edited,) = (
             reading
-            for reading in rhoso.CustomResourceFile.read(path).edit_readings()
+            for reading in rhoso_custom_resources.CustomResourceFile.read(
+                path
+            ).edit_readings()
             if reading.service == configuration.COMPUTE
         )
         processes = tree.read([os.fspath(path)]).deployment.processes

@@ -27,7 +27,7 @@ import testtools
 
 from gpuclient.documents import aliases
 from gpuclient.documents import catalogue
-from gpuclient.documents.deployers import rhoso
+from gpuclient.documents.deployers import rhoso_custom_resources
 from gpuclient.documents import device_specs
 from gpuclient.documents import nova_conf
 from gpuclient.documents import tree
@@ -252,8 +252,10 @@ class TestReaders(testtools.TestCase):
         after = document.file.content()
         if document.file.changed:
             again = (
-                rhoso.CustomResourceFile('x', after).parts
-                if isinstance(document.file, rhoso.CustomResourceFile)
+                rhoso_custom_resources.CustomResourceFile('x', after).parts
+                if isinstance(
+                    document.file, rhoso_custom_resources.CustomResourceFile
+                )
                 else (nova_conf.NovaConf('x', after),)
             )
             self.assertTrue(again)

@@ -26,10 +26,56 @@ import testtools
 
 from gpuclient import exceptions
 from gpuclient.osc.v1 import config_rehearse
+from gpuclient.rehearsal import api
 from gpuclient.rehearsal import control
 from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import spec_reader
 from gpuclient.rehearsal import state
+
+
+class TestDeviceOption(testtools.TestCase):
+    def test_device(self) -> None:
+        self.assertEqual(
+            (
+                'gpu-0',
+                api.SimulatedDevice(
+                    '0000:c1:00.4',
+                    '10de',
+                    '20f2',
+                    'type-VF',
+                    1,
+                    parent_address='0000:c1:00.0',
+                ),
+            ),
+            config_rehearse.parse_device('gpu-0=c1:00.4,10de:20f2,type-VF'),
+        )
+        for text in (
+            'gpu-0',
+            'gpu-0=04:00.0',
+            '=04:00.0,10de:20f1',
+            'gpu-0=04:00.0,10de:20f1,type-GPU',
+            'gpu-0=04:00.0,10de:20f1,type-PF,x',
+        ):
+            error = self.assertRaises(
+                exceptions.InvalidValue, config_rehearse.parse_device, text
+            )
+            self.assertIn(f'Invalid device {text!r}: use HOST=', str(error))
+        error = self.assertRaises(
+            exceptions.InvalidAddress,
+            config_rehearse.parse_device,
+            'gpu-0=04:00,10de:20f1',
+        )
+        self.assertIn("'04:00'", str(error))
+
+    def test_node(self) -> None:
+        _host, device = config_rehearse.parse_device(
+            'gpu-0=0000:C1:00.0,10DE:20F1,type-PF,0'
+        )
+        self.assertEqual('0000:c1:00.0', device.address)
+        self.assertEqual(
+            ('10de', '20f1'), (device.vendor_id, device.product_id)
+        )
+        self.assertEqual(0, device.numa_node)
 
 
 class CommandTestCase(testtools.TestCase):

@@ -24,7 +24,7 @@ import os
 
 from gpuclient.documents.deployers import kolla
 from gpuclient.documents.deployers import plain as plain_files
-from gpuclient.documents.deployers import rhoso
+from gpuclient.documents.deployers import rhoso_custom_resources
 from gpuclient.documents import derived_conf
 from gpuclient.documents import editable
 from gpuclient.documents import nova_conf
@@ -81,7 +81,7 @@ class Document(services.ServiceConfiguration):
 
     @property
     def is_rhoso(self) -> bool:
-        return isinstance(self.file, rhoso.CustomResourceFile)
+        return isinstance(self.file, rhoso_custom_resources.CustomResourceFile)
 
     @property
     def is_kolla(self) -> bool:

@@ -15,7 +15,7 @@
 import collections.abc
 import dataclasses
 
-from gpuclient.documents import switches
+from gpuclient.documents import placement_switches
 from gpuclient.model import configuration
 from gpuclient.operations import configuration_edits
 
@@ -40,7 +40,7 @@ class Settings:
 class ChangedConfiguration:
     """Edits to be written, and what follows."""
 
-    edits: list[configuration_edits.Edit[switches.Document]]
+    edits: list[configuration_edits.Edit[placement_switches.Document]]
     #: Services, in the order in which to restart them.
     restart: list[str]
     next_steps: list[str]
@@ -54,7 +54,7 @@ def change(
 
     :raises gpuclient.exceptions.GPUError: A file cannot be read or edited.
     """
-    files = switches.read(paths)
+    files = placement_switches.read(paths)
     documents = list(files.documents)
     edits = [
         configuration_edits.Edit(file, files.of(file), sorted(kinds))
@@ -62,29 +62,33 @@ def change(
     ]
     restart = _apply(settings, documents)
     in_placement = bool(settings.pci_in_placement)
-    warnings = switches.warnings(documents, in_placement=in_placement)
+    warnings = placement_switches.warnings(
+        documents, in_placement=in_placement
+    )
     for edit in edits:
         warnings += configuration_edits.warnings(edit)
     return ChangedConfiguration(
         edits,
         restart,
-        switches.next_steps(documents, restart, in_placement=in_placement),
+        placement_switches.next_steps(
+            documents, restart, in_placement=in_placement
+        ),
         warnings,
     )
 
 
 def _apply(
-    settings: Settings, documents: list[switches.Document]
+    settings: Settings, documents: list[placement_switches.Document]
 ) -> list[str]:
     """Return the services to restart, in this order."""
-    changes = switches.Changes(documents)
+    changes = placement_switches.Changes(documents)
     if settings.report_in_placement:
-        switches.report(documents)
+        placement_switches.report(documents)
         changes.note(configuration.COMPUTE)
     if settings.pci_in_placement is not None:
-        switches.use_placement(documents, settings.pci_in_placement)
-        changes.note(*switches.CONTROL_PLANE)
+        placement_switches.use_placement(documents, settings.pci_in_placement)
+        changes.note(*placement_switches.CONTROL_PLANE)
     if settings.filters:
-        switches.enable_filters(documents, settings.filters)
+        placement_switches.enable_filters(documents, settings.filters)
         changes.note(configuration.SCHEDULER)
     return changes.restart

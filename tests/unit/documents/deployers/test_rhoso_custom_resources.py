@@ -24,7 +24,7 @@ import testtools
 import yaml
 
 from gpuclient.documents import aliases
-from gpuclient.documents.deployers import rhoso
+from gpuclient.documents.deployers import rhoso_custom_resources
 from gpuclient.documents import nova_conf
 from gpuclient.documents import yaml_file
 from gpuclient import exceptions
@@ -85,11 +85,13 @@ class YamlTestCase(testtools.TestCase):
         self.addCleanup(shutil.rmtree, self.folder)
         self.path = self.folder / 'values.yaml'
 
-    def read(self, text: str | bytes) -> rhoso.CustomResourceFile:
+    def read(
+        self, text: str | bytes
+    ) -> rhoso_custom_resources.CustomResourceFile:
         if isinstance(text, str):
             text = text.encode()
         self.path.write_bytes(text)
-        return rhoso.CustomResourceFile.read(self.path)
+        return rhoso_custom_resources.CustomResourceFile.read(self.path)
 
     def parts(self, text: str) -> list[tuple[str, str]]:
         return [(part.service, part.keys) for part in self.read(text).parts]
@@ -457,7 +459,10 @@ class TestRefused(YamlTestCase):
         self.assertIn('has no configuration of nova-api', str(error))
 
     def test_too_large(self) -> None:
-        for reader in (rhoso.CustomResourceFile, nova_conf.NovaConf):
+        for reader in (
+            rhoso_custom_resources.CustomResourceFile,
+            nova_conf.NovaConf,
+        ):
             error = self.assertRaises(
                 exceptions.DocumentError,
                 reader,
