@@ -218,8 +218,8 @@ _IOMMU_WORDS = (
     'force_enable|pgtbl_v1|pgtbl_v2|irtcachedis|nohugepages|'
     'v2_pgsizes_only'
 )
-#: Kernel arguments whose values the checks read, with ``_`` for ``-``, and
-#: what a value is kept of. Of other arguments, only the name is kept.
+#: Kernel arguments whose values the checks read, with ``_`` for ``-``, and the
+#: function that masks a value. Of other arguments, only the name is kept.
 ARGUMENTS = {
     'iommu': _each(_IOMMU_WORDS),
     'intel_iommu': _each(_IOMMU_WORDS),

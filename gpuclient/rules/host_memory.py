@@ -190,7 +190,7 @@ def _cpus_of_tuned(view: passthrough_view.View) -> check_result.Results:
 
 
 def _isolation_is_known(view: passthrough_view.View) -> bool:
-    """Whether TuneD says which CPUs are isolated."""
+    """Whether it is known which CPUs TuneD isolates."""
     try:
         return view.host.tuned_isolated_cpus is not None
     except exceptions.InvalidCPUSet:
