@@ -22,6 +22,7 @@ help:
 	@echo 'make test-capacity   300 random flavors, forecast and booted'
 	@echo 'make fuzz            a million random documents for the readers'
 	@echo 'make test-differential  verdicts held against those of Nova, of a random seed'
+	@echo 'make test-releases      the same of each release of Nova, by that Nova'
 	@echo 'make unit            unit tests only'
 	@echo 'make functional      functional tests only, on an embedded cloud'
 	@echo 'make lint            ruff and mypy'
@@ -82,6 +83,10 @@ fuzz: $(READY)
 .PHONY: test-differential
 test-differential: $(READY)
 	$(BIN)/python -m tests.unit.differential.run $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(COUNT),--count $(COUNT))
+
+.PHONY: test-releases
+test-releases: $(READY)
+	$(BIN)/python -m tests.unit.differential.releases $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) $(foreach release,$(RELEASES),--release $(release))
 
 unit: $(READY)
 	$(BIN)/python -m tests.run unit

@@ -13,8 +13,9 @@
 """The ``[pci]alias`` option, read as Nova does.
 
 :func:`parse` and :func:`merge` accept and refuse as ``nova/pci/request.py``
-does, with the same messages, so that nova-api and nova-compute start with what
-is accepted. Rules that are stricter are in :mod:`gpuclient.rules.alias`.
+of a release does, with the same messages, so that nova-api and nova-compute
+start with what is accepted. Rules that are stricter are in
+:mod:`gpuclient.rules.alias`.
 """
 
 import collections.abc
@@ -26,8 +27,10 @@ import typing
 from gpuclient import exceptions
 from gpuclient.model import boolean
 from gpuclient.model import naming
+from gpuclient.model import nova_changes
 from gpuclient.model import pci
 from gpuclient.model import quoting
+from gpuclient.model import release as release_model
 
 #: Of ``nova/objects/fields.py:PCINUMAAffinityPolicy``, in its order.
 NUMA_POLICIES = ('required', 'legacy', 'preferred', 'socket')
@@ -46,6 +49,12 @@ _KEYS: dict[str, tuple[str, ...]] = {
     'resource_class': (),
     'traits': (),
     'live_migratable': (),
+}
+#: Keys that not every release has.
+_KEYS_SINCE = {
+    'resource_class': nova_changes.ALIAS_PLACEMENT,
+    'traits': nova_changes.ALIAS_PLACEMENT,
+    'live_migratable': nova_changes.ALIAS_LIVE_MIGRATABLE,
 }
 _LONGEST_NAME = 256
 #: ``nova/pci/utils.py:PCI_VENDOR_PATTERN``; it matches any digit of Unicode.
@@ -155,11 +164,12 @@ def _invalid(reason: str) -> exceptions.InvalidAlias:
     return exceptions.InvalidAlias(f'Invalid PCI alias definition: {reason}')
 
 
-def parse(text: str) -> Alias:
+def parse(text: str, release: release_model.Release | None = None) -> Alias:
     """Return the alias that a value of ``[pci]alias`` defines.
 
     Whether it requires ids depends on other options: see :func:`merge`.
 
+    :param release: The release of Nova that reads it; the newest by default.
     :raises gpuclient.exceptions.InvalidAlias: Nova refuses it, with the same
         message (``nova/pci/request.py:get_alias_from_config``).
     """
@@ -167,7 +177,7 @@ def parse(text: str) -> Alias:
         spec = json.loads(text)
     except (ValueError, RecursionError) as exc:
         raise _invalid(str(exc)) from exc
-    _check(spec)
+    _check(spec, release or release_model.newest())
     live_migratable = spec.get('live_migratable')
     return Alias(
         name=spec['name'].strip(),
@@ -184,11 +194,37 @@ def parse(text: str) -> Alias:
     )
 
 
-def _check(spec: typing.Any) -> None:
+def can_be_requested(
+    alternatives: collections.abc.Sequence[Alias], pci_in_placement: bool
+) -> bool:
+    """Return whether nova-api takes requests for an alias.
+
+    With Placement it answers HTTP 500 for one of several values
+    (``nova/objects/request_spec.py:RequestSpec.
+    generate_request_groups_from_pci_requests``).
+
+    :param alternatives: The values of its name.
+    """
+    return len(alternatives) < 2 or not pci_in_placement
+
+
+def key_change(key: str) -> nova_changes.NovaChange | None:
+    """Return the change that added a key; None if every release has it."""
+    return _KEYS_SINCE.get(key)
+
+
+def _has_key(release: release_model.Release, key: str) -> bool:
+    change = key_change(key)
+    return key in _KEYS and (change is None or release.has(change))
+
+
+def _check(spec: typing.Any, release: release_model.Release) -> None:
     """Validate a value against the schema, with the messages of jsonschema."""
     if not isinstance(spec, dict):
         raise _invalid(f"{quoting.spec(repr(spec))} is not of type 'object'")
-    unknown = [repr(quoting.word(key)) for key in spec if key not in _KEYS]
+    unknown = [
+        repr(quoting.word(key)) for key in spec if not _has_key(release, key)
+    ]
     if unknown:
         verb = 'was' if len(unknown) == 1 else 'were'
         raise _invalid(
@@ -226,7 +262,9 @@ def _boolean(text: str) -> bool:
 
 
 def merge(
-    texts: collections.abc.Iterable[str], pci_in_placement: bool
+    texts: collections.abc.Iterable[str],
+    pci_in_placement: bool,
+    release: release_model.Release | None = None,
 ) -> dict[str, tuple[Alias, ...]]:
     """Return the aliases of a service, by name.
 
@@ -236,17 +274,23 @@ def merge(
         oslo.config.
     :param pci_in_placement: ``[filter_scheduler]pci_in_placement`` of the
         service.
-    :raises gpuclient.exceptions.InvalidAlias: The service would not start,
-        with the same message (``nova/pci/request.py:get_alias_from_config``).
+    :param release: The release of Nova that reads them; the newest by
+        default.
+    :raises gpuclient.exceptions.InvalidAlias: Nova refuses them, with the
+        same message (``nova/pci/request.py:get_alias_from_config``). What
+        follows depends on the release, see
+        :data:`gpuclient.model.nova_changes.ALIASES_READ_AT_START`.
     """
+    release = release or release_model.newest()
     aliases: dict[str, list[Alias]] = {}
     for text in texts:
-        alias = parse(text)
+        alias = parse(text, release)
         alternatives = aliases.setdefault(alias.name, [])
         if alternatives:
             _check_alternative(alternatives[0], alias)
         alternatives.append(alias)
-    _check_set(aliases, pci_in_placement)
+    if release.has(nova_changes.ALIASES_CHECKED_TOGETHER):
+        _check_set(aliases, pci_in_placement)
     return {
         name: tuple(alternatives) for name, alternatives in aliases.items()
     }

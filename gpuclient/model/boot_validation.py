@@ -28,6 +28,8 @@ from gpuclient import exceptions
 from gpuclient.model import boolean
 from gpuclient.model import cpu
 from gpuclient.model import flavor as flavor_model
+from gpuclient.model import nova_changes
+from gpuclient.model import release as release_model
 
 Specs: typing.TypeAlias = collections.abc.Mapping[str, str]
 _T = typing.TypeVar('_T')
@@ -39,7 +41,9 @@ NUMA_POLICIES = ('required', 'legacy', 'preferred', 'socket')
 #: Policies that pin CPUs, so that the server gets a NUMA topology.
 PINNED = ('dedicated', 'mixed')
 
-_ENCRYPTION_MODELS = ('amd-sev', 'amd-sev-es', 'amd-sev-snp', 'intel-tdx')
+_ENCRYPTION_MODELS = ('amd-sev', 'amd-sev-es')
+#: Those of :data:`nova_changes.MEMORY_ENCRYPTION_SNP`.
+_LATER_ENCRYPTION_MODELS = ('amd-sev-snp', 'intel-tdx')
 _ENCRYPTION_FORMATS = ('plain', 'luks', 'luksv2')
 _SOUND_MODELS = (
     'sb16',
@@ -125,12 +129,19 @@ class Validated:
     has_topology: bool = False
 
 
-def validate(flavor: flavor_model.Flavor) -> Validated:
-    """Return whether Nova accepts a flavor, and with which CPU policy."""
-    specs = flavor.extra_specs or {}
+def validate(
+    flavor: flavor_model.Flavor,
+    release: release_model.Release | None = None,
+) -> Validated:
+    """Return whether Nova accepts a flavor, and with which CPU policy.
+
+    :param release: The release of Nova; the newest by default.
+    """
+    release = release or release_model.newest()
+    specs = read_specs(flavor.extra_specs or {}, release)
     try:
-        _check_image_properties(flavor, specs)
-        policy, has_topology = _numa_constraints(flavor, specs)
+        _check_image_properties(flavor, specs, release)
+        policy, has_topology = _numa_constraints(flavor, specs, release)
         _check_sound_model(specs)
         _check_pci(specs)
         _check_for_scheduler(specs)
@@ -139,9 +150,41 @@ def validate(flavor: flavor_model.Flavor) -> Validated:
     return Validated(None, policy, has_topology)
 
 
-def _check_image_properties(flavor: flavor_model.Flavor, specs: Specs) -> None:
+#: Extra specs that not every release reads.
+_SPECS_SINCE = {
+    'hw:maxphysaddr_bits': nova_changes.MAXPHYSADDR,
+    'hw:maxphysaddr_mode': nova_changes.MAXPHYSADDR,
+    'hw:mem_encryption_model': nova_changes.MEMORY_ENCRYPTION_MODEL,
+    'hw:sound_model': nova_changes.SOUND_MODEL,
+    'hw:tpm_secret_security': nova_changes.TPM_SECRET_SECURITY,
+    'hw:virtio_packed_ring': nova_changes.PACKED_VIRTQUEUE,
+}
+
+
+def ignored_specs(
+    specs: Specs, release: release_model.Release
+) -> dict[str, nova_changes.NovaChange]:
+    """Return extra specs that a release ignores, and what adds each."""
+    return {
+        key: _SPECS_SINCE[key]
+        for key in specs
+        if key in _SPECS_SINCE and not release.has(_SPECS_SINCE[key])
+    }
+
+
+def read_specs(specs: Specs, release: release_model.Release) -> Specs:
+    """Return extra specs without those that a release ignores."""
+    ignored = ignored_specs(specs, release)
+    return {key: specs[key] for key in specs if key not in ignored}
+
+
+def _check_image_properties(
+    flavor: flavor_model.Flavor,
+    specs: Specs,
+    release: release_model.Release,
+) -> None:
     """``nova/compute/api.py:_validate_flavor_image_numa_pci``"""
-    _check_encryption(flavor, specs)
+    _check_encryption(flavor, specs, release)
     _check_serial_ports(specs)
     _realtime_cpus(flavor, specs)
     _check_cpu_topology(specs)
@@ -170,15 +213,28 @@ def _integers(specs: Specs, *keys: str) -> list[int]:
         raise _Refused(f'Invalid flavor extra spec. Error: {exc}') from None
 
 
-def _check_encryption(flavor: flavor_model.Flavor, specs: Specs) -> None:
+def _check_encryption(
+    flavor: flavor_model.Flavor,
+    specs: Specs,
+    release: release_model.Release,
+) -> None:
     """``nova/virt/hardware.py:get_mem_encryption_constraint``"""
     if not boolean.is_true(specs.get('hw:mem_encryption')):
         return
+    if not release.has(nova_changes.MEMORY_ENCRYPTION_SNP):
+        raise _Refused(
+            f'Memory encryption requested by hw:mem_encryption extra spec in '
+            f"{flavor.name} flavor but image None doesn't have "
+            f"'hw_firmware_type' property set to 'uefi' or volume-backed "
+            f'instance was requested',
+            by_image=True,
+        )
+    models = (*_ENCRYPTION_MODELS, *_LATER_ENCRYPTION_MODELS)
     model = specs.get('hw:mem_encryption_model') or 'amd-sev'
-    if model not in _ENCRYPTION_MODELS:
+    if model not in models:
         raise _Refused(
             f'Invalid memory encryption model {model!r}. Allowed values: '
-            f'{", ".join(_ENCRYPTION_MODELS)}.',
+            f'{", ".join(models)}.',
             500,
         )
     raise _Refused(
@@ -296,7 +352,9 @@ def dedicated_cpus(
 
 
 def _numa_constraints(
-    flavor: flavor_model.Flavor, specs: Specs
+    flavor: flavor_model.Flavor,
+    specs: Specs,
+    release: release_model.Release,
 ) -> tuple[str | None, bool]:
     """Return the CPU policy, and whether servers have a NUMA topology.
 
@@ -344,7 +402,7 @@ def _numa_constraints(
             'or be specified with none of them.',
             by_image=True,
         )
-    has_topology = _topology(flavor, specs, policy)
+    has_topology = _topology(flavor, specs, policy, release)
     if has_topology and not threads and 'hw:cpu_thread_policy' in specs:
         # nova/objects/instance_numa.py:InstanceNUMACell
         raise _Refused('Field value  is invalid', 500)
@@ -427,7 +485,10 @@ def _check_unpinned(
 
 
 def _topology(
-    flavor: flavor_model.Flavor, specs: Specs, policy: str | None
+    flavor: flavor_model.Flavor,
+    specs: Specs,
+    policy: str | None,
+    release: release_model.Release,
 ) -> bool:
     """Validate the NUMA topology; return whether servers have one."""
     nodes = _node_count(specs)
@@ -437,7 +498,8 @@ def _topology(
     ):
         raise _Refused(
             'locked_memory value in image or flavor is forbidden when '
-            'mem_page_size is not set.'
+            'mem_page_size is not set.',
+            400 if release.has(nova_changes.LOCKED_MEMORY_REFUSED) else 500,
         )
     if not (nodes or pages or vpmems(specs) or policy in PINNED):
         return False

@@ -28,6 +28,8 @@ from gpuclient.model import boolean
 from gpuclient.model import boot_validation
 from gpuclient.model import catalogue
 from gpuclient.model import flavor as flavor_model
+from gpuclient.model import nova_changes
+from gpuclient.model import release as release_model
 
 #: Prefix of the resource classes of persistent memory.
 PMEM = 'CUSTOM_PMEM_NAMESPACE_'
@@ -172,23 +174,27 @@ class _Group:
 def demand(
     flavor: flavor_model.Flavor,
     aliases: collections.abc.Mapping[str, alias_model.Alias],
+    *,
+    release: release_model.Release | None = None,
 ) -> Demand:
     """Return what Nova requests for a server of a flavor.
 
     :param aliases: Definitions of aliases, by name.
+    :param release: The release of Nova; the newest by default.
     :raises gpuclient.exceptions.NotFound: The flavor requests an alias that
         has no definition.
     """
-    validated = boot_validation.validate(flavor)
+    release = release or release_model.newest()
+    validated = boot_validation.validate(flavor, release)
     if validated.refusal is not None:
         return Demand({}, (), refusal=str(validated.refusal))
-    specs = flavor.extra_specs or {}
+    specs = boot_validation.read_specs(flavor.extra_specs or {}, release)
     groups = _groups(specs)
     own = groups.setdefault('', _Group())
     in_flavor = len(groups) - 1
     pinned = _add_cpus(flavor, specs, own)
     _add_flavor(flavor, groups)
-    _add_traits(specs, own)
+    _add_traits(specs, own, release)
     for label in boot_validation.vpmems(specs):
         name = flavor_model.normalized_class(f'PMEM_NAMESPACE_{label}')
         own.resources[name] = own.resources.get(name, 0) + 1
@@ -288,7 +294,11 @@ def _add_flavor(
             own.request(name, amount)
 
 
-def _add_traits(specs: collections.abc.Mapping[str, str], own: _Group) -> None:
+def _add_traits(
+    specs: collections.abc.Mapping[str, str],
+    own: _Group,
+    release: release_model.Release,
+) -> None:
     """``nova/scheduler/utils.py:ResourceRequest._translate_*_request``, and
     ``nova/scheduler/request_filter.py``."""
     if specs.get(flavor_model.NUMA_POLICY) == 'socket':
@@ -309,13 +319,15 @@ def _add_traits(specs: collections.abc.Mapping[str, str], own: _Group) -> None:
             own.required.add(f'{_ENCRYPTION}_{form.upper()}')
     version = specs.get('hw:tpm_version')
     if version:
-        model = 'CRB' if specs.get('hw:tpm_model') == 'tpm-crb' else 'TIS'
-        security = specs.get('hw:tpm_secret_security') or 'user'
-        own.required |= {
-            f'COMPUTE_SECURITY_TPM_{model}',
-            f'COMPUTE_SECURITY_TPM_{version.replace(".", "_")}',
-            f'COMPUTE_SECURITY_TPM_SECRET_SECURITY_{security.upper()}',
-        }
+        own.required.add(f'COMPUTE_SECURITY_TPM_{version.replace(".", "_")}')
+        if release.has(nova_changes.TPM_MODEL_TRAIT):
+            model = 'CRB' if specs.get('hw:tpm_model') == 'tpm-crb' else 'TIS'
+            own.required.add(f'COMPUTE_SECURITY_TPM_{model}')
+        if release.has(nova_changes.TPM_SECRET_SECURITY):
+            security = specs.get('hw:tpm_secret_security') or 'user'
+            own.required.add(
+                f'COMPUTE_SECURITY_TPM_SECRET_SECURITY_{security.upper()}'
+            )
 
 
 def _of_groups(

@@ -133,7 +133,7 @@ def _wanted(
 
     :returns: None if the tags of the entry, or the device type, exclude all.
     """
-    if in_placement and kind == 'type-VF' and 'one_time_use' in spec.tags:
+    if in_placement and kind == 'type-VF' and spec.has_key('one_time_use'):
         # nova-compute does not start.
         return None
     alias, spec = _relaxed(alias, spec, without)

@@ -13,9 +13,9 @@
 """The ``[pci]device_spec`` option: the devices of a compute for servers.
 
 :func:`parse` accepts and refuses as ``nova/pci/whitelist.py`` and
-``nova/pci/devspec.py`` do, :func:`first_match` finds the entry that is in
-effect for a device, and :func:`providers` returns the resource providers that
-nova-compute creates for devices
+``nova/pci/devspec.py`` of a release do, :func:`first_match` finds the entry
+that is in effect for a device, and :func:`providers` returns the resource
+providers that nova-compute creates for devices
 (``nova/compute/pci_placement_translator.py``).
 """
 
@@ -31,7 +31,9 @@ from gpuclient.model import address_pattern
 from gpuclient.model import alias as alias_model
 from gpuclient.model import boolean
 from gpuclient.model import naming
+from gpuclient.model import nova_changes
 from gpuclient.model import quoting
+from gpuclient.model import release as release_model
 
 ANY = '*'
 _REGEX_ANY = '.*'
@@ -68,6 +70,13 @@ KEYS = (
     'trusted',
     'vendor_id',
 )
+#: Booleans that a release normalizes, if it has them. In an earlier release
+#: they are tags like any unknown key.
+_BOOLEANS = {
+    'managed': nova_changes.SPEC_MANAGED,
+    'live_migratable': nova_changes.SPEC_MANAGED,
+    'one_time_use': nova_changes.ONE_TIME_USE,
+}
 
 Tags: typing.TypeAlias = dict[str, typing.Any]
 
@@ -184,6 +193,10 @@ class DeviceSpec:
     tags: Tags
     #: The entry as it was written.
     written: Tags = dataclasses.field(default_factory=dict)
+    #: The release of Nova that reads it.
+    release: release_model.Release = dataclasses.field(
+        default_factory=release_model.newest
+    )
 
     @property
     def remote_managed(self) -> bool:
@@ -316,7 +329,9 @@ class DeviceSpec:
     def traits(self) -> frozenset[str]:
         """The traits of the provider, except that of one-time use."""
         traits = naming.traits(self.tags.get('traits') or '')
-        if self.tags.get('live_migratable') == 'true':
+        if self.tags.get('live_migratable') == 'true' and self.release.has(
+            nova_changes.TRAIT_LIVE_MIGRATABLE
+        ):
             traits |= {'HW_PCI_LIVE_MIGRATABLE'}
         return traits | {'COMPUTE_MANAGED_PCI_DEVICE'}
 
@@ -325,13 +340,23 @@ class DeviceSpec:
 
         ``pci_placement_translator.py:PciResourceProvider``.
         """
-        traits = self.traits | {'OWNER_NOVA'}
-        if (
-            self.tags.get('one_time_use') == 'true'
-            and device.device_type != 'type-VF'
-        ):
+        traits = self.traits
+        if self.release.has(nova_changes.OWNER_NOVA):
+            traits |= {'OWNER_NOVA'}
+        if self.is_one_time_use and device.device_type != 'type-VF':
             traits |= {'HW_PCI_ONE_TIME_USE'}
         return traits
+
+    def has_key(self, key: str) -> bool:
+        """Return whether the entry has a key that its release reads."""
+        return key in self.tags and _is_in(self.release, key)
+
+    @property
+    def is_one_time_use(self) -> bool:
+        """Whether Nova reserves a device once a server has used it."""
+        return self.has_key('one_time_use') and (
+            self.tags['one_time_use'] == 'true'
+        )
 
     def check_names(self) -> None:
         """Check that Nova can derive names for Placement.
@@ -373,7 +398,21 @@ class DeviceSpec:
     @property
     def unknown_keys(self) -> tuple[str, ...]:
         """Keys that Nova stores and ignores: typing errors."""
-        return tuple(key for key in self.tags if key not in KEYS)
+        return tuple(
+            key
+            for key in self.tags
+            if key not in KEYS or not _is_in(self.release, key)
+        )
+
+
+def key_change(key: str) -> nova_changes.NovaChange | None:
+    """Return the change that added a key; None if every release has it."""
+    return _BOOLEANS.get(key)
+
+
+def _is_in(release: release_model.Release, key: str) -> bool:
+    change = key_change(key)
+    return change is None or release.has(change)
 
 
 def _invalid(reason: str) -> exceptions.InvalidDeviceSpec:
@@ -411,12 +450,15 @@ def parse(
     *,
     report_in_placement: bool = True,
     host: HostDevices = _NO_HOST,
+    release: release_model.Release | None = None,
 ) -> tuple[DeviceSpec, ...]:
     """Return the entries of a value of the option.
 
     :param report_in_placement: ``[pci]report_in_placement`` of the compute.
     :param host: The devices of the host; without them no address is that of a
         PF, so VFs match by their own addresses only.
+    :param release: The release of Nova that reads them; the newest by
+        default.
     :raises gpuclient.exceptions.InvalidDeviceSpec: nova-compute would not
         start, with the same message.
     """
@@ -430,6 +472,7 @@ def parse(
         raise _invalid(
             f"Invalid entry: '{quoting.spec(text)}'; Expecting list or dict"
         )
+    release = release or release_model.newest()
     specs = []
     for entry in entries:
         if not isinstance(entry, dict):
@@ -437,7 +480,9 @@ def parse(
                 f"Invalid entry: '{quoting.spec(str(entry))}'; Expecting dict"
             )
         try:
-            specs.append(_parse_entry(entry, report_in_placement, host))
+            specs.append(
+                _parse_entry(entry, report_in_placement, host, release)
+            )
         except (
             *(AttributeError, TypeError),
             # From re.compile().
@@ -452,6 +497,7 @@ def parse_all(
     *,
     report_in_placement: bool = True,
     host: HostDevices = _NO_HOST,
+    release: release_model.Release | None = None,
 ) -> tuple[DeviceSpec, ...]:
     """Return the entries of all values of a compute, in order.
 
@@ -461,7 +507,10 @@ def parse_all(
         spec
         for text in texts
         for spec in parse(
-            text, report_in_placement=report_in_placement, host=host
+            text,
+            report_in_placement=report_in_placement,
+            host=host,
+            release=release,
         )
     )
 
@@ -474,7 +523,10 @@ def first_match(
 
 
 def _parse_entry(
-    entry: Tags, report_in_placement: bool, host: HostDevices
+    entry: Tags,
+    report_in_placement: bool,
+    host: HostDevices,
+    release: release_model.Release,
 ) -> DeviceSpec:
     # In the order of nova/pci/devspec.py:PciDeviceSpec._init_dev_details.
     tags = dict(entry)
@@ -494,16 +546,22 @@ def _parse_entry(
         if devname
         else _parse_address(address or '*:*:*.*', host)
     )
-    for tag in ('managed', 'live_migratable', 'one_time_use'):
-        if tags.get(tag) is not None:
+    for tag in _BOOLEANS:
+        if tags.get(tag) is not None and _is_in(release, tag):
             tags[tag] = _normal_boolean(tag, tags[tag])
-    if tags.get('one_time_use') == 'true' and not report_in_placement:
+    spec = DeviceSpec(
+        vendor_id,
+        product_id,
+        pattern,
+        devname or None,
+        tags,
+        entry,
+        release,
+    )
+    if spec.is_one_time_use and not report_in_placement:
         raise _invalid(
             'one_time_use=true requires pci.report_in_placement to be enabled'
         )
-    spec = DeviceSpec(
-        vendor_id, product_id, pattern, devname or None, tags, entry
-    )
     if spec.remote_managed:
         _check_remote_managed(spec, host)
     return spec
@@ -700,7 +758,8 @@ def split_providers(
 ) -> tuple[str, ...]:
     """Return the PFs whose VFs are in several pools, by their addresses.
 
-    With pci_in_placement Nova assigns no device of a host that has one
+    With pci_in_placement Nova assigns no device of a host that has one, in
+    releases that compare pools
     (``nova/pci/stats.py:PciDeviceStats._assert_one_pool_per_rp_uuid``): VFs of
     a PF are one resource provider, and pools differ if any tags of their
     entries do (``_create_pool_keys_from_dev``).
@@ -708,7 +767,11 @@ def split_providers(
     pools: dict[str, list[Tags]] = {}
     for device in devices:
         spec = first_match(specs, device)
-        if spec is None or not spec.in_placement:
+        if (
+            spec is None
+            or not spec.in_placement
+            or not spec.release.has(nova_changes.ONE_POOL_OF_PROVIDER)
+        ):
             continue
         pool = {
             'vendor_id': device.vendor_id,
@@ -770,7 +833,7 @@ def _add(
         )
     if is_function:
         _check_no_one_time_use(spec, name)
-    elif spec.tags.get('one_time_use') == 'true':
+    elif spec.is_one_time_use:
         traits |= {'HW_PCI_ONE_TIME_USE'}
     devices = (*(present.devices if present else ()), device)
     by_name[name] = Provider(
@@ -795,7 +858,7 @@ def _check_not_related(present: Provider, device: HostDevice) -> None:
 
 
 def _check_no_one_time_use(spec: DeviceSpec, name: str) -> None:
-    if 'one_time_use' in spec.tags:
+    if spec.has_key('one_time_use'):
         raise _report(
             'Only type-PCI and type-PF devices may set one_time_use and '
             f'{name} does not qualify'

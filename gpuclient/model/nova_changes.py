@@ -99,6 +99,28 @@ AVAILABILITY_ZONE_FILTER = NovaChange(
     'nova/scheduler/filters',
     until=(28, 0, 0),
 )
+MAXPHYSADDR = NovaChange(
+    'maxphysaddr',
+    'A flavor can have hw:maxphysaddr_mode and hw:maxphysaddr_bits.',
+    'Nova ignores both: guests with several large GPUs may lack physical '
+    'address bits.',
+    'nova/virt/hardware.py:get_maxphysaddr_mode',
+    since=(29, 0, 0),
+)
+PACKED_VIRTQUEUE = NovaChange(
+    'packed-virtqueue',
+    'A flavor can have hw:virtio_packed_ring.',
+    'Nova ignores it.',
+    'nova/virt/hardware.py:get_packed_virtqueue_constraint',
+    since=(29, 0, 0),
+)
+TPM_MODEL_TRAIT = NovaChange(
+    'tpm-model-trait',
+    'Servers with a TPM require a trait for its model.',
+    'Servers with a TPM can be scheduled to a host without the model.',
+    'nova/scheduler/utils.py:ResourceRequest._translate_vtpm_request',
+    since=(30, 0, 0),
+)
 ALIAS_LIVE_MIGRATABLE = NovaChange(
     'alias-live-migratable',
     'An alias can have live_migratable.',
@@ -164,6 +186,43 @@ ONE_TIME_USE = NovaChange(
     'nova/compute/pci_placement_translator.py:PciResourceProvider.'
     '_handle_one_time_use',
     since=(32, 0, 0),
+)
+MEMORY_ENCRYPTION_MODEL = NovaChange(
+    'memory-encryption-model',
+    'A flavor can have hw:mem_encryption_model.',
+    'Nova ignores it; the memory is encrypted with amd-sev.',
+    'nova/virt/hardware.py:get_mem_encryption_constraint',
+    since=(32, 0, 0),
+)
+SOUND_MODEL = NovaChange(
+    'sound-model',
+    'A flavor can have hw:sound_model.',
+    'Nova ignores it.',
+    'nova/virt/hardware.py:get_sound_model',
+    since=(32, 0, 0),
+)
+TPM_SECRET_SECURITY = NovaChange(
+    'tpm-secret-security',
+    'A flavor can have hw:tpm_secret_security, and servers with a TPM require '
+    'a trait for it.',
+    'Nova ignores it.',
+    'nova/scheduler/request_filter.py:tpm_secret_security_filter',
+    since=(33, 0, 0),
+)
+MEMORY_ENCRYPTION_SNP = NovaChange(
+    'memory-encryption-snp',
+    'hw:mem_encryption_model can be amd-sev-snp or intel-tdx.',
+    'nova-api answers HTTP 500 to each request for a server with either.',
+    'nova/virt/hardware.py:MemEncryptionConfig.create',
+    since=(34, 0, 0),
+)
+LOCKED_MEMORY_REFUSED = NovaChange(
+    'locked-memory-refused',
+    'nova-api refuses hw:locked_memory without hw:mem_page_size with '
+    'HTTP 400.',
+    'It answers HTTP 500.',
+    'nova/api/openstack/compute/servers.py:INVALID_FLAVOR_IMAGE_EXCEPTIONS',
+    since=(34, 0, 0),
 )
 TRAIT_LIVE_MIGRATABLE = NovaChange(
     'trait-live-migratable',
@@ -231,6 +290,9 @@ CHANGES = (
     PCI_IN_PLACEMENT,
     ALIAS_PLACEMENT,
     AVAILABILITY_ZONE_FILTER,
+    MAXPHYSADDR,
+    PACKED_VIRTQUEUE,
+    TPM_MODEL_TRAIT,
     ALIAS_LIVE_MIGRATABLE,
     SPEC_MANAGED,
     CANDIDATES_BOUNDED,
@@ -239,7 +301,12 @@ CHANGES = (
     ALIASES_READ_AT_START,
     ALIASES_CHECKED_TOGETHER,
     ONE_TIME_USE,
+    MEMORY_ENCRYPTION_MODEL,
+    SOUND_MODEL,
     OVER_CAPACITY_CHANGES,
+    TPM_SECRET_SECURITY,
+    MEMORY_ENCRYPTION_SNP,
+    LOCKED_MEMORY_REFUSED,
     TRAIT_LIVE_MIGRATABLE,
     OWNER_NOVA,
     LIMITS_COUNT_ALIASES,

@@ -16,7 +16,9 @@ A test compares the tables with ``nova/scheduler/filters`` and
 ``nova/conf/scheduler.py``.
 """
 
+from gpuclient.model import nova_changes
 from gpuclient.model import oslo_values
+from gpuclient.model import release as release_model
 
 PCI = 'PciPassthroughFilter'
 NUMA = 'NUMATopologyFilter'
@@ -61,6 +63,9 @@ MODULES = {
     'ServerGroupAntiAffinityFilter': 'affinity_filter',
     'SimpleCIDRAffinityFilter': 'affinity_filter',
 }
+
+#: Filters that only some of the known releases have.
+_IN_SOME = {'AvailabilityZoneFilter': nova_changes.AVAILABILITY_ZONE_FILTER}
 
 _BY_PLACEMENT = 'Placement replaced it'
 #: Filters of earlier releases: the first release without each, and what
@@ -131,19 +136,34 @@ def removal(name: str) -> str | None:
 def has_last_nova(tool: str, name: str) -> bool:
     """Return whether the last Nova that a tool deploys has a filter.
 
+    Where the release is not known.
+
     :param tool: The name of the deployment tool; empty if there is none.
     :param name: A filter that Nova 34 does not have.
     """
     return name in REMOVED and REMOVED[name][0] > LAST_NOVA.get(tool, 34)
 
 
-def available(paths: tuple[str, ...]) -> frozenset[str] | None:
+def of_nova(release: release_model.Release) -> frozenset[str]:
+    """Return the names of all filters that a release has."""
+    return frozenset(
+        (
+            *MODULES,
+            *(name for name in _IN_SOME if release.has(_IN_SOME[name])),
+        )
+    )
+
+
+def available(
+    paths: tuple[str, ...], release: release_model.Release | None = None
+) -> frozenset[str] | None:
     """Return the names that ``enabled_filters`` may have.
 
     As ``nova/loadables.py:BaseLoader.get_matching_classes``: a path names a
     class, or a function that returns classes.
 
     :param paths: The values of ``available_filters``.
+    :param release: The release of Nova; the newest by default.
     :returns: None if they are not known: a function outside Nova returns
         them.
     """
@@ -151,7 +171,7 @@ def available(paths: tuple[str, ...]) -> frozenset[str] | None:
     for path in paths or (ALL_OF_NOVA,):
         _module, _dot, name = path.strip().rpartition('.')
         if path.strip() == ALL_OF_NOVA:
-            names |= MODULES.keys()
+            names |= of_nova(release or release_model.newest())
         elif name[:1].isupper():
             names.add(name)
         else:

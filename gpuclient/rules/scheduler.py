@@ -22,6 +22,7 @@ import re
 
 from gpuclient.model import configuration
 from gpuclient.model import deployment
+from gpuclient.model import release as release_model
 from gpuclient.model import scheduler_filters
 from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import finding
@@ -36,9 +37,14 @@ _OTHER_FILTERS = re.compile(r'\.\.\.|…|<.*>')
 
 
 def check(
-    services: _Services, aliases: list[alias_rules.AliasEntry]
+    services: _Services,
+    aliases: list[alias_rules.AliasEntry],
+    release: release_model.Release | None = None,
 ) -> _Findings:
-    """Check that nova-scheduler starts, and filters hosts by devices."""
+    """Check that nova-scheduler starts, and filters hosts by devices.
+
+    :param release: The release of Nova, where it is known.
+    """
     schedulers = [service for service in services if is_scheduler(service)]
     tracked = any(
         service.pci_in_placement
@@ -55,7 +61,7 @@ def check(
         filters = _filters(service, setting)
         if filters is None:
             continue
-        yield from _check_names(service, setting, filters)
+        yield from _check_names(service, setting, filters, release)
         yield from _check_list(setting, filters, aliases, pinned, tracked)
     if not tracked:
         yield from _check_unset(schedulers, aliases)
@@ -106,25 +112,27 @@ def _check_names(
     service: deployment.Process,
     setting: configuration.Setting,
     filters: list[str],
+    release: release_model.Release | None,
 ) -> _Findings:
     """Check that the filters exist.
 
-    A missing one raises ``SchedulerHostFilterNotFound``. Filters that the last
-    Nova of a deployment tool still has are no error today.
+    A missing one raises ``SchedulerHostFilterNotFound``. Filters that only the
+    release has, or the last Nova of a deployment tool, are no error today.
     """
     paths = service.values(_SECTION, 'available_filters')
     if any(path.depends or '$' in path.text for path in paths):
         return
-    available = scheduler_filters.available(tuple(path.text for path in paths))
+    texts = tuple(path.text for path in paths)
+    available = scheduler_filters.available(texts)
     if available is None:
         return
     missing = [name for name in filters if name not in available]
-    of_last_nova = [
+    exist_today = [
         name
         for name in missing
-        if scheduler_filters.has_last_nova(service.tool, name)
+        if _exists_today(name, service, texts, release)
     ]
-    for name in of_last_nova:
+    for name in exist_today:
         yield finding.Located(
             finding.warning(
                 'GPU326',
@@ -133,7 +141,7 @@ def _check_names(
             ),
             setting.place,
         )
-    missing = [name for name in missing if name not in of_last_nova]
+    missing = [name for name in missing if name not in exist_today]
     if missing:
         yield finding.Located(
             finding.error(
@@ -144,6 +152,18 @@ def _check_names(
             ),
             setting.place,
         )
+
+
+def _exists_today(
+    name: str,
+    service: deployment.Process,
+    paths: tuple[str, ...],
+    release: release_model.Release | None,
+) -> bool:
+    """Return whether Nova still has a filter that the newest has not."""
+    if release is None:
+        return scheduler_filters.has_last_nova(service.tool, name)
+    return name in (scheduler_filters.available(paths, release) or ())
 
 
 def remedy(name: str, available: frozenset[str]) -> str:

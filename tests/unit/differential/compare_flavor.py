@@ -54,8 +54,8 @@ def generate(source: random.Random) -> comparing.Case:
     }
 
 
-def compare(case: comparing.Case) -> str | None:
-    flavor = flavor_model.Flavor(
+def _flavor(case: comparing.Case) -> flavor_model.Flavor:
+    return flavor_model.Flavor(
         'id',
         'f',
         case['vcpus'],
@@ -66,6 +66,14 @@ def compare(case: comparing.Case) -> str | None:
         ephemeral=1,
         swap=case['swap'],
     )
+
+
+def accepts(case: comparing.Case) -> bool:
+    return test_boot_validation.of_nova(_flavor(case))[0] is None
+
+
+def compare(case: comparing.Case) -> str | None:
+    flavor = _flavor(case)
     validation = test_boot_validation.difference(flavor)
     if validation is not None:
         return f'validation: {validation}'
@@ -81,6 +89,7 @@ COMPARISON = comparing.Comparison(
     'flavor',
     generate,
     compare,
+    accepts,
     (
         _example(2, **{'hw:cpu_max_threads': '-1'}),
         _example(

@@ -57,17 +57,49 @@ def generate(source: random.Random) -> comparing.Case:
     }
 
 
+def accepts(case: comparing.Case) -> bool:
+    """Return whether a server can have a device by one of the aliases."""
+    host = making.of_case(case['host'])
+    try:
+        asked = nova_side.aliases(case['aliases'], case['in_placement'])
+    except nova_exception.PciInvalidAlias:
+        return False
+    with nova_side.on(host):
+        compute = nova_side.compute(
+            case['specs'],
+            host.devices,
+            dict(host.interfaces),
+            case['report'],
+        )
+    if isinstance(compute, Exception):
+        return False
+    try:
+        return any(
+            compute.serves(specs, case['in_placement'])
+            for _policy, specs in asked.values()
+        )
+    except nova_side.CRASHES:
+        return False
+
+
 def compare(case: comparing.Case) -> str | None:
     host = making.of_case(case['host'])
     report, in_placement = case['report'], case['in_placement']
     try:
         known = device_spec.parse_all(
-            case['specs'], report_in_placement=report, host=host
+            case['specs'],
+            report_in_placement=report,
+            host=host,
+            release=nova_side.RELEASE,
         )
         anywhere = device_spec.parse_all(
-            case['specs'], report_in_placement=report
+            case['specs'],
+            report_in_placement=report,
+            release=nova_side.RELEASE,
         )
-        names = alias_model.merge(case['aliases'], in_placement)
+        names = alias_model.merge(
+            case['aliases'], in_placement, nova_side.RELEASE
+        )
         asked = nova_side.aliases(case['aliases'], in_placement)
     except (exceptions.GPUError, nova_exception.PciInvalidAlias):
         # Of other comparisons.
@@ -86,6 +118,10 @@ def compare(case: comparing.Case) -> str | None:
     codes = _codes(case, names, anywhere)
     for name, aliases in names.items():
         served = compute.serves(asked[name][1], in_placement)
+        if not alias_model.can_be_requested(aliases, in_placement):
+            if served:
+                return f'several values: Nova serves {name}'
+            continue
         difference = (
             _compare_host(aliases, known, host, served, report, in_placement)
             or _compare_rules(
@@ -435,5 +471,5 @@ EXAMPLES = (
     ),
 )
 COMPARISON = comparing.Comparison(
-    'matching', generate, compare, EXAMPLES, weight=3
+    'matching', generate, compare, accepts, EXAMPLES, weight=3
 )

@@ -16,6 +16,8 @@ Old names, values of several files, sections in any case, continued lines and
 values that oslo.config refuses are among the cases.
 """
 
+import collections.abc
+import contextlib
 import functools
 import os
 import random
@@ -90,7 +92,9 @@ def _text(lines: list[list[str]]) -> str:
     )
 
 
-def compare(case: comparing.Case) -> str | None:
+@contextlib.contextmanager
+def _drop_ins(case: comparing.Case) -> collections.abc.Iterator[str]:
+    """Write the files of a case."""
     folder = tempfile.mkdtemp()
     try:
         drop_ins = os.path.join(folder, 'nova-compute.conf.d')
@@ -99,13 +103,27 @@ def compare(case: comparing.Case) -> str | None:
             path = os.path.join(drop_ins, f'{number:02}-gpu.conf')
             with open(path, 'w') as stream:
                 stream.write(_text(lines))
+        yield drop_ins
+    finally:
+        shutil.rmtree(folder)
+
+
+def accepts(case: comparing.Case) -> bool:
+    with _drop_ins(case) as drop_ins:
+        try:
+            _of_oslo(drop_ins)
+        except cfg.Error:
+            return False
+    return True
+
+
+def compare(case: comparing.Case) -> str | None:
+    with _drop_ins(case) as drop_ins:
         ours = _of_ours(drop_ins)
         try:
             nova_says = _of_oslo(drop_ins)
         except cfg.Error as exc:
             return None if ours is None else f'refused: {exc}, not by us'
-    finally:
-        shutil.rmtree(folder)
     if nova_says != ours:
         return f'options: oslo.config says {nova_says}, we say {ours}'
     return None
@@ -177,4 +195,6 @@ EXAMPLES = (
         ]
     },
 )
-COMPARISON = comparing.Comparison('options', generate, compare, EXAMPLES)
+COMPARISON = comparing.Comparison(
+    'options', generate, compare, accepts, EXAMPLES
+)

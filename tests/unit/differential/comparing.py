@@ -44,6 +44,8 @@ class Comparison:
     #: Returns in which the sides differ; None where they agree, or where the
     #: difference is a deliberate one, of ``finding.STRICTER_THAN_NOVA``.
     compare: collections.abc.Callable[[Case], str | None]
+    #: Returns whether Nova accepts a case.
+    accepts: collections.abc.Callable[[Case], bool]
     #: Cases on which the sides differed once.
     examples: tuple[Case, ...] = ()
     #: How many cases it gets, in relation to others.
@@ -92,12 +94,13 @@ def run(
     """Yield the disagreements among some cases."""
     for number in numbers:
         case = make(comparison, seed, number)
-        difference = _compare(comparison, case)
+        difference = compare(comparison, case)
         if difference is not None:
             yield Disagreement(comparison, number, case, difference)
 
 
-def _compare(comparison: Comparison, case: Case) -> str | None:
+def compare(comparison: Comparison, case: Case) -> str | None:
+    """Return in which the sides differ; None where they agree."""
     try:
         return comparison.compare(case)
     except Exception as exc:
@@ -113,7 +116,7 @@ def smallest(disagreement: Disagreement) -> Disagreement:
         for case in _smaller(least.case):
             if next(steps) > _SMALLER:
                 return least
-            difference = _compare(least.comparison, case)
+            difference = compare(least.comparison, case)
             if difference is not None and _kind(difference) == _kind(
                 least.difference
             ):

@@ -32,9 +32,15 @@ from nova.pci import devspec
 from nova.pci import request as nova_request
 from nova.pci import stats as nova_stats
 from nova.pci import whitelist
+from nova import version
 import os_traits
 
 from gpuclient.model import device_spec
+from gpuclient.model import nova_changes
+from gpuclient.model import release
+
+#: Of the Nova that is installed, by which both sides judge.
+RELEASE = release.parse(version.version_string())
 
 objects.register_all()
 # Nova says of each file of sysfs that it is not there.
@@ -45,6 +51,12 @@ logging.getLogger('nova').addHandler(logging.NullHandler())
 VALIDATOR = jsonschema.validators.validator_for(nova_request._ALIAS_SCHEMA)
 VALIDATOR.check_schema(nova_request._ALIAS_SCHEMA)
 _REQUEST = '9a1f0c5e-4f1b-4c39-8d0a-6f2f5b7f1a11'
+#: Nova up to 30 reads the aliases with each request, and does not cache them.
+READER = (
+    'get_alias_from_config'
+    if hasattr(nova_request, 'get_alias_from_config')
+    else '_get_alias_from_config'
+)
 #: What Nova does not foresee.
 CRASHES = (AttributeError, TypeError, ValueError)
 
@@ -102,13 +114,15 @@ def aliases(texts: list[str], in_placement: bool) -> dict[str, typing.Any]:
         # Substitution of $name is for other tests.
         escaped = [text.replace('$', '$$') for text in texts]
         conf.set_override('alias', escaped, 'pci')
-        nova_request.get_alias_from_config.cache_clear()
+        read = getattr(nova_request, READER)
+        forget = getattr(read, 'cache_clear', lambda: None)
+        forget()
         try:
             with unittest.mock.patch.object(VALIDATOR, 'check_schema'):
-                return nova_request.get_alias_from_config()
+                return dict(read())
         finally:
             conf.clear_override('alias', 'pci')
-            nova_request.get_alias_from_config.cache_clear()
+            forget()
 
 
 def record(device: device_spec.HostDevice) -> objects.PciDevice:
@@ -153,9 +167,24 @@ def first_matches(
     """Return the number of the entry that Nova takes for each device."""
     matches = []
     for device in devices:
-        match = specs.device_assignable(from_libvirt(device))
+        match = assigned(specs, device)
         matches.append(None if match is None else specs.specs.index(match))
     return matches
+
+
+def assigned(
+    specs: whitelist.Whitelist, device: device_spec.HostDevice
+) -> devspec.PciDeviceSpec | None:
+    """Return the entry that Nova takes for a device.
+
+    ``device_assignable`` returns it in Nova 31 and later, before only whether
+    there is one.
+    """
+    fields = from_libvirt(device)
+    match = specs.device_assignable(fields)
+    if isinstance(match, bool):
+        return next((spec for spec in specs.specs if spec.match(fields)), None)
+    return match
 
 
 def view(
@@ -222,7 +251,11 @@ class Compute:
             pci_requests=objects.InstancePCIRequests(requests=[request]),
         )
         with options(in_placement=True):
-            asked.generate_request_groups_from_pci_requests()
+            try:
+                asked.generate_request_groups_from_pci_requests()
+            except ValueError:
+                # Up to 31.3.0 of an alias with several values: HTTP 500.
+                return False
         (group,) = asked.requested_resources
         return any(
             self.scheduled.support_requests(
@@ -231,9 +264,15 @@ class Compute:
             for name, provider in self.providers.items()
             # The question that Placement answers.
             if group.resources.keys() == {provider.resource_class}
-            and group.required_traits
-            <= provider.traits | {os_traits.OWNER_NOVA}
+            and group.required_traits <= provider.traits | _traits_of_all()
         )
+
+
+def _traits_of_all() -> set[str]:
+    """Return traits that ``update_provider_tree_for_pci`` adds."""
+    if RELEASE.has(nova_changes.OWNER_NOVA):
+        return {os_traits.OWNER_NOVA}
+    return set()
 
 
 def compute(
@@ -252,7 +291,7 @@ def compute(
             records = [
                 record(device)
                 for device in devices
-                if specs.device_assignable(from_libvirt(device)) is not None
+                if assigned(specs, device) is not None
             ]
             return Compute(specs, records, report)
         except (nova_exception.NovaException, *CRASHES) as exc:

@@ -22,6 +22,7 @@ import testtools
 from gpuclient.model import boot_validation
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import quoting
+from tests.unit.differential import nova_side
 
 #: Values of each extra spec that the validation reads: right, wrong, empty.
 VALUES: dict[str, tuple[str, ...]] = {
@@ -153,11 +154,12 @@ def of_nova(
         # nova/compute/api.py:_checks_for_create_and_rebuild
         api.API._validate_flavor_image_numa_pci({'properties': {}}, record)
         topology = hardware.numa_get_constraints(record, image)
-        hardware.get_sound_model(record, image)
+        if hasattr(hardware, 'get_sound_model'):
+            hardware.get_sound_model(record, image)
         # nova/compute/api.py:_validate_and_build_base_options
         hardware.get_pci_numa_policy_constraint(record, image)
         with unittest.mock.patch.object(
-            request, 'get_alias_from_config', lambda: known
+            request, nova_side.READER, lambda: known
         ):
             request.get_pci_requests_from_flavor(record)
     except servers.INVALID_FLAVOR_IMAGE_EXCEPTIONS as exc:
@@ -174,8 +176,12 @@ def of_nova(
         request_level_params=objects.RequestLevelParams(),
     )
     try:
-        request_filter.ephemeral_encryption_filter(None, spec)
-        request_filter.tpm_secret_security_filter(None, spec)
+        for name in (
+            'ephemeral_encryption_filter',
+            'tpm_secret_security_filter',
+        ):
+            if hasattr(request_filter, name):
+                getattr(request_filter, name)(None, spec)
         utils.ResourceRequest.from_request_spec(spec)
     except exception.RequestFilterFailed as exc:
         return exc.kwargs['reason'], None, False
@@ -187,7 +193,7 @@ def of_nova(
 def difference(flavor: flavor_model.Flavor) -> str | None:
     """Return in what we and Nova differ; None where both agree."""
     reason, status, has_topology = of_nova(flavor)
-    ours = boot_validation.validate(flavor)
+    ours = boot_validation.validate(flavor, nova_side.RELEASE)
     if reason is None:
         if ours.refusal is not None:
             return f'Nova takes it, we do not: {ours.refusal}'

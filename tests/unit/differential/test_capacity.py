@@ -23,6 +23,7 @@ from gpuclient.model import alias as alias_model
 from gpuclient.model import boot_validation
 from gpuclient.model import demand as demand_model
 from gpuclient.model import flavor as flavor_model
+from tests.unit.differential import nova_side
 
 ALIASES = {
     'a2': alias_model.Alias('a2', vendor_id='10de', product_id='25b6'),
@@ -129,13 +130,14 @@ def of_nova(
     conf.filter_scheduler.pci_in_placement = True
     with mock.patch('nova.objects.request_spec.CONF', conf):
         spec.generate_request_groups_from_pci_requests()
-    for request in (
-        request_filter.packed_virtqueue_filter,
-        request_filter.ephemeral_encryption_filter,
-        request_filter.virtio_sound_filter,
-        request_filter.tpm_secret_security_filter,
+    for name in (
+        'packed_virtqueue_filter',
+        'ephemeral_encryption_filter',
+        'virtio_sound_filter',
+        'tpm_secret_security_filter',
     ):
-        request(None, spec)
+        if hasattr(request_filter, name):
+            getattr(request_filter, name)(None, spec)
     asked = utils.ResourceRequest.from_request_spec(spec)
     own = asked.get_request_group(None)
     groups = sorted(
@@ -157,7 +159,7 @@ def of_nova(
 
 
 def of_ours(flavor: flavor_model.Flavor) -> tuple[typing.Any, ...]:
-    wanted = demand_model.demand(flavor, ALIASES)
+    wanted = demand_model.demand(flavor, ALIASES, release=nova_side.RELEASE)
     return (
         wanted.resources,
         set(wanted.required),
@@ -177,7 +179,7 @@ def of_ours(flavor: flavor_model.Flavor) -> tuple[typing.Any, ...]:
 
 def difference(flavor: flavor_model.Flavor) -> str | None:
     """Return in what we and Nova differ; None where both agree."""
-    if boot_validation.validate(flavor).refusal is not None:
+    if boot_validation.validate(flavor, nova_side.RELEASE).refusal is not None:
         # See test_boot_validation.py.
         return None
     nova, ours = of_nova(flavor), of_ours(flavor)

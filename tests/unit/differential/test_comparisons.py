@@ -71,13 +71,17 @@ class TestComparisons(testtools.TestCase):
             'numbers',
             lambda source: [source.randrange(9) for _ in range(9)],
             lambda case: 'it has a 4' if 4 in case else None,
+            lambda case: True,
         )
         disagreement = next(comparing.run(comparison, 1, range(100)))
         self.assertEqual([4], comparing.smallest(disagreement).case)
 
     def test_failures_are_differences(self) -> None:
         comparison = comparing.Comparison(
-            'failure', lambda source: source.random(), lambda case: case[0]
+            'failure',
+            lambda source: source.random(),
+            lambda case: case[0],
+            lambda case: True,
         )
         (disagreement,) = comparing.run(comparison, 1, range(1))
         self.assertIn('TypeError', disagreement.difference)
