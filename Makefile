@@ -23,6 +23,7 @@ help:
 	@echo 'make fuzz            a million random documents for the readers'
 	@echo 'make test-differential  verdicts held against those of Nova, of a random seed'
 	@echo 'make test-releases      the same of each release of Nova, by that Nova'
+	@echo 'make test-rehearsal-releases  a cloud of each release of Nova; needs a package index'
 	@echo 'make unit            unit tests only'
 	@echo 'make functional      functional tests only, on an embedded cloud'
 	@echo 'make lint            ruff and mypy'
@@ -79,6 +80,10 @@ test-capacity: $(READY)
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz --count 1000000
+
+.PHONY: test-rehearsal-releases
+test-rehearsal-releases: $(READY)
+	$(BIN)/python -m testtools.run tests.functional.other_releases
 
 .PHONY: test-differential
 test-differential: $(READY)

@@ -30,6 +30,7 @@ from gpuclient import exceptions
 from gpuclient.model import configuration
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import partial_result
+from gpuclient.model import release as releases
 from gpuclient.rehearsal import api as rehearsal
 
 #: Servers to try to boot beyond those that are expected.
@@ -44,18 +45,20 @@ def start(
     say: rehearsal.Say,
     keep: str | None = None,
     bound_to: int | None = None,
+    release: releases.Release | None = None,
 ) -> contextlib.AbstractContextManager[rehearsal.RehearsalCloud]:
     """Start the cloud of a plan, and delete it at the end.
 
     :param say: Called with each line of progress.
     :param keep: Keep the cloud under this name.
     :param bound_to: The ID of a process with which a kept cloud stops.
+    :param release: The release of Nova; the installed one by default.
     :raises gpuclient.exceptions.GPUError: The cloud did not start.
     """
     if keep is None:
-        return rehearsal.temporary(plan.spec, say)
+        return rehearsal.temporary(plan.spec, say, release)
     return rehearsal.kept(
-        rehearsal.folder(keep, None), plan.spec, say, bound_to
+        rehearsal.folder(keep, None), plan.spec, say, bound_to, release
     )
 
 

@@ -22,6 +22,7 @@ import tempfile
 import typing
 
 from gpuclient import exceptions
+from gpuclient.model import release as releases
 from gpuclient.rehearsal import control
 from gpuclient.rehearsal import launch
 from gpuclient.rehearsal import state
@@ -29,7 +30,9 @@ from gpuclient.rehearsal import state
 
 @contextlib.contextmanager
 def temporary(
-    document: typing.Any, say: launch.Say | None = None
+    document: typing.Any,
+    say: launch.Say | None = None,
+    release: releases.Release | None = None,
 ) -> collections.abc.Iterator[control.RehearsalCloud]:
     """Start a cloud that is deleted at the end, with all its files.
 
@@ -38,6 +41,7 @@ def temporary(
 
     :param document: The spec.
     :param say: Called with each line of progress.
+    :param release: The release of Nova; the installed one by default.
     :returns: The cloud. Where a service of Nova did not start, its state may
         be ``failed``.
     :raises InvalidValue: The spec is invalid.
@@ -47,7 +51,7 @@ def temporary(
         path = tempfile.mkdtemp(prefix='gpu-rehearse-')
         folder = state.StateFolder(os.path.basename(path), path)
         try:
-            yield _start(folder, document, say, bound_to=os.getpid())
+            yield _start(folder, document, say, os.getpid(), release)
         finally:
             _stop_and_delete(folder)
 
@@ -67,11 +71,13 @@ def kept(
     document: typing.Any,
     say: launch.Say | None = None,
     bound_to: int | None = None,
+    release: releases.Release | None = None,
 ) -> collections.abc.Iterator[control.RehearsalCloud]:
     """Start a cloud that keeps running; otherwise as :func:`temporary`.
 
     :param bound_to: The ID of a process: the cloud stops when that process
         ends.
+    :param release: The release of Nova; the installed one by default.
     :raises RehearsalError: The folder has a cloud already.
     """
     if folder.exists():
@@ -80,7 +86,7 @@ def kept(
             f'name, or delete it with "openstack gpu rehearsal stop '
             f'{folder.name} --delete"'
         )
-    yield _start(folder, document, say, bound_to=bound_to)
+    yield _start(folder, document, say, bound_to, release)
 
 
 def _start(
@@ -88,10 +94,11 @@ def _start(
     document: typing.Any,
     say: launch.Say | None,
     bound_to: int | None,
+    release: releases.Release | None,
 ) -> control.RehearsalCloud:
     """Start a cloud; also return one in which Nova did not start."""
     try:
-        return control.start(folder, document, say, bound_to=bound_to)
+        return control.start(folder, document, say, bound_to, release)
     except exceptions.RehearsalError:
         if folder.exists():
             cloud = control.look(folder)

@@ -133,6 +133,23 @@ class TestImports(testtools.TestCase):
                     path,
                 )
 
+    def test_processes_of_nova(self) -> None:
+        """They import nothing of ours that needs newer libraries."""
+        room = ROOT / 'rehearsal' / 'nova_worker'
+        beside = {'gpuclient.rehearsal.messaging'}
+        for path in (*room.glob('*.py'), ROOT / 'rehearsal' / 'messaging.py'):
+            self.assertEqual(
+                set(),
+                {
+                    name
+                    for name in imported(path)
+                    if name.startswith('gpuclient')
+                    and not name.startswith('gpuclient.rehearsal.nova_worker')
+                }
+                - beside,
+                path,
+            )
+
     def test_commands_parse_and_print(self) -> None:
         """They neither ask clouds and hosts nor judge by themselves."""
         below = ('cloud', 'host', 'rules', 'rehearsal', 'config_rehearsal')

@@ -32,6 +32,7 @@ with lazy_imports.deferred():
     from gpuclient.host import bundle as host_bundle
     from gpuclient.model import partial_result
     from gpuclient.model import pci
+    from gpuclient.model import release as releases
     from gpuclient.operations import config_check
     from gpuclient.osc import columns
     from gpuclient.osc import config_paths
@@ -93,24 +94,7 @@ Example::
                 'exactly its devices, CPUs and memory (repeat for several)'
             ),
         )
-        parser.add_argument(
-            '--keep',
-            metavar='<name>',
-            help=(
-                'Keep the cloud running as a rehearsal cloud of this name '
-                '(see "openstack gpu rehearsal show" and "openstack gpu '
-                'rehearsal stop")'
-            ),
-        )
-        parser.add_argument(
-            '--bound-to',
-            metavar='<pid>',
-            type=int,
-            help=(
-                'With --keep: stop the cloud when this process ends, even if '
-                'it is killed (in a script: --bound-to $$)'
-            ),
-        )
+        _add_cloud(parser)
         parser.add_argument(
             '--long',
             action='store_true',
@@ -163,7 +147,12 @@ Example::
         report: reporting.Report,
     ) -> partial_result.PartialResult[list[reporting.Row]]:
         keep = parsed_args.keep
-        start = running.start(plan, self.say, keep, parsed_args.bound_to)
+        release = None
+        if parsed_args.release is not None:
+            release = releases.parse(parsed_args.release)
+        start = running.start(
+            plan, self.say, keep, parsed_args.bound_to, release
+        )
         with start as cloud:
             if keep is not None:
                 # Also named where the run fails.
@@ -190,6 +179,35 @@ _COLUMNS: dict[str, typing.Callable[[reporting.Row], object]] = {
     ),
     'Line': lambda row: row.place.line if row.place else None,
 }
+
+
+def _add_cloud(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--release',
+        metavar='<release>',
+        help=(
+            'Release of Nova to run, 2024.1 or later: 2025.1, epoxy, 31 '
+            'or 31.3.1 (default: the installed one)'
+        ),
+    )
+    parser.add_argument(
+        '--keep',
+        metavar='<name>',
+        help=(
+            'Keep the cloud running as a rehearsal cloud of this name '
+            '(see "openstack gpu rehearsal show" and "openstack gpu '
+            'rehearsal stop")'
+        ),
+    )
+    parser.add_argument(
+        '--bound-to',
+        metavar='<pid>',
+        type=int,
+        help=(
+            'With --keep: stop the cloud when this process ends, even if '
+            'it is killed (in a script: --bound-to $$)'
+        ),
+    )
 
 
 def _count(number: int | None) -> int:

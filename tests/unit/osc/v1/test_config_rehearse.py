@@ -25,6 +25,7 @@ import fixtures
 import testtools
 
 from gpuclient import exceptions
+from gpuclient.model import release
 from gpuclient.osc.v1 import config_rehearse
 from gpuclient.rehearsal import api
 from gpuclient.rehearsal import control
@@ -197,8 +198,10 @@ class TestKeptCloud(CommandTestCase):
         document: typing.Any,
         say: object,
         bound_to: int | None,
+        nova: release.Release | None,
     ) -> control.RehearsalCloud:
         self.bound_to = bound_to
+        self.release = nova
         folder.create()
         with socket.create_server(('127.0.0.1', 0)) as server:
             port = server.getsockname()[1]
@@ -229,7 +232,8 @@ class TestKeptCloud(CommandTestCase):
             '[pci]\ndevice_spec = {"address": "0000:04:00.0"}\n'
         )
         error = self.refused(
-            *('--keep', 'lab', '--bound-to', str(os.getpid()))
+            *('--keep', 'lab', '--bound-to', str(os.getpid())),
+            *('--release', '2025.1'),
         )
         self.assertIn('Unable to establish connection', error)
         self.assertTrue(
@@ -237,3 +241,4 @@ class TestKeptCloud(CommandTestCase):
             error,
         )
         self.assertEqual(os.getpid(), self.bound_to)
+        self.assertEqual(release.parse('31'), self.release)

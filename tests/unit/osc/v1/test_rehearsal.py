@@ -28,6 +28,7 @@ from gpuclient.osc.v1 import rehearsal
 from gpuclient.rehearsal import api
 from gpuclient.rehearsal import control
 from gpuclient.rehearsal import launch
+from gpuclient.rehearsal import nova_overlay
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
 
@@ -131,6 +132,55 @@ class TestCommands(testtools.TestCase):
         self.assertEqual(1, status)
         self.assertEqual('lab', json.loads(text)['name'])
         self.assertEqual(spec.default(3, 2), start.call_args.args[1])
+
+    def test_release(self):
+        self._make()
+        cloud = control.look(self.folder)
+        with unittest.mock.patch.object(
+            api, 'start', return_value=cloud
+        ) as start:
+            self._run(rehearsal.StartRehearsal, '--release', 'epoxy')
+        self.assertEqual('2025.1', start.call_args.args[4].series)
+
+    def test_unknown_release(self):
+        self.assertEqual(
+            "Unknown Nova release '2099.1': use a release (zed to 2026.2, 26 "
+            'to 34), a version of Nova (31.3.1) or a product (rhoso-18)',
+            self._refused(rehearsal.StartRehearsal, '--release', '2099.1'),
+        )
+        self.assertFalse(os.path.exists(self.directory))
+
+    def test_release_that_cannot_run(self):
+        self.assertEqual(
+            'Nova 27 cannot run with the libraries of this environment: '
+            'choose Nova 29 (2024.1) or later',
+            self._refused(rehearsal.StartRehearsal, '--release', '2023.1'),
+        )
+        self.assertFalse(os.path.exists(self.directory))
+
+    def test_other_release_than_that_of_the_databases(self):
+        self._make()
+        with unittest.mock.patch.object(
+            launch, 'launch', side_effect=AssertionError
+        ):
+            self.assertEqual(
+                'Rehearsal cloud lab has databases of Nova 31.3.1, which '
+                'cannot run with Nova 34.0.0: delete it first with '
+                '"openstack gpu rehearsal stop lab --delete", or choose '
+                'another name',
+                self._refused(rehearsal.StartRehearsal, '--release', '34'),
+            )
+
+    def test_release_of_the_last_start(self):
+        self._make()
+        with (
+            unittest.mock.patch.object(
+                nova_overlay, 'prepare', side_effect=ValueError
+            ) as prepare,
+            testtools.ExpectedException(ValueError),
+        ):
+            self._run(rehearsal.StartRehearsal)
+        self.assertEqual((31, 3, 1), prepare.call_args.args[0].version)
 
     def test_no_such_cloud(self):
         for command in (rehearsal.ShowRehearsal, rehearsal.StopRehearsal):

@@ -1,0 +1,186 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""A cloud of each release of Nova: servers with their cards.
+
+::
+
+    make test-rehearsal-releases
+
+Releases that are not in the user's cache are installed from the package index.
+"""
+
+import json
+import os
+import pathlib
+import typing
+
+import fixtures
+import openstack
+from openstack import connection
+import yaml
+
+from gpuclient.model import release as releases
+from tests.functional import base
+
+#: Of the user: tests have others.
+_CACHE = os.environ.get(
+    'XDG_CACHE_HOME', os.path.join(os.path.expanduser('~'), '.cache')
+)
+_CARD = {'vendor_id': '10de', 'product_id': '20f1'}
+#: Not a type of devices.
+_BAD_ALIAS = json.dumps({**_CARD, 'name': 'bad', 'device_type': 'PF'})
+
+
+class ReleaseTestCase(base.OwnCloudTestCase):
+    timeout = 600
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.useFixture(fixtures.EnvironmentVariable('XDG_CACHE_HOME', _CACHE))
+
+    def start_release(
+        self, number: int, *arguments: str, status: int = 0
+    ) -> dict[str, typing.Any]:
+        release = releases.parse(str(number))
+        cloud = self.start(
+            f'nova-{number}',
+            *('--release', release.series, *arguments),
+            status=status,
+        )
+        self.assertEqual(release.series, cloud['release'])
+        self.assertEqual(str(number), cloud['nova_version'].split('.')[0])
+        return cloud
+
+
+class TestServers(ReleaseTestCase):
+    """Start, boot, restart, stop, start."""
+
+    def test_nova_29(self) -> None:
+        self._check(29)
+
+    def test_nova_30(self) -> None:
+        self._check(30)
+
+    def test_nova_31(self) -> None:
+        self._check(31)
+
+    def test_nova_32(self) -> None:
+        self._check(32)
+
+    def test_nova_33(self) -> None:
+        self._check(33)
+
+    def _check(self, number: int) -> None:
+        cloud = self.start_release(number)
+        self.assertEqual(
+            {'ready'}, {service['state'] for service in cloud['services']}
+        )
+        name = cloud['name']
+        client = openstack.connect(cloud=self.os_cloud)
+        self.addCleanup(client.close)
+        self.assertEqual(
+            f'2.{releases.parse(str(number)).microversion}',
+            '.'.join(
+                map(
+                    str,
+                    client.compute.get_endpoint_data().max_microversion,
+                )
+            ),
+        )
+        flavor = client.compute.create_flavor(
+            name='gpu', vcpus=1, ram=512, disk=1
+        )
+        client.compute.create_flavor_extra_specs(
+            flavor, {'pci_passthrough:alias': 'nvidia_a100:1'}
+        )
+        server = self._boot(client, 'ACTIVE')
+        self.assertEqual(1, self._cards(client, server))
+        for service in ('nova-compute', 'nova-api-1', 'nova-scheduler'):
+            self.openstack(
+                *('gpu', 'rehearsal', 'restart', name),
+                *('--service', service, '-f', 'json'),
+            )
+        self.assertEqual(1, self._cards(client, self._boot(client, 'ACTIVE')))
+        failed = self._boot(client, 'ERROR')
+        self.assertIn('No valid host', failed.fault['message'])
+
+        self.openstack('gpu', 'rehearsal', 'stop', name)
+        again = self.start(name)
+        self.assertEqual(cloud['nova_version'], again['nova_version'])
+        client = openstack.connect(cloud=self.os_cloud)
+        self.addCleanup(client.close)
+        self.assertEqual('ACTIVE', client.compute.get_server(server.id).status)
+        client.compute.delete_server(server)
+        client.compute.wait_for_delete(server, interval=0.2, wait=60)
+        self.assertEqual(0, self._cards(client, server))
+
+    def _boot(self, client: connection.Connection, status: str) -> typing.Any:
+        (image,) = client.image.images(name='blank')
+        server = client.compute.create_server(
+            name='server',
+            flavor_id=client.compute.find_flavor('gpu').id,
+            image_id=image.id,
+            networks='none',
+        )
+
+        def settled() -> typing.Any:
+            current = client.compute.get_server(server.id)
+            return current if current.status in ('ACTIVE', 'ERROR') else None
+
+        result = base.wait_until(settled)
+        self.assertEqual(status, result.status, result.fault)
+        return result
+
+    @staticmethod
+    def _cards(client: connection.Connection, server: typing.Any) -> int:
+        allocations = client.placement.get(
+            f'/allocations/{server.id}', microversion='1.28'
+        ).json()['allocations']
+        return sum(
+            allocation['resources'].get('CUSTOM_PCI_10DE_20F1', 0)
+            for allocation in allocations.values()
+        )
+
+
+class TestRefused(ReleaseTestCase):
+    """An alias that is invalid, in releases that check and do not check it."""
+
+    def test_nova_30_starts(self) -> None:
+        cloud = self.start_release(30, '--spec', self._spec())
+        self.assertEqual(
+            {'ready'}, {service['state'] for service in cloud['services']}
+        )
+
+    def test_nova_31_does_not_start(self) -> None:
+        cloud = self.start_release(31, '--spec', self._spec(), status=1)
+        services = {
+            service['name']: service
+            for service in cloud['services']
+            if service['state'] != 'ready'
+        }
+        self.assertEqual({'nova-api-1', 'nova-compute'}, set(services))
+        for service in services.values():
+            self.assertEqual('refused', service['state'])
+            self.assertIn('Invalid PCI alias', service['message'])
+
+    def _spec(self) -> str:
+        path = pathlib.Path(self.directory, 'spec.yaml')
+        config = f'[pci]\nalias = {_BAD_ALIAS}\n'
+        path.write_text(
+            yaml.safe_dump(
+                {
+                    'control_plane': {'api': [{'config': config}]},
+                    'hosts': [{'name': 'gpu-1', 'config': config}],
+                }
+            )
+        )
+        return os.fspath(path)
