@@ -181,14 +181,14 @@ class TestCreate(AliasTestCase):
             self.assertIn('control character', error)
         self.assertEqual('[pci]\n', pathlib.Path(file).read_text())
 
-    def test_another_meaning(self) -> None:
+    def test_definition_that_differs(self) -> None:
         file = self.file(f'[pci]\n\n# mine\n{LINE}\n')
         message = self.denied('nvidia_a2', *IDS, '--config', file)
         self.assertIn(f'{file}, line 4', message)
         self.assertIn('another definition', message)
         self.assertIn(LINE.removeprefix('alias = '), message)
 
-    def test_servers_show_another_meaning(self) -> None:
+    def test_definition_that_differs_from_that_of_servers(self) -> None:
         self.boot(self.make_flavor('nvidia_pci:1'))
         shown = self.create(
             'nvidia_pci', *IDS, '--device-type', 'type-PCI', '--dry-run'
@@ -236,7 +236,7 @@ class TestCreate(AliasTestCase):
             f'\ufeff[pci]\n{LINE}\n', pathlib.Path(file).read_text()
         )
 
-    def test_matches_nothing(self) -> None:
+    def test_alias_that_matches_no_device(self) -> None:
         shown = self.create(
             'none',
             '--vendor-id',
@@ -248,7 +248,7 @@ class TestCreate(AliasTestCase):
         )
         self.assertIn('GPU116', shown['warnings'][-1])
 
-    def test_what_was_written_is_read_by_nova(self) -> None:
+    def test_nova_reads_the_written_alias(self) -> None:
         """The line survives oslo.config and Nova's own reader."""
         import nova.conf
         from nova.pci import request
@@ -330,7 +330,7 @@ class TestWithoutCloud(AliasTestCase):
             self.refused('gpu', 'alias', 'list'),
         )
 
-    def test_other_commands_need_one(self) -> None:
+    def test_option_that_other_commands_require(self) -> None:
         for arguments in (
             ('placement', 'list'),
             ('placement', 'show', 'x'),
@@ -401,7 +401,7 @@ class TestListAndShow(AliasTestCase):
         listed = self.as_member('gpu', 'alias', 'list', '-f', 'json')
         self.assertIn('nvidia_pci', [row['Name'] for row in listed])
 
-    def test_files_that_disagree(self) -> None:
+    def test_files_with_different_definitions(self) -> None:
         api = self.file(f'[pci]\n{LINE}\n', 'api')
         compute = self.file(
             f'[pci]\n{LINE.replace("type-PF", "type-PCI")}\n', 'compute'
@@ -508,7 +508,7 @@ class TestSetAndDelete(AliasTestCase):
         )
         self.assertIn(f"No file defines alias '{name}'", message)
 
-    def test_delete_what_a_server_booted_with(self) -> None:
+    def test_delete_alias_of_a_server(self) -> None:
         flavor = self.make_flavor('nvidia_pci:1')
         server = self.boot(flavor, os_cloud=base.MEMBER)
         self.openstack(

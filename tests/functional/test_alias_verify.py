@@ -87,7 +87,7 @@ class TestVerify(base.CloudTestCase):
             'gpu', 'alias', 'verify', 'a', '--attempts', '0', status=2
         )
 
-    def test_other_answers_are_unknown(self) -> None:
+    def test_other_responses_are_unknown(self) -> None:
         """Whatever else comes is never taken for a yes."""
         flavor = self.make_flavor('nvidia_a2:1')
         for answer, message in (
@@ -117,7 +117,7 @@ class TestVerify(base.CloudTestCase):
 
 
 class TestVerifyReplicas(test_rehearsal_hosts.DifferingHostsTestCase):
-    def test_replicas_that_disagree(self) -> None:
+    def test_replicas_with_different_aliases(self) -> None:
         """Two nova-api with different aliases behind a load balancer."""
         folder = pathlib.Path(self.started.cloud['directory'])
         between = self.enterContext(

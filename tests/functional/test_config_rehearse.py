@@ -63,12 +63,12 @@ class TestRehearse(base.OwnCloudTestCase):
         os.chdir(folder)
         return folder
 
-    def test_the_example_of_the_origin_document(self):
+    def test_example_configuration(self):
         self.addCleanup(os.chdir, os.getcwd())
         self.copy('origin')
         self.assert_golden('config_rehearse', self.rehearse('.'))
 
-    def test_what_config_create_writes(self):
+    def test_output_of_config_create(self):
         """Nova reports exactly the cards of the description."""
         created = self.openstack(
             *('gpu', 'config', 'create', os.fspath(_EXAMPLE), '-f', 'json'),
@@ -87,8 +87,8 @@ class TestRehearse(base.OwnCloudTestCase):
         )
         self.assertEqual([], [row for row in rows if row['Codes']])
 
-    def test_what_is_wrong_is_told(self):
-        """Nova's own words, and which finding told of it before."""
+    def test_errors_of_nova(self):
+        """Rows have Nova's message and the findings that predict it."""
         self.addCleanup(os.chdir, os.getcwd())
         folder = self.copy('plain')
         self.stop_at_the_end('kept')
@@ -97,6 +97,14 @@ class TestRehearse(base.OwnCloudTestCase):
             *('--long', '.'),
             status=3,
         )
+        self._check_rows(rows)
+        self._check_kept_cloud()
+        message = self.refused(
+            'gpu', 'config', 'rehearse', '--keep', 'kept', os.fspath(folder)
+        )
+        self.assertIn('Rehearsal cloud kept exists already', message)
+
+    def _check_rows(self, rows):
         self.assertEqual(
             [
                 ('service', 'nova-api-1', 'started', None, None, []),
@@ -154,7 +162,8 @@ class TestRehearse(base.OwnCloudTestCase):
             ],
         )
 
-        # It runs on, and holds nothing that is secret.
+    def _check_kept_cloud(self):
+        """It is running, and has no secret of the configuration."""
         cloud = self.openstack(
             'gpu', 'rehearsal', 'show', 'kept', '-f', 'json'
         )
@@ -167,12 +176,8 @@ class TestRehearse(base.OwnCloudTestCase):
         self.assertNotEqual([], files)
         for path in files:
             self.assertNotIn(b'hunter2', path.read_bytes(), path)
-        message = self.refused(
-            'gpu', 'config', 'rehearse', '--keep', 'kept', os.fspath(folder)
-        )
-        self.assertIn('Rehearsal cloud kept exists already', message)
 
-    def test_interrupted_run_leaves_nothing_behind(self):
+    def test_interrupted_run_deletes_its_cloud(self):
         program = subprocess.Popen(
             [
                 *base.PROGRAM,

@@ -35,6 +35,66 @@ READS = (
 )
 HOST = 'edpm-compute-1.ctlplane.example.com'
 
+_NO_CANDIDATES = 'GET .*/allocation_candidates'
+#: A service, the request to it that fails, the command, and the source that
+#: its message names.
+_SOURCES = (
+    (
+        'placement',
+        r'GET .*/resource_providers\?resources=VCPU',
+        ('capacity', 'list'),
+        'least and most units of VCPU: ',
+    ),
+    (
+        'placement',
+        _NO_CANDIDATES,
+        ('capacity', 'list'),
+        'PCI devices of edpm-compute-.*: ',
+    ),
+    (
+        'placement',
+        f'{_NO_CANDIDATES}|GET .*/ROOT/inventories',
+        ('capacity', 'list'),
+        f'resources of host {HOST}: ',
+    ),
+    (
+        'compute',
+        'GET .*/servers/detail',
+        ('placement', 'list'),
+        'names of servers: ',
+    ),
+    (
+        'compute',
+        'GET .*/servers/detail',
+        ('capacity', 'list'),
+        'definitions of aliases: ',
+    ),
+    (
+        'compute',
+        'GET .*/flavors/detail',
+        ('alias', 'list', '--config', 'CONFIG'),
+        'flavors: ',
+    ),
+    (
+        'placement',
+        r'GET .*/resource_providers\?',
+        ('alias', 'list', '--config', 'CONFIG'),
+        'devices: ',
+    ),
+    (
+        'identity',
+        'GET .*/projects',
+        ('metrics', 'show'),
+        'names of projects: ',
+    ),
+    (
+        'identity',
+        'GET .*/projects',
+        ('server', 'list'),
+        'names of projects: ',
+    ),
+)
+
 
 class TestFailures(base.CloudTestCase):
     def failed(self, *arguments: str, os_cloud: str | None = None) -> str:
@@ -80,7 +140,7 @@ class TestFailures(base.CloudTestCase):
             *('--product-id', '25b6', '--require-cloud'),
         )
 
-    def test_placement_says_no(self) -> None:
+    def test_placement_forbids_the_request(self) -> None:
         for answer, message in (
             (
                 proxy.Answer(403, '{"errors": [{"detail": "not you"}]}'),
@@ -111,7 +171,7 @@ class TestFailures(base.CloudTestCase):
         for _server in range(2):
             self.boot(flavor)
 
-    def test_no_answer_in_mid_read(self) -> None:
+    def test_placement_stops_responding(self) -> None:
         """Rows that are there are shown, what is missing is named."""
         self.boot_two()
         self.configure(api_timeout=0.5)
@@ -135,7 +195,7 @@ class TestFailures(base.CloudTestCase):
             self.assertRegex(line, '(servers that hold|consumer |names of ).*')
             self.assertIn('timed out', line)
 
-    def test_half_an_answer(self) -> None:
+    def test_truncated_response(self) -> None:
         """Placement's bulk read fails, and one device with it."""
         refused = []
 
@@ -197,7 +257,7 @@ class TestFailures(base.CloudTestCase):
                 for row in json.loads(result.stdout):
                     self.assertEqual(1, len(row['Servers']))
 
-    def test_each_source(self) -> None:
+    def test_error_names_the_source_that_failed(self) -> None:
         """Each source that is away is named, and the rest is shown."""
         self.boot(self.make_flavor('nvidia_pci:1'))
         nova_conf = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
@@ -206,64 +266,13 @@ class TestFailures(base.CloudTestCase):
             '[pci]\nalias = {"name": "nvidia_a2", "vendor_id": "10de", '
             '"product_id": "20f1", "device_type": "type-PF"}\n'
         )
-        config = ('--config', os.fspath(nova_conf))
-        no_candidates = 'GET .*/allocation_candidates'
-        for service, pattern, command, message in (
-            (
-                'placement',
-                r'GET .*/resource_providers\?resources=VCPU',
-                ('capacity', 'list'),
-                'least and most units of VCPU: ',
-            ),
-            (
-                'placement',
-                no_candidates,
-                ('capacity', 'list'),
-                'PCI devices of edpm-compute-.*: ',
-            ),
-            (
-                'placement',
-                f'{no_candidates}|GET .*/{self._root()}/inventories',
-                ('capacity', 'list'),
-                f'resources of host {HOST}: ',
-            ),
-            (
-                'compute',
-                'GET .*/servers/detail',
-                ('placement', 'list'),
-                'names of servers: ',
-            ),
-            (
-                'compute',
-                'GET .*/servers/detail',
-                ('capacity', 'list'),
-                'definitions of aliases: ',
-            ),
-            (
-                'compute',
-                'GET .*/flavors/detail',
-                ('alias', 'list', *config),
-                'flavors: ',
-            ),
-            (
-                'placement',
-                r'GET .*/resource_providers\?',
-                ('alias', 'list', *config),
-                'devices: ',
-            ),
-            (
-                'identity',
-                'GET .*/projects',
-                ('metrics', 'show'),
-                'names of projects: ',
-            ),
-            (
-                'identity',
-                'GET .*/projects',
-                ('server', 'list'),
-                'names of projects: ',
-            ),
-        ):
+        root = self._root()
+        for service, pattern, command, message in _SOURCES:
+            pattern = pattern.replace('ROOT', root)
+            command = [
+                os.fspath(nova_conf) if argument == 'CONFIG' else argument
+                for argument in command
+            ]
             # Where one host is asked, it is not the request that is refused.
             answer = proxy.Answer(
                 503 if message.startswith('PCI') else 500, 'busy', 'text/plain'
@@ -294,7 +303,7 @@ class TestFailures(base.CloudTestCase):
         (provider,) = self.connect().placement.resource_providers(name=HOST)
         return str(provider.id)
 
-    def test_an_alias_that_nova_does_not_judge(self) -> None:
+    def test_alias_that_nova_does_not_validate(self) -> None:
         """It is left open, and what was made to find out is deleted."""
         flavor = self.make_flavor()
 
@@ -354,7 +363,7 @@ class TestFailures(base.CloudTestCase):
                 'os_compute_api:os-flavor-extra-specs:index', message
             )
 
-    def test_an_alias_that_nobody_explains(self) -> None:
+    def test_alias_without_a_known_definition(self) -> None:
         """What strands is not said as if its flavor were not there."""
         flavor = self.make_flavor('unheard_of:1')
         result = self.run_command(
@@ -364,7 +373,7 @@ class TestFailures(base.CloudTestCase):
         self.assertIn(f'Flavor {flavor.name} is ignored: ', result.stderr)
         self.assertIn('unheard_of', result.stderr)
 
-    def test_keystone_finds_nothing(self) -> None:
+    def test_failed_lookup_of_a_project(self) -> None:
         """A project is asked for by name, and the answer is odd."""
         two = json.dumps(
             {
@@ -395,7 +404,7 @@ class TestFailures(base.CloudTestCase):
                 message, self.failed('gpu', 'server', 'list', '--project', 'x')
             )
 
-    def test_keystone_is_busy_for_a_moment(self) -> None:
+    def test_request_is_repeated_when_keystone_is_busy(self) -> None:
         busy = iter([proxy.Answer(503, 'busy', 'text/plain')])
 
         def rule(request: proxy.Request) -> proxy.Answer | None:
@@ -404,7 +413,7 @@ class TestFailures(base.CloudTestCase):
         self.through('identity', rule)
         self.openstack('gpu', 'server', 'list', '--project', 'demo')
 
-    def test_a_flavor_that_stays(self) -> None:
+    def test_flavor_that_cannot_be_deleted_is_named(self) -> None:
         """What was made to ask for an alias, and not deleted, is named."""
         flavor = self.make_flavor()
         shown = {
@@ -436,7 +445,7 @@ class TestFailures(base.CloudTestCase):
             if request.method == 'DELETE':
                 compute.delete_flavor(request.path.rpartition('/')[2])
 
-    def test_nova_is_away(self) -> None:
+    def test_nova_is_unavailable(self) -> None:
         self.configure(compute_endpoint_override='http://127.0.0.1:1/v2.1')
         for command in (
             ('gpu', 'server', 'list'),
@@ -499,7 +508,7 @@ class TestRecovery(base.CommonCloudTestCase):
                 self.assertEqual(expected, self.rows())
                 self.assertGreaterEqual(rule.hits, 3)
 
-    def test_one_host_is_lost(self) -> None:
+    def test_resource_provider_of_one_host_fails(self) -> None:
         """What never answers is named; all others are exact."""
         expected = self.rows()
         lost = expected[0]['Provider ID']

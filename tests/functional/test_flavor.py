@@ -109,7 +109,7 @@ class TestFlavor(base.CloudTestCase):
             },
         )
 
-    def test_words_of_the_server(self) -> None:
+    def test_message_of_the_server(self) -> None:
         flavor = self.make_flavor()
         message = self.refused(
             *('gpu', 'flavor', 'set', flavor.name),
@@ -218,7 +218,7 @@ class TestFlavor(base.CloudTestCase):
         )
         self.assertEqual([], shown['findings'])
 
-    def test_a_value_that_nova_cannot_read(self) -> None:
+    def test_value_that_nova_cannot_parse(self) -> None:
         flavor = self.make_flavor()
         compute = self.connect().compute
         compute.create_flavor_extra_specs(flavor, {SPEC: 'nvidia_a2'})
@@ -353,7 +353,7 @@ class TestFlavor(base.CloudTestCase):
             ),
         )
 
-    def test_create_leaves_nothing_half_made(self) -> None:
+    def test_create_deletes_an_incomplete_flavor(self) -> None:
         name = self.unique()
         message = self.refused(
             *('gpu', 'flavor', 'create', name, '--alias', 'nvidia_a2:1'),
@@ -366,7 +366,7 @@ class TestFlavor(base.CloudTestCase):
         self.assertIn('PCI alias nosuch is not defined', message)
         self.assertIsNone(self.connect().compute.find_flavor(name))
 
-    def test_a_flavor_that_cannot_be_deleted_again(self) -> None:
+    def test_incomplete_flavor_that_cannot_be_deleted(self) -> None:
         name = self.unique()
 
         def rule(request: proxy.Request) -> proxy.Answer | None:
@@ -438,7 +438,7 @@ class TestFlavor(base.CloudTestCase):
             self.assertEqual(1, len(message.splitlines()))
         self.assertEqual({SPEC: 'nvidia_a2:1'}, self.specs(flavor))
 
-    def test_a_nova_that_is_too_old(self) -> None:
+    def test_nova_is_too_old(self) -> None:
         """One clear line; nothing is sent that it would not check."""
         flavor = self.make_flavor()
         between = self.through('compute')

@@ -35,7 +35,7 @@ class TestHost(base.ShellTestCase):
         self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         self.root = os.fspath(trees.nouveau().write(self.folder / 'nouveau'))
 
-    def test_there_and_back(self) -> None:
+    def test_bundle_and_script_agree(self) -> None:
         """A bundle, made either way, says what the host says."""
         bundle = os.fspath(self.folder / 'made.tar')
         self.openstack(

@@ -14,6 +14,7 @@
 
 import os
 import pathlib
+import typing
 
 import fixtures
 
@@ -33,6 +34,21 @@ class TestJSON(base.CloudTestCase):
         self.assert_golden(name, run(*arguments, '-f', 'json'))
 
     def test_commands(self) -> None:
+        flavor = self._check_flavor()
+        # It holds both cards: which of two servers has which is chance.
+        server = self.boot(flavor, name='golden-admin')
+        self._check_placement()
+        self._check_aliases()
+        self.delete(server.id)
+        self.boot(flavor, name='golden-member', os_cloud=base.MEMBER)
+        mine = [
+            server
+            for server in self.as_member('gpu', 'server', 'list', '-f', 'json')
+            if server['Name'] == 'golden-member'
+        ]
+        self.assert_golden('server_list_member', mine)
+
+    def _check_flavor(self) -> typing.Any:
         self.json(
             'flavor_create',
             *('gpu', 'flavor', 'create', 'golden', '--ram', '512'),
@@ -53,9 +69,9 @@ class TestJSON(base.CloudTestCase):
             'flavor_list',
             *('gpu', 'flavor', 'list', '--alias', 'nvidia_l4', '--long'),
         )
+        return flavor
 
-        # It holds both cards: which of two servers has which is chance.
-        server = self.boot(flavor, name='golden-admin')
+    def _check_placement(self) -> None:
         self.json(
             'placement_list',
             *('gpu', 'placement', 'list', '--host', 'edpm-compute-4'),
@@ -79,6 +95,8 @@ class TestJSON(base.CloudTestCase):
             *('gpu', 'server', 'list', '--all-projects', '--long'),
             *('--host', 'edpm-compute-4'),
         )
+
+    def _check_aliases(self) -> None:
         self.json(
             'alias_verify',
             *('gpu', 'alias', 'verify', 'nvidia_l4', '--attempts', '2'),
@@ -121,12 +139,3 @@ class TestJSON(base.CloudTestCase):
         self.assertIn(
             f'alias = {_ALIAS}\n', pathlib.Path('nova.conf').read_text()
         )
-
-        self.delete(server.id)
-        self.boot(flavor, name='golden-member', os_cloud=base.MEMBER)
-        mine = [
-            server
-            for server in self.as_member('gpu', 'server', 'list', '-f', 'json')
-            if server['Name'] == 'golden-member'
-        ]
-        self.assert_golden('server_list_member', mine)

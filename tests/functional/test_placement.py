@@ -104,7 +104,7 @@ class TestPlacement(base.CloudTestCase):
             {key: holders[key] for key in servers},
         )
 
-    def test_show_says_what_a_name_is(self) -> None:
+    def test_show_tells_the_kind_of_a_name(self) -> None:
         address = self.refused('gpu', 'placement', 'show', '0000:04:00.0')
         self.assertIn('3 devices have the address', address)
         self.assertIn('edpm-compute-2.ctlplane.example.com_0000:04', address)
@@ -132,7 +132,7 @@ class TestPlacement(base.CloudTestCase):
             self.refused('gpu', 'placement', 'show', 'no such thing'),
         )
 
-    def test_a_trait_that_is_none(self) -> None:
+    def test_invalid_trait(self) -> None:
         self.assertIn(
             'is not a valid trait',
             self.refused('gpu', 'placement', 'list', '--trait', '!A'),
@@ -199,7 +199,7 @@ class TestPlacement(base.CloudTestCase):
         self.assertEqual(status, result.status, result.stderr)
         return json.loads(result.stdout)
 
-    def test_devices_that_computes_are_to_report(self) -> None:
+    def test_devices_that_compute_hosts_should_report(self) -> None:
         """The gate before pci_in_placement is switched on."""
         good = (
             'device_spec = {"address": "0000:04:00.0", "vendor_id": "10de", '
@@ -234,7 +234,7 @@ class TestPlacement(base.CloudTestCase):
             ],
         )
 
-    def test_expectations_that_cannot_be_read(self) -> None:
+    def test_invalid_configuration_of_expected_devices(self) -> None:
         path = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         path /= 'nova-compute.conf'
         for text, message in (
@@ -340,7 +340,7 @@ class TestServer(base.CloudTestCase):
         self.assertIsNone(mine[members]['Host'])
         self.assertEqual('demo', mine[members]['Project'])
 
-    def test_what_a_member_may_not_ask(self) -> None:
+    def test_options_that_require_admin(self) -> None:
         self.boot(self.make_flavor('nvidia_pci:1'), os_cloud=base.MEMBER)
         for option, message in (
             (('--all-projects',), 'servers:detail:get_all_tenants'),

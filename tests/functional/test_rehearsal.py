@@ -56,7 +56,7 @@ class TestSharedCloud(base.CloudTestCase):
         names = self.as_member('server', 'list', '-f', 'json', '-c', 'Name')
         self.assertIn({'Name': server.name}, names)
 
-    def test_member_is_no_admin(self):
+    def test_member_is_not_admin(self):
         message = self.refused('hypervisor', 'list', os_cloud=base.MEMBER)
         self.assertIn('Policy', message)
 

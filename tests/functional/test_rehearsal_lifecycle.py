@@ -20,6 +20,7 @@ import stat
 import subprocess
 import sys
 import threading
+import typing
 
 import fixtures
 import openstack
@@ -59,7 +60,7 @@ class TestLifecycle(base.OwnCloudTestCase):
         )
         return cloud.compute.wait_for_server(server, interval=0.2, wait=60)
 
-    def test_life(self):
+    def test_start_kill_restart_and_stop(self):
         cloud = self.start('life', '--register')
         self.assertEqual('ready', cloud['state'])
         self.assertEqual(
@@ -68,50 +69,17 @@ class TestLifecycle(base.OwnCloudTestCase):
         processes = _processes(cloud)
         self.assertTrue(all(map(state.lives, processes)))
 
-        # Nobody else can read it; nothing listens but on 127.0.0.1.
         folder = pathlib.Path(cloud['directory'])
-        for path in (folder, folder / 'clouds.yaml', folder / 'state.json'):
-            self.assertEqual(0, stat.S_IMODE(path.stat().st_mode) & 0o077)
-        self.assertEqual(
-            f'export OS_CLIENT_CONFIG_FILE={folder}/clouds.yaml OS_CLOUD=life',
-            cloud['use'],
-        )
-
-        # A start of a cloud that runs changes nothing.
-        again = self.openstack(
-            'gpu', 'rehearsal', 'start', 'life', '-f', 'json'
-        )
-        self.assertEqual(cloud['pid'], again['pid'])
-        message = self.refused(
-            'gpu', 'rehearsal', 'start', 'life', '--hosts', '2'
-        )
-        self.assertIn('is running with another spec', message)
-
-        # The entries in the user's file are there.
-        self.assertEqual(['life', 'life-member'], cloud['registered'])
-        registered = self.directory / 'config/openstack/clouds.yaml'
-        self.assertIn('life-member:', registered.read_text())
-        self.assertEqual(0o600, stat.S_IMODE(registered.stat().st_mode))
+        self._check_private(cloud, folder)
+        registered = self._check_registered(cloud)
 
         # A server outlives the processes, however they end.
         server = self._boot('survivor')
         os.kill(cloud['pid'], signal.SIGKILL)
         self._wait_for_end(processes, state.StateFolder('life', folder))
-        shown = self.openstack(
-            'gpu', 'rehearsal', 'show', 'life', '-f', 'json'
-        )
-        self.assertEqual('stopped', shown['state'])
-        self.assertIsNone(shown['pid'])
+        self._check_stopped()
         self.start('life')
-        compute = openstack.connect(cloud='life').compute
-        active = compute.get_server(server.id)
-        self.assertEqual('ACTIVE', active.status)
-        compute.stop_server(active)
-        compute.wait_for_server(active, status='SHUTOFF', interval=0.2)
-        compute.delete_server(active)
-        compute.wait_for_delete(active, interval=0.2, wait=60)
-        hypervisors = self.openstack('hypervisor', 'list', '-f', 'json')
-        self.assertEqual(1, len(hypervisors))
+        self._check_server_is_kept(server)
 
         processes = _processes(cloud)
         self.openstack('gpu', 'rehearsal', 'stop', 'life')
@@ -122,6 +90,51 @@ class TestLifecycle(base.OwnCloudTestCase):
         self.os_cloud = None
         message = self.refused('gpu', 'rehearsal', 'stop', 'life')
         self.assertIn('There is no rehearsal cloud life', message)
+
+    def _check_private(
+        self, cloud: dict[str, typing.Any], folder: pathlib.Path
+    ) -> None:
+        """Only its owner can read it, and a second start changes nothing."""
+        for path in (folder, folder / 'clouds.yaml', folder / 'state.json'):
+            self.assertEqual(0, stat.S_IMODE(path.stat().st_mode) & 0o077)
+        self.assertEqual(
+            f'export OS_CLIENT_CONFIG_FILE={folder}/clouds.yaml OS_CLOUD=life',
+            cloud['use'],
+        )
+        again = self.openstack(
+            'gpu', 'rehearsal', 'start', 'life', '-f', 'json'
+        )
+        self.assertEqual(cloud['pid'], again['pid'])
+        message = self.refused(
+            'gpu', 'rehearsal', 'start', 'life', '--hosts', '2'
+        )
+        self.assertIn('is running with another spec', message)
+
+    def _check_registered(self, cloud: dict[str, typing.Any]) -> pathlib.Path:
+        """Return the clouds.yaml of the user, which has its entries."""
+        self.assertEqual(['life', 'life-member'], cloud['registered'])
+        registered = self.directory / 'config/openstack/clouds.yaml'
+        self.assertIn('life-member:', registered.read_text())
+        self.assertEqual(0o600, stat.S_IMODE(registered.stat().st_mode))
+        return registered
+
+    def _check_stopped(self) -> None:
+        shown = self.openstack(
+            'gpu', 'rehearsal', 'show', 'life', '-f', 'json'
+        )
+        self.assertEqual('stopped', shown['state'])
+        self.assertIsNone(shown['pid'])
+
+    def _check_server_is_kept(self, server: typing.Any) -> None:
+        compute = openstack.connect(cloud='life').compute
+        active = compute.get_server(server.id)
+        self.assertEqual('ACTIVE', active.status)
+        compute.stop_server(active)
+        compute.wait_for_server(active, status='SHUTOFF', interval=0.2)
+        compute.delete_server(active)
+        compute.wait_for_delete(active, interval=0.2, wait=60)
+        hypervisors = self.openstack('hypervisor', 'list', '-f', 'json')
+        self.assertEqual(1, len(hypervisors))
 
     def test_side_by_side_without_a_template(self):
         """Two clouds that start at once do not get in each other's way."""
@@ -163,7 +176,7 @@ class TestLifecycle(base.OwnCloudTestCase):
         )
         self.assertEqual(1, len(templates))
 
-    def test_interrupted_start_leaves_nothing_behind(self):
+    def test_interrupted_start_deletes_its_cloud(self):
         program = subprocess.Popen(
             [
                 *(*base.PROGRAM, 'gpu', 'rehearsal', 'start', 'ctrlc'),
@@ -219,7 +232,7 @@ class TestLifecycle(base.OwnCloudTestCase):
             expected='the cloud ends',
         )
 
-    def test_start_that_fails_says_why(self):
+    def test_failed_start_reports_the_reason(self):
         spec = self.directory / 'spec.json'
         spec.write_text(
             json.dumps(

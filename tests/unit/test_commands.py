@@ -222,18 +222,18 @@ class TestOverview(testtools.TestCase):
             list(objects),
         )
 
-    def test_without_words(self) -> None:
+    def test_without_arguments(self) -> None:
         self.assertEqual(0, self.run_command('gpu'))
         self.assertEqual(len(entry_points()), len(self.shown()))
 
-    def test_purposes_fit_into_a_line(self) -> None:
+    def test_descriptions_fit_into_a_line(self) -> None:
         for name, target in entry_points().items():
             command = load(target)(None, argparse.Namespace())
             purpose = command.get_description().split('\n')[0]
             self.assertLessEqual(len(purpose), WIDTH, name)
             self.assertFalse(purpose.endswith('.'), name)
 
-    def test_words_that_are_no_command(self) -> None:
+    def test_unknown_commands(self) -> None:
         for arguments, match in (
             (('gpu', 'alias', 'crate', 'a'), 'openstack gpu alias create'),
             (('gpu', 'flavour', 'list'), 'openstack gpu flavor list'),

@@ -212,7 +212,7 @@ class TestSetups(testtools.TestCase):
             by_code, 'GPU424', '"blacklist i915"', '"softdep xe pre: vfio-pci"'
         )
 
-    def test_whole_card_of_a_host_with_vgpu(self) -> None:
+    def test_whole_card_on_a_vgpu_host(self) -> None:
         card = '0000:17:00.0'
         host, by_code = self.check(setups.vgpu(), card)
         self.assertEqual({'GPU424', 'GPU439', 'GPU454'}, set(by_code))

@@ -103,13 +103,13 @@ def imported(path: pathlib.Path) -> set[str]:
 
 
 class TestImports(testtools.TestCase):
-    def test_every_package_has_its_arrows(self) -> None:
+    def test_every_package_has_import_rules(self) -> None:
         self.assertEqual(
             {path.parent.name for path in ROOT.glob('*/__init__.py')},
             set(ALLOWED),
         )
 
-    def test_arrows(self) -> None:
+    def test_packages_import_one_way(self) -> None:
         for package, allowed in ALLOWED.items():
             for path in (ROOT / package).rglob('*.py'):
                 ours = {
@@ -119,7 +119,7 @@ class TestImports(testtools.TestCase):
                 }
                 self.assertEqual(set(), ours - allowed - {package}, path)
 
-    def test_door_of_the_rehearsal_cloud(self) -> None:
+    def test_only_the_api_of_the_rehearsal_cloud_is_imported(self) -> None:
         for path in ROOT.rglob('*.py'):
             if path.relative_to(ROOT).parts[0] != 'rehearsal':
                 self.assertEqual(

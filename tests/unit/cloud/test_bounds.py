@@ -58,7 +58,7 @@ class TestSlowAndLarge(testtools.TestCase):
     def send(self, service: adapter.Adapter) -> typing.Any:
         return request.send(service, 'GET', '/', 'reading it')
 
-    def test_drop_by_drop(self) -> None:
+    def test_slow_response(self) -> None:
         """Each part comes in time, and the last one never."""
         gone = threading.Event()
         self.addCleanup(gone.set)
@@ -93,7 +93,7 @@ class TestSlowAndLarge(testtools.TestCase):
 
         return self.serve(answer)
 
-    def test_larger_than_it_seems(self) -> None:
+    def test_compressed_response_is_too_large(self) -> None:
         service = self.answer_packed(200)
         self.assertEqual(2**22 + 2, len(self.send(service).content))
         with unittest.mock.patch.object(bounds, 'LARGEST', 2**20):
@@ -102,7 +102,7 @@ class TestSlowAndLarge(testtools.TestCase):
             )
         self.assertIn('is larger than 1 MiB', str(error))
 
-    def test_an_error_without_end(self) -> None:
+    def test_error_response_is_too_large(self) -> None:
         """It counts by its status."""
         error = self.assertRaises(
             exceptions.Forbidden, self.send, self.answer_packed(403)

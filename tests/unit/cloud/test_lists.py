@@ -75,7 +75,7 @@ class TestPages(ListsTestCase):
         )
         self.assertEqual(['b'], self.mock.last_request.qs['marker'])
 
-    def test_a_marker_that_repeats(self) -> None:
+    def test_repeated_marker(self) -> None:
         for answers in (
             [self.page('a', 'b')],
             [self.page('a'), self.page('b'), self.page('a')],
@@ -92,7 +92,7 @@ class TestProjects(ListsTestCase):
         super().setUp()
         self.cloud = unittest.mock.Mock(identity=self.service)
 
-    def test_a_list_that_is_cut(self) -> None:
+    def test_truncated_list(self) -> None:
         self.mock.get(
             f'{URL}/projects',
             json={'projects': [{'id': '1', 'name': 'a'}], 'truncated': True},
@@ -113,7 +113,7 @@ class TestProjects(ListsTestCase):
             ('1', '2'),
         )
 
-    def test_a_whole_list_is_not_asked_again(self) -> None:
+    def test_complete_list_is_read_once(self) -> None:
         self.mock.get(f'{URL}/projects', json={'projects': []})
         self.assertEqual({}, keystone.project_names(self.cloud, ('1',)))
         self.assertEqual(1, self.mock.call_count)
@@ -123,14 +123,14 @@ class TestProjects(ListsTestCase):
         self.cloud.session.auth = noauth.NoAuth()
         self.assertEqual({}, keystone.project_names(self.cloud))
 
-    def test_a_refused_token_hides_nothing(self) -> None:
+    def test_rejected_token_is_reported(self) -> None:
         self.mock.get(f'{URL}/projects', status_code=401)
         error = self.assertRaises(
             exceptions.Unauthorized, keystone.project_names, self.cloud
         )
         self.assertIn('listing projects failed: HTTP 401', str(error))
 
-    def test_a_name_in_a_list_that_is_cut(self) -> None:
+    def test_name_in_a_truncated_list(self) -> None:
         self.mock.get(f'{URL}/projects/a', status_code=404)
         self.mock.get(
             f'{URL}/projects',
@@ -163,7 +163,7 @@ class TestLostAnswers(ListsTestCase):
 
         self.mock.get(requests_mock.ANY, json=show_flavor)
 
-    def test_the_flavor_is_there(self) -> None:
+    def test_lost_response_of_a_created_flavor(self) -> None:
         for answer in (
             {'exc': requests.exceptions.ReadTimeout},
             {'exc': requests.exceptions.ChunkedEncodingError('cut')},
@@ -176,18 +176,18 @@ class TestLostAnswers(ListsTestCase):
             asked = self.mock.request_history[-2].json()['flavor']['id']
             self.assertEqual(asked, flavor.id)
 
-    def test_it_is_not(self) -> None:
+    def test_lost_response_without_a_flavor(self) -> None:
         self.mock.post(f'{URL}/flavors', status_code=502)
         self.mock.get(requests_mock.ANY, status_code=404)
         error = self.assertRaises(exceptions.CloudError, self.create)
         self.assertIn("creating flavor 'f' failed: HTTP 502", str(error))
 
-    def test_another_has_the_id(self) -> None:
+    def test_lost_response_and_another_flavor_with_the_id(self) -> None:
         self.mock.post(f'{URL}/flavors', status_code=502)
         self.answer(name='other')
         self.assertRaises(exceptions.CloudError, self.create)
 
-    def test_a_refusal_is_final(self) -> None:
+    def test_rejected_flavor_is_not_looked_up(self) -> None:
         self.mock.post(f'{URL}/flavors', status_code=409)
         self.assertRaises(exceptions.Conflict, self.create)
         self.assertEqual(1, self.mock.call_count)

@@ -85,7 +85,7 @@ class TestAnswers(testtools.TestCase):
             session.Session(), endpoint_override=URL
         )
 
-    def test_odd(self) -> None:
+    def test_malformed_responses(self) -> None:
         for body, problem in (
             ('<html></html>', 'the response is not JSON'),
             ('[' * 100000, 'the response is not JSON'),
@@ -108,7 +108,7 @@ class TestAnswers(testtools.TestCase):
                 (str(error), error.status),
             )
 
-    def test_words_of_a_server_are_printable(self) -> None:
+    def test_messages_of_a_server_are_printable(self) -> None:
         self.mock.get(
             URL,
             status_code=500,
@@ -142,7 +142,7 @@ class TestRetries(testtools.TestCase):
     def send(self, method: str = 'GET') -> typing.Any:
         return request.send(self.service, method, '/', 'asking')
 
-    def test_broken_off(self) -> None:
+    def test_interrupted_response(self) -> None:
         broken = requests.exceptions.ChunkedEncodingError('broken off')
         self.mock.get(URL, [{'exc': broken}, {'json': {}}])
         self.assertEqual(200, self.send().status_code)
@@ -157,7 +157,7 @@ class TestRetries(testtools.TestCase):
         self.assertRaises(exceptions.Unreachable, self.send, 'PUT')
         self.assertEqual(1, self.mock.call_count)
 
-    def test_a_pause_of_a_year_is_not_made(self) -> None:
+    def test_unreasonable_retry_after_is_ignored(self) -> None:
         for pause in (
             '31536000',
             '-1',
@@ -191,7 +191,7 @@ class TestRetries(testtools.TestCase):
         self.assertEqual((5, 5), self.mock.last_request.timeout)
         self.assertEqual((5, 5), self.service.session.timeout)
 
-    def test_a_service_that_never_answers(self) -> None:
+    def test_service_that_never_responds(self) -> None:
         """It costs about one bound, not one a try."""
         request.set_patience(self.service.session, request.Patience.of(0.01))
         self.mock.get(URL, exc=requests.exceptions.ReadTimeout)

@@ -68,7 +68,7 @@ def simulate(
 
 @ddt.ddt
 class TestSimulate(testtools.TestCase):
-    def test_an_address_is_one_device(self) -> None:
+    def test_entry_with_an_address_is_one_device(self) -> None:
         self.assertEqual(
             (
                 [
@@ -186,7 +186,7 @@ class TestSimulate(testtools.TestCase):
             simulate('{}', '{"devname": "eth0"}'),
         )
 
-    def test_devices_that_are_given(self) -> None:
+    def test_described_devices(self) -> None:
         card = dataclasses.replace(
             device_simulation.simulated_device(
                 '0000:c1:00.0', '10de', '20f1', 'type-PF'
@@ -199,6 +199,43 @@ class TestSimulate(testtools.TestCase):
         self.assertEqual(
             [('0000:c1:00.0', '10de:20f1', 'type-PF', 0)], devices
         )
+
+
+_INSPECTED = host_model.Host(
+    'gpu-0.example.com',
+    devices=(
+        host_model.PciDevice(
+            pci.parse_address('c1:00.0'),
+            '10de',
+            '2330',
+            numa_node=3,
+            sriov_total_vfs=16,
+        ),
+        host_model.PciDevice(
+            pci.parse_address('c1:00.4'),
+            '10de',
+            '2331',
+            physical_function=pci.parse_address('c1:00.0'),
+        ),
+        host_model.PciDevice(
+            pci.parse_address('00:01.0'),
+            '8086',
+            '1234',
+            class_code=0x060400,
+        ),
+    ),
+    nodes=(
+        host_model.NumaNode(0, frozenset({0, 1}), 2**21),
+        # Of a memory module, without CPUs.
+        host_model.NumaNode(1, frozenset(), 2**21),
+        host_model.NumaNode(
+            3,
+            frozenset({2, 3}),
+            2**22,
+            (host_model.HugePages(2048, 16),),
+        ),
+    ),
+)
 
 
 class PlanTestCase(testtools.TestCase):
@@ -258,7 +295,7 @@ class TestPlan(PlanTestCase):
             },
         )
 
-    def test_filters_that_nobody_sets(self) -> None:
+    def test_filters_are_not_set(self) -> None:
         """What the user left out is Nova's default, not ours."""
 
         def template(files: dict[str, str]) -> str:
@@ -293,7 +330,7 @@ class TestPlan(PlanTestCase):
             ),
         )
 
-    def test_what_all_read_comes_first(self) -> None:
+    def test_common_options_come_first(self) -> None:
         plan = self.plan(
             {
                 'nova.conf': '[DEFAULT]\ndebug = 1\n[pci]\n' + ALIAS,
@@ -334,7 +371,7 @@ class TestPlan(PlanTestCase):
         )
         self.assertFalse(host.topology.shared)
 
-    def test_secrets_stay_away(self) -> None:
+    def test_secrets_are_excluded(self) -> None:
         plan = self.plan(
             {
                 'nova.conf': '# hunter2\n[DEFAULT]\n'
@@ -442,48 +479,13 @@ class TestPlan(PlanTestCase):
             [node['hugepages'] for node in host.topology.numa],
         )
 
-    def test_a_host_that_was_asked(self) -> None:
-        """It has what it has, whatever the documents name."""
+    def test_inspected_host(self) -> None:
+        """Its devices are simulated, not those of the configuration."""
         text = (
             '[pci]\ndevice_spec = {"vendor_id": "10de"}\n'
             'device_spec = {"vendor_id": "1002"}\n'
         )
-        inspected = host_model.Host(
-            'gpu-0.example.com',
-            devices=(
-                host_model.PciDevice(
-                    pci.parse_address('c1:00.0'),
-                    '10de',
-                    '2330',
-                    numa_node=3,
-                    sriov_total_vfs=16,
-                ),
-                host_model.PciDevice(
-                    pci.parse_address('c1:00.4'),
-                    '10de',
-                    '2331',
-                    physical_function=pci.parse_address('c1:00.0'),
-                ),
-                host_model.PciDevice(
-                    pci.parse_address('00:01.0'),
-                    '8086',
-                    '1234',
-                    class_code=0x060400,
-                ),
-            ),
-            nodes=(
-                host_model.NumaNode(0, frozenset({0, 1}), 2**21),
-                # Of a memory module, without CPUs.
-                host_model.NumaNode(1, frozenset(), 2**21),
-                host_model.NumaNode(
-                    3,
-                    frozenset({2, 3}),
-                    2**22,
-                    (host_model.HugePages(2048, 16),),
-                ),
-            ),
-        )
-        plan = self.plan({'nova-compute.conf': text}, inspected=[inspected])
+        plan = self.plan({'nova-compute.conf': text}, inspected=[_INSPECTED])
         (host,) = plan.hosts
         self.assertEqual(
             (
@@ -515,12 +517,17 @@ class TestPlan(PlanTestCase):
             ],
             list(host.topology.numa),
         )
-        # With several hosts, its name says which of them it is.
+
+    def test_inspected_host_of_another_name(self) -> None:
+        """With several hosts the name selects one of them."""
         error = self.assertRaises(
             exceptions.InvalidValue,
             self.plan,
-            {'other/nova-compute.conf': '[DEFAULT]\nhost = a\n'},
-            inspected=[inspected],
+            {
+                'nova-compute.conf': '[pci]\n',
+                'other/nova-compute.conf': '[DEFAULT]\nhost = a\n',
+            },
+            inspected=[_INSPECTED],
         )
         self.assertEqual(
             "The configuration has no compute host 'gpu-0'; its hosts: "
@@ -561,7 +568,7 @@ class TestPlan(PlanTestCase):
             str(error),
         )
 
-    def test_device_of_no_host(self) -> None:
+    def test_device_of_an_unknown_host(self) -> None:
         error = self.assertRaises(
             exceptions.InvalidValue,
             self.plan,

@@ -91,7 +91,7 @@ class TestReport(ReportTestCase):
             for row in report.devices(self.processes, present)
         ]
 
-    def test_all_is_well(self) -> None:
+    def test_no_differences(self) -> None:
         report = self.report(CLEAN)
         self.assertEqual(
             ['started', (), '', 'nova-api.conf', None, False],
@@ -137,7 +137,7 @@ class TestReport(ReportTestCase):
             ),
         )
 
-    def test_a_finding_with_the_words_of_nova(self) -> None:
+    def test_finding_with_the_message_of_nova(self) -> None:
         files = {
             **CLEAN,
             'nova-compute.conf': CLEAN['nova-compute.conf'].replace(
@@ -166,7 +166,7 @@ class TestReport(ReportTestCase):
             ],
         )
 
-    def test_an_option_that_nova_names(self) -> None:
+    def test_option_named_by_nova(self) -> None:
         """Also where the checks had nothing to say, with the document."""
         files = {
             **CLEAN,
@@ -200,7 +200,7 @@ class TestReport(ReportTestCase):
             self.service(report, 'nova-scheduler'),
         )
 
-    def test_what_never_started(self) -> None:
+    def test_service_that_never_started(self) -> None:
         """Without the conductor there is no cloud."""
         report = self.report(CLEAN)
         for process in self.processes:
@@ -230,7 +230,7 @@ class TestReport(ReportTestCase):
             [row[5] for row in self.devices(report)],
         )
 
-    def test_of_several_values_the_one_with_the_address(self) -> None:
+    def test_line_of_the_value_with_the_address(self) -> None:
         other = SPEC.replace('04:00.0', '82:00.0')
         files = {
             **CLEAN,
@@ -262,7 +262,7 @@ class TestReport(ReportTestCase):
             self.devices(report)[0][5],
         )
 
-    def test_devices_that_nobody_reports(self) -> None:
+    def test_no_device_is_reported(self) -> None:
         compute = CLEAN['nova-compute.conf'].replace(
             'report_in_placement = True\n', ''
         )
@@ -306,7 +306,7 @@ class TestReport(ReportTestCase):
             [(row[1], row[5], row[6]) for row in self.devices(report)],
         )
 
-    def test_a_device_that_nobody_expected(self) -> None:
+    def test_unexpected_device(self) -> None:
         report = self.report(CLEAN)
         rows = self.devices(
             report,
@@ -345,7 +345,7 @@ class TestReport(ReportTestCase):
             ],
         )
 
-    def test_a_device_type_that_an_alias_tells(self) -> None:
+    def test_device_type_is_taken_from_an_alias(self) -> None:
         def details(
             ids: str, *described: spec.SimulatedDevice
         ) -> list[object]:
@@ -378,7 +378,7 @@ class TestReport(ReportTestCase):
         )
         self.assertEqual(['CUSTOM_A'], details('2230', described))
 
-    def test_aliases_that_boot_less(self) -> None:
+    def test_alias_boots_fewer_servers_than_expected(self) -> None:
         files = {
             **CLEAN,
             'nova-compute.conf': CLEAN['nova-compute.conf'].replace(
@@ -402,7 +402,7 @@ class TestReport(ReportTestCase):
             (row.state, row.detail, row.bad),
         )
 
-    def test_filters_that_nobody_set(self) -> None:
+    def test_filters_are_not_set(self) -> None:
         files = {
             'nova.conf': '\n'.join(
                 line

@@ -143,7 +143,7 @@ class TestAlias(testtools.TestCase):
         ([{**IDS, 'name': 'a'}], False),
     )
     @ddt.unpack
-    def test_words(self, spec: object, pci_in_placement: bool) -> None:
+    def test_messages(self, spec: object, pci_in_placement: bool) -> None:
         texts = [json.dumps(spec)]
         self.assertEqual(
             quoted.as_ours(
@@ -160,7 +160,7 @@ class TestAlias(testtools.TestCase):
         ([{'numa_policy': 'required'}, {}], False),
     )
     @ddt.unpack
-    def test_words_on_several_with_one_name(
+    def test_messages_about_several_with_one_name(
         self, specs: list[dict[str, str]], pci_in_placement: bool
     ) -> None:
         texts = [json.dumps({**IDS, 'name': 'a', **spec}) for spec in specs]

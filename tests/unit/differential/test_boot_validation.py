@@ -243,7 +243,7 @@ class TestValidation(testtools.TestCase):
                         flavor_model.Flavor('id', 'f', 4, 2048, 1, True, specs)
                     )
 
-    def test_words(self) -> None:
+    def test_messages(self) -> None:
         for specs, message in (
             (
                 {flavor_model.ALIASES: ''},

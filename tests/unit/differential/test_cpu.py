@@ -114,7 +114,7 @@ class TestCpuSets(testtools.TestCase):
         self.assertEqual(cpus, set(cpu.parse_list(cpu.render(cpus))))
         self.assertEqual(cpus, set(cpu.parse_tuned(cpu.render(cpus))))
 
-    def test_nothing_is_left(self) -> None:
+    def test_empty_set_is_rejected(self) -> None:
         hardware.CONF.set_override('cpu_dedicated_set', '3,^3', 'compute')
         self.addCleanup(
             hardware.CONF.clear_override, 'cpu_dedicated_set', 'compute'

@@ -38,13 +38,29 @@ class _Case(testtools.TestCase):
 
 
 class TestLoad(_Case):
-    def test_change_and_add(self):
+    def test_change(self):
         models = self.load("""
             models:
               nvidia_a100_pcie_40gb:
                 device_types: [type-PCI]
                 driver_floor: 535
                 notes: null
+        """)
+        model = models.by_name('nvidia_a100_pcie_40gb')
+        self.assertEqual(('type-PCI',), model.device_types)
+        self.assertEqual('535', model.driver_floor)
+        # Keys that are not named keep their values.
+        self.assertEqual(40960, model.memory_mb)
+        self.assertEqual(self.path, model.sources[-1])
+        # The built-in catalog has not changed.
+        self.assertEqual(
+            'type-PF',
+            catalogue.builtin().by_name('nvidia_a100_pcie_40gb').device_type,
+        )
+
+    def test_add(self):
+        models = self.load("""
+            models:
               acme_one:
                 name: ACME One 8GB
                 designation: One
@@ -64,12 +80,6 @@ class TestLoad(_Case):
                 architecture: Two
                 sources: [its box]
         """)
-        model = models.by_name('nvidia_a100_pcie_40gb')
-        self.assertEqual(('type-PCI',), model.device_types)
-        self.assertEqual('535', model.driver_floor)
-        # What is not named stays.
-        self.assertEqual(40960, model.memory_mb)
-        self.assertEqual(self.path, model.sources[-1])
         self.assertEqual(
             catalogue.Model(
                 slug='acme_one',
@@ -96,13 +106,8 @@ class TestLoad(_Case):
         self.assertEqual(
             len(catalogue.builtin().models) + 1, len(models.models)
         )
-        # The one that others use has not changed.
-        self.assertEqual(
-            'type-PF',
-            catalogue.builtin().by_name('nvidia_a100_pcie_40gb').device_type,
-        )
 
-    def test_the_least_that_a_new_model_needs(self):
+    def test_required_keys_of_a_new_model(self):
         model = self.load(_NEW).by_name('x')
         self.assertEqual('X', model.designation)
         self.assertIsNone(model.device_type)

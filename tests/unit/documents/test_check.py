@@ -685,7 +685,7 @@ class TestValues(CheckTestCase):
         )
         self.assertEqual([], self.check({**CLEAN, NODES: text}))
 
-    def test_a_node_of_its_own(self) -> None:
+    def test_node_with_its_own_settings(self) -> None:
         """Variables of a node count in place of those of all."""
         findings = self.check(
             {
@@ -702,7 +702,7 @@ class TestValues(CheckTestCase):
             ['GPU404'], [located.finding.code for located in findings]
         )
 
-    def test_machines_of_others(self) -> None:
+    def test_machines_provisioned_elsewhere(self) -> None:
         """Where none is written down for a node set, none is missed."""
         files = dict(CLEAN)
         files[f'other/{MACHINES}'] = files.pop(MACHINES).replace(
@@ -720,7 +720,7 @@ class TestValues(CheckTestCase):
             ],
         )
 
-    def test_file_of_others_that_cannot_be_read(self) -> None:
+    def test_unreadable_file_of_another_tool(self) -> None:
         self.assertEqual(
             [], self.check({'os_nova_role/files/kvm.conf': 'options kvm a=1'})
         )
@@ -744,7 +744,7 @@ class TestLinks(CheckTestCase):
 
 
 class TestKolla(CheckTestCase):
-    def test_tracking_that_a_template_decides(self) -> None:
+    def test_report_in_placement_set_by_a_template(self) -> None:
         """An alias without ids may be right."""
         alias = '{"name": "a", "resource_class": "CUSTOM_A"}'
         for text, expected in (
@@ -906,7 +906,7 @@ class TestExample(CheckTestCase):
 class TestSecondService(CheckTestCase):
     """A data plane service that mounts the ConfigMaps of another."""
 
-    def test_cores_that_nothing_runs_on(self) -> None:
+    def test_isolated_cores_that_nothing_uses(self) -> None:
         objects = CLEAN_OBJECTS[OBJECTS].replace('"4-23"', '"4-22"', 1) + (
             '---\n'
             'kind: OpenStackDataPlaneService\n'

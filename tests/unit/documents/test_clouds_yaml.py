@@ -114,7 +114,7 @@ class TestEdit(testtools.TestCase):
         )
         self.assertEqual(0o600, stat.S_IMODE(os.stat(self.path).st_mode))
 
-    def test_all_else_stays(self):
+    def test_other_entries_are_kept(self):
         self._write(_FILE, 0o640)
         clouds_yaml.add(self.path, _ENTRIES, ())
         text = self._text()
@@ -125,7 +125,7 @@ class TestEdit(testtools.TestCase):
         clouds_yaml.remove(self.path, ['lab', 'never-there'])
         self.assertEqual(_FILE, self._text())
 
-    def test_ours_is_replaced(self):
+    def test_own_entry_is_replaced(self):
         clouds_yaml.add(self.path, _ENTRIES, ())
         clouds_yaml.add(self.path, {'lab': {'auth': {}}}, ['lab'])
         self.assertEqual(
@@ -134,7 +134,7 @@ class TestEdit(testtools.TestCase):
             self._text(),
         )
 
-    def test_somebody_elses_name(self):
+    def test_name_of_a_foreign_entry(self):
         self._write(_FILE)
         message = self._refused(
             clouds_yaml.add, self.path, {'prod': {}}, ['lab']
@@ -188,7 +188,7 @@ class TestEdit(testtools.TestCase):
         )
         self.assertEqual(_FILE, self._text())
 
-    def test_harm(self):
+    def test_edit_that_would_change_other_entries(self):
         """What cannot be taken out again is not put in."""
         for text in (
             'x: &x {a: {}}\nclouds: *x\n',

@@ -168,7 +168,7 @@ class TestDocuments(testtools.TestCase):
         same = {'vendor_id': '0x10DE', 'address': '0:4:0.0'}
         self.assertFalse(device_specs.add(again, same))
 
-    def test_add_what_stops_the_compute(self) -> None:
+    def test_add_entry_that_stops_nova_compute(self) -> None:
         document = self.read('[pci]\nreport_in_placement = False\n')
         error = self.assertRaises(
             exceptions.InvalidDeviceSpec,
@@ -185,7 +185,7 @@ class TestDocuments(testtools.TestCase):
         )
         self.assertIn(f'{self.path}, line 2: Invalid [pci]device', str(error))
 
-    def test_expression_that_ends_nova(self) -> None:
+    def test_regular_expression_that_stops_nova_compute(self) -> None:
         exc = self.assertRaises(
             exceptions.InvalidDeviceSpec,
             device_spec.parse,

@@ -137,7 +137,7 @@ class TestEdits(test_tree.TreeTestCase):
             str(error),
         )
 
-    def test_file_that_the_user_gives_to_a_service(self) -> None:
+    def test_file_with_services_named_by_the_user(self) -> None:
         self.write({'nova-api/nova.conf': '[pci]\n'})
         path = self.path('nova-api/nova.conf')
         for named, services in (

@@ -135,7 +135,7 @@ class TestLayouts(LayoutTestCase):
         self.assertEqual([], self.check(LAYOUTS[name][0]))
 
     @ddt.data(*LAYOUTS)
-    def test_compute_that_does_not_report(self, name: str) -> None:
+    def test_compute_host_without_report_in_placement(self, name: str) -> None:
         """It is found once, at the device specs."""
         files, path, (where, line) = LAYOUTS[name]
         files = {**files, path: files[path].replace(REPORT, '')}
@@ -227,7 +227,7 @@ class TestLayouts(LayoutTestCase):
         )
         self.assertNotIn('GPU213', [code for code, *_ in self.check(files)])
 
-    def test_host_that_is_a_compute_alone(self) -> None:
+    def test_host_with_nova_compute_only(self) -> None:
         """Its nova.conf has nothing of the control plane."""
         files = {
             'etc/nova/nova.conf': f'[DEFAULT]\ndebug = 1\n[pci]\n{REPORT}',
@@ -292,7 +292,7 @@ class TestLayouts(LayoutTestCase):
         )
         self.assertEqual([], self.check(files))
 
-    def test_role_is_no_host(self) -> None:
+    def test_role_is_not_a_host(self) -> None:
         self.assertEqual(
             [
                 ((COMPUTE,), None, ['compute/nova.conf']),

@@ -101,7 +101,7 @@ class TestServices(test_check.CheckTestCase):
         text = text[:start] + text[text.index('  nova:\n', start) :]
         self.assertEqual([], self.names({**test_check.CLEAN, NODES: text}))
 
-    def test_a_service_of_another_name(self) -> None:
+    def test_service_with_another_name(self) -> None:
         """It is known to be of the type nova, and which ConfigMaps it has."""
         text = test_check.CLEAN_OBJECTS[OBJECTS].replace(
             'nova-custom-gpu', 'compute-gpu'
@@ -138,7 +138,7 @@ class TestMachines(test_check.CheckTestCase):
         self.assertEqual('GPU325', located.finding.code)
         self.assertIn(f'has no {field}: ', located.finding.message)
 
-    def test_what_else_is_called_bmc(self) -> None:
+    def test_other_keys_named_bmc(self) -> None:
         """Groups of firewall rules, for example."""
         text = (
             'security_groups:\n'

@@ -103,14 +103,14 @@ class TestAdd(DocumentTestCase):
     def test_add(self, before: str, after: str) -> None:
         self.assertEqual(after.encode(), self.added(before))
 
-    def test_byte_order_mark_stays(self) -> None:
+    def test_byte_order_mark_is_kept(self) -> None:
         self.assertEqual(
             codecs.BOM_UTF8 + f'[pci]\nx = 1\nalias = {NEW}\n'.encode(),
             self.added(codecs.BOM_UTF8 + b'[pci]\nx = 1\n'),
         )
         self.assertTrue(nova_conf.NovaConf.read(self.path).has_mark)
 
-    def test_a_value_that_is_more_than_one_value(self) -> None:
+    def test_value_with_line_breaks(self) -> None:
         document = self.document('[pci]\n')
         for text in ('a\nb', 'a\r[x]', '\x1b', ' a', 'a ', '"a"', "''"):
             self.assertRaises(
@@ -311,7 +311,7 @@ class TestRefused(DocumentTestCase):
 
 
 class TestWrite(DocumentTestCase):
-    def test_owner_and_mode_stay(self) -> None:
+    def test_owner_and_mode_are_kept(self) -> None:
         document = self.document('[pci]\n')
         os.chmod(self.path, 0o640)
         if os.geteuid() == 0:
@@ -326,7 +326,7 @@ class TestWrite(DocumentTestCase):
             (after.st_mode, after.st_uid, after.st_gid),
         )
 
-    def test_a_link_stays(self) -> None:
+    def test_symbolic_link_is_kept(self) -> None:
         real = self.folder / 'real.conf'
         real.write_bytes(b'[pci]\n')
         self.path.symlink_to('real.conf')

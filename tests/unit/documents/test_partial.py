@@ -74,13 +74,13 @@ class TestPartial(testtools.TestCase):
         self.assertEqual(['more'], list(reasons))
         self.assertIn('Permission denied', reasons['more'])
 
-    def test_a_file_that_nothing_tells_of(self) -> None:
+    def test_unreadable_file_of_unknown_services(self) -> None:
         path = self.folder / '50-gpu.conf'
         path.write_text(NOVA)
         self.lock(path)
         self.assertEqual(['50-gpu.conf'], list(self.unreadable()))
 
-    def test_a_path_that_is_too_long(self) -> None:
+    def test_path_is_too_long(self) -> None:
         folder = os.open('.', os.O_RDONLY)
         self.addCleanup(os.close, folder)
         self.addCleanup(os.fchdir, folder)

@@ -66,7 +66,7 @@ class TestRead(testtools.TestCase):
             self.assertIsNone(names.device(*ids))
         self.assertIsNone(names.vendor('C'))
 
-    def test_the_newest_counts(self):
+    def test_newest_database_is_used(self):
         old = self._write('old', _OLD)
         new = self._write('new', _OLD.replace('2020', '2026'))
         undated = self._write('undated', 'x')
@@ -81,7 +81,7 @@ class TestRead(testtools.TestCase):
                 self.assertEqual(new, pci_ids.find())
                 self.assertEqual(new, pci_ids.load().path)
 
-    def test_there_is_none(self):
+    def test_no_database(self):
         with unittest.mock.patch.object(pci_ids, '_candidates', list):
             self.assertIsNone(pci_ids.find())
             self.assertIsNone(pci_ids.load())

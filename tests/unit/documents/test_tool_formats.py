@@ -421,7 +421,7 @@ class TestHiera(FormatTestCase):
         self.assertIn('[pci]report_in_placement=true', options)
         self.assertEqual(1, len(self.options(files, 'nova-api')))
 
-    def test_look_ups_are_not_known(self) -> None:
+    def test_lookups_are_unknown(self) -> None:
         text = 'nova::scheduler::filter::pci_in_placement: "%{hiera(\'x\')}"\n'
         process = self.services({'common.yaml': text}).deployment.processes[0]
         self.assertTrue(
@@ -643,7 +643,7 @@ class TestPackstack(FormatTestCase):
             [code for code, _file, _line in self.codes({})],
         )
 
-    def test_computes_have_no_alias(self) -> None:
+    def test_alias_is_not_set_for_compute_hosts(self) -> None:
         self.assertIn(
             ('GPU306', 'answers.conf', 5),
             self.codes({'answers.conf': self.TEXT % '192.0.2.2'}),

@@ -142,7 +142,7 @@ class TestDevstack(ToolTestCase):
         self.assertIn('Files of devstack are not edited', str(error))
         self.assertEqual(f'[pci]\n+alias = {ESCAPED}\n', error.patch)
 
-    def test_nothing_is_run(self) -> None:
+    def test_values_are_quoted_for_devstack(self) -> None:
         """The shell of devstack takes an edit for text."""
         self.write(
             {'local.conf': '[[post-config|$NOVA_CPU_CONF]]\n[pci]\nx=1\n'}
@@ -159,7 +159,7 @@ class TestDevstack(ToolTestCase):
             line,
         )
 
-    def test_nothing_of_nova(self) -> None:
+    def test_no_nova_configuration(self) -> None:
         self.write({'local.conf': '[[local|localrc]]\nA=1\n'})
         self.assertEqual((), self.services({}).deployment.processes)
 

@@ -93,7 +93,7 @@ class TestCheck(TreeTestCase):
             ),
         )
 
-    def test_one_side_alone_is_not_compared(self) -> None:
+    def test_single_service_is_not_compared(self) -> None:
         for name in (API, COMPUTE):
             self.assertEqual([], self.check({name: CLEAN[name]}))
             (self.folder / name).unlink()
@@ -175,7 +175,7 @@ class TestCheck(TreeTestCase):
         (service,) = tree.read([os.fspath(self.folder)]).deployment.processes
         self.assertEqual(readers, service.readers)
 
-    def test_whose_a_file_is(self) -> None:
+    def test_host_of_a_file(self) -> None:
         """By its name, where nothing in it says so."""
         self.write(
             dict.fromkeys(
@@ -413,7 +413,7 @@ class TestKolla(TreeTestCase):
             [('GPU306', f'{env}/nova.conf', 2)], self.check(files)
         )
 
-    def test_a_plain_folder_is_none_of_kolla(self) -> None:
+    def test_plain_folder_is_not_detected_as_kolla(self) -> None:
         self.write(
             {
                 'etc/nova/nova.conf': ON,
@@ -425,7 +425,7 @@ class TestKolla(TreeTestCase):
 
 
 class TestRead(TreeTestCase):
-    def test_what_cannot_be_read_is_told(self) -> None:
+    def test_unreadable_files_are_reported(self) -> None:
         self.write({'nova.conf': 'broken\n', 'other.conf': 'broken\n'})
         (self.folder / 'nova.yaml').write_bytes(b'\xff')
         (self.folder / 'loop.conf').symlink_to('loop.conf')
@@ -444,7 +444,7 @@ class TestRead(TreeTestCase):
             list(contents.unreadable),
         )
 
-    def test_what_is_filled_in_later_is_not_broken(self) -> None:
+    def test_placeholders_are_not_errors(self) -> None:
         """Charts and playbooks have files that are named after Nova."""
         self.write(
             {
@@ -471,7 +471,7 @@ class TestRead(TreeTestCase):
         (self.folder / 'again').symlink_to(self.folder)
         self.assertEqual(4, tree.read([os.fspath(self.folder)]).files)
 
-    def test_files_of_others_are_left_alone(self) -> None:
+    def test_unrelated_files_are_ignored(self) -> None:
         self.write(
             {
                 'glance-api.conf': '[DEFAULT]\n',
@@ -493,7 +493,7 @@ class TestBadInput(TreeTestCase):
         self.assertNotIn('\n', reason)
         return reason
 
-    def test_what_is_no_file(self) -> None:
+    def test_special_files_are_ignored(self) -> None:
         fifo = os.fspath(self.folder / 'nova.conf')
         os.mkfifo(fifo)
         for path in (fifo, '/dev/zero'):

@@ -324,7 +324,7 @@ class TestListsOfMappings(testtools.TestCase):
             ],
         )
 
-    def test_an_item_more(self) -> None:
+    def test_added_item(self) -> None:
         new = self.merged(
             [
                 {'name': 'a', 'subnet': '08'},
@@ -341,7 +341,7 @@ class TestListsOfMappings(testtools.TestCase):
             new.text,
         )
 
-    def test_a_key_more(self) -> None:
+    def test_added_key(self) -> None:
         new = self.merged(
             [
                 {'name': 'a', 'subnet': '08'},
@@ -354,7 +354,7 @@ class TestListsOfMappings(testtools.TestCase):
             new.text,
         )
 
-    def test_an_item_less(self) -> None:
+    def test_removed_item(self) -> None:
         new = self.merged([{'name': 'b', 'subnet': 'y'}])
         self.assertEqual('', new.obstacle)
         self.assertNotIn('name: a', new.text)
@@ -366,7 +366,7 @@ class TestListsOfMappings(testtools.TestCase):
         ):
             self.assertIn(line, new.text)
 
-    def test_a_key_less(self) -> None:
+    def test_removed_key(self) -> None:
         new = self.merged([{'name': 'a'}, {'name': 'b', 'subnet': 'y'}])
         self.assertIn('has keys to be removed', new.obstacle)
         self.assertEqual(self.TEXT, new.text)

@@ -149,7 +149,7 @@ class TestReplace(AtomicTestCase):
         self.assertEqual(new, contents[-1])
         self.assertEqual({OLD, new}, set(contents))
 
-    def test_extended_attributes_stay(self) -> None:
+    def test_extended_attributes_are_kept(self) -> None:
         attributes = {}
         for name in ('user.note', 'security.note', 'trusted.note'):
             # Not every file system has all, nor everybody may set them.
@@ -168,7 +168,7 @@ class TestReplace(AtomicTestCase):
             },
         )
 
-    def test_an_attribute_that_cannot_be_kept(self) -> None:
+    def test_extended_attribute_cannot_be_kept(self) -> None:
         label = b'system_u:object_r:nova_etc_t:s0'
         inode = self.path.stat().st_ino
         others = b''
@@ -202,7 +202,7 @@ class TestReplace(AtomicTestCase):
         self.lock_folder()
         self.assertRefused('its folder is read-only', lambda: self.add('{}'))
 
-    def test_an_owner_that_cannot_be_kept(self) -> None:
+    def test_owner_cannot_be_kept(self) -> None:
         def refuse(*_arguments: object) -> None:
             raise PermissionError(errno.EPERM, 'Operation not permitted')
 
@@ -244,7 +244,7 @@ class TestReplace(AtomicTestCase):
         self.assertEqual(OLD, self.path.read_text())
         self.assertEqual(['nova.conf'], os.listdir(self.folder))
 
-    def test_two_editors(self) -> None:
+    def test_concurrent_editors_lose_no_line(self) -> None:
         """No edit is lost: it is there, or it was refused."""
         self.path.write_text('[pci]\n')
         written = self.folder / 'written'
@@ -339,7 +339,7 @@ class TestCreate(AtomicTestCase):
         self.assertEqual(['nova.conf'], os.listdir(self.folder))
         self.assertEqual(1, self.path.stat().st_nlink)
 
-    def test_what_the_system_refuses(self) -> None:
+    def test_system_errors_are_reported(self) -> None:
         error = self.assertRaises(
             exceptions.DocumentError,
             atomic.create,

@@ -49,7 +49,7 @@ class TestWays(testtools.TestCase):
         ('(?x)#[\n(?:|){60}x\n#]', address_pattern.MOST),
     )
     @ddt.unpack
-    def test_ways(self, pattern: str, expected: int) -> None:
+    def test_forms_of_an_address(self, pattern: str, expected: int) -> None:
         self.assertEqual(expected, address_pattern.ways(pattern))
 
 

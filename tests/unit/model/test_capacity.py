@@ -103,7 +103,7 @@ TRAITS = strategies.frozensets(
 
 @ddt.ddt
 class TestFit(testtools.TestCase):
-    def test_devices_are_short(self) -> None:
+    def test_limited_by_devices(self) -> None:
         fit = capacity.fit(host([device(1), device(2)]), demand())
         self.assertEqual(2, fit.count)
         self.assertEqual(('a100',), fit.limited_by)
@@ -112,7 +112,7 @@ class TestFit(testtools.TestCase):
             fit.limits,
         )
 
-    def test_the_host_is_short(self) -> None:
+    def test_limited_by_the_host(self) -> None:
         cards = [device(number) for number in range(8)]
         fit = capacity.fit(host(cards, vcpus=20, memory=20000), demand())
         self.assertEqual(2, fit.count)
@@ -163,7 +163,7 @@ class TestFit(testtools.TestCase):
         wanted = demand_model.demand(flavor, {})
         self.assertEqual(2, capacity.fit(host(cards), wanted).count)
 
-    def test_what_could_not_be_read_counts_as_none(self) -> None:
+    def test_unread_amount_counts_as_zero(self) -> None:
         fit = capacity.fit(host([device(1, free=None)]), demand())
         self.assertEqual(0, fit.count)
 
@@ -222,7 +222,7 @@ class TestFit(testtools.TestCase):
         strategies.booleans(),
     )
     @hypothesis.settings(deadline=None)
-    def test_as_trying_out(
+    def test_same_as_trying_every_placement(
         self,
         rooms: list[tuple[str, int, tuple[str, ...]]],
         asked: list[tuple[str, tuple[str, ...], int]],
@@ -258,7 +258,7 @@ class TestFit(testtools.TestCase):
         strategies.booleans(),
     )
     @hypothesis.settings(deadline=None)
-    def test_as_of_all_sets(
+    def test_same_as_the_theorem_of_hall(
         self,
         rooms: list[tuple[int, frozenset[str]]],
         asked: list[tuple[frozenset[str], int]],
@@ -460,7 +460,7 @@ class TestForecast(testtools.TestCase):
         # What only the catalogue says is said to be from there.
         self.assertEqual(not expected, bool(forecast.assumed))
 
-    def test_vfs_have_no_other_type(self) -> None:
+    def test_type_of_vfs_is_certain(self) -> None:
         cards = [device(1, free=4)]
         for device_type, exact in (('type-VF', True), ('type-PF', False)):
             alias = dataclasses.replace(
@@ -484,7 +484,7 @@ class TestForecast(testtools.TestCase):
         ({'trait:CUSTOM_A': 'forbidden'}, None, ''),
     )
     @ddt.unpack
-    def test_settings_that_no_api_shows(
+    def test_settings_hidden_from_the_api(
         self, metadata: dict[str, str], project: str | None, expected: str
     ) -> None:
         alias = dataclasses.replace(
@@ -502,7 +502,7 @@ class TestForecast(testtools.TestCase):
         self.assertEqual(not expected, forecast.exact)
         self.assertIn(expected, ' '.join(forecast.at_most))
 
-    def test_project_with_an_aggregate_of_its_own(self) -> None:
+    def test_project_with_its_own_aggregate(self) -> None:
         alias = dataclasses.replace(
             ALIASES['a100'], name='a', device_type='type-PF'
         )
@@ -555,7 +555,7 @@ class TestForecast(testtools.TestCase):
         )
         self.assertEqual((0, True), (forecast.count, forecast.exact))
 
-    def test_class_that_nobody_has(self) -> None:
+    def test_class_without_a_provider(self) -> None:
         forecast = self.forecast(
             [host([device(1)])],
             {'resources:CUSTOM_X': '1'},
@@ -607,14 +607,14 @@ class TestForecast(testtools.TestCase):
         forecast = capacity.forecast(flavor, [host(cards)], {})
         self.assertEqual((1, True), (forecast.count, forecast.exact))
 
-    def test_forbidden_trait_that_placement_may_not_have(self) -> None:
+    def test_forbidden_trait_unknown_to_placement(self) -> None:
         alias = dataclasses.replace(ALIASES['a100'], device_type='type-PF')
         forecast = self.forecast(
             [host([device(1)])], {'trait:CUSTOM_N': 'forbidden'}, {'a': alias}
         )
         self.assertEqual((1, False), (forecast.count, forecast.exact))
 
-    def test_alias_that_servers_show(self) -> None:
+    def test_alias_inferred_from_servers(self) -> None:
         alias = alias_model.Alias('a', resource_class=A100)
         forecast = self.forecast(
             [host([device(1)])], {}, {'a': alias}, inferred={'a'}
@@ -623,7 +623,7 @@ class TestForecast(testtools.TestCase):
 
 
 class TestStranded(testtools.TestCase):
-    def test_memory_strands(self) -> None:
+    def test_devices_stranded_by_memory(self) -> None:
         full = host([device(number) for number in range(4)], memory=8192)
         wanted = demand()
         (stranded,) = capacity.stranded(
@@ -633,11 +633,11 @@ class TestStranded(testtools.TestCase):
             capacity.Stranded(A100, 4, 3, ('MEMORY_MB',)), stranded
         )
 
-    def test_no_flavor(self) -> None:
+    def test_stranded_without_flavors(self) -> None:
         (stranded,) = capacity.stranded(host([device(1)]), ())
         self.assertEqual(capacity.Stranded(A100, 1, 1, ()), stranded)
 
-    def test_the_best_flavor_counts(self) -> None:
+    def test_stranded_is_computed_for_the_best_flavor(self) -> None:
         cards = host([device(number) for number in range(4)])
         pair, single = demand('a100:3'), demand()
         stranded = capacity.stranded(

@@ -196,7 +196,7 @@ class TestTables(testtools.TestCase):
                 self.assertEqual(0, bar.size & (bar.size - 1), model)
                 self.assertIn(bar.number, range(6))
 
-    def test_enough_is_complete(self) -> None:
+    def test_number_of_complete_models(self) -> None:
         complete = [
             model
             for model in self.models

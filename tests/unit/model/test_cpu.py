@@ -39,7 +39,7 @@ class TestLists(testtools.TestCase):
         self.assertEqual(expected, cpu.render(cpu.parse_list(text, 16)))
 
     @ddt.data(cpu.parse, cpu.parse_list, cpu.parse_tuned)
-    def test_more_than_a_machine_has(
+    def test_cpus_beyond_the_limit(
         self, parse: collections.abc.Callable[[str], frozenset[int]]
     ) -> None:
         for text in ('0-4294967295', '65536', ','.join(['0-65535'] * 17)):
@@ -71,10 +71,10 @@ class TestLists(testtools.TestCase):
         self.assertEqual(expected, cpu.render(cpu.parse_tuned(text)))
 
     @ddt.data('a', '1-b', '^', '0xg', '-3', '^^3')
-    def test_tuned_reads_nothing(self, text: str) -> None:
+    def test_tuned_ignores_invalid_lists(self, text: str) -> None:
         self.assertRaises(exceptions.InvalidCPUSet, cpu.parse_tuned, text)
 
-    def test_no_machine_is_that_large(self) -> None:
+    def test_cpu_number_is_too_large(self) -> None:
         for parse, text in (
             (cpu.parse, '0-999999999999'),
             (cpu.parse_list, '0-999999999999'),

@@ -100,7 +100,7 @@ class TestComputesOn(testtools.TestCase):
         cloud = deployment.Deployment((process(API), *computes))
         return [compute.host for compute in cloud.computes_on(host)]
 
-    def test_the_only_one(self) -> None:
+    def test_only_compute_host_matches_any_name(self) -> None:
         self.assertEqual(['a'], self.hosts('b', process(COMPUTE, host='a')))
 
     def test_by_name(self) -> None:
@@ -112,7 +112,7 @@ class TestComputesOn(testtools.TestCase):
         self.assertEqual(['e.example.com'], self.hosts('e', *computes))
         self.assertEqual([], self.hosts('e.example.org', *computes))
 
-    def test_option_counts_more_than_the_folder(self) -> None:
+    def test_host_option_overrides_the_folder(self) -> None:
         computes = (
             process(COMPUTE, source('x', ('DEFAULT', 'host', 'b')), host='a'),
             process(COMPUTE, host='c'),
@@ -120,6 +120,6 @@ class TestComputesOn(testtools.TestCase):
         self.assertEqual(['a'], self.hosts('b', *computes))
         self.assertEqual([], self.hosts('a', *computes))
 
-    def test_nothing_tells(self) -> None:
+    def test_host_is_unknown(self) -> None:
         computes = [process(COMPUTE) for _number in range(2)]
         self.assertEqual([None, None], self.hosts('a', *computes))

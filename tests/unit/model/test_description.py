@@ -142,7 +142,7 @@ class TestParse(testtools.TestCase):
             host.bare_metal.root_device_hints,
         )
 
-    def test_names_that_placement_will_have(self) -> None:
+    def test_names_of_resource_providers(self) -> None:
         (alias,) = parse(
             changed(
                 'aliases.0',
@@ -162,13 +162,13 @@ class TestParse(testtools.TestCase):
         self.assertEqual('2684', alias.product_id)
         self.assertIs(False, alias.live_migratable)
 
-    def test_a_host_has_its_own_value_before_the_common_one(self) -> None:
+    def test_value_of_a_host_overrides_the_common_value(self) -> None:
         data = changed('hosts.0.cpu', {'dedicated': '4-15'})
         (host,) = parse(data).hosts
         self.assertEqual('4-15', cpu.render(host.dedicated or ()))
         self.assertIsNone(host.shared)
 
-    def test_no_more_than_cards(self) -> None:
+    def test_cards_only(self) -> None:
         data = changed(
             'compute', {key: _DATA['compute'][key] for key in ('cards',)}
         )
@@ -479,11 +479,11 @@ class TestRefused(testtools.TestCase):
                 )
                 self.assertNotIn('\n', str(error))
 
-    def test_no_mapping(self) -> None:
+    def test_not_a_mapping(self) -> None:
         for data in (None, [], 'x', 1):
             self.assertRaises(exceptions.InvalidData, parse, data)
 
-    def test_a_node_set_is_not_for_plain_hosts(self) -> None:
+    def test_node_set_is_rejected_for_plain_hosts(self) -> None:
         data = changed('target', 'plain')
         del data['rhoso']
         error = self.assertRaises(exceptions.InvalidData, parse, data)

@@ -145,7 +145,7 @@ class TestSelect(testtools.TestCase):
         self.assertEqual((free,), inventory.select([free, used], free=True))
         self.assertEqual((used,), inventory.select([free, used], used=True))
 
-    def test_what_is_not_known_stays(self) -> None:
+    def test_unknown_values_are_kept(self) -> None:
         unknown = device(used=None, consumers=None)
         for condition in ({'free': True}, {'used': True}, {'project_id': 'p'}):
             self.assertEqual(
@@ -240,7 +240,7 @@ class TestAliases(testtools.TestCase):
         )
         self.assertEqual(frozenset(), classes)
 
-    def test_no_server(self) -> None:
+    def test_no_server_with_the_alias(self) -> None:
         self.assertEqual(
             (frozenset(), ()),
             inventory.alias_classes('a', [server('s9')], [self.held('s1')]),

@@ -57,7 +57,7 @@ class TestParse(testtools.TestCase):
         ('a="b c', [('a', 'b c')]),
     )
     @ddt.unpack
-    def test_words(
+    def test_arguments(
         self, text: str, expected: list[tuple[str, str | None]]
     ) -> None:
         self.assertEqual(

@@ -92,7 +92,7 @@ class TestMessages(testtools.TestCase):
         error = finding.error('GPU101', 'x: password=hunter2')
         self.assertEqual('x: password=***', error.message)
 
-    def test_names_that_are_no_secrets(self) -> None:
+    def test_names_are_not_masked(self) -> None:
         models = catalogue.builtin().models
         for name in (
             *(model.slug for model in models),
@@ -143,7 +143,7 @@ class TestMessages(testtools.TestCase):
         ):
             self.assertNotIn('hunter2', quoting.finding(text))
 
-    def test_long_words(self) -> None:
+    def test_long_tokens_are_masked(self) -> None:
         for word in (
             'wJalrXUtnFEMI/K7MDENG/bPxRfiCYzEXAMPLEKEY',
             '9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d',
@@ -152,7 +152,7 @@ class TestMessages(testtools.TestCase):
         ):
             self.assertEqual('***', quoting.finding(word))
 
-    def test_words_of_ours(self) -> None:
+    def test_own_messages_are_not_masked(self) -> None:
         """What this package itself says is never masked."""
         package = pathlib.Path(gpuclient.__file__).parent
         count = 0
@@ -212,7 +212,7 @@ class TestValues(testtools.TestCase):
         )
         self.assertEqual("Invalid inclusion expression '***'", str(error))
 
-    def test_words(self) -> None:
+    def test_phrases(self) -> None:
         self.assertTrue(quoting.is_word('Foo_Bar'))
         self.assertFalse(quoting.is_word('x' * 25))
         self.assertFalse(quoting.is_word('aB3'))

@@ -72,7 +72,7 @@ class TestFindings(Case):
         self.assertEqual(['GPU120'], self.findings('type-PF'))
         self.assertEqual(['GPU113'], self.findings(None))
 
-    def test_files_that_disagree(self) -> None:
+    def test_files_with_different_definitions(self) -> None:
         self.assertEqual(
             ['GPU107', 'GPU120'], self.findings('type-PCI', 'type-PF')
         )
@@ -85,7 +85,7 @@ class TestRead(Case):
         )
         self.assertIn('(there is no cloud)', str(error))
 
-    def test_what_no_source_tells(self) -> None:
+    def test_alias_without_a_definition(self) -> None:
         path = self.write(
             'nova.conf', name='a', vendor_id='10de', product_id='2230'
         )

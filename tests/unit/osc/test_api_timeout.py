@@ -46,17 +46,17 @@ class TestTimeout(testtools.TestCase):
         self.assertEqual(waits, [patience.read])
         return waits[0], app.options
 
-    def test_first_what_the_user_says(self) -> None:
+    def test_timeout_set_by_the_user_takes_precedence(self) -> None:
         self.assertEqual(2, self.authenticate(2.0, 7)[0])
         self.assertEqual(7, self.authenticate(None, '7')[0])
         self.assertEqual(60, self.authenticate(None)[0])
 
-    def test_it_ends_with_the_command(self) -> None:
+    def test_timeout_is_reset_after_the_command(self) -> None:
         """An interactive shell has one set of options for all commands."""
         _seconds, options = self.authenticate(2.0)
         self.assertIsNone(options.api_timeout)
 
-    def test_a_time_that_cannot_be_waited_for(self) -> None:
+    def test_invalid_timeout(self) -> None:
         for value in ('soon', -1, 0, '0', float('nan'), [1], '\x1b[2J'):
             error = self.assertRaises(
                 exceptions.InvalidValue, self.authenticate, None, value

@@ -148,7 +148,7 @@ class TestBorder(testtools.TestCase):
             output = emit('yaml', yaml_format.YAMLFormatter(), cells(content))
             self.assertEqual(content, yaml.safe_load(output)[0]['C1'])
 
-    def test_shell_takes_nothing_for_a_command(self) -> None:
+    def test_shell_format_is_quoted(self) -> None:
         for content in (
             '$(echo bad)',
             '`echo bad`',

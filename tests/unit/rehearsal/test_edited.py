@@ -69,7 +69,7 @@ class TestEdited(testtools.TestCase):
     def path(self, name):
         return pathlib.Path(self.folder.file(name))
 
-    def test_nothing_is_wrong_with_its_configuration(self):
+    def test_configuration_has_no_findings(self):
         contents = tree.read([self.folder.file('etc', 'nova')])
         self.assertEqual((), contents.unreadable)
         self.assertEqual((), configuration_rules.check(contents.deployment))
@@ -85,7 +85,7 @@ class TestEdited(testtools.TestCase):
         self.write()
         self.assertEqual([], service_files.edited(self.folder))
 
-    def test_files_of_the_user_stay(self):
+    def test_user_files_are_kept(self):
         for name in (USER, TEMPLATE):
             self.path(name).write_text('[DEFAULT]\n')
         added = self.path(USER).with_name('20-mine.conf')
@@ -98,7 +98,7 @@ class TestEdited(testtools.TestCase):
             self.assertEqual('[pci]\n', added.read_text())
         self.assertEqual([TEMPLATE, USER], service_files.edited(self.folder))
 
-    def test_what_is_no_longer_written_goes(self):
+    def test_obsolete_files_are_deleted(self):
         document = spec.default(hosts=1, gpus=2)
         document['control_plane']['scheduler'] = {'config': ''}
         self.write(document)

@@ -217,7 +217,7 @@ class TestServersThatAreNotThere(MessagingTestCase):
 
         self.assertEqual('No reply on topic compute', str(raised))
 
-    def test_cast_to_nobody(self) -> None:
+    def test_cast_without_a_server(self) -> None:
         raised = self.assertRaises(
             oslo_messaging.MessageDeliveryFailure,
             self.client('gpu-1').cast,
@@ -229,7 +229,7 @@ class TestServersThatAreNotThere(MessagingTestCase):
             'No server listens on topic compute, server gpu-1', str(raised)
         )
 
-    def test_fanout_to_nobody(self) -> None:
+    def test_fanout_without_a_server(self) -> None:
         self.client().prepare(fanout=True).cast({}, 'hear')
 
     def test_server_that_was_killed(self) -> None:
@@ -272,7 +272,7 @@ class TestServersThatAreNotThere(MessagingTestCase):
             'No reply on topic compute: the server has ended', str(raised)
         )
 
-    def test_caller_that_says_nothing_does_not_stop_the_server(self) -> None:
+    def test_silent_caller_does_not_block_the_server(self) -> None:
         self.serve('gpu-1')
         sockets = messaging._Sockets(self.folder)
         (name,) = sockets.find('openstack', 'compute', 'gpu-1')
@@ -293,7 +293,7 @@ class TestServersThatAreNotThere(MessagingTestCase):
 
 
 class TestTheFolder(MessagingTestCase):
-    def test_nobody_else_may_call(self) -> None:
+    def test_other_users_cannot_call(self) -> None:
         self.serve('gpu-1')
 
         mode = stat.S_IMODE(os.stat(self.folder).st_mode)

@@ -175,7 +175,7 @@ class TestOverlay(testtools.TestCase):
         self.assertEqual('31.3.1', self.prepare().version)
         self.assertEqual([], self.progress)
 
-    def test_settings_of_pip_that_target_excludes(self):
+    def test_pip_settings_that_conflict_with_target(self):
         for name in ('PIP_USER', 'PIP_REQUIRE_VIRTUALENV'):
             self.useFixture(fixtures.EnvironmentVariable(name, '1'))
         self.assertEqual('31.3.1', self.make().version)
@@ -318,7 +318,7 @@ class TestOverlay(testtools.TestCase):
             self.refused(),
         )
 
-    def test_folder_of_something_else(self):
+    def test_foreign_folder(self):
         (self.cache / '31.3.1').mkdir(parents=True)
         for folder in (self.cache, *self.cache.parents[:2]):
             folder.chmod(0o700)

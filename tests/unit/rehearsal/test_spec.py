@@ -80,7 +80,7 @@ class TestDefault(testtools.TestCase):
 
 
 class TestRead(testtools.TestCase):
-    def test_what_is_left_out(self):
+    def test_defaults(self):
         described = spec_reader.read({'hosts': [{'name': 'a'}]})
         (host,) = described.hosts
         self.assertEqual('a', host.hypervisor_hostname)
@@ -91,7 +91,7 @@ class TestRead(testtools.TestCase):
         self.assertEqual(['nova-api-1'], [api.name for api in described.apis])
         self.assertEqual((), described.apis[0].config)
 
-    def test_several_of_a_kind(self):
+    def test_several_cards_of_a_model(self):
         described = spec_reader.read(
             {
                 'control_plane': {
@@ -437,7 +437,7 @@ class TestFile(testtools.TestCase):
             (host.devices[0].address, host.devices[0].product_id),
         )
 
-    def test_what_is_no_yaml(self):
+    def test_invalid_yaml(self):
         for text in (
             'hosts: [',
             'hosts: "\\UFFFFFFFF"',

@@ -84,7 +84,7 @@ class TestFolder(testtools.TestCase):
         self.assertEqual(0o700, stat.S_IMODE(folder.path.stat().st_mode))
         folder.create()
 
-    def test_folder_of_something_else(self):
+    def test_foreign_folder(self):
         path = self.directory.join('photos')
         os.mkdir(path)
         with open(os.path.join(path, 'cat.jpeg'), 'w'):
@@ -158,7 +158,7 @@ class TestFolder(testtools.TestCase):
         {'host': 'a b'},
         {'other': 1},
     )
-    def test_record_of_something_else(self, values):
+    def test_foreign_record(self, values):
         folder = state.StateFolder('x', self.directory.path)
         record = {
             'name': 'x',
@@ -181,7 +181,7 @@ class TestFolder(testtools.TestCase):
         )
         self.assertTrue(folder.read().supervisor.message.isprintable())
 
-    def test_delete_what_was_made(self):
+    def test_delete_own_files(self):
         folder = state.StateFolder('x', self.directory.join('cloud'))
         folder.create()
         for name in ('etc', 'photos'):
@@ -194,7 +194,7 @@ class TestFolder(testtools.TestCase):
             ['.profile', 'photos'], sorted(os.listdir(folder.path))
         )
 
-    def test_delete_again_what_could_not_be(self):
+    def test_delete_retries_failed_files(self):
         folder = state.StateFolder('x', self.directory.join('cloud'))
         folder.create()
         folder.path.joinpath('nova').mkdir()
@@ -212,7 +212,7 @@ class TestFolder(testtools.TestCase):
         self.assertFalse(folder.path.exists())
 
     @ddt.data(None, '{"inode": 1}', '{}', '[]', '{')
-    def test_delete_what_was_not_made(self, text):
+    def test_delete_refuses_a_foreign_folder(self, text):
         folder = state.StateFolder('x', self.directory.path)
         folder.path.joinpath('images').mkdir()
         if text is not None:
@@ -252,7 +252,7 @@ class TestProcesses(testtools.TestCase):
         self.assertTrue(state.lives(_process()))
         self.assertFalse(state.lives(_process(pid=None)))
 
-    def test_recycled_pid_is_nobody(self):
+    def test_recycled_pid_is_another_process(self):
         """A process that started at another time is somebody else's."""
         other = _process(started=_process().started - 1)
         self.assertFalse(state.lives(other))
@@ -287,7 +287,7 @@ class TestProcesses(testtools.TestCase):
 
 
 class TestWritePrivate(testtools.TestCase):
-    def test_whole_or_not_at_all(self):
+    def test_writes_are_atomic(self):
         directory = self.useFixture(fixtures.TempDir())
         path = directory.join('file')
         state.write_private(path, 'old')

@@ -160,14 +160,14 @@ class TestFolder(testtools.TestCase):
         )
         trusted_files.check_content(str(self.folder))
 
-    def test_way_through_a_link_of_ours(self):
+    def test_path_through_an_own_link(self):
         link = os.path.join(self.top, 'link')
         os.symlink(self.folder.path, link)
         self.assertEqual('lab', state.StateFolder('lab', link).read().name)
 
 
 class TestWay(testtools.TestCase):
-    def test_made_on_the_way(self):
+    def test_missing_folders_are_created(self):
         top = self.useFixture(fixtures.TempDir()).path
         path = os.path.join(top, 'a', 'b')
         places.check_own(path, make=0o700)

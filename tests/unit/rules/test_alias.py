@@ -76,7 +76,7 @@ class TestCheck(testtools.TestCase):
         self.assertEqual((), finding.errors((first, second)))
         self.assertEqual((first, second), finding.warnings((first, second)))
 
-    def test_two_meanings(self) -> None:
+    def test_definitions_that_differ(self) -> None:
         alias = alias_model.Alias('a', **IDS)
         same = alias_model.Alias('a', **IDS, numa_policy='legacy')
         other = alias_model.Alias('a', vendor_id='10de', product_id='2330')
@@ -110,7 +110,7 @@ class TestRender(testtools.TestCase):
         self.assertNotIn('\n', text)
         self.assertEqual(alias, alias_model.parse(text))
 
-    def test_no_value_adds_a_line(self) -> None:
+    def test_values_cannot_add_lines(self) -> None:
         for evil in ('a\n[x]', 'a\r\nb = c', '\x00', '\u2028'):
             text = alias_model.Alias(evil, traits=evil).render()
             self.assertTrue(text.isprintable(), text)

@@ -45,7 +45,7 @@ def hosts(*computes: str, api: str = ALIAS) -> dict[str, str]:
 
 @ddt.ddt
 class TestHosts(test_scheduler.RulesTestCase):
-    def test_host_that_lacks_it(self) -> None:
+    def test_host_without_the_alias(self) -> None:
         (located,) = self.check(hosts(SPEC + ALIAS, SPEC))
         self.assertEqual('GPU306', located.finding.code)
         self.assertEqual(finding.Severity.WARNING, located.finding.severity)
@@ -73,7 +73,7 @@ class TestHosts(test_scheduler.RulesTestCase):
             [], [message for message in messages if 'GPU306' in message]
         )
 
-    def test_no_compute_has_it(self) -> None:
+    def test_no_compute_host_has_the_alias(self) -> None:
         """It is said once, of the alias."""
         (located,) = self.check(hosts(SPEC, SPEC))
         self.assertEqual('GPU306', located.finding.code)

@@ -126,11 +126,11 @@ class TestCheckAlias(testtools.TestCase):
         warnings = check('gpu', ids, device_type)
         self.assertEqual(codes, [warning.code for warning in warnings])
 
-    def test_virtual_functions_have_ids_and_sizes_of_their_own(self):
+    def test_ids_and_sizes_of_virtual_functions(self):
         self.assertEqual((), check('v620', '1002:73ae', 'type-VF'))
         self.assertEqual((), check('a100-40gb', '10de:20b5', 'type-VF'))
 
-    def test_the_database_of_ids_knows_more(self):
+    def test_models_only_in_pci_ids(self):
         def names(vendor_id, product_id):
             self.assertEqual(('10de', '2684'), (vendor_id, product_id))
             return 'AD102 [GeForce RTX 4090]'
@@ -235,7 +235,7 @@ class TestCheckAlias(testtools.TestCase):
         ('qat-c62x-pf', '8086:37c8', None),
     )
     @ddt.unpack
-    def test_aliases_of_others(self, name, ids, device_type):
+    def test_aliases_of_public_configurations(self, name, ids, device_type):
         """No false alarm for what is in use."""
         self.assertEqual((), check(name, ids, device_type, _names().device))
 

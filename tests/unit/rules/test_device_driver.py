@@ -248,7 +248,7 @@ class TestDriver(host_cases.HostTestCase):
                 {'10de:20f1', '10de:27b8', '10de:22bc'}, set(ids.split(','))
             )
 
-    def test_reboot_is_pending(self) -> None:
+    def test_arguments_for_the_next_boot(self) -> None:
         ids = 'vfio-pci.ids=10de:20f1'
         for early, remedy in (
             (
@@ -279,11 +279,13 @@ class TestDriver(host_cases.HostTestCase):
                     tree,
                     remedy=remedy.format(path),
                 )
-        # Files that entries are made of are not what the next boot has.
+
+    def test_boot_entries_are_older_than_their_sources(self) -> None:
         tree = host_cases.card('iommu=pt', driver=None)
         tree.text(
             'etc/default/grub',
-            f'GRUB_CMDLINE_LINUX="{ids} rd.driver.pre=vfio-pci"\n',
+            'GRUB_CMDLINE_LINUX="vfio-pci.ids=10de:20f1 '
+            'rd.driver.pre=vfio-pci"\n',
         )
         self.finds(
             'GPU425',
@@ -293,7 +295,15 @@ class TestDriver(host_cases.HostTestCase):
             remedy='first run update-grub',
         )
         tree.text('boot/loader/entries/a.conf', 'options quiet\n')
-        self.finds('GPU425', WARN, 'not bound', tree, remedy=f'Add {ids}')
+        self.finds(
+            'GPU425',
+            WARN,
+            'not bound',
+            tree,
+            remedy='Add vfio-pci.ids=10de:20f1',
+        )
+
+    def test_iommu_is_enabled_at_the_next_boot(self) -> None:
         for system, remedy in (
             (trees.RHEL, 'first run grub2-mkconfig'),
             (trees.DEBIAN, 'first run update-grub'),
@@ -312,7 +322,8 @@ class TestDriver(host_cases.HostTestCase):
             tree,
             remedy='run kernel-install add',
         )
-        # Our own files, before the reboot.
+
+    def test_created_files_before_the_reboot(self) -> None:
         tree = host_cases.card('iommu=pt', driver=None)
         tree.initramfs('ext4', maker='initramfs-tools')
         tree.text('proc/modules', 'nouveau 1 0\n')

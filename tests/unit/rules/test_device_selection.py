@@ -84,7 +84,7 @@ class TestChoose(testtools.TestCase):
         self.assertEqual(('10de',), selection.vendor_ids)
         self.assertTrue(selection.keeps_vendor)
 
-    def test_another_model_stays(self) -> None:
+    def test_another_model_is_not_selected(self) -> None:
         selection = choose('0000:03:00.0', devices=(FIRST, OTHER))
         self.assertEqual(('10de:20f1',), selection.ids)
         self.assertEqual((), selection.by_address)
@@ -137,7 +137,7 @@ class TestChoose(testtools.TestCase):
         selection = device_selection.select(host, (SECOND.address,), ())
         self.assertEqual(('nvidia_current',), selection.rivals)
 
-    def test_there_is_no_such_device(self) -> None:
+    def test_unknown_device(self) -> None:
         for values in ({'ids': ('10de:20f2',)}, {'addresses': '0000:04:00.0'}):
             error = self.assertRaises(
                 exceptions.InvalidValue,

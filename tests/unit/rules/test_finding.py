@@ -29,10 +29,10 @@ class TestStricter(testtools.TestCase):
         self.assertEqual('GPU101: No (stricter than Nova)', str(error))
         self.assertIs(finding.Severity.ERROR, error.severity)
 
-    def test_nothing_but_what_is_listed(self) -> None:
+    def test_only_listed_codes_are_stricter(self) -> None:
         self.assertRaises(ValueError, finding.stricter, 'GPU301', 'No')
 
-    def test_all_of_the_list_is_used(self) -> None:
+    def test_every_listed_code_is_used(self) -> None:
         used = {
             node.args[0].value
             for path in ROOT.rglob('*.py')

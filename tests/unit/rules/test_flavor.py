@@ -194,7 +194,7 @@ class TestCheck(testtools.TestCase):
         )
         self.assertFalse(flavor_model.is_for_devices(flavor(by_name)))
 
-    def test_what_an_image_may_mend_is_a_warning(self) -> None:
+    def test_error_that_an_image_can_correct_is_a_warning(self) -> None:
         for specs, severity in (
             ({'hw:mem_encryption': 'yes'}, finding.Severity.WARNING),
             ({'hw:cpu_policy': 'both'}, finding.Severity.ERROR),

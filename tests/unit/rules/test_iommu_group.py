@@ -37,7 +37,7 @@ class TestGroup(host_cases.HostTestCase):
             )
         self.assertEqual([], self.codes(tree))
 
-    def test_mates_that_nobody_uses(self) -> None:
+    def test_unused_devices_of_the_group(self) -> None:
         """They may be bound to vfio-pci, and have to be for the group."""
         tree = host_cases.card()
         host_cases.add(tree, TWIN)
@@ -108,7 +108,7 @@ class TestGroup(host_cases.HostTestCase):
         )
         self.finds('GPU426', FAIL, 'ahci', other, remedy='ACS')
 
-    def test_driver_that_is_part_of_the_kernel(self) -> None:
+    def test_built_in_driver(self) -> None:
         tree = host_cases.card()
         tree.device(
             '0000:04:00.2', '10de:1ad8', 0x0C0330, driver='xhci_hcd', group=4
@@ -146,7 +146,7 @@ class TestGroup(host_cases.HostTestCase):
         relaxable.text(path, region.replace('direct', 'direct-relaxable'))
         self.assertEqual([], self.codes(relaxable))
 
-    def test_reserved_by_firmware_of_others(self) -> None:
+    def test_reserved_by_firmware_on_amd(self) -> None:
         """Since Linux 6.6 it is not Intel's IOMMU alone that refuses it."""
         for release, bad in (('6.5.0-1-amd64', False), ('6.6.9-1', True)):
             host = {'vendor': trees.AMD, 'acpi': ['IVRS'], 'release': release}

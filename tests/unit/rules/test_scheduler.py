@@ -204,7 +204,7 @@ class TestNames(RulesTestCase):
                 )
 
     @ddt.data('...', '<existing filters>')
-    def test_what_stands_for_the_other_filters(self, name: str) -> None:
+    def test_placeholder_for_default_filters(self, name: str) -> None:
         """The default list is meant, and not left out."""
         messages = self.messages(
             scheduler(f'enabled_filters = {name},PciPassthroughFilter')
@@ -237,7 +237,7 @@ class TestNames(RulesTestCase):
         'nova.scheduler.filters.availability_zone_filter'
         '.AvailabilityZoneFilter',
     )
-    def test_path_that_leads_nowhere(self, path: str) -> None:
+    def test_path_of_a_missing_class(self, path: str) -> None:
         text = (
             'available_filters = nova.scheduler.filters.all_filters\n'
             f'available_filters = {path}\n{GOOD}'
@@ -382,7 +382,7 @@ class TestList(RulesTestCase):
         ]
         self.assertEqual([], messages)
 
-    def test_operator_has_its_own_default(self) -> None:
+    def test_filters_of_the_operator(self) -> None:
         """The template of nova-operator has the filter."""
         text = test_check.CLEAN[test_check.CONTROL]
         lines = [
@@ -476,7 +476,7 @@ class TestValues(RulesTestCase):
         ('vendor', 'x = $nosuch'),
     )
     @ddt.unpack
-    def test_taken(self, section: str, line: str) -> None:
+    def test_accepted(self, section: str, line: str) -> None:
         files = {'nova-compute.conf': f'[{section}]\n{line}\n[pci]\n{SPEC}\n'}
         self.assertEqual(
             [],

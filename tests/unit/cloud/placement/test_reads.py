@@ -501,14 +501,14 @@ class TestReads(PlacementTestCase):
         self.assertEqual({(4, 1)}, self.numbers(self.read()))
         self.assertEqual(self.plainly(), self.rows(self.read()))
 
-    def test_few_among_many(self) -> None:
+    def test_few_devices_among_many_hosts(self) -> None:
         """Only the trees of GPU hosts are asked for."""
         expected = self.make_everything().rows
         devices = self.read(count_hosts=lambda: 10_000)
         self.assertEqual(expected, self.rows(devices))
         self.assertIn('/resource_classes', self.placement.paths)
 
-    def test_nothing_left(self) -> None:
+    def test_no_free_device(self) -> None:
         """Devices of trees that can give nothing are read with two requests.
 
         That they are in use, lists of free devices tell.
@@ -544,7 +544,7 @@ class TestReads(PlacementTestCase):
         )
 
     @ddt.data('/resource_providers', '/allocation_candidates', '/inventories')
-    def test_change_meanwhile(self, after: str) -> None:
+    def test_rows_are_consistent_during_changes(self, after: str) -> None:
         """Each row is true of one moment, whenever the cloud changes."""
         everything = self.make_everything()
         _root, devices = self.host('busy', 3)
@@ -567,7 +567,7 @@ class TestReads(PlacementTestCase):
             used, consumers = row[5], row[7]
             self.assertEqual(used, sum(amount for _id, amount in consumers))
 
-    def test_a_host_that_goes_away(self) -> None:
+    def test_host_deleted_during_the_read(self) -> None:
         """Its name, which no device of it tells, cannot be asked for."""
         self.host('idle', 1)
         root, _devices = self.host('odd', 0)
@@ -629,7 +629,7 @@ class TestReads(PlacementTestCase):
             error = self.assertRaises(exceptions.Unsupported, self.read)
         self.assertIn('too old to report PCI devices', str(error))
 
-    def test_nothing(self) -> None:
+    def test_no_devices(self) -> None:
         self.provider('cpu-only', {'VCPU': {'total': 8}})
         self.assertEqual([], self.read())
 

@@ -302,7 +302,7 @@ spec:
             ('nova-custom', ('a', 'b')), (service.type, service.config_maps)
         )
 
-    def test_a_list_within_itself(self) -> None:
+    def test_list_that_contains_itself(self) -> None:
         (self.folder / 'nova.yaml').write_text(
             '&list\nkind: List\nitems:\n  - *list\n'
             '  - {kind: BareMetalHost, spec: {bootMACAddress: x},\n'

@@ -111,7 +111,7 @@ class TestKolla(FolderTestCase):
             ),
         )
 
-    def test_the_layer_that_counts(self) -> None:
+    def test_layer_that_takes_effect(self) -> None:
         self.assertEqual(
             {
                 'nova.conf': f'[pci]\n{OTHERS}{LINE}',
@@ -129,7 +129,7 @@ class TestKolla(FolderTestCase):
             ),
         )
 
-    def test_no_file_for_a_service(self) -> None:
+    def test_no_layer_of_a_service(self) -> None:
         self.write({'nova/nova-compute.conf': '[pci]\n', 'global.conf': ''})
         api, compute = self.documents()
         self.assertTrue(aliases.add(compute, ALIAS))
@@ -138,7 +138,7 @@ class TestKolla(FolderTestCase):
         )
         self.assertIn('create nova.conf or nova/nova-api.conf', str(error))
 
-    def test_an_earlier_layer_must_not_come_back(self) -> None:
+    def test_hidden_values_stay_hidden(self) -> None:
         self.write(
             {
                 'nova.conf': f'[pci]\n{OTHERS}',
@@ -224,7 +224,7 @@ class TestKolla(FolderTestCase):
         self.assertIsNone(document.service)
         self.assertTrue(document.confs[0].is_template)
 
-    def test_a_layer_that_would_replace_another(self) -> None:
+    def test_new_layer_would_hide_values(self) -> None:
         files = {
             'nova.conf': f'[pci]\n{OTHERS}',
             'nova/nova-compute.conf': '[pci]\n',
@@ -245,7 +245,7 @@ class TestKolla(FolderTestCase):
         (document,) = aliases.read(path)
         self.assertTrue(aliases.add(document, ALIAS))
 
-    def test_what_is_a_root(self) -> None:
+    def test_detection_of_the_root(self) -> None:
         self.write({'nova.conf': '', 'nova/h1/nova.conf': ''})
         root = os.fspath(self.root)
         for name, expected in (

@@ -237,7 +237,7 @@ class TestFind(YamlTestCase):
         self.assertEqual('nova-compute', document.service)
         self.assertEqual(2, len(document.confs))
 
-    def test_two_nodesets_are_two(self) -> None:
+    def test_two_node_sets_are_two_documents(self) -> None:
         self.read(f'{NODESET}---\n{NODESET}')
         self.assertEqual(2, len(aliases.read(os.fspath(self.path))))
 
@@ -339,11 +339,11 @@ class TestEdit(YamlTestCase):
         )
         self.assertEqual(after, self.added(after))
 
-    def test_it_goes_to_the_file_with_the_section(self) -> None:
+    def test_add_writes_to_the_file_with_the_section(self) -> None:
         after = self.added(NODESET)
         self.assertEqual(f'{NODESET}        {LINE}\n', after)
 
-    def test_what_yaml_then_reads(self) -> None:
+    def test_edited_file_is_valid_yaml(self) -> None:
         for text in (
             CONTROL_PLANE,
             CONTROL_PLANE.replace('|\n', '|-\n'),
@@ -451,7 +451,7 @@ class TestRefused(YamlTestCase):
         )
         self.assert_refused(text, 'Cannot read')
 
-    def test_nothing_of_nova(self) -> None:
+    def test_no_nova_configuration(self) -> None:
         self.read('a: 1\n')
         error = self.assertRaises(
             exceptions.DocumentError, aliases.read, os.fspath(self.path)
@@ -480,7 +480,7 @@ class TestRefused(YamlTestCase):
         self.assertEqual((), self.read(text).parts)
         self.assertLess(time.process_time() - began, 5)
 
-    def test_an_alias_that_is_broken_by_merging(self) -> None:
+    def test_duplicate_alias_in_two_files(self) -> None:
         """Two files of one service have the same alias: nova stops."""
         text = NODESET.replace('[pci]\n', f'[pci]\n        {LINE}\n').replace(
             '        [compute]\n', f'        [pci]\n        {LINE}\n'

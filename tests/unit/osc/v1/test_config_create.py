@@ -212,7 +212,7 @@ class TestCreate(testtools.TestCase):
                 ),
             )
 
-    def test_only_its_own(self) -> None:
+    def test_only_own_arguments_are_replaced(self) -> None:
         """Comments, order and keys of others stay, down to the byte."""
         self.create('rhoso')
         path = pathlib.Path('out/edpm/nodeset/values.yaml')
@@ -274,7 +274,7 @@ class TestCreate(testtools.TestCase):
             )
         self.assertIn('changed after it was read', message)
 
-    def test_made_meanwhile(self) -> None:
+    def test_created_meanwhile(self) -> None:
         link = os.link
 
         def somebody(source: str, target: str, **how: typing.Any) -> None:

@@ -127,7 +127,7 @@ class TestRehearseConfig(CommandTestCase):
             self.refused(),
         )
 
-    def test_hosts_alone_are_nothing_to_rehearse(self) -> None:
+    def test_hosts_without_configuration(self) -> None:
         (self.folder / 'nova.conf').unlink()
         (self.folder / 'hosts.yaml').write_text(
             'host-0:\n  bootMACAddress: 52:54:00:00:00:01\n'

@@ -197,7 +197,7 @@ class TestSet(test_files.FilesTestCase):
             self.assertIn('pci_in_placement = True', after[f'{name}.conf'])
         self.assertNotIn('enabled_filters', after['nova-api.conf'])
 
-    def test_off_again(self) -> None:
+    def test_unset_pci_in_placement(self) -> None:
         self.put(
             {
                 'nova.conf': '[filter_scheduler]\npci_in_placement = on\n',
@@ -270,7 +270,7 @@ class TestSet(test_files.FilesTestCase):
         self.put({name: f'[pci]\n{SPEC}\n'})
         self.assertIn(message, self.refused(name, argument))
 
-    def test_what_a_template_decides(self) -> None:
+    def test_value_set_by_a_template(self) -> None:
         self.put(
             {
                 'kolla/config/nova.conf': (

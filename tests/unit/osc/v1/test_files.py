@@ -317,7 +317,7 @@ class TestKinds(FilesTestCase):
             'enabled_filters = ComputeFilter,PciPassthroughFilter\n'
         )
 
-    def test_what_several_read_is_listed_once(self) -> None:
+    def test_shared_file_is_listed_once(self) -> None:
         self.write(KINDS['Kolla, one layer'])
         for name in ('h1', 'h2'):
             path = self.folder / 'kolla/config/nova' / name / 'nova.conf'
@@ -400,7 +400,7 @@ class TestKinds(FilesTestCase):
 
 
 class TestSeveralFiles(FilesTestCase):
-    def test_changed_by_somebody_else_half_way(self) -> None:
+    def test_changed_between_two_writes(self) -> None:
         kind = KINDS['a nova.conf of each']
         self.write(kind)
         check = editable.EditableFile.check_writable
@@ -459,7 +459,7 @@ class TestStandardInput(FilesTestCase):
             )
             self.assertEqual('<stdin>', dry['files'][0]['path'])
 
-    def test_warnings_go_elsewhere(self) -> None:
+    def test_warnings_are_logged(self) -> None:
         self.feed('[pci]\n')
         _status, text = self.run_command(
             device_spec.CreateDeviceSpec, *SPEC, '--config', '-'
@@ -533,7 +533,7 @@ class TestDelete(FilesTestCase):
         'project_name': 'admin',
     }
 
-    def test_a_cloud_that_does_not_answer(self) -> None:
+    def test_unreachable_cloud(self) -> None:
         self.write(KINDS['a nova.conf of both'])
         path = self.folder / 'nova.conf'
         path.write_text(f'{BOTH}alias = {{"name": "a"}}\n')

@@ -94,7 +94,7 @@ class TestCreate(testtools.TestCase):
         self.assertEqual(path.read_text(), text)
 
     @ddt.data('0-4294967295', '5-4000000', '2-')
-    def test_isolated_cores_that_no_host_has(self, cores: str) -> None:
+    def test_isolated_cores_beyond_the_host(self, cores: str) -> None:
         message = self.refused(
             *('--id', '10de:20f1', '--system', 'debian'),
             *('--cpu-vendor', 'intel', '--isolated-cores', cores),
@@ -130,7 +130,7 @@ class TestCreate(testtools.TestCase):
             {'unchanged'}, {file['state'] for file in second['files']}
         )
 
-    def test_other_settings_of_tuned_stay(self) -> None:
+    def test_other_tuned_settings_are_kept(self) -> None:
         path = pathlib.Path(
             'out/etc/tuned/cpu-partitioning-powersave-variables.conf'
         )
@@ -168,7 +168,7 @@ class TestCreate(testtools.TestCase):
     def test_refused(self, arguments: tuple[str, ...], message: str) -> None:
         self.assertIn(message, self.refused(*arguments))
 
-    def test_what_the_host_does_not_say(self) -> None:
+    def test_unknown_system(self) -> None:
         host(system='ID=arch\n').write(self.folder / 'arch')
         host(vendor='CentaurHauls').write(self.folder / 'centaur')
         self.assertIn('Pass --system', self.refused('arch', '--device', CARD))
@@ -176,7 +176,7 @@ class TestCreate(testtools.TestCase):
             'pass --cpu-vendor', self.refused('centaur', '--device', CARD)
         )
 
-    def test_boot_loaders_that_are_not_ours(self) -> None:
+    def test_unsupported_boot_loaders(self) -> None:
         for name, values, files in (
             ('suse', {'system': 'ID=sles\nID_LIKE=suse\n'}, {}),
             ('ostree', {'system': trees.RHEL, 'arguments': 'ostree=/x'}, {}),
@@ -191,7 +191,7 @@ class TestCreate(testtools.TestCase):
             )
             self.create(name, '--device', CARD, '--system', 'rhel')
 
-    def test_what_the_host_is(self) -> None:
+    def test_system_and_vendor_of_the_host(self) -> None:
         """Of Arm, with dracut on Debian, and vfio-pci in the kernel."""
         tree = host().arm()
         tree.text('usr/bin/dracut', '')

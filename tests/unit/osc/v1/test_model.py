@@ -178,7 +178,7 @@ class TestShow(_Case):
             self.assertEqual('nvidia_a2', shown['slug'])
             self.assertEqual('GA107GL [A2 / A16]', shown['pci_name'])
 
-    def test_only_the_database_of_ids_has_it(self):
+    def test_model_only_in_pci_ids(self):
         shown = self.json(model.ShowModel, '10DE:2684')
         self.assertEqual('AD102 [GeForce RTX 4090]', shown.pop('pci_name'))
         self.assertEqual('NVIDIA', shown.pop('vendor'))
@@ -186,7 +186,7 @@ class TestShow(_Case):
         self.assertEqual('2684', shown.pop('product_id'))
         self.assertEqual({None}, set(shown.values()))
 
-    def test_no_database_of_ids(self):
+    def test_without_pci_ids(self):
         logger = self.useFixture(fixtures.FakeLogger())
         with unittest.mock.patch.object(pci_ids, '_candidates', list):
             shown = self.json(model.ShowModel, 'nvidia_a2')
@@ -245,7 +245,7 @@ class TestModelOption(_Case):
             self.create('gpu', '--model', 'a100 pcie 40gb'),
         )
 
-    def test_options_win(self):
+    def test_options_override_the_model(self):
         value, warnings = self.create(
             *('gpu', '--model', 'nvidia_a100_pcie_40gb'),
             *('--device-type', 'type-PCI'),
@@ -275,12 +275,12 @@ class TestModelOption(_Case):
             shown['warnings'],
         )
 
-    def test_no_device_type_is_known(self):
+    def test_unknown_device_type(self):
         value, warnings = self.create('gpu', '--model', 'w6800')
         self.assertNotIn('device_type', value)
         self.assertEqual(['GPU113'], warnings)
 
-    def test_judged(self):
+    def test_alias_is_validated(self):
         _value, warnings = self.create(
             *('nvidia_a2', '--vendor-id', '10de', '--product-id', '20f1'),
             *('--device-type', 'type-PCI'),

@@ -240,7 +240,7 @@ class TestCommands(testtools.TestCase):
             self._refused(rehearsal.StartRehearsal, 'lab', '--register'),
         )
 
-    def test_register_a_name_of_somebody_else(self):
+    def test_register_a_foreign_name(self):
         path = self.useFixture(fixtures.TempDir()).join('clouds.yaml')
         with open(path, 'w') as stream:
             stream.write('clouds: {lab-member: {}}\n')
@@ -271,7 +271,7 @@ class TestCommands(testtools.TestCase):
                 self._refused(rehearsal.StartRehearsal, 'lab', '--hosts', '2'),
             )
 
-    def test_supervisor_that_says_nothing(self):
+    def test_supervisor_does_not_respond(self):
         """Its last line is the reason when it left no record."""
         with unittest.mock.patch.object(
             launch.sys, 'executable', '/bin/false'
@@ -286,7 +286,7 @@ class TestCommands(testtools.TestCase):
             message,
         )
 
-    def test_stop_what_is_not_proved(self):
+    def test_stop_an_unverified_process(self):
         self._make()
         with (
             unittest.mock.patch.object(
@@ -301,7 +301,7 @@ class TestCommands(testtools.TestCase):
                 self._refused(rehearsal.StopRehearsal, 'lab'),
             )
 
-    def test_bound_to_nobody(self):
+    def test_bound_to_a_missing_process(self):
         self.assertEqual(
             'Cannot bind the cloud to process 4194304: it does not exist',
             self._refused(
@@ -318,7 +318,7 @@ class TestCommands(testtools.TestCase):
         )
         self.assertFalse(os.path.exists(self.directory))
 
-    def test_delete_what_is_elsewhere(self):
+    def test_delete_does_not_follow_a_link(self):
         """A link is not followed to what it points at."""
         self._make()
         there = f'{self.directory}-there'

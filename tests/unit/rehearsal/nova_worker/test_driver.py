@@ -29,7 +29,7 @@ class _GrowingDict(dict[str, typing.Any]):
 
 
 class TestDriver(testtools.TestCase):
-    def test_servers_that_start_while_they_are_listed(self) -> None:
+    def test_list_instances_while_servers_start(self) -> None:
         compute = driver.Driver.__new__(driver.Driver)
         compute.instances = _GrowingDict(
             {
