@@ -17,9 +17,9 @@
     python -m tests.functional.random_capacity --count 300 --seed 7
 
 A flavor uses the devices of one host alone, so that as many flavors as there
-are hosts are tried at once. Where the figure is exact, just as many servers
-have to boot, and no more; where it is the most that can fit, no more than
-that. Which settings nova-scheduler has is random, too.
+are hosts are tried at once. If the figure is exact, that many servers must
+boot, and no more; if it is the most that can fit, at most that number. The
+flavors are spread over clouds with different settings of nova-scheduler.
 """
 
 import argparse
@@ -452,10 +452,42 @@ def _tell(text: str) -> None:
 
 
 def run(count: int, seed: int) -> int:
-    """Try random flavors; return how many were said wrongly."""
+    """Try random flavors; return how many figures were wrong."""
     rng = random.Random(seed)
-    settings = rng.choice(_SETTINGS)
-    _tell(f'seed {seed}, settings {settings!r}')
+    start = time.monotonic()
+    verdicts: collections.Counter[str] = collections.Counter()
+    servers = 0
+    for number, settings in enumerate(_SETTINGS, 1):
+        _tell(f'seed {seed}, settings {settings!r}')
+        tried = verdicts.total()
+        servers += _run_with(
+            settings, count * number // len(_SETTINGS) - tried, rng, verdicts
+        )
+        _tell(
+            f'{verdicts.total()} flavors after '
+            f'{time.monotonic() - start:.0f} s: {dict(verdicts)}'
+        )
+    _tell(
+        f'seed {seed}: {verdicts.total()} flavors in '
+        f'{time.monotonic() - start:.0f} s: {verdicts["exact"]} exact, '
+        f'{verdicts["exactly none"]} exactly none, '
+        f'{verdicts["at most"]} at most, {verdicts["unknown"]} unknown, '
+        f'{verdicts["WRONG"]} wrong; {servers} servers booted'
+    )
+    return verdicts['WRONG']
+
+
+def _run_with(
+    settings: str,
+    count: int,
+    rng: random.Random,
+    verdicts: collections.Counter[str],
+) -> int:
+    """Try flavors in a cloud with settings of nova-scheduler.
+
+    :param verdicts: The verdicts are added to these.
+    :returns: The number of servers that booted.
+    """
     hosts = _hosts()
     lines = ['[pci]'] + [
         f'alias = {json.dumps({"name": name, **alias})}'
@@ -479,9 +511,7 @@ def run(count: int, seed: int) -> int:
             }
         )
     )
-    start = time.monotonic()
-    verdicts: collections.Counter[str] = collections.Counter()
-    servers = 0
+    servers = tried = 0
     try:
         shown = json.loads(
             _openstack(
@@ -496,9 +526,9 @@ def run(count: int, seed: int) -> int:
         with openstack.connect(cloud='random') as cloud:
             _set_up(cloud, settings)
             trial = _Run(cloud, [os.fspath(aliases)])
-            _tell(f'cloud ready after {time.monotonic() - start:.0f} s')
-            while verdicts.total() < count:
-                chosen = hosts[: count - verdicts.total()]
+            while tried < count:
+                chosen = hosts[: count - tried]
+                tried += len(chosen)
                 for done in trial.round(
                     [(host, _random_flavor(rng, host)) for host in chosen]
                 ):
@@ -513,21 +543,10 @@ def run(count: int, seed: int) -> int:
                             f'{done.active} active, {done.answers}, '
                             f'{done.forecast.limited_by}'
                         )
-                _tell(
-                    f'{verdicts.total()} flavors after '
-                    f'{time.monotonic() - start:.0f} s: {dict(verdicts)}'
-                )
     finally:
         _openstack('gpu', 'rehearsal', 'stop', 'random', '--delete')
         shutil.rmtree(folder, ignore_errors=True)
-    _tell(
-        f'seed {seed}: {verdicts.total()} flavors in '
-        f'{time.monotonic() - start:.0f} s: {verdicts["exact"]} exact, '
-        f'{verdicts["exactly none"]} exactly none, '
-        f'{verdicts["at most"]} at most, {verdicts["unknown"]} unknown, '
-        f'{verdicts["WRONG"]} wrong; {servers} servers booted'
-    )
-    return verdicts['WRONG']
+    return servers
 
 
 def main() -> int:
