@@ -51,6 +51,20 @@ REMOVED: dict[str, frozenset[str]] = {
 }
 
 
+#: The first releases of options that are new since 26 (``nova/conf``).
+ADDED = {
+    ('compute', 'sharing_providers_max_uuids_per_request'): 28,
+    ('compute', 'update_resources_max_workers'): 34,
+    ('filter_scheduler', 'hypervisor_version_weight_multiplier'): 28,
+    ('filter_scheduler', 'image_props_weight_multiplier'): 31,
+    ('filter_scheduler', 'image_props_weight_setting'): 31,
+    ('filter_scheduler', 'num_instances_weight_multiplier'): 28,
+    ('filter_scheduler', 'pci_in_placement'): 27,
+    ('quota', 'unified_limits_resource_list'): 31,
+    ('quota', 'unified_limits_resource_strategy'): 31,
+}
+
+
 def is_known(section: str, name: str) -> bool:
     """Return whether Nova reads an option, or did in an earlier release.
 

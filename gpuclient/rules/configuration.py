@@ -22,7 +22,9 @@ from gpuclient.model import configuration
 from gpuclient.model import cpu
 from gpuclient.model import deployment
 from gpuclient.model import device_spec
+from gpuclient.model import nova_changes
 from gpuclient.model import quoting
+from gpuclient.model import release as release_model
 from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import alias_consistency as alias_consistency_rules
 from gpuclient.rules import catalogue as catalogue_rules
@@ -35,6 +37,7 @@ from gpuclient.rules import finding
 from gpuclient.rules import kernel_arguments as kernel_rules
 from gpuclient.rules import alias_matching as matching_rules
 from gpuclient.rules import missing_services as missing_services_rules
+from gpuclient.rules import nova_release as nova_release_rules
 from gpuclient.rules import options as options_rules
 from gpuclient.rules import scheduler as scheduler_rules
 from gpuclient.rules import placement_tracking as tracking_rules
@@ -72,8 +75,12 @@ class _Entries:
     """The aliases and device specs that Nova can parse, by service."""
 
     def __init__(
-        self, processes: collections.abc.Iterable[deployment.Process]
+        self,
+        processes: collections.abc.Iterable[deployment.Process],
+        release: release_model.Release,
     ) -> None:
+        #: The release of Nova that reads them.
+        self.release = release
         self._readers = deployment.readers(processes)
         self._aliases: dict[int, list[alias_rules.AliasEntry]] = {}
         self._specs: dict[int, list[device_spec_rules.SpecEntry]] = {}
@@ -123,6 +130,7 @@ def check(
     tree: deployment.Deployment,
     catalogue: catalogue_model.Catalogue | None = None,
     names: catalogue_rules.Names | None = None,
+    release: release_model.Release | None = None,
 ) -> tuple[finding.Located, ...]:
     """Return the findings about processes, alone and together, by place.
 
@@ -130,19 +138,21 @@ def check(
     :param catalogue: The GPU models; the built-in ones by default.
     :param names: Names from a database of PCI ids; without one, ids that are
         not in the catalogue are not reported.
+    :param release: The release of Nova; if it is not known, the newest, but
+        for filters that the last release of a deployment tool has.
     """
     catalogue = catalogue or catalogue_model.builtin()
     services, data_plane = tree.processes, tree.data_plane
     findings: list[finding.Located] = []
-    entries = _Entries(services)
+    entries = _Entries(services, release or release_model.newest())
     for service in services:
         findings += _check_service(
             service, entries, catalogue, names or _any_name
         )
     findings += _check_merged(services, entries)
     for part in deployment.split(tree):
-        findings += _check_deployment(part.processes, entries)
-    findings += options_rules.check(services)
+        findings += _check_deployment(part.processes, entries, release)
+    findings += options_rules.check(services, entries.release)
     findings += unread_rules.check(tree.unread)
     machines = data_plane_rules.Machines(data_plane.machines)
     types = {service.name: service.type for service in data_plane.services}
@@ -200,7 +210,7 @@ def _check_service(
                 entry.alias, catalogue, names
             )
         ]
-    specs = _parse_specs(service, findings)
+    specs = _parse_specs(service, entries, findings)
     entries.add(
         service,
         aliases,
@@ -292,6 +302,7 @@ def _cpu_vendors(
 def _check_deployment(
     services: collections.abc.Sequence[deployment.Process],
     entries: _Entries,
+    release: release_model.Release | None,
 ) -> list[finding.Located]:
     """Return the findings about services together."""
     aliases = entries.aliases(services)
@@ -311,7 +322,10 @@ def _check_deployment(
         aliases, () if unknown else specs, services
     )
     findings += tracking_rules.check(services, specs, aliases)
-    findings += scheduler_rules.check(services, aliases)
+    findings += scheduler_rules.check(services, aliases, release)
+    findings += nova_release_rules.check_limits(
+        services, aliases, entries.release
+    )
     for service in services:
         findings += live_migration.check(
             service, entries.aliases([service]), entries.specs([service])
@@ -348,15 +362,18 @@ def _parse_aliases(
         if text is None:
             continue
         try:
-            alias = alias_model.parse(text)
+            alias = alias_model.parse(text, entries.release)
         except exceptions.InvalidAlias as exc:
             # nova/api/openstack/wsgi_app.py, nova/compute/manager.py
             findings.append(
                 finding.Located(
-                    finding.error(
-                        'GPU301',
-                        f'{" and ".join(entries.parsers(setting))} would not '
-                        f'start: {exc}',
+                    nova_release_rules.refused_aliases(
+                        str(exc),
+                        entries.parsers(setting),
+                        entries.release,
+                        newest_accepts=(
+                            nova_release_rules.is_accepted_by_newest(text)
+                        ),
                     ),
                     setting.place,
                 )
@@ -365,11 +382,28 @@ def _parse_aliases(
         aliases.append(alias_rules.AliasEntry(alias, setting, service))
         findings += [
             finding.Located(problem, setting.place)
-            for problem in alias_rules.check(alias, catalogue)
+            for problem in (
+                *alias_rules.check(alias, catalogue),
+                *_check_ids(alias, service, entries.release),
+            )
             # Device specs that match it are checked together.
             if problem.code != 'GPU122'
         ]
     return aliases
+
+
+def _check_ids(
+    alias: alias_model.Alias,
+    service: deployment.Process,
+    release: release_model.Release,
+) -> collections.abc.Iterator[finding.Finding]:
+    """Find an alias without ids that the release accepts."""
+    return nova_release_rules.check_alias(
+        alias,
+        pci_in_placement=bool(service.pci_in_placement)
+        or service.is_open('filter_scheduler', 'pci_in_placement'),
+        release=release,
+    )
 
 
 def _parsers(readers: collections.abc.Container[str]) -> list[str]:
@@ -382,7 +416,7 @@ def _parsers(readers: collections.abc.Container[str]) -> list[str]:
 
 
 def _check_merged(
-    processes: collections.abc.Iterable[deployment.Process],
+    processes: collections.abc.Sequence[deployment.Process],
     entries: _Entries,
 ) -> collections.abc.Iterator[finding.Located]:
     """Check all aliases of each process together; report each problem once."""
@@ -394,10 +428,17 @@ def _check_merged(
             refusals.setdefault((place, reason), set()).update(process.readers)
     for (place, reason), readers in refusals.items():
         yield finding.Located(
-            finding.not_started(
-                'GPU301', ' and '.join(_parsers(readers)), reason
+            nova_release_rules.refused_aliases(
+                reason, _parsers(readers), entries.release
             ),
             place,
+        )
+    if entries.release.has(nova_changes.ALIASES_CHECKED_TOGETHER):
+        return
+    for process in processes:
+        yield from nova_release_rules.check_values(
+            entries.aliases([process]),
+            pci_in_placement=bool(process.pci_in_placement),
         )
 
 
@@ -422,6 +463,7 @@ def _refusal(process: deployment.Process, entries: _Entries) -> str:
                     for entry in aliases
                 ],
                 pci_in_placement,
+                entries.release,
             )
         except exceptions.InvalidAlias as exc:
             reason = str(exc)
@@ -431,7 +473,9 @@ def _refusal(process: deployment.Process, entries: _Entries) -> str:
 
 
 def _parse_specs(
-    service: deployment.Process, findings: list[finding.Located]
+    service: deployment.Process,
+    parsed: _Entries,
+    findings: list[finding.Located],
 ) -> list[device_spec_rules.SpecEntry]:
     """Return the entries that Nova can parse; add findings about all."""
     specs: list[device_spec_rules.SpecEntry] = []
@@ -446,6 +490,7 @@ def _parse_specs(
                 text,
                 report_in_placement=bool(service.report_in_placement)
                 or service.is_open('pci', 'report_in_placement'),
+                release=parsed.release,
             )
         except exceptions.InvalidDeviceSpec as exc:
             findings.append(

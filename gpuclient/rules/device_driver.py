@@ -35,7 +35,11 @@ def check(
     """Check that a device is bound to vfio-pci, or will be."""
     driver = device.driver
     spec = view.spec_of(device)
-    managed = spec is None or spec.tags.get('managed') != 'false'
+    managed = (
+        spec is None
+        or not spec.has_key('managed')
+        or spec.tags['managed'] != 'false'
+    )
     if passthrough_view.is_vfio(driver):
         yield _bound_to_vfio(device)
     elif device.physical_function is not None and driver == _NVIDIA:

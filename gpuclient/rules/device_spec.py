@@ -120,6 +120,15 @@ def _check_keys(
                 f'intended',
             )
             continue
+        change = device_spec.key_change(key)
+        if change is not None:
+            yield finding.warning(
+                'GPU211',
+                f'Nova {spec.release.number} does not have the key {key!r} of '
+                f'device_spec, and keeps it as a tag that does nothing; Nova '
+                f'{change.versions} and later have it. Remove it',
+            )
+            continue
         yield finding.warning(
             'GPU211',
             f'Nova ignores the unknown key {quoting.word(key)!r} of '

@@ -60,4 +60,6 @@ def check(
 
 
 def _is_migratable(spec: device_spec.DeviceSpec) -> bool:
-    return boolean.is_true(spec.tags.get('live_migratable'))
+    return spec.has_key('live_migratable') and boolean.is_true(
+        spec.tags['live_migratable']
+    )

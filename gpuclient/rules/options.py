@@ -29,6 +29,7 @@ from gpuclient.model import nova_options
 from gpuclient.model import nova_removed
 from gpuclient.model import nova_schema
 from gpuclient.model import oslo_values
+from gpuclient.model import release as release_model
 from gpuclient.rules import finding
 
 #: Other names are no options, such as hosts of Ansible.
@@ -59,15 +60,17 @@ _READERS: dict[tuple[str, str], tuple[str, ...]] = {
 
 def check(
     services: collections.abc.Sequence[deployment.Process],
+    release: release_model.Release | None = None,
 ) -> _Findings:
     """Find options that have no effect, and values that Nova refuses."""
+    release = release or release_model.newest()
     options = _by_place(services)
     for service in services:
-        yield from _check_removed(service)
+        yield from _check_removed(service, release)
     yield from _check_all_values(services)
     in_effect = _in_effect(services)
     for place, option in options.items():
-        yield from _check_known(option.section, option.name, place)
+        yield from _check_known(option.section, option.name, place, release)
         yield from _check_readers(option, place, in_effect)
 
 
@@ -113,8 +116,22 @@ def _in_effect(
 
 
 def _check_known(
-    section: str, name: str, place: configuration.Place
+    section: str,
+    name: str,
+    place: configuration.Place,
+    release: release_model.Release,
 ) -> _Findings:
+    first = nova_options.ADDED.get((section, name), 0)
+    if first > release.number:
+        yield finding.Located(
+            finding.warning(
+                'GPU312',
+                f'Nova {release.number} has no option [{section}]{name} and '
+                f'ignores it: it is new in Nova {first}. Remove it',
+            ),
+            place,
+        )
+        return
     if (
         _NAME.fullmatch(name)
         and not nova_options.is_known(section, name)
@@ -207,7 +224,7 @@ def _lookup(service: deployment.Process) -> oslo_values.Lookup:
 
 
 def _check_removed(
-    service: deployment.Process,
+    service: deployment.Process, release: release_model.Release
 ) -> _Findings:
     """Find options that Nova has removed.
 
@@ -215,7 +232,7 @@ def _check_removed(
     """
     for option in service.options:
         removed = nova_removed.find(option.section, option.name)
-        if removed is None:
+        if removed is None or removed.release > release.number:
             continue
         remedy = removed.advice or 'Remove it'
         if removed.replacement is not None:

@@ -1,0 +1,178 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Rules that follow from the release of Nova alone.
+
+What differs is in :mod:`gpuclient.model.nova_changes`.
+"""
+
+import collections.abc
+
+from gpuclient import exceptions
+from gpuclient.model import alias as alias_model
+from gpuclient.model import configuration
+from gpuclient.model import deployment
+from gpuclient.model import nova_changes
+from gpuclient.model import quoting
+from gpuclient.model import release as release_model
+from gpuclient.rules import alias as alias_rules
+from gpuclient.rules import finding
+
+_Findings = collections.abc.Iterator[finding.Located]
+_UNIFIED_LIMITS = 'nova.quota.UnifiedLimitsDriver'
+
+
+def refused_aliases(
+    reason: str,
+    services: collections.abc.Iterable[str],
+    release: release_model.Release,
+    *,
+    newest_accepts: bool = False,
+) -> finding.Finding:
+    """Return the finding of aliases that Nova refuses.
+
+    :param reason: The message of Nova.
+    :param services: The services that read them.
+    :param newest_accepts: Whether the newest release accepts them.
+    """
+    if release.has(nova_changes.ALIASES_READ_AT_START):
+        return finding.not_started('GPU301', ' and '.join(services), reason)
+    else:
+        # nova/pci/request.py:get_pci_requests_from_flavor
+        message = (
+            f'Nova {release.number} starts with it, and nova-api answers '
+            f'HTTP 400 to each request for a server whose flavor requests any '
+            f'alias: {reason}'
+        )
+    if release.product and newest_accepts:
+        # Changes that a product adds to its Nova are not known.
+        return finding.warning(
+            'GPU301',
+            f'{message} (unless {release.product} has added it to its Nova '
+            f'{release.number})',
+        )
+    return finding.error('GPU301', message)
+
+
+def check_alias(
+    alias: alias_model.Alias,
+    *,
+    pci_in_placement: bool,
+    release: release_model.Release,
+) -> collections.abc.Iterator[finding.Finding]:
+    """Find an alias without ids that a release accepts.
+
+    ``nova/pci/request.py:_validate_required_ids``
+    """
+    if release.has(nova_changes.ALIASES_CHECKED_TOGETHER) or alias.has_ids:
+        return
+    if pci_in_placement and alias.resource_class:
+        return
+    missing = [
+        key
+        for key in ('vendor_id', 'product_id')
+        if getattr(alias, key) is None
+    ]
+    yield finding.warning(
+        'GPU123',
+        f'Alias {alias.name!r} has no {" and no ".join(missing)}, and Nova '
+        f'{release.number} accepts it: the alias matches '
+        f'{_devices(alias)}, so servers can get another device than the one '
+        f'that is meant. Set {" and ".join(missing)}; Nova '
+        f'{nova_changes.ALIASES_CHECKED_TOGETHER.versions} and later do not '
+        f'start without',
+    )
+
+
+def _devices(alias: alias_model.Alias) -> str:
+    """Return which devices an alias without one of the ids matches."""
+    kind = f'{alias.device_type} device' if alias.device_type else 'device'
+    if alias.vendor_id:
+        return f'every {kind} of vendor {quoting.word(alias.vendor_id)}'
+    if alias.product_id:
+        return f'every {kind} of product {quoting.word(alias.product_id)}'
+    return f'every {kind} that device_spec matches'
+
+
+def check_values(
+    entries: collections.abc.Sequence[alias_rules.AliasEntry],
+    *,
+    pci_in_placement: bool,
+) -> _Findings:
+    """Find aliases of several values that a service starts with.
+
+    :param entries: Those of one service, which Nova accepts together.
+    """
+    by_name: dict[str, list[alias_rules.AliasEntry]] = {}
+    for entry in entries:
+        by_name.setdefault(entry.alias.name, []).append(entry)
+    for name, several in by_name.items():
+        if alias_model.can_be_requested(
+            [entry.alias for entry in several], pci_in_placement
+        ):
+            continue
+        places = ', '.join(
+            dict.fromkeys(str(entry.setting.place) for entry in several[:-1])
+        )
+        yield finding.Located(
+            finding.error(
+                'GPU124',
+                f'Alias {name!r} is defined {len(several)} times (also in '
+                f'{places}), and pci_in_placement is True: nova-api answers '
+                f'HTTP 500 to each request for a server with it (ValueError: '
+                f'PCI tracking in placement does not support multiple specs '
+                f'per PCI request). Remove all but one',
+            ),
+            several[-1].setting.place,
+        )
+
+
+def check_limits(
+    services: collections.abc.Iterable[deployment.Process],
+    aliases: collections.abc.Collection[alias_rules.AliasEntry],
+    release: release_model.Release,
+) -> _Findings:
+    """Find unified limits that do not count devices.
+
+    ``nova/scheduler/utils.py:resources_for_limits``
+    """
+    if not aliases or release.has(nova_changes.LIMITS_COUNT_ALIASES):
+        return
+    for service in services:
+        driver = service.last('quota', 'driver')
+        if (
+            driver is None
+            or driver.text.strip() != _UNIFIED_LIMITS
+            or not service.is_read_by(configuration.API)
+        ):
+            continue
+        yield finding.Located(
+            finding.warning(
+                'GPU801',
+                f'Unified limits of Nova {release.number} do not count '
+                f'devices that flavors request by alias: a project can use '
+                f'all of them, whatever its limit. Give access to these '
+                f'flavors to chosen projects only; Nova '
+                f'{nova_changes.LIMITS_COUNT_ALIASES.versions} counts them, '
+                f'with pci_in_placement',
+            ),
+            driver.place,
+        )
+
+
+def is_accepted_by_newest(text: str) -> bool:
+    """Return whether the newest release accepts a value of an alias."""
+    try:
+        alias_model.parse(text)
+    except exceptions.InvalidAlias:
+        return False
+    return True
