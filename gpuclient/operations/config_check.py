@@ -19,6 +19,7 @@ from gpuclient.documents import services
 from gpuclient.documents import tree
 from gpuclient import exceptions
 from gpuclient.model import catalogue
+from gpuclient.model import release as release_model
 from gpuclient.operations import device_names
 from gpuclient.rules import configuration as configuration_rules
 from gpuclient.rules import finding
@@ -49,9 +50,14 @@ def read(
 
 
 def check(
-    configuration_tree: tree.ConfigurationTree, models: catalogue.Catalogue
+    configuration_tree: tree.ConfigurationTree,
+    models: catalogue.Catalogue,
+    release: release_model.Release | None = None,
 ) -> tuple[finding.Located, ...]:
-    """Return all findings of a tree."""
+    """Return all findings of a tree.
+
+    :param release: The release of Nova, where it is known.
+    """
     return (
         *(
             configuration_rules.unreadable(path, reason)
@@ -67,5 +73,6 @@ def check(
             configuration_tree.deployment,
             models,
             device_names.known_name,
+            release,
         ),
     )

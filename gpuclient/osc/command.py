@@ -54,6 +54,7 @@ if typing.TYPE_CHECKING:
     from openstack.config import cloud_region
 
     from gpuclient.model import partial_result
+    from gpuclient.operations import release_choice
 
 #: Exit status of a command that failed, or whose result is incomplete.
 FAILED = 1
@@ -281,6 +282,12 @@ class Command(command.Command):
         for failure in failures:
             self.log.error('%s', failure)
             self._status = FAILED
+
+    def note_release(self, chosen: release_choice.ChosenRelease) -> None:
+        """Say on standard error by which release of Nova it judges."""
+        for warning in chosen.warnings:
+            self.log.warning('%s', text.one_line(warning))
+        self.app.stderr.write(columns.escape_lines(f'{chosen}\n'))
 
     def found(self) -> None:
         """Set exit status :data:`FOUND`, unless something failed."""

@@ -22,6 +22,7 @@ from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import pci
+from gpuclient.model import release
 from gpuclient.operations import device_names
 from gpuclient.rules import finding
 
@@ -283,6 +284,25 @@ def add_alias_options(parser: argparse.ArgumentParser) -> None:
         help=(
             'Validate as with [filter_scheduler]pci_in_placement = True if '
             'a file does not set it'
+        ),
+    )
+
+
+def add_release(parser: argparse.ArgumentParser, *, cloud: bool) -> None:
+    """Add the option for the release of Nova that decides.
+
+    :param cloud: Whether the command asks a cloud, so that it can tell.
+    """
+    default = 'what the files name'
+    if cloud:
+        default += ', or the newest microversion of the cloud tells'
+    parser.add_argument(
+        '--release',
+        metavar='<release>',
+        help=(
+            f'Release of OpenStack, version of Nova or product to judge by: '
+            f'2025.1, epoxy, 31, 31.3.1 or rhoso-18 (default: {default}; else '
+            f'{release.newest().series}, the newest)'
         ),
     )
 

@@ -46,13 +46,14 @@ def refused_aliases(
     """
     if release.has(nova_changes.ALIASES_READ_AT_START):
         return finding.not_started('GPU301', ' and '.join(services), reason)
-    else:
-        # nova/pci/request.py:get_pci_requests_from_flavor
-        message = (
-            f'Nova {release.number} starts with it, and nova-api answers '
-            f'HTTP 400 to each request for a server whose flavor requests any '
-            f'alias: {reason}'
-        )
+    # nova/pci/request.py:get_pci_requests_from_flavor
+    message = (
+        f'nova-api of release {release.number} starts, but answers HTTP 400 '
+        f'to each request for a server whose flavor requests any alias: '
+        f'{reason}'
+    )
+    if newest_accepts:
+        message += '. A later release accepts it'
     if release.product and newest_accepts:
         # Changes that a product adds to its Nova are not known.
         return finding.warning(

@@ -22,6 +22,7 @@ from gpuclient.osc import lazy_imports
 with lazy_imports.deferred():
     from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient.operations import config_check
+    from gpuclient.operations import release_choice
     from gpuclient.osc import columns
     from gpuclient.osc import config_paths
     from gpuclient.osc import options
@@ -40,17 +41,23 @@ keep a service from starting or leave cards or cores unused, and differences
 between nova-api and nova-compute. The documentation explains the code of each
 finding. No cloud is needed.
 
+Rules follow the release of Nova that --release names, or else that the files
+do (openstack_release of Kolla-Ansible, Kayobe and OpenStack-Ansible,
+OpenStackVersion of RHOSO, tags of images, channels of charms); standard error
+says which one it is.
+
 The exit status is 3 if there is a finding at or above --fail-on.
 
 Example::
 
-    openstack gpu config check /etc/nova"""
+    openstack gpu config check --release 2025.1 /etc/nova"""
 
     use_of_cloud = command.CloudUse.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         config_paths.add_paths(parser)
+        options.add_release(parser, cloud=False)
         options.add_fail_on(parser)
         parser.add_argument(
             '--sarif',
@@ -64,9 +71,19 @@ Example::
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
+        tree = config_check.read(parsed_args.paths, parsed_args.declared)
+        chosen = release_choice.choose(
+            parsed_args.release,
+            (
+                *parsed_args.paths,
+                *(declared.path for declared in parsed_args.declared),
+            ),
+        )
+        self.note_release(chosen)
         located = config_check.check(
-            config_check.read(parsed_args.paths, parsed_args.declared),
+            tree,
             catalogue_documents.load(parsed_args.catalogue),
+            chosen.named,
         )
         if parsed_args.sarif is not None:
             sarif.write(parsed_args.sarif, located)

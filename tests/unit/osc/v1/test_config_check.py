@@ -48,13 +48,16 @@ class TestCheck(testtools.TestCase):
         self, *arguments: str
     ) -> tuple[int, list[dict[str, typing.Any]]]:
         app = types.SimpleNamespace(
-            stdout=io.StringIO(), options=argparse.Namespace()
+            stdout=io.StringIO(),
+            stderr=io.StringIO(),
+            options=argparse.Namespace(),
         )
         command = config.CheckConfig(app, argparse.Namespace())
         parsed = command.get_parser('check').parse_args(
             ['tree', *arguments, '-f', 'json']
         )
         status = command.run(parsed)
+        self.stderr = app.stderr.getvalue()
         return status, json.loads(app.stdout.getvalue())
 
     def test_clean(self) -> None:
@@ -156,3 +159,18 @@ class TestCheck(testtools.TestCase):
             )
         _status, rows = self.check()
         self.assertLessEqual({row['Code'] for row in rows}, {'GPU117'})
+
+    def test_release(self) -> None:
+        """Standard error names it; the files may, too."""
+        self.check('--release', '31')
+        self.assertEqual(
+            'Release: 2025.1 (Nova 31.3.1), from --release\n', self.stderr
+        )
+        (self.folder / 'tree' / 'globals.yml').write_text(
+            'openstack_release: "2024.1"\n'
+        )
+        self.check()
+        self.assertEqual(
+            'Release: 2024.1 (Nova 29.4.0), from tree/globals.yml:1\n',
+            self.stderr,
+        )

@@ -1,0 +1,115 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Decide by which release of Nova a command judges."""
+
+import collections.abc
+import dataclasses
+
+from gpuclient.documents import release_statements
+from gpuclient.model import release as release_model
+
+
+@dataclasses.dataclass(frozen=True)
+class ChosenRelease:
+    """A release, and where it is from."""
+
+    release: release_model.Release
+    #: ``--release``, ``globals.yml:3``; empty where nothing names one, so
+    #: that it is the newest.
+    source: str = ''
+    #: What is not certain about it: sentences.
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> release_model.Release | None:
+        """The release; None where nothing names one."""
+        return self.release if self.source else None
+
+    def __str__(self) -> str:
+        if not self.source:
+            return (
+                f'Release: {self.release}, the newest that is known. Give '
+                f'--release for another'
+            )
+        return f'Release: {self.release}, from {self.source}'
+
+
+def choose(
+    given: str | None,
+    paths: collections.abc.Iterable[str] = (),
+    microversion: str | None = None,
+) -> ChosenRelease:
+    """Return the release that is given, or that files or the cloud name.
+
+    :param given: ``--release``.
+    :param paths: Files and folders that may name it.
+    :param microversion: The newest microversion of Nova's API in the cloud.
+    :raises gpuclient.exceptions.InvalidValue: There is no release as given.
+    """
+    if given is not None:
+        return ChosenRelease(release_model.parse(given), '--release')
+    statements = release_statements.find(paths)
+    of_cloud = (
+        release_model.of_microversion(microversion) if microversion else ()
+    )
+    if statements:
+        return _of_files(statements, of_cloud, microversion)
+    if of_cloud:
+        return _of_cloud(of_cloud, microversion)
+    return ChosenRelease(release_model.newest())
+
+
+def _of_files(
+    statements: tuple[release_statements.Statement, ...],
+    of_cloud: tuple[release_model.Release, ...],
+    microversion: str | None,
+) -> ChosenRelease:
+    first = min(statements, key=lambda statement: statement.release)
+    warnings = []
+    other = next(
+        (
+            statement
+            for statement in statements
+            if statement.release != first.release
+        ),
+        None,
+    )
+    if other is not None:
+        warnings.append(
+            f'{other.place} names release {other.release}, and {first.place} '
+            f'{first.release}: the older one is in effect. Give --release'
+        )
+    if of_cloud and first.release.number not in {
+        release.number for release in of_cloud
+    }:
+        warnings.append(
+            f'{first.place} names release {first.release}, but the cloud '
+            f'runs {release_model.describe(of_cloud)} (microversion '
+            f'{microversion}): that of the file is in effect. Give --release'
+        )
+    return ChosenRelease(first.release, str(first.place), tuple(warnings))
+
+
+def _of_cloud(
+    candidates: tuple[release_model.Release, ...], microversion: str | None
+) -> ChosenRelease:
+    warnings: tuple[str, ...] = ()
+    if len(candidates) > 1:
+        warnings = (
+            f'Microversion {microversion} of the cloud is that of '
+            f'{release_model.describe(candidates)}: the older one is in '
+            f'effect. Give --release',
+        )
+    return ChosenRelease(
+        min(candidates), f'microversion {microversion} of the cloud', warnings
+    )
