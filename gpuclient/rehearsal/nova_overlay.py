@@ -11,9 +11,10 @@
 # under the License.
 """Nova of another release, installed beside the libraries of this one.
 
-Nova from release 29 on runs with the newest libraries, those that the
+Nova from release 28 on runs with the newest libraries, those that the
 installed Nova uses. So another release needs a folder with its own package
-only, an *overlay*, which a process of that release imports before all others::
+only, an *overlay*, which a process of that release imports before all others;
+for release 27 the folder has some libraries, too::
 
     overlay = nova_overlay.prepare(release.parse('2025.1'), say)
     subprocess.run(
@@ -60,8 +61,12 @@ from gpuclient.rehearsal import trusted_files
 
 Say: typing.TypeAlias = collections.abc.Callable[[str], None]
 
-#: Older releases do not run with the newest libraries.
-OLDEST = 29
+#: Older releases have not been tried.
+OLDEST = 27
+#: Libraries of which a release needs older versions, by its number.
+_LIBRARIES = {
+    27: ('SQLAlchemy<2', 'alembic<1.20', 'oslo.db<18', 'oslo.utils<9'),
+}
 #: The newest Python with which releases up to a number run, and why.
 _NEWEST_PYTHON = (
     # nova/scheduler/filters/image_props_filter.py, nova/virt/disk/api.py
@@ -84,6 +89,11 @@ class NovaOverlay:
     version: str
     #: The folder to import from.
     path: pathlib.Path
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Requirements of the libraries that are installed with it."""
+        return _LIBRARIES.get(int(self.version.split('.')[0]), ())
 
     def file(self, path: str) -> str:
         """Return the path of a data file: ``etc/nova/api-paste.ini``."""
@@ -136,6 +146,11 @@ def prepare(
     if is_version_of(installed(), release):
         return None
     check_supported(release)
+    if release.product and say is not None:
+        say(
+            f'{release.product}: Nova {release.number} as it was released, '
+            'without changes that the product has added'
+        )
     version = nova_changes.version_text(release.version)
     folder = _cache()
     overlay = NovaOverlay(version, folder / version)
@@ -156,9 +171,8 @@ def check_supported(release: releases.Release) -> None:
     """
     if release.number < OLDEST:
         raise exceptions.RehearsalError(
-            f'Nova {release.number} cannot run with the libraries of this '
-            f'environment: choose Nova {OLDEST} '
-            f'({releases.parse(str(OLDEST)).series}) or later'
+            f'Nova {release.number} is too old for this environment: choose '
+            f'Nova {OLDEST} ({releases.parse(str(OLDEST)).series}) or later'
         )
     for number, newest, reason in _NEWEST_PYTHON:
         if release.number <= number and sys.version_info[:2] > newest:
@@ -221,11 +235,21 @@ def _check_mark(overlay: NovaOverlay) -> None:
         raise ValueError(f'it has no {_MARK}')
     mark = json.loads(trusted_files.read(os.fspath(path)))
     if mark != _mark(overlay):
-        raise ValueError(f'{_MARK} is not that of this version')
+        raise ValueError(
+            f'{_MARK} is that of another version, or of another Python'
+        )
 
 
 def _mark(overlay: NovaOverlay) -> dict[str, typing.Any]:
-    return {'format': _FORMAT, 'nova': overlay.version}
+    mark: dict[str, typing.Any] = {
+        'format': _FORMAT,
+        'nova': overlay.version,
+    }
+    if overlay.libraries:
+        # Some are compiled for one Python.
+        mark['libraries'] = list(overlay.libraries)
+        mark['python'] = _dotted(sys.version_info[:2])
+    return mark
 
 
 def _check_files(overlay: NovaOverlay) -> None:
@@ -253,17 +277,20 @@ def _packaged(
     overlay: NovaOverlay,
 ) -> collections.abc.Iterator[tuple[str, str]]:
     """Yield the path and the size of each file that pip has installed."""
-    record = overlay.path / f'nova-{overlay.version}.dist-info' / 'RECORD'
-    with open(record, encoding='utf-8', newline='') as stream:
-        rows = list(csv.reader(stream))
-    if not rows:
-        raise ValueError('the list of its files is empty')
-    for name, _digest, size in rows:
-        # Where files would be without --target: pip moves them.
-        while name.startswith('../'):
-            name = name.removeprefix('../')
-        if not name.startswith('bin/'):
-            yield name, size
+    own = f'nova-{overlay.version}.dist-info'
+    folders = {path.name for path in overlay.path.glob('*.dist-info')}
+    for folder in sorted(folders | {own}):
+        record = overlay.path / folder / 'RECORD'
+        with open(record, encoding='utf-8', newline='') as stream:
+            rows = list(csv.reader(stream))
+        if not rows:
+            raise ValueError(f'{folder}/RECORD is empty')
+        for name, _digest, size in rows:
+            # Where files would be without --target: pip moves them.
+            while name.startswith('../'):
+                name = name.removeprefix('../')
+            if not name.startswith('bin/'):
+                yield name, size
 
 
 # -- installation ------------------------------------------------------------
@@ -318,7 +345,10 @@ def _install(overlay: NovaOverlay, lock: int, say: Say | None) -> None:
     )
     try:
         output, status = _run_pip(
-            building, f'nova=={overlay.version}', lock, say
+            building,
+            (f'nova=={overlay.version}', *overlay.libraries),
+            lock,
+            say,
         )
         if status:
             raise _not_installed(overlay.version, output)
@@ -337,16 +367,16 @@ def _install(overlay: NovaOverlay, lock: int, say: Say | None) -> None:
 
 def _run_pip(
     target: pathlib.Path,
-    requirement: str,
+    requirements: tuple[str, ...],
     lock: int,
     say: Say | None,
 ) -> tuple[list[str], int]:
-    """Install a package in a folder; return the output and the status."""
+    """Install packages in a folder; return the output and the status."""
     command = [
         *(sys.executable, '-P', '-m', 'pip', 'install'),
         *('--no-deps', '--no-user', '--no-input', '--no-color'),
         *('--disable-pip-version-check', '--progress-bar', 'off'),
-        *('--target', os.fspath(target), requirement),
+        *('--target', os.fspath(target), *requirements),
     ]
     # pip also reads its settings from here.
     environment = {**os.environ, 'PIP_REQUIRE_VIRTUALENV': '0'}

@@ -64,6 +64,12 @@ class ReleaseTestCase(base.OwnCloudTestCase):
 class TestServers(ReleaseTestCase):
     """Start, boot, restart, stop, start."""
 
+    def test_nova_27(self) -> None:
+        self._check(27)
+
+    def test_nova_28(self) -> None:
+        self._check(28)
+
     def test_nova_29(self) -> None:
         self._check(29)
 

@@ -164,7 +164,7 @@ Example::
             '--release',
             metavar='<release>',
             help=(
-                'Release of Nova, 2024.1 or later: 2025.1, epoxy, 31 or '
+                'Release of Nova, 2023.1 or later: 2025.1, epoxy, 31 or '
                 '31.3.1 (default: that of the last start; at the first start, '
                 'the installed one)'
             ),

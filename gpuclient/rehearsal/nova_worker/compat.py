@@ -17,6 +17,7 @@ import importlib.util
 import socket
 import sys
 import types
+import typing
 
 
 def install() -> None:
@@ -25,6 +26,7 @@ def install() -> None:
     Nova 31 and later need nothing of it.
     """
     _add_netifaces()
+    _add_migrate()
     _add_md5()
 
 
@@ -46,6 +48,38 @@ def _interfaces() -> list[str]:
 
 def _ifaddresses(_name: str) -> dict[int, list[dict[str, str]]]:
     return {}
+
+
+def _add_migrate() -> None:
+    """Nova up to 27 uses it to find databases of sqlalchemy-migrate.
+
+    Those of a rehearsal cloud never were of it.
+    """
+    if importlib.util.find_spec('migrate') is not None:
+        return
+
+    class DatabaseNotControlledError(Exception):
+        """Not a database of sqlalchemy-migrate."""
+
+    def db_version(engine: typing.Any, repository: str) -> typing.NoReturn:
+        raise DatabaseNotControlledError
+
+    modules: dict[str, dict[str, typing.Any]] = {
+        'migrate': {},
+        'migrate.exceptions': {
+            'DatabaseNotControlledError': DatabaseNotControlledError
+        },
+        'migrate.versioning': {},
+        'migrate.versioning.api': {'db_version': db_version},
+        'migrate.versioning.repository': {'Repository': str},
+    }
+    for name, values in modules.items():
+        module = types.ModuleType(name)
+        module.__dict__.update(values)
+        sys.modules[name] = module
+        parent, _dot, child = name.rpartition('.')
+        if parent:
+            setattr(sys.modules[parent], child, module)
 
 
 def _add_md5() -> None:

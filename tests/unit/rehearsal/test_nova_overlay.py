@@ -36,31 +36,31 @@ from gpuclient.rehearsal import nova_overlay
 COPIES: list[tempfile.TemporaryDirectory[str]] = []
 
 
-def make_wheel(folder: pathlib.Path, version: str) -> None:
+def make_wheel(folder: pathlib.Path, version: str, name: str = 'nova') -> None:
     """Make a small wheel of a version of Nova."""
-    info = f'nova-{version}.dist-info'
+    info = f'{name}-{version}.dist-info'
     files = {
-        'nova/__init__.py': f'VERSION = {version!r}\n',
-        f'nova-{version}.data/data/etc/nova/api-paste.ini': '[paste]\n',
+        f'{name}/__init__.py': f'VERSION = {version!r}\n',
+        f'{name}-{version}.data/data/etc/nova/api-paste.ini': '[paste]\n',
         f'{info}/METADATA': (
-            f'Metadata-Version: 2.1\nName: nova\nVersion: {version}\n'
+            f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n'
         ),
         f'{info}/WHEEL': (
             'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n'
         ),
     }
     record = ''
-    for name, text in files.items():
+    for path, text in files.items():
         digest = base64.urlsafe_b64encode(
             hashlib.sha256(text.encode()).digest()
         ).rstrip(b'=')
-        record += f'{name},sha256={digest.decode()},{len(text)}\n'
+        record += f'{path},sha256={digest.decode()},{len(text)}\n'
     files[f'{info}/RECORD'] = f'{record}{info}/RECORD,,\n'
     with zipfile.ZipFile(
-        folder / f'nova-{version}-py3-none-any.whl', 'w'
+        folder / f'{name}-{version}-py3-none-any.whl', 'w'
     ) as wheel:
-        for name, text in files.items():
-            wheel.writestr(name, text)
+        for path, text in files.items():
+            wheel.writestr(path, text)
 
 
 class TestOverlay(testtools.TestCase):
@@ -245,10 +245,33 @@ class TestOverlay(testtools.TestCase):
 
     def test_too_old(self):
         self.assertEqual(
-            'Nova 27 cannot run with the libraries of this environment: '
-            'choose Nova 29 (2024.1) or later',
-            self.refused('rhoso-18'),
+            'Nova 26 is too old for this environment: choose Nova 27 (2023.1) '
+            'or later',
+            self.refused('zed'),
         )
+
+    def test_older_libraries(self):
+        """They are installed with Nova, for one Python."""
+        make_wheel(self.wheels, '27.5.1')
+        self.enterContext(
+            unittest.mock.patch.dict(nova_overlay._LIBRARIES, {27: ('tool',)})
+        )
+        make_wheel(self.wheels, '1.0', 'tool')
+        overlay = self.prepare('rhoso-18')
+        self.assertTrue((overlay.path / 'tool/__init__.py').exists())
+        self.assertEqual(
+            'rhoso-18: Nova 27 as it was released, without changes that the '
+            'product has added',
+            self.progress[0],
+        )
+        (overlay.path / 'tool/__init__.py').unlink()
+        self.assertIn('tool/__init__.py is missing', self.refused('27'))
+        (overlay.path / 'tool/__init__.py').write_text("VERSION = '1.0'\n")
+        self.assertEqual(overlay, self.prepare('27'))
+        with unittest.mock.patch.object(
+            nova_overlay.sys, 'version_info', (3, 10, 1)
+        ):
+            self.assertIn('or of another Python', self.refused('27'))
 
     def test_python_too_new(self):
         """It is refused before anything is installed."""
@@ -331,7 +354,9 @@ class TestOverlay(testtools.TestCase):
 
     def test_other_mark(self):
         (self.copy() / 'overlay.json').write_text('{}')
-        self.unusable('overlay.json is not that of this version')
+        self.unusable(
+            'overlay.json is that of another version, or of another Python'
+        )
         (self.cache / '31.3.1' / 'overlay.json').write_text('{')
         self.assertIn('Cannot use Nova 31.3.1', self.refused())
 
@@ -340,7 +365,7 @@ class TestOverlay(testtools.TestCase):
         self.unusable('No such file or directory')
         record = self.cache / '31.3.1' / 'nova-31.3.1.dist-info' / 'RECORD'
         record.write_text('')
-        self.unusable('the list of its files is empty')
+        self.unusable('nova-31.3.1.dist-info/RECORD is empty')
 
     # -- two starts at once --------------------------------------------------
 

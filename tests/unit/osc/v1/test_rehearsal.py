@@ -152,9 +152,9 @@ class TestCommands(testtools.TestCase):
 
     def test_release_that_cannot_run(self):
         self.assertEqual(
-            'Nova 27 cannot run with the libraries of this environment: '
-            'choose Nova 29 (2024.1) or later',
-            self._refused(rehearsal.StartRehearsal, '--release', '2023.1'),
+            'Nova 26 is too old for this environment: choose Nova 27 (2023.1) '
+            'or later',
+            self._refused(rehearsal.StartRehearsal, '--release', 'zed'),
         )
         self.assertFalse(os.path.exists(self.directory))
 

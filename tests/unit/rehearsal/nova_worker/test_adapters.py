@@ -22,6 +22,7 @@ from gpuclient.rehearsal.nova_worker import adapters
 class TestAdapter(testtools.TestCase):
     def test_groups_of_releases(self) -> None:
         for version, expected in {
+            '27.5.1': adapters.Eventlet29,
             '29.4.0': adapters.Eventlet29,
             '30.3.0': adapters.Eventlet31,
             '31.3.1': adapters.Eventlet31,
