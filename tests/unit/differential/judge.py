@@ -18,14 +18,14 @@ line: ``{"accepted": ..., "difference": ..., "case": ...}``. The first line
 that it writes has the version of Nova.
 """
 
-import hashlib
 import json
 import logging
 import os
 import sys
-import types
 import typing
 import warnings
+
+from gpuclient.rehearsal.nova_worker import compat
 
 #: Differences of a comparison that are made small; it takes a while.
 _MADE_SMALL = 3
@@ -36,7 +36,7 @@ def prepare() -> None:
     os.environ['OS_NOVA_DISABLE_EVENTLET_PATCHING'] = '1'
     warnings.simplefilter('ignore')
     logging.getLogger('oslo_config').addHandler(logging.NullHandler())
-    _add_missing()
+    compat.install()
     from nova import monkey_patch
 
     patch = getattr(monkey_patch, 'patch', None)
@@ -47,19 +47,6 @@ def prepare() -> None:
         patch(backend='threading')
     except TypeError:
         patch()
-
-
-def _add_missing() -> None:
-    """Add what libraries no longer have, and Nova up to 30 imports."""
-    from oslo_utils import secretutils
-
-    if not hasattr(secretutils, 'md5'):
-        secretutils.md5 = hashlib.md5
-    try:
-        import netifaces  # noqa: F401
-    except ImportError:
-        # Nova 29 imports it to find the address of its host.
-        sys.modules['netifaces'] = types.ModuleType('netifaces')
 
 
 def main() -> int:

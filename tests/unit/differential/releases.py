@@ -36,11 +36,11 @@ import typing
 from gpuclient import exceptions
 from gpuclient.model import nova_changes
 from gpuclient.model import release
+from gpuclient.rehearsal import api as rehearsal
 from tests.unit.differential import compare_alias
 from tests.unit.differential import compare_device_spec
 from tests.unit.differential import comparing
 from tests.unit.differential import making
-from tests.unit.differential import overlay
 
 #: Their newest versions; 28 is like 27 or 29 in all that is compared.
 RELEASES = ('34', '33', '32', '31', '30', '29', '27')
@@ -155,8 +155,9 @@ def _ask(
 ) -> list[dict[str, typing.Any]]:
     version = nova_changes.version_text(chosen.version)
     path = [_ROOT]
-    if chosen != release.newest():
-        path.append(overlay.get(chosen))
+    overlay = rehearsal.prepare_overlay(chosen)
+    if overlay is not None:
+        path.append(overlay.path)
     process = subprocess.run(
         [sys.executable, '-P', '-m', _JUDGE],
         input=''.join(
