@@ -217,7 +217,8 @@ class TestOverview(testtools.TestCase):
         self.assertEqual(
             [
                 *('host', 'model', 'alias', 'device', 'config', 'placement'),
-                *('flavor', 'capacity', 'server', 'metrics', 'rehearsal'),
+                *('flavor', 'capacity', 'server', 'metrics', 'upgrade'),
+                'rehearsal',
             ],
             list(objects),
         )

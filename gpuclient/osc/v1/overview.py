@@ -35,7 +35,7 @@ _SECTIONS = (
     ('Prepare hosts', ('host',)),
     ('Configure Nova', ('model', 'alias', 'device spec', 'config')),
     ('Schedule devices', ('placement', 'flavor', 'capacity')),
-    ('Operate', ('server', 'metrics')),
+    ('Operate', ('server', 'metrics', 'upgrade')),
     ('Try it in a cloud on this machine', ('rehearsal',)),
 )
 _OTHERS = 'Others'

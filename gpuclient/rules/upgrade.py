@@ -1,0 +1,333 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What an upgrade of Nova changes for a configuration.
+
+An upgrade goes from release to release; :func:`path` returns those between,
+as OpenStack supports it. For each step, :func:`check` compares the findings
+about the configuration under both releases, and finds the settings for which a
+change of Nova matters (:mod:`gpuclient.model.nova_changes`).
+"""
+
+import collections.abc
+import dataclasses
+import enum
+import itertools
+
+from gpuclient import exceptions
+from gpuclient.model import boolean
+from gpuclient.model import configuration
+from gpuclient.model import deployment
+from gpuclient.model import device_spec
+from gpuclient.model import nova_changes
+from gpuclient.model import release as release_model
+from gpuclient.rules import finding
+from gpuclient.rules import options as options_rules
+
+
+class Effect(enum.StrEnum):
+    """What happens to a setting with the upgrade."""
+
+    #: A service does not start, or servers cannot be created any more.
+    BREAKS = 'breaks'
+    #: The setting loses its effect.
+    ENDS = 'ends'
+    #: The setting, or a warning about it, applies for the first time.
+    BEGINS = 'begins'
+    #: Nova refuses the setting before the upgrade, and accepts it after.
+    POSSIBLE = 'possible'
+    #: Whether it matters is not in the configuration.
+    CHECK = 'check'
+
+
+@dataclasses.dataclass(frozen=True)
+class UpgradeEffect:
+    """An effect of a step of an upgrade."""
+
+    effect: Effect
+    #: The first release in which it happens.
+    release: release_model.Release
+    #: The code of a finding, or the id of a change of Nova.
+    code: str
+    message: str
+    place: configuration.Place | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class JudgedRelease:
+    """The findings about a configuration under a release."""
+
+    release: release_model.Release
+    findings: tuple[finding.Located, ...]
+
+
+def path(
+    start: release_model.Release, end: release_model.Release
+) -> tuple[release_model.Release, ...]:
+    """Return the releases of an upgrade, with the first and the last one.
+
+    A release whose name ends with ``.1`` can be upgraded to the next such
+    release (SLURP, since 2023.1), any other release to the next one
+    (``governance: resolutions/20220210-release-cadence-adjustment.rst``).
+
+    :raises gpuclient.exceptions.InvalidValue: It is no upgrade.
+    """
+    if end.version <= start.version:
+        raise exceptions.InvalidValue(
+            f'{end} is not later than {start}: swap --from and --to'
+        )
+    steps = [start]
+    while steps[-1].number < end.number:
+        steps.append(_next(steps[-1], end))
+    if len(steps) == 1:
+        # Within a series.
+        return start, end
+    return *steps[:-1], end
+
+
+def _next(
+    start: release_model.Release, end: release_model.Release
+) -> release_model.Release:
+    later = [
+        release
+        for release in release_model.releases()
+        if start.number < release.number <= end.number
+    ]
+    if _is_slurp(start):
+        return next(filter(_is_slurp, later), later[0])
+    return later[0]
+
+
+def _is_slurp(release: release_model.Release) -> bool:
+    return release.series.endswith('.1')
+
+
+def check(
+    tree: deployment.Deployment, steps: collections.abc.Sequence[JudgedRelease]
+) -> tuple[UpgradeEffect, ...]:
+    """Return the effects of an upgrade, the first step first.
+
+    :param steps: Two releases or more, from the first to the last one.
+    """
+    effects: list[UpgradeEffect] = []
+    for before, after in itertools.pairwise(steps):
+        effects += _compare(before, after)
+        effects += _changed(tree, before.release, after.release)
+    return tuple(dict.fromkeys(effects))
+
+
+_Key = tuple[str, configuration.Place]
+
+
+def _by_place(
+    findings: collections.abc.Iterable[finding.Located],
+) -> dict[_Key, list[finding.Finding]]:
+    by_place: dict[_Key, list[finding.Finding]] = {}
+    for located in findings:
+        key = located.finding.code, located.place
+        by_place.setdefault(key, []).append(located.finding)
+    return by_place
+
+
+def _compare(
+    before: JudgedRelease, after: JudgedRelease
+) -> collections.abc.Iterator[UpgradeEffect]:
+    """Yield the differences between the findings under two releases."""
+    old, new = _by_place(before.findings), _by_place(after.findings)
+    refused = _error_places(before.findings)
+    broken = _error_places(after.findings)
+    for (code, place), findings in new.items():
+        earlier = old.get((code, place), [])
+        for problem in findings:
+            is_error = problem.severity is finding.Severity.ERROR
+            if _is_known(problem, earlier):
+                continue
+            if place in refused and not is_error:
+                # The setting was not examined any further.
+                continue
+            yield UpgradeEffect(
+                Effect.BREAKS if is_error else Effect.BEGINS,
+                after.release,
+                code,
+                problem.message,
+                place,
+            )
+    for (code, place), findings in old.items():
+        for problem in findings:
+            if (
+                problem.severity is finding.Severity.ERROR
+                and place not in broken
+            ):
+                yield UpgradeEffect(
+                    Effect.POSSIBLE,
+                    after.release,
+                    code,
+                    f'Nova {after.release.number} accepts it. Nova '
+                    f'{before.release.number}: {problem.message}',
+                    place,
+                )
+
+
+def _error_places(
+    findings: collections.abc.Iterable[finding.Located],
+) -> set[configuration.Place]:
+    return {
+        located.place
+        for located in findings
+        if located.finding.severity is finding.Severity.ERROR
+    }
+
+
+def _is_known(
+    problem: finding.Finding, earlier: list[finding.Finding]
+) -> bool:
+    """Return whether a problem is there before the upgrade, too.
+
+    An error remains one, unless a service that started does not any more.
+    """
+    return any(
+        known.severity is problem.severity
+        and (bool(known.service_message) or not problem.service_message)
+        for known in earlier
+    )
+
+
+_Settings = collections.abc.Iterator[configuration.Setting]
+
+
+def _with_tag(tree: deployment.Deployment, *keys: str) -> _Settings:
+    """Yield the device specs that have a key, with any value."""
+    for process in tree.of_kind(configuration.COMPUTE):
+        for setting in process.device_specs:
+            for spec in _specs(process, setting):
+                if any(key in spec.tags for key in keys):
+                    yield setting
+
+
+def _with_true_tag(tree: deployment.Deployment, key: str) -> _Settings:
+    for process in tree.of_kind(configuration.COMPUTE):
+        for setting in process.device_specs:
+            if any(
+                boolean.is_true(spec.tags.get(key))
+                for spec in _specs(process, setting)
+            ):
+                yield setting
+
+
+def _specs(
+    process: deployment.Process, setting: configuration.Setting
+) -> tuple[device_spec.DeviceSpec, ...]:
+    text = options_rules.resolve(process, 'pci', setting)
+    try:
+        return device_spec.parse(text) if text is not None else ()
+    except exceptions.InvalidDeviceSpec:
+        return ()
+
+
+def _unified_limits(tree: deployment.Deployment) -> _Settings:
+    """Yield the driver of unified limits, where aliases are scheduled by
+    Placement.
+    """
+    for process in tree.of_kind(configuration.API):
+        driver = process.last('quota', 'driver')
+        if (
+            driver is not None
+            and driver.text.strip() == 'nova.quota.UnifiedLimitsDriver'
+            and process.aliases
+            and process.pci_in_placement
+        ):
+            yield driver
+
+
+def _tracking(tree: deployment.Deployment) -> _Settings:
+    for process in tree.processes:
+        setting = process.last('filter_scheduler', 'pci_in_placement')
+        if setting is not None and process.pci_in_placement:
+            yield setting
+
+
+def _reporting(tree: deployment.Deployment) -> _Settings:
+    """Yield the first setting of a compute that reports its devices."""
+    for process in tree.of_kind(configuration.COMPUTE):
+        setting = process.last('pci', 'report_in_placement')
+        if setting is not None and process.report_in_placement:
+            yield setting
+            return
+
+
+@dataclasses.dataclass(frozen=True)
+class _Concern:
+    """Settings for which a change of Nova matters."""
+
+    change: nova_changes.NovaChange
+    settings: collections.abc.Callable[
+        [deployment.Deployment],
+        collections.abc.Iterable[configuration.Setting],
+    ]
+    #: What to do.
+    advice: str
+    effect: Effect = Effect.BEGINS
+
+
+_CONCERNS = (
+    _Concern(
+        nova_changes.PCI_IN_PLACEMENT,
+        _tracking,
+        'Upgrade and restart every compute first, and compare with "openstack '
+        'gpu placement list"',
+    ),
+    _Concern(
+        nova_changes.SPEC_MANAGED,
+        lambda tree: _with_tag(tree, 'managed', 'live_migratable'),
+        'Check that the value is the one that you want: it had no effect '
+        'before',
+    ),
+    _Concern(
+        nova_changes.ONE_TIME_USE,
+        lambda tree: _with_true_tag(tree, 'one_time_use'),
+        'Plan who returns devices: each is reserved once a server has used it',
+    ),
+    _Concern(
+        nova_changes.LIMITS_COUNT_ALIASES,
+        _unified_limits,
+        'Compare the limits of each resource class (class:CUSTOM_...) with '
+        'what projects use before the upgrade: projects above their limit '
+        'cannot create servers',
+    ),
+    _Concern(
+        nova_changes.OWNER_NOVA,
+        _reporting,
+        'Before the last nova-compute is upgraded, bring up or delete compute '
+        'services that are forced down: their hosts lack the trait, and get '
+        'no servers',
+        Effect.CHECK,
+    ),
+)
+
+
+def _changed(
+    tree: deployment.Deployment,
+    before: release_model.Release,
+    after: release_model.Release,
+) -> collections.abc.Iterator[UpgradeEffect]:
+    """Yield the changes between two releases that concern a configuration."""
+    for concern in _CONCERNS:
+        if not after.has(concern.change) or before.has(concern.change):
+            continue
+        for setting in concern.settings(tree):
+            yield UpgradeEffect(
+                concern.effect,
+                after,
+                concern.change.id,
+                f'{concern.change.behavior} {concern.advice}',
+                setting.place,
+            )
