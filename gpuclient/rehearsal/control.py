@@ -84,8 +84,19 @@ class RehearsalCloud:
 
     @property
     def overlay_release(self) -> releases.Release | None:
-        """The release of its Nova if that is not the installed one."""
-        return self.release if self.record.overlay else None
+        """The release of its Nova if that is not the installed one.
+
+        :raises RehearsalError: It is not known.
+        """
+        if not self.record.overlay:
+            return None
+        if self.release is None:
+            raise exceptions.RehearsalError(
+                f'Rehearsal cloud {self.folder.name} runs Nova '
+                f'{self.record.nova}, which is not known: delete it with '
+                f'"openstack gpu rehearsal stop {self.folder.name} --delete"'
+            )
+        return self.release
 
     @property
     def memory_mb(self) -> int:

@@ -257,20 +257,33 @@ def _check_files(overlay: NovaOverlay) -> None:
 
     :raises ValueError: One is not.
     """
+    folders: set[str] = set()
     for name, size in _packaged(overlay):
-        path = overlay.path / name
-        try:
-            status = os.lstat(path)
-        except FileNotFoundError:
-            raise ValueError(f'{name} is missing') from None
+        folders.update(map(str, pathlib.PurePath(name).parents))
+        status = _own_status(overlay, name)
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f'{name} is not a regular file')
-        if status.st_uid != os.geteuid():
-            raise ValueError(f'{name} belongs to another user')
-        if places.writers(status):
-            raise ValueError(f'other users can write to {name}')
         if size and status.st_size != int(size):
             raise ValueError(f'{name} has changed')
+    for name in sorted(folders):
+        if not stat.S_ISDIR(_own_status(overlay, name).st_mode):
+            raise ValueError(f'{name} is not a directory')
+
+
+def _own_status(overlay: NovaOverlay, name: str) -> os.stat_result:
+    """Return the status of a file or folder that belongs to this user.
+
+    :raises ValueError: It does not, or there is none.
+    """
+    try:
+        status = os.lstat(overlay.path / name)
+    except FileNotFoundError:
+        raise ValueError(f'{name} is missing') from None
+    if status.st_uid != os.geteuid():
+        raise ValueError(f'{name} belongs to another user')
+    if not stat.S_ISLNK(status.st_mode) and places.writers(status):
+        raise ValueError(f'other users can write to {name}')
+    return status
 
 
 def _packaged(

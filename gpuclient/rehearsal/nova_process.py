@@ -16,6 +16,7 @@ are forked from a worker, a program that has imported that Nova
 (:mod:`gpuclient.rehearsal.nova_worker`).
 """
 
+import collections.abc
 import dataclasses
 import json
 import os
@@ -63,13 +64,18 @@ class NovaWorker:
 
     :param overlay: The Nova.
     :param reports: The pipe for reports of processes.
+    :param inherited: Other descriptors that it and its processes keep open.
     """
 
     def __init__(
-        self, overlay: nova_overlay.NovaOverlay, reports: int
+        self,
+        overlay: nova_overlay.NovaOverlay,
+        reports: int,
+        inherited: collections.abc.Iterable[int] = (),
     ) -> None:
         self._overlay = overlay
         self._reports = reports
+        self._inherited = tuple(inherited)
         # Messages of it are received whole.
         self._socket, self._other = socket.socketpair(
             socket.AF_UNIX, socket.SOCK_SEQPACKET
@@ -87,7 +93,11 @@ class NovaWorker:
         environment['PYTHONPATH'] = os.pathsep.join(
             [os.fspath(self._overlay.path), *([path] if path else [])]
         )
-        for descriptor in (self._other.fileno(), self._reports):
+        for descriptor in (
+            self._other.fileno(),
+            self._reports,
+            *self._inherited,
+        ):
             os.set_inheritable(descriptor, True)
         os.execve(  # noqa: S606 - a fixed program
             sys.executable,

@@ -61,9 +61,10 @@ class Supervisor(process_supervisor.ProcessSupervisor):
         self,
         *args: typing.Any,
         overlay: nova_overlay.NovaOverlay | None = None,
-        **kwargs: typing.Any,
+        lock: int | None = None,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args)
+        self._lock = lock
         self._overlay = overlay
         self._version = (
             overlay.version if overlay else nova_overlay.installed()
@@ -218,7 +219,9 @@ class Supervisor(process_supervisor.ProcessSupervisor):
     def _start_worker(
         self, overlay: nova_overlay.NovaOverlay
     ) -> nova_process.NovaWorker:
-        worker = nova_process.NovaWorker(overlay, self.reports)
+        # Its processes hold the lock of the cloud, too.
+        inherited = [] if self._lock is None else [self._lock]
+        worker = nova_process.NovaWorker(overlay, self.reports, inherited)
         self.record.worker = self.start_helper('nova', worker.execute)
         worker.started()
         return worker
@@ -311,6 +314,7 @@ def main() -> int:
             process,
             descriptor,
             overlay=_overlay(overlay),
+            lock=lock,
         ).run()
 
 

@@ -316,6 +316,16 @@ class TestOverlay(testtools.TestCase):
         (self.copy() / 'nova/__init__.py').chmod(0o666)
         self.unusable('other users can write to nova/__init__.py')
 
+    def test_writable_folder_in_it(self):
+        (self.copy() / 'nova').chmod(0o777)
+        self.unusable('other users can write to nova')
+
+    def test_link_to_a_folder(self):
+        path = self.copy() / 'nova'
+        path.rename(self.directory / 'other')
+        path.symlink_to(self.directory / 'other')
+        self.unusable('nova is not a directory')
+
     def test_file_of_another_user(self):
         self.copy()
         status = os.lstat

@@ -37,7 +37,7 @@ def run(ready):
     signal.pause()
 
 class Small(process_supervisor.ProcessSupervisor):
-    def __init__(self, *args, overlay):
+    def __init__(self, *args, overlay, lock):
         super().__init__(*args)
 
     def start_services(self):

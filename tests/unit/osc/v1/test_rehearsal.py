@@ -171,6 +171,23 @@ class TestCommands(testtools.TestCase):
                 self._refused(rehearsal.StartRehearsal, '--release', '34'),
             )
 
+    def test_release_that_is_not_known_any_more(self):
+        self._make()
+        record = self.folder.read()
+        record.nova = '99.0.0'
+        self.folder.write(record)
+        self.assertEqual(
+            'Rehearsal cloud lab runs Nova 99.0.0, which is not known: delete '
+            'it with "openstack gpu rehearsal stop lab --delete"',
+            self._refused(rehearsal.StartRehearsal),
+        )
+        record.nova = '9;rm'
+        self.folder.write(record)
+        self.assertEqual(
+            f'Cannot read {self.directory}/state.json: invalid version',
+            self._refused(rehearsal.StartRehearsal),
+        )
+
     def test_release_of_the_last_start(self):
         self._make()
         with (
