@@ -193,9 +193,11 @@ class Catalogue:
                 f'No model {text!r} in the catalogue: "openstack gpu model '
                 f'list" lists all models, and --catalogue adds your own'
             )
+        slugs = ', '.join(model.slug for model in models[:_MOST_NAMED])
+        if len(models) > _MOST_NAMED:
+            slugs += ' ... ("openstack gpu model list" lists all models)'
         raise exceptions.Ambiguous(
-            f'{text!r} matches {len(models)} models; name one of: '
-            f'{", ".join(model.slug for model in models)}'
+            f'{text!r} matches {len(models)} models; name one of: {slugs}'
         )
 
     def find(self, text: str) -> tuple[Model, ...]:
@@ -238,6 +240,8 @@ _SLUG = re.compile('[a-z0-9]+(_[a-z0-9]+)*', re.ASCII)
 _ID = re.compile('[0-9a-fA-F]{4}', re.ASCII)
 _NOT_EMPTY = re.compile(r'.*\S.*')
 _DEVICE_TYPES = ('type-PCI', 'type-PF')
+#: Models that a message names at most.
+_MOST_NAMED = 10
 #: Keys that a new model must have.
 _REQUIRED = ('name', 'vendor_id', 'product_id')
 #: Keys that may be null, if no source confirms a value.

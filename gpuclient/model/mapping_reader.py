@@ -150,6 +150,10 @@ class MappingReader:
 
         :param expected: What the pattern matches, for the message.
         """
+        if choices and default is REQUIRED and not self.has(key):
+            raise exceptions.InvalidData(
+                f'{self.where(key)} is missing: set {_any_of(choices)}'
+            )
         value = self.get(key, default)
         if value is default:
             return value
@@ -406,3 +410,9 @@ def _check_free_text(value: str, place: str) -> None:
     if not value.isprintable():
         raise error(place, 'contains a line end or a control character')
     _check_written(value, place)
+
+
+def _any_of(choices: tuple[str, ...]) -> str:
+    """Return ``a, b or c``."""
+    *others, last = choices
+    return f'{", ".join(others)} or {last}' if others else last

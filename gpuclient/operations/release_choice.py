@@ -38,8 +38,8 @@ class ChosenRelease:
     def __str__(self) -> str:
         if not self.source:
             return (
-                f'Release: {self.release}, the newest that is known. Give '
-                f'--release for another'
+                f'Release: {self.release}, the newest that is known. Pass '
+                f'--release to use another'
             )
         return f'Release: {self.release}, from {self.source}'
 
@@ -87,7 +87,7 @@ def _of_files(
     if other is not None:
         warnings.append(
             f'{other.place} names release {other.release}, and {first.place} '
-            f'{first.release}: the older one is in effect. Give --release'
+            f'{first.release}: the older one is in effect. Pass --release'
         )
     if of_cloud and first.release.number not in {
         release.number for release in of_cloud
@@ -95,7 +95,7 @@ def _of_files(
         warnings.append(
             f'{first.place} names release {first.release}, but the cloud '
             f'runs {release_model.describe(of_cloud)} (microversion '
-            f'{microversion}): that of the file is in effect. Give --release'
+            f'{microversion}): that of the file is in effect. Pass --release'
         )
     return ChosenRelease(first.release, str(first.place), tuple(warnings))
 
@@ -108,7 +108,7 @@ def _of_cloud(
         warnings = (
             f'Microversion {microversion} of the cloud is that of '
             f'{release_model.describe(candidates)}: the older one is in '
-            f'effect. Give --release',
+            f'effect. Pass --release',
         )
     return ChosenRelease(
         min(candidates), f'microversion {microversion} of the cloud', warnings

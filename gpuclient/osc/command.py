@@ -184,6 +184,13 @@ class Command(command.Command):
         self.auth_required = True
         try:
             self.app.prepare_to_run_command(self)
+        except sdk_exceptions.ConfigException as exc:
+            if self.knows_cloud:
+                raise
+            raise exceptions.InvalidValue(
+                'No cloud is configured: set OS_CLOUD or pass --os-cloud with '
+                f'a cloud of clouds.yaml, or source an openrc file ({exc})'
+            ) from exc
         except TypeError as exc:
             reason = self._bad_credentials(exc)
             if reason is None:
@@ -284,10 +291,16 @@ class Command(command.Command):
             self._status = FAILED
 
     def note_release(self, chosen: release_choice.ChosenRelease) -> None:
-        """Say on standard error by which release of Nova it judges."""
+        """Show on standard error which release of Nova decides.
+
+        The default is only shown on a terminal.
+        """
         for warning in chosen.warnings:
             self.log.warning('%s', text.one_line(warning))
-        self.app.stderr.write(columns.escape_lines(f'{chosen}\n'))
+        if chosen.named is None:
+            self.say(str(chosen))
+        else:
+            self.app.stderr.write(columns.escape_lines(f'{chosen}\n'))
 
     def found(self) -> None:
         """Set exit status :data:`FOUND`, unless something failed."""

@@ -166,10 +166,11 @@ def _tracking(
     """Yield the steps that enable PCI tracking in Placement."""
     if wanted.pci_in_placement:
         yield (
-            'If the cloud is already running: deploy the compute hosts first, '
-            'with report_in_placement. When "openstack gpu placement list '
-            f'--expect {DESCRIPTION}" shows every device as reported, deploy '
-            'the control plane, with pci_in_placement'
+            'If the cloud is already running: follow the steps of the compute '
+            'hosts first, with report_in_placement. When "openstack gpu '
+            f'placement list --expect {DESCRIPTION}" shows every device as '
+            'reported, follow those of the control plane, with '
+            'pci_in_placement. For a new cloud, keep the order below'
         )
     elif wanted.report_in_placement:
         yield (

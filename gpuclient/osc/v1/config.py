@@ -92,6 +92,8 @@ Example::
             parsed_args, {row.finding.severity for row in located}
         ):
             self.found()
+        if not located:
+            self.say(f'No findings in {tree.files} files')
         return columns.table(
             {
                 'Severity': lambda row: str(row.finding.severity),

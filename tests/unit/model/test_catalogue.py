@@ -92,6 +92,14 @@ class TestLookUps(testtools.TestCase):
         )
         self.assertRaises(exceptions.Ambiguous, self.catalogue.by_name, 'a100')
 
+    def test_name_of_many_models(self) -> None:
+        error = self.assertRaises(
+            exceptions.Ambiguous, self.catalogue.by_name, 'nvidia'
+        )
+        message = str(error)
+        self.assertEqual(10, message.count('nvidia_'))
+        self.assertIn('"openstack gpu model list" lists all models', message)
+
     def test_of_vendor(self) -> None:
         models = self.catalogue.of_vendor('nvidia')
         self.assertEqual(models, self.catalogue.of_vendor('10DE'))

@@ -196,7 +196,7 @@ class TestRefused(testtools.TestCase):
         "aliases[0]: unknown key 'vendor'": ('aliases.0.vendor', '10de'),
         "rhoso: unknown key 'tuned'": ('rhoso.tuned', 'x'),
         "compute: unknown key 'kernel'": ('compute.kernel', 'x'),
-        'target is missing': ('target', None),
+        'target is missing: set rhoso, kolla or plain': ('target', None),
         "target: must be one of rhoso, kolla, plain, not 'helm'": (
             'target',
             'helm',

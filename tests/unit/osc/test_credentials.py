@@ -21,6 +21,7 @@ import fixtures
 import testtools
 
 import openstack.config
+import openstack.exceptions
 
 from gpuclient import exceptions
 from gpuclient.osc.v1 import alias
@@ -73,3 +74,25 @@ class TestCredentials(testtools.TestCase):
         )
         shown = placement.ListPlacement(self.app, argparse.Namespace())
         self.assertRaises(TypeError, shown.authenticate)
+
+    def test_no_cloud(self) -> None:
+        self.app.options.cloud = None
+        self.app.cloud_config = openstack.config.OpenStackConfig(
+            config_files=[],
+            vendor_files=[],
+            secure_files=[],
+            load_envvars=False,
+        )
+        self.app.prepare_to_run_command = unittest.mock.Mock(
+            side_effect=openstack.exceptions.ConfigException(
+                'Missing value auth-url required for auth plugin password'
+            )
+        )
+        shown = placement.ListPlacement(self.app, argparse.Namespace())
+        error = self.assertRaises(exceptions.InvalidValue, shown.authenticate)
+        self.assertEqual(
+            'No cloud is configured: set OS_CLOUD or pass --os-cloud with a '
+            'cloud of clouds.yaml, or source an openrc file (Missing value '
+            'auth-url required for auth plugin password)',
+            str(error),
+        )
