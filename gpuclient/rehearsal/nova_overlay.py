@@ -259,7 +259,10 @@ def _check_files(overlay: NovaOverlay) -> None:
     """
     folders: set[str] = set()
     for name, size in _packaged(overlay):
-        folders.update(map(str, pathlib.PurePath(name).parents))
+        folder = os.path.dirname(name)
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = os.path.dirname(folder)
         status = _own_status(overlay, name)
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f'{name} is not a regular file')
@@ -399,7 +402,6 @@ def _run_pip(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        cwd=target,
         env=environment,
         # What pip creates must not be writable for a group.
         umask=0o077,
