@@ -109,6 +109,9 @@ Example::
                 '--bound-to applies to a cloud that is kept: add --keep '
                 '<name>, or omit --bound-to'
             )
+        release = None
+        if parsed_args.release is not None:
+            release = releases.parse(parsed_args.release)
         models = catalogue_documents.load(parsed_args.catalogue)
         tree = config_check.read(parsed_args.paths, parsed_args.declared)
         if not tree.deployment.processes and not tree.unreadable:
@@ -126,10 +129,12 @@ Example::
             ],
             count=_count(parsed_args.devices),
         )
-        report = reporting.Report(plan, config_check.check(tree, models))
+        report = reporting.Report(
+            plan, config_check.check(tree, models, release)
+        )
         rows = report.unreadable(tree.unreadable)
         if tree.deployment.processes:
-            result = self._run_in_cloud(parsed_args, plan, report)
+            result = self._run_in_cloud(parsed_args, plan, report, release)
             self.report(result.failures)
             rows += result.value
         if any(row.bad for row in rows):
@@ -145,11 +150,9 @@ Example::
         parsed_args: argparse.Namespace,
         plan: planning.Plan,
         report: reporting.Report,
+        release: releases.Release | None,
     ) -> partial_result.PartialResult[list[reporting.Row]]:
         keep = parsed_args.keep
-        release = None
-        if parsed_args.release is not None:
-            release = releases.parse(parsed_args.release)
         start = running.start(
             plan, self.say, keep, parsed_args.bound_to, release
         )
