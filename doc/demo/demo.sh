@@ -65,7 +65,7 @@ END
 run cat nova-api.conf nova-compute.conf
 
 say 'Define the alias in both files; no cloud is needed.'
-run openstack gpu alias create nvidia_a2 \
+run openstack gpu alias create nvidia_a100 \
     --vendor-id 10de --product-id 20f1 --device-type type-PF \
     --api-config nova-api.conf --compute-config nova-compute.conf
 
@@ -99,11 +99,11 @@ eval "$(openstack gpu rehearsal show demo -f value -c use)"
 
 say 'Placement has a resource provider for each card; nova-api has the alias.'
 run openstack gpu placement list
-run openstack gpu alias verify nvidia_a2 nvidia_a3 || [ $? -eq 3 ]
+run openstack gpu alias verify nvidia_a100 nvidia_a30 || [ $? -eq 3 ]
 
 say 'Create a flavor that requests one card.'
 run openstack flavor create device_passthrough --vcpus 1 --ram 512 --disk 1 -c name -c ram -c vcpus
-run openstack gpu flavor set device_passthrough --alias nvidia_a2:1
+run openstack gpu flavor set device_passthrough --alias nvidia_a100:1
 
 boot() {
     cloud=$1
@@ -121,7 +121,7 @@ say 'No card is left for a third server.'
 boot demo-member gpu-3 && { echo 'gpu-3 booted although no card is free' >&2; exit 1; }
 run openstack --os-cloud demo-member server show gpu-3 -c name -c status -c fault
 run openstack gpu placement list
-run openstack gpu placement show nvidia_a2 -c name -c kind -c total -c used -c free
+run openstack gpu placement show nvidia_a100 -c name -c kind -c total -c used -c free
 
 say 'Delete the first server; its card is free again.'
 run openstack server delete gpu-1 --wait

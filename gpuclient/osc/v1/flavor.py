@@ -329,7 +329,7 @@ the exit status is 0; if it has other content, the command fails.
 Example::
 
     openstack gpu flavor create gpu.a100 --vcpus 8 --ram 65536 --disk 80 \\
-        --alias nvidia_a2:1 --project research"""
+        --alias nvidia_a100:1 --project research"""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
