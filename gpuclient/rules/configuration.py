@@ -39,6 +39,7 @@ from gpuclient.rules import alias_matching as matching_rules
 from gpuclient.rules import missing_services as missing_services_rules
 from gpuclient.rules import nova_release as nova_release_rules
 from gpuclient.rules import options as options_rules
+from gpuclient.rules import repeated_keys as repeated_keys_rules
 from gpuclient.rules import scheduler as scheduler_rules
 from gpuclient.rules import placement_tracking as tracking_rules
 from gpuclient.rules import unread_configuration as unread_rules
@@ -384,6 +385,7 @@ def _parse_aliases(
             finding.Located(problem, setting.place)
             for problem in (
                 *alias_rules.check(alias, catalogue),
+                *repeated_keys_rules.check_alias(alias.name, text),
                 *_check_ids(alias, service, entries.release),
             )
             # Device specs that match it are checked together.
@@ -502,6 +504,10 @@ def _parse_specs(
                 )
             )
             continue
+        findings += [
+            finding.Located(problem, setting.place)
+            for problem in repeated_keys_rules.check_device_spec(text)
+        ]
         for spec in entries:
             findings += [
                 finding.Located(problem, setting.place)

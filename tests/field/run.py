@@ -131,7 +131,9 @@ def _matches(wanted: field_case.Expected, finding: Found) -> bool:
 def _execute(command: typing.Any, *arguments: str) -> typing.Any:
     """Return what a command prints as JSON."""
     app = types.SimpleNamespace(
-        stdout=io.StringIO(), options=argparse.Namespace()
+        stdout=io.StringIO(),
+        stderr=io.StringIO(),
+        options=argparse.Namespace(),
     )
     instance = command(app, argparse.Namespace())
     parsed = instance.get_parser('x').parse_args([*arguments, '-f', 'json'])
