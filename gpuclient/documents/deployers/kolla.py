@@ -16,10 +16,10 @@ It has layers. An option in a later layer replaces all values of an earlier one
 (``kolla-ansible``: ``roles/nova/tasks/config.yml``,
 ``roles/nova-cell/tasks/config.yml``, ``action_plugins/merge_configs.py``)::
 
-    global.conf  nova.conf  nova/<service>.conf
-    nova/<host>/nova.conf  nova/<host>/<service>.conf
+    global.conf  nova.conf  nova/<service>.conf  nova/<host>/nova.conf
 
-The options of Kolla's own template, below these layers, are not known here.
+``nova/<host>/<service>.conf`` is no layer. The options of Kolla's own
+template, below these layers, are not known here.
 """
 
 import collections.abc
@@ -99,17 +99,14 @@ def is_root(folder: str) -> bool:
 
 
 def _hosts(nova: str) -> collections.abc.Iterator[str]:
-    """Yield the folders of hosts with files of their own."""
+    """Yield the folders of hosts with a nova.conf of their own."""
     try:
         names = sorted(os.listdir(nova))
     except OSError:
         return
     for name in names:
         folder = os.path.join(nova, name)
-        if any(
-            os.path.lexists(os.path.join(folder, file))
-            for file in (_NOVA, *_FILES.values())
-        ):
+        if os.path.lexists(os.path.join(folder, _NOVA)):
             yield folder
 
 
@@ -147,9 +144,7 @@ def readings(
         # The hosts of the control plane are not known; hosts with files of
         # their own are computes.
         for host in layers.hosts if service == configuration.COMPUTE else []:
-            of_host = layers.files(
-                os.path.join(nova, host, _NOVA), os.path.join(nova, host, name)
-            )
+            of_host = layers.files(os.path.join(nova, host, _NOVA))
             if of_host:
                 variants.append([*common, *of_host])
         for files in variants:
@@ -215,9 +210,15 @@ def ignored(
     shared = os.path.join(os.path.basename(root), _NOVA)
     for path in paths:
         folder, name = os.path.split(path)
-        if name in (_SUPER_CONDUCTOR, *_FILES.values(), *_OTHERS):
-            continue
-        if name in _SHARED and folder != nova:
+        remedy = f'Move its options to {shared} or to the file of a service.'
+        if os.path.dirname(folder) == nova:
+            if name == _NOVA:
+                continue
+            of_host = os.path.join('nova', os.path.basename(folder), _NOVA)
+            remedy = f'Move its options to {of_host}.'
+        elif name in (_SUPER_CONDUCTOR, *_FILES.values(), *_OTHERS) or (
+            name in _SHARED and folder != nova
+        ):
             continue
         yield deployment.Unread(
             os.path.relpath(path, os.path.dirname(root) or '.'),
@@ -226,7 +227,7 @@ def ignored(
                 'Kolla reads nova.conf, nova/<service>.conf and '
                 'nova/<host>/nova.conf'
             ),
-            f'Move its options to {shared} or to the file of a service.',
+            remedy,
         )
 
 
@@ -237,7 +238,7 @@ def paths_of(root: str) -> list[str]:
     paths = [
         *(os.path.join(root, name) for name in _SHARED),
         *(os.path.join(nova, name) for name in names[1:]),
-        *(os.path.join(host, name) for host in _hosts(nova) for name in names),
+        *(os.path.join(host, _NOVA) for host in _hosts(nova)),
     ]
     return [path for path in paths if os.path.lexists(path)]
 

@@ -481,6 +481,19 @@ class TestUnread(LayoutTestCase):
             [('GPU330', 'config/nova/nova.conf', None)], self.check(files)
         )
 
+    def test_kolla_does_not_read_files_of_services_of_a_host(self) -> None:
+        files = {
+            'kolla/config/nova.conf': f'{ON}[pci]\n{ALIAS}',
+            'kolla/config/nova/gpu-1/nova-compute.conf': (
+                f'[pci]\n{REPORT}{SPEC}'
+            ),
+        }
+        path = 'kolla/config/nova/gpu-1/nova-compute.conf'
+        self.assertEqual([('GPU330', path, None)], self.check(files))
+        files['kolla/config/nova/gpu-1/nova.conf'] = files.pop(path)
+        (self.folder / path).unlink()
+        self.assertEqual([], self.check(files))
+
     def test_devstack(self) -> None:
         text = f'[[post-config|$NOVA_CONF]]\n[pci]\n{REPORT}'
         other = '[[post-config|$GLANCE_API_CONF]]\n[DEFAULT]\na = 1\n'

@@ -117,14 +117,14 @@ class TestKolla(FolderTestCase):
                 'nova.conf': f'[pci]\n{OTHERS}{LINE}',
                 'nova/nova-compute.conf': f'[pci]\n{OTHERS}{LINE}',
                 'nova/h1/nova.conf': f'[pci]\n{OTHERS}{LINE}',
-                'nova/h2/nova-compute.conf': '[pci]\n',
+                'nova/h2/nova.conf': '[pci]\n',
             },
             self.added(
                 {
                     'nova.conf': f'[pci]\n{OTHERS}',
                     'nova/nova-compute.conf': f'[pci]\n{OTHERS}',
                     'nova/h1/nova.conf': f'[pci]\n{OTHERS}',
-                    'nova/h2/nova-compute.conf': '[pci]\n',
+                    'nova/h2/nova.conf': '[pci]\n',
                 }
             ),
         )

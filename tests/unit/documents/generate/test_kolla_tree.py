@@ -143,10 +143,5 @@ class TestKolla(testtools.TestCase):
 
     def test_hidden(self) -> None:
         """A later layer has the option, and only its values count."""
-        self.write(
-            'nova/gpu-1/nova-compute.conf', f'[pci]\ndevice_spec = {NIC}\n'
-        )
-        self.assertIn('gpu-1/nova-compute.conf sets it, too', self.refused())
-        self.write('nova/gpu-1/nova-compute.conf', '[pci]\nx = 1\n')
         self.write('nova/gpu-1/nova.conf', f'[pci]\nalias = {OTHER}\n')
         self.assertIn('gpu-1/nova.conf sets it, too', self.refused())
