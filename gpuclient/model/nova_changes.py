@@ -80,7 +80,7 @@ PCI_IN_PLACEMENT = NovaChange(
     'pci-in-placement',
     'With [filter_scheduler]pci_in_placement, devices that flavors request '
     'are scheduled by Placement.',
-    'Devices are reported to Placement, and scheduled without it.',
+    'Devices are reported to Placement, but Nova schedules them by itself.',
     'nova/objects/request_spec.py:RequestSpec.'
     'generate_request_groups_from_pci_requests',
     since=(27, 0, 0),
@@ -131,7 +131,7 @@ ALIAS_LIVE_MIGRATABLE = NovaChange(
 SPEC_MANAGED = NovaChange(
     'device-spec-managed',
     'A device_spec can have managed and live_migratable: booleans.',
-    'Both keys are tags that do nothing; any value is accepted, and libvirt '
+    'Both keys are tags without effect; any value is accepted, and libvirt '
     'always rebinds the devices.',
     'nova/pci/devspec.py:PciDeviceSpec._normalize_device_spec_tag',
     since=(31, 0, 0),
@@ -170,8 +170,8 @@ ALIASES_CHECKED_TOGETHER = NovaChange(
     'aliases-checked-together',
     'An alias needs vendor_id and product_id, or with pci_in_placement a '
     'resource_class; with pci_in_placement a name can have one alias only.',
-    'Such aliases are accepted. Without ids an alias matches every device; '
-    'servers that request an alias of several values fail with '
+    'Such aliases are accepted. Without IDs an alias matches every device; '
+    'servers that request an alias with several definitions fail with '
     'pci_in_placement.',
     'nova/pci/request.py:_validate_aliases',
     since=(32, 0, 0),
@@ -181,7 +181,7 @@ ONE_TIME_USE = NovaChange(
     'one-time-use',
     'A device_spec can have one_time_use, and Placement the trait '
     'HW_PCI_ONE_TIME_USE.',
-    'The key is a tag that does nothing: a device is assigned again without '
+    'The key is a tag without effect: a device is assigned again without '
     'cleaning.',
     'nova/compute/pci_placement_translator.py:PciResourceProvider.'
     '_handle_one_time_use',
@@ -212,7 +212,7 @@ TPM_SECRET_SECURITY = NovaChange(
 MEMORY_ENCRYPTION_SNP = NovaChange(
     'memory-encryption-snp',
     'hw:mem_encryption_model can be amd-sev-snp or intel-tdx.',
-    'nova-api answers HTTP 500 to each request for a server with either.',
+    'nova-api returns HTTP 500 for each request for a server with either.',
     'nova/virt/hardware.py:MemEncryptionConfig.create',
     since=(34, 0, 0),
 )
@@ -220,7 +220,7 @@ LOCKED_MEMORY_REFUSED = NovaChange(
     'locked-memory-refused',
     'nova-api refuses hw:locked_memory without hw:mem_page_size with '
     'HTTP 400.',
-    'It answers HTTP 500.',
+    'It returns HTTP 500.',
     'nova/api/openstack/compute/servers.py:INVALID_FLAVOR_IMAGE_EXCEPTIONS',
     since=(34, 0, 0),
 )
