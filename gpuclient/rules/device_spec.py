@@ -14,7 +14,6 @@
 
 import collections.abc
 import dataclasses
-import difflib
 import itertools
 
 from gpuclient import exceptions
@@ -24,6 +23,7 @@ from gpuclient.model import device_sets
 from gpuclient.model import device_spec
 from gpuclient.model import naming
 from gpuclient.model import quoting
+from gpuclient.rules import device_spec_keys
 from gpuclient.rules import finding
 
 
@@ -133,25 +133,8 @@ def _check_keys(
             'GPU211',
             f'Nova ignores the unknown key {quoting.word(key)!r} of '
             f'device_spec (it is kept as a tag)'
-            f'{_consequence(key, spec)}',
+            f'{device_spec_keys.consequence(key, spec)}',
         )
-
-
-def _consequence(key: str, spec: device_spec.DeviceSpec) -> str:
-    if key == 'device_id':
-        rest = (
-            ': the entry matches every product of the vendor'
-            if spec.product_id == device_spec.ANY
-            else ''
-        )
-        return f'{rest}. Write product_id'
-    if key == 'device_type':
-        return (
-            ': it does not restrict the devices. Set it in the alias, and '
-            'remove it from the entry'
-        )
-    similar = difflib.get_close_matches(key, device_spec.KEYS, 1)
-    return f'. Write {similar[0]!r}' if similar else '. Remove it'
 
 
 #: Entries that another one is compared with, at most.
