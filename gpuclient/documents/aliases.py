@@ -204,7 +204,7 @@ def _validate_process(
         hint = ''
         if not in_placement and not alias.has_ids:
             hint = (
-                '; an alias without ids requires [filter_scheduler]'
+                '; an alias without IDs requires [filter_scheduler]'
                 'pci_in_placement = True (pass --pci-in-placement if another '
                 'file of the service sets it)'
             )

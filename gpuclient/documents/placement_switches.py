@@ -543,7 +543,7 @@ def next_steps(
         steps.append(
             (
                 'Create an OpenStackDataPlaneDeployment for the node sets of '
-                'these computes'
+                'these compute hosts'
             )
             if is_rhoso
             else 'Restart nova-compute on each compute host'
@@ -551,7 +551,7 @@ def next_steps(
     if in_placement and control:
         steps.append(
             'openstack gpu placement list: continue when it shows every '
-            'device of every compute'
+            'device of every compute host'
         )
     if control:
         steps.append(

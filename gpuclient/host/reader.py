@@ -308,7 +308,7 @@ class _Parser:
         if number is None:
             return None
         if not 0 <= number <= 0xFFFF:
-            self._fail(path, 'it is not an id of four hexadecimal digits')
+            self._fail(path, 'it is not an ID of four hexadecimal digits')
             return None
         return f'{number:04x}'
 

@@ -363,7 +363,7 @@ def _subsystem_ids(
     item: mapping_reader.MappingReader,
 ) -> tuple[str, ...] | None:
     texts = item.texts(
-        'subsystem_ids', None, _SPACED_IDS, expected="ids such as '10de:157e'"
+        'subsystem_ids', None, _SPACED_IDS, expected="IDs such as '10de:157e'"
     )
     return texts and tuple(':'.join(parse_ids(text) or ()) for text in texts)
 

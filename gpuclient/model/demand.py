@@ -474,7 +474,7 @@ def _doubts_of_aliases(
             yield (
                 f'alias {name} names {alias.vendor_id}:{alias.product_id}, '
                 f'and Placement does not show whether all devices of class '
-                f'{alias.placement_class} have these ids'
+                f'{alias.placement_class} have these IDs'
             )
         if alias.live_migratable is not None:
             yield (

@@ -288,7 +288,7 @@ def _check_aliases(
         ):
             raise mapping_reader.error(
                 place,
-                f'has the ids of alias {first.name!r} but another resource '
+                f'has the IDs of alias {first.name!r} but another resource '
                 f'class or other traits, and a card can only have one of them',
             )
 

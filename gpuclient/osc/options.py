@@ -282,8 +282,8 @@ def add_alias_options(parser: argparse.ArgumentParser) -> None:
         '--pci-in-placement',
         action='store_true',
         help=(
-            'Validate as with [filter_scheduler]pci_in_placement = True if '
-            'a file does not set it'
+            'Validate as with [filter_scheduler]pci_in_placement = True for '
+            'files that do not set it'
         ),
     )
 

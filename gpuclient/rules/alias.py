@@ -179,8 +179,8 @@ def _check_traits(
             yield finding.stricter(
                 'GPU106',
                 f'Nova changes trait {quoting.word(text)!r} to '
-                f'{quoting.word(normal)!r}, which is not a valid name of a '
-                f'trait. Correct it',
+                f'{quoting.word(normal)!r}, which Placement refuses. '
+                f'Correct it',
             )
         elif normal != text:
             advice = ''
@@ -263,7 +263,8 @@ def clash(
     return finding.stricter(
         'GPU107',
         f'Alias {alias.name!r} has another definition in {where}: '
-        f'{other.render()}. Choose another name, or change that line',
+        f'{other.render()}. Choose another name, or change the other '
+        f'definition',
     )
 
 
@@ -308,7 +309,7 @@ def matches_nothing(alias: alias_model.Alias) -> finding.Finding:
     return finding.warning(
         'GPU116',
         f'Placement has no device of resource class {alias.placement_class}'
-        f'{traits}: no compute reports one, so servers that request the '
-        f'alias are not scheduled. Check [pci]device_spec and '
-        f'report_in_placement of the computes with these devices',
+        f'{traits}: no compute host reports one, so servers that request '
+        f'the alias are not scheduled. Check [pci]device_spec and '
+        f'report_in_placement of the compute hosts with these devices',
     )

@@ -224,7 +224,7 @@ def _not_migratable(
     return finding.error(
         'GPU902',
         f'Alias {alias.name!r} has live_migratable = {value}, but no '
-        f'device_spec with its devices has the same value '
+        f'device_spec that matches its devices has the same value '
         f'({entry.setting.place}): servers that request it are not '
         f'scheduled. Set the same value in both, or remove it from the alias',
     )
@@ -256,7 +256,7 @@ def _why(
         return (
             f'it requests resource class {alias.placement_class}, and '
             f'{place} has '
-            f'{resource_class or "none, so Nova uses the ids"}. '
+            f'{resource_class or "none, so Nova uses the IDs"}. '
             f'Set the same resource_class in both'
         )
     if reason == _Requirement.TYPE:

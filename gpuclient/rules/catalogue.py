@@ -157,7 +157,7 @@ def _unknown(
     advice = ''.join(f'; {model.name} is {model.ids}' for model in named[:3])
     return finding.warning(
         'GPU117',
-        f'No GPU model in the catalogue has the ids {_ids(alias)} of alias '
+        f'No GPU model in the catalogue has the IDs {_ids(alias)} of alias '
         f'{alias.name!r}. Compare them with lspci -nn{advice}',
     )
 
@@ -166,7 +166,7 @@ def _swapped(
     alias: alias_model.Alias,
     models: tuple[catalogue_model.Model, ...],
 ) -> finding.Finding:
-    owner = f' (the ids of {_join(models)})' if models else ''
+    owner = f' (the IDs of {_join(models)})' if models else ''
     return finding.warning(
         'GPU118',
         f'vendor_id {alias.vendor_id!r} and product_id {alias.product_id!r} '
@@ -192,7 +192,7 @@ def _other_model(
         yield finding.warning(
             'GPU119',
             f'The name of alias {alias.name!r} suggests '
-            f'{named[0].designation}, but its ids {_ids(alias)} are those of '
+            f'{named[0].designation}, but its IDs {_ids(alias)} are those of '
             f'{_join(models)} ({right})',
         )
         return
@@ -207,7 +207,7 @@ def _other_model(
         yield finding.warning(
             'GPU119',
             f'The name of alias {alias.name!r} suggests {memory // 1024} GB, '
-            f'but its ids {_ids(alias)} are those of {_join(models)}',
+            f'but its IDs {_ids(alias)} are those of {_join(models)}',
         )
 
 
@@ -249,7 +249,7 @@ def _other_type(
 
 #: How to find out the device type of a card.
 _COMPARE = (
-    'Compare it with sriov_totalvfs of the device (0 or no such file: '
+    'Check sriov_totalvfs of the device on the host (0 or no such file: '
     'type-PCI)'
 )
 

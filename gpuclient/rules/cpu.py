@@ -188,8 +188,8 @@ def check_hosts(
             yield finding.Located(
                 finding.error(
                     'GPU512',
-                    f'TuneD cannot parse isolated cores, and isolates none: '
-                    f'{exc}',
+                    f'TuneD cannot parse the list of isolated cores, and '
+                    f'isolates none: {exc}',
                 ),
                 setting.place,
             )
@@ -346,8 +346,8 @@ def check_machines(
                         configuration.COMPUTE,
                         f"Invalid '[compute] {name}' config: one or more of "
                         f'the configured CPUs is not available. CPUs '
-                        f'{cpu.render(missing)} do not exist on a machine '
-                        f'with {min(counts)} CPUs',
+                        f'{cpu.render(missing)} do not exist on a bare '
+                        f'metal host with {min(counts)} CPUs',
                     ),
                     setting.place,
                 )
@@ -361,9 +361,9 @@ def check_machines(
         yield finding.Located(
             finding.error(
                 'GPU509',
-                f'The huge pages need {in_pages} MiB, but a machine has '
-                f'{min(memories)} MiB: the kernel allocates fewer. Request '
-                f'fewer pages',
+                f'The huge pages need {in_pages} MiB, but a bare metal '
+                f'host has {min(memories)} MiB: the kernel allocates fewer. '
+                f'Request fewer pages',
             ),
             arguments.place,
         )

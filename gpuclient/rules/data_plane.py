@@ -260,7 +260,7 @@ def check_machines(
             finding.error(
                 'GPU319',
                 f'bmhLabelSelector {_render(node_set.selector)} matches no '
-                f'machine: {_known(machines)}',
+                f'bare metal host: {_known(machines)}',
             ),
             node_set.selector_place,
         )
@@ -279,7 +279,8 @@ def check_machines(
             finding.error(
                 'GPU319',
                 f'bmhLabelSelector {_render(node.selector)} of '
-                f'{node.name!r} matches no machine: {_known(available)}',
+                f'{node.name!r} matches no bare metal host: '
+                f'{_known(available)}',
             ),
             node.place,
         )
@@ -287,9 +288,10 @@ def check_machines(
         yield finding.Located(
             finding.error(
                 'GPU320',
-                f'There is not a machine for each of {len(node_set.nodes)} '
-                f'nodes ("unable to find {len(node_set.nodes)} requested '
-                f'BaremetalHosts"): {_known(available)}',
+                f'Not enough matching bare metal hosts for '
+                f'{len(node_set.nodes)} nodes ("unable to find '
+                f'{len(node_set.nodes)} requested BaremetalHosts"): '
+                f'{_known(available)}',
             ),
             node_set.selector_place,
         )

@@ -100,7 +100,7 @@ def _not_bound(
     elif override is not None:
         reason = f'and driver_override allows only {override}'
     elif view.ids:
-        reason = 'and vfio-pci.ids does not have its ids'
+        reason = 'and vfio-pci.ids does not have its IDs'
     else:
         reason = (
             'and its [pci]device_spec has managed: no, so libvirt does not '
@@ -177,7 +177,7 @@ def bind_at_boot(
             steps.append(
                 f'Write vfio-pci to driver_override of {device.address} '
                 f'before its driver is loaded: the host keeps other devices '
-                f'with the same ids'
+                f'with the same IDs'
             )
             return remedy.Remedy('. '.join(steps), host_remedy.creation(view))
         change = vfio_binding.with_ids(

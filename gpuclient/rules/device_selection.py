@@ -135,7 +135,7 @@ def _check_ids(
     for ids in wanted:
         if not any(device.ids == ids for device in host.devices):
             raise exceptions.InvalidValue(
-                f'{host.name} has no PCI device with the ids {ids}: '
+                f'{host.name} has no PCI device with the IDs {ids}: '
                 f'"openstack gpu host show --all" lists its devices'
             )
 

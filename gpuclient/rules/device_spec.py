@@ -58,9 +58,9 @@ def check(
     if device_sets.reached(spec, ()) is None:
         yield finding.error(
             'GPU215',
-            'The entry matches no device: its address or its ids are '
-            'impossible. Write regular expressions for addresses in lower '
-            'case, as in sysfs',
+            'The entry can never match a device: no device has such an '
+            'address or such IDs. Write regular expressions for addresses in '
+            'lowercase, as in sysfs',
         )
     if spec.address is not None and spec.address.regex:
         for name, pattern in zip(
@@ -269,8 +269,8 @@ def not_reported() -> finding.Finding:
     """Return the finding that the compute does not report to Placement."""
     return finding.warning(
         'GPU214',
-        '[pci]report_in_placement is off: the compute does not report the '
-        'devices to Placement. Set it to True',
+        '[pci]report_in_placement is off: the compute host does not report '
+        'the devices to Placement. Set it to True',
     )
 
 

@@ -82,7 +82,8 @@ def _requests(
         yield finding.error(
             'GPU702',
             f'{part!r} in {flavor_model.ALIASES} is not NAME:COUNT: every '
-            f'boot fails with HTTP 500. Set it to NAME:COUNT, or unset it',
+            f'request to create a server fails with HTTP 500. Set it to '
+            f'NAME:COUNT, or unset it',
         )
 
 

@@ -94,7 +94,7 @@ def _check_device(
 
 
 def _readable(view: passthrough_view.View) -> check_result.Results:
-    check_name = 'readable'
+    check_name = 'readable files'
     for failure in view.host.unreadable:
         yield check_result.warn(
             'GPU460',
@@ -144,7 +144,7 @@ def _devices(view: passthrough_view.View) -> check_result.Results:
                 f'[pci]device_spec {spec.written} matches no device of the '
                 f'host',
                 remedy.Remedy(
-                    'Correct its ids or its address',
+                    'Correct its IDs or its address',
                     remedy.SuggestedCommand(
                         'host show', effect='lists the devices'
                     ),

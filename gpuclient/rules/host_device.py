@@ -74,10 +74,10 @@ def _device_type(
         yield check_result.fail(
             'GPU436',
             check_name,
-            f'{actual} in libvirt, and {requested}: the alias does not match '
-            f'it',
+            f'device type is {actual} in libvirt, but {requested}: the alias '
+            f'does not match the device',
             f'Set device_type to {actual} in the alias, for nova-api and the '
-            f'computes; or change whether the card exposes SR-IOV',
+            f'compute hosts; or change whether the card exposes SR-IOV',
         )
         return
     models = view.models_of(device)
@@ -267,7 +267,7 @@ def _reset(
             'the kernel has no way to reset it: a server gets it with the '
             'state and the memory content that the previous server left',
             'Look for firmware of the card that supports FLR; otherwise do '
-            'not share the card between tenants',
+            'not share the card between projects',
         )
 
 

@@ -140,8 +140,8 @@ def _memory(view: passthrough_view.View) -> check_result.Results:
                     check_name,
                     f'huge pages use {pages >> 10} of {memory >> 10} MiB of '
                     f'node {node.number}',
-                    'Allocate fewer huge pages: the host, QEMU and the page '
-                    'tables of VFIO need the other memory',
+                    'Allocate fewer huge pages: the host, QEMU and the '
+                    'IOMMU page tables need the rest of the memory',
                 )
             )
     left = (total - in_pages) >> 10

@@ -55,8 +55,9 @@ def check(
         yield check_result.warn(
             'GPU429',
             _CHECK,
-            f'group {device.group} also contains {_names(others)}, for '
-            f'guests as well: all devices of a group go to the same server',
+            f'group {device.group} also contains {_names(others)}, which '
+            f'{"is" if len(others) == 1 else "are"} for guests, too: all '
+            f'devices of a group must be assigned to the same server',
             'Turn on ACS in the firmware setup, or move the cards to slots '
             'with groups of their own; otherwise let flavors request all of '
             'them',

@@ -48,7 +48,7 @@ def refused_aliases(
         return finding.not_started('GPU301', ' and '.join(services), reason)
     # nova/pci/request.py:get_pci_requests_from_flavor
     message = (
-        f'nova-api of release {release.number} starts, but answers HTTP 400 '
+        f'nova-api of release {release.number} starts, but returns HTTP 400 '
         f'to each request for a server whose flavor requests any alias: '
         f'{reason}'
     )
@@ -128,7 +128,7 @@ def check_values(
             finding.error(
                 'GPU124',
                 f'Alias {name!r} is defined {len(several)} times (also in '
-                f'{places}), and pci_in_placement is True: nova-api answers '
+                f'{places}), and pci_in_placement is True: nova-api returns '
                 f'HTTP 500 to each request for a server with it (ValueError: '
                 f'PCI tracking in placement does not support multiple specs '
                 f'per PCI request). Remove all but one',

@@ -74,10 +74,11 @@ def check(
                 finding.error(
                     'GPU309',
                     f'[filter_scheduler]pci_in_placement is on in '
-                    f'{tracking[0].place}, but this compute does not report '
-                    f'its devices to Placement: servers that request them '
-                    f'are not scheduled to it. Set [pci]report_in_placement = '
-                    f'True and restart nova-compute',
+                    f'{tracking[0].place}, but this compute host does not '
+                    f'report its devices to Placement: servers that request '
+                    f'them are not scheduled to it. Set '
+                    f'[pci]report_in_placement = True and restart '
+                    f'nova-compute',
                 ),
                 service.device_specs[0].place,
             )

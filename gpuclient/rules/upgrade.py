@@ -282,8 +282,8 @@ _CONCERNS = (
     _Concern(
         nova_changes.PCI_IN_PLACEMENT,
         _tracking,
-        'Upgrade and restart every compute first, and compare with "openstack '
-        'gpu placement list"',
+        'Upgrade and restart nova-compute on every host first, and compare '
+        'with "openstack gpu placement list"',
     ),
     _Concern(
         nova_changes.SPEC_MANAGED,

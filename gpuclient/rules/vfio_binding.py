@@ -89,10 +89,10 @@ def _wrong_ids(
         _IDS,
         f'vfio-pci.ids in {where} has {shown}, {reason}',
         remedy.Remedy(
-            f'Correct or remove {shown}: ids are vendor:product, four '
+            f'Correct or remove {shown}: IDs are vendor:product, four '
             f'hexadecimal digits each',
             remedy.SuggestedCommand(
-                'host show', effect='lists the ids of the cards'
+                'host show', effect='lists the IDs of the cards'
             ),
         ),
     )
@@ -488,7 +488,7 @@ def _forced(
 
 def duplicates(view: passthrough_view.View) -> check_result.Results:
     """Check cards of one kind of which only some are for guests."""
-    check_name = 'duplicate ids'
+    check_name = 'duplicate IDs'
     shared = False
     for device in view.for_guests:
         twins = _twins(view, device)
@@ -500,7 +500,7 @@ def duplicates(view: passthrough_view.View) -> check_result.Results:
             yield from check_result.of_device(device.address, [result])
     if not shared:
         yield check_result.passed(
-            check_name, 'the host keeps no card with the ids of one for guests'
+            check_name, 'the host keeps no card with the IDs of one for guests'
         )
 
 
@@ -549,8 +549,8 @@ def _duplicate(
     return check_result.warn(
         'GPU454',
         check_name,
-        f'the host keeps {others}, with the same ids: vfio-pci.ids, or a '
-        f'[pci]device_spec with these ids, would match those, too',
+        f'the host keeps {others}, with the same IDs: vfio-pci.ids, or a '
+        f'[pci]device_spec with these IDs, would match those, too',
         remedy.Remedy(
             f'Write vfio-pci to driver_override of {device.address} before '
             f'drivers are loaded, and use addresses in device_spec',

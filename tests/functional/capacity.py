@@ -195,7 +195,7 @@ VARIANTS = (
     Variant(
         'classes',
         2,
-        at_most='have these ids',
+        at_most='have these IDs',
         cards=2,
         device_spec={'resource_class': 'gpu-special'},
         alias={'resource_class': 'gpu-special'},

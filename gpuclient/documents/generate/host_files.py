@@ -128,11 +128,11 @@ class Passthrough:
             )
         if not self.ids and not self.addresses:
             raise exceptions.InvalidValue(
-                'No devices: ids or addresses are required'
+                'No devices: IDs or addresses are required'
             )
         cores = (self.isolated_cores,) if self.isolated_cores else ()
         for kind, pattern, form, values in (
-            ('Device ids', _IDS, 'such as 10de:20f1', self.ids),
+            ('Device IDs', _IDS, 'such as 10de:20f1', self.ids),
             (
                 'Driver',
                 _MODULE,
@@ -147,7 +147,7 @@ class Passthrough:
             ),
             ('Isolated cores', _CORES, 'such as 2-11,14', cores),
             (
-                'Profile of tuned',
+                'TuneD profile',
                 _PROFILE,
                 'of letters, digits, dots, - and _',
                 (self.tuned_profile,),

@@ -113,8 +113,8 @@ _PLAYBOOK = """\
               else []) }}
           changed_when: true
 
-        # grub2-mkconfig removes the arguments of tuned from the boot entries.
-        - name: Add the kernel arguments of tuned again
+        # grub2-mkconfig removes the arguments of TuneD from the boot entries.
+        - name: Add the kernel arguments of TuneD again
           ansible.builtin.command:
             argv: [tuned-adm, profile, "{{ edpm_tuned_profile }}"]
           changed_when: true

@@ -160,10 +160,10 @@ class DeleteAlias(command.ShowOne):
 Delete a PCI alias from configuration files
 
 Refused while a flavor requests the alias or a server that booted with it
-exists: Nova could no longer boot, resize or move such servers. Also refused if
-that cannot be checked, because the cloud does not respond or you may not list
-the servers of all projects. --force deletes the alias anyway. Without
-credentials for a cloud, the check is shown as skipped.
+exists: Nova could no longer resize or move such servers, or boot new ones with
+the flavor. Also refused if that cannot be checked, because the cloud does not
+respond or you may not list the servers of all projects. --force deletes the
+alias anyway. Without credentials for a cloud, the check is shown as skipped.
 
 Example::
 

@@ -29,14 +29,15 @@ class VerifyAlias(command.Lister):
     _description = """\
 Ask the running nova-api whether it knows PCI aliases
 
-No server is created: the request also names a server group that does not
-exist, so that nova-api refuses it after it has looked up the alias. "Message"
-shows that refusal. If no flavor that you can see requests the alias, a private
-flavor is created for the request and deleted again, provided that you may
-create flavors. Each attempt opens a new connection, to reach each nova-api
-behind a load balancer; "Attempts" counts the attempts with the same answer.
+No server is created: the request cannot succeed (it attaches one volume to two
+servers, in a server group that does not exist), so nova-api refuses it after
+it has looked up the alias. "Message" shows that refusal. If no flavor that you
+can see requests the alias, a private flavor is created for the request and
+deleted again, provided that you may create flavors. Each attempt opens a new
+connection, to reach each nova-api behind a load balancer; "Attempts" counts
+the attempts with the same result.
 
-The exit status is 0 if all answers are "defined", 3 if one is "not defined" or
+The exit status is 0 if all results are "defined", 3 if one is "not defined" or
 "broken", and 1 if one is "unknown".
 
 Example::
@@ -49,7 +50,7 @@ Example::
             'names',
             metavar='<alias>',
             nargs='+',
-            help='Alias to look up (repeat for several)',
+            help='Alias(es) to look up',
         )
         parser.add_argument(
             '--attempts',

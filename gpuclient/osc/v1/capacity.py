@@ -35,7 +35,7 @@ class _CapacityCommand(command.Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         options.add_project(
-            parser, 'Count hosts that this project may use (name or ID)'
+            parser, 'Count only hosts that this project can use (name or ID)'
         )
         parser.add_argument(
             '--availability-zone',
@@ -73,8 +73,8 @@ disabled compute services. Each flavor is counted as if it were the only one.
 define it with --config, or boot a server with it. "Exact" is false if Nova
 also matches NUMA nodes or huge pages, which no API shows: fewer may fit.
 
-With --stranded, lists the free devices that no flavor can use. Flavors with
-aliases of unknown definition are reported on stderr.
+With --stranded, lists the free devices that no flavor can use. Flavors whose
+alias definitions are unknown are ignored and reported on stderr.
 
 Example::
 
@@ -177,7 +177,7 @@ def _stranded(report: capacity_report.CapacityReport) -> command.Rows:
 
 class ShowCapacity(_CapacityCommand, command.ShowOne):
     _description = """\
-Show how many more servers of a flavor fit each host
+Show how many more servers of a flavor fit per host
 
 For each host that has devices for the flavor: how many more servers fit, which
 resources limit that, how many servers each resource would allow by itself, and
@@ -189,7 +189,7 @@ Example::
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        options.add_flavor(parser, 'Flavor to count (name or ID)')
+        options.add_flavor(parser, 'Flavor to show capacity for (name or ID)')
         return parser
 
     def take_action(

@@ -48,8 +48,8 @@ Starts Keystone, Placement, Glance and Nova on this machine, in a temporary
 folder, with the configuration in the given files and folders. Simulates the
 devices that its device specs match, boots servers with each alias until no
 more fit, then deletes the cloud. A service that does not start is listed with
-Nova's message and the codes of the findings that predict it, those of
-"openstack gpu config check".
+Nova's message and the codes of the "openstack gpu config check" findings that
+predict it.
 
 The exit status is 3 if a service does not start, a device is not reported to
 Placement, or fewer servers boot than expected.
@@ -80,7 +80,8 @@ Example::
             default=[],
             help=(
                 'Device to simulate on a host, with its type (type-PCI, '
-                'type-PF or type-VF) and NUMA node (repeat for several)'
+                'type-PF or type-VF) and NUMA node (repeat option for '
+                'several)'
             ),
         )
         parser.add_argument(
@@ -91,7 +92,8 @@ Example::
             default=[],
             help=(
                 'Host bundle ("openstack gpu host bundle create"): simulate '
-                'exactly its devices, CPUs and memory (repeat for several)'
+                'exactly its devices, CPUs and memory (repeat option for '
+                'several)'
             ),
         )
         _add_cloud(parser)

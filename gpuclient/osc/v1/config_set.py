@@ -35,9 +35,9 @@ Set PCI tracking in Placement and scheduler filters
 Edits the given files and folders in place and preserves all other bytes.
 --report-in-placement is for each nova-compute with device specs,
 --pci-in-placement for nova-scheduler, nova-conductor and nova-api, and
---enable-filter for nova-scheduler; if enabled_filters is unset, the default
-filters are written, too. Deploy the compute hosts first: "next_steps" lists
-the order. Options that are already set are not changed.
+--enable-filter for nova-scheduler; if enabled_filters is unset, Nova's default
+filters are written along with it. Deploy the compute hosts first: "next_steps"
+lists the order. Options that are already set are not changed.
 
 Example::
 
@@ -55,7 +55,7 @@ Example::
             help=(
                 'A nova.conf, a folder of drop-ins, RHOSO YAML, the custom '
                 'configuration of Kolla-Ansible, a folder of such files, or - '
-                'for standard input (repeat for several)'
+                'for standard input'
             ),
         )
         parser.add_argument(
@@ -63,7 +63,7 @@ Example::
             action='store_true',
             help=(
                 'Set [pci]report_in_placement of nova-compute; Nova does not '
-                'support unsetting it'
+                'support disabling it again'
             ),
         )
         parser.add_argument(

@@ -128,9 +128,9 @@ def _entry(parsed_args: argparse.Namespace) -> dict[str, str]:
 
 class DeleteDeviceSpec(command.ShowOne):
     _description = """\
-Remove [pci]device_spec entries
+Delete [pci]device_spec entries from compute configuration
 
-Removes the entries with the given address, vendor and product; other entries
+Deletes the entries with the given address, vendor and product; other entries
 of the same option stay. nova-compute keeps a device that is allocated to a
 server, and logs a warning, until the server is deleted or moved.
 

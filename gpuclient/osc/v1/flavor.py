@@ -236,8 +236,8 @@ class ShowFlavor(_FlavorCommand):
     _description = """\
 Show a flavor with the PCI devices that it requests
 
-"findings" lists what is wrong with the flavor: with its requests, with other
-properties for which Nova refuses to create servers, and with aliases that the
+"findings" lists what is wrong with the flavor: its PCI requests, other
+properties that make Nova refuse to create servers, and aliases that the
 running nova-api does not know. nova-api is asked once for each alias; no
 server is created. No API shows the definition of an alias: with --config, the
 definitions in these files are checked against the GPU catalogue.
@@ -319,9 +319,10 @@ class CreateFlavor(_FlavorCommand):
     _description = """\
 Create a flavor that requests PCI devices
 
-The flavor is private unless --public is specified, because every project that
-may use it can use up the devices. Without --project, only administrators see a
-private flavor. If Nova refuses its properties, the flavor is deleted again.
+The flavor is private unless --public is specified, because any project with
+access to it can exhaust the devices. Without --project, only administrators
+see a private flavor. If Nova refuses its properties, the flavor is deleted
+again.
 
 If a flavor of this name exists with the same content, nothing is changed and
 the exit status is 0; if it has other content, the command fails.

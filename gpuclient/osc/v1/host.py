@@ -105,8 +105,8 @@ def _add_hosts(parser: argparse.ArgumentParser) -> None:
         metavar='<bundle>',
         nargs='*',
         help=(
-            'Bundle of a host, or folder with its files (repeat for several; '
-            'default: this machine)'
+            'Bundle of a host, or folder with its files (default: this '
+            'machine)'
         ),
     )
 
@@ -298,8 +298,8 @@ def _add_purpose(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         help=(
-            'Alias of the configuration whose devices are for guests '
-            '(repeat option for several)'
+            'Alias whose devices are for guests; requires --config, which '
+            'defines it (repeat option for several)'
         ),
     )
     parser.add_argument(
@@ -325,9 +325,10 @@ Reads this machine, or bundles of other hosts, and reports PASS, WARN or FAIL
 for each requirement of passthrough, with evidence and remedy. No cloud is
 needed. The documentation explains each code.
 
-The cards for guests are those of --device, --alias or --config, in this order.
-Without these options they are inferred from the host: cards that vfio-pci is
-bound to or claims, and GPUs that are not the console.
+The cards for guests are those that --device names, or else those that --alias
+matches, an alias of --config, or else those that the device specs of --config
+match. Without these options they are inferred from the host: cards that are
+bound to vfio-pci or configured to be, and GPUs that are not the console.
 
 The exit status is 3 if there is a finding at or above --fail-on: FAIL is an
 error, WARN a warning.
@@ -403,7 +404,7 @@ def _result_cells() -> columns.Cells[tuple[str, check_result.CheckResult]]:
 
 class CreateHostBundle(command.ShowOne):
     _description = """\
-Collect the state of a host for checks elsewhere
+Collect the state of a host for checks on another machine
 
 A bundle contains the files that "openstack gpu host check" reads, without
 secrets, serial numbers and hardware addresses. For hosts without this command,

@@ -33,13 +33,13 @@ class CreateHostConfig(command.ShowOne):
 Create the files that prepare a host
 
 Shows the kernel arguments, the files for modprobe.d, modules-load.d and the
-initramfs, the settings of tuned, the commands to run, the device specs for
+initramfs, the TuneD settings, the commands to run, the device specs for
 nova-compute, and how to undo all of it. vfio-pci claims the cards by their
 IDs, or by their addresses if the host keeps other cards with the same IDs. The
 other functions of a card, such as its audio function, are bound with it.
 
-No command is run. Files are written below --output, which is / to prepare this
-host; the same input always gives the same files.
+No command is run. Files are written below --output; use --output / to prepare
+this host. The same input always gives the same files.
 
 Example::
 
@@ -150,10 +150,10 @@ def _add_host_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--isolated-cores',
         metavar='<cpus>',
-        help='CPUs that tuned isolates from the host, such as 2-11,14',
+        help='CPUs that TuneD isolates from the host, such as 2-11,14',
     )
     parser.add_argument(
         '--tuned-profile',
         metavar='<profile>',
-        help='Profile of tuned (default: cpu-partitioning-powersave)',
+        help='TuneD profile (default: cpu-partitioning-powersave)',
     )

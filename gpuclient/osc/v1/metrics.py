@@ -35,8 +35,9 @@ For the textfile collector of the Prometheus node exporter: run the command
 from a timer, with --output; the file is replaced atomically.
 Names that the os-capacity exporter also uses have the same meaning. If some
 hosts or devices cannot be read, they are reported on stderr, the metrics of
-the others are written and the exit status is 1. If devices or hosts cannot be
-listed at all, nothing is written.
+the others are written and the exit status is 1. If devices, flavors, servers
+or compute nodes cannot be listed, nothing is written and the file is not
+changed.
 
 Requires the extra "metrics": pip install 'python-gpuclient[metrics]'
 

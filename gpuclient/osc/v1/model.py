@@ -109,7 +109,7 @@ Show a GPU model of the catalogue
 
 The model is specified by its slug, its PCI IDs, its name, or as many words of
 the name as identify it. IDs that are not in the catalogue are looked up in the
-database of PCI IDs, which has only their names. No cloud is needed.
+PCI ID database (pci.ids), which only has names. No cloud is needed.
 
 Example::
 
@@ -164,7 +164,7 @@ Example::
         if names is None:
             self.log.warning(
                 '%s',
-                'pci_name is null because there is no database of PCI IDs: '
+                'pci_name is null because there is no PCI ID database: '
                 'install pciutils, hwdata or python-gpuclient[pciids]',
             )
         return names
@@ -175,7 +175,7 @@ Example::
         name = names and names.device(vendor_id, product_id)
         if not name:
             raise exceptions.NotFound(
-                'Neither the catalogue nor the database of PCI IDs has '
+                'Neither the catalogue nor the PCI ID database has '
                 f'{vendor_id}:{product_id}'
             )
         return name

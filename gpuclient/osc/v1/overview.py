@@ -36,7 +36,7 @@ _SECTIONS = (
     ('Configure Nova', ('model', 'alias', 'device spec', 'config')),
     ('Schedule devices', ('placement', 'flavor', 'capacity')),
     ('Operate', ('server', 'metrics', 'upgrade')),
-    ('Try it in a cloud on this machine', ('rehearsal',)),
+    ('Rehearsal cloud on this machine', ('rehearsal',)),
 )
 _OTHERS = 'Others'
 #: Actions in the order in which they are needed; others come last.

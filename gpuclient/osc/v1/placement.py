@@ -45,7 +45,7 @@ that is specified with --host is always listed.
 With --expect, lists the devices that compute hosts should report according to
 a description ("openstack gpu config create") or their configuration, and
 whether Placement has them. The exit status is 3 if one is missing or differs:
-do not set [filter_scheduler]pci_in_placement until it is 0.
+do not set [filter_scheduler]pci_in_placement until the exit status is 0.
 
 Example::
 

@@ -115,8 +115,9 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
         '--directory',
         metavar='<directory>',
         help=(
-            'Directory of its state (default: '
-            '$XDG_STATE_HOME/gpuclient/rehearsal/<name>)'
+            'Folder with its state (default: '
+            '$XDG_STATE_HOME/gpuclient/rehearsal/<name>, where XDG_STATE_HOME '
+            'is ~/.local/state if unset)'
         ),
     )
 
@@ -131,7 +132,7 @@ command in the "use" column to let the openstack command use the cloud. If a
 service does not start, its message is on stderr and the exit status is 1; the
 other services keep running.
 
-With --release, Nova is of that release. The first start with a release that is
+--release selects the release of Nova. The first start with a release that is
 not installed downloads it with pip.
 
 Example::
@@ -150,7 +151,7 @@ Example::
             '--gpus',
             metavar='<number>',
             type=int,
-            help='Number of NVIDIA A100 GPUs of each host (default: 2)',
+            help='Number of NVIDIA A100 GPUs on each host (default: 2)',
         )
         parser.add_argument(
             '--spec',
@@ -164,9 +165,9 @@ Example::
             '--release',
             metavar='<release>',
             help=(
-                'Release of Nova, 2023.1 or later: 2025.1, epoxy, 31 or '
-                '31.3.1 (default: that of the last start; at the first start, '
-                'the installed one)'
+                'Nova release, 2023.1 or later, by number, name or version, '
+                'such as 2025.1, epoxy, 31 or 31.3.1 (default: that of the '
+                'last start; at the first start, the installed one)'
             ),
         )
         parser.add_argument(
@@ -243,8 +244,9 @@ class ListRehearsal(command.Lister):
     _description = """\
 List the rehearsal clouds of this user
 
-Lists the clouds in $XDG_STATE_HOME/gpuclient/rehearsal. For a cloud in another
-directory, use "openstack gpu rehearsal show --directory".
+Lists the clouds in $XDG_STATE_HOME/gpuclient/rehearsal (XDG_STATE_HOME is
+~/.local/state if unset). For a cloud in another folder, use "openstack gpu
+rehearsal show --directory".
 
 Example::
 
@@ -297,7 +299,7 @@ class RestartRehearsal(_Rehearsal):
 Restart one service of a rehearsal cloud
 
 The service reads its configuration files again: edit
-etc/nova/SERVICE.conf.d/10-user.conf in the directory of the cloud, then
+etc/nova/SERVICE.conf.d/10-user.conf in the folder of the cloud, then
 restart the service. If it does not start, its message is on stderr and the
 exit status is 1.
 

@@ -216,7 +216,7 @@ class TestRefused(_Case):
         ),
         (
             'models: {x: {subsystem_ids: [157e]}}',
-            "models.x.subsystem_ids[0]: must be ids such as '10de:157e'",
+            "models.x.subsystem_ids[0]: must be IDs such as '10de:157e'",
         ),
         (
             'models: {x: {sources: [1]}}',

@@ -512,7 +512,7 @@ class TestUnreadable(TestCase):
         for path, content, reason in (
             ('vendor', b'\xff\xfe', 'not text'),
             ('vendor', b'0x10de\0', 'not text'),
-            ('vendor', b'0x10de0', 'not an id'),
+            ('vendor', b'0x10de0', 'not an ID'),
             ('device', b'twenty', 'not a number'),
             ('class', b'', 'not a number'),
             ('numa_node', b'1_0', 'not a number'),

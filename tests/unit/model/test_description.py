@@ -501,7 +501,7 @@ class TestRefused(testtools.TestCase):
         )
         error = self.assertRaises(exceptions.InvalidData, parse, data)
         self.assertEqual(
-            "aliases[1]: has the ids of alias 'gpu' but another resource "
+            "aliases[1]: has the IDs of alias 'gpu' but another resource "
             'class or other traits, and a card can only have one of them',
             str(error),
         )

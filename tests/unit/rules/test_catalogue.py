@@ -157,32 +157,32 @@ class TestCheckAlias(testtools.TestCase):
             (
                 ('nvidia_a2', '10de:20f1', 'type-PCI'),
                 "GPU119: The name of alias 'nvidia_a2' suggests A2, but its "
-                'ids 10de:20f1 are those of NVIDIA A100 PCIe 40GB (NVIDIA '
+                'IDs 10de:20f1 are those of NVIDIA A100 PCIe 40GB (NVIDIA '
                 'A2 is 10de:25b6)',
             ),
             (
                 ('a2', '10de:25b7'),
-                'GPU117: No GPU model in the catalogue has the ids 10de:25b7 '
+                'GPU117: No GPU model in the catalogue has the IDs 10de:25b7 '
                 "of alias 'a2'. Compare them with lspci -nn; NVIDIA A2 is "
                 '10de:25b6',
             ),
             (
                 ('a100', '20f1:10de'),
                 "GPU118: vendor_id '20f1' and product_id '10de' of alias "
-                "'a100' are swapped (the ids of NVIDIA A100 PCIe 40GB): the "
+                "'a100' are swapped (the IDs of NVIDIA A100 PCIe 40GB): the "
                 'alias matches no device. Swap them',
             ),
             (
                 ('a100-80gb', '10de:20f1'),
                 "GPU119: The name of alias 'a100-80gb' suggests 80 GB, but "
-                'its ids 10de:20f1 are those of NVIDIA A100 PCIe 40GB',
+                'its IDs 10de:20f1 are those of NVIDIA A100 PCIe 40GB',
             ),
             (
                 ('v100', '10de:1db6', 'type-PF'),
                 "GPU120: Alias 'v100' requests type-PF devices, but NVIDIA "
                 'Tesla V100 PCIe 32GB is type-PCI: such a card never '
-                'matches the alias. Compare it with sriov_totalvfs of the '
-                'device (0 or no such file: type-PCI)',
+                'matches the alias. Check sriov_totalvfs of the '
+                'device on the host (0 or no such file: type-PCI)',
             ),
             (
                 ('a6000', '10de:2230', 'type-PF'),
@@ -191,8 +191,8 @@ class TestCheckAlias(testtools.TestCase):
                 'matches the alias. It is type-PF in some cases: '
                 'SR-IOV is exposed in the mode without display outputs only; '
                 'displaymodeselector of NVIDIA changes the mode, and the BAR '
-                'sizes with it; BAR1 is then 64 GiB. Compare it with '
-                'sriov_totalvfs of the device '
+                'sizes with it; BAR1 is then 64 GiB. Check '
+                'sriov_totalvfs of the device on the host '
                 '(0 or no such file: type-PCI)',
             ),
             (
@@ -200,9 +200,9 @@ class TestCheckAlias(testtools.TestCase):
                 "GPU120: Alias 't4' requests type-PCI devices, but NVIDIA "
                 'Tesla T4 is usually type-PF: such a card never '
                 'matches the alias. It is type-PCI in some cases: '
-                'Hosts are known that see either type. Compare it with '
+                'Hosts are known that see either type. Check '
                 'sriov_totalvfs '
-                'of the device (0 or no such file: type-PCI)',
+                'of the device on the host (0 or no such file: type-PCI)',
             ),
         ):
             self.assertEqual(message, str(check(*arguments)[0]))

@@ -77,7 +77,7 @@ class TestDriver(host_cases.HostTestCase):
         self.finds(
             'GPU425',
             FAIL,
-            'does not have its ids',
+            'does not have its IDs',
             wrong,
             remedy='Replace vfio-pci.ids=10de:20f0 with '
             'vfio-pci.ids=10de:20f1 rd.driver.pre=vfio-pci in '

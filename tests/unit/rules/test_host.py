@@ -60,7 +60,7 @@ class TestHosts(host_cases.HostTestCase):
         passed = {result.check for result in self.check(trees.a100())}
         self.assertEqual(
             {
-                'readable',
+                'readable files',
                 'devices',
                 'IOMMU',
                 'IOMMU arguments',
@@ -68,7 +68,7 @@ class TestHosts(host_cases.HostTestCase):
                 'no-IOMMU mode',
                 'modprobe.d',
                 'vfio-pci.ids',
-                'duplicate ids',
+                'duplicate IDs',
                 'huge pages',
                 'memory',
                 'CPUs',

@@ -192,8 +192,8 @@ class TestReleases(testtools.TestCase):
         """Before 31.3.1 services start, and requests get HTTP 400."""
         text = '[pci]\nalias = {"name": "a", "vendor_id": "0x10de"}\n'
         for name, part in (
-            ('30', 'nova-api of release 30 starts, but answers HTTP 400'),
-            ('31.3.0', 'nova-api of release 31 starts, but answers HTTP 400'),
+            ('30', 'nova-api of release 30 starts, but returns HTTP 400'),
+            ('31.3.0', 'nova-api of release 31 starts, but returns HTTP 400'),
             ('31.3.1', 'nova-api and nova-compute would not start'),
             ('33', 'nova-api and nova-compute would not start'),
         ):

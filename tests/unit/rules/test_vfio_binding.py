@@ -395,7 +395,7 @@ class TestBinding(host_cases.HostTestCase):
         passed = [
             result.evidence
             for result in self.check(tree, host_cases.named(GPU))
-            if result.check == 'duplicate ids'
+            if result.check == 'duplicate IDs'
         ]
         self.assertEqual(
             [f'driver_override keeps {TWIN} for the host'], passed

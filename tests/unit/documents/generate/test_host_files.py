@@ -38,9 +38,9 @@ def contents(preparation: host_files.Preparation) -> dict[str, str]:
 class TestPassthrough(testtools.TestCase):
     @ddt.data(
         ({'cpu_vendor': 'mips'}, "CPU vendor 'mips'"),
-        ({'ids': ()}, 'No devices: ids or addresses'),
-        ({'ids': ('10DE:20F1',)}, "Device ids '10DE:20F1'"),
-        ({'ids': ('10de:20f1\n',)}, "Device ids '10de:20f1\\n'"),
+        ({'ids': ()}, 'No devices: IDs or addresses'),
+        ({'ids': ('10DE:20F1',)}, "Device IDs '10DE:20F1'"),
+        ({'ids': ('10de:20f1\n',)}, "Device IDs '10de:20f1\\n'"),
         ({'rivals': ('nouveau\nblacklist ext4',)}, 'Driver'),
         ({'blacklist': ('a b',)}, "Driver 'a b'"),
         ({'arguments': ('a b',)}, "Kernel argument 'a b'"),
@@ -50,7 +50,7 @@ class TestPassthrough(testtools.TestCase):
         ({'arguments': ('a=b;halt',)}, "Kernel argument 'a=b;halt'"),
         ({'isolated_cores': '2-'}, "Isolated cores '2-'"),
         ({'isolated_cores': '2\n3'}, 'Isolated cores'),
-        ({'tuned_profile': '../x'}, 'Profile of tuned'),
+        ({'tuned_profile': '../x'}, 'TuneD profile'),
     )
     @ddt.unpack
     def test_refused(

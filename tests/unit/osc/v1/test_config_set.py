@@ -118,9 +118,9 @@ class TestSet(test_files.FilesTestCase):
         self.assertEqual(
             [
                 'Create an OpenStackDataPlaneDeployment for the node sets of '
-                'these computes',
+                'these compute hosts',
                 'openstack gpu placement list: continue when it shows every '
-                'device of every compute',
+                'device of every compute host',
                 'Apply the control plane with oc apply',
             ],
             done['next_steps'],

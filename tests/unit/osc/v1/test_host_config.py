@@ -149,7 +149,7 @@ class TestCreate(testtools.TestCase):
         (('debian',), 'Specify the cards for guests'),
         (('debian', '--device', '0000:05:00.0'), 'no PCI device 0000:05:00.0'),
         (('debian', '--device', 'x'), "'x' is not a PCI address"),
-        (('debian', '--id', '10de:2236'), 'no PCI device with the ids'),
+        (('debian', '--id', '10de:2236'), 'no PCI device with the IDs'),
         (('nowhere', '--id', '10de:20f1'), 'nowhere'),
         (
             ('debian', '--device', CARD, '--isolated-cores', 'a'),
@@ -161,7 +161,7 @@ class TestCreate(testtools.TestCase):
         ),
         (
             ('--id', '20f1', '--system', 'rhel', '--cpu-vendor', 'amd'),
-            "Device ids '20f1'",
+            "Device IDs '20f1'",
         ),
     )
     @ddt.unpack

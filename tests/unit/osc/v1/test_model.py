@@ -192,7 +192,7 @@ class TestShow(_Case):
             shown = self.json(model.ShowModel, 'nvidia_a2')
             self.assertIsNone(shown['pci_name'])
             self.assertEqual(
-                'pci_name is null because there is no database of PCI IDs: '
+                'pci_name is null because there is no PCI ID database: '
                 'install pciutils, hwdata or python-gpuclient[pciids]\n',
                 logger.output,
             )
@@ -210,8 +210,7 @@ class TestShow(_Case):
             ),
             (
                 '10de:0000',
-                'Neither the catalogue nor the database of PCI IDs has '
-                '10de:0000',
+                'Neither the catalogue nor the PCI ID database has 10de:0000',
             ),
         ):
             self.assertTrue(
