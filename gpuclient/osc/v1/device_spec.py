@@ -128,7 +128,7 @@ def _entry(parsed_args: argparse.Namespace) -> dict[str, str]:
 
 class DeleteDeviceSpec(command.ShowOne):
     _description = """\
-Delete [pci]device_spec entries from compute configuration
+Delete [pci]device_spec entries
 
 Deletes the entries with the given address, vendor and product; other entries
 of the same option stay. nova-compute keeps a device that is allocated to a

@@ -404,7 +404,7 @@ def _result_cells() -> columns.Cells[tuple[str, check_result.CheckResult]]:
 
 class CreateHostBundle(command.ShowOne):
     _description = """\
-Collect the state of a host for checks on another machine
+Collect host state for checks on another machine
 
 A bundle contains the files that "openstack gpu host check" reads, without
 secrets, serial numbers and hardware addresses. For hosts without this command,
