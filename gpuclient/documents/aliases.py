@@ -18,7 +18,9 @@ import typing
 from gpuclient.documents import services
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
+from gpuclient.model import nova_changes
 from gpuclient.model import nova_options
+from gpuclient.model import release as release_model
 from gpuclient.rules import alias as alias_rules
 
 
@@ -33,6 +35,11 @@ class DefinedAlias(services.DefinedValue):
 class AliasDocument(services.ServiceConfiguration):
     """The aliases in the configuration of a service."""
 
+    #: The release of Nova that reads them.
+    release: release_model.Release = dataclasses.field(
+        default_factory=release_model.newest
+    )
+
     @property
     def aliases(self) -> tuple[DefinedAlias, ...]:
         """The aliases, without those that depend on a template.
@@ -45,7 +52,7 @@ class AliasDocument(services.ServiceConfiguration):
             if value.depends:
                 continue
             try:
-                alias = alias_model.parse(value.text)
+                alias = alias_model.parse(value.text, self.release)
             except exceptions.InvalidAlias as exc:
                 raise exceptions.InvalidAlias(
                     services.located(conf, value, exc)
@@ -59,15 +66,22 @@ class AliasDocument(services.ServiceConfiguration):
         return self.boolean(*nova_options.PCI_IN_PLACEMENT)
 
 
-def read(path: str) -> tuple[AliasDocument, ...]:
+def read(
+    path: str, release: release_model.Release | None = None
+) -> tuple[AliasDocument, ...]:
     """Read the aliases of a file: of nova-api and nova-compute.
 
+    :param release: The release of Nova that reads it; the newest by default.
     :raises gpuclient.exceptions.DocumentError: See :func:`services.read`.
     :raises gpuclient.exceptions.InvalidAlias: One of its aliases is invalid;
         the message has its line and Nova's own text.
     """
     documents = tuple(
-        AliasDocument(configuration.file, configuration.reading)
+        AliasDocument(
+            configuration.file,
+            configuration.reading,
+            release or release_model.newest(),
+        )
         for configuration in services.read(path)
     )
     for document in documents:
@@ -142,7 +156,8 @@ def change(
         )
     (defined,) = same_name
     changed = alias_model.parse(
-        dataclasses.replace(defined.alias, **changes).render()
+        dataclasses.replace(defined.alias, **changes).render(),
+        document.release,
     )
     texts = [
         changed.render() if other is defined else other.text
@@ -199,7 +214,7 @@ def _validate_process(
     in_placement: bool,
 ) -> None:
     try:
-        alias_model.merge(texts, in_placement)
+        alias_model.merge(texts, in_placement, document.release)
     except exceptions.InvalidAlias as exc:
         hint = ''
         if not in_placement and not alias.has_ids:
@@ -209,6 +224,11 @@ def _validate_process(
                 'file of the service sets it)'
             )
         reason = ' '.join(str(exc).split())
+        consequence = (
+            'would not start'
+            if document.release.has(nova_changes.ALIASES_READ_AT_START)
+            else 'would refuse all requests by alias (HTTP 400)'
+        )
         raise exceptions.InvalidAlias(
-            f'The service of {document.where} would not start: {reason}{hint}'
+            f'The service of {document.where} {consequence}: {reason}{hint}'
         ) from exc

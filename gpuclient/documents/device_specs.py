@@ -20,6 +20,7 @@ from gpuclient.documents import services
 from gpuclient import exceptions
 from gpuclient.model import device_spec
 from gpuclient.model import nova_options
+from gpuclient.model import release as release_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,11 @@ class DefinedSpec(services.DefinedValue):
 @dataclasses.dataclass(frozen=True)
 class SpecDocument(services.ServiceConfiguration):
     """The device specs in the configuration of a compute."""
+
+    #: The release of Nova that reads them.
+    release: release_model.Release = dataclasses.field(
+        default_factory=release_model.newest
+    )
 
     @property
     def specs(self) -> tuple[DefinedSpec, ...]:
@@ -47,7 +53,9 @@ class SpecDocument(services.ServiceConfiguration):
                 continue
             try:
                 specs = device_spec.parse(
-                    value.text, report_in_placement=report
+                    value.text,
+                    report_in_placement=report,
+                    release=self.release,
                 )
             except exceptions.InvalidDeviceSpec as exc:
                 raise exceptions.InvalidDeviceSpec(
@@ -64,15 +72,22 @@ class SpecDocument(services.ServiceConfiguration):
         return self.boolean(*nova_options.REPORT_IN_PLACEMENT)
 
 
-def read(path: str) -> tuple[SpecDocument, ...]:
+def read(
+    path: str, release: release_model.Release | None = None
+) -> tuple[SpecDocument, ...]:
     """Read the device specs of the computes in a file.
 
+    :param release: The release of Nova that reads it; the newest by default.
     :raises gpuclient.exceptions.DocumentError: See :func:`services.read`.
     :raises gpuclient.exceptions.InvalidDeviceSpec: One of them is invalid; the
         message has its line and Nova's own text.
     """
     documents = tuple(
-        SpecDocument(configuration.file, configuration.reading)
+        SpecDocument(
+            configuration.file,
+            configuration.reading,
+            release or release_model.newest(),
+        )
         for configuration in services.read(path)
         if configuration.service in (None, services.COMPUTE)
     )
@@ -109,7 +124,9 @@ def _validated(
 ) -> tuple[device_spec.DeviceSpec, ...]:
     try:
         return device_spec.parse(
-            text, report_in_placement=bool(document.report_in_placement)
+            text,
+            report_in_placement=bool(document.report_in_placement),
+            release=document.release,
         )
     except exceptions.InvalidDeviceSpec as exc:
         raise exceptions.InvalidDeviceSpec(

@@ -29,6 +29,7 @@ from gpuclient.model import demand as demand_model
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import inventory
 from gpuclient.model import max_flow
+from gpuclient.model import release as release_model
 
 #: Metadata of aggregates that keep hosts for projects.
 _TENANTS = 'filter_tenant_id'
@@ -419,6 +420,7 @@ def forecast(
     project_id: str | None = None,
     zone: str | None = None,
     inferred: collections.abc.Container[str] = (),
+    release: release_model.Release | None = None,
 ) -> Forecast:
     """Return how many more servers of a flavor fit, host by host.
 
@@ -429,9 +431,10 @@ def forecast(
     :param zone: The requested availability zone, if an aggregate sets it.
     :param inferred: Names of aliases of which only the resource class is
         known, from servers.
+    :param release: The release of Nova; the newest by default.
     """
     try:
-        wanted = demand_model.demand(flavor, aliases)
+        wanted = demand_model.demand(flavor, aliases, release=release)
     except exceptions.NotFound as exc:
         reason = demand_model.refused_by_placement(flavor)
         if not reason:

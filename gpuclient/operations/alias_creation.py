@@ -24,26 +24,40 @@ from gpuclient.cloud import usage
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import inventory
+from gpuclient.model import release as release_model
 from gpuclient.operations import alias_inventory
 from gpuclient.rules import alias as alias_rules
 from gpuclient.rules import finding
+from gpuclient.rules import nova_release
 
 
-def validate(alias: alias_model.Alias, pci_in_placement: bool) -> list[str]:
+def validate(
+    alias: alias_model.Alias,
+    pci_in_placement: bool,
+    release: release_model.Release | None = None,
+) -> list[str]:
     """Return warnings about an alias.
 
+    :param release: The release of Nova that reads it; the newest by default.
     :raises gpuclient.exceptions.InvalidAlias: Nova refuses it, or no device
         can match it.
     """
+    release = release or release_model.newest()
     warnings = validate_change(alias)
+    warnings += map(
+        str,
+        nova_release.check_alias(
+            alias, pci_in_placement=pci_in_placement, release=release
+        ),
+    )
     try:
-        alias_model.merge([alias.render()], pci_in_placement)
+        alias_model.merge([alias.render()], pci_in_placement, release)
     except exceptions.InvalidAlias as exc:
         if pci_in_placement:
             raise _without_ids(exc) from exc
         # Valid for services that set pci_in_placement, or for none.
         try:
-            alias_model.merge([alias.render()], True)
+            alias_model.merge([alias.render()], True, release)
         except exceptions.InvalidAlias as exc:
             raise _without_ids(exc) from exc
         warnings.append(str(alias_rules.needs_pci_in_placement(alias)))

@@ -28,6 +28,7 @@ from gpuclient.model import capacity
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import inventory
 from gpuclient.model import partial_result
+from gpuclient.model import release as release_model
 
 _Hosts = tuple[capacity.HostCapacity, ...]
 _Documents = tuple[alias_documents.AliasDocument, ...]
@@ -103,6 +104,7 @@ class _Forecaster:
     inferred: frozenset[str]
     project_id: str | None
     zone: str | None
+    release: release_model.Release | None
 
     def forecast(self, hosts: _Hosts) -> tuple[capacity.Forecast, ...]:
         return tuple(self._forecast(flavor, hosts) for flavor in self.flavors)
@@ -117,6 +119,7 @@ class _Forecaster:
             project_id=self.project_id,
             zone=self.zone,
             inferred=self.inferred,
+            release=self.release,
         )
         return dataclasses.replace(
             forecast, doubts=(*forecast.doubts, *self._doubts(flavor))
@@ -156,11 +159,13 @@ def read(
     project_id: str | None = None,
     zone: str | None = None,
     servers: collections.abc.Sequence[inventory.Server] | None = None,
+    release: release_model.Release | None = None,
 ) -> partial_result.PartialResult[CapacityReport]:
     """Read the hosts of a cloud, and forecast each flavor.
 
     :param files: Configuration that defines aliases.
     :param servers: Servers of all projects, if they were read already.
+    :param release: The release of Nova; the newest by default.
     :raises gpuclient.exceptions.GPUError: A file cannot be read, or Placement
         does not list devices, or Nova its compute nodes.
     """
@@ -172,11 +177,7 @@ def read(
     except exceptions.Forbidden as exc:
         raise usage.hidden(exc) from exc
     failures = list(answer.failures)
-    defined = {
-        defined.alias.name: defined.alias
-        for document in documents
-        for defined in document.aliases
-    }
+    defined = _defined(documents)
     requested = {name for flavor in flavors for name in flavor.aliases or {}}
     inferred = _infer(
         cloud, requested - set(defined), answer.value, servers, failures
@@ -188,6 +189,7 @@ def read(
         frozenset(inferred),
         project_id,
         zone,
+        release,
     )
     checked = cloud_capacity.check_units(
         cloud,
@@ -207,6 +209,14 @@ def read(
         ),
         (*failures, *checked.failures),
     )
+
+
+def _defined(documents: _Documents) -> _Aliases:
+    return {
+        defined.alias.name: defined.alias
+        for document in documents
+        for defined in document.aliases
+    }
 
 
 def _infer(

@@ -18,6 +18,7 @@ import dataclasses
 from gpuclient.documents import device_specs
 from gpuclient import exceptions
 from gpuclient.model import device_spec
+from gpuclient.model import release as release_model
 from gpuclient.operations import configuration_edits
 from gpuclient.rules import device_spec as device_spec_rules
 from gpuclient.rules import finding
@@ -30,14 +31,16 @@ _Findings = collections.abc.Iterable[finding.Finding]
 
 def validate(
     entry: dict[str, str],
+    release: release_model.Release | None = None,
 ) -> tuple[device_spec.DeviceSpec, list[str]]:
     """Return a new entry as nova-compute reads it, and warnings about it.
 
+    :param release: The release of Nova that reads it; the newest by default.
     :raises gpuclient.exceptions.InvalidDeviceSpec: nova-compute refuses it,
         or it matches no device.
     """
     _refuse(device_spec_rules.check_new(entry))
-    (spec,) = device_spec.parse(device_specs.render(entry))
+    (spec,) = device_spec.parse(device_specs.render(entry), release=release)
     findings = tuple(device_spec_rules.check(spec))
     _refuse(findings)
     return spec, [str(warning) for warning in finding.warnings(findings)]

@@ -21,6 +21,7 @@ from gpuclient.cloud.nova import hypervisors
 from gpuclient.cloud.placement import devices as placement_devices
 from gpuclient import exceptions
 from gpuclient.model import flavor as flavor_model
+from gpuclient.model import release as release_model
 from gpuclient.rules import finding
 from gpuclient.rules import flavor as flavor_rules
 
@@ -85,11 +86,13 @@ def check(
     flavor: flavor_model.Flavor,
     classes: frozenset[str] | None,
     replies: collections.abc.Mapping[str, alias_probe.Reply],
+    release: release_model.Release | None = None,
 ) -> tuple[finding.Finding, ...]:
     """Return the findings about a flavor and its aliases.
 
     :param classes: The resource classes of PCI devices, if known.
     :param replies: nova-api's answers, by alias.
+    :param release: The release of Nova; the newest by default.
     """
     known = [
         name
@@ -97,7 +100,7 @@ def check(
         if reply.state is alias_probe.AliasState.DEFINED
     ]
     return (
-        *flavor_rules.check(flavor, classes),
+        *flavor_rules.check(flavor, classes, release),
         *(
             flavor_rules.undefined_alias(name, reply.explanation, known)
             for name in flavor.aliases or {}
@@ -108,8 +111,10 @@ def check(
 
 
 def check_without_aliases(
-    cloud: connection.Connection, flavor: flavor_model.Flavor
+    cloud: connection.Connection,
+    flavor: flavor_model.Flavor,
+    release: release_model.Release | None = None,
 ) -> list[str]:
     """Return the findings about a flavor whose aliases were checked."""
     classes = device_classes(cloud, [flavor])
-    return list(map(str, check(flavor, classes, {})))
+    return list(map(str, check(flavor, classes, {}, release)))

@@ -25,6 +25,7 @@ from gpuclient.cloud.nova import alias_probe
 from gpuclient.cloud.nova import flavors as nova_flavors
 from gpuclient import exceptions
 from gpuclient.model import flavor as flavor_model
+from gpuclient.model import release as release_model
 from gpuclient.operations import flavor_check
 from gpuclient.rules import finding
 from gpuclient.rules import flavor as flavor_rules
@@ -83,7 +84,10 @@ class EditedFlavor:
 
 
 def change(
-    cloud: connection.Connection, name_or_id: str, wanted: FlavorChange
+    cloud: connection.Connection,
+    name_or_id: str,
+    wanted: FlavorChange,
+    release: release_model.Release | None = None,
 ) -> EditedFlavor:
     """Set extra specs of a flavor; aliases are merged by name.
 
@@ -97,7 +101,9 @@ def change(
     # The list may be outdated already.
     flavor = _refreshed(compute, flavor)
     specs = wanted.extra_specs(_merged_requests(flavor, wanted))
-    _check_findings(cloud, _changed(flavor, specs, wanted), wanted.force)
+    _check_findings(
+        cloud, _changed(flavor, specs, wanted), wanted.force, release
+    )
     notes: list[str] = []
     if wanted.requests and not wanted.force:
         notes = _check_aliases(compute, wanted.requests, flavors)
@@ -157,14 +163,17 @@ def _merged_requests(
 
 
 def _check_findings(
-    cloud: connection.Connection, flavor: flavor_model.Flavor, force: bool
+    cloud: connection.Connection,
+    flavor: flavor_model.Flavor,
+    force: bool,
+    release: release_model.Release | None,
 ) -> None:
     """Make sure that Nova can create servers of a flavor.
 
     :raises gpuclient.exceptions.InvalidValue: It cannot.
     """
     classes = flavor_check.device_classes(cloud, [flavor])
-    errors = finding.errors(flavor_rules.check(flavor, classes))
+    errors = finding.errors(flavor_rules.check(flavor, classes, release))
     if errors and not force:
         raise exceptions.InvalidValue(
             f'Flavor {flavor.name!r} was not changed: '
@@ -295,6 +304,7 @@ def create(
     project_domain: str | None = None,
     *,
     force: bool = False,
+    release: release_model.Release | None = None,
 ) -> EditedFlavor:
     """Create a flavor; it is deleted again if Nova refuses a part of it.
 
@@ -303,7 +313,7 @@ def create(
     :raises gpuclient.exceptions.Conflict: Another flavor has the name.
     """
     compute = cloud.compute
-    _check_findings(cloud, wanted, force)
+    _check_findings(cloud, wanted, force, release)
     nova_flavors.require_validation(compute)
     project_ids = [
         keystone.find_project(cloud, project, project_domain)

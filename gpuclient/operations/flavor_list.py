@@ -23,6 +23,7 @@ from gpuclient.documents import aliases as alias_documents
 from gpuclient.documents import catalogue as catalogue_documents
 from gpuclient import exceptions
 from gpuclient.model import flavor as flavor_model
+from gpuclient.model import release as release_model
 from gpuclient.operations import device_names
 from gpuclient.operations import flavor_check
 
@@ -41,12 +42,14 @@ def read(
     alias: str | None,
     all_flavors: bool,
     ask_nova: bool,
+    release: release_model.Release | None = None,
 ) -> list[CheckedFlavor]:
     """Return flavors, sorted by name.
 
     :param alias: The alias that they request, or None.
     :param all_flavors: Also those that request no devices.
     :param ask_nova: Ask nova-api for their aliases.
+    :param release: The release of Nova; the newest by default.
     :raises gpuclient.exceptions.Forbidden: Extra specs are hidden.
     """
     flavors = nova_flavors.list_flavors(cloud.compute)
@@ -73,7 +76,12 @@ def read(
     return [
         CheckedFlavor(
             flavor,
-            tuple(map(str, flavor_check.check(flavor, classes, replies))),
+            tuple(
+                map(
+                    str,
+                    flavor_check.check(flavor, classes, replies, release),
+                )
+            ),
         )
         for flavor in shown
     ]
@@ -83,10 +91,12 @@ def read_one(
     cloud: connection.Connection,
     name_or_id: str,
     files: collections.abc.Iterable[str],
+    release: release_model.Release | None = None,
 ) -> CheckedFlavor:
     """Return a flavor.
 
     :param files: Configuration that defines its aliases.
+    :param release: The release of Nova; the newest by default.
     :raises gpuclient.exceptions.GPUError: There is no such flavor, or a file
         cannot be read.
     """
@@ -104,6 +114,7 @@ def read_one(
         flavor,
         flavor_check.device_classes(cloud, [flavor]),
         flavor_check.ask_nova(cloud, flavors, flavor.aliases or ()),
+        release,
     )
     of_definitions = dict.fromkeys(
         warning

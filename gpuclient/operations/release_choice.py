@@ -15,6 +15,9 @@
 import collections.abc
 import dataclasses
 
+from openstack import connection
+
+from gpuclient.cloud.nova import version as nova_version
 from gpuclient.documents import release_statements
 from gpuclient.model import release as release_model
 
@@ -27,6 +30,8 @@ class ChosenRelease:
     #: ``--release``, ``globals.yml:3``; empty where nothing names one, so
     #: that it is the newest.
     source: str = ''
+    #: Whether the cloud tells it.
+    is_of_cloud: bool = False
     #: What is not certain about it: sentences.
     warnings: tuple[str, ...] = ()
 
@@ -34,6 +39,13 @@ class ChosenRelease:
     def named(self) -> release_model.Release | None:
         """The release; None where nothing names one."""
         return self.release if self.source else None
+
+    @property
+    def is_notable(self) -> bool:
+        """Whether the user has to know it."""
+        return bool(self.source) and not (
+            self.is_of_cloud and self.release == release_model.newest()
+        )
 
     def __str__(self) -> str:
         if not self.source:
@@ -69,6 +81,19 @@ def choose(
     return ChosenRelease(release_model.newest())
 
 
+def choose_with_cloud(
+    given: str | None,
+    paths: collections.abc.Iterable[str],
+    cloud: connection.Connection,
+) -> ChosenRelease:
+    """Return the release that is given, or that files or a cloud name."""
+    return choose(
+        given,
+        paths,
+        None if given else nova_version.newest(cloud.compute),
+    )
+
+
 def _of_files(
     statements: tuple[release_statements.Statement, ...],
     of_cloud: tuple[release_model.Release, ...],
@@ -97,7 +122,9 @@ def _of_files(
             f'runs {release_model.describe(of_cloud)} (microversion '
             f'{microversion}): that of the file is in effect. Pass --release'
         )
-    return ChosenRelease(first.release, str(first.place), tuple(warnings))
+    return ChosenRelease(
+        first.release, str(first.place), warnings=tuple(warnings)
+    )
 
 
 def _of_cloud(
@@ -111,5 +138,8 @@ def _of_cloud(
             f'effect. Pass --release',
         )
     return ChosenRelease(
-        min(candidates), f'microversion {microversion} of the cloud', warnings
+        min(candidates),
+        f'microversion {microversion} of the cloud',
+        is_of_cloud=True,
+        warnings=warnings,
     )

@@ -47,6 +47,7 @@ from gpuclient import text
 with lazy_imports.deferred():
     from gpuclient.cloud import keystone
     from gpuclient.cloud import request
+    from gpuclient.operations import release_choice
     from gpuclient.osc import columns
     from gpuclient.osc import streams
 
@@ -54,7 +55,7 @@ if typing.TYPE_CHECKING:
     from openstack.config import cloud_region
 
     from gpuclient.model import partial_result
-    from gpuclient.operations import release_choice
+    from gpuclient.model import release as release_model
 
 #: Exit status of a command that failed, or whose result is incomplete.
 FAILED = 1
@@ -290,6 +291,20 @@ class Command(command.Command):
             self.log.error('%s', failure)
             self._status = FAILED
 
+    def release_of_cloud(
+        self, parsed_args: argparse.Namespace
+    ) -> release_model.Release:
+        """Return the release of Nova that a command on a cloud uses.
+
+        That of the options :func:`gpuclient.osc.options.add_release`, or what
+        files or the cloud name.
+        """
+        chosen = release_choice.choose_with_cloud(
+            parsed_args.release, getattr(parsed_args, 'files', ()), self.cloud
+        )
+        self.note_release(chosen)
+        return chosen.release
+
     def note_release(self, chosen: release_choice.ChosenRelease) -> None:
         """Show on standard error which release of Nova decides.
 
@@ -299,8 +314,9 @@ class Command(command.Command):
             self.log.warning('%s', text.one_line(warning))
         if chosen.named is None:
             self.say(str(chosen))
-        else:
-            self.app.stderr.write(columns.escape_lines(f'{chosen}\n'))
+        elif chosen.is_notable:
+            self.app.stderr.write(columns.escape_lines(f'{chosen}
+'))
 
     def found(self) -> None:
         """Set exit status :data:`FOUND`, unless something failed."""

@@ -94,6 +94,15 @@ def _add_api_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def paths(parsed_args: argparse.Namespace) -> tuple[str, ...]:
+    """Return the files that the options name."""
+    return (
+        *parsed_args.api_files,
+        *parsed_args.compute_files,
+        *parsed_args.files,
+    )
+
+
 def read(
     parsed_args: argparse.Namespace,
     reader: collections.abc.Callable[[str], tuple[T, ...]],

@@ -17,12 +17,14 @@ import collections.abc
 from gpuclient.model import boot_validation
 from gpuclient.model import demand
 from gpuclient.model import flavor as flavor_model
+from gpuclient.model import release as release_model
 from gpuclient.rules import finding
 
 
 def check(
     flavor: flavor_model.Flavor,
     device_classes: collections.abc.Container[str] | None = None,
+    release: release_model.Release | None = None,
 ) -> tuple[finding.Finding, ...]:
     """Return what is wrong with the extra specs of a flavor.
 
@@ -33,7 +35,8 @@ def check(
         *_requests(flavor.extra_specs or {}),
         *_unread_properties(flavor.extra_specs or {}),
         *_classes(flavor.extra_specs or {}, device_classes),
-        *_refusal(flavor),
+        *_refusal(flavor, release or release_model.newest()),
+        *_ignored(flavor, release or release_model.newest()),
     )
 
 
@@ -131,11 +134,24 @@ def _classes(
         )
 
 
+def _ignored(
+    flavor: flavor_model.Flavor, release: release_model.Release
+) -> collections.abc.Iterator[finding.Finding]:
+    """Find extra specs that only later releases read."""
+    ignored = boot_validation.ignored_specs(flavor.extra_specs or {}, release)
+    for key, change in sorted(ignored.items()):
+        yield finding.warning(
+            'GPU709',
+            f'Nova {release.number} ignores {key}: Nova {change.versions} and '
+            f'later read it. Unset it, or upgrade Nova',
+        )
+
+
 def _refusal(
-    flavor: flavor_model.Flavor,
+    flavor: flavor_model.Flavor, release: release_model.Release
 ) -> collections.abc.Iterator[finding.Finding]:
     """``nova/virt/hardware.py:numa_get_constraints`` and its like"""
-    refusal = boot_validation.validate(flavor).refusal
+    refusal = boot_validation.validate(flavor, release).refusal
     if refusal is not None:
         if not refusal.by_alias:
             make = finding.warning if refusal.by_image else finding.error

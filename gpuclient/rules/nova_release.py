@@ -88,9 +88,9 @@ def check_alias(
         f'Alias {alias.name!r} has no {" and no ".join(missing)}, and Nova '
         f'{release.number} accepts it: the alias matches '
         f'{_devices(alias)}, so servers can get another device than the one '
-        f'that is meant. Set {" and ".join(missing)}; Nova '
-        f'{nova_changes.ALIASES_CHECKED_TOGETHER.versions} and later do not '
-        f'start without',
+        f'that is meant. Set {" and ".join(missing)}, without which later '
+        f'releases (Nova {nova_changes.ALIASES_CHECKED_TOGETHER.versions}) do '
+        f'not start',
     )
 
 

@@ -19,6 +19,18 @@ from gpuclient.cloud import request
 from gpuclient import exceptions
 
 
+def newest(compute: _proxy.Proxy) -> str | None:
+    """Return the newest microversion of Nova, ``2.96``; None if unknown."""
+    try:
+        data = request.endpoint_data(compute, 'Reading the versions of Nova')
+    except exceptions.GPUError:
+        # The commands that need Nova report it.
+        return None
+    if data is None or not data.max_microversion:
+        return None
+    return '.'.join(map(str, data.max_microversion))
+
+
 def require(compute: _proxy.Proxy, microversion: str, action: str) -> None:
     """Make sure that Nova has a microversion.
 

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import typing
 
 from gpuclient.osc import command
@@ -29,9 +30,15 @@ with lazy_imports.deferred():
     from gpuclient.operations import alias_inventory
     from gpuclient.operations import configuration_edits
     from gpuclient.operations import device_names
+    from gpuclient.operations import release_choice
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
     from gpuclient.osc import options
+
+if typing.TYPE_CHECKING:
+    from openstack import connection
+
+    from gpuclient.model import release as release_model
 
 
 class CreateAlias(command.ShowOne):
@@ -61,6 +68,7 @@ Example::
         options.add_alias_options(parser)
         config_files.add_options(parser)
         options.add_require_cloud(parser)
+        options.add_release(parser, cloud=True)
         return parser
 
     def take_action(
@@ -70,12 +78,21 @@ Example::
         warnings = options.apply_model(
             parsed_args, catalogue, device_type=True
         )
-        alias = _alias(parsed_args)
-        warnings += alias_creation.validate(
-            alias, parsed_args.pci_in_placement
-        )
+        paths = config_files.paths(parsed_args)
+        chosen = release_choice.choose(parsed_args.release, paths)
+        # Before the cloud, which may take long to answer.
+        _validate(parsed_args, chosen.release)
+        cloud, reason = self.optional_connection(parsed_args.require_cloud)
+        if cloud is not None and parsed_args.release is None:
+            chosen = release_choice.choose_with_cloud(None, paths, cloud)
+        self.note_release(chosen)
+        alias, of_alias = _validate(parsed_args, chosen.release)
+        warnings += of_alias
         warnings += device_names.check_alias(alias, catalogue)
-        edits = config_files.read(parsed_args, alias_documents.read)
+        edits = config_files.read(
+            parsed_args,
+            functools.partial(alias_documents.read, release=chosen.release),
+        )
         for edit in edits:
             for document in edit.documents:
                 alias_documents.add(
@@ -85,7 +102,11 @@ Example::
                 )
                 edit.note_restart(document)
             warnings += configuration_edits.warnings(edit)
-        check = self._check_cloud(alias, parsed_args)
+        check = (
+            alias_creation.skipped(reason)
+            if cloud is None
+            else _check_cloud(cloud, alias, parsed_args)
+        )
         warnings += check.warnings
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
         line = f'alias = {alias.render()}'
@@ -111,23 +132,34 @@ Example::
             }
         )
 
-    def _check_cloud(
-        self, alias: alias_model.Alias, parsed_args: argparse.Namespace
-    ) -> alias_creation.CloudCheck:
-        required = parsed_args.require_cloud
-        cloud, reason = self.optional_connection(required)
-        if cloud is None:
-            return alias_creation.skipped(reason)
-        return alias_creation.check_cloud(
-            cloud,
-            alias,
-            required=required,
-            # A dry run creates nothing, not even a temporary flavor.
-            make_flavors=not parsed_args.dry_run,
-        )
+
+def _check_cloud(
+    cloud: connection.Connection,
+    alias: alias_model.Alias,
+    parsed_args: argparse.Namespace,
+) -> alias_creation.CloudCheck:
+    return alias_creation.check_cloud(
+        cloud,
+        alias,
+        required=parsed_args.require_cloud,
+        # A dry run creates nothing, not even a temporary flavor.
+        make_flavors=not parsed_args.dry_run,
+    )
 
 
-def _alias(parsed_args: argparse.Namespace) -> alias_model.Alias:
+def _validate(
+    parsed_args: argparse.Namespace, release: release_model.Release
+) -> tuple[alias_model.Alias, list[str]]:
+    """Return the alias that the options define, and warnings about it."""
+    alias = _alias(parsed_args, release)
+    return alias, alias_creation.validate(
+        alias, parsed_args.pci_in_placement, release
+    )
+
+
+def _alias(
+    parsed_args: argparse.Namespace, release: release_model.Release
+) -> alias_model.Alias:
     """Return the alias that the options define, as Nova would read it."""
     live_migratable = parsed_args.live_migratable
     alias = alias_model.Alias(
@@ -142,7 +174,7 @@ def _alias(parsed_args: argparse.Namespace) -> alias_model.Alias:
             None if live_migratable is None else live_migratable == 'yes'
         ),
     )
-    return alias_model.parse(alias.render())
+    return alias_model.parse(alias.render(), release)
 
 
 class _InventoryCommand(command.Command):

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import typing
 
 from gpuclient.osc import command
@@ -29,6 +30,7 @@ with lazy_imports.deferred():
     from gpuclient.operations import alias_users
     from gpuclient.operations import configuration_edits
     from gpuclient.operations import device_names
+    from gpuclient.operations import release_choice
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
     from gpuclient.osc import options
@@ -73,6 +75,7 @@ Example::
                 f'--no-{option}', action='store_true', help=text
             )
         config_files.add_options(parser)
+        options.add_release(parser, cloud=False)
         return parser
 
     def take_action(
@@ -89,7 +92,14 @@ Example::
                 'Nothing to set: specify an option such as --device-type or '
                 '--numa-policy'
             )
-        edits = config_files.read_some(parsed_args, alias_documents.read)
+        chosen = release_choice.choose(
+            parsed_args.release, config_files.paths(parsed_args)
+        )
+        self.note_release(chosen)
+        edits = config_files.read_some(
+            parsed_args,
+            functools.partial(alias_documents.read, release=chosen.release),
+        )
         aliases: list[alias_model.Alias] = []
         for edit in edits:
             for document in edit.documents:

@@ -43,6 +43,7 @@ class _CapacityCommand(command.Command):
             help='Count only hosts of this availability zone',
         )
         options.add_alias_files(parser)
+        options.add_release(parser, cloud=True)
         return parser
 
     def read(
@@ -57,6 +58,7 @@ class _CapacityCommand(command.Command):
             parsed_args.files,
             project_id=self.project_id(parsed_args),
             zone=parsed_args.availability_zone,
+            release=self.release_of_cloud(parsed_args),
         )
         self.report(answer.failures)
         return answer.value

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import typing
 
 from gpuclient.osc import command
@@ -26,9 +27,13 @@ with lazy_imports.deferred():
     from gpuclient import exceptions
     from gpuclient.operations import configuration_edits
     from gpuclient.operations import device_spec_editing
+    from gpuclient.operations import release_choice
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
     from gpuclient.osc import options
+
+if typing.TYPE_CHECKING:
+    from gpuclient.model import release as release_model
 
 
 def _add_ids(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +91,7 @@ Example::
                 help=text,
             )
         config_files.add_options(parser, of_api=False)
+        options.add_release(parser, cloud=False)
         return parser
 
     def take_action(
@@ -95,9 +101,12 @@ Example::
             options.apply_model(
                 parsed_args, catalogue_documents.load(parsed_args.catalogue)
             )
+        release = _release(self, parsed_args)
         entry = _entry(parsed_args)
-        spec, warnings = device_spec_editing.validate(entry)
-        edits = config_files.read(parsed_args, device_specs.read)
+        spec, warnings = device_spec_editing.validate(entry, release)
+        edits = config_files.read(
+            parsed_args, functools.partial(device_specs.read, release=release)
+        )
         warnings += device_spec_editing.add(edits, entry, spec)
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
         return columns.show(
@@ -110,6 +119,17 @@ Example::
                 'warnings': columns.ListColumn(list(dict.fromkeys(warnings))),
             }
         )
+
+
+def _release(
+    shown: command.Command, parsed_args: argparse.Namespace
+) -> release_model.Release:
+    """Return the release of Nova that reads the files."""
+    chosen = release_choice.choose(
+        parsed_args.release, config_files.paths(parsed_args)
+    )
+    shown.note_release(chosen)
+    return chosen.release
 
 
 def _entry(parsed_args: argparse.Namespace) -> dict[str, str]:
@@ -145,6 +165,7 @@ Example::
         parser = super().get_parser(prog_name)
         _add_ids(parser)
         config_files.add_options(parser, of_api=False)
+        options.add_release(parser, cloud=False)
         return parser
 
     def take_action(
@@ -160,7 +181,10 @@ Example::
                 'Specify the entries with --address, --vendor-id or '
                 '--product-id'
             )
-        edits = config_files.read_some(parsed_args, device_specs.read)
+        release = _release(self, parsed_args)
+        edits = config_files.read_some(
+            parsed_args, functools.partial(device_specs.read, release=release)
+        )
         count = device_spec_editing.remove(edits, wanted)
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
         return columns.show(
@@ -190,6 +214,7 @@ Example::
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         config_files.add_files(parser, of_api=False)
+        options.add_release(parser, cloud=False)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
@@ -208,5 +233,8 @@ Example::
             'Traits': lambda row: columns.TextColumn(row.tag('traits')),
             'Findings': lambda row: columns.ListColumn(list(row.findings)),
         }
-        edits = config_files.read_some(parsed_args, device_specs.read)
+        release = _release(self, parsed_args)
+        edits = config_files.read_some(
+            parsed_args, functools.partial(device_specs.read, release=release)
+        )
         return columns.table(cells, device_spec_editing.list_specs(edits))

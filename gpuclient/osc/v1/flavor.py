@@ -32,6 +32,9 @@ with lazy_imports.deferred():
     from gpuclient.osc import columns
     from gpuclient.osc import options
 
+if typing.TYPE_CHECKING:
+    from gpuclient.model import release as release_model
+
 
 class _FlavorCommand(command.ShowOne):
     """Base of the commands that show a flavor."""
@@ -59,7 +62,9 @@ class _FlavorCommand(command.ShowOne):
         )
 
     def present_edited(
-        self, edited: flavor_editing.EditedFlavor
+        self,
+        edited: flavor_editing.EditedFlavor,
+        release: release_model.Release,
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         flavor = edited.flavor
         if edited.done:
@@ -69,7 +74,9 @@ class _FlavorCommand(command.ShowOne):
             )
         return self.present(
             edited.flavor,
-            flavor_check.check_without_aliases(self.cloud, edited.flavor),
+            flavor_check.check_without_aliases(
+                self.cloud, edited.flavor, release
+            ),
             notes=columns.ListColumn(list(edited.notes)),
         )
 
@@ -114,6 +121,7 @@ def _add_write_options(parser: argparse.ArgumentParser) -> None:
             'count is 0, or devices are requested twice'
         ),
     )
+    options.add_release(parser, cloud=True)
 
 
 def _change(parsed_args: argparse.Namespace) -> flavor_editing.FlavorChange:
@@ -171,8 +179,12 @@ Example::
             raise exceptions.InvalidValue(
                 'Nothing to set: specify --alias NAME:COUNT'
             )
+        release = self.release_of_cloud(parsed_args)
         return self.present_edited(
-            flavor_editing.change(self.cloud, parsed_args.flavor, change)
+            flavor_editing.change(
+                self.cloud, parsed_args.flavor, change, release
+            ),
+            release,
         )
 
 
@@ -210,6 +222,7 @@ Example::
             default=[],
             help='Property to remove (repeat option for several)',
         )
+        options.add_release(parser, cloud=True)
         return parser
 
     def take_action(
@@ -222,13 +235,15 @@ Example::
             raise exceptions.InvalidValue(
                 'Nothing to unset: specify --alias NAME or --numa-policy'
             )
+        release = self.release_of_cloud(parsed_args)
         return self.present_edited(
             flavor_editing.unset(
                 self.cloud,
                 parsed_args.flavor,
                 aliases=parsed_args.aliases,
                 keys=keys,
-            )
+            ),
+            release,
         )
 
 
@@ -251,13 +266,17 @@ Example::
         parser = super().get_parser(prog_name)
         options.add_flavor(parser, 'Flavor to show (name or ID)')
         options.add_alias_files(parser)
+        options.add_release(parser, cloud=True)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         checked = flavor_list.read_one(
-            self.cloud, parsed_args.flavor, parsed_args.files
+            self.cloud,
+            parsed_args.flavor,
+            parsed_args.files,
+            self.release_of_cloud(parsed_args),
         )
         return self.present(checked.flavor, checked.findings)
 
@@ -287,6 +306,7 @@ Example::
             help='List also flavors that request no PCI devices',
         )
         options.add_long(parser)
+        options.add_release(parser, cloud=True)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
@@ -295,6 +315,7 @@ Example::
             alias=parsed_args.alias,
             all_flavors=parsed_args.all,
             ask_nova=parsed_args.long,
+            release=self.release_of_cloud(parsed_args),
         )
         cells: columns.Cells[flavor_list.CheckedFlavor] = {
             'ID': lambda row: columns.TextColumn(row.flavor.id),
@@ -389,6 +410,7 @@ Example::
                 'Specify --alias NAME:COUNT. For a flavor without PCI '
                 'devices, use "openstack flavor create"'
             )
+        release = self.release_of_cloud(parsed_args)
         return self.present_edited(
             flavor_editing.create(
                 self.cloud,
@@ -406,5 +428,7 @@ Example::
                 parsed_args.projects,
                 parsed_args.project_domain,
                 force=parsed_args.force,
-            )
+                release=release,
+            ),
+            release,
         )

@@ -15,6 +15,7 @@ import testtools
 
 from gpuclient import exceptions
 from gpuclient.model import flavor as flavor_model
+from gpuclient.model import release
 from gpuclient.rules import finding
 from gpuclient.rules import flavor as flavor_rules
 
@@ -217,3 +218,25 @@ class TestCheck(testtools.TestCase):
         self.assertIsNone(flavor.aliases)
         self.assertFalse(flavor_model.is_for_devices(flavor))
         self.assertEqual((), flavor_rules.check(flavor))
+
+
+@ddt.ddt
+class TestRelease(testtools.TestCase):
+    """Extra specs that a release ignores: GPU709."""
+
+    @ddt.data(
+        ('hw:maxphysaddr_mode', 'passthrough', '28', '29'),
+        ('hw:mem_encryption_model', 'amd-sev-es', '31', '32'),
+        ('hw:tpm_secret_security', 'host', '32', '33'),
+    )
+    @ddt.unpack
+    def test_both_sides(
+        self, key: str, value: str, before: str, since: str
+    ) -> None:
+        flavor = flavor_model.Flavor('id', 'f', 4, 2048, 1, True, {key: value})
+        (warning,) = flavor_rules.check(flavor, None, release.parse(before))
+        self.assertEqual('GPU709', warning.code)
+        self.assertIn(f'Nova {before} ignores {key}', warning.message)
+        self.assertEqual(
+            (), flavor_rules.check(flavor, None, release.parse(since))
+        )
