@@ -16,7 +16,10 @@ import dataclasses
 import typing
 
 from gpuclient.documents.generate import created_files
+from gpuclient import exceptions
+from gpuclient.model import alias as alias_model
 from gpuclient.model import catalogue
+from gpuclient.model import release as release_model
 from gpuclient.operations import configuration_edits
 from gpuclient.operations import device_names
 
@@ -35,15 +38,22 @@ class CreatedConfiguration:
 
 
 def create(
-    path: str, folder: str, models: catalogue.Catalogue
+    path: str,
+    folder: str,
+    models: catalogue.Catalogue,
+    release: release_model.Release | None = None,
 ) -> CreatedConfiguration:
     """Return the files that a description asks for.
 
     :param path: The description.
     :param folder: Where the files go; existing ones are edited.
-    :raises gpuclient.exceptions.GPUError: A file cannot be read or edited.
+    :param release: The release of Nova that reads them; the newest by default.
+    :raises gpuclient.exceptions.GPUError: A file cannot be read or edited, or
+        the release refuses an alias.
     """
     description = created_files.read_description(path, models)
+    for alias in description.aliases:
+        _check_alias(path, alias, release or release_model.newest())
     creation = created_files.create(description)
     files, others = created_files.read_creation(folder, creation)
     return CreatedConfiguration(
@@ -69,3 +79,14 @@ def create(
             *map(created_files.not_ours, others),
         ],
     )
+
+
+def _check_alias(
+    path: str, alias: alias_model.Alias, release: release_model.Release
+) -> None:
+    try:
+        alias_model.parse(alias.render(), release)
+    except exceptions.InvalidAlias as exc:
+        raise exceptions.InvalidAlias(
+            f'{path}: alias {alias.name!r} is invalid in {release}: {exc}'
+        ) from exc

@@ -23,6 +23,7 @@ from gpuclient.model import configuration
 from gpuclient.model import cpu
 from gpuclient.model import deployment
 from gpuclient.model import pci
+from gpuclient.model import release as release_model
 from gpuclient.rules import passthrough_view
 
 
@@ -33,6 +34,7 @@ class Intents:
     :param aliases: Names of aliases whose devices are for guests.
     :param files: Files and folders of configuration.
     :param declared: Files and folders with the services that read them.
+    :param release: The release of Nova that reads them; the newest by default.
     :raises gpuclient.exceptions.GPUError: The configuration cannot be read,
         or does not define an alias.
     """
@@ -43,7 +45,9 @@ class Intents:
         aliases: collections.abc.Collection[str] = (),
         files: collections.abc.Sequence[str] = (),
         declared: collections.abc.Sequence[tree.Declared] = (),
+        release: release_model.Release | None = None,
     ) -> None:
+        self._release = release or release_model.newest()
         self._addresses = addresses
         self._names = aliases
         configuration_tree = tree.read(files, declared)
@@ -58,7 +62,8 @@ class Intents:
         if paths and not self._deployment.processes:
             raise exceptions.NotFound(tree.no_configuration(paths))
         defined = {
-            alias.name for alias in _aliases(self._deployment.processes)
+            alias.name
+            for alias in _aliases(self._deployment.processes, self._release)
         }
         for name in self._names:
             if name not in defined:
@@ -95,9 +100,12 @@ class Intents:
         aliases = tuple(
             alias
             for alias in _aliases(
-                process
-                for process in self._deployment.processes
-                if process is compute or process.is_control_plane
+                (
+                    process
+                    for process in self._deployment.processes
+                    if process is compute or process.is_control_plane
+                ),
+                self._release,
             )
             if not self._names or alias.name in self._names
         )
@@ -105,6 +113,7 @@ class Intents:
             addresses=self._addresses or None,
             aliases=aliases,
             only_aliases=bool(self._names),
+            release=self._release,
         )
         if compute is None:
             return intent
@@ -144,6 +153,7 @@ class Intents:
 
 def _aliases(
     processes: collections.abc.Iterable[deployment.Process],
+    release: release_model.Release,
 ) -> tuple[alias_model.Alias, ...]:
     """Return the aliases without those that a template renders."""
     aliases: dict[alias_model.Alias, None] = {}
@@ -152,7 +162,7 @@ def _aliases(
             if not setting.is_known:
                 continue
             try:
-                aliases.setdefault(alias_model.parse(setting.text))
+                aliases.setdefault(alias_model.parse(setting.text, release))
             except exceptions.InvalidAlias as exc:
                 raise exceptions.InvalidAlias(
                     f'{setting.place}: {exc}'

@@ -25,6 +25,7 @@ from gpuclient.model import device_spec
 from gpuclient.model import host as host_model
 from gpuclient.model import kernel
 from gpuclient.model import pci
+from gpuclient.model import release as release_model
 
 VFIO_PCI = 'vfio_pci'
 #: The file of sysfs with the only driver that may bind to a device, until the
@@ -48,6 +49,10 @@ class Intent:
 
     #: Devices that are for guests; None: as the other fields tell.
     addresses: frozenset[pci.Address] | None = None
+    #: The release of Nova that reads the configuration.
+    release: release_model.Release = dataclasses.field(
+        default_factory=release_model.newest
+    )
     #: Values of ``[pci]device_spec``.
     device_specs: tuple[str, ...] = ()
     #: ``[pci]report_in_placement``; None where it is not known.
@@ -150,6 +155,7 @@ class View:
                         self.intent.report_in_placement is not False
                     ),
                     host=self.host.for_nova,
+                    release=self.intent.release,
                 )
             except exceptions.InvalidDeviceSpec as exc:
                 refusals[text] = str(exc)
@@ -158,7 +164,9 @@ class View:
     @functools.cached_property
     def _parsed(self) -> dict[str, tuple[device_spec.DeviceSpec, ...]]:
         return {
-            text: device_spec.parse(text, host=self.host.for_nova)
+            text: device_spec.parse(
+                text, host=self.host.for_nova, release=self.intent.release
+            )
             for text in self.intent.device_specs
             if text not in self._refusals
         }

@@ -24,6 +24,7 @@ with lazy_imports.deferred():
     from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient.operations import config_creation
     from gpuclient.operations import configuration_edits
+    from gpuclient.operations import release_choice
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
     from gpuclient.osc import options
@@ -63,16 +64,22 @@ Example::
             help='Folder to write to; existing files in it are edited',
         )
         options.add_dry_run(parser)
+        options.add_release(parser, cloud=False)
         options.add_catalogue(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        chosen = release_choice.choose(
+            parsed_args.release, (parsed_args.output,)
+        )
+        self.note_release(chosen)
         created = config_creation.create(
             parsed_args.description,
             parsed_args.output,
             catalogue_documents.load(parsed_args.catalogue),
+            chosen.release,
         )
         edits = created.edits
         config_files.write(self, edits, dry_run=parsed_args.dry_run)

@@ -27,6 +27,7 @@ if typing.TYPE_CHECKING:
 
     from gpuclient.model import host as host_model
     from gpuclient.model import pci as pci_model
+    from gpuclient.model import release as release_model
     from gpuclient.rules import check_result
 
 with lazy_imports.deferred():
@@ -38,6 +39,7 @@ with lazy_imports.deferred():
     from gpuclient.operations import host_check
     from gpuclient.operations import host_devices
     from gpuclient.operations import host_intent
+    from gpuclient.operations import release_choice
     from gpuclient.osc import columns
     from gpuclient.osc import config_paths
     from gpuclient.osc import options
@@ -352,8 +354,23 @@ Example::
             help='List also each PASS, with its evidence',
         )
         options.add_catalogue(parser)
+        options.add_release(parser, cloud=False)
         options.add_fail_on(parser)
         return parser
+
+    def _release(
+        self, parsed_args: argparse.Namespace
+    ) -> release_model.Release:
+        """Return the release of Nova that reads the configuration."""
+        chosen = release_choice.choose(
+            parsed_args.release,
+            (
+                *parsed_args.files,
+                *(declared.path for declared in parsed_args.declared),
+            ),
+        )
+        self.note_release(chosen)
+        return chosen.release
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         intents = host_intent.Intents(
@@ -361,6 +378,7 @@ Example::
             parsed_args.aliases,
             parsed_args.files,
             parsed_args.declared,
+            self._release(parsed_args),
         )
         models = catalogue_documents.load(parsed_args.catalogue)
         checked = [

@@ -24,7 +24,9 @@ class TestTimeout(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         app = types.SimpleNamespace(
-            stdout=io.StringIO(), options=argparse.Namespace()
+            stdout=io.StringIO(),
+            stderr=io.StringIO(),
+            options=argparse.Namespace(),
         )
         command = capacity.ListCapacity(app, argparse.Namespace())
         self.parser = command.get_parser('gpu capacity list')

@@ -59,7 +59,9 @@ class TestCreate(testtools.TestCase):
         self, command: typing.Any, *arguments: str
     ) -> tuple[int, typing.Any]:
         app = types.SimpleNamespace(
-            stdout=io.StringIO(), options=argparse.Namespace()
+            stdout=io.StringIO(),
+            stderr=io.StringIO(),
+            options=argparse.Namespace(),
         )
         instance = command(app, argparse.Namespace())
         parsed = instance.get_parser('x').parse_args(
@@ -93,6 +95,26 @@ class TestCreate(testtools.TestCase):
             for path in sorted(pathlib.Path('out').rglob('*'))
             if path.is_file()
         }
+
+    def test_release(self) -> None:
+        """An alias that the release refuses is not written."""
+        text = (_EXAMPLES / 'plain.yaml').read_text()
+        pathlib.Path('gpu.yaml').write_text(
+            text.replace(
+                'device_type: type-PF\n',
+                'device_type: type-PF\n    live_migratable: true\n',
+                1,
+            )
+        )
+        create = ('gpu.yaml', '--output', 'out', '--release')
+        message = self.refused(*create, '30')
+        self.assertIn('is invalid in 2024.2 (Nova 30.3.0)', message)
+        self.assertIn("'live_migratable' was unexpected", message)
+        self.assertEqual({}, self.tree())
+        status, _result = self.run_command(
+            config_create.CreateConfig, *create, '31'
+        )
+        self.assertEqual(0, status)
 
     def test_a_run_after_a_kill_completes_the_tree(self) -> None:
         """Whichever file was the last to be put in its place."""

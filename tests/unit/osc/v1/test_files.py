@@ -552,3 +552,94 @@ class TestDelete(FilesTestCase):
         record = self.json(alias_edit.DeleteAlias, *delete, '--force')
         self.assertIn('skipped: ', record['use'])
         self.assertEqual({'nova.conf': BOTH}, self.content())
+
+
+class TestRelease(FilesTestCase):
+    """Files are read as the release reads them that is given or named."""
+
+    def create(self, *arguments: str) -> dict[str, typing.Any]:
+        shown: dict[str, typing.Any] = self.json(
+            alias.CreateAlias, *CREATE, *arguments
+        )
+        return shown
+
+    def test_alias(self) -> None:
+        arguments = (*CREATE, '--live-migratable', 'yes')
+        for release in ('30', 'rhoso-18'):
+            error = self.assertRaises(
+                exceptions.InvalidAlias,
+                self.run_command,
+                *(alias.CreateAlias, *arguments, '--release', release),
+            )
+            self.assertIn("'live_migratable' was unexpected", str(error))
+        self.json(alias.CreateAlias, *arguments, '--release', '31')
+        self.json(alias.CreateAlias, *arguments)
+
+    def test_alias_without_ids(self) -> None:
+        arguments = ('a', '--device-type', 'type-PF', '--release')
+        shown = self.json(alias.CreateAlias, *arguments, '30')
+        self.assertIn('GPU123', ' '.join(shown['warnings']))
+        self.assertRaises(
+            exceptions.InvalidAlias,
+            self.run_command,
+            *(alias.CreateAlias, *arguments, '31'),
+        )
+
+    def test_alias_set(self) -> None:
+        (self.folder / 'nova.conf').write_text(
+            '[pci]\nalias = {"name": "a", "vendor_id": "10de", '
+            '"product_id": "20f1"}\n'
+        )
+        change = (
+            *('a', '--config', 'nova.conf', '--live-migratable', 'yes'),
+            '--release',
+        )
+        self.assertRaises(
+            exceptions.InvalidAlias,
+            self.run_command,
+            *(alias_edit.SetAlias, *change, '29'),
+        )
+        self.json(alias_edit.SetAlias, *change, '33')
+
+    def test_device_spec(self) -> None:
+        (self.folder / 'nova.conf').write_text(
+            '[pci]\ndevice_spec = {"address": "0000:05:00.0", '
+            '"managed": "maybe"}\n'
+        )
+        arguments = (
+            *SPEC,
+            *('--one-time-use', 'yes', '--config', 'nova.conf'),
+            '--release',
+        )
+        shown = self.json(device_spec.CreateDeviceSpec, *arguments, '30')
+        self.assertIn(
+            "does not have the key 'one_time_use'",
+            ' '.join(shown['warnings']),
+        )
+        for release, count in (('30', 2), ('31', 0)):
+            command = (
+                device_spec.ListDeviceSpec,
+                *('--config', 'nova.conf', '--release', release),
+            )
+            if count:
+                self.assertEqual(count, len(self.json(*command)))
+            else:
+                self.assertRaises(
+                    exceptions.InvalidDeviceSpec, self.run_command, *command
+                )
+
+    def test_named_by_a_file(self) -> None:
+        config = self.folder / 'kolla' / 'config'
+        config.mkdir(parents=True)
+        (config / 'nova.conf').write_text('[pci]\n')
+        (self.folder / 'kolla' / 'globals.yml').write_text(
+            'openstack_release: "2024.2"\n'
+        )
+        error = self.assertRaises(
+            exceptions.InvalidAlias,
+            self.run_command,
+            alias.CreateAlias,
+            *(*CREATE, '--live-migratable', 'yes'),
+            *('--config', 'kolla/config'),
+        )
+        self.assertIn("'live_migratable' was unexpected", str(error))

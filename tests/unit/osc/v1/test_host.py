@@ -60,7 +60,9 @@ class TestCase(testtools.TestCase):
         self, command: typing.Any, *arguments: str
     ) -> tuple[int, str]:
         app = types.SimpleNamespace(
-            stdout=io.StringIO(), options=argparse.Namespace()
+            stdout=io.StringIO(),
+            stderr=io.StringIO(),
+            options=argparse.Namespace(),
         )
         instance = command(app, argparse.Namespace())
         status = instance.run(instance.get_parser('x').parse_args(arguments))
@@ -216,6 +218,30 @@ class TestCheck(TestCase):
         )
         self.golden('host_check_long', rows)
         self.assertEqual({'PASS'}, {row['Result'] for row in rows})
+
+    def test_release(self) -> None:
+        """Nova 30 keeps the key as a tag, Nova 31 does not start."""
+        path = self.bundle(trees.a100())
+        config = self.config(
+            CONFIG.replace(
+                f'"address": "{A100}"',
+                f'"address": "{A100}", "managed": "maybe"',
+            )
+        )
+        evidence = [
+            ' '.join(
+                f'{row["Code"]} {row["Evidence"]}'
+                for row in json.loads(
+                    self.run_command(
+                        *(host.CheckHost, path, '--config', config),
+                        *('--release', release, '-f', 'json'),
+                    )[1]
+                )
+            )
+            for release in ('30', '31')
+        ]
+        self.assertNotIn('maybe', evidence[0])
+        self.assertIn('maybe', evidence[1])
 
     def test_table(self) -> None:
         """Sentences are wrapped, so that a row fits a screen."""

@@ -52,7 +52,9 @@ class TestCreate(testtools.TestCase):
 
     def create(self, *arguments: str) -> dict[str, typing.Any]:
         app = types.SimpleNamespace(
-            stdout=io.StringIO(), options=argparse.Namespace()
+            stdout=io.StringIO(),
+            stderr=io.StringIO(),
+            options=argparse.Namespace(),
         )
         command = host_config.CreateHostConfig(app, argparse.Namespace())
         parsed = command.get_parser('x').parse_args([*arguments, '-f', 'json'])

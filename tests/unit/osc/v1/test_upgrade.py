@@ -67,7 +67,9 @@ class TestUpgrade(testtools.TestCase):
         self, start: str, end: str
     ) -> tuple[int, list[dict[str, typing.Any]]]:
         app = types.SimpleNamespace(
-            stdout=io.StringIO(), options=argparse.Namespace()
+            stdout=io.StringIO(),
+            stderr=io.StringIO(),
+            options=argparse.Namespace(),
         )
         command = upgrade.CheckUpgrade(app, argparse.Namespace())
         parsed = command.get_parser('check').parse_args(
