@@ -315,8 +315,7 @@ class Command(command.Command):
         if chosen.named is None:
             self.say(str(chosen))
         elif chosen.is_notable:
-            self.app.stderr.write(columns.escape_lines(f'{chosen}
-'))
+            self.app.stderr.write(columns.escape_lines(f'{chosen}\n'))
 
     def found(self) -> None:
         """Set exit status :data:`FOUND`, unless something failed."""
