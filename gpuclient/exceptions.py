@@ -124,7 +124,14 @@ class InvalidKernelArgument(InvalidValue):
 
 
 class DocumentError(GPUError):
-    """A file cannot be read, or must not be edited."""
+    """A file cannot be read, or must not be edited.
+
+    :param line: The line that the message is about, where it is one.
+    """
+
+    def __init__(self, message: object = '', line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 class DocumentChanged(DocumentError):

@@ -120,7 +120,7 @@ class Report:
 
     @staticmethod
     def unreadable(
-        failures: collections.abc.Iterable[tuple[str, str]],
+        failures: collections.abc.Iterable[tuple[str, str, int | None]],
     ) -> list[Row]:
         """Return a row for each document that could not be read."""
         return [
@@ -131,10 +131,10 @@ class Report:
                 UNREADABLE,
                 codes=(configuration_rules.unreadable(path, '').finding.code,),
                 detail=reason,
-                place=configuration.Place(path),
+                place=configuration.Place(path, line),
                 bad=True,
             )
-            for path, reason in failures
+            for path, reason, line in failures
         ]
 
     def options(self) -> list[Row]:

@@ -318,7 +318,8 @@ class NovaConf(editable.OptionsFile):
         shown = _without_value(self._lines[index].strip())
         text = f': {shown!r}' if shown else ''
         return exceptions.DocumentError(
-            f'{self.path}, line {self._number(index)}: {reason}{text}'
+            f'{self.path}, line {self._number(index)}: {reason}{text}',
+            self._number(index),
         )
 
 

@@ -16,6 +16,7 @@ import collections.abc
 import dataclasses
 import os
 import re
+import typing
 
 from gpuclient.documents.deployers import data_plane
 from gpuclient.documents.deployers import devstack
@@ -70,6 +71,15 @@ _BYTE_ORDER_MARK = (
 _TEMPLATE = rb'^[ \t]*\{[{%]'
 
 
+class Unreadable(typing.NamedTuple):
+    """A file or folder that could not be read."""
+
+    path: str
+    reason: str
+    #: The line that the reason is about, where it is one.
+    line: int | None = None
+
+
 @dataclasses.dataclass(frozen=True)
 class ConfigurationTree:
     """What files and folders contain."""
@@ -78,8 +88,8 @@ class ConfigurationTree:
     deployment: deployment.Deployment
     #: Number of files that were read.
     files: int
-    #: Files that could not be read, with the reason.
-    unreadable: tuple[tuple[str, str], ...]
+    #: Files that could not be read.
+    unreadable: tuple[Unreadable, ...]
     #: Files with settings of devices in an unsupported format, with the name
     #: of the format.
     unread: tuple[tuple[str, str], ...] = ()
@@ -120,7 +130,7 @@ class _TreeReader:
     """Collects what the files of a tree contain."""
 
     def __init__(self) -> None:
-        self.unreadable: list[tuple[str, str]] = []
+        self.unreadable: list[Unreadable] = []
         self._unsupported: list[tuple[str, str]] = []
         #: Files, or parts of files, that no service reads.
         self._ignored: list[deployment.Unread] = []
@@ -218,10 +228,12 @@ class _TreeReader:
         ):
             self._note_unreadable(path, exc)
 
-    def _note_unreadable(self, path: str, exc: Exception) -> None:
+    def _note_unreadable(
+        self, path: str, exc: exceptions.DocumentError
+    ) -> None:
         # The path is reported beside the reason.
         reason = str(exc).replace(path, os.path.basename(path), 1)
-        self.unreadable.append((path, reason))
+        self.unreadable.append(Unreadable(path, reason, exc.line))
 
     def _add_plain(
         self, path: str, named: bool, file: nova_conf.NovaConf
@@ -230,7 +242,7 @@ class _TreeReader:
             return
         if named or concerns_devices(path, file):
             if file.has_mark:
-                self.unreadable.append((path, _BYTE_ORDER_MARK))
+                self.unreadable.append(Unreadable(path, _BYTE_ORDER_MARK, 1))
             self._plain[path] = file
             self._count += 1
 
@@ -342,11 +354,12 @@ def no_configuration(paths: collections.abc.Iterable[str]) -> str:
     )
 
 
-def unreadable_message(path: str, reason: str) -> str:
+def unreadable_message(file: Unreadable) -> str:
     """Return the message about one of :attr:`ConfigurationTree.unreadable`.
 
     The reason has only the name of a file.
     """
+    path, reason, _line = file
     name = os.path.basename(path)
     if path in reason:
         return reason
@@ -357,7 +370,7 @@ def unreadable_message(path: str, reason: str) -> str:
 
 def named_files(
     paths: collections.abc.Iterable[str],
-    unreadable: list[tuple[str, str]] | None = None,
+    unreadable: list[Unreadable] | None = None,
 ) -> collections.abc.Iterator[tuple[str, bool]]:
     """Yield each file once, and whether the user named it.
 
@@ -372,7 +385,7 @@ def named_files(
         error = atomic.cannot_read(path, exc)
         if unreadable is None:
             raise error from exc
-        unreadable.append((path, str(error)))
+        unreadable.append(Unreadable(path, str(error)))
 
     seen: set[str] = set()
     for path in paths:

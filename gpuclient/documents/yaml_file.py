@@ -222,10 +222,11 @@ def _guarded(
         # OverflowError, ValueError: "\UFFFFFFFF" is not a character.
         # TypeError: a key that is a mapping.
         mark = getattr(exc, 'problem_mark', None)
-        line = '' if mark is None else f', line {mark.line + 1}'
+        line = None if mark is None else int(mark.line) + 1
+        where = path if line is None else f'{path}, line {line}'
         reason = _without_values(str(getattr(exc, 'problem', None) or exc))
         raise exceptions.DocumentError(
-            f'Cannot read {path}{line}: {reason}'
+            f'Cannot read {where}: {reason}', line
         ) from exc
 
 

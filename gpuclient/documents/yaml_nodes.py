@@ -106,7 +106,8 @@ def data(
         if depth > _MAX_DEPTH or budget[0] < 0:
             raise exceptions.DocumentError(
                 f'Cannot read {path}, line {line(node)}: the value has too '
-                'many parts'
+                'many parts',
+                line(node),
             )
         if isinstance(node, yaml.MappingNode):
             return {

@@ -60,8 +60,8 @@ def check(
     """
     return (
         *(
-            configuration_rules.unreadable(path, reason)
-            for path, reason in configuration_tree.unreadable
+            configuration_rules.unreadable(*file)
+            for file in configuration_tree.unreadable
         ),
         *(
             configuration_rules.unread(

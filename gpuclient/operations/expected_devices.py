@@ -57,8 +57,8 @@ def _read(
             creation.providers(description), path
         )
         return
-    for name, reason in configuration_tree.unreadable:
-        raise exceptions.DocumentError(tree.unreadable_message(name, reason))
+    for file in configuration_tree.unreadable:
+        raise exceptions.DocumentError(tree.unreadable_message(file))
     computes = [
         process
         for process in known.of_kind(configuration.COMPUTE)

@@ -51,10 +51,8 @@ class Intents:
         self._addresses = addresses
         self._names = aliases
         configuration_tree = tree.read(files, declared)
-        for path, reason in configuration_tree.unreadable:
-            raise exceptions.DocumentError(
-                tree.unreadable_message(path, reason)
-            )
+        for file in configuration_tree.unreadable:
+            raise exceptions.DocumentError(tree.unreadable_message(file))
         for path, name in configuration_tree.unread:
             raise exceptions.DocumentError(services.not_read(path, name))
         self._deployment = configuration_tree.deployment

@@ -53,7 +53,9 @@ _PLACEHOLDER = re.compile(
 _SECTIONS = ('compute', 'devices', 'filter_scheduler', 'pci')
 
 
-def unreadable(path: str, reason: str) -> finding.Located:
+def unreadable(
+    path: str, reason: str, line: int | None = None
+) -> finding.Located:
     """Return the finding that a file could not be read.
 
     The result of a template is not known; other files no service can read.
@@ -61,7 +63,7 @@ def unreadable(path: str, reason: str) -> finding.Located:
     template = any(mark in reason for mark in ('{{', '{%'))
     return finding.Located(
         (finding.warning if template else finding.error)('GPU300', reason),
-        configuration.Place(path),
+        configuration.Place(path, line),
     )
 
 

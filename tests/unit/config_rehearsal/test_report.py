@@ -18,6 +18,7 @@ import typing
 from gpuclient.config_rehearsal import device_simulation
 from gpuclient.config_rehearsal import report as reporting
 from gpuclient.documents import tree
+from gpuclient.model import configuration
 from gpuclient.model import inventory
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
@@ -432,8 +433,9 @@ class TestReport(ReportTestCase):
             'options not rehearsed: 1',
             self.service(report, 'nova-api-1')[2],
         )
-        (row,) = report.unreadable([('a/nova.conf', 'Cannot read it')])
+        (row,) = report.unreadable([('a/nova.conf', 'Cannot read it', 3)])
         self.assertEqual(
             ('document', 'nova.conf', 'unreadable', ('GPU300',), True),
             (row.kind, row.name, row.state, row.codes, row.bad),
         )
+        self.assertEqual(configuration.Place('a/nova.conf', 3), row.place)

@@ -433,16 +433,42 @@ class TestRead(TreeTestCase):
         self.assertEqual(
             ['loop.conf', 'nova.conf', 'nova.yaml'],
             sorted(
-                os.path.basename(path) for path, _why in contents.unreadable
+                os.path.basename(path)
+                for path, _why, _line in contents.unreadable
             ),
         )
         self.assertEqual(0, contents.files)
         missing = os.fspath(self.folder / 'missing')
         contents = tree.read([missing, missing])
         self.assertEqual(
-            [(missing, 'Cannot read missing: No such file or directory')],
+            [
+                (
+                    missing,
+                    'Cannot read missing: No such file or directory',
+                    None,
+                )
+            ],
             list(contents.unreadable),
         )
+
+    def test_line_of_what_cannot_be_read(self) -> None:
+        self.write(
+            {
+                'nova.conf': '[pci]\nalias = {}\nbroken\n',
+                'nova.yaml': 'a: 1\nb: [\n',
+                'nova-api.conf': '\ufeff[pci]\nalias = {}\n',
+            }
+        )
+        contents = tree.read([os.fspath(self.folder)])
+        self.assertEqual(
+            [('nova-api.conf', 1), ('nova.conf', 3), ('nova.yaml', 3)],
+            sorted(
+                (os.path.basename(file.path), file.line)
+                for file in contents.unreadable
+            ),
+        )
+        located = configuration_rules.unreadable(*contents.unreadable[0])
+        self.assertEqual(contents.unreadable[0].line, located.place.line)
 
     def test_placeholders_are_not_errors(self) -> None:
         """Charts and playbooks have files that are named after Nova."""
@@ -489,7 +515,7 @@ class TestBadInput(TreeTestCase):
     """One clear line for each, at once, and with little memory."""
 
     def reason(self, path: str) -> str:
-        ((_path, reason),) = tree.read([path]).unreadable
+        ((_path, reason, _line),) = tree.read([path]).unreadable
         self.assertNotIn('\n', reason)
         return reason
 
