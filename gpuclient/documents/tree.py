@@ -224,7 +224,10 @@ class _TreeReader:
         elif (
             named
             or _is_for_nova(path)
-            or (_mentions_nova(path) and not _is_dangling(path))
+            or (
+                _mentions_nova(path, unsupported.mentions_devices)
+                and not _is_dangling(path)
+            )
         ):
             self._note_unreadable(path, exc)
 
@@ -462,14 +465,20 @@ def _is_dangling(path: str) -> bool:
     )
 
 
-def _mentions_nova(path: str) -> bool:
-    """Return whether a file that was not understood may concern Nova."""
+def _mentions_nova(
+    path: str,
+    test: collections.abc.Callable[[bytes], bool] = lambda _content: False,
+) -> bool:
+    """Return whether a file that was not understood may concern Nova.
+
+    :param test: Says the same of other content than that with the marks.
+    """
     try:
         content = atomic.read(path)
     except exceptions.DocumentError as exc:
         # It may, if we may not read it, or its links never end.
         return isinstance(exc.__cause__, OSError)
-    return any(mark in content for mark in _NOVA_MARKS)
+    return any(mark in content for mark in _NOVA_MARKS) or test(content)
 
 
 def concerns_devices(path: str, conf: nova_conf.NovaConf) -> bool:

@@ -35,6 +35,8 @@ _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 _GRAMMAR = re.compile('.{0,2}|<[a-z ]+>')
 _DUPLICATE_KEY = re.compile(r"duplicate key '[\w./ -]{1,200}'", re.ASCII)
 
+#: ``yaml/scanner.py:Scanner.stale_possible_simple_keys``
+_SIMPLE_KEY = 'while scanning a simple key'
 
 #: For files of deployment tools; the C parser is ten times as fast.
 _TOOL_LOADER: typing.Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
@@ -152,16 +154,67 @@ def compose_as_tools(path: str, text: str) -> list[yaml.Node]:
     return _guarded(path, lambda: list(yaml.compose_all(text, _TOOL_LOADER)))
 
 
-def compose_mappings(path: str, content: bytes) -> list[yaml.MappingNode]:
+def compose_mappings(
+    path: str, content: bytes, *, any_key: bool = False
+) -> list[yaml.MappingNode]:
     """Return the documents of a file that are mappings, as tools read them.
 
-    :raises gpuclient.exceptions.DocumentError: It is not YAML.
+    :param any_key: The tool accepts mappings and lists as keys.
+    :raises gpuclient.exceptions.DocumentError: It is not YAML, or the tool
+        refuses a key.
     """
-    return [
-        node
-        for node in compose_as_tools(path, atomic.decode(path, content))
-        if isinstance(node, yaml.MappingNode)
-    ]
+    documents = compose_as_tools(path, atomic.decode(path, content))
+    if not any_key:
+        _check_keys(path, documents)
+    return [node for node in documents if isinstance(node, yaml.MappingNode)]
+
+
+def _check_keys(path: str, documents: list[yaml.Node]) -> None:
+    """Refuse keys that are mappings or lists, as tools do.
+
+    PyYAML cannot construct them (``SafeConstructor.construct_mapping``:
+    unhashable key), and JSON, into which tools in Go convert YAML, has none.
+    """
+    seen: set[int] = set()
+    nodes = list(documents)
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if isinstance(key, yaml.CollectionNode) and not (
+                    _is_expression(node, key)
+                ):
+                    raise _bad_key(path, key)
+                nodes.append(value)
+
+
+def _is_expression(node: yaml.Node, key: yaml.Node) -> bool:
+    """Return whether a mapping and its key are ``{{ name }}`` of a template.
+
+    The file may be rendered before a tool reads it as YAML.
+    """
+    return bool(
+        node.flow_style
+        and isinstance(key, yaml.MappingNode)
+        and key.flow_style
+        and key.start_mark.index == node.start_mark.index + 1
+    )
+
+
+def _bad_key(path: str, key: yaml.Node) -> exceptions.DocumentError:
+    line = int(key.start_mark.line) + 1
+    kind = 'mapping' if isinstance(key, yaml.MappingNode) else 'list'
+    return exceptions.DocumentError(
+        f'Cannot read {path}, line {line}: a {kind} is a key, which YAML '
+        f'parsers refuse (unhashable key). Remove the question mark that '
+        f'makes it a key',
+        line,
+    )
 
 
 def anchored_scalars(text: str) -> set[int]:
@@ -222,6 +275,9 @@ def _guarded(
         # OverflowError, ValueError: "\UFFFFFFFF" is not a character.
         # TypeError: a key that is a mapping.
         mark = getattr(exc, 'problem_mark', None)
+        if getattr(exc, 'context', None) == _SIMPLE_KEY:
+            # The parser notices a missing colon in a later line.
+            mark = getattr(exc, 'context_mark', None) or mark
         line = None if mark is None else int(mark.line) + 1
         where = path if line is None else f'{path}, line {line}'
         reason = _without_values(str(getattr(exc, 'problem', None) or exc))

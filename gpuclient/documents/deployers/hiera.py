@@ -180,7 +180,9 @@ class HieraFile(derived_conf.SharedFile):
     def __init__(self, path: str, content: bytes) -> None:
         super().__init__(path, content)
         keys: dict[str, yaml.Node] = {}
-        for document in yaml_file.compose_mappings(path, content):
+        for document in yaml_file.compose_mappings(
+            path, content, any_key=True
+        ):
             keys.update(
                 (name.removeprefix('::'), node)
                 for name, node in yaml_nodes.pairs(document)

@@ -52,6 +52,12 @@ _MARKS = re.compile(
 )
 
 
+def mentions_devices(content: bytes) -> bool:
+    """Return whether a file has the name of a setting of PCI devices."""
+    text = content[:_MOST].decode(errors='replace')
+    return _MARKS.search(text) is not None
+
+
 def name_of(content: bytes, *, named: bool) -> str:
     """Return the name of an unsupported format; empty if it has no devices.
 

@@ -334,6 +334,9 @@ class TestOpenStackAnsible(ToolTestCase):
         )
         for text, message in (
             ('nova_pci_alias: [\n', ', line 2: '),
+            ('nova_pci_alias:\n- x\n- ? a: b\n', ', line 3: a mapping is a'),
+            ('nova_pci_alias: []\nx:\n  ? [b]\n  : c\n', ', line 3: a list'),
+            ('nova_pci_alias: []\nx="\ny: z\n', ', line 2: '),
             (f'{laughs}nova_pci_alias: [*a29]\n', 'too many parts'),
             (f'nova_pci_alias: [[{"x," * 2000}]]\n', 'too many parts'),
         ):
@@ -341,3 +344,28 @@ class TestOpenStackAnsible(ToolTestCase):
             (unreadable,) = tree.read([os.fspath(self.folder)]).unreadable
             self.assertIn(message, unreadable[1])
             self.assertNotIn('\n', unreadable[1])
+
+    def test_keys(self) -> None:
+        """A set of Ansible and a template expression are accepted."""
+        self.write(
+            {
+                'user_nova.yml': (
+                    'nova_nova_conf_overrides:\n  pci:\n    alias:\n'
+                    f"      ? '{TEXT}'\nx: {{{{ y }}}}\nz: &z [*z]\n"
+                )
+            }
+        )
+        contents = tree.read([os.fspath(self.folder)])
+        self.assertEqual((), contents.unreadable)
+        self.assertNotEqual((), contents.deployment.processes)
+
+    def test_broken_files_of_tools_in_a_folder(self) -> None:
+        for text in (
+            'options:\n  pci-alias="{}"\n  debug: true\n',
+            'parameter_defaults:\n  NovaPCIPassthrough:\n  - a: b\n   c\n',
+        ):
+            self.write({'bundle.yaml': text})
+            (unreadable,) = tree.read([os.fspath(self.folder)]).unreadable
+            self.assertIsNotNone(unreadable.line)
+        self.write({'bundle.yaml': 'options:\n  x="{}"\n  debug: true\n'})
+        self.assertEqual((), tree.read([os.fspath(self.folder)]).unreadable)
