@@ -601,6 +601,16 @@ class Host:
         """Whether there are IOMMU groups, which passthrough requires."""
         return any(self.has_iommu(device) for device in self.devices)
 
+    @property
+    def iommu_groups_of_others(self) -> tuple[IommuGroup, ...]:
+        """Groups of an IOMMU, if no PCI device is in one.
+
+        On some boards the IOMMU serves only devices of the platform.
+        """
+        if self.iommu_on:
+            return ()
+        return tuple(group for group in self.groups if group.name != NO_IOMMU)
+
     def has_iommu(self, device: PciDevice) -> bool:
         """Return whether a device is in a group of an IOMMU."""
         if device.group is None:

@@ -54,7 +54,8 @@ def check(
             f'bound to {driver}, not to vfio-pci',
             bind_at_boot(view, device)
             if view.host.iommu_on
-            else 'Turn on the IOMMU first: without it, vfio-pci does not bind',
+            else f'{host_remedy.iommu_first(view.host)}: without '
+            f'an IOMMU, vfio-pci does not bind',
         )
 
 
@@ -69,7 +70,7 @@ def _not_bound(
             'GPU425',
             _CHECK,
             f'{state}: without an IOMMU, vfio-pci fails to bind (error -22)',
-            'Turn on the IOMMU first',
+            host_remedy.iommu_first(view.host),
         )
     how = bind_at_boot(view, device)
     claim = view.claim(device)

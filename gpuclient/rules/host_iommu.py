@@ -55,6 +55,8 @@ def _is_on(view: passthrough_view.View) -> check_result.CheckResult:
         count = len({device.group for device in host.devices} - {None})
         units = f' ({", ".join(host.iommus)})' if host.iommus else ''
         return check_result.passed(check_name, f'on: {count} groups{units}')
+    if host.iommu_groups_of_others:
+        return _no_pci_groups(view)
     reason, how = _why_off(view)
     # Without devices for guests, the host works without an IOMMU.
     make = check_result.fail if view.for_guests else check_result.warn
@@ -66,6 +68,26 @@ def _is_on(view: passthrough_view.View) -> check_result.CheckResult:
         f'off (IOMMU groups: {groups}), so no device can be passed through: '
         f'{reason}',
         how,
+    )
+
+
+def _no_pci_groups(view: passthrough_view.View) -> check_result.CheckResult:
+    """Return the result for an IOMMU that serves no PCI device."""
+    host = view.host
+    count = len(host.iommu_groups_of_others)
+    groups = '1 group' if count == 1 else f'{count} groups'
+    units = f' ({", ".join(host.iommus)})' if host.iommus else ''
+    make = check_result.fail if view.for_guests else check_result.warn
+    return make(
+        'GPU428',
+        'IOMMU',
+        f'on: {groups}{units}, but no PCI device is in one, so none can be '
+        f'passed through',
+        'Check whether the IOMMU of this host serves its PCI devices: the '
+        'firmware describes it (iommu-map of the PCI host bridge in the '
+        'device tree, or the ACPI table DMAR, IVRS or IORT), and dmesg shows '
+        'what the kernel reports. Without that, no PCI device of the host '
+        'can be passed through',
     )
 
 

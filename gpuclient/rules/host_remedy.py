@@ -200,6 +200,13 @@ def reboot(host: host_model.Host, path: str, setting: str) -> str:
     )
 
 
+def iommu_first(host: host_model.Host) -> str:
+    """Return the remedy for what fails without an IOMMU."""
+    if host.iommu_groups_of_others:
+        return 'Find out first why no PCI device is in an IOMMU group'
+    return 'Turn on the IOMMU first'
+
+
 def _rebuild(host: host_model.Host) -> str:
     if host.is_ostree:
         return f'run {distribution.REBUILD_OSTREE}'

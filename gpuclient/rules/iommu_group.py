@@ -101,11 +101,19 @@ def _no_group(view: passthrough_view.View) -> check_result.CheckResult:
             'Check in the firmware setup that the IOMMU is on for its slot, '
             'and in dmesg what the kernel reports about it',
         )
+    if view.host.iommu_groups_of_others:
+        return check_result.fail(
+            'GPU428',
+            _CHECK,
+            'in no IOMMU group: the IOMMU of the host has groups, but no PCI '
+            'device is in one',
+            host_remedy.iommu_first(view.host),
+        )
     return check_result.fail(
         'GPU428',
         _CHECK,
         'in no IOMMU group: the host has no IOMMU that is on',
-        'Turn on the IOMMU first',
+        host_remedy.iommu_first(view.host),
     )
 
 

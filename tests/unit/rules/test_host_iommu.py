@@ -265,6 +265,33 @@ class TestIommu(host_cases.HostTestCase):
         )
         self.assertEqual([], self.codes(tree))
 
+    def test_not_for_pci(self) -> None:
+        """The IOMMU of some boards serves devices of the platform only."""
+        remedy = 'Find out first why no PCI device is in an IOMMU group'
+        for driver, code in (('nouveau', 'GPU424'), (None, 'GPU425')):
+            tree = host_cases.card(
+                host={'iommu': False, 'vendor': 'ARM'}, driver=driver
+            )
+            for number in (0, 1):
+                tree.text(f'sys/kernel/iommu_groups/{number}/type', 'DMA\n')
+            tree.text('sys/class/iommu/1000005100.iommu', '')
+            codes = self.codes(tree)
+            self.assertEqual(2, codes.count('GPU428'))
+            self.assertNotIn('GPU420', codes)
+            results = [
+                result
+                for result in self.check(tree)
+                if result.code is not None
+            ]
+            for result in results:
+                self.assertNotIn('Turn on', result.remedy)
+                self.assertNotIn('off', result.evidence)
+            self.finds(code, FAIL, 'bound to', tree, remedy=remedy)
+            self.assertIn(
+                'on: 2 groups (1000005100.iommu), but no PCI device is in one',
+                ' '.join(result.evidence for result in results),
+            )
+
     def test_wrong_vendor(self) -> None:
         amd = {'vendor': trees.AMD, 'acpi': ['IVRS']}
         remedy = (
