@@ -41,6 +41,7 @@ from gpuclient.rules import nova_release as nova_release_rules
 from gpuclient.rules import options as options_rules
 from gpuclient.rules import repeated_keys as repeated_keys_rules
 from gpuclient.rules import scheduler as scheduler_rules
+from gpuclient.rules import section_names as section_names_rules
 from gpuclient.rules import placement_tracking as tracking_rules
 from gpuclient.rules import unread_configuration as unread_rules
 
@@ -156,6 +157,7 @@ def check(
     for part in deployment.split(tree):
         findings += _check_deployment(part.processes, entries, release)
     findings += options_rules.check(services, entries.release)
+    findings += section_names_rules.check(services)
     findings += unread_rules.check(tree.unread)
     machines = data_plane_rules.Machines(data_plane.machines)
     types = {service.name: service.type for service in data_plane.services}
