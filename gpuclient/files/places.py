@@ -234,9 +234,9 @@ class _OwnWalk(_Walk):
     def refuse(self, name: str, others: frozenset[tuple[str, int]]) -> None:
         for kind, number in sorted(others):
             raise exceptions.UnsafeEdit(
-                f'Cannot trust the directory {self._path}: '
+                f'Cannot trust the folder {self._path}: '
                 f'{_described(kind, number)} can replace '
-                f'{name}; choose a directory that only you can write to'
+                f'{name}; choose a folder that only you can write to'
             )
 
 
@@ -256,8 +256,8 @@ def check_own(path: str, *, make: int | None = None) -> None:
         status = os.fstat(walk.folder)
         if status.st_uid != os.geteuid():
             raise exceptions.UnsafeEdit(
-                f'Cannot trust the directory {path}: it belongs to '
-                f'{_described("user", status.st_uid)}; choose a directory '
+                f'Cannot trust the folder {path}: it belongs to '
+                f'{_described("user", status.st_uid)}; choose a folder '
                 'that belongs to you'
             )
         walk.refuse('files in it', writers(status))

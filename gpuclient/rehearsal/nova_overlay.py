@@ -224,7 +224,7 @@ def _is_usable(overlay: NovaOverlay) -> bool:
 def _unusable(overlay: NovaOverlay, reason: str) -> exceptions.RehearsalError:
     return exceptions.RehearsalError(
         f'Cannot use Nova {overlay.version} in {overlay.path}: '
-        f'{texts.one_line(reason)}. Delete this directory; the next start '
+        f'{texts.one_line(reason)}. Delete this folder; the next start '
         'installs it again'
     )
 

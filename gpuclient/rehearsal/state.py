@@ -207,12 +207,12 @@ class StateFolder:
         text = os.fspath(path)
         if not text.isprintable() or _UNSAFE & set(text):
             raise exceptions.InvalidValue(
-                f'Invalid directory {text!r}: spaces and characters such as '
+                f'Invalid folder {text!r}: spaces and characters such as '
                 '$ % ? # are not allowed'
             )
         if len(os.fsencode(text)) > _LONGEST:
             raise exceptions.InvalidValue(
-                f'Directory {text} is too long: use at most {_LONGEST} bytes, '
+                f'Folder {text} is too long: use at most {_LONGEST} bytes, '
                 'since the path of a socket in it has at most 107'
             )
         self.name = name
@@ -270,12 +270,12 @@ class StateFolder:
                 trusted_files.check_content(str(self))
         except OSError as exc:
             raise exceptions.RehearsalError(
-                f'Cannot create directory {self}: {exc.strerror}'
+                f'Cannot create folder {self}: {exc.strerror}'
             ) from exc
         if names and _MADE not in names and not self.exists():
             raise exceptions.RehearsalError(
                 f'Directory {self} is not empty and has no rehearsal cloud: '
-                'choose an empty directory'
+                'choose an empty folder'
             )
 
     def delete(self) -> list[str]:

@@ -32,6 +32,9 @@ _Findings = collections.abc.Iterator[finding.Located]
 _Services = collections.abc.Sequence[deployment.Process]
 
 _SECTION = 'filter_scheduler'
+#: Tools whose files "openstack gpu config set" edits; empty: plain files of
+#: Nova, and the custom configuration of Kolla.
+_EDITED = frozenset({'', 'RHOSO'})
 #: What examples write for the other filters of the list.
 _OTHER_FILTERS = re.compile(r'\.\.\.|…|<.*>')
 
@@ -62,7 +65,9 @@ def check(
         if filters is None:
             continue
         yield from _check_names(service, setting, filters, release)
-        yield from _check_list(setting, filters, aliases, pinned, tracked)
+        yield from _check_list(
+            service, setting, filters, aliases, pinned, tracked
+        )
     if not tracked:
         yield from _check_unset(schedulers, aliases)
 
@@ -198,6 +203,7 @@ def _stem(name: str) -> str:
 
 
 def _check_list(
+    service: deployment.Process,
     setting: configuration.Setting,
     filters: list[str],
     aliases: list[alias_rules.AliasEntry],
@@ -217,11 +223,12 @@ def _check_list(
                 f'{scheduler_filters.PCI}: '
                 + (
                     'the NUMA policy and the device type of an alias are not '
-                    'checked before a host is selected. Add it'
+                    'checked before a host is selected. '
                     if tracked
                     else 'servers are scheduled to hosts without a free '
-                    'device, and fail there. Add it'
-                ),
+                    'device, and fail there. '
+                )
+                + _add(service, scheduler_filters.PCI),
             ),
             setting.place,
         )
@@ -232,7 +239,7 @@ def _check_list(
                 f'[filter_scheduler]enabled_filters has no '
                 f'{scheduler_filters.NUMA}: servers with pinned CPUs or huge '
                 f'pages ({pinned[0].place}) are scheduled to hosts that '
-                f'cannot fit them. Add it',
+                f'cannot fit them. {_add(service, scheduler_filters.NUMA)}',
             ),
             setting.place,
         )
@@ -251,6 +258,13 @@ def _check_list(
             ),
             setting.place,
         )
+
+
+def _add(service: deployment.Process, name: str) -> str:
+    """Return how to add a filter to the list of a service."""
+    if service.tool not in _EDITED:
+        return 'Add it'
+    return f'Add it: openstack gpu config set <path> --enable-filter {name}'
 
 
 def _check_unset(

@@ -294,7 +294,7 @@ class TestOverlay(testtools.TestCase):
     def unusable(self, reason):
         self.assertEqual(
             f'Cannot use Nova 31.3.1 in {self.cache}/31.3.1: {reason}. Delete '
-            'this directory; the next start installs it again',
+            'this folder; the next start installs it again',
             self.refused(),
         )
 
@@ -345,8 +345,8 @@ class TestOverlay(testtools.TestCase):
     def test_writable_folder(self):
         self.copy().chmod(0o777)
         self.assertEqual(
-            f'Cannot trust the directory {self.cache}/31.3.1: everybody can '
-            'replace files in it; choose a directory that only you can write '
+            f'Cannot trust the folder {self.cache}/31.3.1: everybody can '
+            'replace files in it; choose a folder that only you can write '
             'to',
             self.refused(),
         )

@@ -94,7 +94,7 @@ class TestFolder(testtools.TestCase):
         )
         self.assertEqual(
             f'Directory {path} is not empty and has no rehearsal cloud: '
-            'choose an empty directory',
+            'choose an empty folder',
             str(error),
         )
 
@@ -107,7 +107,7 @@ class TestFolder(testtools.TestCase):
             state.StateFolder('x', f'{path}/below').create,
         )
         self.assertEqual(
-            f'Cannot create directory {path}/below: Not a directory',
+            f'Cannot create folder {path}/below: Not a directory',
             str(error),
         )
 

@@ -264,6 +264,11 @@ class TestList(RulesTestCase):
         (located,) = self.check(files)
         self.assertEqual('GPU310', located.finding.code)
         self.assertEqual(finding.Severity.ERROR, located.finding.severity)
+        self.assertIn(
+            'Add it: openstack gpu config set <path> --enable-filter '
+            'PciPassthroughFilter',
+            located.finding.message,
+        )
 
     def test_without_the_pci_filter_with_placement(self) -> None:
         """Placement chooses hosts that have the devices."""
