@@ -48,10 +48,10 @@ CLOUDS_YAML = 'GPUCLIENT_FUNCTIONAL_CLOUDS_YAML'
 #: Its entries: of the admin, and of a member of a project.
 ADMIN = 'functional'
 MEMBER = 'functional-member'
-#: Seconds between two looks at a condition: the first, and at most.
+#: Seconds between two checks of a condition: the first, and at most.
 _FIRST_INTERVAL, _LAST_INTERVAL = 0.05, 0.4
 T = typing.TypeVar('T')
-#: The shell in a process of its own.
+#: The shell in its own process.
 PROGRAM = (sys.executable, '-m', 'openstackclient.shell')
 
 
@@ -75,7 +75,7 @@ def run_openstack(*arguments: str) -> Result:
         with (
             unittest.mock.patch('sys.stdout', stdout),
             unittest.mock.patch('sys.stderr', stderr),
-            # It caches one client of each kind in a process, but each run of
+            # It caches a client of each service in a process, but each run of
             # the shell may be of another user.
             unittest.mock.patch.object(
                 clientmanager.ClientCache,
@@ -135,7 +135,7 @@ def count_builds(cloud: connection.Connection) -> int:
 
 
 def run_program(*arguments: str) -> Result:
-    """Run the real shell in a process of its own."""
+    """Run the real shell in its own process."""
     done = subprocess.run(
         [*PROGRAM, *arguments],
         capture_output=True,
@@ -316,7 +316,7 @@ class ShellTestCase(testtools.TestCase):
 
 
 def normalized(value: typing.Any) -> typing.Any:
-    """Return output without what differs in each run."""
+    """Return output without the values that differ in each run."""
     if isinstance(value, dict):
         return {key: normalized(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -405,7 +405,7 @@ class CloudTestCase(ShellTestCase):
         """Boot a server and wait until it has a status.
 
         It is deleted when the test ends. Tests that run at the same time share
-        the devices of the cloud: a server that shall be ACTIVE is booted again
+        the devices of the cloud: a server that must be ACTIVE is booted again
         while no host has a free device for it.
 
         :param host: The compute service to boot it on (admin only).
@@ -442,7 +442,7 @@ class CloudTestCase(ShellTestCase):
         return server
 
     def _delete_servers(self) -> None:
-        """Delete all servers of this test, side by side."""
+        """Delete all servers of this test at the same time."""
         servers, self._servers = self._servers, []
         self.delete(*servers)
 
@@ -515,7 +515,7 @@ class CommonCloudTestCase(ShellTestCase):
     """A test on a cloud that several tests of one process share.
 
     The first test starts the cloud, which ends with the process. A test
-    deletes what it makes and does not change what others rely on.
+    deletes what it creates and does not change what others rely on.
     """
 
     timeout = 300

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Clouds with a host for each thing that may be short."""
+"""Clouds with a host for each resource that can limit the capacity."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ import typing
 
 import yaml
 
-#: NVIDIA cards of which the catalogue has one type alone, so that no two hosts
+#: NVIDIA cards with one device type in the catalogue, so that no two hosts
 #: share a class.
 _PRODUCTS = {
     'type-PCI': iter(('1b38', '15f8', '1db4', '1db6', '1db1', '1db5')),
@@ -30,46 +30,46 @@ _PRODUCTS = {
         )
     ),
 }
-#: Others, of which it has none.
+#: NVIDIA cards without a device type in the catalogue.
 _UNKNOWN = iter(f'{number:04x}' for number in range(0x3000, 0x4000, 4))
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A host, and a flavor of which it holds a known number of servers."""
+    """A host, and a flavor of which a known number of servers fits."""
 
     name: str
-    #: How many servers fit, or how many at most; None if that is not known.
+    #: How many servers fit, or at most fit; None if that is unknown.
     fits: int | None
-    #: Why it is the most that can fit; empty where the figure is exact.
+    #: Why it is an upper limit; empty if the number is exact.
     at_most: str = ''
-    #: How many servers boot, where that is another number.
+    #: How many servers boot, if that is another number.
     boots: int | None = None
     #: Why Nova refuses the flavor itself.
     refused: str = ''
-    #: Another variant, whose host it has.
+    #: The variant whose host is used.
     on: str = ''
     #: Cards of the host.
     cards: int = 3
     device_type: str = 'type-PF'
     #: Whether the catalogue has the card.
     known: bool = True
-    #: Keys of a card of the spec, ``vfs``.
+    #: Keys of a card in the spec, such as ``vfs``.
     card: dict[str, typing.Any] = dataclasses.field(default_factory=dict)
     #: Keys of each ``[pci]device_spec``, and of the alias.
     device_spec: dict[str, str] = dataclasses.field(default_factory=dict)
-    #: None takes a key out.
+    #: None removes a key.
     alias: dict[str, str | None] = dataclasses.field(default_factory=dict)
-    #: Another alias of the same host, with a card of its own each.
+    #: Another alias of the same host; each has its own card.
     second: int = 0
-    #: What the flavor asks for, with {0} and {1} for the aliases.
+    #: What the flavor requests, with {0} and {1} for the aliases.
     request: str = '{0}:1'
     flavor: dict[str, int] = dataclasses.field(default_factory=dict)
     extra_specs: dict[str, str] = dataclasses.field(default_factory=dict)
     #: Lines of nova.conf before ``[pci]``.
     config: str = ''
     host: dict[str, typing.Any] = dataclasses.field(default_factory=dict)
-    #: What there is least of.
+    #: The resource that limits the number.
     limited_by: tuple[str, ...] = ('{0}',)
 
     @property
@@ -161,7 +161,7 @@ VARIANTS = (
         host={'numa': [{'cpus': '0-7', 'memory_mb': 65536}]},
         limited_by=('VCPU',),
     ),
-    # Room for twelve, and no more than the host has for each.
+    # The host has 12 VCPU, but a server can have 4 of them at most.
     Variant(
         'wide',
         0,
@@ -175,7 +175,7 @@ VARIANTS = (
         'disabled', 0, limited_by=('nova-compute is disabled: no reason',)
     ),
     Variant('zone', 3),
-    # Device types, which Placement does not show.
+    # Device types, which are not in Placement.
     Variant(
         'othertype',
         3,
@@ -200,7 +200,7 @@ VARIANTS = (
         device_spec={'resource_class': 'gpu-special'},
         alias={'resource_class': 'gpu-special'},
     ),
-    # Nova takes VCPU in place of PCPU.
+    # Nova uses VCPU instead of PCPU.
     Variant(
         'fallback',
         2,
@@ -277,7 +277,7 @@ VARIANTS = (
             )
         )
     ),
-    # Nothing that the hosts have.
+    # Resources that no host has.
     Variant(
         'nothing',
         0,
@@ -326,7 +326,7 @@ VARIANTS = (
         limited_by=('resources1:CUSTOM_PCI_10DE_1B38',),
     ),
     Variant('elsewhere', None, on='pci', extra_specs={'resources:VGPU': '1'}),
-    # Amounts and groups, as Nova reads them.
+    # Amounts and groups, as Nova parses them.
     Variant(
         'group',
         2,

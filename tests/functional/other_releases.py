@@ -31,12 +31,12 @@ import yaml
 from gpuclient.model import release as releases
 from tests.functional import base
 
-#: Of the user: tests have others.
+#: The cache of the user; tests have their own.
 _CACHE = os.environ.get(
     'XDG_CACHE_HOME', os.path.join(os.path.expanduser('~'), '.cache')
 )
 _CARD = {'vendor_id': '10de', 'product_id': '20f1'}
-#: Not a type of devices.
+#: Not a device type.
 _BAD_ALIAS = json.dumps({**_CARD, 'name': 'bad', 'device_type': 'PF'})
 
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What stands between a client and a service: a balancer, a faulty proxy."""
+"""Programs between a client and a service: a balancer and a faulty proxy."""
 
 import collections.abc
 import dataclasses
@@ -47,7 +47,7 @@ class Balancer:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        # Wakes accept() up, which close() alone does not.
+        # This wakes up accept(); close() alone does not.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
@@ -75,7 +75,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A request as it went over the wire."""
+    """A request as it was sent."""
 
     method: str
     path: str
@@ -85,18 +85,18 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """An answer in place of the service's."""
+    """A response that replaces that of the service."""
 
     status: int
     body: str = ''
     content_type: str = 'application/json'
 
 
-#: Told to hang until the client has gone.
+#: Hang until the client has disconnected.
 HANG = Answer(0)
-#: Told to close the connection without an answer.
+#: Close the connection without a response.
 DROP = Answer(0, 'drop')
-#: Told to close the connection in the middle of the service's answer.
+#: Close the connection in the middle of the service's response.
 CUT = Answer(0, 'cut')
 
 Rule: typing.TypeAlias = collections.abc.Callable[[Request], Answer | None]
@@ -108,18 +108,18 @@ class _Server(http.server.ThreadingHTTPServer):
     def handle_error(
         self, request: typing.Any, client_address: typing.Any
     ) -> None:
-        """Print no traceback for a client that has gone away."""
+        """Print no traceback for a client that has disconnected."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 class Proxy:
-    """An HTTP proxy in front of a service, which records and interferes.
+    """An HTTP proxy in front of a service that records and replaces responses.
 
-    A context manager; ``url`` is in place of the address of the service.
+    A context manager; ``url`` replaces the address of the service.
 
     :param url: Address of the service.
-    :param rule: Gives an answer in place of the service's, or None.
+    :param rule: Returns a response that replaces the service's, or None.
     """
 
     def __init__(self, url: str, rule: Rule = lambda request: None) -> None:
@@ -147,7 +147,7 @@ class Proxy:
         self._server.server_close()
 
     def paths(self, method: str = 'GET') -> list[str]:
-        """Return the paths asked for, without their queries."""
+        """Return the requested paths, without their queries."""
         return [
             request.path.partition('?')[0]
             for request in self.requests

@@ -10,15 +10,15 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Random flavors: how many servers fit is said before, and then booted.
+"""Predict how many servers of random flavors fit, and boot them.
 
 ::
 
     python -m tests.functional.random_capacity --count 300 --seed 7
 
-A flavor uses the devices of one host alone, so that as many flavors as there
-are hosts are tried at once. If the figure is exact, that many servers must
-boot, and no more; if it is the most that can fit, at most that number. The
+A flavor only uses the devices of one host, so that as many flavors as there
+are hosts are tried at once. If the number is exact, that many servers must
+boot, and no more; if it is an upper limit, at most that number. The
 flavors are spread over clouds with different settings of nova-scheduler.
 """
 
@@ -49,10 +49,10 @@ from gpuclient.operations import capacity_report
 
 from tests.functional import base
 
-#: Models of which the catalogue has one type alone: two families of hosts.
+#: Models with one device type in the catalogue: two families of hosts.
 _PCI = ('1b38', '15f8', '1db4', '1db6', '1db1', '1db5', '1db8', '1df6')
 _PF = ('20f1', '20b5', '20b0', '20b2', '20f5', '20f3', '20b7', '2236')
-#: More than so many servers of a flavor are not booted.
+#: The largest number of servers of a flavor that are booted.
 _MOST = 9
 _SECONDS = 300
 
@@ -133,7 +133,7 @@ class _Host:
 
     @property
     def aliases(self) -> dict[str, dict[str, str]]:
-        """Right ones first, then those with another type."""
+        """Valid ones first, then those with another device type."""
         ids = {'vendor_id': '10de', 'product_id': self.product}
         kind = 'type-VF' if self.vfs else self.device_type
         other = 'type-PCI' if kind != 'type-PCI' else 'type-PF'
@@ -201,7 +201,7 @@ class _Host:
 
 
 def _hosts() -> list[_Host]:
-    """Return hosts that differ in all that decides."""
+    """Return hosts that differ in everything that affects the capacity."""
     pinned = '[compute]\ncpu_dedicated_set = 2-7\ncpu_shared_set = 0-1\n'
     dedicated = '[compute]\ncpu_dedicated_set = 0-7\n'
     return [
@@ -245,7 +245,7 @@ def _hosts() -> list[_Host]:
         ),
         _Host('vf0', '3000', 'type-VF', 1, vfs=3),
         _Host('vf1', '3001', 'type-VF', 2, vfs=2, traits='CUSTOM_FAST'),
-        # Of a type that the catalogue does not expect.
+        # A device type that the catalogue does not expect.
         _Host('odd0', '2230', 'type-PF', 2),
         _Host('odd1', '2231', 'type-PCI', 2),
     ]
@@ -253,7 +253,7 @@ def _hosts() -> list[_Host]:
 
 def _random_flavor(rng: random.Random, host: _Host) -> dict[str, typing.Any]:
     specs: dict[str, str] = {}
-    # Most of many together leave no host.
+    # Many traits together usually exclude every host.
     number = rng.choice((0, 0, 0, 1, 1, 1, 1, 2, 2, 3))
     for key in rng.sample(sorted(_SPECS), number):
         specs[key.format(c=host.placement_class)] = rng.choice(_SPECS[key])
@@ -284,14 +284,14 @@ class _Trial:
     host: _Host
     flavor: flavor_model.Flavor
     forecast: capacity.Forecast
-    #: What nova-api said in place of taking a request.
+    #: HTTP statuses of the requests that nova-api refused.
     answers: list[int] = dataclasses.field(default_factory=list)
     active: int = 0
 
     def is_open(self, number: int) -> bool:
-        """Return whether another server is to be tried.
+        """Return whether to try another server.
 
-        One more than fit, and none when one did not get a host.
+        One more than fits; none after a server got no host.
         """
         return (
             self.forecast.count is not None
@@ -324,7 +324,7 @@ class _Run:
     def round(
         self, wanted: list[tuple[_Host, dict[str, typing.Any]]]
     ) -> list[_Trial]:
-        """Forecast and boot a flavor of each host."""
+        """Predict the capacity for a flavor of each host; boot its servers."""
         by_id = {self._create(spec): host for host, spec in wanted}
         flavors = {
             flavor.id: flavor
@@ -362,7 +362,7 @@ class _Run:
             name=f'random-{time.monotonic_ns()}', **spec
         )
         if specs:
-            # As an old client does, of which nothing is validated.
+            # As an old client does, whose requests are not validated.
             response = self._cloud.compute.post(
                 f'/flavors/{flavor.id}/os-extra_specs',
                 json={'extra_specs': specs},
@@ -416,10 +416,10 @@ class _Run:
 
 
 def _set_up(cloud: connection.Connection, settings: str) -> None:
-    """Make aggregates whose effect depends on settings."""
+    """Create aggregates whose effect depends on settings."""
     project = cloud.current_project_id
     if 'limit_tenants' not in settings:
-        # With an aggregate of its own alone, no figure of others is exact.
+        # If only this host has an aggregate, no other number is exact.
         project = f'{project},{"e" * 32}'
     for number, (hosts, metadata) in enumerate(
         (
@@ -452,7 +452,7 @@ def _tell(text: str) -> None:
 
 
 def run(count: int, seed: int) -> int:
-    """Try random flavors; return how many figures were wrong."""
+    """Try random flavors; return how many numbers were wrong."""
     rng = random.Random(seed)
     start = time.monotonic()
     verdicts: collections.Counter[str] = collections.Counter()
@@ -556,7 +556,7 @@ def main() -> int:
         '--seed', type=int, default=random.SystemRandom().randrange(10**6)
     )
     arguments = parser.parse_args()
-    # The cloud is stopped then, too.
+    # The cloud is also stopped in this case.
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(1))
     return 1 if run(arguments.count, arguments.seed) else 0
 

@@ -110,7 +110,7 @@ class TestCreate(AliasTestCase):
             f'[filter_scheduler]\npci_in_placement = 1\n\n[pci]\n{LINE}\n',
             pathlib.Path(api).read_text(),
         )
-        # Once more: nothing to do, nothing to restart.
+        # A second run changes nothing, so nothing needs a restart.
         again = self.create(
             'nvidia_a2', *A2, '--config', both, '--api-config', api
         )
@@ -224,7 +224,7 @@ class TestCreate(AliasTestCase):
             self.assertIn(message, result.stderr)
             self.assertIn(os.fspath(path), result.stderr)
             self.assertEqual(1, len(result.stderr.strip().splitlines()))
-        # What could not be written is shown as a patch.
+        # The edit that could not be written is shown as a patch.
         self.assertIn(f'+{LINE}\n', result.stdout)
         self.assertEqual('[pci]\n', pathlib.Path(good).read_text())
 
@@ -249,7 +249,7 @@ class TestCreate(AliasTestCase):
         self.assertIn('GPU116', shown['warnings'][-1])
 
     def test_nova_reads_the_written_alias(self) -> None:
-        """The line survives oslo.config and Nova's own reader."""
+        """oslo.config and Nova's own parser read the line."""
         import nova.conf
         from nova.pci import request
         from oslo_config import cfg
@@ -369,7 +369,7 @@ class TestListAndShow(AliasTestCase):
         self.assertIn(wrong.name, rows['nosuch']['Flavors'])
         self.assertEqual('not defined', rows['nosuch']['Nova API'])
         self.assertIsNone(rows['nosuch']['Total'])
-        # No flavor asks for it, so nova-api was not asked.
+        # No flavor requests it, so nova-api was not asked.
         self.assertEqual([f'{file}, line 2'], rows['mine']['Defined In'])
         self.assertEqual('unknown', rows['mine']['Nova API'])
         self.assertEqual(6, rows['mine']['Total'])
@@ -524,7 +524,7 @@ class TestSetAndDelete(AliasTestCase):
         self.assertIn(server.name, message)
 
     def test_values_of_rhoso(self) -> None:
-        """The diff touches its lines only; once more changes nothing."""
+        """The diff changes only its lines; a second run changes nothing."""
         path = self.folder / 'values.yaml'
         path.write_text(
             '# mine\n'

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""``openstack gpu alias verify``: what it says, and what it leaves behind."""
+"""``openstack gpu alias verify``: its answers, and what it leaves behind."""
 
 import json
 import pathlib
@@ -88,7 +88,7 @@ class TestVerify(base.CloudTestCase):
         )
 
     def test_other_responses_are_unknown(self) -> None:
-        """Whatever else comes is never taken for a yes."""
+        """No other response counts as ``defined``."""
         flavor = self.make_flavor('nvidia_a2:1')
         for answer, message in (
             (
@@ -146,7 +146,7 @@ class TestVerifyReplicas(test_rehearsal_hosts.DifferingHostsTestCase):
         self.assertGreater(answers['nvidia_a2', 'defined'], 5)
         self.assertGreater(answers['nvidia_a2', 'not defined'], 5)
 
-        # Nothing is left: no server, no flavor, no allocation.
+        # Nothing is left behind: no server, no flavor, no allocation.
         self.assertEqual(before, rows(folder))
         self.assertEqual([], list(self.connect().compute.servers()))
         self._interrupt_and_kill()
@@ -181,7 +181,7 @@ class TestVerifyReplicas(test_rehearsal_hosts.DifferingHostsTestCase):
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            # Whoever runs tests in the background ignores it.
+            # A shell that runs tests in the background ignores it.
             preexec_fn=lambda: signal.signal(
                 signal.SIGINT, signal.default_int_handler
             ),
@@ -194,7 +194,7 @@ class TestVerifyReplicas(test_rehearsal_hosts.DifferingHostsTestCase):
         return process.returncode
 
     def _interrupt_and_kill(self) -> None:
-        """Ctrl-C takes the flavor away; after a kill the next run does."""
+        """Ctrl-C deletes the flavor; after a kill the next run does."""
         self._killed(signal.SIGINT)
         self.assertEqual([], self.flavors())
         self.assertEqual(-signal.SIGKILL, self._killed(signal.SIGKILL))

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Whether the clouds of the benchmark are like those that Nova makes."""
+"""The clouds of the benchmark are like those that Nova creates."""
 
 import typing
 
@@ -30,7 +30,7 @@ class TestModel(base.CloudTestCase):
         )
 
     def test_devices(self) -> None:
-        """Names, inventories, traits and place in the tree."""
+        """Names, inventories, traits and parents of the providers."""
         novas: dict[int, dict[str, typing.Any]] = {}
         for provider in self.get(
             '/resource_providers', required=reader.MANAGED

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How many more servers fit: said before, and booted until none does."""
+"""How many more servers fit: predicted, and booted until no more fit."""
 
 import collections
 import json
@@ -23,13 +23,13 @@ import yaml
 from tests.functional import base
 from tests.functional import capacity
 
-#: Servers that may be built at once. Where more are built on a busy machine,
+#: Servers that may be built at once. If more are built on a busy machine,
 #: requests time out: Nova looks for another host, and no other host fits.
 _BUILDS = 8
 
 
 class TestForecast(base.OwnCloudTestCase):
-    """The forecast of each variant is what Nova then boots."""
+    """Nova boots as many servers of each variant as predicted."""
 
     timeout = 500
 
@@ -55,7 +55,7 @@ class TestForecast(base.OwnCloudTestCase):
                     self._check_host(variant, aliases)
         self._ask_for_some(aliases)
         self._boot_all(cloud, flavors)
-        # Now servers say what their aliases mean; nobody else does.
+        # Now the aliases can only be inferred from servers.
         inferred = self._list('--long')
         self.assertEqual(0, inferred['pci']['Fits'])
         self.assertEqual(
@@ -67,14 +67,14 @@ class TestForecast(base.OwnCloudTestCase):
         )
         self.assertIsNone(inferred['wide']['Fits'])
         self._metrics(aliases)
-        # Nothing fits any more, and the forecast says that, too.
+        # No more servers fit, and the command reports that, too.
         for name, row in self._list(*aliases).items():
             variant = next(
                 each for each in capacity.VARIANTS if each.name == name
             )
             if variant.booted == variant.fits:
                 self.assertEqual(0, row['Fits'], row)
-        # What is left strands, for want of what the variant is short of.
+        # Free devices are stranded, limited by the resource of the variant.
         result = self.run_command(
             *('gpu', 'capacity', 'list', '--stranded', '-f', 'json'), *aliases
         )
@@ -86,7 +86,7 @@ class TestForecast(base.OwnCloudTestCase):
         self.assertNotIn('pci', left)
 
     def _list(self, *arguments: str) -> dict[str, typing.Any]:
-        """List flavors, of which one is not known (exit status 1)."""
+        """List flavors, one of which is unknown (exit status 1)."""
         return {
             row['Flavor']: row
             for row in self.openstack(
@@ -98,7 +98,7 @@ class TestForecast(base.OwnCloudTestCase):
     def _check(
         self, variant: capacity.Variant, listed: dict[str, typing.Any]
     ) -> None:
-        """Hold what is said of a flavor against the variant."""
+        """Compare the output for a flavor with the variant."""
         self.assertEqual(variant.fits, listed['Fits'])
         if variant.fits is None:
             self.assertIsNone(listed['Exact'])
@@ -120,7 +120,7 @@ class TestForecast(base.OwnCloudTestCase):
     def _check_host(
         self, variant: capacity.Variant, aliases: tuple[str, ...]
     ) -> None:
-        """Hold what is said of its host against the variant."""
+        """Compare the output for its host with the variant."""
         shown = self.openstack(
             *('gpu', 'capacity', 'show', variant.name, '-f', 'json'), *aliases
         )
@@ -140,7 +140,7 @@ class TestForecast(base.OwnCloudTestCase):
             )
 
     def _boot_all(self, cloud: typing.Any, flavors: dict[str, str]) -> None:
-        """Boot what fits, and one more."""
+        """Boot as many servers as fit, and one more."""
         for variant in capacity.VARIANTS:
             if variant.booted:
                 self._boot(cloud, flavors[variant.name], variant.booted)
@@ -159,7 +159,7 @@ class TestForecast(base.OwnCloudTestCase):
         )
 
     def _metrics(self, aliases: tuple[str, ...]) -> None:
-        """What is booted is in the text, and the file is replaced whole."""
+        """The text has the booted servers; the file is replaced as a whole."""
         text = self.openstack('gpu', 'metrics', 'show', *aliases)
         path = self.directory / 'gpu.prom'
         path.write_text('old')
@@ -217,7 +217,7 @@ class TestForecast(base.OwnCloudTestCase):
             )
 
     def _ask_for_some(self, aliases: tuple[str, ...]) -> None:
-        """Ask for a zone, a project, one flavor; and in vain."""
+        """List for a zone, a project and a flavor, and for unknown names."""
         self.assert_golden('capacity_list', self._list(*aliases)['memory'])
         self.assert_golden(
             'capacity_show',
@@ -230,7 +230,7 @@ class TestForecast(base.OwnCloudTestCase):
         self.assertEqual(
             (3, 0), (in_zone['zone']['Fits'], in_zone['pci']['Fits'])
         )
-        # No aggregate has this one, and Nova leaves out no host for it.
+        # No aggregate has this zone, and Nova excludes no host for it.
         in_zone = self._list('--availability-zone', 'nova', *aliases)
         self.assertEqual(
             (3, 3), (in_zone['zone']['Fits'], in_zone['pci']['Fits'])
@@ -346,7 +346,7 @@ class TestForecast(base.OwnCloudTestCase):
         *,
         may_be_refused: bool = False,
     ) -> None:
-        """Create servers: all are booted, or none of them."""
+        """Create servers: either all of them boot, or none."""
         base.wait_until(
             lambda: base.count_builds(cloud) < _BUILDS,
             300,

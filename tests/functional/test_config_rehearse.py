@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Trees of configuration in a real Nova."""
+"""Configuration trees in a real Nova."""
 
 import os
 import pathlib
@@ -110,7 +110,7 @@ class TestRehearse(base.OwnCloudTestCase):
                 ('service', 'nova-api-1', 'started', None, None, []),
                 ('service', 'nova-conductor', 'started', None, None, []),
                 ('service', 'nova-scheduler', 'started', None, None, []),
-                # pci_in_placement is in nova.conf, which both read, too.
+                # pci_in_placement is in nova.conf, which both also read.
                 ('service', 'nova-compute', 'refused', None, None, _CODES),
                 ('service', 'nova-compute', 'started', None, None, []),
                 ('device', 'unknown', 'missing', None, None, _CODES),
@@ -163,7 +163,7 @@ class TestRehearse(base.OwnCloudTestCase):
         )
 
     def _check_kept_cloud(self):
-        """It is running, and has no secret of the configuration."""
+        """The cloud is running, and has no secret of the configuration."""
         cloud = self.openstack(
             'gpu', 'rehearsal', 'show', 'kept', '-f', 'json'
         )

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Clouds that fail: one clear line each, and no answer silently partial."""
+"""Clouds that fail: each error is one line, and no result silently partial."""
 
 import contextlib
 import itertools
@@ -98,7 +98,7 @@ _SOURCES = (
 
 class TestFailures(base.CloudTestCase):
     def failed(self, *arguments: str, os_cloud: str | None = None) -> str:
-        """Run a command that has nothing to show; return its one line."""
+        """Run a command without output; return its one-line error."""
         result = self.run_command(*arguments, os_cloud=os_cloud)
         self.assertEqual((1, ''), (result.status, result.stdout.strip()))
         self.assertEqual(1, len(result.stderr.strip().splitlines()))
@@ -121,7 +121,7 @@ class TestFailures(base.CloudTestCase):
         self.configure(placement_service_type='absent')
         for command in READS:
             self.assertIn('asking Placement failed', self.failed(*command))
-        # Others go on, and say what is missing.
+        # Others continue, and report what is missing.
         flavor = self.make_flavor('nvidia_pci:1')
         server = self.boot(flavor)
         result = self.run_command('gpu', 'server', 'list', '-f', 'json')
@@ -161,7 +161,7 @@ class TestFailures(base.CloudTestCase):
             for command in READS:
                 self.assertIn(message, self.failed(*command))
             if answer.status == 503:
-                # It may be there again in a moment.
+                # It may respond again after a moment.
                 self.assertEqual(
                     8, between.paths().count('/resource_providers')
                 )
@@ -172,7 +172,7 @@ class TestFailures(base.CloudTestCase):
             self.boot(flavor)
 
     def test_placement_stops_responding(self) -> None:
-        """Rows that are there are shown, what is missing is named."""
+        """Rows that could be read are shown; missing ones are reported."""
         self.boot_two()
         self.configure(api_timeout=0.5)
 
@@ -191,12 +191,12 @@ class TestFailures(base.CloudTestCase):
         self.assertEqual([None] * len(used), [row['Servers'] for row in used])
         self.assertNotEqual('', result.stderr.strip())
         for line in result.stderr.strip().splitlines():
-            # On a busy machine Nova, too, may need longer than that.
+            # On a busy machine, even Nova may need longer than that.
             self.assertRegex(line, '(servers that hold|consumer |names of ).*')
             self.assertIn('timed out', line)
 
     def test_truncated_response(self) -> None:
-        """Placement's bulk read fails, and one device with it."""
+        """A bulk read of Placement fails, and the read of one device."""
         refused = []
 
         def rule(request: proxy.Request) -> proxy.Answer | None:
@@ -231,7 +231,7 @@ class TestFailures(base.CloudTestCase):
         )
 
     def test_nova_and_keystone_fail(self) -> None:
-        """Names are missing, devices are not."""
+        """Names are missing, but no devices."""
         self.boot_two()
 
         def busy(request: proxy.Request) -> proxy.Answer | None:
@@ -258,7 +258,7 @@ class TestFailures(base.CloudTestCase):
                     self.assertEqual(1, len(row['Servers']))
 
     def test_error_names_the_source_that_failed(self) -> None:
-        """Each source that is away is named, and the rest is shown."""
+        """Each source that fails is reported, and the rest is shown."""
         self.boot(self.make_flavor('nvidia_pci:1'))
         nova_conf = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         nova_conf /= 'nova.conf'
@@ -273,7 +273,7 @@ class TestFailures(base.CloudTestCase):
                 os.fspath(nova_conf) if argument == 'CONFIG' else argument
                 for argument in command
             ]
-            # Where one host is asked, it is not the request that is refused.
+            # For the devices of a host: Placement is busy, and refuses nothing.
             answer = proxy.Answer(
                 503 if message.startswith('PCI') else 500, 'busy', 'text/plain'
             )
@@ -287,7 +287,7 @@ class TestFailures(base.CloudTestCase):
                 return answer if re.match(pattern, asked) else None
 
             with self.subTest(message, command=command):
-                # All others are there again.
+                # All other services respond again.
                 self.useFixture(
                     fixtures.EnvironmentVariable(
                         'OS_CLIENT_CONFIG_FILE', os.environ[base.CLOUDS_YAML]
@@ -304,7 +304,7 @@ class TestFailures(base.CloudTestCase):
         return str(provider.id)
 
     def test_alias_that_nova_does_not_validate(self) -> None:
-        """It is left open, and what was made to find out is deleted."""
+        """A note says so, and a server that was created is deleted."""
         flavor = self.make_flavor()
 
         def busy(request: proxy.Request) -> proxy.Answer | None:
@@ -339,7 +339,7 @@ class TestFailures(base.CloudTestCase):
         )
 
     def test_hidden_extra_specs(self) -> None:
-        """Nova's policy may hide from members what flavors ask for."""
+        """Nova's policy may hide the extra specs of flavors from members."""
         self.boot(self.make_flavor('nvidia_pci:1'), os_cloud=base.MEMBER)
         compute = self.connect(base.MEMBER).compute
 
@@ -364,7 +364,7 @@ class TestFailures(base.CloudTestCase):
             )
 
     def test_alias_without_a_known_definition(self) -> None:
-        """What strands is not said as if its flavor were not there."""
+        """Stranded devices are not reported as if the flavor did not exist."""
         flavor = self.make_flavor('unheard_of:1')
         result = self.run_command(
             'gpu', 'capacity', 'list', '--stranded', '-f', 'json'
@@ -374,7 +374,7 @@ class TestFailures(base.CloudTestCase):
         self.assertIn('unheard_of', result.stderr)
 
     def test_failed_lookup_of_a_project(self) -> None:
-        """A project is asked for by name, and the answer is odd."""
+        """A project is looked up by name, and the response is invalid."""
         two = json.dumps(
             {
                 'projects': [
@@ -414,7 +414,7 @@ class TestFailures(base.CloudTestCase):
         self.openstack('gpu', 'server', 'list', '--project', 'demo')
 
     def test_flavor_that_cannot_be_deleted_is_named(self) -> None:
-        """What was made to ask for an alias, and not deleted, is named."""
+        """A flavor created to verify an alias, and not deleted, is reported."""
         flavor = self.make_flavor()
         shown = {
             'id': flavor.id,
@@ -428,7 +428,7 @@ class TestFailures(base.CloudTestCase):
             if request.method == 'DELETE':
                 return proxy.Answer(500, 'busy', 'text/plain')
             if '/flavors/detail' in request.path:
-                # None of them asks for an alias.
+                # None of them requests an alias.
                 return proxy.Answer(200, json.dumps({'flavors': [shown]}))
             return None
 
@@ -456,9 +456,9 @@ class TestFailures(base.CloudTestCase):
 
 
 class _Seldom:
-    """A rule that interferes with the first request of every twenty.
+    """A rule that replaces the response to the first of every twenty requests.
 
-    Candidate queries are refused, so that each device is asked for on its
+    Candidate queries are refused, so that each device is requested on its
     own, several at once.
     """
 
@@ -481,7 +481,7 @@ def _refuse_candidates(request: proxy.Request) -> proxy.Answer | None:
 
 
 class TestRecovery(base.CommonCloudTestCase):
-    """A Placement that fails now and then is read to the last device."""
+    """All devices are read from a Placement that sometimes fails."""
 
     name = 'sixteen'
     arguments = ('--hosts', '2', '--gpus', '8')
@@ -509,7 +509,7 @@ class TestRecovery(base.CommonCloudTestCase):
                 self.assertGreaterEqual(rule.hits, 3)
 
     def test_resource_provider_of_one_host_fails(self) -> None:
-        """What never answers is named; all others are exact."""
+        """A provider that never responds is reported; all others are exact."""
         expected = self.rows()
         lost = expected[0]['Provider ID']
 
@@ -534,7 +534,7 @@ class TestRecovery(base.CommonCloudTestCase):
         )
 
     def test_expired_token(self) -> None:
-        """A token expires while eight threads read: nobody notices."""
+        """A token expires while eight threads read; the output is complete."""
         expected = self.rows()
         expired: set[str] = set()
         together = threading.Barrier(4)
@@ -546,7 +546,7 @@ class TestRecovery(base.CommonCloudTestCase):
                 expired.add(token)
             if token in expired:
                 refused.append(request.path)
-                # All of them hear of it at the same time.
+                # All of them get the response at the same time.
                 with contextlib.suppress(threading.BrokenBarrierError):
                     together.wait(2)
                 return proxy.Answer(401, '{"message": "expired"}')
@@ -567,7 +567,7 @@ class TestRecovery(base.CommonCloudTestCase):
 
 
 class TestServersOfAHost(base.CloudTestCase):
-    """Nova is asked for the servers of the hosts in question only."""
+    """Only the servers of the hosts with devices are requested from Nova."""
 
     def names(self) -> set[str]:
         rows = self.openstack(
@@ -589,7 +589,7 @@ class TestServersOfAHost(base.CloudTestCase):
         self.assertIn(
             '^(edpm-compute-1[.]ctlplane[.]example[.]com)$', asked[0]
         )
-        # One that Nova has on another host is asked for by its id.
+        # A server that Nova has on another host is requested by its ID.
         between.rule = lambda request: (
             proxy.Answer(200, '{"servers": []}')
             if '/servers/detail' in request.path
@@ -598,7 +598,7 @@ class TestServersOfAHost(base.CloudTestCase):
         self.assertIn(server.name, self.names())
 
     def test_no_other_servers(self) -> None:
-        """Nova itself leaves out what is on other hosts."""
+        """Nova itself filters out servers on other hosts."""
         server = self.boot(self.make_flavor('nvidia_pci:1'))
         other = self.boot(self.make_flavor('nvidia_vf:1'))
         compute = self.connect().compute
@@ -608,5 +608,5 @@ class TestServersOfAHost(base.CloudTestCase):
         ids = {server.uuid for server in listed}
         self.assertIn(server.id, ids)
         self.assertNotIn(other.id, ids)
-        # One of another test may be on no host yet.
+        # A server of another test may not have a host yet.
         self.assertLessEqual({server.host for server in listed}, {HOST, None})

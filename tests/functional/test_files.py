@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Commands on files alone, which need no cloud."""
+"""Commands that only need files, not a cloud."""
 
 import json
 import os

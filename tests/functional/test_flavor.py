@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""``openstack gpu flavor`` on a real Nova: what it writes, and refuses."""
+"""``openstack gpu flavor`` with a real Nova: what it writes and refuses."""
 
 import json
 import pathlib
@@ -50,11 +50,11 @@ class TestFlavor(base.CloudTestCase):
         self.assertEqual('nvidia_vf:1', self.specs(flavor)[SPEC])
         self.set(flavor, '--no-alias')
         self.assertEqual({}, self.specs(flavor))
-        # Nothing is there to clear: nothing goes wrong.
+        # There are no aliases to remove, which is not an error.
         self.set(flavor, '--no-alias')
 
     def test_microversion(self) -> None:
-        """2.86 on the wire, whatever the client's default is."""
+        """Requests have 2.86, regardless of the client's default."""
         flavor = self.make_flavor()
         between = self.through('compute')
         for default in ((), ('2.1',), ('2.100',)):
@@ -161,7 +161,7 @@ class TestFlavor(base.CloudTestCase):
                 'nvidia_a2:1',
             ),
         )
-        # argparse's own.
+        # The error of argparse.
         self.refused(
             *('gpu', 'flavor', 'set', flavor.name, '--numa-policy', 'near'),
             status=2,
@@ -182,7 +182,7 @@ class TestFlavor(base.CloudTestCase):
         )
 
     def test_stored_by_an_old_client(self) -> None:
-        """What makes every boot fail, or gives no device, is said."""
+        """Values that make boots fail, or give no device, are reported."""
         for specs, code in (
             ({SPEC: ''}, 'GPU702'),
             ({SPEC: 'nvidia_a2:-1'}, 'GPU701'),
@@ -269,7 +269,7 @@ class TestFlavor(base.CloudTestCase):
         )
 
     def test_lost_update(self) -> None:
-        """Somebody else writes between our write and our look at it."""
+        """Another user changes the flavor between the write and the check."""
         flavor = self.make_flavor()
         compute = self.connect().compute
         wrote = []
@@ -310,7 +310,7 @@ class TestFlavor(base.CloudTestCase):
         self.assertFalse(shown['is_public'])
         listed = self.as_member('gpu', 'flavor', 'list', '-f', 'json')
         self.assertIn(name, [row['Name'] for row in listed])
-        # The same again changes nothing; a script may do so every night.
+        # A second run changes nothing; a script may run it every night.
         again = self.openstack(
             *('gpu', 'flavor', 'create', name, '--ram', '1024', '--vcpus'),
             *('2', '--disk', '1', '--alias', 'nvidia_a2:1', '--project'),
@@ -409,7 +409,7 @@ class TestFlavor(base.CloudTestCase):
         self.assertNotIn(asks.name, [row['Name'] for row in visible])
 
     def test_definition_of_an_alias(self) -> None:
-        """Only files tell the device type that a flavor requests."""
+        """Only files show the device type that a flavor requests."""
         flavor = self.make_flavor('nvidia_a2:1')
         show = ('gpu', 'flavor', 'show', flavor.name, '-f', 'json')
         self.assertEqual([], self.openstack(*show)['findings'])
@@ -439,7 +439,7 @@ class TestFlavor(base.CloudTestCase):
         self.assertEqual({SPEC: 'nvidia_a2:1'}, self.specs(flavor))
 
     def test_nova_is_too_old(self) -> None:
-        """One clear line; nothing is sent that it would not check."""
+        """The error is one line; nothing that Nova does not validate is sent."""
         flavor = self.make_flavor()
         between = self.through('compute')
 

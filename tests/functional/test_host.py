@@ -36,7 +36,7 @@ class TestHost(base.ShellTestCase):
         self.root = os.fspath(trees.nouveau().write(self.folder / 'nouveau'))
 
     def test_bundle_and_script_agree(self) -> None:
-        """A bundle, made either way, says what the host says."""
+        """A bundle of either command gives the results of the host itself."""
         bundle = os.fspath(self.folder / 'made.tar')
         self.openstack(
             'gpu', 'host', 'bundle', 'create', bundle, '--root', self.root
@@ -79,9 +79,9 @@ class TestHost(base.ShellTestCase):
         self.refused(*check, '--fail-on', 'x', status=2)
 
     def test_this_machine(self) -> None:
-        """Rows, or none, and nothing else."""
+        """The output is rows or nothing."""
         result = self.run_command('gpu', 'host', 'show', '-f', 'json')
-        # What may not be read here is named.
+        # Files that cannot be read here are reported.
         self.assertIn(result.status, (0, 1), result.stderr)
         self.assertTrue(result.stderr or not result.status)
         if not json.loads(result.stdout) and not result.status:

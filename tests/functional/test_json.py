@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What programs read: the JSON of every command, key by key."""
+"""The JSON of every command, key by key."""
 
 import os
 import pathlib
@@ -27,7 +27,7 @@ _ALIAS = (
 
 
 class TestJSON(base.CloudTestCase):
-    """On host edpm-compute-4 and its alias, which are left to this class."""
+    """Uses edpm-compute-4 and its alias, which no other class uses."""
 
     def json(self, name: str, *arguments: str, member: bool = False) -> None:
         run = self.as_member if member else self.openstack
@@ -35,7 +35,7 @@ class TestJSON(base.CloudTestCase):
 
     def test_commands(self) -> None:
         flavor = self._check_flavor()
-        # It holds both cards: which of two servers has which is chance.
+        # Which of the two servers has which card is random.
         server = self.boot(flavor, name='golden-admin')
         self._check_placement()
         self._check_aliases()

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Several clouds and regions side by side."""
+"""Several clouds and regions in one command."""
 
 import os
 import typing
@@ -28,7 +28,7 @@ _CLOSED = 'http://127.0.0.1:9'
 
 
 class _Connection(connection.Connection):
-    """A connection that is listed while it is open."""
+    """A connection that is in a list while it is open."""
 
     opened: typing.ClassVar[list[connection.Connection]] = []
 
@@ -59,7 +59,7 @@ class TestMultiCloud(base.CommonCloudTestCase):
         )
 
     def add_clouds(self) -> None:
-        """Add a second name of the cloud, and a cloud that does not answer."""
+        """Add a second name of the cloud, and a cloud that is not running."""
         path = os.environ['OS_CLIENT_CONFIG_FILE']
         with open(path, encoding='utf-8') as stream:
             document = yaml.safe_load(stream)
@@ -87,7 +87,7 @@ class TestMultiCloud(base.CommonCloudTestCase):
             [(row['Cloud'], row['Region']) for row in rows],
         )
         self.assertEqual(['Cloud', 'Region', 'Host'], list(rows[0])[:3])
-        # One that does not answer is named, and the others are listed.
+        # A cloud that does not respond is reported; the others are listed.
         result = self.run_command(
             *_LIST, '--cloud', 'away', '--cloud', self.name
         )
@@ -115,7 +115,7 @@ class TestMultiCloud(base.CommonCloudTestCase):
         self.assertEqual([], _Connection.opened)
 
     def test_without_the_options(self) -> None:
-        """It is a list of one cloud, without the columns."""
+        """One cloud is listed, without the columns."""
         self.os_cloud = self.name
         self.assertEqual('Host', next(iter(self.openstack(*_LIST)[0])))
         self.os_cloud = None
@@ -161,7 +161,7 @@ class TestMultiCloud(base.CommonCloudTestCase):
                 self.addCleanup(self.identity.delete_endpoint, endpoint)
 
     def test_catalog_without_placement(self) -> None:
-        """No cloud is left out without a message."""
+        """No cloud is omitted without a message."""
         (service,) = self.identity.services(type='placement')
         for endpoint in self.identity.endpoints(service_id=service.id):
             self.identity.delete_endpoint(endpoint)

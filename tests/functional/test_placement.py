@@ -89,7 +89,7 @@ class TestPlacement(base.CloudTestCase):
         self.assertEqual([], self.list('--resource-class', 'CUSTOM_NONE'))
 
     def test_functions_of_one_device(self) -> None:
-        """A PF stands for its VFs, which several servers may hold."""
+        """The provider of a PF has its VFs, which several servers may hold."""
         flavor = self.make_flavor('nvidia_vf:1')
         servers = {self.boot(flavor).id for _server in range(2)}
         rows = self.list('--host', 'edpm-compute-2')
@@ -200,7 +200,7 @@ class TestPlacement(base.CloudTestCase):
         return json.loads(result.stdout)
 
     def test_devices_that_compute_hosts_should_report(self) -> None:
-        """The gate before pci_in_placement is switched on."""
+        """The check before pci_in_placement is set."""
         good = (
             'device_spec = {"address": "0000:04:00.0", "vendor_id": "10de", '
             '"product_id": "20f1"}\n'
@@ -258,7 +258,7 @@ class TestPlacement(base.CloudTestCase):
             )
 
     def test_orphaned_consumer(self) -> None:
-        """An allocation whose server Nova does not have is called so."""
+        """An allocation whose server Nova does not have is orphaned."""
         placement = self.connect().placement
         (row,) = [
             row
@@ -292,7 +292,7 @@ class TestPlacement(base.CloudTestCase):
             )
 
     def test_as_a_member(self) -> None:
-        """There is nothing to show: the policy is named."""
+        """Nothing can be shown: the error names the policy."""
         for arguments in (('list',), ('show', 'edpm-compute-0')):
             message = self.refused(
                 'gpu', 'placement', *arguments, os_cloud=base.MEMBER
@@ -333,7 +333,7 @@ class TestServer(base.CloudTestCase):
         self.assertIn(members, self.list('--all-projects', '--user', user))
         self.assertNotIn(admins, self.list('--all-projects', '--user', user))
 
-        # What policy hides from a member is null, and no error.
+        # Values that policy hides from a member are null, not an error.
         mine = self.list(os_cloud=base.MEMBER)
         self.assertNotIn(admins, mine)
         self.assertIsNone(mine[members]['Devices'])
@@ -373,7 +373,7 @@ class TestServer(base.CloudTestCase):
             f'More than one project has the name {name!r}',
             self.refused('gpu', 'server', 'list', '--project', name),
         )
-        # Whom policy hides them from can give an ID, which nobody checks.
+        # A user without permission can pass an ID, which is not checked.
         self.assertIn(
             'get_all_tenants',
             self.refused(
@@ -397,7 +397,7 @@ class TestServer(base.CloudTestCase):
         )
 
     def test_hostile_names(self) -> None:
-        """Tables cannot be made to move the cursor; JSON is exact."""
+        """Names cannot move the cursor in tables; JSON is exact."""
         cloud = self.connect()
         project = cloud.identity.create_project(
             name=f'=cmd|"\x1b[31m\n{self.unique()}',

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The shared cloud is what the origin document and cloud.yaml describe."""
+"""The shared cloud is as cloud.yaml describes it."""
 
 from tests.functional import base
 

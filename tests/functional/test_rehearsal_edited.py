@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Files of a rehearsal cloud that are edited while it lives."""
+"""Files of a rehearsal cloud that are edited while it runs."""
 
 import pathlib
 
@@ -47,11 +47,11 @@ class TestEdited(base.OwnCloudTestCase):
             tuple(row.values())[:4],
         )
 
-        # What runs well has nothing wrong with it.
+        # A cloud that runs has no findings.
         check = ('gpu', 'config', 'check', str(folder / 'etc/nova'))
         self.assertEqual([], self.openstack(*check, '-f', 'json'))
 
-        # One service, with a file that was edited.
+        # Restart one service with an edited file.
         before = self.state_of('nova-scheduler')
         drop_ins = folder / 'etc/nova/nova-scheduler.conf.d'
         edited = drop_ins / '20-mine.conf'
@@ -71,7 +71,7 @@ class TestEdited(base.OwnCloudTestCase):
         self.assertEqual(('ready', ''), (after['state'], after['message']))
         self.assertNotEqual(before['pid'], after['pid'])
 
-        # nova-api listens where it did; the catalog has the address.
+        # nova-api listens on the same port, which is in the catalog.
         port = self.state_of('nova-api-1')['port']
         self.restart('--service', 'nova-api-1')
         self.assertEqual(port, self.state_of('nova-api-1')['port'])
@@ -81,7 +81,7 @@ class TestEdited(base.OwnCloudTestCase):
         )
         self.assertIn('has no service nova-compute on nobody', result.stderr)
 
-        # Over a stop and a start the file is there; another is refused.
+        # The file is kept over a stop and a start; another edit is refused.
         self.run_command('gpu', 'rehearsal', 'stop', 'edited')
         self.run_command('gpu', 'rehearsal', 'start', 'edited')
         self.assertEqual(f'{FILTERS}\n', edited.read_text())

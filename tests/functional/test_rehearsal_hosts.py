@@ -48,7 +48,7 @@ class DifferingHostsTestCase(base.CommonCloudTestCase):
 
 class TestDifferingHosts(DifferingHostsTestCase):
     def test_services_that_do_not_start(self):
-        """They are named on stderr with Nova's message; the others run."""
+        """They are reported on stderr with Nova's message; the others run."""
         api, compute = sorted(self.started.stderr.strip().splitlines())
         self.assertEqual(f'nova-compute on invalid: {_INVALID_TYPE}', compute)
         self.assertIn('nova-api-3 on controller: ', api)

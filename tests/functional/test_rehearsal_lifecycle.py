@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A cloud's life: start, second start, kill, stop, register, side by side."""
+"""A cloud's life cycle: start, restart, kill, stop, register, parallel."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from tests.functional import base
 
 
 def _processes(cloud):
-    """Return the processes of a cloud as its folder knows them."""
+    """Return the processes of a cloud that its folder records."""
     record = json.loads(
         pathlib.Path(cloud['directory'], 'state.json').read_text()
     )
@@ -73,7 +73,7 @@ class TestLifecycle(base.OwnCloudTestCase):
         self._check_private(cloud, folder)
         registered = self._check_registered(cloud)
 
-        # A server outlives the processes, however they end.
+        # Servers are kept, however the processes end.
         server = self._boot('survivor')
         os.kill(cloud['pid'], signal.SIGKILL)
         self._wait_for_end(processes, state.StateFolder('life', folder))
@@ -137,7 +137,7 @@ class TestLifecycle(base.OwnCloudTestCase):
         self.assertEqual(1, len(hypervisors))
 
     def test_side_by_side_without_a_template(self):
-        """Two clouds that start at once do not get in each other's way."""
+        """Two clouds can start at the same time."""
         self.useFixture(
             fixtures.EnvironmentVariable(
                 'XDG_CACHE_HOME', os.fspath(self.directory / 'cache')
@@ -146,7 +146,7 @@ class TestLifecycle(base.OwnCloudTestCase):
         results = {}
 
         def start(name):
-            # In a process of its own: the shell is not made for threads.
+            # In its own process: the shell does not support threads.
             results[name] = base.run_program(
                 *('gpu', 'rehearsal', 'start', name, '-f', 'json'),
                 *('--bound-to', str(os.getpid())),
@@ -185,7 +185,7 @@ class TestLifecycle(base.OwnCloudTestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # Who runs tests in the background has them ignore it.
+            # A shell that runs tests in the background makes them ignore it.
             preexec_fn=_heed_interrupts,
         )
         self.addCleanup(program.kill)
@@ -206,7 +206,7 @@ class TestLifecycle(base.OwnCloudTestCase):
         self._start_bound('ctrlc')
 
     def _start_bound(self, name):
-        """Start a cloud again; it ends with the process it is bound to."""
+        """Start a cloud again; it stops with the process it is bound to."""
         starter = subprocess.Popen(
             [sys.executable, '-c', 'import signal; signal.pause()']
         )
@@ -221,7 +221,7 @@ class TestLifecycle(base.OwnCloudTestCase):
         )
 
     def _wait_for_end(self, processes, folder):
-        """Wait until no process lives.
+        """Wait until no process is running.
 
         Threads of a process may end after it, and hold the lock until then.
         """
