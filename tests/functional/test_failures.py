@@ -273,7 +273,7 @@ class TestFailures(base.CloudTestCase):
                 os.fspath(nova_conf) if argument == 'CONFIG' else argument
                 for argument in command
             ]
-            # For the devices of a host: Placement is busy, and refuses nothing.
+            # For devices of a host: Placement is busy, and refuses nothing.
             answer = proxy.Answer(
                 503 if message.startswith('PCI') else 500, 'busy', 'text/plain'
             )
@@ -414,7 +414,7 @@ class TestFailures(base.CloudTestCase):
         self.openstack('gpu', 'server', 'list', '--project', 'demo')
 
     def test_flavor_that_cannot_be_deleted_is_named(self) -> None:
-        """A flavor created to verify an alias, and not deleted, is reported."""
+        """A flavor created to verify an alias and not deleted is named."""
         flavor = self.make_flavor()
         shown = {
             'id': flavor.id,

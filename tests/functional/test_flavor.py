@@ -439,7 +439,7 @@ class TestFlavor(base.CloudTestCase):
         self.assertEqual({SPEC: 'nvidia_a2:1'}, self.specs(flavor))
 
     def test_nova_is_too_old(self) -> None:
-        """The error is one line; nothing that Nova does not validate is sent."""
+        """The error is one line, and no request is sent."""
         flavor = self.make_flavor()
         between = self.through('compute')
 

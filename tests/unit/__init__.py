@@ -14,7 +14,7 @@
 
 import hypothesis
 
-# Settings that tests make take the rest from this profile.
+# Settings of tests inherit from this profile.
 hypothesis.settings.register_profile(
     'same', derandomize=True, deadline=None, database=None
 )

@@ -38,7 +38,7 @@ DOC = ROOT / 'doc' / 'source'
 
 #: Its help lists the other commands.
 OVERVIEW = 'gpu'
-#: Characters of a line of that list, for the purpose of a command.
+#: The most characters of a command's description in that list.
 WIDTH = 53
 
 
@@ -80,7 +80,7 @@ class TestCommands(testtools.TestCase):
             self.assertIn('-h, --help', text)
 
     def test_help_keeps_paragraphs(self) -> None:
-        """The first says what it is for, the last is the example."""
+        """The first paragraph is the purpose, the last one the example."""
         for name, target in entry_points().items():
             command = load(target)(None, argparse.Namespace())
             text = command.get_parser('x').format_help()
@@ -108,8 +108,8 @@ class TestCommands(testtools.TestCase):
         self.assertGreater(count, 50)
 
     def assert_parsed(self, example: str) -> None:
-        """Hold that a line of a shell is a command that there is."""
-        # shlex takes the end of a line for a part of a word.
+        """Assert that a shell line is an existing command."""
+        # shlex keeps the end of a line as part of a word.
         example = example.replace('\\\n', ' ')
         lexer = shlex.shlex(example, posix=True, punctuation_chars='|>;')
         lexer.whitespace_split = True
@@ -119,7 +119,7 @@ class TestCommands(testtools.TestCase):
                 tokens = tokens[: tokens.index(mark)]
         self.assertEqual('openstack', tokens.pop(0))
         if 'gpu' not in tokens:
-            # Of the core.
+            # A command of python-openstackclient.
             return
         commands = all_entry_points()
         if tokens[0] == 'help':
@@ -171,7 +171,7 @@ class TestCommands(testtools.TestCase):
 
 
 class TestOverview(testtools.TestCase):
-    """What cliff shows for the word ``gpu`` alone."""
+    """The output of cliff for ``gpu`` alone."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -268,10 +268,10 @@ class TestMentions(testtools.TestCase):
     """Commands that messages, help and documents tell users to run."""
 
     def check(self, text: str, place: str, *, program: bool) -> int:
-        """Hold that the commands in a text exist, with their options.
+        """Assert that the commands in a text exist, with their options.
 
-        :param program: They have to begin with ``openstack``.
-        :return: How many there are.
+        :param program: Whether they have to begin with ``openstack``.
+        :return: The number of commands.
         """
         commands = entry_points()
         count = 0
@@ -310,7 +310,7 @@ class TestMentions(testtools.TestCase):
         count = 0
         for path in (ROOT / 'gpuclient').rglob('*.py'):
             tree = ast.parse(path.read_text())
-            # Not what explains the code to its readers.
+            # Comments and docstrings are not messages.
             documented = (
                 ast.Module,
                 ast.ClassDef,
@@ -342,7 +342,7 @@ class TestMentions(testtools.TestCase):
         self.assertGreater(count, 50)
 
     def is_message(self, text: str) -> bool:
-        """Whether a text is more than a part of one, cut in two."""
+        """Whether a text is a message, not a part of one."""
         return not text.startswith('gpu ')
 
     def test_documents(self) -> None:

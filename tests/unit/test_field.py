@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Inputs from public reports get the right answer (``tests/field``)."""
+"""Inputs from public reports have the expected findings (``tests/field``)."""
 
 import json
 import os
@@ -28,7 +28,7 @@ from tests.field import case as field_case
 from tests.field import run
 
 CASES = {case.id: case for case in field_case.load()}
-#: Those who write Nova's configuration, or have it written.
+#: Deployment tools and operators that write Nova's configuration.
 DEPLOYERS = {
     'charm', 'devstack', 'kayobe', 'kolla', 'openstack-ansible', 'plain',
     'rhoso',
@@ -40,7 +40,7 @@ class TestField(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
-        # No catalogue of whoever runs this.
+        # Not the catalogue of the user who runs the tests.
         self.useFixture(
             fixtures.EnvironmentVariable(
                 'XDG_CONFIG_HOME', os.fspath(self.folder / 'none')
@@ -84,7 +84,7 @@ class TestCorpus(testtools.TestCase):
             self.assertTrue(case.why, case.id)
 
     def test_size(self) -> None:
-        """It grows; what has been right stays right."""
+        """There are enough cases, and some of each deployment tool."""
         self.assertTrue(len(CASES) >= 200, len(CASES))
         self.assertEqual(
             set(), DEPLOYERS - {case.deployer for case in CASES.values()}

@@ -76,7 +76,7 @@ class TestSetups(testtools.TestCase):
                 self.assertIn(phrase, remedy or '')
 
     @ddt.data(
-        # All four cards, and no driver that the host does not have.
+        # All four cards, and only drivers that the host has.
         setups.edpm(
             'vfio-pci',
             f'intel_iommu=on iommu=pt {IDS}',

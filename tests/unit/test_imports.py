@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Imports run one way, and the plugin costs next to nothing."""
+"""Imports go one way, and loading the plugin is cheap."""
 
 import ast
 import graphlib
@@ -23,7 +23,7 @@ import testtools
 import gpuclient
 
 ROOT = pathlib.Path(gpuclient.__file__).parent
-#: What each package may import of ours, besides itself.
+#: The packages of ours that each package may import, besides itself.
 ALLOWED = {
     'data': set(),
     'model': {'data', 'model', 'exceptions', 'text'},
@@ -70,12 +70,12 @@ ALLOWED = {
         'text',
     },
 }
-#: All that other packages import of the rehearsal cloud.
+#: The modules of the rehearsal cloud that other packages may import.
 DOOR = 'gpuclient.rehearsal.api'
-#: What ``osc`` may import of the rooms below ``operations``, by module; other
+#: The modules below ``operations`` that ``osc`` may import, by module; other
 #: modules of it parse options and show what ``operations`` return.
 KNOWN_TO_COMMANDS = {
-    # A connection, how long to wait for it, and the project of an option.
+    # A connection, its timeout, and the project of an option.
     'command': {'cloud.keystone', 'cloud.request'},
     'multi_cloud': {'cloud.regions'},
     # Severities, for --fail-on and for SARIF.
@@ -85,9 +85,9 @@ KNOWN_TO_COMMANDS = {
     'host': {'rules.check_result'},
     'remedies': {'rules.remedy'},
 }
-#: Lines of the longest function in the rooms of the commands.
+#: Lines of the longest function in the packages of the commands.
 LONGEST = 60
-#: What the pure packages may import of others.
+#: The modules of other packages that the pure packages may import.
 PURE = {'os_traits', 'os_resource_classes', 'oslo_utils'}
 
 
@@ -134,7 +134,7 @@ class TestImports(testtools.TestCase):
                 )
 
     def test_processes_of_nova(self) -> None:
-        """They import nothing of ours that needs newer libraries."""
+        """They import no module of ours that needs newer libraries."""
         room = ROOT / 'rehearsal' / 'nova_worker'
         beside = {'gpuclient.rehearsal.messaging'}
         for path in (*room.glob('*.py'), ROOT / 'rehearsal' / 'messaging.py'):
@@ -151,11 +151,11 @@ class TestImports(testtools.TestCase):
             )
 
     def test_commands_parse_and_print(self) -> None:
-        """They neither ask clouds and hosts nor judge by themselves."""
+        """They neither read clouds and hosts nor apply rules themselves."""
         below = ('cloud', 'host', 'rules', 'rehearsal', 'config_rehearsal')
         for path in (ROOT / 'osc').rglob('*.py'):
             if 'rehears' in path.stem:
-                # They start and stop clouds of their own.
+                # These commands start and stop their own clouds.
                 continue
             known = {
                 name.removeprefix('gpuclient.')
@@ -179,7 +179,7 @@ class TestImports(testtools.TestCase):
                         )
 
     def test_no_circles(self) -> None:
-        """Also not those that only types need."""
+        """Not even for type annotations."""
         graph = {}
         for path in ROOT.rglob('*.py'):
             parts = path.relative_to(ROOT.parent).with_suffix('').parts
@@ -196,7 +196,7 @@ class TestImports(testtools.TestCase):
             self.fail(' -> '.join(exc.args[1]))
 
     def test_texts_are_not_translated(self) -> None:
-        """Some messages are built where no catalog is: none is marked."""
+        """Some messages are built without a catalog, so none is marked."""
         for path in ROOT.rglob('*.py'):
             self.assertNotIn(
                 'oslo_i18n',
@@ -239,7 +239,7 @@ class TestImports(testtools.TestCase):
                 )
 
     def test_plugin_module(self) -> None:
-        """It is imported for every openstack command there is."""
+        """It is imported for every openstack command."""
         script = (
             'import sys\n'
             'before = set(sys.modules)\n'
@@ -257,7 +257,7 @@ class TestImports(testtools.TestCase):
         self.assertEqual('gpuclient', done.stdout.strip())
 
     def test_command_modules(self) -> None:
-        """cliff loads them all for every openstack command there is."""
+        """cliff loads them all for every openstack command."""
         script = (
             'import importlib, pathlib, sys, types\n'
             'import gpuclient.osc.v1 as package\n'

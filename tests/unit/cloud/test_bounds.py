@@ -33,11 +33,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.answer(self)  # type: ignore[attr-defined]
 
     def log_message(self, *_arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class TestSlowAndLarge(testtools.TestCase):
-    """Answers that are not meant to be read to their end."""
+    """Responses that must not be read to their end."""
 
     def serve(
         self, answer: collections.abc.Callable[[typing.Any], None]
@@ -59,7 +59,7 @@ class TestSlowAndLarge(testtools.TestCase):
         return request.send(service, 'GET', '/', 'reading it')
 
     def test_slow_response(self) -> None:
-        """Each part comes in time, and the last one never."""
+        """Each part arrives in time, but the last one never does."""
         gone = threading.Event()
         self.addCleanup(gone.set)
 
@@ -103,7 +103,7 @@ class TestSlowAndLarge(testtools.TestCase):
         self.assertIn('is larger than 1 MiB', str(error))
 
     def test_error_response_is_too_large(self) -> None:
-        """It counts by its status."""
+        """The limit depends on the status."""
         error = self.assertRaises(
             exceptions.Forbidden, self.send, self.answer_packed(403)
         )
@@ -111,7 +111,7 @@ class TestSlowAndLarge(testtools.TestCase):
 
 
 class TestRedirects(testtools.TestCase):
-    """A token goes to the server that the catalog names, and to no other."""
+    """A token is only sent to the server in the catalog."""
 
     ENDPOINT = 'http://nova:8774/v2.1'
 

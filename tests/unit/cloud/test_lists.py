@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Lists that never end, lists that are cut, and answers that are lost."""
+"""Endless lists, truncated lists, and lost responses."""
 
 import typing
 import unittest.mock
@@ -41,7 +41,7 @@ class ListsTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.mock = self.enterContext(requests_mock.Mocker())
-        # Nobody waits for the next try.
+        # Retries do not wait.
         self.enterContext(unittest.mock.patch('time.sleep'))
         self.service: typing.Any = adapter.Adapter(
             session.Session(),
@@ -148,7 +148,7 @@ class TestLostAnswers(ListsTestCase):
         )
 
     def answer(self, **changes: object) -> None:
-        """Tell of the flavor under whatever id it was made with."""
+        """Return the flavor with the ID with which it was created."""
 
         def show_flavor(
             request: typing.Any, context: typing.Any

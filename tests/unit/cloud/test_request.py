@@ -27,10 +27,10 @@ URL = 'http://placement'
 
 
 class _Shared(plugin.BaseAuthPlugin):
-    """What another thread has just found expired.
+    """A token that another thread has just found to be expired.
 
-    That thread threw the token away, so this one has nothing to throw away,
-    which keystoneauth takes for a final answer
+    That thread discarded the token, so this one has nothing to discard,
+    which keystoneauth treats as a final response
     (``keystoneauth1/session.py:Session.request``).
     """
 
@@ -49,7 +49,7 @@ class TestTokens(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.mock = self.enterContext(requests_mock.Mocker())
-        # Nobody waits for the next try.
+        # Retries do not wait.
         self.enterContext(unittest.mock.patch('time.sleep'))
         self.mock.get(URL, status_code=401)
         self.mock.get(
@@ -74,12 +74,12 @@ class TestTokens(testtools.TestCase):
 
 
 class TestAnswers(testtools.TestCase):
-    """Answers of 200 that are not what was asked for."""
+    """Responses with status 200 that do not have the requested content."""
 
     def setUp(self) -> None:
         super().setUp()
         self.mock = self.enterContext(requests_mock.Mocker())
-        # Nobody waits for the next try.
+        # Retries do not wait.
         self.enterContext(unittest.mock.patch('time.sleep'))
         self.service = adapter.Adapter(
             session.Session(), endpoint_override=URL
@@ -128,12 +128,12 @@ class TestAnswers(testtools.TestCase):
 
 
 class TestRetries(testtools.TestCase):
-    """Failures that the next try mends, and those that none does."""
+    """Failures with and without a successful retry."""
 
     def setUp(self) -> None:
         super().setUp()
         self.mock = self.enterContext(requests_mock.Mocker())
-        # Nobody waits for the next try.
+        # Retries do not wait.
         self.enterContext(unittest.mock.patch('time.sleep'))
         self.service = adapter.Adapter(
             session.Session(), endpoint_override=URL
@@ -174,7 +174,7 @@ class TestRetries(testtools.TestCase):
             self.assertEqual(200, self.send().status_code)
 
     def test_total(self) -> None:
-        """The time for all that is asked is up before the next request."""
+        """The time for all requests ends before the next request."""
         request.set_patience(
             self.service.session, request.Patience(total=1e-9)
         )
@@ -192,7 +192,7 @@ class TestRetries(testtools.TestCase):
         self.assertEqual((5, 5), self.service.session.timeout)
 
     def test_service_that_never_responds(self) -> None:
-        """It costs about one bound, not one a try."""
+        """It takes about one timeout, not one for each attempt."""
         request.set_patience(self.service.session, request.Patience.of(0.01))
         self.mock.get(URL, exc=requests.exceptions.ReadTimeout)
         error = self.assertRaises(exceptions.Unreachable, self.send)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Answers of another form are found where they enter."""
+"""Invalid responses are detected when they arrive."""
 
 import testtools
 

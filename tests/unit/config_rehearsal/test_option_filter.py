@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Options by which a configuration under rehearsal would leave the machine."""
+"""Options with which a rehearsal would connect to other machines."""
 
 import importlib.metadata
 import os
@@ -29,7 +29,7 @@ from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import spec_reader
 from gpuclient.rehearsal import state
 
-#: Libraries of which a service of Nova registers the options.
+#: Libraries whose options a service of Nova registers.
 _LIBRARIES = re.compile(
     r'nova\..*|oslo[._].*|keystonemiddleware\..*|os_vif|osprofiler'
 )
@@ -46,18 +46,18 @@ _NAMES = re.compile(
     r'|sockets?|modules?|class(es)?|commands?|cmd|monitors?|sources?|targets'
     r'|ip|address(es)?|listen|prefix|filters|providers|proxy|append|interface)'
 )
-#: What is no address and no code, whatever its name says.
+#: Options whose names suggest an address or code, but have neither.
 _HARMLESS = {
     ('DEFAULT', 'allow_resize_to_same_host'),
-    # Nova has chosen before it reads this.
+    # Nova decides before it reads this.
     ('DEFAULT', 'concurrency_backend'),
-    # Filters are of available_filters, which is judged.
+    # Filters are classes of available_filters, which is checked.
     ('filter_scheduler', 'enabled_filters'),
     ('filter_scheduler', 'max_instances_per_host'),
     ('filter_scheduler', 'max_io_ops_per_host'),
     # Names of the deployment's own hosts.
     ('filter_scheduler', 'isolated_hosts'),
-    # Of logs.
+    # For logs.
     ('profiler_jaeger', 'service_name_prefix'),
     ('profiler_otlp', 'service_name_prefix'),
 }
@@ -80,7 +80,7 @@ def registered():
         try:
             groups = entry.load()()
         except ImportError:
-            # Of what is not installed, and so not run.
+            # The package is not installed, so it does not run.
             continue
         for group, options in groups:
             section = str(getattr(group, 'name', group) or 'DEFAULT')
@@ -169,7 +169,7 @@ class TestOutside(testtools.TestCase):
 
 
 class TestOwnFile(testtools.TestCase):
-    """What no text of a spec can change."""
+    """Options that no text of a spec can change."""
 
     def test_sources_of_the_text_are_not_asked(self):
         top = self.useFixture(fixtures.TempDir()).path

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a tree of configuration becomes, before it is started."""
+"""The plan for a tree of configuration, before it is started."""
 
 import dataclasses
 import os
@@ -123,7 +123,7 @@ class TestSimulate(testtools.TestCase):
             ],
             devices,
         )
-        # The address of their PF means them.
+        # The address of their PF also matches them.
         entry = text.replace('}', ', "address": "0000:04:00.0"}')
         devices, _unknown = simulate(entry, aliases=(alias,), count=3)
         self.assertEqual(
@@ -143,7 +143,7 @@ class TestSimulate(testtools.TestCase):
         )
 
     @ddt.data(
-        # What the catalogue knows is not asked of the alias.
+        # The type in the catalogue precedes that of the alias.
         ('20f1', 'type-PCI', 'type-PF'),
         ('ffff', 'type-PF', 'type-PF'),
         ('ffff', None, 'type-PCI'),
@@ -170,7 +170,7 @@ class TestSimulate(testtools.TestCase):
         )
         self.assertEqual(['10de:20f1'], [device[1] for device in devices])
         devices, _unknown = simulate('{}', aliases=aliases, count=1)
-        # One entry is about both.
+        # One entry matches both.
         self.assertEqual(
             ['10de:20f1', '1002:74a1'], [device[1] for device in devices]
         )
@@ -226,7 +226,7 @@ _INSPECTED = host_model.Host(
     ),
     nodes=(
         host_model.NumaNode(0, frozenset({0, 1}), 2**21),
-        # Of a memory module, without CPUs.
+        # A memory node without CPUs.
         host_model.NumaNode(1, frozenset(), 2**21),
         host_model.NumaNode(
             3,
@@ -241,7 +241,7 @@ _INSPECTED = host_model.Host(
 class PlanTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
-        # A host of that name has no underscore at its end.
+        # The name of a host cannot end with an underscore.
         self.folder = pathlib.Path(tempfile.mkdtemp(suffix='-cloud'))
         self.addCleanup(shutil.rmtree, self.folder)
 
@@ -257,14 +257,14 @@ class PlanTestCase(testtools.TestCase):
             models=MODELS,
             **kwargs,
         )
-        # Whatever comes of it is a spec.
+        # Every plan is a valid spec.
         spec_reader.read(plan.spec)
         return plan
 
 
 class TestPlan(PlanTestCase):
     def test_folders_of_hosts(self) -> None:
-        """Each is a host, with all files that its service reads."""
+        """Each folder is a host, with all files that its service reads."""
         plan = self.plan(
             {
                 'controller/nova.conf': '[pci]\n' + ALIAS,
@@ -296,7 +296,7 @@ class TestPlan(PlanTestCase):
         )
 
     def test_filters_are_not_set(self) -> None:
-        """What the user left out is Nova's default, not ours."""
+        """If the user does not set them, Nova's default applies."""
 
         def template(files: dict[str, str]) -> str:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -312,7 +312,7 @@ class TestPlan(PlanTestCase):
 
         self.assertEqual('', template({'nova.conf': f'[pci]\n{ALIAS}'}))
         self.assertEqual('', template({'nova-scheduler.conf': '[pci]\n'}))
-        # Nobody says what it reads.
+        # No file belongs to nova-scheduler.
         self.assertEqual(
             spec.SCHEDULER_TEMPLATE,
             template({'nova-api.conf': f'[pci]\n{ALIAS}'}),
@@ -363,7 +363,7 @@ class TestPlan(PlanTestCase):
             ['nova.conf', 'nova-compute.conf'],
             [os.path.basename(path) for path in host.service.paths],
         )
-        # It has the CPUs and the memory that its options ask for, and no
+        # It has the CPUs and the memory that its options require, and no
         # CPUs for servers that are not pinned.
         self.assertEqual(
             [('0-49', 400000), ('50-99', 400000)],
@@ -425,7 +425,7 @@ class TestPlan(PlanTestCase):
         self.assertLessEqual(
             {'gpu-0', 'gpu-1'}, {host.name for host in plan.hosts}
         )
-        # Where there is nothing to tell hosts apart by, they are numbered.
+        # Hosts without different names are numbered.
         self.assertEqual(
             ['a', 'a-2', 'compute'],
             list(map(str, _free_names(['a', 'a', '!!']))),
@@ -519,7 +519,7 @@ class TestPlan(PlanTestCase):
         )
 
     def test_inspected_host_of_another_name(self) -> None:
-        """With several hosts the name selects one of them."""
+        """If there are several hosts, the name selects one of them."""
         error = self.assertRaises(
             exceptions.InvalidValue,
             self.plan,

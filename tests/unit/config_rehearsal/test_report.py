@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What came of a rehearsal, told beside what its documents promised."""
+"""Results of a rehearsal, compared with what its documents configure."""
 
 import os
 import typing
@@ -168,7 +168,7 @@ class TestReport(ReportTestCase):
         )
 
     def test_option_named_by_nova(self) -> None:
-        """Also where the checks had nothing to say, with the document."""
+        """The document is named even if the checks have no finding."""
         files = {
             **CLEAN,
             'nova-api.conf': CLEAN['nova-api.conf']
@@ -202,7 +202,7 @@ class TestReport(ReportTestCase):
         )
 
     def test_service_that_never_started(self) -> None:
-        """Without the conductor there is no cloud."""
+        """Without nova-conductor, no cloud starts."""
         report = self.report(CLEAN)
         for process in self.processes:
             process.state = state.STOPPED
@@ -282,7 +282,7 @@ class TestReport(ReportTestCase):
             ],
             self.devices(report),
         )
-        # Without Placement, that is as it should be.
+        # Without Placement, this is the expected result.
         report = self.report(
             {
                 name: text.replace('True', 'False')
@@ -293,7 +293,7 @@ class TestReport(ReportTestCase):
             [('untracked', False)],
             [(row[1], row[6]) for row in self.devices(report)],
         )
-        # So it is for a device of a network.
+        # So is this for a network device.
         report = self.report(
             {
                 **CLEAN,
@@ -421,7 +421,7 @@ class TestReport(ReportTestCase):
         report = self.report(
             {'nova.conf': '[DEFAULT]\ntransport_url = x\n[pci]\n'}
         )
-        # Of a file that four services read, once.
+        # A file that four services read is reported once.
         self.assertEqual(
             [('option', '[DEFAULT]transport_url', 'replaced', False)],
             [

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Servers that neither boot nor go away."""
+"""Servers that neither boot nor can be deleted."""
 
 import types
 import typing

@@ -66,7 +66,7 @@ _VALUES = (
 def _places(
     value: typing.Any, place: tuple[typing.Any, ...] = ()
 ) -> collections.abc.Iterator[tuple[typing.Any, ...]]:
-    """Yield the place of each value in an example; of lists, the first."""
+    """Yield the path of each value in an example; of lists, the first item."""
     yield place
     items: collections.abc.Iterable[tuple[typing.Any, typing.Any]] = ()
     if isinstance(value, dict):
@@ -80,7 +80,7 @@ def _places(
 def _changed(
     example: typing.Any, place: tuple[typing.Any, ...], value: typing.Any
 ) -> typing.Any:
-    """Return a copy of an example with another value at a place."""
+    """Return a copy of an example with another value at a path."""
     if not place:
         return {} if value is _ABSENT else value
     changed = copy.deepcopy(example)
@@ -96,7 +96,7 @@ def _changed(
 
 class TestPackage(testtools.TestCase):
     def test_every_data_file_is_package_data(self) -> None:
-        """Also of a wheel that is built without Git."""
+        """This is also true for a wheel that is built without Git."""
         setup = configparser.ConfigParser()
         setup.read(_DATA.parents[1] / 'setup.cfg')
         patterns = dict(
@@ -115,7 +115,7 @@ class TestPackage(testtools.TestCase):
 
 
 class SchemaCase(testtools.TestCase):
-    """A format: its schema, and its reader."""
+    """A file format with its schema and its reader."""
 
     NAME = ''
     EXAMPLES: tuple[typing.Any, ...] = ()
@@ -236,7 +236,7 @@ class TestCatalogue(SchemaCase):
             content = json.loads(path.read_text())
             self.validator.validate(content)
             self.assertEqual('../schema/catalogue.json', content['$schema'])
-            # No text is there that no record refers to.
+            # Every text is used by a record.
             used = {
                 text
                 for fields in content['models'].values()

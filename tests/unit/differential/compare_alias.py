@@ -64,7 +64,7 @@ def of_ours(case: comparing.Case) -> typing.Any:
 def verdict(
     case: comparing.Case, release: release_model.Release
 ) -> typing.Any:
-    """Return what we say of a release."""
+    """Return our verdict for a release."""
     try:
         by_name = alias_model.merge(
             case['aliases'], case['in_placement'], release
@@ -101,7 +101,7 @@ def compare(case: comparing.Case) -> str | None:
         errors = finding.errors(
             alias_rules.check(alias_model.parse(text, nova_side.RELEASE))
         )
-        # No device has that; see the comparison of matching.
+        # No device has it; see compare_matching.py.
         beyond = {error.code for error in errors} - {'GPU122'}
         if not beyond <= finding.STRICTER_THAN_NOVA:
             return f'stricter: {sorted(beyond)} on what Nova takes'

@@ -11,7 +11,7 @@
 # under the License.
 """Our reading of [pci]device_spec, against ``nova.pci.whitelist``.
 
-And what nova-compute makes of the devices of a host in Placement, against
+Also the devices that nova-compute reports to Placement, against
 ``nova.compute.pci_placement_translator``.
 """
 
@@ -83,7 +83,7 @@ def verdict(
     host: device_spec.HostDevices,
     release: release_model.Release,
 ) -> typing.Any:
-    """Return what we say of a release."""
+    """Return our verdict for a release."""
     try:
         specs = device_spec.parse_all(
             case['specs'],
@@ -117,7 +117,7 @@ def first_matches(
     specs: typing.Sequence[device_spec.DeviceSpec],
     devices: typing.Iterable[device_spec.HostDevice],
 ) -> list[int | None]:
-    """Return the number of the entry that we take for each device."""
+    """Return the number of the entry that we match with each device."""
     matches = []
     for device in devices:
         match = device_spec.first_match(specs, device)
@@ -133,7 +133,7 @@ def first_matches(
 
 def accepts(case: comparing.Case) -> bool:
     found = of_nova(case, making.of_case(case['host']))
-    # nova-compute neither ends when it starts nor when it reports.
+    # nova-compute fails neither at startup nor when it reports.
     return not (
         isinstance(found, Exception)
         or (case['report'] and isinstance(found[2], Exception))
@@ -147,7 +147,7 @@ def compare(case: comparing.Case) -> str | None:
 def compare_on(
     case: comparing.Case, host: device_spec.HostDevices
 ) -> str | None:
-    """Return in which the sides differ on a host."""
+    """Return how the sides differ on a host."""
     nova_says, ours = of_nova(case, host), of_ours(case, host)
     difference = _differ('start', nova_says, ours)
     if difference or isinstance(nova_says, Exception):
@@ -162,7 +162,7 @@ def compare_on(
 def _compare_rules(
     case: comparing.Case, host: device_spec.HostDevices, nova_says: typing.Any
 ) -> str | None:
-    """Compare what the rules say of entries: GPU203, 204, 205 and 302."""
+    """Compare findings about entries: GPU203, 204, 205 and 302."""
     specs = device_spec.parse_all(
         case['specs'],
         report_in_placement=case['report'],
@@ -222,7 +222,7 @@ def _is_valid(value: object, schema: dict[str, typing.Any]) -> bool:
 def _differ(
     aspect: str, nova_says: typing.Any, ours: typing.Any
 ) -> str | None:
-    """Return how two verdicts differ: words count where they are Nova's."""
+    """Return how two verdicts differ, including the text of Nova's errors."""
     if not isinstance(nova_says, Exception):
         if isinstance(ours, Exception) or (
             aspect == 'report' and nova_says != ours
@@ -231,7 +231,7 @@ def _differ(
         return None
     same = isinstance(ours, Exception)
     if same and isinstance(nova_says, nova_exception.NovaException):
-        # Of some it has only the address, or the name of a Python object.
+        # Some only contain the address, or the name of a Python object.
         same = (
             'not found' in str(ours)
             if isinstance(nova_says, nova_exception.PciDeviceNotFoundById)

@@ -9,9 +9,9 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Whether the scheduler looks at devices: GPU310, also where it is unset.
+"""Whether the scheduler filters by devices: GPU310, also for unset filters.
 
-Against Nova's own filters: those of ``enabled_filters`` are looked up and run
+Compared with Nova: the filters of ``enabled_filters`` are loaded and run
 (``nova.scheduler.host_manager.HostManager``) on a host that has no device.
 """
 
@@ -38,14 +38,14 @@ _NAMES = (
     'ComputeFilter', 'NUMATopologyFilter', 'ServerGroupAntiAffinityFilter',
     'ImagePropertiesFilter', 'ComputeCapabilitiesFilter', 'AllHostsFilter',
 )  # fmt: skip
-#: Filters of some releases, and of none.
+#: Filters of some releases, and some that do not exist.
 _ODD = (
     'AvailabilityZoneFilter', 'RetryFilter', 'CoreFilter', 'Pcipassthrough',
     'PciPassthroughFilters', 'JsonFilter', 'TrustedFilter', '',
 )  # fmt: skip
 _FILTER = 'PciPassthroughFilter'
 _PLACE = configuration.Place('nova-scheduler.conf', 2)
-#: These look at more of a host and a server than is made here.
+#: These need more of a host and a server than is created here.
 _RUN = (_FILTER, 'AllHostsFilter')
 
 
@@ -79,7 +79,7 @@ def _loader() -> dict[str, type]:
 def _choose(names: list[str]) -> list[typing.Any]:
     """Return the filters of Nova.
 
-    :raises nova.exception.SchedulerHostFilterNotFound: It has no such one.
+    :raises nova.exception.SchedulerHostFilterNotFound: A filter is missing.
     """
     manager = host_manager.HostManager.__new__(host_manager.HostManager)
     manager.filter_cls_map = _loader()
@@ -142,7 +142,7 @@ def compare(case: comparing.Case) -> str | None:
     expected = (
         anywhere
         and case['alias']
-        # Placement chooses the hosts.
+        # Placement selects the hosts.
         and not (text is None and case['in_placement'])
     )
     if expected == any(

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Our reading of flavors, against nova-api and ``ResourceRequest`` of Nova."""
+"""Our parsing of flavors, compared with nova-api and ``ResourceRequest``."""
 
 import random
 
@@ -23,9 +23,9 @@ _VALUES: dict[str, list[str]] = {}
 for _values in (test_boot_validation.VALUES, test_capacity.VALUES):
     for _key, _texts in _values.items():
         _VALUES.setdefault(_key, []).extend(_texts)
-#: Values that are wrong of most keys.
+#: Values that are invalid for most keys.
 _ODD = ('', ' ', '0', '-1', '1', '٢', 'x', 'true', 'required', '0-1', '$x')
-#: Keys that decide together.
+#: Keys whose values are evaluated together.
 _CPUS = [
     key
     for key in sorted(_VALUES)

@@ -9,13 +9,13 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Which devices serve which alias: GPU122, 213, 215, 307, 309 and 902.
+"""Which devices match which alias: GPU122, 213, 215, 307, 309 and 902.
 
 Against Nova's own pools (``nova.pci.stats.PciDeviceStats``), its requests of
 Placement (``nova.objects.request_spec``) and its providers
-(``nova.compute.pci_placement_translator``), on device trees. What we say for
-all hosts is held against the host of the case, and against a host that has
-the very device that we name as an example.
+(``nova.compute.pci_placement_translator``), on device trees. Our verdict for
+all hosts is compared with the host of the case, and with a host that has
+the device that we name as an example.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ from tests.unit.differential import making
 from tests.unit.differential import nova_side
 
 _PLACE = configuration.Place('nova.conf')
-#: An interface of an example; nobody names it by chance.
+#: An interface of an example; no case has this address by chance.
 _ELSEWHERE = 'fffe:ff:1f.7'
 
 
@@ -102,7 +102,7 @@ def compare(case: comparing.Case) -> str | None:
         )
         asked = nova_side.aliases(case['aliases'], in_placement)
     except (exceptions.GPUError, nova_exception.PciInvalidAlias):
-        # Of other comparisons.
+        # Other comparisons cover these errors.
         return None
     with nova_side.on(host):
         compute = nova_side.compute(
@@ -147,7 +147,7 @@ def _compare_crash(
     host: device_spec.HostDevices,
     report: bool,
 ) -> str | None:
-    """Compare what ends nova-compute, or its reports."""
+    """Compare the errors that end nova-compute, or its reports."""
     if any(
         match is not None and match.unstored_tags
         for match in (
@@ -235,7 +235,7 @@ def _compare_host(
     report: bool,
     in_placement: bool,
 ) -> str | None:
-    """Compare whether the host of the case serves an alias."""
+    """Compare whether devices of the case's host match an alias."""
     split = in_placement and device_spec.split_providers(specs, host.devices)
     ours = (
         (report or not in_placement)
@@ -263,17 +263,17 @@ def _compare_rules(
     in_placement: bool,
     codes: set[str],
 ) -> str | None:
-    """Compare what the rules say without knowing a host."""
+    """Compare the findings of the rules, which do not know the host."""
     if served and codes:
         return f'false alarm: {codes} on {aliases[0].name}, which is served'
     if in_placement and not report and specs and not codes:
-        # Nothing is reported, so nothing is served.
+        # Nothing is reported, so no alias is served.
         return f'miss: nothing on {aliases[0].name}, which is not served'
     possible = any(
         device_sets.serves(specs, alias, in_placement=in_placement)
         for alias in aliases
     )
-    # Without any entry nothing is said of an alias but GPU122.
+    # Without an entry, GPU122 is the only finding about an alias.
     if specs and possible == bool(codes & {'GPU122', 'GPU307', 'GPU902'}):
         return f'rules: {codes} on {aliases[0].name}'
     return None
@@ -286,7 +286,7 @@ def _compare_example(
     specs: tuple[device_spec.DeviceSpec, ...],
     in_placement: bool,
 ) -> str | None:
-    """Compare whether what we name as an example is served."""
+    """Compare whether the device that we name as an example is served."""
     for alias in aliases:
         example = device_sets.serves(specs, alias, in_placement=in_placement)
         if example is None or example.device is None:
@@ -304,7 +304,7 @@ def _compare_example(
             )
         if isinstance(compute, Exception):
             if not in_placement and report:
-                # What the report refuses is told of by other rules.
+                # Other rules cover devices that cannot be reported.
                 continue
             return f'example: {example.device}: {compute!r}'
         if not compute.serves(asked, in_placement):
@@ -317,7 +317,7 @@ def _codes(
     names: dict[str, tuple[alias_model.Alias, ...]],
     specs: tuple[device_spec.DeviceSpec, ...],
 ) -> dict[str, set[str]]:
-    """Return what the rules say of each alias."""
+    """Return the findings of each alias."""
     api = _process(
         configuration.API,
         ('filter_scheduler', 'pci_in_placement', case['in_placement']),
@@ -402,15 +402,15 @@ def _case(
 
 
 EXAMPLES = (
-    # Without pci_in_placement nobody compares classes and traits.
+    # Without pci_in_placement, classes and traits are not compared.
     _case(
         ['{"vendor_id": "10de", "resource_class": "B", "traits": "b"}'],
         ', "device_type": "type-PF", "resource_class": "A", "traits": "a"',
     ),
-    # The address of a PF takes its VFs, too.
+    # The address of a PF also matches its VFs.
     _case(['{"address": "04:00.0"}', '{"address": "0000:04:00.0"}']),
     _case(['{"address": "0000:04:00.0"}', '{"address": "04:00.0"}']),
-    # A remote managed entry takes devices with a serial number only.
+    # A remote managed entry only matches devices with a serial number.
     _case(
         [
             '{"product_id": "20f1", "remote_managed": "yes"}',
@@ -442,9 +442,9 @@ EXAMPLES = (
         in_placement=True,
         report=True,
     ),
-    # An empty devname is none.
+    # An empty devname is ignored.
     _case(['{"vendor_id": "10de", "devname": ""}', '{"vendor_id": "10de"}']),
-    # Of several with one name, one may be served.
+    # One of several aliases with the same name may be served.
     _case(
         ['{"vendor_id": "10de"}'],
         aliases=[

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a process reads in its file and its drop-ins, against oslo.config.
+"""The options of a process with a file and drop-ins, against oslo.config.
 
 Old names, values of several files, sections in any case, continued lines and
 values that oslo.config refuses are among the cases.
@@ -146,10 +146,10 @@ def _of_oslo(folder: str) -> dict[str, typing.Any]:
 
 
 def _of_ours(folder: str) -> dict[str, typing.Any] | None:
-    """Return what we read; None where the service does not start."""
+    """Return our values; None if the service does not start."""
     whole = tree.read([folder]).deployment
     if any(
-        # Of a value that oslo.config refuses.
+        # oslo.config refuses the value.
         located.finding.code == 'GPU331'
         for located in configuration_rules.check(whole)
     ):
@@ -177,7 +177,7 @@ def _texts(
 
 
 EXAMPLES = (
-    # oslo.config takes the values of old names first, whatever the order.
+    # oslo.config reads the values of old names first, in any order.
     {
         'files': [
             [

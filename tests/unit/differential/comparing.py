@@ -11,10 +11,10 @@
 # under the License.
 """Comparisons of our verdicts with those of Nova, on generated cases.
 
-A comparison is a module ``compare_*.py`` of this folder that has a
-:class:`Comparison` of the name ``COMPARISON``: that is all that it takes for
-``make test-differential`` and for the unit tests to run it. Each case is made
-of a seed and its number, so that it can be made again.
+A comparison is a module ``compare_*.py`` of this folder with a
+:class:`Comparison` named ``COMPARISON``: nothing else is needed for
+``make test-differential`` and the unit tests to run it. Each case is generated
+from a seed and its number, so that it can be generated again.
 """
 
 import collections.abc
@@ -26,29 +26,29 @@ import pkgutil
 import random
 import typing
 
-#: Anything that JSON can hold, so that a case can be written down.
+#: Any JSON value, so that a case can be printed.
 Case: typing.TypeAlias = typing.Any
 
 _PACKAGE = 'tests.unit.differential'
-#: Comparisons that making a case smaller may take.
+#: The most comparisons for reducing a case.
 _SMALLER = 3000
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """One thing that both sides judge."""
+    """A verdict of both sides on the same input."""
 
     name: str
-    #: Makes a case of random numbers.
+    #: Generates a case from random numbers.
     generate: collections.abc.Callable[[random.Random], Case]
-    #: Returns in which the sides differ; None where they agree, or where the
+    #: Returns how the sides differ; None if they agree, or if the
     #: difference is a deliberate one, of ``finding.STRICTER_THAN_NOVA``.
     compare: collections.abc.Callable[[Case], str | None]
     #: Returns whether Nova accepts a case.
     accepts: collections.abc.Callable[[Case], bool]
-    #: Cases on which the sides differed once.
+    #: Cases on which the sides have differed before.
     examples: tuple[Case, ...] = ()
-    #: How many cases it gets, in relation to others.
+    #: Its share of the cases, relative to other comparisons.
     weight: int = 1
 
 
@@ -100,16 +100,16 @@ def run(
 
 
 def compare(comparison: Comparison, case: Case) -> str | None:
-    """Return in which the sides differ; None where they agree."""
+    """Return how the sides differ; None if they agree."""
     try:
         return comparison.compare(case)
     except Exception as exc:
-        # Neither side may fail in a way that nobody has thought of.
+        # Neither side may raise an unexpected exception.
         return f'{type(exc).__name__}: {exc}'
 
 
 def smallest(disagreement: Disagreement) -> Disagreement:
-    """Return a disagreement with as much of its case left out as can be."""
+    """Return a disagreement with its case reduced as much as possible."""
     steps = itertools.count()
     least = disagreement
     while True:

@@ -14,7 +14,7 @@
 
 Generates cases (10,000 of either option unless a number is given), compares
 each verdict with Nova's own, and says how many were accepted and refused, how
-much of Nova's code they went through, and which of its ``raise`` statements
+much of Nova's code they ran, and which of its ``raise`` statements
 they reached.
 """
 
@@ -34,7 +34,7 @@ from hypothesis import strategies
 
 CASES = 10_000
 MODULES = ('nova.pci.request', 'nova.pci.devspec', 'nova.pci.whitelist')
-#: Functions and classes about ports, and about what the host itself gives.
+#: Functions and classes about ports, and about values of the host itself.
 #: Before it gets there Nova reads the file "product" of a device in sysfs,
 #: which Linux does not have.
 UNREACHABLE = ('PciDeviceInvalidPFRemoteManaged', 'the specified VF vendor ID')
@@ -111,7 +111,7 @@ def _settings(cases: int) -> hypothesis.settings:
 
 
 def compare_aliases(cases: int) -> collections.Counter[str]:
-    """Return how often which verdict came."""
+    """Return the number of cases of each verdict."""
     from nova.pci import request
 
     from tests.unit.differential import test_alias
@@ -145,7 +145,7 @@ def compare_aliases(cases: int) -> collections.Counter[str]:
 
 
 def compare_specs(cases: int) -> collections.Counter[str]:
-    """Return how often which verdict came."""
+    """Return the number of cases of each verdict."""
     from tests.unit.differential import test_device_spec
 
     case = test_device_spec.TestDeviceSpec('test_verdict')

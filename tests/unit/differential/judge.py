@@ -27,7 +27,7 @@ import warnings
 
 from gpuclient.rehearsal.nova_worker import compat
 
-#: Differences of a comparison that are made small; it takes a while.
+#: Differences of a comparison that are reduced, which takes time.
 _MADE_SMALL = 3
 
 
@@ -41,7 +41,7 @@ def prepare() -> None:
 
     patch = getattr(monkey_patch, 'patch', None)
     if patch is None:
-        # Nova up to 31 does it on import.
+        # Nova up to 31 does this on import.
         return
     try:
         patch(backend='threading')

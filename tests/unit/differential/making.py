@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Random aliases, device specs and device trees, wrong ones among them."""
+"""Random aliases, device specs and device trees, including invalid ones."""
 
 import json
 import random
@@ -87,7 +87,7 @@ def host(source: random.Random) -> dict[str, typing.Any]:
 
 
 def of_case(case: dict[str, typing.Any]) -> device_spec.HostDevices:
-    """Return a host as our side has it."""
+    """Return a host in our data model."""
     return device_spec.HostDevices(
         tuple(
             device_spec.HostDevice(
@@ -151,7 +151,7 @@ def _address(source: random.Random) -> typing.Any:
 def _near(
     source: random.Random, device: dict[str, typing.Any]
 ) -> dict[str, typing.Any]:
-    """Return keys of an entry that a device matches, but for chance."""
+    """Return keys of an entry that usually match a device."""
     address = device['address']
     parent = device.get('parent') or address
     choices = {
@@ -182,8 +182,8 @@ def entry(
 ) -> typing.Any:
     """Return an entry of ``[pci]device_spec``.
 
-    :param wrong: How likely a value is odd.
-    :param devices: Those that it is likely to match one of.
+    :param wrong: The probability of an invalid value.
+    :param devices: It probably matches one of these.
     """
     if _chance(source, wrong / 4):
         return source.choice(_WRONG)
@@ -244,7 +244,7 @@ def specs(
 ) -> list[str]:
     """Return values of ``[pci]device_spec``.
 
-    :param devices: Those that they are likely to match.
+    :param devices: They probably match these.
     """
     texts = []
     for _ in range(source.choice((1, 1, 2, 2, 3, 4))):
@@ -277,9 +277,9 @@ def alias(
     wrong: float = 0.05,
     devices: typing.Sequence[dict[str, typing.Any]] = (),
 ) -> typing.Any:
-    """Return a value of ``[pci]alias``, before it is JSON.
+    """Return a value of ``[pci]alias``, before it is encoded as JSON.
 
-    :param devices: Those that it is likely for.
+    :param devices: It probably matches one of these.
     """
     values: dict[str, tuple[typing.Any, ...]] = {
         'name': ('a', 'a', 'b', ' a', 'c ', 'a:b', 'é', 'x' * 256, 'a$b', '%'),

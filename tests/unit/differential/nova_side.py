@@ -11,8 +11,8 @@
 # under the License.
 """Nova's own code, run on device trees: [pci]device_spec, pools, Placement.
 
-Nova looks the host up in sysfs while it reads the option; here it is asked
-about a host that both sides know.
+Nova reads the host's sysfs while it parses the option; here it reads
+a host that both sides have.
 """
 
 import collections.abc
@@ -39,14 +39,14 @@ from gpuclient.model import device_spec
 from gpuclient.model import nova_changes
 from gpuclient.model import release
 
-#: Of the Nova that is installed, by which both sides judge.
+#: The release of the installed Nova, which both sides use.
 RELEASE = release.parse(version.version_string())
 
 objects.register_all()
-# Nova says of each file of sysfs that it is not there.
+# Nova logs that each file of sysfs does not exist.
 logging.getLogger('nova').addHandler(logging.NullHandler())
 
-#: Nova has its schema checked with each alias, which takes twenty times as
+#: Nova checks its schema with each alias, which takes twenty times as
 #: long as all else. It is always the same; here it is checked once.
 VALIDATOR = jsonschema.validators.validator_for(nova_request._ALIAS_SCHEMA)
 VALIDATOR.check_schema(nova_request._ALIAS_SCHEMA)
@@ -57,15 +57,15 @@ READER = (
     if hasattr(nova_request, 'get_alias_from_config')
     else '_get_alias_from_config'
 )
-#: What Nova does not foresee.
+#: Exceptions that Nova does not handle.
 CRASHES = (AttributeError, TypeError, ValueError)
 
 
 @contextlib.contextmanager
 def on(host: device_spec.HostDevices) -> collections.abc.Iterator[None]:
-    """Make Nova look at a host in the place of sysfs.
+    """Make Nova read a host instead of sysfs.
 
-    The ids of a device are really looked for: Linux has no file ``product``.
+    The lookup of product IDs is not replaced: Linux has no file ``product``.
     """
 
     def is_physical_function(*fields: str) -> bool:
@@ -94,7 +94,7 @@ def on(host: device_spec.HostDevices) -> collections.abc.Iterator[None]:
 def options(
     *, report: bool = False, in_placement: bool = False
 ) -> collections.abc.Iterator[typing.Any]:
-    """Set what Nova reads."""
+    """Set the options that Nova reads."""
     conf = nova.conf.CONF
     conf.set_override('report_in_placement', report, 'pci')
     conf.set_override('pci_in_placement', in_placement, 'filter_scheduler')
@@ -111,7 +111,7 @@ def aliases(texts: list[str], in_placement: bool) -> dict[str, typing.Any]:
     :raises nova.exception.PciInvalidAlias: It refuses them.
     """
     with options(in_placement=in_placement) as conf:
-        # Substitution of $name is for other tests.
+        # Other tests cover the substitution of $name.
         escaped = [text.replace('$', '$$') for text in texts]
         conf.set_override('alias', escaped, 'pci')
         read = getattr(nova_request, READER)
@@ -126,7 +126,7 @@ def aliases(texts: list[str], in_placement: bool) -> dict[str, typing.Any]:
 
 
 def record(device: device_spec.HostDevice) -> objects.PciDevice:
-    """Return a device as nova-compute keeps it."""
+    """Return a device as nova-compute stores it."""
     return objects.PciDevice(
         address=device.address,
         vendor_id=device.vendor_id,
@@ -149,7 +149,7 @@ def record(device: device_spec.HostDevice) -> objects.PciDevice:
 
 
 def from_libvirt(device: device_spec.HostDevice) -> dict[str, typing.Any]:
-    """Return a device as the driver of libvirt tells of it."""
+    """Return a device as the libvirt driver reports it."""
     return {
         'address': device.address,
         'vendor_id': device.vendor_id,
@@ -164,7 +164,7 @@ def first_matches(
     specs: whitelist.Whitelist,
     devices: collections.abc.Iterable[device_spec.HostDevice],
 ) -> list[int | None]:
-    """Return the number of the entry that Nova takes for each device."""
+    """Return the number of the entry that Nova matches with each device."""
     matches = []
     for device in devices:
         match = assigned(specs, device)
@@ -175,9 +175,9 @@ def first_matches(
 def assigned(
     specs: whitelist.Whitelist, device: device_spec.HostDevice
 ) -> devspec.PciDeviceSpec | None:
-    """Return the entry that Nova takes for a device.
+    """Return the entry that Nova matches with a device.
 
-    ``device_assignable`` returns it in Nova 31 and later, before only whether
+    ``device_assignable`` returns it in Nova 31 and later; before, only whether
     there is one.
     """
     fields = from_libvirt(device)
@@ -191,7 +191,7 @@ def view(
     specs: whitelist.Whitelist,
     records: collections.abc.Iterable[objects.PciDevice],
 ) -> translator.PlacementView:
-    """Return what nova-compute makes of devices in Placement.
+    """Return what nova-compute reports to Placement.
 
     :raises nova.exception.PlacementPciException: nova-compute ends.
     """
@@ -225,7 +225,7 @@ class Compute:
             self.providers = dict(view(self.specs, self.records).rps)
             for name, provider in self.providers.items():
                 for device in provider.devs:
-                    # Any text that is its own will do for a UUID.
+                    # Any unique text can be a UUID.
                     device.extra_info['rp_uuid'] = name
             self.stats.populate_pools_metadata_from_assigned_devices()
         # As the scheduler has it.
@@ -254,7 +254,7 @@ class Compute:
             try:
                 asked.generate_request_groups_from_pci_requests()
             except ValueError:
-                # Up to 31.3.0 of an alias with several values: HTTP 500.
+                # Up to 31.3.0, an alias with several values causes HTTP 500.
                 return False
         (group,) = asked.requested_resources
         return any(
@@ -262,7 +262,7 @@ class Compute:
                 [request], {group.requester_id: [name]}
             )
             for name, provider in self.providers.items()
-            # The question that Placement answers.
+            # The request that is sent to Placement.
             if group.resources.keys() == {provider.resource_class}
             and group.required_traits <= provider.traits | _traits_of_all()
         )
@@ -281,9 +281,9 @@ def compute(
     interfaces: dict[str, str],
     report: bool,
 ) -> Compute | Exception:
-    """Return a compute host; or the error with which nova-compute ends.
+    """Return a compute host, or the error with which nova-compute fails.
 
-    The caller has the host in force, see :func:`on`.
+    The caller has to use :func:`on` with the host.
     """
     with options(report=report):
         try:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Nova's words have values in them that ours leave out."""
+"""Nova's messages contain values that our messages omit."""
 
 import re
 
@@ -18,7 +18,7 @@ from gpuclient.model import quoting
 
 
 def as_ours(theirs: object, ours: object) -> str:
-    """Return Nova's words, with values left out where ours leave them out."""
+    """Return Nova's message, without the values that our message omits."""
     pattern = '.*'.join(
         map(
             re.escape,

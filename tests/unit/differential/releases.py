@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Our verdicts of each release, held against the Nova of that release.
+"""Our verdicts for each release, compared with those of its Nova.
 
-``python -m tests.unit.differential.releases`` makes cases of a seed, has each
-Nova judge them in a process of its own (see :mod:`.judge`), and prints for
+``python -m tests.unit.differential.releases`` generates cases, lets each
+Nova judge them in its own process (see :mod:`.judge`), and prints for
 each how many it accepted and refused, and on how many we differ. Then it
-prints in what our own verdicts differ from one release to the next.
+prints how our own verdicts differ from one release to the next.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from tests.unit.differential import compare_device_spec
 from tests.unit.differential import comparing
 from tests.unit.differential import making
 
-#: Their newest versions; 28 is like 27 or 29 in all that is compared.
+#: Their newest versions; 28 is like 27 or 29 in these comparisons.
 RELEASES = ('34', '33', '32', '31', '30', '29', '27')
 _ROOT = pathlib.Path(__file__).parents[3]
 _JUDGE = 'tests.unit.differential.judge'
@@ -52,7 +52,7 @@ _EXAMPLES = 3
 
 @dataclasses.dataclass
 class Result:
-    """What came of the cases for one release."""
+    """The results of the cases for one release."""
 
     release: release.Release
     accepted: int = 0
@@ -109,7 +109,7 @@ def main(arguments: list[str]) -> int:
 
 
 def make_cases(seed: int, count: int) -> list[tuple[str, comparing.Case]]:
-    """Return cases of all comparisons, with those that differed once."""
+    """Return cases of all comparisons, and those that have differed before."""
     chosen = comparing.comparisons()
     weights = sum(one.weight for one in chosen)
     return [
@@ -128,7 +128,7 @@ def make_cases(seed: int, count: int) -> list[tuple[str, comparing.Case]]:
 def judge(
     chosen: release.Release, cases: list[tuple[str, comparing.Case]]
 ) -> Result:
-    """Return what came of the cases for a release."""
+    """Return the results of the cases for a release."""
     result = Result(chosen)
     began = time.monotonic()
     try:
@@ -186,7 +186,7 @@ def steps(
     chosen: collections.abc.Sequence[release.Release],
     cases: list[tuple[str, comparing.Case]],
 ) -> collections.abc.Iterator[str]:
-    """Yield in what our own verdicts differ between releases."""
+    """Yield how our own verdicts differ between releases."""
     kinds: dict[str, collections.abc.Callable[..., typing.Any]] = {
         'alias': compare_alias.verdict,
         'device_spec': _verdict_of_spec,

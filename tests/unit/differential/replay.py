@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Run Nova's own unit tests and print what they feed to Nova: JSON.
+"""Run Nova's own unit tests and print their input to Nova as JSON.
 
-In a process of its own, since Nova's tests want to be the first to import
+In its own process, because Nova's tests have to be the first to import
 what they need. Used by ``test_replay.py``.
 """
 
@@ -68,7 +68,7 @@ def main() -> int:
             aliases.append((texts, in_placement, {'refused': str(exc)}))
             raise
         if read_aliases.cache_info().misses == misses:
-            # From the cache, for the options of an earlier moment.
+            # From the cache, with the options of an earlier test.
             return by_name
         counts = {
             name: len(alias_specs)

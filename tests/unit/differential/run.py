@@ -11,9 +11,9 @@
 # under the License.
 """Compare our verdicts with Nova's: ``python -m tests.unit.differential.run``.
 
-Generates cases of a random seed, or of one that is given, and says which it
-was, how many there were and on which the sides differ, each made as small as
-can be.
+Generates cases from a random seed, or from a given one, and prints the seed,
+the number of cases, and those on which the sides differ, each reduced as far
+as possible.
 """
 
 import argparse

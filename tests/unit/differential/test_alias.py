@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Our verdicts on [pci]alias, held against Nova's own."""
+"""Our verdicts on [pci]alias, compared with Nova's own."""
 
 import json
 import unittest.mock
@@ -28,7 +28,7 @@ from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from tests.unit.differential import quoted
 
-#: Nova has its schema checked with each alias, which takes twenty times as
+#: Nova checks its schema with each alias, which takes twenty times as
 #: long as all else. It is always the same; here it is checked once.
 VALIDATOR = jsonschema.validators.validator_for(nova_request._ALIAS_SCHEMA)
 VALIDATOR.check_schema(nova_request._ALIAS_SCHEMA)
@@ -51,7 +51,7 @@ SPECS = strategies.fixed_dictionaries(
         key: strategies.sampled_from(values) for key, values in VALUES.items()
     },
 )
-#: Mostly right, so that the later rules are reached.
+#: Mostly valid, so that the later rules are reached.
 GOOD = strategies.fixed_dictionaries(
     {'name': strategies.sampled_from(('a', ' a', 'b'))},
     optional={
@@ -64,7 +64,7 @@ GOOD = strategies.fixed_dictionaries(
         'live_migratable': strategies.sampled_from(('yes', 'no')),
     },
 )
-#: Right, but for what several values together may break.
+#: Valid, except for conflicts between several values.
 RIGHT = strategies.fixed_dictionaries(
     {
         'name': strategies.sampled_from(('a', 'b', 'c ', 'd', 'é')),
@@ -88,7 +88,7 @@ TEXTS = strategies.one_of(
 
 
 def of_nova(texts: list[str], pci_in_placement: bool) -> object:
-    """Return the names with their number of specs, or Nova's words."""
+    """Return the names with their number of specs, or Nova's error."""
     conf = nova.conf.CONF
     conf.set_override('alias', texts, 'pci')
     conf.set_override('pci_in_placement', pci_in_placement, 'filter_scheduler')

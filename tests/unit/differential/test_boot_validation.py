@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which flavors Nova refuses, held against Nova's own validation."""
+"""Which flavors Nova refuses, compared with Nova's own validation."""
 
 import re
 import typing
@@ -24,7 +24,7 @@ from gpuclient.model import flavor as flavor_model
 from gpuclient.model import quoting
 from tests.unit.differential import nova_side
 
-#: Values of each extra spec that the validation reads: right, wrong, empty.
+#: Values of each extra spec that is validated: valid, invalid, empty.
 VALUES: dict[str, tuple[str, ...]] = {
     'hw:cpu_policy': ('dedicated', 'mixed', 'shared', 'Dedicated', ''),
     'hw:cpu_dedicated_mask': ('0-1', '^0', '1,3', '0-7', '9', 'x', '3-1', ''),
@@ -102,7 +102,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     ),
 }
 SPECS = strategies.one_of(
-    # A few that meet, rather than all at once: nearly every flavor with all
+    # A few at a time rather than all at once: nearly every flavor with all
     # of them is refused for the first.
     strategies.lists(
         strategies.sampled_from(sorted(VALUES)), max_size=5, unique=True
@@ -125,7 +125,7 @@ SPECS = strategies.one_of(
 def of_nova(
     flavor: flavor_model.Flavor,
 ) -> tuple[str | None, int | None, bool]:
-    """Return what Nova makes of a flavor: reason, status, topology."""
+    """Return Nova's verdict on a flavor: reason, status, topology."""
     import unittest.mock
 
     from nova.api.openstack.compute import servers
@@ -191,7 +191,7 @@ def of_nova(
 
 
 def difference(flavor: flavor_model.Flavor) -> str | None:
-    """Return in what we and Nova differ; None where both agree."""
+    """Return how we and Nova differ; None if both agree."""
     reason, status, has_topology = of_nova(flavor)
     ours = boot_validation.validate(flavor, nova_side.RELEASE)
     if reason is None:
@@ -204,10 +204,10 @@ def difference(flavor: flavor_model.Flavor) -> str | None:
         return f'we take it, Nova does not: {reason}'
     if status != ours.refusal.status:
         return f'status is {status} for Nova, {ours.refusal.status} for us'
-    # Those are words of Python, not of Nova.
+    # These messages are Python's, not Nova's.
     if 'unpack' in reason or 'invalid literal' in reason:
         return None
-    # What cannot be read is not quoted: it may be a neighbor's secret.
+    # Values that cannot be parsed are not quoted: they may be secret.
     reason = re.sub(
         r"(?<=expression ')[^']*", lambda match: quoting.cpus(match[0]), reason
     )
@@ -226,7 +226,7 @@ class TestValidation(testtools.TestCase):
         self.check(flavor_model.Flavor('id', 'f', vcpus, 2048, 1, True, specs))
 
     def test_each_value(self) -> None:
-        """Alone, and with pinned CPUs, in a flavor that is right."""
+        """Each value, alone and with pinned CPUs, in a valid flavor."""
         others: tuple[dict[str, str], ...] = (
             {},
             {'hw:cpu_policy': 'dedicated'},

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a flavor requests of Placement, held against Nova's own code."""
+"""The Placement request of a flavor, compared with Nova's own code."""
 
 import typing
 from unittest import mock
@@ -178,7 +178,7 @@ def of_ours(flavor: flavor_model.Flavor) -> tuple[typing.Any, ...]:
 
 
 def difference(flavor: flavor_model.Flavor) -> str | None:
-    """Return in what we and Nova differ; None where both agree."""
+    """Return how we and Nova differ; None if both agree."""
     if boot_validation.validate(flavor, nova_side.RELEASE).refusal is not None:
         # See test_boot_validation.py.
         return None

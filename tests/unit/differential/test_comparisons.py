@@ -16,7 +16,7 @@ import testtools
 from tests.unit.differential import comparing
 
 SEED = 1
-#: Of all comparisons together.
+#: The number of cases of all comparisons together.
 CASES = 600
 
 
@@ -50,7 +50,7 @@ class TestComparisons(testtools.TestCase):
             )
 
     def test_examples(self) -> None:
-        """On these the sides differed once; each comparison keeps its own."""
+        """The sides have differed on these; each comparison has its own."""
         for comparison in comparing.comparisons():
             for case in comparison.examples:
                 self.assertIsNone(comparison.compare(case), case)

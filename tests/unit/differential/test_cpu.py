@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""CPU sets and reserved pages: our verdicts against Nova's."""
+"""CPU sets and reserved pages: our verdicts, compared with Nova's."""
 
 import decimal
 import typing
@@ -70,7 +70,7 @@ RESERVATIONS = strategies.tuples(
 
 
 def reserved_by_nova(values: list[str]) -> typing.Any:
-    """Return what Nova makes of values, or the words of its refusal."""
+    """Return Nova's values, or its error."""
     option = hardware.CONF._opts['reserved_huge_pages']['opt']
     try:
         parsed = [option.type(value) for value in values]
@@ -144,7 +144,7 @@ class TestReservedPages(testtools.TestCase):
             if not expected.startswith('The format'):
                 self.assertEqual(quoted.as_ours(expected, exc), str(exc))
             else:
-                # Nova shows what oslo.config made of it.
+                # Nova shows the value as oslo.config parses it.
                 self.assertEqual(
                     expected.split('(found')[0], str(exc).split('(found')[0]
                 )
@@ -161,11 +161,11 @@ SETS = strategies.sampled_from(
 
 
 class TestStart(testtools.TestCase):
-    """What nova-compute says of its CPU sets when it starts."""
+    """The validation of CPU sets when nova-compute starts."""
 
     def setUp(self) -> None:
         super().setUp()
-        # Nova warns of options that it has deprecated.
+        # Nova warns about deprecated options.
         self.useFixture(fixtures.FakeLogger())
 
     @hypothesis.settings(max_examples=400, deadline=None)
@@ -230,7 +230,7 @@ class TestStart(testtools.TestCase):
         if not expected:
             self.assertEqual([], messages)
         else:
-            # Nova ends at the first.
+            # Nova stops at the first error.
             self.assertTrue(
                 any(expected in message for message in messages),
                 f'{expected!r} is not in {messages}',

@@ -41,7 +41,7 @@ _EXAMPLES = (
     / 'user'
     / 'examples'
 )
-#: Where each nova.conf stands in values of RHOSO: the file, its keys, the
+#: Where each nova.conf is in values of RHOSO: the file, its keys, the
 #: services that read it.
 _PLACES = (
     ('control-plane/service-values.yaml', 'apiServiceTemplate', 'nova-api'),
@@ -88,7 +88,7 @@ class TestNova(testtools.TestCase):
 
     @contextlib.contextmanager
     def reads(self, paths: list[str]) -> typing.Iterator[cfg.ConfigOpts]:
-        """Let Nova read files, as a service that starts does."""
+        """Let Nova read files, as a service does at startup."""
         conf = nova.conf.CONF
         conf.clear()
         conf(
@@ -129,7 +129,7 @@ class TestNova(testtools.TestCase):
                 {alias.name for alias in wanted.aliases},
                 set(nova_request.get_alias_from_config()),
             )
-            # Alone, a spec has no use for the host's own devices.
+            # The devices of this host do not matter for a single spec.
             specs = whitelist.Whitelist(conf.pci.device_spec).specs
             self.assertEqual(host.dedicated, hardware.get_cpu_dedicated_set())
             self.assertEqual(host.shared, hardware.get_cpu_shared_set())
@@ -202,7 +202,7 @@ class TestNova(testtools.TestCase):
             )
 
     def test_kolla(self) -> None:
-        """Nova reads what Kolla makes of the layers."""
+        """Nova reads the layers as Kolla merges them."""
         wanted = self.create('kolla')
         files = kolla.CustomConfiguration(f'{self.folder}/config')
         hosts = {host.name: host for host in wanted.hosts}

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a process reads, held against oslo.config on the same files."""
+"""The options of a process, compared with oslo.config on the same files."""
 
 import os
 import pathlib
@@ -30,7 +30,7 @@ from gpuclient.documents import tree
 from gpuclient.model import configuration
 from gpuclient.model import deployment
 
-#: Of each option all of its names.
+#: All names of each option.
 LINES = strategies.sampled_from(
     (
         *('[pci]\nalias = ', '[PCI]\nalias: ', '[DEFAULT]\npci_alias = '),
@@ -63,7 +63,7 @@ FILES = strategies.sampled_from(
     )
 )
 TREES = strategies.dictionaries(FILES, PARTS, min_size=1, max_size=8)
-#: So that it is one of the control plane.
+#: An option that makes it a file of the control plane.
 CONTROL = '[quota]\ncores = 1\n'
 
 
@@ -99,7 +99,7 @@ def of_process(
 
 class TestSources(testtools.TestCase):
     def write(self, files: dict[str, list[str]]) -> pathlib.Path:
-        """Write files below a home folder; each value is another."""
+        """Write files below a home folder, each with its own value."""
         home = pathlib.Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, home)
         folder = home / '.nova'
@@ -119,7 +119,7 @@ class TestSources(testtools.TestCase):
     @hypothesis.settings(max_examples=300, deadline=None)
     @hypothesis.given(TREES)
     def test_defaults(self, files: dict[str, list[str]]) -> None:
-        """Services without options read what oslo.config finds for them."""
+        """Services without options read the files that oslo.config finds."""
         files.setdefault('nova.conf', [])
         folder = self.write(files)
         deployment = tree.read([os.fspath(folder)]).deployment
@@ -178,7 +178,7 @@ class TestSources(testtools.TestCase):
     def test_start_lines(
         self, files: dict[str, list[str]], random: typing.Any
     ) -> None:
-        """What --as names is what a start line with options names."""
+        """Files of --as are read like --config-file and --config-dir."""
         folder = self.write(files)
         arguments = [f'--config-dir={folder}/none']
         (folder / 'none').mkdir()

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Our verdicts on [pci]device_spec, held against Nova's own.
+"""Our verdicts on [pci]device_spec, compared with Nova's own.
 
-Nova looks the host up in sysfs while it reads the option; here it is asked
-about a host that both sides know.
+Nova reads the host's sysfs while it parses the option; here it reads
+a host that both sides have.
 """
 
 import json
@@ -145,7 +145,7 @@ FIELDS: dict[str, strategies.SearchStrategy[object]] = {
     'resource_clas': strategies.just('A'),
 }
 ANYTHING = strategies.fixed_dictionaries({}, optional=FIELDS)
-#: Mostly right, so that the later rules are reached.
+#: Mostly valid, so that the later rules are reached.
 GOOD = strategies.fixed_dictionaries(
     {'vendor_id': strategies.sampled_from(('10de', '8086', '*', '0x10DE'))},
     optional={
@@ -204,7 +204,7 @@ TEXTS = strategies.one_of(
 )
 
 
-#: Corners, and what comes of them.
+#: Corner cases and their verdicts.
 CHOSEN = (
     ('{"vendor_id": "10de\\n", "product_id": "20f2"}', 'accepted'),
     ('{"vendor_id": "10de", "product_id": "20f2\\n"}', 'accepted'),
@@ -268,7 +268,7 @@ CHOSEN = (
 @ddt.ddt
 class TestDeviceSpec(testtools.TestCase):
     def compare(self, texts: list[str], report: bool) -> str:
-        """Compare both sides; return what the verdict was."""
+        """Compare both sides; return the verdict."""
         case = {'specs': texts, 'report': report}
         self.assertIsNone(
             compare_device_spec.compare_on(case, HOST), (texts, report)

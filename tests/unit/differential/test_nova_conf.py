@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Our reading of a configuration file, held against oslo.config's."""
+"""Our parsing of a configuration file, compared with oslo.config's."""
 
 import tempfile
 
@@ -66,7 +66,7 @@ DOCUMENTS = strategies.lists(
 
 
 def of_oslo(content: str) -> list[str] | None:
-    """Return the values of [pci]alias, or None where the file is refused."""
+    """Return the values of [pci]alias, or None if the file is refused."""
     conf = cfg.ConfigOpts()
     conf.register_opt(
         cfg.MultiStrOpt(
@@ -105,7 +105,7 @@ class TestNovaConf(testtools.TestCase):
     def test_read(self, content: str) -> None:
         oslo, ours = of_oslo(content), of_ours(content)
         self.assertEqual(oslo is None, ours is None, repr(content))
-        # oslo.config groups values by the name they go by.
+        # oslo.config groups values by the name of the option.
         self.assertEqual(sorted(oslo or ()), sorted(ours or ()))
 
     @hypothesis.settings(max_examples=300, deadline=None)

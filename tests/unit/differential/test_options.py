@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The options that we know, against those that Nova has."""
+"""Our list of options, compared with those that Nova has."""
 
 from nova import conf
 import testtools
@@ -36,7 +36,7 @@ class TestOptions(testtools.TestCase):
             )
 
     def test_removed(self) -> None:
-        """What Nova has again is no longer among the removed."""
+        """An option that Nova has again is not listed as removed."""
         for section, names in nova_options.REMOVED.items():
             self.assertEqual(
                 set(), set(names & nova_schema.names(section)), section

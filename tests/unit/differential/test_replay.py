@@ -12,9 +12,9 @@
 
 """Nova's own unit tests, replayed.
 
-They run from the installed package (``replay.py``), and what they feed to
-Nova's code is fed to ours, too: their tables are Nova's own list of odd
-corners.
+They run from the installed package (``replay.py``), and their input to
+Nova's code is passed to ours, too: their tables are Nova's own list of corner
+cases.
 """
 
 import json
@@ -51,7 +51,7 @@ class TestReplay(testtools.TestCase):
         verdicts = {'accepted': 0, 'refused': 0}
         for entry, report, nova_says in self.records['specs']:
             if 'remote_managed' in entry:
-                # Nova's tests pretend a host that only they know.
+                # Nova's tests mock a host that is only defined there.
                 continue
             ours: dict[str, typing.Any]
             try:

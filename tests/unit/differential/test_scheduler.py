@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Filters and values of options, held against Nova and oslo.config."""
+"""Filters and values of options, compared with Nova and oslo.config."""
 
 import functools
 import logging
@@ -93,7 +93,7 @@ class NovaTestCase(testtools.TestCase):
         self.path = os.path.join(folder.name, 'nova-scheduler.conf')
 
     def codes(self, text: str) -> set[str]:
-        """Return the codes of all that is wrong with a file."""
+        """Return the codes of all findings of a file."""
         pathlib.Path(self.path).write_text(text, encoding='utf-8')
         contents = tree.read([self.path])
         return {
@@ -122,7 +122,7 @@ def options() -> cfg.ConfigOpts:
 
 class TestFilters(NovaTestCase):
     def judge(self, conf: cfg.ConfigOpts) -> str:
-        """Return how nova-scheduler fails; empty where it starts."""
+        """Return the error of nova-scheduler; empty if it starts."""
         manager = host_manager.HostManager
         with (
             mock.patch.object(host_manager, 'CONF', conf),
@@ -142,7 +142,7 @@ class TestFilters(NovaTestCase):
 
     @hypothesis.given(lists(), AVAILABLE)
     def test_names(self, text: str, available: list[str]) -> None:
-        """What the rules refuse, Nova refuses, and the other way round."""
+        """The rules and Nova refuse the same filters."""
         lines = ''.join(f'available_filters = {path}\n' for path in available)
         codes = self.codes(
             '[DEFAULT]\ntempdir = JsonFilter\n'
@@ -224,7 +224,7 @@ TEXTS = strategies.one_of(
 class TestValues(NovaTestCase):
     @hypothesis.given(strategies.sampled_from(OPTIONS), TEXTS)
     def test_refusals(self, option: tuple[str, str], text: str) -> None:
-        """A value is refused where reading it raises."""
+        """A value is refused if reading it raises an exception."""
         section, name = option
         codes = self.codes(
             f'[DEFAULT]\ntempdir = 1\n[{section}]\n{name} = {text}\n'
@@ -243,7 +243,7 @@ class TestValues(NovaTestCase):
                 text, section, lambda *other: lookup(other)
             )
             if value is None:
-                # It depends on the default of another option.
+                # The value depends on the default of another option.
                 return
         self.assertEqual(refused, 'GPU331' in codes, (option, text))
 
@@ -295,7 +295,7 @@ class TestValues(NovaTestCase):
 
 
 def kind_of(option: typing.Any) -> str:
-    """Return the kind that the table should have for an option."""
+    """Return the expected kind of an option in the table."""
     if isinstance(option, cfg.MultiOpt):
         return nova_schema.MULTI
     for type_, kind in (

@@ -49,10 +49,10 @@ class TestLoad(_Case):
         model = models.by_name('nvidia_a100_pcie_40gb')
         self.assertEqual(('type-PCI',), model.device_types)
         self.assertEqual('535', model.driver_floor)
-        # Keys that are not named keep their values.
+        # Other keys keep their values.
         self.assertEqual(40960, model.memory_mb)
         self.assertEqual(self.path, model.sources[-1])
-        # The built-in catalog has not changed.
+        # The built-in catalogue has not changed.
         self.assertEqual(
             'type-PF',
             catalogue.builtin().by_name('nvidia_a100_pcie_40gb').device_type,
@@ -303,7 +303,7 @@ class TestRefused(_Case):
     )
     @hypothesis.settings(deadline=None)
     def test_any_data(self, data):
-        """Refused in one way or read; nothing else comes out."""
+        """Data is either read or refused with the same exception."""
         try:
             catalogue.merged(
                 catalogue.builtin(), {'models': {'x': data}}, 'path'

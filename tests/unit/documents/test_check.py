@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The rules of ``gpu config check`` on trees of RHOSO, each and none."""
+"""The rules of ``gpu config check`` on trees of RHOSO."""
 
 import os
 import pathlib
@@ -253,7 +253,7 @@ class CheckTestCase(testtools.TestCase):
         new: str,
         expected: list[tuple[str, str]],
     ) -> None:
-        """Compare what one change makes with codes and texts of lines."""
+        """Compare findings after one change with codes and texts of lines."""
         assert clean[name].count(old) == 1, (old, clean[name].count(old))
         files = {**clean, name: clean[name].replace(old, new)}
         findings = []
@@ -289,7 +289,7 @@ class TestValues(CheckTestCase):
             'enabled_filtes',
             [('GPU312', 'enabled_filtes')],
         ),
-        # Behind the header of another section.
+        # Below the header of another section.
         (
             CONTROL,
             '        enabled_filters',
@@ -377,7 +377,7 @@ class TestValues(CheckTestCase):
             [('GPU316', '- nova-custom-gpu')],
         ),
         (NODES, '      - vfio-pci-bind\n', '', [('GPU322', '- bootstrap')]),
-        # A service of one's own may do it.
+        # A custom service may do this.
         (NODES, '- vfio-pci-bind', '- bind-cards', []),
         (NODES, '- vfio-pci-bind', '- "{{ bind }}"', []),
         (NODES, '      - reboot-os\n', '', [('GPU323', '- vfio-pci-bind')]),
@@ -443,7 +443,7 @@ class TestValues(CheckTestCase):
             'vfio-pci.ids=20f1:10de',
             [('GPU401', 'edpm_kernel_args')],
         ),
-        # The sound of the card.
+        # The audio function of the card.
         (
             NODES,
             'vfio-pci.ids=10de:20f1',
@@ -519,7 +519,7 @@ class TestValues(CheckTestCase):
             'size:2048,count:2',
             [('GPU411', 'edpm_kernel_args')],
         ),
-        # What a template makes of it is not known.
+        # The value that a template renders is unknown.
         (
             NODES,
             ARGUMENTS,
@@ -623,7 +623,7 @@ class TestValues(CheckTestCase):
             '',
             [('GPU513', 'edpm_tuned_isolated_cores')],
         ),
-        # The cores of Open vSwitch are not idle.
+        # Cores of Open vSwitch are not idle.
         (
             NODES,
             '        edpm_tuned_profile',
@@ -686,7 +686,7 @@ class TestValues(CheckTestCase):
         self.assertEqual([], self.check({**CLEAN, NODES: text}))
 
     def test_node_with_its_own_settings(self) -> None:
-        """Variables of a node count in place of those of all."""
+        """Variables of a node override those of the node set."""
         findings = self.check(
             {
                 **CLEAN,
@@ -703,7 +703,7 @@ class TestValues(CheckTestCase):
         )
 
     def test_machines_provisioned_elsewhere(self) -> None:
-        """Where none is written down for a node set, none is missed."""
+        """A node set without machines in the files has no finding."""
         files = dict(CLEAN)
         files[f'other/{MACHINES}'] = files.pop(MACHINES).replace(
             'app: openstack', 'app: other'
@@ -727,15 +727,15 @@ class TestValues(CheckTestCase):
 
 
 class TestLinks(CheckTestCase):
-    """Links without target."""
+    """Broken links."""
 
     def test_yaml(self) -> None:
-        """A repository that refers to another one."""
+        """A link may point to another repository."""
         (self.folder / 'template.yaml').symlink_to('../elsewhere/a.yaml')
         self.assertEqual([], self.check(CLEAN))
 
     def test_drop_in(self) -> None:
-        """oslo.config does not start with it."""
+        """A service does not start with a broken link."""
         drop_ins = self.folder / 'etc/nova/nova.conf.d'
         drop_ins.mkdir(parents=True)
         (drop_ins / 'gpu.conf').symlink_to('/nowhere/gpu.conf')
@@ -745,7 +745,7 @@ class TestLinks(CheckTestCase):
 
 class TestKolla(CheckTestCase):
     def test_report_in_placement_set_by_a_template(self) -> None:
-        """An alias without ids may be right."""
+        """An alias without IDs may be valid."""
         alias = '{"name": "a", "resource_class": "CUSTOM_A"}'
         for text, expected in (
             ('pci_in_placement = {{ x }}', []),
@@ -770,7 +770,7 @@ class TestKolla(CheckTestCase):
             )
 
     def test_hosts_share_a_device_spec(self) -> None:
-        """What all hosts have is one finding, and hides no other."""
+        """A value of all hosts is one finding, and hides no others."""
         shared = (
             '[pci]\ndevice_spec = {"vendor_id": "10de", '
             '"product_id": "2330"}\n'
@@ -876,12 +876,12 @@ class TestObjects(CheckTestCase):
 
 
 class TestExample(CheckTestCase):
-    """The published example of GPU passthrough, as its text gives it."""
+    """The published example of GPU passthrough, unchanged."""
 
     ALIAS = ALIAS.replace('nvidia_a100', 'nvidia_a2')
 
     def test_example(self) -> None:
-        """All that is odd is the name: A2, and the ids of an A100."""
+        """The only finding is the name: A2, with the IDs of an A100."""
         files = {
             CONTROL: CLEAN[CONTROL].replace(ALIAS, self.ALIAS),
             NODES: CLEAN[NODES]
@@ -955,7 +955,7 @@ class TestUnmountedConfigMaps(CheckTestCase):
     def processes(self, *objects: str) -> list[list[str]]:
         """Return the options of each nova-compute.
 
-        Where edits see one nova-compute, so does a check.
+        A check has one nova-compute if edits have one.
         """
         path = self.folder / 'maps.yaml'
         path.write_text('---\n'.join(objects))

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Aliases and device specs of odd shapes, in documents."""
+"""Aliases and device specs with unusual values, in documents."""
 
 from tests.unit.documents import test_tree
 
@@ -33,7 +33,7 @@ class TestAliases(test_tree.TreeTestCase):
             self.assertNotIn('GPU307', codes)
 
     def test_devname_that_is_a_list(self) -> None:
-        """Nova makes a path of it, and reports no device by name."""
+        """Nova uses it in a path, and reports no device by name."""
         compute = test_tree.CLEAN[test_tree.COMPUTE].replace(
             'device_spec = ',
             'device_spec = {"devname": ["eth0"]}\ndevice_spec = ',

@@ -36,7 +36,7 @@ ansible:
     use_hostnames: true
 """
 _TWO = {'lab': {'auth': {'password': '08'}}, 'lab-member': {'auth': {}}}
-#: What people have, and what must come back to the last byte.
+#: Files of users, which must be restored byte for byte.
 FILES = (
     b'',
     b'\n',
@@ -173,7 +173,7 @@ class TestEdit(testtools.TestCase):
             'Not a directory',
             self._refused(clouds_yaml.add, path, _ENTRIES, ()),
         )
-        # Nobody can make a folder there.
+        # No folder can be created there.
         path = '/proc/gpuclient/clouds.yaml'
         self.assertEqual(
             f'Cannot write {path}: No such file or directory',
@@ -189,7 +189,7 @@ class TestEdit(testtools.TestCase):
         self.assertEqual(_FILE, self._text())
 
     def test_edit_that_would_change_other_entries(self):
-        """What cannot be taken out again is not put in."""
+        """Entries that could not be removed again are not added."""
         for text in (
             'x: &x {a: {}}\nclouds: *x\n',
             'clouds:\n  ? a\n  : {}\n',
@@ -202,7 +202,7 @@ class TestEdit(testtools.TestCase):
             self.assertEqual(text, self._text())
 
     def test_byte_for_byte(self):
-        """With the entries, all is there; without them, all is as it was."""
+        """Other entries are kept; after the removal, the file is the same."""
         for text in FILES:
             with open(self.path, 'wb') as stream:
                 stream.write(text)
@@ -222,7 +222,7 @@ class TestEdit(testtools.TestCase):
                 self.assertEqual(text, stream.read(), with_entries)
 
     def test_of_an_earlier_release(self):
-        """An entry without our words goes, and leaves a file for others."""
+        """An entry without our comments is removed, and the file is kept."""
         self._write('clouds:\n  lab:\n    auth: {}\n')
         clouds_yaml.remove(self.path, ['lab'])
         self.assertEqual('clouds: {}\n', self._text())
@@ -236,7 +236,7 @@ class TestEdit(testtools.TestCase):
         self.assertIn('lab:', self._text())
 
     def test_changed_meanwhile(self):
-        """A change of somebody else's is not lost."""
+        """A change of another process is not lost."""
         self._write(_FILE)
         replace = clouds_yaml._replace
 

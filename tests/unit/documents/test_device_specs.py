@@ -71,7 +71,7 @@ class TestRules(testtools.TestCase):
             '{"vendor_id": "10de", "address": "04:00.0"}',
             True,
         ),
-        # A PF at that address takes its VFs, too, which are elsewhere.
+        # A PF at that address also matches its VFs at other addresses.
         ('{"address": "*:04:00.*"}', '{"address": "0000:04:00.0"}', False),
         ('{"address": "04:00.0"}', '{"address": "0000:04:00.0"}', False),
         ('{"address": "0000:04:00.0"}', '{"address": "0:4:0.0"}', True),
@@ -164,7 +164,7 @@ class TestDocuments(testtools.TestCase):
         document.file.write()
         self.assertEqual(f'[pci]\n{LINE}\n', self.path.read_text())
         (again,) = device_specs.read(os.fspath(self.path))
-        # However it is written.
+        # In any spelling.
         same = {'vendor_id': '0x10DE', 'address': '0:4:0.0'}
         self.assertFalse(device_specs.add(again, same))
 

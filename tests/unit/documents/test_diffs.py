@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A diff shows what was edited, and nothing of its neighbours."""
+"""A diff shows the edit, and no values of other lines."""
 
 import random
 import re
@@ -79,7 +79,7 @@ class TestUnified(testtools.TestCase):
         )
 
     def test_values_of_an_alias_that_is_removed(self) -> None:
-        """A trait that none can be is not shown."""
+        """A trait with an invalid name is not shown."""
         value = 'SVScLlr6HbDXkv5J2IqWJwplxZJ0C0Ki3x'
         line = f'alias = {{"name": "a", "traits": "{value},CUSTOM_FAST"}}\n'
         diff = diffs.unified('x', ['[pci]\n', line], ['[pci]\n'])
@@ -89,7 +89,7 @@ class TestUnified(testtools.TestCase):
         self.assertIn(f'-alias = {ALIAS}\n', diff)
 
     def test_many_lines_that_are_the_same(self) -> None:
-        """difflib does not find lines again that a file has often."""
+        """difflib does not match lines that are frequent in a file."""
         lines_of_others = [f'password = {SECRET}\n'] * 400
         diff = diffs.unified(
             'x',
@@ -100,7 +100,7 @@ class TestUnified(testtools.TestCase):
         self.assertNotIn(SECRET, diff)
 
     def test_can_be_applied(self) -> None:
-        """What is not shown is not missed: the numbers of lines are right."""
+        """The line numbers are correct without the hidden lines."""
         source = random.Random(2)
         for number in range(300):
             before = source.choices(

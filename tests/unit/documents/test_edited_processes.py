@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Edits of files of which a process reads others, too."""
+"""Edits of files of processes that also read other files."""
 
 import os
 
@@ -31,7 +31,7 @@ class TestEdits(test_tree.TreeTestCase):
         return os.fspath(self.folder / name)
 
     def test_switch_in_another_file(self) -> None:
-        """An alias without ids needs pci_in_placement, wherever it is."""
+        """An alias without IDs needs pci_in_placement, in any file."""
         self.write({'nova.conf': '[api]\n', 'nova-compute.conf': '[pci]\n'})
         (document,) = aliases.read(self.path('nova-compute.conf'))
         error = self.assertRaises(
@@ -47,7 +47,7 @@ class TestEdits(test_tree.TreeTestCase):
         )
 
     def test_alias_in_another_file(self) -> None:
-        """A second one of a name stops nova-compute, and not nova-api."""
+        """A second definition is refused, with any file of the service."""
         self.write(
             {
                 'nova.conf': f'{ON}[pci]\n{ALIAS}',
@@ -78,13 +78,13 @@ class TestEdits(test_tree.TreeTestCase):
         self.assertTrue(device_specs.add(document, entry))
 
     def test_broken_neighbor(self) -> None:
-        """It is not edited, so it does not matter."""
+        """The broken file is not edited, so it does not matter."""
         self.write({'nova.conf': 'broken\n', 'nova-compute.conf': '[pci]\n'})
         (document,) = aliases.read(self.path('nova-compute.conf'))
         self.assertTrue(aliases.add(document, SAME))
 
     def test_folder(self) -> None:
-        """Both sides of /etc/nova are edited, each line once."""
+        """Files of both services in /etc/nova are edited, each line once."""
         self.write(
             {
                 'nova.conf': f'{ON}[pci]\n',
@@ -109,7 +109,7 @@ class TestEdits(test_tree.TreeTestCase):
         self.assertIn('is a folder without nova.conf', str(error))
 
     def test_file_of_one_service(self) -> None:
-        """The name of its folder, or its own, tells who reads it."""
+        """The name of the file or its folder identifies the service."""
         self.write(
             {
                 'kolla/nova-api/nova.conf': '[pci]\n',

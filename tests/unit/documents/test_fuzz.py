@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Readers and random input: an answer or one clear line, never anything else.
+"""Readers and random input: a result or a one-line error, nothing else.
 
 ``GPUCLIENT_FUZZ`` is the number of inputs of each kind, for long runs.
 """
@@ -180,7 +180,7 @@ VALUES = (
 
 class TestOptions(testtools.TestCase):
     def test_each_value(self) -> None:
-        """Whatever an option is set to beside others, it is judged."""
+        """Each value of an option can be checked with other options."""
         codes = set()
         for section, option in OPTIONS:
             for value in VALUES:
@@ -238,7 +238,7 @@ class TestReaders(testtools.TestCase):
             self.assertGreater(len(models.models), 100)
 
     def _edit(self, document: object) -> None:
-        """Add an entry; what can be written reads back."""
+        """Add an entry; a document that can be written can be read again."""
         before = document.file.content()
         try:
             if isinstance(document, aliases.AliasDocument):
@@ -307,7 +307,7 @@ class TestReaders(testtools.TestCase):
 
 
 class TestDocuments(testtools.TestCase):
-    """The beginning of the long run, ``make fuzz``."""
+    """The first inputs of the long run, ``make fuzz``."""
 
     def test_documents(self) -> None:
         outcome = run.run(1, range(4000))

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Templates: what is known of a line before it is rendered."""
+"""Templates: the values of lines that are known before rendering."""
 
 import ddt
 import testtools
@@ -68,7 +68,7 @@ class TestRead(testtools.TestCase):
                 ('e', False, True),
             ],
         ),
-        # What is never ended, Jinja refuses; here it is text.
+        # Jinja refuses an unclosed expression; here it is text.
         ('a = {{ b\nc', [('a = {{ b', False, True), ('c', False, True)]),
         ('{% raw %}\n{{ a }}', [('#', False, True), ('{{ a }}', False, True)]),
         ('{% endif %}a', [('a', True, True)]),
@@ -86,7 +86,7 @@ class TestRead(testtools.TestCase):
         )
 
     def test_rendered_twice(self) -> None:
-        """What Kayobe leaves as it is, Kolla renders."""
+        """Kolla renders the text that Kayobe leaves unchanged."""
         lines = nova_conf.split_lines(
             '{% raw %}\n{% if a %}\nb = {{ c }}\n{% endif %}\n'
             '{% endraw %}\nd = 1\n'
@@ -117,7 +117,7 @@ class TestRead(testtools.TestCase):
         self.assertTrue(value.depends)
 
     def test_of_kayobe(self) -> None:
-        """A condition around all of it, as in repositories of StackHPC."""
+        """A condition around a section, as in repositories of StackHPC."""
         document = conf(
             '{% if kolla_enable_ironic|bool %}\n[DEFAULT]\n'
             "host = {{ kolla_host | mandatory('You must set a name.') }}\n"

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What each process reads, by the layout of the files."""
+"""The files that each process reads, for each layout."""
 
 import os
 
@@ -27,12 +27,12 @@ CONDUCTOR, SCHEDULER = configuration.CONDUCTOR, configuration.SCHEDULER
 CONTROL = (API, CONDUCTOR, SCHEDULER)
 REPORT = 'report_in_placement = True\n'
 FILTERS = 'enabled_filters = ComputeFilter,PciPassthroughFilter\n'
-#: What is right on controllers, and on computes.
+#: Valid configuration of controllers, and of compute hosts.
 OF_CONTROL = f'{ON}{FILTERS}[pci]\n{ALIAS}'
 OF_COMPUTE = f'[pci]\n{REPORT}{SPEC}{ALIAS}'
 TRIPLEO = 'var/lib/config-data/puppet-generated'
 
-#: Trees without a fault; a file of a compute in each, and its text without
+#: Trees without findings; a file of a compute host in each, without
 #: [pci]report_in_placement.
 LAYOUTS = {
     'debian': (
@@ -136,7 +136,7 @@ class TestLayouts(LayoutTestCase):
 
     @ddt.data(*LAYOUTS)
     def test_compute_host_without_report_in_placement(self, name: str) -> None:
-        """It is found once, at the device specs."""
+        """It is reported once, at the device specs."""
         files, path, (where, line) = LAYOUTS[name]
         files = {**files, path: files[path].replace(REPORT, '')}
         self.assertEqual([('GPU309', where, line)], self.check(files))
@@ -158,7 +158,7 @@ class TestLayouts(LayoutTestCase):
                 ),
             )
             for path, text in files.items()
-            # Those services do not parse it.
+            # Other services do not parse aliases.
             if '"PF"' in text
             and 'conductor/' not in path
             and 'scheduler/' not in path
@@ -228,7 +228,7 @@ class TestLayouts(LayoutTestCase):
         self.assertNotIn('GPU213', [code for code, *_ in self.check(files)])
 
     def test_host_with_nova_compute_only(self) -> None:
-        """Its nova.conf has nothing of the control plane."""
+        """Its nova.conf has no options of the control plane."""
         files = {
             'etc/nova/nova.conf': f'[DEFAULT]\ndebug = 1\n[pci]\n{REPORT}',
             'etc/nova/nova-compute.conf': f'[pci]\n{SPEC}{ALIAS}',
@@ -311,7 +311,7 @@ class TestLayouts(LayoutTestCase):
 
 
 class TestDeclared(LayoutTestCase):
-    """Files of which the user says what they are."""
+    """Files whose services the user specifies."""
 
     def declared(
         self,
@@ -343,7 +343,7 @@ class TestDeclared(LayoutTestCase):
         ]
 
     def test_files(self) -> None:
-        """They are read in the order given, and by nobody else."""
+        """They are read in the given order, and by no other service."""
         text = '[DEFAULT]\na = 1\n'
         self.assertEqual(
             [
@@ -359,7 +359,7 @@ class TestDeclared(LayoutTestCase):
         )
 
     def test_folders(self) -> None:
-        """Files of other services in them are left out."""
+        """Files of other services in the folders are ignored."""
         text = '[DEFAULT]\na = 1\n'
         files = {
             f'a/{name}': text

@@ -44,7 +44,7 @@ class TestServices(test_check.CheckTestCase):
         self.assertEqual([], self.names(files))
 
     def test_overrides(self) -> None:
-        """A deployment may deploy what the node set does not."""
+        """A deployment may deploy services that the node set does not."""
         files = self.without(
             '      - vfio-pci-bind\n',
             '      - reboot-os\n',
@@ -84,7 +84,7 @@ class TestServices(test_check.CheckTestCase):
             self.assertEqual([], self.names({**files, NODES: text}), argument)
 
     def test_default_services(self) -> None:
-        """They have reboot-os and nova, and bind no card."""
+        """By default, there are reboot-os and nova, but no vfio-pci-bind."""
         text = test_check.CLEAN_OBJECTS[OBJECTS]
         start = text.index('    services:')
         text = text[:start] + text[text.index('- kind: ', start) :]
@@ -95,21 +95,21 @@ class TestServices(test_check.CheckTestCase):
         self.assertEqual(['GPU317'], self.names({OBJECTS: text}))
 
     def test_values_without_services(self) -> None:
-        """Where these come from is not known."""
+        """The source of the services is unknown."""
         text = test_check.CLEAN[NODES]
         start = text.index('    services:')
         text = text[:start] + text[text.index('  nova:\n', start) :]
         self.assertEqual([], self.names({**test_check.CLEAN, NODES: text}))
 
     def test_service_with_another_name(self) -> None:
-        """It is known to be of the type nova, and which ConfigMaps it has."""
+        """Its type nova and its ConfigMaps are known."""
         text = test_check.CLEAN_OBJECTS[OBJECTS].replace(
             'nova-custom-gpu', 'compute-gpu'
         )
         self.assertEqual([], self.names({OBJECTS: text}))
 
     def test_no_passthrough(self) -> None:
-        """Network cards are not bound by it."""
+        """The service does not bind network cards."""
         files = self.without('      - vfio-pci-bind\n')
         text = files[NODES]
         for line in text.splitlines():

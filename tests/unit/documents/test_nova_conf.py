@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Edits of nova.conf: what changes, what stays, what is refused."""
+"""Edits of nova.conf: changed lines, kept lines, refused edits."""
 
 import codecs
 import os
@@ -64,7 +64,7 @@ class TestAdd(DocumentTestCase):
             f'[pci]\nalias = {OLD}\n# end\nx = 1\n',
             f'[pci]\nalias = {OLD}\nalias = {NEW}\n# end\nx = 1\n',
         ),
-        # A value of several lines is passed by whole.
+        # The line is added after the last line of a value.
         (
             '[pci]\nalias = {"name": "a",\n  "vendor_id": "10de"}\nx = 1\n',
             '[pci]\nalias = {"name": "a",\n  "vendor_id": "10de"}\n'

@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Nothing of a tree is passed over because it cannot be read."""
+"""Files that cannot be read are not skipped silently."""
 
 import contextlib
 import collections.abc
@@ -29,7 +29,7 @@ NOVA = '[pci]\nalias = {"name": "a"}\n'
 
 @contextlib.contextmanager
 def as_somebody() -> collections.abc.Iterator[None]:
-    """Run without the rights of root, which may read everything."""
+    """Run without root privileges, which allow all reads."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)

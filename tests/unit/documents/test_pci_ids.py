@@ -87,7 +87,7 @@ class TestRead(testtools.TestCase):
             self.assertIsNone(pci_ids.load())
 
     def test_the_package(self):
-        """The extra brings a database of its own."""
+        """The extra installs its own database."""
         names = pci_ids.load()
         self.assertIn('NVIDIA', names.vendor('10de'))
         self.assertGreaterEqual(

@@ -35,7 +35,7 @@ FILTERS = 'ComputeFilter,PciPassthroughFilter'
 
 class FormatTestCase(test_tools.ToolTestCase):
     def patch_of(self, name: str, *, spec: bool = False) -> str:
-        """Return what is to be added by hand for an alias, or a spec."""
+        """Return the lines to add by hand for an alias or a device spec."""
         path = os.fspath(self.folder / name)
         if spec:
             document = next(
@@ -108,7 +108,7 @@ class TestHelm(FormatTestCase):
         )
 
     def test_a_mapping_and_a_list(self) -> None:
-        """The template writes them, and nova-api ends."""
+        """The template writes them, and nova-api does not start."""
         for written, read in (
             ('{name: a, vendor_id: "10de"}', 'map[name:a vendor_id:10de]'),
             ("['{}', '{}']", '{},{}'),
@@ -301,7 +301,7 @@ class TestTripleO(FormatTestCase):
         )
 
     def test_numbers(self) -> None:
-        """A number without quotes stays one, which ends nova-compute."""
+        """A number without quotes stays one, and nova-compute fails."""
         text = (
             'parameter_defaults:\n  NovaPCIPassthrough:\n'
             '  - vendor_id: 1137\n    product_id: 0071\n'
@@ -315,7 +315,7 @@ class TestTripleO(FormatTestCase):
         )
 
     def test_several_environments(self) -> None:
-        """One of two values counts, and which is not known."""
+        """One of two values applies, but it is unknown which one."""
         two = (
             'parameter_defaults:\n  NovaPCIPassthrough: [{vendor_id: "%s"}]\n'
         )
@@ -405,7 +405,7 @@ class TestHiera(FormatTestCase):
         )
 
     def test_levels(self) -> None:
-        """What hosts have of their own counts, beside what all have."""
+        """Values of hosts override those of all hosts."""
         files = {
             'hieradata/common.yaml': (
                 f'nova::pci::aliases:\n  - {TEXT}\n'
@@ -491,7 +491,7 @@ class TestJuju(FormatTestCase):
         self.assertEqual([], self.codes({'bundle.yaml': JUJU}))
 
     def test_printed_options(self) -> None:
-        """What "juju config nova-compute" prints."""
+        """The output of "juju config nova-compute"."""
         text = (
             'application: gpu\ncharm: nova-compute\nsettings:\n'
             f"  pci-alias:\n    source: user\n    value: '{TEXT}'\n"
@@ -515,7 +515,7 @@ class TestJuju(FormatTestCase):
             'nova-scheduler',
         )
         self.assertEqual('PciPassthroughFilter', filters.rpartition(',')[2])
-        # Of an overlay they are not known.
+        # The filters of an overlay are unknown.
         overlay = text[: text.index('  neutron-api')].replace(
             '    charm: ch:nova-cloud-controller\n', ''
         )
@@ -631,7 +631,7 @@ class TestPackstack(FormatTestCase):
             self.assertEqual(computes, self.options(files, 'nova-compute'))
 
     def test_answers_in_a_folder(self) -> None:
-        """Of files with that name, only those with answers are read."""
+        """Of the files with that name, only answer files are read."""
         answers = self.TEXT % '192.0.2.1'
         for files in ({'answers.txt': answers}, {'answers-2.txt': answers}):
             self.assertEqual(2, len(self.options(files, 'nova-api')[0]))
@@ -673,7 +673,7 @@ class TestKollaGlobals(FormatTestCase):
     TEXT = f'nova_pci_passthrough_whitelist:\n  - {SPEC}\n  - {SPEC}\n'
 
     def test_values(self) -> None:
-        """One line of JSON; under the same name another tool has several."""
+        """One line of JSON; another tool has a list under the same name."""
         self.assertEqual(
             [[f'[pci]passthrough_whitelist=[{SPEC}, {SPEC}]']],
             self.options({'globals.yml': self.TEXT}, 'nova-compute'),
@@ -756,14 +756,14 @@ class TestUnread(FormatTestCase):
         )
 
     def test_of_openstack_ansible(self) -> None:
-        """In its own folder it is the role's, and Nova refuses it."""
+        """In the folder of the role, it is its variable; Nova refuses it."""
         codes = self.codes({'openstack_deploy/user_gpu.yml': self.OTHER})
         self.assertIn('GPU301', {code for code, _file, _line in codes})
 
 
 class TestSize(testtools.TestCase):
     def test_references(self) -> None:
-        """What refers to itself ends."""
+        """References to themselves do not loop."""
         text = (
             'conf:\n  nova:\n    pci:\n      alias: &a\n'
             '        type: multistring\n        values: [*a]\n'
@@ -777,7 +777,7 @@ class TestSize(testtools.TestCase):
         )
 
     def test_merges(self) -> None:
-        """So does what is merged many times over."""
+        """Values that are merged many times do not use much memory."""
         text = 'a0: &a0 {x: 1}\n'
         for number in range(1, 12):
             merged = ', '.join([f'*a{number - 1}'] * 9)

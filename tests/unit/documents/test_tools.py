@@ -29,7 +29,7 @@ from gpuclient.rules import configuration as configuration_rules
 
 ALIAS = alias_model.Alias('a', '10de', '20f1', 'type-PF')
 TEXT = ALIAS.render()
-#: As devstack's shell leaves it whole.
+#: With escapes that the shell of devstack removes.
 ESCAPED = TEXT.replace('"', '\\\\"')
 SPEC = '{"vendor_id": "10de", "product_id": "20f1"}'
 
@@ -78,7 +78,7 @@ class ToolTestCase(testtools.TestCase):
 
 @ddt.ddt
 class TestDevstack(ToolTestCase):
-    # What inc/meta-config and inc/ini-config make of each.
+    # The values that inc/meta-config and inc/ini-config write.
     @ddt.data(
         ('{"name": "a"}', '{name: a}'),
         (r'{\"name\":\"a\"}', '{name:a}'),
@@ -143,7 +143,7 @@ class TestDevstack(ToolTestCase):
         self.assertEqual(f'[pci]\n+alias = {ESCAPED}\n', error.patch)
 
     def test_values_are_quoted_for_devstack(self) -> None:
-        """The shell of devstack takes an edit for text."""
+        """The shell of devstack reads an edit as text, not as commands."""
         self.write(
             {'local.conf': '[[post-config|$NOVA_CPU_CONF]]\n[pci]\nx=1\n'}
         )
@@ -166,7 +166,7 @@ class TestDevstack(ToolTestCase):
 
 @ddt.ddt
 class TestOpenStackAnsible(ToolTestCase):
-    # What the role's template and config_template write of each.
+    # The options that the role's template and config_template write.
     @ddt.data(
         (f"nova_pci_alias:\n- '{TEXT}'\n- x\n", [f'alias={TEXT}', 'alias=x']),
         ("nova_device_spec: '{}'\n", ['device_spec={}']),
@@ -187,12 +187,12 @@ class TestOpenStackAnsible(ToolTestCase):
             "      ? 'b'\n      ? 'a'\n    on: true\n    off: {}\n",
             ['alias=a', 'alias=b', 'on=True'],
         ),
-        # A mapping that is no set is written as Python shows it.
+        # A mapping that is not a set is written as Python prints it.
         (
             'nova_nova_conf_overrides: {pci: {alias: {name: a}}}\n',
             ["alias={'name': 'a'}"],
         ),
-        # An override takes the place of all values.
+        # An override replaces all values.
         (
             'nova_pci_alias: [a, b]\n'
             'nova_nova_conf_overrides: {pci: {alias: c}}\n',
@@ -231,7 +231,7 @@ class TestOpenStackAnsible(ToolTestCase):
         self.assertTrue(filters.endswith(',NUMATopologyFilter,b'))
 
     def test_places(self) -> None:
-        """User files count over hosts, hosts over groups, variable-wise."""
+        """User files override hosts, hosts override groups, by variable."""
         files = {
             'group_vars/nova_all.yml': (
                 'nova_pci_alias: [all]\nnova_device_spec: [all]\n'
@@ -286,7 +286,7 @@ class TestOpenStackAnsible(ToolTestCase):
         path = os.fspath(self.folder / 'user_variables.yml')
         (document,) = aliases.read(path)
         if not patch:
-            # It is there already, with another definition.
+            # The alias already exists with another definition.
             error = self.assertRaises(
                 exceptions.InvalidAlias, aliases.add, document, ALIAS
             )

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Trees of configuration: what is found, and what is left alone."""
+"""Trees of configuration: the files that are read or ignored."""
 
 import os
 import pathlib
@@ -146,7 +146,7 @@ class TestCheck(TreeTestCase):
         self.assertEqual(expected, self.check(files))
 
     def test_deployments_are_not_compared(self) -> None:
-        """A repository has many; each is checked for itself."""
+        """A repository has many deployments; each is checked separately."""
         spec = SPEC.replace('20f1', '2330')
         alias = ALIAS.replace('20f1', '2330').replace('a100', 'h100')
         files = {f'a/{name}': text for name, text in CLEAN.items()}
@@ -176,7 +176,7 @@ class TestCheck(TreeTestCase):
         self.assertEqual(readers, service.readers)
 
     def test_host_of_a_file(self) -> None:
-        """By its name, where nothing in it says so."""
+        """The file name is used if the content does not name the host."""
         self.write(
             dict.fromkeys(
                 (
@@ -250,7 +250,7 @@ class TestCheck(TreeTestCase):
             self.assertEqual(codes, [location[0] for location in findings])
 
     def test_values_of_rhoso(self) -> None:
-        """The example of the origin document, and one with a mistake."""
+        """A valid example, and one with a mistake."""
         control_plane = (
             'data:\n  nova:\n'
             '    apiServiceTemplate:\n      customServiceConfig: |\n'
@@ -290,18 +290,18 @@ class TestCheck(TreeTestCase):
 
 
 class TestKolla(TreeTestCase):
-    """A later layer replaces an option of an earlier one, values and all."""
+    """A later layer replaces all values of an option in an earlier one."""
 
     def test_layers(self) -> None:
         tree_of_kolla = {
-            # One file for all, which the computes' own replaces.
+            # One file for all, which the files of compute hosts override.
             'config/nova.conf': f'{ON}[pci]\n{ALIAS}',
             'config/nova/nova-compute.conf': (
                 f'[pci]\nreport_in_placement = True\n{SPEC}'
             ),
         }
         self.assertEqual([], self.check(tree_of_kolla))
-        # Concatenated, as oslo.config does, this would be an outage.
+        # If the files were concatenated, services would not start.
         tree_of_kolla['config/nova/nova-api.conf'] = f'[pci]\n{ALIAS}'
         self.assertEqual([], self.check(tree_of_kolla))
         other = ALIAS.replace('nvidia_a100', 'nvidia_a3')
@@ -315,7 +315,7 @@ class TestKolla(TreeTestCase):
         )
 
     def test_layers_are_one_deployment(self) -> None:
-        """Those of a service reach over folders."""
+        """The layers of a service are in several folders."""
         findings = self.check(
             {
                 'config/nova.conf': f'{ON}[pci]\n{ALIAS}',
@@ -332,7 +332,7 @@ class TestKolla(TreeTestCase):
         self.assertEqual([('GPU307', 'config/nova.conf', 4)], findings)
 
     def test_paths_of_both_kinds(self) -> None:
-        """What is named from the root and what is not have no folder."""
+        """Absolute and relative paths have no common folder."""
         self.assertEqual(
             '/etc/nova',
             deployment.folder_of(
@@ -342,7 +342,7 @@ class TestKolla(TreeTestCase):
         )
 
     def test_options_are_merged(self) -> None:
-        """What a later layer replaced is not there; the rest keeps places."""
+        """Replaced values are not read; the others keep their lines."""
         self.write(
             {
                 'config/nova.conf': '[DEFAULT]\na = 1\nb = 2\n[PCI]\nc = 3\n',
@@ -389,7 +389,7 @@ class TestKolla(TreeTestCase):
         )
 
     def test_environments_of_kayobe(self) -> None:
-        """Files of the same name are put one behind the other."""
+        """Files of the same name are concatenated."""
         env = 'environments/lab/kolla/config'
         files = {
             'kolla/config/nova.conf': f'{ON}[pci]\n{ALIAS}',
@@ -471,7 +471,7 @@ class TestRead(TreeTestCase):
         self.assertEqual(contents.unreadable[0].line, located.place.line)
 
     def test_placeholders_are_not_errors(self) -> None:
-        """Charts and playbooks have files that are named after Nova."""
+        """Charts and playbooks have files with Nova in their names."""
         self.write(
             {
                 'templates/job-nova.yaml': '{{- if .Values.job }}\nx: 1\n',
@@ -488,7 +488,7 @@ class TestRead(TreeTestCase):
             [('with-devices.yaml', 'a template')],
             [(os.path.basename(path), name) for path, name in contents.unread],
         )
-        # A file that the user names is told of, whatever is in it.
+        # A file that the user specifies is reported with any content.
         path = os.fspath(self.folder / 'nova' / 'policy.yaml')
         self.assertEqual(1, len(tree.read([path]).unreadable))
 
@@ -512,7 +512,7 @@ class TestRead(TreeTestCase):
 
 
 class TestBadInput(TreeTestCase):
-    """One clear line for each, at once, and with little memory."""
+    """Each is a one-line error, immediately and with little memory."""
 
     def reason(self, path: str) -> str:
         ((_path, reason, _line),) = tree.read([path]).unreadable
@@ -534,7 +534,7 @@ class TestBadInput(TreeTestCase):
             with open(path, 'wb') as stream:
                 stream.truncate(50 * 2**20)
             self.assertIn('larger than 16 MiB', self.reason(os.fspath(path)))
-            # Small to the eye, and what it becomes is not.
+            # A small file, but with many lines.
             path.write_bytes(b'a = 1\n' * 300_000)
             self.assertIn('lines or items', self.reason(os.fspath(path)))
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Edits of YAML in its text."""
+"""Edits of the text of YAML files."""
 
 import testtools
 import yaml
@@ -21,7 +21,7 @@ from gpuclient.documents import yaml_edit
 
 class TestDump(testtools.TestCase):
     def test_quotes(self) -> None:
-        """Neither YAML 1.1 nor 1.2 may read a string as something else."""
+        """Neither YAML 1.1 nor 1.2 may read a string as another type."""
         for text in (
             *('08', '8', '+1', '0x1', '0o7', '0b1', '1_0', '1.', '.5', '1e3'),
             *('1:30', '.inf', '.nan', 'y', 'N', 'yes', 'off', 'null', '~', ''),

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""YAML that is ours, and what is refused."""
+"""YAML files of this package, and invalid ones."""
 
 import testtools
 
@@ -20,7 +20,7 @@ from gpuclient import exceptions
 
 class TestLoad(testtools.TestCase):
     def test_as_yaml_1_2(self) -> None:
-        """No number to the base of 60, no octal number, no yes and no."""
+        """No base-60 numbers, no octal numbers, no yes and no."""
         for text in (
             '0000:04:00.0',
             '52:54:00:12:34:56',

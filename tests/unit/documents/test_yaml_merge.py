@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Keys merged into the text of YAML: every other byte stays."""
+"""Keys merged into the text of YAML; all other bytes are kept."""
 
 import typing
 
@@ -78,7 +78,7 @@ class TestMerge(testtools.TestCase):
     def assert_becomes(
         self, old: str, new: str, data: dict[str, typing.Any]
     ) -> None:
-        """One part of the text becomes another, and all else stays."""
+        """Assert that one part of the text is replaced, and nothing else."""
         expected = _TEXT.replace(old, new, 1)
         self.assertNotEqual(_TEXT, expected)
         for ending in ('\n', '\r\n'):
@@ -174,7 +174,7 @@ class TestMerge(testtools.TestCase):
         )
 
     def test_not_in_place(self) -> None:
-        """What cannot be edited is refused, with what is wanted of it."""
+        """An edit that is not possible is refused, with the wanted value."""
         for line, data, message in (
             ('a: &x 1', {'a': 2}, 'data.a has an anchor'),
             ('a: !t 1', {'a': 2}, 'data.a has an anchor'),
@@ -200,7 +200,7 @@ class TestMerge(testtools.TestCase):
                 f'data:\n  {line}\n'
             )
             if '!t' in line:
-                # A tag of its own is no data at all.
+                # Custom tags are not plain data.
                 self.assertRaises(exceptions.DocumentError, merge, text, data)
                 continue
             done = merge(text, data)
@@ -276,7 +276,7 @@ class TestAny(testtools.TestCase):
         new: dict[str, typing.Any],
         flow: bool,
     ) -> None:
-        """It is done as wanted, or refused and left alone; never halfway."""
+        """A merge is complete, or refused without a change."""
         document = {
             'kind': 'ConfigMap',
             'metadata': {'name': 'values'},

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A file is whole, old or new, whatever happens to who edits it."""
+"""A file has its old or its new content, whatever ends the edit."""
 
 import collections
 import collections.abc
@@ -35,13 +35,13 @@ from gpuclient import exceptions
 from gpuclient.files import atomic
 
 OLD = '[pci]\n' + ''.join(f'# line {number}\n' for number in range(5000))
-#: What Python tells of before it asks the system.
+#: Audit events that Python raises before system calls.
 EVENTS = ('open', 'os.', 'tempfile.', 'fcntl.')
 NOBODY = 65534
 
 
 def in_child(function: collections.abc.Callable[[], typing.Any]) -> int:
-    """Run a function in a process of its own; return how it ended."""
+    """Run a function in its own process; return its exit status."""
     child = os.fork()
     if not child:
         status = 1
@@ -54,7 +54,7 @@ def in_child(function: collections.abc.Callable[[], typing.Any]) -> int:
 
 
 def as_user(function: collections.abc.Callable[[], typing.Any]) -> None:
-    """Run a function in this process, which may be root's no more."""
+    """Run a function without root privileges, which this process drops."""
     if not os.geteuid():
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
@@ -71,7 +71,7 @@ class AtomicTestCase(testtools.TestCase):
         self.path.write_text(OLD)
 
     def lock_folder(self) -> None:
-        """Let nobody but root write to the folder."""
+        """Let only root write to the folder."""
         self.folder.chmod(0o555)
         self.addCleanup(self.folder.chmod, 0o755)
 
@@ -80,9 +80,9 @@ class AtomicTestCase(testtools.TestCase):
         function: collections.abc.Callable[[], typing.Any],
         old: str | None,
     ) -> list[str | None]:
-        """Return what the file holds after a kill at each step, and at none.
+        """Return the content of the file after a kill at each step, and none.
 
-        :param old: What it held before; None where there was none.
+        :param old: Its content before; None if it did not exist.
         """
         contents: list[str | None] = []
         while True:
@@ -118,7 +118,7 @@ class AtomicTestCase(testtools.TestCase):
         message: str,
         function: collections.abc.Callable[[], typing.Any],
     ) -> None:
-        """Hold that a user may not, in these words, and nothing is changed."""
+        """Assert that a user gets this error, and nothing is changed."""
 
         def refused() -> None:
             try:
@@ -143,7 +143,7 @@ class TestReplace(AtomicTestCase):
     def test_killed_at_every_step(self) -> None:
         new = OLD.replace('[pci]\n', '[pci]\nalias = {}\n', 1)
         contents = self.killed_at_every_step(lambda: self.add('{}'), OLD)
-        # It was killed before and after the file was replaced.
+        # Kills came before and after the file was replaced.
         self.assertGreater(len(contents), 10)
         self.assertEqual(OLD, contents[0])
         self.assertEqual(new, contents[-1])
@@ -152,7 +152,7 @@ class TestReplace(AtomicTestCase):
     def test_extended_attributes_are_kept(self) -> None:
         attributes = {}
         for name in ('user.note', 'security.note', 'trusted.note'):
-            # Not every file system has all, nor everybody may set them.
+            # Some file systems do not have all; some users may not set them.
             with contextlib.suppress(OSError):
                 os.setxattr(self.path, name, b'keep me')
                 attributes[name] = b'keep me'
@@ -192,7 +192,7 @@ class TestReplace(AtomicTestCase):
         self.assertIn('+alias = {}', error.patch)
         self.assertEqual(OLD, self.path.read_text())
         self.assertEqual(['nova.conf'], os.listdir(self.folder))
-        # The folder gave the new file the same label.
+        # The new file has the same label from its folder.
         others = label
         self.add('{}')
         self.assertNotEqual(OLD, self.path.read_text())
@@ -206,7 +206,7 @@ class TestReplace(AtomicTestCase):
         def refuse(*_arguments: object) -> None:
             raise PermissionError(errno.EPERM, 'Operation not permitted')
 
-        # The file is of a group that not everybody could give it here.
+        # The file has a group that some users could not set.
         real = os.fstat
         inode = self.path.stat().st_ino
 
@@ -226,7 +226,7 @@ class TestReplace(AtomicTestCase):
         self.assertEqual(OLD, self.path.read_text())
 
     def test_no_space(self) -> None:
-        """What is refused half way leaves nothing."""
+        """A write that fails half way leaves nothing behind."""
 
         def edit() -> None:
             import resource
@@ -245,7 +245,7 @@ class TestReplace(AtomicTestCase):
         self.assertEqual(['nova.conf'], os.listdir(self.folder))
 
     def test_concurrent_editors_lose_no_line(self) -> None:
-        """No edit is lost: it is there, or it was refused."""
+        """No edit is lost: it is in the file, or it was refused."""
         self.path.write_text('[pci]\n')
         written = self.folder / 'written'
 
@@ -280,7 +280,7 @@ class TestReplace(AtomicTestCase):
 
 
 class TestWrite(AtomicTestCase):
-    """Output, which takes the place of whatever was there."""
+    """Output, which replaces any existing file."""
 
     def write(self) -> None:
         atomic.write(os.fspath(self.path), b'new')
@@ -329,7 +329,7 @@ class TestWrite(AtomicTestCase):
 
 class TestCreate(AtomicTestCase):
     def test_killed_at_every_step(self) -> None:
-        """A kill leaves no second name, with which edits would be refused."""
+        """A kill leaves no hard link, with which edits would be refused."""
 
         def create() -> None:
             atomic.create(os.fspath(self.path), b'new')
@@ -351,7 +351,7 @@ class TestCreate(AtomicTestCase):
 
 
 class _Never(io.RawIOBase):
-    """A regular file of which there is nothing now, as of ``/proc/kmsg``."""
+    """A regular file without data at the moment, such as ``/proc/kmsg``."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -368,7 +368,7 @@ class _Never(io.RawIOBase):
 
 
 class TestReadStream(testtools.TestCase):
-    """A stream that somebody else has set not to wait."""
+    """A stream that another process has made non-blocking."""
 
     def test_a_pipe(self) -> None:
         reading, writing = os.pipe()

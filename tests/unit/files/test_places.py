@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Files are written where the user said, whoever else can write there."""
+"""Files are written to the given path, even if others can write there."""
 
 import collections.abc
 import fcntl
@@ -36,7 +36,7 @@ THEIRS = 4242
 
 
 def acl(*entries: tuple[int, int, int]) -> bytes:
-    """Return an ACL as the kernel has it (``posix_acl_xattr.h``)."""
+    """Return an ACL in the format of the kernel (``posix_acl_xattr.h``)."""
     return struct.pack('<I', 2) + b''.join(
         struct.pack('<HHI', tag, permissions, number & 0xFFFFFFFF)
         for tag, permissions, number in entries
@@ -62,7 +62,7 @@ class PlacesTestCase(testtools.TestCase):
         self.theirs = self.folder / 'theirs'
         self.theirs.mkdir()
         self.path = self.theirs / 'nova.conf'
-        #: Owners by inode, beside those that files have.
+        #: Owners by inode, instead of the real ones.
         self.owners: dict[int, int] = {}
         for name in ('stat', 'fstat'):
             self.enterContext(
@@ -74,7 +74,7 @@ class PlacesTestCase(testtools.TestCase):
     def _with_owner(
         self, real: collections.abc.Callable[..., os.stat_result]
     ) -> collections.abc.Callable[..., os.stat_result]:
-        """Return stat() for whoever is not root, and gives nothing away."""
+        """Return stat() with simulated owners, because only root can chown."""
 
         def status(*arguments: object, **how: object) -> os.stat_result:
             status = real(*arguments, **how)
@@ -86,7 +86,7 @@ class PlacesTestCase(testtools.TestCase):
         return status
 
     def give(self, path: pathlib.Path) -> None:
-        """Let a file, a folder or a link be somebody else's."""
+        """Let another user own a file, a folder or a link."""
         self.owners[path.lstat().st_ino] = THEIRS
 
     def edit(self, path: pathlib.Path) -> None:
@@ -171,7 +171,7 @@ class TestLinks(PlacesTestCase):
         self.give(self.path)
         self.assertRaises(exceptions.UnsafeEdit, self.edit, self.path)
         self.assertKept()
-        # Ours may be followed, by the kernel, too.
+        # A link of this user is followed.
         self.owners.clear()
         self.edit(self.path)
         self.assertIn('alias', self.victim.read_text())
@@ -191,7 +191,7 @@ class TestLinks(PlacesTestCase):
 
 
 class TestSwaps(PlacesTestCase):
-    """What is read is another file when it is written."""
+    """The file is replaced between the read and the write."""
 
     def test_another_file(self) -> None:
         self.path.write_text(OLD)
@@ -203,13 +203,13 @@ class TestSwaps(PlacesTestCase):
 
         def swap(*arguments: object) -> None:
             check(*arguments)
-            # The same content, and another file, when it is too late to read.
+            # Another file with the same content, after the last read.
             (self.theirs / 'other').write_text(OLD)
             rename(self.theirs / 'other', self.path)
 
         with unittest.mock.patch.object(atomic, '_check_unchanged', swap):
             document.write()
-        # Theirs is replaced within their folder; nothing of it is kept.
+        # The other file is replaced in its folder; nothing of it is kept.
         self.assertIn('alias', self.path.read_text())
         self.assertEqual(['nova.conf'], os.listdir(self.theirs))
 
@@ -312,7 +312,7 @@ class TestSharedFolders(PlacesTestCase):
 
 
 class TestDefaultACL(PlacesTestCase):
-    """A folder's default ACL adds no reader that the file had not."""
+    """The default ACL of a folder adds no readers to a file."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -365,7 +365,7 @@ class TestLeftovers(PlacesTestCase):
 
 
 class TestNoNamedFiles(PlacesTestCase):
-    """File systems that know no files without a name."""
+    """File systems that do not support files without a name."""
 
     def test_create(self) -> None:
         real = os.open

@@ -125,7 +125,7 @@ class TestMutations(testtools.TestCase):
                 b'\xff\x00'
             )
             return exact
-        # As a read that ended at the end of a page, or before.
+        # Like a read that ended at the end of a page, or before.
         tree.files[path] = (
             (content * 4096)[:4096]
             if chance.random() < (0.2)

@@ -274,7 +274,7 @@ class TestRead(TestCase):
         )
 
     def test_arguments_of_edpm(self) -> None:
-        """As edpm-ansible and TuneD write them, for a shell to expand."""
+        """Arguments with shell variables of edpm-ansible and TuneD."""
         tree = trees.Tree(system=trees.RHEL)
         tree.text(
             'etc/default/grub',

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Regular expressions that take too long, and those that operators write."""
+"""Regular expressions that take too long, and valid ones."""
 
 import json
 
@@ -55,7 +55,7 @@ class TestWays(testtools.TestCase):
 
 @ddt.ddt
 class TestAddress(testtools.TestCase):
-    """What would not end does not begin."""
+    """An expression that could take too long is not run."""
 
     def parse(self, **address: str) -> device_spec.DeviceSpec:
         text = json.dumps({'vendor_id': '10de', 'address': address})

@@ -150,7 +150,7 @@ class TestFit(testtools.TestCase):
     @ddt.data(('none', 4), ('isolate', 3))
     @ddt.unpack
     def test_virtual_functions(self, policy: str, expected: int) -> None:
-        """Two functions a server: five of one card and three of another."""
+        """Two VFs for each server: five of one card and three of another."""
         cards = [device(1, free=5), device(2, free=3)]
         wanted = demand('a100:2', group_policy=policy)
         self.assertEqual(expected, capacity.fit(host(cards), wanted).count)
@@ -183,7 +183,7 @@ class TestFit(testtools.TestCase):
                 'Nova matches huge pages on the host',
             ),
         ),
-        # Without a topology there is nothing to match.
+        # Without a topology, NUMA nodes are not matched.
         ({'hw:pci_numa_affinity_policy': 'required'}, ()),
         (
             {'capabilities:hypervisor_type': 'QEMU'},
@@ -283,7 +283,7 @@ class TestFit(testtools.TestCase):
     def test_many_aliases(
         self, count: int, isolate: bool, expected: int
     ) -> None:
-        """As many as nobody could try all sets of: a million million."""
+        """There are too many sets of aliases to try all: 10**12."""
         traits = [f'CUSTOM_{number}' for number in range(40)]
         devices = [
             device(
@@ -307,8 +307,8 @@ def of_all_sets(
 ) -> int:
     """Return how many servers fit, by Hall's theorem.
 
-    All requests can be met exactly if those of each set of them can, with
-    all that any of the set may use.
+    All requests can be met if and only if those of each set can be, with
+    all devices that any request of the set may use.
     """
     sets = [
         (
@@ -418,7 +418,7 @@ class TestRefusal(testtools.TestCase):
 
 @ddt.ddt
 class TestForecast(testtools.TestCase):
-    """Which figures are exact, and why the others are not."""
+    """Which numbers are exact, and why the others are not."""
 
     def forecast(
         self,
@@ -433,7 +433,7 @@ class TestForecast(testtools.TestCase):
         return capacity.forecast(flavor, hosts, aliases, **kwargs)
 
     @ddt.data(
-        # A100 is type-PF in the catalogue, V100 type-PCI, A6000 either.
+        # In the catalogue, A100 is type-PF, V100 type-PCI, A6000 either.
         ('20f1', 'type-PF', ''),
         ('20f1', 'type-PCI', 'then no server gets a device'),
         ('20f1', None, 'no device_type, which matches no type-PF'),
@@ -457,7 +457,7 @@ class TestForecast(testtools.TestCase):
         self.assertEqual(1, forecast.count)
         self.assertEqual(not expected, forecast.exact)
         self.assertIn(expected, ' '.join(forecast.at_most))
-        # What only the catalogue says is said to be from there.
+        # If the catalogue is the only source, the note names it.
         self.assertEqual(not expected, bool(forecast.assumed))
 
     def test_type_of_vfs_is_certain(self) -> None:

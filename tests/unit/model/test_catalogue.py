@@ -19,7 +19,7 @@ from gpuclient import exceptions
 from gpuclient.model import catalogue
 
 
-#: pci.ids has other words for these: ``GH100 [H100L 94GB]``.
+#: Names that differ in pci.ids: ``GH100 [H100L 94GB]``.
 _OTHER_NAMES = {
     ('10de:2321', 'H100 NVL'): 'H100L 94GB',
     ('1002:66a1', 'MI60'): 'MI50',
@@ -52,7 +52,7 @@ class TestLookUps(testtools.TestCase):
             ['nvidia_a2'],
             self._slugs(self.catalogue.by_ids('10de', '25b6', '10DE:157E')),
         )
-        # A board that is not known says nothing.
+        # An unknown board does not decide.
         self.assertEqual(
             ['nvidia_a16', 'nvidia_a2'],
             self._slugs(self.catalogue.by_ids('10de', '25b6', '1028:0001')),
@@ -72,7 +72,7 @@ class TestLookUps(testtools.TestCase):
                 self.catalogue.by_name(text).slug,
                 text,
             )
-        # Not A16, nor any A2000.
+        # Neither A16 nor A2000.
         self.assertEqual('nvidia_a2', self.catalogue.by_name('A2').slug)
 
     def test_unknown_name(self) -> None:
@@ -122,7 +122,7 @@ class TestModel(testtools.TestCase):
 
 
 class TestTables(testtools.TestCase):
-    """What the tables say, against the database of PCI ids and itself."""
+    """The tables, compared with the database of PCI IDs and each other."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -148,7 +148,7 @@ class TestTables(testtools.TestCase):
                 set(catalogue.name_words(name)),
                 model,
             )
-            # Models that share ids may differ in it.
+            # Models with the same IDs may have different sizes.
             sizes = re.findall(r'(\d+) ?GB', name)
             shared = catalogue.builtin().by_ids(
                 model.vendor_id, model.product_id
@@ -163,7 +163,7 @@ class TestTables(testtools.TestCase):
                 )
 
     def test_desktop_boards(self) -> None:
-        """Those that small clouds pass through are known by their ids."""
+        """Boards that small clouds pass through are found by their IDs."""
         builtin = catalogue.builtin()
         for product, name in (
             ('102d', 'NVIDIA Tesla K80'),
@@ -177,7 +177,7 @@ class TestTables(testtools.TestCase):
         ):
             (model,) = builtin.by_ids('10de', product)
             self.assertEqual(name, model.name)
-            # Where nothing says it, it is left out.
+            # A type without a source is omitted.
             self.assertIn(model.device_types, ((), ('type-PCI',)))
 
     def test_form(self) -> None:

@@ -107,11 +107,11 @@ class TestSizes(testtools.TestCase):
         self.assertEqual("'G' is not a size", str(exc))
 
     def test_numbers_without_end(self) -> None:
-        """Python reads no decimal number of more than 4300 digits."""
+        """Python does not parse decimal numbers of more than 4300 digits."""
         number = '9' * 5000
         self.assertRaises(exceptions.InvalidHugePages, cpu.parse_size, number)
         self.assertRaises(exceptions.InvalidCPUSet, cpu.parse_list, number)
-        # Of Nova's own conversion comes an OverflowError.
+        # Nova's own conversion raises OverflowError.
         self.assertRaises(
             exceptions.InvalidHugePages,
             cpu.parse_reserved,

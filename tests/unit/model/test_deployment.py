@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Processes and what they read; deployments and whose computes are whose."""
+"""Processes and their options; deployments and their compute hosts."""
 
 import testtools
 
@@ -43,7 +43,7 @@ def process(
 
 class TestProcess(testtools.TestCase):
     def test_old_and_new_names(self) -> None:
-        """Within a file the oldest name first; then the next file."""
+        """The oldest name comes first within a file; then the next file."""
         service = process(
             COMPUTE,
             source(
@@ -65,7 +65,7 @@ class TestProcess(testtools.TestCase):
         )
 
     def test_one_value(self) -> None:
-        """The last file counts; within it the newest name."""
+        """The last file counts, and within it the newest name."""
         service = process(
             COMPUTE,
             source('a', ('pci', 'report_in_placement', 'no')),

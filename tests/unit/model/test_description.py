@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Descriptions: what they say, and what is refused."""
+"""Descriptions: their values, and invalid ones."""
 
 import copy
 import typing
@@ -85,7 +85,7 @@ _DATA: dict[str, typing.Any] = {
 
 
 def changed(path: str, value: typing.Any) -> dict[str, typing.Any]:
-    """Return the data with one value changed; None takes it out."""
+    """Return the data with one value changed; None removes it."""
     data = copy.deepcopy(_DATA)
     *keys, last = path.split('.')
     place: typing.Any = data
@@ -187,7 +187,7 @@ class TestParse(testtools.TestCase):
 
 
 class TestRefused(testtools.TestCase):
-    """Each in one line that begins with the place."""
+    """Each error is one line that begins with the path of the value."""
 
     CASES: typing.ClassVar[dict[str, tuple[str, typing.Any]]] = {
         # Strictness.
@@ -243,7 +243,7 @@ class TestRefused(testtools.TestCase):
             'hosts.0.bare_metal.bmc.credentials_name',
             'Calvin 1',
         ),
-        # Odd input.
+        # Input of other types.
         'rhoso.ansible_vars.a-b: ': ('rhoso.ansible_vars', {'a-b': 1}),
         'rhoso.ansible_vars.x: invalid value': (
             'rhoso.ansible_vars.x',
@@ -257,7 +257,7 @@ class TestRefused(testtools.TestCase):
             'compute.reserved_host_memory_mb',
             2**63,
         ),
-        # What could become something else in a file.
+        # Values that would have another meaning in a file.
         'hosts[0].hypervisor_hostname: contains a line end': (
             'hosts.0.hypervisor_hostname',
             'a\n[pci]',
@@ -521,7 +521,7 @@ class TestRefused(testtools.TestCase):
 
 
 def _paths(value: typing.Any, path: tuple[typing.Any, ...] = ()) -> typing.Any:
-    """Yield the places of all values of the data."""
+    """Yield the paths of all values of the data."""
     items: typing.Any = ()
     if isinstance(value, dict):
         items = value.items()
@@ -557,7 +557,7 @@ class TestAny(testtools.TestCase):
     def test_any(
         self, path: tuple[typing.Any, ...], value: typing.Any
     ) -> None:
-        """Whatever one value is, it is understood or refused in one line."""
+        """Any value is accepted, or refused in one line."""
         data = copy.deepcopy(_DATA)
         place: typing.Any = data
         for key in path[:-1]:

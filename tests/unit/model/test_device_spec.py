@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Entries of [pci]device_spec: what they make of devices of a host."""
+"""Entries of [pci]device_spec: pools and providers of a host's devices."""
 
 import json
 
@@ -46,7 +46,7 @@ class TestSplitProviders(testtools.TestCase):
         first = {'address': '04:02.0', 'managed': 'yes'}
         for other in (
             {'managed': '1'},
-            # Classes and traits are no part of a pool.
+            # Classes and traits are not part of a pool.
             {'managed': 'yes', 'resource_class': 'A', 'traits': 'b'},
             {'managed': 'yes', 'remote_managed': 'false'},
         ):

@@ -22,7 +22,7 @@ def device(address: str, **values: object) -> host.PciDevice:
 
 class TestDevice(testtools.TestCase):
     def test_device_type(self) -> None:
-        """As libvirt: a VF has a PF; a PF can have VFs, or has some."""
+        """As in libvirt: a VF has a PF; a PF has VFs, or can have some."""
         address = pci.parse_address('0000:04:00.0')
         for values, expected in (
             ({}, 'type-PCI'),
@@ -74,7 +74,7 @@ class TestDevice(testtools.TestCase):
         compute = host.Host('compute', (card, audio))
         self.assertIn('nouveau', compute.rivals(card))
         self.assertIn('snd_hda_intel', compute.rivals(card))
-        # Drivers of GPUs have nothing to do with what is none.
+        # Drivers of GPUs are not listed for other devices.
         self.assertEqual(('snd_hda_intel',), compute.rivals(audio))
 
     def test_groups_without_an_iommu(self) -> None:

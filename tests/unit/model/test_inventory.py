@@ -224,7 +224,7 @@ class TestAliases(testtools.TestCase):
         self.assertEqual(
             (frozenset(), ()), inventory.alias_classes('a', [both], devices)
         )
-        # Together with a server that holds only one of them, they do.
+        # With another server that holds only one of them, they do.
         other = server('s2', 'a:1,c:1')
         classes, _servers = inventory.alias_classes(
             'a', [both, other], [*devices, self.held('s2')]
@@ -232,7 +232,7 @@ class TestAliases(testtools.TestCase):
         self.assertEqual({'CUSTOM_PCI_10DE_20F1'}, classes)
 
     def test_units_that_do_not_match_prove_nothing(self) -> None:
-        """A leak: the server holds more than it asked for."""
+        """A leak: the server holds more devices than it requests."""
         classes, _servers = inventory.alias_classes(
             'a',
             [server('s1', 'a:1')],

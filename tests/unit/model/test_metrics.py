@@ -52,7 +52,7 @@ def families() -> tuple[metrics.MetricFamily, ...]:
             (1, 1, 0, 1),
             (2, 1, 1, 0),
             (3, 1, 0, 0),
-            # Could not be read.
+            # A value that could not be read.
             (4, None, None, None),
         )
     ]
@@ -163,7 +163,7 @@ class TestMetrics(testtools.TestCase):
         self.assertIn("pip install 'python-gpuclient[metrics]'", str(exc))
 
     def test_examples_use_what_there_is(self) -> None:
-        """Of the dashboard and the alerts, each name is one of ours."""
+        """The dashboard and the alerts only use metrics of this package."""
         names = {family.name for family in families()}
         dashboard = json.loads((EXAMPLES / 'gpu-dashboard.json').read_text())
         rules = yaml.safe_load((EXAMPLES / 'gpu-alerts.yaml').read_text())

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Secrets are told by their form, in time that grows with the text."""
+"""Secrets are detected by their format, in linear time."""
 
 import ast
 import collections.abc
@@ -103,7 +103,7 @@ class TestMessages(testtools.TestCase):
             self.assertEqual(name, quoting.finding(name))
 
     def test_names_of_files_and_hosts(self) -> None:
-        """A name of a file is shown, wherever in a message it is."""
+        """A file name is shown anywhere in a message."""
         folders = (
             'nova-compute.conf.d',
             'nova/compute-0.example.com',
@@ -153,7 +153,7 @@ class TestMessages(testtools.TestCase):
             self.assertEqual('***', quoting.finding(word))
 
     def test_own_messages_are_not_masked(self) -> None:
-        """What this package itself says is never masked."""
+        """The messages of this package are never masked."""
         package = pathlib.Path(gpuclient.__file__).parent
         count = 0
         for path in sorted(package.rglob('*.py')):
@@ -170,7 +170,7 @@ class TestMessages(testtools.TestCase):
         self.assertLess(len(str(exceptions.GPUError('x ' * 10**6))), 5000)
 
     def test_linear(self) -> None:
-        """What takes longer than its length grows takes minutes."""
+        """If the time were not linear, this would take minutes."""
         for piece in (
             *('x', 'password', '://', 'eyJ.', '-u ', '--', '@', 'a:b@'),
             *('--password', '$6$', 'passw=', '"', "'", '\\', '{"name": "'),

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Releases of Nova: names, order, and what each one does."""
+"""Releases of Nova: names, order, and differences."""
 
 import pathlib
 
@@ -138,7 +138,7 @@ class TestChanges(testtools.TestCase):
         )
 
     def test_documentation(self) -> None:
-        """The page has all releases and changes, as they are here."""
+        """The page lists the same releases and changes."""
         page = ' '.join(_PAGE.read_text().split())
         for known in release.releases():
             row = (

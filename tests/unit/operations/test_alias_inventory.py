@@ -31,7 +31,7 @@ class Case(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
-        # No catalogue of whoever runs this.
+        # Not the catalogue of the user who runs the tests.
         self.useFixture(
             fixtures.EnvironmentVariable(
                 'XDG_CONFIG_HOME', os.fspath(self.folder / 'none')

@@ -35,7 +35,7 @@ _RECORD = {
 
 
 class TestRegistered(testtools.TestCase):
-    """Entries of the user's clouds.yaml that are not the cloud's."""
+    """Entries of the user's clouds.yaml that do not belong to the cloud."""
 
     def test_delete_leaves_them(self):
         top = self.useFixture(fixtures.TempDir()).path

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""By which release of Nova a command judges, and where it is from."""
+"""The release of Nova that a command checks for, and its source."""
 
 import os
 import pathlib

@@ -28,7 +28,7 @@ class TestTimeout(testtools.TestCase):
     def authenticate(
         self, timeout: float | None, of_cloud: object = None
     ) -> tuple[float, argparse.Namespace]:
-        """Return what the token may take, and the options of the shell."""
+        """Return the timeout of the token, and the options of the shell."""
         app: typing.Any = unittest.mock.Mock()
         app.options = argparse.Namespace(cloud=None, api_timeout=None)
         app.cloud_config.get_one.return_value.config = {

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""No text can do harm behind the border of the output, in any format."""
+"""No text can do harm in the output, in any format."""
 
 import csv
 import io

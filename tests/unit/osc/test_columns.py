@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Values that tables show in another way than programs read them."""
+"""Values that tables show in another format than JSON."""
 
 import testtools
 

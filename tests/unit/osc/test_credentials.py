@@ -53,7 +53,7 @@ class TestCredentials(testtools.TestCase):
         self.app.prepare_to_run_command = self.prepare
 
     def prepare(self, _command: object) -> None:
-        """Make the session, as the shell does."""
+        """Create the session, as the shell does."""
         self.app.cloud_config.get_one('fixed').get_session()
 
     def test_needed(self) -> None:
@@ -68,7 +68,7 @@ class TestCredentials(testtools.TestCase):
         self.assertIn(_REASON, reason)
 
     def test_other_errors_of_types(self) -> None:
-        """Such as those of answers in another form."""
+        """Other errors, such as those about invalid responses."""
         self.app.prepare_to_run_command = unittest.mock.Mock(
             side_effect=TypeError('string indices must be integers')
         )

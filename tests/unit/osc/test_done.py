@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Commands that made something, and cannot show it."""
+"""Commands that have created something, and cannot show it."""
 
 import argparse
 import contextlib
@@ -42,7 +42,7 @@ _DOCS = (
     pathlib.Path(gpuclient.__file__).parents[1] / 'doc/source/user/examples'
 )
 _FILES = 'These files are already changed: '
-#: What each command that writes is given, and what the error then says. The
+#: The arguments of each command that writes, and the text of its error. The
 #: working folder has nova.conf, and "host" with the files of one.
 WRITES: dict[str, tuple[str, str]] = {
     'gpu_alias_create': (
@@ -107,7 +107,7 @@ WRITES: dict[str, tuple[str, str]] = {
         "Rehearsal cloud 'lab' is already running",
     ),
 }
-#: Those that write nothing, or show nothing.
+#: Commands that write nothing, or show nothing.
 OTHERS = {
     'gpu',
     'gpu_alias_list',
@@ -138,7 +138,7 @@ COMMANDS = {
 
 @ddt.ddt
 class TestDone(testtools.TestCase):
-    """The error names what was made, whatever comes after it."""
+    """The error names what was created, whatever fails afterwards."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -156,7 +156,7 @@ class TestDone(testtools.TestCase):
         self.useFixture(fixtures.MonkeyPatch(name, value))
 
     def _without_a_cloud(self) -> None:
-        """Let pass what a unit test cannot have: servers of OpenStack."""
+        """Replace OpenStack services, which a unit test does not have."""
         edited = 'gpuclient.operations.flavor_editing.{}'
         for name, done in (
             ('create', 'created'),

@@ -52,7 +52,7 @@ class TestStreams(testtools.TestCase):
     def run_script(
         self, command: str, *arguments: str, stdin: bytes = b''
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run a command of ours in a shell, with an ASCII locale."""
+        """Run a command of this package in a shell, with an ASCII locale."""
         script = self.folder / 'script.py'
         script.write_text(SCRIPT)
         return subprocess.run(
@@ -73,7 +73,7 @@ class TestStreams(testtools.TestCase):
         )
 
     def test_a_column_that_is_not_there(self) -> None:
-        """The file is written by then, and the user gets to know it."""
+        """The file has been written by then, and the error says so."""
         done = self.run_script(
             '', '--compute-config', str(self.path), '-c', 'x'
         )

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Databases that cannot be made."""
+"""Databases that cannot be created."""
 
 import importlib
 import os
@@ -67,7 +67,7 @@ class TestPrepare(testtools.TestCase):
         )
 
     def test_a_program_that_fails(self):
-        """Its last words are the reason, and no part of a template stays."""
+        """The last line of its output is the reason; no template is left."""
 
         def main():
             os.write(2, b'traceback ...\nno such table: cells\n\n')

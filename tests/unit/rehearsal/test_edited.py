@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Files of a rehearsal cloud that somebody edits."""
+"""Files of a rehearsal cloud that a user edits."""
 
 import contextlib
 import json
@@ -113,7 +113,7 @@ class TestEdited(testtools.TestCase):
         self.assertTrue(self.path(OWN).exists())
 
     def test_new_spec(self):
-        """It would replace what was edited."""
+        """A new spec would replace edited files."""
         self.folder.write(
             state.CloudRecord('lab', state.CloudProcess('supervisor'), [])
         )
@@ -184,7 +184,7 @@ class TestRestart(testtools.TestCase):
         self.assertIn('has no service keystone', self.refused('keystone'))
 
     def test_processes(self):
-        """A service is ended and started again with its file as it is."""
+        """A service is restarted with the current content of its file."""
         folder = self.folder
         text = pathlib.Path(folder.file('text'))
         text.write_text('first')

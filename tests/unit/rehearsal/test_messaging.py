@@ -28,7 +28,7 @@ from gpuclient.rehearsal import messaging
 
 
 class _Endpoint:
-    """What the servers of the tests can do."""
+    """The methods of the servers in the tests."""
 
     target = oslo_messaging.Target(version='1.0')
 
@@ -55,7 +55,7 @@ class _Endpoint:
 class MessagingTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
-        # Longer than the address of a socket may be.
+        # Longer than the longest address of a socket.
         self.folder = os.path.join(
             self.useFixture(fixtures.TempDir()).path, 'a folder ' * 20, 'rpc'
         )
@@ -233,7 +233,7 @@ class TestServersThatAreNotThere(MessagingTestCase):
         self.client().prepare(fanout=True).cast({}, 'hear')
 
     def test_server_that_was_killed(self) -> None:
-        # Closed without the socket's name taken away, as a kill does.
+        # The server is closed without removing its socket, as after a kill.
         sockets = messaging._Sockets(self.folder)
         sockets.bind('openstack', 'compute', 'gpu-1').close()
         client = self.client('gpu-1', timeout=0.1)

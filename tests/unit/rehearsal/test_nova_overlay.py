@@ -32,12 +32,12 @@ from gpuclient import exceptions
 from gpuclient.model import release
 from gpuclient.rehearsal import nova_overlay
 
-#: A temporary folder with an overlay, once one is made.
+#: A temporary folder with an overlay, once it has been created.
 COPIES: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def make_wheel(folder: pathlib.Path, version: str, name: str = 'nova') -> None:
-    """Make a small wheel of a version of Nova."""
+    """Create a small wheel of a version of Nova."""
     info = f'{name}-{version}.dist-info'
     files = {
         f'{name}/__init__.py': f'VERSION = {version!r}\n',
@@ -102,7 +102,7 @@ class TestOverlay(testtools.TestCase):
         return self.prepare()
 
     def copy(self):
-        """Put a copy of an overlay of another test in the cache."""
+        """Copy an overlay of another test to the cache."""
         if not COPIES:
             made = tempfile.TemporaryDirectory()
             COPIES.append(made)
@@ -153,7 +153,7 @@ class TestOverlay(testtools.TestCase):
             self.progress[0],
         )
         self.assertIn('pip: Successfully installed nova-31.3.1', self.progress)
-        # Nobody else can read or write it, whatever the umask is.
+        # No other user can read or write it, with any umask.
         self.assertEqual(0o700, overlay.path.stat().st_mode & 0o777)
         self.assertEqual(
             0o600, (overlay.path / 'nova/__init__.py').stat().st_mode & 0o777
@@ -195,7 +195,7 @@ class TestOverlay(testtools.TestCase):
             'of Nova 30',
             self.refused('30'),
         )
-        # Nothing is left.
+        # Nothing is left behind.
         self.assertEqual(
             ['30.3.0.lock', '31.7.0.lock'], sorted(os.listdir(self.cache))
         )
@@ -251,7 +251,7 @@ class TestOverlay(testtools.TestCase):
         )
 
     def test_older_libraries(self):
-        """They are installed with Nova, for one Python."""
+        """They are installed with Nova, for one version of Python."""
         make_wheel(self.wheels, '27.5.1')
         self.enterContext(
             unittest.mock.patch.dict(nova_overlay._LIBRARIES, {27: ('tool',)})
@@ -274,7 +274,7 @@ class TestOverlay(testtools.TestCase):
             self.assertIn('or of another Python', self.refused('27'))
 
     def test_python_too_new(self):
-        """It is refused before anything is installed."""
+        """The release is refused before anything is installed."""
         self.enterContext(
             unittest.mock.patch.object(
                 nova_overlay.sys, 'version_info', (3, 13, 1)
@@ -380,7 +380,7 @@ class TestOverlay(testtools.TestCase):
     # -- two starts at once --------------------------------------------------
 
     def test_two_at_once(self):
-        """The second waits, and uses what the first has installed."""
+        """The second start waits, and uses the overlay of the first."""
         make_wheel(self.wheels, '31.3.1')
         waiting = threading.Event()
         installing = threading.Event()
@@ -414,7 +414,7 @@ class TestOverlay(testtools.TestCase):
         self.assertFalse(leftover.exists())
 
     def test_lock_is_held_while_pip_runs(self):
-        """So a command that is killed does not free it for another."""
+        """So a killed command does not release the lock."""
         make_wheel(self.wheels, '31.3.1')
         states = []
 

@@ -74,7 +74,7 @@ class TestWorker(testtools.TestCase):
         os.mkdir(self.folder.file('log'))
 
     def test_processes(self) -> None:
-        """Also after the worker was killed; what a process reports arrives."""
+        """Processes start even after the worker was killed, and report."""
         done = subprocess.run(
             [
                 *(sys.executable, '-c', _SUPERVISOR, 'lab'),

@@ -68,7 +68,7 @@ class TestTimeout(testtools.TestCase):
             'Not ready in time: nova-compute on gpu-1, nova-compute on gpu-2',
             record.message,
         )
-        # No process is left.
+        # No process is left behind.
         for service in record.services:
             self.assertEqual(
                 (state.STOPPED, None), (service.state, service.pid)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Installations in which something is missing."""
+"""Installations with missing files."""
 
 import testtools
 

@@ -421,7 +421,7 @@ class TestFile(testtools.TestCase):
         return yaml_file.load(path)
 
     def test_address_without_quotes(self):
-        """No number to the base of 60, and no number in the ids."""
+        """An address is not a base-60 number; an ID may not be a number."""
         (host,) = spec_reader.read(
             self.load(
                 'hosts:\n'

@@ -227,7 +227,7 @@ class TestFolder(testtools.TestCase):
         self.assertTrue(folder.path.joinpath('images').exists())
 
     def test_spec_of_somebody_does_not_make_a_cloud(self):
-        """It would be replaced, and all else deleted with the cloud."""
+        """The spec would be replaced, and all files deleted with the cloud."""
         path = self.directory.join('project')
         os.mkdir(path)
         with open(os.path.join(path, 'spec.json'), 'w'):
@@ -253,7 +253,7 @@ class TestProcesses(testtools.TestCase):
         self.assertFalse(state.lives(_process(pid=None)))
 
     def test_recycled_pid_is_another_process(self):
-        """A process that started at another time is somebody else's."""
+        """A process with another start time is not the recorded one."""
         other = _process(started=_process().started - 1)
         self.assertFalse(state.lives(other))
         with state.handle(other) as descriptor:
@@ -278,7 +278,7 @@ class TestProcesses(testtools.TestCase):
             self.assertTrue(
                 supervisor_socket.end(descriptor, signal.SIGTERM, 10)
             )
-        # It is gone although nobody has waited for it.
+        # It has ended, although no parent has waited for it.
         self.assertFalse(state.lives(process))
 
     def test_memory(self):

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A process that is ended is the supervisor of the folder, or nobody."""
+"""Only the supervisor of the folder is ended."""
 
 import os
 import select
@@ -202,7 +202,7 @@ class TestBound(Base):
         self.assertFalse(folder.locked())
 
     def test_is_not_started_for_another_process(self):
-        """Its id may be somebody else's by now."""
+        """Its process ID may belong to another process by now."""
         folder = self.folder()
         pid, started = identity(os.getpid())
         reader, writer = os.pipe()

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""State folders of somebody else, and files in them that lead elsewhere."""
+"""State folders of other users, and links in them to other files."""
 
 import json
 import os
@@ -91,7 +91,7 @@ class TestFolder(testtools.TestCase):
 
     def test_another_owner_than_root(self):
         if os.geteuid():
-            # Only root can give a folder away.
+            # Only root can change the owner of a folder.
             return
         os.chown(self.folder.path, 65534, 65534)
         self._refused(str(self.folder), 'it belongs to user')
@@ -127,7 +127,7 @@ class TestFolder(testtools.TestCase):
         self._refused('other users can write to it')
 
     def test_lock_is_no_link(self):
-        """Nothing is made where it points at."""
+        """No file is created at the target of the link."""
         target = os.path.join(self.top, 'elsewhere')
         os.symlink(target, self.folder.file('lock'))
         self._refused('it is a symbolic link', call=self.folder.locked)

@@ -52,10 +52,10 @@ class TestCheck(testtools.TestCase):
         ({'traits': 'CUSTOM_A,'}, ['GPU106']),
         ({'traits': 'CUSTOM_A, '}, ['GPU112']),
         ({'device_type': None}, ['GPU113']),
-        # A V100S has no SR-IOV; what no model is may have.
+        # A V100S has no SR-IOV; an unknown model may have it.
         ({'device_type': None, 'product_id': '1df6'}, []),
         ({'device_type': None, 'product_id': 'ffff'}, ['GPU113']),
-        # A GeForce GT 1030 and its audio function, which are no models.
+        # A GeForce GT 1030 and its audio function are not in the catalogue.
         ({'device_type': None, 'product_id': '1d01'}, []),
         ({'device_type': None, 'product_id': '0fb8'}, []),
         ({'capability_type': 'pci'}, ['GPU122']),
@@ -117,7 +117,7 @@ class TestRender(testtools.TestCase):
 
 
 class TestNaming(testtools.TestCase):
-    """As ``nova/compute/pci_placement_translator.py``, which is asked."""
+    """Names are those of ``nova/compute/pci_placement_translator.py``."""
 
     def test_against_nova(self) -> None:
         from nova.compute import pci_placement_translator as translator

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Aliases that some computes lack."""
+"""Aliases that are not defined on some compute hosts."""
 
 import ddt
 from nova.compute import resource_tracker
@@ -57,14 +57,14 @@ class TestHosts(test_scheduler.RulesTestCase):
         )
 
     @ddt.data(
-        # All have it.
+        # All compute hosts define the alias.
         (hosts(SPEC + ALIAS, SPEC + ALIAS)),
-        # The other has no device for it.
+        # The other host has no device that the alias matches.
         (hosts(SPEC + ALIAS, '')),
         (hosts(SPEC + ALIAS, SPEC.replace('20f1', '2330'))),
-        # An address alone does not tell.
+        # An address alone does not identify the devices.
         (hosts(SPEC + ALIAS, 'device_spec = {"address": "0000:04:00.0"}\n')),
-        # What cannot be read may be the alias.
+        # A value that cannot be parsed may be the alias.
         (hosts(SPEC + ALIAS, SPEC + 'alias = {{ gpus }}\n')),
     )
     def test_silent(self, files: dict[str, str]) -> None:
@@ -74,7 +74,7 @@ class TestHosts(test_scheduler.RulesTestCase):
         )
 
     def test_no_compute_host_has_the_alias(self) -> None:
-        """It is said once, of the alias."""
+        """It is reported once, for the alias."""
         (located,) = self.check(hosts(SPEC, SPEC))
         self.assertEqual('GPU306', located.finding.code)
         self.assertEqual(finding.Severity.ERROR, located.finding.severity)
@@ -86,7 +86,7 @@ class TestNova(testtools.TestCase):
         objects.register_all()
 
     def test_move_to_a_host_without_the_alias(self) -> None:
-        """The host that a server moves to is where the alias is looked up."""
+        """The alias is looked up on the host that a server moves to."""
         tracker = resource_tracker.ResourceTracker(
             'compute1', driver=None, reportclient=object()
         )

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Aliases that no device can serve."""
+"""Aliases that no device can match."""
 
 import json
 
@@ -46,7 +46,7 @@ def process(kind, in_placement=None):
 
 
 def check(alias, specs, in_placement=False, *, api=True):
-    """Return what is said of aliases: a code and its message each."""
+    """Return the findings about aliases, with code and message."""
     reader = process(configuration.API, in_placement)
     compute = process(configuration.COMPUTE)
     setting = configuration.Setting('', PLACE)
@@ -79,7 +79,7 @@ class TestMatching(testtools.TestCase):
         ({**IDS, 'vendor_id': '10DE'}, [{'address': '04:00.0'}]),
         ({**IDS, 'device_type': 'type-VF'}, [{'address': '0000:04:00.0'}]),
         (IDS, [{'product_id': '2330'}, {'devname': 'eth0'}]),
-        # Alternatives, one of which is there.
+        # Alternatives, one of which matches.
         (
             [
                 {**IDS, 'device_type': 'type-PF'},
@@ -112,7 +112,7 @@ class TestMatching(testtools.TestCase):
     @ddt.unpack
     def test_served_with_placement(self, alias, specs):
         self.assertEqual([], check(alias, specs, True))
-        # Where nothing tells whether it is on, either will do.
+        # If it is unknown whether it is on, either is accepted.
         self.assertEqual([], check(alias, specs, None, api=False))
 
     @ddt.data(

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The check of the entry that the boot loader starts next."""
+"""The check of the entry that the boot loader boots next."""
 
 from gpuclient.host import collect
 from tests.unit.host import trees
@@ -20,7 +20,7 @@ from tests.unit.rules.host_cases import WARN
 
 
 class TestNextBoot(host_cases.HostTestCase):
-    """Entries of the boot loader, of which one is the default."""
+    """Entries of the boot loader, one of which is the default."""
 
     MACHINE = '0123456789abcdef' * 2
 
@@ -52,7 +52,7 @@ class TestNextBoot(host_cases.HostTestCase):
             ('saved_entry=1\n', True),
             (f'saved_entry={self.MACHINE}-5.14.0-427.el9\n', False),
             (old, True),
-            # It names none, so which is taken is not known.
+            # grubenv names no entry, so the next one is unknown.
             (f'saved_entry={self.MACHINE}-6.1.0\n', False),
             ('saved_entry=9\n', False),
         ):
@@ -80,7 +80,7 @@ class TestNextBoot(host_cases.HostTestCase):
         )
 
     def test_arguments_of_grub_itself(self) -> None:
-        """What ``$kernelopts`` is then is not known."""
+        """The value of ``$kernelopts`` is unknown."""
         self.assertEqual([], self.codes(self.tree('', '$kernelopts')))
         tree = self.tree('kernelopts=ro\n', '$kernelopts')
         self.assertIn('GPU466', self.codes(tree))
@@ -88,7 +88,7 @@ class TestNextBoot(host_cases.HostTestCase):
         self.assertEqual([], self.codes(tree))
 
     def test_reboot_is_pending_in_the_default_entry(self) -> None:
-        """Others do not count, nor does what entries are made of."""
+        """Other entries do not count, nor does /etc/default/grub."""
         tree = self.tree('')
         tree.text('proc/cmdline', 'ro iommu=pt intel_iommu=on\n')
         tree.links.pop(f'sys/bus/pci/devices/{GPU}/driver')

@@ -22,7 +22,7 @@ from gpuclient.rules import catalogue as catalogue_rules
 from gpuclient.rules import finding
 
 
-#: Reading the database takes as long as all the tests together.
+#: Reading the database takes as long as all the tests.
 _names = functools.cache(pci_ids.load)
 
 
@@ -66,7 +66,7 @@ class TestCheckAlias(testtools.TestCase):
         )
 
     @ddt.data(
-        # What the name says is right.
+        # The model in the name is correct.
         ('nvidia_a2', '10de:25b6'),
         ('nvidia_a16', '10de:25b6'),
         ('a100', '10de:20f1'),
@@ -80,10 +80,10 @@ class TestCheckAlias(testtools.TestCase):
         ('nvidia-tesla-t4', '10de:1eb8'),
         ('mi250x', '1002:740c'),
         ('flex170', '8086:56c0'),
-        # The A40 is NVIDIA's, and the Arc Pro A40 is not.
+        # The A40 is an NVIDIA GPU; the Arc Pro A40 is not.
         ('arc-pro-a40', '8086:56b1'),
         ('a40', '8086:56b1'),
-        # Names that say no model; the second after a1, as in examples.
+        # Names without a model; a2 may follow a1, as in examples.
         ('gpu', '10de:20f1'),
         ('a2', '10de:13f2'),
         ('rack_a2', '10de:20f1'),
@@ -91,7 +91,7 @@ class TestCheckAlias(testtools.TestCase):
         ('team-l4-big', '10de:2330'),
         ('large', '10de:20f1'),
         ('Größe 2', '10de:20f1'),
-        # No GPUs.
+        # Devices that are not GPUs.
         ('x710', '8086:1572'),
         ('qat', '8086:37c8'),
         ('cx6', '15b3:101e'),
@@ -111,14 +111,14 @@ class TestCheckAlias(testtools.TestCase):
         ('10de:1db6', 'type-PF', ['GPU120']),
         ('10de:1db6', 'type-VF', ['GPU120']),
         ('10de:1db6', 'type-PCI', []),
-        # Its mode decides: mostly it is that for displays.
+        # The mode decides; usually it is the display mode.
         ('10de:2230', 'type-PF', ['GPU120']),
         ('10de:2230', 'type-PCI', []),
         ('10de:2230', None, []),
-        # Its firmware decides.
+        # The firmware decides.
         ('10de:1eb8', 'type-PCI', ['GPU120']),
         ('10de:1eb8', 'type-PF', []),
-        # Nobody says.
+        # No source has the type.
         ('1002:73a3', 'type-PF', []),
     )
     @ddt.unpack
@@ -208,7 +208,7 @@ class TestCheckAlias(testtools.TestCase):
             self.assertEqual(message, str(check(*arguments)[0]))
 
     @ddt.data(
-        # Of the guides of StackHPC, StarlingX and OSISM, and others.
+        # Names in guides of StackHPC, StarlingX, OSISM and others.
         ('h100_80_sxm', '10de:2330', 'type-PF'),
         ('a100_80_sxm', '10de:20b2', 'type-PF'),
         ('a100_40_sxm', '10de:20b0', 'type-PF'),
@@ -236,11 +236,11 @@ class TestCheckAlias(testtools.TestCase):
     )
     @ddt.unpack
     def test_aliases_of_public_configurations(self, name, ids, device_type):
-        """No false alarm for what is in use."""
+        """Aliases that are in use cause no false alarm."""
         self.assertEqual((), check(name, ids, device_type, _names().device))
 
     def test_every_model_under_its_own_name(self):
-        """No false alarm for anything that the catalogue itself has."""
+        """Names of the catalogue cause no false alarm."""
         for model in catalogue.builtin().models:
             for name in (
                 model.slug,

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Nodes and machines, in numbers."""
+"""Nodes and machines in large numbers."""
 
 import testtools
 
@@ -35,7 +35,7 @@ def node_set(selectors: list[str]) -> deployment.NodeSet:
 
 
 def machines(count: int) -> list[configuration.Machine]:
-    """Return machines of which each has labels of two nodes."""
+    """Return machines, each with the labels of two nodes."""
     return [
         configuration.Machine(
             f'm{number}',
@@ -58,7 +58,7 @@ class TestMachines(testtools.TestCase):
         ]
 
     def test_chain(self) -> None:
-        """The last node can have a machine if all before it change theirs."""
+        """The last node gets a machine if all others are reassigned."""
         labels = [f'l{number}' for number in range(1, NODES)]
         self.assertEqual([], self.check([*labels, 'l0'], machines(NODES)))
         self.assertEqual(

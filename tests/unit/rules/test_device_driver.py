@@ -41,7 +41,7 @@ class TestDriver(host_cases.HostTestCase):
             tree,
             remedy='the line "blacklist nova_core" to',
         )
-        # Another card of the host needs it, or a switch of cards.
+        # Another card of the host needs it, or an NVSwitch.
         switch = host_cases.card('', driver='nvidia')
         switch.device('0000:07:00.0', '10de:22a3', 0x068000, driver='nvidia')
         self.assertNotIn('blacklist', self.remedy('GPU424', switch))
@@ -104,7 +104,7 @@ class TestDriver(host_cases.HostTestCase):
         )
 
     def test_loads_vfio_pci(self) -> None:
-        """Ids are of no use to a module that nothing loads."""
+        """IDs have no effect if the module is not loaded."""
         host = {'system': trees.DEBIAN}
         tree = host_cases.card('iommu=pt', driver=None, host=host)
         tree.initramfs('ext4', maker='initramfs-tools')
@@ -219,7 +219,7 @@ class TestDriver(host_cases.HostTestCase):
         )
 
     def test_all_cards_in_one_argument(self) -> None:
-        """Of two such arguments, the kernel takes the last."""
+        """If there are two such arguments, the last one counts."""
         tree = host_cases.card('iommu=pt', driver='nouveau')
         tree.device(
             '0000:41:00.0', '10de:27b8', 0x030200, driver='nouveau', group=40

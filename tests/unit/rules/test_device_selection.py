@@ -77,7 +77,7 @@ class TestChoose(testtools.TestCase):
         )
 
     def test_one_of_two_identical_cards(self) -> None:
-        """Only its audio is the only one."""
+        """Only the audio function is not shared by an identical card."""
         selection = choose('0000:03:00.0')
         self.assertEqual(('10de:1aef',), selection.ids)
         self.assertEqual((FIRST,), selection.by_address)
@@ -91,7 +91,7 @@ class TestChoose(testtools.TestCase):
         self.assertTrue(selection.keeps_vendor)
 
     def test_virtual_functions(self) -> None:
-        """They are gone when the host boots."""
+        """VFs do not exist when the host boots."""
         vf = dataclasses.replace(
             device('0000:03:00.4', driver='nvidia'),
             physical_function=FIRST.address,
@@ -113,14 +113,14 @@ class TestChoose(testtools.TestCase):
         self.assertIn('0000:03:00.4 is a VF of 0000:03:00.0', str(error))
 
     def test_switches_that_stay(self) -> None:
-        """The driver of GPUs serves NVSwitches, for the fabric manager."""
+        """NVSwitches need the GPU driver for the fabric manager."""
         switch = device('0000:07:00.0', '10de:22a3', class_code=0x068000)
         self.assertTrue(
             choose('0000:03:00.0', devices=(FIRST, switch)).keeps_vendor
         )
 
     def test_modules_of_the_host(self) -> None:
-        """Debian has a driver of NVIDIA with a name of its own."""
+        """Debian's NVIDIA driver has another name."""
         host = host_model.Host(
             'compute-0',
             (

@@ -93,7 +93,7 @@ class TestCheck(testtools.TestCase):
         ({}, []),
         ({flavor_model.ALIASES: 'a:1'}, []),
         ({flavor_model.ALIASES: 'a:0'}, ['GPU701']),
-        # Nova takes a number below zero as none.
+        # A negative number requests no device.
         ({flavor_model.ALIASES: 'a:-1'}, ['GPU701']),
         ({flavor_model.ALIASES: 'a'}, ['GPU702']),
         ({flavor_model.ALIASES: ''}, ['GPU702']),
@@ -103,7 +103,7 @@ class TestCheck(testtools.TestCase):
             ['GPU703'],
         ),
         ({f'resources:{A100}': '1'}, ['GPU704']),
-        # Nothing is requested, or nothing that Nova reads.
+        # Nothing is requested, or Nova ignores the request.
         ({f'resources:{A100}': '0', flavor_model.ALIASES: 'a:1'}, []),
         ({f'resources:{A100}': '-1', flavor_model.ALIASES: 'a:1'}, []),
         ({f'resources:{A100}': 'x'}, []),
@@ -173,7 +173,7 @@ class TestCheck(testtools.TestCase):
         )
 
     def test_classes_of_devices(self) -> None:
-        """The class that PCI devices have tells, not its name."""
+        """The class counts if PCI devices have it, whatever its name."""
         by_name = {'resources:CUSTOM_GPU': '1'}
         both = {**by_name, flavor_model.ALIASES: 'a:1'}
         for specs, classes, expected in (

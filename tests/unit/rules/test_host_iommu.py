@@ -201,7 +201,7 @@ class TestIommu(host_cases.HostTestCase):
         )
 
     def test_virtual_machine(self) -> None:
-        """It has no firmware setup, and QEMU has Intel's IOMMU for all."""
+        """It has no firmware setup; QEMU has Intel's IOMMU for all CPUs."""
         off = {'iommu': False, 'acpi': ['APIC']}
         for vendor, model in (
             (trees.INTEL, ' (libvirt: <iommu model="intel">)'),

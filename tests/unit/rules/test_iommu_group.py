@@ -42,7 +42,7 @@ class TestGroup(host_cases.HostTestCase):
         tree = host_cases.card()
         host_cases.add(tree, TWIN)
         self.assertEqual([], self.codes(tree, host_cases.named(GPU)))
-        # Of a host driver: the remedy is vfio-pci for both, by their ids.
+        # Bound to a host driver: the remedy is vfio-pci for both, by IDs.
         tree = host_cases.card('intel_iommu=on iommu=pt', driver='nouveau')
         host_cases.add(tree, TWIN, driver='nouveau')
         self.finds('GPU426', FAIL, TWIN, tree, host_cases.named(GPU))
@@ -55,7 +55,7 @@ class TestGroup(host_cases.HostTestCase):
             remedy='vfio-pci.ids=10de:20f1',
         )
         self.assertNotIn('GPU454', self.codes(tree, host_cases.named(GPU)))
-        # In a group of its own it is a card that the host keeps.
+        # In its own group, it is a card that the host keeps.
         tree = host_cases.card()
         host_cases.add(tree, TWIN, group=5)
         self.assertIn('GPU430', self.codes(tree, host_cases.named(GPU)))
@@ -147,7 +147,7 @@ class TestGroup(host_cases.HostTestCase):
         self.assertEqual([], self.codes(relaxable))
 
     def test_reserved_by_firmware_on_amd(self) -> None:
-        """Since Linux 6.6 it is not Intel's IOMMU alone that refuses it."""
+        """Since Linux 6.6, not only Intel's IOMMU refuses it."""
         for release, bad in (('6.5.0-1-amd64', False), ('6.6.9-1', True)):
             host = {'vendor': trees.AMD, 'acpi': ['IVRS'], 'release': release}
             tree = host_cases.card(
@@ -169,7 +169,7 @@ class TestGroup(host_cases.HostTestCase):
                 self.assertNotIn('GPU427', self.codes(tree))
 
     def test_reserved_by_firmware_of_old_kernels(self) -> None:
-        """They have one word for all regions, and let displays go."""
+        """They have one name for all regions, and allow displays."""
         for release, code, bad in (
             ('4.18.0-553.el8', 0x0C0330, False),
             ('4.18.0-553.el8', 0x010700, True),

@@ -76,7 +76,7 @@ class TestReleases(testtools.TestCase):
         self.assertEqual(1, len(found), found)
         self.assertIn(part, found[0])
 
-    # The planted differences: text, code, part of the message, releases with
+    # The differences: text, code, part of the message, releases with
     # the finding, releases without.
     @ddt.data(
         (
@@ -176,7 +176,7 @@ class TestReleases(testtools.TestCase):
             self.check(text, name, code, part, '')
 
     def test_filter_that_the_release_has(self) -> None:
-        """It does not stop nova-scheduler before 28, which is no error."""
+        """It does not stop nova-scheduler before 28, so it is not an error."""
         text = (
             f'[pci]\n{_ALIAS}{_SPEC}[filter_scheduler]\n{_FILTERS},'
             f'AvailabilityZoneFilter\n'
@@ -200,7 +200,7 @@ class TestReleases(testtools.TestCase):
             self.check(text, name, 'GPU301', part, 'any')
 
     def test_product(self) -> None:
-        """What it may have added is no error."""
+        """Keys that a product may have added are warnings, not errors."""
         folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         (folder / 'nova.conf').write_text('[pci]\n' + _MIGRATABLE)
         severities: dict[str, typing.Any] = {}
@@ -220,7 +220,7 @@ class TestReleases(testtools.TestCase):
         )
 
     def test_removed_option(self) -> None:
-        """Where the release still has it, it is not reported."""
+        """It is not reported if the release still has it."""
         text = '[scheduler]\nquery_placement_for_availability_zone = True\n'
         self.check('[pci]\n' + _ALIAS + _SPEC + text, '28', 'GPU329', '', 'x')
         self.check('[pci]\n' + _ALIAS + _SPEC + text, '27', 'GPU329', '', '')

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Computes that report to Placement, where devices are looked for there."""
+"""Compute hosts have to report to Placement with pci_in_placement."""
 
 import json
 
@@ -53,7 +53,7 @@ class TestReporting(testtools.TestCase):
         (IDS, True),
         ({'devname': 'eth0', 'physical_network': 'net'}, False),
         ({**IDS, 'remote_managed': 'yes'}, False),
-        # Of an overlay network; unless an alias is for it.
+        # A device of an overlay network, unless an alias matches it.
         ({'product_id': '1017', 'physical_network': None}, False),
         ({**IDS, 'physical_network': None}, True),
     )

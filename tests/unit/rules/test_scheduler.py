@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What is said of filters and of values of options."""
+"""Findings about filters and about values of options."""
 
 import ddt
 
@@ -130,7 +130,7 @@ class TestNames(RulesTestCase):
         'available_filters = nova.scheduler.filters.all_filters\n'
         'available_filters = example.filters.OwnFilter\n'
         'enabled_filters = ComputeFilter,PciPassthroughFilter,OwnFilter\n',
-        # What a function of somebody else returns is not known.
+        # The filters that a custom function returns are unknown.
         'available_filters = example.filters.ours\n'
         'enabled_filters = ComputeFilter,PciPassthroughFilter,OwnFilter\n',
         'available_filters = nova.scheduler.filters.compute_filter'
@@ -205,7 +205,7 @@ class TestNames(RulesTestCase):
 
     @ddt.data('...', '<existing filters>')
     def test_placeholder_for_default_filters(self, name: str) -> None:
-        """The default list is meant, and not left out."""
+        """A placeholder means the default list, which has ComputeFilter."""
         messages = self.messages(
             scheduler(f'enabled_filters = {name},PciPassthroughFilter')
         )
@@ -271,7 +271,7 @@ class TestList(RulesTestCase):
         )
 
     def test_without_the_pci_filter_with_placement(self) -> None:
-        """Placement chooses hosts that have the devices."""
+        """Placement selects hosts that have the devices."""
         on = '[filter_scheduler]\npci_in_placement = True\n'
         files = {
             'nova-api.conf': f'{on}{API["nova-api.conf"]}',
@@ -292,7 +292,7 @@ class TestList(RulesTestCase):
         )
 
     @ddt.data(
-        # All that a machine with all services has.
+        # The configuration of a machine with all services.
         {'nova.conf': PCI},
         {'nova.conf': f'[libvirt]\n[scheduler]\nmax_attempts = 3\n{PCI}'},
         {**API, 'nova-compute.conf': PCI, 'nova-scheduler.conf': '[pci]\n'},
@@ -329,7 +329,7 @@ class TestList(RulesTestCase):
             {'answers.txt': OF_PACKSTACK},
             'The answer file of packstack has no parameter for it: ',
         ),
-        # One whose own list has no such filter.
+        # A tool whose own list does not include the filter.
         (
             {'group_vars/all.yml': f"nova_pci_alias: ['{ALIAS[8:]}']\n"},
             'Add PciPassthroughFilter to nova_scheduler_extra_filters',
@@ -358,7 +358,7 @@ class TestList(RulesTestCase):
         self.assertIn(remedy, message)
 
     @ddt.data(
-        # No document of the scheduler.
+        # No document belongs to nova-scheduler.
         {'nova-compute.conf': PCI},
         {**API, 'nova-compute.conf': PCI},
         {'nova.conf': f'[libvirt]\nvirt_type = kvm\n{PCI}'},
@@ -366,7 +366,7 @@ class TestList(RulesTestCase):
         {'nova.conf': f'[pci]\n{SPEC}\n'},
         # No alias.
         {'nova.conf': '[scheduler]\nmax_attempts = 3\n'},
-        # Placement chooses the devices.
+        # Placement selects the devices.
         {
             'nova.conf': f'{PCI}report_in_placement = True\n'
             '[filter_scheduler]\npci_in_placement = True\n'
@@ -388,7 +388,7 @@ class TestList(RulesTestCase):
         self.assertEqual([], messages)
 
     def test_filters_of_the_operator(self) -> None:
-        """The template of nova-operator has the filter."""
+        """The template of nova-operator includes the filter."""
         text = test_check.CLEAN[test_check.CONTROL]
         lines = [
             line for line in text.splitlines() if 'enabled_filters' not in line
@@ -436,7 +436,7 @@ class TestRemoved(RulesTestCase):
         )
 
     def test_both_names(self) -> None:
-        """As configuration for several releases has it."""
+        """Configuration for several releases has both names."""
         files = scheduler(
             f'{GOOD}[DEFAULT]\nscheduler_default_filters = ComputeFilter\n'
         )

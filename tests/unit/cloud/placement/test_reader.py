@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Placements that do not answer, or not as one."""
+"""Placements that do not respond, or not like a Placement."""
 
 import typing
 import unittest.mock
@@ -34,10 +34,10 @@ URL = 'http://placement'
 class TestReader(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
-        # keystoneauth warns of versions that say little.
+        # keystoneauth warns about incomplete version documents.
         self.useFixture(fixtures.FakeLogger())
         self.mock = self.enterContext(requests_mock.Mocker())
-        # Nobody waits for the next try.
+        # Retries do not wait.
         self.enterContext(unittest.mock.patch('time.sleep'))
         token = fixture.V3Token()
         token.set_project_scope()
@@ -50,7 +50,7 @@ class TestReader(testtools.TestCase):
         self.answer({'max_version': '1.39'})
 
     def answer(self, *versions: dict[str, typing.Any]) -> None:
-        """Let Placement say of itself what is not in the catalog."""
+        """Make Placement return these versions."""
         self.mock.get(URL, json={'versions': versions})
 
     def reader(self) -> reader.PlacementReader:
@@ -89,7 +89,7 @@ class TestReader(testtools.TestCase):
         self.assertIn('this cloud has 1.9', str(error))
 
     def test_gives_up(self) -> None:
-        """One answer, and it is asked again."""
+        """A response resets the count of failures."""
         placement = self.reader()
         failing = self.mock.get(
             f'{URL}/x',

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Reads of a real Placement, in process, held against a plain read.
+"""Reads of a real Placement, in process, compared with a plain read.
 
 The plain read asks for inventories, usages, traits and allocations of each
-provider in turn: slow, and obviously right. Ours has to say the same in every
+provider in turn: slow, and obviously correct. Ours must be equal in every
 state that a cloud can be in, at every microversion.
 """
 
@@ -63,7 +63,7 @@ class _Counting(adapter.Adapter):
     """
 
     paths: list[str]
-    #: Called after a request whose path has this end.
+    #: Called after a request whose path ends like this.
     after: tuple[str, collections.abc.Callable[[], object]] | None = None
 
     def request(self, url: str, method: str, **kwargs: typing.Any) -> object:
@@ -111,13 +111,13 @@ def _validate(document: object, schema: typing.Any, **options: object) -> None:
 
 class PlacementTestCase(testtools.TestCase):
     options: typing.ClassVar[dict[str, typing.Any]] = {}
-    #: Made once, since it takes some hundred requests.
+    #: Created once, because it takes some hundred requests.
     _everything: typing.ClassVar[_Everything | None] = None
 
     def setUp(self) -> None:
         super().setUp()
         self.useFixture(fixtures.FakeLogger())
-        # In one process wsgi-intercept and threads do not go together.
+        # wsgi-intercept does not support threads.
         self.useFixture(
             fixtures.MonkeyPatch('gpuclient.cloud.placement.reader.THREADS', 1)
         )
@@ -196,7 +196,7 @@ class PlacementTestCase(testtools.TestCase):
         classes: dict[str, dict[str, int]] | None = None,
         traits: tuple[str, ...] = (),
     ) -> tuple[str, list[str]]:
-        """Make a host with devices; return their ids."""
+        """Create a host with devices; return their IDs."""
         root = self.provider(
             name, {'VCPU': {'total': 8}, MB: {'total': 64}, GB: {'total': 9}}
         )
@@ -235,7 +235,7 @@ class PlacementTestCase(testtools.TestCase):
         return consumer
 
     def plainly(self) -> list[tuple[typing.Any, ...]]:
-        """Return what every provider of a device has, read one by one."""
+        """Return the values of all providers of devices, read one by one."""
         rows = []
         providers = self.send('GET', '/resource_providers')
         names = {
@@ -307,7 +307,7 @@ class PlacementTestCase(testtools.TestCase):
         )
 
     def make_everything(self) -> _Everything:
-        """Make hosts in every state."""
+        """Create hosts in every state."""
         if PlacementTestCase._everything is None:
             servers = self._make_hosts()
             database = sqlite3.connect(':memory:', check_same_thread=False)
@@ -322,7 +322,7 @@ class PlacementTestCase(testtools.TestCase):
         return PlacementTestCase._everything
 
     def _make_hosts(self) -> tuple[inventory.Server, ...]:
-        """Make hosts in every state; return the servers that Nova has."""
+        """Create hosts in every state; return the servers that Nova has."""
         self.provider('cpu-only', {'VCPU': {'total': 8}, MB: {'total': 64}})
         self.host('idle', 4)
         _root, devices = self.host('used', 2)
@@ -352,7 +352,7 @@ class PlacementTestCase(testtools.TestCase):
             'two-classes', 1, classes={A100: {'total': 1}, VF: {'total': 1}}
         )
         self.host('one-function', 1, classes={VF: {'total': 1}})
-        # Not what Nova names its providers.
+        # Not a name that Nova gives to a provider.
         root, _devices = self.host('odd', 0)
         self.provider('something', {A100: {'total': 1}}, TRAITS, root)
         return (
@@ -361,7 +361,7 @@ class PlacementTestCase(testtools.TestCase):
                 for identity in (first, second, str(uuid.uuid4()))
             ),
             self.server(third, 'functions'),
-            # Nova has it on another host than Placement.
+            # In Nova, it is on another host than in Placement.
             self.server(str(uuid.uuid4()), 'no-memory'),
         )
 
@@ -432,9 +432,9 @@ class TestReads(PlacementTestCase):
 
     @ddt.data((1, 18), (1, 29), (1, 36), (1, 39))
     def test_hosts(self, version: tuple[int, int]) -> None:
-        """What hosts have beside their devices comes with the same read."""
+        """The other resources of hosts are in the same response."""
         self.make_everything()
-        # Ratio and reserved count as Placement's own answer has them.
+        # Ratio and reserved count as in Placement's own response.
         base = f'/resource_providers/{self.host("ratio", 1)[0]}'
         record = self.send('GET', f'{base}/inventories/VCPU')
         record.update(reserved=1, allocation_ratio=1.5)
@@ -464,7 +464,7 @@ class TestReads(PlacementTestCase):
         self.assertIsNone(hosts['ratio'].resource('PCPU'))
 
     def test_few_requests(self) -> None:
-        """Two for a cloud with room, whatever its size."""
+        """A cloud with free capacity takes two requests, whatever its size."""
         for number in range(6):
             self.host(f'host-{number}', 4)
         self.placement.paths.clear()
@@ -475,7 +475,7 @@ class TestReads(PlacementTestCase):
         )
 
     def test_few_requests_for_functions(self) -> None:
-        """One parent of functions speaks for those that are like it."""
+        """One parent of VFs is read in place of all equal ones."""
         for number in range(6):
             self.host(f'host-{number}', 1, classes={VF: {'total': 4}})
         self.placement.paths.clear()
@@ -488,7 +488,7 @@ class TestReads(PlacementTestCase):
         return {(device.total, device.reserved) for device in devices}
 
     def test_reserved_functions(self) -> None:
-        """Of one parent, or of all."""
+        """VFs of one parent, or of all parents, are reserved."""
         parents = [
             self.host(f'host-{number}', 1, classes={VF: {'total': 4}})[1][0]
             for number in range(6)
@@ -502,16 +502,16 @@ class TestReads(PlacementTestCase):
         self.assertEqual(self.plainly(), self.rows(self.read()))
 
     def test_few_devices_among_many_hosts(self) -> None:
-        """Only the trees of GPU hosts are asked for."""
+        """Only the trees of GPU hosts are requested."""
         expected = self.make_everything().rows
         devices = self.read(count_hosts=lambda: 10_000)
         self.assertEqual(expected, self.rows(devices))
         self.assertIn('/resource_classes', self.placement.paths)
 
     def test_no_free_device(self) -> None:
-        """Devices of trees that can give nothing are read with two requests.
+        """Devices of full trees are read with two requests.
 
-        That they are in use, lists of free devices tell.
+        Lists of free devices show that they are in use.
         """
         self.host('free', 1)
         for number in range(2):
@@ -522,7 +522,7 @@ class TestReads(PlacementTestCase):
                     **{device: {A100: 1} for device in devices},
                 }
             )
-        # One that is not in use, and one that is both.
+        # A reserved device, and one that is reserved and in use.
         self.reserve(devices[0], A100, 1)
         root, devices = self.host('reserved', 1)
         self.allocate({root: {'VCPU': 8, MB: 64, GB: 9}})
@@ -545,7 +545,7 @@ class TestReads(PlacementTestCase):
 
     @ddt.data('/resource_providers', '/allocation_candidates', '/inventories')
     def test_rows_are_consistent_during_changes(self, after: str) -> None:
-        """Each row is true of one moment, whenever the cloud changes."""
+        """Each row is consistent, whenever the cloud changes."""
         everything = self.make_everything()
         _root, devices = self.host('busy', 3)
         gone = self.allocate({devices[0]: {A100: 1}})
@@ -568,7 +568,7 @@ class TestReads(PlacementTestCase):
             self.assertEqual(used, sum(amount for _id, amount in consumers))
 
     def test_host_deleted_during_the_read(self) -> None:
-        """Its name, which no device of it tells, cannot be asked for."""
+        """Its name, which its device does not contain, cannot be requested."""
         self.host('idle', 1)
         root, _devices = self.host('odd', 0)
         device = self.provider('something', {A100: {'total': 1}}, TRAITS, root)
@@ -584,7 +584,7 @@ class TestReads(PlacementTestCase):
         self.assertRegex(str(failure), f'^name of host {root}: .*HTTP 404')
 
     def test_many_hosts_without_memory(self) -> None:
-        """What they have left is asked for at once, not host by host."""
+        """Their free resources are requested at once, not host by host."""
         for number in range(8):
             root, devices = self.host(f'host-{number}', 2)
             left = {'VCPU': 8} if number < 7 else {}
@@ -601,7 +601,7 @@ class TestReads(PlacementTestCase):
         self.assertEqual(expected, self.rows(list(owned)))
 
     def test_requests_for_owners(self) -> None:
-        """One for each server, or for each device: what is fewer."""
+        """One for each server or for each device, whichever is fewer."""
         identities = []
         for number in range(6):
             _root, devices = self.host(f'host-{number}', 4)
@@ -622,7 +622,7 @@ class TestReads(PlacementTestCase):
         self.assertIn('Placement 1.99 or later is required', str(error))
 
     def test_no_trait(self) -> None:
-        """A Placement that knows no managed devices is told apart."""
+        """A Placement without the trait of managed devices is detected."""
         with unittest.mock.patch.object(
             reader, 'MANAGED', 'COMPUTE_NEVER_HEARD_OF'
         ):
@@ -635,7 +635,7 @@ class TestReads(PlacementTestCase):
 
 
 class TestCapped(PlacementTestCase):
-    """A service that cuts its answers short."""
+    """A service that truncates its responses."""
 
     options: typing.ClassVar[dict[str, typing.Any]] = {
         'max_allocation_candidates': 2

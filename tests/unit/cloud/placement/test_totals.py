@@ -52,7 +52,7 @@ class TestUnclear(testtools.TestCase):
         self.assertEqual(
             set(), totals.unclear(summaries, {'a': {GPU: record(1, 1)}})
         )
-        # What was reserved is the parent of functions, so the other may be.
+        # The parent of VFs was reserved, so the other one may be, too.
         self.assertEqual(
             {'b'}, totals.unclear(summaries, {'a': {GPU: record(4, 4)}})
         )
@@ -73,7 +73,7 @@ class TestUnclear(testtools.TestCase):
             'few': {VF: record(8, 1)},
         }
         self.assertEqual(set(), totals.unclear(summaries, read))
-        # Who speaks for the others has something reserved, or says nothing.
+        # The one that was read has reserved units, or no record.
         for witness in ({VF: record(9, 1)}, {}, None):
             read['0'] = witness
             self.assertEqual(

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The data plane of RHOSO: what is read of node sets, machines, services."""
+"""The data plane of RHOSO: node sets, machines and services."""
 
 import os
 import pathlib
@@ -224,7 +224,7 @@ class TestObjects(DataPlaneTestCase):
             (48, 131072, 'Intel(R) Xeon(R)'),
             (machine.cpus, machine.memory_mb, machine.cpu_model),
         )
-        # What the service mounts is one configuration.
+        # The ConfigMaps of the service are one configuration.
         (compute,) = contents.deployment.processes
         self.assertEqual((compute,), node_set.computes)
         self.assertTrue(compute.report_in_placement)
@@ -271,7 +271,7 @@ spec:
                 if service.process is not None
             ],
         )
-        # Each is one of the processes, and of one host.
+        # Each of them is a process of the deployment, for one host.
         computes = [node_set.computes for node_set in plane.node_sets]
         self.assertEqual(
             [1, 1, 1], [len(host_computes) for host_computes in computes]
@@ -284,14 +284,14 @@ spec:
                 )
             )
             self.assertIn(compute, contents.deployment.computes_on(host))
-        # Files of one folder are read by name, whatever mounts them.
+        # Files of one folder are read in the order of their names.
         self.assertEqual(
             ['03-gpu-nova.conf', '25-cpu.conf'],
             [source.name for source in computes[1][0].sources],
         )
 
     def test_names_of_config_maps(self) -> None:
-        """As releases before had them."""
+        """Earlier releases use the key configMaps."""
         contents = self.read(
             objects='kind: OpenStackDataPlaneService\n'
             'metadata: {name: nova-custom}\n'

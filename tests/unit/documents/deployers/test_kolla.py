@@ -64,7 +64,7 @@ class FolderTestCase(testtools.TestCase):
             aliases.add(document, ALIAS)
         for file in documents[0].file.files:
             file.write()
-        # Each service has it, and once is enough.
+        # Each service has the alias; a second edit changes nothing.
         for document in self.documents():
             self.assertIn(
                 ALIAS, [defined.alias for defined in document.aliases]
@@ -97,7 +97,7 @@ class TestKolla(FolderTestCase):
         )
 
     def test_values_of_an_earlier_layer_are_kept(self) -> None:
-        """In a file of its own it would replace all that nova.conf has."""
+        """In its own file, it would replace all values of nova.conf."""
         self.assertEqual(
             {
                 'nova.conf': f'[pci]\n{OTHERS}{LINE}',
@@ -237,10 +237,10 @@ class TestKolla(FolderTestCase):
         )
         self.assertIn('alias would override all values of', str(error))
         self.assertIn(f'pass the folder {self.root}', str(error))
-        # Of device specs there are none to replace.
+        # There are no device specs that it would replace.
         (compute,) = device_specs.read(path)
         self.assertTrue(device_specs.add(compute, SPEC))
-        # Where it has some already, it replaces nothing that counts.
+        # If the layer already has aliases, no other values are replaced.
         self.write({'nova/nova-compute.conf': f'[pci]\n{OTHERS}'})
         (document,) = aliases.read(path)
         self.assertTrue(aliases.add(document, ALIAS))

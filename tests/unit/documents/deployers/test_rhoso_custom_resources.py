@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Nova configuration inside YAML: what is found, what an edit touches."""
+"""Nova configuration in YAML: what is read, and what an edit changes."""
 
 import os
 import pathlib
@@ -126,7 +126,7 @@ class TestFind(YamlTestCase):
         )
 
     def test_custom_resources(self) -> None:
-        """As oc get -o yaml prints them: a list, or several documents."""
+        """The output of oc get -o yaml: a list, or several documents."""
         resource = (
             'kind: OpenStackControlPlane\n'
             'spec:\n'
@@ -165,7 +165,7 @@ class TestFind(YamlTestCase):
         )
 
     def test_resources_that_the_operator_makes(self) -> None:
-        """Nova and what is made of it (nova-operator: api/nova/v1beta1)."""
+        """Nova and its child objects (nova-operator: api/nova/v1beta1)."""
         conf = 'customServiceConfig: |\n%s[pci]\n'
         template = (
             'apiServiceTemplate',
@@ -268,7 +268,7 @@ def data_plane_service(name: str, *maps: str, kind: str = 'nova') -> str:
 
 
 class TestConfigMaps(YamlTestCase):
-    """nova-compute reads all that its data plane service mounts."""
+    """nova-compute reads all ConfigMaps that its data plane service mounts."""
 
     PINNING = config_map('cpu', '25-cpu.conf', '[compute]')
     DEVICES = config_map('gpu', '03-gpu.conf', '[pci]')
@@ -282,11 +282,11 @@ class TestConfigMaps(YamlTestCase):
         for text in (
             self.PINNING + self.DEVICES + service,
             service + self.PINNING + self.DEVICES,
-            # Without it they are taken for one's.
+            # Without a service, they belong to one nova-compute.
             self.PINNING + self.DEVICES,
         ):
             (document,) = self.documents(text)
-            # By the names of the files, as oslo.config reads a folder.
+            # In the order of file names, as oslo.config reads a folder.
             self.assertEqual(
                 ['[pci]\n', '[compute]\n'],
                 [conf.text for conf in document.confs],
@@ -443,7 +443,7 @@ class TestRefused(YamlTestCase):
 
     @ddt.data('[' * 5000, 'a: "\\UFFFFFFFF"', 'a: "\\U00110000"', 'a: b: c')
     def test_read_without_the_c_part(self, text: str) -> None:
-        """PyYAML need not have been built with it."""
+        """PyYAML may be built without its C extension."""
         self.enterContext(
             unittest.mock.patch.object(
                 yaml_file, '_TOOL_LOADER', yaml.SafeLoader
@@ -481,7 +481,7 @@ class TestRefused(YamlTestCase):
         self.assertLess(time.process_time() - began, 5)
 
     def test_duplicate_alias_in_two_files(self) -> None:
-        """Two files of one service have the same alias: nova stops."""
+        """Two files of one service define an alias: Nova does not start."""
         text = NODESET.replace('[pci]\n', f'[pci]\n        {LINE}\n').replace(
             '        [compute]\n', f'        [pci]\n        {LINE}\n'
         )

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Parts of files that descriptions have a part of."""
+"""Merging of values from a description into existing values."""
 
 import dataclasses
 
@@ -45,7 +45,7 @@ class TestKernelArguments(testtools.TestCase):
         (None, _ALL),
         ('', _ALL),
         (_ALL, _ALL),
-        # Another order, spelling or place is as good.
+        # Other orders, spellings and positions are equivalent.
         (
             'iommu=pt quiet vfio_pci.ids=10DE:20F1 intel_iommu=sm_on,on '
             'rd.driver.pre=nvme,vfio-pci pci=realloc,noaer pci=realloc '
@@ -58,7 +58,7 @@ class TestKernelArguments(testtools.TestCase):
             'hugepagesz=1G hugepages=8 intel_iommu=on iommu=pt '
             'vfio-pci.ids=10de:20f1 rd.driver.pre=vfio-pci pci=realloc',
         ),
-        # Devices of others stay with vfio-pci.
+        # Other devices stay bound to vfio-pci.
         (
             'vfio-pci.ids=15b3:1018 intel_iommu=off',
             'vfio-pci.ids=15b3:1018,10de:20f1 intel_iommu=on '
@@ -85,14 +85,14 @@ class TestKernelArguments(testtools.TestCase):
 @ddt.ddt
 class TestServices(testtools.TestCase):
     @ddt.data(
-        # As the operator has them by default.
+        # The default list of the operator.
         (
             'redhat bootstrap install-os configure-os run-os reboot-os '
             'libvirt nova telemetry',
             'redhat bootstrap install-os configure-os vfio-pci-bind run-os '
             'reboot-os libvirt nova-custom-gpu telemetry',
         ),
-        # As the example of the architecture repository has them.
+        # The list in the example of the architecture repository.
         (
             'vfio-pci-bind bootstrap reboot-os nova-custom-gpu',
             'vfio-pci-bind bootstrap reboot-os nova-custom-gpu',
@@ -124,7 +124,7 @@ class TestConf(testtools.TestCase):
         for old, new in (
             ('', f'[pci]\n{line}'),
             (f'[pci]\n{other}# c\n', f'[pci]\n{other}{line}# c\n'),
-            # It means the same.
+            # The values are equivalent.
             (
                 '[pci]\nalias={"device_type":"type-PF", "name":" gpu",'
                 '"vendor_id":"10DE","product_id":"20F1"}\n',
@@ -135,7 +135,7 @@ class TestConf(testtools.TestCase):
                 f'"product_id": "1"}}\n{other}',
                 f'[pci]\n{line}{other}',
             ),
-            # Twice stops nova-api.
+            # With a duplicate, nova-api does not start.
             (f'[pci]\n{line}{other}{line}', f'[pci]\n{line}{other}'),
             ('[pci]\nalias = CHANGEME\n', f'[pci]\nalias = CHANGEME\n{line}'),
         ):
@@ -160,7 +160,7 @@ class TestConf(testtools.TestCase):
         for old, new in (
             ('', f'[pci]\n{first}{second}'),
             (f'[pci]\n{nic}{second}', f'[pci]\n{nic}{second}{first}'),
-            # A card that is gone; a place that nobody filled in.
+            # A card that does not exist, and a placeholder.
             (
                 f'[pci]\n{second}{nic}{first.replace(":01", ":09")}',
                 f'[pci]\n{second}{nic}{first}',
@@ -179,7 +179,7 @@ class TestConf(testtools.TestCase):
             ),
         ):
             if new is None:
-                # An old name, and a shorter address that may be any domain.
+                # A deprecated name, and a shorter address without a domain.
                 merged = self.merged(old, option)
                 self.assertEqual(1, merged.count('0000:01:00.0'))
                 continue
@@ -207,7 +207,7 @@ class TestConf(testtools.TestCase):
                 '[compute]\nx = CHANGEME\n',
                 '[compute]\nx = 0-2\n',
             ),
-            # Pages of another size are not ours.
+            # Pages of another size are kept.
             (
                 conf_options.reserved_pages(1048576, (1, 0)),
                 '[DEFAULT]\nreserved_huge_pages = node:0,size:4,count:9\n'
@@ -234,7 +234,7 @@ class TestConf(testtools.TestCase):
 
 class TestCheck(testtools.TestCase):
     def test_stricter_than_nova(self) -> None:
-        """What Nova takes and no flavor could ask for."""
+        """An alias that Nova accepts, but no flavor can request."""
         data = {
             'target': 'plain',
             'aliases': [

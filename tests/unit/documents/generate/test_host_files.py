@@ -64,7 +64,7 @@ class TestPassthrough(testtools.TestCase):
 
 class TestPrepare(testtools.TestCase):
     def test_kernel_arguments(self) -> None:
-        """RHOSO: those of the GPU example of its architecture repository."""
+        """For RHOSO, those of the example in its architecture repository."""
         self.assertEqual(
             (
                 'intel_iommu=on',
@@ -190,7 +190,7 @@ class TestPrepare(testtools.TestCase):
         )
 
     def test_one_of_two_identical_cards(self) -> None:
-        """The other one keeps its driver: no ids, and no blacklist."""
+        """The other card keeps its driver: no IDs, and no blacklist."""
         preparation = host_files.prepare(
             wanted(ids=(), addresses=(CARD,), vendor_ids=('10de',)),
             host_files.RHEL,
@@ -208,7 +208,7 @@ class TestPrepare(testtools.TestCase):
         self.assertNotIn('ids=', text + ' '.join(preparation.commands))
 
     def test_one_of_two_where_vfio_pci_is_part_of_the_kernel(self) -> None:
-        """Its install line is never run; that of another name is."""
+        """Its install line is never run, but one with another name is."""
         by_ids = wanted(vfio_is_builtin=True)
         self.assertEqual(
             host_files.prepare(wanted(), host_files.DEBIAN),

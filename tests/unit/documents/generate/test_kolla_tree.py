@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A tree for Kolla-Ansible, beside layers that are there."""
+"""A tree for Kolla-Ansible, with existing layers."""
 
 import os
 import pathlib
@@ -86,7 +86,7 @@ class TestKolla(testtools.TestCase):
         ]
 
     def test_options_stay_in_their_layer(self) -> None:
-        """What is in nova.conf for all services is edited there."""
+        """Options of all services in nova.conf are edited there."""
         self.write(
             'nova.conf',
             f'# ours\n[pci]\nalias = {OTHER}\n[filter_scheduler]\n'
@@ -106,7 +106,7 @@ class TestKolla(testtools.TestCase):
         self.assertEqual(set(), self.create())
 
     def test_templates(self) -> None:
-        """Lines of Jinja stay, and an option that one decides on is told."""
+        """Lines of Jinja stay; an option in a condition is an error."""
         text = '{% if debug %}\n[DEFAULT]\ndebug = {{ debug }}\n{% endif %}\n'
         self.write('nova/nova-api.conf', text)
         self.create()
@@ -142,6 +142,6 @@ class TestKolla(testtools.TestCase):
         self.assertIn('nova-compute.conf sets it, too', self.refused())
 
     def test_hidden(self) -> None:
-        """A later layer has the option, and only its values count."""
+        """A later layer sets the option, so only its values count."""
         self.write('nova/gpu-1/nova.conf', f'[pci]\nalias = {OTHER}\n')
         self.assertIn('gpu-1/nova.conf sets it, too', self.refused())

@@ -149,7 +149,7 @@ class TestCheck(testtools.TestCase):
         )
 
     def test_ids_that_no_database_has(self) -> None:
-        """Where there is a database, an id that it lacks is mistyped."""
+        """If there is a database, an ID that it lacks is reported."""
         for name in (test_check.CONTROL, test_check.NODES):
             path = self.folder / 'tree' / name
             path.write_text(
@@ -161,7 +161,7 @@ class TestCheck(testtools.TestCase):
         self.assertLessEqual({row['Code'] for row in rows}, {'GPU117'})
 
     def test_release(self) -> None:
-        """Standard error names it; the files may, too."""
+        """It is shown on standard error; the files may set it."""
         self.check('--release', '31')
         self.assertEqual(
             'Release: 2025.1 (Nova 31.3.1), from --release\n', self.stderr

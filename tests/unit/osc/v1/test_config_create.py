@@ -117,7 +117,7 @@ class TestCreate(testtools.TestCase):
         self.assertEqual(0, status)
 
     def test_a_run_after_a_kill_completes_the_tree(self) -> None:
-        """Whichever file was the last to be put in its place."""
+        """After a kill at any file, the next run completes the tree."""
         self.create('plain')
         whole = self.tree()
         for calls in range(len(whole) + 1):
@@ -139,7 +139,7 @@ class TestCreate(testtools.TestCase):
             )
 
     def kill_while_creating(self, calls: int) -> None:
-        """Create a tree in a process that ends at a link too many."""
+        """Create a tree in a process that ends after a number of links."""
         child = os.fork()
         if child == 0:
             link, left = os.link, [calls]
@@ -189,7 +189,7 @@ class TestCreate(testtools.TestCase):
                 pathlib.Path(path).unlink()
 
     def test_check_is_clean(self) -> None:
-        # Files of hosts must not be taken for nova.conf, wherever they lie.
+        # Files of hosts must not be read as nova.conf, in any folder.
         for folder, name in (
             ('nova', 'rhoso'),
             ('nova2', 'plain'),
@@ -206,7 +206,7 @@ class TestCreate(testtools.TestCase):
             self.assertEqual(0, status)
 
     def test_check_is_clean_of_little(self) -> None:
-        """Not much is said, and the CPUs are AMD's."""
+        """A minimal description, with AMD CPUs."""
         alias = {
             'name': 'gpu',
             'vendor_id': '10de',
@@ -235,7 +235,7 @@ class TestCreate(testtools.TestCase):
             )
 
     def test_only_own_arguments_are_replaced(self) -> None:
-        """Comments, order and keys of others stay, down to the byte."""
+        """Comments, order and other keys are kept, byte for byte."""
         self.create('rhoso')
         path = pathlib.Path('out/edpm/nodeset/values.yaml')
         before = (
@@ -313,7 +313,7 @@ class TestCreate(testtools.TestCase):
         )
 
     def test_a_folder_that_cannot_be_written(self) -> None:
-        """Nothing is written if not all of it can be."""
+        """Nothing is written unless all files can be written."""
         self.create('plain')
         before = self.tree()
         folder = pathlib.Path('out/hosts/gpu-0')
@@ -325,7 +325,7 @@ class TestCreate(testtools.TestCase):
         access = os.access
 
         def may(path: str, mode: int, **how: typing.Any) -> bool:
-            # Root may, but for this.
+            # Root could write otherwise.
             status = os.stat(path, dir_fd=how.get('dir_fd'))
             if status.st_ino == folder.stat().st_ino and mode & os.W_OK:
                 return False
@@ -341,7 +341,7 @@ class TestCreate(testtools.TestCase):
         self.assertEqual(left, self.tree())
 
     def test_no_space_half_way(self) -> None:
-        """What was written before is taken back."""
+        """Files that have been written are reverted."""
         link = os.link
         done: list[str] = []
 
@@ -415,14 +415,14 @@ class TestCreate(testtools.TestCase):
         )
 
     def test_kustomizations(self) -> None:
-        """They find every value and object that they name, of all hosts."""
+        """They have all values and objects that they refer to."""
         data = yaml_file.parse('x', (_EXAMPLES / 'rhoso.yaml').read_text())
         other = copy.deepcopy(data['hosts'][0])
         other['name'] = 'edpm-compute-1.rack-2'
         del other['bare_metal']['root_device_hints']
         data['hosts'].append(other)
         pathlib.Path('two.json').write_text(json.dumps(data))
-        # The second host comes later.
+        # The second host is added later.
         self.create('rhoso')
         self.run_command(
             config_create.CreateConfig, 'two.json', '--output', 'out'
@@ -505,7 +505,7 @@ class TestCreate(testtools.TestCase):
         )
 
     def test_control_plane(self) -> None:
-        """The steps name what can be built, of whoever's kustomization."""
+        """The steps name folders that can be built, with any kustomization."""
         steps = self.create('rhoso')['next_steps']
         builds = [step for step in steps if step.startswith('kustomize')]
         self.assertNotEqual([], builds)

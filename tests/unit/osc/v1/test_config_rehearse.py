@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What gpu config rehearse says where it does not start a cloud."""
+"""Errors of gpu config rehearse that do not start a cloud."""
 
 import argparse
 import io
@@ -138,7 +138,7 @@ class TestRehearseConfig(CommandTestCase):
         )
 
     def test_documents_that_cannot_be_read(self) -> None:
-        """No cloud is started for nothing."""
+        """No cloud is started without documents."""
         (self.folder / 'nova.conf').write_text('[pci\n')
         status, output = self.run_command()
         self.assertEqual(3, status)
@@ -179,7 +179,7 @@ class TestRehearseConfig(CommandTestCase):
 
 
 class TestKeptCloud(CommandTestCase):
-    """A cloud that is kept, in which no service answers."""
+    """A cloud that is kept, in which no service responds."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -227,7 +227,7 @@ class TestKeptCloud(CommandTestCase):
         )
 
     def test_run_that_fails(self) -> None:
-        """The error names the cloud, which still runs."""
+        """The error names the cloud, which keeps running."""
         (self.folder / 'nova.conf').write_text(
             '[pci]\ndevice_spec = {"address": "0000:04:00.0"}\n'
         )

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What ``openstack gpu config set`` makes of files."""
+"""Edits of ``openstack gpu config set``."""
 
 import json
 import pathlib
@@ -128,7 +128,7 @@ class TestSet(test_files.FilesTestCase):
         after = self.content()
         control = after['service-values.yaml']
         self.assertEqual(3, control.count('pci_in_placement = True'))
-        # The operator has the filter already.
+        # The operator already sets the filter.
         self.assertNotIn('enabled_filters', control)
         self.assertEqual(1, after['values.yaml'].count('report_in_placement'))
         for name, text in RHOSO.items():
@@ -214,7 +214,7 @@ class TestSet(test_files.FilesTestCase):
         )
 
     def test_alias_without_ids(self) -> None:
-        """nova-compute validates it by pci_in_placement."""
+        """nova-compute validates it depending on pci_in_placement."""
         alias = 'alias = {"name": "a", "resource_class": "A100"}'
         self.put(
             {

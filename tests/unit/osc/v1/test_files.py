@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Commands that edit files, on every kind of configuration that there is."""
+"""Commands that edit files, on every kind of configuration."""
 
 import argparse
 import collections.abc
@@ -84,7 +84,7 @@ BOTH = '[pci]\nreport_in_placement = True\n'
 
 
 class Kind(typing.NamedTuple):
-    """Files, and how a command is told of them."""
+    """Files, and the options for them."""
 
     files: dict[str, str]
     options: tuple[str, ...]
@@ -137,7 +137,7 @@ KINDS = {
 
 
 class FilesTestCase(testtools.TestCase):
-    #: Options of the shell that tell of a cloud.
+    #: Options of the shell for a cloud.
     cloud: typing.ClassVar[dict[str, str]] = {}
 
     def setUp(self) -> None:
@@ -189,7 +189,7 @@ class FilesTestCase(testtools.TestCase):
 @ddt.ddt
 class TestKinds(FilesTestCase):
     def lines_of(self, name: str) -> set[str]:
-        """Return the lines of files that have a text in them."""
+        """Return the lines of files that contain a text."""
         return {
             line.strip()
             for text in self.content().values()
@@ -200,7 +200,7 @@ class TestKinds(FilesTestCase):
     def without(
         self, chosen: collections.abc.Callable[[str], bool]
     ) -> dict[str, list[str]]:
-        """Return the lines of files but for those chosen."""
+        """Return the lines of files, except for selected ones."""
         return {
             path: [line for line in text.splitlines() if not chosen(line)]
             for path, text in self.content().items()
@@ -291,7 +291,7 @@ class TestKinds(FilesTestCase):
 
     @ddt.data(*KINDS)
     def test_clean(self, name: str) -> None:
-        """What was created here, the check has nothing against."""
+        """The check has no findings for what these commands create."""
         kind = KINDS[name]
         self.write(kind)
         self.json(alias.CreateAlias, *CREATE, *kind.options)
@@ -303,7 +303,7 @@ class TestKinds(FilesTestCase):
         self.assertEqual([], self.json(config.CheckConfig, '.'))
 
     def write_filters(self, name: str) -> None:
-        """Write what nova-scheduler needs beside aliases."""
+        """Write scheduler filters, without which the check has findings."""
         file = next(iter(KINDS[name].files))
         if not file.endswith('.conf'):
             return
@@ -332,7 +332,7 @@ class TestKinds(FilesTestCase):
         self.assertEqual(['kolla/config/nova.conf, line 3'], row['Defined In'])
 
     def test_environments_of_kayobe(self) -> None:
-        """The file of the environment is edited, what it adds to is not."""
+        """The file of the environment is edited, but not its base."""
         env = 'environments/lab/kolla/config'
         kind = Kind(
             {'kolla/config/nova.conf': BOTH, f'{env}/nova.conf': '[pci]\n'},
@@ -424,7 +424,7 @@ class TestSeveralFiles(FilesTestCase):
             'run the command again',
             str(error),
         )
-        # What was written before is taken back.
+        # Files that have been written are reverted.
         self.assertEqual(
             kind.files['nova-api.conf'], self.content()['nova-api.conf']
         )
@@ -432,7 +432,7 @@ class TestSeveralFiles(FilesTestCase):
 
 
 class TestStandardInput(FilesTestCase):
-    """As a filter: the document with the edit is what is written."""
+    """As a filter, the command writes the edited document."""
 
     def feed(self, text: str) -> None:
         stream = types.SimpleNamespace(buffer=io.BytesIO(text.encode()))
@@ -497,7 +497,7 @@ class TestStandardInput(FilesTestCase):
 
 
 class TestOptions(FilesTestCase):
-    """Options that say nothing, or contradict each other."""
+    """Options that set nothing, or contradict each other."""
 
     def test_refused(self) -> None:
         change = (alias_edit.SetAlias, 'a', '--config', 'nova.conf')

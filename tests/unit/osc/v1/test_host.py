@@ -48,7 +48,7 @@ class TestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
-        # No catalogue of whoever runs this.
+        # Not the catalogue of the user who runs the tests.
         self.useFixture(
             fixtures.EnvironmentVariable(
                 'XDG_CONFIG_HOME', os.fspath(self.folder)
@@ -113,7 +113,7 @@ class TestShow(TestCase):
         self.assertEqual(
             short, [{key: row[key] for key in short[0]} for row in long]
         )
-        # The words of whichever database is newest.
+        # The name depends on the newest database.
         self.assertIn('ASPEED', short[0]['Model'])
         short[0]['Model'] = long[0]['Model'] = 'ASPEED'
         self.golden('host_show', short)
@@ -149,11 +149,11 @@ class TestShow(TestCase):
     def test_no_gpu(self) -> None:
         path = self.bundle(trees.Tree('plain'))
         self.assertEqual([], self.run_json(host.ShowHost, path))
-        # Only who watches is told; a script has an empty list.
+        # The message is only for terminals; a script gets an empty list.
         self.assertEqual('', self.log.output)
 
     def test_this_machine(self) -> None:
-        """Whatever it has: an answer, and nothing more than that."""
+        """The command has a result on any machine, and no other output."""
         _status, text = self.run_command(host.ShowHost, '--all', '-f', 'json')
         self.assertIsInstance(json.loads(text), list)
 
@@ -177,7 +177,7 @@ class TestShow(TestCase):
         self.assertIn('GPU460', {row['Code'] for row in rows})
 
     def test_several(self) -> None:
-        """One that cannot be read does not hide the others."""
+        """A bundle that cannot be read does not hide the others."""
         good = self.bundle(trees.t4())
         bad = os.fspath(self.folder / 'bad.tar')
         pathlib.Path(bad).write_text('x')
@@ -293,7 +293,7 @@ class TestCheck(TestCase):
         return os.fspath(folder)
 
     def test_each_host_with_its_own(self) -> None:
-        """Not with those of the last compute."""
+        """Not with the settings of the last compute host."""
         path = self.bundle(trees.a100())
         cpus = '[compute]\ncpu_dedicated_set = '
         texts = {'a100': CONFIG, 'compute_1': f'{cpus}5000\n'}
@@ -341,14 +341,14 @@ class TestCheck(TestCase):
             'Cannot tell which configuration nova-compute on a100 reads: ',
             self.refused(host.CheckHost, '--config', os.fspath(folder), path),
         )
-        # Where they are alike, it does not matter.
+        # If they are equal, it does not matter.
         (folder / 'b' / 'nova-compute.conf').write_text(CONFIG)
         self.run_json(
             host.CheckHost, '--config', os.fspath(folder), path, status=3
         )
 
     def test_templates(self) -> None:
-        """What a template makes is not known, and no error."""
+        """A value that a template renders is unknown, and not an error."""
         path = self.bundle(trees.a100())
         config = self.config(
             '[pci]\nalias = {{ a }}\n[compute]\n'
@@ -438,7 +438,7 @@ class TestBundle(TestCase):
         row = self.run_json(host.CreateHostBundle, path, '--root', root)
         self.assertEqual(os.stat(path).st_size, row['bytes'])
         with tarfile.open(path) as archive:
-            # One more says what could not be read.
+            # One more row names the file that could not be read.
             self.assertEqual(len(archive.getmembers()), row['files'] + 1)
         self.golden('host_bundle_create', {**row, 'file': 'x.tar', 'bytes': 0})
         self.assertIn(

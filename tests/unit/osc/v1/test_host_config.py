@@ -32,7 +32,7 @@ CARD, OTHER, AUDIO = '0000:03:00.0', '0000:82:00.0', '0000:03:00.1'
 
 
 def host(**values: typing.Any) -> trees.Tree:
-    """Two A100, of which one has an audio function, for the sake of it."""
+    """Two A100, one of which has an audio function for this test."""
     tree = trees.Tree(**values)
     tree.device(CARD, trees.A100, 0x030200, driver='nouveau')
     tree.device(AUDIO, '10de:1aef', 0x040300, driver='snd_hda_intel')
@@ -194,7 +194,7 @@ class TestCreate(testtools.TestCase):
             self.create(name, '--device', CARD, '--system', 'rhel')
 
     def test_system_and_vendor_of_the_host(self) -> None:
-        """Of Arm, with dracut on Debian, and vfio-pci in the kernel."""
+        """An Arm host with dracut on Debian, and vfio-pci built in."""
         tree = host().arm()
         tree.text('usr/bin/dracut', '')
         tree.text(

@@ -28,8 +28,8 @@ from gpuclient.osc.v1 import device_spec
 from gpuclient.osc.v1 import model
 
 _GOLDEN = pathlib.Path(__file__).parent / 'golden'
-#: Models of a vendor that the catalogue lacks, so that the golden files stay
-#: whatever it learns.
+#: Models of a vendor that the catalogue lacks, so that the golden files do not
+#: change with the catalogue.
 _CATALOGUE = """
 models:
   acme_one_8gb:
@@ -65,7 +65,7 @@ class _Case(testtools.TestCase):
         super().setUp()
         self.folder = self.useFixture(fixtures.TempDir()).path
         self.catalogue = self.write('mine.yaml', _CATALOGUE)
-        # No file of whoever runs the tests, and no cloud.
+        # No files of the user who runs the tests, and no cloud.
         for name in [name for name in os.environ if name.startswith('OS_')]:
             self.useFixture(fixtures.EnvironmentVariable(name))
         self.useFixture(
@@ -223,7 +223,7 @@ class TestShow(_Case):
 
 
 class TestModelOption(_Case):
-    """``--model`` of the commands that take ids."""
+    """``--model`` of the commands with options for IDs."""
 
     def create(self, *arguments):
         shown = self.json(alias.CreateAlias, *arguments)
@@ -285,7 +285,7 @@ class TestModelOption(_Case):
             *('--device-type', 'type-PCI'),
         )
         self.assertEqual(['GPU119', 'GPU120'], warnings)
-        # The database of ids has it, so it is no mistake.
+        # The database of IDs has it, so it is not an error.
         _value, warnings = self.create(
             *('rtx', '--vendor-id', '10de', '--product-id', '2684'),
             *('--device-type', 'type-PCI'),
@@ -296,7 +296,7 @@ class TestModelOption(_Case):
             *('--device-type', 'type-PCI'),
         )
         self.assertEqual(['GPU117'], warnings)
-        # Without a database nobody can say so.
+        # Without a database, this is not known.
         self.useFixture(
             fixtures.MonkeyPatch(
                 'gpuclient.operations.device_names._names', lambda: None

@@ -289,12 +289,12 @@ class TestCommands(testtools.TestCase):
             )
 
     def test_supervisor_does_not_respond(self):
-        """Its last line is the reason when it left no record."""
+        """Its last line is the reason if it wrote no record."""
         with unittest.mock.patch.object(
             launch.sys, 'executable', '/bin/false'
         ):
             message = self._refused(rehearsal.StartRehearsal, 'lab')
-            # Nor is what it left in the way of the next start.
+            # Its files do not prevent the next start.
             again = self._refused(rehearsal.StartRehearsal, 'lab')
         self.assertEqual(message, again)
         self.assertEqual(
@@ -336,7 +336,7 @@ class TestCommands(testtools.TestCase):
         self.assertFalse(os.path.exists(self.directory))
 
     def test_delete_does_not_follow_a_link(self):
-        """A link is not followed to what it points at."""
+        """The target of a link is not deleted."""
         self._make()
         there = f'{self.directory}-there'
         os.rename(self.directory, there)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""``openstack gpu upgrade check``: planted differences, on both sides."""
+"""``openstack gpu upgrade check``: known differences in both directions."""
 
 import argparse
 import io
@@ -79,7 +79,7 @@ class TestUpgrade(testtools.TestCase):
         return status, json.loads(app.stdout.getvalue())
 
     def effects(self, start: str, end: str) -> set[tuple[str, str, str]]:
-        """Return effects, but for what concerns every cloud."""
+        """Return the effects, except for those on every cloud."""
         status, rows = self.check(start, end)
         self.assertEqual(
             3 if any(row['Effect'] == 'breaks' for row in rows) else 0, status
@@ -199,7 +199,7 @@ class TestUpgrade(testtools.TestCase):
         self.assertEqual(set(), self.effects('2025.1', '2026.1'))
 
     def test_invalid_alias(self) -> None:
-        """It is refused at the first request, and later at the start."""
+        """It is refused at the first request; later releases do not start."""
         self.change('nova-api', '"product_id"', '"product"')
         status, rows = self.check('2024.2', '2025.2')
         self.assertEqual(3, status)

@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What differs between releases, and what older ones need of libraries."""
+"""Differences between releases, and replacements for missing libraries."""
 
 import subprocess
 import sys
@@ -36,7 +36,7 @@ class TestAdapter(testtools.TestCase):
 
 class TestCompat(testtools.TestCase):
     def test_install(self) -> None:
-        """Both are there afterwards, in whichever environment."""
+        """Both replacements work afterwards, in any environment."""
         script = (
             'from gpuclient.rehearsal.nova_worker import compat\n'
             'compat.install()\n'
