@@ -26,6 +26,7 @@ from gpuclient.model import nova_changes
 from gpuclient.model import quoting
 from gpuclient.model import release as release_model
 from gpuclient.rules import alias as alias_rules
+from gpuclient.rules import alias_functions as alias_functions_rules
 from gpuclient.rules import alias_consistency as alias_consistency_rules
 from gpuclient.rules import catalogue as catalogue_rules
 from gpuclient.rules import cpu as cpu_rules
@@ -155,7 +156,9 @@ def check(
         )
     findings += _check_merged(services, entries)
     for part in deployment.split(tree):
-        findings += _check_deployment(part.processes, entries, release)
+        findings += _check_deployment(
+            part.processes, entries, release, catalogue, names or _any_name
+        )
     findings += options_rules.check(services, entries.release)
     findings += section_names_rules.check(services)
     findings += unread_rules.check(tree.unread)
@@ -308,6 +311,8 @@ def _check_deployment(
     services: collections.abc.Sequence[deployment.Process],
     entries: _Entries,
     release: release_model.Release | None,
+    catalogue: catalogue_model.Catalogue,
+    names: catalogue_rules.Names,
 ) -> list[finding.Located]:
     """Return the findings about services together."""
     aliases = entries.aliases(services)
@@ -325,6 +330,9 @@ def _check_deployment(
     # A spec that cannot be parsed may be the one that is missing.
     findings += matching_rules.check(
         aliases, () if unknown else specs, services
+    )
+    findings += alias_functions_rules.check(
+        aliases, None if unknown else specs, catalogue, names
     )
     findings += tracking_rules.check(services, specs, aliases)
     findings += scheduler_rules.check(services, aliases, release)
