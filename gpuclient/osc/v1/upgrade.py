@@ -24,6 +24,7 @@ with lazy_imports.deferred():
     from gpuclient.model import release as release_model
     from gpuclient.operations import config_check
     from gpuclient.operations import upgrade_check
+    from gpuclient.operations import upgrade_rehearsal
     from gpuclient.osc import columns
     from gpuclient.osc import config_paths
     from gpuclient.osc import options
@@ -40,6 +41,10 @@ created. "begins" is a setting, or a warning about it, that applies for the
 first time; "ends" one that loses its effect; "possible" one that the earlier
 release refuses. "check" is a change whose effect is not in the configuration.
 No cloud is needed.
+
+--rehearse also runs the configuration with both releases in rehearsal clouds
+(see "openstack gpu config rehearse"), and shows with the code "rehearsal" what
+fails with one of them only, with the message of Nova.
 
 The exit status is 3 if something breaks.
 
@@ -66,18 +71,30 @@ Example::
                 required=True,
                 help=text,
             )
+        parser.add_argument(
+            '--rehearse',
+            action='store_true',
+            help=(
+                'Also run the configuration with both releases on this '
+                'machine; releases that are missing are installed in the '
+                'cache of the user'
+            ),
+        )
         options.add_catalogue(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         start = release_model.parse(parsed_args.from_release)
         end = release_model.parse(parsed_args.to_release)
-        effects = upgrade_check.check(
-            config_check.read(parsed_args.paths, parsed_args.declared),
-            catalogue_documents.load(parsed_args.catalogue),
-            start,
-            end,
-        )
+        tree = config_check.read(parsed_args.paths, parsed_args.declared)
+        models = catalogue_documents.load(parsed_args.catalogue)
+        effects = upgrade_check.check(tree, models, start, end)
+        if parsed_args.rehearse:
+            result = upgrade_rehearsal.rehearse(
+                tree, models, (start, end), self.say
+            )
+            self.report(result.failures)
+            effects += result.value
         if any(effect.effect == 'breaks' for effect in effects):
             self.found()
         return columns.table(
