@@ -35,10 +35,7 @@ def add_paths(parser: argparse.ArgumentParser) -> None:
         'paths',
         metavar='<path>',
         nargs='*',
-        help=(
-            'File or folder of configuration, or - for standard input '
-            '(repeat for several)'
-        ),
+        help='File or folder of configuration, or - for standard input',
     )
     add_as(parser)
 

@@ -300,7 +300,7 @@ def add_release(parser: argparse.ArgumentParser, *, cloud: bool) -> None:
         '--release',
         metavar='<release>',
         help=(
-            f'Release of OpenStack, version of Nova or product to judge by: '
+            f'OpenStack release, Nova version or product whose rules apply: '
             f'2025.1, epoxy, 31, 31.3.1 or rhoso-18 (default: {default}; else '
             f'{release.newest().series}, the newest)'
         ),
