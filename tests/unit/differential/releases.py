@@ -19,11 +19,8 @@ prints how our own verdicts differ from one release to the next.
 """
 
 import argparse
-import collections
-import collections.abc
 import concurrent.futures
 import dataclasses
-import itertools
 import json
 import os
 import pathlib
@@ -37,10 +34,8 @@ from gpuclient import exceptions
 from gpuclient.model import nova_changes
 from gpuclient.model import release
 from gpuclient.rehearsal import api as rehearsal
-from tests.unit.differential import compare_alias
-from tests.unit.differential import compare_device_spec
 from tests.unit.differential import comparing
-from tests.unit.differential import making
+from tests.unit.differential import release_steps
 
 #: Their newest versions; 28 is like 27 or 29 in these comparisons.
 RELEASES = ('34', '33', '32', '31', '30', '29', '27')
@@ -76,7 +71,7 @@ def main(arguments: list[str]) -> int:
     """Return the exit status: 0 if no verdict differs."""
     parser = argparse.ArgumentParser(prog='tests.unit.differential.releases')
     parser.add_argument('--seed', type=int, help='of the cases')
-    parser.add_argument('--count', type=int, default=6000, help='of cases')
+    parser.add_argument('--count', type=int, default=4000, help='of cases')
     parser.add_argument(
         '--release',
         dest='releases',
@@ -86,7 +81,8 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     chosen = [release.parse(name) for name in options.releases or RELEASES]
-    cases = make_cases(seed, options.count)
+    of_steps = [] if options.releases else release_steps.cases()
+    cases = [*make_cases(seed, options.count), *of_steps]
     print(f'seed {seed}, {len(cases)} cases', flush=True)
     print(
         f'{"release":24} {"cases":>6} {"accepted":>15} {"refused":>8} '
@@ -103,8 +99,10 @@ def main(arguments: list[str]) -> int:
             for line in (*result.disagreements[:_EXAMPLES], result.error):
                 if line:
                     print(f'    {line}', flush=True)
-    for line in steps(chosen, cases):
-        print(line)
+    if not options.releases:
+        print('cases on which verdicts differ between releases:')
+        for line in release_steps.rows(chosen, of_steps):
+            print(line)
     return int(failed)
 
 
@@ -180,59 +178,6 @@ def _ask(
             f'nova {lines[0]["version"]} was started, not {version}'
         )
     return lines[1:]
-
-
-def steps(
-    chosen: collections.abc.Sequence[release.Release],
-    cases: list[tuple[str, comparing.Case]],
-) -> collections.abc.Iterator[str]:
-    """Yield how our own verdicts differ between releases."""
-    kinds: dict[str, collections.abc.Callable[..., typing.Any]] = {
-        'alias': compare_alias.verdict,
-        'device_spec': _verdict_of_spec,
-    }
-    for later, earlier in itertools.pairwise(chosen):
-        for name, verdict in kinds.items():
-            tally: collections.Counter[str] = collections.Counter()
-            total = 0
-            for kind, case in cases:
-                if kind == name:
-                    total += 1
-                    tally[
-                        _step(verdict(case, later), verdict(case, earlier))
-                    ] += 1
-            del tally['']
-            yield (
-                f'{later.number} -> {earlier.number} {name}: '
-                f'{tally.total()} of {total} differ'
-                + ''.join(
-                    f', {count} {what}'
-                    for what, count in sorted(tally.items())
-                )
-            )
-
-
-def _verdict_of_spec(
-    case: comparing.Case, chosen: release.Release
-) -> typing.Any:
-    host = making.of_case(case['host'])
-    verdict = compare_device_spec.verdict(case, host, chosen)
-    if isinstance(verdict, Exception):
-        return verdict
-    tags, matches, reported = verdict
-    return tags, matches, str(reported)
-
-
-def _step(later: typing.Any, earlier: typing.Any) -> str:
-    """Return how a verdict differs; empty if it does not."""
-    refused = isinstance(later, Exception), isinstance(earlier, Exception)
-    if refused == (True, True):
-        return '' if str(later) == str(earlier) else 'with another message'
-    if refused == (True, False):
-        return 'accepted by the earlier only'
-    if refused == (False, True):
-        return 'refused by the earlier only'
-    return '' if later == earlier else 'of other content'
 
 
 if __name__ == '__main__':
