@@ -149,3 +149,13 @@ class TestChoice(testtools.TestCase):
 
     def test_microversion_of_no_release(self) -> None:
         self.assertIsNone(release_choice.choose(None, (), '2.199').named)
+
+    def test_notable(self) -> None:
+        """The newest one is shown only if the user or a file names it."""
+        for chosen, expected in (
+            (release_choice.choose('34'), True),
+            (release_choice.choose(None, (), '2.104'), False),
+            (release_choice.choose(None, (), '2.103'), True),
+            (release_choice.choose(None), False),
+        ):
+            self.assertIs(expected, chosen.is_notable)
