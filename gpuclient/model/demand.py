@@ -195,9 +195,7 @@ def demand(
     pinned = _add_cpus(flavor, specs, own)
     _add_flavor(flavor, groups)
     _add_traits(specs, own, release)
-    for label in boot_validation.vpmems(specs):
-        name = flavor_model.normalized_class(f'PMEM_NAMESPACE_{label}')
-        own.resources[name] = own.resources.get(name, 0) + 1
+    _add_vpmems(specs, own)
     devices = [*_of_groups(groups), *_of_aliases(flavor, aliases)]
     policy = specs.get('group_policy')
     required = own.required
@@ -226,16 +224,33 @@ def demand(
             policy,
         ),
         vcpus_in_place_of_pcpus=flavor.vcpus if pinned else 0,
-        empty_requests=frozenset(
-            aliases[name].placement_class or ''
-            for name, count in (flavor.aliases or {}).items()
-            if not count
-        ),
+        empty_requests=_empty_requests(flavor, aliases),
         all_required=frozenset(required).union(
             *(request.traits for request in devices),
             *(group.required for group in groups.values()),
         ),
     )
+
+
+def _empty_requests(
+    flavor: flavor_model.Flavor,
+    aliases: collections.abc.Mapping[str, alias_model.Alias],
+) -> frozenset[str]:
+    """Return the resource classes of aliases of which 0 are requested."""
+    return frozenset(
+        aliases[name].placement_class or ''
+        for name, count in (flavor.aliases or {}).items()
+        if not count
+    )
+
+
+def _add_vpmems(
+    specs: collections.abc.Mapping[str, str], group: _Group
+) -> None:
+    """Add the namespaces of persistent memory, each of its own class."""
+    for label in boot_validation.vpmems(specs):
+        name = flavor_model.normalized_class(f'PMEM_NAMESPACE_{label}')
+        group.resources[name] = group.resources.get(name, 0) + 1
 
 
 def _groups(specs: collections.abc.Mapping[str, str]) -> dict[str, _Group]:

@@ -162,6 +162,27 @@ def check(
     findings += options_rules.check(services, entries.release)
     findings += section_names_rules.check(services)
     findings += unread_rules.check(tree.unread)
+    findings += _check_data_plane(data_plane, entries, catalogue)
+    return tuple(
+        sorted(
+            dict.fromkeys(findings),
+            key=lambda located: (
+                located.place.path,
+                located.place.line or 0,
+                located.finding.code,
+                located.finding.message,
+            ),
+        )
+    )
+
+
+def _check_data_plane(
+    data_plane: deployment.DataPlane,
+    entries: _Entries,
+    catalogue: catalogue_model.Catalogue,
+) -> list[finding.Located]:
+    """Return the findings about node sets, their services and machines."""
+    findings: list[finding.Located] = []
     machines = data_plane_rules.Machines(data_plane.machines)
     types = {service.name: service.type for service in data_plane.services}
     for node_set in data_plane.node_sets:
@@ -182,17 +203,7 @@ def check(
     for machine in data_plane.machines:
         findings += _check_placeholders(machine.settings)
         findings += missing_services_rules.check_machine(machine)
-    return tuple(
-        sorted(
-            dict.fromkeys(findings),
-            key=lambda located: (
-                located.place.path,
-                located.place.line or 0,
-                located.finding.code,
-                located.finding.message,
-            ),
-        )
-    )
+    return findings
 
 
 def _check_service(

@@ -165,7 +165,7 @@ def _exists_today(
     paths: tuple[str, ...],
     release: release_model.Release | None,
 ) -> bool:
-    """Return whether Nova still has a filter that the newest has not."""
+    """Return whether this Nova has a filter that the newest removed."""
     if release is None:
         return scheduler_filters.has_last_nova(service.tool, name)
     return name in (scheduler_filters.available(paths, release) or ())
