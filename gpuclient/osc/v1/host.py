@@ -328,9 +328,10 @@ for each requirement of passthrough, with evidence and remedy. No cloud is
 needed. The documentation explains each code.
 
 The cards for guests are those that --device names, or else those that an alias
-of --alias matches, or else those that the device specs of --config match.
-Without these options they are inferred from the host: cards that are bound to
-vfio-pci or configured to be, and GPUs that are not the console.
+of --alias matches, or else those that the device specs of --config match, or
+its aliases if it has none. Without these options they are inferred from the
+host: cards that are bound to vfio-pci or configured to be, and GPUs that are
+not the console.
 
 The exit status is 3 if there is a finding at or above --fail-on: FAIL is an
 error, WARN a warning.
