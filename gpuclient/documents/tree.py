@@ -196,6 +196,8 @@ class _TreeReader:
         :param named: Whether the user named the file itself.
         """
         ignored = plain_files.ignored(path)
+        if ignored is None and not named:
+            ignored = plain_files.beside_drop_ins(path)
         if ignored is not None:
             if _mentions_nova(path):
                 self._ignored.append(ignored)

@@ -73,6 +73,8 @@ _ALONE = {
 _NEVER = re.compile(
     r'api-paste\.ini|.*uwsgi\.ini|rootwrap\.conf|logging\.conf'
 )
+#: A folder that looks like one of drop-ins, and is none.
+_OTHER_DROP_INS = re.compile(r'(nova([-_][a-z]+)?|conf|config)\.d')
 _NUMBERED = re.compile(r'[0-9]+[-_].*\.conf')
 _CONTROLLERS = {
     'control',
@@ -233,6 +235,31 @@ def ignored(path: str) -> deployment.Unread | None:
         return None
     name = f'{label}/{os.path.relpath(path, folder)}'
     return deployment.Unread(name, configuration.Place(path), reason, remedy)
+
+
+def beside_drop_ins(path: str) -> deployment.Unread | None:
+    """Return why a service does not read a file in a folder such as nova.d.
+
+    By default it reads ``nova.conf.d`` and ``<service>.conf.d`` beside
+    nova.conf; another folder needs ``--config-dir`` (``oslo_config/cfg.py:
+    find_config_dirs``, ``ConfigOpts._parse_config_files``).
+    """
+    folder, name = os.path.split(path)
+    above, label = os.path.split(folder)
+    if _OTHER_DROP_INS.fullmatch(label) is None or not os.path.lexists(
+        os.path.join(above, 'nova.conf')
+    ):
+        return None
+    stem = label.removesuffix('.d')
+    named = stem if stem.startswith('nova') else 'nova'
+    return deployment.Unread(
+        f'{label}/{name}',
+        configuration.Place(path),
+        'without --config-dir services read folders named nova.conf.d or '
+        '<service>.conf.d only',
+        f'Rename {label} to {named}{DROP_INS}. If a service is started with '
+        f'--config-dir, pass the files that it reads with --as.',
+    )
 
 
 def kind_of(name: str) -> str | None:

@@ -481,6 +481,39 @@ class TestUnread(LayoutTestCase):
             [('GPU330', 'config/nova/nova.conf', None)], self.check(files)
         )
 
+    def test_other_folders_of_drop_ins(self) -> None:
+        """oslo.config reads nova.conf.d and <service>.conf.d by default."""
+        for folder, name in (
+            ('nova.d', 'nova.conf.d'),
+            ('nova-compute.d', 'nova-compute.conf.d'),
+            ('conf.d', 'nova.conf.d'),
+        ):
+            files = {
+                'nova/nova.conf': f'{ON}{FILTERS}',
+                f'nova/{folder}/gpu.conf': f'[pci]\n{REPORT}{SPEC}{ALIAS}',
+            }
+            path = f'nova/{folder}/gpu.conf'
+            self.assertEqual([('GPU330', path, None)], self.check(files))
+            (unread,) = tree.read([os.fspath(self.folder)]).deployment.unread
+            self.assertIn(f'Rename {folder} to {name}.', unread.remedy)
+            # What --config-dir names is read.
+            contents = tree.read(
+                [os.fspath(self.folder / 'nova/nova.conf')],
+                [
+                    tree.Declared(
+                        (COMPUTE,),
+                        None,
+                        os.fspath(self.folder / f'nova/{folder}'),
+                    )
+                ],
+            )
+            self.assertEqual((), contents.deployment.unread)
+            self.assertEqual(2, contents.files)
+            # So is a file that the user names.
+            contents = tree.read([os.fspath(self.folder / path)])
+            self.assertEqual((), contents.deployment.unread)
+            (self.folder / path).unlink()
+
     def test_kolla_does_not_read_files_of_services_of_a_host(self) -> None:
         files = {
             'kolla/config/nova.conf': f'{ON}[pci]\n{ALIAS}',
