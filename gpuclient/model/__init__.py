@@ -13,7 +13,8 @@
 """Aliases, devices, hosts, flavors, capacity: the domain of this tool.
 
 Pure functions and frozen dataclasses: no input or output, no SDK, no clock, no
-environment. Beside the standard library only os-traits, os-resource-classes
-and oslo.utils are used. Any other package may import this one; it imports
-:mod:`gpuclient.data`, :mod:`gpuclient.exceptions` and :mod:`gpuclient.text`.
+environment. Beside the standard library only os-traits, os-resource-classes,
+oslo.utils and the types of oslo.config are used. Any other package may import
+this one; it imports :mod:`gpuclient.data`, :mod:`gpuclient.exceptions` and
+:mod:`gpuclient.text`.
 """

@@ -35,6 +35,14 @@ DEPRECATED = 'deprecated'
 #: A type that is not modeled, or an option of a library.
 OTHER = 'other'
 
+#: A key and a value with a colon between them.
+PAIR = 'pair'
+HOST_ADDRESS = 'host address'
+HOST_DOMAIN = 'host domain'
+URI = 'uri'
+
+#: The first release that the types of the table are compared with.
+_OLDEST = 27
 #: The newest release of Nova with a table: ``34`` is 34.0.0.
 NEWEST = 34
 
@@ -46,6 +54,35 @@ class Type:
     kind: str
     minimum: float | None = None
     maximum: float | None = None
+    #: All valid values; empty where others are valid.
+    choices: tuple[str | int, ...] = ()
+    #: A pattern that the value has.
+    regex: str = ''
+    max_length: int | None = None
+    #: :data:`HOST_ADDRESS`, :data:`HOST_DOMAIN` or :data:`URI`.
+    form: str = ''
+    #: Of a URI; empty where others are valid.
+    schemes: tuple[str, ...] = ()
+    #: Type of the items of a list, or of each value of several.
+    items: 'Type | None' = None
+    #: The first release in which the option has this type; 0 where it is that
+    #: of all releases with a known type.
+    since: int = 0
+
+    @property
+    def is_refined(self) -> bool:
+        """Whether not every text, number or list is valid."""
+        return bool(
+            self.choices
+            or self.regex
+            or self.max_length
+            or self.form
+            or self.items
+        )
+
+    def holds_in(self, release: int) -> bool:
+        """Return whether the option is known to have this type."""
+        return release >= (self.since or (_OLDEST if self.is_refined else 0))
 
 
 def find(section: str, name: str, release: int = NEWEST) -> Type | None:
@@ -75,4 +112,16 @@ def _type(value: typing.Any) -> Type:
     """Return the type that ``"string"`` or ``{"type": ...}`` means."""
     if isinstance(value, str):
         return Type(value)
-    return Type(value['type'], value.get('minimum'), value.get('maximum'))
+    items = value.get('items')
+    return Type(
+        kind=value['type'],
+        minimum=value.get('minimum'),
+        maximum=value.get('maximum'),
+        choices=tuple(value.get('choices', ())),
+        regex=value.get('regex', ''),
+        max_length=value.get('max_length'),
+        form=value.get('format', ''),
+        schemes=tuple(value.get('schemes', ())),
+        items=None if items is None else _type(items),
+        since=value.get('since', 0),
+    )

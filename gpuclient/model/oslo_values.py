@@ -17,6 +17,7 @@ Each function follows one of ``oslo_config/types.py`` or
 """
 
 import collections.abc
+import re
 import string
 import typing
 
@@ -25,8 +26,15 @@ from gpuclient.model import nova_schema
 _TRUE = ('true', '1', 'on', 'yes')
 _FALSE = ('false', '0', 'off', 'no')
 
+#: Choices that a message lists.
+_MOST_CHOICES = 12
+
 #: Returns the last value that an option is set to, as text; None if unset.
 Lookup: typing.TypeAlias = collections.abc.Callable[[str, str], str | None]
+
+
+class InvalidValueError(ValueError):
+    """oslo.config refuses a value; the message does not quote it."""
 
 
 class BadReferenceError(ValueError):
@@ -69,13 +77,114 @@ def number(text: str, kind: nova_schema.Type) -> int | float | None:
         if kind.kind == nova_schema.INTEGER
         else float(text.strip())
     )
+    if kind.choices:
+        _check_choice(value, kind.choices)
     if kind.minimum is not None and value < kind.minimum:
-        raise ValueError(
+        raise InvalidValueError(
             f'Should be greater than or equal to {kind.minimum:g}'
         )
     if kind.maximum is not None and value > kind.maximum:
-        raise ValueError(f'Should be less than or equal to {kind.maximum:g}')
+        raise InvalidValueError(
+            f'Should be less than or equal to {kind.maximum:g}'
+        )
     return value
+
+
+def check(text: str, kind: nova_schema.Type) -> None:
+    """Make sure that oslo.config accepts a text for an option of a type.
+
+    :raises ValueError: It refuses the text.
+    """
+    if kind.kind == nova_schema.BOOLEAN:
+        boolean(text)
+    elif kind.kind in (nova_schema.INTEGER, nova_schema.FLOAT):
+        number(text, kind)
+    elif kind.kind == nova_schema.LIST:
+        if kind.items is not None:
+            _check_items(text, kind.items)
+    elif kind.kind == nova_schema.MULTI:
+        if kind.items is not None:
+            _check_pairs(text)
+    elif kind.kind == nova_schema.STRING:
+        _check_string(text, kind)
+
+
+def _check_string(text: str, kind: nova_schema.Type) -> None:
+    """Check a text as ``types.String``, or the class of its form, does."""
+    if kind.max_length is not None and len(text) > kind.max_length:
+        raise InvalidValueError(f'exceeds maximum length {kind.max_length}')
+    if kind.regex and not re.search(kind.regex, text):
+        raise InvalidValueError(f"doesn't match regex {kind.regex!r}")
+    if kind.choices:
+        _check_choice(text, kind.choices)
+    if kind.form:
+        _check_form(text, kind)
+
+
+def _check_form(text: str, kind: nova_schema.Type) -> None:
+    # Few files have such values, and the module takes long to import.
+    from oslo_config import types
+
+    convert: collections.abc.Callable[[str], object]
+    if kind.form == nova_schema.URI:
+        convert = types.URI(schemes=kind.schemes or None)
+        schemes = ' or '.join(kind.schemes)
+        name = f'URI with scheme {schemes}' if schemes else 'URI'
+    else:
+        domain = kind.form == nova_schema.HOST_DOMAIN
+        convert = types.HostDomain() if domain else types.HostAddress()
+        name = 'host address'
+    try:
+        convert(text)
+    except ValueError as exc:
+        raise InvalidValueError(f'not a valid {name}') from exc
+
+
+def _check_choice(value: str | float, choices: tuple[str | int, ...]) -> None:
+    if value in choices:
+        return
+    shown = ', '.join(str(choice) for choice in choices[:_MOST_CHOICES])
+    more = ', ...' if len(choices) > _MOST_CHOICES else ''
+    raise InvalidValueError(f'Valid values are [{shown}{more}]')
+
+
+def _check_items(text: str, kind: nova_schema.Type) -> None:
+    """Check the items of a list (``types.List``).
+
+    An item that is invalid is read with the next one and the comma between
+    them.
+    """
+    rest = items(text)
+    while rest:
+        item, *rest = rest
+        while True:
+            try:
+                check(item.strip(), kind)
+                break
+            except ValueError:
+                if not rest:
+                    raise
+            item = f'{item},{rest.pop(0)}'
+
+
+def _check_pairs(text: str) -> None:
+    """Check pairs of a key and a value (``types.Dict``)."""
+    rest = text.strip().split(',') if text.strip() else []
+    keys: set[str] = set()
+    while rest:
+        pair = rest.pop(0)
+        while ':' not in pair:
+            if not rest:
+                raise InvalidValueError(
+                    'Value should be NAME:VALUE pairs separated by ","'
+                )
+            pair = f'{pair},{rest.pop(0)}'
+        key = pair.partition(':')[0].strip()
+        if not key:
+            raise InvalidValueError('Key name should not be empty')
+        if key in keys:
+            raise InvalidValueError('Duplicate key')
+        keys.add(key)
 
 
 def items(text: str) -> list[str]:
@@ -137,6 +246,7 @@ class _Values(typing.Mapping[str, str]):
             raise _UnknownValueError
         try:
             if kind.kind == nova_schema.STRING:
+                check(value, kind)
                 return value
             if kind.kind == nova_schema.BOOLEAN:
                 return str(boolean(value))

@@ -34,6 +34,14 @@ from gpuclient.rules import finding
 
 #: Other names are no options, such as hosts of Ansible.
 _NAME = re.compile('[a-z0-9_-]+', re.ASCII)
+#: What a value is not, where the message does not quote it.
+_WRONG_TYPES = {
+    nova_schema.BOOLEAN: 'it is not a boolean',
+    nova_schema.FLOAT: 'it is not a number',
+    nova_schema.INTEGER: 'it is not an integer',
+}
+#: oslo.config has comments on lines of their own only.
+_COMMENT = re.compile(r'\s[#;]')
 _Findings = collections.abc.Iterator[finding.Located]
 _COMPUTE = (configuration.COMPUTE,)
 #: Sections whose values a message may quote; others may have secrets.
@@ -67,7 +75,7 @@ def check(
     options = _by_place(services)
     for service in services:
         yield from _check_removed(service, release)
-    yield from _check_all_values(services)
+    yield from _check_all_values(services, release)
     in_effect = _in_effect(services)
     for place, option in options.items():
         yield from _check_known(option.section, option.name, place, release)
@@ -256,30 +264,39 @@ def _sentence(text: str) -> str:
 
 def _check_all_values(
     services: collections.abc.Sequence[deployment.Process],
+    release: release_model.Release,
 ) -> _Findings:
     """Find values that oslo.config refuses, once for all readers."""
-    refused: dict[
-        tuple[configuration.Place, str, str, str], dict[str, None]
-    ] = {}
+    refused: dict[tuple[configuration.Option, str, str], dict[str, None]] = {}
     for service in services:
-        for option, reason in _refused_values(service):
-            key = (option.setting.place, option.section, option.name, reason)
+        for option, reason in _refused_values(service, release):
+            remedy = _remedy_of_value(option.setting.text)
+            key = (option, reason, remedy)
             refused.setdefault(key, {}).update(dict.fromkeys(service.readers))
-    for (place, section, name, reason), readers in refused.items():
+    for (option, reason, remedy), readers in refused.items():
         yield finding.Located(
             finding.error(
                 'GPU331',
-                f'The value of [{section}]{name} is invalid ({reason}): '
-                f'{" and ".join(readers)} '
-                f'{"does" if len(readers) == 1 else "do"} not start. Correct '
-                f'it',
+                f'The value of [{option.section}]{option.name} is invalid '
+                f'({reason}): {" and ".join(readers)} '
+                f'{"does" if len(readers) == 1 else "do"} not start. '
+                f'{remedy}',
             ),
-            place,
+            option.setting.place,
         )
 
 
+def _remedy_of_value(text: str) -> str:
+    if _COMMENT.search(text) is None:
+        return 'Correct it'
+    return (
+        'For oslo.config a comment after a value is part of it: put the '
+        'comment on a line of its own'
+    )
+
+
 def _refused_values(
-    service: deployment.Process,
+    service: deployment.Process, release: release_model.Release
 ) -> collections.abc.Iterator[tuple[configuration.Option, str]]:
     """Yield options with values that oslo.config refuses, and why.
 
@@ -290,7 +307,11 @@ def _refused_values(
     effective: dict[tuple[str, str, int], configuration.Option] = {}
     for number, option in enumerate(service.options):
         kind = nova_schema.find(option.section, option.name)
-        if kind is None or option.setting.depends:
+        if (
+            kind is None
+            or option.setting.depends
+            or not kind.holds_in(release.number)
+        ):
             continue
         # An option with several values has them all; others the last one.
         position = number if kind.kind == nova_schema.MULTI else 0
@@ -321,14 +342,13 @@ def _refusal(
 ) -> str:
     """Return why oslo.config refuses a text; empty if it does not."""
     try:
-        if kind.kind == nova_schema.BOOLEAN:
-            oslo_values.boolean(text)
-        elif kind.kind in (nova_schema.INTEGER, nova_schema.FLOAT):
-            oslo_values.number(text, kind)
+        oslo_values.check(text, kind)
+    except oslo_values.InvalidValueError as exc:
+        return str(exc)
     except ValueError as exc:
         if option.section in _WITHOUT_SECRETS or option.name.startswith(
             'reserved_'
         ):
             return str(exc)
-        return 'it does not have the type of the option'
+        return _WRONG_TYPES.get(kind.kind, 'an item has the wrong type')
     return ''

@@ -14,6 +14,7 @@
 
 import collections.abc
 import json
+import logging
 import typing
 
 from nova.compute import pci_placement_translator as translator
@@ -27,6 +28,7 @@ from nova.virt import hardware
 from oslo_config import cfg
 
 CONF = nova.conf.CONF
+_LOG = logging.getLogger(__name__)
 
 
 def refusal(service: str, paths: collections.abc.Sequence[str]) -> str | None:
@@ -46,6 +48,8 @@ def refusal(service: str, paths: collections.abc.Sequence[str]) -> str | None:
             default_config_files=[],
             default_config_dirs=[],
         )
+        # Every service logs all options, which reads them.
+        CONF.log_opt_values(_LOG, logging.DEBUG)
         _STARTS[service]()
     except (
         exception.NovaException,

@@ -88,7 +88,7 @@ KNOWN_TO_COMMANDS = {
 #: Lines of the longest function.
 LONGEST = 60
 #: The modules of other packages that the pure packages may import.
-PURE = {'os_traits', 'os_resource_classes', 'oslo_utils'}
+PURE = {'os_resource_classes', 'os_traits', 'oslo_config', 'oslo_utils'}
 
 
 def imported(path: pathlib.Path) -> set[str]:

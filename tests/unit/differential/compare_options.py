@@ -31,6 +31,7 @@ from oslo_config import cfg
 from gpuclient.documents import tree
 from gpuclient.model import configuration
 from gpuclient.model import deployment
+from gpuclient.model import nova_schema
 from gpuclient.rules import configuration as configuration_rules
 from gpuclient.rules import options as options_rules
 from tests.unit.differential import comparing
@@ -57,13 +58,48 @@ _OPTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 
 
+#: For options of any type; some are valid for several types, some for none.
+_OF_ANY_TYPE = (
+    *('x', 'none', 'True', '1', '29', '256', '65536', '1.5', 'qcow2  # x'),
+    *('500,503', '500,x', 'a:1,b', 'a:1,a:2', '::', '0.0.0.0  # x', 'my_host'),
+    *('http://a/', 'ftp://a', 'day@3', '1:2', 'a b', 'kvm,', ''),
+)
+
+
+@functools.cache
+def _typed() -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """Return all options of Nova, with values that some of them accept."""
+    groups = {'DEFAULT': nova.conf.CONF._opts} | {
+        name: group._opts for name, group in nova.conf.CONF._groups.items()
+    }
+    typed = []
+    for section, entries in sorted(groups.items()):
+        for entry in entries.values():
+            option = entry['opt']
+            known = nova_schema.find(section, option.name.replace('-', '_'))
+            if (
+                entry.get('cli')
+                or known is None
+                or known.kind == nova_schema.OTHER
+                # Its items are checked with os-resource-classes.
+                or option.name == 'unified_limits_resource_list'
+            ):
+                continue
+            choices = getattr(option.type, 'choices', None) or ()
+            typed.append(
+                (section, option.dest, (*_OF_ANY_TYPE, *map(str, choices)))
+            )
+    return tuple(typed)
+
+
 def generate(source: random.Random) -> comparing.Case:
     return {
         'files': [
             [
                 [section, name, source.choice(values)]
-                for section, name, values in source.choices(
-                    _OPTIONS, k=source.randrange(1, 6)
+                for section, name, values in (
+                    *source.choices(_OPTIONS, k=source.randrange(1, 6)),
+                    *source.choices(_typed(), k=source.randrange(3)),
                 )
             ]
             for _ in range(source.choice((1, 1, 2, 3)))
@@ -75,15 +111,16 @@ def generate(source: random.Random) -> comparing.Case:
 def options() -> cfg.ConfigOpts:
     """Return Nova's options, apart from those of the running tests."""
     conf = cfg.ConfigOpts()
-    for group in ('pci', 'filter_scheduler'):
-        conf.register_opts(
-            [
-                entry['opt']
-                for entry in nova.conf.CONF._groups[group]._opts.values()
-            ],
-            group=group,
-        )
+    conf.register_opts(_registered(nova.conf.CONF._opts))
+    for name, group in nova.conf.CONF._groups.items():
+        conf.register_opts(_registered(group._opts), group=name)
     return conf
+
+
+def _registered(
+    entries: dict[str, dict[str, typing.Any]],
+) -> list[typing.Any]:
+    return [entry['opt'] for entry in entries.values() if not entry['cli']]
 
 
 def _text(lines: list[list[str]]) -> str:
@@ -111,7 +148,7 @@ def _drop_ins(case: comparing.Case) -> collections.abc.Iterator[str]:
 def accepts(case: comparing.Case) -> bool:
     with _drop_ins(case) as drop_ins:
         try:
-            _of_oslo(drop_ins)
+            _of_oslo(drop_ins, _names(case))
         except cfg.Error:
             return False
     return True
@@ -121,7 +158,7 @@ def compare(case: comparing.Case) -> str | None:
     with _drop_ins(case) as drop_ins:
         ours = _of_ours(drop_ins)
         try:
-            nova_says = _of_oslo(drop_ins)
+            nova_says = _of_oslo(drop_ins, _names(case))
         except cfg.Error as exc:
             return None if ours is None else f'refused: {exc}, not by us'
     if nova_says != ours:
@@ -129,7 +166,19 @@ def compare(case: comparing.Case) -> str | None:
     return None
 
 
-def _of_oslo(folder: str) -> dict[str, typing.Any]:
+def _names(case: comparing.Case) -> set[tuple[str, str]]:
+    """Return the options of any type in a case."""
+    known = {(section, name) for section, name, _values in _typed()}
+    return known & {
+        (section, name)
+        for lines in case['files']
+        for section, name, _value in lines
+    }
+
+
+def _of_oslo(
+    folder: str, names: set[tuple[str, str]]
+) -> dict[str, typing.Any]:
     conf = options()
     conf(
         ['--config-dir', folder],
@@ -137,6 +186,12 @@ def _of_oslo(folder: str) -> dict[str, typing.Any]:
         default_config_files=[],
         default_config_dirs=[],
     )
+    # A service logs all options when it starts, which reads them.
+    for section, name in names:
+        if section == 'DEFAULT':
+            conf[name]
+        else:
+            conf[section][name]
     return {
         'alias': list(conf.pci.alias),
         'device_spec': list(conf.pci.device_spec),
