@@ -203,3 +203,7 @@ class OutputError(GPUError):
 
 class RehearsalError(GPUError):
     """The embedded cloud could not do what was asked."""
+
+
+class DamagedPackage(GPUError):
+    """A data file of the package is missing or damaged."""

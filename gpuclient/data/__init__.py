@@ -21,20 +21,38 @@ of the program and do not change while it runs, so functions of
 import json
 import typing
 
+from gpuclient import exceptions
+
 
 def read(name: str) -> str:
-    """Return the text of a data file: ``gpus/nvidia.json``."""
+    """Return the text of a data file: ``gpus/nvidia.json``.
+
+    :raises gpuclient.exceptions.DamagedPackage: The file cannot be read.
+    """
     # Not every command needs data files.
     import importlib.resources
 
-    return (
-        importlib.resources.files(__name__)
-        .joinpath(name)
-        .read_text(encoding='utf-8')
-    )
+    file = importlib.resources.files(__name__).joinpath(name)
+    try:
+        return file.read_text(encoding='utf-8')
+    except (OSError, ValueError) as exc:
+        raise _damaged(name, exc) from exc
 
 
 def load(name: str) -> dict[str, typing.Any]:
-    """Return the content of a file, which is a JSON object."""
-    content: dict[str, typing.Any] = json.loads(read(name))
+    """Return the content of a file, which is a JSON object.
+
+    :raises gpuclient.exceptions.DamagedPackage: The file cannot be read.
+    """
+    try:
+        content: dict[str, typing.Any] = json.loads(read(name))
+    except ValueError as exc:
+        raise _damaged(name, exc) from exc
     return content
+
+
+def _damaged(name: str, reason: Exception) -> exceptions.DamagedPackage:
+    return exceptions.DamagedPackage(
+        f'Cannot read gpuclient/data/{name} of this package ({reason}): '
+        f'install python-gpuclient again'
+    )

@@ -147,10 +147,11 @@ class Catalogue:
     def __init__(self, models: collections.abc.Iterable[Model]) -> None:
         self.models = tuple(models)
         self._by_slug = {model.slug: model for model in self.models}
-        self._by_ids: dict[tuple[str, str], tuple[Model, ...]] = {}
+        by_ids: dict[tuple[str, str], list[Model]] = {}
         for model in self.models:
             ids = model.vendor_id, model.product_id
-            self._by_ids[ids] = (*self._by_ids.get(ids, ()), model)
+            by_ids.setdefault(ids, []).append(model)
+        self._by_ids = {ids: tuple(same) for ids, same in by_ids.items()}
 
     def by_ids(
         self,

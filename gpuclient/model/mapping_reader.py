@@ -320,7 +320,9 @@ def integer(value: typing.Any, place: str, minimum: int = 0) -> int:
 
     :raises gpuclient.exceptions.InvalidData: It is not, or is out of range.
     """
-    if type(value) is not int or not minimum <= value <= _MAXIMUM:
+    if type(value) is int and value > _MAXIMUM:
+        raise error(place, f'must be an integer of at most {_MAXIMUM}')
+    if type(value) is not int or value < minimum:
         raise error(
             place,
             f'must be an integer of at least {minimum}{_not(value, place)}',

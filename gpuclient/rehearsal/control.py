@@ -118,7 +118,7 @@ def folder(name: str | None, directory: str | None) -> state.StateFolder:
         known = state.StateFolder('rehearsal', directory)
         if known.exists():
             return state.StateFolder(known.read().name, directory)
-    return state.StateFolder(name or 'rehearsal', directory)
+    return state.StateFolder('rehearsal' if name is None else name, directory)
 
 
 def look(where: state.StateFolder) -> RehearsalCloud:

@@ -25,10 +25,12 @@ import shlex
 import types
 
 from cliff import commandmanager
+from cliff import complete
 from cliff import help as cliff_help
 import testtools
 
 import gpuclient
+from gpuclient import exceptions
 from gpuclient.osc import command as base
 from gpuclient.osc.v1 import overview
 
@@ -37,7 +39,7 @@ DOC = ROOT / 'doc' / 'source'
 
 
 #: Its help lists the other commands.
-OVERVIEW = 'gpu'
+OVERVIEW = 'gpu-commands'
 #: The most characters of a command's description in that list.
 WIDTH = 53
 
@@ -123,7 +125,8 @@ class TestCommands(testtools.TestCase):
             return
         commands = all_entry_points()
         if tokens[0] == 'help':
-            self.assertIn('_'.join(tokens[1:]), commands)
+            name = '_'.join(tokens[1:])
+            self.assertIn(OVERVIEW if name == 'gpu' else name, commands)
             return
         tokens = tokens[tokens.index('gpu') :]
         for count in range(len(tokens), 1, -1):
@@ -222,6 +225,21 @@ class TestOverview(testtools.TestCase):
             ],
             list(objects),
         )
+
+    def test_completion_of_shells(self) -> None:
+        words = complete.CompleteDictionary()
+        for name, _entry_point in self.app.command_manager:
+            words.add_command(name.split(), [])
+        completions = dict(words.get_data())
+        self.assertEqual(
+            sorted({name.split('_')[1] for name in entry_points()}),
+            completions['gpu'].split(),
+        )
+        self.assertEqual('list show', completions['gpu_model'])
+
+    def test_closed_output(self) -> None:
+        self.app.stdout = None
+        self.assertRaises(exceptions.OutputError, self.run_command, 'gpu')
 
     def test_without_arguments(self) -> None:
         self.assertEqual(0, self.run_command('gpu'))

@@ -29,6 +29,7 @@ from gpuclient.osc import lazy_imports
 
 with lazy_imports.deferred():
     from gpuclient.osc import columns
+    from gpuclient.osc import streams
 
 #: Titles, and objects in the order in which operators need them.
 _SECTIONS = (
@@ -53,6 +54,14 @@ _ACTIONS = (
 
 
 class ShowOverview(command.Command):
+    """``openstack gpu``: the list of its commands.
+
+    The entry point is ``gpu-commands``, of which ``gpu`` is the start: cliff
+    accepts that, and its list for the completion of shells takes no command
+    whose name is the first word of others
+    (``cliff/complete.py:CompleteDictionary``).
+    """
+
     _description = """\
 Manage GPU passthrough in hosts, Nova and Placement
 
@@ -117,7 +126,8 @@ Example::
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         parser = self.get_parser('openstack gpu')
-        self.app.stdout.write(parser.format_help())
+        with streams.guarded(self.app.stdout):
+            self.app.stdout.write(parser.format_help())
 
 
 def arrange(

@@ -255,6 +255,10 @@ class TestRefused(testtools.TestCase):
         ),
         'compute.reserved_host_memory_mb: must be an integer of at least 0': (
             'compute.reserved_host_memory_mb',
+            -1,
+        ),
+        'compute.reserved_host_memory_mb: must be an integer of at most 9': (
+            'compute.reserved_host_memory_mb',
             2**63,
         ),
         # Values that would have another meaning in a file.
