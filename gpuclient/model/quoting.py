@@ -150,6 +150,20 @@ _KNOWN_WORD = re.compile(
     r'(?:CUSTOM|HW|COMPUTE)_[A-Z0-9_]{1,100}|P?V?GPU|'
     r'(?:0x)?[0-9A-Fa-f]{1,4}(?:\.[0-7*]?)?|(?!.*\d{5})[.*^$|()?+\\0-9-]{1,16})',
 )
+#: Parts of placeholders, ``<VENDOR_ID>``, ``YOUR_GPU_NAME``, and of comments.
+_HARDWARE = frozenset(
+    'address addr alias amd bdf bus card class count device devices domain '
+    'func function geforce gpu gpus gtx hex id ids instinct intel interface '
+    'interfaces model name network nic num number numa nvidia of pci '
+    'physical product quadro radeon resource rtx slot tesla the trait traits '
+    'type uuid value vendor your'.split()
+)
+#: What separates them.
+_MARKS_OF_PLACEHOLDERS = re.compile(r'[<>$%#_./-]+')
+#: ``XXXX``, and designations of GPUs: ``H100``, ``L40S``, ``MI300X``.
+_DESIGNATION = re.compile(
+    r'[Xx]{4,8}|[ABHLPTV][0-9]{1,3}[SX]?|MI[0-9]{2,3}[AX]?'
+)
 #: A word that is masked in an invalid set of CPUs: with three letters, or with
 #: more digits than the number of a CPU has.
 _NO_CPUS = re.compile(r'(?=(?:[^\s,]*?[^\W\d_]){3}|[^\s,]*?\d{6})[^\s,]+')
@@ -291,9 +305,22 @@ def _piece(match: re.Match[str]) -> str:
         if value and not is_name(value):
             return match[0].replace(value, MASK)
         return match[0]
-    if len(word) <= _HARMLESS_WORD or _KNOWN_WORD.fullmatch(word):
+    if (
+        len(word) <= _HARMLESS_WORD
+        or _KNOWN_WORD.fullmatch(word)
+        or _is_about_hardware(word)
+    ):
         return str(word)
     return MASK
+
+
+def _is_about_hardware(word: str) -> bool:
+    """Return whether a word is a placeholder or from a comment."""
+    return len(word) <= LONGEST and all(
+        part.lower() in _HARDWARE or _DESIGNATION.fullmatch(part)
+        for part in _MARKS_OF_PLACEHOLDERS.split(word)
+        if part
+    )
 
 
 def cpus(text: str) -> str:

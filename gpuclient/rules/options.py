@@ -182,7 +182,8 @@ def _check_readers(
         finding.warning(
             'GPU313',
             f'[{option.section}]{option.name} has no effect in the '
-            f'configuration of {reader}: only {" and ".join(users)} use it. '
+            f'configuration of {reader}: only {" and ".join(users)} '
+            f'{"uses" if len(users) == 1 else "use"} it. '
             f'Set it there',
         ),
         place,

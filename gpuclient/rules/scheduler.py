@@ -153,7 +153,7 @@ def _check_names(
                 'GPU326',
                 f'[filter_scheduler]enabled_filters: Scheduler Host Filter '
                 f'{", ".join(missing)} could not be found. nova-scheduler '
-                f'does not start. {remedy(missing[0], available)}',
+                f'does not start. {_remedies(missing, available)}',
             ),
             setting.place,
         )
@@ -169,6 +169,32 @@ def _exists_today(
     if release is None:
         return scheduler_filters.has_last_nova(service.tool, name)
     return name in (scheduler_filters.available(paths, release) or ())
+
+
+def _remedies(names: list[str], available: frozenset[str]) -> str:
+    """Return what to do about filters that do not exist.
+
+    What was removed is told together; of other names, each once.
+    """
+    removed = [
+        name
+        for name in dict.fromkeys(names)
+        if scheduler_filters.removal(name) is not None
+    ]
+    if len(removed) < 2:
+        return '. '.join(
+            dict.fromkeys(
+                remedy(name, available).rstrip('.') for name in names
+            )
+        )
+    removals = '; '.join(
+        f'Nova {scheduler_filters.REMOVED[name][0]} removed {name} '
+        f'({scheduler_filters.REMOVED[name][1]})'
+        for name in removed
+    )
+    others = [name for name in names if name not in removed]
+    rest = f'. {_remedies(others, available)}' if others else ''
+    return f'{removals}. Remove them{rest}'
 
 
 def remedy(name: str, available: frozenset[str]) -> str:

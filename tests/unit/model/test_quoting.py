@@ -201,8 +201,25 @@ class TestValues(testtools.TestCase):
             "{'address': '*:04:00.*', 'resource_class': 'CUSTOM_A100'}",
             '10de:20f1',
             '{"address": {"bus": "0[4-7]", "slot": ".*"}',
+            # Placeholders and comments.
+            '{"vendor_id": "<VENDOR_ID>", "product_id": "<Product-ID>"}',
+            '{"address": "0000:<bus num>:00.0", "name": "YOUR_GPU_NAME"}',
+            '{"vendor_id": "XXXX", "product_id": "%PRODUCT_ID%"}',
+            '{"vendor_id": "10de"}  # NVIDIA Tesla V100, L40S or AMD MI300X',
         ):
             self.assertEqual(text, quoting.spec(text))
+
+    def test_words_in_placeholders_are_masked(self) -> None:
+        for text in (
+            '<hunter2>',
+            '<VENDOR_hunter2>',
+            '# NVIDIA hunter2',
+            'YOUR_hunter2_ID',
+            '<openstack>',
+        ):
+            self.assertNotIn('hunter2', quoting.spec(text))
+            self.assertNotIn('openstack', quoting.spec(text))
+            self.assertIn(quoting.MASK, quoting.spec(text))
 
     def test_cpus(self) -> None:
         for text in ('0-3,^x', '2-', '0x1', '0-3:1/2', 'a-b'):

@@ -13,9 +13,12 @@
 """Findings about filters and about values of options."""
 
 import os
+import pathlib
 import re
 
 import ddt
+import fixtures
+import testtools
 
 from gpuclient.documents import tree
 from gpuclient.model import release
@@ -599,3 +602,29 @@ class TestValues(RulesTestCase):
             'begins with a byte order mark',
             'Services that read the file do not start',
         )
+
+
+class TestRemedies(testtools.TestCase):
+    def remedy(self, filters: str) -> str:
+        folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        path = folder / 'nova-scheduler.conf'
+        path.write_text(f'[filter_scheduler]\nenabled_filters = {filters}\n')
+        contents = tree.read([os.fspath(path)])
+        (message,) = (
+            located.finding.message
+            for located in configuration_rules.check(contents.deployment)
+            if located.finding.code == 'GPU326'
+        )
+        return message.partition('does not start. ')[2]
+
+    def test_removed(self) -> None:
+        """All are explained, not the first one alone."""
+        message = self.remedy('ComputeFilter,RetryFilter,RamFilter,Foo')
+        for part in ('removed RetryFilter (', 'removed RamFilter ('):
+            self.assertIn(part, message)
+        self.assertIn('. Remove them. Remove Foo, or add', message)
+
+    def test_one(self) -> None:
+        message = self.remedy('ComputeFilter,RetryFilter')
+        self.assertIn('Remove it: ', message)
+        self.assertNotIn('Remove them', message)
