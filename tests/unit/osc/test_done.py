@@ -109,7 +109,7 @@ WRITES: dict[str, tuple[str, str]] = {
 }
 #: Commands that write nothing, or show nothing.
 OTHERS = {
-    'gpu',
+    'gpu-commands',
     'gpu_alias_list',
     'gpu_alias_show',
     'gpu_alias_verify',
@@ -129,6 +129,7 @@ OTHERS = {
     'gpu_rehearsal_show',
     'gpu_rehearsal_stop',
     'gpu_server_list',
+    'gpu_upgrade_check',
 }
 COMMANDS = {
     entry.name: entry
@@ -172,6 +173,9 @@ class TestDone(testtools.TestCase):
         self._replace(
             'gpuclient.operations.flavor_check.check_without_aliases',
             lambda *_arguments: (),
+        )
+        self._replace(
+            'gpuclient.cloud.nova.version.newest', lambda _compute: '2.104'
         )
         self._replace(
             'gpuclient.osc.command.Command.authenticate', lambda _self: None
