@@ -209,7 +209,7 @@ def can_be_requested(
 
 
 def key_change(key: str) -> nova_changes.NovaChange | None:
-    """Return the change that added a key; None if every release has it."""
+    """Return the change that added a key; None for a key of all releases."""
     return _KEYS_SINCE.get(key)
 
 

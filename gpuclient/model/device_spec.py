@@ -406,7 +406,7 @@ class DeviceSpec:
 
 
 def key_change(key: str) -> nova_changes.NovaChange | None:
-    """Return the change that added a key; None if every release has it."""
+    """Return the change that added a key; None for a key of all releases."""
     return _BOOLEANS.get(key)
 
 
