@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Modules are compiled when they are first imported (--no-compile): most never
+# are.
 # Says that the environment has what these files ask for.
 READY := $(VENV)/.ready
 LINT := $(VENV)/.lint
@@ -39,21 +41,21 @@ $(VENV)/bin/python:
 	$(BIN)/pip install --quiet --upgrade pip
 
 $(READY): $(VENV)/bin/python setup.cfg requirements.txt test-requirements.txt
-	$(BIN)/pip install --quiet --editable '.[rehearsal]' --requirement test-requirements.txt
+	$(BIN)/pip install --quiet --no-compile --editable '.[rehearsal]' --requirement test-requirements.txt
 	@# What another build left here would hide the commands of this one.
 	@rm -rf python_gpuclient.egg-info
 	@touch $@
 
 $(LINT): $(READY)
-	$(BIN)/pip install --quiet mypy ruff
+	$(BIN)/pip install --quiet --no-compile mypy ruff
 	@touch $@
 
 $(DOCS): $(READY) doc/requirements.txt
-	$(BIN)/pip install --quiet --requirement doc/requirements.txt
+	$(BIN)/pip install --quiet --no-compile --requirement doc/requirements.txt
 	@touch $@
 
 $(BENCHMARK): $(READY) tests/benchmarks/requirements.txt
-	$(BIN)/pip install --quiet --requirement tests/benchmarks/requirements.txt
+	$(BIN)/pip install --quiet --no-compile --requirement tests/benchmarks/requirements.txt
 	@touch $@
 
 test: $(READY)
