@@ -30,6 +30,7 @@ from gpuclient.model import quoting
 _VERSION = re.compile(
     r'(?:nova[ -]?)?(\d{2})(?:\.(\d{1,3}))?(?:\.(\d{1,3}))?', re.ASCII
 )
+_PLACEMENT_VERSION = re.compile(r'(\d{1,2})(\.\d{1,3}\.\d{1,3})?', re.ASCII)
 _MICROVERSION = re.compile(r'2\.(\d{1,4})', re.ASCII)
 
 
@@ -48,6 +49,8 @@ class Release:
     #: A product that adds changes of its own to this version, ``rhoso-18``;
     #: empty for Nova as it was released.
     product: str = ''
+    #: The newest version of Placement of the same release: ``13.0.1``.
+    placement: str = ''
 
     def __str__(self) -> str:
         version = nova_changes.version_text(self.version)
@@ -93,6 +96,7 @@ def releases() -> tuple[Release, ...]:
                 fields['series'],
                 fields['name'],
                 int(fields['microversion'].removeprefix('2.')),
+                placement=fields['placement'],
             )
             for fields in data.load('nova/releases.json')['releases'].values()
         )
@@ -123,6 +127,28 @@ def parse(text: str) -> Release:
         return release
     version = (int(match[1]), int(match[2]), int(match[3] or 0))
     return dataclasses.replace(release, version=version)
+
+
+def parse_placement(text: str) -> str:
+    """Return the version of Placement that a name or a version means.
+
+    :param text: A release as :func:`parse` takes it, ``2025.1``, or a version
+        of Placement: ``13``, ``13.0.0``; for a series its newest version.
+    :raises gpuclient.exceptions.InvalidValue: There is no such release.
+    """
+    match = _PLACEMENT_VERSION.fullmatch(text.strip())
+    for release in releases():
+        if match and match[1] == release.placement.split('.')[0]:
+            return match[0] if match[2] else release.placement
+    try:
+        return parse(text).placement
+    except exceptions.InvalidValue as exc:
+        first, last = releases()[0], releases()[-1]
+        raise exceptions.InvalidValue(
+            f'Unknown release {quoting.word(text)!r} of Placement: use a '
+            f'release ({first.series} to {last.series}) or a version of '
+            f'Placement ({first.placement} to {last.placement})'
+        ) from exc
 
 
 def of_microversion(text: str) -> tuple[Release, ...]:

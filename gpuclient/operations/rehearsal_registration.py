@@ -33,6 +33,7 @@ def start(
     register: bool = False,
     bound_to: int | None = None,
     release: releases.Release | None = None,
+    placement: str | None = None,
 ) -> rehearsal.RehearsalCloud:
     """Start a cloud as :func:`gpuclient.rehearsal.api.start` does.
 
@@ -42,7 +43,9 @@ def start(
     :raises RehearsalError: Also where a name is taken in that file.
     """
     file = _check_names(folder) if register else ''
-    cloud = rehearsal.start(folder, document, say, bound_to, release)
+    cloud = rehearsal.start(
+        folder, document, say, bound_to, release, placement
+    )
     file = file or cloud.record.registered_in
     return _register(cloud, file) if file else cloud
 

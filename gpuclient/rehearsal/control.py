@@ -32,6 +32,8 @@ from gpuclient.model import nova_changes
 from gpuclient.model import release as releases
 from gpuclient.rehearsal import launch
 from gpuclient.rehearsal import nova_overlay
+from gpuclient.rehearsal import overlays
+from gpuclient.rehearsal import placement_overlay
 from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import spec_reader
@@ -97,6 +99,13 @@ class RehearsalCloud:
                 f'"openstack gpu rehearsal stop {self.folder.name} --delete"'
             )
         return self.release
+
+    @property
+    def overlay_placement(self) -> str | None:
+        """The version of its Placement if that is not the installed one."""
+        if not self.record.placement_overlay:
+            return None
+        return self.record.placement
 
     @property
     def memory_mb(self) -> int:
@@ -197,6 +206,7 @@ def start(
     say: launch.Say | None = None,
     bound_to: int | None = None,
     release: releases.Release | None = None,
+    placement: str | None = None,
 ) -> RehearsalCloud:
     """Start a cloud, unless it is running, and wait until it is ready.
 
@@ -207,6 +217,7 @@ def start(
         ends.
     :param release: The release of Nova; by default that of the last start, and
         at the first start the installed one.
+    :param placement: The version of Placement; the default is as for Nova.
     :returns: The cloud; some of its services may not have started.
     :raises InvalidValue: The spec is invalid.
     :raises RehearsalError: The cloud did not start.
@@ -217,19 +228,22 @@ def start(
     if where.exists():
         cloud = look(where)
         _check_same_release(cloud, release)
+        _check_same_placement(cloud, placement)
         if cloud.running:
             return _join(cloud, document, binding, say)
         service_files.check_edited(where)
         _check_edited(where, document)
         release = cloud.overlay_release
+        placement = cloud.overlay_placement
     check_installed()
-    overlay = None
-    if release is not None:
-        overlay = nova_overlay.prepare(release, say)
+    packages = overlays.Overlays(
+        nova_overlay.prepare(release, say) if release else None,
+        placement_overlay.prepare(placement, say) if placement else None,
+    )
     where.create()
     _write_spec(where, document)
     os.makedirs(where.file('log'), mode=0o700, exist_ok=True)
-    process = launch.launch(where, binding, say, overlay)
+    process = launch.launch(where, binding, say, packages)
     # Another command may have started it at the same time.
     if not where.exists() or _settled(where).state != state.READY:
         process.wait()
@@ -292,6 +306,20 @@ def _check_same_release(
             f'{version}, which cannot run with Nova '
             f'{nova_changes.version_text(release.version)}: delete it first '
             f'with "openstack gpu rehearsal stop {cloud.folder.name} '
+            '--delete", or choose another name'
+        )
+
+
+def _check_same_placement(cloud: RehearsalCloud, wanted: str | None) -> None:
+    """Refuse another Placement for a cloud, as another Nova."""
+    if wanted is None:
+        return
+    version = cloud.overlay_placement or placement_overlay.installed()
+    if not placement_overlay.is_version_of(version, wanted):
+        raise exceptions.RehearsalError(
+            f'Rehearsal cloud {cloud.folder.name} has a database of Placement '
+            f'{version}, which cannot run with Placement {wanted}: delete it '
+            f'first with "openstack gpu rehearsal stop {cloud.folder.name} '
             '--delete", or choose another name'
         )
 

@@ -36,6 +36,7 @@ import platformdirs
 
 from gpuclient import exceptions
 from gpuclient.rehearsal import nova_process
+from gpuclient.rehearsal import overlays
 from gpuclient.rehearsal import process_supervisor
 from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import trusted_files
@@ -81,10 +82,10 @@ Runner: typing.TypeAlias = collections.abc.Callable[
 ]
 
 
-def versions(nova: str) -> dict[str, str]:
+def versions(packages: overlays.Overlays) -> dict[str, str]:
     """Return the versions that the schemas depend on.
 
-    :param nova: The version of the Nova that runs.
+    :param packages: The packages of other releases that run.
     :raises RehearsalError: A service is not installed.
     """
     installed = {}
@@ -95,24 +96,26 @@ def versions(nova: str) -> dict[str, str]:
             raise exceptions.RehearsalError(
                 f'{distribution} is not installed'
             ) from exc
-    return {**installed, 'nova': nova}
+    return {**installed, **packages.versions}
 
 
-def prepare(folder: state.StateFolder, run: Runner, nova: str) -> None:
+def prepare(
+    folder: state.StateFolder, run: Runner, packages: overlays.Overlays
+) -> None:
     """Create the databases of a cloud, or migrate existing ones.
 
     :param run: Runs the programs that migrate.
-    :param nova: The version of the Nova that runs.
+    :param packages: The packages of other releases that run.
     :raises RehearsalError: A program failed.
     """
-    current = versions(nova)
+    current = versions(packages)
     target = pathlib.Path(folder.file('db'))
     mark = target / 'versions.json'
     if mark.exists():
         if json.loads(mark.read_text(encoding='utf-8')) != current:
-            _migrate(target, run, nova)
+            _migrate(target, run, packages)
     else:
-        template = _template(current, run)
+        template = _template(current, run, packages)
         for name in service_files.DATABASES:
             shutil.copyfile(
                 template / f'{name}.sqlite', target / f'{name}.sqlite'
@@ -120,7 +123,9 @@ def prepare(folder: state.StateFolder, run: Runner, nova: str) -> None:
     state.write_private(os.fspath(mark), json.dumps(current))
 
 
-def _template(current: dict[str, str], run: Runner) -> pathlib.Path:
+def _template(
+    current: dict[str, str], run: Runner, packages: overlays.Overlays
+) -> pathlib.Path:
     """Return the folder of the template; create it where it is missing."""
     cache = platformdirs.user_cache_path('gpuclient') / 'rehearsal'
     key = hashlib.sha256(
@@ -145,7 +150,7 @@ def _template(current: dict[str, str], run: Runner) -> pathlib.Path:
             tempfile.mkdtemp(dir=cache, prefix='.building-')
         )
         try:
-            _migrate(building, run, current['nova'])
+            _migrate(building, run, packages)
             os.rename(building, template)
         finally:
             shutil.rmtree(building, ignore_errors=True)
@@ -162,7 +167,9 @@ def _lock(path: pathlib.Path) -> typing.Iterator[None]:
         os.close(descriptor)
 
 
-def _migrate(folder: pathlib.Path, run: Runner, nova: str) -> None:
+def _migrate(
+    folder: pathlib.Path, run: Runner, packages: overlays.Overlays
+) -> None:
     """Migrate each database of a folder to the versions that run."""
     with tempfile.TemporaryDirectory(dir=folder, prefix='.etc-') as etc:
         programs: dict[str, process_supervisor.Job] = {}
@@ -177,7 +184,7 @@ def _migrate(folder: pathlib.Path, run: Runner, nova: str) -> None:
                     module,
                     (program, '--config-file', path, *arguments),
                     os.path.join(etc, f'{name}.log'),
-                    nova,
+                    packages,
                 )
         failed = run(programs)
         if failed:
@@ -217,17 +224,22 @@ def _write_conf(path: str, folder: pathlib.Path, name: str) -> None:
 
 
 def _job(
-    module: str, argv: tuple[str, ...], log: str, nova: str
+    module: str,
+    argv: tuple[str, ...],
+    log: str,
+    packages: overlays.Overlays,
 ) -> process_supervisor.Job:
     if argv[0] == 'nova-manage':
         values = {'kind': 'manage', 'arguments': argv[1:], 'log': log}
-        return nova_process.NovaJob(values, nova)
+        return nova_process.NovaJob(values, packages.versions['nova'])
 
     def job(_ready: reporting.Ready) -> None:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT, 0o600)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         sys.argv = list(argv)
+        if argv[0] == 'placement-manage' and packages.placement is not None:
+            packages.placement.activate()
         status = importlib.import_module(module).main()
         if status:
             sys.exit(status)

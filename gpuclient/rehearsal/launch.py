@@ -18,18 +18,19 @@ import subprocess
 import sys
 import typing
 
-from gpuclient.rehearsal import nova_overlay
+from gpuclient.rehearsal import overlays
+from gpuclient.rehearsal import package_overlay
 from gpuclient.rehearsal import state
 from gpuclient.rehearsal import trusted_files
 
-Say: typing.TypeAlias = nova_overlay.Say
+Say: typing.TypeAlias = package_overlay.Say
 
 
 def launch(
     folder: state.StateFolder,
     bound_to: state.CloudProcess | None,
     say: Say | None,
-    overlay: nova_overlay.NovaOverlay | None = None,
+    packages: overlays.Overlays,
 ) -> subprocess.Popen[bytes]:
     """Start the supervisor and wait until the start has ended.
 
@@ -37,9 +38,9 @@ def launch(
 
     :param bound_to: The process with which the cloud ends.
     :param say: Called with each line of progress.
-    :param overlay: The Nova to run; the installed one by default.
+    :param packages: The packages of other releases to run.
     """
-    process, progress = _start(folder, bound_to, overlay)
+    process, progress = _start(folder, bound_to, packages)
     try:
         with open(progress, encoding='utf-8') as lines:
             for line in lines:
@@ -55,7 +56,7 @@ def launch(
 def _start(
     folder: state.StateFolder,
     bound_to: state.CloudProcess | None,
-    overlay: nova_overlay.NovaOverlay | None,
+    packages: overlays.Overlays,
 ) -> tuple[subprocess.Popen[bytes], int]:
     """Start the supervisor; return it and the descriptor of its progress."""
     reader, writer = os.pipe()
@@ -78,11 +79,7 @@ def _start(
                     json.dumps(
                         [bound_to.pid, bound_to.started] if bound_to else None
                     ),
-                    json.dumps(
-                        [overlay.version, os.fspath(overlay.path)]
-                        if overlay
-                        else None
-                    ),
+                    packages.dumps(),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

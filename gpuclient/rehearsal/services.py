@@ -30,6 +30,7 @@ from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import identity
 from gpuclient.rehearsal import neutron
 from gpuclient.rehearsal import nova_overlay
+from gpuclient.rehearsal import placement_overlay
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
 from gpuclient.rehearsal.nova_worker import adapters
@@ -48,6 +49,8 @@ class ServiceContext:
     passwords: dict[str, str]
     #: The listening socket of each service that has one.
     sockets: dict[str, socket.socket]
+    #: The Placement that runs; None for the installed one.
+    placement: placement_overlay.PlacementOverlay | None = None
 
 
 #: Modules to import before the processes of all services are forked.
@@ -137,7 +140,9 @@ def run_placement(cloud: ServiceContext, ready: reporting.Ready) -> None:
         'etc', 'placement'
     )
     sys.argv = ['placement-api']
-    application = importlib.import_module('placement.wsgi.api').application
+    if cloud.placement is not None:
+        cloud.placement.activate()
+    application = importlib.import_module('placement.wsgi').init_application()
     wsgi.serve(application, cloud.sockets['placement'], ready)
 
 

@@ -148,14 +148,15 @@ class CloudRecord:
     nova: str = ''
     #: Whether that Nova is not the installed one.
     overlay: bool = False
+    #: The same of its Placement.
+    placement: str = ''
+    placement_overlay: bool = False
     #: The process that starts those of such a Nova.
     worker: CloudProcess | None = None
 
     @classmethod
     def load(cls, values: typing.Any) -> 'CloudRecord':
-        nova = str(values.get('nova', ''))
-        if nova and not _VERSION.fullmatch(nova):
-            raise ValueError('invalid version')
+        nova = _version(values.get('nova', ''))
         return cls(
             name=str(values['name']),
             supervisor=CloudProcess.load(values['supervisor']),
@@ -164,6 +165,8 @@ class CloudRecord:
             bound_to=_process_or_none(values.get('bound_to')),
             nova=nova,
             overlay=bool(values.get('overlay')),
+            placement=_version(values.get('placement', '')),
+            placement_overlay=bool(values.get('placement_overlay')),
             worker=_process_or_none(values.get('worker')),
         )
 
@@ -438,6 +441,13 @@ class StateFolder:
 
 def _process_or_none(values: typing.Any) -> CloudProcess | None:
     return CloudProcess.load(values) if values else None
+
+
+def _version(value: typing.Any) -> str:
+    text = str(value)
+    if text and not _VERSION.fullmatch(text):
+        raise ValueError('invalid version')
+    return text
 
 
 def _message(value: typing.Any) -> str:

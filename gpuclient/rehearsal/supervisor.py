@@ -24,7 +24,6 @@ import gc
 import importlib
 import json
 import os
-import pathlib
 import secrets
 import sys
 import time
@@ -34,6 +33,7 @@ from gpuclient.rehearsal import databases
 from gpuclient.rehearsal import identity
 from gpuclient.rehearsal import nova_overlay
 from gpuclient.rehearsal import nova_process
+from gpuclient.rehearsal import overlays
 from gpuclient.rehearsal import process_supervisor
 from gpuclient.rehearsal import service_files
 from gpuclient.rehearsal import services
@@ -60,19 +60,21 @@ class Supervisor(process_supervisor.ProcessSupervisor):
     def __init__(
         self,
         *args: typing.Any,
-        overlay: nova_overlay.NovaOverlay | None = None,
+        packages: overlays.Overlays,
         lock: int | None = None,
     ) -> None:
         super().__init__(*args)
         self._lock = lock
-        self._overlay = overlay
-        self._version = (
-            overlay.version if overlay else nova_overlay.installed()
-        )
+        self._packages = packages
+        self._overlay = packages.nova
+        self._versions = packages.versions
+        self._version = self._versions['nova']
         #: Starts the processes of the overlay.
         self._worker: nova_process.NovaWorker | None = None
         self.record.nova = self._version
-        self.record.overlay = overlay is not None
+        self.record.overlay = packages.nova is not None
+        self.record.placement = self._versions['openstack-placement']
+        self.record.placement_overlay = packages.placement is not None
 
     def start_services(self) -> None:
         if self._overlay is not None:
@@ -93,7 +95,7 @@ class Supervisor(process_supervisor.ProcessSupervisor):
         context = self._write_files(cloud_spec)
         jobs.freeze()
         self.say('migrating the databases')
-        databases.prepare(self.folder, self.run_side_by_side, self._version)
+        databases.prepare(self.folder, self.run_side_by_side, self._packages)
         context.files.write_clouds_yaml()
         for name, run in (
             ('keystone', services.run_keystone),
@@ -153,7 +155,12 @@ class Supervisor(process_supervisor.ProcessSupervisor):
         )
         files.write(cloud_spec)
         return services.ServiceContext(
-            self.folder, cloud_spec, files, passwords, self.sockets
+            self.folder,
+            cloud_spec,
+            files,
+            passwords,
+            self.sockets,
+            self._packages.placement,
         )
 
     def _passwords(self) -> dict[str, str]:
@@ -282,12 +289,13 @@ class Supervisor(process_supervisor.ProcessSupervisor):
 
 
 def main() -> int:
-    """Run a cloud: ``supervisor NAME FOLDER PROGRESS BOUND_TO OVERLAY``.
+    """Run a cloud: ``supervisor NAME FOLDER PROGRESS BOUND_TO OVERLAYS``.
 
     BOUND_TO is null, or the ID and the start time of the process with which
-    the cloud ends. OVERLAY is null, or the version and the path of an overlay.
+    the cloud ends. OVERLAYS has the version and the path of each package of
+    another release.
     """
-    name, directory, progress, bound_to, overlay = sys.argv[1:]
+    name, directory, progress, bound_to, packages = sys.argv[1:]
     os.umask(0o077)
     folder = state.StateFolder(name, directory)
     folder.check()
@@ -313,17 +321,9 @@ def main() -> int:
             int(progress),
             process,
             descriptor,
-            overlay=_overlay(overlay),
+            packages=overlays.loads(packages),
             lock=lock,
         ).run()
-
-
-def _overlay(text: str) -> nova_overlay.NovaOverlay | None:
-    values = json.loads(text)
-    if values is None:
-        return None
-    version, path = values
-    return nova_overlay.NovaOverlay(version, pathlib.Path(path))
 
 
 if __name__ == '__main__':

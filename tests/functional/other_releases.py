@@ -158,6 +158,68 @@ class TestServers(ReleaseTestCase):
         )
 
 
+class TestPlacement(ReleaseTestCase):
+    """A card that is in use and was reserved afterwards (bug 2104040)."""
+
+    def test_placement_10(self) -> None:
+        self.assertEqual(409, self._change_allocations('10'))
+
+    def test_placement_13(self) -> None:
+        self.assertEqual(409, self._change_allocations('13'))
+
+    def test_placement_14(self) -> None:
+        self.assertEqual(204, self._change_allocations('14'))
+
+    def _change_allocations(self, version: str) -> int:
+        """Return the status of a change that changes nothing."""
+        cloud = self.start('placement', '--placement', version)
+        self.assertEqual(version, cloud['placement_version'].split('.')[0])
+        self.openstack('gpu', 'rehearsal', 'stop', cloud['name'])
+        again = self.start('placement')
+        self.assertEqual(
+            cloud['placement_version'], again['placement_version']
+        )
+        client = openstack.connect(cloud=self.os_cloud)
+        self.addCleanup(client.close)
+        placement = client.placement
+        placement.default_microversion = '1.28'
+        server = self._boot(client)
+        allocations = placement.get(f'/allocations/{server.id}').json()
+        provider = next(
+            provider
+            for provider, allocation in allocations['allocations'].items()
+            if 'CUSTOM_PCI_10DE_20F1' in allocation['resources']
+        )
+        path = (
+            f'/resource_providers/{provider}/inventories/CUSTOM_PCI_10DE_20F1'
+        )
+        inventory = placement.get(path).json()
+        answer = placement.put(path, json={**inventory, 'reserved': 1})
+        self.assertEqual(200, answer.status_code, answer.text)
+        return int(
+            placement.put(
+                f'/allocations/{server.id}', json=allocations
+            ).status_code
+        )
+
+    @staticmethod
+    def _boot(client: connection.Connection) -> typing.Any:
+        flavor = client.compute.create_flavor(
+            name='gpu', vcpus=1, ram=512, disk=1
+        )
+        client.compute.create_flavor_extra_specs(
+            flavor, {'pci_passthrough:alias': 'nvidia_a100:1'}
+        )
+        (image,) = client.image.images(name='blank')
+        server = client.compute.create_server(
+            name='server',
+            flavor_id=flavor.id,
+            image_id=image.id,
+            networks='none',
+        )
+        return client.compute.wait_for_server(server, interval=0.2)
+
+
 class TestRefused(ReleaseTestCase):
     """An alias that is invalid, in releases that check and do not check it."""
 

@@ -86,6 +86,7 @@ class _Rehearsal(command.ShowOne):
                 'memory_mb',
                 'release',
                 'nova_version',
+                'placement_version',
                 'services',
             ),
             (
@@ -99,6 +100,7 @@ class _Rehearsal(command.ShowOne):
                 cloud.memory_mb,
                 None if cloud.release is None else cloud.release.series,
                 cloud.record.nova or None,
+                cloud.record.placement or None,
                 _ServicesColumn(services),
             ),
         )
@@ -133,11 +135,14 @@ service does not start, its message is on stderr and the exit status is 1; the
 other services keep running.
 
 --release selects the release of Nova. The first start with a release that is
-not installed downloads it with pip.
+not installed downloads it with pip. --placement does the same for Placement,
+whose releases differ, too: up to 13 (2025.1) it refuses to change the
+allocations of a server whose device was reserved while it is in use.
 
 Example::
 
-    openstack gpu rehearsal start lab --hosts 4 --gpus 8 --release 2025.1"""
+    openstack gpu rehearsal start lab --hosts 4 --gpus 8 --release 2025.1 \\
+        --placement 2025.1"""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -171,6 +176,15 @@ Example::
             ),
         )
         parser.add_argument(
+            '--placement',
+            metavar='<release>',
+            help=(
+                'Placement release, by name or version, such as 2025.1, 13 or '
+                '13.0.1 (default: that of the last start; at the first start, '
+                'the installed one)'
+            ),
+        )
+        parser.add_argument(
             '--register',
             action='store_true',
             help=(
@@ -195,6 +209,9 @@ Example::
         release = None
         if parsed_args.release is not None:
             release = releases.parse(parsed_args.release)
+        placement = None
+        if parsed_args.placement is not None:
+            placement = releases.parse_placement(parsed_args.placement)
         document = None
         if parsed_args.spec is not None:
             if parsed_args.hosts is not None or parsed_args.gpus is not None:
@@ -215,6 +232,7 @@ Example::
             parsed_args.register,
             parsed_args.bound_to,
             release,
+            placement,
         )
         self.done = f'Rehearsal cloud {cloud.record.name!r} is already running'
         self.report(

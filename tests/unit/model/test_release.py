@@ -12,6 +12,7 @@
 
 """Releases of Nova: names, order, and differences."""
 
+import importlib.metadata
 import pathlib
 
 import ddt
@@ -57,6 +58,29 @@ class TestRelease(testtools.TestCase):
         self.assertIn('rhoso-18', str(error))
         self.assertNotIn('\n', str(error))
 
+    @ddt.data(
+        ('2025.1', '13.0.1'),
+        ('31.2.0', '13.0.1'),
+        ('rhoso-18', '9.0.0'),
+        ('13', '13.0.1'),
+        (' 13.0.0 ', '13.0.0'),
+        ('16', '16.0.0'),
+    )
+    @ddt.unpack
+    def test_placement(self, text: str, expected: str) -> None:
+        self.assertEqual(expected, release.parse_placement(text))
+
+    @ddt.data('7', '17', '13.0', 'yoga', '')
+    def test_unknown_placement(self, text: str) -> None:
+        error = self.assertRaises(
+            exceptions.InvalidValue, release.parse_placement, text
+        )
+        self.assertEqual(
+            f'Unknown release {text!r} of Placement: use a release (zed to '
+            '2026.2) or a version of Placement (8.0.0 to 16.0.0)',
+            str(error),
+        )
+
     def test_order(self) -> None:
         self.assertLess(release.parse('31.3'), release.parse('31'))
         self.assertEqual(release.parse('2026.2'), release.newest())
@@ -89,6 +113,10 @@ class TestRelease(testtools.TestCase):
         self.assertEqual(
             nova_version.version_string(),
             nova_changes.version_text(newest.version),
+        )
+        self.assertEqual(
+            importlib.metadata.version('openstack-placement'),
+            newest.placement,
         )
         self.assertEqual(
             api_version_request._MAX_API_VERSION, f'2.{newest.microversion}'

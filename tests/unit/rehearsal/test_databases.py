@@ -23,6 +23,7 @@ import testtools
 
 from gpuclient import exceptions
 from gpuclient.rehearsal import databases
+from gpuclient.rehearsal import overlays
 from gpuclient.rehearsal import state
 
 
@@ -46,7 +47,7 @@ class TestPrepare(testtools.TestCase):
             databases.prepare,
             self.folder,
             run,
-            '34.0.0',
+            overlays.Overlays(),
         )
         return str(error)
 

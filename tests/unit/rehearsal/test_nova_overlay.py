@@ -31,6 +31,7 @@ import testtools
 from gpuclient import exceptions
 from gpuclient.model import release
 from gpuclient.rehearsal import nova_overlay
+from gpuclient.rehearsal import package_overlay
 
 #: A temporary folder with an overlay, once it has been created.
 COPIES: list[tempfile.TemporaryDirectory[str]] = []
@@ -227,7 +228,7 @@ class TestOverlay(testtools.TestCase):
     def test_no_pip(self):
         self.enterContext(
             unittest.mock.patch.object(
-                nova_overlay.importlib.util, 'find_spec', return_value=None
+                package_overlay.importlib.util, 'find_spec', return_value=None
             )
         )
         self.assertEqual(
@@ -385,7 +386,7 @@ class TestOverlay(testtools.TestCase):
         waiting = threading.Event()
         installing = threading.Event()
         installs = []
-        install = nova_overlay._install
+        install = package_overlay._install
 
         def slow(*args):
             installs.append(args)
@@ -397,7 +398,7 @@ class TestOverlay(testtools.TestCase):
             if line.startswith('waiting'):
                 waiting.set()
 
-        with unittest.mock.patch.object(nova_overlay, '_install', slow):
+        with unittest.mock.patch.object(package_overlay, '_install', slow):
             first = threading.Thread(target=self.prepare)
             first.start()
             installing.wait()

@@ -29,7 +29,7 @@ from gpuclient.rehearsal import state
 _SUPERVISOR = """
 import os, pathlib, signal, sys, time
 from gpuclient import exceptions
-from gpuclient.rehearsal import nova_overlay, state, supervisor
+from gpuclient.rehearsal import nova_overlay, overlays, state, supervisor
 
 class Small(supervisor.Supervisor):
     def start_services(self):
@@ -61,7 +61,7 @@ class Small(supervisor.Supervisor):
 folder = state.StateFolder(*sys.argv[1:3])
 overlay = nova_overlay.NovaOverlay('34.0.0', pathlib.Path(sys.argv[3]))
 progress = os.open(os.devnull, os.O_WRONLY)
-sys.exit(Small(folder, progress, overlay=overlay).run())
+sys.exit(Small(folder, progress, packages=overlays.Overlays(overlay)).run())
 """
 
 

@@ -29,6 +29,7 @@ from gpuclient.rehearsal import api
 from gpuclient.rehearsal import control
 from gpuclient.rehearsal import launch
 from gpuclient.rehearsal import nova_overlay
+from gpuclient.rehearsal import placement_overlay
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import state
 
@@ -85,6 +86,8 @@ class TestCommands(testtools.TestCase):
                 ],
                 nova='31.3.1',
                 overlay=True,
+                placement='13.0.1',
+                placement_overlay=True,
             )
         )
 
@@ -170,6 +173,48 @@ class TestCommands(testtools.TestCase):
                 'another name',
                 self._refused(rehearsal.StartRehearsal, '--release', '34'),
             )
+
+    def test_placement(self):
+        self._make()
+        cloud = control.look(self.folder)
+        with unittest.mock.patch.object(
+            api, 'start', return_value=cloud
+        ) as start:
+            self._run(rehearsal.StartRehearsal, '--placement', 'epoxy')
+        self.assertEqual('13.0.1', start.call_args.args[5])
+
+    def test_unknown_placement(self):
+        self.assertEqual(
+            "Unknown release '99' of Placement: use a release (zed to 2026.2) "
+            'or a version of Placement (8.0.0 to 16.0.0)',
+            self._refused(rehearsal.StartRehearsal, '--placement', '99'),
+        )
+        self.assertFalse(os.path.exists(self.directory))
+
+    def test_other_placement_than_that_of_the_database(self):
+        self._make()
+        with unittest.mock.patch.object(
+            launch, 'launch', side_effect=AssertionError
+        ):
+            self.assertEqual(
+                'Rehearsal cloud lab has a database of Placement 13.0.1, '
+                'which cannot run with Placement 14.0.0: delete it first with '
+                '"openstack gpu rehearsal stop lab --delete", or choose '
+                'another name',
+                self._refused(rehearsal.StartRehearsal, '--placement', '14'),
+            )
+
+    def test_placement_of_the_last_start(self):
+        self._make()
+        with (
+            unittest.mock.patch.object(nova_overlay, 'prepare'),
+            unittest.mock.patch.object(
+                placement_overlay, 'prepare', side_effect=ValueError
+            ) as prepare,
+            testtools.ExpectedException(ValueError),
+        ):
+            self._run(rehearsal.StartRehearsal)
+        self.assertEqual('13.0.1', prepare.call_args.args[0])
 
     def test_release_that_is_not_known_any_more(self):
         self._make()
