@@ -17,6 +17,7 @@ import dataclasses
 from gpuclient.model import catalogue
 from gpuclient.model import host as host_model
 from gpuclient.operations import host_intent
+from gpuclient.operations import muting
 from gpuclient.rules import check_result
 from gpuclient.rules import finding
 from gpuclient.rules import host as host_rules
@@ -33,6 +34,16 @@ class CheckedHost:
     def summary(self) -> tuple[check_result.CheckResult, ...]:
         """The findings, and a row a device for what passed."""
         return tuple(check_result.summary(self.results))
+
+    def without(self, mutes: muting.Mutes) -> 'CheckedHost':
+        """Return the host without the findings that are muted."""
+        return CheckedHost(
+            self.name,
+            mutes.reported(
+                self.results,
+                lambda result: (result.code, object_names(self.name, result)),
+            ),
+        )
 
     @property
     def severities(self) -> frozenset[finding.Severity | None]:
@@ -51,3 +62,12 @@ def check(
     return CheckedHost(
         host.name, host_rules.check(host, intents.of(host.name), models)
     )
+
+
+def object_names(
+    host: str, result: check_result.CheckResult
+) -> tuple[str, ...]:
+    """Return the names of the object of a result, the most precise first."""
+    if result.device is None:
+        return (host,)
+    return f'{host} {result.device}', str(result.device), host

@@ -94,6 +94,20 @@ def choose_with_cloud(
     )
 
 
+def choose_with_optional_cloud(
+    given: str | None,
+    paths: collections.abc.Iterable[str],
+    cloud: connection.Connection | None,
+) -> ChosenRelease:
+    """Return the release that is given, or that files or a cloud name.
+
+    :param cloud: None if there is none.
+    """
+    if cloud is None:
+        return choose(given, paths)
+    return choose_with_cloud(given, paths, cloud)
+
+
 def _of_files(
     statements: tuple[release_statements.Statement, ...],
     of_cloud: tuple[release_model.Release, ...],

@@ -321,6 +321,12 @@ class Command(command.Command):
         """Set exit status :data:`FOUND`, unless something failed."""
         self._status = self._status or FOUND
 
+    def note_muted(self, count: int) -> None:
+        """Show on standard error how many findings were left out."""
+        if count:
+            noun = 'finding is' if count == 1 else 'findings are'
+            self.app.stderr.write(f'{count} {noun} muted\n')
+
     @staticmethod
     def say(line: str) -> None:
         """Show a line of progress on a terminal."""

@@ -24,6 +24,7 @@ from gpuclient.model import flavor as flavor_model
 from gpuclient.model import pci
 from gpuclient.model import release
 from gpuclient.operations import device_names
+from gpuclient.operations import muting
 from gpuclient.rules import finding
 
 
@@ -361,3 +362,41 @@ def fails(
         parsed_args.fail_on == finding.Severity.WARNING
         and finding.Severity.WARNING in severities
     )
+
+
+def add_mute(parser: argparse.ArgumentParser, objects: str) -> None:
+    """Add the options that leave out findings.
+
+    :param objects: What can be named: ``a host or a flavor``.
+    """
+    parser.add_argument(
+        '--mute',
+        metavar='<code>[=<object>]',
+        dest='mutes',
+        action='append',
+        default=[],
+        help=(
+            f'Finding to leave out, for all objects or for {objects}; * '
+            f'stands for any text (repeat option for several)'
+        ),
+    )
+    parser.add_argument(
+        '--mute-file',
+        metavar='<file>',
+        dest='mute_files',
+        action='append',
+        default=[],
+        help=(
+            'File with findings to leave out, one on each line as for --mute; '
+            '# begins a comment (repeat option for several)'
+        ),
+    )
+
+
+def read_mutes(parsed_args: argparse.Namespace) -> muting.Mutes:
+    """Return the findings to leave out.
+
+    :raises gpuclient.exceptions.GPUError: One is invalid, or a file cannot be
+        read.
+    """
+    return muting.read(parsed_args.mutes, parsed_args.mute_files)

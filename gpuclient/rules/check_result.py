@@ -30,6 +30,8 @@ class Result(enum.StrEnum):
     WARN = 'WARN'
     #: It does not work.
     FAIL = 'FAIL'
+    #: It could not be checked.
+    SKIPPED = 'SKIPPED'
 
 
 #: The severity of a finding with such a result.

@@ -164,11 +164,11 @@ class TestCommands(testtools.TestCase):
         )
         for name in entry_points():
             _gpu, *nouns, action = name.split('_')
-            thing = ' '.join(nouns)
-            self.assertRegex(text, rf'gpu {thing}[^.]*{action}', name)
+            thing = ' '.join(('gpu', *nouns))
+            self.assertRegex(text, rf'{thing}[^.]*{action}', name)
             self.assertRegex(
                 notes,
-                rf'gpu {thing} (\w+``(, )?(and )?``)*[^.]*{action}',
+                rf'{thing} (\w+``(, )?(and )?``)*[^.]*{action}',
                 name,
             )
 
@@ -219,7 +219,8 @@ class TestOverview(testtools.TestCase):
         objects = dict.fromkeys(name.split()[1] for name in names)
         self.assertEqual(
             [
-                *('host', 'model', 'alias', 'device', 'config', 'placement'),
+                *('check', 'host', 'model', 'alias', 'device', 'config'),
+                'placement',
                 *('flavor', 'capacity', 'server', 'metrics', 'upgrade'),
                 'rehearsal',
             ],

@@ -31,6 +31,7 @@ _HYPERVISOR: dict[str, schema.Shape] = {
     'status': _TEXT,
     'state': _TEXT,
     'service': schema.Optional({'host': _TEXT, 'disabled_reason': _TEXT}),
+    'memory_mb': schema.Optional(int),
 }
 
 
@@ -47,6 +48,8 @@ class Hypervisor:
     #: Whether its service reports its state.
     up: bool
     disabled_reason: str | None = None
+    #: The memory that the virt driver found; None where it is not known.
+    memory_mb: int | None = None
 
     @property
     def closed(self) -> str:
@@ -84,6 +87,7 @@ def list_hypervisors(
             enabled=record.get('status') == 'enabled',
             up=record.get('state') == 'up',
             disabled_reason=service.get('disabled_reason'),
+            memory_mb=record.get('memory_mb'),
         )
 
 

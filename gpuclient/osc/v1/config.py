@@ -59,6 +59,7 @@ Example::
         config_paths.add_paths(parser)
         options.add_release(parser, cloud=False)
         options.add_fail_on(parser)
+        options.add_mute(parser, 'a file or FILE:LINE')
         parser.add_argument(
             '--sarif',
             metavar='<file>',
@@ -71,6 +72,7 @@ Example::
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
+        mutes = options.read_mutes(parsed_args)
         tree = config_check.read(parsed_args.paths, parsed_args.declared)
         chosen = release_choice.choose(
             parsed_args.release,
@@ -80,11 +82,15 @@ Example::
             ),
         )
         self.note_release(chosen)
-        located = config_check.check(
-            tree,
-            catalogue_documents.load(parsed_args.catalogue),
-            chosen.named,
+        located = mutes.reported(
+            config_check.check(
+                tree,
+                catalogue_documents.load(parsed_args.catalogue),
+                chosen.named,
+            ),
+            lambda row: (row.finding.code, (row.place.path, str(row.place))),
         )
+        self.note_muted(mutes.count)
         if parsed_args.sarif is not None:
             sarif.write(parsed_args.sarif, located)
             self.done = f'{parsed_args.sarif} is already written'

@@ -357,6 +357,7 @@ Example::
         options.add_catalogue(parser)
         options.add_release(parser, cloud=False)
         options.add_fail_on(parser)
+        options.add_mute(parser, 'a host or a device')
         return parser
 
     def _release(
@@ -374,6 +375,7 @@ Example::
         return chosen.release
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
+        mutes = options.read_mutes(parsed_args)
         intents = host_intent.Intents(
             _addresses(parsed_args),
             parsed_args.aliases,
@@ -383,11 +385,12 @@ Example::
         )
         models = catalogue_documents.load(parsed_args.catalogue)
         checked = [
-            host_check.check(host, intents, models)
+            host_check.check(host, intents, models).without(mutes)
             for host in host_devices.read_hosts(
                 parsed_args.bundles, self.report, initramfs=True
             )
         ]
+        self.note_muted(mutes.count)
         if options.fails(
             parsed_args,
             {severity for host in checked for severity in host.severities},

@@ -33,6 +33,7 @@ with lazy_imports.deferred():
 
 #: Titles, and objects in the order in which operators need them.
 _SECTIONS = (
+    ('Check everything', ('check',)),
     ('Prepare hosts', ('host',)),
     ('Configure Nova', ('model', 'alias', 'device spec', 'config')),
     ('Schedule devices', ('placement', 'flavor', 'capacity')),
@@ -141,7 +142,7 @@ def arrange(
             name
             for object_name in objects
             for name in remaining
-            if name.startswith(f'gpu {object_name} ')
+            if f'{name} '.startswith(f'gpu {object_name} ')
         ]
         remaining = [name for name in remaining if name not in chosen]
         sections.append((title, chosen))

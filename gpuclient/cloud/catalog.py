@@ -1,0 +1,27 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The catalog of services in Keystone."""
+
+import typing
+
+from openstack import connection
+
+
+def service_types(cloud: connection.Connection) -> frozenset[str] | None:
+    """Return the types of services; None where there is no catalog."""
+    auth: typing.Any = cloud.session.auth
+    if not hasattr(auth, 'get_access'):
+        # A fixed endpoint has no catalog.
+        return None
+    catalog = auth.get_access(cloud.session).service_catalog.catalog
+    return frozenset(service['type'] for service in catalog)

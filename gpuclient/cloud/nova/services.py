@@ -1,0 +1,42 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Services of Nova, and whether they run."""
+
+from openstack.compute.v2 import _proxy
+
+from gpuclient.cloud import request
+from gpuclient.model import cloud_state
+
+COMPUTE = 'nova-compute'
+
+
+def list_control_services(
+    compute: _proxy.Proxy,
+) -> tuple[cloud_state.ControlService, ...]:
+    """Return the services other than nova-compute.
+
+    :raises gpuclient.exceptions.CloudError: With the server's message.
+    """
+    records = request.get(
+        compute,
+        '/os-services',
+        'listing the services of Nova',
+        {'services': [{'binary': str, 'host': str, 'state': str}]},
+    )['services']
+    return tuple(
+        cloud_state.ControlService(
+            record['binary'], record['host'], record['state'] == 'up'
+        )
+        for record in records
+        if record['binary'] != COMPUTE
+    )

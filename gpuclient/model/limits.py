@@ -1,0 +1,57 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Unified limits of Keystone, as Nova enforces them with oslo.limit."""
+
+import dataclasses
+
+#: ``nova/limit/placement.py:LEGACY_LIMITS``
+_CLASS = 'class:'
+
+
+def limit_name(resource_class: str) -> str:
+    """Return the name of the limit on a resource class."""
+    return f'{_CLASS}{resource_class}'
+
+
+@dataclasses.dataclass(frozen=True)
+class UnifiedLimits:
+    """The limits of the compute service of a region.
+
+    A limit of -1 does not limit.
+    """
+
+    #: Defaults by resource: ``class:CUSTOM_PCI_10DE_20F1``.
+    registered: dict[str, int] = dataclasses.field(default_factory=dict)
+    #: By project and resource.
+    by_project: dict[tuple[str, str], int] = dataclasses.field(
+        default_factory=dict
+    )
+    #: Registered for another service, or for no region or another one, so
+    #: that Nova does not read them.
+    elsewhere: frozenset[str] = frozenset()
+
+    @property
+    def are_in_use(self) -> bool:
+        """Whether anything is registered for the compute service."""
+        return bool(self.registered)
+
+    def default_of(self, resource_class: str) -> int | None:
+        """Return the registered limit on a class; None if there is none."""
+        return self.registered.get(limit_name(resource_class))
+
+    def of(self, project_id: str, resource_class: str) -> int | None:
+        """Return the limit of a project; None if the class has none."""
+        name = limit_name(resource_class)
+        if name not in self.registered:
+            return None
+        return self.by_project.get((project_id, name), self.registered[name])

@@ -1,0 +1,356 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Check a cloud with all layers that are available."""
+
+import collections.abc
+import dataclasses
+
+from openstack import connection
+
+from gpuclient.documents import tree as document_tree
+from gpuclient import exceptions
+from gpuclient.model import alias as alias_model
+from gpuclient.model import catalogue
+from gpuclient.model import cloud_state
+from gpuclient.model import configuration
+from gpuclient.model import deployment
+from gpuclient.model import partial_result
+from gpuclient.model import release as release_model
+from gpuclient.operations import cloud_inspection
+from gpuclient.operations import config_check
+from gpuclient.operations import host_check
+from gpuclient.operations import host_devices
+from gpuclient.operations import host_intent
+from gpuclient.rules import check_result
+from gpuclient.rules import cloud_aliases
+from gpuclient.rules import cloud_capacity
+from gpuclient.rules import cloud_check
+from gpuclient.rules import cloud_flavors
+from gpuclient.rules import cloud_limits
+from gpuclient.rules import cloud_owners
+from gpuclient.rules import cloud_services
+from gpuclient.rules import cloud_tracking
+
+_ORDER = (
+    check_result.Result.FAIL,
+    check_result.Result.WARN,
+    check_result.Result.SKIPPED,
+    check_result.Result.PASS,
+)
+
+
+def _flavors(state: cloud_state.CloudState) -> str:
+    return cloud_check.counted(len(state.device_flavors), 'flavor')
+
+
+def _hosts(state: cloud_state.CloudState) -> str:
+    return cloud_check.counted(len(state.hosts or ()), 'host')
+
+
+def _devices(state: cloud_state.CloudState) -> str:
+    return f'{cloud_check.counted(len(state.devices), "device")} on ' + (
+        _hosts(state)
+    )
+
+
+def _aliases(state: cloud_state.CloudState) -> str:
+    number = len(state.requested_aliases)
+    return f'{number} alias{"" if number == 1 else "es"}'
+
+
+#: The checks of a cloud; the causes come before what follows from them.
+CLOUD_CHECKS: tuple[cloud_check.Check, ...] = (
+    cloud_check.Check(
+        'control plane',
+        cloud_services.check_control_plane,
+        ('services',),
+        lambda state: cloud_check.counted(
+            len(state.services or ()), 'service'
+        ),
+    ),
+    cloud_check.Check(
+        'alias in nova-api',
+        cloud_aliases.check_nova_api,
+        ('flavors', 'answers'),
+        _aliases,
+    ),
+    cloud_check.Check('flavors', cloud_flavors.check, ('flavors',), _flavors),
+    cloud_check.Check(
+        'nova-compute',
+        cloud_services.check_computes,
+        ('nodes', 'hosts'),
+        _hosts,
+    ),
+    cloud_check.Check(
+        'placement tracking',
+        cloud_tracking.check,
+        ('nodes', 'hosts', 'flavors'),
+        _devices,
+    ),
+    cloud_check.Check(
+        'alias and devices',
+        cloud_aliases.check_devices,
+        ('flavors', 'hosts', 'aliases'),
+        _aliases,
+    ),
+    cloud_check.Check(
+        'memory ratio',
+        cloud_capacity.check_ratios,
+        ('nodes', 'hosts'),
+        _hosts,
+    ),
+    cloud_check.Check(
+        'allocation candidates',
+        cloud_capacity.check_candidates,
+        ('flavors', 'hosts', 'aliases'),
+        _flavors,
+    ),
+    cloud_check.Check(
+        'stranded devices',
+        cloud_capacity.check_stranded,
+        ('hosts', 'forecasts'),
+        _devices,
+    ),
+    cloud_check.Check(
+        'unrequested devices',
+        cloud_capacity.check_unrequested,
+        ('hosts', 'flavors', 'aliases'),
+        _devices,
+    ),
+    cloud_check.Check(
+        'flavor validation',
+        cloud_flavors.check_validation,
+        ('flavors',),
+        _flavors,
+    ),
+    cloud_check.Check(
+        'flavor access', cloud_flavors.check_access, ('flavors',), _flavors
+    ),
+    cloud_check.Check(
+        'limits', cloud_limits.check, ('limits', 'flavors', 'aliases')
+    ),
+    cloud_check.Check(
+        'limit usage',
+        cloud_limits.check_usage,
+        ('limits', 'servers', 'aliases'),
+    ),
+)
+_CYBORG = cloud_check.Check(
+    'Cyborg', cloud_owners.check_cyborg, ('hosts', 'foreign'), _devices
+)
+_BLAZAR = cloud_check.Check(
+    'Blazar', cloud_owners.check_blazar, ('flavors',), _flavors
+)
+_CONFIGURATION = 'configuration'
+_HOST = 'host'
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """What is checked beside the cloud."""
+
+    #: Configuration; None if none was given.
+    tree: document_tree.ConfigurationTree | None
+    paths: tuple[str, ...] = ()
+    declared: tuple[document_tree.Declared, ...] = ()
+    bundles: tuple[str, ...] = ()
+
+    @property
+    def are_empty(self) -> bool:
+        return self.tree is None and not self.bundles
+
+    @property
+    def all_paths(self) -> tuple[str, ...]:
+        """All files and folders of configuration."""
+        return (*self.paths, *(path.path for path in self.declared))
+
+
+def check(
+    cloud: connection.Connection | None,
+    reason: str,
+    sources: Sources,
+    release: release_model.Release,
+    named_release: release_model.Release | None,
+    models: catalogue.Catalogue,
+    *,
+    attempts: int = 1,
+) -> partial_result.PartialResult[tuple[cloud_check.Row, ...]]:
+    """Return the results of all checks, findings first.
+
+    :param reason: Why there is no cloud.
+    :param named_release: The release, if the user, a file or the cloud names
+        it.
+    :param attempts: How often nova-api is asked for each alias.
+    """
+    failures: list[partial_result.Failure] = []
+    rows = [*_check_configuration(sources, models, named_release)]
+    if cloud is None:
+        rows += [
+            cloud_check.skipped(check.name, f'There is no cloud: {reason}')
+            for check in CLOUD_CHECKS
+        ]
+    else:
+        answer = cloud_inspection.read(
+            cloud, release, _known(sources, release), attempts=attempts
+        )
+        failures += answer.failures
+        rows += cloud_check.run(_cloud_checks(answer.value), answer.value)
+    rows += _check_hosts(sources, models, release, failures)
+    return partial_result.PartialResult(
+        tuple(sorted(rows, key=lambda row: _ORDER.index(row.result))),
+        tuple(failures),
+    )
+
+
+def _cloud_checks(
+    state: cloud_state.CloudState,
+) -> collections.abc.Iterator[cloud_check.Check]:
+    """Yield the checks that concern a cloud."""
+    yield from CLOUD_CHECKS
+    types = state.service_types or ()
+    if cloud_owners.ACCELERATOR in types:
+        yield _CYBORG
+    if cloud_owners.RESERVATION in types:
+        yield _BLAZAR
+
+
+def _check_configuration(
+    sources: Sources,
+    models: catalogue.Catalogue,
+    release: release_model.Release | None,
+) -> collections.abc.Iterator[cloud_check.Row]:
+    if sources.tree is None:
+        yield cloud_check.skipped(
+            _CONFIGURATION,
+            'No configuration was given: pass files or folders with --config',
+        )
+        return
+    located = config_check.check(sources.tree, models, release)
+    for problem in located:
+        yield cloud_check.of_finding(
+            _CONFIGURATION,
+            str(problem.place),
+            problem.finding,
+            (problem.place.path, str(problem.place)),
+        )
+    if not located:
+        yield cloud_check.Row(
+            _CONFIGURATION,
+            check_result.Result.PASS,
+            None,
+            '',
+            cloud_check.counted(sources.tree.files, 'file'),
+        )
+
+
+def _check_hosts(
+    sources: Sources,
+    models: catalogue.Catalogue,
+    release: release_model.Release,
+    failures: list[partial_result.Failure],
+) -> collections.abc.Iterator[cloud_check.Row]:
+    if not sources.bundles:
+        yield cloud_check.skipped(
+            _HOST,
+            'No host was given: pass bundles of "openstack gpu host bundle '
+            'create" with --host',
+        )
+        return
+    try:
+        intents = host_intent.Intents(
+            frozenset(),
+            (),
+            sources.paths,
+            sources.declared,
+            release,
+        )
+        hosts = list(
+            host_devices.read_hosts(
+                sources.bundles, failures.extend, initramfs=True
+            )
+        )
+        checked = [host_check.check(host, intents, models) for host in hosts]
+    except exceptions.GPUError as exc:
+        failures.append(partial_result.Failure(_HOST, str(exc)))
+        yield cloud_check.skipped(_HOST, str(exc))
+        return
+    for host in checked:
+        for result in host.summary:
+            yield _of_host(host.name, result)
+
+
+def _of_host(host: str, result: check_result.CheckResult) -> cloud_check.Row:
+    names = host_check.object_names(host, result)
+    message = result.evidence
+    if result.remedy is not None:
+        message = f'{message}. {result.remedy.text}'
+    return cloud_check.Row(
+        f'{_HOST}: {result.check}',
+        result.result,
+        result.code,
+        names[0],
+        message,
+        names,
+    )
+
+
+def _known(
+    sources: Sources, release: release_model.Release
+) -> cloud_inspection.Known:
+    """Return what documents say of the cloud."""
+    if sources.tree is None:
+        return cloud_inspection.Known()
+    tree = sources.tree.deployment
+    return cloud_inspection.Known(
+        _defined(tree, release), lambda nodes: _configured(tree, nodes)
+    )
+
+
+def _defined(
+    tree: deployment.Deployment, release: release_model.Release
+) -> dict[str, alias_model.Alias]:
+    """Return the aliases of nova-api, by name."""
+    aliases: dict[str, alias_model.Alias] = {}
+    for process in tree.of_kind(configuration.API):
+        for setting in process.aliases:
+            if not setting.is_known:
+                continue
+            try:
+                alias = alias_model.parse(setting.text, release)
+            except exceptions.InvalidAlias:
+                # The check of the configuration reports it.
+                continue
+            aliases.setdefault(alias.name, alias)
+    return aliases
+
+
+def _configured(
+    tree: deployment.Deployment,
+    nodes: collections.abc.Iterable[cloud_state.ComputeNode],
+) -> cloud_state.Configured:
+    """Return what the configuration says of compute nodes."""
+    values = {
+        process.pci_in_placement
+        for process in tree.processes
+        if process.is_control_plane
+    } - {None}
+    with_specs = set()
+    for node in nodes:
+        for name in {node.name, node.service_host or node.name}:
+            for process in tree.computes_on(name):
+                if process.host is not None and process.device_specs:
+                    with_specs.add(node.name)
+    return cloud_state.Configured(
+        pci_in_placement=values.pop() if len(values) == 1 else None,
+        hosts_with_specs=frozenset(with_specs),
+    )
