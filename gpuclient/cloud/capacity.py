@@ -21,6 +21,7 @@ from openstack import connection
 from gpuclient.cloud.nova import aggregates
 from gpuclient.cloud.nova import hypervisors
 from gpuclient.cloud.placement import devices as placement_devices
+from gpuclient.cloud.placement import provider_lists
 from gpuclient.cloud.placement import reader as placement_reader
 from gpuclient.cloud import schema
 from gpuclient import exceptions
@@ -28,6 +29,16 @@ from gpuclient.model import capacity
 from gpuclient.model import demand as demand_model
 from gpuclient.model import inventory
 from gpuclient.model import partial_result
+
+
+@dataclasses.dataclass(frozen=True)
+class CloudHosts:
+    """All compute nodes of a cloud."""
+
+    #: Those that have PCI devices, with what they have for servers.
+    with_devices: tuple[capacity.HostCapacity, ...]
+    #: The others, without resources and traits.
+    others: tuple[capacity.HostCapacity, ...]
 
 
 def read_hosts(
@@ -41,6 +52,16 @@ def read_hosts(
     :raises gpuclient.exceptions.CloudError: Placement does not list devices,
         or Nova compute nodes.
     """
+    answer = read_all_hosts(cloud)
+    return partial_result.PartialResult(
+        answer.value.with_devices, answer.failures
+    )
+
+
+def read_all_hosts(
+    cloud: connection.Connection,
+) -> partial_result.PartialResult[CloudHosts]:
+    """Return all hosts; see :func:`read_hosts`, which costs the same."""
 
     @functools.cache
     def read_nodes() -> dict[str, hypervisors.Hypervisor]:
@@ -61,6 +82,7 @@ def read_hosts(
     def host(record: inventory.ComputeProvider) -> capacity.HostCapacity:
         node = nodes.get(record.name)
         service_host = None if node is None else node.service_host
+        missing = '' if node else 'Nova has no compute node with this name'
         return capacity.HostCapacity(
             node=record,
             service_host=service_host,
@@ -68,13 +90,22 @@ def read_hosts(
             aggregates=tuple(
                 group for group in groups if service_host in group.hosts
             ),
-            closed='Nova has no compute node with this name'
-            if node is None
-            else node.closed,
+            closed=missing if node is None else node.closed,
+            disabled='' if node is None else node.disabled,
+            down=missing if node is None else node.down,
         )
 
+    known = {record.name for record in answer.value.hosts}
     return partial_result.PartialResult(
-        tuple(host(record) for record in answer.value.hosts), answer.failures
+        CloudHosts(
+            tuple(host(record) for record in answer.value.hosts),
+            tuple(
+                host(inventory.ComputeProvider(node.uuid, node.name))
+                for node in nodes.values()
+                if node.name not in known
+            ),
+        ),
+        answer.failures,
     )
 
 
@@ -106,6 +137,7 @@ def check_units(
     cloud: connection.Connection,
     hosts: collections.abc.Sequence[capacity.HostCapacity],
     demands: collections.abc.Iterable[demand_model.Demand],
+    lists: provider_lists.ProviderLists | None = None,
 ) -> partial_result.PartialResult[tuple[capacity.HostCapacity, ...]]:
     """Return the hosts with the least and most units of one allocation.
 
@@ -113,8 +145,11 @@ def check_units(
     consumer may allocate. One request for each resource class asks for the
     largest amount of any demand. Of hosts that have it free but are not in the
     answer, the inventories are read.
+
+    :param lists: Lists of providers, to use again.
     """
-    reader = placement_reader.PlacementReader(cloud.placement)
+    lists = lists or provider_lists.ProviderLists(cloud.placement)
+    reader = lists.reader
     most: dict[str, int] = {}
     for demand in demands:
         for name, amount in demand.of_node.items():
@@ -131,15 +166,7 @@ def check_units(
         if not doubtful:
             continue
         try:
-            doubtful -= {
-                provider['uuid']
-                for provider in reader.get(
-                    '/resource_providers',
-                    'listing the providers with free units',
-                    {'resource_providers': [{'uuid': str}]},
-                    resources=f'{name}:{amount}',
-                )['resource_providers']
-            }
+            doubtful -= lists.with_free(name, amount)
             for host in reader.each(
                 lambda uuid: _with_units(reader, by_uuid[uuid]), doubtful
             ):

@@ -34,6 +34,7 @@ from gpuclient.model import release as release_model
 #: Metadata of aggregates that keep hosts for projects.
 _TENANTS = 'filter_tenant_id'
 _ZONE = 'availability_zone'
+_TRAIT = 'trait:'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,34 @@ class Aggregate:
     #: Names of compute services.
     hosts: frozenset[str]
     metadata: dict[str, str]
+    #: Id of the aggregate in Nova and in Placement; empty if not read.
+    uuid: str = ''
+
+    @property
+    def zone(self) -> str | None:
+        """The availability zone of its hosts, if it sets one."""
+        return self.metadata.get(_ZONE)
+
+    def isolating_traits(self) -> frozenset[str]:
+        """Return the traits that servers must require to get its hosts.
+
+        ``nova/scheduler/request_filter.py:isolate_aggregates``
+        """
+        return frozenset(
+            key.removeprefix(_TRAIT)
+            for key, value in self.metadata.items()
+            if key.startswith(_TRAIT) and value == 'required'
+        )
+
+    def is_of_project(self, project_id: str) -> bool:
+        """Return whether it is one to which a project may be limited.
+
+        ``nova/scheduler/request_filter.py:require_tenant_aggregate``
+        """
+        return any(
+            key.startswith(_TENANTS) and value == project_id
+            for key, value in self.metadata.items()
+        )
 
     def tenants(self) -> frozenset[str]:
         """Return the ids of the projects that it is reserved for."""
@@ -67,6 +96,10 @@ class HostCapacity:
     #: Why Nova schedules no server to it, ``nova-compute is disabled``; empty
     #: if it does.
     closed: str = ''
+    #: Why its compute service is not enabled, and why it is not up; empty if
+    #: it is.
+    disabled: str = ''
+    down: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +149,7 @@ def refusal(
     if unwanted:
         return f'trait {", ".join(sorted(unwanted))}'
     if zone is not None and zone not in {
-        aggregate.metadata.get(_ZONE) for aggregate in host.aggregates
+        aggregate.zone for aggregate in host.aggregates
     }:
         return f'not in availability zone {zone}'
     return ''
@@ -134,19 +167,14 @@ def condition(
     """
     for aggregate in host.aggregates:
         # nova/scheduler/request_filter.py:isolate_aggregates
-        for key, value in aggregate.metadata.items():
-            trait = key.removeprefix('trait:')
-            if (
-                trait != key
-                and value == 'required'
-                and trait not in wanted.all_required
-            ):
-                return (
-                    f'aggregate {aggregate.name} is isolated for servers that '
-                    f'require {trait}: its hosts are excluded if '
-                    f'nova-scheduler has '
-                    f'[scheduler]enable_isolated_aggregate_filtering = True'
-                )
+        traits = aggregate.isolating_traits() - wanted.all_required
+        if traits:
+            return (
+                f'aggregate {aggregate.name} is isolated for servers that '
+                f'require {min(traits)}: its hosts are excluded if '
+                f'nova-scheduler has '
+                f'[scheduler]enable_isolated_aggregate_filtering = True'
+            )
     for aggregate in host.aggregates:
         # nova/scheduler/filters/aggregate_multitenancy_isolation.py
         tenants = aggregate.tenants()
@@ -168,21 +196,22 @@ def condition(
 def _own_aggregates(
     hosts: collections.abc.Iterable[HostCapacity], project_id: str
 ) -> frozenset[str]:
-    """Return the aggregates to which a project may be limited.
-
-    ``nova/scheduler/request_filter.py:require_tenant_aggregate``
-    """
+    """Return the aggregates to which a project may be limited."""
     return frozenset(
         aggregate.name
         for host in hosts
         for aggregate in host.aggregates
-        for key, value in aggregate.metadata.items()
-        if key.startswith(_TENANTS) and value == project_id
+        if aggregate.is_of_project(project_id)
     )
 
 
-def fit(host: HostCapacity, wanted: demand_model.Demand) -> Fit:
-    """Return how many more servers fit on a host."""
+def fit(
+    host: HostCapacity, wanted: demand_model.Demand, *, whole: bool = True
+) -> Fit:
+    """Return how many more servers fit on a host.
+
+    :param whole: Whether it is all that a server requests, not only a part.
+    """
     limits: dict[str, int] = {}
     of_node, requests = _split(host, wanted, limits)
     isolate = wanted.isolate and not any(
@@ -191,7 +220,7 @@ def fit(host: HostCapacity, wanted: demand_model.Demand) -> Fit:
     for name, amount in of_node.items():
         resource = host.node.resource(name)
         limits[name] = 0 if resource is None else resource.fits(amount)
-    if not of_node:
+    if not of_node and whole:
         # nova/scheduler/manager.py:_schedule looks for the allocation of the
         # compute node among the candidates.
         limits['no resource of the compute node is requested'] = 0
@@ -257,9 +286,10 @@ def _split(
     return dict(of_node), requests
 
 
-def _matches(
+def matches(
     device: inventory.Device, request: demand_model.DeviceRequest
 ) -> bool:
+    """Return whether a device has the class and traits of a request."""
     # A PCI device has one class; see nova/compute/pci_placement_translator.py.
     return (
         device.resource_class == request.resource_class
@@ -293,7 +323,7 @@ def _most(
         users = tuple(
             number
             for number, request in enumerate(requests)
-            if free >= request.units and _matches(device, request)
+            if free >= request.units and matches(device, request)
         )
         if users:
             pools.setdefault(users, []).append(free // block)

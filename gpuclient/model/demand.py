@@ -14,8 +14,8 @@
 
 This follows ``nova/scheduler/utils.py:ResourceRequest.from_request_spec`` and
 ``nova/objects/request_spec.py:generate_request_groups_from_pci_requests``, for
-an image without properties. :attr:`Demand.at_most` has what Nova matches
-besides, on the host or by options that no API shows.
+an image without properties unless one is given. :attr:`Demand.at_most` has
+what Nova matches besides, on the host or by options that no API shows.
 """
 
 import collections.abc
@@ -28,6 +28,7 @@ from gpuclient.model import boolean
 from gpuclient.model import boot_validation
 from gpuclient.model import catalogue
 from gpuclient.model import flavor as flavor_model
+from gpuclient.model import image as image_model
 from gpuclient.model import nova_changes
 from gpuclient.model import release as release_model
 
@@ -129,6 +130,10 @@ class Demand:
     #: Traits that any request group requires, which include hosts in an
     #: aggregate that is isolated for them.
     all_required: frozenset[str] = frozenset()
+    #: Traits of :attr:`required` that the image requires.
+    of_image: frozenset[str] = frozenset()
+    #: The ``group_policy`` of the flavor, if it is valid.
+    group_policy: str | None = None
 
     @property
     def of_node(self) -> dict[str, int]:
@@ -175,19 +180,44 @@ def demand(
     flavor: flavor_model.Flavor,
     aliases: collections.abc.Mapping[str, alias_model.Alias],
     *,
+    image: image_model.Image | None = None,
+    volume_backed: bool = False,
     release: release_model.Release | None = None,
 ) -> Demand:
     """Return what Nova requests for a server of a flavor.
 
     :param aliases: Definitions of aliases, by name.
+    :param image: The image of the server; one without properties by default.
+    :param volume_backed: Whether the root disk is a volume.
     :param release: The release of Nova; the newest by default.
     :raises gpuclient.exceptions.NotFound: The flavor requests an alias that
         has no definition.
     """
     release = release or release_model.newest()
+    if image is not None:
+        try:
+            flavor = image_model.merge(flavor, image)
+        except exceptions.InvalidValue as exc:
+            reason = f'nova-api refuses the flavor with this image: {exc}'
+            return Demand({}, (), refusal=reason)
+    if volume_backed:
+        flavor = dataclasses.replace(flavor, disk=0)
     validated = boot_validation.validate(flavor, release)
     if validated.refusal is not None:
         return Demand({}, (), refusal=str(validated.refusal))
+    return dataclasses.replace(
+        _demand(flavor, aliases, validated, release),
+        of_image=frozenset() if image is None else image.traits,
+    )
+
+
+def _demand(
+    flavor: flavor_model.Flavor,
+    aliases: collections.abc.Mapping[str, alias_model.Alias],
+    validated: boot_validation.Validated,
+    release: release_model.Release,
+) -> Demand:
+    """Return what Nova requests for a flavor that it accepts."""
     specs = boot_validation.read_specs(flavor.extra_specs or {}, release)
     groups = _groups(specs)
     own = groups.setdefault('', _Group())
@@ -229,6 +259,7 @@ def demand(
             *(request.traits for request in devices),
             *(group.required for group in groups.values()),
         ),
+        group_policy=policy if policy in ('none', 'isolate') else None,
     )
 
 

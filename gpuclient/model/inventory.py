@@ -197,6 +197,8 @@ class Server:
     #: Extra specs of the flavor that it booted with; None if policy hides
     #: them.
     extra_specs: dict[str, str] | None = None
+    #: The flavor that it booted with; None if Nova does not return it whole.
+    flavor: flavor_model.Flavor | None = None
 
 
 @dataclasses.dataclass(frozen=True)

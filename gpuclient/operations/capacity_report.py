@@ -32,7 +32,8 @@ from gpuclient.model import release as release_model
 
 _Hosts = tuple[capacity.HostCapacity, ...]
 _Documents = tuple[alias_documents.AliasDocument, ...]
-_Aliases = dict[str, alias_model.Alias]
+#: By name.
+Aliases = dict[str, alias_model.Alias]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class CapacityReport:
 
     hosts: _Hosts
     #: By name.
-    aliases: _Aliases
+    aliases: Aliases
     #: Names of aliases that servers showed, not files.
     inferred: frozenset[str]
     forecasts: tuple[capacity.Forecast, ...]
@@ -100,7 +101,7 @@ class _Forecaster:
 
     flavors: collections.abc.Collection[flavor_model.Flavor]
     documents: _Documents
-    aliases: _Aliases
+    aliases: Aliases
     inferred: frozenset[str]
     project_id: str | None
     zone: str | None
@@ -177,15 +178,15 @@ def read(
     except exceptions.Forbidden as exc:
         raise usage.hidden(exc) from exc
     failures = list(answer.failures)
-    defined = _defined(documents)
+    known = defined(documents)
     requested = {name for flavor in flavors for name in flavor.aliases or {}}
-    inferred = _infer(
-        cloud, requested - set(defined), answer.value, servers, failures
+    inferred = infer(
+        cloud, requested - set(known), answer.value, servers, failures
     )
     forecaster = _Forecaster(
         flavors,
         documents,
-        {**inferred, **defined},
+        {**inferred, **known},
         frozenset(inferred),
         project_id,
         zone,
@@ -211,7 +212,8 @@ def read(
     )
 
 
-def _defined(documents: _Documents) -> _Aliases:
+def defined(documents: _Documents) -> Aliases:
+    """Return the aliases that files define, by name."""
     return {
         defined.alias.name: defined.alias
         for document in documents
@@ -219,13 +221,13 @@ def _defined(documents: _Documents) -> _Aliases:
     }
 
 
-def _infer(
+def infer(
     cloud: connection.Connection,
     names: set[str],
     hosts: _Hosts,
     servers: collections.abc.Sequence[inventory.Server] | None,
     failures: list[partial_result.Failure],
-) -> _Aliases:
+) -> Aliases:
     """Return the definitions of aliases that servers show."""
     devices = [device for host in hosts for device in host.devices]
     try:

@@ -19,6 +19,10 @@ from gpuclient.cloud import schema
 from gpuclient.model import capacity
 
 
+#: The first microversion with the id of each aggregate.
+_WITH_UUID = '2.41'
+
+
 def list_aggregates(
     compute: _proxy.Proxy,
 ) -> tuple[capacity.Aggregate, ...]:
@@ -32,9 +36,15 @@ def list_aggregates(
         'listing host aggregates',
         {
             'aggregates': [
-                {'name': str, 'hosts': [str], 'metadata': schema.Map(str)}
+                {
+                    'name': str,
+                    'uuid': schema.Optional(str),
+                    'hosts': [str],
+                    'metadata': schema.Map(str),
+                }
             ]
         },
+        microversion=_WITH_UUID,
     )['aggregates']
     return tuple(
         capacity.Aggregate(
@@ -42,6 +52,7 @@ def list_aggregates(
             hosts=frozenset(record['hosts']),
             # These include the availability zone.
             metadata=dict(record['metadata']),
+            uuid=record.get('uuid') or '',
         )
         for record in records
     )

@@ -27,6 +27,7 @@ from gpuclient import exceptions
 _WITH_SERVICE = '2.53'
 _TEXT = schema.Optional(str)
 _HYPERVISOR: dict[str, schema.Shape] = {
+    'id': schema.OneOf((int, str)),
     'hypervisor_hostname': str,
     'status': _TEXT,
     'state': _TEXT,
@@ -50,6 +51,8 @@ class Hypervisor:
     disabled_reason: str | None = None
     #: The memory that the virt driver found; None where it is not known.
     memory_mb: int | None = None
+    #: Id of the compute node, which is that of its resource provider.
+    uuid: str = ''
 
     @property
     def closed(self) -> str:
@@ -57,11 +60,19 @@ class Hypervisor:
 
         ``nova/scheduler/filters/compute_filter.py``
         """
-        if not self.enabled:
-            reason = (
-                f': {self.disabled_reason}' if self.disabled_reason else ''
-            )
-            return f'nova-compute is disabled{reason}'
+        return self.disabled or self.down
+
+    @property
+    def disabled(self) -> str:
+        """Why its service is not enabled; empty if it is."""
+        if self.enabled:
+            return ''
+        reason = f': {self.disabled_reason}' if self.disabled_reason else ''
+        return f'nova-compute is disabled{reason}'
+
+    @property
+    def down(self) -> str:
+        """Why its service is not up; empty if it is."""
         return '' if self.up else 'nova-compute is down'
 
 
@@ -88,6 +99,7 @@ def list_hypervisors(
             up=record.get('state') == 'up',
             disabled_reason=service.get('disabled_reason'),
             memory_mb=record.get('memory_mb'),
+            uuid=str(record['id']),
         )
 
 

@@ -22,12 +22,15 @@ from gpuclient.cloud.nova import version
 from gpuclient.cloud import request
 from gpuclient.cloud import schema
 from gpuclient import exceptions
+from gpuclient.model import flavor as flavor_model
 from gpuclient.model import inventory
 
 #: The first microversion with the flavor that a server booted with, including
 #: extra specs if policy allows.
 FLAVOR_EMBEDDED = '2.47'
 _TEXT = schema.Optional(str)
+#: Of the flavor that a server booted with.
+_SIZES = ('vcpus', 'ram', 'disk', 'ephemeral', 'swap')
 _SERVER: dict[str, schema.Shape] = {
     'name': str,
     'status': str,
@@ -39,6 +42,7 @@ _SERVER: dict[str, schema.Shape] = {
         {
             'original_name': _TEXT,
             'extra_specs': schema.Optional(schema.Map(str)),
+            **dict.fromkeys(_SIZES, schema.Optional(int)),
         }
     ),
 }
@@ -137,4 +141,20 @@ def _server(record: dict[str, typing.Any]) -> inventory.Server:
         host=record.get('OS-EXT-SRV-ATTR:hypervisor_hostname'),
         flavor_name=flavor.get('original_name'),
         extra_specs=flavor.get('extra_specs'),
+        flavor=_flavor(flavor),
+    )
+
+
+def _flavor(record: dict[str, typing.Any]) -> flavor_model.Flavor | None:
+    """Return the flavor that a server booted with; None if it is not whole."""
+    sizes = {name: record.get(name) for name in _SIZES}
+    name = record.get('original_name')
+    if name is None or None in (sizes['vcpus'], sizes['ram'], sizes['disk']):
+        return None
+    return flavor_model.Flavor(
+        id='',
+        name=name,
+        is_public=False,
+        extra_specs=record.get('extra_specs'),
+        **{name: size or 0 for name, size in sizes.items()},
     )

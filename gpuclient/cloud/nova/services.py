@@ -15,9 +15,12 @@
 from openstack.compute.v2 import _proxy
 
 from gpuclient.cloud import request
+from gpuclient.cloud import schema
 from gpuclient.model import cloud_state
 
 COMPUTE = 'nova-compute'
+#: The first microversion with ``forced_down`` for these parameters.
+_FORCED_DOWN = '2.53'
 
 
 def list_control_services(
@@ -39,4 +42,22 @@ def list_control_services(
         )
         for record in records
         if record['binary'] != COMPUTE
+    )
+
+
+def forced_down(compute: _proxy.Proxy) -> frozenset[str]:
+    """Return the hosts whose compute service is forced down.
+
+    :raises gpuclient.exceptions.CloudError: With the server's message.
+    """
+    records = request.get(
+        compute,
+        '/os-services',
+        'listing compute services',
+        {'services': [{'host': str, 'forced_down': schema.Optional(bool)}]},
+        microversion=_FORCED_DOWN,
+        binary=COMPUTE,
+    )['services']
+    return frozenset(
+        record['host'] for record in records if record.get('forced_down')
     )

@@ -1,0 +1,85 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Images of Glance."""
+
+import typing
+import urllib.parse
+
+from openstack import connection
+
+from gpuclient.cloud import request
+from gpuclient.cloud import schema
+from gpuclient import exceptions
+from gpuclient.model import image as image_model
+
+_IMAGE: dict[str, schema.Shape] = {
+    'id': str,
+    'name': schema.Optional(str),
+    'disk_format': schema.Optional(str),
+    'min_ram': schema.Optional(int),
+    'min_disk': schema.Optional(int),
+}
+
+
+def find_image(
+    cloud: connection.Connection, name_or_id: str
+) -> image_model.Image:
+    """Return the image with an ID or a name, in this order.
+
+    :raises gpuclient.exceptions.CloudError: There is none, or more than one.
+    """
+    action = f'finding image {name_or_id!r}'
+    try:
+        return _image(
+            request.get(
+                cloud.image,
+                f'/images/{urllib.parse.quote(name_or_id, safe="")}',
+                action,
+                _IMAGE,
+            )
+        )
+    except exceptions.CloudError as exc:
+        if exc.status not in (400, 404):
+            raise
+    records = request.get(
+        cloud.image,
+        '/images',
+        action,
+        {'images': [_IMAGE]},
+        name=name_or_id,
+    )['images']
+    if len(records) > 1:
+        raise exceptions.Ambiguous(
+            f'{len(records)} images have the name {name_or_id!r}: use the ID'
+        )
+    if not records:
+        raise exceptions.NotFound(
+            f'No image has the name or ID {name_or_id!r}'
+        )
+    return _image(records[0])
+
+
+def _image(record: dict[str, typing.Any]) -> image_model.Image:
+    return image_model.Image(
+        id=record['id'],
+        name=record.get('name') or record['id'],
+        # Properties are beside the fields of the image.
+        properties={
+            key: value
+            for key, value in record.items()
+            if isinstance(value, str) and key not in _IMAGE
+        },
+        disk_format=record.get('disk_format'),
+        min_ram=record.get('min_ram') or 0,
+        min_disk=record.get('min_disk') or 0,
+    )

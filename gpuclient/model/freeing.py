@@ -1,0 +1,378 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What has to go so that a host fits a request: servers, reserved devices,
+disabled compute services.
+
+Each *way* is a minimal set of actions on one host; the cheapest are those that
+disturb no server.
+"""
+
+import collections.abc
+import dataclasses
+import enum
+import itertools
+
+from gpuclient.model import capacity
+from gpuclient.model import explanation
+from gpuclient.model import inventory
+
+_DISABLED = 'COMPUTE_STATUS_DISABLED'
+#: Actions on one host that are tried together.
+_SIZE = 3
+#: Actions on one host that are combined.
+_COMBINED = 24
+#: Ways of one host that are returned.
+_WAYS = 8
+
+
+class ActionKind(enum.StrEnum):
+    """What an action does."""
+
+    RELEASE_DEVICE = 'release device'
+    ENABLE_SERVICE = 'enable service'
+    START_SERVICE = 'start service'
+    REMOVE_ALLOCATION = 'remove allocation'
+    REMOVE_SERVER = 'remove server'
+
+
+#: What a kind of action costs, to compare ways.
+_COSTS = {
+    ActionKind.RELEASE_DEVICE: 1,
+    ActionKind.ENABLE_SERVICE: 1,
+    ActionKind.REMOVE_ALLOCATION: 2,
+    ActionKind.START_SERVICE: 3,
+    ActionKind.REMOVE_SERVER: 10,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Action:
+    """A change of a cloud."""
+
+    kind: ActionKind
+    #: Hypervisor hostname.
+    host: str
+    #: Id of the server, of the resource provider of the device, or name of
+    #: the compute service.
+    target: str
+    #: ``server train-1``, ``device 0000:04:00.0``
+    name: str
+    #: Units of devices that it frees.
+    devices: int = 0
+
+    @property
+    def cost(self) -> int:
+        return _COSTS[self.kind] + (
+            self.devices if self.kind is ActionKind.REMOVE_SERVER else 0
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """Actions that together let a host fit a request."""
+
+    host: str
+    actions: tuple[Action, ...]
+
+    @property
+    def cost(self) -> int:
+        return sum(action.cost for action in self.actions)
+
+
+@dataclasses.dataclass(frozen=True)
+class Holder:
+    """A consumer of resources of a host: a server or an allocation."""
+
+    uuid: str
+    name: str
+    #: Whether Nova has the server.
+    is_server: bool
+    #: Units by resource class of the compute node.
+    resources: dict[str, int]
+    #: Units by the id of the provider of a device.
+    devices: dict[str, int]
+
+
+#: Returns the evaluation of other hosts for the same request.
+Evaluate = collections.abc.Callable[
+    [tuple[capacity.HostCapacity, ...]], explanation.Evaluation
+]
+
+
+def empty(host: capacity.HostCapacity) -> capacity.HostCapacity:
+    """Return a host without servers and reserved devices, in service."""
+    return dataclasses.replace(
+        _in_service(host),
+        node=dataclasses.replace(
+            host.node,
+            resources=None
+            if host.node.resources is None
+            else tuple(
+                dataclasses.replace(resource, used=0)
+                for resource in host.node.resources
+            ),
+            traits=_enabled_traits(host),
+        ),
+        devices=tuple(
+            device
+            if device.total is None
+            else dataclasses.replace(device, used=0, reserved=0)
+            for device in host.devices
+        ),
+    )
+
+
+def _enabled_traits(host: capacity.HostCapacity) -> tuple[str, ...]:
+    return tuple(trait for trait in host.node.traits if trait != _DISABLED)
+
+
+def _in_service(host: capacity.HostCapacity) -> capacity.HostCapacity:
+    return dataclasses.replace(
+        host,
+        closed='' if host.disabled or host.down else host.closed,
+        disabled='',
+        down='' if host.service_host is not None else host.down,
+        node=dataclasses.replace(host.node, traits=_enabled_traits(host)),
+    )
+
+
+def near(
+    hosts: collections.abc.Iterable[capacity.HostCapacity],
+    evaluate: Evaluate,
+    most: int,
+) -> tuple[capacity.HostCapacity, ...]:
+    """Return hosts that would fit a request if they were empty.
+
+    :param most: Number of hosts; those that lack least come first.
+    """
+    hosts = tuple(host for host in hosts if host.node.resources is not None)
+    if not hosts:
+        return ()
+    fitting = {
+        host.node.uuid for host in evaluate(tuple(map(empty, hosts))).fitting
+    }
+    actual = evaluate(hosts)
+
+    def distance(host: capacity.HostCapacity) -> tuple[int, int, int, str]:
+        totals = inventory.totals(host.devices)
+        return (
+            bool(host.down),
+            len(actual.failing[host.node.uuid]),
+            -totals.free - totals.reserved,
+            host.node.name,
+        )
+
+    return tuple(
+        sorted(
+            (host for host in hosts if host.node.uuid in fitting), key=distance
+        )[:most]
+    )
+
+
+def ways(
+    host: capacity.HostCapacity,
+    holders: collections.abc.Sequence[Holder],
+    evaluate: Evaluate,
+) -> tuple[Way, ...]:
+    """Return the cheapest ways to let a host fit, each of them minimal.
+
+    :param holders: The consumers of resources of the host.
+    """
+    return _Search(host, holders, evaluate).run()
+
+
+class _Search:
+    def __init__(
+        self,
+        host: capacity.HostCapacity,
+        holders: collections.abc.Sequence[Holder],
+        evaluate: Evaluate,
+    ) -> None:
+        self._evaluate = evaluate
+        self._host = host
+        self._holders = {holder.uuid: holder for holder in holders}
+        self._service = tuple(self._service_actions())
+        self._free = tuple(
+            sorted(
+                (*self._releases(), *self._removals()),
+                key=lambda action: (action.cost, action.name),
+            )
+        )
+
+    def run(self) -> tuple[Way, ...]:
+        if self._fits(self._service):
+            return (self._way(self._service),)
+        if not self._fits((*self._service, *self._free)):
+            return ()
+        helpful = self._helpful()
+        for size in range(1, _SIZE + 1):
+            found = [
+                chosen
+                for chosen in itertools.combinations(helpful, size)
+                if self._fits((*self._service, *chosen))
+            ]
+            if found:
+                ranked = sorted(
+                    (self._way((*self._service, *chosen)) for chosen in found),
+                    key=lambda way: way.cost,
+                )
+                return tuple(ranked[:_WAYS])
+        return (self._way((*self._service, *self._many())),)
+
+    def _helpful(self) -> tuple[Action, ...]:
+        """Return actions that free what the host lacks, the cheapest first.
+
+        An action of the last resort is one without which all others do.
+        """
+        classes = self._lacking()
+        return tuple(
+            action for action in self._free if self._frees(action, classes)
+        )[:_COMBINED]
+
+    def _lacking(self) -> frozenset[str]:
+        """Return the classes that take part in failing conditions."""
+        result = self._evaluate((self._changed(self._service),))
+        numbers = frozenset().union(*result.failing[self._host.node.uuid])
+        return frozenset(
+            name
+            for number in numbers
+            if (part := result.conditions[number].part) is not None
+            for name in part.classes
+            | ({'VCPU'} if part.vcpus_in_place_of_pcpus else frozenset())
+        )
+
+    def _frees(self, action: Action, classes: frozenset[str]) -> bool:
+        holder = self._holders.get(action.target)
+        if holder is None:
+            uuids = {action.target}
+        else:
+            uuids = set(holder.devices)
+            if classes & holder.resources.keys():
+                return True
+        return any(
+            device.uuid in uuids and device.resource_class in classes
+            for device in self._host.devices
+        )
+
+    def _many(self) -> tuple[Action, ...]:
+        """Return a minimal set of many actions, the dearest left out first."""
+        chosen = list(self._free)
+        for action in reversed(self._free):
+            fewer = [other for other in chosen if other is not action]
+            if self._fits((*self._service, *fewer)):
+                chosen = fewer
+        return tuple(chosen)
+
+    def _way(self, actions: tuple[Action, ...]) -> Way:
+        return Way(self._host.node.name, actions)
+
+    def _service_actions(self) -> collections.abc.Iterator[Action]:
+        host = self._host
+        service = host.service_host or host.node.name
+        if host.disabled or _DISABLED in host.node.traits:
+            yield Action(
+                ActionKind.ENABLE_SERVICE,
+                host.node.name,
+                service,
+                f'compute service {service}',
+            )
+        if host.down and host.service_host is not None:
+            yield Action(
+                ActionKind.START_SERVICE,
+                host.node.name,
+                service,
+                f'compute service {service}',
+            )
+
+    def _releases(self) -> collections.abc.Iterator[Action]:
+        for device in self._host.devices:
+            if device.reserved and (device.total or 0) > (device.used or 0):
+                yield Action(
+                    ActionKind.RELEASE_DEVICE,
+                    self._host.node.name,
+                    device.uuid,
+                    f'device {device.address or device.name}',
+                    devices=device.reserved,
+                )
+
+    def _removals(self) -> collections.abc.Iterator[Action]:
+        for holder in self._holders.values():
+            yield Action(
+                ActionKind.REMOVE_SERVER
+                if holder.is_server
+                else ActionKind.REMOVE_ALLOCATION,
+                self._host.node.name,
+                holder.uuid,
+                f'{"server" if holder.is_server else "consumer"} '
+                f'{holder.name}',
+                devices=sum(holder.devices.values()),
+            )
+
+    def _fits(self, actions: collections.abc.Iterable[Action]) -> bool:
+        changed = self._changed(actions)
+        return bool(self._evaluate((changed,)).fitting)
+
+    def _changed(
+        self, actions: collections.abc.Iterable[Action]
+    ) -> capacity.HostCapacity:
+        """Return the host after some actions."""
+        host = self._host
+        released: set[str] = set()
+        freed: dict[str, int] = {}
+        units: dict[str, int] = {}
+        for action in actions:
+            if action.kind is ActionKind.ENABLE_SERVICE:
+                host = dataclasses.replace(
+                    host,
+                    disabled='',
+                    closed='' if host.closed == host.disabled else host.closed,
+                    node=dataclasses.replace(
+                        host.node, traits=_enabled_traits(host)
+                    ),
+                )
+            elif action.kind is ActionKind.START_SERVICE:
+                host = dataclasses.replace(host, down='')
+            elif action.kind is ActionKind.RELEASE_DEVICE:
+                released.add(action.target)
+            else:
+                holder = self._holders[action.target]
+                for name, amount in holder.resources.items():
+                    units[name] = units.get(name, 0) + amount
+                for uuid, amount in holder.devices.items():
+                    freed[uuid] = freed.get(uuid, 0) + amount
+        return dataclasses.replace(
+            host,
+            node=dataclasses.replace(
+                host.node,
+                resources=None
+                if host.node.resources is None
+                else tuple(
+                    dataclasses.replace(
+                        resource,
+                        used=resource.used
+                        - units.get(resource.resource_class, 0),
+                    )
+                    for resource in host.node.resources
+                ),
+            ),
+            devices=tuple(
+                dataclasses.replace(
+                    device,
+                    used=max(0, (device.used or 0) - freed[device.uuid])
+                    if device.uuid in freed
+                    else device.used,
+                    reserved=0 if device.uuid in released else device.reserved,
+                )
+                for device in host.devices
+            ),
+        )

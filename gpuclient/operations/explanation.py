@@ -1,0 +1,509 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Why a server gets no host: the conditions, and what would change it.
+
+:func:`explain_flavor` returns an :class:`Explanation`, records that other
+commands can use:
+
+* ``explanation.evaluation.conditions``: what Nova requests;
+* ``explanation.evaluation.conflicts``: minimal sets that no host meets;
+* ``explanation.suggestions``: changes with which a host fits, the cheapest
+  first. Each is a :class:`Suggestion` with either actions on a host
+  (:class:`gpuclient.model.freeing.Action`) or a condition to give up.
+"""
+
+import collections.abc
+import dataclasses
+import typing
+
+from openstack import connection
+
+from gpuclient.cloud import capacity as cloud_capacity
+from gpuclient.cloud import explanation as cloud_explanation
+from gpuclient.cloud import glance
+from gpuclient.cloud.nova import flavors as nova_flavors
+from gpuclient.cloud.nova import servers as nova_servers
+from gpuclient.cloud.placement import owners
+from gpuclient.cloud import usage
+from gpuclient.documents import aliases as alias_documents
+from gpuclient import exceptions
+from gpuclient.model import capacity
+from gpuclient.model import demand as demand_model
+from gpuclient.model import explanation
+from gpuclient.model import explanation_text
+from gpuclient.model import flavor as flavor_model
+from gpuclient.model import freeing
+from gpuclient.model import image as image_model
+from gpuclient.model import inventory
+from gpuclient.model import partial_result
+from gpuclient.model import placement_request
+from gpuclient.model import release as release_model
+from gpuclient.model import scheduler_options
+from gpuclient.operations import capacity_report
+from gpuclient.operations import scheduler_settings
+
+T = typing.TypeVar('T')
+
+#: Hosts of which servers are read, to say which one would have to go.
+_NEAR = 5
+#: Suggestions that are returned.
+_SUGGESTIONS = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a user asks to be explained."""
+
+    #: Configuration files.
+    files: tuple[str, ...] = ()
+    project_id: str | None = None
+    #: Name or id.
+    image: str | None = None
+    zone: str | None = None
+    host: str | None = None
+    volume_backed: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """A change with which a server of the flavor gets a host."""
+
+    #: What to do, in words.
+    text: str
+    #: Hypervisor hostnames of the hosts that fit then.
+    hosts: tuple[str, ...]
+    #: Actions on the one host; empty for a condition to give up.
+    actions: tuple[freeing.Action, ...] = ()
+    #: The condition of the request to give up.
+    condition: explanation.Condition | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class PlacementAnswer:
+    """The hosts that Placement itself returns for the request."""
+
+    #: None if Placement was not asked.
+    agrees: bool | None
+    #: Why it was not asked, or how its answer differs; empty if it agrees.
+    note: str
+    #: Hypervisor hostnames, sorted; ids of hosts that are not known.
+    hosts: tuple[str, ...] = ()
+    candidates: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """Why a server gets a host or not."""
+
+    flavor: flavor_model.Flavor
+    image: image_model.Image | None
+    evaluation: explanation.Evaluation
+    suggestions: tuple[Suggestion, ...]
+    placement: PlacementAnswer
+    #: What the result rests on.
+    notes: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        return bool(self.evaluation.fitting)
+
+    @property
+    def cause(self) -> str:
+        """One sentence."""
+        return explanation_text.cause(self.evaluation)
+
+
+def explain_flavor(
+    cloud: connection.Connection,
+    name_or_id: str,
+    request: Request,
+    release: release_model.Release,
+) -> partial_result.PartialResult[Explanation]:
+    """Explain why a new server of a flavor gets a host or not.
+
+    :raises gpuclient.exceptions.GPUError: There is no such flavor, image,
+        availability zone or host; the definition of an alias is not known; or
+        Placement does not list devices for this user.
+    """
+    flavor = nova_flavors.find_flavor(cloud.compute, name_or_id)
+    if flavor.extra_specs is None:
+        raise exceptions.Forbidden(
+            f'Nova does not show the properties of flavor {flavor.name!r} to '
+            'this user (policy os_compute_api:os-flavor-extra-specs:index): '
+            'what it requests is not known'
+        )
+    image = (
+        None
+        if request.image is None
+        else glance.find_image(cloud, request.image)
+    )
+    return _Reader(cloud, request, release).explain(flavor, image)
+
+
+class _Reader:
+    """Reads what one explanation needs."""
+
+    def __init__(
+        self,
+        cloud: connection.Connection,
+        request: Request,
+        release: release_model.Release,
+    ) -> None:
+        self._cloud = cloud
+        self._request = request
+        self._release = release
+        self._failures: list[partial_result.Failure] = []
+
+    def explain(
+        self,
+        flavor: flavor_model.Flavor,
+        image: image_model.Image | None,
+    ) -> partial_result.PartialResult[Explanation]:
+        documents = alias_documents.read_all(self._request.files)
+        options = scheduler_settings.read(self._request.files)
+        zone = self._request.zone
+        if zone is not None:
+            zone = cloud_capacity.restricting_zone(self._cloud, zone)
+        try:
+            hosts = self._add(cloud_capacity.read_all_hosts(self._cloud))
+        except exceptions.Forbidden as exc:
+            raise usage.hidden(exc) from exc
+        restrictions = explanation.Restrictions(
+            self._request.project_id, zone, self._host(hosts)
+        )
+        defined = capacity_report.defined(documents)
+        inferred = capacity_report.infer(
+            self._cloud,
+            set(flavor.aliases or {}) - set(defined),
+            hosts.with_devices,
+            None,
+            self._failures,
+        )
+        wanted = self._demand(flavor, image, {**inferred, **defined}, options)
+        facts = self._add(
+            cloud_explanation.read_facts(
+                self._cloud, hosts, wanted, self._release
+            )
+        )
+
+        def evaluate(
+            hosts: tuple[capacity.HostCapacity, ...],
+        ) -> explanation.Evaluation:
+            return explanation.evaluate(
+                wanted,
+                dataclasses.replace(facts, hosts=hosts),
+                restrictions,
+                options,
+            )
+
+        evaluation = evaluate(facts.hosts)
+        return partial_result.PartialResult(
+            Explanation(
+                flavor,
+                image,
+                evaluation,
+                self._suggestions(evaluation, evaluate),
+                self._ask_placement(evaluation, restrictions, options),
+                tuple(
+                    f'Alias {name} is assumed to request '
+                    f'{inferred[name].resource_class}, the class of devices '
+                    'of servers that booted with it'
+                    for name in sorted(inferred)
+                ),
+            ),
+            tuple(self._failures),
+        )
+
+    def _add(self, answer: partial_result.PartialResult[T]) -> T:
+        self._failures += answer.failures
+        return answer.value
+
+    def _host(self, hosts: cloud_capacity.CloudHosts) -> str | None:
+        name = self._request.host
+        if name is not None and not any(
+            name in (host.node.name, host.service_host)
+            for host in (*hosts.with_devices, *hosts.others)
+        ):
+            raise exceptions.NotFound(
+                f'The cloud has no compute host {name!r}'
+            )
+        return name
+
+    def _demand(
+        self,
+        flavor: flavor_model.Flavor,
+        image: image_model.Image | None,
+        aliases: capacity_report.Aliases,
+        options: scheduler_options.SchedulerOptions,
+    ) -> demand_model.Demand:
+        try:
+            wanted = demand_model.demand(
+                flavor,
+                aliases,
+                image=image,
+                volume_backed=self._request.volume_backed,
+                release=self._release,
+            )
+        except exceptions.NotFound as exc:
+            reason = demand_model.refused_by_placement(flavor)
+            if not reason:
+                raise exceptions.NotFound(
+                    f'Flavor {flavor.name!r}: {exc}'
+                ) from exc
+            wanted = demand_model.Demand({}, (), refusal=reason)
+        if options.no_pcpu_fallback:
+            wanted = dataclasses.replace(wanted, vcpus_in_place_of_pcpus=0)
+        return wanted
+
+    def _suggestions(
+        self, evaluation: explanation.Evaluation, evaluate: freeing.Evaluate
+    ) -> tuple[Suggestion, ...]:
+        """Return changes with which a host fits, the cheapest first."""
+        if evaluation.fitting or evaluation.wanted.refusal:
+            return ()
+        near = freeing.near(evaluation.facts.hosts, evaluate, _NEAR)
+        holders = self._holders(near)
+        ways = sorted(
+            (
+                way
+                for host in near
+                for way in freeing.ways(
+                    host, holders[host.node.uuid], evaluate
+                )
+            ),
+            key=lambda way: (way.cost, way.host),
+        )
+        return (
+            *(
+                Suggestion(
+                    explanation_text.way(evaluation, way),
+                    (way.host,),
+                    way.actions,
+                )
+                for way in ways[:_SUGGESTIONS]
+            ),
+            *_conditions_to_give_up(evaluation),
+        )
+
+    def _holders(
+        self, hosts: tuple[capacity.HostCapacity, ...]
+    ) -> dict[str, list[freeing.Holder]]:
+        """Return the consumers of resources of hosts, by the host's id."""
+        holders: dict[str, list[freeing.Holder]] = {
+            host.node.uuid: [] for host in hosts
+        }
+        if not hosts:
+            return holders
+        try:
+            servers = nova_servers.list_servers(
+                self._cloud.compute,
+                all_projects=True,
+                hosts=[host.node.name for host in hosts],
+            )
+            owned = self._add(
+                owners.read_owners(
+                    self._cloud.placement,
+                    [device for host in hosts for device in host.devices],
+                    servers,
+                )
+            )
+        except exceptions.CloudError as exc:
+            self._failures.append(
+                partial_result.Failure('servers of the hosts', str(exc))
+            )
+            return holders
+        by_name = {host.node.name: host.node.uuid for host in hosts}
+        devices: dict[tuple[str, str], dict[str, int]] = {}
+        for device in owned:
+            for consumer in device.consumers or ():
+                devices.setdefault((device.root_uuid, consumer.uuid), {})[
+                    device.uuid
+                ] = consumer.amount
+        for server in servers:
+            uuid = by_name.get(server.host or '')
+            if uuid is not None:
+                holders[uuid].append(
+                    freeing.Holder(
+                        server.uuid,
+                        server.name,
+                        True,
+                        self._resources(server),
+                        devices.pop((uuid, server.uuid), {}),
+                    )
+                )
+        self._add_strangers(holders, devices)
+        return holders
+
+    def _add_strangers(
+        self,
+        holders: dict[str, list[freeing.Holder]],
+        devices: dict[tuple[str, str], dict[str, int]],
+    ) -> None:
+        """Add consumers that Nova does not have on the host."""
+        for (root, consumer), units in devices.items():
+            server = nova_servers.find_server(self._cloud.compute, consumer)
+            holders[root].append(
+                freeing.Holder(
+                    consumer,
+                    consumer if server is None else server.name,
+                    server is not None,
+                    {},
+                    units,
+                )
+            )
+
+    def _resources(self, server: inventory.Server) -> dict[str, int]:
+        """Return what a server takes of its compute node."""
+        if server.flavor is None:
+            return {}
+        specs = {
+            key: value
+            for key, value in (server.flavor.extra_specs or {}).items()
+            if key != flavor_model.ALIASES
+        }
+        return demand_model.demand(
+            dataclasses.replace(server.flavor, extra_specs=specs),
+            {},
+            release=self._release,
+        ).resources
+
+    def _ask_placement(
+        self,
+        evaluation: explanation.Evaluation,
+        restrictions: explanation.Restrictions,
+        options: scheduler_options.SchedulerOptions,
+    ) -> PlacementAnswer:
+        """Compare the hosts with those that Placement returns."""
+        if evaluation.wanted.refusal:
+            return PlacementAnswer(None, 'Nova does not ask Placement')
+        expected = placement_request.count_candidates(
+            evaluation.facts.hosts, evaluation.wanted
+        )
+        if expected > placement_request.MOST_CANDIDATES:
+            return PlacementAnswer(
+                None,
+                f'Placement was not asked: the request has about {expected} '
+                f'candidates, more than {placement_request.MOST_CANDIDATES}',
+                candidates=expected,
+            )
+        destination = _destination(
+            evaluation.facts, evaluation.wanted, restrictions, options
+        )
+        requests = [evaluation.wanted]
+        if evaluation.wanted.vcpus_in_place_of_pcpus:
+            requests.append(
+                placement_request.without_pinned_cpus(evaluation.wanted)
+            )
+        try:
+            answer = cloud_explanation.read_candidates(
+                self._cloud,
+                [
+                    placement_request.params(
+                        wanted,
+                        destination,
+                        owner_required=evaluation.facts.owner_required,
+                    )
+                    for wanted in requests
+                ],
+            )
+        except exceptions.CloudError as exc:
+            self._failures.append(
+                partial_result.Failure('candidates of Placement', str(exc))
+            )
+            return PlacementAnswer(None, str(exc))
+        return _compare(evaluation, answer)
+
+
+def _conditions_to_give_up(
+    evaluation: explanation.Evaluation,
+) -> collections.abc.Iterator[Suggestion]:
+    """Yield the conditions without which some host fits."""
+    for number, condition in enumerate(evaluation.conditions):
+        hosts = evaluation.meeting(evaluation.all_numbers - {number})
+        if hosts:
+            yield Suggestion(
+                f'request it without "{condition.name}"',
+                tuple(host.node.name for host in hosts),
+                condition=condition,
+            )
+
+
+def _destination(
+    facts: explanation.Facts,
+    wanted: demand_model.Demand,
+    restrictions: explanation.Restrictions,
+    options: scheduler_options.SchedulerOptions,
+) -> placement_request.Destination:
+    groups = {
+        group.uuid: group for host in facts.hosts for group in host.aggregates
+    }.values()
+    member_of = []
+    if restrictions.zone is not None:
+        member_of.append(
+            frozenset(
+                group.uuid
+                for group in groups
+                if group.zone == restrictions.zone
+            )
+        )
+    project = restrictions.project_id
+    if options.limits_tenants and project is not None:
+        own = frozenset(
+            group.uuid for group in groups if group.is_of_project(project)
+        )
+        if own:
+            member_of.append(own)
+    nodes = [
+        host.node.uuid
+        for host in facts.hosts
+        if restrictions.host in (host.node.name, host.service_host)
+    ]
+    return placement_request.Destination(
+        tuple(member_of),
+        frozenset(
+            group.uuid
+            for group in groups
+            if options.isolates_aggregates
+            and group.isolating_traits() - wanted.all_required
+        ),
+        in_tree=nodes[0]
+        if restrictions.host is not None and len(nodes) == 1
+        else None,
+    )
+
+
+def _compare(
+    evaluation: explanation.Evaluation,
+    answer: cloud_explanation.Candidates,
+) -> PlacementAnswer:
+    names = {host.node.uuid: host.node.name for host in evaluation.facts.hosts}
+    ours = {host.node.uuid for host in evaluation.in_placement}
+    only_ours = sorted(names[uuid] for uuid in ours - answer.roots)
+    only_theirs = sorted(names.get(uuid, uuid) for uuid in answer.roots - ours)
+    notes = []
+    if only_ours:
+        notes.append(
+            f'Placement returns no candidate on {", ".join(only_ours)}, '
+            'which should fit'
+        )
+    if only_theirs:
+        notes.append(
+            f'Placement returns candidates on {", ".join(only_theirs)}, '
+            'which should not fit'
+        )
+    return PlacementAnswer(
+        not notes,
+        '; '.join(notes),
+        tuple(sorted(names.get(uuid, uuid) for uuid in answer.roots)),
+        answer.count,
+    )

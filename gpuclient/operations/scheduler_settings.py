@@ -1,0 +1,95 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The options of nova-scheduler in configuration files."""
+
+import collections.abc
+
+from gpuclient.documents import services
+from gpuclient.documents import tree
+from gpuclient.model import deployment
+from gpuclient.model import oslo_values
+from gpuclient.model import scheduler_filters
+from gpuclient.model import scheduler_options
+from gpuclient.rules import scheduler as scheduler_rules
+
+
+def read(
+    paths: collections.abc.Iterable[str],
+) -> scheduler_options.SchedulerOptions:
+    """Return the options of the nova-scheduler that reads some files.
+
+    Options that the files do not set have Nova's default. They are not known
+    if no file is one of nova-scheduler.
+    """
+    paths = [path for path in paths if path != services.STANDARD_INPUT]
+    if not paths:
+        return scheduler_options.SchedulerOptions()
+    for process in tree.read(paths).deployment.processes:
+        if scheduler_rules.is_scheduler(process):
+            return of_process(process)
+    return scheduler_options.SchedulerOptions()
+
+
+def of_process(
+    process: deployment.Process,
+) -> scheduler_options.SchedulerOptions:
+    """Return the options of a nova-scheduler."""
+    results = _text(process, 'scheduler', 'max_placement_results')
+    return scheduler_options.SchedulerOptions(
+        isolates_aggregates=_boolean(
+            process, 'scheduler', 'enable_isolated_aggregate_filtering'
+        ),
+        limits_tenants=_boolean(
+            process, 'scheduler', 'limit_tenants_to_placement_aggregate'
+        ),
+        tenants_need_aggregate=_boolean(
+            process, 'scheduler', 'placement_aggregate_required_for_tenants'
+        ),
+        no_pcpu_fallback=_boolean(
+            process, 'workarounds', 'disable_fallback_pcpu_query'
+        ),
+        pci_in_placement=_boolean(
+            process, 'filter_scheduler', 'pci_in_placement'
+        ),
+        max_placement_results=(
+            int(results) if results and results.isdigit() else None
+        ),
+        filters=_filters(process),
+    )
+
+
+def _text(process: deployment.Process, section: str, name: str) -> str | None:
+    setting = process.last(section, name)
+    return setting.text if setting and setting.is_known else None
+
+
+def _boolean(
+    process: deployment.Process, section: str, name: str
+) -> bool | None:
+    setting = process.last(section, name)
+    if setting is None:
+        return False
+    if not setting.is_known:
+        return None
+    return oslo_values.boolean_or_none(setting.text)
+
+
+def _filters(process: deployment.Process) -> frozenset[str] | None:
+    setting = process.enabled_filters
+    if setting is not None:
+        if not setting.is_known:
+            return None
+        return frozenset(scheduler_filters.enabled(setting.text))
+    if scheduler_rules.has_own_default(process):
+        return None
+    return frozenset(scheduler_filters.DEFAULT)

@@ -1,0 +1,258 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Explanations as text of 80 columns, and as objects."""
+
+import collections.abc
+import textwrap
+import typing
+
+from gpuclient.model import capacity
+from gpuclient.model import conflicts
+from gpuclient.model import explanation
+from gpuclient.model import explanation_text
+from gpuclient.operations import explanation as operation
+from gpuclient import text
+
+Record: typing.TypeAlias = dict[str, typing.Any]
+
+_WIDTH = 79
+#: Conflicts and hosts in the text; the object has all.
+_CONFLICTS = 8
+
+
+def record(explained: operation.Explanation) -> Record:
+    """Return an explanation as an object, whose keys are stable."""
+    evaluation = explained.evaluation
+    return {
+        'fits': explained.fits,
+        'cause': explained.cause,
+        'hosts': _names(evaluation.fitting),
+        'hosts_of_cloud': len(evaluation.facts.hosts),
+        'conditions': [
+            {
+                'key': row.condition.key,
+                'kind': str(row.condition.kind),
+                'condition': row.condition.name,
+                'hosts': row.alone,
+                'left': row.left,
+                'lacks': [
+                    {'reason': reason, 'hosts': _names(hosts)}
+                    for reason, hosts in row.removed.items()
+                ],
+            }
+            for row in evaluation.rows
+        ],
+        'conflicts': [
+            {
+                'conditions': [
+                    condition.name for condition in conflict.conditions
+                ],
+                'without': [
+                    {'condition': condition.name, 'hosts': _names(hosts)}
+                    for condition, hosts in zip(
+                        conflict.conditions, conflict.without, strict=True
+                    )
+                ],
+            }
+            for conflict in evaluation.conflicts
+        ],
+        'conflicts_complete': evaluation.conflict_sets.complete,
+        'suggestions': [
+            {
+                'suggestion': suggestion.text,
+                'hosts': list(suggestion.hosts),
+                'condition': suggestion.condition
+                and suggestion.condition.name,
+                'actions': [
+                    {
+                        'action': str(action.kind),
+                        'host': action.host,
+                        'id': action.target,
+                        'name': action.name,
+                    }
+                    for action in suggestion.actions
+                ],
+            }
+            for suggestion in explained.suggestions
+        ],
+        'placement': {
+            'agrees': explained.placement.agrees,
+            'hosts': list(explained.placement.hosts),
+            'candidates': explained.placement.candidates,
+            'note': explained.placement.note,
+        },
+        'notes': list(explained.notes),
+    }
+
+
+def _names(
+    hosts: collections.abc.Iterable[capacity.HostCapacity],
+) -> list[str]:
+    return [host.node.name for host in hosts]
+
+
+def show(explained: operation.Explanation) -> str:
+    """Return an explanation as text."""
+    sections = [
+        _wrapped(explained.cause),
+        _conditions(explained.evaluation),
+        *_conflicts(explained.evaluation),
+        *_suggestions(explained),
+        _placement(explained.placement),
+    ]
+    if explained.notes:
+        sections.append('\n'.join(map(_wrapped, explained.notes)))
+    return '\n\n'.join(sections) + '\n'
+
+
+def _wrapped(line: str, indent: str = '', further: str | None = None) -> str:
+    return '\n'.join(
+        textwrap.wrap(
+            text.escape(line),
+            _WIDTH,
+            initial_indent=indent,
+            subsequent_indent=indent if further is None else further,
+            break_on_hyphens=False,
+        )
+    )
+
+
+def _conditions(evaluation: explanation.Evaluation) -> str:
+    rows = [
+        (
+            row.condition.name,
+            str(row.alone),
+            str(row.left),
+            explanation_text.reasons(evaluation, row.removed),
+        )
+        for row in evaluation.rows
+    ]
+    total = len(evaluation.facts.hosts)
+    return grid(
+        ('Condition', 'Hosts', 'Left', 'Lacks'),
+        [('(all compute nodes)', str(total), str(total), ''), *rows],
+        (31, 5, 4, 34),
+        (1, 2),
+    )
+
+
+def grid(
+    header: collections.abc.Sequence[str],
+    rows: collections.abc.Iterable[collections.abc.Sequence[str]],
+    widths: collections.abc.Sequence[int],
+    numeric: collections.abc.Container[int] = (),
+) -> str:
+    """Return a table with wrapped cells.
+
+    :param numeric: Columns that are aligned to the right.
+    """
+    lines = []
+    for number, row in enumerate((header, *rows)):
+        if number == 1:
+            lines.append('  '.join('-' * width for width in widths))
+        cells = [
+            textwrap.wrap(text.escape(cell), width, break_on_hyphens=False)
+            or ['']
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        for position in range(max(map(len, cells))):
+            parts = [
+                _aligned(
+                    cell[position] if position < len(cell) else '',
+                    width,
+                    to_right=column in numeric,
+                )
+                for column, (cell, width) in enumerate(
+                    zip(cells, widths, strict=True)
+                )
+            ]
+            lines.append('  '.join(parts).rstrip())
+    return '\n'.join(lines)
+
+
+def _aligned(cell: str, width: int, *, to_right: bool) -> str:
+    return cell.rjust(width) if to_right else cell.ljust(width)
+
+
+def _conflicts(
+    evaluation: explanation.Evaluation,
+) -> collections.abc.Iterator[str]:
+    if not evaluation.conflicts or evaluation.wanted.refusal:
+        return
+    lines = ['Conditions that no host meets together:']
+    for conflict in evaluation.conflicts[:_CONFLICTS]:
+        lines.append(
+            _wrapped(
+                ' + '.join(
+                    condition.name for condition in conflict.conditions
+                ),
+                '* ',
+                '  ',
+            )
+        )
+        for condition, hosts in zip(
+            conflict.conditions, conflict.without, strict=True
+        ):
+            fit = (
+                f'{explanation_text.count_hosts(hosts)} '
+                f'({explanation_text.names(evaluation, hosts)})'
+                if hosts
+                else 'still no host'
+            )
+            lines.append(
+                _wrapped(
+                    f'without "{condition.name}": {fit}', '    ', '      '
+                )
+            )
+    more = len(evaluation.conflicts) - _CONFLICTS
+    if more > 0:
+        lines.append(f'* {more} more: see -f json')
+    if not evaluation.conflict_sets.complete:
+        lines.append(
+            f'(sets of up to {conflicts.LARGEST} conditions; there are larger '
+            f'ones)'
+        )
+    yield '\n'.join(lines)
+
+
+def _suggestions(
+    explained: operation.Explanation,
+) -> collections.abc.Iterator[str]:
+    changes = [
+        suggestion
+        for suggestion in explained.suggestions
+        if suggestion.actions
+    ]
+    if changes:
+        yield '\n'.join(
+            [
+                'What frees a host, any one of these, the cheapest first:',
+                *(
+                    _wrapped(suggestion.text, '* ', '  ')
+                    for suggestion in changes
+                ),
+            ]
+        )
+
+
+def _placement(answer: operation.PlacementAnswer) -> str:
+    if answer.agrees is None:
+        return _wrapped(f'Placement: {answer.note}.')
+    if not answer.agrees:
+        return _wrapped(f'Placement disagrees: {answer.note}.')
+    count = answer.candidates
+    return _wrapped(
+        f'Placement agrees: it returns {count} '
+        f'candidate{"" if count == 1 else "s"} for this request'
+        + (f' on {len(answer.hosts)} hosts.' if answer.hosts else '.')
+    )

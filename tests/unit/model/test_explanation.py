@@ -1,0 +1,456 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import collections.abc
+import dataclasses
+import itertools
+import typing
+
+import hypothesis
+from hypothesis import strategies
+import testtools
+
+from gpuclient.model import alias as alias_model
+from gpuclient.model import capacity
+from gpuclient.model import conflicts
+from gpuclient.model import demand as demand_model
+from gpuclient.model import explanation
+from gpuclient.model import explanation_text
+from gpuclient.model import flavor as flavor_model
+from gpuclient.model import image as image_model
+from gpuclient.model import inventory
+from gpuclient.model import scheduler_options
+
+H100 = 'CUSTOM_PCI_10DE_2330'
+ALIASES = {
+    'h100': alias_model.Alias('h100', vendor_id='10de', product_id='2330'),
+    'nvlink': alias_model.Alias(
+        'nvlink', vendor_id='10de', product_id='2330', traits='CUSTOM_NVLINK'
+    ),
+}
+Options = scheduler_options.SchedulerOptions
+
+
+def host(
+    name: str,
+    cards: int = 0,
+    *,
+    used: int = 0,
+    reserved: int = 0,
+    vcpus: int = 64,
+    memory: int = 65536,
+    traits: tuple[str, ...] = (),
+    card_traits: tuple[str, ...] = (),
+    **others: typing.Any,
+) -> capacity.HostCapacity:
+    return capacity.HostCapacity(
+        inventory.ComputeProvider(
+            name,
+            name,
+            (
+                inventory.Resource('VCPU', vcpus, 0),
+                inventory.Resource('MEMORY_MB', memory, 0),
+                inventory.Resource('DISK_GB', 1000, 0),
+            )
+            if cards
+            else None,
+            traits,
+        ),
+        name,
+        tuple(
+            inventory.Device(
+                uuid=f'{name}-{number}',
+                name=f'{name}_0000:{number:02X}:00.0',
+                root_uuid=name,
+                host=name,
+                address=f'0000:{number:02x}:00.0',
+                resource_class=H100,
+                total=1,
+                used=int(number < used),
+                reserved=int(used <= number < used + reserved),
+                traits=card_traits,
+            )
+            for number in range(cards)
+        ),
+        **others,
+    )
+
+
+def flavor(aliases: str = 'h100:1', **specs: str) -> flavor_model.Flavor:
+    return flavor_model.Flavor(
+        'id',
+        'gpu',
+        vcpus=8,
+        ram=8192,
+        disk=10,
+        is_public=True,
+        extra_specs={'pci_passthrough:alias': aliases, **specs},
+    )
+
+
+def evaluate(
+    hosts: collections.abc.Sequence[capacity.HostCapacity],
+    wanted: flavor_model.Flavor,
+    *,
+    image: image_model.Image | None = None,
+    options: Options | None = None,
+    restrictions: explanation.Restrictions | None = None,
+    **facts: typing.Any,
+) -> explanation.Evaluation:
+    return explanation.evaluate(
+        demand_model.demand(wanted, ALIASES, image=image),
+        explanation.Facts(tuple(hosts), **facts),
+        restrictions or explanation.Restrictions(),
+        options or Options(),
+    )
+
+
+def names(hosts: collections.abc.Iterable[capacity.HostCapacity]) -> list[str]:
+    return [host.node.name for host in hosts]
+
+
+class TestEvaluation(testtools.TestCase):
+    def test_fits(self) -> None:
+        result = evaluate([host('a', 2), host('b')], flavor('h100:2'))
+        self.assertEqual(['a'], names(result.fitting))
+        self.assertEqual((), result.conflicts)
+        self.assertEqual(
+            'It fits on 1 of 2 hosts: a.', explanation_text.cause(result)
+        )
+
+    def test_table(self) -> None:
+        result = evaluate(
+            [host('a', 2, used=1), host('b', 4, memory=1024), host('c')],
+            flavor('h100:2'),
+        )
+        rows = {
+            row.condition.name: (
+                row.alone,
+                row.left,
+                {
+                    reason: names(hosts)
+                    for reason, hosts in row.removed.items()
+                },
+            )
+            for row in result.rows
+        }
+        self.assertEqual(
+            {
+                f'2 x h100 ({H100})': (
+                    1,
+                    1,
+                    {
+                        '1 free of 2 (1 used)': ['a'],
+                        'reports no device': ['c'],
+                    },
+                ),
+                '8 VCPU': (3, 1, {}),
+                '8192 MiB memory': (2, 0, {'1024 free of 1024': ['b']}),
+                '10 GiB disk': (3, 0, {}),
+                'compute service enabled': (3, 0, {}),
+                'compute service up': (3, 0, {}),
+            },
+            rows,
+        )
+
+    def test_cards_and_memory_on_different_hosts(self) -> None:
+        result = evaluate(
+            [host('a', 2, used=1), host('b', 4, memory=1024)], flavor('h100:2')
+        )
+        (conflict,) = result.conflicts
+        self.assertEqual(
+            ['devices:h100', 'resource:MEMORY_MB'],
+            [condition.key for condition in conflict.conditions],
+        )
+        self.assertEqual(
+            [['a'], ['b']], [names(hosts) for hosts in conflict.without]
+        )
+        self.assertIn(
+            'some host meets each condition, but none meets '
+            f'"2 x h100 ({H100})" and "8192 MiB memory" together',
+            explanation_text.cause(result),
+        )
+
+    def test_requests_for_the_same_card(self) -> None:
+        result = evaluate(
+            [host('a', 1, card_traits=('CUSTOM_NVLINK',))],
+            flavor('h100:1,nvlink:1'),
+        )
+        (conflict,) = result.conflicts
+        self.assertEqual(
+            ['devices:h100', 'devices:nvlink'],
+            [condition.key for condition in conflict.conditions],
+        )
+        self.assertEqual(
+            {f'not beside 1 x h100 ({H100})': ['a']},
+            {
+                reason: names(hosts)
+                for reason, hosts in result.rows[1].removed.items()
+            },
+        )
+
+    def test_traits_of_cards(self) -> None:
+        result = evaluate([host('a', 1)], flavor('nvlink:1'))
+        self.assertEqual(
+            {'a': 'devices lack CUSTOM_NVLINK'}, result.conditions[0].lacks
+        )
+
+    def test_services(self) -> None:
+        result = evaluate(
+            [
+                host('a', 1, disabled='nova-compute is disabled: x'),
+                host('b', 1, down='nova-compute is down'),
+                host('c', 1, traits=('COMPUTE_STATUS_DISABLED',)),
+            ],
+            flavor(),
+        )
+        enabled, up = result.conditions[-2:]
+        self.assertEqual(
+            {
+                'a': 'nova-compute is disabled: x',
+                'c': 'COMPUTE_STATUS_DISABLED is left on the provider',
+            },
+            enabled.lacks,
+        )
+        self.assertEqual({'b': 'nova-compute is down'}, up.lacks)
+        # Placement does not know which services are up.
+        self.assertEqual(['b'], names(result.in_placement))
+
+    def test_image_traits(self) -> None:
+        image = image_model.Image(
+            'id', 'image', {'trait:HW_CPU_X86_AVX512F': 'required'}
+        )
+        result = evaluate(
+            [host('a', 1), host('b', 1, traits=('HW_CPU_X86_AVX512F',))],
+            flavor(),
+            image=image,
+        )
+        self.assertEqual(['b'], names(result.fitting))
+        self.assertIn(
+            'image trait HW_CPU_X86_AVX512F',
+            [condition.name for condition in result.conditions],
+        )
+
+    def test_unknown_trait(self) -> None:
+        result = evaluate(
+            [host('a', 1)],
+            flavor(**{'trait:CUSTOM_X': 'forbidden'}),
+            with_trait={'CUSTOM_X': None},
+        )
+        self.assertIn(
+            'Placement does not know', explanation_text.cause(result)
+        )
+
+    def test_hosts_without_devices(self) -> None:
+        """Lists of Placement tell what they have."""
+        result = evaluate(
+            [host('a'), host('b')],
+            flavor(),
+            providing={('VCPU', 8): frozenset({'a'})},
+        )
+        vcpus = result.conditions[1]
+        self.assertEqual({'b': 'less than 8 free'}, vcpus.lacks)
+
+    def test_aggregates(self) -> None:
+        """They count only where the options are known."""
+        group = capacity.Aggregate(
+            'gold', frozenset('a'), {'filter_tenant_id': 'other'}
+        )
+        isolated = capacity.Aggregate(
+            'silver', frozenset('b'), {'trait:CUSTOM_S': 'required'}
+        )
+        zone = capacity.Aggregate(
+            'z', frozenset('c'), {'availability_zone': 'z1'}
+        )
+        hosts = [
+            host('a', 1, aggregates=(group,)),
+            host('b', 1, aggregates=(isolated,)),
+            host('c', 1, aggregates=(zone,)),
+        ]
+        mine = explanation.Restrictions(project_id='mine')
+        self.assertEqual(
+            ['a', 'b', 'c'],
+            names(evaluate(hosts, flavor(), restrictions=mine).fitting),
+        )
+        self.assertEqual(
+            ['c'],
+            names(
+                evaluate(
+                    hosts,
+                    flavor(),
+                    restrictions=mine,
+                    options=Options(
+                        isolates_aggregates=True,
+                        filters=frozenset({'AggregateMultiTenancyIsolation'}),
+                    ),
+                ).fitting
+            ),
+        )
+        in_zone = explanation.Restrictions(zone='z1', host='c')
+        result = evaluate(hosts, flavor(), restrictions=in_zone)
+        self.assertEqual(['c'], names(result.fitting))
+
+    def test_refused(self) -> None:
+        result = evaluate(
+            [host('a', 1)], flavor(**{'hw:cpu_policy': 'pinned'})
+        )
+        self.assertEqual(
+            ['request'], [condition.key for condition in result.conditions]
+        )
+        self.assertIn(
+            'No server can be created: nova-api refuses every server with '
+            'HTTP 400',
+            explanation_text.cause(result),
+        )
+
+    def test_no_hosts(self) -> None:
+        self.assertIn(
+            'has no compute node',
+            explanation_text.cause(evaluate([], flavor())),
+        )
+
+    def test_owner(self) -> None:
+        result = evaluate(
+            [host('a', 1), host('b', 1, card_traits=('OWNER_NOVA',))],
+            flavor(),
+            owner_required=True,
+            with_trait={'OWNER_NOVA': frozenset('ab')},
+        )
+        self.assertEqual(['b'], names(result.fitting))
+
+    def test_shared_storage(self) -> None:
+        node = host('a', 1)
+        node = dataclasses.replace(
+            node,
+            node=dataclasses.replace(
+                node.node, resources=(node.node.resources or ())[:2]
+            ),
+        )
+        self.assertEqual((), evaluate([node], flavor()).fitting)
+        self.assertEqual(
+            ['a'],
+            names(
+                evaluate(
+                    [node], flavor(), shared=frozenset({'DISK_GB'})
+                ).fitting
+            ),
+        )
+
+
+_HOSTS: typing.Any = strategies.builds(
+    host,
+    name=strategies.just(''),
+    cards=strategies.integers(0, 3),
+    used=strategies.integers(0, 2),
+    reserved=strategies.integers(0, 1),
+    vcpus=strategies.sampled_from((4, 8)),
+    memory=strategies.sampled_from((4096, 8192)),
+    traits=strategies.sampled_from(((), ('CUSTOM_T',))),
+    card_traits=strategies.sampled_from(((), ('CUSTOM_NVLINK',))),
+    disabled=strategies.sampled_from(('', '', 'disabled')),
+    down=strategies.sampled_from(('', '', 'down')),
+)
+_FLAVORS = strategies.builds(
+    flavor,
+    strategies.sampled_from(
+        ('h100:1', 'h100:2', 'nvlink:1', 'h100:1,nvlink:1', 'h100:2,nvlink:1')
+    ),
+    **{
+        'trait:CUSTOM_T': strategies.sampled_from(('required', 'forbidden')),
+        'group_policy': strategies.sampled_from(('none', 'isolate')),
+    },
+)
+
+
+class TestBruteForce(testtools.TestCase):
+    """Held against an evaluation of each subset of the conditions."""
+
+    @hypothesis.settings(max_examples=150, deadline=None)
+    @hypothesis.given(
+        strategies.lists(_HOSTS, min_size=1, max_size=5), _FLAVORS
+    )
+    def test_random(
+        self,
+        unnamed: list[capacity.HostCapacity],
+        wanted: flavor_model.Flavor,
+    ) -> None:
+        hosts = [
+            dataclasses.replace(
+                item,
+                node=dataclasses.replace(
+                    item.node, uuid=str(number), name=str(number)
+                ),
+            )
+            for number, item in enumerate(unnamed)
+        ]
+        result = evaluate(hosts, wanted)
+        # Counts add up.
+        total = len(hosts)
+        for row in result.rows:
+            removed = sum(map(len, row.removed.values()))
+            self.assertEqual(total, row.left + removed)
+            total = row.left
+        self.assertEqual(len(result.fitting), total)
+        # Fits as the forecast of capacity does.
+        demand = result.wanted
+        self.assertEqual(
+            [
+                item.node.name
+                for item in hosts
+                if item.node.resources is not None
+                and not capacity.refusal(item, demand)
+                and not item.disabled
+                and not item.down
+                and capacity.fit(item, demand).count
+            ],
+            names(result.fitting),
+        )
+        # Conflicts are all minimal sets.
+        everything = [
+            frozenset(numbers)
+            for size in range(len(result.conditions) + 1)
+            for numbers in itertools.combinations(
+                range(len(result.conditions)), size
+            )
+        ]
+        expected = conflicts.minimal(
+            together
+            for together in everything
+            if not self._meet(result, together)
+        )
+        self.assertEqual(
+            {item for item in expected if len(item) <= conflicts.LARGEST},
+            set(result.conflict_sets.sets),
+        )
+
+    def _meet(
+        self, result: explanation.Evaluation, together: conflicts.Set
+    ) -> bool:
+        """Return whether some host meets conditions, without the sets."""
+        conditions = [result.conditions[number] for number in together]
+        for item in result.facts.hosts:
+            if any(
+                item.node.uuid in condition.lacks for condition in conditions
+            ):
+                continue
+            part = explanation.merge_parts(
+                condition.part
+                for condition in conditions
+                if condition.part is not None
+            )
+            if (
+                item.node.resources is None
+                or not (part.resources or part.devices)
+                or capacity.fit(item, part, whole=False).count
+            ):
+                return True
+        return False
