@@ -68,22 +68,7 @@ def record(explained: operation.Explanation) -> Record:
         ],
         'conflicts_complete': evaluation.conflict_sets.complete,
         'suggestions': [
-            {
-                'suggestion': suggestion.text,
-                'hosts': list(suggestion.hosts),
-                'condition': suggestion.condition
-                and suggestion.condition.name,
-                'actions': [
-                    {
-                        'action': str(action.kind),
-                        'host': action.host,
-                        'id': action.target,
-                        'name': action.name,
-                    }
-                    for action in suggestion.actions
-                ],
-            }
-            for suggestion in explained.suggestions
+            _suggestion(suggestion) for suggestion in explained.suggestions
         ],
         'placement': {
             'agrees': explained.placement.agrees,
@@ -92,6 +77,24 @@ def record(explained: operation.Explanation) -> Record:
             'note': explained.placement.note,
         },
         'notes': list(explained.notes),
+    }
+
+
+def _suggestion(suggestion: operation.Suggestion) -> Record:
+    condition = suggestion.condition
+    return {
+        'suggestion': suggestion.text,
+        'hosts': list(suggestion.hosts),
+        'condition': condition and condition.name,
+        'actions': [
+            {
+                'action': str(action.kind),
+                'host': action.host,
+                'id': action.target,
+                'name': action.name,
+            }
+            for action in suggestion.actions
+        ],
     }
 
 
