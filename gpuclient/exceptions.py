@@ -35,6 +35,8 @@
     + HostError             a host, or a bundle of one, that cannot be read
     + OutputError           standard output cannot be written to
     + RehearsalError        the embedded cloud could not do what was asked
+    + SnapshotError         a snapshot of a cloud that cannot be read
+        - NotRecorded       a snapshot lacks the answer to a request
 
 ``str()`` of each is one complete line for the user: what failed, on which
 object, the message of the server, what to do next. The shell prints it and
@@ -61,8 +63,10 @@ __all__ = [
     'InvalidKernelArgument',
     'InvalidValue',
     'NotFound',
+    'NotRecorded',
     'OutputError',
     'RehearsalError',
+    'SnapshotError',
     'Unauthorized',
     'Unreachable',
     'UnsafeEdit',
@@ -203,6 +207,18 @@ class OutputError(GPUError):
 
 class RehearsalError(GPUError):
     """The embedded cloud could not do what was asked."""
+
+
+class SnapshotError(GPUError):
+    """A snapshot of a cloud cannot be read, or not be written."""
+
+
+class NotRecorded(SnapshotError):
+    """A snapshot lacks the answer to a request.
+
+    Not a :class:`CloudError`: a read that goes on without an answer would show
+    something else than the cloud.
+    """
 
 
 class DamagedPackage(GPUError):

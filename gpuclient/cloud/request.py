@@ -36,6 +36,7 @@ import requests
 
 from gpuclient.cloud import bounds
 from gpuclient.cloud import schema
+from gpuclient.cloud.snapshot import exchange
 from gpuclient import exceptions
 
 # keystoneauth warns about each retry, after which there is an answer or an
@@ -75,6 +76,34 @@ _PATIENCE: weakref.WeakKeyDictionary[
 
 #: Called with what a request does, before it is sent.
 observers: list[collections.abc.Callable[[str], None]] = []
+
+
+class Recorder(typing.Protocol):
+    """Records requests and answers: :mod:`gpuclient.cloud.snapshot`."""
+
+    def recall(self, question: exchange.Question) -> requests.Response | None:
+        """Return an answer that was recorded."""
+
+    def record(
+        self, question: exchange.Question, response: requests.Response
+    ) -> None:
+        """Record an answer."""
+
+    def miss(self, question: exchange.Question, reason: str) -> None:
+        """Note that a request had no answer."""
+
+    def allow(self, question: exchange.Question, shape: schema.Shape) -> None:
+        """Note which fields of an answer are used."""
+
+
+#: By session: what records its requests.
+recorders: weakref.WeakKeyDictionary[session.Session, Recorder] = (
+    weakref.WeakKeyDictionary()
+)
+#: By answer: what records it, and the request.
+_RECORDED: weakref.WeakKeyDictionary[
+    requests.Response, tuple[Recorder, exchange.Question]
+] = weakref.WeakKeyDictionary()
 
 
 def set_patience(ksa_session: session.Session, patience: Patience) -> None:
@@ -168,22 +197,66 @@ def send(
     """
     for observe in observers:
         observe(action)
+    kwargs['microversion'] = microversion
+    recorder = recorders.get(service.session)
+    if recorder is None:
+        response = _send(service, method, path, action, kwargs)
+    else:
+        response = _recorded(recorder, service, method, path, action, kwargs)
+    if check and response.status_code >= 400:
+        raise error(response, action)
+    return response
+
+
+def _recorded(
+    recorder: Recorder,
+    service: adapter.Adapter,
+    method: str,
+    path: str,
+    action: str,
+    kwargs: dict[str, typing.Any],
+) -> requests.Response:
+    """Return an answer that was recorded, or record it."""
+    question = exchange.question(
+        service.service_type,
+        method,
+        path,
+        kwargs.get('params'),
+        kwargs['microversion'],
+        kwargs.get('json'),
+    )
+    response = recorder.recall(question)
+    if response is None:
+        try:
+            response = _send(service, method, path, action, kwargs)
+        except exceptions.CloudError as exc:
+            recorder.miss(question, str(exc))
+            raise
+        recorder.record(question, response)
+    _RECORDED[response] = recorder, question
+    return response
+
+
+def _send(
+    service: adapter.Adapter,
+    method: str,
+    path: str,
+    action: str,
+    kwargs: dict[str, typing.Any],
+) -> requests.Response:
     retries = RETRIES if method == 'GET' else 0
     kwargs.update(
-        microversion=microversion,
         raise_exc=False,
         logger=_LOG,
         status_code_retries=retries,
         retriable_status_codes=RETRIABLE,
     )
-    with _library_errors(action):
+    with library_errors(action):
         response = _request(service, method, path, kwargs, retries)
         if response.status_code == 401:
             # keystoneauth gets a new token and retries, but not if another
             # thread has found the same token expired meanwhile.
             response = _request(service, method, path, kwargs, retries)
-    if check and response.status_code >= 400:
-        raise error(response, action)
     return response
 
 
@@ -240,7 +313,7 @@ def endpoint_data(
     :raises gpuclient.exceptions.Unreachable: There is no such service, or it
         does not answer.
     """
-    with _library_errors(action):
+    with library_errors(action):
         return service.get_endpoint_data()
 
 
@@ -271,7 +344,7 @@ def is_of_library(exc: Exception) -> bool:
 
 
 @contextlib.contextmanager
-def _library_errors(action: str) -> collections.abc.Iterator[None]:
+def library_errors(action: str) -> collections.abc.Iterator[None]:
     """Translate exceptions of keystoneauth and the SDK.
 
     :param action: What the request does, for the message.
@@ -354,4 +427,7 @@ def read_body(
             f'{response.status_code})',
             status=response.status_code,
         )
+    if response in _RECORDED:
+        recorder, question = _RECORDED[response]
+        recorder.allow(question, shape)
     return typing.cast(dict[str, typing.Any], content)

@@ -24,6 +24,7 @@ from gpuclient.cloud.nova import pages as nova_pages
 from gpuclient.cloud.nova import servers as nova_servers
 from gpuclient.cloud.placement import devices as placement_devices
 from gpuclient.cloud.placement import owners
+from gpuclient.cloud.snapshot import replay
 from gpuclient import exceptions
 from gpuclient.model import inventory
 from gpuclient.model import partial_result
@@ -60,9 +61,18 @@ def read_usage(
     :raises gpuclient.exceptions.CloudError: Placement does not list devices,
         or not for this user.
     """
+    traits = tuple(traits)
+    placement_devices.check_traits(traits)
+    if replay.is_replayed(cloud) and (host or resource_class or traits):
+        # A snapshot has the answers for the whole cloud.
+        whole = read_usage(cloud)
+        return dataclasses.replace(
+            whole,
+            value=_only(cloud, whole.value, host, resource_class, traits),
+        )
     size = _CloudSizeOnDemand(cloud)
     try:
-        answer = _devices(cloud, size, host, resource_class, tuple(traits))
+        answer = _devices(cloud, size, host, resource_class, traits)
     except exceptions.Forbidden as exc:
         raise hidden(exc) from exc
     devices = answer.value
@@ -87,6 +97,43 @@ def read_usage(
         failures.append(partial_result.Failure('names of projects', str(exc)))
     return partial_result.PartialResult(
         Usage(devices, servers, projects), tuple(failures)
+    )
+
+
+def _only(
+    cloud: connection.Connection,
+    use: Usage,
+    host: str | None,
+    resource_class: str | None,
+    traits: tuple[str, ...],
+) -> Usage:
+    """Return some of the devices of a cloud, as if only they were read.
+
+    :raises gpuclient.exceptions.NotFound: There is no such host.
+    :raises gpuclient.exceptions.NotRecorded: No device has a trait, which
+        Placement refuses if it does not know it.
+    """
+    known = {trait for device in use.devices for trait in device.traits}
+    for trait in traits:
+        if trait not in known:
+            raise exceptions.NotRecorded(
+                f'No device in the snapshot has the trait {trait}, and the '
+                'snapshot does not tell whether Placement knows it'
+            )
+    hosts = None if host is None else {host, *compute_nodes(cloud, host)}
+    if hosts == {host} and not any(
+        device.host == host for device in use.devices
+    ):
+        raise exceptions.NotFound(f'Placement has no compute host {host!r}')
+    return dataclasses.replace(
+        use,
+        devices=tuple(
+            device
+            for device in use.devices
+            if (hosts is None or device.host in hosts)
+            and resource_class in (None, device.resource_class)
+            and set(traits) <= set(device.traits)
+        ),
     )
 
 

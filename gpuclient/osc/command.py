@@ -24,6 +24,7 @@ import argparse
 import collections.abc
 import contextlib
 import dataclasses
+import datetime
 import enum
 import re
 import sys
@@ -48,6 +49,7 @@ with lazy_imports.deferred():
     from gpuclient.cloud import keystone
     from gpuclient.cloud import request
     from gpuclient.operations import release_choice
+    from gpuclient.operations import snapshots
     from gpuclient.osc import columns
     from gpuclient.osc import streams
 
@@ -111,6 +113,12 @@ class Command(command.Command):
     #: Whether it uses a cloud.
     use_of_cloud = CloudUse.NEEDED
 
+    #: Whether it can read a snapshot in place of a cloud: it sends only
+    #: requests that :mod:`gpuclient.operations.snapshot_reads` records.
+    reads_snapshots = False
+    _snapshot: str | None = None
+    _replayed: connection.Connection | None = None
+
     # The shell would authenticate before it parses the options of a command,
     # such as --timeout; run() authenticates after that.
     auth_required = False
@@ -139,10 +147,21 @@ class Command(command.Command):
                     'api_timeout of clouds.yaml, or 60)'
                 ),
             )
+        if self.reads_snapshots:
+            parser.add_argument(
+                '--snapshot',
+                metavar='<file>',
+                help=(
+                    'Read this file, which "openstack gpu snapshot save" has '
+                    'created, in place of a cloud'
+                ),
+            )
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         self._timeout = getattr(parsed_args, 'timeout', None)
+        self._snapshot = getattr(parsed_args, 'snapshot', None)
+        self._replayed = None
         # Display commands of cliff always return 0 (cliff/display.py:run).
         self._status = 0
         self.done = ''
@@ -176,7 +195,13 @@ class Command(command.Command):
                 ) from exc
 
     def authenticate(self) -> None:
-        """Let the shell authenticate, as for a core command."""
+        """Let the shell authenticate, as for a core command.
+
+        With ``--snapshot``, read that instead.
+        """
+        if self._snapshot is not None:
+            self._replayed = self._open_snapshot(self._snapshot)
+            return
         options = self.app.options
         patience = self._patience(self._region(validate=False))
         of_shell = getattr(options, 'api_timeout', None)
@@ -201,6 +226,13 @@ class Command(command.Command):
             # An interactive shell may run another command.
             options.api_timeout = of_shell
         request.set_patience(self.cloud.session, patience)
+
+    def _open_snapshot(self, path: str) -> connection.Connection:
+        """Return the connection of a snapshot, and say what it is of."""
+        saved = snapshots.read(path)
+        line = saved.describe(datetime.datetime.now(datetime.UTC))
+        self.app.stderr.write(f'{text.one_line(line)}\n')
+        return snapshots.connect(saved)
 
     def _bad_credentials(self, exc: Exception) -> str | None:
         """Return why the plugin of ``auth_type`` refuses the credentials.
@@ -337,6 +369,8 @@ class Command(command.Command):
     @property
     def cloud(self) -> connection.Connection:
         """The connection of the shell, which is authenticated."""
+        if self._replayed is not None:
+            return self._replayed
         return self.app.client_manager.gpu
 
     def project_id(self, parsed_args: argparse.Namespace) -> str | None:
@@ -363,6 +397,9 @@ class Command(command.Command):
         :returns: The connection and an empty string, or None and the reason
             why there is none.
         """
+        if self._snapshot is not None:
+            self.authenticate()
+            return self.cloud, ''
         try:
             cloud = connection.Connection(config=self._region(validate=True))
             self.bound(cloud, None if required else _OPTIONAL)

@@ -51,6 +51,7 @@ class MultiCloudLister(command.Lister):
 
     # Clouds given with --cloud have credentials of their own.
     use_of_cloud = command.CloudUse.OPTIONAL
+    reads_snapshots = True
 
     _connection: connection.Connection | None = None
 
@@ -92,6 +93,11 @@ class MultiCloudLister(command.Lister):
         if not parsed_args.clouds and not parsed_args.all_regions:
             self.authenticate()
             return self.list_cloud(parsed_args)
+        if parsed_args.snapshot is not None:
+            raise exceptions.InvalidValue(
+                'A snapshot is of one region of one cloud: omit --cloud and '
+                '--all-regions, or --snapshot'
+            )
         with regions.without_warnings():
             return self._list_all(parsed_args)
 

@@ -329,7 +329,7 @@ _ANSWERS: tuple[tuple[str, str, object], ...] = (
 )
 
 
-def _right_answer(method: str, url: str) -> tuple[int, object]:
+def right_answer(method: str, url: str) -> tuple[int, object]:
     address = url.partition('?')[0]
     if 'name=gpu-1' in url and address.endswith('/resource_providers'):
         return 200, {'resource_providers': _PROVIDERS[:1]}
@@ -340,7 +340,7 @@ def _right_answer(method: str, url: str) -> tuple[int, object]:
     return (204, None) if method == 'DELETE' else (404, {})
 
 
-class _Cloud:
+class Cloud:
     """Answers requests, some of them wrongly."""
 
     def __init__(self, source: random.Random, chance: float) -> None:
@@ -348,7 +348,7 @@ class _Cloud:
         self._chance = chance
 
     def answer(self, request: typing.Any, context: typing.Any) -> str:
-        status, body = _right_answer(request.method, request.url)
+        status, body = right_answer(request.method, request.url)
         context.status_code = status
         context.headers['Content-Type'] = 'application/json'
         if self._source.random() < self._chance:
@@ -381,10 +381,10 @@ class _Cloud:
             context.headers['Location'] = self._source.choice(_ELSEWHERE)
             return ''
         for _time in range(self._source.choice((1, 1, 1, 3))):
-            body = self._mutate(body)
+            body = self.mutate(body)
         return json.dumps(body)
 
-    def _mutate(self, value: typing.Any) -> typing.Any:
+    def mutate(self, value: typing.Any) -> typing.Any:
         """Return a value of which one part is another one, or missing."""
         if isinstance(value, dict) and value and self._source.random() < 0.9:
             key = self._source.choice(list(value))
@@ -394,13 +394,13 @@ class _Cloud:
             elif way < 0.25:
                 value[self._source.choice(('\x1b[2J', ''))] = value.pop(key)
             else:
-                value[key] = self._mutate(value[key])
+                value[key] = self.mutate(value[key])
             return value
         if isinstance(value, list) and value and self._source.random() < 0.9:
             at = self._source.randrange(len(value))
             if self._source.random() < 0.2:
                 return value * 2
-            value[at] = self._mutate(value[at])
+            value[at] = self.mutate(value[at])
             return value
         return copy.deepcopy(self._source.choice(_HARMFUL))
 
@@ -486,7 +486,7 @@ def attacker() -> collections.abc.Iterator[
             mock.register_uri(
                 requests_mock.ANY,
                 requests_mock.ANY,
-                text=_Cloud(random.Random(0), 0).answer,
+                text=Cloud(random.Random(0), 0).answer,
             )
             if run(kind, arguments, 'json') not in (0, 3):
                 raise AssertionError(f'{kind.__name__} fails as it is')
@@ -495,7 +495,7 @@ def attacker() -> collections.abc.Iterator[
 
 def _attack(mock: requests_mock.Mocker, source: random.Random) -> str:
     chance = source.choice((0.1, 0.3, 1.0))
-    cloud = _Cloud(source, chance)
+    cloud = Cloud(source, chance)
     count = itertools.count()
 
     def answer(request: typing.Any, context: typing.Any) -> str:

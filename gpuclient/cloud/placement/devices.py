@@ -391,6 +391,20 @@ def _root(reader: placement_reader.PlacementReader, host: str) -> str:
     raise exceptions.NotFound(f'Placement has no compute host {host!r}')
 
 
+def check_traits(traits: collections.abc.Iterable[str]) -> None:
+    """Make sure that traits have valid names.
+
+    :raises gpuclient.exceptions.InvalidValue: One has not.
+    """
+    for trait in traits:
+        # Placement interprets ``!`` and ``,``.
+        if not _TRAIT.fullmatch(trait):
+            raise exceptions.InvalidValue(
+                f'{trait!r} is not a valid trait: use capital letters, digits '
+                'and underscores'
+            )
+
+
 def read_devices(
     placement: adapter.Adapter,
     *,
@@ -449,13 +463,7 @@ def _read(
     traits: tuple[str, ...],
     count_hosts: candidates.CountHosts,
 ) -> _DeviceRead:
-    for trait in traits:
-        # Placement interprets ``!`` and ``,``.
-        if not _TRAIT.fullmatch(trait):
-            raise exceptions.InvalidValue(
-                f'{trait!r} is not a valid trait: use capital letters, digits '
-                'and underscores'
-            )
+    check_traits(traits)
     read = _DeviceRead(
         placement_reader.PlacementReader(placement),
         resource_class,

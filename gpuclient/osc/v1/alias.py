@@ -181,6 +181,7 @@ class _InventoryCommand(command.Command):
     """Base of the commands that join files and cloud."""
 
     use_of_cloud = command.CloudUse.OPTIONAL
+    reads_snapshots = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

@@ -32,6 +32,8 @@ with lazy_imports.deferred():
 
 
 class _CapacityCommand(command.Command):
+    reads_snapshots = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         options.add_project(

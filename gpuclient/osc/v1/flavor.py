@@ -262,6 +262,8 @@ Example::
     openstack gpu flavor show device_passthrough \\
         --config /etc/nova/nova.conf"""
 
+    reads_snapshots = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         options.add_flavor(parser, 'Flavor to show (name or ID)')
@@ -292,6 +294,8 @@ server is created.
 Example::
 
     openstack gpu flavor list --alias nvidia_a2"""
+
+    reads_snapshots = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

@@ -46,6 +46,8 @@ Example::
     openstack gpu metrics show --config /etc/nova/nova.conf \\
         --output /var/lib/node_exporter/gpu.prom"""
 
+    reads_snapshots = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         options.add_alias_files(parser)

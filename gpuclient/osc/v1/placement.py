@@ -209,6 +209,8 @@ Example::
 
     openstack gpu placement show CUSTOM_PCI_10DE_20F1"""
 
+    reads_snapshots = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
