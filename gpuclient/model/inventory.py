@@ -199,6 +199,8 @@ class Server:
     extra_specs: dict[str, str] | None = None
     #: The flavor that it booted with; None if Nova does not return it whole.
     flavor: flavor_model.Flavor | None = None
+    #: What Nova does with it, ``resize_prep``; None if nothing.
+    task_state: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

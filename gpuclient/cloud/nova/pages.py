@@ -33,6 +33,7 @@ def read(
     record: dict[str, schema.Shape],
     *,
     microversion: str,
+    marker_field: str = 'id',
     **params: typing.Any,
 ) -> collections.abc.Iterator[dict[str, typing.Any]]:
     """Yield the records of a list, with a request for each page.
@@ -40,6 +41,7 @@ def read(
     :param key: Key of the records in an answer, ``servers``.
     :param action: What the read does, for the error message.
     :param record: Fields that each must have, besides an ID.
+    :param marker_field: Field of the last record that names the next page.
     :raises gpuclient.exceptions.CloudError: With the server's message; or
         pages repeat.
     """
@@ -59,7 +61,7 @@ def read(
         # presence is used.
         if not page.get(f'{key}_links') or not page[key]:
             return
-        marker = str(page[key][-1]['id'])
+        marker = str(page[key][-1][marker_field])
         if marker in markers:
             raise exceptions.CloudError(
                 f'{action} failed: the page after {marker} ends with '

@@ -38,6 +38,7 @@ _SERVER: dict[str, schema.Shape] = {
     'user_id': _TEXT,
     'OS-EXT-SRV-ATTR:host': _TEXT,
     'OS-EXT-SRV-ATTR:hypervisor_hostname': _TEXT,
+    'OS-EXT-STS:task_state': _TEXT,
     'flavor': schema.Optional(
         {
             'original_name': _TEXT,
@@ -141,6 +142,7 @@ def _server(record: dict[str, typing.Any]) -> inventory.Server:
         host=record.get('OS-EXT-SRV-ATTR:hypervisor_hostname'),
         flavor_name=flavor.get('original_name'),
         extra_specs=flavor.get('extra_specs'),
+        task_state=record.get('OS-EXT-STS:task_state'),
         flavor=_flavor(flavor),
     )
 
