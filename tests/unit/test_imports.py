@@ -83,6 +83,7 @@ KNOWN_TO_COMMANDS = {
     'sarif': {'rules.finding'},
     # The type of a row.
     'host': {'rules.check_result'},
+    'guest': {'rules.guest_result'},
     'remedies': {'rules.remedy'},
 }
 #: Lines of the longest function.

@@ -1,0 +1,287 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Messages about GPUs in the log of a guest, and what each says.
+
+The messages are those of the NVIDIA driver (kernel-open and
+src/nvidia/arch/nvalloc/unix of NVIDIA/open-gpu-kernel-modules), of the kernel
+(drivers/pci) and of the tools around them.
+"""
+
+import enum
+import re
+
+
+class Kind(enum.StrEnum):
+    """What a line of a log says."""
+
+    XID = 'xid'
+    SXID = 'sxid'
+    RM_INIT_FAILED = 'rm_init_failed'
+    #: A failure of a driver without its cause.
+    PROBE_FAILED = 'probe_failed'
+    NO_INTERRUPT = 'no_interrupt'
+    NOTHING_FOUND = 'nothing_found'
+    BAR_INVALID = 'bar_invalid'
+    NEEDS_OPEN_MODULES = 'needs_open_modules'
+    NEEDS_CLOSED_MODULES = 'needs_closed_modules'
+    OPEN_MODULES_NOT_READY = 'open_modules_not_ready'
+    UNSUPPORTED = 'unsupported'
+    LEGACY = 'legacy'
+    FALLEN_OFF = 'fallen_off'
+    BOUND_TO_ANOTHER = 'bound_to_another'
+    NOUVEAU = 'nouveau'
+    NVIDIA_LOADED = 'nvidia_loaded'
+    #: A module of the driver was loaded, of a version that is not told.
+    RUNNING = 'running'
+    MODULE_REJECTED = 'module_rejected'
+    MODULE_MISSING = 'module_missing'
+    MODULE_OF_OTHER_KERNEL = 'module_of_other_kernel'
+    MODULE_NOT_BUILT = 'module_not_built'
+    VERSION_MISMATCH = 'version_mismatch'
+    FIRMWARE_MISSING = 'firmware_missing'
+    FIRMWARE_FAILED = 'firmware_failed'
+    CARD_FIRMWARE_FAILED = 'card_firmware_failed'
+    POWER_STATE = 'power_state'
+    RESET_FAILED = 'reset_failed'
+    FABRIC_VERSION = 'fabric_version'
+    FABRIC_NO_SWITCH = 'fabric_no_switch'
+    FABRIC_FAILED = 'fabric_failed'
+    FABRIC_NOT_READY = 'fabric_not_ready'
+    CODE_43 = 'code_43'
+    VGPU_DRIVER = 'vgpu_driver'
+    AMDGPU_FAILED = 'amdgpu_failed'
+    INTEL_FAILED = 'intel_failed'
+    TOOL_FAILED = 'tool_failed'
+
+
+#: Group ``device``: an address, with or without domain and function.
+ADDRESS = (
+    r'(?P<device>(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}'
+    r'(?:\.[0-7])?)'
+)
+_MODULE = r'(?P<module>nvidia|amdgpu|xe|i915)'
+#: What a line says, by a pattern; the first pattern that matches counts.
+PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
+    (re.compile(pattern), kind)
+    for pattern, kind in (
+        (
+            rf'(?<!S)Xid \((?:PCI:)?{ADDRESS}[^)]*\): (?P<xid>\d{{1,5}})',
+            Kind.XID,
+        ),
+        (
+            rf'SXid \((?:PCI:)?{ADDRESS}[^)]*\): (?P<xid>\d{{1,6}})'
+            r'(?:, (?P<severity>Fatal|Non-fatal))?',
+            Kind.SXID,
+        ),
+        (
+            rf'(?:GPU {ADDRESS}: )?RmInitAdapter failed! '
+            r'\((?P<stage>0x[0-9a-f]+):(?P<status>0x[0-9a-f]+):',
+            Kind.RM_INIT_FAILED,
+        ),
+        (
+            rf'GPU (?:at )?(?:PCI:)?{ADDRESS}:? .*fallen off the bus',
+            Kind.FALLEN_OFF,
+        ),
+        (
+            r'BAR(?P<bar>\d) is (?P<size>\d+)M @ 0x(?P<address>[0-9a-f]+) '
+            rf'\(PCI:{ADDRESS}\)',
+            Kind.BAR_INVALID,
+        ),
+        (
+            rf'GPU {ADDRESS} is already bound to (?P<driver>[\w-]+)',
+            Kind.BOUND_TO_ANOTHER,
+        ),
+        (r'NVIDIA probe routine was not called for', Kind.BOUND_TO_ANOTHER),
+        (r'NVRM: request_mem_region failed', Kind.BOUND_TO_ANOTHER),
+        (
+            r'Open nvidia\.ko is only ready for use on',
+            Kind.OPEN_MODULES_NOT_READY,
+        ),
+        (
+            r'Can.t find an IRQ for your NVIDIA card|'
+            r'No interrupts of any type are available',
+            Kind.NO_INTERRUPT,
+        ),
+        (
+            r'NVRM: No NVIDIA (?:GPU found|PCI devices found|'
+            r'graphics adapter found)',
+            Kind.NOTHING_FOUND,
+        ),
+        (r'nvidia-nvlink: Nvlink Core is being initialized', Kind.RUNNING),
+        (
+            r'NVRM: loading NVIDIA UNIX .* (?P<version>\d{3}\.\d+(?:\.\d+)?) ',
+            Kind.NVIDIA_LOADED,
+        ),
+        (
+            rf'nouveau {ADDRESS}: (?:NVIDIA |bus: |bios: |fb: |DRM: |drm: '
+            r'|\[drm\])',
+            Kind.NOUVEAU,
+        ),
+        (
+            rf'could not insert \W{_MODULE}[\w-]*\W: '
+            r'(?:Key was rejected by service|Required key not available|'
+            r'Operation not permitted)',
+            Kind.MODULE_REJECTED,
+        ),
+        (
+            r'unsigned module loading is restricted|'
+            r'Loading of unsigned module is rejected|'
+            r'Loading of module with unavailable key is rejected',
+            Kind.MODULE_REJECTED,
+        ),
+        (
+            rf'[Mm]odule {_MODULE}[\w-]* not found(?: in directory|\.)',
+            Kind.MODULE_MISSING,
+        ),
+        (
+            rf'{_MODULE}[\w-]*: (?:disagrees about version of symbol|'
+            r'version magic |Unknown symbol)|'
+            r'could not insert \W(?P<name>nvidia|amdgpu)[\w-]*\W: '
+            r'(?:Exec format error|Invalid argument|Unknown symbol)',
+            Kind.MODULE_OF_OTHER_KERNEL,
+        ),
+        (
+            r'(?:[Bb]ad return status for module build on kernel|'
+            r'Building module:? nvidia.*failed|'
+            r'dkms.*nvidia.*build.*(?:failed|exit code))',
+            Kind.MODULE_NOT_BUILT,
+        ),
+        (
+            r'[Dd]river/library version mismatch',
+            Kind.VERSION_MISMATCH,
+        ),
+        (
+            rf'(?:nvidia {ADDRESS}: )?(?:Direct firmware load for|loading) '
+            r'(?P<file>\S*nvidia/\d{3}\.[\d.]+/gsp\S*) failed with error '
+            r'(?P<error>-\d+)',
+            Kind.FIRMWARE_FAILED,
+        ),
+        (r'RmFetchGspRmImages: No firmware image found', Kind.FIRMWARE_FAILED),
+        (
+            r'failed to wait for GFW[ _](?:BOOT|boot)',
+            Kind.CARD_FIRMWARE_FAILED,
+        ),
+        (
+            rf'{ADDRESS}: (?:Unable to change power state from '
+            r'(?P<state>D3\w+) to D0, device inaccessible|'
+            r'can.t change power state from (?P<former>D3\w+) to D0 '
+            r'\(config space inaccessible\)|'
+            r'Refused to change power state, currently in D3)',
+            Kind.POWER_STATE,
+        ),
+        (
+            rf'{ADDRESS}: not ready \d+ms after (?P<what>[^;]+); giving up',
+            Kind.RESET_FAILED,
+        ),
+        (
+            r'fabric manager NVIDIA GPU driver interface version '
+            r'(?P<manager>[\d.]+) don.t match with driver version '
+            r'(?P<driver>[\d.]+)',
+            Kind.FABRIC_VERSION,
+        ),
+        (r'NV_WARN_NOTHING_TO_DO', Kind.FABRIC_NO_SWITCH),
+        (
+            r'nv(?:idia)?-fabricmanager.*'
+            r'(?:Failed|failed with|failed because|error occurred)',
+            Kind.FABRIC_FAILED,
+        ),
+        (
+            r'system not yet initialized|CUDA_ERROR_SYSTEM_NOT_READY|'
+            r'cudaErrorSystemNotReady',
+            Kind.FABRIC_NOT_READY,
+        ),
+        (
+            r'\(?Code 43\)?|Windows has stopped this device because it has '
+            r'reported problems',
+            Kind.CODE_43,
+        ),
+        (r'nvidia-gridd(?:\[\d+\])?: ', Kind.VGPU_DRIVER),
+        (
+            rf'amdgpu {ADDRESS}: (?:amdgpu: )?(?:Fatal error during GPU init|'
+            r'Direct firmware load for (?P<file>amdgpu/\S+) failed|'
+            r'.*PSP load \S+ failed|.*ACK should not assert)',
+            Kind.AMDGPU_FAILED,
+        ),
+        (
+            rf'amdgpu: probe of {ADDRESS} failed with error (?P<error>-\d+)|'
+            rf'amdgpu {ADDRESS.replace("<device>", "<second>")}: '
+            r'probe with driver amdgpu failed with error (?P<code>-\d+)',
+            Kind.AMDGPU_FAILED,
+        ),
+        (
+            rf'(?P<driver>i915|xe) {ADDRESS}: .*(?:'
+            r'GuC (?:initialization|load|fw load) failed|'
+            r'Device initialization failed|probe with driver \S+ failed|'
+            r'[Ff]ailed to load (?P<file>\S+))',
+            Kind.INTEL_FAILED,
+        ),
+        (
+            rf'nvidia: probe of {ADDRESS} failed with error|'
+            rf'nvidia {ADDRESS.replace("<device>", "<second>")}: probe with '
+            r'driver nvidia failed with error|'
+            r'NVRM: The NVIDIA probe routine failed for|'
+            r'NVRM: None of the NVIDIA (?:devices|graphics adapters) were '
+            r'initialized|rm_init_adapter failed',
+            Kind.PROBE_FAILED,
+        ),
+        (
+            r'NVIDIA-SMI has failed because|^No devices were found|'
+            r'could not insert \Wnvidia\w*\W: ',
+            Kind.TOOL_FAILED,
+        ),
+    )
+)
+#: Words of which each line that matters has one, for speed.
+WORDS = (
+    b'NVRM',
+    b'nvidia',
+    b'NVIDIA',
+    b'nouveau',
+    b'amdgpu',
+    b'i915 ',
+    b'xe 0',
+    b': BAR ',
+    b'SXid',
+    b'nsigned module',
+    b'unavailable key',
+    b'build on kernel',
+    b'library version mismatch',
+    b'power state',
+    b'giving up',
+    b'fabric manager',
+    b'fabricmanager',
+    b'NV_WARN_NOTHING',
+    b'not yet initialized',
+    b'SYSTEM_NOT_READY',
+    b'SystemNotReady',
+    b'Code 43',
+    b'this device because',
+    b'root bus resource',
+    b'bits physical',
+    b'DMI: ',
+    b'efi: EFI v',
+    b'Linux version',
+    b'No devices were found',
+    b' class 0x',
+    b'VGA compatible controller',
+    b'3D controller',
+    b'Display controller',
+    b'Processing accelerators',
+    b' 0300: ',
+    b' 0302: ',
+    b' 0380: ',
+    b' 1200: ',
+    b'Host bridge',
+    b' 0600: ',
+    b'Kernel driver in use',
+)

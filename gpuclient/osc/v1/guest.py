@@ -1,0 +1,123 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Guests with a GPU: ``openstack gpu guest ...``."""
+
+from __future__ import annotations
+
+import argparse
+import typing
+
+from gpuclient.osc import command
+from gpuclient.osc import lazy_imports
+
+with lazy_imports.deferred():
+    from gpuclient.documents import catalogue as catalogue_documents
+    from gpuclient import exceptions
+    from gpuclient.operations import guest_check
+    from gpuclient.osc import columns
+    from gpuclient.osc import options
+
+if typing.TYPE_CHECKING:
+    from gpuclient.rules import guest_result
+
+
+class CheckGuest(command.Lister):
+    _description = """\
+Find out why a GPU does not work in a guest
+
+Reads kernel messages ("dmesg") and the output of "lspci -nnk" or "lspci -vv"
+of one guest, from files or standard input, or the console log of a server, and
+names cause and remedy of each known failure, and the first action of NVIDIA's
+catalogue for each Xid. Without --server, no cloud is needed.
+
+"Result" is FAIL if the log shows the cause, UNKNOWN if the GPU does not work
+but the log does not show why, WARN and PASS otherwise. Of several boots in one
+log, the last is checked. If the log says nothing about a GPU, the command
+fails.
+
+The exit status is 3 if there is a finding at or above --fail-on: FAIL and
+UNKNOWN are errors, WARN is a warning.
+
+Example::
+
+    ssh GUEST 'sudo dmesg; sudo lspci -nnk' | openstack gpu guest check"""
+
+    use_of_cloud = command.CloudUse.OPTIONAL
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'files',
+            metavar='<file>',
+            nargs='*',
+            help=(
+                'File with messages of the guest, plain or compressed by '
+                'gzip, or - for standard input (default: -); several files '
+                'are of one guest'
+            ),
+        )
+        parser.add_argument(
+            '--server',
+            metavar='<server>',
+            help=(
+                'Server whose console log to read (name or ID); it ends with '
+                'the last 100 KiB'
+            ),
+        )
+        parser.add_argument(
+            '--long',
+            action='store_true',
+            help='List also the line of each result, and how often it occurs',
+        )
+        options.add_catalogue(parser)
+        options.add_fail_on(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
+        models = catalogue_documents.load(parsed_args.catalogue)
+        if parsed_args.server is None:
+            checked = guest_check.check_files(
+                parsed_args.files or [guest_check.STANDARD_INPUT], models
+            )
+        else:
+            if parsed_args.files:
+                raise exceptions.InvalidValue(
+                    'Specify files or --server, not both'
+                )
+            cloud, _reason = self.optional_connection(required=True)
+            # It is required: optional_connection() has raised otherwise.
+            checked = guest_check.check_server(
+                typing.cast(typing.Any, cloud), parsed_args.server, models
+            )
+        for note in checked.notes:
+            self.log.warning('%s', columns.escape(note))
+        if options.fails(parsed_args, checked.severities):
+            self.found()
+        return columns.table(_cells(long=parsed_args.long), checked.results)
+
+
+def _cells(*, long: bool) -> columns.Cells[guest_result.GuestResult]:
+    cells: columns.Cells[guest_result.GuestResult] = {
+        'Device': lambda row: row.device,
+        'Result': lambda row: str(row.result),
+        'Code': lambda row: row.code,
+        'Cause': lambda row: columns.ProseColumn(row.cause),
+        'Evidence': lambda row: columns.ProseColumn(row.evidence),
+        'Remedy': lambda row: columns.ProseColumn(row.remedy),
+    }
+    if long:
+        cells |= {
+            'Line': lambda row: row.line,
+            'Count': lambda row: row.count,
+        }
+    return cells
