@@ -220,8 +220,8 @@ class TestOverview(testtools.TestCase):
         self.assertEqual(
             [
                 *('check', 'host', 'model', 'alias', 'device', 'config'),
-                *('placement', 'flavor', 'capacity', 'server', 'metrics'),
-                *('snapshot', 'upgrade', 'rehearsal'),
+                *('placement', 'flavor', 'capacity', 'server', 'guest'),
+                *('metrics', 'snapshot', 'upgrade', 'rehearsal'),
             ],
             list(objects),
         )

@@ -50,7 +50,7 @@ UNKNOWN are errors, WARN is a warning.
 
 Example::
 
-    ssh GUEST 'sudo dmesg; sudo lspci -nnk' | openstack gpu guest check"""
+    openstack gpu guest check dmesg.txt lspci.txt"""
 
     use_of_cloud = command.CloudUse.OPTIONAL
 
