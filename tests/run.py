@@ -30,7 +30,7 @@ _COMMANDS = {
     'functional-fast': (
         'tests.functional.run',
         '--exclude-regex',
-        'test_capacity',
+        'test_capacity|test_project.TestUnifiedLimits',
     ),
     'hostile-brief': ('tests.hostile', '--brief'),
     'hostile': ('tests.hostile',),

@@ -14,6 +14,7 @@
 
 import collections.abc
 import contextlib
+import typing
 import urllib.parse
 
 from keystoneauth1 import identity
@@ -22,6 +23,7 @@ from openstack import connection
 from gpuclient.cloud import request
 from gpuclient.cloud import schema
 from gpuclient import exceptions
+from gpuclient.model import project as project_model
 
 
 _PROJECT: dict[str, schema.Shape] = {'id': str, 'name': str}
@@ -77,6 +79,64 @@ def find_project(
 ) -> str:
     """Return the ID of a project; see :func:`_find`."""
     return _find(cloud, 'project', name_or_id, domain)
+
+
+def read_project(
+    cloud: connection.Connection, name_or_id: str, domain: str | None = None
+) -> project_model.Project:
+    """Return a project with an ID or a name, in this order.
+
+    :raises gpuclient.exceptions.CloudError: See :func:`_find`.
+    """
+    project_id = find_project(cloud, name_or_id, domain)
+    record = request.get(
+        cloud.identity,
+        f'/projects/{urllib.parse.quote(project_id, safe="")}',
+        f'reading project {name_or_id!r}',
+        {'project': _RECORD},
+    )['project']
+    return _project(record)
+
+
+_RECORD: dict[str, schema.Shape] = {
+    **_PROJECT,
+    'domain_id': schema.Optional(str),
+}
+
+
+def _project(record: dict[str, typing.Any]) -> project_model.Project:
+    return project_model.Project(
+        record['id'], record['name'], record.get('domain_id')
+    )
+
+
+def list_projects(
+    cloud: connection.Connection,
+) -> tuple[tuple[project_model.Project, ...], bool]:
+    """Return all projects, and whether Keystone has truncated the list."""
+    answer = request.get(
+        cloud.identity,
+        '/projects',
+        'listing projects',
+        {'projects': [_RECORD], 'truncated': schema.Optional(bool)},
+    )
+    return (
+        tuple(_project(record) for record in answer['projects']),
+        bool(answer.get('truncated')),
+    )
+
+
+def domain_names(cloud: connection.Connection) -> dict[str, str]:
+    """Return the names of all domains by ID."""
+    return {
+        record['id']: record['name']
+        for record in request.get(
+            cloud.identity,
+            '/domains',
+            'listing domains',
+            {'domains': [{'id': str, 'name': str}]},
+        )['domains']
+    }
 
 
 def find_user(

@@ -47,6 +47,8 @@ class Aggregate:
     metadata: dict[str, str]
     #: Id of the aggregate in Nova and in Placement; empty if not read.
     uuid: str = ''
+    #: Its number, which Nova's API takes.
+    id: int | None = None
 
     @property
     def zone(self) -> str | None:

@@ -191,6 +191,17 @@ class CountsColumn(columns.FormattableColumn[dict[str, int] | None]):
         )
 
 
+class NumbersColumn(columns.FormattableColumn[dict[str, int] | None]):
+    """Names with a number each, a line each."""
+
+    def human_readable(self) -> str:
+        if self._value is None:
+            return 'unknown'
+        return '\n'.join(
+            f'{escape(name)}={count}' for name, count in self._value.items()
+        )
+
+
 class NoDeviceColumn(columns.FormattableColumn[None]):
     """Instead of the address, for a host that reports no device."""
 
@@ -208,6 +219,42 @@ class LimitsColumn(columns.FormattableColumn[dict[str, int] | None]):
             escape(name)
             + (f' ({count} host{"s" if count > 1 else ""})' if count else '')
             for name, count in self._value.items()
+        )
+
+
+class StepsColumn(columns.FormattableColumn[list[Record]]):
+    """Steps of a change, a line each."""
+
+    def human_readable(self) -> str:
+        return '\n'.join(
+            f'{record["state"]}: {record["kind"]} {escape(record["name"])}'
+            f'{_change_of(record)}'
+            for record in self._value
+        )
+
+
+def _change_of(record: Record) -> str:
+    before, after = record['before'], record['after']
+    if isinstance(after, bool):
+        return '' if before == after else f' {"added" if after else "removed"}'
+    before = 'not set' if before is None else before
+    after = 'not set' if after is None else after
+    return f' {after}' if before == after else f' {before} -> {after}'
+
+
+class UsedLimitsColumn(columns.FormattableColumn[list[Record]]):
+    """Limits of a project with what is used, a line each."""
+
+    def human_readable(self) -> str:
+        return '\n'.join(
+            f'{escape(record["name"])}: {record["used"]} of '
+            + (
+                'no limit'
+                if record['limit'] is None
+                else f'{record["limit"]} used'
+            )
+            + (' (default)' if record['source'] == 'default' else '')
+            for record in self._value
         )
 
 

@@ -150,7 +150,12 @@ cores = -1
 ram = -1
 [vnc]
 enabled = False
-"""
+# Of [quota]driver nova.quota.UnifiedLimitsDriver, which the user may set.
+[oslo_limit]
+endpoint_service_type = compute
+endpoint_region_name = {region}
+endpoint_interface = public
+{auth}"""
 
 # Options that the user cannot change: the cloud does not start without them.
 _NOVA_OWN = """\
@@ -259,7 +264,9 @@ class ServiceFiles:
                 mode=0o700, parents=True, exist_ok=True
             )
         self._write_others()
-        self._write('etc/nova/nova.conf', _NOVA)
+        self._write(
+            'etc/nova/nova.conf', _NOVA, region=REGION, auth=self._auth()
+        )
         paste = (
             self._overlay.file('etc/nova/api-paste.ini')
             if self._overlay

@@ -220,7 +220,8 @@ class TestOverview(testtools.TestCase):
         self.assertEqual(
             [
                 *('check', 'host', 'model', 'alias', 'device', 'config'),
-                *('placement', 'flavor', 'capacity', 'server', 'guest'),
+                *('placement', 'flavor', 'capacity', 'project', 'server'),
+                'guest',
                 *('metrics', 'snapshot', 'upgrade', 'rehearsal'),
             ],
             list(objects),

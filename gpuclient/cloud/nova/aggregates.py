@@ -37,6 +37,7 @@ def list_aggregates(
         {
             'aggregates': [
                 {
+                    'id': int,
                     'name': str,
                     'uuid': schema.Optional(str),
                     'hosts': [str],
@@ -53,8 +54,30 @@ def list_aggregates(
             # These include the availability zone.
             metadata=dict(record['metadata']),
             uuid=record.get('uuid') or '',
+            id=record['id'],
         )
         for record in records
+    )
+
+
+def set_metadata(
+    compute: _proxy.Proxy,
+    aggregate: capacity.Aggregate,
+    metadata: dict[str, str | None],
+) -> None:
+    """Set keys of the metadata of an aggregate, or remove them.
+
+    Other keys stay as they are, so that two users do not overwrite each
+    other's.
+
+    :param metadata: Null removes a key.
+    """
+    request.send(
+        compute,
+        'POST',
+        f'/os-aggregates/{aggregate.id}/action',
+        f'setting {", ".join(metadata)} of aggregate {aggregate.name!r}',
+        json={'set_metadata': {'metadata': metadata}},
     )
 
 

@@ -182,6 +182,25 @@ def add_access(
     )
 
 
+def remove_access(
+    compute: _proxy.Proxy, flavor: flavor_model.Flavor, project_id: str
+) -> None:
+    """Let a project, or one that was deleted, no longer use a flavor."""
+    try:
+        request.send(
+            compute,
+            'POST',
+            f'/flavors/{_quoted(flavor.id)}/action',
+            f'removing access of project {project_id} to flavor '
+            f'{flavor.name!r}',
+            json={'removeTenantAccess': {'tenant': project_id}},
+        )
+    except exceptions.NotFound as exc:
+        # nova/exception.py:FlavorAccessNotFound; another run removed it.
+        if 'access not found' not in str(exc).lower():
+            raise
+
+
 def list_access(
     compute: _proxy.Proxy, flavor: flavor_model.Flavor
 ) -> frozenset[str]:

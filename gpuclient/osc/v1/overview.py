@@ -37,7 +37,10 @@ _SECTIONS = (
     ('Prepare hosts', ('host',)),
     ('Configure Nova', ('model', 'alias', 'device spec', 'config')),
     ('Schedule devices', ('placement', 'flavor', 'capacity')),
-    ('Operate', ('server', 'guest', 'metrics', 'snapshot', 'upgrade')),
+    (
+        'Operate',
+        ('project', 'server', 'guest', 'metrics', 'snapshot', 'upgrade'),
+    ),
     ('Rehearsal cloud on this machine', ('rehearsal',)),
 )
 _OTHERS = 'Others'

@@ -1,0 +1,102 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Server groups of all projects."""
+
+import urllib.parse
+
+from openstack import connection
+
+from gpuclient.cloud import request
+from gpuclient.model import project as project_model
+
+#: The first one with a single policy.
+_MICROVERSION = '2.64'
+_SIZE = 1000
+
+
+def list_groups(
+    cloud: connection.Connection,
+) -> tuple[project_model.ServerGroup, ...]:
+    """Return the server groups of all projects, or of the user's own."""
+    groups: dict[str, project_model.ServerGroup] = {}
+    while True:
+        records = request.get(
+            cloud.compute,
+            '/os-server-groups',
+            'listing server groups',
+            {
+                'server_groups': [
+                    {
+                        'id': str,
+                        'name': str,
+                        'policy': str,
+                        'project_id': str,
+                        'members': [str],
+                    }
+                ]
+            },
+            microversion=_MICROVERSION,
+            all_projects='True',
+            limit=_SIZE,
+            offset=len(groups),
+        )['server_groups']
+        page = {
+            record['id']: project_model.ServerGroup(
+                record['id'],
+                record['project_id'],
+                record['name'],
+                record['policy'],
+                len(record['members']),
+            )
+            for record in records
+        }
+        if not page.keys() - groups.keys():
+            # [api]max_limit may be smaller than a page.
+            return tuple(groups.values())
+        groups |= page
+
+
+def create(
+    cloud: connection.Connection, project_id: str, name: str, policy: str
+) -> None:
+    """Create a server group in a project.
+
+    Nova creates it in the project of the token, so that the user needs a role
+    on the project.
+    """
+    own = cloud.session.get_project_id()
+    target = (
+        cloud
+        if own == project_id
+        else cloud.connect_as_project({'id': project_id})
+    )
+    request.send(
+        target.compute,
+        'POST',
+        '/os-server-groups',
+        f'creating server group {name!r} in project {project_id} (the user '
+        'needs a role on it)',
+        microversion=_MICROVERSION,
+        json={'server_group': {'name': name, 'policy': policy}},
+    )
+
+
+def delete(cloud: connection.Connection, group_id: str) -> None:
+    """Delete a server group."""
+    request.send(
+        cloud.compute,
+        'DELETE',
+        f'/os-server-groups/{urllib.parse.quote(group_id, safe="")}',
+        f'deleting server group {group_id}',
+        microversion=_MICROVERSION,
+    )

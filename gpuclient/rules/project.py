@@ -1,0 +1,176 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What limits of projects do, and what they do not."""
+
+import collections.abc
+
+from gpuclient.model import nova_changes
+from gpuclient.model import project as project_model
+from gpuclient.model import release as release_model
+from gpuclient.rules import finding
+
+#: The most projects that a message names.
+_NAMED = 5
+_AUDIT = '"openstack gpu project list --over-limit" in a nightly job'
+
+
+def unread_limits(
+    driver: project_model.QuotaDriver,
+    limits: collections.abc.Iterable[str],
+) -> finding.Finding:
+    """Return the finding about limits that Nova's driver does not read.
+
+    ``nova/limit/utils.py:use_unified_limits``
+    """
+    runs = {
+        project_model.QuotaDriver.NONE: 'the no-op quota driver',
+    }.get(driver, 'the legacy quota driver')
+    return finding.error(
+        'GPU802',
+        f'Nova runs {runs} ([quota]driver), which does not read limits of '
+        f'Keystone: {", ".join(sorted(limits))} would limit nothing. Only '
+        f'access to private flavors controls who may use devices',
+    )
+
+
+def gaps_of_limits(
+    driver: project_model.QuotaDriver, release: release_model.Release
+) -> collections.abc.Iterator[finding.Finding]:
+    """Yield what limits of devices do not do.
+
+    ``nova/compute/api.py:API.resize`` compares the limits without the
+    requests of aliases; so do restore and unshelve.
+    """
+    if driver is project_model.QuotaDriver.UNKNOWN:
+        yield finding.warning(
+            'GPU803',
+            'Which quota driver Nova runs is not known: limits are in effect '
+            'with [quota]driver = nova.quota.UnifiedLimitsDriver only. Pass '
+            '--quota-driver if you know',
+        )
+        return
+    if driver is not project_model.QuotaDriver.UNIFIED:
+        return
+    if not release.has(nova_changes.LIMITS_COUNT_ALIASES):
+        yield finding.warning(
+            'GPU801',
+            f'Unified limits of Nova {release.number} do not count devices '
+            f'that flavors request by alias: the limit does not stop the '
+            f'project. Give access to private flavors to chosen projects '
+            f'only, and run {_AUDIT}',
+        )
+        return
+    yield finding.warning(
+        'GPU804',
+        f'Nova {release.number} compares the limit when a server is created, '
+        f'with pci_in_placement in nova-api, but not when a server is '
+        f'resized, restored or unshelved: a project can resize past it. '
+        f'Give access to private flavors to chosen projects only, and run '
+        f'{_AUDIT}',
+    )
+
+
+def without_limit(
+    resource_class: str, projects: collections.abc.Collection[str]
+) -> finding.Finding:
+    """Return the finding about projects that a new default of 0 concerns."""
+    named = ', '.join(sorted(projects)[:_NAMED])
+    if len(projects) > _NAMED:
+        named += f' and {len(projects) - _NAMED} others'
+    return finding.warning(
+        'GPU805',
+        f'Projects use {resource_class} and have no limit of their own: '
+        f'{named}. The registered limit of 0 keeps them from creating more '
+        f'servers with such devices. Set their limits first',
+    )
+
+
+def over_limit(
+    project: str, limit: str, value: int, used: int
+) -> finding.Finding:
+    """Return the finding about a project that uses more than it may."""
+    return finding.error(
+        'GPU806',
+        f'Project {project!r} uses {used} of {limit}, and its limit is '
+        f'{value}. Servers keep their devices, and Nova refuses new ones. '
+        f'Raise the limit, or delete or resize servers',
+    )
+
+
+def no_device_limit(
+    project: str, flavors: collections.abc.Iterable[str]
+) -> finding.Finding:
+    """Return the finding about a project that may use all devices.
+
+    ``nova/limit/utils.py:should_enforce``
+    """
+    return finding.warning(
+        'GPU807',
+        f'Project {project!r} may use {", ".join(sorted(flavors))}, and no '
+        f'resource class of devices has a registered limit: Nova limits only '
+        f'what is registered, so that the project may use all devices. Set '
+        f'its limit with "openstack gpu project set --limit"',
+    )
+
+
+def duplicate_limits(
+    limits: collections.abc.Iterable[
+        project_model.Limit | project_model.RegisteredLimit
+    ],
+) -> collections.abc.Iterator[finding.Finding]:
+    """Yield the findings about limits that exist twice."""
+    for limit in limits:
+        owner = (
+            f'of project {limit.project_id}'
+            if isinstance(limit, project_model.Limit)
+            else 'that is registered'
+        )
+        yield finding.warning(
+            'GPU808',
+            f'Limit {limit.name} {owner} exists twice in Keystone, which has '
+            f'no constraint against it: which one is in effect is not '
+            f'defined. Delete {limit.id}',
+        )
+
+
+def limits_of_other_scopes(
+    limits: collections.abc.Iterable[project_model.Limit],
+    scope: project_model.Scope,
+) -> collections.abc.Iterator[finding.Finding]:
+    """Yield the findings about limits that Nova does not read.
+
+    ``oslo_limit/limit.py:_EnforcerUtils._get_project_limit``
+    """
+    for limit in limits:
+        if not scope.has(limit) and (
+            limit.service_id == scope.service_id
+            or limit.name.startswith(project_model.CLASS)
+        ):
+            yield finding.warning(
+                'GPU809',
+                f'Limit {limit.name} of project {limit.project_id} is for '
+                f'service {limit.service_id} in region {limit.region_id}; '
+                f'Nova reads those of service {scope.service_id} in region '
+                f'{scope.region_id}, and ignores it. Set the limit there, and '
+                f'delete {limit.id}',
+            )
+
+
+def deleted(project_id: str) -> finding.Finding:
+    """Return the finding about a project that Keystone does not have."""
+    return finding.warning(
+        'GPU810',
+        f'Project {project_id} does not exist in Keystone, but has access to '
+        f'flavors, devices or an aggregate. Remove what is left with '
+        f'"openstack gpu project unset {project_id} --all"',
+    )
