@@ -30,7 +30,7 @@ _COMMANDS = {
     'functional-fast': (
         'tests.functional.run',
         '--exclude-regex',
-        'test_capacity|test_project.TestUnifiedLimits',
+        'test_capacity|test_project.(TestUnified|.*test_refused)',
     ),
     'hostile-brief': ('tests.hostile', '--brief'),
     'hostile': ('tests.hostile',),
