@@ -26,7 +26,7 @@ SCOPE = project.Scope('nova', 'RegionOne')
 GPU = 'class:CUSTOM_PCI_10DE_20F1'
 FLAVOR = flavor_model.Flavor('f1', 'gpu.1', 1, 1, 1, False)
 AGGREGATE = capacity.Aggregate(
-    'gpus', frozenset(), {'filter_tenant_id': 'p2, p3', 'a': 'p1'}, 7
+    'gpus', frozenset(), {'filter_tenant_id': 'p2, p3', 'a': 'p1'}, id=7
 )
 
 
