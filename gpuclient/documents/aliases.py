@@ -22,6 +22,7 @@ from gpuclient.model import nova_changes
 from gpuclient.model import nova_options
 from gpuclient.model import release as release_model
 from gpuclient.rules import alias as alias_rules
+from gpuclient.rules import nova_release
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +156,7 @@ def change(
             'alternatives; change the lines by hand'
         )
     (defined,) = same_name
-    changed = alias_model.parse(
+    changed = nova_release.parse_alias(
         dataclasses.replace(defined.alias, **changes).render(),
         document.release,
     )

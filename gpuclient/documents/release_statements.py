@@ -26,6 +26,11 @@ from gpuclient.model import release as release_model
 
 _START = rb'^[ \t]*(?:-[ \t]+)?'
 _VALUE = rb'[ \t]*:[ \t]*["\']?'
+#: Names of releases before they had numbers, and the numbers.
+_NAME = (
+    rb'(?:20\d\d\.\d|zed|yoga|xena|wallaby|victoria|ussuri|train|stein|rocky|'
+    rb'queens|pike|ocata|newton)'
+)
 #: A setting of a tool, and how its value names the release.
 _PATTERNS = (
     # Kolla-Ansible, Kayobe; OpenStack-Ansible, whose major version is that of
@@ -37,9 +42,18 @@ _PATTERNS = (
     + _VALUE
     + rb'(?:(?:stable|unmaintained)/)?(?P<release>[\w.]+)',
     # Images of containers: quay.io/openstack.kolla/nova-api:2024.1-ubuntu.
-    rb'^[^#\n]*/(?:[\w.-]*-)?nova(?:-[\w-]+)?:(?P<release>\d{4}\.\d)\b',
+    rb'^[^#\n]*/(?:[\w.-]*-)?nova(?:-[\w-]+)?:(?P<release>'
+    + _NAME
+    + rb')(?![\w.])',
+    # Those of the operators of RHOSO:
+    # quay.io/podified-antelope-centos9/openstack-nova-api:current-podified.
+    rb'^[^#\n]*/podified-(?P<release>[a-z]+)-[a-z0-9]+/openstack-nova-',
     # Charms.
-    _START + rb'channel' + _VALUE + rb'(?P<release>\d{4}\.\d)/',
+    _START + rb'channel' + _VALUE + rb'(?P<release>' + _NAME + rb')/',
+    _START
+    + rb'openstack-origin'
+    + _VALUE
+    + rb'cloud:[a-z]+-(?P<release>[a-z]+)',
 )
 _SETTING = re.compile(
     b'|'.join(
@@ -51,15 +65,47 @@ _SETTING = re.compile(
 #: RHOSO: the custom resource that selects its version.
 _RHOSO_KIND = re.compile(rb'^kind:[ \t]*OpenStackVersion[ \t]*$', re.M)
 _RHOSO_VERSION = re.compile(
-    _START + rb'targetVersion' + _VALUE + rb'(?P<release>\d+)\.', re.M
+    _START + rb'targetVersion' + _VALUE + rb'(?P<release>[1-9]\d+)\.', re.M
+)
+#: RHOSO: other custom resources, and values for them.
+_RHOSO = re.compile(
+    rb'^(?:apiVersion:[ \t]*["\']?'
+    rb'(?:core|dataplane|nova|placement)\.openstack\.org/'
+    rb'|[ \t]*(?:-[ \t]+)?(?:customServiceConfig|edpm_\w+)[ \t]*:)',
+    re.M,
+)
+#: RHOSP: images of its containers, and the tag of all of them.
+_RHOSP_VERSION = re.compile(
+    rb'^[^#\n]*/rhosp-(?:rhel[89]|beta)/openstack-nova-[\w-]+:'
+    rb'(?P<release>\d\d)\.',
+    re.M,
+)
+#: TripleO: environments, also for the operator of its OpenStackControlPlane.
+_TRIPLEO = re.compile(
+    rb'^(?:apiVersion:[ \t]*["\']?osp-director\.openstack\.org/'
+    rb'|(?:[ \t]+["\']?OS::TripleO::[\w:]+["\']?[ \t]*:)'
+    rb'|[ \t]+(?:NovaPCIPassthrough|NovaScheduler(?:Enabled|Default)Filters)'
+    rb'[ \t]*:)',
+    re.M,
 )
 _MARKS = (
-    b'openstack_release',
-    b'openstack_branch',
-    b'nova_git_install_branch',
-    b'nova',
-    b'channel',
-    b'OpenStackVersion',
+    *(b'openstack_release', b'openstack_branch', b'openstack-origin'),
+    *(b'nova', b'Nova', b'channel', b'openstack.org/', b'OpenStackVersion'),
+    *(b'customServiceConfig', b'edpm_', b'OS::TripleO'),
+)
+#: The product, and the release, of files that imply one: what tells them, and
+#: the reason.
+_IMPLIED = (
+    (
+        _RHOSO,
+        'rhoso-18',
+        'a file of RHOSO, of which version 18 is known',
+    ),
+    (
+        _TRIPLEO,
+        'zed',
+        'a file of TripleO, whose last release is zed',
+    ),
 )
 #: Of Kolla-Ansible, beside the folder of its custom configuration.
 _BESIDE = ('globals.yml', 'globals.yaml')
@@ -67,14 +113,19 @@ _BESIDE = ('globals.yml', 'globals.yaml')
 
 @dataclasses.dataclass(frozen=True)
 class Statement:
-    """A line of a file that names the release."""
+    """A line of a file that names the release, or that implies it."""
 
+    #: The release whose rules are the nearest.
     release: release_model.Release
     place: configuration.Place
+    #: The release that it names, if the rules of that are not known.
+    unknown: release_model.UnknownRelease | None = None
+    #: Why the release follows from a line that does not name it.
+    implied_by: str = ''
 
 
 def find(paths: collections.abc.Iterable[str]) -> tuple[Statement, ...]:
-    """Return the lines that name a release of Nova that is known.
+    """Return the lines that name a release of Nova, or imply it.
 
     :param paths: Files and folders; also read is ``globals.yml`` beside the
         custom configuration of Kolla-Ansible.
@@ -115,22 +166,37 @@ def _statements(
         return
     for match in _SETTING.finditer(content):
         text = next(group for group in match.groups() if group is not None)
-        release = _parse(text.decode())
-        if release is not None:
-            yield Statement(release, _place(path, content, match))
+        yield from _named(text.decode(), path, content, match)
     if _RHOSO_KIND.search(content):
         for match in _RHOSO_VERSION.finditer(content):
-            release = _parse(f'rhoso-{match["release"].decode()}')
-            if release is not None:
-                yield Statement(release, _place(path, content, match))
+            name = f'rhoso-{match["release"].decode()}'
+            yield from _named(name, path, content, match)
+    for match in _RHOSP_VERSION.finditer(content):
+        name = f'rhosp-{match["release"].decode()}'
+        yield from _named(name, path, content, match)
+    for pattern, name, reason in _IMPLIED:
+        first = pattern.search(content)
+        if first is not None:
+            yield Statement(
+                release_model.parse(name),
+                _place(path, content, first),
+                implied_by=reason,
+            )
 
 
-def _parse(text: str) -> release_model.Release | None:
-    """Return a release; None for ``master``, or one that is not known."""
+def _named(
+    text: str, path: str, content: bytes, match: re.Match[bytes]
+) -> collections.abc.Iterator[Statement]:
+    """Yield the statement of a name; none for ``master`` or any other text."""
+    place = _place(path, content, match)
+    unknown = release_model.unknown(text)
+    if unknown is not None:
+        yield Statement(unknown.nearest, place, unknown)
+        return
     try:
-        return release_model.parse(text)
+        yield Statement(release_model.parse(text), place)
     except exceptions.InvalidValue:
-        return None
+        return
 
 
 def _place(

@@ -31,6 +31,8 @@ _VERSION = re.compile(
     r'(?:nova[ -]?)?(\d{2})(?:\.(\d{1,3}))?(?:\.(\d{1,3}))?', re.ASCII
 )
 _PLACEMENT_VERSION = re.compile(r'(\d{1,2})(\.\d{1,3}\.\d{1,3})?', re.ASCII)
+#: ``2027.1``
+_SERIES = re.compile(r'20\d{2}\.[12]', re.ASCII)
 _MICROVERSION = re.compile(r'2\.(\d{1,4})', re.ASCII)
 
 
@@ -129,6 +131,49 @@ def parse(text: str) -> Release:
     return dataclasses.replace(release, version=version)
 
 
+@dataclasses.dataclass(frozen=True)
+class UnknownRelease:
+    """A release of Nova whose rules are not known."""
+
+    #: ``wallaby (Nova 23)``
+    name: str
+    #: The release with the nearest rules.
+    nearest: Release
+
+    @property
+    def reason(self) -> str:
+        """``older than zed (Nova 26.3.0), the oldest that is known``"""
+        if self.nearest == releases()[0]:
+            return f'older than {self.nearest}, the oldest that is known'
+        return f'newer than {self.nearest}, the newest that is known'
+
+
+def unknown(text: str) -> UnknownRelease | None:
+    """Return an older or a newer release that a name or a version means.
+
+    :param text: ``wallaby``, ``23.2.1``, ``rhosp-17.1``, ``2027.1``; None for
+        a release that :func:`parse` knows, and for other texts.
+    """
+    wanted = text.strip().lower()
+    oldest, newest_known = releases()[0], releases()[-1]
+    for name, number in data.load('nova/releases.json')['older'].items():
+        if wanted == name or (
+            name.startswith('rhosp')
+            and re.fullmatch(rf'{name[:5]}-?{name[6:]}(\.\d{{1,3}})*', wanted)
+        ):
+            return UnknownRelease(f'{wanted} (Nova {number})', oldest)
+    if _SERIES.fullmatch(wanted) and wanted > newest_known.series:
+        return UnknownRelease(wanted, newest_known)
+    match = _VERSION.fullmatch(wanted)
+    if match is None or oldest.number <= int(match[1]) <= newest_known.number:
+        return None
+    older = int(match[1]) < oldest.number
+    return UnknownRelease(
+        f'Nova {wanted.removeprefix("nova").strip(" -")}',
+        oldest if older else newest_known,
+    )
+
+
 def parse_placement(text: str) -> str:
     """Return the version of Placement that a name or a version means.
 
@@ -172,6 +217,18 @@ def of_microversion(text: str) -> tuple[Release, ...]:
     )
 
 
+def nearest(microversion: str) -> Release:
+    """Return the newest release of which an API has all microversions.
+
+    The oldest that is known, if the API is older.
+    """
+    minor = int(microversion.strip().removeprefix('2.'))
+    return max(
+        (known for known in releases() if known.microversion <= minor),
+        default=releases()[0],
+    )
+
+
 def describe(candidates: tuple[Release, ...]) -> str:
     """Return the releases that a cloud may run: ``2025.1 or 2025.2``."""
     if not candidates:
@@ -187,8 +244,10 @@ def _of_series(number: int, text: str) -> Release:
 
 
 def _unknown(text: str) -> exceptions.InvalidValue:
+    other = unknown(text)
     return exceptions.InvalidValue(
-        f'Unknown Nova release {quoting.word(text)!r}: use a release '
+        f'Unknown Nova release {quoting.word(text)!r}'
+        f'{f" ({other.reason})" if other else ""}: use a release '
         f'({_known()}), a version of Nova (31.3.1) or a product '
         f'({", ".join(_products())})'
     )

@@ -31,6 +31,10 @@ from gpuclient.rules import finding
 from gpuclient.rules import nova_release
 
 
+#: Return the alias of a value that is to be written.
+parse = nova_release.parse_alias
+
+
 def validate(
     alias: alias_model.Alias,
     pci_in_placement: bool,

@@ -22,6 +22,8 @@ from gpuclient.model import catalogue
 from gpuclient.model import release as release_model
 from gpuclient.operations import configuration_edits
 from gpuclient.operations import device_names
+from gpuclient.operations import release_choice
+from gpuclient.rules import nova_release
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +31,8 @@ class CreatedConfiguration:
     """The files of a deployment, to be written, and what follows."""
 
     name: str
+    #: The release of Nova that reads the files.
+    release: release_choice.ChosenRelease
     target: str
     edits: list[configuration_edits.Edit[typing.Any]]
     #: Names of the resource providers that compute hosts will report.
@@ -41,23 +45,26 @@ def create(
     path: str,
     folder: str,
     models: catalogue.Catalogue,
-    release: release_model.Release | None = None,
+    given: str | None = None,
 ) -> CreatedConfiguration:
     """Return the files that a description asks for.
 
     :param path: The description.
     :param folder: Where the files go; existing ones are edited.
-    :param release: The release of Nova that reads them; the newest by default.
+    :param given: The release of Nova that reads them (``--release``); by
+        default what existing files, or the target, imply.
     :raises gpuclient.exceptions.GPUError: A file cannot be read or edited, or
         the release refuses an alias.
     """
     description = created_files.read_description(path, models)
+    chosen = release_choice.choose(given, (folder,), target=description.target)
     for alias in description.aliases:
-        _check_alias(path, alias, release or release_model.newest())
+        _check_alias(path, alias, chosen.release)
     creation = created_files.create(description)
     files, others = created_files.read_creation(folder, creation)
     return CreatedConfiguration(
         name=description.name,
+        release=chosen,
         target=description.target,
         edits=[
             configuration_edits.Edit(
@@ -85,7 +92,7 @@ def _check_alias(
     path: str, alias: alias_model.Alias, release: release_model.Release
 ) -> None:
     try:
-        alias_model.parse(alias.render(), release)
+        nova_release.parse_alias(alias.render(), release)
     except exceptions.InvalidAlias as exc:
         raise exceptions.InvalidAlias(
             f'{path}: alias {alias.name!r} is invalid in {release}: {exc}'

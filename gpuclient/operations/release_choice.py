@@ -19,7 +19,13 @@ from openstack import connection
 
 from gpuclient.cloud.nova import version as nova_version
 from gpuclient.documents import release_statements
+from gpuclient.model import nova_changes
 from gpuclient.model import release as release_model
+
+#: The release of a deployment tool that has one only, and why.
+_OF_TARGET = {
+    'rhoso': ('rhoso-18', 'target rhoso, of which version 18 is known')
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +53,15 @@ class ChosenRelease:
             self.is_of_cloud and self.release == release_model.newest()
         )
 
+    @property
+    def fields(self) -> dict[str, str | None]:
+        """Its fields in the objects that commands show."""
+        return {
+            'release': self.release.product or self.release.series,
+            'nova_version': nova_changes.version_text(self.release.version),
+            'release_source': self.source or None,
+        }
+
     def __str__(self) -> str:
         if not self.source:
             return (
@@ -60,25 +75,48 @@ def choose(
     given: str | None,
     paths: collections.abc.Iterable[str] = (),
     microversion: str | None = None,
+    target: str = '',
 ) -> ChosenRelease:
     """Return the release that is given, or that files or the cloud name.
 
     :param given: ``--release``.
     :param paths: Files and folders that may name it.
     :param microversion: The newest microversion of Nova's API in the cloud.
+    :param target: The deployment tool of files that are to be created.
     :raises gpuclient.exceptions.InvalidValue: There is no release as given.
     """
     if given is not None:
         return ChosenRelease(release_model.parse(given), '--release')
     statements = release_statements.find(paths)
+    named = [item for item in statements if not item.implied_by]
+    implied = [item for item in statements if item.implied_by]
     of_cloud = (
         release_model.of_microversion(microversion) if microversion else ()
     )
-    if statements:
-        return _of_files(statements, of_cloud, microversion)
-    if of_cloud:
+    if named:
+        return _of_files(named, of_cloud, microversion)
+    for item in sorted(implied, key=lambda item: item.release, reverse=True):
+        if _fits(item.release, of_cloud, microversion):
+            return ChosenRelease(
+                item.release, f'{item.place} ({item.implied_by})'
+            )
+    if microversion:
         return _of_cloud(of_cloud, microversion)
+    if target in _OF_TARGET:
+        name, source = _OF_TARGET[target]
+        return ChosenRelease(release_model.parse(name), source)
     return ChosenRelease(release_model.newest())
+
+
+def _fits(
+    release: release_model.Release,
+    of_cloud: tuple[release_model.Release, ...],
+    microversion: str | None,
+) -> bool:
+    """Return whether the cloud may run a release."""
+    return not microversion or release.number in {
+        candidate.number for candidate in of_cloud
+    }
 
 
 def choose_with_cloud(
@@ -109,7 +147,7 @@ def choose_with_optional_cloud(
 
 
 def _of_files(
-    statements: tuple[release_statements.Statement, ...],
+    statements: collections.abc.Sequence[release_statements.Statement],
     of_cloud: tuple[release_model.Release, ...],
     microversion: str | None,
 ) -> ChosenRelease:
@@ -128,9 +166,13 @@ def _of_files(
             f'{other.place} names release {other.release}, and {first.place} '
             f'{first.release}: the older one is in effect. Pass --release'
         )
-    if of_cloud and first.release.number not in {
-        release.number for release in of_cloud
-    }:
+    if first.unknown is not None:
+        warnings.append(
+            f'{first.place} names {first.unknown.name}, which is '
+            f'{first.unknown.reason}: the rules of {first.release.series} are '
+            f'in effect'
+        )
+    elif of_cloud and not _fits(first.release, of_cloud, microversion):
         warnings.append(
             f'{first.place} names release {first.release}, but the cloud '
             f'runs {release_model.describe(of_cloud)} (microversion '
@@ -142,7 +184,7 @@ def _of_files(
 
 
 def _of_cloud(
-    candidates: tuple[release_model.Release, ...], microversion: str | None
+    candidates: tuple[release_model.Release, ...], microversion: str
 ) -> ChosenRelease:
     warnings: tuple[str, ...] = ()
     if len(candidates) > 1:
@@ -150,6 +192,13 @@ def _of_cloud(
             f'Microversion {microversion} of the cloud is that of '
             f'{release_model.describe(candidates)}: the older one is in '
             f'effect. Pass --release',
+        )
+    if not candidates:
+        nearest = release_model.nearest(microversion)
+        candidates = (nearest,)
+        warnings = (
+            f'Microversion {microversion} of the cloud is that of no known '
+            f'release: the rules of the nearest one, {nearest}, are in effect',
         )
     return ChosenRelease(
         min(candidates),

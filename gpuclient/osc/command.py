@@ -125,6 +125,8 @@ class Command(command.Command):
 
     _status = 0
     _timeout: float | None = None
+    #: The fields of the release of Nova that decided, for objects.
+    release_fields: collections.abc.Mapping[str, typing.Any] = {}
     #: What it has created or changed so far, for the message of a failure.
     done = ''
 
@@ -340,8 +342,13 @@ class Command(command.Command):
     def note_release(self, chosen: release_choice.ChosenRelease) -> None:
         """Show on standard error which release of Nova decides.
 
-        The default is only shown on a terminal.
+        The default is only shown on a terminal. Objects that a command shows
+        have :attr:`release_fields`; lists have rows only.
         """
+        self.release_fields = {
+            name: columns.TextColumn(value)
+            for name, value in chosen.fields.items()
+        }
         for warning in chosen.warnings:
             self.log.warning('%s', text.one_line(warning))
         if chosen.named is None:

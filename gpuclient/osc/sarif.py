@@ -30,8 +30,12 @@ _LEVELS = {
 
 def render(
     findings: collections.abc.Iterable[finding.Located],
+    properties: collections.abc.Mapping[str, typing.Any],
 ) -> str:
-    """Return the log; paths below the working directory are relative."""
+    """Return the log; paths below the working directory are relative.
+
+    :param properties: Those of the run.
+    """
     results = []
     codes: dict[str, None] = {}
     for located in findings:
@@ -61,6 +65,7 @@ def render(
                     }
                 },
                 'results': results,
+                'properties': dict(properties),
             }
         ],
     }
@@ -75,10 +80,13 @@ def _uri(path: str) -> str:
 
 
 def write(
-    path: str, findings: collections.abc.Iterable[finding.Located]
+    path: str,
+    findings: collections.abc.Iterable[finding.Located],
+    properties: collections.abc.Mapping[str, typing.Any],
 ) -> None:
     """Write the log to a file, which is replaced atomically.
 
+    :param properties: Those of the run.
     :raises gpuclient.exceptions.DocumentError: It cannot be written.
     """
-    atomic.write(path, render(findings).encode())
+    atomic.write(path, render(findings, properties).encode())

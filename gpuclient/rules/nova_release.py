@@ -170,6 +170,26 @@ def check_limits(
         )
 
 
+def parse_alias(
+    text: str, release: release_model.Release
+) -> alias_model.Alias:
+    """Return the alias of a value that is to be written.
+
+    :raises gpuclient.exceptions.InvalidAlias: Nova refuses it. If it is Nova
+        of a product, the message says that the product may accept it.
+    """
+    try:
+        return alias_model.parse(text, release)
+    except exceptions.InvalidAlias as exc:
+        if release.product and is_accepted_by_newest(text):
+            exc.add(
+                f'That is Nova {release.number} as it was released. If '
+                f'{release.product} accepts it, pass a later --release, such '
+                f'as {release_model.newest().series}'
+            )
+        raise
+
+
 def is_accepted_by_newest(text: str) -> bool:
     """Return whether the newest release accepts a value of an alias."""
     try:

@@ -124,7 +124,7 @@ def _check_config(path: str) -> None:
     located = config_check.check(
         config_check.read([path]), catalogue.builtin()
     )
-    log = sarif.render(located)
+    log = sarif.render(located, {})
     for item in located:
         if len(item.finding.message) > 5000:
             raise AssertionError(f'{len(item.finding.message)} characters')

@@ -253,7 +253,7 @@ def _shown(path: str, source: random.Random) -> collections.abc.Iterator[str]:
         # There is nothing that anybody would read.
         return
     located = config_check.check(tree, _CATALOGUE)
-    yield sarif.render(located)
+    yield sarif.render(located, {})
     for item in located:
         yield item.finding.message
     try:

@@ -87,8 +87,7 @@ Example::
             chosen = release_choice.choose_with_cloud(None, paths, cloud)
         self.note_release(chosen)
         alias, of_alias = _validate(parsed_args, chosen.release)
-        warnings += of_alias
-        warnings += device_names.check_alias(alias, catalogue)
+        warnings += of_alias + device_names.check_alias(alias, catalogue)
         edits = config_files.read(
             parsed_args,
             functools.partial(alias_documents.read, release=chosen.release),
@@ -129,6 +128,7 @@ Example::
                     configuration_edits.restart(edits)
                 ),
                 'warnings': columns.ListColumn(warnings),
+                **self.release_fields,
             }
         )
 
@@ -174,7 +174,7 @@ def _alias(
             None if live_migratable is None else live_migratable == 'yes'
         ),
     )
-    return alias_model.parse(alias.render(), release)
+    return alias_creation.parse(alias.render(), release)
 
 
 class _InventoryCommand(command.Command):

@@ -129,6 +129,7 @@ Example::
                     configuration_edits.restart(edits)
                 ),
                 'warnings': columns.ListColumn(list(dict.fromkeys(warnings))),
+                **self.release_fields,
             }
         )
 

@@ -228,5 +228,6 @@ Example::
                     ]
                 ),
                 'notes': columns.ListColumn(report.notes(forecast)),
+                **self.release_fields,
             }
         )

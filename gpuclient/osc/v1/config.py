@@ -92,7 +92,7 @@ Example::
         )
         self.note_muted(mutes.count)
         if parsed_args.sarif is not None:
-            sarif.write(parsed_args.sarif, located)
+            sarif.write(parsed_args.sarif, located, chosen.fields)
             self.done = f'{parsed_args.sarif} is already written'
         if options.fails(
             parsed_args, {row.finding.severity for row in located}

@@ -24,7 +24,6 @@ with lazy_imports.deferred():
     from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient.operations import config_creation
     from gpuclient.operations import configuration_edits
-    from gpuclient.operations import release_choice
     from gpuclient.osc import columns
     from gpuclient.osc import config_files
     from gpuclient.osc import options
@@ -71,16 +70,13 @@ Example::
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
-        chosen = release_choice.choose(
-            parsed_args.release, (parsed_args.output,)
-        )
-        self.note_release(chosen)
         created = config_creation.create(
             parsed_args.description,
             parsed_args.output,
             catalogue_documents.load(parsed_args.catalogue),
-            chosen.release,
+            parsed_args.release,
         )
+        self.note_release(created.release)
         edits = created.edits
         config_files.write(self, edits, dry_run=parsed_args.dry_run)
         return columns.show(
@@ -94,5 +90,6 @@ Example::
                 ),
                 'next_steps': columns.ListColumn(created.next_steps),
                 'warnings': columns.ListColumn(created.warnings),
+                **self.release_fields,
             }
         )

@@ -117,6 +117,7 @@ Example::
                     configuration_edits.restart(edits)
                 ),
                 'warnings': columns.ListColumn(list(dict.fromkeys(warnings))),
+                **self.release_fields,
             }
         )
 
@@ -194,6 +195,7 @@ Example::
                 'restart': columns.ListColumn(
                     configuration_edits.restart(edits)
                 ),
+                **self.release_fields,
             }
         )
 

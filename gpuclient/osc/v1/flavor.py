@@ -58,6 +58,7 @@ class _FlavorCommand(command.ShowOne):
                 'properties': columns.PropertiesColumn(flavor.extra_specs),
                 'findings': columns.ListColumn(list(findings)),
                 **others,
+                **self.release_fields,
             }
         )
 

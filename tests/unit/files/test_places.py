@@ -107,7 +107,7 @@ class TestLinks(PlacesTestCase):
         for write in (
             lambda: self.edit(self.path),
             lambda: atomic.write(os.fspath(self.path), b'x'),
-            lambda: sarif.write(os.fspath(self.path), []),
+            lambda: sarif.write(os.fspath(self.path), [], {}),
         ):
             error = self.assertRaises(exceptions.UnsafeEdit, write)
             self.assertRegex(
@@ -273,7 +273,11 @@ class TestStickyFolders(PlacesTestCase):
         self.path.write_text('')
         self.give(self.path)
         error = self.assertRaises(
-            exceptions.UnsafeEdit, sarif.write, os.fspath(self.path), []
+            exceptions.UnsafeEdit,
+            sarif.write,
+            os.fspath(self.path),
+            [],
+            {},
         )
         self.assertIn('another user created it in a folder', str(error))
         self.assertEqual('', self.path.read_text())
@@ -293,8 +297,8 @@ class TestStickyFolders(PlacesTestCase):
         self.assertIn('No such device or address', str(error))
 
     def test_ours(self) -> None:
-        sarif.write(os.fspath(self.path), ())
-        sarif.write(os.fspath(self.path), ())
+        sarif.write(os.fspath(self.path), (), {})
+        sarif.write(os.fspath(self.path), (), {})
         log = json.loads(self.path.read_text())
         self.assertEqual([], log['runs'][0]['results'])
 

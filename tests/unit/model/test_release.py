@@ -81,6 +81,29 @@ class TestRelease(testtools.TestCase):
             str(error),
         )
 
+    @ddt.data(
+        ('wallaby', 'wallaby (Nova 23)', 26),
+        ('RHOSP-17.1', 'rhosp-17.1 (Nova 23)', 26),
+        ('rhosp16', 'rhosp16 (Nova 20)', 26),
+        ('25.3.0', 'Nova 25.3.0', 26),
+        ('nova-20', 'Nova 20', 26),
+        ('2027.1', '2027.1', 34),
+        ('35', 'Nova 35', 34),
+    )
+    @ddt.unpack
+    def test_older_or_newer(self, text: str, name: str, number: int) -> None:
+        other = release.unknown(text)
+        self.assertIsNotNone(other)
+        assert other is not None
+        self.assertEqual(name, other.name)
+        self.assertEqual(number, other.nearest.number)
+        error = self.assertRaises(exceptions.InvalidValue, release.parse, text)
+        self.assertIn(f'({other.reason}): use a release', str(error))
+
+    @ddt.data('2026.2', 'zed', '31.0.0', 'rhoso-18', 'rhosp-170', 'master', '')
+    def test_neither_older_nor_newer(self, text: str) -> None:
+        self.assertIsNone(release.unknown(text))
+
     def test_order(self) -> None:
         self.assertLess(release.parse('31.3'), release.parse('31'))
         self.assertEqual(release.parse('2026.2'), release.newest())

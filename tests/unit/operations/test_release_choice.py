@@ -73,6 +73,19 @@ class TestChoice(testtools.TestCase):
             3,
         ),
         (
+            'images.yaml',
+            'x: quay.io/podified-antelope-centos9/openstack-nova-api:current'
+            '-podified\n',
+            27,
+            1,
+        ),
+        (
+            'bundle.yaml',
+            'options:\n  openstack-origin: cloud:jammy-caracal\n',
+            29,
+            2,
+        ),
+        (
             'values.yaml',
             'images:\n  nova: "quay.io/airshipit/nova:2024.2-ubuntu_jammy"\n',
             30,
@@ -99,6 +112,9 @@ class TestChoice(testtools.TestCase):
         'image: quay.io/openstack.kolla/neutron-server:2024.1-ubuntu\n',
         'kind: Other\ntargetVersion: 18.0.1\n',
         'channel: latest/stable\n',
+        'channel: quincy/stable\n',
+        'x: quay.io/example/nova:trainer-1\n',
+        'kind: OpenStackDeployment\napiVersion: lcm.mirantis.com/v1alpha1\n',
     )
     def test_not_a_release(self, text: str) -> None:
         self.write('tree/globals.yml', text)
@@ -147,8 +163,136 @@ class TestChoice(testtools.TestCase):
         self.assertEqual(several, bool(chosen.warnings))
         self.assertIn(microversion, chosen.source)
 
-    def test_microversion_of_no_release(self) -> None:
-        self.assertIsNone(release_choice.choose(None, (), '2.199').named)
+    @ddt.data(
+        ('2.199', 34),
+        ('2.98', 30),
+        ('2.90', 26),
+        ('2.79', 26),
+    )
+    @ddt.unpack
+    def test_microversion_of_no_release(
+        self, microversion: str, number: int
+    ) -> None:
+        """The nearest release decides, and a warning says so."""
+        chosen = release_choice.choose(None, (), microversion)
+        self.assertEqual(number, chosen.release.number)
+        (warning,) = chosen.warnings
+        self.assertEqual(
+            f'Microversion {microversion} of the cloud is that of no known '
+            f'release: the rules of the nearest one, {chosen.release}, are in '
+            f'effect',
+            warning,
+        )
+
+    @ddt.data(
+        ('globals.yml', 'openstack_release: yoga\n', 'yoga (Nova 25)', 26),
+        ('globals.yml', 'openstack_release: "2027.1"\n', '2027.1', 34),
+        ('vars.yml', 'openstack_release: 24.5.0\n', 'Nova 24.5.0', 26),
+        (
+            'kolla.yml',
+            'openstack_branch: unmaintained/xena\n',
+            'xena (Nova 24)',
+            26,
+        ),
+        (
+            'images.yaml',
+            'x: quay.io/airshipit/nova:wallaby-ubuntu_focal\n',
+            'wallaby (Nova 23)',
+            26,
+        ),
+        (
+            'images.yaml',
+            'x: registry.redhat.io/rhosp-rhel9/openstack-nova-api:17.1\n',
+            'rhosp-17 (Nova 23)',
+            26,
+        ),
+        ('bundle.yaml', 'channel: ussuri/stable\n', 'ussuri (Nova 21)', 26),
+        (
+            'bundle.yaml',
+            'options:\n  openstack-origin: cloud:focal-victoria\n',
+            'victoria (Nova 22)',
+            26,
+        ),
+    )
+    @ddt.unpack
+    def test_release_that_is_not_known(
+        self, name: str, text: str, named: str, number: int
+    ) -> None:
+        self.write(f'tree/{name}', text)
+        chosen = release_choice.choose(None, ['tree'], '2.96')
+        self.assertEqual(number, chosen.release.number)
+        (warning,) = chosen.warnings
+        line = text.count('\n')
+        kind = 'older' if number == 26 else 'newer'
+        self.assertThat(
+            warning,
+            testtools.matchers.StartsWith(
+                f'tree/{name}:{line} names {named}, which is {kind} than '
+            ),
+        )
+        self.assertThat(
+            warning,
+            testtools.matchers.EndsWith(
+                f'the rules of {chosen.release.series} are in effect'
+            ),
+        )
+
+    @ddt.data(
+        ('kind: OpenStackControlPlane\napiVersion: core.openstack.org/v1', 2),
+        ('apiVersion: "dataplane.openstack.org/v1beta1"', 1),
+        ('apiVersion: nova.openstack.org/v1beta1\nkind: NovaAPI', 1),
+        ('data:\n  nova:\n    customServiceConfig: |\n      [pci]', 3),
+        ('nodeset:\n  ansible:\n    edpm_kernel_args: iommu=pt', 3),
+        (
+            'apiVersion: core.openstack.org/v1\nkind: OpenStackVersion\n'
+            'spec:\n  targetVersion: 0.0.1-1722',
+            1,
+        ),
+    )
+    @ddt.unpack
+    def test_files_of_rhoso(self, text: str, line: int) -> None:
+        self.write('tree/cr.yaml', f'{text}\n')
+        chosen = release_choice.choose(None, ['tree'])
+        self.assertEqual(
+            f'Release: rhoso-18 (built on Nova 27.5.1), from tree/cr.yaml:'
+            f'{line} (a file of RHOSO, of which version 18 is known)',
+            str(chosen),
+        )
+        self.assertEqual((), chosen.warnings)
+        # The cloud may run another release.
+        self.assertEqual(
+            'rhoso-18',
+            release_choice.choose(None, ['tree'], '2.95').release.product,
+        )
+        self.assertEqual(
+            29, release_choice.choose(None, ['tree'], '2.96').release.number
+        )
+        # A file that names one decides.
+        self.write('tree/other.yaml', 'openstack_release: "2025.1"\n')
+        self.assertEqual(
+            31, release_choice.choose(None, ['tree']).release.number
+        )
+
+    @ddt.data(
+        'apiVersion: osp-director.openstack.org/v1beta1',
+        'resource_registry:\n  OS::TripleO::Services::NovaCompute: x.yaml',
+        'parameter_defaults:\n  NovaPCIPassthrough:\n  - {}',
+    )
+    def test_files_of_tripleo(self, text: str) -> None:
+        self.write('tree/env.yaml', f'{text}\n')
+        chosen = release_choice.choose(None, ['tree'])
+        self.assertEqual(26, chosen.release.number)
+        self.assertIn('TripleO, whose last release is zed', chosen.source)
+
+    def test_version_of_rhoso_that_is_not_known(self) -> None:
+        self.write(
+            'tree/version.yaml',
+            'apiVersion: core.openstack.org/v1beta1\nkind: OpenStackVersion\n'
+            'spec:\n  targetVersion: 19.0.1\n',
+        )
+        chosen = release_choice.choose(None, ['tree'])
+        self.assertEqual('rhoso-18', chosen.release.product)
+        self.assertIn('version 18 is known', chosen.source)
 
     def test_notable(self) -> None:
         """The newest one is shown only if the user or a file names it."""

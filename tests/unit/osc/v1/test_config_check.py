@@ -128,6 +128,17 @@ class TestCheck(testtools.TestCase):
         self.check('--sarif', 'out.sarif')
         (run,) = json.loads(pathlib.Path('out.sarif').read_text())['runs']
         self.assertEqual(
+            {
+                'release': 'rhoso-18',
+                'nova_version': '27.5.1',
+                'release_source': (
+                    'tree/control-plane/service-values.yaml:7 (a file of '
+                    'RHOSO, of which version 18 is known)'
+                ),
+            },
+            run['properties'],
+        )
+        self.assertEqual(
             [{'id': 'GPU312'}, {'id': 'GPU407'}],
             run['tool']['driver']['rules'],
         )

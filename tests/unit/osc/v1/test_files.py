@@ -572,8 +572,40 @@ class TestRelease(FilesTestCase):
                 *(alias.CreateAlias, *arguments, '--release', release),
             )
             self.assertIn("'live_migratable' was unexpected", str(error))
+            self.assertEqual(
+                release == 'rhoso-18',
+                'If rhoso-18 accepts it, pass a later --release' in str(error),
+            )
         self.json(alias.CreateAlias, *arguments, '--release', '31')
         self.json(alias.CreateAlias, *arguments)
+
+    def test_fields(self) -> None:
+        """Objects name the release, and what names it."""
+        names = ('release', 'nova_version', 'release_source')
+        shown = self.create()
+        self.assertEqual(
+            ['2026.2', '34.0.0', None], [shown[name] for name in names]
+        )
+        shown = self.create('--release', 'rhoso-18')
+        self.assertEqual(
+            ['rhoso-18', '27.5.1', '--release'],
+            [shown[name] for name in names],
+        )
+        (self.folder / 'globals.yml').write_text('openstack_release: 2025.1\n')
+        (self.folder / 'nova.conf').write_text('[pci]\n')
+        for command, arguments in (
+            (alias.CreateAlias, CREATE),
+            (device_spec.CreateDeviceSpec, SPEC),
+        ):
+            shown = self.json(
+                command,
+                *(*arguments, '--release', '31.2.0'),
+                *('--config', 'nova.conf', '--dry-run'),
+            )
+            self.assertEqual(
+                ['2025.1', '31.2.0', '--release'],
+                [shown[name] for name in names],
+            )
 
     def test_alias_without_ids(self) -> None:
         arguments = ('a', '--device-type', 'type-PF', '--release')

@@ -147,8 +147,9 @@ class TestCommands(testtools.TestCase):
 
     def test_unknown_release(self):
         self.assertEqual(
-            "Unknown Nova release '2099.1': use a release (zed to 2026.2, 26 "
-            'to 34), a version of Nova (31.3.1) or a product (rhoso-18)',
+            "Unknown Nova release '2099.1' (newer than 2026.2 (Nova 34.0.0), "
+            'the newest that is known): use a release (zed to 2026.2, 26 to '
+            '34), a version of Nova (31.3.1) or a product (rhoso-18)',
             self._refused(rehearsal.StartRehearsal, '--release', '2099.1'),
         )
         self.assertFalse(os.path.exists(self.directory))
