@@ -30,7 +30,8 @@ _COMMANDS = {
     'functional-fast': (
         'tests.functional.run',
         '--exclude-regex',
-        'test_capacity|test_project.(TestUnified|.*test_refused)',
+        'test_capacity|test_project.(TestUnified|.*test_refused)'
+        '|test_upgrade.TestPlanted',
     ),
     'hostile-brief': ('tests.hostile', '--brief'),
     'hostile': ('tests.hostile',),

@@ -155,8 +155,10 @@ _SPECS_SINCE = {
     'hw:maxphysaddr_bits': nova_changes.MAXPHYSADDR,
     'hw:maxphysaddr_mode': nova_changes.MAXPHYSADDR,
     'hw:mem_encryption_model': nova_changes.MEMORY_ENCRYPTION_MODEL,
+    'hw:redirected_usb_ports': nova_changes.USB_MODEL,
     'hw:sound_model': nova_changes.SOUND_MODEL,
     'hw:tpm_secret_security': nova_changes.TPM_SECRET_SECURITY,
+    'hw:usb_model': nova_changes.USB_MODEL,
     'hw:virtio_packed_ring': nova_changes.PACKED_VIRTQUEUE,
 }
 

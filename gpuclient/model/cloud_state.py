@@ -57,6 +57,19 @@ class ControlService:
 
 
 @dataclasses.dataclass(frozen=True)
+class ComputeService:
+    """A nova-compute; the API of Nova does not show its version."""
+
+    host: str
+    #: Whether it reports its state; False if it is forced down.
+    up: bool = True
+    forced_down: bool = False
+    #: When it last reported its state, ``2026-11-29T11:14:00.965486``; None if
+    #: it never did.
+    seen: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class AliasAnswer:
     """An answer of nova-api about an alias, and how often it was given."""
 
@@ -98,6 +111,7 @@ class CloudState:
     hosts: tuple[capacity.HostCapacity, ...] | None = None
     nodes: tuple[ComputeNode, ...] | None = None
     services: tuple[ControlService, ...] | None = None
+    computes: tuple[ComputeService, ...] | None = None
     #: Servers of all projects.
     servers: tuple[inventory.Server, ...] | None = None
     #: Of flavors that request devices.

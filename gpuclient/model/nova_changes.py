@@ -114,6 +114,22 @@ PACKED_VIRTQUEUE = NovaChange(
     'nova/virt/hardware.py:get_packed_virtqueue_constraint',
     since=(29, 0, 0),
 )
+HYPERV_SPECS = NovaChange(
+    'hyperv-specs',
+    'Microversion 2.86 accepts os:monitors, os:resolution and os:vram.',
+    'It refuses them: Nova has no driver for Hyper-V.',
+    'nova/api/validation/extra_specs/os.py',
+    until=(29, 0, 0),
+)
+CPU_MAX_VALIDATED = NovaChange(
+    'cpu-max-validated',
+    'Microversion 2.86 accepts hw:cpu_max_sockets, hw:cpu_max_cores and '
+    'hw:cpu_max_threads.',
+    'It refuses them, and accepts hw:max_cpu_sockets and its like, which Nova '
+    'ignores.',
+    'nova/api/validation/extra_specs/hw.py',
+    since=(30, 0, 0),
+)
 TPM_MODEL_TRAIT = NovaChange(
     'tpm-model-trait',
     'Servers with a TPM require a trait for its model.',
@@ -201,6 +217,13 @@ SOUND_MODEL = NovaChange(
     'nova/virt/hardware.py:get_sound_model',
     since=(32, 0, 0),
 )
+USB_MODEL = NovaChange(
+    'usb-model',
+    'A flavor can have hw:usb_model and hw:redirected_usb_ports.',
+    'Nova ignores both.',
+    'nova/virt/hardware.py:get_usb_model',
+    since=(32, 0, 0),
+)
 TPM_SECRET_SECURITY = NovaChange(
     'tpm-secret-security',
     'A flavor can have hw:tpm_secret_security, and servers with a TPM require '
@@ -272,6 +295,18 @@ CANDIDATES_BOUNDED = NovaChange(
     'A request for many devices of a host can take minutes and much memory.',
     'placement/conf/placement.py',
     since=(31, 0, 0),
+    backports=((30, 0, 1), (29, 0, 1)),
+    component=PLACEMENT,
+)
+WIDE_TREES = NovaChange(
+    'wide-trees',
+    'Placement has [workarounds]optimize_for_wide_provider_trees, for '
+    'flavors with more than four devices on hosts with eight or more.',
+    'Placement tries all combinations of devices, up to '
+    'max_allocation_candidates (bug 2126751).',
+    'placement/conf/workarounds.py',
+    since=(33, 0, 0),
+    backports=((31, 0, 1), (30, 0, 2)),
     component=PLACEMENT,
 )
 OVER_CAPACITY_CHANGES = NovaChange(
@@ -292,6 +327,8 @@ CHANGES = (
     AVAILABILITY_ZONE_FILTER,
     MAXPHYSADDR,
     PACKED_VIRTQUEUE,
+    HYPERV_SPECS,
+    CPU_MAX_VALIDATED,
     TPM_MODEL_TRAIT,
     ALIAS_LIVE_MIGRATABLE,
     SPEC_MANAGED,
@@ -303,7 +340,9 @@ CHANGES = (
     ONE_TIME_USE,
     MEMORY_ENCRYPTION_MODEL,
     SOUND_MODEL,
+    USB_MODEL,
     OVER_CAPACITY_CHANGES,
+    WIDE_TREES,
     TPM_SECRET_SECURITY,
     MEMORY_ENCRYPTION_SNP,
     LOCKED_MEMORY_REFUSED,

@@ -103,7 +103,7 @@ def read(
         'flavors',
         lambda: nova_flavors.list_flavors(cloud.compute),
     )
-    nodes = inspection.read('nodes', 'hypervisors', lambda: _nodes(cloud))
+    nodes = inspection.read('nodes', 'hypervisors', lambda: list_nodes(cloud))
     servers = inspection.read(
         'servers',
         'servers',
@@ -143,9 +143,10 @@ def read(
     )
 
 
-def _nodes(
+def list_nodes(
     cloud: connection.Connection,
 ) -> tuple[cloud_state.ComputeNode, ...]:
+    """Return all compute nodes."""
     return tuple(
         cloud_state.ComputeNode(
             node.name,

@@ -312,7 +312,7 @@ def _known(
         return cloud_inspection.Known()
     tree = sources.tree.deployment
     return cloud_inspection.Known(
-        _defined(tree, release), lambda nodes: _configured(tree, nodes)
+        _defined(tree, release), lambda nodes: configured(tree, nodes)
     )
 
 
@@ -334,7 +334,7 @@ def _defined(
     return aliases
 
 
-def _configured(
+def configured(
     tree: deployment.Deployment,
     nodes: collections.abc.Iterable[cloud_state.ComputeNode],
 ) -> cloud_state.Configured:

@@ -29,9 +29,16 @@ from gpuclient.model import configuration
 from gpuclient.model import deployment
 from gpuclient.model import device_spec
 from gpuclient.model import nova_changes
+from gpuclient.model import nova_options
 from gpuclient.model import release as release_model
 from gpuclient.rules import finding
 from gpuclient.rules import options as options_rules
+
+
+#: ``[quota]driver``
+UNIFIED_LIMITS = 'nova.quota.UnifiedLimitsDriver'
+#: The default of ``[quota]unified_limits_resource_strategy``.
+_REQUIRE = 'require'
 
 
 class Effect(enum.StrEnum):
@@ -82,8 +89,13 @@ def path(
     :raises gpuclient.exceptions.InvalidValue: It is no upgrade.
     """
     if end.version <= start.version:
+        remedy = (
+            'there is nothing to upgrade'
+            if end.version == start.version
+            else 'swap --from and --to'
+        )
         raise exceptions.InvalidValue(
-            f'{end} is not later than {start}: swap --from and --to'
+            f'{end} is not later than {start}: {remedy}'
         )
     steps = [start]
     while steps[-1].number < end.number:
@@ -112,16 +124,25 @@ def _is_slurp(release: release_model.Release) -> bool:
 
 
 def check(
-    tree: deployment.Deployment, steps: collections.abc.Sequence[JudgedRelease]
+    tree: deployment.Deployment,
+    steps: collections.abc.Sequence[JudgedRelease],
+    *,
+    knows_services: bool = False,
 ) -> tuple[UpgradeEffect, ...]:
     """Return the effects of an upgrade, the first step first.
 
     :param steps: Two releases or more, from the first to the last one.
+    :param knows_services: Whether the services of the cloud are examined, too.
     """
     effects: list[UpgradeEffect] = []
     for before, after in itertools.pairwise(steps):
-        effects += _compare(before, after)
-        effects += _changed(tree, before.release, after.release)
+        effects += compare(before, after)
+        effects += [
+            effect
+            for effect in _changed(tree, before.release, after.release)
+            if not knows_services or effect.code != nova_changes.OWNER_NOVA.id
+        ]
+        effects += _new_options(tree, before.release, after.release)
     return tuple(dict.fromkeys(effects))
 
 
@@ -138,7 +159,7 @@ def _by_place(
     return by_place
 
 
-def _compare(
+def compare(
     before: JudgedRelease, after: JudgedRelease
 ) -> collections.abc.Iterator[UpgradeEffect]:
     """Yield the differences between the findings under two releases."""
@@ -241,7 +262,7 @@ def _unified_limits(tree: deployment.Deployment) -> _Settings:
         driver = process.last('quota', 'driver')
         if (
             driver is not None
-            and driver.text.strip() == 'nova.quota.UnifiedLimitsDriver'
+            and driver.text.strip() == UNIFIED_LIMITS
             and process.aliases
             and process.pci_in_placement
         ):
@@ -262,6 +283,65 @@ def _reporting(tree: deployment.Deployment) -> _Settings:
         if setting is not None and process.report_in_placement:
             yield setting
             return
+
+
+@dataclasses.dataclass(frozen=True)
+class UseOfLimits:
+    """What nova-api is configured to do with limits on devices."""
+
+    #: Whether it has the driver of unified limits; None where it is not set.
+    is_unified: bool | None
+    #: ``[filter_scheduler]pci_in_placement``; None where it is not set.
+    is_tracked: bool | None
+    #: ``[quota]unified_limits_resource_strategy``
+    strategy: str
+    #: ``[quota]unified_limits_resource_list``
+    resources: frozenset[str]
+
+    @classmethod
+    def of(cls, tree: deployment.Deployment) -> 'UseOfLimits':
+        """Return what the processes of nova-api have."""
+        driver = _last_text(tree, 'driver')
+        tracked = {
+            process.pci_in_placement
+            for process in tree.of_kind(configuration.API)
+        } - {None}
+        resources = _last_text(tree, 'unified_limits_resource_list')
+        return cls(
+            None if driver is None else driver == UNIFIED_LIMITS,
+            True in tracked if tracked else None,
+            _last_text(tree, 'unified_limits_resource_strategy') or _REQUIRE,
+            frozenset(
+                name.strip()
+                for name in (resources or 'servers').strip('[]').split(',')
+            ),
+        )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether limits on devices of aliases are enforced."""
+        return bool(self.is_unified and self.is_tracked)
+
+    @property
+    def is_off(self) -> bool:
+        """Whether they are not, for certain."""
+        return self.is_unified is False or self.is_tracked is False
+
+    def refuses_without_limit(self, resource_name: str) -> bool:
+        """Return whether a resource without a registered limit has none.
+
+        ``nova/limit/utils.py:should_enforce``
+        """
+        return (resource_name in self.resources) == (self.strategy == _REQUIRE)
+
+
+def _last_text(tree: deployment.Deployment, name: str) -> str | None:
+    """Return the value of an option of ``[quota]`` of nova-api."""
+    for process in tree.of_kind(configuration.API):
+        setting = process.last('quota', name)
+        if setting is not None and setting.is_known:
+            return setting.text.strip()
+    return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -331,3 +411,27 @@ def _changed(
                 f'{concern.change.behavior} {concern.advice}',
                 setting.place,
             )
+
+
+def _new_options(
+    tree: deployment.Deployment,
+    before: release_model.Release,
+    after: release_model.Release,
+) -> collections.abc.Iterator[UpgradeEffect]:
+    """Yield options that a release reads for the first time."""
+    for process in tree.processes:
+        for option in process.options:
+            first = nova_options.ADDED.get((option.section, option.name), 0)
+            if (option.section, option.name) in nova_options.PCI_IN_PLACEMENT:
+                # A change of its own.
+                continue
+            if before.number < first <= after.number:
+                yield UpgradeEffect(
+                    Effect.BEGINS,
+                    after,
+                    'GPU312',
+                    f'[{option.section}]{option.name} takes effect: Nova '
+                    f'{before.number} does not have it and ignores it. Check '
+                    f'that the value is the one that you want',
+                    option.setting.place,
+                )

@@ -45,6 +45,42 @@ def list_control_services(
     )
 
 
+def list_computes(
+    compute: _proxy.Proxy,
+) -> tuple[cloud_state.ComputeService, ...]:
+    """Return the services of nova-compute.
+
+    :raises gpuclient.exceptions.CloudError: With the server's message.
+    """
+    text = schema.Optional(str)
+    records = request.get(
+        compute,
+        '/os-services',
+        'listing compute services',
+        {
+            'services': [
+                {
+                    'host': str,
+                    'state': text,
+                    'forced_down': schema.Optional(bool),
+                    'updated_at': text,
+                }
+            ]
+        },
+        microversion=_FORCED_DOWN,
+        binary=COMPUTE,
+    )['services']
+    return tuple(
+        cloud_state.ComputeService(
+            record['host'],
+            record.get('state') == 'up',
+            bool(record.get('forced_down')),
+            record.get('updated_at'),
+        )
+        for record in records
+    )
+
+
 def forced_down(compute: _proxy.Proxy) -> frozenset[str]:
     """Return the hosts whose compute service is forced down.
 

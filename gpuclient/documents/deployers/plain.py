@@ -69,9 +69,11 @@ _ALONE = {
     'nova_cell0': configuration.CONDUCTOR,
     'nova_cell1': configuration.CONDUCTOR,
 }
-#: Files in the folder of Nova that are not its configuration.
+#: Files that are not configuration of Nova: in its folder, or of another
+#: service.
 _NEVER = re.compile(
     r'api-paste\.ini|.*uwsgi\.ini|rootwrap\.conf|logging\.conf'
+    r'|(placement|keystone|glance(-api)?|neutron|cinder|cyborg|blazar)\.conf'
 )
 #: A folder that looks like one of drop-ins, and is none.
 _OTHER_DROP_INS = re.compile(r'(nova([-_][a-z]+)?|conf|config)\.d')

@@ -15,19 +15,32 @@
 from __future__ import annotations
 
 import argparse
+import typing
 
 from gpuclient.osc import command
 from gpuclient.osc import lazy_imports
 
 with lazy_imports.deferred():
     from gpuclient.documents import catalogue as catalogue_documents
+    from gpuclient.documents import placement_conf
+    from gpuclient.documents import tree as tree_documents
+    from gpuclient import exceptions
+    from gpuclient.model import deployment
     from gpuclient.model import release as release_model
+    from gpuclient.operations import cloud_observation
     from gpuclient.operations import config_check
     from gpuclient.operations import upgrade_check
     from gpuclient.operations import upgrade_rehearsal
+    from gpuclient.operations import upgrade_start
     from gpuclient.osc import columns
     from gpuclient.osc import config_paths
     from gpuclient.osc import options
+    from gpuclient import text
+
+if typing.TYPE_CHECKING:
+    from openstack import connection
+
+    from gpuclient.model import cloud_state
 
 
 class CheckUpgrade(command.Lister):
@@ -40,7 +53,10 @@ not have: a service that does not start any more, or servers that cannot be
 created. "begins" is a setting, or a warning about it, that applies for the
 first time; "ends" one that loses its effect; "possible" one that the earlier
 release refuses. "check" is a change whose effect is not in the configuration.
-No cloud is needed.
+
+--cloud also examines the cloud of --os-cloud: its flavors, compute services,
+devices and traits in Placement, and limits in Keystone. Without --from, its
+newest microversion tells the release before the upgrade.
 
 --rehearse also runs the configuration with both releases in rehearsal clouds
 (see "openstack gpu config rehearse"), and shows with the code "rehearsal" what
@@ -50,27 +66,35 @@ The exit status is 3 if something breaks.
 
 Example::
 
-    openstack gpu upgrade check /etc/nova --from 2024.1 --to 2026.1"""
+    openstack gpu upgrade check /etc/nova --cloud --to 2026.2"""
 
-    use_of_cloud = command.CloudUse.UNUSED
+    use_of_cloud = command.CloudUse.OPTIONAL
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         config_paths.add_paths(parser)
-        for option, text in (
-            (
-                '--from',
-                'Release that the cloud runs, such as 2024.1 or 29.4.0',
+        parser.add_argument(
+            '--from',
+            dest='from_release',
+            metavar='<release>',
+            help=(
+                'Release that the cloud runs, such as 2024.1 or 29.4.0 '
+                '(default: with --cloud what its newest microversion tells, '
+                'else what the files name)'
             ),
-            ('--to', 'Release to upgrade to'),
-        ):
-            parser.add_argument(
-                option,
-                dest=f'{option[2:]}_release',
-                metavar='<release>',
-                required=True,
-                help=text,
-            )
+        )
+        parser.add_argument(
+            '--to',
+            dest='to_release',
+            metavar='<release>',
+            required=True,
+            help='Release to upgrade to',
+        )
+        parser.add_argument(
+            '--cloud',
+            action='store_true',
+            help='Also examine the cloud; files are not needed then',
+        )
         parser.add_argument(
             '--rehearse',
             action='store_true',
@@ -84,14 +108,23 @@ Example::
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
-        start = release_model.parse(parsed_args.from_release)
         end = release_model.parse(parsed_args.to_release)
-        tree = config_check.read(parsed_args.paths, parsed_args.declared)
+        tree = self._read_tree(parsed_args)
+        connected = self._connect(parsed_args)
+        start = self._start(parsed_args, end, connected)
         models = catalogue_documents.load(parsed_args.catalogue)
-        effects = upgrade_check.check(tree, models, start, end)
+        steps = upgrade_check.steps(start.release, end)
+        effects = upgrade_check.check(
+            tree,
+            placement_conf.read(_paths(parsed_args)),
+            models,
+            steps,
+            self._observe(connected, start.release, tree),
+            start.of_cloud,
+        )
         if parsed_args.rehearse:
             result = upgrade_rehearsal.rehearse(
-                tree, models, (start, end), self.say
+                tree, models, (start.release, end), self.say
             )
             self.report(result.failures)
             effects += result.value
@@ -110,3 +143,61 @@ Example::
             },
             effects,
         )
+
+    @staticmethod
+    def _read_tree(
+        parsed_args: argparse.Namespace,
+    ) -> tree_documents.ConfigurationTree:
+        if _paths(parsed_args) or not parsed_args.cloud:
+            return config_check.read(parsed_args.paths, parsed_args.declared)
+        if parsed_args.rehearse:
+            raise exceptions.InvalidValue(
+                'Pass the files or folders that --rehearse runs'
+            )
+        return tree_documents.ConfigurationTree(deployment.Deployment(), 0, ())
+
+    def _connect(
+        self, parsed_args: argparse.Namespace
+    ) -> connection.Connection | None:
+        if not parsed_args.cloud:
+            return None
+        cloud, _reason = self.optional_connection(required=True)
+        return cloud
+
+    def _start(
+        self,
+        parsed_args: argparse.Namespace,
+        end: release_model.Release,
+        cloud: connection.Connection | None,
+    ) -> upgrade_start.Start:
+        """Return the release before the upgrade, and show where it is from."""
+        start = upgrade_start.choose_with_cloud(
+            parsed_args.from_release,
+            end,
+            _paths(parsed_args),
+            cloud,
+        )
+        for warning in start.warnings:
+            self.log.warning('%s', text.one_line(warning))
+        if parsed_args.from_release is None:
+            self.app.stderr.write(columns.escape_lines(f'{start}\n'))
+        return start
+
+    def _observe(
+        self,
+        cloud: connection.Connection | None,
+        release: release_model.Release,
+        tree: tree_documents.ConfigurationTree,
+    ) -> cloud_state.CloudState | None:
+        if cloud is None:
+            return None
+        answer = cloud_observation.read(cloud, release, tree.deployment)
+        self.report(answer.failures)
+        return answer.value
+
+
+def _paths(parsed_args: argparse.Namespace) -> list[str]:
+    return [
+        *parsed_args.paths,
+        *(declared.path for declared in parsed_args.declared),
+    ]

@@ -26,9 +26,11 @@ class TestComparisons(testtools.TestCase):
             [
                 'alias',
                 'device_spec',
+                'extra_specs',
                 'filters',
                 'flavor',
                 'matching',
+                'old_computes',
                 'options',
             ],
             [comparison.name for comparison in comparing.comparisons()],

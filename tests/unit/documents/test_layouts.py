@@ -98,6 +98,7 @@ LAYOUTS = {
             'etc/nova/nova_cell1.conf': ON,
             'etc/nova/nova-cpu.conf': OF_COMPUTE,
             'etc/nova/nova-api-uwsgi.ini': '[uwsgi]\n',
+            'etc/nova/placement.conf': '[placement]\nx = 1\n[pci]\n',
             'etc/nova/api-paste.ini': '[composite:osapi]\n',
             'etc/nova/rootwrap.conf': '[DEFAULT]\n',
         },

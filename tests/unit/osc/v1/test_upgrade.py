@@ -66,6 +66,11 @@ class TestUpgrade(testtools.TestCase):
     def check(
         self, start: str, end: str
     ) -> tuple[int, list[dict[str, typing.Any]]]:
+        return self.run_check('.', '--from', start, '--to', end)
+
+    def run_check(
+        self, *arguments: str
+    ) -> tuple[int, list[dict[str, typing.Any]]]:
         app = types.SimpleNamespace(
             stdout=io.StringIO(),
             stderr=io.StringIO(),
@@ -73,9 +78,10 @@ class TestUpgrade(testtools.TestCase):
         )
         command = upgrade.CheckUpgrade(app, argparse.Namespace())
         parsed = command.get_parser('check').parse_args(
-            ['.', '--from', start, '--to', end, '-f', 'json']
+            [*arguments, '-f', 'json']
         )
         status = command.run(parsed)
+        self.stderr = app.stderr.getvalue()
         return status, json.loads(app.stdout.getvalue())
 
     def effects(self, start: str, end: str) -> set[tuple[str, str, str]]:
@@ -198,6 +204,56 @@ class TestUpgrade(testtools.TestCase):
         )
         self.assertEqual(set(), self.effects('2025.1', '2026.1'))
 
+    def test_option_that_takes_effect(self) -> None:
+        self.change(
+            'nova-scheduler',
+            SCHEDULER,
+            f'{SCHEDULER}image_props_weight_multiplier = 2.0\n',
+        )
+        self.assertEqual(
+            {('begins', '2025.1', 'GPU312')}, self.effects('2024.1', '2026.2')
+        )
+        self.assertEqual(set(), self.effects('2025.1', '2026.2'))
+
+    def test_pci_in_placement_is_no_new_option(self) -> None:
+        self.assertEqual(
+            {'pci-in-placement'},
+            {code for _effect, _release, code in self.effects('zed', '2023.1')}
+            - {'GPU313'},
+        )
+
+    def test_removed_option(self) -> None:
+        self.change('nova-api', '[pci]', '[api]\nauth_strategy = x\n[pci]')
+        self.assertEqual(
+            {('begins', '2026.1', 'GPU329')}, self.effects('2024.1', '2026.1')
+        )
+
+    def test_placement(self) -> None:
+        (self.folder / 'placement.conf').write_text(
+            '[placement]\nmax_allocation_candidates = 1000\n'
+            '[workarounds]\noptimize_for_wide_provider_trees = True\n'
+        )
+        self.assertEqual(
+            {
+                ('begins', '2024.1', 'candidates-bounded'),
+                ('begins', '2025.1', 'wide-trees'),
+            },
+            self.effects('2023.1', '2025.1'),
+        )
+        self.assertEqual(
+            {('ends', '2025.2', 'wide-trees')},
+            self.effects('2025.1', '2025.2'),
+        )
+        self.assertEqual(set(), self.effects('2025.1', '2026.2'))
+
+    def test_release_of_files(self) -> None:
+        (self.folder / 'globals.yml').write_text(
+            'openstack_release: "2026.1"\n'
+        )
+        status, rows = self.run_check('.', '--to', '2026.2')
+        self.assertEqual((0, 1), (status, len(rows)))
+        self.assertIn('From: 2026.1 (Nova 33.0.2), from ', self.stderr)
+
     def test_invalid_alias(self) -> None:
         """It is refused at the first request; later releases do not start."""
         self.change('nova-api', '"product_id"', '"product"')
@@ -215,12 +271,26 @@ class TestUpgrade(testtools.TestCase):
     def test_errors(self) -> None:
         for start, end, message in (
             ('2026.1', '2025.1', 'is not later than'),
-            ('34', '2026.2', 'is not later than'),
+            ('34', '2026.2', 'there is nothing to upgrade'),
             ('2019.7', '2026.1', "Unknown Nova release '2019.7'"),
             ('2025.1', 'tomorrow', "Unknown Nova release 'tomorrow'"),
         ):
             error = self.assertRaises(
                 exceptions.GPUError, self.check, start, end
+            )
+            self.assertIn(message, str(error))
+
+    def test_without_a_release(self) -> None:
+        for arguments, message in (
+            (('.', '--to', '2026.1'), 'pass --from, or --cloud'),
+            (('--to', '2026.1', '--from', '2025.1'), 'Pass files or folders'),
+            (
+                ('--to', '2026.1', '--cloud', '--rehearse'),
+                'that --rehearse runs',
+            ),
+        ):
+            error = self.assertRaises(
+                exceptions.GPUError, self.run_check, *arguments
             )
             self.assertIn(message, str(error))
 
