@@ -195,7 +195,7 @@ def condition(
     return ''
 
 
-def _own_aggregates(
+def own_aggregates(
     hosts: collections.abc.Iterable[HostCapacity], project_id: str
 ) -> frozenset[str]:
     """Return the aggregates to which a project may be limited."""
@@ -486,7 +486,7 @@ def forecast(
     own = (
         frozenset[str]()
         if project_id is None
-        else _own_aggregates(hosts, project_id)
+        else own_aggregates(hosts, project_id)
     )
     return Forecast(
         flavor,
@@ -497,7 +497,7 @@ def forecast(
                 host,
                 refusal(host, wanted, zone=zone),
                 fit(host, wanted),
-                condition(host, wanted, project_id) or _outside(host, own),
+                condition(host, wanted, project_id) or outside(host, own),
             )
             for host in concerned
         ),
@@ -519,7 +519,7 @@ def _assumed(
             count
             and name not in inferred
             and any(device.total == 1 for device in devices)
-            and not _type_doubt(aliases[name], devices)
+            and not type_doubt(aliases[name], devices)
         ):
             yield (
                 f'devices of alias {name} are assumed to be '
@@ -536,16 +536,17 @@ def _devices_of(
     )
 
 
-def _type_doubt(
+def type_doubt(
     alias: alias_model.Alias,
     devices: collections.abc.Iterable[inventory.Device],
 ) -> str:
+    """Return why an alias may not match the device type of devices."""
     return demand_model.device_type_doubt(
         alias, [device.total for device in devices]
     )
 
 
-def _outside(host: HostCapacity, own: frozenset[str]) -> str:
+def outside(host: HostCapacity, own: frozenset[str]) -> str:
     """Return the option that may limit a project to other aggregates."""
     if not own or any(group.name in own for group in host.aggregates):
         return ''
@@ -607,7 +608,7 @@ def _doubts(
             )
             continue
         devices = _devices_of(aliases[name], concerned)
-        doubt = _type_doubt(aliases[name], devices)
+        doubt = type_doubt(aliases[name], devices)
         if devices and doubt:
             yield doubt
     seen = {

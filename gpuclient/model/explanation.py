@@ -28,11 +28,13 @@ import enum
 import functools
 import itertools
 
+from gpuclient.model import alias as alias_model
 from gpuclient.model import capacity
 from gpuclient.model import conflicts
 from gpuclient.model import demand as demand_model
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import inventory
+from gpuclient.model import passthrough_filter
 from gpuclient.model import scheduler_options
 
 #: Parts that take resources: more are only evaluated in pairs.
@@ -105,6 +107,14 @@ class Facts:
     shared: frozenset[str] = frozenset()
     #: Whether nova-scheduler requires the trait OWNER_NOVA.
     owner_required: bool = False
+    #: What is known of devices besides, by the id of the provider.
+    devices: dict[str, passthrough_filter.DeviceFacts] = dataclasses.field(
+        default_factory=dict
+    )
+    #: Definitions of aliases, by name.
+    aliases: dict[str, alias_model.Alias] = dataclasses.field(
+        default_factory=dict
+    )
 
     def provides(
         self, host: capacity.HostCapacity, name: str, amount: int
@@ -358,17 +368,22 @@ def merge_parts(
 ) -> demand_model.Demand:
     """Return the demand of some parts of one request together."""
     resources: dict[str, int] = {}
-    devices: list[demand_model.DeviceRequest] = []
+    devices: dict[str, demand_model.DeviceRequest] = {}
     isolate = False
     vcpus = 0
     for part in parts:
         resources.update(part.resources)
-        devices += part.devices
+        for request in part.devices:
+            # Two conditions of one request: of Placement, and of a filter.
+            other = devices.get(request.name, request)
+            devices[request.name] = dataclasses.replace(
+                request, traits=request.traits | other.traits
+            )
         isolate = isolate or part.isolate
         vcpus = vcpus or part.vcpus_in_place_of_pcpus
     return demand_model.Demand(
         resources,
-        tuple(devices),
+        tuple(devices.values()),
         isolate=isolate,
         vcpus_in_place_of_pcpus=vcpus,
     )
@@ -401,6 +416,8 @@ class _Builder:
             return
         for request in self._device_requests():
             yield self._devices(request)
+        for request in self._wanted.devices:
+            yield from self._filter(request)
         for name, amount in self._node_resources():
             yield self._resource(name, amount)
         yield from self._traits()
@@ -491,6 +508,63 @@ class _Builder:
             devices_name(request),
             lack,
             part=part,
+        )
+
+    def _filter(
+        self, request: demand_model.DeviceRequest
+    ) -> collections.abc.Iterator[Condition]:
+        """Yield a condition if PciPassthroughFilter drops some device."""
+        alias = self._facts.aliases.get(request.name)
+        if alias is None or not request.by_alias:
+            return
+        dropped = {
+            device.uuid
+            for host in self._facts.hosts
+            for device in host.devices
+            if capacity.matches(device, request)
+            and _mark(request.name) not in device.traits
+        }
+        if not dropped:
+            return
+        marked = dataclasses.replace(
+            request, traits=request.traits | {_mark(request.name)}
+        )
+        part = self._part(devices=(marked,))
+        plain = self._part(devices=(request,))
+
+        def lack(host: capacity.HostCapacity) -> str:
+            # Hosts that Placement does not return are not filtered.
+            if _fit(host, (part,), self._facts) or not _fit(
+                host, (plain,), self._facts
+            ):
+                return ''
+            return self._dropped(host, alias, dropped)
+
+        yield self._condition(
+            f'filter:{request.name}',
+            Kind.FILTER,
+            f'devices match alias {request.name}',
+            lack,
+            part=part,
+            in_placement=False,
+        )
+
+    def _dropped(
+        self,
+        host: capacity.HostCapacity,
+        alias: alias_model.Alias,
+        dropped: collections.abc.Container[str],
+    ) -> str:
+        reasons = collections.Counter(
+            passthrough_filter.mismatch(
+                alias, self._facts.devices[device.uuid]
+            )
+            for device in host.devices
+            if device.uuid in dropped
+        )
+        return '; '.join(
+            f'{count} device{"" if count == 1 else "s"}: {reason}'
+            for reason, count in reasons.most_common(2)
         )
 
     def _resource(self, name: str, amount: int) -> Condition:
@@ -770,6 +844,43 @@ def lacking_resource(
     return f'{resource.free} free of {resource.capacity}'
 
 
+def _mark(name: str) -> str:
+    """Return the mark of devices that the filter does not drop.
+
+    It is no name of a trait.
+    """
+    return f'matches alias {name}'
+
+
+def _marked(
+    host: capacity.HostCapacity, facts: Facts
+) -> capacity.HostCapacity:
+    """Return a host whose devices have marks among their traits."""
+    if not facts.aliases:
+        return host
+    unknown = passthrough_filter.DeviceFacts()
+    return dataclasses.replace(
+        host,
+        devices=tuple(
+            dataclasses.replace(
+                device,
+                traits=(
+                    *device.traits,
+                    *(
+                        _mark(name)
+                        for name, alias in facts.aliases.items()
+                        if _mark(name) not in device.traits
+                        and not passthrough_filter.mismatch(
+                            alias, facts.devices.get(device.uuid, unknown)
+                        )
+                    ),
+                ),
+            )
+            for device in host.devices
+        ),
+    )
+
+
 def evaluate(
     wanted: demand_model.Demand,
     facts: Facts,
@@ -781,5 +892,8 @@ def evaluate(
 
     :param more: Further conditions, such as those of filters.
     """
+    facts = dataclasses.replace(
+        facts, hosts=tuple(_marked(host, facts) for host in facts.hosts)
+    )
     builder = _Builder(wanted, facts, restrictions, options)
     return Evaluation(wanted, facts, (*builder.build(), *more))

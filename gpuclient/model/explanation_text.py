@@ -36,6 +36,8 @@ def cause(evaluation: explanation.Evaluation) -> str:
             f'It fits on {len(evaluation.fitting)} of {count_hosts(hosts)}: '
             f'{names(evaluation, evaluation.fitting)}.'
         )
+    if evaluation.in_placement:
+        return _cause_of_filters(evaluation)
     conflicts = evaluation.conflicts
     if not conflicts:
         return (
@@ -63,6 +65,25 @@ def cause(evaluation: explanation.Evaluation) -> str:
         + ' together'
     )
     return f'{text}{_without(evaluation, conflict)}.'
+
+
+def _cause_of_filters(evaluation: explanation.Evaluation) -> str:
+    """Return why no host is left of those that Placement returns."""
+    removed: dict[str, list[capacity.HostCapacity]] = {}
+    for host in evaluation.in_placement:
+        together = min(
+            evaluation.failing[host.node.uuid],
+            key=lambda numbers: (len(numbers), sorted(numbers)),
+        )
+        condition = evaluation.conditions[max(together)]
+        reason = condition.lacks.get(host.node.uuid, condition.name)
+        removed.setdefault(reason, []).append(host)
+    returned = count_hosts(evaluation.in_placement)
+    them = 'it' if len(evaluation.in_placement) == 1 else 'them'
+    return (
+        f'No host fits: Placement returns {returned}, but nova-scheduler '
+        f'filters {them} out ({reasons(evaluation, removed)}).'
+    )
 
 
 def _cause_alone(

@@ -49,8 +49,9 @@ from gpuclient.model import partial_result
 from gpuclient.model import placement_request
 from gpuclient.model import release as release_model
 from gpuclient.model import scheduler_options
+from gpuclient.model import unseen
 from gpuclient.operations import capacity_report
-from gpuclient.operations import scheduler_settings
+from gpuclient.operations import evidence as evidence_reading
 
 T = typing.TypeVar('T')
 
@@ -66,6 +67,8 @@ class Request:
 
     #: Configuration files.
     files: tuple[str, ...] = ()
+    #: Bundles of hosts.
+    bundles: tuple[str, ...] = ()
     project_id: str | None = None
     #: Name or id.
     image: str | None = None
@@ -109,6 +112,8 @@ class Explanation:
     image: image_model.Image | None
     evaluation: explanation.Evaluation
     suggestions: tuple[Suggestion, ...]
+    #: What Placement cannot see.
+    unseen: tuple[unseen.UnseenCause, ...]
     placement: PlacementAnswer
     #: What the result rests on.
     notes: tuple[str, ...]
@@ -147,10 +152,10 @@ def explain_flavor(
         if request.image is None
         else glance.find_image(cloud, request.image)
     )
-    return _Reader(cloud, request, release).explain(flavor, image)
+    return Reader(cloud, request, release).explain(flavor, image)
 
 
-class _Reader:
+class Reader:
     """Reads what one explanation needs."""
 
     def __init__(
@@ -169,8 +174,15 @@ class _Reader:
         flavor: flavor_model.Flavor,
         image: image_model.Image | None,
     ) -> partial_result.PartialResult[Explanation]:
+        """Explain a flavor with an image.
+
+        :raises gpuclient.exceptions.GPUError: See :func:`explain_flavor`.
+        """
         documents = alias_documents.read_all(self._request.files)
-        options = scheduler_settings.read(self._request.files)
+        evidence = evidence_reading.read(
+            self._request.files, self._request.bundles, self._release
+        )
+        options = evidence.options
         zone = self._request.zone
         if zone is not None:
             zone = cloud_capacity.restricting_zone(self._cloud, zone)
@@ -189,11 +201,20 @@ class _Reader:
             None,
             self._failures,
         )
-        wanted = self._demand(flavor, image, {**inferred, **defined}, options)
-        facts = self._add(
-            cloud_explanation.read_facts(
-                self._cloud, hosts, wanted, self._release
-            )
+        aliases = {**inferred, **defined}
+        wanted = self._demand(flavor, image, aliases, options)
+        facts = dataclasses.replace(
+            self._add(
+                cloud_explanation.read_facts(
+                    self._cloud, hosts, wanted, self._release
+                )
+            ),
+            devices=evidence.facts(hosts.with_devices),
+            aliases={
+                name: aliases[name]
+                for name in flavor.aliases or {}
+                if name in defined
+            },
         )
 
         def evaluate(
@@ -213,6 +234,7 @@ class _Reader:
                 image,
                 evaluation,
                 self._suggestions(evaluation, evaluate),
+                unseen.find(evaluation, restrictions, options, inferred),
                 self._ask_placement(evaluation, restrictions, options),
                 tuple(
                     f'Alias {name} is assumed to request '

@@ -12,10 +12,6 @@
 
 """The options of nova-scheduler in configuration files."""
 
-import collections.abc
-
-from gpuclient.documents import services
-from gpuclient.documents import tree
 from gpuclient.model import deployment
 from gpuclient.model import oslo_values
 from gpuclient.model import scheduler_filters
@@ -23,27 +19,13 @@ from gpuclient.model import scheduler_options
 from gpuclient.rules import scheduler as scheduler_rules
 
 
-def read(
-    paths: collections.abc.Iterable[str],
-) -> scheduler_options.SchedulerOptions:
-    """Return the options of the nova-scheduler that reads some files.
-
-    Options that the files do not set have Nova's default. They are not known
-    if no file is one of nova-scheduler.
-    """
-    paths = [path for path in paths if path != services.STANDARD_INPUT]
-    if not paths:
-        return scheduler_options.SchedulerOptions()
-    for process in tree.read(paths).deployment.processes:
-        if scheduler_rules.is_scheduler(process):
-            return of_process(process)
-    return scheduler_options.SchedulerOptions()
-
-
 def of_process(
     process: deployment.Process,
 ) -> scheduler_options.SchedulerOptions:
-    """Return the options of a nova-scheduler."""
+    """Return the options of a nova-scheduler.
+
+    Options that its files do not set have Nova's default.
+    """
     results = _text(process, 'scheduler', 'max_placement_results')
     return scheduler_options.SchedulerOptions(
         isolates_aggregates=_boolean(

@@ -20,7 +20,9 @@ from gpuclient.model import capacity
 from gpuclient.model import conflicts
 from gpuclient.model import explanation
 from gpuclient.model import explanation_text
+from gpuclient.model import unseen
 from gpuclient.operations import explanation as operation
+from gpuclient.operations import server_explanation
 from gpuclient import text
 
 Record: typing.TypeAlias = dict[str, typing.Any]
@@ -70,6 +72,7 @@ def record(explained: operation.Explanation) -> Record:
         'suggestions': [
             _suggestion(suggestion) for suggestion in explained.suggestions
         ],
+        'unseen': [_cause(cause) for cause in explained.unseen],
         'placement': {
             'agrees': explained.placement.agrees,
             'hosts': list(explained.placement.hosts),
@@ -77,6 +80,128 @@ def record(explained: operation.Explanation) -> Record:
             'note': explained.placement.note,
         },
         'notes': list(explained.notes),
+    }
+
+
+#: Keys of an explanation, in their order.
+KEYS = (
+    'fits',
+    'cause',
+    'hosts',
+    'hosts_of_cloud',
+    'conditions',
+    'conflicts',
+    'conflicts_complete',
+    'suggestions',
+    'unseen',
+    'placement',
+    'notes',
+)
+
+
+def server_record(explained: server_explanation.ServerExplanation) -> Record:
+    """Return the explanation of a server as an object.
+
+    The keys of the explanation are null for a server that has a host.
+    """
+    server = explained.details.server
+    history = explained.history
+    inner: Record = dict.fromkeys(KEYS)
+    if explained.explanation is not None:
+        inner = record(explained.explanation)
+    inner['cause'] = server_sentence(explained)
+    inner['unseen'] = [
+        *map(_cause, explained.causes),
+        *(inner['unseen'] or ()),
+    ]
+    return {
+        'id': server.uuid,
+        'name': server.name,
+        'status': server.status,
+        'host': server.host,
+        'flavor': server.flavor_name,
+        'devices': None
+        if explained.devices is None
+        else [
+            {
+                'id': device.uuid,
+                'host': device.host,
+                'address': device.address,
+                'resource_class': device.resource_class,
+                'amount': sum(
+                    consumer.amount for consumer in device.consumers or ()
+                ),
+            }
+            for device in explained.devices
+        ],
+        'fault': history.fault and history.fault.message,
+        'last_action': history.actions[0].name if history.actions else None,
+        'last_action_failed': history.actions[0].failed
+        if history.actions
+        else None,
+        **inner,
+    }
+
+
+def server_sentence(explained: server_explanation.ServerExplanation) -> str:
+    """Return one sentence: why a server has no host, or where it is."""
+    server = explained.details.server
+    if explained.explanation is not None:
+        return (
+            f'Server {server.name!r} ({server.status}) has no host. '
+            f'{explained.explanation.cause}'
+        )
+    if explained.needs_host:
+        return f'Server {server.name!r} ({server.status}) has no host.'
+    where = f' on {server.host}' if server.host else ''
+    text = f'Server {server.name!r} is {server.status}{where}'
+    devices = explained.devices
+    if devices:
+        listed = ', '.join(
+            f'{device.address or device.name} ({device.resource_class})'
+            for device in devices
+        )
+        text += (
+            f' with {len(devices)} device{"s"[: len(devices) > 1]}: {listed}'
+        )
+    elif devices is None:
+        text += '; policy hides its devices'
+    else:
+        text += ' and holds no device'
+    if not explained.is_explained:
+        text += '. There is nothing to explain'
+    return f'{text}.'
+
+
+def show_server(explained: server_explanation.ServerExplanation) -> str:
+    """Return the explanation of a server as text."""
+    sections = [_wrapped(server_sentence(explained))]
+    inner = explained.explanation
+    labels = {} if inner is None else inner.evaluation.labels
+    unseen_causes = explained.causes
+    if inner is not None:
+        sections += _sections(inner)
+        unseen_causes += inner.unseen
+    sections += _unseen(unseen_causes, labels)
+    if inner is not None:
+        sections += _ending(inner)
+    last = next(iter(explained.history.actions), None)
+    if last is not None and last.failed and not explained.is_explained:
+        sections.append(
+            _wrapped(
+                f'Its last action, {last.name}, failed. '
+                '"openstack gpu server explain --move" shows where it can go.'
+            )
+        )
+    return '\n\n'.join(sections) + '\n'
+
+
+def _cause(cause: unseen.UnseenCause) -> Record:
+    return {
+        'code': cause.code,
+        'proved': cause.text if cause.proved else None,
+        'suspected': None if cause.proved else cause.text,
+        'hosts': list(cause.hosts),
     }
 
 
@@ -108,14 +233,27 @@ def show(explained: operation.Explanation) -> str:
     """Return an explanation as text."""
     sections = [
         _wrapped(explained.cause),
+        *_sections(explained),
+        *_unseen(explained.unseen, explained.evaluation.labels),
+        *_ending(explained),
+    ]
+    return '\n\n'.join(sections) + '\n'
+
+
+def _sections(explained: operation.Explanation) -> list[str]:
+    return [
         _conditions(explained.evaluation),
         *_conflicts(explained.evaluation),
         *_suggestions(explained),
-        _placement(explained.placement),
     ]
+
+
+def _ending(
+    explained: operation.Explanation,
+) -> collections.abc.Iterator[str]:
+    yield _placement(explained.placement)
     if explained.notes:
-        sections.append('\n'.join(map(_wrapped, explained.notes)))
-    return '\n\n'.join(sections) + '\n'
+        yield '\n'.join(map(_wrapped, explained.notes))
 
 
 def _wrapped(line: str, indent: str = '', further: str | None = None) -> str:
@@ -248,6 +386,29 @@ def _suggestions(
         )
 
 
+def _unseen(
+    causes: collections.abc.Sequence[unseen.UnseenCause],
+    labels: collections.abc.Mapping[str, str],
+) -> collections.abc.Iterator[str]:
+    if not causes:
+        return
+    rows = []
+    for cause in causes:
+        line = cause.text
+        if cause.hosts:
+            shown = [labels.get(name, name) for name in cause.hosts[:3]]
+            more = len(cause.hosts) - len(shown)
+            line = ', '.join(shown) + (
+                f' and {more} more: {line}' if more else f': {line}'
+            )
+        rows.append(
+            (cause.code, line, '') if cause.proved else (cause.code, '', line)
+        )
+    yield 'What Placement cannot see:\n' + grid(
+        ('Code', 'Proved', 'Suspected'), rows, (6, 34, 35)
+    )
+
+
 def _placement(answer: operation.PlacementAnswer) -> str:
     if answer.agrees is None:
         return _wrapped(f'Placement: {answer.note}.')
@@ -257,5 +418,9 @@ def _placement(answer: operation.PlacementAnswer) -> str:
     return _wrapped(
         f'Placement agrees: it returns {count} '
         f'candidate{"" if count == 1 else "s"} for this request'
-        + (f' on {len(answer.hosts)} hosts.' if answer.hosts else '.')
+        + (
+            f' on {explanation_text.count_hosts(answer.hosts)}.'
+            if answer.hosts
+            else '.'
+        )
     )

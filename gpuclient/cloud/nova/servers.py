@@ -31,7 +31,8 @@ FLAVOR_EMBEDDED = '2.47'
 _TEXT = schema.Optional(str)
 #: Of the flavor that a server booted with.
 _SIZES = ('vcpus', 'ram', 'disk', 'ephemeral', 'swap')
-_SERVER: dict[str, schema.Shape] = {
+#: Fields of a server.
+SERVER: dict[str, schema.Shape] = {
     'name': str,
     'status': str,
     'tenant_id': _TEXT,
@@ -105,32 +106,33 @@ def find_server(
             compute,
             f'/servers/{server_id}',
             f'reading server {server_id}',
-            {'server': {'id': str, **_SERVER}},
+            {'server': {'id': str, **SERVER}},
             microversion=FLAVOR_EMBEDDED,
         )['server']
     except exceptions.NotFound:
         return None
-    return _server(record)
+    return server(record)
 
 
 def _pages(
     compute: _proxy.Proxy, params: dict[str, typing.Any]
 ) -> list[inventory.Server]:
     return [
-        _server(record)
+        server(record)
         for record in pages.read(
             compute,
             '/servers/detail',
             'servers',
             'listing servers',
-            _SERVER,
+            SERVER,
             microversion=FLAVOR_EMBEDDED,
             **params,
         )
     ]
 
 
-def _server(record: dict[str, typing.Any]) -> inventory.Server:
+def server(record: dict[str, typing.Any]) -> inventory.Server:
+    """Return a server from a valid answer of Nova."""
     flavor = record.get('flavor') or {}
     return inventory.Server(
         uuid=record['id'],

@@ -12,6 +12,8 @@
 
 """Microversions of the compute API."""
 
+import collections.abc
+
 from keystoneauth1 import discover
 from openstack.compute.v2 import _proxy
 
@@ -29,6 +31,29 @@ def newest(compute: _proxy.Proxy) -> str | None:
     if data is None or not data.max_microversion:
         return None
     return '.'.join(map(str, data.max_microversion))
+
+
+def highest(
+    compute: _proxy.Proxy, microversions: collections.abc.Sequence[str]
+) -> str:
+    """Return the highest of some microversions that Nova has.
+
+    :param microversions: In order; the first is returned if it is not known
+        which ones Nova has.
+    """
+    known = newest(compute)
+    if known is None:
+        return microversions[0]
+    most = tuple(map(int, known.split('.')))
+    return max(
+        (
+            microversion
+            for microversion in microversions
+            if tuple(map(int, microversion.split('.'))) <= most
+        ),
+        key=lambda microversion: tuple(map(int, microversion.split('.'))),
+        default=microversions[0],
+    )
 
 
 def require(compute: _proxy.Proxy, microversion: str, action: str) -> None:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Why a server gets no host: ``openstack gpu flavor explain``."""
+"""Why a server gets no host: ``openstack gpu ... explain``."""
 
 from __future__ import annotations
 
@@ -25,22 +25,21 @@ with lazy_imports.deferred():
     from gpuclient.osc import columns
     from gpuclient.osc import explanation_view
     from gpuclient.osc import options
+    from gpuclient.operations import server_explanation
 
 
 class _ExplainCommand(command.ShowOne):
     """Base of the commands that explain."""
 
-    def present(
+    def show(
         self,
         parsed_args: argparse.Namespace,
+        text: str,
         record: explanation_view.Record,
-        explained: explanation.Explanation,
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
-        if not explained.fits:
-            self.found()
+        """Show text in place of a table, unless columns are selected."""
         if parsed_args.formatter == 'table' and not parsed_args.columns:
-            self.document = explanation_view.show(explained).encode()
-        record.update(explanation_view.record(explained))
+            self.document = text.encode()
         return columns.show(record)
 
 
@@ -55,6 +54,22 @@ def _add_place_options(parser: argparse.ArgumentParser) -> None:
         metavar='<zone>',
         help='Explain for a server in this availability zone',
     )
+
+
+def _add_evidence_options(parser: argparse.ArgumentParser) -> None:
+    options.add_alias_files(parser)
+    parser.add_argument(
+        '--bundle',
+        metavar='<file>',
+        dest='bundles',
+        action='append',
+        default=[],
+        help=(
+            'Host bundle ("openstack gpu host bundle create") that shows the '
+            'device types and IDs of a host (repeat option for several)'
+        ),
+    )
+    options.add_release(parser, cloud=True)
 
 
 class ExplainFlavor(_ExplainCommand):
@@ -97,8 +112,7 @@ Example::
             help='Explain for a server whose root disk is a volume',
         )
         _add_place_options(parser)
-        options.add_alias_files(parser)
-        options.add_release(parser, cloud=True)
+        _add_evidence_options(parser)
         return parser
 
     def take_action(
@@ -109,6 +123,7 @@ Example::
             parsed_args.flavor,
             explanation.Request(
                 files=tuple(parsed_args.files),
+                bundles=tuple(parsed_args.bundles),
                 project_id=self.project_id(parsed_args),
                 image=parsed_args.image,
                 zone=parsed_args.availability_zone,
@@ -119,6 +134,65 @@ Example::
         )
         self.report(answer.failures)
         explained = answer.value
-        return self.present(
-            parsed_args, {'flavor': explained.flavor.name}, explained
+        if not explained.fits:
+            self.found()
+        return self.show(
+            parsed_args,
+            explanation_view.show(explained),
+            {
+                'flavor': explained.flavor.name,
+                **explanation_view.record(explained),
+            },
+        )
+
+
+class ExplainServer(_ExplainCommand):
+    _description = """\
+Explain why a server has no host, or show where its devices are
+
+For a server in ERROR without a host, or one that is shelved: explains its
+flavor, as it booted with it, its image, project and availability zone, as
+"openstack gpu flavor explain" does, together with what its fault and its
+actions prove. A host or scheduler hint of the request that Nova does not show
+can be given as an option.
+
+For a server that has a host, shows where its devices are.
+
+The exit status is 3 if a failure was explained, and 0 if there is none.
+
+Example::
+
+    openstack gpu server explain train-1 --config /etc/nova/nova.conf"""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'server', metavar='<server>', help='Server to explain (name or ID)'
+        )
+        _add_place_options(parser)
+        _add_evidence_options(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        answer = server_explanation.explain_server(
+            self.cloud,
+            parsed_args.server,
+            explanation.Request(
+                files=tuple(parsed_args.files),
+                bundles=tuple(parsed_args.bundles),
+                zone=parsed_args.availability_zone,
+                host=parsed_args.host,
+            ),
+            self.release_of_cloud(parsed_args),
+        )
+        self.report(answer.failures)
+        explained = answer.value
+        if explained.is_explained:
+            self.found()
+        return self.show(
+            parsed_args,
+            explanation_view.show_server(explained),
+            explanation_view.server_record(explained),
         )

@@ -1,0 +1,247 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What Placement cannot see: filters, options, NUMA, retries and races.
+
+Each cause is *proved* by what documents, host bundles, traits and the server
+itself show, or only *suspected*, because nothing shows the contrary.
+"""
+
+import collections.abc
+import dataclasses
+
+from gpuclient.model import alias as alias_model
+from gpuclient.model import capacity
+from gpuclient.model import explanation
+from gpuclient.model import inventory
+from gpuclient.model import passthrough_filter
+from gpuclient.model import placement_request
+from gpuclient.model import scheduler_filters
+from gpuclient.model import scheduler_options
+
+#: ``[scheduler]max_placement_results`` where it is not set.
+_RESULTS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class UnseenCause:
+    """A cause that Placement does not see."""
+
+    #: Stable, ``GPU640``; the documentation explains each.
+    code: str
+    text: str
+    #: Otherwise it is suspected.
+    proved: bool
+    #: Hypervisor hostnames that it concerns; empty for all or none.
+    hosts: tuple[str, ...] = ()
+
+
+_Causes = collections.abc.Iterator[UnseenCause]
+
+
+def find(
+    evaluation: explanation.Evaluation,
+    restrictions: explanation.Restrictions,
+    options: scheduler_options.SchedulerOptions,
+    inferred: collections.abc.Container[str] = (),
+) -> tuple[UnseenCause, ...]:
+    """Return what may keep a server from hosts that Placement returns.
+
+    :param inferred: Aliases of which only the class is known.
+    """
+    if evaluation.wanted.refusal:
+        return ()
+    return (
+        *_dropped(evaluation),
+        *_of_aliases(evaluation, inferred),
+        *_of_options(evaluation, restrictions, options),
+        *_of_hosts(evaluation),
+        *_of_candidates(evaluation, options),
+    )
+
+
+def _dropped(evaluation: explanation.Evaluation) -> _Causes:
+    """Yield what PciPassthroughFilter is known to drop."""
+    names = {host.node.uuid: host.node.name for host in evaluation.facts.hosts}
+    for condition in evaluation.conditions:
+        if condition.kind is not explanation.Kind.FILTER:
+            continue
+        reasons: dict[str, list[str]] = {}
+        for uuid, reason in condition.lacks.items():
+            reasons.setdefault(reason, []).append(names[uuid])
+        for reason, hosts in reasons.items():
+            alias = condition.key.partition(':')[2]
+            yield UnseenCause(
+                'GPU640',
+                f'PciPassthroughFilter drops devices for alias {alias} '
+                f'({reason})',
+                True,
+                tuple(sorted(hosts)),
+            )
+
+
+def _of_aliases(
+    evaluation: explanation.Evaluation,
+    inferred: collections.abc.Container[str],
+) -> _Causes:
+    hosts = evaluation.fitting
+    facts = evaluation.facts
+    for request in evaluation.wanted.devices:
+        alias = facts.aliases.get(request.name)
+        if alias is None or not request.by_alias:
+            continue
+        devices = [
+            device
+            for host in hosts
+            for device in host.devices
+            if capacity.matches(device, request)
+        ]
+        if not devices:
+            continue
+        if request.name in inferred:
+            yield UnseenCause(
+                'GPU640',
+                f'only the resource class of alias {alias.name} is known, '
+                'from servers; its other keys may exclude devices',
+                False,
+            )
+            continue
+        yield from _of_devices(alias, devices, facts)
+
+
+def _of_devices(
+    alias: alias_model.Alias,
+    devices: list[inventory.Device],
+    facts: explanation.Facts,
+) -> _Causes:
+    """Yield what is not known of devices, and may exclude them."""
+    nothing = passthrough_filter.DeviceFacts()
+    unknown: dict[str, list[inventory.Device]] = {}
+    for device in devices:
+        for name in passthrough_filter.unknown(
+            alias, facts.devices.get(device.uuid, nothing)
+        ):
+            unknown.setdefault(name, []).append(device)
+    for name, concerned in unknown.items():
+        text = (
+            f'alias {alias.name} requires {name} of devices, which '
+            'Placement does not show'
+        )
+        if name == 'device type':
+            text = capacity.type_doubt(alias, concerned)
+        if text:
+            yield UnseenCause(
+                'GPU641',
+                text,
+                False,
+                tuple(sorted({device.host for device in concerned})),
+            )
+
+
+def _of_options(
+    evaluation: explanation.Evaluation,
+    restrictions: explanation.Restrictions,
+    options: scheduler_options.SchedulerOptions,
+) -> _Causes:
+    if options.filters is not None and any(
+        request.by_alias for request in evaluation.wanted.devices
+    ):
+        if scheduler_filters.PCI not in options.filters:
+            yield UnseenCause(
+                'GPU642',
+                'PciPassthroughFilter is not in [filter_scheduler]'
+                'enabled_filters: hosts without a matching device are '
+                'chosen, and nova-compute refuses the server',
+                True,
+            )
+    if options.pci_in_placement is False:
+        yield UnseenCause(
+            'GPU643',
+            '[filter_scheduler]pci_in_placement is not True: nova-scheduler '
+            'does not request devices from Placement',
+            True,
+        )
+    yield from _of_aggregates(evaluation, restrictions, options)
+
+
+def _of_aggregates(
+    evaluation: explanation.Evaluation,
+    restrictions: explanation.Restrictions,
+    options: scheduler_options.SchedulerOptions,
+) -> _Causes:
+    """Yield options that are not known, and may exclude hosts."""
+    if None not in (
+        options.isolates_aggregates,
+        options.limits_tenants,
+        options.isolates_tenants,
+    ):
+        return
+    own = (
+        frozenset[str]()
+        if restrictions.project_id is None
+        else capacity.own_aggregates(
+            evaluation.facts.hosts, restrictions.project_id
+        )
+    )
+    concerned: dict[str, list[str]] = {}
+    for host in evaluation.fitting:
+        reason = capacity.condition(
+            host, evaluation.wanted, restrictions.project_id
+        ) or capacity.outside(host, own)
+        if reason:
+            concerned.setdefault(reason, []).append(host.node.name)
+    for reason, names in concerned.items():
+        yield UnseenCause('GPU644', reason, False, tuple(names))
+
+
+def _of_hosts(evaluation: explanation.Evaluation) -> _Causes:
+    """Yield what Nova matches on the host, and no API shows."""
+    if not evaluation.fitting:
+        return
+    for doubt in evaluation.wanted.at_most:
+        if doubt.startswith('Nova matches'):
+            yield UnseenCause('GPU645', doubt, False)
+        elif not doubt.startswith('alias '):
+            yield UnseenCause('GPU646', doubt, False)
+    if evaluation.wanted.vcpus_in_place_of_pcpus:
+        hosts = tuple(
+            host.node.name
+            for host in evaluation.fitting
+            if host.node.resource('PCPU') is None
+        )
+        if hosts:
+            yield UnseenCause(
+                'GPU645',
+                'hosts without PCPU are chosen by their VCPU, but '
+                'nova-compute needs [compute]cpu_dedicated_set to pin CPUs',
+                False,
+                hosts,
+            )
+
+
+def _of_candidates(
+    evaluation: explanation.Evaluation,
+    options: scheduler_options.SchedulerOptions,
+) -> _Causes:
+    limit = options.max_placement_results or _RESULTS
+    count = placement_request.count_candidates(
+        evaluation.in_placement, evaluation.wanted
+    )
+    if count > limit and len(evaluation.in_placement) > 1:
+        yield UnseenCause(
+            'GPU647',
+            f'the request has about {count} candidates, of which '
+            f'nova-scheduler reads {limit} '
+            '([scheduler]max_placement_results): hosts beyond them are not '
+            'considered',
+            False,
+        )

@@ -1,0 +1,126 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What configuration files and host bundles tell of devices."""
+
+import collections.abc
+import dataclasses
+import functools
+
+from gpuclient.documents import services
+from gpuclient.documents import tree
+from gpuclient import exceptions
+from gpuclient.host import bundle as host_bundle
+from gpuclient.model import capacity
+from gpuclient.model import configuration
+from gpuclient.model import deployment
+from gpuclient.model import device_spec
+from gpuclient.model import host as host_model
+from gpuclient.model import passthrough_filter
+from gpuclient.model import release as release_model
+from gpuclient.model import scheduler_options
+from gpuclient.operations import scheduler_settings
+from gpuclient.rules import scheduler as scheduler_rules
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """Configuration files and bundles of hosts, as they were read."""
+
+    processes: deployment.Deployment
+    bundles: tuple[host_model.Host, ...]
+    release: release_model.Release
+
+    @property
+    def options(self) -> scheduler_options.SchedulerOptions:
+        """The options of nova-scheduler, where the files have them."""
+        for process in self.processes.processes:
+            if scheduler_rules.is_scheduler(process):
+                return scheduler_settings.of_process(process)
+        return scheduler_options.SchedulerOptions()
+
+    def facts(
+        self, hosts: collections.abc.Iterable[capacity.HostCapacity]
+    ) -> dict[str, passthrough_filter.DeviceFacts]:
+        """Return what is known of devices, by the id of the provider."""
+        return {
+            device.uuid: passthrough_filter.facts_of(
+                device,
+                self.release,
+                hardware=self._hardware(host),
+                specs=self._specs(host),
+            )
+            for host in hosts
+            for device in host.devices
+        }
+
+    def _hardware(self, host: capacity.HostCapacity) -> host_model.Host | None:
+        names = _names(host)
+        for known in self.bundles:
+            if names & {known.name, known.name.partition('.')[0]}:
+                return known
+        return None
+
+    def _specs(
+        self, host: capacity.HostCapacity
+    ) -> tuple[device_spec.DeviceSpec, ...] | None:
+        """Return the device specs of a host; None where not known.
+
+        Configuration that does not name its host may be that of another.
+        """
+        for compute in self.processes.of_kind(configuration.COMPUTE):
+            setting = compute.last('DEFAULT', 'host')
+            named = setting.text if setting is not None else compute.host
+            if named in _names(host) and compute.device_specs:
+                return _parsed(compute, self.release)
+        return None
+
+
+def _names(host: capacity.HostCapacity) -> set[str]:
+    name = host.node.name
+    return {
+        name,
+        name.partition('.')[0],
+        *({host.service_host} if host.service_host else ()),
+    }
+
+
+@functools.lru_cache(maxsize=1000)
+def _parsed(
+    compute: deployment.Process, release: release_model.Release
+) -> tuple[device_spec.DeviceSpec, ...] | None:
+    try:
+        return device_spec.parse_all(
+            [setting.text for setting in compute.device_specs],
+            report_in_placement=True,
+            release=release,
+        )
+    except exceptions.InvalidDeviceSpec:
+        # "config check" reports it.
+        return None
+
+
+def read(
+    paths: collections.abc.Iterable[str],
+    bundles: collections.abc.Iterable[str],
+    release: release_model.Release,
+) -> Evidence:
+    """Read files and bundles.
+
+    :raises gpuclient.exceptions.GPUError: One cannot be read.
+    """
+    paths = [path for path in paths if path != services.STANDARD_INPUT]
+    return Evidence(
+        tree.read(paths).deployment if paths else deployment.Deployment(),
+        tuple(host_bundle.read(path, initramfs=False) for path in bundles),
+        release,
+    )

@@ -1,0 +1,202 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Why a server has no host, or where its devices are."""
+
+import dataclasses
+
+from openstack import connection
+
+from gpuclient.cloud import glance
+from gpuclient.cloud.nova import server_details
+from gpuclient.cloud.placement import held
+from gpuclient import exceptions
+from gpuclient.model import image as image_model
+from gpuclient.model import inventory
+from gpuclient.model import partial_result
+from gpuclient.model import release as release_model
+from gpuclient.model import server_history
+from gpuclient.model import unseen
+from gpuclient.operations import explanation
+
+#: Statuses of servers that have their resources, whatever happened last.
+_PLACED = ('ERROR', 'BUILD')
+_Failures = list[partial_result.Failure]
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerExplanation:
+    """Why a server has no host, or where its devices are."""
+
+    details: server_details.ServerDetails
+    history: server_history.History
+    #: What the history proves.
+    causes: tuple[unseen.UnseenCause, ...]
+    #: None where policy hides them.
+    devices: tuple[inventory.Device, ...] | None
+    #: Why the scheduler finds a host for it or not; None for a server that
+    #: has a host, or if this user may not read the cloud.
+    explanation: explanation.Explanation | None
+
+    @property
+    def needs_host(self) -> bool:
+        return needs_host(self.details)
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether there is a failure that was explained."""
+        return self.needs_host or self.details.server.status == 'ERROR'
+
+
+def needs_host(details: server_details.ServerDetails) -> bool:
+    """Return whether a server has no host, so that it must be scheduled."""
+    server = details.server
+    if server.status == 'SHELVED_OFFLOADED':
+        return True
+    if server.status not in _PLACED:
+        return False
+    if server.service_host is not None or server.host is not None:
+        return False
+    # To a member Nova shows no host: a server that was never launched.
+    return server.status == 'BUILD' or details.fault is not None
+
+
+def explain_server(
+    cloud: connection.Connection,
+    name_or_id: str,
+    request: explanation.Request,
+    release: release_model.Release,
+) -> partial_result.PartialResult[ServerExplanation]:
+    """Explain why a server has no host, or say where its devices are.
+
+    :param request: Its project, image and availability zone are those of the
+        server, unless they are given.
+    :raises gpuclient.exceptions.GPUError: There is no such server, or see
+        :func:`explanation.explain_flavor`.
+    """
+    failures: _Failures = []
+    details = server_details.find(cloud.compute, name_or_id)
+    history = _history(cloud, details, failures)
+    explained = None
+    if needs_host(details):
+        explained = _explain(cloud, details, request, release, failures)
+    return partial_result.PartialResult(
+        ServerExplanation(
+            details,
+            history,
+            tuple(
+                server_history.causes(
+                    history, fits=explained is not None and explained.fits
+                )
+            ),
+            _devices(cloud, details, failures),
+            explained,
+        ),
+        tuple(failures),
+    )
+
+
+def _history(
+    cloud: connection.Connection,
+    details: server_details.ServerDetails,
+    failures: _Failures,
+) -> server_history.History:
+    uuid = details.server.uuid
+    actions: tuple[server_history.Action, ...] = ()
+    migrations: tuple[server_history.Migration, ...] = ()
+    try:
+        actions = server_details.read_actions(cloud.compute, uuid)
+    except exceptions.CloudError as exc:
+        failures.append(
+            partial_result.Failure('actions on the server', str(exc))
+        )
+    try:
+        migrations = server_details.read_migrations(cloud.compute, uuid)
+    except exceptions.Forbidden:
+        # A member may not list migrations; the actions show their failures.
+        pass
+    except exceptions.CloudError as exc:
+        failures.append(
+            partial_result.Failure('migrations of the server', str(exc))
+        )
+    return server_history.History(details.fault, actions, migrations)
+
+
+def _explain(
+    cloud: connection.Connection,
+    details: server_details.ServerDetails,
+    request: explanation.Request,
+    release: release_model.Release,
+    failures: _Failures,
+) -> explanation.Explanation | None:
+    server = details.server
+    if server.flavor is None:
+        failures.append(
+            partial_result.Failure(
+                'flavor of the server', 'Nova does not return it whole'
+            )
+        )
+        return None
+    request = dataclasses.replace(
+        request,
+        project_id=server.project_id,
+        zone=request.zone or details.zone,
+        volume_backed=details.image_id is None,
+    )
+    try:
+        answer = explanation.Reader(cloud, request, release).explain(
+            server.flavor, image_of(cloud, details, failures)
+        )
+    except exceptions.Forbidden as exc:
+        failures.append(
+            partial_result.Failure('conditions of the request', str(exc))
+        )
+        return None
+    failures += answer.failures
+    return answer.value
+
+
+def image_of(
+    cloud: connection.Connection,
+    details: server_details.ServerDetails,
+    failures: _Failures,
+) -> image_model.Image | None:
+    """Return the image of a server, as Nova or else Glance has it."""
+    if details.image_id is None:
+        return None
+    if details.image_properties is not None:
+        return image_model.Image(
+            details.image_id, details.image_id, details.image_properties
+        )
+    try:
+        return glance.find_image(cloud, details.image_id)
+    except exceptions.CloudError as exc:
+        failures.append(
+            partial_result.Failure('image of the server', str(exc))
+        )
+        return None
+
+
+def _devices(
+    cloud: connection.Connection,
+    details: server_details.ServerDetails,
+    failures: _Failures,
+) -> tuple[inventory.Device, ...] | None:
+    try:
+        return held.read_held(cloud.placement, details.server.uuid)
+    except exceptions.Forbidden:
+        return None
+    except exceptions.CloudError as exc:
+        failures.append(
+            partial_result.Failure('devices of the server', str(exc))
+        )
+        return None
