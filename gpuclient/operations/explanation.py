@@ -24,6 +24,7 @@ commands can use:
 
 import collections.abc
 import dataclasses
+import functools
 import typing
 
 from openstack import connection
@@ -169,6 +170,81 @@ class Reader:
         self._release = release
         self._failures: list[partial_result.Failure] = []
 
+    @functools.cached_property
+    def evidence(self) -> evidence_reading.Evidence:
+        """What files and bundles tell."""
+        return evidence_reading.read(
+            self._request.files, self._request.bundles, self._release
+        )
+
+    @functools.cached_property
+    def defined(self) -> capacity_report.Aliases:
+        """The aliases that files define."""
+        return capacity_report.defined(
+            alias_documents.read_all(self._request.files)
+        )
+
+    @functools.cached_property
+    def hosts(self) -> cloud_capacity.CloudHosts:
+        """All compute nodes."""
+        try:
+            return self._add(cloud_capacity.read_all_hosts(self._cloud))
+        except exceptions.Forbidden as exc:
+            raise usage.hidden(exc) from exc
+
+    @functools.cached_property
+    def _inferred(self) -> capacity_report.Aliases:
+        return {}
+
+    def aliases(self, flavor: flavor_model.Flavor) -> capacity_report.Aliases:
+        """Return the aliases of a flavor: of files, or as servers show."""
+        known = {**self._inferred, **self.defined}
+        self._inferred.update(
+            capacity_report.infer(
+                self._cloud,
+                set(flavor.aliases or {}) - set(known),
+                self.hosts.with_devices,
+                None,
+                self._failures,
+            )
+        )
+        return {**self._inferred, **self.defined}
+
+    def restrictions(
+        self, excluded: dict[str, str] | None = None
+    ) -> explanation.Restrictions:
+        """Return where a server may go.
+
+        :param excluded: Hypervisor hostnames, and why each is excluded.
+        """
+        zone = self._request.zone
+        if zone is not None:
+            zone = cloud_capacity.restricting_zone(self._cloud, zone)
+        return explanation.Restrictions(
+            self._request.project_id,
+            zone,
+            self._host(self.hosts),
+            excluded or {},
+        )
+
+    def facts(
+        self, flavor: flavor_model.Flavor, wanted: demand_model.Demand
+    ) -> explanation.Facts:
+        """Return what is known of all compute nodes for a request."""
+        return dataclasses.replace(
+            self._add(
+                cloud_explanation.read_facts(
+                    self._cloud, self.hosts, wanted, self._release
+                )
+            ),
+            devices=self.evidence.facts(self.hosts.with_devices),
+            aliases={
+                name: self.defined[name]
+                for name in flavor.aliases or {}
+                if name in self.defined
+            },
+        )
+
     def explain(
         self,
         flavor: flavor_model.Flavor,
@@ -178,44 +254,12 @@ class Reader:
 
         :raises gpuclient.exceptions.GPUError: See :func:`explain_flavor`.
         """
-        documents = alias_documents.read_all(self._request.files)
-        evidence = evidence_reading.read(
-            self._request.files, self._request.bundles, self._release
-        )
-        options = evidence.options
-        zone = self._request.zone
-        if zone is not None:
-            zone = cloud_capacity.restricting_zone(self._cloud, zone)
-        try:
-            hosts = self._add(cloud_capacity.read_all_hosts(self._cloud))
-        except exceptions.Forbidden as exc:
-            raise usage.hidden(exc) from exc
-        restrictions = explanation.Restrictions(
-            self._request.project_id, zone, self._host(hosts)
-        )
-        defined = capacity_report.defined(documents)
-        inferred = capacity_report.infer(
-            self._cloud,
-            set(flavor.aliases or {}) - set(defined),
-            hosts.with_devices,
-            None,
-            self._failures,
-        )
-        aliases = {**inferred, **defined}
-        wanted = self._demand(flavor, image, aliases, options)
-        facts = dataclasses.replace(
-            self._add(
-                cloud_explanation.read_facts(
-                    self._cloud, hosts, wanted, self._release
-                )
-            ),
-            devices=evidence.facts(hosts.with_devices),
-            aliases={
-                name: aliases[name]
-                for name in flavor.aliases or {}
-                if name in defined
-            },
-        )
+        # Errors of the user's options, before anything else is read.
+        options = self.evidence.options
+        restrictions = self.restrictions()
+        aliases = self.aliases(flavor)
+        wanted = self.demand(flavor, image, aliases)
+        facts = self.facts(flavor, wanted)
 
         def evaluate(
             hosts: tuple[capacity.HostCapacity, ...],
@@ -228,6 +272,7 @@ class Reader:
             )
 
         evaluation = evaluate(facts.hosts)
+        inferred = self._inferred.keys() & set(flavor.aliases or {})
         return partial_result.PartialResult(
             Explanation(
                 flavor,
@@ -238,7 +283,7 @@ class Reader:
                 self._ask_placement(evaluation, restrictions, options),
                 tuple(
                     f'Alias {name} is assumed to request '
-                    f'{inferred[name].resource_class}, the class of devices '
+                    f'{aliases[name].resource_class}, the class of devices '
                     'of servers that booted with it'
                     for name in sorted(inferred)
                 ),
@@ -261,13 +306,17 @@ class Reader:
             )
         return name
 
-    def _demand(
+    def demand(
         self,
         flavor: flavor_model.Flavor,
         image: image_model.Image | None,
         aliases: capacity_report.Aliases,
-        options: scheduler_options.SchedulerOptions,
     ) -> demand_model.Demand:
+        """Return what Nova requests from Placement.
+
+        :raises gpuclient.exceptions.NotFound: The definition of an alias is
+            not known.
+        """
         try:
             wanted = demand_model.demand(
                 flavor,
@@ -283,7 +332,7 @@ class Reader:
                     f'Flavor {flavor.name!r}: {exc}'
                 ) from exc
             wanted = demand_model.Demand({}, (), refusal=reason)
-        if options.no_pcpu_fallback:
+        if self.evidence.options.no_pcpu_fallback:
             wanted = dataclasses.replace(wanted, vcpus_in_place_of_pcpus=0)
         return wanted
 

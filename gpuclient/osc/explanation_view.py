@@ -187,12 +187,7 @@ def show_server(explained: server_explanation.ServerExplanation) -> str:
         sections += _ending(inner)
     last = next(iter(explained.history.actions), None)
     if last is not None and last.failed and not explained.is_explained:
-        sections.append(
-            _wrapped(
-                f'Its last action, {last.name}, failed. '
-                '"openstack gpu server explain --move" shows where it can go.'
-            )
-        )
+        sections.append(_wrapped(f'Its last action, {last.name}, failed.'))
     return '\n\n'.join(sections) + '\n'
 
 

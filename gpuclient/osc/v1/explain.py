@@ -74,7 +74,7 @@ def _add_evidence_options(parser: argparse.ArgumentParser) -> None:
 
 class ExplainFlavor(_ExplainCommand):
     _description = """\
-Explain why a server of a flavor gets a host or not
+Explain why servers of a flavor get no host
 
 Lists what Nova requests for a new server of the flavor: devices, CPUs,
 memory, traits, aggregates, availability zone and the compute services. For
@@ -148,7 +148,7 @@ Example::
 
 class ExplainServer(_ExplainCommand):
     _description = """\
-Explain why a server has no host, or show where its devices are
+Explain why a server has no host
 
 For a server in ERROR without a host, or one that is shelved: explains its
 flavor, as it booted with it, its image, project and availability zone, as
