@@ -13,9 +13,11 @@
 """Stands in for Nova and Keystone, which the benchmark does not measure.
 
 Answers the few reads that go with those of Placement as the real services
-do, page by page, so that their requests are counted too.
+do, page by page, so that their requests are counted too. The flavors request
+one, two and four GPUs of each model.
 """
 
+import collections
 import json
 import pathlib
 import pickle
@@ -27,6 +29,20 @@ from tests.benchmarks.placement import model
 
 #: ``[api]max_limit`` of Nova.
 _MAX_LIMIT = 1000
+_REFUSED = 'Cannot attach one or more volumes to multiple instances'
+#: Answers that are the same for each cloud.
+_FIXED: dict[str, typing.Any] = {
+    'os-aggregates': {'aggregates': []},
+    'os-services': {
+        'services': [
+            {'binary': binary, 'host': 'controller', 'state': 'up'}
+            for binary in ('nova-conductor', 'nova-scheduler')
+        ]
+    },
+    'services': {'services': [{'id': 'nova'}]},
+    'registered_limits': {'registered_limits': []},
+    'limits': {'limits': []},
+}
 
 
 class Application:
@@ -42,6 +58,15 @@ class Application:
             'count': cloud.hosts,
             'running_vms': len(self._servers),
         }
+        self._lists = {
+            'servers': self._servers,
+            'flavors': _flavors(),
+            'hypervisors': [
+                _hypervisor(provider)
+                for provider in cloud.providers
+                if model.VCPU in provider.inventories
+            ],
+        }
         self._projects = [
             {'id': project, 'name': f'name of {project}'}
             for project in sorted(
@@ -54,35 +79,28 @@ class Application:
     ) -> list[bytes]:
         query = urllib.parse.parse_qs(environ['QUERY_STRING'])
         path = environ['PATH_INFO'].rstrip('/')
-        host = environ['HTTP_HOST']
+        status = '200 OK'
         body: typing.Any
-        if path.endswith('/servers/detail'):
-            body = self._page(query)
+        kind, _slash, last = path.rpartition('/')
+        kind = kind.rpartition('/')[2].removeprefix('os-')
+        if last == 'detail' and kind in self._lists:
+            body = self._page(kind, query)
         elif path.endswith('/os-hypervisors/statistics'):
             body = {'hypervisor_statistics': self._statistics}
+        elif last in _FIXED:
+            body = _FIXED[last]
+        elif last == 'servers':
+            # nova-api refuses the request of the probe after it has found
+            # the alias.
+            status = '400 Bad Request'
+            body = {'badRequest': {'message': _REFUSED, 'code': 400}}
         elif path.endswith('/projects'):
             body = {'projects': self._projects}
-        elif path.endswith('/v3'):
-            body = {
-                'version': {
-                    'id': 'v3.14',
-                    'status': 'stable',
-                    'links': [{'rel': 'self', 'href': f'http://{host}/v3/'}],
-                }
-            }
         else:
-            body = {
-                'version': {
-                    'id': 'v2.1',
-                    'status': 'CURRENT',
-                    'version': '2.100',
-                    'min_version': '2.1',
-                    'links': [{'rel': 'self', 'href': f'http://{host}/v2.1/'}],
-                }
-            }
+            body = _version(environ['HTTP_HOST'], path)
         content = json.dumps(body).encode()
         start_response(
-            '200 OK',
+            status,
             [
                 ('Content-Type', 'application/json'),
                 ('Content-Length', str(len(content))),
@@ -90,36 +108,63 @@ class Application:
         )
         return [content]
 
-    def _page(self, query: dict[str, list[str]]) -> dict[str, typing.Any]:
-        servers = self._servers
+    def _page(
+        self, kind: str, query: dict[str, list[str]]
+    ) -> dict[str, typing.Any]:
+        records = self._lists[kind]
         if 'node' in query:
             pattern = re.compile(query['node'][-1])
-            servers = [
-                server
-                for server in servers
+            records = [
+                record
+                for record in records
                 if pattern.search(
-                    server['OS-EXT-SRV-ATTR:hypervisor_hostname']
+                    record['OS-EXT-SRV-ATTR:hypervisor_hostname']
                 )
             ]
         start = 0
         if 'marker' in query:
-            ids = [server['id'] for server in servers]
+            ids = [record['id'] for record in records]
             start = ids.index(query['marker'][0]) + 1
         limit = min(int(query.get('limit', ['1000'])[0]), _MAX_LIMIT)
-        page: dict[str, typing.Any] = {
-            'servers': servers[start : start + limit]
-        }
-        if len(page['servers']) == limit:
+        page: dict[str, typing.Any] = {kind: records[start : start + limit]}
+        if len(page[kind]) == limit:
             # Nova links to a next page whenever this one is full
             # (nova/api/openstack/common.py:ViewBuilder._get_collection_links).
-            page['servers_links'] = [{'rel': 'next', 'href': 'http://nova/'}]
+            page[f'{kind}_links'] = [{'rel': 'next', 'href': 'http://nova/'}]
         return page
 
 
+def _version(host: str, path: str) -> dict[str, typing.Any]:
+    number, newest = (
+        ('v3', None) if path.endswith('/v3') else ('v2.1', '2.104')
+    )
+    version: dict[str, typing.Any] = {
+        'id': 'v3.14' if newest is None else number,
+        'status': 'stable' if newest is None else 'CURRENT',
+        'links': [{'rel': 'self', 'href': f'http://{host}/{number}/'}],
+    }
+    if newest is not None:
+        version |= {'version': newest, 'min_version': '2.1'}
+    return {'version': version}
+
+
+def _alias(resource_class: str) -> str:
+    """Return the name of the alias of a resource class."""
+    return resource_class.removeprefix('CUSTOM_PCI_').lower()
+
+
 def _record(server: model.Consumer) -> dict[str, typing.Any]:
+    requests = collections.Counter(
+        _alias(name)
+        for resources in server.allocations.values()
+        for name in resources
+        if server.devices and name.startswith('CUSTOM_')
+    )
     specs = {}
-    if server.devices:
-        specs['pci_passthrough:alias'] = f'gpu:{server.devices}'
+    if requests:
+        specs['pci_passthrough:alias'] = ','.join(
+            f'{name}:{count}' for name, count in sorted(requests.items())
+        )
     return {
         'id': server.uuid,
         'name': model.name(server),
@@ -129,4 +174,35 @@ def _record(server: model.Consumer) -> dict[str, typing.Any]:
         'OS-EXT-SRV-ATTR:host': server.host,
         'OS-EXT-SRV-ATTR:hypervisor_hostname': server.host,
         'flavor': {'original_name': 'flavor', 'extra_specs': specs},
+    }
+
+
+def _flavors() -> list[dict[str, typing.Any]]:
+    return [
+        {
+            'id': f'{resource_class}.{count}',
+            'name': f'{_alias(resource_class)}.{count}',
+            'vcpus': 20 * count,
+            'ram': 200_000 * count,
+            'disk': 400 * count,
+            'os-flavor-access:is_public': False,
+            'OS-FLV-EXT-DATA:ephemeral': 0,
+            'swap': 0,
+            'extra_specs': {
+                'pci_passthrough:alias': f'{_alias(resource_class)}:{count}'
+            },
+        }
+        for resource_class, _trait in model.MODELS
+        for count in (1, 2, 4)
+    ]
+
+
+def _hypervisor(provider: model.Provider) -> dict[str, typing.Any]:
+    return {
+        'id': provider.uuid,
+        'hypervisor_hostname': provider.name,
+        'status': 'enabled',
+        'state': 'up',
+        'memory_mb': provider.inventories[model.MEMORY]['total'],
+        'service': {'host': provider.name, 'disabled_reason': None},
     }

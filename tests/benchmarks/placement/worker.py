@@ -20,7 +20,7 @@ import socket
 import sys
 import typing
 
-from gpuclient.rehearsal import services
+from gpuclient.rehearsal.nova_worker import wsgi
 
 from tests.benchmarks.placement import nova
 from tests.benchmarks.placement import service
@@ -36,7 +36,7 @@ def main() -> None:
     else:
         application = nova.Application(pathlib.Path(folder))
     listener = socket.create_server(('127.0.0.1', port), reuse_port=True)
-    services.serve(
+    wsgi.serve(
         service.Meter(application, pathlib.Path(folder)),
         listener,
         lambda: None,
