@@ -134,7 +134,10 @@ CLOUD_CHECKS: tuple[cloud_check.Check, ...] = (
         _flavors,
     ),
     cloud_check.Check(
-        'flavor access', cloud_flavors.check_access, ('flavors',), _flavors
+        'flavor access',
+        cloud_flavors.check_access,
+        ('flavors', 'limits'),
+        _flavors,
     ),
     cloud_check.Check(
         'limits', cloud_limits.check, ('limits', 'flavors', 'aliases')

@@ -73,7 +73,7 @@ def _unlimited(
     """Return why limits do not apply to a flavor; empty if they may."""
     limits = state.limits
     if limits is None:
-        return 'no limit on devices is known'
+        return ''
     if not limits.are_in_use:
         return 'there is no unified limit on devices'
     if not state.release.has(nova_changes.LIMITS_COUNT_ALIASES):
