@@ -1,0 +1,512 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Plant a fault in a rehearsal cloud, and see whether a command names it."""
+
+from __future__ import annotations
+
+import collections.abc
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import signal
+import time
+import typing
+import uuid
+
+from gpuclient.cloud import request as cloud_request
+
+from tests.functional import base
+from tests.functional import proxy
+
+#: The extra spec that requests devices.
+ALIAS = 'pci_passthrough:alias'
+NO_HOST = 'No valid host was found'
+
+
+@dataclasses.dataclass(frozen=True)
+class Observed:
+    """The symptom of a fault, and the command that should name it."""
+
+    #: Nova's message, as a user or an operator sees it.
+    symptom: str
+    #: ``gpu check``, without ``-f json``.
+    tool: tuple[str, ...]
+    #: Code, or code and object, of the first finding; or a part of the cause
+    #: that ``gpu flavor explain`` or ``gpu server explain`` names.
+    expected: str
+    #: Codes that are true beside it, or conditions of ``explain``.
+    beside: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What a command said of a fault."""
+
+    area: str
+    fault: str
+    symptom: str
+    tool: str
+    first: str
+    right: bool
+    #: Findings that are not true.
+    false: tuple[str, ...]
+    requests: int
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """A fault: how it is planted, and how it shows."""
+
+    area: str
+    name: str
+    plant: collections.abc.Callable[[Bench], Observed]
+
+
+class Bench:
+    """A cloud, and what was changed in it: undone at the end.
+
+    A context manager.
+    """
+
+    def __init__(self, test: base.CommonCloudTestCase) -> None:
+        self.test = test
+        self.cloud = test.connect()
+        self.folder = pathlib.Path(test.started.cloud['directory'])
+        self.etc = self.folder / 'etc' / 'nova'
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._stack.close()
+
+    def later(self, function: typing.Any, *arguments: typing.Any) -> None:
+        """Call a function at the end."""
+        self._stack.callback(function, *arguments)
+
+    # What users and operators do.
+
+    def flavor(
+        self,
+        request: str | None = 'a100:1',
+        *,
+        vcpus: int = 1,
+        ram: int = 512,
+        disk: int = 1,
+        public: bool = False,
+        **specs: str,
+    ) -> typing.Any:
+        """Create a flavor, with extra specs that Nova does not validate.
+
+        Underscores of keys stand for colons.
+        """
+        compute = self.cloud.compute
+        flavor = compute.create_flavor(
+            name=f'f-{uuid.uuid4().hex[:6]}',
+            vcpus=vcpus,
+            ram=ram,
+            disk=disk,
+            is_public=public,
+        )
+        self.later(compute.delete_flavor, flavor.id)
+        extra_specs = dict(specs)
+        if request is not None:
+            extra_specs[ALIAS] = request
+        if extra_specs:
+            compute.create_flavor_extra_specs(flavor, extra_specs)
+        return flavor
+
+    def image(self, **properties: str) -> typing.Any:
+        """Create an image with properties."""
+        image = self.cloud.image.create_image(
+            name=f'i-{uuid.uuid4().hex[:6]}',
+            container_format='bare',
+            disk_format='raw',
+            data=b'x',
+            validate_checksum=False,
+            **properties,
+        )
+        self.later(self.cloud.image.delete_image, image.id)
+        return image
+
+    def request(
+        self,
+        flavor: typing.Any,
+        *,
+        os_cloud: str | None = None,
+        image: typing.Any = None,
+        api: str | None = None,
+        **more: typing.Any,
+    ) -> typing.Any:
+        """Send a request for a server; return the response."""
+        compute = self.test.connect(os_cloud).compute
+        if image is None:
+            (image,) = self.cloud.image.images(name='blank')
+        body = {
+            'name': f's-{uuid.uuid4().hex[:6]}',
+            'flavorRef': flavor.id,
+            'imageRef': image.id,
+            'networks': 'none',
+            **more,
+        }
+        return compute.post(
+            f'{api or ""}/servers',
+            json={'server': body},
+            microversion='2.90',
+        )
+
+    def refused(
+        self, flavor: typing.Any, status: int, **more: typing.Any
+    ) -> str:
+        """Return the message with which nova-api refuses a server."""
+        response = self.request(flavor, **more)
+        self.test.assertEqual(status, response.status_code, response.text)
+        (error,) = response.json().values()
+        return f'HTTP {status}: {error["message"]}'
+
+    def boot(self, flavor: typing.Any, **more: typing.Any) -> typing.Any:
+        """Boot a server; return it once it has booted or failed."""
+        response = self.request(flavor, **more)
+        self.test.assertEqual(202, response.status_code, response.text)
+        server_id = response.json()['server']['id']
+        self.later(self.test.delete, server_id)
+        return self.settled(server_id)
+
+    def settled(self, server_id: str) -> typing.Any:
+        """Return a server that no task changes."""
+        compute = self.cloud.compute
+
+        def find() -> typing.Any:
+            server = compute.get_server(server_id)
+            if server.status in ('BUILD', 'RESIZE') or server.task_state:
+                return None
+            return server
+
+        return base.wait_until(find, 90, f'server {server_id} settles')
+
+    def failed(
+        self, flavor: typing.Any, fault: str = NO_HOST, **more: typing.Any
+    ) -> str:
+        """Boot a server that fails; return Nova's message."""
+        server = self.boot(flavor, **more)
+        self.last = server
+        self.test.assertEqual('ERROR', server.status)
+        message: str = server.fault['message']
+        self.test.assertIn(fault, message)
+        return message
+
+    def booted(self, flavor: typing.Any, **more: typing.Any) -> typing.Any:
+        """Boot a server that is active."""
+        server = self.boot(flavor, **more)
+        self.test.assertEqual('ACTIVE', server.status, server.fault)
+        return server
+
+    def devices_of(self, server: typing.Any) -> int:
+        """Return how many devices a server has in Placement."""
+        allocations = self.cloud.placement.get(
+            f'/allocations/{server.id}', microversion='1.28'
+        ).json()['allocations']
+        return sum(
+            amount
+            for allocation in allocations.values()
+            for name, amount in allocation['resources'].items()
+            if name.startswith('CUSTOM_')
+        )
+
+    def stuck(self, flavor: typing.Any) -> str:
+        """Request a server that stays in BUILD; return that as a message."""
+        response = self.request(flavor)
+        self.test.assertEqual(202, response.status_code, response.text)
+        server_id = response.json()['server']['id']
+        self.later(self.test.delete, server_id)
+        # After the service runs again.
+        self.later(self.settled, server_id)
+        server = self.cloud.compute.get_server(server_id)
+        self.test.assertEqual('BUILD', server.status)
+        return f'the server stays in {server.status} ({server.task_state})'
+
+    def through_both(self) -> tuple[str, ...]:
+        """Let commands reach both nova-api in turn."""
+        balancer = proxy.Balancer(
+            [
+                service['port']
+                for service in self.test.started.cloud['services']
+                if service['name'].startswith('nova-api')
+            ]
+        )
+        self._stack.enter_context(balancer)
+        before = os.environ['OS_CLIENT_CONFIG_FILE']
+        self.later(os.environ.__setitem__, 'OS_CLIENT_CONFIG_FILE', before)
+        self.balanced = f'http://127.0.0.1:{balancer.port}/v2.1'
+        self.test.configure(compute_endpoint_override=self.balanced)
+        return ()
+
+    def some_refused(self, flavor: typing.Any) -> str:
+        """Request servers until a nova-api refuses one."""
+        for port in (
+            service['port']
+            for service in self.test.started.cloud['services']
+            if service['name'] == 'nova-api-2'
+        ):
+            return 'of some requests: ' + self.refused(
+                flavor, 400, api=f'http://127.0.0.1:{port}/v2.1'
+            )
+        raise AssertionError('there is one nova-api')
+
+    # Configuration.
+
+    def edit(
+        self, service: str, old: str, new: str, *, restart: bool = True
+    ) -> str:
+        """Replace text in the configuration of a service, and restart it.
+
+        :param service: ``nova-api-1`` or ``nova-compute-HOST``.
+        :returns: The message with which it does not start.
+        """
+        for path in sorted((self.etc / f'{service}.conf.d').glob('1*.conf')):
+            text = path.read_text()
+            if old in text:
+                break
+        else:
+            raise AssertionError(f'{service} has no {old!r}')
+        path.write_text(text.replace(old, new))
+        if not restart:
+            self.later(path.write_text, text)
+            return ''
+        self.later(self._restore, path, text, service)
+        return self.restart(service)
+
+    def add(self, service: str, lines: str, **more: typing.Any) -> str:
+        """Add lines to the configuration of a service."""
+        mark = '[pci]\n'
+        if service == 'nova-scheduler':
+            mark = '[filter_scheduler]\nenabled'
+        return self.edit(service, mark, f'{lines}\n{mark}', **more)
+
+    def _restore(self, path: pathlib.Path, text: str, service: str) -> None:
+        path.write_text(text)
+        message = self.restart(service)
+        self.test.assertEqual('', message)
+
+    def restart(self, service: str) -> str:
+        """Restart a service; return why it does not start."""
+        name, host = service, ()
+        if service.startswith('nova-compute-'):
+            name = 'nova-compute'
+            host = ('--host', service.removeprefix('nova-compute-'))
+        result = self.test.run_command(
+            *('gpu', 'rehearsal', 'restart', self.test.name, '-f', 'json'),
+            *('--directory', os.fspath(self.folder)),
+            *('--service', name, *host),
+        )
+        return result.stderr.strip() if result.status else ''
+
+    def pause(self, service: str, host: str = 'controller') -> None:
+        """Let a service hang until the end, so that Nova sees it as down."""
+        cloud = self.test.openstack(
+            *('gpu', 'rehearsal', 'show', self.test.name, '-f', 'json'),
+            *('--directory', os.fspath(self.folder)),
+        )
+        (pid,) = [
+            record['pid']
+            for record in cloud['services']
+            if (record['name'], record['host']) == (service, host)
+        ]
+        os.kill(pid, signal.SIGSTOP)
+        self.later(self._resume, pid, service, host)
+        base.wait_until(
+            lambda: self._state(service, host) == 'down', 60, f'{service} down'
+        )
+
+    def _resume(self, pid: int, service: str, host: str) -> None:
+        os.kill(pid, signal.SIGCONT)
+        base.wait_until(
+            lambda: self._state(service, host) == 'up', 60, f'{service} up'
+        )
+
+    def _state(self, binary: str, host: str) -> str:
+        (service,) = self.cloud.compute.services(binary=binary, host=host)
+        return str(service.state)
+
+    # Placement.
+
+    def placement(
+        self, method: str, path: str, body: typing.Any = None
+    ) -> typing.Any:
+        """Send a request to Placement; return the answer."""
+        response = self.cloud.placement.request(
+            path, method, json=body, microversion='1.38'
+        )
+        self.test.assertLess(response.status_code, 300, response.text)
+        return response.json() if response.content else None
+
+    def providers(self, pattern: str) -> list[dict[str, typing.Any]]:
+        """Return the providers whose names match."""
+        return [
+            provider
+            for provider in self.placement('GET', '/resource_providers')[
+                'resource_providers'
+            ]
+            if re.fullmatch(pattern, provider['name'])
+        ]
+
+    def reserve(self, provider: dict[str, typing.Any]) -> None:
+        """Reserve all units of a device until the end."""
+        path = f'/resource_providers/{provider["uuid"]}/inventories'
+        self._set_reserved(path, True)
+        self.later(self._set_reserved, path, False)
+
+    def _set_reserved(self, path: str, reserved: bool) -> None:
+        record = self.placement('GET', path)
+        ((name, values),) = record['inventories'].items()
+        values['reserved'] = values['total'] if reserved else 0
+        self.placement(
+            'PUT',
+            path,
+            {
+                'inventories': {name: values},
+                'resource_provider_generation': record[
+                    'resource_provider_generation'
+                ],
+            },
+        )
+
+    def allocate(
+        self, resources: dict[str, dict[str, int]], consumer: str | None = None
+    ) -> str:
+        """Allocate units of providers to a consumer that no server is."""
+        consumer = consumer or str(uuid.uuid4())
+        project = self.cloud.current_project_id
+        self.placement(
+            'PUT',
+            f'/allocations/{consumer}',
+            {
+                'allocations': {
+                    provider: {'resources': units}
+                    for provider, units in resources.items()
+                },
+                'project_id': project,
+                'user_id': self.cloud.current_user_id,
+                'consumer_generation': None,
+                'consumer_type': 'INSTANCE',
+            },
+        )
+        self.later(self.cloud.placement.delete, f'/allocations/{consumer}')
+        return consumer
+
+
+def examine(test: base.CommonCloudTestCase, fault: Fault) -> Verdict:
+    """Plant a fault, run the command, and undo it."""
+    began = time.monotonic()
+    with Bench(test) as bench:
+        observed = fault.plant(bench)
+        actions: list[str] = []
+        cloud_request.observers.append(actions.append)
+        try:
+            result = test.run_command(*observed.tool, '-f', 'json')
+        finally:
+            cloud_request.observers.remove(actions.append)
+        first, right, false = _judge(observed, result)
+    return Verdict(
+        fault.area,
+        fault.name,
+        ' '.join(observed.symptom.split()),
+        'gpu ' + ' '.join(observed.tool[1:3]).partition(' --')[0],
+        first,
+        right,
+        false,
+        len(actions),
+        time.monotonic() - began,
+    )
+
+
+def _judge(
+    observed: Observed, result: base.Result
+) -> tuple[str, bool, tuple[str, ...]]:
+    """Return the first finding, whether it is right, and false findings."""
+    if not result.stdout.strip():
+        return result.stderr.strip(), False, ()
+    answer = json.loads(result.stdout)
+    if isinstance(answer, dict):
+        return _judge_explanation(observed, answer)
+    findings = [row for row in answer if row.get('Code')]
+    if not findings:
+        return 'none', False, ()
+    first = _title(findings[0])
+    code, _space, object_ = observed.expected.partition(' ')
+    right = findings[0]['Code'] == code and object_ in json.dumps(findings[0])
+    true = {code, *observed.beside}
+    false = tuple(
+        _title(row) for row in findings[1:] if row['Code'] not in true
+    )
+    return first, right, false
+
+
+def _title(row: dict[str, typing.Any]) -> str:
+    object_ = row.get('Object') or row.get('Host') or row.get('File') or ''
+    message = str(row.get('Message') or row.get('Evidence') or '')
+    return f'{row["Code"]} {object_}: {message}'
+
+
+def _judge_explanation(
+    observed: Observed, answer: dict[str, typing.Any]
+) -> tuple[str, bool, tuple[str, ...]]:
+    cause = str(answer['cause'])
+    right = bool(re.search(observed.expected, cause)) and not answer['fits']
+    true = set(observed.beside)
+    false = tuple(
+        ' + '.join(map(str, conflict['conditions']))
+        for conflict in answer.get('conflicts') or ()
+        if true and not true & {str(key) for key in conflict['conditions']}
+    )
+    return cause, right, false
+
+
+def table(verdicts: collections.abc.Sequence[Verdict]) -> str:
+    """Return the verdicts as Markdown."""
+    lines = [
+        '| # | area | fault | symptom | command | first finding | right '
+        '| false | requests | seconds |',
+        '|' + '---|' * 10,
+    ]
+    for number, verdict in enumerate(verdicts, 1):
+        cells = (
+            str(number),
+            verdict.area,
+            verdict.fault,
+            verdict.symptom[:160],
+            verdict.tool,
+            verdict.first[:160],
+            'right' if verdict.right else 'WRONG',
+            str(len(verdict.false)),
+            str(verdict.requests),
+            f'{verdict.seconds:.1f}',
+        )
+        lines.append(
+            '| ' + ' | '.join(c.replace('|', '/') for c in cells) + ' |'
+        )
+    right = sum(verdict.right for verdict in verdicts)
+    false = sum(len(verdict.false) for verdict in verdicts)
+    seconds = sum(verdict.seconds for verdict in verdicts)
+    lines += [
+        '',
+        f'{len(verdicts)} faults: {right} named first, '
+        f'{len(verdicts) - right} not; {false} false findings; '
+        f'{seconds:.0f} s',
+    ]
+    return '\n'.join(lines) + '\n'

@@ -1,0 +1,69 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Each fault that is planted is named first, with nothing false beside it."""
+
+import os
+import pathlib
+import typing
+
+from tests.functional import base
+from tests.functional import fault_bench
+from tests.functional import faults
+
+_SPEC = pathlib.Path(__file__).parent / 'faults.yaml'
+_VERDICTS: list[fault_bench.Verdict] = []
+
+
+class TestFaults(base.CommonCloudTestCase):
+    name = 'faults'
+    arguments = ('--spec', os.fspath(_SPEC))
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        super().tearDownClass()
+        path = os.environ.get('FAULTS_TABLE')
+        if path:
+            pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+            pathlib.Path(path).write_text(fault_bench.table(_VERDICTS))
+
+    def examine(self, fault: fault_bench.Fault) -> None:
+        verdict = fault_bench.examine(self, fault)
+        _VERDICTS.append(verdict)
+        self.assertTrue(verdict.right, verdict)
+        self.assertEqual((), verdict.false, verdict)
+
+    def healthy(self, *arguments: str) -> None:
+        rows = self.openstack('gpu', 'check', '-f', 'json', *arguments)
+        self.assertEqual([], [row for row in rows if row['Code']])
+
+    def test_0_healthy(self) -> None:
+        etc = os.path.join(self.started.cloud['directory'], 'etc', 'nova')
+        with fault_bench.Bench(self) as bench:
+            for name in ('a100', 'v100', 'vf'):
+                bench.flavor(f'{name}:1')
+            self.healthy()
+            self.healthy('--config', etc)
+
+    test_9_healthy_again = test_0_healthy
+
+
+def _add(number: int, fault: fault_bench.Fault) -> None:
+    def test(self: typing.Any) -> None:
+        self.examine(fault)
+
+    name = f'test_{1 + number / 100:.2f}_{fault.plant.__name__.strip("_")}'
+    setattr(TestFaults, name.replace('.', '_'), test)
+
+
+for _number, _fault in enumerate(faults.FAULTS):
+    _add(_number, _fault)
