@@ -31,15 +31,18 @@ from gpuclient.operations import config_check
 from gpuclient.operations import host_check
 from gpuclient.operations import host_devices
 from gpuclient.operations import host_intent
+from gpuclient.operations import leak_check
 from gpuclient.rules import check_result
 from gpuclient.rules import cloud_aliases
 from gpuclient.rules import cloud_capacity
 from gpuclient.rules import cloud_check
 from gpuclient.rules import cloud_flavors
+from gpuclient.rules import cloud_leaks as leak_rules
 from gpuclient.rules import cloud_limits
 from gpuclient.rules import cloud_owners
 from gpuclient.rules import cloud_services
 from gpuclient.rules import cloud_tracking
+from gpuclient.rules import placement_leaks
 
 _ORDER = (
     check_result.Result.FAIL,
@@ -154,6 +157,9 @@ _CYBORG = cloud_check.Check(
 _BLAZAR = cloud_check.Check(
     'Blazar', cloud_owners.check_blazar, ('flavors',), _flavors
 )
+_LEAKS = 'leaks'
+#: Of devices that Cyborg manages, too: that is a check of its own.
+_OF_CYBORG = 'GPU622'
 _CONFIGURATION = 'configuration'
 _HOST = 'host'
 
@@ -199,8 +205,8 @@ def check(
     rows = [*_check_configuration(sources, models, named_release)]
     if cloud is None:
         rows += [
-            cloud_check.skipped(check.name, f'There is no cloud: {reason}')
-            for check in CLOUD_CHECKS
+            cloud_check.skipped(name, f'There is no cloud: {reason}')
+            for name in (*(check.name for check in CLOUD_CHECKS), _LEAKS)
         ]
     else:
         answer = cloud_inspection.read(
@@ -208,6 +214,7 @@ def check(
         )
         failures += answer.failures
         rows += cloud_check.run(_cloud_checks(answer.value), answer.value)
+        rows += _check_leaks(cloud, answer.value, sources, failures)
     rows += _check_hosts(sources, models, release, failures)
     return partial_result.PartialResult(
         tuple(sorted(rows, key=lambda row: _ORDER.index(row.result))),
@@ -225,6 +232,56 @@ def _cloud_checks(
         yield _CYBORG
     if cloud_owners.RESERVATION in types:
         yield _BLAZAR
+
+
+def _check_leaks(
+    cloud: connection.Connection,
+    state: cloud_state.CloudState,
+    sources: Sources,
+    failures: list[partial_result.Failure],
+) -> collections.abc.Iterator[cloud_check.Row]:
+    """Read each consumer only where counts differ, or files name devices."""
+    missing = [
+        state.reasons.get(name, f'{name} is not known')
+        for name in ('hosts', 'nodes', 'servers')
+        if getattr(state, name) is None
+    ]
+    if missing:
+        yield cloud_check.skipped(_LEAKS, '; '.join(dict.fromkeys(missing)))
+        return
+    leaks: tuple[placement_leaks.Leak, ...] = ()
+    if leak_rules.signs(state) or sources.bundles:
+        try:
+            answer = leak_check.check(
+                cloud, leak_check.LeakFilters(bundles=sources.bundles)
+            )
+        except exceptions.GPUError as exc:
+            failures.append(partial_result.Failure(_LEAKS, str(exc)))
+            yield cloud_check.skipped(_LEAKS, str(exc))
+            return
+        failures += answer.failures
+        leaks = answer.value.leaks
+    reported = [
+        leak
+        for leak in leaks
+        if leak.code != _OF_CYBORG or state.foreign is None
+    ]
+    for leak in reported:
+        names = (
+            leak.host,
+            *(name for name in (leak.name, leak.consumer) if name),
+            *(f'{device.host} {device.address}' for device in leak.devices),
+        )
+        yield cloud_check.of_finding(_LEAKS, leak.host, leak.finding, names)
+    if not reported:
+        used = sum(device.used or 0 for device in state.devices)
+        yield cloud_check.Row(
+            _LEAKS,
+            check_result.Result.PASS,
+            None,
+            '',
+            f'{cloud_check.counted(used, "device")} in use',
+        )
 
 
 def _check_configuration(

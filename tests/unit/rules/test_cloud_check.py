@@ -27,6 +27,7 @@ from gpuclient.rules import cloud_aliases
 from gpuclient.rules import cloud_capacity
 from gpuclient.rules import cloud_check
 from gpuclient.rules import cloud_flavors
+from gpuclient.rules import cloud_leaks
 from gpuclient.rules import cloud_limits
 from gpuclient.rules import cloud_owners
 from gpuclient.rules import cloud_services
@@ -429,6 +430,42 @@ class TestOwners(testtools.TestCase):
             (cloud_states.flavor('reservation:7f3b', None), []),
         ):
             self.assertEqual(expected, codes(rule, healthy(flavors=(flavor,))))
+
+
+class TestLeaks(testtools.TestCase):
+    def test_signs(self) -> None:
+        server = cloud_states.server
+        for devices, servers, expected in (
+            ({'used': 1}, (server('a', request='a100:2'),), []),
+            ({'used': 1}, (server('a'), server('b')), []),
+            ({'used': 1}, (server('a'),), ['gpu-1']),
+            ({}, (server('a'),), ['gpu-1']),
+            ({'reserved': 1}, (), ['gpu-1']),
+            # One-time use, while a server has it, and after that.
+            (
+                {
+                    'used': 1,
+                    'reserved': 1,
+                    'traits': ('HW_PCI_ONE_TIME_USE',),
+                },
+                (server('a', request='a100:2'),),
+                [],
+            ),
+            (
+                {'reserved': 1, 'traits': ('HW_PCI_ONE_TIME_USE',)},
+                (),
+                ['gpu-1'],
+            ),
+        ):
+            state = healthy(
+                hosts=(cloud_states.host('gpu-1', **devices),),
+                servers=servers,
+            )
+            self.assertEqual(expected, sorted(cloud_leaks.signs(state)))
+
+    def test_a_host_that_is_gone(self) -> None:
+        state = healthy(hosts=(cloud_states.host('old'),), servers=())
+        self.assertEqual({'old'}, cloud_leaks.signs(state))
 
 
 class TestState(testtools.TestCase):
