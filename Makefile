@@ -22,6 +22,7 @@ help:
 	@echo 'make test-hostile    files, answers and terminals that mean harm, for some hours'
 	@echo 'make test-kill       edits killed at every system call; needs strace'
 	@echo 'make test-capacity   300 random flavors, forecast and booted'
+	@echo 'make test-faults     faults of a cloud, planted and named; prints a table'
 	@echo 'make fuzz            a million random documents for the readers'
 	@echo 'make test-differential  verdicts held against those of Nova, of a random seed'
 	@echo 'make test-releases      the same of each release of Nova, by that Nova'
@@ -79,6 +80,12 @@ test-kill: $(READY)
 
 test-capacity: $(READY)
 	$(BIN)/python -m tests.functional.random_capacity --count 300
+
+.PHONY: test-faults
+test-faults: $(READY)
+	@rm -f build/faults.md
+	FAULTS_TABLE=build/faults.md $(BIN)/python -m testtools.run tests.functional.test_faults; \
+	    status=$$?; cat build/faults.md; exit $$status
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz --count 1000000

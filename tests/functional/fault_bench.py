@@ -409,6 +409,120 @@ class Bench:
         self.later(self.cloud.placement.delete, f'/allocations/{consumer}')
         return consumer
 
+    def hold(
+        self,
+        server: typing.Any,
+        providers: list[dict[str, typing.Any]],
+        resource_class: str,
+    ) -> None:
+        """Let a server hold devices besides those that it has."""
+        path = f'/allocations/{server.id}'
+        record = self.placement('GET', path)
+        allocations = {
+            uuid: {'resources': allocation['resources']}
+            for uuid, allocation in record['allocations'].items()
+        }
+        for provider in providers:
+            allocations.setdefault(
+                provider['uuid'], {'resources': {resource_class: 1}}
+            )
+        self.placement(
+            'PUT',
+            path,
+            {
+                'allocations': allocations,
+                **{
+                    key: record[key]
+                    for key in (
+                        'project_id',
+                        'user_id',
+                        'consumer_generation',
+                        'consumer_type',
+                    )
+                },
+            },
+        )
+
+    def forget(self, server: typing.Any) -> None:
+        """Delete the allocations of a server."""
+        self.placement('DELETE', f'/allocations/{server.id}')
+
+    def leave_host(self, name: str, resource_class: str) -> None:
+        """Create the providers of a host that Nova does not have."""
+        uuids: list[str] = []
+        for title, name_, total, traits in (
+            ('MEMORY_MB', name, 65536, []),
+            (
+                resource_class,
+                f'{name}_0000:04:00.0',
+                1,
+                ['COMPUTE_MANAGED_PCI_DEVICE', 'OWNER_NOVA'],
+            ),
+        ):
+            body = {'name': name_, 'uuid': str(uuid.uuid4())}
+            if uuids:
+                body['parent_provider_uuid'] = uuids[0]
+            self.placement('POST', '/resource_providers', body)
+            path = f'/resource_providers/{body["uuid"]}'
+            uuids.append(body['uuid'])
+            self.later(self.cloud.placement.delete, path)
+            self.placement(
+                'PUT',
+                f'{path}/inventories',
+                {
+                    'inventories': {title: {'total': total}},
+                    'resource_provider_generation': 0,
+                },
+            )
+            self.placement(
+                'PUT',
+                f'{path}/traits',
+                {'traits': traits, 'resource_provider_generation': 1},
+            )
+
+    def aggregate(self, *hosts: str, **metadata: str) -> None:
+        """Put hosts into an aggregate until the end."""
+        compute = self.cloud.compute
+        aggregate = compute.create_aggregate(name=f'a-{uuid.uuid4().hex[:6]}')
+        self.later(compute.delete_aggregate, aggregate.id)
+        for host in hosts:
+            compute.add_host_to_aggregate(aggregate, host)
+            self.later(compute.remove_host_from_aggregate, aggregate, host)
+        compute.set_aggregate_metadata(aggregate, metadata)
+
+    def limit(self, resource: str, default: int) -> None:
+        """Register a unified limit of Nova until the end."""
+        identity = self.cloud.identity
+        (service,) = identity.services(type='compute')
+        limit = identity.create_registered_limit(
+            service_id=service.id,
+            region_id='RegionOne',
+            resource_name=resource,
+            default_limit=default,
+        )
+        self.later(identity.delete_registered_limit, limit)
+
+    def resize(self, server: typing.Any, flavor: typing.Any) -> None:
+        """Resize a server, and confirm it."""
+        compute = self.cloud.compute
+        compute.resize_server(server, flavor.id)
+        self.test.wait_for_server(server.id, 'VERIFY_RESIZE')
+        compute.confirm_server_resize(server)
+        self.test.wait_for_server(server.id, 'ACTIVE')
+
+    def resize_fails(self, server: typing.Any, flavor: typing.Any) -> str:
+        """Resize a server, which fails; return Nova's message."""
+        compute = self.cloud.compute
+        compute.resize_server(server, flavor.id)
+
+        def find() -> str | None:
+            found = compute.get_server(server.id)
+            if found.task_state or not found.fault:
+                return None
+            return str(found.fault['message'])
+
+        return base.wait_until(find, 90, 'the resize fails')
+
 
 def examine(test: base.CommonCloudTestCase, fault: Fault) -> Verdict:
     """Plant a fault, run the command, and undo it."""

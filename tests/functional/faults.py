@@ -446,3 +446,149 @@ def _no_conductor(bench: Bench) -> Observed:
     flavor = bench.flavor('v100:1')
     symptom = bench.stuck(flavor)
     return Observed(symptom, CHECK, 'GPU662 nova-conductor', ('GPU660',))
+
+
+# What nobody uses.
+
+
+@fault('placement', 'a deleted server has left its allocations')
+def _deleted_consumer(bench: Bench) -> Observed:
+    bench.allocate(
+        {
+            provider['uuid']: {A100: 1}
+            for provider in bench.providers(r'pf-\d_.*')
+        }
+    )
+    flavor = bench.flavor()
+    symptom = bench.failed(flavor)
+    return Observed(symptom, CHECK, 'GPU610')
+
+
+@fault('placement', 'a server holds more devices than its flavor requests')
+def _surplus(bench: Bench) -> Observed:
+    flavor = bench.flavor()
+    server = bench.booted(flavor)
+    bench.hold(server, bench.providers(r'pf-\d_.*'), A100)
+    symptom = bench.failed(flavor)
+    return Observed(
+        symptom, ('gpu', 'placement', 'check'), 'GPU612', ('GPU611',)
+    )
+
+
+@fault('placement', 'a server has lost its allocations')
+def _unaccounted(bench: Bench) -> Observed:
+    flavor = bench.flavor('v100:2')
+    server = bench.booted(flavor)
+    bench.forget(server)
+    symptom = bench.failed(flavor, '')
+    return Observed(symptom, CHECK, 'GPU616 pci-1')
+
+
+@fault('placement', 'a host that is gone has left its providers')
+def _removed_host(bench: Bench) -> Observed:
+    bench.leave_host('old-1', A100)
+    flavor = bench.flavor('a100:3')
+    symptom = bench.failed(flavor)
+    return Observed(symptom, ('gpu', 'placement', 'check'), 'GPU615 old-1')
+
+
+# Projects.
+
+
+@fault('project', 'the hosts are reserved for another project')
+def _tenants(bench: Bench) -> Observed:
+    bench.aggregate('pf-1', 'pf-2', filter_tenant_id='5f0c' * 8)
+    flavor = bench.flavor()
+    symptom = bench.failed(flavor)
+    return Observed(
+        symptom,
+        explain(bench, flavor, '--project', 'admin'),
+        'project|aggregate|reserved',
+        ('project',),
+    )
+
+
+@fault('project', 'the availability zone has no such card')
+def _zone(bench: Bench) -> Observed:
+    bench.aggregate('cpu-1', availability_zone='cpu-zone')
+    flavor = bench.flavor()
+    symptom = bench.failed(flavor, availability_zone='cpu-zone')
+    return Observed(
+        symptom,
+        explain(bench, flavor, '--availability-zone', 'cpu-zone'),
+        'cpu-zone',
+        ('zone',),
+    )
+
+
+@fault('project', 'the requested host has no such card')
+def _host(bench: Bench) -> Observed:
+    flavor = bench.flavor()
+    symptom = bench.failed(flavor, host='cpu-1')
+    return Observed(
+        symptom,
+        explain(bench, flavor, '--host', 'cpu-1'),
+        'cpu-1',
+        ('host', 'devices:a100'),
+    )
+
+
+@fault('project', 'a resize has passed the limit')
+def _resize_hole(bench: Bench) -> Observed:
+    bench.limit(f'class:{A100}', 1)
+    bench.limit('servers', 10)
+    bench.add(
+        'nova-api-1',
+        '[quota]\ndriver = nova.quota.UnifiedLimitsDriver\n',
+    )
+    plain, large = bench.flavor(None), bench.flavor('a100:2')
+    server = bench.booted(plain)
+    bench.resize(server, large)
+    symptom = bench.refused(bench.flavor(), 403)
+    return Observed(symptom, with_config(bench), 'GPU677 admin', ('GPU675',))
+
+
+# Moves.
+
+
+@fault('move', 'nova-compute lacks the alias')
+def _compute_alias(bench: Bench) -> Observed:
+    for host in ('pf-1', 'pf-2'):
+        bench.edit(
+            f'nova-compute-{host}',
+            'alias = {"vendor_id": "10de", "product_id": "20f1"',
+            '#',
+        )
+    server = bench.booted(bench.flavor(None))
+    symptom = bench.resize_fails(server, bench.flavor())
+    return Observed(symptom, with_config(bench), 'GPU30', ('GPU306',))
+
+
+# Device types.
+
+
+@fault('control plane', 'the alias requests another device type')
+def _alias_type(bench: Bench) -> Observed:
+    bench.edit(
+        'nova-api-1', '"device_type": "type-PF"', '"device_type": "type-PCI"'
+    )
+    flavor = bench.flavor()
+    symptom = bench.failed(flavor)
+    return Observed(
+        symptom, with_config(bench), 'GPU120', ('GPU305', 'GPU304')
+    )
+
+
+@fault('control plane', 'the alias of virtual functions requests cards')
+def _alias_of_functions(bench: Bench) -> Observed:
+    bench.edit(
+        'nova-api-1', '"device_type": "type-VF"', '"device_type": "type-PF"'
+    )
+    flavor = bench.flavor('vf:1')
+    symptom = bench.failed(flavor)
+    return Observed(
+        symptom,
+        with_config(bench),
+        'GPU668 vf',
+        ('GPU305', 'GPU304', 'GPU120'),
+    )
