@@ -31,7 +31,8 @@ _COMMANDS = {
         'tests.functional.run',
         '--exclude-regex',
         'test_capacity|test_project.(TestUnified|.*test_refused)'
-        '|test_upgrade.TestPlanted',
+        '|test_upgrade.TestPlanted|test_faults'
+        '|test_check.TestCheck.test_(findings|what|as)',
     ),
     'hostile-brief': ('tests.hostile', '--brief'),
     'hostile': ('tests.hostile',),
