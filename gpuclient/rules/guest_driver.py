@@ -271,8 +271,9 @@ def check_installation(
                 'GPU788',
                 device.text,
                 device.line,
-                'Install the driver if it is not installed, and look at '
-                '"dmesg" after "modprobe nvidia"',
+                'Install the driver if it is not installed ("openstack gpu '
+                'guest config create" shows how), and look at "dmesg" after '
+                '"modprobe nvidia"',
                 device.address,
             )
 

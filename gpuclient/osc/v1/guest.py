@@ -24,6 +24,7 @@ with lazy_imports.deferred():
     from gpuclient.documents import catalogue as catalogue_documents
     from gpuclient import exceptions
     from gpuclient.operations import guest_check
+    from gpuclient.operations import guest_config
     from gpuclient.osc import columns
     from gpuclient.osc import options
 
@@ -121,3 +122,140 @@ def _cells(*, long: bool) -> columns.Cells[guest_result.GuestResult]:
             'Count': lambda row: row.count,
         }
     return cells
+
+
+class CreateGuestConfig(command.ShowOne):
+    _description = """\
+Create user data that installs the driver of a GPU
+
+Prints cloud-init user data for "openstack server create --user-data". It
+blacklists nouveau, installs the driver with the newest kernel of the
+distribution, and reboots if that succeeded. Branch, repository and kind of the
+kernel modules depend on model and distribution. On boards with NVSwitches,
+Fabric Manager is installed, too.
+
+The driver is always the standard one, never the vGPU guest driver. Comments at
+the beginning name the image properties that the guest needs, and say whether
+it can boot with Secure Boot. With --script, only the shell script is printed,
+which also installs the driver in a guest that exists already. No cloud is
+needed.
+
+Example::
+
+    openstack gpu guest config create --model a100_pcie_40gb \\
+        --distribution ubuntu-24.04 > user-data"""
+
+    use_of_cloud = command.CloudUse.UNUSED
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--model',
+            metavar='<model>',
+            required=True,
+            help=(
+                'GPU model (slug, name or PCI IDs; see "openstack gpu model '
+                'list")'
+            ),
+        )
+        options.add_catalogue(parser)
+        parser.add_argument(
+            '--distribution',
+            metavar='<distribution>',
+            required=True,
+            choices=guest_config.DISTRIBUTIONS,
+            help=(
+                'Distribution of the guest: '
+                f'{", ".join(guest_config.DISTRIBUTIONS)}'
+            ),
+        )
+        _add_driver_options(parser)
+        parser.add_argument(
+            '--script',
+            action='store_true',
+            help='Print only the shell script that installs the driver',
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        config = guest_config.create(
+            catalogue_documents.load(parsed_args.catalogue).by_name(
+                parsed_args.model
+            ),
+            parsed_args.distribution,
+            branch=parsed_args.branch,
+            modules=parsed_args.modules,
+            repository=parsed_args.repository,
+            fabric_manager=parsed_args.fabric_manager,
+            secure_boot=parsed_args.secure_boot,
+        )
+        shown = config.script if parsed_args.script else config.user_data
+        if parsed_args.formatter == 'table':
+            self.document = shown.encode()
+        return columns.show(
+            {
+                'model': config.model,
+                'distribution': config.distribution,
+                'repository': config.repository,
+                'driver_branch': config.branch,
+                'modules': config.modules,
+                'fabric_manager': config.fabric_manager,
+                'secure_boot': config.is_signed,
+                'notes': columns.ListColumn(list(config.notes)),
+                'user_data': config.user_data,
+                'script': config.script,
+            }
+        )
+
+
+def _add_driver_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--driver-branch',
+        metavar='<branch>',
+        dest='branch',
+        help=(
+            'Branch of the NVIDIA driver, such as 580 (default: the one with '
+            'long-term support, if the model works with it)'
+        ),
+    )
+    parser.add_argument(
+        '--modules',
+        metavar='<kind>',
+        choices=guest_config.MODULES,
+        help=(
+            'Kind of the NVIDIA kernel modules: open or proprietary (default: '
+            'open, unless the model does not work with them)'
+        ),
+    )
+    parser.add_argument(
+        '--repository',
+        metavar='<repository>',
+        choices=guest_config.REPOSITORIES,
+        help=(
+            'Packages to use: distribution or nvidia (default: those of the '
+            'distribution, if they support the model)'
+        ),
+    )
+    fabric = parser.add_mutually_exclusive_group()
+    fabric.add_argument(
+        '--fabric-manager',
+        action='store_true',
+        default=None,
+        help='Install Fabric Manager (default for boards with NVSwitches)',
+    )
+    fabric.add_argument(
+        '--no-fabric-manager',
+        dest='fabric_manager',
+        action='store_false',
+        help='Do not install Fabric Manager',
+    )
+    parser.add_argument(
+        '--secure-boot',
+        action='store_true',
+        help=(
+            'The guest boots with Secure Boot: use only modules with a '
+            'signature that it trusts'
+        ),
+    )

@@ -154,3 +154,51 @@ class TestCheck(test_host.TestCase):
             'not both',
             self.refused(guest.CheckGuest, 'x', '--server', 'y'),
         )
+
+
+class TestCreate(test_host.TestCase):
+    def test_golden(self) -> None:
+        record = self.run_json(
+            guest.CreateGuestConfig,
+            '--model',
+            'nvidia_h100_sxm5_80gb',
+            '--distribution',
+            'ubuntu-24.04',
+        )
+        self.golden('guest_config_create', record)
+
+    def test_document(self) -> None:
+        arguments = ('--model', '10de:20f1', '--distribution', 'debian-12')
+        status, text = self.run_command(guest.CreateGuestConfig, *arguments)
+        self.assertEqual(0, status)
+        self.assertTrue(text.startswith('#cloud-config\n'))
+        status, script = self.run_command(
+            guest.CreateGuestConfig, *arguments, '--script'
+        )
+        self.assertTrue(script.startswith('#!/bin/sh\n'))
+        record = self.run_json(guest.CreateGuestConfig, *arguments)
+        self.assertEqual(text, record['user_data'])
+        self.assertEqual(script, record['script'])
+
+    def test_refused(self) -> None:
+        for arguments, message in (
+            (('--model', 'nothing'), 'No model'),
+            (('--model', 'a100'), 'matches'),
+            (
+                ('--model', 'nvidia_tesla_p40', '--modules', 'open'),
+                'does not work with the open',
+            ),
+            (
+                ('--model', 'nvidia_tesla_p40', '--secure-boot'),
+                'Secure Boot',
+            ),
+        ):
+            self.assertIn(
+                message,
+                self.refused(
+                    guest.CreateGuestConfig,
+                    *arguments,
+                    '--distribution',
+                    'debian-12',
+                ),
+            )

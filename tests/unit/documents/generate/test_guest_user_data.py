@@ -1,0 +1,158 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import pathlib
+import subprocess
+
+import fixtures
+import jsonschema
+import testtools
+import yaml
+
+from gpuclient import exceptions
+from gpuclient.documents.generate import guest_user_data
+from gpuclient.model import catalogue
+from gpuclient.model import guest_driver
+
+#: What cloud-init accepts of the keys that are used. The host tests ask
+#: cloud-init itself.
+SCHEMA = {
+    'type': 'object',
+    'additionalProperties': False,
+    'required': ['write_files', 'runcmd', 'power_state'],
+    'properties': {
+        'write_files': {
+            'type': 'array',
+            'items': {
+                'type': 'object',
+                'additionalProperties': False,
+                'required': ['path', 'permissions', 'content'],
+                'properties': {
+                    'path': {'type': 'string', 'pattern': '^/'},
+                    'permissions': {'enum': ['0755']},
+                    'content': {'type': 'string'},
+                },
+            },
+        },
+        'runcmd': {
+            'type': 'array',
+            'items': {'type': 'array', 'items': {'type': 'string'}},
+        },
+        'power_state': {
+            'type': 'object',
+            'additionalProperties': False,
+            'properties': {
+                'mode': {'const': 'reboot'},
+                'message': {'type': 'string'},
+                'condition': {'type': 'string'},
+            },
+        },
+    },
+}
+DISTRIBUTIONS = guest_driver.distributions()
+
+
+def drivers() -> dict[str, guest_driver.Driver]:
+    """Return a driver for each script that differs."""
+    result = {}
+    for model in catalogue.builtin().models:
+        for distribution in DISTRIBUTIONS.values():
+            for repository in (None, guest_driver.Repository.NVIDIA):
+                try:
+                    driver = guest_driver.choose(
+                        model,
+                        distribution,
+                        guest_driver.Wishes(repository=repository),
+                    )
+                except exceptions.InvalidValue:
+                    continue
+                result[guest_user_data.script(driver)] = driver
+    return result
+
+
+class TestUserData(testtools.TestCase):
+    def test_valid(self) -> None:
+        for script, driver in drivers().items():
+            text = guest_user_data.user_data(driver)
+            self.assertTrue(text.startswith('#cloud-config\n'))
+            content = yaml.safe_load(text)
+            jsonschema.validate(content, SCHEMA)
+            (file,) = content['write_files']
+            self.assertEqual(script, file['content'])
+            self.assertEqual([[file['path']]], content['runcmd'])
+            self.assertNotIn('\t', text)
+
+    def test_scripts_are_shell(self) -> None:
+        scripts = drivers()
+        self.assertGreater(len(scripts), 40)
+        for script in scripts:
+            subprocess.run(
+                ['sh', '-n'], input=script.encode(), check=True, timeout=60
+            )
+
+    def test_scripts(self) -> None:
+        """What each script must have, and must not have."""
+        for script, driver in drivers().items():
+            self.assertIn('set -eu', script)
+            self.assertTrue(script.endswith(f'touch {guest_user_data.DONE}\n'))
+            self.assertEqual(
+                driver.is_nvidia, 'blacklist nouveau' in script, script
+            )
+            self.assertEqual(
+                driver.fabric_manager, 'nvidia-fabricmanager' in script
+            )
+            self.assertEqual(driver.subnet_manager, 'nvlsm' in script)
+            self.assertNotIn('grid', script.lower())
+            self.assertNotIn('vgpu', script.lower())
+            if driver.is_nvidia:
+                self.assertIn('no module was built', script)
+                is_open = driver.modules is guest_driver.Modules.OPEN
+                self.assertEqual(is_open, 'open' in script, script)
+
+    def test_notes(self) -> None:
+        for driver in drivers().values():
+            notes = ' '.join(guest_user_data.notes(driver))
+            self.assertIn('hw_firmware_type=uefi', notes)
+            self.assertEqual(
+                driver.is_signed, 'os_secure_boot=disabled' not in notes
+            )
+            self.assertEqual(driver.is_nvidia, 'vGPU guest driver' in notes)
+
+    def test_switches(self) -> None:
+        """Fabric Manager is enabled only where the guest has NVSwitches."""
+        driver = guest_driver.choose(
+            catalogue.builtin().by_name('nvidia_h100_sxm5_80gb'),
+            DISTRIBUTIONS['ubuntu-24.04'],
+            guest_driver.Wishes(),
+        )
+        lines = '\n'.join(guest_user_data._fabric(driver))
+        folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        for devices, action in (
+            ((), 'disable'),
+            ((('0x10de', '0x030200'),), 'disable'),
+            ((('0x15b3', '0x068000'),), 'disable'),
+            ((('0x10de', '0x030200'), ('0x10de', '0x068000')), 'enable'),
+        ):
+            for number, (vendor, code) in enumerate(devices):
+                device = folder / str(number)
+                device.mkdir(exist_ok=True)
+                (device / 'vendor').write_text(f'{vendor}\n')
+                (device / 'class').write_text(f'{code}\n')
+            shown = subprocess.run(
+                ['sh', '-s'],
+                input='systemctl() { echo "$1"; }\n'
+                + lines.replace('/sys/bus/pci/devices', str(folder)),
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            self.assertEqual(f'{action}\n', shown.stdout, devices)
