@@ -26,10 +26,11 @@ import time
 _COMMANDS = {
     'unit': ('stestr', 'run'),
     'functional': ('tests.functional.run',),
-    # Without the boots on forty hosts, which take two minutes.
+    # Without what takes minutes, such as boots on forty hosts.
     'functional-fast': (
         'tests.functional.run',
         '--exclude-regex',
+        'test_snapshot|'
         'test_capacity|test_project.(TestUnified|.*test_refused)'
         '|test_upgrade.TestPlanted|test_faults'
         '|test_check.TestCheck.test_(findings|what|as)',

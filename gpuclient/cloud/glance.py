@@ -12,6 +12,7 @@
 
 """Images of Glance."""
 
+import re
 import typing
 import urllib.parse
 
@@ -22,13 +23,19 @@ from gpuclient.cloud import schema
 from gpuclient import exceptions
 from gpuclient.model import image as image_model
 
-_IMAGE: dict[str, schema.Shape] = {
+_FIELDS: dict[str, schema.Shape] = {
     'id': str,
     'name': schema.Optional(str),
     'disk_format': schema.Optional(str),
     'min_ram': schema.Optional(int),
     'min_disk': schema.Optional(int),
 }
+#: Properties that Nova reads, beside the fields of the image
+#: (nova/objects/image_meta.py:ImageMetaProps).
+_PROPERTY = re.compile(
+    'hw_.*|img_.*|os_.*|trait:.*|architecture|hypervisor_type|vm_mode'
+)
+_IMAGE = schema.Open(_FIELDS, _PROPERTY, schema.Optional(str))
 
 
 def find_image(
@@ -73,11 +80,10 @@ def _image(record: dict[str, typing.Any]) -> image_model.Image:
     return image_model.Image(
         id=record['id'],
         name=record.get('name') or record['id'],
-        # Properties are beside the fields of the image.
         properties={
             key: value
             for key, value in record.items()
-            if isinstance(value, str) and key not in _IMAGE
+            if isinstance(value, str) and _PROPERTY.fullmatch(key)
         },
         disk_format=record.get('disk_format'),
         min_ram=record.get('min_ram') or 0,

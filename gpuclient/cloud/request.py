@@ -412,6 +412,10 @@ def read_body(
     :raises gpuclient.exceptions.CloudError: A field is missing or has a wrong
         type.
     """
+    if response in _RECORDED:
+        # Those of an answer that is refused, too.
+        recorder, question = _RECORDED[response]
+        recorder.allow(question, shape)
     try:
         content = response.json(parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as exc:
@@ -427,7 +431,4 @@ def read_body(
             f'{response.status_code})',
             status=response.status_code,
         )
-    if response in _RECORDED:
-        recorder, question = _RECORDED[response]
-        recorder.allow(question, shape)
     return typing.cast(dict[str, typing.Any], content)

@@ -22,7 +22,8 @@ A shape is written like the answer::
 * a dict: an object that has these keys, and any others;
 * :class:`Map`: an object with any keys, whose values are of one shape;
 * :class:`Optional`: the same, null, or not there at all;
-* :class:`OneOf`: any of several.
+* :class:`OneOf`: any of several;
+* :class:`Open`: an object with certain keys, and others that match a pattern.
 
 Other keys are ignored, so that the answers of newer services are valid.
 """
@@ -30,6 +31,7 @@ Other keys are ignored, so that the answers of newer services are valid.
 import collections.abc
 import dataclasses
 import json
+import re
 import typing
 
 from gpuclient.model import quoting
@@ -62,6 +64,22 @@ class OneOf:
     shapes: tuple[Shape, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Open:
+    """An object with certain keys, and others that match a pattern."""
+
+    fields: dict[str, Shape]
+    others: re.Pattern[str]
+    #: Of the values of others.
+    shape: Shape
+
+    def of(self, key: str) -> Shape | None:
+        """Return the shape of a key; None for one that is ignored."""
+        if key in self.fields:
+            return self.fields[key]
+        return self.shape if self.others.fullmatch(key) else None
+
+
 #: Path of a value, outermost first, and what is wrong with it.
 _Fault: typing.TypeAlias = tuple[tuple[str, ...], str]
 
@@ -86,6 +104,11 @@ def _find(value: typing.Any, shape: Shape) -> _Fault | None:
         if not isinstance(value, list):
             return (), _wrong(value, 'a list')
         return _first((f'[{at}]', v, shape[0]) for at, v in enumerate(value))
+    if isinstance(shape, Open):
+        if not isinstance(value, dict):
+            return (), _wrong(value, 'an object')
+        others = {key: shape.of(key) for key in value if shape.of(key)}
+        return _find_in_object(value, {**shape.fields, **others})
     if isinstance(shape, dict | Map):
         if not isinstance(value, dict):
             return (), _wrong(value, 'an object')

@@ -487,6 +487,10 @@ class Reader:
                     for wanted in requests
                 ],
             )
+        except exceptions.NotRecorded:
+            return PlacementAnswer(
+                None, 'the snapshot has no answer to this request'
+            )
         except exceptions.CloudError as exc:
             self._failures.append(
                 partial_result.Failure('candidates of Placement', str(exc))

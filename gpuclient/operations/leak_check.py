@@ -19,6 +19,7 @@ import time
 from openstack import connection
 
 from gpuclient.cloud import leaks as cloud_leaks
+from gpuclient.cloud.snapshot import replay
 from gpuclient import exceptions
 from gpuclient.host import bundle
 from gpuclient.model import expectation
@@ -93,7 +94,9 @@ def check(
     )
     suspects = _leaks(evidence, filters)
     if suspects:
-        evidence = _confirm(reader, evidence, suspects)
+        # A snapshot does not change.
+        wait = not replay.is_replayed(cloud)
+        evidence = _confirm(reader, evidence, suspects, wait=wait)
     seen = {leak.subject for leak in suspects}
     # Without the ports, which a failure reports, servers may need more devices
     # than their flavors request.
@@ -127,10 +130,12 @@ def _confirm(
     reader: cloud_leaks.LeakReader,
     evidence: leak_evidence.Evidence,
     suspects: collections.abc.Sequence[placement_leaks.Leak],
+    *,
+    wait: bool,
 ) -> leak_evidence.Evidence:
     """Read again what the suspects are about."""
     codes = {leak.code for leak in suspects}
-    if codes & _MOMENTARY:
+    if wait and codes & _MOMENTARY:
         time.sleep(SETTLE)
     return reader.read_again(
         evidence,

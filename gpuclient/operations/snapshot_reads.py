@@ -29,16 +29,25 @@ from gpuclient.cloud import keystone
 from gpuclient.cloud.nova import aggregates
 from gpuclient.cloud.nova import flavors as nova_flavors
 from gpuclient.cloud.nova import hypervisors
+from gpuclient.cloud.nova import migrations
 from gpuclient.cloud import request
 from gpuclient import exceptions
 from gpuclient.model import demand as demand_model
 from gpuclient.model import flavor as flavor_model
+from gpuclient.model import release as release_model
 from gpuclient.operations import alias_inventory
 from gpuclient.operations import capacity_report
+from gpuclient.operations import cloud_inspection
+from gpuclient.operations import explanation
 from gpuclient.operations import flavor_list
 from gpuclient.operations import gpu_metrics
+from gpuclient.operations import leak_check
 from gpuclient.operations import placement_view
+from gpuclient.operations import release_choice
 from gpuclient.operations import server_list
+
+#: How often nova-api is asked for each alias: as often as "gpu check" does.
+_ATTEMPTS = 4
 
 _Say = collections.abc.Callable[[str], None]
 
@@ -48,8 +57,10 @@ class Subjects:
     """Objects that no reading command reads unless it is given their name."""
 
     #: Names or IDs.
-    users: tuple[str, ...] = ()
+    flavors: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
     projects: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
 
 
 def run(cloud: connection.Connection, subjects: Subjects, say: _Say) -> None:
@@ -66,6 +77,19 @@ def run(cloud: connection.Connection, subjects: Subjects, say: _Say) -> None:
             request.library_errors(name),
         ):
             read(cloud)
+
+
+def run_twice(cloud: connection.Connection, say: _Say) -> None:
+    """Read what a command reads again before it reports it.
+
+    The answers of the second read count.
+    """
+    say('Reading allocations')
+    with (
+        contextlib.suppress(exceptions.GPUError),
+        request.library_errors('allocations'),
+    ):
+        leak_check.check(cloud, leak_check.LeakFilters())
 
 
 def _read_servers(cloud: connection.Connection) -> None:
@@ -149,6 +173,31 @@ def _read_projects(cloud: connection.Connection) -> None:
     keystone.project_names(cloud)
 
 
+def _read_check(cloud: connection.Connection) -> None:
+    cloud_inspection.read(cloud, _release(cloud), attempts=_ATTEMPTS)
+
+
+def _read_resized(cloud: connection.Connection) -> None:
+    """Read what a check reads where a limit is exceeded."""
+    migrations.resized_servers(cloud.compute)
+
+
+def _release(cloud: connection.Connection) -> release_model.Release:
+    return release_choice.choose_with_cloud(None, (), cloud).release
+
+
+def _explain(subjects: Subjects, cloud: connection.Connection) -> None:
+    """Explain each flavor, without an image and with each image."""
+    release = _release(cloud)
+    flavors = [flavor.id for flavor in capacity_report.device_flavors(cloud)]
+    for name in (*flavors, *subjects.flavors):
+        for image in (None, *subjects.images):
+            with contextlib.suppress(exceptions.GPUError):
+                explanation.explain_flavor(
+                    cloud, name, explanation.Request(image=image), release
+                )
+
+
 _Read = collections.abc.Callable[[connection.Connection], None]
 _READS: tuple[tuple[str, _Read], ...] = (
     ('servers', _read_servers),
@@ -165,12 +214,15 @@ _READS: tuple[tuple[str, _Read], ...] = (
     ('aggregates', _read_aggregates),
     ('availability zones', _read_zones),
     ('projects', _read_projects),
+    ('services and limits', _read_check),
+    ('migrations', _read_resized),
 )
 
 
 def _of_subjects(
     subjects: Subjects,
 ) -> collections.abc.Iterator[tuple[str, _Read]]:
+    yield 'explanations', functools.partial(_explain, subjects)
     for user in subjects.users:
         yield f'user {user}', functools.partial(_find_user, user)
     for project in subjects.projects:

@@ -20,6 +20,7 @@ import typing
 
 from openstack import connection
 
+from gpuclient.cloud import catalog
 from gpuclient.cloud import request
 from gpuclient.cloud.snapshot import content
 from gpuclient.cloud.snapshot import hiding
@@ -31,9 +32,9 @@ from gpuclient.model import partial_result
 from gpuclient.operations import snapshot_reads
 
 #: Services whose versions are recorded; those that a cloud lacks are not.
-_SERVICES = ('compute', 'placement', 'identity', 'image')
-#: Few commands use it.
-_OPTIONAL = 'image'
+_SERVICES = ('compute', 'placement', 'identity', 'image', 'network')
+#: Few commands use them.
+_OPTIONAL = ('image', 'network')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +62,8 @@ class SavedSnapshot:
         cloud = 'a cloud whose name is hidden'
         if not snapshot.names_hidden:
             cloud = f'cloud {snapshot.cloud or "without a name"}'
-            if snapshot.region:
-                cloud += f', region {snapshot.region}'
+        if snapshot.region:
+            cloud += f', region {snapshot.region}'
         return (
             f'Snapshot {self.path} of {cloud}: recorded on '
             f'{snapshot.created:%Y-%m-%d %H:%M} UTC, '
@@ -106,6 +107,9 @@ def save(
     failures: list[partial_result.Failure] = []
     services = dict(_services(cloud, failures))
     with recording.recording(cloud) as recorder:
+        # First, so that the other reads need not be repeated.
+        with recorder.refreshing():
+            snapshot_reads.run_twice(cloud, say)
         snapshot_reads.run(cloud, subjects, say)
     failures += recorder.failures()
     answers = recorder.answers()
@@ -118,8 +122,9 @@ def save(
         created=now.replace(microsecond=0),
         client=client,
         cloud=cloud.config.name,
-        region=cloud.config.region_name,
+        region=cloud.config.region_name or None,
         project=_project(cloud),
+        service_types=_service_types(cloud),
         names_hidden=False,
         services=services,
         answers=answers,
@@ -145,7 +150,7 @@ def _services(
                 service = getattr(cloud, name)
             data = request.endpoint_data(service, action)
         except exceptions.CloudError as exc:
-            if name != _OPTIONAL:
+            if name not in _OPTIONAL:
                 failures.append(partial_result.Failure(name, str(exc)))
             continue
         if data is not None:
@@ -181,6 +186,11 @@ def _project(cloud: connection.Connection) -> tuple[str, str] | None:
     if access.project_id is None:
         return None
     return access.project_id, access.project_name or ''
+
+
+def _service_types(cloud: connection.Connection) -> tuple[str, ...] | None:
+    types = catalog.service_types(cloud)
+    return None if types is None else tuple(sorted(types))
 
 
 def read(path: str) -> SavedSnapshot:

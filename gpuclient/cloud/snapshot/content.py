@@ -46,6 +46,7 @@ _SHAPE: dict[str, schema.Shape] = {
     'cloud': schema.Optional(str),
     'region': schema.Optional(str),
     'project': schema.Optional({'id': str, 'name': str}),
+    'service_types': schema.Optional([str]),
     'names_hidden': bool,
     'services': schema.Map(
         {
@@ -62,7 +63,9 @@ _SHAPE: dict[str, schema.Shape] = {
             'query': [[str]],
             'microversion': str,
             'subject': str,
+            'attempt': int,
             'status': int,
+            'headers': schema.Optional(schema.Map(str)),
         }
     ],
 }
@@ -91,6 +94,8 @@ class Snapshot:
     region: str | None
     #: ID and name of the project of the user, if there was one.
     project: tuple[str, str] | None
+    #: Types of the services in the catalog; None if there is no catalog.
+    service_types: tuple[str, ...] | None
     names_hidden: bool
     #: By service type.
     services: dict[str, Service]
@@ -111,6 +116,7 @@ def render(snapshot: Snapshot) -> bytes:
         'region': snapshot.region,
         'project': snapshot.project
         and dict(zip(('id', 'name'), snapshot.project, strict=True)),
+        'service_types': snapshot.service_types,
         'names_hidden': snapshot.names_hidden,
         'services': {
             name: dataclasses.asdict(service)
@@ -121,6 +127,7 @@ def render(snapshot: Snapshot) -> bytes:
                 **dataclasses.asdict(question),
                 'status': answer.status,
                 'body': answer.body,
+                **({'headers': answer.headers} if answer.headers else {}),
             }
             for question, answer in snapshot.answers.items()
         ],
@@ -155,12 +162,14 @@ def parse(content: bytes) -> Snapshot:
     if fault:
         raise exceptions.SnapshotError(fault)
     project = document.get('project')
+    types = document.get('service_types')
     return Snapshot(
         created=_time(document['created']),
         client=document['client'],
         cloud=document.get('cloud'),
         region=document.get('region'),
         project=project and (project['id'], project['name']),
+        service_types=None if types is None else tuple(types),
         names_hidden=document['names_hidden'],
         services={
             name: Service(*map(_version, _versions(record)))
@@ -279,6 +288,7 @@ def _answers(
             tuple(sorted((key, value) for key, value in record['query'])),
             record['microversion'],
             record['subject'],
+            record['attempt'],
         )
         if question in answers:
             raise exceptions.SnapshotError(f'it has {question} twice')
@@ -287,6 +297,12 @@ def _answers(
                 f'{question} has the status {record["status"]}'
             )
         answers[question] = exchange.Answer(
-            record['status'], record.get('body')
+            record['status'],
+            record.get('body'),
+            {
+                name: value
+                for name, value in (record.get('headers') or {}).items()
+                if name in exchange.HEADERS
+            },
         )
     return answers

@@ -18,6 +18,7 @@ servers.
 """
 
 import collections.abc
+import dataclasses
 import re
 import typing
 import urllib.parse
@@ -308,6 +309,84 @@ def _consumer(
     )
 
 
+def _candidates(
+    snapshot: content.Snapshot, question: exchange.Question
+) -> exchange.Answer | None:
+    """Select the candidates of a tree, or of aggregates."""
+    plain = tuple(
+        (key, value)
+        for key, value in question.query
+        if key not in ('in_tree', 'member_of')
+    )
+    answer = snapshot.answers.get(dataclasses.replace(question, query=plain))
+    if answer is None or plain == question.query or answer.status >= 300:
+        return answer
+    body = answer.body if isinstance(answer.body, dict) else {}
+    summaries = body.get('provider_summaries')
+    if not isinstance(summaries, dict):
+        return None
+    roots = {
+        uuid: str(summary.get('root_provider_uuid'))
+        for uuid, summary in summaries.items()
+        if isinstance(summary, dict)
+    }
+    allowed = _allowed(snapshot, question, set(roots.values()))
+    return exchange.Answer(
+        200,
+        {
+            'allocation_requests': [
+                record
+                for record in _records(body.get('allocation_requests'))
+                if all(
+                    roots.get(uuid) in allowed
+                    for uuid in record.get('allocations') or ()
+                )
+            ],
+            'provider_summaries': {
+                uuid: summary
+                for uuid, summary in summaries.items()
+                if roots.get(uuid) in allowed
+            },
+        },
+    )
+
+
+def _allowed(
+    snapshot: content.Snapshot, question: exchange.Question, roots: set[str]
+) -> set[str]:
+    """Return the compute nodes that a query allows."""
+    for key, value in question.query:
+        if key == 'in_tree':
+            roots &= {value}
+        elif key == 'member_of':
+            kind, _colon, uuids = value.partition('in:')
+            members = _members(snapshot, set(uuids.split(',')))
+            roots = roots - members if kind == '!' else roots & members
+    return roots
+
+
+def _members(snapshot: content.Snapshot, aggregates: set[str]) -> set[str]:
+    """Return the IDs of the compute nodes of aggregates."""
+    hosts = {
+        host
+        for _question, values in _bodies(
+            snapshot, 'compute', '/os-aggregates', 'aggregates'
+        )
+        for record in _records(values)
+        if record.get('uuid') in aggregates
+        for host in record.get('hosts') or ()
+    }
+    return {
+        str(record.get('id'))
+        for _question, values in _bodies(
+            snapshot, 'compute', '/os-hypervisors/detail', 'hypervisors'
+        )
+        for record in _records(values)
+        if isinstance(service := record.get('service'), dict)
+        and service.get('host') in hosts
+    }
+
+
 _RULES: tuple[
     tuple[str, str, collections.abc.Callable[..., exchange.Answer | None]],
     ...,
@@ -323,4 +402,5 @@ _RULES: tuple[
         _provider_allocations,
     ),
     ('placement', '/allocations/([^/]+)', _consumer),
+    ('placement', '/allocation_candidates', _candidates),
 )

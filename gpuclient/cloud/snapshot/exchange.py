@@ -23,6 +23,9 @@ from requests import utils
 #: from another; :mod:`gpuclient.cloud.nova.alias_probe`.
 _SUBJECTS = {('compute', 'POST', '/servers'): ('server', 'flavorRef')}
 
+#: Headers that a command reads: how long an inventory is unchanged.
+HEADERS = ('Date', 'Last-Modified')
+
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Question:
@@ -38,6 +41,9 @@ class Question:
     microversion: str = ''
     #: What distinguishes the bodies of requests to this path.
     subject: str = ''
+    #: Number of the same request before it; several nova-api may answer
+    #: differently.
+    attempt: int = 0
 
     @property
     def params(self) -> dict[str, str]:
@@ -57,6 +63,8 @@ class Answer:
 
     status: int
     body: typing.Any
+    #: Those of :data:`HEADERS`.
+    headers: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def question(

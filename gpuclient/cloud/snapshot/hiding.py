@@ -47,6 +47,8 @@ _HOSTS = frozenset(
         'source_node',
     }
 )
+#: Fields whose values are names of regions.
+_REGIONS = frozenset({'region', 'region_id'})
 #: Kind of the field ``name``, by service and the beginning of the path.
 _NAMED = (
     ('compute', '/servers', 'server'),
@@ -70,10 +72,12 @@ def hide(snapshot: content.Snapshot) -> content.Snapshot:
         names.collect(question, answer.body)
     if snapshot.project is not None:
         names.add('project', snapshot.project[1])
+    if snapshot.region is not None:
+        names.add('region', snapshot.region)
     return dataclasses.replace(
         snapshot,
         cloud=None,
-        region=None,
+        region=snapshot.region and names.replaced('region', snapshot.region),
         project=snapshot.project
         and (
             snapshot.project[0],
@@ -165,7 +169,7 @@ class _Names:
                 return 'hidden'
             if key in _MESSAGES:
                 return self.in_text(value)
-            if key in _HOSTS:
+            if key in _HOSTS | _REGIONS:
                 return self.replaced('host', value)
             return self.replaced(kind, value) if key == 'name' else value
 
@@ -194,5 +198,7 @@ def _fields(
             pending += [(key, item) for item in value]
         elif isinstance(value, str) and key in _HOSTS:
             yield 'host', value
+        elif isinstance(value, str) and key in _REGIONS:
+            yield 'region', value
         elif isinstance(value, str) and key == 'name' and kind:
             yield kind, value

@@ -14,6 +14,7 @@
 
 import collections.abc
 import contextlib
+import dataclasses
 import threading
 import typing
 
@@ -29,6 +30,10 @@ if typing.TYPE_CHECKING:
     from openstack import connection
 
 
+#: Times that a request with a subject is sent: as often as "gpu check" asks.
+_ATTEMPTS = 4
+
+
 class Recorder:
     """The answers of a session, each read once.
 
@@ -41,22 +46,49 @@ class Recorder:
         self._responses: dict[exchange.Question, requests.Response] = {}
         self._shapes: dict[exchange.Question, list[schema.Shape]] = {}
         self._missed: dict[exchange.Question, str] = {}
+        self._refreshes = False
 
     def recall(self, question: exchange.Question) -> requests.Response | None:
         """Return an answer that was recorded."""
+        if self._refreshes:
+            return None
+        if question.subject:
+            question = dataclasses.replace(question, attempt=_ATTEMPTS - 1)
         return self._responses.get(question)
+
+    @contextlib.contextmanager
+    def refreshing(self) -> collections.abc.Iterator[None]:
+        """Read again what was recorded, and record that instead, meanwhile."""
+        self._refreshes = True
+        try:
+            yield
+        finally:
+            self._refreshes = False
 
     def record(
         self, question: exchange.Question, response: requests.Response
     ) -> None:
         """Record an answer, unless it only says that the service is busy."""
+        if question.subject:
+            question = self._next(question)
         if response.status_code in request.RETRIABLE:
             self.miss(question, request.server_message(response))
         elif question.method == 'GET' or (
             question.subject and response.status_code >= 400
         ):
             with self._lock:
-                self._responses.setdefault(question, response)
+                if self._refreshes:
+                    self._responses[question] = response
+                else:
+                    self._responses.setdefault(question, response)
+
+    def _next(self, question: exchange.Question) -> exchange.Question:
+        """Return the first attempt that was not recorded."""
+        while question in self._responses:
+            question = dataclasses.replace(
+                question, attempt=question.attempt + 1
+            )
+        return question
 
     def miss(self, question: exchange.Question, reason: str) -> None:
         """Note that a request had no answer."""
@@ -81,7 +113,9 @@ class Recorder:
         """Return the answers, with allowed fields only."""
         return {
             question: exchange.Answer(
-                response.status_code, self._body(question, response)
+                response.status_code,
+                self._body(question, response),
+                _headers(response),
             )
             for question, response in sorted(self._responses.items())
         }
@@ -100,6 +134,16 @@ class Recorder:
         except (ValueError, RecursionError):
             return None
         return redaction.keep(content, shapes)
+
+
+def _headers(response: requests.Response) -> dict[str, str]:
+    """Return the headers that a command reads, if all are there."""
+    headers = {
+        name: response.headers[name]
+        for name in exchange.HEADERS
+        if name in response.headers
+    }
+    return headers if len(headers) == len(exchange.HEADERS) else {}
 
 
 @contextlib.contextmanager

@@ -80,15 +80,16 @@ def _plain(shape: schema.Shape) -> list[schema.Shape]:
 def _keep_object(
     value: dict[str, typing.Any], shapes: list[schema.Shape]
 ) -> dict[str, typing.Any] | None:
-    if not any(isinstance(shape, dict | schema.Map) for shape in shapes):
+    kinds = (dict, schema.Map, schema.Open)
+    objects = [shape for shape in shapes if isinstance(shape, kinds)]
+    if not objects:
         return None
     kept = {}
     for key, item in value.items():
         inner = [
-            shape.values if isinstance(shape, schema.Map) else shape[key]
-            for shape in shapes
-            if isinstance(shape, schema.Map)
-            or (isinstance(shape, dict) and key in shape)
+            part
+            for shape in objects
+            if (part := _of_key(shape, key)) is not None
         ]
         if not inner or key in _NEVER:
             continue
@@ -96,3 +97,12 @@ def _keep_object(
         if quoting.is_secret_name(key) and isinstance(item, str):
             kept[key] = quoting.MASK
     return kept
+
+
+def _of_key(shape: schema.Shape, key: str) -> schema.Shape | None:
+    """Return the shape of a key of an object; None if it is ignored."""
+    if isinstance(shape, schema.Map):
+        return shape.values
+    if isinstance(shape, schema.Open):
+        return shape.of(key)
+    return shape.get(key)

@@ -16,6 +16,8 @@ It sends nothing: keystoneauth and the SDK run as they are, above a transport
 that looks answers up.
 """
 
+import collections
+import dataclasses
 from http import client as http_client
 import io
 import json
@@ -25,6 +27,7 @@ import urllib.parse
 from keystoneauth1 import access
 from keystoneauth1 import discover
 from keystoneauth1 import identity
+from keystoneauth1 import plugin
 from keystoneauth1 import session
 from openstack import connection
 import requests
@@ -54,34 +57,68 @@ def connect(snapshot: content.Snapshot, name: str) -> connection.Connection:
     transport = _Transport(snapshot, name)
     for scheme in ('http://', 'https://'):
         http.mount(scheme, transport)
-    ksa_session = session.Session(auth=_Auth(snapshot), session=http)
+    kind = _Fixed if snapshot.service_types is None else _Scoped
+    ksa_session = session.Session(auth=kind(snapshot), session=http)
     request.set_patience(ksa_session, request.Patience())
-    return connection.Connection(session=ksa_session)
+    return connection.Connection(
+        session=ksa_session, region_name=snapshot.region
+    )
 
 
 def is_replayed(cloud: connection.Connection) -> bool:
     """Return whether answers come from a snapshot."""
-    return isinstance(cloud.session.auth, _Auth)
+    return isinstance(cloud.session.auth, _Fixed | _Scoped)
 
 
-class _Auth(identity.BaseIdentityPlugin):
-    """The token, project and endpoints of a snapshot."""
+def _endpoint(
+    snapshot: content.Snapshot, service_type: str | None
+) -> discover.EndpointData | None:
+    service = snapshot.services.get(service_type or '')
+    if service is None:
+        return None
+    url = f'http://{service_type}{_DOMAIN}'
+    return discover.EndpointData(
+        catalog_url=url,
+        service_url=url,
+        service_type=service_type,
+        interface='public',
+        region_name=snapshot.region,
+        api_version=service.version,
+        min_microversion=service.min_microversion,
+        max_microversion=service.max_microversion,
+        status='CURRENT',
+    )
+
+
+class _Fixed(plugin.BaseAuthPlugin):
+    """The endpoints of a snapshot, as with a fixed token."""
 
     def __init__(self, snapshot: content.Snapshot) -> None:
         super().__init__()
         self._snapshot = snapshot
 
-    def get_auth_ref(self, session: session.Session) -> access.AccessInfo:
-        token: dict[str, typing.Any] = {
-            'expires_at': _EXPIRES,
-            'issued_at': _EXPIRES,
-            'methods': [],
-            'catalog': [],
-        }
-        if self._snapshot.project is not None:
-            project_id, name = self._snapshot.project
-            token['project'] = {'id': project_id, 'name': name, 'domain': {}}
-        return access.AccessInfoV3({'token': token}, _TOKEN)
+    def get_token(self, session: session.Session) -> str:
+        return _TOKEN
+
+    def get_endpoint(
+        self,
+        session: session.Session,
+        *,
+        service_type: str | None = None,
+        **_options: typing.Any,
+    ) -> str | None:
+        data = _endpoint(self._snapshot, service_type)
+        return None if data is None else data.url
+
+    def get_api_major_version(
+        self,
+        session: session.Session,
+        *,
+        service_type: str | None = None,
+        **_options: typing.Any,
+    ) -> tuple[int | float, ...] | None:
+        data = _endpoint(self._snapshot, service_type)
+        return None if data is None else data.api_version
 
     def get_endpoint_data(
         self,
@@ -90,21 +127,39 @@ class _Auth(identity.BaseIdentityPlugin):
         service_type: str | None = None,
         **_options: typing.Any,
     ) -> discover.EndpointData | None:
-        service = self._snapshot.services.get(service_type or '')
-        if service is None:
-            return None
-        url = f'http://{service_type}{_DOMAIN}'
-        return discover.EndpointData(
-            catalog_url=url,
-            service_url=url,
-            service_type=service_type,
-            interface='public',
-            region_name=self._snapshot.region,
-            api_version=service.version,
-            min_microversion=service.min_microversion,
-            max_microversion=service.max_microversion,
-            status='CURRENT',
-        )
+        return _endpoint(self._snapshot, service_type)
+
+
+class _Scoped(identity.BaseIdentityPlugin):
+    """The same with a catalog and the project of the user."""
+
+    def __init__(self, snapshot: content.Snapshot) -> None:
+        super().__init__()
+        self._snapshot = snapshot
+
+    def get_endpoint_data(
+        self,
+        session: session.Session,
+        *,
+        service_type: str | None = None,
+        **_options: typing.Any,
+    ) -> discover.EndpointData | None:
+        return _endpoint(self._snapshot, service_type)
+
+    def get_auth_ref(self, session: session.Session) -> access.AccessInfo:
+        token: dict[str, typing.Any] = {
+            'expires_at': _EXPIRES,
+            'issued_at': _EXPIRES,
+            'methods': [],
+            'catalog': [
+                {'id': name, 'type': name, 'name': name, 'endpoints': []}
+                for name in self._snapshot.service_types or ()
+            ],
+        }
+        if self._snapshot.project is not None:
+            project_id, name = self._snapshot.project
+            token['project'] = {'id': project_id, 'name': name, 'domain': {}}
+        return access.AccessInfoV3({'token': token}, _TOKEN)
 
 
 class _Transport(adapters.HTTPAdapter):
@@ -114,12 +169,16 @@ class _Transport(adapters.HTTPAdapter):
         super().__init__()
         self._snapshot = snapshot
         self._name = name
+        #: Attempts at each request with a subject so far.
+        self._attempts: collections.Counter[exchange.Question] = (
+            collections.Counter()
+        )
 
     def send(
         self, request: requests.PreparedRequest, *_args: object, **_kw: object
     ) -> requests.Response:
         question = _question(request)
-        answer = self._snapshot.answers.get(question)
+        answer = self._answer(question)
         if answer is None:
             answer = derivation.derive(self._snapshot, question)
         if answer is None:
@@ -132,12 +191,25 @@ class _Transport(adapters.HTTPAdapter):
             request,
             urllib3_response.HTTPResponse(
                 body=io.BytesIO(body),
-                headers={'Content-Type': 'application/json'},
+                headers={'Content-Type': 'application/json', **answer.headers},
                 status=answer.status,
                 reason=http_client.responses.get(answer.status),
                 preload_content=False,
             ),
         )
+
+    def _answer(self, question: exchange.Question) -> exchange.Answer | None:
+        """Return a recorded answer, the next one if there are several."""
+        answers = self._snapshot.answers
+        if not question.subject:
+            return answers.get(question)
+        attempt = dataclasses.replace(
+            question, attempt=self._attempts[question]
+        )
+        if attempt not in answers:
+            attempt = question
+        self._attempts[question] = attempt.attempt + 1
+        return answers.get(attempt)
 
 
 def _question(prepared: requests.PreparedRequest) -> exchange.Question:
@@ -155,10 +227,13 @@ def _question(prepared: requests.PreparedRequest) -> exchange.Question:
 
 
 def _remedy(question: exchange.Question) -> str:
-    if (question.service, question.path.split('/')[1]) == (
-        'identity',
-        'users',
-    ):
+    room = question.service, question.path.split('/')[1]
+    if room == ('image', 'images'):
+        return (
+            'Images are recorded with "openstack gpu snapshot save --for '
+            'image=NAME"'
+        )
+    if room == ('identity', 'users'):
         return (
             'Names of users are not recorded: use the ID, or record the name '
             'with "openstack gpu snapshot save --for user=NAME"'

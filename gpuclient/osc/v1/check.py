@@ -55,6 +55,7 @@ Example::
     openstack gpu check --config /etc/nova --host gpu-1.tar --mute GPU761"""
 
     use_of_cloud = command.CloudUse.OPTIONAL
+    reads_snapshots = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

@@ -95,6 +95,8 @@ Example::
     openstack gpu flavor explain gpu.h100 --project research \\
         --config /etc/nova/nova.conf"""
 
+    reads_snapshots = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         options.add_flavor(parser, 'Flavor to explain (name or ID)')

@@ -46,6 +46,8 @@ Example::
 
     openstack gpu placement check"""
 
+    reads_snapshots = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         options.add_host(

@@ -30,7 +30,7 @@ with lazy_imports.deferred():
     from gpuclient.osc import columns
 
 #: Kinds of ``--for``.
-_KINDS = ('project', 'user')
+_KINDS = ('flavor', 'image', 'project', 'user')
 
 
 class _SnapshotCommand(command.ShowOne):
@@ -94,8 +94,10 @@ Example::
             action='append',
             default=[],
             help=(
-                'Also record what commands read of this user or project '
-                '(user=NAME or project=NAME; repeat option for several)'
+                'Also record what commands read of this flavor, image, '
+                'project or user: flavor=NAME for "openstack gpu flavor '
+                'explain" of a flavor that requests no devices, image=NAME '
+                'for its --image (repeat option for several)'
             ),
         )
         return parser
@@ -128,7 +130,10 @@ def _subjects(texts: list[str]) -> snapshot_reads.Subjects:
             )
         names[kind].append(name)
     return snapshot_reads.Subjects(
-        users=tuple(names['user']), projects=tuple(names['project'])
+        flavors=tuple(names['flavor']),
+        images=tuple(names['image']),
+        projects=tuple(names['project']),
+        users=tuple(names['user']),
     )
 
 

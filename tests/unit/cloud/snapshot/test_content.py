@@ -32,6 +32,7 @@ SNAPSHOT = content.Snapshot(
     cloud='prod',
     region='RegionOne',
     project=('p1', 'research'),
+    service_types=('compute', 'identity'),
     names_hidden=False,
     services={
         'compute': content.Service((2, 1), (2, 1), (2, 104)),
@@ -44,7 +45,9 @@ SNAPSHOT = content.Snapshot(
         exchange.question(
             'compute', 'POST', 'servers', body={'server': {'flavorRef': 'f'}}
         ): exchange.Answer(400, {'badRequest': {'message': 'no'}}),
-        exchange.question('placement', 'GET', ''): exchange.Answer(204, None),
+        exchange.question('placement', 'GET', ''): exchange.Answer(
+            204, None, {'Date': 'now', 'Last-Modified': 'then'}
+        ),
     },
 )
 

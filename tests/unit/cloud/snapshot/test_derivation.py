@@ -233,6 +233,70 @@ class TestAllocations(testtools.TestCase):
             ask(WHOLE, 'placement', '/resource_providers/c/allocations')
         )
 
+    def test_candidates(self) -> None:
+        answers: dict[exchange.Question, object] = {
+            exchange.question(
+                'placement',
+                'GET',
+                '/allocation_candidates',
+                {'resources': 'x'},
+            ): {
+                'allocation_requests': [
+                    {'allocations': {'root-1': {}, 'card-1': {}}},
+                    {'allocations': {'root-2': {}, 'card-2': {}}},
+                ],
+                'provider_summaries': {
+                    f'{kind}-{number}': {
+                        'root_provider_uuid': f'root-{number}'
+                    }
+                    for number in (1, 2)
+                    for kind in ('root', 'card')
+                },
+            },
+            exchange.question('compute', 'GET', '/os-aggregates'): {
+                'aggregates': [{'uuid': 'group', 'hosts': ['gpu-2']}]
+            },
+            exchange.question('compute', 'GET', '/os-hypervisors/detail'): {
+                'hypervisors': [
+                    {
+                        'id': f'root-{number}',
+                        'service': {'host': f'gpu-{number}'},
+                    }
+                    for number in (1, 2)
+                ]
+            },
+        }
+        for params, number in (
+            ({'in_tree': 'root-1'}, 1),
+            ({'member_of': 'in:group,other'}, 2),
+            ({'member_of': '!in:group'}, 1),
+            ({'member_of': 'in:other'}, 0),
+            ({'member_of': 'in:group', 'in_tree': 'root-1'}, 0),
+        ):
+            answer = ask(
+                answers,
+                'placement',
+                '/allocation_candidates',
+                resources='x',
+                **params,
+            )
+            assert answer is not None
+            requests = answer.body['allocation_requests']
+            self.assertEqual(1 if number else 0, len(requests))
+            self.assertEqual(
+                {f'root-{number}', f'card-{number}'} if number else set(),
+                set(answer.body['provider_summaries']),
+            )
+        self.assertIsNone(
+            ask(
+                answers,
+                'placement',
+                '/allocation_candidates',
+                resources='y',
+                in_tree='root-1',
+            )
+        )
+
     def test_malformed_answers(self) -> None:
         """A snapshot may come from a stranger."""
         for body in (None, [], 7, {'allocations': 7}, {'servers': [7, {}]}):
@@ -250,6 +314,7 @@ class TestAllocations(testtools.TestCase):
                 ('identity', '/projects/x'),
                 ('identity', '/users/x'),
                 ('placement', '/allocations/b'),
+                ('placement', '/allocation_candidates'),
                 ('placement', '/resource_providers/c/allocations'),
             ):
                 ask(hostile, service, path)
