@@ -246,8 +246,7 @@ def _reserved(bench: Bench) -> Observed:
 @fault('placement', 'all cards of a model are in use')
 def _in_use(bench: Bench) -> Observed:
     flavor = bench.flavor()
-    for _server in range(3):
-        bench.booted(flavor)
+    bench.boot_several(flavor, 3)
     symptom = bench.failed(flavor)
     return Observed(symptom, explain(bench, flavor), 'a100', ('devices:a100',))
 
@@ -256,7 +255,7 @@ def _in_use(bench: Bench) -> Observed:
 def _alias_trait(bench: Bench) -> Observed:
     bench.placement('PUT', '/traits/CUSTOM_NVLINK')
     old = '"device_type": "type-PF", "name": "a100"'
-    bench.edit('nova-api-1', old, f'"traits": "CUSTOM_NVLINK", {old}')
+    bench.edit_aliases(old, f'"traits": "CUSTOM_NVLINK", {old}')
     flavor = bench.flavor()
     symptom = bench.failed(flavor)
     return Observed(
@@ -267,7 +266,7 @@ def _alias_trait(bench: Bench) -> Observed:
 @fault('placement', 'alias and device_spec have other resource classes')
 def _alias_class(bench: Bench) -> Observed:
     old = '"device_type": "type-PF", "name": "a100"'
-    bench.edit('nova-api-1', old, f'"resource_class": "gpu-a100", {old}')
+    bench.edit_aliases(old, f'"resource_class": "gpu-a100", {old}')
     flavor = bench.flavor()
     symptom = bench.failed(flavor)
     return Observed(
@@ -314,7 +313,12 @@ def _physical_network(bench: Bench) -> Observed:
     )
     flavor = bench.flavor('v100:1')
     symptom = bench.failed(flavor)
-    return Observed(symptom, with_config(bench), 'GPU', ('GPU664', 'GPU667'))
+    return Observed(
+        symptom,
+        with_config(bench),
+        'GPU307 physical_network',
+        ('GPU664', 'GPU667'),
+    )
 
 
 @fault('compute', 'nova-compute is disabled')
