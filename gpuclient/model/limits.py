@@ -25,7 +25,7 @@ def limit_name(resource_class: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class UnifiedLimits:
-    """The limits of the compute service of a region.
+    """The limits that Nova reads: of its service, in its region.
 
     A limit of -1 does not limit.
     """
@@ -39,11 +39,13 @@ class UnifiedLimits:
     #: Registered for another service, or for no region or another one, so
     #: that Nova does not read them.
     elsewhere: frozenset[str] = frozenset()
+    #: Why Nova does not use any limit; empty if it may.
+    unused: str = ''
 
     @property
     def are_in_use(self) -> bool:
-        """Whether anything is registered for the compute service."""
-        return bool(self.registered)
+        """Whether Nova may compare requests with them."""
+        return bool(self.registered) and not self.unused
 
     def default_of(self, resource_class: str) -> int | None:
         """Return the registered limit on a class; None if there is none."""

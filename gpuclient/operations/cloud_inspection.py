@@ -22,7 +22,6 @@ from gpuclient.cloud import aliases as cloud_aliases
 from gpuclient.cloud import capacity as cloud_capacity
 from gpuclient.cloud import catalog
 from gpuclient.cloud import keystone
-from gpuclient.cloud import limits as cloud_limits
 from gpuclient.cloud.nova import alias_probe
 from gpuclient.cloud.nova import flavors as nova_flavors
 from gpuclient.cloud.nova import hypervisors
@@ -37,6 +36,7 @@ from gpuclient.model import cloud_state
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import partial_result
 from gpuclient.model import release as release_model
+from gpuclient.operations import limit_reading
 from gpuclient.rules import cloud_limits as limits_rules
 from gpuclient.rules import cloud_owners
 
@@ -75,7 +75,7 @@ class _Inspection:
         """Return a part; None if the cloud does not return it."""
         try:
             return function()
-        except exceptions.CloudError as exc:
+        except exceptions.GPUError as exc:
             self.reasons[field] = str(exc)
             if not isinstance(exc, exceptions.Forbidden):
                 self.failures.append(partial_result.Failure(title, str(exc)))
@@ -124,7 +124,7 @@ def read(
         limits=inspection.read(
             'limits',
             'unified limits',
-            lambda: cloud_limits.read_limits(cloud),
+            lambda: limit_reading.read(cloud),
         ),
         service_types=catalog.service_types(cloud),
         configured=known.configured(nodes or ()),

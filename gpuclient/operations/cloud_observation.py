@@ -20,7 +20,6 @@ from openstack import connection
 
 from gpuclient.cloud import capacity as cloud_capacity
 from gpuclient.cloud import keystone
-from gpuclient.cloud import limits as cloud_limits
 from gpuclient.cloud.nova import flavors as nova_flavors
 from gpuclient.cloud.nova import servers as nova_servers
 from gpuclient.cloud.nova import services as nova_services
@@ -34,6 +33,7 @@ from gpuclient.model import partial_result
 from gpuclient.model import release as release_model
 from gpuclient.operations import cloud_inspection
 from gpuclient.operations import gpu_check
+from gpuclient.operations import limit_reading
 
 _T = typing.TypeVar('_T')
 
@@ -117,9 +117,7 @@ def read(
         'PCI devices and their hosts',
         lambda: observation.hosts(servers or ()),
     )
-    limits = read_part(
-        'unified limits', lambda: cloud_limits.read_limits(cloud)
-    )
+    limits = read_part('unified limits', lambda: limit_reading.read(cloud))
     projects = read_part(
         'names of projects', lambda: observation.projects(hosts or ())
     )

@@ -18,15 +18,18 @@ from gpuclient.model import limits as limits_model
 from gpuclient.model import nova_changes
 from gpuclient.rules import cloud_check
 
-_NOT_IN_USE = (
-    'Keystone has no registered limit of Nova: unified limits are not in use'
-)
+
+def _reason(limits: limits_model.UnifiedLimits | None) -> str:
+    return (limits and limits.unused) or (
+        'Keystone has no registered limit that Nova reads: unified limits '
+        'are not in use'
+    )
 
 
 def check(state: cloud_state.CloudState) -> cloud_check.Outcomes:
     """Find classes of devices that are not limited, or not counted."""
     if state.limits is None or not state.limits.are_in_use:
-        yield cloud_check.Skipped(_NOT_IN_USE)
+        yield cloud_check.Skipped(_reason(state.limits))
         return
     if not any(
         count
@@ -85,7 +88,7 @@ def _unregistered(
 def check_usage(state: cloud_state.CloudState) -> cloud_check.Outcomes:
     """Find projects that use more devices than their limit."""
     if state.limits is None or not state.limits.are_in_use:
-        yield cloud_check.Skipped(_NOT_IN_USE)
+        yield cloud_check.Skipped(_reason(state.limits))
         return
     for project, name, units, limit in exceeded(state):
         resized = _resized(state, project, name)

@@ -42,6 +42,7 @@ _FIXED: dict[str, typing.Any] = {
     'services': {'services': [{'id': 'nova'}]},
     'registered_limits': {'registered_limits': []},
     'limits': {'limits': []},
+    'defaults': {'quota_set': {'instances': 10}},
 }
 
 
