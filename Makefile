@@ -23,6 +23,7 @@ help:
 	@echo 'make test-kill       edits killed at every system call; needs strace'
 	@echo 'make test-capacity   300 random flavors, forecast and booted'
 	@echo 'make test-faults     faults of a cloud, planted and named; prints a table'
+	@echo 'make test-projects   a file of 300 projects: requests, time, killed 50 times'
 	@echo 'make fuzz            a million random documents for the readers'
 	@echo 'make test-differential  verdicts held against those of Nova, of a random seed'
 	@echo 'make test-releases      the same of each release of Nova, by that Nova'
@@ -86,6 +87,9 @@ test-faults: $(READY)
 	@rm -f build/faults.md
 	FAULTS_TABLE=build/faults.md $(BIN)/python -m testtools.run tests.functional.test_faults; \
 	    status=$$?; cat build/faults.md; exit $$status
+.PHONY: test-projects
+test-projects: $(READY)
+	$(BIN)/python -m tests.functional.many_projects $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT))
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz --count 1000000

@@ -83,6 +83,14 @@ for _tag, _pattern, _first in (
     )
 
 
+#: Composes large files of ours, with the scalars of :class:`Loader`.
+_FAST_COMPOSER: typing.Any = type(
+    'FastComposer',
+    (_TOOL_LOADER,),
+    {'yaml_implicit_resolvers': Loader.yaml_implicit_resolvers},
+)
+
+
 def load(path: str) -> typing.Any:
     """Return the data of a file with one YAML document.
 
@@ -132,13 +140,26 @@ def construct(node: yaml.Node) -> typing.Any:
     return Loader('').construct_document(node)
 
 
-def compose_all(path: str, text: str) -> list[yaml.Node]:
+def construct_document(path: str, node: yaml.Node) -> typing.Any:
+    """Return the data of a document.
+
+    :raises gpuclient.exceptions.DocumentError: A value does not match its tag.
+    """
+    (data,) = _guarded(path, lambda: [construct(node)])
+    return data
+
+
+def compose_all(
+    path: str, text: str, *, fast: bool = False
+) -> list[yaml.Node]:
     """Return the nodes of all documents, with their positions in the text.
 
+    :param fast: Use the C parser, whose messages tell less.
     :raises gpuclient.exceptions.DocumentError: It is not YAML, or grows
         without limit because it refers to its own parts.
     """
-    nodes = _guarded(path, lambda: list(yaml.compose_all(text, Loader)))
+    loader = _FAST_COMPOSER if fast else Loader
+    nodes = _guarded(path, lambda: list(yaml.compose_all(text, loader)))
     _check_size(path, nodes)
     return nodes
 

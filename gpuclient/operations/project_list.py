@@ -23,9 +23,11 @@ from gpuclient.cloud.nova import quotas as nova_quotas
 from gpuclient.cloud.placement import reader as placement_reader
 from gpuclient.cloud.placement import usages
 from gpuclient.cloud import usage
+from gpuclient.documents import projects_file
 from gpuclient import exceptions
 from gpuclient.model import partial_result
 from gpuclient.model import project as project_model
+from gpuclient.model import project_file
 from gpuclient.operations import project_editing
 from gpuclient.operations import project_reading
 from gpuclient.rules import finding
@@ -308,3 +310,40 @@ def _over(
             else 'default',
             used,
         )
+
+
+def export(
+    cloud: connection.Connection, listed: ProjectList
+) -> tuple[bytes, list[str]]:
+    """Return the file of projects for what there is.
+
+    :returns: Also the IDs of projects that were deleted, which it does not
+        have.
+    """
+    domains = keystone.domain_names(cloud)
+    projects = []
+    for row in rows(listed):
+        if row.exists:
+            domain_id = row.project.domain_id or ''
+            projects.append(
+                project_file.WantedProject(
+                    '',
+                    name=row.project.name,
+                    domain=domains.get(domain_id, domain_id) or None,
+                    flavors=row.flavors,
+                    limits={
+                        name: value
+                        for name, value in row.limits.items()
+                        if name not in project_model.OTHER_LIMITS
+                    },
+                    aggregates=row.aggregates,
+                )
+            )
+    return (
+        projects_file.write(projects),
+        [
+            project_id
+            for project_id in listed.ids()
+            if project_id not in listed.projects
+        ],
+    )

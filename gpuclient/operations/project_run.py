@@ -88,6 +88,7 @@ class ProjectRun:
 
     :param device_classes: Which of some limits are of devices.
     :param force: Set limits below what is used.
+    :param state: What there is, if it was read already.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class ProjectRun:
         ],
         *,
         force: bool = False,
+        state: project_model.CloudState | None = None,
     ) -> None:
         self._cloud = cloud
         self._facts = facts
@@ -108,7 +110,7 @@ class ProjectRun:
         self._desired = tuple(desired)
         self._device_classes = device_classes
         self._force = force
-        self.state = self._read(refresh=False)
+        self.state = self._read(refresh=False) if state is None else state
         self.result = self.plan()
 
     def _read(self, *, refresh: bool) -> project_model.CloudState:

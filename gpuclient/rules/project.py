@@ -99,9 +99,11 @@ def over_limit(
     project: str, limit: str, value: int, used: int
 ) -> finding.Finding:
     """Return the finding about a project that uses more than it may."""
+    name = limit.removeprefix(project_model.CLASS)
+    what = limit if name == limit else f'class {name}'
     return finding.error(
-        'GPU806',
-        f'Project {project!r} uses {used} of {limit}, and its limit is '
+        'GPU676',
+        f'Project {project!r} uses {used} of {what}, and its limit is '
         f'{value}. Servers keep their devices, and Nova refuses new ones. '
         f'Raise the limit, or delete or resize servers',
     )
@@ -115,9 +117,9 @@ def no_device_limit(
     ``nova/limit/utils.py:should_enforce``
     """
     return finding.warning(
-        'GPU807',
-        f'Project {project!r} may use {", ".join(sorted(flavors))}, and no '
-        f'resource class of devices has a registered limit: Nova limits only '
+        'GPU675',
+        f'No class of devices has a registered limit, and project '
+        f'{project!r} may use {", ".join(sorted(flavors))}: Nova limits only '
         f'what is registered, so that the project may use all devices. Set '
         f'its limit with "openstack gpu project set --limit"',
     )

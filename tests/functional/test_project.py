@@ -12,9 +12,11 @@
 
 """``openstack gpu project`` with real limits, flavors and servers."""
 
+import json
 import pathlib
 import typing
 
+import fixtures
 from openstack import exceptions as sdk_exceptions
 
 from tests.functional import base
@@ -311,7 +313,7 @@ class TestUnifiedLimits(ProjectMixin, base.CommonCloudTestCase):
             row,
         )
         shown = self.project('show', 'demo')
-        self.assertTrue(shown['findings'][0].startswith('GPU806: '))
+        self.assertTrue(shown['findings'][0].startswith('GPU676: '))
 
     def _offboard(self) -> None:
         error = self.refused(
@@ -343,6 +345,151 @@ class TestUnifiedLimits(ProjectMixin, base.CommonCloudTestCase):
         )
         self.openstack(
             *('flavor', 'unset', '--project', self.demo.id, 'cpu.1')
+        )
+        self.assertEqual([], self.project('list'))
+
+    def write(self, text: str) -> str:
+        path = pathlib.Path(self.useFixture(fixtures.TempDir()).path, 'p.yaml')
+        path.write_text(text)
+        return str(path)
+
+    def apply(
+        self, *arguments: str, status: int = 0
+    ) -> list[dict[str, typing.Any]]:
+        """Return the rows of a run; its notes are on stderr."""
+        result = self.run_command(
+            'gpu', 'project', 'apply', *arguments, '-f', 'json'
+        )
+        self.assertEqual(
+            status, result.status, f'{result.stdout}\n{result.stderr}'
+        )
+        return json.loads(result.stdout)
+
+    def test_apply(self) -> None:
+        self.flavors()
+        other = self.make_project('other')
+        gone = self.make_project('gone')
+        self.project('set', gone.id, '--flavor', 'gpu.a100.1')
+        self.project('set', 'other', '--flavor', 'gpu.a100.1')
+        self.connect().identity.delete_project(gone.id)
+        path = self.write(
+            'projects:\n'
+            '- {name: demo, flavors: [gpu.a100.1], limits: {nvidia_a100: 2}}\n'
+            '- {name: other, flavors: [], limits: {class:PCPU: 4}}\n'
+            f'- {{id: {gone.id}, state: absent}}\n'
+        )
+        expected = [
+            (None, LIMIT, None, 0),
+            (None, 'class:PCPU', None, -1),
+            ('demo', LIMIT, None, 2),
+            ('demo', 'gpu.a100.1', False, True),
+            ('other', 'gpu.a100.1', True, False),
+            ('other', 'class:PCPU', None, 4),
+            (gone.id, 'gpu.a100.1', True, False),
+        ]
+        rows = self.apply(path, '--check', status=3)
+        self.assertEqual(
+            expected,
+            [
+                (row['Project'], row['Name'], row['Before'], row['After'])
+                for row in rows
+            ],
+        )
+        self.assertIn(
+            'The plan has 7 changes, and nothing was changed',
+            self.refused('gpu', 'project', 'apply', path),
+        )
+        rows = self.apply(path, '--yes')
+        self.assertEqual({'changed'}, {row['State'] for row in rows})
+        self.assertEqual([], self.apply(path, '--check'))
+        rows = self.apply(path, '--yes', '--long')
+        self.assertEqual({'unchanged'}, {row['State'] for row in rows})
+        exported = self.openstack('gpu', 'project', 'list', '--export')
+        self.assertIn('name: demo\n', exported)
+        exported = self.write(exported)
+        self.assertEqual([], self.apply(exported, '--check'))
+        self._apply_saved_plan(other)
+
+    def _apply_saved_plan(self, other: typing.Any) -> None:
+        path = self.write(
+            'projects:\n'
+            '- {name: demo, flavors: [], limits: {nvidia_a100: 1}}\n'
+            '- {name: other, flavors: [gpu.a100.1]}\n'
+        )
+        plan = str(pathlib.Path(path).with_name('plan.json'))
+        self.assertEqual(3, len(self.apply(path, '--plan', plan)))
+        self.assertEqual(
+            ['demo'],
+            [row['Name'] for row in self.project('list') if row['Flavors']],
+        )
+        # Another user changes what the plan is about.
+        self.project('set', 'demo', '--limit', f'{CLASS}=3')
+        self.assertIn(
+            f'project demo: limit {LIMIT} is 3, and was 2',
+            self.refused('gpu', 'project', 'apply', '--plan', plan, '--yes'),
+        )
+        # A part of the plan, as after an interruption.
+        self.project('set', 'demo', '--limit', f'{CLASS}=1')
+        rows = self.apply('--plan', plan, '--yes')
+        self.assertEqual(
+            [
+                ('demo', 'gpu.a100.1', 'changed'),
+                ('other', 'gpu.a100.1', 'changed'),
+            ],
+            [(row['Project'], row['Name'], row['State']) for row in rows],
+        )
+        self.connect().identity.delete_project(other.id)
+        self.assertIn(
+            'project other does not exist any more',
+            self.refused('gpu', 'project', 'apply', '--plan', plan, '--yes'),
+        )
+
+    def test_apply_refused(self) -> None:
+        self.flavors()
+        public = self.connect().compute.create_flavor(
+            name='public', vcpus=1, ram=512, disk=1, is_public=True
+        )
+        self.addCleanup(self.connect().compute.delete_flavor, public.id)
+        for project, message in (
+            ('name: nosuch', "projects[0].name: no project has the name 'nos"),
+            ('id: nosuch', "projects[0].id: no project has the id 'nosuch'"),
+            ('name: demo, flavors: [x]', 'flavors[0]: no flavor has the nam'),
+            ('name: demo, flavors: [public]', "flavor 'public' is public"),
+            (
+                'name: demo, limits: {nosuch: 1}',
+                "limits.nosuch: The resource class of 'nosuch' is not known",
+            ),
+            (
+                f'name: demo, limits: {{{CLASS}: 1, class:{CLASS}: 1}}',
+                f'another key is the limit {LIMIT}, too',
+            ),
+            ('name: demo, aggregates: [x]', 'no host aggregate has the name'),
+            ('name: demo, domain: nosuch', "no project has the name 'demo'"),
+            (f'name: demo}}, {{id: {self.demo.id}', 'is also projects[0]'),
+            ('name: demo, quotas: {ram: 1}', 'which ignores quotas'),
+        ):
+            path = self.write(f'projects: [\n{{{project}}}]')
+            error = self.refused('gpu', 'project', 'apply', path, '--yes')
+            self.assertIn(message, error)
+            if 'quotas' not in project:
+                self.assertIn(f'{path}, line 2: ', error)
+        for arguments, message in (
+            ((), 'Nothing to apply'),
+            (('/nosuch',), '/nosuch'),
+            (('--plan', '/nosuch'), '/nosuch'),
+            (('--plan', self.write('{')), 'it is not JSON'),
+            (('--plan', self.write('{}')), 'is not a plan of'),
+        ):
+            self.assertIn(
+                message, self.refused('gpu', 'project', 'apply', *arguments)
+            )
+        self.assertIn(
+            'line 2: projects[0].name: ',
+            self.refused(
+                *('gpu', 'project', 'apply'),
+                self.write('projects: [\n{name: nosuch}]'),
+                os_cloud=self.os_cloud,
+            ),
         )
         self.assertEqual([], self.project('list'))
 

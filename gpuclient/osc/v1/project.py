@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import argparse
+import collections.abc
 import typing
 
 from openstackclient.identity import common as identity_common
@@ -30,6 +31,8 @@ with lazy_imports.deferred():
     from gpuclient.operations import project_view
     from gpuclient.osc import columns
     from gpuclient.osc import options
+    from gpuclient.osc import streams
+    from gpuclient.rules import project as project_rules
 
 if typing.TYPE_CHECKING:
     from gpuclient.operations import project_run
@@ -62,7 +65,7 @@ def _add_project(parser: argparse.ArgumentParser, text: str) -> None:
     identity_common.add_project_domain_option_to_parser(parser)
 
 
-def _add_writing(parser: argparse.ArgumentParser) -> None:
+def add_writing(parser: argparse.ArgumentParser) -> None:
     add_cloud_options(parser)
     options.add_alias_files(parser)
     parser.add_argument(
@@ -76,7 +79,7 @@ def _add_writing(parser: argparse.ArgumentParser) -> None:
     options.add_dry_run(parser)
 
 
-def _driver(
+def driver(
     parsed_args: argparse.Namespace,
 ) -> project_model.QuotaDriver | None:
     if parsed_args.quota_driver is None:
@@ -91,7 +94,7 @@ def edit_options(
     return project_editing.Options(
         files=tuple(parsed_args.files),
         region=parsed_args.region,
-        driver=_driver(parsed_args),
+        driver=driver(parsed_args),
         force=parsed_args.force,
         dry_run=parsed_args.dry_run,
     )
@@ -276,7 +279,7 @@ Example::
                 default=[],
                 help=f'{text} (repeat option for several)',
             )
-        _add_writing(parser)
+        add_writing(parser)
         options.add_release(parser, cloud=True)
         return parser
 
@@ -347,7 +350,7 @@ Example::
             action='store_true',
             help='Unset all of these, except for server groups',
         )
-        _add_writing(parser)
+        add_writing(parser)
         options.add_release(parser, cloud=True)
         return parser
 
@@ -404,7 +407,7 @@ Example::
             parsed_args.project,
             parsed_args.project_domain,
             parsed_args.region,
-            _driver(parsed_args),
+            driver(parsed_args),
         )
         aggregates = None
         if view.aggregates is not None:
@@ -456,13 +459,24 @@ exit status is 3 if there is one. Servers can be resized past a limit, so run
 it in a nightly job. --all-limits also compares other resources than devices,
 with a request for each project that has such a limit.
 
+With --export, the file that "openstack gpu project apply" reads is written
+instead, in YAML, for what there is: applying it changes nothing.
+
 Example::
 
     openstack gpu project list --over-limit"""
 
+    _document: bytes | None = None
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
+        shown = parser.add_mutually_exclusive_group()
+        shown.add_argument(
+            '--export',
+            action='store_true',
+            help='Write the file for "openstack gpu project apply"',
+        )
+        shown.add_argument(
             '--over-limit',
             action='store_true',
             help='List only projects that use more than their limits',
@@ -478,12 +492,17 @@ Example::
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         answer = project_list.read(
-            self.cloud, parsed_args.region, _driver(parsed_args)
+            self.cloud, parsed_args.region, driver(parsed_args)
         )
         self.report(answer.failures)
         listed = answer.value
         if parsed_args.over_limit:
             return self._over_limit(listed, parsed_args.all_limits)
+        if parsed_args.export:
+            self._document, gone = project_list.export(self.cloud, listed)
+            for project_id in gone:
+                self.log.warning('%s', project_rules.deleted(project_id))
+            return (), []
         cells: columns.Cells[project_list.ProjectRow] = {
             'ID': lambda row: columns.TextColumn(row.project.id),
             'Name': lambda row: columns.TextColumn(row.project.name),
@@ -500,6 +519,19 @@ Example::
                 list(map(str, row.findings))
             )
         return columns.table(cells, project_list.rows(listed))
+
+    def produce_output(
+        self,
+        parsed_args: argparse.Namespace,
+        column_names: collections.abc.Sequence[str],
+        data: typing.Any,
+    ) -> int:
+        document, self._document = self._document, None
+        if document is None:
+            return super().produce_output(parsed_args, column_names, data)
+        with streams.guarded(self.app.stdout):
+            streams.write_bytes(self.app.stdout, document)
+        return 0
 
     def _over_limit(
         self, listed: project_list.ProjectList, all_limits: bool

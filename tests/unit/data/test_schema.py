@@ -28,6 +28,7 @@ from gpuclient.documents import yaml_file
 from gpuclient import exceptions
 from gpuclient.model import catalogue
 from gpuclient.model import description_reader
+from gpuclient.model import project_file
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import spec_reader
 
@@ -330,6 +331,41 @@ class TestRehearsal(SchemaCase):
 
     def read(self, content: typing.Any) -> None:
         spec_reader.read(content)
+
+    def test_examples(self) -> None:
+        self._check()
+
+    def test_changes(self) -> None:
+        self._check_changes()
+
+    def test_unknown_keys(self) -> None:
+        self._check_unknown_keys()
+
+
+class TestProjects(SchemaCase):
+    NAME = 'projects'
+    EXAMPLES = (
+        {
+            '$schema': 'https://example.com/projects.json',
+            'domain': 'default',
+            'projects': [
+                {
+                    'name': 'research',
+                    'domain': 'lab',
+                    'flavors': ['gpu.1', 'gpu.2'],
+                    'limits': {'nvidia_a100': 4, 'servers': -1},
+                    'quotas': {'cores': 8, 'instances': 2, 'ram': 512},
+                    'server_groups': {'ring': 'soft-affinity'},
+                    'aggregates': ['gpus'],
+                },
+                {'id': '1f', 'state': 'absent'},
+            ],
+        },
+    )
+    OPEN = ('limits', 'server_groups')
+
+    def read(self, content: typing.Any) -> None:
+        project_file.parse(content)
 
     def test_examples(self) -> None:
         self._check()
