@@ -535,6 +535,47 @@ class TestUnifiedLimits(ProjectMixin, base.CommonCloudTestCase):
                 return proxy.Answer(500, '{"computeFault": {}}')
         return None
 
+    def test_aggregates_and_server_groups(self) -> None:
+        compute = self.connect().compute
+        aggregate = compute.create_aggregate(name='gpus')
+        self.addCleanup(compute.delete_aggregate, aggregate.id)
+        compute.set_aggregate_metadata(
+            aggregate.id, {'filter_tenant_id': f'x,{self.demo.id}', 'a': 'b'}
+        )
+        arguments = (
+            *('--aggregate', 'gpus'),
+            *('--server-group', 'ring=soft-affinity'),
+        )
+        shown = self.project('set', 'demo', *arguments)
+        self.assertEqual(
+            [('gpus', 'unchanged'), ('ring', 'changed')], self.states(shown)
+        )
+        self.assertFalse(self.project('set', 'demo', *arguments)['changed'])
+        (group,) = compute.server_groups(all_projects=True)
+        self.assertEqual(self.demo.id, group.project_id)
+        shown = self.project('show', 'demo')
+        self.assertEqual(['gpus'], shown['aggregates'])
+        self.assertEqual(['ring (soft-affinity)'], shown['server_groups'])
+        shown = self.project(
+            *('unset', 'demo', '--all', '--server-group', 'ring')
+        )
+        self.assertTrue(shown['changed'])
+        self.assertEqual([], list(compute.server_groups(all_projects=True)))
+        metadata = compute.get_aggregate(aggregate.id).metadata
+        self.assertEqual({'filter_tenant_id': 'x', 'a': 'b'}, metadata)
+        self.project('set', 'demo', '--aggregate', 'gpus')
+        metadata = compute.get_aggregate(aggregate.id).metadata
+        self.assertEqual(
+            self.demo.id, metadata[f'filter_tenant_id_{self.demo.id}']
+        )
+        # A project on which the user has no role.
+        self.make_project('other')
+        error = self.refused(
+            *('gpu', 'project', 'set', 'other'),
+            *('--server-group', 'ring=affinity', '-f', 'json'),
+        )
+        self.assertIn("creating server group 'ring' in project", error)
+
     def test_other_regions(self) -> None:
         identity = self.connect().identity
         identity.create_region(id='RegionTwo')
