@@ -91,6 +91,16 @@ class TestProjectsFile(testtools.TestCase):
         (project,) = self.read('projects: [{name: yes}]')
         self.assertEqual('yes', project.name)
 
+    def test_many_projects(self) -> None:
+        projects = [{'name': str(number)} for number in range(10001)]
+        self.assertEqual(
+            10000, len(project_file.parse({'projects': projects[:-1]}))
+        )
+        error = self.assertRaises(
+            exceptions.InvalidData, project_file.parse, {'projects': projects}
+        )
+        self.assertIn('has 10001 projects; at most 10000', str(error))
+
     def test_written_file_is_read(self) -> None:
         wanted = [
             project_file.WantedProject(
