@@ -68,6 +68,21 @@ class Application:
         return (json.dumps(project_plan.write(plan), indent=1) + '\n').encode()
 
 
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """A project of a file, in terms of the cloud."""
+
+    wanted: project_file.WantedProject
+    project: project_model.Project
+    #: Whether Keystone has it.
+    exists: bool
+    #: IDs of flavors.
+    flavors: tuple[str, ...]
+    limits: dict[str, int | None]
+    #: IDs of aggregates.
+    aggregates: tuple[str, ...]
+
+
 class _Reader:
     """Joins the projects of a file with a cloud."""
 
@@ -96,13 +111,8 @@ class _Reader:
                 self.aggregates[str(aggregate.id)] = aggregate
                 self.aggregates[aggregate.name] = aggregate
 
-    def projects(
-        self,
-    ) -> list[tuple[project_file.WantedProject, project_model.Project, bool]]:
-        """Return the projects of the file with those of Keystone.
-
-        The last item is whether it exists.
-        """
+    def join(self) -> list[_Entry]:
+        """Return the projects of the file in terms of the cloud."""
         listed, truncated = keystone.list_projects(self.cloud)
         domains: dict[str, str] = {}
         if any(wanted.domain for wanted in self.file.projects):
@@ -124,8 +134,40 @@ class _Reader:
                     f'{wanted.title!r} is also {places[project.id]}'
                 )
             places[project.id] = wanted.place
-            joined.append((wanted, project, exists))
+            joined.append(
+                _Entry(
+                    wanted,
+                    project,
+                    exists,
+                    tuple(self.flavor_ids(wanted)),
+                    self.limits(wanted),
+                    tuple(self.aggregate_ids(wanted)),
+                )
+            )
         return joined
+
+    def read_state(self, entries: list[_Entry]) -> project_model.CloudState:
+        """Return what the projects have now."""
+        devices = project_editing.device_flavors(self.cloud, self.flavors)
+        return project_reading.read_state(
+            self.cloud,
+            self.facts,
+            self.flavors,
+            project_ids={entry.project.id for entry in entries},
+            access=sorted(
+                {key for entry in entries for key in entry.flavors}.union(
+                    devices
+                )
+            ),
+            quotas=[
+                entry.project.id for entry in entries if entry.wanted.quotas
+            ],
+            aggregates=any(
+                entry.wanted.absent or entry.wanted.aggregates is not None
+                for entry in entries
+            ),
+            server_groups=any(entry.wanted.server_groups for entry in entries),
+        )
 
     def _find(
         self,
@@ -242,48 +284,17 @@ def prepare(
     :raises gpuclient.exceptions.GPUError: The file is invalid, or names what
         the cloud does not have; the message has the line.
     """
-    file = projects_file.ProjectsFile(path)
-    reader = _Reader(cloud, file, options)
-    joined = reader.projects()
-    wanted = [
-        (
-            item,
-            project,
-            exists,
-            list(reader.flavor_ids(item)),
-            reader.limits(item),
-            list(reader.aggregate_ids(item)),
-        )
-        for item, project, exists in joined
-    ]
-    device_flavors = project_editing.device_flavors(cloud, reader.flavors)
-    state = project_reading.read_state(
-        cloud,
-        reader.facts,
-        reader.flavors,
-        project_ids={project.id for _item, project, *_rest in wanted},
-        access=sorted(
-            {key for *_rest, keys, _l, _a in wanted for key in keys}.union(
-                device_flavors
-            )
-        ),
-        quotas=[project.id for item, project, *_rest in wanted if item.quotas],
-        aggregates=any(
-            item.absent or item.aggregates is not None
-            for item, *_rest in wanted
-        ),
-        server_groups=any(item.server_groups for item, *_rest in wanted),
-    )
-    device_limits = reader.names.are_devices(
+    reader = _Reader(cloud, projects_file.ProjectsFile(path), options)
+    joined = reader.join()
+    state = reader.read_state(joined)
+    device_classes = reader.names.are_devices(
         {limit.name for limit in state.limits}
     )
-    desired = [
-        _desired(item, project, keys, limits, aggregates, state, device_limits)
-        for item, project, _exists, keys, limits, aggregates in wanted
-    ]
+    desired = [_desired(entry, state, device_classes) for entry in joined]
+    limits = {name for each in desired for name in each.limits}
     project_editing.check_driver(
         reader.facts,
-        {name for each in desired for name in each.limits},
+        limits,
         {name for each in desired for name in each.quotas},
         force=options.force,
     )
@@ -297,25 +308,24 @@ def prepare(
         state=state,
     )
     run.check_usage()
-    notes = [
-        *reader.notes,
-        *reader.names.notes,
-        *project_editing.limit_notes(
-            reader.facts,
-            {name for each in desired for name in each.limits},
-            release,
-        ),
-        *project_editing.notes_of_new_limits(cloud, run, reader.names),
-    ]
     return Application(
         run,
         reader.facts,
-        notes,
+        [
+            *reader.notes,
+            *reader.names.notes,
+            *project_editing.limit_notes(reader.facts, limits, release),
+            *project_editing.notes_of_new_limits(cloud, run, reader.names),
+        ],
         tuple(
             project_plan.PlannedProject(
-                project.id, project.name, exists, _managed(item), ()
+                entry.project.id,
+                entry.project.name,
+                entry.exists,
+                _managed(entry.wanted),
+                (),
             )
-            for item, project, exists, *_rest in wanted
+            for entry in joined
         ),
     )
 
@@ -334,35 +344,32 @@ def _managed(wanted: project_file.WantedProject) -> tuple[Kind, ...]:
 
 
 def _desired(
-    wanted: project_file.WantedProject,
-    project: project_model.Project,
-    flavors: list[str],
-    limits: dict[str, int | None],
-    aggregates: list[str],
+    entry: _Entry,
     state: project_model.CloudState,
     device_classes: frozenset[str],
 ) -> project_model.Desired:
     """Return what a project should have, with what is taken away."""
+    wanted, project_id = entry.wanted, entry.project.id
     desired = project_model.Desired(
-        project.id,
-        project.name,
-        access=dict.fromkeys(flavors, True),
-        limits=limits,
+        project_id,
+        entry.project.name,
+        access=dict.fromkeys(entry.flavors, True),
+        limits=entry.limits,
         quotas=wanted.quotas,
         server_groups=dict(wanted.server_groups),
-        aggregates=dict.fromkeys(aggregates, True),
+        aggregates=dict.fromkeys(entry.aggregates, True),
     )
     if wanted.absent:
         return project_editing.everything_removed(desired, state)
     if wanted.flavors is not None:
-        for key in sorted(state.flavors_of(project.id)):
+        for key in sorted(state.flavors_of(project_id)):
             desired.access.setdefault(key, False)
     if wanted.limits is not None:
-        for name in state.names_of_limits(project.id):
+        for name in state.names_of_limits(project_id):
             if name.removeprefix(project_model.CLASS) in device_classes:
                 desired.limits.setdefault(name, None)
     if wanted.aggregates is not None:
-        for key in state.aggregates_of(project.id):
+        for key in state.aggregates_of(project_id):
             desired.aggregates.setdefault(key, False)
     return desired
 

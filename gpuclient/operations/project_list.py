@@ -317,8 +317,8 @@ def export(
 ) -> tuple[bytes, list[str]]:
     """Return the file of projects for what there is.
 
-    :returns: Also the IDs of projects that were deleted, which it does not
-        have.
+    :returns: Also findings about projects that were deleted, which it does
+        not have.
     """
     domains = keystone.domain_names(cloud)
     projects = []
@@ -342,7 +342,7 @@ def export(
     return (
         projects_file.write(projects),
         [
-            project_id
+            str(project_rules.deleted(project_id))
             for project_id in listed.ids()
             if project_id not in listed.projects
         ],

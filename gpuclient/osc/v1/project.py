@@ -32,7 +32,6 @@ with lazy_imports.deferred():
     from gpuclient.osc import columns
     from gpuclient.osc import options
     from gpuclient.osc import streams
-    from gpuclient.rules import project as project_rules
 
 if typing.TYPE_CHECKING:
     from gpuclient.operations import project_run
@@ -499,9 +498,9 @@ Example::
         if parsed_args.over_limit:
             return self._over_limit(listed, parsed_args.all_limits)
         if parsed_args.export:
-            self._document, gone = project_list.export(self.cloud, listed)
-            for project_id in gone:
-                self.log.warning('%s', project_rules.deleted(project_id))
+            self._document, warnings = project_list.export(self.cloud, listed)
+            for warning in warnings:
+                self.log.warning('%s', warning)
             return (), []
         cells: columns.Cells[project_list.ProjectRow] = {
             'ID': lambda row: columns.TextColumn(row.project.id),
