@@ -32,10 +32,10 @@ _FIELDS: dict[str, schema.Shape] = {
 }
 #: Properties that Nova reads, beside the fields of the image
 #: (nova/objects/image_meta.py:ImageMetaProps).
-_PROPERTY = re.compile(
+PROPERTY = re.compile(
     'hw_.*|img_.*|os_.*|trait:.*|architecture|hypervisor_type|vm_mode'
 )
-_IMAGE = schema.Open(_FIELDS, _PROPERTY, schema.Optional(str))
+_IMAGE = schema.Open(_FIELDS, PROPERTY, schema.Optional(str))
 
 
 def find_image(
@@ -83,7 +83,7 @@ def _image(record: dict[str, typing.Any]) -> image_model.Image:
         properties={
             key: value
             for key, value in record.items()
-            if isinstance(value, str) and _PROPERTY.fullmatch(key)
+            if isinstance(value, str) and PROPERTY.fullmatch(key)
         },
         disk_format=record.get('disk_format'),
         min_ram=record.get('min_ram') or 0,

@@ -30,24 +30,33 @@ from gpuclient.cloud.nova import aggregates
 from gpuclient.cloud.nova import flavors as nova_flavors
 from gpuclient.cloud.nova import hypervisors
 from gpuclient.cloud.nova import migrations
+from gpuclient.cloud.nova import servers as nova_servers
 from gpuclient.cloud import request
 from gpuclient import exceptions
 from gpuclient.model import demand as demand_model
+from gpuclient.model import deployment
 from gpuclient.model import flavor as flavor_model
+from gpuclient.model import inventory
 from gpuclient.model import release as release_model
 from gpuclient.operations import alias_inventory
 from gpuclient.operations import capacity_report
 from gpuclient.operations import cloud_inspection
+from gpuclient.operations import cloud_observation
 from gpuclient.operations import explanation
 from gpuclient.operations import flavor_list
 from gpuclient.operations import gpu_metrics
 from gpuclient.operations import leak_check
 from gpuclient.operations import placement_view
+from gpuclient.operations import project_list
+from gpuclient.operations import project_view
 from gpuclient.operations import release_choice
+from gpuclient.operations import server_explanation
 from gpuclient.operations import server_list
 
 #: How often nova-api is asked for each alias: as often as "gpu check" does.
 _ATTEMPTS = 4
+#: Servers without a host that are explained unless others are named.
+_SERVERS = 20
 
 _Say = collections.abc.Callable[[str], None]
 
@@ -60,6 +69,7 @@ class Subjects:
     flavors: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     projects: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
 
 
@@ -198,6 +208,42 @@ def _explain(subjects: Subjects, cloud: connection.Connection) -> None:
                 )
 
 
+def _explain_servers(subjects: Subjects, cloud: connection.Connection) -> None:
+    """Explain servers without a host that request devices, and others."""
+    release = _release(cloud)
+    try:
+        servers = nova_servers.list_servers(cloud.compute, all_projects=True)
+    except exceptions.Forbidden:
+        servers = nova_servers.list_servers(cloud.compute)
+    failed = [
+        server.uuid
+        for server in servers
+        if server.status in ('ERROR', 'SHELVED_OFFLOADED')
+        and inventory.requests_devices(server)
+    ]
+    for name in (*failed[:_SERVERS], *subjects.servers):
+        with contextlib.suppress(exceptions.GPUError):
+            server_explanation.explain_server(
+                cloud, name, explanation.Request(), release
+            )
+
+
+def _read_observation(cloud: connection.Connection) -> None:
+    """Read what the check of an upgrade reads."""
+    cloud_observation.read(cloud, _release(cloud), deployment.Deployment())
+
+
+def _read_project_list(cloud: connection.Connection) -> None:
+    listed = project_list.read(cloud, None, None).value
+    project_list.over_other_limits(cloud, listed)
+
+
+def _show_projects(subjects: Subjects, cloud: connection.Connection) -> None:
+    for name in (None, *subjects.projects):
+        with contextlib.suppress(exceptions.GPUError):
+            project_view.show(cloud, name, None)
+
+
 _Read = collections.abc.Callable[[connection.Connection], None]
 _READS: tuple[tuple[str, _Read], ...] = (
     ('servers', _read_servers),
@@ -214,7 +260,9 @@ _READS: tuple[tuple[str, _Read], ...] = (
     ('aggregates', _read_aggregates),
     ('availability zones', _read_zones),
     ('projects', _read_projects),
+    ('projects with devices', _read_project_list),
     ('services and limits', _read_check),
+    ('state before an upgrade', _read_observation),
     ('migrations', _read_resized),
 )
 
@@ -223,6 +271,11 @@ def _of_subjects(
     subjects: Subjects,
 ) -> collections.abc.Iterator[tuple[str, _Read]]:
     yield 'explanations', functools.partial(_explain, subjects)
+    yield (
+        'explanations of servers',
+        functools.partial(_explain_servers, subjects),
+    )
+    yield 'projects', functools.partial(_show_projects, subjects)
     for user in subjects.users:
         yield f'user {user}', functools.partial(_find_user, user)
     for project in subjects.projects:

@@ -74,6 +74,14 @@ gpu placement show nvidia_a2
 gpu placement show nvidia_h100 --config ALIASES
 gpu placement show CUSTOM_PCI_10DE_25B6
 gpu placement show nosuch
+gpu project list --long
+gpu project list --over-limit --all-limits
+gpu project show
+gpu project show demo
+gpu server explain a2-1
+gpu server explain a2-3
+gpu server explain nosuch
+gpu upgrade check --cloud --to 2026.2 --from 2026.1
 gpu server list
 gpu server list --all-projects --long
 gpu server list --project demo
@@ -196,7 +204,8 @@ class TestSnapshot(base.CommonCloudTestCase):
     def test_admin(self) -> None:
         path = self.save(
             *('--for', 'image=blank', '--for', 'flavor=plain'),
-            *('--for', 'user=member'),
+            *('--for', 'user=member', '--for', 'project=demo'),
+            *('--for', 'server=a2-1'),
         )
         self.assertEqual(0o600, path.stat().st_mode & 0o777)
         content = gzip.decompress(path.read_bytes()).decode()

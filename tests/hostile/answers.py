@@ -216,6 +216,7 @@ _ANSWERS: tuple[tuple[str, str, object], ...] = (
             'servers_links': [],
         },
     ),
+    ('GET', '/servers', {'servers': []}),
     ('GET', '/flavors/detail', {'flavors': [_FLAVOR]}),
     (
         'GET',
@@ -258,6 +259,7 @@ _ANSWERS: tuple[tuple[str, str, object], ...] = (
     ),
     ('GET', '/os-extra_specs', {'extra_specs': _FLAVOR['extra_specs']}),
     ('GET', '/projects', {'projects': [{'id': 'p1', 'name': 'research'}]}),
+    ('GET', '/projects/p1', {'project': {'id': 'p1', 'name': 'research'}}),
     (
         'GET',
         '/resource_providers',

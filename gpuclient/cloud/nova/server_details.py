@@ -18,6 +18,7 @@ import urllib.parse
 
 from openstack.compute.v2 import _proxy
 
+from gpuclient.cloud import glance
 from gpuclient.cloud.nova import servers as nova_servers
 from gpuclient.cloud.nova import version
 from gpuclient.cloud import request
@@ -27,6 +28,7 @@ from gpuclient.model import inventory
 from gpuclient.model import server_history
 
 _TEXT = schema.Optional(str)
+_PROPERTIES = schema.Open({}, glance.PROPERTY, schema.Optional(str))
 _DETAILS: dict[str, schema.Shape] = {
     'id': str,
     **nova_servers.SERVER,
@@ -37,6 +39,15 @@ _DETAILS: dict[str, schema.Shape] = {
     ),
     'pinned_availability_zone': _TEXT,
     'server_groups': schema.Optional([str]),
+    # An empty string for a server that boots from a volume.
+    'image': schema.Optional(
+        schema.OneOf(
+            (
+                {'id': str, 'properties': schema.Optional(_PROPERTIES)},
+                str,
+            )
+        )
+    ),
 }
 #: What each adds: server groups, the zone of the request, image properties,
 #: scheduler hints.

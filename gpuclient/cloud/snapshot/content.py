@@ -66,6 +66,7 @@ _SHAPE: dict[str, schema.Shape] = {
             'attempt': int,
             'status': int,
             'headers': schema.Optional(schema.Map(str)),
+            'reason': schema.Optional(str),
         }
     ],
 }
@@ -128,6 +129,7 @@ def render(snapshot: Snapshot) -> bytes:
                 'status': answer.status,
                 'body': answer.body,
                 **({'headers': answer.headers} if answer.headers else {}),
+                **({'reason': answer.reason} if answer.reason else {}),
             }
             for question, answer in snapshot.answers.items()
         ],
@@ -304,5 +306,6 @@ def _answers(
                 for name, value in (record.get('headers') or {}).items()
                 if name in exchange.HEADERS
             },
+            record.get('reason') or '',
         )
     return answers

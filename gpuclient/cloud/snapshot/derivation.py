@@ -176,8 +176,43 @@ def _server(
         return None
     for record in servers:
         if record.get('id') == server_id:
+            if question.microversion != _microversion(snapshot):
+                # The list lacks what newer microversions show.
+                return None
             return exchange.Answer(200, {'server': record})
     return _missing('itemNotFound', f'Instance {server_id} could not be found')
+
+
+def _microversion(snapshot: content.Snapshot) -> str:
+    """Return the microversion of the list of servers."""
+    return next(
+        question.microversion
+        for question, _values in _bodies(
+            snapshot, 'compute', '/servers/detail', 'servers'
+        )
+        if 'all_tenants' in question.params
+    )
+
+
+def _named_servers(
+    snapshot: content.Snapshot, question: exchange.Question
+) -> exchange.Answer | None:
+    """Find servers by name."""
+    params = question.params
+    servers = (
+        _all_servers(snapshot)
+        if 'all_tenants' in params
+        else _own_servers(snapshot)
+    )
+    if servers is None or not params.keys() <= {'all_tenants', 'name'}:
+        return None
+    # As gpuclient.cloud.nova.server_details.find writes it.
+    pattern = params.get('name', '').removeprefix('^').removesuffix('$')
+    name = re.sub(r'\[(.)\]', r'\1', pattern, flags=re.DOTALL)
+    return exchange.Answer(
+        200,
+        {'servers': [each for each in servers if each.get('name') == name]},
+    )
 
 
 def _missing(key: str, message: str) -> exchange.Answer:
@@ -392,6 +427,7 @@ _RULES: tuple[
     ...,
 ] = (
     ('compute', '/servers/detail', _servers),
+    ('compute', '/servers', _named_servers),
     ('compute', '/servers/([^/]+)', _server),
     ('identity', '/projects', _projects),
     ('identity', '/projects/([^/]+)', _project),

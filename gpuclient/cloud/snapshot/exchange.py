@@ -65,6 +65,8 @@ class Answer:
     body: typing.Any
     #: Those of :data:`HEADERS`.
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    #: Reason phrase of the status; empty if it is the usual one.
+    reason: str = ''
 
 
 def question(

@@ -15,6 +15,7 @@
 import collections.abc
 import contextlib
 import dataclasses
+from http import client as http_client
 import threading
 import typing
 
@@ -25,6 +26,7 @@ from gpuclient.cloud import schema
 from gpuclient.cloud.snapshot import exchange
 from gpuclient.cloud.snapshot import redaction
 from gpuclient.model import partial_result
+from gpuclient.model import quoting
 
 if typing.TYPE_CHECKING:
     from openstack import connection
@@ -32,6 +34,7 @@ if typing.TYPE_CHECKING:
 
 #: Times that a request with a subject is sent: as often as "gpu check" asks.
 _ATTEMPTS = 4
+_LONGEST_REASON = 60
 
 
 class Recorder:
@@ -116,6 +119,7 @@ class Recorder:
                 response.status_code,
                 self._body(question, response),
                 _headers(response),
+                _reason(response),
             )
             for question, response in sorted(self._responses.items())
         }
@@ -144,6 +148,13 @@ def _headers(response: requests.Response) -> dict[str, str]:
         if name in response.headers
     }
     return headers if len(headers) == len(exchange.HEADERS) else {}
+
+
+def _reason(response: requests.Response) -> str:
+    """Return the reason phrase if it is not the usual one."""
+    usual = http_client.responses.get(response.status_code)
+    reason = response.reason or ''
+    return '' if reason == usual else quoting.masked(reason[:_LONGEST_REASON])
 
 
 @contextlib.contextmanager

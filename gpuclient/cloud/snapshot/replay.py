@@ -193,7 +193,8 @@ class _Transport(adapters.HTTPAdapter):
                 body=io.BytesIO(body),
                 headers={'Content-Type': 'application/json', **answer.headers},
                 status=answer.status,
-                reason=http_client.responses.get(answer.status),
+                reason=answer.reason
+                or http_client.responses.get(answer.status),
                 preload_content=False,
             ),
         )
@@ -226,17 +227,21 @@ def _question(prepared: requests.PreparedRequest) -> exchange.Question:
     )
 
 
+#: By service and first part of a path: the kinds that record it with --for.
+_KINDS = {
+    ('compute', 'servers'): 'server',
+    ('identity', 'users'): 'user',
+    ('image', 'images'): 'image',
+}
+
+
 def _remedy(question: exchange.Question) -> str:
-    room = question.service, question.path.split('/')[1]
-    if room == ('image', 'images'):
+    """Return how to record the answer to a request."""
+    kind = _KINDS.get((question.service, question.path.split('/')[1]))
+    if kind is not None:
         return (
-            'Images are recorded with "openstack gpu snapshot save --for '
-            'image=NAME"'
-        )
-    if room == ('identity', 'users'):
-        return (
-            'Names of users are not recorded: use the ID, or record the name '
-            'with "openstack gpu snapshot save --for user=NAME"'
+            f'It is recorded with "openstack gpu snapshot save --for '
+            f'{kind}=NAME"'
         )
     return (
         'Record the cloud again with this version of the client: "openstack '

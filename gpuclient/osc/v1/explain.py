@@ -31,6 +31,8 @@ with lazy_imports.deferred():
 class _ExplainCommand(command.ShowOne):
     """Base of the commands that explain."""
 
+    reads_snapshots = True
+
     def show(
         self,
         parsed_args: argparse.Namespace,
@@ -94,8 +96,6 @@ Example::
 
     openstack gpu flavor explain gpu.h100 --project research \\
         --config /etc/nova/nova.conf"""
-
-    reads_snapshots = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

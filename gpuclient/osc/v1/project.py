@@ -386,6 +386,8 @@ Example::
 
     openstack gpu project show research"""
 
+    reads_snapshots = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
@@ -465,6 +467,7 @@ Example::
 
     openstack gpu project list --over-limit"""
 
+    reads_snapshots = True
     _document: bytes | None = None
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

@@ -30,7 +30,7 @@ with lazy_imports.deferred():
     from gpuclient.osc import columns
 
 #: Kinds of ``--for``.
-_KINDS = ('flavor', 'image', 'project', 'user')
+_KINDS = ('flavor', 'image', 'project', 'server', 'user')
 
 
 class _SnapshotCommand(command.ShowOne):
@@ -95,9 +95,9 @@ Example::
             default=[],
             help=(
                 'Also record what commands read of this flavor, image, '
-                'project or user: flavor=NAME for "openstack gpu flavor '
-                'explain" of a flavor that requests no devices, image=NAME '
-                'for its --image (repeat option for several)'
+                'project, server or user, such as server=NAME for "openstack '
+                'gpu server explain" of a server that has a host (repeat '
+                'option for several)'
             ),
         )
         return parser
@@ -133,6 +133,7 @@ def _subjects(texts: list[str]) -> snapshot_reads.Subjects:
         flavors=tuple(names['flavor']),
         images=tuple(names['image']),
         projects=tuple(names['project']),
+        servers=tuple(names['server']),
         users=tuple(names['user']),
     )
 

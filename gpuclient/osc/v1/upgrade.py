@@ -69,6 +69,7 @@ Example::
     openstack gpu upgrade check /etc/nova --cloud --to 2026.2"""
 
     use_of_cloud = command.CloudUse.OPTIONAL
+    reads_snapshots = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -109,6 +110,8 @@ Example::
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         end = release_model.parse(parsed_args.to_release)
+        # A snapshot is one of a cloud.
+        parsed_args.cloud |= parsed_args.snapshot is not None
         tree = self._read_tree(parsed_args)
         connected = self._connect(parsed_args)
         start = self._start(parsed_args, end, connected)

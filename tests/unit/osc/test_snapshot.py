@@ -43,8 +43,10 @@ from gpuclient.osc.v1 import flavor
 from gpuclient.osc.v1 import metrics
 from gpuclient.osc.v1 import placement
 from gpuclient.osc.v1 import placement_check
+from gpuclient.osc.v1 import project
 from gpuclient.osc.v1 import server
 from gpuclient.osc.v1 import snapshot
+from gpuclient.osc.v1 import upgrade
 
 from tests.hostile import answers
 
@@ -66,6 +68,10 @@ COMMANDS: tuple[tuple[type[command.Command], tuple[str, ...]], ...] = (
     (explain.ExplainFlavor, ('gpu.1', '--host', 'gpu-1')),
     (explain.ExplainFlavor, ('gpu.1', '--project', 'research')),
     (explain.ExplainFlavor, ('other',)),
+    (explain.ExplainServer, ('other',)),
+    (project.ListProject, ('--long',)),
+    (project.ShowProject, ('p1',)),
+    (upgrade.CheckUpgrade, ('--cloud', '--from', '2025.1', '--to', '2026.1')),
     (flavor.ListFlavor, ('--long', '--all')),
     (flavor.ShowFlavor, ('gpu.1',)),
     (metrics.ShowMetrics, ()),
@@ -161,7 +167,7 @@ class SnapshotTestCase(testtools.TestCase):
                 app.client_manager = unittest.mock.Mock(gpu=cloud)
                 for name, replacement in (
                     ('authenticate', lambda self: None),
-                    ('optional_connection', lambda *_: (cloud, '')),
+                    ('optional_connection', lambda *_, **_kw: (cloud, '')),
                 ):
                     stack.enter_context(
                         unittest.mock.patch.object(kind, name, replacement)
@@ -251,9 +257,8 @@ class TestReplay(SnapshotTestCase):
         self.assertEqual((1, ''), (shown.status, shown.stdout))
         self.assertEqual(
             f'Snapshot {self.path} has no answer to "identity GET '
-            '/users/mia". Names of users are not recorded: use the ID, or '
-            'record the name with "openstack gpu snapshot save --for '
-            'user=NAME"',
+            '/users/mia". It is recorded with "openstack gpu snapshot save '
+            '--for user=NAME"',
             shown.stderr.splitlines()[-1],
         )
         shown = self.run_command(
