@@ -41,6 +41,9 @@ class UnifiedLimits:
     elsewhere: frozenset[str] = frozenset()
     #: Why Nova does not use any limit; empty if it may.
     unused: str = ''
+    #: The only project whose own limits Keystone may have shown; None if it
+    #: showed those of all.
+    only_of: str | None = None
 
     @property
     def are_in_use(self) -> bool:
@@ -52,8 +55,16 @@ class UnifiedLimits:
         return self.registered.get(limit_name(resource_class))
 
     def of(self, project_id: str, resource_class: str) -> int | None:
-        """Return the limit of a project; None if the class has none."""
+        """Return the limit of a project.
+
+        :returns: None if the class has none, or Keystone may not have shown
+            that of the project.
+        """
         name = limit_name(resource_class)
         if name not in self.registered:
             return None
-        return self.by_project.get((project_id, name), self.registered[name])
+        if (project_id, name) in self.by_project:
+            return self.by_project[project_id, name]
+        if self.only_of not in (None, project_id):
+            return None
+        return self.registered[name]

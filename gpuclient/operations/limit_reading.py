@@ -12,6 +12,7 @@
 
 """Read the unified limits that Nova compares requests with."""
 
+from keystoneauth1 import identity
 from openstack import connection
 
 from gpuclient.cloud import unified_limits
@@ -45,6 +46,10 @@ def read(cloud: connection.Connection) -> limits_model.UnifiedLimits:
     unused = _UNUSED.get(facts.driver, '')
     # Without registered limits there are none of projects.
     limits = unified_limits.list_limits(cloud) if own and not unused else ()
+    only_of = None
+    if own and not unused:
+        shown = {limit.project_id for limit in limits}
+        only_of = _only_project(cloud, shown)
     return limits_model.UnifiedLimits(
         own,
         {
@@ -56,4 +61,26 @@ def read(cloud: connection.Connection) -> limits_model.UnifiedLimits:
             limit.name for limit in facts.registered if limit.name not in own
         ),
         unused,
+        only_of,
     )
+
+
+def _only_project(
+    cloud: connection.Connection, shown: set[str]
+) -> str | None:
+    """Return the only project whose limits are shown; None if all are.
+
+    Before 2026.1, Keystone shows limits of other projects to tokens for the
+    system only, also if the user is an administrator of a project
+    (``keystone/api/limits.py:LimitsResource.get``).
+
+    :param shown: The projects of the limits.
+    """
+    auth = cloud.session.auth
+    if not isinstance(auth, identity.BaseIdentityPlugin):
+        return None
+    access = auth.get_access(cloud.session)
+    own: str | None = access.project_id
+    if access.system_scoped or shown - {own}:
+        return None
+    return own

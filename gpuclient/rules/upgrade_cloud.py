@@ -262,15 +262,30 @@ def _over_limit(
     for (project_id, name), used in sorted(_usage(state).items()):
         resource = limits_model.limit_name(name)
         limit = limits.of(project_id, name)
-        if limit is not None and 0 <= limit < used:
+        is_known = limit is not None
+        if limit is None:
+            limit = limits.default_of(name)
+        if limit is None or not 0 <= limit < used:
+            continue
+        uses = (
+            f'Project {state.project_name(project_id)!r} uses {used} of '
+            f'{resource}, and '
+        )
+        follows = (
+            f'Nova {after.number} counts devices of aliases: the project can '
+            f'create no more servers with them (HTTP 403). Before the '
+            f'upgrade, raise its limit to {used} or more, with "openstack '
+            f'limit create" or "openstack limit set"'
+        )
+        if is_known:
+            yield True, f'{uses}its limit is {limit}. {follows}'
+        else:
             yield (
-                True,
-                f'Project {state.project_name(project_id)!r} uses {used} of '
-                f'{resource}, and its limit is {limit}. Nova {after.number} '
-                f'counts devices of aliases: the project can create no more '
-                f'servers with them (HTTP 403). Before the upgrade, raise its '
-                f'limit to {used} or more, with "openstack limit create" or '
-                f'"openstack limit set"',
+                False,
+                f'{uses}the default limit is {limit}; whether the project has '
+                f'one of its own is not known, as Keystone before 2026.1 '
+                f'shows it to tokens for the system only (OS_SYSTEM_SCOPE='
+                f'all). If it has none: {follows}',
             )
 
 
@@ -318,10 +333,21 @@ def _without_limit(
                 names == refused,
                 f'Nova {after.number} counts devices of aliases, and these '
                 f'have no registered limit: '
-                f'{cloud_check.listed(sorted(names), 20)}: '
-                f'{follows}. For each, "openstack registered limit create '
-                f'--service nova --default-limit 0 <name>"',
+                f'{cloud_check.listed(sorted(names), 20)}'
+                f'{_elsewhere(names & limits.elsewhere)}: {follows}. For '
+                f'each, "openstack registered limit create --service nova '
+                f'--region <region> --default-limit 0 <name>"',
             )
+
+
+def _elsewhere(names: set[str]) -> str:
+    """Return that limits exist which Nova does not read."""
+    if not names:
+        return ''
+    return (
+        f' ({cloud_check.listed(sorted(names), 20)} only for no region, or '
+        f'for another region or service, which Nova does not read)'
+    )
 
 
 # -- Placement ---------------------------------------------------------------

@@ -297,6 +297,31 @@ class TestLimits(UpgradeTestCase):
     def test_within_limit(self, of_project: list[int], default: int) -> None:
         self.assertEqual([], self.over(*of_project, default=default))
 
+    def test_limits_of_one_project(self) -> None:
+        """Whether the project has a limit of its own is not known."""
+        for only_of, expected in (('p1', 'breaks'), ('p2', 'check')):
+            ((effect, _release, _code, message),) = self.effects(
+                '2026.1',
+                '2026.2',
+                tree(*UNIFIED),
+                devices=(USED,),
+                limits=limits.UnifiedLimits({RESOURCE: 0}, only_of=only_of),
+            )
+            self.assertEqual(expected, effect)
+            self.assertEqual(
+                expected == 'check', 'OS_SYSTEM_SCOPE=all' in message
+            )
+
+    def test_limit_of_no_region(self) -> None:
+        ((effect, _release, _code, message),) = self.effects(
+            '2026.1',
+            '2026.2',
+            tree(*UNIFIED),
+            limits=limits.UnifiedLimits(elsewhere=frozenset({RESOURCE})),
+        )
+        self.assertEqual('check', effect)
+        self.assertIn('which Nova does not read', message)
+
     def test_unknown_driver(self) -> None:
         ((effect, _release, _code, message),) = self.over(0, known=EMPTY)
         self.assertEqual('check', effect)
