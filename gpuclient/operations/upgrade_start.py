@@ -77,14 +77,15 @@ def choose(
         (
             statement
             for statement in statements
-            if statement.release.number
+            if not statement.implied_by
+            and statement.release.number
             not in (start.release.number, end.number)
         ),
         None,
     )
     if other is not None:
         warnings.append(
-            f'{other.place} names release {other.release}, but '
+            f'{other.place} names release {_name(other)}, but '
             f'{start.source} is {start.release}: {start.source} is in effect'
         )
     return dataclasses.replace(
@@ -107,21 +108,35 @@ def choose_with_cloud(
     )
 
 
+def _name(statement: release_statements.Statement) -> str:
+    return (
+        statement.unknown.name if statement.unknown else str(statement.release)
+    )
+
+
 def _of_files(
     statements: tuple[release_statements.Statement, ...],
 ) -> Start:
+    named = [item for item in statements if not item.implied_by]
     if not statements:
         raise exceptions.InvalidValue(
             'Neither the files nor a cloud names the release before the '
             'upgrade: pass --from, or --cloud with the cloud of --os-cloud'
         )
-    first = statements[0]
-    for other in statements:
+    first, *others = named or statements
+    if first.unknown is not None:
+        raise exceptions.InvalidValue(
+            f'{first.place} names {first.unknown.name}, which is '
+            f'{first.unknown.reason}: pass --from'
+        )
+    for other in others:
         if other.release != first.release:
             raise exceptions.InvalidValue(
                 f'{first.place} names release {first.release}, and '
-                f'{other.place} {other.release}: pass --from'
+                f'{other.place} {_name(other)}: pass --from'
             )
+    if first.implied_by:
+        return Start(first.release, f'{first.place} ({first.implied_by})')
     return Start(first.release, str(first.place))
 
 
@@ -139,7 +154,8 @@ def _of_cloud(
     fitting = [
         statement
         for statement in statements
-        if statement.release.number in _numbers(of_cloud)
+        if statement.unknown is None
+        and statement.release.number in _numbers(of_cloud)
     ]
     if fitting:
         chosen = min(fitting, key=lambda statement: statement.release)

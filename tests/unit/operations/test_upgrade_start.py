@@ -122,6 +122,30 @@ class TestStart(testtools.TestCase):
             )
             self.assertIn(message, str(error))
 
+    def test_implied(self) -> None:
+        """A file of a tool with one release contradicts nothing."""
+        pathlib.Path('values.yaml').write_text(
+            'nova:\n  customServiceConfig: ""\n'
+        )
+        self.assertEqual((), self.choose('2024.1').warnings)
+        self.assertEqual('rhoso-18', self.choose().release.product)
+        self.assertIn('a file of RHOSO', self.choose().source)
+        of_cloud = self.choose(microversion='2.95')
+        self.assertEqual('rhoso-18', of_cloud.release.product)
+        self.assertEqual(
+            '2026.1', self.choose(microversion='2.103').release.series
+        )
+
+    def test_release_before_the_known_ones(self) -> None:
+        error = self.assertRaises(
+            exceptions.InvalidValue, self.choose, of_file='wallaby'
+        )
+        self.assertIn(
+            'globals.yml:1 names wallaby (Nova 23), which', str(error)
+        )
+        (warning,) = self.choose('2024.1', 'wallaby').warnings
+        self.assertIn('names release wallaby (Nova 23), but --from', warning)
+
     def test_files_differ(self) -> None:
         pathlib.Path('other.yml').write_text('openstack_release: "2025.1"\n')
         error = self.assertRaises(
