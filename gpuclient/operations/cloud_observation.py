@@ -51,7 +51,7 @@ class _Observation:
         """Return a part; None if the cloud does not return it."""
         try:
             return function()
-        except exceptions.CloudError as exc:
+        except exceptions.GPUError as exc:
             self.failures.append(partial_result.Failure(source, str(exc)))
             return None
 

@@ -65,9 +65,7 @@ def read(cloud: connection.Connection) -> limits_model.UnifiedLimits:
     )
 
 
-def _only_project(
-    cloud: connection.Connection, shown: set[str]
-) -> str | None:
+def _only_project(cloud: connection.Connection, shown: set[str]) -> str | None:
     """Return the only project whose limits are shown; None if all are.
 
     Before 2026.1, Keystone shows limits of other projects to tokens for the

@@ -227,7 +227,7 @@ def _limits(
 
     ``nova/limit/placement.py:enforce_num_instances_and_resources``
     """
-    if state.limits is None or state.hosts is None:
+    if state.limits is None or state.limits.unused or state.hosts is None:
         return
     use = upgrade.UseOfLimits.of(tree)
     if use.is_off or not (use.is_on or state.limits.are_in_use):

@@ -312,6 +312,18 @@ class TestLimits(UpgradeTestCase):
                 expected == 'check', 'OS_SYSTEM_SCOPE=all' in message
             )
 
+    def test_legacy_driver_runs(self) -> None:
+        self.assertEqual(
+            [],
+            self.effects(
+                '2026.1',
+                '2026.2',
+                tree(*UNIFIED),
+                devices=(USED,),
+                limits=limits.UnifiedLimits({RESOURCE: 0}, unused='legacy'),
+            ),
+        )
+
     def test_limit_of_no_region(self) -> None:
         ((effect, _release, _code, message),) = self.effects(
             '2026.1',
