@@ -143,12 +143,12 @@ CLOUD_CHECKS: tuple[cloud_check.Check, ...] = (
         _flavors,
     ),
     cloud_check.Check(
-        'limits', cloud_limits.check, ('limits', 'flavors', 'aliases')
-    ),
-    cloud_check.Check(
         'limit usage',
         cloud_limits.check_usage,
         ('limits', 'servers', 'aliases'),
+    ),
+    cloud_check.Check(
+        'limits', cloud_limits.check, ('limits', 'flavors', 'aliases')
     ),
 )
 _CYBORG = cloud_check.Check(

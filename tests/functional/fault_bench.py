@@ -534,6 +534,23 @@ class Bench:
         )
         self.later(identity.delete_registered_limit, limit)
 
+    def device_classes(self) -> list[str]:
+        """Return the resource classes of PCI devices."""
+        return [
+            record['name']
+            for record in self.placement('GET', '/resource_classes')[
+                'resource_classes'
+            ]
+            if record['name'].startswith('CUSTOM_PCI_')
+        ]
+
+    def use_unified_limits(self) -> None:
+        """Let nova-api compare requests with unified limits."""
+        self.add(
+            'nova-api-1',
+            '[quota]\ndriver = nova.quota.UnifiedLimitsDriver\n',
+        )
+
     def resize(self, server: typing.Any, flavor: typing.Any) -> None:
         """Resize a server, and confirm it."""
         compute = self.cloud.compute
@@ -605,7 +622,7 @@ def _judge(
 
 def _title(row: dict[str, typing.Any]) -> str:
     object_ = row.get('Object') or row.get('Host') or row.get('File') or ''
-    message = str(row.get('Message') or row.get('Evidence') or '')
+    message = str(row.get('Message') or row.get('Problem') or '')
     return f'{row["Code"]} {object_}: {message}'
 
 

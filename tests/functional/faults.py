@@ -471,12 +471,19 @@ def _deleted_consumer(bench: Bench) -> Observed:
 @fault('placement', 'a server holds more devices than its flavor requests')
 def _surplus(bench: Bench) -> Observed:
     flavor = bench.flavor()
-    server = bench.booted(flavor)
-    bench.hold(server, bench.providers(r'pf-\d_.*'), A100)
-    symptom = bench.failed(flavor)
-    return Observed(
-        symptom, ('gpu', 'placement', 'check'), 'GPU612', ('GPU611',)
-    )
+    server = bench.booted(flavor, host='pf-1')
+    bench.hold(server, bench.providers(r'pf-1_.*'), A100)
+    symptom = bench.failed(flavor, host='pf-1')
+    return Observed(symptom, CHECK, 'GPU612 pf-1')
+
+
+@fault('placement', 'a server holds a device of another host')
+def _wrong_host(bench: Bench) -> Observed:
+    flavor = bench.flavor()
+    server = bench.booted(flavor, host='pf-1')
+    bench.hold(server, bench.providers(r'pf-2_.*'), A100)
+    symptom = bench.failed(flavor, host='pf-2')
+    return Observed(symptom, ('gpu', 'placement', 'check'), 'GPU611 pf-2')
 
 
 @fault('placement', 'a server has lost its allocations')
@@ -539,17 +546,15 @@ def _host(bench: Bench) -> Observed:
 
 @fault('project', 'a resize has passed the limit')
 def _resize_hole(bench: Bench) -> Observed:
-    bench.limit(f'class:{A100}', 1)
+    for name in bench.device_classes():
+        bench.limit(f'class:{name}', 1)
     bench.limit('servers', 10)
-    bench.add(
-        'nova-api-1',
-        '[quota]\ndriver = nova.quota.UnifiedLimitsDriver\n',
-    )
+    bench.use_unified_limits()
     plain, large = bench.flavor(None), bench.flavor('a100:2')
     server = bench.booted(plain)
     bench.resize(server, large)
     symptom = bench.refused(bench.flavor(), 403)
-    return Observed(symptom, with_config(bench), 'GPU677 admin', ('GPU675',))
+    return Observed(symptom, with_config(bench), 'GPU677 admin')
 
 
 # Moves.
@@ -565,7 +570,7 @@ def _compute_alias(bench: Bench) -> Observed:
         )
     server = bench.booted(bench.flavor(None))
     symptom = bench.resize_fails(server, bench.flavor())
-    return Observed(symptom, with_config(bench), 'GPU30', ('GPU306',))
+    return Observed(symptom, with_config(bench), 'GPU306 pf-1')
 
 
 # Device types.

@@ -55,16 +55,43 @@ class TestFaults(base.CommonCloudTestCase):
         self.assertTrue(verdict.right, verdict)
         self.assertEqual((), verdict.false, verdict)
 
-    def healthy(self, *arguments: str) -> None:
-        rows = self.openstack('gpu', 'check', '-f', 'json', *arguments)
-        self.assertEqual([], [row for row in rows if row['Code']])
+    def healthy(self) -> None:
+        etc = os.path.join(self.started.cloud['directory'], 'etc', 'nova')
+        for arguments in ((), ('--config', etc)):
+            rows = self.openstack('gpu', 'check', '-f', 'json', *arguments)
+            self.assertEqual([], [row for row in rows if row['Code']])
+        self.assertEqual(
+            [],
+            self.openstack('gpu', 'placement', 'check', '-f', 'json'),
+        )
+        for name in ('a100', 'v100', 'vf'):
+            answer = self.openstack(
+                *('gpu', 'flavor', 'explain', f'gpu.{name}'),
+                *('--config', etc, '-f', 'json'),
+            )
+            self.assertTrue(answer['fits'])
 
     def test_0_healthy(self) -> None:
-        etc = os.path.join(self.started.cloud['directory'], 'etc', 'nova')
         self.healthy()
-        self.healthy('--config', etc)
 
-    test_9_healthy_again = test_0_healthy
+    def test_2_healthy_with_servers(self) -> None:
+        with fault_bench.Bench(self) as bench:
+            for name in ('a100:2', 'v100:1', 'vf:3'):
+                bench.booted(bench.flavor(name))
+            self.healthy()
+
+    def test_2_healthy_with_limits(self) -> None:
+        with fault_bench.Bench(self) as bench:
+            for resource_class in bench.device_classes():
+                bench.limit(f'class:{resource_class}', 1)
+            bench.limit('servers', 10)
+            bench.use_unified_limits()
+            # Limits make a public flavor safe.
+            bench.booted(bench.flavor(public=True))
+            self.healthy()
+
+    def test_3_healthy_again(self) -> None:
+        self.healthy()
 
 
 def _add(number: int, fault: fault_bench.Fault) -> None:

@@ -50,7 +50,7 @@ class TestRun(testtools.TestCase):
             [row for row in rows if row.code],
         )
         self.assertEqual(
-            ['limits', 'limit usage'],
+            ['limit usage', 'limits'],
             [
                 row.check
                 for row in rows
