@@ -35,7 +35,10 @@ _FIELDS: dict[str, schema.Shape] = {
 PROPERTY = re.compile(
     'hw_.*|img_.*|os_.*|trait:.*|architecture|hypervisor_type|vm_mode'
 )
-_IMAGE = schema.Open(_FIELDS, PROPERTY, schema.Optional(str))
+# A field of the image, os_hidden, is a boolean.
+_IMAGE = schema.Open(
+    _FIELDS, PROPERTY, schema.Optional(schema.OneOf((str, bool)))
+)
 
 
 def find_image(

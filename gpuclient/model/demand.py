@@ -205,10 +205,25 @@ def demand(
     validated = boot_validation.validate(flavor, release)
     if validated.refusal is not None:
         return Demand({}, (), refusal=str(validated.refusal))
+    wanted = _demand(flavor, aliases, validated, release)
+    if image is None:
+        return wanted
     return dataclasses.replace(
-        _demand(flavor, aliases, validated, release),
-        of_image=frozenset() if image is None else image.traits,
+        wanted,
+        of_image=image.traits,
+        at_most=(*wanted.at_most, *_doubts_of_image(image)),
     )
+
+
+def _doubts_of_image(
+    image: image_model.Image,
+) -> collections.abc.Iterator[str]:
+    """Yield what ``nova/scheduler/filters/image_props_filter.py`` matches."""
+    for key in image.filtered:
+        yield (
+            f'ImagePropertiesFilter excludes hosts that do not support '
+            f'{key} = {image.properties[key]} of the image'
+        )
 
 
 def _demand(

@@ -630,7 +630,17 @@ def _judge_explanation(
     observed: Observed, answer: dict[str, typing.Any]
 ) -> tuple[str, bool, tuple[str, ...]]:
     cause = str(answer['cause'])
-    right = bool(re.search(observed.expected, cause)) and not answer['fits']
+    if answer['fits']:
+        # Placement returns hosts: only what it cannot see is a cause.
+        causes = [
+            f'{record["code"]} {record["proved"] or record["suspected"]}'
+            for record in answer['unseen']
+        ] or ['none']
+        false = tuple(
+            text for text in causes[1:] if not text.startswith(observed.beside)
+        )
+        return causes[0], bool(re.search(observed.expected, causes[0])), false
+    right = bool(re.search(observed.expected, cause))
     true = '|'.join((observed.expected, *observed.beside))
     false = tuple(
         title

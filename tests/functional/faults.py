@@ -227,7 +227,7 @@ def _image_architecture(bench: Bench) -> Observed:
     return Observed(
         symptom,
         explain(bench, flavor, '--image', image.id),
-        's390x|architecture',
+        'GPU646 .*hw_architecture = s390x',
     )
 
 
