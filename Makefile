@@ -24,6 +24,7 @@ help:
 	@echo 'make test-capacity   300 random flavors, forecast and booted'
 	@echo 'make test-faults     faults of a cloud, planted and named; prints a table'
 	@echo 'make test-projects   a file of 300 projects: requests, time, killed 50 times'
+	@echo 'make test-explain    300 random requests, explained and booted on every host'
 	@echo 'make fuzz            a million random documents for the readers'
 	@echo 'make test-differential  verdicts held against those of Nova, of a random seed'
 	@echo 'make test-releases      the same of each release of Nova, by that Nova'
@@ -90,6 +91,9 @@ test-faults: $(READY)
 .PHONY: test-projects
 test-projects: $(READY)
 	$(BIN)/python -m tests.functional.many_projects $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT))
+.PHONY: test-explain
+test-explain: $(READY)
+	$(BIN)/python -m tests.functional.random_explain --count 300 $(if $(SEED),--seed $(SEED))
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz --count 1000000

@@ -36,6 +36,8 @@ class SchedulerOptions:
     max_placement_results: int | None = None
     #: ``[filter_scheduler]enabled_filters``
     filters: frozenset[str] | None = None
+    #: Whether a file sets them; otherwise they are Nova's default.
+    sets_filters: bool = False
 
     @property
     def isolates_tenants(self) -> bool | None:

@@ -159,9 +159,15 @@ def _of_options(
             yield UnseenCause(
                 'GPU642',
                 'PciPassthroughFilter is not in [filter_scheduler]'
-                'enabled_filters: hosts without a matching device are '
-                'chosen, and nova-compute refuses the server',
-                True,
+                'enabled_filters'
+                + (
+                    ''
+                    if options.sets_filters
+                    else ', which the files do not set'
+                )
+                + ': hosts without a matching device are chosen, and '
+                'nova-compute refuses the server',
+                options.sets_filters,
             )
     if options.pci_in_placement is False:
         yield UnseenCause(

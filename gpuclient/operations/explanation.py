@@ -44,6 +44,7 @@ from gpuclient.model import explanation
 from gpuclient.model import explanation_text
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import freeing
+from gpuclient.model import host as host_model
 from gpuclient.model import image as image_model
 from gpuclient.model import inventory
 from gpuclient.model import partial_result
@@ -134,8 +135,12 @@ def explain_flavor(
     name_or_id: str,
     request: Request,
     release: release_model.Release,
+    *,
+    hardware: tuple[host_model.Host, ...] = (),
 ) -> partial_result.PartialResult[Explanation]:
     """Explain why a new server of a flavor gets a host or not.
+
+    :param hardware: Hosts that were read already, besides those of bundles.
 
     :raises gpuclient.exceptions.GPUError: There is no such flavor, image,
         availability zone or host; the definition of an alias is not known; or
@@ -153,7 +158,7 @@ def explain_flavor(
         if request.image is None
         else glance.find_image(cloud, request.image)
     )
-    return Reader(cloud, request, release).explain(flavor, image)
+    return Reader(cloud, request, release, hardware).explain(flavor, image)
 
 
 class Reader:
@@ -164,7 +169,9 @@ class Reader:
         cloud: connection.Connection,
         request: Request,
         release: release_model.Release,
+        hardware: tuple[host_model.Host, ...] = (),
     ) -> None:
+        self._hardware = hardware
         self._cloud = cloud
         self._request = request
         self._release = release
@@ -173,8 +180,11 @@ class Reader:
     @functools.cached_property
     def evidence(self) -> evidence_reading.Evidence:
         """What files and bundles tell."""
-        return evidence_reading.read(
+        evidence = evidence_reading.read(
             self._request.files, self._request.bundles, self._release
+        )
+        return dataclasses.replace(
+            evidence, bundles=(*evidence.bundles, *self._hardware)
         )
 
     @functools.cached_property

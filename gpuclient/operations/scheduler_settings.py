@@ -47,6 +47,7 @@ def of_process(
             int(results) if results and results.isdigit() else None
         ),
         filters=_filters(process),
+        sets_filters=process.enabled_filters is not None,
     )
 
 

@@ -81,13 +81,14 @@ SPECS = strategies.lists(
 )
 
 
-def of_nova(
+def request_spec(
     flavor: flavor_model.Flavor,
-) -> tuple[typing.Any, ...]:
+    image_properties: dict[str, str] | None = None,
+) -> typing.Any:
+    """Return the request for a server as nova-scheduler has it."""
     from nova import context
     from nova import objects
     from nova.scheduler import request_filter
-    from nova.scheduler import utils
 
     objects.register_all()
     specs = flavor.extra_specs or {}
@@ -120,7 +121,7 @@ def of_nova(
             swap=flavor.swap,
             extra_specs=specs,
         ),
-        image=objects.ImageMeta(properties=objects.ImageMetaProps()),
+        image=image_meta(image_properties or {}),
         pci_requests=objects.InstancePCIRequests(requests=requests),
         is_bfv=False,
         requested_resources=[],
@@ -138,6 +139,29 @@ def of_nova(
     ):
         if hasattr(request_filter, name):
             getattr(request_filter, name)(None, spec)
+    return spec
+
+
+def image_meta(properties: dict[str, str]) -> typing.Any:
+    """Return an image as Nova reads it from Glance."""
+    from nova import objects
+
+    objects.register_all()
+    return objects.ImageMeta.from_dict(
+        {
+            'id': '8b5ff2d6-7d0f-4b7c-9a53-36e7a1b3a2f0',
+            'name': 'image',
+            'properties': properties,
+        }
+    )
+
+
+def of_nova(
+    flavor: flavor_model.Flavor,
+) -> tuple[typing.Any, ...]:
+    from nova.scheduler import utils
+
+    spec = request_spec(flavor)
     asked = utils.ResourceRequest.from_request_spec(spec)
     own = asked.get_request_group(None)
     groups = sorted(

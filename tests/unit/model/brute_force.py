@@ -1,0 +1,73 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Check explanations by evaluating every subset of the conditions."""
+
+import collections.abc
+import itertools
+
+from gpuclient.model import capacity
+from gpuclient.model import conflicts
+from gpuclient.model import explanation
+
+
+def find_faults(
+    result: explanation.Evaluation,
+) -> collections.abc.Iterator[str]:
+    """Yield what is wrong with counts and conflicts."""
+    total = len(result.facts.hosts)
+    for row in result.rows:
+        removed = sum(map(len, row.removed.values()))
+        if total != row.left + removed:
+            yield f'{row.condition.name}: {row.left} + {removed} of {total}'
+        total = row.left
+    if total != len(result.fitting):
+        yield f'{total} hosts are left, and {len(result.fitting)} fit'
+    numbers = range(len(result.conditions))
+    everything = (
+        frozenset(together)
+        for size in range(len(result.conditions) + 1)
+        for together in itertools.combinations(numbers, size)
+    )
+    expected = conflicts.minimal(
+        together
+        for together in everything
+        if len(together) <= conflicts.LARGEST + 1
+        and not meets(result, together)
+    )
+    small = {
+        together for together in expected if len(together) <= conflicts.LARGEST
+    }
+    if small != set(result.conflict_sets.sets):
+        yield f'conflicts {result.conflict_sets.sets}, not {small}'
+
+
+def meets(
+    result: explanation.Evaluation, together: collections.abc.Set[int]
+) -> bool:
+    """Return whether some host meets conditions, without the sets."""
+    conditions = [result.conditions[number] for number in together]
+    for host in result.facts.hosts:
+        if any(host.node.uuid in condition.lacks for condition in conditions):
+            continue
+        part = explanation.merge_parts(
+            condition.part
+            for condition in conditions
+            if condition.part is not None
+        )
+        if (
+            host.node.resources is None
+            or not (part.resources or part.devices)
+            or capacity.fit(host, part, whole=False).count
+        ):
+            return True
+    return False
