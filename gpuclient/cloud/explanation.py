@@ -46,10 +46,10 @@ _CANDIDATES: schema.Shape = {
 def read_facts(
     cloud: connection.Connection,
     hosts: cloud_capacity.CloudHosts,
-    wanted: demand_model.Demand,
+    wanted: collections.abc.Sequence[demand_model.Demand],
     release: release_model.Release,
 ) -> partial_result.PartialResult[explanation.Facts]:
-    """Return what is known of all compute nodes for a request."""
+    """Return what is known of all compute nodes for some requests."""
     return _FactsRead(cloud, hosts, wanted).read(release)
 
 
@@ -58,7 +58,7 @@ class _FactsRead:
         self,
         cloud: connection.Connection,
         hosts: cloud_capacity.CloudHosts,
-        wanted: demand_model.Demand,
+        wanted: collections.abc.Sequence[demand_model.Demand],
     ) -> None:
         self._cloud = cloud
         self._hosts = hosts
@@ -74,14 +74,21 @@ class _FactsRead:
     ) -> partial_result.PartialResult[explanation.Facts]:
         self._lists.reader.each(self._read_class, self._amounts())
         self._read_device_classes()
-        traits = sorted(self._wanted.required | self._wanted.forbidden)
+        traits = sorted(
+            frozenset[str]().union(
+                *(
+                    wanted.required | wanted.forbidden
+                    for wanted in self._wanted
+                )
+            )
+        )
         if release.has(nova_changes.OWNER_NOVA):
             traits.append(_OWNER)
         self._lists.reader.each(self._read_trait, traits[-_TRAITS:])
         checked = cloud_capacity.check_units(
             self._cloud,
             self._hosts.with_devices,
-            (self._wanted,),
+            self._wanted,
             self._lists,
         )
         owner_required = self._owner_required()
@@ -99,9 +106,11 @@ class _FactsRead:
         )
 
     def _amounts(self) -> list[tuple[str, int]]:
-        amounts = dict.fromkeys(self._wanted.resources.items())
-        if self._wanted.vcpus_in_place_of_pcpus:
-            amounts['VCPU', self._wanted.vcpus_in_place_of_pcpus] = None
+        amounts: dict[tuple[str, int], None] = {}
+        for wanted in self._wanted:
+            amounts.update(dict.fromkeys(wanted.resources.items()))
+            if wanted.vcpus_in_place_of_pcpus:
+                amounts['VCPU', wanted.vcpus_in_place_of_pcpus] = None
         return list(amounts)
 
     def _read_class(self, wanted: tuple[str, int]) -> None:
@@ -124,7 +133,8 @@ class _FactsRead:
         }
         names = {
             name
-            for request in self._wanted.devices
+            for wanted in self._wanted
+            for request in wanted.devices
             for name in request.resources
         } - known
         self._lists.reader.each(

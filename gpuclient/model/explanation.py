@@ -739,7 +739,7 @@ class _Builder:
             yield self._condition(
                 'excluded',
                 Kind.HOST,
-                f'not {min(excluded.values())}',
+                f'another host than {", ".join(sorted(excluded))}',
                 lambda host: excluded.get(host.node.name, ''),
                 in_placement=False,
             )

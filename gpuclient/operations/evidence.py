@@ -13,6 +13,7 @@
 """What configuration files and host bundles tell of devices."""
 
 import collections.abc
+import contextlib
 import dataclasses
 import functools
 
@@ -20,11 +21,13 @@ from gpuclient.documents import services
 from gpuclient.documents import tree
 from gpuclient import exceptions
 from gpuclient.host import bundle as host_bundle
+from gpuclient.model import alias as alias_model
 from gpuclient.model import capacity
 from gpuclient.model import configuration
 from gpuclient.model import deployment
 from gpuclient.model import device_spec
 from gpuclient.model import host as host_model
+from gpuclient.model import oslo_values
 from gpuclient.model import passthrough_filter
 from gpuclient.model import release as release_model
 from gpuclient.model import scheduler_options
@@ -47,6 +50,47 @@ class Evidence:
             if scheduler_rules.is_scheduler(process):
                 return scheduler_settings.of_process(process)
         return scheduler_options.SchedulerOptions()
+
+    @property
+    def resizes_on_the_host(self) -> bool | None:
+        """``[DEFAULT]allow_resize_to_same_host``; None where not known."""
+        for process in self.processes.of_kind(configuration.API):
+            if process.is_control_plane and scheduler_rules.is_scheduler(
+                dataclasses.replace(
+                    process,
+                    readers=(*process.readers, configuration.SCHEDULER),
+                )
+            ):
+                setting = process.last('DEFAULT', 'allow_resize_to_same_host')
+                if setting is None:
+                    return False
+                return oslo_values.boolean_or_none(setting.text)
+        return None
+
+    def without_alias(
+        self,
+        hosts: collections.abc.Iterable[capacity.HostCapacity],
+        names: collections.abc.Iterable[str],
+    ) -> dict[str, str]:
+        """Return the aliases that nova-compute of hosts does not define.
+
+        By the id of the host; without hosts whose configuration is not known.
+        """
+        missing = {}
+        for host in hosts:
+            compute = self._compute(host)
+            if compute is None or any(
+                not setting.is_known for setting in compute.aliases
+            ):
+                continue
+            defined = set()
+            for setting in compute.aliases:
+                with contextlib.suppress(exceptions.InvalidAlias):
+                    defined.add(alias_model.parse(setting.text).name)
+            for name in names:
+                if name not in defined:
+                    missing[host.node.uuid] = name
+        return missing
 
     def facts(
         self, hosts: collections.abc.Iterable[capacity.HostCapacity]
@@ -73,7 +117,14 @@ class Evidence:
     def _specs(
         self, host: capacity.HostCapacity
     ) -> tuple[device_spec.DeviceSpec, ...] | None:
-        """Return the device specs of a host; None where not known.
+        """Return the device specs of a host; None where not known."""
+        compute = self._compute(host)
+        return None if compute is None else _parsed(compute, self.release)
+
+    def _compute(
+        self, host: capacity.HostCapacity
+    ) -> deployment.Process | None:
+        """Return the nova-compute of a host.
 
         Configuration that does not name its host may be that of another.
         """
@@ -81,7 +132,7 @@ class Evidence:
             setting = compute.last('DEFAULT', 'host')
             named = setting.text if setting is not None else compute.host
             if named in _names(host) and compute.device_specs:
-                return _parsed(compute, self.release)
+                return compute
         return None
 
 

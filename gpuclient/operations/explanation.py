@@ -175,7 +175,8 @@ class Reader:
         self._cloud = cloud
         self._request = request
         self._release = release
-        self._failures: list[partial_result.Failure] = []
+        self._zones: dict[str, str | None] = {}
+        self.failures: list[partial_result.Failure] = []
 
     @functools.cached_property
     def evidence(self) -> evidence_reading.Evidence:
@@ -215,7 +216,7 @@ class Reader:
                 set(flavor.aliases or {}) - set(known),
                 self.hosts.with_devices,
                 None,
-                self._failures,
+                self.failures,
             )
         )
         return {**self._inferred, **self.defined}
@@ -227,20 +228,62 @@ class Reader:
 
         :param excluded: Hypervisor hostnames, and why each is excluded.
         """
-        zone = self._request.zone
-        if zone is not None:
-            zone = cloud_capacity.restricting_zone(self._cloud, zone)
-        return explanation.Restrictions(
-            self._request.project_id,
-            zone,
-            self._host(self.hosts),
-            excluded or {},
+        return self.restrictions_of(
+            self._request.project_id, self._request.zone, excluded or {}
         )
 
-    def facts(
-        self, flavor: flavor_model.Flavor, wanted: demand_model.Demand
+    def restrictions_of(
+        self,
+        project_id: str | None,
+        zone: str | None,
+        excluded: dict[str, str],
+    ) -> explanation.Restrictions:
+        """Return where a server of a project and zone may go.
+
+        :raises gpuclient.exceptions.NotFound: There is no such zone, or no
+            host of that name.
+        """
+        name = self._request.host
+        if name is not None:
+            self.find_host(name)
+        return explanation.Restrictions(
+            project_id,
+            None if zone is None else self._restricting_zone(zone),
+            name,
+            excluded,
+        )
+
+    def _restricting_zone(self, zone: str) -> str | None:
+        if zone not in self._zones:
+            self._zones[zone] = cloud_capacity.restricting_zone(
+                self._cloud, zone
+            )
+        return self._zones[zone]
+
+    def find_host(self, name: str) -> capacity.HostCapacity:
+        """Return a host by its hypervisor hostname or compute service.
+
+        :raises gpuclient.exceptions.NotFound: There is no such host.
+        """
+        for host in (*self.hosts.with_devices, *self.hosts.others):
+            if name in (host.node.name, host.service_host):
+                return host
+        raise exceptions.NotFound(f'The cloud has no compute host {name!r}')
+
+    def known_aliases(
+        self, flavor: flavor_model.Flavor
+    ) -> capacity_report.Aliases:
+        """Return the aliases of a flavor that files define."""
+        return {
+            name: self.defined[name]
+            for name in flavor.aliases or {}
+            if name in self.defined
+        }
+
+    def read_facts(
+        self, wanted: tuple[demand_model.Demand, ...]
     ) -> explanation.Facts:
-        """Return what is known of all compute nodes for a request."""
+        """Return what is known of all compute nodes for some requests."""
         return dataclasses.replace(
             self._add(
                 cloud_explanation.read_facts(
@@ -248,28 +291,32 @@ class Reader:
                 )
             ),
             devices=self.evidence.facts(self.hosts.with_devices),
-            aliases={
-                name: self.defined[name]
-                for name in flavor.aliases or {}
-                if name in self.defined
-            },
         )
 
     def explain(
         self,
         flavor: flavor_model.Flavor,
         image: image_model.Image | None,
+        *,
+        excluded: dict[str, str] | None = None,
+        more: tuple[explanation.Condition, ...] = (),
     ) -> partial_result.PartialResult[Explanation]:
         """Explain a flavor with an image.
 
+        :param excluded: See :meth:`restrictions`.
+        :param more: Further conditions.
         :raises gpuclient.exceptions.GPUError: See :func:`explain_flavor`.
         """
         # Errors of the user's options, before anything else is read.
         options = self.evidence.options
-        restrictions = self.restrictions()
+        restrictions = self.restrictions(excluded)
         aliases = self.aliases(flavor)
-        wanted = self.demand(flavor, image, aliases)
-        facts = self.facts(flavor, wanted)
+        wanted = self.demand(
+            flavor, image, aliases, volume_backed=self._request.volume_backed
+        )
+        facts = dataclasses.replace(
+            self.read_facts((wanted,)), aliases=self.known_aliases(flavor)
+        )
 
         def evaluate(
             hosts: tuple[capacity.HostCapacity, ...],
@@ -279,6 +326,7 @@ class Reader:
                 dataclasses.replace(facts, hosts=hosts),
                 restrictions,
                 options,
+                more,
             )
 
         evaluation = evaluate(facts.hosts)
@@ -298,29 +346,20 @@ class Reader:
                     for name in sorted(inferred)
                 ),
             ),
-            tuple(self._failures),
+            tuple(self.failures),
         )
 
     def _add(self, answer: partial_result.PartialResult[T]) -> T:
-        self._failures += answer.failures
+        self.failures += answer.failures
         return answer.value
-
-    def _host(self, hosts: cloud_capacity.CloudHosts) -> str | None:
-        name = self._request.host
-        if name is not None and not any(
-            name in (host.node.name, host.service_host)
-            for host in (*hosts.with_devices, *hosts.others)
-        ):
-            raise exceptions.NotFound(
-                f'The cloud has no compute host {name!r}'
-            )
-        return name
 
     def demand(
         self,
         flavor: flavor_model.Flavor,
         image: image_model.Image | None,
         aliases: capacity_report.Aliases,
+        *,
+        volume_backed: bool,
     ) -> demand_model.Demand:
         """Return what Nova requests from Placement.
 
@@ -332,7 +371,7 @@ class Reader:
                 flavor,
                 aliases,
                 image=image,
-                volume_backed=self._request.volume_backed,
+                volume_backed=volume_backed,
                 release=self._release,
             )
         except exceptions.NotFound as exc:
@@ -399,7 +438,7 @@ class Reader:
                 )
             )
         except exceptions.CloudError as exc:
-            self._failures.append(
+            self.failures.append(
                 partial_result.Failure('servers of the hosts', str(exc))
             )
             return holders
@@ -502,7 +541,7 @@ class Reader:
                 None, 'the snapshot has no answer to this request'
             )
         except exceptions.CloudError as exc:
-            self._failures.append(
+            self.failures.append(
                 partial_result.Failure('candidates of Placement', str(exc))
             )
             return PlacementAnswer(None, str(exc))

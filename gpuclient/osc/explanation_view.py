@@ -72,7 +72,7 @@ def record(explained: operation.Explanation) -> Record:
         'suggestions': [
             _suggestion(suggestion) for suggestion in explained.suggestions
         ],
-        'unseen': [_cause(cause) for cause in explained.unseen],
+        'unseen': list(map(cause, explained.unseen)),
         'placement': {
             'agrees': explained.placement.agrees,
             'hosts': list(explained.placement.hosts),
@@ -111,7 +111,7 @@ def server_record(explained: server_explanation.ServerExplanation) -> Record:
         inner = record(explained.explanation)
     inner['cause'] = server_sentence(explained)
     inner['unseen'] = [
-        *map(_cause, explained.causes),
+        *map(cause, explained.causes),
         *(inner['unseen'] or ()),
     ]
     return {
@@ -175,7 +175,7 @@ def server_sentence(explained: server_explanation.ServerExplanation) -> str:
 
 def show_server(explained: server_explanation.ServerExplanation) -> str:
     """Return the explanation of a server as text."""
-    sections = [_wrapped(server_sentence(explained))]
+    sections = [wrapped(server_sentence(explained))]
     inner = explained.explanation
     labels = {} if inner is None else inner.evaluation.labels
     unseen_causes = explained.causes
@@ -187,16 +187,17 @@ def show_server(explained: server_explanation.ServerExplanation) -> str:
         sections += _ending(inner)
     last = next(iter(explained.history.actions), None)
     if last is not None and last.failed and not explained.is_explained:
-        sections.append(_wrapped(f'Its last action, {last.name}, failed.'))
+        sections.append(wrapped(f'Its last action, {last.name}, failed.'))
     return '\n\n'.join(sections) + '\n'
 
 
-def _cause(cause: unseen.UnseenCause) -> Record:
+def cause(found: unseen.UnseenCause) -> Record:
+    """Return a cause as an object."""
     return {
-        'code': cause.code,
-        'proved': cause.text if cause.proved else None,
-        'suspected': None if cause.proved else cause.text,
-        'hosts': list(cause.hosts),
+        'code': found.code,
+        'proved': found.text if found.proved else None,
+        'suspected': None if found.proved else found.text,
+        'hosts': list(found.hosts),
     }
 
 
@@ -226,10 +227,19 @@ def _names(
 
 def show(explained: operation.Explanation) -> str:
     """Return an explanation as text."""
+    return compose(explained.cause, explained, explained.unseen)
+
+
+def compose(
+    sentence: str,
+    explained: operation.Explanation,
+    causes: collections.abc.Sequence[unseen.UnseenCause],
+) -> str:
+    """Return an explanation as text, with another first sentence."""
     sections = [
-        _wrapped(explained.cause),
+        wrapped(sentence),
         *_sections(explained),
-        *_unseen(explained.unseen, explained.evaluation.labels),
+        *_unseen(causes, explained.evaluation.labels),
         *_ending(explained),
     ]
     return '\n\n'.join(sections) + '\n'
@@ -248,10 +258,11 @@ def _ending(
 ) -> collections.abc.Iterator[str]:
     yield _placement(explained.placement)
     if explained.notes:
-        yield '\n'.join(map(_wrapped, explained.notes))
+        yield '\n'.join(map(wrapped, explained.notes))
 
 
-def _wrapped(line: str, indent: str = '', further: str | None = None) -> str:
+def wrapped(line: str, indent: str = '', further: str | None = None) -> str:
+    """Return lines of 79 columns."""
     return '\n'.join(
         textwrap.wrap(
             text.escape(line),
@@ -328,7 +339,7 @@ def _conflicts(
     lines = ['Conditions that no host meets together:']
     for conflict in evaluation.conflicts[:_CONFLICTS]:
         lines.append(
-            _wrapped(
+            wrapped(
                 ' + '.join(
                     condition.name for condition in conflict.conditions
                 ),
@@ -346,9 +357,7 @@ def _conflicts(
                 else 'still no host'
             )
             lines.append(
-                _wrapped(
-                    f'without "{condition.name}": {fit}', '    ', '      '
-                )
+                wrapped(f'without "{condition.name}": {fit}', '    ', '      ')
             )
     more = len(evaluation.conflicts) - _CONFLICTS
     if more > 0:
@@ -374,7 +383,7 @@ def _suggestions(
             [
                 'What frees a host, any one of these, the cheapest first:',
                 *(
-                    _wrapped(suggestion.text, '* ', '  ')
+                    wrapped(suggestion.text, '* ', '  ')
                     for suggestion in changes
                 ),
             ]
@@ -406,11 +415,11 @@ def _unseen(
 
 def _placement(answer: operation.PlacementAnswer) -> str:
     if answer.agrees is None:
-        return _wrapped(f'Placement: {answer.note}.')
+        return wrapped(f'Placement: {answer.note}.')
     if not answer.agrees:
-        return _wrapped(f'Placement disagrees: {answer.note}.')
+        return wrapped(f'Placement disagrees: {answer.note}.')
     count = answer.candidates
-    return _wrapped(
+    return wrapped(
         f'Placement agrees: it returns {count} '
         f'candidate{"" if count == 1 else "s"} for this request'
         + (

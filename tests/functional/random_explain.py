@@ -62,6 +62,8 @@ _MODELS = (
     ('20b5', 'type-PF'),
 )
 _HOSTS = 4
+#: Requests of each group before the cloud is changed again.
+_TRIALS = 4
 _SECONDS = 300
 _GOLD = 'CUSTOM_GOLD'
 _FILTERS = (
@@ -158,7 +160,7 @@ def _random_hosts(rng: random.Random) -> list[list[_Host]]:
                 product,
                 device_type,
                 rng.choice((0, 1, 2, 2, 3, 4)),
-                rng.random() < 0.4,
+                rng.random() < 0.5,
                 rng.choice((2048, 4096, 8192)),
                 rng.choice((4, 8)),
                 rng.random() < 0.3,
@@ -202,7 +204,7 @@ class _Request:
 def _random_request(rng: random.Random, group: int) -> _Request:
     product = _MODELS[group][0].upper()
     specs = {}
-    for key in rng.sample(sorted(_SPECS), rng.choice((0, 0, 0, 1, 1, 2))):
+    for key in rng.sample(sorted(_SPECS), rng.choice((0, 0, 0, 0, 1, 1, 2))):
         specs[key.format(c=f'CUSTOM_PCI_10DE_{product}')] = rng.choice(
             _SPECS[key]
         )
@@ -210,17 +212,17 @@ def _random_request(rng: random.Random, group: int) -> _Request:
         ['a'] * 12 + ['b'] * 4 + ['a,b'] * 2 + ['wrong', 'migratable']
     ).split(',')
     specs['pci_passthrough:alias'] = ','.join(
-        f'g{group}_{name}:{rng.choice((1, 1, 1, 2, 2, 3))}' for name in names
+        f'g{group}_{name}:{rng.choice((1, 1, 1, 1, 2, 3))}' for name in names
     )
     return _Request(
         group,
-        rng.choice((1, 1, 2, 4, 6)),
-        rng.choice((256, 1024, 3000)),
+        rng.choice((1, 1, 2, 2, 4, 6)),
+        rng.choice((256, 512, 1024, 3000)),
         rng.choice((0, 1)),
         specs,
-        rng.choice(('blank', 'blank', 'blank', 'gold', 'pinned')),
+        rng.choice(('blank',) * 5 + ('gold', 'pinned')),
         rng.choice(('admin', 'demo')),
-        rng.choice((None, None, None, 'z1', 'nova')),
+        rng.choice((None,) * 5 + ('z1', 'z1', 'nova')),
     )
 
 
@@ -317,16 +319,24 @@ class _Run:
         self._reserve()
         self._set_traits()
         states = self._set_services()
+        tried = []
         try:
-            trials = [
-                self._explain(_random_request(self._rng, number))
-                for number in range(len(self._groups))
-            ]
-            self._boot_forced(trials)
-            self._boot_freely(trials)
+            for _number in range(_TRIALS):
+                tried += self._try()
         finally:
             self._clear()
             self._restore(states)
+        return tried
+
+    def _try(self) -> list[_Trial]:
+        """Explain a request of each group, and boot its servers."""
+        trials = [
+            self._explain(_random_request(self._rng, number))
+            for number in range(len(self._groups))
+        ]
+        self._boot_forced(trials)
+        self._boot_freely(trials)
+        self._clear(keep='ballast')
         for trial in trials:
             self._cloud.compute.delete_flavor(trial.flavor_id)
         return trials

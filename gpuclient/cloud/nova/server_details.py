@@ -19,6 +19,7 @@ import urllib.parse
 from openstack.compute.v2 import _proxy
 
 from gpuclient.cloud import glance
+from gpuclient.cloud.nova import pages
 from gpuclient.cloud.nova import servers as nova_servers
 from gpuclient.cloud.nova import version
 from gpuclient.cloud import request
@@ -145,6 +146,34 @@ def read(compute: _proxy.Proxy, server_id: str) -> ServerDetails:
             compute, (nova_servers.FLAVOR_EMBEDDED, *_VERSIONS)
         ),
     )['server']
+    return _details(record)
+
+
+def list_on(compute: _proxy.Proxy, host: str) -> tuple[ServerDetails, ...]:
+    """Return the servers of all projects on a host.
+
+    :param host: Hypervisor hostname.
+    :raises gpuclient.exceptions.CloudError: With the server's message.
+    """
+    pattern = ''.join(map(_literal, host))
+    return tuple(
+        _details(record)
+        for record in pages.read(
+            compute,
+            '/servers/detail',
+            'servers',
+            f'listing the servers on {host}',
+            _DETAILS,
+            microversion=version.highest(
+                compute, (nova_servers.FLAVOR_EMBEDDED, *_VERSIONS)
+            ),
+            all_tenants='True',
+            node=f'^{pattern}$',
+        )
+    )
+
+
+def _details(record: dict[str, typing.Any]) -> ServerDetails:
     # An empty string for a server that boots from a volume.
     image = _object(record.get('image')) or {}
     fault = record.get('fault')

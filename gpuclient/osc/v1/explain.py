@@ -21,11 +21,19 @@ from gpuclient.osc import command
 from gpuclient.osc import lazy_imports
 
 with lazy_imports.deferred():
+    from gpuclient import exceptions
+    from gpuclient.model import move
     from gpuclient.operations import explanation
+    from gpuclient.operations import move_forecast
     from gpuclient.osc import columns
     from gpuclient.osc import explanation_view
+    from gpuclient.osc import move_view
     from gpuclient.osc import options
     from gpuclient.operations import server_explanation
+
+
+if typing.TYPE_CHECKING:
+    from gpuclient.model import release as release_model
 
 
 class _ExplainCommand(command.ShowOne):
@@ -158,18 +166,48 @@ flavor, as it booted with it, its image, project and availability zone, as
 actions prove. A host or scheduler hint of the request that Nova does not show
 can be given as an option.
 
-For a server that has a host, shows where its devices are.
+For a server that has a host, shows where its devices are. With --move: whether
+the move would succeed, on which hosts, and what blocks it. With --all-on: the
+same for all servers with devices of a host that must be emptied, and whether
+they fit elsewhere together.
 
-The exit status is 3 if a failure was explained, and 0 if there is none.
+The exit status is 3 if a failure was explained, or if a move would not
+succeed, and 0 otherwise.
 
 Example::
 
-    openstack gpu server explain train-1 --config /etc/nova/nova.conf"""
+    openstack gpu server explain train-1 --config /etc/nova/nova.conf
+    openstack gpu server explain train-1 --move resize --flavor gpu.2xh100
+    openstack gpu server explain --all-on gpu-1 --move migrate"""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'server', metavar='<server>', help='Server to explain (name or ID)'
+            'server',
+            metavar='<server>',
+            nargs='?',
+            help='Server to explain (name or ID)',
+        )
+        kinds = [str(kind) for kind in move.MoveKind]
+        parser.add_argument(
+            '--move',
+            metavar='<move>',
+            choices=kinds,
+            help=f'Explain whether it can move so: {", ".join(kinds)}',
+        )
+        parser.add_argument(
+            '--flavor',
+            metavar='<flavor>',
+            help='Flavor of --move resize (name or ID)',
+        )
+        parser.add_argument(
+            '--all-on',
+            metavar='<host>',
+            help=(
+                'Explain, in place of a server, whether all servers with '
+                'devices of this host can move (hypervisor hostname or name '
+                'of the compute service)'
+            ),
         )
         _add_place_options(parser)
         _add_evidence_options(parser)
@@ -178,16 +216,20 @@ Example::
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        _check_move(parsed_args)
+        request = explanation.Request(
+            files=tuple(parsed_args.files),
+            bundles=tuple(parsed_args.bundles),
+            zone=parsed_args.availability_zone,
+            host=parsed_args.host,
+        )
+        release = self.release_of_cloud(parsed_args)
+        if parsed_args.all_on is not None:
+            return self._explain_host(parsed_args, request, release)
+        if parsed_args.move is not None:
+            return self._explain_move(parsed_args, request, release)
         answer = server_explanation.explain_server(
-            self.cloud,
-            parsed_args.server,
-            explanation.Request(
-                files=tuple(parsed_args.files),
-                bundles=tuple(parsed_args.bundles),
-                zone=parsed_args.availability_zone,
-                host=parsed_args.host,
-            ),
-            self.release_of_cloud(parsed_args),
+            self.cloud, parsed_args.server, request, release
         )
         self.report(answer.failures)
         explained = answer.value
@@ -197,4 +239,71 @@ Example::
             parsed_args,
             explanation_view.show_server(explained),
             explanation_view.server_record(explained),
+        )
+
+    def _explain_move(
+        self,
+        parsed_args: argparse.Namespace,
+        request: explanation.Request,
+        release: release_model.Release,
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        answer = move_forecast.explain_move(
+            self.cloud,
+            parsed_args.server,
+            move.MoveKind(parsed_args.move),
+            parsed_args.flavor,
+            request,
+            release,
+        )
+        self.report(answer.failures)
+        if not answer.value.succeeds:
+            self.found()
+        return self.show(
+            parsed_args,
+            move_view.show(answer.value),
+            move_view.record(answer.value),
+        )
+
+    def _explain_host(
+        self,
+        parsed_args: argparse.Namespace,
+        request: explanation.Request,
+        release: release_model.Release,
+    ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
+        answer = move_forecast.empty_host(
+            self.cloud,
+            parsed_args.all_on,
+            move.MoveKind(parsed_args.move),
+            request,
+            release,
+        )
+        self.report(answer.failures)
+        if answer.value.servers and not answer.value.succeeds:
+            self.found()
+        return self.show(
+            parsed_args,
+            move_view.show_host(answer.value),
+            move_view.host_record(answer.value),
+        )
+
+
+def _check_move(parsed_args: argparse.Namespace) -> None:
+    """Make sure that the options fit each other.
+
+    :raises gpuclient.exceptions.InvalidValue: They do not.
+    """
+    if (parsed_args.server is None) == (parsed_args.all_on is None):
+        raise exceptions.InvalidValue(
+            'Specify either a server or --all-on with a host'
+        )
+    resize = parsed_args.move == str(move.MoveKind.RESIZE)
+    if resize != (parsed_args.flavor is not None):
+        raise exceptions.InvalidValue(
+            '--move resize requires --flavor'
+            if resize
+            else '--flavor is only allowed with --move resize'
+        )
+    if parsed_args.all_on is not None and (parsed_args.move is None or resize):
+        raise exceptions.InvalidValue(
+            '--all-on requires --move migrate, evacuate or live-migrate'
         )

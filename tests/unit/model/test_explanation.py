@@ -52,6 +52,7 @@ def host(
     card_traits: tuple[str, ...] = (),
     **others: typing.Any,
 ) -> capacity.HostCapacity:
+    others.setdefault('service_host', name)
     return capacity.HostCapacity(
         inventory.ComputeProvider(
             name,
@@ -65,8 +66,7 @@ def host(
             else None,
             traits,
         ),
-        name,
-        tuple(
+        devices=tuple(
             inventory.Device(
                 uuid=f'{name}-{number}',
                 name=f'{name}_0000:{number:02X}:00.0',

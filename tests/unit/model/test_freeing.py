@@ -1,0 +1,160 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import dataclasses
+import typing
+
+import testtools
+
+from gpuclient.model import capacity
+from gpuclient.model import demand as demand_model
+from gpuclient.model import explanation
+from gpuclient.model import freeing
+from gpuclient.model import scheduler_options
+from tests.unit.model import test_explanation
+
+
+def evaluate_for(aliases: str) -> freeing.Evaluate:
+    wanted = demand_model.demand(
+        test_explanation.flavor(aliases), test_explanation.ALIASES
+    )
+
+    def evaluate(
+        hosts: tuple[capacity.HostCapacity, ...],
+    ) -> explanation.Evaluation:
+        return explanation.evaluate(
+            wanted,
+            explanation.Facts(hosts),
+            explanation.Restrictions(),
+            scheduler_options.SchedulerOptions(),
+        )
+
+    return evaluate
+
+
+def holder(name: str, *devices: str, **resources: int) -> freeing.Holder:
+    return freeing.Holder(
+        name, name, True, resources, dict.fromkeys(devices, 1)
+    )
+
+
+class TestWays(testtools.TestCase):
+    def ways(
+        self,
+        host: capacity.HostCapacity,
+        *holders: freeing.Holder,
+        aliases: str = 'h100:1',
+    ) -> list[list[tuple[str, str]]]:
+        return [
+            [(str(action.kind), action.name) for action in way.actions]
+            for way in freeing.ways(host, holders, evaluate_for(aliases))
+        ]
+
+    def host(self, cards: int, **others: typing.Any) -> capacity.HostCapacity:
+        return test_explanation.host('a', cards, **others)
+
+    def test_servers(self) -> None:
+        self.assertEqual(
+            [
+                [('remove server', 'server one')],
+                [('remove server', 'server two')],
+            ],
+            self.ways(
+                self.host(2, used=2),
+                holder('one', 'a-0'),
+                holder('two', 'a-1'),
+                holder('cpu', VCPU=4),
+            ),
+        )
+
+    def test_reserved_first(self) -> None:
+        self.assertEqual(
+            [
+                [('release device', 'device 0000:01:00.0')],
+                [('remove server', 'server one')],
+            ],
+            self.ways(self.host(2, used=1, reserved=1), holder('one', 'a-0')),
+        )
+
+    def test_disabled(self) -> None:
+        disabled = self.host(1, disabled='nova-compute is disabled')
+        self.assertEqual(
+            [[('enable service', 'compute service a')]], self.ways(disabled)
+        )
+        both = self.host(1, used=1, disabled='disabled', service_host='a')
+        self.assertEqual(
+            [
+                [
+                    ('enable service', 'compute service a'),
+                    ('remove server', 'server one'),
+                ]
+            ],
+            self.ways(both, holder('one', 'a-0')),
+        )
+
+    def test_memory(self) -> None:
+        host = self.host(1)
+        assert host.node.resources is not None
+        host = dataclasses.replace(
+            host,
+            node=dataclasses.replace(
+                host.node,
+                resources=tuple(
+                    dataclasses.replace(resource, used=60000)
+                    if resource.resource_class == 'MEMORY_MB'
+                    else resource
+                    for resource in host.node.resources
+                ),
+            ),
+        )
+        self.assertEqual(
+            [[('remove server', 'server large')]],
+            self.ways(
+                host,
+                holder('large', MEMORY_MB=50000),
+                holder('small', MEMORY_MB=100),
+            ),
+        )
+
+    def test_several(self) -> None:
+        self.assertEqual(
+            [
+                [
+                    ('remove server', 'server one'),
+                    ('remove server', 'server two'),
+                ]
+            ],
+            self.ways(
+                self.host(2, used=2),
+                holder('one', 'a-0'),
+                holder('two', 'a-1'),
+                aliases='h100:2',
+            ),
+        )
+
+    def test_none(self) -> None:
+        self.assertEqual([], self.ways(self.host(1), aliases='h100:2'))
+
+    def test_near(self) -> None:
+        hosts = (
+            test_explanation.host('full', 2, used=2),
+            test_explanation.host('small', 1),
+            test_explanation.host('none'),
+            test_explanation.host('half', 2, used=1),
+        )
+        self.assertEqual(
+            ['half', 'full'],
+            [
+                host.node.name
+                for host in freeing.near(hosts, evaluate_for('h100:2'), 5)
+            ],
+        )
