@@ -167,18 +167,16 @@ actions prove. A host or scheduler hint of the request that Nova does not show
 can be given as an option.
 
 For a server that has a host, shows where its devices are. With --move: whether
-the move would succeed, on which hosts, and what blocks it. With --all-on: the
-same for all servers with devices of a host that must be emptied, and whether
-they fit elsewhere together.
+the move would succeed, on which hosts, and what blocks it. With --all-on HOST
+--move migrate, in place of a server: the same for all servers with devices of
+a host that must be emptied, and whether they fit elsewhere together.
 
 The exit status is 3 if a failure was explained, or if a move would not
 succeed, and 0 otherwise.
 
 Example::
 
-    openstack gpu server explain train-1 --config /etc/nova/nova.conf
-    openstack gpu server explain train-1 --move resize --flavor gpu.2xh100
-    openstack gpu server explain --all-on gpu-1 --move migrate"""
+    openstack gpu server explain train-1 --config /etc/nova/nova.conf"""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
