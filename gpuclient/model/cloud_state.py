@@ -98,6 +98,8 @@ class Configured:
     pci_in_placement: bool | None = None
     #: Compute nodes whose configuration has a ``[pci]device_spec``.
     hosts_with_specs: frozenset[str] = frozenset()
+    #: GPUs that are bound to vfio-pci, by compute node, as bundles show.
+    passed_through: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,6 +24,8 @@ from gpuclient.model import catalogue
 from gpuclient.model import cloud_state
 from gpuclient.model import configuration
 from gpuclient.model import deployment
+from gpuclient.model import expectation
+from gpuclient.model import host as host_model
 from gpuclient.model import partial_result
 from gpuclient.model import release as release_model
 from gpuclient.operations import cloud_inspection
@@ -160,6 +162,8 @@ _BLAZAR = cloud_check.Check(
 _LEAKS = 'leaks'
 #: Of devices that Cyborg manages, too: that is a check of its own.
 _OF_CYBORG = 'GPU622'
+#: The driver of devices that are for guests.
+_PASSTHROUGH = 'vfio-pci'
 _CONFIGURATION = 'configuration'
 _HOST = 'host'
 
@@ -203,6 +207,7 @@ def check(
     """
     failures: list[partial_result.Failure] = []
     rows = [*_check_configuration(sources, models, named_release)]
+    hosts = _read_hosts(sources, failures)
     if cloud is None:
         rows += [
             cloud_check.skipped(name, f'There is no cloud: {reason}')
@@ -210,12 +215,15 @@ def check(
         ]
     else:
         answer = cloud_inspection.read(
-            cloud, release, _known(sources, release), attempts=attempts
+            cloud,
+            release,
+            _known(sources, hosts, release),
+            attempts=attempts,
         )
         failures += answer.failures
         rows += cloud_check.run(_cloud_checks(answer.value), answer.value)
         rows += _check_leaks(cloud, answer.value, sources, failures)
-    rows += _check_hosts(sources, models, release, failures)
+    rows += _check_hosts(sources, hosts, models, release)
     return partial_result.PartialResult(
         tuple(sorted(rows, key=lambda row: _ORDER.index(row.result))),
         tuple(failures),
@@ -313,17 +321,35 @@ def _check_configuration(
         )
 
 
+def _read_hosts(
+    sources: Sources, failures: list[partial_result.Failure]
+) -> tuple[host_model.Host, ...]:
+    if not sources.bundles:
+        return ()
+    try:
+        return tuple(
+            host_devices.read_hosts(
+                sources.bundles, failures.extend, initramfs=True
+            )
+        )
+    except exceptions.GPUError as exc:
+        failures.append(partial_result.Failure(_HOST, str(exc)))
+        return ()
+
+
 def _check_hosts(
     sources: Sources,
+    hosts: tuple[host_model.Host, ...],
     models: catalogue.Catalogue,
     release: release_model.Release,
-    failures: list[partial_result.Failure],
 ) -> collections.abc.Iterator[cloud_check.Row]:
-    if not sources.bundles:
+    if not hosts:
         yield cloud_check.skipped(
             _HOST,
-            'No host was given: pass bundles of "openstack gpu host bundle '
-            'create" with --host',
+            'No bundle could be read'
+            if sources.bundles
+            else 'No host was given: pass bundles of "openstack gpu host '
+            'bundle create" with --host',
         )
         return
     try:
@@ -334,18 +360,16 @@ def _check_hosts(
             sources.declared,
             release,
         )
-        hosts = list(
-            host_devices.read_hosts(
-                sources.bundles, failures.extend, initramfs=True
-            )
-        )
-        checked = [host_check.check(host, intents, models) for host in hosts]
     except exceptions.GPUError as exc:
-        failures.append(partial_result.Failure(_HOST, str(exc)))
         yield cloud_check.skipped(_HOST, str(exc))
         return
-    for host in checked:
-        for result in host.summary:
+    for host in hosts:
+        try:
+            checked = host_check.check(host, intents, models)
+        except exceptions.GPUError as exc:
+            yield cloud_check.skipped(_HOST, str(exc), host.name)
+            continue
+        for result in checked.summary:
             yield _of_host(host.name, result)
 
 
@@ -365,15 +389,51 @@ def _of_host(host: str, result: check_result.CheckResult) -> cloud_check.Row:
 
 
 def _known(
-    sources: Sources, release: release_model.Release
+    sources: Sources,
+    hosts: tuple[host_model.Host, ...],
+    release: release_model.Release,
 ) -> cloud_inspection.Known:
-    """Return what documents say of the cloud."""
-    if sources.tree is None:
+    """Return what documents and bundles say of the cloud."""
+    tree = sources.tree.deployment if sources.tree else None
+    if tree is None and not hosts:
         return cloud_inspection.Known()
-    tree = sources.tree.deployment
+
+    def of_nodes(
+        nodes: collections.abc.Iterable[cloud_state.ComputeNode],
+    ) -> cloud_state.Configured:
+        nodes = tuple(nodes)
+        known = (
+            cloud_state.Configured()
+            if tree is None
+            else configured(tree, nodes)
+        )
+        return dataclasses.replace(
+            known, passed_through=_passed_through(hosts, nodes)
+        )
+
     return cloud_inspection.Known(
-        _defined(tree, release), lambda nodes: configured(tree, nodes)
+        {} if tree is None else _defined(tree, release), of_nodes
     )
+
+
+def _passed_through(
+    hosts: tuple[host_model.Host, ...],
+    nodes: collections.abc.Iterable[cloud_state.ComputeNode],
+) -> dict[str, int]:
+    """Return the GPUs that are bound to vfio-pci, by compute node."""
+    numbers = {
+        host.name: sum(
+            device.is_gpu and device.driver == _PASSTHROUGH
+            for device in host.devices
+        )
+        for host in hosts
+    }
+    return {
+        node.name: number
+        for node in nodes
+        for name, number in numbers.items()
+        if number and expectation.is_host(name, node.name)
+    }
 
 
 def _defined(

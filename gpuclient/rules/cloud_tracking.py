@@ -52,6 +52,12 @@ def _evidence(state: cloud_state.CloudState, host: str) -> str:
     configured = state.configured
     if configured is not None and host in configured.hosts_with_specs:
         return 'its configuration has a [pci]device_spec'
+    number = 0 if configured is None else configured.passed_through.get(host)
+    if number:
+        return (
+            f'its bundle shows {cloud_check.counted(number, "GPU")} bound to '
+            f'vfio-pci'
+        )
     return ''
 
 

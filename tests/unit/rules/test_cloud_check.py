@@ -142,6 +142,15 @@ class TestTracking(testtools.TestCase):
             codes(self.rule, healthy(configured=configured)),
         )
 
+    def test_bundle(self) -> None:
+        for number, expected in ((0, []), (2, ['GPU663 cpu-1'])):
+            configured = cloud_state.Configured(
+                passed_through={'cpu-1': number, 'gpu-1': 2}
+            )
+            self.assertEqual(
+                expected, codes(self.rule, healthy(configured=configured))
+            )
+
     def test_no_host_reports(self) -> None:
         self.assertEqual(['GPU663'], codes(self.rule, healthy(hosts=())))
         required = cloud_state.Configured(pci_in_placement=True)
