@@ -175,8 +175,13 @@ def compare(
             if place in refused and not is_error:
                 # The setting was not examined any further.
                 continue
+            # Where it was refused already, nothing that works stops working,
+            # unless a service does.
+            breaks = is_error and (
+                place not in refused or bool(problem.service_message)
+            )
             yield UpgradeEffect(
-                Effect.BREAKS if is_error else Effect.BEGINS,
+                Effect.BREAKS if breaks else Effect.BEGINS,
                 after.release,
                 code,
                 problem.message,

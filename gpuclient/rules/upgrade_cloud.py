@@ -120,8 +120,9 @@ def _dead_computes(
                 f'start: {message}. {remedy}',
             )
             return
+    seen = min(service.seen or 'never' for service in dead)
+    for before, after in itertools.pairwise(steps):
         if service_versions.accepts_fewer(before, after):
-            seen = min(service.seen or 'never' for service in dead)
             yield upgrade.UpgradeEffect(
                 upgrade.Effect.CHECK,
                 after,
@@ -133,6 +134,7 @@ def _dead_computes(
                 f'(TooOldComputeService; "nova-status upgrade check" tells). '
                 f'{remedy}',
             )
+            return
 
 
 def _later_computes(

@@ -33,6 +33,7 @@ from gpuclient.osc.v1 import config
 from gpuclient.osc.v1 import device_spec
 from gpuclient.osc.v1 import host
 from gpuclient.osc.v1 import model
+from gpuclient.osc.v1 import upgrade
 from gpuclient.rules import flavor as flavor_rules
 from tests.field import case as field_case
 from tests.field import hosts
@@ -153,6 +154,22 @@ def _check_config(case: field_case.Case) -> Answer:
             )
             for row in rows
         )
+    )
+
+
+def _check_upgrade(case: field_case.Case) -> Answer:
+    rows: list[Row] = _execute(upgrade.CheckUpgrade, *case.arguments)
+    return Answer(
+        value=[
+            [
+                row['Effect'],
+                row['Release'],
+                row['Code'],
+                os.path.normpath(row['File']),
+                row['Line'],
+            ]
+            for row in rows
+        ]
     )
 
 
@@ -287,4 +304,5 @@ _COMMANDS = {
     'flavor': _check_flavor,
     'host check': _check_host,
     'model list': _list_models,
+    'upgrade check': _check_upgrade,
 }

@@ -17,10 +17,13 @@ import os
 import pathlib
 import typing
 
+from openstack import exceptions as sdk_exceptions
+
 from tests.functional import base
 
 _UPGRADE = ('gpu', 'upgrade', 'check', '--cloud', '-f', 'json')
 _RESOURCE = 'class:CUSTOM_PCI_10DE_20F1'
+_SPEC = pathlib.Path(__file__).with_name('unified_limits.yaml')
 _UNIFIED = """\
 [quota]
 driver = nova.quota.UnifiedLimitsDriver
@@ -92,9 +95,7 @@ class TestSharedCloud(base.CloudTestCase):
 class TestPlanted(base.OwnCloudTestCase):
     """Faults in a cloud that has none at first."""
 
-    def check(
-        self, *paths: str, status: int = 0
-    ) -> list[tuple[str, str, str]]:
+    def check(self, *paths: str, status: int = 0) -> list[tuple[str, str]]:
         result = self.run_command(
             *(*_UPGRADE, *paths, '--from', '2026.1', '--to', '2026.2')
         )
@@ -109,13 +110,17 @@ class TestPlanted(base.OwnCloudTestCase):
         ]
 
     def test_planted(self) -> None:
-        self.start('planted')
+        self.start('planted', '--spec', os.fspath(_SPEC))
         self.cloud = self.connect()
         config = pathlib.Path(self.directory, 'nova-api.conf')
         config.write_text(_UNIFIED)
+        self._register()
         self._boot()
         self.assertEqual([], self.check())
-        self._limit()
+        self.assertEqual([], self.check(os.fspath(config)))
+        self.cloud.identity.update_registered_limit(
+            self.limit, default_limit=0
+        )
         self.assertEqual([('check', 'limits-count-aliases')], self.check())
         self.assertEqual(
             [('breaks', 'limits-count-aliases')],
@@ -125,6 +130,11 @@ class TestPlanted(base.OwnCloudTestCase):
             f"Project 'admin' uses 1 of {_RESOURCE}, and its limit is 0",
             self.messages,
         )
+        # This Nova counts devices already.
+        error = self.assertRaises(
+            sdk_exceptions.ForbiddenException, self._create
+        )
+        self.assertIn(f'{_RESOURCE} is over limit of 0', str(error))
         self._force_down()
         self.assertEqual(
             {('check', 'limits-count-aliases'), ('check', 'owner-nova')},
@@ -132,31 +142,34 @@ class TestPlanted(base.OwnCloudTestCase):
         )
         self.assertIn('is forced down', self.messages)
 
+    def _register(self) -> None:
+        (service,) = self.cloud.identity.services(type='compute')
+        for name in ('servers', 'class:VCPU', 'class:MEMORY_MB', _RESOURCE):
+            self.limit = self.cloud.identity.create_registered_limit(
+                service_id=service.id,
+                region_id=self.cloud.config.get_region_name(),
+                resource_name=name,
+                default_limit=4000,
+            )
+
+    def _create(self) -> typing.Any:
+        (image,) = self.cloud.image.images(name='blank')
+        return self.cloud.compute.create_server(
+            name='server',
+            flavor_id=self.cloud.compute.find_flavor('gpu').id,
+            image_id=image.id,
+            networks='none',
+        )
+
     def _boot(self) -> None:
         compute = self.cloud.compute
         flavor = compute.create_flavor(name='gpu', vcpus=1, ram=512, disk=1)
         compute.create_flavor_extra_specs(
             flavor, {'pci_passthrough:alias': 'nvidia_a100:1'}
         )
-        (image,) = self.cloud.image.images(name='blank')
-        server = compute.create_server(
-            name='server',
-            flavor_id=flavor.id,
-            image_id=image.id,
-            networks='none',
-        )
+        server = self._create()
         server = self.wait_for_server(server.id, 'ACTIVE', 'ERROR')
         self.assertEqual('ACTIVE', server.status, server.fault)
-        self.server = server
-
-    def _limit(self) -> None:
-        (service,) = self.cloud.identity.services(type='compute')
-        self.cloud.identity.create_registered_limit(
-            service_id=service.id,
-            region_id=self.cloud.config.get_region_name(),
-            resource_name=_RESOURCE,
-            default_limit=0,
-        )
 
     def _providers(self) -> list[dict[str, typing.Any]]:
         providers: list[dict[str, typing.Any]] = self.cloud.placement.get(
