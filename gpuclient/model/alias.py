@@ -233,25 +233,29 @@ def _check(spec: typing.Any, release: release_model.Release) -> None:
         )
     if 'name' not in spec:
         raise _invalid("'name' is a required property")
-    for key, value in spec.items():
-        if not isinstance(value, str):
-            raise _invalid(
-                f"{quoting.spec(repr(value))} is not of type 'string'"
-            )
-        if _KEYS[key] and value not in _KEYS[key]:
-            raise _invalid(
-                f'{quoting.choice(value)!r} is not one of {list(_KEYS[key])!r}'
-            )
-        if key in ('vendor_id', 'product_id') and not re.search(
-            _ID_PATTERN, value
-        ):
-            raise _invalid(
-                f'{quoting.choice(value)!r} does not match {_ID_PATTERN!r}'
-            )
-    if not spec['name']:
-        raise _invalid(f'{spec["name"]!r} should be non-empty')
-    if len(spec['name']) > _LONGEST_NAME:
-        raise _invalid(f'{quoting.word(spec["name"])!r} is too long')
+    # Of several errors Nova has the one of the last key by name
+    # (jsonschema.exceptions.best_match).
+    for key in sorted(spec, reverse=True):
+        _check_value(key, spec[key])
+
+
+def _check_value(key: str, value: typing.Any) -> None:
+    if not isinstance(value, str):
+        raise _invalid(f"{quoting.spec(repr(value))} is not of type 'string'")
+    shown = quoting.choice(value)
+    if value == f'{shown}\n':
+        # Without it the value may look valid.
+        shown = value
+    if _KEYS[key] and value not in _KEYS[key]:
+        raise _invalid(f'{shown!r} is not one of {list(_KEYS[key])!r}')
+    if key in ('vendor_id', 'product_id') and not re.search(
+        _ID_PATTERN, value
+    ):
+        raise _invalid(f'{shown!r} does not match {_ID_PATTERN!r}')
+    if key == 'name' and not value:
+        raise _invalid(f'{value!r} should be non-empty')
+    if key == 'name' and len(value) > _LONGEST_NAME:
+        raise _invalid(f'{quoting.word(value)!r} is too long')
 
 
 def _boolean(text: str) -> bool:

@@ -224,11 +224,13 @@ def _check_encryption(
     if not boolean.is_true(specs.get('hw:mem_encryption')):
         return
     if not release.has(nova_changes.MEMORY_ENCRYPTION_SNP):
+        volume = ''
+        if release.has(nova_changes.MEMORY_ENCRYPTION_OF_VOLUME):
+            volume = ' or volume-backed instance was requested'
         raise _Refused(
             f'Memory encryption requested by hw:mem_encryption extra spec in '
             f"{flavor.name} flavor but image None doesn't have "
-            f"'hw_firmware_type' property set to 'uefi' or volume-backed "
-            f'instance was requested',
+            f"'hw_firmware_type' property set to 'uefi'{volume}",
             by_image=True,
         )
     models = (*_ENCRYPTION_MODELS, *_LATER_ENCRYPTION_MODELS)

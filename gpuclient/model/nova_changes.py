@@ -92,6 +92,14 @@ ALIAS_PLACEMENT = NovaChange(
     'nova/pci/request.py:_ALIAS_SCHEMA',
     since=(27, 0, 0),
 )
+MEMORY_ENCRYPTION_OF_VOLUME = NovaChange(
+    'memory-encryption-of-volume',
+    'nova-api refuses a volume-backed server with hw:mem_encryption with '
+    'HTTP 400.',
+    'It returns HTTP 500.',
+    'nova/virt/hardware.py:_check_mem_encryption_uses_uefi_image',
+    since=(27, 0, 0),
+)
 AVAILABILITY_ZONE_FILTER = NovaChange(
     'availability-zone-filter',
     'nova-scheduler has AvailabilityZoneFilter.',
@@ -324,6 +332,7 @@ OVER_CAPACITY_CHANGES = NovaChange(
 CHANGES = (
     PCI_IN_PLACEMENT,
     ALIAS_PLACEMENT,
+    MEMORY_ENCRYPTION_OF_VOLUME,
     AVAILABILITY_ZONE_FILTER,
     MAXPHYSADDR,
     PACKED_VIRTQUEUE,

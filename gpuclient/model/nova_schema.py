@@ -42,7 +42,7 @@ HOST_DOMAIN = 'host domain'
 URI = 'uri'
 
 #: The first release that the types of the table are compared with.
-_OLDEST = 27
+_OLDEST = 26
 #: The newest release of Nova with a table: ``34`` is 34.0.0.
 NEWEST = 34
 

@@ -14,7 +14,7 @@
 Nova from release 28 on runs with the newest libraries, those that the
 installed Nova uses. So another release needs a folder with its own package
 only, an *overlay*, which a process of that release imports before all others;
-for release 27 the folder has some libraries, too::
+for releases 26 and 27 the folder has some libraries, too::
 
     overlay = nova_overlay.prepare(release.parse('2025.1'), say)
     subprocess.run(
@@ -37,12 +37,10 @@ from gpuclient.model import nova_changes
 from gpuclient.model import release as releases
 from gpuclient.rehearsal import package_overlay
 
-#: Older releases have not been tried.
-OLDEST = 27
+#: Nova up to 27 needs older versions of these libraries.
+_OLD_LIBRARIES = ('SQLAlchemy<2', 'alembic<1.20', 'oslo.db<18', 'oslo.utils<9')
 #: Libraries of which a release needs older versions, by its number.
-_LIBRARIES = {
-    27: ('SQLAlchemy<2', 'alembic<1.20', 'oslo.db<18', 'oslo.utils<9'),
-}
+_LIBRARIES = {26: _OLD_LIBRARIES, 27: _OLD_LIBRARIES}
 #: The newest Python with which releases up to a number run, and why.
 _NEWEST_PYTHON = (
     # nova/scheduler/filters/image_props_filter.py, nova/virt/disk/api.py
@@ -124,11 +122,6 @@ def check_supported(release: releases.Release) -> None:
 
     :raises RehearsalError: It cannot.
     """
-    if release.number < OLDEST:
-        raise exceptions.RehearsalError(
-            f'Nova {release.number} is too old for this environment: choose '
-            f'Nova {OLDEST} ({releases.parse(str(OLDEST)).series}) or later'
-        )
     for number, newest, reason in _NEWEST_PYTHON:
         if release.number <= number and sys.version_info[:2] > newest:
             supported = package_overlay.dotted(newest)

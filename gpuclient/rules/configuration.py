@@ -147,9 +147,11 @@ def check(
         for filters that the last release of a deployment tool has.
     """
     catalogue = catalogue or catalogue_model.builtin()
+    judge = release or release_model.newest()
+    findings = [*options_rules.check(tree.processes, judge)]
+    tree = nova_release_rules.read_by(tree, judge)
     services, data_plane = tree.processes, tree.data_plane
-    findings: list[finding.Located] = []
-    entries = _Entries(services, release or release_model.newest())
+    entries = _Entries(services, judge)
     for service in services:
         findings += _check_service(
             service, entries, catalogue, names or _any_name
@@ -159,7 +161,6 @@ def check(
         findings += _check_deployment(
             part.processes, entries, release, catalogue, names or _any_name
         )
-    findings += options_rules.check(services, entries.release)
     findings += section_names_rules.check(services)
     findings += unread_rules.check(tree.unread)
     findings += _check_data_plane(data_plane, entries, catalogue)

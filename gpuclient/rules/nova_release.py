@@ -16,12 +16,14 @@ What differs is in :mod:`gpuclient.model.nova_changes`.
 """
 
 import collections.abc
+import dataclasses
 
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import configuration
 from gpuclient.model import deployment
 from gpuclient.model import nova_changes
+from gpuclient.model import nova_options
 from gpuclient.model import quoting
 from gpuclient.model import release as release_model
 from gpuclient.rules import alias as alias_rules
@@ -135,6 +137,50 @@ def check_values(
             ),
             several[-1].setting.place,
         )
+
+
+def read_by(
+    tree: deployment.Deployment, release: release_model.Release
+) -> deployment.Deployment:
+    """Return a deployment without options of devices that a release lacks."""
+    if release.has(nova_changes.PCI_IN_PLACEMENT):
+        return tree
+    read: dict[int, deployment.Process] = {}
+
+    def reduced(process: deployment.Process) -> deployment.Process:
+        # Rules compare processes by identity.
+        if id(process) not in read:
+            read[id(process)] = dataclasses.replace(
+                process,
+                sources=tuple(
+                    dataclasses.replace(
+                        source,
+                        options=tuple(
+                            option
+                            for option in source.options
+                            if not _is_pci_in_placement(option)
+                        ),
+                    )
+                    for source in process.sources
+                ),
+            )
+        return read[id(process)]
+
+    node_sets = tuple(
+        dataclasses.replace(
+            node_set, computes=tuple(map(reduced, node_set.computes))
+        )
+        for node_set in tree.data_plane.node_sets
+    )
+    return dataclasses.replace(
+        tree,
+        processes=tuple(map(reduced, tree.processes)),
+        data_plane=dataclasses.replace(tree.data_plane, node_sets=node_sets),
+    )
+
+
+def _is_pci_in_placement(option: configuration.Option) -> bool:
+    return (option.section, option.name) in nova_options.PCI_IN_PLACEMENT
 
 
 def check_limits(

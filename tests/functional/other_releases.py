@@ -64,6 +64,9 @@ class ReleaseTestCase(base.OwnCloudTestCase):
 class TestServers(ReleaseTestCase):
     """Start, boot, restart, stop, start."""
 
+    def test_nova_26(self) -> None:
+        self._check(26)
+
     def test_nova_27(self) -> None:
         self._check(27)
 

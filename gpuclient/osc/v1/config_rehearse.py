@@ -191,7 +191,7 @@ def _add_cloud(parser: argparse.ArgumentParser) -> None:
         '--release',
         metavar='<release>',
         help=(
-            'Release of Nova to run, 2023.1 or later: 2025.1, epoxy, 31 '
+            'Release of Nova to run, zed or later: 2025.1, epoxy, 31 '
             'or 31.3.1 (default: the installed one)'
         ),
     )

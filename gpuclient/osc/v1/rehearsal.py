@@ -170,7 +170,7 @@ Example::
             '--release',
             metavar='<release>',
             help=(
-                'Nova release, 2023.1 or later, by number, name or version, '
+                'Nova release, zed or later, by number, name or version, '
                 'such as 2025.1, epoxy, 31 or 31.3.1 (default: that of the '
                 'last start; at the first start, the installed one)'
             ),

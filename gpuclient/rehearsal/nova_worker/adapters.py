@@ -109,7 +109,7 @@ class Eventlet31(Eventlet32):
 
 
 class Eventlet29(Eventlet31):
-    """Nova 27 to 29: nova-api is a function of another module."""
+    """Nova 26 to 29: nova-api is a function of another module."""
 
     def application(self) -> wsgi.Application:
         application: wsgi.Application = importlib.import_module(

@@ -24,6 +24,7 @@ from gpuclient.rules import finding
 from tests.unit.differential import comparing
 from tests.unit.differential import making
 from tests.unit.differential import nova_side
+from tests.unit.differential import quoted
 
 
 def generate(source: random.Random) -> comparing.Case:
@@ -94,7 +95,7 @@ def verdict(
 def compare(case: comparing.Case) -> str | None:
     nova_says, ours = of_nova(case), of_ours(case)
     if isinstance(nova_says, Exception) and isinstance(ours, Exception):
-        return None
+        return quoted.difference(nova_says, ours)
     if nova_says != ours:
         return f'verdicts: Nova says {nova_says!r}, we say {ours!r}'
     for text in case['aliases']:

@@ -143,7 +143,7 @@ def compare(case: comparing.Case) -> str | None:
         anywhere
         and case['alias']
         # Placement selects the hosts.
-        and not (text is None and case['in_placement'])
+        and not (text is None and nova_side.effective(case['in_placement']))
     )
     if expected == any(
         'has no PciPassthroughFilter' in message for message in messages
@@ -156,7 +156,7 @@ def compare(case: comparing.Case) -> str | None:
 
 def _messages(case: comparing.Case) -> list[str]:
     options: list[tuple[str, typing.Any]] = [
-        ('pci_in_placement', case['in_placement'])
+        ('pci_in_placement', nova_side.effective(case['in_placement']))
     ]
     if case['filters'] is not None:
         options.append(('enabled_filters', case['filters']))

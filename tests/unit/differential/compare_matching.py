@@ -61,7 +61,8 @@ def accepts(case: comparing.Case) -> bool:
     """Return whether a server can have a device by one of the aliases."""
     host = making.of_case(case['host'])
     try:
-        asked = nova_side.aliases(case['aliases'], case['in_placement'])
+        in_placement = nova_side.effective(case['in_placement'])
+        asked = nova_side.aliases(case['aliases'], in_placement)
     except nova_exception.PciInvalidAlias:
         return False
     with nova_side.on(host):
@@ -75,7 +76,7 @@ def accepts(case: comparing.Case) -> bool:
         return False
     try:
         return any(
-            compute.serves(specs, case['in_placement'])
+            compute.serves(specs, in_placement)
             for _policy, specs in asked.values()
         )
     except nova_side.CRASHES:
@@ -84,7 +85,8 @@ def accepts(case: comparing.Case) -> bool:
 
 def compare(case: comparing.Case) -> str | None:
     host = making.of_case(case['host'])
-    report, in_placement = case['report'], case['in_placement']
+    report = case['report']
+    in_placement = nova_side.effective(case['in_placement'])
     try:
         known = device_spec.parse_all(
             case['specs'],
@@ -320,7 +322,11 @@ def _codes(
     """Return the findings of each alias."""
     api = _process(
         configuration.API,
-        ('filter_scheduler', 'pci_in_placement', case['in_placement']),
+        (
+            'filter_scheduler',
+            'pci_in_placement',
+            nova_side.effective(case['in_placement']),
+        ),
     )
     compute = _process(
         configuration.COMPUTE,

@@ -96,13 +96,21 @@ def options(
 ) -> collections.abc.Iterator[typing.Any]:
     """Set the options that Nova reads."""
     conf = nova.conf.CONF
-    conf.set_override('report_in_placement', report, 'pci')
-    conf.set_override('pci_in_placement', in_placement, 'filter_scheduler')
+    values = [('report_in_placement', 'pci', report)]
+    if RELEASE.has(nova_changes.PCI_IN_PLACEMENT):
+        values.append(('pci_in_placement', 'filter_scheduler', in_placement))
+    for name, section, value in values:
+        conf.set_override(name, value, section)
     try:
         yield conf
     finally:
-        conf.clear_override('report_in_placement', 'pci')
-        conf.clear_override('pci_in_placement', 'filter_scheduler')
+        for name, section, _value in values:
+            conf.clear_override(name, section)
+
+
+def effective(in_placement: bool) -> bool:
+    """Return what ``pci_in_placement`` is for a release that may lack it."""
+    return in_placement and RELEASE.has(nova_changes.PCI_IN_PLACEMENT)
 
 
 def aliases(texts: list[str], in_placement: bool) -> dict[str, typing.Any]:
@@ -227,7 +235,8 @@ class Compute:
                 for device in provider.devs:
                     # Any unique text can be a UUID.
                     device.extra_info['rp_uuid'] = name
-            self.stats.populate_pools_metadata_from_assigned_devices()
+            if RELEASE.has(nova_changes.PCI_IN_PLACEMENT):
+                self.stats.populate_pools_metadata_from_assigned_devices()
         # As the scheduler has it.
         self.scheduled = nova_stats.PciDeviceStats(
             objects.NUMATopology(),

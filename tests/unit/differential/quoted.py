@@ -17,6 +17,15 @@ import re
 from gpuclient.model import quoting
 
 
+def difference(theirs: Exception, ours: Exception) -> str | None:
+    """Return how two messages differ; None if ours is Nova's."""
+    # Ours have one line.
+    shown = as_ours(theirs, ours)
+    if ''.join(shown.split()) == ''.join(str(ours).split()):
+        return None
+    return f'messages: Nova says {theirs}, we say {ours}'
+
+
 def as_ours(theirs: object, ours: object) -> str:
     """Return Nova's message, without the values that our message omits."""
     pattern = '.*'.join(

@@ -37,8 +37,8 @@ from gpuclient.rehearsal import api as rehearsal
 from tests.unit.differential import comparing
 from tests.unit.differential import release_steps
 
-#: Their newest versions; 28 is like 27 or 29 in these comparisons.
-RELEASES = ('34', '33', '32', '31', '30', '29', '27')
+#: Their newest versions.
+RELEASES = ('34', '33', '32', '31', '30', '29', '28', '27', '26')
 _ROOT = pathlib.Path(__file__).parents[3]
 _JUDGE = 'tests.unit.differential.judge'
 _SECONDS = 600

@@ -152,7 +152,9 @@ def of_nova(
     known = dict.fromkeys(('a', 'a2', 'h100'), ('legacy', [spec_of_alias]))
     try:
         # nova/compute/api.py:_checks_for_create_and_rebuild
-        api.API._validate_flavor_image_numa_pci({'properties': {}}, record)
+        api.API._validate_flavor_image_numa_pci(
+            {'name': 'None', 'properties': {}}, record
+        )
         topology = hardware.numa_get_constraints(record, image)
         if hasattr(hardware, 'get_sound_model'):
             hardware.get_sound_model(record, image)

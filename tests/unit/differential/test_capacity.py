@@ -12,6 +12,7 @@
 
 """The Placement request of a flavor, compared with Nova's own code."""
 
+import dataclasses
 import typing
 from unittest import mock
 
@@ -23,6 +24,7 @@ from gpuclient.model import alias as alias_model
 from gpuclient.model import boot_validation
 from gpuclient.model import demand as demand_model
 from gpuclient.model import flavor as flavor_model
+from gpuclient.model import nova_changes
 from tests.unit.differential import nova_side
 
 ALIASES = {
@@ -127,10 +129,11 @@ def request_spec(
         requested_resources=[],
         request_level_params=objects.RequestLevelParams(),
     )
-    conf = mock.MagicMock()
-    conf.filter_scheduler.pci_in_placement = True
-    with mock.patch('nova.objects.request_spec.CONF', conf):
-        spec.generate_request_groups_from_pci_requests()
+    if nova_side.RELEASE.has(nova_changes.PCI_IN_PLACEMENT):
+        conf = mock.MagicMock()
+        conf.filter_scheduler.pci_in_placement = True
+        with mock.patch('nova.objects.request_spec.CONF', conf):
+            spec.generate_request_groups_from_pci_requests()
     for name in (
         'packed_virtqueue_filter',
         'ephemeral_encryption_filter',
@@ -206,6 +209,11 @@ def difference(flavor: flavor_model.Flavor) -> str | None:
     if boot_validation.validate(flavor, nova_side.RELEASE).refusal is not None:
         # See test_boot_validation.py.
         return None
+    if not nova_side.RELEASE.has(nova_changes.PCI_IN_PLACEMENT):
+        # Nova does not request devices from Placement.
+        specs = dict(flavor.extra_specs or {})
+        specs.pop(flavor_model.ALIASES, None)
+        flavor = dataclasses.replace(flavor, extra_specs=specs)
     nova, ours = of_nova(flavor), of_ours(flavor)
     return None if nova == ours else f'{nova} for Nova, {ours} for us'
 

@@ -388,7 +388,10 @@ class TestSchema(testtools.TestCase):
     def test_releases(self) -> None:
         for section, name, number, expected in (
             ('libvirt', 'cpu_mode', 27, True),
-            ('libvirt', 'cpu_mode', 26, False),
+            ('libvirt', 'cpu_mode', 26, True),
+            ('libvirt', 'cpu_mode', 25, False),
+            ('filter_scheduler', 'pci_in_placement', 26, False),
+            ('filter_scheduler', 'pci_in_placement', 27, True),
             ('libvirt', 'num_pcie_ports', 26, True),
             ('cinder', 'catalog_info', 27, False),
             ('cinder', 'catalog_info', 28, True),

@@ -244,13 +244,6 @@ class TestOverlay(testtools.TestCase):
             self.refused(),
         )
 
-    def test_too_old(self):
-        self.assertEqual(
-            'Nova 26 is too old for this environment: choose Nova 27 (2023.1) '
-            'or later',
-            self.refused('zed'),
-        )
-
     def test_older_libraries(self):
         """They are installed with Nova, for one version of Python."""
         make_wheel(self.wheels, '27.5.1')

@@ -124,6 +124,14 @@ class TestReleases(testtools.TestCase):
             ('31.3.1', '34'),
         ),
         (
+            # Nova 26 ignores pci_in_placement, so the missing report is fine.
+            '[pci]\n' + _ALIAS + _SPEC + _PLACEMENT,
+            'GPU309',
+            'does not report its devices to Placement',
+            ('27', '34'),
+            ('26',),
+        ),
+        (
             '[pci]\n' + _REPORT + _CLASS + _SPEC_CLASS + _PLACEMENT,
             'GPU301',
             "'resource_class' was unexpected",

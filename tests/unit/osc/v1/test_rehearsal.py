@@ -155,9 +155,14 @@ class TestCommands(testtools.TestCase):
         self.assertFalse(os.path.exists(self.directory))
 
     def test_release_that_cannot_run(self):
-        self.assertEqual(
-            'Nova 26 is too old for this environment: choose Nova 27 (2023.1) '
-            'or later',
+        self.enterContext(
+            unittest.mock.patch.object(
+                nova_overlay.sys, 'version_info', (3, 12, 1)
+            )
+        )
+        self.assertIn(
+            'Nova 26.3.0 runs with Python 3.11 or older, and this is Python '
+            '3.12',
             self._refused(rehearsal.StartRehearsal, '--release', 'zed'),
         )
         self.assertFalse(os.path.exists(self.directory))
