@@ -25,6 +25,7 @@ import testtools
 from gpuclient.cloud import keystone
 from gpuclient.cloud.nova import flavors
 from gpuclient.cloud.nova import pages
+from gpuclient.cloud.nova import services
 from gpuclient import exceptions
 
 URL = 'http://cloud'
@@ -191,3 +192,30 @@ class TestLostAnswers(ListsTestCase):
         self.mock.post(f'{URL}/flavors', status_code=409)
         self.assertRaises(exceptions.Conflict, self.create)
         self.assertEqual(1, self.mock.call_count)
+
+
+class TestComputes(ListsTestCase):
+    def test_states(self) -> None:
+        record = {'binary': 'nova-compute', 'host': 'a', 'state': 'up'}
+        self.mock.get(
+            f'{URL}/os-services?binary=nova-compute',
+            json={
+                'services': [
+                    {**record, 'forced_down': False, 'updated_at': '2026'},
+                    {**record, 'state': 'down', 'forced_down': True},
+                    # Of a cell that is down.
+                    {'binary': 'nova-compute', 'host': 'b'},
+                ]
+            },
+        )
+        self.assertEqual(
+            [
+                ('a', True, False, '2026'),
+                ('a', False, True, None),
+                ('b', False, False, None),
+            ],
+            [
+                (service.host, service.up, service.forced_down, service.seen)
+                for service in services.list_computes(self.service)
+            ],
+        )
