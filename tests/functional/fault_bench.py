@@ -559,6 +559,53 @@ class Bench:
         compute.confirm_server_resize(server)
         self.test.wait_for_server(server.id, 'ACTIVE')
 
+    def _act(self, server: typing.Any, body: typing.Any) -> typing.Any:
+        return self.cloud.compute.post(
+            f'/servers/{server.id}/action', json=body, microversion='2.95'
+        )
+
+    def action_refused(
+        self, server: typing.Any, body: typing.Any, status: int
+    ) -> str:
+        """Return the message with which nova-api refuses an action."""
+        response = self._act(server, body)
+        self.test.assertEqual(status, response.status_code, response.text)
+        (error,) = response.json().values()
+        return f'HTTP {status}: {error["message"]}'
+
+    def move_fails(
+        self, server: typing.Any, action: str, body: typing.Any
+    ) -> str:
+        """Move a server, which fails; return Nova's message."""
+        response = self._act(server, body)
+        if response.status_code >= 400:
+            (error,) = response.json().values()
+            return f'HTTP {response.status_code}: {error["message"]}'
+        self.test.assertEqual(202, response.status_code, response.text)
+        path = f'/servers/{server.id}/os-instance-actions'
+
+        def find() -> str | None:
+            if self.cloud.compute.get_server(server.id).task_state:
+                return None
+            for record in self._read(path)['instanceActions']:
+                if record['action'] == action and record['message']:
+                    return self._detail(path, record['request_id'])
+            return None
+
+        return base.wait_until(find, 90, f'{action} fails')
+
+    def _read(self, path: str) -> typing.Any:
+        return self.cloud.compute.get(path, microversion='2.84').json()
+
+    def _detail(self, path: str, request_id: str) -> str:
+        events = self._read(f'{path}/{request_id}')['instanceAction']['events']
+        texts = [
+            event.get('details') or (event.get('traceback') or '').strip()
+            for event in events
+            if event['result'] == 'Error'
+        ]
+        return next((text.splitlines()[-1] for text in texts if text), 'Error')
+
     def resize_fails(self, server: typing.Any, flavor: typing.Any) -> str:
         """Resize a server, which fails; return Nova's message."""
         compute = self.cloud.compute
@@ -630,11 +677,14 @@ def _judge_explanation(
     observed: Observed, answer: dict[str, typing.Any]
 ) -> tuple[str, bool, tuple[str, ...]]:
     cause = str(answer['cause'])
-    if answer['fits']:
+    blockers = [
+        record for record in answer.get('blockers', ()) if record['proved']
+    ]
+    if answer['fits'] or blockers:
         # Placement returns hosts: only what it cannot see is a cause.
         causes = [
             f'{record["code"]} {record["proved"] or record["suspected"]}'
-            for record in answer['unseen']
+            for record in (*blockers, *answer['unseen'])
         ] or ['none']
         false = tuple(
             text for text in causes[1:] if not text.startswith(observed.beside)

@@ -573,6 +573,56 @@ def _compute_alias(bench: Bench) -> Observed:
     return Observed(symptom, with_config(bench), 'GPU306 pf-1')
 
 
+def will_move(
+    bench: Bench, server: typing.Any, move: str, *more: str
+) -> tuple[str, ...]:
+    return (
+        *('gpu', 'server', 'explain', server.id, '--move', move, *more),
+        *('--config', str(bench.etc)),
+    )
+
+
+@fault('move', 'no other host has such a card')
+def _nowhere(bench: Bench) -> Observed:
+    server = bench.booted(bench.flavor('v100:1'))
+    symptom = bench.move_fails(server, 'migrate', {'migrate': None})
+    return Observed(symptom, will_move(bench, server, 'migrate'), '1 x v100')
+
+
+@fault('move', 'the devices are not live-migratable')
+def _not_live_migratable(bench: Bench) -> Observed:
+    server = bench.booted(bench.flavor(), host='pf-1')
+    symptom = bench.move_fails(
+        server,
+        'live-migration',
+        {'os-migrateLive': {'host': None, 'block_migration': 'auto'}},
+    )
+    return Observed(
+        symptom, will_move(bench, server, 'live-migrate'), 'GPU924'
+    )
+
+
+@fault('move', 'an evacuation from a host that is up')
+def _host_is_up(bench: Bench) -> Observed:
+    server = bench.booted(bench.flavor(), host='pf-1')
+    symptom = bench.action_refused(server, {'evacuate': {}}, 400)
+    return Observed(symptom, will_move(bench, server, 'evacuate'), 'GPU921')
+
+
+@fault('move', 'a resize to more cards than any host has')
+def _resize_too_large(bench: Bench) -> Observed:
+    server = bench.booted(bench.flavor(None))
+    flavor = bench.flavor('a100:3')
+    symptom = bench.move_fails(
+        server, 'resize', {'resize': {'flavorRef': flavor.id}}
+    )
+    return Observed(
+        symptom,
+        will_move(bench, server, 'resize', '--flavor', flavor.name),
+        '3 x a100',
+    )
+
+
 # Device types.
 
 
