@@ -133,6 +133,7 @@ releasenotes: $(DOCS)
 benchmark: $(BENCHMARK)
 	$(BIN)/python -m tests.benchmarks.startup
 	$(BIN)/python -m tests.benchmarks.placement.run
+	$(BIN)/python -m tests.benchmarks.placement.gpu_check
 
 clean:
 	rm -rf $(VENV) .stestr .mypy_cache .ruff_cache .hypothesis doc/build releasenotes/build
