@@ -155,6 +155,8 @@ class Step:
     name: str
     before: Value
     after: Value
+    #: Of a quota: whether the default is to apply, not a value of its own.
+    reset: bool = False
 
     @property
     def is_change(self) -> bool:
@@ -167,7 +169,9 @@ class Step:
 
     @property
     def inverse(self) -> 'Step':
-        return dataclasses.replace(self, before=self.after, after=self.before)
+        return dataclasses.replace(
+            self, before=self.after, after=self.before, reset=False
+        )
 
     def __str__(self) -> str:
         if self.kind in (Kind.FLAVOR_ACCESS, Kind.AGGREGATE):
@@ -195,6 +199,9 @@ class CloudState:
     #: By project, where they were read.
     quotas: collections.abc.Mapping[str, collections.abc.Mapping[str, int]] = (
         dataclasses.field(default_factory=dict)
+    )
+    default_quotas: collections.abc.Mapping[str, int] = dataclasses.field(
+        default_factory=dict
     )
     aggregates: tuple[capacity.Aggregate, ...] = ()
     server_groups: tuple[ServerGroup, ...] = ()
@@ -311,8 +318,8 @@ class Desired:
     access: dict[str, bool] = dataclasses.field(default_factory=dict)
     #: By name; None removes the project's own limit.
     limits: dict[str, int | None] = dataclasses.field(default_factory=dict)
-    #: Legacy quotas.
-    quotas: dict[str, int] = dataclasses.field(default_factory=dict)
+    #: Legacy quotas; None lets the default apply.
+    quotas: dict[str, int | None] = dataclasses.field(default_factory=dict)
     #: Policies by name; None deletes the group.
     server_groups: dict[str, str | None] = dataclasses.field(
         default_factory=dict
@@ -373,7 +380,15 @@ def plan_project(desired: Desired, state: CloudState) -> tuple[Step, ...]:
         for name, value in desired.limits.items()
     ]
     steps += [
-        step(Kind.QUOTA, name, name, value)
+        dataclasses.replace(
+            step(
+                Kind.QUOTA,
+                name,
+                name,
+                state.default_quotas.get(name) if value is None else value,
+            ),
+            reset=value is None,
+        )
         for name, value in desired.quotas.items()
     ]
     steps += [

@@ -55,7 +55,7 @@ class SavedPlan:
 def _desired(project: PlannedProject) -> project_model.Desired:
     by_kind: dict[Kind, dict[str, typing.Any]] = {kind: {} for kind in Kind}
     for step in project.steps:
-        by_kind[step.kind][step.key] = step.after
+        by_kind[step.kind][step.key] = None if step.reset else step.after
     return project_model.Desired(
         project.id,
         project.name,
@@ -154,6 +154,7 @@ def _step(step: project_model.Step) -> dict[str, typing.Any]:
         'name': step.name,
         'before': step.before,
         'after': step.after,
+        'reset': step.reset,
     }
 
 
@@ -243,6 +244,7 @@ def _read_step(
         item.text('name'),
         values['before'],
         values['after'],
+        item.boolean('reset', False),
     )
     item.done()
     return step

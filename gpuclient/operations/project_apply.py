@@ -146,6 +146,9 @@ class _Reader:
             )
         return joined
 
+    def resets_quotas(self, entry: _Entry) -> bool:
+        return entry.wanted.absent and entry.exists and self.facts.has_quotas
+
     def read_state(self, entries: list[_Entry]) -> project_model.CloudState:
         """Return what the projects have now."""
         devices = project_editing.device_flavors(self.cloud, self.flavors)
@@ -160,7 +163,9 @@ class _Reader:
                 )
             ),
             quotas=[
-                entry.project.id for entry in entries if entry.wanted.quotas
+                entry.project.id
+                for entry in entries
+                if entry.wanted.quotas or self.resets_quotas(entry)
             ],
             aggregates=any(
                 entry.wanted.absent or entry.wanted.aggregates is not None
@@ -290,7 +295,12 @@ def prepare(
     device_classes = reader.names.are_devices(
         {limit.name for limit in state.limits}
     )
-    desired = [_desired(entry, state, device_classes) for entry in joined]
+    desired = [
+        _desired(
+            entry, state, device_classes, quotas=reader.resets_quotas(entry)
+        )
+        for entry in joined
+    ]
     limits = {name for each in desired for name in each.limits}
     project_editing.check_driver(
         reader.facts,
@@ -347,6 +357,8 @@ def _desired(
     entry: _Entry,
     state: project_model.CloudState,
     device_classes: frozenset[str],
+    *,
+    quotas: bool,
 ) -> project_model.Desired:
     """Return what a project should have, with what is taken away."""
     wanted, project_id = entry.wanted, entry.project.id
@@ -355,12 +367,14 @@ def _desired(
         entry.project.name,
         access=dict.fromkeys(entry.flavors, True),
         limits=entry.limits,
-        quotas=wanted.quotas,
+        quotas=dict(wanted.quotas),
         server_groups=dict(wanted.server_groups),
         aggregates=dict.fromkeys(entry.aggregates, True),
     )
     if wanted.absent:
-        return project_editing.everything_removed(desired, state)
+        return project_editing.everything_removed(
+            desired, state, quotas=quotas
+        )
     if wanted.flavors is not None:
         for key in sorted(state.flavors_of(project_id)):
             desired.access.setdefault(key, False)

@@ -42,7 +42,7 @@ class Change:
     flavors: tuple[str, ...] = ()
     #: None where they are unset.
     limits: dict[str, int | None] = dataclasses.field(default_factory=dict)
-    quotas: dict[str, int] = dataclasses.field(default_factory=dict)
+    quotas: dict[str, int | None] = dataclasses.field(default_factory=dict)
     server_groups: dict[str, str | None] = dataclasses.field(
         default_factory=dict
     )
@@ -105,7 +105,13 @@ def change(
     flavors = project_reading.list_flavors(cloud)
     desired = _desired(cloud, project, wanted, names, flavors, not unset)
     if wanted.everything:
-        desired = _everything(cloud, facts, flavors, desired)
+        desired = _everything(
+            cloud,
+            facts,
+            flavors,
+            desired,
+            exists=project.domain_id is not None,
+        )
     check_driver(facts, desired.limits, desired.quotas, force=options.force)
     run = project_run.ProjectRun(
         cloud,
@@ -230,16 +236,27 @@ def _everything(
     facts: project_reading.QuotaFacts,
     flavors: collections.abc.Mapping[str, flavor_model.Flavor],
     desired: project_model.Desired,
+    *,
+    exists: bool,
 ) -> project_model.Desired:
     """Return what takes all away that concerns devices."""
     state = read_devices_state(cloud, facts, flavors, {desired.project_id})
-    return everything_removed(desired, state)
+    return everything_removed(
+        desired, state, quotas=facts.has_quotas and exists
+    )
 
 
 def everything_removed(
-    desired: project_model.Desired, state: project_model.CloudState
+    desired: project_model.Desired,
+    state: project_model.CloudState,
+    *,
+    quotas: bool,
 ) -> project_model.Desired:
-    """Return what takes all away that a project has."""
+    """Return what takes all away that a project has.
+
+    :param quotas: Reset its quotas, too; Nova does not show those of projects
+        that were deleted.
+    """
     return dataclasses.replace(
         desired,
         access={
@@ -252,6 +269,9 @@ def everything_removed(
             **dict.fromkeys(state.names_of_limits(desired.project_id)),
             **desired.limits,
         },
+        quotas=dict.fromkeys(project_model.QUOTAS)
+        if quotas
+        else desired.quotas,
         aggregates={
             **dict.fromkeys(state.aggregates_of(desired.project_id), False),
             **desired.aggregates,

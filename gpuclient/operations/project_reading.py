@@ -40,6 +40,13 @@ class QuotaFacts:
     registered: tuple[project_model.RegisteredLimit, ...]
     #: Why it is not certain: sentences.
     notes: tuple[str, ...] = ()
+    #: Default quotas that Nova reports; empty where they were not read.
+    default_quotas: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def has_quotas(self) -> bool:
+        """Whether Nova reads legacy quotas of projects."""
+        return self.driver is project_model.QuotaDriver.LEGACY
 
 
 def read_quota_facts(
@@ -58,12 +65,20 @@ def read_quota_facts(
     try:
         registered = unified_limits.list_registered(cloud)
     except exceptions.Unsupported:
-        return QuotaFacts(driver or project_model.QuotaDriver.LEGACY, None, ())
+        return QuotaFacts(
+            driver or project_model.QuotaDriver.LEGACY,
+            None,
+            (),
+            default_quotas=nova_quotas.read_defaults(cloud),
+        )
     inferred = project_model.QuotaDriver.UNKNOWN
     matching: tuple[project_model.Scope, ...] = ()
+    defaults: dict[str, int] = {}
+    if driver in (None, project_model.QuotaDriver.LEGACY):
+        defaults = nova_quotas.read_defaults(cloud)
     if driver is None:
         inferred, matching = project_model.detect_driver(
-            nova_quotas.read_defaults(cloud),
+            defaults,
             registered,
             {scope.service_id for scope in services},
         )
@@ -73,6 +88,7 @@ def read_quota_facts(
         scope,
         registered,
         tuple(_notes(scope, registered, matching)),
+        defaults,
     )
 
 
@@ -200,6 +216,7 @@ def read_state(
                 strict=True,
             )
         ),
+        default_quotas=facts.default_quotas,
         aggregates=nova_aggregates.list_aggregates(cloud.compute)
         if aggregates
         else (),

@@ -206,6 +206,9 @@ class Executor:
         )
 
     def _write_quota(self, step: project_model.Step) -> None:
+        if step.reset:
+            nova_quotas.reset(self._cloud, step.project_id)
+            return
         nova_quotas.write(
             self._cloud,
             step.project_id,

@@ -101,6 +101,13 @@ class TestLegacyQuotas(ProjectMixin, base.CloudTestCase):
             if row['ID'] == project.id
         ]
         self.assertEqual([flavor.name], row['Flavors'])
+        shown = self.project('unset', project.name, '--all')
+        self.assertIn(('instances', 'changed'), self.states(shown))
+        self.assertIn((flavor.name, 'changed'), self.states(shown))
+        self.assertFalse(
+            self.project('unset', project.name, '--all')['changed']
+        )
+        self.project('set', *arguments)
         # Keystone no longer knows the project, but Nova does.
         self.connect().identity.delete_project(project.id)
         (row,) = [
@@ -262,6 +269,7 @@ class TestUnifiedLimits(ProjectMixin, base.CommonCloudTestCase):
             shown['steps'][0],
         )
         self.assertTrue(shown['notes'][-1].startswith('GPU804: Nova 34 '))
+        self.assert_golden('project_set', shown)
         self.assertFalse(self.onboard('--flavor', 'cpu.1')['changed'])
         # Up to the limit, and not one more.
         self.boot(gpu)
@@ -288,6 +296,8 @@ class TestUnifiedLimits(ProjectMixin, base.CommonCloudTestCase):
             shown['limits'][0],
         )
         self.assertEqual(2, shown['limits'][1]['used'])
+        self.assert_golden('project_show_member', shown)
+        self.assert_golden('project_list', self.project('list', '--long'))
         self._resize_past_the_limit(gpu, cpu)
         self._offboard()
 
@@ -312,8 +322,10 @@ class TestUnifiedLimits(ProjectMixin, base.CommonCloudTestCase):
             },
             row,
         )
+        self.assert_golden('project_list_over_limit', [row])
         shown = self.project('show', 'demo')
         self.assertTrue(shown['findings'][0].startswith('GPU676: '))
+        self.assert_golden('project_show', shown)
 
     def _offboard(self) -> None:
         error = self.refused(
@@ -401,6 +413,7 @@ class TestUnifiedLimits(ProjectMixin, base.CommonCloudTestCase):
         )
         rows = self.apply(path, '--yes')
         self.assertEqual({'changed'}, {row['State'] for row in rows})
+        self.assert_golden('project_apply', rows)
         self.assertEqual([], self.apply(path, '--check'))
         rows = self.apply(path, '--yes', '--long')
         self.assertEqual({'unchanged'}, {row['State'] for row in rows})

@@ -198,8 +198,8 @@ def _limits(texts: list[str]) -> dict[str, int | None]:
     return limits
 
 
-def _quotas(texts: list[str]) -> dict[str, int]:
-    quotas = {}
+def _quotas(texts: list[str]) -> dict[str, int | None]:
+    quotas: dict[str, int | None] = {}
     for name, value in _pairs(texts, '--quota', 'instances=4'):
         if name not in project_model.QUOTAS:
             raise exceptions.InvalidValue(
@@ -309,8 +309,8 @@ keeps a limit of 0 for devices. The command fails if the project uses more than
 that, unless --force is specified.
 
 --all removes access to all flavors that request devices, all limits of the
-project, and its reservation of aggregates. A project that was deleted is named
-by its ID.
+project and its reservation of aggregates, and resets legacy quotas. A project
+that was deleted is named by its ID.
 
 Example::
 

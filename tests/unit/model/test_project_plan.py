@@ -33,6 +33,7 @@ NOW = test_project.state(
     },
     registered=(test_project.registered(GPU, 0),),
     limits=(test_project.limit(GPU, 2),),
+    quotas={'p1': {'ram': 3}},
     access={'f1': frozenset(), 'f2': frozenset()},
 )
 PLAN = project_plan.SavedPlan(
@@ -46,6 +47,7 @@ PLAN = project_plan.SavedPlan(
             (Kind.FLAVOR_ACCESS, Kind.LIMIT),
             (
                 project.Step(Kind.LIMIT, 'p1', GPU, GPU, 2, 3),
+                project.Step(Kind.QUOTA, 'p1', 'ram', 'ram', 3, 1, reset=True),
                 project.Step(Kind.SERVER_GROUP, 'p1', 'a', 'a', None, 'x'),
                 project.Step(
                     Kind.FLAVOR_ACCESS, 'p1', 'f1', 'gpu.1', False, True
@@ -63,6 +65,7 @@ class TestSavedPlan(testtools.TestCase):
         (desired,) = PLAN.desired()
         self.assertEqual({'f1': True}, desired.access)
         self.assertEqual({GPU: 3}, desired.limits)
+        self.assertEqual({'ram': None}, desired.quotas)
 
     def test_refused(self) -> None:
         for path, value in (
@@ -70,7 +73,7 @@ class TestSavedPlan(testtools.TestCase):
             (('projects', 0, 'steps', 0, 'kind'), 'registered limit'),
             (('projects', 0, 'steps', 0, 'after'), 'x'),
             (('projects', 0, 'steps', 0, 'after'), True),
-            (('projects', 0, 'steps', 2, 'after'), None),
+            (('projects', 0, 'steps', 3, 'after'), None),
             (('registered_limits', 0, 'kind'), 'limit'),
             (('projects', 0, 'managed'), ['quota']),
             (('scope', 'service_id'), 3),
