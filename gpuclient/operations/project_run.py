@@ -12,6 +12,7 @@
 
 """Give projects what they should have, and read back that they have it."""
 
+import collections
 import collections.abc
 import concurrent.futures
 import dataclasses
@@ -21,6 +22,7 @@ from openstack import connection
 from gpuclient.cloud import unified_limits
 from gpuclient.cloud.nova import quotas as nova_quotas
 from gpuclient.cloud.nova import server_groups as nova_groups
+from gpuclient.cloud.nova import servers as nova_servers
 from gpuclient.cloud.placement import reader as placement_reader
 from gpuclient.cloud.placement import usages
 from gpuclient import exceptions
@@ -37,6 +39,8 @@ DoneStep = project_steps.DoneStep
 _ROUNDS = 3
 #: Projects that fail one after another, after which the rest is not begun.
 _GIVE_UP = 8
+#: Projects whose servers are counted with a request each.
+_FEW_PROJECTS = 5
 
 Progress = collections.abc.Callable[[int, int], None]
 
@@ -165,11 +169,19 @@ class ProjectRun:
             for result in self.result.projects
             if (names := self._lowered(result))
         ]
+        servers = self._count_servers(
+            [
+                result.desired.project_id
+                for result, names in lowered
+                if project_model.SERVERS in names
+            ]
+        )
         reader = placement_reader.PlacementReader(self._cloud.placement)
         for (result, names), used in zip(
             lowered,
             reader.each(
-                lambda item: self._used(item[0].desired, item[1]), lowered
+                lambda item: self._used(item[0].desired, item[1], servers),
+                lowered,
             ),
             strict=True,
         ):
@@ -208,6 +220,7 @@ class ProjectRun:
         self,
         desired: project_model.Desired,
         names: collections.abc.Iterable[str],
+        servers: dict[str, int],
     ) -> dict[str, int]:
         names = tuple(names)
         used: dict[str, int] = {}
@@ -219,17 +232,32 @@ class ProjectRun:
                 if name.startswith(project_model.CLASS)
             }
         if project_model.SERVERS in names:
-            used[project_model.SERVERS] = self._count_servers(desired)
+            used[project_model.SERVERS] = servers.get(desired.project_id, 0)
         return used
 
-    def _count_servers(self, desired: project_model.Desired) -> int:
-        try:
-            return nova_quotas.count_servers(self._cloud, desired.project_id)
-        except exceptions.CloudError as exc:
-            if exc.status == 400:
+    def _count_servers(self, project_ids: list[str]) -> dict[str, int]:
+        """Return how many servers projects have.
+
+        Of many projects, all servers are listed, a thousand with a request.
+        """
+        if len(project_ids) > _FEW_PROJECTS:
+            return collections.Counter(
+                server.project_id or ''
+                for server in nova_servers.list_servers(
+                    self._cloud.compute, all_projects=True
+                )
+            )
+        counts = {}
+        for project_id in project_ids:
+            try:
+                counts[project_id] = nova_quotas.count_servers(
+                    self._cloud, project_id
+                )
+            except exceptions.CloudError as exc:
                 # Nova validates the project, which was deleted.
-                return 0
-            raise
+                if exc.status != 400:
+                    raise
+        return counts
 
     def run(self, progress: Progress = lambda _done, _all: None) -> RunResult:
         """Carry out the plan, and read back what it has changed.

@@ -14,9 +14,12 @@
 
 import urllib.parse
 
+from keystoneauth1 import exceptions as ksa_exceptions
 from openstack import connection
+from openstack import exceptions as sdk_exceptions
 
 from gpuclient.cloud import request
+from gpuclient import exceptions
 from gpuclient.model import project as project_model
 
 #: The first one with a single policy.
@@ -74,18 +77,27 @@ def create(
     Nova creates it in the project of the token, so that the user needs a role
     on the project.
     """
-    own = cloud.session.get_project_id()
-    target = (
-        cloud
-        if own == project_id
-        else cloud.connect_as_project({'id': project_id})
-    )
+    action = f'creating server group {name!r} in project {project_id}'
+    target = cloud
+    if cloud.session.get_project_id() != project_id:
+        try:
+            target = cloud.connect_as_project({'id': project_id})
+            target.authorize()
+        except (
+            ksa_exceptions.ClientException,
+            sdk_exceptions.SDKException,
+        ) as exc:
+            raise exceptions.Forbidden(
+                f'{action} failed: {exc}. Nova creates it in the project of '
+                f'the token, and this user has no role on that project: grant '
+                f'one with "openstack role add"',
+                status=getattr(exc, 'http_status', None) or 401,
+            ) from exc
     request.send(
         target.compute,
         'POST',
         '/os-server-groups',
-        f'creating server group {name!r} in project {project_id} (the user '
-        'needs a role on it)',
+        action,
         microversion=_MICROVERSION,
         json={'server_group': {'name': name, 'policy': policy}},
     )
