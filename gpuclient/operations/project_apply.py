@@ -327,16 +327,18 @@ def prepare(
             *project_editing.limit_notes(reader.facts, limits, release),
             *project_editing.notes_of_new_limits(cloud, run, reader.names),
         ],
-        tuple(
-            project_plan.PlannedProject(
-                entry.project.id,
-                entry.project.name,
-                entry.exists,
-                _managed(entry.wanted),
-                (),
-            )
-            for entry in joined
-        ),
+        tuple(map(_planned, joined)),
+    )
+
+
+def _planned(entry: _Entry) -> project_plan.PlannedProject:
+    """Return a project of a plan, without its steps."""
+    return project_plan.PlannedProject(
+        entry.project.id,
+        entry.project.name,
+        entry.exists,
+        _managed(entry.wanted),
+        (),
     )
 
 
