@@ -30,6 +30,9 @@ from gpuclient.model import flavor as flavor_model
 from gpuclient.model import project as project_model
 
 
+R = typing.TypeVar('R')
+
+
 @dataclasses.dataclass(frozen=True)
 class QuotaFacts:
     """How the cloud limits projects."""
@@ -183,38 +186,25 @@ def read_state(
     """
     reader = placement_reader.PlacementReader(cloud.placement)
     private = [key for key in access if not flavors[key].is_public]
-    quotas = tuple(quotas)
     registered = facts.registered
     if refresh and limits and facts.scope is not None:
         registered = unified_limits.list_registered(cloud)
     return project_model.CloudState(
         flavors=flavors,
-        access=dict(
-            zip(
-                private,
-                reader.each(
-                    lambda key: nova_flavors.list_access(
-                        cloud.compute, flavors[key]
-                    ),
-                    private,
-                ),
-                strict=True,
-            )
+        access=_each(
+            reader,
+            private,
+            lambda key: nova_flavors.list_access(cloud.compute, flavors[key]),
         ),
         registered=registered,
         limits=unified_limits.list_limits(cloud, project_ids)
         if limits and facts.scope is not None
         else (),
         scope=facts.scope,
-        quotas=dict(
-            zip(
-                quotas,
-                reader.each(
-                    lambda project_id: nova_quotas.read(cloud, project_id),
-                    quotas,
-                ),
-                strict=True,
-            )
+        quotas=_each(
+            reader,
+            tuple(quotas),
+            lambda project_id: nova_quotas.read(cloud, project_id),
         ),
         default_quotas=facts.default_quotas,
         aggregates=nova_aggregates.list_aggregates(cloud.compute)
@@ -222,6 +212,15 @@ def read_state(
         else (),
         server_groups=nova_groups.list_groups(cloud) if server_groups else (),
     )
+
+
+def _each(
+    reader: placement_reader.PlacementReader,
+    keys: collections.abc.Sequence[str],
+    read: collections.abc.Callable[[str], R],
+) -> dict[str, R]:
+    """Return what several requests return, by key."""
+    return dict(zip(keys, reader.each(read, keys), strict=True))
 
 
 def list_flavors(
