@@ -32,7 +32,7 @@ _COMMANDS = {
         '--exclude-regex',
         'test_snapshot|'
         'test_capacity|test_project.(TestUnified|.*test_refused)'
-        '|test_upgrade.TestPlanted|test_faults'
+        '|test_upgrade.TestPlanted|test_faults|test_flavor_family'
         '|test_check.TestCheck.test_(findings|what|as)',
     ),
     'hostile-brief': ('tests.hostile', '--brief'),

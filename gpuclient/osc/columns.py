@@ -277,6 +277,25 @@ class PropertiesColumn(columns.FormattableColumn[dict[str, str] | None]):
         )
 
 
+class FamilyColumn(columns.FormattableColumn[list[Record]]):
+    """Flavors for counts of devices, a line each, with their notes."""
+
+    def human_readable(self) -> str:
+        lines = []
+        for record in self._value:
+            if record['name'] is None:
+                lines.append(f'{record["count"]}: none')
+            else:
+                lines.append(
+                    f'{record["count"]}: {escape(record["name"])}, '
+                    f'{record["vcpus"]} VCPUs, {record["ram"]} MB, '
+                    f'{record["disk"]} GB, {record["hosts"]} hosts '
+                    f'({record["state"]})'
+                )
+            lines += [f'   {escape(note)}' for note in record['notes']]
+        return '\n'.join(lines)
+
+
 class FilesColumn(columns.FormattableColumn[list[Record]]):
     """Edited files, with their diffs."""
 

@@ -424,6 +424,31 @@ class TestFlavor(base.CloudTestCase):
         (finding,) = self.openstack(*show, '--config', str(path))['findings']
         self.assertIn("GPU120: Alias 'nvidia_a2' requests type-PCI", finding)
 
+    def test_fits(self) -> None:
+        """Whether one fits now; a member cannot tell."""
+        one = self.make_flavor('nvidia_l4:1')
+        many = self.make_flavor('nvidia_l4:9')
+        path = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        path /= 'nova.conf'
+        path.write_text(
+            '[pci]\nalias = {"vendor_id": "10de", "product_id": "27b8", '
+            '"device_type": "type-PCI", "name": "nvidia_l4"}\n'
+        )
+        command = ('gpu', 'flavor', 'list', '--fits', '--alias', 'nvidia_l4')
+        for run, expected in (
+            (self.openstack, {one.name: True, many.name: False}),
+            (self.as_member, {one.name: None, many.name: None}),
+        ):
+            rows = run(*command, '--config', str(path), '-f', 'json')
+            fits = {row['Name']: row['Fits Now'] for row in rows}
+            self.assertLessEqual(expected.items(), fits.items())
+        (reason,) = {row['Reason'] for row in rows}
+        self.assertIn('placement:resource_providers:list', reason)
+        rows = self.as_member('gpu', 'capacity', 'list', '-f', 'json')
+        self.assertIn((one.name, None), {
+            (row['Flavor'], row['Fits']) for row in rows
+        })  # fmt: skip
+
     def test_as_a_member(self) -> None:
         flavor = self.make_flavor('nvidia_a2:1')
         for arguments in (

@@ -14,6 +14,7 @@
 
 import collections.abc
 import dataclasses
+import typing
 
 from openstack.compute.v2 import _proxy
 
@@ -53,6 +54,11 @@ class Hypervisor:
     memory_mb: int | None = None
     #: Id of the compute node, which is that of its resource provider.
     uuid: str = ''
+    #: NUMA nodes of the host; None where the virt driver does not tell.
+    numa_nodes: int | None = None
+    #: Bits of a physical address, with which Nova compares
+    #: ``hw:maxphysaddr_bits``; likewise.
+    address_bits: int | None = None
 
     @property
     def closed(self) -> str:
@@ -100,7 +106,23 @@ def list_hypervisors(
             disabled_reason=service.get('disabled_reason'),
             memory_mb=record.get('memory_mb'),
             uuid=str(record['id']),
+            numa_nodes=_cpu_value(record, 'topology', 'cells'),
+            address_bits=_cpu_value(record, 'maxphysaddr', 'bits'),
         )
+
+
+def _cpu_value(
+    record: dict[str, typing.Any], section: str, name: str
+) -> int | None:
+    """Return a number that the virt driver reports of the CPU.
+
+    The libvirt driver has it, others may have anything
+    (``nova/virt/libvirt/driver.py:_get_cpu_info``).
+    """
+    value: typing.Any = record.get('cpu_info')
+    for key in (section, name):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if type(value) is int and value > 0 else None
 
 
 @dataclasses.dataclass(frozen=True)

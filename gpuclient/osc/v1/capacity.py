@@ -27,6 +27,7 @@ with lazy_imports.deferred():
     from gpuclient.model import flavor as flavor_model
     from gpuclient.model import partial_result
     from gpuclient.operations import capacity_report
+    from gpuclient.operations import flavor_fit
     from gpuclient.osc import columns
     from gpuclient.osc import options
 
@@ -77,6 +78,9 @@ disabled compute services. Each flavor is counted as if it were the only one.
 define it with --config, or boot a server with it. "Exact" is false if Nova
 also matches NUMA nodes or huge pages, which no API shows: fewer may fit.
 
+To members of a project, Placement shows no devices: their flavors are listed,
+and all figures are null.
+
 With --stranded, lists the free devices that no flavor can use. Flavors whose
 alias definitions are unknown are ignored and reported on stderr.
 
@@ -95,9 +99,17 @@ Example::
         return parser
 
     def list_cloud(self, parsed_args: argparse.Namespace) -> command.Rows:
-        report = self.read(
-            parsed_args, capacity_report.device_flavors(self.cloud)
-        )
+        flavors = capacity_report.device_flavors(self.cloud)
+        try:
+            report = self.read(parsed_args, flavors)
+        except exceptions.Forbidden:
+            if parsed_args.stranded or parsed_args.project or not flavors:
+                raise
+            self.log.warning('It is unknown what fits: %s', flavor_fit.HIDDEN)
+            hidden = flavor_fit.hidden(flavors)
+            return columns.table(
+                _cells(hidden, long=parsed_args.long), hidden.forecasts
+            )
         unknown = [
             forecast
             for forecast in report.forecasts

@@ -141,6 +141,10 @@ def is_physical_function(
     )
 
 
+#: Bits of a physical address of each host.
+_ADDRESS_BITS = 46
+
+
 class Driver(fake.FakeDriver):  # type: ignore[misc]
     """The driver of a compute host of a rehearsal cloud."""
 
@@ -250,6 +254,11 @@ class Driver(fake.FakeDriver):  # type: ignore[misc]
         resources['vcpus'] = len(self._get_vcpu_available())
         topology = self._get_host_numa_topology()
         resources['numa_topology'] = topology._to_json()
+        # As the libvirt driver has them (_get_cpu_info).
+        cpu = json.loads(resources['cpu_info'])
+        cpu['topology']['cells'] = len(topology.cells)
+        cpu['maxphysaddr'] = {'mode': 'emulate', 'bits': _ADDRESS_BITS}
+        resources['cpu_info'] = json.dumps(cpu)
         resources['pci_passthrough_devices'] = json.dumps(
             devices(self._hardware)
         )
