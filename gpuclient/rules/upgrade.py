@@ -92,7 +92,8 @@ def path(
         remedy = (
             'there is nothing to upgrade'
             if end.version == start.version
-            else 'swap --from and --to'
+            else 'pass a later release with --to, or an earlier one with '
+            '--from'
         )
         raise exceptions.InvalidValue(
             f'{end} is not later than {start}: {remedy}'

@@ -75,7 +75,6 @@ class TestSharedCloud(base.CloudTestCase):
                 'compute nodes: ',
                 'servers: ',
                 'PCI devices and their hosts: ',
-                'unified limits: ',
             ),
             strict=True,
         ):

@@ -164,6 +164,12 @@ Example::
     ) -> connection.Connection | None:
         if not parsed_args.cloud:
             return None
+        if parsed_args.snapshot is None and not self.knows_cloud:
+            raise exceptions.InvalidValue(
+                'No cloud is configured for --cloud: set OS_CLOUD or pass '
+                '--os-cloud with a cloud of clouds.yaml, or source an openrc '
+                'file'
+            )
         cloud, _reason = self.optional_connection(required=True)
         return cloud
 
