@@ -366,6 +366,10 @@ class Command(command.Command):
             noun = 'finding is' if count == 1 else 'findings are'
             self.app.stderr.write(f'{count} {noun} muted\n')
 
+    def fail(self) -> None:
+        """Set exit status :data:`FAILED`."""
+        self._status = FAILED
+
     @staticmethod
     def say(line: str) -> None:
         """Show a line of progress on a terminal."""

@@ -344,7 +344,10 @@ def removed_devices(evidence: leak_evidence.Evidence) -> _Leaks:
     """Yield devices that the given documents do not have.
 
     nova-compute keeps the provider of a device that was in use when it was
-    removed (``nova/compute/pci_placement_translator.py:PlacementView``).
+    removed (``nova/compute/pci_placement_translator.py:PlacementView``). It
+    must not be deleted by others: nova-compute remembers the providers of its
+    host, and fails to update Placement once one is gone
+    (``nova/scheduler/client/report.py:get_allocations_for_provider_tree``).
     """
     for device in evidence.devices:
         document = evidence.gone.get(device.uuid)
@@ -358,11 +361,11 @@ def removed_devices(evidence: leak_evidence.Evidence) -> _Leaks:
                 finding.warning(
                     'GPU614',
                     f'{what}. Servers are scheduled to it and fail to boot. '
-                    f'Delete the provider',
+                    f'Restart nova-compute on the host, which deletes the '
+                    f'provider',
                 ),
                 device.host,
                 (device,),
-                repairs=(Repair(Action.DELETE, None, (device.uuid,)),),
             )
         for consumer in device.consumers or ():
             server = evidence.servers.get(consumer.uuid)
@@ -524,8 +527,8 @@ def awaiting_return(evidence: leak_evidence.Evidence) -> _Leaks:
             finding.warning(
                 'GPU619',
                 f'{_name(device)} was used once and waits for its return. No '
-                f'server can use it. Erase it, then set reserved of its '
-                f'inventory to 0',
+                f'server can use it. Erase it and release it: "openstack gpu '
+                f'placement set {device.name} --release --run COMMAND"',
             ),
             device.host,
             (device,),

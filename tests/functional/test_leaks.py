@@ -12,13 +12,21 @@
 
 """``openstack gpu placement check`` on the cloud that all tests share."""
 
+import hashlib
 import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
 import typing
 import uuid
 
 import fixtures
 
 from tests.functional import base
+from tests.functional import leak_planting
 from tests.functional import proxy
 
 HOST = 'edpm-compute-3.ctlplane.example.com'
@@ -113,3 +121,387 @@ class TestCheck(base.CloudTestCase):
             'gpu', 'placement', 'check', os_cloud=base.MEMBER
         )
         self.assertIn('403', message)
+
+
+class TestSet(base.CloudTestCase):
+    """On one device of a host that few tests use."""
+
+    HOST = 'edpm-compute-2.ctlplane.example.com'
+    DEVICE = f'{HOST}_0000:82:00.0'
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = self.useFixture(fixtures.TempDir()).path
+        self.useFixture(
+            fixtures.EnvironmentVariable('XDG_STATE_HOME', self.folder)
+        )
+        self.addCleanup(
+            self.run_command,
+            *('gpu', 'placement', 'set', self.DEVICE, '--release', '--force'),
+        )
+
+    def set(self, *arguments: str, status: int = 0) -> dict[str, typing.Any]:
+        rows: list[dict[str, typing.Any]] = json.loads(
+            self.run_set(*arguments, status=status).stdout
+        )
+        return rows[0]
+
+    def run_set(self, *arguments: str, status: int = 0) -> base.Result:
+        result = self.run_command(
+            *('gpu', 'placement', 'set', self.DEVICE, '-f', 'json'),
+            *arguments,
+        )
+        self.assertEqual(status, result.status, result)
+        return result
+
+    def ledger(self, *arguments: str) -> list[dict[str, typing.Any]]:
+        return self.openstack(
+            *('gpu', 'placement', 'ledger', 'list', '-f', 'json'),
+            *arguments,
+        )
+
+    def test_reserve_and_clear(self) -> None:
+        row = self.set('--reserve')
+        self.assertEqual((4, 'done'), (row['Reserved'], row['Result']))
+        self.assertEqual('unchanged', self.set('--reserve')['Result'])
+        failing = (sys.executable, '-c', 'print("busy"); exit(5)')
+        row = self.set('--release', '--run', *failing, status=1)
+        self.assertEqual(5, row['Status'])
+        self.assertIn('the device stays reserved', row['Result'])
+        clearing = (
+            sys.executable,
+            '-c',
+            'import os, sys; print(sys.argv[1:], os.environ["GPU_ADDRESS"])',
+            '{host}',
+            '$(id)',
+            '--fix',
+        )
+        row = self.set('--release', '--run', *clearing)
+        self.assertEqual(
+            (0, 0, 'done'), (row['Reserved'], row['Status'], row['Result'])
+        )
+        lines = self.ledger('--long', '--device', '0000:82:00.0')
+        self.assertEqual(
+            (
+                'reserved reserved sanitizing failed '
+                'sanitizing sanitizing available'
+            ),
+            ' '.join(line['State'] for line in lines),
+        )
+        self.assertEqual('busy\n', lines[3]['Output'])
+        output = f"['{self.HOST}', '$(id)', '--fix'] 0000:82:00.0\n"
+        self.assertEqual(output, lines[5]['Output'])
+        self.assertEqual(
+            hashlib.sha256(output.encode()).hexdigest(), lines[5]['SHA256']
+        )
+        self.assertEqual([], self.ledger('--host', 'other'))
+
+    def test_device_in_use(self) -> None:
+        flavor = self.make_flavor('nvidia_vf:1')
+        server = self.boot(flavor)
+        (holding,) = [
+            row['Provider Name']
+            for row in self.openstack(
+                *('gpu', 'placement', 'list', '--host', self.HOST),
+                *('--long', '-f', 'json'),
+            )
+            if server.id in [holder['id'] for holder in row['Servers']]
+        ]
+        self.DEVICE = holding
+        error = self.run_set('--release', '--run', 'true', status=1).stderr
+        self.assertIn('is in use', error)
+        self.ledger('--observe')
+        (line,) = [
+            line
+            for line in self.ledger('--long')
+            if line['Provider Name'] == holding
+        ]
+        self.assertEqual('in use', line['State'])
+        self.assertIn(
+            server.name, [holder['name'] for holder in line['Servers']]
+        )
+        # Other servers may come and go.
+        count = len(self.ledger())
+        self.ledger('--observe')
+        self.assertLessEqual(count, len(self.ledger()))
+
+    def test_older_cloud(self) -> None:
+        """Up to Placement 13, a device in use is not reserved."""
+        flavor = self.make_flavor('nvidia_vf:1')
+        server = self.boot(flavor)
+        (self.DEVICE,) = [
+            row['Provider Name']
+            for row in self.openstack(
+                *('gpu', 'placement', 'list', '--host', self.HOST),
+                *('--long', '-f', 'json'),
+            )
+            if server.id in [holder['id'] for holder in row['Servers']]
+        ]
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'gpuclient.cloud.nova.version.newest', lambda compute: '2.100'
+            )
+        )
+        error = self.run_set('--reserve', status=1).stderr
+        self.assertIn('pass --force', error)
+        self.assertEqual(4, self.set('--reserve', '--force')['Reserved'])
+
+    def test_bad_arguments(self) -> None:
+        for arguments, message in (
+            ((self.DEVICE,), 'one of the arguments'),
+            ((self.DEVICE, '--reserve', '--run', 'true'), '--run takes'),
+            ((self.DEVICE, '--release', '--run'), '--run takes'),
+            (('0000:99:00.0', '--reserve'), 'has no PCI device'),
+            ((self.HOST, '--reserve'), 'is a host: name its devices'),
+            (('0000:04:00.0', '--reserve'), 'devices have the address'),
+        ):
+            result = self.run_command('gpu', 'placement', 'set', *arguments)
+            self.assertIn(result.status, (1, 2))
+            self.assertIn(message, result.stderr)
+
+
+class TestRepair(base.CommonCloudTestCase):
+    """On a cloud of its own, because a leak takes devices from all."""
+
+    name = 'leaks'
+    #: A repair that waits for nova-compute takes a minute.
+    timeout = 400
+
+    def setUp(self) -> None:
+        folder = tempfile.mkdtemp(prefix='gpu-')
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        path = os.path.join(folder, 'spec.yaml')
+        with open(path, 'w', encoding='utf-8') as stream:
+            stream.write(leak_planting.spec({'g0': 7, 'g1': 7}))
+        self.arguments = ('--spec', path)
+        super().setUp()
+        self.useFixture(fixtures.EnvironmentVariable('XDG_STATE_HOME', folder))
+        self.os_cloud = self.name
+        self.cloud = leak_planting.Cloud(self.connect())
+        self.planter = leak_planting.Planter(self.cloud, random.Random(1))
+        self.addCleanup(self.clear)
+        self.folder = folder
+
+    def clear(self) -> None:
+        """Delete what a test has left."""
+        self.cloud.clear()
+
+    def check(self, *arguments: str, status: int = 0) -> list[dict]:
+        result = self.run_command(
+            *('gpu', 'placement', 'check', '-f', 'json', '--yes'),
+            *('--reserved-days', '0', *arguments),
+        )
+        self.assertEqual(
+            status, result.status, f'{result.stdout}\n{result.stderr}'
+        )
+        self.stderr = result.stderr
+        return json.loads(result.stdout)
+
+    def undo(self, status: int = 0) -> list[dict]:
+        """Take the last changes back."""
+        return self.check('--undo', self.stderr.split()[-1], status=status)
+
+    def test_all_kinds(self) -> None:
+        """Every kind at once: found, repaired, and taken back."""
+        (moved,) = self.cloud.boot_all('a2:1', 1)
+        self.planter.migrations = [self.cloud.migrate(moved)]
+        # The move may have left a leak.
+        self.cloud.correct(moved)
+        self.planter.servers = self.cloud.boot_all('a2:1', 8)
+        self.assertEqual([], self.check())
+        planted = [kind() for kind in self.planter.kinds]
+        self.assertNotIn(None, planted)
+        before = self.cloud.state()
+        rows = self.check(status=3)
+        found = leak_planting.subjects(rows)
+        self.assertEqual(
+            [], [leak for leak in planted if leak not in found], rows
+        )
+        # The second consumer of a card is a deleted server.
+        self.assertEqual(
+            ['GPU610'],
+            [leak.code for leak in found if leak not in planted],
+        )
+        with self.cloud.updates(['g0', 'g1']):
+            rows = self.check('--fix', status=3)
+        results = {row['Code']: row['Result'] for row in rows}
+        self.assertEqual(
+            {
+                'GPU610': 'done',
+                'GPU611': 'done',
+                'GPU612': 'done',
+                'GPU613': None,
+                'GPU615': 'done',
+                'GPU616': None,
+                'GPU617': None,
+                'GPU618': None,
+                'GPU619': None,
+                'GPU620': 'done',
+                'GPU621': None,
+                'GPU622': None,
+            },
+            results,
+        )
+        journal = self.stderr.split()[-1]
+        left = {row['Code'] for row in self.check(status=3)}
+        self.assertEqual(
+            {'GPU616', 'GPU617', 'GPU618', 'GPU619', 'GPU622'}, left
+        )
+        real = self.cloud.real_devices()
+        # nova-manage has to give this one its allocations.
+        (unaccounted,) = [
+            leak.subject for leak in planted if leak.code == 'GPU616'
+        ]
+        del real[unaccounted]
+        self.assertEqual(real, self.cloud.held_devices())
+        rows = self.check('--undo', journal)
+        self.assertEqual({'done'}, {row['Result'] for row in rows})
+        after = self.cloud.state()
+        for consumer in set(before['allocations']):
+            self.assertEqual(
+                before['allocations'][consumer],
+                after['allocations'].get(consumer),
+                consumer,
+            )
+
+    def plant_quickly(self) -> list[leak_planting.Planted]:
+        """Plant leaks whose repair does not wait for nova-compute."""
+        self.planter.servers = self.cloud.boot_all('a2:1', 2)
+        planted = [
+            self.planter.deleted_consumer(),
+            self.planter.wrong_host(),
+            self.planter.removed_host(),
+        ]
+        self.assertNotIn(None, planted)
+        return [leak for leak in planted if leak]
+
+    def test_plan(self) -> None:
+        """A plan is applied later, unless the cloud has changed."""
+        (_deleted, wrong, _removed) = self.plant_quickly()
+        before = self.cloud.state()
+        path = os.path.join(self.folder, 'plan.json')
+        rows = self.check('--plan', path, status=3)
+        self.assertEqual({'remove', 'delete'}, {row['Repair'] for row in rows})
+        self.assertEqual(before, self.cloud.state())
+        # A write of the same allocations is enough of a change.
+        self.cloud.allocate(
+            wrong.subject, self.cloud.units(wrong.subject), 'INSTANCE'
+        )
+        changed = self.cloud.state()
+        self.check_refused('has changed since', '--apply', path)
+        self.assertEqual(changed, self.cloud.state())
+        self.check('--plan', path, status=3)
+        rows = self.check('--apply', path)
+        self.assertEqual(
+            [('remove', 'done')] * 2 + [('delete', 'done')] * 2,
+            [(row['Action'], row['Result']) for row in rows],
+        )
+        journal = self.stderr.split()[-1]
+        self.assertEqual([], self.check())
+        self.check_refused('has changed since', '--apply', path)
+        rows = self.check('--undo', journal)
+        self.assertEqual({'done'}, {row['Result'] for row in rows})
+        self.assertEqual(changed, self.cloud.state())
+        # Again: everything is as before already.
+        rows = self.check('--undo', journal, status=3)
+        self.assertEqual(
+            {'skipped: it is as before already'},
+            {row['Result'] for row in rows if row['Consumer']},
+        )
+
+    def check_refused(self, message: str, *arguments: str) -> None:
+        error = self.refused(
+            *('gpu', 'placement', 'check', '--yes', *arguments)
+        )
+        self.assertIn(message, error)
+
+    def test_bad_files(self) -> None:
+        self.plant_quickly()
+        path = os.path.join(self.folder, 'plan.json')
+        self.check('--plan', path, status=3)
+        with open(path, encoding='utf-8') as stream:
+            text = stream.read()
+        plan = json.loads(text)
+        before = self.cloud.state()
+        other = text
+        for step in plan['steps']:
+            for provider in step.get('before', {}).get('allocations', {}):
+                other = other.replace(provider, str(uuid.uuid4()))
+        for content, message in (
+            (text[:100], 'is not JSON, or incomplete'),
+            ('[]', 'must be a mapping'),
+            ('{}', 'format is missing'),
+            (text.replace('-plan"', '-journal"'), 'format: must be one of'),
+            (text.replace('"version": 1', '"version": 2'), 'version: is 2'),
+            (
+                text.replace('"remove"', '"rm -r"'),
+                'steps[0].action: must be one of',
+            ),
+            (
+                text.replace('"consumer": "', '"consumer": "../'),
+                'steps[0].consumer: invalid value',
+            ),
+            (text.replace('"expected"', '"x"'), "unknown key 'x'"),
+            (other, 'is of another cloud'),
+        ):
+            with open(path, 'w', encoding='utf-8') as stream:
+                stream.write(content)
+            self.check_refused(message, '--apply', path)
+        self.assertEqual(before, self.cloud.state())
+        self.check_refused('No such file', '--undo', f'{path}.none')
+        self.check_refused('format: must be one of', '--undo', path)
+
+    def test_question(self) -> None:
+        """Without a terminal nothing is written, unless --yes is passed."""
+        self.plant_quickly()
+        before = self.cloud.state()
+        error = self.refused('gpu', 'placement', 'check', '--fix')
+        self.assertIn('pass --yes', error)
+        self.assertEqual(before, self.cloud.state())
+
+    def run_killed(
+        self, number: int | None, *arguments: str, late: bool = False
+    ) -> leak_planting.KilledRun:
+        url = self.connect().session.get_endpoint(
+            service_type='placement', interface='public'
+        )
+        return leak_planting.run_killed(
+            url,
+            (
+                *('--os-cloud', self.name, 'gpu', 'placement', 'check'),
+                *('--yes', '-f', 'json', '--reserved-days', '0'),
+                *arguments,
+            ),
+            number,
+            late=late,
+        )
+
+    def test_killed_at_each_request(self) -> None:
+        """A run that was killed can be run again, with the same result."""
+        self.plant_quickly()
+        planted = self.cloud.state()
+        whole = self.run_killed(None, '--fix')
+        self.assertEqual(0, whole.status, whole)
+        repaired = self.cloud.state()
+        self.check('--undo', whole.journal)
+        self.assertEqual(planted, self.cloud.state())
+        self.undo_all()
+        for number in range(whole.first_write - 2, len(whole.requests)):
+            late = number % 2 == 1
+            killed = self.run_killed(number, '--fix', late=late)
+            self.assertEqual(-signal.SIGKILL, killed.status, killed)
+            self.check('--fix')
+            self.assertEqual(repaired, self.cloud.state(), (number, late))
+            self.undo_all()
+            self.assertEqual(planted, self.cloud.state(), (number, late))
+
+    def undo_all(self) -> None:
+        """Take all journals back, the last one first."""
+        folder = os.path.join(self.folder, 'gpuclient', 'placement-journals')
+        for name in sorted(os.listdir(folder), reverse=True):
+            if name.endswith('.json'):
+                self.run_command(
+                    *('gpu', 'placement', 'check', '--yes', '--undo'),
+                    os.path.join(folder, name),
+                )
+        shutil.rmtree(folder)

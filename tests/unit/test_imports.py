@@ -84,6 +84,7 @@ KNOWN_TO_COMMANDS = {
     # The type of a row.
     'host': {'rules.check_result'},
     'guest': {'rules.guest_result'},
+    'placement_check': {'rules.placement_leaks'},
     'remedies': {'rules.remedy'},
 }
 #: Lines of the longest function.

@@ -29,6 +29,7 @@ from gpuclient.cloud import request
 from gpuclient.cloud import schema
 from gpuclient import exceptions
 from gpuclient.model import allocation
+from gpuclient.model import placement_write
 
 #: The first microversion with consumer generations, and with removal of all
 #: allocations by PUT.
@@ -195,6 +196,96 @@ class PlacementStore:
             consumer: sum(held['resources'].values())
             for consumer, held in record['allocations'].items()
         }
+
+    def provider_exists(self, provider: str) -> bool:
+        """Return whether Placement has a provider."""
+        try:
+            self.reader.get(
+                f'/resource_providers/{provider}',
+                f'reading provider {provider}',
+                {'uuid': str},
+            )
+        except exceptions.NotFound:
+            return False
+        return True
+
+    def provider(self, uuid: str) -> placement_write.ProviderRecord:
+        """Return all of a provider but its allocations."""
+        path = f'/resource_providers/{uuid}'
+        action = f'reading provider {uuid}'
+        record = self.reader.get(
+            path,
+            action,
+            {'name': str, 'parent_provider_uuid': schema.Optional(str)},
+        )
+        return placement_write.ProviderRecord(
+            uuid=uuid,
+            name=record['name'],
+            parent=record['parent_provider_uuid'],
+            inventories=self.inventories(uuid).records,
+            traits=tuple(
+                sorted(
+                    self.reader.get(
+                        f'{path}/traits', action, {'traits': [str]}
+                    )['traits']
+                )
+            ),
+            aggregates=tuple(
+                sorted(
+                    self.reader.get(
+                        f'{path}/aggregates', action, {'aggregates': [str]}
+                    )['aggregates']
+                )
+            ),
+        )
+
+    def delete_provider(self, uuid: str) -> None:
+        """Delete a provider.
+
+        :raises gpuclient.exceptions.Conflict: It has allocations or children.
+        """
+        self._send('DELETE', f'/resource_providers/{uuid}', f'deleting {uuid}')
+
+    def create_provider(self, wanted: placement_write.ProviderRecord) -> None:
+        """Create a provider with its inventories, traits and aggregates."""
+        action = f'creating provider {wanted.name}'
+        body: dict[str, typing.Any] = {
+            'uuid': wanted.uuid,
+            'name': wanted.name,
+        }
+        if wanted.parent is not None:
+            body['parent_provider_uuid'] = wanted.parent
+        if not self.provider_exists(wanted.uuid):
+            self._send('POST', '/resource_providers', action, json=body)
+        path = f'/resource_providers/{wanted.uuid}'
+        for name, value in (
+            ('inventories', wanted.inventories),
+            ('traits', list(wanted.traits)),
+            ('aggregates', list(wanted.aggregates)),
+        ):
+            self._send(
+                'PUT',
+                f'{path}/{name}',
+                action,
+                json={
+                    name: value,
+                    'resource_provider_generation': self.inventories(
+                        wanted.uuid
+                    ).generation,
+                },
+            )
+
+    def _send(
+        self, method: str, path: str, action: str, **kwargs: typing.Any
+    ) -> None:
+        request.send(
+            self._placement,
+            method,
+            path,
+            action,
+            microversion=self._version,
+            **kwargs,
+        )
 
 
 def _age(headers: collections.abc.Mapping[str, str]) -> float | None:

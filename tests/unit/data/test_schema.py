@@ -28,7 +28,9 @@ from gpuclient.documents import yaml_file
 from gpuclient import exceptions
 from gpuclient.model import catalogue
 from gpuclient.model import description_reader
+from gpuclient.model import placement_write
 from gpuclient.model import project_file
+from gpuclient.operations import placement_journal
 from gpuclient.rehearsal import spec
 from gpuclient.rehearsal import spec_reader
 
@@ -366,6 +368,146 @@ class TestProjects(SchemaCase):
 
     def read(self, content: typing.Any) -> None:
         project_file.parse(content)
+
+    def test_examples(self) -> None:
+        self._check()
+
+    def test_changes(self) -> None:
+        self._check_changes()
+
+    def test_unknown_keys(self) -> None:
+        self._check_unknown_keys()
+
+
+_UUID = '6f1a2c3d-0000-4000-8000-00000000000'
+_ALLOCATIONS = {
+    'allocations': {f'{_UUID}1': {'resources': {'CUSTOM_A': 1}}},
+    'consumer_generation': 3,
+    'consumer_type': 'INSTANCE',
+    'project_id': 'p',
+    'user_id': 'u',
+}
+_WRITES = (
+    {
+        'write': 'allocations',
+        'consumer': f'{_UUID}2',
+        'before': _ALLOCATIONS,
+        'after': {'allocations': {}},
+    },
+    {
+        'write': 'reserved',
+        'provider': f'{_UUID}1',
+        'name': 'host_0000:04:00.0',
+        'before': {'CUSTOM_A': 1},
+        'after': {'CUSTOM_A': 0},
+    },
+    {
+        'write': 'delete',
+        'provider': {
+            'uuid': f'{_UUID}1',
+            'name': 'host_0000:04:00.0',
+            'parent': f'{_UUID}3',
+            'inventories': {
+                'CUSTOM_A': {
+                    'total': 1,
+                    'reserved': 0,
+                    'min_unit': 1,
+                    'max_unit': 1,
+                    'step_size': 1,
+                    'allocation_ratio': 1.0,
+                }
+            },
+            'traits': ['CUSTOM_FAST'],
+            'aggregates': [f'{_UUID}4'],
+        },
+    },
+)
+
+
+def _file(kind: str, **more: typing.Any) -> dict[str, typing.Any]:
+    return {
+        'format': kind,
+        'version': 1,
+        'cloud': {'auth_url': 'http://cloud/v3', 'region': None},
+        'started': '2026-11-29T11:42:45+00:00',
+        **more,
+    }
+
+
+class PlacementFileCase(SchemaCase):
+    #: Keys that are IDs and resource classes.
+    OPEN = ('allocations', 'resources', 'inventories', 'generations')
+
+
+class TestPlacementPlan(PlacementFileCase):
+    NAME = 'placement_plan'
+    EXAMPLES = tuple(
+        _file(
+            placement_write.PLAN,
+            steps=[
+                {
+                    'action': 'remove',
+                    'codes': ['GPU610'],
+                    'host': 'host',
+                    'problem': 'It is wrong.',
+                    'devices': [
+                        {
+                            'id': f'{_UUID}1',
+                            'host': 'host',
+                            'address': '0000:04:00.0',
+                            'resource_class': 'CUSTOM_A',
+                        }
+                    ],
+                    'holder': {'kind': 'server', 'name': 'n', 'host': 'h'},
+                    'generations': {f'{_UUID}1': 4},
+                    'expected': 0,
+                    **write,
+                }
+            ],
+        )
+        for write in _WRITES
+    )
+
+    def read(self, content: typing.Any) -> None:
+        placement_journal.read_document(content, placement_write.PLAN)
+
+    def test_examples(self) -> None:
+        self._check()
+
+    def test_changes(self) -> None:
+        self._check_changes()
+
+    def test_unknown_keys(self) -> None:
+        self._check_unknown_keys()
+
+
+class TestPlacementJournal(PlacementFileCase):
+    NAME = 'placement_journal'
+    EXAMPLES = tuple(
+        _file(
+            placement_write.JOURNAL,
+            state='done',
+            entries=[
+                {
+                    'state': 'done',
+                    'time': '2026-11-29T11:42:46+00:00',
+                    'codes': ['GPU612'],
+                    'waits': True,
+                    'temporary': False,
+                    **(
+                        {'result': _ALLOCATIONS}
+                        if write['write'] == 'allocations'
+                        else {}
+                    ),
+                    **write,
+                }
+            ],
+        )
+        for write in _WRITES
+    )
+
+    def read(self, content: typing.Any) -> None:
+        placement_journal.read_document(content, placement_write.JOURNAL)
 
     def test_examples(self) -> None:
         self._check()
