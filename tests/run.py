@@ -33,6 +33,7 @@ _COMMANDS = {
         'test_snapshot|test_leaks.TestRepair|'
         'test_capacity|test_project.(TestUnified|.*test_refused)'
         '|test_upgrade.TestPlanted|test_faults|test_flavor_family'
+        '|test_explain.Test(Server|Moves)'
         '|test_check.TestCheck.test_(findings|what|as)',
     ),
     'hostile-brief': ('tests.hostile', '--brief'),

@@ -23,6 +23,7 @@ import enum
 
 from gpuclient.model import alias as alias_model
 from gpuclient.model import capacity
+from gpuclient.model import demand as demand_model
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import nova_changes
 from gpuclient.model import release as release_model
@@ -186,3 +187,46 @@ def _of_aliases(
                 f'alias {name} does not set live_migratable = true',
                 True,
             )
+
+
+def dangers(
+    kind: MoveKind,
+    hosts: collections.abc.Iterable[capacity.HostCapacity],
+    wanted: demand_model.Demand,
+) -> _Causes:
+    """Yield what may go wrong although a host fits.
+
+    The destination makes the requests for devices again, without the
+    providers that Placement has allocated
+    (``nova/compute/resource_tracker.py:ResourceTracker._move_claim``), so that
+    it may take another free device. nova-compute then adds an allocation for
+    it, and does not remove the first
+    (``nova/compute/pci_placement_translator.py``).
+
+    :param hosts: The hosts that fit.
+    """
+    if kind is MoveKind.LIVE_MIGRATE:
+        return
+    concerned = sorted(
+        {
+            host.node.name
+            for host in hosts
+            for request in wanted.devices
+            if request.by_alias
+            and sum(
+                device.free or 0
+                for device in host.devices
+                if capacity.matches(device, request)
+            )
+            > request.count
+        }
+    )
+    if concerned:
+        yield unseen.UnseenCause(
+            'GPU925',
+            'with more free devices than the server requests, nova-compute '
+            'may take others than Placement has allocated, and leave both '
+            'allocated: run "openstack gpu placement check" after the move',
+            False,
+            tuple(concerned),
+        )

@@ -136,7 +136,17 @@ def explain_move(
             move_model.blockers(
                 move, aliases, aliases.keys() - reader.defined.keys(), release
             ),
-            answer.value,
+            dataclasses.replace(
+                answer.value,
+                unseen=(
+                    *answer.value.unseen,
+                    *move_model.dangers(
+                        kind,
+                        answer.value.evaluation.fitting,
+                        answer.value.evaluation.wanted,
+                    ),
+                ),
+            ),
         ),
         (*failures, *answer.failures),
     )

@@ -14,6 +14,7 @@ import pathlib
 import typing
 
 import fixtures
+import yaml
 
 from tests.functional import base
 
@@ -24,7 +25,7 @@ CLASS = 'CUSTOM_PCI_10DE_27B8'
 MOST = 20
 
 
-class TestExplain(base.CloudTestCase):
+class _ExplainTestCase(base.CloudTestCase):
     """The host of the alias nvidia_l4 has two cards."""
 
     def setUp(self) -> None:
@@ -53,6 +54,8 @@ class TestExplain(base.CloudTestCase):
         )
         return str(path)
 
+
+class TestFlavor(_ExplainTestCase):
     def test_no_host(self) -> None:
         shown = self.explain('-f', 'json')
         self.assertFalse(shown['fits'])
@@ -71,12 +74,6 @@ class TestExplain(base.CloudTestCase):
             removed = sum(len(lack['hosts']) for lack in row['lacks'])
             self.assertEqual(left, row['left'] + removed)
             left = row['left']
-
-    def test_text(self) -> None:
-        text = self.explain()
-        self.assertLessEqual(max(map(len, text.splitlines())), 80)
-        self.assertTrue(text.startswith('No host fits: none meets'), text)
-        self.assertIn('\nPlacement agrees: it returns 0 candidates', text)
 
     def test_keys(self) -> None:
         shown = self.explain('--host', HOST, '-f', 'json')
@@ -99,6 +96,8 @@ class TestExplain(base.CloudTestCase):
         after = sum(len(service.requests) for service in services)
         self.assertLessEqual(after, before + MOST)
 
+
+class TestServer(_ExplainTestCase):
     def test_server(self) -> None:
         server = self.boot(self.flavor, status='ERROR')
         shown = self.openstack(
@@ -125,6 +124,12 @@ class TestExplain(base.CloudTestCase):
         (device,) = shown['devices']
         self.assertEqual('CUSTOM_PCI_10DE_25B6', device['resource_class'])
         self.assertIsNone(shown['conditions'])
+
+    def test_text(self) -> None:
+        text = self.explain()
+        self.assertLessEqual(max(map(len, text.splitlines())), 80)
+        self.assertTrue(text.startswith('No host fits: none meets'), text)
+        self.assertIn('\nPlacement agrees: it returns 0 candidates', text)
 
     def test_member(self) -> None:
         refused = self.refused(
@@ -155,3 +160,200 @@ class TestExplain(base.CloudTestCase):
             ),
         ):
             self.assertIn(message, self.refused('gpu', *arguments))
+
+
+class TestMoves(base.OwnCloudTestCase):
+    """Moves end as they were forecast."""
+
+    timeout = 600
+
+    def setUp(self) -> None:
+        super().setUp()
+        alias = (
+            'alias = {"vendor_id": "10de", "product_id": "20f1", '
+            '"device_type": "type-PF", "name": "a100"}\n'
+        )
+        control = (
+            '[filter_scheduler]\npci_in_placement = True\nenabled_filters = '
+            'ComputeFilter,PciPassthroughFilter\n'
+        )
+        self.config = self.directory / 'nova.conf'
+        self.config.write_text(f'{control}[pci]\n{alias}')
+        spec = self.directory / 'spec.yaml'
+        spec.write_text(
+            yaml.safe_dump(
+                {
+                    'control_plane': {
+                        'config': control,
+                        'api': [{'config': f'[pci]\n{alias}'}],
+                    },
+                    'hosts': [
+                        {
+                            'name': f'gpu-{number}',
+                            'devices': [
+                                {
+                                    'address': f'0000:{bus:02x}:00.0',
+                                    'vendor_id': '10de',
+                                    'product_id': '20f1',
+                                    'type': 'type-PF',
+                                }
+                                for bus in range(1, cards + 1)
+                            ],
+                            'config': (
+                                '[pci]\nreport_in_placement = True\n'
+                                'device_spec = {"vendor_id": "10de", '
+                                f'"product_id": "20f1"}}\n{alias}'
+                            ),
+                        }
+                        for number, cards in enumerate((2, 2, 1))
+                    ],
+                }
+            )
+        )
+        self.start('moves', '--spec', str(spec))
+        compute = self.connect().compute
+        self.flavors = []
+        for cards in (1, 2):
+            flavor = compute.create_flavor(
+                name=f'gpu.{cards}', vcpus=1, ram=512, disk=1
+            )
+            compute.create_flavor_extra_specs(
+                flavor, {'pci_passthrough:alias': f'a100:{cards}'}
+            )
+            self.flavors.append(flavor)
+
+    def boot(self, host: str) -> str:
+        (image,) = self.connect().image.images(name='blank')
+        response = self.connect().compute.post(
+            '/servers',
+            json={
+                'server': {
+                    'name': f'on-{host}',
+                    'flavorRef': self.flavors[0].id,
+                    'imageRef': image.id,
+                    'networks': 'none',
+                    'host': host,
+                }
+            },
+            microversion='2.90',
+        )
+        self.assertEqual(202, response.status_code, response.text)
+        server_id: str = response.json()['server']['id']
+        self.wait_for_server(server_id, 'ACTIVE')
+        return server_id
+
+    def forecast(self, *arguments: str, status: int = 0) -> typing.Any:
+        return self.openstack(
+            *('gpu', 'server', 'explain', *arguments, '-f', 'json'),
+            *('--config', str(self.config)),
+            status=status,
+        )
+
+    def act(self, server_id: str, action: str, **body: typing.Any) -> int:
+        response = self.connect().compute.post(
+            f'/servers/{server_id}/action',
+            json={action: body if body or action == 'evacuate' else None},
+            microversion='2.79',
+        )
+        return int(response.status_code)
+
+    def last_action(self, server_id: str) -> str | None:
+        compute = self.connect().compute
+        response = compute.get(f'/servers/{server_id}/os-instance-actions')
+        message: str | None = response.json()['instanceActions'][0]['message']
+        return message
+
+    def test_moves(self) -> None:
+        first, second = self.boot('gpu-0'), self.boot('gpu-0')
+        self.boot('gpu-1')
+        with self.subTest('live migration'):
+            shown = self.forecast(first, '--move', 'live-migrate', status=3)
+            self.assertEqual('GPU924', shown['blockers'][0]['code'])
+            self.assertEqual(
+                202,
+                self.act(
+                    first, 'os-migrateLive', host=None, block_migration='auto'
+                ),
+            )
+            base.wait_until(lambda: self.last_action(first) == 'Error')
+        with self.subTest('resize'):
+            shown = self.forecast(
+                *(first, '--move', 'resize', '--flavor', 'gpu.2'), status=3
+            )
+            self.assertEqual([], shown['hosts'])
+            # nova-scheduler is called before the answer.
+            self.act(first, 'resize', flavorRef=self.flavors[1].id)
+            base.wait_until(lambda: self.last_action(first) == 'Error')
+        with self.subTest('migration'):
+            shown = self.forecast(first, '--move', 'migrate')
+            self.assertEqual(['gpu-1', 'gpu-2'], shown['hosts'])
+            self.assertEqual(202, self.act(first, 'migrate'))
+            moved = self.wait_for_server(first, 'VERIFY_RESIZE')
+            self.assertIn(moved.hypervisor_hostname, shown['hosts'])
+            self.assertEqual(204, self.act(first, 'confirmResize'))
+            self.wait_for_server(first, 'ACTIVE')
+        with self.subTest('evacuation'):
+            shown = self.forecast(second, '--move', 'evacuate', status=3)
+            self.assertEqual('GPU921', shown['blockers'][0]['code'])
+            (service,) = (
+                service
+                for service in self.connect().compute.services(
+                    binary='nova-compute'
+                )
+                if service.host == 'gpu-0'
+            )
+            self.connect().compute.put(
+                f'/os-services/{service.id}',
+                json={'forced_down': True},
+                microversion='2.53',
+            )
+            shown = self.forecast(second, '--move', 'evacuate')
+            self.assertEqual(1, len(shown['hosts']))
+            self.assertEqual(200, self.act(second, 'evacuate'))
+            moved = base.wait_until(
+                lambda: self._moved(second, 'gpu-0'), 90, 'it is evacuated'
+            )
+            self.assertEqual(shown['hosts'], [moved])
+
+    def _moved(self, server_id: str, source: str) -> str | None:
+        server = self.connect().compute.get_server(server_id)
+        if server.task_state is None and server.status == 'ACTIVE':
+            host: str = server.hypervisor_hostname
+            return host if host != source else None
+        return None
+
+    def test_all_on_a_host(self) -> None:
+        # One device is left on each of the other hosts: with more, Nova may
+        # take another device than Placement has allocated.
+        servers = [self.boot('gpu-0'), self.boot('gpu-0')]
+        self.boot('gpu-1')
+        shown = self.forecast('--all-on', 'gpu-0', '--move', 'migrate')
+        self.assertTrue(shown['fit_together'])
+        self.assertEqual(
+            {'gpu-1', 'gpu-2'},
+            {record['destination'] for record in shown['servers']},
+        )
+        for record in shown['servers']:
+            self.assertEqual(
+                202,
+                self.act(record['id'], 'migrate', host=record['destination']),
+            )
+        for server_id in servers:
+            self.wait_for_server(server_id, 'VERIFY_RESIZE')
+            self.assertEqual(204, self.act(server_id, 'confirmResize'))
+        for server_id in servers:
+            self.wait_for_server(server_id, 'ACTIVE')
+        # Two of three servers can go back, but not all of them.
+        shown = self.forecast(
+            *('--all-on', 'gpu-1', '--move', 'migrate'), status=0
+        )
+        self.assertEqual(2, len(shown['servers']))
+        self.boot('gpu-0')
+        shown = self.forecast(
+            *('--all-on', 'gpu-1', '--move', 'migrate'), status=3
+        )
+        self.assertFalse(shown['fit_together'])
+        self.assertIn(
+            'Each fits on some other host, but not all together',
+            shown['summary'],
+        )

@@ -102,6 +102,27 @@ class TestBlockers(testtools.TestCase):
         )
 
 
+class TestDangers(testtools.TestCase):
+    def test_another_device(self) -> None:
+        hosts = (
+            test_explanation.host('one', 1),
+            test_explanation.host('two', 2),
+            test_explanation.host('used', 2, used=1),
+        )
+        (cause,) = move.dangers(move.MoveKind.MIGRATE, hosts, demand(1))
+        self.assertEqual(
+            ('GPU925', False, ('two',)),
+            (cause.code, cause.proved, cause.hosts),
+        )
+        self.assertEqual(
+            [], list(move.dangers(move.MoveKind.MIGRATE, hosts, demand(2)))
+        )
+        self.assertEqual(
+            [],
+            list(move.dangers(move.MoveKind.LIVE_MIGRATE, hosts, demand(1))),
+        )
+
+
 def demand(cards: int, memory: int = 1024) -> demand_model.Demand:
     return demand_model.Demand(
         {'VCPU': 1, 'MEMORY_MB': memory},
