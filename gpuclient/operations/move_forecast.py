@@ -136,20 +136,18 @@ def explain_move(
             move_model.blockers(
                 move, aliases, aliases.keys() - reader.defined.keys(), release
             ),
-            dataclasses.replace(
-                answer.value,
-                unseen=(
-                    *answer.value.unseen,
-                    *move_model.dangers(
-                        kind,
-                        answer.value.evaluation.fitting,
-                        answer.value.evaluation.wanted,
-                    ),
-                ),
-            ),
+            _with_dangers(answer.value, kind),
         ),
         (*failures, *answer.failures),
     )
+
+
+def _with_dangers(
+    explained: explanation.Explanation, kind: move_model.MoveKind
+) -> explanation.Explanation:
+    evaluation = explained.evaluation
+    dangers = move_model.dangers(kind, evaluation.fitting, evaluation.wanted)
+    return dataclasses.replace(explained, unseen=(*explained.unseen, *dangers))
 
 
 def _flavor_of(
