@@ -83,6 +83,8 @@ class Way:
 
     host: str
     actions: tuple[Action, ...]
+    #: The host after them.
+    changed: capacity.HostCapacity
 
     @property
     def cost(self) -> int:
@@ -274,7 +276,7 @@ class _Search:
         return tuple(chosen)
 
     def _way(self, actions: tuple[Action, ...]) -> Way:
-        return Way(self._host.node.name, actions)
+        return Way(self._host.node.name, actions, self._changed(actions))
 
     def _service_actions(self) -> collections.abc.Iterator[Action]:
         host = self._host

@@ -91,6 +91,8 @@ class Suggestion:
     actions: tuple[freeing.Action, ...] = ()
     #: The condition of the request to give up.
     condition: explanation.Condition | None = None
+    #: The one host after the actions.
+    changed: capacity.HostCapacity | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +121,14 @@ class Explanation:
     placement: PlacementAnswer
     #: What the result rests on.
     notes: tuple[str, ...]
+    restrictions: explanation.Restrictions
+    options: scheduler_options.SchedulerOptions
+    #: Definitions of the aliases of the flavor, by name.
+    aliases: capacity_report.Aliases
+    #: Of :attr:`aliases`, those of which only the class is known.
+    inferred: frozenset[str]
+    release: release_model.Release
+    volume_backed: bool
 
     @property
     def fits(self) -> bool:
@@ -345,6 +355,16 @@ class Reader:
                     'of servers that booted with it'
                     for name in sorted(inferred)
                 ),
+                restrictions,
+                options,
+                {
+                    name: alias
+                    for name, alias in aliases.items()
+                    if name in (flavor.aliases or {})
+                },
+                frozenset(inferred),
+                self._release,
+                self._request.volume_backed,
             ),
             tuple(self.failures),
         )
@@ -409,6 +429,7 @@ class Reader:
                     explanation_text.way(evaluation, way),
                     (way.host,),
                     way.actions,
+                    changed=way.changed,
                 )
                 for way in ways[:_SUGGESTIONS]
             ),

@@ -42,6 +42,8 @@ from gpuclient.rehearsal.state import CloudProcess
 from gpuclient.rehearsal.state import StateFolder
 from gpuclient.rehearsal.temporary import kept
 from gpuclient.rehearsal.temporary import temporary
+from gpuclient.rehearsal.twin import Decisions
+from gpuclient.rehearsal.twin import decide
 
 __all__ = [
     'CONTROLLER',
@@ -53,12 +55,14 @@ __all__ = [
     'SCHEDULER_TEMPLATE',
     'STOPPED',
     'CloudProcess',
+    'Decisions',
     'NovaOverlay',
     'RehearsalCloud',
     'Say',
     'SimulatedDevice',
     'StateFolder',
     'connect',
+    'decide',
     'default',
     'entries',
     'folder',

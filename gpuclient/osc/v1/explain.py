@@ -25,10 +25,12 @@ with lazy_imports.deferred():
     from gpuclient.model import move
     from gpuclient.operations import explanation
     from gpuclient.operations import move_forecast
+    from gpuclient.operations import proof
     from gpuclient.osc import columns
     from gpuclient.osc import explanation_view
     from gpuclient.osc import move_view
     from gpuclient.osc import options
+    from gpuclient.osc import proof_view
     from gpuclient.operations import server_explanation
 
 
@@ -40,6 +42,24 @@ class _ExplainCommand(command.ShowOne):
     """Base of the commands that explain."""
 
     reads_snapshots = True
+
+    def prove(
+        self,
+        parsed_args: argparse.Namespace,
+        explained: explanation.Explanation | None,
+    ) -> tuple[str, explanation_view.Record]:
+        """Try an explanation if the user asks for it.
+
+        :returns: What to add to the text, and to the object.
+        """
+        if not parsed_args.prove:
+            return '', {}
+        if explained is None:
+            return '', {'proof': None}
+        proved = proof.prove(explained, self.say)
+        return f'\n{proof_view.show(proved)}', {
+            'proof': proof_view.record(proved)
+        }
 
     def show(
         self,
@@ -77,6 +97,15 @@ def _add_evidence_options(parser: argparse.ArgumentParser) -> None:
         help=(
             'Host bundle ("openstack gpu host bundle create") that shows the '
             'device types and IDs of a host (repeat option for several)'
+        ),
+    )
+    parser.add_argument(
+        '--prove',
+        action='store_true',
+        help=(
+            'Let the nova-scheduler of a rehearsal cloud with the hosts of '
+            'this cloud decide about the request, and about the first '
+            'suggestions'
         ),
     )
     options.add_release(parser, cloud=True)
@@ -146,12 +175,14 @@ Example::
         explained = answer.value
         if not explained.fits:
             self.found()
+        text, record = self.prove(parsed_args, explained)
         return self.show(
             parsed_args,
-            explanation_view.show(explained),
+            explanation_view.show(explained) + text,
             {
                 'flavor': explained.flavor.name,
                 **explanation_view.record(explained),
+                **record,
             },
         )
 
@@ -233,10 +264,11 @@ Example::
         explained = answer.value
         if explained.is_explained:
             self.found()
+        text, record = self.prove(parsed_args, explained.explanation)
         return self.show(
             parsed_args,
-            explanation_view.show_server(explained),
-            explanation_view.server_record(explained),
+            explanation_view.show_server(explained) + text,
+            {**explanation_view.server_record(explained), **record},
         )
 
     def _explain_move(
@@ -293,6 +325,10 @@ def _check_move(parsed_args: argparse.Namespace) -> None:
     if (parsed_args.server is None) == (parsed_args.all_on is None):
         raise exceptions.InvalidValue(
             'Specify either a server or --all-on with a host'
+        )
+    if parsed_args.prove and parsed_args.move is not None:
+        raise exceptions.InvalidValue(
+            '--prove tries requests for new servers: omit --move'
         )
     resize = parsed_args.move == str(move.MoveKind.RESIZE)
     if resize != (parsed_args.flavor is not None):

@@ -1,0 +1,434 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A twin: the hosts of a cloud as rows, for a nova-scheduler to decide about.
+
+A trial is what :mod:`gpuclient.rehearsal.nova_worker.decide` reads: hosts,
+resource providers and aggregates as an explanation knows them, and the request
+for a server. What is not known is not rebuilt; :func:`missing` names it.
+"""
+
+import collections.abc
+import dataclasses
+import typing
+
+from gpuclient.model import alias as alias_model
+from gpuclient.model import capacity
+from gpuclient.model import demand as demand_model
+from gpuclient.model import explanation
+from gpuclient.model import flavor as flavor_model
+from gpuclient.model import image as image_model
+from gpuclient.model import inventory
+from gpuclient.model import nova_changes
+from gpuclient.model import passthrough_filter
+from gpuclient.model import release as release_model
+from gpuclient.model import scheduler_filters
+from gpuclient.model import scheduler_options
+
+Row: typing.TypeAlias = dict[str, typing.Any]
+
+_DISABLED = 'COMPUTE_STATUS_DISABLED'
+#: Filters of which a twin has no facts.
+_UNKNOWN = {
+    scheduler_filters.NUMA: 'NUMA nodes, CPUs and huge pages of hosts',
+    'AggregateIoOpsFilter': 'the load of hosts',
+    'AggregateNumInstancesFilter': 'the number of servers on hosts',
+    'ComputeCapabilitiesFilter': 'capabilities of hosts',
+    'DifferentHostFilter': 'scheduler hints',
+    'IoOpsFilter': 'the load of hosts',
+    'JsonFilter': 'scheduler hints',
+    'MetricsFilter': 'metrics of hosts',
+    'NumInstancesFilter': 'the number of servers on hosts',
+    'SameHostFilter': 'scheduler hints',
+    'SimpleCIDRAffinityFilter': 'scheduler hints',
+}
+#: Of services before Nova 34, which do not report OWNER_NOVA
+#: (``nova/scheduler/request_filter.py:owner_nova_filter``).
+_OLD_SERVICES = 72
+#: What a host has of a resource whose amount is not known, or that others
+#: share with it.
+_PLENTY = 10**6
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """The request for a server."""
+
+    flavor: flavor_model.Flavor
+    image: image_model.Image | None
+    restrictions: explanation.Restrictions
+    volume_backed: bool = False
+
+    def record(self, hosts: tuple[capacity.HostCapacity, ...]) -> Row:
+        return {
+            'flavor': {
+                'name': self.flavor.name,
+                'vcpus': self.flavor.vcpus,
+                'memory_mb': self.flavor.ram,
+                'root_gb': self.flavor.disk,
+                'ephemeral_gb': self.flavor.ephemeral,
+                'swap': self.flavor.swap,
+                'extra_specs': self.flavor.extra_specs or {},
+            },
+            'image': {} if self.image is None else self.image.properties,
+            'zone': self.restrictions.zone,
+            'host': self._destination(hosts),
+            'project_id': self.restrictions.project_id,
+            'volume_backed': self.volume_backed,
+        }
+
+    def _destination(
+        self, hosts: tuple[capacity.HostCapacity, ...]
+    ) -> Row | None:
+        wanted = self.restrictions.host
+        for host in hosts:
+            if wanted is not None and wanted in (
+                host.node.name,
+                host.service_host,
+            ):
+                return {
+                    'service_host': _service_host(host),
+                    'name': host.node.name,
+                }
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Twin:
+    """What a twin is made of."""
+
+    facts: explanation.Facts
+    wanted: demand_model.Demand
+    aliases: collections.abc.Mapping[str, alias_model.Alias]
+    options: scheduler_options.SchedulerOptions
+    release: release_model.Release
+
+    def trial(
+        self, hosts: tuple[capacity.HostCapacity, ...], request: Request
+    ) -> Row:
+        """Return a trial: the hosts as they are, or after a change."""
+        groups = {
+            group.uuid: group for host in hosts for group in host.aggregates
+        }
+        return {
+            'hosts': [self._host(host) for host in hosts],
+            'providers': [
+                provider for host in hosts for provider in self._tree(host)
+            ],
+            'aggregates': [
+                {
+                    'uuid': group.uuid,
+                    'name': group.name,
+                    'hosts': sorted(
+                        _service_host(host)
+                        for host in hosts
+                        if group in host.aggregates
+                    ),
+                    'metadata': group.metadata,
+                }
+                for group in groups.values()
+            ],
+            'old_services': self._old_services(),
+            'request': request.record(hosts),
+        }
+
+    def _old_services(self) -> int:
+        if self.facts.owner_required or not self.release.has(
+            nova_changes.OWNER_NOVA
+        ):
+            return 0
+        return _OLD_SERVICES
+
+    def _host(self, host: capacity.HostCapacity) -> Row:
+        return {
+            'uuid': host.node.uuid,
+            'name': host.node.name,
+            'service_host': _service_host(host),
+            'disabled': host.disabled,
+            'down': host.down,
+            'vcpus': _amount(host, 'VCPU'),
+            'memory_mb': _amount(host, 'MEMORY_MB'),
+            'disk_gb': _amount(host, 'DISK_GB'),
+            'pools': list(map(self._pool, _whole(host))),
+        }
+
+    def _pool(self, device: inventory.Device) -> Row:
+        """Return the device as nova-compute reports it to nova-scheduler."""
+        facts = self.facts.devices.get(
+            device.uuid
+        ) or passthrough_filter.facts_of(device, self.release)
+        alias = next(
+            (
+                alias
+                for alias in self.aliases.values()
+                if alias.placement_class == device.resource_class
+            ),
+            alias_model.Alias(''),
+        )
+        vendor, product = facts.ids or (
+            (alias.vendor_id or '0000').lower(),
+            (alias.product_id or '0000').lower(),
+        )
+        tags = {
+            'dev_type': facts.device_type or alias.device_type or 'type-PCI',
+            'rp_uuid': device.uuid,
+        }
+        migratable = facts.live_migratable
+        if migratable is None:
+            migratable = alias.live_migratable
+        if migratable is not None:
+            tags['live_migratable'] = str(migratable).lower()
+        return {
+            'vendor_id': vendor,
+            'product_id': product,
+            'tags': tags,
+            'count': (device.total or 0) - (device.used or 0),
+        }
+
+    def _tree(
+        self, host: capacity.HostCapacity
+    ) -> collections.abc.Iterator[Row]:
+        """Yield the providers of a host, the root first."""
+        traits = {
+            trait
+            for trait in (*host.node.traits, *self.facts.with_trait)
+            if self.facts.has_trait(host, trait)
+        } - {_DISABLED}
+        if _DISABLED in host.node.traits or host.disabled:
+            traits.add(_DISABLED)
+        yield {
+            'uuid': host.node.uuid,
+            'name': host.node.name,
+            'host': _service_host(host),
+            'parent': None,
+            'traits': sorted(traits),
+            'inventories': dict(self._resources(host)),
+        }
+        for device in _whole(host):
+            yield {
+                'uuid': device.uuid,
+                'name': device.name,
+                'host': _service_host(host),
+                'parent': host.node.uuid,
+                'traits': sorted(filter(_is_trait, device.traits)),
+                'inventories': {
+                    device.resource_class: _inventory(
+                        device.total or 0, device.used or 0, device.reserved
+                    )
+                },
+            }
+
+    def _resources(
+        self, host: capacity.HostCapacity
+    ) -> collections.abc.Iterator[tuple[str, Row]]:
+        for resource in host.node.resources or ():
+            total = max(resource.capacity, resource.used)
+            if total > 0:
+                yield (
+                    resource.resource_class,
+                    {
+                        **_inventory(total, max(0, resource.used)),
+                        'min_unit': resource.min_unit,
+                        'max_unit': resource.max_unit or total,
+                        'step_size': resource.step_size,
+                    },
+                )
+        for name, amount in self._amounts():
+            if host.node.resource(name) is None and (
+                name in self.facts.shared
+                or (
+                    host.node.resources is None
+                    and self.facts.provides(host, name, amount)
+                )
+            ):
+                yield name, _inventory(_PLENTY, 0)
+
+    def _amounts(self) -> list[tuple[str, int]]:
+        amounts = list(self.wanted.resources.items())
+        if self.wanted.vcpus_in_place_of_pcpus:
+            amounts.append(('VCPU', self.wanted.vcpus_in_place_of_pcpus))
+        return amounts
+
+    def config(self) -> str:
+        """Return the configuration of the services of a twin."""
+        options = self.options
+        lines = [
+            '[DEFAULT]',
+            'service_down_time = 86400',
+            '[filter_scheduler]',
+            'track_instance_changes = False',
+            f'enabled_filters = {",".join(self.filters())}',
+        ]
+        if self.release.has(nova_changes.PCI_IN_PLACEMENT):
+            lines.append('pci_in_placement = True')
+        lines.append('[scheduler]')
+        for name, value in (
+            (
+                'enable_isolated_aggregate_filtering',
+                options.isolates_aggregates,
+            ),
+            ('limit_tenants_to_placement_aggregate', options.limits_tenants),
+            (
+                'placement_aggregate_required_for_tenants',
+                options.tenants_need_aggregate,
+            ),
+            ('max_placement_results', options.max_placement_results),
+        ):
+            if value is not None:
+                lines.append(f'{name} = {value}')
+        lines += [
+            '[workarounds]',
+            f'disable_fallback_pcpu_query = {bool(options.no_pcpu_fallback)}',
+            '[pci]',
+            *(f'alias = {alias.render()}' for alias in self.aliases.values()),
+        ]
+        return '\n'.join(lines) + '\n'
+
+    def filters(self) -> tuple[str, ...]:
+        """Return the filters that decide in a twin, in a fixed order."""
+        enabled = self.options.filters
+        if enabled is None:
+            enabled = frozenset(
+                (*scheduler_filters.DEFAULT, scheduler_filters.PCI)
+            )
+        known = scheduler_filters.of_nova(self.release) - _UNKNOWN.keys()
+        return tuple(sorted(enabled & known))
+
+    def spec(self) -> Row:
+        """Return the spec of the rehearsal cloud."""
+        return {'control_plane': {'config': self.config()}, 'hosts': []}
+
+    def missing(self) -> list[str]:
+        """Return what a twin does not have."""
+        enabled = self.options.filters or {scheduler_filters.NUMA}
+        known = scheduler_filters.of_nova(self.release)
+        names = [
+            f'{_UNKNOWN[name]} ({name})'
+            for name in sorted(enabled)
+            if name in _UNKNOWN
+        ]
+        names += [
+            f'the filter {name}, which is none of Nova'
+            for name in sorted(enabled - known)
+        ]
+        if self.facts.shared:
+            names.append(
+                f'shared providers of {", ".join(sorted(self.facts.shared))}: '
+                'each host has its own'
+            )
+        unread = [
+            device.address or device.name
+            for host in self.facts.hosts
+            for device in host.devices
+            if device.total is None
+        ]
+        if unread:
+            names.append(f'devices that could not be read: {len(unread)}')
+        return names
+
+
+def _service_host(host: capacity.HostCapacity) -> str:
+    return host.service_host or host.node.name
+
+
+def _amount(host: capacity.HostCapacity, name: str) -> int:
+    resource = host.node.resource(name)
+    return _PLENTY if resource is None else resource.capacity
+
+
+def _whole(
+    host: capacity.HostCapacity,
+) -> collections.abc.Iterator[inventory.Device]:
+    """Yield the devices that were read, and have units."""
+    for device in host.devices:
+        if device.total and device.resource_class is not None:
+            yield device
+
+
+def _is_trait(name: str) -> bool:
+    # Explanations mark devices with texts among their traits.
+    return name.replace('_', '').isalnum()
+
+
+def _inventory(total: int, used: int, reserved: int | None = 0) -> Row:
+    return {
+        'total': total,
+        'reserved': reserved or 0,
+        'min_unit': 1,
+        'max_unit': total,
+        'step_size': 1,
+        'used': used,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """The request and the hosts after a suggestion."""
+
+    request: Request
+    hosts: tuple[capacity.HostCapacity, ...]
+
+
+def give_up(
+    condition: explanation.Condition,
+    request: Request,
+    hosts: tuple[capacity.HostCapacity, ...],
+) -> Change | None:
+    """Return a request without a condition; None if that cannot be tried."""
+    kind, _colon, name = condition.key.partition(':')
+    specs = dict(request.flavor.extra_specs or {})
+    if kind == 'zone':
+        return Change(_elsewhere(request, zone=None), hosts)
+    if kind == 'host':
+        return Change(_elsewhere(request, host=None), hosts)
+    if kind in ('enabled', 'up'):
+        return Change(request, tuple(map(_in_service, hosts)))
+    if kind == 'resource' and name in ('VCPU', 'MEMORY_MB', 'DISK_GB'):
+        specs[f'resources:{name}'] = '0'
+    elif kind == 'trait' and specs.pop(f'trait:{name}', None) is None:
+        return None
+    elif kind == 'devices' and name in (request.flavor.aliases or {}):
+        aliases = dict(request.flavor.aliases or {})
+        del aliases[name]
+        specs[flavor_model.ALIASES] = ','.join(
+            f'{alias}:{count}' for alias, count in aliases.items()
+        )
+        if not aliases:
+            del specs[flavor_model.ALIASES]
+    elif kind != 'trait':
+        return None
+    return Change(
+        dataclasses.replace(
+            request,
+            flavor=dataclasses.replace(request.flavor, extra_specs=specs),
+        ),
+        hosts,
+    )
+
+
+def _elsewhere(request: Request, **changes: typing.Any) -> Request:
+    return dataclasses.replace(
+        request,
+        restrictions=dataclasses.replace(request.restrictions, **changes),
+    )
+
+
+def _in_service(host: capacity.HostCapacity) -> capacity.HostCapacity:
+    return dataclasses.replace(
+        host,
+        disabled='',
+        down='',
+        node=dataclasses.replace(
+            host.node,
+            traits=tuple(t for t in host.node.traits if t != _DISABLED),
+        ),
+    )
