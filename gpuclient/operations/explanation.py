@@ -433,7 +433,7 @@ class Reader:
                 )
                 for way in ways[:_SUGGESTIONS]
             ),
-            *_conditions_to_give_up(evaluation),
+            *conditions_to_give_up(evaluation),
         )
 
     def _holders(
@@ -569,7 +569,7 @@ class Reader:
         return _compare(evaluation, answer)
 
 
-def _conditions_to_give_up(
+def conditions_to_give_up(
     evaluation: explanation.Evaluation,
 ) -> collections.abc.Iterator[Suggestion]:
     """Yield the conditions without which some host fits."""

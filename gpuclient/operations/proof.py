@@ -103,7 +103,7 @@ def prove(
     """
     began = time.monotonic()
     refusal = _refusal(explained)
-    proof = _Proof(explained)
+    proof = ProofTrials(explained)
     if refusal:
         return Proof('', Trial('', State.NOT_TRIED, refusal), (), ())
     say('Starting a rehearsal cloud')
@@ -152,7 +152,7 @@ def _refusal(explained: operation.Explanation) -> str:
     return ''
 
 
-class _Proof:
+class ProofTrials:
     """The trials of an explanation."""
 
     def __init__(self, explained: operation.Explanation) -> None:

@@ -1,0 +1,131 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a decision of nova-scheduler proves of an explanation."""
+
+import typing
+
+import testtools
+
+from gpuclient.operations import proof
+
+from tests.unit.model import test_explanation
+from tests.unit.operations import explanations
+
+host = test_explanation.host
+
+
+def decision(
+    selected: str | None = None,
+    candidates: tuple[str, ...] = (),
+    error: str = 'NoValidHost: No valid host was found',
+    **filters: list[str],
+) -> dict[str, typing.Any]:
+    return {
+        'selected': selected,
+        'error': '' if selected else error,
+        'candidates': list(candidates),
+        'requests': len(candidates),
+        'filters': [
+            {'filter': name, 'left': [], 'removed': removed}
+            for name, removed in filters.items()
+        ],
+        'log': ['INFO nova.filters Filter X returned 0 hosts'],
+    }
+
+
+class TestJudge(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.explained = explanations.explain(
+            [host('a', 2, used=1, reserved=1), host('b', 2, used=2)],
+            test_explanation.flavor(),
+        )
+        self.trials = proof.ProofTrials(self.explained)
+
+    def assert_request(
+        self, state: proof.State, part: str, record: dict[str, typing.Any]
+    ) -> None:
+        trial = self.trials.judge_request(record)
+        self.assertEqual(state, trial.state, trial.reason)
+        self.assertIn(part, trial.reason)
+
+    def test_the_request_fails_for_the_same_reason(self) -> None:
+        self.assert_request(proof.State.PROVED, '', decision())
+
+    def test_it_fails_for_another_reason(self) -> None:
+        self.assert_request(
+            proof.State.REFUTED,
+            'Placement returns a, and the explanation expects no host',
+            decision(None, ('a',), PciPassthroughFilter=['a']),
+        )
+        self.assert_request(
+            proof.State.REFUTED,
+            'nova-scheduler fails: OperationalError: x',
+            decision(error='OperationalError: x'),
+        )
+
+    def test_it_does_not_fail(self) -> None:
+        self.assert_request(
+            proof.State.REFUTED, 'Placement returns a', decision('a', ('a',))
+        )
+
+    def test_a_request_that_fits(self) -> None:
+        self.trials = proof.ProofTrials(
+            explanations.explain([host('a', 2)], test_explanation.flavor())
+        )
+        self.assertEqual(1, len(self.trials.trials))
+        self.assert_request(proof.State.PROVED, '', decision('a', ('a',)))
+        self.assert_request(
+            proof.State.REFUTED,
+            'selects no host, and the explanation expects a',
+            decision(None, ('a',), NUMATopologyFilter=['a']),
+        )
+
+    def test_suggestions(self) -> None:
+        first, *others = self.explained.suggestions
+        self.assertIn('release', first.text)
+        records = [
+            decision('a', ('a',)),
+            *(decision(None) for _other in others),
+        ]
+        trials = list(self.trials.judge_suggestions(records))
+        self.assertEqual(
+            [proof.State.PROVED, proof.State.REFUTED],
+            [trial.state for trial in trials[:2]],
+        )
+        self.assertIn('selects no host, not', trials[1].reason)
+
+    def test_the_whole(self) -> None:
+        failed = self.trials.judge_request(decision())
+        trials = tuple(
+            self.trials.judge_suggestions(
+                [decision(None)] * len(self.explained.suggestions)
+            )
+        )
+        for suggestions, state in (
+            ((), proof.State.PROVED),
+            (trials, proof.State.REFUTED),
+        ):
+            self.assertEqual(
+                state, proof.Proof('34.0.0', failed, suggestions, ()).state
+            )
+
+    def test_requests_that_do_not_reach_the_scheduler(self) -> None:
+        refused = explanations.explain(
+            [host('a', 2)],
+            test_explanation.flavor(),
+            options=test_explanation.Options(pci_in_placement=False),
+        )
+        shown = proof.prove(refused, self.fail)
+        self.assertEqual(proof.State.NOT_TRIED, shown.state)
+        self.assertIn('pci_in_placement', shown.request.reason)
