@@ -127,6 +127,10 @@ compared.
 No API shows the options of nova-scheduler and the definitions of aliases:
 pass the configuration of the control plane with --config.
 
+With --prove, a rehearsal cloud on this machine gets the hosts of the cloud,
+and its nova-scheduler decides about the request, and about the request after
+each suggestion. A line says "proved" only if it decides as explained.
+
 The exit status is 3 if no host fits.
 
 Example::
