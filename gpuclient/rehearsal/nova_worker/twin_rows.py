@@ -254,20 +254,26 @@ def _create_host(admin: typing.Any, host: Row) -> None:
             for arch in ('x86_64', 'aarch64')
             for kind in ('kvm', 'qemu')
         ],
-        pci_device_pools=objects.PciDevicePoolList(
-            objects=[
-                objects.PciDevicePool(
-                    vendor_id=pool['vendor_id'],
-                    product_id=pool['product_id'],
-                    numa_node=None,
-                    tags=pool['tags'],
-                    count=pool['count'],
-                )
-                for pool in host['pools']
-            ]
-        ),
+        pci_device_pools=_pools(host),
         cpu_allocation_ratio=1.0,
         ram_allocation_ratio=1.0,
         disk_allocation_ratio=1.0,
         mapped=1,
     ).create()
+
+
+def _pools(host: Row) -> typing.Any:
+    from nova import objects
+
+    return objects.PciDevicePoolList(
+        objects=[
+            objects.PciDevicePool(
+                vendor_id=pool['vendor_id'],
+                product_id=pool['product_id'],
+                numa_node=None,
+                tags=pool['tags'],
+                count=pool['count'],
+            )
+            for pool in host['pools']
+        ]
+    )
