@@ -349,18 +349,12 @@ class Reader:
                 self._suggestions(evaluation, evaluate),
                 unseen.find(evaluation, restrictions, options, inferred),
                 self._ask_placement(evaluation, restrictions, options),
-                tuple(
-                    f'Alias {name} is assumed to request '
-                    f'{aliases[name].resource_class}, the class of devices '
-                    'of servers that booted with it'
-                    for name in sorted(inferred)
-                ),
+                tuple(_assumptions(aliases, inferred)),
                 restrictions,
                 options,
                 {
-                    name: alias
-                    for name, alias in aliases.items()
-                    if name in (flavor.aliases or {})
+                    name: aliases[name]
+                    for name in aliases.keys() & set(flavor.aliases or {})
                 },
                 frozenset(inferred),
                 self._release,
@@ -567,6 +561,18 @@ class Reader:
             )
             return PlacementAnswer(None, str(exc))
         return _compare(evaluation, answer)
+
+
+def _assumptions(
+    aliases: capacity_report.Aliases, inferred: collections.abc.Iterable[str]
+) -> collections.abc.Iterator[str]:
+    """Yield what is assumed of aliases that only servers show."""
+    for name in sorted(inferred):
+        yield (
+            f'Alias {name} is assumed to request '
+            f'{aliases[name].resource_class}, the class of devices of '
+            'servers that booted with it'
+        )
 
 
 def conditions_to_give_up(
