@@ -454,20 +454,22 @@ def duplicates(
     return tuple(extra)
 
 
-def duplicate_registered(
-    state: CloudState, names: collections.abc.Container[str]
-) -> tuple[RegisteredLimit, ...]:
-    """Return registered limits of a name that has another, see above."""
-    seen: set[str] = set()
-    extra = []
+def registered_twice(
+    state: CloudState, names: collections.abc.Container[str] | None = None
+) -> tuple[tuple[RegisteredLimit, ...], ...]:
+    """Return the registered limits that have the same name, see above.
+
+    :param names: Which names to look at; None for all.
+    """
+    by_name: dict[str, list[RegisteredLimit]] = {}
     for limit in sorted(state.registered, key=lambda limit: limit.id):
-        if state.scope is None or not state.scope.has(limit):
-            continue
-        if limit.name in names:
-            if limit.name in seen:
-                extra.append(limit)
-            seen.add(limit.name)
-    return tuple(extra)
+        if (
+            state.scope is not None
+            and state.scope.has(limit)
+            and (names is None or limit.name in names)
+        ):
+            by_name.setdefault(limit.name, []).append(limit)
+    return tuple(tuple(same) for same in by_name.values() if len(same) > 1)
 
 
 def duplicate_groups(

@@ -394,30 +394,36 @@ class ProjectRun:
         limits = project_model.duplicates(state, project_ids)
         for limit in limits:
             unified_limits.delete_limit(self._cloud, limit)
-        registered = project_model.duplicate_registered(
+        registered = project_model.registered_twice(
             state,
             {name for each in self._desired for name in each.limits},
         )
-        for registered_limit in registered:
-            self._delete_registered(registered_limit)
+        deleted = sum(map(self._delete_registered, registered))
         groups: tuple[project_model.ServerGroup, ...] = ()
         if any(desired.server_groups for desired in self._desired):
             groups = project_model.duplicate_groups(state, project_ids)
         for group in groups:
             nova_groups.delete(self._cloud, group.id)
-        return bool(limits or registered or groups)
+        return bool(limits or deleted or groups)
 
-    def _delete_registered(self, limit: project_model.RegisteredLimit) -> None:
-        try:
-            unified_limits.delete_registered(self._cloud, limit.id)
-        except exceptions.Forbidden as exc:
-            # A limit of a project refers to it.
-            raise exceptions.Conflict(
-                f'{exc}. Another run has registered {limit.name} at the same '
-                f'time, and both are in use (GPU808): delete the limits of '
-                f'one of them, then it',
-                status=exc.status,
-            ) from exc
+    def _delete_registered(
+        self, same: tuple[project_model.RegisteredLimit, ...]
+    ) -> bool:
+        """Delete registered limits of one name except for one.
+
+        One to which a limit of a project refers cannot be deleted, and does
+        no harm: Nova finds limits of projects by name.
+        """
+        left = len(same)
+        for limit in reversed(same):
+            if left == 1:
+                break
+            try:
+                unified_limits.delete_registered(self._cloud, limit.id)
+            except exceptions.Forbidden:
+                continue
+            left -= 1
+        return left < len(same)
 
 
 def _done(

@@ -31,6 +31,10 @@ from gpuclient.model import project as project_model
 Kind = project_model.Kind
 
 
+#: How often a limit is written that another run writes at the same time.
+_ATTEMPTS = 4
+
+
 class Outcome(enum.StrEnum):
     """What became of a step."""
 
@@ -147,52 +151,44 @@ class Executor:
         )
 
     def _write_limit(self, step: project_model.Step) -> None:
-        """Set the limit of a project that exists, or create it.
+        """Set, create or delete the limit of a project.
 
-        What was read before may be outdated.
+        What was read before may be outdated: another run may have created,
+        replaced or deleted it.
         """
         limits = self._state.limits_of(step.project_id, step.key)
-        if not limits and step.after is not None:
+        if not limits and step.after is None:
+            limits = self._read_limits(step)
+        for attempt in range(_ATTEMPTS):
             try:
-                unified_limits.create_limits(
-                    self._cloud,
-                    self._scope,
-                    [(step.project_id, step.key, int(step.after))],
-                )
-            except exceptions.Conflict:
+                self._replace_limits(step, limits)
+            except (exceptions.Conflict, exceptions.NotFound):
+                if attempt == _ATTEMPTS - 1:
+                    raise
                 limits = self._read_limits(step)
             else:
                 return
-        elif not limits:
-            limits = self._read_limits(step)
+
+    def _replace_limits(
+        self,
+        step: project_model.Step,
+        limits: collections.abc.Iterable[project_model.Limit],
+    ) -> None:
+        limits = tuple(limits)
         if step.after is None:
             for limit in limits:
                 unified_limits.delete_limit(self._cloud, limit)
             return
-        try:
-            self._update_limits(limits, int(step.after))
-        except exceptions.NotFound:
-            # Another run has deleted or replaced it.
-            limits = self._read_limits(step)
-            if not limits:
-                unified_limits.create_limits(
-                    self._cloud,
-                    self._scope,
-                    [(step.project_id, step.key, int(step.after))],
-                )
-            self._update_limits(limits, int(step.after))
-
-    def _update_limits(
-        self, limits: collections.abc.Iterable[project_model.Limit], value: int
-    ) -> None:
+        value = int(step.after)
+        if not limits:
+            unified_limits.create_limits(
+                self._cloud,
+                self._scope,
+                [(step.project_id, step.key, value)],
+            )
         for limit in limits:
             if limit.value != value:
-                try:
-                    unified_limits.update_limit(self._cloud, limit, value)
-                except exceptions.Conflict:
-                    # Another run has set it to 0, too.
-                    if value:
-                        raise
+                unified_limits.update_limit(self._cloud, limit, value)
 
     def _read_limits(
         self, step: project_model.Step

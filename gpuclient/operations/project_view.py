@@ -280,7 +280,10 @@ def _findings(
                 )
             )
     findings += project_rules.duplicate_limits(
-        project_model.duplicates(state, {project.id})
+        [
+            *project_model.duplicates(state, {project.id}),
+            *(same[-1] for same in project_model.registered_twice(state)),
+        ]
     )
     if facts.scope is not None:
         findings += project_rules.limits_of_other_scopes(

@@ -141,7 +141,7 @@ def duplicate_limits(
             'GPU808',
             f'Limit {limit.name} {owner} exists twice in Keystone, which has '
             f'no constraint against it: which one is in effect is not '
-            f'defined. Delete {limit.id}',
+            f'defined. Delete {limit.id}, or the other if limits refer to it',
         )
 
 

@@ -156,6 +156,13 @@ class _Trial:
                     state[by_id[access['tenant_id']]]['flavors'].append(name)
         return state
 
+    def clear(self) -> None:
+        """Delete all limits."""
+        for limit in self.cloud.identity.limits():
+            self.cloud.identity.delete_limit(limit)
+        for registered in self.cloud.identity.registered_limits():
+            self.cloud.identity.delete_registered_limit(registered)
+
     def check(self, wanted: _State) -> None:
         state = self.state(wanted)
         for name, settings in wanted.items():
@@ -245,6 +252,8 @@ def _killed(trial: _Trial, kills: int, count: int) -> None:
 
 def _together(trial: _Trial, times: int, count: int) -> None:
     for _time in range(times):
+        # They register limits at the same time, too.
+        trial.clear()
         wanted = trial.wanted(count)
         path = trial.write(wanted)
         children = [_fork(path), _fork(path)]
@@ -252,7 +261,10 @@ def _together(trial: _Trial, times: int, count: int) -> None:
         if any(statuses):
             raise AssertionError(f'two runs of one file: {statuses}')
         trial.check(wanted)
-    print(f'two runs of one file at the same time, {times} times: one end')
+    print(
+        f'two runs of one file at the same time, {times} times: one end',
+        flush=True,
+    )
     for _time in range(times):
         both = [trial.wanted(count), trial.wanted(count)]
         paths = [

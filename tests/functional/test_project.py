@@ -13,7 +13,10 @@
 """``openstack gpu project`` with real limits, flavors and servers."""
 
 import json
+import os
 import pathlib
+import pty
+import subprocess
 import typing
 
 import fixtures
@@ -456,6 +459,37 @@ class TestUnifiedLimits(ProjectMixin, base.CommonCloudTestCase):
             'project other does not exist any more',
             self.refused('gpu', 'project', 'apply', '--plan', plan, '--yes'),
         )
+
+    def test_question(self) -> None:
+        self.flavors()
+        path = self.write('projects: [{name: demo, flavors: [gpu.a100.1]}]\n')
+        for answer, status, flavors in (
+            (b'n\n', 1, []),
+            (b'\n', 1, []),
+            (b'y\n', 0, ['gpu.a100.1']),
+        ):
+            controller, terminal = pty.openpty()
+            self.addCleanup(os.close, controller)
+            os.write(controller, answer)
+            done = subprocess.run(
+                [
+                    *base.PROGRAM,
+                    *('--os-cloud', str(self.os_cloud)),
+                    *('gpu', 'project', 'apply', path),
+                ],
+                stdin=terminal,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            os.close(terminal)
+            self.assertEqual(status, done.returncode, done.stderr)
+            self.assertIn(
+                'demo: add flavor access gpu.a100.1\n'
+                'Carry out 1 change? [y/N] ',
+                done.stderr,
+            )
+            self.assertEqual(flavors, self.project('show', 'demo')['flavors'])
 
     def test_apply_refused(self) -> None:
         self.flavors()

@@ -197,9 +197,13 @@ class TestPlan(testtools.TestCase):
         )
         self.assertEqual((), project.duplicates(now, {'p2'}))
         self.assertEqual(
-            [f'r2-{GPU}'],
-            [each.id for each in project.duplicate_registered(now, {GPU})],
+            [[f'r1-{GPU}', f'r2-{GPU}']],
+            [
+                [each.id for each in same]
+                for same in project.registered_twice(now)
+            ],
         )
+        self.assertEqual((), project.registered_twice(now, {'servers'}))
         self.assertEqual(
             ['g0'],
             [each.id for each in project.duplicate_groups(now, {'p1'})],
