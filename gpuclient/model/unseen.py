@@ -70,7 +70,7 @@ def find(
 
 
 def _dropped(evaluation: explanation.Evaluation) -> _Causes:
-    """Yield what PciPassthroughFilter is known to drop."""
+    """Yield what filters are known to drop."""
     names = {host.node.uuid: host.node.name for host in evaluation.facts.hosts}
     for condition in evaluation.conditions:
         if condition.kind is not explanation.Kind.FILTER:
@@ -79,13 +79,15 @@ def _dropped(evaluation: explanation.Evaluation) -> _Causes:
         for uuid, reason in condition.lacks.items():
             reasons.setdefault(reason, []).append(names[uuid])
         for reason, hosts in reasons.items():
-            alias = condition.key.partition(':')[2]
+            code, text = 'GPU645', f'the {condition.name} cannot fit'
+            if condition.key == 'compute-alias':
+                code, text = 'GPU654', 'a move to the host fails'
+            elif condition.key.startswith('filter:'):
+                alias = condition.key.partition(':')[2]
+                code = 'GPU640'
+                text = f'PciPassthroughFilter drops devices for alias {alias}'
             yield UnseenCause(
-                'GPU640',
-                f'PciPassthroughFilter drops devices for alias {alias} '
-                f'({reason})',
-                True,
-                tuple(sorted(hosts)),
+                code, f'{text} ({reason})', True, tuple(sorted(hosts))
             )
 
 

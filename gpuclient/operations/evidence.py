@@ -24,9 +24,13 @@ from gpuclient.host import bundle as host_bundle
 from gpuclient.model import alias as alias_model
 from gpuclient.model import capacity
 from gpuclient.model import configuration
+from gpuclient.model import cpu
+from gpuclient.model import demand as demand_model
 from gpuclient.model import deployment
 from gpuclient.model import device_spec
+from gpuclient.model import flavor as flavor_model
 from gpuclient.model import host as host_model
+from gpuclient.model import numa_fit
 from gpuclient.model import oslo_values
 from gpuclient.model import passthrough_filter
 from gpuclient.model import release as release_model
@@ -91,6 +95,55 @@ class Evidence:
                 if name not in defined:
                     missing[host.node.uuid] = name
         return missing
+
+    def numa_obstacles(
+        self,
+        hosts: collections.abc.Iterable[capacity.HostCapacity],
+        flavor: flavor_model.Flavor,
+        wanted: demand_model.Demand,
+        aliases: collections.abc.Mapping[str, alias_model.Alias],
+    ) -> tuple[str, dict[str, str]]:
+        """Return the topology of a server, and why hosts cannot have it.
+
+        By the id of the host; only hosts that have a bundle.
+
+        :param flavor: Together with the image.
+        """
+        guest = None if wanted.refusal else numa_fit.topology(flavor)
+        if guest is None:
+            return '', {}
+        policy = (flavor.extra_specs or {}).get(flavor_model.NUMA_POLICY)
+        obstacles = {}
+        for host in hosts:
+            hardware = self._hardware(host)
+            if hardware is None:
+                continue
+            obstacle = numa_fit.obstacle(
+                guest,
+                wanted,
+                aliases,
+                policy,
+                host,
+                hardware,
+                self._dedicated_cpus(host),
+            )
+            if obstacle:
+                obstacles[host.node.uuid] = obstacle
+        return str(guest), obstacles
+
+    def _dedicated_cpus(
+        self, host: capacity.HostCapacity
+    ) -> frozenset[int] | None:
+        compute = self._compute(host)
+        if compute is None:
+            return None
+        setting = compute.last('compute', 'cpu_dedicated_set')
+        if setting is None:
+            return frozenset()
+        try:
+            return cpu.parse(setting.text) if setting.is_known else None
+        except exceptions.InvalidCPUSet:
+            return None
 
     def facts(
         self, hosts: collections.abc.Iterable[capacity.HostCapacity]

@@ -327,6 +327,7 @@ class Reader:
         facts = dataclasses.replace(
             self.read_facts((wanted,)), aliases=self.known_aliases(flavor)
         )
+        conditions = (*more, *self._of_numa(flavor, image, wanted, facts))
 
         def evaluate(
             hosts: tuple[capacity.HostCapacity, ...],
@@ -336,7 +337,7 @@ class Reader:
                 dataclasses.replace(facts, hosts=hosts),
                 restrictions,
                 options,
-                more,
+                conditions,
             )
 
         evaluation = evaluate(facts.hosts)
@@ -362,6 +363,30 @@ class Reader:
             ),
             tuple(self.failures),
         )
+
+    def _of_numa(
+        self,
+        flavor: flavor_model.Flavor,
+        image: image_model.Image | None,
+        wanted: demand_model.Demand,
+        facts: explanation.Facts,
+    ) -> collections.abc.Iterator[explanation.Condition]:
+        """Yield a condition if bundles show that a topology does not fit."""
+        if wanted.refusal:
+            return
+        if image is not None:
+            flavor = image_model.merge(flavor, image)
+        name, obstacles = self.evidence.numa_obstacles(
+            facts.hosts, flavor, wanted, self.known_aliases(flavor)
+        )
+        if obstacles:
+            yield explanation.Condition(
+                'numa',
+                explanation.Kind.FILTER,
+                name,
+                obstacles,
+                in_placement=False,
+            )
 
     def _add(self, answer: partial_result.PartialResult[T]) -> T:
         self.failures += answer.failures
