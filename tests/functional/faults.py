@@ -359,16 +359,12 @@ def _device_type(bench: Bench) -> Observed:
 
 @fault('compute', 'one_time_use without reporting')
 def _one_time_use(bench: Bench) -> Observed:
-    bench.edit(
-        'nova-compute-pci-1',
-        '"product_id": "1db4"}\n',
-        '"product_id": "1db4", "one_time_use": "yes"}\n',
-        restart=False,
-    )
+    report = 'report_in_placement = True\n'
+    spec = 'device_spec = {"vendor_id": "10de", "product_id": "1db4"'
     symptom = bench.edit(
         'nova-compute-pci-1',
-        'report_in_placement = True',
-        'report_in_placement = False',
+        f'{report}{spec}',
+        f'{report.replace("True", "False")}{spec}, "one_time_use": "yes"',
     )
     return Observed(symptom, config_check(bench), 'GPU302')
 
