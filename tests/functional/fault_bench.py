@@ -310,8 +310,22 @@ class Bench:
         if not restart:
             self.later(path.write_text, text)
             return ''
-        self.later(self._restore, path, text, service)
+        devices = self.devices_of_host(service)
+        self.later(self._restore, path, text, service, devices)
         return self.restart(service)
+
+    def devices_of_host(self, service: str) -> int:
+        """Return how many devices the host of a service reports."""
+        host = service.removeprefix('nova-compute-')
+        return len(self.providers(f'{host}_.*'))
+
+    def wait_for_devices(self, service: str, number: int) -> None:
+        """Wait until the host of a service reports so many devices."""
+        base.wait_until(
+            lambda: self.devices_of_host(service) == number,
+            120,
+            f'{service} reports {number} devices',
+        )
 
     def edit_aliases(self, old: str, new: str) -> None:
         """Replace text in the aliases of all services; restart nova-api-1.
@@ -334,10 +348,13 @@ class Bench:
             mark = '[filter_scheduler]\nenabled'
         return self.edit(service, mark, f'{lines}\n{mark}', **more)
 
-    def _restore(self, path: pathlib.Path, text: str, service: str) -> None:
+    def _restore(
+        self, path: pathlib.Path, text: str, service: str, devices: int
+    ) -> None:
         path.write_text(text)
         message = self.restart(service)
         self.test.assertEqual('', message)
+        self.wait_for_devices(service, devices)
 
     def restart(self, service: str) -> str:
         """Restart a service; return why it does not start."""

@@ -285,6 +285,7 @@ def _not_reported(bench: Bench) -> Observed:
         'report_in_placement = True',
         'report_in_placement = False',
     )
+    bench.wait_for_devices('nova-compute-pci-1', 0)
     flavor = bench.flavor('v100:1')
     symptom = bench.failed(flavor)
     return Observed(symptom, with_config(bench), 'GPU664 pci-1')
@@ -298,6 +299,7 @@ def _other_product(bench: Bench) -> Observed:
     bench.edit(
         'nova-compute-pci-1', '"product_id": "1db4"}', '"product_id": "1db5"}'
     )
+    bench.wait_for_devices('nova-compute-pci-1', 0)
     flavor = bench.flavor('v100:1')
     symptom = bench.failed(flavor)
     return Observed(
@@ -312,6 +314,7 @@ def _physical_network(bench: Bench) -> Observed:
         '"product_id": "1db4"}',
         '"product_id": "1db4", "physical_network": "gpu"}',
     )
+    bench.wait_for_devices('nova-compute-pci-1', 0)
     flavor = bench.flavor('v100:1')
     symptom = bench.failed(flavor)
     return Observed(
