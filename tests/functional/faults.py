@@ -586,7 +586,11 @@ def will_move(
 def _nowhere(bench: Bench) -> Observed:
     server = bench.booted(bench.flavor('v100:1'))
     symptom = bench.move_fails(server, 'migrate', {'migrate': None})
-    return Observed(symptom, will_move(bench, server, 'migrate'), '1 x v100')
+    return Observed(
+        symptom,
+        will_move(bench, server, 'migrate'),
+        'pci-1: the server is on it',
+    )
 
 
 @fault('move', 'the devices are not live-migratable')
