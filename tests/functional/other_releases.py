@@ -36,6 +36,7 @@ _CACHE = os.environ.get(
     'XDG_CACHE_HOME', os.path.join(os.path.expanduser('~'), '.cache')
 )
 _CARD = {'vendor_id': '10de', 'product_id': '20f1'}
+_FIELDS = ('release', 'nova_version', 'release_source')
 #: Not a device type.
 _BAD_ALIAS = json.dumps({**_CARD, 'name': 'bad', 'device_type': 'PF'})
 
@@ -158,6 +159,105 @@ class TestServers(ReleaseTestCase):
         return sum(
             allocation['resources'].get('CUSTOM_PCI_10DE_20F1', 0)
             for allocation in allocations.values()
+        )
+
+
+class TestCommands(ReleaseTestCase):
+    """Commands find the release of the cloud, and work with it."""
+
+    def test_nova_29(self) -> None:
+        self._check(29, '2024.1 or 2024.2')
+
+    def test_nova_31(self) -> None:
+        self._check(31, '2025.1 or 2025.2')
+
+    def test_nova_32(self) -> None:
+        """The API does not tell it from Nova 31."""
+        self._check(32, '2025.1 or 2025.2', judged=31)
+
+    def test_nova_33(self) -> None:
+        self._check(33)
+
+    def run_json(
+        self, *arguments: str, named: bool = True, status: int = 0
+    ) -> typing.Any:
+        """Run a command; check the lines about the release on stderr."""
+        result = self.run_command(*arguments, '-f', 'json')
+        self.assertEqual(status, result.status, result.stderr)
+        expected = list(self.lines) if named else []
+        self.assertEqual(expected, result.stderr.splitlines(), arguments)
+        shown = json.loads(result.stdout)
+        if named and isinstance(shown, dict):
+            self.assertEqual(self.fields, {key: shown[key] for key in _FIELDS})
+        return shown
+
+    def _check(
+        self, number: int, pair: str = '', judged: int | None = None
+    ) -> None:
+        cloud = self.start_release(number)
+        config = os.path.join(cloud['directory'], 'etc/nova/nova-api-1.conf.d')
+        release = releases.parse(str(judged or number))
+        microversion = f'2.{release.microversion}'
+        source = f'microversion {microversion} of the cloud'
+        warning = (
+            f'Microversion {microversion} of the cloud is that of {pair}: the '
+            f'older one is in effect. Pass --release'
+        )
+        self.lines = (
+            *([warning] if pair else []),
+            f'Release: {release}, from {source}',
+        )
+        version = '.'.join(map(str, release.version))
+        self.fields = dict(
+            zip(_FIELDS, (release.series, version, source), strict=True)
+        )
+        self._check_flavor()
+        self._check_aliases()
+        listed = self.run_json('gpu', 'placement', 'list', named=False)
+        self.assertEqual([1, 1], [row['Total'] for row in listed])
+        shown = self.run_json(
+            *('gpu', 'placement', 'show', 'nvidia_a100', '--config', config),
+            named=False,
+        )
+        self.assertEqual([2, 0], [shown['total'], shown['used']])
+        (row,) = self.run_json('gpu', 'capacity', 'list', '--config', config)
+        self.assertEqual(2, row['Fits'])
+        shown = self.run_json(
+            'gpu', 'capacity', 'show', 'gpu', '--config', config
+        )
+        self.assertEqual(2, shown['fits'])
+
+    def _check_flavor(self) -> None:
+        shown = self.run_json(
+            *('gpu', 'flavor', 'create', 'gpu', '--vcpus', '1'),
+            *('--ram', '512', '--disk', '1', '--alias', 'nvidia_a100:1'),
+            '--public',
+        )
+        self.assertEqual([], shown['findings'])
+        shown = self.run_json(
+            *('gpu', 'flavor', 'set', 'gpu', '--numa-policy', 'preferred'),
+        )
+        self.assertEqual([], shown['findings'])
+        shown = self.run_json('gpu', 'flavor', 'show', 'gpu')
+        self.assertEqual({'nvidia_a100': 1}, shown['aliases'])
+        (row,) = self.run_json('gpu', 'flavor', 'list', '--long')
+        self.assertEqual([], row['Findings'])
+
+    def _check_aliases(self) -> None:
+        shown = self.run_json(
+            *('gpu', 'alias', 'create', 'nvidia_a100', '--dry-run'),
+            *('--vendor-id', '10de', '--product-id', '20f1'),
+            *('--device-type', 'type-PF'),
+        )
+        self.assertEqual(['ok', 2], [shown['placement'], shown['total']])
+        self.assertEqual('defined', shown['nova_api'])
+        answers = self.run_json(
+            *('gpu', 'alias', 'verify', 'nvidia_a100', 'none'),
+            named=False,
+            status=3,
+        )
+        self.assertEqual(
+            ['defined', 'not defined'], [row['Answer'] for row in answers]
         )
 
 
