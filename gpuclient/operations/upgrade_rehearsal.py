@@ -88,11 +88,14 @@ def _only(
     What is not reached in the other, such as servers if nova-api did not
     start, is not compared.
     """
-    good = {
-        (row.kind, row.host, row.name): row.state
-        for row in other.rows
-        if not row.bad and row.state != reporting.SKIPPED
-    }
+    good: dict[tuple[str, str | None, str], str] = {}
+    for row in other.rows:
+        if not row.bad and row.state != reporting.SKIPPED:
+            good[row.kind, row.host, row.name] = row.state
+            if row.kind == reporting.ALIAS:
+                # One that is refused has no number of devices in its name.
+                alias = row.name.partition(':')[0]
+                good.setdefault((row.kind, row.host, alias), row.state)
     for row in failing.rows:
         state = good.get((row.kind, row.host, row.name))
         if not row.bad or state is None:
@@ -105,7 +108,7 @@ def _only(
             release,
             CODE,
             f'Nova {failing.release.number}: {subject} is {row.state}: '
-            f'{row.detail.rstrip(".")}. Nova {other.release.number}: it is '
-            f'{state}',
+            f'{row.detail.rstrip(".")}. Nova {other.release.number}: it '
+            f'{state if state == reporting.BOOTS else f"is {state}"}',
             row.place,
         )

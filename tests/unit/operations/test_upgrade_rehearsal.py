@@ -69,3 +69,24 @@ class TestCompare(testtools.TestCase):
         """Servers are not booted if nova-api does not start."""
         self.assertEqual([], self.compare(SKIPPED, REFUSED))
         self.assertEqual([], self.compare(REFUSED, SKIPPED))
+
+    def test_alias_that_is_refused(self) -> None:
+        """Its servers are booted in the other rehearsal only."""
+        refused = reporting.Row(
+            'alias', None, 'gpu', 'refused', detail='No.', bad=True
+        )
+        boots = reporting.Row('alias', None, 'gpu:1', 'boots')
+        self.assertEqual(
+            [
+                (
+                    'possible',
+                    '2026.1',
+                    'Nova 29: alias gpu is refused: No. Nova 33: it boots',
+                )
+            ],
+            self.compare(refused, boots),
+        )
+        self.assertEqual(
+            ['breaks'],
+            [effect for effect, *_rest in self.compare(boots, refused)],
+        )
