@@ -25,6 +25,7 @@ help:
 	@echo 'make test-faults     faults of a cloud, planted and named; prints a table'
 	@echo 'make test-projects   a file of 300 projects: requests, time, killed 50 times'
 	@echo 'make test-explain    300 random requests, explained and booted on every host'
+	@echo 'make test-leaks      random leaks, found, repaired and taken back'
 	@echo 'make fuzz            a million random documents for the readers'
 	@echo 'make test-differential  verdicts held against those of Nova, of a random seed'
 	@echo 'make test-releases      the same of each release of Nova, by that Nova'
@@ -94,6 +95,10 @@ test-projects: $(READY)
 .PHONY: test-explain
 test-explain: $(READY)
 	$(BIN)/python -m tests.functional.random_explain --count 300 $(if $(SEED),--seed $(SEED))
+
+.PHONY: test-leaks
+test-leaks: $(READY)
+	$(BIN)/python -m tests.functional.random_leaks --count 30 $(if $(SEED),--seed $(SEED))
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz --count 1000000

@@ -106,8 +106,8 @@ class Journal:
         self._state = RUNNING
         self._started = now()
         if path is None:
-            stamp = self._started.replace(':', '')[:17]
-            path = os.path.join(folder(), f'{stamp}-{os.getpid()}.json')
+            stamp = datetime.datetime.now(datetime.UTC)
+            path = os.path.join(folder(), f'{stamp:%Y-%m-%dT%H%M%S.%f}.json')
         self.path = path
         self._content = self._dump()
         atomic.create(path, self._content, 0o600, folders=0o700)
@@ -163,11 +163,13 @@ class Journal:
 
     def close(self) -> None:
         """Record that the run has ended; a journal without writes goes."""
-        if not self.entries:
-            atomic.remove(self.path, self._content)
+        if not self.is_running:
             return
         self._state = DONE
-        self._save()
+        if self.entries:
+            self._save()
+        else:
+            atomic.remove(self.path, self._content)
 
     def _save(self) -> None:
         content = self._dump()

@@ -200,9 +200,13 @@ Example::
             parsed_args.journal, placement_journal.CloudName.of(self.cloud)
         )
         self.done = f'Journal: {journal.path}'
-        yield leak_repair.Repairer(
-            self.cloud, journal, parsed_args.wait, self._say
-        )
+        try:
+            yield leak_repair.Repairer(
+                self.cloud, journal, parsed_args.wait, self._say
+            )
+        finally:
+            if not journal.entries:
+                journal.close()
         if journal.entries:
             line = (
                 f'To take the changes back: openstack gpu placement check '

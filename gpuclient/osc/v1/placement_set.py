@@ -128,8 +128,7 @@ Example::
                 )
             return reserver.release(devices, clearing, force=parsed_args.force)
         finally:
-            if journal.is_running:
-                journal.close()
+            journal.close()
 
     def _say(self, line: str) -> None:
         self.say(text.one_line(line))
