@@ -249,37 +249,53 @@ def _less(
     allowed: int,
 ) -> tuple[tuple[Repair, ...], str]:
     """Return how to get from more devices to those that a server uses."""
-    gone = [
-        device.uuid for device, _units in held if device.uuid in evidence.gone
+    used_once = [
+        pair for pair in held if leak_evidence.ONE_TIME_USE in pair[0].traits
     ]
+    unused = [pair[0].uuid for pair in held if pair[0].uuid in evidence.gone]
+    source = 'that the host does not have'
+    if len(used_once) == len(held) and not unused:
+        # nova-compute reserves those in use
+        # (nova/compute/pci_placement_translator.py:_handle_one_time_use).
+        unused = [pair[0].uuid for pair in held if not pair[0].reserved]
+        source = 'that nova-compute has not reserved'
     rest = leak_evidence.sum_amounts(
-        [pair for pair in held if pair[0].uuid not in gone]
+        [pair for pair in held if pair[0].uuid not in unused]
     )
-    if not allowed or (gone and rest <= allowed):
-        removed = gone if allowed else [device.uuid for device, _u in held]
-        return (
-            Repair(Action.REMOVE, server.uuid, tuple(removed)),
-        ), 'Remove those that the host does not have' if allowed else (
+    if not allowed:
+        return (Repair(Action.REMOVE, server.uuid, _uuids(held)),), (
             'Remove them'
+        )
+    if unused and rest == allowed:
+        return (Repair(Action.REMOVE, server.uuid, tuple(unused)),), (
+            f'Remove those {source}'
         )
     advice = (
         'Nova has no API that shows which of them the server uses: remove all '
         'and let nova-compute add back those in use'
     )
-    obstacle = _cannot_renew(evidence, server)
+    obstacle = _cannot_renew(evidence, server, held)
     if obstacle:
         return (), f'{advice}, once {obstacle}'
     return (Repair(Action.RENEW, server.uuid, _uuids(held)),), advice
 
 
 def _cannot_renew(
-    evidence: leak_evidence.Evidence, server: inventory.Server
+    evidence: leak_evidence.Evidence, server: inventory.Server, held: _Held
 ) -> str:
     """Return what has to change before nova-compute can report again."""
     if server.status == 'ERROR':
         return f'server {server.name} is no longer in ERROR'
     if not (evidence.computes or {}).get(server.host or '', False):
         return f'nova-compute on {server.host} is up'
+    if any(
+        leak_evidence.ONE_TIME_USE in device.traits for device, _units in held
+    ):
+        return 'nova-compute has reserved those in use'
+    # Placement has no unit of a reserved device that could be added.
+    reserved = [device for device, _units in held if device.reserved]
+    if reserved:
+        return f'{_name(reserved[0])} is no longer reserved'
     return ''
 
 
@@ -587,7 +603,12 @@ def ended_migrations(evidence: leak_evidence.Evidence) -> _Leaks:
 
 
 def shared_devices(evidence: leak_evidence.Evidence) -> _Leaks:
-    """Yield devices of which consumers hold more units than there are."""
+    """Yield devices of which consumers hold more units than there are.
+
+    From Nova 32 on, nova-compute raises the total to what is allocated at its
+    next update, and rules about the consumers report them
+    (``pci_placement_translator.py:_adjust_for_removals_and_held_devices``).
+    """
     for device in evidence.devices:
         consumers = device.consumers or ()
         used = sum(consumer.amount for consumer in consumers)
@@ -604,7 +625,7 @@ def shared_devices(evidence: leak_evidence.Evidence) -> _Leaks:
             if server
             and server.host == device.host
             and evidence.is_settled(server)
-            and not _cannot_renew(evidence, server)
+            and not _cannot_renew(evidence, server, _on_host(evidence, server))
         ]
         can_renew = len(here) == len(consumers)
         yield Leak(

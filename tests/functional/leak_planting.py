@@ -112,7 +112,9 @@ class Cloud:
         response = self.cloud.placement.put(
             f'/allocations/{consumer}', json=body, microversion=version
         )
-        assert response.status_code == 204, response.text
+        assert response.status_code == 204, (
+            f'{response.status_code} {response.text}'
+        )
 
     def units(self, consumer: str) -> dict[str, dict[str, int]]:
         return {

@@ -21,6 +21,7 @@ Releases that are not in the user's cache are installed from the package index.
 import json
 import os
 import pathlib
+import random
 import typing
 
 import fixtures
@@ -30,6 +31,7 @@ import yaml
 
 from gpuclient.model import release as releases
 from tests.functional import base
+from tests.functional import leak_planting
 
 #: The cache of the user; tests have their own.
 _CACHE = os.environ.get(
@@ -356,3 +358,59 @@ class TestRefused(ReleaseTestCase):
             )
         )
         return os.fspath(path)
+
+
+class TestLeaksOfOlderPlacement(base.OwnCloudTestCase):
+    """Placement 13 refuses writes with a device that is used and reserved."""
+
+    timeout = 600
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.useFixture(fixtures.EnvironmentVariable('XDG_CACHE_HOME', _CACHE))
+
+    def check(self, *arguments: str, status: int) -> list[dict]:
+        result = self.run_command(
+            *('gpu', 'placement', 'check', '-f', 'json', '--yes'), *arguments
+        )
+        self.assertEqual(status, result.status, result)
+        self.stderr = result.stderr
+        return json.loads(result.stdout)
+
+    def test_placement_13(self) -> None:
+        spec = self.directory / 'spec.yaml'
+        spec.write_text(leak_planting.spec({'g0': 2, 'g1': 2}))
+        started = self.start(
+            'leaks-13', '--placement', '2025.1', '--spec', os.fspath(spec)
+        )
+        self.assertEqual('13', started['placement_version'].split('.')[0])
+        cloud = leak_planting.Cloud(self.connect())
+        planter = leak_planting.Planter(cloud, random.Random(1))
+        planter.servers = [cloud.boot('a2:1', 'g0')]
+        wrong = planter.wrong_host()
+        assert wrong is not None
+        (name,) = cloud.real_devices()[wrong.subject]
+        reserved = cloud.providers()[name]['uuid']
+        cloud.set_inventory(reserved, reserved=1)
+        before = cloud.state()
+        # Placement refuses even what changes nothing.
+        refused = self.assertRaises(
+            AssertionError,
+            cloud.allocate,
+            wrong.subject,
+            cloud.units(wrong.subject),
+        )
+        self.assertIn('409', str(refused))
+        codes = [row['Code'] for row in self.check(status=3)]
+        self.assertEqual(['GPU611', 'GPU618'], codes)
+        rows = self.check('--fix', status=0)
+        self.assertEqual(
+            [('GPU611', 'done'), ('GPU618', None)],
+            [(row['Code'], row['Result']) for row in rows],
+        )
+        journal = self.stderr.split()[-1]
+        (record,) = cloud.inventories(reserved)['inventories'].values()
+        self.assertEqual(1, record['reserved'])
+        self.assertEqual(cloud.real_devices(), cloud.held_devices())
+        self.check('--undo', journal, status=0)
+        self.assertEqual(before, cloud.state())

@@ -276,6 +276,41 @@ class TestSurplus(TestCase):
             [both[1:]], [repair.providers for repair in leaks[0].repairs]
         )
 
+    def test_reserved(self) -> None:
+        """nova-compute reserves a one-time-use device that is in use."""
+        used = device(
+            '04', HOST, held(), reserved=1, traits=TestReservations.OTU
+        )
+        unused = device('05', HOST, held(), traits=TestReservations.OTU)
+        self.assertEqual(
+            (('remove', 's1', (unused.uuid,)),),
+            self.repair(evidence(used, unused, servers=(server(),)), 'GPU612'),
+        )
+        # It has not reserved any yet.
+        self.assertEqual(
+            (),
+            self.repair(
+                evidence(
+                    dataclasses.replace(used, reserved=0),
+                    unused,
+                    servers=(server(),),
+                ),
+                'GPU612',
+            ),
+        )
+        # Placement would refuse to add a reserved device back.
+        leaks = self.assert_leaks(
+            evidence(
+                dataclasses.replace(used, traits=()),
+                dataclasses.replace(unused, traits=()),
+                servers=(server(),),
+            ),
+            'GPU612',
+            'GPU618',
+        )
+        self.assertEqual((), leaks[0].repairs)
+        self.assertIn('is no longer reserved', leaks[0].finding.message)
+
     def test_units_of_a_physical_function(self) -> None:
         self.assert_leaks(
             evidence(
