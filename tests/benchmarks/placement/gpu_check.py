@@ -28,6 +28,7 @@ from gpuclient.model import release
 from gpuclient.operations import cloud_inspection
 from gpuclient.operations import gpu_check
 from gpuclient.rules import cloud_check
+from gpuclient.rules import cloud_leaks
 
 from tests.benchmarks.placement import client
 from tests.benchmarks.placement import model
@@ -90,6 +91,10 @@ def _check(
             of_placement = placement.load() - before[0]
             of_others = nova.load() - before[1]
     findings = [row for row in rows if row.code]
+    # Otherwise the allocations of servers would be read, too.
+    signs = cloud_leaks.signs(answer.value)
+    if signs:
+        raise SystemExit(f'signs of leaks on {sorted(signs)[:3]}')
     pages = len(cloud.servers) // 1000
     print(
         f'{cloud.shape.name} with {len(cloud.devices())} devices, '
