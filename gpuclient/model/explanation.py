@@ -135,6 +135,29 @@ class Facts:
 
 
 @dataclasses.dataclass(frozen=True)
+class ServerGroup:
+    """A server group that a server is a member of."""
+
+    name: str
+    #: ``affinity``, ``anti-affinity`` or a soft one.
+    policy: str
+    #: Number of other members, by compute service.
+    hosts: dict[str, int]
+    #: Members on one host with ``anti-affinity``.
+    most: int = 1
+
+    def refusal(self, host: capacity.HostCapacity) -> str:
+        """Return why a host is excluded (``nova/scheduler/filters/
+        affinity_filter.py``); empty if it is not."""
+        count = self.hosts.get(host.service_host or '', 0)
+        if self.policy == 'anti-affinity' and count >= self.most:
+            return f'has {count} member{"" if count == 1 else "s"}'
+        if self.policy == 'affinity' and self.hosts and not count:
+            return 'has no member'
+        return ''
+
+
+@dataclasses.dataclass(frozen=True)
 class Restrictions:
     """Where a server may go, besides what its flavor and image request."""
 
@@ -146,6 +169,7 @@ class Restrictions:
     host: str | None = None
     #: Hosts that are excluded, such as the source of a move, and why.
     excluded: dict[str, str] = dataclasses.field(default_factory=dict)
+    group: ServerGroup | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -741,6 +765,16 @@ class _Builder:
                 Kind.HOST,
                 f'another host than {", ".join(sorted(excluded))}',
                 lambda host: excluded.get(host.node.name, ''),
+                in_placement=False,
+            )
+
+        group = self._restrictions.group
+        if group is not None and group.policy in ('affinity', 'anti-affinity'):
+            yield self._condition(
+                'server-group',
+                Kind.HOST,
+                f'{group.policy} of server group {group.name}',
+                group.refusal,
                 in_placement=False,
             )
 

@@ -77,6 +77,8 @@ class Request:
     zone: str | None = None
     host: str | None = None
     volume_backed: bool = False
+    #: That of an existing server.
+    group: explanation.ServerGroup | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,6 +263,7 @@ class Reader:
             None if zone is None else self._restricting_zone(zone),
             name,
             excluded,
+            self._request.group,
         )
 
     def _restricting_zone(self, zone: str) -> str | None:

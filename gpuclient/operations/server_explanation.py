@@ -18,8 +18,10 @@ from openstack import connection
 
 from gpuclient.cloud import glance
 from gpuclient.cloud.nova import server_details
+from gpuclient.cloud.nova import server_groups
 from gpuclient.cloud.placement import held
 from gpuclient import exceptions
+from gpuclient.model import explanation as conditions
 from gpuclient.model import image as image_model
 from gpuclient.model import inventory
 from gpuclient.model import partial_result
@@ -151,6 +153,7 @@ def _explain(
         project_id=server.project_id,
         zone=request.zone or details.zone,
         volume_backed=details.image_id is None,
+        group=group_of(cloud, details, failures),
     )
     try:
         answer = explanation.Reader(cloud, request, release).explain(
@@ -184,6 +187,27 @@ def image_of(
             partial_result.Failure('image of the server', str(exc))
         )
         return None
+
+
+def group_of(
+    cloud: connection.Connection,
+    details: server_details.ServerDetails,
+    failures: _Failures,
+) -> conditions.ServerGroup | None:
+    """Return the server group of a server, if it is in one."""
+    for group_id in details.groups:
+        try:
+            return server_groups.read_occupied(
+                cloud,
+                group_id,
+                details.server.uuid,
+                details.server.project_id,
+            )
+        except exceptions.CloudError as exc:
+            failures.append(
+                partial_result.Failure('server group of the server', str(exc))
+            )
+    return None
 
 
 def _devices(

@@ -146,6 +146,43 @@ class TestServer(_ExplainTestCase):
         self.assertIn('"GPU649"', result.stdout)
         self.assertIn('conditions of the request: ', result.stderr)
 
+    def test_server_group(self) -> None:
+        compute = self.connect().compute
+        flavor = self.make_flavor('nvidia_l4:1')
+        group = compute.create_server_group(
+            name=self.unique('group'), policy='anti-affinity'
+        )
+        self.addCleanup(compute.delete_server_group, group)
+        (image,) = self.connect().image.images(name='blank')
+        for status in ('ACTIVE', 'ERROR'):
+            response = compute.post(
+                '/servers',
+                json={
+                    'server': {
+                        'name': self.unique('server'),
+                        'flavorRef': flavor.id,
+                        'imageRef': image.id,
+                        'networks': 'none',
+                    },
+                    'os:scheduler_hints': {'group': group.id},
+                },
+                microversion='2.90',
+            )
+            self.assertEqual(202, response.status_code, response.text)
+            server_id = response.json()['server']['id']
+            self._servers.append(server_id)
+            self.addCleanup(self._delete_servers)
+            self.wait_for_server(server_id, status)
+        shown = self.openstack(
+            *('gpu', 'server', 'explain', server_id, '-f', 'json'),
+            *('--config', self.configuration()),
+            status=3,
+        )
+        self.assertIn(f'{HOST}: has 1 member', shown['cause'])
+        self.assertEqual(
+            ['GPU650'], [cause['code'] for cause in shown['unseen']]
+        )
+
     def test_unknown_names(self) -> None:
         for arguments, message in (
             (('flavor', 'explain', 'nosuch'), 'No flavor has the name'),

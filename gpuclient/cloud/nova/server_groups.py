@@ -12,14 +12,19 @@
 
 """Server groups of all projects."""
 
+import collections
+import typing
 import urllib.parse
 
 from keystoneauth1 import exceptions as ksa_exceptions
 from openstack import connection
 from openstack import exceptions as sdk_exceptions
 
+from gpuclient.cloud.nova import servers as nova_servers
 from gpuclient.cloud import request
+from gpuclient.cloud import schema
 from gpuclient import exceptions
+from gpuclient.model import explanation
 from gpuclient.model import project as project_model
 
 #: The first one with a single policy.
@@ -111,4 +116,51 @@ def delete(cloud: connection.Connection, group_id: str) -> None:
         f'/os-server-groups/{urllib.parse.quote(group_id, safe="")}',
         f'deleting server group {group_id}',
         microversion=_MICROVERSION,
+    )
+
+
+def read_occupied(
+    cloud: connection.Connection,
+    group_id: str,
+    server_id: str,
+    project_id: str | None,
+) -> explanation.ServerGroup:
+    """Return a server group, with the hosts of the other members.
+
+    :param server_id: The member that needs a host.
+    :raises gpuclient.exceptions.CloudError: With the server's message.
+    """
+    record: dict[str, typing.Any] = request.get(
+        cloud.compute,
+        f'/os-server-groups/{group_id}',
+        f'reading server group {group_id}',
+        {
+            'server_group': {
+                'name': str,
+                'policy': str,
+                'rules': schema.Optional(
+                    {'max_server_per_host': schema.Optional(int)}
+                ),
+                'members': [str],
+            }
+        },
+        microversion=_MICROVERSION,
+    )['server_group']
+    others = set(record['members']) - {server_id}
+    hosts: collections.Counter[str] = collections.Counter()
+    if others:
+        hosts.update(
+            server.service_host
+            for server in nova_servers.list_servers(
+                cloud.compute,
+                all_projects=project_id is not None,
+                project_id=project_id,
+            )
+            if server.uuid in others and server.service_host is not None
+        )
+    return explanation.ServerGroup(
+        record['name'],
+        record['policy'],
+        dict(hosts),
+        (record.get('rules') or {}).get('max_server_per_host') or 1,
     )

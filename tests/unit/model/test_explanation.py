@@ -299,6 +299,24 @@ class TestEvaluation(testtools.TestCase):
         result = evaluate(hosts, flavor(), restrictions=in_zone)
         self.assertEqual(['c'], names(result.fitting))
 
+    def test_server_groups(self) -> None:
+        hosts = [host('a', 1), host('b', 1), host('c', 1)]
+        for policy, most, expected in (
+            ('anti-affinity', 1, ['c']),
+            ('anti-affinity', 2, ['b', 'c']),
+            ('affinity', 1, ['a', 'b']),
+            ('soft-anti-affinity', 1, ['a', 'b', 'c']),
+        ):
+            group = explanation.ServerGroup(
+                'group', policy, {'a': 2, 'b': 1}, most
+            )
+            result = evaluate(
+                hosts,
+                flavor(),
+                restrictions=explanation.Restrictions(group=group),
+            )
+            self.assertEqual(expected, names(result.fitting), policy)
+
     def test_refused(self) -> None:
         result = evaluate(
             [host('a', 1)], flavor(**{'hw:cpu_policy': 'pinned'})
