@@ -294,6 +294,8 @@ def main() -> None:
     parser.add_argument('--times', type=int, default=10)
     parser.add_argument('--seed', type=int, default=None)
     arguments = parser.parse_args()
+    # Also stop the cloud after SIGTERM.
+    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(1))
     seed = arguments.seed
     if seed is None:
         seed = random.randrange(2**32)
