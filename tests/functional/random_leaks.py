@@ -272,7 +272,7 @@ class Planting:
         }
         for consumer in {*wanted['allocations'], *state['allocations']}:
             first, second = (
-                json.dumps(known['allocations'].get(consumer))
+                json.dumps(known['allocations'].get(consumer), sort_keys=True)
                 for known in (wanted, state)
             )
             if consumer not in others and first != second:

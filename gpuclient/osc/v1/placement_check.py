@@ -26,6 +26,7 @@ if typing.TYPE_CHECKING:
     import collections.abc
 
 with lazy_imports.deferred():
+    from gpuclient import exceptions
     from gpuclient.model import placement_write
     from gpuclient.operations import leak_check
     from gpuclient.operations import leak_repair
@@ -101,6 +102,16 @@ Example::
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         leak_check.unknown_codes(parsed_args.codes)
+        if parsed_args.snapshot is not None and (
+            parsed_args.fix
+            or parsed_args.plan
+            or parsed_args.plan_to_apply
+            or parsed_args.journal_to_undo
+        ):
+            raise exceptions.InvalidValue(
+                'A snapshot shows leaks and cannot be repaired: omit '
+                '--snapshot'
+            )
         if parsed_args.plan_to_apply:
             return self._apply(parsed_args)
         if parsed_args.journal_to_undo:
