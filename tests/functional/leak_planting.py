@@ -16,6 +16,7 @@ import collections.abc
 import contextlib
 import dataclasses
 import itertools
+import json
 import os
 import random
 import signal
@@ -35,6 +36,8 @@ _Record: typing.TypeAlias = dict[str, typing.Any]
 #: Microversions of all requests.
 _PLACEMENT, _NOVA = '1.39', '2.90'
 MANAGED = 'COMPUTE_MANAGED_PCI_DEVICE'
+#: Of the cards that leaks are planted of.
+_CLASS = 'CUSTOM_PCI_10DE_20F1'
 OTU = 'HW_PCI_ONE_TIME_USE'
 
 
@@ -572,72 +575,75 @@ def run_killed(
     return KilledRun(os.waitstatus_to_exitcode(status), text, tuple(requests))
 
 
-def spec(hosts: collections.abc.Mapping[str, int], one_time: int = 2) -> str:
+#: Kinds of hosts: their aliases, and the product and type of their cards.
+_KINDS = {
+    'a2': ('20f1', 'type-PF', {}),
+    # One-time-use cards.
+    'otu': ('25b6', 'type-PCI', {'one_time_use': 'true'}),
+    # For servers that move while leaks are planted.
+    'moving': ('20b5', 'type-PF', {}),
+}
+
+
+def _alias(name: str) -> str:
+    product, kind, _tags = _KINDS[name]
+    return 'alias = ' + json.dumps(
+        {
+            'vendor_id': '10de',
+            'product_id': product,
+            'device_type': kind,
+            'name': name,
+        }
+    )
+
+
+def _host(name: str, alias: str, count: int) -> _Record:
+    product, kind, tags = _KINDS[alias]
+    device_spec = {'vendor_id': '10de', 'product_id': product, **tags}
+    return {
+        'name': name,
+        'hypervisor_hostname': f'{name}.example.com',
+        'devices': [
+            {
+                'address': f'0000:{number:02x}:00.0',
+                'vendor_id': '10de',
+                'product_id': product,
+                'type': kind,
+            }
+            for number in range(1, count + 1)
+        ],
+        'config': (
+            '[filter_scheduler]\npci_in_placement = True\n'
+            '[pci]\nreport_in_placement = True\n'
+            f'device_spec = {json.dumps(device_spec)}\n{_alias(alias)}\n'
+        ),
+    }
+
+
+def spec(
+    hosts: collections.abc.Mapping[str, int],
+    one_time: int = 2,
+    moving: int = 0,
+) -> str:
     """Return the spec of a cloud.
 
     :param hosts: Cards of the hosts, by name.
     :param one_time: One-time-use cards of another host, ``u0``.
+    :param moving: Cards of each of two more hosts, ``m0`` and ``m1``.
     """
-    base_config = (
-        '[filter_scheduler]\npci_in_placement = True\n'
-        '[pci]\nreport_in_placement = True\n'
-    )
-    aliases = {
-        'a2': '{"vendor_id": "10de", "product_id": "20f1", '
-        '"device_type": "type-PF", "name": "a2"}',
-        'otu': '{"vendor_id": "10de", "product_id": "25b6", '
-        '"device_type": "type-PCI", "name": "otu"}',
-    }
-    cards = [
-        {
-            'name': name,
-            'hypervisor_hostname': f'{name}.example.com',
-            'devices': [
-                {
-                    'address': f'0000:{number:02x}:00.0',
-                    'vendor_id': '10de',
-                    'product_id': '20f1',
-                    'type': 'type-PF',
-                }
-                for number in range(1, count + 1)
-            ],
-            'config': f'{base_config}device_spec = {{"vendor_id": "10de", '
-            f'"product_id": "20f1"}}\nalias = {aliases["a2"]}\n',
-        }
-        for name, count in hosts.items()
-    ]
-    cards.append(
-        {
-            'name': 'u0',
-            'hypervisor_hostname': 'u0.example.com',
-            'devices': [
-                {
-                    'address': f'0000:{number:02x}:00.0',
-                    'vendor_id': '10de',
-                    'product_id': '25b6',
-                    'type': 'type-PCI',
-                }
-                for number in range(1, one_time + 1)
-            ],
-            'config': f'{base_config}device_spec = {{"vendor_id": "10de", '
-            f'"product_id": "25b6", "one_time_use": "true"}}\n'
-            f'alias = {aliases["otu"]}\n',
-        }
-    )
+    records = [_host(name, 'a2', count) for name, count in hosts.items()]
+    records.append(_host('u0', 'otu', one_time))
+    if moving:
+        records += [_host(name, 'moving', moving) for name in ('m0', 'm1')]
     return yaml.safe_dump(
         {
             'control_plane': {
                 'config': '[filter_scheduler]\npci_in_placement = True\n',
                 'api': [
-                    {
-                        'config': '[pci]\n'
-                        + ''.join(
-                            f'alias = {alias}\n' for alias in aliases.values()
-                        )
-                    }
+                    {'config': '\n'.join(['[pci]', *map(_alias, _KINDS)])}
                 ],
             },
-            'hosts': cards,
+            'hosts': records,
         }
     )
 
@@ -661,7 +667,7 @@ class Planter:
         free = [
             uuid_
             for uuid_ in self.cloud.free(host)
-            if OTU not in self.cloud.traits(uuid_)
+            if _CLASS in self.cloud.inventories(uuid_)['inventories']
         ]
         return self._rng.choice(free) if free else None
 
@@ -717,7 +723,7 @@ class Planter:
         device = self.cloud.create_provider(
             f'{name}_0000:01:00.0', root, MANAGED
         )
-        self.cloud.give_inventory(device, 'CUSTOM_PCI_10DE_20F1')
+        self.cloud.give_inventory(device, _CLASS)
         return Planted('GPU615', device)
 
     def unaccounted(self) -> Planted | None:

@@ -125,7 +125,12 @@ class Planting:
         self._totals = totals
         self._folder = folder
         self._planter = leak_planting.Planter(cloud, rng)
-        self._hosts = [host.partition('.')[0] for host in cloud.roots()]
+        # Their nova-compute must add devices back.
+        self._hosts = [
+            host.partition('.')[0]
+            for host in cloud.roots()
+            if host.startswith('g')
+        ]
         self._stderr = ''
 
     def run(self) -> str:
@@ -133,7 +138,7 @@ class Planting:
 
         :raises Wrong: Something is wrong.
         """
-        mover = self._cloud.boot_all('a2:1', 1)
+        mover = self._cloud.boot_all('moving:1', 1)
         self._planter.servers = self._cloud.boot_all(
             'a2:1', self._rng.randint(4, 5)
         )
@@ -329,7 +334,9 @@ def _started(
     try:
         control.start(
             where,
-            yaml.safe_load(leak_planting.spec(hosts, rng.randint(4, 8))),
+            yaml.safe_load(
+                leak_planting.spec(hosts, rng.randint(4, 8), rng.randint(3, 4))
+            ),
             lambda _line: None,
             bound_to=os.getpid(),
         )

@@ -12,6 +12,7 @@
 
 """``openstack gpu placement check`` on the cloud that all tests share."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -363,6 +364,49 @@ class TestRepair(base.CommonCloudTestCase):
                 after['allocations'].get(consumer),
                 consumer,
             )
+
+    def test_cold_migration(self) -> None:
+        """The leak that Nova itself makes, of a server that moves.
+
+        Whether a move leaves one depends on which device nova-compute claims.
+        """
+        (server,) = self.cloud.boot_all('a2:1', 1)
+        for _move in range(12):
+            self.cloud.migrate(server)
+            if self.cloud.held_devices() != self.cloud.real_devices():
+                break
+        else:
+            self.fail('Nova has left no leak')
+        (row,) = self.check(status=3)
+        self.assertEqual(
+            ['GPU612', server, 'renew'],
+            [row['Code'], row['Consumer'], row['Repair']],
+        )
+        with self.cloud.updates(['g0', 'g1']):
+            (row,) = self.check('--fix')
+        self.assertEqual('done', row['Result'])
+        self.assertEqual(self.cloud.real_devices(), self.cloud.held_devices())
+        self.assertEqual([], self.check())
+
+    def test_requests(self) -> None:
+        """A check without findings costs few requests."""
+        self.cloud.boot_all('a2:1', 3)
+        with contextlib.ExitStack() as stack:
+            url = self.connect().session.get_endpoint(
+                service_type='compute', interface='public'
+            )
+            compute = stack.enter_context(proxy.Proxy(url))
+            placement = self.through('placement')
+            self.configure(compute_endpoint_override=compute.url)
+            self.assertEqual([], self.check())
+        # Versions, compute nodes and servers.
+        self.assertEqual(
+            {'GET'}, {request.method for request in compute.requests}
+        )
+        self.assertLessEqual(len(compute.requests), 4, compute.paths())
+        # Besides those of "placement list" the providers of Cyborg.
+        paths = placement.paths()
+        self.assertLessEqual(len(paths), 12, paths)
 
     def plant_quickly(self) -> list[leak_planting.Planted]:
         """Plant leaks whose repair does not wait for nova-compute."""
