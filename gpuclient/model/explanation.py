@@ -334,7 +334,13 @@ def failing_sets(
     parts = {
         number: condition.part
         for number, condition in enumerate(conditions)
-        if condition.part is not None and uuid not in condition.lacks
+        if condition.part is not None
+        and uuid not in condition.lacks
+        # A filter does not count where Placement returns no candidate.
+        and (
+            condition.kind is not Kind.FILTER
+            or _fit(host, (condition.part,), facts)
+        )
     }
     if host.node.resources is not None and not _fit(
         host, parts.values(), facts

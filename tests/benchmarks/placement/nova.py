@@ -149,14 +149,14 @@ def _version(host: str, path: str) -> dict[str, typing.Any]:
     return {'version': version}
 
 
-def _alias(resource_class: str) -> str:
+def alias(resource_class: str) -> str:
     """Return the name of the alias of a resource class."""
     return resource_class.removeprefix('CUSTOM_PCI_').lower()
 
 
 def _record(server: model.Consumer) -> dict[str, typing.Any]:
     requests = collections.Counter(
-        _alias(name)
+        alias(name)
         for resources in server.allocations.values()
         for name in resources
         if server.devices and name.startswith('CUSTOM_')
@@ -182,7 +182,7 @@ def _flavors() -> list[dict[str, typing.Any]]:
     return [
         {
             'id': f'{resource_class}.{count}',
-            'name': f'{_alias(resource_class)}.{count}',
+            'name': f'{alias(resource_class)}.{count}',
             'vcpus': 20 * count,
             'ram': 200_000 * count,
             'disk': 400 * count,
@@ -190,7 +190,7 @@ def _flavors() -> list[dict[str, typing.Any]]:
             'OS-FLV-EXT-DATA:ephemeral': 0,
             'swap': 0,
             'extra_specs': {
-                'pci_passthrough:alias': f'{_alias(resource_class)}:{count}'
+                'pci_passthrough:alias': f'{alias(resource_class)}:{count}'
             },
         }
         for resource_class, _trait in model.MODELS

@@ -63,6 +63,11 @@ def meets(
             condition.part
             for condition in conditions
             if condition.part is not None
+            # A filter does not count where Placement returns no candidate.
+            and (
+                condition.kind is not explanation.Kind.FILTER
+                or capacity.fit(host, condition.part, whole=False).count
+            )
         )
         if (
             host.node.resources is None

@@ -12,6 +12,7 @@
 
 import collections.abc
 import dataclasses
+import random
 import typing
 
 import hypothesis
@@ -26,6 +27,7 @@ from gpuclient.model import explanation_text
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import image as image_model
 from gpuclient.model import inventory
+from gpuclient.model import passthrough_filter
 from gpuclient.model import scheduler_options
 
 from tests.unit.model import brute_force
@@ -394,12 +396,17 @@ class TestBruteForce(testtools.TestCase):
 
     @hypothesis.settings(max_examples=150, deadline=None)
     @hypothesis.given(
-        strategies.lists(_HOSTS, min_size=1, max_size=5), _FLAVORS
+        strategies.lists(_HOSTS, min_size=1, max_size=5),
+        _FLAVORS,
+        strategies.booleans(),
+        strategies.randoms(use_true_random=False),
     )
     def test_random(
         self,
         unnamed: list[capacity.HostCapacity],
         wanted: flavor_model.Flavor,
+        filtered: bool,
+        rng: random.Random,
     ) -> None:
         hosts = [
             dataclasses.replace(
@@ -410,8 +417,22 @@ class TestBruteForce(testtools.TestCase):
             )
             for number, item in enumerate(unnamed)
         ]
-        result = evaluate(hosts, wanted)
+        facts: dict[str, typing.Any] = {}
+        if filtered:
+            facts = {
+                'aliases': ALIASES,
+                'devices': {
+                    device.uuid: passthrough_filter.DeviceFacts(
+                        device_type=rng.choice(('type-PCI', 'type-PF', None))
+                    )
+                    for item in hosts
+                    for device in item.devices
+                },
+            }
+        result = evaluate(hosts, wanted, **facts)
         self.assertEqual([], list(brute_force.find_faults(result)))
+        if filtered:
+            return
         # Fits as the forecast of capacity does.
         demand = result.wanted
         self.assertEqual(
