@@ -284,6 +284,18 @@ class TestReplay(SnapshotTestCase):
             self.assertEqual(1, shown.status)
             self.assertIn('omit --cloud and --all-regions', shown.stderr)
 
+    def test_nothing_is_repaired(self) -> None:
+        self.save()
+        for option in (('--fix',), ('--plan', f'{self.path}.plan')):
+            shown = self.run_command(
+                placement_check.CheckPlacement,
+                *option,
+                *('--snapshot', self.path),
+            )
+            self.assertEqual(1, shown.status)
+            self.assertIn('cannot be repaired', shown.stderr)
+        self.assertFalse(os.path.exists(f'{self.path}.plan'))
+
     def test_no_snapshot(self) -> None:
         pathlib.Path(self.path).write_bytes(gzip.compress(b'{}'))
         for kind, arguments in dict(COMMANDS).items():
