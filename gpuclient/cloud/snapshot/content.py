@@ -101,6 +101,10 @@ class Snapshot:
     #: By service type.
     services: dict[str, Service]
     answers: dict[exchange.Question, exchange.Answer]
+    #: What :mod:`.derivation` has derived, by its name.
+    derived: dict[str, typing.Any] = dataclasses.field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
 
 def render(snapshot: Snapshot) -> bytes:

@@ -306,14 +306,34 @@ def _allocations(
                     yield _Units(consumer, provider, record.get('resources'))
 
 
+def _index(snapshot: content.Snapshot, field: str) -> dict[str, list[_Units]]:
+    """Return all allocations by provider or consumer, collected once."""
+    index: dict[str, list[_Units]] | None = snapshot.derived.get(field)
+    if index is None:
+        index = snapshot.derived[field] = {}
+        for units in _allocations(snapshot):
+            index.setdefault(getattr(units, field), []).append(units)
+    return index
+
+
+def _server_index(snapshot: content.Snapshot) -> dict[str, _Record]:
+    """Return the servers of all projects by ID, collected once."""
+    index: dict[str, _Record] | None = snapshot.derived.get('servers')
+    if index is None:
+        index = snapshot.derived['servers'] = {
+            str(record.get('id')): record
+            for record in _all_servers(snapshot) or ()
+        }
+    return index
+
+
 def _provider_allocations(
     snapshot: content.Snapshot, question: exchange.Question, provider: str
 ) -> exchange.Answer | None:
     """Collect the allocations of a device from those of consumers."""
     of_consumers = {
         units.consumer: {'resources': units.resources}
-        for units in _allocations(snapshot)
-        if units.provider == provider
+        for units in _index(snapshot, 'provider').get(provider, ())
     }
     if not of_consumers:
         return None
@@ -324,18 +344,15 @@ def _consumer(
     snapshot: content.Snapshot, question: exchange.Question, consumer: str
 ) -> exchange.Answer | None:
     """Collect the allocations of a server from those of devices."""
-    for record in _all_servers(snapshot) or ():
-        if record.get('id') == consumer:
-            break
-    else:
+    record = _server_index(snapshot).get(consumer)
+    if record is None:
         return None
     return exchange.Answer(
         200,
         {
             'allocations': {
                 units.provider: {'resources': units.resources}
-                for units in _allocations(snapshot)
-                if units.consumer == consumer
+                for units in _index(snapshot, 'consumer').get(consumer, ())
             },
             'project_id': record.get('tenant_id'),
             'user_id': record.get('user_id'),
