@@ -278,19 +278,6 @@ def _alias_class(bench: Bench) -> Observed:
     )
 
 
-@fault('placement', 'a host does not report its cards')
-def _not_reported(bench: Bench) -> Observed:
-    bench.edit(
-        'nova-compute-pci-1',
-        'report_in_placement = True',
-        'report_in_placement = False',
-    )
-    bench.wait_for_devices('nova-compute-pci-1', 0)
-    flavor = bench.flavor('v100:1')
-    symptom = bench.failed(flavor)
-    return Observed(symptom, with_config(bench), 'GPU664 pci-1')
-
-
 # Computes.
 
 
@@ -590,6 +577,7 @@ def _nowhere(bench: Bench) -> Observed:
         symptom,
         will_move(bench, server, 'migrate'),
         'pci-1: the server is on it',
+        ('v100',),
     )
 
 
