@@ -11,6 +11,10 @@ READY := $(VENV)/.ready
 LINT := $(VENV)/.lint
 DOCS := $(VENV)/.docs
 BENCHMARK := $(VENV)/.benchmark
+EXAMPLES := $(VENV)/.examples
+
+# Tests of doc/examples; they need a package index.
+.PHONY: test-examples
 
 .PHONY: help test test-ci test-host test-host-full test-hostile test-kill test-capacity fuzz unit functional demo lint docs releasenotes benchmark clean
 
@@ -26,6 +30,7 @@ help:
 	@echo 'make test-projects   a file of 300 projects: requests, time, killed 50 times'
 	@echo 'make test-explain    300 random requests, explained and booted on every host'
 	@echo 'make test-leaks      random leaks, found, repaired and taken back'
+	@echo 'make test-examples   the examples of the documentation: Ansible, pre-commit, CI'
 	@echo 'make fuzz            a million random documents for the readers'
 	@echo 'make test-differential  verdicts held against those of Nova, of a random seed'
 	@echo 'make test-releases      the same of each release of Nova, by that Nova'
@@ -60,6 +65,10 @@ $(DOCS): $(READY) doc/requirements.txt
 
 $(BENCHMARK): $(READY) tests/benchmarks/requirements.txt
 	$(BIN)/pip install --quiet --no-compile --requirement tests/benchmarks/requirements.txt
+	@touch $@
+
+$(EXAMPLES): $(READY)
+	$(BIN)/pip install --quiet ansible-core pre-commit
 	@touch $@
 
 test: $(READY)
@@ -99,6 +108,8 @@ test-explain: $(READY)
 .PHONY: test-leaks
 test-leaks: $(READY)
 	$(BIN)/python -m tests.functional.random_leaks --count 30 $(if $(SEED),--seed $(SEED))
+test-examples: $(EXAMPLES)
+	$(BIN)/python -m tests.examples.run
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz --count 1000000

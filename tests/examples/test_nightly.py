@@ -1,0 +1,77 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The nightly job that gives projects what a file says."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+from tests.examples import run
+from tests.functional import base
+
+_SPEC = run.ROOT / 'tests' / 'functional' / 'unified_limits.yaml'
+
+
+class TestNightly(base.CommonCloudTestCase):
+    name = 'nightly'
+    arguments = ('--spec', os.fspath(_SPEC))
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = pathlib.Path(self.started.cloud['directory']).parent
+        self.file = self.folder / 'projects.yaml'
+
+    def run_job(self) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                os.fspath(run.EXAMPLES / 'nightly-projects.sh'),
+                os.fspath(self.file),
+                os.fspath(self.folder / 'log'),
+            ],
+            env=run.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def test_job(self) -> None:
+        cloud = self.connect()
+        project = cloud.identity.create_project(name='research')
+        self.openstack(
+            *('gpu', 'flavor', 'create', 'gpu.a100.1', '--vcpus', '2'),
+            *('--ram', '1024', '--disk', '1', '--alias', 'nvidia_a100:1'),
+        )
+        self.file.write_text(
+            'projects:\n'
+            '- name: research\n'
+            '  flavors: [gpu.a100.1]\n'
+            '  limits: {class:CUSTOM_PCI_10DE_20F1: 2}\n'
+        )
+        done = self.run_job()
+        self.assertEqual(0, done.returncode, done.stderr)
+        shown = self.openstack(
+            'gpu', 'project', 'show', project.id, '-f', 'json'
+        )
+        self.assertEqual(['gpu.a100.1'], shown['flavors'])
+        # The next night nothing changes.
+        done = self.run_job()
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertEqual(
+            shown,
+            self.openstack('gpu', 'project', 'show', project.id, '-f', 'json'),
+        )
+        (over,) = (self.folder / 'log').glob('*-over-limit.json')
+        self.assertEqual([], json.loads(over.read_text()))
+        self.file.write_text('projects:\n- name: missing\n')
+        self.assertEqual(1, self.run_job().returncode)
