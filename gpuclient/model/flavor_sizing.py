@@ -46,6 +46,10 @@ _WINDOW = 8
 _OTHERS = 64 << 20
 _GIB = 1024
 _MIB = 1 << 20
+#: From so many devices of a host, and so many in a request, Placement
+#: generates too many candidates by default (rules/cloud_capacity.py).
+_WIDE = 8
+_SEVERAL = 4
 #: The root disk, if the hosts have as much for each device.
 _DISK_GB = 80
 
@@ -198,6 +202,12 @@ def size(
         notes.append(
             f'{count} GPUs of a board with NVSwitches need a partition of the '
             'fabric, which Fabric Manager activates on the host'
+        )
+    if count > _SEVERAL and largest >= _WIDE:
+        notes.append(
+            f'Placement generates a great many candidates for {count} of '
+            f'{largest} devices: set its options as GPU670 says, or requests '
+            'time out'
         )
     disk = _disk(count, hosts, notes)
     return Size(vcpus, memory, disk, specs, len(able), tuple(notes))

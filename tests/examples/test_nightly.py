@@ -39,7 +39,7 @@ class TestNightly(base.CommonCloudTestCase):
                 os.fspath(self.file),
                 os.fspath(self.folder / 'log'),
             ],
-            env=run.environment(),
+            env={**run.environment(), 'OS_CLOUD': str(self.os_cloud)},
             capture_output=True,
             text=True,
             check=False,

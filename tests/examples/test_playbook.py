@@ -77,7 +77,9 @@ class TestPlaybook(testtools.TestCase):
         config = self.folder / 'nova.conf'
         config.write_text('[pci]\ndevice_spec = {"address": "0000:ff:1f.7"}\n')
         status, output = self.run_playbook(
-            check_arguments=['--config', os.fspath(config)]
+            check_arguments=[
+                *('--config', os.fspath(config), '--fail-on', 'warning')
+            ]
         )
         self.assertEqual(2, status, output)
         self.assertIn('A host is not ready for GPU passthrough', output)

@@ -29,6 +29,8 @@ alias = {"vendor_id": "10de", "product_id": "2330", "device_type": "type-PF", "n
 class TestFamily(base.CommonCloudTestCase):
     name = 'family'
     arguments = ('--spec', os.fspath(_HERE / 'family.yaml'))
+    # Many candidates on a busy machine.
+    timeout = 900
 
     def setUp(self) -> None:
         super().setUp()
@@ -66,7 +68,9 @@ class TestFamily(base.CommonCloudTestCase):
         )
         self.assertEqual(202, response.status_code, response.text)
         server_id = response.json()['server']['id']
-        server = self.wait_for_server(server_id, 'ACTIVE', 'ERROR')
+        server = self.wait_for_server(
+            server_id, 'ACTIVE', 'ERROR', timeout=600
+        )
         host = server.compute_host
         self.delete(server_id)
         self.assertEqual('ACTIVE', server.status, server.fault)

@@ -146,6 +146,11 @@ class TestSize(testtools.TestCase):
             notes = ' '.join(size(count).notes)
             self.assertEqual(noted, 'Fabric Manager' in notes, count)
 
+    def test_candidates(self) -> None:
+        for count, noted in ((4, False), (8, True)):
+            notes = ' '.join(size(count).notes)
+            self.assertEqual(noted, 'GPU670' in notes, count)
+
     def test_disk(self) -> None:
         self.assertEqual(50, size(1, host(disk_gb=400)).disk)
         self.assertEqual(80, size(2, host(disk_gb=400)).disk)
