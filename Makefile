@@ -150,6 +150,7 @@ benchmark: $(BENCHMARK)
 	$(BIN)/python -m tests.benchmarks.startup
 	$(BIN)/python -m tests.benchmarks.placement.run
 	$(BIN)/python -m tests.benchmarks.placement.gpu_check
+	$(BIN)/python -m tests.benchmarks.placement.explain
 
 clean:
 	rm -rf $(VENV) .stestr .mypy_cache .ruff_cache .hypothesis doc/build releasenotes/build

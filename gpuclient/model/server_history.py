@@ -43,6 +43,8 @@ class Event:
     result: str
     #: The host that it ran on; empty if Nova does not show it.
     host: str = ''
+    #: The message of the exception that ended it.
+    details: str = ''
     traceback: str = ''
 
 
@@ -89,8 +91,24 @@ class History:
         if self.fault is not None:
             parts += [self.fault.message, self.fault.details]
         for action in self.actions[:1]:
-            parts += [event.traceback for event in action.events]
+            for event in action.events:
+                parts += [event.details, event.traceback]
         return '\n'.join(parts)
+
+    @property
+    def message(self) -> str:
+        """The message of the fault, or of the failed latest action."""
+        if self.fault is not None:
+            return self.fault.message
+        return next(
+            (
+                event.details
+                for action in self.actions[:1]
+                for event in action.events
+                if action.failed and event.details
+            ),
+            '',
+        )
 
     @property
     def refusing_hosts(self) -> tuple[str, ...]:
@@ -160,7 +178,7 @@ def causes(
 
     :param fits: Whether a host fits now.
     """
-    message = '' if history.fault is None else history.fault.message
+    message = history.message
     quoted = ' '.join(message.split())[:_QUOTED]
     for pattern, code, text in _MESSAGES:
         match = pattern.search(history.text)

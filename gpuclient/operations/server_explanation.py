@@ -68,8 +68,8 @@ def needs_host(details: server_details.ServerDetails) -> bool:
         return False
     if server.service_host is not None or server.host is not None:
         return False
-    # To a member Nova shows no host: a server that was never launched.
-    return server.status == 'BUILD' or details.fault is not None
+    # To a member Nova shows no host of any server.
+    return not details.launched
 
 
 def explain_server(

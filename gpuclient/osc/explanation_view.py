@@ -139,8 +139,26 @@ def server_record(explained: server_explanation.ServerExplanation) -> Record:
         'last_action_failed': history.actions[0].failed
         if history.actions
         else None,
+        'migrations': [
+            {
+                'type': migration.kind,
+                'status': migration.status,
+                'source': migration.source or None,
+                'destination': migration.destination or None,
+            }
+            for migration in history.migrations
+        ],
         **inner,
     }
+
+
+#: Options that explain a failed action.
+_MOVES = {
+    'evacuate': 'evacuate',
+    'live-migration': 'live-migrate',
+    'migrate': 'migrate',
+    'resize': 'resize --flavor FLAVOR',
+}
 
 
 def server_sentence(explained: server_explanation.ServerExplanation) -> str:
@@ -168,9 +186,18 @@ def server_sentence(explained: server_explanation.ServerExplanation) -> str:
         text += '; policy hides its devices'
     else:
         text += ' and holds no device'
-    if not explained.is_explained:
-        text += '. There is nothing to explain'
-    return f'{text}.'
+    if explained.is_explained:
+        return f'{text}.'
+    last = next(iter(explained.history.actions), None)
+    if last is not None and last.failed:
+        text += f'. Its last action, {last.name}, failed'
+        if last.name in _MOVES:
+            text += (
+                f': see "openstack gpu server explain {server.uuid} --move '
+                f'{_MOVES[last.name]}"'
+            )
+        return f'{text}.'
+    return f'{text}. There is nothing to explain.'
 
 
 def show_server(explained: server_explanation.ServerExplanation) -> str:
@@ -185,9 +212,6 @@ def show_server(explained: server_explanation.ServerExplanation) -> str:
     sections += _unseen(unseen_causes, labels)
     if inner is not None:
         sections += _ending(inner)
-    last = next(iter(explained.history.actions), None)
-    if last is not None and last.failed and not explained.is_explained:
-        sections.append(wrapped(f'Its last action, {last.name}, failed.'))
     return '\n\n'.join(sections) + '\n'
 
 

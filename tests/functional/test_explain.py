@@ -309,10 +309,19 @@ class TestMoves(base.OwnCloudTestCase):
             self.assertEqual(
                 202,
                 self.act(
-                    first, 'os-migrateLive', host=None, block_migration='auto'
+                    first,
+                    'os-migrateLive',
+                    host='gpu-1',
+                    block_migration='auto',
                 ),
             )
             base.wait_until(lambda: self.last_action(first) == 'Error')
+            shown = self.forecast(first)
+            self.assertIn('live-migration, failed: see', shown['cause'])
+            # Nova tries all hosts, and none of them passes the check.
+            self.assertEqual(
+                ['GPU650'], [cause['code'] for cause in shown['unseen']]
+            )
         with self.subTest('resize'):
             shown = self.forecast(
                 *(first, '--move', 'resize', '--flavor', 'gpu.2'), status=3

@@ -35,6 +35,7 @@ _DETAILS: dict[str, schema.Shape] = {
     **nova_servers.SERVER,
     'OS-EXT-AZ:availability_zone': _TEXT,
     'OS-EXT-STS:task_state': _TEXT,
+    'OS-SRV-USG:launched_at': _TEXT,
     'fault': schema.Optional(
         {'message': _TEXT, 'details': _TEXT, 'code': schema.Optional(int)}
     ),
@@ -50,11 +51,11 @@ _DETAILS: dict[str, schema.Shape] = {
         )
     ),
 }
-#: What each adds: server groups, the zone of the request, image properties,
-#: scheduler hints.
-_VERSIONS = ('2.71', '2.96', '2.98', '2.100')
-#: The first microversion with the host of an event for administrators.
-_HOST_OF_EVENT = '2.62'
+#: What each adds: server groups, the zone of the request, image properties.
+_VERSIONS = ('2.71', '2.96', '2.98')
+#: The first microversions with the host of an event for administrators, and
+#: with the message of its exception.
+_EVENTS = ('2.62', '2.84')
 _MIGRATIONS = '2.59'
 
 
@@ -72,8 +73,8 @@ class ServerDetails:
     #: The availability zone of the request; None where it has none, or it is
     #: not known.
     zone: str | None
-    #: Scheduler hints; None where Nova does not return them.
-    hints: dict[str, typing.Any] | None
+    #: Whether it was on a host at any time, as far as this user may see.
+    launched: bool
     #: IDs of the server groups that it is a member of.
     groups: tuple[str, ...]
 
@@ -191,7 +192,7 @@ def _details(record: dict[str, typing.Any]) -> ServerDetails:
         if properties is None
         else {key: str(value) for key, value in properties.items()},
         zone=_zone(record),
-        hints=_object(record.get('scheduler_hints')),
+        launched=bool(record.get('OS-SRV-USG:launched_at')),
         groups=tuple(record.get('server_groups') or ()),
     )
 
@@ -235,7 +236,7 @@ def read_actions(
                 }
             ]
         },
-        microversion=_HOST_OF_EVENT,
+        microversion=_EVENTS[0],
     )['instanceActions']
     return tuple(
         server_history.Action(
@@ -267,18 +268,20 @@ def _events(
                             'result': _TEXT,
                             'host': _TEXT,
                             'traceback': _TEXT,
+                            'details': _TEXT,
                         }
                     ]
                 )
             }
         },
-        microversion=_HOST_OF_EVENT,
+        microversion=version.highest(compute, _EVENTS),
     )['instanceAction'].get('events')
     return tuple(
         server_history.Event(
             record['event'],
             record.get('result') or '',
             record.get('host') or '',
+            record.get('details') or '',
             record.get('traceback') or '',
         )
         for record in records or ()

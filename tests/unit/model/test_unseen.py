@@ -220,6 +220,7 @@ class TestHistory(testtools.TestCase):
                             'compute__do_build_and_run_instance',
                             'Error',
                             host,
+                            '',
                             traceback,
                         ),
                     ),
@@ -278,6 +279,33 @@ class TestHistory(testtools.TestCase):
                 traceback='Insufficient compute resources: Claim pci failed.',
                 host='gpu-1',
             ),
+        )
+
+    def test_failed_action(self) -> None:
+        history = server_history.History(
+            None,
+            (
+                server_history.Action(
+                    'live-migration',
+                    '',
+                    'Error',
+                    (
+                        server_history.Event(
+                            'conductor_live_migrate_instance',
+                            'Error',
+                            details=f'{NO_HOST}There are not enough hosts '
+                            'available.',
+                        ),
+                    ),
+                ),
+            ),
+        )
+        self.assertEqual(
+            ['GPU650'],
+            [
+                cause.code
+                for cause in server_history.causes(history, fits=False)
+            ],
         )
 
     def test_nothing(self) -> None:
