@@ -104,6 +104,7 @@ Example::
         with placement_journal.locked():
             leak_repair.finish(self.cloud, None, self._say)
             results = self._set(parsed_args)
+        self.done = 'The devices are already changed'
         if any(result.is_failure for result in results):
             self.fail()
         return columns.table(_CELLS, results)

@@ -120,15 +120,21 @@ class _Edit(command.ShowOne):
         self, edited: project_editing.Edited
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
         result = edited.result
+        steps = [*result.shared, *_steps(result)]
+        is_changed = any(done.outcome in _CHANGED for done in steps)
+        if is_changed:
+            self.done = (
+                f'Project {edited.project.name or edited.project.id} is '
+                'already changed'
+            )
         for error in result.errors:
             self.log.error('%s', error)
             self._status = command.FAILED
-        steps = [*result.shared, *_steps(result)]
         return columns.show(
             {
                 'id': columns.TextColumn(edited.project.id),
                 'name': columns.TextColumn(edited.project.name),
-                'changed': any(done.outcome in _CHANGED for done in steps),
+                'changed': is_changed,
                 'steps': columns.StepsColumn(
                     [step_record(done) for done in steps]
                 ),

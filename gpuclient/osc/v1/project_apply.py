@@ -112,6 +112,7 @@ Example::
         elif result.changes:
             self._confirm(parsed_args, application)
             application.run.run(self._progress)
+            self.done = 'Projects are already changed'
         for error in result.errors:
             self.log.error('%s', text.one_line(error))
             self._status = command.FAILED

@@ -114,6 +114,7 @@ Example::
             hide_names=parsed_args.hide_names,
             say=self.say,
         )
+        self.done = f'The snapshot {parsed_args.file} is already written'
         self.report(answer.failures)
         return self.present(answer.value)
 

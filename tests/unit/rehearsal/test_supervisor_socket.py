@@ -37,7 +37,7 @@ def run(ready):
     signal.pause()
 
 class Small(process_supervisor.ProcessSupervisor):
-    def __init__(self, *args, overlay, lock):
+    def __init__(self, *args, packages, lock):
         super().__init__(*args)
 
     def start_services(self):
@@ -80,7 +80,7 @@ class Base(testtools.TestCase):
         with open(folder.file('log', 'supervisor.log'), 'wb') as log:
             child = self.process(
                 *(_CLOUD, folder.name, str(folder), str(writer), bound_to),
-                'null',
+                '[null, null]',
                 pass_fds=(writer,),
                 stdout=log,
                 stderr=log,
