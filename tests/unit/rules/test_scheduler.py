@@ -572,7 +572,7 @@ class TestValues(RulesTestCase):
                  'default_green_pool_size', 'reserved_host_cpus'],
             ),
             ('27', ['cpu_mode', 'reserved_host_cpus']),
-            ('26', ['reserved_host_cpus']),
+            ('26', ['cpu_mode', 'reserved_host_cpus']),
         ):  # fmt: skip
             (self.folder / 'nova-api.conf').write_text(files['nova-api.conf'])
             self.assertEqual(
