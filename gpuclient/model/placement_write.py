@@ -193,6 +193,9 @@ class Entry:
     waits: bool = False
     #: Whether the same run takes it back.
     temporary: bool = False
+    #: Units of other consumers of devices that the write removes, by provider
+    #: and consumer.
+    others: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
 
     @property
     def final(self) -> Write:
@@ -208,6 +211,7 @@ class Entry:
             'codes': list(self.codes),
             'waits': self.waits,
             'temporary': self.temporary,
+            'others': self.others,
             **self.write.record(),
         }
         if self.result is not None:
@@ -304,6 +308,7 @@ def _entry(reader: mapping_reader.MappingReader) -> Entry:
         codes=reader.texts('codes'),
         waits=reader.boolean('waits'),
         temporary=reader.boolean('temporary'),
+        others=_others(reader.mapping('others')),
     )
     if reader.has('result'):
         entry = dataclasses.replace(
@@ -314,6 +319,15 @@ def _entry(reader: mapping_reader.MappingReader) -> Entry:
         )
     reader.done()
     return entry
+
+
+def _others(
+    reader: mapping_reader.MappingReader,
+) -> dict[str, dict[str, int]]:
+    return {
+        provider: _integers(reader, provider, _UUID)
+        for provider in _keys(reader, _UUID)
+    }
 
 
 def _write(reader: mapping_reader.MappingReader) -> Write:

@@ -288,7 +288,12 @@ class Repairer:
                     continue
                 self._say(f'{step.action}: {describe(step)}')
                 waits = step.action == 'renew'
-                number = self._writer.send(step.write, step.codes, waits=waits)
+                number = self._writer.send(
+                    step.write,
+                    step.codes,
+                    waits=waits,
+                    devices=step.generations,
+                )
             except placement_writer.Changed as exc:
                 results[position] = f'skipped: {exc}'
             except exceptions.Conflict as exc:
@@ -422,7 +427,7 @@ class Repairer:
             if reason:
                 return StepResult(step, reason)
             self._say(f'undo: {describe(step)}')
-            self._writer.send(current, entry.codes)
+            self._writer.send(current, entry.codes, crowd=entry.others)
         except exceptions.CloudError as exc:
             return StepResult(step, f'failed: {exc}')
         return StepResult(step, DONE)

@@ -139,6 +139,7 @@ class Journal:
         *,
         waits: bool = False,
         temporary: bool = False,
+        others: dict[str, dict[str, int]] | None = None,
     ) -> int:
         """Record a write before it is sent; return its number."""
         self.entries.append(
@@ -149,6 +150,7 @@ class Journal:
                 codes,
                 waits=waits,
                 temporary=temporary,
+                others=others or {},
             )
         )
         self._save()

@@ -63,18 +63,27 @@ class PlacementWriter:
         codes: tuple[str, ...] = (),
         *,
         waits: bool = False,
+        devices: collections.abc.Iterable[str] = (),
+        crowd: collections.abc.Mapping[str, dict[str, int]] | None = None,
     ) -> int:
         """Send a write; return the number of its entry.
+
+        :param devices: Devices whose other consumers the journal keeps.
+        :param crowd: The other consumers of devices, when their units were
+            removed: if they are still the same, their units are added back
+            even if there are not enough.
 
         :raises Changed: The records are not those before the write.
         :raises gpuclient.exceptions.CloudError: Placement refused it, or did
             not answer and the records show that it had no effect.
         """
         self._check(write)
-        number = self.journal.start(write, codes, waits=waits)
+        number = self.journal.start(
+            write, codes, waits=waits, others=self._others(write, devices)
+        )
         try:
             if isinstance(write, placement_write.AllocationsWrite):
-                self._write_allocations(write)
+                self._write_allocations(write, crowd or {})
             elif isinstance(write, placement_write.ReservedWrite):
                 self._reserve(write)
             elif write.creates:
@@ -89,6 +98,21 @@ class PlacementWriter:
         if not waits:
             self.journal.change(number, state='done')
         return number
+
+    def _others(
+        self,
+        write: placement_write.Write,
+        devices: collections.abc.Iterable[str],
+    ) -> dict[str, dict[str, int]]:
+        """Return the consumers of devices, besides that of a write."""
+        if not isinstance(write, placement_write.AllocationsWrite):
+            return {}
+        others = {}
+        for device in devices:
+            held = self._store.provider_allocations(device)
+            held.pop(write.before.consumer, None)
+            others[device] = held
+        return others
 
     def _check(self, write: placement_write.Write) -> None:
         """Make sure that the records are those before a write."""
@@ -123,7 +147,9 @@ class PlacementWriter:
         return exists == write.creates
 
     def _write_allocations(
-        self, write: placement_write.AllocationsWrite
+        self,
+        write: placement_write.AllocationsWrite,
+        crowd: collections.abc.Mapping[str, dict[str, int]],
     ) -> None:
         """Write allocations, if they are still those before the write.
 
@@ -148,8 +174,11 @@ class PlacementWriter:
                     raise
                 # Up to Placement 13, a device that is in use and reserved
                 # refuses all allocations, even those that do not change it.
-                with self._released(write.after) as released:
-                    if not released:
+                with (
+                    self._released(write.after) as released,
+                    self._raised(write.after, crowd) as raised,
+                ):
+                    if not released and not raised:
                         raise
                     self._store.write(wanted)
             return
@@ -182,6 +211,39 @@ class PlacementWriter:
             for number, write in entries:
                 self._reserve(write.inverse)
                 self.journal.change(number, state='done')
+
+    @contextlib.contextmanager
+    def _raised(
+        self,
+        wanted: allocation.Allocations,
+        crowd: collections.abc.Mapping[str, dict[str, int]],
+    ) -> collections.abc.Iterator[bool]:
+        """Raise the total of devices of which consumers held too many units.
+
+        Only of those whose other consumers are the same still. nova-compute
+        sets the total at its next update, also if this run is killed.
+
+        Yields whether there is one.
+        """
+        lowered: list[tuple[str, int]] = []
+        try:
+            for provider, others in crowd.items():
+                held = self._store.provider_allocations(provider)
+                held.pop(wanted.consumer, None)
+                known = self._store.inventories(provider)
+                if held != others or len(known.records) != 1:
+                    continue
+                ((name, record),) = known.records.items()
+                units = sum(others.values()) + wanted.amount(provider, name)
+                if units > record['total']:
+                    self._store.raise_total(known, units)
+                    lowered.append((provider, record['total']))
+            yield bool(lowered)
+        finally:
+            for provider, total in lowered:
+                self._store.raise_total(
+                    self._store.inventories(provider), total
+                )
 
     def _reserve(self, write: placement_write.ReservedWrite) -> None:
         """Set reserved units, whatever else of the provider changes."""
@@ -238,7 +300,8 @@ class PlacementWriter:
     ) -> None:
         """Write the allocations of before a renewal again."""
         back = placement_write.AllocationsWrite(current, renewal.write.before)
-        self._write_allocations(back)
+        others = self.journal.entries[renewal.number].others
+        self._write_allocations(back, others)
         self.journal.change(renewal.number, state='failed')
 
     def finish(self) -> None:

@@ -310,7 +310,8 @@ class TestRepair(base.CommonCloudTestCase):
         self.cloud.correct(moved)
         self.planter.servers = self.cloud.boot_all('a2:1', 8)
         self.assertEqual([], self.check())
-        planted = [kind() for kind in self.planter.kinds]
+        # nova-compute repairs a shortage at its next update: see below.
+        planted = [kind() for kind in self.planter.kinds[:-1]]
         self.assertNotIn(None, planted)
         before = self.cloud.state()
         rows = self.check(status=3)
@@ -331,7 +332,6 @@ class TestRepair(base.CommonCloudTestCase):
                 'GPU610': 'done',
                 'GPU611': 'done',
                 'GPU612': 'done',
-                'GPU613': None,
                 'GPU615': 'done',
                 'GPU616': None,
                 'GPU617': None,
@@ -363,6 +363,24 @@ class TestRepair(base.CommonCloudTestCase):
                 before['allocations'][consumer],
                 after['allocations'].get(consumer),
                 consumer,
+            )
+
+    def test_shortage(self) -> None:
+        """It is found unless nova-compute updates Placement meanwhile."""
+        self.planter.servers = self.cloud.boot_all('a2:1', 3)
+        for _attempt in range(3):
+            planted = self.planter.shortage()
+            rows = self.check('--fail-on', 'none')
+            if rows:
+                break
+        self.assertEqual([planted], leak_planting.subjects(rows))
+        self.assertEqual([None], [row['Repair'] for row in rows])
+        # nova-compute repairs it.
+        with self.cloud.updates(['g0', 'g1']):
+            base.wait_until(
+                lambda: not self.check('--fail-on', 'none') or None,
+                120,
+                'nova-compute has added the device',
             )
 
     def test_cold_migration(self) -> None:
@@ -485,7 +503,10 @@ class TestRepair(base.CommonCloudTestCase):
                 text.replace('"consumer": "', '"consumer": "../'),
                 'steps[0].consumer: invalid value',
             ),
-            (text.replace('"expected"', '"x"'), "unknown key 'x'"),
+            (
+                text.replace('"expected"', '"x": 1, "expected"'),
+                "unknown key 'x'",
+            ),
             (other, 'is of another cloud'),
         ):
             with open(path, 'w', encoding='utf-8') as stream:

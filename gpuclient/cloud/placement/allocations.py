@@ -185,6 +185,25 @@ class PlacementStore:
             },
         )
 
+    def raise_total(self, known: Inventories, units: int) -> None:
+        """Set the total of the only inventory of a provider.
+
+        :param known: The inventories that were read.
+        :raises gpuclient.exceptions.Conflict: They have changed.
+        """
+        self._send(
+            'PUT',
+            f'/resource_providers/{known.provider}/inventories',
+            f'setting the total of {known.provider}',
+            json={
+                'resource_provider_generation': known.generation,
+                'inventories': {
+                    name: {**record, 'total': units, 'max_unit': units}
+                    for name, record in known.records.items()
+                },
+            },
+        )
+
     def provider_allocations(self, provider: str) -> dict[str, int]:
         """Return the units that consumers hold of a provider."""
         record = self.reader.get(

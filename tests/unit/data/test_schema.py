@@ -436,7 +436,13 @@ def _file(kind: str, **more: typing.Any) -> dict[str, typing.Any]:
 
 class PlacementFileCase(SchemaCase):
     #: Keys that are IDs and resource classes.
-    OPEN = ('allocations', 'resources', 'inventories', 'generations')
+    OPEN = (
+        'allocations',
+        'resources',
+        'inventories',
+        'generations',
+        'others',
+    )
 
 
 class TestPlacementPlan(PlacementFileCase):
@@ -494,6 +500,7 @@ class TestPlacementJournal(PlacementFileCase):
                     'codes': ['GPU612'],
                     'waits': True,
                     'temporary': False,
+                    'others': {f'{_UUID}1': {f'{_UUID}5': 1}},
                     **(
                         {'result': _ALLOCATIONS}
                         if write['write'] == 'allocations'
