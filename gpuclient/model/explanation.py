@@ -674,7 +674,7 @@ class _Builder:
         )
 
     def _is_waived(self, host: capacity.HostCapacity, trait: str) -> bool:
-        """Return whether the request with VCPU instead of PCPU has it not."""
+        """Return whether the request with VCPU, not PCPU, does not have it."""
         return (
             trait in demand_model.OF_PINNED_CPUS
             and bool(self._wanted.vcpus_in_place_of_pcpus)

@@ -44,7 +44,7 @@ _PACKED = {
     b'BZh': 'bzip2',
     b'LPKSHHRH': 'a binary journal: use "journalctl --file"',
 }
-#: The share of control characters from which on a file is no text.
+#: A file with this share of control characters is not a text file.
 _BINARY = 0.05
 
 

@@ -74,7 +74,7 @@ class _Entry:
 
     wanted: project_file.WantedProject
     project: project_model.Project
-    #: Whether Keystone has it.
+    #: Whether the project exists in Keystone.
     exists: bool
     #: IDs of flavors.
     flavors: tuple[str, ...]

@@ -41,7 +41,7 @@ class ProjectRow:
     """A project that may use devices, or does."""
 
     project: project_model.Project
-    #: Whether Keystone has it.
+    #: Whether the project exists in Keystone.
     exists: bool
     #: Names of private flavors that request devices.
     flavors: tuple[str, ...]

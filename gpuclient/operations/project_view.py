@@ -55,7 +55,7 @@ class ProjectView:
     """What a project may use."""
 
     project: project_model.Project
-    #: Whether Keystone has it; None if it is not known.
+    #: Whether the project exists in Keystone; None if it is not known.
     exists: bool | None
     driver: project_model.QuotaDriver
     flavors: tuple[flavor_model.Flavor, ...]

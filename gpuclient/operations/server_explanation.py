@@ -173,7 +173,7 @@ def image_of(
     details: server_details.ServerDetails,
     failures: _Failures,
 ) -> image_model.Image | None:
-    """Return the image of a server, as Nova or else Glance has it."""
+    """Return the image of a server from Nova, or else from Glance."""
     if details.image_id is None:
         return None
     if details.image_properties is not None:

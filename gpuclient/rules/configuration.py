@@ -380,7 +380,7 @@ def _parse_aliases(
     findings: list[finding.Located],
     catalogue: catalogue_model.Catalogue,
 ) -> list[alias_rules.AliasEntry]:
-    """Return the aliases that Nova can parse; add findings about all."""
+    """Return the aliases that Nova can parse; add findings about each."""
     aliases = []
     for setting in service.aliases if _parsers(service.readers) else ():
         text = options_rules.resolve(service, 'pci', setting)
@@ -503,7 +503,7 @@ def _parse_specs(
     parsed: _Entries,
     findings: list[finding.Located],
 ) -> list[device_spec_rules.SpecEntry]:
-    """Return the entries that Nova can parse; add findings about all."""
+    """Return the entries that Nova can parse; add findings about each."""
     specs: list[device_spec_rules.SpecEntry] = []
     if not service.is_read_by(configuration.COMPUTE):
         return specs

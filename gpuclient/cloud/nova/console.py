@@ -26,7 +26,7 @@ _MICROVERSION = '2.1'
 
 
 def read(compute: _proxy.Proxy, name_or_id: str) -> bytes:
-    """Return the end of the console log of a server, as Nova has it.
+    """Return the end of the console log of a server, unchanged.
 
     The libvirt driver returns 100 KiB at most
     (``nova/virt/libvirt/driver.py:MAX_CONSOLE_BYTES``).

@@ -116,7 +116,7 @@ def _cpu_value(
 ) -> int | None:
     """Return a number that the virt driver reports of the CPU.
 
-    The libvirt driver has it, others may have anything
+    The libvirt driver reports an object, and others may report any text
     (``nova/virt/libvirt/driver.py:_get_cpu_info``).
     """
     value: typing.Any = record.get('cpu_info')

@@ -394,7 +394,7 @@ def _root(reader: placement_reader.PlacementReader, host: str) -> str:
 def check_traits(traits: collections.abc.Iterable[str]) -> None:
     """Make sure that traits have valid names.
 
-    :raises gpuclient.exceptions.InvalidValue: One has not.
+    :raises gpuclient.exceptions.InvalidValue: A trait has an invalid name.
     """
     for trait in traits:
         # Placement interprets ``!`` and ``,``.

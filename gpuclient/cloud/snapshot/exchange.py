@@ -77,7 +77,7 @@ def question(
     microversion: str | None = None,
     body: typing.Any = None,
 ) -> Question:
-    """Return a request as a snapshot has it.
+    """Return a request in the form that a snapshot keeps.
 
     :param path: Below the endpoint; it may include a query.
     :param params: Parameters of the query besides.
