@@ -430,18 +430,20 @@ class TestFlavor(base.CloudTestCase):
         many = self.make_flavor('nvidia_l4:9')
         path = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
         path /= 'nova.conf'
-        path.write_text(
-            '[pci]\nalias = {"vendor_id": "10de", "product_id": "27b8", '
-            '"device_type": "type-PCI", "name": "nvidia_l4"}\n'
-        )
         command = ('gpu', 'flavor', 'list', '--fits', '--alias', 'nvidia_l4')
-        for run, expected in (
-            (self.openstack, {one.name: True, many.name: False}),
-            (self.as_member, {one.name: None, many.name: None}),
+        for device_type, run, expected in (
+            ('type-PF', self.openstack, {one.name: True, many.name: False}),
+            # The catalogue says that they are PFs.
+            ('type-PCI', self.openstack, {one.name: None, many.name: False}),
+            ('type-PF', self.as_member, {one.name: None, many.name: None}),
         ):
+            path.write_text(
+                '[pci]\nalias = {"vendor_id": "10de", "product_id": "27b8", '
+                f'"device_type": "{device_type}", "name": "nvidia_l4"}}\n'
+            )
             rows = run(*command, '--config', str(path), '-f', 'json')
             fits = {row['Name']: row['Fits Now'] for row in rows}
-            self.assertLessEqual(expected.items(), fits.items())
+            self.assertLessEqual(expected.items(), fits.items(), rows)
         (reason,) = {row['Reason'] for row in rows}
         self.assertIn('placement:resource_providers:list', reason)
         rows = self.as_member('gpu', 'capacity', 'list', '-f', 'json')
