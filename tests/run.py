@@ -34,7 +34,12 @@ _COMMANDS = {
         'test_capacity|test_project.(TestUnified|.*test_refused)'
         '|test_upgrade.TestPlanted|test_faults|test_flavor_family'
         '|test_explain.Test(Server|Moves)'
-        '|test_check.TestCheck.test_(findings|what|as)',
+        '|test_check.TestCheck.test_(findings|what|as)'
+        # These start clouds of their own.
+        '|test_rehearsal_lifecycle.*(side_by_side|interrupted_start)'
+        '|test_config_rehearse.*(example_configuration|interrupted_run)'
+        '|test_config_rehearse.*output_of_config_create'
+        '|test_rehearsal_edited',
     ),
     'hostile-brief': ('tests.hostile', '--brief'),
     'hostile': ('tests.hostile',),
