@@ -38,7 +38,8 @@ _FAST = (
     '--worker-file',
     os.fspath(_HERE / 'workers.yaml'),
     '--exclude-regex',
-    r'tests\.host\.(test_debian|test_builtin|test_boots\.Test(Machine|OneOfTwo))'
+    r'tests\.host\.(test_debian|test_builtin|test_guest)'
+    r'|tests\.host\.test_boots\.Test(Machine|OneOfTwo)'
     r'|test_audio_function|test_of_cards|test_driver_override_for_another'
     r'|test_line_that_modprobe_ignores|test_another_driver_first'
     r'|test_cards_in_other_slots|test_guest|test_race_lost|test_of_nova',

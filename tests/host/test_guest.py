@@ -1,0 +1,106 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""User data for guests, by Debian's cloud-init and packages."""
+
+import subprocess
+
+from gpuclient import exceptions
+from gpuclient.documents.generate import guest_user_data
+from gpuclient.model import catalogue
+from gpuclient.model import guest_driver
+
+import testtools
+
+from tests.host import debian
+from tests.host import provide
+
+_DISTRIBUTIONS = guest_driver.distributions()
+
+
+def drivers() -> dict[str, guest_driver.Driver]:
+    """Return a driver for each user data that differs, by user data."""
+    result = {}
+    for model in catalogue.builtin().models:
+        for distribution in _DISTRIBUTIONS.values():
+            try:
+                driver = guest_driver.choose(
+                    model, distribution, guest_driver.Wishes()
+                )
+            except exceptions.InvalidValue:
+                continue
+            result[guest_user_data.user_data(driver)] = driver
+    return result
+
+
+def driver(distribution: str) -> guest_driver.Driver:
+    return guest_driver.choose(
+        catalogue.builtin().by_name('nvidia_a100_pcie_40gb'),
+        _DISTRIBUTIONS[distribution],
+        guest_driver.Wishes(),
+    )
+
+
+def install_cloud_init(guest: debian.Debian) -> None:
+    guest.run('apt-get', 'update')
+    guest.run(
+        *('apt-get', 'install', '--yes', '--no-install-recommends'),
+        'cloud-init',
+    )
+
+
+class TestUserData(testtools.TestCase):
+    def test_schema(self) -> None:
+        """cloud-init accepts all of it: every model and distribution."""
+        texts = list(drivers())
+        self.assertGreater(len(texts), 1000)
+        with debian.prepared() as guest:
+            install_cloud_init(guest)
+            folder = guest.root / 'root' / 'user-data'
+            folder.mkdir()
+            for number, text in enumerate(texts):
+                (folder / str(number)).write_text(text)
+            check = (
+                'import pathlib, yaml\n'
+                'from cloudinit.config import schema\n'
+                'valid = schema.get_schema()\n'
+                'for path in pathlib.Path("/root/user-data").iterdir():\n'
+                '    schema.validate_cloudconfig_schema(\n'
+                '        yaml.safe_load(path.read_text()), valid, strict=True)'
+            )
+            guest.run('python3', '-c', check)
+            # And by its command.
+            shown = guest.run(
+                'cloud-init', 'schema', '--config-file', '/root/user-data/0'
+            )
+        self.assertIn('Valid', shown)
+
+    def test_packages(self) -> None:
+        """The packages of the distribution can be installed together."""
+        script = guest_user_data.script(driver('debian-12'))
+        simulated = script.replace(
+            'apt-get install', 'apt-get install --simulate'
+        ).replace('update-initramfs -u -k all', ':')
+        before, _verify, _rest = simulated.partition('if ! find')
+        with debian.prepared() as guest:
+            path = guest.root / 'root' / 'script'
+            path.write_text(before)
+            done = subprocess.run(
+                [*provide.enter(guest.root), 'sh', '/root/script'],
+                env=provide.INSIDE,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        self.assertEqual(0, done.returncode, done.stderr)
+        for package in ('nvidia-kernel-dkms', 'linux-headers-amd64'):
+            self.assertIn(f'Inst {package} ', done.stdout)
