@@ -93,15 +93,28 @@ def add(path: str, lines: collections.abc.Iterable[LedgerLine]) -> None:
         )
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) != b'\n':
-                # A run was killed in the middle of a line.
-                content = b'\n' + content
+            _drop_cut_line(descriptor)
             while content:
                 content = content[os.write(descriptor, content) :]
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _drop_cut_line(descriptor: int) -> None:
+    """Remove the part of a line that a killed run has left at the end."""
+    end = os.fstat(descriptor).st_size
+    start = end
+    while start:
+        step = min(start, 4096)
+        part = os.pread(descriptor, step, start - step)
+        newline = part.rfind(b'\n')
+        if newline >= 0:
+            start += newline + 1 - step
+            break
+        start -= step
+    if start != end:
+        os.ftruncate(descriptor, start)
 
 
 def read(path: str) -> tuple[LedgerLine, ...]:
@@ -121,7 +134,12 @@ def read(path: str) -> tuple[LedgerLine, ...]:
             continue
         try:
             lines.append(_line(json.loads(line)))
-        except (ValueError, TypeError, RecursionError) as exc:
+        except (
+            AttributeError,
+            ValueError,
+            TypeError,
+            RecursionError,
+        ) as exc:
             if number == len(numbered) and not whole:
                 continue
             raise exceptions.InvalidData(

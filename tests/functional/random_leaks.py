@@ -35,6 +35,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -359,6 +360,8 @@ def main(arguments: list[str]) -> int:
     if seed is None:
         seed = random.SystemRandom().randrange(10**6)
     print(f'seed {seed}', flush=True)
+    # Also stop the cloud after SIGTERM.
+    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(1))
     totals = Totals()
     numbers = itertools.count()
     failures = 0
