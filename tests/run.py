@@ -30,7 +30,7 @@ _COMMANDS = {
     'functional-fast': (
         'tests.functional.run',
         '--exclude-regex',
-        'test_snapshot|test_proof|test_leaks.TestRepair|'
+        'test_snapshot|test_proof|test_leaks.Test(Repair|Set)|'
         'test_capacity|test_project.(TestUnified|.*test_refused)'
         '|test_upgrade.TestPlanted|test_faults|test_flavor_family'
         '|test_explain.Test(Server|Moves)'
