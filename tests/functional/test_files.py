@@ -21,6 +21,7 @@ import fixtures
 from tests.functional import base
 
 SPEC = ('--address', '0000:04:00.0', '--vendor-id', '10de')
+RELEASE = ('release', 'nova_version', 'release_source')
 LINE = 'device_spec = {"address": "0000:04:00.0", "vendor_id": "10de"}'
 
 
@@ -48,7 +49,9 @@ class TestDeviceSpec(base.ShellTestCase):
         dry = self.run_json(*create, '--dry-run')
         self.assertEqual('would change', dry['files'][0]['state'])
         done = self.run_json(*create)
-        self.assertEqual(['line', 'files', 'restart', 'warnings'], list(done))
+        self.assertEqual(
+            ['line', 'files', 'restart', 'warnings', *RELEASE], list(done)
+        )
         self.assertEqual(LINE, done['line'])
         self.assertEqual(['nova-compute'], done['restart'])
         self.assertEqual([], done['warnings'])
@@ -73,7 +76,9 @@ class TestDeviceSpec(base.ShellTestCase):
         deleted = self.run_json(
             'delete', '--vendor-id', '0x10DE', '--config', file
         )
-        self.assertEqual(['deleted', 'files', 'restart'], list(deleted))
+        self.assertEqual(
+            ['deleted', 'files', 'restart', *RELEASE], list(deleted)
+        )
         self.assertEqual(1, deleted['deleted'])
         self.assertEqual(
             content.replace(f'{LINE}\n', ''), pathlib.Path(file).read_text()
@@ -86,7 +91,12 @@ class TestDeviceSpec(base.ShellTestCase):
             '        [pci]\n',
             'values.yaml',
         )
-        done = self.run_json('create', *SPEC, '--config', file)
+        result = self.run_command(
+            *('gpu', 'device', 'spec', 'create', *SPEC),
+            *('--config', file, '-f', 'json'),
+        )
+        self.assertIn('Release: rhoso-18', result.stderr)
+        done = json.loads(result.stdout)
         self.assertEqual(['nova-compute'], done['files'][0]['services'])
         self.assertIn('GPU214', done['warnings'][0])
         self.assertEqual(
