@@ -12,6 +12,7 @@
 
 """Configuration trees in a real Nova."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -70,10 +71,12 @@ class TestRehearse(base.OwnCloudTestCase):
 
     def test_output_of_config_create(self):
         """Nova reports exactly the cards of the description."""
-        created = self.openstack(
+        result = self.run_command(
             *('gpu', 'config', 'create', os.fspath(_EXAMPLE), '-f', 'json'),
             *('--output', os.fspath(self.directory / 'out')),
         )
+        self.assertIn('Release: rhoso-18', result.stderr)
+        created = json.loads(result.stdout)
         rows = self.rehearse(os.fspath(self.directory / 'out'))
         self.assertEqual(
             sorted(
