@@ -446,7 +446,12 @@ class TestFlavor(base.CloudTestCase):
             self.assertLessEqual(expected.items(), fits.items(), rows)
         (reason,) = {row['Reason'] for row in rows}
         self.assertIn('placement:resource_providers:list', reason)
-        rows = self.as_member('gpu', 'capacity', 'list', '-f', 'json')
+        result = self.run_command(
+            *('gpu', 'capacity', 'list', '-f', 'json'), os_cloud=base.MEMBER
+        )
+        self.assertEqual(0, result.status)
+        self.assertIn('placement:resource_providers:list', result.stderr)
+        rows = json.loads(result.stdout)
         self.assertIn((one.name, None), {
             (row['Flavor'], row['Fits']) for row in rows
         })  # fmt: skip
