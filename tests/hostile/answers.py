@@ -243,7 +243,12 @@ _ANSWERS: tuple[tuple[str, str, object], ...] = (
         '/os-aggregates',
         {
             'aggregates': [
-                {'name': 'g', 'hosts': ['gpu-1'], 'metadata': {'a': 'b'}}
+                {
+                    'id': 1,
+                    'name': 'g',
+                    'hosts': ['gpu-1'],
+                    'metadata': {'a': 'b'},
+                }
             ]
         },
     ),
