@@ -377,7 +377,7 @@ def add_mute(parser: argparse.ArgumentParser, objects: str) -> None:
         default=[],
         help=(
             f'Finding to leave out, for all objects or for {objects}; * '
-            f'stands for any text (repeat option for several)'
+            f'matches any text (repeat option for several)'
         ),
     )
     parser.add_argument(

@@ -136,9 +136,9 @@ def _without_devices(
     return cloud_check.error(
         alias.name,
         'GPU667',
-        f'Alias {alias.name!r} requests class {name}, but no PCI device in '
-        f'Placement has it (they have {classes}): {follows}. Make IDs and '
-        f'resource_class of [pci]alias and [pci]device_spec agree',
+        f'Alias {alias.name!r} requests class {name}, but Placement has no '
+        f'PCI device of this class (only of {classes}): {follows}. Make IDs '
+        f'and resource_class of [pci]alias and [pci]device_spec agree',
     )
 
 

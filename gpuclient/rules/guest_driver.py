@@ -370,7 +370,7 @@ def check_other_vendors(
                     Result.FAIL,
                     'GPU797',
                     f'The firmware {event.value("file")} is not installed',
-                    'Install a linux-firmware package that has it, rebuild '
+                    'Install a linux-firmware package with this file, rebuild '
                     'the initramfs, and reboot the guest',
                 )
             else:

@@ -27,7 +27,7 @@ class Mute:
     """A code that is not reported, for all objects or for some."""
 
     code: str
-    #: Name of the object, in which ``*`` stands for any text; None for all.
+    #: Name of the object, in which ``*`` matches any text; None for all.
     pattern: str | None = None
 
     def matches(self, code: str, names: collections.abc.Iterable[str]) -> bool:

@@ -86,7 +86,7 @@ class Leak:
 
     @property
     def subject(self) -> tuple[str, str, str]:
-        """What it is about; the same leak has it when it is read again."""
+        """Identity of the leak, equal when the cloud is read again."""
         return (
             self.code,
             self.consumer or '',

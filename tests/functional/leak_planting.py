@@ -416,7 +416,7 @@ class Cloud:
         return {server: sorted(names) for server, names in real.items()}
 
     def held_devices(self) -> dict[str, list[str]]:
-        """Return the same as Placement has it."""
+        """Return the same in the form of Placement."""
         held: dict[str, list[str]] = {}
         for device in self.devices():
             for consumer in self.consumers(device['uuid']):

@@ -65,7 +65,7 @@ class TestUserData(testtools.TestCase):
         self.assertGreater(len(texts), 1000)
         with debian.prepared() as guest:
             install_cloud_init(guest)
-            folder = guest.root / 'root' / 'user-data'
+            folder = guest.root / 'srv' / 'user-data'
             folder.mkdir()
             for number, text in enumerate(texts):
                 (folder / str(number)).write_text(text)
@@ -73,14 +73,14 @@ class TestUserData(testtools.TestCase):
                 'import pathlib, yaml\n'
                 'from cloudinit.config import schema\n'
                 'valid = schema.get_schema()\n'
-                'for path in pathlib.Path("/root/user-data").iterdir():\n'
+                'for path in pathlib.Path("/srv/user-data").iterdir():\n'
                 '    schema.validate_cloudconfig_schema(\n'
                 '        yaml.safe_load(path.read_text()), valid, strict=True)'
             )
             guest.run('python3', '-c', check)
             # And by its command.
             shown = guest.run(
-                'cloud-init', 'schema', '--config-file', '/root/user-data/0'
+                'cloud-init', 'schema', '--config-file', '/srv/user-data/0'
             )
         self.assertIn('Valid', shown)
 
@@ -92,10 +92,10 @@ class TestUserData(testtools.TestCase):
         ).replace('update-initramfs -u -k all', ':')
         before, _verify, _rest = simulated.partition('if ! find')
         with debian.prepared() as guest:
-            path = guest.root / 'root' / 'script'
+            path = guest.root / 'srv' / 'script'
             path.write_text(before)
             done = subprocess.run(
-                [*provide.enter(guest.root), 'sh', '/root/script'],
+                [*provide.enter(guest.root), 'sh', '/srv/script'],
                 env=provide.INSIDE,
                 capture_output=True,
                 text=True,
