@@ -71,6 +71,10 @@ $(EXAMPLES): $(READY)
 	$(BIN)/pip install --quiet ansible-core pre-commit
 	@touch $@
 
+# What lint and docs need.
+.PHONY: environment
+environment: $(LINT) $(DOCS)
+
 test: $(READY)
 	$(BIN)/python -m tests.run
 

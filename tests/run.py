@@ -37,9 +37,12 @@ _COMMANDS = {
         '|test_check.TestCheck.test_(findings|what|as)'
         # These start clouds of their own.
         '|test_rehearsal_lifecycle.*(side_by_side|interrupted_start)'
+        '|test_rehearsal_lifecycle.*kill_restart'
         '|test_config_rehearse.*(example_configuration|interrupted_run)'
-        '|test_config_rehearse.*output_of_config_create'
-        '|test_rehearsal_edited',
+        '|test_config_rehearse.*(output_of_config_create|errors_of_nova)'
+        '|test_rehearsal_edited|test_alias_verify.*did_not_start'
+        # These wait for retries.
+        '|test_failures.*(expired_token|source_that_failed|stops_responding)',
     ),
     'hostile-brief': ('tests.hostile', '--brief'),
     'hostile': ('tests.hostile',),

@@ -42,7 +42,8 @@ _FAST = (
     r'|tests\.host\.test_boots\.Test(Machine|OneOfTwo)'
     r'|test_audio_function|test_of_cards|test_driver_override_for_another'
     r'|test_line_that_modprobe_ignores|test_another_driver_first'
-    r'|test_cards_in_other_slots|test_guest|test_race_lost|test_of_nova',
+    r'|test_cards_in_other_slots|test_guest|test_race_lost|test_of_nova'
+    r'|test_arguments_of_intel|TestAMD.test_off|test_nouveau_first',
 )
 
 
