@@ -367,6 +367,8 @@ def library_errors(action: str) -> collections.abc.Iterator[None]:
         ):
             kind = exceptions.Unreachable
     except DISCOVERY_ERRORS as exc:
+        if not is_of_library(exc):
+            raise
         reason = 'its version document cannot be parsed'
         cause = exc
         kind = exceptions.Unreachable

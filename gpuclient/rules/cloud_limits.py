@@ -81,7 +81,7 @@ def _unregistered(
         f'does not limit it, so that a project can use all of these devices. '
         f'Register one with "openstack registered limit create --service '
         f'nova --default-limit 0 --region REGION {limit}", then set limits '
-        f'of projects',
+        f'of projects with "openstack gpu project set --limit"',
     )
 
 

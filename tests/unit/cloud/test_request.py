@@ -14,6 +14,7 @@ import typing
 import unittest.mock
 
 from keystoneauth1 import adapter
+from keystoneauth1 import discover
 from keystoneauth1 import plugin
 from keystoneauth1 import session
 import requests
@@ -125,6 +126,29 @@ class TestAnswers(testtools.TestCase):
         )
         self.assertTrue(str(error).isprintable(), str(error))
         self.assertIn('\\x1b]0;x\\x07b c\\u202ed', str(error))
+
+
+class TestErrorsOfLibraries(testtools.TestCase):
+    def test_malformed_version_document(self) -> None:
+        def read() -> None:
+            with request.library_errors('reading the catalog'):
+                discover.Discover(session.Session(), URL).version_data()
+
+        mock = self.enterContext(requests_mock.Mocker())
+        mock.get(URL, json={'versions': [7]})
+        message = str(self.assertRaises(exceptions.Unreachable, read))
+        self.assertEqual(
+            'reading the catalog failed: its version document cannot be '
+            'parsed',
+            message,
+        )
+
+    def test_own_mistakes_are_raised(self) -> None:
+        def read() -> None:
+            with request.library_errors('reading the catalog'):
+                raise AttributeError('own')
+
+        self.assertRaises(AttributeError, read)
 
 
 class TestRetries(testtools.TestCase):
