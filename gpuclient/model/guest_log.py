@@ -22,6 +22,7 @@ import re
 import typing
 
 from gpuclient.model import guest_messages
+from gpuclient.model import xid
 
 Kind = guest_messages.Kind
 _ADDRESS = guest_messages.ADDRESS
@@ -588,7 +589,7 @@ class _Reader:
             self._version = values['version']
         if kind is Kind.BAR_INVALID and not self._is_invalid(values):
             return
-        if kind is Kind.XID and values['xid'] == '154':
+        if kind is Kind.XID and values['xid'] == str(xid.RECOVERY):
             action = re.search(r'to 0x\w+ \(([^)]*)\)', line)
             values['recovery'] = action[1] if action is not None else ''
         self._has_kernel = True

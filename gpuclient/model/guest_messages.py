@@ -32,6 +32,8 @@ class Kind(enum.StrEnum):
     NO_INTERRUPT = 'no_interrupt'
     NOTHING_FOUND = 'nothing_found'
     BAR_INVALID = 'bar_invalid'
+    #: A line before BAR_INVALID, which may be missing.
+    REGION_INVALID = 'region_invalid'
     NEEDS_OPEN_MODULES = 'needs_open_modules'
     NEEDS_CLOSED_MODULES = 'needs_closed_modules'
     OPEN_MODULES_NOT_READY = 'open_modules_not_ready'
@@ -69,13 +71,20 @@ ADDRESS = (
     r'(?P<device>(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}'
     r'(?:\.[0-7])?)'
 )
+#: What follows the Xids 144 to 150: the unit, and its first two registers.
+_NVLINK = (
+    r', (?P<unit>[A-Z][A-Z\d_]+) (?P<severity>Fatal|Nonfatal) XC\d+ i\d+ '
+    r'Link -?\d+ \((?P<information>0x[0-9a-f]{8}) (?P<status>0x[0-9a-f]{8})'
+)
 _MODULE = r'(?P<module>nvidia|amdgpu|xe|i915)'
 #: What a line says, by a pattern; the first pattern that matches counts.
 PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
     (re.compile(pattern), kind)
     for pattern, kind in (
         (
-            rf'(?<!S)Xid \((?:PCI:)?{ADDRESS}[^)]*\): (?P<xid>\d{{1,5}})',
+            rf'(?<!S)Xid \((?:PCI:)?{ADDRESS}[^)]*\): (?P<xid>\d{{1,5}})'
+            rf'(?:{_NVLINK}'
+            r'|.*caused by previous Xid (?P<previous>\d{1,5}))?',
             Kind.XID,
         ),
         (
@@ -96,6 +105,10 @@ PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
             r'BAR(?P<bar>\d) is (?P<size>\d+)M @ 0x(?P<address>[0-9a-f]+) '
             rf'\(PCI:{ADDRESS}\)',
             Kind.BAR_INVALID,
+        ),
+        (
+            r'PCI I/O region assigned to your NVIDIA device is invalid',
+            Kind.REGION_INVALID,
         ),
         (
             rf'GPU {ADDRESS} is already bound to (?P<driver>[\w-]+)',
@@ -185,8 +198,8 @@ PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
         ),
         (
             r'fabric manager NVIDIA GPU driver interface version '
-            r'(?P<manager>[\d.]+) don.t match with driver version '
-            r'(?P<driver>[\d.]+)',
+            r'(?P<manager>\d[\d.]*\d) don.t match with driver version '
+            r'(?P<driver>\d[\d.]*\d)',
             Kind.FABRIC_VERSION,
         ),
         (r'NV_WARN_NOTHING_TO_DO', Kind.FABRIC_NO_SWITCH),

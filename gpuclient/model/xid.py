@@ -18,6 +18,7 @@ The records are in ``gpuclient/data/guest/xids.json``.
 import dataclasses
 import enum
 import functools
+import typing
 
 from gpuclient import data
 
@@ -47,24 +48,78 @@ class Xid:
     remedy: str
 
 
+#: Errors of NVLink 5, whose registers tell the action.
+NVLINK5 = frozenset(range(144, 151))
+#: Channels of an application were removed.
+CLEANUP = 45
+#: The driver changed the recovery that it asks for.
+RECOVERY = 154
 #: The numbers whose row says that another Xid explains it.
-FOLLOWS_ANOTHER = frozenset({45, 154})
+FOLLOWS_ANOTHER = frozenset({CLEANUP, RECOVERY})
 #: The GPU is lost on the PCI bus.
 FALLEN_OFF = 79
 
 
 @functools.cache
+def _content() -> dict[str, typing.Any]:
+    return data.load('guest/xids.json')
+
+
+@functools.cache
 def catalogue() -> dict[int, Xid]:
     """Return all Xids by their numbers."""
-    content = data.load('guest/xids.json')
-    actions = content['actions']
     return {
-        int(number): Xid(
-            int(number),
-            record.get('meaning', ''),
-            record['action'],
-            Urgency(actions[record['action']]['severity']),
-            actions[record['action']]['remedy'],
+        int(number): with_action(
+            int(number), record.get('meaning', ''), record['action']
         )
-        for number, record in content['xids'].items()
+        for number, record in _content()['xids'].items()
     }
+
+
+def with_action(number: int, meaning: str, action: str) -> Xid:
+    """Return an Xid with an action of the catalogue."""
+    record = _content()['actions'][action]
+    return Xid(
+        number,
+        meaning,
+        action,
+        Urgency(record['severity']),
+        record['remedy'],
+    )
+
+
+#: What needs most comes first.
+_ACTIONS = ('RESET_GPU', 'XID_154_EVAL', 'IGNORE')
+
+
+def nvlink_action(
+    unit: str, information: int, status: int, *, is_fatal: bool
+) -> str | None:
+    """Return the action for an error of NVLink 5; None if it is not listed.
+
+    :param unit: As in the message: ``RLW_CTRL``.
+    :param information: The first register of the message.
+    :param status: The second register.
+    """
+    tables = _content()['nvlink5']
+    subcode = information >> 20 & 0x3F
+    if unit in tables['subcodes']:
+        action = tables['subcodes'][unit].get(str(subcode))
+        return None if action is None else str(action)
+    if subcode:
+        return None
+    if unit in tables['values']:
+        actions = {tables['values'][unit].get(f'0x{status:x}')}
+    else:
+        bits = tables['bits'].get(unit, {})
+        actions = {
+            bits.get(f'0x{1 << bit:x}')
+            for bit in range(status.bit_length())
+            if status >> bit & 1
+        }
+    if 'PROMOTED' in actions:
+        actions.remove('PROMOTED')
+        actions.add('RESET_GPU' if is_fatal else 'IGNORE')
+    if None in actions:
+        return None
+    return next((action for action in _ACTIONS if action in actions), None)

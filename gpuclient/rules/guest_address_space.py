@@ -12,6 +12,8 @@
 
 """GPUs whose memory has no address in a guest."""
 
+import collections.abc
+
 from gpuclient.model import catalogue
 from gpuclient.model import guest_log
 from gpuclient.rules import guest_result
@@ -69,6 +71,7 @@ def check_bars(
                 'show why it has none',
                 _without_address(log),
             )
+    yield from _invalid_regions(log, by_device)
     for listed in log.gpus:
         if listed.unassigned and listed.address not in by_device:
             yield guest_result.GuestResult(
@@ -81,6 +84,24 @@ def check_bars(
                 _without_address(log),
                 listed.address,
             )
+
+
+def _invalid_regions(
+    log: guest_log.GuestLog, explained: collections.abc.Collection[str]
+) -> guest_result.Results:
+    """Report a region that the log does not describe any further."""
+    if explained or any(device.unassigned for device in log.gpus):
+        return
+    for event in log.of(Kind.REGION_INVALID)[:1]:
+        yield guest_result.of_event(
+            event,
+            Result.FAIL,
+            'GPU781',
+            'A memory region (BAR) of the GPU has no valid address in the '
+            'guest, so the driver cannot use the GPU. The log does not show '
+            'which',
+            _without_address(log),
+        )
 
 
 def _unassigned(

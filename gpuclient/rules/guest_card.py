@@ -13,6 +13,7 @@
 """Cards in a guest: the bus, power, resets, NVSwitches and Xids."""
 
 import dataclasses
+import typing
 
 from gpuclient.model import catalogue
 from gpuclient.model import guest_log
@@ -160,54 +161,132 @@ def check_switch_errors(
         )
 
 
+class _Group(typing.NamedTuple):
+    """Xids of a device that are one result."""
+
+    device: str | None
+    number: int
+    #: The Xid that the message names as the cause; None for none.
+    previous: int | None
+    #: What the registers of the message tell to do; None if they do not.
+    action: str | None
+    is_fatal: bool
+
+
 def check_xids(
     log: guest_log.GuestLog, _models: catalogue.Catalogue
 ) -> guest_result.Results:
     """Report each number that the driver logged, with its first action."""
-    known = xid.catalogue()
-    by_number: dict[tuple[str | None, int], guest_log.Event] = {}
+    groups: dict[_Group, guest_log.Event] = {}
     for event in log.of(Kind.XID):
-        key = event.device, int(event.value('xid'))
-        if key in by_number and not event.value('recovery'):
+        group = _group(event)
+        if group in groups and not event.value('recovery'):
             event = dataclasses.replace(
-                by_number[key], count=by_number[key].count + event.count
+                groups[group], count=groups[group].count + event.count
             )
-        by_number[key] = event
-    for (device, number), event in by_number.items():
-        if number == xid.FALLEN_OFF:
+        groups[group] = event
+    for group, event in groups.items():
+        if group.number == xid.FALLEN_OFF:
             continue
-        others = any(
-            other_device == device and other not in xid.FOLLOWS_ANOTHER
-            for other_device, other in by_number
+        others = frozenset(
+            other.number for other in groups if other.device == group.device
         )
-        yield _xid_result(event, known.get(number), others=others)
+        yield _xid_result(event, group, others - xid.FOLLOWS_ANOTHER)
+
+
+def _group(event: guest_log.Event) -> _Group:
+    number = int(event.value('xid'))
+    is_fatal = event.value('severity') != 'Nonfatal'
+    action = None
+    if number in xid.NVLINK5 and event.value('unit'):
+        action = xid.nvlink_action(
+            event.value('unit'),
+            int(event.value('information'), 16),
+            int(event.value('status'), 16),
+            is_fatal=is_fatal,
+        )
+    previous = event.value('previous')
+    return _Group(
+        event.device,
+        number,
+        int(previous) if previous else None,
+        action,
+        is_fatal,
+    )
 
 
 _NO_RECOVERY = 'None'
+_RESULTS = {
+    xid.Urgency.NONE: Result.PASS,
+    xid.Urgency.WARNING: Result.WARN,
+    xid.Urgency.ERROR: Result.FAIL,
+}
 
 
 def _xid_result(
-    event: guest_log.Event, known: xid.Xid | None, *, others: bool
+    event: guest_log.Event, group: _Group, others: frozenset[int]
 ) -> guest_result.GuestResult:
-    number = event.value('xid')
+    known = xid.catalogue().get(group.number)
     if known is None:
         return guest_result.of_event(
             event,
             Result.UNKNOWN,
             'GPU780',
-            f"Xid {number}, which NVIDIA's catalogue does not list",
+            f"Xid {group.number}, which NVIDIA's catalogue does not list",
             'Ask NVIDIA or the vendor of the hardware',
         )
     meaning = known.meaning or 'not used by GPUs from Ampere on'
-    cause = f'Xid {number}: {meaning}'
-    if number == '154':
+    cause = f'Xid {group.number}: {meaning}'
+    if group.number == xid.RECOVERY:
         recovery = event.value('recovery')
         cause += f' ("{recovery}")' if recovery else ''
         if recovery == _NO_RECOVERY:
             return guest_result.of_event(
                 event, Result.PASS, 'GPU780', cause, 'No action is needed'
             )
-    if known.number == 45 and others:
+    if group.number == xid.CLEANUP:
+        result = _cleanup_result(event, cause, group.previous, others)
+        if result is not None:
+            return result
+    if event.value('severity'):
+        cause += ', fatal' if group.is_fatal else ', not fatal'
+    if group.action is not None:
+        known = xid.with_action(known.number, known.meaning, group.action)
+    return guest_result.of_event(
+        event,
+        _severity(known, group),
+        'GPU780',
+        cause,
+        _first_action(known),
+    )
+
+
+def _severity(known: xid.Xid, group: _Group) -> Result:
+    if known.number in xid.NVLINK5 and (
+        (group.action is None and not group.is_fatal)
+        or (group.action == 'IGNORE' and group.is_fatal)
+    ):
+        # The message and the catalogue tell different things.
+        return Result.WARN
+    return _RESULTS[known.urgency]
+
+
+def _first_action(known: xid.Xid) -> str:
+    if known.action in ('NONE', 'NOT_LISTED'):
+        return known.remedy
+    return f'First action of NVIDIA ({known.action}): {known.remedy}'
+
+
+def _cleanup_result(
+    event: guest_log.Event,
+    cause: str,
+    previous: int | None,
+    others: frozenset[int],
+) -> guest_result.GuestResult | None:
+    """Return the result of an Xid 45 that another Xid explains."""
+    if previous is None:
+        if not others:
+            return None
         return guest_result.of_event(
             event,
             Result.WARN,
@@ -215,19 +294,37 @@ def _xid_result(
             f'{cause}; it follows the other Xid',
             'Follow the other Xid',
         )
-    results = {
-        xid.Urgency.NONE: Result.PASS,
-        xid.Urgency.WARNING: Result.WARN,
-        xid.Urgency.ERROR: Result.FAIL,
-    }
+    cause = f'{cause}, by Xid {previous}'
+    if previous in others:
+        return guest_result.of_event(
+            event, Result.WARN, 'GPU780', cause, f'Follow Xid {previous}'
+        )
+    known = xid.catalogue().get(previous)
+    if known is None:
+        return guest_result.of_event(
+            event,
+            Result.UNKNOWN,
+            'GPU780',
+            f"{cause}, which NVIDIA's catalogue does not list",
+            'Ask NVIDIA or the vendor of the hardware',
+        )
+    cause += f' ({known.meaning})' if known.meaning else ''
+    if previous in xid.NVLINK5:
+        return guest_result.of_event(
+            event,
+            Result.UNKNOWN,
+            'GPU780',
+            f'{cause}. The log does not show its registers, which tell what '
+            'to do',
+            f'Look for Xid {previous} in an earlier part of the log. '
+            f'{_first_action(known)}',
+        )
     return guest_result.of_event(
         event,
-        results[known.urgency],
+        Result.FAIL if known.urgency is xid.Urgency.ERROR else Result.WARN,
         'GPU780',
         cause,
-        f'First action of NVIDIA ({known.action}): {known.remedy}'
-        if known.action not in ('NONE', 'NOT_LISTED')
-        else known.remedy,
+        _first_action(known),
     )
 
 

@@ -86,6 +86,16 @@ CASES: dict[str, tuple[str, list[str]]] = {
         ),
         ['FAIL GPU781 0000:00:05.0'],
     ),
+    'a region without further lines': (
+        'NVRM: This PCI I/O region assigned to your NVIDIA device is invalid\n'
+        'nvidia: probe of 0000:00:05.0 failed with error -1\n',
+        ['FAIL GPU781 None'],
+    ),
+    'a region with a further line': (
+        'NVRM: This PCI I/O region assigned to your NVIDIA device is invalid:'
+        '\nNVRM: BAR1 is 0M @ 0x0 (PCI:0000:00:05.0)\n',
+        ['FAIL GPU781 0000:00:05.0'],
+    ),
     'interrupts': (
         "NVRM: Can't find an IRQ for your NVIDIA card!\n",
         ['FAIL GPU783 None'],
@@ -207,6 +217,23 @@ CASES: dict[str, tuple[str, list[str]]] = {
         'NVRM: Xid (PCI:0000:00:05): 45, x\n',
         ['WARN GPU780 0000:00:05.0'],
     ),
+    'Xid 45 with its cause': (
+        'NVRM: Xid (PCI:0000:00:05): 45, Ch 1 caused by previous Xid 48\n'
+        'NVRM: Xid (PCI:0000:00:06): 45, Ch 1 caused by previous Xid 31\n'
+        'NVRM: Xid (PCI:0000:00:07): 45, Ch 1 caused by previous Xid 149\n'
+        'NVRM: Xid (PCI:0000:00:08): 45, Ch 1 caused by previous Xid 999\n',
+        [
+            'FAIL GPU780 0000:00:05.0',
+            'WARN GPU780 0000:00:06.0',
+            'UNKNOWN GPU780 0000:00:07.0',
+            'UNKNOWN GPU780 0000:00:08.0',
+        ],
+    ),
+    'Xid 45 with its cause in the log': (
+        'NVRM: Xid (PCI:0000:00:05): 48, x\n'
+        'NVRM: Xid (PCI:0000:00:05): 45, Ch 1 caused by previous Xid 48\n',
+        ['FAIL GPU780 0000:00:05.0', 'WARN GPU780 0000:00:05.0'],
+    ),
     'no recovery': (
         'NVRM: Xid (PCI:0000:00:05): 154, GPU recovery action changed from '
         '0x1 (GPU Reset Required) to 0x0 (None)\n',
@@ -284,6 +311,43 @@ class TestCheck(testtools.TestCase):
             self.assertIn(f'Xid {number}', result.cause)
             if known.action not in ('NONE', 'NOT_LISTED'):
                 self.assertIn(known.action, result.remedy)
+
+    def test_nvlink(self) -> None:
+        """The registers of Xids 144 to 150 tell the action."""
+        for message, result, action in (
+            ('145, RLW_X Nonfatal {} (0x00000042 0x00000001)', 'WARN', 'WORK'),
+            ('145, RLW_X Fatal {} (0x00000042 0x00000001)', 'FAIL', 'WORK'),
+            ('144, SAW_MVB Nonfatal {} (0x1 0x8)', 'PASS', 'IGNORE'),
+            ('144, SAW_MVB Fatal {} (0x1 0x2)', 'FAIL', 'RESET_GPU'),
+            ('144, SAW_MVB Fatal {} (0x1 0xa)', 'FAIL', 'RESET_GPU'),
+            ('144, SAW_MVB Nonfatal {} (0x100001 0x8)', 'WARN', 'WORK'),
+            ('145, RLW_RXPIPE Nonfatal {} (0x6 0x1)', 'PASS', 'IGNORE'),
+            ('145, RLW_RXPIPE Fatal {} (0x6 0x1)', 'FAIL', 'RESET_GPU'),
+            ('145, RLW_REMAP Nonfatal {} (0x4 0x4)', 'WARN', 'XID_154_EVAL'),
+            ('149, NETIR_LINK_EVT Fatal {} (0x111 0x7)', 'FAIL', 'RESET_GPU'),
+            ('149, NETIR_LINK_DOWN Fatal {} (0x2600011 0x0)', 'WARN', 'IGNOR'),
+            ('149, NETIR_LINK_DOWN Fatal {} (0x3f00011 0x0)', 'FAIL', 'WORK'),
+            ('149, NETIR_BER_EVENT Nonfatal {} (0x6 0x3)', 'PASS', 'IGNORE'),
+            ('149, NETIR_BER_EVENT Nonfatal {} (0x6 0x4)', 'WARN', 'WORK'),
+        ):
+            head, _parenthesis, registers = message.partition('(')
+            registers = ' '.join(
+                f'0x{int(register, 16):08x}'
+                for register in registers.strip(')').split()
+            )
+            head = head.format('XC0 i0 Link 03')
+            (reported,) = check(
+                f'NVRM: Xid (PCI:0000:05:00): {head}({registers}'
+            )
+            self.assertEqual(result, str(reported.result), message)
+            self.assertIn(f'({action}', reported.remedy, message)
+
+    def test_versions_of_fabric_manager(self) -> None:
+        (result,) = check(
+            'nv-fabricmanager: fabric manager NVIDIA GPU driver interface '
+            "version 570.1.1 don't match with driver version 570.2.2. Update\n"
+        )
+        self.assertTrue(result.cause.endswith('version 570.2.2 of the driver'))
 
     def test_address_bits(self) -> None:
         text = CASES['a window too small'][0]
