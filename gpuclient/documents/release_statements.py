@@ -22,6 +22,7 @@ from gpuclient.documents import tree
 from gpuclient import exceptions
 from gpuclient.files import atomic
 from gpuclient.model import configuration
+from gpuclient.model import quoting
 from gpuclient.model import release as release_model
 
 _START = rb'^[ \t]*(?:-[ \t]+)?'
@@ -35,12 +36,10 @@ _NAME = (
 _PATTERNS = (
     # Kolla-Ansible, Kayobe; OpenStack-Ansible, whose major version is that of
     # Nova.
-    _START + rb'openstack_release' + _VALUE + rb'(?P<release>[\w.]+)',
-    # Kayobe, OpenStack-Ansible.
     _START
-    + rb'(?:openstack_branch|nova_git_install_branch)'
+    + rb'(?:openstack_release|openstack_branch|nova_git_install_branch)'
     + _VALUE
-    + rb'(?:(?:stable|unmaintained)/)?(?P<release>[\w.]+)',
+    + rb'(?:(?:stable|unmaintained)/)?(?P<release>[^\s"\'#][^"\'#\r\n]*)',
     # Images of containers: quay.io/openstack.kolla/nova-api:2024.1-ubuntu.
     rb'^[^#\n]*/(?:[\w.-]*-)?nova(?:-[\w-]+)?:(?P<release>'
     + _NAME
@@ -62,6 +61,9 @@ _SETTING = re.compile(
     ),
     re.M,
 )
+_COMMIT = re.compile(r'[0-9a-f]{40}')
+#: The group of the pattern whose value always means a release or a branch.
+_SETTING_OF_RELEASE = 'r0'
 #: RHOSO: the custom resource that selects its version.
 _RHOSO_KIND = re.compile(rb'^kind:[ \t]*OpenStackVersion[ \t]*$', re.M)
 _RHOSO_VERSION = re.compile(
@@ -107,8 +109,17 @@ _IMPLIED = (
         'a file of TripleO, whose last release is zed',
     ),
 )
-#: Of Kolla-Ansible, beside the folder of its custom configuration.
-_BESIDE = ('globals.yml', 'globals.yaml')
+#: Of Kolla-Ansible, beside the folder ``config`` of its custom configuration,
+#: and of Kayobe, one folder above.
+_BESIDE = (
+    'globals.yml',
+    'globals.yaml',
+    '../kolla.yml',
+    '../openstack.yml',
+)
+#: How far above a file the folder ``config`` may be:
+#: ``config/nova/gpu-1/nova.conf``.
+_LEVELS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,13 +133,16 @@ class Statement:
     unknown: release_model.UnknownRelease | None = None
     #: Why the release follows from a line that does not name it.
     implied_by: str = ''
+    #: Whether the line names a branch, or what is no release at all: it tells
+    #: no release, and nothing contradicts it.
+    is_open: bool = False
 
 
 def find(paths: collections.abc.Iterable[str]) -> tuple[Statement, ...]:
     """Return the lines that name a release of Nova, or imply it.
 
-    :param paths: Files and folders; also read is ``globals.yml`` beside the
-        custom configuration of Kolla-Ansible.
+    :param paths: Files and folders; if they are of the custom configuration of
+        Kolla-Ansible, its ``globals.yml`` is read, too.
     """
     statements: list[Statement] = []
     names = [*paths, *_beside(paths)]
@@ -144,18 +158,22 @@ def find(paths: collections.abc.Iterable[str]) -> tuple[Statement, ...]:
 
 
 def _beside(paths: collections.abc.Iterable[str]) -> list[str]:
-    """Return ``globals.yml`` of which paths are the ``config`` folder."""
+    """Return the files beside the folders ``config`` that paths are in."""
     files = []
     for path in paths:
         folder = os.path.abspath(path)
-        if os.path.basename(folder) == 'nova':
+        for _level in range(_LEVELS):
+            if os.path.basename(folder) == 'config':
+                files += [
+                    file
+                    for name in _BESIDE
+                    if os.path.isfile(
+                        file := os.path.normpath(
+                            os.path.join(folder, os.pardir, name)
+                        )
+                    )
+                ]
             folder = os.path.dirname(folder)
-        if os.path.basename(folder) != 'config':
-            continue
-        for name in _BESIDE:
-            file = os.path.join(os.path.dirname(folder), name)
-            if os.path.isfile(file):
-                files.append(file)
     return files
 
 
@@ -166,7 +184,10 @@ def _statements(
         return
     for match in _SETTING.finditer(content):
         text = next(group for group in match.groups() if group is not None)
-        yield from _named(text.decode(), path, content, match)
+        named = [*_named(_decoded(text), path, content, match)]
+        if not named and match.lastgroup == _SETTING_OF_RELEASE:
+            named = [_open(_decoded(text), _place(path, content, match))]
+        yield from named
     if _RHOSO_KIND.search(content):
         for match in _RHOSO_VERSION.finditer(content):
             name = f'rhoso-{match["release"].decode()}'
@@ -187,7 +208,7 @@ def _statements(
 def _named(
     text: str, path: str, content: bytes, match: re.Match[bytes]
 ) -> collections.abc.Iterator[Statement]:
-    """Yield the statement of a name; none for ``master`` or any other text."""
+    """Yield the statement of the name of a release; none for others."""
     place = _place(path, content, match)
     unknown = release_model.unknown(text)
     if unknown is not None:
@@ -197,6 +218,27 @@ def _named(
         yield Statement(release_model.parse(text), place)
     except exceptions.InvalidValue:
         return
+
+
+def _open(text: str, place: configuration.Place) -> Statement:
+    """Return the statement of a branch, a template or any other text."""
+    if _COMMIT.fullmatch(text):
+        name = 'a commit'
+    elif '{{' in text:
+        name = 'a template'
+    else:
+        name = quoting.word(text)
+    newest = release_model.newest()
+    return Statement(
+        newest,
+        place,
+        release_model.UnknownRelease(name, newest, 'no release that is known'),
+        is_open=True,
+    )
+
+
+def _decoded(value: bytes) -> str:
+    return value.decode(errors='replace').strip()
 
 
 def _place(

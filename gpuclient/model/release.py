@@ -27,12 +27,14 @@ from gpuclient import exceptions
 from gpuclient.model import nova_changes
 from gpuclient.model import quoting
 
+#: The environment variable with the default of ``--release``.
+VARIABLE = 'OS_GPU_RELEASE'
 _VERSION = re.compile(
     r'(?:nova[ -]?)?(\d{2})(?:\.(\d{1,3}))?(?:\.(\d{1,3}))?', re.ASCII
 )
 _PLACEMENT_VERSION = re.compile(r'(\d{1,2})(\.\d{1,3}\.\d{1,3})?', re.ASCII)
 #: ``2027.1``
-_SERIES = re.compile(r'20\d{2}\.[12]', re.ASCII)
+_SERIES = re.compile(r'20\d{2}\.\d{1,2}', re.ASCII)
 _MICROVERSION = re.compile(r'2\.(\d{1,4})', re.ASCII)
 
 
@@ -114,7 +116,9 @@ def parse(text: str) -> Release:
     """
     wanted = text.strip().lower()
     for product, details in _products().items():
-        if wanted in (product, *details.names):
+        if wanted in (product, *details.names) or re.fullmatch(
+            rf'{product}(\.\d{{1,3}})*', wanted, re.ASCII
+        ):
             return dataclasses.replace(
                 _of_series(details.release, text), product=product
             )
@@ -139,10 +143,14 @@ class UnknownRelease:
     name: str
     #: The release with the nearest rules.
     nearest: Release
+    #: Why it is unknown, if not because of its age.
+    other_reason: str = ''
 
     @property
     def reason(self) -> str:
         """``older than zed (Nova 26.3.0), the oldest that is known``"""
+        if self.other_reason:
+            return self.other_reason
         if self.nearest == releases()[0]:
             return f'older than {self.nearest}, the oldest that is known'
         return f'newer than {self.nearest}, the newest that is known'
@@ -250,6 +258,7 @@ def _unknown(text: str) -> exceptions.InvalidValue:
         f'{f" ({other.reason})" if other else ""}: use a release '
         f'({_known()}), a version of Nova (31.3.1) or a product '
         f'({", ".join(_products())})'
+        + ('. RHOSO 18 is rhoso-18' if text.strip()[:2] == '18' else '')
     )
 
 

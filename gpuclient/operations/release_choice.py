@@ -14,11 +14,13 @@
 
 import collections.abc
 import dataclasses
+import os
 
 from openstack import connection
 
 from gpuclient.cloud.nova import version as nova_version
 from gpuclient.documents import release_statements
+from gpuclient.model import configuration
 from gpuclient.model import nova_changes
 from gpuclient.model import release as release_model
 
@@ -38,6 +40,8 @@ class ChosenRelease:
     source: str = ''
     #: Whether the cloud tells it.
     is_of_cloud: bool = False
+    #: Other releases that the cloud may run.
+    others: tuple[release_model.Release, ...] = ()
     #: What is not certain about it: sentences.
     warnings: tuple[str, ...] = ()
 
@@ -68,7 +72,13 @@ class ChosenRelease:
                 f'Release: {self.release}, the newest that is known. Pass '
                 f'--release to use another'
             )
-        return f'Release: {self.release}, from {self.source}'
+        line = f'Release: {self.release}, from {self.source}'
+        if self.others:
+            line += (
+                f', which {release_model.describe(self.others)} has, too: '
+                f'pass --release, or set {release_model.VARIABLE}'
+            )
+        return line
 
 
 def choose(
@@ -79,16 +89,22 @@ def choose(
 ) -> ChosenRelease:
     """Return the release that is given, or that files or the cloud name.
 
-    :param given: ``--release``.
+    :param given: ``--release``, or the environment variable.
     :param paths: Files and folders that may name it.
     :param microversion: The newest microversion of Nova's API in the cloud.
     :param target: The deployment tool of files that are to be created.
     :raises gpuclient.exceptions.InvalidValue: There is no release as given.
     """
     if given is not None:
-        return ChosenRelease(release_model.parse(given), '--release')
+        variable = given == os.environ.get(release_model.VARIABLE)
+        return ChosenRelease(
+            release_model.parse(given),
+            release_model.VARIABLE if variable else '--release',
+        )
     statements = release_statements.find(paths)
-    named = [item for item in statements if not item.implied_by]
+    named = [
+        item for item in statements if not item.implied_by and not item.is_open
+    ]
     implied = [item for item in statements if item.implied_by]
     of_cloud = (
         release_model.of_microversion(microversion) if microversion else ()
@@ -105,7 +121,23 @@ def choose(
     if target in _OF_TARGET:
         name, source = _OF_TARGET[target]
         return ChosenRelease(release_model.parse(name), source)
-    return ChosenRelease(release_model.newest())
+    return ChosenRelease(
+        release_model.newest(),
+        warnings=tuple(
+            f'{_nearest(item.place, item.unknown)}. Pass --release'
+            for item in statements
+            if item.unknown
+        ),
+    )
+
+
+def _nearest(
+    place: configuration.Place, unknown: release_model.UnknownRelease
+) -> str:
+    return (
+        f'{place} names {unknown.name}, which is {unknown.reason}: the rules '
+        f'of {unknown.nearest.series} are in effect'
+    )
 
 
 def _fits(
@@ -167,11 +199,7 @@ def _of_files(
             f'{first.release}: the older one is in effect. Pass --release'
         )
     if first.unknown is not None:
-        warnings.append(
-            f'{first.place} names {first.unknown.name}, which is '
-            f'{first.unknown.reason}: the rules of {first.release.series} are '
-            f'in effect'
-        )
+        warnings.append(_nearest(first.place, first.unknown))
     elif of_cloud and not _fits(first.release, of_cloud, microversion):
         warnings.append(
             f'{first.place} names release {first.release}, but the cloud '
@@ -187,12 +215,6 @@ def _of_cloud(
     candidates: tuple[release_model.Release, ...], microversion: str
 ) -> ChosenRelease:
     warnings: tuple[str, ...] = ()
-    if len(candidates) > 1:
-        warnings = (
-            f'Microversion {microversion} of the cloud is that of '
-            f'{release_model.describe(candidates)}: the older one is in '
-            f'effect. Pass --release',
-        )
     if not candidates:
         nearest = release_model.nearest(microversion)
         candidates = (nearest,)
@@ -200,9 +222,11 @@ def _of_cloud(
             f'Microversion {microversion} of the cloud is that of no known '
             f'release: the rules of the nearest one, {nearest}, are in effect',
         )
+    first, *others = sorted(candidates)
     return ChosenRelease(
-        min(candidates),
+        first,
         f'microversion {microversion} of the cloud',
         is_of_cloud=True,
+        others=tuple(others),
         warnings=warnings,
     )

@@ -96,9 +96,17 @@ def _only(
                 # One that is refused has no number of devices in its name.
                 alias = row.name.partition(':')[0]
                 good.setdefault((row.kind, row.host, alias), row.state)
+    down = {
+        row.host
+        for row in failing.rows
+        if row.bad and row.kind == reporting.SERVICE and row.host
+    }
     for row in failing.rows:
         state = good.get((row.kind, row.host, row.name))
         if not row.bad or state is None:
+            continue
+        if row.kind == reporting.DEVICE and row.host in down:
+            # This follows from nova-compute, which is reported.
             continue
         subject = f'{row.kind} {row.name}'
         if row.host:
@@ -107,8 +115,28 @@ def _only(
             effect,
             release,
             CODE,
-            f'Nova {failing.release.number}: {subject} is {row.state}: '
-            f'{row.detail.rstrip(".")}. Nova {other.release.number}: it '
-            f'{state if state == reporting.BOOTS else f"is {state}"}',
+            f'Nova {failing.release.number}: {subject} '
+            f'{_verb(row.kind, row.state)}: {row.detail.rstrip(".")}. '
+            f'Nova {other.release.number}: it {_verb(row.kind, state)}',
             row.place,
         )
+
+
+#: What a state says about a service, a device or an alias.
+_VERBS = {
+    reporting.STARTED: 'starts',
+    reporting.ENDED: 'ends after its start',
+    reporting.REPORTED: 'is reported to Placement',
+    reporting.MISSING: 'is not reported to Placement',
+    reporting.UNTRACKED: 'is tracked without Placement',
+    reporting.BOOTS: 'boots',
+    reporting.SHORT: 'does not boot for each free device',
+    reporting.FAILS: 'does not boot',
+    reporting.UNREADABLE: 'cannot be read',
+}
+
+
+def _verb(kind: str, state: str) -> str:
+    if kind == reporting.SERVICE and state == reporting.REFUSED:
+        return 'does not start'
+    return _VERBS.get(state, f'is {state}')

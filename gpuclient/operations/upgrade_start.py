@@ -59,7 +59,9 @@ def choose(
     of_cloud = (
         release_model.of_microversion(microversion) if microversion else ()
     )
-    statements = release_statements.find(paths)
+    statements = tuple(
+        item for item in release_statements.find(paths) if not item.is_open
+    )
     if given is not None:
         start = Start(release_model.parse(given), '--from')
     elif microversion:

@@ -14,6 +14,7 @@
 
 import argparse
 import collections.abc
+import os
 
 from openstackclient.identity import common as identity_common
 
@@ -300,9 +301,11 @@ def add_release(parser: argparse.ArgumentParser, *, cloud: bool) -> None:
     parser.add_argument(
         '--release',
         metavar='<release>',
+        default=os.environ.get(release.VARIABLE) or None,
         help=(
             f'OpenStack release, Nova version or product whose rules apply: '
-            f'2025.1, epoxy, 31, 31.3.1 or rhoso-18 (default: {default}; else '
+            f'2025.1, epoxy, 31, 31.3.1 or rhoso-18 (default: '
+            f'{release.VARIABLE}, {default}; else '
             f'{release.newest().series}, the newest)'
         ),
     )

@@ -12,6 +12,7 @@
 
 """All rules about the configuration of services, alone and together."""
 
+import bisect
 import collections.abc
 import re
 
@@ -448,10 +449,9 @@ def _check_merged(
     """Check all aliases of each process together; report each problem once."""
     refusals: dict[tuple[configuration.Place, str], set[str]] = {}
     for process in processes:
-        reason = _refusal(process, entries)
-        if reason:
-            place = process.aliases[-1].place
-            refusals.setdefault((place, reason), set()).update(process.readers)
+        refusal = _refusal(process, entries)
+        if refusal is not None:
+            refusals.setdefault(refusal, set()).update(process.readers)
     for (place, reason), readers in refusals.items():
         yield finding.Located(
             nova_release_rules.refused_aliases(
@@ -468,12 +468,18 @@ def _check_merged(
         )
 
 
-def _refusal(process: deployment.Process, entries: _Entries) -> str:
+def _refusal(
+    process: deployment.Process, entries: _Entries
+) -> tuple[configuration.Place, str] | None:
     """Return why a process refuses aliases that are valid one by one."""
     aliases = entries.aliases([process])
     if len(aliases) != len(process.aliases) or not aliases:
         # Invalid ones are reported already.
-        return ''
+        return None
+    texts = [
+        options_rules.resolve(process, 'pci', entry.setting) or ''
+        for entry in aliases
+    ]
     # A template may set either.
     possible = (
         (True, False)
@@ -482,20 +488,29 @@ def _refusal(process: deployment.Process, entries: _Entries) -> str:
     )
     reason = ''
     for pci_in_placement in possible:
-        try:
-            alias_model.merge(
-                [
-                    options_rules.resolve(process, 'pci', entry.setting) or ''
-                    for entry in aliases
-                ],
-                pci_in_placement,
-                entries.release,
-            )
-        except exceptions.InvalidAlias as exc:
-            reason = str(exc)
-        else:
-            return ''
-    return reason
+        reason = _merge(texts, pci_in_placement, entries.release)
+        if not reason:
+            return None
+
+    def is_last(number: int) -> bool:
+        return _merge(texts[: number + 1], possible[-1], entries.release) == (
+            reason
+        )
+
+    # The last of those that the message is about.
+    number = bisect.bisect_left(range(len(aliases) - 1), True, key=is_last)
+    return aliases[number].setting.place, reason
+
+
+def _merge(
+    texts: list[str], pci_in_placement: bool, release: release_model.Release
+) -> str:
+    """Return why a release refuses aliases together; empty if it does not."""
+    try:
+        alias_model.merge(texts, pci_in_placement, release)
+    except exceptions.InvalidAlias as exc:
+        return str(exc)
+    return ''
 
 
 def _parse_specs(

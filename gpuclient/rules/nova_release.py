@@ -16,6 +16,7 @@ What differs is in :mod:`gpuclient.model.nova_changes`.
 """
 
 import collections.abc
+import contextlib
 import dataclasses
 
 from gpuclient import exceptions
@@ -221,19 +222,38 @@ def parse_alias(
 ) -> alias_model.Alias:
     """Return the alias of a value that is to be written.
 
-    :raises gpuclient.exceptions.InvalidAlias: Nova refuses it. If it is Nova
-        of a product, the message says that the product may accept it.
+    :raises gpuclient.exceptions.InvalidAlias: Nova refuses it. If a later
+        release accepts it, or the product may, the message says so.
     """
     try:
         return alias_model.parse(text, release)
     except exceptions.InvalidAlias as exc:
-        if release.product and is_accepted_by_newest(text):
+        accepting = _first_accepting(text, release)
+        if accepting is not None and release.product:
             exc.add(
                 f'That is Nova {release.number} as it was released. If '
                 f'{release.product} accepts it, pass a later --release, such '
                 f'as {release_model.newest().series}'
             )
+        elif accepting is not None:
+            exc.add(
+                f'That is release {release}; {accepting} is the first that '
+                f'accepts it'
+            )
         raise
+
+
+def _first_accepting(
+    text: str, release: release_model.Release
+) -> release_model.Release | None:
+    """Return the first release after another that accepts an alias."""
+    for later in release_model.releases():
+        if later.number <= release.number:
+            continue
+        with contextlib.suppress(exceptions.InvalidAlias):
+            alias_model.parse(text, later)
+            return later
+    return None
 
 
 def is_accepted_by_newest(text: str) -> bool:

@@ -22,6 +22,7 @@ import collections.abc
 import dataclasses
 import enum
 import itertools
+import typing
 
 from gpuclient import exceptions
 from gpuclient.model import boolean
@@ -231,22 +232,31 @@ def _is_known(
 _Settings = collections.abc.Iterator[configuration.Setting]
 
 
-def _with_tag(tree: deployment.Deployment, *keys: str) -> _Settings:
-    """Yield the device specs that have a key, with any value."""
-    for process in tree.of_kind(configuration.COMPUTE):
-        for setting in process.device_specs:
-            for spec in _specs(process, setting):
-                if any(key in spec.tags for key in keys):
-                    yield setting
+def _migratable_or_unmanaged(tree: deployment.Deployment) -> _Settings:
+    """Yield the device specs that differ from the default.
+
+    That of managed is true, and that of live_migratable neither true nor false
+    (``nova/pci/stats.py:_filter_pools_for_live_migratable_devices``).
+    """
+    return _with_tags(
+        tree,
+        lambda tags: (
+            'live_migratable' in tags
+            or not boolean.is_true(tags.get('managed', 'true'))
+        ),
+    )
 
 
-def _with_true_tag(tree: deployment.Deployment, key: str) -> _Settings:
+def _with_tags(
+    tree: deployment.Deployment,
+    matches: collections.abc.Callable[
+        [collections.abc.Mapping[str, typing.Any]], bool
+    ],
+) -> _Settings:
+    """Yield the settings of which a device spec has certain tags."""
     for process in tree.of_kind(configuration.COMPUTE):
         for setting in process.device_specs:
-            if any(
-                boolean.is_true(spec.tags.get(key))
-                for spec in _specs(process, setting)
-            ):
+            if any(matches(spec.tags) for spec in _specs(process, setting)):
                 yield setting
 
 
@@ -373,13 +383,15 @@ _CONCERNS = (
     ),
     _Concern(
         nova_changes.SPEC_MANAGED,
-        lambda tree: _with_tag(tree, 'managed', 'live_migratable'),
+        _migratable_or_unmanaged,
         'Check that the value is the one that you want: it had no effect '
         'before',
     ),
     _Concern(
         nova_changes.ONE_TIME_USE,
-        lambda tree: _with_true_tag(tree, 'one_time_use'),
+        lambda tree: _with_tags(
+            tree, lambda tags: boolean.is_true(tags.get('one_time_use'))
+        ),
         'Plan who returns devices: each is reserved once a server has used it',
     ),
     _Concern(

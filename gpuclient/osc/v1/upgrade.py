@@ -133,6 +133,8 @@ Example::
             effects += result.value
         if any(effect.effect == 'breaks' for effect in effects):
             self.found()
+        if not effects:
+            self.say('No effect on what was examined')
         return columns.table(
             {
                 'Effect': lambda row: str(row.effect),
@@ -190,6 +192,7 @@ Example::
             self.log.warning('%s', text.one_line(warning))
         if parsed_args.from_release is None:
             self.app.stderr.write(columns.escape_lines(f'{start}\n'))
+        self.say(f'To: {end}')
         return start
 
     def _observe(

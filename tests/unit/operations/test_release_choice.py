@@ -57,6 +57,48 @@ class TestChoice(testtools.TestCase):
         self.assertIn('the newest that is known', str(chosen))
 
     @ddt.data(
+        ('openstack_release: master\n', 'master'),
+        ('openstack_release: "caracall" # x\n', 'caracall'),
+        ('openstack_branch: stable/2024.3\n', '2024.3'),
+        ('openstack_release: "{{ release }}"\n', 'a template'),
+        (f'nova_git_install_branch: {"0a" * 20}\n', 'a commit'),
+    )
+    @ddt.unpack
+    def test_no_release_that_is_known(self, text: str, name: str) -> None:
+        self.write('tree/globals.yml', text)
+        chosen = release_choice.choose(None, ['tree'])
+        self.assertEqual(
+            (
+                f'tree/globals.yml:1 names {name}, which is no release that '
+                f'is known: the rules of 2026.2 are in effect. Pass --release',
+            ),
+            chosen.warnings,
+        )
+        # A cloud or another file that names one decides.
+        chosen = release_choice.choose(None, ['tree'], '2.103')
+        self.assertEqual((33, ()), (chosen.release.number, chosen.warnings))
+        self.write('tree/a.yml', 'openstack_release: "2025.1"\n')
+        chosen = release_choice.choose(None, ['tree'])
+        self.assertEqual((31, ()), (chosen.release.number, chosen.warnings))
+
+    def test_variable(self) -> None:
+        self.useFixture(
+            fixtures.EnvironmentVariable('OS_GPU_RELEASE', '2025.1')
+        )
+        self.assertEqual(
+            'Release: 2025.1 (Nova 31.3.1), from OS_GPU_RELEASE',
+            str(release_choice.choose('2025.1')),
+        )
+
+    def test_several_releases_of_a_cloud(self) -> None:
+        self.assertEqual(
+            'Release: 2025.1 (Nova 31.3.1), from microversion 2.100 of the '
+            'cloud, which 2025.2 has, too: pass --release, or set '
+            'OS_GPU_RELEASE',
+            str(release_choice.choose(None, (), '2.100')),
+        )
+
+    @ddt.data(
         ('globals.yml', 'a: 1\nopenstack_release: "2024.1"\n', 29, 2),
         ('kolla.yml', 'openstack_branch: stable/2025.1\n', 31, 1),
         ('user_variables.yml', 'openstack_release: 30.1.0\n', 30, 1),
@@ -123,9 +165,22 @@ class TestChoice(testtools.TestCase):
     def test_globals_beside_the_custom_configuration(self) -> None:
         self.write('kolla/globals.yml', 'openstack_release: "2025.1"\n')
         self.write('kolla/config/nova/nova-compute.conf', '[pci]\n')
-        for path in ('kolla/config', 'kolla/config/nova'):
+        self.write('kolla/config/nova/gpu-1/nova.conf', '[pci]\n')
+        for path in (
+            'kolla/config',
+            'kolla/config/nova',
+            'kolla/config/nova/nova-compute.conf',
+            'kolla/config/nova/gpu-1',
+            'kolla/config/nova/gpu-1/nova.conf',
+        ):
             chosen = release_choice.choose(None, [path])
             self.assertEqual(31, chosen.release.number)
+
+    def test_kayobe(self) -> None:
+        self.write('etc/kayobe/openstack.yml', 'openstack_release: "2025.1"\n')
+        self.write('etc/kayobe/kolla/config/nova/nova-api.conf', '[pci]\n')
+        chosen = release_choice.choose(None, ['etc/kayobe/kolla/config/nova'])
+        self.assertEqual(31, chosen.release.number)
 
     def test_files_that_disagree(self) -> None:
         self.write('tree/a.yml', 'openstack_release: "2025.1"\n')
@@ -160,7 +215,8 @@ class TestChoice(testtools.TestCase):
     ) -> None:
         chosen = release_choice.choose(None, (), microversion)
         self.assertEqual(number, chosen.release.number)
-        self.assertEqual(several, bool(chosen.warnings))
+        self.assertEqual(several, bool(chosen.others))
+        self.assertEqual((), chosen.warnings)
         self.assertIn(microversion, chosen.source)
 
     @ddt.data(

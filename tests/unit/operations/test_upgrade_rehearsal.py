@@ -49,11 +49,35 @@ class TestCompare(testtools.TestCase):
                 (
                     'breaks',
                     '2026.1',
-                    'Nova 33: service nova-compute on gpu-0 is refused: No. '
-                    'Nova 29: it is started',
+                    'Nova 33: service nova-compute on gpu-0 does not start: '
+                    'No. Nova 29: it starts',
                 )
             ],
             self.compare(STARTED, REFUSED),
+        )
+
+    def test_devices_follow_from_nova_compute(self) -> None:
+        reported = reporting.Row('device', 'gpu-0', '01:00.0', 'reported')
+        missing = reporting.Row(
+            'device', 'gpu-0', '01:00.0', 'missing', detail='No.', bad=True
+        )
+
+        def compare(*rows: reporting.Row) -> list[str]:
+            return [
+                effect.message
+                for effect in upgrade_rehearsal.compare(
+                    rehearsed('2024.1', STARTED, reported),
+                    rehearsed('2026.1', *rows),
+                )
+            ]
+
+        self.assertEqual(1, len(compare(REFUSED, missing)))
+        self.assertEqual(
+            [
+                'Nova 33: device 01:00.0 on gpu-0 is not reported to '
+                'Placement: No. Nova 29: it is reported to Placement'
+            ],
+            compare(STARTED, missing),
         )
 
     def test_service_that_starts_at_last(self) -> None:

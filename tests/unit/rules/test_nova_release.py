@@ -12,6 +12,7 @@
 
 """Configuration that is valid in one release of Nova and not in another."""
 
+import collections.abc
 import pathlib
 import typing
 
@@ -20,8 +21,11 @@ import fixtures
 import testtools
 
 from gpuclient.documents import tree
+from gpuclient import exceptions
 from gpuclient.model import release
 from gpuclient.rules import configuration
+from gpuclient.rules import finding
+from gpuclient.rules import nova_release
 
 _IDS = '"vendor_id": "10de", "product_id": "20f1", "device_type": "type-PF"'
 _ALIAS = f'alias = {{"name": "a", {_IDS}}}\n'
@@ -50,16 +54,18 @@ _SPEC_CLASS = (
 
 @ddt.ddt
 class TestReleases(testtools.TestCase):
-    def findings(self, text: str, name: str) -> list[str]:
+    def located(
+        self, text: str, name: str
+    ) -> collections.abc.Iterable[finding.Located]:
         folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         (folder / 'nova.conf').write_text(text)
-        return [
-            str(located.finding)
-            for located in configuration.check(
-                tree.read([str(folder)]).deployment,
-                release=release.parse(name),
-            )
-        ]
+        return configuration.check(
+            tree.read([str(folder)]).deployment,
+            release=release.parse(name),
+        )
+
+    def findings(self, text: str, name: str) -> list[str]:
+        return [str(located.finding) for located in self.located(text, name)]
 
     def check(
         self, text: str, name: str, code: str, part: str, severity: str
@@ -75,6 +81,41 @@ class TestReleases(testtools.TestCase):
             return
         self.assertEqual(1, len(found), found)
         self.assertIn(part, found[0])
+
+    def test_release_that_accepts_an_alias(self) -> None:
+        text = '{"name": "a", "live_migratable": "yes"}'
+        for name, part in (
+            ('29', '; 2025.1 (Nova 31.3.1) is the first that accepts it'),
+            ('rhoso-18', 'pass a later --release, such as 2026.2'),
+        ):
+            exc = self.assertRaises(
+                exceptions.InvalidAlias,
+                nova_release.parse_alias,
+                text,
+                release.parse(name),
+            )
+            self.assertTrue(str(exc).endswith(part), str(exc))
+        exc = self.assertRaises(
+            exceptions.InvalidAlias,
+            nova_release.parse_alias,
+            '{"name": "a", "x": "yes"}',
+            release.parse('29'),
+        )
+        self.assertNotIn('first', str(exc))
+
+    def test_line_of_aliases_refused_together(self) -> None:
+        text = (
+            '[pci]\n'
+            'alias = {"name": "a", "vendor_id": "10de", "product_id": "20f1"}\n'
+            'alias = {"name": "b", "vendor_id": "10de"}\n'
+            'alias = {"name": "c", "vendor_id": "10de", "product_id": "20f2"}\n'
+        )
+        (line,) = {
+            located.place.line
+            for located in self.located(text, '34')
+            if located.place and located.finding.code == 'GPU301'
+        }
+        self.assertEqual(3, line)
 
     # The differences: text, code, part of the message, releases with
     # the finding, releases without.
