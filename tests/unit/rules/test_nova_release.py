@@ -104,11 +104,12 @@ class TestReleases(testtools.TestCase):
         self.assertNotIn('first', str(exc))
 
     def test_line_of_aliases_refused_together(self) -> None:
+        ids = '"vendor_id": "10de", "product_id": "20f1"'
         text = (
             '[pci]\n'
-            'alias = {"name": "a", "vendor_id": "10de", "product_id": "20f1"}\n'
+            f'alias = {{"name": "a", {ids}}}\n'
             'alias = {"name": "b", "vendor_id": "10de"}\n'
-            'alias = {"name": "c", "vendor_id": "10de", "product_id": "20f2"}\n'
+            f'alias = {{"name": "c", {ids}}}\n'
         )
         (line,) = {
             located.place.line
