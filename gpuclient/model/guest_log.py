@@ -449,6 +449,24 @@ class _Reader:
             if match is not None:
                 self._remember(kind, number, line, match)
                 return
+        self._read_other(number, line)
+
+    def _read_other(self, number: int, line: str) -> None:
+        """Read a message of a driver that no pattern knows."""
+        match = guest_messages.DRIVERS.search(line)
+        if match is None:
+            return
+        is_failure = (
+            guest_messages.FAILURES.search(line) is not None
+            and guest_messages.HARMLESS.search(line) is None
+        )
+        self._add(
+            Kind.SUSPECT if is_failure else Kind.OTHER,
+            number,
+            line,
+            None,
+            {'driver': match.lastgroup or ''},
+        )
 
     def _read_fact(self, number: int, line: str) -> bool:
         """Read a line about the machine, not about a failure."""

@@ -57,13 +57,35 @@ class Kind(enum.StrEnum):
     RESET_FAILED = 'reset_failed'
     FABRIC_VERSION = 'fabric_version'
     FABRIC_NO_SWITCH = 'fabric_no_switch'
+    #: The module that reaches the NVSwitches over InfiniBand is missing.
+    FABRIC_NO_MODULE = 'fabric_no_module'
     FABRIC_FAILED = 'fabric_failed'
     FABRIC_NOT_READY = 'fabric_not_ready'
     CODE_43 = 'code_43'
     VGPU_DRIVER = 'vgpu_driver'
+    #: The firmware of the GPU (GSP) does not start.
+    GSP_FAILED = 'gsp_failed'
+    CONFIDENTIAL_FAILED = 'confidential_failed'
+    FABRIC_READY = 'fabric_ready'
     AMDGPU_FAILED = 'amdgpu_failed'
+    #: The firmware is newer than the driver.
+    AMDGPU_FIRMWARE = 'amdgpu_firmware'
+    AMDGPU_NO_BIOS = 'amdgpu_no_bios'
+    #: The GPU stopped processing.
+    AMDGPU_HANG = 'amdgpu_hang'
+    AMDGPU_RESET = 'amdgpu_reset'
+    AMDGPU_RESET_FAILED = 'amdgpu_reset_failed'
+    AMDGPU_PAGE_FAULT = 'amdgpu_page_fault'
     INTEL_FAILED = 'intel_failed'
+    #: A driver of the kernel has initialized the GPU.
+    INITIALIZED = 'initialized'
     TOOL_FAILED = 'tool_failed'
+    #: The tools of the driver list a GPU.
+    TOOL_WORKS = 'tool_works'
+    #: A message of a driver with a word of a failure.
+    SUSPECT = 'suspect'
+    #: Another message of a driver.
+    OTHER = 'other'
 
 
 #: Group ``device``: an address, with or without domain and function.
@@ -77,6 +99,9 @@ _NVLINK = (
     r'Link -?\d+ \((?P<information>0x[0-9a-f]{8}) (?P<status>0x[0-9a-f]{8})'
 )
 _MODULE = r'(?P<module>nvidia|amdgpu|xe|i915)'
+#: The start of a message of amdgpu, which newer kernels begin with the device.
+_AMDGPU = rf'amdgpu(?: {ADDRESS}: |.*?\*ERROR\* ).*?'
+_AMDGPU_2 = _AMDGPU.replace('<device>', '<second>')
 #: What a line says, by a pattern; the first pattern that matches counts.
 PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
     (re.compile(pattern), kind)
@@ -98,7 +123,9 @@ PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
             Kind.RM_INIT_FAILED,
         ),
         (
-            rf'GPU (?:at )?(?:PCI:)?{ADDRESS}:? .*fallen off the bus',
+            rf'GPU (?:at )?(?:PCI:)?{ADDRESS}:? .*fallen off the bus|'
+            r'Unable to determine the device handle for (?:GPU)?\d*:? ?'
+            rf'{ADDRESS.replace("<device>", "<second>")}: GPU is lost',
             Kind.FALLEN_OFF,
         ),
         (
@@ -204,6 +231,16 @@ PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
         ),
         (r'NV_WARN_NOTHING_TO_DO', Kind.FABRIC_NO_SWITCH),
         (
+            r'Kernel module .?ib_umad.? has not been loaded|'
+            r'is ib_umad module loaded',
+            Kind.FABRIC_NO_MODULE,
+        ),
+        (
+            r'Failed to start .*(?:nvidia-fabricmanager|'
+            r'[Ff]abric ?[Mm]anager)',
+            Kind.FABRIC_FAILED,
+        ),
+        (
             r'nv(?:idia)?-fabricmanager.*'
             r'(?:Failed|failed with|failed because|error occurred)',
             Kind.FABRIC_FAILED,
@@ -220,9 +257,41 @@ PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
         ),
         (r'nvidia-gridd(?:\[\d+\])?: ', Kind.VGPU_DRIVER),
         (
+            rf'{_AMDGPU}packed (?:SOS|TA) count exceeds maximum limit|'
+            rf'{_AMDGPU_2}unsupported psp sos firmware',
+            Kind.AMDGPU_FIRMWARE,
+        ),
+        (rf'{_AMDGPU}Unable to locate a BIOS ROM', Kind.AMDGPU_NO_BIOS),
+        (
+            rf'{_AMDGPU}(?:GPU reset\(\d+\) failed|'
+            r'GPU reset end with ret = -\d+|GPU Recovery Failed)',
+            Kind.AMDGPU_RESET_FAILED,
+        ),
+        (
+            rf'{_AMDGPU}GPU reset(?:\(\d+\))? succeeded',
+            Kind.AMDGPU_RESET,
+        ),
+        (
+            rf'{_AMDGPU}(?:ring \S+ timeout|MES failed to respond|'
+            r'MES might be in unrecoverable state|GPU reset begin|'
+            r'Ring \S+ reset failed)',
+            Kind.AMDGPU_HANG,
+        ),
+        (
+            rf'{_AMDGPU}\[\w+\] (?:no-retry )?page fault',
+            Kind.AMDGPU_PAGE_FAULT,
+        ),
+        (
             rf'amdgpu {ADDRESS}: (?:amdgpu: )?(?:Fatal error during GPU init|'
             r'Direct firmware load for (?P<file>amdgpu/\S+) failed|'
             r'.*PSP load \S+ failed|.*ACK should not assert)',
+            Kind.AMDGPU_FAILED,
+        ),
+        (
+            rf'{_AMDGPU}(?:(?:early_init|sw_init|hw_init|resume) of IP block '
+            r'<\w+> failed -\d+|PSP create ring failed|'
+            r'PSP firmware loading failed|amdgpu_device_ip_init failed|'
+            r'amdgpu_discovery_init failed)',
             Kind.AMDGPU_FAILED,
         ),
         (
@@ -233,9 +302,13 @@ PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
         ),
         (
             rf'(?P<driver>i915|xe) {ADDRESS}: .*(?:'
-            r'GuC (?:initialization|load|fw load) failed|'
+            r'G[Uu]C:? (?:initialization|load|fw load) failed|'
+            r'declaring it wedged|Enabling uc failed|'
+            r'MMIO access returns 0xFFFFFFFF|'
             r'Device initialization failed|probe with driver \S+ failed|'
-            r'[Ff]ailed to load (?P<file>\S+))',
+            r'[Ff]ailed to load (?P<file>\S+))|'
+            rf'(?:i915|xe): probe of {ADDRESS.replace("<device>", "<second>")}'
+            r' failed with error -\d+',
             Kind.INTEL_FAILED,
         ),
         (
@@ -248,11 +321,55 @@ PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
             Kind.PROBE_FAILED,
         ),
         (
+            rf'\[drm\] Initialized (?P<driver>amdgpu|i915|xe) .*for {ADDRESS} '
+            r'on minor',
+            Kind.INITIALIZED,
+        ),
+        (
+            r'FSP boot cmds failed|FSP command timed out|'
+            r'Timeout waiting for GSP target mask release|'
+            r'Cannot initialize GSP firmware RM',
+            Kind.GSP_FAILED,
+        ),
+        (
+            r'ConfCompute: Fatal error|Fatal error detected in GSP-DMA',
+            Kind.CONFIDENTIAL_FAILED,
+        ),
+        (
             r'NVIDIA-SMI has failed because|^No devices were found|'
-            r'could not insert \Wnvidia\w*\W: ',
+            r'could not insert \Wnvidia\w*\W: |'
+            r'Failed to initialize NVML: |couldn.t find libnvidia-ml|'
+            r'Could not load UVM kernel module|'
+            r'nvidia-persistenced failed to initialize|'
+            r'Unable to determine the device handle for '
+            rf'(?:GPU)?\d*:? ?{ADDRESS}',
             Kind.TOOL_FAILED,
         ),
+        (
+            r'NVIDIA-SMI \d[\d.]* +.*Driver Version: (?P<version>\d[\d.]*\d)',
+            Kind.TOOL_WORKS,
+        ),
+        (
+            r'Successfully configured all the available NVSwitches',
+            Kind.FABRIC_READY,
+        ),
     )
+)
+#: Drivers of GPUs, by what their messages have.
+DRIVERS = re.compile(
+    r'(?P<NVIDIA>NVRM\b|nvidia|NVIDIA-SMI|\| +ERR!)|(?P<amdgpu>amdgpu|amdkcl)'
+    r'|(?P<nouveau>nouveau)|(?P<i915>\bi915\b)|(?P<xe>\bxe\b)'
+)
+#: Words of a failure in a message of a driver.
+FAILURES = re.compile(
+    r'\*ERROR\*|ERR!|GPU HANG|\b(?:[Ff]ailed|FAILED|[Ff]ailure|Fatal|'
+    r'Assertion|[Tt]imed out|[Tt]imeout|[Uu]nable to|hung|unrecoverable)\b'
+)
+#: Messages with such a word that are no failure of a GPU.
+HARMLESS = re.compile(
+    r'module verification failed|Chipset Setup Function Error|'
+    r'nvidia-gpu |grab modeset ownership|timeout parameter|lockup timeout|'
+    r'vgaarb|\bapt\b|\bdpkg\b|\baudit\('
 )
 #: Words of which each line that matters has one, for speed.
 WORDS = (
@@ -262,7 +379,18 @@ WORDS = (
     b'nouveau',
     b'amdgpu',
     b'i915 ',
+    b'i915:',
     b'xe 0',
+    b'xe: probe',
+    b'Initialized xe',
+    b'ERR!',
+    b'ib_umad',
+    b'abric Manager',
+    b'device handle',
+    b'NVML',
+    b'UVM kernel',
+    b'libnvidia-ml',
+    b'available NVSwitches',
     b': BAR ',
     b'SXid',
     b'nsigned module',

@@ -275,7 +275,7 @@ LIMITS_COUNT_ALIASES = NovaChange(
     'With pci_in_placement, unified limits count the devices that the aliases '
     'of a flavor request.',
     'Limits do not count devices that are requested by alias.',
-    'nova/scheduler/utils.py:resources_for_limits',
+    'nova/scheduler/utils.py:request_spec_for_limits',
     since=(34, 0, 0),
 )
 INTERNAL_HINTS_REMOVED = NovaChange(

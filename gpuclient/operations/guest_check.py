@@ -136,6 +136,18 @@ def _nothing(source: str, log: guest_log.GuestLog) -> str:
             'a failure, so it is unknown whether they work. Use the output of '
             '"dmesg" and "lspci -nnk" of the guest, as root'
         )
+    drivers = sorted(
+        {event.value('driver') for event in log.of(guest_log.Kind.OTHER)}
+    )
+    if drivers or log.events:
+        count = sum(event.count for event in log.events)
+        return (
+            f'{source} has {count} message(s) of a GPU and its driver'
+            + (f' ({", ".join(drivers)})' if drivers else '')
+            + ', but neither a failure that this check knows nor a sign that '
+            'the GPU works, so that is unknown. Use the whole output of '
+            '"dmesg" and "lspci -nnk" of the guest, as root'
+        )
     return (
         f'{source} ({log.lines} lines) does not mention a GPU or its driver, '
         'so it is unknown whether the GPU works. Use the output of "dmesg" '

@@ -47,7 +47,7 @@ def check(
     results = [result for rule in _RULES for result in rule(log, models)]
     results += _unexplained(log, results)
     if not any(result.severity for result in results):
-        results += _working(log)
+        results += [*_suspects(log)] or [*_working(log)]
     return tuple(
         sorted(results, key=lambda result: _ORDER.index(result.result))
     )
@@ -115,6 +115,7 @@ _RULES: tuple[_Rule, ...] = (
     guest_card.check_switch_errors,
     guest_driver.check_virtualization,
     guest_driver.check_other_vendors,
+    guest_driver.check_hangs,
     guest_card.check_interrupts,
     guest_card.check_xids,
 )
@@ -163,7 +164,13 @@ _STATUSES = {
 }
 
 
-_FAILURES = (Kind.RM_INIT_FAILED, Kind.CARD_FIRMWARE_FAILED, Kind.PROBE_FAILED)
+_FAILURES = (
+    Kind.RM_INIT_FAILED,
+    Kind.CARD_FIRMWARE_FAILED,
+    Kind.GSP_FAILED,
+    Kind.CONFIDENTIAL_FAILED,
+    Kind.PROBE_FAILED,
+)
 
 
 def _unexplained(
@@ -180,7 +187,10 @@ def _unexplained(
     if None in explained:
         return
     shown: set[str | None] = set()
-    for event in log.of(*_FAILURES):
+    failures = sorted(
+        log.of(*_FAILURES), key=lambda event: event.device is None
+    )
+    for event in failures:
         if event.device in explained or event.device in shown:
             continue
         if event.device is None and (explained or shown):
@@ -199,6 +209,19 @@ def _unexplained(
                 'show why',
                 'Add the output of "dmesg" and "lspci -nnk"',
             )
+
+
+#: Messages of the NVIDIA driver that name no device.
+_CAUSES = {
+    Kind.GSP_FAILED: (
+        'The NVIDIA driver could not initialize the GPU: its firmware (GSP) '
+        'did not start'
+    ),
+    Kind.CONFIDENTIAL_FAILED: (
+        'The NVIDIA driver could not use the GPU: confidential computing '
+        'failed'
+    ),
+}
 
 
 def _unknown_failure(
@@ -224,6 +247,8 @@ def _unknown_failure(
             f'{at}{because}'
         )
         code = 'GPU783'
+    elif event.kind in _CAUSES:
+        cause, code = _CAUSES[event.kind], 'GPU783'
     else:
         cause = 'The driver could not initialize the GPU'
         code = 'GPU783' if has_started else 'GPU799'
@@ -241,6 +266,23 @@ def _unknown_failure(
     )
 
 
+def _suspects(log: guest_log.GuestLog) -> guest_result.Results:
+    """Report messages that no rule knows, so that the GPU may not work."""
+    for event in log.of(Kind.SUSPECT):
+        if event.value('driver') == 'nouveau' and log.driver_version:
+            # The NVIDIA driver is bound to the GPU.
+            continue
+        yield guest_result.of_event(
+            event,
+            Result.WARN,
+            'GPU799',
+            f'The driver {event.value("driver")} logs a failure that this '
+            'check does not know: the GPU may not work',
+            'Check the GPU with the tools of the driver ("nvidia-smi", '
+            '"rocm-smi"), and search for the message',
+        )
+
+
 def _working(log: guest_log.GuestLog) -> guest_result.Results:
     """Report what shows that a driver works."""
     bound = [device for device in log.gpus if device.driver is not None]
@@ -252,12 +294,44 @@ def _working(log: guest_log.GuestLog) -> guest_result.Results:
             line=device.line,
             device=device.address,
         )
-    if not bound and log.driver_version:
-        event = log.of(Kind.NVIDIA_LOADED)[-1]
-        yield guest_result.GuestResult(
-            Result.PASS,
+    initialized = [
+        event
+        for event in log.of(Kind.INITIALIZED)
+        if log.device(event.device) not in bound
+    ]
+    for event in initialized:
+        yield _passed(
+            event,
+            f'The driver {event.value("driver")} has initialized the GPU, and '
+            'the log has no failure',
+        )
+    for event in log.of(Kind.TOOL_WORKS)[:1]:
+        yield _passed(
+            event,
+            f'nvidia-smi works with version {event.value("version")} of the '
+            'driver, and the log has no failure',
+        )
+    if bound or initialized or log.of(Kind.TOOL_WORKS):
+        return
+    if log.driver_version:
+        yield _passed(
+            log.of(Kind.NVIDIA_LOADED)[-1],
             f'Version {log.driver_version} of the NVIDIA driver was loaded, '
             'and the log has no failure',
-            evidence=event.text,
-            line=event.line,
         )
+    for event in log.of(Kind.FABRIC_READY)[:1]:
+        yield _passed(
+            event,
+            'Fabric Manager has configured the NVSwitches, and the log has no '
+            'failure',
+        )
+
+
+def _passed(event: guest_log.Event, cause: str) -> guest_result.GuestResult:
+    return guest_result.GuestResult(
+        Result.PASS,
+        cause,
+        evidence=event.text,
+        line=event.line,
+        device=event.device,
+    )

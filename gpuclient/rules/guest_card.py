@@ -97,8 +97,14 @@ def check_fabric(
     log: guest_log.GuestLog, _models: catalogue.Catalogue
 ) -> guest_result.Results:
     """Report GPUs behind NVSwitches whose fabric is not configured."""
-    versions = log.of(Kind.FABRIC_VERSION)
-    for event in versions[:1]:
+    causes = list(_fabric_causes(log))
+    yield from causes
+    if not causes:
+        yield from _fabric_failures(log)
+
+
+def _fabric_causes(log: guest_log.GuestLog) -> guest_result.Results:
+    for event in log.of(Kind.FABRIC_VERSION)[:1]:
         yield guest_result.of_event(
             event,
             Result.FAIL,
@@ -108,8 +114,7 @@ def check_fabric(
             'Install nvidia-fabricmanager of exactly the version of the '
             'driver, and restart it',
         )
-    switchless = log.of(Kind.FABRIC_NO_SWITCH)
-    for event in switchless[:1]:
+    for event in log.of(Kind.FABRIC_NO_SWITCH)[:1]:
         yield guest_result.of_event(
             event,
             Result.WARN,
@@ -119,8 +124,19 @@ def check_fabric(
             'Disable nvidia-fabricmanager in a guest without NVSwitches: the '
             'host configures them. On HGX B200 and later, install nvlsm',
         )
-    if versions or switchless:
-        return
+    for event in log.of(Kind.FABRIC_NO_MODULE)[:1]:
+        yield guest_result.of_event(
+            event,
+            Result.FAIL,
+            'GPU794',
+            'The module ib_umad is not loaded, over which Fabric Manager '
+            'reaches the NVSwitches from HGX B200 on',
+            'Add a file in /etc/modules-load.d with "ib_umad" in the guest, '
+            'run "modprobe ib_umad", and restart nvidia-fabricmanager',
+        )
+
+
+def _fabric_failures(log: guest_log.GuestLog) -> guest_result.Results:
     events = log.of(Kind.FABRIC_FAILED)
     for event in events[:1]:
         yield guest_result.of_event(

@@ -12,6 +12,8 @@
 
 """Drivers of GPUs in a guest: their modules, libraries and firmware."""
 
+import collections.abc
+
 from gpuclient.model import catalogue
 from gpuclient.model import guest_log
 from gpuclient.rules import guest_result
@@ -357,30 +359,119 @@ def check_virtualization(
 def check_other_vendors(
     log: guest_log.GuestLog, _models: catalogue.Catalogue
 ) -> guest_result.Results:
+    """Report drivers of the kernel that could not initialize a GPU."""
+    for event in _by_device(log.of(Kind.AMDGPU_FIRMWARE)):
+        yield guest_result.of_event(
+            event,
+            Result.FAIL,
+            'GPU797',
+            'The firmware of the GPU is newer than the driver amdgpu, which '
+            'cannot read it',
+            'Install a newer kernel (or amdgpu-dkms), or a release of '
+            'linux-firmware as old as the kernel, rebuild the initramfs, and '
+            'reboot the guest',
+        )
+    for event in _by_device(log.of(Kind.AMDGPU_NO_BIOS)):
+        yield guest_result.of_event(
+            event,
+            Result.FAIL,
+            'GPU797',
+            'The driver amdgpu found no video BIOS of the GPU in the guest, '
+            'and cannot use the GPU without it',
+            f'{guest_result.RESET}. If it recurs, ask the operator of the '
+            'cloud to restart the host: the ROM of some AMD cards can only be '
+            'read before their first guest',
+        )
     for kind, driver in (
         (Kind.AMDGPU_FAILED, 'amdgpu'),
         (Kind.INTEL_FAILED, 'xe or i915'),
     ):
+        if kind is Kind.AMDGPU_FAILED and log.of(
+            Kind.AMDGPU_FIRMWARE, Kind.AMDGPU_NO_BIOS
+        ):
+            continue
         events = log.of(kind)
         missing = [event for event in events if event.value('file')]
-        for event in guest_result.first_of_each_device(missing or events):
-            if event.value('file'):
-                yield guest_result.of_event(
-                    event,
-                    Result.FAIL,
-                    'GPU797',
-                    f'The firmware {event.value("file")} is not installed',
-                    'Install a linux-firmware package with this file, rebuild '
-                    'the initramfs, and reboot the guest',
-                )
-            else:
-                yield guest_result.of_event(
-                    event,
-                    Result.UNKNOWN,
-                    'GPU797',
-                    f'The driver {driver} could not initialize the GPU. The '
-                    'log does not show why',
-                    f'{guest_result.RESET}. If it '
-                    'recurs, ask the operator of the cloud to restart the '
-                    'host: some AMD cards need that after a first guest',
-                )
+        for event in _by_device(missing or events):
+            yield _not_initialized(event, event.value('driver') or driver)
+
+
+def _by_device(
+    events: collections.abc.Iterable[guest_log.Event],
+) -> list[guest_log.Event]:
+    """Return the first event of each device, if one names a device."""
+    first = list(guest_result.first_of_each_device(events))
+    return [event for event in first if event.device is not None] or first
+
+
+def _not_initialized(
+    event: guest_log.Event, driver: str
+) -> guest_result.GuestResult:
+    if event.value('file'):
+        return guest_result.of_event(
+            event,
+            Result.FAIL,
+            'GPU797',
+            f'The firmware {event.value("file")} is not installed',
+            'Install a linux-firmware package with this file, rebuild the '
+            'initramfs, and reboot the guest',
+        )
+    remedy = (
+        f'{guest_result.RESET}. If it recurs, ask the operator of the cloud '
+        'to restart the host'
+    )
+    if driver == 'amdgpu':
+        remedy += ': some AMD cards need that after a first guest'
+    return guest_result.of_event(
+        event,
+        Result.UNKNOWN,
+        'GPU797',
+        f'The driver {driver} could not initialize the GPU. The log does not '
+        'show why',
+        remedy,
+    )
+
+
+def check_hangs(
+    log: guest_log.GuestLog, _models: catalogue.Catalogue
+) -> guest_result.Results:
+    """Report AMD GPUs that stopped processing."""
+    failed = _by_device(log.of(Kind.AMDGPU_RESET_FAILED))
+    for event in failed:
+        yield guest_result.of_event(
+            event,
+            Result.FAIL,
+            'GPU797',
+            'The GPU stopped processing, and the driver amdgpu could not '
+            'reset it: applications cannot use it',
+            f'{guest_result.RESET}. If it recurs, install a newer kernel and '
+            'linux-firmware',
+        )
+    hangs = [] if failed else _by_device(log.of(Kind.AMDGPU_HANG))
+    for event in hangs:
+        was_reset = bool(log.of(Kind.AMDGPU_RESET))
+        yield guest_result.of_event(
+            event,
+            Result.WARN if was_reset else Result.UNKNOWN,
+            'GPU797',
+            'The GPU stopped processing'
+            + (
+                ', and the driver amdgpu reset it: applications that used it '
+                'were stopped'
+                if was_reset
+                else '. The log does not show whether the driver amdgpu could '
+                'reset it'
+            ),
+            'Restart the application'
+            if was_reset
+            else f'Look at the later part of the log. {guest_result.RESET}',
+        )
+    for event in _by_device(log.of(Kind.AMDGPU_PAGE_FAULT)):
+        yield guest_result.of_event(
+            event,
+            Result.WARN,
+            'GPU797',
+            'A process on the GPU accessed memory that is not mapped',
+            'Restart the application. If it recurs, look for the fault in the '
+            'application first',
+        )

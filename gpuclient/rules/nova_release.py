@@ -191,7 +191,7 @@ def check_limits(
 ) -> _Findings:
     """Find unified limits that do not count devices.
 
-    ``nova/scheduler/utils.py:resources_for_limits``
+    ``nova/scheduler/utils.py:request_spec_for_limits``
     """
     if not aliases or release.has(nova_changes.LIMITS_COUNT_ALIASES):
         return

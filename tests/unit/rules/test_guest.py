@@ -194,6 +194,120 @@ CASES: dict[str, tuple[str, list[str]]] = {
         'amdgpu 0000:00:05.0: amdgpu: Fatal error during GPU init\n',
         ['FAIL GPU797 0000:00:05.0'],
     ),
+    'amdgpu without its BIOS': (
+        '[drm:amdgpu_get_bios [amdgpu]] *ERROR* Unable to locate a BIOS ROM\n'
+        'amdgpu 0000:00:05.0: amdgpu: Fatal error during GPU init\n',
+        ['FAIL GPU797 None'],
+    ),
+    'firmware newer than amdgpu': (
+        'amdgpu 0000:00:05.0: amdgpu: packed SOS count exceeds maximum limit\n'
+        'amdgpu 0000:00:05.0: amdgpu: Fatal error during GPU init\n',
+        ['FAIL GPU797 0000:00:05.0'],
+    ),
+    'a block of amdgpu': (
+        '[drm:amdgpu_device_ip_init] *ERROR* hw_init of IP block <psp> failed '
+        '-22\n',
+        ['UNKNOWN GPU797 None'],
+    ),
+    'amdgpu was reset': (
+        'amdgpu 0000:00:05.0: amdgpu: ring sdma0 timeout, signaled seq=1\n'
+        'amdgpu 0000:00:05.0: amdgpu: GPU reset begin!\n'
+        'amdgpu 0000:00:05.0: amdgpu: GPU reset(1) succeeded!\n',
+        ['WARN GPU797 0000:00:05.0'],
+    ),
+    'amdgpu may be reset': (
+        'amdgpu 0000:00:05.0: amdgpu: MES failed to respond to msg=X\n',
+        ['UNKNOWN GPU797 0000:00:05.0'],
+    ),
+    'amdgpu is not reset': (
+        'amdgpu 0000:00:05.0: amdgpu: ring sdma0 timeout, signaled seq=1\n'
+        'amdgpu 0000:00:05.0: amdgpu: GPU reset(1) failed\n'
+        'amdgpu 0000:00:05.0: amdgpu: GPU reset end with ret = -62\n',
+        ['FAIL GPU797 0000:00:05.0'],
+    ),
+    'a page fault of amdgpu': (
+        'amdgpu 0000:00:05.0: amdgpu: [gfxhub0] page fault (src_id:0)\n',
+        ['WARN GPU797 0000:00:05.0'],
+    ),
+    'amdgpu works': (
+        '[drm] Initialized amdgpu 3.57.0 20150101 for 0000:00:05.0 on minor 1'
+        '\n',
+        [],
+    ),
+    'i915 works': (
+        '[drm] Initialized i915 1.6.0 for 0000:00:05.0 on minor 0\n',
+        [],
+    ),
+    'GuC of i915': (
+        'i915 0000:00:05.0: [drm] GT0: GUC: load failed: status = 0x40000056\n'
+        '[drm] Initialized i915 1.6.0 for 0000:00:05.0 on minor 0\n',
+        ['UNKNOWN GPU797 0000:00:05.0'],
+    ),
+    'a probe of xe': (
+        'xe: probe of 0000:00:05.0 failed with error -5\n',
+        ['UNKNOWN GPU797 0000:00:05.0'],
+    ),
+    'FSP': (
+        f'{LOADED}NVRM kfspSendBootCommands_GH100: FSP boot cmds failed.\n',
+        ['UNKNOWN GPU783 None'],
+    ),
+    'FSP of a card': (
+        'NVRM: RmInitAdapter: Cannot initialize GSP firmware RM\n'
+        'NVRM: GPU 0000:00:05.0: RmInitAdapter failed! (0x62:0x65:1784)\n',
+        ['UNKNOWN GPU783 0000:00:05.0'],
+    ),
+    'confidential computing': (
+        f'{LOADED}NVRM: confComputeSetErrorState_KERNEL: ConfCompute: Fatal '
+        'error hit!\n',
+        ['UNKNOWN GPU783 None'],
+    ),
+    'a device without handle': (
+        f'{BOUND}Unable to determine the device handle for GPU 0000:00:05.0: '
+        'Unknown Error\n',
+        ['UNKNOWN GPU799 0000:00:05.0'],
+    ),
+    'a lost device': (
+        f'{BOUND}Unable to determine the device handle for GPU0000:00:05.0: '
+        'GPU is lost.\n',
+        ['FAIL GPU791 0000:00:05.0'],
+    ),
+    'NVML': (
+        f'{BOUND}Failed to initialize NVML: Unknown Error\n',
+        ['UNKNOWN GPU799 None'],
+    ),
+    'the table of nvidia-smi': (
+        '| NVIDIA-SMI 580.1.2    Driver Version: 580.1.2    CUDA Version: 13 |'
+        '\n',
+        [],
+    ),
+    'an error in the table of nvidia-smi': (
+        f'{BOUND}| ERR!   45C    P0    ERR! / 300W |\n',
+        ['WARN GPU799 None'],
+    ),
+    'a message that no rule knows': (
+        f'{LOADED}NVRM: somethingNew_GB300: the thing failed\n',
+        ['WARN GPU799 None'],
+    ),
+    'a message that no rule knows, of amdgpu': (
+        f'{BOUND}amdgpu 0000:00:06.0: [drm] *ERROR* something new\n',
+        ['WARN GPU799 None'],
+    ),
+    'Fabric Manager works': (
+        'nv-fabricmanager[1]: Successfully configured all the available '
+        'NVSwitches to route GPU NVLink traffic.\n',
+        [],
+    ),
+    'Fabric Manager without ib_umad': (
+        f'{LOADED}nvidia-fabricmanager-start.sh: Kernel module "ib_umad" has '
+        'not been loaded, fabric manager cannot be started\n'
+        'systemd[1]: Failed to start nvidia-fabricmanager.service\n',
+        ['FAIL GPU794 None'],
+    ),
+    'Fabric Manager not started': (
+        f'{LOADED}systemd[1]: Failed to start nvidia-fabricmanager.service - '
+        'NVIDIA fabric manager service.\n',
+        ['UNKNOWN GPU794 None'],
+    ),
     'xe': (
         'xe 0000:00:05.0: probe with driver xe failed with error -62\n',
         ['UNKNOWN GPU797 0000:00:05.0'],
@@ -311,6 +425,30 @@ class TestCheck(testtools.TestCase):
             self.assertIn(f'Xid {number}', result.cause)
             if known.action not in ('NONE', 'NOT_LISTED'):
                 self.assertIn(known.action, result.remedy)
+
+    def test_harmless_messages(self) -> None:
+        for message in (
+            'nvidia: module verification failed: signature missing - taint',
+            'NVRM objClInitPcieChipset: *** Chipset Setup Function Error!',
+            'nvidia-gpu 0000:00:05.3: i2c timeout error e0000000',
+            'nvidia_uvm: module uses symbols from proprietary module nvidia',
+            'amdgpu 0000:00:05.0: amdgpu: SMU driver if version not matched',
+        ):
+            results = check(f'{BOUND}{LOADED}{message}\n')
+            self.assertEqual(
+                [], [result for result in results if result.severity], message
+            )
+
+    def test_other_messages(self) -> None:
+        """Neither a failure nor a sign that the GPU works."""
+        for text in (
+            '[drm] amdgpu kernel modesetting enabled.\n',
+            'NVRM: GPU at PCI:0000:00:05: GPU-0\n',
+            'i915 0000:00:05.0: vgaarb: deactivate vga console\n',
+        ):
+            self.assertEqual((), check(text))
+            log = guest_log.read([text.encode()])
+            self.assertEqual(1, len(log.of(guest_log.Kind.OTHER)), text)
 
     def test_nvlink(self) -> None:
         """The registers of Xids 144 to 150 tell the action."""

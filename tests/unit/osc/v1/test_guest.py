@@ -112,6 +112,10 @@ class TestCheck(test_host.TestCase):
         for content, message in (
             (b'', 'is empty'),
             (b'usb 1-1: new device\n', 'does not mention a GPU'),
+            (
+                b'amdgpu: Topology: Add CPU node\n',
+                '1 message(s) of a GPU and its driver (amdgpu)',
+            ),
             (bytes(range(256)) * 64, 'is not a text log'),
             (b'00:05.0 0302: 10de:20f1\n', 'lists 1 GPU'),
         ):
