@@ -59,6 +59,21 @@ def check(
     :param release: The release of Nova, where it is known.
     """
     return (
+        *unreadable(configuration_tree),
+        *configuration_rules.check(
+            configuration_tree.deployment,
+            models,
+            device_names.known_name,
+            release,
+        ),
+    )
+
+
+def unreadable(
+    configuration_tree: tree.ConfigurationTree,
+) -> tuple[finding.Located, ...]:
+    """Return the findings about files that were not read."""
+    return (
         *(
             configuration_rules.unreadable(*file)
             for file in configuration_tree.unreadable
@@ -68,11 +83,5 @@ def check(
                 path, services.not_read(os.path.basename(path), name)
             )
             for path, name in configuration_tree.unread
-        ),
-        *configuration_rules.check(
-            configuration_tree.deployment,
-            models,
-            device_names.known_name,
-            release,
         ),
     )

@@ -20,6 +20,7 @@ from gpuclient.model import cloud_state
 from gpuclient.model import configuration
 from gpuclient.model import release as release_model
 from gpuclient.operations import config_check
+from gpuclient.rules import finding
 from gpuclient.rules import upgrade
 from gpuclient.rules import upgrade_cloud
 from gpuclient.rules import upgrade_flavors
@@ -34,6 +35,16 @@ def steps(
     :raises gpuclient.exceptions.InvalidValue: It is no upgrade.
     """
     return upgrade.path(start, end)
+
+
+def not_compared(
+    configuration_tree: tree.ConfigurationTree,
+) -> tuple[finding.Located, ...]:
+    """Return the findings about files that the comparison leaves out.
+
+    They hold under each release, so that no effect shows them.
+    """
+    return config_check.unreadable(configuration_tree)
 
 
 def check(

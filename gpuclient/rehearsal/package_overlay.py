@@ -140,6 +140,8 @@ def _is_usable(overlay: Overlay) -> bool:
         trusted_files.check_folder(os.fspath(overlay.path))
         _check_mark(overlay)
         _check_files(overlay)
+    except RecursionError as exc:
+        raise _unusable(overlay, f'{_MARK} is nested too deeply') from exc
     except (OSError, ValueError, KeyError, TypeError) as exc:
         detail = exc.strerror if isinstance(exc, OSError) else str(exc)
         raise _unusable(overlay, str(detail)) from exc
@@ -330,13 +332,19 @@ def _run_pip(
         text=True,
         errors='replace',
     ) as process:
-        for line in process.stdout or ():
-            line = texts.one_line(line)
-            if not line:
-                continue
-            output.append(line)
-            if say is not None and not line.startswith('ERROR:'):
-                say(f'pip: {line}')
+        try:
+            for line in process.stdout or ():
+                line = texts.one_line(line)
+                if not line:
+                    continue
+                output.append(line)
+                if say is not None and not line.startswith('ERROR:'):
+                    say(f'pip: {line}')
+        except BaseException:
+            # The user interrupts: its folder is about to be deleted.
+            process.terminate()
+            process.wait()
+            raise
     return output, process.returncode
 
 

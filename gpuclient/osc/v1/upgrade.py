@@ -26,6 +26,7 @@ with lazy_imports.deferred():
     from gpuclient.documents import tree as tree_documents
     from gpuclient import exceptions
     from gpuclient.model import deployment
+    from gpuclient.model import partial_result
     from gpuclient.model import release as release_model
     from gpuclient.operations import cloud_observation
     from gpuclient.operations import config_check
@@ -35,6 +36,7 @@ with lazy_imports.deferred():
     from gpuclient.osc import columns
     from gpuclient.osc import config_paths
     from gpuclient.osc import options
+    from gpuclient.rules import finding
     from gpuclient import text
 
 if typing.TYPE_CHECKING:
@@ -113,6 +115,7 @@ Example::
         # A snapshot is one of a cloud.
         parsed_args.cloud |= parsed_args.snapshot is not None
         tree = self._read_tree(parsed_args)
+        self._report_files(tree)
         connected = self._connect(parsed_args)
         start = self._start(parsed_args, end, connected)
         models = catalogue_documents.load(parsed_args.catalogue)
@@ -160,6 +163,16 @@ Example::
                 'Pass the files or folders that --rehearse runs'
             )
         return tree_documents.ConfigurationTree(deployment.Deployment(), 0, ())
+
+    def _report_files(self, tree: tree_documents.ConfigurationTree) -> None:
+        for located in upgrade_check.not_compared(tree):
+            message = f'{located.place} is not compared'
+            if located.finding.severity is finding.Severity.ERROR:
+                self.report(
+                    [partial_result.Failure(message, located.finding.message)]
+                )
+            else:
+                self.log.warning('%s: %s', message, located.finding.message)
 
     def _connect(
         self, parsed_args: argparse.Namespace

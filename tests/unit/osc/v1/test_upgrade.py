@@ -280,6 +280,27 @@ class TestUpgrade(testtools.TestCase):
             )
             self.assertIn(message, str(error))
 
+    def test_files_that_are_not_compared(self) -> None:
+        (self.folder / 'broken.yaml').write_text('a: [nova, pci, alias\n')
+        (self.folder / 'nova-api.conf').write_text('[pci]\n{% if x %}\n')
+        log = self.useFixture(fixtures.FakeLogger())
+        for path, status, message in (
+            ('absent', 1, 'absent is not compared: Cannot read absent: No'),
+            ('broken.yaml', 1, 'broken.yaml:'),
+            ('nova-api.conf', 0, 'nova-api.conf:2 is not compared: '),
+        ):
+            self.assertEqual(
+                (status, []),
+                self.run_check(path, '--from', '29', '--to', '31'),
+                path,
+            )
+            self.assertIn(message, log.output)
+        # What breaks is shown, and the exit status tells the failure.
+        status, rows = self.run_check(
+            *('absent', 'nova-scheduler.conf', '--from', '33', '--to', '34')
+        )
+        self.assertEqual(1, status)
+
     def test_without_a_release(self) -> None:
         for arguments, message in (
             (('.', '--to', '2026.1'), 'pass --from, or --cloud'),
