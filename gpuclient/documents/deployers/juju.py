@@ -15,7 +15,9 @@
 Options become lines of nova.conf: ``pci-alias`` a line for each alias, with
 sorted keys, ``pci-passthrough-whitelist`` unchanged
 (``charm-nova-compute``: ``hooks/nova_compute_context.py``;
-``charm-nova-cloud-controller``: ``hooks/nova_cc_context.py``). Without
+``charm-nova-cloud-controller``: ``hooks/nova_cc_context.py``). Later charms
+have ``pci-device-spec``, ``pci-report-in-placement`` and ``pci-in-placement``,
+too (``README.md``, "PCI tracking in Placement"). Without
 ``scheduler-default-filters`` the charm sets filters of its own, and adds
 PciPassthroughFilter if neutron-api has SR-IOV or hardware offload.
 
@@ -41,6 +43,12 @@ _COMPUTE = 'nova-compute'
 _NEUTRON = 'neutron-api'
 _ALIAS = 'pci-alias'
 _WHITELIST = 'pci-passthrough-whitelist'
+_DEVICE_SPEC = 'pci-device-spec'
+#: Options with device specs, and those of Nova. The last one is in effect:
+#: Nova has two names for one option.
+_SPECS = {_WHITELIST: 'passthrough_whitelist', _DEVICE_SPEC: 'device_spec'}
+_IN_PLACEMENT = 'pci-in-placement'
+_REPORT = 'pci-report-in-placement'
 _FILTERS = 'scheduler-default-filters'
 #: Options of neutron-api that add the filter.
 _PCI_PORTS = ('enable-sriov', 'enable-hardware-offload')
@@ -57,14 +65,19 @@ _PLAIN = {
     'cpu-dedicated-set': ('compute', 'cpu_dedicated_set'),
     'cpu-shared-set': ('compute', 'cpu_shared_set'),
     'reserved-host-memory': ('DEFAULT', 'reserved_host_memory_mb'),
+    _REPORT: ('pci', 'report_in_placement'),
 }
 _HUGE_PAGES = 'reserved-huge-pages'
+#: The options of charms that are edited, by that of Nova.
+_OPTIONS = {'alias': _ALIAS, 'device_spec': _DEVICE_SPEC}
 
 
 def is_bundle(content: bytes) -> bool:
     """Return whether a file may be a bundle with PCI devices."""
     return yaml_settings.has(
-        content, rf'^\s+["\']?({_ALIAS}|{_WHITELIST})["\']?\s*:'
+        content,
+        rf'^\s+["\']?({"|".join((_ALIAS, *_SPECS, _IN_PLACEMENT, _REPORT))})'
+        r'["\']?\s*:',
     )
 
 
@@ -127,15 +140,15 @@ class BundleFile(yaml_settings.SettingsFile):
         self, application: _Application
     ) -> collections.abc.Iterator[derived_conf.Option]:
         options = application.options
-        if _WHITELIST in options:
-            node = options[_WHITELIST]
-            yield from yaml_settings.rendered(
-                self.path,
-                'pci',
-                'passthrough_whitelist',
-                self._text(node),
-                yaml_nodes.line_of_text(node),
-            )
+        for name, option in _SPECS.items():
+            if name in options and self._text(options[name]):
+                yield from yaml_settings.rendered(
+                    self.path,
+                    'pci',
+                    option,
+                    self._text(options[name]),
+                    yaml_nodes.line_of_text(options[name]),
+                )
         yield from self._aliases(application)
         for name, (section, option) in _PLAIN.items():
             if name in options and self._text(options[name]):
@@ -159,6 +172,14 @@ class BundleFile(yaml_settings.SettingsFile):
         self, application: _Application, neutron: list[_Application]
     ) -> collections.abc.Iterator[derived_conf.Option]:
         yield from self._aliases(application)
+        node = application.options.get(_IN_PLACEMENT)
+        if node is not None and self._text(node):
+            yield yaml_settings.option(
+                'filter_scheduler',
+                'pci_in_placement',
+                self._text(node),
+                yaml_nodes.line(node),
+            )
         node = application.options.get(_FILTERS)
         text = '' if node is None else self._text(node)
         filters = [text or ','.join(_DEFAULT_FILTERS)]
@@ -216,7 +237,7 @@ class BundleFile(yaml_settings.SettingsFile):
         self, conf: derived_conf.DerivedConf, section: str, option: str
     ) -> tuple[tuple[str, ...], bool]:
         return (
-            (*conf.keys, _ALIAS if option == 'alias' else _WHITELIST),
+            (*conf.keys, _OPTIONS.get(option, _WHITELIST)),
             False,
         )
 
@@ -265,7 +286,7 @@ def _applications(
         for name, node in yaml_nodes.pairs(document):
             options = dict(yaml_nodes.pairs(node))
             if _charm(name) in (_COMPUTE, _CONTROLLER) and (
-                _ALIAS in options or _WHITELIST in options
+                options.keys() & {_ALIAS, *_SPECS, _IN_PLACEMENT, _REPORT}
             ):
                 yield _Application(
                     name, node, _charm(name), options, (name,), False

@@ -490,6 +490,50 @@ class TestJuju(FormatTestCase):
             )
         self.assertEqual([], self.codes({'bundle.yaml': JUJU}))
 
+    def test_devices_in_placement(self) -> None:
+        spec = '{"vendor_id": "10de", "product_id": "20f1"}'
+        text = (
+            'applications:\n'
+            '  nova-cloud-controller:\n'
+            '    charm: ch:nova-cloud-controller\n'
+            '    options:\n'
+            '      pci-in-placement: true\n'
+            f"      pci-alias: '{TEXT}'\n"
+            '  nova-compute:\n'
+            '    charm: ch:nova-compute\n'
+            '    options:\n'
+            '      pci-report-in-placement: true\n'
+            f"      pci-device-spec: '{spec}'\n"
+            f"      pci-alias: '{TEXT}'\n"
+        )
+        self.assertEqual(
+            [
+                [
+                    f'[pci]device_spec={spec}',
+                    self.ALIAS,
+                    '[pci]report_in_placement=true',
+                ]
+            ],
+            self.options({'bundle.yaml': text}, 'nova-compute'),
+        )
+        ((_alias, tracked, _filters),) = self.options(
+            {'bundle.yaml': text}, 'nova-scheduler'
+        )
+        self.assertEqual('[filter_scheduler]pci_in_placement=true', tracked)
+        # The filters of an overlay are unknown: neutron-api is not in it.
+        self.assertNotIn(
+            'GPU309', [code for code, *_place in self.codes({'b.yaml': text})]
+        )
+        self.assertIn(
+            'GPU309',
+            [
+                code
+                for code, *_place in self.codes(
+                    {'b.yaml': text.replace('report-in-placement: t', 'x: t')}
+                )
+            ],
+        )
+
     def test_printed_options(self) -> None:
         """The output of "juju config nova-compute"."""
         text = (
@@ -571,7 +615,7 @@ class TestSunbeam(FormatTestCase):
         self.assertEqual(
             [
                 [
-                    '[pci]report_in_placement=True',
+                    '[pci]report_in_placement=true',
                     f'[pci]device_spec={SPEC}',
                     f'[pci]alias={TEXT}',
                 ]
