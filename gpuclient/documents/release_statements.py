@@ -40,6 +40,8 @@ _PATTERNS = (
     + rb'(?:openstack_release|openstack_branch|nova_git_install_branch)'
     + _VALUE
     + rb'(?:(?:stable|unmaintained)/)?(?P<release>[^\s"\'#][^"\'#\r\n]*)',
+    # OSISM.
+    _START + rb'openstack_version' + _VALUE + rb'(?P<release>[\w.]+)',
     # Images of containers: quay.io/openstack.kolla/nova-api:2024.1-ubuntu.
     rb'^[^#\n]*/(?:[\w.-]*-)?nova(?:-[\w-]+)?:(?P<release>'
     + _NAME
@@ -92,6 +94,7 @@ _TRIPLEO = re.compile(
 )
 _MARKS = (
     *(b'openstack_release', b'openstack_branch', b'openstack-origin'),
+    b'openstack_version',
     *(b'nova', b'Nova', b'channel', b'openstack.org/', b'OpenStackVersion'),
     *(b'customServiceConfig', b'edpm_', b'OS::TripleO'),
 )

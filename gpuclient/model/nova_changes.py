@@ -291,10 +291,20 @@ LIMIT_ENDPOINT_BY_NAME = NovaChange(
     'limit-endpoint-by-name',
     'Unified limits find the endpoint by [oslo_limit]endpoint_service_type, '
     'endpoint_service_name and endpoint_region_name.',
-    'Set [oslo_limit]endpoint_id: the other options are not read, or, from '
-    '32 to 33, not read correctly (bug 2123895).',
-    'nova/limit/utils.py',
+    'From 31 to 33, a request over an unset limit returns HTTP 500 without '
+    '[oslo_limit]endpoint_id: the other options are not read, or not read '
+    'correctly (bug 2123895). Up to 30 they work.',
+    'nova/limit/utils.py:_identity_client',
     since=(34, 0, 0),
+)
+UNSET_LIMITS_IGNORED = NovaChange(
+    'unset-limits',
+    'Unified limits ignore a resource without a registered limit (unless '
+    '[quota]unified_limits_resource_list requires it), and a limit of -1.',
+    'The limit of such a resource is 0, and -1 is compared as a number by '
+    'oslo.limit before 2.12.0.',
+    'nova/limit/utils.py:should_enforce',
+    since=(31, 0, 0),
 )
 CANDIDATES_BOUNDED = NovaChange(
     'candidates-bounded',
@@ -341,6 +351,7 @@ CHANGES = (
     TPM_MODEL_TRAIT,
     ALIAS_LIVE_MIGRATABLE,
     SPEC_MANAGED,
+    UNSET_LIMITS_IGNORED,
     CANDIDATES_BOUNDED,
     ONE_POOL_OF_PROVIDER,
     REMOVED_DEVICES_KEPT,

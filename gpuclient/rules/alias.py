@@ -65,7 +65,7 @@ def check(
         *_check_values(alias),
         *_check_class(alias),
         *_check_traits(alias),
-        *_check_device_type(alias, catalogue or catalogue_model.builtin()),
+        *check_device_type(alias, catalogue or catalogue_model.builtin()),
         *check_capability(alias),
     )
 
@@ -210,7 +210,7 @@ def _is_before_turing(alias: alias_model.Alias) -> bool:
     )
 
 
-def _check_device_type(
+def check_device_type(
     alias: alias_model.Alias, catalogue: catalogue_model.Catalogue
 ) -> collections.abc.Iterator[finding.Finding]:
     """Warn that an alias without a device type never matches a PF.
@@ -229,8 +229,9 @@ def _check_device_type(
         return
     yield finding.warning(
         'GPU113',
-        'The alias has no device_type, so it never matches a type-PF device, '
-        'such as a card with SR-IOV. Set device_type to that of the cards',
+        f'Alias {alias.name!r} has no device_type, so it never matches a '
+        f'type-PF device, such as a card with SR-IOV. Set device_type to that '
+        f'of the cards',
     )
 
 

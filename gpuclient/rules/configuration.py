@@ -344,6 +344,7 @@ def _check_deployment(
     findings += matching_rules.check(
         aliases, () if unknown else specs, services
     )
+    findings += _check_device_types(aliases, specs, services, catalogue)
     findings += alias_functions_rules.check(
         aliases, None if unknown else specs, catalogue, names
     )
@@ -357,6 +358,41 @@ def _check_deployment(
             service, entries.aliases([service]), entries.specs([service])
         )
     return findings
+
+
+def _check_device_types(
+    aliases: collections.abc.Iterable[alias_rules.AliasEntry],
+    specs: collections.abc.Collection[device_spec_rules.SpecEntry],
+    services: collections.abc.Sequence[deployment.Process],
+    catalogue: catalogue_model.Catalogue,
+) -> collections.abc.Iterator[finding.Located]:
+    """Find aliases that match no PF.
+
+    The tag dev_type of a device spec replaces the type of its devices, so that
+    an alias without one may match them.
+    """
+    tagged = any('dev_type' in entry.spec.tags for entry in specs)
+    for entry in aliases:
+        if tagged and _have_types(entry.alias, specs, services):
+            continue
+        for problem in alias_rules.check_device_type(entry.alias, catalogue):
+            yield finding.Located(problem, entry.setting.place)
+
+
+def _have_types(
+    alias: alias_model.Alias,
+    specs: collections.abc.Iterable[device_spec_rules.SpecEntry],
+    services: collections.abc.Sequence[deployment.Process],
+) -> bool:
+    """Return whether all device specs for an alias set the type."""
+    named = [
+        entry
+        for entry in specs
+        if matching_rules.names_devices(entry, alias, services)
+    ]
+    return bool(named) and all(
+        'dev_type' in entry.spec.tags for entry in named
+    )
 
 
 def _check_placeholders(
@@ -413,8 +449,8 @@ def _parse_aliases(
                 *repeated_keys_rules.check_alias(alias.name, text),
                 *_check_ids(alias, service, entries.release),
             )
-            # Device specs that match it are checked together.
-            if problem.code != 'GPU122'
+            # With device specs that match it.
+            if problem.code not in ('GPU113', 'GPU122')
         ]
     return aliases
 
@@ -427,8 +463,9 @@ def _check_ids(
     """Find an alias without ids that the release accepts."""
     return nova_release_rules.check_alias(
         alias,
-        pci_in_placement=bool(service.pci_in_placement)
-        or service.is_open('filter_scheduler', 'pci_in_placement'),
+        pci_in_placement=None
+        if service.is_open('filter_scheduler', 'pci_in_placement')
+        else bool(service.pci_in_placement),
         release=release,
     )
 
@@ -462,6 +499,9 @@ def _check_merged(
     if entries.release.has(nova_changes.ALIASES_CHECKED_TOGETHER):
         return
     for process in processes:
+        if _refusal(process, entries) is not None:
+            # nova-api returns HTTP 400 before it could fail otherwise.
+            continue
         yield from nova_release_rules.check_values(
             entries.aliases([process]),
             pci_in_placement=bool(process.pci_in_placement),

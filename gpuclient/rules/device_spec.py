@@ -122,11 +122,17 @@ def _check_keys(
             continue
         change = device_spec.key_change(key)
         if change is not None:
+            product = spec.release.product
             yield finding.warning(
                 'GPU211',
                 f'Nova {spec.release.number} does not have the key {key!r} of '
                 f'device_spec, and keeps it as a tag that does nothing; Nova '
-                f'{change.versions} and later have it. Remove it',
+                f'{change.versions} and later have it. '
+                + (
+                    f'Remove it, unless {product} has added it to its Nova'
+                    if product
+                    else 'Remove it'
+                ),
             )
             continue
         yield finding.warning(

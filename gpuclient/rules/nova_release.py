@@ -23,6 +23,7 @@ from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import configuration
 from gpuclient.model import deployment
+from gpuclient.model import naming
 from gpuclient.model import nova_changes
 from gpuclient.model import nova_options
 from gpuclient.model import quoting
@@ -70,30 +71,48 @@ def refused_aliases(
 def check_alias(
     alias: alias_model.Alias,
     *,
-    pci_in_placement: bool,
+    pci_in_placement: bool | None,
     release: release_model.Release,
 ) -> collections.abc.Iterator[finding.Finding]:
     """Find an alias without ids that a release accepts.
 
     ``nova/pci/request.py:_validate_required_ids``
+
+    :param pci_in_placement: None if it is not known.
     """
     if release.has(nova_changes.ALIASES_CHECKED_TOGETHER) or alias.has_ids:
         return
-    if pci_in_placement and alias.resource_class:
+    if pci_in_placement is not False and alias.resource_class:
         return
     missing = [
         key
         for key in ('vendor_id', 'product_id')
         if getattr(alias, key) is None
     ]
+    start = (
+        f'Alias {alias.name!r} has no {" and no ".join(missing)}, and Nova '
+        f'{release.number} accepts it: '
+    )
+    remedy = (
+        f'Set {" and ".join(missing)}, without which later releases (Nova '
+        f'{nova_changes.ALIASES_CHECKED_TOGETHER.versions}) do not start'
+    )
+    if pci_in_placement:
+        # nova/objects/request_spec.py:RequestSpec._rc_from_request
+        requested = naming.resource_class(
+            alias.vendor_id, alias.product_id, None
+        )
+        yield finding.error(
+            'GPU123',
+            f'{start}with pci_in_placement it requests resource class '
+            f'{requested}, which no device has, so that servers that request '
+            f'the alias are not scheduled. {remedy}',
+        )
+        return
     yield finding.warning(
         'GPU123',
-        f'Alias {alias.name!r} has no {" and no ".join(missing)}, and Nova '
-        f'{release.number} accepts it: the alias matches '
-        f'{_devices(alias)}, so servers can get another device than the one '
-        f'that is meant. Set {" and ".join(missing)}, without which later '
-        f'releases (Nova {nova_changes.ALIASES_CHECKED_TOGETHER.versions}) do '
-        f'not start',
+        f'{start}the alias matches {_devices(alias)}, so servers can get '
+        f'another device than the one that is meant. {remedy}',
     )
 
 
@@ -189,12 +208,10 @@ def check_limits(
     aliases: collections.abc.Collection[alias_rules.AliasEntry],
     release: release_model.Release,
 ) -> _Findings:
-    """Find unified limits that do not count devices.
+    """Find unified limits that do not count devices, or that fail.
 
     ``nova/scheduler/utils.py:request_spec_for_limits``
     """
-    if not aliases or release.has(nova_changes.LIMITS_COUNT_ALIASES):
-        return
     for service in services:
         driver = service.last('quota', 'driver')
         if (
@@ -202,6 +219,9 @@ def check_limits(
             or driver.text.strip() != _UNIFIED_LIMITS
             or not service.is_read_by(configuration.API)
         ):
+            continue
+        yield from _check_limit_endpoint(service, release)
+        if not aliases or release.has(nova_changes.LIMITS_COUNT_ALIASES):
             continue
         yield finding.Located(
             finding.warning(
@@ -215,6 +235,35 @@ def check_limits(
             ),
             driver.place,
         )
+
+
+def _check_limit_endpoint(
+    service: deployment.Process, release: release_model.Release
+) -> _Findings:
+    """Find an endpoint that only oslo.limit finds.
+
+    ``nova/limit/utils.py:_endpoint``, ``_identity_client``
+    """
+    name = service.last('oslo_limit', 'endpoint_service_type') or service.last(
+        'oslo_limit', 'endpoint_service_name'
+    )
+    if (
+        name is None
+        or service.last('oslo_limit', 'endpoint_id') is not None
+        or not release.has(nova_changes.UNSET_LIMITS_IGNORED)
+        or release.has(nova_changes.LIMIT_ENDPOINT_BY_NAME)
+    ):
+        return
+    yield finding.Located(
+        finding.warning(
+            'GPU811',
+            f'nova-api of release {release.number} reads only '
+            f'[oslo_limit]endpoint_id, which is not set: a request that is '
+            f'over a limit of 0, or over one that is not set, returns HTTP '
+            f'500. Set endpoint_id to the ID of the endpoint of Nova',
+        ),
+        name.place,
+    )
 
 
 def parse_alias(

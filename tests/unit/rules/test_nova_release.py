@@ -118,6 +118,96 @@ class TestReleases(testtools.TestCase):
         }
         self.assertEqual(3, line)
 
+    def test_alias_without_ids_and_placement(self) -> None:
+        text = (
+            '[pci]\nreport_in_placement = True\n'
+            'alias = {"name": "a", "vendor_id": "10de"}\n'
+            + _SPEC
+            + f'[filter_scheduler]\npci_in_placement = True\n{_FILTERS}\n'
+        )
+        (message,) = [
+            message
+            for message in self.findings(text, '30')
+            if message.startswith(('GPU123', 'GPU307'))
+        ]
+        self.assertIn('requests resource class CUSTOM_PCI_10DE_NONE', message)
+        # Only Nova's own message: the alias is refused.
+        self.assertEqual(
+            {'GPU301'},
+            {message[:6] for message in self.findings(text, '34')}
+            & {'GPU301', 'GPU123', 'GPU307'},
+        )
+
+    def test_alias_is_refused_before_it_fails(self) -> None:
+        ids = '"vendor_id": "10de", "product_id": "20f1"'
+        text = (
+            '[pci]\nreport_in_placement = True\n'
+            f'alias = {{"name": "a", {ids}, "numa_policy": "required"}}\n'
+            f'alias = {{"name": "a", {ids}}}\n' + _SPEC + _PLACEMENT
+        )
+        codes = {message[:6] for message in self.findings(text, '30')}
+        self.assertIn('GPU301', codes)
+        self.assertNotIn('GPU124', codes)
+
+    @ddt.data(
+        ('30', 'endpoint_service_type = compute', False),
+        ('31', 'endpoint_service_type = compute', True),
+        ('33', 'endpoint_service_name = nova', True),
+        ('34', 'endpoint_service_type = compute', False),
+        ('31', 'endpoint_service_type = compute\nendpoint_id = 1', False),
+        ('31', 'auth_url = http://a', False),
+    )
+    @ddt.unpack
+    def test_endpoint_of_limits(
+        self, name: str, text: str, expected: bool
+    ) -> None:
+        codes = {
+            message[:6]
+            for message in self.findings(
+                '[quota]\ndriver = nova.quota.UnifiedLimitsDriver\n'
+                f'[oslo_limit]\n{text}\n[pci]\n{_ALIAS}{_SPEC}',
+                name,
+            )
+        }
+        self.assertEqual(expected, 'GPU811' in codes)
+
+    @ddt.data(
+        ('', True),
+        (', "dev_type": "type-PCI"', False),
+    )
+    @ddt.unpack
+    def test_alias_without_a_device_type(
+        self, tag: str, expected: bool
+    ) -> None:
+        ids = '"vendor_id": "10de", "product_id": "20f1"'
+        messages = self.findings(
+            f'[pci]\nalias = {{"name": "a", {ids}}}\n'
+            f'device_spec = {{{ids}{tag}}}\n',
+            '34',
+        )
+        self.assertEqual(
+            expected,
+            any(
+                message.startswith("GPU113: Alias 'a' has no device_type")
+                for message in messages
+            ),
+            messages,
+        )
+
+    def test_key_that_a_product_may_have(self) -> None:
+        for name, expected in (('27', False), ('rhoso-18', True)):
+            (message,) = [
+                message
+                for message in self.findings(
+                    '[pci]\n' + _REPORT + _ALIAS + _ONE_TIME, name
+                )
+                if message.startswith('GPU211')
+            ]
+            self.assertEqual(
+                expected,
+                message.endswith('unless rhoso-18 has added it to its Nova'),
+            )
+
     # The differences: text, code, part of the message, releases with
     # the finding, releases without.
     @ddt.data(

@@ -296,7 +296,7 @@ class TestUpgrade(testtools.TestCase):
             )
             self.assertIn(message, log.output)
         # What breaks is shown, and the exit status tells the failure.
-        status, rows = self.run_check(
+        status, _rows = self.run_check(
             *('absent', 'nova-scheduler.conf', '--from', '33', '--to', '34')
         )
         self.assertEqual(1, status)
