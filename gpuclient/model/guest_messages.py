@@ -48,6 +48,11 @@ class Kind(enum.StrEnum):
     MODULE_REJECTED = 'module_rejected'
     MODULE_MISSING = 'module_missing'
     MODULE_OF_OTHER_KERNEL = 'module_of_other_kernel'
+    #: A symbol that the kernel does not export to a module.
+    SYMBOL_MISSING = 'symbol_missing'
+    SYMBOL_OF_OTHER_VERSION = 'symbol_of_other_version'
+    #: modprobe says no more; the kernel does.
+    MODULE_NOT_LOADED = 'module_not_loaded'
     MODULE_NOT_BUILT = 'module_not_built'
     VERSION_MISMATCH = 'version_mismatch'
     FIRMWARE_MISSING = 'firmware_missing'
@@ -98,7 +103,8 @@ _NVLINK = (
     r', (?P<unit>[A-Z][A-Z\d_]+) (?P<severity>Fatal|Nonfatal) XC\d+ i\d+ '
     r'Link -?\d+ \((?P<information>0x[0-9a-f]{8}) (?P<status>0x[0-9a-f]{8})'
 )
-_MODULE = r'(?P<module>nvidia|amdgpu|xe|i915)'
+_MODULE = r'\b(?P<module>nvidia[\w-]*|nv_peer_mem|amdgpu|xe|i915)'
+
 #: The start of a message of amdgpu, which newer kernels begin with the device.
 _AMDGPU = rf'amdgpu(?: {ADDRESS}: |.*?\*ERROR\* ).*?'
 _AMDGPU_2 = _AMDGPU.replace('<device>', '<second>')
@@ -168,7 +174,7 @@ PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
             Kind.NOUVEAU,
         ),
         (
-            rf'could not insert \W{_MODULE}[\w-]*\W: '
+            rf'could not insert \W{_MODULE}\W: '
             r'(?:Key was rejected by service|Required key not available|'
             r'Operation not permitted)',
             Kind.MODULE_REJECTED,
@@ -180,14 +186,27 @@ PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
             Kind.MODULE_REJECTED,
         ),
         (
-            rf'[Mm]odule {_MODULE}[\w-]* not found(?: in directory|\.)',
+            rf'[Mm]odule {_MODULE} not found(?: in directory|\.)',
             Kind.MODULE_MISSING,
         ),
         (
-            rf'{_MODULE}[\w-]*: (?:disagrees about version of symbol|'
-            r'version magic |Unknown symbol)|'
-            r'could not insert \W(?P<name>nvidia|amdgpu)[\w-]*\W: '
-            r'(?:Exec format error|Invalid argument|Unknown symbol)',
+            rf'{_MODULE}: Unknown symbol (?P<symbol>\w+) '
+            r'\(err (?P<error>-?\d+)\)',
+            Kind.SYMBOL_MISSING,
+        ),
+        (
+            rf'{_MODULE}: disagrees about version of symbol (?P<symbol>\w+)',
+            Kind.SYMBOL_OF_OTHER_VERSION,
+        ),
+        (
+            rf'could not insert \W{_MODULE}\W: (?:Invalid argument|'
+            r'Unknown symbol)',
+            Kind.MODULE_NOT_LOADED,
+        ),
+        (
+            rf'{_MODULE}: version magic |'
+            rf'could not insert \W{_MODULE.replace("<module>", "<name>")}\W: '
+            r'Exec format error',
             Kind.MODULE_OF_OTHER_KERNEL,
         ),
         (
@@ -337,7 +356,8 @@ PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
         ),
         (
             r'NVIDIA-SMI has failed because|^No devices were found|'
-            r'could not insert \Wnvidia\w*\W: |'
+            r'could not insert \Wnvidia(?!\w*(?:drm|modeset|peermem|fs))\w*'
+            r'\W: |'
             r'Failed to initialize NVML: |couldn.t find libnvidia-ml|'
             r'Could not load UVM kernel module|'
             r'nvidia-persistenced failed to initialize|'
@@ -377,6 +397,7 @@ WORDS = (
     b'nvidia',
     b'NVIDIA',
     b'nouveau',
+    b'nv_peer_mem',
     b'amdgpu',
     b'i915 ',
     b'i915:',

@@ -24,6 +24,7 @@ from gpuclient.model import guest_log
 from gpuclient.rules import guest_address_space
 from gpuclient.rules import guest_card
 from gpuclient.rules import guest_driver
+from gpuclient.rules import guest_module
 from gpuclient.rules import guest_result
 
 Kind = guest_log.Kind
@@ -106,7 +107,7 @@ _RULES: tuple[_Rule, ...] = (
     guest_driver.check_modules,
     guest_driver.check_nouveau,
     guest_driver.check_signatures,
-    guest_driver.check_installation,
+    guest_module.check,
     guest_driver.check_versions,
     guest_driver.check_firmware,
     guest_card.check_power,

@@ -110,8 +110,10 @@ def _unsupported(
             'GPU785',
             'The driver says that it does not support this GPU. The catalogue '
             'does not know which branch does',
-            'Install the newest branch of the driver. If that is installed, '
-            'stop and start the server, which resets the card',
+            'Look the IDs up in the list of supported GPUs of the branches: '
+            'branches after 580 support Turing and newer GPUs only, and '
+            'Kepler needs 470. If the installed branch lists it, stop and '
+            'start the server, which resets the card',
         )
     if int(branch) < int(floor):
         return guest_result.of_event(
@@ -223,61 +225,6 @@ def check_signatures(
             f'Run "modprobe nvidia" in the guest: if it says that the key was '
             f'rejected, do this. {remedy}',
         )
-
-
-def check_installation(
-    log: guest_log.GuestLog, _models: catalogue.Catalogue
-) -> guest_result.Results:
-    """Report modules that are not there, or not those of this kernel."""
-    headers = (
-        'Install the headers of the running kernel and let dkms build the '
-        'modules ("dkms autoinstall"), or install the packages with modules '
-        'for this kernel, and reboot the guest'
-    )
-    for event in log.of(Kind.MODULE_MISSING)[:1]:
-        yield guest_result.of_event(
-            event,
-            Result.FAIL,
-            'GPU788',
-            f'There is no module {event.value("module")} for the running '
-            'kernel',
-            headers,
-        )
-    for event in log.of(Kind.MODULE_OF_OTHER_KERNEL)[:1]:
-        yield guest_result.of_event(
-            event,
-            Result.FAIL,
-            'GPU788',
-            'The module was built for another kernel than the running one',
-            headers,
-        )
-    for event in log.of(Kind.MODULE_NOT_BUILT)[:1]:
-        yield guest_result.of_event(
-            event,
-            Result.WARN,
-            'GPU788',
-            'dkms could not build a module for a kernel of the guest',
-            'Look into make.log below /var/lib/dkms, and install a branch of '
-            f'the driver that supports this kernel. {headers}',
-        )
-    if not log.shows_drivers or log.of(
-        Kind.MODULE_MISSING, Kind.MODULE_OF_OTHER_KERNEL
-    ):
-        return
-    for device in log.gpus:
-        if device.driver is None and device.is_listed:
-            yield guest_result.GuestResult(
-                Result.WARN,
-                'No driver is bound to the GPU. The list of devices does not '
-                'show why',
-                'GPU788',
-                device.text,
-                device.line,
-                'Install the driver if it is not installed ("openstack gpu '
-                'guest config create" shows how), and look at "dmesg" after '
-                '"modprobe nvidia"',
-                device.address,
-            )
 
 
 def check_versions(

@@ -147,6 +147,44 @@ CASES: dict[str, tuple[str, list[str]]] = {
         "nvidia: version magic '6.8.0-31 SMP' should be '6.8.0-40 SMP'\n",
         ['FAIL GPU788 None'],
     ),
+    'another kernel, by a symbol': (
+        'nvidia: disagrees about version of symbol kmalloc\n'
+        'nvidia: Unknown symbol kmalloc (err -22)\n',
+        ['FAIL GPU788 None'],
+    ),
+    'a symbol for GPL modules': (
+        f'{LOADED}nvidia_uvm: Unknown symbol zap_it (err -2)\n'
+        'nvidia_uvm: Unknown symbol radix_tree_preloads (err -2)\n',
+        ['FAIL GPU788 None'],
+    ),
+    'a symbol of no known module': (
+        'nvidia: Unknown symbol zap_it (err 0)\n'
+        "modprobe: ERROR: could not insert 'nvidia': Unknown symbol in module"
+        '\n',
+        ['UNKNOWN GPU788 None'],
+    ),
+    'a symbol of drm': (
+        'amdgpu: Unknown symbol drm_gem_open (err -2)\n',
+        ['FAIL GPU788 None'],
+    ),
+    'a symbol of nvidia': (
+        'nvidia_uvm: Unknown symbol nvUvmInterfaceX (err -2)\n',
+        ['FAIL GPU788 None'],
+    ),
+    'modules without which CUDA works': (
+        f'{LOADED}nvidia_drm: Unknown symbol drm_gem_open (err -2)\n'
+        'nvidia_fs: Unknown symbol nvidia_p2p_get_pages (err -2)\n'
+        'nvidia_peermem: disagrees about version of symbol '
+        'ib_register_peer_memory_client\n'
+        "modprobe: ERROR: could not insert 'nvidia_peermem': Invalid argument"
+        '\n'
+        'modprobe: FATAL: Module nvidia-modeset not found in directory /x\n',
+        ['WARN GPU788 None'] * 4,
+    ),
+    'a module that modprobe cannot insert': (
+        "modprobe: ERROR: could not insert 'nvidia': Invalid argument\n",
+        ['UNKNOWN GPU788 None'],
+    ),
     'firmware that cannot be read': (
         'nvidia 0000:00:05.0: loading /lib/firmware/nvidia/570.133.20/'
         'gsp_ga10x.bin failed with error -4\n',
