@@ -81,6 +81,7 @@ KNOWN_TO_COMMANDS = {
     # Severities, for --fail-on and for SARIF.
     'options': {'rules.finding'},
     'sarif': {'rules.finding'},
+    'upgrade': {'rules.finding'},
     # The type of a row.
     'host': {'rules.check_result'},
     'guest': {'rules.guest_result'},
