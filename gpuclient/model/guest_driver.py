@@ -111,6 +111,21 @@ class Driver:
         return self.branch is not None
 
     @property
+    def has_external_fabric(self) -> bool:
+        """Whether nothing in the guest configures the NVLink fabric."""
+        return _has_external_fabric(self.model)
+
+    @property
+    def is_arm(self) -> bool:
+        """Whether the host of the GPU has a Grace CPU."""
+        return self.model.form_factor in _content()['arm']
+
+    @property
+    def is_built(self) -> bool:
+        """Whether dkms builds the modules in the guest."""
+        return self.is_nvidia and not self.is_signed
+
+    @property
     def is_signed(self) -> bool:
         """Whether guests trust the modules under Secure Boot as they are."""
         return not self.is_nvidia or _has_signed(
@@ -155,7 +170,7 @@ def choose(
         return _of_kernel(model, distribution, wishes)
     kinds = _modules(model, wishes.modules)
     fabric_manager = (
-        model.nvswitch
+        model.nvswitch and not _has_external_fabric(model)
         if wishes.fabric_manager is None
         else wishes.fabric_manager
     )
@@ -192,6 +207,11 @@ def choose(
             + _why(distribution, wishes, refusals)
         )
     return min(fitting, key=_rank)
+
+
+def _has_external_fabric(model: catalogue.Model) -> bool:
+    """Return whether switch trays of the rack configure the fabric."""
+    return model.form_factor in _content()['external_fabric']
 
 
 def _of_kernel(

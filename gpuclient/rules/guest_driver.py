@@ -138,6 +138,10 @@ def _unsupported(
     )
 
 
+#: Modules of drivers that have another name.
+_MODULES = {'NovaCore': 'nova_core'}
+
+
 def check_nouveau(
     log: guest_log.GuestLog, _models: catalogue.Catalogue
 ) -> guest_result.Results:
@@ -151,6 +155,7 @@ def check_nouveau(
     conflicts = log.of(Kind.BOUND_TO_ANOTHER)
     for event in guest_result.first_of_each_device(conflicts[:1]):
         driver = event.value('driver') or ('nouveau' if nouveau else '')
+        module = _MODULES.get(driver, driver)
         yield guest_result.of_event(
             event,
             Result.FAIL,
@@ -159,7 +164,7 @@ def check_nouveau(
             'driver cannot use it',
             remedy
             if driver == 'nouveau'
-            else f'Unload {driver or "the other driver"}, and blacklist it in '
+            else f'Unload {module or "the other driver"}, and blacklist it in '
             'the guest ("lspci -nnk" shows the driver in use)',
         )
     if conflicts:

@@ -51,8 +51,10 @@ def user_data(driver: guest_driver.Driver) -> str:
 
 def notes(driver: guest_driver.Driver) -> tuple[str, ...]:
     """Return what the user has to do besides."""
+    machine = 'virt' if driver.is_arm else 'q35'
     result = [
-        'Boot from an image with hw_machine_type=q35 and hw_firmware_type=uefi'
+        f'Boot from an image with hw_machine_type={machine} and '
+        'hw_firmware_type=uefi'
     ]
     if driver.is_signed:
         result.append('The modules are signed: Secure Boot may be on')
@@ -82,6 +84,12 @@ def notes(driver: guest_driver.Driver) -> tuple[str, ...]:
             'Fabric Manager runs in the guest only if the guest has the '
             'NVSwitches, that is all GPUs of the board; otherwise the host '
             'configures the fabric'
+        )
+    elif driver.has_external_fabric:
+        result.append(
+            'The switch trays of the rack configure the NVLink fabric '
+            '(NMX-Controller), not the guest. Jobs across servers need '
+            'nvidia-imex in addition'
         )
     return tuple(result)
 
@@ -113,7 +121,7 @@ def script(driver: guest_driver.Driver) -> str:
             *(_without_nouveau() if driver.is_nvidia else ()),
             *steps,
             *(_fabric(driver) if driver.fabric_manager else ()),
-            *(_verify() if driver.is_nvidia else ()),
+            *(_verify(driver) if driver.is_nvidia else ()),
             f'touch {DONE}',
             '',
         ]
@@ -125,7 +133,27 @@ def _without_nouveau() -> list[str]:
         f'cat > {BLACKLIST} <<END',
         'blacklist nouveau',
         'options nouveau modeset=0',
+        'blacklist nova_core',
         'END',
+    ]
+
+
+def _build() -> list[str]:
+    """Return commands that build the modules for each kernel with headers.
+
+    Packages build them for the running kernel, whose headers may no longer be
+    in the archive.
+    """
+    return [
+        '# For each kernel with headers, not only for the running one.',
+        'newest=',
+        "for makefile in $(printf '%s\\n' /lib/modules/*/build/Makefile \\",
+        '    | sort --version-sort)',
+        'do',
+        '    [ -e "$makefile" ] || continue',
+        '    newest=${makefile%/build/Makefile}',
+        '    dkms autoinstall --kernelver "${newest##*/}" || true',
+        'done',
     ]
 
 
@@ -139,6 +167,8 @@ def _apt(driver: guest_driver.Driver) -> list[str]:
         steps += _ubuntu(driver)
     else:
         steps += _debian(driver)
+    if driver.is_built:
+        steps += _build()
     if driver.is_nvidia:
         steps += ['# Without nouveau.', 'update-initramfs -u -k all']
     return steps
@@ -237,7 +267,7 @@ def _nvidia_apt(driver: guest_driver.Driver) -> list[str]:
 def _fabric_packages(driver: guest_driver.Driver) -> str:
     packages = ['nvidia-fabricmanager', 'libnvidia-nscq']
     if driver.subnet_manager:
-        packages.append('nvlsm')
+        packages += ['nvlsm', 'infiniband-diags']
     return ' '.join(packages)
 
 
@@ -308,10 +338,12 @@ def _rhel(driver: guest_driver.Driver) -> list[str]:
     steps.append(f'dnf --assumeyes install {package}')
     if driver.fabric_manager:
         steps.append(f'dnf --assumeyes install {_fabric_packages(driver)}')
+    blacklist = 'rd.driver.blacklist=nouveau,nova_core'
     return [
         *steps,
+        *_build(),
         '# Without nouveau.',
-        "grubby --update-kernel ALL --args 'rd.driver.blacklist=nouveau'",
+        f"grubby --update-kernel ALL --args '{blacklist}'",
         'dracut --regenerate-all --force',
     ]
 
@@ -347,17 +379,33 @@ def _rhel_repositories(
 def _fabric(driver: guest_driver.Driver) -> list[str]:
     service = 'nvidia-fabricmanager.service'
     if driver.subnet_manager:
-        # Its NVSwitches are no PCI devices of NVIDIA.
-        return [f'systemctl enable {service}']
+        # The NVSwitches are no PCI devices: InfiniBand devices of the board
+        # lead to them.
+        find = [
+            '    if [ "$(cat "$device/vendor")" = 0x15b3 ] \\',
+            '        && grep --quiet SW_MNG "$device/vpd" 2> /dev/null',
+            '    then',
+            '        switches=yes',
+            '    fi',
+        ]
+        enable = [
+            '    echo ib_umad > /etc/modules-load.d/nvidia-fabricmanager.conf'
+        ]
+    else:
+        find = [
+            '    case "$(cat "$device/vendor") $(cat "$device/class")" in',
+            "    '0x10de 0x0680'*) switches=yes ;;",
+            '    esac',
+        ]
+        enable = []
     return [
         '# A guest without NVSwitches does not configure the fabric.',
         'switches=no',
         'for device in /sys/bus/pci/devices/*; do',
-        '    case "$(cat "$device/vendor") $(cat "$device/class")" in',
-        "    '0x10de 0x0680'*) switches=yes ;;",
-        '    esac',
+        *find,
         'done',
         'if [ "$switches" = yes ]; then',
+        *enable,
         f'    systemctl enable {service}',
         'else',
         f'    systemctl disable {service}',
@@ -365,10 +413,11 @@ def _fabric(driver: guest_driver.Driver) -> list[str]:
     ]
 
 
-def _verify() -> list[str]:
-    """Return commands that fail if there is no module, which dkms builds."""
+def _verify(driver: guest_driver.Driver) -> list[str]:
+    """Return commands that fail if there is no module to boot with."""
+    folder = '"${newest:-/lib/modules}"' if driver.is_built else '/lib/modules'
     return [
-        "if ! find /lib/modules -name 'nvidia.ko*' \\",
+        f"if ! find {folder} -name 'nvidia.ko*' \\",
         "    -o -name 'nvidia-current*.ko*' | grep --quiet .",
         'then',
         '    echo "no module was built: see /var/lib/dkms" >&2',

@@ -111,6 +111,8 @@ class TestUserData(testtools.TestCase):
                 driver.fabric_manager, 'nvidia-fabricmanager' in script
             )
             self.assertEqual(driver.subnet_manager, 'nvlsm' in script)
+            self.assertEqual(driver.subnet_manager, 'ib_umad' in script)
+            self.assertEqual(driver.is_built, 'dkms autoinstall' in script)
             self.assertNotIn('grid', script.lower())
             self.assertNotIn('vgpu', script.lower())
             if driver.is_nvidia:
@@ -123,36 +125,112 @@ class TestUserData(testtools.TestCase):
             notes = ' '.join(guest_user_data.notes(driver))
             self.assertIn('hw_firmware_type=uefi', notes)
             self.assertEqual(
+                (driver.model.form_factor or '').startswith('Grace'),
+                'hw_machine_type=virt' in notes,
+            )
+            self.assertEqual(
+                driver.model.form_factor == 'Grace Blackwell',
+                'NMX-Controller' in notes,
+            )
+            self.assertEqual(
                 driver.is_signed, 'os_secure_boot=disabled' not in notes
             )
             self.assertEqual(driver.is_nvidia, 'vGPU guest driver' in notes)
 
     def test_switches(self) -> None:
         """Fabric Manager is enabled only where the guest has NVSwitches."""
+        gpu = ('0x10de', '0x030200', '')
+        for devices, action in (
+            ((), 'disable'),
+            ((gpu,), 'disable'),
+            ((('0x15b3', '0x068000', ''),), 'disable'),
+            ((gpu, ('0x10de', '0x068000', '')), 'enable'),
+        ):
+            self.assertEqual(
+                (action, False), self.fabric('nvidia_h100_sxm5_80gb', devices)
+            )
+
+    def test_switches_behind_infiniband(self) -> None:
+        gpu = ('0x10de', '0x030200', '')
+        for devices, action in (
+            ((), 'disable'),
+            ((gpu, ('0x15b3', '0x020700', 'ConnectX-7')), 'disable'),
+            ((gpu, ('0x10de', '0x068000', 'SW_MNG')), 'disable'),
+            ((gpu, ('0x15b3', '0x020700', '\0SMDL=SW_MNG\0')), 'enable'),
+        ):
+            self.assertEqual(
+                (action, action == 'enable'),
+                self.fabric('nvidia_b200', devices),
+            )
+
+    def fabric(
+        self, model: str, devices: tuple[tuple[str, str, str], ...]
+    ) -> tuple[str, bool]:
+        """Return what is done with the service, and whether with ib_umad."""
         driver = guest_driver.choose(
-            catalogue.builtin().by_name('nvidia_h100_sxm5_80gb'),
+            catalogue.builtin().by_name(model),
             DISTRIBUTIONS['ubuntu-24.04'],
             guest_driver.Wishes(),
         )
-        lines = '\n'.join(guest_user_data._fabric(driver))
         folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
-        for devices, action in (
-            ((), 'disable'),
-            ((('0x10de', '0x030200'),), 'disable'),
-            ((('0x15b3', '0x068000'),), 'disable'),
-            ((('0x10de', '0x030200'), ('0x10de', '0x068000')), 'enable'),
+        (folder / 'devices').mkdir()
+        for number, (vendor, code, data) in enumerate(devices):
+            device = folder / 'devices' / str(number)
+            device.mkdir()
+            (device / 'vendor').write_text(f'{vendor}\n')
+            (device / 'class').write_text(f'{code}\n')
+            if data:
+                (device / 'vpd').write_text(data)
+        text = '\n'.join(guest_user_data._fabric(driver))
+        text = text.replace('/sys/bus/pci', str(folder))
+        text = text.replace('/etc/modules-load.d', str(folder))
+        shown = self.run_script('systemctl() { echo "$1"; }\n' + text)
+        loaded = folder / 'nvidia-fabricmanager.conf'
+        if not loaded.exists():
+            return shown.strip(), False
+        self.assertEqual('ib_umad\n', loaded.read_text())
+        return shown.strip(), True
+
+    def run_script(self, text: str) -> str:
+        return subprocess.run(
+            ['sh', '-s'],
+            input=f'set -eu\n{text}',
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    def test_modules_of_each_kernel(self) -> None:
+        """They are built for all kernels, and must be there for the newest.
+
+        The headers of the running kernel may be missing.
+        """
+        driver = guest_driver.choose(
+            catalogue.builtin().by_name('nvidia_l40s'),
+            DISTRIBUTIONS['rocky-9'],
+            guest_driver.Wishes(),
+        )
+        text = '\n'.join(
+            (*guest_user_data._build(), *guest_user_data._verify(driver))
+        )
+        for kernels, works, expected in (
+            (('5.14.0-9', '5.14.0-10'), '5.14.0-10', ['9', '10', 'done']),
+            (('5.14.0-9', '5.14.0-10'), '5.14.0-9', ['9', '10']),
+            (('5.14.0-9',), '5.14.0-9', ['9', 'done']),
+            ((), '', []),
         ):
-            for number, (vendor, code) in enumerate(devices):
-                device = folder / str(number)
-                device.mkdir(exist_ok=True)
-                (device / 'vendor').write_text(f'{vendor}\n')
-                (device / 'class').write_text(f'{code}\n')
-            shown = subprocess.run(
-                ['sh', '-s'],
-                input='systemctl() { echo "$1"; }\n'
-                + lines.replace('/sys/bus/pci/devices', str(folder)),
-                capture_output=True,
-                text=True,
-                check=True,
+            folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+            # Its headers are not installed.
+            (folder / '5.14.0-11').mkdir()
+            for kernel in kernels:
+                (folder / kernel / 'build').mkdir(parents=True)
+                (folder / kernel / 'build' / 'Makefile').touch()
+            shown = self.run_script(
+                f'dkms() {{ echo "${{3##*-}}"; [ "$3" = "{works}" ] && '
+                f'touch "{folder}/$3/nvidia.ko.xz"; }}\n('
+                + text.replace('/lib/modules', str(folder)).replace(
+                    '>&2', '> /dev/null'
+                )
+                + '\necho done) || true\n'
             )
-            self.assertEqual(f'{action}\n', shown.stdout, devices)
+            self.assertEqual(expected, shown.split(), kernels)
