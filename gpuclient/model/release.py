@@ -107,6 +107,16 @@ def releases() -> tuple[Release, ...]:
     )
 
 
+def _plain(text: str) -> str:
+    """Return a name or version without what packages and branches add.
+
+    ``1:31.3.1-1ubuntu1`` of a package, ``stable/2025.1`` of a branch.
+    """
+    wanted = text.strip().lower()
+    wanted = re.sub(r'^(\d:|(stable|unmaintained)/)', '', wanted)
+    return re.sub(r'^(\d{2}(?:\.\d{1,3}){2})-\d[\w.+~-]*$', r'\1', wanted)
+
+
 def parse(text: str) -> Release:
     """Return the release that a name, or a version of Nova, means.
 
@@ -114,7 +124,7 @@ def parse(text: str) -> Release:
         a series its newest version.
     :raises gpuclient.exceptions.InvalidValue: There is no such release.
     """
-    wanted = text.strip().lower()
+    wanted = _plain(text)
     for product, details in _products().items():
         if wanted in (product, *details.names) or re.fullmatch(
             rf'{product}(\.\d{{1,3}})*', wanted, re.ASCII
@@ -162,7 +172,7 @@ def unknown(text: str) -> UnknownRelease | None:
     :param text: ``wallaby``, ``23.2.1``, ``rhosp-17.1``, ``2027.1``; None for
         a release that :func:`parse` knows, and for other texts.
     """
-    wanted = text.strip().lower()
+    wanted = _plain(text)
     oldest, newest_known = releases()[0], releases()[-1]
     for name, number in data.load('nova/releases.json')['older'].items():
         if wanted == name or (
@@ -170,6 +180,11 @@ def unknown(text: str) -> UnknownRelease | None:
             and re.fullmatch(rf'{name[:5]}-?{name[6:]}(\.\d{{1,3}})*', wanted)
         ):
             return UnknownRelease(f'{wanted} (Nova {number})', oldest)
+    match = re.fullmatch(r'rhoso-?(\d{2})(\.\d{1,3})*', wanted, re.ASCII)
+    if match is not None and match[1] != '18':
+        return UnknownRelease(
+            wanted, parse('rhoso-18'), 'no version of RHOSO that is known'
+        )
     if _SERIES.fullmatch(wanted) and wanted > newest_known.series:
         return UnknownRelease(wanted, newest_known)
     match = _VERSION.fullmatch(wanted)
@@ -200,7 +215,7 @@ def parse_placement(text: str) -> str:
         raise exceptions.InvalidValue(
             f'Unknown release {quoting.word(text)!r} of Placement: use a '
             f'release ({first.series} to {last.series}) or a version of '
-            f'Placement ({first.placement} to {last.placement})'
+            f'Placement (to {last.placement})'
         ) from exc
 
 

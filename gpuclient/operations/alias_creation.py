@@ -62,7 +62,7 @@ def validate(
         # Valid for services that set pci_in_placement, or for none.
         try:
             alias_model.merge([alias.render()], True, release)
-        except exceptions.InvalidAlias as exc:
+        except exceptions.InvalidAlias:
             raise _without_ids(exc) from exc
         warnings.append(str(alias_rules.needs_pci_in_placement(alias)))
     return warnings
@@ -83,7 +83,7 @@ def validate_change(alias: alias_model.Alias) -> list[str]:
 def _without_ids(exc: exceptions.InvalidAlias) -> exceptions.InvalidAlias:
     return exceptions.InvalidAlias(
         f'{exc} Specify --model, or --vendor-id and --product-id, or '
-        '--resource-class'
+        '--resource-class with --pci-in-placement'
     )
 
 

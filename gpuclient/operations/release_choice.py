@@ -136,7 +136,7 @@ def _nearest(
 ) -> str:
     return (
         f'{place} names {unknown.name}, which is {unknown.reason}: the rules '
-        f'of {unknown.nearest.series} are in effect'
+        f'of {unknown.nearest.product or unknown.nearest.series} are in effect'
     )
 
 

@@ -26,6 +26,7 @@ from gpuclient.rehearsal.control import start
 from gpuclient.rehearsal.control import stop
 from gpuclient.rehearsal.launch import Say
 from gpuclient.rehearsal.nova_overlay import NovaOverlay
+from gpuclient.rehearsal.nova_overlay import installed as installed_nova
 from gpuclient.rehearsal.nova_overlay import prepare as prepare_overlay
 from gpuclient.rehearsal.service_files import OWN_FILE
 from gpuclient.rehearsal.service_files import user_file
@@ -66,6 +67,7 @@ __all__ = [
     'default',
     'entries',
     'folder',
+    'installed_nova',
     'kept',
     'list_all',
     'look',

@@ -192,7 +192,7 @@ def _unserved(
             continue
         if reason == _Requirement.MIGRATION:
             return _not_migratable(alias, entry)
-        return _no_devices(alias, f', but {_why(reason, alias, entry)}')
+        return _no_devices(alias, f': {_why(reason, alias, entry)}')
     swapped = dataclasses.replace(
         alias, vendor_id=alias.product_id, product_id=alias.vendor_id
     )
@@ -254,15 +254,15 @@ def _why(
         )
     if reason == _Requirement.TRAITS:
         return (
-            f'its traits {", ".join(sorted(alias.placement_traits))} are '
+            f'the traits {", ".join(sorted(alias.placement_traits))} are '
             f'not those of {place}. Set the same traits in both'
         )
     if reason == _Requirement.CLASS:
         resource_class = tags.get('resource_class')
         return (
-            f'it requests resource class {alias.placement_class}, and '
+            f'the alias requests resource class {alias.placement_class}, and '
             f'{place} has '
-            f'{resource_class or "none, so Nova uses the IDs"}. '
+            f'{resource_class or "none, so that Nova uses the IDs"}. '
             f'Set the same resource_class in both'
         )
     if reason == _Requirement.TYPE:

@@ -149,6 +149,15 @@ def check(
 
 
 _Key = tuple[str, configuration.Place]
+#: Findings about values that Nova refuses.
+_REFUSED = frozenset({'GPU301', 'GPU302'})
+#: Findings about several values, which all have to be valid.
+_TOGETHER = frozenset(
+    {
+        *('GPU122', 'GPU124', 'GPU306', 'GPU307', 'GPU308', 'GPU309'),
+        *('GPU310', 'GPU311', 'GPU327', 'GPU902'),
+    }
+)
 
 
 def _by_place(
@@ -168,13 +177,17 @@ def compare(
     old, new = _by_place(before.findings), _by_place(after.findings)
     refused = _error_places(before.findings)
     broken = _error_places(after.findings)
+    unseen_before = _hides(before.findings, after.findings)
+    unseen_after = _hides(after.findings, before.findings)
     for (code, place), findings in new.items():
         earlier = old.get((code, place), [])
         for problem in findings:
             is_error = problem.severity is finding.Severity.ERROR
             if _is_known(problem, earlier):
                 continue
-            if place in refused and not is_error:
+            if not is_error and (
+                place in refused or (unseen_before and code in _TOGETHER)
+            ):
                 # The setting was not examined any further.
                 continue
             # Where it was refused already, nothing that works stops working,
@@ -194,6 +207,7 @@ def compare(
             if (
                 problem.severity is finding.Severity.ERROR
                 and place not in broken
+                and not (unseen_after and code in _TOGETHER)
             ):
                 yield UpgradeEffect(
                     Effect.POSSIBLE,
@@ -203,6 +217,27 @@ def compare(
                     f'{before.release.number}: {problem.message}',
                     place,
                 )
+
+
+def _hides(
+    findings: collections.abc.Iterable[finding.Located],
+    others: collections.abc.Iterable[finding.Located],
+) -> bool:
+    """Return whether a release refuses values that another one accepts.
+
+    What depends on these values is not examined under the first release.
+    """
+    return bool(_refusals(findings) - _refusals(others))
+
+
+def _refusals(
+    findings: collections.abc.Iterable[finding.Located],
+) -> set[configuration.Place]:
+    return {
+        located.place
+        for located in findings
+        if located.finding.code in _REFUSED
+    }
 
 
 def _error_places(

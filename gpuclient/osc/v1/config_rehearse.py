@@ -34,6 +34,7 @@ with lazy_imports.deferred():
     from gpuclient.model import pci
     from gpuclient.model import release as releases
     from gpuclient.operations import config_check
+    from gpuclient.operations import release_choice
     from gpuclient.osc import columns
     from gpuclient.osc import config_paths
     from gpuclient.osc import options
@@ -114,6 +115,8 @@ Example::
         release = None
         if parsed_args.release is not None:
             release = releases.parse(parsed_args.release)
+        else:
+            self._warn_of_release(parsed_args)
         models = catalogue_documents.load(parsed_args.catalogue)
         tree = config_check.read(parsed_args.paths, parsed_args.declared)
         if not tree.deployment.processes and not tree.unreadable:
@@ -146,6 +149,22 @@ Example::
         return tuple(_COLUMNS), [
             tuple(value(row) for value in _COLUMNS.values()) for row in rows
         ]
+
+    def _warn_of_release(self, parsed_args: argparse.Namespace) -> None:
+        paths = [
+            *parsed_args.paths,
+            *(declared.path for declared in parsed_args.declared),
+        ]
+        named = release_choice.choose(None, paths).named
+        installed = releases.parse(rehearsal.installed_nova())
+        if named is not None and named.number != installed.number:
+            self.log.warning(
+                'The files are for release %s, and the installed one runs, '
+                '%s: pass --release %s to run the former',
+                named,
+                installed,
+                named.product or named.series,
+            )
 
     def _run_in_cloud(
         self,
@@ -191,8 +210,8 @@ def _add_cloud(parser: argparse.ArgumentParser) -> None:
         '--release',
         metavar='<release>',
         help=(
-            'Release of Nova to run, zed or later: 2025.1, epoxy, 31 '
-            'or 31.3.1 (default: the installed one)'
+            'Release of Nova to run, zed or later: 2025.1, epoxy, 31, '
+            '31.3.1 or rhoso-18 (default: the installed one)'
         ),
     )
     parser.add_argument(

@@ -128,7 +128,7 @@ Example::
             self._observe(connected, start.release, tree),
             start.of_cloud,
         )
-        if parsed_args.rehearse:
+        if parsed_args.rehearse and tree.files:
             result = upgrade_rehearsal.rehearse(
                 tree, models, (start.release, end), self.say
             )

@@ -615,7 +615,7 @@ class TestSunbeam(FormatTestCase):
         self.assertEqual(
             [
                 [
-                    '[pci]report_in_placement=true',
+                    '[pci]report_in_placement=True',
                     f'[pci]device_spec={SPEC}',
                     f'[pci]alias={TEXT}',
                 ]

@@ -46,6 +46,10 @@ class TestRelease(testtools.TestCase):
         ('zed', 'zed (Nova 26.3.0)'),
         ('rhoso-18', 'rhoso-18 (built on Nova 27.5.1)'),
         ('RHOSO18', 'rhoso-18 (built on Nova 27.5.1)'),
+        ('rhoso-18.0.6', 'rhoso-18 (built on Nova 27.5.1)'),
+        ('1:31.3.1-1ubuntu1', '2025.1 (Nova 31.3.1)'),
+        ('31.2.0-2.el9', '2025.1 (Nova 31.2.0)'),
+        ('stable/2025.1', '2025.1 (Nova 31.3.1)'),
     )
     @ddt.unpack
     def test_names(self, text: str, expected: str) -> None:
@@ -77,7 +81,7 @@ class TestRelease(testtools.TestCase):
         )
         self.assertEqual(
             f'Unknown release {text!r} of Placement: use a release (zed to '
-            '2026.2) or a version of Placement (8.0.0 to 16.0.0)',
+            '2026.2) or a version of Placement (to 16.0.0)',
             str(error),
         )
 

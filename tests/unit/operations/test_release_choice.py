@@ -81,6 +81,22 @@ class TestChoice(testtools.TestCase):
         chosen = release_choice.choose(None, ['tree'])
         self.assertEqual((31, ()), (chosen.release.number, chosen.warnings))
 
+    def test_other_version_of_rhoso(self) -> None:
+        self.write(
+            'tree/a.yaml',
+            'apiVersion: core.openstack.org/v1beta1\n'
+            'kind: OpenStackVersion\nspec:\n  targetVersion: 19.0.0\n',
+        )
+        chosen = release_choice.choose(None, ['tree'])
+        self.assertEqual('rhoso-18', chosen.release.product)
+        self.assertEqual(
+            (
+                'tree/a.yaml:4 names rhoso-19, which is no version of RHOSO '
+                'that is known: the rules of rhoso-18 are in effect',
+            ),
+            chosen.warnings,
+        )
+
     def test_variable(self) -> None:
         self.useFixture(
             fixtures.EnvironmentVariable('OS_GPU_RELEASE', '2025.1')
@@ -339,16 +355,6 @@ class TestChoice(testtools.TestCase):
         chosen = release_choice.choose(None, ['tree'])
         self.assertEqual(26, chosen.release.number)
         self.assertIn('TripleO, whose last release is zed', chosen.source)
-
-    def test_version_of_rhoso_that_is_not_known(self) -> None:
-        self.write(
-            'tree/version.yaml',
-            'apiVersion: core.openstack.org/v1beta1\nkind: OpenStackVersion\n'
-            'spec:\n  targetVersion: 19.0.1\n',
-        )
-        chosen = release_choice.choose(None, ['tree'])
-        self.assertEqual('rhoso-18', chosen.release.product)
-        self.assertIn('version 18 is known', chosen.source)
 
     def test_notable(self) -> None:
         """The newest one is shown only if the user or a file names it."""

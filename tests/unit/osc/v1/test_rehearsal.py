@@ -192,7 +192,7 @@ class TestCommands(testtools.TestCase):
     def test_unknown_placement(self):
         self.assertEqual(
             "Unknown release '99' of Placement: use a release (zed to 2026.2) "
-            'or a version of Placement (8.0.0 to 16.0.0)',
+            'or a version of Placement (to 16.0.0)',
             self._refused(rehearsal.StartRehearsal, '--placement', '99'),
         )
         self.assertFalse(os.path.exists(self.directory))

@@ -280,6 +280,15 @@ class TestUpgrade(testtools.TestCase):
             )
             self.assertIn(message, str(error))
 
+    def test_hidden_by_a_service_that_does_not_start(self) -> None:
+        """What is not examined any more is not accepted."""
+        self.change(
+            'nova-compute', '"product_id"', '"managed": "banana", "product_id"'
+        )
+        self.change('nova-api', '"vendor_id"', '"traits": "A", "vendor_id"')
+        _status, rows = self.check('2024.2', '2025.1')
+        self.assertNotIn('possible', {row['Effect'] for row in rows})
+
     def test_files_that_are_not_compared(self) -> None:
         (self.folder / 'broken.yaml').write_text('a: [nova, pci, alias\n')
         (self.folder / 'nova-api.conf').write_text('[pci]\n{% if x %}\n')
