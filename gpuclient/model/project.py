@@ -31,6 +31,13 @@ from gpuclient.model import flavor as flavor_model
 #: ``nova/limit/placement.py``
 SERVERS = 'servers'
 CLASS = 'class:'
+#: What nearly every server is counted by.
+REQUIRED_LIMITS = (
+    SERVERS,
+    f'{CLASS}VCPU',
+    f'{CLASS}MEMORY_MB',
+    f'{CLASS}DISK_GB',
+)
 #: ``nova/limit/local.py``: limits of Nova that count neither servers nor
 #: resources of Placement.
 OTHER_LIMITS = (
@@ -205,6 +212,8 @@ class CloudState:
     )
     aggregates: tuple[capacity.Aggregate, ...] = ()
     server_groups: tuple[ServerGroup, ...] = ()
+    #: Nova ignores limits of -1, and resources without a registered limit.
+    ignores_unset: bool = True
 
     @functools.cached_property
     def _by_key(self) -> dict[tuple[str, str], list[Limit]]:
@@ -297,15 +306,21 @@ class CloudState:
         """Return the limit that Nova compares with; None for no limit.
 
         Without a registered limit, oslo.limit returns 0, which Nova ignores
-        for a resource class (``nova/limit/utils.py:should_enforce``).
+        for a resource class (``nova/limit/utils.py:should_enforce``), except
+        before 31. Devices that are requested by alias were not counted then.
         """
         value = self.value(Kind.LIMIT, project_id, name)
         if value is None:
             registered = self.registered_limit(name)
             value = None if registered is None else registered.default
         if value is None:
-            return 0 if name == SERVERS else None
-        return None if int(value) < 0 else int(value)
+            is_enforced = name == SERVERS or not (
+                self.ignores_unset or name.startswith(f'{CLASS}CUSTOM_')
+            )
+            return 0 if is_enforced else None
+        if int(value) < 0 and self.ignores_unset:
+            return None
+        return int(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -328,13 +343,20 @@ class Desired:
     aggregates: dict[str, bool] = dataclasses.field(default_factory=dict)
 
 
-def default_limit(name: str, device_classes: frozenset[str]) -> int:
+def default_limit(
+    name: str, device_classes: frozenset[str], *, ignores_unset: bool
+) -> int:
     """Return the default of a registered limit that has to be created.
 
     It keeps what other projects may use, except for devices: without a
-    registered limit, Nova enforces a limit of 0 for servers only.
+    registered limit, Nova enforces a limit of 0 for servers, and before 31
+    for all resources.
     """
-    if name == SERVERS or name.removeprefix(CLASS) in device_classes:
+    if (
+        not ignores_unset
+        or name == SERVERS
+        or name.removeprefix(CLASS) in device_classes
+    ):
         return 0
     return UNLIMITED
 
@@ -350,7 +372,9 @@ def plan_registered(
         for name, value in project.limits.items():
             if value is not None and name not in steps:
                 now = state.value(Kind.REGISTERED_LIMIT, '', name)
-                default = default_limit(name, device_classes)
+                default = default_limit(
+                    name, device_classes, ignores_unset=state.ignores_unset
+                )
                 steps[name] = Step(
                     Kind.REGISTERED_LIMIT,
                     '',

@@ -91,11 +91,12 @@ class _Reader:
         cloud: connection.Connection,
         file: projects_file.ProjectsFile,
         options: project_editing.Options,
+        release: release_model.Release,
     ) -> None:
         self.cloud = cloud
         self.file = file
         self.facts = project_reading.read_quota_facts(
-            cloud, options.region, options.driver
+            cloud, options.region, options.driver, release
         )
         self.names = limit_names.LimitNames(
             cloud, options.files, force=options.force
@@ -289,7 +290,7 @@ def prepare(
     :raises gpuclient.exceptions.GPUError: The file is invalid, or names what
         the cloud does not have; the message has the line.
     """
-    reader = _Reader(cloud, projects_file.ProjectsFile(path), options)
+    reader = _Reader(cloud, projects_file.ProjectsFile(path), options, release)
     joined = reader.join()
     state = reader.read_state(joined)
     device_classes = reader.names.are_devices(
@@ -308,6 +309,10 @@ def prepare(
         {name for each in desired for name in each.quotas},
         force=options.force,
     )
+    for each in desired:
+        project_editing.check_unlimited(
+            reader.facts, each.limits, release, force=options.force
+        )
     run = project_run.ProjectRun(
         cloud,
         reader.facts,

@@ -99,7 +99,7 @@ def change(
     """
     project = _find(cloud, name_or_id, domain, deleted=unset)
     facts = project_reading.read_quota_facts(
-        cloud, options.region, options.driver
+        cloud, options.region, options.driver, release
     )
     names = limit_names.LimitNames(cloud, options.files, force=options.force)
     flavors = project_reading.list_flavors(cloud)
@@ -113,6 +113,7 @@ def change(
             exists=project.domain_id is not None,
         )
     check_driver(facts, desired.limits, desired.quotas, force=options.force)
+    check_unlimited(facts, desired.limits, release, force=options.force)
     run = project_run.ProjectRun(
         cloud,
         facts,
@@ -341,17 +342,50 @@ def check_driver(
         )
 
 
+def check_unlimited(
+    facts: project_reading.QuotaFacts,
+    limits: collections.abc.Mapping[str, int | None],
+    release: release_model.Release,
+    *,
+    force: bool,
+) -> None:
+    """Refuse limits of -1 where Nova does not ignore them.
+
+    :raises gpuclient.exceptions.InvalidValue: There is one.
+    """
+    if force or facts.ignores_unset:
+        return
+    names = [
+        name
+        for name, value in limits.items()
+        if value == project_model.UNLIMITED
+    ]
+    if names:
+        raise exceptions.InvalidValue(
+            f'{project_rules.unlimited(names, release)}, or use --force'
+        )
+
+
 def limit_notes(
     facts: project_reading.QuotaFacts,
     limits: collections.abc.Iterable[str],
     release: release_model.Release,
 ) -> list[str]:
-    """Return what limits of devices do not do in this release."""
+    """Return what limits do in this release that is not expected."""
+    limits = tuple(limits)
+    notes = []
+    if facts.driver is project_model.QuotaDriver.UNIFIED and limits:
+        unset = set(facts.unset_limits()) - set(limits)
+        if unset:
+            notes.append(str(project_rules.unset_limits(unset, release)))
     if not any(
         name.startswith(f'{project_model.CLASS}CUSTOM_') for name in limits
     ):
-        return []
-    return list(map(str, project_rules.gaps_of_limits(facts.driver, release)))
+        return notes
+    return [
+        *notes,
+        *map(str, project_rules.gaps_of_limits(facts.driver, release)),
+    ]
 
 
 def notes_of_new_limits(

@@ -27,6 +27,7 @@ from gpuclient.documents import projects_file
 from gpuclient import exceptions
 from gpuclient.model import partial_result
 from gpuclient.model import project as project_model
+from gpuclient.model import release as release_model
 from gpuclient.model import project_file
 from gpuclient.operations import project_editing
 from gpuclient.operations import project_reading
@@ -76,6 +77,7 @@ class ProjectList:
     device_classes: frozenset[str]
     #: By project and resource class; None if it could not be read.
     used: _Used | None
+    release: release_model.Release
     domains: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def project(self, project_id: str) -> project_model.Project:
@@ -125,6 +127,7 @@ def read(
     cloud: connection.Connection,
     region: str | None = None,
     driver: project_model.QuotaDriver | None = None,
+    release: release_model.Release | None = None,
     *,
     server_groups: bool = False,
 ) -> partial_result.PartialResult[ProjectList]:
@@ -133,7 +136,8 @@ def read(
     There is one request for each private flavor with devices, none for each
     project.
     """
-    facts = project_reading.read_quota_facts(cloud, region, driver)
+    release = release or release_model.newest()
+    facts = project_reading.read_quota_facts(cloud, region, driver, release)
     flavors = project_reading.list_flavors(cloud)
     state = project_editing.read_devices_state(
         cloud, facts, flavors, None, server_groups=server_groups
@@ -163,7 +167,8 @@ def read(
             if device.resource_class is not None
         )
     return partial_result.PartialResult(
-        ProjectList(facts, state, by_id, classes, used), tuple(failures)
+        ProjectList(facts, state, by_id, classes, used, release),
+        tuple(failures),
     )
 
 
@@ -211,7 +216,9 @@ def _row(
         and listed.facts.driver is project_model.QuotaDriver.UNIFIED
         and not project_model.limits_devices(state)
     ):
-        findings.append(project_rules.no_device_limit(project.name, flavors))
+        findings += project_rules.without_device_limit(
+            project.name, flavors, listed.release
+        )
     findings += project_rules.duplicate_limits(
         project_model.duplicates(state, {project_id})
     )
@@ -300,7 +307,7 @@ def _over(
     listed: ProjectList, project_id: str, name: str, used: int
 ) -> collections.abc.Iterator[OverLimit]:
     limit = listed.state.effective_limit(project_id, name)
-    if limit is not None and used > limit:
+    if limit is not None and used > limit >= 0:
         yield OverLimit(
             listed.project(project_id),
             name,

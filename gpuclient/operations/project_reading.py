@@ -27,7 +27,9 @@ from gpuclient.cloud.nova import server_groups as nova_groups
 from gpuclient.cloud.placement import reader as placement_reader
 from gpuclient import exceptions
 from gpuclient.model import flavor as flavor_model
+from gpuclient.model import nova_changes
 from gpuclient.model import project as project_model
+from gpuclient.model import release as release_model
 
 
 R = typing.TypeVar('R')
@@ -45,6 +47,21 @@ class QuotaFacts:
     notes: tuple[str, ...] = ()
     #: Default quotas that Nova reports; empty where they were not read.
     default_quotas: dict[str, int] = dataclasses.field(default_factory=dict)
+    #: Nova ignores limits of -1, and resources without a registered limit.
+    ignores_unset: bool = True
+
+    def unset_limits(self) -> tuple[str, ...]:
+        """Return limits of most servers that Nova takes as 0, as not set."""
+        if self.ignores_unset or self.scope is None:
+            return ()
+        registered = {
+            limit.name for limit in self.registered if self.scope.has(limit)
+        }
+        return tuple(
+            name
+            for name in project_model.REQUIRED_LIMITS
+            if name not in registered
+        )
 
     @property
     def has_quotas(self) -> bool:
@@ -56,11 +73,13 @@ def read_quota_facts(
     cloud: connection.Connection,
     region: str | None = None,
     driver: project_model.QuotaDriver | None = None,
+    release: release_model.Release | None = None,
 ) -> QuotaFacts:
     """Return which quota driver Nova runs, and which limits it reads.
 
     :param region: ``--region``; by default that of the connection.
     :param driver: ``--quota-driver``; by default it is inferred.
+    :param release: That of Nova; by default, the newest.
     :raises gpuclient.exceptions.InvalidValue: There is no such region, or
         Nova reads the limits of another.
     """
@@ -92,6 +111,7 @@ def read_quota_facts(
         registered,
         tuple(_notes(scope, registered, matching)),
         defaults,
+        release is None or release.has(nova_changes.UNSET_LIMITS_IGNORED),
     )
 
 
@@ -211,6 +231,7 @@ def read_state(
         if aggregates
         else (),
         server_groups=nova_groups.list_groups(cloud) if server_groups else (),
+        ignores_unset=facts.ignores_unset,
     )
 
 

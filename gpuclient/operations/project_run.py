@@ -209,7 +209,8 @@ class ProjectRun:
             after = step.after
             if after is None:
                 registered = self.state.registered_limit(step.key)
-                after = registered.default if registered else -1
+                unset = -1 if self.state.ignores_unset else 0
+                after = registered.default if registered else unset
             if int(after) >= 0 and (
                 now is None or int(after) < now or step.before is None
             ):

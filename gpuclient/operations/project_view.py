@@ -24,6 +24,7 @@ from gpuclient import exceptions
 from gpuclient.model import capacity
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import project as project_model
+from gpuclient.model import release as release_model
 from gpuclient.operations import project_editing
 from gpuclient.operations import project_reading
 from gpuclient.rules import finding
@@ -73,13 +74,15 @@ def show(
     domain: str | None,
     region: str | None = None,
     driver: project_model.QuotaDriver | None = None,
+    release: release_model.Release | None = None,
 ) -> ProjectView:
     """Return what a project may use; by default, that of the session.
 
     What only administrators see is left out for others.
     """
     project, exists = _find(cloud, name_or_id, domain)
-    facts = project_reading.read_quota_facts(cloud, region, driver)
+    release = release or release_model.newest()
+    facts = project_reading.read_quota_facts(cloud, region, driver, release)
     flavors = project_reading.list_flavors(cloud)
     devices = project_editing.device_flavors(cloud, flavors)
     state, private = _read(cloud, project, facts, flavors, devices)
@@ -108,7 +111,7 @@ def show(
             for group in state.server_groups
             if group.project_id == project.id
         ),
-        tuple(_findings(project, facts, state, usable, limits)),
+        tuple(_findings(project, facts, state, usable, limits, release)),
     )
 
 
@@ -261,6 +264,7 @@ def _findings(
     state: project_model.CloudState,
     flavors: tuple[flavor_model.Flavor, ...],
     limits: tuple[LimitView, ...],
+    release: release_model.Release,
 ) -> list[finding.Finding]:
     findings = []
     if facts.driver is project_model.QuotaDriver.UNIFIED:
@@ -271,13 +275,11 @@ def _findings(
             for view in limits
             if view.limit is not None
             and view.used is not None
-            and view.used > view.limit
+            and view.used > view.limit >= 0
         ]
-        if flavors and not project_model.limits_devices(state):
-            findings.append(
-                project_rules.no_device_limit(
-                    project.name, [flavor.name for flavor in flavors]
-                )
+        if flavors:
+            findings += _limits_of_release(
+                project, facts, state, flavors, limits, release
             )
     findings += project_rules.duplicate_limits(
         [
@@ -288,5 +290,28 @@ def _findings(
     if facts.scope is not None:
         findings += project_rules.limits_of_other_scopes(
             state.limits, facts.scope
+        )
+    return findings
+
+
+def _limits_of_release(
+    project: project_model.Project,
+    facts: project_reading.QuotaFacts,
+    state: project_model.CloudState,
+    flavors: tuple[flavor_model.Flavor, ...],
+    limits: tuple[LimitView, ...],
+    release: release_model.Release,
+) -> list[finding.Finding]:
+    """Return what Nova does with limits that are not set, or -1."""
+    findings = []
+    negative = [view.name for view in limits if (view.limit or 0) < 0]
+    if negative:
+        findings.append(project_rules.unlimited(negative, release))
+    unset = facts.unset_limits()
+    if unset:
+        findings.append(project_rules.unset_limits(unset, release))
+    if not project_model.limits_devices(state):
+        findings += project_rules.without_device_limit(
+            project.name, [flavor.name for flavor in flavors], release
         )
     return findings

@@ -109,6 +109,50 @@ def over_limit(
     )
 
 
+def unlimited(
+    limits: collections.abc.Iterable[str], release: release_model.Release
+) -> finding.Finding:
+    """Return the finding about limits of -1 that Nova does not ignore.
+
+    ``nova/limit/placement.py:enforce_num_instances_and_resources``
+    """
+    return finding.error(
+        'GPU812',
+        f'The limit of -1 for {", ".join(sorted(limits))} is not unlimited '
+        f'in Nova {release.number}, which compares it as a number (with '
+        f'oslo.limit before 2.12.0): each server is refused. Set '
+        f'{project_model.LARGEST}',
+    )
+
+
+def unset_limits(
+    limits: collections.abc.Iterable[str], release: release_model.Release
+) -> finding.Finding:
+    """Return the finding about resources that Nova limits to 0.
+
+    ``nova/limit/placement.py:enforce_num_instances_and_resources``
+    """
+    return finding.warning(
+        'GPU812',
+        f'There is no registered limit for {", ".join(sorted(limits))}, and '
+        f'Nova {release.number} limits such a resource to 0: servers that '
+        f'request it are refused. Register a limit of it with "openstack '
+        f'registered limit create"',
+    )
+
+
+def without_device_limit(
+    project: str,
+    flavors: collections.abc.Iterable[str],
+    release: release_model.Release,
+) -> collections.abc.Iterator[finding.Finding]:
+    """Yield the finding about a project whose devices have no limit."""
+    if release.has(nova_changes.LIMITS_COUNT_ALIASES):
+        yield no_device_limit(project, flavors)
+    else:
+        yield from gaps_of_limits(project_model.QuotaDriver.UNIFIED, release)
+
+
 def no_device_limit(
     project: str, flavors: collections.abc.Iterable[str]
 ) -> finding.Finding:

@@ -239,7 +239,8 @@ back, and the message says what could not be.
 --limit takes the name of an alias, a GPU model, a resource class or a limit of
 Nova (servers, class:PCPU, class:MEMORY_MB). The resource class of an alias is
 that of --config, or of servers that booted with it. A registered limit is
-created if there is none: 0 for devices and servers, unlimited for others.
+created if there is none: 0 for devices and servers, unlimited for others (0
+for all up to Nova 30, where an unset limit is 0).
 
 "notes" says what limits do not do in this release: before Nova 34 they do not
 count devices of aliases, and no release compares them on a resize.
@@ -258,7 +259,7 @@ Example::
                 '--limit',
                 '<name=number>',
                 'Unified limit of an alias, a model, a resource class or '
-                'servers; -1 is unlimited',
+                'servers; -1 is unlimited, up to Nova 30 use 2147483647',
             ),
             (
                 '--quota',
@@ -404,6 +405,7 @@ Example::
         )
         identity_common.add_project_domain_option_to_parser(parser)
         add_cloud_options(parser)
+        options.add_release(parser, cloud=True)
         return parser
 
     def take_action(
@@ -415,6 +417,7 @@ Example::
             parsed_args.project_domain,
             parsed_args.region,
             driver(parsed_args),
+            self.release_of_cloud(parsed_args),
         )
         aggregates = None
         if view.aggregates is not None:
@@ -496,11 +499,15 @@ Example::
         )
         options.add_long(parser)
         add_cloud_options(parser)
+        options.add_release(parser, cloud=True)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> command.Rows:
         answer = project_list.read(
-            self.cloud, parsed_args.region, driver(parsed_args)
+            self.cloud,
+            parsed_args.region,
+            driver(parsed_args),
+            self.release_of_cloud(parsed_args),
         )
         self.report(answer.failures)
         listed = answer.value

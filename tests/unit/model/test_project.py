@@ -183,6 +183,27 @@ class TestPlan(testtools.TestCase):
         ):
             self.assertEqual(value, now.effective_limit(owner, name), name)
 
+    def test_limits_before_31(self) -> None:
+        """Nova enforces 0 for what is not registered, and -1 as a number."""
+        now = state(
+            registered=(registered('class:PCPU', -1),), ignores_unset=False
+        )
+        for name, value in (
+            (GPU, None),
+            ('class:PCPU', -1),
+            ('class:VCPU', 0),
+            ('servers', 0),
+        ):
+            self.assertEqual(value, now.effective_limit('p1', name), name)
+        desired = project.Desired('p1', 'a', limits={'class:VCPU': 4})
+        self.assertEqual(
+            [
+                'registered limit class:VCPU: not set -> 0',
+                'limit class:VCPU: not set -> 4',
+            ],
+            self.plan(desired, now),
+        )
+
     def test_duplicates(self) -> None:
         now = state(
             registered=(registered(GPU, 0), registered(GPU, 0, number=2)),

@@ -56,6 +56,23 @@ class TestGaps(testtools.TestCase):
                 ],
             )
 
+    def test_project_without_limit(self) -> None:
+        """A limit only helps where Nova counts the devices."""
+        for text, code in (
+            ('30', 'GPU801'),
+            ('33', 'GPU801'),
+            ('34', 'GPU675'),
+        ):
+            self.assertEqual(
+                [code],
+                [
+                    finding.code
+                    for finding in project.without_device_limit(
+                        'p', ['f'], release.parse(text)
+                    )
+                ],
+            )
+
     def test_names_of_projects(self) -> None:
         self.assertIn(
             'a, b.', project.without_limit('CUSTOM_A', {'b', 'a'}).message
