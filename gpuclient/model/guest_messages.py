@@ -377,13 +377,16 @@ PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
 )
 #: Drivers of GPUs, by what their messages have.
 DRIVERS = re.compile(
-    r'(?P<NVIDIA>NVRM\b|nvidia|NVIDIA-SMI|\| +ERR!)|(?P<amdgpu>amdgpu|amdkcl)'
+    r'(?P<NVIDIA>NVRM\b|nvidia|NVIDIA-SMI|\| +ERR!|CUDA error|CUDA_ERROR_|'
+    r'No CUDA GPUs)|(?P<amdgpu>amdgpu|amdkcl)'
     r'|(?P<nouveau>nouveau)|(?P<i915>\bi915\b)|(?P<xe>\bxe\b)'
 )
 #: Words of a failure in a message of a driver.
 FAILURES = re.compile(
-    r'\*ERROR\*|ERR!|GPU HANG|\b(?:[Ff]ailed|FAILED|[Ff]ailure|Fatal|'
-    r'Assertion|[Tt]imed out|[Tt]imeout|[Uu]nable to|hung|unrecoverable)\b'
+    r'\*ERROR\*|ERR!|GPU HANG|CUDA error|CUDA_ERROR_|No CUDA GPUs|'
+    r'\b(?:[Ff]ailed|FAILED|[Ff]ailure|Fatal|Assertion|[Tt]imed out|'
+    r'[Tt]imeout|[Uu]nable to|hung|unrecoverable|soft lockup|'
+    r'blocked for more than)\b'
 )
 #: Messages with such a word that are no failure of a GPU.
 HARMLESS = re.compile(
@@ -405,6 +408,9 @@ WORDS = (
     b'xe: probe',
     b'Initialized xe',
     b'ERR!',
+    b'CUDA error',
+    b'CUDA_ERROR_',
+    b'No CUDA GPUs',
     b'ib_umad',
     b'abric Manager',
     b'device handle',

@@ -54,7 +54,7 @@ def _device_type(
     actual = device.device_type
     aliases = view.aliases_of(device)
     # An alias without device_type matches any device but a PF
-    # (nova/pci/stats.py:_filter_pools_for_pfs).
+    # (nova/pci/stats.py:_filter_pools_for_unrequested_pfs).
     fitting = [
         alias
         for alias in aliases

@@ -65,7 +65,7 @@ def check_alias(
 ) -> collections.abc.Iterator[finding.Finding]:
     """Find values of ``[pci]alias`` that Nova does not see.
 
-    ``nova/pci/request.py:_get_alias_from_config``
+    ``nova/pci/request.py:get_alias_from_config``
 
     :param text: A value that Nova accepts.
     """

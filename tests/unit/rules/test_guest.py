@@ -326,6 +326,14 @@ CASES: dict[str, tuple[str, list[str]]] = {
         f'{LOADED}NVRM: somethingNew_GB300: the thing failed\n',
         ['WARN GPU799 None'],
     ),
+    'a hung tool': (
+        f'{BOUND}INFO: task nvidia-smi:8 blocked for more than 120 seconds.\n',
+        ['WARN GPU799 None'],
+    ),
+    'an error of CUDA': (
+        f'{BOUND}RuntimeError: No CUDA GPUs are available\n',
+        ['WARN GPU799 None'],
+    ),
     'a message that no rule knows, of amdgpu': (
         f'{BOUND}amdgpu 0000:00:06.0: [drm] *ERROR* something new\n',
         ['WARN GPU799 None'],
