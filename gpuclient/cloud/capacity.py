@@ -93,6 +93,7 @@ def read_all_hosts(
             closed=missing if node is None else node.closed,
             disabled='' if node is None else node.disabled,
             down=missing if node is None else node.down,
+            state={} if node is None else node.state,
         )
 
     known = {record.name for record in answer.value.hosts}

@@ -22,6 +22,7 @@ import bisect
 import collections
 import collections.abc
 import dataclasses
+import typing
 
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
@@ -102,6 +103,9 @@ class HostCapacity:
     #: it is.
     disabled: str = ''
     down: str = ''
+    #: Attributes of ``nova/scheduler/host_manager.py:HostState`` that Nova's
+    #: API shows.
+    state: dict[str, typing.Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,6 +35,8 @@ from gpuclient.model import release as release_model
 #: Prefix of the resource classes of persistent memory.
 PMEM = 'CUSTOM_PMEM_NAMESPACE_'
 
+#: Ends the doubt of an alias whose type no known device has.
+NO_DEVICE = ': then no server gets a device'
 _HYPERTHREADING = 'HW_CPU_HYPERTHREADING'
 #: Traits that Nova requests with PCPU, but not with VCPU as a fallback.
 OF_PINNED_CPUS = frozenset({_HYPERTHREADING})
@@ -120,6 +122,9 @@ class Demand:
     #: What only Nova matches on the host, or what is not known, so that fewer
     #: servers may fit than Placement allows; empty if it is exact.
     at_most: tuple[str, ...] = ()
+    #: Those of :attr:`at_most` that filters of nova-scheduler decide
+    #: (:mod:`gpuclient.model.host_filters`).
+    of_filters: frozenset[str] = frozenset()
     #: Why no server can be created; empty if one can.
     refusal: str = ''
     #: VCPU that Nova requests instead of PCPU, for hosts that report no PCPU
@@ -212,6 +217,7 @@ def demand(
         wanted,
         of_image=image.traits,
         at_most=(*wanted.at_most, *_doubts_of_image(image)),
+        of_filters=wanted.of_filters.union(_doubts_of_image(image)),
     )
 
 
@@ -242,6 +248,7 @@ def _demand(
     _add_traits(specs, own, release)
     _add_vpmems(specs, own)
     devices = [*_of_groups(groups), *_of_aliases(flavor, aliases)]
+    of_filters = tuple(_doubts_of_filters(specs))
     policy = specs.get('group_policy')
     required = own.required
     resources = {
@@ -255,6 +262,7 @@ def _demand(
         isolate=policy == 'isolate',
         at_most=(
             *_matched_on_the_host(specs, validated),
+            *of_filters,
             *_doubts_of_properties(specs),
             *_doubts_of_aliases(flavor, aliases),
             *_doubts_of_both(devices, resources),
@@ -262,6 +270,7 @@ def _demand(
                 devices, resources, required | own.forbidden, policy
             ),
         ),
+        of_filters=frozenset(of_filters),
         refusal=_refused_by_placement(
             groups,
             in_flavor,
@@ -494,16 +503,11 @@ def _matched_on_the_host(
         yield 'the virt driver must support the requested firmware'
 
 
-def _doubts_of_properties(
+def _doubts_of_filters(
     specs: collections.abc.Mapping[str, str],
 ) -> collections.abc.Iterator[str]:
-    for key in sorted(specs):
-        if key in _NEUTRAL or _SECONDARY.fullmatch(key):
-            continue
-        if flavor_model.GROUP_KEY.fullmatch(key) or key.startswith(
-            ('hw:tpm_', 'os:secure_boot')
-        ):
-            continue
+    """Yield what filters match of the properties of a flavor."""
+    for key in sorted(specs.keys() - _NEUTRAL):
         scope = key.split(':')[0]
         if scope == 'capabilities' or key == 'hw:maxphysaddr_bits':
             yield f'Nova matches {key} on the host'
@@ -512,7 +516,23 @@ def _doubts_of_properties(
                 f'a filter of nova-scheduler may match {key}, and no API '
                 f'shows which filters are enabled'
             )
-        else:
+
+
+def _doubts_of_properties(
+    specs: collections.abc.Mapping[str, str],
+) -> collections.abc.Iterator[str]:
+    for key in sorted(specs):
+        if key in _NEUTRAL or _SECONDARY.fullmatch(key):
+            continue
+        if flavor_model.GROUP_KEY.fullmatch(key) or key.startswith(
+            ('hw:maxphysaddr_bits', 'hw:tpm_', 'os:secure_boot')
+        ):
+            continue
+        if key.split(':')[0] not in (
+            'capabilities',
+            'aggregate_instance_extra_specs',
+            key,
+        ):
             yield f'{key} is unknown and may exclude hosts'
 
 
@@ -579,7 +599,7 @@ def device_type_doubt(
     if not types:
         return f'{mismatch}, and the type of these devices is not known'
     if not fitting:
-        return f'{mismatch}, and {source}: then no server gets a device'
+        return f'{mismatch}, and {source}{NO_DEVICE}'
     return f'{mismatch}, and {source}'
 
 

@@ -41,6 +41,11 @@ from gpuclient.model import scheduler_options
 _PARTS = 8
 _DISABLED = 'COMPUTE_STATUS_DISABLED'
 _OWNER = 'OWNER_NOVA'
+#: Filters without which Nova refuses the policy of a server group.
+_OF_POLICIES = {
+    'affinity': 'ServerGroupAffinityFilter',
+    'anti-affinity': 'ServerGroupAntiAffinityFilter',
+}
 _UNITS = {
     'VCPU': 'VCPU',
     'PCPU': 'PCPU (dedicated CPUs)',
@@ -711,14 +716,6 @@ class _Builder:
                         else 'not in such an aggregate'
                     ),
                 )
-        if self._options.isolates_tenants:
-            yield self._condition(
-                'project',
-                Kind.PROJECT,
-                'aggregate allows the project',
-                functools.partial(self._refused_project, project),
-                in_placement=False,
-            )
 
     def _all_aggregates(self) -> list[capacity.Aggregate]:
         groups = {
@@ -733,14 +730,6 @@ class _Builder:
             traits = group.isolating_traits() - self._wanted.all_required
             if traits:
                 return f'aggregate {group.name} requires {min(traits)}'
-        return ''
-
-    @staticmethod
-    def _refused_project(project: str, host: capacity.HostCapacity) -> str:
-        for group in host.aggregates:
-            tenants = group.tenants()
-            if tenants and project not in tenants:
-                return f'aggregate {group.name} is for other projects'
         return ''
 
     def _places(self) -> collections.abc.Iterator[Condition]:
@@ -780,9 +769,19 @@ class _Builder:
                 'server-group',
                 Kind.HOST,
                 f'{group.policy} of server group {group.name}',
-                group.refusal,
+                functools.partial(self._refused_by_group, group),
                 in_placement=False,
             )
+
+    def _refused_by_group(
+        self, group: ServerGroup, host: capacity.HostCapacity
+    ) -> str:
+        filters = self._options.filters
+        required = _OF_POLICIES[group.policy]
+        if filters is not None and required not in filters:
+            # nova/scheduler/utils.py:_get_group_details
+            return f'{required} is not enabled: Nova refuses the policy'
+        return group.refusal(host)
 
     def _services(self) -> collections.abc.Iterator[Condition]:
         yield self._condition(

@@ -17,6 +17,7 @@ import collections.abc
 from gpuclient.model import capacity
 from gpuclient.model import explanation
 from gpuclient.model import freeing
+from gpuclient.model import unseen
 
 #: Names of hosts in a sentence.
 _NAMES = 3
@@ -24,17 +25,22 @@ _NAMES = 3
 _REASONS = 3
 
 
-def cause(evaluation: explanation.Evaluation) -> str:
-    """Return one sentence: whether a request fits, or why not."""
+def cause(
+    evaluation: explanation.Evaluation,
+    suspected: collections.abc.Iterable[unseen.UnseenCause] = (),
+) -> str:
+    """Return one sentence: whether a request fits, or why not.
+
+    :param suspected: What may keep it from hosts that Placement returns.
+    """
     hosts = evaluation.facts.hosts
     if evaluation.wanted.refusal:
         return f'No server can be created: {evaluation.wanted.refusal}.'
     if not hosts:
         return 'No host fits: the cloud has no compute node.'
     if evaluation.fitting:
-        return (
-            f'It fits on {len(evaluation.fitting)} of {count_hosts(hosts)}: '
-            f'{names(evaluation, evaluation.fitting)}.'
+        return _fits(
+            evaluation, [cause for cause in suspected if not cause.proved]
         )
     if evaluation.in_placement:
         return _cause_of_filters(evaluation)
@@ -65,6 +71,31 @@ def cause(evaluation: explanation.Evaluation) -> str:
         + ' together'
     )
     return f'{text}{_without(evaluation, conflict)}.'
+
+
+def _fits(
+    evaluation: explanation.Evaluation,
+    suspected: collections.abc.Sequence[unseen.UnseenCause],
+) -> str:
+    """Return where a request fits, and what was not examined."""
+    fitting = evaluation.fitting
+    number = f'{len(fitting)} of {count_hosts(evaluation.facts.hosts)}'
+    all_of_them = {host.node.name for host in fitting}
+    for cause in suspected:
+        if cause.is_likely and all_of_them <= set(cause.hosts):
+            them = 'it' if len(fitting) == 1 else 'them'
+            return (
+                f'Placement returns {number} '
+                f'({names(evaluation, fitting)}), but Nova probably excludes '
+                f'{them} ({cause.code}): {cause.text}.'
+            )
+    text = f'It fits on {number}: {names(evaluation, fitting)}'
+    filters = dict.fromkeys(
+        cause.not_examined for cause in suspected if cause.not_examined
+    )
+    if filters:
+        text += f'. Not examined: {", ".join(filters)} (GPU646)'
+    return f'{text}.'
 
 
 def _cause_of_filters(evaluation: explanation.Evaluation) -> str:

@@ -115,6 +115,14 @@ MAXPHYSADDR = NovaChange(
     'nova/virt/hardware.py:get_maxphysaddr_mode',
     since=(29, 0, 0),
 )
+TENANT_SUFFIX = NovaChange(
+    'tenant-suffix',
+    'AggregateMultiTenancyIsolation reads all keys of an aggregate that begin '
+    'with filter_tenant_id.',
+    'It reads filter_tenant_id alone.',
+    'nova/scheduler/filters/aggregate_multitenancy_isolation.py',
+    since=(30, 0, 0),
+)
 PACKED_VIRTQUEUE = NovaChange(
     'packed-virtqueue',
     'A flavor can have hw:virtio_packed_ring.',
@@ -347,6 +355,7 @@ CHANGES = (
     MAXPHYSADDR,
     PACKED_VIRTQUEUE,
     HYPERV_SPECS,
+    TENANT_SUFFIX,
     CPU_MAX_VALIDATED,
     TPM_MODEL_TRAIT,
     ALIAS_LIVE_MIGRATABLE,

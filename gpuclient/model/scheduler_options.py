@@ -19,6 +19,29 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
+class FilterOptions:
+    """Options of filters, with Nova's defaults; None where not known.
+
+    They are in ``[filter_scheduler]`` but for one.
+    """
+
+    isolated_hosts: frozenset[str] | None = frozenset()
+    #: IDs of images.
+    isolated_images: frozenset[str] | None = frozenset()
+    #: ``restrict_isolated_hosts_to_isolated_images``
+    restricts_isolated_hosts: bool | None = True
+    max_instances_per_host: int | None = 50
+    max_io_ops_per_host: int | None = 8
+    #: ``image_properties_default_architecture``; empty if it is not set.
+    image_architecture: str | None = ''
+    #: ``aggregate_image_properties_isolation_namespace`` and ``_separator``
+    properties_namespace: str | None = ''
+    properties_separator: str | None = '.'
+    #: Items of ``[metrics]weight_setting``.
+    metrics: tuple[str, ...] | None = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class SchedulerOptions:
     """Options of nova-scheduler; None where they are not known."""
 
@@ -38,6 +61,7 @@ class SchedulerOptions:
     filters: frozenset[str] | None = None
     #: Whether a file sets them; otherwise they are Nova's default.
     sets_filters: bool = False
+    of_filters: FilterOptions = FilterOptions()
 
     @property
     def isolates_tenants(self) -> bool | None:

@@ -21,7 +21,9 @@ import dataclasses
 
 from gpuclient.model import alias as alias_model
 from gpuclient.model import capacity
+from gpuclient.model import demand as demand_model
 from gpuclient.model import explanation
+from gpuclient.model import host_filters
 from gpuclient.model import inventory
 from gpuclient.model import passthrough_filter
 from gpuclient.model import placement_request
@@ -43,6 +45,10 @@ class UnseenCause:
     proved: bool
     #: Hypervisor hostnames that it concerns; empty for all or none.
     hosts: tuple[str, ...] = ()
+    #: Whether all that is known says that it excludes these hosts.
+    is_likely: bool = False
+    #: What the summary names as not examined; empty for nothing.
+    not_examined: str = ''
 
 
 _Causes = collections.abc.Iterator[UnseenCause]
@@ -53,10 +59,12 @@ def find(
     restrictions: explanation.Restrictions,
     options: scheduler_options.SchedulerOptions,
     inferred: collections.abc.Container[str] = (),
+    verdicts: collections.abc.Sequence[host_filters.FilterVerdicts] = (),
 ) -> tuple[UnseenCause, ...]:
     """Return what may keep a server from hosts that Placement returns.
 
     :param inferred: Aliases of which only the class is known.
+    :param verdicts: What filters of nova-scheduler do with the hosts.
     """
     if evaluation.wanted.refusal:
         return ()
@@ -64,6 +72,7 @@ def find(
         *_dropped(evaluation),
         *_of_aliases(evaluation, inferred),
         *_of_options(evaluation, restrictions, options),
+        *_of_filters(evaluation, verdicts),
         *_of_hosts(evaluation),
         *_of_candidates(evaluation, options),
     )
@@ -72,16 +81,23 @@ def find(
 def _dropped(evaluation: explanation.Evaluation) -> _Causes:
     """Yield what filters are known to drop."""
     names = {host.node.uuid: host.node.name for host in evaluation.facts.hosts}
+    in_placement = {host.node.uuid for host in evaluation.in_placement}
     for condition in evaluation.conditions:
         if condition.kind is not explanation.Kind.FILTER:
             continue
+        of_host_filter = condition.key.startswith(host_filters.KEY)
         reasons: dict[str, list[str]] = {}
         for uuid, reason in condition.lacks.items():
-            reasons.setdefault(reason, []).append(names[uuid])
+            if not of_host_filter or uuid in in_placement:
+                reasons.setdefault(reason, []).append(names[uuid])
         for reason, hosts in reasons.items():
             code, text = 'GPU645', f'the {condition.name} cannot fit'
             if condition.key == 'compute-alias':
                 code, text = 'GPU654', 'a move to the host fails'
+            elif of_host_filter:
+                code = 'GPU646'
+                name = condition.key.removeprefix(host_filters.KEY)
+                text = f'{name} refuses hosts'
             elif condition.key.startswith('filter:'):
                 alias = condition.key.partition(':')[2]
                 code = 'GPU640'
@@ -146,6 +162,7 @@ def _of_devices(
                 text,
                 False,
                 tuple(sorted({device.host for device in concerned})),
+                is_likely=text.endswith(demand_model.NO_DEVICE),
             )
 
 
@@ -208,7 +225,49 @@ def _of_aggregates(
         if reason:
             concerned.setdefault(reason, []).append(host.node.name)
     for reason, names in concerned.items():
-        yield UnseenCause('GPU644', reason, False, tuple(names))
+        yield UnseenCause(
+            'GPU644', reason, False, tuple(names), is_likely=True
+        )
+
+
+def _of_filters(
+    evaluation: explanation.Evaluation,
+    verdicts: collections.abc.Iterable[host_filters.FilterVerdicts],
+) -> _Causes:
+    """Yield what filters may do with the hosts that fit otherwise."""
+    for verdict in verdicts:
+        for uuids, is_refusal in (
+            (verdict.refused if verdict.enabled is None else {}, True),
+            (verdict.unknown, False),
+        ):
+            reasons: dict[str, list[str]] = {}
+            for host in evaluation.fitting:
+                if host.node.uuid in uuids:
+                    reasons.setdefault(uuids[host.node.uuid], []).append(
+                        host.node.name
+                    )
+            for reason, hosts in reasons.items():
+                text = (
+                    f'{verdict.filter} is enabled, and {reason}'
+                    if verdict.enabled
+                    else f'if nova-scheduler has {verdict.filter}, {reason}'
+                )
+                if is_refusal:
+                    text = (
+                        f'if nova-scheduler has {verdict.filter}, it excludes '
+                        f'hosts ({reason}); --config with the configuration '
+                        f'of nova-scheduler shows whether it has'
+                    )
+                yield UnseenCause(
+                    'GPU646',
+                    text,
+                    False,
+                    tuple(sorted(hosts)),
+                    is_likely=is_refusal,
+                    not_examined=''
+                    if verdict.filter in host_filters.TRANSIENT
+                    else verdict.filter,
+                )
 
 
 def _of_hosts(evaluation: explanation.Evaluation) -> _Causes:
@@ -216,6 +275,8 @@ def _of_hosts(evaluation: explanation.Evaluation) -> _Causes:
     if not evaluation.fitting:
         return
     for doubt in evaluation.wanted.at_most:
+        if doubt in evaluation.wanted.of_filters:
+            continue
         if doubt.startswith('Nova matches'):
             yield UnseenCause('GPU645', doubt, False)
         elif not doubt.startswith('alias '):

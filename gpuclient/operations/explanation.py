@@ -45,6 +45,7 @@ from gpuclient.model import explanation_text
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import freeing
 from gpuclient.model import host as host_model
+from gpuclient.model import host_filters
 from gpuclient.model import image as image_model
 from gpuclient.model import inventory
 from gpuclient.model import partial_result
@@ -79,6 +80,8 @@ class Request:
     volume_backed: bool = False
     #: That of an existing server.
     group: explanation.ServerGroup | None = None
+    #: Whether it is that of an existing server.
+    of_server: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +142,7 @@ class Explanation:
     @property
     def cause(self) -> str:
         """One sentence."""
-        return explanation_text.cause(self.evaluation)
+        return explanation_text.cause(self.evaluation, self.unseen)
 
 
 def explain_flavor(
@@ -330,19 +333,18 @@ class Reader:
         facts = dataclasses.replace(
             self.read_facts((wanted,)), aliases=self.known_aliases(flavor)
         )
-        conditions = (*more, *self._of_numa(flavor, image, wanted, facts))
+        verdicts = self.judge_filters(
+            flavor, image, restrictions.project_id, facts.hosts
+        )
+        conditions = (
+            *more,
+            *self._of_numa(flavor, image, wanted, facts),
+            *host_filters.conditions(verdicts),
+        )
 
-        def evaluate(
-            hosts: tuple[capacity.HostCapacity, ...],
-        ) -> explanation.Evaluation:
-            return explanation.evaluate(
-                wanted,
-                dataclasses.replace(facts, hosts=hosts),
-                restrictions,
-                options,
-                conditions,
-            )
-
+        evaluate = functools.partial(
+            _evaluate, wanted, facts, restrictions, options, conditions
+        )
         evaluation = evaluate(facts.hosts)
         inferred = self._inferred.keys() & set(flavor.aliases or {})
         return partial_result.PartialResult(
@@ -351,20 +353,41 @@ class Reader:
                 image,
                 evaluation,
                 self._suggestions(evaluation, evaluate),
-                unseen.find(evaluation, restrictions, options, inferred),
+                unseen.find(
+                    evaluation, restrictions, options, inferred, verdicts
+                ),
                 self._ask_placement(evaluation, restrictions, options),
                 tuple(_assumptions(aliases, inferred)),
                 restrictions,
                 options,
-                {
-                    name: aliases[name]
-                    for name in aliases.keys() & set(flavor.aliases or {})
-                },
+                _of_flavor(aliases, flavor),
                 frozenset(inferred),
                 self._release,
                 self._request.volume_backed,
             ),
             tuple(self.failures),
+        )
+
+    def judge_filters(
+        self,
+        flavor: flavor_model.Flavor,
+        image: image_model.Image | None,
+        project_id: str | None,
+        hosts: tuple[capacity.HostCapacity, ...],
+    ) -> tuple[host_filters.FilterVerdicts, ...]:
+        """Return what filters of nova-scheduler do with hosts."""
+        return host_filters.judge_all(
+            hosts,
+            host_filters.Server(
+                flavor,
+                image,
+                self._release,
+                project_id,
+                has_known_image=image is not None
+                or not self._request.of_server,
+                has_known_hints=not self._request.of_server,
+            ),
+            self.evidence.options,
         )
 
     def _of_numa(
@@ -589,6 +612,34 @@ class Reader:
             )
             return PlacementAnswer(None, str(exc))
         return _compare(evaluation, answer)
+
+
+def _evaluate(
+    wanted: demand_model.Demand,
+    facts: explanation.Facts,
+    restrictions: explanation.Restrictions,
+    options: scheduler_options.SchedulerOptions,
+    conditions: tuple[explanation.Condition, ...],
+    hosts: tuple[capacity.HostCapacity, ...],
+) -> explanation.Evaluation:
+    """Return the evaluation of a request on hosts."""
+    return explanation.evaluate(
+        wanted,
+        dataclasses.replace(facts, hosts=hosts),
+        restrictions,
+        options,
+        conditions,
+    )
+
+
+def _of_flavor(
+    aliases: capacity_report.Aliases, flavor: flavor_model.Flavor
+) -> capacity_report.Aliases:
+    """Return the aliases that a flavor requests."""
+    return {
+        name: aliases[name]
+        for name in aliases.keys() & set(flavor.aliases or {})
+    }
 
 
 def _assumptions(

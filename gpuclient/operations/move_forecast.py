@@ -25,6 +25,8 @@ from gpuclient.model import capacity
 from gpuclient.model import demand as demand_model
 from gpuclient.model import explanation as conditions
 from gpuclient.model import flavor as flavor_model
+from gpuclient.model import host_filters
+from gpuclient.model import image as image_model
 from gpuclient.model import inventory
 from gpuclient.model import move as move_model
 from gpuclient.model import partial_result
@@ -111,7 +113,11 @@ def explain_move(
         if flavor is None
         else nova_flavors.find_flavor(cloud.compute, flavor)
     )
-    reader = explanation.Reader(cloud, _request_of(details, request), release)
+    request = dataclasses.replace(
+        _request_of(details, request),
+        group=server_explanation.group_of(cloud, details, failures),
+    )
+    reader = explanation.Reader(cloud, request, release)
     source = _source(reader, details)
     aliases = reader.aliases(current)
     move = move_model.Move(
@@ -174,6 +180,7 @@ def _request_of(
         project_id=details.server.project_id,
         zone=request.zone or details.zone,
         volume_backed=details.image_id is None,
+        of_server=True,
     )
 
 
@@ -252,7 +259,9 @@ def empty_host(
         cannot be read.
     """
     failures: _Failures = []
-    reader = explanation.Reader(cloud, request, release)
+    reader = explanation.Reader(
+        cloud, dataclasses.replace(request, of_server=True), release
+    )
     source = reader.find_host(name)
     servers = [
         details
@@ -298,11 +307,15 @@ def _moves(
 ) -> list[ServerMove]:
     """Return each server with the hosts on which it fits alone."""
     wanted: dict[str, demand_model.Demand] = {}
+    images: dict[str, image_model.Image | None] = {}
     for details in servers:
+        images[details.server.uuid] = server_explanation.image_of(
+            cloud, details, failures
+        )
         flavor = _flavor_of(details)
         wanted[details.server.uuid] = reader.demand(
             flavor,
-            server_explanation.image_of(cloud, details, failures),
+            images[details.server.uuid],
             reader.aliases(flavor),
             volume_backed=details.image_id is None,
         )
@@ -330,20 +343,45 @@ def _moves(
                     aliases.keys() - reader.defined.keys(),
                     release,
                 ),
-                conditions.evaluate(
+                _evaluate(
+                    reader,
+                    source,
+                    details,
                     wanted[details.server.uuid],
-                    dataclasses.replace(
-                        facts, aliases=reader.known_aliases(flavor)
-                    ),
-                    reader.restrictions_of(
-                        details.server.project_id,
-                        details.zone,
-                        {source.node.name: 'the server is on it'},
-                    ),
-                    reader.evidence.options,
-                    _conditions(reader, flavor),
+                    facts,
+                    images[details.server.uuid],
+                    server_explanation.group_of(cloud, details, failures),
                 ),
                 None,
             )
         )
     return moves
+
+
+def _evaluate(
+    reader: explanation.Reader,
+    source: capacity.HostCapacity,
+    details: server_details.ServerDetails,
+    wanted: demand_model.Demand,
+    facts: conditions.Facts,
+    image: image_model.Image | None,
+    group: conditions.ServerGroup | None,
+) -> conditions.Evaluation:
+    """Return the hosts on which a server fits alone."""
+    flavor = _flavor_of(details)
+    project_id = details.server.project_id
+    verdicts = reader.judge_filters(flavor, image, project_id, facts.hosts)
+    return conditions.evaluate(
+        wanted,
+        dataclasses.replace(facts, aliases=reader.known_aliases(flavor)),
+        dataclasses.replace(
+            reader.restrictions_of(
+                project_id,
+                details.zone,
+                {source.node.name: 'the server is on it'},
+            ),
+            group=group,
+        ),
+        reader.evidence.options,
+        (*_conditions(reader, flavor), *host_filters.conditions(verdicts)),
+    )

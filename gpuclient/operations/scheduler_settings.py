@@ -48,7 +48,65 @@ def of_process(
         ),
         filters=_filters(process),
         sets_filters=process.enabled_filters is not None,
+        of_filters=_of_filters(process),
     )
+
+
+def _of_filters(
+    process: deployment.Process,
+) -> scheduler_options.FilterOptions:
+    """Return the options of filters."""
+    section = 'filter_scheduler'
+    isolation = 'aggregate_image_properties_isolation'
+    hosts = _items(process, section, 'isolated_hosts')
+    images = _items(process, section, 'isolated_images')
+    restricts = 'restrict_isolated_hosts_to_isolated_images'
+    return scheduler_options.FilterOptions(
+        isolated_hosts=None if hosts is None else frozenset(hosts),
+        isolated_images=None if images is None else frozenset(images),
+        restricts_isolated_hosts=_boolean(
+            process, section, restricts, default=True
+        ),
+        max_instances_per_host=_number(
+            process, section, 'max_instances_per_host', 50
+        ),
+        max_io_ops_per_host=_number(
+            process, section, 'max_io_ops_per_host', 8
+        ),
+        image_architecture=_set_text(
+            process, section, 'image_properties_default_architecture', ''
+        ),
+        properties_namespace=_set_text(
+            process, section, f'{isolation}_namespace', ''
+        ),
+        properties_separator=_set_text(
+            process, section, f'{isolation}_separator', '.'
+        ),
+        metrics=_items(process, 'metrics', 'weight_setting'),
+    )
+
+
+def _set_text(
+    process: deployment.Process, section: str, name: str, default: str
+) -> str | None:
+    """Return the value of an option; None where it is not known."""
+    if process.last(section, name) is None:
+        return default
+    return _text(process, section, name)
+
+
+def _items(
+    process: deployment.Process, section: str, name: str
+) -> tuple[str, ...] | None:
+    text = _set_text(process, section, name, '')
+    return None if text is None else tuple(oslo_values.items(text))
+
+
+def _number(
+    process: deployment.Process, section: str, name: str, default: int
+) -> int | None:
+    text = _set_text(process, section, name, str(default))
+    return int(text) if text and text.strip().isdigit() else None
 
 
 def _text(process: deployment.Process, section: str, name: str) -> str | None:
@@ -57,11 +115,15 @@ def _text(process: deployment.Process, section: str, name: str) -> str | None:
 
 
 def _boolean(
-    process: deployment.Process, section: str, name: str
+    process: deployment.Process,
+    section: str,
+    name: str,
+    *,
+    default: bool = False,
 ) -> bool | None:
     setting = process.last(section, name)
     if setting is None:
-        return False
+        return default
     if not setting.is_known:
         return None
     return oslo_values.boolean_or_none(setting.text)

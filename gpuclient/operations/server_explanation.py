@@ -153,6 +153,7 @@ def _explain(
         project_id=server.project_id,
         zone=request.zone or details.zone,
         volume_backed=details.image_id is None,
+        of_server=True,
         group=group_of(cloud, details, failures),
     )
     try:

@@ -44,10 +44,13 @@ def sentence(forecast: move_forecast.MoveForecast) -> str:
     proved = [cause for cause in forecast.blockers if cause.proved]
     if proved:
         return f'Server {name} cannot be {done}: {proved[0].text}.'
-    cause = explanation_text.cause(forecast.explanation.evaluation)
+    cause = forecast.explanation.cause
     if not forecast.explanation.fits:
         return f'Server {name} cannot be {done}. {cause}'
-    verb = 'may be' if forecast.blockers else 'can be'
+    doubtful = forecast.blockers or any(
+        cause.is_likely for cause in forecast.explanation.unseen
+    )
+    verb = 'may be' if doubtful else 'can be'
     return f'Server {name} {verb} {done}. {cause}'
 
 

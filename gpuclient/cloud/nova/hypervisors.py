@@ -35,6 +35,20 @@ _HYPERVISOR: dict[str, schema.Shape] = {
     'service': schema.Optional({'host': _TEXT, 'disabled_reason': _TEXT}),
     'memory_mb': schema.Optional(int),
 }
+#: Fields of a record that filters read, and their names in nova-scheduler
+#: (``nova/api/openstack/compute/hypervisors.py``).
+_STATE = {
+    'cpu_info': 'cpu_info',
+    'free_ram_mb': 'free_ram_mb',
+    'host_ip': 'host_ip',
+    'hypervisor_type': 'hypervisor_type',
+    'hypervisor_version': 'hypervisor_version',
+    'local_gb': 'total_usable_disk_gb',
+    'memory_mb': 'total_usable_ram_mb',
+    'running_vms': 'num_instances',
+    'vcpus': 'vcpus_total',
+    'vcpus_used': 'vcpus_used',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +73,8 @@ class Hypervisor:
     #: Bits of a physical address, with which Nova compares
     #: ``hw:maxphysaddr_bits``; likewise.
     address_bits: int | None = None
+    #: Attributes of ``nova/scheduler/host_manager.py:HostState``.
+    state: dict[str, typing.Any] = dataclasses.field(default_factory=dict)
 
     @property
     def closed(self) -> str:
@@ -108,6 +124,11 @@ def list_hypervisors(
             uuid=str(record['id']),
             numa_nodes=_cpu_value(record, 'topology', 'cells'),
             address_bits=_cpu_value(record, 'maxphysaddr', 'bits'),
+            state={
+                attribute: record[key]
+                for key, attribute in _STATE.items()
+                if record.get(key) is not None
+            },
         )
 
 

@@ -284,16 +284,13 @@ class TestEvaluation(testtools.TestCase):
             names(evaluate(hosts, flavor(), restrictions=mine).fitting),
         )
         self.assertEqual(
-            ['c'],
+            ['a', 'c'],
             names(
                 evaluate(
                     hosts,
                     flavor(),
                     restrictions=mine,
-                    options=Options(
-                        isolates_aggregates=True,
-                        filters=frozenset({'AggregateMultiTenancyIsolation'}),
-                    ),
+                    options=Options(isolates_aggregates=True),
                 ).fitting
             ),
         )

@@ -170,10 +170,6 @@ class TestUnseen(testtools.TestCase):
         _result, causes = find(self.host, **{'hw:numa_nodes': '1'})
         self.assertEqual([('GPU645', False)], causes)
 
-    def test_filters(self) -> None:
-        _result, causes = find(self.host, unscoped='1')
-        self.assertEqual([('GPU646', False)], causes)
-
     def test_candidates(self) -> None:
         hosts = [test_explanation.host(str(number), 8) for number in range(4)]
         result = test_explanation.evaluate(
