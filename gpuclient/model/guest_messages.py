@@ -78,6 +78,9 @@ class Kind(enum.StrEnum):
     AMDGPU_NO_BIOS = 'amdgpu_no_bios'
     #: The GPU stopped processing.
     AMDGPU_HANG = 'amdgpu_hang'
+    #: A ring of it works again, without a reset of the GPU.
+    AMDGPU_RECOVERED = 'amdgpu_recovered'
+    AMDGPU_RESET_BEGUN = 'amdgpu_reset_begun'
     AMDGPU_RESET = 'amdgpu_reset'
     AMDGPU_RESET_FAILED = 'amdgpu_reset_failed'
     AMDGPU_PAGE_FAULT = 'amdgpu_page_fault'
@@ -291,9 +294,14 @@ PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
             Kind.AMDGPU_RESET,
         ),
         (
+            rf'{_AMDGPU}(?:ring \S+ timeout, but soft recovered|'
+            r'Ring \S+ reset succe)',
+            Kind.AMDGPU_RECOVERED,
+        ),
+        (rf'{_AMDGPU}GPU reset begin', Kind.AMDGPU_RESET_BEGUN),
+        (
             rf'{_AMDGPU}(?:ring \S+ timeout|MES failed to respond|'
-            r'MES might be in unrecoverable state|GPU reset begin|'
-            r'Ring \S+ reset failed)',
+            r'MES might be in unrecoverable state|Ring \S+ reset fail)',
             Kind.AMDGPU_HANG,
         ),
         (
@@ -325,7 +333,9 @@ PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
             r'declaring it wedged|Enabling uc failed|'
             r'MMIO access returns 0xFFFFFFFF|'
             r'Device initialization failed|probe with driver \S+ failed|'
-            r'[Ff]ailed to load (?P<file>\S+))|'
+            r'[Ff]ailed to load (?!DMC)(?:\w+ firmware )?'
+            r'(?P<file>\w+/[\w./-]*\w)|'
+            r'GuC firmware (?P<fetched>\S+): fetch failed)|'
             rf'(?:i915|xe): probe of {ADDRESS.replace("<device>", "<second>")}'
             r' failed with error -\d+',
             Kind.INTEL_FAILED,
@@ -392,7 +402,7 @@ FAILURES = re.compile(
 HARMLESS = re.compile(
     r'module verification failed|Chipset Setup Function Error|'
     r'nvidia-gpu |grab modeset ownership|timeout parameter|lockup timeout|'
-    r'vgaarb|\bapt\b|\bdpkg\b|\baudit\('
+    r'vgaarb|DMC firmware|_dmc_|\bapt\b|\bdpkg\b|\baudit\('
 )
 #: Words of which each line that matters has one, for speed.
 WORDS = (

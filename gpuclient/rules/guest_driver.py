@@ -343,7 +343,7 @@ def check_other_vendors(
         ):
             continue
         events = log.of(kind)
-        missing = [event for event in events if event.value('file')]
+        missing = [event for event in events if _file(event)]
         for event in _by_device(missing or events):
             yield _not_initialized(event, event.value('driver') or driver)
 
@@ -356,15 +356,20 @@ def _by_device(
     return [event for event in first if event.device is not None] or first
 
 
+def _file(event: guest_log.Event) -> str:
+    """Return the firmware that is missing; empty for another failure."""
+    return event.value('file') or event.value('fetched')
+
+
 def _not_initialized(
     event: guest_log.Event, driver: str
 ) -> guest_result.GuestResult:
-    if event.value('file'):
+    if _file(event):
         return guest_result.of_event(
             event,
             Result.FAIL,
             'GPU797',
-            f'The firmware {event.value("file")} is not installed',
+            f'The firmware {_file(event)} is not installed',
             'Install a linux-firmware package with this file, rebuild the '
             'initramfs, and reboot the guest',
         )
@@ -399,9 +404,11 @@ def check_hangs(
             f'{guest_result.RESET}. If it recurs, install a newer kernel and '
             'linux-firmware',
         )
-    hangs = [] if failed else _by_device(log.of(Kind.AMDGPU_HANG))
-    for event in hangs:
-        was_reset = bool(log.of(Kind.AMDGPU_RESET))
+    hangs = log.of(
+        Kind.AMDGPU_HANG, Kind.AMDGPU_RESET_BEGUN, Kind.AMDGPU_RECOVERED
+    )
+    for event in [] if failed else _by_device(hangs):
+        was_reset = _was_reset(log)
         yield guest_result.of_event(
             event,
             Result.WARN if was_reset else Result.UNKNOWN,
@@ -427,3 +434,15 @@ def check_hangs(
             'Restart the application. If it recurs, look for the fault in the '
             'application first',
         )
+
+
+def _was_reset(log: guest_log.GuestLog) -> bool:
+    """Return whether each reset that began succeeded, or none was needed."""
+
+    def count(kind: Kind) -> int:
+        return sum(event.count for event in log.of(kind))
+
+    done = count(Kind.AMDGPU_RESET)
+    if count(Kind.AMDGPU_RESET_BEGUN) > done:
+        return False
+    return bool(done or count(Kind.AMDGPU_RECOVERED))

@@ -253,6 +253,18 @@ CASES: dict[str, tuple[str, list[str]]] = {
         'amdgpu 0000:00:05.0: amdgpu: GPU reset(1) succeeded!\n',
         ['WARN GPU797 0000:00:05.0'],
     ),
+    'amdgpu was reset before, but maybe not again': (
+        'amdgpu 0000:00:05.0: amdgpu: GPU reset begin!\n'
+        'amdgpu 0000:00:05.0: amdgpu: GPU reset(1) succeeded!\n'
+        'amdgpu 0000:00:05.0: amdgpu: GPU reset begin!\n',
+        ['UNKNOWN GPU797 0000:00:05.0'],
+    ),
+    'a ring of amdgpu recovered': (
+        '[drm:amdgpu_job_timedout [amdgpu]] *ERROR* ring gfx timeout, but '
+        'soft recovered\n'
+        '[drm] Initialized amdgpu 3.57.0 for 0000:00:05.0 on minor 1\n',
+        ['WARN GPU797 None'],
+    ),
     'amdgpu may be reset': (
         'amdgpu 0000:00:05.0: amdgpu: MES failed to respond to msg=X\n',
         ['UNKNOWN GPU797 0000:00:05.0'],
@@ -280,6 +292,21 @@ CASES: dict[str, tuple[str, list[str]]] = {
         'i915 0000:00:05.0: [drm] GT0: GUC: load failed: status = 0x40000056\n'
         '[drm] Initialized i915 1.6.0 for 0000:00:05.0 on minor 0\n',
         ['UNKNOWN GPU797 0000:00:05.0'],
+    ),
+    'i915 without the firmware of displays': (
+        'i915 0000:00:05.0: Direct firmware load for i915/dg2_dmc_ver2_08.bin '
+        'failed with error -2\n'
+        'i915 0000:00:05.0: [drm] Failed to load DMC firmware '
+        'i915/dg2_dmc_ver2_08.bin. Disabling runtime power management.\n'
+        '[drm] Initialized i915 1.6.0 for 0000:00:05.0 on minor 0\n',
+        [],
+    ),
+    'i915 without GuC': (
+        'i915 0000:00:05.0: [drm] *ERROR* GT0: GuC firmware '
+        'i915/dg2_guc_70.bin: fetch failed -ENOENT\n'
+        'i915 0000:00:05.0: [drm] GT0: GuC firmware i915/dg2_guc_69.bin '
+        'version 69.0.3\n',
+        ['FAIL GPU797 0000:00:05.0'],
     ),
     'a probe of xe': (
         'xe: probe of 0000:00:05.0 failed with error -5\n',
