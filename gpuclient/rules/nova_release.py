@@ -82,7 +82,7 @@ def check_alias(
     """
     if release.has(nova_changes.ALIASES_CHECKED_TOGETHER) or alias.has_ids:
         return
-    if pci_in_placement is not False and alias.resource_class:
+    if pci_in_placement is not False and alias.resource_class is not None:
         return
     missing = [
         key
