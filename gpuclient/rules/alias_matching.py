@@ -55,9 +55,10 @@ def check(
     computes = _by_compute(specs)
     in_placement = _in_placement(services)
     for entry in aliases:
-        alias = entry.alias
-        if True in in_placement and not (
-            alias.has_ids or alias.resource_class
+        if (
+            True in in_placement
+            and entry.alias.resource_class is None
+            and not entry.alias.has_ids
         ):
             # GPU123, or GPU301: it requests a resource class of no device.
             continue
