@@ -94,6 +94,7 @@ def read_all_hosts(
             disabled='' if node is None else node.disabled,
             down=missing if node is None else node.down,
             state={} if node is None else node.state,
+            is_compute_node=node is not None,
         )
 
     known = {record.name for record in answer.value.hosts}

@@ -32,6 +32,8 @@ from gpuclient.model import inventory
 from gpuclient.model import max_flow
 from gpuclient.model import release as release_model
 
+#: Why a compute service is not up that an admin has forced down.
+FORCED_DOWN = 'nova-compute is forced down'
 #: Metadata of aggregates that keep hosts for projects.
 _TENANTS = 'filter_tenant_id'
 _ZONE = 'availability_zone'
@@ -106,6 +108,8 @@ class HostCapacity:
     #: Attributes of ``nova/scheduler/host_manager.py:HostState`` that Nova's
     #: API shows.
     state: dict[str, typing.Any] = dataclasses.field(default_factory=dict)
+    #: Whether Nova has a compute node with its name.
+    is_compute_node: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -150,6 +150,8 @@ class ServerGroup:
     hosts: dict[str, int]
     #: Members on one host with ``anti-affinity``.
     most: int = 1
+    #: Ids of the other members.
+    members: frozenset[str] = frozenset()
 
     def refusal(self, host: capacity.HostCapacity) -> str:
         """Return why a host is excluded (``nova/scheduler/filters/

@@ -210,12 +210,30 @@ def _action(action: freeing.Action) -> str:
             return f'enable {action.name}'
         case freeing.ActionKind.START_SERVICE:
             return f'start {action.name}'
+        case freeing.ActionKind.END_FORCED_DOWN:
+            return (
+                f'end that {action.name} is forced down, if the host works '
+                f'("openstack compute service set --up")'
+            )
+        case freeing.ActionKind.RESTART_SERVICE:
+            return (
+                f'restart {action.name}, which is enabled and left '
+                f'COMPUTE_STATUS_DISABLED on its provider'
+            )
+        case freeing.ActionKind.REPAIR_ALLOCATION:
+            plural = '' if action.devices == 1 else 's'
+            return (
+                f'repair the allocations of {action.name}, which holds '
+                f'{action.devices} device{plural} that it does not use (see '
+                f'"openstack gpu placement check")'
+            )
         case freeing.ActionKind.REMOVE_ALLOCATION:
             return (
                 f'remove the allocation of {action.name}, which is no server'
             )
         case freeing.ActionKind.REMOVE_SERVER:
-            text = f'delete or move {action.name}'
+            verbs = 'delete or move' if action.can_move else 'delete'
+            text = f'{verbs} {action.name}'
             if action.devices:
                 plural = '' if action.devices == 1 else 's'
                 text += f' ({action.devices} device{plural})'

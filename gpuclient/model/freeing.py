@@ -41,6 +41,9 @@ class ActionKind(enum.StrEnum):
     RELEASE_DEVICE = 'release device'
     ENABLE_SERVICE = 'enable service'
     START_SERVICE = 'start service'
+    RESTART_SERVICE = 'restart service'
+    END_FORCED_DOWN = 'end forced down'
+    REPAIR_ALLOCATION = 'repair allocation'
     REMOVE_ALLOCATION = 'remove allocation'
     REMOVE_SERVER = 'remove server'
 
@@ -51,6 +54,9 @@ _COSTS = {
     ActionKind.ENABLE_SERVICE: 1,
     ActionKind.REMOVE_ALLOCATION: 2,
     ActionKind.START_SERVICE: 3,
+    ActionKind.RESTART_SERVICE: 1,
+    ActionKind.END_FORCED_DOWN: 3,
+    ActionKind.REPAIR_ALLOCATION: 2,
     ActionKind.REMOVE_SERVER: 10,
 }
 
@@ -69,6 +75,8 @@ class Action:
     name: str
     #: Units of devices that it frees.
     devices: int = 0
+    #: Whether moving the server helps as well as deleting it.
+    can_move: bool = True
 
     @property
     def cost(self) -> int:
@@ -103,6 +111,11 @@ class Holder:
     resources: dict[str, int]
     #: Units by the id of the provider of a device.
     devices: dict[str, int]
+    #: Units of :attr:`devices` that the server does not use, likewise: it
+    #: runs on another host, or holds more than its flavor requests.
+    leaked: dict[str, int] = dataclasses.field(default_factory=dict)
+    #: Whether the server may go to another host before the request.
+    can_move: bool = True
 
 
 #: Returns the evaluation of other hosts for the same request.
@@ -282,15 +295,22 @@ class _Search:
         host = self._host
         service = host.service_host or host.node.name
         if host.disabled or _DISABLED in host.node.traits:
+            # nova-api changes the trait only where it changes "disabled"
+            # (nova/compute/api.py:HostAPI.service_update); nova-compute
+            # removes it when it starts.
             yield Action(
-                ActionKind.ENABLE_SERVICE,
+                ActionKind.ENABLE_SERVICE
+                if host.disabled
+                else ActionKind.RESTART_SERVICE,
                 host.node.name,
                 service,
                 f'compute service {service}',
             )
         if host.down and host.service_host is not None:
             yield Action(
-                ActionKind.START_SERVICE,
+                ActionKind.END_FORCED_DOWN
+                if host.down == capacity.FORCED_DOWN
+                else ActionKind.START_SERVICE,
                 host.node.name,
                 service,
                 f'compute service {service}',
@@ -309,6 +329,16 @@ class _Search:
 
     def _removals(self) -> collections.abc.Iterator[Action]:
         for holder in self._holders.values():
+            if holder.leaked:
+                yield Action(
+                    ActionKind.REPAIR_ALLOCATION,
+                    self._host.node.name,
+                    holder.uuid,
+                    f'server {holder.name}',
+                    devices=sum(holder.leaked.values()),
+                )
+            if holder.leaked == holder.devices and not holder.resources:
+                continue
             yield Action(
                 ActionKind.REMOVE_SERVER
                 if holder.is_server
@@ -318,6 +348,7 @@ class _Search:
                 f'{"server" if holder.is_server else "consumer"} '
                 f'{holder.name}',
                 devices=sum(holder.devices.values()),
+                can_move=holder.can_move,
             )
 
     def _fits(self, actions: collections.abc.Iterable[Action]) -> bool:
@@ -330,10 +361,13 @@ class _Search:
         """Return the host after some actions."""
         host = self._host
         released: set[str] = set()
-        freed: dict[str, int] = {}
-        units: dict[str, int] = {}
+        repaired: set[str] = set()
+        removed: set[str] = set()
         for action in actions:
-            if action.kind is ActionKind.ENABLE_SERVICE:
+            if action.kind in (
+                ActionKind.ENABLE_SERVICE,
+                ActionKind.RESTART_SERVICE,
+            ):
                 host = dataclasses.replace(
                     host,
                     disabled='',
@@ -342,16 +376,18 @@ class _Search:
                         host.node, traits=_enabled_traits(host)
                     ),
                 )
-            elif action.kind is ActionKind.START_SERVICE:
+            elif action.kind in (
+                ActionKind.START_SERVICE,
+                ActionKind.END_FORCED_DOWN,
+            ):
                 host = dataclasses.replace(host, down='')
             elif action.kind is ActionKind.RELEASE_DEVICE:
                 released.add(action.target)
+            elif action.kind is ActionKind.REPAIR_ALLOCATION:
+                repaired.add(action.target)
             else:
-                holder = self._holders[action.target]
-                for name, amount in holder.resources.items():
-                    units[name] = units.get(name, 0) + amount
-                for uuid, amount in holder.devices.items():
-                    freed[uuid] = freed.get(uuid, 0) + amount
+                removed.add(action.target)
+        units, freed = self._freed(removed, repaired)
         return dataclasses.replace(
             host,
             node=dataclasses.replace(
@@ -378,3 +414,20 @@ class _Search:
                 for device in host.devices
             ),
         )
+
+    def _freed(
+        self, removed: set[str], repaired: set[str]
+    ) -> tuple[dict[str, int], dict[str, int]]:
+        """Return the units that holders free, by class and by device."""
+        units: dict[str, int] = {}
+        freed: dict[str, int] = {}
+        for target in repaired | removed:
+            holder = self._holders[target]
+            devices = holder.leaked
+            if target in removed:
+                devices = holder.devices
+                for name, amount in holder.resources.items():
+                    units[name] = units.get(name, 0) + amount
+            for uuid, amount in devices.items():
+                freed[uuid] = freed.get(uuid, 0) + amount
+        return units, freed

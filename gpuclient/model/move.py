@@ -72,6 +72,8 @@ class Move:
     #: The host that it is on; None where it is not known.
     source: capacity.HostCapacity | None
     volume_backed: bool
+    #: Addresses of devices that the server holds and that are reserved.
+    reserved: tuple[str, ...] = ()
 
 
 def blockers(
@@ -88,6 +90,7 @@ def blockers(
     return (
         *_of_state(move),
         *_of_source(move),
+        *_of_reserved(move, release),
         *_of_flavor(move),
         *_of_aliases(move, aliases, inferred, release),
     )
@@ -131,6 +134,20 @@ def _of_source(move: Move) -> _Causes:
             f'{move.source.down} on {name}, where the server is: it can only '
             'be evacuated',
             True,
+        )
+
+
+def _of_reserved(move: Move, release: release_model.Release) -> _Causes:
+    """``placement/objects/allocation.py:_check_capacity_exceeded``"""
+    change = nova_changes.OVER_CAPACITY_CHANGES
+    if move.reserved and not release.has(change):
+        yield unseen.UnseenCause(
+            'GPU618',
+            f'device {", ".join(move.reserved)} is reserved while the server '
+            f'holds it: Placement before 14 refuses to change its allocations '
+            f'(HTTP 409), so that the move fails. Release it first: openstack '
+            f'gpu placement set --release',
+            release.knows(change),
         )
 
 

@@ -140,8 +140,8 @@ _MESSAGES: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (
         re.compile(r'Claim pci failed|PCI device request .* failed'),
         'GPU653',
-        'nova-compute refused the server: another server got the device '
-        'first, or the device does not match the alias',
+        'nova-compute refused the server: the host has no free device that '
+        'matches the alias',
     ),
     (
         re.compile(r'PCI alias \S+ is not defined'),
@@ -154,6 +154,15 @@ _MESSAGES: tuple[tuple[re.Pattern[str], str, str], ...] = (
         'GPU655',
         'the server cannot be live migrated: its alias does not set '
         'live_migratable',
+    ),
+    (
+        # Of the conductor, which does not tell more
+        # (nova/conductor/manager.py:ComputeTaskManager._cold_migrate).
+        re.compile(r'No valid host found for (cold migrate|resize)'),
+        'GPU658',
+        'nova-scheduler found no host for the move: Placement returned no '
+        'candidate, filters excluded all hosts, or Placement refused the new '
+        'allocations',
     ),
     (
         re.compile(r"host doesn't support passthrough of host PCI devices"),
@@ -193,8 +202,8 @@ def causes(
             'nova-scheduler found hosts, but each of them refused the '
             'server: see the events of its action'
             if hosts
-            else 'nova-scheduler found hosts, but other servers got their '
-            'resources first',
+            else 'nova-scheduler found hosts, but nova-compute of each '
+            'refused the server',
             True,
             hosts,
         )

@@ -38,7 +38,7 @@ Row: typing.TypeAlias = dict[str, typing.Any]
 
 _DISABLED = 'COMPUTE_STATUS_DISABLED'
 #: Filters of which a twin has no facts.
-_UNKNOWN = {
+UNKNOWN = {
     scheduler_filters.NUMA: 'NUMA nodes, CPUs and huge pages of hosts',
     'AggregateIoOpsFilter': 'the load of hosts',
     'AggregateNumInstancesFilter': 'the number of servers on hosts',
@@ -267,6 +267,7 @@ class Twin:
             '[filter_scheduler]',
             'track_instance_changes = False',
             f'enabled_filters = {",".join(self.filters())}',
+            *self._filter_options(),
         ]
         if self.release.has(nova_changes.PCI_IN_PLACEMENT):
             lines.append('pci_in_placement = True')
@@ -293,6 +294,27 @@ class Twin:
         ]
         return '\n'.join(lines) + '\n'
 
+    def _filter_options(self) -> collections.abc.Iterator[str]:
+        """Yield options of filters that differ from the default."""
+        options = self.options.of_filters
+        isolation = 'aggregate_image_properties_isolation'
+        if options.isolated_hosts:
+            hosts = ','.join(sorted(options.isolated_hosts))
+            yield f'isolated_hosts = {hosts}'
+        if options.isolated_images:
+            images = ','.join(sorted(options.isolated_images))
+            yield f'isolated_images = {images}'
+        if options.restricts_isolated_hosts is False:
+            yield 'restrict_isolated_hosts_to_isolated_images = False'
+        if options.image_architecture:
+            yield (
+                f'image_properties_default_architecture = '
+                f'{options.image_architecture}'
+            )
+        if options.properties_namespace:
+            yield f'{isolation}_namespace = {options.properties_namespace}'
+            yield f'{isolation}_separator = {options.properties_separator}'
+
     def filters(self) -> tuple[str, ...]:
         """Return the filters that decide in a twin, in a fixed order."""
         enabled = self.options.filters
@@ -300,7 +322,7 @@ class Twin:
             enabled = frozenset(
                 (*scheduler_filters.DEFAULT, scheduler_filters.PCI)
             )
-        known = scheduler_filters.of_nova(self.release) - _UNKNOWN.keys()
+        known = scheduler_filters.of_nova(self.release) - UNKNOWN.keys()
         return tuple(sorted(enabled & known))
 
     def spec(self) -> Row:
@@ -312,9 +334,9 @@ class Twin:
         enabled = self.options.filters or {scheduler_filters.NUMA}
         known = scheduler_filters.of_nova(self.release)
         names = [
-            f'{_UNKNOWN[name]} ({name})'
+            f'{UNKNOWN[name]} ({name})'
             for name in sorted(enabled)
-            if name in _UNKNOWN
+            if name in UNKNOWN
         ]
         names += [
             f'the filter {name}, which is none of Nova'

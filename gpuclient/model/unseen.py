@@ -191,7 +191,7 @@ def _of_options(
     if options.pci_in_placement is False:
         yield UnseenCause(
             'GPU643',
-            '[filter_scheduler]pci_in_placement is not True: nova-scheduler '
+            '[filter_scheduler]pci_in_placement of nova-api is not True: Nova '
             'does not request devices from Placement',
             True,
         )
@@ -290,8 +290,9 @@ def _of_hosts(evaluation: explanation.Evaluation) -> _Causes:
         if hosts:
             yield UnseenCause(
                 'GPU645',
-                'hosts without PCPU are chosen by their VCPU, but '
-                'nova-compute needs [compute]cpu_dedicated_set to pin CPUs',
+                'hosts without PCPU are chosen by their VCPU: nova-compute '
+                'pins CPUs there only if neither [compute]cpu_dedicated_set '
+                'nor cpu_shared_set is set',
                 False,
                 hosts,
             )

@@ -50,10 +50,28 @@ class Evidence:
     @property
     def options(self) -> scheduler_options.SchedulerOptions:
         """The options of nova-scheduler, where the files have them."""
+        options = scheduler_options.SchedulerOptions()
         for process in self.processes.processes:
             if scheduler_rules.is_scheduler(process):
-                return scheduler_settings.of_process(process)
-        return scheduler_options.SchedulerOptions()
+                options = scheduler_settings.of_process(process)
+                break
+        return dataclasses.replace(
+            options, pci_in_placement=self._requests_devices(options)
+        )
+
+    def _requests_devices(
+        self, options: scheduler_options.SchedulerOptions
+    ) -> bool | None:
+        """Return ``[filter_scheduler]pci_in_placement`` of nova-api.
+
+        It makes the request groups of a new server
+        (``nova/objects/request_spec.py:RequestSpec.from_components``); that
+        of nova-scheduler where nova-api has no file of its own.
+        """
+        for process in self.processes.of_kind(configuration.API):
+            if process.is_control_plane and len(process.readers) == 1:
+                return scheduler_settings.of_process(process).pci_in_placement
+        return options.pci_in_placement
 
     @property
     def resizes_on_the_host(self) -> bool | None:
@@ -82,7 +100,7 @@ class Evidence:
         """
         missing = {}
         for host in hosts:
-            compute = self._compute(host)
+            compute = self._compute(host, with_specs=False)
             if compute is None or any(
                 not setting.is_known for setting in compute.aliases
             ):
@@ -175,16 +193,20 @@ class Evidence:
         return None if compute is None else _parsed(compute, self.release)
 
     def _compute(
-        self, host: capacity.HostCapacity
+        self, host: capacity.HostCapacity, *, with_specs: bool = True
     ) -> deployment.Process | None:
         """Return the nova-compute of a host.
 
         Configuration that does not name its host may be that of another.
+
+        :param with_specs: Whether it must have a ``[pci]device_spec``.
         """
         for compute in self.processes.of_kind(configuration.COMPUTE):
             setting = compute.last('DEFAULT', 'host')
             named = setting.text if setting is not None else compute.host
-            if named in _names(host) and compute.device_specs:
+            if named in _names(host) and (
+                compute.device_specs or not with_specs
+            ):
                 return compute
         return None
 

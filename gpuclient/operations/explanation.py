@@ -34,6 +34,7 @@ from gpuclient.cloud import explanation as cloud_explanation
 from gpuclient.cloud import glance
 from gpuclient.cloud.nova import flavors as nova_flavors
 from gpuclient.cloud.nova import servers as nova_servers
+from gpuclient.cloud.nova import services as nova_services
 from gpuclient.cloud.placement import owners
 from gpuclient.cloud import usage
 from gpuclient.documents import aliases as alias_documents
@@ -62,6 +63,8 @@ T = typing.TypeVar('T')
 _NEAR = 5
 #: Suggestions that are returned.
 _SUGGESTIONS = 12
+#: Statuses of servers that are not moving.
+SETTLED = frozenset({'ACTIVE', 'PAUSED', 'SHUTOFF', 'SUSPENDED'})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,6 +195,8 @@ class Reader:
         self._release = release
         self._zones: dict[str, str | None] = {}
         self.failures: list[partial_result.Failure] = []
+        #: Hosts of devices in Placement that Nova does not have.
+        self.strangers: tuple[capacity.HostCapacity, ...] = ()
 
     @functools.cached_property
     def evidence(self) -> evidence_reading.Evidence:
@@ -214,9 +219,36 @@ class Reader:
     def hosts(self) -> cloud_capacity.CloudHosts:
         """All compute nodes."""
         try:
-            return self._add(cloud_capacity.read_all_hosts(self._cloud))
+            hosts = self._add(cloud_capacity.read_all_hosts(self._cloud))
         except exceptions.Forbidden as exc:
             raise usage.hidden(exc) from exc
+        self.strangers = tuple(
+            host for host in hosts.with_devices if not host.is_compute_node
+        )
+        forced_down = self._forced_down((*hosts.with_devices, *hosts.others))
+        return dataclasses.replace(
+            hosts,
+            with_devices=tuple(
+                _mark(host, forced_down)
+                for host in hosts.with_devices
+                if host.is_compute_node
+            ),
+            others=tuple(_mark(host, forced_down) for host in hosts.others),
+        )
+
+    def _forced_down(
+        self, hosts: collections.abc.Iterable[capacity.HostCapacity]
+    ) -> frozenset[str]:
+        """Return the compute services that are forced down, if one is down.
+
+        It only explains why one is down, so a failure is ignored.
+        """
+        if not any(host.down and host.is_compute_node for host in hosts):
+            return frozenset()
+        try:
+            return nova_services.forced_down(self._cloud.compute)
+        except exceptions.CloudError:
+            return frozenset()
 
     @functools.cached_property
     def _inferred(self) -> capacity_report.Aliases:
@@ -235,6 +267,17 @@ class Reader:
             )
         )
         return {**self._inferred, **self.defined}
+
+    def unknown_aliases(self, flavor: flavor_model.Flavor) -> tuple[str, ...]:
+        """Return the aliases of a flavor that no file and no server shows."""
+        if demand_model.refused_by_placement(flavor):
+            return ()
+        known = self.aliases(flavor)
+        return tuple(
+            name
+            for name in flavor.aliases or {}
+            if name not in known or known[name].placement_class is None
+        )
 
     def restrictions(
         self, excluded: dict[str, str] | None = None
@@ -357,7 +400,7 @@ class Reader:
                     evaluation, restrictions, options, inferred, verdicts
                 ),
                 self._ask_placement(evaluation, restrictions, options),
-                tuple(_assumptions(aliases, inferred)),
+                (*_assumptions(aliases, inferred), *_left_out(self.strangers)),
                 restrictions,
                 options,
                 _of_flavor(aliases, flavor),
@@ -509,35 +552,99 @@ class Reader:
             )
             return holders
         by_name = {host.node.name: host.node.uuid for host in hosts}
+        down = {host.node.uuid for host in hosts if host.down}
         devices: dict[tuple[str, str], dict[str, int]] = {}
         for device in owned:
             for consumer in device.consumers or ():
+                if consumer.consumer_type == inventory.MIGRATION:
+                    # The move must be confirmed or reverted.
+                    continue
                 devices.setdefault((device.root_uuid, consumer.uuid), {})[
                     device.uuid
                 ] = consumer.amount
+        classes = {
+            device.uuid: device.resource_class
+            for host in hosts
+            for device in host.devices
+        }
         for server in servers:
             uuid = by_name.get(server.host or '')
             if uuid is not None:
+                held = devices.pop((uuid, server.uuid), {})
                 holders[uuid].append(
                     freeing.Holder(
                         server.uuid,
                         server.name,
                         True,
                         self._resources(server),
-                        devices.pop((uuid, server.uuid), {}),
+                        held,
+                        self._surplus(server, held, classes),
+                        self._can_move(server),
                     )
                 )
-        self._add_strangers(holders, devices)
+        self._add_strangers(holders, devices, down)
         return holders
+
+    def _surplus(
+        self,
+        server: inventory.Server,
+        held: dict[str, int],
+        classes: dict[str, str | None],
+    ) -> dict[str, int]:
+        """Return the units that a server holds beyond its flavor.
+
+        Which of several devices it does not use is not known; those of the
+        same class are alike.
+        """
+        if server.status not in SETTLED or server.task_state is not None:
+            return {}
+        requested = inventory.requested_aliases(server.extra_specs)
+        if server.extra_specs is None or len(requested) > 1:
+            # Several aliases may be of the same class.
+            return {}
+        spare = sum(requested.values())
+        surplus: dict[str, int] = {}
+        if len({classes.get(uuid) for uuid in held}) > 1:
+            return {}
+        for uuid, amount in sorted(held.items()):
+            kept = min(spare, amount)
+            spare -= kept
+            if amount > kept:
+                surplus[uuid] = amount - kept
+        return surplus
+
+    def _can_move(self, server: inventory.Server) -> bool:
+        """Return whether a request still has to follow a server."""
+        group = self._request.group
+        return (
+            group is None
+            or group.policy != 'affinity'
+            or server.uuid not in group.members
+        )
 
     def _add_strangers(
         self,
         holders: dict[str, list[freeing.Holder]],
         devices: dict[tuple[str, str], dict[str, int]],
+        down: set[str],
     ) -> None:
-        """Add consumers that Nova does not have on the host."""
+        """Add consumers that Nova does not have on the host.
+
+        :param down: Hosts that are down: they remove the allocations of
+            evacuated servers when they are up again.
+        """
         for (root, consumer), units in devices.items():
             server = nova_servers.find_server(self._cloud.compute, consumer)
+            if server is not None and root in down:
+                continue
+            leaked = (
+                units
+                if server is not None
+                and server.status in SETTLED
+                and server.task_state is None
+                and server.host is not None
+                else {}
+            )
             holders[root].append(
                 freeing.Holder(
                     consumer,
@@ -545,6 +652,7 @@ class Reader:
                     server is not None,
                     {},
                     units,
+                    leaked,
                 )
             )
 
@@ -611,7 +719,35 @@ class Reader:
                 partial_result.Failure('candidates of Placement', str(exc))
             )
             return PlacementAnswer(None, str(exc))
-        return _compare(evaluation, answer)
+        return _compare(evaluation, answer, self.strangers)
+
+
+def _mark(
+    host: capacity.HostCapacity, forced_down: frozenset[str]
+) -> capacity.HostCapacity:
+    """Return a host that says whether its service is forced down."""
+    if not host.down or host.service_host not in forced_down:
+        return host
+    return dataclasses.replace(
+        host,
+        down=capacity.FORCED_DOWN,
+        closed=capacity.FORCED_DOWN
+        if host.closed == host.down
+        else host.closed,
+    )
+
+
+def _left_out(
+    strangers: tuple[capacity.HostCapacity, ...],
+) -> collections.abc.Iterator[str]:
+    """Yield the hosts of devices that Nova does not have."""
+    for host in strangers:
+        count = len(host.devices)
+        yield (
+            f'{host.node.name} is left out: Placement has {count} '
+            f'device{"" if count == 1 else "s"} of it, but Nova has no such '
+            f'compute node (GPU615)'
+        )
 
 
 def _evaluate(
@@ -661,8 +797,11 @@ def conditions_to_give_up(
     for number, condition in enumerate(evaluation.conditions):
         hosts = evaluation.meeting(evaluation.all_numbers - {number})
         if hosts:
+            name = condition.key.removeprefix(host_filters.KEY)
             yield Suggestion(
-                f'request it without "{condition.name}"',
+                f'request it without "{condition.name}"'
+                if name == condition.key
+                else f'change what filter {name} matches',
                 tuple(host.node.name for host in hosts),
                 condition=condition,
             )
@@ -715,11 +854,16 @@ def _destination(
 def _compare(
     evaluation: explanation.Evaluation,
     answer: cloud_explanation.Candidates,
+    strangers: tuple[capacity.HostCapacity, ...],
 ) -> PlacementAnswer:
     names = {host.node.uuid: host.node.name for host in evaluation.facts.hosts}
     ours = {host.node.uuid for host in evaluation.in_placement}
     only_ours = sorted(names[uuid] for uuid in ours - answer.roots)
-    only_theirs = sorted(names.get(uuid, uuid) for uuid in answer.roots - ours)
+    # nova-scheduler ignores those that are no compute nodes.
+    unknown = {host.node.uuid for host in strangers}
+    only_theirs = sorted(
+        names.get(uuid, uuid) for uuid in answer.roots - ours - unknown
+    )
     notes = []
     if only_ours:
         notes.append(
@@ -734,6 +878,8 @@ def _compare(
     return PlacementAnswer(
         not notes,
         '; '.join(notes),
-        tuple(sorted(names.get(uuid, uuid) for uuid in answer.roots)),
+        tuple(
+            sorted(names.get(uuid, uuid) for uuid in answer.roots - unknown)
+        ),
         answer.count,
     )

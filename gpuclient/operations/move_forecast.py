@@ -19,6 +19,7 @@ from openstack import connection
 
 from gpuclient.cloud.nova import flavors as nova_flavors
 from gpuclient.cloud.nova import server_details
+from gpuclient.cloud.placement import held
 from gpuclient import exceptions
 from gpuclient.model import assignment
 from gpuclient.model import capacity
@@ -119,7 +120,6 @@ def explain_move(
     )
     reader = explanation.Reader(cloud, request, release)
     source = _source(reader, details)
-    aliases = reader.aliases(current)
     move = move_model.Move(
         kind,
         details.server.status,
@@ -128,6 +128,7 @@ def explain_move(
         wanted,
         source,
         details.image_id is None,
+        _reserved(cloud, source, details, failures),
     )
     answer = reader.explain(
         wanted,
@@ -139,13 +140,21 @@ def explain_move(
         MoveForecast(
             details,
             kind,
-            move_model.blockers(
-                move, aliases, aliases.keys() - reader.defined.keys(), release
-            ),
+            _blockers(reader, move, release),
             _with_dangers(answer.value, kind),
         ),
         (*failures, *answer.failures),
     )
+
+
+def _blockers(
+    reader: explanation.Reader,
+    move: move_model.Move,
+    release: release_model.Release,
+) -> tuple[unseen.UnseenCause, ...]:
+    aliases = reader.aliases(move.current)
+    inferred = aliases.keys() - reader.defined.keys()
+    return move_model.blockers(move, aliases, inferred, release)
 
 
 def _with_dangers(
@@ -200,6 +209,32 @@ def _source(
     return None
 
 
+def _reserved(
+    cloud: connection.Connection,
+    source: capacity.HostCapacity | None,
+    details: server_details.ServerDetails,
+    failures: _Failures,
+) -> tuple[str, ...]:
+    """Return the addresses of reserved devices that a server holds."""
+    suspects = {
+        device.uuid: device.address or device.name
+        for device in (source.devices if source else ())
+        if (device.reserved or 0) + (device.used or 0) > (device.total or 0)
+    }
+    if not suspects:
+        return ()
+    try:
+        devices = held.read_held(cloud.placement, details.server.uuid)
+    except exceptions.CloudError as exc:
+        failures.append(
+            partial_result.Failure('devices of the server', str(exc))
+        )
+        return ()
+    return tuple(
+        suspects[device.uuid] for device in devices if device.uuid in suspects
+    )
+
+
 def _excluded(
     reader: explanation.Reader,
     kind: move_model.MoveKind,
@@ -227,7 +262,8 @@ def _conditions(
     aliases of the flavor there.
     """
     missing = reader.evidence.without_alias(
-        reader.hosts.with_devices, flavor.aliases or {}
+        (*reader.hosts.with_devices, *reader.hosts.others),
+        flavor.aliases or {},
     )
     if not missing:
         return ()
@@ -323,7 +359,6 @@ def _moves(
     moves = []
     for details in servers:
         flavor = _flavor_of(details)
-        aliases = reader.aliases(flavor)
         move = move_model.Move(
             kind,
             details.server.status,
@@ -332,17 +367,13 @@ def _moves(
             flavor,
             source,
             details.image_id is None,
+            _reserved(cloud, source, details, failures),
         )
         moves.append(
             ServerMove(
                 details,
                 flavor,
-                move_model.blockers(
-                    move,
-                    aliases,
-                    aliases.keys() - reader.defined.keys(),
-                    release,
-                ),
+                _blockers(reader, move, release),
                 _evaluate(
                     reader,
                     source,

@@ -25,6 +25,7 @@ import typing
 
 from gpuclient import exceptions
 from gpuclient.model import capacity
+from gpuclient.model import host_filters
 from gpuclient.model import placement_request
 from gpuclient.model import twin as twin_model
 from gpuclient.operations import capacity_report
@@ -143,6 +144,17 @@ def _refusal(explained: operation.Explanation) -> str:
         return (
             'the configuration sets [filter_scheduler]pci_in_placement to '
             'False, so that devices are not scheduled by Placement'
+        )
+    unknown = [
+        name
+        for condition in evaluation.conditions
+        if (name := condition.key.removeprefix(host_filters.KEY))
+        in twin_model.UNKNOWN
+    ]
+    if unknown:
+        return (
+            f'a rehearsal cloud does not have what {", ".join(unknown)} '
+            f'matches'
         )
     candidates = placement_request.count_candidates(
         evaluation.facts.hosts, evaluation.wanted

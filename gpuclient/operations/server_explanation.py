@@ -12,6 +12,7 @@
 
 """Why a server has no host, or where its devices are."""
 
+import collections.abc
 import dataclasses
 
 from openstack import connection
@@ -54,9 +55,76 @@ class ServerExplanation:
         return needs_host(self.details)
 
     @property
+    def leaks(self) -> tuple[unseen.UnseenCause, ...]:
+        """What the server holds and does not use."""
+        return tuple(
+            leaks(
+                self.details.server,
+                self.devices or (),
+                evacuated=any(
+                    migration.kind == 'evacuation'
+                    for migration in self.history.migrations
+                ),
+            )
+        )
+
+    @property
     def is_explained(self) -> bool:
         """Whether there is a failure that was explained."""
-        return self.needs_host or self.details.server.status == 'ERROR'
+        return (
+            self.needs_host
+            or self.details.server.status == 'ERROR'
+            or any(leak.proved for leak in self.leaks)
+        )
+
+
+def leaks(
+    server: inventory.Server,
+    devices: collections.abc.Iterable[inventory.Device],
+    *,
+    evacuated: bool = False,
+) -> collections.abc.Iterator[unseen.UnseenCause]:
+    """Yield what a server that does not move holds and does not use.
+
+    As "openstack gpu placement check" reports it
+    (:mod:`gpuclient.rules.placement_leaks`).
+
+    :param evacuated: Whether it was: the source removes its allocations when
+        it is up again.
+    """
+    devices = [device for device in devices if device.address is not None]
+    if (
+        server.status not in explanation.SETTLED
+        or server.task_state is not None
+        or server.host is None
+    ):
+        return
+    elsewhere = sorted(
+        {device.host for device in devices if device.host != server.host}
+    )
+    if elsewhere and not evacuated:
+        yield unseen.UnseenCause(
+            'GPU611',
+            f'it holds devices of {", ".join(elsewhere)}, where it does not '
+            f'run, so that no server can use them',
+            True,
+            tuple(elsewhere),
+        )
+    held = sum(
+        consumer.amount
+        for device in devices
+        if device.host == server.host
+        for consumer in device.consumers or ()
+    )
+    requested = sum(inventory.requested_aliases(server.extra_specs).values())
+    if requested and held > requested:
+        yield unseen.UnseenCause(
+            'GPU612',
+            f'it holds {held} devices, and its flavor requests {requested}: '
+            f'if its ports request none, the rest is leaked',
+            False,
+            (server.host,),
+        )
 
 
 def needs_host(details: server_details.ServerDetails) -> bool:
@@ -156,8 +224,20 @@ def _explain(
         of_server=True,
         group=group_of(cloud, details, failures),
     )
+    reader = explanation.Reader(cloud, request, release)
     try:
-        answer = explanation.Reader(cloud, request, release).explain(
+        unknown = reader.unknown_aliases(server.flavor)
+        if unknown and details.fault is not None:
+            # The fault tells something without them.
+            failures.append(
+                partial_result.Failure(
+                    'conditions of the request',
+                    f'The definition of alias {", ".join(unknown)} is not '
+                    f'known: pass the file that defines it with --config',
+                )
+            )
+            return None
+        answer = reader.explain(
             server.flavor, image_of(cloud, details, failures)
         )
     except exceptions.Forbidden as exc:

@@ -20,6 +20,7 @@ from gpuclient.model import capacity
 from gpuclient.model import conflicts
 from gpuclient.model import explanation
 from gpuclient.model import explanation_text
+from gpuclient.model import inventory
 from gpuclient.model import unseen
 from gpuclient.operations import explanation as operation
 from gpuclient.operations import server_explanation
@@ -112,6 +113,7 @@ def server_record(explained: server_explanation.ServerExplanation) -> Record:
     inner['cause'] = server_sentence(explained)
     inner['unseen'] = [
         *map(cause, explained.causes),
+        *map(cause, explained.leaks),
         *(inner['unseen'] or ()),
     ]
     return {
@@ -170,13 +172,16 @@ def server_sentence(explained: server_explanation.ServerExplanation) -> str:
             f'{explained.explanation.cause}'
         )
     if explained.needs_host:
-        return f'Server {server.name!r} ({server.status}) has no host.'
+        text = f'Server {server.name!r} ({server.status}) has no host.'
+        proved = [cause.text for cause in explained.causes if cause.proved]
+        return f'{text} At its last attempt, {proved[0]}.' if proved else text
     where = f' on {server.host}' if server.host else ''
     text = f'Server {server.name!r} is {server.status}{where}'
     devices = explained.devices
     if devices:
         listed = ', '.join(
-            f'{device.address or device.name} ({device.resource_class})'
+            f'{device.address or device.name} ({device.resource_class}'
+            f'{_elsewhere(server, device)})'
             for device in devices
         )
         text += (
@@ -186,6 +191,11 @@ def server_sentence(explained: server_explanation.ServerExplanation) -> str:
         text += '; policy hides its devices'
     else:
         text += ' and holds no device'
+    if explained.leaks and server.status != 'ERROR':
+        return (
+            f'{text}. {explained.leaks[0].text}: run "openstack gpu placement '
+            f'check".'
+        )
     if explained.is_explained:
         return f'{text}.'
     last = next(iter(explained.history.actions), None)
@@ -200,12 +210,19 @@ def server_sentence(explained: server_explanation.ServerExplanation) -> str:
     return f'{text}. There is nothing to explain.'
 
 
+def _elsewhere(server: inventory.Server, device: inventory.Device) -> str:
+    """Return the host of a device, if the server is on another one."""
+    if server.host is None or device.host == server.host:
+        return ''
+    return f', on {device.host}'
+
+
 def show_server(explained: server_explanation.ServerExplanation) -> str:
     """Return the explanation of a server as text."""
     sections = [wrapped(server_sentence(explained))]
     inner = explained.explanation
     labels = {} if inner is None else inner.evaluation.labels
-    unseen_causes = explained.causes
+    unseen_causes = (*explained.causes, *explained.leaks)
     if inner is not None:
         sections += _sections(inner)
         unseen_causes += inner.unseen

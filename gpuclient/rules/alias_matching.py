@@ -215,7 +215,7 @@ def _no_devices(alias: alias_model.Alias, rest: str) -> finding.Finding:
     wanted = (
         f'{alias.vendor_id}:{alias.product_id}'
         if alias.has_ids and not alias.resource_class
-        else alias.placement_class
+        else alias.placement_class or 'without IDs and resource class'
     )
     return finding.error(
         'GPU307',

@@ -137,8 +137,10 @@ def _without_devices(
         alias.name,
         'GPU667',
         f'Alias {alias.name!r} requests class {name}, but Placement has no '
-        f'PCI device of this class (only of {classes}): {follows}. Make IDs '
-        f'and resource_class of [pci]alias and [pci]device_spec agree',
+        f'PCI device of this class (only of {classes}): {follows}. Set '
+        f'[pci]report_in_placement = True on the compute nodes of these '
+        f'devices, and make IDs and resource_class of [pci]alias and '
+        f'[pci]device_spec agree',
     )
 
 

@@ -97,7 +97,15 @@ def check_usage(state: cloud_state.CloudState) -> cloud_check.Outcomes:
             f'Project {title!r} uses {units} of class {name}, and its limit '
             f'is {limit}'
         )
-        if resized:
+        if not state.release.has(nova_changes.LIMITS_COUNT_ALIASES):
+            yield cloud_check.warning(
+                title,
+                'GPU676',
+                f'{over}, which Nova {state.release.number} does not enforce '
+                f'for devices of an alias (GPU801): it can create more. Raise '
+                f'the limit, or let the project delete servers',
+            )
+        elif resized:
             yield cloud_check.warning(
                 title,
                 'GPU677',

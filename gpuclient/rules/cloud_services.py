@@ -54,11 +54,24 @@ def check_computes(state: cloud_state.CloudState) -> cloud_check.Outcomes:
             else frozenset()
         )
     )
+    forced_down = {
+        service.host for service in state.computes or () if service.forced_down
+    }
     for node in sorted(state.nodes or (), key=lambda node: node.name):
         if node.name not in concerned:
             continue
         its = _its_devices(devices.get(node.name, 0))
-        if not node.up:
+        if not node.up and node.service_host in forced_down:
+            yield cloud_check.error(
+                node.name,
+                'GPU660',
+                f'nova-compute on {node.name} is forced down: no server is '
+                f'scheduled to {its}, even if the service runs. Once the '
+                f'servers of the host are evacuated and the host is repaired, '
+                f'end it with "openstack compute service set --up '
+                f'{node.service_host} nova-compute"',
+            )
+        elif not node.up:
             yield cloud_check.error(
                 node.name,
                 'GPU660',

@@ -414,9 +414,11 @@ def removed_hosts(evidence: leak_evidence.Evidence) -> _Leaks:
         yield Leak(
             make(
                 'GPU615',
-                f'Placement has {len(devices)} devices of {host}, but Nova '
-                f'has no such compute node. No server can use them. Delete '
-                f'its providers'
+                f'Placement has {len(devices)} '
+                f'device{"" if len(devices) == 1 else "s"} of {host}, but '
+                f'Nova has no such compute node. No server can use '
+                f'{"it" if len(devices) == 1 else "them"}. Delete the '
+                f'providers of the host'
                 + (', after what holds devices of them' if used else ''),
             ),
             host,

@@ -163,4 +163,5 @@ def read_occupied(
         record['policy'],
         dict(hosts),
         (record.get('rules') or {}).get('max_server_per_host') or 1,
+        frozenset(others),
     )

@@ -22,7 +22,7 @@ from gpuclient.model import cloud_state
 #: Cyborg names a provider after the host and the address of the card
 #: (cyborg/accelerator/drivers/gpu/utils.py).
 _ADDRESS = re.compile(
-    r'.+_(?P<address>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])',
+    r'.+_(?P<address>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])(_.*)?',
     re.ASCII | re.IGNORECASE | re.DOTALL,
 )
 

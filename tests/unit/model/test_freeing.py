@@ -18,6 +18,7 @@ import testtools
 from gpuclient.model import capacity
 from gpuclient.model import demand as demand_model
 from gpuclient.model import explanation
+from gpuclient.model import explanation_text
 from gpuclient.model import freeing
 from gpuclient.model import scheduler_options
 from tests.unit.model import test_explanation
@@ -99,6 +100,53 @@ class TestWays(testtools.TestCase):
                 ]
             ],
             self.ways(both, holder('one', 'a-0')),
+        )
+
+    def test_leak(self) -> None:
+        """What a server does not use is freed before a server is deleted."""
+        leaking = dataclasses.replace(
+            holder('one', 'a-0', 'a-1', VCPU=4), leaked={'a-1': 1}
+        )
+        self.assertEqual(
+            [
+                [('repair allocation', 'server one')],
+                [('remove server', 'server one')],
+            ],
+            self.ways(self.host(2, used=2), leaking),
+        )
+        # Neither deleting nor moving a server of another host is sensible.
+        elsewhere = dataclasses.replace(
+            holder('one', 'a-0'), leaked={'a-0': 1}
+        )
+        self.assertEqual(
+            [[('repair allocation', 'server one')]],
+            self.ways(self.host(1, used=1), elsewhere),
+        )
+
+    def test_trait_is_left(self) -> None:
+        """Enabling a service that is enabled does not remove the trait."""
+        host = self.host(1, traits=('COMPUTE_STATUS_DISABLED',))
+        self.assertEqual(
+            [[('restart service', 'compute service a')]], self.ways(host)
+        )
+
+    def test_forced_down(self) -> None:
+        self.assertEqual(
+            [[('end forced down', 'compute service a')]],
+            self.ways(self.host(1, down=capacity.FORCED_DOWN)),
+        )
+
+    def test_affinity(self) -> None:
+        (way,) = freeing.ways(
+            self.host(1, used=1),
+            [dataclasses.replace(holder('one', 'a-0'), can_move=False)],
+            evaluate_for('h100:1'),
+        )
+        self.assertEqual(
+            'a: delete server one (1 device)',
+            explanation_text.way(
+                evaluate_for('h100:1')((self.host(1, used=1),)), way
+            ),
         )
 
     def test_memory(self) -> None:

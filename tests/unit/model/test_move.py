@@ -78,6 +78,33 @@ class TestBlockers(testtools.TestCase):
         self.assertEqual([], codes('evacuate', source=down, status='ERROR'))
         self.assertEqual([('GPU922', True)], codes('migrate', source=down))
 
+    def test_reserved(self) -> None:
+        """Placement 13 refuses to change the allocations of the server."""
+        for release, expected in (
+            ('2025.1', [('GPU618', True)]),
+            ('rhoso-18', [('GPU618', False)]),
+            ('2026.2', []),
+        ):
+            flavor = test_explanation.flavor()
+            blockers = move.blockers(
+                move.Move(
+                    move.MoveKind.MIGRATE,
+                    'ACTIVE',
+                    None,
+                    flavor,
+                    flavor,
+                    test_explanation.host('a', 1),
+                    False,
+                    ('0000:04:00.0',),
+                ),
+                {},
+                (),
+                release_model.parse(release),
+            )
+            self.assertEqual(
+                expected, [(cause.code, cause.proved) for cause in blockers]
+            )
+
     def test_flavor(self) -> None:
         self.assertEqual([('GPU923', True)], codes('resize'))
         self.assertEqual(

@@ -256,6 +256,10 @@ class TestHistory(testtools.TestCase):
         ),
         ('vfio 0000:04:00.0: group 12 is not viable', 'GPU426'),
         ('Volume is not available', 'GPU657'),
+        (
+            'No valid host was found. No valid host found for cold migrate',
+            'GPU658',
+        ),
     )
     @ddt.unpack
     def test_messages(self, message: str, code: str) -> None:

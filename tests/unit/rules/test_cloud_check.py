@@ -101,6 +101,25 @@ class TestServices(testtools.TestCase):
             ),
         )
 
+    def test_forced_down(self) -> None:
+        """The log of a service that is forced down tells nothing."""
+        (outcome,) = cloud_services.check_computes(
+            healthy(
+                nodes=(
+                    cloud_states.node('gpu-1', up=False, service_host='gpu-1'),
+                ),
+                computes=(
+                    cloud_state.ComputeService(
+                        'gpu-1', up=False, forced_down=True
+                    ),
+                ),
+            )
+        )
+        assert isinstance(outcome, cloud_check.CloudFinding)
+        self.assertEqual('GPU660', outcome.finding.code)
+        self.assertIn('service set --up gpu-1', outcome.finding.message)
+        self.assertNotIn('log', outcome.finding.message)
+
     def test_a_configured_host_is_down(self) -> None:
         self.assertEqual(
             ['GPU660 gpu-3'],

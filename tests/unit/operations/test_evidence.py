@@ -1,0 +1,102 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import pathlib
+import tempfile
+
+import ddt
+import testtools
+
+from gpuclient.model import release as release_model
+from gpuclient.operations import evidence
+
+from tests.unit.model import test_explanation
+
+ALIAS = 'alias = {"name": "a100", "vendor_id": "10de", "product_id": "20f1"}\n'
+SPEC = 'device_spec = {"vendor_id": "10de", "product_id": "20f1"}\n'
+
+
+class EvidenceTestCase(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def read(self, **files: str) -> evidence.Evidence:
+        paths = []
+        for name, text in files.items():
+            path = self.folder / name.replace('__', '/').replace('_', '-')
+            path = path.with_suffix('.conf')
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+            paths.append(str(path))
+        return evidence.read(paths, (), release_model.newest())
+
+
+class TestAliases(EvidenceTestCase):
+    def test_hosts_without_devices(self) -> None:
+        """A host is known by its file, with or without a device_spec."""
+        known = self.read(
+            a__nova_compute=f'[DEFAULT]\nhost = a\n[pci]\n{ALIAS}{SPEC}',
+            b__nova_compute='[DEFAULT]\nhost = b\n[libvirt]\n'
+            'cpu_mode = host-model\n',
+            c__nova_compute='[DEFAULT]\nhost = c\n[pci]\n'
+            + ALIAS.replace('a100', 'v100'),
+        )
+        hosts = [
+            test_explanation.host('a', 1),
+            test_explanation.host('b'),
+            test_explanation.host('c'),
+            # Without a file.
+            test_explanation.host('d'),
+        ]
+        self.assertEqual(
+            {'b': 'a100', 'c': 'a100'}, known.without_alias(hosts, ['a100'])
+        )
+
+
+@ddt.ddt
+class TestOptions(EvidenceTestCase):
+    @ddt.data((True, False), (False, True))
+    @ddt.unpack
+    def test_pci_in_placement(self, of_api: bool, of_scheduler: bool) -> None:
+        """nova-api makes the request groups of a new server."""
+        section = '[filter_scheduler]\npci_in_placement = '
+        known = self.read(
+            nova_api=f'{section}{of_api}\n',
+            nova_scheduler=f'{section}{of_scheduler}\n',
+        )
+        self.assertIs(of_api, known.options.pci_in_placement)
+
+    def test_scheduler_alone(self) -> None:
+        section = '[filter_scheduler]\npci_in_placement = True\n'
+        known = self.read(nova_scheduler=section)
+        self.assertIs(True, known.options.pci_in_placement)
+
+    def test_filters(self) -> None:
+        known = self.read(
+            nova_scheduler='[filter_scheduler]\n'
+            'enabled_filters = ComputeFilter,IsolatedHostsFilter\n'
+            'isolated_hosts = a, b\n'
+            'restrict_isolated_hosts_to_isolated_images = no\n'
+            'max_instances_per_host = 3\n'
+            'aggregate_image_properties_isolation_namespace = ns\n'
+            'isolated_images = {{ images }}\n'
+        )
+        options = known.options.of_filters
+        self.assertEqual(frozenset({'a', 'b'}), options.isolated_hosts)
+        self.assertIs(False, options.restricts_isolated_hosts)
+        self.assertEqual(3, options.max_instances_per_host)
+        self.assertEqual(8, options.max_io_ops_per_host)
+        self.assertEqual('ns', options.properties_namespace)
+        self.assertIsNone(options.isolated_images)
