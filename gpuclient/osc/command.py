@@ -464,6 +464,16 @@ class _Display(Command):
 class Lister(_Display, lister.Lister):
     """A command that shows rows."""
 
+    #: Whether a table on a terminal is made as narrow as the terminal, as
+    #: with --fit-width: it has sentences.
+    fits_terminal = False
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        if self.fits_terminal:
+            parser.set_defaults(fit_width=True)
+        return parser
+
 
 class ShowOne(_Display, show.ShowOne):
     """A command that shows an object."""

@@ -44,6 +44,8 @@ Example::
 
     openstack gpu alias verify nvidia_a2 --attempts 20"""
 
+    fits_terminal = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(

@@ -52,6 +52,8 @@ Example::
 
     openstack gpu config check --release 2025.1 /etc/nova"""
 
+    fits_terminal = True
+
     use_of_cloud = command.CloudUse.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

@@ -59,6 +59,8 @@ Example::
 
     openstack gpu config rehearse control-plane/ edpm/"""
 
+    fits_terminal = True
+
     use_of_cloud = command.CloudUse.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

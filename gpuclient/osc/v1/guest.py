@@ -53,6 +53,8 @@ Example::
 
     openstack gpu guest check dmesg.txt lspci.txt"""
 
+    fits_terminal = True
+
     use_of_cloud = command.CloudUse.OPTIONAL
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

@@ -340,6 +340,8 @@ Example::
 
     openstack gpu host check --config /etc/nova/nova.conf HOST.tar"""
 
+    fits_terminal = True
+
     use_of_cloud = command.CloudUse.UNUSED
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

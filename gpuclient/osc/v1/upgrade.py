@@ -70,6 +70,8 @@ Example::
 
     openstack gpu upgrade check /etc/nova --cloud --to 2026.2"""
 
+    fits_terminal = True
+
     use_of_cloud = command.CloudUse.OPTIONAL
     reads_snapshots = True
 
