@@ -219,11 +219,14 @@ def read_candidates(
     queries: collections.abc.Iterable[
         collections.abc.Mapping[str, str | list[str]]
     ],
+    ignored: collections.abc.Container[str] = (),
 ) -> Candidates:
     """Return the hosts that Placement returns as candidates.
 
     A query that Placement refuses has none, as for nova-scheduler.
 
+    :param ignored: Roots that are no compute nodes, which nova-scheduler
+        ignores.
     :raises gpuclient.exceptions.CloudError: With the server's message.
     """
     reader = placement_reader.PlacementReader(cloud.placement)
@@ -243,10 +246,12 @@ def read_candidates(
             continue
         summaries = answer['provider_summaries']
         for candidate in answer['allocation_requests']:
-            count += 1
-            roots.update(
+            own = {
                 summaries[uuid]['root_provider_uuid']
                 for uuid in candidate['allocations']
                 if uuid in summaries
-            )
+            }
+            if not any(root in ignored for root in own):
+                count += 1
+                roots |= own
     return Candidates(frozenset(roots), count)

@@ -41,11 +41,6 @@ from gpuclient.model import scheduler_options
 _PARTS = 8
 _DISABLED = 'COMPUTE_STATUS_DISABLED'
 _OWNER = 'OWNER_NOVA'
-#: Filters without which Nova refuses the policy of a server group.
-_OF_POLICIES = {
-    'affinity': 'ServerGroupAffinityFilter',
-    'anti-affinity': 'ServerGroupAntiAffinityFilter',
-}
 _UNITS = {
     'VCPU': 'VCPU',
     'PCPU': 'PCPU (dedicated CPUs)',
@@ -141,7 +136,12 @@ class Facts:
 
 @dataclasses.dataclass(frozen=True)
 class ServerGroup:
-    """A server group that a server is a member of."""
+    """A server group that a server is a member of.
+
+    Where nova-scheduler does not have the filter of its policy, nova-compute
+    refuses the server (``nova/compute/manager.py:ComputeManager.
+    _validate_instance_group_policy``).
+    """
 
     name: str
     #: ``affinity``, ``anti-affinity`` or a soft one.
@@ -771,19 +771,9 @@ class _Builder:
                 'server-group',
                 Kind.HOST,
                 f'{group.policy} of server group {group.name}',
-                functools.partial(self._refused_by_group, group),
+                group.refusal,
                 in_placement=False,
             )
-
-    def _refused_by_group(
-        self, group: ServerGroup, host: capacity.HostCapacity
-    ) -> str:
-        filters = self._options.filters
-        required = _OF_POLICIES[group.policy]
-        if filters is not None and required not in filters:
-            # nova/scheduler/utils.py:_get_group_details
-            return f'{required} is not enabled: Nova refuses the policy'
-        return group.refusal(host)
 
     def _services(self) -> collections.abc.Iterator[Condition]:
         yield self._condition(

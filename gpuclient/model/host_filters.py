@@ -662,9 +662,7 @@ def conditions(
             explanation.Kind.PROJECT
             if of_projects
             else explanation.Kind.FILTER,
-            'aggregate allows the project'
-            if of_projects
-            else f'filter {verdict.filter}',
+            'aggregate allows the project' if of_projects else verdict.filter,
             verdict.refused,
             in_placement=False,
         )

@@ -709,6 +709,7 @@ class Reader:
                     )
                     for wanted in requests
                 ],
+                {host.node.uuid for host in self.strangers},
             )
         except exceptions.NotRecorded:
             return PlacementAnswer(
@@ -719,7 +720,7 @@ class Reader:
                 partial_result.Failure('candidates of Placement', str(exc))
             )
             return PlacementAnswer(None, str(exc))
-        return _compare(evaluation, answer, self.strangers)
+        return _compare(evaluation, answer)
 
 
 def _mark(
@@ -854,16 +855,11 @@ def _destination(
 def _compare(
     evaluation: explanation.Evaluation,
     answer: cloud_explanation.Candidates,
-    strangers: tuple[capacity.HostCapacity, ...],
 ) -> PlacementAnswer:
     names = {host.node.uuid: host.node.name for host in evaluation.facts.hosts}
     ours = {host.node.uuid for host in evaluation.in_placement}
     only_ours = sorted(names[uuid] for uuid in ours - answer.roots)
-    # nova-scheduler ignores those that are no compute nodes.
-    unknown = {host.node.uuid for host in strangers}
-    only_theirs = sorted(
-        names.get(uuid, uuid) for uuid in answer.roots - ours - unknown
-    )
+    only_theirs = sorted(names.get(uuid, uuid) for uuid in answer.roots - ours)
     notes = []
     if only_ours:
         notes.append(
@@ -878,8 +874,6 @@ def _compare(
     return PlacementAnswer(
         not notes,
         '; '.join(notes),
-        tuple(
-            sorted(names.get(uuid, uuid) for uuid in answer.roots - unknown)
-        ),
+        tuple(sorted(names.get(uuid, uuid) for uuid in answer.roots)),
         answer.count,
     )

@@ -120,8 +120,8 @@ def leaks(
     if requested and held > requested:
         yield unseen.UnseenCause(
             'GPU612',
-            f'it holds {held} devices, and its flavor requests {requested}: '
-            f'if its ports request none, the rest is leaked',
+            f'it holds {held} devices, and its flavor requests {requested}; '
+            f'unless its ports request devices, the rest is leaked',
             False,
             (server.host,),
         )

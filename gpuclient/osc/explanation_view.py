@@ -193,8 +193,8 @@ def server_sentence(explained: server_explanation.ServerExplanation) -> str:
         text += ' and holds no device'
     if explained.leaks and server.status != 'ERROR':
         return (
-            f'{text}. {explained.leaks[0].text}: run "openstack gpu placement '
-            f'check".'
+            f'{text}. However, {explained.leaks[0].text}: run "openstack gpu '
+            f'placement check".'
         )
     if explained.is_explained:
         return f'{text}.'
@@ -329,7 +329,7 @@ def _conditions(evaluation: explanation.Evaluation) -> str:
     return grid(
         ('Condition', 'Hosts', 'Left', 'Lacks'),
         [('(all compute nodes)', str(total), str(total), ''), *rows],
-        (31, 5, 4, 34),
+        (33, 5, 4, 32),
         (1, 2),
     )
 

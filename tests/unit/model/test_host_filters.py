@@ -223,14 +223,3 @@ class TestFilters(testtools.TestCase):
             'AggregateMultiTenancyIsolation',
             explain([host], flavor, known)[0],
         )
-
-    def test_group_without_its_filter(self) -> None:
-        result = test_explanation.evaluate(
-            [self.host],
-            test_explanation.flavor(),
-            options=Options(filters=frozenset()),
-            restrictions=explanation.Restrictions(
-                group=explanation.ServerGroup('group', 'anti-affinity', {})
-            ),
-        )
-        self.assertEqual((), result.fitting)
