@@ -144,35 +144,41 @@ def check_units(
     """Return the hosts with the least and most units of one allocation.
 
     The read of all hosts tells how much is free, not how much of it one
-    consumer may allocate. One request for each resource class asks for the
+    consumer may allocate. A request for each resource class asks for the
     largest amount of any demand. Of hosts that have it free but are not in the
-    answer, the inventories are read.
+    answer, the inventories are read. Hosts that have less free are asked for
+    the next amount, with a request for each.
 
     :param lists: Lists of providers, to use again.
     """
     lists = lists or provider_lists.ProviderLists(cloud.placement)
     reader = lists.reader
-    most: dict[str, int] = {}
+    amounts: dict[str, set[int]] = {}
     for demand in demands:
         for name, amount in demand.of_node.items():
-            most[name] = max(most.get(name, 0), amount)
+            amounts.setdefault(name, set()).add(amount)
     by_uuid = {host.node.uuid: host for host in hosts}
     failures = []
-    for name, amount in most.items():
-        doubtful = {
-            uuid
-            for uuid, host in by_uuid.items()
-            if (resource := host.node.resource(name)) is not None
-            and resource.fits(amount)
-        }
-        if not doubtful:
-            continue
+    for name, wanted in amounts.items():
+        # What one consumer may have includes all smaller amounts.
+        certain: set[str] = set()
         try:
-            doubtful -= lists.with_free(name, amount)
-            for host in reader.each(
-                lambda uuid: _with_units(reader, by_uuid[uuid]), doubtful
-            ):
-                by_uuid[host.node.uuid] = host
+            for amount in sorted(wanted, reverse=True):
+                doubtful = {
+                    uuid
+                    for uuid, host in by_uuid.items()
+                    if uuid not in certain
+                    and (resource := host.node.resource(name)) is not None
+                    and resource.fits(amount)
+                }
+                if not doubtful:
+                    continue
+                certain |= doubtful
+                doubtful -= lists.with_free(name, amount)
+                for host in reader.each(
+                    lambda uuid: _with_units(reader, by_uuid[uuid]), doubtful
+                ):
+                    by_uuid[host.node.uuid] = host
         except exceptions.CloudError as exc:
             failures.append(
                 partial_result.Failure(
@@ -181,6 +187,21 @@ def check_units(
             )
     return partial_result.PartialResult(
         tuple(by_uuid.values()), tuple(failures)
+    )
+
+
+def read_units(
+    cloud: connection.Connection,
+    hosts: collections.abc.Iterable[capacity.HostCapacity],
+) -> tuple[capacity.HostCapacity, ...]:
+    """Return hosts with what one consumer may allocate, a request for each.
+
+    :raises gpuclient.exceptions.CloudError: Placement does not answer.
+    """
+    reader = placement_reader.PlacementReader(cloud.placement)
+    by_uuid = {host.node.uuid: host for host in hosts}
+    return tuple(
+        reader.each(lambda uuid: _with_units(reader, by_uuid[uuid]), by_uuid)
     )
 
 

@@ -247,7 +247,7 @@ def _measure(
     }
     shares = [
         share
-        for host in answer.value
+        for host in _with_units(cloud, answer.value, resource_class)
         if (
             share := flavor_sizing.share_of(
                 host,
@@ -267,6 +267,28 @@ def _measure(
     return partial_result.PartialResult(
         _Measured(tuple(shares), _model(sizing, alias, models)),
         tuple(failures),
+    )
+
+
+def _with_units(
+    cloud: connection.Connection,
+    hosts: collections.abc.Iterable[capacity.HostCapacity],
+    resource_class: str,
+) -> tuple[capacity.HostCapacity, ...]:
+    """Return the hosts with devices of a class, and what one server may have.
+
+    Capacities include overcommitment, which that does not.
+    """
+    return cloud_capacity.read_units(
+        cloud,
+        [
+            host
+            for host in hosts
+            if any(
+                device.resource_class == resource_class
+                for device in host.devices
+            )
+        ],
     )
 
 

@@ -456,6 +456,43 @@ class TestFlavor(base.CloudTestCase):
             (row['Flavor'], row['Fits']) for row in rows
         })  # fmt: skip
 
+    def test_most_units_of_a_server(self) -> None:
+        """Overcommitted CPUs are not those that one server can have."""
+        path = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        path /= 'nova.conf'
+        path.write_text(
+            '[pci]\nalias = {"vendor_id": "10de", "product_id": "27b8", '
+            '"device_type": "type-PF", "name": "nvidia_l4"}\n'
+        )
+        name = self.unique()
+        shown = self.openstack(
+            *('gpu', 'flavor', 'create', name, '--alias', 'nvidia_l4:1'),
+            *('--by-share', '--config', str(path), '-f', 'json'),
+        )
+        self.addCleanup(self.connect().compute.delete_flavor, shown['id'])
+        placement = self.connect().placement
+        hosts = [
+            inventory
+            for provider in placement.resource_providers()
+            if (
+                inventory := placement.get(
+                    f'/resource_providers/{provider.id}/inventories'
+                ).json()['inventories']
+            ).get('VCPU')
+        ]
+        most = {inventory['VCPU']['max_unit'] for inventory in hosts}
+        self.assertLessEqual(shown['vcpus'], max(most))
+        # More than one server may have, and more than that: neither fits.
+        flavors = [
+            self.make_flavor('nvidia_l4:1', vcpus=factor * max(most))
+            for factor in (2, 4)
+        ]
+        rows = self.openstack(
+            'gpu', 'capacity', 'list', '--config', str(path), '-f', 'json'
+        )
+        fits = {row['Flavor']: row['Fits'] for row in rows}
+        self.assertEqual([0, 0], [fits[flavor.name] for flavor in flavors])
+
     def test_as_a_member(self) -> None:
         flavor = self.make_flavor('nvidia_a2:1')
         for arguments in (

@@ -54,8 +54,6 @@ Example::
 
     openstack gpu check --config /etc/nova --host gpu-1.tar --mute GPU761"""
 
-    fits_terminal = True
-
     use_of_cloud = command.CloudUse.OPTIONAL
     reads_snapshots = True
 

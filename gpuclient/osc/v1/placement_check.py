@@ -66,8 +66,6 @@ Example::
 
     openstack gpu placement check --fix"""
 
-    fits_terminal = True
-
     reads_snapshots = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

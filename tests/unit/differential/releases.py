@@ -41,7 +41,8 @@ from tests.unit.differential import release_steps
 RELEASES = ('34', '33', '32', '31', '30', '29', '28', '27', '26')
 _ROOT = pathlib.Path(__file__).parents[3]
 _JUDGE = 'tests.unit.differential.judge'
-_SECONDS = 600
+#: Of one Nova; a machine may be busy.
+_SECONDS = 1800
 _EXAMPLES = 3
 
 
