@@ -212,8 +212,8 @@ def _action(action: freeing.Action) -> str:
             return f'start {action.name}'
         case freeing.ActionKind.END_FORCED_DOWN:
             return (
-                f'end that {action.name} is forced down, if the host works '
-                f'("openstack compute service set --up")'
+                f'set {action.name} up, which is forced down ("openstack '
+                f'compute service set --up")'
             )
         case freeing.ActionKind.RESTART_SERVICE:
             return (

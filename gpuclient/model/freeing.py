@@ -48,6 +48,14 @@ class ActionKind(enum.StrEnum):
     REMOVE_SERVER = 'remove server'
 
 
+_OF_SERVICES = frozenset(
+    {
+        ActionKind.ENABLE_SERVICE,
+        ActionKind.START_SERVICE,
+        ActionKind.RESTART_SERVICE,
+        ActionKind.END_FORCED_DOWN,
+    }
+)
 #: What a kind of action costs, to compare ways.
 _COSTS = {
     ActionKind.RELEASE_DEVICE: 1,
@@ -157,6 +165,21 @@ def _in_service(host: capacity.HostCapacity) -> capacity.HostCapacity:
         closed='' if host.disabled or host.down else host.closed,
         disabled='',
         down='' if host.service_host is not None else host.down,
+        node=dataclasses.replace(host.node, traits=_enabled_traits(host)),
+    )
+
+
+def _with_service(
+    host: capacity.HostCapacity, kind: ActionKind
+) -> capacity.HostCapacity:
+    """Return a host whose service is enabled, or up."""
+    if kind in (ActionKind.START_SERVICE, ActionKind.END_FORCED_DOWN):
+        closed = '' if host.closed == host.down else host.closed
+        return dataclasses.replace(host, down='', closed=closed)
+    return dataclasses.replace(
+        host,
+        disabled='',
+        closed='' if host.closed == host.disabled else host.closed,
         node=dataclasses.replace(host.node, traits=_enabled_traits(host)),
     )
 
@@ -364,23 +387,8 @@ class _Search:
         repaired: set[str] = set()
         removed: set[str] = set()
         for action in actions:
-            if action.kind in (
-                ActionKind.ENABLE_SERVICE,
-                ActionKind.RESTART_SERVICE,
-            ):
-                host = dataclasses.replace(
-                    host,
-                    disabled='',
-                    closed='' if host.closed == host.disabled else host.closed,
-                    node=dataclasses.replace(
-                        host.node, traits=_enabled_traits(host)
-                    ),
-                )
-            elif action.kind in (
-                ActionKind.START_SERVICE,
-                ActionKind.END_FORCED_DOWN,
-            ):
-                host = dataclasses.replace(host, down='')
+            if action.kind in _OF_SERVICES:
+                host = _with_service(host, action.kind)
             elif action.kind is ActionKind.RELEASE_DEVICE:
                 released.add(action.target)
             elif action.kind is ActionKind.REPAIR_ALLOCATION:

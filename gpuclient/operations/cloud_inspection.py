@@ -129,6 +129,8 @@ def read(
         service_types=catalog.service_types(cloud),
         configured=known.configured(nodes or ()),
     )
+    if any(not node.up for node in nodes or ()):
+        state = dataclasses.replace(state, computes=_computes(cloud))
     state = _with_aliases(inspection, state, known.aliases)
     state = dataclasses.replace(
         state,
@@ -141,6 +143,19 @@ def read(
         dataclasses.replace(state, reasons=inspection.reasons),
         tuple(inspection.failures),
     )
+
+
+def _computes(
+    cloud: connection.Connection,
+) -> tuple[cloud_state.ComputeService, ...] | None:
+    """Return the compute services, which show whether one is forced down.
+
+    That only explains why one is down, so a failure is ignored.
+    """
+    try:
+        return nova_services.list_computes(cloud.compute)
+    except exceptions.GPUError:
+        return None
 
 
 def list_nodes(

@@ -247,7 +247,7 @@ class Reader:
             return frozenset()
         try:
             return nova_services.forced_down(self._cloud.compute)
-        except exceptions.CloudError:
+        except exceptions.GPUError:
             return frozenset()
 
     @functools.cached_property

@@ -225,7 +225,7 @@ def _reserved(
         return ()
     try:
         devices = held.read_held(cloud.placement, details.server.uuid)
-    except exceptions.CloudError as exc:
+    except (exceptions.CloudError, exceptions.NotRecorded) as exc:
         failures.append(
             partial_result.Failure('devices of the server', str(exc))
         )

@@ -284,7 +284,7 @@ def group_of(
                 details.server.uuid,
                 details.server.project_id,
             )
-        except exceptions.CloudError as exc:
+        except (exceptions.CloudError, exceptions.NotRecorded) as exc:
             failures.append(
                 partial_result.Failure('server group of the server', str(exc))
             )

@@ -146,8 +146,14 @@ Example::
                     placement_journal.CloudName.of(self.cloud),
                     steps,
                 )
-                self._say(
-                    f'{len(steps)} changes were saved in {parsed_args.plan}'
+                number = len(steps)
+                self.app.stderr.write(
+                    text.one_line(
+                        f'{number} change{"" if number == 1 else "s"} saved '
+                        f'in {parsed_args.plan}: make them with '
+                        f'--apply {parsed_args.plan}'
+                    )
+                    + '\n'
                 )
             elif steps and self._agrees(parsed_args, steps):
                 results = _by_leak(leaks, self._repair(parsed_args, steps))

@@ -133,7 +133,13 @@ class TestWays(testtools.TestCase):
     def test_forced_down(self) -> None:
         self.assertEqual(
             [[('end forced down', 'compute service a')]],
-            self.ways(self.host(1, down=capacity.FORCED_DOWN)),
+            self.ways(
+                self.host(
+                    1,
+                    down=capacity.FORCED_DOWN,
+                    closed=capacity.FORCED_DOWN,
+                )
+            ),
         )
 
     def test_affinity(self) -> None:
