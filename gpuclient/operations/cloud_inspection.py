@@ -126,11 +126,10 @@ def read(
             'unified limits',
             lambda: limit_reading.read(cloud),
         ),
+        computes=_computes(cloud, nodes or ()),
         service_types=catalog.service_types(cloud),
         configured=known.configured(nodes or ()),
     )
-    if any(not node.up for node in nodes or ()):
-        state = dataclasses.replace(state, computes=_computes(cloud))
     state = _with_aliases(inspection, state, known.aliases)
     state = dataclasses.replace(
         state,
@@ -147,11 +146,14 @@ def read(
 
 def _computes(
     cloud: connection.Connection,
+    nodes: collections.abc.Iterable[cloud_state.ComputeNode],
 ) -> tuple[cloud_state.ComputeService, ...] | None:
     """Return the compute services, which show whether one is forced down.
 
-    That only explains why one is down, so a failure is ignored.
+    Only if one is down; and a failure is ignored.
     """
+    if all(node.up for node in nodes):
+        return None
     try:
         return nova_services.list_computes(cloud.compute)
     except exceptions.GPUError:
