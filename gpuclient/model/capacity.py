@@ -185,10 +185,12 @@ def condition(
                 f'nova-scheduler has '
                 f'[scheduler]enable_isolated_aggregate_filtering = True'
             )
+    # All aggregates of the host count together
+    # (nova/scheduler/filters/aggregate_multitenancy_isolation.py).
+    if any(project_id in aggregate.tenants() for aggregate in host.aggregates):
+        return ''
     for aggregate in host.aggregates:
-        # nova/scheduler/filters/aggregate_multitenancy_isolation.py
-        tenants = aggregate.tenants()
-        if tenants and project_id not in tenants:
+        if aggregate.tenants():
             return (
                 f'aggregate {aggregate.name} is reserved for '
                 + (

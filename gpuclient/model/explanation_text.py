@@ -80,16 +80,28 @@ def _fits(
     """Return where a request fits, and what was not examined."""
     fitting = evaluation.fitting
     number = f'{len(fitting)} of {count_hosts(evaluation.facts.hosts)}'
-    all_of_them = {host.node.name for host in fitting}
-    for cause in suspected:
-        if cause.is_likely and all_of_them <= set(cause.hosts):
-            them = 'it' if len(fitting) == 1 else 'them'
-            return (
-                f'Placement returns {number} '
-                f'({names(evaluation, fitting)}), but Nova probably excludes '
-                f'{them} ({cause.code}): {cause.text}.'
-            )
+    likely = [cause for cause in suspected if cause.is_likely]
+    excluded = {name for cause in likely for name in cause.hosts}
+    doubtful = [host for host in fitting if host.node.name in excluded]
+    if len(doubtful) == len(fitting):
+        them = 'it' if len(fitting) == 1 else 'them'
+        return (
+            f'Placement returns {number} ({names(evaluation, fitting)}), but '
+            f'Nova probably excludes {them} ({likely[0].code}): '
+            f'{likely[0].text}.'
+        )
     text = f'It fits on {number}: {names(evaluation, fitting)}'
+    if doubtful:
+        codes = ', '.join(
+            dict.fromkeys(
+                cause.code
+                for cause in likely
+                if any(host.node.name in cause.hosts for host in doubtful)
+            )
+        )
+        text += (
+            f'. Nova probably excludes {names(evaluation, doubtful)} ({codes})'
+        )
     filters = dict.fromkeys(
         cause.not_examined for cause in suspected if cause.not_examined
     )

@@ -466,6 +466,17 @@ def _judge_capabilities(
     return unknown
 
 
+def _has_architecture(host: capacity.HostCapacity, name: str) -> bool:
+    """Return whether the CPU of a host is of an architecture.
+
+    Before Nova 28 there is no trait.
+    """
+    cpu = host.state.get('cpu_info')
+    return f'HW_ARCH_{name.upper()}' in host.node.traits or (
+        isinstance(cpu, dict) and cpu.get('arch') == name
+    )
+
+
 def _judge_image(
     host: capacity.HostCapacity, server: Server, options: _Options
 ) -> Verdict:
@@ -503,8 +514,7 @@ def _judge_image(
         return Verdict(
             False, f'it runs QEMU, and the image has {", ".join(requested)}'
         )
-    own = f'HW_ARCH_{(architecture or "").upper()}'
-    if (architecture and own not in host.node.traits) or (
+    if (architecture and not _has_architecture(host, architecture)) or (
         properties.get('img_hv_requested_version')
         or properties.get('hw_maxphysaddr_bits')
     ):

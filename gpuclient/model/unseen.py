@@ -265,7 +265,7 @@ def _of_filters(
                     tuple(sorted(hosts)),
                     is_likely=is_refusal,
                     not_examined=''
-                    if verdict.filter in host_filters.TRANSIENT
+                    if is_refusal or verdict.filter in host_filters.TRANSIENT
                     else verdict.filter,
                 )
 

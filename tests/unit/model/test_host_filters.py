@@ -133,8 +133,8 @@ class TestFilters(testtools.TestCase):
         )
         sentence, _causes = explain([self.host, other], self.scoped, Options())
         self.assertEqual(
-            'It fits on 2 of 2 hosts: a, b. Not examined: '
-            'AggregateInstanceExtraSpecsFilter (GPU646).',
+            'It fits on 2 of 2 hosts: a, b. Nova probably excludes a '
+            '(GPU646).',
             sentence,
         )
 
