@@ -91,7 +91,9 @@ def without_limit(
         'GPU805',
         f'Projects use {resource_class} and have no limit of their own: '
         f'{named}. The registered limit of 0 keeps them from creating more '
-        f'servers with such devices. Set their limits first',
+        f'servers with such devices (before Nova '
+        f'{nova_changes.LIMITS_COUNT_ALIASES.since[0]}, only with flavors '
+        f'that request them by resources:). Set their limits first',
     )
 
 
