@@ -156,7 +156,11 @@ def _without(
 ) -> str:
     best = max(
         zip(conflict.conditions, conflict.without, strict=True),
-        key=lambda pair: len(pair[1]),
+        # The devices are what the server is for.
+        key=lambda pair: (
+            bool(pair[1]) and pair[0].kind is not explanation.Kind.DEVICES,
+            len(pair[1]),
+        ),
     )
     condition, hosts = best
     if not hosts:

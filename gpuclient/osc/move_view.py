@@ -108,6 +108,8 @@ def host_sentence(forecast: move_forecast.HostForecast) -> str:
             f'{next(c.text for c in blocked[0].blockers if c.proved)}.'
         )
     if forecast.together:
+        if len(servers) == 1:
+            return f'{start}. It fits elsewhere.'
         return f'{start}. All of them fit elsewhere together.'
     placed = sum(move.destination is not None for move in servers)
     if forecast.together is None:

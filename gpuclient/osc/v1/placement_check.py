@@ -198,7 +198,9 @@ Example::
                 text.one_line(f'{step.action}: {leak_repair.describe(step)}')
                 for step in steps
             ],
-            f'Make these {len(steps)} changes in Placement',
+            'Make this change in Placement'
+            if len(steps) == 1
+            else f'Make these {len(steps)} changes in Placement',
         )
 
     def _repair(
