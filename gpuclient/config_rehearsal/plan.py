@@ -279,7 +279,8 @@ def _check_single_deployment(tree: deployment.Deployment) -> None:
         paths = ', '.join(part.folder or '.' for part in deployments)
         raise exceptions.InvalidValue(
             f'The files belong to {len(deployments)} deployments ({paths}); '
-            'a rehearsal runs one: pass the files or the folder of one'
+            'a rehearsal runs one: pass the files or the folder of one, or '
+            'say with --as which service reads which file'
         )
 
 

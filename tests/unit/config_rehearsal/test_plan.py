@@ -549,7 +549,8 @@ class TestPlan(PlanTestCase):
         self.assertEqual(
             'The files belong to 2 deployments '
             f'({self.folder}/a, {self.folder}/b); a rehearsal runs one: '
-            'pass the files or the folder of one',
+            'pass the files or the folder of one, or say with --as which '
+            'service reads which file',
             str(error),
         )
 
