@@ -36,6 +36,7 @@ import requests
 
 from gpuclient.cloud import bounds
 from gpuclient.cloud import schema
+from gpuclient.cloud import silence
 from gpuclient.cloud.snapshot import exchange
 from gpuclient import exceptions
 
@@ -73,6 +74,12 @@ class Patience:
 _PATIENCE: weakref.WeakKeyDictionary[
     session.Session, tuple[Patience, float | None]
 ] = weakref.WeakKeyDictionary()
+
+#: By session: services that did not answer after all retries. Other reads are
+#: not retried until they do.
+_GIVEN_UP: weakref.WeakKeyDictionary[session.Session, set[str]] = (
+    weakref.WeakKeyDictionary()
+)
 
 #: Called with what a request does, before it is sent.
 observers: list[collections.abc.Callable[[str], None]] = []
@@ -117,6 +124,13 @@ def set_patience(ksa_session: session.Session, patience: Patience) -> None:
     ksa_session.timeout = timeout
     # For requests of keystoneauth itself: for versions and tokens.
     ksa_session.session.hooks.update(bounds.hooks(patience.read, deadline))
+    silence.watch(ksa_session.session, _longest(patience))
+    _GIVEN_UP.pop(ksa_session, None)
+
+
+def _longest(patience: Patience) -> float:
+    """Return how long one read may take: a second attempt after a timeout."""
+    return patience.connect + 2 * patience.read
 
 
 _ERRORS: dict[int, type[exceptions.CloudError]] = {
@@ -244,7 +258,9 @@ def _send(
     action: str,
     kwargs: dict[str, typing.Any],
 ) -> requests.Response:
-    retries = RETRIES if method == 'GET' else 0
+    given_up = _GIVEN_UP.setdefault(service.session, set())
+    name = service.service_type or ''
+    retries = RETRIES if method == 'GET' and name not in given_up else 0
     kwargs.update(
         raise_exc=False,
         logger=_LOG,
@@ -252,11 +268,19 @@ def _send(
         retriable_status_codes=RETRIABLE,
     )
     with library_errors(action):
-        response = _request(service, method, path, kwargs, retries)
+        try:
+            response = _request(service, method, path, kwargs, retries)
+        except ksa_exceptions.ConnectFailure:
+            given_up.add(name)
+            raise
         if response.status_code == 401:
             # keystoneauth gets a new token and retries, but not if another
             # thread has found the same token expired meanwhile.
             response = _request(service, method, path, kwargs, retries)
+    if response.status_code in (502, 503, 504):
+        given_up.add(name)
+    else:
+        given_up.discard(name)
     return response
 
 
@@ -274,8 +298,7 @@ def _request(
     of all retries.
     """
     patience, end = _PATIENCE.get(service.session, (Patience(), None))
-    # Long enough for a second attempt after one timeout.
-    until = time.monotonic() + patience.connect + 2 * patience.read
+    until = time.monotonic() + _longest(patience)
     if end is not None:
         until = min(until, end)
     pause = _FIRST_PAUSE
@@ -285,7 +308,7 @@ def _request(
         if left <= 0:
             raise ksa_exceptions.ConnectTimeout(
                 'no response within %g seconds'
-                % (patience.total or patience.connect + 2 * patience.read)
+                % (patience.total or _longest(patience))
             )
         kwargs['timeout'] = (
             min(patience.connect, left),
@@ -327,6 +350,30 @@ DISCOVERY_ERRORS = (
 )
 
 
+def unavailable(exc: Exception) -> str | None:
+    """Return why the version discovery of a service has no response.
+
+    keystoneauth ignores failed connections, and the SDK takes that for a
+    service without supported versions.
+
+    :returns: None if the exception is of something else.
+    """
+    failure = silence.last_failure()
+    if not failure or not isinstance(
+        exc,
+        sdk_exceptions.NotSupported
+        | sdk_exceptions.ServiceDiscoveryException
+        | ksa_exceptions.DiscoveryFailure,
+    ):
+        return None
+    match = re.match(r'The (\S+) service for ', str(exc))
+    name = f'the {match[1]} service' if match else 'the service'
+    return (
+        f'{name} does not respond: {failure}. Check it, its endpoint in the '
+        f'Keystone catalog and the network'
+    )
+
+
 def is_of_library(exc: Exception) -> bool:
     """Return whether code of keystoneauth or the SDK raised an exception."""
     frames = [frame for frame, _line in traceback.walk_tb(exc.__traceback__)]
@@ -359,7 +406,10 @@ def library_errors(action: str) -> collections.abc.Iterator[None]:
     ) as exc:
         reason = str(exc)
         cause: Exception = exc
-        if isinstance(
+        silent = unavailable(exc)
+        if silent is not None:
+            reason, kind = silent, exceptions.Unreachable
+        elif isinstance(
             exc,
             ksa_exceptions.CatalogException
             | ksa_exceptions.ConnectionError

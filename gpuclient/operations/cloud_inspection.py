@@ -29,6 +29,7 @@ from gpuclient.cloud.nova import migrations
 from gpuclient.cloud.nova import servers as nova_servers
 from gpuclient.cloud.nova import services as nova_services
 from gpuclient.cloud.placement import foreign
+from gpuclient.cloud import request
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import capacity
@@ -74,7 +75,10 @@ class _Inspection:
     ) -> T | None:
         """Return a part; None if the cloud does not return it."""
         try:
-            return function()
+            # The SDK discovers the versions of a service when it is first
+            # used.
+            with request.library_errors(f'Reading {title}'):
+                return function()
         except exceptions.GPUError as exc:
             self.reasons[field] = str(exc)
             if not isinstance(exc, exceptions.Forbidden):

@@ -24,6 +24,7 @@ from gpuclient.cloud.nova import flavors as nova_flavors
 from gpuclient.cloud.nova import servers as nova_servers
 from gpuclient.cloud.nova import services as nova_services
 from gpuclient.cloud.placement import owners
+from gpuclient.cloud import request
 from gpuclient import exceptions
 from gpuclient.model import capacity
 from gpuclient.model import cloud_state
@@ -50,7 +51,10 @@ class _Observation:
     ) -> _T | None:
         """Return a part; None if the cloud does not return it."""
         try:
-            return function()
+            # The SDK discovers the versions of a service when it is first
+            # used.
+            with request.library_errors(f'Reading {source}'):
+                return function()
         except exceptions.GPUError as exc:
             self.failures.append(partial_result.Failure(source, str(exc)))
             return None

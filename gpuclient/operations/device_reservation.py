@@ -308,7 +308,7 @@ def bears_reserved(cloud: connection.Connection) -> bool:
 
     Placement does not tell its release: it is taken for that of Nova.
     """
-    newest = nova_version.newest(cloud.compute)
+    newest = nova_version.newest_of(cloud)
     releases = release.of_microversion(newest) if newest else ()
     if newest and not releases:
         # Later than all that are known.

@@ -17,6 +17,7 @@ import dataclasses
 
 from openstack import connection
 
+from gpuclient.cloud import request
 from gpuclient.documents import tree as document_tree
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
@@ -260,9 +261,10 @@ def _check_leaks(
     leaks: tuple[placement_leaks.Leak, ...] = ()
     if leak_rules.signs(state) or sources.bundles:
         try:
-            answer = leak_check.check(
-                cloud, leak_check.LeakFilters(bundles=sources.bundles)
-            )
+            with request.library_errors('Reading leaks'):
+                answer = leak_check.check(
+                    cloud, leak_check.LeakFilters(bundles=sources.bundles)
+                )
         except exceptions.GPUError as exc:
             failures.append(partial_result.Failure(_LEAKS, str(exc)))
             yield cloud_check.skipped(_LEAKS, str(exc))

@@ -160,7 +160,7 @@ def choose_with_cloud(
     return choose(
         given,
         paths,
-        None if given else nova_version.newest(cloud.compute),
+        None if given else nova_version.newest_of(cloud),
     )
 
 

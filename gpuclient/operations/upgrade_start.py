@@ -106,7 +106,7 @@ def choose_with_cloud(
         given,
         end,
         paths,
-        nova_version.newest(cloud.compute) if cloud else None,
+        nova_version.newest_of(cloud) if cloud else None,
     )
 
 

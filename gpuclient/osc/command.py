@@ -184,6 +184,11 @@ class Command(command.Command):
                 ksa_exceptions.ClientException,
                 sdk_exceptions.SDKException,
             ) as exc:
+                silent = request.unavailable(exc)
+                if silent is not None:
+                    raise exceptions.Unreachable(
+                        f'{silent[0].upper()}{silent[1:]}'
+                    ) from exc
                 # The message is that of a server.
                 raise exceptions.CloudError(str(exc)) from exc
             except request.DISCOVERY_ERRORS as exc:

@@ -28,6 +28,7 @@ from gpuclient.osc import lazy_imports
 
 with lazy_imports.deferred():
     from gpuclient.cloud import regions
+    from gpuclient.cloud import request
     from gpuclient import exceptions
     from gpuclient.model import partial_result
     from gpuclient.osc import columns
@@ -114,7 +115,9 @@ class MultiCloudLister(command.Lister):
                     sdk_exceptions.SDKException,
                 ) as exc:
                     self._report(
-                        target.cloud_name, target.region_name, str(exc)
+                        target.cloud_name,
+                        target.region_name,
+                        request.unavailable(exc) or str(exc),
                     )
                     continue
                 rows += [

@@ -16,6 +16,7 @@ import collections.abc
 
 from keystoneauth1 import discover
 from openstack.compute.v2 import _proxy
+from openstack import connection
 
 from gpuclient.cloud import request
 from gpuclient import exceptions
@@ -31,6 +32,15 @@ def newest(compute: _proxy.Proxy) -> str | None:
     if data is None or not data.max_microversion:
         return None
     return '.'.join(map(str, data.max_microversion))
+
+
+def newest_of(cloud: connection.Connection) -> str | None:
+    """Return the newest microversion of Nova in a cloud; None if unknown."""
+    try:
+        with request.library_errors('Reading the versions of Nova'):
+            return newest(cloud.compute)
+    except exceptions.GPUError:
+        return None
 
 
 def highest(
