@@ -83,6 +83,16 @@ _GIVEN_UP: weakref.WeakKeyDictionary[session.Session, set[str]] = (
 
 #: Called with what a request does, before it is sent.
 observers: list[collections.abc.Callable[[str], None]] = []
+#: Requests without a response yet, in their order: what each does, and since
+#: when, a time of time.monotonic().
+_pending: dict[object, tuple[str, float]] = {}
+
+
+def oldest_pending() -> tuple[str, float] | None:
+    """Return what is waited for longest, and for how many seconds."""
+    for action, since in list(_pending.values()):
+        return action, time.monotonic() - since
+    return None
 
 
 class Recorder(typing.Protocol):
@@ -213,10 +223,17 @@ def send(
         observe(action)
     kwargs['microversion'] = microversion
     recorder = recorders.get(service.session)
-    if recorder is None:
-        response = _send(service, method, path, action, kwargs)
-    else:
-        response = _recorded(recorder, service, method, path, action, kwargs)
+    key = object()
+    _pending[key] = action, time.monotonic()
+    try:
+        if recorder is None:
+            response = _send(service, method, path, action, kwargs)
+        else:
+            response = _recorded(
+                recorder, service, method, path, action, kwargs
+            )
+    finally:
+        del _pending[key]
     if check and response.status_code >= 400:
         raise error(response, action)
     return response

@@ -14,12 +14,15 @@
 
 import collections.abc
 import dataclasses
+import difflib
 import re
 
 from gpuclient import exceptions
 
 #: ``nova/api/validation/extra_specs/pci_passthrough.py``
 ALIASES = 'pci_passthrough:alias'
+#: How similar a key is to :data:`ALIASES` that is a misspelling of it.
+_SIMILAR = 0.85
 #: ``nova/api/validation/extra_specs/hw.py`` has no validator for these, so
 #: microversion 2.86 and later refuse them.
 UNVALIDATED = ('hw:maxphysaddr_mode', 'hw:maxphysaddr_bits')
@@ -212,6 +215,30 @@ def is_for_devices(
     :param device_classes: See :func:`device_resources`.
     """
     specs = flavor.extra_specs or {}
-    return any(key.startswith('pci_passthrough:') for key in specs) or bool(
-        device_resources(specs, device_classes)
+    return (
+        any(key.startswith('pci_passthrough:') for key in specs)
+        or bool(misspelled_requests(specs))
+        or bool(device_resources(specs, device_classes))
+    )
+
+
+def misspelled_requests(
+    extra_specs: collections.abc.Mapping[str, str],
+) -> tuple[str, ...]:
+    """Return the keys that are misspellings of :data:`ALIASES`, sorted.
+
+    Only where the flavor lacks that, and the value requests devices: other
+    keys are properties of aggregates, or for other programs.
+    """
+    if ALIASES in extra_specs:
+        return ()
+    return tuple(
+        key
+        for key, value in sorted(extra_specs.items())
+        if not key.startswith('pci_passthrough:')
+        and not read_aliases(value)[1]
+        and difflib.SequenceMatcher(
+            None, key.lower().replace('-', '_'), ALIASES
+        ).ratio()
+        >= _SIMILAR
     )

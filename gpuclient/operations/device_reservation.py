@@ -65,6 +65,16 @@ class ReservationResult:
         return self.result.startswith('failed')
 
 
+@dataclasses.dataclass(frozen=True)
+class _Ended:
+    """How a command ended."""
+
+    status: int
+    output: bytes
+    #: Why it failed, in words.
+    reason: str = ''
+
+
 def find(
     cloud: connection.Connection, names: collections.abc.Iterable[str]
 ) -> list[inventory.Device]:
@@ -107,6 +117,8 @@ class Reserver:
         self._journal = journal
         self._ledger = ledger
         self._say = say
+        #: What is left behind if the command is interrupted now.
+        self.left = ''
 
     def reserve(
         self,
@@ -162,62 +174,77 @@ class Reserver:
             )
         results = []
         for device in devices:
-            status = None
-            if command is not None:
-                status = self._clear(device, command)
-                if status != 0:
-                    results.append(
-                        ReservationResult(
-                            device,
-                            device.reserved,
-                            f'failed: the command ended with status {status}; '
-                            f'the device stays reserved',
-                            status,
-                        )
-                    )
-                    continue
-            results.append(
-                dataclasses.replace(
-                    self._set(device, reserve=False), status=status
+            if command is None:
+                results.append(self._set(device, reserve=False))
+                continue
+            reserved = self._reserve_first(device)
+            ended = self._clear(reserved, command)
+            if ended.reason:
+                result = ReservationResult(
+                    reserved,
+                    reserved.reserved,
+                    f'failed: {ended.reason}; the device stays reserved',
                 )
-            )
+            else:
+                result = self._set(reserved, reserve=False)
+            results.append(dataclasses.replace(result, status=ended.status))
         self._journal.close()
         return results
 
-    def _clear(self, device: inventory.Device, command: Command) -> int:
-        """Run a command for a device; return its exit status."""
-        self._reserve_first(device)
+    def _clear(self, device: inventory.Device, command: Command) -> _Ended:
+        """Run a command for a device; return how it ended."""
         arguments = tuple(
             _replaced(argument, device) for argument in command.arguments
         )
         self._note(device, device_ledger.SANITIZING, command=arguments)
         self._say(f'{device.name}: running {" ".join(arguments)}')
+        self.left = (
+            f'The command for {device.name} was running: the device stays '
+            f'reserved'
+        )
         began = time.monotonic()
-        status, output = _run(arguments, device, command.timeout)
+        try:
+            ended = _run(arguments, device, command.timeout)
+        except BaseException:
+            self._note(
+                device,
+                device_ledger.FAILED,
+                command=arguments,
+                output='(interrupted)',
+                seconds=round(time.monotonic() - began, 3),
+            )
+            raise
         self._note(
             device,
-            device_ledger.SANITIZING if status == 0 else device_ledger.FAILED,
+            device_ledger.FAILED if ended.reason else device_ledger.SANITIZING,
             command=arguments,
-            status=status,
-            output=output[-device_ledger.OUTPUT :].decode(errors='replace'),
-            digest=hashlib.sha256(output).hexdigest(),
+            status=ended.status,
+            output=ended.output[-device_ledger.OUTPUT :].decode(
+                errors='replace'
+            ),
+            digest=hashlib.sha256(ended.output).hexdigest(),
             seconds=round(time.monotonic() - began, 3),
         )
-        return status
+        self.left = f'{device.name} may still be reserved'
+        return ended
 
-    def _reserve_first(self, device: inventory.Device) -> None:
+    def _reserve_first(self, device: inventory.Device) -> inventory.Device:
         """Make sure that no server gets a device while it is cleared.
 
+        :returns: The device as it is then.
         :raises gpuclient.exceptions.Conflict: A server got it meanwhile.
         """
         if not device.reserved:
             result = self._set(device, reserve=True)
             if result.is_failure:
                 raise exceptions.Conflict(f'{device.name}: {result.result}')
+            device = dataclasses.replace(device, reserved=result.reserved)
         if self._store.provider_allocations(device.uuid):
             raise exceptions.Conflict(
-                f'{device.name} is in use now: it was not cleared'
+                f'{device.name} is in use now: it was not cleared, and stays '
+                f'reserved'
             )
+        return device
 
     def _set(
         self, device: inventory.Device, *, reserve: bool
@@ -236,7 +263,9 @@ class Reserver:
                     )
                 )
         except exceptions.CloudError as exc:
-            return ReservationResult(device, device.reserved, f'failed: {exc}')
+            return ReservationResult(
+                device, self._reserved(device), f'failed: {exc}'
+            )
         state = device_ledger.RESERVED if reserve else device_ledger.AVAILABLE
         self._note(device, state)
         return ReservationResult(
@@ -244,6 +273,14 @@ class Reserver:
             sum(wanted.values()),
             'done' if known.reserved != wanted else 'unchanged',
         )
+
+    def _reserved(self, device: inventory.Device) -> int | None:
+        """Return the reserved units that Placement has, if it answers."""
+        try:
+            records = self._store.inventories(device.uuid)
+        except exceptions.CloudError:
+            return device.reserved
+        return sum(records.reserved.values())
 
     def _note(
         self, device: inventory.Device, state: str, **more: typing.Any
@@ -321,8 +358,8 @@ def bears_reserved(cloud: connection.Connection) -> bool:
 
 def _run(
     arguments: tuple[str, ...], device: inventory.Device, timeout: float
-) -> tuple[int, bytes]:
-    """Run a command without a shell; return exit status and output."""
+) -> _Ended:
+    """Run a command without a shell; return how it ended."""
     environment = {
         **os.environ,
         'GPU_HOST': device.host,
@@ -342,10 +379,30 @@ def _run(
             check=False,
         )
     except subprocess.TimeoutExpired as exc:
-        return 124, (exc.stdout or b'') + b'\n(ended after its time)\n'
+        return _Ended(
+            124,
+            (exc.stdout or b'') + b'\n(ended after its time)\n',
+            f'the command did not end within {timeout:g} seconds '
+            f'(--run-timeout) and was killed',
+        )
     except OSError as exc:
-        return 127, f'{arguments[0]}: {exc.strerror}\n'.encode()
-    return done.returncode, done.stdout
+        fault = f'{arguments[0]}: {exc.strerror}'
+        return _Ended(
+            127, f'{fault}\n'.encode(), f'the command cannot be run: {fault}'
+        )
+    return _Ended(done.returncode, done.stdout, _fault(done.returncode))
+
+
+def _fault(status: int) -> str:
+    """Return what an exit status means; empty for success."""
+    if not status:
+        return ''
+    if status < 0:
+        return f'the command was ended by signal {-status}'
+    fault = f'the command ended with status {status}'
+    if status == 127:
+        fault += ' (a shell: command not found)'
+    return fault
 
 
 def _replaced(argument: str, device: inventory.Device) -> str:

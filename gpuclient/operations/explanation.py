@@ -56,6 +56,7 @@ from gpuclient.model import scheduler_options
 from gpuclient.model import unseen
 from gpuclient.operations import capacity_report
 from gpuclient.operations import evidence as evidence_reading
+from gpuclient.rules import flavor as flavor_rules
 
 T = typing.TypeVar('T')
 
@@ -400,7 +401,7 @@ class Reader:
                     evaluation, restrictions, options, inferred, verdicts
                 ),
                 self._ask_placement(evaluation, restrictions, options),
-                (*_assumptions(aliases, inferred), *_left_out(self.strangers)),
+                self._notes(flavor, aliases, inferred),
                 restrictions,
                 options,
                 _of_flavor(aliases, flavor),
@@ -483,7 +484,9 @@ class Reader:
                 release=self._release,
             )
         except exceptions.NotFound as exc:
-            reason = demand_model.refused_by_placement(flavor)
+            reason = demand_model.refused_by_placement(
+                flavor
+            ) or self._not_defined(flavor, aliases)
             if not reason:
                 raise exceptions.NotFound(
                     f'Flavor {flavor.name!r}: {exc}'
@@ -492,6 +495,37 @@ class Reader:
         if self.evidence.options.no_pcpu_fallback:
             wanted = dataclasses.replace(wanted, vcpus_in_place_of_pcpus=0)
         return wanted
+
+    def _notes(
+        self,
+        flavor: flavor_model.Flavor,
+        aliases: capacity_report.Aliases,
+        inferred: collections.abc.Iterable[str],
+    ) -> tuple[str, ...]:
+        return (
+            *_unread(flavor),
+            *_assumptions(aliases, inferred),
+            *_left_out(self.strangers),
+        )
+
+    def _not_defined(
+        self, flavor: flavor_model.Flavor, aliases: capacity_report.Aliases
+    ) -> str:
+        """Return how nova-api refuses an alias that the files lack.
+
+        Empty if they define none, so that they may be those of another
+        service, or if the server exists already.
+        """
+        if self._request.of_server or not self.defined:
+            return ''
+        for name in flavor.aliases or {}:
+            if name not in aliases:
+                return (
+                    f'no file of --config defines alias {name!r}, and if '
+                    f'these are the files of nova-api, it returns HTTP 400 '
+                    f'"PCI alias {name} is not defined" (GPU707)'
+                )
+        return ''
 
     def _suggestions(
         self, evaluation: explanation.Evaluation, evaluate: freeing.Evaluate
@@ -777,6 +811,14 @@ def _of_flavor(
         name: aliases[name]
         for name in aliases.keys() & set(flavor.aliases or {})
     }
+
+
+def _unread(
+    flavor: flavor_model.Flavor,
+) -> collections.abc.Iterator[str]:
+    """Yield the properties that look as if they requested devices."""
+    for problem in flavor_rules.unread_properties(flavor.extra_specs or {}):
+        yield f'{problem.message} ({problem.code})'
 
 
 def _assumptions(

@@ -269,9 +269,14 @@ def write_plan(
 ) -> None:
     """Write a plan.
 
-    :raises gpuclient.exceptions.DocumentError: It cannot be written.
+    :raises gpuclient.exceptions.GPUError: The file exists or cannot be
+        written.
     """
-    atomic.write(
+    if os.path.lexists(path):
+        raise exceptions.InvalidValue(
+            f'{path} exists and is not replaced: choose another name'
+        )
+    atomic.create(
         path,
         _dump(
             {

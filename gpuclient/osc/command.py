@@ -29,7 +29,6 @@ import enum
 import re
 import sys
 import threading
-import time
 import typing
 
 from cliff import lister
@@ -173,6 +172,12 @@ class Command(command.Command):
             if self.done:
                 exc.add(self.done)
             raise
+        except KeyboardInterrupt:
+            # The shell exits with status 130, without a message.
+            if self.done:
+                line = columns.escape_lines(f'Interrupted. {self.done}')
+                self.app.stderr.write(f'\n{line}\n')
+            raise
 
     def _run_watched(self, parsed_args: argparse.Namespace) -> int:
         with self._watched():
@@ -297,30 +302,36 @@ class Command(command.Command):
         if self.use_of_cloud is CloudUse.UNUSED or not sys.stderr.isatty():
             yield
             return
-        pending = ('', 0.0)
         done = threading.Event()
-
-        def observe(action: str) -> None:
-            nonlocal pending
-            pending = (action, time.monotonic())
 
         def watch() -> None:
             while not done.wait(_SILENCE):
-                action, since = pending
-                seconds = time.monotonic() - since
-                if action and seconds >= _SILENCE:
+                action, seconds = request.oldest_pending() or ('', 0.0)
+                if seconds >= _SILENCE:
                     self.say(
                         f'{text.one_line(action)}: no response for '
                         f'{seconds:.0f} seconds'
                     )
 
-        request.observers.append(observe)
         threading.Thread(target=watch, daemon=True).start()
         try:
             yield
         finally:
             done.set()
-            request.observers.remove(observe)
+
+    @contextlib.contextmanager
+    def for_administrators(self) -> collections.abc.Iterator[None]:
+        """Say who can use a command that policy refuses to a member."""
+        try:
+            yield
+        except exceptions.Forbidden as exc:
+            if 'administrators only' not in str(exc):
+                exc.add(
+                    'This command is for administrators only. As a member of '
+                    'a project, list your servers with "openstack gpu server '
+                    'list"'
+                )
+            raise
 
     def report(
         self, failures: collections.abc.Iterable[partial_result.Failure]
@@ -509,6 +520,11 @@ class ShowOne(_Display, show.ShowOne):
                 for warning in value.machine_readable():
                     self.log.warning('%s', text.one_line(warning))
         streams.write_bytes(self.app.stdout, document)
+
+
+def reason(exc: Exception) -> str:
+    """Return why a cloud could not be read."""
+    return request.unavailable(exc) or str(exc)
 
 
 def _seconds(value: str | float) -> float:

@@ -53,4 +53,11 @@ def confirm(
         sys.stderr.write(f'{line}\n')
     sys.stderr.write(f'{question}? [y/N] ')
     sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ('y', 'yes')
+    answer = sys.stdin.readline()
+    if answer.strip().lower() in ('y', 'yes'):
+        return True
+    if not answer.endswith('\n'):
+        # The end of input leaves the cursor behind the question.
+        sys.stderr.write('\n')
+    sys.stderr.write('Nothing was changed\n')
+    return False

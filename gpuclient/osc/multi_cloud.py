@@ -28,7 +28,6 @@ from gpuclient.osc import lazy_imports
 
 with lazy_imports.deferred():
     from gpuclient.cloud import regions
-    from gpuclient.cloud import request
     from gpuclient import exceptions
     from gpuclient.model import partial_result
     from gpuclient.osc import columns
@@ -117,7 +116,7 @@ class MultiCloudLister(command.Lister):
                     self._report(
                         target.cloud_name,
                         target.region_name,
-                        request.unavailable(exc) or str(exc),
+                        command.reason(exc),
                     )
                     continue
                 rows += [

@@ -33,7 +33,7 @@ def check(
     """
     return (
         *_requests(flavor.extra_specs or {}),
-        *_unread_properties(flavor.extra_specs or {}),
+        *unread_properties(flavor.extra_specs or {}),
         *_classes(flavor.extra_specs or {}, device_classes),
         *_refusal(flavor, release or release_model.newest()),
         *_ignored(flavor, release or release_model.newest()),
@@ -90,9 +90,17 @@ def _requests(
         )
 
 
-def _unread_properties(
+def unread_properties(
     extra_specs: collections.abc.Mapping[str, str],
 ) -> collections.abc.Iterator[finding.Finding]:
+    """Find properties that look as if they requested devices."""
+    for key in flavor_model.misspelled_requests(extra_specs):
+        yield finding.warning(
+            'GPU705',
+            f'{key} requests no device: servers boot without one. It is '
+            f'probably a misspelling of {flavor_model.ALIASES}: set that, and '
+            f'unset {key}',
+        )
     for key in sorted(extra_specs):
         if key.startswith('pci_passthrough:') and key != flavor_model.ALIASES:
             yield finding.warning(

@@ -452,6 +452,8 @@ class TestRepair(base.CommonCloudTestCase):
         changed = self.cloud.state()
         self.check_refused('has changed since', '--apply', path)
         self.assertEqual(changed, self.cloud.state())
+        self.check_refused('exists and is not replaced', '--plan', path)
+        os.remove(path)
         self.check('--plan', path, status=3)
         rows = self.check('--apply', path)
         self.assertEqual(

@@ -112,6 +112,10 @@ Example::
                 'A snapshot shows leaks and cannot be repaired: omit '
                 '--snapshot'
             )
+        with self.for_administrators():
+            return self._run(parsed_args)
+
+    def _run(self, parsed_args: argparse.Namespace) -> command.Rows:
         if parsed_args.plan_to_apply:
             return self._apply(parsed_args)
         if parsed_args.journal_to_undo:
@@ -235,6 +239,7 @@ Example::
 
     def _apply(self, parsed_args: argparse.Namespace) -> command.Rows:
         name, steps = placement_journal.read_plan(parsed_args.plan_to_apply)
+        self._compare(name, parsed_args.plan_to_apply)
         leak_repair.check_cloud(
             self.cloud,
             name,
@@ -255,6 +260,7 @@ Example::
         with placement_journal.locked():
             leak_repair.finish(self.cloud, path, self._say)
             journal = placement_journal.Journal.resume(path)
+            self._compare(journal.cloud, path)
             leak_repair.check_cloud(
                 self.cloud,
                 journal.cloud,
@@ -270,6 +276,19 @@ Example::
                 with self._repairer(parsed_args) as repairer:
                     results = repairer.undo(journal.entries)
         return self._of_steps(results)
+
+    def _compare(self, name: placement_journal.CloudName, path: str) -> None:
+        """Warn if a file names another cloud: an address may have changed."""
+        current = placement_journal.CloudName.of(self.cloud)
+        if name != current:
+            self.log.warning(
+                '%s',
+                text.one_line(
+                    f'{path} was written for {name}, and this cloud is '
+                    f'{current}: its resource providers decide whether it is '
+                    f'the same'
+                ),
+            )
 
     def _of_steps(
         self, results: collections.abc.Sequence[leak_repair.StepResult]

@@ -23,6 +23,7 @@ from gpuclient.osc import lazy_imports
 
 with lazy_imports.deferred():
     from gpuclient import exceptions
+    from gpuclient.model import quoting
     from gpuclient.operations import device_ledger
     from gpuclient.operations import device_reservation
     from gpuclient.operations import leak_repair
@@ -101,7 +102,7 @@ Example::
                 '--run takes a command, and clears devices that --release '
                 'returns'
             )
-        with placement_journal.locked():
+        with self.for_administrators(), placement_journal.locked():
             leak_repair.finish(self.cloud, None, self._say)
             results = self._set(parsed_args)
         self.done = 'The devices are already changed'
@@ -128,6 +129,12 @@ Example::
                     tuple(parsed_args.run), parsed_args.run_timeout
                 )
             return reserver.release(devices, clearing, force=parsed_args.force)
+        except KeyboardInterrupt:
+            self.done = reserver.left and (
+                f'{reserver.left}. What was done is in the ledger: '
+                f'openstack gpu placement ledger list'
+            )
+            raise
         finally:
             journal.close()
 
@@ -222,12 +229,14 @@ _LINE_CELLS: typing.Final[dict[str, typing.Any]] = {
         ]
     ),
     'Command': lambda line: columns.TextColumn(
-        shlex.join(line.command) if line.command else None
+        quoting.masked(shlex.join(line.command)) if line.command else None
     ),
     'Status': lambda line: line.status,
 }
 _LONG_CELLS: typing.Final[dict[str, typing.Any]] = {
-    'Output': lambda line: columns.TextColumn(line.output),
+    'Output': lambda line: columns.TextColumn(
+        None if line.output is None else quoting.masked(line.output)
+    ),
     'SHA256': lambda line: line.digest,
     'Seconds': lambda line: line.seconds,
     'Provider Name': lambda line: columns.TextColumn(line.device),

@@ -215,6 +215,36 @@ class TestRetries(testtools.TestCase):
         self.assertEqual((5, 5), self.mock.last_request.timeout)
         self.assertEqual((5, 5), self.service.session.timeout)
 
+    def test_pending(self) -> None:
+        """What has a response is waited for no longer."""
+        pending: list[typing.Any] = []
+
+        def answer(*_arguments: object) -> dict[str, str]:
+            pending.append(request.oldest_pending())
+            return {}
+
+        self.mock.get(URL, json=answer)
+        self.send()
+        self.assertEqual(['asking'], [action for action, _since in pending])
+        self.assertIsNone(request.oldest_pending())
+        self.mock.put(URL, exc=requests.exceptions.ReadTimeout)
+        self.assertRaises(exceptions.Unreachable, self.send, 'PUT')
+        self.assertIsNone(request.oldest_pending())
+
+    def test_retries_end_where_a_service_is_down(self) -> None:
+        """Other reads of it are not retried, until it responds."""
+        self.mock.get(URL, exc=requests.exceptions.ConnectionError)
+        self.assertRaises(exceptions.Unreachable, self.send)
+        self.assertEqual(1 + request.RETRIES, self.mock.call_count)
+        self.assertRaises(exceptions.Unreachable, self.send)
+        self.assertEqual(2 + request.RETRIES, self.mock.call_count)
+        self.mock.get(URL, json={})
+        self.send()
+        self.mock.reset_mock()
+        self.mock.get(URL, exc=requests.exceptions.ConnectionError)
+        self.assertRaises(exceptions.Unreachable, self.send)
+        self.assertEqual(1 + request.RETRIES, self.mock.call_count)
+
     def test_service_that_never_responds(self) -> None:
         """It takes about one timeout, not one for each attempt."""
         request.set_patience(self.service.session, request.Patience.of(0.01))

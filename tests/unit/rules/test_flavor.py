@@ -118,6 +118,21 @@ class TestCheck(testtools.TestCase):
             [],
         ),
         ({'pci_passthrough:spec': '{}'}, ['GPU705']),
+        # Misspellings of the whole key.
+        ({'pci_passtrough:alias': 'a:1'}, ['GPU705']),
+        ({'pci_passthru:alias': 'a:1'}, ['GPU705']),
+        ({'PCI_Passthrough:Alias': 'a:1,b:2'}, ['GPU705']),
+        ({'pci-passthrough:alias': 'a:1'}, ['GPU705']),
+        ({'hw:pci_passthrough:alias': 'a:1'}, ['GPU705']),
+        # Nothing is missing, or the value does not request devices.
+        (
+            {'pci_passtrough:alias': 'a:1', flavor_model.ALIASES: 'a:1'},
+            [],
+        ),
+        ({'pci_passthrough_alias': 'true'}, []),
+        ({'aggregate_instance_extra_specs:pci_passthrough': 'a:1'}, []),
+        ({'accel:device_profile': 'a:1', 'quota:vif_burst': '1:1'}, []),
+        ({'hw:pci_numa_affinity_policy': 'preferred'}, []),
         (
             {'pci_passthrough:aliases': 'a:1', flavor_model.ALIASES: 'a:1'},
             ['GPU705'],
