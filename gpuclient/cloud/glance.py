@@ -49,25 +49,18 @@ def find_image(
     :raises gpuclient.exceptions.CloudError: There is none, or more than one.
     """
     action = f'finding image {name_or_id!r}'
-    try:
-        return _image(
-            request.get(
-                cloud.image,
-                f'/images/{urllib.parse.quote(name_or_id, safe="")}',
-                action,
-                _IMAGE,
-            )
-        )
-    except exceptions.CloudError as exc:
-        if exc.status not in (400, 404):
-            raise
-    records = request.get(
-        cloud.image,
-        '/images',
-        action,
-        {'images': [_IMAGE]},
-        name=name_or_id,
-    )['images']
+    record = _find_by_id(cloud, name_or_id, action)
+    if record is not None:
+        return _image(record)
+    records = []
+    if name_or_id:
+        records = request.get(
+            cloud.image,
+            '/images',
+            action,
+            {'images': [_IMAGE]},
+            name=name_or_id,
+        )['images']
     if len(records) > 1:
         raise exceptions.Ambiguous(
             f'{len(records)} images have the name {name_or_id!r}: use the ID'
@@ -77,6 +70,24 @@ def find_image(
             f'No image has the name or ID {name_or_id!r}'
         )
     return _image(records[0])
+
+
+def _find_by_id(
+    cloud: connection.Connection, text: str, action: str
+) -> dict[str, typing.Any] | None:
+    if not request.is_segment(text):
+        return None
+    try:
+        return request.get(
+            cloud.image,
+            f'/images/{urllib.parse.quote(text, safe="")}',
+            action,
+            _IMAGE,
+        )
+    except exceptions.CloudError as exc:
+        if exc.status not in (400, 404):
+            raise
+        return None
 
 
 def _image(record: dict[str, typing.Any]) -> image_model.Image:

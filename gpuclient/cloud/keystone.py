@@ -164,6 +164,9 @@ def _find(
     :param domain: Name or ID of the domain that it belongs to.
     :raises gpuclient.exceptions.CloudError: There is none, or more than one.
     """
+    if not name_or_id:
+        # Keystone would list all.
+        raise _not_found(kind, name_or_id)
     of_domain = {}
     if domain is not None:
         of_domain['domain_id'] = _find(cloud, 'domain', domain, None)
@@ -192,16 +195,20 @@ def _find(
             'or specify the domain'
         )
     if not records:
-        raise exceptions.NotFound(
-            f'No {kind} has the name or ID {name_or_id!r}'
-        )
+        raise _not_found(kind, name_or_id)
     return str(records[0]['id'])
+
+
+def _not_found(kind: str, name_or_id: str) -> exceptions.NotFound:
+    return exceptions.NotFound(f'No {kind} has the name or ID {name_or_id!r}')
 
 
 def _find_by_id(
     cloud: connection.Connection, kind: str, text: str, action: str
 ) -> str | None:
     """Return an ID; None if there is none, or this user may not look it up."""
+    if not request.is_segment(text):
+        return None
     try:
         answer = request.get(
             cloud.identity,

@@ -52,6 +52,14 @@ RETRIES = 3
 
 _FIRST_PAUSE = 0.5
 
+#: No name of an object in a path: the list, or the path above it, is read.
+_NO_SEGMENTS = ('', '.', '..')
+
+
+def is_segment(text: str) -> bool:
+    """Return whether a path can name the object that a user names."""
+    return text not in _NO_SEGMENTS
+
 
 @dataclasses.dataclass(frozen=True)
 class Patience:

@@ -17,6 +17,7 @@ import re
 import yaml
 
 from gpuclient import exceptions
+from gpuclient.documents import services
 from gpuclient.documents import yaml_file
 from gpuclient.files import atomic
 from gpuclient.model import project_file
@@ -26,11 +27,15 @@ _UNKNOWN = re.compile(r"unknown key '([^']*)'")
 
 
 class ProjectsFile:
-    """The projects of a file, and the lines of their entries."""
+    """The projects of a file, and the lines of their entries.
+
+    :param path: ``-`` is standard input.
+    """
 
     def __init__(self, path: str) -> None:
+        path, content = services.read_content(path)
         self.path = path
-        text = atomic.decode(path, atomic.read(path))
+        text = atomic.decode(path, content)
         self._nodes = yaml_file.compose_all(path, text, fast=True)
         if len(self._nodes) > 1:
             raise exceptions.DocumentError(

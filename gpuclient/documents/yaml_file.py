@@ -35,6 +35,21 @@ _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 _GRAMMAR = re.compile('.{0,2}|<[a-z ]+>')
 _DUPLICATE_KEY = re.compile(r"duplicate key '[\w./ -]{1,200}'", re.ASCII)
 
+#: A tag without a constructor; another one may be a password without quotes.
+_TAG = re.compile(
+    r"(?P<problem>could not determine a constructor for the tag) '(?P<tag>.*)'"
+)
+_KNOWN_TAG = re.compile(
+    r'tag:yaml\.org,2002:python/[\w/.:]{1,200}|!(vault|unsafe|include)',
+    re.ASCII,
+)
+_YAML_TAG = 'tag:yaml.org,2002:'
+_TEMPLATE = (
+    'it looks like a template that was not rendered: render it first, and '
+    'read the result'
+)
+_TEMPLATE_MARK = re.compile(r'\{\{|\{%')
+
 #: ``yaml/scanner.py:Scanner.stale_possible_simple_keys``
 _SIMPLE_KEY = 'while scanning a simple key'
 
@@ -63,6 +78,10 @@ class Loader(yaml.SafeLoader):  # type: ignore[misc]
                         problem_mark=key.start_mark,
                     )
                 seen.add(key.value)
+            elif _is_expression(node, key):
+                raise yaml.constructor.ConstructorError(
+                    problem=_TEMPLATE, problem_mark=key.start_mark
+                )
         return super().construct_mapping(node, deep)
 
 
@@ -97,7 +116,9 @@ def load(path: str) -> typing.Any:
     :raises gpuclient.exceptions.DocumentError: It cannot be read, or is not
         YAML; the message is one line with the path and, if known, the line.
     """
-    return parse(path, atomic.decode(path, atomic.read(path)))
+    return parse(
+        path, atomic.decode(path, atomic.read(path, or_standard_input=False))
+    )
 
 
 def parse(path: str, text: str) -> typing.Any:
@@ -109,7 +130,7 @@ def parse(path: str, text: str) -> typing.Any:
     if '\t' in text and _is_json(text):
         # YAML has no tabs here, and JSON has none within strings.
         text = text.replace('\t', ' ')
-    (node,) = _guarded(path, lambda: [yaml.compose(text, Loader)])
+    (node,) = _guarded(path, lambda: [yaml.compose(text, Loader)], text)
     if node is None:
         return None
     _check_size(path, [node])
@@ -159,7 +180,7 @@ def compose_all(
         without limit because it refers to its own parts.
     """
     loader = _FAST_COMPOSER if fast else Loader
-    nodes = _guarded(path, lambda: list(yaml.compose_all(text, loader)))
+    nodes = _guarded(path, lambda: list(yaml.compose_all(text, loader)), text)
     _check_size(path, nodes)
     return nodes
 
@@ -277,8 +298,14 @@ def _size(node: yaml.Node, sizes: dict[int, float]) -> float:
 
 
 def _guarded(
-    path: str, read: collections.abc.Callable[[], list[typing.Any]]
+    path: str,
+    read: collections.abc.Callable[[], list[typing.Any]],
+    text: str = '',
 ) -> list[typing.Any]:
+    """Return what a parser returns, with its errors in one line.
+
+    :param text: The text that is parsed, if it should be no template.
+    """
     try:
         return read()
     except (AttributeError, LookupError) as exc:
@@ -302,14 +329,30 @@ def _guarded(
         line = None if mark is None else int(mark.line) + 1
         where = path if line is None else f'{path}, line {line}'
         reason = _without_values(str(getattr(exc, 'problem', None) or exc))
+        if line is not None and _is_template(text, line):
+            reason += f'; {_TEMPLATE}'
         raise exceptions.DocumentError(
             f'Cannot read {where}: {reason}', line
         ) from exc
 
 
+def _is_template(text: str, line: int) -> bool:
+    """Return whether a line has an expression of a template."""
+    lines = text.splitlines()
+    return line <= len(lines) and bool(_TEMPLATE_MARK.search(lines[line - 1]))
+
+
 def _without_values(message: str) -> str:
     """Return the message of a parser without the values that it quotes."""
     message = ' '.join(message.split())
+    tag = _TAG.fullmatch(message)
+    if tag is not None:
+        if not _KNOWN_TAG.fullmatch(tag['tag']):
+            return (
+                f"{tag['problem']} '{quoting.MASK}'; a value that begins with "
+                f'! needs quotes'
+            )
+        return f"{tag['problem']} '{tag['tag'].replace(_YAML_TAG, '!!')}'"
     if _DUPLICATE_KEY.fullmatch(message):
         return quoting.cut(message)
     return _QUOTED.sub(

@@ -41,16 +41,17 @@ _TEMPORARY = re.compile('[a-z0-9_]{8}')
 _LONGEST_LOCK = 10
 
 
-def read(path: str) -> bytes:
+def read(path: str, *, or_standard_input: bool = True) -> bytes:
     """Return the content of a regular file.
 
+    :param or_standard_input: The command takes ``-``, too, for the message.
     :raises gpuclient.exceptions.DocumentError: It does not exist, cannot be
         read, or is too large for configuration.
     """
     try:
         # To open a device can have side effects.
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise _not_regular(path)
+            raise _not_regular(path, or_standard_input)
         # Do not wait for a writer of a FIFO.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         try:
@@ -61,7 +62,7 @@ def read(path: str) -> bytes:
             os.close(descriptor)
     except OSError as exc:
         raise cannot_read(path, exc) from exc
-    raise _not_regular(path)
+    raise _not_regular(path, or_standard_input)
 
 
 def list_folder(path: str) -> list[str]:
@@ -82,9 +83,12 @@ def cannot_read(path: str, exc: OSError) -> exceptions.DocumentError:
     return exceptions.DocumentError(f'Cannot read {path}: {exc.strerror}')
 
 
-def _not_regular(path: str) -> exceptions.DocumentError:
+def _not_regular(
+    path: str, or_standard_input: bool
+) -> exceptions.DocumentError:
+    hint = ' (standard input is -)' if or_standard_input else ''
     return exceptions.DocumentError(
-        f'Cannot read {path}: it is not a regular file (standard input is -)'
+        f'Cannot read {path}: it is not a regular file{hint}'
     )
 
 

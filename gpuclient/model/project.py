@@ -64,6 +64,8 @@ GROUP_POLICIES = (
 #: Prefix of the keys that reserve an aggregate for projects
 #: (``nova/scheduler/request_filter.py:require_tenant_aggregate``).
 _TENANTS = 'filter_tenant_id'
+#: Values of limits and quotas; ``\d`` also matches digits of other scripts.
+_NUMBER = re.compile('-1|[0-9]{1,10}')
 #: Forms of project IDs: UUIDs, and the 64 digits of some domains.
 _ID = re.compile(r'[0-9a-f]{32}|[0-9a-f]{64}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-.*')
 
@@ -78,6 +80,11 @@ class QuotaDriver(enum.StrEnum):
     #: ``nova.quota.NoopQuotaDriver``: nothing is limited.
     NONE = 'none'
     UNKNOWN = 'unknown'
+
+    @property
+    def reads_limits(self) -> bool:
+        """Whether it may compare with the unified limits of Keystone."""
+        return self not in (QuotaDriver.LEGACY, QuotaDriver.NONE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -446,6 +453,19 @@ def _limit_after(
     return None
 
 
+def new_limits(desired: Desired, state: CloudState) -> dict[str, int]:
+    """Return the limits to set that a project does not have yet.
+
+    Neither limits to remove, nor those that are set already.
+    """
+    return {
+        name: value
+        for name, value in desired.limits.items()
+        if value is not None
+        and value != state.value(Kind.LIMIT, desired.project_id, name)
+    }
+
+
 def limits_devices(state: CloudState) -> bool:
     """Return whether a custom resource class has a registered limit."""
     return any(
@@ -559,25 +579,41 @@ def parse_limit(text: str) -> tuple[str, int]:
     :raises gpuclient.exceptions.InvalidValue: It is anything else.
     """
     name, separator, number = text.rpartition('=')
-    if not separator or not name or not re.fullmatch(r'-1|\d{1,10}', number):
+    if not separator or not name or not _NUMBER.fullmatch(number):
         raise exceptions.InvalidValue(
             f'{text!r} is not NAME=N, a limit and a number such as '
             f'nvidia_a100=4; -1 is unlimited'
         )
-    check_limit(name, int(number))
+    if int(number) > LARGEST:
+        raise exceptions.InvalidValue(
+            f'Limit {name} is {number}: Keystone takes -1 (unlimited) to '
+            f'{LARGEST}'
+        )
     return name, int(number)
 
 
-def check_limit(name: str, value: int) -> None:
-    """Make sure that Keystone takes a limit.
+def parse_quota(name: str, number: str) -> int:
+    """Return the value of a legacy quota.
 
-    :raises gpuclient.exceptions.InvalidValue: It does not.
+    ``nova/api/openstack/compute/schemas/quota_sets.py``
+
+    :raises gpuclient.exceptions.InvalidValue: There is no such quota, or Nova
+        does not take the value.
     """
-    if not UNLIMITED <= value <= LARGEST:
+    if name not in QUOTAS:
         raise exceptions.InvalidValue(
-            f'Limit {name} is {value}: Keystone takes -1 (unlimited) to '
-            f'{LARGEST}'
+            f'--quota {name} is none of {", ".join(QUOTAS)}'
         )
+    if not _NUMBER.fullmatch(number):
+        raise exceptions.InvalidValue(
+            f'Quota {name} is {number!r}: use a number of 0 or more, such as '
+            f'--quota cores=64; -1 is unlimited'
+        )
+    if int(number) > LARGEST:
+        raise exceptions.InvalidValue(
+            f'Quota {name} is {number}: Nova takes -1 (unlimited) to {LARGEST}'
+        )
+    return int(number)
 
 
 def is_id(text: str) -> bool:

@@ -54,8 +54,14 @@ class WantedProject:
     aggregates: tuple[str, ...] | None = None
 
     @property
-    def title(self) -> str:
-        return self.name or self.id or ''
+    def key(self) -> str:
+        """The key by which the project is found."""
+        return 'name' if self.id is None else 'id'
+
+    @property
+    def identifier(self) -> str:
+        """The value of this key."""
+        return (self.name if self.id is None else self.id) or ''
 
 
 def parse(data: typing.Any) -> tuple[WantedProject, ...]:
@@ -83,8 +89,8 @@ def parse(data: typing.Any) -> tuple[WantedProject, ...]:
         )
         if key in seen:
             raise item.error(
-                'id' if project.id else 'name',
-                f'{project.title!r} is used twice: also in {seen[key]}',
+                project.key,
+                f'{project.identifier!r} is used twice: also in {seen[key]}',
             )
         seen[key] = project.place
         projects.append(project)
@@ -152,21 +158,24 @@ def _limits(item: mapping_reader.MappingReader) -> dict[str, int] | None:
     mapping = _mapping(item, 'limits')
     limits = {}
     for name in mapping.keys():
-        value = mapping_reader.integer(
-            mapping.get(name), mapping.where(name), project_model.UNLIMITED
-        )
-        if value > project_model.LARGEST:
-            raise mapping.error(
-                name, f'must be at most {project_model.LARGEST}'
-            )
-        limits[name] = value
+        limits[name] = _limit(mapping, name)
     return limits
+
+
+def _limit(mapping: mapping_reader.MappingReader, name: str) -> int:
+    """Return a limit or a quota."""
+    value = mapping_reader.integer(
+        mapping.get(name), mapping.where(name), project_model.UNLIMITED
+    )
+    if value > project_model.LARGEST:
+        raise mapping.error(name, f'must be at most {project_model.LARGEST}')
+    return value
 
 
 def _quotas(item: mapping_reader.MappingReader) -> dict[str, int]:
     mapping = item.mapping('quotas', {})
     quotas = {
-        name: mapping.integer(name, minimum=project_model.UNLIMITED)
+        name: _limit(mapping, name)
         for name in project_model.QUOTAS
         if mapping.has(name)
     }

@@ -225,6 +225,18 @@ def _is_valid(kind: Kind, value: typing.Any) -> bool:
     return type(value) is _TYPES[kind]
 
 
+def _check_range(
+    item: mapping_reader.MappingReader, key: str, value: int
+) -> None:
+    """Make sure that Keystone and Nova take a limit or a quota."""
+    if not project_model.UNLIMITED <= value <= project_model.LARGEST:
+        raise item.error(
+            key,
+            f'must be {project_model.UNLIMITED} to {project_model.LARGEST}, '
+            f'not {value}',
+        )
+
+
 def _read_step(
     item: mapping_reader.MappingReader, project_id: str
 ) -> project_model.Step:
@@ -236,6 +248,8 @@ def _read_step(
         value: typing.Any = item.get(key, None)
         if not _is_valid(kind, value):
             raise item.error(key, f'must be a value of a {kind}')
+        if _TYPES[kind] is int and value is not None:
+            _check_range(item, key, value)
         values[key] = value
     step = project_model.Step(
         kind,

@@ -125,7 +125,7 @@ def read(path: str) -> tuple[LedgerLine, ...]:
     """
     if not os.path.exists(path):
         return ()
-    text = atomic.read(path).decode(errors='replace')
+    text = atomic.read(path, or_standard_input=False).decode(errors='replace')
     lines = []
     whole = text.endswith('\n')
     numbered = list(enumerate(text.splitlines(), 1))

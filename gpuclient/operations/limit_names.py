@@ -112,12 +112,14 @@ class LimitNames:
         name = self._resolved.get(text) or project_model.limit_name(text)
         if name is None:
             name = project_model.CLASS + self._class_of(text)
-        if text not in self._resolved:
-            self._check_class(name)
-            self._resolved[text] = name
+        self._resolved[text] = name
         return name
 
-    def _check_class(self, name: str) -> None:
+    def check_class(self, name: str) -> None:
+        """Make sure that Placement has the class of a limit to set.
+
+        :raises gpuclient.exceptions.NotFound: It does not.
+        """
         resource_class = name.removeprefix(project_model.CLASS)
         if resource_class == name or not name.startswith('class:CUSTOM_'):
             return

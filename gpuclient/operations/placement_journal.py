@@ -115,7 +115,7 @@ class Journal:
     @classmethod
     def resume(cls, path: str) -> 'Journal':
         """Return the journal of a run that was killed."""
-        content = atomic.read(path)
+        content = atomic.read(path, or_standard_input=False)
         journal = cls.__new__(cls)
         journal.path = path
         journal._content = content
@@ -297,7 +297,9 @@ def read_plan(
 
     :raises gpuclient.exceptions.GPUError: It is no plan.
     """
-    document = _load(path, atomic.read(path), placement_write.PLAN)
+    document = _load(
+        path, atomic.read(path, or_standard_input=False), placement_write.PLAN
+    )
     steps = _in_file(path, placement_write.read_steps, document.reader)
     return document.cloud, steps
 

@@ -21,6 +21,7 @@ from openstack import connection
 from gpuclient.cloud import keystone
 from gpuclient.cloud.nova import aggregates as nova_aggregates
 from gpuclient.documents import projects_file
+from gpuclient.documents import services
 from gpuclient import exceptions
 from gpuclient.files import atomic
 from gpuclient.model import capacity
@@ -79,6 +80,8 @@ class _Entry:
     #: IDs of flavors.
     flavors: tuple[str, ...]
     limits: dict[str, int | None]
+    #: The places of the limits in the file.
+    places: dict[str, str]
     #: IDs of aggregates.
     aggregates: tuple[str, ...]
 
@@ -131,17 +134,19 @@ class _Reader:
             project, exists = found
             if project.id in places:
                 raise self.file.located(
-                    f'{wanted.place}.{"id" if wanted.id else "name"}: '
-                    f'{wanted.title!r} is also {places[project.id]}'
+                    f'{wanted.place}.{wanted.key}: {wanted.identifier!r} is '
+                    f'also {places[project.id]}'
                 )
             places[project.id] = wanted.place
+            limits = self.limits(wanted)
             joined.append(
                 _Entry(
                     wanted,
                     project,
                     exists,
                     tuple(self.flavor_ids(wanted)),
-                    self.limits(wanted),
+                    {name: value for name, value, _place in limits},
+                    {name: place for name, _value, place in limits},
                     tuple(self.aggregate_ids(wanted)),
                 )
             )
@@ -193,11 +198,10 @@ class _Reader:
                 or wanted.domain
                 in (project.domain_id, domains.get(project.domain_id or ''))
             ]
-        key = 'id' if wanted.id else 'name'
         if len(matching) > 1:
             raise self.file.located(
-                f'{wanted.place}.{key}: {len(matching)} domains have a '
-                f'project {wanted.title!r}: set domain, or id'
+                f'{wanted.place}.{wanted.key}: {len(matching)} domains have a '
+                f'project {wanted.identifier!r}: set domain, or id'
             )
         if matching:
             return matching[0], True
@@ -205,7 +209,7 @@ class _Reader:
             try:
                 return (
                     keystone.read_project(
-                        self.cloud, wanted.title, wanted.domain
+                        self.cloud, wanted.identifier, wanted.domain
                     ),
                     True,
                 )
@@ -219,12 +223,13 @@ class _Reader:
             )
         if wanted.absent:
             self.notes.append(
-                f'Project {wanted.title!r} does not exist: what is left of '
+                f'Project {wanted.name!r} does not exist: what is left of '
                 f'it can be found by its ID only'
             )
             return None
         raise self.file.located(
-            f'{wanted.place}.{key}: no project has the {key} {wanted.title!r}'
+            f'{wanted.place}.{wanted.key}: no project has the {wanted.key} '
+            f'{wanted.identifier!r}'
         )
 
     def flavor_ids(
@@ -248,9 +253,9 @@ class _Reader:
 
     def limits(
         self, wanted: project_file.WantedProject
-    ) -> dict[str, int | None]:
-        """Return the limits of a project by their names in Keystone."""
-        limits: dict[str, int | None] = {}
+    ) -> list[tuple[str, int, str]]:
+        """Return the limits of a project: name in Keystone, value, place."""
+        limits: dict[str, tuple[str, int, str]] = {}
         for text, value in (wanted.limits or {}).items():
             place = f'{wanted.place}.limits.{text}'
             try:
@@ -261,8 +266,8 @@ class _Reader:
                 raise self.file.located(
                     f'{place}: another key is the limit {name}, too'
                 )
-            limits[name] = value
-        return limits
+            limits[name] = (name, value, place)
+        return list(limits.values())
 
     def aggregate_ids(
         self, wanted: project_file.WantedProject
@@ -276,6 +281,7 @@ class _Reader:
             yield str(self.aggregates[name].id)
 
 
+@project_reading.for_administrators('set what projects may use')
 def prepare(
     cloud: connection.Connection,
     path: str,
@@ -302,17 +308,7 @@ def prepare(
         )
         for entry in joined
     ]
-    limits = {name for each in desired for name in each.limits}
-    project_editing.check_driver(
-        reader.facts,
-        limits,
-        {name for each in desired for name in each.quotas},
-        force=options.force,
-    )
-    for each in desired:
-        project_editing.check_unlimited(
-            reader.facts, each.limits, release, force=options.force
-        )
+    _check_limits(reader, joined, desired, state, options, release)
     run = project_run.ProjectRun(
         cloud,
         reader.facts,
@@ -329,11 +325,53 @@ def prepare(
         [
             *reader.notes,
             *reader.names.notes,
-            *project_editing.limit_notes(reader.facts, limits, release),
+            *project_editing.limit_notes(
+                reader.facts,
+                {
+                    name
+                    for each in desired
+                    for name, value in each.limits.items()
+                    if value is not None
+                },
+                release,
+            ),
             *project_editing.notes_of_new_limits(cloud, run, reader.names),
         ],
         tuple(map(_planned, joined)),
     )
+
+
+def _check_limits(
+    reader: _Reader,
+    entries: list[_Entry],
+    desired: list[project_model.Desired],
+    state: project_model.CloudState,
+    options: project_editing.Options,
+    release: release_model.Release,
+) -> None:
+    """Refuse new limits that Nova does not read, or not as they are meant.
+
+    :raises gpuclient.exceptions.GPUError: There are some.
+    """
+    new = [project_model.new_limits(each, state) for each in desired]
+    for entry, limits in zip(entries, new, strict=True):
+        for name in limits:
+            try:
+                reader.names.check_class(name)
+            except exceptions.GPUError as exc:
+                raise reader.file.located(
+                    f'{entry.places[name]}: {exc}'
+                ) from exc
+    project_editing.check_driver(
+        reader.facts,
+        {name for limits in new for name in limits},
+        {name for each in desired for name in each.quotas},
+        force=options.force,
+    )
+    for limits in new:
+        project_editing.check_unlimited(
+            reader.facts, limits, release, force=options.force
+        )
 
 
 def _planned(entry: _Entry) -> project_plan.PlannedProject:
@@ -398,9 +436,11 @@ def _desired(
 def load_plan(path: str) -> project_plan.SavedPlan:
     """Return a plan that was saved.
 
+    :param path: ``-`` is standard input.
     :raises gpuclient.exceptions.GPUError: It cannot be read.
     """
-    text = atomic.decode(path, atomic.read(path))
+    path, content = services.read_content(path)
+    text = atomic.decode(path, content)
     try:
         return project_plan.read(json.loads(text))
     except exceptions.InvalidData as exc:
@@ -413,6 +453,7 @@ def load_plan(path: str) -> project_plan.SavedPlan:
         ) from exc
 
 
+@project_reading.for_administrators('set what projects may use')
 def prepare_saved(
     cloud: connection.Connection,
     plan: project_plan.SavedPlan,

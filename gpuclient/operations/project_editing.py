@@ -83,6 +83,7 @@ class Edited:
     notes: tuple[str, ...]
 
 
+@project_reading.for_administrators('set what projects may use')
 def change(
     cloud: connection.Connection,
     name_or_id: str,
@@ -101,7 +102,9 @@ def change(
     facts = project_reading.read_quota_facts(
         cloud, options.region, options.driver, release
     )
-    names = limit_names.LimitNames(cloud, options.files, force=options.force)
+    names = limit_names.LimitNames(
+        cloud, options.files, force=options.force or unset
+    )
     flavors = project_reading.list_flavors(cloud)
     desired = _desired(cloud, project, wanted, names, flavors, not unset)
     if wanted.everything:
@@ -112,8 +115,6 @@ def change(
             desired,
             exists=project.domain_id is not None,
         )
-    check_driver(facts, desired.limits, desired.quotas, force=options.force)
-    check_unlimited(facts, desired.limits, release, force=options.force)
     run = project_run.ProjectRun(
         cloud,
         facts,
@@ -122,6 +123,11 @@ def change(
         names.are_devices,
         force=options.force,
     )
+    new = project_model.new_limits(desired, run.state)
+    for name in new:
+        names.check_class(name)
+    check_driver(facts, new, desired.quotas, force=options.force)
+    check_unlimited(facts, new, release, force=options.force)
     run.check_usage()
     notes = [*facts.notes, *names.notes]
     if not unset:
@@ -142,12 +148,6 @@ def _find(
     """Return a project, or the ID of one that was deleted."""
     try:
         return keystone.read_project(cloud, name_or_id, domain)
-    except exceptions.Forbidden as exc:
-        raise exceptions.Forbidden(
-            f'{exc}. Only administrators set what projects may use; '
-            f'"openstack gpu project show" shows what yours may use',
-            status=exc.status,
-        ) from exc
     except exceptions.NotFound:
         if deleted and project_model.is_id(name_or_id):
             return project_model.Project(name_or_id, name_or_id)
@@ -320,21 +320,22 @@ def check_driver(
     *,
     force: bool,
 ) -> None:
-    """Refuse limits and quotas that Nova's driver does not read.
+    """Refuse new limits and quotas that Nova's driver does not read.
 
+    :param limits: Names of limits to set; not of those to remove, and not of
+        those that are set already.
     :raises gpuclient.exceptions.InvalidValue: It does not.
     """
     if force:
         return
-    driver = project_model.QuotaDriver
     limits = tuple(limits)
-    if limits and facts.driver in (driver.LEGACY, driver.NONE):
+    if limits and not facts.driver.reads_limits:
         raise exceptions.InvalidValue(
             f'{project_rules.unread_limits(facts.driver, limits)}. Use '
             f'--force to set them for later, or --quota-driver unified if '
             f'Nova runs that driver'
         )
-    if quotas and facts.driver is driver.UNIFIED:
+    if quotas and facts.driver is project_model.QuotaDriver.UNIFIED:
         raise exceptions.InvalidValue(
             'Nova runs the unified limits driver, which ignores quotas: use '
             '--limit servers=N, --limit class:VCPU=N and --limit '
@@ -344,12 +345,12 @@ def check_driver(
 
 def check_unlimited(
     facts: project_reading.QuotaFacts,
-    limits: collections.abc.Mapping[str, int | None],
+    limits: collections.abc.Mapping[str, int],
     release: release_model.Release,
     *,
     force: bool,
 ) -> None:
-    """Refuse limits of -1 where Nova does not ignore them.
+    """Refuse new limits of -1 where Nova does not ignore them.
 
     :raises gpuclient.exceptions.InvalidValue: There is one.
     """
@@ -374,6 +375,8 @@ def limit_notes(
     """Return what limits do in this release that is not expected."""
     limits = tuple(limits)
     notes = []
+    if limits and not facts.driver.reads_limits:
+        notes.append(str(project_rules.unread_limits(facts.driver, limits)))
     if facts.driver is project_model.QuotaDriver.UNIFIED and limits:
         unset = set(facts.unset_limits()) - set(limits)
         if unset:

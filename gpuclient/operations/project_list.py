@@ -123,6 +123,7 @@ class ProjectList:
         }
 
 
+@project_reading.for_administrators('list what projects may use')
 def read(
     cloud: connection.Connection,
     region: str | None = None,
@@ -219,6 +220,8 @@ def _row(
         findings += project_rules.without_device_limit(
             project.name, flavors, listed.release
         )
+    limits = listed.limits(project_id)
+    findings += _unread(listed, limits)
     findings += project_rules.duplicate_limits(
         project_model.duplicates(state, {project_id})
     )
@@ -235,7 +238,7 @@ def _row(
         project,
         exists,
         flavors,
-        listed.limits(project_id),
+        limits,
         None if listed.used is None else listed.used.get(project_id, {}),
         tuple(
             state.aggregate(key).name
@@ -245,10 +248,36 @@ def _row(
     )
 
 
+def _unread(
+    listed: ProjectList, names: collections.abc.Collection[str]
+) -> list[finding.Finding]:
+    """Return the finding about limits that Nova does not read."""
+    driver = listed.facts.driver
+    if driver.reads_limits or not names:
+        return []
+    return [project_rules.unread_limits(driver, names)]
+
+
+def unread_limits(listed: ProjectList) -> list[finding.Finding]:
+    """Return the finding about limits of the cloud that Nova does not read."""
+    state = listed.state
+    scope = state.scope
+    names: set[str] = set()
+    if scope is not None:
+        names |= {limit.name for limit in state.limits if scope.has(limit)}
+        names |= {limit.name for limit in state.registered if scope.has(limit)}
+    return _unread(listed, names)
+
+
 def over_limits_of_devices(
     listed: ProjectList,
 ) -> collections.abc.Iterator[OverLimit]:
-    """Yield the projects that use more devices than their limits."""
+    """Yield the projects that use more devices than their limits.
+
+    There are none where Nova does not read the limits.
+    """
+    if not listed.facts.driver.reads_limits:
+        return
     for project_id in listed.ids():
         for name, used in sorted(
             ((listed.used or {}).get(project_id) or {}).items()
@@ -263,8 +292,11 @@ def over_other_limits(
 ) -> collections.abc.Iterator[OverLimit]:
     """Yield the projects that use more of other resources than their limits.
 
-    Placement is asked for each project with a limit of its own.
+    Placement is asked for each project with a limit of its own, if Nova reads
+    the limits.
     """
+    if not listed.facts.driver.reads_limits:
+        return
     names: dict[str, list[str]] = {}
     for limit in listed.state.limits:
         if (
@@ -325,13 +357,15 @@ def export(
     """Return the file of projects for what there is.
 
     :returns: Also findings about projects that were deleted, which it does
-        not have.
+        not have, and about limits that Nova does not read.
     """
     domains = keystone.domain_names(cloud)
     projects = []
+    limits: set[str] = set()
     for row in rows(listed):
         if row.exists:
             domain_id = row.project.domain_id or ''
+            limits.update(row.limits)
             projects.append(
                 project_file.WantedProject(
                     '',
@@ -349,8 +383,11 @@ def export(
     return (
         projects_file.write(projects),
         [
-            str(project_rules.deleted(project_id))
-            for project_id in listed.ids()
-            if project_id not in listed.projects
+            *map(str, _unread(listed, limits)),
+            *(
+                str(project_rules.deleted(project_id))
+                for project_id in listed.ids()
+                if project_id not in listed.projects
+            ),
         ],
     )

@@ -13,6 +13,7 @@
 """Read what projects may use."""
 
 import collections.abc
+import contextlib
 import dataclasses
 import typing
 
@@ -67,6 +68,22 @@ class QuotaFacts:
     def has_quotas(self) -> bool:
         """Whether Nova reads legacy quotas of projects."""
         return self.driver is project_model.QuotaDriver.LEGACY
+
+
+@contextlib.contextmanager
+def for_administrators(action: str) -> collections.abc.Iterator[None]:
+    """Say what members can do where policy refuses them something.
+
+    :param action: What only administrators do: ``list projects``.
+    """
+    try:
+        yield
+    except exceptions.Forbidden as exc:
+        raise exceptions.Forbidden(
+            f'{exc}. Only administrators {action}; "openstack gpu project '
+            f'show" shows what yours may use',
+            status=exc.status,
+        ) from exc
 
 
 def read_quota_facts(

@@ -160,9 +160,10 @@ class ProjectRun:
         """Refuse limits below what is used, unless forced.
 
         Placement is asked for each project with a limit that is to be lower
-        than what it may use now.
+        than what it may use now. Limits that Nova does not read refuse
+        nothing.
         """
-        if self._force:
+        if self._force or not self._facts.driver.reads_limits:
             return
         lowered = [
             (result, names)

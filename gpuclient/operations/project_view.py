@@ -80,7 +80,22 @@ def show(
 
     What only administrators see is left out for others.
     """
-    project, exists = _find(cloud, name_or_id, domain)
+    own = _choose_own(cloud, name_or_id, domain)
+    if own is not None:
+        return _show(cloud, own, True, region, driver, release)
+    with project_reading.for_administrators('see other projects'):
+        project, exists = _find(cloud, name_or_id or '', domain)
+        return _show(cloud, project, exists, region, driver, release)
+
+
+def _show(
+    cloud: connection.Connection,
+    project: project_model.Project,
+    exists: bool | None,
+    region: str | None,
+    driver: project_model.QuotaDriver | None,
+    release: release_model.Release | None,
+) -> ProjectView:
     release = release or release_model.newest()
     facts = project_reading.read_quota_facts(cloud, region, driver, release)
     flavors = project_reading.list_flavors(cloud)
@@ -152,21 +167,28 @@ def _read(
     return state, state.flavors_of(project.id)
 
 
-def _find(
+def _choose_own(
     cloud: connection.Connection, name_or_id: str | None, domain: str | None
-) -> tuple[project_model.Project, bool | None]:
-    """Return a project, and whether it exists."""
+) -> project_model.Project | None:
+    """Return the project of the session, if it is meant."""
     own = _own_project(cloud)
     if name_or_id is None:
         if own is None:
             raise exceptions.InvalidValue(
                 'The token has no project: name a project'
             )
-        return own, True
+        return own
     if own is not None and (
         name_or_id == own.id or (name_or_id == own.name and domain is None)
     ):
-        return own, True
+        return own
+    return None
+
+
+def _find(
+    cloud: connection.Connection, name_or_id: str, domain: str | None
+) -> tuple[project_model.Project, bool]:
+    """Return a project, and whether it exists."""
     try:
         return keystone.read_project(cloud, name_or_id, domain), True
     except exceptions.NotFound:
@@ -281,6 +303,9 @@ def _findings(
             findings += _limits_of_release(
                 project, facts, state, flavors, limits, release
             )
+    unread = [view.name for view in limits if view.source != 'none']
+    if unread and not facts.driver.reads_limits:
+        findings.append(project_rules.unread_limits(facts.driver, unread))
     findings += project_rules.duplicate_limits(
         [
             *project_model.duplicates(state, {project.id}),

@@ -198,7 +198,7 @@ def read(path: str) -> SavedSnapshot:
 
     :raises gpuclient.exceptions.GPUError: It cannot be read, or is none.
     """
-    packed = atomic.read(path)
+    packed = atomic.read(path, or_standard_input=False)
     try:
         snapshot = content.parse(packed)
     except exceptions.SnapshotError as exc:

@@ -530,7 +530,8 @@ def reason(exc: Exception) -> str:
 def _seconds(value: str | float) -> float:
     """Return a number of seconds; the type of an option."""
     try:
-        seconds = float(value)
+        # float() also takes digits of other scripts.
+        seconds = float(value) if str(value).isascii() else 0
     except ValueError:
         seconds = 0
     if not 0 < seconds < float('inf'):

@@ -15,6 +15,7 @@
 import argparse
 import collections.abc
 import os
+import re
 
 from openstackclient.identity import common as identity_common
 
@@ -28,25 +29,35 @@ from gpuclient.operations import device_names
 from gpuclient.operations import muting
 from gpuclient.rules import finding
 
+#: ``int()`` also takes blanks, underscores and digits of other scripts.
+_DIGITS = re.compile('[0-9]{1,1000}')
+
+
+def _digits(text: str) -> int | None:
+    """Return the number that ASCII digits are, or None."""
+    return int(text) if _DIGITS.fullmatch(text) else None
+
+
+def integer(text: str) -> int:
+    """Return a number, which may be negative; the type of an option."""
+    number = _digits(text.removeprefix('-'))
+    if number is None:
+        raise argparse.ArgumentTypeError(f'{text!r} is not an integer')
+    return -number if text.startswith('-') else number
+
 
 def positive(text: str) -> int:
     """Return a positive number; the type of an option."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
+    number = _digits(text)
+    if not number:
         raise argparse.ArgumentTypeError(f'{text!r} is not a positive integer')
     return number
 
 
 def not_negative(text: str) -> int:
     """Return a number of zero or more; the type of an option."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = -1
-    if number < 0:
+    number = _digits(text)
+    if number is None:
         raise argparse.ArgumentTypeError(
             f'{text!r} is not a non-negative integer'
         )

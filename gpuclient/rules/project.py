@@ -38,7 +38,7 @@ def unread_limits(
     return finding.error(
         'GPU802',
         f'Nova runs {runs} ([quota]driver), which does not read limits of '
-        f'Keystone: {", ".join(sorted(limits))} would limit nothing. Only '
+        f'Keystone: those of {", ".join(sorted(limits))} limit nothing. Only '
         f'access to private flavors controls who may use devices',
     )
 

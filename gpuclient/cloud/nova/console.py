@@ -50,20 +50,12 @@ def read(compute: _proxy.Proxy, name_or_id: str) -> bytes:
 
 
 def _find(compute: _proxy.Proxy, name_or_id: str) -> str:
-    """Return the id of a server."""
-    quoted = urllib.parse.quote(name_or_id, safe='')
-    try:
-        record = request.get(
-            compute,
-            f'/servers/{quoted}',
-            f'reading server {name_or_id!r}',
-            {'server': {'id': str}},
-        )['server']
-    except exceptions.NotFound:
-        pass
-    else:
-        found: str = record['id']
-        return found
+    """Return the ID of a server."""
+    if not name_or_id:
+        raise _not_found(name_or_id)
+    server_id = _find_by_id(compute, name_or_id)
+    if server_id is not None:
+        return server_id
     # Nova matches names as regular expressions.
     ids = [
         record['id']
@@ -79,13 +71,31 @@ def _find(compute: _proxy.Proxy, name_or_id: str) -> str:
         if record['name'] == name_or_id
     ]
     if not ids:
-        raise exceptions.NotFound(
-            f'There is no server {name_or_id!r} in this project'
-        )
+        raise _not_found(name_or_id)
     if len(ids) > 1:
         raise exceptions.Ambiguous(
             f'{len(ids)} servers are named {name_or_id!r}; specify the ID of '
             f'one of them: {", ".join(ids[:5])}'
         )
-    server_id: str = ids[0]
-    return server_id
+    return str(ids[0])
+
+
+def _find_by_id(compute: _proxy.Proxy, text: str) -> str | None:
+    if not request.is_segment(text):
+        return None
+    try:
+        record = request.get(
+            compute,
+            f'/servers/{urllib.parse.quote(text, safe="")}',
+            f'reading server {text!r}',
+            {'server': {'id': str}},
+        )['server']
+    except exceptions.NotFound:
+        return None
+    return str(record['id'])
+
+
+def _not_found(name_or_id: str) -> exceptions.NotFound:
+    return exceptions.NotFound(
+        f'There is no server {name_or_id!r} in this project'
+    )

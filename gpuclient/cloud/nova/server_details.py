@@ -84,14 +84,15 @@ def find(compute: _proxy.Proxy, name_or_id: str) -> ServerDetails:
 
     :raises gpuclient.exceptions.CloudError: This user sees none, or several.
     """
-    try:
-        return read(compute, name_or_id)
-    except exceptions.CloudError as exc:
-        if exc.status not in (400, 404):
-            raise
+    if request.is_segment(name_or_id):
+        try:
+            return read(compute, name_or_id)
+        except exceptions.CloudError as exc:
+            if exc.status not in (400, 404):
+                raise
     matching = [
         server
-        for server in _named(compute, name_or_id)
+        for server in (_named(compute, name_or_id) if name_or_id else ())
         if server['name'] == name_or_id
     ]
     if len(matching) > 1:

@@ -103,7 +103,11 @@ Example::
         try:
             report = self.read(parsed_args, flavors)
         except exceptions.Forbidden:
-            if parsed_args.stranded or parsed_args.project or not flavors:
+            if (
+                parsed_args.stranded
+                or parsed_args.project is not None
+                or not flavors
+            ):
                 raise
             self.log.warning('It is unknown what fits: %s', flavor_fit.HIDDEN)
             hidden = flavor_fit.hidden(flavors)

@@ -69,7 +69,7 @@ Example::
         parser.add_argument(
             '--devices',
             metavar='<number>',
-            type=int,
+            type=options.integer,
             help=(
                 'Number of devices of each ID to simulate on a host, where '
                 'its device specs name no address (default: 2)'
@@ -189,7 +189,7 @@ Example::
 _DEVICE = (
     r'(?P<host>[^=]+)=(?P<address>[^,]+),'
     r'(?P<vendor_id>[0-9A-Fa-f]{4}):(?P<product_id>[0-9A-Fa-f]{4})'
-    r'(?:,(?P<type>type-PCI|type-PF|type-VF)(?:,(?P<numa_node>\d{1,2}))?)?'
+    r'(?:,(?P<type>type-PCI|type-PF|type-VF)(?:,(?P<numa_node>[0-9]{1,2}))?)?'
 )
 _COLUMNS: dict[str, typing.Callable[[reporting.Row], object]] = {
     'Kind': lambda row: row.kind,
@@ -228,7 +228,7 @@ def _add_cloud(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--bound-to',
         metavar='<pid>',
-        type=int,
+        type=options.integer,
         help=(
             'With --keep: stop the cloud when this process ends, even if '
             'it is killed (in a script: --bound-to $$)'

@@ -150,7 +150,7 @@ def _refuse_filters(parsed_args: argparse.Namespace) -> None:
     if (
         parsed_args.resource_class
         or parsed_args.traits
-        or parsed_args.project
+        or parsed_args.project is not None
         or parsed_args.free
         or parsed_args.used
     ):

@@ -206,12 +206,8 @@ def _limits(texts: list[str]) -> dict[str, int | None]:
 
 def _quotas(texts: list[str]) -> dict[str, int | None]:
     quotas: dict[str, int | None] = {}
-    for name, value in _pairs(texts, '--quota', 'instances=4'):
-        if name not in project_model.QUOTAS:
-            raise exceptions.InvalidValue(
-                f'--quota {name} is none of {", ".join(project_model.QUOTAS)}'
-            )
-        quotas[name] = project_model.parse_limit(f'{name}={value}')[1]
+    for name, value in _pairs(texts, '--quota', 'cores=64'):
+        quotas[name] = project_model.parse_quota(name, value)
     return quotas
 
 
@@ -301,7 +297,8 @@ Example::
         )
         if wanted.is_empty:
             raise exceptions.InvalidValue(
-                'Nothing to set: specify --flavor FLAVOR or --limit NAME=N'
+                'Nothing to set: specify --flavor, --limit, --quota, '
+                '--server-group or --aggregate'
             )
         return self.edit(parsed_args, wanted, unset=False)
 
@@ -372,8 +369,8 @@ Example::
         )
         if wanted.is_empty:
             raise exceptions.InvalidValue(
-                'Nothing to unset: specify --all, --flavor FLAVOR or --limit '
-                'NAME'
+                'Nothing to unset: specify --all, --flavor, --limit, '
+                '--server-group or --aggregate'
             )
         return self.edit(parsed_args, wanted, unset=True)
 
@@ -554,6 +551,8 @@ Example::
         over = list(project_list.over_limits_of_devices(listed))
         if all_limits:
             over += project_list.over_other_limits(self.cloud, listed)
+        for finding in project_list.unread_limits(listed):
+            self.log.warning('%s', finding)
         if over:
             self.found()
         cells: columns.Cells[project_list.OverLimit] = {

@@ -31,6 +31,9 @@ with lazy_imports.deferred():
     from gpuclient.osc import options
     from gpuclient import text
 
+if typing.TYPE_CHECKING:
+    from gpuclient.operations import project_run
+
 #: Lines of progress for all projects.
 _LINES = 20
 
@@ -67,7 +70,10 @@ Example::
             'file',
             metavar='<file>',
             nargs='?',
-            help='File of projects; without one, a plan of --plan',
+            help=(
+                'File of projects (- is standard input); without one, a plan '
+                'of --plan'
+            ),
         )
         parser.add_argument(
             '--plan',
@@ -90,7 +96,7 @@ Example::
         parser.add_argument(
             '--long',
             action='store_true',
-            help='List also what is as it should be',
+            help='List also IDs of projects, and what is as it should be',
         )
         project_commands.add_writing(parser)
         options.add_release(parser, cloud=True)
@@ -101,6 +107,10 @@ Example::
             raise exceptions.InvalidValue(
                 'Nothing to apply: name a file of projects, or a saved plan '
                 'with --plan'
+            )
+        if parsed_args.file is not None and parsed_args.plan == '-':
+            raise exceptions.InvalidValue(
+                'A plan is saved in a file: name one with --plan'
             )
         application = self._prepare(parsed_args)
         result = application.run.result
@@ -116,7 +126,7 @@ Example::
         for error in result.errors:
             self.log.error('%s', text.one_line(error))
             self._status = command.FAILED
-        return self._rows(application, parsed_args.long)
+        return self._rows(application, parsed_args)
 
     def _prepare(
         self, parsed_args: argparse.Namespace
@@ -195,7 +205,8 @@ Example::
 
     @staticmethod
     def _rows(
-        application: project_apply.Application, long: bool
+        application: project_apply.Application,
+        parsed_args: argparse.Namespace,
     ) -> command.Rows:
         result = application.run.result
         steps: list[tuple[str, str, project_steps.DoneStep]] = [
@@ -215,7 +226,30 @@ Example::
             'After': lambda row: row[2].step.after,
             'State': lambda row: str(row[2].outcome),
         }
+        if _hides_ids(parsed_args, result):
+            del cells['Project ID']
         return columns.table(
             cells,
-            (row for row in steps if long or row[2].step.is_change),
+            (
+                row
+                for row in steps
+                if parsed_args.long or row[2].step.is_change
+            ),
         )
+
+
+def _hides_ids(
+    parsed_args: argparse.Namespace, result: project_run.RunResult
+) -> bool:
+    """Return whether a table has the names of projects alone.
+
+    An ID is as long as half a line. Other formats always have it.
+    """
+    names = [project.desired.name for project in result.projects]
+    return (
+        parsed_args.formatter == 'table'
+        and not parsed_args.columns
+        and not parsed_args.sort_columns
+        and not parsed_args.long
+        and len(set(names)) == len(names)
+    )

@@ -28,6 +28,7 @@ with lazy_imports.deferred():
     from gpuclient.model import partial_result
     from gpuclient.model import release as releases
     from gpuclient.operations import rehearsal_registration
+    from gpuclient.osc import options
     from gpuclient.rehearsal import api
 
 
@@ -149,13 +150,13 @@ Example::
         parser.add_argument(
             '--hosts',
             metavar='<number>',
-            type=int,
+            type=options.integer,
             help='Number of compute hosts (default: 1)',
         )
         parser.add_argument(
             '--gpus',
             metavar='<number>',
-            type=int,
+            type=options.integer,
             help='Number of NVIDIA A100 GPUs on each host (default: 2)',
         )
         parser.add_argument(
@@ -195,7 +196,7 @@ Example::
         parser.add_argument(
             '--bound-to',
             metavar='<pid>',
-            type=int,
+            type=options.integer,
             help=(
                 'Stop the cloud when the process with this ID ends, for '
                 'example the script that started it: --bound-to $$'

@@ -12,6 +12,7 @@
 
 """The file of projects, with the lines of what is wrong with it."""
 
+import io
 import pathlib
 
 import fixtures
@@ -63,6 +64,30 @@ class TestProjectsFile(testtools.TestCase):
                 'absent takes everything away',
             ),
             ('projects: [{name: a, limits: {[]: 3}}]', None, 'Cannot read'),
+            (
+                'projects: [{name: a, quotas: {cores: 2147483648}}]',
+                1,
+                'projects[0].quotas.cores: must be at most 2147483647',
+            ),
+            ('projects: {{ x }}', 1, 'looks like a template that was not'),
+            ('projects:\n- name: {{ x }}', 2, 'looks like a template'),
+            ('projects:\n- name: {{ x }}-1', 2, 'looks like a template'),
+            ('projects:\n{% for x in y %}', 2, 'looks like a template'),
+            (
+                'projects:\n- !!python/object:os.x {}',
+                2,
+                "for the tag '!!python/object:os.x'",
+            ),
+            (
+                'projects: [{name: !secret x}]',
+                1,
+                "the tag '***'; a value that begins with ! needs quotes",
+            ),
+            (
+                'projects:\n- {name: t, id: a}\n- {name: u, id: a}',
+                3,
+                "projects[1].id: 'a' is used twice: also in projects[0]",
+            ),
         ):
             error = self.assertRaises(exceptions.GPUError, self.read, text)
             self.assertIn(message, str(error), text)
@@ -90,6 +115,13 @@ class TestProjectsFile(testtools.TestCase):
         self.assertEqual('yes', project.name)
         (project,) = self.read('projects: [{name: yes}]')
         self.assertEqual('yes', project.name)
+
+    def test_standard_input(self) -> None:
+        stream = io.TextIOWrapper(io.BytesIO(b'projects: [{name: a}]'))
+        self.useFixture(fixtures.MonkeyPatch('sys.stdin', stream))
+        file = projects_file.ProjectsFile('-')
+        self.assertEqual(['a'], [each.name for each in file.projects])
+        self.assertEqual('<stdin>, line 1: x', str(file.located('x')))
 
     def test_many_projects(self) -> None:
         projects = [{'name': str(number)} for number in range(10001)]

@@ -325,3 +325,47 @@ class TestDriver(testtools.TestCase):
             self.assertEqual(
                 expected, self.detect(defaults, *registered_limits)
             )
+
+
+class TestOptions(testtools.TestCase):
+    def test_limit(self) -> None:
+        self.assertEqual(
+            ('class:PCPU', 3), project.parse_limit('class:PCPU=3')
+        )
+        self.assertEqual(('servers', -1), project.parse_limit('servers=-1'))
+        for text in ('servers', '=3', 'servers=', 'servers=-2', 'servers=٣'):
+            error = self.assertRaises(
+                exceptions.InvalidValue, project.parse_limit, text
+            )
+            self.assertIn('is not NAME=N, a limit and a number', str(error))
+        error = self.assertRaises(
+            exceptions.InvalidValue, project.parse_limit, 'servers=2147483648'
+        )
+        self.assertIn('Keystone takes -1', str(error))
+
+    def test_quota(self) -> None:
+        """A message about a quota shows how to set a quota."""
+        self.assertEqual(64, project.parse_quota('cores', '64'))
+        self.assertEqual(-1, project.parse_quota('cores', '-1'))
+        for name, number, message in (
+            ('cores', '-2', "Quota cores is '-2': use a number of 0 or more"),
+            ('cores', '-2', '--quota cores=64'),
+            ('ram', '٣', 'Quota ram is'),
+            ('ram', '2147483648', 'Quota ram is 2147483648: Nova takes -1'),
+            ('gpus', '1', '--quota gpus is none of cores, instances, ram'),
+        ):
+            error = self.assertRaises(
+                exceptions.InvalidValue, project.parse_quota, name, number
+            )
+            self.assertIn(message, str(error))
+
+    def test_new_limits(self) -> None:
+        desired = project.Desired(
+            'p1', 'p', limits={GPU: 2, 'servers': 3, 'class:PCPU': None}
+        )
+        self.assertEqual(
+            {'servers': 3},
+            project.new_limits(
+                desired, state(limits=(limit(GPU, 2), limit('servers', 2)))
+            ),
+        )

@@ -77,6 +77,10 @@ class TestSavedPlan(testtools.TestCase):
             (('registered_limits', 0, 'kind'), 'limit'),
             (('projects', 0, 'managed'), ['quota']),
             (('scope', 'service_id'), 3),
+            (('projects', 0, 'steps', 0, 'after'), -5),
+            (('projects', 0, 'steps', 0, 'before'), 10**12),
+            (('projects', 0, 'steps', 1, 'after'), 2**31),
+            (('registered_limits', 0, 'after'), -2),
         ):
             data = json.loads(json.dumps(project_plan.write(PLAN)))
             parent = data
@@ -84,6 +88,13 @@ class TestSavedPlan(testtools.TestCase):
                 parent = parent[key]
             parent[path[-1]] = value
             self.assertRaises(exceptions.InvalidData, project_plan.read, data)
+
+    def test_range(self) -> None:
+        for value in (-1, 0, 2**31 - 1, None):
+            data = json.loads(json.dumps(project_plan.write(PLAN)))
+            data['projects'][0]['steps'][0]['after'] = value
+            (project_of_plan,) = project_plan.read(data).projects
+            self.assertEqual(value, project_of_plan.steps[0].after)
 
     def moved(self, **changes: object) -> list[str]:
         return project_plan.moved(

@@ -71,11 +71,10 @@ class TestLimits(testtools.TestCase):
             self.facts(release), {'class:VCPU': 4}, release
         )
         self.assertIn('class:DISK_GB, class:MEMORY_MB', note)
-        for text, driver in (('31', Driver.UNIFIED), ('30', Driver.LEGACY)):
-            release = release_model.parse(text)
-            self.assertEqual(
-                [],
-                project_editing.limit_notes(
-                    self.facts(release, driver), {'class:VCPU': 4}, release
-                ),
-            )
+        release = release_model.parse('31')
+        self.assertEqual(
+            [],
+            project_editing.limit_notes(
+                self.facts(release), {'class:VCPU': 4}, release
+            ),
+        )

@@ -37,7 +37,7 @@ class TestTimeout(testtools.TestCase):
         )
 
     def test_no_seconds(self) -> None:
-        for value in ('abc', '0', '-1', 'inf', 'nan', ''):
+        for value in ('abc', '0', '-1', 'inf', 'nan', '', '\u0663'):
             stderr = io.StringIO()
             with contextlib.redirect_stderr(stderr):
                 self.assertRaises(
