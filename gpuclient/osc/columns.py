@@ -144,6 +144,47 @@ class ProseColumn(TextColumn):
         return '\n'.join(textwrap.wrap(escape(self._value), _PROSE_WIDTH))
 
 
+def move_sentences(
+    headers: collections.abc.Sequence[str],
+    rows: collections.abc.Iterable[tuple[typing.Any, ...]],
+    header: str,
+    labels: collections.abc.Iterable[tuple[str, ...]],
+) -> tuple[list[tuple[typing.Any, ...]], list[str]]:
+    """Return rows without the long sentences of a column, and those.
+
+    :param labels: Columns that name a row: the first of each group that is
+        not empty.
+    """
+    place = list(headers).index(header)
+    groups = [
+        [list(headers).index(name) for name in names] for names in labels
+    ]
+    left = []
+    named: dict[tuple[str, str], dict[str, None]] = {}
+    for row in rows:
+        cells = tuple(map(_plain, row))
+        sentence = cells[place]
+        if len(sentence) > _PROSE_WIDTH:
+            first, *names = (
+                next(filter(None, (cells[number] for number in group)), '')
+                for group in groups
+            )
+            named.setdefault((first, sentence), {})[' '.join(names)] = None
+            row = (*row[:place], ProseColumn(None), *row[place + 1 :])
+        left.append(row)
+    return left, [
+        f'{first} {", ".join(names)}: {sentence}'
+        for (first, sentence), names in named.items()
+    ]
+
+
+def _plain(value: typing.Any) -> str:
+    """Return the text of a cell on one line; empty for null."""
+    if isinstance(value, columns.FormattableColumn):
+        value = value.machine_readable()
+    return '' if value is None else text.one_line(str(value))
+
+
 class ListColumn(columns.FormattableColumn[list[str] | None]):
     """Strings, a line each."""
 

@@ -483,6 +483,34 @@ class Lister(_Display, lister.Lister):
     #: Whether a table on a terminal is made as narrow as the terminal, as
     #: with --fit-width: it has sentences.
     fits_terminal = False
+    #: Column of sentences with commands. Long ones are below a table, on a
+    #: line each, so that the commands can be copied.
+    sentences = ''
+    #: Columns that name what a sentence is about: of each group, the first
+    #: one that is not empty. Rows with the same first name and sentence share
+    #: a line.
+    labels: tuple[tuple[str, ...], ...] = ()
+
+    def produce_output(
+        self,
+        parsed_args: argparse.Namespace,
+        column_names: collections.abc.Sequence[str],
+        data: typing.Any,
+    ) -> int:
+        if (
+            not self.sentences
+            or parsed_args.formatter != 'table'
+            or parsed_args.columns
+        ):
+            return super().produce_output(parsed_args, column_names, data)
+        rows, lines = columns.move_sentences(
+            column_names, data, self.sentences, self.labels
+        )
+        status = super().produce_output(parsed_args, column_names, rows)
+        with streams.guarded(self.app.stdout):
+            for line in lines:
+                self.app.stdout.write(f'\n{line}\n')
+        return status
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

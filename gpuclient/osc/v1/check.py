@@ -56,6 +56,8 @@ Example::
 
     use_of_cloud = command.CloudUse.OPTIONAL
     reads_snapshots = True
+    sentences = 'Message'
+    labels = (('Code', 'Result'), ('Object', 'Check'))
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

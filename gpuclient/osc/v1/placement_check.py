@@ -67,6 +67,8 @@ Example::
     openstack gpu placement check --fix"""
 
     reads_snapshots = True
+    sentences = 'Problem'
+    labels = (('Code',), ('Server', 'Consumer', 'Host'))
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

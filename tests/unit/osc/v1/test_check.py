@@ -44,6 +44,29 @@ class TestCheck(test_host.TestCase):
         rows = self.rows('--config', path, '--fail-on', 'none', status=0)
         self.assertEqual('GPU302', rows['configuration'])
 
+    def test_table(self) -> None:
+        """Long messages are below the table, each whole and once."""
+        path = self.config(BROKEN)
+        _status, text = self.run_command(check.Check, '--config', path)
+        table, *messages = text.split('\n\n')
+        (message,) = self.messages('--config', path)
+        self.assertIn(f'GPU302 {path}:2: {message}', messages)
+        self.assertNotIn(message[:20], table)
+        self.assertIn('| GPU302 |', table)
+        cloud = [line for line in messages if 'There is no cloud' in line]
+        self.assertEqual(1, len(cloud))
+        self.assertIn('SKIPPED control plane, alias in nova-api, ', cloud[0])
+        # A column that is selected is a column.
+        _status, text = self.run_command(
+            check.Check, '--config', path, '-c', 'Message'
+        )
+        self.assertIn(message[:20], text)
+        self.assertNotIn('\n\n', text)
+
+    def messages(self, *arguments: str) -> list[str]:
+        rows = self.run_json(check.Check, *arguments, status=3)
+        return [row['Message'] for row in rows if row['Code']]
+
     def test_mute(self) -> None:
         path = self.config(BROKEN)
         mutes = pathlib.Path(self.folder, 'mutes')
