@@ -235,7 +235,8 @@ def _read_observation(cloud: connection.Connection) -> None:
 
 def _read_project_list(cloud: connection.Connection) -> None:
     listed = project_list.read(cloud, None, None).value
-    project_list.over_other_limits(cloud, listed)
+    for _project in project_list.over_other_limits(cloud, listed):
+        pass
 
 
 def _show_projects(subjects: Subjects, cloud: connection.Connection) -> None:
