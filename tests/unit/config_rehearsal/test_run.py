@@ -10,54 +10,33 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Rehearsals in which no server can be booted."""
+"""Servers that nova-api refuses, or that it fails with."""
 
-import types
 import typing
+import unittest.mock
 
-from gpuclient.config_rehearsal import report as reporting
-from gpuclient.config_rehearsal import run as running
-from gpuclient.rehearsal import state
+import testtools
 
-from tests.unit.config_rehearsal import test_report
+from gpuclient.config_rehearsal import run
+from gpuclient import exceptions
 
 
-class TestNoServers(test_report.ReportTestCase):
-    def reason(self, report: reporting.Report) -> str | None:
-        return running.why_no_server_boots(self.processes, report.plan)
+class TestAlias(testtools.TestCase):
+    def rows(self, status: int | None) -> list[typing.Any]:
+        report = unittest.mock.Mock()
+        report.counts.return_value = {'gpu-0': 1}
+        report.refused_alias.side_effect = lambda *row: row
+        error = exceptions.CloudError('booting failed', status=status)
+        with unittest.mock.patch.object(run, '_boot_servers') as boot:
+            boot.side_effect = error
+            return run._test_alias(
+                unittest.mock.Mock(), unittest.mock.Mock(), report, print, 'a'
+            )
 
-    def test_cloud_that_did_not_start(self) -> None:
-        report = self.report(test_report.CLEAN)
-        cloud: typing.Any = types.SimpleNamespace(
-            record=types.SimpleNamespace(services=self.processes),
-            state=state.FAILED,
-        )
-        result = running.run(cloud, report.plan, report, lambda line: None)
-        (alias,) = (row for row in result.value if row.kind == 'alias')
-        self.assertEqual(
-            ('skipped', 'the cloud did not start'), (alias.state, alias.detail)
-        )
+    def test_refused(self) -> None:
+        for status in (400, 500):
+            self.assertEqual([('a', 'booting failed')], self.rows(status))
 
-    def test_all_services_started(self) -> None:
-        self.assertIsNone(self.reason(self.report(test_report.CLEAN)))
-
-    def test_service_that_did_not_start(self) -> None:
-        for name, reason in (
-            ('nova-api-1', 'nova-api did not start'),
-            ('nova-scheduler', 'no nova-scheduler started'),
-            ('nova-compute', 'no nova-compute started'),
-        ):
-            report = self.report(test_report.CLEAN)
-            self.refuse(name, 'No')
-            self.assertEqual(reason, self.reason(report))
-
-    def test_missing_document(self) -> None:
-        for name in ('nova-api', 'nova-compute'):
-            files = dict(test_report.CLEAN)
-            del files[f'{name}.conf']
-            (self.folder / f'{name}.conf').unlink(missing_ok=True)
-            with self.subTest(name):
-                self.assertEqual(
-                    f'no file configures {name}',
-                    self.reason(self.report(files)),
-                )
+    def test_nova_api_does_not_answer(self) -> None:
+        for status in (None, 503):
+            self.assertRaises(exceptions.CloudError, self.rows, status)
