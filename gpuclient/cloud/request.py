@@ -44,6 +44,12 @@ from gpuclient import exceptions
 # error. Its other messages are for --debug.
 _LOG = logging.getLogger('gpuclient.http')
 _LOG.addFilter(lambda record: record.levelno != logging.WARNING)
+# It warns about each discovery without a response, which an error reports.
+logging.getLogger('keystoneauth.discover').addFilter(
+    lambda record: (
+        record.levelno != logging.WARNING or not silence.last_failure()
+    )
+)
 
 #: Status codes after which a read is retried.
 RETRIABLE = (429, 502, 503, 504)
@@ -295,7 +301,7 @@ def _send(
     with library_errors(action):
         try:
             response = _request(service, method, path, kwargs, retries)
-        except ksa_exceptions.ConnectFailure:
+        except ksa_exceptions.ConnectionError:
             given_up.add(name)
             raise
         if response.status_code == 401:
@@ -345,7 +351,11 @@ def _request(
             ksa_exceptions.RetriableConnectionFailure,
             ksa_exceptions.UnknownConnectionError,
         ):
-            if not retries or time.monotonic() + pause > until:
+            if (
+                not retries
+                or silence.was_refused()
+                or time.monotonic() + pause > until
+            ):
                 raise
         retries -= 1
         time.sleep(pause)

@@ -47,6 +47,11 @@ def last_failure() -> str:
     return getattr(_LAST, 'failure', '')
 
 
+def was_refused() -> bool:
+    """Return whether the last request of this thread was not sent."""
+    return getattr(_LAST, 'refused', False)
+
+
 @dataclasses.dataclass
 class _Service:
     """How long a service has not responded, since it last did."""
@@ -76,6 +81,7 @@ class _Guard(adapters.BaseAdapter):
         address = _address(request.url or '')
         if request.method not in _ALWAYS_SENT:
             self._refuse(address, request)
+        _LAST.refused = False
         began = time.monotonic()
         try:
             response = self.inner.send(request, *arguments, **options)
@@ -104,6 +110,7 @@ class _Guard(adapters.BaseAdapter):
                 del self._services[address]
                 return
         _LAST.failure = service.failure
+        _LAST.refused = True
         raise requests.exceptions.ConnectTimeout(
             service.failure, request=request
         )

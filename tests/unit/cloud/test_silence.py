@@ -19,6 +19,7 @@ import threading
 import time
 import typing
 
+import fixtures
 from keystoneauth1 import adapter
 from keystoneauth1 import session
 from openstack import connection
@@ -204,6 +205,7 @@ class TestDiscovery(testtools.TestCase):
     """A service that does not respond is not one without versions."""
 
     def test_silent(self) -> None:
+        logger = self.useFixture(fixtures.FakeLogger())
         _listener, url = _listen(self)
         cloud = _connect(self, {'placement': url})
         error = self.assertRaises(
@@ -214,6 +216,7 @@ class TestDiscovery(testtools.TestCase):
             f'does not respond within 0.1 seconds',
             str(error),
         )
+        self.assertNotIn('Failed to contact', logger.output)
 
     def test_refused(self) -> None:
         listener, url = _listen(self)
