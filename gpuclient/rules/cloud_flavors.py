@@ -12,6 +12,7 @@
 
 """Rules about the flavors of a cloud that request devices."""
 
+from gpuclient.model import capacity
 from gpuclient.model import cloud_state
 from gpuclient.model import extra_specs
 from gpuclient.model import flavor as flavor_model
@@ -27,6 +28,51 @@ def check(state: cloud_state.CloudState) -> cloud_check.Outcomes:
             flavor, state.device_classes, state.release
         ):
             yield cloud_check.CloudFinding(flavor.name, problem)
+        yield from _traits(state, flavor)
+
+
+def _traits(
+    state: cloud_state.CloudState, flavor: flavor_model.Flavor
+) -> cloud_check.Outcomes:
+    """Find required traits that no host with devices has.
+
+    Only where all resources are those of compute nodes and devices: a trait
+    of another provider, such as shared storage, is not known.
+    """
+    specs = flavor.extra_specs or {}
+    hosts = state.hosts or ()
+    other = set(flavor_model.requested_classes(specs).values()) - set(
+        state.device_classes or ()
+    )
+    if not hosts or other or any(map(_shares_storage, hosts)):
+        return
+    known: set[str] = set()
+    for host in hosts:
+        known.update(host.node.traits)
+        for device in host.devices:
+            known.update(device.traits)
+    for key, value in sorted(specs.items()):
+        match = flavor_model.GROUP_KEY.fullmatch(key)
+        if (
+            match is not None
+            and match['kind'] == 'trait'
+            and not match['suffix']
+            and value == 'required'
+            and match['name'] not in known
+        ):
+            yield cloud_check.warning(
+                flavor.name,
+                'GPU678',
+                f'Flavor {flavor.name!r} requires trait {match["name"]}, '
+                f'which no host with devices has: its servers get no host. '
+                f'Add it to a compute node with "openstack resource provider '
+                f'trait set", which replaces the traits that are not named, '
+                f'or unset {key}',
+            )
+
+
+def _shares_storage(host: capacity.HostCapacity) -> bool:
+    return host.node.resource('DISK_GB') is None
 
 
 def check_validation(state: cloud_state.CloudState) -> cloud_check.Outcomes:

@@ -264,6 +264,50 @@ class TestFlavors(testtools.TestCase):
                 expected, codes(rule, healthy(flavors=(changed,)))
             )
 
+    def test_traits(self) -> None:
+        rule = cloud_flavors.check
+        key = 'trait:CUSTOM_FAST'
+        required = cloud_states.flavor(extra_specs={key: 'required'})
+        host = cloud_states.host('gpu-1')
+        with_trait = dataclasses.replace(
+            host,
+            node=dataclasses.replace(host.node, traits=('CUSTOM_FAST',)),
+        )
+        without_disk = dataclasses.replace(
+            host,
+            node=dataclasses.replace(
+                host.node, resources=host.node.resources[:2]
+            ),
+        )
+        forbidden = cloud_states.flavor(extra_specs={key: 'forbidden'})
+        of_group = cloud_states.flavor(
+            extra_specs={'trait1:CUSTOM_FAST': 'required'}
+        )
+        other = cloud_states.flavor(
+            extra_specs={key: 'required', 'resources:VGPU': '1'}
+        )
+        for flavor, hosts, expected in (
+            (required, (host,), ['GPU678 gpu.1']),
+            (required, (host, with_trait), []),
+            (
+                required,
+                (cloud_states.host('gpu-1', traits=('CUSTOM_FAST',)),),
+                [],
+            ),
+            # Another provider may have it.
+            (required, (without_disk,), []),
+            (other, (host,), []),
+            # Hosts are not known.
+            (required, None, []),
+            (forbidden, (host,), []),
+            (of_group, (host,), []),
+        ):
+            state = healthy(flavors=(flavor,), hosts=hosts)
+            self.assertEqual(
+                expected,
+                [code for code in codes(rule, state) if '678' in code],
+            )
+
     def test_validation(self) -> None:
         rule = cloud_flavors.check_validation
         for specs, expected in (
