@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import typing
 
 from gpuclient.osc import lazy_imports
 
@@ -53,11 +54,16 @@ def confirm(
         sys.stderr.write(f'{line}\n')
     sys.stderr.write(f'{question}? [y/N] ')
     sys.stderr.flush()
-    answer = sys.stdin.readline()
-    if answer.strip().lower() in ('y', 'yes'):
+    if answers_yes(sys.stderr):
         return True
-    if not answer.endswith('\n'):
-        # The end of input leaves the cursor behind the question.
-        sys.stderr.write('\n')
     sys.stderr.write('Nothing was changed\n')
     return False
+
+
+def answers_yes(stderr: typing.TextIO) -> bool:
+    """Return whether the user answers a question with yes."""
+    answer = sys.stdin.readline()
+    if not answer.endswith('\n'):
+        # The end of input leaves the cursor behind the question.
+        stderr.write('\n')
+    return answer.strip().lower() in ('y', 'yes')

@@ -231,7 +231,9 @@ Example::
             )
         finally:
             if not journal.entries:
+                # It removes the file.
                 journal.close()
+                self.done = ''
         if journal.entries:
             line = (
                 f'To take the changes back: openstack gpu placement check '

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import typing
 
@@ -28,6 +29,7 @@ with lazy_imports.deferred():
     from gpuclient.operations import project_apply
     from gpuclient.operations import project_steps
     from gpuclient.osc import columns
+    from gpuclient.osc import confirmation
     from gpuclient.osc import options
     from gpuclient import text
 
@@ -112,6 +114,13 @@ Example::
             raise exceptions.InvalidValue(
                 'A plan is saved in a file: name one with --plan'
             )
+        if parsed_args.file is not None and os.path.lexists(
+            parsed_args.plan or ''
+        ):
+            raise exceptions.InvalidValue(
+                f'{parsed_args.plan} exists and is not replaced: choose '
+                f'another name'
+            )
         application = self._prepare(parsed_args)
         result = application.run.result
         if result.changes:
@@ -164,7 +173,7 @@ Example::
             # Half a plan is none.
             self.log.error('The plan was not saved')
             return
-        atomic.write(parsed_args.plan, application.saved())
+        atomic.create(parsed_args.plan, application.saved())
 
     def _confirm(
         self,
@@ -195,7 +204,7 @@ Example::
             self.app.stderr.write(columns.escape_lines(f'{line}\n'))
         self.app.stderr.write(f'Carry out {count}? [y/N] ')
         self.app.stderr.flush()
-        if sys.stdin.readline().strip().lower() not in ('y', 'yes'):
+        if not confirmation.answers_yes(self.app.stderr):
             raise exceptions.InvalidValue('Nothing was changed')
 
     def _progress(self, done: int, total: int) -> None:

@@ -30,6 +30,7 @@ from gpuclient.osc import command
 from gpuclient.osc import confirmation
 from gpuclient.osc.v1 import placement_check
 from gpuclient.osc.v1 import placement_set
+from gpuclient.osc.v1 import project_apply
 
 
 class _Terminal(io.StringIO):
@@ -116,6 +117,20 @@ class TestPlan(testtools.TestCase):
         )
 
 
+class TestPlanOfProjects(testtools.TestCase):
+    def test_existing_file(self) -> None:
+        """It is refused before the cloud is read."""
+        path = self.useFixture(fixtures.TempDir()).path
+        apply = project_apply.ApplyProject(_app(), argparse.Namespace())
+        parsed_args = apply.get_parser('apply').parse_args(
+            ['projects.yaml', '--plan', path]
+        )
+        error = self.assertRaises(
+            exceptions.InvalidValue, apply.take_action, parsed_args
+        )
+        self.assertIn('exists and is not replaced', str(error))
+
+
 class _Interrupted(command.Command):
     """A command that the user interrupts."""
 
@@ -140,6 +155,41 @@ class TestInterruption(testtools.TestCase):
             '\nInterrupted. Journal: /a.json\n',
             self.run_command('Journal: /a.json'),
         )
+
+    def test_repair(self) -> None:
+        """The journal of a repair is named if it has writes."""
+        folder = self.useFixture(fixtures.TempDir()).path
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'gpuclient.operations.leak_repair.Repairer',
+                lambda *arguments: arguments[1],
+            )
+        )
+        for name, entries, expected in (
+            ('a', [], ''),
+            ('b', ['entry'], f'Journal: {folder}/b'),
+        ):
+            check = placement_check.CheckPlacement(
+                _app(), argparse.Namespace()
+            )
+            config = types.SimpleNamespace(config={}, region_name=None)
+            replayed: typing.Any = types.SimpleNamespace(config=config)
+            check._replayed = replayed
+            parsed_args = argparse.Namespace(
+                journal=os.path.join(folder, name), wait=1
+            )
+
+            def repair(
+                check: typing.Any = check,
+                parsed_args: argparse.Namespace = parsed_args,
+                entries: list[str] = entries,
+            ) -> None:
+                with check._repairer(parsed_args) as journal:
+                    journal.entries.extend(entries)
+                    raise KeyboardInterrupt
+
+            self.assertRaises(KeyboardInterrupt, repair)
+            self.assertEqual(expected, check.done)
 
     def test_without_a_change(self) -> None:
         self.assertEqual('', self.run_command(''))
