@@ -86,9 +86,11 @@ def _dropped(evaluation: explanation.Evaluation) -> _Causes:
         if condition.kind is not explanation.Kind.FILTER:
             continue
         of_host_filter = condition.key.startswith(host_filters.KEY)
+        # These matter where Placement returns the host.
+        is_late = of_host_filter or condition.key == 'compute-alias'
         reasons: dict[str, list[str]] = {}
         for uuid, reason in condition.lacks.items():
-            if not of_host_filter or uuid in in_placement:
+            if not is_late or uuid in in_placement:
                 reasons.setdefault(reason, []).append(names[uuid])
         for reason, hosts in reasons.items():
             code, text = 'GPU645', f'the {condition.name} cannot fit'
