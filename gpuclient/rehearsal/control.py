@@ -430,10 +430,14 @@ def restart(
         signal.pidfd_send_signal(descriptor, signal.SIGHUP)
     deadline = time.monotonic() + _RESTART_TIMEOUT
     while time.monotonic() < deadline:
+        # Before the state is read, which is that of before otherwise.
+        requested = os.path.exists(where.file(state.RESTART))
         cloud = look(where)
         if not cloud.running:
             raise _not_running(where)
-        if _is_restarted(where, service, _service(cloud, name, host)):
+        if not requested and _is_restarted(
+            service, _service(cloud, name, host)
+        ):
             return cloud
         time.sleep(_INTERVAL)
     raise exceptions.RehearsalError(
@@ -443,15 +447,10 @@ def restart(
 
 
 def _is_restarted(
-    where: state.StateFolder,
-    before: state.CloudProcess,
-    after: state.CloudProcess,
+    before: state.CloudProcess, after: state.CloudProcess
 ) -> bool:
-    requested = os.path.exists(where.file(state.RESTART))
-    return (
-        not requested
-        and after.state != state.STARTING
-        and (after.started is None or after.started != before.started)
+    return after.state != state.STARTING and (
+        after.started is None or after.started != before.started
     )
 
 
