@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
     """Return the exit status: 0 if no verdict differs."""
     parser = argparse.ArgumentParser(prog='tests.unit.differential.releases')
     parser.add_argument('--seed', type=int, help='of the cases')
-    parser.add_argument('--count', type=int, default=4000, help='of cases')
+    parser.add_argument('--count', type=int, default=2500, help='of cases')
     parser.add_argument(
         '--release',
         dest='releases',
