@@ -223,7 +223,9 @@ def _check(spec: typing.Any, release: release_model.Release) -> None:
     if not isinstance(spec, dict):
         raise _invalid(f"{quoting.spec(repr(spec))} is not of type 'object'")
     unknown = [
-        repr(quoting.word(key)) for key in spec if not _has_key(release, key)
+        repr(quoting.word(key))
+        for key in sorted(spec)
+        if not _has_key(release, key)
     ]
     if unknown:
         verb = 'was' if len(unknown) == 1 else 'were'

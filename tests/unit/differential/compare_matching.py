@@ -271,6 +271,11 @@ def _compare_rules(
     if in_placement and not report and specs and not codes:
         # Nothing is reported, so no alias is served.
         return f'miss: nothing on {aliases[0].name}, which is not served'
+    if in_placement and any(
+        alias.resource_class is None and not alias.has_ids for alias in aliases
+    ):
+        # GPU123 or GPU301 reports it, which the services have alone.
+        return None
     possible = any(
         device_sets.serves(specs, alias, in_placement=in_placement)
         for alias in aliases
