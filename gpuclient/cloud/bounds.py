@@ -87,8 +87,8 @@ def _refuse_redirect(
     if not _is_same_server(response.url, location):
         response.close()
         raise exceptions.CloudError(
-            f'The service at {_address(response.url)} redirects to '
-            f'{_address(location)} (HTTP {response.status_code}). The token '
+            f'The service at {address(response.url)} redirects to '
+            f'{address(location)} (HTTP {response.status_code}). The token '
             'is not sent to another server: correct the endpoint in the '
             'Keystone catalog',
             status=response.status_code,
@@ -116,7 +116,7 @@ def _port(parts: urllib.parse.SplitResult) -> int | None:
     return parts.port or {'http': 80, 'https': 443}.get(parts.scheme)
 
 
-def _address(url: str) -> str:
+def address(url: str) -> str:
     """Return scheme, host and port of a URL, without user and path."""
     try:
         parts = urllib.parse.urlsplit(url)
@@ -147,7 +147,7 @@ def _read(
                 content.clear()
                 break
             raise exceptions.CloudError(
-                f'The response of {_address(response.url)} is larger than '
+                f'The response of {address(response.url)} is larger than '
                 f'{largest // 2**20} MiB',
                 status=response.status_code,
             )

@@ -26,10 +26,11 @@ import dataclasses
 import threading
 import time
 import typing
-import urllib.parse
 
 import requests
 from requests import adapters
+
+from gpuclient.cloud import bounds
 
 #: Times the patience, after which a service is tried again.
 _RECOVERY = 4
@@ -78,7 +79,7 @@ class _Guard(adapters.BaseAdapter):
         *arguments: typing.Any,
         **options: typing.Any,
     ) -> requests.Response:
-        address = _address(request.url or '')
+        address = bounds.address(request.url or '')
         if request.method not in _ALWAYS_SENT:
             self._refuse(address, request)
         _LAST.refused = False
@@ -149,12 +150,3 @@ def _describe(address: str, exc: Exception, seconds: float) -> str:
     if 'Connection refused' in str(exc):
         return f'{address} refuses connections'
     return f'the connection to {address} fails: {exc}'
-
-
-def _address(url: str) -> str:
-    """Return scheme, host and port of a URL, without user and path."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-    except ValueError:
-        return '?'
-    return f'{parts.scheme}://{parts.netloc.rpartition("@")[2]}'

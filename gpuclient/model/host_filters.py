@@ -146,7 +146,7 @@ class FilterVerdicts:
     """What one filter does with the hosts of a cloud."""
 
     filter: str
-    #: Whether nova-scheduler has it; None where it is not known.
+    #: Whether nova-scheduler has the filter enabled; None if unknown.
     enabled: bool | None
     #: Why the filter refuses hosts, by the id of the compute node.
     refused: dict[str, str]
