@@ -14,8 +14,9 @@
 
 The kinds are unit, functional, functional-fast, hostile-brief, host-fast, host
 and hostile; the default is unit and functional, which do not need root.
-Further arguments are those of stestr. The last line is ``N passed, N failed``;
-the exit status is 0 if no test failed and at least one passed.
+Further arguments are those of stestr. At the end come the tests that failed,
+each with the last line of its traceback; the last line is ``N passed, N
+failed``. The exit status is 0 if no test failed and at least one passed.
 """
 
 import re
@@ -51,6 +52,10 @@ _COMMANDS = {
 }
 _DEFAULT = ['unit', 'functional']
 _TOTAL = re.compile(r' - (?P<kind>Passed|Failed|Skipped): (?P<number>\d+)')
+#: The result of a test, as stestr prints it while tests run.
+_RESULT = re.compile(r'\{\d+\} (?P<test>.+) \[\S+\] \.\.\. (?P<result>\w+)')
+#: The exception at the end of a traceback.
+_EXCEPTION = re.compile(r'    (?P<exception>[A-Za-z_][\w.]*: .*)')
 
 
 def main(arguments: list[str]) -> int:
@@ -63,10 +68,11 @@ def main(arguments: list[str]) -> int:
     totals = {'Passed': 0, 'Failed': 0, 'Skipped': 0}
     statuses = []
     lines = []
+    failures: dict[str, str] = {}
     for kind in kinds:
         began = time.monotonic()
         counts = dict.fromkeys(totals, 0)
-        statuses.append(_run(kind, arguments, counts))
+        statuses.append(_run(kind, arguments, counts, failures))
         for key, number in counts.items():
             totals[key] += number
         lines.append(
@@ -79,23 +85,40 @@ def main(arguments: list[str]) -> int:
         # The tests did not run.
         failed = 1
     print()
+    for test, exception in failures.items():
+        print(f'FAILED {test}: {exception}')
     print('\n'.join(lines))
     print(f'{totals["Passed"]} passed, {failed} failed', flush=True)
     return 1 if failed or not totals['Passed'] else 0
 
 
-def _run(kind: str, arguments: list[str], totals: dict[str, int]) -> int:
+def _run(
+    kind: str,
+    arguments: list[str],
+    totals: dict[str, int],
+    failures: dict[str, str],
+) -> int:
     with subprocess.Popen(
         [sys.executable, '-m', *_COMMANDS[kind], *arguments],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
         assert process.stdout is not None
+        failed = None
         for line in process.stdout:
             print(line, end='', flush=True)
             match = _TOTAL.fullmatch(line.rstrip())
             if match is not None:
                 totals[match['kind']] += int(match['number'])
+            match = _RESULT.fullmatch(line.rstrip())
+            if match is not None:
+                failed = None
+                if match['result'] == 'FAILED':
+                    failed = match['test']
+                    failures[failed] = ''
+            match = _EXCEPTION.fullmatch(line.rstrip())
+            if match is not None and failed is not None:
+                failures[failed] = match['exception']
     return process.returncode
 
 

@@ -16,6 +16,7 @@ import argparse
 import ast
 import configparser
 import contextlib
+import functools
 import importlib
 import importlib.metadata
 import io
@@ -44,6 +45,7 @@ OVERVIEW = 'gpu-commands'
 WIDTH = 53
 
 
+@functools.cache
 def all_entry_points() -> dict[str, str]:
     parser = configparser.ConfigParser()
     parser.read(ROOT / 'setup.cfg')
@@ -68,6 +70,12 @@ def entry_points() -> dict[str, str]:
 def load(target: str) -> type[base.Command]:
     module, _colon, name = target.partition(':')
     return getattr(importlib.import_module(module), name)
+
+
+@functools.cache
+def options(target: str) -> frozenset[str]:
+    parser = load(target)(None, argparse.Namespace()).get_parser('x')
+    return frozenset(parser._option_string_actions)
 
 
 class TestCommands(testtools.TestCase):
@@ -312,15 +320,12 @@ class TestMentions(testtools.TestCase):
                 continue
             if program:
                 self.assertTrue(mention['program'], f'{place}: {mention[0]}')
-            parser = load(commands[named[0]])(
-                None, argparse.Namespace()
-            ).get_parser('x')
             for option in re.findall(
                 r'(?<!\S)--[a-z][a-z-]+', mention['rest']
             ):
                 self.assertIn(
                     option,
-                    parser._option_string_actions,
+                    options(commands[named[0]]),
                     f'{place}: {mention[0]}',
                 )
         return count

@@ -13,6 +13,7 @@
 """Imports go one way, and loading the plugin is cheap."""
 
 import ast
+import functools
 import graphlib
 import pathlib
 import subprocess
@@ -94,15 +95,16 @@ LONGEST = 60
 PURE = {'os_resource_classes', 'os_traits', 'oslo_config', 'oslo_utils'}
 
 
-def imported(path: pathlib.Path) -> set[str]:
-    names = set()
+@functools.cache
+def imported(path: pathlib.Path) -> frozenset[str]:
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, path
             names |= {f'{node.module}.{alias.name}' for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 class TestImports(testtools.TestCase):
