@@ -27,6 +27,7 @@ help:
 	@echo 'make test-kill       edits killed at every system call; needs strace'
 	@echo 'make test-capacity   300 random flavors, forecast and booted'
 	@echo 'make test-faults     faults of a cloud, planted and named; prints a table'
+	@echo 'make test-cures      the first suggestion on each fault, applied; prints a table'
 	@echo 'make test-projects   a file of 300 projects: requests, time, killed 50 times'
 	@echo 'make test-explain    300 random requests, explained and booted on every host'
 	@echo 'make test-leaks      random leaks, found, repaired and taken back'
@@ -102,6 +103,11 @@ test-faults: $(READY)
 	@rm -f build/faults.md
 	FAULTS_TABLE=build/faults.md $(BIN)/python -m testtools.run tests.functional.test_faults; \
 	    status=$$?; cat build/faults.md; exit $$status
+.PHONY: test-cures
+test-cures: $(READY)
+	@rm -f build/cures.md
+	CURES_TABLE=build/cures.md $(BIN)/python -m testtools.run tests.functional.test_cures; \
+	    status=$$?; cat build/cures.md; exit $$status
 .PHONY: test-projects
 test-projects: $(READY)
 	$(BIN)/python -m tests.functional.many_projects $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT))

@@ -33,7 +33,7 @@ _COMMANDS = {
         '--exclude-regex',
         'test_snapshot|test_proof|test_leaks.Test(Repair|Set)|'
         'test_capacity|test_project.(TestUnified|.*test_refused)'
-        '|test_upgrade.TestPlanted|test_faults|test_flavor_family'
+        '|test_upgrade.TestPlanted|test_faults|test_cures|test_flavor_family'
         '|test_explain.Test(Server|Moves)'
         '|test_check.TestCheck.test_(findings|what|as)'
         # These start clouds of their own.

@@ -58,6 +58,11 @@ class Aggregate:
         """The availability zone of its hosts, if it sets one."""
         return self.metadata.get(_ZONE)
 
+    @property
+    def isolates(self) -> bool:
+        """Whether it may exclude requests from its hosts."""
+        return bool(self.tenants() or self.isolating_traits())
+
     def isolating_traits(self) -> frozenset[str]:
         """Return the traits that servers must require to get its hosts.
 

@@ -247,6 +247,8 @@ def _action(action: freeing.Action) -> str:
             return (
                 f'remove the allocation of {action.name}, which is no server'
             )
+        case freeing.ActionKind.LEAVE_AGGREGATE:
+            return f'take the host out of {action.name}, which isolates it'
         case freeing.ActionKind.REMOVE_SERVER:
             verbs = 'delete or move' if action.can_move else 'delete'
             text = f'{verbs} {action.name}'

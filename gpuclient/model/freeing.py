@@ -45,6 +45,7 @@ class ActionKind(enum.StrEnum):
     END_FORCED_DOWN = 'end forced down'
     REPAIR_ALLOCATION = 'repair allocation'
     REMOVE_ALLOCATION = 'remove allocation'
+    LEAVE_AGGREGATE = 'leave aggregate'
     REMOVE_SERVER = 'remove server'
 
 
@@ -65,6 +66,7 @@ _COSTS = {
     ActionKind.RESTART_SERVICE: 1,
     ActionKind.END_FORCED_DOWN: 3,
     ActionKind.REPAIR_ALLOCATION: 2,
+    ActionKind.LEAVE_AGGREGATE: 8,
     ActionKind.REMOVE_SERVER: 10,
 }
 
@@ -76,8 +78,8 @@ class Action:
     kind: ActionKind
     #: Hypervisor hostname.
     host: str
-    #: Id of the server, of the resource provider of the device, or name of
-    #: the compute service.
+    #: Id of the server, of the resource provider of the device or of the
+    #: aggregate, or name of the compute service.
     target: str
     #: ``server train-1``, ``device 0000:04:00.0``
     name: str
@@ -155,6 +157,19 @@ def empty(host: capacity.HostCapacity) -> capacity.HostCapacity:
     )
 
 
+def _not_isolated(host: capacity.HostCapacity) -> capacity.HostCapacity:
+    return dataclasses.replace(
+        host,
+        aggregates=tuple(
+            group for group in host.aggregates if not group.isolates
+        ),
+    )
+
+
+def _id(group: capacity.Aggregate) -> str:
+    return group.name if group.id is None else str(group.id)
+
+
 def _enabled_traits(host: capacity.HostCapacity) -> tuple[str, ...]:
     return tuple(trait for trait in host.node.traits if trait != _DISABLED)
 
@@ -191,13 +206,18 @@ def near(
 ) -> tuple[capacity.HostCapacity, ...]:
     """Return hosts that would fit a request if they were empty.
 
+    Some of them only if no aggregate isolated them.
+
     :param most: Number of hosts; those that lack least come first.
     """
     hosts = tuple(host for host in hosts if host.node.resources is not None)
     if not hosts:
         return ()
+    emptied = tuple(map(empty, hosts))
     fitting = {
-        host.node.uuid for host in evaluate(tuple(map(empty, hosts))).fitting
+        host.node.uuid
+        for state in (emptied, tuple(map(_not_isolated, emptied)))
+        for host in evaluate(state).fitting
     }
     actual = evaluate(hosts)
 
@@ -242,7 +262,7 @@ class _Search:
         self._service = tuple(self._service_actions())
         self._free = tuple(
             sorted(
-                (*self._releases(), *self._removals()),
+                (*self._releases(), *self._removals(), *self._departures()),
                 key=lambda action: (action.cost, action.name),
             )
         )
@@ -251,7 +271,14 @@ class _Search:
         if self._fits(self._service):
             return (self._way(self._service),)
         if not self._fits((*self._service, *self._free)):
-            return ()
+            # Some requests need an aggregate.
+            self._free = tuple(
+                action
+                for action in self._free
+                if action.kind is not ActionKind.LEAVE_AGGREGATE
+            )
+            if not self._fits((*self._service, *self._free)):
+                return ()
         helpful = self._helpful()
         for size in range(1, _SIZE + 1):
             found = [
@@ -290,6 +317,8 @@ class _Search:
         )
 
     def _frees(self, action: Action, classes: frozenset[str]) -> bool:
+        if action.kind is ActionKind.LEAVE_AGGREGATE:
+            return True
         holder = self._holders.get(action.target)
         if holder is None:
             uuids = {action.target}
@@ -374,6 +403,16 @@ class _Search:
                 can_move=holder.can_move,
             )
 
+    def _departures(self) -> collections.abc.Iterator[Action]:
+        for group in self._host.aggregates:
+            if group.isolates:
+                yield Action(
+                    ActionKind.LEAVE_AGGREGATE,
+                    self._host.node.name,
+                    _id(group),
+                    f'aggregate {group.name}',
+                )
+
     def _fits(self, actions: collections.abc.Iterable[Action]) -> bool:
         changed = self._changed(actions)
         return bool(self._evaluate((changed,)).fitting)
@@ -386,6 +425,7 @@ class _Search:
         released: set[str] = set()
         repaired: set[str] = set()
         removed: set[str] = set()
+        left: set[str] = set()
         for action in actions:
             if action.kind in _OF_SERVICES:
                 host = _with_service(host, action.kind)
@@ -393,11 +433,16 @@ class _Search:
                 released.add(action.target)
             elif action.kind is ActionKind.REPAIR_ALLOCATION:
                 repaired.add(action.target)
+            elif action.kind is ActionKind.LEAVE_AGGREGATE:
+                left.add(action.target)
             else:
                 removed.add(action.target)
         units, freed = self._freed(removed, repaired)
         return dataclasses.replace(
             host,
+            aggregates=tuple(
+                group for group in host.aggregates if _id(group) not in left
+            ),
             node=dataclasses.replace(
                 host.node,
                 resources=None

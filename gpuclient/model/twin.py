@@ -407,50 +407,75 @@ def give_up(
 ) -> Change | None:
     """Return a request without a condition; None if that cannot be tried."""
     kind, _colon, name = condition.key.partition(':')
-    specs = dict(request.flavor.extra_specs or {})
     if kind == 'zone':
         return Change(_elsewhere(request, zone=None), hosts)
     if kind == 'host':
         return Change(_elsewhere(request, host=None), hosts)
-    if kind in ('enabled', 'up'):
-        return Change(request, tuple(map(_in_service, hosts)))
+    if kind == 'trait':
+        key = f'trait:{name.removeprefix("!")}'
+        changed = _without_property(request, key)
+        # Nova adds other traits, for other properties.
+        return None if changed == request else Change(changed, hosts)
+    if kind == 'devices' and name not in (request.flavor.aliases or {}):
+        changed = _without_property(request, name)
+        return None if changed == request else Change(changed, hosts)
+    return lower(condition, 0, request, hosts)
+
+
+def lower(
+    condition: explanation.Condition,
+    amount: int,
+    request: Request,
+    hosts: tuple[capacity.HostCapacity, ...],
+) -> Change | None:
+    """Return a request with another amount; None if that cannot be tried.
+
+    :param amount: Devices of an alias, or units of a resource class.
+    """
+    kind, _colon, name = condition.key.partition(':')
+    flavor = request.flavor
+    specs = dict(flavor.extra_specs or {})
     if kind == 'resource' and name in ('VCPU', 'MEMORY_MB', 'DISK_GB'):
-        specs[f'resources:{name}'] = '0'
-    elif kind == 'trait' and specs.pop(f'trait:{name}', None) is None:
-        return None
-    elif kind == 'devices' and name in (request.flavor.aliases or {}):
-        aliases = dict(request.flavor.aliases or {})
-        del aliases[name]
+        specs[f'resources:{name}'] = str(amount)
+    elif kind == 'resource' and name == 'PCPU' and amount:
+        flavor = dataclasses.replace(flavor, vcpus=amount)
+    elif kind == 'devices' and name in (flavor.aliases or {}):
+        aliases = {**(flavor.aliases or {}), name: amount}
         specs[flavor_model.ALIASES] = ','.join(
-            f'{alias}:{count}' for alias, count in aliases.items()
+            f'{alias}:{count}' for alias, count in aliases.items() if count
         )
-        if not aliases:
+        if not specs[flavor_model.ALIASES]:
             del specs[flavor_model.ALIASES]
-    elif kind != 'trait':
+    else:
         return None
     return Change(
         dataclasses.replace(
-            request,
-            flavor=dataclasses.replace(request.flavor, extra_specs=specs),
+            request, flavor=dataclasses.replace(flavor, extra_specs=specs)
         ),
         hosts,
     )
+
+
+def _without_property(request: Request, key: str) -> Request:
+    """Return a request whose flavor and image do not have a property."""
+    flavor, image = request.flavor, request.image
+    if key in (flavor.extra_specs or {}):
+        flavor = dataclasses.replace(
+            flavor, extra_specs=_without(flavor.extra_specs or {}, key)
+        )
+    if image is not None and key in image.properties:
+        image = dataclasses.replace(
+            image, properties=_without(image.properties, key)
+        )
+    return dataclasses.replace(request, flavor=flavor, image=image)
+
+
+def _without(properties: dict[str, str], key: str) -> dict[str, str]:
+    return {name: value for name, value in properties.items() if name != key}
 
 
 def _elsewhere(request: Request, **changes: typing.Any) -> Request:
     return dataclasses.replace(
         request,
         restrictions=dataclasses.replace(request.restrictions, **changes),
-    )
-
-
-def _in_service(host: capacity.HostCapacity) -> capacity.HostCapacity:
-    return dataclasses.replace(
-        host,
-        disabled='',
-        down='',
-        node=dataclasses.replace(
-            host.node,
-            traits=tuple(t for t in host.node.traits if t != _DISABLED),
-        ),
     )

@@ -19,7 +19,8 @@ commands can use:
 * ``explanation.evaluation.conflicts``: minimal sets that no host meets;
 * ``explanation.suggestions``: changes with which a host fits, the cheapest
   first. Each is a :class:`Suggestion` with either actions on a host
-  (:class:`gpuclient.model.freeing.Action`) or a condition to give up.
+  (:class:`gpuclient.model.freeing.Action`) or a condition to lower or to
+  give up.
 """
 
 import collections.abc
@@ -53,6 +54,7 @@ from gpuclient.model import partial_result
 from gpuclient.model import placement_request
 from gpuclient.model import release as release_model
 from gpuclient.model import scheduler_options
+from gpuclient.model import smaller_request
 from gpuclient.model import unseen
 from gpuclient.operations import capacity_report
 from gpuclient.operations import evidence as evidence_reading
@@ -98,8 +100,11 @@ class Suggestion:
     hosts: tuple[str, ...]
     #: Actions on the one host; empty for a condition to give up.
     actions: tuple[freeing.Action, ...] = ()
-    #: The condition of the request to give up.
+    #: The condition of the request to give up, or to lower.
     condition: explanation.Condition | None = None
+    #: The amount to request in place of that of the condition; None to give
+    #: the condition up.
+    amount: int | None = None
     #: The one host after the actions.
     changed: capacity.HostCapacity | None = None
 
@@ -377,26 +382,26 @@ class Reader:
         facts = dataclasses.replace(
             self.read_facts((wanted,)), aliases=self.known_aliases(flavor)
         )
-        verdicts = self.judge_filters(
-            flavor, image, restrictions.project_id, facts.hosts
+        judge = functools.partial(
+            self.judge_filters, flavor, image, restrictions.project_id
         )
-        conditions = (
-            *more,
-            *self._of_numa(flavor, image, wanted, facts),
-            *host_filters.conditions(verdicts),
-        )
-
-        evaluate = functools.partial(
-            _evaluate, wanted, facts, restrictions, options, conditions
-        )
-        evaluation = evaluate(facts.hosts)
+        verdicts = judge(facts.hosts)
+        evaluate_demand = _Evaluator(
+            facts,
+            restrictions,
+            options,
+            (*more, *self._of_numa(flavor, image, wanted, facts)),
+            verdicts,
+            judge,
+        ).evaluate
+        evaluation = evaluate_demand(wanted, facts.hosts)
         inferred = self._inferred.keys() & set(flavor.aliases or {})
         return partial_result.PartialResult(
             Explanation(
                 flavor,
                 image,
                 evaluation,
-                self._suggestions(evaluation, evaluate),
+                self._suggestions(evaluation, evaluate_demand),
                 unseen.find(
                     evaluation, restrictions, options, inferred, verdicts
                 ),
@@ -528,11 +533,14 @@ class Reader:
         return ''
 
     def _suggestions(
-        self, evaluation: explanation.Evaluation, evaluate: freeing.Evaluate
+        self,
+        evaluation: explanation.Evaluation,
+        evaluate_demand: smaller_request.Evaluate,
     ) -> tuple[Suggestion, ...]:
         """Return changes with which a host fits, the cheapest first."""
         if evaluation.fitting or evaluation.wanted.refusal:
             return ()
+        evaluate = functools.partial(evaluate_demand, evaluation.wanted)
         near = freeing.near(evaluation.facts.hosts, evaluate, _NEAR)
         holders = self._holders(near)
         ways = sorted(
@@ -555,7 +563,7 @@ class Reader:
                 )
                 for way in ways[:_SUGGESTIONS]
             ),
-            *conditions_to_give_up(evaluation),
+            *changes_of_the_request(evaluation, evaluate_demand),
         )
 
     def _holders(
@@ -785,24 +793,6 @@ def _left_out(
         )
 
 
-def _evaluate(
-    wanted: demand_model.Demand,
-    facts: explanation.Facts,
-    restrictions: explanation.Restrictions,
-    options: scheduler_options.SchedulerOptions,
-    conditions: tuple[explanation.Condition, ...],
-    hosts: tuple[capacity.HostCapacity, ...],
-) -> explanation.Evaluation:
-    """Return the evaluation of a request on hosts."""
-    return explanation.evaluate(
-        wanted,
-        dataclasses.replace(facts, hosts=hosts),
-        restrictions,
-        options,
-        conditions,
-    )
-
-
 def _of_flavor(
     aliases: capacity_report.Aliases, flavor: flavor_model.Flavor
 ) -> capacity_report.Aliases:
@@ -833,21 +823,91 @@ def _assumptions(
         )
 
 
-def conditions_to_give_up(
-    evaluation: explanation.Evaluation,
+@dataclasses.dataclass(frozen=True)
+class _Evaluator:
+    """Evaluates a request, and smaller ones, on hosts as they could be."""
+
+    #: Of the hosts as they are.
+    facts: explanation.Facts
+    restrictions: explanation.Restrictions
+    options: scheduler_options.SchedulerOptions
+    #: Conditions besides, but of filters.
+    others: tuple[explanation.Condition, ...]
+    #: Of filters, on the hosts as they are.
+    verdicts: tuple[host_filters.FilterVerdicts, ...]
+    #: Returns those on other hosts.
+    judge: collections.abc.Callable[
+        [tuple[capacity.HostCapacity, ...]],
+        tuple[host_filters.FilterVerdicts, ...],
+    ]
+
+    def evaluate(
+        self,
+        wanted: demand_model.Demand,
+        hosts: tuple[capacity.HostCapacity, ...],
+    ) -> explanation.Evaluation:
+        """Return the conditions of a request, and the hosts that meet them."""
+        verdicts = self.verdicts
+        if any(
+            host.aggregates != self._aggregates[host.node.uuid]
+            for host in hosts
+        ):
+            verdicts = self.judge(hosts)
+        return explanation.evaluate(
+            wanted,
+            dataclasses.replace(self.facts, hosts=hosts),
+            self.restrictions,
+            self.options,
+            (*self.others, *host_filters.conditions(verdicts)),
+        )
+
+    @functools.cached_property
+    def _aggregates(self) -> dict[str, tuple[capacity.Aggregate, ...]]:
+        return {host.node.uuid: host.aggregates for host in self.facts.hosts}
+
+
+def changes_of_the_request(
+    evaluation: explanation.Evaluation, evaluate: smaller_request.Evaluate
 ) -> collections.abc.Iterator[Suggestion]:
-    """Yield the conditions without which some host fits."""
-    for number, condition in enumerate(evaluation.conditions):
+    """Yield the requests with which some host fits.
+
+    Smaller ones, then those without a condition. The devices come last: who
+    requests devices wants them.
+    """
+    lowered = set()
+    for smaller in smaller_request.search(evaluation, evaluate):
+        lowered.add(smaller.condition.key)
+        yield Suggestion(
+            f'request at most {smaller.name}',
+            _names(smaller.hosts),
+            condition=smaller.condition,
+            amount=smaller.amount,
+        )
+    for number, condition in sorted(
+        enumerate(evaluation.conditions),
+        key=lambda item: item[1].kind is explanation.Kind.DEVICES,
+    ):
         hosts = evaluation.meeting(evaluation.all_numbers - {number})
-        if hosts:
+        # The state of services is none of the request.
+        if (
+            hosts
+            and condition.key not in lowered
+            and condition.kind is not explanation.Kind.SERVICE
+        ):
             name = condition.key.removeprefix(host_filters.KEY)
             yield Suggestion(
                 f'request it without "{condition.name}"'
                 if name == condition.key
                 else f'change what filter {name} matches',
-                tuple(host.node.name for host in hosts),
+                _names(hosts),
                 condition=condition,
             )
+
+
+def _names(
+    hosts: collections.abc.Iterable[capacity.HostCapacity],
+) -> tuple[str, ...]:
+    return tuple(host.node.name for host in hosts)
 
 
 def _destination(

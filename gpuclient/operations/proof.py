@@ -212,6 +212,13 @@ class ProofTrials:
             )
         if suggestion.condition is None:
             return None
+        if suggestion.amount is not None:
+            return twin_model.lower(
+                suggestion.condition,
+                suggestion.amount,
+                self._request,
+                self._hosts,
+            )
         return twin_model.give_up(
             suggestion.condition, self._request, self._hosts
         )

@@ -248,6 +248,7 @@ def _suggestion(suggestion: operation.Suggestion) -> Record:
         'suggestion': suggestion.text,
         'hosts': list(suggestion.hosts),
         'condition': condition and condition.name,
+        'amount': suggestion.amount,
         'actions': [
             {
                 'action': str(action.kind),
@@ -414,21 +415,30 @@ def _conflicts(
 def _suggestions(
     explained: operation.Explanation,
 ) -> collections.abc.Iterator[str]:
-    changes = [
-        suggestion
-        for suggestion in explained.suggestions
-        if suggestion.actions
-    ]
-    if changes:
-        yield '\n'.join(
+    for title, suggestions in (
+        (
+            'What frees a host, any one of these, the cheapest first:',
+            [each for each in explained.suggestions if each.actions],
+        ),
+        (
+            'What fits in place of it:',
             [
-                'What frees a host, any one of these, the cheapest first:',
-                *(
-                    wrapped(suggestion.text, '* ', '  ')
-                    for suggestion in changes
-                ),
-            ]
-        )
+                each
+                for each in explained.suggestions
+                if each.amount is not None
+            ],
+        ),
+    ):
+        if suggestions:
+            yield '\n'.join(
+                [
+                    title,
+                    *(
+                        wrapped(suggestion.text, '* ', '  ')
+                        for suggestion in suggestions
+                    ),
+                ]
+            )
 
 
 def _unseen(

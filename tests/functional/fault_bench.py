@@ -89,6 +89,10 @@ class Bench:
         self.etc = self.folder / 'etc' / 'nova'
         self._stack = contextlib.ExitStack()
         self._servers: list[str] = []
+        #: The flavor of the last request, and its other arguments.
+        self.last_request: tuple[typing.Any, dict[str, typing.Any]]
+        #: Process IDs of services that hang, by name and host.
+        self.paused: dict[tuple[str, str], int] = {}
 
     def __enter__(self) -> Bench:
         self.later(lambda: self.test.delete(*self._servers))
@@ -156,6 +160,7 @@ class Bench:
         **more: typing.Any,
     ) -> typing.Any:
         """Send a request for a server; return the response."""
+        self.last_request = flavor, {'image': image, **more}
         compute = self.test.connect(os_cloud).compute
         if image is None:
             (image,) = self.cloud.image.images(name='blank')
@@ -381,13 +386,15 @@ class Bench:
             if (record['name'], record['host']) == (service, host)
         ]
         os.kill(pid, signal.SIGSTOP)
-        self.later(self._resume, pid, service, host)
+        self.paused[service, host] = pid
+        self.later(self.resume, service, host)
         base.wait_until(
             lambda: self._state(service, host) == 'down', 60, f'{service} down'
         )
 
-    def _resume(self, pid: int, service: str, host: str) -> None:
-        os.kill(pid, signal.SIGCONT)
+    def resume(self, service: str, host: str) -> None:
+        """Let a service that hangs go on."""
+        os.kill(self.paused[service, host], signal.SIGCONT)
         base.wait_until(
             lambda: self._state(service, host) == 'up', 60, f'{service} up'
         )
@@ -423,6 +430,10 @@ class Bench:
         path = f'/resource_providers/{provider["uuid"]}/inventories'
         self._set_reserved(path, True)
         self.later(self._set_reserved, path, False)
+
+    def release(self, uuid: str) -> None:
+        """Release the reserved units of a device."""
+        self._set_reserved(f'/resource_providers/{uuid}/inventories', False)
 
     def _set_reserved(self, path: str, reserved: bool) -> None:
         record = self.placement('GET', path)
@@ -536,8 +547,13 @@ class Bench:
         self.later(compute.delete_aggregate, aggregate.id)
         for host in hosts:
             compute.add_host_to_aggregate(aggregate, host)
-            self.later(compute.remove_host_from_aggregate, aggregate, host)
+            self.later(self._leave, aggregate, host)
         compute.set_aggregate_metadata(aggregate, metadata)
+
+    def _leave(self, aggregate: typing.Any, host: str) -> None:
+        compute = self.cloud.compute
+        if host in compute.get_aggregate(aggregate.id).hosts:
+            compute.remove_host_from_aggregate(aggregate, host)
 
     def limit(self, resource: str, default: int) -> None:
         """Register a unified limit of Nova until the end."""

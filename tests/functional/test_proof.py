@@ -24,7 +24,9 @@ from gpuclient.model import capacity
 from gpuclient.model import explanation
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import freeing
+from gpuclient.model import image as image_model
 from gpuclient.model import passthrough_filter
+from gpuclient.model import scheduler_options
 from gpuclient.operations import explanation as operation
 from gpuclient.operations import proof
 from gpuclient.rehearsal import api as rehearsal
@@ -34,6 +36,19 @@ from tests.unit.model import test_explanation
 from tests.unit.operations import explanations
 
 _AVX = 'HW_CPU_X86_AVX512F'
+_PROJECT = 'f5a1e4b7c2d84f0e9b6a3d1c0e5f7a92'
+_TENANTS = scheduler_options.SchedulerOptions(
+    filters=frozenset(
+        {'AggregateMultiTenancyIsolation', 'PciPassthroughFilter'}
+    )
+)
+_OTHERS = capacity.Aggregate(
+    'others',
+    frozenset({'a'}),
+    {'filter_tenant_id': '0c9d'},
+    '5a3c1d9e-0b7f-4e21-8d64-93d1a2c4e6b8',
+    7,
+)
 _ZONE = capacity.Aggregate(
     'rack',
     frozenset({'b'}),
@@ -153,10 +168,23 @@ FAULTS: dict[str, collections.abc.Callable[[], operation.Explanation]] = {
         restrictions=explanation.Restrictions(host='b'),
     ),
     'no devices at all': _explain([host('a', 1, used=1), host('b')]),
+    'trait of an image': _explain(
+        [host('a', 2)],
+        image=image_model.Image('i', 'i', {f'trait:{_AVX}': 'required'}),
+    ),
+    'too many devices and little memory': _explain(
+        [host('a', 2, memory=4096), host('b', 1)], flavor('h100:2')
+    ),
     'CPUs of the flavor twice': _explain(
         [host('a', 2, vcpus=16)], flavor(**{'resources:VCPU': '17'})
     ),
 }
+#: Only where nova-scheduler has the filter.
+ISOLATED = _explain(
+    [host('a', 2, aggregates=(_OTHERS,)), host('b')],
+    options=_TENANTS,
+    restrictions=explanation.Restrictions(project_id=_PROJECT),
+)
 #: It fits as it is.
 HEALTHY = _explain([host('a', 2), host('b', 1, used=1), host('c')])
 
@@ -201,6 +229,23 @@ class TestTwin(testtools.TestCase):
                             (result.text, result.reason, result.log),
                         )
         self.assertEqual([], list(records))
+
+    def test_aggregate_for_other_projects(self) -> None:
+        trials = proof.ProofTrials(ISOLATED())
+        with rehearsal.temporary(trials.twin.spec()) as cloud:
+            decisions = rehearsal.decide(cloud, trials.trials)
+        request, *others = decisions.records
+        self.assertEqual(
+            proof.State.PROVED, trials.judge_request(request).state
+        )
+        (first, *_others) = trials.judge_suggestions(others)
+        self.assertEqual(
+            'a: take the host out of aggregate others, which isolates it',
+            first.text,
+        )
+        self.assertEqual(
+            (proof.State.PROVED, 'a'), (first.state, first.selected)
+        )
 
     def test_a_false_explanation_is_refuted(self) -> None:
         """Of a cloud that changed since it was read."""

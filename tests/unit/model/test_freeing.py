@@ -24,7 +24,10 @@ from gpuclient.model import scheduler_options
 from tests.unit.model import test_explanation
 
 
-def evaluate_for(aliases: str) -> freeing.Evaluate:
+def evaluate_for(
+    aliases: str,
+    options: scheduler_options.SchedulerOptions | None = None,
+) -> freeing.Evaluate:
     wanted = demand_model.demand(
         test_explanation.flavor(aliases), test_explanation.ALIASES
     )
@@ -36,7 +39,7 @@ def evaluate_for(aliases: str) -> freeing.Evaluate:
             wanted,
             explanation.Facts(hosts),
             explanation.Restrictions(),
-            scheduler_options.SchedulerOptions(),
+            options or scheduler_options.SchedulerOptions(),
         )
 
     return evaluate
@@ -140,6 +143,34 @@ class TestWays(testtools.TestCase):
                     closed=capacity.FORCED_DOWN,
                 )
             ),
+        )
+
+    def test_aggregate(self) -> None:
+        group = capacity.Aggregate(
+            'isolated',
+            frozenset({'a'}),
+            {'trait:CUSTOM_LICENSED': 'required'},
+            id=7,
+        )
+        host = self.host(2, aggregates=(group,))
+        evaluate = evaluate_for(
+            'h100:1',
+            scheduler_options.SchedulerOptions(isolates_aggregates=True),
+        )
+        self.assertEqual((host,), freeing.near([host], evaluate, 5))
+        (way,) = freeing.ways(host, [holder('one', 'a-0')], evaluate)
+        self.assertEqual(
+            'a: take the host out of aggregate isolated, which isolates it',
+            explanation_text.way(evaluate((host,)), way),
+        )
+        self.assertEqual(
+            ('7', ()), (way.actions[0].target, way.changed.aggregates)
+        )
+        # It does not help where nothing excludes the host.
+        full = self.host(1, used=1, aggregates=(group,))
+        self.assertEqual(
+            [[('remove server', 'server one')]],
+            self.ways(full, holder('one', 'a-0')),
         )
 
     def test_affinity(self) -> None:

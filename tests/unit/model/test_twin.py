@@ -19,6 +19,7 @@ import testtools
 
 from gpuclient.model import capacity
 from gpuclient.model import explanation
+from gpuclient.model import image as image_model
 from gpuclient.model import passthrough_filter
 from gpuclient.model import release
 from gpuclient.model import twin
@@ -181,25 +182,27 @@ class TestTrial(testtools.TestCase):
 
 
 class TestGiveUp(testtools.TestCase):
-    def change(self, key: str, **specs: str) -> typing.Any:
+    def change(
+        self, key: str, amount: int | None = None, **specs: str
+    ) -> typing.Any:
         explained = explanations.explain(
-            [host('a', 1, disabled='off', down='down')],
+            [host('a', 1)],
             test_explanation.flavor('h100:1,nvlink:2', **specs),
+            image=image_model.Image(
+                'i', 'image', {'trait:Z': 'required', 'os_type': 'linux'}
+            ),
             restrictions=explanation.Restrictions(host='a', zone='z'),
         )
         _made, request = build(explained)
-        return twin.give_up(
-            explanation.Condition(key, explanation.Kind.TRAIT, key, {}),
-            request,
-            explained.evaluation.facts.hosts,
-        )
+        condition = explanation.Condition(key, explanation.Kind.TRAIT, key, {})
+        hosts = explained.evaluation.facts.hosts
+        if amount is not None:
+            return twin.lower(condition, amount, request, hosts)
+        return twin.give_up(condition, request, hosts)
 
     def test_places(self) -> None:
         self.assertIsNone(self.change('zone').request.restrictions.zone)
         self.assertIsNone(self.change('host').request.restrictions.host)
-        for key in ('enabled', 'up'):
-            (changed,) = self.change(key).hosts
-            self.assertEqual(('', ''), (changed.disabled, changed.down))
 
     def test_flavor(self) -> None:
         for key, specs in (
@@ -222,6 +225,34 @@ class TestGiveUp(testtools.TestCase):
         ):
             change = self.change(key, **{'trait:X': 'required'})
             self.assertEqual(specs, change.request.flavor.extra_specs)
+        change = self.change('trait:!X', **{'trait:X': 'forbidden'})
+        self.assertNotIn('trait:X', change.request.flavor.extra_specs)
+        name = 'resources1:CUSTOM_X'
+        change = self.change(f'devices:{name}', **{name: '1'})
+        self.assertNotIn(name, change.request.flavor.extra_specs)
+
+    def test_image(self) -> None:
+        change = self.change('trait:Z')
+        self.assertEqual({'os_type': 'linux'}, change.request.image.properties)
+
+    def test_smaller(self) -> None:
+        for key, amount, specs in (
+            ('resource:DISK_GB', 5, {'resources:DISK_GB': '5'}),
+            (
+                'devices:nvlink',
+                1,
+                {'pci_passthrough:alias': 'h100:1,nvlink:1'},
+            ),
+        ):
+            change = self.change(key, amount)
+            for name, value in specs.items():
+                self.assertEqual(
+                    value, change.request.flavor.extra_specs[name]
+                )
+        self.assertEqual(
+            3, self.change('resource:PCPU', 3).request.flavor.vcpus
+        )
+        self.assertIsNone(self.change('resource:PCPU'))
 
     def test_what_cannot_be_tried(self) -> None:
         for key in ('project', 'aggregate:g', 'filter:h100', 'trait:Y'):

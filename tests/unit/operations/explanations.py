@@ -14,14 +14,17 @@
 
 import collections.abc
 import dataclasses
+import functools
 import typing
 import uuid
 
 from gpuclient.model import capacity
+from gpuclient.model import demand as demand_model
 from gpuclient.model import explanation
 from gpuclient.model import explanation_text
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import freeing
+from gpuclient.model import host_filters
 from gpuclient.model import image as image_model
 from gpuclient.model import release
 from gpuclient.operations import explanation as operation
@@ -48,16 +51,28 @@ def explain(
     options = options or test_explanation.Options()
     restrictions = restrictions or explanation.Restrictions()
 
-    def evaluate(hosts: Hosts) -> explanation.Evaluation:
-        return test_explanation.evaluate(
+    def evaluate_demand(
+        wanted: demand_model.Demand, hosts: Hosts
+    ) -> explanation.Evaluation:
+        verdicts = host_filters.judge_all(
             hosts,
-            flavor,
-            image=image,
-            options=options,
-            restrictions=restrictions,
-            **facts,
+            host_filters.Server(
+                flavor, image, release.newest(), restrictions.project_id
+            ),
+            options,
+        )
+        return explanation.evaluate(
+            wanted,
+            explanation.Facts(hosts, **facts),
+            restrictions,
+            options,
+            tuple(host_filters.conditions(verdicts)),
         )
 
+    evaluate = functools.partial(
+        evaluate_demand,
+        demand_model.demand(flavor, test_explanation.ALIASES, image=image),
+    )
     evaluation = evaluate(tuple(hosts))
     suggestions = []
     if not evaluation.fitting:
@@ -72,7 +87,9 @@ def explain(
                 )
                 for way in freeing.ways(host, held, evaluate)
             ]
-        suggestions += operation.conditions_to_give_up(evaluation)
+        suggestions += operation.changes_of_the_request(
+            evaluation, evaluate_demand
+        )
     return operation.Explanation(
         flavor=flavor,
         image=image,
