@@ -22,6 +22,7 @@ from gpuclient.cloud import capacity as cloud_capacity
 from gpuclient.cloud.nova import flavors as nova_flavors
 from gpuclient.cloud import usage
 from gpuclient.documents import aliases as alias_documents
+from gpuclient.documents import services
 from gpuclient import exceptions
 from gpuclient.model import alias as alias_model
 from gpuclient.model import capacity
@@ -138,18 +139,8 @@ class _Forecaster:
                 'only if [filter_scheduler]pci_in_placement = True, but a '
                 'file of --config sets it to False'
             )
-        for name in flavor.aliases or {}:
-            meanings = {
-                defined.alias.meaning
-                for document in self.documents
-                for defined in document.aliases
-                if defined.alias.name == name
-            }
-            if len(meanings) > 1:
-                yield (
-                    f'the files have {len(meanings)} different definitions of '
-                    f'alias {name}'
-                )
+        for name in ambiguous(self.documents, flavor.aliases or {}):
+            yield f'the files have different definitions of alias {name}'
 
 
 def read(
@@ -213,12 +204,42 @@ def read(
 
 
 def defined(documents: _Documents) -> Aliases:
-    """Return the aliases that files define, by name."""
+    """Return the aliases of new servers that files define, by name."""
     return {
         defined.alias.name: defined.alias
-        for document in documents
+        for document in of_requests(documents)
         for defined in document.aliases
     }
+
+
+def of_requests(documents: _Documents) -> _Documents:
+    """Return the documents of nova-api, which reads aliases of new servers.
+
+    Where no file is known to be of nova-api, all of them.
+    """
+    return (
+        tuple(
+            document
+            for document in documents
+            if document.service != services.COMPUTE
+        )
+        or documents
+    )
+
+
+def ambiguous(
+    documents: _Documents, names: collections.abc.Iterable[str]
+) -> collections.abc.Iterator[str]:
+    """Yield the aliases that files of nova-api define differently."""
+    for name in names:
+        meanings = {
+            defined.alias.meaning
+            for document in of_requests(documents)
+            for defined in document.aliases
+            if defined.alias.name == name
+        }
+        if len(meanings) > 1:
+            yield name
 
 
 def infer(

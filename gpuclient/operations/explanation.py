@@ -217,9 +217,11 @@ class Reader:
     @functools.cached_property
     def defined(self) -> capacity_report.Aliases:
         """The aliases that files define."""
-        return capacity_report.defined(
-            alias_documents.read_all(self._request.files)
-        )
+        return capacity_report.defined(self._documents)
+
+    @functools.cached_property
+    def _documents(self) -> tuple[alias_documents.AliasDocument, ...]:
+        return alias_documents.read_all(self._request.files)
 
     @functools.cached_property
     def hosts(self) -> cloud_capacity.CloudHosts:
@@ -509,6 +511,14 @@ class Reader:
     ) -> tuple[str, ...]:
         return (
             *_unread(flavor),
+            *(
+                f'The files have different definitions of alias {name}: this '
+                f'is of the last, and nova-api on other hosts may decide '
+                f'otherwise'
+                for name in capacity_report.ambiguous(
+                    self._documents, flavor.aliases or {}
+                )
+            ),
             *_assumptions(aliases, inferred),
             *_left_out(self.strangers),
         )

@@ -399,6 +399,12 @@ class Bench:
             lambda: self._state(service, host) == 'up', 60, f'{service} up'
         )
 
+    def force_down(self, host: str, down: bool) -> None:
+        """Let Nova regard a nova-compute as down, or as it is."""
+        compute = self.cloud.compute
+        (service,) = compute.services(binary='nova-compute', host=host)
+        compute.update_service_forced_down(service, forced=down)
+
     def _state(self, binary: str, host: str) -> str:
         (service,) = self.cloud.compute.services(binary=binary, host=host)
         return str(service.state)

@@ -252,6 +252,27 @@ def _in_use(bench: Bench) -> Observed:
     return Observed(symptom, explain(bench, flavor), 'a100', ('devices:a100',))
 
 
+@fault('placement', 'one free card on each host, and two are requested')
+def _one_free_each(bench: Bench) -> Observed:
+    bench.booted(bench.flavor(), host='pf-1')
+    flavor = bench.flavor('a100:2')
+    symptom = bench.failed(flavor)
+    return Observed(symptom, explain(bench, flavor), 'a100', ('devices:a100',))
+
+
+@fault('placement', 'a server without devices has the memory of the host')
+def _memory_in_use(bench: Bench) -> Observed:
+    bench.booted(bench.flavor(None, ram=250000), host='pci-1')
+    flavor = bench.flavor('v100:1', ram=20000)
+    symptom = bench.failed(flavor)
+    return Observed(
+        symptom,
+        explain(bench, flavor),
+        '20000 MiB memory',
+        ('resource:MEMORY_MB', 'devices:v100', '1 x v100'),
+    )
+
+
 @fault('placement', 'the alias requires a trait that no card has')
 def _alias_trait(bench: Bench) -> Observed:
     bench.placement('PUT', '/traits/CUSTOM_NVLINK')
@@ -326,6 +347,15 @@ def _disabled(bench: Bench) -> Observed:
 @fault('compute', 'nova-compute is down')
 def _down(bench: Bench) -> Observed:
     bench.pause('nova-compute', 'pci-1')
+    flavor = bench.flavor('v100:1')
+    symptom = bench.failed(flavor)
+    return Observed(symptom, CHECK, 'GPU660 pci-1')
+
+
+@fault('compute', 'nova-compute is forced down')
+def _forced_down(bench: Bench) -> Observed:
+    bench.force_down('pci-1', True)
+    bench.later(bench.force_down, 'pci-1', False)
     flavor = bench.flavor('v100:1')
     symptom = bench.failed(flavor)
     return Observed(symptom, CHECK, 'GPU660 pci-1')
@@ -642,4 +672,13 @@ def _alias_of_functions(bench: Bench) -> Observed:
         with_config(bench),
         'GPU668 vf',
         ('GPU305', 'GPU304', 'GPU120'),
+    )
+
+
+@fault('control plane', 'the same, of which only the flavor is explained')
+def _alias_of_functions_explained(bench: Bench) -> Observed:
+    observed = _alias_of_functions(bench)
+    flavor, _others = bench.last_request
+    return Observed(
+        observed.symptom, explain(bench, flavor), 'type-VF', ('vf',)
     )

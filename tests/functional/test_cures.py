@@ -34,9 +34,12 @@ FAULTS = (
     '_deleted_consumer',
     '_disabled',
     '_down',
+    '_forced_down',
     '_host',
     '_image_trait',
     '_in_use',
+    '_memory_in_use',
+    '_one_free_each',
     '_other_product',
     '_physical_network',
     '_removed_host',
@@ -150,6 +153,8 @@ class TestCures(base.CommonCloudTestCase):
                     binary='nova-compute', host=target
                 )
                 compute.enable_service(service)
+            case 'end forced down':
+                bench.force_down(target, False)
             case 'start service':
                 bench.resume('nova-compute', target)
             case 'leave aggregate':

@@ -1,0 +1,60 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which definitions of aliases count for new servers."""
+
+import pathlib
+
+import fixtures
+import testtools
+
+from gpuclient.documents import aliases as alias_documents
+from gpuclient.operations import capacity_report
+
+_ALIAS = (
+    '[pci]\nalias = {{"name": "a100", "vendor_id": "10de", '
+    '"product_id": "20f1", "device_type": "{kind}"}}\n'
+)
+
+
+class TestDefinitions(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+
+    def write(self, service: str, kind: str) -> None:
+        folder = self.folder / f'{service}.conf.d'
+        folder.mkdir()
+        (folder / '10.conf').write_text(_ALIAS.format(kind=kind))
+
+    def read(self) -> tuple[str | None, list[str]]:
+        (self.folder / 'nova.conf').write_text('[DEFAULT]\n')
+        documents = alias_documents.read_all([str(self.folder)])
+        return (
+            capacity_report.defined(documents)['a100'].device_type,
+            list(capacity_report.ambiguous(documents, ['a100', 'b'])),
+        )
+
+    def test_nova_api_decides(self) -> None:
+        """nova-compute reads aliases for moves only."""
+        self.write('nova-api', 'type-PF')
+        self.write('nova-compute', 'type-VF')
+        self.assertEqual(('type-PF', []), self.read())
+
+    def test_nova_apis_differ(self) -> None:
+        self.write('nova-api-1', 'type-PF')
+        self.write('nova-api-2', 'type-VF')
+        self.assertEqual(('type-VF', ['a100']), self.read())
+
+    def test_only_nova_compute(self) -> None:
+        self.write('nova-compute', 'type-VF')
+        self.assertEqual(('type-VF', []), self.read())
