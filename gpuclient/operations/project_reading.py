@@ -231,7 +231,7 @@ def read_state(
         access=_each(
             reader,
             private,
-            lambda key: nova_flavors.list_access(cloud.compute, flavors[key]),
+            lambda key: _projects_with_access(cloud, flavors[key]),
         ),
         registered=registered,
         limits=unified_limits.list_limits(cloud, project_ids)
@@ -250,6 +250,16 @@ def read_state(
         server_groups=nova_groups.list_groups(cloud) if server_groups else (),
         ignores_unset=facts.ignores_unset,
     )
+
+
+def _projects_with_access(
+    cloud: connection.Connection, flavor: flavor_model.Flavor
+) -> frozenset[str]:
+    try:
+        return nova_flavors.list_access(cloud.compute, flavor)
+    except exceptions.NotFound:
+        # It was deleted after it was listed.
+        return frozenset()
 
 
 def _each(

@@ -12,6 +12,8 @@
 
 """``openstack gpu project`` with real limits, flavors and servers."""
 
+import collections.abc
+import contextlib
 import json
 import os
 import pathlib
@@ -74,6 +76,23 @@ class ProjectMixin(base.ShellTestCase):
 class TestLegacyQuotas(ProjectMixin, base.CloudTestCase):
     """The cloud of most tests has the legacy quota driver."""
 
+    @contextlib.contextmanager
+    def deleted_meanwhile(
+        self, flavor: typing.Any
+    ) -> collections.abc.Iterator[None]:
+        """Let a flavor be gone once it was listed."""
+        gone = proxy.Answer(
+            404, json.dumps({'itemNotFound': {'message': 'no such flavor'}})
+        )
+        path = f'/flavors/{flavor.id}/os-flavor-access'
+        before = os.environ['OS_CLIENT_CONFIG_FILE']
+        self.through(
+            'compute',
+            lambda request: gone if request.path.endswith(path) else None,
+        )
+        yield
+        os.environ['OS_CLIENT_CONFIG_FILE'] = before
+
     def test_set_and_unset(self) -> None:
         project = self.make_project(self.unique('project'))
         flavor = self.private_flavor(self.unique('flavor'), 'nvidia_a2:1')
@@ -104,6 +123,10 @@ class TestLegacyQuotas(ProjectMixin, base.CloudTestCase):
             if row['ID'] == project.id
         ]
         self.assertEqual([flavor.name], row['Flavors'])
+        with self.deleted_meanwhile(flavor):
+            self.assertNotIn(
+                flavor.name, json.dumps(self.project('list', '--long'))
+            )
         shown = self.project('unset', project.name, '--all')
         self.assertIn(('instances', 'changed'), self.states(shown))
         self.assertIn((flavor.name, 'changed'), self.states(shown))
