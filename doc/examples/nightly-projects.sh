@@ -9,18 +9,22 @@ set -eu
 projects=$1
 log=$2
 mkdir -p "$log"
-day=$(date +%F)
+# Files of another run are not replaced, not even of one on the same day.
+run=$(date +%F-%H%M%S)
 
 # The plan first: what is carried out is what it shows, or nothing if the cloud
 # has changed meanwhile.
-openstack gpu project apply "$projects" --plan "$log/$day-plan.json" --yes \
-    > "$log/$day-plan.txt"
-openstack gpu project apply --plan "$log/$day-plan.json" --yes \
-    -f json > "$log/$day-applied.json"
+openstack gpu project apply "$projects" --plan "$log/$run-plan.json" --yes \
+    > "$log/$run-plan.txt"
+openstack gpu project apply --plan "$log/$run-plan.json" --yes \
+    -f json > "$log/$run-applied.json"
 
-# A resize passes limits: list who has more than that.
-openstack gpu project list --over-limit -f json > "$log/$day-over-limit.json"
-if grep -q '"' "$log/$day-over-limit.json"; then
-    cat "$log/$day-over-limit.json" >&2
-    exit 3
+# A resize passes limits: list who has more than that. The status is 3 if
+# somebody has.
+status=0
+openstack gpu project list --over-limit -f json \
+    > "$log/$run-over-limit.json" || status=$?
+if [ "$status" -eq 3 ]; then
+    cat "$log/$run-over-limit.json" >&2
 fi
+exit "$status"

@@ -20,6 +20,7 @@ import subprocess
 from tests.examples import run
 from tests.functional import base
 
+_LIMIT = 'class:CUSTOM_PCI_10DE_20F1'
 _SPEC = run.ROOT / 'tests' / 'functional' / 'unified_limits.yaml'
 
 
@@ -56,7 +57,7 @@ class TestNightly(base.CommonCloudTestCase):
             'projects:\n'
             '- name: research\n'
             '  flavors: [gpu.a100.1]\n'
-            '  limits: {class:CUSTOM_PCI_10DE_20F1: 2}\n'
+            f'  limits: {{{_LIMIT}: 2}}\n'
         )
         done = self.run_job()
         self.assertEqual(0, done.returncode, done.stderr)
@@ -71,7 +72,40 @@ class TestNightly(base.CommonCloudTestCase):
             shown,
             self.openstack('gpu', 'project', 'show', project.id, '-f', 'json'),
         )
-        (over,) = (self.folder / 'log').glob('*-over-limit.json')
-        self.assertEqual([], json.loads(over.read_text()))
+        reports = list((self.folder / 'log').glob('*-over-limit.json'))
+        self.assertEqual(2, len(reports))
+        for report in reports:
+            self.assertEqual([], json.loads(report.read_text()))
+        self._exceed()
         self.file.write_text('projects:\n- name: missing\n')
         self.assertEqual(1, self.run_job().returncode)
+
+    def _exceed(self) -> None:
+        """The limit of another project is below what it uses."""
+        (demo,) = self.connect().identity.projects(name='demo')
+        self.openstack(
+            *('gpu', 'project', 'set', 'demo', '--flavor', 'gpu.a100.1'),
+            *('--limit', 'nvidia_a100=1', '--limit', 'servers=8'),
+            *('-f', 'json'),
+        )
+        (image,) = self.connect().image.images(name='blank')
+        compute = self.connect(f'{self.os_cloud}-member').compute
+        server = compute.create_server(
+            name='server',
+            flavor_id=self.connect().compute.find_flavor('gpu.a100.1').id,
+            image_id=image.id,
+            networks='none',
+        )
+        self.wait_for_server(server.id, 'ACTIVE')
+        self.openstack(
+            *('gpu', 'project', 'set', 'demo', '--limit', 'nvidia_a100=0'),
+            *('--force', '-f', 'json'),
+        )
+        done = self.run_job()
+        self.assertEqual(3, done.returncode, done.stderr)
+        # The job prints who it is.
+        (row,) = json.loads(done.stderr)
+        self.assertEqual(
+            [demo.id, 0, 1],
+            [row[key] for key in ('Project ID', 'Limit', 'Used')],
+        )
