@@ -36,6 +36,7 @@ _COMMANDS = {
         '|test_upgrade.TestPlanted|test_faults|test_cures|test_flavor_family'
         '|test_explain.Test(Server|Moves)'
         '|test_check.TestCheck.test_(findings|what|as)'
+        '|test_benchmark.TestByHand'
         # These start clouds of their own.
         '|test_rehearsal_lifecycle.*(side_by_side|interrupted_start)'
         '|test_rehearsal_lifecycle.*kill_restart'

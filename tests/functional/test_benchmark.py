@@ -10,13 +10,21 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The clouds of the benchmark are like those that Nova creates."""
+"""The clouds of the benchmark are like those that Nova creates.
 
+And what it does by hand, with osc-placement, has the same answers as ours.
+"""
+
+import json
+import pathlib
 import typing
+
+import fixtures
 
 from gpuclient.cloud.placement import reader
 from gpuclient.model import inventory
 
+from tests.benchmarks.placement import by_hand
 from tests.benchmarks.placement import model
 from tests.functional import base
 
@@ -62,3 +70,74 @@ class TestModel(base.CloudTestCase):
             nova = novas[1 if record['total'] == 1 else 4]
             total = {'total': record['total'], 'max_unit': record['total']}
             self.assertEqual({**nova, **total}, {**record, 'reserved': 0})
+
+
+class TestByHand(base.CloudTestCase):
+    """On one host, which has two cards of this class."""
+
+    host = 'edpm-compute-4.ctlplane.example.com'
+    alias, resource_class = 'nvidia_l4', 'CUSTOM_PCI_10DE_27B8'
+
+    def run_by_hand(self, recipe: by_hand.Recipe) -> str:
+        """Run a recipe, but only one host one by one; return its id."""
+
+        def run(*command: str) -> typing.Any:
+            return self.openstack(
+                '--os-placement-api-version', '1.39', *command, '-f', 'json'
+            )
+
+        recipe.run_lists(run)
+        (root,) = (
+            uuid for uuid, name in recipe.hosts.items() if name == self.host
+        )
+        for command in recipe.by_host()[root]:
+            recipe.take(command, run(*command))
+        recipe.run_rest(run)
+        return root
+
+    def test_explain(self) -> None:
+        flavor = self.make_flavor(f'{self.alias}:3')
+        folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        config = folder / 'nova.conf'
+        alias = {
+            'name': self.alias,
+            'vendor_id': '10de',
+            'product_id': '27b8',
+            'device_type': 'type-PCI',
+        }
+        config.write_text(f'[pci]\nalias = {json.dumps(alias)}\n')
+        shown = self.openstack(
+            *('gpu', 'flavor', 'explain', flavor.name, '-f', 'json'),
+            *('--config', str(config)),
+            status=3,
+        )
+        recipe = by_hand.Explain(
+            flavor.name, {self.alias: self.resource_class}
+        )
+        root = self.run_by_hand(recipe)
+        self.assertEqual([], recipe.candidates)
+        # Servers of other tests use resources and devices meanwhile.
+        ours = {
+            condition['kind']: condition['hosts']
+            for condition in shown['conditions']
+        }
+        self.assertEqual(
+            [ours['devices'], ours['trait']],
+            [
+                recipe.meeting[key]
+                for key in (self.resource_class, 'OWNER_NOVA')
+            ],
+        )
+        self.assertEqual(2, recipe.count(root, self.resource_class)[1])
+        (reason,) = (
+            lack['reason']
+            for lack in shown['conditions'][0]['lacks']
+            if self.host in lack['hosts']
+        )
+        self.assertIn(' free of 2', reason)
+
+    def test_check(self) -> None:
+        recipe = by_hand.Check()
+        root = self.run_by_hand(recipe)
+        self.assertEqual({root: 1.0}, recipe.ratios)
+        self.assertEqual(2, recipe.count(root, self.resource_class)[1])

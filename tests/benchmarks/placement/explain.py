@@ -17,25 +17,37 @@ on clouds of so many GPU hosts, 100 and 1000 by default: two that fit, and one
 on a host whose devices are all in use. Fails where Placement disagrees, or if
 more requests are made than :data:`MOST` besides those of the read of all
 devices.
+
+Then a flavor that fits nowhere is explained by the command, and by hand with
+osc-placement (:mod:`tests.benchmarks.placement.by_hand`). Fails where the two
+differ.
 """
 
 import contextlib
 import pathlib
 import pickle
+import re
 import sys
 import tempfile
 import time
+import typing
 
 from gpuclient.cloud import usage
 from gpuclient.model import release
 from gpuclient.operations import explanation
 
+from tests.benchmarks.placement import by_hand
 from tests.benchmarks.placement import client
 from tests.benchmarks.placement import model
 from tests.benchmarks.placement import nova
 from tests.benchmarks.placement import service
+from tests.benchmarks.placement import shell
 
 MOST = 20
+#: Hosts of which each device is read by hand, in a process for each, and in
+#: an interactive shell.
+_HOSTS, _MORE_HOSTS = 4, 40
+_FREE = re.compile(r'(\d+) free of (\d+)')
 
 
 def main(sizes: list[int]) -> int:
@@ -62,6 +74,7 @@ def main(sizes: list[int]) -> int:
             service.fill(database, 'cloud', cloud)
             try:
                 wrong = _explain(database, cloud, config) or wrong
+                wrong = _by_hand(database, cloud, config) or wrong
             finally:
                 database.drop('cloud')
     return int(wrong)
@@ -126,6 +139,77 @@ def _explain(
                 or requests > listed + MOST
             )
     return wrong
+
+
+def _by_hand(
+    database: service.Database, cloud: model.Cloud, config: pathlib.Path
+) -> bool:
+    """Explain a flavor by hand; return whether something is wrong."""
+    flavor = f'{nova.alias(model.MODELS[0][0])}.6'
+    with (
+        service.placement(database, 'cloud') as placement,
+        service.Service(
+            database,
+            'nova',
+            {'cloud': pickle.dumps(cloud), nova.NOWHERE: b''},
+            1,
+        ) as compute,
+    ):
+        runner = shell.Shell(config.parent, (placement, compute))
+        # Fills the caches of the services.
+        for _run in range(2):
+            runner.cost = shell.Cost()
+            explained = runner.run(
+                *('gpu', 'flavor', 'explain', flavor),
+                *('--config', str(config)),
+                status=3,
+            )
+        ours = runner.cost
+        recipe = by_hand.Explain(
+            flavor, {nova.alias(name): name for name, _trait in model.MODELS}
+        )
+        comparison = shell.compare(runner, recipe, _HOSTS, _MORE_HOSTS)
+    print(f'  {flavor}: {explained["cause"]}')
+    for line in comparison.lines(ours):
+        print(f'  {line}')
+    differences = _differences(explained, recipe, comparison.sample)
+    for line in differences:
+        print(f'  {line}')
+    return bool(differences)
+
+
+def _differences(
+    explained: dict[str, typing.Any],
+    recipe: by_hand.Explain,
+    sample: tuple[str, ...],
+) -> list[str]:
+    """Return what is not the same by hand."""
+    differences = []
+    if recipe.candidates:
+        differences.append('Placement returns candidates')
+    ours = [
+        condition['hosts']
+        for condition in explained['conditions']
+        if condition['kind'] in ('devices', 'resource', 'trait')
+    ]
+    theirs = list(recipe.meeting.values())
+    if sorted(ours) != sorted(theirs):
+        differences.append(f'hosts that meet conditions: {ours}, {theirs}')
+    lacking = {
+        host: reason['reason']
+        for condition in explained['conditions']
+        for reason in condition['lacks']
+        for host in reason['hosts']
+    }
+    for host in sample:
+        match = _FREE.match(lacking.get(recipe.hosts[host], ''))
+        count = tuple(map(int, match.groups())) if match else (0, 0)
+        if count != recipe.count(host, recipe.resource_class):
+            differences.append(
+                f'{recipe.hosts[host]}: '
+                f'{recipe.count(host, recipe.resource_class)} by hand, {count}'
+            )
+    return differences
 
 
 def _full_host(cloud: model.Cloud) -> str:

@@ -15,6 +15,10 @@
 ``python -m tests.benchmarks.placement.gpu_check [HOSTS ...]`` checks healthy
 clouds of so many GPU hosts, 20 and 200 by default. Fails where there is a
 finding, or where the number of requests depends on the number of hosts.
+
+Then the part that reads Placement is done by hand with osc-placement
+(:mod:`tests.benchmarks.placement.by_hand`), which fails where that finds
+something.
 """
 
 import contextlib
@@ -30,9 +34,16 @@ from gpuclient.operations import gpu_check
 from gpuclient.rules import cloud_check
 from gpuclient.rules import cloud_leaks
 
+from tests.benchmarks.placement import by_hand
 from tests.benchmarks.placement import client
 from tests.benchmarks.placement import model
 from tests.benchmarks.placement import service
+from tests.benchmarks.placement import shell
+
+
+#: Hosts of which each device is read by hand, in a process for each, and in
+#: an interactive shell.
+_HOSTS, _MORE_HOSTS = 4, 40
 
 
 def main(sizes: list[int]) -> int:
@@ -61,6 +72,7 @@ def main(sizes: list[int]) -> int:
             service.fill(database, 'cloud', cloud)
             try:
                 requests, findings = _check(database, cloud)
+                wrong = _by_hand(database, cloud, folder) or wrong
             finally:
                 database.drop('cloud')
             totals.append(requests)
@@ -112,6 +124,40 @@ def _check(
         of_placement.requests + of_others.requests - pages,
         findings,
     )
+
+
+def _by_hand(
+    database: service.Database, cloud: model.Cloud, folder: pathlib.Path
+) -> bool:
+    """Check the same by hand; return whether something is wrong."""
+    with (
+        service.placement(database, 'cloud') as placement,
+        service.Service(
+            database, 'nova', {'cloud': pickle.dumps(cloud)}, 1
+        ) as nova,
+    ):
+        runner = shell.Shell(folder, (placement, nova))
+        # Fills the caches of the services.
+        for _run in range(2):
+            runner.cost = shell.Cost()
+            runner.run('gpu', 'check')
+        ours = runner.cost
+        recipe = by_hand.Check()
+        comparison = shell.compare(runner, recipe, _HOSTS, _MORE_HOSTS)
+    for line in comparison.lines(ours):
+        print(f'  {line}')
+    wrong = [
+        host
+        for host in comparison.sample
+        if recipe.used(host) != recipe.requested(host)
+        or recipe.ratios[host] > 1
+    ]
+    for host in wrong:
+        print(
+            f'  {recipe.hosts[host]}: {recipe.used(host)} devices in use, '
+            f'{recipe.requested(host)} requested, ratio {recipe.ratios[host]}'
+        )
+    return bool(wrong)
 
 
 if __name__ == '__main__':

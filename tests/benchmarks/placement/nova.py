@@ -14,7 +14,8 @@
 
 Answers the few reads that go with those of Placement as the real services
 do, page by page, so that their requests are counted too. The flavors request
-one, two and four GPUs of each model.
+one, two and four GPUs of each model; and six, if :data:`NOWHERE` is a file of
+the service.
 """
 
 import collections
@@ -27,18 +28,14 @@ import urllib.parse
 
 from tests.benchmarks.placement import model
 
+#: A file that asks for flavors that fit on no host.
+NOWHERE = 'nowhere'
 #: ``[api]max_limit`` of Nova.
 _MAX_LIMIT = 1000
 _REFUSED = 'Cannot attach one or more volumes to multiple instances'
 #: Answers that are the same for each cloud.
 _FIXED: dict[str, typing.Any] = {
     'os-aggregates': {'aggregates': []},
-    'os-services': {
-        'services': [
-            {'binary': binary, 'host': 'controller', 'state': 'up'}
-            for binary in ('nova-conductor', 'nova-scheduler')
-        ]
-    },
     'services': {'services': [{'id': 'nova'}]},
     'registered_limits': {'registered_limits': []},
     'limits': {'limits': []},
@@ -61,13 +58,16 @@ class Application:
         }
         self._lists = {
             'servers': self._servers,
-            'flavors': _flavors(),
+            'flavors': _flavors(
+                (1, 2, 4, 6) if (folder / NOWHERE).exists() else (1, 2, 4)
+            ),
             'hypervisors': [
                 _hypervisor(provider)
                 for provider in cloud.providers
                 if model.VCPU in provider.inventories
             ],
         }
+        self._services = _services(cloud)
         self._projects = [
             {'id': project, 'name': f'name of {project}'}
             for project in sorted(
@@ -90,6 +90,19 @@ class Application:
             body = {'hypervisor_statistics': self._statistics}
         elif last in _FIXED:
             body = _FIXED[last]
+        elif last == 'os-services':
+            body = {
+                'services': [
+                    service
+                    for service in self._services
+                    if service['binary']
+                    in query.get('binary', [service['binary']])
+                ]
+            }
+        elif kind == 'flavors':
+            # By name, which is no id.
+            status = '404 Not Found'
+            body = {'itemNotFound': {'message': 'Not found', 'code': 404}}
         elif last == 'servers':
             # nova-api refuses the request of the probe after it has found
             # the alias.
@@ -121,6 +134,12 @@ class Application:
                 if pattern.search(
                     record['OS-EXT-SRV-ATTR:hypervisor_hostname']
                 )
+            ]
+        if 'host' in query:
+            records = [
+                record
+                for record in records
+                if record['OS-EXT-SRV-ATTR:host'] == query['host'][-1]
             ]
         start = 0
         if 'marker' in query:
@@ -174,11 +193,36 @@ def _record(server: model.Consumer) -> dict[str, typing.Any]:
         'user_id': server.user_id,
         'OS-EXT-SRV-ATTR:host': server.host,
         'OS-EXT-SRV-ATTR:hypervisor_hostname': server.host,
-        'flavor': {'original_name': 'flavor', 'extra_specs': specs},
+        'addresses': {},
+        'image': '',
+        'flavor': {
+            'original_name': '.'.join(
+                f'{name}.{count}' for name, count in sorted(requests.items())
+            )
+            or 'cpu',
+            'extra_specs': specs,
+        },
     }
 
 
-def _flavors() -> list[dict[str, typing.Any]]:
+def _services(cloud: model.Cloud) -> list[dict[str, typing.Any]]:
+    hosts = {
+        'nova-conductor': ['controller'],
+        'nova-scheduler': ['controller'],
+        'nova-compute': [
+            provider.name
+            for provider in cloud.providers
+            if model.VCPU in provider.inventories
+        ],
+    }
+    return [
+        {'binary': binary, 'host': host, 'state': 'up', 'status': 'enabled'}
+        for binary, names in hosts.items()
+        for host in names
+    ]
+
+
+def _flavors(counts: tuple[int, ...]) -> list[dict[str, typing.Any]]:
     return [
         {
             'id': f'{resource_class}.{count}',
@@ -194,7 +238,7 @@ def _flavors() -> list[dict[str, typing.Any]]:
             },
         }
         for resource_class, _trait in model.MODELS
-        for count in (1, 2, 4)
+        for count in counts
     ]
 
 
