@@ -86,6 +86,13 @@ class Application:
         kind = kind.rpartition('/')[2].removeprefix('os-')
         if last == 'detail' and kind in self._lists:
             body = self._page(kind, query)
+            if len(body[kind]) == _limit(query):
+                # Nova links to a next page whenever this one is full
+                # (nova/api/openstack/common.py:ViewBuilder).
+                query['marker'] = [body[kind][-1]['id']]
+                link = urllib.parse.urlencode(query, doseq=True)
+                href = f'http://{environ["HTTP_HOST"]}{path}?{link}'
+                body[f'{kind}_links'] = [{'rel': 'next', 'href': href}]
         elif path.endswith('/os-hypervisors/statistics'):
             body = {'hypervisor_statistics': self._statistics}
         elif last in _FIXED:
@@ -145,13 +152,11 @@ class Application:
         if 'marker' in query:
             ids = [record['id'] for record in records]
             start = ids.index(query['marker'][0]) + 1
-        limit = min(int(query.get('limit', ['1000'])[0]), _MAX_LIMIT)
-        page: dict[str, typing.Any] = {kind: records[start : start + limit]}
-        if len(page[kind]) == limit:
-            # Nova links to a next page whenever this one is full
-            # (nova/api/openstack/common.py:ViewBuilder._get_collection_links).
-            page[f'{kind}_links'] = [{'rel': 'next', 'href': 'http://nova/'}]
-        return page
+        return {kind: records[start : start + _limit(query)]}
+
+
+def _limit(query: dict[str, list[str]]) -> int:
+    return min(int(query.get('limit', ['1000'])[0]), _MAX_LIMIT)
 
 
 def _version(host: str, path: str) -> dict[str, typing.Any]:
