@@ -466,10 +466,15 @@ def new_limits(desired: Desired, state: CloudState) -> dict[str, int]:
     }
 
 
+def is_of_devices(limit: str) -> bool:
+    """Return whether a limit is one of classes of devices."""
+    return limit.startswith((f'{CLASS}CUSTOM_', f'{CLASS}PGPU'))
+
+
 def limits_devices(state: CloudState) -> bool:
     """Return whether a custom resource class has a registered limit."""
     return any(
-        limit.name.startswith((f'{CLASS}CUSTOM_', f'{CLASS}PGPU'))
+        is_of_devices(limit.name)
         and state.scope is not None
         and state.scope.has(limit)
         for limit in state.registered

@@ -205,7 +205,7 @@ def _row(
     )
     findings = [
         project_rules.over_limit(
-            project.name, each.name, each.limit, each.used
+            project.name, each.name, each.limit, each.used, listed.release
         )
         for each in over
     ]

@@ -292,7 +292,7 @@ def _findings(
     if facts.driver is project_model.QuotaDriver.UNIFIED:
         findings = [
             project_rules.over_limit(
-                project.name, view.name, view.limit, view.used
+                project.name, view.name, view.limit, view.used, release
             )
             for view in limits
             if view.limit is not None

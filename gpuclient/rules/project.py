@@ -98,16 +98,32 @@ def without_limit(
 
 
 def over_limit(
-    project: str, limit: str, value: int, used: int
+    project: str,
+    limit: str,
+    value: int,
+    used: int,
+    release: release_model.Release,
 ) -> finding.Finding:
     """Return the finding about a project that uses more than it may."""
     name = limit.removeprefix(project_model.CLASS)
     what = limit if name == limit else f'class {name}'
+    effect = (
+        'Servers keep their devices, and Nova refuses new ones'
+        if _is_counted(limit, release)
+        else f'Nova {release.number} does not enforce it for devices that '
+        f'flavors request by alias (GPU801): the project can create more'
+    )
     return finding.error(
         'GPU676',
         f'Project {project!r} uses {used} of {what}, and its limit is '
-        f'{value}. Servers keep their devices, and Nova refuses new ones. '
-        f'Raise the limit, or delete or resize servers',
+        f'{value}. {effect}. Raise the limit, or delete or resize servers',
+    )
+
+
+def _is_counted(limit: str, release: release_model.Release) -> bool:
+    """Return whether Nova counts what flavors request of a resource."""
+    return release.has(nova_changes.LIMITS_COUNT_ALIASES) or not (
+        project_model.is_of_devices(limit)
     )
 
 

@@ -38,6 +38,8 @@ _CACHE = os.environ.get(
     'XDG_CACHE_HOME', os.path.join(os.path.expanduser('~'), '.cache')
 )
 _CARD = {'vendor_id': '10de', 'product_id': '20f1'}
+_LIMIT = 'class:CUSTOM_PCI_10DE_20F1'
+_LIMITS = pathlib.Path(__file__).parent / 'unified_limits.yaml'
 _FIELDS = ('release', 'nova_version', 'release_source')
 #: Not a device type.
 _BAD_ALIAS = json.dumps({**_CARD, 'name': 'bad', 'device_type': 'PF'})
@@ -260,6 +262,93 @@ class TestCommands(ReleaseTestCase):
         self.assertEqual(
             ['defined', 'not defined'], [row['Answer'] for row in answers]
         )
+
+
+class TestLimits(ReleaseTestCase):
+    """Unified limits of Nova 31 to 33 do not count devices of aliases."""
+
+    def test_nova_31(self) -> None:
+        self._check(31)
+
+    def test_nova_33(self) -> None:
+        self._check(33)
+
+    def _check(self, number: int) -> None:
+        cloud = self.start_release(number, '--spec', os.fspath(_LIMITS))
+        self._name_endpoint(cloud)
+        identity = self.connect().identity
+        (demo,) = identity.projects(name='demo')
+        (image,) = self.connect().image.images(name='blank')
+        self.run_json(
+            *('gpu', 'flavor', 'create', 'gpu.a100.1', '--vcpus', '1'),
+            *('--ram', '512', '--disk', '1', '--alias', 'nvidia_a100:1'),
+        )
+        shown = self.run_json(
+            *('gpu', 'project', 'set', 'demo', '--flavor', 'gpu.a100.1'),
+            *('--limit', 'nvidia_a100=1', '--limit', 'servers=3'),
+        )
+        self.assertTrue(shown['changed'])
+        self.assertIn(
+            f'GPU801: Unified limits of Nova {number} do not count',
+            '\n'.join(shown['notes']),
+        )
+        # Beyond the limit, up to the one that Nova counts.
+        compute = self.connect(f'{self.os_cloud}-member').compute
+        request = {
+            'name': 'server',
+            'flavorRef': self.connect().compute.find_flavor('gpu.a100.1').id,
+            'imageRef': image.id,
+            'networks': 'none',
+        }
+        servers = []
+        for status in (202, 202, 202, 403):
+            answer = compute.post(
+                '/servers', json={'server': request}, microversion='2.90'
+            )
+            self.assertEqual(status, answer.status_code, answer.text)
+            if status == 202:
+                servers.append(answer.json()['server']['id'])
+                self.wait_for_server(servers[-1], 'ACTIVE')
+        self.assertIn('Resource servers is over limit of 3', answer.text)
+        (row,) = self.run_json(
+            'gpu', 'project', 'list', '--over-limit', status=3
+        )
+        self.assertEqual(
+            [demo.id, _LIMIT, 1, 3],
+            [row[key] for key in ('Project ID', 'Name', 'Limit', 'Used')],
+        )
+        (finding,) = self.run_json('gpu', 'project', 'show', 'demo')[
+            'findings'
+        ]
+        self.assertTrue(finding.startswith('GPU676: '), finding)
+        self.assertIn(f'Nova {number} does not enforce it', finding)
+        self.delete(*servers)
+        self.run_json('gpu', 'project', 'unset', 'demo', '--all')
+        self.assertEqual([], list(identity.limits()))
+        self.assertEqual([], list(compute.flavors()))
+        self.assertEqual([], self.run_json('gpu', 'project', 'list'))
+
+    def run_json(self, *arguments: str, status: int = 0) -> typing.Any:
+        """Run a command, which may name the release on stderr."""
+        result = self.run_command(*arguments, '-f', 'json')
+        self.assertEqual(status, result.status, result.stderr)
+        return json.loads(result.stdout)
+
+    def _name_endpoint(self, cloud: dict[str, typing.Any]) -> None:
+        """Let Nova find its limits, which these releases need the id for."""
+        (service,) = self.connect().identity.services(type='compute')
+        (endpoint,) = self.connect().identity.endpoints(
+            service_id=service.id, interface='public'
+        )
+        # nova-conductor counts again after nova-api.
+        for name in ('nova-conductor', 'nova-api-1'):
+            pathlib.Path(
+                cloud['directory'], f'etc/nova/{name}.conf.d/20-limits.conf'
+            ).write_text(f'[oslo_limit]\nendpoint_id = {endpoint.id}\n')
+            self.openstack(
+                *('gpu', 'rehearsal', 'restart', cloud['name']),
+                *('--service', name, '-f', 'json'),
+            )
 
 
 class TestPlacement(ReleaseTestCase):

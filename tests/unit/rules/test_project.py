@@ -35,6 +35,23 @@ class TestGaps(testtools.TestCase):
         # There are no limits of devices, which GPU802 says.
         self.assertEqual([], self.codes(Driver.LEGACY, '34'))
 
+    def test_over_limit(self) -> None:
+        """Only what Nova counts keeps a project from creating servers."""
+        refused = 'Nova refuses new ones'
+        for limit, text, counted in (
+            ('class:CUSTOM_PCI_10DE_20F1', '34', True),
+            ('class:CUSTOM_PCI_10DE_20F1', '33', False),
+            ('class:CUSTOM_PCI_10DE_20F1', '31', False),
+            ('class:VCPU', '31', True),
+            ('servers', '33', True),
+        ):
+            message = project.over_limit(
+                'demo', limit, 1, 2, release.parse(text)
+            ).message
+            self.assertEqual(counted, refused in message, message)
+            if not counted:
+                self.assertIn(f'Nova {text} does not enforce it', message)
+
     def test_limits_of_other_scopes(self) -> None:
         scope = project_model.Scope('nova', 'RegionOne')
         for name, service, region, codes in (
