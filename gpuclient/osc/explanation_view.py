@@ -415,30 +415,38 @@ def _conflicts(
 def _suggestions(
     explained: operation.Explanation,
 ) -> collections.abc.Iterator[str]:
-    for title, suggestions in (
+    for title, texts in (
         (
             'What frees a host, any one of these, the cheapest first:',
-            [each for each in explained.suggestions if each.actions],
+            [each.text for each in explained.suggestions if each.actions],
         ),
         (
-            'What fits in place of it:',
+            'What fits in place of it, any one of these:',
             [
-                each
+                f'{each.text}: {_hosts(each, explained.evaluation)}'
                 for each in explained.suggestions
                 if each.amount is not None
             ],
         ),
     ):
-        if suggestions:
+        if texts:
             yield '\n'.join(
-                [
-                    title,
-                    *(
-                        wrapped(suggestion.text, '* ', '  ')
-                        for suggestion in suggestions
-                    ),
-                ]
+                [title, *(wrapped(text, '* ', '  ') for text in texts)]
             )
+
+
+def _hosts(
+    suggestion: operation.Suggestion, evaluation: explanation.Evaluation
+) -> str:
+    hosts = [
+        host
+        for host in evaluation.facts.hosts
+        if host.node.name in suggestion.hosts
+    ]
+    return (
+        f'{explanation_text.count_hosts(hosts)} '
+        f'({explanation_text.names(evaluation, hosts)})'
+    )
 
 
 def _unseen(
