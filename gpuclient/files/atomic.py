@@ -231,6 +231,19 @@ def _prefix(place: places.FolderEntry) -> str:
     return f'.{place.name[:60]}.'
 
 
+def check_new(path: str) -> None:
+    """Make sure that a file does not exist and can be created.
+
+    :raises gpuclient.exceptions.DocumentError: It exists, or see
+        :func:`check_creatable`.
+    """
+    if os.path.lexists(path):
+        raise exceptions.DocumentError(
+            f'{path} exists and is not replaced: choose another name'
+        )
+    check_creatable(path)
+
+
 def check_creatable(path: str) -> None:
     """Make sure that a file can be created, without creating anything.
 

@@ -272,10 +272,7 @@ def write_plan(
     :raises gpuclient.exceptions.GPUError: The file exists or cannot be
         written.
     """
-    if os.path.lexists(path):
-        raise exceptions.InvalidValue(
-            f'{path} exists and is not replaced: choose another name'
-        )
+    atomic.check_new(path)
     atomic.create(
         path,
         _dump(

@@ -15,7 +15,6 @@
 import collections.abc
 import dataclasses
 import datetime
-import os
 import typing
 
 from openstack import connection
@@ -99,11 +98,7 @@ def save(
     :raises gpuclient.exceptions.GPUError: The file exists or cannot be
         written, or Nova does not answer.
     """
-    if os.path.lexists(path):
-        raise exceptions.DocumentError(
-            f'{path} exists and is not replaced: choose another name'
-        )
-    atomic.check_creatable(path)
+    atomic.check_new(path)
     failures: list[partial_result.Failure] = []
     services = dict(_services(cloud, failures))
     with recording.recording(cloud) as recorder:

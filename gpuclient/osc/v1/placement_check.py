@@ -27,6 +27,7 @@ if typing.TYPE_CHECKING:
 
 with lazy_imports.deferred():
     from gpuclient import exceptions
+    from gpuclient.files import atomic
     from gpuclient.model import placement_write
     from gpuclient.operations import leak_check
     from gpuclient.operations import leak_repair
@@ -114,6 +115,8 @@ Example::
                 'A snapshot shows leaks and cannot be repaired: omit '
                 '--snapshot'
             )
+        if parsed_args.plan:
+            atomic.check_new(parsed_args.plan)
         with self.for_administrators():
             return self._run(parsed_args)
 

@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import typing
 
@@ -114,13 +113,8 @@ Example::
             raise exceptions.InvalidValue(
                 'A plan is saved in a file: name one with --plan'
             )
-        if parsed_args.file is not None and os.path.lexists(
-            parsed_args.plan or ''
-        ):
-            raise exceptions.InvalidValue(
-                f'{parsed_args.plan} exists and is not replaced: choose '
-                f'another name'
-            )
+        if parsed_args.file is not None and parsed_args.plan is not None:
+            atomic.check_new(parsed_args.plan)
         application = self._prepare(parsed_args)
         result = application.run.result
         if result.changes:

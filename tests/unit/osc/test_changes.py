@@ -86,7 +86,7 @@ class TestPlan(testtools.TestCase):
         with open(self.path, encoding='utf-8') as stream:
             content = stream.read()
         error = self.assertRaises(
-            exceptions.InvalidValue,
+            exceptions.DocumentError,
             placement_journal.write_plan,
             self.path,
             self.name,
@@ -126,7 +126,19 @@ class TestPlanOfProjects(testtools.TestCase):
             ['projects.yaml', '--plan', path]
         )
         error = self.assertRaises(
-            exceptions.InvalidValue, apply.take_action, parsed_args
+            exceptions.DocumentError, apply.take_action, parsed_args
+        )
+        self.assertIn('exists and is not replaced', str(error))
+
+
+class TestPlanOfRepairs(testtools.TestCase):
+    def test_existing_file(self) -> None:
+        """It is refused before the cloud is read."""
+        path = self.useFixture(fixtures.TempDir()).path
+        check = placement_check.CheckPlacement(_app(), argparse.Namespace())
+        parsed_args = check.get_parser('check').parse_args(['--plan', path])
+        error = self.assertRaises(
+            exceptions.DocumentError, check.take_action, parsed_args
         )
         self.assertIn('exists and is not replaced', str(error))
 
