@@ -29,6 +29,9 @@ _OWNER = 'OWNER_NOVA'
 #: A query of more candidates is not sent: Placement computes all of them
 #: before it applies a limit.
 MOST_CANDIDATES = 20000
+#: Nor is one for which Placement tries more combinations of devices, some
+#: 30,000 a second.
+MOST_COMBINATIONS = 300_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,12 +144,7 @@ def count_candidates(
     for host in hosts:
         ways = 1
         for request in wanted.devices:
-            units = [
-                device.free or 0
-                for device in host.devices
-                if capacity.matches(device, request)
-                and (device.free or 0) >= request.units
-            ]
+            units = _free_units(host, request)
             if sum(units) < request.count * request.units:
                 ways = 0
             elif units and max(units) == request.units:
@@ -155,3 +153,58 @@ def count_candidates(
                 ways *= max(1, len(units)) ** request.count
         total += ways
     return total
+
+
+def count_combinations(
+    hosts: collections.abc.Iterable[capacity.HostCapacity],
+    wanted: demand_model.Demand,
+) -> int:
+    """Return about how many combinations of devices Placement tries.
+
+    Unless ``[workarounds]optimize_for_wide_provider_trees`` is set, these are
+    also the combinations in which groups share a device that has too few units
+    (``placement/objects/allocation_candidate.py:_get_areq_list_generators``).
+    A host without enough devices is skipped.
+    """
+    total = 0
+    for host in hosts:
+        combinations = 1
+        for request in wanted.devices:
+            units = _free_units(host, request)
+            if sum(units) < request.count * request.units:
+                combinations = 0
+            combinations *= len(units) ** request.count
+        total += combinations
+    return total
+
+
+def _free_units(
+    host: capacity.HostCapacity, request: demand_model.DeviceRequest
+) -> list[int]:
+    """Return the free units of each device that can meet a request."""
+    return [
+        device.free or 0
+        for device in host.devices
+        if capacity.matches(device, request)
+        and (device.free or 0) >= request.units
+    ]
+
+
+def too_many(
+    hosts: collections.abc.Sequence[capacity.HostCapacity],
+    wanted: demand_model.Demand,
+) -> str:
+    """Return why a request takes Placement too long; empty if it does not."""
+    candidates = count_candidates(hosts, wanted)
+    if candidates > MOST_CANDIDATES:
+        return (
+            f'the request has about {candidates} candidates, more than '
+            f'{MOST_CANDIDATES}'
+        )
+    combinations = count_combinations(hosts, wanted)
+    if combinations > MOST_COMBINATIONS:
+        return (
+            f'Placement would try about {combinations} combinations of '
+            f'devices, more than {MOST_COMBINATIONS}'
+        )
+    return ''

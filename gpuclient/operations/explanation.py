@@ -732,15 +732,15 @@ class Reader:
         """Compare the hosts with those that Placement returns."""
         if evaluation.wanted.refusal:
             return PlacementAnswer(None, 'Nova does not ask Placement')
-        expected = placement_request.count_candidates(
-            evaluation.facts.hosts, evaluation.wanted
-        )
-        if expected > placement_request.MOST_CANDIDATES:
+        hosts = evaluation.facts.hosts
+        reason = placement_request.too_many(hosts, evaluation.wanted)
+        if reason:
             return PlacementAnswer(
                 None,
-                f'Placement was not asked: the request has about {expected} '
-                f'candidates, more than {placement_request.MOST_CANDIDATES}',
-                candidates=expected,
+                f'Placement was not asked: {reason}',
+                candidates=placement_request.count_candidates(
+                    hosts, evaluation.wanted
+                ),
             )
         destination = _destination(
             evaluation.facts, evaluation.wanted, restrictions, options

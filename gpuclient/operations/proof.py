@@ -156,12 +156,9 @@ def _refusal(explained: operation.Explanation) -> str:
             f'a rehearsal cloud does not have what {", ".join(unknown)} '
             f'matches'
         )
-    candidates = placement_request.count_candidates(
+    return placement_request.too_many(
         evaluation.facts.hosts, evaluation.wanted
     )
-    if candidates > placement_request.MOST_CANDIDATES:
-        return f'the request has about {candidates} allocation candidates'
-    return ''
 
 
 class ProofTrials:
