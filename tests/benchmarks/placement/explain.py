@@ -18,9 +18,9 @@ on a host whose devices are all in use. Fails where Placement disagrees, or if
 more requests are made than :data:`MOST` besides those of the read of all
 devices.
 
-Then a flavor that fits nowhere is explained by the command, and by hand with
-osc-placement (:mod:`tests.benchmarks.placement.by_hand`). Fails where the two
-differ.
+On the last cloud, a flavor that fits nowhere is explained by the command, and
+by hand with osc-placement (:mod:`tests.benchmarks.placement.by_hand`). Fails
+where the two differ.
 """
 
 import contextlib
@@ -74,7 +74,8 @@ def main(sizes: list[int]) -> int:
             service.fill(database, 'cloud', cloud)
             try:
                 wrong = _explain(database, cloud, config) or wrong
-                wrong = _by_hand(database, cloud, config) or wrong
+                if hosts == sizes[-1]:
+                    wrong = _by_hand(database, cloud, config) or wrong
             finally:
                 database.drop('cloud')
     return int(wrong)

@@ -16,9 +16,9 @@
 clouds of so many GPU hosts, 20 and 200 by default. Fails where there is a
 finding, or where the number of requests depends on the number of hosts.
 
-Then the part that reads Placement is done by hand with osc-placement
-(:mod:`tests.benchmarks.placement.by_hand`), which fails where that finds
-something.
+On the last cloud, the part that reads Placement is done by hand with
+osc-placement (:mod:`tests.benchmarks.placement.by_hand`). Fails where that
+finds something.
 """
 
 import contextlib
@@ -72,7 +72,8 @@ def main(sizes: list[int]) -> int:
             service.fill(database, 'cloud', cloud)
             try:
                 requests, findings = _check(database, cloud)
-                wrong = _by_hand(database, cloud, folder) or wrong
+                if hosts == sizes[-1]:
+                    wrong = _by_hand(database, cloud, folder) or wrong
             finally:
                 database.drop('cloud')
             totals.append(requests)

@@ -17,6 +17,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 import time
@@ -31,14 +32,18 @@ class Cost:
     """What commands cost."""
 
     commands: float = 0
+    #: To Placement, Nova and Keystone.
     requests: float = 0
+    #: Of the clock, and processor seconds of the client.
     seconds: float = 0
+    processor: float = 0
 
     def __add__(self, other: 'Cost') -> 'Cost':
         return Cost(
             self.commands + other.commands,
             self.requests + other.requests,
             self.seconds + other.seconds,
+            self.processor + other.processor,
         )
 
     def __sub__(self, other: 'Cost') -> 'Cost':
@@ -46,14 +51,18 @@ class Cost:
 
     def __mul__(self, times: float) -> 'Cost':
         return Cost(
-            self.commands * times, self.requests * times, self.seconds * times
+            self.commands * times,
+            self.requests * times,
+            self.seconds * times,
+            self.processor * times,
         )
 
     def __str__(self) -> str:
         commands = round(self.commands)
         return (
             f'{commands:,} command{"" if commands == 1 else "s"}, '
-            f'{round(self.requests):,} requests, {self.seconds:,.1f} s'
+            f'{round(self.requests):,} requests, {self.seconds:,.1f} s '
+            f'({self.processor:,.1f} s of processor)'
         )
 
 
@@ -108,7 +117,8 @@ class Shell:
     def _run(
         self, arguments: list[str], *, text: str = '', status: int = 0
     ) -> tuple[subprocess.CompletedProcess[str], Cost]:
-        before, began = self._requests(), time.perf_counter()
+        before, processor = self._requests(), _processor()
+        began = time.perf_counter()
         done = subprocess.run(
             [sys.executable, '-m', 'openstackclient.shell', *arguments],
             input=text,
@@ -120,10 +130,20 @@ class Shell:
         seconds = time.perf_counter() - began
         if done.returncode != status:
             raise Failed(f'openstack {" ".join(arguments)}: {done.stderr}')
-        return done, Cost(0, self._requests() - before, seconds)
+        return done, Cost(
+            requests=self._requests() - before,
+            seconds=seconds,
+            processor=_processor() - processor,
+        )
 
     def _requests(self) -> int:
         return sum(each.load().requests for each in self._services)
+
+
+def _processor() -> float:
+    """Return the processor seconds of the processes that have ended."""
+    times = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return times.ru_utime + times.ru_stime
 
 
 def _lines(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -193,7 +213,8 @@ def _ratio(cost: Cost, ours: Cost) -> str:
     return (
         f'ratio to ours: commands {cost.commands / ours.commands:,.0f}, '
         f'requests {cost.requests / ours.requests:,.1f}, seconds '
-        f'{cost.seconds / ours.seconds:,.1f}'
+        f'{cost.seconds / ours.seconds:,.1f}, processor '
+        f'{cost.processor / ours.processor:,.1f}'
     )
 
 
