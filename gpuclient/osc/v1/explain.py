@@ -120,9 +120,9 @@ memory, traits, aggregates, availability zone and the compute services. For
 each condition: how many compute nodes meet it alone ("Hosts"), how many are
 left after it and those before it ("Left"), and what the nodes that it removes
 lack. If no host is left, also the smallest sets of conditions that no host
-meets together, and what would free a host: reserved devices, disabled compute
-services and servers. The request is then sent to Placement, and its answer is
-compared.
+meets together, what would free a host (reserved devices, disabled compute
+services, aggregates, servers), and the largest amounts that would fit. The
+request is then sent to Placement, and its answer is compared.
 
 No API shows the options of nova-scheduler and the definitions of aliases:
 pass the configuration of the control plane with --config.
