@@ -677,6 +677,12 @@ def _alias_of_functions(bench: Bench) -> Observed:
 
 @fault('control plane', 'the same, of which only the flavor is explained')
 def _alias_of_functions_explained(bench: Bench) -> Observed:
+    bench.edit(
+        'nova-api-2',
+        '"device_type": "type-VF"',
+        '"device_type": "type-PF"',
+        restart=False,
+    )
     observed = _alias_of_functions(bench)
     flavor, _others = bench.last_request
     return Observed(
