@@ -54,6 +54,9 @@ server requests.
 3. For each device without a free unit, and for each host with devices,
    ``resource provider inventory list``.
 
+The flavors of servers are found in the list of flavors; hosts with servers
+whose flavor was deleted need more commands, and are not compared.
+
 What a person does in between, such as to join the output of these commands,
 costs nothing here, nor does a token of Keystone. The commands are run in two
 ways: each as a process, as in a shell or a script; and all in one interactive
@@ -262,9 +265,10 @@ class Check(Recipe):
 
     def __init__(self) -> None:
         super().__init__()
+        #: Devices that each flavor requests.
         self._requested: dict[str, int] = {}
         self._servers: Rows = []
-        #: Of each host, what each server there requests.
+        #: Allocation ratios of memory, by host.
         self.ratios: dict[str, float] = {}
 
     def run_lists(self, run: Run) -> None:
@@ -294,13 +298,19 @@ class Check(Recipe):
                 if row['resource_class'] == 'MEMORY_MB':
                     self.ratios[command[-1]] = row['allocation_ratio']
 
-    def requested(self, host: str) -> int:
-        """Return how many devices the servers of a host request."""
-        return sum(
-            self._requested.get(server['Flavor'], 0)
+    def requested(self, host: str) -> int | None:
+        """Return how many devices the servers of a host request.
+
+        None if the flavor of a server is not listed because it was deleted.
+        """
+        flavors = [
+            server['Flavor']
             for server in self._servers
             if server['Host'] == self.hosts[host]
-        )
+        ]
+        if not self._requested.keys() >= set(flavors):
+            return None
+        return sum(map(self._requested.__getitem__, flavors))
 
     def used(self, host: str) -> int:
         """Return how many devices of a host are in use."""

@@ -150,7 +150,7 @@ def _by_hand(
     wrong = [
         host
         for host in comparison.sample
-        if recipe.used(host) != recipe.requested(host)
+        if recipe.requested(host) not in (None, recipe.used(host))
         or recipe.ratios[host] > 1
     ]
     for host in wrong:
