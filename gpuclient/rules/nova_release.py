@@ -26,6 +26,7 @@ from gpuclient.model import deployment
 from gpuclient.model import naming
 from gpuclient.model import nova_changes
 from gpuclient.model import nova_options
+from gpuclient.model import oslo_values
 from gpuclient.model import quoting
 from gpuclient.model import release as release_model
 from gpuclient.rules import alias as alias_rules
@@ -214,14 +215,14 @@ def check_limits(
     """
     for service in services:
         driver = service.last('quota', 'driver')
-        if (
-            driver is None
-            or driver.text.strip() != _UNIFIED_LIMITS
-            or not service.is_read_by(configuration.API)
-        ):
+        if driver is None or driver.text.strip() != _UNIFIED_LIMITS:
             continue
         yield from _check_limit_endpoint(service, release)
-        if not aliases or release.has(nova_changes.LIMITS_COUNT_ALIASES):
+        if (
+            not aliases
+            or not service.is_read_by(configuration.API)
+            or release.has(nova_changes.LIMITS_COUNT_ALIASES)
+        ):
             continue
         yield finding.Located(
             finding.warning(
@@ -244,6 +245,23 @@ def _check_limit_endpoint(
 
     ``nova/limit/utils.py:_endpoint``, ``_identity_client``
     """
+    if service.is_read_by(configuration.API):
+        reader = configuration.API
+        effect = (
+            'a request that is over a limit of 0, or over one that is not '
+            'set, returns HTTP 500'
+        )
+    elif service.is_read_by(configuration.CONDUCTOR) and _is_recounted(
+        service
+    ):
+        reader = configuration.CONDUCTOR
+        effect = (
+            'when it counts a new server that requests a resource without a '
+            'limit ([quota]recheck_quota), it fails, and the server stays in '
+            'BUILD'
+        )
+    else:
+        return
     name = service.last('oslo_limit', 'endpoint_service_type') or service.last(
         'oslo_limit', 'endpoint_service_name'
     )
@@ -257,12 +275,22 @@ def _check_limit_endpoint(
     yield finding.Located(
         finding.warning(
             'GPU811',
-            f'nova-api of release {release.number} reads only '
-            f'[oslo_limit]endpoint_id, which is not set: a request that is '
-            f'over a limit of 0, or over one that is not set, returns HTTP '
-            f'500. Set endpoint_id to the ID of the endpoint of Nova',
+            f'{reader} of release {release.number} reads only '
+            f'[oslo_limit]endpoint_id, which is not set: {effect}. Set '
+            f'endpoint_id to the ID of the endpoint of Nova',
         ),
         name.place,
+    )
+
+
+def _is_recounted(service: deployment.Process) -> bool:
+    """Return whether nova-conductor counts limits after nova-api.
+
+    ``nova/conductor/manager.py:ComputeTaskManager._recheck_quota``
+    """
+    setting = service.last('quota', 'recheck_quota')
+    return setting is None or (
+        oslo_values.boolean_or_none(setting.text) is not False
     )
 
 

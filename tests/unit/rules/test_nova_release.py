@@ -172,6 +172,39 @@ class TestReleases(testtools.TestCase):
         self.assertEqual(expected, 'GPU811' in codes)
 
     @ddt.data(
+        ('33', '', '', True),
+        ('34', '', '', False),
+        ('33', 'endpoint_id = 1\n', '', False),
+        ('33', '', 'recheck_quota = False\n', False),
+        ('33', '', 'recheck_quota = True\n', True),
+    )
+    @ddt.unpack
+    def test_endpoint_of_limits_in_nova_conductor(
+        self, name: str, more: str, quota: str, expected: bool
+    ) -> None:
+        """nova-api has the endpoint, and nova-conductor not."""
+        folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        unified = '[quota]\ndriver = nova.quota.UnifiedLimitsDriver\n'
+        service = '[oslo_limit]\nendpoint_service_type = compute\n'
+        for file, text in (
+            ('nova-api', f'{unified}{service}endpoint_id = 1\n'),
+            ('nova-conductor', f'{unified}{quota}{service}{more}'),
+        ):
+            (folder / f'{file}.conf').write_text(text)
+        found = [
+            str(located.finding)
+            for located in configuration.check(
+                tree.read([str(folder)]).deployment,
+                release=release.parse(name),
+            )
+            if located.finding.code == 'GPU811'
+        ]
+        self.assertEqual(expected, bool(found), found)
+        if found:
+            self.assertIn('nova-conductor of release 33', found[0])
+            self.assertIn('stays in BUILD', found[0])
+
+    @ddt.data(
         ('', True),
         (', "dev_type": "type-PCI"', False),
     )
