@@ -339,6 +339,8 @@ class TestRepair(base.CommonCloudTestCase):
         with self.cloud.updates(['g0', 'g1']):
             rows = self.check('--fix', status=3)
         results = {row['Code']: row['Result'] for row in rows}
+        # Nova raises the total of this device at any update of the host.
+        self.assertIsNone(results.pop('GPU621', None))
         self.assertEqual(
             {
                 'GPU610': 'done',
@@ -350,7 +352,6 @@ class TestRepair(base.CommonCloudTestCase):
                 'GPU618': None,
                 'GPU619': None,
                 'GPU620': 'done',
-                'GPU621': None,
                 'GPU622': None,
             },
             results,
