@@ -94,6 +94,29 @@ class Debian:
         self.run('update-initramfs', '-c', '-k', self.release)
         return self.root / 'boot' / f'initrd.img-{self.release}'
 
+    def folder(self) -> pathlib.Path:
+        """Return a new temporary folder for a boot."""
+        self._boots += 1
+        folder = self._folder / f'boot-{self._boots}'
+        folder.mkdir()
+        return folder
+
+    def disk(
+        self, folder: pathlib.Path, megabytes: int = _DISK_MB
+    ) -> pathlib.Path:
+        """Return an image of a disk with the root folder of the host."""
+        disk = folder / 'disk'
+        provide.run(
+            'mke2fs',
+            '-t',
+            'ext4',
+            '-d',
+            os.fspath(self.root),
+            os.fspath(disk),
+            f'{megabytes}M',
+        )
+        return disk
+
     def boot(
         self,
         host: machine.Machine,
@@ -103,21 +126,9 @@ class Debian:
         share: pathlib.Path | None = None,
     ) -> machine.Boot:
         """Boot the host from its disk, as :func:`machine.start`."""
-        self._boots += 1
-        folder = self._folder / f'boot-{self._boots}'
-        folder.mkdir()
-        disk = folder / 'disk'
-        provide.run(
-            'mke2fs',
-            '-t',
-            'ext4',
-            '-d',
-            os.fspath(self.root),
-            os.fspath(disk),
-            f'{_DISK_MB}M',
-        )
+        folder = self.folder()
         return machine.start(
-            machine.with_disk(host, disk),
+            machine.with_disk(host, self.disk(folder)),
             folder,
             initramfs,
             f'root=/dev/vda rw {arguments}',

@@ -64,8 +64,10 @@ class Machine:
     cpu: str = 'qemu64,vendor=GenuineIntel'
     #: Value of its ``-device`` option; None for a machine without an IOMMU.
     iommu: str | None = INTEL_IOMMU
-    #: Image of its disk, /dev/vda; writes of the guest are discarded.
+    #: Image of its disk, /dev/vda.
     disk: pathlib.Path | None = None
+    #: Whether what the guest writes to its disk is kept.
+    keeps_disk: bool = False
     #: Whether it reaches this machine's loopback, as 10.0.2.2. There are no
     #: connections to it.
     network: bool = False
@@ -209,6 +211,7 @@ def start(
     arguments: str,
     script: str,
     share: pathlib.Path | None = None,
+    kernel: pathlib.Path | None = None,
 ) -> Boot:
     """Start a machine, and wait until it has run a script and powered off.
 
@@ -217,32 +220,22 @@ def start(
         ``/gpu-share/result``.
     :param share: Folder that the guest mounts at ``/gpu-share``; by default,
         a temporary one.
+    :param kernel: By default, :func:`provide.kernel`.
     :raises BootFailed: The guest failed.
     """
     share = share or folder / 'share'
     share.mkdir(exist_ok=True)
     (share / 'run').write_text(script)
     began = time.monotonic()
-    console = _run(
+    console = launch(
         machine,
         folder,
-        [
-            '-kernel',
-            os.fspath(next(provide.kernel().glob('boot/vmlinuz-*'))),
-            '-initrd',
-            os.fspath(initramfs),
-            '-append',
-            # Without no_timer_check, the kernel panics on a busy machine if
-            # its timer is late.
-            f'console=ttyS0 panic=-1 no_timer_check {arguments}',
-            *_folder('root', '/', 0x1D, 'readonly=on,multidevs=remap'),
-            *_folder('share', os.fspath(share), 0x1E, 'multidevs=remap'),
-        ],
+        kernel or next(provide.kernel().glob('boot/vmlinuz-*')),
+        initramfs,
+        arguments,
+        share,
     )
     seconds = time.monotonic() - began
-    if TIMES in os.environ:
-        with open(os.environ[TIMES], 'a') as times:
-            times.write(f'{seconds:.1f} {arguments}\n')
     try:
         status = (share / 'status').read_text().strip()
         output = (share / 'output').read_text()
@@ -255,6 +248,42 @@ def start(
     archive = share / 'result.tar'
     packed = archive.read_bytes() if archive.exists() else b''
     return Boot(seconds, result, messages, packed)
+
+
+def launch(
+    machine: Machine,
+    folder: pathlib.Path,
+    kernel: pathlib.Path,
+    initramfs: pathlib.Path,
+    arguments: str,
+    share: pathlib.Path,
+) -> str:
+    """Start a machine, and wait until it powers off or reboots.
+
+    :returns: The last lines of its console.
+    :raises BootFailed: It did not end in time.
+    """
+    began = time.monotonic()
+    console = _run(
+        machine,
+        folder,
+        [
+            '-kernel',
+            os.fspath(kernel),
+            '-initrd',
+            os.fspath(initramfs),
+            '-append',
+            # Without no_timer_check, the kernel panics on a busy machine if
+            # its timer is late.
+            f'console=ttyS0 panic=-1 no_timer_check {arguments}',
+            *_folder('root', '/', 0x1D, 'readonly=on,multidevs=remap'),
+            *_folder('share', os.fspath(share), 0x1E, 'multidevs=remap'),
+        ],
+    )
+    if TIMES in os.environ:
+        with open(os.environ[TIMES], 'a') as times:
+            times.write(f'{time.monotonic() - began:.1f} {arguments}\n')
+    return console
 
 
 def _folder(tag: str, path: str, slot: int, options: str) -> list[str]:
@@ -313,9 +342,11 @@ def _run(machine: Machine, folder: pathlib.Path, arguments: list[str]) -> str:
         devices.insert(0, machine.iommu)
     backends: list[str] = []
     if machine.disk is not None:
+        snapshot = 'off' if machine.keeps_disk else 'on'
         backends += [
             '-drive',
-            f'file={machine.disk},format=raw,if=none,id=disk,snapshot=on',
+            f'file={machine.disk},format=raw,if=none,id=disk,cache=unsafe,'
+            f'snapshot={snapshot}',
         ]
         devices.append('virtio-blk-pci,drive=disk,bus=pcie.0,addr=1c')
     if machine.network:

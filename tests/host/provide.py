@@ -227,7 +227,7 @@ def version(folder: pathlib.Path) -> str:
 def initramfs() -> pathlib.Path:
     """Return the initramfs of all fast boots."""
     source = kernel()
-    recipe = _recipe(version(source), *_MODULES, _INIT.read_text())
+    recipe = digest(version(source), *_MODULES, _INIT.read_text())
     folder = make(
         f'initramfs-{recipe}', lambda folder: _make_initramfs(folder, source)
     )
@@ -302,7 +302,7 @@ def debian() -> pathlib.Path:
     """Return the root folder of a Debian with the modules of the kernel."""
     programs({'debootstrap': 'debootstrap', 'e2fsprogs': 'mke2fs'})
     source = kernel()
-    recipe = _recipe(version(source), *_DEBIAN_PACKAGES, *_LIBVIRT)
+    recipe = digest(version(source), *_DEBIAN_PACKAGES, *_LIBVIRT)
     return make(
         f'debian-{recipe}', lambda folder: _make_debian(folder, source)
     )
@@ -311,7 +311,7 @@ def debian() -> pathlib.Path:
 def compute() -> pathlib.Path:
     """Return the root folder of a Debian with what nova-compute requires."""
     source = debian()
-    recipe = _recipe(source.name, *_COMPUTE_PACKAGES, *_COMPUTE_SERVICES)
+    recipe = digest(source.name, *_COMPUTE_PACKAGES, *_COMPUTE_SERVICES)
     return make(
         f'compute-{recipe}', lambda folder: _make_compute(folder, source)
     )
@@ -328,7 +328,7 @@ def _make_compute(folder: pathlib.Path, source: pathlib.Path) -> None:
     inside(folder, 'systemctl', 'disable', *_COMPUTE_SERVICES)
 
 
-def _recipe(*parts: str) -> str:
+def digest(*parts: str) -> str:
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
 
 

@@ -10,8 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""User data for guests, by Debian's cloud-init and packages."""
+"""User data for guests: by Debian's cloud-init, packages and kernel."""
 
+import json
 import subprocess
 
 from gpuclient import exceptions
@@ -21,6 +22,7 @@ from gpuclient.model import guest_driver
 
 import testtools
 
+from tests.host import cloud_image
 from tests.host import debian
 from tests.host import provide
 
@@ -104,3 +106,58 @@ class TestUserData(testtools.TestCase):
         self.assertEqual(0, done.returncode, done.stderr)
         for package in ('nvidia-kernel-dkms', 'linux-headers-amd64'):
             self.assertIn(f'Inst {package} ', done.stdout)
+
+
+class TestBoot(testtools.TestCase):
+    def test_driver(self) -> None:
+        """A guest installs the driver, reboots, and nouveau is not loaded.
+
+        See :mod:`tests.host.cloud_image` about what is real.
+        """
+        user_data = guest_user_data.user_data(driver('debian-12'))
+        compiled = cloud_image.modules(
+            guest_user_data.script(driver('debian-12'))
+        )
+        with cloud_image.prepared(user_data, compiled) as guest:
+            first, second = cloud_image.boot_twice(guest)
+        self.assert_installed(first)
+        self.assert_reboots(first)
+        self.assert_without_nouveau(first, second)
+
+    def assert_installed(self, first: cloud_image.State) -> None:
+        self.assertTrue(first['done'], first['log'])
+        for package in (
+            'linux-headers-amd64',
+            'nvidia-kernel-dkms',
+            'firmware-nvidia-gsp',
+            'nvidia-smi',
+            'libcuda1',
+            'nvidia-persistenced',
+            'nvidia-modprobe',
+        ):
+            self.assertIn(f'{package}:amd64 (', first['apt'])
+        # The A100 works with both; the open ones are broken in Debian 12.
+        self.assertNotIn('nvidia-open', first['apt'])
+        self.assertRegex(
+            first['dkms'], rf'^nvidia-current/.*{first["kernel"]}.*: installed'
+        )
+
+    def assert_reboots(self, first: cloud_image.State) -> None:
+        self.assertRegex(first['jobs'], r'reboot\.target +start')
+        status = json.loads(first['cloud-init'])['v1']
+        for stage in ('init', 'modules-config', 'modules-final'):
+            self.assertEqual([], status[stage]['errors'], first['log'])
+
+    def assert_without_nouveau(
+        self, first: cloud_image.State, second: cloud_image.State
+    ) -> None:
+        # The kernel has nouveau for the card: it was loaded before.
+        for state in (first, second):
+            self.assertIn('nouveau', state['matching'])
+            self.assertNotIn('nouveau', state['loading'])
+            self.assertIn('blacklist nouveau\n', state['blacklist'])
+        self.assertIn('nouveau', first['modules'])
+        self.assertNotIn('nouveau', second['modules'])
+        # udev loads the new module in its place, which refuses this card.
+        self.assertIn('nvidia-current', second['loading'])
+        self.assertIn('NVRM: BAR1 is 0M', second['messages'])
