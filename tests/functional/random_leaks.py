@@ -53,6 +53,8 @@ from tests.functional import leak_planting
 _NAME = 'random-leaks'
 #: Codes that --fix does not repair.
 _LEFT = frozenset({'GPU613', 'GPU616', 'GPU617', 'GPU618', 'GPU619', 'GPU622'})
+#: And that may end without it: nova-compute raises the total of a device.
+_ENDING = _LEFT | {'GPU621'}
 
 
 class Wrong(Exception):
@@ -154,11 +156,14 @@ class Planting:
         for server in mover:
             before['allocations'].pop(server, None)
         repaired = self._repair(mover, planted)
-        journal = self._stderr.split()[-1]
-        self._check('--undo', journal)
-        self._compare(before, mover, planted, 'undone')
-        self._totals.undone += 1
-        self._kill(before, repaired, mover, planted)
+        if self._stderr:
+            journal = self._stderr.split()[-1]
+            self._check('--undo', journal)
+            self._compare(before, mover, planted, 'undone')
+            self._totals.undone += 1
+            self._kill(before, repaired, mover, planted)
+        elif any(leak.code not in _ENDING for leak in planted):
+            raise Wrong(f'nothing repaired: {planted}')
         self._totals.plantings += 1
         return f'{len(planted)} planted, {found} found'
 
