@@ -289,20 +289,28 @@ class PlacementWriter:
                     )
                     results[renewal.number] = current
                 elif late:
-                    self._restore(renewal, current)
-                    results[renewal.number] = None
+                    results[renewal.number] = self._restore(renewal, current)
             if len(results) < len(renewals):
                 time.sleep(_INTERVAL)
         return results
 
     def _restore(
         self, renewal: Renewal, current: allocation.Allocations
-    ) -> None:
-        """Write the allocations of before a renewal again."""
+    ) -> allocation.Allocations | None:
+        """Write the allocations of before a renewal again.
+
+        :returns: Those of nova-compute, if it has added devices meanwhile.
+        """
         back = placement_write.AllocationsWrite(current, renewal.write.before)
         others = self.journal.entries[renewal.number].others
-        self._write_allocations(back, others)
+        try:
+            self._write_allocations(back, others)
+        except Changed:
+            renewed = self._store.read(current.consumer)
+            self.journal.change(renewal.number, state='done', result=renewed)
+            return renewed
         self.journal.change(renewal.number, state='failed')
+        return None
 
     def finish(self) -> None:
         """Finish the journal of a killed run.
