@@ -172,6 +172,11 @@ class Command(command.Command):
             if self.done:
                 exc.add(self.done)
             raise
+        except BrokenPipeError:
+            # The shell exits with status 141, without a message.
+            if self.done:
+                self.app.stderr.write(f'{columns.escape_lines(self.done)}\n')
+            raise
         except KeyboardInterrupt:
             # The shell exits with status 130, without a message.
             if self.done:

@@ -36,6 +36,8 @@ def write_bytes(stream: typing.Any, content: bytes) -> None:
 def guarded(stream: typing.Any) -> collections.abc.Iterator[None]:
     """Translate the errors of writing output.
 
+    :raises BrokenPipeError: The reader has closed it, as ``head`` does. The
+        shell then exits with status 141, without a message.
     :raises gpuclient.exceptions.OutputError: It cannot be written.
     """
     if stream is None:
@@ -47,6 +49,9 @@ def guarded(stream: typing.Any) -> collections.abc.Iterator[None]:
     try:
         yield
         stream.flush()
+    except BrokenPipeError:
+        _discard(stream)
+        raise
     except OSError as exc:
         _discard(stream)
         raise _not_written(exc.strerror or str(exc)) from exc

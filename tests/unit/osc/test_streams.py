@@ -26,7 +26,7 @@ import argparse, logging, sys, unittest.mock
 from gpuclient import exceptions
 from gpuclient.osc.v1 import device_spec
 app = unittest.mock.Mock()
-app.stdout = sys.stdout
+app.stdout, app.stderr = sys.stdout, sys.stderr
 app.cloud_config.get_one.side_effect = ValueError('no cloud')
 shown = device_spec.CreateDeviceSpec(app, argparse.Namespace())
 parsed = shown.get_parser('x').parse_args(
@@ -34,6 +34,8 @@ parsed = shown.get_parser('x').parse_args(
 )
 try:
     sys.exit(shown.run(parsed))
+except BrokenPipeError:
+    sys.exit(141)
 except exceptions.GPUError as exc:
     sys.stderr.write(f'{exc}\\n')
     sys.exit(1)
@@ -50,7 +52,11 @@ class TestStreams(testtools.TestCase):
         self.path.write_text(TEXT)
 
     def run_script(
-        self, command: str, *arguments: str, stdin: bytes = b''
+        self,
+        command: str,
+        *arguments: str,
+        stdin: bytes = b'',
+        stdout: int = subprocess.PIPE,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command of this package in a shell, with an ASCII locale."""
         script = self.folder / 'script.py'
@@ -61,7 +67,8 @@ class TestStreams(testtools.TestCase):
                 *arguments,
             ],
             input=stdin,
-            capture_output=True,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
             env={
                 **os.environ,
                 'LC_ALL': 'C',
@@ -111,6 +118,26 @@ class TestStreams(testtools.TestCase):
             self.assertIn(b'Cannot write to standard output: ' + reason, line)
             self.assertIn(b'These files are already changed: ', line)
             self.assertIn('device_spec', self.path.read_text())
+
+    def test_reader_that_ends(self) -> None:
+        """The shell has a status for it; a changed file is still named."""
+        path = self.folder / 'nova.conf'
+        for arguments, lines in (
+            (('--config', '-'), b''),
+            (
+                ('--config', str(path)),
+                f'These files are already changed: {path}\n'.encode(),
+            ),
+        ):
+            path.write_text(TEXT)
+            reader, writer = os.pipe()
+            os.close(reader)
+            self.addCleanup(os.close, writer)
+            done = self.run_script(
+                '', *arguments, stdin=TEXT.encode(), stdout=writer
+            )
+            self.assertEqual(141, done.returncode)
+            self.assertEqual(lines, done.stderr)
 
     def test_closed_input(self) -> None:
         done = self.run_script('<&-', '--config', '-')
