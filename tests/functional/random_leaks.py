@@ -239,6 +239,7 @@ class Planting:
     ) -> dict[str, typing.Any]:
         with self._cloud.updates(self._hosts):
             rows = self._check('--fix')
+            self._wait_for_nova(planted)
         for row in rows:
             if row['Result'] not in (None, 'done'):
                 raise Wrong(f'not repaired: {row}')
@@ -258,6 +259,19 @@ class Planting:
             leak.code not in _LEFT for leak in planted
         )
         return self._cloud.state()
+
+    def _wait_for_nova(self, planted: list[leak_planting.Planted]) -> None:
+        """Wait until nova-compute has added what only it adds."""
+        real = self._cloud.real_devices()
+        for leak in planted:
+            if leak.code == 'GPU613':
+                base.wait_until(
+                    lambda server=leak.subject: (
+                        self._cloud.held_devices().get(server) == real[server]
+                    ),
+                    120,
+                    f'nova-compute has added the device of {leak.subject}',
+                )
 
     def _compare_with_nova(self, planted: list[leak_planting.Planted]) -> None:
         """Make sure that Placement has the devices that servers use."""
