@@ -362,17 +362,17 @@ def _failing_together(
     facts: Facts,
 ) -> collections.abc.Iterator[conflicts.Set]:
     """Yield the minimal sets of parts that a host meets only one by one."""
-    found: list[conflicts.Set] = []
+    failing: list[conflicts.Set] = []
     most = len(parts) if len(parts) <= _PARTS else 2
     for size in range(2, most + 1):
         for numbers in itertools.combinations(sorted(parts), size):
             together = frozenset(numbers)
-            if any(smaller <= together for smaller in found):
+            if any(smaller <= together for smaller in failing):
                 continue
             if not _fit(host, [parts[number] for number in numbers], facts):
-                found.append(together)
+                failing.append(together)
                 yield together
-    if not found:
+    if not failing:
         yield frozenset(parts)
 
 

@@ -43,19 +43,14 @@ def matches(value: str, wanted: str) -> bool:
     :raises ValueError: Nova fails: an operand is no number.
     :raises IndexError: Nova fails: there is no operand.
     """
-    words = wanted.split()
-    name = words[0] if words else ''
+    name, *operands = wanted.split() or ['']
     if name == '<or>':
-        # Every other word is the operator again.
-        return _matches_one(value, words[1:])
+        if not operands:
+            raise IndexError('no value after <or>')
+        # Every other one is the operator again.
+        return value in operands[::2]
     if name == '<all-in>':
-        return bool(words[1:]) and all(word in value for word in words[1:])
+        return bool(operands) and all(text in value for text in operands)
     if name not in _OPERATORS:
         return value == wanted
-    return bool(words[1:]) and bool(_OPERATORS[name](value, words[1]))
-
-
-def _matches_one(value: str, words: list[str]) -> bool:
-    if not words:
-        raise IndexError('no value after <or>')
-    return value in words[::2]
+    return bool(operands) and bool(_OPERATORS[name](value, operands[0]))

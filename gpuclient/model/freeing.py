@@ -281,14 +281,17 @@ class _Search:
                 return ()
         helpful = self._helpful()
         for size in range(1, _SIZE + 1):
-            found = [
+            fitting = [
                 chosen
                 for chosen in itertools.combinations(helpful, size)
                 if self._fits((*self._service, *chosen))
             ]
-            if found:
+            if fitting:
                 ranked = sorted(
-                    (self._way((*self._service, *chosen)) for chosen in found),
+                    (
+                        self._way((*self._service, *chosen))
+                        for chosen in fitting
+                    ),
                     key=lambda way: way.cost,
                 )
                 return tuple(ranked[:_WAYS])

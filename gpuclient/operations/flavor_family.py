@@ -99,7 +99,7 @@ class _Measured:
     model: catalogue.Model | None
 
 
-def create_one(
+def create_flavor(
     cloud: connection.Connection,
     sizing: Sizing,
     template: Template,

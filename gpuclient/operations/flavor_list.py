@@ -87,7 +87,7 @@ def read(
     ]
 
 
-def read_one(
+def read_flavor(
     cloud: connection.Connection,
     name_or_id: str,
     files: collections.abc.Iterable[str],

@@ -128,10 +128,10 @@ class _Reader:
         joined = []
         places: dict[str, str] = {}
         for wanted in self.file.projects:
-            found = self._find(wanted, by_id, by_name, domains, truncated)
-            if found is None:
+            match = self._find(wanted, by_id, by_name, domains, truncated)
+            if match is None:
                 continue
-            project, exists = found
+            project, exists = match
             if project.id in places:
                 raise self.file.located(
                     f'{wanted.place}.{wanted.key}: {wanted.identifier!r} is '

@@ -232,13 +232,13 @@ def show_server(explained: server_explanation.ServerExplanation) -> str:
     return '\n\n'.join(sections) + '\n'
 
 
-def cause(found: unseen.UnseenCause) -> Record:
+def cause(unseen_cause: unseen.UnseenCause) -> Record:
     """Return a cause as an object."""
     return {
-        'code': found.code,
-        'proved': found.text if found.proved else None,
-        'suspected': None if found.proved else found.text,
-        'hosts': list(found.hosts),
+        'code': unseen_cause.code,
+        'proved': unseen_cause.text if unseen_cause.proved else None,
+        'suspected': None if unseen_cause.proved else unseen_cause.text,
+        'hosts': list(unseen_cause.hosts),
     }
 
 

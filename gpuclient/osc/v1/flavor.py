@@ -278,7 +278,7 @@ Example::
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[typing.Any, ...]]:
-        checked = flavor_list.read_one(
+        checked = flavor_list.read_flavor(
             self.cloud,
             parsed_args.flavor,
             parsed_args.files,
@@ -463,7 +463,7 @@ Example::
             )
         release = self.release_of_cloud(parsed_args)
         if parsed_args.by_share:
-            answer = flavor_family.create_one(
+            answer = flavor_family.create_flavor(
                 self.cloud,
                 _sizing(parsed_args, next(iter(change.requests))),
                 _template(parsed_args, change),
