@@ -111,6 +111,14 @@ def is_known(name: str, release: release_model.Release) -> bool:
     return name in _ALL and (name not in _SINCE or release.has(_SINCE[name]))
 
 
+def is_in_servers(name: str) -> bool:
+    """Return whether a server of Nova 31 or later shows the property.
+
+    ``nova/api/openstack/compute/views/servers.py:ViewBuilder._get_image``
+    """
+    return name in _ALL or name in LEGACY
+
+
 def of_nova(
     properties: collections.abc.Mapping[str, str],
     release: release_model.Release,

@@ -24,6 +24,7 @@ from gpuclient.cloud.placement import held
 from gpuclient import exceptions
 from gpuclient.model import explanation as conditions
 from gpuclient.model import image as image_model
+from gpuclient.model import image_properties
 from gpuclient.model import inventory
 from gpuclient.model import partial_result
 from gpuclient.model import release as release_model
@@ -254,20 +255,42 @@ def image_of(
     details: server_details.ServerDetails,
     failures: _Failures,
 ) -> image_model.Image | None:
-    """Return the image of a server from Nova, or else from Glance."""
+    """Return the image of a server, with its properties at its creation.
+
+    Nova returns those that ``nova/objects/image_meta.py:ImageMetaProps`` has,
+    since 31; the traits that the image requires, and all properties of earlier
+    releases, are those that Glance has now.
+    """
     if details.image_id is None:
         return None
-    if details.image_properties is not None:
-        return image_model.Image(
-            details.image_id, details.image_id, details.image_properties
-        )
+    of_nova = details.image_properties
     try:
-        return glance.find_image(cloud, details.image_id)
+        image = glance.find_image(cloud, details.image_id)
     except exceptions.CloudError as exc:
         failures.append(
-            partial_result.Failure('image of the server', str(exc))
+            partial_result.Failure(
+                'image of the server'
+                if of_nova is None
+                else 'traits that the image of the server requires',
+                str(exc),
+            )
         )
-        return None
+        if of_nova is None:
+            return None
+        return image_model.Image(details.image_id, details.image_id, of_nova)
+    if of_nova is None:
+        return image
+    return dataclasses.replace(
+        image,
+        properties={
+            **{
+                name: value
+                for name, value in image.properties.items()
+                if not image_properties.is_in_servers(name)
+            },
+            **of_nova,
+        },
+    )
 
 
 def group_of(

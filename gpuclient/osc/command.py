@@ -488,8 +488,8 @@ class Lister(_Display, lister.Lister):
     #: Whether a table on a terminal is made as narrow as the terminal, as
     #: with --fit-width: it has sentences.
     fits_terminal = False
-    #: Column of sentences with commands. Long ones are below a table, on a
-    #: line each, so that the commands can be copied.
+    #: Column of sentences with commands, of rows that have it. Long ones are
+    #: below a table, on a line each, so that the commands can be copied.
     sentences = ''
     #: Columns that name what a sentence is about: of each group, the first
     #: one that is not empty. Rows with the same first name and sentence share
@@ -503,7 +503,7 @@ class Lister(_Display, lister.Lister):
         data: typing.Any,
     ) -> int:
         if (
-            not self.sentences
+            self.sentences not in column_names
             or parsed_args.formatter != 'table'
             or parsed_args.columns
         ):

@@ -89,6 +89,8 @@ class Bench:
         self.etc = self.folder / 'etc' / 'nova'
         self._stack = contextlib.ExitStack()
         self._servers: list[str] = []
+        #: The last server that failed.
+        self.last: typing.Any = None
         #: The flavor of the last request, and its other arguments.
         self.last_request: tuple[typing.Any, dict[str, typing.Any]]
         #: Process IDs of services that hang, by name and host.
@@ -671,6 +673,15 @@ def examine(test: base.CommonCloudTestCase, fault: Fault) -> Verdict:
         finally:
             cloud_request.observers.remove(actions.append)
         first, right, false = _judge(observed, result)
+        if right and bench.last is not None and 'explain' in observed.tool:
+            # What is said of the flavor is said of the server.
+            first, right, false = _judge(
+                observed,
+                test.run_command(
+                    *('gpu', 'server', 'explain', bench.last.id),
+                    *('--config', str(bench.etc), '-f', 'json'),
+                ),
+            )
     return Verdict(
         fault.area,
         fault.name,

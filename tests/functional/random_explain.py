@@ -50,6 +50,7 @@ from gpuclient.model import host as host_model
 from gpuclient.model import pci
 from gpuclient.model import release as release_model
 from gpuclient.operations import explanation
+from gpuclient.operations import server_explanation
 
 from tests.functional import base
 from tests.unit.model import brute_force
@@ -534,6 +535,28 @@ class _Run:
                 trial = trials[int(number)]
                 trial.statuses[''] = server.status
                 trial.chosen = server.hypervisor_hostname or ''
+                if server.status == 'ERROR':
+                    self._explain_server(trial, server.id)
+
+    def _explain_server(self, trial: _Trial, server_id: str) -> None:
+        """What is true of a flavor and an image is true of their server."""
+        answer = server_explanation.explain_server(
+            self._cloud,
+            server_id,
+            explanation.Request(files=tuple(self._files)),
+            release_model.newest(),
+        )
+        if answer.failures:
+            raise RuntimeError(answer.failures)
+        explained = answer.value.explanation
+        if explained is None and trial.expected:
+            # A nova-compute refused it.
+            return
+        fitting = explained and {
+            host.node.name for host in explained.evaluation.fitting
+        }
+        if fitting != trial.expected:
+            trial.faults.append(f'the server fits on {fitting}')
 
     def _servers(self) -> list[typing.Any]:
         return list(self._cloud.compute.servers(all_projects=True))

@@ -580,8 +580,10 @@ class TestRepair(base.CommonCloudTestCase):
         folder = os.path.join(self.folder, 'gpuclient', 'placement-journals')
         for name in sorted(os.listdir(folder), reverse=True):
             if name.endswith('.json'):
-                self.run_command(
+                # As a table, as people see it.
+                result = self.run_command(
                     *('gpu', 'placement', 'check', '--yes', '--undo'),
                     os.path.join(folder, name),
                 )
+                self.assertIn(result.status, (0, 3), result)
         shutil.rmtree(folder)
