@@ -101,6 +101,27 @@ class TestFlavor(_ExplainTestCase):
         self.assertLessEqual(after, before + MOST)
 
 
+    def test_private(self) -> None:
+        """A project needs access to a private flavor."""
+        compute = self.connect().compute
+        flavor = compute.create_flavor(
+            name='private gpu', vcpus=1, ram=64, disk=1, is_public=False
+        )
+        self.addCleanup(compute.delete_flavor, flavor)
+        demo = self.connect().identity.find_project('demo').id
+        arguments = ('gpu', 'flavor', 'explain', flavor.name, '--project')
+        text = self.openstack(*arguments, 'demo', status=3)
+        self.assertIn(
+            "No server can be created: flavor 'private gpu' is private",
+            ' '.join(text.split()),
+        )
+        self.assertIn(f'--project {demo}', ' '.join(text.split()))
+        # Nova lets administrators use all flavors.
+        self.assertNotIn('private', self.openstack(*arguments, 'admin'))
+        compute.flavor_add_tenant_access(flavor, demo)
+        self.assertNotIn('private', self.openstack(*arguments, 'demo'))
+
+
 class TestServer(_ExplainTestCase):
     def test_server(self) -> None:
         server = self.boot(self.flavor, status='ERROR')
