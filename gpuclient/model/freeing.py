@@ -378,7 +378,8 @@ class _Search:
                     ActionKind.RELEASE_DEVICE,
                     self._host.node.name,
                     device.uuid,
-                    f'device {device.address or device.name}',
+                    # As "openstack gpu placement set" takes it.
+                    f'device {device.name}',
                     devices=device.reserved,
                 )
 

@@ -100,7 +100,6 @@ class TestFlavor(_ExplainTestCase):
         after = sum(len(service.requests) for service in services)
         self.assertLessEqual(after, before + MOST)
 
-
     def test_private(self) -> None:
         """A project needs access to a private flavor."""
         compute = self.connect().compute
