@@ -184,7 +184,7 @@ def explain_flavor(
         else glance.find_image(cloud, request.image)
     )
     return Reader(cloud, request, release, hardware).explain(
-        flavor, image, refusal=_without_access(cloud, flavor, request)
+        flavor, image, refused=_without_access(cloud, flavor, request)
     )
 
 
@@ -192,8 +192,8 @@ def _without_access(
     cloud: connection.Connection,
     flavor: flavor_model.Flavor,
     request: Request,
-) -> str:
-    """Return how nova-api refuses a flavor that the project may not use.
+) -> demand_model.Demand | None:
+    """Return a refusal if the project may not use the flavor.
 
     ``nova/objects/flavor.py:Flavor._flavor_get_query_from_db``, which lets
     administrators use all flavors, such as the user of this command.
@@ -202,21 +202,22 @@ def _without_access(
         None,
         cloud.current_project_id,
     ):
-        return ''
+        return None
     try:
         projects = nova_flavors.list_access(cloud.compute, flavor)
     except exceptions.CloudError:
         # To a member, Nova shows flavors that the own project may use.
-        return ''
+        return None
     if request.project_id in projects:
-        return ''
-    return (
+        return None
+    reason = (
         f'flavor {flavor.name!r} is private, and the project may not use it: '
         f'nova-api returns HTTP 400 "Flavor {flavor.id} could not be found" '
         f'to its members. Add it with "openstack flavor set --project '
         f'{request.project_id} {shlex.quote(flavor.name)}"; without '
         f'--project, the hosts are explained'
     )
+    return demand_model.Demand({}, (), refusal=reason)
 
 
 class Reader:
@@ -401,28 +402,21 @@ class Reader:
         *,
         excluded: dict[str, str] | None = None,
         more: tuple[explanation.Condition, ...] = (),
-        refusal: str = '',
+        refused: demand_model.Demand | None = None,
     ) -> partial_result.PartialResult[Explanation]:
         """Explain a flavor with an image.
 
         :param excluded: See :meth:`restrictions`.
         :param more: Further conditions.
-        :param refusal: Why nova-api refuses the request.
+        :param refused: What is known of a request that nova-api refuses.
         :raises gpuclient.exceptions.GPUError: See :func:`explain_flavor`.
         """
         # Errors of the user's options, before anything else is read.
         options = self.evidence.options
         restrictions = self.restrictions(excluded)
         aliases = self.aliases(flavor)
-        wanted = (
-            demand_model.Demand({}, (), refusal=refusal)
-            if refusal
-            else self.demand(
-                flavor,
-                image,
-                aliases,
-                volume_backed=self._request.volume_backed,
-            )
+        wanted = refused or self.demand(
+            flavor, image, aliases, volume_backed=self._request.volume_backed
         )
         facts = dataclasses.replace(
             self.read_facts((wanted,)), aliases=self.known_aliases(flavor)

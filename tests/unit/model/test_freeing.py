@@ -83,7 +83,7 @@ class TestWays(testtools.TestCase):
     def test_reserved_first(self) -> None:
         self.assertEqual(
             [
-                [('release device', 'device 0000:01:00.0')],
+                [('release device', 'device a_0000:01:00.0')],
                 [('remove server', 'server one')],
             ],
             self.ways(self.host(2, used=1, reserved=1), holder('one', 'a-0')),
