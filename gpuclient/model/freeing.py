@@ -409,13 +409,30 @@ class _Search:
 
     def _departures(self) -> collections.abc.Iterator[Action]:
         for group in self._host.aggregates:
-            if group.isolates:
+            if group.isolates and self._can_leave(group):
                 yield Action(
                     ActionKind.LEAVE_AGGREGATE,
                     self._host.node.name,
                     _id(group),
                     f'aggregate {group.name}',
                 )
+
+    def _can_leave(self, group: capacity.Aggregate) -> bool:
+        """Return whether Nova removes the host from an aggregate.
+
+        Its servers must stay in their availability zone
+        (``nova/compute/api.py:AggregateAPI.
+        ensure_no_instances_need_to_move_az_when_host_removed``).
+        """
+        return (
+            group.zone is None
+            or any(
+                other.zone == group.zone
+                for other in self._host.aggregates
+                if other != group
+            )
+            or not any(holder.is_server for holder in self._holders.values())
+        )
 
     def _fits(self, actions: collections.abc.Iterable[Action]) -> bool:
         changed = self._changed(actions)

@@ -173,6 +173,32 @@ class TestWays(testtools.TestCase):
             self.ways(full, holder('one', 'a-0')),
         )
 
+    def test_aggregate_with_zone(self) -> None:
+        """Nova does not move the zone of servers."""
+        group = capacity.Aggregate(
+            'isolated',
+            frozenset({'a'}),
+            {'trait:CUSTOM_LICENSED': 'required', 'availability_zone': 'z'},
+            id=7,
+        )
+        evaluate = evaluate_for(
+            'h100:1',
+            scheduler_options.SchedulerOptions(isolates_aggregates=True),
+        )
+        host = self.host(2, aggregates=(group,))
+        self.assertEqual(
+            (), freeing.ways(host, [holder('one', 'a-0')], evaluate)
+        )
+        other = capacity.Aggregate(
+            'other', frozenset({'a'}), {'availability_zone': 'z'}, id=8
+        )
+        for fixed, holders in (
+            (host, []),
+            (self.host(2, aggregates=(group, other)), [holder('one', 'a-0')]),
+        ):
+            (way,) = freeing.ways(fixed, holders, evaluate)
+            self.assertEqual('7', way.actions[0].target)
+
     def test_affinity(self) -> None:
         (way,) = freeing.ways(
             self.host(1, used=1),
