@@ -84,6 +84,9 @@ class Condition:
     part: demand_model.Demand | None = None
     #: Whether Placement decides it; otherwise a filter of nova-scheduler.
     in_placement: bool = True
+    #: Ids of hosts in aggregates that are isolated for traits which only this
+    #: condition requires: a request without it excludes them.
+    opens: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,10 +131,8 @@ class Facts:
 
     def has_trait(self, host: capacity.HostCapacity, trait: str) -> bool:
         """Return whether a compute node has a trait."""
-        uuids = self.with_trait.get(trait)
-        if uuids is not None:
-            return host.node.uuid in uuids
-        return trait in host.node.traits
+        uuids = self.with_trait.get(trait) or frozenset()
+        return host.node.uuid in uuids or trait in host.node.traits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +198,7 @@ class Conflict:
     """A minimal set of conditions that no host meets."""
 
     conditions: tuple[Condition, ...]
-    #: The hosts that meet all other conditions, without each of these.
+    #: The hosts that fit the request without each of these.
     without: tuple[tuple[capacity.HostCapacity, ...], ...]
 
 
@@ -226,6 +227,35 @@ class Evaluation:
             for host in self.facts.hosts
             if conflicts.meets(self.failing[host.node.uuid], numbers)
         )
+
+    def without(self, number: int) -> tuple[capacity.HostCapacity, ...]:
+        """Return the hosts that fit the request without a condition.
+
+        A trait that is required also includes hosts of aggregates that are
+        isolated for it.
+        """
+        opens = self.conditions[number].opens
+        return tuple(
+            host
+            for host in self.meeting_others(number)
+            if host.node.uuid not in opens
+        )
+
+    def meeting_others(
+        self, number: int
+    ) -> tuple[capacity.HostCapacity, ...]:
+        """Return the hosts that meet what is requested besides a condition.
+
+        Nothing filters devices that are not requested.
+        """
+        kind, _colon, name = self.conditions[number].key.partition(':')
+        others = {
+            other
+            for other, condition in enumerate(self.conditions)
+            if other != number
+            and not (kind == 'devices' and condition.key == f'filter:{name}')
+        }
+        return self.meeting(others)
 
     @functools.cached_property
     def labels(self) -> dict[str, str]:
@@ -317,10 +347,7 @@ class Evaluation:
         return tuple(
             Conflict(
                 tuple(self.conditions[number] for number in sorted(together)),
-                tuple(
-                    self.meeting(self.all_numbers - {number})
-                    for number in sorted(together)
-                ),
+                tuple(map(self.without, sorted(together))),
             )
             for together in self.conflict_sets.sets
         )
@@ -442,6 +469,10 @@ class _Builder:
         self._options = options
 
     def build(self) -> collections.abc.Iterator[Condition]:
+        for condition in self._conditions():
+            yield dataclasses.replace(condition, opens=self._opens(condition))
+
+    def _conditions(self) -> collections.abc.Iterator[Condition]:
         wanted = self._wanted
         if wanted.refusal:
             yield self._condition(
@@ -654,10 +685,10 @@ class _Builder:
             )
 
     def _lacking_trait(self, trait: str, host: capacity.HostCapacity) -> str:
-        if self._is_unknown(trait):
-            return 'Placement does not know the trait'
         if self._facts.has_trait(host, trait):
             return ''
+        if self._is_unknown(trait):
+            return 'Placement does not know the trait'
         if self._is_waived(host, trait) or any(
             trait in device.traits
             for device in host.devices
@@ -726,6 +757,46 @@ class _Builder:
             for group in host.aggregates
         }
         return list(groups.values())
+
+    def _opens(self, condition: Condition) -> frozenset[str]:
+        """Return the hosts that are isolated without a condition."""
+        if not self._options.isolates_aggregates:
+            return frozenset()
+        only = self._traits_of(condition.key) - frozenset().union(
+            *(
+                self._traits_of(key)
+                for key in self._requiring_keys()
+                if key != condition.key
+            )
+        )
+        return frozenset(
+            host.node.uuid
+            for host in self._facts.hosts
+            if only
+            and any(group.isolating_traits() & only for group in host.aggregates)
+        )
+
+    def _requiring_keys(self) -> list[str]:
+        """Return the keys of conditions that may require traits."""
+        return [
+            *(f'trait:{trait}' for trait in self._wanted.required),
+            *(f'devices:{request.name}' for request in self._wanted.devices),
+        ]
+
+    def _traits_of(self, key: str) -> frozenset[str]:
+        """Return the traits that the part of a condition requires."""
+        kind, _colon, name = key.partition(':')
+        if kind == 'trait':
+            return self._wanted.required & {name}
+        if kind == 'devices':
+            return frozenset().union(
+                *(
+                    request.traits
+                    for request in self._wanted.devices
+                    if request.name == name
+                )
+            )
+        return frozenset()
 
     def _isolated(self, host: capacity.HostCapacity) -> str:
         for group in host.aggregates:

@@ -57,7 +57,7 @@ def search(
         requested = _amount(condition, evaluation.wanted)
         hosts = tuple(
             host
-            for host in evaluation.meeting(evaluation.all_numbers - {number})
+            for host in evaluation.meeting_others(number)
             if host.node.resources is not None
         )
         if requested < 2 or not hosts:

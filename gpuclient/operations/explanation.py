@@ -934,12 +934,13 @@ def changes_of_the_request(
         enumerate(evaluation.conditions),
         key=lambda item: item[1].kind is explanation.Kind.DEVICES,
     ):
-        hosts = evaluation.meeting(evaluation.all_numbers - {number})
-        # The state of services is none of the request.
+        hosts = evaluation.without(number)
+        # The state of services and aggregates is none of the request.
         if (
             hosts
             and condition.key not in lowered
             and condition.kind is not explanation.Kind.SERVICE
+            and condition.key != 'isolated-aggregates'
         ):
             name = condition.key.removeprefix(host_filters.KEY)
             yield Suggestion(

@@ -22,7 +22,8 @@ forced down, devices reserved, traits set and servers booted at random. A
 request must boot, forced, on exactly the hosts that fit by the explanation;
 not forced, it must boot if there is one, on one of them. If a cause is
 suspected, it may boot on fewer. Conflicts are compared with all subsets of the
-conditions, and Placement must agree.
+conditions, requests without a condition with the changed flavor, and Placement
+must agree.
 """
 
 import argparse
@@ -46,9 +47,12 @@ import openstack
 from openstack import connection
 import yaml
 
+from gpuclient.model import demand
+from gpuclient.model import explanation as model
 from gpuclient.model import host as host_model
 from gpuclient.model import pci
 from gpuclient.model import release as release_model
+from gpuclient.model import twin
 from gpuclient.operations import explanation
 from gpuclient.operations import server_explanation
 
@@ -262,6 +266,15 @@ class _Trial:
         if answer.agrees is False:
             self.faults.append(answer.note)
         self.faults += brute_force.find_faults(self.explained.evaluation)
+        self.faults += brute_force.find_faults_without(
+            self.explained.evaluation,
+            twin.Request(
+                self.explained.flavor,
+                self.explained.image,
+                self.explained.restrictions,
+            ),
+            self._evaluate,
+        )
         wrong = self.booted - self.expected
         if self.certain:
             wrong ^= self.expected - self.booted
@@ -280,6 +293,31 @@ class _Trial:
         if not self.certain:
             return 'at most'
         return 'fits' if self.expected else 'fits nowhere'
+
+    def _evaluate(self, request: twin.Request) -> model.Evaluation:
+        """Evaluate another request, with the same filters of hosts."""
+        explained = self.explained
+        wanted = demand.demand(
+            request.flavor,
+            explained.aliases,
+            image=request.image,
+            release=explained.release,
+        )
+        if explained.options.no_pcpu_fallback:
+            wanted = dataclasses.replace(wanted, vcpus_in_place_of_pcpus=0)
+        own = model.evaluate(
+            explained.evaluation.wanted,
+            explained.evaluation.facts,
+            explained.restrictions,
+            explained.options,
+        )
+        return model.evaluate(
+            wanted,
+            explained.evaluation.facts,
+            request.restrictions,
+            explained.options,
+            explained.evaluation.conditions[len(own.conditions) :],
+        )
 
 
 class _Run:

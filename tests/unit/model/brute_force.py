@@ -10,7 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Check explanations by evaluating every subset of the conditions."""
+"""Check explanations by evaluating every subset of the conditions.
+
+And by evaluating the request without each condition.
+"""
 
 import collections.abc
 import itertools
@@ -18,6 +21,10 @@ import itertools
 from gpuclient.model import capacity
 from gpuclient.model import conflicts
 from gpuclient.model import explanation
+from gpuclient.model import twin
+
+#: Returns the evaluation of another request, on the same hosts.
+Evaluate = collections.abc.Callable[[twin.Request], explanation.Evaluation]
 
 
 def find_faults(
@@ -49,6 +56,29 @@ def find_faults(
     }
     if small != set(result.conflict_sets.sets):
         yield f'conflicts {result.conflict_sets.sets}, not {small}'
+
+
+def find_faults_without(
+    result: explanation.Evaluation,
+    request: twin.Request,
+    evaluate: Evaluate,
+) -> collections.abc.Iterator[str]:
+    """Yield where a request without a condition fits on other hosts.
+
+    The flavor and the image are changed, and the changed request evaluated.
+    """
+    for number, condition in enumerate(result.conditions):
+        change = twin.give_up(condition, request, result.facts.hosts)
+        if change is None:
+            continue
+        expected = _names(evaluate(change.request))
+        said = sorted(host.node.name for host in result.without(number))
+        if said != expected:
+            yield f'without {condition.name}: {said}, not {expected}'
+
+
+def _names(result: explanation.Evaluation) -> list[str]:
+    return sorted(host.node.name for host in result.fitting)
 
 
 def meets(

@@ -29,6 +29,7 @@ from gpuclient.model import image as image_model
 from gpuclient.model import inventory
 from gpuclient.model import passthrough_filter
 from gpuclient.model import scheduler_options
+from gpuclient.model import twin
 
 from tests.unit.model import brute_force
 
@@ -294,6 +295,70 @@ class TestEvaluation(testtools.TestCase):
                 ).fitting
             ),
         )
+    def test_a_trait_includes_isolated_hosts(self) -> None:
+        """Without the trait, the aggregate excludes the host."""
+        group = capacity.Aggregate(
+            'gpu', frozenset('a'), {'trait:CUSTOM_S': 'required'}
+        )
+        wanted = flavor('h100:1', **{'trait:CUSTOM_S': 'required'})
+        hosts = [host('a', 1, aggregates=(group,)), host('b')]
+        for isolates, text in (
+            (True, ''),
+            (False, '; without "trait CUSTOM_S", 1 host fits: a'),
+        ):
+            result = evaluate(
+                hosts, wanted, options=Options(isolates_aggregates=isolates)
+            )
+            self.assertEqual(
+                'No host fits: none meets "trait CUSTOM_S" (a, b: no such '
+                f'trait){text}.',
+                explanation_text.cause(result),
+            )
+
+    def test_a_trait_of_an_alias_includes_isolated_hosts(self) -> None:
+        group = capacity.Aggregate(
+            'gpu', frozenset('a'), {'trait:CUSTOM_NVLINK': 'required'}
+        )
+        nvlink = ('CUSTOM_NVLINK',)
+        for aliases, given_up, expected in (
+            ('nvlink:1', 'nvlink', []),
+            ('nvlink:1,h100:1', 'nvlink', []),
+            ('nvlink:1,h100:1', 'h100', ['a']),
+        ):
+            result = evaluate(
+                [host('a', 2, card_traits=nvlink, aggregates=(group,))],
+                flavor(aliases),
+                options=Options(isolates_aggregates=True),
+            )
+            keys = [condition.key for condition in result.conditions]
+            number = keys.index(f'devices:{given_up}')
+            self.assertEqual(expected, names(result.without(number)))
+
+    def test_no_filter_without_its_devices(self) -> None:
+        node = host('a', 1)
+        result = evaluate(
+            [node],
+            flavor(),
+            aliases=ALIASES,
+            devices={
+                device.uuid: passthrough_filter.DeviceFacts(
+                    device_type='type-PF'
+                )
+                for device in node.devices
+            },
+        )
+        self.assertEqual(
+            ['devices:h100', 'filter:h100'],
+            [condition.key for condition in result.conditions[:2]],
+        )
+        self.assertEqual([], names(result.fitting))
+        self.assertEqual(['a'], names(result.without(0)))
+
+    def test_zone_and_host(self) -> None:
+        zone = capacity.Aggregate(
+            'z', frozenset('c'), {'availability_zone': 'z1'}
+        )
+        hosts = [host('a', 1), host('c', 1, aggregates=(zone,))]
         in_zone = explanation.Restrictions(zone='z1', host='c')
         result = evaluate(hosts, flavor(), restrictions=in_zone)
         self.assertEqual(['c'], names(result.fitting))
@@ -363,18 +428,25 @@ class TestEvaluation(testtools.TestCase):
         )
 
 
+_ISOLATED = tuple(
+    capacity.Aggregate(trait, frozenset(), {f'trait:{trait}': 'required'})
+    for trait in ('CUSTOM_T', 'CUSTOM_NVLINK', 'CUSTOM_OTHER')
+)
 _HOSTS: typing.Any = strategies.builds(
     host,
     name=strategies.just(''),
     cards=strategies.integers(0, 3),
     used=strategies.integers(0, 2),
     reserved=strategies.integers(0, 1),
-    vcpus=strategies.sampled_from((4, 8)),
-    memory=strategies.sampled_from((4096, 8192)),
+    vcpus=strategies.sampled_from((4, 8, 8)),
+    memory=strategies.sampled_from((4096, 8192, 8192)),
     traits=strategies.sampled_from(((), ('CUSTOM_T',))),
     card_traits=strategies.sampled_from(((), ('CUSTOM_NVLINK',))),
     disabled=strategies.sampled_from(('', '', 'disabled')),
     down=strategies.sampled_from(('', '', 'down')),
+    aggregates=strategies.sampled_from(
+        ((), (), *((group,) for group in _ISOLATED))
+    ),
 )
 _FLAVORS = strategies.builds(
     flavor,
@@ -396,6 +468,7 @@ class TestBruteForce(testtools.TestCase):
         strategies.lists(_HOSTS, min_size=1, max_size=5),
         _FLAVORS,
         strategies.booleans(),
+        strategies.booleans(),
         strategies.randoms(use_true_random=False),
     )
     def test_random(
@@ -403,6 +476,7 @@ class TestBruteForce(testtools.TestCase):
         unnamed: list[capacity.HostCapacity],
         wanted: flavor_model.Flavor,
         filtered: bool,
+        isolates: bool,
         rng: random.Random,
     ) -> None:
         hosts = [
@@ -426,9 +500,22 @@ class TestBruteForce(testtools.TestCase):
                     for device in item.devices
                 },
             }
-        result = evaluate(hosts, wanted, **facts)
+        options = Options(isolates_aggregates=isolates)
+        result = evaluate(hosts, wanted, options=options, **facts)
         self.assertEqual([], list(brute_force.find_faults(result)))
-        if filtered:
+        self.assertEqual(
+            [],
+            list(
+                brute_force.find_faults_without(
+                    result,
+                    twin.Request(wanted, None, explanation.Restrictions()),
+                    lambda request: evaluate(
+                        hosts, request.flavor, options=options, **facts
+                    ),
+                )
+            ),
+        )
+        if filtered or isolates:
             return
         # Fits as the forecast of capacity does.
         demand = result.wanted
