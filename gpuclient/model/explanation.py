@@ -241,9 +241,7 @@ class Evaluation:
             if host.node.uuid not in opens
         )
 
-    def meeting_others(
-        self, number: int
-    ) -> tuple[capacity.HostCapacity, ...]:
+    def meeting_others(self, number: int) -> tuple[capacity.HostCapacity, ...]:
         """Return the hosts that meet what is requested besides a condition.
 
         Nothing filters devices that are not requested.
@@ -773,7 +771,9 @@ class _Builder:
             host.node.uuid
             for host in self._facts.hosts
             if only
-            and any(group.isolating_traits() & only for group in host.aggregates)
+            and any(
+                group.isolating_traits() & only for group in host.aggregates
+            )
         )
 
     def _requiring_keys(self) -> list[str]:
