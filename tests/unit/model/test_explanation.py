@@ -295,6 +295,7 @@ class TestEvaluation(testtools.TestCase):
                 ).fitting
             ),
         )
+
     def test_a_trait_includes_isolated_hosts(self) -> None:
         """Without the trait, the aggregate excludes the host."""
         group = capacity.Aggregate(
