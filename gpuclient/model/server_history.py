@@ -175,6 +175,12 @@ _MESSAGES: tuple[tuple[re.Pattern[str], str, str], ...] = (
         'another device of the IOMMU group is not bound to vfio-pci',
     ),
 )
+_CHANGED = unseen.UnseenCause(
+    'GPU656',
+    'a host fits now: the cloud has changed since, or the server requested a '
+    'host or a scheduler hint that Nova does not show',
+    False,
+)
 _NO_CANDIDATES = re.compile(r'No valid host was found\.\s*$')
 _FILTERED = re.compile(r'There are not enough hosts available')
 _RETRIES = re.compile(r'Exceeded maximum number of retries')
@@ -185,7 +191,7 @@ def causes(
 ) -> collections.abc.Iterator[unseen.UnseenCause]:
     """Yield what the messages prove, and what follows.
 
-    :param fits: Whether a host fits now.
+    :param fits: Whether a host fits now, by all that is known.
     """
     message = history.message
     quoted = ' '.join(message.split())[:_QUOTED]
@@ -214,6 +220,8 @@ def causes(
             f'excluded all hosts ("{quoted}")',
             True,
         )
+        if fits:
+            yield _CHANGED
     elif _NO_CANDIDATES.search(message):
         yield unseen.UnseenCause(
             'GPU649',
@@ -222,12 +230,7 @@ def causes(
             True,
         )
         if fits:
-            yield unseen.UnseenCause(
-                'GPU656',
-                'a host fits now: the cloud has changed since, or the server '
-                'requested a host or a scheduler hint that Nova does not show',
-                False,
-            )
+            yield _CHANGED
     elif message and not any(
         pattern.search(history.text) for pattern, _code, _text in _MESSAGES
     ):

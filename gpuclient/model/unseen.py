@@ -117,7 +117,8 @@ def _of_aliases(
     facts = evaluation.facts
     for request in evaluation.wanted.devices:
         alias = facts.aliases.get(request.name)
-        if alias is None or not request.by_alias:
+        is_inferred = request.name in inferred
+        if not request.by_alias or (alias is None and not is_inferred):
             continue
         devices = [
             device
@@ -127,15 +128,48 @@ def _of_aliases(
         ]
         if not devices:
             continue
-        if request.name in inferred:
+        if alias is None or is_inferred:
             yield UnseenCause(
                 'GPU640',
-                f'only the resource class of alias {alias.name} is known, '
+                f'only the resource class of alias {request.name} is known, '
                 'from servers; its other keys may exclude devices',
                 False,
             )
             continue
         yield from _of_devices(alias, devices, facts)
+
+
+def of_types(evaluation: explanation.Evaluation) -> _Causes:
+    """Yield the aliases of which no host shows the type of devices.
+
+    The catalogue has the usual type; firmware can turn SR-IOV off.
+    """
+    facts = evaluation.facts
+    nothing = passthrough_filter.DeviceFacts()
+    for request in evaluation.wanted.devices:
+        alias = facts.aliases.get(request.name)
+        if alias is None or not request.by_alias:
+            continue
+        hosts = {
+            host.node.name
+            for host in evaluation.fitting
+            for device in host.devices
+            if capacity.matches(device, request)
+            and facts.devices.get(device.uuid, nothing).device_type is None
+        }
+        if hosts:
+            types = (
+                f'device_type {alias.device_type}'
+                if alias.device_type
+                else 'no device_type, which matches no type-PF'
+            )
+            yield UnseenCause(
+                'GPU641',
+                f'alias {alias.name} requests {types}, and no host bundle '
+                f'shows the type of these devices',
+                False,
+                tuple(sorted(hosts)),
+            )
 
 
 def _of_devices(

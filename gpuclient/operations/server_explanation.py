@@ -23,6 +23,7 @@ from gpuclient.cloud.nova import server_groups
 from gpuclient.cloud.placement import held
 from gpuclient import exceptions
 from gpuclient.model import explanation as conditions
+from gpuclient.model import failed_attempt
 from gpuclient.model import image as image_model
 from gpuclient.model import image_properties
 from gpuclient.model import inventory
@@ -160,20 +161,43 @@ def explain_server(
     explained = None
     if needs_host(details):
         explained = _explain(cloud, details, request, release, failures)
+    causes, explained = relate(history, explained)
     return partial_result.PartialResult(
         ServerExplanation(
             details,
             history,
-            tuple(
-                server_history.causes(
-                    history, fits=explained is not None and explained.fits
-                )
-            ),
+            causes,
             _devices(cloud, details, failures),
             explained,
         ),
         tuple(failures),
     )
+
+
+def relate(
+    history: server_history.History,
+    explained: explanation.Explanation | None,
+) -> tuple[tuple[unseen.UnseenCause, ...], explanation.Explanation | None]:
+    """Hold what Nova recorded of a server against its explanation.
+
+    :returns: What the history proves, and the explanation, with what else is
+        suspected if filters excluded hosts that fit by all that is known.
+    """
+    causes = tuple(server_history.causes(history, fits=False))
+    if explained is None or not explained.fits:
+        return causes, explained
+    evaluation = explained.evaluation
+    suspects = failed_attempt.suspects(evaluation, causes, explained.unseen)
+    if failed_attempt.excludes_all(evaluation, suspects):
+        return causes, explained
+    if any(cause.code == failed_attempt.FILTERED for cause in causes):
+        if suspects:
+            return causes, explained
+        explained = dataclasses.replace(
+            explained,
+            unseen=(*explained.unseen, *unseen.of_types(evaluation)),
+        )
+    return tuple(server_history.causes(history, fits=True)), explained
 
 
 def _history(

@@ -20,6 +20,7 @@ from gpuclient.model import capacity
 from gpuclient.model import conflicts
 from gpuclient.model import explanation
 from gpuclient.model import explanation_text
+from gpuclient.model import failed_attempt
 from gpuclient.model import inventory
 from gpuclient.model import unseen
 from gpuclient.operations import explanation as operation
@@ -31,6 +32,10 @@ Record: typing.TypeAlias = dict[str, typing.Any]
 _WIDTH = 79
 #: Conflicts and hosts in the text; the object has all.
 _CONFLICTS = 8
+#: Titles of the tables of causes.
+_RECORDED = 'What Nova recorded'
+_HELD = 'What the server holds and does not use'
+_UNSEEN = 'What Placement cannot see'
 
 
 def record(explained: operation.Explanation) -> Record:
@@ -167,9 +172,16 @@ def server_sentence(explained: server_explanation.ServerExplanation) -> str:
     """Return one sentence: why a server has no host, or where it is."""
     server = explained.details.server
     if explained.explanation is not None:
+        sentence = (
+            failed_attempt.sentence(
+                explained.explanation.evaluation,
+                explained.causes,
+                explained.explanation.unseen,
+            )
+            or explained.explanation.cause
+        )
         return (
-            f'Server {server.name!r} ({server.status}) has no host. '
-            f'{explained.explanation.cause}'
+            f'Server {server.name!r} ({server.status}) has no host. {sentence}'
         )
     if explained.needs_host:
         text = f'Server {server.name!r} ({server.status}) has no host.'
@@ -222,12 +234,12 @@ def show_server(explained: server_explanation.ServerExplanation) -> str:
     sections = [wrapped(server_sentence(explained))]
     inner = explained.explanation
     labels = {} if inner is None else inner.evaluation.labels
-    unseen_causes = (*explained.causes, *explained.leaks)
     if inner is not None:
         sections += _sections(inner)
-        unseen_causes += inner.unseen
-    sections += _unseen(unseen_causes, labels)
+    sections += _causes(_RECORDED, explained.causes, labels)
+    sections += _causes(_HELD, explained.leaks, labels)
     if inner is not None:
+        sections += _causes(_UNSEEN, inner.unseen, labels)
         sections += _ending(inner)
     return '\n\n'.join(sections) + '\n'
 
@@ -281,7 +293,7 @@ def compose(
     sections = [
         wrapped(sentence),
         *_sections(explained),
-        *_unseen(causes, explained.evaluation.labels),
+        *_causes(_UNSEEN, causes, explained.evaluation.labels),
         *_ending(explained),
     ]
     return '\n\n'.join(sections) + '\n'
@@ -449,7 +461,8 @@ def _hosts(
     )
 
 
-def _unseen(
+def _causes(
+    title: str,
     causes: collections.abc.Sequence[unseen.UnseenCause],
     labels: collections.abc.Mapping[str, str],
 ) -> collections.abc.Iterator[str]:
@@ -467,7 +480,7 @@ def _unseen(
         rows.append(
             (cause.code, line, '') if cause.proved else (cause.code, '', line)
         )
-    yield 'What Placement cannot see:\n' + grid(
+    yield f'{title}:\n' + grid(
         ('Code', 'Proved', 'Suspected'), rows, (6, 34, 35)
     )
 

@@ -115,6 +115,19 @@ class TestUnseen(testtools.TestCase):
     def test_class_only(self) -> None:
         _result, causes = find(self.host, inferred=('h100',))
         self.assertEqual([('GPU640', False)], causes)
+        # As an explanation has it: no file defines the alias.
+        result = test_explanation.evaluate(
+            [self.host], test_explanation.flavor()
+        )
+        self.assertEqual(
+            ['GPU640'],
+            [
+                cause.code
+                for cause in unseen.find(
+                    result, explanation.Restrictions(), Options(), ('h100',)
+                )
+            ],
+        )
 
     def test_type_is_not_known(self) -> None:
         alias = alias_model.Alias('h100', resource_class=test_explanation.H100)
