@@ -174,9 +174,7 @@ class TestRelate(testtools.TestCase):
         self.assertEqual((['GPU649', 'GPU656'], []), self.relate(NO_HOST))
 
     def test_known_already(self) -> None:
-        self.assertEqual(
-            (['GPU650'], ['GPU641']), self.relate(FILTERED, TYPE)
-        )
+        self.assertEqual((['GPU650'], ['GPU641']), self.relate(FILTERED, TYPE))
         self.assertEqual(
             (['GPU650'], ['GPU646']), self.relate(FILTERED, ARCHITECTURE)
         )
