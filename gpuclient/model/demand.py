@@ -221,6 +221,15 @@ def demand(
     )
 
 
+def require(wanted: Demand, traits: frozenset[str]) -> Demand:
+    """Return what a flavor requests that also requires some traits."""
+    return dataclasses.replace(
+        wanted,
+        required=wanted.required | traits,
+        all_required=wanted.all_required | traits,
+    )
+
+
 def _doubts_of_image(
     image: image_model.Image,
 ) -> collections.abc.Iterator[str]:

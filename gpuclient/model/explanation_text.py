@@ -247,6 +247,17 @@ def _action(action: freeing.Action) -> str:
             return (
                 f'remove the allocation of {action.name}, which is no server'
             )
+        case freeing.ActionKind.SET_TRAIT:
+            return (
+                f'set {action.name} on its resource provider, beside its '
+                f'other traits ("openstack resource provider trait set" '
+                f'replaces them all)'
+            )
+        case freeing.ActionKind.REQUIRE_TRAIT:
+            return (
+                f'require {action.name} in the flavor ("openstack flavor set '
+                f'--property trait:{action.target}=required")'
+            )
         case freeing.ActionKind.LEAVE_AGGREGATE:
             return f'take the host out of {action.name}, which isolates it'
         case freeing.ActionKind.REMOVE_SERVER:

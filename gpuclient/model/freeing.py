@@ -10,8 +10,8 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What has to go so that a host fits a request: servers, reserved devices,
-disabled compute services.
+"""What lets a host fit a request: servers, reserved devices and disabled
+compute services that have to go, traits that are missing.
 
 Each *way* is a minimal set of actions on one host; the cheapest are those that
 disturb no server.
@@ -21,6 +21,7 @@ import collections.abc
 import dataclasses
 import enum
 import itertools
+import typing
 
 from gpuclient.model import capacity
 from gpuclient.model import explanation
@@ -43,6 +44,9 @@ class ActionKind(enum.StrEnum):
     START_SERVICE = 'start service'
     RESTART_SERVICE = 'restart service'
     END_FORCED_DOWN = 'end forced down'
+    SET_TRAIT = 'set trait'
+    #: In the flavor, not on the host.
+    REQUIRE_TRAIT = 'require trait'
     REPAIR_ALLOCATION = 'repair allocation'
     REMOVE_ALLOCATION = 'remove allocation'
     LEAVE_AGGREGATE = 'leave aggregate'
@@ -66,6 +70,8 @@ _COSTS = {
     ActionKind.RESTART_SERVICE: 1,
     ActionKind.END_FORCED_DOWN: 3,
     ActionKind.REPAIR_ALLOCATION: 2,
+    ActionKind.SET_TRAIT: 4,
+    ActionKind.REQUIRE_TRAIT: 4,
     ActionKind.LEAVE_AGGREGATE: 8,
     ActionKind.REMOVE_SERVER: 10,
 }
@@ -79,7 +85,7 @@ class Action:
     #: Hypervisor hostname.
     host: str
     #: Id of the server, of the resource provider of the device or of the
-    #: aggregate, or name of the compute service.
+    #: aggregate, or name of the compute service or of the trait.
     target: str
     #: ``server train-1``, ``device 0000:04:00.0``
     name: str
@@ -108,6 +114,11 @@ class Way:
     def cost(self) -> int:
         return sum(action.cost for action in self.actions)
 
+    @property
+    def required(self) -> frozenset[str]:
+        """The traits that the flavor has to require."""
+        return required(self.actions)
+
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
@@ -128,10 +139,41 @@ class Holder:
     can_move: bool = True
 
 
-#: Returns the evaluation of other hosts for the same request.
-Evaluate = collections.abc.Callable[
-    [tuple[capacity.HostCapacity, ...]], explanation.Evaluation
-]
+class Evaluate(typing.Protocol):
+    """Returns the evaluation of other hosts for a request."""
+
+    def __call__(
+        self,
+        hosts: tuple[capacity.HostCapacity, ...],
+        required: frozenset[str] = frozenset(),
+    ) -> explanation.Evaluation:
+        """Evaluate the request, which also requires some traits."""
+
+
+def required(actions: collections.abc.Iterable[Action]) -> frozenset[str]:
+    """Return the traits that the flavor has to require after some actions."""
+    return frozenset(
+        action.target
+        for action in actions
+        if action.kind is ActionKind.REQUIRE_TRAIT
+    )
+
+
+def can_be_set(trait: str) -> bool:
+    """Return whether an admin sets a trait, not the driver of nova-compute."""
+    return trait.startswith('CUSTOM_')
+
+
+def _with_traits(
+    host: capacity.HostCapacity, traits: collections.abc.Iterable[str]
+) -> capacity.HostCapacity:
+    return dataclasses.replace(
+        host,
+        node=dataclasses.replace(
+            host.node,
+            traits=tuple(dict.fromkeys((*host.node.traits, *traits))),
+        ),
+    )
 
 
 def empty(host: capacity.HostCapacity) -> capacity.HostCapacity:
@@ -206,20 +248,22 @@ def near(
 ) -> tuple[capacity.HostCapacity, ...]:
     """Return hosts that would fit a request if they were empty.
 
-    Some of them only if no aggregate isolated them.
+    Some of them only if no aggregate isolated them, or with traits that an
+    admin sets.
 
     :param most: Number of hosts; those that lack least come first.
     """
     hosts = tuple(host for host in hosts if host.node.resources is not None)
     if not hosts:
         return ()
-    emptied = tuple(map(empty, hosts))
+    actual = evaluate(hosts)
+    traits = sorted(filter(can_be_set, actual.wanted.required))
+    emptied = tuple(_with_traits(empty(host), traits) for host in hosts)
     fitting = {
         host.node.uuid
         for state in (emptied, tuple(map(_not_isolated, emptied)))
         for host in evaluate(state).fitting
-    }
-    actual = evaluate(hosts)
+    } | _with_required_traits(emptied, evaluate)
 
     def distance(host: capacity.HostCapacity) -> tuple[int, int, int, str]:
         totals = inventory.totals(host.devices)
@@ -235,6 +279,29 @@ def near(
             (host for host in hosts if host.node.uuid in fitting), key=distance
         )[:most]
     )
+
+
+def _with_required_traits(
+    hosts: collections.abc.Iterable[capacity.HostCapacity],
+    evaluate: Evaluate,
+) -> set[str]:
+    """Return the ids of hosts that fit if the flavor requires more traits.
+
+    Those of the aggregates that isolate the host.
+    """
+    by_traits: dict[frozenset[str], list[capacity.HostCapacity]] = {}
+    for host in hosts:
+        traits = frozenset().union(
+            *(group.isolating_traits() for group in host.aggregates)
+        )
+        if traits:
+            changed = _with_traits(host, filter(can_be_set, sorted(traits)))
+            by_traits.setdefault(traits, []).append(changed)
+    return {
+        host.node.uuid
+        for traits, changed in by_traits.items()
+        for host in evaluate(tuple(changed), traits).fitting
+    }
 
 
 def ways(
@@ -259,10 +326,21 @@ class _Search:
         self._evaluate = evaluate
         self._host = host
         self._holders = {holder.uuid: holder for holder in holders}
+        result = evaluate((host,))
+        self._wanted = result.wanted
+        self._facts = result.facts
+        #: Actions that an action takes besides.
+        self._besides: dict[Action, tuple[Action, ...]] = {}
         self._service = tuple(self._service_actions())
         self._free = tuple(
             sorted(
-                (*self._releases(), *self._removals(), *self._departures()),
+                (
+                    *self._releases(),
+                    *self._removals(),
+                    *self._settings(),
+                    *self._requirements(),
+                    *self._departures(),
+                ),
                 key=lambda action: (action.cost, action.name),
             )
         )
@@ -320,7 +398,11 @@ class _Search:
         )
 
     def _frees(self, action: Action, classes: frozenset[str]) -> bool:
-        if action.kind is ActionKind.LEAVE_AGGREGATE:
+        if action.kind in (
+            ActionKind.SET_TRAIT,
+            ActionKind.REQUIRE_TRAIT,
+            ActionKind.LEAVE_AGGREGATE,
+        ):
             return True
         holder = self._holders.get(action.target)
         if holder is None:
@@ -344,7 +426,20 @@ class _Search:
         return tuple(chosen)
 
     def _way(self, actions: tuple[Action, ...]) -> Way:
+        actions = self._all(actions)
         return Way(self._host.node.name, actions, self._changed(actions))
+
+    def _all(
+        self, actions: collections.abc.Iterable[Action]
+    ) -> tuple[Action, ...]:
+        """Return actions with those that they take besides."""
+        return tuple(
+            dict.fromkeys(
+                each
+                for action in actions
+                for each in (action, *self._besides.get(action, ()))
+            )
+        )
 
     def _service_actions(self) -> collections.abc.Iterator[Action]:
         host = self._host
@@ -434,9 +529,53 @@ class _Search:
             or not any(holder.is_server for holder in self._holders.values())
         )
 
+    def _settings(self) -> collections.abc.Iterator[Action]:
+        """Yield the traits that the request requires and the host lacks."""
+        for trait in sorted(filter(can_be_set, self._wanted.required)):
+            if not self._facts.has_trait(self._host, trait):
+                yield self._trait(ActionKind.SET_TRAIT, trait)
+
+    def _requirements(self) -> collections.abc.Iterator[Action]:
+        """Yield a trait of each aggregate for the flavor to require.
+
+        Its other traits, and those that the host lacks, are needed besides.
+        """
+        wanted = self._wanted
+        for group in self._host.aggregates:
+            traits = sorted(group.isolating_traits() - wanted.all_required)
+            lacking = [
+                trait
+                for trait in traits
+                if not self._facts.has_trait(self._host, trait)
+            ]
+            if (
+                traits
+                and not wanted.forbidden.intersection(traits)
+                and all(map(can_be_set, lacking))
+            ):
+                first, *others = (
+                    *(
+                        self._trait(ActionKind.REQUIRE_TRAIT, trait)
+                        for trait in traits
+                    ),
+                    *(
+                        self._trait(ActionKind.SET_TRAIT, trait)
+                        for trait in lacking
+                    ),
+                )
+                self._besides[first] = tuple(others)
+                yield first
+
+    def _trait(self, kind: ActionKind, trait: str) -> Action:
+        return Action(kind, self._host.node.name, trait, f'trait {trait}')
+
     def _fits(self, actions: collections.abc.Iterable[Action]) -> bool:
-        changed = self._changed(actions)
-        return bool(self._evaluate((changed,)).fitting)
+        actions = self._all(actions)
+        return bool(
+            self._evaluate(
+                (self._changed(actions),), required(actions)
+            ).fitting
+        )
 
     def _changed(
         self, actions: collections.abc.Iterable[Action]
@@ -447,6 +586,7 @@ class _Search:
         repaired: set[str] = set()
         removed: set[str] = set()
         left: set[str] = set()
+        traits: set[str] = set()
         for action in actions:
             if action.kind in _OF_SERVICES:
                 host = _with_service(host, action.kind)
@@ -456,8 +596,13 @@ class _Search:
                 repaired.add(action.target)
             elif action.kind is ActionKind.LEAVE_AGGREGATE:
                 left.add(action.target)
+            elif action.kind is ActionKind.SET_TRAIT:
+                traits.add(action.target)
+            elif action.kind is ActionKind.REQUIRE_TRAIT:
+                continue
             else:
                 removed.add(action.target)
+        host = _with_traits(host, sorted(traits))
         units, freed = self._freed(removed, repaired)
         return dataclasses.replace(
             host,

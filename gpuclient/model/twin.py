@@ -400,6 +400,18 @@ class Change:
     hosts: tuple[capacity.HostCapacity, ...]
 
 
+def require(request: Request, traits: frozenset[str]) -> Request:
+    """Return a request whose flavor also requires some traits."""
+    flavor = request.flavor
+    specs = {f'trait:{trait}': 'required' for trait in sorted(traits)}
+    return dataclasses.replace(
+        request,
+        flavor=dataclasses.replace(
+            flavor, extra_specs={**(flavor.extra_specs or {}), **specs}
+        ),
+    )
+
+
 def give_up(
     condition: explanation.Condition,
     request: Request,

@@ -109,6 +109,11 @@ class Suggestion:
     #: The one host after the actions.
     changed: capacity.HostCapacity | None = None
 
+    @property
+    def required(self) -> frozenset[str]:
+        """Traits that the flavor requires after the actions."""
+        return freeing.required(self.actions)
+
 
 @dataclasses.dataclass(frozen=True)
 class PlacementAnswer:
@@ -587,7 +592,7 @@ class Reader:
         """Return changes with which a host fits, the cheapest first."""
         if evaluation.fitting or evaluation.wanted.refusal:
             return ()
-        evaluate = functools.partial(evaluate_demand, evaluation.wanted)
+        evaluate = evaluate_hosts(evaluation, evaluate_demand)
         near = freeing.near(evaluation.facts.hosts, evaluate, _NEAR)
         holders = self._holders(near)
         ways = sorted(
@@ -601,15 +606,7 @@ class Reader:
             key=lambda way: (way.cost, way.host),
         )
         return (
-            *(
-                Suggestion(
-                    explanation_text.way(evaluation, way),
-                    (way.host,),
-                    way.actions,
-                    changed=way.changed,
-                )
-                for way in ways[:_SUGGESTIONS]
-            ),
+            *suggest_ways(evaluation, ways, evaluate),
             *changes_of_the_request(evaluation, evaluate_demand),
         )
 
@@ -911,6 +908,58 @@ class _Evaluator:
     @functools.cached_property
     def _aggregates(self) -> dict[str, tuple[capacity.Aggregate, ...]]:
         return {host.node.uuid: host.aggregates for host in self.facts.hosts}
+
+
+def evaluate_hosts(
+    evaluation: explanation.Evaluation, evaluate: smaller_request.Evaluate
+) -> freeing.Evaluate:
+    """Return what evaluates the request of an evaluation on other hosts."""
+
+    def evaluate_others(
+        hosts: tuple[capacity.HostCapacity, ...],
+        required: frozenset[str] = frozenset(),
+    ) -> explanation.Evaluation:
+        return evaluate(
+            demand_model.require(evaluation.wanted, required), hosts
+        )
+
+    return evaluate_others
+
+
+def suggest_ways(
+    evaluation: explanation.Evaluation,
+    ways: collections.abc.Iterable[freeing.Way],
+    evaluate: freeing.Evaluate,
+) -> list[Suggestion]:
+    """Return suggestions of the cheapest ways, some of them for many hosts.
+
+    A trait that the flavor has to require is the same for all hosts.
+    """
+    suggestions: list[Suggestion] = []
+    sufficient: list[frozenset[str]] = []
+    for way in ways:
+        if len(suggestions) == _SUGGESTIONS:
+            break
+        if any(traits <= way.required for traits in sufficient):
+            continue
+        hosts: tuple[capacity.HostCapacity, ...] = (way.changed,)
+        if way.required:
+            hosts = evaluate(
+                tuple(
+                    way.changed if host.node.name == way.host else host
+                    for host in evaluation.facts.hosts
+                ),
+                way.required,
+            ).fitting
+        text = explanation_text.way(evaluation, way)
+        if len(way.required) == len(way.actions):
+            sufficient.append(way.required)
+            action = text.partition(': ')[2]
+            text = f'{explanation_text.names(evaluation, hosts)}: {action}'
+        suggestions.append(
+            Suggestion(text, _names(hosts), way.actions, changed=way.changed)
+        )
+    return suggestions
 
 
 def changes_of_the_request(

@@ -201,7 +201,7 @@ class ProofTrials:
         if suggestion.changed is not None:
             changed = suggestion.changed
             return twin_model.Change(
-                self._request,
+                twin_model.require(self._request, suggestion.required),
                 tuple(
                     changed if host.node.uuid == changed.node.uuid else host
                     for host in self._hosts

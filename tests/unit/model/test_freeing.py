@@ -27,16 +27,18 @@ from tests.unit.model import test_explanation
 def evaluate_for(
     aliases: str,
     options: scheduler_options.SchedulerOptions | None = None,
+    **specs: str,
 ) -> freeing.Evaluate:
     wanted = demand_model.demand(
-        test_explanation.flavor(aliases), test_explanation.ALIASES
+        test_explanation.flavor(aliases, **specs), test_explanation.ALIASES
     )
 
     def evaluate(
         hosts: tuple[capacity.HostCapacity, ...],
+        required: frozenset[str] = frozenset(),
     ) -> explanation.Evaluation:
         return explanation.evaluate(
-            wanted,
+            demand_model.require(wanted, required),
             explanation.Facts(hosts),
             explanation.Restrictions(),
             options or scheduler_options.SchedulerOptions(),
@@ -49,6 +51,17 @@ def holder(name: str, *devices: str, **resources: int) -> freeing.Holder:
     return freeing.Holder(
         name, name, True, resources, dict.fromkeys(devices, 1)
     )
+
+
+#: Where the host lacks the trait of the aggregate that isolates it.
+_REQUIRE_AND_SET = [
+    ('require trait', 'CUSTOM_LICENSED'),
+    ('set trait', 'CUSTOM_LICENSED'),
+]
+
+
+def kinds(way: freeing.Way) -> list[tuple[str, str]]:
+    return [(str(action.kind), action.target) for action in way.actions]
 
 
 class TestWays(testtools.TestCase):
@@ -158,7 +171,8 @@ class TestWays(testtools.TestCase):
             scheduler_options.SchedulerOptions(isolates_aggregates=True),
         )
         self.assertEqual((host,), freeing.near([host], evaluate, 5))
-        (way,) = freeing.ways(host, [holder('one', 'a-0')], evaluate)
+        require, way = freeing.ways(host, [holder('one', 'a-0')], evaluate)
+        self.assertEqual(_REQUIRE_AND_SET, kinds(require))
         self.assertEqual(
             'a: take the host out of aggregate isolated, which isolates it',
             explanation_text.way(evaluate((host,)), way),
@@ -186,9 +200,8 @@ class TestWays(testtools.TestCase):
             scheduler_options.SchedulerOptions(isolates_aggregates=True),
         )
         host = self.host(2, aggregates=(group,))
-        self.assertEqual(
-            (), freeing.ways(host, [holder('one', 'a-0')], evaluate)
-        )
+        (way,) = freeing.ways(host, [holder('one', 'a-0')], evaluate)
+        self.assertEqual(_REQUIRE_AND_SET, kinds(way))
         other = capacity.Aggregate(
             'other', frozenset({'a'}), {'availability_zone': 'z'}, id=8
         )
@@ -196,8 +209,100 @@ class TestWays(testtools.TestCase):
             (host, []),
             (self.host(2, aggregates=(group, other)), [holder('one', 'a-0')]),
         ):
-            (way,) = freeing.ways(fixed, holders, evaluate)
+            require, way = freeing.ways(fixed, holders, evaluate)
+            self.assertEqual(_REQUIRE_AND_SET, kinds(require))
             self.assertEqual('7', way.actions[0].target)
+
+    def trait_ways(
+        self,
+        host: capacity.HostCapacity,
+        aliases: str = 'h100:1',
+        *holders: freeing.Holder,
+        **specs: str,
+    ) -> list[list[tuple[str, str]]]:
+        options = scheduler_options.SchedulerOptions(isolates_aggregates=True)
+        evaluate = evaluate_for(aliases, options, **specs)
+        return [
+            kinds(way)
+            for host in freeing.near([host], evaluate, 5)
+            for way in freeing.ways(host, holders, evaluate)
+        ]
+
+    def test_trait(self) -> None:
+        """A trait that the flavor requires, and the host lacks."""
+        required = {'trait:CUSTOM_LICENSED': 'required'}
+        self.assertEqual(
+            [[('set trait', 'CUSTOM_LICENSED')]],
+            self.trait_ways(self.host(1), **required),
+        )
+        group = capacity.Aggregate('gpu', frozenset({'a'}), required, id=7)
+        self.assertEqual(
+            [[('set trait', 'CUSTOM_LICENSED')]],
+            self.trait_ways(self.host(1, aggregates=(group,)), **required),
+        )
+        # nova-compute reports others.
+        self.assertEqual(
+            [],
+            self.trait_ways(
+                self.host(1), **{'trait:HW_CPU_X86_AVX512F': 'required'}
+            ),
+        )
+
+    def test_trait_and_device(self) -> None:
+        self.assertEqual(
+            [
+                [('release device', 'a-0'), ('set trait', 'CUSTOM_LICENSED')],
+            ],
+            self.trait_ways(
+                self.host(1, reserved=1),
+                **{'trait:CUSTOM_LICENSED': 'required'},
+            ),
+        )
+
+    def test_trait_of_the_aggregate(self) -> None:
+        """The host has it, and the flavor does not require it."""
+        two = capacity.Aggregate(
+            'two',
+            frozenset({'a'}),
+            {
+                'trait:CUSTOM_A': 'required',
+                'trait:HW_CPU_X86_AVX512F': 'required',
+                'availability_zone': 'z',
+            },
+            id=7,
+        )
+        traits = ('CUSTOM_A', 'HW_CPU_X86_AVX512F')
+        held = holder('other', 'x')
+        self.assertEqual(
+            [
+                [
+                    ('require trait', 'CUSTOM_A'),
+                    ('require trait', 'HW_CPU_X86_AVX512F'),
+                ]
+            ],
+            self.trait_ways(
+                self.host(1, traits=traits, aggregates=(two,)), 'h100:1', held
+            ),
+        )
+        # An admin does not set the second.
+        self.assertEqual(
+            [],
+            self.trait_ways(
+                self.host(1, traits=traits[:1], aggregates=(two,)),
+                'h100:1',
+                held,
+            ),
+        )
+        # The flavor forbids it.
+        self.assertEqual(
+            [],
+            self.trait_ways(
+                self.host(1, traits=traits[1:], aggregates=(two,)),
+                'h100:1',
+                held,
+                **{'trait:CUSTOM_A': 'forbidden'},
+            ),
+        )
 
     def test_affinity(self) -> None:
         (way,) = freeing.ways(

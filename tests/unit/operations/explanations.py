@@ -14,14 +14,12 @@
 
 import collections.abc
 import dataclasses
-import functools
 import typing
 import uuid
 
 from gpuclient.model import capacity
 from gpuclient.model import demand as demand_model
 from gpuclient.model import explanation
-from gpuclient.model import explanation_text
 from gpuclient.model import flavor as flavor_model
 from gpuclient.model import freeing
 from gpuclient.model import host_filters
@@ -69,24 +67,23 @@ def explain(
             tuple(host_filters.conditions(verdicts)),
         )
 
-    evaluate = functools.partial(
-        evaluate_demand,
+    evaluation = evaluate_demand(
         demand_model.demand(flavor, test_explanation.ALIASES, image=image),
+        tuple(hosts),
     )
-    evaluation = evaluate(tuple(hosts))
-    suggestions = []
+    evaluate = operation.evaluate_hosts(evaluation, evaluate_demand)
+    suggestions: list[operation.Suggestion] = []
     if not evaluation.fitting:
-        for host in freeing.near(evaluation.facts.hosts, evaluate, 5):
-            held = holders if host.node.name == hosts[0].node.name else ()
-            suggestions += [
-                operation.Suggestion(
-                    explanation_text.way(evaluation, way),
-                    (way.host,),
-                    way.actions,
-                    changed=way.changed,
-                )
-                for way in freeing.ways(host, held, evaluate)
-            ]
+        ways = [
+            way
+            for host in freeing.near(evaluation.facts.hosts, evaluate, 5)
+            for way in freeing.ways(
+                host,
+                holders if host.node.name == hosts[0].node.name else (),
+                evaluate,
+            )
+        ]
+        suggestions += operation.suggest_ways(evaluation, ways, evaluate)
         suggestions += operation.changes_of_the_request(
             evaluation, evaluate_demand
         )

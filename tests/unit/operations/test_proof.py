@@ -16,6 +16,7 @@ import typing
 
 import testtools
 
+from gpuclient.model import capacity
 from gpuclient.operations import proof
 
 from tests.unit.model import test_explanation
@@ -104,6 +105,56 @@ class TestJudge(testtools.TestCase):
             [trial.state for trial in trials[:2]],
         )
         self.assertIn('selects no host, not', trials[1].reason)
+
+    def test_traits_to_require(self) -> None:
+        """They are set in the flavor that is tried, and fit other hosts."""
+        group = capacity.Aggregate(
+            'gpu', frozenset({'a', 'b'}), {'trait:CUSTOM_T': 'required'}, id=7
+        )
+        traits = ('CUSTOM_T',)
+        explained = explanations.explain(
+            [
+                host('a', 2, traits=traits, aggregates=(group,)),
+                host('b', 2, traits=traits, aggregates=(group,)),
+                host('c', 2, used=2, aggregates=(group,)),
+            ],
+            test_explanation.flavor(),
+            options=test_explanation.Options(isolates_aggregates=True),
+        )
+        first = explained.suggestions[0]
+        self.assertEqual(
+            'a, b: require trait CUSTOM_T in the flavor ("openstack flavor '
+            'set --property trait:CUSTOM_T=required")',
+            first.text,
+        )
+        self.assertEqual(('a', 'b'), first.hosts)
+        self.assertEqual(
+            1,
+            sum('require' in other.text for other in explained.suggestions),
+        )
+        _request, trial, *_others = proof.ProofTrials(explained).trials
+        self.assertEqual(
+            'required',
+            trial['request']['flavor']['extra_specs']['trait:CUSTOM_T'],
+        )
+
+    def test_traits_to_set(self) -> None:
+        explained = explanations.explain(
+            [host('a', 2), host('b')],
+            test_explanation.flavor(**{'trait:CUSTOM_T': 'required'}),
+            with_trait={'CUSTOM_T': None},
+        )
+        self.assertEqual(
+            'a: set trait CUSTOM_T on its resource provider, beside its other '
+            'traits ("openstack resource provider trait set" replaces them '
+            'all)',
+            explained.suggestions[0].text,
+        )
+        request, trial, *_others = proof.ProofTrials(explained).trials
+        self.assertEqual(
+            [[], ['CUSTOM_T']],
+            [each['providers'][0]['traits'] for each in (request, trial)],
+        )
 
     def test_the_whole(self) -> None:
         failed = self.trials.judge_request(decision())
