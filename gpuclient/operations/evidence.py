@@ -16,12 +16,14 @@ import collections.abc
 import contextlib
 import dataclasses
 import functools
+import typing
 
 from gpuclient.documents import services
 from gpuclient.documents import tree
 from gpuclient import exceptions
 from gpuclient.host import bundle as host_bundle
 from gpuclient.model import alias as alias_model
+from gpuclient.model import alias_difference
 from gpuclient.model import capacity
 from gpuclient.model import configuration
 from gpuclient.model import cpu
@@ -37,6 +39,9 @@ from gpuclient.model import release as release_model
 from gpuclient.model import scheduler_options
 from gpuclient.operations import scheduler_settings
 from gpuclient.rules import scheduler as scheduler_rules
+
+#: Alternatives, by the name of the alias.
+_Definitions: typing.TypeAlias = dict[str, tuple[alias_model.Alias, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,15 +82,12 @@ class Evidence:
     def resizes_on_the_host(self) -> bool | None:
         """``[DEFAULT]allow_resize_to_same_host``; None where not known."""
         for process in self.processes.of_kind(configuration.API):
-            if process.is_control_plane and scheduler_rules.is_scheduler(
-                dataclasses.replace(
-                    process,
-                    readers=(*process.readers, configuration.SCHEDULER),
-                )
-            ):
+            if _is_control_plane(process):
                 setting = process.last('DEFAULT', 'allow_resize_to_same_host')
                 if setting is None:
                     return False
+                if not setting.is_known:
+                    return None
                 return oslo_values.boolean_or_none(setting.text)
         return None
 
@@ -100,19 +102,67 @@ class Evidence:
         """
         missing = {}
         for host in hosts:
-            compute = self._compute(host, with_specs=False)
-            if compute is None or any(
-                not setting.is_known for setting in compute.aliases
-            ):
-                continue
-            defined = set()
-            for setting in compute.aliases:
-                with contextlib.suppress(exceptions.InvalidAlias):
-                    defined.add(alias_model.parse(setting.text).name)
+            defined = self._aliases_of(host)
             for name in names:
-                if name not in defined:
+                if defined is not None and name not in defined:
                     missing[host.node.uuid] = name
         return missing
+
+    def _aliases_of(self, host: capacity.HostCapacity) -> _Definitions | None:
+        """Return the aliases of the nova-compute of a host, where known."""
+        compute = self._compute(host, with_specs=False)
+        return None if compute is None else _definitions(compute)
+
+    def aliases_differing(
+        self,
+        hosts: collections.abc.Iterable[capacity.HostCapacity],
+        requested: collections.abc.Mapping[str, int],
+    ) -> dict[str, str]:
+        """Return how nova-compute of hosts defines aliases, and nova-api.
+
+        By the id of the host; only hosts whose devices for nova-api are none
+        for nova-compute, which translates the alias again when a server
+        moves to it (``nova/compute/resource_tracker.py:ResourceTracker.
+        _move_claim``).
+
+        :param requested: Number of devices, by alias.
+        """
+        of_api = self._aliases_of_api()
+        differing = {}
+        for host in hosts if of_api else ():
+            defined = self._aliases_of(host) or {}
+            for name in requested.keys() & defined.keys() & of_api.keys():
+                theirs, ours = of_api[name], defined[name]
+                if alias_difference.loses_devices(
+                    host.devices,
+                    self.facts((host,)),
+                    theirs,
+                    ours,
+                    requested[name],
+                ):
+                    differing[host.node.uuid] = (
+                        f'its nova-compute defines alias {name} as '
+                        f'{alias_difference.described(ours)}, and nova-api '
+                        f'as {alias_difference.described(theirs)}'
+                    )
+        return differing
+
+    def _aliases_of_api(self) -> _Definitions:
+        """Return the aliases on whose definition all nova-api agree."""
+        known: _Definitions = {}
+        ambiguous = set()
+        for process in self.processes.of_kind(configuration.API):
+            if not _is_control_plane(process):
+                continue
+            for name, alternatives in (_definitions(process) or {}).items():
+                other = known.setdefault(name, alternatives)
+                if alias_difference.differ(other, alternatives):
+                    ambiguous.add(name)
+        return {
+            name: alternatives
+            for name, alternatives in known.items()
+            if name not in ambiguous
+        }
 
     def numa_obstacles(
         self,
@@ -209,6 +259,36 @@ class Evidence:
             ):
                 return compute
         return None
+
+
+def _is_control_plane(process: deployment.Process) -> bool:
+    """Return whether nova-api is known to read a configuration.
+
+    A file of nova-api alone is, whatever options it has that others read.
+    """
+    return process.is_control_plane and (
+        len(process.readers) == 1
+        or scheduler_rules.is_scheduler(
+            dataclasses.replace(
+                process, readers=(*process.readers, configuration.SCHEDULER)
+            )
+        )
+    )
+
+
+def _definitions(process: deployment.Process) -> _Definitions | None:
+    """Return the aliases of a service, by name; None where not known."""
+    if any(not setting.is_known for setting in process.aliases):
+        return None
+    definitions: dict[str, tuple[alias_model.Alias, ...]] = {}
+    for setting in process.aliases:
+        with contextlib.suppress(exceptions.InvalidAlias):
+            alias = alias_model.parse(setting.text)
+            definitions[alias.name] = (
+                *definitions.get(alias.name, ()),
+                alias,
+            )
+    return definitions
 
 
 def _names(host: capacity.HostCapacity) -> set[str]:

@@ -250,7 +250,16 @@ def _excluded(
         and reader.evidence.resizes_on_the_host
     ):
         return {}
-    return {source.node.name: 'the server is on it'}
+    reason = 'the server is on it'
+    if (
+        kind is move_model.MoveKind.RESIZE
+        and reader.evidence.resizes_on_the_host is None
+    ):
+        reason += (
+            ', and it is not known whether nova-api has [DEFAULT]'
+            'allow_resize_to_same_host = True'
+        )
+    return {source.node.name: reason}
 
 
 def _conditions(
@@ -261,21 +270,26 @@ def _conditions(
     ``nova/compute/resource_tracker.py:ResourceTracker._move_claim`` reads the
     aliases of the flavor there.
     """
-    missing = reader.evidence.without_alias(
-        (*reader.hosts.with_devices, *reader.hosts.others),
-        flavor.aliases or {},
-    )
-    if not missing:
+    requested = {
+        name: count for name, count in (flavor.aliases or {}).items() if count
+    }
+    hosts = (*reader.hosts.with_devices, *reader.hosts.others)
+    missing = reader.evidence.without_alias(hosts, flavor.aliases or {})
+    obstacles = {
+        **reader.evidence.aliases_differing(hosts, requested),
+        **{
+            uuid: f'its nova-compute has no alias {name}'
+            for uuid, name in missing.items()
+        },
+    }
+    if not obstacles:
         return ()
     return (
         conditions.Condition(
             'compute-alias',
             conditions.Kind.FILTER,
             'nova-compute defines the alias',
-            {
-                uuid: f'its nova-compute has no alias {name}'
-                for uuid, name in missing.items()
-            },
+            obstacles,
             in_placement=False,
         ),
     )

@@ -35,14 +35,20 @@ class EvidenceTestCase(testtools.TestCase):
     def read(self, **files: str) -> evidence.Evidence:
         paths = []
         for name, text in files.items():
-            path = self.folder / name.replace('__', '/').replace('_', '-')
-            path = path.with_suffix('.conf')
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text)
-            paths.append(str(path))
+            folder, _line, name = name.rpartition('__')
+            path = self.folder / folder.replace('_conf_d', '.conf.d').replace(
+                '_', '-'
+            )
+            path.mkdir(exist_ok=True)
+            file = path / f'{name.replace("_", "-")}.conf'
+            file.write_text(text)
+            drop_ins = folder.endswith('_conf_d')
+            paths.append(str(path if drop_ins else file))
+        paths = list(dict.fromkeys(paths))
         return evidence.read(paths, (), release_model.newest())
 
 
+@ddt.ddt
 class TestAliases(EvidenceTestCase):
     def test_hosts_without_devices(self) -> None:
         """A host is known by its file, with or without a device_spec."""
@@ -63,6 +69,60 @@ class TestAliases(EvidenceTestCase):
         self.assertEqual(
             {'b': 'a100', 'c': 'a100'}, known.without_alias(hosts, ['a100'])
         )
+
+    def differing(
+        self, of_api: str, of_compute: str, used: int = 0
+    ) -> dict[str, str]:
+        ids = '"name": "h100", "vendor_id": "10de", "product_id": "2330"'
+        known = self.read(
+            nova_api=f'[pci]\nalias = {{{ids}{of_api}}}\n',
+            a__nova_compute='[DEFAULT]\nhost = a\n[pci]\n'
+            f'alias = {{{ids}{of_compute}}}\n',
+        )
+        hosts = [
+            test_explanation.host('a', 1, used=used),
+            test_explanation.host('other', 1),
+        ]
+        return known.aliases_differing(hosts, {'h100': 1})
+
+    @ddt.data('type-PF', 'type-VF')
+    def test_other_devices(self, of_compute: str) -> None:
+        """The destination claims devices of its own definition."""
+        kind = ', "device_type": '
+        self.assertEqual(
+            {
+                'a': 'its nova-compute defines alias h100 as 10de:2330 '
+                f'{of_compute}, and nova-api as 10de:2330 type-PCI'
+            },
+            self.differing(f'{kind}"type-PCI"', f'{kind}"{of_compute}"'),
+        )
+
+    @ddt.data(
+        # No physical function without a type.
+        ('', ', "device_type": "type-PF"', True),
+        (', "device_type": "type-PF"', '', True),
+        ('', ', "device_type": "type-PCI"', False),
+        (', "device_type": "type-PCI"', '', False),
+        ('', ', "numa_policy": "preferred"', False),
+        ('', ', "traits": "CUSTOM_FAST"', False),
+        ('', '', False),
+        (
+            ', "live_migratable": "no"',
+            ', "live_migratable": "yes"',
+            True,
+        ),
+    )
+    @ddt.unpack
+    def test_difference(
+        self, of_api: str, of_compute: str, expected: bool
+    ) -> None:
+        self.assertEqual(
+            ['a'] if expected else [], [*self.differing(of_api, of_compute)]
+        )
+
+    def test_no_free_device(self) -> None:
+        kind = ', "device_type": "type-PF"'
+        self.assertEqual({}, self.differing('', kind, used=1))
 
 
 @ddt.ddt
@@ -100,3 +160,27 @@ class TestOptions(EvidenceTestCase):
         self.assertEqual(8, options.max_io_ops_per_host)
         self.assertEqual('ns', options.properties_namespace)
         self.assertIsNone(options.isolated_images)
+
+    @ddt.data(
+        ('allow_resize_to_same_host = True', True),
+        ('allow_resize_to_same_host = no', False),
+        ('allow_resize_to_same_host = {{ same }}', None),
+        ('debug = True', False),
+    )
+    @ddt.unpack
+    def test_resize_on_the_host(
+        self, line: str, expected: bool | None
+    ) -> None:
+        """A folder of nova-api is read by it, whatever is in it."""
+        known = self.read(
+            nova_api_conf_d__a=f'[DEFAULT]\n{line}\n',
+            nova_api_conf_d__b='[DEFAULT]\n'
+            'compute_driver = libvirt.LibvirtDriver\n',
+        )
+        self.assertIs(expected, known.resizes_on_the_host)
+
+    def test_resize_without_nova_api(self) -> None:
+        known = self.read(
+            a__nova_compute='[DEFAULT]\nallow_resize_to_same_host = True\n'
+        )
+        self.assertIsNone(known.resizes_on_the_host)
