@@ -264,17 +264,34 @@ def _open(path: str) -> editable.Editable:
         return kolla.CustomConfiguration(path.rstrip('/') or path)
     if plain.is_folder(path):
         return plain.ConfigFolder(path.rstrip('/') or path)
-    raise exceptions.DocumentError(_not_a_folder_of_nova(path))
+    folders, has_files = _inside(path)
+    if len(folders) == 1 and not has_files:
+        return plain.ConfigFolder(folders[0])
+    raise exceptions.DocumentError(_not_a_folder_of_nova(path, folders))
 
 
-def _not_a_folder_of_nova(folder: str) -> str:
-    """Return why the files of a folder are not taken together."""
-    paths = []
+def _inside(folder: str) -> tuple[list[str], bool]:
+    """Return the folders of Nova in a folder, and whether it has files."""
+    folders = []
+    has_files = False
+    for name in plain.names_of(folder)[:_MOST_NAMES]:
+        path = os.path.join(folder, name)
+        if not os.path.isdir(path):
+            has_files |= name.endswith(('.conf', '.yaml', '.yml', '.j2'))
+        elif plain.is_folder(path):
+            folders.append(path)
+    return folders, has_files
+
+
+def _not_a_folder_of_nova(folder: str, folders: list[str]) -> str:
+    """Return why the files of a folder are not taken together.
+
+    :param folders: The folders of Nova in it.
+    """
+    paths = [(plain.paths_of(path) or [path])[0] for path in folders]
     for name in plain.names_of(folder)[:_MOST_NAMES]:
         path = os.path.join(folder, name)
         if os.path.isdir(path):
-            if plain.is_folder(path):
-                paths.append(os.path.join(path, 'nova.conf'))
             continue
         try:
             file = open_file(path)

@@ -137,6 +137,20 @@ class TestEdits(test_tree.TreeTestCase):
             str(error),
         )
 
+    def test_only_folder_in_a_folder(self) -> None:
+        """It is read; several are not, and a file that exists is named."""
+        path = 'custom/nova/nova-api.conf'
+        self.write({path: '[pci]\n', 'custom/README': ''})
+        (document,) = aliases.read(self.path('custom'))
+        self.assertEqual('nova-api', document.service)
+        self.write({'custom/other/nova-compute.conf': '[pci]\n'})
+        error = self.assertRaises(
+            exceptions.DocumentError, aliases.read, self.path('custom')
+        )
+        self.assertIn(
+            f'pass each file, such as {self.path(path)}', str(error)
+        )
+
     def test_file_with_services_named_by_the_user(self) -> None:
         self.write({'nova-api/nova.conf': '[pci]\n'})
         path = self.path('nova-api/nova.conf')
