@@ -147,9 +147,7 @@ class TestEdits(test_tree.TreeTestCase):
         error = self.assertRaises(
             exceptions.DocumentError, aliases.read, self.path('custom')
         )
-        self.assertIn(
-            f'pass each file, such as {self.path(path)}', str(error)
-        )
+        self.assertIn(f'pass each file, such as {self.path(path)}', str(error))
 
     def test_file_with_services_named_by_the_user(self) -> None:
         self.write({'nova-api/nova.conf': '[pci]\n'})
