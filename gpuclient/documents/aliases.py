@@ -62,6 +62,13 @@ class AliasDocument(services.ServiceConfiguration):
         return tuple(defined)
 
     @property
+    def has_unknown(self) -> bool:
+        """Whether some aliases depend on a template."""
+        return any(
+            value.depends for _conf, value in self.values(*nova_options.ALIAS)
+        )
+
+    @property
     def pci_in_placement(self) -> bool | None:
         """``[filter_scheduler]pci_in_placement``; None if it is unset."""
         return self.boolean(*nova_options.PCI_IN_PLACEMENT)

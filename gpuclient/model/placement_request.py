@@ -29,6 +29,8 @@ _OWNER = 'OWNER_NOVA'
 #: A query of more candidates is not sent: Placement computes all of them
 #: before it applies a limit.
 MOST_CANDIDATES = 20000
+#: Nor is one of more groups: Placement searches the devices of each.
+MOST_GROUPS = 128
 #: Nor is one for which Placement tries more combinations of devices, some
 #: 30,000 a second.
 MOST_COMBINATIONS = 300_000
@@ -147,7 +149,8 @@ def count_candidates(
             units = _free_units(host, request)
             if sum(units) < request.count * request.units:
                 ways = 0
-            elif units and max(units) == request.units:
+                break
+            if units and max(units) == request.units:
                 ways *= math.perm(len(units), request.count)
             else:
                 ways *= max(1, len(units)) ** request.count
@@ -173,6 +176,7 @@ def count_combinations(
             units = _free_units(host, request)
             if sum(units) < request.count * request.units:
                 combinations = 0
+                break
             combinations *= len(units) ** request.count
         total += combinations
     return total
@@ -195,6 +199,12 @@ def too_many(
     wanted: demand_model.Demand,
 ) -> str:
     """Return why a request takes Placement too long; empty if it does not."""
+    groups = sum(request.count for request in wanted.devices)
+    if groups > MOST_GROUPS:
+        return (
+            f'the request has {groups} groups of devices, more than '
+            f'{MOST_GROUPS}'
+        )
     candidates = count_candidates(hosts, wanted)
     if candidates > MOST_CANDIDATES:
         return (

@@ -139,6 +139,12 @@ class _Forecaster:
                 'only if [filter_scheduler]pci_in_placement = True, but a '
                 'file of --config sets it to False'
             )
+        for name in flavor.aliases or {}:
+            if is_refused(self.documents, name):
+                yield (
+                    f'the files of nova-api do not define alias {name}, so '
+                    f'that it refuses the flavor (GPU707)'
+                )
         for name in ambiguous(self.documents, flavor.aliases or {}):
             yield f'the files have different definitions of alias {name}'
 
@@ -224,6 +230,21 @@ def of_requests(documents: _Documents) -> _Documents:
             if document.service != services.COMPUTE
         )
         or documents
+    )
+
+
+def is_refused(documents: _Documents, name: str) -> bool:
+    """Return whether nova-api refuses a new server with an alias.
+
+    Only if its own files are known, and all of their aliases.
+    """
+    of_api = [
+        document for document in documents if document.service == services.API
+    ]
+    return (
+        bool(of_api)
+        and name not in defined(documents)
+        and not any(document.has_unknown for document in of_api)
     )
 
 

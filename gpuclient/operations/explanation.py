@@ -303,12 +303,19 @@ class Reader:
         return {}
 
     def aliases(self, flavor: flavor_model.Flavor) -> capacity_report.Aliases:
-        """Return the aliases of a flavor: of files, or as servers show."""
+        """Return the aliases of a flavor: of files, or as servers show.
+
+        Those that nova-api does not know are left out.
+        """
         known = {**self._inferred, **self.defined}
         self._inferred.update(
             capacity_report.infer(
                 self._cloud,
-                set(flavor.aliases or {}) - set(known),
+                {
+                    name
+                    for name in set(flavor.aliases or {}) - set(known)
+                    if not self._is_refused(name)
+                },
                 self.hosts.with_devices,
                 None,
                 self.failures,
@@ -573,16 +580,27 @@ class Reader:
         Empty if they define none, so that they may be those of another
         service, or if the server exists already.
         """
-        if self._request.of_server or not self.defined:
+        if self._request.of_server:
             return ''
         for name in flavor.aliases or {}:
-            if name not in aliases:
+            message = f'HTTP 400 "PCI alias {name} is not defined" (GPU707)'
+            if self._is_refused(name):
+                return (
+                    f'the files of nova-api do not define alias {name!r}, so '
+                    f'that it returns {message}: define it there, and '
+                    f'restart nova-api'
+                )
+            if self.defined and name not in aliases:
                 return (
                     f'no file of --config defines alias {name!r}, and if '
-                    f'these are the files of nova-api, it returns HTTP 400 '
-                    f'"PCI alias {name} is not defined" (GPU707)'
+                    f'these are the files of nova-api, it returns {message}'
                 )
         return ''
+
+    def _is_refused(self, name: str) -> bool:
+        return not self._request.of_server and capacity_report.is_refused(
+            self._documents, name
+        )
 
     def _suggestions(
         self,

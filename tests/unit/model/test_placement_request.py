@@ -54,6 +54,13 @@ class TestTooMany(testtools.TestCase):
             # No host has enough: Placement skips all of them.
             (100, 6, 7, ''),
             (
+                1,
+                8,
+                10**20,
+                'the request has 100000000000000000000 groups of devices, '
+                'more than 128',
+            ),
+            (
                 12,
                 8,
                 4,

@@ -58,3 +58,25 @@ class TestDefinitions(testtools.TestCase):
     def test_only_nova_compute(self) -> None:
         self.write('nova-compute', 'type-VF')
         self.assertEqual(('type-VF', []), self.read())
+
+    def test_refused(self) -> None:
+        self.write('nova-compute', 'type-VF')
+        (self.folder / 'nova.conf').write_text('[DEFAULT]\n')
+        path = str(self.folder)
+        documents = alias_documents.read_all([path])
+        self.assertFalse(capacity_report.is_refused(documents, 'b'))
+        self.write('nova-api', 'type-PF')
+        documents = alias_documents.read_all([path])
+        self.assertTrue(capacity_report.is_refused(documents, 'b'))
+        self.assertFalse(capacity_report.is_refused(documents, 'a100'))
+
+    def test_template(self) -> None:
+        folder = self.folder / 'etc/kolla/config/nova'
+        folder.mkdir(parents=True)
+        path = folder / 'nova-api.conf'
+        for text, is_refused in (('', True), ('alias = {{ gpus }}\n', False)):
+            path.write_text(f'[pci]\n{text}')
+            documents = alias_documents.read_all([str(path)])
+            self.assertEqual(
+                is_refused, capacity_report.is_refused(documents, 'a100')
+            )

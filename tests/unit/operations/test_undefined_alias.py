@@ -34,6 +34,9 @@ class TestUndefinedAlias(testtools.TestCase):
         folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         path = folder / 'nova.conf'
         path.write_text(content)
+        return self.refusal_of(path, **request)
+
+    def refusal_of(self, path: pathlib.Path, **request: typing.Any) -> str:
         cloud: typing.Any = None
         reader = explanation.Reader(
             cloud,
@@ -57,6 +60,23 @@ class TestUndefinedAlias(testtools.TestCase):
             exceptions.NotFound, self.refusal, '[DEFAULT]\ndebug = true\n'
         )
         self.assertIn('pass the file that defines it', str(error))
+
+    def test_files_of_nova_api(self) -> None:
+        """Neither nova-compute nor servers that have booted count."""
+        folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        (folder / 'nova.conf').write_text('[DEFAULT]\n')
+        a10 = f'[pci]\n{ALIAS.replace("a100", "a10")}'
+        for service, content in (
+            ('nova-api', '[pci]\n'),
+            ('nova-compute', a10),
+        ):
+            (folder / f'{service}.conf.d').mkdir()
+            (folder / f'{service}.conf.d' / '1.conf').write_text(content)
+        self.assertIn(
+            "the files of nova-api do not define alias 'a10', so that it "
+            'returns HTTP 400 "PCI alias a10 is not defined" (GPU707)',
+            self.refusal_of(folder),
+        )
 
     def test_existing_server(self) -> None:
         """nova-api has accepted its request."""
