@@ -37,6 +37,8 @@ _OF_PLACEMENT = frozenset({'GPU640', 'GPU644'})
 #: Causes for which nova-compute refuses the server: without
 #: PciPassthroughFilter, nova-scheduler does not exclude the host.
 _OF_COMPUTE = frozenset({'GPU642', 'GPU645'})
+#: Failures of nova-compute, libvirt or QEMU.
+_BY_COMPUTE = frozenset({'GPU420', 'GPU426', 'GPU651', 'GPU652', 'GPU653'})
 
 
 def suspects(
@@ -65,6 +67,11 @@ def suspects(
 def _code(recorded: _Causes) -> str:
     """Return the code of the failure; empty if none is recorded."""
     return next((cause.code for cause in recorded if cause.proved), '')
+
+
+def is_of_compute(recorded: _Causes) -> bool:
+    """Return whether nova-compute refused the server."""
+    return _code(recorded) in _BY_COMPUTE
 
 
 def _is_consistent(cause: unseen.UnseenCause, code: str) -> bool:

@@ -57,6 +57,10 @@ _OLD_SERVICES = 72
 #: What a host has of a resource whose amount is not known, or that others
 #: share with it.
 _PLENTY = 10**6
+#: Of devices and of their alias, where neither is known.
+_TYPE = 'type-PCI'
+#: Hosts that are named.
+_NAMES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,9 +167,7 @@ class Twin:
 
     def _pool(self, device: inventory.Device) -> Row:
         """Return the device as nova-compute reports it to nova-scheduler."""
-        facts = self.facts.devices.get(
-            device.uuid
-        ) or passthrough_filter.facts_of(device, self.release)
+        facts = self._facts_of(device)
         alias = next(
             (
                 alias
@@ -179,7 +181,7 @@ class Twin:
             (alias.product_id or '0000').lower(),
         )
         tags = {
-            'dev_type': facts.device_type or alias.device_type or 'type-PCI',
+            'dev_type': facts.device_type or alias.device_type or _TYPE,
             'rp_uuid': device.uuid,
         }
         migratable = facts.live_migratable
@@ -329,6 +331,49 @@ class Twin:
         """Return the spec of the rehearsal cloud."""
         return {'control_plane': {'config': self.config()}, 'hosts': []}
 
+    def assumed(
+        self,
+    ) -> dict[tuple[str, str], list[inventory.Device]]:
+        """Return the devices of which nova-scheduler compares an assumption.
+
+        By the alias that they may be assigned for, and by what is assumed.
+        """
+        concerned: dict[tuple[str, str], list[inventory.Device]] = {}
+        for name, alias in self.aliases.items():
+            for host in self.facts.hosts:
+                for device in _whole(host):
+                    if device.resource_class != alias.placement_class:
+                        continue
+                    facts = self._facts_of(device)
+                    for fact in passthrough_filter.unknown(alias, facts):
+                        concerned.setdefault((name, fact), []).append(device)
+        return concerned
+
+    def _assumptions(self) -> collections.abc.Iterator[str]:
+        for (name, fact), devices in self.assumed().items():
+            alias = self.aliases[name]
+            value = {
+                'device type': alias.device_type or _TYPE,
+                'IDs': f'{alias.vendor_id}:{alias.product_id}',
+                'live_migratable': str(alias.live_migratable).lower(),
+            }[fact]
+            hosts = sorted({device.host for device in devices})
+            listed = ', '.join(hosts[:_NAMES])
+            if more := len(hosts) - _NAMES:
+                listed += f' and {more} more' if more > 0 else ''
+            number = f'{len(devices)} device{"s"[: len(devices) > 1]}'
+            yield (
+                f'{fact} of {number} on {listed} ({value} is assumed, which '
+                f'alias {name} matches; a host bundle shows it)'
+            )
+
+    def _facts_of(
+        self, device: inventory.Device
+    ) -> passthrough_filter.DeviceFacts:
+        return self.facts.devices.get(
+            device.uuid
+        ) or passthrough_filter.facts_of(device, self.release)
+
     def missing(self) -> list[str]:
         """Return what a twin does not have."""
         enabled = self.options.filters or {scheduler_filters.NUMA}
@@ -355,6 +400,7 @@ class Twin:
         ]
         if unread:
             names.append(f'devices that could not be read: {len(unread)}')
+        names += self._assumptions()
         return names
 
 

@@ -27,7 +27,9 @@ from gpuclient import exceptions
 from gpuclient.model import capacity
 from gpuclient.model import host_filters
 from gpuclient.model import placement_request
+from gpuclient.model import proof_doubts
 from gpuclient.model import twin as twin_model
+from gpuclient.model import unseen
 from gpuclient.operations import capacity_report
 from gpuclient.operations import explanation as operation
 from gpuclient.rehearsal import api as rehearsal
@@ -43,6 +45,9 @@ class State(enum.StrEnum):
     PROVED = 'proved'
     #: It decides otherwise.
     REFUTED = 'refuted'
+    #: It selects a host, and the rehearsal cloud does not have what probably
+    #: excludes the host, or made the server fail.
+    INCONCLUSIVE = 'inconclusive'
     #: It was not asked, or the request differs from that of the cloud.
     NOT_TRIED = 'not tried'
 
@@ -54,7 +59,8 @@ class Trial:
     #: The suggestion; empty for the request as it is.
     text: str
     state: State
-    #: Why it was not tried, or how the decision differs.
+    #: Why it was not tried, how the decision differs, why it shows nothing;
+    #: or what is assumed of the selected host.
     reason: str = ''
     #: Hypervisor hostname; None if no host was selected.
     selected: str | None = None
@@ -95,16 +101,18 @@ class Proof:
 def prove(
     explained: operation.Explanation,
     say: collections.abc.Callable[[str], None],
+    recorded: tuple[unseen.UnseenCause, ...] = (),
 ) -> Proof:
     """Try an explanation, and its first suggestions.
 
     :param say: Called with each line of progress.
+    :param recorded: What Nova recorded of the server that is explained.
     :raises gpuclient.exceptions.RehearsalError: The rehearsal cloud does not
         start, or nova-scheduler does not decide.
     """
     began = time.monotonic()
     refusal = _refusal(explained)
-    proof = ProofTrials(explained)
+    proof = ProofTrials(explained, recorded)
     if refusal:
         return Proof('', Trial('', State.NOT_TRIED, refusal), (), ())
     say('Starting a rehearsal cloud')
@@ -129,7 +137,7 @@ def prove(
         nova,
         proof.judge_request(request),
         tuple(proof.judge_suggestions(others)),
-        tuple(proof.twin.missing()),
+        tuple(proof.missing()),
         time.monotonic() - began,
         memory,
     )
@@ -164,8 +172,13 @@ def _refusal(explained: operation.Explanation) -> str:
 class ProofTrials:
     """The trials of an explanation."""
 
-    def __init__(self, explained: operation.Explanation) -> None:
-        self._explained = explained
+    def __init__(
+        self,
+        explained: operation.Explanation,
+        recorded: tuple[unseen.UnseenCause, ...] = (),
+    ) -> None:
+        self.explained = explained
+        self._recorded = recorded
         evaluation = explained.evaluation
         self.twin = twin_model.Twin(
             evaluation.facts,
@@ -174,6 +187,10 @@ class ProofTrials:
             explained.options,
             explained.release,
         )
+        self._assumed: dict[str, list[str]] = {}
+        for (_alias, fact), devices in self.twin.assumed().items():
+            for name in {device.host for device in devices}:
+                self._assumed.setdefault(name, []).append(fact)
         self._hosts = evaluation.facts.hosts
         self._names = {host.node.uuid: host.node.name for host in self._hosts}
         self._request = twin_model.Request(
@@ -222,7 +239,7 @@ class ProofTrials:
 
     def judge_request(self, record: dict[str, typing.Any]) -> Trial:
         """Hold the decision about the request against the explanation."""
-        evaluation = self._explained.evaluation
+        evaluation = self.explained.evaluation
         trial = self._trial('', record)
         expected = _names(evaluation.in_placement)
         fitting = _names(evaluation.fitting)
@@ -238,12 +255,31 @@ class ProofTrials:
                 return trial
             return _differs(trial, f'nova-scheduler fails: {trial.error}')
         if trial.selected in fitting:
-            return trial
+            return self._judge_selection(trial)
         return _differs(
             trial,
             f'nova-scheduler selects {trial.selected or "no host"}, and the '
             f'explanation expects {_listed(fitting)}',
         )
+
+    def _judge_selection(self, trial: Trial) -> Trial:
+        """Hold the selection of a host that fits against what happened."""
+        explained = self.explained
+        reason = proof_doubts.of_failure(
+            explained.evaluation, self._recorded, explained.unseen
+        ) or proof_doubts.of_host(explained.unseen, trial.selected or '')
+        if reason:
+            return dataclasses.replace(
+                trial, state=State.INCONCLUSIVE, reason=reason
+            )
+        return trial
+
+    def missing(self) -> list[str]:
+        """Return what the rehearsal cloud does not have."""
+        return [
+            *self.twin.missing(),
+            *proof_doubts.missing(self._recorded, self.explained.unseen),
+        ]
 
     def judge_suggestions(
         self, records: list[dict[str, typing.Any]]
@@ -251,7 +287,7 @@ class ProofTrials:
         """Yield what each suggestion leads to."""
         remaining = iter(records)
         for suggestion, change in zip(
-            self._explained.suggestions, self._changes, strict=False
+            self.explained.suggestions, self._changes, strict=False
         ):
             if change is None:
                 yield Trial(
@@ -270,9 +306,11 @@ class ProofTrials:
             yield trial
 
     def _trial(self, text: str, record: dict[str, typing.Any]) -> Trial:
+        assumed = dict.fromkeys(self._assumed.get(record['selected'], ()))
         return Trial(
             text,
             State.PROVED,
+            f'assumed: {", ".join(assumed)} of its devices' if assumed else '',
             selected=record['selected'],
             error=record['error'],
             candidates=tuple(

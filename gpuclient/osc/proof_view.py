@@ -78,17 +78,22 @@ def show(proof: operation.Proof) -> str:
 def _trial_lines(
     name: str, trial: operation.Trial
 ) -> collections.abc.Iterator[str]:
-    result = trial.reason
-    if trial.state is operation.State.PROVED:
-        result = (
-            f'{trial.selected} is selected'
-            if trial.selected
-            else trial.error.rstrip('.')
-        )
-    yield _wrapped(f'{trial.state}: {name}: {result}', '* ', '  ')
+    yield _wrapped(f'{trial.state}: {name}: {_result(trial)}', '* ', '  ')
     if trial.selected is None and trial.log:
         for line in trial.log[-_LINES:]:
             yield _wrapped(line, '    ', '      ')
+
+
+def _result(trial: operation.Trial) -> str:
+    selected = f'{trial.selected} is selected'
+    match trial.state:
+        case operation.State.PROVED if trial.selected:
+            return f'{selected} ({trial.reason})' if trial.reason else selected
+        case operation.State.PROVED:
+            return trial.error.rstrip('.')
+        case operation.State.INCONCLUSIVE:
+            return f'{selected}, but {trial.reason}'
+    return trial.reason
 
 
 def _wrapped(line: str, indent: str = '', further: str = '') -> str:

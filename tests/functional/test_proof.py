@@ -32,6 +32,7 @@ from gpuclient.operations import proof
 from gpuclient.rehearsal import api as rehearsal
 
 from tests.functional import base
+from tests.functional import fault_bench
 from tests.unit.model import test_explanation
 from tests.unit.operations import explanations
 
@@ -291,6 +292,44 @@ class TestCommand(base.CommonCloudTestCase):
         )
         self.assertEqual(202, response.status_code, response.text)
         return self.wait_for_server(response.json()['server']['id'], *statuses)
+
+    def test_a_failure_that_the_rehearsal_does_not_show(self) -> None:
+        """No API shows the type of devices, which the alias does not match."""
+        with fault_bench.Bench(self) as bench:
+            bench.edit(
+                'nova-api-1',
+                '"device_type": "type-PF"',
+                '"device_type": "type-PCI"',
+            )
+            bench.failed(
+                bench.flavor('nvidia_a100:1'), 'There are not enough hosts'
+            )
+            shown = self.openstack(
+                *('gpu', 'server', 'explain', bench.last.id, '--prove'),
+                *('--config', str(bench.etc), '-f', 'json'),
+                status=3,
+            )
+        self.assertRegex(
+            shown['cause'],
+            r'Placement returns 1 of 1 host \(.*\), but at the last attempt '
+            r'filters of .* \(GPU650\)\. The likeliest cause is GPU641: alias '
+            'nvidia_a100 requests device_type type-PCI',
+        )
+        tried = shown['proof']
+        self.assertEqual(
+            ('inconclusive', 'inconclusive'),
+            (tried['state'], tried['request']['state']),
+        )
+        self.assertEqual(shown['hosts'], [tried['request']['selected']])
+        self.assertIn('(GPU650)', tried['request']['reason'])
+        self.assertIn('GPU641', tried['request']['reason'])
+        self.assertTrue(
+            any(
+                name.startswith('device type of 2 devices')
+                for name in tried['not_rebuilt']
+            ),
+            tried,
+        )
 
     def test_server_and_snapshot(self) -> None:
         compute = self.connect().compute

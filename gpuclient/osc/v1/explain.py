@@ -36,6 +36,7 @@ with lazy_imports.deferred():
 
 if typing.TYPE_CHECKING:
     from gpuclient.model import release as release_model
+    from gpuclient.model import unseen
 
 
 class _ExplainCommand(command.ShowOne):
@@ -47,16 +48,18 @@ class _ExplainCommand(command.ShowOne):
         self,
         parsed_args: argparse.Namespace,
         explained: explanation.Explanation | None,
+        recorded: tuple[unseen.UnseenCause, ...] = (),
     ) -> tuple[str, explanation_view.Record]:
         """Try an explanation if the user asks for it.
 
+        :param recorded: What Nova recorded of the server.
         :returns: What to add to the text, and to the object.
         """
         if not parsed_args.prove:
             return '', {}
         if explained is None:
             return '', {'proof': None}
-        proved = proof.prove(explained, self.say)
+        proved = proof.prove(explained, self.say, recorded)
         return f'\n{proof_view.show(proved)}', {
             'proof': proof_view.record(proved)
         }
@@ -129,7 +132,8 @@ pass the configuration of the control plane with --config.
 
 With --prove, a rehearsal cloud on this machine gets the hosts of the cloud,
 and its nova-scheduler decides about the request, and about the request after
-each suggestion. A line says "proved" only if it decides as explained.
+each suggestion. A line says "proved" only if it decides as explained, and
+"inconclusive" if it selects a host and does not show why the server failed.
 
 The exit status is 3 if no host fits.
 
@@ -268,7 +272,9 @@ Example::
         explained = answer.value
         if explained.is_explained:
             self.found()
-        text, record = self.prove(parsed_args, explained.explanation)
+        text, record = self.prove(
+            parsed_args, explained.explanation, explained.causes
+        )
         return self.show(
             parsed_args,
             explanation_view.show_server(explained) + text,

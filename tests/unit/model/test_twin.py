@@ -176,6 +176,8 @@ class TestTrial(testtools.TestCase):
                 'NUMA nodes, CPUs and huge pages of hosts '
                 '(NUMATopologyFilter)',
                 'the filter Ours, which is none of Nova',
+                'device type of 1 device on a (type-PCI is assumed, which '
+                'alias h100 matches; a host bundle shows it)',
             ],
             made.missing(),
         )

@@ -12,17 +12,26 @@
 
 """What a decision of nova-scheduler proves of an explanation."""
 
+import dataclasses
 import typing
 
 import testtools
 
 from gpuclient.model import capacity
+from gpuclient.model import passthrough_filter
+from gpuclient.model import unseen
 from gpuclient.operations import proof
 
 from tests.unit.model import test_explanation
 from tests.unit.operations import explanations
 
 host = test_explanation.host
+
+
+TYPE = unseen.UnseenCause(
+    'GPU641', 'alias h100 requests device_type type-PF', False, ('a',)
+)
+NUMA = unseen.UnseenCause('GPU645', 'Nova matches hw:numa_nodes', False)
 
 
 def decision(
@@ -91,6 +100,93 @@ class TestJudge(testtools.TestCase):
             'selects no host, and the explanation expects a',
             decision(None, ('a',), NUMATopologyFilter=['a']),
         )
+
+    def of_server(
+        self, code: str, *causes: unseen.UnseenCause
+    ) -> proof.ProofTrials:
+        """Return the trials of a server that failed, and now fits."""
+        return proof.ProofTrials(
+            dataclasses.replace(
+                explanations.explain(
+                    [host('a', 2)], test_explanation.flavor()
+                ),
+                unseen=causes,
+            ),
+            (unseen.UnseenCause(code, 'nova-compute refused it', True),),
+        )
+
+    def test_the_server_failed_after_candidates(self) -> None:
+        """The rehearsal shows that it is not Placement."""
+        self.trials = self.of_server('GPU650', TYPE, NUMA)
+        self.assert_request(
+            proof.State.INCONCLUSIVE,
+            'filters excluded all hosts that Placement returned (GPU650): the '
+            'rehearsal does not show this failure, so that the likely cause '
+            'is something that it does not have (suspected: GPU641, alias '
+            'h100 requests device_type type-PF; GPU645, Nova matches '
+            'hw:numa_nodes)',
+            decision('a', ('a',)),
+        )
+        for name in (
+            'device type of 2 devices on a (type-PCI is assumed, which alias '
+            'h100 matches; a host bundle shows it)',
+            'what GPU641 suspects: alias h100 requests device_type type-PF',
+            'what GPU645 suspects: Nova matches hw:numa_nodes',
+        ):
+            self.assertIn(name, self.trials.missing())
+        self.trials = self.of_server('GPU650')
+        self.assert_request(
+            proof.State.INCONCLUSIVE,
+            'something that it does not have, unless the cloud has changed '
+            'since',
+            decision('a', ('a',)),
+        )
+
+    def test_nova_compute_refused_the_server(self) -> None:
+        self.trials = self.of_server('GPU653')
+        self.assert_request(
+            proof.State.INCONCLUSIVE,
+            'nova-compute refused it (GPU653)',
+            decision('a', ('a',)),
+        )
+        self.assertIn(
+            'nova-compute, which refused the server', self.trials.missing()
+        )
+
+    def test_placement_returned_no_candidate(self) -> None:
+        """The cloud has changed since: Placement was asked again."""
+        self.trials = self.of_server('GPU649')
+        self.assert_request(
+            proof.State.PROVED,
+            'assumed: device type of its devices',
+            decision('a', ('a',)),
+        )
+
+    def test_a_host_that_is_probably_excluded(self) -> None:
+        self.trials = proof.ProofTrials(
+            self.of_server(
+                'GPU650', dataclasses.replace(TYPE, is_likely=True)
+            ).explained
+        )
+        self.assert_request(
+            proof.State.INCONCLUSIVE,
+            'the rehearsal does not have what probably excludes it (GPU641: ',
+            decision('a', ('a',)),
+        )
+
+    def test_known_devices(self) -> None:
+        card = host('a', 1)
+        facts = passthrough_filter.DeviceFacts(('10de', '2330'), 'type-PCI')
+        self.trials = proof.ProofTrials(
+            explanations.explain(
+                [card],
+                test_explanation.flavor(),
+                devices={card.devices[0].uuid: facts},
+            )
+        )
+        trial = self.trials.judge_request(decision('a', ('a',)))
+        self.assertEqual((proof.State.PROVED, ''), (trial.state, trial.reason))
+        self.assertNotIn('device type', ' '.join(self.trials.missing()))
 
     def test_suggestions(self) -> None:
         first, *others = self.explained.suggestions
