@@ -514,6 +514,19 @@ def lower(
     )
 
 
+def lower_all(
+    lowered: collections.abc.Iterable[tuple[explanation.Condition, int]],
+    request: Request,
+    hosts: tuple[capacity.HostCapacity, ...],
+) -> Change | None:
+    """Return a request with other amounts; None if one cannot be tried."""
+    change: Change | None = Change(request, hosts)
+    for condition, amount in lowered:
+        if change is not None:
+            change = lower(condition, amount, change.request, hosts)
+    return change
+
+
 def _without_property(request: Request, key: str) -> Request:
     """Return a request whose flavor and image do not have a property."""
     flavor, image = request.flavor, request.image

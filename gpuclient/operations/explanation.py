@@ -106,6 +106,8 @@ class Suggestion:
     #: The amount to request in place of that of the condition; None to give
     #: the condition up.
     amount: int | None = None
+    #: Conditions to lower together with it, and their amounts.
+    others: tuple[tuple[explanation.Condition, int], ...] = ()
     #: The one host after the actions.
     changed: capacity.HostCapacity | None = None
 
@@ -990,12 +992,15 @@ def changes_of_the_request(
     """
     lowered = set()
     for smaller in smaller_request.search(evaluation, evaluate):
-        lowered.add(smaller.condition.key)
+        (condition, amount), *others = smaller.lowered
+        if not others:
+            lowered.add(condition.key)
         yield Suggestion(
             f'request at most {smaller.name}',
             _names(smaller.hosts),
-            condition=smaller.condition,
-            amount=smaller.amount,
+            condition=condition,
+            amount=amount,
+            others=tuple(others),
         )
     for number, condition in sorted(
         enumerate(evaluation.conditions),

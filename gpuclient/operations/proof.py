@@ -227,9 +227,11 @@ class ProofTrials:
         if suggestion.condition is None:
             return None
         if suggestion.amount is not None:
-            return twin_model.lower(
-                suggestion.condition,
-                suggestion.amount,
+            return twin_model.lower_all(
+                (
+                    (suggestion.condition, suggestion.amount),
+                    *suggestion.others,
+                ),
                 self._request,
                 self._hosts,
             )

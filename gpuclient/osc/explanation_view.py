@@ -261,6 +261,10 @@ def _suggestion(suggestion: operation.Suggestion) -> Record:
         'hosts': list(suggestion.hosts),
         'condition': condition and condition.name,
         'amount': suggestion.amount,
+        'others': [
+            {'condition': other.name, 'amount': amount}
+            for other, amount in suggestion.others
+        ],
         'actions': [
             {
                 'action': str(action.kind),

@@ -252,6 +252,26 @@ class TestJudge(testtools.TestCase):
             [each['providers'][0]['traits'] for each in (request, trial)],
         )
 
+    def test_amounts_lowered_together(self) -> None:
+        wanted = test_explanation.flavor(
+            **{'resources:VCPU': '500', 'resources:MEMORY_MB': '200000'}
+        )
+        explained = explanations.explain([host('a', 2)], wanted)
+        lowered = explained.suggestions[0]
+        self.assertEqual(
+            'request at most 64 VCPU and 65536 MiB memory', lowered.text
+        )
+        self.assertEqual(
+            [('200000 MiB memory', 65536)],
+            [(condition.name, amount) for condition, amount in lowered.others],
+        )
+        _request, trial, *_others = proof.ProofTrials(explained).trials
+        specs = trial['request']['flavor']['extra_specs']
+        self.assertEqual(
+            ('64', '65536'),
+            (specs['resources:VCPU'], specs['resources:MEMORY_MB']),
+        )
+
     def test_the_whole(self) -> None:
         failed = self.trials.judge_request(decision())
         trials = tuple(
