@@ -387,6 +387,21 @@ def _failing_together(
     facts: Facts,
 ) -> collections.abc.Iterator[conflicts.Set]:
     """Yield the minimal sets of parts that a host meets only one by one."""
+    has_failed = False
+    for numbers in _sharing(parts):
+        sharing = {number: parts[number] for number in numbers}
+        if not _fit(host, sharing.values(), facts):
+            has_failed = True
+            yield from _failing_of_sharing(host, sharing, facts)
+    if not has_failed:
+        yield frozenset(parts)
+
+
+def _failing_of_sharing(
+    host: capacity.HostCapacity,
+    parts: dict[int, demand_model.Demand],
+    facts: Facts,
+) -> collections.abc.Iterator[conflicts.Set]:
     failing: list[conflicts.Set] = []
     most = len(parts) if len(parts) <= _PARTS else 2
     for size in range(2, most + 1):
@@ -399,6 +414,30 @@ def _failing_together(
                 yield together
     if not failing:
         yield frozenset(parts)
+
+
+def _sharing(
+    parts: collections.abc.Mapping[int, demand_model.Demand],
+) -> list[set[int]]:
+    """Return parts in groups: no part takes what one of another group takes.
+
+    They share resource classes; with ``group_policy=isolate``, whether a
+    provider serves two groups depends on all parts.
+    """
+    if any(part.isolate for part in parts.values()):
+        return [set(parts)]
+    groups: list[tuple[set[int], set[str]]] = []
+    for number, part in parts.items():
+        numbers = {number}
+        classes = set(part.resources).union(
+            *(request.resources for request in part.devices)
+        )
+        for group in [each for each in groups if each[1] & classes]:
+            groups.remove(group)
+            numbers |= group[0]
+            classes |= group[1]
+        groups.append((numbers, classes))
+    return [numbers for numbers, _classes in groups]
 
 
 def _fit(

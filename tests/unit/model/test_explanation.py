@@ -13,6 +13,7 @@
 import collections.abc
 import dataclasses
 import random
+import itertools
 import typing
 
 import hypothesis
@@ -199,6 +200,31 @@ class TestEvaluation(testtools.TestCase):
                 reason: names(hosts)
                 for reason, hosts in result.rows[1].removed.items()
             },
+        )
+
+    def test_many_requests_for_the_same_cards(self) -> None:
+        """CPUs, memory and disk do not make the search too large."""
+        names = [f'a{number}' for number in range(6)]
+        result = explanation.evaluate(
+            demand_model.demand(
+                flavor(','.join(f'{name}:1' for name in names)),
+                {
+                    name: dataclasses.replace(ALIASES['h100'], name=name)
+                    for name in names
+                },
+            ),
+            explanation.Facts((host('a', 2), host('b', 2))),
+            explanation.Restrictions(),
+            Options(),
+        )
+        self.assertEqual(
+            [2, 2, 0, 0, 0, 0, 0],
+            [row.left for row in result.rows[:7]],
+        )
+        self.assertTrue(result.conflict_sets.complete)
+        self.assertEqual(
+            set(map(frozenset, itertools.combinations(range(6), 3))),
+            set(result.conflict_sets.sets),
         )
 
     def test_traits_of_cards(self) -> None:
