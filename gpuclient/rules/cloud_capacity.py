@@ -18,6 +18,8 @@ import re
 from gpuclient.model import capacity
 from gpuclient.model import catalogue
 from gpuclient.model import cloud_state
+from gpuclient.model import flavor as flavor_model
+from gpuclient.model import inventory
 from gpuclient.rules import cloud_check
 
 #: placement/conf/workarounds.py:optimize_for_wide_provider_trees
@@ -114,9 +116,50 @@ def check_stranded(state: cloud_state.CloudState) -> cloud_check.Outcomes:
                 f'{units.stranded} of {units.free} free devices of class '
                 f'{units.resource_class} on {host.node.name} cannot be used '
                 f'by any flavor, limited by '
-                f'{cloud_check.listed(units.limited_by)}. Move servers '
-                f'without devices to other hosts, or create a smaller flavor',
+                f'{cloud_check.listed(units.limited_by)}. '
+                f'{_remedy(host, units, state.servers)}',
             )
+
+
+def _remedy(
+    host: capacity.HostCapacity,
+    units: capacity.Stranded,
+    servers: collections.abc.Iterable[inventory.Server] | None,
+) -> str:
+    """Return what lets a flavor use the free devices of a host."""
+    limits = set(units.limited_by)
+    others = limits.difference(flavor_model.OF_THE_NODE)
+    if any(' ' in name.replace(' and ', '') for name in others):
+        # Not a number of devices: what excludes the host.
+        return (
+            'Create a flavor that the host meets, or change what excludes it'
+        )
+    if others:
+        return 'Create a flavor that requests fewer devices'
+    on_host = [
+        server for server in servers or () if server.host == host.node.name
+    ]
+    kinds = set(map(inventory.requests_devices, on_host))
+    if servers is None or (None in kinds and False not in kinds):
+        return (
+            'Move servers without devices to other hosts if there are any, '
+            'or create a smaller flavor'
+        )
+    movable = sorted(
+        server.name
+        for server in on_host
+        if inventory.requests_devices(server) is False
+    )
+    if movable:
+        return (
+            f'Move servers without devices ({cloud_check.listed(movable)}) '
+            f'to other hosts, or create a smaller flavor'
+        )
+    return (
+        f'No server without devices is on the host: only a flavor that '
+        f'requests less {cloud_check.listed(sorted(limits))} for each device, '
+        f'or a larger host, lets servers use them'
+    )
 
 
 def check_unrequested(state: cloud_state.CloudState) -> cloud_check.Outcomes:

@@ -450,6 +450,44 @@ class TestCapacity(testtools.TestCase):
         self.assertEqual([], codes(rule, state))
         self.assertIn('--config', skipped(rule, state)[0])
 
+    def test_remedies_of_stranded(self) -> None:
+        """Servers without devices are moved only where there are any."""
+        small = (cloud_states.host('gpu-1', memory=512),)
+        with_device = cloud_states.server('train')
+        for servers, remedy in (
+            (
+                (with_device, cloud_states.server('web', request='')),
+                'Move servers without devices (web) to other hosts',
+            ),
+            (
+                (
+                    with_device,
+                    cloud_states.server('web', 'other', request=''),
+                ),
+                'No server without devices is on the host: only a flavor that '
+                'requests less MEMORY_MB for each device, or a larger host,',
+            ),
+            (None, 'if there are any'),
+            # Policy hides its extra specs.
+            ((cloud_states.server('db', extra_specs=None),), 'if there are'),
+        ):
+            (finding,) = cloud_capacity.check_stranded(
+                healthy(hosts=small, servers=servers)
+            )
+            self.assertIn(remedy, finding.finding.message)
+
+    def test_remedies_of_few_devices(self) -> None:
+        (finding,) = cloud_capacity.check_stranded(
+            healthy(
+                hosts=(cloud_states.host('gpu-1', 3),),
+                flavors=(cloud_states.flavor(request='a100:2'),),
+            )
+        )
+        self.assertIn(
+            'limited by a100. Create a flavor that requests fewer devices',
+            finding.finding.message,
+        )
+
     def test_unrequested(self) -> None:
         rule = cloud_capacity.check_unrequested
         card = 'CUSTOM_PCI_10DE_25B6'
