@@ -30,6 +30,9 @@ from gpuclient.model import demand as demand_model
 from gpuclient.model import inventory
 from gpuclient.model import partial_result
 
+#: Hosts whose inventories are read to learn the bounds of an allocation.
+_READ = 3
+
 
 @dataclasses.dataclass(frozen=True)
 class CloudHosts:
@@ -187,6 +190,80 @@ def check_units(
             )
     return partial_result.PartialResult(
         tuple(by_uuid.values()), tuple(failures)
+    )
+
+
+def bound_units(
+    cloud: connection.Connection,
+    hosts: collections.abc.Sequence[capacity.HostCapacity],
+    amounts: collections.abc.Mapping[str, int],
+) -> tuple[capacity.HostCapacity, ...]:
+    """Return hosts with bounds of what one consumer may allocate.
+
+    For each resource class, a request asks for the providers that can allocate
+    an amount. Of hosts that have it free but are not in the answer, some
+    inventories are read; the others get the largest of their bounds.
+
+    :param amounts: Units by resource class.
+    :raises gpuclient.exceptions.CloudError: Placement does not answer.
+    """
+    lists = provider_lists.ProviderLists(cloud.placement)
+    by_uuid = {host.node.uuid: host for host in hosts}
+    for name, amount in amounts.items():
+        doubtful = [
+            host
+            for host in by_uuid.values()
+            if (resource := host.node.resource(name)) is not None
+            and resource.max_unit is None
+            and resource.fits(amount)
+        ]
+        if not doubtful:
+            continue
+        allowed = lists.with_free(name, amount)
+        doubtful = sorted(
+            (host for host in doubtful if host.node.uuid not in allowed),
+            key=lambda host: -_free(host, name),
+        )
+        read = read_units(cloud, doubtful[:_READ])
+        most = max(
+            (
+                resource.max_unit
+                for host in read
+                if (resource := host.node.resource(name)) is not None
+                and resource.max_unit is not None
+            ),
+            default=amount - 1,
+        )
+        for host in (
+            *read,
+            *(
+                _bounded(host, name, min(most, amount - 1))
+                for host in doubtful[_READ:]
+            ),
+        ):
+            by_uuid[host.node.uuid] = host
+    return tuple(by_uuid.values())
+
+
+def _free(host: capacity.HostCapacity, name: str) -> int:
+    resource = host.node.resource(name)
+    return 0 if resource is None else resource.free
+
+
+def _bounded(
+    host: capacity.HostCapacity, name: str, most: int
+) -> capacity.HostCapacity:
+    return dataclasses.replace(
+        host,
+        node=dataclasses.replace(
+            host.node,
+            resources=tuple(
+                dataclasses.replace(resource, max_unit=most)
+                if resource.resource_class == name
+                else resource
+                for resource in host.node.resources or ()
+            ),
+        ),
     )
 
 

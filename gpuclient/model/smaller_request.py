@@ -78,6 +78,19 @@ def search(
             yield smaller
 
 
+def amounts(
+    evaluation: explanation.Evaluation, evaluate: Evaluate
+) -> dict[str, int]:
+    """Return the largest amount of any smaller request, by resource class."""
+    largest: dict[str, int] = {}
+    for smaller in search(evaluation, evaluate):
+        for condition, amount in smaller.lowered:
+            kind, _colon, name = condition.key.partition(':')
+            if kind == 'resource':
+                largest[name] = max(amount, largest.get(name, 0))
+    return largest
+
+
 def _with_resources(
     hosts: collections.abc.Iterable[capacity.HostCapacity],
 ) -> tuple[capacity.HostCapacity, ...]:

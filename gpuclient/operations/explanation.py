@@ -67,6 +67,8 @@ T = typing.TypeVar('T')
 _NEAR = 5
 #: Suggestions that are returned.
 _SUGGESTIONS = 12
+#: Times that the units of smaller requests are compared with Placement.
+_BOUNDS = 3
 #: Statuses of servers that are not moving.
 SETTLED = frozenset({'ACTIVE', 'PAUSED', 'SHUTOFF', 'SUSPENDED'})
 
@@ -447,7 +449,9 @@ class Reader:
             verdicts,
             judge,
         ).evaluate
-        evaluation = evaluate_demand(wanted, facts.hosts)
+        evaluation = self._bound_units(
+            evaluate_demand(wanted, facts.hosts), evaluate_demand
+        )
         inferred = self._inferred.keys() & set(flavor.aliases or {})
         return partial_result.PartialResult(
             Explanation(
@@ -469,6 +473,37 @@ class Reader:
             ),
             tuple(self.failures),
         )
+
+    def _bound_units(
+        self,
+        evaluation: explanation.Evaluation,
+        evaluate_demand: smaller_request.Evaluate,
+    ) -> explanation.Evaluation:
+        """Return an evaluation that knows how much one server may have.
+
+        Only of the amounts that smaller requests have: where a host has more
+        free, because it is overcommitted, they would be too large.
+        """
+        if evaluation.fitting or evaluation.wanted.refusal:
+            return evaluation
+        for _attempt in range(_BOUNDS):
+            try:
+                hosts = cloud_capacity.bound_units(
+                    self._cloud,
+                    evaluation.facts.hosts,
+                    smaller_request.amounts(evaluation, evaluate_demand),
+                )
+            except (exceptions.CloudError, exceptions.NotRecorded) as exc:
+                self.failures.append(
+                    partial_result.Failure(
+                        'largest units of an allocation', str(exc)
+                    )
+                )
+                break
+            if hosts == evaluation.facts.hosts:
+                break
+            evaluation = evaluate_demand(evaluation.wanted, hosts)
+        return evaluation
 
     def judge_filters(
         self,

@@ -100,6 +100,32 @@ class TestFlavor(_ExplainTestCase):
         after = sum(len(service.requests) for service in services)
         self.assertLessEqual(after, before + MOST)
 
+    def test_overcommitted(self) -> None:
+        """One server gets no more CPUs than a host has, whatever is free."""
+        flavor = self.make_flavor('nvidia_l4:1', vcpus=5000)
+        shown = self.openstack(
+            *('gpu', 'flavor', 'explain', flavor.name, '-f', 'json'),
+            *('--config', self.configuration()),
+            status=3,
+        )
+        (smaller,) = (
+            record
+            for record in shown['suggestions']
+            if record['amount'] is not None
+        )
+        self.assertIn('VCPU', smaller['condition'])
+        candidates = [
+            self.connect()
+            .placement.get(
+                f'/allocation_candidates?resources=VCPU:{amount}',
+                microversion='1.39',
+            )
+            .json()['allocation_requests']
+            for amount in (smaller['amount'], smaller['amount'] + 1)
+        ]
+        self.assertNotEqual([], candidates[0])
+        self.assertEqual([], candidates[1])
+
     def test_private(self) -> None:
         """A project needs access to a private flavor."""
         compute = self.connect().compute
