@@ -434,23 +434,10 @@ class Reader:
         wanted = refused or self.demand(
             flavor, image, aliases, volume_backed=self._request.volume_backed
         )
-        facts = dataclasses.replace(
-            self.read_facts((wanted,)), aliases=self.known_aliases(flavor)
-        )
-        judge = functools.partial(
-            self.judge_filters, flavor, image, restrictions.project_id
-        )
-        verdicts = judge(facts.hosts)
-        evaluate_demand = _Evaluator(
-            facts,
-            restrictions,
-            options,
-            (*more, *self._of_numa(flavor, image, wanted, facts)),
-            verdicts,
-            judge,
-        ).evaluate
+        evaluator = self._evaluator(flavor, image, wanted, restrictions, more)
         evaluation = self._bound_units(
-            evaluate_demand(wanted, facts.hosts), evaluate_demand
+            evaluator.evaluate(wanted, evaluator.facts.hosts),
+            evaluator.evaluate,
         )
         inferred = self._inferred.keys() & set(flavor.aliases or {})
         return partial_result.PartialResult(
@@ -458,9 +445,13 @@ class Reader:
                 flavor,
                 image,
                 evaluation,
-                self._suggestions(evaluation, evaluate_demand),
+                self._suggestions(evaluation, evaluator.evaluate),
                 unseen.find(
-                    evaluation, restrictions, options, inferred, verdicts
+                    evaluation,
+                    restrictions,
+                    options,
+                    inferred,
+                    evaluator.verdicts,
                 ),
                 self._ask_placement(evaluation, restrictions, options),
                 self._notes(flavor, aliases, inferred),
@@ -472,6 +463,29 @@ class Reader:
                 self._request.volume_backed,
             ),
             tuple(self.failures),
+        )
+
+    def _evaluator(
+        self,
+        flavor: flavor_model.Flavor,
+        image: image_model.Image | None,
+        wanted: demand_model.Demand,
+        restrictions: explanation.Restrictions,
+        more: tuple[explanation.Condition, ...],
+    ) -> '_Evaluator':
+        facts = dataclasses.replace(
+            self.read_facts((wanted,)), aliases=self.known_aliases(flavor)
+        )
+        judge = functools.partial(
+            self.judge_filters, flavor, image, restrictions.project_id
+        )
+        return _Evaluator(
+            facts,
+            restrictions,
+            self.evidence.options,
+            (*more, *self._of_numa(flavor, image, wanted, facts)),
+            judge(facts.hosts),
+            judge,
         )
 
     def _bound_units(
