@@ -682,6 +682,7 @@ def examine(test: base.CommonCloudTestCase, fault: Fault) -> Verdict:
                 test.run_command(
                     *('gpu', 'server', 'explain', bench.last.id),
                     *('--config', str(bench.etc), '-f', 'json'),
+                    *_requested_host(observed.tool),
                 ),
             )
     return Verdict(
@@ -695,6 +696,14 @@ def examine(test: base.CommonCloudTestCase, fault: Fault) -> Verdict:
         len(actions),
         time.monotonic() - began,
     )
+
+
+def _requested_host(tool: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the option of the requested host, which Nova does not show."""
+    if '--host' not in tool:
+        return ()
+    start = tool.index('--host')
+    return tool[start : start + 2]
 
 
 def _judge(
