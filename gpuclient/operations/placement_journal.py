@@ -312,7 +312,11 @@ def unfinished(cloud: CloudName, path: str | None) -> list[Journal]:
         for name in atomic.list_folder(folder())
         if name.endswith('.json')
     ]
-    if path is not None and path not in paths and os.path.exists(path):
+    if (
+        path is not None
+        and os.path.exists(path)
+        and os.path.realpath(path) not in map(os.path.realpath, paths)
+    ):
         paths.append(path)
     for name in paths:
         try:

@@ -331,8 +331,10 @@ def shortages(evidence: leak_evidence.Evidence) -> _Leaks:
                 '. It is correct if the devices of its alias have a '
                 'physical_network: nova-compute does not report those'
             )
-        yield _leak(
-            make('GPU613', message), held, server.uuid, (), server.name
+        yield dataclasses.replace(
+            _leak(make('GPU613', message), held, server.uuid, (), server.name),
+            # It may hold no device.
+            host=server.host or '',
         )
 
 

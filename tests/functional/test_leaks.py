@@ -575,6 +575,26 @@ class TestRepair(base.CommonCloudTestCase):
             self.undo_all()
             self.assertEqual(planted, self.cloud.state(), (number, late))
 
+    def test_killed_and_undone(self) -> None:
+        """The journal of a killed run can be named in any way."""
+        self.plant_quickly()
+        planted = self.cloud.state()
+        whole = self.run_killed(None, '--fix')
+        self.undo_all()
+        killed = self.run_killed(whole.first_write + 1, '--fix', late=True)
+        self.assertEqual(-signal.SIGKILL, killed.status, killed)
+        folder = os.path.join(self.folder, 'gpuclient', 'placement-journals')
+        (name,) = (
+            name for name in os.listdir(folder) if name.endswith('.json')
+        )
+        self.check(status=3)
+        self.assertIn('A repair was interrupted: finish it', self.stderr)
+        self.assertIn(f'--undo {folder}/{name}', self.stderr)
+        self.check('--undo', os.path.join(folder, '.', name))
+        self.assertEqual(planted, self.cloud.state())
+        self.check(status=3)
+        self.assertNotIn('interrupted', self.stderr)
+
     def undo_all(self) -> None:
         """Take all journals back, the last one first."""
         folder = os.path.join(self.folder, 'gpuclient', 'placement-journals')

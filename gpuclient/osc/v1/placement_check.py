@@ -126,10 +126,33 @@ Example::
         if parsed_args.journal_to_undo:
             return self._undo(parsed_args)
         if not parsed_args.fix:
+            if parsed_args.snapshot is None:
+                self._warn_of_interrupted()
             return self._check(parsed_args)
         with placement_journal.locked():
             leak_repair.finish(self.cloud, parsed_args.journal, self._say)
             return self._check(parsed_args)
+
+    def _warn_of_interrupted(self) -> None:
+        journals = placement_journal.unfinished(
+            placement_journal.CloudName.of(self.cloud), None
+        )
+        if not journals:
+            return
+        try:
+            with placement_journal.locked():
+                pass
+        except exceptions.DocumentError:
+            # It is running.
+            return
+        for journal in journals:
+            self.log.warning(
+                '%s',
+                text.one_line(
+                    f'A repair was interrupted: finish it with --fix, or take '
+                    f'it back with --undo {shlex.quote(journal.path)}'
+                ),
+            )
 
     def _check(self, parsed_args: argparse.Namespace) -> command.Rows:
         answer = leak_check.check(
@@ -227,7 +250,13 @@ Example::
         journal = placement_journal.Journal(
             parsed_args.journal, placement_journal.CloudName.of(self.cloud)
         )
-        self.done = f'Journal: {journal.path}'
+        self.done = (
+            f'The journal of this run is {journal.path}: run "openstack gpu '
+            f'placement check --fix" again to finish, or take it back with '
+            f'"openstack gpu placement check --undo '
+            f'{shlex.quote(journal.path)}"'
+        )
+        self._say(f'Journal: {journal.path}')
         try:
             yield leak_repair.Repairer(
                 self.cloud, journal, parsed_args.wait, self._say

@@ -179,7 +179,13 @@ class TestInterruption(testtools.TestCase):
         )
         for name, entries, expected in (
             ('a', [], ''),
-            ('b', ['entry'], f'Journal: {folder}/b'),
+            (
+                'b',
+                ['entry'],
+                f'The journal of this run is {folder}/b: run "openstack gpu '
+                'placement check --fix" again to finish, or take it back with '
+                f'"openstack gpu placement check --undo {folder}/b"',
+            ),
         ):
             check = placement_check.CheckPlacement(
                 _app(), argparse.Namespace()

@@ -366,6 +366,7 @@ class TestShortages(TestCase):
             allocations={'s1': allocated('s1', VCPU=1)},
         )
         (leak,) = self.assert_leaks(records, 'GPU613')
+        self.assertEqual(HOST, leak.host)
         self.assertEqual('warning', leak.finding.severity)
         self.assertIn('physical_network', leak.finding.message)
         (leak,) = self.assert_leaks(
