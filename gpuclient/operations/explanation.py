@@ -91,6 +91,8 @@ class Request:
     group: explanation.ServerGroup | None = None
     #: Whether it is that of an existing server.
     of_server: bool = False
+    #: Id of a server that moves: it holds its resources meanwhile.
+    moved: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -669,7 +671,13 @@ class Reader:
                 way
                 for host in near
                 for way in freeing.ways(
-                    host, holders[host.node.uuid], evaluate
+                    host,
+                    [
+                        holder
+                        for holder in holders[host.node.uuid]
+                        if holder.uuid != self._request.moved
+                    ],
+                    evaluate,
                 )
             ),
             key=lambda way: (way.cost, way.host),

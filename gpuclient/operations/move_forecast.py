@@ -190,6 +190,7 @@ def _request_of(
         zone=request.zone or details.zone,
         volume_backed=details.image_id is None,
         of_server=True,
+        moved=details.server.uuid,
     )
 
 

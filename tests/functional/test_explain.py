@@ -377,6 +377,7 @@ class TestMoves(base.OwnCloudTestCase):
                 *(first, '--move', 'resize', '--flavor', 'gpu.2'), status=3
             )
             self.assertEqual([], shown['hosts'])
+            self.assert_holds_its_devices(first)
             # nova-scheduler is called before the answer.
             self.act(first, 'resize', flavorRef=self.flavors[1].id)
             base.wait_until(lambda: self.last_action(first) == 'Error')
@@ -410,6 +411,29 @@ class TestMoves(base.OwnCloudTestCase):
                 lambda: self._moved(second, 'gpu-0'), 90, 'it is evacuated'
             )
             self.assertEqual(shown['hosts'], [moved])
+
+    def assert_holds_its_devices(self, server_id: str) -> None:
+        """A server that moves cannot be deleted to make room for it."""
+        path = self.directory / 'nova-api.conf'
+        path.write_text(
+            '[DEFAULT]\nallow_resize_to_same_host = True\n'
+            'compute_driver = libvirt.LibvirtDriver\n'
+            f'{self.config.read_text()}'
+        )
+        shown = self.openstack(
+            *('gpu', 'server', 'explain', server_id, '-f', 'json'),
+            *('--move', 'resize', '--flavor', 'gpu.2', '--config', str(path)),
+            status=3,
+        )
+        keys = [row['key'] for row in shown['conditions']]
+        self.assertNotIn('excluded', keys)
+        removed = [
+            action['id']
+            for suggestion in shown['suggestions']
+            for action in suggestion['actions']
+        ]
+        self.assertNotEqual([], removed)
+        self.assertNotIn(server_id, removed)
 
     def _moved(self, server_id: str, source: str) -> str | None:
         server = self.connect().compute.get_server(server_id)
