@@ -163,8 +163,25 @@ class TestCures(base.CommonCloudTestCase):
                 bench.resume('nova-compute', target)
             case 'leave aggregate':
                 compute.remove_host_from_aggregate(target, action['host'])
+            case 'set trait':
+                self.set_trait(bench, action['host'], target)
             case other:
                 self.fail(f'no such action: {other}')
+
+    def set_trait(
+        self, bench: fault_bench.Bench, host: str, trait: str
+    ) -> None:
+        """Set a trait of a host, until the end of the test."""
+        (root,) = bench.providers(re.escape(host))
+        path = f'/resource_providers/{root["uuid"]}/traits'
+        before = bench.placement('GET', path)['traits']
+
+        def put(traits: list[str]) -> None:
+            record = bench.placement('GET', path)
+            bench.placement('PUT', path, {**record, 'traits': traits})
+
+        bench.later(put, before)
+        put([*before, trait])
 
     def lower(
         self, suggestion: dict[str, typing.Any], request: _Request

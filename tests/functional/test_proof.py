@@ -145,6 +145,10 @@ FAULTS: dict[str, collections.abc.Callable[[], operation.Explanation]] = {
     'no trait of the host': _explain(
         [host('a', 2)], flavor(**{f'trait:{_AVX}': 'required'})
     ),
+    'no custom trait of the host': _explain(
+        [host('a', 2), host('b')],
+        flavor(**{'trait:CUSTOM_LICENSED': 'required'}),
+    ),
     'forbidden trait of the host': _explain(
         [host('a', 2, traits=(_AVX,))],
         flavor(**{f'trait:{_AVX}': 'forbidden'}),
@@ -175,6 +179,10 @@ FAULTS: dict[str, collections.abc.Callable[[], operation.Explanation]] = {
     ),
     'too many devices and little memory': _explain(
         [host('a', 2, memory=4096), host('b', 1)], flavor('h100:2')
+    ),
+    'too many CPUs and too much memory': _explain(
+        [host('a', 2)],
+        flavor(**{'resources:VCPU': '500', 'resources:MEMORY_MB': '200000'}),
     ),
     'CPUs of the flavor twice': _explain(
         [host('a', 2, vcpus=16)], flavor(**{'resources:VCPU': '17'})
