@@ -63,7 +63,9 @@ def find_image(
         )['images']
     if len(records) > 1:
         raise exceptions.Ambiguous(
-            f'{len(records)} images have the name {name_or_id!r}: use the ID'
+            f'{len(records)} images have the name {name_or_id!r}: use the ID '
+            f'of one of them: '
+            f'{", ".join(record["id"] for record in records[:5])}'
         )
     if not records:
         raise exceptions.NotFound(

@@ -39,6 +39,8 @@ from gpuclient.model import scheduler_options
 
 #: Parts that take resources: more are only evaluated in pairs.
 _PARTS = 8
+#: Key of the condition that nova-compute of a destination defines the aliases.
+OF_COMPUTE = 'compute-alias'
 _DISABLED = 'COMPUTE_STATUS_DISABLED'
 _OWNER = 'OWNER_NOVA'
 _UNITS = {

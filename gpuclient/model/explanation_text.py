@@ -113,19 +113,26 @@ def _fits(
 def _cause_of_filters(evaluation: explanation.Evaluation) -> str:
     """Return why no host is left of those that Placement returns."""
     removed: dict[str, list[capacity.HostCapacity]] = {}
+    of_compute = True
     for host in evaluation.in_placement:
         together = min(
             evaluation.failing[host.node.uuid],
             key=lambda numbers: (len(numbers), sorted(numbers)),
         )
         condition = evaluation.conditions[max(together)]
+        of_compute = of_compute and condition.key == explanation.OF_COMPUTE
         reason = condition.lacks.get(host.node.uuid, condition.name)
         removed.setdefault(reason, []).append(host)
     returned = count_hosts(evaluation.in_placement)
     them = 'it' if len(evaluation.in_placement) == 1 else 'them'
+    but = (
+        'nova-compute refuses the server'
+        if of_compute
+        else f'nova-scheduler filters {them} out'
+    )
     return (
-        f'No host fits: Placement returns {returned}, but nova-scheduler '
-        f'filters {them} out ({reasons(evaluation, removed)}).'
+        f'No host fits: Placement returns {returned}, but {but} '
+        f'({reasons(evaluation, removed)}).'
     )
 
 
@@ -262,8 +269,9 @@ def _action(action: freeing.Action) -> str:
             return f'take the host out of {action.name}, which isolates it'
         case freeing.ActionKind.REMOVE_SERVER:
             verbs = 'delete or move' if action.can_move else 'delete'
-            text = f'{verbs} {action.name}'
+            # Names are unique in no project, and found in the own only.
+            details = [action.target]
             if action.devices:
                 plural = '' if action.devices == 1 else 's'
-                text += f' ({action.devices} device{plural})'
-            return text
+                details.append(f'{action.devices} device{plural}')
+            return f'{verbs} {action.name} ({", ".join(details)})'

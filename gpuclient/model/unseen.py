@@ -87,14 +87,14 @@ def _dropped(evaluation: explanation.Evaluation) -> _Causes:
             continue
         of_host_filter = condition.key.startswith(host_filters.KEY)
         # These matter where Placement returns the host.
-        is_late = of_host_filter or condition.key == 'compute-alias'
+        is_late = of_host_filter or condition.key == explanation.OF_COMPUTE
         reasons: dict[str, list[str]] = {}
         for uuid, reason in condition.lacks.items():
             if not is_late or uuid in in_placement:
                 reasons.setdefault(reason, []).append(names[uuid])
         for reason, hosts in reasons.items():
             code, text = 'GPU645', f'the {condition.name} cannot fit'
-            if condition.key == 'compute-alias':
+            if condition.key == explanation.OF_COMPUTE:
                 code, text = 'GPU654', 'a move to the host fails'
             elif of_host_filter:
                 code = 'GPU646'

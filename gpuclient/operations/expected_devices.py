@@ -90,6 +90,9 @@ def _hosts(
     names = tuple(node.name for node in node_set.nodes) if node_set else ()
     if names:
         return names
+    setting = compute.last('DEFAULT', 'host')
+    if setting is not None and setting.is_known:
+        return (setting.text,)
     if host is None:
         raise exceptions.InvalidValue(
             f'{compute.place} does not name its host: pass --host'

@@ -287,7 +287,7 @@ def _conditions(
         return ()
     return (
         conditions.Condition(
-            'compute-alias',
+            conditions.OF_COMPUTE,
             conditions.Kind.FILTER,
             'nova-compute defines the alias',
             obstacles,

@@ -72,7 +72,7 @@ def read(
         try:
             with open(path, 'rb') as stream:
                 content = stream.read(_LARGEST + 1)
-            text = content.decode()
+            text = content.decode().removeprefix('\ufeff')
         except (OSError, ValueError) as exc:
             reason = getattr(exc, 'strerror', None) or 'is not UTF-8 text'
             raise exceptions.DocumentError(f'{path}: {reason}') from exc

@@ -203,7 +203,13 @@ def _remedy_of_unknown(section: str, name: str) -> str:
     if home is not None:
         return f'Move it to the section [{home}]'
     similar = nova_options.similar(section, name)
-    return f'Set {similar!r} instead' if similar else 'Remove it'
+    if similar is None:
+        return 'Remove it'
+    for names in (nova_options.ALIAS, nova_options.DEVICE_SPEC):
+        if (section, similar) in names:
+            # Not a deprecated name of it.
+            similar = names[0][1]
+    return f'Set {similar!r} instead'
 
 
 def resolve(

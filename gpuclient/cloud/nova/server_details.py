@@ -97,7 +97,9 @@ def find(compute: _proxy.Proxy, name_or_id: str) -> ServerDetails:
     ]
     if len(matching) > 1:
         raise exceptions.Ambiguous(
-            f'{len(matching)} servers have the name {name_or_id!r}: use the ID'
+            f'{len(matching)} servers have the name {name_or_id!r}: use the '
+            f'ID of one of them: '
+            f'{", ".join(server["id"] for server in matching[:5])}'
         )
     if not matching:
         raise exceptions.NotFound(

@@ -67,6 +67,7 @@ Example::
 
     openstack gpu placement check --fix"""
 
+    fits_terminal = True
     reads_snapshots = True
     sentences = 'Problem'
     labels = (('Code',), ('Server', 'Consumer', 'Host'))

@@ -19,6 +19,7 @@ import requests_mock
 import testtools
 
 from gpuclient.cloud import glance
+from gpuclient import exceptions
 from gpuclient.model import demand
 from gpuclient.model import flavor as flavor_model
 
@@ -54,3 +55,24 @@ class TestGlance(testtools.TestCase):
             demand.demand(flavor, {}, image=image).at_most,
         )
         self.assertEqual((), demand.demand(flavor, {}).at_most)
+
+    def test_ambiguous(self) -> None:
+        cloud: typing.Any = unittest.mock.Mock()
+        cloud.image = adapter.Adapter(
+            session.Session(), endpoint_override=URL, service_type='image'
+        )
+        with requests_mock.Mocker() as mock:
+            mock.get(f'{URL}/images/n', status_code=404)
+            mock.get(
+                f'{URL}/images?name=n',
+                json={
+                    'images': [{'id': name, 'name': 'n'} for name in 'ij'],
+                },
+            )
+            error = self.assertRaises(
+                exceptions.Ambiguous, glance.find_image, cloud, 'n'
+            )
+        self.assertEqual(
+            "2 images have the name 'n': use the ID of one of them: i, j",
+            str(error),
+        )

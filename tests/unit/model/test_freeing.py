@@ -311,7 +311,7 @@ class TestWays(testtools.TestCase):
             evaluate_for('h100:1'),
         )
         self.assertEqual(
-            'a: delete server one (1 device)',
+            'a: delete server one (one, 1 device)',
             explanation_text.way(
                 evaluate_for('h100:1')((self.host(1, used=1),)), way
             ),

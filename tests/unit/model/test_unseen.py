@@ -17,6 +17,7 @@ import testtools
 
 from gpuclient.model import alias as alias_model
 from gpuclient.model import capacity
+from gpuclient.model import demand as demand_model
 from gpuclient.model import explanation
 from gpuclient.model import explanation_text
 from gpuclient.model import host as host_model
@@ -109,6 +110,31 @@ class TestUnseen(testtools.TestCase):
         self.assertEqual(
             'No host fits: Placement returns 1 host, but nova-scheduler '
             'filters it out (a: 1 device: type-PCI, not type-PF).',
+            explanation_text.cause(result),
+        )
+
+    def test_refused_by_nova_compute(self) -> None:
+        """nova-scheduler does not read the aliases of the destination."""
+        result = explanation.evaluate(
+            demand_model.demand(
+                test_explanation.flavor(), test_explanation.ALIASES
+            ),
+            explanation.Facts((self.host,)),
+            explanation.Restrictions(),
+            Options,
+            (
+                explanation.Condition(
+                    explanation.OF_COMPUTE,
+                    explanation.Kind.FILTER,
+                    'nova-compute defines the alias',
+                    {'a': 'no alias h100'},
+                    in_placement=False,
+                ),
+            ),
+        )
+        self.assertEqual(
+            'No host fits: Placement returns 1 host, but nova-compute refuses '
+            'the server (a: no alias h100).',
             explanation_text.cause(result),
         )
 

@@ -26,9 +26,13 @@ class TestRead(testtools.TestCase):
         self.path = pathlib.Path(self.useFixture(fixtures.TempDir()).path, 'm')
 
     def test_options_and_files(self) -> None:
-        self.path.write_text('GPU662 # x\n')
-        mutes = muting.read(['GPU661=a'], [os.fspath(self.path)])
-        self.assertEqual(['GPU661=a', 'GPU662'], list(map(str, mutes.mutes)))
+        # Some editors begin a file with a byte order mark.
+        for mark in ('', '\ufeff'):
+            self.path.write_text(f'{mark}GPU662 # x\n')
+            mutes = muting.read(['GPU661=a'], [os.fspath(self.path)])
+            self.assertEqual(
+                ['GPU661=a', 'GPU662'], list(map(str, mutes.mutes))
+            )
 
     def test_unreadable(self) -> None:
         for content, message in (

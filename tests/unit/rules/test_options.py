@@ -44,6 +44,14 @@ class TestUnknownOptions(testtools.TestCase):
         (message,) = self.check(f'[filter_scheduler]\n{line}\n')
         self.assertIn('and ignores it. ' + remedy, message)
 
+    def test_current_names(self) -> None:
+        for line, name in (
+            ('pci_passthrough_whitelist = {}', 'device_spec'),
+            ('devicespec = {}', 'device_spec'),
+        ):
+            (message,) = self.check(f'[pci]\n{line}\n')
+            self.assertIn(f"and ignores it. Set '{name}' instead", message)
+
     def test_known(self) -> None:
         self.assertEqual(
             [], self.check('[filter_scheduler]\npci_in_placement = True\n')
