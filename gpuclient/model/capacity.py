@@ -252,6 +252,12 @@ def fit(
     return Fit(min(limits.values(), default=0), limits)
 
 
+def takes_of_node(host: HostCapacity, wanted: demand_model.Demand) -> bool:
+    """Return whether a request takes a resource of a compute node."""
+    of_node, _requests = _split(host, wanted, {})
+    return bool(of_node)
+
+
 def _split(
     host: HostCapacity, wanted: demand_model.Demand, limits: dict[str, int]
 ) -> tuple[dict[str, int], list[demand_model.DeviceRequest]]:

@@ -39,6 +39,8 @@ from gpuclient.model import scheduler_options
 
 #: Parts that take resources: more are only evaluated in pairs.
 _PARTS = 8
+#: Key of the condition that something of the compute node is requested.
+OF_NODE = 'compute-node'
 #: Key of the condition that nova-compute of a destination defines the aliases.
 OF_COMPUTE = 'compute-alias'
 _DISABLED = 'COMPUTE_STATUS_DISABLED'
@@ -75,7 +77,7 @@ class Condition:
 
     #: Stable: ``devices:nvidia_h100``, ``resource:VCPU``, ``trait:NAME``,
     #: ``zone``, ``host``, ``project``, ``aggregate:NAME``, ``enabled``,
-    #: ``up``, ``request``.
+    #: ``up``, ``request``, ``compute-node``.
     key: str
     kind: Kind
     #: ``2 x nvidia_h100 (CUSTOM_PCI_10DE_2330)``
@@ -89,6 +91,15 @@ class Condition:
     #: Ids of hosts in aggregates that are isolated for traits which only this
     #: condition requires: a request without it excludes them.
     opens: frozenset[str] = frozenset()
+
+    @property
+    def is_of_node(self) -> bool:
+        """Whether it is a group of resources of the compute node."""
+        return self.kind is Kind.DEVICES and any(
+            name in flavor_model.OF_THE_NODE
+            for request in (self.part.devices if self.part else ())
+            for name in request.resources
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,13 +245,24 @@ class Evaluation:
         """Return the hosts that fit the request without a condition.
 
         A trait that is required also includes hosts of aggregates that are
-        isolated for it.
+        isolated for it. Nova needs a resource of the compute node, and
+        Placement one in the group of its traits. What is requested in place of
+        a group of CPUs or memory is not known.
         """
-        opens = self.conditions[number].opens
+        condition = self.conditions[number]
+        if condition.key == OF_NODE or condition.is_of_node:
+            return ()
+        left = self.meeting_others(number)
+        kind, _colon, name = condition.key.partition(':')
+        if kind == 'resource' and self.wanted.resources.keys() == {name}:
+            if self.wanted.required or self.wanted.forbidden:
+                return ()
+            others = dataclasses.replace(self.wanted, resources={})
+            left = tuple(
+                host for host in left if capacity.takes_of_node(host, others)
+            )
         return tuple(
-            host
-            for host in self.meeting_others(number)
-            if host.node.uuid not in opens
+            host for host in left if host.node.uuid not in condition.opens
         )
 
     def meeting_others(self, number: int) -> tuple[capacity.HostCapacity, ...]:
@@ -527,10 +549,31 @@ class _Builder:
             yield from self._filter(request)
         for name, amount in self._node_resources():
             yield self._resource(name, amount)
+        yield from self._of_node()
         yield from self._traits()
         yield from self._aggregates()
         yield from self._places()
         yield from self._services()
+
+    def _of_node(self) -> collections.abc.Iterator[Condition]:
+        """Yield a condition if a request takes nothing of the compute node.
+
+        nova-scheduler looks for the allocation of the compute node among the
+        candidates (``nova/scheduler/manager.py:_schedule``).
+        """
+        condition = self._condition(
+            OF_NODE,
+            Kind.REQUEST,
+            'resource of the compute node',
+            lambda host: (
+                ''
+                if capacity.takes_of_node(host, self._wanted)
+                else 'none is requested'
+            ),
+            in_placement=False,
+        )
+        if condition.lacks:
+            yield condition
 
     def _condition(
         self,

@@ -474,6 +474,9 @@ def give_up(
         changed = _without_property(request, key)
         # Nova adds other traits, for other properties.
         return None if changed == request else Change(changed, hosts)
+    if condition.is_of_node:
+        # Nova would request what the flavor has instead.
+        return None
     if kind == 'devices' and name not in (request.flavor.aliases or {}):
         changed = _without_property(request, name)
         return None if changed == request else Change(changed, hosts)

@@ -325,7 +325,7 @@ class Cloud:
             _Record, self.nova('GET', f'/servers/{server_id}')['server']
         )
 
-    def settled(self, server_id: str, timeout: float = 90) -> _Record:
+    def settled(self, server_id: str, timeout: float = 300) -> _Record:
         """Return a server when Nova has finished with it."""
 
         def find() -> _Record | None:
@@ -350,7 +350,7 @@ class Cloud:
         for server_id in server_ids:
             base.wait_until(
                 lambda server_id=server_id: self.is_deleted(server_id),
-                90,
+                300,
                 f'{server_id} is deleted',
             )
 
@@ -367,7 +367,7 @@ class Cloud:
         self.act(server_id, 'migrate', None)
         base.wait_until(
             lambda: self.settled(server_id)['status'] != 'ACTIVE',
-            90,
+            300,
             f'{server_id} has moved',
         )
         server = self.server(server_id)
@@ -375,7 +375,7 @@ class Cloud:
         self.act(server_id, 'confirmResize', None)
         base.wait_until(
             lambda: self.settled(server_id)['status'] == 'ACTIVE',
-            90,
+            300,
             f'the move of {server_id} is confirmed',
         )
         migrations = self.nova(

@@ -342,6 +342,21 @@ class TestEvaluation(testtools.TestCase):
                 explanation_text.cause(result),
             )
 
+    def test_the_only_resource(self) -> None:
+        """Placement refuses traits of a group without resources."""
+        wanted = flavor(
+            'h100:2',
+            **{
+                'resources:DISK_GB': '0',
+                'resources1:VCPU': '1',
+                'trait:CUSTOM_T': 'forbidden',
+            },
+        )
+        result = evaluate([host('a', 2, memory=4096)], wanted)
+        (conflict,) = result.conflicts
+        self.assertEqual('resource:MEMORY_MB', conflict.conditions[0].key)
+        self.assertEqual(((),), conflict.without)
+
     def test_a_trait_of_an_alias_includes_isolated_hosts(self) -> None:
         group = capacity.Aggregate(
             'gpu', frozenset('a'), {'trait:CUSTOM_NVLINK': 'required'}
@@ -476,14 +491,22 @@ _HOSTS: typing.Any = strategies.builds(
     ),
 )
 _FLAVORS = strategies.builds(
-    flavor,
+    lambda aliases, specs: flavor(aliases, **specs),
     strategies.sampled_from(
         ('h100:1', 'h100:2', 'nvlink:1', 'h100:1,nvlink:1', 'h100:2,nvlink:1')
     ),
-    **{
-        'trait:CUSTOM_T': strategies.sampled_from(('required', 'forbidden')),
-        'group_policy': strategies.sampled_from(('none', 'isolate')),
-    },
+    strategies.fixed_dictionaries(
+        {'group_policy': strategies.sampled_from(('none', 'isolate'))},
+        optional={
+            'trait:CUSTOM_T': strategies.sampled_from(
+                ('required', 'forbidden')
+            ),
+            'resources:VCPU': strategies.sampled_from(('0', '2')),
+            'resources:MEMORY_MB': strategies.sampled_from(('0', '4096')),
+            'resources:DISK_GB': strategies.just('0'),
+            'resources1:VCPU': strategies.just('1'),
+        },
+    ),
 )
 
 
@@ -550,7 +573,8 @@ class TestBruteForce(testtools.TestCase):
             [
                 item.node.name
                 for item in hosts
-                if item.node.resources is not None
+                if not demand.refusal
+                and item.node.resources is not None
                 and not capacity.refusal(item, demand)
                 and not item.disabled
                 and not item.down
