@@ -210,7 +210,13 @@ def demand(
     validated = boot_validation.validate(flavor, release)
     if validated.refusal is not None:
         return Demand({}, (), refusal=str(validated.refusal))
-    wanted = _demand(flavor, aliases, validated, release)
+    wanted = _demand(
+        flavor,
+        aliases,
+        validated,
+        release,
+        frozenset() if image is None else image.traits,
+    )
     if image is None:
         return wanted
     return dataclasses.replace(
@@ -246,8 +252,12 @@ def _demand(
     aliases: collections.abc.Mapping[str, alias_model.Alias],
     validated: boot_validation.Validated,
     release: release_model.Release,
+    of_image: frozenset[str],
 ) -> Demand:
-    """Return what Nova requests for a flavor that it accepts."""
+    """Return what Nova requests for a flavor that it accepts.
+
+    :param of_image: Traits that the image requires.
+    """
     specs = boot_validation.read_specs(flavor.extra_specs or {}, release)
     groups = _groups(specs)
     own = groups.setdefault('', _Group())
@@ -255,6 +265,7 @@ def _demand(
     pinned = _add_cpus(flavor, specs, own)
     _add_flavor(flavor, groups)
     _add_traits(specs, own, release)
+    own.required |= of_image
     _add_vpmems(specs, own)
     devices = [*_of_groups(groups), *_of_aliases(flavor, aliases)]
     of_filters = tuple(_doubts_of_filters(specs))
@@ -488,6 +499,13 @@ def _refused_by_placement(
             return (
                 f'Placement refuses the request: group "trait{suffix}:" has '
                 f'traits and no resources'
+            )
+        both = group.required & group.forbidden
+        if both:
+            return (
+                f'Placement refuses the request: group "trait{suffix}:" '
+                f'requires and forbids {min(both)}, which the flavor, its '
+                f'image or a property of them requires'
             )
     # nova/scheduler/utils.py:resources_from_request_spec
     if in_flavor > 1 and requests > 1 and policy not in ('none', 'isolate'):

@@ -86,6 +86,8 @@ class Image:
 def merge(flavor: flavor_model.Flavor, image: Image) -> flavor_model.Flavor:
     """Return the flavor that requests what both request together.
 
+    Without :attr:`Image.traits`: the flavor may forbid one of them.
+
     :raises gpuclient.exceptions.InvalidValue: Nova refuses both together;
         with its message.
     """
@@ -110,8 +112,6 @@ def merge(flavor: flavor_model.Flavor, image: Image) -> flavor_model.Flavor:
             specs.setdefault(spec, properties[key])
     _merge_cpus(specs, properties)
     _merge_numa(specs, properties)
-    for trait in image.traits:
-        specs[f'{_TRAIT}{trait}'] = 'required'
     return dataclasses.replace(flavor, extra_specs=specs)
 
 

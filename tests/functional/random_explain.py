@@ -374,6 +374,7 @@ class _Run:
             for number in range(len(self._groups))
         ]
         self._boot_forced(trials)
+        self._boot_again(trials)
         self._boot_freely(trials)
         self._clear(keep='ballast')
         for trial in trials:
@@ -546,6 +547,26 @@ class _Run:
                 status = self._send(number, trial, host.name)
                 if status != 202:
                     trial.statuses[host.name] = str(status)
+        for server in self._settle():
+            number, _dash, host = server.name.partition('-')
+            if number.isdigit():
+                trials[int(number)].statuses[host] = server.status
+        self._clear(keep='ballast')
+
+    def _boot_again(self, trials: list[_Trial]) -> None:
+        """Boot again where a server failed on a host that fits.
+
+        A nova-compute that was late to report is down for a moment.
+        """
+        sent = False
+        for number, trial in enumerate(trials):
+            if not trial.certain:
+                continue
+            for host in sorted(trial.expected - trial.booted):
+                if self._send(number, trial, host) == 202:
+                    sent = True
+        if not sent:
+            return
         for server in self._settle():
             number, _dash, host = server.name.partition('-')
             if number.isdigit():

@@ -24,6 +24,7 @@ from gpuclient.model import alias as alias_model
 from gpuclient.model import boot_validation
 from gpuclient.model import demand as demand_model
 from gpuclient.model import flavor as flavor_model
+from gpuclient.model import image as image_model
 from gpuclient.model import nova_changes
 from tests.unit.differential import nova_side
 
@@ -80,6 +81,19 @@ SPECS = strategies.lists(
     lambda keys: strategies.fixed_dictionaries(
         {key: strategies.sampled_from(VALUES[key]) for key in keys}
     )
+)
+
+
+#: Properties of images.
+IMAGES = strategies.fixed_dictionaries(
+    {},
+    optional={
+        'trait:CUSTOM_A': strategies.sampled_from(
+            ('required', 'forbidden', 'x')
+        ),
+        'trait:CUSTOM_B': strategies.just('required'),
+        'trait1:CUSTOM_B': strategies.just('required'),
+    },
 )
 
 
@@ -160,11 +174,11 @@ def image_meta(properties: dict[str, str]) -> typing.Any:
 
 
 def of_nova(
-    flavor: flavor_model.Flavor,
+    flavor: flavor_model.Flavor, image_properties: dict[str, str]
 ) -> tuple[typing.Any, ...]:
     from nova.scheduler import utils
 
-    spec = request_spec(flavor)
+    spec = request_spec(flavor, image_properties)
     asked = utils.ResourceRequest.from_request_spec(spec)
     own = asked.get_request_group(None)
     groups = sorted(
@@ -185,8 +199,15 @@ def of_nova(
     )
 
 
-def of_ours(flavor: flavor_model.Flavor) -> tuple[typing.Any, ...]:
-    wanted = demand_model.demand(flavor, ALIASES, release=nova_side.RELEASE)
+def of_ours(
+    flavor: flavor_model.Flavor, image_properties: dict[str, str]
+) -> tuple[typing.Any, ...]:
+    wanted = demand_model.demand(
+        flavor,
+        ALIASES,
+        image=image_model.Image('i', 'image', image_properties),
+        release=nova_side.RELEASE,
+    )
     return (
         wanted.resources,
         set(wanted.required),
@@ -204,7 +225,9 @@ def of_ours(flavor: flavor_model.Flavor) -> tuple[typing.Any, ...]:
     )
 
 
-def difference(flavor: flavor_model.Flavor) -> str | None:
+def difference(
+    flavor: flavor_model.Flavor, image_properties: dict[str, str] | None = None
+) -> str | None:
     """Return how we and Nova differ; None if both agree."""
     if boot_validation.validate(flavor, nova_side.RELEASE).refusal is not None:
         # See test_boot_validation.py.
@@ -214,7 +237,8 @@ def difference(flavor: flavor_model.Flavor) -> str | None:
         specs = dict(flavor.extra_specs or {})
         specs.pop(flavor_model.ALIASES, None)
         flavor = dataclasses.replace(flavor, extra_specs=specs)
-    nova, ours = of_nova(flavor), of_ours(flavor)
+    properties = image_properties or {}
+    nova, ours = of_nova(flavor, properties), of_ours(flavor, properties)
     return None if nova == ours else f'{nova} for Nova, {ours} for us'
 
 
@@ -225,11 +249,17 @@ class TestDemand(testtools.TestCase):
         strategies.integers(4, 8),
         strategies.sampled_from((0, 1, 1024, 1025)),
         strategies.sampled_from((0, 20)),
+        IMAGES,
     )
     def test_as_nova_asks(
-        self, specs: dict[str, str], vcpus: int, swap: int, disk: int
+        self,
+        specs: dict[str, str],
+        vcpus: int,
+        swap: int,
+        disk: int,
+        image: dict[str, str],
     ) -> None:
         flavor = flavor_model.Flavor(
             'id', 'f', vcpus, 2048, disk, True, specs, ephemeral=1, swap=swap
         )
-        self.assertIsNone(difference(flavor))
+        self.assertIsNone(difference(flavor, image))

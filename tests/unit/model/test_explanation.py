@@ -269,6 +269,21 @@ class TestEvaluation(testtools.TestCase):
             [condition.name for condition in result.conditions],
         )
 
+    def test_image_trait_that_the_flavor_forbids(self) -> None:
+        """Placement refuses both, whatever hosts have."""
+        trait = {'trait:CUSTOM_T': 'required'}
+        result = evaluate(
+            [host('a', 1, traits=('CUSTOM_T',)), host('b', 1)],
+            flavor('h100:1', **{'trait:CUSTOM_T': 'forbidden'}),
+            image=image_model.Image('id', 'image', trait),
+        )
+        self.assertEqual((), result.fitting)
+        self.assertIn(
+            'Placement refuses the request: group "trait:" requires and '
+            'forbids CUSTOM_T',
+            explanation_text.cause(result),
+        )
+
     def test_unknown_trait(self) -> None:
         result = evaluate(
             [host('a', 1)],
