@@ -365,12 +365,9 @@ class Cloud:
     def migrate(self, server_id: str) -> str:
         """Migrate a server cold, and confirm; return the migration."""
         self.act(server_id, 'migrate', None)
-        base.wait_until(
-            lambda: self.settled(server_id)['status'] != 'ACTIVE',
-            300,
-            f'{server_id} has moved',
+        server = base.wait_until(
+            lambda: self._moved(server_id), 300, f'{server_id} has moved'
         )
-        server = self.server(server_id)
         assert server['status'] == 'VERIFY_RESIZE', server
         self.act(server_id, 'confirmResize', None)
         base.wait_until(
@@ -387,6 +384,17 @@ class Cloud:
 
         base.wait_until(released, 60, 'the source host is released')
         return str(migrations[0]['uuid'])
+
+    def _moved(self, server_id: str) -> _Record | None:
+        """Return a server that Nova has moved, or failed to move."""
+        server = self.settled(server_id)
+        actions = self.nova('GET', f'/servers/{server_id}/os-instance-actions')
+        last = actions['instanceActions'][0]
+        if server['status'] != 'ACTIVE' or (
+            last['action'] == 'migrate' and last['message'] == 'Error'
+        ):
+            return server
+        return None
 
     def act(self, server_id: str, action: str, value: typing.Any) -> None:
         self.nova('POST', f'/servers/{server_id}/action', {action: value})

@@ -145,7 +145,7 @@ class Planting:
         self._planter.servers = self._cloud.boot_all(
             'a2:1', self._rng.randint(4, 5)
         )
-        self._planter.migrations = [self._cloud.migrate(mover[0])]
+        self._planter.migrations = [self._migrate(mover[0])]
         self._cloud.correct(mover[0])
         if self._check():
             raise Wrong(f'in a healthy cloud: {self._check()}')
@@ -166,6 +166,16 @@ class Planting:
             raise Wrong(f'nothing repaired: {planted}')
         self._totals.plantings += 1
         return f'{len(planted)} planted, {found} found'
+
+    def _migrate(self, server: str) -> str:
+        """Migrate a server, again if Nova fails to.
+
+        A nova-compute that was late to report is down for a moment.
+        """
+        for _attempt in range(4):
+            with contextlib.suppress(AssertionError):
+                return self._cloud.migrate(server)
+        return self._cloud.migrate(server)
 
     def _plant(self) -> list[leak_planting.Planted]:
         kinds = list(self._planter.kinds)
