@@ -211,8 +211,10 @@ class TestPlacement(base.CloudTestCase):
             ('edpm-compute-0', '0000:04:00.0', 'reported'),
             (row['Host'], row['Address'], row['State']),
         )
-        named = self.expect(f'{good}[DEFAULT]\nhost = edpm-compute-0\n')
-        self.assertEqual([row], named)
+        (named,) = self.expect(f'{good}[DEFAULT]\nhost = edpm-compute-0\n')
+        self.assertEqual(
+            (row['Host'], 'reported'), (named['Host'], named['State'])
+        )
         rows = self.expect(
             good
             + 'device_spec = {"address": "0000:05:00.0"}\n'
